@@ -1,0 +1,2 @@
+//! A program of hither.
+fn main() {}
