@@ -1,1 +1,29 @@
-//! hither-wire.
+//! DNS messages as octets: borrowed views, composing, cutting to size.
+//!
+//! Any octets give a value or a typed error; nothing here panics, allocates or trusts a length it has not checked. What is read:
+//! RFC 1035 section 4 (messages, compression), 4343 (letter case), 6891 (EDNS), 2181 section 8 (TTLs), 3597 (unknown types).
+//!
+//! Not here: what an answer means (`hither-rounds`), sockets (`hither-net`).
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod codes;
+pub mod compose;
+pub mod edns;
+pub mod header;
+pub mod message;
+pub mod name;
+pub mod query;
+
+/// Two octets at `at`, as a number.
+pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
+    let two = octets.get(at..at.checked_add(2)?)?;
+    Some(u16::from_be_bytes([two[0], two[1]]))
+}
+
+/// Four octets at `at`, as a number.
+pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
+    let four = octets.get(at..at.checked_add(4)?)?;
+    Some(u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
+}

@@ -1,0 +1,230 @@
+//! Writing messages into a caller's buffer. What does not fit is not written, and says so.
+
+use crate::codes::{Class, Rtype};
+use crate::header::HEADER_LEN;
+use crate::message::Section;
+use crate::name::Name;
+
+pub use crate::header::flags;
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'a> {
+    /// The name at this offset, below 16384, of the message: written as a compression pointer.
+    At(usize),
+    /// A name in uncompressed wire form.
+    Wire(&'a [u8]),
+}
+
+/// A message under construction.
+#[derive(Debug)]
+pub struct Composer<'b> {
+    out: &'b mut [u8],
+    len: usize,
+    /// Octets that may be used, those kept for later excepted.
+    limit: usize,
+    reserved: usize,
+    question_end: usize,
+    counts: [u16; 4],
+}
+
+impl<'b> Composer<'b> {
+    /// Begins a message of at most `limit` octets; `None` when there is no room for a header.
+    #[must_use]
+    pub fn new(out: &'b mut [u8], limit: usize) -> Option<Composer<'b>> {
+        let limit = limit.min(out.len()).min(usize::from(u16::MAX));
+        out.get_mut(..HEADER_LEN.min(limit)).filter(|header| header.len() == HEADER_LEN)?.fill(0);
+        Some(Composer { out, len: HEADER_LEN, limit, reserved: 0, question_end: HEADER_LEN, counts: [0; 4] })
+    }
+
+    /// Sets id and flags.
+    pub fn set_header(&mut self, id: u16, flags: u16) {
+        self.put(0, &id.to_be_bytes());
+        self.put(2, &flags.to_be_bytes());
+    }
+
+    fn put(&mut self, at: usize, octets: &[u8]) {
+        if let Some(room) = self.out.get_mut(at..at + octets.len()) {
+            room.copy_from_slice(octets);
+        }
+    }
+
+    fn append(&mut self, octets: &[u8]) {
+        self.put(self.len, octets);
+        self.len += octets.len();
+    }
+
+    fn fits(&self, octets: usize) -> bool {
+        self.len + octets + self.reserved <= self.limit
+    }
+
+    /// Appends a question as its octets stand in another message.
+    pub fn question_octets(&mut self, question: &[u8]) -> bool {
+        if !self.fits(question.len()) || self.counts[0] != 0 {
+            return false;
+        }
+        self.append(question);
+        self.counts[0] = 1;
+        self.question_end = self.len;
+        true
+    }
+
+    /// Appends a question.
+    pub fn question(&mut self, name: &Name, rtype: Rtype, class: Class) -> bool {
+        if !self.fits(name.as_wire().len() + 4) || self.counts[0] != 0 {
+            return false;
+        }
+        self.append(name.as_wire());
+        self.append(&rtype.0.to_be_bytes());
+        self.append(&class.0.to_be_bytes());
+        self.counts[0] = 1;
+        self.question_end = self.len;
+        true
+    }
+
+    /// Keeps room at the end, for [`Composer::opt`].
+    pub fn reserve(&mut self, octets: usize) -> bool {
+        let fits = self.fits(octets);
+        if fits {
+            self.reserved += octets;
+        }
+        fits
+    }
+
+    /// Appends a record of class IN. Sections must come in order. `false`: it does not fit, nothing was written.
+    pub fn record(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rtype: Rtype,
+        ttl: u32,
+        rdata: &[u8],
+    ) -> bool {
+        let pointer;
+        let owner = match owner {
+            Owner::At(at) if at < 0x4000 => {
+                pointer = (0xc000 | at as u16).to_be_bytes();
+                &pointer[..]
+            }
+            Owner::At(_) => return false,
+            Owner::Wire(wire) => wire,
+        };
+        let Ok(length) = u16::try_from(rdata.len()) else { return false };
+        if !self.fits(owner.len() + 10 + rdata.len()) {
+            return false;
+        }
+        let mut fixed = [0; 10];
+        fixed[..2].copy_from_slice(&rtype.0.to_be_bytes());
+        fixed[2..4].copy_from_slice(&Class::IN.0.to_be_bytes());
+        fixed[4..8].copy_from_slice(&ttl.to_be_bytes());
+        fixed[8..].copy_from_slice(&length.to_be_bytes());
+        self.append(owner);
+        self.append(&fixed);
+        self.append(rdata);
+        self.count(section, 1);
+        true
+    }
+
+    fn count(&mut self, section: Section, records: u16) {
+        let place = match section {
+            Section::Answer => 1,
+            Section::Authority => 2,
+            Section::Additional => 3,
+        };
+        self.counts[place] = self.counts[place].saturating_add(records);
+    }
+
+    /// Appends records that stand ready, with their numbers in the answer and the authority section. Compression pointers in them
+    /// stay true when they follow a question of the same length.
+    pub fn body(&mut self, octets: &[u8], counts: [u16; 2]) -> bool {
+        if !self.fits(octets.len()) {
+            return false;
+        }
+        self.append(octets);
+        self.count(Section::Answer, counts[0]);
+        self.count(Section::Authority, counts[1]);
+        true
+    }
+
+    /// Overwrites four octets that have been written, such as a TTL.
+    pub fn patch_u32(&mut self, at: usize, value: u32) {
+        if at + 4 <= self.len {
+            self.put(at, &value.to_be_bytes());
+        }
+    }
+
+    /// Appends OPT (RFC 6891 section 6.1.2), using what was reserved for it.
+    pub fn opt(&mut self, udp_size: u16, extended_rcode: u8, dnssec_ok: bool, options: &[u8]) -> bool {
+        self.reserved = 0;
+        if !self.fits(11 + options.len()) {
+            return false;
+        }
+        let mut fixed = [0; 11];
+        fixed[2] = 41;
+        fixed[3..5].copy_from_slice(&udp_size.to_be_bytes());
+        fixed[5] = extended_rcode;
+        fixed[7] = if dnssec_ok { 0x80 } else { 0 };
+        fixed[9..].copy_from_slice(&u16::try_from(options.len()).unwrap_or(0).to_be_bytes());
+        self.append(&fixed);
+        self.append(options);
+        self.count(Section::Additional, 1);
+        true
+    }
+
+    /// Where the next octet goes.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.len
+    }
+
+    /// Drops every record and says so by TC: part of an answer would be taken for the whole (RFC 2181 section 9).
+    pub fn truncate_to_question(&mut self) {
+        self.len = self.question_end;
+        self.counts = [self.counts[0], 0, 0, 0];
+        if let Some(high) = self.out.get_mut(2) {
+            *high |= (flags::TC >> 8) as u8;
+        }
+    }
+
+    /// Fills the counts in; returns the message's length.
+    #[must_use]
+    pub fn finish(mut self) -> usize {
+        for (at, count) in self.counts.into_iter().enumerate() {
+            self.put(4 + 2 * at, &count.to_be_bytes());
+        }
+        self.len
+    }
+}
+
+/// What a query of ours asks.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // QNAME and QTYPE; the class is IN.
+pub struct Asked<'a> {
+    pub name: &'a Name,
+    pub rtype: Rtype,
+}
+
+/// The bits and the EDNS of a query of ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueryBits {
+    /// Recursion desired.
+    pub rd: bool,
+    /// Checking disabled.
+    pub cd: bool,
+    /// UDP payload size and DO; `None` for a query without OPT.
+    pub edns: Option<(u16, bool)>,
+}
+
+/// Writes a query. 282 octets hold any; returns 0 when `out` does not.
+pub fn query(out: &mut [u8], id: u16, asked: &Asked<'_>, bits: QueryBits) -> usize {
+    let Some(mut composer) = Composer::new(out, usize::from(u16::MAX)) else { return 0 };
+    let rd = if bits.rd { flags::RD } else { 0 };
+    composer.set_header(id, rd | if bits.cd { flags::CD } else { 0 });
+    if !composer.question(asked.name, asked.rtype, Class::IN) {
+        return 0;
+    }
+    match bits.edns {
+        Some((size, dnssec_ok)) if !composer.opt(size, 0, dnssec_ok, &[]) => 0,
+        _ => composer.finish(),
+    }
+}

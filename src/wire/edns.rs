@@ -1,0 +1,62 @@
+//! EDNS(0): the OPT pseudo-record (RFC 6891) and the option codes used here.
+
+use crate::u16_at;
+
+/// Option code of DNS cookies (RFC 7873).
+pub const COOKIE: u16 = 10;
+/// Option code of extended errors (RFC 8914).
+pub const EDE: u16 = 15;
+/// Least UDP payload size; smaller values stand for it (RFC 6891 section 6.2.3).
+pub const UDP_SIZE_MIN: u16 = 512;
+
+/// What an OPT record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Edns<'a> {
+    /// UDP payload the sender takes, at least 512.
+    pub udp_size: u16,
+    /// Upper eight bits of the response code.
+    pub extended_rcode: u8,
+    /// EDNS version.
+    pub version: u8,
+    /// DO: DNSSEC records are wanted (RFC 3225).
+    pub dnssec_ok: bool,
+    /// The options, checked to be well formed.
+    pub options: &'a [u8],
+}
+
+impl<'a> Edns<'a> {
+    /// From the CLASS, TTL and RDATA of an OPT record; `None` when an option runs over the end or a cookie has an illegal
+    /// length (RFC 7873 section 5.2.2: 8 octets, or 16 to 40).
+    #[must_use]
+    pub fn new(class: u16, ttl: u32, rdata: &'a [u8]) -> Option<Edns<'a>> {
+        let [extended_rcode, version, high, _] = ttl.to_be_bytes();
+        let edns = Edns {
+            udp_size: class.max(UDP_SIZE_MIN),
+            extended_rcode,
+            version,
+            dnssec_ok: high & 0x80 != 0,
+            options: rdata,
+        };
+        let mut at = 0;
+        while at < rdata.len() {
+            let code = u16_at(rdata, at)?;
+            let length = usize::from(u16_at(rdata, at + 2)?);
+            at += 4 + length;
+            if at > rdata.len() || (code == COOKIE && length != 8 && !(16..=40).contains(&length)) {
+                return None;
+            }
+        }
+        Some(edns)
+    }
+
+    /// The options: code and data.
+    pub fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+        let mut rest = self.options;
+        core::iter::from_fn(move || {
+            let (code, length) = (u16_at(rest, 0)?, usize::from(u16_at(rest, 2)?));
+            let data = rest.get(4..4 + length)?;
+            rest = rest.get(4 + length..)?;
+            Some((code, data))
+        })
+    }
+}

@@ -1,0 +1,310 @@
+//! A whole message, checked in one walk: every name, length and count, then read record by record.
+
+use crate::codes::{Class, Rtype};
+use crate::edns::Edns;
+use crate::header::{HEADER_LEN, Header};
+use crate::name::{Name, NameError};
+use crate::{u16_at, u32_at};
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Why a message cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WireError {
+    /// It ends before what its counts and lengths promise.
+    Short,
+    /// A name in it is broken.
+    Name(NameError),
+    /// It has more than one question.
+    Questions,
+    /// The RDATA of a record of this type has a wrong form.
+    Rdata(Rtype),
+    /// It has a second OPT record, one that is not at the root, or outside the additional section.
+    Opt,
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("the message is cut off"),
+            Self::Name(error) => write!(f, "a name is broken: {error}"),
+            Self::Questions => f.write_str("it has more than one question"),
+            Self::Rdata(rtype) => write!(f, "the data of a {rtype} record has a wrong form"),
+            Self::Opt => f.write_str("the OPT record is misplaced or doubled"),
+        }
+    }
+}
+
+impl core::error::Error for WireError {}
+
+impl From<NameError> for WireError {
+    fn from(error: NameError) -> WireError {
+        WireError::Name(error)
+    }
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)] // The sections of RFC 1035.
+pub enum Section {
+    Answer,
+    Authority,
+    Additional,
+}
+
+/// A question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // QNAME, QTYPE, QCLASS.
+pub struct Question {
+    pub name: Name,
+    pub rtype: Rtype,
+    pub class: Class,
+}
+
+/// A message that has been walked whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    octets: &'a [u8],
+    header: Header,
+    question: Option<Question>,
+    records_at: usize,
+    edns: Option<Edns<'a>>,
+}
+
+impl<'a> Message<'a> {
+    /// Checks every record of `octets`. Work is bounded by their number: a name is at most 255 octets, a pointer goes backward.
+    /// Octets after the last record are ignored.
+    ///
+    /// # Errors
+    /// A [`WireError`]. RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597).
+    pub fn read(octets: &'a [u8]) -> Result<Message<'a>, WireError> {
+        let header = Header::parse(octets).ok_or(WireError::Short)?;
+        let (mut question, mut at) = (None, HEADER_LEN);
+        match header.qdcount {
+            0 => {}
+            1 => {
+                let (name, next) = Name::read(octets, at)?;
+                let rtype = Rtype(u16_at(octets, next).ok_or(WireError::Short)?);
+                let class = Class(u16_at(octets, next + 2).ok_or(WireError::Short)?);
+                question = Some(Question { name, rtype, class });
+                at = next + 4;
+            }
+            _ => return Err(WireError::Questions),
+        }
+        let mut message = Message { octets, header, question, records_at: at, edns: None };
+        let mut records = message.records();
+        let total = u32::from(header.ancount) + u32::from(header.nscount) + u32::from(header.arcount);
+        for _ in 0..total {
+            let record = records.read_next()?;
+            record.check()?;
+            if record.rtype == Rtype::OPT {
+                let misplaced =
+                    record.section != Section::Additional || octets.get(record.owner_at) != Some(&0);
+                if misplaced || message.edns.is_some() {
+                    return Err(WireError::Opt);
+                }
+                let edns = Edns::new(record.class.0, record.raw_ttl, record.rdata).ok_or(WireError::Opt)?;
+                message.edns = Some(edns);
+            }
+        }
+        Ok(message)
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The message as it came.
+    #[must_use]
+    pub fn octets(&self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// The question, if there is one.
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        self.question
+    }
+
+    /// What the OPT record says.
+    #[must_use]
+    pub fn edns(&self) -> Option<Edns<'a>> {
+        self.edns
+    }
+
+    /// All records, OPT included, in order.
+    #[must_use]
+    pub fn records(&self) -> Records<'a> {
+        let h = self.header;
+        Records { octets: self.octets, at: self.records_at, left: [h.ancount, h.nscount, h.arcount] }
+    }
+}
+
+/// See [`Message::records`].
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    octets: &'a [u8],
+    at: usize,
+    left: [u16; 3],
+}
+
+impl<'a> Records<'a> {
+    fn read_next(&mut self) -> Result<Record<'a>, WireError> {
+        let section = match self.left {
+            [answers, _, _] if answers > 0 => Section::Answer,
+            [_, authority, _] if authority > 0 => Section::Authority,
+            _ => Section::Additional,
+        };
+        let owner_at = self.at;
+        let (_, next) = Name::read(self.octets, owner_at)?;
+        let field = |at: usize| u16_at(self.octets, next + at).ok_or(WireError::Short);
+        let (rtype, class, length) = (Rtype(field(0)?), Class(field(2)?), usize::from(field(8)?));
+        let raw_ttl = u32_at(self.octets, next + 4).ok_or(WireError::Short)?;
+        let rdata_at = next + 10;
+        let rdata = self.octets.get(rdata_at..rdata_at + length).ok_or(WireError::Short)?;
+        self.at = rdata_at + length;
+        if let Some(left) = self.left.iter_mut().find(|left| **left > 0) {
+            *left -= 1;
+        }
+        // A TTL with the top bit set is 0 (RFC 2181 section 8).
+        let ttl = if raw_ttl > i32::MAX as u32 { 0 } else { raw_ttl };
+        let message = self.octets;
+        Ok(Record {
+            message,
+            section,
+            owner_at,
+            rtype,
+            class,
+            ttl,
+            raw_ttl,
+            ttl_at: next + 4,
+            rdata_at,
+            rdata,
+        })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        if self.left == [0; 3] {
+            return None;
+        }
+        self.read_next().ok()
+    }
+}
+
+/// A record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    message: &'a [u8],
+    /// Where it stands.
+    pub section: Section,
+    /// Offset of its owner name.
+    pub owner_at: usize,
+    /// Its type.
+    pub rtype: Rtype,
+    /// Its class.
+    pub class: Class,
+    /// Its TTL in seconds.
+    pub ttl: u32,
+    /// The TTL field as sent.
+    raw_ttl: u32,
+    /// Offset of its TTL field.
+    pub ttl_at: usize,
+    /// Offset of its RDATA.
+    pub rdata_at: usize,
+    /// Its RDATA; names in it may be compressed.
+    pub rdata: &'a [u8],
+}
+
+/// The data of an SOA record (RFC 1035 section 3.3.13).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // The fields are those of the RFC.
+pub struct Soa {
+    pub mname: Name,
+    pub rname: Name,
+    pub serial: u32,
+    pub refresh: u32,
+    pub retry: u32,
+    pub expire: u32,
+    pub minimum: u32,
+}
+
+impl Record<'_> {
+    /// The name it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> Name {
+        Name::read(self.message, self.owner_at).map_or(Name::ROOT, |(name, _)| name)
+    }
+
+    /// The address of an A or AAAA record of class IN.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match (self.rtype, self.class) {
+            (Rtype::A, Class::IN) => <[u8; 4]>::try_from(self.rdata).ok().map(|a| Ipv4Addr::from(a).into()),
+            (Rtype::AAAA, Class::IN) => {
+                <[u8; 16]>::try_from(self.rdata).ok().map(|a| Ipv6Addr::from(a).into())
+            }
+            _ => None,
+        }
+    }
+
+    /// The name that a CNAME, DNAME, NS or PTR record leads to.
+    #[must_use]
+    pub fn target(&self) -> Option<Name> {
+        match self.rtype {
+            Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => {
+                self.name_at(self.rdata_at, 0).map(|(name, _)| name)
+            }
+            _ => None,
+        }
+    }
+
+    /// The data of an SOA record.
+    #[must_use]
+    pub fn soa(&self) -> Option<Soa> {
+        if self.rtype != Rtype::SOA {
+            return None;
+        }
+        let (mname, at) = self.name_at(self.rdata_at, 0)?;
+        let (rname, at) = self.name_at(at, 20)?;
+        if at + 20 != self.rdata_at + self.rdata.len() {
+            return None;
+        }
+        let number = |n: usize| u32_at(self.message, at + 4 * n);
+        Some(Soa {
+            mname,
+            rname,
+            serial: number(0)?,
+            refresh: number(1)?,
+            retry: number(2)?,
+            expire: number(3)?,
+            minimum: number(4)?,
+        })
+    }
+
+    /// The name at `at`, which must end inside the RDATA with at least `after` octets behind it.
+    fn name_at(&self, at: usize, after: usize) -> Option<(Name, usize)> {
+        let (name, next) = Name::read(self.message, at).ok()?;
+        (next + after <= self.rdata_at + self.rdata.len()).then_some((name, next))
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        let end = self.rdata_at + self.rdata.len();
+        let whole_name_at = |at: usize| self.name_at(at, 0).is_some_and(|(_, next)| next == end);
+        let good = match self.rtype {
+            Rtype::A if self.class == Class::IN => self.rdata.len() == 4,
+            Rtype::AAAA if self.class == Class::IN => self.rdata.len() == 16,
+            Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => whole_name_at(self.rdata_at),
+            Rtype::MX => self.rdata.len() > 2 && whole_name_at(self.rdata_at + 2),
+            Rtype::SRV => self.rdata.len() > 6 && whole_name_at(self.rdata_at + 6),
+            Rtype::SOA => self.soa().is_some(),
+            _ => true,
+        };
+        if good { Ok(()) } else { Err(WireError::Rdata(self.rtype)) }
+    }
+}

@@ -1,0 +1,225 @@
+//! A client's query, read in one pass, and the refusals that need nothing but it (DESIGN section 9; RFC 8906).
+
+use crate::codes::{Class, Opcode, Rcode, Rtype};
+use crate::compose::Composer;
+use crate::edns::Edns;
+use crate::header::{HEADER_LEN, Header, flags};
+use crate::name::{Name, uncompressed_len};
+use crate::{u16_at, u32_at};
+
+/// UDP payload used at most towards clients: fits every path without fragments (RFC 9715).
+pub const UDP_SIZE_MAX: u16 = 1232;
+/// Extended response code BADVERS (RFC 6891 section 6.1.3).
+pub const BADVERS: u16 = 16;
+
+/// A query that can be answered: opcode QUERY, one question of class IN, at most one OPT of version 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    octets: &'a [u8],
+    header: Header,
+    question_end: usize,
+    edns: Option<Edns<'a>>,
+}
+
+/// Why a query is not answered with data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// A response, or fewer than 12 octets: answering could start a loop.
+    Silent,
+    /// It is answered with this response code and nothing else.
+    Answer {
+        /// The response code; 16 is BADVERS.
+        rcode: u16,
+        /// The message itself is broken, rather than asking for what is not given.
+        malformed: bool,
+    },
+}
+
+impl<'a> Query<'a> {
+    /// Reads a query. Octets after its last record are ignored, as unbound and BIND do.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: FORMERR when it cannot be read or has not exactly one question (RFC 9619), NOTIMP for other opcodes,
+    /// REFUSED for other classes and for zone transfers, BADVERS for EDNS versions above 0.
+    pub fn read(octets: &'a [u8]) -> Result<Query<'a>, Refusal> {
+        let header = Header::parse(octets).filter(|h| !h.qr()).ok_or(Refusal::Silent)?;
+        if header.opcode() != Opcode::QUERY {
+            return Err(refuse_with(Rcode::NOTIMP));
+        }
+        if header.qdcount != 1 || header.ancount != 0 || header.nscount != 0 {
+            // NOTIFY and UPDATE carry records there, but they are other opcodes; IXFR carries an SOA in authority.
+            let ixfr = header.qdcount == 1 && qtype_of(octets) == Some(Rtype::IXFR);
+            return Err(if ixfr { refuse_with(Rcode::REFUSED) } else { MALFORMED });
+        }
+        let name_len = uncompressed_len(octets, HEADER_LEN).map_err(|_| MALFORMED)?;
+        let question_end = HEADER_LEN + name_len + 4;
+        if octets.len() < question_end {
+            return Err(MALFORMED);
+        }
+        let edns = match header.arcount {
+            0 => None,
+            1 if octets.get(question_end..question_end + 3) == Some(&[0, 0, 41]) => {
+                Some(opt(octets, question_end)?.0)
+            }
+            _ => additional(octets, question_end, header.arcount)?,
+        };
+        let query = Query { octets, header, question_end, edns };
+        if edns.is_some_and(|edns| edns.version > 0) {
+            return Err(Refusal::Answer { rcode: BADVERS, malformed: false });
+        }
+        if query.qclass() != Class::IN {
+            return Err(refuse_with(Rcode::REFUSED));
+        }
+        match query.qtype() {
+            Rtype::AXFR
+            | Rtype::IXFR
+            | Rtype::TKEY
+            | Rtype::TSIG
+            | Rtype::OPT
+            | Rtype::MAILA
+            | Rtype::MAILB
+            | Rtype(0) => Err(refuse_with(Rcode::REFUSED)),
+            _ => Ok(query),
+        }
+    }
+
+    /// The client's id.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.header.id
+    }
+
+    /// The flags word.
+    #[must_use]
+    pub fn flags(&self) -> u16 {
+        self.header.flags
+    }
+
+    /// RD: the client wants recursion.
+    #[must_use]
+    pub fn rd(&self) -> bool {
+        self.header.flags & flags::RD != 0
+    }
+
+    /// CD: the client checks signatures itself.
+    #[must_use]
+    pub fn cd(&self) -> bool {
+        self.header.flags & flags::CD != 0
+    }
+
+    /// QNAME as sent, uncompressed.
+    #[must_use]
+    pub fn qname(&self) -> &'a [u8] {
+        self.octets.get(HEADER_LEN..self.question_end - 4).unwrap_or_default()
+    }
+
+    /// QNAME in lower case.
+    #[must_use]
+    pub fn name_lower(&self) -> Name {
+        Name::lower_of(self.qname())
+    }
+
+    /// QTYPE.
+    #[must_use]
+    pub fn qtype(&self) -> Rtype {
+        Rtype(u16_at(self.octets, self.question_end - 4).unwrap_or(0))
+    }
+
+    /// QCLASS.
+    #[must_use]
+    pub fn qclass(&self) -> Class {
+        Class(u16_at(self.octets, self.question_end - 2).unwrap_or(0))
+    }
+
+    /// The question's octets, to be echoed exactly.
+    #[must_use]
+    pub fn question(&self) -> &'a [u8] {
+        self.octets.get(HEADER_LEN..self.question_end).unwrap_or_default()
+    }
+
+    /// The OPT record.
+    #[must_use]
+    pub fn edns(&self) -> Option<Edns<'a>> {
+        self.edns
+    }
+
+    /// DO: the client wants DNSSEC records.
+    #[must_use]
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// Octets of the largest UDP reply: 512 without OPT, else what the client takes, at most 1232.
+    #[must_use]
+    pub fn udp_limit(&self) -> usize {
+        self.edns.map_or(512, |edns| usize::from(edns.udp_size.min(UDP_SIZE_MAX)))
+    }
+}
+
+const MALFORMED: Refusal = Refusal::Answer { rcode: Rcode::FORMERR.0 as u16, malformed: true };
+
+fn refuse_with(rcode: Rcode) -> Refusal {
+    Refusal::Answer { rcode: u16::from(rcode.0), malformed: false }
+}
+
+fn qtype_of(octets: &[u8]) -> Option<Rtype> {
+    let len = uncompressed_len(octets, HEADER_LEN).ok()?;
+    u16_at(octets, HEADER_LEN + len).map(Rtype)
+}
+
+/// The OPT record whose root owner stands at `at`, and where it ends.
+fn opt(octets: &[u8], at: usize) -> Result<(Edns<'_>, usize), Refusal> {
+    let read = || {
+        let (class, ttl) = (u16_at(octets, at + 3)?, u32_at(octets, at + 5)?);
+        let end = at + 11 + usize::from(u16_at(octets, at + 9)?);
+        Some((Edns::new(class, ttl, octets.get(at + 11..end)?)?, end))
+    };
+    read().ok_or(MALFORMED)
+}
+
+/// Additional records other than a single OPT: any but OPT are passed over, TSIG included, for no key is known here.
+fn additional(octets: &[u8], mut at: usize, count: u16) -> Result<Option<Edns<'_>>, Refusal> {
+    let mut edns = None;
+    for _ in 0..count {
+        let (owner, next) = Name::read(octets, at).map_err(|_| MALFORMED)?;
+        let rtype = u16_at(octets, next).map(Rtype).ok_or(MALFORMED)?;
+        let end = next + 10 + usize::from(u16_at(octets, next + 8).ok_or(MALFORMED)?);
+        if end > octets.len() {
+            return Err(MALFORMED);
+        }
+        if rtype == Rtype::OPT {
+            if edns.is_some() || !owner.is_root() || next != at + 1 {
+                return Err(MALFORMED);
+            }
+            edns = Some(opt(octets, at)?.0);
+        }
+        at = end;
+    }
+    Ok(edns)
+}
+
+/// Writes the reply to a refused query: its id, opcode, RD and CD bits, its question when that could be read, OPT if it had one.
+/// Returns the length; 0 if `out` is too small.
+pub fn refuse(query: &[u8], rcode: u16, out: &mut [u8]) -> usize {
+    let Some(header) = Header::parse(query) else { return 0 };
+    let Some(mut composer) = Composer::new(out, 512) else { return 0 };
+    let kept = header.flags & (0x7800 | flags::RD | flags::CD);
+    composer.set_header(header.id, flags::QR | flags::RA | kept | (rcode & 15));
+    // Octets of a query that cannot be read are not sent back.
+    let broken = rcode == u16::from(Rcode::FORMERR.0);
+    if !broken
+        && header.qdcount == 1
+        && let Ok(len) = uncompressed_len(query, HEADER_LEN)
+        && let Some(question) = query.get(HEADER_LEN..HEADER_LEN + len + 4)
+    {
+        composer.question_octets(question);
+        let edns = additional(query, HEADER_LEN + len + 4, header.arcount);
+        if header.ancount == 0
+            && header.nscount == 0
+            && let Ok(Some(edns)) = edns
+        {
+            composer.opt(UDP_SIZE_MAX, (rcode >> 4) as u8, edns.dnssec_ok, &[]);
+        }
+    }
+    composer.finish()
+}
