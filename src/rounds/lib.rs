@@ -1,1 +1,213 @@
-//! hither-rounds.
+//! The resolver core: rounds of attempts, the cache they fill, and nothing that touches the outside.
+//!
+//! It performs no I/O: there is no socket, clock, thread or log, and no randomness of its own. Time and what happened are arguments of
+//! [`Rounds::handle`] and [`Rounds::handle_timeout`]; what is to be done comes out of [`Rounds::poll_action`] and is executed
+//! once each, in order, before the next call; [`Rounds::poll_timeout`] says when to call again.
+//!
+//! Invariants (`check_invariants`): at most one round is live per question; every round has a deadline; an outstanding attempt belongs to exactly
+//! one live round and a waiting client to exactly one; nothing is published but by `Shared::publish`.
+
+#![forbid(unsafe_code)]
+
+mod action;
+mod answers;
+mod ask;
+mod attempt;
+mod hear;
+mod held;
+mod hit;
+mod input;
+mod invariants;
+pub mod mutant;
+mod order;
+mod question;
+pub mod reply;
+mod response;
+mod round;
+mod set;
+mod settings;
+mod shared;
+mod trace;
+mod upstream;
+
+pub use action::{Action, Note, OrderResult, Transport};
+pub use answers::Stored;
+pub use input::{AttemptId, ClientId, Failure, Input, Order, UpstreamId};
+pub use question::Question;
+pub use reply::Answer;
+pub use settings::{Limits, Settings};
+pub use trace::{AttemptTrace, Trace};
+pub use upstream::UpstreamReport;
+
+use hither_table::{Counter, Counters, Monotonic, Reader, Snapshot, Writer};
+use round::{End, Phase, Round};
+use shared::Shared;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+/// The core.
+pub struct Rounds {
+    shared: Shared,
+    rounds: BTreeMap<u64, Round>,
+    /// The one live round of each question (I3).
+    live: BTreeMap<Question, u64>,
+    /// When each round wants to be woken.
+    timers: BTreeSet<(Monotonic, u64)>,
+    /// Rounds whose clients have been answered, oldest first: the ones to end early when there are too many.
+    answered: BTreeSet<u64>,
+    stopping: bool,
+}
+
+impl Rounds {
+    /// A core that asks `upstreams` and keeps its addresses in `writer`'s table. `random` must not be predictable from outside: it
+    /// gives the ids of queries (RFC 5452 section 9.2).
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        upstreams: &[SocketAddr],
+        writer: Writer,
+        random: Box<dyn FnMut() -> u64>,
+    ) -> Self {
+        let shared = Shared {
+            settings,
+            upstreams: upstreams.iter().map(|address| upstream::Upstream::new(*address)).collect(),
+            writer,
+            answers: answers::Answers::default(),
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+            random,
+            traces: trace::Traces::default(),
+            attempts: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            next_attempt: 0,
+            scratch: Box::new(Snapshot::new()),
+            mutants: mutant::Mutants::default(),
+        };
+        Self {
+            shared,
+            rounds: BTreeMap::new(),
+            live: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            stopping: false,
+        }
+    }
+
+    /// Plants a fault that tests must notice.
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn plant(&mut self, mutant: mutant::Mutant) {
+        self.shared.mutants.plant(mutant);
+    }
+
+    /// Tells the core what happened. Deadlines before `now` pass first.
+    pub fn handle(&mut self, now: Monotonic, input: Input<'_>) {
+        self.pass(Monotonic(now.0.saturating_sub(1)), now);
+        match input {
+            Input::Ask { client, question, recursion } => self.ask(now, client, question, recursion),
+            Input::Message { attempt, octets } => match self.shared.attempts.get(&attempt).copied() {
+                Some(id) => {
+                    self.with(now, id, |round, shared| round.on_message(shared, now, attempt, octets))
+                }
+                None => self.late(now, octets),
+            },
+            Input::Failed { attempt, failure } => {
+                if let Some(id) = self.shared.attempts.get(&attempt).copied() {
+                    self.with(now, id, |round, shared| round.on_failure(shared, now, attempt, failure));
+                }
+            }
+            Input::ClientGone { client } => self.client_gone(client),
+            Input::Order(order) => self.order(now, &order),
+            Input::Flush { names } => self.flush(now, names.as_deref()),
+            Input::Reload { settings, upstreams } => self.reload(now, settings, &upstreams),
+            Input::Shutdown => self.shutdown(now),
+        }
+        self.gauges();
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Monotonic) {
+        self.pass(now, now);
+        self.gauges();
+    }
+
+    /// Handles every timer up to `until`, as of `now`.
+    fn pass(&mut self, until: Monotonic, now: Monotonic) {
+        while let Some((at, id)) = self.timers.first().copied()
+            && at <= until
+        {
+            self.with(now, id, |round, shared| round.on_time(shared, now));
+        }
+    }
+
+    /// When [`Rounds::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.shared.actions.pop_front()
+    }
+
+    /// Lets a round do something, then puts it back or ends it.
+    fn with(&mut self, now: Monotonic, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
+        let Some(mut round) = self.rounds.remove(&id) else { return };
+        self.unindex(&round);
+        match act(&mut round, &mut self.shared) {
+            Some(end) => self.finish(now, round, end),
+            None => self.index(round),
+        }
+    }
+
+    fn index(&mut self, mut round: Round) {
+        round.timer = round.wake(&self.shared);
+        self.timers.insert((round.timer, round.id));
+        if !matches!(round.phase, Phase::Racing { .. }) {
+            self.answered.insert(round.id);
+        }
+        self.rounds.insert(round.id, round);
+    }
+
+    fn unindex(&mut self, round: &Round) {
+        self.timers.remove(&(round.timer, round.id));
+        self.answered.remove(&round.id);
+    }
+
+    fn gauges(&mut self) {
+        self.shared.counters.set(Counter::RoundsLive, self.rounds.len() as u64);
+        self.shared.counters.set(Counter::AttemptsOutstanding, self.shared.attempts.len() as u64);
+        let entries = self.shared.writer.entries() + self.shared.answers.len();
+        self.shared.counters.set(Counter::Entries, entries as u64);
+        self.shared.counters.set(Counter::Evictions, self.shared.writer.evictions());
+    }
+
+    /// The counters, for the shell to add its own.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.shared.counters
+    }
+
+    /// A reader of the table.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.shared.writer.reader()
+    }
+
+    /// The table's writer, for what is not publishing: counters, liveness, waking followers.
+    pub fn writer(&mut self) -> &mut Writer {
+        &mut self.shared.writer
+    }
+
+    /// What is known of the upstreams.
+    #[must_use]
+    pub fn upstreams(&self, now: Monotonic) -> Vec<UpstreamReport> {
+        self.shared.upstreams.iter().map(|upstream| upstream.report(now)).collect()
+    }
+
+    /// What happened in the live or else the latest round for a question.
+    #[must_use]
+    pub fn trace(&self, question: &Question) -> Option<Trace> {
+        let live = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| &round.trace);
+        live.or_else(|| self.shared.traces.latest(question)).cloned()
+    }
+}

@@ -1,1 +1,58 @@
-//! hither-table.
+//! The shared table: answers that other processes read without asking the daemon.
+//!
+//! One writer, any number of readers, in any process of the host. Records are written out of place and published by one 64-bit store of an
+//! index word; a record's first word is its version and its seqlock. What a reader may rely on: a [`Snapshot`] is one publish,
+//! never a mix (I1); the versions of a name only grow (I2); a lookup ends after a bounded number of tries, whatever writers do.
+//! Nothing that is read from the memory is trusted: every offset and length is checked in a private copy.
+//!
+//! Not here: what to store (`hither-rounds`), what a DNS message means (`hither-wire`).
+
+#![deny(unsafe_code)]
+
+mod counters;
+mod key;
+pub mod layout;
+mod memory;
+mod reader;
+mod record;
+mod ring;
+mod seqlock;
+mod sync;
+mod time;
+mod types;
+
+#[cfg(not(loom))]
+mod futex;
+#[cfg(not(loom))]
+mod map;
+
+#[cfg(feature = "writer")]
+mod adopt;
+#[cfg(feature = "writer")]
+mod alloc;
+#[cfg(feature = "writer")]
+mod draft;
+#[cfg(feature = "writer")]
+mod evict;
+#[cfg(all(feature = "writer", not(loom)))]
+mod share;
+#[cfg(feature = "writer")]
+mod writer;
+
+pub use counters::{Counter, Counters};
+pub use key::Key;
+pub use memory::{Memory, OpenError};
+pub use reader::{Lookup, Reader, Scan, VerifyReport};
+pub use record::{FamilyView, Snapshot};
+pub use ring::{Follower, Step};
+pub use time::Monotonic;
+pub use types::{Address, Family, Negative, Rtt, State};
+
+#[cfg(feature = "writer")]
+pub use adopt::{Adopted, Doubt};
+#[cfg(feature = "writer")]
+pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
+#[cfg(all(feature = "writer", not(loom)))]
+pub use share::{Origin, ShareError, TABLE_FILE, open_or_create};
+#[cfg(feature = "writer")]
+pub use writer::{Geometry, Writer};

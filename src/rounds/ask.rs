@@ -1,0 +1,235 @@
+//! The lives of rounds: how one begins, is joined, gives way to another, and ends.
+
+use crate::mutant::Mutant;
+use crate::reply::{Answer, ede};
+use crate::round::{End, Phase, Round};
+use crate::settings::PATIENCE;
+use crate::upstream::Upstream;
+use crate::{Action, ClientId, Question, Rounds, Settings};
+use hither_table::{Counter, Key, Monotonic, State};
+use hither_wire::{codes::Rcode, name::Name};
+use std::net::SocketAddr;
+
+impl Rounds {
+    pub(crate) fn ask(&mut self, now: Monotonic, client: ClientId, question: Question, recursion: bool) {
+        if self.stopping || self.shared.upstreams.is_empty() {
+            return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
+        }
+        if let Some(answer) = self.shared.cached(now, &question) {
+            self.shared.count(Counter::Hits);
+            return self.shared.reply(client, answer);
+        }
+        self.shared.count(Counter::Misses);
+        if !recursion {
+            return self.refuse(client, Rcode::REFUSED, ede::NOT_READY);
+        }
+        if self.shared.clients.len() >= self.shared.settings.limits.clients {
+            return self.shed(client);
+        }
+        match self.live.get(&question).copied() {
+            Some(id) if !self.shared.mutants.has(Mutant::NoCoalescing) => self.join(now, id, client),
+            Some(_) | None => self.begin(now, question, vec![client]),
+        }
+    }
+
+    /// The client waits for the round that is live, unless that has been answered: then what it published is over, and so is it.
+    fn join(&mut self, now: Monotonic, id: u64, client: ClientId) {
+        let Some(round) = self.rounds.get_mut(&id) else { return self.shed(client) };
+        let question = round.question;
+        if !matches!(round.phase, Phase::Racing { .. }) {
+            self.supersede(now, id);
+            return self.begin(now, question, vec![client]);
+        }
+        if round.stale_at.is_none()
+            && now.since(round.trace.started) >= self.shared.settings.stale_wait
+            && let Some(answer) = self.shared.stale(now, &question)
+        {
+            self.shared.count(Counter::StaleServed);
+            return self.shared.reply(client, answer);
+        }
+        if round.clients.len() >= self.shared.settings.limits.clients_per_round {
+            return self.shed(client);
+        }
+        self.shared.clients.insert(client, id);
+        self.with(now, id, |round, _| {
+            round.clients.push(client);
+            None
+        });
+    }
+
+    fn begin(&mut self, now: Monotonic, question: Question, clients: Vec<ClientId>) {
+        if self.rounds.len() >= self.shared.settings.limits.rounds {
+            match self.answered.first().copied() {
+                Some(oldest) => self.end(now, oldest, End::Partial),
+                None => return clients.into_iter().for_each(|client| self.shed(client)),
+            }
+        }
+        let deadline = now.plus(self.shared.settings.deadline);
+        self.begin_until(now, question, clients, deadline);
+    }
+
+    fn begin_until(
+        &mut self,
+        now: Monotonic,
+        question: Question,
+        clients: Vec<ClientId>,
+        deadline: Monotonic,
+    ) {
+        self.shared.count(Counter::RoundsStarted);
+        let mut round = Round::start(&mut self.shared, now, question, clients, deadline);
+        self.live.insert(question, round.id);
+        match round.conclude(&mut self.shared, now) {
+            Some(end) => self.finish(now, round, end),
+            None => self.index(round),
+        }
+    }
+
+    fn shed(&mut self, client: ClientId) {
+        self.shared.count(Counter::ShedQueries);
+        self.refuse(client, Rcode::SERVFAIL, ede::OTHER);
+    }
+
+    fn refuse(&mut self, client: ClientId, rcode: Rcode, ede: u16) {
+        self.shared.reply(client, Answer::Failure { rcode, ede: Some(ede) });
+    }
+
+    pub(crate) fn client_gone(&mut self, client: ClientId) {
+        let Some(id) = self.shared.clients.remove(&client) else { return };
+        let Some(mut round) = self.rounds.remove(&id) else { return };
+        self.unindex(&round);
+        round.clients.retain(|waiting| *waiting != client);
+        self.index(round);
+    }
+
+    fn end(&mut self, now: Monotonic, id: u64, end: End) {
+        self.with(now, id, |_, _| Some(end));
+    }
+
+    /// Ends a live round whose clients have been answered, or whose clients the caller takes over.
+    fn supersede(&mut self, now: Monotonic, id: u64) {
+        self.end(now, id, End::Superseded);
+    }
+
+    /// Ends a live round; clients that still wait go on in a fresh one with the old deadline.
+    fn restart(&mut self, now: Monotonic, id: u64) {
+        let Some(round) = self.rounds.get_mut(&id) else { return };
+        let (question, deadline) = (round.question, round.deadline);
+        let clients = std::mem::take(&mut round.clients);
+        self.supersede(now, id);
+        if !clients.is_empty() {
+            self.begin_until(now, question, clients, deadline);
+        }
+    }
+
+    /// The end of a round: afterwards it holds no socket, timer or memory (I4).
+    pub(crate) fn finish(&mut self, now: Monotonic, mut round: Round, end: End) {
+        if self.live.get(&round.question) == Some(&round.id) {
+            self.live.remove(&round.question);
+        }
+        self.shared.count(match end {
+            End::Complete => Counter::RoundsComplete,
+            End::Partial => Counter::RoundsPartial,
+            End::Superseded => Counter::RoundsSuperseded,
+        });
+        round.stop_asking(&mut self.shared);
+        if end == End::Partial && now >= round.deadline {
+            self.unanswered(now, &mut round);
+        }
+        round.cancel(&mut self.shared, now, Some(round.deadline));
+        if end != End::Superseded || self.shared.mutants.has(Mutant::PublishesAfterSupersede) {
+            self.publish_end(now, &round, end);
+        }
+        let Round { trace, .. } = round;
+        self.shared.traces.keep(trace);
+    }
+
+    /// Attempts that had their time and were not answered: failures of their upstreams.
+    fn unanswered(&mut self, now: Monotonic, round: &mut Round) {
+        while let Some(at) = round
+            .attempts
+            .iter()
+            .position(|a| now.since(a.sent) >= PATIENCE.min(self.shared.settings.deadline))
+        {
+            let attempt = round.close(&mut self.shared, now, at, "timeout");
+            if let Some(upstream) = self.shared.upstream(attempt.upstream)
+                && let Some(note) = upstream.failed(now, attempt.sent)
+            {
+                self.shared.actions.push_back(Action::Note(note));
+            }
+        }
+    }
+
+    fn publish_end(&mut self, now: Monotonic, round: &Round, end: End) {
+        let set = match &round.phase {
+            Phase::Completing { set } | Phase::Denied { set: Some(set) } => set,
+            Phase::Racing { .. } | Phase::Denied { set: None } => return,
+        };
+        let state = if end == End::Complete { State::Complete } else { State::Partial };
+        let Some(family) = round.question.family() else { return };
+        if set.state == state {
+            return;
+        }
+        let mut set = set.clone();
+        set.state = state;
+        if let Err(error) = self.shared.publish(now, &round.question.name, family, set) {
+            let reason = error.reason();
+            self.shared.actions.push_back(Action::Note(crate::Note::NotStored { reason }));
+        }
+    }
+
+    pub(crate) fn flush(&mut self, now: Monotonic, names: Option<&[Name]>) {
+        match names {
+            None => {
+                self.shared.writer.flush_all();
+                self.shared.answers.clear();
+            }
+            Some(names) => {
+                for name in names {
+                    self.shared.writer.remove(&Key::of(name));
+                    self.shared.answers.remove_name(name);
+                }
+            }
+        }
+        let ended = self.live.iter().filter(|(q, _)| names.is_none_or(|names| names.contains(&q.name)));
+        let ended: Vec<u64> = ended.map(|(_, id)| *id).collect();
+        for id in ended {
+            self.restart(now, id);
+        }
+    }
+
+    pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, upstreams: &[SocketAddr]) {
+        self.shared.settings = settings;
+        if self.shared.upstreams.iter().map(|u| u.address).eq(upstreams.iter().copied()) {
+            return self.reindex();
+        }
+        let known = std::mem::take(&mut self.shared.upstreams);
+        let find = |address: &SocketAddr| known.iter().find(|u| u.address == *address).cloned();
+        self.shared.upstreams = upstreams
+            .iter()
+            .map(|address| find(address).unwrap_or_else(|| Upstream::new(*address)))
+            .collect();
+        let ended: Vec<u64> = self.live.values().copied().collect();
+        for id in ended {
+            self.restart(now, id);
+        }
+    }
+
+    fn reindex(&mut self) {
+        for round in self.rounds.values_mut() {
+            round.timer = round.wake(&self.shared);
+        }
+        self.timers = self.rounds.values().map(|round| (round.timer, round.id)).collect();
+    }
+
+    pub(crate) fn shutdown(&mut self, now: Monotonic) {
+        self.stopping = true;
+        let live: Vec<u64> = self.live.values().copied().collect();
+        for id in live {
+            let Some(round) = self.rounds.get_mut(&id) else { continue };
+            for client in std::mem::take(&mut round.clients) {
+                self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
+            }
+            self.supersede(now, id);
+        }
+    }
+}

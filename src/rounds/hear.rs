@@ -1,0 +1,223 @@
+//! What a round does with what its attempts bring: messages and failures.
+
+use crate::answers::Stored;
+use crate::held::{Bare, Weak, all_sinkholes};
+use crate::mutant::Mutant;
+use crate::reply::ede;
+use crate::response::{Expected, Heard, read};
+use crate::round::{End, Phase, Round};
+use crate::set::Contribution;
+use crate::settings::LINKS_MAX;
+use crate::shared::Shared;
+use crate::{Action, AttemptId, Failure, Transport};
+use hither_table::{Counter, Link, Monotonic, Negative};
+use hither_wire::{codes::Rcode, message::Message};
+use std::rc::Rc;
+
+impl Round {
+    /// A message arrived on an attempt's socket.
+    pub fn on_message(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        id: AttemptId,
+        octets: &[u8],
+    ) -> Option<End> {
+        let at = self.attempts.iter().position(|a| a.id == id)?;
+        let attempt = &self.attempts[at];
+        let expected = Expected {
+            id: attempt.dns_id,
+            name: &attempt.target.name,
+            rtype: self.question.rtype,
+            addresses: self.question.family().is_some(),
+            mutants: shared.mutants,
+        };
+        let heard = read(octets, &expected, now);
+        match &heard {
+            Heard::Mismatch => {
+                shared.count(Counter::MismatchedResponsesDropped);
+                return None;
+            }
+            Heard::Truncated if attempt.transport == Transport::Udp => self.over_tcp(shared, now, at),
+            Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
+            Heard::Failed(rcode) => self.unusable(shared, now, at, *rcode),
+            Heard::Addresses { .. } | Heard::Negative { .. } | Heard::Bare { .. } | Heard::Whole { .. } => {
+                self.useful(shared, now, at, heard, octets);
+            }
+        }
+        self.conclude(shared, now)
+    }
+
+    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+        let attempt = self.close(shared, now, at, "truncated");
+        self.alive(shared, attempt.upstream, attempt.rtt(now), true);
+        if !self.send(shared, now, &attempt.target, (attempt.upstream, Transport::Tcp, attempt.without_edns))
+        {
+            self.next_after_failure(shared, now);
+        }
+    }
+
+    /// An error, by an upstream that is alive.
+    fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
+        let attempt = self.close(shared, now, at, &rcode.to_string().to_ascii_lowercase());
+        self.alive(shared, attempt.upstream, attempt.rtt(now), false);
+        self.ede = ede::NETWORK_ERROR;
+        let no_edns = attempt.edns && (rcode == Rcode::FORMERR || rcode == Rcode::NOTIMP);
+        if no_edns && self.send(shared, now, &attempt.target, (attempt.upstream, attempt.transport, true)) {
+            return;
+        }
+        self.next_after_failure(shared, now);
+    }
+
+    fn useful(&mut self, shared: &mut Shared, now: Monotonic, at: usize, heard: Heard, octets: &[u8]) {
+        let attempt = self.close(shared, now, at, outcome(&heard));
+        self.alive(shared, attempt.upstream, attempt.rtt(now), true);
+        if attempt.without_edns
+            && let Some(upstream) = shared.upstream(attempt.upstream)
+            && upstream.edns(now)
+        {
+            let note = upstream.cannot_edns(now);
+            shared.actions.push_back(Action::Note(note));
+        }
+        let prefix = &attempt.target.prefix;
+        let ttl = |ttl_s: u32| ttl_s.min(attempt.target.ttl_s);
+        match heard {
+            Heard::Addresses { chain, addresses, ttl_s } => {
+                let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
+                self.traced(attempt.trace, &addresses);
+                let contribution =
+                    Contribution { from: attempt.upstream, chain, addresses, ttl_s: ttl(ttl_s) };
+                if all_sinkholes(&contribution) && matches!(self.phase, Phase::Racing { .. }) {
+                    self.hold(shared, now, Weak::Sinkhole(contribution));
+                } else {
+                    self.contribute(shared, now, contribution);
+                }
+            }
+            Heard::Negative { kind, chain, soa, ttl_s } => {
+                if shared.mutants.has(Mutant::NegativeBeatsPositive)
+                    && matches!(self.phase, Phase::Completing { .. })
+                {
+                    self.phase = Phase::Racing { held: None, bare: None };
+                }
+                let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
+                self.hold(shared, now, Weak::Denial { kind, chain, soa, ttl_s: ttl(ttl_s) });
+            }
+            Heard::Bare { chain, ttl_s } => {
+                let Some(links) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
+                let until = now.plus(shared.settings.negative_grace);
+                let current = attempt.target.leg == self.target.leg;
+                if let Phase::Racing { bare: bare @ None, .. } = &mut self.phase
+                    && current
+                {
+                    *bare = Some(Bare { until, from: attempt.upstream, links, ttl_s: ttl(ttl_s) });
+                }
+            }
+            Heard::Whole { ttl_s, negative, bare } => {
+                self.whole_or_hold(shared, now, octets, (ttl_s, negative, bare))
+            }
+            Heard::Mismatch | Heard::Truncated | Heard::Failed(_) => {}
+        }
+    }
+
+    fn whole_or_hold(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        octets: &[u8],
+        (ttl_s, negative, bare): (u32, Option<Negative>, bool),
+    ) {
+        let bound =
+            if negative.is_some() { shared.settings.max_negative_ttl } else { shared.settings.max_ttl };
+        let bound_s = u32::try_from(bound.as_secs()).unwrap_or(u32::MAX);
+        let least_s = u32::try_from(shared.settings.min_ttl.as_secs()).unwrap_or(u32::MAX).min(bound_s);
+        let kept_s = if negative.is_some() { ttl_s.min(bound_s) } else { ttl_s.clamp(least_s, bound_s) };
+        let stored = Message::read(octets).ok().and_then(|m| Stored::new(&m, now, kept_s, bound_s));
+        let Some(stored) = stored.map(Rc::new) else { return };
+        if negative.is_some() || bare {
+            self.hold(shared, now, Weak::Whole { negative, stored });
+        } else if !matches!(self.phase, Phase::Completing { .. }) {
+            self.whole(shared, now, stored);
+        }
+    }
+
+    /// The attempt's socket failed.
+    pub fn on_failure(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        id: AttemptId,
+        failure: Failure,
+    ) -> Option<End> {
+        let at = self.attempts.iter().position(|a| a.id == id)?;
+        let outcome = match failure {
+            Failure::Unreachable => "unreachable",
+            Failure::Refused => "refused",
+            Failure::Closed => "closed",
+            Failure::NoSocket => "no socket",
+        };
+        let attempt = self.close(shared, now, at, outcome);
+        if let Some(upstream) = shared.upstream(attempt.upstream) {
+            if failure == Failure::NoSocket {
+                upstream.trial_over();
+            } else if let Some(note) = upstream.failed(now, attempt.sent) {
+                shared.actions.push_back(Action::Note(note));
+            }
+        }
+        self.next_after_failure(shared, now);
+        self.conclude(shared, now)
+    }
+
+    /// An attempt came to nothing: while clients wait, the next upstream is asked at once.
+    fn next_after_failure(&mut self, shared: &mut Shared, now: Monotonic) {
+        if shared.mutants.has(Mutant::FailureStartsNobody) {
+            return;
+        }
+        if matches!(self.phase, Phase::Racing { .. }) {
+            if shared.mutants.has(Mutant::ServfailBeforeTheLastAttempt) {
+                self.fail(shared, now);
+            }
+            self.ask_next(shared, now, 1);
+        }
+    }
+
+    fn alive(
+        &self,
+        shared: &mut Shared,
+        id: crate::UpstreamId,
+        rtt: Option<std::time::Duration>,
+        useful: bool,
+    ) {
+        if let Some(upstream) = shared.upstream(id)
+            && let Some(note) = upstream.answered(rtt, useful)
+        {
+            shared.actions.push_back(Action::Note(note));
+        }
+    }
+
+    fn traced(&mut self, trace: usize, addresses: &[std::net::IpAddr]) {
+        if let Some(trace) = self.trace.attempts.get_mut(trace) {
+            trace.addresses = addresses.to_vec();
+        }
+    }
+}
+
+/// The CNAMEs that led to a target, and those that lead on from it; `None` when they are too many or lead back.
+fn join(prefix: &[Link], chain: Vec<Link>) -> Option<Vec<Link>> {
+    if prefix.is_empty() {
+        return Some(chain);
+    }
+    let seen = |link: &Link| prefix.iter().any(|known| known.target.eq_ignore_case(&link.target));
+    (prefix.len() + chain.len() <= LINKS_MAX && !chain.iter().any(seen))
+        .then(|| prefix.iter().cloned().chain(chain).collect())
+}
+
+fn outcome(heard: &Heard) -> &'static str {
+    match heard {
+        Heard::Addresses { .. } => "answer",
+        Heard::Negative { kind, .. } => kind.as_str(),
+        Heard::Bare { .. } => "cname",
+        Heard::Whole { negative: Some(kind), .. } => kind.as_str(),
+        Heard::Whole { negative: None, .. } => "answer",
+        Heard::Mismatch | Heard::Truncated | Heard::Failed(_) => "unusable",
+    }
+}

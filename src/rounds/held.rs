@@ -1,0 +1,201 @@
+//! Answers that are not believed at once: denials, sinkholes, and CNAMEs that lead nowhere yet.
+
+use crate::UpstreamId;
+use crate::answers::{Kept, Stored};
+use crate::attempt::Target;
+use crate::mutant::Mutant;
+use crate::reply::{Answer, ede};
+use crate::response::is_sinkhole;
+use crate::round::{Phase, Round};
+use crate::set::Contribution;
+use crate::settings::LINKS_MAX;
+use crate::shared::Shared;
+use hither_table::{Chain, FamilyDraft, Link, Monotonic, Negative, SoaRecord, State};
+use hither_wire::codes::Rcode;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// An answer that waits for a second opinion.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// When it counts even alone.
+    pub until: Monotonic,
+    pub weak: Weak,
+}
+
+#[derive(Debug)]
+pub(crate) enum Weak {
+    Denial {
+        kind: Negative,
+        chain: Vec<Link>,
+        soa: Option<Box<SoaRecord>>,
+        ttl_s: u32,
+    },
+    /// Nothing but 0.0.0.0 and its like: a real address wins against it.
+    Sinkhole(Contribution),
+    /// An answer of another type that is negative, or ends in a CNAME.
+    Whole {
+        negative: Option<Negative>,
+        stored: Rc<Stored>,
+    },
+}
+
+impl Weak {
+    fn agrees(&self, other: &Weak) -> bool {
+        match (self, other) {
+            (Weak::Denial { kind: a, .. }, Weak::Denial { kind: b, .. }) => a == b,
+            (Weak::Sinkhole(_), Weak::Sinkhole(_)) => true,
+            (Weak::Whole { negative: a, .. }, Weak::Whole { negative: b, .. }) => a == b,
+            (Weak::Denial { .. } | Weak::Sinkhole(_) | Weak::Whole { .. }, _) => false,
+        }
+    }
+}
+
+/// A CNAME whose target nobody has looked up yet.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    /// When it is chased even while attempts are out.
+    pub until: Monotonic,
+    /// Who said so: asked first for the target, since what it knows of the name fits.
+    pub from: UpstreamId,
+    pub links: Vec<Link>,
+    pub ttl_s: u32,
+}
+
+impl Round {
+    /// Holds a weak answer, or settles it when it is the second of its kind.
+    pub fn hold(&mut self, shared: &mut Shared, now: Monotonic, weak: Weak) {
+        let Phase::Racing { held, .. } = &mut self.phase else { return };
+        let grace = shared.settings.negative_grace;
+        match held {
+            None if shared.mutants.has(Mutant::NoNegativeGrace) => {
+                self.settle(shared, now, Held { until: now, weak })
+            }
+            None => *held = Some(Held { until: now.plus(grace), weak }),
+            Some(first) if first.weak.agrees(&weak) => {
+                if let Some(first) = held.take() {
+                    self.settle(shared, now, first);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Believes it.
+    pub fn settle(&mut self, shared: &mut Shared, now: Monotonic, held: Held) {
+        match held.weak {
+            Weak::Sinkhole(contribution) => self.contribute(shared, now, contribution),
+            Weak::Denial { kind, chain, soa, ttl_s } => {
+                self.stop_asking(shared);
+                let set = FamilyDraft {
+                    version: 0,
+                    set_version: 0,
+                    round: self.id,
+                    state: if self.attempts.is_empty() { State::Complete } else { State::First },
+                    negative: Some(kind),
+                    sorted: false,
+                    expire_ms: now.plus(negative_ttl(shared, ttl_s)).as_ms(),
+                    addresses: Vec::new(),
+                    chains: if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] },
+                    soa: soa.map(|soa| *soa),
+                };
+                self.deny(shared, now, set);
+            }
+            Weak::Whole { negative, stored } => {
+                self.stop_asking(shared);
+                let capacity = shared.settings.answers;
+                if !stored.expired(now) {
+                    shared.answers.put(self.question, Kept::Answer(Rc::clone(&stored)), capacity);
+                }
+                self.tell(shared, &Answer::Stored(stored));
+                if negative.is_none() {
+                    self.cancel(shared, now, None);
+                }
+                self.phase = Phase::Denied { set: None };
+            }
+        }
+    }
+
+    fn deny(&mut self, shared: &mut Shared, now: Monotonic, set: FamilyDraft) {
+        let Some(family) = self.question.family() else { return };
+        match shared.publish(now, &self.question.name, family, set) {
+            Ok(published) => {
+                self.tell(
+                    shared,
+                    &Answer::Record { snapshot: published.snapshot, family, stale_ttl_s: None },
+                );
+                self.phase = Phase::Denied { set: Some(published.set) };
+            }
+            Err(error) => self.not_stored(shared, error),
+        }
+    }
+
+    /// The table cannot take it: the clients are told so, and the operator.
+    pub fn not_stored(&mut self, shared: &mut Shared, error: hither_table::PutError) {
+        let reason = error.reason();
+        shared.actions.push_back(crate::Action::Note(crate::Note::NotStored { reason }));
+        self.tell(shared, &Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
+        self.phase = Phase::Denied { set: None };
+    }
+
+    pub fn stop_asking(&mut self, shared: &mut Shared) {
+        while let Some(id) = self.unasked.pop_front() {
+            if let Some(upstream) = shared.upstream(id) {
+                upstream.trial_over();
+            }
+        }
+        self.wave_at = None;
+    }
+
+    /// Asks for the name that a CNAME leads to, within the same round and its deadline.
+    pub fn chase(&mut self, shared: &mut Shared, now: Monotonic, bare: Bare) {
+        let Some(last) = bare.links.last() else { return };
+        let name = last.target.to_lower();
+        let loops = name == self.question.name
+            || bare.links.iter().rev().skip(1).any(|link| link.target.eq_ignore_case(&name));
+        if loops || bare.links.len() > LINKS_MAX {
+            self.ede = ede::OTHER;
+            return;
+        }
+        self.target =
+            Target { name, leg: self.target.leg + 1, ttl_s: bare.ttl_s, prefix: Rc::new(bare.links) };
+        self.ask_all_from(shared, now, bare.from);
+    }
+
+    fn ask_all_from(&mut self, shared: &mut Shared, now: Monotonic, from: UpstreamId) {
+        self.ask_all(shared, now, 0);
+        if let Some(at) = self.unasked.iter().position(|id| *id == from) {
+            self.unasked.swap(0, at);
+        }
+        if self.attempts.iter().all(|a| a.target.leg != self.target.leg) {
+            self.ask_next(shared, now, 1);
+        }
+        self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.fallback));
+    }
+
+    /// Every attempt failed, or time is up: clients get stale data or SERVFAIL, and the failure is remembered (RFC 9520).
+    pub fn fail(&mut self, shared: &mut Shared, now: Monotonic) {
+        let ede = self.ede;
+        let answer = shared
+            .stale(now, &self.question)
+            .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede) });
+        if matches!(answer, Answer::Record { .. }) {
+            shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
+        }
+        self.tell(shared, &answer);
+        let until = now.plus(shared.settings.failure_ttl);
+        if until > now {
+            let capacity = shared.settings.answers;
+            shared.answers.put(self.question, Kept::Failure { until }, capacity);
+        }
+    }
+}
+
+pub(crate) fn negative_ttl(shared: &Shared, ttl_s: u32) -> Duration {
+    Duration::from_secs(u64::from(ttl_s)).min(shared.settings.max_negative_ttl)
+}
+
+/// Whether an answer names nothing but sinkholes.
+pub(crate) fn all_sinkholes(contribution: &Contribution) -> bool {
+    contribution.addresses.iter().all(is_sinkhole)
+}

@@ -1,0 +1,95 @@
+//! Everything the core can be told, and the ids it is told it by.
+
+use crate::{Question, Settings};
+use hither_table::{Family, Rtt};
+use hither_wire::name::Name;
+use std::net::{IpAddr, SocketAddr};
+
+/// An upstream: its place in the configured list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct UpstreamId(pub u16);
+
+/// One query to one upstream within a round. Never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AttemptId(pub u64);
+
+/// One question of one client that waits for its reply; the shell draws it and never uses it twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientId(pub u64);
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A client asks something that [`crate::Rounds::answer_hit`] could not answer.
+    Ask {
+        /// Who waits for the reply.
+        client: ClientId,
+        /// What is asked.
+        question: Question,
+        /// RD: without it only the cache may answer (RFC 1035 section 4.1.1).
+        recursion: bool,
+    },
+    /// One whole message arrived on the attempt's own socket or connection.
+    Message {
+        /// The attempt whose socket it was.
+        attempt: AttemptId,
+        /// The message as it came.
+        octets: &'a [u8],
+    },
+    /// The attempt's socket failed.
+    Failed {
+        /// The attempt whose socket it was.
+        attempt: AttemptId,
+        /// How.
+        failure: Failure,
+    },
+    /// Nobody waits for this reply any more.
+    ClientGone {
+        /// The client of an earlier `Ask`.
+        client: ClientId,
+    },
+    /// The sorter measured a set.
+    Order(Order),
+    /// Forget these names, or everything.
+    Flush {
+        /// `None`: everything.
+        names: Option<Vec<Name>>,
+    },
+    /// The configuration changed.
+    Reload {
+        /// The new settings.
+        settings: Settings,
+        /// The new upstreams; a change ends every live round.
+        upstreams: Vec<SocketAddr>,
+    },
+    /// The process ends: every waiting client is told so, every socket closed.
+    Shutdown,
+}
+
+/// How a socket failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// An ICMP error or no route.
+    Unreachable,
+    /// Nobody listens there: ICMP port unreachable, or a TCP reset while connecting.
+    Refused,
+    /// The TCP connection ended before the whole message had come.
+    Closed,
+    /// There was no socket to be had here (descriptors, ports): says nothing about the upstream.
+    NoSocket,
+}
+
+/// A measured order of one set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Which table was read.
+    pub generation: u64,
+    /// Owner, in lower case.
+    pub name: Name,
+    /// Which of its sets.
+    pub family: Family,
+    /// The version at which the measured set came to be.
+    pub set_version: u64,
+    /// The whole set in its new order.
+    pub addresses: Vec<(IpAddr, Rtt)>,
+}

@@ -1,0 +1,79 @@
+//! Planted faults: each breaks one promise of the core, and the tests must notice every one.
+//!
+//! Only tests can plant one; in every other build [`Mutants::has`] is a constant `false` and the faults vanish.
+
+/// A planted fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)] // The names are the documentation: each is the sentence of what goes wrong.
+pub enum Mutant {
+    DuplicateReply,
+    LostFallback,
+    DeadlineOffByOne,
+    LateAnswerOfAnOldRoundIsMerged,
+    PublishesAfterSupersede,
+    OrderWithoutSetCheck,
+    OrderNeedNotBeAPermutation,
+    NegativeBeatsPositive,
+    NoNegativeGrace,
+    ServfailBeforeTheLastAttempt,
+    KeepsAttemptsAfterTheEnd,
+    SetLivesAsLongAsItsLongestTtl,
+    MismatchIsAccepted,
+    TruncatedIsAnAnswer,
+    NoCoalescing,
+    NegativeIsNeverCorrected,
+    VersionDoesNotGrow,
+    SetVersionSticks,
+    ForgetsAClient,
+    FailureStartsNobody,
+}
+
+impl Mutant {
+    /// Every one.
+    pub const ALL: [Mutant; 20] = [
+        Mutant::DuplicateReply,
+        Mutant::LostFallback,
+        Mutant::DeadlineOffByOne,
+        Mutant::LateAnswerOfAnOldRoundIsMerged,
+        Mutant::PublishesAfterSupersede,
+        Mutant::OrderWithoutSetCheck,
+        Mutant::OrderNeedNotBeAPermutation,
+        Mutant::NegativeBeatsPositive,
+        Mutant::NoNegativeGrace,
+        Mutant::ServfailBeforeTheLastAttempt,
+        Mutant::KeepsAttemptsAfterTheEnd,
+        Mutant::SetLivesAsLongAsItsLongestTtl,
+        Mutant::MismatchIsAccepted,
+        Mutant::TruncatedIsAnAnswer,
+        Mutant::NoCoalescing,
+        Mutant::NegativeIsNeverCorrected,
+        Mutant::VersionDoesNotGrow,
+        Mutant::SetVersionSticks,
+        Mutant::ForgetsAClient,
+        Mutant::FailureStartsNobody,
+    ];
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mutants {
+    #[cfg(any(test, feature = "mutants"))]
+    planted: Option<Mutant>,
+}
+
+impl Mutants {
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn plant(&mut self, mutant: Mutant) {
+        self.planted = Some(mutant);
+    }
+
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn has(self, mutant: Mutant) -> bool {
+        self.planted == Some(mutant)
+    }
+
+    #[cfg(not(any(test, feature = "mutants")))]
+    #[allow(clippy::unused_self)]
+    pub const fn has(self, _: Mutant) -> bool {
+        false
+    }
+}

@@ -1,0 +1,34 @@
+//! The question a round answers.
+
+use hither_table::Family;
+use hither_wire::{codes::Rtype, name::Name};
+
+/// QNAME in lower case, QTYPE, DO and CD; the class is IN, others are refused before they get here.
+///
+/// DO and CD are part of it because they change what an upstream says (RFC 4035 section 3.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Question {
+    /// QNAME in lower case (RFC 4343).
+    pub name: Name,
+    /// QTYPE.
+    pub rtype: Rtype,
+    /// The client asked for DNSSEC records (RFC 3225).
+    pub dnssec_ok: bool,
+    /// The client checks signatures itself (RFC 4035 section 3.2.2).
+    pub checking_disabled: bool,
+}
+
+impl Question {
+    /// The family whose addresses the table keeps for this question, or `None` when its answers are kept apart.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        if self.dnssec_ok || self.checking_disabled {
+            return None;
+        }
+        match self.rtype {
+            Rtype::A => Some(Family::A),
+            Rtype::AAAA => Some(Family::Aaaa),
+            _ => None,
+        }
+    }
+}

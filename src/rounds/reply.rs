@@ -1,0 +1,210 @@
+//! Replies: an answer, rendered for the client that asked.
+//!
+//! The id, the letter case of the question, EDNS, the size and the DO, CD and RD bits are the client's; everything else is what
+//! upstreams stated (I6). Nothing here allocates.
+
+use crate::answers::Stored;
+use hither_table::{Family, FamilyView, Monotonic, Negative, Snapshot};
+use hither_wire::{
+    codes::{Rcode, Rtype},
+    compose::{Composer, Owner, flags},
+    message::Section,
+    query::Query,
+};
+use std::rc::Rc;
+
+/// What a client is to be told, however it asked.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The family's set of a record of the table.
+    Record {
+        /// The record as published.
+        snapshot: Rc<Snapshot>,
+        /// Which of its families.
+        family: Family,
+        /// `Some`: expired, to be told with this TTL in seconds (RFC 8767).
+        stale_ttl_s: Option<u32>,
+    },
+    /// One upstream's own answer.
+    Stored(Rc<Stored>),
+    /// Nothing but an RCODE.
+    Failure {
+        /// The RCODE.
+        rcode: Rcode,
+        /// The extended error (RFC 8914), told to clients that use EDNS.
+        ede: Option<u16>,
+    },
+}
+
+/// Extended errors used here (RFC 8914 section 4).
+pub mod ede {
+    /// Stale Answer.
+    pub const STALE: u16 = 3;
+    /// Stale NXDOMAIN Answer.
+    pub const STALE_NXDOMAIN: u16 = 19;
+    /// Not Ready: no upstream is configured, or the daemon is stopping.
+    pub const NOT_READY: u16 = 14;
+    /// Cached Error.
+    pub const CACHED_ERROR: u16 = 13;
+    /// No Reachable Authority: nobody answered in time.
+    pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+    /// Network Error: upstreams answered, but none usably.
+    pub const NETWORK_ERROR: u16 = 23;
+    /// Prohibited: the client may not ask.
+    pub const PROHIBITED: u16 = 18;
+    /// Other Error, here: more work than the limits allow.
+    pub const OTHER: u16 = 0;
+}
+
+/// UDP payload we say we take (RFC 9715).
+const UDP_SIZE_HERE: u16 = 1232;
+/// OPT with one extended error: 11 octets, 4 of option header, 2 of code.
+const OPT_WITH_EDE: usize = 17;
+const OPT: usize = 11;
+
+/// Renders `answer` to `query` in at most `limit` octets of `out`, with TC where it does not fit. Returns the length;
+/// 0 only if `out` cannot hold even the question.
+pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize, out: &mut [u8]) -> usize {
+    let written = match answer {
+        Answer::Record { snapshot, family, stale_ttl_s } => {
+            snapshot.family(*family).map_or(0, |view| record(now, query, &view, *stale_ttl_s, limit, out))
+        }
+        Answer::Stored(stored) => self::stored(now, query, stored, limit, out),
+        Answer::Failure { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
+    };
+    if written == 0 { failure(query, Rcode::SERVFAIL, None, limit, out) } else { written }
+}
+
+fn reply_flags(query: &Query<'_>, rcode: Rcode) -> u16 {
+    let kept = query.flags() & (flags::RD | flags::CD);
+    flags::QR | flags::RA | kept | u16::from(rcode.0)
+}
+
+/// Header, question and room for OPT.
+fn open<'b>(
+    query: &Query<'_>,
+    rcode: Rcode,
+    reserve: usize,
+    limit: usize,
+    out: &'b mut [u8],
+) -> Option<Composer<'b>> {
+    let mut composer = Composer::new(out, limit)?;
+    composer.set_header(query.id(), reply_flags(query, rcode));
+    if !composer.question_octets(query.question()) {
+        return None;
+    }
+    if query.edns().is_some() && !composer.reserve(reserve) {
+        return None;
+    }
+    Some(composer)
+}
+
+fn close(mut composer: Composer<'_>, query: &Query<'_>, ede: Option<u16>) -> usize {
+    if query.edns().is_some() {
+        let mut option = [0, 15, 0, 2, 0, 0];
+        let options = match ede {
+            Some(code) => {
+                option[4..].copy_from_slice(&code.to_be_bytes());
+                &option[..]
+            }
+            None => &[],
+        };
+        composer.opt(UDP_SIZE_HERE, 0, query.dnssec_ok(), options);
+    }
+    composer.finish()
+}
+
+/// A reply without records.
+pub fn failure(query: &Query<'_>, rcode: Rcode, ede: Option<u16>, limit: usize, out: &mut [u8]) -> usize {
+    let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
+    open(query, rcode, reserve, limit, out).map_or(0, |composer| close(composer, query, ede))
+}
+
+/// A reply from a record of the table: one chain, the one that owns the best address, with that chain's addresses in order.
+pub(crate) fn record(
+    now: Monotonic,
+    query: &Query<'_>,
+    view: &FamilyView<'_>,
+    stale_ttl_s: Option<u32>,
+    limit: usize,
+    out: &mut [u8],
+) -> usize {
+    let rcode = if view.negative() == Some(Negative::NxDomain) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
+    let stale = stale_ttl_s.map(|_| if rcode == Rcode::NXDOMAIN { ede::STALE_NXDOMAIN } else { ede::STALE });
+    let reserve = if stale.is_some() { OPT_WITH_EDE } else { OPT };
+    let Some(mut composer) = open(query, rcode, reserve, limit, out) else { return 0 };
+    let ttl_s = |expire_ms: u64| stale_ttl_s.unwrap_or_else(|| remaining_s(now, expire_ms));
+    if !records(&mut composer, view, query.qtype(), ttl_s) {
+        composer.truncate_to_question();
+    }
+    close(composer, query, stale)
+}
+
+fn remaining_s(now: Monotonic, expire_ms: u64) -> u32 {
+    u32::try_from(expire_ms.saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX)
+}
+
+/// Writes chain, addresses and SOA; `false` when they do not fit.
+fn records(
+    composer: &mut Composer<'_>,
+    view: &FamilyView<'_>,
+    rtype: Rtype,
+    ttl_s: impl Fn(u64) -> u32,
+) -> bool {
+    let chain = view.addresses().next().map_or(0, |first| first.chain);
+    let mut owner = 12;
+    for (target, expire_ms) in view.chain(chain) {
+        if !composer.record(Section::Answer, Owner::At(owner), Rtype::CNAME, ttl_s(expire_ms), target) {
+            return false;
+        }
+        owner = composer.position() - target.len();
+    }
+    let ttl = ttl_s(view.expire_ms());
+    for address in view.addresses().filter(|a| a.chain == chain) {
+        let fits = match address.address {
+            std::net::IpAddr::V4(a) => {
+                composer.record(Section::Answer, Owner::At(owner), rtype, ttl, &a.octets())
+            }
+            std::net::IpAddr::V6(a) => {
+                composer.record(Section::Answer, Owner::At(owner), rtype, ttl, &a.octets())
+            }
+        };
+        if !fits {
+            return false;
+        }
+    }
+    match view.soa() {
+        Some((owner, expire_ms, rdata)) if view.negative().is_some() => composer.record(
+            Section::Authority,
+            Owner::Wire(owner),
+            Rtype::SOA,
+            ttl_s(expire_ms.min(view.expire_ms())),
+            rdata,
+        ),
+        _ => true,
+    }
+}
+
+/// A reply from an upstream's own octets: copied, TTLs counted down.
+pub(crate) fn stored(
+    now: Monotonic,
+    query: &Query<'_>,
+    stored: &Stored,
+    limit: usize,
+    out: &mut [u8],
+) -> usize {
+    if stored.question_len() != query.question().len() {
+        return 0;
+    }
+    let Some(mut composer) = open(query, stored.rcode(), OPT, limit, out) else { return 0 };
+    let at = composer.position();
+    let fits = composer.body(stored.body(), stored.counts());
+    if fits {
+        for (offset, ttl) in stored.ttls(now) {
+            composer.patch_u32(at + offset, ttl);
+        }
+    } else {
+        composer.truncate_to_question();
+    }
+    close(composer, query, None)
+}

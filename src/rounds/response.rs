@@ -1,0 +1,209 @@
+//! What an upstream's message says about a question: octets in, one of a few meanings out.
+//!
+//! A message is checked whole before anything of it counts. Only records that belong to the asked name's own chain are looked
+//! at; whatever else a message carries is never stored under another name (RFC 5452 section 6).
+
+use crate::mutant::{Mutant, Mutants};
+use crate::settings::LINKS_MAX;
+use hither_table::{Link, Monotonic, Negative, SoaRecord};
+use hither_wire::{
+    codes::{Class, Rcode, Rtype},
+    message::{Message, Record, Section, Soa},
+    name::Name,
+};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What an attempt waits for: a message counts only if it answers exactly this (RFC 5452 section 9.1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected<'a> {
+    pub id: u16,
+    pub name: &'a Name,
+    pub rtype: Rtype,
+    /// Plain addresses are wanted, so that chains and sets are taken apart.
+    pub addresses: bool,
+    pub mutants: Mutants,
+}
+
+/// A meaning.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Not an answer to this query, or not readable: whoever sent it, the upstream may still answer.
+    Mismatch,
+    /// TC: the whole answer is to be had over TCP.
+    Truncated,
+    /// The upstream cannot or does not want to answer.
+    Failed(Rcode),
+    /// A set of addresses at the end of `chain`; `ttl_s` is the least of all records that lead to it.
+    Addresses { chain: Vec<Link>, addresses: Vec<IpAddr>, ttl_s: u32 },
+    /// The name or the type does not exist. Without an SOA record it must not be cached (RFC 2308 section 5).
+    Negative { kind: Negative, chain: Vec<Link>, soa: Option<Box<SoaRecord>>, ttl_s: u32 },
+    /// Only CNAMEs: the name at their end was not looked up.
+    Bare { chain: Vec<Link>, ttl_s: u32 },
+    /// An answer of another type, to be kept as it is.
+    Whole { ttl_s: u32, negative: Option<Negative>, bare: bool },
+}
+
+/// Reads `octets` as an answer to what is expected.
+pub(crate) fn read(octets: &[u8], expected: &Expected<'_>, now: Monotonic) -> Heard {
+    let Ok(message) = Message::read(octets) else { return Heard::Mismatch };
+    let header = message.header();
+    let any_id = expected.mutants.has(Mutant::MismatchIsAccepted);
+    if !header.qr() || header.opcode().0 != 0 || (header.id != expected.id && !any_id) {
+        return Heard::Mismatch;
+    }
+    let rcode = header.rcode();
+    match message.question() {
+        Some(q)
+            if q.class == Class::IN && q.rtype == expected.rtype && q.name.eq_ignore_case(expected.name) => {}
+        // Some servers send the bare header with an error; it can only cost this attempt.
+        None if rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN => return Heard::Failed(rcode),
+        _ => return Heard::Mismatch,
+    }
+    if header.tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
+        return Heard::Truncated;
+    }
+    if rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN {
+        return Heard::Failed(rcode);
+    }
+    meaning(&message, rcode, expected, now)
+}
+
+fn meaning(message: &Message<'_>, rcode: Rcode, expected: &Expected<'_>, now: Monotonic) -> Heard {
+    let Some(end) = follow(message, expected, now) else { return Heard::Failed(Rcode::SERVFAIL) };
+    let mut addresses = Vec::new();
+    let mut found = false;
+    let mut ttl_s = end.ttl_s;
+    for record in answers(message) {
+        let wanted = record.rtype == expected.rtype || expected.rtype == Rtype::ANY;
+        if !wanted || !record.owner().eq_ignore_case(&end.name) {
+            continue;
+        }
+        found = true;
+        ttl_s = ttl_s.min(record.ttl);
+        if let Some(address) = record.address()
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    if found && rcode == Rcode::NOERROR {
+        return if expected.addresses && addresses.len() <= crate::settings::ADDRESSES_MAX {
+            Heard::Addresses { chain: end.chain, addresses, ttl_s }
+        } else {
+            Heard::Whole { ttl_s: whole_ttl(message), negative: None, bare: false }
+        };
+    }
+    without_data(message, rcode, expected, end, now)
+}
+
+fn without_data(
+    message: &Message<'_>,
+    rcode: Rcode,
+    expected: &Expected<'_>,
+    end: End,
+    now: Monotonic,
+) -> Heard {
+    let soa = soa_of(message, &end.name, now);
+    let kind = if rcode == Rcode::NXDOMAIN { Negative::NxDomain } else { Negative::NoData };
+    if kind == Negative::NoData && soa.is_none() {
+        if !end.chain.is_empty() {
+            return if expected.addresses {
+                Heard::Bare { chain: end.chain, ttl_s: end.ttl_s }
+            } else {
+                Heard::Whole { ttl_s: whole_ttl(message), negative: None, bare: true }
+            };
+        }
+        if message.records().any(|r| r.section == Section::Authority && r.rtype == Rtype::NS) {
+            // A referral: a server that does not recurse for us.
+            return Heard::Failed(Rcode::REFUSED);
+        }
+    }
+    let (soa, ttl_s) = match soa {
+        Some((record, ttl_s)) => (Some(Box::new(record)), ttl_s.min(end.ttl_s)),
+        None => (None, 0),
+    };
+    if expected.addresses {
+        Heard::Negative { kind, chain: end.chain, soa, ttl_s }
+    } else {
+        Heard::Whole { ttl_s, negative: Some(kind), bare: false }
+    }
+}
+
+struct End {
+    name: Name,
+    chain: Vec<Link>,
+    ttl_s: u32,
+}
+
+fn answers<'a>(message: &Message<'a>) -> impl Iterator<Item = Record<'a>> {
+    message.records().filter(|r| r.section == Section::Answer && r.class == Class::IN)
+}
+
+/// Follows the CNAMEs from the asked name on; `None` for a loop, two targets of one name, or too long a chain.
+fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Option<End> {
+    let mut end = End { name: expected.name.to_lower(), chain: Vec::new(), ttl_s: u32::MAX };
+    if expected.rtype == Rtype::CNAME || expected.rtype == Rtype::ANY {
+        return Some(end);
+    }
+    loop {
+        let mut next: Option<(Name, u32)> = None;
+        for record in
+            answers(message).filter(|r| r.rtype == Rtype::CNAME && r.owner().eq_ignore_case(&end.name))
+        {
+            let target = record.target()?;
+            match &next {
+                Some((seen, _)) if !seen.eq_ignore_case(&target) => return None,
+                Some(_) => {}
+                None => next = Some((target, record.ttl)),
+            }
+        }
+        let Some((target, ttl_s)) = next else { return Some(end) };
+        let back = target.eq_ignore_case(expected.name)
+            || end.chain.iter().any(|l| l.target.eq_ignore_case(&target));
+        if back || end.chain.len() == LINKS_MAX {
+            return None;
+        }
+        end.ttl_s = end.ttl_s.min(ttl_s);
+        end.chain.push(Link { target, expire_ms: now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms() });
+        end.name = target.to_lower();
+    }
+}
+
+/// The SOA record of a zone that holds `name`, and for how long it denies: the lesser of its TTL and MINIMUM (RFC 2308 section 5).
+fn soa_of(message: &Message<'_>, name: &Name, now: Monotonic) -> Option<(SoaRecord, u32)> {
+    let record = message
+        .records()
+        .find(|r| r.section == Section::Authority && r.rtype == Rtype::SOA && r.class == Class::IN)?;
+    let owner = record.owner();
+    let soa = record.soa()?;
+    if !name.ends_with(&owner) {
+        return None;
+    }
+    let ttl_s = record.ttl.min(soa.minimum);
+    let expire_ms = now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms();
+    Some((SoaRecord { owner, expire_ms, rdata: soa_octets(&soa) }, ttl_s))
+}
+
+fn soa_octets(soa: &Soa) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    out.extend_from_slice(soa.mname.as_wire());
+    out.extend_from_slice(soa.rname.as_wire());
+    for number in [soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    out
+}
+
+/// The least TTL of the answer section: what is kept whole is kept no longer than its shortest record.
+fn whole_ttl(message: &Message<'_>) -> u32 {
+    message.records().filter(|r| r.section == Section::Answer).map(|r| r.ttl).min().unwrap_or(0)
+}
+
+/// 0.0.0.0, ::, 127.0.0.1 and ::1: what filtering resolvers say for a name they hide.
+pub(crate) fn is_sinkhole(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a.is_unspecified() || a.octets() == [127, 0, 0, 1],
+        IpAddr::V6(a) => a.is_unspecified() || a.is_loopback(),
+    }
+}

@@ -1,0 +1,281 @@
+//! One round: a question that is being answered, from its first attempt to its end.
+//!
+//! Racing → Denied or Completing → gone. A state carries what is true in it and nothing else. Each event ends in
+//! [`Round::conclude`], the only place that decides whether something is settled or over.
+
+use crate::action::Transport;
+use crate::attempt::{Attempt, Plan, Target, send};
+use crate::held::{Bare, Held};
+use crate::mutant::Mutant;
+use crate::reply::Answer;
+use crate::shared::Shared;
+use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
+use crate::upstream::choose;
+use crate::{ClientId, Question, UpstreamId};
+use hither_table::{FamilyDraft, Monotonic};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// How far a round has come.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// No client has been told anything but stale data.
+    Racing {
+        /// An answer that waits for a second opinion.
+        held: Option<Held>,
+        /// A CNAME whose target nobody has looked up yet.
+        bare: Option<Bare>,
+    },
+    /// Clients were told that it does not exist; an attempt that is still out may know better.
+    Denied {
+        /// What the table says of it, where it keeps such answers.
+        set: Option<FamilyDraft>,
+    },
+    /// Clients have their answer, and the table the set so far; the others may add to it.
+    Completing {
+        /// The set as published.
+        set: FamilyDraft,
+    },
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// Every upstream answered or failed.
+    Complete,
+    /// Time was up: its own, or its set's.
+    Partial,
+    /// A newer round, a flush, a reload or the end of the process took its place.
+    Superseded,
+}
+
+pub(crate) struct Round {
+    pub id: u64,
+    pub question: Question,
+    pub deadline: Monotonic,
+    pub clients: Vec<ClientId>,
+    pub phase: Phase,
+    /// Outstanding ones only.
+    pub attempts: Vec<Attempt>,
+    /// Whom to ask next, best first.
+    pub unasked: VecDeque<UpstreamId>,
+    /// When to ask them.
+    pub wave_at: Option<Monotonic>,
+    /// When waiting clients get stale data, if there is any.
+    pub stale_at: Option<Monotonic>,
+    /// What is asked now: the question's name, or the end of a chain that is being chased.
+    pub target: Target,
+    /// The extended error to tell if all fails.
+    pub ede: u16,
+    pub trace: Trace,
+    /// When it is woken, as written in the table of timers.
+    pub timer: Monotonic,
+}
+
+impl Round {
+    /// Begins a round and sends its first wave. `deadline` is inherited when it takes the place of one with waiting clients.
+    pub fn start(
+        shared: &mut Shared,
+        now: Monotonic,
+        question: Question,
+        clients: Vec<ClientId>,
+        deadline: Monotonic,
+    ) -> Self {
+        let id = shared.writer.next_version();
+        for client in &clients {
+            shared.clients.insert(*client, id);
+        }
+        let stale_at = shared.stale(now, &question).map(|_| now.plus(shared.settings.stale_wait));
+        let target = Target { name: question.name, prefix: Rc::new(Vec::new()), ttl_s: u32::MAX, leg: 0 };
+        let mut round = Self {
+            id,
+            question,
+            deadline,
+            clients,
+            phase: Phase::Racing { held: None, bare: None },
+            attempts: Vec::new(),
+            unasked: VecDeque::new(),
+            wave_at: None,
+            stale_at,
+            target,
+            ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
+            trace: Trace { round: id, question, started: now, ended: false, attempts: Vec::new() },
+            timer: deadline,
+        };
+        let first = shared.settings.first;
+        round.ask_all(shared, now, first);
+        round
+    }
+
+    /// Puts all usable upstreams in line for the target and asks the first of them.
+    pub fn ask_all(&mut self, shared: &mut Shared, now: Monotonic, first: usize) {
+        let choice = choose(&mut shared.upstreams, now, first);
+        self.unasked = choice.order;
+        self.ask_next(shared, now, choice.first);
+        let lost = shared.mutants.has(Mutant::LostFallback);
+        self.wave_at = (!self.unasked.is_empty() && !lost).then(|| now.plus(shared.settings.fallback));
+    }
+
+    /// Asks the next `count` upstreams.
+    pub fn ask_next(&mut self, shared: &mut Shared, now: Monotonic, count: usize) {
+        for _ in 0..count {
+            let Some(upstream) = self.unasked.pop_front() else { break };
+            let target = self.target.clone();
+            if !self.send(shared, now, &target, (upstream, Transport::Udp, false)) {
+                if let Some(upstream) = shared.upstream(upstream) {
+                    upstream.trial_over();
+                }
+                self.unasked.clear();
+            }
+        }
+        if self.unasked.is_empty() {
+            self.wave_at = None;
+        }
+    }
+
+    pub fn send(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        target: &Target,
+        (upstream, transport, without_edns): (UpstreamId, Transport, bool),
+    ) -> bool {
+        let trace = self.trace.attempts.len();
+        let plan = Plan {
+            round: self.id,
+            question: &self.question,
+            target,
+            upstream,
+            transport,
+            without_edns,
+            trace,
+        };
+        let Some(attempt) = send(shared, now, &plan) else { return false };
+        if trace < ATTEMPTS_KEPT
+            && let Some(upstream) = shared.upstream(upstream)
+        {
+            self.trace.attempts.push(AttemptTrace {
+                upstream: upstream.address,
+                transport,
+                sent: now,
+                ended: None,
+                outcome: String::from("waiting"),
+                addresses: Vec::new(),
+            });
+        }
+        self.attempts.push(attempt);
+        true
+    }
+
+    /// The attempt has ended: nothing from it matters any more.
+    pub fn close(&mut self, shared: &mut Shared, now: Monotonic, at: usize, outcome: &str) -> Attempt {
+        let attempt = self.attempts.swap_remove(at);
+        shared.attempts.remove(&attempt.id);
+        shared.actions.push_back(crate::Action::Close { attempt: attempt.id, linger: None });
+        if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+            trace.ended = Some(now);
+            outcome.clone_into(&mut trace.outcome);
+        }
+        attempt
+    }
+
+    /// What is due at `now`, then [`Round::conclude`].
+    pub fn on_time(&mut self, shared: &mut Shared, now: Monotonic) -> Option<End> {
+        if self.stale_at.is_some_and(|at| now >= at) {
+            self.serve_stale(shared, now);
+        }
+        if matches!(self.phase, Phase::Racing { .. }) {
+            for attempt in &mut self.attempts {
+                attempt.resend(shared, now);
+            }
+        }
+        if self.wave_at.is_some_and(|at| now >= at) {
+            let batch = shared.settings.batch.max(1);
+            self.ask_next(shared, now, batch);
+            self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.stagger));
+        }
+        self.conclude(shared, now)
+    }
+
+    fn serve_stale(&mut self, shared: &mut Shared, now: Monotonic) {
+        self.stale_at = None;
+        if let Some(answer) = shared.stale(now, &self.question) {
+            shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
+            self.tell(shared, &answer);
+        }
+    }
+
+    /// Tells every waiting client.
+    pub fn tell(&mut self, shared: &mut Shared, answer: &Answer) {
+        let mut clients = std::mem::take(&mut self.clients);
+        if shared.mutants.has(Mutant::ForgetsAClient) && clients.len() > 1 {
+            clients.pop();
+        }
+        for client in clients {
+            shared.reply(client, answer.clone());
+        }
+    }
+
+    /// Settles what can be settled, asks whom it takes, and says whether the round is over.
+    pub fn conclude(&mut self, shared: &mut Shared, now: Monotonic) -> Option<End> {
+        loop {
+            let due = self.due(shared);
+            let idle = self.attempts.is_empty() && self.unasked.is_empty();
+            match &mut self.phase {
+                Phase::Completing { set } => {
+                    let over = now >= due || now.as_ms() >= set.expire_ms;
+                    return if idle { Some(End::Complete) } else { over.then_some(End::Partial) };
+                }
+                Phase::Denied { .. } => {
+                    return if idle { Some(End::Complete) } else { (now >= due).then_some(End::Partial) };
+                }
+                Phase::Racing { held, bare } => {
+                    let settle = idle || now >= due;
+                    if held.as_ref().is_some_and(|h| settle || now >= h.until) {
+                        let held = held.take()?;
+                        self.settle(shared, now, held);
+                    } else if now >= due {
+                        self.fail(shared, now);
+                        return Some(End::Partial);
+                    } else if bare.as_ref().is_some_and(|b| idle || now >= b.until) {
+                        let bare = bare.take()?;
+                        self.chase(shared, now, bare);
+                    } else if idle {
+                        self.fail(shared, now);
+                        return Some(End::Complete);
+                    } else if self.attempts.is_empty() {
+                        self.ask_next(shared, now, 1);
+                    } else {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn due(&self, shared: &Shared) -> Monotonic {
+        let late = u64::from(shared.mutants.has(Mutant::DeadlineOffByOne)) * 1_000_000_000;
+        Monotonic(self.deadline.0 + late)
+    }
+
+    /// When [`Round::on_time`] has something to do.
+    pub fn wake(&self, shared: &Shared) -> Monotonic {
+        let phase = match &self.phase {
+            Phase::Racing { held, bare } => {
+                let resend = self.attempts.iter().filter_map(|a| a.resend_at).min();
+                [held.as_ref().map(|h| h.until), bare.as_ref().map(|b| b.until), resend]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            Phase::Completing { set } => Some(Monotonic::from_ms(set.expire_ms)),
+            Phase::Denied { .. } => None,
+        };
+        let stale = self.stale_at.filter(|_| !self.clients.is_empty());
+        [phase, self.wave_at, stale]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(self.due(shared), |at| at.min(self.due(shared)))
+    }
+}

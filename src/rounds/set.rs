@@ -1,0 +1,197 @@
+//! The set of addresses that a round gathers, and where each address comes from.
+
+use crate::UpstreamId;
+use crate::answers::{Kept, Stored};
+use crate::mutant::Mutant;
+use crate::reply::Answer;
+use crate::response::is_sinkhole;
+use crate::round::{Phase, Round};
+use crate::settings::{ADDRESSES_MAX, CHAINS_MAX};
+use crate::shared::Shared;
+use hither_table::{Address, Chain, FamilyDraft, Link, Monotonic, Rtt, State};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What one response says of the addresses of the round's name.
+#[derive(Clone, Debug)]
+pub(crate) struct Contribution {
+    pub from: UpstreamId,
+    /// All CNAMEs from the round's own name on.
+    pub chain: Vec<Link>,
+    pub addresses: Vec<IpAddr>,
+    pub ttl_s: u32,
+}
+
+impl Round {
+    /// Takes up addresses: the first ones answer the clients, further ones add to the set (I3: of this round only).
+    pub fn contribute(&mut self, shared: &mut Shared, now: Monotonic, contribution: Contribution) {
+        let Some(family) = self.question.family() else { return };
+        let (mut set, changed) = match &self.phase {
+            Phase::Completing { set } => merge(shared, set, &contribution, now),
+            Phase::Racing { .. } | Phase::Denied { .. } => {
+                if matches!(self.phase, Phase::Denied { .. })
+                    && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
+                {
+                    return;
+                }
+                let empty = self.empty_set();
+                let set = merge(shared, &empty, &contribution, now);
+                self.ask_the_others(shared, now);
+                set
+            }
+        };
+        if !changed {
+            // Who else gave an address is published with the round's next version.
+            if let Phase::Completing { set: kept } = &mut self.phase {
+                *kept = set;
+            }
+            return;
+        }
+        set.state =
+            if self.attempts.is_empty() && self.unasked.is_empty() { State::Complete } else { State::First };
+        match shared.publish(now, &self.question.name, family, set) {
+            Ok(published) => {
+                self.tell(
+                    shared,
+                    &Answer::Record { snapshot: published.snapshot, family, stale_ttl_s: None },
+                );
+                self.phase = Phase::Completing { set: published.set };
+            }
+            // A set that grew too large stays as it was published last.
+            Err(_) if matches!(self.phase, Phase::Completing { .. }) => {}
+            Err(error) => self.not_stored(shared, error),
+        }
+    }
+
+    fn empty_set(&self) -> FamilyDraft {
+        FamilyDraft {
+            version: 0,
+            set_version: 0,
+            round: self.id,
+            state: State::First,
+            negative: None,
+            sorted: false,
+            expire_ms: u64::MAX,
+            addresses: Vec::new(),
+            chains: Vec::new(),
+            soa: None,
+        }
+    }
+
+    /// After the first good answer: the rest of the upstreams, where they complete a set.
+    fn ask_the_others(&mut self, shared: &mut Shared, now: Monotonic) {
+        if !shared.settings.complete {
+            self.stop_asking(shared);
+            self.cancel(shared, now, None);
+            return;
+        }
+        let batch = shared.settings.batch.max(1);
+        self.ask_next(shared, now, batch);
+        if !self.unasked.is_empty() {
+            self.wave_at = Some(now.plus(shared.settings.stagger));
+        }
+    }
+
+    /// An answer that is kept as it is: of another type, signed, or too large for a set.
+    pub fn whole(&mut self, shared: &mut Shared, now: Monotonic, stored: Rc<Stored>) {
+        if let Some(family) = self.question.family() {
+            shared.unpublish(now, &self.question.name, family);
+        }
+        self.stop_asking(shared);
+        if !stored.expired(now) {
+            let capacity = shared.settings.answers;
+            shared.answers.put(self.question, Kept::Answer(Rc::clone(&stored)), capacity);
+        }
+        self.tell(shared, &Answer::Stored(stored));
+        self.cancel(shared, now, None);
+        self.phase = Phase::Denied { set: None };
+    }
+
+    /// Gives up the outstanding attempts. That is no failure of an upstream.
+    pub fn cancel(&mut self, shared: &mut Shared, now: Monotonic, linger: Option<Monotonic>) {
+        if shared.mutants.has(Mutant::KeepsAttemptsAfterTheEnd) {
+            return;
+        }
+        for attempt in std::mem::take(&mut self.attempts) {
+            shared.attempts.remove(&attempt.id);
+            shared.actions.push_back(crate::Action::Close {
+                attempt: attempt.id,
+                linger: linger.filter(|at| *at > now),
+            });
+            if let Some(upstream) = shared.upstream(attempt.upstream) {
+                upstream.not_awaited(now.since(attempt.sent));
+            }
+            if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+                trace.ended = Some(now);
+                "not awaited".clone_into(&mut trace.outcome);
+            }
+        }
+    }
+}
+
+/// `set` with what `more` adds, and whether that is worth a version. The TTL of the whole is the least of all (RFC 2181 section 5.2).
+fn merge(shared: &Shared, set: &FamilyDraft, more: &Contribution, now: Monotonic) -> (FamilyDraft, bool) {
+    let ttl =
+        Duration::from_secs(u64::from(more.ttl_s)).clamp(shared.settings.min_ttl, shared.settings.max_ttl);
+    let expire_ms = now.plus(ttl).as_ms();
+    let chain = chain_of(set, &more.chain);
+    let mut merged = set.clone();
+    let mut added = false;
+    for address in &more.addresses {
+        // A sinkhole loses against any other address, whichever came first.
+        if is_sinkhole(address)
+            && (more.addresses.iter().chain(merged.addresses.iter().map(|a| &a.address)))
+                .any(|a| !is_sinkhole(a))
+        {
+            continue;
+        }
+        let upstreams = 1u32.checked_shl(u32::from(more.from.0)).unwrap_or(0) & 0x00ff_ffff;
+        if let Some(known) = merged.addresses.iter_mut().find(|a| a.address == *address) {
+            known.upstreams |= upstreams;
+        } else if merged.addresses.len() < ADDRESSES_MAX
+            && chain < CHAINS_MAX
+            && let Ok(chain) = u8::try_from(chain)
+        {
+            merged.addresses.push(Address { address: *address, rtt: Rtt::Unmeasured, chain, upstreams });
+            added = true;
+        }
+    }
+    if added && merged.addresses.iter().any(|a| !is_sinkhole(&a.address)) {
+        merged.addresses.retain(|a| !is_sinkhole(&a.address));
+    }
+    let longest = shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl) && set.expire_ms != u64::MAX;
+    let shorter = if longest { expire_ms > set.expire_ms } else { expire_ms < set.expire_ms };
+    if added {
+        merged.set_version = 0;
+        merged.sorted = false;
+        if chain == merged.chains.len() {
+            merged.chains.push(Chain { links: more.chain.clone() });
+        }
+    }
+    if shorter {
+        merged.expire_ms = expire_ms;
+    }
+    if added || shorter {
+        shorten(&mut merged, chain, &more.chain);
+    }
+    (merged, added || shorter)
+}
+
+/// The place of a chain among those of the set, or the next free one.
+fn chain_of(set: &FamilyDraft, links: &[Link]) -> usize {
+    let same = |chain: &Chain| {
+        chain.links.len() == links.len()
+            && chain.links.iter().zip(links).all(|(a, b)| a.target.eq_ignore_case(&b.target))
+    };
+    set.chains.iter().position(same).unwrap_or(set.chains.len())
+}
+
+/// A CNAME stated twice lives as long as its shorter statement.
+fn shorten(set: &mut FamilyDraft, chain: usize, links: &[Link]) {
+    if let Some(kept) = set.chains.get_mut(chain) {
+        for (kept, link) in kept.links.iter_mut().zip(links) {
+            kept.expire_ms = kept.expire_ms.min(link.expire_ms);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What an operator may choose about rounds and the cache, and the bounds nobody may exceed.
+
+use std::time::Duration;
+
+/// The configuration of the core; the defaults are those of hither.toml(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How many upstreams a round asks at once; at least 1.
+    pub first: usize,
+    /// How long a round without a good answer waits before it asks the upstreams it has not asked yet.
+    pub fallback: Duration,
+    /// How many upstreams each later wave asks; at least 1.
+    pub batch: usize,
+    /// Time between two later waves.
+    pub stagger: Duration,
+    /// Whether the remaining upstreams are asked too, to complete a set of addresses.
+    pub complete: bool,
+    /// How long a round may live.
+    pub deadline: Duration,
+    /// How long a negative answer waits for a second opinion.
+    pub negative_grace: Duration,
+    /// Lower bound of the TTL of positive answers.
+    pub min_ttl: Duration,
+    /// Upper bound of the TTL of positive answers.
+    pub max_ttl: Duration,
+    /// Upper bound of the TTL of negative answers (RFC 2308 section 5).
+    pub max_negative_ttl: Duration,
+    /// How long a failure is remembered (RFC 9520 section 3.2: 1 second to 5 minutes).
+    pub failure_ttl: Duration,
+    /// How long after its expiry a set may still be served (RFC 8767); zero means never.
+    pub stale: Duration,
+    /// How long a client waits for a fresh answer before it gets a stale one.
+    pub stale_wait: Duration,
+    /// TTL of a stale answer.
+    pub stale_ttl: Duration,
+    /// How many answers that are not plain addresses are kept.
+    pub answers: usize,
+    /// Bounds of the work in progress.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            first: 2,
+            fallback: Duration::from_millis(300),
+            batch: 2,
+            stagger: Duration::from_millis(50),
+            complete: true,
+            deadline: Duration::from_secs(3),
+            negative_grace: Duration::from_millis(100),
+            min_ttl: Duration::ZERO,
+            max_ttl: Duration::from_secs(86_400),
+            max_negative_ttl: Duration::from_secs(3_600),
+            failure_ttl: Duration::from_secs(5),
+            stale: Duration::from_secs(86_400),
+            stale_wait: Duration::from_millis(1_800),
+            stale_ttl: Duration::from_secs(30),
+            answers: 65_536,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds of the work in progress; what would exceed one is refused, never queued without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rounds alive at once. A new question beyond it ends the oldest round that has answered its clients,
+    /// or is refused when there is none.
+    pub rounds: usize,
+    /// Attempts outstanding at once: each is a socket, and sockets are what a process runs out of first.
+    pub attempts: usize,
+    /// Clients waiting for one round: a reply costs a send each, all in one wake-up.
+    pub clients_per_round: usize,
+    /// Clients waiting in all.
+    pub clients: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rounds: 2_000, attempts: 6_000, clients_per_round: 512, clients: 10_000 }
+    }
+}
+
+/// CNAMEs followed for one question, in one message or by asking on. Chains beyond it are loops or abuse;
+/// unbound and BIND stop at 11 and 16.
+pub const LINKS_MAX: usize = 16;
+/// Different chains kept for one set of addresses; more bring no client anything.
+pub const CHAINS_MAX: usize = 8;
+/// Addresses of one family kept for one name (the table's own bound).
+pub const ADDRESSES_MAX: usize = 255;
+/// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
+pub const UDP_SIZE_UPSTREAM: u16 = 1232;
+/// Repetitions of one attempt's datagram while its round has no answer.
+pub const RESENDS_MAX: u8 = 4;
+/// Wait before the first repetition when the upstream's round-trip time is unknown.
+pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
+/// Bounds of the wait before the first repetition.
+pub const RESEND_MIN: Duration = Duration::from_millis(100);
+/// See [`RESEND_MIN`].
+pub const RESEND_MAX: Duration = Duration::from_millis(800);
+/// An attempt that was given less time than this before its round ended says nothing about its upstream.
+pub const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,0 +1,179 @@
+//! What all rounds share: settings, upstreams, the cache and its one publishing function, and the queue of actions.
+
+use crate::answers::{Answers, Kept};
+use crate::mutant::{Mutant, Mutants};
+use crate::reply::{Answer, ede};
+use crate::trace::Traces;
+use crate::upstream::Upstream;
+use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
+use hither_table::{
+    Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Snapshot, Writer,
+};
+use hither_wire::{codes::Rcode, name::Name};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+pub(crate) struct Shared {
+    pub settings: Settings,
+    pub upstreams: Vec<Upstream>,
+    pub writer: Writer,
+    pub answers: Answers,
+    pub counters: Counters,
+    pub actions: VecDeque<Action>,
+    pub random: Box<dyn FnMut() -> u64>,
+    pub traces: Traces,
+    /// Outstanding attempts and the rounds they belong to.
+    pub attempts: BTreeMap<AttemptId, u64>,
+    /// Waiting clients and the rounds they wait for.
+    pub clients: BTreeMap<ClientId, u64>,
+    pub next_attempt: u64,
+    pub scratch: Box<Snapshot>,
+    pub mutants: Mutants,
+}
+
+/// What was published: the set as it now stands, and the record that holds it.
+pub(crate) struct Published {
+    pub set: FamilyDraft,
+    pub snapshot: Rc<Snapshot>,
+}
+
+impl Shared {
+    pub fn count(&mut self, counter: Counter) {
+        self.counters.add(counter, 1);
+    }
+
+    pub fn upstream(&mut self, id: UpstreamId) -> Option<&mut Upstream> {
+        self.upstreams.get_mut(usize::from(id.0))
+    }
+
+    /// Tells a client, once: it is forgotten with its reply.
+    pub fn reply(&mut self, client: ClientId, answer: Answer) {
+        self.clients.remove(&client);
+        if self.mutants.has(Mutant::DuplicateReply) {
+            self.actions.push_back(Action::Reply { client, answer: answer.clone() });
+        }
+        self.actions.push_back(Action::Reply { client, answer });
+    }
+
+    /// The one way into the table (I7): gives `set` a new version and puts it in place of the family's set.
+    ///
+    /// A set with the addresses that are there already keeps its set version, and, unless it brings an order of its own, their order:
+    /// a refresh does not void a measurement (I5). `set.set_version` 0 stands for a set that is new.
+    pub fn publish(
+        &mut self,
+        now: Monotonic,
+        name: &Name,
+        family: Family,
+        mut set: FamilyDraft,
+    ) -> Result<Published, PutError> {
+        let key = Key::of(name);
+        let mut draft = match self.writer.get(&key, &mut self.scratch) {
+            true => self.scratch.to_draft(),
+            false => None,
+        }
+        .unwrap_or(Draft { name: *name, a: None, aaaa: None });
+        let place = match family {
+            Family::A => &mut draft.a,
+            Family::Aaaa => &mut draft.aaaa,
+        };
+        let version = self.writer.next_version();
+        set.version = version;
+        if let Some(before) = place.as_ref() {
+            if self.mutants.has(Mutant::VersionDoesNotGrow) {
+                set.version = before.version;
+            }
+            if same_set(&before.addresses, &set.addresses) {
+                set.set_version = before.set_version;
+                if before.sorted && !set.sorted {
+                    keep_order(&before.addresses, &mut set);
+                }
+            } else if self.mutants.has(Mutant::SetVersionSticks) {
+                set.set_version = before.set_version;
+            }
+        }
+        if set.set_version == 0 {
+            set.set_version = version;
+        }
+        *place = Some(set.clone());
+        self.writer.put(&draft, now)?;
+        self.count(Counter::Publishes);
+        if !self.writer.get(&key, &mut self.scratch) {
+            return Err(PutError::TooLarge);
+        }
+        Ok(Published { set, snapshot: Rc::new((*self.scratch).clone()) })
+    }
+
+    /// Takes a family out of the table, when its answer is to be kept elsewhere.
+    pub fn unpublish(&mut self, now: Monotonic, name: &Name, family: Family) {
+        let key = Key::of(name);
+        if !self.writer.get(&key, &mut self.scratch) {
+            return;
+        }
+        let Some(mut draft) = self.scratch.to_draft() else { return };
+        match family {
+            Family::A => draft.a = None,
+            Family::Aaaa => draft.aaaa = None,
+        }
+        if (draft.a.is_none() && draft.aaaa.is_none()) || self.writer.put(&draft, now).is_err() {
+            self.writer.remove(&key);
+        }
+    }
+
+    /// The fresh answer to `question`, if the cache has one.
+    pub fn cached(&mut self, now: Monotonic, question: &Question) -> Option<Answer> {
+        if let Some(family) = question.family()
+            && self.writer.get(&Key::of(&question.name), &mut self.scratch)
+            && self.scratch.family(family).is_some_and(|view| !view.expired(now))
+        {
+            return Some(Answer::Record {
+                snapshot: Rc::new((*self.scratch).clone()),
+                family,
+                stale_ttl_s: None,
+            });
+        }
+        match self.answers.get(now, question)? {
+            Kept::Answer(stored) => Some(Answer::Stored(Rc::clone(stored))),
+            Kept::Failure { .. } => Some(
+                self.stale(now, question)
+                    .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) }),
+            ),
+        }
+    }
+
+    /// The expired set for `question`, while it may still be served (RFC 8767 section 4).
+    pub fn stale(&mut self, now: Monotonic, question: &Question) -> Option<Answer> {
+        let family = question.family()?;
+        if self.settings.stale.is_zero() || !self.writer.get(&Key::of(&question.name), &mut self.scratch) {
+            return None;
+        }
+        let view = self.scratch.family(family)?;
+        let until_ms = view
+            .expire_ms()
+            .saturating_add(u64::try_from(self.settings.stale.as_millis()).unwrap_or(u64::MAX));
+        if !view.expired(now) || now.as_ms() >= until_ms || view.negative().is_some() {
+            return None;
+        }
+        let stale_ttl_s = u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX);
+        Some(Answer::Record {
+            snapshot: Rc::new((*self.scratch).clone()),
+            family,
+            stale_ttl_s: Some(stale_ttl_s),
+        })
+    }
+}
+
+pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
+    a.len() == b.len() && a.iter().all(|x| b.iter().any(|y| y.address == x.address))
+}
+
+/// Gives `set` the order and the measurements that the same addresses had before.
+fn keep_order(before: &[Address], set: &mut FamilyDraft) {
+    let place = |a: &Address| before.iter().position(|b| b.address == a.address);
+    for address in &mut set.addresses {
+        if let Some(known) = before.iter().find(|b| b.address == address.address) {
+            address.rtt = known.rtt;
+        }
+    }
+    set.addresses.sort_by_key(|a| place(a).unwrap_or(usize::MAX));
+    set.sorted = true;
+}

@@ -1,0 +1,60 @@
+//! What happened in the latest rounds, for `hitherctl query`: bounded, written by the rounds, read by the operator.
+
+use crate::{Question, Transport};
+use hither_table::Monotonic;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+/// One attempt of a traced round.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttemptTrace {
+    /// Whom it asked.
+    pub upstream: SocketAddr,
+    /// How.
+    pub transport: Transport,
+    /// When it was sent.
+    pub sent: Monotonic,
+    /// When it ended.
+    pub ended: Option<Monotonic>,
+    /// How it ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower case, `"timeout"`, …
+    pub outcome: String,
+    /// The addresses it brought.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One round.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trace {
+    /// The round's id.
+    pub round: u64,
+    /// What was asked.
+    pub question: Question,
+    /// When it began.
+    pub started: Monotonic,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// Its attempts in the order of sending.
+    pub attempts: Vec<AttemptTrace>,
+}
+
+/// Ended rounds that are remembered.
+const ROUNDS_KEPT: usize = 64;
+/// Attempts remembered of one round; a long chase may have more.
+pub(crate) const ATTEMPTS_KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Traces(VecDeque<Trace>);
+
+impl Traces {
+    pub fn keep(&mut self, mut trace: Trace) {
+        trace.ended = true;
+        if self.0.len() == ROUNDS_KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(trace);
+    }
+
+    pub fn latest(&self, question: &Question) -> Option<&Trace> {
+        self.0.iter().rev().find(|trace| trace.question == *question)
+    }
+}

@@ -1,0 +1,298 @@
+//! What is known of the upstreams: how quick, whether they answer, whether they can EDNS; and from it, whom to ask.
+
+use crate::settings::{RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
+use crate::{Note, UpstreamId};
+use hither_table::Monotonic;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Failures in a row after which an upstream is left alone; one lost datagram is no reason.
+const FAILURES_DOWN: u32 = 2;
+/// First pause of an upstream that does not answer; each failed trial doubles it.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// Longest pause, so that a revived upstream is used again within seconds.
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+/// How long an upstream that cannot EDNS is asked without (RFC 6891 section 7 leaves it open; unbound keeps it for minutes).
+const NO_EDNS_FOR: Duration = Duration::from_secs(300);
+/// Answers such as SERVFAIL or REFUSED in a row after which an upstream is asked after the others.
+const LAME: u32 = 4;
+
+/// Whether an upstream is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Health {
+    /// It answers, or is not known not to.
+    Up,
+    /// It is left alone until then.
+    Down { until: Monotonic, pause: Duration },
+    /// One attempt is out to see whether it is back.
+    Trial { pause: Duration },
+}
+
+/// One upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    pub address: SocketAddr,
+    health: Health,
+    /// Smoothed round-trip time and its variation (RFC 6298 section 2), microseconds.
+    rtt: Option<(u64, u64)>,
+    failures: u32,
+    last_failure: Option<Monotonic>,
+    lame: u32,
+    no_edns_until: Option<Monotonic>,
+    pub queries: u64,
+    pub answers: u64,
+}
+
+/// What `hitherctl status` shows of an upstream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamReport {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// `"up"`, `"down"`, `"trial"`, or `"unknown"` before the first answer.
+    pub state: &'static str,
+    /// Smoothed round-trip time, microseconds.
+    pub srtt_us: Option<u64>,
+    /// Its variation, microseconds.
+    pub rttvar_us: Option<u64>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Time until the next trial.
+    pub retry_in: Option<Duration>,
+    /// Queries sent.
+    pub queries: u64,
+    /// Usable and unusable answers received.
+    pub answers: u64,
+    /// Whether it is asked with EDNS.
+    pub edns: bool,
+}
+
+impl Upstream {
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            health: Health::Up,
+            rtt: None,
+            failures: 0,
+            last_failure: None,
+            lame: 0,
+            no_edns_until: None,
+            queries: 0,
+            answers: 0,
+        }
+    }
+
+    pub fn edns(&self, now: Monotonic) -> bool {
+        self.no_edns_until.is_none_or(|until| now >= until)
+    }
+
+    pub fn cannot_edns(&mut self, now: Monotonic) -> Note {
+        self.no_edns_until = Some(now.plus(NO_EDNS_FOR));
+        Note::NoEdns { address: self.address }
+    }
+
+    /// It answered, whatever it said. `useful`: with something else than an error.
+    pub fn answered(&mut self, rtt: Option<Duration>, useful: bool) -> Option<Note> {
+        if let Some(sample) = rtt.map(micros) {
+            self.rtt = Some(match self.rtt {
+                None => (sample, sample / 2),
+                Some((smoothed, variation)) => {
+                    ((7 * smoothed + sample) / 8, (3 * variation + smoothed.abs_diff(sample)) / 4)
+                }
+            });
+        }
+        self.answers += 1;
+        self.lame = if useful { 0 } else { self.lame.saturating_add(1) };
+        self.failures = 0;
+        self.last_failure = None;
+        let was = std::mem::replace(&mut self.health, Health::Up);
+        (was != Health::Up).then_some(Note::UpstreamUp { address: self.address })
+    }
+
+    /// An attempt was given up after `waited` although nothing failed: its answer would have taken longer still.
+    pub fn not_awaited(&mut self, waited: Duration) {
+        let waited = micros(waited);
+        if self.rtt.is_none_or(|(smoothed, _)| smoothed < waited) {
+            self.rtt = Some((waited, self.rtt.map_or(waited / 2, |(_, variation)| variation)));
+        }
+        self.trial_over();
+    }
+
+    /// An attempt sent at `sent` failed or was never answered. Attempts sent before the last failure say nothing new.
+    pub fn failed(&mut self, now: Monotonic, sent: Monotonic) -> Option<Note> {
+        if self.last_failure.is_some_and(|last| sent < last) {
+            return None;
+        }
+        self.last_failure = Some(now);
+        self.failures = self.failures.saturating_add(1);
+        let pause = match self.health {
+            Health::Up if self.failures < FAILURES_DOWN => return None,
+            Health::Up => PAUSE_MIN,
+            Health::Down { pause, .. } | Health::Trial { pause } => (pause * 2).min(PAUSE_MAX),
+        };
+        let until = now.plus(pause);
+        self.health = Health::Down { until, pause };
+        (self.failures == FAILURES_DOWN).then_some(Note::UpstreamDown {
+            address: self.address,
+            until,
+            failures: self.failures,
+        })
+    }
+
+    /// The trial was cancelled or says nothing: the next question may try again.
+    pub fn trial_over(&mut self) {
+        if let Health::Trial { pause } = self.health {
+            self.health = Health::Down { until: Monotonic(0), pause };
+        }
+    }
+
+    /// How long to wait before a datagram counts as perhaps lost.
+    pub fn resend_after(&self) -> Duration {
+        self.rtt.map_or(RESEND_UNKNOWN, |(smoothed, variation)| {
+            Duration::from_micros(smoothed + 4 * variation).clamp(RESEND_MIN, RESEND_MAX)
+        })
+    }
+
+    pub fn report(&self, now: Monotonic) -> UpstreamReport {
+        let (state, retry_in) = match self.health {
+            Health::Up if self.answers == 0 => ("unknown", None),
+            Health::Up => ("up", None),
+            Health::Down { until, .. } => ("down", Some(until.since(now))),
+            Health::Trial { .. } => ("trial", None),
+        };
+        UpstreamReport {
+            address: self.address,
+            state,
+            srtt_us: self.rtt.map(|(smoothed, _)| smoothed),
+            rttvar_us: self.rtt.map(|(_, variation)| variation),
+            failures: self.failures,
+            retry_in,
+            queries: self.queries,
+            answers: self.answers,
+            edns: self.edns(now),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 16).min(u64::MAX / 16)
+}
+
+/// Whom a new round asks, in order, and how many of them at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub order: VecDeque<UpstreamId>,
+    pub first: usize,
+}
+
+/// Orders the upstreams that answer by round-trip time, those not known yet first, so that they become known; one that is due
+/// for a trial is asked besides the first wave, so that no client waits for it. When none answers, all are asked at once.
+pub(crate) fn choose(upstreams: &mut [Upstream], now: Monotonic, first: usize) -> Choice {
+    let mut order: Vec<(u32, u64, u16)> = Vec::new();
+    let mut trials = Vec::new();
+    for (at, upstream) in (0u16..).zip(upstreams.iter_mut()) {
+        match upstream.health {
+            Health::Up => {
+                let lame = u32::from(upstream.lame >= LAME);
+                order.push((lame, upstream.rtt.map_or(0, |(smoothed, _)| smoothed), at));
+            }
+            Health::Down { until, pause } if now >= until => {
+                upstream.health = Health::Trial { pause };
+                trials.push(UpstreamId(at));
+            }
+            Health::Down { .. } | Health::Trial { .. } => {}
+        }
+    }
+    if order.is_empty() {
+        let all: VecDeque<_> = (0u16..).zip(upstreams.iter()).map(|(at, _)| UpstreamId(at)).collect();
+        return Choice { first: all.len(), order: all };
+    }
+    order.sort_unstable();
+    let first = first.max(1).min(order.len()) + trials.len();
+    let order = trials.into_iter().chain(order.into_iter().map(|(_, _, at)| UpstreamId(at))).collect();
+    Choice { order, first }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(ms: u64) -> Monotonic {
+        Monotonic(ms * 1_000_000)
+    }
+
+    fn three() -> Vec<Upstream> {
+        (1..=3).map(|n| Upstream::new(SocketAddr::from(([192, 0, 2, n], 53)))).collect()
+    }
+
+    fn ids(choice: &Choice) -> Vec<u16> {
+        choice.order.iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn upstreams_are_asked_in_the_order_of_their_round_trip_times() {
+        let mut all = three();
+        for (upstream, ms) in all.iter_mut().zip([30, 10, 20]) {
+            upstream.answered(Some(Duration::from_millis(ms)), true);
+        }
+        assert_eq!(ids(&choose(&mut all, at(0), 2)), [1, 2, 0]);
+    }
+
+    #[test]
+    fn one_lost_datagram_does_not_take_an_upstream_out() {
+        let mut all = three();
+        assert_eq!(all[0].failed(at(0), at(0)), None);
+        assert_eq!(ids(&choose(&mut all, at(1), 2)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn attempts_that_time_out_together_count_once() {
+        let mut all = three();
+        for _ in 0..5 {
+            all[0].failed(at(3000), at(0));
+        }
+        assert_eq!(all[0].report(at(3000)).failures, 1);
+    }
+
+    #[test]
+    fn a_dead_upstream_is_left_alone_then_tried_beside_the_first_wave() {
+        let mut all = three();
+        all[0].failed(at(0), at(0));
+        assert!(matches!(all[0].failed(at(10), at(5)), Some(Note::UpstreamDown { failures: 2, .. })));
+        assert_eq!(ids(&choose(&mut all, at(20), 2)), [1, 2]);
+        let trial = choose(&mut all, at(10 + 500), 1);
+        assert_eq!((ids(&trial), trial.first), (vec![0, 1, 2], 2));
+        assert_eq!(ids(&choose(&mut all, at(600), 1)), [1, 2], "one trial at a time");
+        all[0].failed(at(700), at(510));
+        assert_eq!(
+            all[0].report(at(700)).retry_in,
+            Some(Duration::from_secs(1)),
+            "a failed trial doubles the pause"
+        );
+        assert_eq!(choose(&mut all, at(1700), 1).order[0], UpstreamId(0));
+        assert!(matches!(
+            all[0].answered(Some(Duration::from_millis(1)), true),
+            Some(Note::UpstreamUp { .. })
+        ));
+    }
+
+    #[test]
+    fn the_pause_never_exceeds_its_bound() {
+        let mut upstream = three().remove(0);
+        for n in 0..40 {
+            upstream.failed(at(n * 10_000), at(n * 10_000));
+        }
+        assert!(upstream.report(at(390_000)).retry_in.is_some_and(|left| left <= PAUSE_MAX));
+    }
+
+    #[test]
+    fn when_none_answers_all_are_asked_at_once() {
+        let mut all = three();
+        for upstream in &mut all {
+            upstream.failed(at(0), at(0));
+            upstream.failed(at(1), at(1));
+        }
+        let choice = choose(&mut all, at(2), 2);
+        assert_eq!((ids(&choice), choice.first), (vec![0, 1, 2], 3));
+    }
+}

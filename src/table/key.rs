@@ -1,0 +1,58 @@
+//! A name as the table looks it up: lower-case wire form, in whole words.
+
+use core::hash::Hasher as _;
+use hither_wire::name::Name;
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+/// Words of the longest key.
+pub(crate) const KEY_WORDS: usize = 32;
+
+/// What to look up.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub(crate) words: [u64; KEY_WORDS],
+    pub(crate) len: usize,
+}
+
+/// Where a key may stand in the index, and the tag of its word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub buckets: [usize; 2],
+    pub tag: u64,
+}
+
+impl Key {
+    /// From a name in lower case.
+    #[must_use]
+    pub fn of(name: &Name) -> Key {
+        let octets = name.as_wire();
+        let mut key = Key { words: [0; KEY_WORDS], len: octets.len() };
+        for (word, chunk) in key.words.iter_mut().zip(octets.chunks(8)) {
+            let mut eight = [0; 8];
+            if let Some(room) = eight.get_mut(..chunk.len()) {
+                room.copy_from_slice(chunk);
+            }
+            *word = u64::from_le_bytes(eight);
+        }
+        key
+    }
+
+    /// Its words, the last one padded with zeros.
+    pub(crate) fn padded(&self) -> &[u64] {
+        self.words.get(..self.len.div_ceil(8)).unwrap_or(&self.words)
+    }
+
+    /// Where it may stand. The hash is keyed, so that who chooses names cannot choose buckets.
+    pub(crate) fn place(&self, seed: [u64; 2], mask: u64) -> Place {
+        let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+        hasher.write(bytemuck::cast_slice(self.padded()));
+        hasher.write_u8(self.len as u8);
+        let hash = hasher.finish128();
+        let first = hash.h1 & mask;
+        let mut second = (hash.h1 >> 32) & mask;
+        if second == first {
+            second ^= u64::from(mask > 0);
+        }
+        Place { buckets: [first as usize, second as usize], tag: hash.h2 >> 48 }
+    }
+}

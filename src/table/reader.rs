@@ -1,0 +1,310 @@
+//! Looking things up, from any process, without a system call, a lock or a writer's help.
+
+use crate::counters::{COUNT, Counters};
+use crate::key::Key;
+use crate::layout::{LINE, LIVE, TRIES, head};
+use crate::memory::{Memory, OpenError, Plan};
+use crate::record::{Shape, Snapshot};
+use crate::ring::Follower;
+use crate::seqlock::{self, observe, peek};
+use crate::sync::AtomicU64;
+use core::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What came of a lookup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// The snapshot holds the entry. It may have expired: ask the family.
+    Hit,
+    /// The table does not have the name.
+    Missing,
+    /// The writer was faster on every try; ask the daemon, or try again.
+    Busy,
+    /// Another file has taken this table's place: open that.
+    Replaced,
+}
+
+/// A view of a table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    memory: Arc<Memory>,
+    pub(crate) plan: Plan,
+}
+
+impl Reader {
+    /// Reads `dir/hosts`, read-only. The file must be regular and belong to root, to us, or to the directory's owner.
+    ///
+    /// # Errors
+    /// An [`OpenError`] that says what is wrong.
+    #[cfg(not(loom))]
+    pub fn open(dir: &std::path::Path) -> Result<Reader, OpenError> {
+        use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+        let path = dir.join("hosts");
+        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+        let file =
+            std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(OpenError::Io)?;
+        let (ours, directory) =
+            (file.metadata().map_err(OpenError::Io)?, std::fs::metadata(dir).map_err(OpenError::Io)?);
+        let me = nix::unistd::geteuid().as_raw();
+        if ![0, me, directory.uid()].contains(&ours.uid()) || ours.mode() & 0o002 != 0 {
+            return Err(OpenError::Foreign("others than the daemon's user can write it"));
+        }
+        if !ours.is_file() {
+            return Err(OpenError::Foreign("it is not a regular file"));
+        }
+        Reader::over(Arc::new(Memory::map_reader(&file)?))
+    }
+
+    /// Reads a table in memory that is already at hand.
+    ///
+    /// # Errors
+    /// If it is no table.
+    pub fn over(memory: Arc<Memory>) -> Result<Reader, OpenError> {
+        let plan = Plan::read(memory.words())?;
+        Ok(Reader { memory, plan })
+    }
+
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        self.memory.words()
+    }
+
+    /// Copies the entry of `key` out, all of one publish. Does not allocate; ends after a bounded number of tries.
+    pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Lookup {
+        let words = self.words();
+        if peek(&words[head::STATE]) == crate::layout::SUPERSEDED {
+            return Lookup::Replaced;
+        }
+        let place = key.place(self.plan.seed, self.plan.mask);
+        for _ in 0..TRIES {
+            match self.attempt(words, key, &place, out) {
+                Some(true) => return Lookup::Hit,
+                Some(false) => {
+                    out.clear();
+                    return Lookup::Missing;
+                }
+                None => core::hint::spin_loop(),
+            }
+        }
+        out.clear();
+        Lookup::Busy
+    }
+
+    /// One try; `None` when something moved.
+    fn attempt(
+        &self,
+        words: &[AtomicU64],
+        key: &Key,
+        place: &crate::key::Place,
+        out: &mut Snapshot,
+    ) -> Option<bool> {
+        for bucket in place.buckets {
+            for slot in self.plan.bucket(words, bucket) {
+                let word = peek(slot);
+                if word == 0 || word >> 48 != place.tag {
+                    continue;
+                }
+                let word = observe(slot);
+                let copied = word >> 48 == place.tag && self.copy(words, word, out);
+                if copied && out.is(key) {
+                    return Some(out.version() >= peek(&words[head::FLUSHED]));
+                }
+                // Another name with this tag, or the record was recycled meanwhile: only a word that stands still says which.
+                if peek(slot) != word || !copied {
+                    return None;
+                }
+            }
+        }
+        Some(false)
+    }
+
+    /// Copies the record that an index word points to.
+    pub(crate) fn copy(&self, words: &[AtomicU64], word: u64, out: &mut Snapshot) -> bool {
+        self.copy_at(words, word as u32, Some((word >> 32) & 0xffff), out)
+    }
+
+    pub(crate) fn copy_at(
+        &self,
+        words: &[AtomicU64],
+        line: u32,
+        nonce: Option<u64>,
+        out: &mut Snapshot,
+    ) -> bool {
+        let Some(record) = self.plan.record(words, line) else { return false };
+        let length = |word| Shape::of(word).map(|shape| shape.words).filter(|n| *n <= record.len());
+        seqlock::read(record, nonce, &mut out.words, length).is_some() && out.adopt()
+    }
+
+    /// Whether the daemon has this table in use.
+    #[must_use]
+    pub fn live(&self) -> bool {
+        peek(&self.words()[head::STATE]) == LIVE
+    }
+
+    /// Whether another file has taken its place.
+    #[must_use]
+    pub fn replaced(&self) -> bool {
+        peek(&self.words()[head::STATE]) == crate::layout::SUPERSEDED
+    }
+
+    /// A number that no other table has.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        peek(&self.words()[head::GENERATION])
+    }
+
+    /// The last version published.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        peek(&self.words()[head::VERSION])
+    }
+
+    /// The daemon's process id.
+    #[must_use]
+    pub fn writer_pid(&self) -> u32 {
+        peek(&self.words()[head::PID]) as u32
+    }
+
+    /// Where the daemon answers DNS queries.
+    #[must_use]
+    pub fn dns_address(&self) -> Option<SocketAddr> {
+        let words = self.words();
+        let [place, low, high] = [0, 1, 2].map(|n| peek(&words[head::DNS + n]));
+        let mut octets = [0; 16];
+        octets[..8].copy_from_slice(&low.to_le_bytes());
+        octets[8..].copy_from_slice(&high.to_le_bytes());
+        let address = match place >> 16 {
+            4 => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
+            6 => IpAddr::from(octets),
+            _ => return None,
+        };
+        Some(SocketAddr::new(address, place as u16))
+    }
+
+    /// The daemon's counters.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = Counters::default();
+        for (value, word) in counters.0.iter_mut().zip(&self.words()[head::COUNTERS..head::COUNTERS + COUNT])
+        {
+            *value = peek(word);
+        }
+        counters
+    }
+
+    /// Goes through all entries, in no order; what changes meanwhile may be missed or seen.
+    #[must_use]
+    pub fn entries(&self) -> Scan<'_> {
+        Scan { reader: self, at: self.plan.index }
+    }
+
+    /// Follows the changes from now on.
+    #[must_use]
+    pub fn follow(&self) -> Follower {
+        Follower::new(self.clone())
+    }
+
+    /// Walks the whole table and checks every entry.
+    #[must_use]
+    pub fn verify(&self) -> VerifyReport {
+        let mut report = VerifyReport::default();
+        let mut snapshot = Snapshot::new();
+        let words = self.words();
+        for (at, slot) in words[self.plan.index..self.plan.data].iter().enumerate() {
+            if peek(slot) == 0 {
+                continue;
+            }
+            report.entries += 1;
+            let fault = (0..TRIES).find_map(|_| self.fault(words, slot, at / LINE, &mut snapshot));
+            if let Some(Some(fault)) = fault {
+                report.bad.push(format!("index word {at}: {fault}"));
+            } else if fault.is_none() {
+                report.busy += 1;
+            }
+        }
+        report
+    }
+
+    /// What is wrong with the entry of an index word; `None` when it moved.
+    fn fault(
+        &self,
+        words: &[AtomicU64],
+        slot: &AtomicU64,
+        bucket: usize,
+        out: &mut Snapshot,
+    ) -> Option<Option<&'static str>> {
+        let word = observe(slot);
+        if word == 0 {
+            return Some(None);
+        }
+        let copied = self.copy(words, word, out);
+        if peek(slot) != word {
+            return None;
+        }
+        if !copied {
+            return Some(Some("its record cannot be read"));
+        }
+        Some(self.misfit(word, bucket, out))
+    }
+
+    pub(crate) fn misfit(&self, word: u64, bucket: usize, entry: &Snapshot) -> Option<&'static str> {
+        if !entry.intact() {
+            return Some("the checksum of its record is wrong");
+        }
+        let Ok(name) = hither_wire::name::Name::from_wire(entry.name()) else {
+            return Some("its name is none");
+        };
+        if name.to_lower() != name {
+            return Some("its name is not in lower case");
+        }
+        let place = Key::of(&name).place(self.plan.seed, self.plan.mask);
+        if !place.buckets.contains(&bucket) || place.tag != word >> 48 {
+            return Some("it does not belong there");
+        }
+        None
+    }
+}
+
+/// What [`Reader::verify`] found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VerifyReport {
+    /// Entries looked at.
+    pub entries: usize,
+    /// Entries that moved under every try.
+    pub busy: usize,
+    /// What is wrong, an entry a line.
+    pub bad: Vec<String>,
+}
+
+/// See [`Reader::entries`].
+#[derive(Debug)]
+pub struct Scan<'r> {
+    reader: &'r Reader,
+    at: usize,
+}
+
+impl Scan<'_> {
+    /// The next entry; `false` at the end.
+    pub fn next(&mut self, out: &mut Snapshot) -> bool {
+        let words = self.reader.words();
+        while self.at < self.reader.plan.data {
+            let slot = &words[self.at];
+            self.at += 1;
+            for _ in 0..TRIES {
+                let word = observe(slot);
+                if word == 0 {
+                    break;
+                }
+                if self.reader.copy(words, word, out) {
+                    if out.version() >= peek(&words[head::FLUSHED]) {
+                        return true;
+                    }
+                    break;
+                }
+                if peek(slot) == word {
+                    break;
+                }
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,364 @@
+//! A record in a private copy: where its parts stand, and what they say.
+
+use crate::key::Key;
+use crate::layout::{BLOCK, RECORD_HEAD, RECORD_MAX, VERSION_MAX, checksum};
+use crate::time::Monotonic;
+use crate::types::{Address, Family, Negative, Rtt, State};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where the parts of a record stand, in words; a function of its word 1 alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Shape {
+    pub words: usize,
+    pub key_len: usize,
+    pub n4: usize,
+    pub n6: usize,
+    pub has: [bool; 2],
+}
+
+impl Shape {
+    pub fn of(word: u64) -> Option<Shape> {
+        let octet = |at: u32| ((word >> at) & 0xff) as usize;
+        let shape = Shape {
+            words: (word & 0xffff) as usize,
+            key_len: octet(16),
+            n4: octet(24),
+            n6: octet(32),
+            has: [octet(40) & 1 != 0, octet(40) & 2 != 0],
+        };
+        let families =
+            (shape.has[0] || shape.n4 == 0) && (shape.has[1] || shape.n6 == 0) && shape.has != [false; 2];
+        let fits = shape.words <= RECORD_MAX && shape.tail() <= shape.words && shape.key_len > 0;
+        (families && fits && octet(40) < 4).then_some(shape)
+    }
+
+    #[cfg(feature = "writer")]
+    pub fn word(&self) -> u64 {
+        let has = u64::from(self.has[0]) | u64::from(self.has[1]) << 1;
+        self.words as u64
+            | (self.key_len as u64) << 16
+            | (self.n4 as u64) << 24
+            | (self.n6 as u64) << 32
+            | has << 40
+    }
+
+    pub fn block(&self, family: Family) -> Option<usize> {
+        match family {
+            Family::A => self.has[0].then_some(RECORD_HEAD),
+            Family::Aaaa => self.has[1].then_some(RECORD_HEAD + BLOCK * usize::from(self.has[0])),
+        }
+    }
+
+    pub fn key(&self) -> usize {
+        RECORD_HEAD + BLOCK * (usize::from(self.has[0]) + usize::from(self.has[1]))
+    }
+
+    pub fn v4(&self) -> usize {
+        self.key() + self.key_len.div_ceil(8)
+    }
+
+    pub fn v4_meta(&self) -> usize {
+        self.v4() + self.n4
+    }
+
+    pub fn v6(&self) -> usize {
+        self.v4_meta() + self.n4.div_ceil(2)
+    }
+
+    pub fn tail(&self) -> usize {
+        self.v6() + 3 * self.n6
+    }
+}
+
+/// A private copy of one record: one publish, whole. Made once and filled by any number of lookups.
+pub struct Snapshot {
+    pub(crate) words: [u64; RECORD_MAX],
+    pub(crate) shape: Shape,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new();
+        let n = self.shape.words;
+        copy.words[..n].copy_from_slice(&self.words[..n]);
+        copy.shape = self.shape;
+        copy
+    }
+}
+
+impl core::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("version", &self.version())
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { words: [0; RECORD_MAX], shape: Shape { words: 0, key_len: 0, n4: 0, n6: 0, has: [false; 2] } }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.shape = Shape::default();
+    }
+
+    /// Takes up what was copied into `words`.
+    pub(crate) fn adopt(&mut self) -> bool {
+        match Shape::of(self.words[1]) {
+            Some(shape) => {
+                self.shape = shape;
+                true
+            }
+            None => {
+                self.clear();
+                false
+            }
+        }
+    }
+
+    /// The version of its newest family.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        if self.shape.words == 0 { 0 } else { self.words[0] >> 1 }
+    }
+
+    /// The name, in lower-case wire form.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.octets(self.shape.key(), self.shape.key_len)
+    }
+
+    pub(crate) fn is(&self, key: &Key) -> bool {
+        let at = self.shape.key();
+        self.shape.key_len == key.len && self.words.get(at..at + key.padded().len()) == Some(key.padded())
+    }
+
+    fn octets(&self, at: usize, len: usize) -> &[u8] {
+        let words = self.words.get(at..self.shape.words).unwrap_or_default();
+        bytemuck::cast_slice::<u64, u8>(words).get(..len).unwrap_or_default()
+    }
+
+    /// Whether the copy is what the writer wrote; a lookup does not need it, an inspection does.
+    #[must_use]
+    pub fn intact(&self) -> bool {
+        let words = self.words.get(..self.shape.words).unwrap_or_default();
+        words.len() > RECORD_HEAD && words[2] == sum(words)
+    }
+
+    /// One of its families, if it holds it.
+    #[must_use]
+    pub fn family(&self, family: Family) -> Option<FamilyView<'_>> {
+        let at = self.shape.block(family)?;
+        let block = self.words.get(at..at + BLOCK)?;
+        let own = usize::try_from(block[3] & 0xffff).ok()?;
+        let before = match family {
+            Family::A => 0,
+            Family::Aaaa => self.shape.block(Family::A).map_or(0, |a| (self.words[a + 3] & 0xffff) as usize),
+        };
+        let tail = self.octets(self.shape.tail(), before + own).get(before..).unwrap_or_default();
+        Some(FamilyView { snapshot: self, family, block: [block[0], block[1], block[2], block[3]], tail })
+    }
+}
+
+/// The checksum of a record: all words but the version and the sum itself.
+pub(crate) fn sum(words: &[u64]) -> u64 {
+    checksum(words.iter().enumerate().filter(|(at, _)| *at != 0 && *at != 2).map(|(_, word)| *word))
+}
+
+/// One family of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyView<'s> {
+    snapshot: &'s Snapshot,
+    family: Family,
+    block: [u64; BLOCK],
+    tail: &'s [u8],
+}
+
+impl<'s> FamilyView<'s> {
+    /// The version of this family's publish.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.block[0] & (VERSION_MAX - 1)
+    }
+
+    /// The version at which the set of addresses last changed: an order is measured for this.
+    #[must_use]
+    pub fn set_version(&self) -> u64 {
+        self.block[1] & (VERSION_MAX - 1)
+    }
+
+    /// The round that gathered the set.
+    #[must_use]
+    pub fn round(&self) -> u64 {
+        self.block[2] & (VERSION_MAX - 1)
+    }
+
+    /// How far that round has come.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match (self.block[0] >> 53) & 3 {
+            0 => State::First,
+            1 => State::Partial,
+            _ => State::Complete,
+        }
+    }
+
+    /// Whether it is a denial.
+    #[must_use]
+    pub fn negative(&self) -> Option<Negative> {
+        match (self.block[0] >> 55) & 3 {
+            1 => Some(Negative::NoData),
+            2 => Some(Negative::NxDomain),
+            _ => None,
+        }
+    }
+
+    /// Whether the addresses are in measured order, rather than in that of arrival.
+    #[must_use]
+    pub fn sorted(&self) -> bool {
+        (self.block[0] >> 57) & 1 == 1
+    }
+
+    /// When it expires, in milliseconds of [`Monotonic`].
+    #[must_use]
+    pub fn expire_ms(&self) -> u64 {
+        self.block[3] >> 16
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn expired(&self, now: Monotonic) -> bool {
+        now.as_ms() >= self.expire_ms()
+    }
+
+    /// Seconds left, rounded down; 0 when expired.
+    #[must_use]
+    pub fn ttl(&self, now: Monotonic) -> u32 {
+        u32::try_from(self.expire_ms().saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX)
+    }
+
+    /// How many addresses it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.family {
+            Family::A => self.snapshot.shape.n4,
+            Family::Aaaa => self.snapshot.shape.n6,
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The addresses, best first.
+    pub fn addresses(&self) -> impl ExactSizeIterator<Item = Address> + use<'s> {
+        let (snapshot, family) = (self.snapshot, self.family);
+        let word = move |at: usize| snapshot.words.get(at).copied().unwrap_or(0);
+        let shape = snapshot.shape;
+        (0..self.len()).map(move |n| {
+            let (address, rtt, meta): (IpAddr, u32, u32) = match family {
+                Family::A => {
+                    let own = word(shape.v4() + n);
+                    let octets = (own as u32).to_le_bytes();
+                    let meta = word(shape.v4_meta() + n / 2) >> (32 * (n % 2));
+                    (Ipv4Addr::from(octets).into(), (own >> 32) as u32, meta as u32)
+                }
+                Family::Aaaa => {
+                    let at = shape.v6() + 3 * n;
+                    let mut octets = [0; 16];
+                    octets[..8].copy_from_slice(&word(at).to_le_bytes());
+                    octets[8..].copy_from_slice(&word(at + 1).to_le_bytes());
+                    let own = word(at + 2);
+                    (Ipv6Addr::from(octets).into(), own as u32, (own >> 32) as u32)
+                }
+            };
+            Address { address, rtt: Rtt::from_word(rtt), chain: meta as u8, upstreams: meta >> 8 }
+        })
+    }
+
+    /// How many chains of CNAMEs it has; an empty one, the name itself, counts.
+    #[must_use]
+    pub fn chain_count(&self) -> u8 {
+        self.tail.first().copied().unwrap_or(0).max(1)
+    }
+
+    /// The CNAMEs of one chain: target in wire form, and when it expires in milliseconds.
+    pub fn chain(&self, chain: u8) -> impl Iterator<Item = (&'s [u8], u64)> + use<'s> {
+        let mut at = Cursor { rest: self.tail };
+        let mut left = 0;
+        if chain < at.octet().unwrap_or(0) {
+            for _ in 0..chain {
+                let links = at.octet().unwrap_or(0);
+                for _ in 0..links {
+                    at.link();
+                }
+            }
+            left = at.octet().unwrap_or(0);
+        }
+        core::iter::from_fn(move || {
+            left = u8::checked_sub(left, 1)?;
+            at.link()
+        })
+    }
+
+    /// The SOA record of a denial: owner in wire form, when it expires, data in uncompressed wire form.
+    #[must_use]
+    pub fn soa(&self) -> Option<(&'s [u8], u64, &'s [u8])> {
+        let mut at = Cursor { rest: self.tail };
+        for _ in 0..at.octet()? {
+            for _ in 0..at.octet()? {
+                at.link()?;
+            }
+        }
+        if at.octet()? == 0 {
+            return None;
+        }
+        let (owner, expire_ms) = at.link()?;
+        let length = usize::from(u16::from_le_bytes([at.octet()?, at.octet()?]));
+        Some((owner, expire_ms, at.take(length)?))
+    }
+
+    /// The last name of the chain that owns the first address; the name itself without one.
+    #[must_use]
+    pub fn canonical(&self) -> &'s [u8] {
+        let chain = self.addresses().next().map_or(0, |first| first.chain);
+        self.chain(chain).last().map_or(self.snapshot.name(), |(target, _)| target)
+    }
+}
+
+/// Reads the octets behind the words; anything unexpected ends it.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let taken = self.rest.get(..n)?;
+        self.rest = self.rest.get(n..)?;
+        Some(taken)
+    }
+
+    fn octet(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    /// Six octets of time, one of length, a name.
+    fn link(&mut self) -> Option<(&'a [u8], u64)> {
+        let mut time = [0; 8];
+        time[..6].copy_from_slice(self.take(6)?);
+        let length = usize::from(self.octet()?);
+        Some((self.take(length)?, u64::from_le_bytes(time)))
+    }
+}

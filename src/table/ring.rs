@@ -1,0 +1,74 @@
+//! Following changes: a ring of record places in the table, each with the number of its change.
+
+use crate::layout::{RING, SLOTS_MASK, head};
+use crate::reader::Reader;
+use crate::record::Snapshot;
+use crate::seqlock::{observe, peek};
+
+/// One step of a [`Follower`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The snapshot holds what was published, or something newer that took its place.
+    Record,
+    /// Something was removed, flushed, or replaced before it could be read: what is followed must be looked up again.
+    Changed,
+    /// Nothing has happened since.
+    Nothing,
+    /// More happened than the ring holds: scan the whole table. The follower goes on from now.
+    Lapped,
+    /// Another file has taken this table's place: open and scan that.
+    Replaced,
+}
+
+/// Sees every change, or is told that it did not.
+#[derive(Debug)]
+pub struct Follower {
+    reader: Reader,
+    next: u64,
+}
+
+impl Follower {
+    pub(crate) fn new(reader: Reader) -> Self {
+        let next = observe(&reader.words()[head::CHANGES]);
+        Self { reader, next }
+    }
+
+    /// The table that is followed.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The next change.
+    pub fn step(&mut self, out: &mut Snapshot) -> Step {
+        let words = self.reader.words();
+        let head = observe(&words[head::CHANGES]);
+        if head == self.next {
+            return if self.reader.replaced() { Step::Replaced } else { Step::Nothing };
+        }
+        let behind = head.wrapping_sub(self.next);
+        let slot = observe(&words[self.reader.plan.ring + (self.next as usize & SLOTS_MASK)]);
+        if behind >= RING as u64 || slot >> 32 != self.next & 0xffff_ffff {
+            self.next = head;
+            return Step::Lapped;
+        }
+        self.next = self.next.wrapping_add(1);
+        let line = slot as u32;
+        if line != 0
+            && self.reader.copy_at(words, line, None, out)
+            && out.version() >= peek(&words[head::FLUSHED])
+        {
+            return Step::Record;
+        }
+        Step::Changed
+    }
+
+    /// Waits until something changes, at most so long. May return early.
+    #[cfg(not(loom))]
+    pub fn wait(&self, timeout: core::time::Duration) {
+        let word = &self.reader.words()[head::CHANGES];
+        if peek(word) == self.next && !self.reader.replaced() {
+            crate::futex::wait(word, self.next as u32, timeout);
+        }
+    }
+}

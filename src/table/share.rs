@@ -1,0 +1,224 @@
+//! The table as a file: one writer by lock, taken over or replaced by rename, never truncated, never with holes.
+
+use crate::adopt::{Adopted, Doubt};
+use crate::layout::{SUPERSEDED, head};
+use crate::memory::{Memory, OpenError};
+use crate::reader::Reader;
+use crate::seqlock::{peek, publish};
+use crate::writer::{Geometry, Writer};
+use core::fmt;
+use nix::fcntl::{Flock, FlockArg, posix_fallocate};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The table's name in the runtime directory.
+pub const TABLE_FILE: &str = "hosts";
+const NEW_FILE: &str = "hosts.new";
+const LOCK_FILE: &str = "hosts.lock";
+
+/// How a table came to be.
+#[derive(Debug)]
+pub enum Origin {
+    /// There was none.
+    Created,
+    /// A predecessor's was taken over.
+    Adopted(Adopted),
+    /// A predecessor's could not be trusted.
+    Replaced {
+        /// What was wrong with it.
+        why: Doubt,
+    },
+}
+
+/// Why there is no table.
+#[derive(Debug)]
+pub enum ShareError {
+    /// Another daemon writes it.
+    Locked(PathBuf),
+    /// The file cannot be made.
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Of which file.
+        path: PathBuf,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// The new file cannot be used.
+    Table(OpenError),
+}
+
+impl fmt::Display for ShareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(path) => write!(f, "another hitherd holds '{}'", path.display()),
+            Self::Io { what, path, error } => write!(f, "cannot {what} '{}': {error}", path.display()),
+            Self::Table(error) => write!(f, "the new table cannot be used: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ShareError {}
+
+/// The lock that keeps a second writer out; held as long as the writer lives.
+#[derive(Debug)]
+pub struct Held(#[allow(dead_code)] Flock<File>);
+
+/// Takes over `dir/hosts`, or puts a new table there: built whole under another name, then renamed, so that readers see
+/// either. What is there and cannot be trusted is left to its readers, marked as superseded if it is a table at all.
+///
+/// `random` gives the table's seed and number, `wall_s` the wall clock in seconds, below which no version starts.
+///
+/// # Errors
+/// A [`ShareError`].
+pub fn open_or_create(
+    dir: &Path,
+    geometry: &Geometry,
+    mode: u32,
+    random: [u64; 3],
+    wall_s: u64,
+) -> Result<(Writer, Origin, Held), ShareError> {
+    let lock = lock(&dir.join(LOCK_FILE))?;
+    let boot = boot_id();
+    let path = dir.join(TABLE_FILE);
+    let first = wall_s << 20;
+    let (before, why) = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
+        Err(error) => (None, Some(Doubt::Unreadable(OpenError::Io(error)))),
+        Ok(_) => match adopt(&path, geometry, boot) {
+            Ok((mut writer, adopted)) => {
+                writer.version = writer.version.max(first);
+                chmod(&path, mode)?;
+                writer.set_owner(std::process::id(), boot);
+                return Ok((writer, Origin::Adopted(adopted), lock));
+            }
+            Err(why) => (Reader::open(dir).ok(), Some(why)),
+        },
+    };
+    let known = before.as_ref().map_or(0, Reader::version).saturating_add(1 << 20);
+    let first = if known < crate::layout::VERSION_MAX / 2 { first.max(known) } else { first };
+    let writer = create(dir, geometry, mode, random, first)?;
+    writer.set_owner(std::process::id(), boot);
+    supersede(&path, dir)?;
+    Ok((writer, why.map_or(Origin::Created, |why| Origin::Replaced { why }), lock))
+}
+
+fn lock(path: &Path) -> Result<Held, ShareError> {
+    let open = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path);
+    let file = open.map_err(|error| ShareError::Io { what: "create", path: path.to_owned(), error })?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(Held(held)),
+        Err(_) => Err(ShareError::Locked(path.to_owned())),
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, OpenError> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file =
+        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(OpenError::Io)?;
+    let metadata = file.metadata().map_err(OpenError::Io)?;
+    if !metadata.is_file() {
+        return Err(OpenError::Foreign("it is not a regular file"));
+    }
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(OpenError::Foreign("it belongs to another user"));
+    }
+    Ok(file)
+}
+
+fn adopt(path: &Path, geometry: &Geometry, boot: [u64; 2]) -> Result<(Writer, Adopted), Doubt> {
+    let memory = open_file(path).and_then(|file| Memory::map_writer(&file)).map_err(Doubt::Unreadable)?;
+    // Times of another boot mean nothing: looked at before anything is written.
+    let (memory, reader) = {
+        let memory = Arc::new(memory);
+        let reader = Reader::over(Arc::clone(&memory)).map_err(Doubt::Unreadable)?;
+        (memory, reader)
+    };
+    if [0, 1].map(|n| peek(&reader.words()[head::BOOT + n])) != boot {
+        return Err(Doubt::OtherBoot);
+    }
+    if reader.replaced() {
+        return Err(Doubt::Unreadable(OpenError::Invalid("it was replaced by another")));
+    }
+    drop(reader);
+    let memory = Arc::try_unwrap(memory).map_err(|_| Doubt::OtherSize)?;
+    Writer::adopt(memory, geometry)
+}
+
+fn create(
+    dir: &Path,
+    geometry: &Geometry,
+    mode: u32,
+    random: [u64; 3],
+    first: u64,
+) -> Result<Writer, ShareError> {
+    let path = dir.join(NEW_FILE);
+    let io = |what| {
+        let path = path.clone();
+        move |error: io::Error| ShareError::Io { what, path, error }
+    };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("remove")(error)),
+        _ => {}
+    }
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(&path)
+        .map_err(io("create"))?;
+    // All of it at once: touching a hole of a full file system kills the process that does, reader or writer.
+    let octets = i64::try_from(geometry.words() * 8).unwrap_or(i64::MAX);
+    posix_fallocate(&file, 0, octets).map_err(|error| io("allocate space for")(error.into()))?;
+    let memory = Memory::map_writer(&file).map_err(ShareError::Table)?;
+    let writer = Writer::create(memory, geometry, [random[0], random[1]], random[2], first)
+        .map_err(ShareError::Table)?;
+    chmod(&path, mode)?;
+    Ok(writer)
+}
+
+fn chmod(path: &Path, mode: u32) -> Result<(), ShareError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(|error| ShareError::Io {
+        what: "set the mode of",
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Puts the new file in place, then tells readers of the old one.
+fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
+    let old = open_file(path).and_then(|file| Memory::map_writer(&file));
+    std::fs::rename(dir.join(NEW_FILE), path).map_err(|error| ShareError::Io {
+        what: "rename the new table to",
+        path: path.to_owned(),
+        error,
+    })?;
+    if let Ok(memory) = old
+        && let Ok(reader) = Reader::over(Arc::new(memory))
+    {
+        publish(&reader.words()[head::STATE], SUPERSEDED);
+        crate::futex::wake(&reader.words()[head::CHANGES]);
+    }
+    Ok(())
+}
+
+/// The kernel's name for this run of the host.
+fn boot_id() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let half =
+        |range: std::ops::Range<usize>| digits.get(range).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    [half(0..16).unwrap_or(0), half(16..32).unwrap_or(0)]
+}

@@ -1,0 +1,433 @@
+//! The table against a model, against damage, and as a file.
+#![cfg(feature = "writer")]
+
+use hither_table::{
+    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Link, Lookup, Memory, Monotonic, Negative,
+    Origin, PutError, Reader, Rtt, Snapshot, SoaRecord, State, Step, Writer, open_or_create,
+};
+use hither_wire::name::Name;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const NOW: Monotonic = Monotonic::from_ms(1_000_000);
+
+fn name(n: u32) -> Name {
+    format!("host{n}.example.com").parse().expect("a name")
+}
+
+fn set(version: u64, family: Family, count: usize) -> FamilyDraft {
+    let address = |n: usize| -> IpAddr {
+        match family {
+            Family::A => Ipv4Addr::from((0xc612_0000 + version * 256 + n as u64) as u32).into(),
+            Family::Aaaa => Ipv6Addr::from(u128::from(version) << 64 | n as u128).into(),
+        }
+    };
+    let rtt = |n: usize| [Rtt::Micros(n as u32), Rtt::Unmeasured, Rtt::Unreachable][n % 3];
+    FamilyDraft {
+        version,
+        set_version: version,
+        round: version,
+        state: [State::First, State::Partial, State::Complete][version as usize % 3],
+        negative: None,
+        sorted: version.is_multiple_of(2),
+        expire_ms: NOW.as_ms() + 1000 * (version % 1000),
+        addresses: (0..count)
+            .map(|n| Address { address: address(n), rtt: rtt(n), chain: (n % 2) as u8, upstreams: n as u32 })
+            .collect(),
+        chains: vec![Chain::default()],
+        soa: None,
+    }
+}
+
+fn both(n: u32, version: u64, counts: (usize, usize)) -> Draft {
+    Draft {
+        name: name(n),
+        a: Some(set(version, Family::A, counts.0)),
+        aaaa: (counts.1 > 0).then(|| set(version, Family::Aaaa, counts.1)),
+    }
+}
+
+fn heap(entries: usize) -> Writer {
+    let geometry = Geometry { entries };
+    Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table")
+}
+
+fn read(reader: &Reader, n: u32) -> (Lookup, Option<Draft>) {
+    let mut out = Snapshot::new();
+    let lookup = reader.lookup(&Key::of(&name(n)), &mut out);
+    (lookup, (lookup == Lookup::Hit).then(|| out.to_draft()).flatten())
+}
+
+/// A directory of its own, removed at the end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(what: &str) -> Dir {
+        let dir = std::env::temp_dir().join(format!("hither-table-{what}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        Dir(dir)
+    }
+
+    fn open(&self) -> (Writer, Origin, Box<dyn std::any::Any>) {
+        let opened = open_or_create(&self.0, &Geometry { entries: 64 }, 0o644, [1, 2, 3], 1_700_000_000);
+        let (writer, origin, lock) = opened.expect("a table");
+        (writer, origin, Box::new(lock))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn an_entry_is_read_as_it_was_put() {
+    let mut writer = heap(64);
+    let mut draft = both(1, 11, (16, 16));
+    let target: Name = "edge.example.net".parse().expect("a name");
+    let link = Link { target, expire_ms: 77 };
+    draft.a.as_mut().expect("A").chains = vec![Chain { links: vec![link.clone(), link] }, Chain::default()];
+    draft.aaaa = Some(FamilyDraft {
+        negative: Some(Negative::NxDomain),
+        addresses: Vec::new(),
+        soa: Some(SoaRecord { owner: name(7), expire_ms: 99, rdata: vec![1; 70] }),
+        ..set(12, Family::Aaaa, 0)
+    });
+    writer.put(&draft, NOW).expect("room");
+    assert_eq!(read(&writer.reader(), 1), (Lookup::Hit, Some(draft)));
+    assert_eq!(read(&writer.reader(), 2).0, Lookup::Missing);
+    assert!(writer.reader().verify().bad.is_empty());
+}
+
+#[test]
+fn two_addresses_of_each_family_take_three_lines() {
+    let mut writer = heap(64);
+    writer.put(&both(1, 11, (2, 2)), NOW).expect("room");
+    let mut out = Snapshot::new();
+    writer.get(&Key::of(&name(1)), &mut out);
+    assert!(format!("{out:?}").contains("words: 23"), "of 24: {out:?}");
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_the_old_entry_stays() {
+    let mut writer = heap(64);
+    writer.put(&both(1, 11, (1, 0)), NOW).expect("room");
+    assert_eq!(writer.put(&both(1, 12, (256, 0)), NOW), Err(PutError::TooLarge));
+    writer.put(&both(2, 13, (255, 255)), NOW).expect("the largest sets fit");
+    assert_eq!(read(&writer.reader(), 1).1, Some(both(1, 11, (1, 0))));
+    assert_eq!(read(&writer.reader(), 2).1, Some(both(2, 13, (255, 255))));
+}
+
+#[test]
+fn a_flush_takes_everything_at_once_and_what_comes_after_stays() {
+    let mut writer = heap(64);
+    for n in 0..50 {
+        let version = writer.next_version();
+        writer.put(&both(n, version, (2, 0)), NOW).expect("room");
+    }
+    writer.flush_all();
+    assert!((0..50).all(|n| read(&writer.reader(), n).0 == Lookup::Missing));
+    let version = writer.next_version();
+    writer.put(&both(3, version, (2, 0)), NOW).expect("room");
+    assert_eq!(read(&writer.reader(), 3).0, Lookup::Hit);
+    let (reader, mut out) = (writer.reader(), Snapshot::new());
+    let mut entries = reader.entries();
+    assert!(entries.next(&mut out) && !entries.next(&mut out), "a scan sees what is left");
+}
+
+#[test]
+fn a_full_table_gives_up_old_entries_and_keeps_those_in_use() {
+    let mut writer = heap(256);
+    let mut out = Snapshot::new();
+    for n in 0..20_000 {
+        let version = writer.next_version();
+        let sizes = [(1, 0), (2, 2), (16, 0), (40, 3), (200, 1)][n as usize % 5];
+        writer.put(&both(n, version, sizes), NOW).expect("room is made");
+        assert!(writer.entries() <= 256);
+        for hot in 0..10.min(n) {
+            assert!(n < 50 || writer.hit(&Key::of(&name(hot)), &mut out), "{hot} was given up at {n}");
+            writer.hit(&Key::of(&name(hot)), &mut out);
+        }
+    }
+    assert!(writer.evictions() > 19_000);
+    assert!(writer.reader().verify().bad.is_empty());
+}
+
+#[test]
+fn a_follower_sees_every_change_or_is_told() {
+    let mut writer = heap(64);
+    let mut follower = writer.reader().follow();
+    let mut out = Snapshot::new();
+    assert_eq!(follower.step(&mut out), Step::Nothing);
+    let put = |writer: &mut Writer| {
+        let version = writer.next_version();
+        writer.put(&both(1, version, (1, 0)), NOW).expect("room");
+        version
+    };
+    let versions: Vec<u64> = (0..100).map(|_| put(&mut writer)).collect();
+    for version in versions {
+        assert_eq!(
+            (follower.step(&mut out), out.version()),
+            (Step::Record, version),
+            "superseded records are still there"
+        );
+    }
+    writer.remove(&Key::of(&name(1)));
+    assert_eq!(follower.step(&mut out), Step::Changed);
+    for _ in 0..hither_table::layout::RING + 5 {
+        put(&mut writer);
+    }
+    assert_eq!(follower.step(&mut out), Step::Lapped);
+    assert_eq!(follower.step(&mut out), Step::Nothing);
+    put(&mut writer);
+    assert_eq!(follower.step(&mut out), Step::Record);
+}
+
+#[test]
+fn a_waiting_follower_is_woken_from_another_mapping() {
+    let dir = Dir::new("wake");
+    let (mut writer, ..) = dir.open();
+    let follower = Reader::open(&dir.0).expect("readable").follow();
+    let waiter = std::thread::spawn(move || {
+        let mut follower = follower;
+        let mut out = Snapshot::new();
+        while follower.step(&mut out) == Step::Nothing {
+            follower.wait(std::time::Duration::from_secs(20));
+        }
+        out.version()
+    });
+    let version = writer.next_version();
+    writer.put(&both(1, version, (1, 0)), NOW).expect("room");
+    writer.wake_followers();
+    assert_eq!(waiter.join().expect("no panic"), version);
+}
+
+#[test]
+fn a_successor_takes_the_table_over_and_versions_go_on() {
+    let dir = Dir::new("adopt");
+    let (mut writer, origin, lock) = dir.open();
+    assert!(matches!(origin, Origin::Created), "{origin:?}");
+    let reader = Reader::open(&dir.0).expect("readable");
+    for n in 0..60 {
+        let version = writer.next_version();
+        writer.put(&both(n, version, (3, 1)), NOW).expect("room");
+    }
+    let last = reader.version();
+    assert!(
+        open_or_create(&dir.0, &Geometry { entries: 64 }, 0o644, [1, 2, 3], 0).is_err(),
+        "one writer at a time"
+    );
+    drop((writer, lock));
+    let (mut writer, origin, _lock) = dir.open();
+    assert!(matches!(&origin, Origin::Adopted(a) if a.entries == 60 && a.dropped == 0), "{origin:?}");
+    assert!(writer.next_version() > last);
+    assert!((0..60).all(|n| read(&reader, n).0 == Lookup::Hit), "readers go on with their mapping");
+    for n in 60..500 {
+        let version = writer.next_version();
+        writer.put(&both(n, version, (3, 1)), NOW).expect("room");
+    }
+    assert!(reader.verify().bad.is_empty());
+}
+
+#[test]
+fn every_damage_of_the_file_is_noticed_and_the_file_replaced() {
+    type Damage = (&'static str, fn(&mut Vec<u8>));
+    let cases: [Damage; 9] = [
+        ("first octets", |f| f[0] ^= 1),
+        ("another ABI", |f| f[12] ^= 1),
+        ("byte order", |f| f[16] ^= 1),
+        ("checksum", |f| f[64] ^= 1),
+        ("checksum", |f| f[80] ^= 0x10),
+        ("whole number", |f| f.truncate(f.len() - 3)),
+        ("size is not", |f| f.truncate(f.len() - 8)),
+        ("shorter", |f| f.clear()),
+        ("started", |f| f[42 * 8] ^= 1),
+    ];
+    for (expected, damage) in cases {
+        let dir = Dir::new("damage");
+        let path = dir.0.join("hosts");
+        let (mut writer, _, lock) = dir.open();
+        let version = writer.next_version();
+        writer.put(&both(1, version, (1, 0)), NOW).expect("room");
+        let old = writer.reader();
+        drop(lock);
+        let mut octets = std::fs::read(&path).expect("readable");
+        damage(&mut octets);
+        std::fs::remove_file(&path).expect("removable");
+        std::fs::write(&path, octets).expect("writable");
+        let (mut writer, origin, _lock) = dir.open();
+        let Origin::Replaced { why } = &origin else { panic!("{expected}: {origin:?}") };
+        assert!(why.to_string().contains(expected), "{expected}: {why}");
+        let version = writer.next_version();
+        writer.put(&both(2, version, (1, 0)), NOW).expect("room");
+        assert_eq!(read(&Reader::open(&dir.0).expect("readable"), 2).0, Lookup::Hit);
+        assert_eq!(read(&old, 1).0, Lookup::Hit, "whoever has the old file mapped is not hurt");
+    }
+}
+
+#[test]
+fn a_table_of_another_size_is_replaced_and_its_readers_are_told() {
+    let dir = Dir::new("size");
+    let (mut writer, _, lock) = dir.open();
+    let version = writer.next_version();
+    writer.put(&both(1, version, (1, 0)), NOW).expect("room");
+    let reader = Reader::open(&dir.0).expect("readable");
+    drop((writer, lock));
+    let (mut writer, origin, _lock) =
+        open_or_create(&dir.0, &Geometry { entries: 128 }, 0o640, [4, 5, 6], 0).expect("a table");
+    assert!(matches!(origin, Origin::Replaced { .. }));
+    assert_eq!(read(&reader, 1).0, Lookup::Replaced);
+    assert!(writer.next_version() > version);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(dir.0.join("hosts")).expect("there").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+#[test]
+fn a_damaged_record_is_dropped_and_the_others_stay() {
+    let dir = Dir::new("record");
+    let (mut writer, _, lock) = dir.open();
+    for n in 0..10 {
+        let version = writer.next_version();
+        writer.put(&both(n, version, (3, 0)), NOW).expect("room");
+    }
+    drop((writer, lock));
+    let path = dir.0.join("hosts");
+    let mut octets = std::fs::read(&path).expect("readable");
+    let wire = name(4);
+    let at =
+        octets.windows(wire.as_wire().len()).position(|w| w == wire.as_wire()).expect("the key stands there");
+    octets[at + 1] = b'H';
+    std::fs::write(&path, octets).expect("writable");
+    assert_eq!(Reader::open(&dir.0).expect("readable").verify().bad.len(), 1);
+    let (_, origin, _lock) = dir.open();
+    assert!(matches!(&origin, Origin::Adopted(a) if (a.entries, a.dropped) == (9, 1)), "{origin:?}");
+}
+
+#[test]
+fn a_link_or_a_directory_in_place_of_the_table_is_not_followed() {
+    let dir = Dir::new("link");
+    let target = dir.0.join("elsewhere");
+    std::fs::write(&target, [0; 8192]).expect("writable");
+    std::os::unix::fs::symlink(&target, dir.0.join("hosts")).expect("a link");
+    assert!(Reader::open(&dir.0).is_err());
+    let (_, origin, _lock) = dir.open();
+    assert!(matches!(origin, Origin::Replaced { .. }), "{origin:?}");
+    assert_eq!(std::fs::read(&target).expect("readable"), [0; 8192], "what the link points to is left alone");
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u32, usize, usize),
+    Remove(u32),
+    Flush,
+    Hit(u32),
+    Adopt,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        8 => (0u32..40, 0usize..20, 0usize..5).prop_map(|(n, a, b)| Op::Put(n, a, b)),
+        2 => (0u32..40).prop_map(Op::Remove),
+        1 => Just(Op::Flush),
+        2 => (0u32..40).prop_map(Op::Hit),
+        1 => Just(Op::Adopt),
+    ];
+    prop::collection::vec(op, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_table_is_a_map(ops in ops()) {
+        let geometry = Geometry { entries: 64 };
+        let dir = Dir::new("model");
+        let (mut writer, _, mut lock) = dir.open();
+        let mut model: BTreeMap<u32, Draft> = BTreeMap::new();
+        let mut out = Snapshot::new();
+        for op in ops {
+            match op {
+                Op::Put(n, a, b) => {
+                    let draft = both(n, writer.next_version(), (a, b));
+                    prop_assert_eq!(writer.put(&draft, NOW), Ok(()));
+                    model.insert(n, draft);
+                }
+                Op::Remove(n) => {
+                    let known = writer.get(&Key::of(&name(n)), &mut out);
+                    prop_assert_eq!(known, model.remove(&n).is_some());
+                    writer.remove(&Key::of(&name(n)));
+                }
+                Op::Flush => {
+                    writer.flush_all();
+                    model.clear();
+                }
+                Op::Hit(n) => prop_assert_eq!(writer.hit(&Key::of(&name(n)), &mut out), model.contains_key(&n)),
+                Op::Adopt => {
+                    drop((writer, lock));
+                    let (next, origin, held) = open_or_create(&dir.0, &geometry, 0o644, [1, 2, 3], 0).expect("a table");
+                    prop_assert!(matches!(origin, Origin::Adopted(_)));
+                    (writer, lock) = (next, Box::new(held) as _);
+                }
+            }
+            let reader = Reader::open(&dir.0).expect("readable");
+            for n in 0..40 {
+                let found = read(&reader, n).1;
+                prop_assert_eq!(found.as_ref(), model.get(&n));
+            }
+            prop_assert!(writer.evictions() == 0);
+        }
+    }
+
+    #[test]
+    fn arbitrary_words_never_hurt_a_reader(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>()), 1..200)) {
+        let geometry = Geometry { entries: 16 };
+        let dir = Dir::new("words");
+        let mut writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
+        for n in 0..16 {
+            let version = writer.next_version();
+            writer.put(&both(n, version, (4, 4)), NOW).expect("room");
+        }
+        let file = dir.0.join("hosts");
+        let (shared, _, _lock) = open_or_create(&dir.0, &geometry, 0o644, [1, 2, 3], 0).expect("a table");
+        let mut follower = shared.reader().follow();
+        let mut octets = std::fs::read(&file).expect("readable");
+        let used = (hither_table::layout::HEADER + hither_table::layout::RING + 4096) * 8;
+        for (at, value) in changes {
+            // Past the immutable header, whose damage is another test's matter, and where things stand.
+            let at = (17 + at.index(used / 8 - 17)) * 8;
+            octets[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        std::fs::write(&file, &octets).expect("writable");
+        if let Ok(reader) = Reader::open(&dir.0) {
+            let mut out = Snapshot::new();
+            for n in 0..16 {
+                if reader.lookup(&Key::of(&name(n)), &mut out) == Lookup::Hit {
+                    for family in [Family::A, Family::Aaaa] {
+                        let _ = out.family(family).map(|f| (f.addresses().count(), f.canonical().len(), f.soa().is_some(), f.ttl(NOW)));
+                    }
+                    let _ = out.to_draft();
+                }
+            }
+            let _ = (reader.verify(), reader.counters(), reader.dns_address());
+            let mut entries = reader.entries();
+            while entries.next(&mut out) {}
+            for _ in 0..10 {
+                let _ = follower.step(&mut out);
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_of_another_size_is_no_table() {
+    let geometry = Geometry { entries: 16 };
+    assert!(Writer::create(Memory::heap(geometry.words() - 8), &geometry, [1, 2], 3, 10).is_err());
+    assert!(Reader::over(Arc::new(Memory::heap(geometry.words()))).is_err());
+}
