@@ -1,0 +1,261 @@
+//! Datagrams in batches: one system call receives up to 64 queries, one sends their replies, each from the address that was asked.
+//!
+//! Through libc, since the safe wrappers share one list of control messages between all datagrams of a batch, and lose control messages
+//! when a batch is used again.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
+
+/// Datagrams of a batch. More would make the first of them wait for its reply.
+pub const SIZE: usize = 64;
+/// Octets of a query; longer ones are cut by the kernel and refused as malformed.
+pub const QUERY_MAX: usize = 4096;
+/// Octets of a reply.
+pub const REPLY_MAX: usize = 4096;
+const CONTROL: usize = 64;
+
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL]);
+
+/// Buffers for a batch, reused without end.
+pub struct Batch {
+    received: Box<[libc::mmsghdr; SIZE]>,
+    sent: Box<[libc::mmsghdr; SIZE]>,
+    vectors: Box<[[libc::iovec; 2]; SIZE]>,
+    names: Box<[libc::sockaddr_storage; SIZE]>,
+    controls: Box<[Control; SIZE]>,
+    queries: Box<[[u8; QUERY_MAX]]>,
+    replies: Box<[[u8; REPLY_MAX]]>,
+    reply_len: [usize; SIZE],
+    count: usize,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn zeroed<T>() -> T {
+    // SAFETY: only used for mmsghdr, iovec and sockaddr_storage, plain C structures for which all zeros are a valid value.
+    unsafe { std::mem::zeroed() }
+}
+
+impl Batch {
+    /// Allocates everything.
+    #[must_use]
+    pub fn new() -> Batch {
+        Batch {
+            received: Box::new([zeroed(); SIZE]),
+            sent: Box::new([zeroed(); SIZE]),
+            vectors: Box::new([[zeroed(); 2]; SIZE]),
+            names: Box::new([zeroed(); SIZE]),
+            controls: Box::new([Control([0; CONTROL]); SIZE]),
+            queries: vec![[0; QUERY_MAX]; SIZE].into_boxed_slice(),
+            replies: vec![[0; REPLY_MAX]; SIZE].into_boxed_slice(),
+            reply_len: [0; SIZE],
+            count: 0,
+        }
+    }
+
+    /// Receives up to [`SIZE`] datagrams without waiting; returns how many.
+    ///
+    /// # Errors
+    /// As the kernel says, `WouldBlock` when there is none.
+    pub fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
+        self.count = 0;
+        for n in 0..SIZE {
+            self.reply_len[n] = 0;
+            self.vectors[n][0] =
+                libc::iovec { iov_base: self.queries[n].as_mut_ptr().cast(), iov_len: QUERY_MAX };
+            let header = &mut self.received[n].msg_hdr;
+            header.msg_name = (&raw mut self.names[n]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = &raw mut self.vectors[n][0];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[n].0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL as _;
+        }
+        // SAFETY:
+        // - each header was just pointed at its own name, vector, control and query buffer, with their true lengths;
+        // - the boxes are not moved or touched during the call, for `self` is borrowed mutably;
+        // - the socket is open while it is borrowed.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.received.as_mut_ptr(),
+                SIZE as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(SIZE);
+        Ok(self.count)
+    }
+
+    /// The n-th datagram as it came, cut to [`QUERY_MAX`], and room for its reply.
+    pub fn pair(&mut self, n: usize) -> (&[u8], &mut [u8]) {
+        let len = (self.received[n].msg_len as usize).min(QUERY_MAX);
+        (&self.queries[n][..len], &mut self.replies[n])
+    }
+
+    /// Where the n-th datagram came from.
+    #[must_use]
+    pub fn peer(&self, n: usize) -> Option<SocketAddr> {
+        let name = &self.names[n];
+        match i32::from(name.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger and aligned for it.
+                let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+            }
+            libc::AF_INET6 => {
+                // SAFETY: the kernel wrote a sockaddr_in6 here, as the family says; the storage is larger and aligned for it.
+                let v6 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                Some(
+                    SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id)
+                        .into(),
+                )
+            }
+            _ => None,
+        }
+    }
+
+    /// How to answer the n-th datagram later.
+    #[must_use]
+    pub fn route(&self, n: usize) -> Route {
+        let len = self.received[n].msg_hdr.msg_controllen;
+        Route {
+            name: self.names[n],
+            name_len: self.received[n].msg_hdr.msg_namelen,
+            control: self.controls[n],
+            control_len: len.min(CONTROL),
+        }
+    }
+
+    /// The reply that was written for the n-th datagram has so many octets; 0: none.
+    pub fn set_reply(&mut self, n: usize, len: usize) {
+        self.reply_len[n] = len.min(REPLY_MAX);
+    }
+
+    /// Sends the replies. Returns how many the kernel took; one that it refuses is passed over, as if lost on the way.
+    pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
+        let mut ready = 0;
+        for n in 0..self.count {
+            if self.reply_len[n] == 0 {
+                continue;
+            }
+            self.vectors[n][1] =
+                libc::iovec { iov_base: self.replies[n].as_mut_ptr().cast(), iov_len: self.reply_len[n] };
+            let from = self.received[n].msg_hdr;
+            let header = &mut self.sent[ready].msg_hdr;
+            header.msg_name = from.msg_name;
+            header.msg_namelen = from.msg_namelen;
+            header.msg_iov = &raw mut self.vectors[n][1];
+            header.msg_iovlen = 1;
+            header.msg_control =
+                if from.msg_controllen == 0 { std::ptr::null_mut() } else { from.msg_control };
+            header.msg_controllen = from.msg_controllen;
+            forget_interface(&mut self.controls[n], from.msg_controllen);
+            ready += 1;
+        }
+        let (mut at, mut taken) = (0, 0);
+        while at < ready {
+            // SAFETY:
+            // - headers `at..ready` were just filled with pointers into our boxes and their true lengths: the name and control
+            //   are those that the kernel gave with the query;
+            // - the boxes are not moved or touched during the call; the socket is open while it is borrowed.
+            let sent = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    self.sent[at..].as_mut_ptr(),
+                    (ready - at) as libc::c_uint,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            match usize::try_from(sent) {
+                Ok(sent) if sent > 0 => {
+                    at += sent;
+                    taken += sent;
+                }
+                // A full buffer refuses the rest too; anything else is about the first one alone.
+                _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => break,
+                _ => at += 1,
+            }
+        }
+        taken
+    }
+}
+
+/// Where a reply goes to and comes from.
+#[derive(Clone, Copy)]
+pub struct Route {
+    name: libc::sockaddr_storage,
+    name_len: libc::socklen_t,
+    control: Control,
+    control_len: usize,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route").finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// Sends one reply without waiting.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn send(&mut self, socket: &impl AsRawFd, octets: &[u8]) -> io::Result<()> {
+        let mut vector = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
+        forget_interface(&mut self.control, self.control_len);
+        let mut header: libc::msghdr = zeroed();
+        header.msg_name = (&raw mut self.name).cast();
+        header.msg_namelen = self.name_len;
+        header.msg_iov = &raw mut vector;
+        header.msg_iovlen = 1;
+        if self.control_len > 0 {
+            header.msg_control = self.control.0.as_mut_ptr().cast();
+            header.msg_controllen = self.control_len as _;
+        }
+        // SAFETY: name, vector and control outlive the call and have the lengths given; sendmsg only reads through them.
+        let sent = unsafe {
+            libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// The reply takes the route that the host thinks best, not necessarily out of the interface that the query came in by; a
+/// link-local address means nothing without its interface and keeps it.
+fn forget_interface(control: &mut Control, len: usize) {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let word = |at: usize, octets: &[u8; CONTROL]| {
+        octets.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, libc::c_int::from_ne_bytes)
+    };
+    let octets = &mut control.0;
+    if len < HEADER + 4 {
+        return;
+    }
+    let (level, kind) = (word(8, octets), word(12, octets));
+    if level == libc::IPPROTO_IP && kind == libc::IP_PKTINFO {
+        octets[HEADER..HEADER + 4].fill(0);
+    } else if level == libc::IPPROTO_IPV6
+        && kind == libc::IPV6_PKTINFO
+        && octets[HEADER..HEADER + 2] != [0xfe, 0x80]
+    {
+        octets[HEADER + 16..HEADER + 20].fill(0);
+    }
+}

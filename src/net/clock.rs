@@ -1,0 +1,77 @@
+//! The one clock, and an alarm by it: `CLOCK_BOOTTIME`, which runs on while the host sleeps and which nobody sets.
+
+use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::Duration;
+
+/// Nanoseconds since the host was started, sleep included.
+#[must_use]
+pub fn now() -> u64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
+        .unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+}
+
+/// Wakes a poll at a point in time, to the nanosecond where the kernel can; mio's own timeout has whole milliseconds.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: TimerFd,
+    set: Option<u64>,
+}
+
+impl Alarm {
+    /// An alarm that is not set.
+    ///
+    /// # Errors
+    /// If there is no descriptor to be had.
+    pub fn new() -> io::Result<Alarm> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        Ok(Alarm { timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?, set: None })
+    }
+
+    /// Sets it to `at`, in nanoseconds of [`now`]; does nothing when that is what it is set to.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn set(&mut self, at: Option<u64>) -> io::Result<()> {
+        if at == self.set {
+            return Ok(());
+        }
+        self.set = at;
+        match at {
+            None => self.timer.unset()?,
+            Some(at) => {
+                // Zero would unset it.
+                let time = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
+                self.timer.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note that it rang.
+    pub fn ack(&mut self) {
+        let mut count = [0; 8];
+        if nix::unistd::read(self.timer.as_fd(), &mut count).is_ok() {
+            self.set = None;
+        }
+    }
+}
+
+impl Source for Alarm {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.timer.as_fd().as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.timer.as_fd().as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.timer.as_fd().as_raw_fd()).deregister(registry)
+    }
+}

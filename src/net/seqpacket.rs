@@ -1,0 +1,128 @@
+//! Local sockets with whole messages: how daemon, sorter and operator talk. Who is at the other end, the kernel says.
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
+    listen, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// Waits for connections.
+#[derive(Debug)]
+pub struct Listener(OwnedFd);
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection(OwnedFd);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct Peer {
+    pub pid: i32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Listener {
+    /// Listens at `path`, in place of whatever a predecessor left there.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn bind(path: &Path, mode: u32) -> io::Result<Listener> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        listen(&fd, Backlog::new(64)?)?;
+        Ok(Listener(fd))
+    }
+
+    /// The next connection; `None` when there is none.
+    ///
+    /// # Errors
+    /// As the kernel says, for instance that there are no descriptors.
+    pub fn accept(&self) -> io::Result<Option<Connection>> {
+        match accept4(self.0.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
+            Ok(fd) => Ok(Some(Connection(crate::raw::accepted(fd)))),
+            Err(nix::errno::Errno::EAGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Connection {
+    /// Connects to `path`. With a `timeout`, sending and receiving wait at most so long; without, they never wait.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn connect(path: &Path, timeout: Option<Duration>) -> io::Result<Connection> {
+        let waits = if timeout.is_some() { SockFlag::empty() } else { SockFlag::SOCK_NONBLOCK };
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | waits, None)?;
+        if let Some(timeout) = timeout {
+            let time = TimeVal::new(
+                i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+                i64::from(timeout.subsec_micros()),
+            );
+            setsockopt(&fd, sockopt::ReceiveTimeout, &time)?;
+            setsockopt(&fd, sockopt::SendTimeout, &time)?;
+        }
+        connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Ok(Connection(fd))
+    }
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn peer(&self) -> io::Result<Peer> {
+        let peer = getsockopt(&self.0, sockopt::PeerCredentials)?;
+        Ok(Peer { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
+    }
+
+    /// Receives one message into `buffer`; an empty one is the end of the connection.
+    ///
+    /// # Errors
+    /// `InvalidData` for a message longer than `buffer`; else as the kernel says, `WouldBlock` when there is none.
+    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        let len = recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
+        buffer
+            .get(..len)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is longer than allowed"))
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// As the kernel says, `WouldBlock` when the other end does not read.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        send(self.0.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
+        Ok(())
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

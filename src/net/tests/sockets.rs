@@ -1,0 +1,201 @@
+//! The real kernel: batches, ports, alarms, signals, local sockets, descriptors handed over.
+#![allow(clippy::print_stdout)] // A test that is skipped says so.
+
+use hither_net::batch::Batch;
+use hither_net::random::Random;
+use hither_net::seqpacket::{Connection, Listener};
+use hither_net::{activation, clock, listen, ports, signals};
+use mio::{Events, Interest, Poll, Token};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::process::Command;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn client(server: SocketAddr) -> UdpSocket {
+    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+    socket.connect(server).expect("a route");
+    socket
+}
+
+/// Echoes backwards until so many datagrams were answered.
+fn serve(socket: &UdpSocket, mut left: usize) {
+    let mut mio = mio::net::UdpSocket::from_std(socket.try_clone().expect("a descriptor"));
+    let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
+    poll.registry().register(&mut mio, Token(0), Interest::READABLE).expect("registered");
+    let mut batch = Batch::new();
+    while left > 0 {
+        let Ok(n) = batch.receive(socket) else {
+            poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+            assert!(!events.is_empty(), "{left} datagrams never came");
+            continue;
+        };
+        for at in 0..n {
+            assert!(batch.peer(at).is_some_and(|peer| peer.port() != 0));
+            let (query, out) = batch.pair(at);
+            let len = query.len();
+            out[..len].copy_from_slice(query);
+            out[..len].reverse();
+            batch.set_reply(at, len);
+        }
+        left -= batch.send(socket);
+    }
+}
+
+fn exchange(bind: &str, ask: &[&str]) {
+    let server = match listen::udp(bind.parse().expect("an address")) {
+        Ok(server) => server,
+        Err(error) => return println!("SKIPPED: {bind} cannot be bound here: {error}"),
+    };
+    let port = server.local_addr().expect("bound").port();
+    let clients: Vec<UdpSocket> = ask
+        .iter()
+        .flat_map(|ip| (0..20).map(move |_| client(SocketAddr::new(ip.parse().expect("an address"), port))))
+        .collect();
+    for client in &clients {
+        for n in 0..5u8 {
+            client.send(&[n, 1, 2, 3]).expect("sent");
+        }
+    }
+    serve(&server, 5 * clients.len());
+    for client in &clients {
+        // The socket is connected: only what comes from the address that was asked gets here.
+        let answers: BTreeSet<u8> = (0..5)
+            .map(|_| {
+                let mut reply = [0; 16];
+                assert_eq!(client.recv(&mut reply).expect("a reply"), 4);
+                reply[3]
+            })
+            .collect();
+        assert_eq!(answers.len(), 5);
+    }
+}
+
+#[test]
+fn every_datagram_of_a_batch_is_answered_from_the_address_it_was_sent_to() {
+    exchange("127.0.0.1:0", &["127.0.0.1"]);
+    exchange("0.0.0.0:0", &["127.0.0.1", "127.0.0.5", "127.9.9.9"]);
+    exchange("[::1]:0", &["::1"]);
+    exchange("[::]:0", &["::1"]);
+}
+
+#[test]
+fn a_late_reply_takes_the_route_of_its_query() {
+    let server = listen::udp("0.0.0.0:0".parse().expect("an address")).expect("bound");
+    let port = server.local_addr().expect("bound").port();
+    let client = client(SocketAddr::new("127.0.0.7".parse().expect("an address"), port));
+    client.send(b"query").expect("sent");
+    let mut batch = Batch::new();
+    while batch.receive(&server).is_err() {
+        std::thread::yield_now();
+    }
+    let mut route = batch.route(0);
+    route.send(&server, b"reply").expect("sent");
+    let mut reply = [0; 16];
+    assert_eq!(client.recv(&mut reply).expect("a reply"), 5);
+}
+
+#[test]
+fn ports_towards_upstreams_are_scattered() {
+    let upstream = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+    let mut random = Random::new().expect("a seed");
+    let ports: BTreeSet<u16> = (0..500)
+        .map(|_| {
+            ports::udp(upstream, || random.draw()).expect("a socket").local_addr().expect("bound").port()
+        })
+        .collect();
+    assert!(ports.len() >= 480, "{}", ports.len());
+    let (low, high) = (ports.first().expect("some"), ports.last().expect("some"));
+    assert!(*low < 5_000 && *high > 61_000, "drawn from the whole range, not {low} to {high}");
+    let taken = ports.len();
+    assert!(
+        taken > 0 && ports::udp(upstream, || 0).is_ok() && ports::udp(upstream, || 0).is_ok(),
+        "one taken port is no end"
+    );
+}
+
+#[test]
+fn an_alarm_rings_after_its_time_and_not_before() {
+    let mut alarm = clock::Alarm::new().expect("a timer");
+    let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
+    poll.registry().register(&mut alarm, Token(0), Interest::READABLE).expect("registered");
+    let at = clock::now() + 3_000_000;
+    alarm.set(Some(at)).expect("set");
+    poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+    assert!(!events.is_empty() && clock::now() >= at);
+    alarm.ack();
+    alarm.set(Some(1)).expect("a time that has passed rings at once");
+    poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+    assert!(!events.is_empty());
+}
+
+#[test]
+fn messages_between_processes_stay_whole_and_say_who_sent_them() {
+    let path = std::env::temp_dir().join(format!("hither-net-{}.sock", std::process::id()));
+    let listener = Listener::bind(&path, 0o600).expect("bound");
+    assert!(listener.accept().expect("nothing wrong").is_none());
+    let near = Connection::connect(&path, Some(PATIENCE)).expect("connected");
+    let far = listener.accept().expect("nothing wrong").expect("a connection");
+    assert_eq!(far.peer().expect("known").pid, i32::try_from(std::process::id()).expect("small"));
+    near.send(b"one").expect("sent");
+    near.send(&[7; 100]).expect("sent");
+    let mut buffer = [0; 50];
+    assert_eq!(far.receive(&mut buffer).expect("there"), b"one");
+    assert_eq!(far.receive(&mut buffer).expect_err("too long").kind(), ErrorKind::InvalidData);
+    assert_eq!(far.receive(&mut buffer).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+    drop(near);
+    assert!(far.receive(&mut buffer).expect("the end").is_empty());
+    let _second = Listener::bind(&path, 0o600).expect("what a predecessor left is no obstacle");
+    std::fs::remove_file(&path).expect("removable");
+}
+
+/// Started again as a child with sockets in the places where systemd puts them; prints what it finds.
+#[test]
+fn sockets_handed_over_are_told_apart_by_name_and_type() {
+    if std::env::var_os("HITHER_TEST_CHILD").is_some() {
+        match activation::inherited() {
+            Ok(found) => found.iter().for_each(|i| println!("{} {} {:?}", i.name, i.address, i.socket)),
+            Err(error) => println!("{error}"),
+        }
+        assert!(activation::inherited().expect("taken already").is_empty());
+        return;
+    }
+    let run = |names: &str, fds: &str| {
+        let script = format!(
+            "exec env LISTEN_PID=$$ LISTEN_FDS={fds} LISTEN_FDNAMES={names} \"$0\" --exact sockets_handed_over_are_told_apart_by_name_and_type --nocapture"
+        );
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let mut command = Command::new("/bin/bash");
+        // Descriptor 3 is the datagram socket, 4 the listening one.
+        let (u, t) =
+            (nix::unistd::dup(&udp).expect("a descriptor"), nix::unistd::dup(&tcp).expect("a descriptor"));
+        let moves = format!("exec 3<&{} 4<&{}; {script}", u.as_raw_fd(), t.as_raw_fd());
+        let output = command
+            .args(["-c", &moves])
+            .arg(std::env::current_exe().expect("known"))
+            .env("HITHER_TEST_CHILD", "1")
+            .output()
+            .expect("started");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let out = run("dns:dns", "2");
+    assert!(out.contains("dns 127.0.0.1:") && out.contains("Udp(") && out.contains("Tcp("), "{out}");
+    let out = run("dns", "2");
+    assert!(out.contains("cannot be taken"), "{out}");
+}
+
+#[test]
+fn signals_arrive_as_events() {
+    let mut taken = signals::Signals::new().expect("signals");
+    assert_eq!(taken.take(), None);
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raised");
+    assert_eq!(taken.take(), Some(signals::Signal::Reload));
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).expect("raised");
+    assert_eq!(taken.take(), Some(signals::Signal::Terminate));
+}
