@@ -1,2 +1,7 @@
-//! A program of hither.
-fn main() {}
+//! See `hither::ctl`.
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    hither::ctl::run()
+}

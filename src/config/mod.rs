@@ -1,0 +1,306 @@
+//! The configuration: hither.toml and its drop-ins, checked whole before anything of it counts.
+//!
+//! Each file is read on its own, so that an error names its file, line and column; later files win key by key, their
+//! `[[upstream]]` blocks add to those before.
+
+mod error;
+mod values;
+
+pub use error::ConfigError;
+pub use values::{Level, Network, Probe};
+
+use hither_rounds::Settings;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use values::{AtLeastOne, Mode, Time, UpstreamAddress};
+
+/// Where the configuration is when nobody says otherwise.
+pub const FILE: &str = "/etc/hither/hither.toml";
+
+/// The whole configuration, defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where table and local sockets are.
+    pub runtime_dir: PathBuf,
+    /// Where clients ask, unless systemd hands sockets over.
+    pub listen: Vec<SocketAddr>,
+    /// Who may ask.
+    pub allow: Vec<Network>,
+    /// Whom to ask; none: the system's resolvers.
+    pub upstreams: Vec<SocketAddr>,
+    /// Rounds and cache.
+    pub settings: Settings,
+    /// Names the table holds.
+    pub table_entries: usize,
+    /// Permissions of the table's file.
+    pub table_mode: u32,
+    /// The sorter.
+    pub sort: Sort,
+    /// What is logged.
+    pub level: log::LevelFilter,
+    /// Things an operator should know about this configuration.
+    pub notices: Vec<String>,
+}
+
+/// The sorter's part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// Whether addresses are measured at all.
+    pub enabled: bool,
+    /// How, in this order until one answers.
+    pub probes: Vec<Probe>,
+    /// How long a probe may take.
+    pub timeout: Duration,
+    /// How long a measurement counts.
+    pub remeasure: Duration,
+    /// Whether addresses are probed that lead nowhere but here or to the neighbours.
+    pub private: bool,
+    /// Probes a second.
+    pub rate: u32,
+    /// An order changes only for a gain of so much.
+    pub hysteresis: Duration,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct File {
+    runtime_dir: Option<PathBuf>,
+    #[serde(default)]
+    listen: Listen,
+    #[serde(default)]
+    upstream: Vec<Upstream>,
+    #[serde(default)]
+    round: Round,
+    #[serde(default)]
+    cache: Cache,
+    #[serde(default)]
+    table: Table,
+    #[serde(default)]
+    sort: SortFile,
+    #[serde(default)]
+    log: Log,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Listen {
+    dns: Option<Vec<SocketAddr>>,
+    allow: Option<Vec<Network>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Upstream {
+    address: UpstreamAddress,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Round {
+    first: Option<AtLeastOne>,
+    fallback: Option<Time>,
+    batch: Option<AtLeastOne>,
+    stagger: Option<Time>,
+    complete: Option<bool>,
+    deadline: Option<Time>,
+    negative_grace: Option<Time>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Cache {
+    entries: Option<AtLeastOne>,
+    min_ttl: Option<Time>,
+    max_ttl: Option<Time>,
+    max_negative_ttl: Option<Time>,
+    failure_ttl: Option<Time>,
+    stale: Option<Time>,
+    stale_wait: Option<Time>,
+    stale_ttl: Option<Time>,
+    prefetch: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    entries: Option<AtLeastOne>,
+    mode: Option<Mode>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct SortFile {
+    enabled: Option<bool>,
+    probes: Option<Vec<Probe>>,
+    timeout: Option<Time>,
+    remeasure: Option<Time>,
+    private: Option<bool>,
+    rate: Option<AtLeastOne>,
+    hysteresis: Option<Time>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    level: Option<Level>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            runtime_dir: default_runtime_dir(),
+            listen: vec![
+                SocketAddr::from(([127, 0, 0, 1], 53)),
+                SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 53)),
+            ],
+            allow: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
+            upstreams: Vec::new(),
+            settings: Settings::default(),
+            table_entries: 65_536,
+            table_mode: 0o644,
+            sort: Sort {
+                enabled: true,
+                probes: vec![Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)],
+                timeout: Duration::from_secs(1),
+                remeasure: Duration::from_secs(600),
+                private: false,
+                rate: 200,
+                hysteresis: Duration::from_millis(2),
+            },
+            level: log::LevelFilter::Info,
+            notices: Vec::new(),
+        }
+    }
+}
+
+fn default_runtime_dir() -> PathBuf {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(dir) = variable("RUNTIME_DIRECTORY") {
+        // systemd separates several with a colon; the first is ours.
+        let first = dir.to_string_lossy().split(':').next().unwrap_or_default().to_owned();
+        return PathBuf::from(first);
+    }
+    match variable("XDG_RUNTIME_DIR") {
+        Some(dir) if !nix::unistd::geteuid().is_root() => Path::new(&dir).join("hither"),
+        _ => PathBuf::from(hither_client::RUNTIME_DIR),
+    }
+}
+
+impl Config {
+    /// Reads `path` and the files in `path.d`; without a path [`FILE`], which may be missing.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] with file, line, column, what was expected and, for an unknown key, the nearest known one.
+    pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let main = path.unwrap_or(Path::new(FILE));
+        let mut config = Config::default();
+        match std::fs::read_to_string(main) {
+            Ok(text) => config.merge(parse(main, &text)?),
+            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(ConfigError::unreadable(main, &error)),
+        }
+        for file in drop_ins(main)? {
+            let text =
+                std::fs::read_to_string(&file).map_err(|error| ConfigError::unreadable(&file, &error))?;
+            config.merge(parse(&file, &text)?);
+        }
+        config.check(main)?;
+        Ok(config)
+    }
+
+    fn merge(&mut self, file: File) {
+        fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
+            if let Some(value) = value {
+                *place = value.into();
+            }
+        }
+        let File { runtime_dir, listen, upstream, round, cache, table, sort, log } = file;
+        set(&mut self.runtime_dir, runtime_dir);
+        set(&mut self.listen, listen.dns);
+        set(&mut self.allow, listen.allow);
+        self.upstreams.extend(upstream.into_iter().map(|upstream| upstream.address.0));
+        let s = &mut self.settings;
+        set(&mut s.first, round.first);
+        set(&mut s.fallback, round.fallback);
+        set(&mut s.batch, round.batch);
+        set(&mut s.stagger, round.stagger);
+        set(&mut s.complete, round.complete);
+        set(&mut s.deadline, round.deadline);
+        set(&mut s.negative_grace, round.negative_grace);
+        set(&mut s.answers, cache.entries);
+        set(&mut s.min_ttl, cache.min_ttl);
+        set(&mut s.max_ttl, cache.max_ttl);
+        set(&mut s.max_negative_ttl, cache.max_negative_ttl);
+        set(&mut s.failure_ttl, cache.failure_ttl);
+        set(&mut s.stale, cache.stale);
+        set(&mut s.stale_wait, cache.stale_wait);
+        set(&mut s.stale_ttl, cache.stale_ttl);
+        if cache.prefetch == Some(true) {
+            self.notices.push("cache.prefetch = true has no effect in this version of hither".to_owned());
+        }
+        set(&mut self.table_entries, table.entries);
+        set(&mut self.table_mode, table.mode);
+        set(&mut self.sort.enabled, sort.enabled);
+        set(&mut self.sort.probes, sort.probes);
+        set(&mut self.sort.timeout, sort.timeout);
+        set(&mut self.sort.remeasure, sort.remeasure);
+        set(&mut self.sort.private, sort.private);
+        set(&mut self.sort.rate, sort.rate.map(|rate| u32::try_from(rate.0).unwrap_or(u32::MAX)));
+        set(&mut self.sort.hysteresis, sort.hysteresis);
+        set(&mut self.level, log.level.map(|level| level.0));
+    }
+
+    /// What no single value shows.
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let s = &self.settings;
+        let fail = |message: String| Err(ConfigError::whole(path, message));
+        if s.min_ttl > s.max_ttl {
+            return fail("cache.min_ttl is larger than cache.max_ttl".to_owned());
+        }
+        if s.deadline < Duration::from_millis(10) || s.deadline > Duration::from_secs(60) {
+            return fail("round.deadline is not between 10ms and 60s".to_owned());
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&s.failure_ttl) {
+            return fail("cache.failure_ttl is not between 1s and 5m (RFC 9520 section 3.2)".to_owned());
+        }
+        if self.table_entries > 16 << 20 {
+            return fail("table.entries is larger than 16777216".to_owned());
+        }
+        if self.upstreams.len() > 64 {
+            return fail(format!("{} upstreams; at most 64 are asked", self.upstreams.len()));
+        }
+        let asks_itself =
+            self.upstreams.iter().find(|upstream| upstream.port() != 0 && self.listen.contains(upstream));
+        match asks_itself {
+            Some(upstream) => {
+                fail(format!("the upstream {upstream} is one of listen.dns: hitherd would ask itself"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error))
+}
+
+fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut dir = main.as_os_str().to_owned();
+    dir.push(".d");
+    let dir = PathBuf::from(dir);
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(ConfigError::unreadable(&dir, &error)),
+    };
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests;

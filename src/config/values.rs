@@ -1,0 +1,190 @@
+//! Values of the configuration, each with an error that says what was expected.
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// A duration such as `"300ms"`, `"1.8s"`, `"1d"`.
+#[derive(Clone, Copy)]
+pub(super) struct Time(Duration);
+
+impl From<Time> for Duration {
+    fn from(time: Time) -> Duration {
+        time.0
+    }
+}
+
+/// Longest duration that makes sense here; keeps every sum far from overflow.
+const TIME_MAX_S: f64 = 366.0 * 86_400.0;
+
+fn duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(split);
+    let unit_s = match unit.trim_start() {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    let seconds = number.parse::<f64>().ok()? * unit_s;
+    (seconds <= TIME_MAX_S).then(|| Duration::from_micros((seconds * 1e6).round() as u64))
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "expected a number with a unit, such as \"300ms\", \"1.8s\", \"10m\", \"1h\" or \"1d\", up to 366d";
+        duration(&text)
+            .map(Time)
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is no duration; {expected}")))
+    }
+}
+
+/// A whole number from 1 on.
+#[derive(Clone, Copy)]
+pub(super) struct AtLeastOne(pub usize);
+
+impl From<AtLeastOne> for usize {
+    fn from(number: AtLeastOne) -> usize {
+        number.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AtLeastOne {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        match usize::try_from(number) {
+            Ok(positive @ 1..=0x7fff_ffff) => Ok(AtLeastOne(positive)),
+            _ => Err(D::Error::custom(format!(
+                "{number} is out of range; expected a whole number from 1 to 2147483647"
+            ))),
+        }
+    }
+}
+
+/// Permissions in octal, such as `"0644"`.
+#[derive(Clone, Copy)]
+pub(super) struct Mode(u32);
+
+impl From<Mode> for u32 {
+    fn from(mode: Mode) -> u32 {
+        mode.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mode =
+            u32::from_str_radix(&text, 8).ok().filter(|mode| mode & !0o644 == 0 && mode & 0o600 == 0o600);
+        let expected = "expected \"0600\", \"0640\" or \"0644\": the daemon writes, others at most read";
+        mode.map(Mode)
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is no mode for the table; {expected}")))
+    }
+}
+
+/// An upstream's address, with or without a port.
+pub(super) struct UpstreamAddress(pub SocketAddr);
+
+impl<'de> Deserialize<'de> for UpstreamAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
+        let address = text.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+        match address {
+            Ok(address)
+                if !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() != 0 =>
+            {
+                Ok(UpstreamAddress(address))
+            }
+            _ => Err(D::Error::custom(format!(
+                "'{text}' is not the address of an upstream; write 192.0.2.1, 192.0.2.1:53, 2001:db8::1 or [2001:db8::1]:53"
+            ))),
+        }
+    }
+}
+
+/// A network such as `"127.0.0.0/8"`, or a single address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// 127.0.0.0/8.
+    pub const LOOPBACK_V4: Network = Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 };
+    /// `::1`.
+    pub const LOOPBACK_V6: Network = Network { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 };
+
+    /// Whether `address` is in it; an IPv4 address in IPv6 clothes counts as what it is.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |own: u128, other: u128, width: u32| {
+            let rest = width - u32::from(self.bits).min(width);
+            own.checked_shr(rest).unwrap_or(0) == other.checked_shr(rest).unwrap_or(0)
+        };
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => same(own.to_bits().into(), other.to_bits().into(), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => same(own.to_bits(), other.to_bits(), 128),
+            _ => false,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Network> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address.parse::<IpAddr>().ok()?, Some(bits.parse::<u8>().ok()?)),
+            None => (text.parse::<IpAddr>().ok()?, None),
+        };
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        (bits <= width).then_some(Network { address, bits })
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "expected an address or a network such as \"127.0.0.0/8\" or \"::1\"";
+        Network::parse(&text).ok_or_else(|| D::Error::custom(format!("'{text}' is no network; {expected}")))
+    }
+}
+
+/// A way to measure an address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Probe {
+    /// ICMP echo.
+    Icmp,
+    /// A TCP connection to this port.
+    Tcp(u16),
+}
+
+impl<'de> Deserialize<'de> for Probe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+        match text.split_once(':') {
+            None if text == "icmp" => Ok(Probe::Icmp),
+            Some(("tcp", number)) if port(number).is_some() => Ok(Probe::Tcp(port(number).unwrap_or(443))),
+            Some(("tls", _)) => Err(D::Error::custom(format!(
+                "'{text}': probing by TLS is not in this version; expected \"icmp\" or \"tcp:PORT\""
+            ))),
+            _ => Err(D::Error::custom(format!("'{text}' is no probe; expected \"icmp\" or \"tcp:PORT\""))),
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Copy)]
+pub struct Level(pub log::LevelFilter);
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let expected = "expected \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
+        text.parse().map(Level).map_err(|_| D::Error::custom(format!("'{text}' is no level; {expected}")))
+    }
+}
