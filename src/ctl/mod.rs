@@ -1,6 +1,149 @@
-//! To come.
-/// Runs it.
+//! hitherctl: what the operator reads and does. Whatever the table can tell is read from it, without asking the daemon.
+
+mod ask;
+mod entry;
+mod read;
+mod watch;
+
+use clap::{Parser, Subcommand};
+use hither_client::{Family, Name, Table};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Reads hither's table, and speaks with its daemon.
+#[derive(Parser, Debug)]
+#[command(
+    name = "hitherctl",
+    version,
+    after_help = "Exit status: 0 found or done, 1 failure, 2 usage, 3 not in the table, 4 the name or type does not exist."
+)]
+struct Args {
+    /// Where the table and the daemon's sockets are [default: $HITHER_RUNTIME_DIR, else /run/hither].
+    #[arg(long, value_name = "DIR", global = true)]
+    runtime_dir: Option<PathBuf>,
+    /// Print JSON, one object a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Show the entry of a name, from the table alone.
+    Lookup {
+        /// The name.
+        name: Name,
+        /// A or AAAA; without it, those that are known.
+        #[arg(value_name = "A|AAAA", value_parser = family)]
+        rtype: Option<Family>,
+    },
+    /// Ask through the daemon, and show what each upstream said, and when.
+    Query {
+        /// The name.
+        name: Name,
+        /// The type.
+        #[arg(default_value = "A")]
+        rtype: String,
+    },
+    /// Print a line for every version of an entry, until Ctrl-C.
+    Watch {
+        /// The name.
+        name: Name,
+        /// A or AAAA.
+        #[arg(value_name = "A|AAAA", value_parser = family, default_value = "A")]
+        rtype: Family,
+    },
+    /// Show all entries.
+    Dump,
+    /// Check every entry of the table.
+    Verify,
+    /// Show the daemon's counters.
+    Stats,
+    /// Show how daemon, sorter and upstreams are.
+    Status,
+    /// Make the daemon forget names, or everything.
+    Flush {
+        /// The names; none: everything.
+        names: Vec<Name>,
+    },
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "A" => Ok(Family::A),
+        "AAAA" => Ok(Family::Aaaa),
+        _ => Err("expected A or AAAA".to_owned()),
+    }
+}
+
+/// How a verb ended.
+enum End {
+    Done,
+    NotInTheTable,
+    DoesNotExist,
+    Failed(String),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        // Whoever reads our output has seen enough.
+        if error.kind() == ErrorKind::BrokenPipe {
+            End::Done
+        } else {
+            End::Failed(format!("cannot write: {error}"))
+        }
+    }
+}
+
+/// What every verb needs.
+struct Context {
+    dir: PathBuf,
+    json: bool,
+}
+
+impl Context {
+    fn table(&self) -> Result<Table, End> {
+        Table::open(Some(&self.dir)).map_err(|error| End::Failed(no_table(&self.dir, &error)))
+    }
+}
+
+fn no_table(dir: &Path, error: &hither_client::OpenError) -> String {
+    format!("the table '{}' cannot be read: {error}", dir.join("hosts").display())
+}
+
+/// Runs the program.
 #[must_use]
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    let context =
+        Context { dir: args.runtime_dir.unwrap_or_else(hither_client::runtime_dir), json: args.json };
+    let mut out = io::stdout().lock();
+    let result = match args.verb {
+        Verb::Lookup { name, rtype } => read::lookup(&context, &mut out, &name, rtype),
+        Verb::Watch { name, rtype } => watch::watch(&context, &mut out, &name, rtype),
+        Verb::Dump => read::dump(&context, &mut out),
+        Verb::Verify => read::verify(&context, &mut out),
+        Verb::Stats => read::stats(&context, &mut out),
+        Verb::Status => ask::status(&context, &mut out),
+        Verb::Flush { names } => ask::flush(&context, &mut out, &names),
+        Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
+    };
+    let end = match out.flush() {
+        Err(error) => End::from(error),
+        Ok(()) => result.unwrap_or_else(|end| end),
+    };
+    match end {
+        End::Done => ExitCode::SUCCESS,
+        End::NotInTheTable => ExitCode::from(3),
+        End::DoesNotExist => ExitCode::from(4),
+        End::Failed(message) => complain(&message),
+    }
+}
+
+#[allow(clippy::print_stderr)] // Where failures are said.
+fn complain(message: &str) -> ExitCode {
+    eprintln!("hitherctl: {message}");
+    ExitCode::FAILURE
 }

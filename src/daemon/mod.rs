@@ -1,6 +1,82 @@
-//! To come.
-/// Runs it.
+//! hitherd: asks upstreams for clients, and writes the table.
+
+mod child;
+mod control;
+mod demo;
+mod event_loop;
+mod listeners;
+mod notify;
+mod outside;
+mod pending;
+mod requests;
+mod system;
+mod tcp;
+mod tokens;
+mod udp;
+
+use crate::config::Config;
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A DNS forwarder for this host, whose cache every process reads from shared memory.
+#[derive(Parser, Debug)]
+#[command(name = "hitherd", version)]
+struct Args {
+    /// The configuration file, instead of /etc/hither/hither.toml; drop-ins are read from FILE.d.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and exit: 0 if it is right.
+    #[arg(long)]
+    check: bool,
+    /// Start the sorter as a child, where no service manager does.
+    #[arg(long)]
+    with_sorter: bool,
+    /// Show the life of one name, without network, root or configuration, then serve until Ctrl-C.
+    #[arg(long)]
+    demo: bool,
+}
+
+/// Runs the program. Started under the name of another of hither's programs it is that one: so a daemon that was built alone can
+/// start its sorter.
 #[must_use]
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn run() -> ExitCode {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    match called.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str()) {
+        Some("hither-sorter") => return crate::sorter::run(),
+        Some("hitherctl") => return crate::ctl::run(),
+        _ => {}
+    }
+    let args = Args::parse();
+    if args.demo {
+        return demo::run();
+    }
+    let config = match Config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if args.check {
+        return say("the configuration is right");
+    }
+    crate::logging::start(config.level);
+    match event_loop::serve(config, args.config, args.with_sorter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            log::error!("{message}");
+            notify::stopping(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr)] // There is no log yet.
+fn fail(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::FAILURE
+}
+
+#[allow(clippy::print_stdout)] // What was asked for.
+fn say(message: &str) -> ExitCode {
+    println!("{message}");
+    ExitCode::SUCCESS
 }

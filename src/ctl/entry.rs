@@ -1,0 +1,103 @@
+//! An entry as it is shown: as JSON, whose fields are a contract, and as text.
+
+use hither_client::{Family, FamilyView, Monotonic, Name, Rtt, Snapshot};
+use serde::Serialize;
+use std::fmt;
+use std::net::IpAddr;
+
+#[derive(Serialize, Debug)]
+pub(super) struct Entry {
+    name: String,
+    #[serde(rename = "type")]
+    rtype: &'static str,
+    pub version: u64,
+    set_version: u64,
+    round: u64,
+    state: &'static str,
+    sorted: bool,
+    stale: bool,
+    pub negative: Option<&'static str>,
+    ttl: u32,
+    canonical: String,
+    addresses: Vec<Shown>,
+}
+
+#[derive(Serialize, Debug)]
+struct Shown {
+    address: IpAddr,
+    rtt_us: Option<u32>,
+    reachable: Option<bool>,
+}
+
+pub(super) fn rtype(family: Family) -> &'static str {
+    match family {
+        Family::A => "A",
+        Family::Aaaa => "AAAA",
+    }
+}
+
+fn text(wire: &[u8]) -> String {
+    Name::from_wire(wire).map_or_else(|_| "?".to_owned(), |name| name.to_string())
+}
+
+impl Entry {
+    /// The family's part of a record, if it has one.
+    pub fn of(snapshot: &Snapshot, family: Family, now: Monotonic) -> Option<Entry> {
+        let view = snapshot.family(family)?;
+        Some(Entry::shown(text(snapshot.name()), rtype(family), &view, now))
+    }
+
+    fn shown(name: String, rtype: &'static str, view: &FamilyView<'_>, now: Monotonic) -> Entry {
+        let addresses = view.addresses().map(|a| {
+            let (rtt_us, reachable) = match a.rtt {
+                Rtt::Unmeasured => (None, None),
+                Rtt::Unreachable => (None, Some(false)),
+                Rtt::Micros(micros) => (Some(micros), Some(true)),
+            };
+            Shown { address: a.address, rtt_us, reachable }
+        });
+        Entry {
+            name,
+            rtype,
+            version: view.version(),
+            set_version: view.set_version(),
+            round: view.round(),
+            state: view.state().as_str(),
+            sorted: view.sorted(),
+            stale: view.expired(now),
+            negative: view.negative().map(hither_client::Negative::as_str),
+            ttl: view.ttl(now),
+            canonical: text(view.canonical()),
+            addresses: addresses.collect(),
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}  version {}, {}", self.name, self.rtype, self.version, self.state)?;
+        if self.sorted {
+            f.write_str(", sorted")?;
+        }
+        if self.stale {
+            f.write_str(", expired")?;
+        } else {
+            write!(f, ", TTL {}", self.ttl)?;
+        }
+        if let Some(negative) = self.negative {
+            write!(f, ", {negative}")?;
+        }
+        if self.canonical != self.name {
+            write!(f, ", leads to {}", self.canonical)?;
+        }
+        for shown in &self.addresses {
+            write!(f, "\n    {:<39}", shown.address.to_string())?;
+            match (shown.reachable, shown.rtt_us) {
+                (Some(true), Some(micros)) => write!(f, "  {:>9.3} ms", f64::from(micros) / 1000.0)?,
+                (Some(false), _) => f.write_str("  not reachable")?,
+                _ => f.write_str("  not measured")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! Verbs that read the table and need nobody.
+
+use super::entry::Entry;
+use super::{Context, End};
+use hither_client::{Counter, Family, Lookup, Monotonic, Name, Snapshot};
+use serde_json::{Map, Value};
+use std::io::Write;
+
+/// Tries while the writer is faster; each is bounded itself.
+const TRIES: usize = 1000;
+
+pub(super) fn now() -> Monotonic {
+    Monotonic(hither_net::clock::now())
+}
+
+/// Prints one entry, one object a line.
+pub(super) fn print(context: &Context, out: &mut impl Write, entry: &Entry) -> Result<(), End> {
+    if context.json {
+        serde_json::to_writer(&mut *out, entry).map_err(|error| End::from(std::io::Error::from(error)))?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{entry}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn lookup(
+    context: &Context,
+    out: &mut impl Write,
+    name: &Name,
+    family: Option<Family>,
+) -> Result<End, End> {
+    let table = context.table()?;
+    let mut snapshot = Snapshot::new();
+    let found = (0..TRIES).map(|_| table.lookup(name, &mut snapshot)).find(|found| *found != Lookup::Busy);
+    match found {
+        Some(Lookup::Hit) => {}
+        Some(Lookup::Missing | Lookup::Replaced) => return Ok(End::NotInTheTable),
+        Some(Lookup::Busy) | None => return Err(End::Failed(format!("{name} changes too fast to be read"))),
+    }
+    let families = family.map_or_else(|| vec![Family::A, Family::Aaaa], |family| vec![family]);
+    let now = now();
+    let entries: Vec<Entry> =
+        families.into_iter().filter_map(|family| Entry::of(&snapshot, family, now)).collect();
+    for entry in &entries {
+        print(context, out, entry)?;
+    }
+    Ok(match entries.as_slice() {
+        [] => End::NotInTheTable,
+        all if all.iter().all(|entry| entry.negative.is_some()) => End::DoesNotExist,
+        _ => End::Done,
+    })
+}
+
+pub(super) fn dump(context: &Context, out: &mut impl Write) -> Result<End, End> {
+    let reader = context.table()?.reader();
+    let mut snapshot = Snapshot::new();
+    let mut entries = reader.entries();
+    let now = now();
+    while entries.next(&mut snapshot) {
+        for family in [Family::A, Family::Aaaa] {
+            if let Some(entry) = Entry::of(&snapshot, family, now) {
+                print(context, out, &entry)?;
+            }
+        }
+    }
+    Ok(End::Done)
+}
+
+pub(super) fn verify(context: &Context, out: &mut impl Write) -> Result<End, End> {
+    let report = context.table()?.reader().verify();
+    if context.json {
+        let object = serde_json::json!({ "entries": report.entries, "busy": report.busy, "bad": report.bad });
+        writeln!(out, "{object}")?;
+    } else {
+        for fault in &report.bad {
+            writeln!(out, "{fault}")?;
+        }
+        writeln!(
+            out,
+            "{} entries, {} wrong, {} too busy to be checked",
+            report.entries,
+            report.bad.len(),
+            report.busy
+        )?;
+    }
+    match report.bad.len() {
+        0 => Ok(End::Done),
+        n => Err(End::Failed(format!(
+            "{n} entries of the table are damaged; the daemon drops them when it is restarted"
+        ))),
+    }
+}
+
+pub(super) fn stats(context: &Context, out: &mut impl Write) -> Result<End, End> {
+    let counters = context.table()?.reader().counters();
+    if context.json {
+        let object: Map<String, Value> = Counter::ALL
+            .iter()
+            .map(|counter| (counter.name().to_owned(), counters.get(*counter).into()))
+            .collect();
+        writeln!(out, "{}", Value::Object(object))?;
+    } else {
+        for counter in Counter::ALL {
+            writeln!(out, "{:<30} {:>12}", counter.name().replace('_', " "), counters.get(*counter))?;
+        }
+    }
+    Ok(End::Done)
+}

@@ -1,0 +1,102 @@
+//! `watch`: a line for every version of an entry, superseded ones included, as the change ring tells of them.
+
+use super::entry::{Entry, rtype};
+use super::read::{now, print};
+use super::{Context, End};
+use hither_client::{Family, Key, Lookup, Name, Reader, Snapshot, Step, Table};
+use std::io::Write;
+use std::time::Duration;
+
+/// How long nothing may happen before we look whether the table was replaced or its daemon came to be.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) fn watch(
+    context: &Context,
+    out: &mut impl Write,
+    name: &Name,
+    family: Family,
+) -> Result<End, End> {
+    let name = name.to_lower();
+    let mut watched = Watched { context, name, family, last: 0, present: false };
+    let mut snapshot = Snapshot::new();
+    loop {
+        let table = wait_for_table(context);
+        follow(&table.reader(), &mut watched, &mut snapshot, out)?;
+    }
+}
+
+/// A table that is not there yet is waited for: the watch may be started before the daemon.
+fn wait_for_table(context: &Context) -> Table {
+    loop {
+        match context.table() {
+            Ok(table) if !table.reader().replaced() => return table,
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+struct Watched<'c> {
+    context: &'c Context,
+    name: Name,
+    family: Family,
+    last: u64,
+    present: bool,
+}
+
+/// Until the table is replaced by another.
+fn follow(
+    reader: &Reader,
+    watched: &mut Watched<'_>,
+    snapshot: &mut Snapshot,
+    out: &mut impl Write,
+) -> Result<(), End> {
+    let mut follower = reader.follow();
+    watched.look(reader, snapshot, out)?;
+    loop {
+        match follower.step(snapshot) {
+            Step::Record if snapshot.name() == watched.name.as_wire() => watched.show(snapshot, out)?,
+            Step::Record => {}
+            Step::Changed | Step::Lapped => watched.look(reader, snapshot, out)?,
+            Step::Nothing => {
+                follower.wait(LOOK);
+                if reader.replaced() || moved(watched.context, reader) {
+                    return Ok(());
+                }
+            }
+            Step::Replaced => return Ok(()),
+        }
+    }
+}
+
+/// Whether another table is where this one was, in case its daemon could not say so.
+fn moved(context: &Context, reader: &Reader) -> bool {
+    Reader::open(&context.dir).is_ok_and(|now| now.generation() != reader.generation())
+}
+
+impl Watched<'_> {
+    fn show(&mut self, snapshot: &Snapshot, out: &mut impl Write) -> Result<(), End> {
+        let Some(entry) = Entry::of(snapshot, self.family, now()) else { return Ok(()) };
+        if entry.version > self.last {
+            self.last = entry.version;
+            self.present = true;
+            print(self.context, out, &entry)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, reader: &Reader, snapshot: &mut Snapshot, out: &mut impl Write) -> Result<(), End> {
+        match reader.lookup(&Key::of(&self.name), snapshot) {
+            Lookup::Hit => self.show(snapshot, out),
+            Lookup::Missing if self.present => {
+                self.present = false;
+                if !self.context.json {
+                    writeln!(out, "{} {}  is no longer in the table", self.name, rtype(self.family))?;
+                    out.flush()?;
+                }
+                Ok(())
+            }
+            Lookup::Missing | Lookup::Busy | Lookup::Replaced => Ok(()),
+        }
+    }
+}

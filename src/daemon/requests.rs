@@ -1,0 +1,171 @@
+//! What the operator asks of a running daemon.
+
+use super::event_loop::Daemon;
+use super::pending::{Pending, Way};
+use super::tokens::Slot;
+use hither_control::{AttemptReport, QueryReport, Request, Response, Status, UpstreamStatus};
+use hither_net::seqpacket::Peer;
+use hither_rounds::{ClientId, Input, Question, Transport};
+use hither_table::Monotonic;
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked as AskedFor, QueryBits, query};
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Requests for a query that wait at once.
+const ASKED_MAX: usize = 32;
+/// How long after the reply the other upstreams are waited for.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A query that the operator made through us, and its report so far.
+#[derive(Debug)]
+pub(super) struct Asked {
+    slot: Slot,
+    client: Option<ClientId>,
+    question: Question,
+    began: Monotonic,
+    report: Option<QueryReport>,
+    until: Monotonic,
+}
+
+impl Daemon {
+    pub(super) fn on_request(&mut self, slot: Slot, request: Request, peer: Peer, now: Monotonic) {
+        let response = match request {
+            Request::Status => Response::Status(self.status(now)),
+            Request::Flush { names } => self.flush(&names, peer, now),
+            Request::Query { name, rtype } => match self.ask(slot, &name, &rtype, now) {
+                Ok(()) => return,
+                Err(message) => Response::Error { message },
+            },
+        };
+        self.control.answer(slot, &response);
+    }
+
+    fn status(&mut self, now: Monotonic) -> Status {
+        let upstream = |u: hither_rounds::UpstreamReport| UpstreamStatus {
+            address: u.address.to_string(),
+            state: u.state.to_owned(),
+            srtt_us: u.srtt_us,
+            rttvar_us: u.rttvar_us,
+            failures: u.failures,
+            retry_in_ms: u.retry_in.map(|left| left.as_millis() as u64),
+            queries: u.queries,
+            answers: u.answers,
+            edns: u.edns,
+        };
+        Status {
+            pid: std::process::id(),
+            uptime_s: now.since(self.started).as_secs(),
+            listen: self.addresses.iter().map(ToString::to_string).collect(),
+            table_generation: self.rounds.reader().generation(),
+            entries: self.rounds.writer().entries() as u64,
+            upstreams: self.rounds.upstreams(now).into_iter().map(upstream).collect(),
+            sorter: self.control.status.clone(),
+        }
+    }
+
+    fn flush(&mut self, names: &[String], peer: Peer, now: Monotonic) -> Response {
+        if peer.uid != 0 && peer.uid != nix::unistd::geteuid().as_raw() {
+            return Response::Error { message: "only root and the daemon's user may flush".to_owned() };
+        }
+        let entries = self.rounds.writer().entries() as u64;
+        let parsed: Result<Vec<Name>, String> = names
+            .iter()
+            .map(|name| {
+                name.parse::<Name>().map(|n| n.to_lower()).map_err(|error| format!("'{name}': {error}"))
+            })
+            .collect();
+        match parsed {
+            Err(message) => Response::Error { message },
+            Ok(names) => {
+                let names = (!names.is_empty()).then_some(names);
+                self.rounds.handle(now, Input::Flush { names });
+                self.act(now);
+                Response::Flushed { entries }
+            }
+        }
+    }
+
+    fn ask(&mut self, slot: Slot, name: &str, rtype: &str, now: Monotonic) -> Result<(), String> {
+        if self.asked.len() >= ASKED_MAX {
+            return Err("too many queries are being made like this".to_owned());
+        }
+        let name: Name = name.parse().map_err(|error| format!("'{name}': {error}"))?;
+        let rtype: Rtype = rtype.parse().map_err(|error| format!("'{rtype}': {error}"))?;
+        let mut octets = [0; 300];
+        let bits = QueryBits { rd: true, cd: false, edns: Some((1232, false)) };
+        let len = query(&mut octets, 0, &AskedFor { name: &name, rtype }, bits);
+        let read = Query::read(&octets[..len]).map_err(|_| format!("{rtype} is not asked for like this"))?;
+        let question = Question { name: name.to_lower(), rtype, dnssec_ok: false, checking_disabled: false };
+        let mut asked =
+            Asked { slot, client: None, question, began: now, report: None, until: now.plus(PATIENCE) };
+        let mut reply = vec![0; 65_535];
+        let hit = self.rounds.answer_hit(now, &read, 65_535, &mut reply);
+        if hit > 0 {
+            asked.report = Some(report(&reply[..hit], Duration::ZERO, true));
+            self.asked.push(asked);
+            return Ok(());
+        }
+        let client = self.waiting.add(Pending { query: octets[..len].to_vec(), way: Way::Control(slot) });
+        asked.client = Some(client);
+        self.asked.push(asked);
+        self.rounds.handle(now, Input::Ask { client, question, recursion: true });
+        self.act(now);
+        Ok(())
+    }
+
+    pub(super) fn asked_is_answered(&mut self, slot: Slot, client: ClientId, reply: &[u8], now: Monotonic) {
+        let asked = self.asked.iter_mut().find(|asked| asked.slot == slot && asked.client == Some(client));
+        if let Some(asked) = asked {
+            asked.report = Some(report(reply, now.since(asked.began), false));
+        }
+    }
+
+    pub(super) fn asked_timeout(&self) -> Option<Monotonic> {
+        self.asked.iter().map(|asked| asked.until).min()
+    }
+
+    /// Answers those whose round has ended, so that the report tells what every upstream said.
+    pub(super) fn answer_asked(&mut self, now: Monotonic) {
+        for at in (0..self.asked.len()).rev() {
+            let asked = &self.asked[at];
+            let trace = self.rounds.trace(&asked.question);
+            let over = trace.as_ref().is_none_or(|trace| trace.ended) || now >= asked.until;
+            if asked.report.is_none() && now < asked.until || !over {
+                continue;
+            }
+            let mut asked = self.asked.swap_remove(at);
+            let response = match asked.report.take() {
+                None => Response::Error { message: "there was no reply in time".to_owned() },
+                Some(mut report) => {
+                    report.attempts = trace.map(|trace| attempts(&trace)).unwrap_or_default();
+                    Response::Query(report)
+                }
+            };
+            self.control.answer(asked.slot, &response);
+        }
+    }
+}
+
+fn report(reply: &[u8], elapsed: Duration, from_cache: bool) -> QueryReport {
+    let hex = reply.iter().fold(String::new(), |mut hex, octet| {
+        let _ = write!(hex, "{octet:02x}");
+        hex
+    });
+    QueryReport { reply: hex, elapsed_us: elapsed.as_micros() as u64, from_cache, attempts: Vec::new() }
+}
+
+fn attempts(trace: &hither_rounds::Trace) -> Vec<AttemptReport> {
+    let after = |at: Monotonic| at.since(trace.started).as_micros() as u64;
+    let attempt = |a: &hither_rounds::AttemptTrace| AttemptReport {
+        upstream: a.upstream.to_string(),
+        transport: if a.transport == Transport::Udp { "udp" } else { "tcp" }.to_owned(),
+        sent_us: after(a.sent),
+        ended_us: a.ended.map(after),
+        outcome: a.outcome.clone(),
+        addresses: a.addresses.clone(),
+    };
+    trace.attempts.iter().map(attempt).collect()
+}

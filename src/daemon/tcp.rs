@@ -1,0 +1,200 @@
+//! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
+
+use super::tokens::{Slot, Source};
+use hither_net::frame::{Framer, Outbox};
+use hither_rounds::ClientId;
+use hither_table::Monotonic;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use slab::Slab;
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Connections at once; one more takes the place of the one that has been idle longest.
+const CONNECTIONS_MAX: usize = 1000;
+/// Time without a whole query after which a connection is closed (RFC 7766 section 6.2.3 leaves it open; unbound and dnsdist take
+/// 30 and 2 seconds).
+const IDLE: Duration = Duration::from_secs(10);
+/// Queries of one connection that may wait for their replies; more are not read before.
+const WAITING_MAX: usize = 128;
+/// Octets of replies that a client may leave unread.
+const UNREAD_MAX: usize = 512 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Client {
+    stream: TcpStream,
+    pub peer: SocketAddr,
+    generation: u32,
+    framer: Framer,
+    outbox: Outbox,
+    pub waiting: Vec<ClientId>,
+    deadline: Monotonic,
+    /// The client has sent its last query, but still reads.
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    slab: Slab<Client>,
+    deadlines: BTreeSet<(Monotonic, usize)>,
+    generation: u32,
+}
+
+/// What a look at a connection brought.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// A query, to be answered or shed.
+    Query(Vec<u8>),
+    /// Nothing more for now.
+    Idle,
+    /// The connection is over: these clients are gone.
+    Gone(Vec<ClientId>),
+}
+
+impl Clients {
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Takes new connections, at most `budget`; `Ok(true)`: there may be more. Whoever is thrown out for them is returned.
+    pub fn accept(
+        &mut self,
+        registry: &Registry,
+        listener: &TcpListener,
+        budget: usize,
+        now: Monotonic,
+    ) -> (bool, Vec<Slot>, Vec<ClientId>) {
+        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+        for _ in 0..budget {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    if self.slab.len() >= CONNECTIONS_MAX
+                        && let Some((_, idlest)) = self.deadlines.first().copied()
+                    {
+                        gone.extend(self.drop_client(registry, idlest));
+                    }
+                    fresh.extend(self.add(registry, stream, peer, now));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return (false, fresh, gone),
+                Err(error)
+                    if error.kind() == ErrorKind::Interrupted
+                        || error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Out of descriptors: the idlest connection gives its own back, else the next arrival tries again.
+                    log::warn!(
+                        "a TCP client cannot be accepted: {error}; closing the connection that is idle longest"
+                    );
+                    let Some((_, idlest)) = self.deadlines.first().copied() else {
+                        return (false, fresh, gone);
+                    };
+                    gone.extend(self.drop_client(registry, idlest));
+                }
+            }
+        }
+        (true, fresh, gone)
+    }
+
+    fn add(
+        &mut self,
+        registry: &Registry,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        now: Monotonic,
+    ) -> Option<Slot> {
+        let _ = stream.set_nodelay(true);
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.slab.vacant_entry();
+        let slot = Slot { key: entry.key(), generation: self.generation };
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Source::Client(slot).token(), interests).ok()?;
+        let deadline = now.plus(IDLE);
+        self.deadlines.insert((deadline, slot.key));
+        entry.insert(Client {
+            stream,
+            peer,
+            generation: slot.generation,
+            framer: Framer::default(),
+            outbox: Outbox::new(UNREAD_MAX),
+            waiting: Vec::new(),
+            deadline,
+            ended: false,
+        });
+        Some(slot)
+    }
+
+    pub fn get(&mut self, slot: Slot) -> Option<&mut Client> {
+        self.slab.get_mut(slot.key).filter(|client| client.generation == slot.generation)
+    }
+
+    /// The next query of a connection, reading and writing what can be.
+    pub fn look(&mut self, registry: &Registry, slot: Slot, now: Monotonic) -> Look {
+        let Some(client) = self.get(slot) else { return Look::Idle };
+        if client.outbox.write_to(&mut client.stream).is_err() {
+            return Look::Gone(self.drop_client(registry, slot.key));
+        }
+        loop {
+            if client.waiting.len() >= WAITING_MAX {
+                return Look::Idle;
+            }
+            if let Some(message) = client.framer.message() {
+                let query = message.to_vec();
+                let before = std::mem::replace(&mut client.deadline, now.plus(IDLE));
+                self.deadlines.remove(&(before, slot.key));
+                self.deadlines.insert((now.plus(IDLE), slot.key));
+                return Look::Query(query);
+            }
+            if client.ended {
+                break;
+            }
+            match client.framer.fill(&mut client.stream) {
+                Ok(0) => client.ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Look::Idle,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Look::Gone(self.drop_client(registry, slot.key)),
+            }
+        }
+        // A client that has closed its half still reads what it has asked for.
+        if client.waiting.is_empty() && client.outbox.is_empty() {
+            return Look::Gone(self.drop_client(registry, slot.key));
+        }
+        Look::Idle
+    }
+
+    /// Sends a reply, or as much of it as the client takes; `false` when the connection is over.
+    pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> bool {
+        let Some(client) = self.get(slot) else { return false };
+        client.outbox.queue(octets) && client.outbox.write_to(&mut client.stream).is_ok()
+    }
+
+    pub fn drop_client(&mut self, registry: &Registry, key: usize) -> Vec<ClientId> {
+        let Some(mut client) = self.slab.try_remove(key) else { return Vec::new() };
+        self.deadlines.remove(&(client.deadline, key));
+        let _ = registry.deregister(&mut client.stream);
+        client.waiting
+    }
+
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Closes what has been idle too long; a connection whose replies are still being found is not idle.
+    pub fn sweep(&mut self, registry: &Registry, now: Monotonic) -> Vec<ClientId> {
+        let mut gone = Vec::new();
+        while let Some((at, key)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            match self.slab.get_mut(key) {
+                Some(client) if !client.waiting.is_empty() => {
+                    self.deadlines.remove(&(at, key));
+                    client.deadline = now.plus(IDLE);
+                    self.deadlines.insert((client.deadline, key));
+                }
+                _ => gone.extend(self.drop_client(registry, key)),
+            }
+        }
+        gone
+    }
+}
