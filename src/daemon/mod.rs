@@ -5,7 +5,7 @@ mod control;
 mod demo;
 mod event_loop;
 mod listeners;
-mod notify;
+pub(crate) mod notify;
 mod outside;
 mod pending;
 mod requests;

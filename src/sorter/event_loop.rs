@@ -1,0 +1,311 @@
+//! The sorter's loop: what changed in the table, which probes have ended, which may go out, what the daemon says.
+
+use super::link::Link;
+use super::probe::Prober;
+use super::schedule::{Found, Schedule};
+use super::sets::Sets;
+use crate::config::{Config, Probe, Sort};
+use crate::daemon::notify;
+use hither_client::{Follower, Monotonic, Reader, Snapshot, Step};
+use hither_control::{Order, SorterMessage};
+use hither_net::clock::{self, Alarm};
+use hither_net::random::Random;
+use hither_net::signals::{Signal, Signals};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const ALARM: Token = Token(0);
+const SIGNALS: Token = Token(1);
+const TABLE: Token = Token(2);
+const LINK: Token = Token(3);
+const PARENT: Token = Token(4);
+/// Probes and connections have the tokens from here on.
+const PROBES: usize = 16;
+
+/// Changes taken up before probes get their turn.
+const STEPS: usize = 1024;
+/// How often a missing table is looked for, and a silent one looked at for a successor.
+const LOOK: Duration = Duration::from_millis(250);
+
+struct Sorter {
+    poll: Poll,
+    sort: Sort,
+    dir: PathBuf,
+    table: Option<Follower>,
+    sets: Sets,
+    schedule: Schedule,
+    prober: Prober,
+    link: Link,
+    alarm: Alarm,
+    signals: Signals,
+    snapshot: Box<Snapshot>,
+    /// The table has changes that have not been taken up.
+    behind: bool,
+    /// When all sets are looked at again, so that names in use are measured anew.
+    rescan: Monotonic,
+    watchdog: Option<(Duration, Monotonic)>,
+    reported: u64,
+    stop: bool,
+}
+
+fn now() -> Monotonic {
+    Monotonic(clock::now())
+}
+
+/// Measures until told to stop.
+///
+/// # Errors
+/// What keeps it from starting, in words.
+pub(super) fn serve(config: &Config, with_parent: bool) -> Result<(), String> {
+    let signals = Signals::new().map_err(|error| format!("signals cannot be taken: {error}"))?;
+    let poll = Poll::new().map_err(|error| format!("no poll can be had: {error}"))?;
+    let mut sorter = Sorter::new(config, poll, signals)?;
+    sorter.register(with_parent).map_err(|error| format!("a source cannot be polled: {error}"))?;
+    if !config.sort.enabled {
+        log::info!("sort.enabled is false: nothing is measured");
+    }
+    sorter.run()
+}
+
+impl Sorter {
+    fn new(config: &Config, poll: Poll, signals: Signals) -> Result<Sorter, String> {
+        let now = now();
+        let sort = config.sort.clone();
+        let random = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
+        let icmp = sort.enabled && sort.probes.contains(&Probe::Icmp);
+        let (prober, lacks) = Prober::new(poll.registry(), sort.timeout, icmp, random);
+        let mut schedule = Schedule::new(&sort, now);
+        for lack in &lacks {
+            log::warn!(
+                "no {lack}: see net.ipv4.ping_group_range in hither-sorter(8); using the other probes"
+            );
+        }
+        if lacks.len() == 2 {
+            schedule.lacks(Probe::Icmp);
+        }
+        Ok(Sorter {
+            link: Link::new(&config.runtime_dir, lacks, now),
+            dir: config.runtime_dir.clone(),
+            table: None,
+            sets: Sets::default(),
+            schedule,
+            prober,
+            alarm: Alarm::new().map_err(|error| format!("no timer can be had: {error}"))?,
+            signals,
+            snapshot: Box::new(Snapshot::new()),
+            behind: true,
+            rescan: now.plus(sort.remeasure),
+            watchdog: notify::watchdog().map(|every| (every, now)),
+            reported: 0,
+            stop: false,
+            sort,
+            poll,
+        })
+    }
+
+    fn register(&mut self, with_parent: bool) -> std::io::Result<()> {
+        let registry = self.poll.registry();
+        registry.register(&mut self.alarm, ALARM, Interest::READABLE)?;
+        registry.register(&mut self.signals, SIGNALS, Interest::READABLE)?;
+        if with_parent {
+            registry.register(&mut SourceFd(&0), PARENT, Interest::READABLE)?;
+        }
+        let waker = Waker::new(registry, TABLE)?;
+        let dir = self.dir.clone();
+        std::thread::Builder::new().name("table".to_owned()).spawn(move || watch(&dir, &waker))?;
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        notify::ready("waiting for sets");
+        let mut events = Events::with_capacity(256);
+        while !self.stop {
+            let timeout = (self.behind && self.table.is_some()).then_some(Duration::ZERO);
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => {
+                    return Err(format!("polling fails: {error}"));
+                }
+                _ => {}
+            }
+            let now = now();
+            for event in &events {
+                match event.token() {
+                    ALARM => self.alarm.ack(),
+                    SIGNALS => self.on_signals(),
+                    TABLE => self.behind = true,
+                    LINK => self.link.ready(now),
+                    PARENT => self.stop = true,
+                    token if token.0 >= PROBES => {
+                        for (address, found) in self.prober.ready(token, now) {
+                            self.found(address, found, now);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            self.on_time(now);
+        }
+        notify::stopping("stopping");
+        Ok(())
+    }
+
+    fn on_signals(&mut self) {
+        while let Some(signal) = self.signals.take() {
+            match signal {
+                Signal::Terminate => self.stop = true,
+                Signal::Reload | Signal::Child => {}
+            }
+        }
+    }
+
+    fn on_time(&mut self, now: Monotonic) {
+        for (address, found) in self.prober.sweep(now) {
+            self.found(address, found, now);
+        }
+        if self.link.sweep(self.poll.registry(), LINK, now) {
+            self.scan(now);
+        }
+        self.take_up(now);
+        if now >= self.rescan {
+            self.rescan = now.plus(self.sort.remeasure);
+            self.scan(now);
+        }
+        while let Some((address, probe)) = self.schedule.next(now) {
+            if let Some(found) = self.prober.send(self.poll.registry(), address, probe, now) {
+                self.found(address, found, now);
+            }
+        }
+        if let Some((every, at)) = self.watchdog
+            && at <= now
+        {
+            notify::alive();
+            self.watchdog = Some((every, now.plus(every)));
+        }
+        if self.prober.sent != self.reported
+            && self.link.say(&SorterMessage::Stats { probes: self.prober.sent }, now)
+        {
+            self.reported = self.prober.sent;
+        }
+        let look = self.table.is_none().then(|| now.plus(LOOK));
+        let watchdog = self.watchdog.map(|(_, at)| at);
+        let times = [
+            self.prober.timeout(),
+            self.schedule.timeout(),
+            self.link.timeout(),
+            look,
+            watchdog,
+            Some(self.rescan),
+        ];
+        if let Err(error) = self.alarm.set(times.into_iter().flatten().min().map(|at| at.0)) {
+            log::error!("the timer cannot be set: {error}, ignoring");
+        }
+    }
+
+    fn found(&mut self, address: IpAddr, found: Found, now: Monotonic) {
+        if self.schedule.result(address, found, now) {
+            let orders = self.sets.measured(address, (&self.sort, &self.schedule));
+            self.send(orders, now);
+        }
+    }
+
+    fn send(&mut self, orders: Vec<Order>, now: Monotonic) {
+        for order in orders {
+            self.link.order(order, now);
+        }
+    }
+
+    /// Takes up what changed in the table, in bounded portions.
+    fn take_up(&mut self, now: Monotonic) {
+        if !self.sort.enabled {
+            self.behind = false;
+            return;
+        }
+        if self.table.is_none() {
+            match Reader::open(&self.dir) {
+                Ok(reader) if !reader.replaced() => {
+                    self.table = Some(reader.follow());
+                    self.scan(now);
+                }
+                _ => return,
+            }
+        }
+        if !self.behind {
+            return;
+        }
+        for step in 0..STEPS {
+            let Some(table) = &mut self.table else { return };
+            match table.step(&mut self.snapshot) {
+                Step::Record => self.saw(now),
+                // What was removed needs no order, and what took its place has a change of its own.
+                Step::Changed => {}
+                Step::Nothing => {
+                    self.behind = false;
+                    // Woken for nothing: perhaps because the table is no longer the one that the daemon writes.
+                    if step == 0 {
+                        self.leave_if_moved();
+                    }
+                    return;
+                }
+                Step::Lapped => return self.scan(now),
+                Step::Replaced => {
+                    self.table = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn leave_if_moved(&mut self) {
+        let generation = self.table.as_ref().map(|table| table.reader().generation());
+        if Reader::open(&self.dir).is_ok_and(|reader| Some(reader.generation()) != generation) {
+            self.table = None;
+            self.behind = true;
+        }
+    }
+
+    fn saw(&mut self, now: Monotonic) {
+        let Some(generation) = self.table.as_ref().map(|table| table.reader().generation()) else { return };
+        let orders = self.sets.saw(&self.snapshot, generation, (&self.sort, &mut self.schedule), now);
+        self.send(orders, now);
+    }
+
+    fn scan(&mut self, now: Monotonic) {
+        let Some(reader) =
+            self.table.as_ref().map(|table| table.reader().clone()).filter(|_| self.sort.enabled)
+        else {
+            return;
+        };
+        let mut entries = reader.entries();
+        while entries.next(&mut self.snapshot) {
+            self.saw(now);
+        }
+    }
+}
+
+/// Wakes the loop when the table changes, comes to be, or is replaced. Ends with the process.
+fn watch(dir: &Path, waker: &Waker) {
+    let mut snapshot = Snapshot::new();
+    loop {
+        if let Ok(reader) = Reader::open(dir) {
+            let mut follower = reader.follow();
+            while !reader.replaced() {
+                follower.wait(Duration::from_secs(2));
+                let mut changes = 0;
+                while !matches!(follower.step(&mut snapshot), Step::Nothing | Step::Replaced) {
+                    changes += 1;
+                }
+                let moved = changes == 0
+                    && Reader::open(dir).is_ok_and(|now| now.generation() != reader.generation());
+                if waker.wake().is_err() || moved {
+                    break;
+                }
+            }
+        }
+        // Nothing tells of a file that is not there yet.
+        std::thread::sleep(LOOK);
+    }
+}
