@@ -114,6 +114,15 @@ impl Rounds {
     fn restart(&mut self, now: Monotonic, id: u64) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         let (question, deadline) = (round.question, round.deadline);
+        if now >= deadline {
+            // No time is left for another: its clients get what a round without an answer ends with.
+            return self.with(now, id, |round, shared| {
+                if !round.clients.is_empty() {
+                    round.fail(shared, now);
+                }
+                Some(End::Superseded)
+            });
+        }
         let clients = std::mem::take(&mut round.clients);
         self.supersede(now, id);
         if !clients.is_empty() {

@@ -14,8 +14,8 @@ pub(crate) struct Target {
     pub name: Name,
     /// The CNAMEs that led there.
     pub prefix: Rc<Vec<Link>>,
-    /// Time until the shortest of them runs out, in seconds from when it was learnt.
-    pub ttl_s: u32,
+    /// When the first of them runs out, in milliseconds: what is found at their end lives no longer.
+    pub expire_ms: u64,
     /// 0 for the round's own name, one more for each chase.
     pub leg: u8,
 }

@@ -80,13 +80,13 @@ impl Round {
             shared.actions.push_back(Action::Note(note));
         }
         let prefix = &attempt.target.prefix;
-        let ttl = |ttl_s: u32| ttl_s.min(attempt.target.ttl_s);
+        let bound_ms = attempt.target.expire_ms;
+        let left_s = u32::try_from(bound_ms.saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX);
         match heard {
             Heard::Addresses { chain, addresses, ttl_s } => {
                 let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
                 self.traced(attempt.trace, &addresses);
-                let contribution =
-                    Contribution { from: attempt.upstream, chain, addresses, ttl_s: ttl(ttl_s) };
+                let contribution = Contribution { from: attempt.upstream, chain, addresses, ttl_s, bound_ms };
                 if all_sinkholes(&contribution) && matches!(self.phase, Phase::Racing { .. }) {
                     self.hold(shared, now, Weak::Sinkhole(contribution));
                 } else {
@@ -100,16 +100,16 @@ impl Round {
                     self.phase = Phase::Racing { held: None, bare: None };
                 }
                 let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
-                self.hold(shared, now, Weak::Denial { kind, chain, soa, ttl_s: ttl(ttl_s) });
+                self.hold(shared, now, Weak::Denial { kind, chain, soa, ttl_s: ttl_s.min(left_s) });
             }
-            Heard::Bare { chain, ttl_s } => {
+            Heard::Bare { chain } => {
                 let Some(links) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
                 let until = now.plus(shared.settings.negative_grace);
                 let current = attempt.target.leg == self.target.leg;
                 if let Phase::Racing { bare: bare @ None, .. } = &mut self.phase
                     && current
                 {
-                    *bare = Some(Bare { until, from: attempt.upstream, links, ttl_s: ttl(ttl_s) });
+                    *bare = Some(Bare { until, from: attempt.upstream, links });
                 }
             }
             Heard::Whole { ttl_s, negative, bare } => {

@@ -59,7 +59,6 @@ pub(crate) struct Bare {
     /// Who said so: asked first for the target, since what it knows of the name fits.
     pub from: UpstreamId,
     pub links: Vec<Link>,
-    pub ttl_s: u32,
 }
 
 impl Round {
@@ -86,12 +85,13 @@ impl Round {
         match held.weak {
             Weak::Sinkhole(contribution) => self.contribute(shared, now, contribution),
             Weak::Denial { kind, chain, soa, ttl_s } => {
-                self.stop_asking(shared);
+                // The others are not asked, unless an attempt that is out brings an address after all.
+                self.wave_at = None;
                 let set = FamilyDraft {
                     version: 0,
                     set_version: 0,
                     round: self.id,
-                    state: if self.attempts.is_empty() { State::Complete } else { State::First },
+                    state: if self.attempts.is_empty() && !self.cut { State::Complete } else { State::First },
                     negative: Some(kind),
                     sorted: false,
                     expire_ms: now.plus(negative_ttl(shared, ttl_s)).as_ms(),
@@ -157,8 +157,8 @@ impl Round {
             self.ede = ede::OTHER;
             return;
         }
-        self.target =
-            Target { name, leg: self.target.leg + 1, ttl_s: bare.ttl_s, prefix: Rc::new(bare.links) };
+        let expire_ms = bare.links.iter().map(|link| link.expire_ms).min().unwrap_or(u64::MAX);
+        self.target = Target { name, leg: self.target.leg + 1, expire_ms, prefix: Rc::new(bare.links) };
         self.ask_all_from(shared, now, bare.from);
     }
 

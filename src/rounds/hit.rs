@@ -75,7 +75,13 @@ impl Rounds {
             mutants: self.shared.mutants,
         };
         if let Heard::Addresses { chain, addresses, ttl_s } = read(octets, &expected, now) {
-            let more = crate::set::Contribution { from: crate::UpstreamId(0), chain, addresses, ttl_s };
+            let more = crate::set::Contribution {
+                from: crate::UpstreamId(0),
+                chain,
+                addresses,
+                ttl_s,
+                bound_ms: u64::MAX,
+            };
             self.with(now, id, |round, shared| {
                 round.contribute(shared, now, more);
                 round.conclude(shared, now)

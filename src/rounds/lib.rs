@@ -198,6 +198,12 @@ impl Rounds {
         &mut self.shared.writer
     }
 
+    /// Ends the core and gives its table back.
+    #[must_use]
+    pub fn into_writer(self) -> Writer {
+        self.shared.writer
+    }
+
     /// What is known of the upstreams.
     #[must_use]
     pub fn upstreams(&self, now: Monotonic) -> Vec<UpstreamReport> {

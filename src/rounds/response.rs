@@ -39,7 +39,7 @@ pub(crate) enum Heard {
     /// The name or the type does not exist. Without an SOA record it must not be cached (RFC 2308 section 5).
     Negative { kind: Negative, chain: Vec<Link>, soa: Option<Box<SoaRecord>>, ttl_s: u32 },
     /// Only CNAMEs: the name at their end was not looked up.
-    Bare { chain: Vec<Link>, ttl_s: u32 },
+    Bare { chain: Vec<Link> },
     /// An answer of another type, to be kept as it is.
     Whole { ttl_s: u32, negative: Option<Negative>, bare: bool },
 }
@@ -109,7 +109,7 @@ fn without_data(
     if kind == Negative::NoData && soa.is_none() {
         if !end.chain.is_empty() {
             return if expected.addresses {
-                Heard::Bare { chain: end.chain, ttl_s: end.ttl_s }
+                Heard::Bare { chain: end.chain }
             } else {
                 Heard::Whole { ttl_s: whole_ttl(message), negative: None, bare: true }
             };

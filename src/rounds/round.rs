@@ -59,6 +59,8 @@ pub(crate) struct Round {
     pub attempts: Vec<Attempt>,
     /// Whom to ask next, best first.
     pub unasked: VecDeque<UpstreamId>,
+    /// Some were not asked: there was no time or no socket left. Such a round is never complete.
+    pub cut: bool,
     /// When to ask them.
     pub wave_at: Option<Monotonic>,
     /// When waiting clients get stale data, if there is any.
@@ -86,7 +88,7 @@ impl Round {
             shared.clients.insert(*client, id);
         }
         let stale_at = shared.stale(now, &question).map(|_| now.plus(shared.settings.stale_wait));
-        let target = Target { name: question.name, prefix: Rc::new(Vec::new()), ttl_s: u32::MAX, leg: 0 };
+        let target = Target { name: question.name, prefix: Rc::new(Vec::new()), expire_ms: u64::MAX, leg: 0 };
         let mut round = Self {
             id,
             question,
@@ -95,6 +97,7 @@ impl Round {
             phase: Phase::Racing { held: None, bare: None },
             attempts: Vec::new(),
             unasked: VecDeque::new(),
+            cut: false,
             wave_at: None,
             stale_at,
             target,
@@ -126,6 +129,7 @@ impl Round {
                     upstream.trial_over();
                 }
                 self.unasked.clear();
+                self.cut = true;
             }
         }
         if self.unasked.is_empty() {
@@ -150,6 +154,10 @@ impl Round {
             without_edns,
             trace,
         };
+        // What is asked when time is up cannot be heard.
+        if now >= self.deadline {
+            return false;
+        }
         let Some(attempt) = send(shared, now, &plan) else { return false };
         if trace < ATTEMPTS_KEPT
             && let Some(upstream) = shared.upstream(upstream)
@@ -221,13 +229,15 @@ impl Round {
         loop {
             let due = self.due(shared);
             let idle = self.attempts.is_empty() && self.unasked.is_empty();
+            let heard = if self.cut { End::Partial } else { End::Complete };
             match &mut self.phase {
                 Phase::Completing { set } => {
                     let over = now >= due || now.as_ms() >= set.expire_ms;
-                    return if idle { Some(End::Complete) } else { over.then_some(End::Partial) };
+                    return if idle { Some(heard) } else { over.then_some(End::Partial) };
                 }
                 Phase::Denied { .. } => {
-                    return if idle { Some(End::Complete) } else { (now >= due).then_some(End::Partial) };
+                    let settled = self.attempts.is_empty();
+                    return if settled { Some(heard) } else { (now >= due).then_some(End::Partial) };
                 }
                 Phase::Racing { held, bare } => {
                     let settle = idle || now >= due;
@@ -242,7 +252,7 @@ impl Round {
                         self.chase(shared, now, bare);
                     } else if idle {
                         self.fail(shared, now);
-                        return Some(End::Complete);
+                        return Some(heard);
                     } else if self.attempts.is_empty() {
                         self.ask_next(shared, now, 1);
                     } else {

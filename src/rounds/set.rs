@@ -21,6 +21,8 @@ pub(crate) struct Contribution {
     pub chain: Vec<Link>,
     pub addresses: Vec<IpAddr>,
     pub ttl_s: u32,
+    /// When the CNAMEs that were chased to get here run out, in milliseconds.
+    pub bound_ms: u64,
 }
 
 impl Round {
@@ -48,8 +50,11 @@ impl Round {
             }
             return;
         }
-        set.state =
-            if self.attempts.is_empty() && self.unasked.is_empty() { State::Complete } else { State::First };
+        set.state = if self.attempts.is_empty() && self.unasked.is_empty() && !self.cut {
+            State::Complete
+        } else {
+            State::First
+        };
         match shared.publish(now, &self.question.name, family, set) {
             Ok(published) => {
                 self.tell(
@@ -134,7 +139,7 @@ impl Round {
 fn merge(shared: &Shared, set: &FamilyDraft, more: &Contribution, now: Monotonic) -> (FamilyDraft, bool) {
     let ttl =
         Duration::from_secs(u64::from(more.ttl_s)).clamp(shared.settings.min_ttl, shared.settings.max_ttl);
-    let expire_ms = now.plus(ttl).as_ms();
+    let expire_ms = now.plus(ttl).as_ms().min(more.bound_ms);
     let chain = chain_of(set, &more.chain);
     let mut merged = set.clone();
     let mut added = false;

@@ -1,0 +1,178 @@
+//! Every order of events in small worlds, and many seeds of large ones: the promises of the core hold in each, and a list of planted
+//! faults is noticed.
+//!
+//! `HITHER_SIM_SEED=0x…` replays one seed and prints its trace; `HITHER_SIM_SEEDS=n` runs so many.
+#![allow(clippy::print_stdout)] // Numbers, and traces of what failed.
+
+mod sim;
+
+use hither_rounds::mutant::Mutant;
+use hither_rounds::{ClientId, Settings};
+use sim::picks::{Exhaustive, Picks, Seeded};
+use sim::upstreams::{FATES, Fate};
+use sim::world::{Event, Plan, World, name, question, table};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+fn small(fates: &'static [Fate], mutant: Option<Mutant>) -> Plan {
+    Plan {
+        upstreams: 3,
+        names: 1,
+        fates,
+        delays_ms: &[10, 110],
+        settings: Settings::default(),
+        mutant,
+        trace: false,
+    }
+}
+
+/// Two clients: one begins the round, the other asks when a short TTL has run out, while late answers are under way.
+fn small_world<'p>(picks: &'p mut dyn Picks, plan: &'p Plan, writer: hither_table::Writer) -> World<'p> {
+    let mut world = World::new(picks, plan, writer);
+    world.at(0, Event::Ask(ClientId(1), question(0)));
+    world.at(110, Event::Ask(ClientId(2), question(0)));
+    world.at(1_200, Event::Ask(ClientId(3), question(0)));
+    world
+}
+
+/// Runs every combination; one that fails is run again, with its trace.
+fn exhaust(plan: &Plan, runs_max: u64) -> u64 {
+    let mut picks = Exhaustive::default();
+    let mut writer = table();
+    while picks.runs < runs_max && picks.next_run() {
+        match catch_unwind(AssertUnwindSafe(|| small_world(&mut picks, plan, writer).run())) {
+            Ok((table, _)) => writer = table,
+            Err(_) => {
+                picks.rewind();
+                let traced = Plan { trace: true, settings: plan.settings.clone(), ..*plan };
+                (writer, _) = small_world(&mut picks, &traced, table()).run();
+            }
+        }
+    }
+    picks.runs
+}
+
+#[test]
+fn every_race_of_one_question_and_three_upstreams() {
+    let runs = exhaust(&small(&FATES, None), u64::MAX);
+    println!("{runs} interleavings");
+    assert!(runs > 20_000, "{runs}");
+}
+
+fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
+    let settings = Settings { deadline: Duration::from_secs(2), ..Settings::default() };
+    Plan {
+        upstreams: 6,
+        names: 4,
+        fates: &FATES,
+        delays_ms: &[5, 5, 20, 80, 300, 900],
+        settings,
+        mutant,
+        trace,
+    }
+}
+
+/// Thirty clients and a few questions over eight seconds, flushes, reloads, orders, clients that go away.
+fn large_world<'p>(
+    seed: u64,
+    picks: &'p mut dyn Picks,
+    plan: &'p Plan,
+    writer: hither_table::Writer,
+) -> World<'p> {
+    let mut draw = Seeded(seed ^ 0xabcd_ef01);
+    let mut world = World::new(picks, plan, writer);
+    for client in 0..30 {
+        let at = draw.below(80) * 100;
+        let asked = question(draw.below(plan.names as u64));
+        world.at(at, Event::Ask(ClientId(client), asked));
+        if draw.below(8) == 0 {
+            world.at(at + draw.below(4) * 20, Event::Gone(ClientId(client + 1000)));
+        }
+    }
+    for _ in 0..draw.below(4) {
+        let at = draw.below(80) * 100;
+        let names = (draw.below(2) == 0).then(|| vec![name(draw.below(plan.names as u64))]);
+        world.at(at, Event::Flush(names));
+    }
+    for _ in 0..draw.below(3) {
+        let upstreams = 3 + draw.below(4) as usize;
+        world.at(draw.below(80) * 100, Event::Reload(upstreams));
+    }
+    for _ in 0..20 {
+        let honest = draw.below(3) > 0;
+        world.at(draw.below(900) * 10, Event::Order(name(draw.below(plan.names as u64)), honest));
+    }
+    world
+}
+
+fn run_seed(seed: u64, plan: &Plan, writer: hither_table::Writer) -> hither_table::Writer {
+    let mut picks = Seeded(seed);
+    let (writer, trace) = large_world(seed, &mut picks, plan, writer).run();
+    trace.iter().for_each(|line| println!("{line}"));
+    writer
+}
+
+fn seed_of(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let digits = text.strip_prefix("0x");
+    digits.map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
+}
+
+#[test]
+fn many_questions_and_six_upstreams() {
+    if let Some(seed) = seed_of("HITHER_SIM_SEED") {
+        run_seed(seed, &large(None, true), table());
+        return;
+    }
+    let seeds = seed_of("HITHER_SIM_SEEDS").unwrap_or(2_000);
+    let plan = large(None, false);
+    let mut writer = Some(table());
+    for seed in 0..seeds {
+        let table = writer.take().unwrap_or_else(table);
+        match catch_unwind(AssertUnwindSafe(|| run_seed(seed, &plan, table))) {
+            Ok(table) => writer = Some(table),
+            Err(_) => panic!(
+                "seed {seed:#x} breaks a promise; HITHER_SIM_SEED={seed:#x} cargo test --test race many replays it"
+            ),
+        }
+    }
+    println!("{seeds} seeds");
+}
+
+/// Whether the net notices a planted fault within a bounded number of worlds, and after how many.
+fn notices(mutant: Mutant) -> Option<u64> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let fates = &FATES;
+    let mut found = None;
+    let plan = large(Some(mutant), false);
+    for seed in 0..300 {
+        if catch_unwind(AssertUnwindSafe(|| run_seed(seed, &plan, table()))).is_err() {
+            found = Some(seed + 1);
+            break;
+        }
+    }
+    if found.is_none()
+        && catch_unwind(AssertUnwindSafe(|| exhaust(&small(fates, Some(mutant)), 60_000))).is_err()
+    {
+        found = Some(300);
+    }
+    std::panic::set_hook(hook);
+    found
+}
+
+#[test]
+fn every_planted_fault_is_noticed() {
+    let survivors: Vec<Mutant> = Mutant::ALL
+        .into_iter()
+        .filter(|mutant| {
+            let found = notices(*mutant);
+            println!(
+                "{mutant:?}: {}",
+                found.map_or("NOT NOTICED".to_owned(), |runs| format!("noticed after {runs} worlds"))
+            );
+            found.is_none()
+        })
+        .collect();
+    assert!(survivors.is_empty(), "nobody notices {survivors:?}");
+}

@@ -1,0 +1,6 @@
+//! The simulator of the resolver core; see `race.rs`.
+
+pub mod oracle;
+pub mod picks;
+pub mod upstreams;
+pub mod world;

@@ -1,0 +1,67 @@
+//! Choices of a simulated world: all of them one after the other, or drawn from a seed.
+
+/// Gives numbers below a bound.
+pub trait Picks {
+    fn below(&mut self, n: u64) -> u64;
+}
+
+/// Every combination of choices, one a run, like the digits of a counter whose bases are found out on the way.
+#[derive(Default)]
+pub struct Exhaustive {
+    digits: Vec<(u64, u64)>,
+    at: usize,
+    pub runs: u64,
+}
+
+impl Exhaustive {
+    /// Goes on to the next combination; `false` when there is none.
+    pub fn next_run(&mut self) -> bool {
+        self.at = 0;
+        if self.runs > 0 {
+            while let Some((digit, base)) = self.digits.pop() {
+                if digit + 1 < base {
+                    self.digits.push((digit + 1, base));
+                    break;
+                }
+            }
+            if self.digits.is_empty() {
+                return false;
+            }
+        }
+        self.runs += 1;
+        true
+    }
+}
+
+impl Exhaustive {
+    /// Goes back to the beginning of the same run.
+    pub fn rewind(&mut self) {
+        self.at = 0;
+    }
+}
+
+impl Picks for Exhaustive {
+    fn below(&mut self, n: u64) -> u64 {
+        assert!(n > 0);
+        if self.at == self.digits.len() {
+            self.digits.push((0, n));
+        }
+        let (digit, base) = self.digits[self.at];
+        assert_eq!(base, n, "the world is not the same function of its choices");
+        self.at += 1;
+        digit
+    }
+}
+
+/// splitmix64.
+pub struct Seeded(pub u64);
+
+impl Picks for Seeded {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}

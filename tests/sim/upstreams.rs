@@ -1,0 +1,176 @@
+//! Scripted upstreams: each attempt draws a fate, and real messages come back for it.
+
+use super::picks::Picks;
+use hither_table::Monotonic;
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::{Composer, Owner, flags};
+use hither_wire::message::Section;
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use std::net::Ipv4Addr;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Good,
+    ServFail,
+    Lost,
+    Late,
+    Twice,
+    Unreachable,
+    /// An answer to another id, then the right one.
+    WrongId,
+    /// An answer to another question, then the right one.
+    WrongQuestion,
+    /// TC, with part of the set in it.
+    Truncated,
+    /// A TTL of 0, or one with the top bit set.
+    LyingTtl,
+    NxDomain,
+    NoData,
+    /// A CNAME and the addresses of its target.
+    Chain,
+    /// A CNAME alone.
+    Bare,
+}
+
+pub const FATES: [Fate; 14] = [
+    Fate::Good,
+    Fate::ServFail,
+    Fate::Lost,
+    Fate::Late,
+    Fate::Twice,
+    Fate::Unreachable,
+    Fate::WrongId,
+    Fate::WrongQuestion,
+    Fate::Truncated,
+    Fate::LyingTtl,
+    Fate::NxDomain,
+    Fate::NoData,
+    Fate::Chain,
+    Fate::Bare,
+];
+
+/// What comes back for one attempt.
+pub enum Echo {
+    Message(Vec<u8>),
+    Failed,
+}
+
+/// A set that an upstream knows: addresses by their last octet, and their TTL.
+#[derive(Clone, Debug)]
+pub struct Knowledge {
+    pub ends: Vec<u8>,
+    pub ttl_s: u32,
+}
+
+pub fn address(end: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 0, end)
+}
+
+pub fn alias(name: &Name) -> Name {
+    // One more label in front, which no question of a world has.
+    format!("edge.{name}").parse().expect("a name")
+}
+
+/// The messages of a fate, each with the time from the query to its arrival.
+pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: u64) -> Vec<(u64, Echo)> {
+    let full = |ttl_s| Echo::Message(answer(query, &known.ends, ttl_s, 0));
+    let good = || full(known.ttl_s);
+    match fate {
+        // Over TCP what was cut comes whole.
+        Fate::Truncated if tcp => vec![(after_ms, good())],
+        Fate::Good => vec![(after_ms, good())],
+        Fate::ServFail => vec![(after_ms, Echo::Message(empty(query, Rcode::SERVFAIL, false)))],
+        Fate::Lost => Vec::new(),
+        Fate::Late => vec![(1_500, good())],
+        Fate::Twice => vec![(after_ms, good()), (after_ms, good()), (after_ms + 40, good())],
+        Fate::Unreachable => vec![(after_ms, Echo::Failed)],
+        Fate::WrongId => {
+            vec![(after_ms, Echo::Message(damaged(answer(query, &[66], 300, 0), 0))), (after_ms + 5, good())]
+        }
+        Fate::WrongQuestion => {
+            vec![(after_ms, Echo::Message(damaged(answer(query, &[66], 300, 0), 13))), (after_ms + 5, good())]
+        }
+        Fate::Truncated => {
+            vec![(after_ms, Echo::Message(answer(query, &known.ends[..1], known.ttl_s, flags::TC)))]
+        }
+        Fate::LyingTtl => vec![(after_ms, full(if known.ttl_s.is_multiple_of(2) { 0 } else { 1 << 31 }))],
+        Fate::NxDomain => vec![(after_ms, Echo::Message(empty(query, Rcode::NXDOMAIN, true)))],
+        Fate::NoData => vec![(after_ms, Echo::Message(empty(query, Rcode::NOERROR, true)))],
+        Fate::Chain => vec![(after_ms, Echo::Message(chain(query, &known.ends, known.ttl_s)))],
+        Fate::Bare => vec![(after_ms, Echo::Message(chain(query, &[], known.ttl_s)))],
+    }
+}
+
+fn open<'b>(query: &Query<'_>, out: &'b mut [u8], rcode: Rcode, more: u16) -> Composer<'b> {
+    let mut composer = Composer::new(out, 4096).expect("room");
+    composer.set_header(query.id(), flags::QR | flags::RD | flags::RA | more | u16::from(rcode.0));
+    assert!(composer.question_octets(query.question()));
+    composer
+}
+
+fn answer(query: &[u8], ends: &[u8], ttl_s: u32, more: u16) -> Vec<u8> {
+    compose(query, Rcode::NOERROR, more, |composer| {
+        ends.iter().for_each(|end| {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, ttl_s, &address(*end).octets()))
+        });
+    })
+}
+
+fn compose(query: &[u8], rcode: Rcode, more: u16, write: impl FnOnce(&mut Composer<'_>)) -> Vec<u8> {
+    let read = Query::read(query).expect("the core's own query");
+    let mut out = vec![0; 4096];
+    let mut composer = open(&read, &mut out, rcode, more);
+    write(&mut composer);
+    let len = composer.finish();
+    out.truncate(len);
+    out
+}
+
+fn empty(query: &[u8], rcode: Rcode, soa: bool) -> Vec<u8> {
+    compose(query, rcode, 0, |composer| {
+        if soa {
+            let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
+            assert!(composer.record(
+                Section::Authority,
+                Owner::Wire(b"\x07example\0"),
+                Rtype::SOA,
+                300,
+                &rdata
+            ));
+        }
+    })
+}
+
+fn chain(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
+    let read = Query::read(query).expect("the core's own query");
+    let target = alias(&read.name_lower());
+    compose(query, Rcode::NOERROR, 0, |composer| {
+        assert!(composer.record(Section::Answer, Owner::At(12), Rtype::CNAME, ttl_s, target.as_wire()));
+        let at = composer.position() - target.as_wire().len();
+        ends.iter().for_each(|end| {
+            assert!(composer.record(Section::Answer, Owner::At(at), Rtype::A, ttl_s, &address(*end).octets()))
+        });
+    })
+}
+
+/// The message with one octet changed: the id at 0, a letter of the question at 13.
+fn damaged(mut octets: Vec<u8>, at: usize) -> Vec<u8> {
+    octets[at] ^= 0x15;
+    octets
+}
+
+/// Draws a fate and how long it takes.
+pub fn draw(picks: &mut dyn Picks, fates: &[Fate], delays_ms: &[u64]) -> (Fate, u64) {
+    let fate = fates[picks.below(fates.len() as u64) as usize];
+    // Where time decides nothing but when the next one is asked, the first delay will do.
+    let timed =
+        matches!(fate, Fate::Good | Fate::NxDomain | Fate::NoData | Fate::Bare) || delays_ms.len() > 2;
+    let delay = if timed { delays_ms[picks.below(delays_ms.len() as u64) as usize] } else { delays_ms[0] };
+    (fate, delay)
+}
+
+/// When a message arrives.
+pub fn arrival(now: Monotonic, after_ms: u64) -> Monotonic {
+    Monotonic(now.0 + after_ms * 1_000_000)
+}
