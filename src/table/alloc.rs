@@ -25,6 +25,8 @@ pub(crate) struct Alloc {
     fresh: [Vec<u32>; CLASSES.len()],
     /// Freed records, oldest first.
     freed: [VecDeque<u32>; CLASSES.len()],
+    /// Chunks that got a class and whose former records have not been retired yet.
+    given: Vec<u32>,
 }
 
 impl Alloc {
@@ -39,6 +41,7 @@ impl Alloc {
             pool,
             fresh: Default::default(),
             freed: Default::default(),
+            given: Vec::new(),
         }
     }
 
@@ -60,9 +63,16 @@ impl Alloc {
 
     fn give(&mut self, chunk: u32, class: usize) {
         self.chunks[chunk as usize] = class as u8;
+        self.given.push(chunk);
         let first = chunk * CHUNK as u32;
         let lines = (first..first + CHUNK as u32).step_by(CLASSES[class]);
         self.fresh[class].extend(lines.filter(|line| *line != 0).rev());
+    }
+
+    /// A chunk that has just got a class: before anything is written there, whatever stood in it must be marked as gone. A reader
+    /// may still look for a record of the former class, whose first word the new ones need not touch.
+    pub fn given(&mut self) -> Option<u32> {
+        self.given.pop()
     }
 
     pub fn release(&mut self, line: u32) {

@@ -54,10 +54,9 @@ impl Follower {
         }
         self.next = self.next.wrapping_add(1);
         let line = slot as u32;
-        if line != 0
-            && self.reader.copy_at(words, line, None, out)
-            && out.version() >= peek(&words[head::FLUSHED])
-        {
+        // The place may have been given to other records since, or be the middle of one: only the checksum tells a record from chance.
+        let read = line != 0 && self.reader.copy_at(words, line, None, out) && out.intact();
+        if read && out.version() >= peek(&words[head::FLUSHED]) {
             return Step::Record;
         }
         Step::Changed

@@ -37,6 +37,13 @@ pub(crate) fn write_weakly(record: &[AtomicU64], words: &[u64], version: u64, we
     mark.store(version << 1, Ordering::Release);
 }
 
+/// Marks a record that is gone for good, since its space is about to be divided otherwise. The release fence of the next [`write`]
+/// orders it before what is written over the record's other words.
+#[cfg(feature = "writer")]
+pub(crate) fn retire(mark: &AtomicU64) {
+    mark.store(1, Ordering::Relaxed);
+}
+
 #[cfg(feature = "writer")]
 /// Makes what was written before visible to whoever sees `value`.
 pub(crate) fn publish(word: &AtomicU64, value: u64) {

@@ -9,7 +9,7 @@ use crate::layout::{self, CHUNK, CLASSES, CLOSED, HEADER, LINE, LIVE, RING, SLOT
 use crate::memory::{Memory, OpenError, header_checksum};
 use crate::reader::Reader;
 use crate::record::Snapshot;
-use crate::seqlock::{peek, publish, set, write};
+use crate::seqlock::{peek, publish, retire, set, write};
 use crate::sync::AtomicU64;
 use crate::time::Monotonic;
 use core::net::SocketAddr;
@@ -198,6 +198,7 @@ impl Writer {
             self.evict(class, now);
         }
         let line = self.room(class, now);
+        self.retire_given();
         let found = self.find(&key, &mut scratch);
         self.scratch = scratch;
         let line = line.ok_or(PutError::Full)?;
@@ -265,6 +266,17 @@ impl Writer {
         }
         self.alloc.regive(chunk, class);
         self.alloc.take(class)
+    }
+
+    /// Marks every place of newly given chunks where a record could have begun.
+    fn retire_given(&mut self) {
+        while let Some(chunk) = self.alloc.given() {
+            let words = self.words();
+            let first = self.reader.plan.data + chunk as usize * CHUNK * LINE;
+            for line in 0..CHUNK {
+                retire(&words[first + line * LINE]);
+            }
+        }
     }
 
     fn evict(&mut self, class: usize, now: Monotonic) {

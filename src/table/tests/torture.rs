@@ -1,0 +1,223 @@
+//! Readers in processes of their own, beside writers that run at full speed and are killed: nothing that is read is torn, and no
+//! version goes back. `HITHER_TORTURE_S` says for how many seconds.
+#![cfg(feature = "writer")]
+#![allow(clippy::print_stdout)] // The counts.
+
+use hither_table::{
+    Address, Draft, Family, FamilyDraft, Geometry, Key, Lookup, Monotonic, Reader, Rtt, Snapshot, State,
+    Step, Writer, open_or_create,
+};
+use hither_wire::name::Name;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const NAMES: u64 = 64;
+const ROLE: &str = "HITHER_TORTURE_ROLE";
+
+fn name(n: u64) -> Name {
+    format!("host{n}.example.com").parse().expect("a name")
+}
+
+/// A set whose every part follows from its version, so that a mix of two shows.
+fn set(version: u64, family: Family) -> FamilyDraft {
+    let count = 1 + version % 16;
+    let address = |n: u64| -> IpAddr {
+        match family {
+            Family::A => {
+                Ipv4Addr::from((version as u32).wrapping_mul(2_654_435_761).wrapping_add(n as u32)).into()
+            }
+            Family::Aaaa => Ipv6Addr::from(u128::from(version) << 64 | u128::from(n)).into(),
+        }
+    };
+    FamilyDraft {
+        version,
+        set_version: version,
+        round: version,
+        state: State::Complete,
+        negative: None,
+        sorted: version.is_multiple_of(2),
+        expire_ms: version % (1 << 40),
+        addresses: (0..count)
+            .map(|n| Address {
+                address: address(n),
+                rtt: Rtt::Micros((version ^ n) as u32 & 0x7fff_ffff),
+                chain: 0,
+                upstreams: 1,
+            })
+            .collect(),
+        chains: vec![hither_table::Chain::default()],
+        soa: None,
+    }
+}
+
+fn open(dir: &Path) -> (Writer, impl Sized + use<>) {
+    let geometry = Geometry { entries: 128 };
+    loop {
+        match open_or_create(dir, &geometry, 0o644, [1, 2, 3], 1) {
+            Ok((writer, _, lock)) => return (writer, lock),
+            // The predecessor was killed a moment ago and its lock goes with it.
+            Err(hither_table::ShareError::Locked(_)) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn write(dir: &Path) {
+    let (mut writer, _lock) = open(dir);
+    println!("writing");
+    let mut n = u64::from(std::process::id());
+    loop {
+        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let name = name((n >> 33) % NAMES);
+        let version = writer.next_version();
+        match (n >> 20) % 50 {
+            0 => drop(writer.remove(&Key::of(&name))),
+            1 if n.is_multiple_of(97) => writer.flush_all(),
+            _ => {
+                let aaaa = version.is_multiple_of(3).then(|| set(version, Family::Aaaa));
+                let draft = Draft { name, a: Some(set(version, Family::A)), aaaa };
+                writer.put(&draft, Monotonic(0)).expect("room is made");
+            }
+        }
+    }
+}
+
+#[derive(Default, Debug)]
+struct Counts {
+    reads: u64,
+    hits: u64,
+    busy: u64,
+    torn: u64,
+    back: u64,
+}
+
+fn check(snapshot: &Snapshot, last: &mut u64, counts: &mut Counts) {
+    let draft = snapshot.to_draft();
+    let whole = draft.as_ref().is_some_and(|draft| {
+        let version = draft.version();
+        draft.a.as_ref() == Some(&set(version, Family::A))
+            && draft.aaaa.as_ref().is_none_or(|own| *own == set(version, Family::Aaaa))
+    });
+    counts.torn += u64::from(!whole);
+    counts.back += u64::from(snapshot.version() < *last);
+    *last = snapshot.version();
+}
+
+/// Reads until standard input ends; prints what it counted.
+fn read(dir: &Path) {
+    let reader = Reader::open(dir).expect("readable");
+    let (mut snapshot, mut counts, mut last) = (Snapshot::new(), Counts::default(), vec![0; NAMES as usize]);
+    let mut follower = reader.follow();
+    let (stop, stopped) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        let _ = stop.send(());
+    });
+    while stopped.try_recv().is_err() {
+        for n in 0..NAMES {
+            counts.reads += 1;
+            match reader.lookup(&Key::of(&name(n)), &mut snapshot) {
+                Lookup::Hit => {
+                    counts.hits += 1;
+                    check(&snapshot, &mut last[n as usize], &mut counts);
+                }
+                Lookup::Missing => {}
+                Lookup::Busy => counts.busy += 1,
+                Lookup::Replaced => panic!("nobody replaces this table"),
+            }
+        }
+        // What the ring leads to is whole too, however late.
+        for _ in 0..64 {
+            if follower.step(&mut snapshot) == Step::Record {
+                check(&snapshot, &mut 0, &mut counts);
+            }
+        }
+    }
+    println!("{} {} {} {} {}", counts.reads, counts.hits, counts.busy, counts.torn, counts.back);
+}
+
+fn child(role: &str, dir: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "nothing_is_torn_while_writers_are_killed", "--nocapture"])
+        .env(ROLE, role)
+        .env("HITHER_TORTURE_DIR", dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+#[test]
+fn nothing_is_torn_while_writers_are_killed() {
+    if let Ok(role) = std::env::var(ROLE) {
+        let dir = PathBuf::from(std::env::var_os("HITHER_TORTURE_DIR").expect("given"));
+        return if role == "writer" { write(&dir) } else { read(&dir) };
+    }
+    let seconds = std::env::var("HITHER_TORTURE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
+    let shm = Path::new("/dev/shm");
+    let base = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+    let dir = base.join(format!("hither-torture-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    drop(open(&dir));
+    let readers: Vec<Child> = (0..2).map(|_| child("reader", &dir)).collect();
+    let (end, mut kills) = (Instant::now() + Duration::from_secs(seconds), 0);
+    while Instant::now() < end {
+        let mut writer = child("writer", &dir);
+        // Killed a tenth of a second after it has begun to write.
+        let mut line = String::new();
+        let mut out = BufReader::new(writer.stdout.take().expect("piped"));
+        while !line.contains("writing") {
+            line.clear();
+            assert!(out.read_line(&mut line).expect("readable") > 0, "the writer has ended by itself");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        writer.kill().expect("running");
+        writer.wait().expect("a child");
+        kills += 1;
+    }
+    let mut total = Counts::default();
+    for mut reader in readers {
+        reader.stdin.take().expect("piped").write_all(b"stop\n").expect("it reads");
+        let output = reader.wait_with_output().expect("a child");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let numbers =
+            text.lines().map(|line| line.split(' ').filter_map(|n| n.parse().ok()).collect::<Vec<u64>>());
+        let counted = numbers
+            .into_iter()
+            .find(|numbers| numbers.len() == 5)
+            .unwrap_or_else(|| panic!("no counts: {text}"));
+        total.reads += counted[0];
+        total.hits += counted[1];
+        total.busy += counted[2];
+        total.torn += counted[3];
+        total.back += counted[4];
+    }
+    println!("{seconds} s, {kills} writers killed: {total:?}");
+    assert!(
+        Reader::open(&dir).expect("readable").verify().bad.len() <= 1,
+        "what a dead writer leaves is whole but for its last"
+    );
+    std::fs::remove_dir_all(&dir).expect("removable");
+    assert!(total.hits > 1000 && kills > 0, "{total:?}");
+    assert_eq!((total.torn, total.back), (0, 0), "{total:?}");
+}
+
+/// The check itself notices a mix: two versions' halves in one draft.
+#[test]
+fn a_mix_of_two_versions_would_be_noticed() {
+    let geometry = Geometry { entries: 128 };
+    let memory = hither_table::Memory::heap(geometry.words());
+    let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 10).expect("a table");
+    let mut mixed = set(20, Family::A);
+    mixed.addresses[0].address = set(21, Family::A).addresses[0].address;
+    writer.put(&Draft { name: name(1), a: Some(mixed), aaaa: None }, Monotonic(0)).expect("room");
+    let (mut snapshot, mut counts) = (Snapshot::new(), Counts::default());
+    assert!(writer.get(&Key::of(&name(1)), &mut snapshot));
+    check(&snapshot, &mut 0, &mut counts);
+    assert_eq!(counts.torn, 1);
+    check(&snapshot, &mut 30, &mut counts);
+    assert_eq!(counts.back, 1);
+}
