@@ -1,0 +1,232 @@
+"""The checks that run inside the container, with a real systemd as process 1; see `run`."""
+import json, os, pathlib, re, signal, socket, subprocess, sys, threading, time
+
+sys.path.insert(0, "/src/support")
+NAME = "www.example.test"
+failed = []
+
+
+def check(what, holds, detail=""):
+    print(("ok      " if holds else "FAILED  ") + what + ("" if holds else f": {detail}"), flush=True)
+    if not holds:
+        failed.append(what)
+
+
+def run(*command, **kw):
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, **kw)
+
+
+def until(what, probe, seconds=15):
+    """Waits for an event that nobody announces; the last value is returned."""
+    end = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(0.02)
+
+
+def prop(unit, name):
+    return run("systemctl", "show", "-p", name, "--value", unit).stdout.strip()
+
+
+def ctl(*args):
+    return run("hitherctl", *args)
+
+
+def lookup(name=NAME):
+    out = ctl("lookup", "--json", name, "A").stdout
+    return json.loads(out) if out.strip() else {}
+
+
+def dig(*args):
+    return run("dig", "+time=4", "+tries=1", *args)
+
+
+def relay(port, server, delay_ms):
+    """Delays what a real name server says: UDP from 127.0.0.1:port to the server and back."""
+    here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    here.bind(("127.0.0.1", port))
+
+    def serve():
+        while True:
+            query, peer = here.recvfrom(4096)
+
+            def ask(query=query, peer=peer):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+                    there.settimeout(3)
+                    there.sendto(query, server)
+                    answer = there.recv(4096)
+                    threading.Timer(delay_ms / 1000, here.sendto, (answer, peer)).start()
+            threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def name_servers():
+    """unbound at once, nsd with a CNAME after 150 ms, dnsmasq after 400 ms: one zone, different addresses."""
+    etc = pathlib.Path("/etc/check"); etc.mkdir()
+    (etc / "unbound.conf").write_text(f"""server:
+  interface: 127.0.0.1@5301
+  do-daemonize: no
+  chroot: ""
+  username: ""
+  pidfile: ""
+  use-syslog: no
+  do-not-query-localhost: no
+  access-control: 127.0.0.0/8 allow
+  module-config: "iterator"
+  local-zone: "example.test." static
+  local-data: "{NAME}. 300 A 198.18.0.1"
+  local-data: "{NAME}. 300 A 198.18.0.2"
+  local-data: "example.test. 300 SOA ns.example.test. host.example.test. 1 3600 600 86400 60"
+remote-control:
+  control-enable: no
+""")
+    (etc / "zone").write_text(f"""$ORIGIN example.test.
+$TTL 300
+@ SOA ns host 1 3600 600 86400 60
+@ NS ns
+ns A 127.0.0.1
+www CNAME edge
+edge A 198.18.0.3
+edge A 198.18.0.4
+""")
+    (etc / "nsd.conf").write_text("""server:
+  ip-address: 127.0.0.1@5312
+  username: ""
+  zonesdir: "/etc/check"
+  pidfile: "/run/check-nsd.pid"
+  xfrdfile: ""
+  zonelistfile: "/run/check-nsd.list"
+remote-control:
+  control-enable: no
+zone:
+  name: "example.test"
+  zonefile: "zone"
+""")
+    (etc / "hosts").write_text(f"198.18.0.5 {NAME}\n198.18.0.1 {NAME}\n")
+    servers = [
+        ["unbound", "-c", str(etc / "unbound.conf"), "-d"],
+        ["nsd", "-c", str(etc / "nsd.conf"), "-d"],
+        ["dnsmasq", "--keep-in-foreground", "--port=5313", "--listen-address=127.0.0.1", "--bind-interfaces", "--no-resolv", "--no-hosts",
+         f"--addn-hosts={etc / 'hosts'}", "--local=/example.test/", "--auth-ttl=300", "--local-ttl=300", "--user=root", "--conf-file=/dev/null"],
+    ]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in servers]
+    relay(5302, ("127.0.0.1", 5312), 150)
+    relay(5303, ("127.0.0.1", 5313), 400)
+    for port in (5301, 5312, 5313):
+        check(f"the name server at port {port} is up", until("", lambda: NAME in dig("@127.0.0.1", "-p", str(port), NAME).stdout and "198.18" in dig("@127.0.0.1", "-p", str(port), "+short", NAME).stdout))
+    return running
+
+
+def watching():
+    seen = []
+    process = subprocess.Popen(["hitherctl", "watch", "--json", NAME], stdout=subprocess.PIPE, text=True)
+    threading.Thread(target=lambda: seen.extend(json.loads(line) for line in process.stdout), daemon=True).start()
+    return process, seen
+
+
+def activation():
+    check("the socket unit listens", prop("hitherd.socket", "ActiveState") == "active", run("systemctl", "status", "hitherd.socket").stdout)
+    check("the daemon does not run yet", prop("hitherd.service", "ActiveState") == "inactive")
+    watcher, seen = watching()
+    answer = dig("@127.0.0.1", "+short", NAME)
+    check("the first query starts the daemon and is answered", "198.18.0.1" in answer.stdout, answer.stdout + answer.stderr)
+    check("the service is ready by its own word", until("", lambda: prop("hitherd.service", "ActiveState") == "active"))
+    check("its status is a useful line", "upstreams up" in prop("hitherd.service", "StatusText"), prop("hitherd.service", "StatusText"))
+    check("the sorter came up with it", until("", lambda: prop("hither-sorter.service", "ActiveState") == "active"))
+    check("the set is complete and sorted", until("", lambda: lookup().get("state") == "complete" and lookup().get("sorted")), lookup())
+    entry = lookup()
+    order = [a["address"] for a in entry["addresses"]]
+    check("all three servers' addresses are there, the quickest first", order == [f"198.18.0.{n}" for n in (5, 2, 3, 1, 4)], entry)
+    micros = [a["rtt_us"] for a in entry["addresses"]]
+    check("their round-trip times are those of the device", all(low * 1000 <= us < low * 1000 + 45000 for us, low in zip(micros, (5, 20, 25, 50, 80))), micros)
+    watcher.send_signal(signal.SIGTERM); watcher.wait()
+    steps = [(e["state"], e["sorted"], len(e["addresses"])) for e in seen]
+    check("another process saw first, complete, sorted", steps[:1] == [("first", False, 2)] and steps[-1] == ("complete", True, 5), steps)
+    versions = [e["version"] for e in seen]
+    check("with growing versions", versions == sorted(set(versions)), versions)
+
+
+def clients():
+    for server in ("127.0.0.1", "::1"):
+        for flags in ([], ["+tcp"]):
+            answer = dig(f"@{server}", *flags, NAME)
+            check(f"dig @{server} {' '.join(flags)}", "198.18.0.5" in answer.stdout and "NOERROR" in answer.stdout, answer.stdout)
+    full = dig("@127.0.0.1", "+noall", "+answer", NAME).stdout
+    check("a reply is one chain with its own addresses", "CNAME" not in full and "198.18.0.3" not in full, full)
+    pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    answer = run("getent", "ahostsv4", NAME)
+    check("getent", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
+    missing = dig("@127.0.0.1", "none.example.test")
+    check("a name that does not exist", "NXDOMAIN" in missing.stdout and "SOA" in missing.stdout, missing.stdout)
+    check("lookup says so too", ctl("lookup", "none.example.test").returncode == 4)
+    check("verify", ctl("verify").returncode == 0, ctl("verify").stderr)
+
+
+def life():
+    before, pid = lookup(), prop("hitherd.service", "MainPID")
+    check("the daemon is not root and has no capability", re.search(r"^CapEff:\s+0+$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M) is not None)
+    check("the filter of system calls is on", "Seccomp:\t2" in pathlib.Path(f"/proc/{pid}/status").read_text())
+    check("restart", run("systemctl", "restart", "hitherd.service").returncode == 0)
+    check("the table is taken over", lookup().get("version") == before["version"], lookup())
+    check("the journal says so", until("", lambda: "taken over" in run("journalctl", "-u", "hitherd").stdout))
+    pid = prop("hitherd.service", "MainPID")
+    os.kill(int(pid), signal.SIGKILL)
+    answer = dig("@127.0.0.1", "+short", NAME)
+    check("a query during a crash is answered", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
+    until("", lambda: prop("hitherd.service", "MainPID") not in ("0", pid))
+    check("flush", ctl("flush", NAME).returncode == 0 and ctl("lookup", NAME).returncode == 3)
+    dig("@127.0.0.1", NAME)
+    after = until("", lambda: lookup() if lookup().get("sorted") else None) or {}
+    check("versions grow over restart, crash and flush", after.get("version", 0) > before["version"], after)
+    pid = int(prop("hitherd.service", "MainPID"))
+    os.kill(pid, signal.SIGSTOP)
+    check("lookup, dump and stats work while the daemon is stopped", all(ctl(v, *a).returncode == 0 for v, *a in (("lookup", NAME), ("dump",), ("stats",), ("verify",))))
+    os.kill(pid, signal.SIGCONT)
+    pathlib.Path("/etc/hither/hither.toml.d/90.toml").write_text("[round]\nfrist = 1\n")
+    os.kill(pid, signal.SIGHUP)
+    check("a wrong configuration is reported and the old one stays", until("", lambda: "nearest known key is 'first'" in run("journalctl", "-u", "hitherd").stdout))
+    pathlib.Path("/etc/hither/hither.toml.d/90.toml").write_text("[cache]\nmax_ttl = \"77s\"\n")
+    os.kill(pid, signal.SIGHUP)
+    check("a right one is taken", until("", lambda: "is reloaded" in run("journalctl", "-u", "hitherd").stdout))
+    ctl("flush"); dig("@127.0.0.1", NAME)
+    check("and does something", 0 < lookup().get("ttl", 0) <= 77, lookup())
+    sorter = prop("hither-sorter.service", "MainPID")
+    check("the sorter runs as its own user", pathlib.Path(f"/proc/{sorter}").stat().st_uid not in (0, pathlib.Path(f"/proc/{pid}").stat().st_uid))
+    check("watchdog is on for both", prop("hitherd.service", "WatchdogUSec") == "10s" and prop("hither-sorter.service", "WatchdogUSec") == "30s")
+    start = time.monotonic()
+    check("stop", run("systemctl", "stop", "hitherd.socket", "hitherd.service").returncode == 0 and time.monotonic() - start < 3)
+    check("it ends with success", prop("hitherd.service", "Result") == "success", prop("hitherd.service", "Result"))
+    check("the sorter is stopped with it", until("", lambda: prop("hither-sorter.service", "ActiveState") == "inactive"))
+
+
+def main():
+    run("ip", "link", "set", "lo", "up")
+    if not os.path.exists("/dev/net/tun"):
+        os.makedirs("/dev/net", exist_ok=True)
+        run("mknod", "/dev/net/tun", "c", "10", "200")
+    from tun_responder import TunResponder
+    TunResponder("198.18.0.0/24", {"198.18.0.1": 50, "198.18.0.2": 20, "198.18.0.3": 25, "198.18.0.4": 80, "198.18.0.5": 5})
+    servers = name_servers()
+    os.makedirs("/etc/hither/hither.toml.d", exist_ok=True)
+    pathlib.Path("/etc/hither/hither.toml.d/10.toml").write_text("".join(f'[[upstream]]\naddress = "127.0.0.1:{port}"\n' for port in (5301, 5302, 5303)))
+    for command in (["systemd-sysusers"], ["sysctl", "-q", "-p", "/usr/lib/sysctl.d/50-hither.conf"], ["systemctl", "daemon-reload"],
+                    ["systemctl", "enable", "hither-sorter.service"], ["systemctl", "start", "hitherd.socket"]):
+        done = run(*command)
+        check(" ".join(command), done.returncode == 0, done.stderr)
+    verify = run("systemd-analyze", "verify", "hitherd.socket", "hitherd.service", "hither-sorter.service")
+    unknown = [line for line in verify.stderr.splitlines() if "hither" in line and not re.search("notify-reload|Restart(Steps|MaxDelaySec)|man ", line)]
+    check("systemd-analyze verify, but for what only later versions know", not unknown, unknown)
+    for part in (activation, clients, life):
+        try:
+            part()
+        except Exception as error:  # One broken part is a failed check, and the others still run.
+            check(part.__name__, False, repr(error))
+    for server in servers:
+        server.terminate()
+    print(f"{len(failed)} checks failed" if failed else "all checks hold", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+main()
