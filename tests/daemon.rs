@@ -1,0 +1,354 @@
+//! The real daemon, from outside: scripted upstreams on loopback, clients over UDP and TCP, what another process reads.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::{Owner, flags};
+use hither_wire::message::{Message, Section};
+use nix::sys::signal::Signal;
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
+use support::{Daemon, PATIENCE, Upstream, answer, ask_for, compose, directory, ends, frame, framed};
+
+fn good(ends: &'static [u8], after_ms: u64) -> Upstream {
+    Upstream::start(move |query, _| vec![(after_ms, answer(query, ends, 300))])
+}
+
+#[test]
+fn the_first_good_answer_is_told_at_once_and_the_others_complete_the_set() {
+    let upstreams = [good(&[1], 0), good(&[2], 150), good(&[3], 400)];
+    let daemon = Daemon::start(&upstreams.each_ref(), "");
+    let began = Instant::now();
+    assert_eq!(ends(&daemon.ask("www.example")), [1]);
+    assert!(began.elapsed() < Duration::from_millis(140), "the second upstream was waited for");
+    daemon.until("the set is complete", |d| d.json(&["lookup", "www.example"])["state"] == "complete");
+    assert_eq!(ends(&daemon.ask("www.example")), [1, 2, 3]);
+    assert!(upstreams.iter().all(|u| u.count() == 1), "the second reply came from the cache");
+}
+
+#[test]
+fn an_older_rounds_late_answer_is_counted_and_never_published() {
+    let rounds = std::sync::atomic::AtomicUsize::new(0);
+    let quick = Upstream::start(move |query, _| {
+        let first = rounds.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        vec![(10, if first { answer(query, &[11], 1) } else { answer(query, &[21], 60) })]
+    });
+    let rounds = std::sync::atomic::AtomicUsize::new(0);
+    let slow = Upstream::start(move |query, _| {
+        let first = rounds.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        vec![if first { (2000, answer(query, &[12], 300)) } else { (20, answer(query, &[22], 60)) }]
+    });
+    let daemon = Daemon::start(&[&quick, &slow], "");
+    assert_eq!(ends(&daemon.ask("seed.example")), [11]);
+    daemon.until("the first round is over", |d| d.json(&["stats"])["rounds_partial"] == 1);
+    daemon.ask("seed.example");
+    daemon.until("the second is complete", |d| d.json(&["stats"])["rounds_complete"] == 1);
+    daemon.until("the late answer has come", |d| {
+        d.json(&["stats"])["late_responses_dropped"].as_u64() >= Some(1)
+    });
+    let mut reply = ends(&daemon.ask("seed.example"));
+    reply.sort_unstable();
+    assert_eq!(reply, [21, 22]);
+}
+
+#[test]
+fn junk_before_the_right_answer_is_passed_over() {
+    let upstream = Upstream::start(|query, _| {
+        let right = answer(query, &[1], 300);
+        let wrong = |at: usize| {
+            let mut octets = answer(query, &[66], 300);
+            octets[at] ^= 0x15;
+            octets
+        };
+        vec![
+            (0, wrong(0)),
+            (5, wrong(13)),
+            (10, vec![0xff; 40]),
+            (15, query.to_vec()),
+            (20, right[..30].to_vec()),
+            (40, right),
+        ]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    assert_eq!(ends(&daemon.ask("junk.example")), [1]);
+    assert!(daemon.json(&["stats"])["mismatched_responses_dropped"].as_u64() >= Some(4));
+}
+
+#[test]
+fn a_reply_keeps_what_is_the_clients_and_fits_what_it_takes() {
+    let upstream = Upstream::start(|query, tcp| {
+        let all: Vec<u8> = (1..=80).collect();
+        vec![(
+            0,
+            if tcp { answer(query, &all, 300) } else { compose(query, Rcode::NOERROR, flags::TC, |_| {}) },
+        )]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    let query = ask_for("BiG.ExAmPlE", Rtype::A, None, 0xbeef);
+    let reply = daemon.exchange(&query);
+    let read = Message::read(&reply).expect("readable");
+    assert!(reply.len() <= 512 && read.header().tc() && read.edns().is_none());
+    assert_eq!(
+        (read.header().id, &reply[12..query.len()]),
+        (0xbeef, &query[12..]),
+        "id and letter case are the client's"
+    );
+    let reply = daemon.exchange(&ask_for("big.example", Rtype::A, Some(4096), 1));
+    assert!(reply.len() <= 1232 && Message::read(&reply).expect("readable").edns().is_some());
+    let mut stream = daemon.tcp();
+    stream.write_all(&frame(&query)).expect("written");
+    assert_eq!(ends(&framed(&mut stream).expect("a reply")).len(), 80);
+}
+
+#[test]
+fn queries_on_one_connection_are_answered_as_they_become_ready() {
+    let upstream =
+        Upstream::start(|query, _| vec![(if query[12] == 4 { 300 } else { 0 }, answer(query, &[1], 300))]);
+    let daemon = Daemon::start(&[&upstream], "");
+    let mut stream = daemon.tcp();
+    let queries = [("slow.example", 1), ("fast1.example", 2), ("fast2.example", 3)];
+    let octets: Vec<u8> =
+        queries.iter().flat_map(|(name, id)| frame(&ask_for(name, Rtype::A, None, *id))).collect();
+    for piece in octets.chunks(7) {
+        stream.write_all(piece).expect("written");
+    }
+    stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+    let ids: Vec<u8> = (0..3).map(|_| framed(&mut stream).expect("a reply")[1]).collect();
+    assert_eq!(ids[2], 1, "the slow one is last: {ids:?}");
+    assert_eq!(stream.read(&mut [0; 1]).expect("the end"), 0, "then the connection is closed");
+}
+
+#[test]
+fn every_type_passes_and_a_denial_keeps_its_zone() {
+    let upstream = Upstream::start(|query, _| {
+        let read = hither_wire::query::Query::read(query).expect("a query");
+        vec![(
+            0,
+            match read.qtype() {
+                Rtype(65280) => compose(query, Rcode::NOERROR, 0, |c| {
+                    assert!(c.record(Section::Answer, Owner::At(12), Rtype(65280), 300, b"\0\xffany"))
+                }),
+                _ => compose(query, Rcode::NXDOMAIN, 0, |c| {
+                    let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
+                    assert!(c.record(
+                        Section::Authority,
+                        Owner::Wire(b"\x07example\0"),
+                        Rtype::SOA,
+                        300,
+                        &rdata
+                    ));
+                }),
+            },
+        )]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for _ in 0..2 {
+        let reply = daemon.exchange(&ask_for("t.example", Rtype(65280), Some(1232), 1));
+        let read = Message::read(&reply).expect("readable");
+        assert_eq!(read.records().next().map(|r| r.rdata), Some(&b"\0\xffany"[..]));
+        let reply = daemon.ask("no.example");
+        let read = Message::read(&reply).expect("readable");
+        let soa = read.records().find_map(|r| r.soa().map(|soa| (soa.minimum, r.ttl)));
+        assert_eq!(read.header().rcode(), Rcode::NXDOMAIN);
+        assert!(soa.is_some_and(|(minimum, ttl)| minimum == 60 && ttl <= 60), "{soa:?}");
+    }
+    assert_eq!(upstream.count(), 2, "the second of each came from the cache");
+    assert_eq!(daemon.ctl(&["lookup", "no.example"]).status.code(), Some(4));
+}
+
+#[test]
+fn silence_is_servfail_at_the_deadline_then_remembered_and_leaves_nothing_open() {
+    let silent = Upstream::start(|_, _| Vec::new());
+    let daemon = Daemon::start(&[&silent], "[round]\ndeadline = \"300ms\"\n");
+    let before = daemon.descriptors();
+    for n in 0..300 {
+        daemon.client().send(&ask_for(&format!("n{n}.example"), Rtype::A, None, 1)).expect("sent");
+    }
+    let began = Instant::now();
+    let reply = daemon.ask("silent.example");
+    assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::SERVFAIL);
+    assert!(began.elapsed() >= Duration::from_millis(290));
+    daemon.until("all rounds have ended", |d| {
+        let stats = d.json(&["stats"]);
+        stats["rounds_live"] == 0
+            && stats["attempts_outstanding"] == 0
+            && stats["queries"].as_u64() >= Some(301)
+    });
+    daemon.until("all sockets are closed", |d| d.descriptors() <= before);
+    let asked = silent.count();
+    daemon.ask("silent.example");
+    assert_eq!(silent.count(), asked, "a failure is remembered");
+}
+
+#[test]
+fn who_may_not_ask_is_refused_and_what_cannot_be_read_gets_its_code() {
+    let upstream = good(&[1], 0);
+    let daemon = Daemon::start(&[&upstream], "");
+    let rcode = |octets: &[u8]| Message::read(&daemon.exchange(octets)).expect("readable").header().rcode();
+    let mut two = ask_for("a.example", Rtype::A, None, 1);
+    two[5] = 2;
+    assert_eq!(rcode(&two), Rcode::FORMERR);
+    assert_eq!(rcode(&ask_for("a.example", Rtype::AXFR, None, 1)), Rcode::REFUSED);
+    let mut update = ask_for("a.example", Rtype::A, None, 1);
+    update[2] = 5 << 3;
+    assert_eq!(rcode(&update), Rcode::NOTIMP);
+    assert_eq!(daemon.json(&["stats"])["malformed_queries"], 1);
+    let mut random = hither_net::random::Random::new().expect("a seed");
+    for n in 0..2000 {
+        let octets: Vec<u8> = (0..random.draw() % 120).map(|_| random.draw() as u8).collect();
+        daemon.client().send(&octets).unwrap_or_else(|error| panic!("datagram {n}: {error}"));
+    }
+    assert_eq!(ends(&daemon.ask("a.example")), [1], "after all that it answers");
+    let closed = Daemon::start(
+        &[&upstream],
+        "[cache]\nentries = 10\n[table]\nentries = 100\n[log]\nlevel = \"debug\"\n",
+    );
+    assert_eq!(ends(&closed.ask("a.example")), [1]);
+    let strict = directory();
+    Daemon::configure(&strict, &[&upstream], "");
+    let text = std::fs::read_to_string(strict.join("hither.toml")).expect("readable");
+    std::fs::write(
+        strict.join("hither.toml"),
+        text.replace("[listen]", "[listen]\nallow = [\"127.0.0.99\"]"),
+    )
+    .expect("writable");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(strict.join("hither.toml"));
+    let strict = Daemon::spawn(strict, &mut command);
+    let reply = strict.ask("a.example");
+    assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::REFUSED);
+    assert_eq!(strict.json(&["stats"])["refused_clients"], 1);
+}
+
+#[test]
+fn a_damaged_table_is_replaced_and_the_log_says_what_was_wrong() {
+    let upstream = good(&[1], 0);
+    let dir = directory();
+    std::fs::write(dir.join("run/hosts"), [0x5a; 10_000]).expect("writable");
+    let daemon = Daemon::start_in(dir, &[&upstream], "");
+    assert!(
+        daemon.log().contains(
+            "is replaced by a new one: not a table of this version of hither: its first octets are others"
+        ),
+        "{}",
+        daemon.log()
+    );
+    assert_eq!(ends(&daemon.ask("a.example")), [1]);
+    assert!(daemon.ctl(&["verify"]).status.success());
+}
+
+#[test]
+fn a_kill_loses_neither_entries_nor_the_growth_of_versions() {
+    let upstream = good(&[1, 2], 0);
+    let dir = directory();
+    let mut daemon = Daemon::start_in(dir.clone(), &[&upstream], "");
+    daemon.ask("kept.example");
+    let version = daemon.json(&["lookup", "kept.example"])["version"].as_u64().expect("there");
+    daemon.process.kill().expect("running");
+    daemon.process.wait().expect("a child");
+    assert_eq!(
+        daemon.json(&["lookup", "kept.example"])["version"].as_u64(),
+        Some(version),
+        "readable without a daemon"
+    );
+    let next = Daemon::start_in(dir, &[&upstream], "");
+    assert!(next.log().contains("is taken over: 1 entries"), "{}", next.log());
+    assert_eq!(ends(&next.ask("kept.example")), [1, 2]);
+    assert_eq!(upstream.count(), 1, "from what the predecessor left");
+    assert!(next.ctl(&["flush"]).status.success());
+    next.ask("kept.example");
+    assert!(next.json(&["lookup", "kept.example"])["version"].as_u64() > Some(version));
+}
+
+#[test]
+fn a_reload_takes_a_right_configuration_and_refuses_a_wrong_one() {
+    let (first, second) = (good(&[1], 0), good(&[2], 0));
+    let mut daemon = Daemon::start(&[&first], "");
+    assert_eq!(ends(&daemon.ask("a.example")), [1]);
+    std::fs::write(daemon.dir.join("hither.toml"), "[round]\nfrist = 2\n").expect("writable");
+    daemon.signal(Signal::SIGHUP);
+    let line = daemon.wait_for("stays in force");
+    assert!(line.contains("hither.toml:2:1") && line.contains("'first'"), "{line}");
+    assert_eq!(ends(&daemon.ask("b.example")), [1]);
+    Daemon::configure(&daemon.dir, &[&second], "");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("is reloaded");
+    assert_eq!(ends(&daemon.ask("c.example")), [2]);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.process.wait().expect("a child").code(), Some(0));
+}
+
+#[test]
+fn a_stopped_daemon_does_not_stop_its_readers() {
+    let upstream = good(&[1], 0);
+    let daemon = Daemon::start(&[&upstream], "");
+    daemon.ask("a.example");
+    daemon.signal(Signal::SIGSTOP);
+    for args in [&["lookup", "a.example"][..], &["dump"], &["verify"], &["stats"]] {
+        assert!(daemon.ctl(args).status.success(), "{args:?}");
+    }
+    let status = daemon.ctl(&["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&status.stderr).contains("does not answer in time"));
+    daemon.signal(Signal::SIGCONT);
+    assert!(daemon.ctl(&["status"]).status.success());
+    let _ = PATIENCE;
+}
+
+#[test]
+fn garbage_at_the_local_sockets_is_an_error_and_nothing_more() {
+    use hither_net::seqpacket::Connection;
+    let upstream = good(&[1], 0);
+    let daemon = Daemon::start(&[&upstream], "");
+    for socket in ["run/control.sock", "run/sorter.sock"] {
+        for octets in [&b"\0"[..], b"{}", b"[[[[", &[0xff; 3000]] {
+            let near = Connection::connect(&daemon.dir.join(socket), Some(PATIENCE)).expect("connected");
+            near.send(octets).expect("sent");
+            let mut buffer = vec![0; 70_000];
+            // An error in words, or the end of the connection.
+            while !near.receive(&mut buffer).expect("no hang").is_empty() {}
+        }
+    }
+    daemon.until("each is counted", |d| d.json(&["stats"])["control_errors"] == 8);
+    assert_eq!(ends(&daemon.ask("a.example")), [1]);
+}
+
+#[test]
+fn an_order_for_an_outdated_set_is_refused_and_counted() {
+    use hither_control::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION, decode, encode};
+    let upstream = good(&[1, 2], 0);
+    let daemon = Daemon::start(&[&upstream], "");
+    daemon.ask("a.example");
+    let entry = daemon.json(&["lookup", "a.example"]);
+    let generation = daemon.json(&["status"])["table_generation"].as_u64().expect("there");
+    let near =
+        hither_net::seqpacket::Connection::connect(&daemon.dir.join("run/sorter.sock"), Some(PATIENCE))
+            .expect("connected");
+    near.send(&encode(&SorterMessage::Hello { version: VERSION, lacks: Vec::new() }).expect("short"))
+        .expect("sent");
+    let order = |set_version: u64, last: &[u8]| {
+        let address = |n: &u8| OrderedAddress {
+            address: [198, 18, 0, *n].into(),
+            rtt_us: Some(u32::from(*n)),
+            reachable: Some(true),
+        };
+        let addresses = last.iter().map(address).collect();
+        let order =
+            Order { generation, name: "A.Example.".into(), rtype: "A".into(), set_version, addresses };
+        near.send(&encode(&SorterMessage::Order(order)).expect("short")).expect("sent");
+        let mut buffer = vec![0; 65_536];
+        decode::<SorterReply>(near.receive(&mut buffer).expect("an answer")).expect("readable")
+    };
+    let current = entry["set_version"].as_u64().expect("there");
+    assert!(
+        matches!(order(current - 1, &[2, 1]), SorterReply::Rejected { set_version: Some(v), .. } if v == current)
+    );
+    for wrong in [&[1][..], &[1, 1], &[1, 3], &[1, 2, 3], &[]] {
+        assert!(matches!(order(current, wrong), SorterReply::Rejected { .. }), "{wrong:?}");
+    }
+    assert_eq!(ends(&daemon.ask("a.example")), [1, 2]);
+    assert!(matches!(order(current, &[2, 1]), SorterReply::Applied { .. }));
+    assert_eq!(ends(&daemon.ask("a.example")), [2, 1]);
+    let stats = daemon.json(&["stats"]);
+    assert_eq!((&stats["orders_applied"], &stats["orders_rejected"]), (&1.into(), &6.into()));
+}

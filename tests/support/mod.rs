@@ -1,0 +1,289 @@
+//! What black-box tests need: scripted upstreams, the daemon in a directory of its own, clients.
+#![allow(dead_code)] // Each test file uses its own part.
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
+use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an upstream does with a query: messages, each after so many milliseconds.
+pub type Script = dyn Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync;
+
+/// An upstream on loopback, UDP and TCP.
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub queries: Arc<AtomicUsize>,
+    pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Upstream {
+    pub fn start(script: impl Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync + 'static) -> Upstream {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("bound")) {
+                break (udp, tcp);
+            }
+        };
+        let address = udp.local_addr().expect("bound");
+        let (queries, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let script: Arc<Script> = Arc::new(script);
+        std::thread::spawn({
+            let (queries, seen, script) = (Arc::clone(&queries), Arc::clone(&seen), Arc::clone(&script));
+            move || {
+                let mut buffer = [0; 4096];
+                while let Ok((len, peer)) = udp.recv_from(&mut buffer) {
+                    queries.fetch_add(1, Ordering::SeqCst);
+                    seen.lock().expect("no panic").push(buffer[..len].to_vec());
+                    for (after_ms, octets) in script(&buffer[..len], false) {
+                        let socket = udp.try_clone().expect("a descriptor");
+                        later(after_ms, move || drop(socket.send_to(&octets, peer)));
+                    }
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            for stream in tcp.incoming().map_while(Result::ok) {
+                let script = Arc::clone(&script);
+                std::thread::spawn(move || converse(stream, &*script));
+            }
+        });
+        Upstream { address, queries, seen }
+    }
+
+    pub fn count(&self) -> usize {
+        self.queries.load(Ordering::SeqCst)
+    }
+}
+
+fn later(after_ms: u64, act: impl FnOnce() + Send + 'static) {
+    if after_ms == 0 {
+        return act();
+    }
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(after_ms));
+        act();
+    });
+}
+
+fn converse(mut stream: TcpStream, script: &Script) {
+    while let Some(query) = framed(&mut stream) {
+        for (after_ms, octets) in script(&query, true) {
+            let Ok(mut stream) = stream.try_clone() else { return };
+            later(after_ms, move || drop(stream.write_all(&frame(&octets))));
+        }
+    }
+}
+
+pub fn frame(octets: &[u8]) -> Vec<u8> {
+    [&u16::try_from(octets.len()).expect("short").to_be_bytes()[..], octets].concat()
+}
+
+pub fn framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).ok()?;
+    let mut octets = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut octets).ok()?;
+    Some(octets)
+}
+
+/// A response to `query` with addresses 198.18.0.n.
+pub fn answer(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
+    compose(query, Rcode::NOERROR, 0, |composer| {
+        for end in ends {
+            assert!(composer.record(
+                Section::Answer,
+                Owner::At(12),
+                Rtype::A,
+                ttl_s,
+                &Ipv4Addr::new(198, 18, 0, *end).octets()
+            ));
+        }
+    })
+}
+
+pub fn compose(query: &[u8], rcode: Rcode, more: u16, write: impl FnOnce(&mut Composer<'_>)) -> Vec<u8> {
+    let read = Query::read(query).expect("the daemon's own query");
+    let mut out = vec![0; 65_535];
+    let mut composer = Composer::new(&mut out, 65_535).expect("room");
+    composer.set_header(read.id(), flags::QR | flags::RA | flags::RD | more | u16::from(rcode.0));
+    assert!(composer.question_octets(read.question()));
+    write(&mut composer);
+    let len = composer.finish();
+    out.truncate(len);
+    out
+}
+
+pub fn ask_for(name: &str, rtype: Rtype, edns: Option<u16>, id: u16) -> Vec<u8> {
+    let name: Name = name.parse().expect("a name");
+    let mut out = [0; 300];
+    let bits = QueryBits { rd: true, cd: false, edns: edns.map(|size| (size, false)) };
+    let len = query(&mut out, id, &Asked { name: &name, rtype }, bits);
+    out[..len].to_vec()
+}
+
+/// The addresses of a reply by their last octet.
+pub fn ends(reply: &[u8]) -> Vec<u8> {
+    let message = Message::read(reply).expect("a readable reply");
+    let address = |r: hither_wire::message::Record<'_>| r.address();
+    message
+        .records()
+        .filter_map(address)
+        .map(|a| if let std::net::IpAddr::V4(v4) = a { v4.octets()[3] } else { 0 })
+        .collect()
+}
+
+/// The daemon, ended when it is dropped.
+pub struct Daemon {
+    pub dir: PathBuf,
+    pub server: SocketAddr,
+    pub process: Child,
+    log: Arc<Mutex<String>>,
+    lines: mpsc::Receiver<String>,
+}
+
+static DIRECTORIES: AtomicUsize = AtomicUsize::new(0);
+
+pub fn directory() -> PathBuf {
+    let n = DIRECTORIES.fetch_add(1, Ordering::SeqCst);
+    let dir = std::env::temp_dir().join(format!("hither-test-{}-{n}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(dir.join("run")).expect("a directory");
+    dir
+}
+
+impl Daemon {
+    pub fn start(upstreams: &[&Upstream], more: &str) -> Daemon {
+        Daemon::start_in(directory(), upstreams, more)
+    }
+
+    pub fn start_in(dir: PathBuf, upstreams: &[&Upstream], more: &str) -> Daemon {
+        Daemon::configure(&dir, upstreams, more);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+        command.arg("--config").arg(dir.join("hither.toml"));
+        Daemon::spawn(dir, &mut command)
+    }
+
+    pub fn configure(dir: &std::path::Path, upstreams: &[&Upstream], more: &str) {
+        let mut text = format!(
+            "runtime_dir = {:?}\n[listen]\ndns = [\"127.0.0.1:0\"]\n",
+            dir.join("run").display().to_string()
+        );
+        upstreams.iter().for_each(|u| text += &format!("[[upstream]]\naddress = \"{}\"\n", u.address));
+        std::fs::write(dir.join("hither.toml"), text + more).expect("writable");
+    }
+
+    pub fn spawn(dir: PathBuf, command: &mut Command) -> Daemon {
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("started");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, lines) = mpsc::channel();
+        let stderr = process.stderr.take().expect("piped");
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    *log.lock().expect("no panic") += &(line.clone() + "\n");
+                    let _ = sender.send(line);
+                }
+            }
+        });
+        let mut daemon = Daemon { dir, server: SocketAddr::from(([127, 0, 0, 1], 0)), process, log, lines };
+        let ready = daemon.wait_for("ready at ");
+        let first =
+            ready.split("ready at ").nth(1).and_then(|rest| rest.split(',').next()).expect("an address");
+        daemon.server = first.trim().parse().expect("an address");
+        daemon
+    }
+
+    /// Waits for a line of the log.
+    pub fn wait_for(&self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("the log never says '{text}':\n{}", self.log.lock().expect("no panic")),
+            }
+        }
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).expect("small"));
+        nix::sys::signal::kill(pid, signal).expect("it runs");
+    }
+
+    pub fn client(&self) -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.connect(self.server).expect("a route");
+        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        socket
+    }
+
+    /// Sends octets and returns what comes back.
+    pub fn exchange(&self, octets: &[u8]) -> Vec<u8> {
+        let socket = self.client();
+        socket.send(octets).expect("sent");
+        let mut buffer = [0; 65_535];
+        let len = socket.recv(&mut buffer).expect("a reply");
+        buffer[..len].to_vec()
+    }
+
+    pub fn ask(&self, name: &str) -> Vec<u8> {
+        self.exchange(&ask_for(name, Rtype::A, Some(1232), 7))
+    }
+
+    pub fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.server).expect("connected");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        stream
+    }
+
+    pub fn ctl(&self, args: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hitherctl"));
+        command.arg("--runtime-dir").arg(self.dir.join("run")).args(args).output().expect("started")
+    }
+
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let output = self.ctl(&[&["--json"], args].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Waits until a counter or an entry is as it should be; nobody announces that.
+    pub fn until(&self, what: &str, holds: impl Fn(&Daemon) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(
+                Instant::now() < end,
+                "{what} never comes true; {}\n{}",
+                self.json(&["stats"]),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it runs").count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
