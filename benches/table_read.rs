@@ -1,0 +1,99 @@
+//! Reading the table, beside a bare copy of the same words with two looks at the version: `cargo bench --bench table_read`
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+use hither_table::{
+    Address, Chain, Draft, FamilyDraft, Geometry, Key, Lookup, Monotonic, Reader, Rtt, Snapshot, State,
+    open_or_create,
+};
+use hither_wire::name::Name;
+use std::hint::black_box;
+use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Instant;
+
+const BATCHES: usize = 400;
+const BATCH: usize = 1000;
+
+fn name(n: usize) -> Name {
+    format!("www.host{n:05}.example.com").parse().expect("a name")
+}
+
+fn median_ns(mut run: impl FnMut(usize)) -> f64 {
+    let mut all: Vec<f64> = (0..BATCHES)
+        .map(|_| {
+            let began = Instant::now();
+            (0..BATCH).for_each(&mut run);
+            began.elapsed().as_nanos() as f64 / BATCH as f64
+        })
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// What any seqlock reader must do: look, copy, look again.
+fn bare_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
+    let before = from[0].load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from.load(Ordering::Relaxed);
+    }
+    fence(Ordering::Acquire);
+    from[0].load(Ordering::Relaxed) == before
+}
+
+fn main() {
+    let dir = std::env::temp_dir().join(format!("hither-bench-table-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let (mut writer, ..) =
+        open_or_create(&dir, &Geometry { entries: 65_536 }, 0o644, [1, 2, 3], 1).expect("a table");
+    let address = |n: u128| Address {
+        address: Ipv6Addr::from(n << 64).into(),
+        rtt: Rtt::Micros(n as u32),
+        chain: 0,
+        upstreams: 1,
+    };
+    let draft = |n: usize, version: u64| Draft {
+        name: name(n),
+        a: None,
+        aaaa: Some(FamilyDraft {
+            version,
+            set_version: version,
+            round: version,
+            state: State::Complete,
+            negative: None,
+            sorted: true,
+            expire_ms: 1 << 40,
+            addresses: (1..=16).map(address).collect(),
+            chains: vec![Chain::default()],
+            soa: None,
+        }),
+    };
+    for n in 0..1000 {
+        let version = writer.next_version();
+        writer.put(&draft(n, version), Monotonic(0)).expect("room");
+    }
+    // From another mapping of the same file, as another process would.
+    let reader = Reader::open(&dir).expect("readable");
+    let (present, absent) = (Key::of(&name(7)), Key::of(&name(77_777)));
+    let mut snapshot = Snapshot::new();
+    let hit = median_ns(|_| assert_eq!(reader.lookup(black_box(&present), &mut snapshot), Lookup::Hit));
+    let miss = median_ns(|_| assert_eq!(reader.lookup(black_box(&absent), &mut snapshot), Lookup::Missing));
+    // A record with 16 addresses of IPv6 and this name has so many words.
+    let words: Vec<AtomicU64> = (0..3 + 4 + 4 + 48).map(AtomicU64::new).collect();
+    let mut copy = vec![0; words.len()];
+    let bare = median_ns(|_| assert!(bare_copy(black_box(&words), black_box(&mut copy))));
+    let put = median_ns(|n| {
+        let version = writer.next_version();
+        writer.put(&draft(n, version), Monotonic(0)).expect("room");
+    });
+    println!("hit, 16 addresses   {hit:>8.1} ns");
+    println!("miss                {miss:>8.1} ns");
+    println!("bare copy           {bare:>8.1} ns");
+    println!("put, 16 addresses   {put:>8.1} ns");
+    println!(
+        "hit / bare copy: {:.2} (at most 2 without the hash of the name), miss / hit: {:.2}",
+        hit / bare,
+        miss / hit
+    );
+    let _ = std::fs::remove_dir_all(&dir);
+}
