@@ -1,8 +1,7 @@
 //! A name as the table looks it up: lower-case wire form, in whole words.
 
-use core::hash::Hasher as _;
 use hither_wire::name::Name;
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
 /// Words of the longest key.
 pub(crate) const KEY_WORDS: usize = 32;
@@ -42,17 +41,22 @@ impl Key {
         self.words.get(..self.len.div_ceil(8)).unwrap_or(&self.words)
     }
 
-    /// Where it may stand. The hash is keyed, so that who chooses names cannot choose buckets.
-    pub(crate) fn place(&self, seed: [u64; 2], mask: u64) -> Place {
-        let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
-        hasher.write(bytemuck::cast_slice(self.padded()));
-        hasher.write_u8(self.len as u8);
-        let hash = hasher.finish128();
-        let first = hash.h1 & mask;
-        let mut second = (hash.h1 >> 32) & mask;
+    /// Where it may stand. The hash is keyed, so that who chooses names cannot choose buckets; rapidhash v3 rather than SipHash,
+    /// which took a third of a lookup: what a guessed key could gain is evictions in two buckets.
+    #[inline]
+    pub(crate) fn place(&self, secrets: &RapidSecrets, mask: u64) -> Place {
+        let octets: &[u8] = bytemuck::cast_slice(self.padded());
+        let hash = rapidhash_v3_micro_inline::<true, true>(octets.get(..self.len).unwrap_or(octets), secrets);
+        let first = hash & mask;
+        let mut second = (hash >> 24) & mask;
         if second == first {
             second ^= u64::from(mask > 0);
         }
-        Place { buckets: [first as usize, second as usize], tag: hash.h2 >> 48 }
+        Place { buckets: [first as usize, second as usize], tag: hash >> 48 }
     }
+}
+
+/// The keys of a table's hash, from the two words of its header.
+pub(crate) fn secrets(seed: [u64; 2]) -> RapidSecrets {
+    RapidSecrets::seed(seed[0] ^ seed[1].rotate_left(32))
 }

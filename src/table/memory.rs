@@ -62,7 +62,7 @@ impl std::error::Error for OpenError {}
 /// Where things stand in one table; fixed for its life, checked once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
-    pub seed: [u64; 2],
+    pub secrets: rapidhash::v3::RapidSecrets,
     pub mask: u64,
     pub ring: usize,
     pub index: usize,
@@ -95,7 +95,7 @@ impl Plan {
         }
         let at = |at: usize| usize::try_from(word(at)).unwrap_or(usize::MAX);
         let plan = Plan {
-            seed: [word(head::SEED), word(head::SEED + 1)],
+            secrets: crate::key::secrets([word(head::SEED), word(head::SEED + 1)]),
             mask: word(head::MASK),
             ring: at(head::RING),
             index: at(head::INDEX),

@@ -69,12 +69,13 @@ impl Reader {
     }
 
     /// Copies the entry of `key` out, all of one publish. Does not allocate; ends after a bounded number of tries.
+    #[inline]
     pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Lookup {
         let words = self.words();
         if peek(&words[head::STATE]) == crate::layout::SUPERSEDED {
             return Lookup::Replaced;
         }
-        let place = key.place(self.plan.seed, self.plan.mask);
+        let place = key.place(&self.plan.secrets, self.plan.mask);
         for _ in 0..TRIES {
             match self.attempt(words, key, &place, out) {
                 Some(true) => return Lookup::Hit,
@@ -90,6 +91,7 @@ impl Reader {
     }
 
     /// One try; `None` when something moved.
+    #[inline]
     fn attempt(
         &self,
         words: &[AtomicU64],
@@ -122,6 +124,7 @@ impl Reader {
         self.copy_at(words, word as u32, Some((word >> 32) & 0xffff), out)
     }
 
+    #[inline]
     pub(crate) fn copy_at(
         &self,
         words: &[AtomicU64],
@@ -130,8 +133,14 @@ impl Reader {
         out: &mut Snapshot,
     ) -> bool {
         let Some(record) = self.plan.record(words, line) else { return false };
-        let length = |word| Shape::of(word).map(|shape| shape.words).filter(|n| *n <= record.len());
-        seqlock::read(record, nonce, &mut out.words, length).is_some() && out.adopt()
+        let mut shape = Shape::default();
+        let length = |word| {
+            shape = Shape::of(word)?;
+            (shape.words <= record.len()).then_some(shape.words)
+        };
+        let copied = seqlock::read(record, nonce, &mut out.words, length).is_some();
+        out.shape = if copied { shape } else { Shape::default() };
+        copied
     }
 
     /// Whether the daemon has this table in use.
@@ -256,7 +265,7 @@ impl Reader {
         if name.to_lower() != name {
             return Some("its name is not in lower case");
         }
-        let place = Key::of(&name).place(self.plan.seed, self.plan.mask);
+        let place = Key::of(&name).place(&self.plan.secrets, self.plan.mask);
         if !place.buckets.contains(&bucket) || place.tag != word >> 48 {
             return Some("it does not belong there");
         }

@@ -17,6 +17,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    #[inline]
     pub fn of(word: u64) -> Option<Shape> {
         let octet = |at: u32| ((word >> at) & 0xff) as usize;
         let shape = Shape {
@@ -112,20 +113,6 @@ impl Snapshot {
         self.shape = Shape::default();
     }
 
-    /// Takes up what was copied into `words`.
-    pub(crate) fn adopt(&mut self) -> bool {
-        match Shape::of(self.words[1]) {
-            Some(shape) => {
-                self.shape = shape;
-                true
-            }
-            None => {
-                self.clear();
-                false
-            }
-        }
-    }
-
     /// The version of its newest family.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -138,9 +125,11 @@ impl Snapshot {
         self.octets(self.shape.key(), self.shape.key_len)
     }
 
+    #[inline]
     pub(crate) fn is(&self, key: &Key) -> bool {
-        let at = self.shape.key();
-        self.shape.key_len == key.len && self.words.get(at..at + key.padded().len()) == Some(key.padded())
+        let own = self.words.get(self.shape.key()..self.shape.v4()).unwrap_or_default();
+        // A loop of words beats a call for what is mostly four of them.
+        self.shape.key_len == key.len && own.iter().zip(key.padded()).all(|(own, other)| own == other)
     }
 
     fn octets(&self, at: usize, len: usize) -> &[u8] {

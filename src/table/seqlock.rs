@@ -51,6 +51,7 @@ pub(crate) fn publish(word: &AtomicU64, value: u64) {
 }
 
 /// Reads a published word; what was written before it is visible to the reads that follow.
+#[inline]
 pub(crate) fn observe(word: &AtomicU64) -> u64 {
     let value = word.load(Ordering::Relaxed);
     fence(Ordering::Acquire);
@@ -58,6 +59,7 @@ pub(crate) fn observe(word: &AtomicU64) -> u64 {
 }
 
 /// A word on its own, that orders nothing.
+#[inline]
 pub(crate) fn peek(word: &AtomicU64) -> u64 {
     word.load(Ordering::Relaxed)
 }
@@ -70,6 +72,7 @@ pub(crate) fn set(word: &AtomicU64, value: u64) {
 
 /// Copies a record out, all of one version; `nonce` is what its index word says of that version. `length` finds the number of
 /// words in the copy of word 1, or refuses. `None`: a writer was there, or it is another record by now.
+#[inline]
 pub(crate) fn read(
     record: &[AtomicU64],
     nonce: Option<u64>,
@@ -79,6 +82,7 @@ pub(crate) fn read(
     read_weakly(record, nonce, out, length, Weakness::None)
 }
 
+#[inline]
 pub(crate) fn read_weakly(
     record: &[AtomicU64],
     nonce: Option<u64>,
@@ -94,10 +98,10 @@ pub(crate) fn read_weakly(
     fence(Ordering::Acquire);
     let shape = record.get(1)?.load(Ordering::Relaxed);
     let words = length(shape)?;
-    let (from, to) = (record.get(2..words)?, out.get_mut(..words)?);
-    *to.get_mut(0)? = mark;
-    *to.get_mut(1)? = shape;
-    for (place, word) in to.iter_mut().skip(2).zip(from) {
+    let from = record.get(2..words)?;
+    let ([first, second], to) = out.get_mut(..words)?.split_first_chunk_mut()?;
+    (*first, *second) = (mark, shape);
+    for (place, word) in to.iter_mut().zip(from) {
         *place = word.load(Ordering::Relaxed);
     }
     if weakness != Weakness::NoReaderFence {

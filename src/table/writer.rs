@@ -162,7 +162,7 @@ impl Writer {
     /// Where the index word of `key` is, and what it says.
     fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
         let words = self.words();
-        let place = key.place(self.reader.plan.seed, self.reader.plan.mask);
+        let place = key.place(&self.reader.plan.secrets, self.reader.plan.mask);
         for at in self.slots(&place) {
             let word = peek(&words[at]);
             if word != 0 && word >> 48 == place.tag && self.reader.copy(words, word, out) && out.is(key) {
@@ -202,7 +202,7 @@ impl Writer {
         let found = self.find(&key, &mut scratch);
         self.scratch = scratch;
         let line = line.ok_or(PutError::Full)?;
-        let place = key.place(self.reader.plan.seed, self.reader.plan.mask);
+        let place = key.place(&self.reader.plan.secrets, self.reader.plan.mask);
         let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
         let uses = if found.is_some() { self.uses[before as u32 as usize] } else { 0 };
         let Some(record) = self.reader.plan.record(self.words(), line) else { return Err(PutError::Full) };
@@ -435,7 +435,7 @@ fn current(reader: &Reader, entry: &Queued) -> bool {
     for (word, from) in key.words.iter_mut().zip(&record[at..at + shape.key_len.div_ceil(8)]) {
         *word = peek(from);
     }
-    let place = key.place(reader.plan.seed, reader.plan.mask);
+    let place = key.place(&reader.plan.secrets, reader.plan.mask);
     let word = place.tag << 48 | (entry.version & 0xffff) << 32 | u64::from(entry.line);
     place
         .buckets
