@@ -1,0 +1,75 @@
+//! Daemon and sorter together: ports that are open or closed on loopback decide the order; the sorter dies and comes back.
+
+mod support;
+
+use hither_wire::codes::Rcode;
+use hither_wire::compose::Owner;
+use hither_wire::message::Section;
+use std::net::TcpListener;
+use std::process::Command;
+use support::{Daemon, Upstream, compose, directory};
+
+/// Listeners at 127.0.0.61 and 63, all at one port; at 62 there is none.
+fn doors() -> (Vec<TcpListener>, u16) {
+    loop {
+        let first = TcpListener::bind("127.0.0.61:0").expect("a port");
+        let port = first.local_addr().expect("bound").port();
+        if let Ok(other) = TcpListener::bind(("127.0.0.63", port)) {
+            return (vec![first, other], port);
+        }
+    }
+}
+
+fn sorter_pid(daemon: &Daemon) -> Option<i64> {
+    daemon.json(&["status"])["sorter"]["pid"].as_i64()
+}
+
+#[test]
+fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
+    let (_doors, port) = doors();
+    let upstream = Upstream::start(|query, _| {
+        vec![(
+            0,
+            compose(query, Rcode::NOERROR, 0, |c| {
+                for end in [62, 61, 63] {
+                    assert!(c.record(
+                        Section::Answer,
+                        Owner::At(12),
+                        hither_wire::codes::Rtype::A,
+                        300,
+                        &[127, 0, 0, end]
+                    ));
+                }
+            }),
+        )]
+    });
+    let dir = directory();
+    Daemon::configure(&dir, &[&upstream], &format!("[sort]\nprobes = [\"tcp:{port}\"]\nprivate = true\n"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--with-sorter").arg("--config").arg(dir.join("hither.toml"));
+    let daemon = Daemon::spawn(dir, &mut command);
+    let sorted = |name: &'static str| {
+        daemon.ask(name);
+        daemon.until("the set is sorted", |d| d.json(&["lookup", name])["sorted"] == true);
+        let entry = daemon.json(&["lookup", name]);
+        let addresses = entry["addresses"].as_array().expect("a list").clone();
+        assert_eq!(addresses[2]["address"], "127.0.0.62");
+        assert_eq!(addresses[2]["reachable"], false);
+        assert!(addresses[..2].iter().all(|a| a["reachable"] == true && a["rtt_us"].is_u64()), "{entry}");
+        entry["version"].as_u64().expect("a version")
+    };
+    sorted("a.example");
+    daemon.until("the probes are reported", |d| d.json(&["status"])["sorter"]["probes"] == 3);
+    sorted("b.example");
+    assert_eq!(
+        daemon.json(&["status"])["sorter"]["probes"],
+        3,
+        "another name with the same addresses costs no probe"
+    );
+    let pid = sorter_pid(&daemon).expect("connected");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL)
+        .expect("it runs");
+    assert_eq!(support::ends(&daemon.ask("a.example")).len(), 3, "answers go on");
+    daemon.until("another sorter is there", |d| sorter_pid(d).is_some_and(|now| now != pid));
+    sorted("c.example");
+}
