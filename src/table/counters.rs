@@ -73,8 +73,6 @@ counters! {
     ShedQueries = "shed_queries",
     /// TCP connections of clients now.
     TcpClients = "tcp_clients",
-    /// Replies that did not fit and were cut.
-    TruncatedReplies = "truncated_replies",
     /// Messages of sorter or control clients that could not be read.
     ControlErrors = "control_errors",
 }
