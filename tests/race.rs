@@ -63,7 +63,7 @@ fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
     let settings = Settings { deadline: Duration::from_secs(2), ..Settings::default() };
     Plan {
         upstreams: 6,
-        names: 4,
+        names: 8,
         fates: &FATES,
         delays_ms: &[5, 5, 20, 80, 300, 900],
         settings,
@@ -72,7 +72,7 @@ fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
     }
 }
 
-/// Thirty clients and a few questions over eight seconds, flushes, reloads, orders, clients that go away.
+/// Fifty clients and eight questions over eight seconds, flushes, reloads, orders, a host that sleeps, clients that go away.
 fn large_world<'p>(
     seed: u64,
     picks: &'p mut dyn Picks,
@@ -81,7 +81,7 @@ fn large_world<'p>(
 ) -> World<'p> {
     let mut draw = Seeded(seed ^ 0xabcd_ef01);
     let mut world = World::new(picks, plan, writer);
-    for client in 0..30 {
+    for client in 0..50 {
         let at = draw.below(80) * 100;
         let asked = question(draw.below(plan.names as u64));
         world.at(at, Event::Ask(ClientId(client), asked));
@@ -97,6 +97,9 @@ fn large_world<'p>(
     for _ in 0..draw.below(3) {
         let upstreams = 3 + draw.below(4) as usize;
         world.at(draw.below(80) * 100, Event::Reload(upstreams));
+    }
+    for _ in 0..draw.below(3) {
+        world.at(draw.below(80) * 100, Event::Sleep([5, 150, 700, 3_000, 4_000_000][draw.below(5) as usize]));
     }
     for _ in 0..20 {
         let honest = draw.below(3) > 0;

@@ -1,6 +1,7 @@
 //! Scripted upstreams: each attempt draws a fate, and real messages come back for it.
 
 use super::picks::Picks;
+use hither_rounds::Failure;
 use hither_table::Monotonic;
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Composer, Owner, flags};
@@ -17,6 +18,8 @@ pub enum Fate {
     Late,
     Twice,
     Unreachable,
+    /// There is no descriptor or port to be had here.
+    NoSocket,
     /// An answer to another id, then the right one.
     WrongId,
     /// An answer to another question, then the right one.
@@ -33,13 +36,14 @@ pub enum Fate {
     Bare,
 }
 
-pub const FATES: [Fate; 14] = [
+pub const FATES: [Fate; 15] = [
     Fate::Good,
     Fate::ServFail,
     Fate::Lost,
     Fate::Late,
     Fate::Twice,
     Fate::Unreachable,
+    Fate::NoSocket,
     Fate::WrongId,
     Fate::WrongQuestion,
     Fate::Truncated,
@@ -53,7 +57,7 @@ pub const FATES: [Fate; 14] = [
 /// What comes back for one attempt.
 pub enum Echo {
     Message(Vec<u8>),
-    Failed,
+    Failed(Failure),
 }
 
 /// A set that an upstream knows: addresses by their last octet, and their TTL.
@@ -84,7 +88,8 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::Lost => Vec::new(),
         Fate::Late => vec![(1_500, good())],
         Fate::Twice => vec![(after_ms, good()), (after_ms, good()), (after_ms + 40, good())],
-        Fate::Unreachable => vec![(after_ms, Echo::Failed)],
+        Fate::Unreachable => vec![(after_ms, Echo::Failed(Failure::Unreachable))],
+        Fate::NoSocket => vec![(0, Echo::Failed(Failure::NoSocket))],
         Fate::WrongId => {
             vec![(after_ms, Echo::Message(damaged(answer(query, &[66], 300, 0), 0))), (after_ms + 5, good())]
         }

@@ -34,7 +34,9 @@ pub struct Plan {
 pub enum Event {
     Ask(ClientId, Question),
     Message(AttemptId, Vec<u8>),
-    Failed(AttemptId),
+    Failed(AttemptId, Failure),
+    /// The host sleeps for so many milliseconds.
+    Sleep(u64),
     Gone(ClientId),
     Flush(Option<Vec<Name>>),
     Reload(usize),
@@ -148,7 +150,15 @@ impl<'p> World<'p> {
         let due: Vec<usize> = (0..self.events.len()).filter(|n| self.events[*n].0 <= self.now).collect();
         let timer_due = timer.is_some_and(|at| at <= self.now);
         let choices = due.len() as u64 + u64::from(timer_due);
-        let pick = if choices > 1 { self.picks.below(choices) } else { 0 };
+        // After a sleep what is overdue passes first, in the core's own order; here it is a step of its own.
+        let overdue = timer.is_some_and(|at| at < self.now);
+        let pick = if overdue {
+            choices - 1
+        } else if choices > 1 {
+            self.picks.below(choices)
+        } else {
+            0
+        };
         match due.get(pick as usize) {
             None => {
                 self.note(|| "timer".to_owned());
@@ -188,8 +198,6 @@ impl<'p> World<'p> {
             other => format!("{other:?}"),
         });
         let now = self.now;
-        let down = self.down();
-        self.oracle.leaves_alone(&down);
         match event {
             Event::Ask(client, question) => {
                 self.oracle.ask(now, client, question);
@@ -200,9 +208,13 @@ impl<'p> World<'p> {
                 self.oracle.message(now, attempt, known, &octets);
                 self.core().handle(now, Input::Message { attempt, octets: &octets });
             }
-            Event::Failed(attempt) => {
+            Event::Failed(attempt, failure) => {
                 self.oracle.failed(attempt);
-                self.core().handle(now, Input::Failed { attempt, failure: Failure::Refused });
+                self.core().handle(now, Input::Failed { attempt, failure });
+            }
+            Event::Sleep(ms) => {
+                self.now = upstreams::arrival(now, ms);
+                self.oracle.slept(self.now, now);
             }
             Event::Gone(client) => {
                 self.oracle.gone(client);
@@ -296,9 +308,10 @@ impl<'p> World<'p> {
             .find(|q| q.name == asked || upstreams::alias(&q.name) == asked)
             .expect("nothing is asked that no client wants");
         self.attempts.insert(attempt, (question, upstream));
-        // Whoever goes down while a chain is found is not asked for its end.
-        let down = if asked == question.name { BTreeSet::new() } else { self.down() };
-        self.oracle.sent(self.now, attempt, (question, upstream), &down);
+        // Whoever is down when a round begins, or while a chain is found, is not asked.
+        let down = self.down();
+        self.oracle.leaves_alone(&down);
+        self.oracle.sent(self.now, attempt, (question, upstream), asked != question.name);
         let round = self.sends.entry((question.name, upstream.0)).or_default();
         *round += 1;
         let sets = [[1, 2], [2, 3], [4, 4]];
@@ -320,7 +333,10 @@ impl<'p> World<'p> {
             (Fate::Good, 10)
         };
         let fate = match (transport, fate) {
-            (Transport::Tcp, Fate::Good | Fate::Unreachable | Fate::ServFail | Fate::Lost) => fate,
+            (
+                Transport::Tcp,
+                Fate::Good | Fate::Unreachable | Fate::NoSocket | Fate::ServFail | Fate::Lost,
+            ) => fate,
             (Transport::Tcp, _) => Fate::Good,
             (Transport::Udp, fate) => fate,
         };
@@ -331,7 +347,7 @@ impl<'p> World<'p> {
         {
             let event = match echo {
                 Echo::Message(octets) => Event::Message(attempt, octets),
-                Echo::Failed => Event::Failed(attempt),
+                Echo::Failed(failure) => Event::Failed(attempt, failure),
             };
             self.events.push((upstreams::arrival(self.now, after_ms), event));
         }
