@@ -63,6 +63,7 @@ fn main() {
             negative: None,
             sorted: true,
             expire_ms: 1 << 40,
+            lifetime_s: 60,
             addresses: (1..=16).map(address).collect(),
             chains: vec![Chain::default()],
             soa: None,

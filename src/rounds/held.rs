@@ -95,6 +95,7 @@ impl Round {
                     negative: Some(kind),
                     sorted: false,
                     expire_ms: now.plus(negative_ttl(shared, ttl_s)).as_ms(),
+                    lifetime_s: 0,
                     addresses: Vec::new(),
                     chains: if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] },
                     soa: soa.map(|soa| *soa),

@@ -78,6 +78,7 @@ impl Round {
             negative: None,
             sorted: false,
             expire_ms: u64::MAX,
+            lifetime_s: 0,
             addresses: Vec::new(),
             chains: Vec::new(),
             soa: None,
@@ -176,6 +177,7 @@ fn merge(shared: &Shared, set: &FamilyDraft, more: &Contribution, now: Monotonic
     }
     if shorter {
         merged.expire_ms = expire_ms;
+        merged.lifetime_s = 0;
     }
     if added || shorter {
         shorten(&mut merged, chain, &more.chain);

@@ -78,6 +78,8 @@ impl Shared {
         };
         let version = self.writer.next_version();
         set.version = version;
+        let left_s = set.expire_ms.saturating_sub(now.as_ms()) / 1000;
+        set.lifetime_s = set.lifetime_s.max(u32::try_from(left_s).unwrap_or(u32::MAX));
         if let Some(before) = place.as_ref() {
             if self.mutants.has(Mutant::VersionDoesNotGrow) {
                 set.version = before.version;

@@ -158,6 +158,7 @@ mod tests {
             negative: None,
             sorted,
             expire_ms: NOW.as_ms() + 60_000,
+            lifetime_s: 60,
             addresses: ends.iter().map(address).collect(),
             chains: Vec::new(),
             soa: None,

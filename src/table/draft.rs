@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 use crate::layout::{ADDRESSES_MAX, BLOCK, RECORD_MAX, VERSION_MAX};
-use crate::record::{FamilyView, Shape, Snapshot, sum};
+use crate::record::{FamilyView, Shape, Snapshot, lifetime_code, sum};
 use crate::types::{Address, Family, Negative, State};
 use core::fmt;
 use core::net::IpAddr;
@@ -46,6 +46,7 @@ pub struct FamilyDraft {
     pub negative: Option<Negative>,
     pub sorted: bool,
     pub expire_ms: u64,
+    pub lifetime_s: u32,
     pub addresses: Vec<Address>,
     pub chains: Vec<Chain>,
     pub soa: Option<SoaRecord>,
@@ -153,7 +154,8 @@ fn block(draft: &FamilyDraft, tail: usize) -> Result<[u64; BLOCK], PutError> {
     let tail = u16::try_from(tail).map_err(|_| PutError::TooLarge)?;
     let flags = state << 53 | negative << 55 | u64::from(draft.sorted) << 57;
     let expire = draft.expire_ms.min((1 << 48) - 1) << 16;
-    Ok([draft.version | flags, draft.set_version, draft.round, expire | u64::from(tail)])
+    let lifetime = lifetime_code(draft.lifetime_s) << 53;
+    Ok([draft.version | flags, draft.set_version | lifetime, draft.round, expire | u64::from(tail)])
 }
 
 fn addresses(out: &mut [u64], shape: &Shape, family: Family, addresses: &[Address]) -> Result<(), PutError> {
@@ -254,6 +256,7 @@ fn owned(view: &FamilyView<'_>) -> Option<FamilyDraft> {
         negative: view.negative(),
         sorted: view.sorted(),
         expire_ms: view.expire_ms(),
+        lifetime_s: view.lifetime_s(),
         addresses: view.addresses().collect(),
         chains,
         soa,

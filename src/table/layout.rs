@@ -69,13 +69,21 @@ pub mod head {
     pub const CHANGES: usize = 32;
     /// Process id of the writer.
     pub const PID: usize = 40;
+    /// The writer's thread id in the lower half; the kernel sets bit 30 when that thread dies (a robust futex).
+    pub const ALIVE: usize = 41;
     /// The boot this table belongs to, two words.
     pub const BOOT: usize = 42;
     /// Where the daemon answers: port, family in bits 16 and up; then the address's octets, two words.
     pub const DNS: usize = 44;
+    /// The wall clock less the table's clock, in milliseconds; refreshed with the counters.
+    pub const CLOCK_OFFSET: usize = 47;
     /// The counters.
     pub const COUNTERS: usize = 64;
 }
+
+/// First octet of a hint to the daemon: an entry whose time is nearly over is still wanted. Then its families (1: A, 2: AAAA,
+/// 3: both), then the name in wire form.
+pub const HINT: u8 = 1;
 
 /// The table is in use.
 pub const LIVE: u64 = 1;

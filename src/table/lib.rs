@@ -7,24 +7,30 @@
 //!
 //! Not here: what to store (`hither-rounds`), what a DNS message means (`hither-wire`).
 
+#![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
 mod counters;
 mod key;
 pub mod layout;
-mod memory;
-mod reader;
+mod plan;
 mod record;
-mod ring;
 mod seqlock;
 mod sync;
 mod time;
 mod types;
+mod view;
 
-#[cfg(not(loom))]
+#[cfg(all(feature = "std", not(loom)))]
 mod futex;
-#[cfg(not(loom))]
+#[cfg(all(feature = "std", not(loom)))]
 mod map;
+#[cfg(feature = "std")]
+mod memory;
+#[cfg(feature = "std")]
+mod reader;
+#[cfg(feature = "std")]
+mod ring;
 
 #[cfg(feature = "writer")]
 mod adopt;
@@ -41,12 +47,18 @@ mod writer;
 
 pub use counters::{Counter, Counters};
 pub use key::Key;
-pub use memory::{Memory, OpenError};
-pub use reader::{Lookup, Reader, Scan, VerifyReport};
-pub use record::{FamilyView, Snapshot};
-pub use ring::{Follower, Step};
+pub use plan::{Invalid, Plan};
+pub use record::{Entry, FamilyView, Freshness, Shape, Snapshot, Wanted};
 pub use time::Monotonic;
 pub use types::{Address, Family, Negative, Rtt, State};
+pub use view::{NoEntry, View};
+
+#[cfg(feature = "std")]
+pub use memory::{Memory, OpenError};
+#[cfg(feature = "std")]
+pub use reader::{Lookup, Reader, Scan, VerifyReport};
+#[cfg(feature = "std")]
+pub use ring::{Follower, Step};
 
 #[cfg(feature = "writer")]
 pub use adopt::{Adopted, Doubt};

@@ -3,18 +3,20 @@
 use crate::counters::{COUNT, Counters};
 use crate::key::Key;
 use crate::layout::{LINE, LIVE, TRIES, head};
-use crate::memory::{Memory, OpenError, Plan};
-use crate::record::{Shape, Snapshot};
+use crate::memory::{Memory, OpenError};
+use crate::plan::Plan;
+use crate::record::Snapshot;
 use crate::ring::Follower;
-use crate::seqlock::{self, observe, peek};
+use crate::seqlock::{observe, peek};
 use crate::sync::AtomicU64;
-use core::net::{IpAddr, SocketAddr};
+use crate::view::{NoEntry, View};
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 /// What came of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lookup {
-    /// The snapshot holds the entry. It may have expired: ask the family.
+    /// The snapshot holds the entry. It may have expired: ask its [`crate::Freshness`].
     Hit,
     /// The table does not have the name.
     Missing,
@@ -68,55 +70,21 @@ impl Reader {
         self.memory.words()
     }
 
+    pub(crate) fn view(&self) -> View<'_> {
+        View::new(self.memory.words(), &self.plan)
+    }
+
     /// Copies the entry of `key` out, all of one publish. Does not allocate; ends after a bounded number of tries.
     #[inline]
     pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Lookup {
-        let words = self.words();
-        if peek(&words[head::STATE]) == crate::layout::SUPERSEDED {
-            return Lookup::Replaced;
+        let found = self.view().lookup(key, &mut out.words);
+        out.shape = found.unwrap_or_default();
+        match found {
+            Ok(_) => Lookup::Hit,
+            Err(NoEntry::Missing) => Lookup::Missing,
+            Err(NoEntry::Replaced) => Lookup::Replaced,
+            Err(NoEntry::Busy | NoEntry::TooLarge) => Lookup::Busy,
         }
-        let place = key.place(&self.plan.secrets, self.plan.mask);
-        for _ in 0..TRIES {
-            match self.attempt(words, key, &place, out) {
-                Some(true) => return Lookup::Hit,
-                Some(false) => {
-                    out.clear();
-                    return Lookup::Missing;
-                }
-                None => core::hint::spin_loop(),
-            }
-        }
-        out.clear();
-        Lookup::Busy
-    }
-
-    /// One try; `None` when something moved.
-    #[inline]
-    fn attempt(
-        &self,
-        words: &[AtomicU64],
-        key: &Key,
-        place: &crate::key::Place,
-        out: &mut Snapshot,
-    ) -> Option<bool> {
-        for bucket in place.buckets {
-            for slot in self.plan.bucket(words, bucket) {
-                let word = peek(slot);
-                if word == 0 || word >> 48 != place.tag {
-                    continue;
-                }
-                let word = observe(slot);
-                let copied = word >> 48 == place.tag && self.copy(words, word, out);
-                if copied && out.is(key) {
-                    return Some(out.version() >= peek(&words[head::FLUSHED]));
-                }
-                // Another name with this tag, or the record was recycled meanwhile: only a word that stands still says which.
-                if peek(slot) != word || !copied {
-                    return None;
-                }
-            }
-        }
-        Some(false)
     }
 
     /// Copies the record that an index word points to.
@@ -124,7 +92,6 @@ impl Reader {
         self.copy_at(words, word as u32, Some((word >> 32) & 0xffff), out)
     }
 
-    #[inline]
     pub(crate) fn copy_at(
         &self,
         words: &[AtomicU64],
@@ -132,15 +99,9 @@ impl Reader {
         nonce: Option<u64>,
         out: &mut Snapshot,
     ) -> bool {
-        let Some(record) = self.plan.record(words, line) else { return false };
-        let mut shape = Shape::default();
-        let length = |word| {
-            shape = Shape::of(word)?;
-            (shape.words <= record.len()).then_some(shape.words)
-        };
-        let copied = seqlock::read(record, nonce, &mut out.words, length).is_some();
-        out.shape = if copied { shape } else { Shape::default() };
-        copied
+        let shape = View::new(words, &self.plan).copy(line, nonce, &mut out.words);
+        out.shape = shape.unwrap_or_default();
+        shape.is_some()
     }
 
     /// Whether the daemon has this table in use.
@@ -152,7 +113,7 @@ impl Reader {
     /// Whether another file has taken its place.
     #[must_use]
     pub fn replaced(&self) -> bool {
-        peek(&self.words()[head::STATE]) == crate::layout::SUPERSEDED
+        self.view().replaced()
     }
 
     /// A number that no other table has.
@@ -176,17 +137,7 @@ impl Reader {
     /// Where the daemon answers DNS queries.
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {
-        let words = self.words();
-        let [place, low, high] = [0, 1, 2].map(|n| peek(&words[head::DNS + n]));
-        let mut octets = [0; 16];
-        octets[..8].copy_from_slice(&low.to_le_bytes());
-        octets[8..].copy_from_slice(&high.to_le_bytes());
-        let address = match place >> 16 {
-            4 => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
-            6 => IpAddr::from(octets),
-            _ => return None,
-        };
-        Some(SocketAddr::new(address, place as u16))
+        self.view().dns_address()
     }
 
     /// The daemon's counters.

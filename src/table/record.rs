@@ -8,17 +8,17 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where the parts of a record stand, in words; a function of its word 1 alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Shape {
-    pub words: usize,
-    pub key_len: usize,
-    pub n4: usize,
-    pub n6: usize,
-    pub has: [bool; 2],
+pub struct Shape {
+    pub(crate) words: usize,
+    pub(crate) key_len: usize,
+    pub(crate) n4: usize,
+    pub(crate) n6: usize,
+    pub(crate) has: [bool; 2],
 }
 
 impl Shape {
     #[inline]
-    pub fn of(word: u64) -> Option<Shape> {
+    pub(crate) fn of(word: u64) -> Option<Shape> {
         let octet = |at: u32| ((word >> at) & 0xff) as usize;
         let shape = Shape {
             words: (word & 0xffff) as usize,
@@ -34,7 +34,7 @@ impl Shape {
     }
 
     #[cfg(feature = "writer")]
-    pub fn word(&self) -> u64 {
+    pub(crate) fn word(&self) -> u64 {
         let has = u64::from(self.has[0]) | u64::from(self.has[1]) << 1;
         self.words as u64
             | (self.key_len as u64) << 16
@@ -43,30 +43,30 @@ impl Shape {
             | has << 40
     }
 
-    pub fn block(&self, family: Family) -> Option<usize> {
+    pub(crate) fn block(&self, family: Family) -> Option<usize> {
         match family {
             Family::A => self.has[0].then_some(RECORD_HEAD),
             Family::Aaaa => self.has[1].then_some(RECORD_HEAD + BLOCK * usize::from(self.has[0])),
         }
     }
 
-    pub fn key(&self) -> usize {
+    pub(crate) fn key(&self) -> usize {
         RECORD_HEAD + BLOCK * (usize::from(self.has[0]) + usize::from(self.has[1]))
     }
 
-    pub fn v4(&self) -> usize {
+    pub(crate) fn v4(&self) -> usize {
         self.key() + self.key_len.div_ceil(8)
     }
 
-    pub fn v4_meta(&self) -> usize {
+    pub(crate) fn v4_meta(&self) -> usize {
         self.v4() + self.n4
     }
 
-    pub fn v6(&self) -> usize {
+    pub(crate) fn v6(&self) -> usize {
         self.v4_meta() + self.n4.div_ceil(2)
     }
 
-    pub fn tail(&self) -> usize {
+    pub(crate) fn tail(&self) -> usize {
         self.v6() + 3 * self.n6
     }
 }
@@ -109,19 +109,114 @@ impl Snapshot {
         Self { words: [0; RECORD_MAX], shape: Shape { words: 0, key_len: 0, n4: 0, n6: 0, has: [false; 2] } }
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.shape = Shape::default();
+    /// What it holds.
+    #[must_use]
+    pub fn entry(&self) -> Entry<'_> {
+        Entry::of(&self.words, self.shape)
     }
 
-    /// The version of its newest family.
+    /// See [`Entry::version`].
     #[must_use]
     pub fn version(&self) -> u64 {
-        if self.shape.words == 0 { 0 } else { self.words[0] >> 1 }
+        self.entry().version()
+    }
+
+    /// See [`Entry::name`].
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.entry().name()
+    }
+
+    /// See [`Entry::intact`].
+    #[must_use]
+    pub fn intact(&self) -> bool {
+        self.entry().intact()
+    }
+
+    /// See [`Entry::family`].
+    #[must_use]
+    pub fn family(&self, family: Family) -> Option<FamilyView<'_>> {
+        self.entry().family(family)
+    }
+
+    /// See [`Entry::freshness`].
+    #[must_use]
+    pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
+        self.entry().freshness(wanted, now)
+    }
+}
+
+/// Which families somebody asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// One of them.
+    One(Family),
+    /// Both.
+    Both,
+}
+
+impl Wanted {
+    /// Whether it includes the family.
+    #[must_use]
+    pub fn includes(self, family: Family) -> bool {
+        self == Self::Both || self == Self::One(family)
+    }
+}
+
+/// How far an entry answers what is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// Whole and in time.
+    Fresh,
+    /// A family that is asked for has expired.
+    Stale,
+    /// A family that is asked for is not known.
+    Partial,
+}
+
+/// A copied record: one publish, whole.
+#[derive(Clone, Copy)]
+pub struct Entry<'s> {
+    words: &'s [u64],
+    shape: Shape,
+}
+
+impl core::fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Entry")
+            .field("version", &self.version())
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> Entry<'s> {
+    /// The entry that [`crate::View::find`] has copied into `words`, found again by its shape.
+    #[must_use]
+    pub fn of(words: &'s [u64], shape: Shape) -> Self {
+        Self { words, shape }
+    }
+
+    /// Where its parts stand.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        self.words.get(at).copied().unwrap_or(0)
+    }
+
+    /// The version of its newest family; 0 when it is empty.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        if self.shape.words == 0 { 0 } else { self.word(0) >> 1 }
     }
 
     /// The name, in lower-case wire form.
     #[must_use]
-    pub fn name(&self) -> &[u8] {
+    pub fn name(&self) -> &'s [u8] {
         self.octets(self.shape.key(), self.shape.key_len)
     }
 
@@ -132,7 +227,7 @@ impl Snapshot {
         self.shape.key_len == key.len && own.iter().zip(key.padded()).all(|(own, other)| own == other)
     }
 
-    fn octets(&self, at: usize, len: usize) -> &[u8] {
+    fn octets(&self, at: usize, len: usize) -> &'s [u8] {
         let words = self.words.get(at..self.shape.words).unwrap_or_default();
         bytemuck::cast_slice::<u64, u8>(words).get(..len).unwrap_or_default()
     }
@@ -141,21 +236,50 @@ impl Snapshot {
     #[must_use]
     pub fn intact(&self) -> bool {
         let words = self.words.get(..self.shape.words).unwrap_or_default();
-        words.len() > RECORD_HEAD && words[2] == sum(words)
+        words.len() > RECORD_HEAD && words.get(2).is_some_and(|own| *own == sum(words))
     }
 
     /// One of its families, if it holds it.
     #[must_use]
-    pub fn family(&self, family: Family) -> Option<FamilyView<'_>> {
+    pub fn family(&self, family: Family) -> Option<FamilyView<'s>> {
         let at = self.shape.block(family)?;
-        let block = self.words.get(at..at + BLOCK)?;
-        let own = usize::try_from(block[3] & 0xffff).ok()?;
+        let block = [0, 1, 2, 3].map(|n| self.word(at + n));
+        let own = (block[3] & 0xffff) as usize;
         let before = match family {
             Family::A => 0,
-            Family::Aaaa => self.shape.block(Family::A).map_or(0, |a| (self.words[a + 3] & 0xffff) as usize),
+            Family::Aaaa => self.shape.block(Family::A).map_or(0, |a| (self.word(a + 3) & 0xffff) as usize),
         };
         let tail = self.octets(self.shape.tail(), before + own).get(before..).unwrap_or_default();
-        Some(FamilyView { snapshot: self, family, block: [block[0], block[1], block[2], block[3]], tail })
+        Some(FamilyView { entry: *self, family, block, tail })
+    }
+
+    /// How far it answers what is asked. A name that does not exist has neither family (RFC 8020 section 2).
+    #[must_use]
+    pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
+        let mut freshness = Freshness::Fresh;
+        for family in [Family::A, Family::Aaaa] {
+            match self.family(family) {
+                Some(set) if set.negative() == Some(Negative::NxDomain) && !set.expired(now) => {
+                    return Freshness::Fresh;
+                }
+                _ if !wanted.includes(family) => {}
+                Some(set) if !set.expired(now) => {}
+                Some(_) if freshness == Freshness::Partial => {}
+                Some(_) => freshness = Freshness::Stale,
+                None => freshness = Freshness::Partial,
+            }
+        }
+        freshness
+    }
+}
+
+/// A number of seconds as [`FamilyView::lifetime_s`] reads it.
+#[cfg(feature = "writer")]
+pub(crate) fn lifetime_code(seconds: u32) -> u64 {
+    let bits = 32 - seconds.leading_zeros();
+    match bits {
+        0..=6 => u64::from(seconds),
+        _ => u64::from(bits - 6) << 6 | u64::from(seconds >> (bits - 7)) & 0x3f,
     }
 }
 
@@ -167,7 +291,7 @@ pub(crate) fn sum(words: &[u64]) -> u64 {
 /// One family of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct FamilyView<'s> {
-    snapshot: &'s Snapshot,
+    entry: Entry<'s>,
     family: Family,
     block: [u64; BLOCK],
     tail: &'s [u8],
@@ -230,6 +354,22 @@ impl<'s> FamilyView<'s> {
         now.as_ms() >= self.expire_ms()
     }
 
+    /// The TTL it was published with, in seconds, rounded down to seven binary digits.
+    #[must_use]
+    pub fn lifetime_s(&self) -> u32 {
+        let code = self.block[1] >> 53;
+        let (exponent, mantissa) = ((code >> 6) as u32, code & 0x3f);
+        let value = if exponent == 0 { mantissa } else { (64 + mantissa) << (exponent - 1).min(32) };
+        u32::try_from(value).unwrap_or(u32::MAX)
+    }
+
+    /// Whether less than a fifth of its time is left, so that who still wants it says so in time to the daemon.
+    #[must_use]
+    pub fn is_ending(&self, now: Monotonic) -> bool {
+        let left_ms = self.expire_ms().saturating_sub(now.as_ms());
+        left_ms < u64::from(self.lifetime_s()) * 200
+    }
+
     /// Seconds left, rounded down; 0 when expired.
     #[must_use]
     pub fn ttl(&self, now: Monotonic) -> u32 {
@@ -240,8 +380,8 @@ impl<'s> FamilyView<'s> {
     #[must_use]
     pub fn len(&self) -> usize {
         match self.family {
-            Family::A => self.snapshot.shape.n4,
-            Family::Aaaa => self.snapshot.shape.n6,
+            Family::A => self.entry.shape.n4,
+            Family::Aaaa => self.entry.shape.n6,
         }
     }
 
@@ -253,9 +393,9 @@ impl<'s> FamilyView<'s> {
 
     /// The addresses, best first.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = Address> + use<'s> {
-        let (snapshot, family) = (self.snapshot, self.family);
-        let word = move |at: usize| snapshot.words.get(at).copied().unwrap_or(0);
-        let shape = snapshot.shape;
+        let (entry, family) = (self.entry, self.family);
+        let word = move |at: usize| entry.word(at);
+        let shape = entry.shape;
         (0..self.len()).map(move |n| {
             let (address, rtt, meta): (IpAddr, u32, u32) = match family {
                 Family::A => {
@@ -266,9 +406,7 @@ impl<'s> FamilyView<'s> {
                 }
                 Family::Aaaa => {
                     let at = shape.v6() + 3 * n;
-                    let mut octets = [0; 16];
-                    octets[..8].copy_from_slice(&word(at).to_le_bytes());
-                    octets[8..].copy_from_slice(&word(at + 1).to_le_bytes());
+                    let octets = (u128::from(word(at + 1)) << 64 | u128::from(word(at))).to_le_bytes();
                     let own = word(at + 2);
                     (Ipv6Addr::from(octets).into(), own as u32, (own >> 32) as u32)
                 }
@@ -323,7 +461,7 @@ impl<'s> FamilyView<'s> {
     #[must_use]
     pub fn canonical(&self) -> &'s [u8] {
         let chain = self.addresses().next().map_or(0, |first| first.chain);
-        self.chain(chain).last().map_or(self.snapshot.name(), |(target, _)| target)
+        self.chain(chain).last().map_or(self.entry.name(), |(target, _)| target)
     }
 }
 
@@ -346,7 +484,9 @@ impl<'a> Cursor<'a> {
     /// Six octets of time, one of length, a name.
     fn link(&mut self) -> Option<(&'a [u8], u64)> {
         let mut time = [0; 8];
-        time[..6].copy_from_slice(self.take(6)?);
+        for (to, from) in time.iter_mut().zip(self.take(6)?) {
+            *to = *from;
+        }
         let length = usize::from(self.octet()?);
         Some((self.take(length)?, u64::from_le_bytes(time)))
     }

@@ -6,7 +6,8 @@ use crate::draft::{Draft, PutError};
 use crate::evict::{Queued, Queues};
 use crate::key::{Key, Place};
 use crate::layout::{self, CHUNK, CLASSES, CLOSED, HEADER, LINE, LIVE, RING, SLOTS_MASK, head};
-use crate::memory::{Memory, OpenError, header_checksum};
+use crate::memory::{Memory, OpenError};
+use crate::plan::header_checksum;
 use crate::reader::Reader;
 use crate::record::Snapshot;
 use crate::seqlock::{peek, publish, retire, set, write};
@@ -141,7 +142,7 @@ impl Writer {
         match self.find(key, out) {
             Some(_) if out.version() >= peek(&self.words()[head::FLUSHED]) => true,
             _ => {
-                out.clear();
+                out.shape = Default::default();
                 false
             }
         }
@@ -165,7 +166,11 @@ impl Writer {
         let place = key.place(&self.reader.plan.secrets, self.reader.plan.mask);
         for at in self.slots(&place) {
             let word = peek(&words[at]);
-            if word != 0 && word >> 48 == place.tag && self.reader.copy(words, word, out) && out.is(key) {
+            if word != 0
+                && word >> 48 == place.tag
+                && self.reader.copy(words, word, out)
+                && out.entry().is(key)
+            {
                 return Some((at, word));
             }
         }

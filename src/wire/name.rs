@@ -236,10 +236,19 @@ impl<'a> Iterator for Labels<'a> {
 impl FromStr for Name {
     type Err = NameError;
 
+    /// See [`Name::from_text`].
+    fn from_str(text: &str) -> Result<Name, NameError> {
+        Name::from_text(text.as_bytes())
+    }
+}
+
+impl Name {
     /// Reads presentation form: `\DDD` (decimal) and `\X` escapes, the final dot may be missing, `.` is the root
     /// (RFC 1035 section 5.1).
-    fn from_str(text: &str) -> Result<Name, NameError> {
-        let text = text.as_bytes();
+    ///
+    /// # Errors
+    /// Any [`NameError`] but `Short`, `BadLabelType`, `BadPointer` and `Trailing`.
+    pub fn from_text(text: &[u8]) -> Result<Name, NameError> {
         if text == b"." {
             return Ok(Name::ROOT);
         }

@@ -35,6 +35,7 @@ fn put(writer: &mut Writer, name: &Name) {
         negative: None,
         sorted: false,
         expire_ms: 1 << 40,
+        lifetime_s: 60,
         addresses: vec![address],
         chains: Vec::new(),
         soa: None,

@@ -34,6 +34,7 @@ fn set(version: u64, family: Family, count: usize) -> FamilyDraft {
         negative: None,
         sorted: version.is_multiple_of(2),
         expire_ms: NOW.as_ms() + 1000 * (version % 1000),
+        lifetime_s: (version % 64) as u32,
         addresses: (0..count)
             .map(|n| Address { address: address(n), rtt: rtt(n), chain: (n % 2) as u8, upstreams: n as u32 })
             .collect(),

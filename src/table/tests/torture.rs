@@ -40,6 +40,7 @@ fn set(version: u64, family: Family) -> FamilyDraft {
         negative: None,
         sorted: version.is_multiple_of(2),
         expire_ms: version % (1 << 40),
+        lifetime_s: (version % 64) as u32,
         addresses: (0..count)
             .map(|n| Address {
                 address: address(n),

@@ -1,0 +1,274 @@
+//! Every call to the kernel, behind safe functions. All the unsafe code of this crate but the exchange of mappings.
+#![allow(unsafe_code)]
+
+use crate::handle::Unusable;
+use core::ffi::{CStr, c_int, c_void};
+use core::mem;
+use core::net::SocketAddr;
+use core::sync::atomic::AtomicU64;
+use hither_table::{Monotonic, layout::HEADER};
+
+/// A descriptor that is closed when it is let go.
+pub struct Descriptor(c_int);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours, and closed only here.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+impl Descriptor {
+    fn of(number: c_int) -> Option<Descriptor> {
+        (number >= 0).then_some(Descriptor(number))
+    }
+}
+
+/// Path of something in the runtime directory, with its final NUL.
+pub struct Path {
+    octets: [u8; Path::MAX + 1],
+    len: usize,
+}
+
+impl Path {
+    /// Longest path, the final NUL not counted: that of a local socket's address.
+    pub const MAX: usize = 107;
+
+    pub fn new() -> Path {
+        Path { octets: [0; Path::MAX + 1], len: 0 }
+    }
+
+    /// Puts `more` behind; `None` if that is too long or holds a NUL.
+    pub fn push(&mut self, more: &[u8]) -> Option<()> {
+        for octet in more {
+            if *octet == 0 || self.len >= Path::MAX {
+                return None;
+            }
+            *self.octets.get_mut(self.len)? = *octet;
+            self.len += 1;
+        }
+        Some(())
+    }
+
+    fn as_c(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.octets).unwrap_or_default()
+    }
+}
+
+/// The environment's choice of the runtime directory, unless the program runs with more rights than who started it.
+pub fn chosen_dir(out: &mut Path) -> Option<()> {
+    // SAFETY: the name is a C string; the result is a C string of the environment, copied at once. A program that changes its
+    // environment in another thread at this moment has the same race with every getenv of libc.
+    unsafe {
+        let value = secure_getenv(c"HITHER_RUNTIME_DIR".as_ptr());
+        if value.is_null() || *value == 0 {
+            return None;
+        }
+        out.push(CStr::from_ptr(value).to_bytes())
+    }
+}
+
+unsafe extern "C" {
+    fn secure_getenv(name: *const core::ffi::c_char) -> *const core::ffi::c_char;
+}
+
+/// What a mapping is of, so that another file in its place is noticed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FileId(pub u64, pub u64);
+
+/// Words of a file that others write: mapped read-only until [`unmap`].
+#[derive(Clone, Copy)]
+pub struct Mapped {
+    pub words: *const AtomicU64,
+    pub count: usize,
+    pub file: FileId,
+}
+
+fn status(call: impl FnOnce(*mut libc::stat) -> c_int) -> Option<libc::stat> {
+    let mut stat = mem::MaybeUninit::<libc::stat>::zeroed();
+    let done = call(stat.as_mut_ptr()) == 0;
+    // SAFETY: zeroed, which is valid for this plain C structure, and then filled by the kernel.
+    done.then(|| unsafe { stat.assume_init() })
+}
+
+/// Maps `hosts` in `dir`, if only root and the directory's owner can have written it.
+pub fn map_table(dir: &Path) -> Result<Mapped, Unusable> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: the path is a C string that outlives the call.
+    let folder = unsafe { libc::open(dir.as_c().as_ptr(), flags | libc::O_DIRECTORY) };
+    let folder = Descriptor::of(folder).ok_or(Unusable::NoTable)?;
+    // SAFETY: an open descriptor, a C string, and for the calls of `fstat` a place for their result.
+    let (owner, file, stat) = unsafe {
+        let owner = status(|to| libc::fstat(folder.0, to)).ok_or(Unusable::NoTable)?;
+        let file = libc::openat(folder.0, c"hosts".as_ptr(), flags | libc::O_NOFOLLOW);
+        let file = Descriptor::of(file).ok_or(Unusable::NoTable)?;
+        let stat = status(|to| libc::fstat(file.0, to)).ok_or(Unusable::NoTable)?;
+        (owner, file, stat)
+    };
+    let others = libc::S_IWGRP | libc::S_IWOTH;
+    let trusted = stat.st_mode & libc::S_IFMT == libc::S_IFREG
+        && (stat.st_uid == 0 || stat.st_uid == owner.st_uid)
+        && (stat.st_mode | owner.st_mode) & others == 0;
+    if !trusted {
+        return Err(Unusable::NotTrusted);
+    }
+    let octets = usize::try_from(stat.st_size).unwrap_or(0);
+    // A hole, or the tail of a file that somebody cut, is SIGBUS: such a file is not touched.
+    let whole = stat.st_blocks.saturating_mul(512) >= stat.st_size;
+    if octets < HEADER * 8 || octets % 8 != 0 || !whole {
+        return Err(Unusable::NotATable);
+    }
+    // SAFETY: no address is asked for, the descriptor is open, the length is the file's.
+    let at = unsafe {
+        libc::mmap(core::ptr::null_mut(), octets, libc::PROT_READ, libc::MAP_SHARED, file.0, 0)
+    };
+    if at == libc::MAP_FAILED {
+        return Err(Unusable::NoTable);
+    }
+    Ok(Mapped { words: at.cast(), count: octets / 8, file: FileId(stat.st_dev, stat.st_ino) })
+}
+
+/// Which file is `hosts` in `dir` now.
+pub fn table_file(dir: &Path) -> Option<FileId> {
+    let mut path = Path { octets: dir.octets, len: dir.len };
+    path.push(b"/hosts")?;
+    // SAFETY: a C string, and a place for the result.
+    let stat = status(|to| unsafe { libc::lstat(path.as_c().as_ptr(), to) })?;
+    Some(FileId(stat.st_dev, stat.st_ino))
+}
+
+/// # Safety
+/// The mapping must be one of [`map_table`]'s, not unmapped yet, and nobody may read it from now on.
+pub unsafe fn unmap(words: *const AtomicU64, count: usize) {
+    // SAFETY: as the caller promises.
+    unsafe { libc::munmap(words.cast_mut().cast::<c_void>(), count * 8) };
+}
+
+fn clock(which: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the result; the clock exists since Linux 2.6.39, and an error leaves zero.
+    unsafe { libc::clock_gettime(which, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// The table's clock.
+pub fn now() -> Monotonic {
+    Monotonic(clock(libc::CLOCK_BOOTTIME))
+}
+
+/// The wall clock less the table's, in milliseconds.
+pub fn clock_offset_ms() -> u64 {
+    clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_BOOTTIME)) / 1_000_000
+}
+
+/// This process, to tell a forked child from its parent.
+pub fn process() -> u32 {
+    // SAFETY: getpid has no preconditions.
+    unsafe { libc::getpid() as u32 }
+}
+
+/// Waits until the lower half of `word` is no longer `seen`; may return early.
+pub fn wait(word: &AtomicU64, seen: u32, timeout_ms: u32) {
+    let time = libc::timespec {
+        tv_sec: libc::time_t::from(timeout_ms / 1000),
+        tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
+    };
+    // SAFETY: a live, aligned word of which the kernel only loads the lower four octets; `time` outlives the call.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word.as_ptr().cast::<u32>(), libc::FUTEX_WAIT, seen, &raw const time);
+    }
+}
+
+/// A socket that is connected to the daemon, does not block, and is closed when let go.
+pub fn connect(to: &SocketAddr) -> Option<Descriptor> {
+    let (family, len) = match to {
+        SocketAddr::V4(_) => (libc::AF_INET, size_of::<libc::sockaddr_in>()),
+        SocketAddr::V6(_) => (libc::AF_INET6, size_of::<libc::sockaddr_in6>()),
+    };
+    // SAFETY: plain C structures for which zero is valid; the length is that of the one that is filled; the socket is ours.
+    unsafe {
+        let mut place: libc::sockaddr_in6 = mem::zeroed();
+        match to {
+            SocketAddr::V4(v4) => {
+                let v4_place = (&raw mut place).cast::<libc::sockaddr_in>();
+                (*v4_place).sin_family = libc::AF_INET as libc::sa_family_t;
+                (*v4_place).sin_port = v4.port().to_be();
+                (*v4_place).sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            }
+            SocketAddr::V6(v6) => {
+                place.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                place.sin6_port = v6.port().to_be();
+                place.sin6_addr.s6_addr = v6.ip().octets();
+            }
+        }
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let socket = Descriptor::of(libc::socket(family, kind, 0))?;
+        let done = libc::connect(socket.0, (&raw const place).cast(), len as libc::socklen_t) == 0;
+        done.then_some(socket)
+    }
+}
+
+/// Sends one datagram without waiting.
+pub fn send(socket: &Descriptor, octets: &[u8]) -> Option<()> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    // SAFETY: the octets are readable for their length.
+    let sent = unsafe { libc::send(socket.0, octets.as_ptr().cast(), octets.len(), flags) };
+    (usize::try_from(sent) == Ok(octets.len())).then_some(())
+}
+
+/// Receives one datagram, waiting until the table's clock shows `until`. `None`: nothing came, or nobody is there.
+pub fn receive(socket: &Descriptor, out: &mut [u8], until: Monotonic) -> Option<usize> {
+    loop {
+        // SAFETY: the octets are writable for their length.
+        let got = unsafe { libc::recv(socket.0, out.as_mut_ptr().cast(), out.len(), libc::MSG_DONTWAIT) };
+        if let Ok(got) = usize::try_from(got) {
+            return Some(got);
+        }
+        // SAFETY: errno of this thread.
+        let error = unsafe { *libc::__errno_location() };
+        if error != libc::EAGAIN && error != libc::EINTR {
+            return None;
+        }
+        let left_ms = until.0.saturating_sub(now().0).div_ceil(1_000_000);
+        if left_ms == 0 {
+            return None;
+        }
+        let mut wait = libc::pollfd { fd: socket.0, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure, and its count. Every outcome means: look again.
+        unsafe { libc::poll(&raw mut wait, 1, c_int::try_from(left_ms).unwrap_or(c_int::MAX)) };
+    }
+}
+
+/// Sends one datagram to a local socket; what cannot be sent at once is not sent.
+pub fn send_local(path: &Path, octets: &[u8]) {
+    // SAFETY: a plain C structure for which zero is valid; the path fits with its NUL, since `Path::MAX` is one less.
+    unsafe {
+        let mut place: libc::sockaddr_un = mem::zeroed();
+        place.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (to, from) in place.sun_path.iter_mut().zip(path.octets) {
+            *to = from as core::ffi::c_char;
+        }
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let Some(socket) = Descriptor::of(libc::socket(libc::AF_UNIX, kind, 0)) else { return };
+        let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+        libc::sendto(socket.0, octets.as_ptr().cast(), octets.len(), flags, (&raw const place).cast(), len);
+    }
+}
+
+/// Saves errno of this thread, and puts it back when dropped: a lookup that ends well leaves no trace there.
+pub struct Errno(c_int);
+
+impl Errno {
+    pub fn keep() -> Errno {
+        // SAFETY: errno of this thread.
+        Errno(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}

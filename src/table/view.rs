@@ -1,0 +1,171 @@
+//! The lookup itself: index, copy, second look. Needs nothing but the words, and never panics.
+
+use crate::key::{Key, Place};
+use crate::layout::{SUPERSEDED, TRIES, head};
+use crate::plan::Plan;
+use crate::record::{Entry, Shape};
+use crate::seqlock::{self, observe, peek};
+use crate::sync::AtomicU64;
+use core::net::{IpAddr, SocketAddr};
+
+/// Why there is no entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoEntry {
+    /// The table does not have the name.
+    Missing,
+    /// The writer was faster on every try; ask the daemon, or try again.
+    Busy,
+    /// Another file has taken this table's place: open that.
+    Replaced,
+    /// The entry is larger than the room for it; none is larger than [`crate::layout::RECORD_MAX`] words.
+    TooLarge,
+}
+
+/// What one try found.
+enum Tried {
+    Hit(Shape),
+    Missing,
+    Moved,
+    TooLarge,
+}
+
+/// The words of a table and where its parts stand.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'m> {
+    words: &'m [AtomicU64],
+    plan: &'m Plan,
+}
+
+impl<'m> View<'m> {
+    /// `plan` should be that of these words; with another one, lookups find nothing or nonsense.
+    #[must_use]
+    pub fn new(words: &'m [AtomicU64], plan: &'m Plan) -> Self {
+        Self { words, plan }
+    }
+
+    #[inline]
+    fn word(&self, at: usize) -> u64 {
+        self.words.get(at).map_or(0, peek)
+    }
+
+    /// Copies the entry of `key` into `out`, all of one publish, and tells its shape. Does not allocate; ends after a bounded
+    /// number of tries.
+    #[inline]
+    pub(crate) fn lookup(&self, key: &Key, out: &mut [u64]) -> Result<Shape, NoEntry> {
+        if self.replaced() {
+            return Err(NoEntry::Replaced);
+        }
+        let place = key.place(&self.plan.secrets, self.plan.mask);
+        for _ in 0..TRIES {
+            match self.attempt(key, &place, out) {
+                Tried::Hit(shape) => return Ok(shape),
+                Tried::Missing => return Err(NoEntry::Missing),
+                Tried::TooLarge => return Err(NoEntry::TooLarge),
+                Tried::Moved => core::hint::spin_loop(),
+            }
+        }
+        Err(NoEntry::Busy)
+    }
+
+    /// Copies the entry of `key` into room of the caller's.
+    ///
+    /// # Errors
+    /// A [`NoEntry`].
+    #[inline]
+    pub fn find<'o>(&self, key: &Key, out: &'o mut [u64]) -> Result<Entry<'o>, NoEntry> {
+        let shape = self.lookup(key, out)?;
+        Ok(Entry::of(out, shape))
+    }
+
+    #[inline]
+    fn attempt(&self, key: &Key, place: &Place, out: &mut [u64]) -> Tried {
+        for bucket in place.buckets {
+            for slot in self.plan.bucket(self.words, bucket) {
+                let word = peek(slot);
+                if word == 0 || word >> 48 != place.tag {
+                    continue;
+                }
+                let word = observe(slot);
+                let nonce = Some((word >> 32) & 0xffff);
+                let copied = if word >> 48 == place.tag { self.copy(word as u32, nonce, out) } else { None };
+                if let Some(shape) = copied
+                    && Entry::of(out, shape).is(key)
+                {
+                    let flushed = out.first().is_none_or(|first| first >> 1 < self.word(head::FLUSHED));
+                    return if flushed { Tried::Missing } else { Tried::Hit(shape) };
+                }
+                // Another name with this tag, or the record was recycled meanwhile: only a word that stands still says which.
+                if peek(slot) != word {
+                    return Tried::Moved;
+                }
+                if copied.is_none() {
+                    return if self.is_larger(word as u32, out.len()) {
+                        Tried::TooLarge
+                    } else {
+                        Tried::Moved
+                    };
+                }
+            }
+        }
+        Tried::Missing
+    }
+
+    /// Whether the record at a line seems not to fit.
+    #[cold]
+    fn is_larger(&self, line: u32, room: usize) -> bool {
+        let shape = self.plan.record(self.words, line).and_then(|record| Shape::of(peek(record.get(1)?)));
+        shape.is_some_and(|shape| shape.words > room)
+    }
+
+    /// Copies the record at a line; `None` when it moved, is none, or does not fit.
+    #[inline]
+    pub(crate) fn copy(&self, line: u32, nonce: Option<u64>, out: &mut [u64]) -> Option<Shape> {
+        let record = self.plan.record(self.words, line)?;
+        let mut shape = Shape::default();
+        let length = |word| {
+            shape = Shape::of(word)?;
+            (shape.words <= record.len()).then_some(shape.words)
+        };
+        seqlock::read(record, nonce, out, length)?;
+        Some(shape)
+    }
+
+    /// Whether another file has taken its place.
+    #[inline]
+    #[must_use]
+    pub fn replaced(&self) -> bool {
+        self.word(head::STATE) == SUPERSEDED
+    }
+
+    /// Changes so far, and the word to wait at for more: a futex of its lower half.
+    #[must_use]
+    pub fn changes(&self) -> (u64, Option<&'m AtomicU64>) {
+        (self.word(head::CHANGES), self.words.get(head::CHANGES))
+    }
+
+    /// The last version published.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.word(head::VERSION)
+    }
+
+    /// The wall clock less the table's clock, in milliseconds, as the writer last saw it. A process whose own difference is another
+    /// lives in another time namespace: the table's times mean nothing to it.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> u64 {
+        self.word(head::CLOCK_OFFSET)
+    }
+
+    /// Where the daemon answers DNS queries.
+    #[must_use]
+    pub fn dns_address(&self) -> Option<SocketAddr> {
+        let [place, low, high] = [0, 1, 2].map(|n| self.word(head::DNS + n));
+        let [a, b, c, d, ..] = low.to_le_bytes();
+        let address = match place >> 16 {
+            4 => IpAddr::from([a, b, c, d]),
+            6 => IpAddr::from((u128::from(high) << 64 | u128::from(low)).to_le_bytes()),
+            _ => return None,
+        };
+        Some(SocketAddr::new(address, place as u16))
+    }
+}
