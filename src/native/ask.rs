@@ -53,7 +53,8 @@ fn question(out: &mut [u8; HEADER_LEN + 255 + 4], id: u16, name: &Name, family: 
         Family::Aaaa => 28,
     };
     let head = [i0, i1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    let octets = head.iter().chain(name.as_wire()).chain(&[0, rtype, 0, 1]);
+    let tail = [0, rtype, 0, 1];
+    let octets = head.iter().chain(name.as_wire()).chain(&tail);
     let mut len = 0;
     for (to, from) in out.iter_mut().zip(octets) {
         *to = *from;

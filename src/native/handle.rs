@@ -17,6 +17,8 @@ use hither_table::{Plan, View};
 const SLOTS: usize = 4;
 /// Entries about which the daemon was told, by a few bits of their version.
 const HINTED: usize = 64;
+/// How often a thread gives way to another one that is opening the table (some ten microseconds) before it goes on without.
+const PATIENCE: usize = 200;
 /// How far this process's idea of the clocks may be from the daemon's before it is another time namespace.
 const CLOCK_SLACK_MS: u64 = 2000;
 
@@ -54,6 +56,16 @@ struct Slot {
     mapped: AtomicU32,
 }
 
+impl Slot {
+    const fn new() -> Slot {
+        Slot {
+            users: AtomicU32::new(0),
+            held: UnsafeCell::new(MaybeUninit::zeroed()),
+            mapped: AtomicU32::new(0),
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Held {
     memory: Mapped,
@@ -70,18 +82,13 @@ impl Handle {
     /// One that looks where the environment or else the default says.
     #[must_use]
     pub const fn new() -> Handle {
-        const EMPTY: Slot = Slot {
-            users: AtomicU32::new(0),
-            held: UnsafeCell::new(MaybeUninit::zeroed()),
-            mapped: AtomicU32::new(0),
-        };
         Handle {
             dir: [0; 96],
             current: AtomicU32::new(0),
             exchanging: AtomicU32::new(0),
             checked_s: AtomicU64::new(0),
             hinted: [const { AtomicU64::new(0) }; HINTED],
-            slots: [EMPTY; SLOTS],
+            slots: [const { Slot::new() }; SLOTS],
         }
     }
 
@@ -150,8 +157,15 @@ impl Handle {
     /// Opens the file that is there now in place of the table `before`, unless somebody else has done so.
     pub(crate) fn exchange(&self, before: u32) -> Result<(), Unusable> {
         let me = sys::process();
-        let taken = self.exchanging.load(SeqCst);
-        // Left by the parent of a forked child, whose thread does not exist here: taken over.
+        let mut taken = self.exchanging.load(SeqCst);
+        for _ in 0..PATIENCE {
+            if taken != me {
+                break;
+            }
+            sys::give_way();
+            taken = self.exchanging.load(SeqCst);
+        }
+        // Somebody else's process: left by the parent of a forked child, whose thread does not exist here. Taken over.
         if taken == me || self.exchanging.compare_exchange(taken, me, SeqCst, SeqCst).is_err() {
             return Err(Unusable::NoTable);
         }

@@ -9,14 +9,18 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+mod arena;
 mod ask;
 mod handle;
 mod look;
 mod sys;
+mod text;
 
+pub use arena::{Arena, Full, Plain};
 pub use handle::{Handle, Unusable};
 pub use look::{Look, Room};
 pub use sys::Errno;
+pub use text::host_name;
 
 /// Where the table is when nobody says otherwise.
 pub const RUNTIME_DIR: &[u8] = b"/run/hither";

@@ -119,9 +119,8 @@ pub fn map_table(dir: &Path) -> Result<Mapped, Unusable> {
         return Err(Unusable::NotATable);
     }
     // SAFETY: no address is asked for, the descriptor is open, the length is the file's.
-    let at = unsafe {
-        libc::mmap(core::ptr::null_mut(), octets, libc::PROT_READ, libc::MAP_SHARED, file.0, 0)
-    };
+    let at =
+        unsafe { libc::mmap(core::ptr::null_mut(), octets, libc::PROT_READ, libc::MAP_SHARED, file.0, 0) };
     if at == libc::MAP_FAILED {
         return Err(Unusable::NoTable);
     }
@@ -165,6 +164,12 @@ pub fn clock_offset_ms() -> u64 {
 pub fn process() -> u32 {
     // SAFETY: getpid has no preconditions.
     unsafe { libc::getpid() as u32 }
+}
+
+/// Lets other threads run.
+pub fn give_way() {
+    // SAFETY: sched_yield has no preconditions.
+    unsafe { libc::sched_yield() };
 }
 
 /// Waits until the lower half of `word` is no longer `seen`; may return early.
@@ -260,6 +265,8 @@ pub fn send_local(path: &Path, octets: &[u8]) {
 pub struct Errno(c_int);
 
 impl Errno {
+    /// Notes errno as it is.
+    #[must_use]
     pub fn keep() -> Errno {
         // SAFETY: errno of this thread.
         Errno(unsafe { *libc::__errno_location() })
