@@ -72,7 +72,7 @@ fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
     }
 }
 
-/// Fifty clients and eight questions over eight seconds, flushes, reloads, orders, a host that sleeps, clients that go away.
+/// Fifty clients and eight questions over eight seconds, flushes, reloads, orders, hints, a host that sleeps, clients that go away.
 fn large_world<'p>(
     seed: u64,
     picks: &'p mut dyn Picks,
@@ -100,6 +100,10 @@ fn large_world<'p>(
     }
     for _ in 0..draw.below(3) {
         world.at(draw.below(80) * 100, Event::Sleep([5, 150, 700, 3_000, 4_000_000][draw.below(5) as usize]));
+    }
+    for _ in 0..12 {
+        let asked = question(draw.below(plan.names as u64));
+        world.at(draw.below(800) * 10, Event::Refresh(asked));
     }
     for _ in 0..20 {
         let honest = draw.below(3) > 0;

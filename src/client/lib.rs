@@ -1,11 +1,12 @@
 //! hither's answers for Rust programs: read from shared memory, without a system call and without asking the daemon.
 //!
 //! ```no_run
-//! use hither_client::{Family, Lookup, Snapshot, Table};
+//! use hither_client::{Answer, Family, Snapshot, Table, Wanted};
 //!
 //! let table = Table::open(None)?;
 //! let mut entry = Snapshot::new();
-//! if table.lookup(&"www.example.com".parse()?, &mut entry) == Lookup::Hit {
+//! let now = hither_client::now();
+//! if table.answer(&"www.example.com".parse()?, Wanted::One(Family::A), now, &mut entry) == Answer::Fresh {
 //!     let addresses = entry.family(Family::A).map(|set| set.addresses().map(|a| a.address).collect::<Vec<_>>());
 //!     assert!(addresses.is_some());
 //! }
@@ -17,8 +18,8 @@
 mod raw;
 
 pub use hither_table::{
-    Address, Counter, Counters, Family, FamilyView, Follower, Key, Lookup, Monotonic, Negative, OpenError,
-    Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport,
+    Address, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Lookup, Monotonic, Negative,
+    OpenError, Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport, Wanted,
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,12 @@ pub fn runtime_dir() -> PathBuf {
     chosen.map_or_else(|| PathBuf::from(RUNTIME_DIR), PathBuf::from)
 }
 
+/// The table's clock.
+#[must_use]
+pub fn now() -> Monotonic {
+    raw::now()
+}
+
 /// A table that is followed when the daemon puts another in its place. To be shared between threads.
 #[derive(Debug)]
 pub struct Table {
@@ -44,20 +51,40 @@ impl Table {
     /// Opens the table in `dir`, or where [`runtime_dir`] says.
     ///
     /// # Errors
-    /// If there is none, or none that can be trusted.
+    /// If there is none, none that can be trusted, or one whose times mean nothing here.
     pub fn open(dir: Option<&Path>) -> Result<Table, OpenError> {
         let dir = dir.map_or_else(runtime_dir, Path::to_owned);
-        let reader = Reader::open(&dir)?;
+        let reader = open(&dir)?;
         Ok(Table { dir, current: raw::Current::new(reader) })
     }
 
     /// Copies the entry of `name` out, all of one publish; opens the table anew when it was replaced. Letter case does not matter.
+    /// Whether the entry has expired is not looked at: [`Table::answer`] does.
     pub fn lookup(&self, name: &Name, out: &mut Snapshot) -> Lookup {
         let key = Key::of(&name.to_lower());
         match self.current.with(|reader| reader.lookup(&key, out)) {
             Lookup::Replaced if self.reopen() => self.current.with(|reader| reader.lookup(&key, out)),
             other => other,
         }
+    }
+
+    /// What the table has to say of the wanted families of `name` at `now`.
+    pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
+        match self.lookup(name, out) {
+            Lookup::Hit => match out.freshness(wanted, now) {
+                Freshness::Fresh => Answer::Fresh,
+                Freshness::Stale => Answer::Stale,
+                Freshness::Partial => Answer::Partial,
+            },
+            Lookup::Missing => Answer::Missing,
+            Lookup::Busy | Lookup::Replaced => Answer::Busy,
+        }
+    }
+
+    /// Follows every publish from now on. After [`Step::Replaced`] call [`Table::reopen`] and follow anew.
+    #[must_use]
+    pub fn watch(&self) -> Follower {
+        self.reader().follow()
     }
 
     /// The table as it is now; it stays readable as long as this is held.
@@ -68,8 +95,28 @@ impl Table {
 
     /// Maps the file that took the table's place; `false` if that cannot be read.
     pub fn reopen(&self) -> bool {
-        let Ok(reader) = Reader::open(&self.dir) else { return false };
+        let Ok(reader) = open(&self.dir) else { return false };
         self.current.replace(reader);
         true
     }
+}
+
+/// What [`Table::answer`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The snapshot answers all that was asked: addresses, or a denial.
+    Fresh,
+    /// It has what was asked, but the time of some of it is over.
+    Stale,
+    /// A family that was asked for is not known.
+    Partial,
+    /// The name is not in the table.
+    Missing,
+    /// It changed under every try: ask the daemon, or try again.
+    Busy,
+}
+
+fn open(dir: &Path) -> Result<Reader, OpenError> {
+    let reader = Reader::open(dir)?;
+    if reader.same_clock() { Ok(reader) } else { Err(OpenError::OtherClock) }
 }

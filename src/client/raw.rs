@@ -41,6 +41,14 @@ impl Drop for Current {
     }
 }
 
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+pub(crate) fn now() -> hither_table::Monotonic {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the result; the clock exists on every Linux that can run this.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    hither_table::Monotonic(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 /// Whether the program runs with more rights than who started it: then the environment is not to be trusted.
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval has no preconditions.

@@ -40,8 +40,6 @@ pub struct Config {
     pub sort: Sort,
     /// What is logged.
     pub level: log::LevelFilter,
-    /// Things an operator should know about this configuration.
-    pub notices: Vec<String>,
 }
 
 /// The sorter's part.
@@ -170,7 +168,6 @@ impl Default for Config {
                 hysteresis: Duration::from_millis(2),
             },
             level: log::LevelFilter::Info,
-            notices: Vec::new(),
         }
     }
 }
@@ -237,9 +234,7 @@ impl Config {
         set(&mut s.stale, cache.stale);
         set(&mut s.stale_wait, cache.stale_wait);
         set(&mut s.stale_ttl, cache.stale_ttl);
-        if cache.prefetch == Some(true) {
-            self.notices.push("cache.prefetch = true has no effect in this version of hither".to_owned());
-        }
+        set(&mut s.prefetch, cache.prefetch);
         set(&mut self.table_entries, table.entries);
         set(&mut self.table_mode, table.mode);
         set(&mut self.sort.enabled, sort.enabled);

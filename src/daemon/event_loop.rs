@@ -2,29 +2,33 @@
 
 use super::child::Sorter;
 use super::control::{Control, Wish};
+use super::hints::Hints;
 use super::listeners::Listeners;
+use super::notify;
 use super::outside::{Event, Outside};
 use super::pending::{Pending, Waiting, Way};
 use super::requests::Asked;
+use super::setup::{table, tell, upstreams};
 use super::tcp::{Clients, Look};
 use super::tokens::{Slot, Source};
 use super::udp::{Verdict, answer, answer_batch};
-use super::{notify, system};
 use crate::config::Config;
 use hither_control::SorterReply;
 use hither_net::batch::{Batch, SIZE};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::{Signal, Signals};
-use hither_rounds::{Action, ClientId, Input, Note, OrderResult, Rounds, reply};
-use hither_table::{Counter, Geometry, Monotonic, Origin, open_or_create};
+use hither_rounds::{Action, ClientId, Input, OrderResult, Rounds, reply};
+use hither_table::{Counter, Monotonic};
 use hither_wire::query::Query;
 use mio::net::{TcpListener, UdpSocket};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Batches taken from one UDP socket before others get their turn.
@@ -33,6 +37,8 @@ const BATCHES: usize = 4;
 const ACCEPTS: usize = 64;
 /// Queries taken from one connection before others get their turn.
 const QUERIES: usize = 64;
+/// Hints taken before others get their turn.
+const HINTS: usize = 64;
 
 pub(super) struct Daemon {
     pub poll: Poll,
@@ -46,6 +52,7 @@ pub(super) struct Daemon {
     outside: Outside,
     pub waiting: Waiting,
     pub control: Control,
+    hints: Hints,
     pub asked: Vec<Asked>,
     alarm: Alarm,
     signals: Signals,
@@ -56,6 +63,8 @@ pub(super) struct Daemon {
     sorter: Option<Sorter>,
     watchdog: Option<(Duration, Monotonic)>,
     changes: u64,
+    /// When the table's note of the clocks is to be renewed.
+    clocks_at: Monotonic,
     pub started: Monotonic,
     stop: bool,
     /// Whoever sent the order that is being handled.
@@ -83,7 +92,6 @@ fn now() -> Monotonic {
 impl Daemon {
     fn start(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
-        config.notices.iter().for_each(|notice| log::warn!("{notice}"));
         let dir = config.runtime_dir.clone();
         std::fs::create_dir_all(&dir)
             .map_err(|error| format!("cannot create '{}': {error}", dir.display()))?;
@@ -95,6 +103,7 @@ impl Daemon {
         let rounds = Rounds::new(config.settings.clone(), &upstreams, writer, Box::new(move || ids.draw()));
         let poll = Poll::new().map_err(because("no poll can be had"))?;
         let control = Control::bind(&dir, poll.registry())?;
+        let hints = Hints::bind(&dir)?;
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -106,6 +115,7 @@ impl Daemon {
             outside: Outside::new(random),
             waiting: Waiting::default(),
             control,
+            hints,
             asked: Vec::new(),
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,
@@ -115,6 +125,7 @@ impl Daemon {
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
             watchdog: notify::watchdog().map(|every| (every, now())),
             changes: 0,
+            clocks_at: Monotonic(0),
             started: now(),
             stop: false,
             order_from: None,
@@ -131,6 +142,8 @@ impl Daemon {
         let registry = self.poll.registry();
         registry.register(&mut self.alarm, Source::Alarm.token(), Interest::READABLE)?;
         registry.register(&mut self.signals, Source::Signals.token(), Interest::READABLE)?;
+        let hints = self.hints.as_raw_fd();
+        registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
         for (n, socket) in self.udp.iter_mut().enumerate() {
             registry.register(socket, Source::Udp(n).token(), Interest::READABLE)?;
             // Queries that came before we did.
@@ -185,7 +198,7 @@ impl Daemon {
         }
         self.answer_asked(now);
         self.tell_manager(now);
-        self.publish_counters();
+        self.publish_counters(now);
         let watchdog = self.watchdog.map(|(_, at)| at);
         let sorter = self.sorter.as_ref().and_then(Sorter::timeout);
         let times = [
@@ -212,15 +225,21 @@ impl Daemon {
         }
     }
 
-    fn publish_counters(&mut self) {
+    fn publish_counters(&mut self, now: Monotonic) {
         let tcp = self.clients.len() as u64;
         let errors = self.control.errors;
         let counters = self.rounds.counters();
         counters.set(Counter::TcpClients, tcp);
         counters.set(Counter::ControlErrors, errors);
+        counters.set(Counter::Hints, self.hints.taken);
+        counters.set(Counter::HintsDropped, self.hints.dropped);
         let counters = *counters;
         let writer = self.rounds.writer();
         writer.set_counters(&counters);
+        if now >= self.clocks_at {
+            self.clocks_at = now.plus(Duration::from_secs(1));
+            writer.note_clocks();
+        }
         if writer.changes() != self.changes {
             self.changes = writer.changes();
             writer.wake_followers();
@@ -238,6 +257,7 @@ impl Daemon {
             Source::ControlListener => self.control.accept(self.poll.registry(), false),
             Source::SorterListener => self.control.accept(self.poll.registry(), true),
             Source::Peer(slot) => self.on_peer(slot, now),
+            Source::Hints => self.on_hints(now),
         }
     }
 
@@ -263,6 +283,10 @@ impl Daemon {
                 let query = self.batch.pair(at).0.to_vec();
                 let client = self.waiting.add(Pending { query, way });
                 self.rounds.handle(now, Input::Ask { client, question, recursion });
+                self.act(now);
+            }
+            while let Some(question) = self.rounds.wanted() {
+                self.rounds.handle(now, Input::Refresh { question });
                 self.act(now);
             }
             if count < SIZE {
@@ -367,6 +391,17 @@ impl Daemon {
         }
     }
 
+    fn on_hints(&mut self, now: Monotonic) {
+        for _ in 0..HINTS {
+            let Some(questions) = self.hints.next(now) else { return };
+            for question in questions {
+                self.rounds.handle(now, Input::Refresh { question });
+                self.act(now);
+            }
+        }
+        self.again.push_back(Source::Hints);
+    }
+
     fn on_signals(&mut self, now: Monotonic) {
         while let Some(signal) = self.signals.take() {
             match signal {
@@ -393,7 +428,6 @@ impl Daemon {
                 if fixed(&config) != fixed(&self.config) {
                     log::warn!("runtime_dir, listen.dns and [table] take effect at the next start");
                 }
-                config.notices.iter().for_each(|notice| log::warn!("{notice}"));
                 crate::logging::start(config.level);
                 let upstreams = upstreams(&config, &self.addresses);
                 self.rounds.handle(now, Input::Reload { settings: config.settings.clone(), upstreams });
@@ -484,71 +518,8 @@ impl Daemon {
         self.sorter = None;
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
-        self.publish_counters();
+        self.publish_counters(now);
         self.rounds.writer().close();
         log::debug!("{} sockets were left open", self.outside.len());
-    }
-}
-
-fn table(
-    config: &Config,
-    dir: &Path,
-    random: &mut Random,
-) -> Result<(hither_table::Writer, Box<dyn std::any::Any>), String> {
-    #[allow(clippy::disallowed_methods)] // Once, to begin versions above those of a table that was lost.
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let seeds = [random.draw(), random.draw(), random.draw()];
-    let geometry = Geometry { entries: config.table_entries };
-    let opened = open_or_create(dir, &geometry, config.table_mode, seeds, wall.as_secs());
-    let (writer, origin, lock) = opened.map_err(|error| format!("there is no table: {error}"))?;
-    match origin {
-        Origin::Created => {
-            log::info!("a new table for {} names is in '{}'", config.table_entries, dir.display())
-        }
-        Origin::Adopted(found) => {
-            log::info!(
-                "the table in '{}' is taken over: {} entries, {} damaged ones dropped",
-                dir.display(),
-                found.entries,
-                found.dropped
-            );
-        }
-        Origin::Replaced { why } => {
-            log::warn!("the table that was in '{}' is replaced by a new one: {why}", dir.display())
-        }
-    }
-    Ok((writer, Box::new(lock)))
-}
-
-fn upstreams(config: &Config, ourselves: &[SocketAddr]) -> Vec<SocketAddr> {
-    if config.upstreams.is_empty() {
-        let found = system::upstreams(Path::new("/etc/resolv.conf"), ourselves);
-        if found.is_empty() {
-            log::warn!(
-                "no upstream is configured and /etc/resolv.conf names none but ourselves: every question is answered SERVFAIL"
-            );
-        }
-        return found;
-    }
-    let (ours, others): (Vec<_>, Vec<_>) =
-        config.upstreams.iter().partition(|upstream| system::is_ours(upstream, ourselves));
-    ours.iter().for_each(|upstream| log::error!("the upstream {upstream} is ourselves; going on without it"));
-    others
-}
-
-fn tell(note: &Note) {
-    match note {
-        Note::UpstreamDown { address, failures, .. } => {
-            log::warn!(
-                "upstream {address} has failed {failures} times in a row; asking the others, and it again from time to time"
-            );
-        }
-        Note::UpstreamUp { address } => log::info!("upstream {address} answers again"),
-        Note::NoEdns { address } => {
-            log::info!("upstream {address} cannot do EDNS; asking it without for a while")
-        }
-        Note::NotStored { reason } => {
-            log::warn!("an answer could not be stored: {reason}; its clients were told SERVFAIL")
-        }
     }
 }

@@ -17,6 +17,7 @@ pub(super) enum Source {
     Outside(Slot),
     /// A local connection.
     Peer(Slot),
+    Hints,
 }
 
 /// A place in a slab, and how often it has changed hands: an event for a former holder is recognised.
@@ -43,6 +44,7 @@ impl Source {
             Self::Client(s) => slot(6, s),
             Self::Outside(s) => slot(7, s),
             Self::Peer(s) => slot(8, s),
+            Self::Hints => 9 << KIND,
         })
     }
 
@@ -58,7 +60,8 @@ impl Source {
             5 => Self::SorterListener,
             6 => Self::Client(slot),
             7 => Self::Outside(slot),
-            _ => Self::Peer(slot),
+            8 => Self::Peer(slot),
+            _ => Self::Hints,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::sys::{self, FileId, Mapped, Path};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use hither_table::layout::CLOCK_SLACK_MS;
 use hither_table::{Plan, View};
 
 /// Mappings held at most: the current one and those that are still read.
@@ -19,8 +20,6 @@ const SLOTS: usize = 4;
 const HINTED: usize = 64;
 /// How often a thread gives way to another one that is opening the table (some ten microseconds) before it goes on without.
 const PATIENCE: usize = 200;
-/// How far this process's idea of the clocks may be from the daemon's before it is another time namespace.
-const CLOCK_SLACK_MS: u64 = 2000;
 
 /// Why there is no table to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

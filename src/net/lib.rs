@@ -9,6 +9,7 @@ pub mod activation;
 pub mod batch;
 pub mod clock;
 pub mod frame;
+pub mod hints;
 pub mod listen;
 pub mod ports;
 pub mod random;

@@ -32,6 +32,22 @@ impl Rounds {
         }
     }
 
+    /// A round that nobody waits for, where an entry is about to end; never at the cost of one that somebody waits for.
+    pub(crate) fn refresh(&mut self, now: Monotonic, question: Question) {
+        let room = self.rounds.len() < self.shared.settings.limits.rounds / 2;
+        if self.stopping || self.shared.upstreams.is_empty() || !room || self.live.contains_key(&question) {
+            return;
+        }
+        let Some(family) = question.family() else { return };
+        if !self.shared.writer.get(&Key::of(&question.name), &mut self.shared.scratch) {
+            return;
+        }
+        if self.shared.scratch.family(family).is_some_and(|set| set.is_ending(now) && !set.expired(now)) {
+            self.shared.count(Counter::Prefetches);
+            self.begin(now, question, Vec::new());
+        }
+    }
+
     /// The client waits for the round that is live, unless that has been answered: then what it published is over, and so is it.
     fn join(&mut self, now: Monotonic, id: u64, client: ClientId) {
         let Some(round) = self.rounds.get_mut(&id) else { return self.shed(client) };

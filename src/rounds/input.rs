@@ -43,6 +43,11 @@ pub enum Input<'a> {
         /// How.
         failure: Failure,
     },
+    /// An entry that is there is still wanted: find it out again if its time is nearly over, before anybody has to wait for it.
+    Refresh {
+        /// What is wanted.
+        question: Question,
+    },
     /// Nobody waits for this reply any more.
     ClientGone {
         /// The client of an earlier `Ask`.

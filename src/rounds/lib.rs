@@ -56,7 +56,12 @@ pub struct Rounds {
     /// Rounds whose clients have been answered, oldest first: the ones to end early when there are too many.
     answered: BTreeSet<u64>,
     stopping: bool,
+    /// Entries that were answered from the cache when their time was nearly over; a few, until the shell asks.
+    wanted: VecDeque<Question>,
 }
+
+/// Entries remembered for [`Rounds::wanted`]; who is asked for often is asked for again.
+const WANTED_MAX: usize = 32;
 
 impl Rounds {
     /// A core that asks `upstreams` and keeps its addresses in `writer`'s table. `random` must not be predictable from outside: it
@@ -90,6 +95,7 @@ impl Rounds {
             timers: BTreeSet::new(),
             answered: BTreeSet::new(),
             stopping: false,
+            wanted: VecDeque::with_capacity(WANTED_MAX),
         }
     }
 
@@ -115,6 +121,7 @@ impl Rounds {
                     self.with(now, id, |round, shared| round.on_failure(shared, now, attempt, failure));
                 }
             }
+            Input::Refresh { question } => self.refresh(now, question),
             Input::ClientGone { client } => self.client_gone(client),
             Input::Order(order) => self.order(now, &order),
             Input::Flush { names } => self.flush(now, names.as_deref()),

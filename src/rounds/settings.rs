@@ -33,6 +33,8 @@ pub struct Settings {
     pub stale_wait: Duration,
     /// TTL of a stale answer.
     pub stale_ttl: Duration,
+    /// Whether an entry that is asked for when less than a fifth of its time is left is found out again at once.
+    pub prefetch: bool,
     /// How many answers that are not plain addresses are kept.
     pub answers: usize,
     /// Bounds of the work in progress.
@@ -56,6 +58,7 @@ impl Default for Settings {
             stale: Duration::from_secs(86_400),
             stale_wait: Duration::from_millis(1_800),
             stale_ttl: Duration::from_secs(30),
+            prefetch: true,
             answers: 65_536,
             limits: Limits::default(),
         }

@@ -75,6 +75,12 @@ counters! {
     TcpClients = "tcp_clients",
     /// Messages of sorter or control clients that could not be read.
     ControlErrors = "control_errors",
+    /// Hints of readers that an entry is still wanted.
+    Hints = "hints",
+    /// Hints that could not be read, or were more than a user may send.
+    HintsDropped = "hints_dropped",
+    /// Rounds begun because an entry's time was nearly over, before anybody had to wait.
+    Prefetches = "prefetches",
 }
 
 /// One reading of all counters.

@@ -26,6 +26,8 @@ pub const CLASSES: [usize; 14] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128
 pub const TRIES: usize = 64;
 /// Addresses of one family in a record.
 pub const ADDRESSES_MAX: usize = 255;
+/// How far a reader's difference of wall and boot time may be from the writer's before they live in different time namespaces.
+pub const CLOCK_SLACK_MS: u64 = 2000;
 /// Versions stay below, so that every JSON reader keeps them exact.
 pub const VERSION_MAX: u64 = 1 << 53;
 

@@ -44,6 +44,8 @@ pub enum OpenError {
     Foreign(&'static str),
     /// It is no table of an ABI known here, or a damaged one.
     Invalid(&'static str),
+    /// This process lives in another time namespace than the daemon: it cannot tell when entries expire.
+    OtherClock,
 }
 
 impl fmt::Display for OpenError {
@@ -51,6 +53,7 @@ impl fmt::Display for OpenError {
         match self {
             Self::Io(error) => write!(f, "{error}"),
             Self::Foreign(why) => write!(f, "not to be trusted: {why}"),
+            Self::OtherClock => f.write_str("this process lives in another time namespace than the daemon"),
             Self::Invalid(why) => write!(f, "not a table of this version of hither: {why}"),
         }
     }

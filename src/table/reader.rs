@@ -2,7 +2,7 @@
 
 use crate::counters::{COUNT, Counters};
 use crate::key::Key;
-use crate::layout::{LINE, LIVE, TRIES, head};
+use crate::layout::{self, LINE, LIVE, TRIES, head};
 use crate::memory::{Memory, OpenError};
 use crate::plan::Plan;
 use crate::record::Snapshot;
@@ -108,6 +108,13 @@ impl Reader {
     #[must_use]
     pub fn live(&self) -> bool {
         peek(&self.words()[head::STATE]) == LIVE
+    }
+
+    /// Whether this process and the daemon agree about the clocks: in another time namespace nobody can tell when entries expire.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn same_clock(&self) -> bool {
+        crate::time::clock_offset_ms().abs_diff(self.view().clock_offset_ms()) <= layout::CLOCK_SLACK_MS
     }
 
     /// Whether another file has taken its place.

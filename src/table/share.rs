@@ -92,6 +92,7 @@ pub fn open_or_create(
             Ok((mut writer, adopted)) => {
                 writer.version = writer.version.max(first);
                 chmod(&path, mode)?;
+                writer.note_clocks();
                 writer.set_owner(std::process::id(), boot);
                 return Ok((writer, Origin::Adopted(adopted), lock));
             }
@@ -101,6 +102,7 @@ pub fn open_or_create(
     let known = before.as_ref().map_or(0, Reader::version).saturating_add(1 << 20);
     let first = if known < crate::layout::VERSION_MAX / 2 { first.max(known) } else { first };
     let writer = create(dir, geometry, mode, random, first)?;
+    writer.note_clocks();
     writer.set_owner(std::process::id(), boot);
     supersede(&path, dir)?;
     Ok((writer, why.map_or(Origin::Created, |why| Origin::Replaced { why }), lock))

@@ -2,6 +2,15 @@
 
 use core::time::Duration;
 
+/// The wall clock less the table's clock, in milliseconds.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) fn clock_offset_ms() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    let read =
+        |clock| clock_gettime(clock).map_or(0, |t| t.tv_sec() as u64 * 1000 + t.tv_nsec() as u64 / 1_000_000);
+    read(ClockId::CLOCK_REALTIME).wrapping_sub(read(ClockId::CLOCK_BOOTTIME))
+}
+
 /// A point in time. Stored in the table, hence part of its ABI.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Monotonic(pub u64);

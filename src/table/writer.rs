@@ -418,6 +418,13 @@ impl Writer {
         publish(&words[head::STATE], LIVE);
     }
 
+    /// Notes how far the wall clock is ahead of the table's, by which readers notice that they live in another time namespace.
+    /// To be called about once a second, since the wall clock can be set.
+    #[cfg(not(loom))]
+    pub fn note_clocks(&self) {
+        set(&self.words()[head::CLOCK_OFFSET], crate::time::clock_offset_ms());
+    }
+
     /// The daemon stops in good order. Entries stay readable until they expire.
     pub fn close(&mut self) {
         publish(&self.words()[head::STATE], CLOSED);

@@ -106,6 +106,13 @@ impl Oracle {
         known.inherits = None;
     }
 
+    /// A round may begin that nobody waits for.
+    pub fn refresh(&mut self, question: &Question) {
+        if let Some(known) = self.questions.get_mut(question) {
+            known.fresh = true;
+        }
+    }
+
     pub fn gone(&mut self, client: ClientId) {
         self.replied.insert(client);
         self.questions.values_mut().for_each(|known| {
@@ -424,6 +431,11 @@ fn judge_record(
             waited && round.good.is_empty() && view.expired(now),
             "stale data too early, or in place of fresh"
         );
+        return;
+    }
+    if view.version() == known.version && view.round() == known.round_id {
+        // From the cache: judged when it was published. A refresh may be under way meanwhile.
+        assert!(!view.expired(now), "expired data as if it were fresh");
         return;
     }
     match view.negative() {

@@ -38,6 +38,8 @@ pub enum Event {
     /// The host sleeps for so many milliseconds.
     Sleep(u64),
     Gone(ClientId),
+    /// A reader says that it still wants an entry.
+    Refresh(Question),
     Flush(Option<Vec<Name>>),
     Reload(usize),
     /// The sorter sends what it saw of a name so long ago: the current order reversed, or nonsense.
@@ -219,6 +221,10 @@ impl<'p> World<'p> {
             Event::Gone(client) => {
                 self.oracle.gone(client);
                 self.core().handle(now, Input::ClientGone { client });
+            }
+            Event::Refresh(question) => {
+                self.oracle.refresh(&question);
+                self.core().handle(now, Input::Refresh { question });
             }
             Event::Flush(names) => {
                 self.oracle.flush(now, names.as_deref());

@@ -1,0 +1,106 @@
+//! Hints of readers: an entry that they read from memory, without asking us, is still wanted when its time is nearly over.
+
+use hither_net::hints::Hints as Socket;
+use hither_rounds::Question;
+use hither_table::{Family, Monotonic, layout::HINT};
+use hither_wire::name::Name;
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+/// Hints of one user in a second; what is beyond is dropped.
+const PER_SECOND: u32 = 200;
+/// Users whose hints are counted at once; beyond, nobody new is heard until the next second.
+const USERS_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Hints {
+    socket: Socket,
+    second: u64,
+    users: BTreeMap<u32, u32>,
+    pub dropped: u64,
+    pub taken: u64,
+}
+
+impl Hints {
+    pub fn bind(dir: &Path) -> Result<Hints, String> {
+        let path = dir.join("hint");
+        let socket = Socket::bind(&path);
+        let socket = socket.map_err(|error| format!("cannot receive at '{}': {error}", path.display()))?;
+        Ok(Hints { socket, second: 0, users: BTreeMap::new(), dropped: 0, taken: 0 })
+    }
+
+    /// The questions of the next hint; `None` when there is none. A hint that is not heard has no questions.
+    pub fn next(&mut self, now: Monotonic) -> Option<Vec<Question>> {
+        // One octet more than the longest, so that a longer one shows.
+        let mut octets = [0; 2 + 255 + 1];
+        let (len, uid) = self.socket.receive(&mut octets).ok().flatten()?;
+        let heard = uid.is_some_and(|uid| self.may(uid, now));
+        match octets.get(..len).filter(|_| heard).and_then(read) {
+            Some(questions) => {
+                self.taken += 1;
+                Some(questions)
+            }
+            None => {
+                self.dropped += 1;
+                Some(Vec::new())
+            }
+        }
+    }
+
+    fn may(&mut self, uid: u32, now: Monotonic) -> bool {
+        if self.second != now.as_ms() / 1000 {
+            self.second = now.as_ms() / 1000;
+            self.users.clear();
+        }
+        if self.users.len() >= USERS_MAX && !self.users.contains_key(&uid) {
+            return false;
+        }
+        let sent = self.users.entry(uid).or_default();
+        *sent += 1;
+        *sent <= PER_SECOND
+    }
+}
+
+impl AsRawFd for Hints {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Kind, families, name in wire form.
+fn read(octets: &[u8]) -> Option<Vec<Question>> {
+    let [HINT, families @ 1..=3, name @ ..] = octets else { return None };
+    let name = Name::from_wire(name).ok()?.to_lower();
+    let wanted = [Family::A, Family::Aaaa].into_iter().filter(|f| families & (1 << *f as u8) != 0);
+    Some(
+        wanted
+            .map(|family| Question {
+                name,
+                rtype: family.rtype(),
+                dnssec_ok: false,
+                checking_disabled: false,
+            })
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_hints_are_read() {
+        let name: Name = "Www.Example".parse().expect("a name");
+        let hint = |kind: u8, families: u8| [&[kind, families], name.as_wire()].concat();
+        let both = read(&hint(HINT, 3)).expect("a hint");
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[0].name, name.to_lower());
+        assert_eq!(read(&hint(HINT, 2)).expect("a hint")[0].rtype, Family::Aaaa.rtype());
+        for odd in [hint(HINT, 0), hint(HINT, 4), hint(2, 1), hint(HINT, 1)[..5].to_vec(), vec![], vec![HINT]]
+        {
+            assert_eq!(read(&odd), None, "{odd:?}");
+        }
+        assert_eq!(read(&[hint(HINT, 1), vec![0]].concat()), None, "octets after the name");
+    }
+}

@@ -1,0 +1,61 @@
+//! A local socket for single datagrams of anybody's, each with the sender as the kernel knows it.
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, recvmsg, setsockopt,
+    socket, sockopt,
+};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// Receives datagrams.
+#[derive(Debug)]
+pub struct Hints(OwnedFd);
+
+impl Hints {
+    /// Receives at `path`, in place of whatever a predecessor left there. Anybody may send.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn bind(path: &Path) -> io::Result<Hints> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+        setsockopt(&fd, sockopt::PassCred, &true)?;
+        bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(Hints(fd))
+    }
+
+    /// The next datagram: its length (of what fits) and the sender's user id. `None` when there is none.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<u32>)>> {
+        let mut space = nix::cmsg_space!(nix::libc::ucred);
+        let mut room = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut room, Some(&mut space), flags) {
+            Ok(message) => message,
+            Err(nix::errno::Errno::EAGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let uid = message.cmsgs().ok().and_then(|mut all| {
+            all.find_map(|one| match one {
+                ControlMessageOwned::ScmCredentials(who) => Some(who.uid()),
+                _ => None,
+            })
+        });
+        Ok(Some((message.bytes, uid)))
+    }
+}
+
+impl AsRawFd for Hints {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
