@@ -1,30 +1,50 @@
-# make install DESTDIR= PREFIX=/usr: programs, units, users, manual pages and the default configuration.
+# make install DESTDIR= PREFIX=/usr LIBDIR=/usr/lib/x86_64-linux-gnu: programs, libraries, units, users, manual pages and the default
+# configuration.
 PREFIX ?= /usr
 DESTDIR ?=
+LIBDIR ?= $(PREFIX)/lib/$(shell gcc -print-multiarch 2>/dev/null)
 CARGO_TARGET_DIR ?= target
 bin = $(CARGO_TARGET_DIR)/release
+lib = $(CARGO_TARGET_DIR)/library
+libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
+version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
 units = hitherd.socket hitherd.service hither-sorter.service
-man8 = hitherd.8 hither-sorter.8
+man3 = libhither.3
+man5 = hither.toml.5 hither-table.5
+man8 = hitherd.8 hither-sorter.8 nss-hither.8
 d = $(DESTDIR)$(PREFIX)
 
-all: $(programs)
+all: $(programs) libraries
 
 $(programs):
 	cargo build --release --locked
 
-install: $(programs)
+# What other programs load: libnss_hither.so.2 and libhither.so.1.
+libraries: $(libraries)
+
+$(libraries):
+	cargo build --profile library --locked -p hither-nss -p hither-capi
+
+install: $(programs) $(libraries) libraries
 	install -D -m 755 $(bin)/hitherd $(d)/sbin/hitherd
 	install -D -m 755 $(bin)/hither-sorter $(d)/libexec/hither-sorter
 	install -D -m 755 $(bin)/hitherctl $(d)/bin/hitherctl
+	install -D -m 644 $(lib)/libnss_hither.so $(DESTDIR)$(LIBDIR)/libnss_hither.so.2
+	install -D -m 644 $(lib)/libhither_c.so $(DESTDIR)$(LIBDIR)/libhither.so.1
+	ln -sf libhither.so.1 $(DESTDIR)$(LIBDIR)/libhither.so
+	install -D -m 644 include/hither.h $(d)/include/hither.h
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(version)|' include/hither.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/hither.pc
 	install -d $(d)/lib/systemd/system
 	for unit in $(units); do sed 's|@PREFIX@|$(PREFIX)|g' systemd/$$unit > $(d)/lib/systemd/system/$$unit; chmod 644 $(d)/lib/systemd/system/$$unit; done
 	install -D -m 644 systemd/hither.sysusers $(d)/lib/sysusers.d/hither.conf
 	install -D -m 644 systemd/hither.sysctl $(d)/lib/sysctl.d/50-hither.conf
 	install -D -m 644 systemd/10-reload.conf $(d)/share/doc/hither/10-reload.conf
-	install -d $(d)/share/man/man1 $(d)/share/man/man5 $(d)/share/man/man8
+	install -d $(d)/share/man/man1 $(d)/share/man/man3 $(d)/share/man/man5 $(d)/share/man/man8
 	install -m 644 man/hitherctl.1 $(d)/share/man/man1/
-	install -m 644 man/hither.toml.5 $(d)/share/man/man5/
+	install -m 644 $(addprefix man/,$(man3)) $(d)/share/man/man3/
+	install -m 644 $(addprefix man/,$(man5)) $(d)/share/man/man5/
 	install -m 644 $(addprefix man/,$(man8)) $(d)/share/man/man8/
 	install -m 644 README.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE $(d)/share/doc/hither/
 	install -d $(DESTDIR)/etc/hither
@@ -33,7 +53,9 @@ install: $(programs)
 uninstall:
 	rm -f $(d)/sbin/hitherd $(d)/libexec/hither-sorter $(d)/bin/hitherctl $(addprefix $(d)/lib/systemd/system/,$(units))
 	rm -f $(d)/lib/sysusers.d/hither.conf $(d)/lib/sysctl.d/50-hither.conf $(d)/share/man/man1/hitherctl.1
-	rm -f $(d)/share/man/man5/hither.toml.5 $(addprefix $(d)/share/man/man8/,$(man8))
+	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man8/,$(man8))
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libnss_hither.so.2 libhither.so.1 libhither.so pkgconfig/hither.pc) $(d)/include/hither.h
 	rm -rf $(d)/share/doc/hither
 
-.PHONY: all install uninstall
+
+.PHONY: all libraries install uninstall

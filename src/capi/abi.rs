@@ -383,3 +383,58 @@ pub fn a_panic_can_be_reached() -> ! {
     // SAFETY: never linked, hence never called.
     unsafe { hither_has_a_panic_that_can_be_reached() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+    use std::mem::offset_of;
+    use std::process::Command;
+
+    /// `include/hither.h` says the same as this file: the C compiler is asked where it puts things.
+    #[test]
+    fn the_header_describes_these_structures() {
+        let mut program = "#include <hither.h>\n".to_owned();
+        let mut same = |what: &str, ours: usize| {
+            let _ = writeln!(program, "_Static_assert({what} == {ours}, \"{what}\");");
+        };
+        macro_rules! fields {
+            ($rust:ty, $c:literal, $($field:ident),*) => {
+                same(concat!("sizeof(", $c, ")"), size_of::<$rust>());
+                $(same(concat!("offsetof(", $c, ", ", stringify!($field), ")"), offset_of!($rust, $field));)*
+            };
+        }
+        fields!(Hither, "hither", opaque);
+        fields!(Address, "hither_address", family, rtt_us, upstreams, octets);
+        fields!(
+            Set,
+            "hither_set",
+            version,
+            set_version,
+            round,
+            expire_ms,
+            addresses,
+            canonical,
+            ttl_s,
+            count
+        );
+        fields!(Set, "hither_set", known, state, negative, sorted, reserved);
+        fields!(Entry, "hither_entry", version, a, aaaa);
+        let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
+        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT";
+        let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT]);
+        for (name, result) in names.split(' ').zip(results) {
+            same(&format!("HITHER_{name}"), result as usize);
+        }
+        same("HITHER_RTT_UNMEASURED", RTT_UNMEASURED as usize);
+        same("HITHER_RTT_UNREACHABLE", RTT_UNREACHABLE as usize);
+        same("HITHER_ABI", hither_abi() as usize);
+        let file = std::env::temp_dir().join(format!("hither-header-{}.c", std::process::id()));
+        std::fs::write(&file, program).expect("writable");
+        let include = concat!(env!("CARGO_MANIFEST_DIR"), "/../../include");
+        let compiled = Command::new("gcc").args(["-fsyntax-only", "-I", include]).arg(&file).output();
+        let compiled = compiled.expect("gcc is installed");
+        let _ = std::fs::remove_file(&file);
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    }
+}
