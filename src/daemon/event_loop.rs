@@ -8,7 +8,7 @@ use super::notify;
 use super::outside::{Event, Outside};
 use super::pending::{Pending, Waiting, Way};
 use super::requests::Asked;
-use super::setup::{table, tell, upstreams};
+use super::setup::{resize, table, tell, upstreams};
 use super::tcp::{Clients, Look};
 use super::tokens::{Slot, Source};
 use super::udp::{Verdict, answer, answer_batch};
@@ -39,6 +39,8 @@ const ACCEPTS: usize = 64;
 const QUERIES: usize = 64;
 /// Hints taken before others get their turn.
 const HINTS: usize = 64;
+/// Places of a predecessor's table looked at before others get their turn: about a millisecond.
+const SLICE: usize = 4096;
 
 pub(super) struct Daemon {
     pub poll: Poll,
@@ -162,7 +164,8 @@ impl Daemon {
         notify::ready(&self.status_line());
         let mut events = Events::with_capacity(256);
         while !self.stop {
-            let timeout = (!self.again.is_empty()).then_some(Duration::ZERO);
+            let more = !self.again.is_empty() || self.rounds.writer().has_work();
+            let timeout = more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     return Err(format!("polling fails: {error}"));
@@ -177,6 +180,13 @@ impl Daemon {
             }
             for event in &events {
                 self.ready(Source::of(event.token()), now);
+            }
+            if let Some(found) = self.rounds.writer().work(SLICE, now) {
+                log::info!(
+                    "the predecessor's table is taken over: {} entries, {} dropped",
+                    found.entries,
+                    found.dropped
+                );
             }
             self.on_time(now);
         }
@@ -423,11 +433,11 @@ impl Daemon {
                 log::error!("the configuration is not reloaded, the old one stays in force: {error}")
             }
             Ok(config) => {
-                let fixed =
-                    |c: &Config| (c.runtime_dir.clone(), c.listen.clone(), c.table_entries, c.table_mode);
+                let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone());
                 if fixed(&config) != fixed(&self.config) {
-                    log::warn!("runtime_dir, listen.dns and [table] take effect at the next start");
+                    log::warn!("runtime_dir and listen.dns take effect at the next start");
                 }
+                self.resize(&config);
                 crate::logging::start(config.level);
                 let upstreams = upstreams(&config, &self.addresses);
                 self.rounds.handle(now, Input::Reload { settings: config.settings.clone(), upstreams });
@@ -437,6 +447,18 @@ impl Daemon {
             }
         }
         notify::ready(&self.status_line());
+    }
+
+    /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
+    fn resize(&mut self, config: &Config) {
+        let table = |c: &Config| (c.table_entries, c.table_mode);
+        if table(config) == table(&self.config) {
+            return;
+        }
+        match resize(config, &self.config.runtime_dir, self.rounds.writer()) {
+            Ok(()) => log::info!("a table for {} names takes the place of the old one", config.table_entries),
+            Err(error) => log::error!("the table stays as it is: {error}"),
+        }
     }
 
     /// Does what the core says, each thing once and in order; what fails is handed in again.

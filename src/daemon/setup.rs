@@ -4,7 +4,7 @@ use super::system;
 use crate::config::Config;
 use hither_net::random::Random;
 use hither_rounds::Note;
-use hither_table::{Geometry, Origin, Writer, open_or_create};
+use hither_table::{Geometry, Origin, Writer, open_or_create, rotate};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -24,12 +24,14 @@ pub(super) fn table(
         Origin::Created => {
             log::info!("a new table for {} names is in '{}'", config.table_entries, dir.display())
         }
-        Origin::Adopted(found) => {
+        Origin::Adopted => {
+            log::info!("the table in '{}' is taken over: about {} entries", dir.display(), writer.entries());
+        }
+        Origin::Resized => {
             log::info!(
-                "the table in '{}' is taken over: {} entries, {} damaged ones dropped",
+                "the table in '{}' had another size: a new one for {} names takes its entries over",
                 dir.display(),
-                found.entries,
-                found.dropped
+                config.table_entries
             );
         }
         Origin::Replaced { why } => {
@@ -37,6 +39,14 @@ pub(super) fn table(
         }
     }
     Ok((writer, Box::new(lock)))
+}
+
+/// Puts a table of the configured size in the place of the one in use.
+pub(super) fn resize(config: &Config, dir: &Path, writer: &mut Writer) -> Result<(), String> {
+    let mut random = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
+    let seeds = [random.draw(), random.draw(), random.draw()];
+    let geometry = Geometry { entries: config.table_entries };
+    rotate(writer, dir, &geometry, config.table_mode, seeds).map_err(|error| error.to_string())
 }
 
 /// The upstreams that are configured, or else those of the system, ourselves left out.

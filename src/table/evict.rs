@@ -1,7 +1,8 @@
-//! Which entry goes when another needs its place: S3-FIFO (Yang et al., SOSP 2023) without its ghost queue.
+//! Which entry goes when another needs its place: S3-FIFO (Yang et al., SOSP 2023).
 //!
 //! New names wait in a small queue; only those that were asked for again get into the main one. A flood of names that are asked
-//! for once passes through the small queue and leaves the others alone.
+//! for once passes through the small queue and leaves the others alone. Names that went from the small queue are remembered for a while,
+//! by a few bits each, and come back into the main one.
 
 use std::collections::VecDeque;
 
@@ -12,21 +13,43 @@ pub(crate) struct Queued {
     pub version: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queues {
     small: VecDeque<Queued>,
     main: VecDeque<Queued>,
+    /// Fingerprints of names that went from the small queue, each at a place of its own hash: the next one there takes it over.
+    ghost: Vec<u16>,
 }
 
 /// Entries looked at before one is given up come what may: bounds the work of a put.
 const LOOKS: usize = 64;
 
 impl Queues {
-    pub fn insert(&mut self, entry: Queued, known: bool) {
-        if known {
+    pub fn new(capacity: usize) -> Self {
+        let ghost = vec![0; capacity.next_power_of_two()];
+        Self { small: VecDeque::new(), main: VecDeque::new(), ghost }
+    }
+
+    fn ghost_of(&mut self, hash: u64) -> (Option<&mut u16>, u16) {
+        let at = hash as usize & (self.ghost.len() - 1);
+        (self.ghost.get_mut(at), (hash >> 48) as u16 | 1)
+    }
+
+    /// Takes up an entry: `known` names and those that went not long ago into the main queue.
+    pub fn insert(&mut self, entry: Queued, hash: u64, known: bool) {
+        let (ghost, fingerprint) = self.ghost_of(hash);
+        let back = ghost.is_some_and(|ghost| *ghost == fingerprint && std::mem::take(ghost) != 0);
+        if known || back {
             self.main.push_back(entry);
         } else {
             self.small.push_back(entry);
+        }
+    }
+
+    /// Remembers a name that had to go.
+    pub fn gone(&mut self, hash: u64) {
+        if let (Some(ghost), fingerprint) = self.ghost_of(hash) {
+            *ghost = fingerprint;
         }
     }
 

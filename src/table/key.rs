@@ -18,6 +18,7 @@ pub struct Key {
 pub(crate) struct Place {
     pub buckets: [usize; 2],
     pub tag: u64,
+    pub hash: u64,
 }
 
 impl Key {
@@ -52,7 +53,7 @@ impl Key {
         if second == first {
             second ^= u64::from(mask > 0);
         }
-        Place { buckets: [first as usize, second as usize], tag: hash >> 48 }
+        Place { buckets: [first as usize, second as usize], tag: hash >> 48, hash }
     }
 }
 

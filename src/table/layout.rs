@@ -87,6 +87,9 @@ pub mod head {
 /// 3: both), then the name in wire form.
 pub const HINT: u8 = 1;
 
+/// Set by the kernel in [`head::ALIVE`] when the writer has died.
+pub const OWNER_DIED: u32 = 0x4000_0000;
+
 /// The table is in use.
 pub const LIVE: u64 = 1;
 /// Another file has taken its place: open that.

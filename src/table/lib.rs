@@ -34,12 +34,18 @@ mod ring;
 
 #[cfg(feature = "writer")]
 mod adopt;
+#[cfg(all(feature = "writer", not(loom)))]
+mod alive;
 #[cfg(feature = "writer")]
 mod alloc;
+#[cfg(feature = "writer")]
+mod announce;
 #[cfg(feature = "writer")]
 mod draft;
 #[cfg(feature = "writer")]
 mod evict;
+#[cfg(feature = "writer")]
+mod room;
 #[cfg(all(feature = "writer", not(loom)))]
 mod share;
 #[cfg(feature = "writer")]
@@ -65,6 +71,6 @@ pub use adopt::{Adopted, Doubt};
 #[cfg(feature = "writer")]
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
 #[cfg(all(feature = "writer", not(loom)))]
-pub use share::{Origin, ShareError, TABLE_FILE, open_or_create};
+pub use share::{Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]
 pub use writer::{Geometry, Writer};

@@ -66,6 +66,11 @@ impl Reader {
         Ok(Reader { memory, plan })
     }
 
+    #[cfg(feature = "writer")]
+    pub(crate) fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory)
+    }
+
     pub(crate) fn words(&self) -> &[AtomicU64] {
         self.memory.words()
     }
@@ -133,6 +138,13 @@ impl Reader {
     #[must_use]
     pub fn version(&self) -> u64 {
         peek(&self.words()[head::VERSION])
+    }
+
+    /// Whether the daemon lives, as the kernel says. A daemon that was killed is no reason to distrust what it published.
+    #[must_use]
+    pub fn writer_lives(&self) -> Option<bool> {
+        let word = peek(&self.words()[head::ALIVE]) as u32;
+        (word != 0).then_some(word & layout::OWNER_DIED == 0)
     }
 
     /// The daemon's process id.

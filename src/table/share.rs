@@ -1,6 +1,6 @@
 //! The table as a file: one writer by lock, taken over or replaced by rename, never truncated, never with holes.
 
-use crate::adopt::{Adopted, Doubt};
+use crate::adopt::{Doubt, next_version};
 use crate::layout::{SUPERSEDED, head};
 use crate::memory::{Memory, OpenError};
 use crate::reader::Reader;
@@ -25,7 +25,9 @@ pub enum Origin {
     /// There was none.
     Created,
     /// A predecessor's was taken over.
-    Adopted(Adopted),
+    Adopted,
+    /// A predecessor's had another size: its entries are taken over.
+    Resized,
     /// A predecessor's could not be trusted.
     Replaced {
         /// What was wrong with it.
@@ -82,30 +84,64 @@ pub fn open_or_create(
     wall_s: u64,
 ) -> Result<(Writer, Origin, Held), ShareError> {
     let lock = lock(&dir.join(LOCK_FILE))?;
-    let boot = boot_id();
     let path = dir.join(TABLE_FILE);
     let first = wall_s << 20;
     let (before, why) = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
         Err(error) => (None, Some(Doubt::Unreadable(OpenError::Io(error)))),
-        Ok(_) => match adopt(&path, geometry, boot) {
-            Ok((mut writer, adopted)) => {
+        Ok(_) => match adopt(&path, geometry) {
+            Ok(mut writer) => {
                 writer.version = writer.version.max(first);
                 chmod(&path, mode)?;
-                writer.note_clocks();
-                writer.set_owner(std::process::id(), boot);
-                return Ok((writer, Origin::Adopted(adopted), lock));
+                own(&mut writer);
+                return Ok((writer, Origin::Adopted, lock));
             }
             Err(why) => (Reader::open(dir).ok(), Some(why)),
         },
     };
-    let known = before.as_ref().map_or(0, Reader::version).saturating_add(1 << 20);
-    let first = if known < crate::layout::VERSION_MAX / 2 { first.max(known) } else { first };
-    let writer = create(dir, geometry, mode, random, first)?;
-    writer.note_clocks();
-    writer.set_owner(std::process::id(), boot);
+    let first = before.as_ref().and_then(|before| next_version(before).ok()).unwrap_or(0).max(first);
+    let mut writer = create(dir, geometry, mode, random, first)?;
+    let resized = matches!(why, Some(Doubt::OtherSize));
+    if resized && let Ok(memory) = open_file(&path).and_then(|file| Memory::map_writer(&file)) {
+        Reader::over(Arc::new(memory)).into_iter().for_each(|old| writer.inherit_from(old));
+    }
+    own(&mut writer);
     supersede(&path, dir)?;
-    Ok((writer, why.map_or(Origin::Created, |why| Origin::Replaced { why }), lock))
+    let origin = match why {
+        None => Origin::Created,
+        Some(Doubt::OtherSize) => Origin::Resized,
+        Some(why) => Origin::Replaced { why },
+    };
+    Ok((writer, origin, lock))
+}
+
+/// Puts a table of another size in the place of `writer`'s, whose entries follow with their versions. Readers that look something up
+/// are told to open the new file.
+///
+/// # Errors
+/// A [`ShareError`]; `writer` then goes on as before.
+pub fn rotate(
+    writer: &mut Writer,
+    dir: &Path,
+    geometry: &Geometry,
+    mode: u32,
+    random: [u64; 3],
+) -> Result<(), ShareError> {
+    let mut next = create(dir, geometry, mode, random, writer.version)?;
+    next.announce_like(writer);
+    // What was still to be taken over is left behind with the table that it is in: a cache may forget.
+    next.inherit_from(writer.reader());
+    supersede(&dir.join(TABLE_FILE), dir)?;
+    own(&mut next);
+    *writer = next;
+    Ok(())
+}
+
+/// Says who writes, now.
+fn own(writer: &mut Writer) {
+    writer.note_clocks();
+    writer.set_owner(std::process::id(), boot_id());
+    writer.alive = crate::alive::Alive::show(writer.reader.memory());
 }
 
 fn lock(path: &Path) -> Result<Held, ShareError> {
@@ -137,23 +173,18 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn adopt(path: &Path, geometry: &Geometry, boot: [u64; 2]) -> Result<(Writer, Adopted), Doubt> {
-    let memory = open_file(path).and_then(|file| Memory::map_writer(&file)).map_err(Doubt::Unreadable)?;
+fn adopt(path: &Path, geometry: &Geometry) -> Result<Writer, Doubt> {
+    let open = || open_file(path).and_then(|file| Memory::map_writer(&file)).map_err(Doubt::Unreadable);
+    let reader = Reader::over(Arc::new(open()?)).map_err(Doubt::Unreadable)?;
     // Times of another boot mean nothing: looked at before anything is written.
-    let (memory, reader) = {
-        let memory = Arc::new(memory);
-        let reader = Reader::over(Arc::clone(&memory)).map_err(Doubt::Unreadable)?;
-        (memory, reader)
-    };
-    if [0, 1].map(|n| peek(&reader.words()[head::BOOT + n])) != boot {
+    if [0, 1].map(|n| peek(&reader.words()[head::BOOT + n])) != boot_id() {
         return Err(Doubt::OtherBoot);
     }
     if reader.replaced() {
         return Err(Doubt::Unreadable(OpenError::Invalid("it was replaced by another")));
     }
-    drop(reader);
-    let memory = Arc::try_unwrap(memory).map_err(|_| Doubt::OtherSize)?;
-    Writer::adopt(memory, geometry)
+    next_version(&reader)?;
+    Writer::adopt(open()?, geometry)
 }
 
 fn create(

@@ -1,19 +1,18 @@
 //! The one writer: puts records in place, takes them out, and makes room.
 
+use crate::adopt::Heritage;
 use crate::alloc::{Alloc, class_of};
-use crate::counters::Counters;
 use crate::draft::{Draft, PutError};
 use crate::evict::{Queued, Queues};
 use crate::key::{Key, Place};
-use crate::layout::{self, CHUNK, CLASSES, CLOSED, HEADER, LINE, LIVE, RING, SLOTS_MASK, head};
+use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, head};
 use crate::memory::{Memory, OpenError};
 use crate::plan::header_checksum;
 use crate::reader::Reader;
-use crate::record::Snapshot;
-use crate::seqlock::{peek, publish, retire, set, write};
+use crate::record::{Shape, Snapshot};
+use crate::seqlock::{peek, publish, set, write};
 use crate::sync::AtomicU64;
 use crate::time::Monotonic;
-use core::net::SocketAddr;
 use std::sync::Arc;
 
 /// How large a table is.
@@ -48,17 +47,23 @@ impl Geometry {
 /// The writer of a table.
 #[derive(Debug)]
 pub struct Writer {
-    reader: Reader,
-    capacity: usize,
+    pub(crate) reader: Reader,
+    pub(crate) capacity: usize,
     pub(crate) alloc: Alloc,
-    pub(crate) queues: [Queues; CLASSES.len()],
-    pub(crate) live: [usize; CLASSES.len()],
-    /// How often each record was asked for since eviction last looked, by line.
-    uses: Vec<u8>,
+    pub(crate) queues: Queues,
+    /// Records in use.
+    pub(crate) live: usize,
+    /// What a predecessor left and has not been looked at yet.
+    pub(crate) heritage: Option<Heritage>,
+    /// Where the search for expired entries goes on in the index.
+    pub(crate) sweep: usize,
     pub(crate) version: u64,
-    evictions: u64,
+    pub(crate) evictions: u64,
     encoded: Vec<u64>,
-    scratch: Box<Snapshot>,
+    pub(crate) scratch: Box<Snapshot>,
+    /// The sign of life that the kernel takes back when this process dies.
+    #[cfg(not(loom))]
+    pub(crate) alive: Option<crate::alive::Alive>,
 }
 
 impl Writer {
@@ -102,22 +107,25 @@ impl Writer {
         set(&words[head::CHECKSUM], sum);
         publish(&words[head::MAGIC], layout::MAGIC);
         let reader = Reader::over(Arc::new(memory))?;
-        Ok(Writer::over(reader, geometry, first_version))
+        let alloc = Alloc::new(reader.plan.lines, |_| false);
+        Ok(Writer::over(reader, geometry, first_version, alloc))
     }
 
-    pub(crate) fn over(reader: Reader, geometry: &Geometry, version: u64) -> Writer {
-        let lines = reader.plan.lines;
+    pub(crate) fn over(reader: Reader, geometry: &Geometry, version: u64, alloc: Alloc) -> Writer {
         Writer {
             reader,
             capacity: geometry.entries,
-            alloc: Alloc::new(lines),
-            queues: Default::default(),
-            live: [0; CLASSES.len()],
-            uses: vec![0; lines],
+            alloc,
+            queues: Queues::new(geometry.entries),
+            live: 0,
+            heritage: None,
+            sweep: 0,
             version,
             evictions: 0,
             encoded: Vec::new(),
             scratch: Box::new(Snapshot::new()),
+            #[cfg(not(loom))]
+            alive: None,
         }
     }
 
@@ -127,7 +135,7 @@ impl Writer {
         self.reader.clone()
     }
 
-    fn words(&self) -> &[AtomicU64] {
+    pub(crate) fn words(&self) -> &[AtomicU64] {
         self.reader.words()
     }
 
@@ -138,32 +146,37 @@ impl Writer {
     }
 
     /// Copies the entry of `key` out, if there is one that has not been flushed.
-    pub fn get(&self, key: &Key, out: &mut Snapshot) -> bool {
-        match self.find(key, out) {
-            Some(_) if out.version() >= peek(&self.words()[head::FLUSHED]) => true,
-            _ => {
-                out.shape = Default::default();
-                false
-            }
-        }
+    pub fn get(&mut self, key: &Key, out: &mut Snapshot) -> bool {
+        self.find_or_inherit(key, out).is_some()
     }
 
     /// Like [`Writer::get`], for a client: the entry counts as asked for, and stays longer.
     pub fn hit(&mut self, key: &Key, out: &mut Snapshot) -> bool {
-        match self.find(key, out) {
-            Some((_, word)) if out.version() >= peek(&self.words()[head::FLUSHED]) => {
-                let uses = &mut self.uses[word as u32 as usize];
-                *uses = (*uses + 1).min(3);
-                true
-            }
-            _ => false,
+        let found = self.find_or_inherit(key, out);
+        if let Some((_, word)) = found {
+            self.alloc.use_line(word as u32);
         }
+        found.is_some()
+    }
+
+    fn find_or_inherit(&mut self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
+        let mut found = self.find(key, out);
+        if found.is_none() && self.heritage.is_some() && self.inherit(key) {
+            found = self.find(key, out);
+        }
+        if out.version() < peek(&self.words()[head::FLUSHED]) {
+            found = None;
+        }
+        if found.is_none() {
+            out.shape = Shape::default();
+        }
+        found
     }
 
     /// Where the index word of `key` is, and what it says.
-    fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
+    pub(crate) fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
         let words = self.words();
-        let place = key.place(&self.reader.plan.secrets, self.reader.plan.mask);
+        let place = self.place(key);
         for at in self.slots(&place) {
             let word = peek(&words[at]);
             if word != 0
@@ -177,6 +190,10 @@ impl Writer {
         None
     }
 
+    pub(crate) fn place(&self, key: &Key) -> Place {
+        key.place(&self.reader.plan.secrets, self.reader.plan.mask)
+    }
+
     fn slots(&self, place: &Place) -> impl Iterator<Item = usize> + use<> {
         let index = self.reader.plan.index;
         place.buckets.into_iter().flat_map(move |bucket| (0..LINE).map(move |n| index + bucket * LINE + n))
@@ -188,43 +205,53 @@ impl Writer {
     /// A [`PutError`]; the table is then as it was, but for entries that made room in vain.
     pub fn put(&mut self, draft: &Draft, now: Monotonic) -> Result<(), PutError> {
         let mut encoded = std::mem::take(&mut self.encoded);
-        let result = draft.encode(&mut encoded).and_then(|()| self.put_words(draft, &encoded, now));
+        let key = Key::of(&draft.name);
+        let version = draft.version();
+        let result = draft.encode(&mut encoded).and_then(|()| self.put_words(&key, &encoded, version, now));
         self.encoded = encoded;
-        result
+        result?;
+        self.disinherit(&key);
+        self.version = self.version.max(version);
+        publish(&self.words()[head::VERSION], version);
+        Ok(())
     }
 
-    fn put_words(&mut self, draft: &Draft, encoded: &[u64], now: Monotonic) -> Result<(), PutError> {
-        let version = draft.version();
-        let key = Key::of(&draft.name);
+    /// Puts a record in place; its version may be an old one.
+    pub(crate) fn put_words(
+        &mut self,
+        key: &Key,
+        encoded: &[u64],
+        version: u64,
+        now: Monotonic,
+    ) -> Result<(), PutError> {
         let class = class_of(encoded.len());
         let mut scratch = std::mem::take(&mut self.scratch);
-        let known = self.find(&key, &mut scratch).is_some();
-        if !known && self.entries() >= self.capacity {
-            self.evict(class, now);
-        }
-        let line = self.room(class, now);
-        self.retire_given();
-        let found = self.find(&key, &mut scratch);
+        let known = self.find(key, &mut scratch).is_some();
         self.scratch = scratch;
-        let line = line.ok_or(PutError::Full)?;
-        let place = key.place(&self.reader.plan.secrets, self.reader.plan.mask);
+        if !known && self.entries() >= self.capacity {
+            self.evict(now);
+        }
+        let line = self.room(class, now).ok_or(PutError::Full)?;
+        // Where the name stands is looked for again: making room may have moved it.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let found = self.find(key, &mut scratch);
+        self.scratch = scratch;
+        let place = self.place(key);
         let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
-        let uses = if found.is_some() { self.uses[before as u32 as usize] } else { 0 };
         let Some(record) = self.reader.plan.record(self.words(), line) else { return Err(PutError::Full) };
         write(record, encoded, version);
-        let word = place.tag << 48 | (version & 0xffff) << 32 | u64::from(line);
-        publish(&self.words()[at], word);
+        publish(&self.words()[at], index_word(&place, version, line));
+        if found.is_some() {
+            let uses = self.alloc.uses(before as u32);
+            self.alloc.set_uses(line, uses);
+        }
         if before != 0 {
             self.forget(before, found.is_none());
         }
-        self.uses[line as usize] = uses;
-        self.live[class] += 1;
-        let entry = Queued { line, version };
-        self.queues[class].insert(entry, found.is_some());
-        let reader = &self.reader;
-        self.queues[class].tidy(self.live[class], |entry| current(reader, entry));
-        self.version = self.version.max(version);
-        publish(&self.words()[head::VERSION], version);
+        self.live += 1;
+        self.queues.insert(Queued { line, version }, place.hash, found.is_some());
+        let (reader, alloc) = (&self.reader, &self.alloc);
+        self.queues.tidy(self.live, |entry| current(reader, alloc, entry));
         self.changed(line);
         Ok(())
     }
@@ -248,95 +275,24 @@ impl Writer {
     }
 
     /// Frees the record of an index word that has been overwritten or cleared.
-    fn forget(&mut self, word: u64, evicted: bool) {
+    pub(crate) fn forget(&mut self, word: u64, evicted: bool) {
         let line = word as u32;
-        let Some(record) = self.reader.plan.record(self.words(), line) else { return };
-        let class = class_of((peek(&record[1]) & 0xffff) as usize);
-        self.live[class] = self.live[class].saturating_sub(1);
-        self.alloc.release(line);
+        if self.alloc.in_use(line) {
+            self.live = self.live.saturating_sub(1);
+            self.alloc.release(line);
+        } else if let Some(heritage) = &mut self.heritage {
+            heritage.overwritten();
+        }
         self.evictions += u64::from(evicted);
-    }
-
-    /// A place for a record of the class, giving up entries where there is none.
-    fn room(&mut self, class: usize, now: Monotonic) -> Option<u32> {
-        if let Some(line) = self.alloc.take(class) {
-            return Some(line);
-        }
-        if self.live[class] > 0 && self.evict_of(class, now) {
-            return self.alloc.take(class);
-        }
-        let chunk = self.alloc.poorest(class)?;
-        for line in self.alloc.lines_of(chunk) {
-            self.evict_line(line);
-        }
-        self.alloc.regive(chunk, class);
-        self.alloc.take(class)
-    }
-
-    /// Marks every place of newly given chunks where a record could have begun.
-    fn retire_given(&mut self) {
-        while let Some(chunk) = self.alloc.given() {
-            let words = self.words();
-            let first = self.reader.plan.data + chunk as usize * CHUNK * LINE;
-            for line in 0..CHUNK {
-                retire(&words[first + line * LINE]);
-            }
-        }
-    }
-
-    fn evict(&mut self, class: usize, now: Monotonic) {
-        let richest = (0..CLASSES.len()).max_by_key(|c| self.live[*c]).unwrap_or(class);
-        let class = if self.live[class] > 0 { class } else { richest };
-        self.evict_of(class, now);
-    }
-
-    fn evict_of(&mut self, class: usize, now: Monotonic) -> bool {
-        let mut queues = std::mem::take(&mut self.queues[class]);
-        let victim = queues.victim(|entry| {
-            if !current(&self.reader, entry) {
-                return None;
-            }
-            let uses = &mut self.uses[entry.line as usize];
-            let used = std::mem::replace(uses, uses.saturating_sub(1));
-            Some(if self.useless(entry.line, now) { 0 } else { used })
-        });
-        self.queues[class] = queues;
-        victim.is_some_and(|entry| self.evict_line(entry.line))
-    }
-
-    /// Whether both families of a record have expired.
-    fn useless(&self, line: u32, now: Monotonic) -> bool {
-        let words = self.words();
-        let Some(record) = self.reader.plan.record(words, line) else { return true };
-        let Some(shape) = crate::record::Shape::of(peek(&record[1])) else { return true };
-        let blocks = shape.has.iter().filter(|has| **has).count();
-        (0..blocks).all(|n| peek(&record[layout::RECORD_HEAD + n * layout::BLOCK + 3]) >> 16 <= now.as_ms())
-    }
-
-    fn evict_line(&mut self, line: u32) -> bool {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let readable = self.reader.copy_at(self.words(), line, None, &mut scratch);
-        let name = hither_wire::name::Name::from_wire(scratch.name());
-        let found = match name {
-            Ok(name) if readable => {
-                self.find(&Key::of(&name), &mut scratch).filter(|(_, word)| *word as u32 == line)
-            }
-            _ => None,
-        };
-        self.scratch = scratch;
-        let Some((at, word)) = found else { return false };
-        publish(&self.words()[at], 0);
-        self.forget(word, true);
-        self.changed(0);
-        true
     }
 
     /// Takes an entry out; `false` if there is none.
     pub fn remove(&mut self, key: &Key) -> bool {
+        let inherited = self.disinherit(key);
         let mut scratch = std::mem::take(&mut self.scratch);
         let found = self.find(key, &mut scratch);
         self.scratch = scratch;
-        let Some((at, word)) = found else { return false };
+        let Some((at, word)) = found else { return inherited };
         publish(&self.words()[at], 0);
         self.forget(word, false);
         self.changed(0);
@@ -348,11 +304,12 @@ impl Writer {
         let version = self.next_version();
         publish(&self.words()[head::FLUSHED], version);
         publish(&self.words()[head::VERSION], version);
+        self.drop_foreign_heritage();
         self.changed(0);
     }
 
     /// Tells followers. Line 0: look again.
-    fn changed(&self, line: u32) {
+    pub(crate) fn changed(&self, line: u32) {
         let words = self.words();
         let change = peek(&words[head::CHANGES]);
         let slot = self.reader.plan.ring + (change as usize & SLOTS_MASK);
@@ -369,7 +326,7 @@ impl Writer {
     /// Entries, flushed ones that still take space included.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.live.iter().sum()
+        self.live + self.heritage.as_ref().map_or(0, Heritage::unseen)
     }
 
     /// Entries that made room for others.
@@ -383,74 +340,14 @@ impl Writer {
     pub fn changes(&self) -> u64 {
         peek(&self.words()[head::CHANGES])
     }
-
-    /// Shows the counters to readers.
-    pub fn set_counters(&self, counters: &Counters) {
-        for (word, value) in self.words()[head::COUNTERS..].iter().zip(counters.0) {
-            set(word, value);
-        }
-    }
-
-    /// Tells readers where the daemon answers.
-    pub fn set_dns_address(&self, address: Option<SocketAddr>) {
-        let words = self.words();
-        let (family, octets, port) = match address {
-            Some(SocketAddr::V4(v4)) => {
-                let mut octets = [0; 16];
-                octets[..4].copy_from_slice(&v4.ip().octets());
-                (4, octets, v4.port())
-            }
-            Some(SocketAddr::V6(v6)) => (6, v6.ip().octets(), v6.port()),
-            None => (0, [0; 16], 0),
-        };
-        let half = |octets: &[u8]| octets.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet));
-        set(&words[head::DNS + 1], half(&octets[..8]));
-        set(&words[head::DNS + 2], half(&octets[8..]));
-        set(&words[head::DNS], family << 16 | u64::from(port));
-    }
-
-    /// Tells readers who writes, and in which boot of the host.
-    pub fn set_owner(&self, pid: u32, boot: [u64; 2]) {
-        let words = self.words();
-        set(&words[head::PID], u64::from(pid));
-        set(&words[head::BOOT], boot[0]);
-        set(&words[head::BOOT + 1], boot[1]);
-        publish(&words[head::STATE], LIVE);
-    }
-
-    /// Notes how far the wall clock is ahead of the table's, by which readers notice that they live in another time namespace.
-    /// To be called about once a second, since the wall clock can be set.
-    #[cfg(not(loom))]
-    pub fn note_clocks(&self) {
-        set(&self.words()[head::CLOCK_OFFSET], crate::time::clock_offset_ms());
-    }
-
-    /// The daemon stops in good order. Entries stay readable until they expire.
-    pub fn close(&mut self) {
-        publish(&self.words()[head::STATE], CLOSED);
-        self.changed(0);
-        #[cfg(not(loom))]
-        self.wake_followers();
-    }
 }
 
-/// Whether the record at a line is still the one that was queued, and in the index.
-fn current(reader: &Reader, entry: &Queued) -> bool {
-    let words = reader.words();
-    let Some(record) = reader.plan.record(words, entry.line) else { return false };
-    if peek(&record[0]) != entry.version << 1 {
-        return false;
-    }
-    let Some(shape) = crate::record::Shape::of(peek(&record[1])) else { return false };
-    let at = shape.key();
-    let mut key = Key { words: [0; crate::key::KEY_WORDS], len: shape.key_len };
-    for (word, from) in key.words.iter_mut().zip(&record[at..at + shape.key_len.div_ceil(8)]) {
-        *word = peek(from);
-    }
-    let place = key.place(&reader.plan.secrets, reader.plan.mask);
-    let word = place.tag << 48 | (entry.version & 0xffff) << 32 | u64::from(entry.line);
-    place
-        .buckets
-        .into_iter()
-        .any(|bucket| reader.plan.bucket(words, bucket).iter().any(|slot| peek(slot) == word))
+pub(crate) fn index_word(place: &Place, version: u64, line: u32) -> u64 {
+    place.tag << 48 | (version & 0xffff) << 32 | u64::from(line)
+}
+
+/// Whether the record at a line is still the one that was queued.
+pub(crate) fn current(reader: &Reader, alloc: &Alloc, entry: &Queued) -> bool {
+    let record = reader.plan.record(reader.words(), entry.line);
+    alloc.in_use(entry.line) && record.is_some_and(|record| peek(&record[0]) == entry.version << 1)
 }

@@ -3,7 +3,7 @@
 
 use hither_table::{
     Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Link, Lookup, Memory, Monotonic, Negative,
-    Origin, PutError, Reader, Rtt, Snapshot, SoaRecord, State, Step, Writer, open_or_create,
+    Origin, PutError, Reader, Rtt, Snapshot, SoaRecord, State, Step, Writer, open_or_create, rotate,
 };
 use hither_wire::name::Name;
 use proptest::prelude::*;
@@ -60,6 +60,16 @@ fn read(reader: &Reader, n: u32) -> (Lookup, Option<Draft>) {
     let mut out = Snapshot::new();
     let lookup = reader.lookup(&Key::of(&name(n)), &mut out);
     (lookup, (lookup == Lookup::Hit).then(|| out.to_draft()).flatten())
+}
+
+/// Ends what is left of taking over: entries that stayed, entries that did not.
+fn finish(writer: &mut Writer) -> (usize, usize) {
+    loop {
+        if let Some(found) = writer.work(100, NOW) {
+            return (found.entries, found.dropped);
+        }
+        assert!(writer.has_work());
+    }
 }
 
 /// A directory of its own, removed at the end.
@@ -160,6 +170,98 @@ fn a_full_table_gives_up_old_entries_and_keeps_those_in_use() {
 }
 
 #[test]
+fn what_has_expired_goes_before_what_has_not() {
+    let mut writer = heap(256);
+    for n in 0..256 {
+        let version = writer.next_version();
+        let mut draft = both(n, version, (2, 0));
+        // Every fourth is over, those put last among them.
+        let over = n % 4 == 0;
+        draft.a.as_mut().expect("A").expire_ms = if over { NOW.as_ms() } else { NOW.as_ms() + 60_000 };
+        writer.put(&draft, NOW).expect("room");
+    }
+    for n in 256..256 + 56 {
+        let version = writer.next_version();
+        let mut draft = both(n, version, (2, 0));
+        draft.a.as_mut().expect("A").expire_ms = NOW.as_ms() + 60_000;
+        writer.put(&draft, NOW).expect("room");
+    }
+    let reader = writer.reader();
+    let left =
+        |over: bool| (0..256).filter(|n| (n % 4 == 0) == over && read(&reader, *n).0 == Lookup::Hit).count();
+    assert!(
+        left(false) > 180 && left(true) < 20,
+        "{} of 192 living, {} of 64 expired are left",
+        left(false),
+        left(true)
+    );
+}
+
+#[test]
+fn no_size_starves_and_moving_records_loses_none() {
+    let mut writer = heap(512);
+    let mut next = 0..;
+    let mut fill = |writer: &mut Writer, many: usize, sizes: (usize, usize)| -> Vec<u32> {
+        let numbers: Vec<u32> = next.by_ref().take(many).collect();
+        for n in &numbers {
+            let version = writer.next_version();
+            writer.put(&both(*n, version, sizes), NOW).expect("room is made");
+        }
+        numbers
+    };
+    // Every chunk belongs to records of two lines or to large ones, then most of the large ones go.
+    let large = fill(&mut writer, 100, (200, 0));
+    let small = fill(&mut writer, 300, (1, 0));
+    for n in large.iter().filter(|n| *n % 4 != 0) {
+        assert!(writer.remove(&Key::of(&name(*n))));
+    }
+    let evictions = writer.evictions();
+    let middle = fill(&mut writer, 80, (30, 0));
+    let reader = writer.reader();
+    let stay = large.iter().filter(|n| *n % 4 == 0).chain(&small).chain(&middle);
+    let lost: Vec<&u32> = stay.filter(|n| read(&reader, **n).0 != Lookup::Hit).collect();
+    assert!(lost.is_empty() && writer.evictions() == evictions, "{lost:?}");
+    assert!(reader.verify().bad.is_empty());
+}
+
+#[test]
+fn the_kernel_says_when_the_writer_has_died() {
+    let dir = Dir::new("alive");
+    let (mut writer, _, lock) = dir.open();
+    let reader = Reader::open(&dir.0).expect("readable");
+    assert_eq!(reader.writer_lives(), Some(true));
+    writer.close();
+    assert_eq!(reader.writer_lives(), None, "it said goodbye");
+    drop((writer, lock));
+    let ready = dir.0.join("ready");
+    let mut child = std::process::Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "holds_a_table_until_it_is_killed", "--ignored"])
+        .env("HITHER_HOLD", &dir.0)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !ready.exists() {
+        assert!(std::time::Instant::now() < end, "the child never holds the table");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(reader.writer_lives(), Some(true));
+    child.kill().expect("it runs");
+    child.wait().expect("a child");
+    assert_eq!(reader.writer_lives(), Some(false));
+}
+
+#[test]
+#[ignore = "a helper of the_kernel_says_when_the_writer_has_died, which starts it"]
+fn holds_a_table_until_it_is_killed() {
+    let Some(dir) = std::env::var_os("HITHER_HOLD").map(PathBuf::from) else { return };
+    let geometry = Geometry { entries: 64 };
+    let _held = open_or_create(&dir, &geometry, 0o644, [1, 2, 3], 1_700_000_000).expect("a table");
+    std::fs::write(dir.join("ready"), "").expect("writable");
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+#[test]
 fn a_follower_sees_every_change_or_is_told() {
     let mut writer = heap(64);
     let mut follower = writer.reader().follow();
@@ -225,8 +327,9 @@ fn a_successor_takes_the_table_over_and_versions_go_on() {
     );
     drop((writer, lock));
     let (mut writer, origin, _lock) = dir.open();
-    assert!(matches!(&origin, Origin::Adopted(a) if a.entries == 60 && a.dropped == 0), "{origin:?}");
+    assert!(matches!(&origin, Origin::Adopted), "{origin:?}");
     assert!(writer.next_version() > last);
+    assert_eq!((writer.entries(), finish(&mut writer)), (60, (60, 0)));
     assert!((0..60).all(|n| read(&reader, n).0 == Lookup::Hit), "readers go on with their mapping");
     for n in 60..500 {
         let version = writer.next_version();
@@ -281,9 +384,17 @@ fn a_table_of_another_size_is_replaced_and_its_readers_are_told() {
     drop((writer, lock));
     let (mut writer, origin, _lock) =
         open_or_create(&dir.0, &Geometry { entries: 128 }, 0o640, [4, 5, 6], 0).expect("a table");
-    assert!(matches!(origin, Origin::Replaced { .. }));
+    assert!(matches!(origin, Origin::Resized), "{origin:?}");
     assert_eq!(read(&reader, 1).0, Lookup::Replaced);
     assert!(writer.next_version() > version);
+    let reader = Reader::open(&dir.0).expect("readable");
+    assert_eq!(read(&reader, 1).0, Lookup::Missing, "not copied yet");
+    assert!(
+        writer.get(&Key::of(&name(1)), &mut Snapshot::new()),
+        "asked for, it is copied ahead of its turn"
+    );
+    assert_eq!(read(&reader, 1).1.expect("copied").version(), version, "under its version");
+    assert_eq!(finish(&mut writer), (1, 0));
     let mode = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(dir.0.join("hosts")).expect("there").permissions(),
     );
@@ -307,8 +418,8 @@ fn a_damaged_record_is_dropped_and_the_others_stay() {
     octets[at + 1] = b'H';
     std::fs::write(&path, octets).expect("writable");
     assert_eq!(Reader::open(&dir.0).expect("readable").verify().bad.len(), 1);
-    let (_, origin, _lock) = dir.open();
-    assert!(matches!(&origin, Origin::Adopted(a) if (a.entries, a.dropped) == (9, 1)), "{origin:?}");
+    let (mut writer, ..) = dir.open();
+    assert_eq!(finish(&mut writer), (9, 1));
 }
 
 #[test]
@@ -330,6 +441,8 @@ enum Op {
     Flush,
     Hit(u32),
     Adopt,
+    Work(usize),
+    Rotate,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -339,6 +452,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Flush),
         2 => (0u32..40).prop_map(Op::Hit),
         1 => Just(Op::Adopt),
+        1 => (1usize..300).prop_map(Op::Work),
+        1 => Just(Op::Rotate),
     ];
     prop::collection::vec(op, 0..120)
 }
@@ -348,7 +463,7 @@ proptest! {
 
     #[test]
     fn the_table_is_a_map(ops in ops()) {
-        let geometry = Geometry { entries: 64 };
+        let mut geometry = Geometry { entries: 64 };
         let dir = Dir::new("model");
         let (mut writer, _, mut lock) = dir.open();
         let mut model: BTreeMap<u32, Draft> = BTreeMap::new();
@@ -373,12 +488,21 @@ proptest! {
                 Op::Adopt => {
                     drop((writer, lock));
                     let (next, origin, held) = open_or_create(&dir.0, &geometry, 0o644, [1, 2, 3], 0).expect("a table");
-                    prop_assert!(matches!(origin, Origin::Adopted(_)));
+                    prop_assert!(matches!(origin, Origin::Adopted), "{:?}", origin);
                     (writer, lock) = (next, Box::new(held) as _);
+                }
+                Op::Work(places) => drop(writer.work(places, NOW)),
+                Op::Rotate => {
+                    geometry.entries = if geometry.entries == 64 { 96 } else { 64 };
+                    rotate(&mut writer, &dir.0, &geometry, 0o644, [4, 5, 6]).expect("another table");
                 }
             }
             let reader = Reader::open(&dir.0).expect("readable");
+            let copying = writer.has_work();
             for n in 0..40 {
+                // The writer has everything at once; readers find what has not been copied yet when it has.
+                let known = copying && writer.get(&Key::of(&name(n)), &mut out);
+                prop_assert!(!copying || known == model.contains_key(&n));
                 let found = read(&reader, n).1;
                 prop_assert_eq!(found.as_ref(), model.get(&n));
             }

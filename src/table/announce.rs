@@ -1,0 +1,71 @@
+//! What the writer tells readers beside the entries: counters, where the daemon answers, who it is, that it stops.
+
+use crate::counters::Counters;
+use crate::layout::{CLOSED, LIVE, head};
+use crate::seqlock::{peek, publish, set};
+use crate::writer::Writer;
+use core::net::SocketAddr;
+
+impl Writer {
+    /// Shows the counters to readers.
+    pub fn set_counters(&self, counters: &Counters) {
+        for (word, value) in self.words()[head::COUNTERS..].iter().zip(counters.0) {
+            set(word, value);
+        }
+    }
+
+    /// Tells readers where the daemon answers.
+    pub fn set_dns_address(&self, address: Option<SocketAddr>) {
+        let words = self.words();
+        let (family, octets, port) = match address {
+            Some(SocketAddr::V4(v4)) => {
+                let mut octets = [0; 16];
+                octets[..4].copy_from_slice(&v4.ip().octets());
+                (4, octets, v4.port())
+            }
+            Some(SocketAddr::V6(v6)) => (6, v6.ip().octets(), v6.port()),
+            None => (0, [0; 16], 0),
+        };
+        let half = |octets: &[u8]| octets.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet));
+        set(&words[head::DNS + 1], half(&octets[..8]));
+        set(&words[head::DNS + 2], half(&octets[8..]));
+        set(&words[head::DNS], family << 16 | u64::from(port));
+    }
+
+    /// Tells readers who writes, and in which boot of the host.
+    pub fn set_owner(&self, pid: u32, boot: [u64; 2]) {
+        let words = self.words();
+        set(&words[head::PID], u64::from(pid));
+        set(&words[head::BOOT], boot[0]);
+        set(&words[head::BOOT + 1], boot[1]);
+        publish(&words[head::STATE], LIVE);
+    }
+
+    /// Copies what the header of `before` tells readers.
+    pub(crate) fn announce_like(&self, before: &Writer) {
+        let (words, from) = (self.words(), before.words());
+        let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;
+        for at in [head::DNS, head::DNS + 1, head::DNS + 2, head::CLOCK_OFFSET].into_iter().chain(counters) {
+            set(&words[at], peek(&from[at]));
+        }
+    }
+
+    /// Notes how far the wall clock is ahead of the table's, by which readers notice that they live in another time namespace.
+    /// To be called about once a second, since the wall clock can be set.
+    #[cfg(not(loom))]
+    pub fn note_clocks(&self) {
+        set(&self.words()[head::CLOCK_OFFSET], crate::time::clock_offset_ms());
+    }
+
+    /// The daemon stops in good order. Entries stay readable until they expire.
+    pub fn close(&mut self) {
+        #[cfg(not(loom))]
+        {
+            self.alive = None;
+        }
+        publish(&self.words()[head::STATE], CLOSED);
+        self.changed(0);
+        #[cfg(not(loom))]
+        self.wake_followers();
+    }
+}

@@ -1,0 +1,148 @@
+//! Making room: which entry goes, and how a chunk of records of one size becomes one of another.
+
+use crate::evict::Queued;
+use crate::key::Key;
+use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
+use crate::record::Shape;
+use crate::seqlock::{peek, publish, retire, write};
+use crate::time::Monotonic;
+use crate::writer::{Writer, current, index_word};
+
+/// Entries given up for one record before a chunk is emptied at the cost of others.
+const GIVEN_UP: usize = 8;
+/// Index words that are looked at for an expired entry before a living one has to go.
+const SWEPT: usize = 2 * LINE;
+/// Index words of a predecessor's that are looked at when there is no room before all are known.
+const SLICE: usize = 4096;
+
+impl Writer {
+    /// A place for a record of the class, giving up entries where there is none. The work is bounded: by the entries given up, by
+    /// the records of a chunk, and while a predecessor's table is being taken over by what it left.
+    pub(crate) fn room(&mut self, class: usize, now: Monotonic) -> Option<u32> {
+        let mut line = self.alloc.take(class);
+        while line.is_none() && self.recovering() {
+            self.inherit_more(SLICE, now);
+            line = self.alloc.take(class);
+        }
+        if line.is_none() {
+            line = self.evacuate(class, false);
+        }
+        for _ in 0..GIVEN_UP {
+            if line.is_some() || !self.evict(now) {
+                break;
+            }
+            line = self.alloc.take(class).or_else(|| self.evacuate(class, false));
+        }
+        line = line.or_else(|| self.evacuate(class, true));
+        self.retire_given();
+        line
+    }
+
+    /// Marks every place of newly given chunks where a record could have begun.
+    fn retire_given(&mut self) {
+        while let Some(chunk) = self.alloc.given() {
+            let words = self.words();
+            let first = self.reader.plan.data + chunk as usize * CHUNK * LINE;
+            for line in 0..CHUNK {
+                retire(&words[first + line * LINE]);
+            }
+        }
+    }
+
+    /// Gives up one entry: an expired one where the sweep finds one, else the one least asked for.
+    pub(crate) fn evict(&mut self, now: Monotonic) -> bool {
+        if let Some(line) = self.expired(now) {
+            return self.evict_line(line);
+        }
+        let (queues, alloc, reader) = (&mut self.queues, &mut self.alloc, &self.reader);
+        let victim =
+            queues.victim(|entry| current(reader, alloc, entry).then(|| alloc.forget_use(entry.line)));
+        victim.is_some_and(|entry| self.evict_line(entry.line))
+    }
+
+    /// An entry whose time is over, from the next few of the index: over all evictions every entry is looked at.
+    fn expired(&mut self, now: Monotonic) -> Option<u32> {
+        let (first, past) = (self.reader.plan.index, self.reader.plan.data);
+        for _ in 0..SWEPT {
+            let at = first + self.sweep;
+            self.sweep = (self.sweep + 1) % (past - first);
+            let line = peek(&self.words()[at]) as u32;
+            if self.alloc.in_use(line) && self.useless(line, now) {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Whether both families of a record have expired.
+    fn useless(&self, line: u32, now: Monotonic) -> bool {
+        let Some(record) = self.reader.plan.record(self.words(), line) else { return true };
+        let Some(shape) = Shape::of(peek(&record[1])) else { return true };
+        let blocks = shape.has.iter().filter(|has| **has).count();
+        (0..blocks).all(|n| peek(&record[RECORD_HEAD + n * BLOCK + 3]) >> 16 <= now.as_ms())
+    }
+
+    /// Where the index leads to the record at a line, whose copy `scratch` then holds.
+    fn slot_of(&mut self, line: u32) -> Option<(usize, u64, Key)> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let readable = self.reader.copy_at(self.words(), line, None, &mut scratch);
+        let name = hither_wire::name::Name::from_wire(scratch.name());
+        let found = match name {
+            Ok(name) if readable => {
+                let key = Key::of(&name);
+                self.find(&key, &mut scratch)
+                    .filter(|(_, word)| *word as u32 == line)
+                    .map(|(at, word)| (at, word, key))
+            }
+            _ => None,
+        };
+        self.scratch = scratch;
+        found
+    }
+
+    pub(crate) fn evict_line(&mut self, line: u32) -> bool {
+        let Some((at, word, key)) = self.slot_of(line) else { return false };
+        publish(&self.words()[at], 0);
+        if self.alloc.uses(line) == 0 {
+            let hash = self.place(&key).hash;
+            self.queues.gone(hash);
+        }
+        self.forget(word, true);
+        self.changed(0);
+        true
+    }
+
+    /// Empties a chunk of another class and gives it to this one: its records move to free places of their own class, as they are,
+    /// and readers follow the index words. Where there are no such places, only with `at_a_cost`: those that find none are given up.
+    fn evacuate(&mut self, class: usize, at_a_cost: bool) -> Option<u32> {
+        let (chunk, whole) = self.alloc.poorest(class)?;
+        if !whole && !at_a_cost {
+            return None;
+        }
+        for line in self.alloc.seal(chunk) {
+            if !self.move_line(line) {
+                self.evict_line(line);
+            }
+            // A record that the index does not lead to, which cannot be, must not keep the chunk.
+            self.alloc.release(line);
+        }
+        self.alloc.regive(class);
+        self.alloc.take(class)
+    }
+
+    fn move_line(&mut self, line: u32) -> bool {
+        let Some((at, _, key)) = self.slot_of(line) else { return false };
+        let class = crate::alloc::class_of(self.scratch.entry().shape().words);
+        let Some(to) = self.alloc.take(class) else { return false };
+        let version = self.scratch.version();
+        let words = &self.scratch.words[..self.scratch.shape.words];
+        let Some(record) = self.reader.plan.record(self.reader.words(), to) else { return false };
+        write(record, words, version);
+        publish(&self.reader.words()[at], index_word(&self.place(&key), version, to));
+        let uses = self.alloc.uses(line);
+        self.alloc.set_uses(to, uses);
+        self.alloc.release(line);
+        self.queues.insert(Queued { line: to, version }, 0, uses > 0);
+        true
+    }
+}
