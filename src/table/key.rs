@@ -57,7 +57,15 @@ impl Key {
     }
 }
 
-/// The keys of a table's hash, from the two words of its header.
-pub(crate) fn secrets(seed: [u64; 2]) -> RapidSecrets {
-    RapidSecrets::seed(seed[0] ^ seed[1].rotate_left(32))
+/// The hash of a table, from the eight words of its header.
+pub(crate) fn secrets([seed, secrets @ ..]: [u64; 8]) -> RapidSecrets {
+    RapidSecrets { seed, secrets }
+}
+
+/// The eight words for a new table, from two random ones.
+#[cfg(feature = "writer")]
+pub(crate) fn new_secrets(random: [u64; 2]) -> [u64; 8] {
+    let RapidSecrets { seed, secrets: [a, b, c, d, e, f, g] } =
+        RapidSecrets::seed(random[0] ^ random[1].rotate_left(32));
+    [seed, a, b, c, d, e, f, g]
 }

@@ -45,10 +45,8 @@ pub mod head {
     pub const FILE: usize = 5;
     /// Random, different for every table.
     pub const GENERATION: usize = 6;
-    /// Of words 0 to 15, this one excepted.
+    /// Of words 0 to 15, this one excepted, and of the eight of the hash.
     pub const CHECKSUM: usize = 7;
-    /// Keys of the hash.
-    pub const SEED: usize = 8;
     /// Buckets of the index, less one.
     pub const MASK: usize = 10;
     /// First word of the index.
@@ -79,6 +77,8 @@ pub mod head {
     pub const DNS: usize = 44;
     /// The wall clock less the table's clock, in milliseconds; refreshed with the counters.
     pub const CLOCK_OFFSET: usize = 47;
+    /// Seed and secrets of the hash, eight words; never change.
+    pub const HASH: usize = 48;
     /// The counters.
     pub const COUNTERS: usize = 64;
 }

@@ -47,7 +47,7 @@ impl Plan {
         }
         let at = |at: usize| usize::try_from(word(at)).unwrap_or(usize::MAX);
         let plan = Plan {
-            secrets: crate::key::secrets([word(head::SEED), word(head::SEED + 1)]),
+            secrets: crate::key::secrets(core::array::from_fn(|n| word(head::HASH + n))),
             mask: word(head::MASK),
             ring: at(head::RING),
             index: at(head::INDEX),
@@ -85,6 +85,6 @@ impl Plan {
 }
 
 pub(crate) fn header_checksum(words: &[AtomicU64]) -> u64 {
-    let fixed = words.iter().take(head::STATE).enumerate().filter(|(at, _)| *at != head::CHECKSUM);
-    layout::checksum(fixed.map(|(_, word)| peek(word)))
+    let fixed = (0..head::STATE).filter(|at| *at != head::CHECKSUM).chain(head::HASH..head::HASH + 8);
+    layout::checksum(fixed.map(|at| words.get(at).map_or(0, peek)))
 }

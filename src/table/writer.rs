@@ -89,8 +89,6 @@ impl Writer {
             (head::ENDIAN, layout::ENDIAN),
             (head::FILE, words.len() as u64 * 8),
             (head::GENERATION, generation),
-            (head::SEED, seed[0]),
-            (head::SEED + 1, seed[1]),
             (head::MASK, geometry.buckets() as u64 - 1),
             (head::INDEX, index as u64),
             (head::DATA, data as u64),
@@ -101,6 +99,9 @@ impl Writer {
             (head::VERSION, first_version),
         ] {
             set(&words[at], value);
+        }
+        for (n, value) in crate::key::new_secrets(seed).into_iter().enumerate() {
+            set(&words[head::HASH + n], value);
         }
         set(&words[head::MAGIC], layout::MAGIC);
         let sum = header_checksum(words);

@@ -345,7 +345,7 @@ fn every_damage_of_the_file_is_noticed_and_the_file_replaced() {
         ("first octets", |f| f[0] ^= 1),
         ("another ABI", |f| f[12] ^= 1),
         ("byte order", |f| f[16] ^= 1),
-        ("checksum", |f| f[64] ^= 1),
+        ("checksum", |f| f[48 * 8] ^= 1),
         ("checksum", |f| f[80] ^= 0x10),
         ("whole number", |f| f.truncate(f.len() - 3)),
         ("size is not", |f| f.truncate(f.len() - 8)),
