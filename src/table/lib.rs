@@ -44,6 +44,8 @@ mod announce;
 mod draft;
 #[cfg(feature = "writer")]
 mod evict;
+#[cfg(all(test, loom, feature = "writer"))]
+mod models;
 #[cfg(feature = "writer")]
 mod room;
 #[cfg(all(feature = "writer", not(loom)))]

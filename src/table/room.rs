@@ -43,9 +43,7 @@ impl Writer {
         while let Some(chunk) = self.alloc.given() {
             let words = self.words();
             let first = self.reader.plan.data + chunk as usize * CHUNK * LINE;
-            for line in 0..CHUNK {
-                retire(&words[first + line * LINE]);
-            }
+            retire((0..CHUNK).map(|line| &words[first + line * LINE]));
         }
     }
 

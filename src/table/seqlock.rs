@@ -37,11 +37,12 @@ pub(crate) fn write_weakly(record: &[AtomicU64], words: &[u64], version: u64, we
     mark.store(version << 1, Ordering::Release);
 }
 
-/// Marks a record that is gone for good, since its space is about to be divided otherwise. The release fence of the next [`write`]
-/// orders it before what is written over the record's other words.
+/// Marks records that are gone for good, since their space is about to be divided otherwise. The fence orders it before all that is
+/// written there from now on, the marks of new records included, which [`write`] stores before its own fence.
 #[cfg(feature = "writer")]
-pub(crate) fn retire(mark: &AtomicU64) {
-    mark.store(1, Ordering::Relaxed);
+pub(crate) fn retire<'m>(marks: impl Iterator<Item = &'m AtomicU64>) {
+    marks.for_each(|mark| mark.store(1, Ordering::Relaxed));
+    fence(Ordering::Release);
 }
 
 #[cfg(feature = "writer")]

@@ -134,7 +134,8 @@ impl<'m> View<'m> {
     #[inline]
     #[must_use]
     pub fn replaced(&self) -> bool {
-        self.word(head::STATE) == SUPERSEDED
+        // Who sees it opens the file by its name, and must find the new one there.
+        self.words.get(head::STATE).map_or(0, observe) == SUPERSEDED
     }
 
     /// Changes so far, and the word to wait at for more: a futex of its lower half.
