@@ -23,6 +23,7 @@ pub use hither_table::{
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the table is when nobody says otherwise.
 pub const RUNTIME_DIR: &str = "/run/hither";
@@ -45,6 +46,8 @@ pub fn now() -> Monotonic {
 pub struct Table {
     dir: PathBuf,
     current: raw::Current,
+    /// The second in which was last looked whether the file is still the one that is there.
+    looked_s: AtomicU64,
 }
 
 impl Table {
@@ -55,7 +58,7 @@ impl Table {
     pub fn open(dir: Option<&Path>) -> Result<Table, OpenError> {
         let dir = dir.map_or_else(runtime_dir, Path::to_owned);
         let reader = open(&dir)?;
-        Ok(Table { dir, current: raw::Current::new(reader) })
+        Ok(Table { dir, current: raw::Current::new(reader), looked_s: AtomicU64::new(0) })
     }
 
     /// Copies the entry of `name` out, all of one publish; opens the table anew when it was replaced. Letter case does not matter.
@@ -70,6 +73,12 @@ impl Table {
 
     /// What the table has to say of the wanted families of `name` at `now`.
     pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
+        let answer = self.answer_here(name, wanted, now, out);
+        let doubt = matches!(answer, Answer::Missing | Answer::Stale) && self.is_outdated(now);
+        if doubt && self.reopen() { self.answer_here(name, wanted, now, out) } else { answer }
+    }
+
+    fn answer_here(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
         match self.lookup(name, out) {
             Lookup::Hit => match out.freshness(wanted, now) {
                 Freshness::Fresh => Answer::Fresh,
@@ -79,6 +88,13 @@ impl Table {
             Lookup::Missing => Answer::Missing,
             Lookup::Busy | Lookup::Replaced => Answer::Busy,
         }
+    }
+
+    /// Whether another file is there than the one that is read; asks the kernel at most once a second.
+    fn is_outdated(&self, now: Monotonic) -> bool {
+        let now_s = now.as_ms() / 1000;
+        self.looked_s.swap(now_s, Ordering::Relaxed) != now_s
+            && self.current.with(|reader| !reader.is_current(&self.dir))
     }
 
     /// Follows every publish from now on. After [`Step::Replaced`] call [`Table::reopen`] and follow anew.

@@ -8,6 +8,7 @@ use crate::layout::{CHUNK, LINE, VERSION_MAX, head};
 use crate::memory::{Memory, OpenError};
 use crate::reader::Reader;
 use crate::seqlock::{peek, publish};
+use crate::steps::step;
 use crate::time::Monotonic;
 use crate::writer::{Geometry, Writer};
 use core::fmt;
@@ -171,6 +172,7 @@ impl Writer {
         // The first place with the name is the one that readers find.
         let first = key.filter(|key| whole && self.find(key, &mut entry).is_some_and(|found| found.0 == at));
         self.scratch = entry;
+        step();
         match first {
             Some(_) if ours => {}
             Some(key) if self.alloc.adopt(line, class) => {

@@ -51,6 +51,8 @@ mod room;
 #[cfg(all(feature = "writer", not(loom)))]
 mod share;
 #[cfg(feature = "writer")]
+mod steps;
+#[cfg(feature = "writer")]
 mod writer;
 
 pub use counters::{Counter, Counters};
@@ -67,6 +69,9 @@ pub use memory::{Memory, OpenError};
 pub use reader::{Lookup, Reader, Scan, VerifyReport};
 #[cfg(feature = "std")]
 pub use ring::{Follower, Step};
+
+#[cfg(feature = "steps")]
+pub use steps::counted::die_after;
 
 #[cfg(feature = "writer")]
 pub use adopt::{Adopted, Doubt};

@@ -31,6 +31,8 @@ pub enum Lookup {
 pub struct Reader {
     memory: Arc<Memory>,
     pub(crate) plan: Plan,
+    /// Device and inode, where it was opened by name.
+    file: Option<(u64, u64)>,
 }
 
 impl Reader {
@@ -54,7 +56,9 @@ impl Reader {
         if !ours.is_file() {
             return Err(OpenError::Foreign("it is not a regular file"));
         }
-        Reader::over(Arc::new(Memory::map_reader(&file)?))
+        let mut reader = Reader::over(Arc::new(Memory::map_reader(&file)?))?;
+        reader.file = Some((ours.dev(), ours.ino()));
+        Ok(reader)
     }
 
     /// Reads a table in memory that is already at hand.
@@ -63,7 +67,7 @@ impl Reader {
     /// If it is no table.
     pub fn over(memory: Arc<Memory>) -> Result<Reader, OpenError> {
         let plan = Plan::read(memory.words())?;
-        Ok(Reader { memory, plan })
+        Ok(Reader { memory, plan, file: None })
     }
 
     #[cfg(feature = "writer")]
@@ -120,6 +124,15 @@ impl Reader {
     #[must_use]
     pub fn same_clock(&self) -> bool {
         crate::time::clock_offset_ms().abs_diff(self.view().clock_offset_ms()) <= layout::CLOCK_SLACK_MS
+    }
+
+    /// Whether `dir/hosts` is still the file that was opened: a daemon that is killed while it replaces the table may not have told.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn is_current(&self, dir: &std::path::Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let there = std::fs::symlink_metadata(dir.join("hosts")).ok().map(|file| (file.dev(), file.ino()));
+        there.is_none() || there == self.file
     }
 
     /// Whether another file has taken its place.

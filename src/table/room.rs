@@ -5,6 +5,7 @@ use crate::key::Key;
 use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
 use crate::record::Shape;
 use crate::seqlock::{peek, publish, retire, write};
+use crate::steps::step;
 use crate::time::Monotonic;
 use crate::writer::{Writer, current, index_word};
 
@@ -41,6 +42,7 @@ impl Writer {
     /// Marks every place of newly given chunks where a record could have begun.
     fn retire_given(&mut self) {
         while let Some(chunk) = self.alloc.given() {
+            step();
             let words = self.words();
             let first = self.reader.plan.data + chunk as usize * CHUNK * LINE;
             retire((0..CHUNK).map(|line| &words[first + line * LINE]));
@@ -100,7 +102,9 @@ impl Writer {
 
     pub(crate) fn evict_line(&mut self, line: u32) -> bool {
         let Some((at, word, key)) = self.slot_of(line) else { return false };
+        step();
         publish(&self.words()[at], 0);
+        step();
         if self.alloc.uses(line) == 0 {
             let hash = self.place(&key).hash;
             self.queues.gone(hash);
@@ -136,6 +140,7 @@ impl Writer {
         let words = &self.scratch.words[..self.scratch.shape.words];
         let Some(record) = self.reader.plan.record(self.reader.words(), to) else { return false };
         write(record, words, version);
+        step();
         publish(&self.reader.words()[at], index_word(&self.place(&key), version, to));
         let uses = self.alloc.uses(line);
         self.alloc.set_uses(to, uses);

@@ -5,6 +5,7 @@ use crate::layout::{SUPERSEDED, head};
 use crate::memory::{Memory, OpenError};
 use crate::reader::Reader;
 use crate::seqlock::{peek, publish};
+use crate::steps::step;
 use crate::writer::{Geometry, Writer};
 use core::fmt;
 use nix::fcntl::{Flock, FlockArg, posix_fallocate};
@@ -215,6 +216,7 @@ fn create(
     // All of it at once: touching a hole of a full file system kills the process that does, reader or writer.
     let octets = i64::try_from(geometry.words() * 8).unwrap_or(i64::MAX);
     posix_fallocate(&file, 0, octets).map_err(|error| io("allocate space for")(error.into()))?;
+    step();
     let memory = Memory::map_writer(&file).map_err(ShareError::Table)?;
     let writer = Writer::create(memory, geometry, [random[0], random[1]], random[2], first)
         .map_err(ShareError::Table)?;
@@ -233,6 +235,7 @@ fn chmod(path: &Path, mode: u32) -> Result<(), ShareError> {
 /// Puts the new file in place, then tells readers of the old one.
 fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
     let old = open_file(path).and_then(|file| Memory::map_writer(&file));
+    step();
     std::fs::rename(dir.join(NEW_FILE), path).map_err(|error| ShareError::Io {
         what: "rename the new table to",
         path: path.to_owned(),
@@ -241,6 +244,7 @@ fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
     if let Ok(memory) = old
         && let Ok(reader) = Reader::over(Arc::new(memory))
     {
+        step();
         publish(&reader.words()[head::STATE], SUPERSEDED);
         crate::futex::wake(&reader.words()[head::CHANGES]);
     }

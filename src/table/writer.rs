@@ -11,6 +11,7 @@ use crate::plan::header_checksum;
 use crate::reader::Reader;
 use crate::record::{Shape, Snapshot};
 use crate::seqlock::{peek, publish, set, write};
+use crate::steps::step;
 use crate::sync::AtomicU64;
 use crate::time::Monotonic;
 use std::sync::Arc;
@@ -211,8 +212,10 @@ impl Writer {
         let result = draft.encode(&mut encoded).and_then(|()| self.put_words(&key, &encoded, version, now));
         self.encoded = encoded;
         result?;
+        step();
         self.disinherit(&key);
         self.version = self.version.max(version);
+        step();
         publish(&self.words()[head::VERSION], version);
         Ok(())
     }
@@ -240,8 +243,11 @@ impl Writer {
         let place = self.place(key);
         let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
         let Some(record) = self.reader.plan.record(self.words(), line) else { return Err(PutError::Full) };
+        step();
         write(record, encoded, version);
+        step();
         publish(&self.words()[at], index_word(&place, version, line));
+        step();
         if found.is_some() {
             let uses = self.alloc.uses(before as u32);
             self.alloc.set_uses(line, uses);
@@ -315,6 +321,7 @@ impl Writer {
         let change = peek(&words[head::CHANGES]);
         let slot = self.reader.plan.ring + (change as usize & SLOTS_MASK);
         publish(&words[slot], change << 32 | u64::from(line));
+        step();
         publish(&words[head::CHANGES], change.wrapping_add(1));
     }
 

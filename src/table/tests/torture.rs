@@ -5,10 +5,10 @@
 
 use hither_table::{
     Address, Draft, Family, FamilyDraft, Geometry, Key, Lookup, Monotonic, Reader, Rtt, Snapshot, State,
-    Step, Writer, open_or_create,
+    Step, Writer, open_or_create, rotate,
 };
 use hither_wire::name::Name;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -54,10 +54,13 @@ fn set(version: u64, family: Family) -> FamilyDraft {
     }
 }
 
+fn geometry(large: bool) -> Geometry {
+    Geometry { entries: if large { 2048 } else { 128 } }
+}
+
 fn open(dir: &Path) -> (Writer, impl Sized + use<>) {
-    let geometry = Geometry { entries: 128 };
     loop {
-        match open_or_create(dir, &geometry, 0o644, [1, 2, 3], 1) {
+        match open_or_create(dir, &geometry(false), 0o644, [1, 2, 3], 1) {
             Ok((writer, _, lock)) => return (writer, lock),
             // The predecessor was killed a moment ago and its lock goes with it.
             Err(hither_table::ShareError::Locked(_)) => std::thread::yield_now(),
@@ -67,16 +70,26 @@ fn open(dir: &Path) -> (Writer, impl Sized + use<>) {
 }
 
 fn write(dir: &Path) {
+    let steps = std::env::var("HITHER_TORTURE_STEPS").ok().and_then(|n| n.parse().ok());
+    hither_table::die_after(steps.unwrap_or(u64::MAX));
     let (mut writer, _lock) = open(dir);
     println!("writing");
     let mut n = u64::from(std::process::id());
+    let mut large = false;
     loop {
         n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let name = name((n >> 33) % NAMES);
+        if n.is_multiple_of(16) {
+            let _ = writer.work(((n >> 8) % 300) as usize, Monotonic(0));
+        }
         let version = writer.next_version();
         match (n >> 20) % 50 {
             0 => drop(writer.remove(&Key::of(&name))),
             1 if n.is_multiple_of(97) => writer.flush_all(),
+            2 if (n >> 13).is_multiple_of(401) => {
+                large = !large;
+                rotate(&mut writer, dir, &geometry(large), 0o644, [4, 5, 6]).expect("there is room");
+            }
             _ => {
                 let aaaa = version.is_multiple_of(3).then(|| set(version, Family::Aaaa));
                 let draft = Draft { name, a: Some(set(version, Family::A)), aaaa };
@@ -93,6 +106,7 @@ struct Counts {
     busy: u64,
     torn: u64,
     back: u64,
+    followed: u64,
 }
 
 fn check(snapshot: &Snapshot, last: &mut u64, counts: &mut Counts) {
@@ -109,7 +123,7 @@ fn check(snapshot: &Snapshot, last: &mut u64, counts: &mut Counts) {
 
 /// Reads until standard input ends; prints what it counted.
 fn read(dir: &Path) {
-    let reader = Reader::open(dir).expect("readable");
+    let mut reader = Reader::open(dir).expect("readable");
     let (mut snapshot, mut counts, mut last) = (Snapshot::new(), Counts::default(), vec![0; NAMES as usize]);
     let mut follower = reader.follow();
     let (stop, stopped) = std::sync::mpsc::channel();
@@ -118,6 +132,7 @@ fn read(dir: &Path) {
         let _ = stop.send(());
     });
     while stopped.try_recv().is_err() {
+        let mut replaced = !reader.is_current(dir);
         for n in 0..NAMES {
             counts.reads += 1;
             match reader.lookup(&Key::of(&name(n)), &mut snapshot) {
@@ -127,7 +142,7 @@ fn read(dir: &Path) {
                 }
                 Lookup::Missing => {}
                 Lookup::Busy => counts.busy += 1,
-                Lookup::Replaced => panic!("nobody replaces this table"),
+                Lookup::Replaced => replaced = true,
             }
         }
         // What the ring leads to is whole too, however late.
@@ -136,8 +151,14 @@ fn read(dir: &Path) {
                 check(&snapshot, &mut 0, &mut counts);
             }
         }
+        if replaced {
+            reader = Reader::open(dir).expect("there is always a whole file");
+            follower = reader.follow();
+            counts.followed += 1;
+        }
     }
-    println!("{} {} {} {} {}", counts.reads, counts.hits, counts.busy, counts.torn, counts.back);
+    let Counts { reads, hits, busy, torn, back, followed } = counts;
+    println!("{reads} {hits} {busy} {torn} {back} {followed}");
 }
 
 fn child(role: &str, dir: &Path) -> Child {
@@ -147,6 +168,17 @@ fn child(role: &str, dir: &Path) -> Child {
         .env("HITHER_TORTURE_DIR", dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+fn writer(dir: &Path, steps: u64) -> Child {
+    Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "nothing_is_torn_while_writers_are_killed", "--nocapture"])
+        .env(ROLE, "writer")
+        .env("HITHER_TORTURE_DIR", dir)
+        .env("HITHER_TORTURE_STEPS", steps.to_string())
+        .stdout(Stdio::null())
         .spawn()
         .expect("started")
 }
@@ -164,20 +196,31 @@ fn nothing_is_torn_while_writers_are_killed() {
     std::fs::create_dir_all(&dir).expect("a directory");
     drop(open(&dir));
     let readers: Vec<Child> = (0..2).map(|_| child("reader", &dir)).collect();
-    let (end, mut kills) = (Instant::now() + Duration::from_secs(seconds), 0);
+    let (end, mut kills, mut n) = (Instant::now() + Duration::from_secs(seconds), [0; 3], 7_u64);
     while Instant::now() < end {
-        let mut writer = child("writer", &dir);
-        // Killed a tenth of a second after it has begun to write.
-        let mut line = String::new();
-        let mut out = BufReader::new(writer.stdout.take().expect("piped"));
-        while !line.contains("writing") {
-            line.clear();
-            assert!(out.read_line(&mut line).expect("readable") > 0, "the writer has ended by itself");
+        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let way = (n >> 40) % 3;
+        kills[way as usize] += 1;
+        // At a step of its own, early (while it takes over) or late; else by us.
+        let steps =
+            if way == 0 { [(n >> 20) % 300, (n >> 20) % 200_000][(n >> 50) as usize % 2] } else { u64::MAX };
+        let mut writer = writer(&dir, steps);
+        if way == 0 {
+            assert!(!writer.wait().expect("a child").success(), "it dies at step {steps}");
+            continue;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        // A moment after it was started, or after it has been stopped and continued amid its work.
+        std::thread::sleep(Duration::from_micros((n >> 24) % 60_000));
+        if way == 2 {
+            let pid = nix::unistd::Pid::from_raw(writer.id() as i32);
+            let signal = |signal| nix::sys::signal::kill(pid, signal).expect("it runs");
+            signal(nix::sys::signal::Signal::SIGSTOP);
+            std::thread::sleep(Duration::from_millis(20));
+            signal(nix::sys::signal::Signal::SIGCONT);
+            std::thread::sleep(Duration::from_millis(20));
+        }
         writer.kill().expect("running");
         writer.wait().expect("a child");
-        kills += 1;
     }
     let mut total = Counts::default();
     for mut reader in readers {
@@ -188,21 +231,23 @@ fn nothing_is_torn_while_writers_are_killed() {
             text.lines().map(|line| line.split(' ').filter_map(|n| n.parse().ok()).collect::<Vec<u64>>());
         let counted = numbers
             .into_iter()
-            .find(|numbers| numbers.len() == 5)
+            .find(|numbers| numbers.len() == 6)
             .unwrap_or_else(|| panic!("no counts: {text}"));
         total.reads += counted[0];
         total.hits += counted[1];
         total.busy += counted[2];
         total.torn += counted[3];
         total.back += counted[4];
+        total.followed += counted[5];
     }
-    println!("{seconds} s, {kills} writers killed: {total:?}");
-    assert!(
-        Reader::open(&dir).expect("readable").verify().bad.len() <= 1,
-        "what a dead writer leaves is whole but for its last"
+    let [steps, random, stopped] = kills;
+    println!(
+        "{seconds} s, writers killed at a step {steps}, at random {random}, after a stop {stopped}: {total:?}"
     );
+    let bad = Reader::open(&dir).expect("readable").verify().bad;
+    assert!(bad.is_empty(), "what a dead writer leaves is whole: {bad:?}");
     std::fs::remove_dir_all(&dir).expect("removable");
-    assert!(total.hits > 1000 && kills > 0, "{total:?}");
+    assert!(total.hits > 1000 && kills.iter().all(|n| *n > 0) && total.followed > 0, "{total:?}");
     assert_eq!((total.torn, total.back), (0, 0), "{total:?}");
 }
 
