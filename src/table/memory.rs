@@ -20,6 +20,12 @@ impl Memory {
         Memory::Heap((0..words).map(|_| AtomicU64::new(0)).collect())
     }
 
+    /// These words on the heap.
+    #[must_use]
+    pub fn of(words: &[u64]) -> Memory {
+        Memory::Heap(words.iter().copied().map(AtomicU64::new).collect())
+    }
+
     pub(crate) fn words(&self) -> &[AtomicU64] {
         match self {
             Memory::Heap(words) => words,

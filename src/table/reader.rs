@@ -189,6 +189,12 @@ impl Reader {
         Scan { reader: self, at: self.plan.index }
     }
 
+    /// All words as they are at this moment, each by itself: for inspection.
+    #[must_use]
+    pub fn copy_words(&self) -> Vec<u64> {
+        self.words().iter().map(peek).collect()
+    }
+
     /// Follows the changes from now on.
     #[must_use]
     pub fn follow(&self) -> Follower {

@@ -224,6 +224,55 @@ fn no_size_starves_and_moving_records_loses_none() {
     assert!(reader.verify().bad.is_empty());
 }
 
+/// A full file system: no table is begun that has no room, and one that is there is written and read on.
+#[test]
+fn on_a_full_tmpfs_nobody_is_killed() {
+    use std::io::Write as _;
+    let skip = |why: &str| {
+        let _ = writeln!(std::io::stderr(), "SKIPPED on_a_full_tmpfs_nobody_is_killed: {why}");
+    };
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root to mount one");
+    }
+    let dir = Dir::new("full");
+    let me = std::env::current_exe().expect("known");
+    let script =
+        "mount -t tmpfs -o size=4m none \"$1\" && exec \"$2\" --exact fills_a_tmpfs --ignored --nocapture";
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(&dir.0)
+        .arg(me)
+        .env("HITHER_FULL", &dir.0)
+        .output();
+    match output {
+        Err(error) => skip(&format!("unshare: {error}")),
+        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare: ") => skip("no namespace"),
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+    }
+}
+
+#[test]
+#[ignore = "a helper of on_a_full_tmpfs_nobody_is_killed, which starts it"]
+fn fills_a_tmpfs() {
+    use std::io::Write as _;
+    let Some(dir) = std::env::var_os("HITHER_FULL").map(PathBuf::from) else { return };
+    let open = |entries| open_or_create(&dir, &Geometry { entries }, 0o644, [1, 2, 3], 1);
+    let refused = open(65_536).expect_err("larger than the file system").to_string();
+    assert!(refused.contains("allocate space for") && refused.contains("No space left"), "{refused}");
+    let (mut writer, ..) = open(64).expect("this one fits");
+    let mut rest = std::fs::File::create(dir.join("rest")).expect("a file");
+    while rest.write_all(&[1; 4096]).is_ok() {}
+    let reader = Reader::open(&dir).expect("readable");
+    for n in 0..5000 {
+        let version = writer.next_version();
+        writer.put(&both(n, version, ((n % 200) as usize, 2)), NOW).expect("room is made");
+        assert_eq!(read(&reader, n).0, Lookup::Hit);
+    }
+    let full = rotate(&mut writer, &dir, &Geometry { entries: 4096 }, 0o644, [4, 5, 6]);
+    assert!(full.is_err(), "no room for a second one");
+    assert_eq!(read(&reader, 4999).0, Lookup::Hit, "and the first goes on");
+}
+
 #[test]
 fn the_kernel_says_when_the_writer_has_died() {
     let dir = Dir::new("alive");

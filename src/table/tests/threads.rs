@@ -1,0 +1,78 @@
+//! A writer beside readers in threads, on the heap: small enough for Miri, which looks for undefined behaviour and data races.
+//! `cargo +nightly miri test -p hither-table --features writer --test threads`
+#![cfg(feature = "writer")]
+
+use hither_table::{
+    Address, Draft, Family, FamilyDraft, Geometry, Key, Lookup, Memory, Monotonic, Rtt, Snapshot, State,
+    Writer,
+};
+use hither_wire::name::Name;
+use std::net::Ipv4Addr;
+
+const NAMES: u32 = 3;
+const ROUNDS: u32 = if cfg!(miri) { 12 } else { 20_000 };
+
+fn draft(n: u32, version: u64) -> Draft {
+    let name: Name = format!("h{n}.example").parse().expect("a name");
+    let count = 1 + version % 5;
+    let addresses = (0..count).map(|n| Address {
+        address: Ipv4Addr::from((version * 16 + n) as u32).into(),
+        rtt: Rtt::Unmeasured,
+        chain: 0,
+        upstreams: 1,
+    });
+    let set = FamilyDraft {
+        version,
+        set_version: version,
+        round: version,
+        state: State::First,
+        negative: None,
+        sorted: false,
+        expire_ms: 1 << 40,
+        lifetime_s: 60,
+        addresses: addresses.collect(),
+        chains: vec![hither_table::Chain::default()],
+        soa: None,
+    };
+    Draft { name, a: Some(set), aaaa: None }
+}
+
+#[test]
+fn readers_see_whole_entries_and_growing_versions() {
+    let geometry = Geometry { entries: 8 };
+    let memory = Memory::heap(geometry.words());
+    let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 10).expect("a table");
+    let readers: Vec<_> = (0..2).map(|_| writer.reader()).collect();
+    std::thread::scope(|scope| {
+        let looks: Vec<_> = readers
+            .into_iter()
+            .map(|reader| {
+                scope.spawn(move || {
+                    let (mut out, mut last, mut hits) = (Snapshot::new(), [0; NAMES as usize], 0);
+                    for n in (0..NAMES).cycle().take(ROUNDS as usize) {
+                        let key = Key::of(&draft(n, 1).name);
+                        if reader.lookup(&key, &mut out) == Lookup::Hit {
+                            let version = out.version();
+                            assert_eq!(out.to_draft(), Some(draft(n, version)));
+                            assert!(version >= last[n as usize], "{version} after {}", last[n as usize]);
+                            last[n as usize] = version;
+                            hits += 1;
+                            assert!(out.family(Family::A).is_some());
+                        }
+                    }
+                    hits
+                })
+            })
+            .collect();
+        for n in (0..NAMES).cycle().take(ROUNDS as usize) {
+            let version = writer.next_version();
+            if version.is_multiple_of(7) {
+                writer.remove(&Key::of(&draft(n, 1).name));
+            } else {
+                writer.put(&draft(n, version), Monotonic(0)).expect("room");
+            }
+        }
+        let hits: u32 = looks.into_iter().map(|look| look.join().expect("no panic")).sum();
+        assert!(hits > 0 || cfg!(miri), "nothing was ever read");
+    });
+}
