@@ -2,13 +2,13 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use hither_table::{
-    Address, Chain, Draft, FamilyDraft, Geometry, Key, Lookup, Monotonic, Reader, Rtt, Snapshot, State,
-    open_or_create,
+    Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Lookup, Monotonic, Reader, Rtt,
+    Snapshot, State, Wanted, Writer, open_or_create,
 };
 use hither_wire::name::Name;
 use std::hint::black_box;
-use std::net::Ipv6Addr;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::net::{Ipv6Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Instant;
 
 const BATCHES: usize = 400;
@@ -18,8 +18,12 @@ fn name(n: usize) -> Name {
     format!("www.host{n:05}.example.com").parse().expect("a name")
 }
 
-fn median_ns(mut run: impl FnMut(usize)) -> f64 {
-    let mut all: Vec<f64> = (0..BATCHES)
+fn median_ns(run: impl FnMut(usize)) -> f64 {
+    median_of(BATCHES, run)
+}
+
+fn median_of(batches: usize, mut run: impl FnMut(usize)) -> f64 {
+    let mut all: Vec<f64> = (0..batches)
         .map(|_| {
             let began = Instant::now();
             (0..BATCH).for_each(&mut run);
@@ -39,6 +43,60 @@ fn bare_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
     }
     fence(Ordering::Acquire);
     from[0].load(Ordering::Relaxed) == before
+}
+
+/// One query and its reply over loopback, from one thread to another that waits for it: the least that asking a daemon costs.
+fn udp_exchange_ns() -> f64 {
+    let socket = || UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let (here, there) = (socket(), socket());
+    here.connect(there.local_addr().expect("bound")).expect("a route");
+    there.connect(here.local_addr().expect("bound")).expect("a route");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (reply, mut buffer) = ([2; 497], [0; 512]);
+            while there.recv(&mut buffer).expect("received") > 1 {
+                there.send(&reply).expect("sent");
+            }
+        });
+        let mut buffer = [0; 512];
+        let median = median_of(40, |_| {
+            here.send(&[1; 46]).expect("sent");
+            here.recv(&mut buffer).expect("received");
+        });
+        here.send(&[0]).expect("sent");
+        median
+    })
+}
+
+/// Reads one key for a second while a thread publishes it over and over: reads, how many took more than one try, how many gave up.
+fn beside_a_busy_writer(
+    reader: &Reader,
+    key: &Key,
+    writer: &mut Writer,
+    draft: impl Fn(u64) -> Draft + Sync,
+) -> (u64, u64, u64) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let publishes = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let version = writer.next_version();
+                writer.put(&draft(version), Monotonic(0)).expect("room");
+            }
+        });
+        let (mut snapshot, mut reads, mut retried, mut busy) = (Snapshot::new(), 0, 0, 0);
+        let began = Instant::now();
+        while began.elapsed().as_millis() < 1000 {
+            for _ in 0..1000 {
+                let tries = reader.lookup_counting(key, &mut snapshot);
+                reads += 1;
+                retried += u64::from(tries.1 > 1);
+                busy += u64::from(tries.0 != Lookup::Hit);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        publishes.join().expect("no panic");
+        (reads, retried, busy)
+    })
 }
 
 fn main() {
@@ -87,7 +145,24 @@ fn main() {
         let version = writer.next_version();
         writer.put(&draft(n, version), Monotonic(0)).expect("room");
     });
+    let fresh = median_ns(|_| {
+        let found = reader.lookup(black_box(&present), &mut snapshot) == Lookup::Hit;
+        assert!(
+            found && snapshot.freshness(Wanted::One(Family::Aaaa), hither_client::now()) == Freshness::Fresh
+        );
+    });
+    let exchange = udp_exchange_ns();
+    let (reads, retried, busy) =
+        beside_a_busy_writer(&reader, &present, &mut writer, |version| draft(7, version));
     println!("hit, 16 addresses   {hit:>8.1} ns");
+    println!("  with expiry       {fresh:>8.1} ns (wanted at most 60)");
+    println!(
+        "UDP exchange        {exchange:>8.0} ns, loopback, two threads: {:.0} times that (wanted 100)",
+        exchange / fresh
+    );
+    println!(
+        "beside a writer at full speed on that very key: {reads} reads, {retried} of them retried, {busy} busy"
+    );
     println!("miss                {miss:>8.1} ns");
     println!("bare copy           {bare:>8.1} ns");
     println!("put, 16 addresses   {put:>8.1} ns");

@@ -167,7 +167,7 @@ impl Writer {
         let whole = self.reader.copy(self.words(), word, &mut entry)
             && self.reader.misfit(word, bucket, &entry).is_none()
             && entry.version() <= self.version;
-        let (version, class) = (entry.version(), class_of(entry.shape.words));
+        let (version, class) = (entry.version(), class_of(entry.shape.words()));
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
         // The first place with the name is the one that readers find.
         let first = key.filter(|key| whole && self.find(key, &mut entry).is_some_and(|found| found.0 == at));
@@ -203,7 +203,7 @@ impl Writer {
             && entry.version() <= self.version
             && entry.version() >= flushed;
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
-        let words = entry.words[..entry.shape.words].to_vec();
+        let words = entry.words[..entry.shape.words()].to_vec();
         let version = entry.version();
         let known = key.is_some_and(|key| self.find(&key, &mut entry).is_some());
         self.scratch = entry;

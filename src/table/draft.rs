@@ -110,13 +110,14 @@ impl Draft {
             return Err(PutError::TooLarge);
         }
         let key_len = self.name.as_wire().len();
-        let mut shape = Shape { words: 0, key_len, n4, n6, has: [self.a.is_some(), self.aaaa.is_some()] };
-        shape.words = shape.tail() + (tail_a.len() + tail_aaaa.len()).div_ceil(8);
-        if shape.words > RECORD_MAX {
+        let shape = Shape::new(key_len, [n4, n6], [self.a.is_some(), self.aaaa.is_some()]);
+        let words = shape.tail() + (tail_a.len() + tail_aaaa.len()).div_ceil(8);
+        let shape = shape.with_words(words);
+        if words > RECORD_MAX {
             return Err(PutError::TooLarge);
         }
         out.clear();
-        out.resize(shape.words, 0);
+        out.resize(words, 0);
         out[1] = Shape::of(shape.word()).ok_or(PutError::Malformed)?.word();
         for (family, draft, tail) in [(Family::A, &self.a, &tail_a), (Family::Aaaa, &self.aaaa, &tail_aaaa)] {
             if let (Some(at), Some(draft)) = (shape.block(family), draft) {

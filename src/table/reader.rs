@@ -96,6 +96,13 @@ impl Reader {
         }
     }
 
+    /// Like [`Reader::lookup`], and how many tries it took: for measurements.
+    pub fn lookup_counting(&self, key: &Key, out: &mut Snapshot) -> (Lookup, usize) {
+        let tries = self.view().tries(key, &mut out.words);
+        let found = if tries > layout::TRIES { Lookup::Busy } else { Lookup::Hit };
+        (found, tries)
+    }
+
     /// Copies the record that an index word points to.
     pub(crate) fn copy(&self, words: &[AtomicU64], word: u64, out: &mut Snapshot) -> bool {
         self.copy_at(words, word as u32, Some((word >> 32) & 0xffff), out)

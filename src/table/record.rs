@@ -8,66 +8,91 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where the parts of a record stand, in words; a function of its word 1 alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Shape {
-    pub(crate) words: usize,
-    pub(crate) key_len: usize,
-    pub(crate) n4: usize,
-    pub(crate) n6: usize,
-    pub(crate) has: [bool; 2],
-}
+pub struct Shape(u64);
 
 impl Shape {
     #[inline]
     pub(crate) fn of(word: u64) -> Option<Shape> {
-        let octet = |at: u32| ((word >> at) & 0xff) as usize;
-        let shape = Shape {
-            words: (word & 0xffff) as usize,
-            key_len: octet(16),
-            n4: octet(24),
-            n6: octet(32),
-            has: [octet(40) & 1 != 0, octet(40) & 2 != 0],
-        };
-        let families =
-            (shape.has[0] || shape.n4 == 0) && (shape.has[1] || shape.n6 == 0) && shape.has != [false; 2];
-        let fits = shape.words <= RECORD_MAX && shape.tail() <= shape.words && shape.key_len > 0;
-        (families && fits && octet(40) < 4).then_some(shape)
+        let shape = Shape(word);
+        let families = (shape.has(0) || shape.n4() == 0) && (shape.has(1) || shape.n6() == 0);
+        let any = matches!(word >> 40, 1..=3);
+        let fits = shape.words() <= RECORD_MAX && shape.tail() <= shape.words() && shape.key_len() > 0;
+        (families && any && fits).then_some(shape)
+    }
+
+    /// Of a record with so many octets of key and addresses of each family that it has; its words are not counted yet.
+    #[cfg(feature = "writer")]
+    pub(crate) fn new(key_len: usize, [n4, n6]: [usize; 2], has: [bool; 2]) -> Shape {
+        let has = u64::from(has[0]) | u64::from(has[1]) << 1;
+        Shape((key_len as u64) << 16 | (n4 as u64) << 24 | (n6 as u64) << 32 | has << 40)
     }
 
     #[cfg(feature = "writer")]
-    pub(crate) fn word(&self) -> u64 {
-        let has = u64::from(self.has[0]) | u64::from(self.has[1]) << 1;
-        self.words as u64
-            | (self.key_len as u64) << 16
-            | (self.n4 as u64) << 24
-            | (self.n6 as u64) << 32
-            | has << 40
+    pub(crate) fn with_words(self, words: usize) -> Shape {
+        Shape(self.0 & !0xffff | words as u64 & 0xffff)
     }
 
-    pub(crate) fn block(&self, family: Family) -> Option<usize> {
+    #[cfg(feature = "writer")]
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn words(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    #[inline]
+    pub(crate) fn key_len(self) -> usize {
+        (self.0 >> 16 & 0xff) as usize
+    }
+
+    #[inline]
+    pub(crate) fn n4(self) -> usize {
+        (self.0 >> 24 & 0xff) as usize
+    }
+
+    #[inline]
+    pub(crate) fn n6(self) -> usize {
+        (self.0 >> 32 & 0xff) as usize
+    }
+
+    #[inline]
+    pub(crate) fn has(self, family: u32) -> bool {
+        self.0 >> (40 + family) & 1 != 0
+    }
+
+    /// Blocks of families.
+    #[inline]
+    pub(crate) fn blocks(self) -> usize {
+        usize::from(self.has(0)) + usize::from(self.has(1))
+    }
+
+    pub(crate) fn block(self, family: Family) -> Option<usize> {
         match family {
-            Family::A => self.has[0].then_some(RECORD_HEAD),
-            Family::Aaaa => self.has[1].then_some(RECORD_HEAD + BLOCK * usize::from(self.has[0])),
+            Family::A => self.has(0).then_some(RECORD_HEAD),
+            Family::Aaaa => self.has(1).then_some(RECORD_HEAD + BLOCK * usize::from(self.has(0))),
         }
     }
 
-    pub(crate) fn key(&self) -> usize {
-        RECORD_HEAD + BLOCK * (usize::from(self.has[0]) + usize::from(self.has[1]))
+    pub(crate) fn key(self) -> usize {
+        RECORD_HEAD + BLOCK * self.blocks()
     }
 
-    pub(crate) fn v4(&self) -> usize {
-        self.key() + self.key_len.div_ceil(8)
+    pub(crate) fn v4(self) -> usize {
+        self.key() + self.key_len().div_ceil(8)
     }
 
-    pub(crate) fn v4_meta(&self) -> usize {
-        self.v4() + self.n4
+    pub(crate) fn v4_meta(self) -> usize {
+        self.v4() + self.n4()
     }
 
-    pub(crate) fn v6(&self) -> usize {
-        self.v4_meta() + self.n4.div_ceil(2)
+    pub(crate) fn v6(self) -> usize {
+        self.v4_meta() + self.n4().div_ceil(2)
     }
 
-    pub(crate) fn tail(&self) -> usize {
-        self.v6() + 3 * self.n6
+    pub(crate) fn tail(self) -> usize {
+        self.v6() + 3 * self.n6()
     }
 }
 
@@ -86,7 +111,7 @@ impl Default for Snapshot {
 impl Clone for Snapshot {
     fn clone(&self) -> Self {
         let mut copy = Self::new();
-        let n = self.shape.words;
+        let n = self.shape.words();
         copy.words[..n].copy_from_slice(&self.words[..n]);
         copy.shape = self.shape;
         copy
@@ -106,7 +131,7 @@ impl Snapshot {
     /// An empty one.
     #[must_use]
     pub const fn new() -> Self {
-        Self { words: [0; RECORD_MAX], shape: Shape { words: 0, key_len: 0, n4: 0, n6: 0, has: [false; 2] } }
+        Self { words: [0; RECORD_MAX], shape: Shape(0) }
     }
 
     /// What it holds.
@@ -197,6 +222,12 @@ impl<'s> Entry<'s> {
         Self { words, shape }
     }
 
+    /// How many words its record has.
+    #[must_use]
+    pub fn words(&self) -> usize {
+        self.shape.words()
+    }
+
     /// Where its parts stand.
     #[must_use]
     pub fn shape(&self) -> Shape {
@@ -211,31 +242,31 @@ impl<'s> Entry<'s> {
     /// The version of its newest family; 0 when it is empty.
     #[must_use]
     pub fn version(&self) -> u64 {
-        if self.shape.words == 0 { 0 } else { self.word(0) >> 1 }
+        if self.shape.words() == 0 { 0 } else { self.word(0) >> 1 }
     }
 
     /// The name, in lower-case wire form.
     #[must_use]
     pub fn name(&self) -> &'s [u8] {
-        self.octets(self.shape.key(), self.shape.key_len)
+        self.octets(self.shape.key(), self.shape.key_len())
     }
 
     #[inline]
     pub(crate) fn is(&self, key: &Key) -> bool {
         let own = self.words.get(self.shape.key()..self.shape.v4()).unwrap_or_default();
         // A loop of words beats a call for what is mostly four of them.
-        self.shape.key_len == key.len && own.iter().zip(key.padded()).all(|(own, other)| own == other)
+        self.shape.key_len() == key.len && own.iter().zip(key.padded()).all(|(own, other)| own == other)
     }
 
     fn octets(&self, at: usize, len: usize) -> &'s [u8] {
-        let words = self.words.get(at..self.shape.words).unwrap_or_default();
+        let words = self.words.get(at..self.shape.words()).unwrap_or_default();
         bytemuck::cast_slice::<u64, u8>(words).get(..len).unwrap_or_default()
     }
 
     /// Whether the copy is what the writer wrote; a lookup does not need it, an inspection does.
     #[must_use]
     pub fn intact(&self) -> bool {
-        let words = self.words.get(..self.shape.words).unwrap_or_default();
+        let words = self.words.get(..self.shape.words()).unwrap_or_default();
         words.len() > RECORD_HEAD && words.get(2).is_some_and(|own| *own == sum(words))
     }
 
@@ -380,8 +411,8 @@ impl<'s> FamilyView<'s> {
     #[must_use]
     pub fn len(&self) -> usize {
         match self.family {
-            Family::A => self.entry.shape.n4,
-            Family::Aaaa => self.entry.shape.n6,
+            Family::A => self.entry.shape.n4(),
+            Family::Aaaa => self.entry.shape.n6(),
         }
     }
 

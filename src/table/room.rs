@@ -78,8 +78,7 @@ impl Writer {
     fn useless(&self, line: u32, now: Monotonic) -> bool {
         let Some(record) = self.reader.plan.record(self.words(), line) else { return true };
         let Some(shape) = Shape::of(peek(&record[1])) else { return true };
-        let blocks = shape.has.iter().filter(|has| **has).count();
-        (0..blocks).all(|n| peek(&record[RECORD_HEAD + n * BLOCK + 3]) >> 16 <= now.as_ms())
+        (0..shape.blocks()).all(|n| peek(&record[RECORD_HEAD + n * BLOCK + 3]) >> 16 <= now.as_ms())
     }
 
     /// Where the index leads to the record at a line, whose copy `scratch` then holds.
@@ -134,10 +133,10 @@ impl Writer {
 
     fn move_line(&mut self, line: u32) -> bool {
         let Some((at, _, key)) = self.slot_of(line) else { return false };
-        let class = crate::alloc::class_of(self.scratch.entry().shape().words);
+        let class = crate::alloc::class_of(self.scratch.entry().shape().words());
         let Some(to) = self.alloc.take(class) else { return false };
         let version = self.scratch.version();
-        let words = &self.scratch.words[..self.scratch.shape.words];
+        let words = &self.scratch.words[..self.scratch.shape.words()];
         let Some(record) = self.reader.plan.record(self.reader.words(), to) else { return false };
         write(record, words, version);
         step();

@@ -67,6 +67,13 @@ impl<'m> View<'m> {
         Err(NoEntry::Busy)
     }
 
+    /// How many tries a lookup takes at this moment, for measurements.
+    #[cfg(feature = "std")]
+    pub(crate) fn tries(&self, key: &Key, out: &mut [u64]) -> usize {
+        let place = key.place(&self.plan.secrets, self.plan.mask);
+        1 + (0..TRIES).take_while(|_| matches!(self.attempt(key, &place, out), Tried::Moved)).count()
+    }
+
     /// Copies the entry of `key` into room of the caller's.
     ///
     /// # Errors
@@ -114,7 +121,7 @@ impl<'m> View<'m> {
     #[cold]
     fn is_larger(&self, line: u32, room: usize) -> bool {
         let shape = self.plan.record(self.words, line).and_then(|record| Shape::of(peek(record.get(1)?)));
-        shape.is_some_and(|shape| shape.words > room)
+        shape.is_some_and(|shape| shape.words() > room)
     }
 
     /// Copies the record at a line; `None` when it moved, is none, or does not fit.
@@ -124,7 +131,7 @@ impl<'m> View<'m> {
         let mut shape = Shape::default();
         let length = |word| {
             shape = Shape::of(word)?;
-            (shape.words <= record.len()).then_some(shape.words)
+            (shape.words() <= record.len()).then_some(shape.words())
         };
         seqlock::read(record, nonce, out, length)?;
         Some(shape)

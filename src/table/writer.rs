@@ -29,9 +29,10 @@ impl Geometry {
         (self.entries * 4 / 3).div_ceil(LINE).max(2).next_power_of_two()
     }
 
-    /// Lines of data: four a name (a name with two addresses of each family takes three), and some chunks for the classes.
+    /// Lines of data: three and three quarters a name (a name with two addresses of each family takes three), and some chunks for
+    /// the classes.
     fn lines(self) -> usize {
-        (self.entries * 4).div_ceil(CHUNK).saturating_add(2 * CLASSES.len()) * CHUNK
+        (self.entries * 15 / 4).div_ceil(CHUNK).saturating_add(2 * CLASSES.len()) * CHUNK
     }
 
     /// Words of the whole table.
