@@ -227,7 +227,7 @@ pub unsafe extern "C" fn hither_lookup(
             Freshness::Partial => PARTIAL,
         }
     };
-    match look(handle, &name, wanted, &mut [0; 512], &mut fill) {
+    match look(handle, &name, wanted, &mut [0; 128], &mut fill) {
         Some(code) => code,
         None => look_large(handle, &name, wanted, &mut fill),
     }

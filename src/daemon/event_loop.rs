@@ -39,8 +39,8 @@ const ACCEPTS: usize = 64;
 const QUERIES: usize = 64;
 /// Hints taken before others get their turn.
 const HINTS: usize = 64;
-/// Places of a predecessor's table looked at before others get their turn: about a millisecond.
-const SLICE: usize = 4096;
+/// Places of a predecessor's table looked at before others get their turn: less than a millisecond.
+const SLICE: usize = 1024;
 
 pub(super) struct Daemon {
     pub poll: Poll,

@@ -49,7 +49,7 @@ pub fn resolve<T>(
     }
     let name = name.to_lower();
     // A small room first: stacks may be small, and few entries are large.
-    match search(&name, wanted, &mut [0; 512], &mut fill) {
+    match search(&name, wanted, &mut [0; 128], &mut fill) {
         Some(verdict) => verdict,
         None => search_large(&name, wanted, &mut fill),
     }

@@ -1,6 +1,6 @@
 //! How the module is linked: its name, never unloaded, and nothing undefined, so that a reachable panic is an error.
 fn main() {
-    for argument in ["-soname,libnss_hither.so.2", "-z,relro,-z,now", "-z,nodelete"] {
+    for argument in ["-soname,libnss_hither.so.2", "-z,relro,-z,now", "-z,nodelete", "-z,noseparate-code"] {
         println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
     }
     // Only where panics abort is the panic handler ours, and nothing left that needs one.

@@ -103,6 +103,7 @@ impl Writer {
         let alloc = Alloc::new(reader.plan.lines, |chunk| taken[chunk]);
         let at = reader.plan.index;
         let mut writer = Writer::over(reader, geometry, version, alloc);
+        writer.queues.reserve(unseen);
         writer.heritage = Some(Heritage { from: None, at, unseen, taken, found: Adopted::default() });
         Ok(writer)
     }

@@ -30,6 +30,11 @@ impl Queues {
         Self { small: VecDeque::new(), main: VecDeque::new(), ghost }
     }
 
+    /// Makes room for entries that are known to come.
+    pub fn reserve(&mut self, known: usize) {
+        self.main.reserve(known);
+    }
+
     fn ghost_of(&mut self, hash: u64) -> (Option<&mut u16>, u16) {
         let at = hash as usize & (self.ghost.len() - 1);
         (self.ghost.get_mut(at), (hash >> 48) as u16 | 1)
