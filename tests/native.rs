@@ -219,7 +219,7 @@ fn getent_reads_the_daemons_answers_in_its_order() {
 #[test]
 fn what_does_not_exist_is_denied_at_once_and_what_is_not_ours_passes() {
     let upstream = upstream();
-    let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
+    let mut daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
     assert_eq!(getent(&daemon, &["hosts", "none.example"]).0, Some(2));
     let asked = upstream.count();
     assert_eq!(getent(&daemon, &["ahosts", "none.example"]).0, Some(2));
@@ -251,7 +251,8 @@ fn what_does_not_exist_is_denied_at_once_and_what_is_not_ours_passes() {
     assert_eq!(getent(&daemon, &["hosts", &long]).0, Some(2));
     // Nobody answers any more: at once, without the patience.
     let dir = daemon.dir.clone();
-    daemon.signal(nix::sys::signal::Signal::SIGKILL);
+    daemon.process.kill().expect("it runs");
+    daemon.process.wait().expect("a child");
     let began = Instant::now();
     let gone = Command::new("getent")
         .env("LD_LIBRARY_PATH", libraries())
@@ -448,6 +449,38 @@ fn the_c_library_holds_under_sanitizers_valgrind_and_from_python() {
         let output = command(&daemon, "python3").arg(example).arg("WWW.example").output().expect("runs");
         assert_eq!(text(&output), "198.18.0.3\n198.18.0.1\n198.18.0.2\n2001::5\n", "{output:?}");
     }
+}
+
+/// What hither-table(5) says is enough to write a reader: this one knows nothing else.
+#[test]
+fn a_reader_written_from_the_manual_page_finds_names_of_every_length() {
+    let test = "a_reader_written_from_the_manual_page_finds_names_of_every_length";
+    if !has("python3", test) {
+        return;
+    }
+    let upstream = upstream();
+    let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/native/reader.py");
+    let find = |name: &str| {
+        let table = daemon.dir.join("run/hosts");
+        let output = Command::new("python3").arg(&reader).arg(table).arg(name).output().expect("runs");
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(find("www.example").0, Some(1), "nobody has asked yet");
+    for length in [1, 2, 4, 6, 8, 14, 15, 16, 30, 46, 47, 62, 63, 64, 78, 79, 80, 81, 120, 160, 200, 253] {
+        // Labels of at most 50 octets, that many octets of text in all.
+        let name: String =
+            (0..length).map(|n| if n % 51 == 50 && n + 1 < length { '.' } else { 'x' }).collect();
+        daemon.ask(&name);
+        assert_eq!(
+            find(&name),
+            (Some(0), "198.18.0.3\n198.18.0.1\n198.18.0.2\n".to_owned()),
+            "{length}: {name}"
+        );
+    }
+    daemon.ask("www.example");
+    daemon.exchange(&support::ask_for("www.example", Rtype::AAAA, None, 9));
+    assert_eq!(find("WWW.Example.").1, "198.18.0.3\n198.18.0.1\n198.18.0.2\n2001::5\n");
 }
 
 #[test]
