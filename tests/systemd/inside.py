@@ -34,6 +34,10 @@ def ctl(*args):
     return run("hitherctl", *args)
 
 
+def stats():
+    return json.loads(ctl("stats", "--json").stdout)
+
+
 def lookup(name=NAME):
     out = ctl("lookup", "--json", name, "A").stdout
     return json.loads(out) if out.strip() else {}
@@ -158,6 +162,14 @@ def clients():
     pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
     answer = run("getent", "ahostsv4", NAME)
     check("getent", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
+    pathlib.Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files hither [NOTFOUND=return] dns\n")
+    queries = stats()["queries"]
+    answer = run("getent", "ahostsv4", NAME)
+    check("getent through libnss_hither", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
+    check("in hither's order", answer.stdout.split()[0] == lookup()["addresses"][0]["address"], answer.stdout)
+    check("without a query", stats()["queries"] == queries, stats())
+    answer = run("setpriv", "--reuid=nobody", "--clear-groups", "getent", "ahostsv4", NAME)
+    check("as nobody", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
     missing = dig("@127.0.0.1", "none.example.test")
     check("a name that does not exist", "NXDOMAIN" in missing.stdout and "SOA" in missing.stdout, missing.stdout)
     check("lookup says so too", ctl("lookup", "none.example.test").returncode == 4)
