@@ -79,3 +79,13 @@ fn the_examples_of_the_library_are_those_that_are_run() {
         assert!(page.contains(text.trim()), "{example} differs from the page");
     }
 }
+
+#[test]
+fn every_counter_is_described_in_its_place() {
+    let page = page("hitherctl.1");
+    let section =
+        page.split(".Sh COUNTERS").nth(1).and_then(|rest| rest.split(".Sh ").next()).expect("a section");
+    let described: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix(".It Cm ")).collect();
+    let ours: Vec<&str> = hither_table::Counter::ALL.iter().map(|counter| counter.name()).collect();
+    assert_eq!(described, ours);
+}

@@ -1,6 +1,6 @@
 //! The client beside a table that comes, changes and is replaced.
 
-use hither_client::{Family, Lookup, Name, Snapshot, Table};
+use hither_client::{Answer, Family, Lookup, Name, Snapshot, Step, Table, Wanted};
 use hither_table::{Address, Draft, FamilyDraft, Geometry, Monotonic, Rtt, State, Writer, open_or_create};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,5 +94,65 @@ fn no_table_is_an_error_that_says_so() {
     assert!(Table::open(Some(&dir)).expect_err("nothing there").to_string().contains("No such file"));
     std::fs::write(dir.join("hosts"), [7; 8192]).expect("writable");
     assert!(Table::open(Some(&dir)).expect_err("no table").to_string().contains("not a table"));
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+#[test]
+fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
+    let dir = dir("answers");
+    let name: Name = "www.example.com".parse().expect("a name");
+    let (mut writer, _lock) = table(&dir, 64);
+    let client = Table::open(Some(&dir)).expect("readable");
+    let mut follower = client.watch();
+    let mut entry = Snapshot::new();
+    let expiry = Monotonic::from_ms(1 << 40);
+    let early = Monotonic(expiry.0 - 1);
+    let mut answer = |wanted, now| client.answer(&name, wanted, now, &mut entry);
+    let (a, aaaa) = (Wanted::One(Family::A), Wanted::One(Family::Aaaa));
+    assert_eq!(answer(a, early), Answer::Missing);
+    put(&mut writer, &name);
+    assert_eq!(answer(a, early), Answer::Fresh);
+    assert_eq!(answer(aaaa, early), Answer::Partial);
+    assert_eq!(answer(Wanted::Both, early), Answer::Partial);
+    assert_eq!(answer(a, expiry), Answer::Stale);
+    let mut seen = Snapshot::new();
+    assert_eq!(follower.step(&mut seen), Step::Record);
+    assert_eq!(seen.name(), name.as_wire());
+    // A denial of the name itself answers for both families.
+    let version = writer.next_version();
+    let denial = FamilyDraft {
+        version,
+        set_version: version,
+        round: version,
+        state: State::Complete,
+        negative: Some(hither_client::Negative::NxDomain),
+        sorted: false,
+        expire_ms: 1 << 40,
+        lifetime_s: 60,
+        addresses: Vec::new(),
+        chains: Vec::new(),
+        soa: None,
+    };
+    writer.put(&Draft { name, a: Some(denial), aaaa: None }, Monotonic(0)).expect("room");
+    assert_eq!(answer(Wanted::Both, early), Answer::Fresh);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// A daemon that is killed between renaming the new file and telling the readers of the old one.
+#[test]
+fn a_file_that_was_replaced_without_a_word_is_noticed() {
+    let dir = dir("silent");
+    let name: Name = "www.example.com".parse().expect("a name");
+    let (writer, lock) = table(&dir, 64);
+    let client = Table::open(Some(&dir)).expect("readable");
+    drop((writer, lock));
+    std::fs::rename(dir.join("hosts"), dir.join("old")).expect("ours");
+    let (mut writer, _lock) = table(&dir, 64);
+    put(&mut writer, &name);
+    let mut entry = Snapshot::new();
+    assert_eq!(
+        client.answer(&name, Wanted::One(Family::A), Monotonic::from_ms(7000), &mut entry),
+        Answer::Fresh
+    );
     std::fs::remove_dir_all(&dir).expect("removable");
 }
