@@ -10,7 +10,7 @@ use hither_wire::name::Name;
 use std::net::Ipv4Addr;
 
 const NAMES: u32 = 3;
-const ROUNDS: u32 = if cfg!(miri) { 12 } else { 20_000 };
+const ROUNDS: u32 = if cfg!(miri) { 6 } else { 20_000 };
 
 fn draft(n: u32, version: u64) -> Draft {
     let name: Name = format!("h{n}.example").parse().expect("a name");
