@@ -1,6 +1,7 @@
 //! Reading the table, beside a bare copy of the same words with two looks at the version: `cargo bench --bench table_read`
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
+use hither_table::layout::TRIES;
 use hither_table::{
     Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Lookup, Monotonic, Reader, Rtt,
     Snapshot, State, Wanted, Writer, open_or_create,
@@ -87,10 +88,10 @@ fn beside_a_busy_writer(
         let began = Instant::now();
         while began.elapsed().as_millis() < 1000 {
             for _ in 0..1000 {
-                let tries = reader.lookup_counting(key, &mut snapshot);
+                let tries = reader.tries(key, &mut snapshot);
                 reads += 1;
-                retried += u64::from(tries.1 > 1);
-                busy += u64::from(tries.0 != Lookup::Hit);
+                retried += u64::from(tries > 1);
+                busy += u64::from(tries > TRIES);
             }
         }
         done.store(true, Ordering::Relaxed);

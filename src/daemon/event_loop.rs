@@ -196,6 +196,10 @@ impl Daemon {
 
     /// What is due, and what is to be seen of what was done; then the alarm for what comes next.
     fn on_time(&mut self, now: Monotonic) {
+        while let Some(question) = self.rounds.wanted() {
+            self.rounds.handle(now, Input::Refresh { question });
+            self.act(now);
+        }
         if self.rounds.poll_timeout().is_some_and(|at| at <= now) {
             self.rounds.handle_timeout(now);
             self.act(now);
@@ -293,10 +297,6 @@ impl Daemon {
                 let query = self.batch.pair(at).0.to_vec();
                 let client = self.waiting.add(Pending { query, way });
                 self.rounds.handle(now, Input::Ask { client, question, recursion });
-                self.act(now);
-            }
-            while let Some(question) = self.rounds.wanted() {
-                self.rounds.handle(now, Input::Refresh { question });
                 self.act(now);
             }
             if count < SIZE {

@@ -36,18 +36,22 @@ impl Handle {
                 Ok(Err(NoEntry::Replaced)) => {
                     let _ = self.exchange(before);
                 }
-                Ok(Err(NoEntry::Missing)) if self.is_outdated(sys::now().0 / 1_000_000_000) => {
-                    let _ = self.exchange(before);
-                }
                 Ok(other) => {
-                    found = other;
-                    break;
+                    let now = sys::now();
+                    let fresh = other
+                        .is_ok_and(|shape| Entry::of(room, shape).freshness(wanted, now) == Freshness::Fresh);
+                    let hopeless = matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
+                    found = other.map(|shape| (shape, now));
+                    if fresh || hopeless || !self.is_outdated(now.0 / 1_000_000_000) {
+                        break;
+                    }
+                    // The daemon may have put another file there without a last word to readers of this one.
+                    let _ = self.exchange(before);
                 }
             }
         }
         match found {
-            Ok(shape) => {
-                let now = sys::now();
+            Ok((shape, now)) => {
                 let entry = Entry::of(room, shape);
                 let freshness = entry.freshness(wanted, now);
                 self.tell(name, &entry, wanted, now);

@@ -84,7 +84,10 @@ impl Writer {
     /// # Errors
     /// A [`Doubt`]; nothing has been written then.
     pub fn adopt(memory: Memory, geometry: &Geometry) -> Result<Writer, Doubt> {
-        let reader = Reader::over(Arc::new(memory)).map_err(Doubt::Unreadable)?;
+        Writer::take_over(Reader::over(Arc::new(memory)).map_err(Doubt::Unreadable)?, geometry)
+    }
+
+    pub(crate) fn take_over(reader: Reader, geometry: &Geometry) -> Result<Writer, Doubt> {
         if !geometry.fits(reader.plan.mask, reader.plan.lines) {
             return Err(Doubt::OtherSize);
         }
@@ -190,7 +193,7 @@ impl Writer {
         }
     }
 
-    /// Copies the entry of another table's index word, unless the name has one here, or there is no room without giving up another.
+    /// Copies the entry of another table's index word, unless the name has one here, or as many entries are there as may be.
     fn copy_word(&mut self, heritage: &mut Heritage, from: &Reader, at: usize, now: Monotonic) {
         let word = peek(&from.words()[at]);
         if word == 0 {
@@ -242,13 +245,6 @@ impl Writer {
 
     pub(crate) fn drop_foreign_heritage(&mut self) {
         self.heritage.take_if(|heritage| heritage.from.is_some());
-    }
-
-    /// The boot of the host in which the table was last written.
-    #[must_use]
-    pub fn boot(&self) -> [u64; 2] {
-        let reader = self.reader();
-        [0, 1].map(|n| peek(&reader.words()[head::BOOT + n]))
     }
 }
 

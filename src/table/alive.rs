@@ -20,6 +20,9 @@ struct List {
     node: *const List,
 }
 
+/// What the kernel expects of a list's head: three words.
+const LIST_LEN: usize = 3 * size_of::<*const List>();
+
 /// Shows that this process lives, until it is dropped.
 #[derive(Debug)]
 pub struct Alive {
@@ -54,13 +57,18 @@ fn hold(memory: &Memory, shown: &Sender<()>, stopped: &Receiver<()>) {
         List { next: std::ptr::null(), futex_offset: 0, pending: std::ptr::null(), node: std::ptr::null() };
     let at = &raw mut list;
     // SAFETY:
-    // - the list is this function's own and stays where it is until the thread has given it back below; nobody else touches it;
-    // - the kernel reads it when the thread ends: head to node to head, and finds the futex `futex_offset` from the node, which is
+    // - `list` is this function's own and stays where it is until the C library's list, which is only put aside, is back in its place
+    //   below; nobody else touches it;
+    // - the kernel reads it when the thread is killed: head to node to head, and finds the futex `futex_offset` from the node, which is
     //   the lower half of a live word of `memory`, mapped as long as this function runs and, when the process is killed, to its end;
-    // - the C library's list of this thread is replaced, and this thread uses no robust mutex.
-    let set_list = |list: *const List| unsafe {
-        libc::syscall(libc::SYS_set_robust_list, list, 3 * size_of::<*const List>())
-    };
+    // - this thread uses no robust mutex meanwhile.
+    let set_list = |list: *const List| unsafe { libc::syscall(libc::SYS_set_robust_list, list, LIST_LEN) };
+    let (mut before, mut len) = (std::ptr::null::<List>(), 0_usize);
+    // SAFETY: two places for the result; 0 is the calling thread.
+    let known = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut before, &raw mut len) } == 0;
+    if !known {
+        return;
+    }
     // SAFETY: `at` leads to `list`; gettid has no preconditions.
     let me = unsafe {
         let node = &raw const (*at).node;
@@ -76,6 +84,6 @@ fn hold(memory: &Memory, shown: &Sender<()>, stopped: &Receiver<()>) {
     let _ = shown.send(());
     let _ = stopped.recv();
     set(word, 0);
-    // SAFETY: as above; from now on the list leads nowhere, so that it may go.
-    unsafe { (*at).next = at };
+    // Otherwise the kernel would look at our list when the thread ends, and it is gone by then.
+    set_list(before);
 }

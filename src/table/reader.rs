@@ -96,11 +96,9 @@ impl Reader {
         }
     }
 
-    /// Like [`Reader::lookup`], and how many tries it took: for measurements.
-    pub fn lookup_counting(&self, key: &Key, out: &mut Snapshot) -> (Lookup, usize) {
-        let tries = self.view().tries(key, &mut out.words);
-        let found = if tries > layout::TRIES { Lookup::Busy } else { Lookup::Hit };
-        (found, tries)
+    /// How many tries a lookup takes at this moment, more than [`layout::TRIES`] where it says busy: for measurements.
+    pub fn tries(&self, key: &Key, out: &mut Snapshot) -> usize {
+        self.view().tries(key, &mut out.words)
     }
 
     /// Copies the record that an index word points to.

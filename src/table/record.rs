@@ -287,17 +287,21 @@ impl<'s> Entry<'s> {
     /// How far it answers what is asked. A name that does not exist has neither family (RFC 8020 section 2).
     #[must_use]
     pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
+        let sets = [Family::A, Family::Aaaa].map(|family| (family, self.family(family)));
+        let denied = |set: &FamilyView<'_>| set.negative() == Some(Negative::NxDomain) && !set.expired(now);
+        let denied = sets.iter().any(|(_, set)| set.as_ref().is_some_and(denied));
         let mut freshness = Freshness::Fresh;
-        for family in [Family::A, Family::Aaaa] {
-            match self.family(family) {
-                Some(set) if set.negative() == Some(Negative::NxDomain) && !set.expired(now) => {
-                    return Freshness::Fresh;
-                }
-                _ if !wanted.includes(family) => {}
+        for (_, set) in sets.iter().filter(|(family, _)| wanted.includes(*family)) {
+            match set {
                 Some(set) if !set.expired(now) => {}
-                Some(_) if freshness == Freshness::Partial => {}
-                Some(_) => freshness = Freshness::Stale,
-                None => freshness = Freshness::Partial,
+                // Addresses whose time is over are not for the denial to vouch for.
+                Some(set) if !set.is_empty() || !denied => {
+                    if freshness == Freshness::Fresh {
+                        freshness = Freshness::Stale;
+                    }
+                }
+                None if !denied => freshness = Freshness::Partial,
+                Some(_) | None => {}
             }
         }
         freshness

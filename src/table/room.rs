@@ -125,7 +125,10 @@ impl Writer {
                 self.evict_line(line);
             }
             // A record that the index does not lead to, which cannot be, must not keep the chunk.
-            self.alloc.release(line);
+            if self.alloc.in_use(line) {
+                self.live -= 1;
+                self.alloc.release(line);
+            }
         }
         self.alloc.regive(class);
         self.alloc.take(class)

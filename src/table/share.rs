@@ -87,32 +87,33 @@ pub fn open_or_create(
     let lock = lock(&dir.join(LOCK_FILE))?;
     let path = dir.join(TABLE_FILE);
     let first = wall_s << 20;
-    let (before, why) = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
-        Err(error) => (None, Some(Doubt::Unreadable(OpenError::Io(error)))),
-        Ok(_) => match adopt(&path, geometry) {
+    let (old, why) = match predecessor(&path) {
+        Ok(None) => (None, None),
+        Ok(Some(old)) => match Writer::take_over(old.clone(), geometry) {
             Ok(mut writer) => {
                 writer.version = writer.version.max(first);
                 chmod(&path, mode)?;
                 own(&mut writer);
                 return Ok((writer, Origin::Adopted, lock));
             }
-            Err(why) => (Reader::open(dir).ok(), Some(why)),
+            Err(why) => (Some(old), Some(why)),
         },
+        Err(why) => (None, Some(why)),
     };
-    let first = before.as_ref().and_then(|before| next_version(before).ok()).unwrap_or(0).max(first);
+    // Also of a table that is not taken over: versions go on above it, if it is one at all.
+    let before = old.clone().or_else(|| Reader::open(dir).ok());
+    let first = before.and_then(|before| next_version(&before).ok()).unwrap_or(0).max(first);
     let mut writer = create(dir, geometry, mode, random, first)?;
-    let resized = matches!(why, Some(Doubt::OtherSize));
-    if resized && let Ok(memory) = open_file(&path).and_then(|file| Memory::map_writer(&file)) {
-        Reader::over(Arc::new(memory)).into_iter().for_each(|old| writer.inherit_from(old));
-    }
+    let origin = match (old, why) {
+        (_, None) => Origin::Created,
+        (Some(old), Some(Doubt::OtherSize)) => {
+            writer.inherit_from(old);
+            Origin::Resized
+        }
+        (_, Some(why)) => Origin::Replaced { why },
+    };
     own(&mut writer);
     supersede(&path, dir)?;
-    let origin = match why {
-        None => Origin::Created,
-        Some(Doubt::OtherSize) => Origin::Resized,
-        Some(why) => Origin::Replaced { why },
-    };
     Ok((writer, origin, lock))
 }
 
@@ -174,10 +175,13 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn adopt(path: &Path, geometry: &Geometry) -> Result<Writer, Doubt> {
-    let open = || open_file(path).and_then(|file| Memory::map_writer(&file)).map_err(Doubt::Unreadable);
-    let reader = Reader::over(Arc::new(open()?)).map_err(Doubt::Unreadable)?;
-    // Times of another boot mean nothing: looked at before anything is written.
+/// The table that is there, if it is one of this boot that nobody has replaced. Nothing is written.
+fn predecessor(path: &Path) -> Result<Option<Reader>, Doubt> {
+    let memory = match open_file(path).and_then(|file| Memory::map_writer(&file)) {
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(Doubt::Unreadable)?,
+    };
+    let reader = Reader::over(Arc::new(memory)).map_err(Doubt::Unreadable)?;
     if [0, 1].map(|n| peek(&reader.words()[head::BOOT + n])) != boot_id() {
         return Err(Doubt::OtherBoot);
     }
@@ -185,7 +189,7 @@ fn adopt(path: &Path, geometry: &Geometry) -> Result<Writer, Doubt> {
         return Err(Doubt::Unreadable(OpenError::Invalid("it was replaced by another")));
     }
     next_version(&reader)?;
-    Writer::adopt(open()?, geometry)
+    Ok(Some(reader))
 }
 
 fn create(

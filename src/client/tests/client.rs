@@ -135,6 +135,26 @@ fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
     };
     writer.put(&Draft { name, a: Some(denial), aaaa: None }, Monotonic(0)).expect("room");
     assert_eq!(answer(Wanted::Both, early), Answer::Fresh);
+    // But not for addresses of the other one whose time is over.
+    put(&mut writer, &name);
+    let mut over = Snapshot::new();
+    assert!(writer.get(&hither_client::Key::of(&name), &mut over));
+    let mut draft = over.to_draft().expect("whole");
+    let addresses = draft.a.take().map(|a| FamilyDraft { expire_ms: 1, ..a });
+    let address = Address {
+        address: "2001:db8::1".parse().expect("an address"),
+        ..addresses.as_ref().expect("A").addresses[0]
+    };
+    let version = writer.next_version();
+    draft.aaaa = addresses.map(|a| FamilyDraft { version, addresses: vec![address], ..a });
+    draft.a = draft.aaaa.clone().map(|a| FamilyDraft {
+        negative: Some(hither_client::Negative::NxDomain),
+        expire_ms: 1 << 40,
+        addresses: Vec::new(),
+        ..a
+    });
+    writer.put(&draft, Monotonic(0)).expect("room");
+    assert_eq!((answer(aaaa, early), answer(a, early)), (Answer::Stale, Answer::Fresh));
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
