@@ -5,7 +5,7 @@ DESTDIR ?=
 LIBDIR ?= $(PREFIX)/lib/$(shell gcc -print-multiarch 2>/dev/null)
 CARGO_TARGET_DIR ?= target
 bin = $(CARGO_TARGET_DIR)/release
-lib = $(CARGO_TARGET_DIR)/library
+lib = $(CARGO_TARGET_DIR)/loadable
 libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
@@ -24,7 +24,7 @@ $(programs):
 libraries: $(libraries)
 
 $(libraries):
-	cargo build --profile library --locked -p hither-nss -p hither-capi
+	cargo build --profile loadable --locked -p hither-nss -p hither-capi
 
 install: $(programs) $(libraries) libraries
 	install -D -m 755 $(bin)/hitherd $(d)/sbin/hitherd

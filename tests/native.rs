@@ -30,7 +30,7 @@ fn libraries() -> &'static Path {
                 "-q",
                 "--locked",
                 "--profile",
-                "library",
+                "loadable",
                 "-p",
                 "hither-nss",
                 "-p",
@@ -40,14 +40,14 @@ fn libraries() -> &'static Path {
             .arg(target)
             .status();
         assert!(built.expect("cargo runs").success(), "the libraries do not link: can a panic be reached?");
-        let folder = target.join("library/installed");
+        let folder = target.join("loadable/installed");
         std::fs::create_dir_all(&folder).expect("a directory");
         for (built, names) in [
             ("libnss_hither.so", &["libnss_hither.so.2"][..]),
             ("libhither_c.so", &["libhither.so.1", "libhither.so"]),
         ] {
             for name in names {
-                std::fs::copy(target.join("library").join(built), folder.join(name)).expect("built");
+                std::fs::copy(target.join("loadable").join(built), folder.join(name)).expect("built");
             }
         }
         folder
@@ -249,6 +249,11 @@ fn what_does_not_exist_is_denied_at_once_and_what_is_not_ours_passes() {
     assert_eq!(getent(&daemon, &["ahosts", "v4.example"]).0, Some(0));
     let long = format!("{}.example", "a".repeat(64));
     assert_eq!(getent(&daemon, &["hosts", &long]).0, Some(2));
+    // A daemon that hangs: what it published is found, and for the rest the next source has its turn.
+    daemon.ask("www.example");
+    daemon.signal(nix::sys::signal::Signal::SIGSTOP);
+    assert_eq!(getent(&daemon, &["ahostsv4", "www.example"]).0, Some(0));
+    assert_eq!(getent(&daemon, &["ahostsv4", "unknown.example"]).0, Some(2));
     // Nobody answers any more: at once, without the patience.
     let dir = daemon.dir.clone();
     daemon.process.kill().expect("it runs");
@@ -557,13 +562,15 @@ fn a_reader_that_still_wants_an_entry_keeps_it_fresh() {
     assert_eq!(upstream.count(), 1);
     let version = daemon.json(&["lookup", "short.example"])["version"].as_u64().expect("a version");
     // Nobody asks the daemon; programs only read memory, and say so in the last second of the five.
+    let table = hither_table::Reader::open(&daemon.dir.join("run")).expect("readable");
     let (began, mut last) = (Instant::now(), 0);
     while upstream.count() == 1 {
         assert!(began.elapsed() < PATIENCE, "the hint is never heard: {}", daemon.json(&["stats"]));
         let (status, _) = getent(&daemon, &["ahostsv4", "short.example"]);
         assert_eq!(status, Some(0), "it never was missing");
         last = began.elapsed().as_millis();
-        std::thread::sleep(Duration::from_millis(50));
+        // Until something is published, but not for long: only looking makes it happen.
+        table.follow().wait(Duration::from_millis(50));
     }
     assert!(last >= 3_500, "asked again after {last} ms, when it still had most of its time");
     daemon.until("the entry is renewed", |d| {

@@ -260,7 +260,7 @@ fn main() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = Path::new(env!("CARGO_BIN_EXE_hitherd")).ancestors().nth(2).expect("target/release/hitherd");
     run(&format!(
-        "cd {top}; ${{CARGO:-cargo}} build -q --profile library -p hither-nss --target-dir {target}; cp {target}/library/libnss_hither.so {dir}/libnss_hither.so.2; \
+        "cd {top}; ${{CARGO:-cargo}} build -q --profile loadable -p hither-nss --target-dir {target}; cp {target}/loadable/libnss_hither.so {dir}/libnss_hither.so.2; \
          gcc -O2 benches/names/ask.c -o {dir}/ask; gcc -O2 -shared -fPIC benches/names/minimal.c -o {dir}/libnss_minimal.so.2",
         top = top.display(),
         target = target.display(),

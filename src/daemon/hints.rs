@@ -13,11 +13,17 @@ const PER_SECOND: u32 = 200;
 /// Users whose hints are counted at once; beyond, nobody new is heard until the next second.
 const USERS_MAX: usize = 256;
 
+/// How many hints each user has sent in this second.
+#[derive(Debug, Default)]
+struct Budget {
+    second: u64,
+    users: BTreeMap<u32, u32>,
+}
+
 #[derive(Debug)]
 pub(super) struct Hints {
     socket: Socket,
-    second: u64,
-    users: BTreeMap<u32, u32>,
+    budget: Budget,
     pub dropped: u64,
     pub taken: u64,
 }
@@ -27,7 +33,7 @@ impl Hints {
         let path = dir.join("hint");
         let socket = Socket::bind(&path);
         let socket = socket.map_err(|error| format!("cannot receive at '{}': {error}", path.display()))?;
-        Ok(Hints { socket, second: 0, users: BTreeMap::new(), dropped: 0, taken: 0 })
+        Ok(Hints { socket, budget: Budget::default(), dropped: 0, taken: 0 })
     }
 
     /// The questions of the next hint; `None` when there is none. A hint that is not heard has no questions.
@@ -35,7 +41,7 @@ impl Hints {
         // One octet more than the longest, so that a longer one shows.
         let mut octets = [0; 2 + 255 + 1];
         let (len, uid) = self.socket.receive(&mut octets).ok().flatten()?;
-        let heard = uid.is_some_and(|uid| self.may(uid, now));
+        let heard = uid.is_some_and(|uid| self.budget.may(uid, now));
         match octets.get(..len).filter(|_| heard).and_then(read) {
             Some(questions) => {
                 self.taken += 1;
@@ -47,7 +53,9 @@ impl Hints {
             }
         }
     }
+}
 
+impl Budget {
     fn may(&mut self, uid: u32, now: Monotonic) -> bool {
         if self.second != now.as_ms() / 1000 {
             self.second = now.as_ms() / 1000;
@@ -88,6 +96,17 @@ fn read(octets: &[u8]) -> Option<Vec<Question>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_user_cannot_use_up_what_others_may_send_nor_many_the_memory() {
+        let (mut budget, now) = (Budget::default(), Monotonic::from_ms(5_000));
+        let heard = (0..1000).filter(|_| budget.may(7, now)).count();
+        assert_eq!(heard, PER_SECOND as usize);
+        assert!(budget.may(8, now), "another user");
+        let users = (100..10_000).filter(|uid| budget.may(*uid, now)).count();
+        assert_eq!((users, budget.users.len()), (USERS_MAX - 2, USERS_MAX));
+        assert!(budget.may(7, Monotonic::from_ms(6_000)), "in the next second");
+    }
 
     #[test]
     fn only_whole_hints_are_read() {

@@ -1,5 +1,6 @@
 //! The table against a model, against damage, and as a file.
 #![cfg(feature = "writer")]
+#![allow(clippy::print_stdout)] // A word from one process of a test to the other.
 
 use hither_table::{
     Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Link, Lookup, Memory, Monotonic, Negative,
@@ -224,10 +225,20 @@ fn no_size_starves_and_moving_records_loses_none() {
     assert!(reader.verify().bad.is_empty());
 }
 
+/// Set in a process that a test starts to play a part in it: the directory to play it in.
+const PART: &str = "HITHER_TABLE_TEST_DIR";
+
+fn part() -> Option<PathBuf> {
+    std::env::var_os(PART).map(PathBuf::from)
+}
+
 /// A full file system: no table is begun that has no room, and one that is there is written and read on.
 #[test]
 fn on_a_full_tmpfs_nobody_is_killed() {
     use std::io::Write as _;
+    if let Some(dir) = part() {
+        return fill_a_tmpfs(&dir);
+    }
     let skip = |why: &str| {
         let _ = writeln!(std::io::stderr(), "SKIPPED on_a_full_tmpfs_nobody_is_killed: {why}");
     };
@@ -237,12 +248,12 @@ fn on_a_full_tmpfs_nobody_is_killed() {
     let dir = Dir::new("full");
     let me = std::env::current_exe().expect("known");
     let script =
-        "mount -t tmpfs -o size=4m none \"$1\" && exec \"$2\" --exact fills_a_tmpfs --ignored --nocapture";
+        "mount -t tmpfs -o size=4m none \"$1\" && exec \"$2\" --exact on_a_full_tmpfs_nobody_is_killed";
     let output = std::process::Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
         .arg(&dir.0)
         .arg(me)
-        .env("HITHER_FULL", &dir.0)
+        .env(PART, &dir.0)
         .output();
     match output {
         Err(error) => skip(&format!("unshare: {error}")),
@@ -251,30 +262,36 @@ fn on_a_full_tmpfs_nobody_is_killed() {
     }
 }
 
-#[test]
-#[ignore = "a helper of on_a_full_tmpfs_nobody_is_killed, which starts it"]
-fn fills_a_tmpfs() {
+fn fill_a_tmpfs(dir: &std::path::Path) {
     use std::io::Write as _;
-    let Some(dir) = std::env::var_os("HITHER_FULL").map(PathBuf::from) else { return };
-    let open = |entries| open_or_create(&dir, &Geometry { entries }, 0o644, [1, 2, 3], 1);
+    let open = |entries| open_or_create(dir, &Geometry { entries }, 0o644, [1, 2, 3], 1);
     let refused = open(65_536).expect_err("larger than the file system").to_string();
     assert!(refused.contains("allocate space for") && refused.contains("No space left"), "{refused}");
     let (mut writer, ..) = open(64).expect("this one fits");
     let mut rest = std::fs::File::create(dir.join("rest")).expect("a file");
     while rest.write_all(&[1; 4096]).is_ok() {}
-    let reader = Reader::open(&dir).expect("readable");
+    let reader = Reader::open(dir).expect("readable");
     for n in 0..5000 {
         let version = writer.next_version();
         writer.put(&both(n, version, ((n % 200) as usize, 2)), NOW).expect("room is made");
         assert_eq!(read(&reader, n).0, Lookup::Hit);
     }
-    let full = rotate(&mut writer, &dir, &Geometry { entries: 4096 }, 0o644, [4, 5, 6]);
+    let full = rotate(&mut writer, dir, &Geometry { entries: 4096 }, 0o644, [4, 5, 6]);
     assert!(full.is_err(), "no room for a second one");
     assert_eq!(read(&reader, 4999).0, Lookup::Hit, "and the first goes on");
 }
 
 #[test]
 fn the_kernel_says_when_the_writer_has_died() {
+    use std::io::{BufRead as _, BufReader};
+    if let Some(dir) = part() {
+        // Holds the table until it is killed.
+        let _held = open_or_create(&dir, &Geometry { entries: 64 }, 0o644, [1, 2, 3], 1_700_000_000)
+            .expect("a table");
+        println!("held");
+        let _ = std::io::stdin().read_line(&mut String::new());
+        return;
+    }
     let dir = Dir::new("alive");
     let (mut writer, _, lock) = dir.open();
     let reader = Reader::open(&dir.0).expect("readable");
@@ -282,32 +299,19 @@ fn the_kernel_says_when_the_writer_has_died() {
     writer.close();
     assert_eq!(reader.writer_lives(), None, "it said goodbye");
     drop((writer, lock));
-    let ready = dir.0.join("ready");
     let mut child = std::process::Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", "holds_a_table_until_it_is_killed", "--ignored"])
-        .env("HITHER_HOLD", &dir.0)
-        .stdout(std::process::Stdio::null())
+        .args(["--exact", "the_kernel_says_when_the_writer_has_died", "--nocapture"])
+        .env(PART, &dir.0)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("started");
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !ready.exists() {
-        assert!(std::time::Instant::now() < end, "the child never holds the table");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("held")), "the child never holds the table");
     assert_eq!(reader.writer_lives(), Some(true));
     child.kill().expect("it runs");
     child.wait().expect("a child");
     assert_eq!(reader.writer_lives(), Some(false));
-}
-
-#[test]
-#[ignore = "a helper of the_kernel_says_when_the_writer_has_died, which starts it"]
-fn holds_a_table_until_it_is_killed() {
-    let Some(dir) = std::env::var_os("HITHER_HOLD").map(PathBuf::from) else { return };
-    let geometry = Geometry { entries: 64 };
-    let _held = open_or_create(&dir, &geometry, 0o644, [1, 2, 3], 1_700_000_000).expect("a table");
-    std::fs::write(dir.join("ready"), "").expect("writable");
-    std::thread::sleep(std::time::Duration::from_secs(60));
 }
 
 #[test]

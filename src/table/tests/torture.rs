@@ -215,6 +215,9 @@ fn nothing_is_torn_while_writers_are_killed() {
             let pid = nix::unistd::Pid::from_raw(writer.id() as i32);
             let signal = |signal| nix::sys::signal::kill(pid, signal).expect("it runs");
             signal(nix::sys::signal::Signal::SIGSTOP);
+            let stopped = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WUNTRACED));
+            assert!(matches!(stopped, Ok(nix::sys::wait::WaitStatus::Stopped(..))), "{stopped:?}");
+            // Readers go on beside a writer that stands still, and then beside one that goes on.
             std::thread::sleep(Duration::from_millis(20));
             signal(nix::sys::signal::Signal::SIGCONT);
             std::thread::sleep(Duration::from_millis(20));
