@@ -9,7 +9,7 @@ mod sim;
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{ClientId, Settings};
 use sim::picks::{Exhaustive, Picks, Seeded};
-use sim::upstreams::{FATES, Fate};
+use sim::upstreams::{FATES, FATES_SMALL, Fate};
 use sim::world::{Event, Plan, World, name, question, table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn exhaust(plan: &Plan, runs_max: u64) -> u64 {
 
 #[test]
 fn every_race_of_one_question_and_three_upstreams() {
-    let runs = exhaust(&small(&FATES, None), u64::MAX);
+    let runs = exhaust(&small(FATES_SMALL, None), u64::MAX);
     println!("{runs} interleavings");
     assert!(runs > 20_000, "{runs}");
 }
@@ -100,6 +100,9 @@ fn large_world<'p>(
     }
     for _ in 0..draw.below(3) {
         world.at(draw.below(80) * 100, Event::Sleep([5, 150, 700, 3_000, 4_000_000][draw.below(5) as usize]));
+    }
+    for _ in 0..draw.below(3) {
+        world.at(draw.below(800) * 10, Event::Network);
     }
     for _ in 0..12 {
         let asked = question(draw.below(plan.names as u64));
@@ -150,7 +153,6 @@ fn many_questions_and_six_upstreams() {
 fn notices(mutant: Mutant) -> Option<u64> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let fates = &FATES;
     let mut found = None;
     let plan = large(Some(mutant), false);
     for seed in 0..300 {
@@ -160,7 +162,7 @@ fn notices(mutant: Mutant) -> Option<u64> {
         }
     }
     if found.is_none()
-        && catch_unwind(AssertUnwindSafe(|| exhaust(&small(fates, Some(mutant)), 60_000))).is_err()
+        && catch_unwind(AssertUnwindSafe(|| exhaust(&small(FATES_SMALL, Some(mutant)), 60_000))).is_err()
     {
         found = Some(300);
     }

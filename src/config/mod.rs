@@ -1,20 +1,23 @@
 //! The configuration: hither.toml and its drop-ins, checked whole before anything of it counts.
 //!
 //! Each file is read on its own, so that an error names its file, line and column; later files win key by key, their
-//! `[[upstream]]` blocks add to those before.
+//! `[[upstream]]`, `[[domain]]` and `[[block]]` tables add to those before.
 
 mod error;
+mod file;
 mod values;
 
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 
+use file::File;
+use hither_local::{Match, Verdict};
 use hither_rounds::Settings;
-use serde::Deserialize;
+use hither_wire::name::Name;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use values::{AtLeastOne, Mode, Time, UpstreamAddress};
 
 /// Where the configuration is when nobody says otherwise.
 pub const FILE: &str = "/etc/hither/hither.toml";
@@ -30,6 +33,14 @@ pub struct Config {
     pub allow: Vec<Network>,
     /// Whom to ask; none: the system's resolvers.
     pub upstreams: Vec<SocketAddr>,
+    /// Whom to ask for some domains.
+    pub domains: BTreeMap<Name, Vec<SocketAddr>>,
+    /// Hosts files, and whether the host's own name is answered.
+    pub hosts: Hosts,
+    /// Block lists, in order.
+    pub blocks: Vec<Block>,
+    /// Bounds of what clients may use.
+    pub limits: Limits,
     /// Rounds and cache.
     pub settings: Settings,
     /// Names the table holds.
@@ -40,6 +51,41 @@ pub struct Config {
     pub sort: Sort,
     /// What is logged.
     pub level: log::LevelFilter,
+}
+
+/// Hosts files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hosts {
+    /// Where they are.
+    pub files: Vec<PathBuf>,
+    /// Whether the host's own name is answered with its addresses.
+    pub own_name: bool,
+}
+
+/// One `[[block]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Lists.
+    pub files: Vec<PathBuf>,
+    /// Names.
+    pub names: Vec<Name>,
+    /// What plain names cover.
+    pub covers: Match,
+    /// What is said of them.
+    pub verdict: Verdict,
+}
+
+/// Bounds of what clients may use; those of rounds are in [`Settings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients of one network beyond this host that wait at once.
+    pub clients_per_network: usize,
+    /// TCP connections at once; one more takes the place of the one that has been idle longest.
+    pub tcp: usize,
+    /// Of them, those of one network beyond this host.
+    pub tcp_per_network: usize,
+    /// Replies alike a second to one network beyond this host; 0: no bound.
+    pub replies_per_second: u32,
 }
 
 /// The sorter's part.
@@ -61,90 +107,6 @@ pub struct Sort {
     pub hysteresis: Duration,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct File {
-    runtime_dir: Option<PathBuf>,
-    #[serde(default)]
-    listen: Listen,
-    #[serde(default)]
-    upstream: Vec<Upstream>,
-    #[serde(default)]
-    round: Round,
-    #[serde(default)]
-    cache: Cache,
-    #[serde(default)]
-    table: Table,
-    #[serde(default)]
-    sort: SortFile,
-    #[serde(default)]
-    log: Log,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Listen {
-    dns: Option<Vec<SocketAddr>>,
-    allow: Option<Vec<Network>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Upstream {
-    address: UpstreamAddress,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Round {
-    first: Option<AtLeastOne>,
-    fallback: Option<Time>,
-    batch: Option<AtLeastOne>,
-    stagger: Option<Time>,
-    complete: Option<bool>,
-    deadline: Option<Time>,
-    negative_grace: Option<Time>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Cache {
-    entries: Option<AtLeastOne>,
-    min_ttl: Option<Time>,
-    max_ttl: Option<Time>,
-    max_negative_ttl: Option<Time>,
-    failure_ttl: Option<Time>,
-    stale: Option<Time>,
-    stale_wait: Option<Time>,
-    stale_ttl: Option<Time>,
-    prefetch: Option<bool>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    entries: Option<AtLeastOne>,
-    mode: Option<Mode>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct SortFile {
-    enabled: Option<bool>,
-    probes: Option<Vec<Probe>>,
-    timeout: Option<Time>,
-    remeasure: Option<Time>,
-    private: Option<bool>,
-    rate: Option<AtLeastOne>,
-    hysteresis: Option<Time>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Log {
-    level: Option<Level>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -155,6 +117,15 @@ impl Default for Config {
             ],
             allow: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
             upstreams: Vec::new(),
+            domains: BTreeMap::new(),
+            hosts: Hosts { files: vec![PathBuf::from("/etc/hosts")], own_name: true },
+            blocks: Vec::new(),
+            limits: Limits {
+                clients_per_network: 1_000,
+                tcp: 1_000,
+                tcp_per_network: 100,
+                replies_per_second: 100,
+            },
             settings: Settings::default(),
             table_entries: 65_536,
             table_mode: 0o644,
@@ -213,12 +184,34 @@ impl Config {
                 *place = value.into();
             }
         }
-        let File { runtime_dir, listen, upstream, round, cache, table, sort, log } = file;
+        let File {
+            runtime_dir,
+            listen,
+            upstream,
+            domain,
+            hosts,
+            block,
+            limits,
+            round,
+            cache,
+            table,
+            sort,
+            log,
+        } = file;
         set(&mut self.runtime_dir, runtime_dir);
         set(&mut self.listen, listen.dns);
         set(&mut self.allow, listen.allow);
         self.upstreams.extend(upstream.into_iter().map(|upstream| upstream.address.0));
+        self.merge_local(domain, hosts, block);
+        set(&mut self.limits.clients_per_network, limits.clients_per_network);
+        set(&mut self.limits.tcp, limits.tcp);
+        set(&mut self.limits.tcp_per_network, limits.tcp_per_network);
+        set(&mut self.limits.replies_per_second, limits.replies_per_second);
         let s = &mut self.settings;
+        set(&mut s.limits.rounds, limits.rounds);
+        set(&mut s.limits.attempts, limits.attempts);
+        set(&mut s.limits.clients, limits.clients);
+        set(&mut s.mix_case, round.mix_case);
         set(&mut s.first, round.first);
         set(&mut s.fallback, round.fallback);
         set(&mut s.batch, round.batch);
@@ -247,6 +240,30 @@ impl Config {
         set(&mut self.level, log.level.map(|level| level.0));
     }
 
+    fn merge_local(
+        &mut self,
+        domains: Vec<file::Domain>,
+        hosts: file::HostsFile,
+        blocks: Vec<file::BlockFile>,
+    ) {
+        for block in domains {
+            let upstreams: Vec<SocketAddr> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
+            for name in block.names {
+                self.domains.entry(name.0).or_default().extend(&upstreams);
+            }
+        }
+        if let Some(files) = hosts.files {
+            self.hosts.files = files;
+        }
+        self.hosts.own_name = hosts.own_name.unwrap_or(self.hosts.own_name);
+        self.blocks.extend(blocks.into_iter().map(|block| Block {
+            files: block.files,
+            names: block.names.into_iter().map(|name| name.0).collect(),
+            covers: block.covers.0,
+            verdict: block.answer.0,
+        }));
+    }
+
     /// What no single value shows.
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let s = &self.settings;
@@ -263,11 +280,15 @@ impl Config {
         if self.table_entries > 16 << 20 {
             return fail("table.entries is larger than 16777216".to_owned());
         }
-        if self.upstreams.len() > 64 {
-            return fail(format!("{} upstreams; at most 64 are asked", self.upstreams.len()));
+        let all = || self.upstreams.iter().chain(self.domains.values().flatten());
+        let count = all().count();
+        if count > 64 {
+            return fail(format!("{count} upstreams; at most 64 are asked"));
         }
-        let asks_itself =
-            self.upstreams.iter().find(|upstream| upstream.port() != 0 && self.listen.contains(upstream));
+        if let Some((name, _)) = self.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
+            return fail(format!("the domain {name} has no upstreams"));
+        }
+        let asks_itself = all().find(|upstream| upstream.port() != 0 && self.listen.contains(upstream));
         match asks_itself {
             Some(upstream) => {
                 fail(format!("the upstream {upstream} is one of listen.dns: hitherd would ask itself"))
@@ -275,6 +296,18 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// Reads a text as if it were a configuration file.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn check_text(text: &str) -> Result<Config, ConfigError> {
+    let path = Path::new("hither.toml");
+    let mut config = Config::default();
+    config.merge(parse(path, text)?);
+    config.check(path)?;
+    Ok(config)
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {

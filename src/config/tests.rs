@@ -63,6 +63,17 @@ fn every_wrong_value_says_what_was_expected() {
         ("[table]\nentries = 99999999\n", "16777216"),
         ("[sort]\nprobes = [\"tls:443\"]\n", "not in this version"),
         ("[sort]\nprobes = [\"tcp:0\"]\n", "expected \"icmp\""),
+        ("[[domain]]\nnames = [\"a..b\"]\nupstreams = []\n", "'a..b' is no domain name"),
+        (
+            "[[domain]]\nnames = [\"corp.example\"]\nupstreams = []\n",
+            "the domain corp.example. has no upstreams",
+        ),
+        ("[[domain]]\nnames = [\"corp.example\"]\n", "missing field `upstreams`"),
+        ("[[block]]\nmatch = \"some\"\n", "expected \"subtree\" or \"exact\""),
+        ("[[block]]\nanswer = \"maybe\"\n", "expected \"nxdomain\", \"nodata\""),
+        ("[[block]]\nanswer = 3\n", "expected a string or a list"),
+        ("[hosts]\nfile = \"/etc/hosts\"\n", "nearest known key is 'files'"),
+        ("[limits]\nrounds = 0\n", "expected a whole number from 1"),
         ("[log]\nlevel = \"loud\"\n", "is no level"),
         ("round = 3\n", "expected struct"),
         ("[round\n", ":1:"),
@@ -84,6 +95,20 @@ fn values_are_read_with_their_units_and_defaults() {
         config.upstreams,
         ["[2001:db8::1]:53".parse().expect("an address"), "192.0.2.1:5300".parse().expect("an address")]
     );
+}
+
+#[test]
+fn domains_hosts_and_blocks_are_read() {
+    let config = load(
+        "[[domain]]\nnames = [\"Corp.Example\", \"10.in-addr.arpa\"]\nupstreams = [\"10.0.0.1\"]\n[[domain]]\nnames = [\"corp.example\"]\nupstreams = [\"10.0.0.2:5353\"]\n[hosts]\nfiles = []\n[[block]]\nnames = [\"ads.example\"]\nanswer = [\"192.0.2.1\", \"2001:db8::1\"]\n[[block]]\nfiles = [\"/x\"]\nmatch = \"exact\"\nanswer = \"nodata\"\n",
+    )
+    .expect("right");
+    let corp: hither_wire::name::Name = "corp.example".parse().expect("a name");
+    let upstreams: Vec<String> = config.domains[&corp].iter().map(ToString::to_string).collect();
+    assert_eq!(upstreams, ["10.0.0.1:53", "10.0.0.2:5353"]);
+    assert!(config.hosts.files.is_empty() && config.hosts.own_name && config.domains.len() == 2);
+    assert!(matches!(&config.blocks[0].verdict, hither_local::Verdict::Addresses(all) if all.len() == 2));
+    assert_eq!(config.blocks[1].covers, hither_local::Match::Exact);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Values of the configuration, each with an error that says what was expected.
 
+use hither_local::{Match, Verdict};
+use hither_wire::name::Name;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -104,6 +106,67 @@ impl<'de> Deserialize<'de> for UpstreamAddress {
                 "'{text}' is not the address of an upstream; write 192.0.2.1, 192.0.2.1:53, 2001:db8::1 or [2001:db8::1]:53"
             ))),
         }
+    }
+}
+
+/// A domain name, in lower case.
+pub(super) struct Suffix(pub Name);
+
+impl<'de> Deserialize<'de> for Suffix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let name = text.parse::<Name>().map_err(|error| {
+            D::Error::custom(format!("'{text}' is no domain name: {error}; write example.com"))
+        })?;
+        Ok(Suffix(name.to_lower()))
+    }
+}
+
+/// What the plain names of a block list cover.
+#[derive(Default)]
+pub(super) struct Covers(pub Match);
+
+impl<'de> Deserialize<'de> for Covers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "subtree" => Ok(Covers(Match::Subtree)),
+            "exact" => Ok(Covers(Match::Exact)),
+            other => {
+                Err(D::Error::custom(format!("'{other}' is no match; expected \"subtree\" or \"exact\"")))
+            }
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "expected a string or a list of addresses")]
+enum Words {
+    One(String),
+    Some(Vec<String>),
+}
+
+/// What is said of blocked names.
+#[derive(Default)]
+pub(super) struct BlockAnswer(pub Verdict);
+
+impl<'de> Deserialize<'de> for BlockAnswer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = match Words::deserialize(deserializer)? {
+            Words::One(word) => vec![word],
+            Words::Some(words) => words,
+        };
+        let verdict = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["nxdomain"] => Some(Verdict::NxDomain),
+            ["nodata"] => Some(Verdict::NoData),
+            [] => None,
+            ref words => {
+                words.iter().map(|word| word.parse().ok()).collect::<Option<_>>().map(Verdict::Addresses)
+            }
+        };
+        let expected = "expected \"nxdomain\", \"nodata\", or addresses such as \"0.0.0.0\" or [\"192.0.2.1\", \"2001:db8::1\"]";
+        verdict
+            .map(BlockAnswer)
+            .ok_or_else(|| D::Error::custom(format!("'{}' is no answer; {expected}", words.join(", "))))
     }
 }
 

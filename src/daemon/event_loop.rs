@@ -1,76 +1,80 @@
 //! The one place where sockets meet the core: wait, read the clock once, hand in what happened, do what the core says, sleep.
 
+use super::admission::Admission;
 use super::child::Sorter;
-use super::control::{Control, Wish};
+use super::control::Control;
 use super::hints::Hints;
 use super::listeners::Listeners;
+use super::local::{self, Loader, Wanted};
+use super::network::Network;
 use super::notify;
 use super::outside::{Event, Outside};
-use super::pending::{Pending, Waiting, Way};
+use super::pending::{Miss, Waiting};
 use super::requests::Asked;
-use super::setup::{resize, table, tell, upstreams};
-use super::tcp::{Clients, Look};
+use super::setup::{followed, routes, table, tell};
+use super::tcp::Clients;
 use super::tokens::{Slot, Source};
-use super::udp::{Verdict, answer, answer_batch};
 use crate::config::Config;
-use hither_control::SorterReply;
-use hither_net::batch::{Batch, SIZE};
+use hither_net::batch::Batch;
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
-use hither_net::signals::{Signal, Signals};
-use hither_rounds::{Action, ClientId, Input, OrderResult, Rounds, reply};
+use hither_net::signals::Signals;
+use hither_rounds::{Action, Input, Rounds};
 use hither_table::{Counter, Monotonic};
-use hither_wire::query::Query;
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Interest, Poll, Waker};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Batches taken from one UDP socket before others get their turn.
-const BATCHES: usize = 4;
-/// Connections taken from one listener before others get their turn.
-const ACCEPTS: usize = 64;
-/// Queries taken from one connection before others get their turn.
-const QUERIES: usize = 64;
-/// Hints taken before others get their turn.
-const HINTS: usize = 64;
 /// Places of a predecessor's table looked at before others get their turn: less than a millisecond.
 const SLICE: usize = 1024;
+/// Other events handled before queries get their turn, while there are more queries than rounds can be begun for.
+const EVENTS: usize = 8;
+/// How often the clocks are compared, to notice that the host has slept.
+const CLOCKS: Duration = Duration::from_secs(1);
 
 pub(super) struct Daemon {
     pub poll: Poll,
     pub config: Config,
-    path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
     pub rounds: Rounds,
-    udp: Vec<UdpSocket>,
-    tcp: Vec<TcpListener>,
+    pub udp: Vec<UdpSocket>,
+    pub tcp: Vec<TcpListener>,
     pub addresses: Vec<SocketAddr>,
-    clients: Clients,
-    outside: Outside,
+    pub clients: Clients,
+    pub outside: Outside,
+    pub admission: Admission,
+    /// Queries whose rounds are to be begun.
+    pub misses: VecDeque<Miss>,
+    pub loader: Loader,
+    pub network: Network,
+    /// The service manager waits for the end of a reload.
+    pub reloading: bool,
     pub waiting: Waiting,
     pub control: Control,
-    hints: Hints,
+    pub hints: Hints,
     pub asked: Vec<Asked>,
     alarm: Alarm,
-    signals: Signals,
-    batch: Batch,
+    pub signals: Signals,
+    pub batch: Batch,
     /// Sources that had more than their share.
-    again: VecDeque<Source>,
-    reply: Vec<u8>,
-    sorter: Option<Sorter>,
+    pub again: VecDeque<Source>,
+    pub reply: Vec<u8>,
+    pub sorter: Option<Sorter>,
     watchdog: Option<(Duration, Monotonic)>,
     changes: u64,
     /// When the table's note of the clocks is to be renewed.
     clocks_at: Monotonic,
     pub started: Monotonic,
-    stop: bool,
+    pub stop: bool,
     /// Whoever sent the order that is being handled.
-    order_from: Option<Slot>,
+    pub order_from: Option<Slot>,
     _lock: Box<dyn std::any::Any>,
 }
 
@@ -87,7 +91,7 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
 
-fn now() -> Monotonic {
+pub(super) fn now() -> Monotonic {
     Monotonic(clock::now())
 }
 
@@ -100,12 +104,14 @@ impl Daemon {
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let (writer, lock) = table(&config, &dir, &mut random)?;
         let listeners = Listeners::open(&config.listen)?;
-        let upstreams = upstreams(&config, &listeners.addresses);
+        let routes = routes(&config, &listeners.addresses);
         let mut ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
-        let rounds = Rounds::new(config.settings.clone(), &upstreams, writer, Box::new(move || ids.draw()));
+        let rounds = Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw()));
         let poll = Poll::new().map_err(because("no poll can be had"))?;
         let control = Control::bind(&dir, poll.registry())?;
         let hints = Hints::bind(&dir)?;
+        let waker =
+            Waker::new(poll.registry(), Source::Loaded.token()).map_err(because("no waker can be had"))?;
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -113,8 +119,13 @@ impl Daemon {
             udp: listeners.udp.into_iter().map(UdpSocket::from_std).collect(),
             tcp: listeners.tcp.into_iter().map(TcpListener::from_std).collect(),
             addresses: listeners.addresses,
-            clients: Clients::default(),
+            clients: Clients::new(config.limits.tcp, config.limits.tcp_per_network),
+            admission: Admission::new(random.draw()),
             outside: Outside::new(random),
+            misses: VecDeque::new(),
+            loader: Loader::new(waker),
+            network: Network::new(&followed(&config)),
+            reloading: false,
             waiting: Waiting::default(),
             control,
             hints,
@@ -137,6 +148,8 @@ impl Daemon {
         daemon.register().map_err(because("a socket cannot be polled"))?;
         let shown = daemon.addresses.iter().find(|a| a.port() != 0).copied();
         daemon.rounds.writer().set_dns_address(shown);
+        let local = Arc::new(local::load(&Wanted::of(&daemon.config)));
+        daemon.rounds.handle(now(), Input::Local { local });
         Ok(daemon)
     }
 
@@ -146,6 +159,9 @@ impl Daemon {
         registry.register(&mut self.signals, Source::Signals.token(), Interest::READABLE)?;
         let hints = self.hints.as_raw_fd();
         registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
+        for descriptor in self.network.descriptors().into_iter().flatten() {
+            registry.register(&mut SourceFd(&descriptor), Source::Network.token(), Interest::READABLE)?;
+        }
         for (n, socket) in self.udp.iter_mut().enumerate() {
             registry.register(socket, Source::Udp(n).token(), Interest::READABLE)?;
             // Queries that came before we did.
@@ -164,7 +180,7 @@ impl Daemon {
         notify::ready(&self.status_line());
         let mut events = Events::with_capacity(256);
         while !self.stop {
-            let more = !self.again.is_empty() || self.rounds.writer().has_work();
+            let more = !self.again.is_empty() || !self.misses.is_empty() || self.rounds.writer().has_work();
             let timeout = more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -178,9 +194,8 @@ impl Daemon {
                     self.ready(source, now);
                 }
             }
-            for event in &events {
-                self.ready(Source::of(event.token()), now);
-            }
+            self.handle(&events, now);
+            self.serve_misses(now);
             if let Some(found) = self.rounds.writer().work(SLICE, now) {
                 log::info!(
                     "the predecessor's table is taken over: {} entries, {} dropped",
@@ -192,6 +207,20 @@ impl Daemon {
         }
         self.shut_down(now());
         Ok(())
+    }
+
+    /// Queries first; when there are too many of them, again between the others.
+    fn handle(&mut self, events: &Events, now: Monotonic) {
+        let sources = || events.iter().map(|event| Source::of(event.token()));
+        sources()
+            .filter(|source| matches!(source, Source::Udp(_)))
+            .for_each(|source| self.ready(source, now));
+        for (n, source) in sources().filter(|source| !matches!(source, Source::Udp(_))).enumerate() {
+            self.ready(source, now);
+            if n % EVENTS == EVENTS - 1 && !self.misses.is_empty() {
+                (0..self.udp.len()).for_each(|n| self.on_udp(n, now));
+            }
+        }
     }
 
     /// What is due, and what is to be seen of what was done; then the alarm for what comes next.
@@ -210,6 +239,7 @@ impl Daemon {
         if let Some(sorter) = &mut self.sorter {
             sorter.sweep(now);
         }
+        self.on_news(now);
         self.answer_asked(now);
         self.tell_manager(now);
         self.publish_counters(now);
@@ -222,6 +252,7 @@ impl Daemon {
             sorter,
             watchdog,
             self.asked_timeout(),
+            self.network.timeout(),
         ];
         let next = times.into_iter().flatten().min();
         if let Err(error) = self.alarm.set(next.map(|at| at.0)) {
@@ -240,10 +271,11 @@ impl Daemon {
     }
 
     fn publish_counters(&mut self, now: Monotonic) {
-        let tcp = self.clients.len() as u64;
+        let (tcp, tcp_dropped) = (self.clients.len() as u64, self.clients.dropped);
         let errors = self.control.errors;
         let counters = self.rounds.counters();
         counters.set(Counter::TcpClients, tcp);
+        counters.set(Counter::TcpDropped, tcp_dropped);
         counters.set(Counter::ControlErrors, errors);
         counters.set(Counter::Hints, self.hints.taken);
         counters.set(Counter::HintsDropped, self.hints.dropped);
@@ -251,8 +283,9 @@ impl Daemon {
         let writer = self.rounds.writer();
         writer.set_counters(&counters);
         if now >= self.clocks_at {
-            self.clocks_at = now.plus(Duration::from_secs(1));
+            self.clocks_at = now.plus(CLOCKS);
             writer.note_clocks();
+            self.network.look_at_clocks(now);
         }
         if writer.changes() != self.changes {
             self.changes = writer.changes();
@@ -272,104 +305,9 @@ impl Daemon {
             Source::SorterListener => self.control.accept(self.poll.registry(), true),
             Source::Peer(slot) => self.on_peer(slot, now),
             Source::Hints => self.on_hints(now),
+            Source::Network => self.network.ready(now),
+            Source::Loaded => self.on_loaded(now),
         }
-    }
-
-    fn on_udp(&mut self, n: usize, now: Monotonic) {
-        for _ in 0..BATCHES {
-            let Some(socket) = self.udp.get(n) else { return };
-            let count = match self.batch.receive(socket) {
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // An ICMP error for an earlier reply, for instance.
-                Err(error) if error.kind() != ErrorKind::OutOfMemory => continue,
-                Err(_) => return,
-            };
-            let mut missed = Vec::new();
-            let (rounds, allow) = (&mut self.rounds, &self.config.allow);
-            answer_batch(rounds, allow, now, &mut self.batch, count, |at, question, rd| {
-                missed.push((at, question, rd))
-            });
-            let sent = self.batch.send(socket);
-            self.rounds.counters().add(Counter::Replies, sent as u64);
-            for (at, question, recursion) in missed {
-                let way = Way::Udp { socket: n, route: Box::new(self.batch.route(at)) };
-                let query = self.batch.pair(at).0.to_vec();
-                let client = self.waiting.add(Pending { query, way });
-                self.rounds.handle(now, Input::Ask { client, question, recursion });
-                self.act(now);
-            }
-            if count < SIZE {
-                return;
-            }
-        }
-        self.again.push_back(Source::Udp(n));
-    }
-
-    fn on_listener(&mut self, n: usize, now: Monotonic) {
-        let Some(listener) = self.tcp.get(n) else { return };
-        let (more, fresh, gone) = self.clients.accept(self.poll.registry(), listener, ACCEPTS, now);
-        if more {
-            self.again.push_back(Source::TcpListener(n));
-        }
-        self.forget(now, gone);
-        for slot in fresh {
-            self.on_client(slot, now);
-        }
-    }
-
-    fn on_client(&mut self, slot: Slot, now: Monotonic) {
-        for _ in 0..QUERIES {
-            match self.clients.look(self.poll.registry(), slot, now) {
-                Look::Idle => return,
-                Look::Gone(clients) => return self.forget(now, clients),
-                Look::Query(query) => self.on_tcp_query(slot, query, now),
-            }
-        }
-        self.again.push_back(Source::Client(slot));
-    }
-
-    fn on_tcp_query(&mut self, slot: Slot, query: Vec<u8>, now: Monotonic) {
-        let Some(peer) = self.clients.get(slot).map(|client| client.peer.ip()) else { return };
-        let limit = Some(usize::from(u16::MAX));
-        match answer(&mut self.rounds, &self.config.allow, now, (&query, peer, limit), &mut self.reply) {
-            Verdict::Reply(len) => {
-                if len > 0 {
-                    let reply = std::mem::take(&mut self.reply);
-                    self.reply_tcp(slot, &reply[..len], now);
-                    self.reply = reply;
-                }
-            }
-            Verdict::Ask(question, recursion) => {
-                let client = self.waiting.add(Pending { query, way: Way::Tcp(slot) });
-                if let Some(connection) = self.clients.get(slot) {
-                    connection.waiting.push(client);
-                }
-                self.rounds.handle(now, Input::Ask { client, question, recursion });
-                self.act(now);
-            }
-        }
-    }
-
-    fn reply_tcp(&mut self, slot: Slot, octets: &[u8], now: Monotonic) {
-        self.rounds.counters().add(Counter::Replies, 1);
-        if !self.clients.reply(slot, octets) {
-            let gone = self
-                .clients
-                .get(slot)
-                .map(|_| ())
-                .map(|()| self.clients.drop_client(self.poll.registry(), slot.key));
-            self.forget(now, gone.unwrap_or_default());
-        }
-    }
-
-    /// Nobody waits for these any more.
-    fn forget(&mut self, now: Monotonic, clients: Vec<ClientId>) {
-        for client in clients {
-            self.waiting.take(client);
-            self.rounds.handle(now, Input::ClientGone { client });
-        }
-        self.act(now);
     }
 
     fn on_outside(&mut self, slot: Slot, now: Monotonic) {
@@ -385,79 +323,6 @@ impl Daemon {
         }
         if more {
             self.again.push_back(Source::Outside(slot));
-        }
-    }
-
-    fn on_peer(&mut self, slot: Slot, now: Monotonic) {
-        while let Some(wish) = self.control.next(self.poll.registry(), slot) {
-            match wish {
-                Wish::Request(slot, request, peer) => self.on_request(slot, request, peer, now),
-                Wish::Order(slot, order) => {
-                    self.order_from = Some(slot);
-                    self.rounds.handle(now, Input::Order(*order));
-                    self.act(now);
-                }
-            }
-        }
-    }
-
-    fn on_hints(&mut self, now: Monotonic) {
-        for _ in 0..HINTS {
-            let Some(questions) = self.hints.next(now) else { return };
-            for question in questions {
-                self.rounds.handle(now, Input::Refresh { question });
-                self.act(now);
-            }
-        }
-        self.again.push_back(Source::Hints);
-    }
-
-    fn on_signals(&mut self, now: Monotonic) {
-        while let Some(signal) = self.signals.take() {
-            match signal {
-                Signal::Terminate => self.stop = true,
-                Signal::Reload => self.reload(now),
-                Signal::Child => {
-                    if let Some(sorter) = &mut self.sorter {
-                        sorter.reap(now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn reload(&mut self, now: Monotonic) {
-        notify::reloading();
-        match Config::load(self.path.as_deref()) {
-            Err(error) => {
-                log::error!("the configuration is not reloaded, the old one stays in force: {error}")
-            }
-            Ok(config) => {
-                let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone());
-                if fixed(&config) != fixed(&self.config) {
-                    log::warn!("runtime_dir and listen.dns take effect at the next start");
-                }
-                self.resize(&config);
-                crate::logging::start(config.level);
-                let upstreams = upstreams(&config, &self.addresses);
-                self.rounds.handle(now, Input::Reload { settings: config.settings.clone(), upstreams });
-                self.act(now);
-                self.config = config;
-                log::info!("the configuration is reloaded");
-            }
-        }
-        notify::ready(&self.status_line());
-    }
-
-    /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
-    fn resize(&mut self, config: &Config) {
-        let table = |c: &Config| (c.table_entries, c.table_mode);
-        if table(config) == table(&self.config) {
-            return;
-        }
-        match resize(config, &self.config.runtime_dir, self.rounds.writer()) {
-            Ok(()) => log::info!("a table for {} names takes the place of the old one", config.table_entries),
-            Err(error) => log::error!("the table stays as it is: {error}"),
         }
     }
 
@@ -483,63 +348,13 @@ impl Daemon {
         }
     }
 
-    fn answer_sorter(&mut self, result: OrderResult) {
-        let Some(slot) = self.order_from.take() else { return };
-        let reply = match result {
-            OrderResult::Applied { version } => SorterReply::Applied { version },
-            OrderResult::Rejected { reason, set_version } => {
-                SorterReply::Rejected { reason: reason.to_owned(), set_version }
-            }
-        };
-        self.control.answer(slot, &reply);
-    }
-
-    fn deliver(&mut self, client: ClientId, answer: &reply::Answer, now: Monotonic) {
-        let Some(Pending { query, way }) = self.waiting.take(client) else { return };
-        let Ok(read) = Query::read(&query) else { return };
-        let limit = if matches!(way, Way::Udp { .. }) { read.udp_limit() } else { usize::from(u16::MAX) };
-        let len = reply::compose(now, &read, answer, limit, &mut self.reply);
-        let reply = std::mem::take(&mut self.reply);
-        match way {
-            Way::Udp { socket, mut route } => {
-                // A reply that cannot be sent is lost like one that is lost on the way.
-                if self.udp.get(socket).is_some_and(|socket| route.send(socket, &reply[..len]).is_ok()) {
-                    self.rounds.counters().add(Counter::Replies, 1);
-                }
-            }
-            Way::Tcp(slot) => {
-                if let Some(connection) = self.clients.get(slot) {
-                    connection.waiting.retain(|waiting| *waiting != client);
-                }
-                self.reply_tcp(slot, &reply[..len], now);
-                // What was left unread while too many waited, and the end of a connection that only waited for this.
-                self.again.push_back(Source::Client(slot));
-            }
-            Way::Control(slot) => self.asked_is_answered(slot, client, &reply[..len], now),
-        }
-        self.reply = reply;
-    }
-
-    pub fn status_line(&mut self) -> String {
-        let now = now();
-        let upstreams = self.rounds.upstreams(now);
-        let up = upstreams.iter().filter(|u| u.state == "up" || u.state == "unknown").count();
-        let counters = self.rounds.counters();
-        let (queries, hits) = (counters.get(Counter::Queries), counters.get(Counter::Hits));
-        let rate = (hits * 100).checked_div(queries).unwrap_or(0);
-        let entries = counters.get(Counter::Entries);
-        format!(
-            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits",
-            upstreams.len()
-        )
-    }
-
     fn shut_down(&mut self, now: Monotonic) {
         log::info!("stopping");
         notify::stopping("stopping");
         self.sorter = None;
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
+        self.give_up_misses(now);
         self.publish_counters(now);
         self.rounds.writer().close();
         log::debug!("{} sockets were left open", self.outside.len());

@@ -1,15 +1,20 @@
 //! hitherd: asks upstreams for clients, and writes the table.
 
+mod admission;
 mod child;
 mod control;
 mod demo;
 mod event_loop;
 mod hints;
 mod listeners;
+mod local;
+mod manage;
+mod network;
 pub(crate) mod notify;
 mod outside;
 mod pending;
 mod requests;
+mod serve;
 mod setup;
 mod system;
 mod tcp;

@@ -9,7 +9,7 @@ use hither_table::Monotonic;
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Interest, Registry};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
@@ -24,6 +24,8 @@ struct Socket {
     attempt: AttemptId,
     generation: u32,
     line: Line,
+    /// Its port, for datagrams.
+    port: u16,
     /// The core has done with it; it only waits for stragglers.
     lingers: Option<Monotonic>,
 }
@@ -41,6 +43,8 @@ pub(super) struct Outside {
     attempts: BTreeMap<AttemptId, usize>,
     lingering: BTreeSet<(Monotonic, usize)>,
     generation: u32,
+    /// Ports in use, and the id of the query that was sent from each.
+    sent: HashMap<u16, u16>,
     random: Random,
     buffer: Vec<u8>,
 }
@@ -57,6 +61,7 @@ impl Outside {
             attempts: BTreeMap::new(),
             lingering: BTreeSet::new(),
             generation: 0,
+            sent: HashMap::new(),
             random,
             buffer: vec![0; 65_536],
         }
@@ -77,10 +82,12 @@ impl Outside {
             }
             _ => Failure::NoSocket,
         };
+        let mut port = 0;
         let mut line = match transport {
             Transport::Udp => {
                 let random = &mut self.random;
-                let socket = ports::udp(address, || random.draw()).map_err(failure)?;
+                let (socket, own) = ports::udp(address, || random.draw()).map_err(failure)?;
+                port = own;
                 match socket.send(octets) {
                     // A full buffer is a lost datagram: the core sends again.
                     Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(failure(error)),
@@ -106,7 +113,10 @@ impl Outside {
         };
         registered.map_err(failure)?;
         self.attempts.insert(attempt, slot.key);
-        entry.insert(Socket { attempt, generation: slot.generation, line, lingers: None });
+        if let (1.., Some([high, low])) = (port, octets.get(..2)) {
+            self.sent.insert(port, u16::from_be_bytes([*high, *low]));
+        }
+        entry.insert(Socket { attempt, generation: slot.generation, line, port, lingers: None });
         Ok(())
     }
 
@@ -133,6 +143,7 @@ impl Outside {
 
     fn drop_socket(&mut self, registry: &Registry, key: usize) {
         let mut socket = self.sockets.remove(key);
+        self.sent.remove(&socket.port);
         if let Some(until) = socket.lingers {
             self.lingering.remove(&(until, key));
         }
@@ -170,6 +181,11 @@ impl Outside {
         }
         let more = events.len() == MESSAGES;
         Some((socket.attempt, events, more))
+    }
+
+    /// Whether a query with this id is out from this port: then who sends it to us is ourselves.
+    pub fn has_sent(&self, port: u16, id: u16) -> bool {
+        self.sent.get(&port) == Some(&id)
     }
 
     pub fn len(&self) -> usize {

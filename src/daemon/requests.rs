@@ -14,6 +14,8 @@ use hither_wire::query::Query;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// The operator's address.
+const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// Requests for a query that wait at once.
 const ASKED_MAX: usize = 32;
 /// How long after the reply the other upstreams are waited for.
@@ -35,7 +37,7 @@ impl Daemon {
         let response = match request {
             Request::Status => Response::Status(self.status(now)),
             Request::Flush { names } => self.flush(&names, peer, now),
-            Request::Query { name, rtype } => match self.ask(slot, &name, &rtype, now) {
+            Request::Query { name, rtype } => match self.ask_for_operator(slot, &name, &rtype, now) {
                 Ok(()) => return,
                 Err(message) => Response::Error { message },
             },
@@ -88,7 +90,13 @@ impl Daemon {
         }
     }
 
-    fn ask(&mut self, slot: Slot, name: &str, rtype: &str, now: Monotonic) -> Result<(), String> {
+    fn ask_for_operator(
+        &mut self,
+        slot: Slot,
+        name: &str,
+        rtype: &str,
+        now: Monotonic,
+    ) -> Result<(), String> {
         if self.asked.len() >= ASKED_MAX {
             return Err("too many queries are being made like this".to_owned());
         }
@@ -108,7 +116,7 @@ impl Daemon {
             self.asked.push(asked);
             return Ok(());
         }
-        let client = self.waiting.add(Pending { query: octets[..len].to_vec(), way: Way::Control(slot) });
+        let client = self.waiting.add(Pending::new(octets[..len].to_vec(), Way::Control(slot), HERE));
         asked.client = Some(client);
         self.asked.push(asked);
         self.rounds.handle(now, Input::Ask { client, question, recursion: true });

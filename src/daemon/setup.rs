@@ -1,12 +1,12 @@
 //! What the daemon is made of before its loop begins: the table, the upstreams; and what it says of them.
 
-use super::system;
+use super::{local, system};
 use crate::config::Config;
 use hither_net::random::Random;
-use hither_rounds::Note;
+use hither_rounds::{Note, Routes};
 use hither_table::{Geometry, Origin, Writer, open_or_create, rotate};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The table: a predecessor's, or a new one.
 pub(super) fn table(
@@ -49,21 +49,43 @@ pub(super) fn resize(config: &Config, dir: &Path, writer: &mut Writer) -> Result
     rotate(writer, dir, &geometry, config.table_mode, seeds).map_err(|error| error.to_string())
 }
 
-/// The upstreams that are configured, or else those of the system, ourselves left out.
-pub(super) fn upstreams(config: &Config, ourselves: &[SocketAddr]) -> Vec<SocketAddr> {
+/// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.
+pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
+    let host = local::addresses();
+    let is_ours = |upstream: &SocketAddr| system::is_ours(upstream, ourselves, &host);
+    let mut routes = Routes::default();
     if config.upstreams.is_empty() {
-        let found = system::upstreams(Path::new("/etc/resolv.conf"), ourselves);
-        if found.is_empty() {
+        routes = system::routes(Path::new("/"), is_ours);
+        if routes.usual.is_empty() {
             log::warn!(
-                "no upstream is configured and /etc/resolv.conf names none but ourselves: every question is answered SERVFAIL"
+                "no upstream is configured and the system names none but ourselves: questions are answered SERVFAIL until it does"
             );
         }
-        return found;
     }
-    let (ours, others): (Vec<_>, Vec<_>) =
-        config.upstreams.iter().partition(|upstream| system::is_ours(upstream, ourselves));
-    ours.iter().for_each(|upstream| log::error!("the upstream {upstream} is ourselves; going on without it"));
-    others
+    let others = |upstreams: &[SocketAddr]| -> Vec<SocketAddr> {
+        let (ours, others): (Vec<_>, Vec<_>) = upstreams.iter().partition(|upstream| is_ours(upstream));
+        ours.iter()
+            .for_each(|u: &SocketAddr| log::error!("the upstream {u} is ourselves; going on without it"));
+        others
+    };
+    if !config.upstreams.is_empty() {
+        routes.usual = others(&config.upstreams);
+    }
+    routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
+    routes
+}
+
+/// The files whose changes are followed.
+pub(super) fn followed(config: &Config) -> Vec<PathBuf> {
+    let mut paths = config.hosts.files.clone();
+    paths.extend(config.blocks.iter().flat_map(|block| block.files.iter().cloned()));
+    if config.hosts.own_name {
+        paths.push(PathBuf::from("/etc/hostname"));
+    }
+    if config.upstreams.is_empty() {
+        paths.extend(system::paths(Path::new("/")));
+    }
+    paths
 }
 
 /// What the operator is to know.

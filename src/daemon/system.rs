@@ -1,59 +1,216 @@
-//! The system's own resolvers, for a configuration that names none.
+//! The system's own resolvers, for a configuration that names none: resolv.conf(5), and what systemd-resolved, systemd-networkd and
+//! NetworkManager know of each link.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use hither_rounds::Routes;
+use hither_wire::name::Name;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::path::{Path, PathBuf};
 
-/// The nameservers of a resolv.conf(5), without those at which we listen ourselves.
-pub(super) fn upstreams(resolv_conf: &Path, ourselves: &[SocketAddr]) -> Vec<SocketAddr> {
-    let text = match std::fs::read_to_string(resolv_conf) {
-        Ok(text) => text,
-        Err(error) => {
-            log::warn!("'{}' cannot be read: {error}; no upstream is known", resolv_conf.display());
-            return Vec::new();
-        }
-    };
-    parse(&text).into_iter().filter(|upstream| !is_ours(upstream, ourselves)).collect()
+/// Files with `nameserver` lines, the first that names somebody else than us or a local stub counts.
+const RESOLV_CONF: [&str; 4] = [
+    "etc/resolv.conf",
+    "run/systemd/resolve/resolv.conf",
+    "run/NetworkManager/no-stub-resolv.conf",
+    "run/NetworkManager/resolv.conf",
+];
+/// Directories with a file for each link, of resolved and of networkd.
+const LINKS: [&str; 2] = ["run/systemd/resolve/netif", "run/systemd/netif/links"];
+/// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
+const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
+
+/// The files to follow, below `root`. In directories of links any file may come and go, so the directories themselves are followed too.
+pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = RESOLV_CONF.iter().map(|path| root.join(path)).collect();
+    for dir in LINKS.map(|dir| root.join(dir)) {
+        let files =
+            std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+        paths.extend(files);
+        paths.push(dir);
+    }
+    paths
 }
 
-fn parse(text: &str) -> Vec<SocketAddr> {
+/// Whom the system asks, without those for whom `is_ours` holds.
+pub(super) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
+    let other = |upstream: &SocketAddr| !is_ours(upstream);
+    let mut routes = Routes::default();
+    for path in RESOLV_CONF.map(|path| root.join(path)) {
+        let found = std::fs::read_to_string(&path).map(|text| nameservers(&text)).unwrap_or_default();
+        routes.usual = found.into_iter().filter(other).collect();
+        if !routes.usual.is_empty() {
+            break;
+        }
+    }
+    let mut links = Vec::new();
+    for dir in LINKS.map(|dir| root.join(dir)) {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
+        files.sort();
+        links.extend(
+            files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).map(|text| link(&text)),
+        );
+    }
+    let mut domains: BTreeMap<Name, Vec<SocketAddr>> = BTreeMap::new();
+    for link in links {
+        let upstreams: Vec<SocketAddr> = link.upstreams.into_iter().filter(other).collect();
+        for domain in link.domains.into_iter().filter(|domain| !domain.is_root() && !upstreams.is_empty()) {
+            let place = domains.entry(domain).or_default();
+            upstreams
+                .iter()
+                .filter(|u| !place.contains(u))
+                .copied()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|u| place.push(u));
+        }
+        if routes.usual.is_empty() {
+            routes.usual = upstreams;
+        }
+    }
+    routes.domains = domains;
+    routes
+}
+
+fn nameservers(text: &str) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        if words.next() != Some("nameserver") {
-            continue;
-        }
-        // A zone, as in fe80::1%eth0, is a matter of links.
-        let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
-        let address = SocketAddr::new(address, 53);
-        if !found.contains(&address) {
-            found.push(address);
+        if words.next() == Some("nameserver") {
+            add(&mut found, words.next().unwrap_or_default());
         }
     }
     found
 }
 
-/// Whether a query to `upstream` would come back to us.
-pub(super) fn is_ours(upstream: &SocketAddr, ourselves: &[SocketAddr]) -> bool {
-    let same = |own: &SocketAddr| {
-        own.port() == upstream.port()
-            && (own.ip() == upstream.ip() || own.ip().is_unspecified() && upstream.ip().is_loopback())
-    };
-    ourselves.iter().any(same)
+#[derive(Default)]
+struct Link {
+    upstreams: Vec<SocketAddr>,
+    domains: Vec<Name>,
+}
+
+/// A link's state file: `SERVERS` and `DOMAINS` of resolved, `DNS`, `DOMAINS` and `ROUTE_DOMAINS` of networkd. A domain that is searched is asked
+/// there as well as one that is only routed, which resolved marks with `~`.
+fn link(text: &str) -> Link {
+    let mut link = Link::default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        let words = value.trim_matches('"').split_whitespace();
+        match key {
+            "SERVERS" | "DNS" => words.for_each(|word| add(&mut link.upstreams, word)),
+            "DOMAINS" | "ROUTE_DOMAINS" => {
+                let names =
+                    words.filter_map(|word| word.strip_prefix('~').unwrap_or(word).parse::<Name>().ok());
+                link.domains.extend(names.map(|name| name.to_lower()));
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn add(found: &mut Vec<SocketAddr>, word: &str) {
+    if let Some(address) = server(word)
+        && !found.contains(&address)
+        && !STUBS.iter().any(|stub| address.ip() == IpAddr::from(*stub))
+    {
+        found.push(address);
+    }
+}
+
+/// `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it.
+fn server(word: &str) -> Option<SocketAddr> {
+    let word = word.split('#').next()?;
+    if let Ok(address) = word.parse::<SocketAddr>() {
+        return Some(address);
+    }
+    let (address, zone) = word.split_once('%').map_or((word, None), |(address, zone)| (address, Some(zone)));
+    match (address.parse().ok()?, zone) {
+        (IpAddr::V6(address), Some(zone)) => {
+            let scope = zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?;
+            Some(SocketAddrV6::new(address, 53, 0, scope).into())
+        }
+        (address, _) => Some(SocketAddr::new(address, 53)),
+    }
+}
+
+/// Whether a query to `upstream` would come back to us; `host` are this host's addresses.
+pub(super) fn is_ours(upstream: &SocketAddr, ourselves: &[SocketAddr], host: &[IpAddr]) -> bool {
+    let here = upstream.ip().is_loopback() || host.contains(&upstream.ip());
+    ourselves.iter().any(|own| {
+        own.port() == upstream.port() && (own.ip() == upstream.ip() || own.ip().is_unspecified() && here)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn root(files: &[(&str, &str)]) -> PathBuf {
+        static N: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let n = N.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let root = std::env::temp_dir().join(format!("hither-system-{}-{n}", std::process::id()));
+        for (path, text) in files {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(path, text).expect("written");
+        }
+        root
+    }
+
+    fn addresses(all: &[SocketAddr]) -> Vec<String> {
+        all.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn nameservers_are_taken_and_we_are_not_among_them() {
-        let text = "# comment\nsearch example.com\nnameserver 192.0.2.1\nnameserver  ::1\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\noptions edns0\nnameserver";
-        let parsed = parse(text);
-        assert_eq!(parsed.len(), 3, "{parsed:?}");
-        let ours = ["127.0.0.1:53".parse().expect("an address")];
-        assert!(parsed.iter().filter(|upstream| is_ours(upstream, &ours)).count() == 1);
-        let any = ["0.0.0.0:53".parse().expect("an address")];
-        assert!(is_ours(&"127.0.0.1:53".parse().expect("an address"), &any));
-        assert!(upstreams(Path::new("/nonexistent/resolv.conf"), &ours).is_empty());
+        let text = "# comment\nsearch example.com\nnameserver 192.0.2.1\nnameserver  ::1\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%1\nnameserver 127.0.0.53\noptions edns0\nnameserver";
+        assert_eq!(
+            addresses(&nameservers(text)),
+            ["192.0.2.1:53", "[::1]:53", "127.0.0.1:53", "[fe80::1%1]:53"]
+        );
+        let ours: [SocketAddr; 1] = ["127.0.0.1:53".parse().expect("an address")];
+        let host = ["192.0.2.9".parse().expect("an address")];
+        let upstream = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert!(
+            is_ours(&upstream("127.0.0.1:53"), &ours, &host)
+                && !is_ours(&upstream("127.0.0.2:53"), &ours, &host)
+        );
+        let any = [upstream("0.0.0.0:53")];
+        assert!(
+            is_ours(&upstream("127.0.0.2:53"), &any, &host)
+                && is_ours(&upstream("192.0.2.9:53"), &any, &host)
+        );
+        assert!(!is_ours(&upstream("192.0.2.1:53"), &any, &host));
+        assert_eq!(routes(Path::new("/nonexistent"), |_| false), Routes::default());
+    }
+
+    #[test]
+    fn behind_a_stub_the_real_upstreams_are_found_and_links_keep_their_domains() {
+        let root = root(&[
+            ("etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\n"),
+            ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 192.0.2.2\n"),
+            (
+                "run/systemd/resolve/netif/3",
+                "# private\nLLMNR=yes\nSERVERS=10.8.0.1 10.8.0.2\nDOMAINS=~corp.example lab.example\n",
+            ),
+            (
+                "run/systemd/netif/links/2",
+                "ADMIN_STATE=configured\nDNS=192.0.2.1\nDOMAINS=home.example\nROUTE_DOMAINS=.\n",
+            ),
+        ]);
+        let routes = routes(&root, |_| false);
+        assert_eq!(addresses(&routes.usual), ["192.0.2.1:53", "192.0.2.2:53"]);
+        let domains: Vec<String> = routes.domains.keys().map(ToString::to_string).collect();
+        assert_eq!(domains, ["lab.example.", "corp.example.", "home.example."]);
+        assert_eq!(
+            addresses(&routes.domains[&"corp.example".parse().expect("a name")]),
+            ["10.8.0.1:53", "10.8.0.2:53"]
+        );
+        assert!(paths(&root).contains(&root.join("run/systemd/resolve/netif/3")));
+        std::fs::remove_dir_all(root).expect("removable");
     }
 }

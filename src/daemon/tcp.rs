@@ -1,5 +1,6 @@
 //! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
 
+use super::admission::ClientNetwork;
 use super::tokens::{Slot, Source};
 use hither_net::frame::{Framer, Outbox};
 use hither_rounds::ClientId;
@@ -7,16 +8,16 @@ use hither_table::Monotonic;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use slab::Slab;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Connections at once; one more takes the place of the one that has been idle longest.
-const CONNECTIONS_MAX: usize = 1000;
 /// Time without a whole query after which a connection is closed (RFC 7766 section 6.2.3 leaves it open; unbound and dnsdist take
 /// 30 and 2 seconds).
 const IDLE: Duration = Duration::from_secs(10);
+/// The same while more than half of the places are taken.
+const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// Queries of one connection that may wait for their replies; more are not read before.
 const WAITING_MAX: usize = 128;
 /// Octets of replies that a client may leave unread.
@@ -40,6 +41,12 @@ pub(super) struct Clients {
     slab: Slab<Client>,
     deadlines: BTreeSet<(Monotonic, usize)>,
     generation: u32,
+    most: usize,
+    most_per_network: usize,
+    /// Connections of networks beyond this host.
+    networks: BTreeMap<ClientNetwork, usize>,
+    /// Connections that were closed for others' sake.
+    pub dropped: u64,
 }
 
 /// What a look at a connection brought.
@@ -54,6 +61,19 @@ pub(super) enum Look {
 }
 
 impl Clients {
+    pub fn new(most: usize, most_per_network: usize) -> Clients {
+        Clients { most, most_per_network, ..Clients::default() }
+    }
+
+    pub fn set_limits(&mut self, most: usize, most_per_network: usize) {
+        (self.most, self.most_per_network) = (most, most_per_network);
+    }
+
+    /// How long a connection may be idle now.
+    fn patience(&self) -> Duration {
+        if self.slab.len() * 2 > self.most { IDLE_CROWDED } else { IDLE }
+    }
+
     pub fn len(&self) -> usize {
         self.slab.len()
     }
@@ -70,9 +90,16 @@ impl Clients {
         for _ in 0..budget {
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    if self.slab.len() >= CONNECTIONS_MAX
+                    let network = ClientNetwork::of(peer.ip());
+                    let own = network.and_then(|network| self.networks.get(&network)).copied().unwrap_or(0);
+                    if network.is_some() && own >= self.most_per_network {
+                        self.dropped += 1;
+                        continue;
+                    }
+                    while self.slab.len() >= self.most
                         && let Some((_, idlest)) = self.deadlines.first().copied()
                     {
+                        self.dropped += 1;
                         gone.extend(self.drop_client(registry, idlest));
                     }
                     fresh.extend(self.add(registry, stream, peer, now));
@@ -104,13 +131,16 @@ impl Clients {
         now: Monotonic,
     ) -> Option<Slot> {
         let _ = stream.set_nodelay(true);
+        let deadline = now.plus(self.patience());
         self.generation = self.generation.wrapping_add(1);
         let entry = self.slab.vacant_entry();
         let slot = Slot { key: entry.key(), generation: self.generation };
         let interests = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut stream, Source::Client(slot).token(), interests).ok()?;
-        let deadline = now.plus(IDLE);
         self.deadlines.insert((deadline, slot.key));
+        if let Some(network) = ClientNetwork::of(peer.ip()) {
+            *self.networks.entry(network).or_default() += 1;
+        }
         entry.insert(Client {
             stream,
             peer,
@@ -130,6 +160,7 @@ impl Clients {
 
     /// The next query of a connection, reading and writing what can be.
     pub fn look(&mut self, registry: &Registry, slot: Slot, now: Monotonic) -> Look {
+        let until = now.plus(self.patience());
         let Some(client) = self.get(slot) else { return Look::Idle };
         if client.outbox.write_to(&mut client.stream).is_err() {
             return Look::Gone(self.drop_client(registry, slot.key));
@@ -140,9 +171,9 @@ impl Clients {
             }
             if let Some(message) = client.framer.message() {
                 let query = message.to_vec();
-                let before = std::mem::replace(&mut client.deadline, now.plus(IDLE));
+                let before = std::mem::replace(&mut client.deadline, until);
                 self.deadlines.remove(&(before, slot.key));
-                self.deadlines.insert((now.plus(IDLE), slot.key));
+                self.deadlines.insert((until, slot.key));
                 return Look::Query(query);
             }
             if client.ended {
@@ -172,6 +203,14 @@ impl Clients {
     pub fn drop_client(&mut self, registry: &Registry, key: usize) -> Vec<ClientId> {
         let Some(mut client) = self.slab.try_remove(key) else { return Vec::new() };
         self.deadlines.remove(&(client.deadline, key));
+        if let Some(network) = ClientNetwork::of(client.peer.ip())
+            && let Some(count) = self.networks.get_mut(&network)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.networks.remove(&network);
+            }
+        }
         let _ = registry.deregister(&mut client.stream);
         client.waiting
     }

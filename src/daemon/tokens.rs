@@ -18,6 +18,10 @@ pub(super) enum Source {
     /// A local connection.
     Peer(Slot),
     Hints,
+    /// Netlink or inotify.
+    Network,
+    /// Hosts files and lists have been read.
+    Loaded,
 }
 
 /// A place in a slab, and how often it has changed hands: an event for a former holder is recognised.
@@ -45,6 +49,8 @@ impl Source {
             Self::Outside(s) => slot(7, s),
             Self::Peer(s) => slot(8, s),
             Self::Hints => 9 << KIND,
+            Self::Network => 10 << KIND,
+            Self::Loaded => 11 << KIND,
         })
     }
 
@@ -61,7 +67,9 @@ impl Source {
             6 => Self::Client(slot),
             7 => Self::Outside(slot),
             8 => Self::Peer(slot),
-            _ => Self::Hints,
+            9 => Self::Hints,
+            10 => Self::Network,
+            _ => Self::Loaded,
         }
     }
 }
@@ -83,6 +91,9 @@ mod tests {
             Source::Client(slot),
             Source::Outside(slot),
             Source::Peer(Slot { key: 0, generation: 0 }),
+            Source::Hints,
+            Source::Network,
+            Source::Loaded,
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

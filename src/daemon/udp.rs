@@ -1,11 +1,12 @@
 //! The hit path: a batch of queries in, a batch of replies out, nothing allocated for what the cache can answer.
 
-use crate::config::Network;
+use super::admission::{Admission, ClientNetwork, Ruling};
+use crate::config::{Config, Network};
 use hither_net::batch::{Batch, REPLY_MAX};
-use hither_rounds::{Question, Rounds};
+use hither_rounds::{Question, Rounds, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
-use hither_wire::query::{Query, Refusal, refuse};
+use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
 use std::net::IpAddr;
 
 /// What is to become of a query.
@@ -57,21 +58,61 @@ pub(super) fn answer(
     }
 }
 
-/// Answers the received batch as far as that needs no round; `miss` gets the others.
+/// What answering a batch takes.
+pub(super) struct Desk<'a> {
+    pub rounds: &'a mut Rounds,
+    pub config: &'a Config,
+    pub admission: &'a mut Admission,
+    pub now: Monotonic,
+    /// Queries that may be left for later.
+    pub room: usize,
+}
+
+/// Answers the received batch as far as that needs no round; `miss` gets the others, as many as there is room for.
 pub(super) fn answer_batch(
-    rounds: &mut Rounds,
-    allow: &[Network],
-    now: Monotonic,
+    mut desk: Desk<'_>,
     batch: &mut Batch,
     count: usize,
     mut miss: impl FnMut(usize, Question, bool),
 ) {
+    let limits = &desk.config.limits;
     for n in 0..count {
         let Some(peer) = batch.peer(n) else { continue };
         let (query, out) = batch.pair(n);
-        match answer(rounds, allow, now, (query, peer.ip(), None), &mut out[..REPLY_MAX]) {
-            Verdict::Reply(len) => batch.set_reply(n, len),
-            Verdict::Ask(question, recursion) => miss(n, question, recursion),
+        let out = &mut out[..REPLY_MAX];
+        let mut len = match answer(desk.rounds, &desk.config.allow, desk.now, (query, peer.ip(), None), out) {
+            Verdict::Reply(len) => len,
+            Verdict::Ask(question, recursion) => {
+                let network = ClientNetwork::of(peer.ip());
+                if desk.room > 0 && desk.admission.admit(network, limits.clients_per_network) {
+                    desk.room -= 1;
+                    batch.set_reply(n, 0);
+                    miss(n, question, recursion);
+                    continue;
+                }
+                desk.rounds.counters().add(Counter::ShedQueries, 1);
+                shed(query, out)
+            }
+        };
+        if limits.replies_per_second > 0 && len > 0 {
+            match desk.admission.judge(peer.ip(), &out[..len], limits.replies_per_second, desk.now) {
+                Ruling::Send => {}
+                Ruling::Cut => {
+                    desk.rounds.counters().add(Counter::RateLimited, 1);
+                    len = cut_to_question(&mut out[..len]);
+                }
+                Ruling::Drop => {
+                    desk.rounds.counters().add(Counter::RateLimited, 1);
+                    len = 0;
+                }
+            }
         }
+        batch.set_reply(n, len);
     }
+}
+
+/// There is more to do than can be done: whoever came last is told so at once.
+fn shed(query: &[u8], out: &mut [u8]) -> usize {
+    let Ok(read) = Query::read(query) else { return 0 };
+    reply::failure(&read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)
 }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod frame;
 pub mod hints;
 pub mod listen;
+pub mod netlink;
 pub mod ports;
 pub mod random;
 mod raw;

@@ -10,11 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const DRAWS: usize = 16;
 
 /// A UDP socket that is connected to `upstream` and takes datagrams from there alone. Its port is drawn by `random` from
-/// 1024 to 65535: the kernel's own range is smaller, and another process could hold most of it.
+/// 1024 to 65535: the kernel's own range is smaller, and another process could hold most of it. Returns the port too.
 ///
 /// # Errors
 /// As the kernel says: no descriptors, no route.
-pub fn udp(upstream: SocketAddr, mut random: impl FnMut() -> u64) -> io::Result<UdpSocket> {
+pub fn udp(upstream: SocketAddr, mut random: impl FnMut() -> u64) -> io::Result<(UdpSocket, u16)> {
     let socket =
         Socket::new(Domain::for_address(upstream), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     let any: IpAddr =
@@ -24,12 +24,16 @@ pub fn udp(upstream: SocketAddr, mut random: impl FnMut() -> u64) -> io::Result<
         set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
     }
     let bind = |port: u16| socket.bind(&SocketAddr::new(any, port).into());
-    let drawn = (0..DRAWS).any(|_| bind(1024 + (random() % (65536 - 1024)) as u16).is_ok());
-    if !drawn {
-        bind(0)?;
-    }
+    let mut drawn = (0..DRAWS).map(|_| 1024 + (random() % (65536 - 1024)) as u16);
+    let port = match drawn.find(|port| bind(*port).is_ok()) {
+        Some(port) => port,
+        None => {
+            bind(0)?;
+            socket.local_addr()?.as_socket().map_or(0, |address| address.port())
+        }
+    };
     socket.connect(&upstream.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    Ok((UdpSocket::from_std(socket.into()), port))
 }
 
 /// A TCP connection to `upstream`, begun.

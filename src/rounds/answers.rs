@@ -36,8 +36,15 @@ impl Stored {
         let mut end = 0;
         let mut counts = [0u16; 2];
         let mut ttls = Vec::new();
-        let body_at = 12 + message.question()?.name.as_wire().len() + 4;
+        let question = message.question()?;
+        let body_at = 12 + question.name.as_wire().len() + 4;
+        let any = question.rtype == Rtype::ANY;
+        let mut only = None;
         for record in message.records() {
+            // Of all types one is enough (RFC 8482 section 4.1); what comes first needs nothing that comes after it.
+            if any && *only.get_or_insert((record.owner(), record.rtype)) != (record.owner(), record.rtype) {
+                break;
+            }
             match record.section {
                 Section::Answer => counts[0] += 1,
                 Section::Authority => counts[1] += 1,
@@ -87,6 +94,18 @@ impl Stored {
         self.rcode
     }
 
+    /// Whether it says that there is nothing.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        self.counts[0] == 0 || self.rcode != Rcode::NOERROR
+    }
+
+    /// When its time is over.
+    #[must_use]
+    pub fn expires(&self) -> Monotonic {
+        self.expires
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn expired(&self, now: Monotonic) -> bool {
@@ -101,6 +120,8 @@ pub(crate) enum Kept {
     /// Every upstream failed (RFC 9520).
     Failure {
         until: Monotonic,
+        /// What was known before.
+        before: Option<Rc<Stored>>,
     },
 }
 
@@ -120,9 +141,37 @@ impl Answers {
     pub fn get(&self, now: Monotonic, question: &Question) -> Option<&Kept> {
         match self.kept.get(question) {
             Some((_, kept @ Kept::Answer(stored))) if !stored.expired(now) => Some(kept),
-            Some((_, kept @ Kept::Failure { until })) if now < *until => Some(kept),
+            Some((_, kept @ Kept::Failure { until, .. })) if now < *until => Some(kept),
             _ => None,
         }
+    }
+
+    /// The answer that is kept, fresh or not, or that was kept before the latest failure.
+    pub fn outdated(&self, question: &Question) -> Option<&Rc<Stored>> {
+        match &self.kept.get(question)?.1 {
+            Kept::Answer(stored) => Some(stored),
+            Kept::Failure { before, .. } => before.as_ref(),
+        }
+    }
+
+    /// Remembers a failure beside what was known.
+    pub fn fail(&mut self, question: Question, until: Monotonic, capacity: usize) {
+        let before = self.outdated(&question).cloned();
+        self.put(question, Kept::Failure { until, before }, capacity);
+    }
+
+    /// Forgets that anything failed.
+    pub fn forget_failures(&mut self) {
+        for (_, kept) in self.kept.values_mut() {
+            if let Kept::Failure { until, .. } = kept {
+                *until = Monotonic(0);
+            }
+        }
+    }
+
+    /// Names of all entries.
+    pub fn names(&self) -> impl Iterator<Item = &hither_wire::name::Name> {
+        self.kept.keys().map(|question| &question.name)
     }
 
     pub fn put(&mut self, question: Question, kept: Kept, capacity: usize) {
@@ -189,6 +238,6 @@ impl Answers {
 fn size(kept: &Kept) -> usize {
     match kept {
         Kept::Answer(stored) => stored.octets.len(),
-        Kept::Failure { .. } => 0,
+        Kept::Failure { before, .. } => before.as_ref().map_or(0, |stored| stored.octets.len()),
     }
 }

@@ -3,21 +3,36 @@
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
 use crate::round::{End, Phase, Round};
-use crate::settings::PATIENCE;
-use crate::upstream::Upstream;
-use crate::{Action, ClientId, Question, Rounds, Settings};
-use hither_table::{Counter, Key, Monotonic, State};
-use hither_wire::{codes::Rcode, name::Name};
-use std::net::SocketAddr;
+use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL, PATIENCE};
+use crate::{Action, ClientId, Question, Rounds};
+use hither_table::{Counter, FamilyView, Key, Monotonic, State};
+use hither_wire::codes::Rcode;
+use std::rc::Rc;
 
 impl Rounds {
     pub(crate) fn ask(&mut self, now: Monotonic, client: ClientId, question: Question, recursion: bool) {
-        if self.stopping || self.shared.upstreams.is_empty() {
+        if self.stopping {
             return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
+        }
+        if let Some(said) = self.shared.said_here(&question) {
+            self.shared.count(Counter::LocalAnswers);
+            self.shared
+                .counters
+                .add(Counter::Blocked, u64::from(said.reason == hither_local::Reason::Blocked));
+            return self.shared.reply(client, Answer::Local(Rc::new(said)));
         }
         if let Some(answer) = self.shared.cached(now, &question) {
             self.shared.count(Counter::Hits);
-            return self.shared.reply(client, answer);
+            let failed =
+                matches!(answer, Answer::Failure { .. }) || self.shared.answers.get(now, &question).is_some();
+            self.shared.reply(client, answer);
+            if failed {
+                self.try_again(now, question);
+            }
+            return;
+        }
+        if self.shared.group(&question.name).is_empty() {
+            return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
         }
         self.shared.count(Counter::Misses);
         if !recursion {
@@ -32,17 +47,30 @@ impl Rounds {
         }
     }
 
+    /// While nobody can be reached a question is asked now and then although its failure is remembered, to see who is back.
+    fn try_again(&mut self, now: Monotonic, question: Question) {
+        if now < self.trial_at || self.live.contains_key(&question) || !self.shared.all_down(&question.name) {
+            return;
+        }
+        self.trial_at = now.plus(DOWN_TRIAL);
+        self.begin(now, question, Vec::new());
+    }
+
     /// A round that nobody waits for, where an entry is about to end; never at the cost of one that somebody waits for.
     pub(crate) fn refresh(&mut self, now: Monotonic, question: Question) {
         let room = self.rounds.len() < self.shared.settings.limits.rounds / 2;
-        if self.stopping || self.shared.upstreams.is_empty() || !room || self.live.contains_key(&question) {
+        let unknown =
+            self.shared.group(&question.name).is_empty() || self.shared.said_here(&question).is_some();
+        if self.stopping || unknown || !room || self.live.contains_key(&question) {
             return;
         }
         let Some(family) = question.family() else { return };
         if !self.shared.writer.get(&Key::of(&question.name), &mut self.shared.scratch) {
             return;
         }
-        if self.shared.scratch.family(family).is_some_and(|set| set.is_ending(now) && !set.expired(now)) {
+        let any = self.shared.mutants.has(Mutant::RefreshesWhatIsFresh);
+        let due = |set: &FamilyView<'_>| (set.is_ending(now) || any) && !set.expired(now);
+        if self.shared.scratch.family(family).is_some_and(|set| due(&set)) {
             self.shared.count(Counter::Prefetches);
             self.begin(now, question, Vec::new());
         }
@@ -80,7 +108,11 @@ impl Rounds {
                 None => return clients.into_iter().for_each(|client| self.shed(client)),
             }
         }
-        let deadline = now.plus(self.shared.settings.deadline);
+        let mut patience = self.shared.settings.deadline;
+        if self.shared.all_down(&question.name) {
+            patience = patience.min(DOWN_DEADLINE);
+        }
+        let deadline = now.plus(patience);
         self.begin_until(now, question, clients, deadline);
     }
 
@@ -105,7 +137,7 @@ impl Rounds {
         self.refuse(client, Rcode::SERVFAIL, ede::OTHER);
     }
 
-    fn refuse(&mut self, client: ClientId, rcode: Rcode, ede: u16) {
+    pub(crate) fn refuse(&mut self, client: ClientId, rcode: Rcode, ede: u16) {
         self.shared.reply(client, Answer::Failure { rcode, ede: Some(ede) });
     }
 
@@ -117,17 +149,17 @@ impl Rounds {
         self.index(round);
     }
 
-    fn end(&mut self, now: Monotonic, id: u64, end: End) {
+    pub(crate) fn end(&mut self, now: Monotonic, id: u64, end: End) {
         self.with(now, id, |_, _| Some(end));
     }
 
     /// Ends a live round whose clients have been answered, or whose clients the caller takes over.
-    fn supersede(&mut self, now: Monotonic, id: u64) {
+    pub(crate) fn supersede(&mut self, now: Monotonic, id: u64) {
         self.end(now, id, End::Superseded);
     }
 
     /// Ends a live round; clients that still wait go on in a fresh one with the old deadline.
-    fn restart(&mut self, now: Monotonic, id: u64) {
+    pub(crate) fn restart(&mut self, now: Monotonic, id: u64) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         let (question, deadline) = (round.question, round.deadline);
         if now >= deadline {
@@ -199,62 +231,6 @@ impl Rounds {
         if let Err(error) = self.shared.publish(now, &round.question.name, family, set) {
             let reason = error.reason();
             self.shared.actions.push_back(Action::Note(crate::Note::NotStored { reason }));
-        }
-    }
-
-    pub(crate) fn flush(&mut self, now: Monotonic, names: Option<&[Name]>) {
-        match names {
-            None => {
-                self.shared.writer.flush_all();
-                self.shared.answers.clear();
-            }
-            Some(names) => {
-                for name in names {
-                    self.shared.writer.remove(&Key::of(name));
-                    self.shared.answers.remove_name(name);
-                }
-            }
-        }
-        let ended = self.live.iter().filter(|(q, _)| names.is_none_or(|names| names.contains(&q.name)));
-        let ended: Vec<u64> = ended.map(|(_, id)| *id).collect();
-        for id in ended {
-            self.restart(now, id);
-        }
-    }
-
-    pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, upstreams: &[SocketAddr]) {
-        self.shared.settings = settings;
-        if self.shared.upstreams.iter().map(|u| u.address).eq(upstreams.iter().copied()) {
-            return self.reindex();
-        }
-        let known = std::mem::take(&mut self.shared.upstreams);
-        let find = |address: &SocketAddr| known.iter().find(|u| u.address == *address).cloned();
-        self.shared.upstreams = upstreams
-            .iter()
-            .map(|address| find(address).unwrap_or_else(|| Upstream::new(*address)))
-            .collect();
-        let ended: Vec<u64> = self.live.values().copied().collect();
-        for id in ended {
-            self.restart(now, id);
-        }
-    }
-
-    fn reindex(&mut self) {
-        for round in self.rounds.values_mut() {
-            round.timer = round.wake(&self.shared);
-        }
-        self.timers = self.rounds.values().map(|round| (round.timer, round.id)).collect();
-    }
-
-    pub(crate) fn shutdown(&mut self, now: Monotonic) {
-        self.stopping = true;
-        let live: Vec<u64> = self.live.values().copied().collect();
-        for id in live {
-            let Some(round) = self.rounds.get_mut(&id) else { continue };
-            for client in std::mem::take(&mut round.clients) {
-                self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
-            }
-            self.supersede(now, id);
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::answers::Stored;
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
 use crate::reply::ede;
-use crate::response::{Expected, Heard, read};
+use crate::response::{Expected, Heard, manners, read};
 use crate::round::{End, Phase, Round};
 use crate::set::Contribution;
 use crate::settings::LINKS_MAX;
@@ -24,32 +24,74 @@ impl Round {
         octets: &[u8],
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
+        let heard = self.read(shared, now, at, octets, true);
+        if let Heard::Mismatch(doubt) = heard {
+            shared.count(Counter::MismatchedResponsesDropped);
+            self.doubt(shared, now, at, (doubt, octets));
+        } else if self.waits_for_tcp(shared, at) {
+            self.attempts[at].doubt.kept.get_or_insert_with(|| (now, octets.to_vec()));
+            return None;
+        } else {
+            self.hear(shared, now, at, heard, octets);
+        }
+        self.conclude(shared, now)
+    }
+
+    /// What a message says; `strict`: to an attempt by UDP, for which anybody may have sent it.
+    pub fn read(&self, shared: &mut Shared, now: Monotonic, at: usize, octets: &[u8], strict: bool) -> Heard {
         let attempt = &self.attempts[at];
+        let strict = strict && attempt.transport == Transport::Udp;
+        let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
         let expected = Expected {
             id: attempt.dns_id,
-            name: &attempt.target.name,
+            name: &attempt.asked,
+            exact: strict && attempt.asked != attempt.target.name,
+            cookie: upstream.filter(|_| strict && attempt.cookie).map(|upstream| &upstream.cookie),
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
             mutants: shared.mutants,
         };
-        let heard = read(octets, &expected, now);
+        read(octets, &expected, now)
+    }
+
+    /// A message that counts.
+    pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, heard: Heard, octets: &[u8]) {
+        self.learn(shared, now, at, octets);
+        let at = self.confirmed(shared, now, at);
         match &heard {
-            Heard::Mismatch => {
-                shared.count(Counter::MismatchedResponsesDropped);
-                return None;
+            Heard::Mismatch(_) => {}
+            Heard::Truncated if self.attempts[at].transport == Transport::Udp => {
+                self.over_tcp(shared, now, at, "truncated")
             }
-            Heard::Truncated if attempt.transport == Transport::Udp => self.over_tcp(shared, now, at),
+            Heard::Failed(Rcode::BADCOOKIE) if self.attempts[at].transport == Transport::Udp => {
+                self.over_tcp(shared, now, at, "badcookie")
+            }
             Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
             Heard::Failed(rcode) => self.unusable(shared, now, at, *rcode),
             Heard::Addresses { .. } | Heard::Negative { .. } | Heard::Bare { .. } | Heard::Whole { .. } => {
                 self.useful(shared, now, at, heard, octets);
             }
         }
-        self.conclude(shared, now)
     }
 
-    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
-        let attempt = self.close(shared, now, at, "truncated");
+    /// What the message shows of its sender's ways.
+    fn learn(&self, shared: &mut Shared, now: Monotonic, at: usize, octets: &[u8]) {
+        let attempt = &self.attempts[at];
+        let manners = manners(octets, &attempt.asked);
+        let Some(upstream) = shared.upstream(attempt.upstream) else { return };
+        if manners.edns {
+            upstream.edns_seen();
+        }
+        if attempt.cookie {
+            upstream.cookie.learn(manners.cookie.as_deref());
+        }
+        if !manners.exact && attempt.asked != attempt.target.name {
+            upstream.folds_case(now);
+        }
+    }
+
+    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize, why: &str) {
+        let attempt = self.close(shared, now, at, why);
         self.alive(shared, attempt.upstream, attempt.rtt(now), true);
         if !self.send(shared, now, &attempt.target, (attempt.upstream, Transport::Tcp, attempt.without_edns))
         {
@@ -62,7 +104,7 @@ impl Round {
         let attempt = self.close(shared, now, at, &rcode.to_string().to_ascii_lowercase());
         self.alive(shared, attempt.upstream, attempt.rtt(now), false);
         self.ede = ede::NETWORK_ERROR;
-        let no_edns = attempt.edns && (rcode == Rcode::FORMERR || rcode == Rcode::NOTIMP);
+        let no_edns = attempt.edns && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS);
         if no_edns && self.send(shared, now, &attempt.target, (attempt.upstream, attempt.transport, true)) {
             return;
         }
@@ -115,7 +157,7 @@ impl Round {
             Heard::Whole { ttl_s, negative, bare } => {
                 self.whole_or_hold(shared, now, octets, (ttl_s, negative, bare))
             }
-            Heard::Mismatch | Heard::Truncated | Heard::Failed(_) => {}
+            Heard::Mismatch(_) | Heard::Truncated | Heard::Failed(_) => {}
         }
     }
 
@@ -156,6 +198,11 @@ impl Round {
             Failure::NoSocket => "no socket",
         };
         let attempt = self.close(shared, now, at, outcome);
+        if let Some(doubted) = attempt.doubt.confirms {
+            // No TCP there: says nothing of the upstream's health.
+            self.unconfirmed(shared, now, doubted);
+            return self.conclude(shared, now);
+        }
         if let Some(upstream) = shared.upstream(attempt.upstream) {
             if failure == Failure::NoSocket {
                 upstream.trial_over();
@@ -168,7 +215,7 @@ impl Round {
     }
 
     /// An attempt came to nothing: while clients wait, the next upstream is asked at once.
-    fn next_after_failure(&mut self, shared: &mut Shared, now: Monotonic) {
+    pub fn next_after_failure(&mut self, shared: &mut Shared, now: Monotonic) {
         if shared.mutants.has(Mutant::FailureStartsNobody) {
             return;
         }
@@ -190,7 +237,7 @@ impl Round {
         if let Some(upstream) = shared.upstream(id)
             && let Some(note) = upstream.answered(rtt, useful)
         {
-            shared.actions.push_back(Action::Note(note));
+            shared.revived(note);
         }
     }
 
@@ -218,6 +265,6 @@ fn outcome(heard: &Heard) -> &'static str {
         Heard::Bare { .. } => "cname",
         Heard::Whole { negative: Some(kind), .. } => kind.as_str(),
         Heard::Whole { negative: None, .. } => "answer",
-        Heard::Mismatch | Heard::Truncated | Heard::Failed(_) => "unusable",
+        Heard::Mismatch(_) | Heard::Truncated | Heard::Failed(_) => "unusable",
     }
 }

@@ -108,7 +108,7 @@ impl Round {
                 if !stored.expired(now) {
                     shared.answers.put(self.question, Kept::Answer(Rc::clone(&stored)), capacity);
                 }
-                self.tell(shared, &Answer::Stored(stored));
+                self.tell(shared, &Answer::stored(&stored));
                 if negative.is_none() {
                     self.cancel(shared, now, None);
                 }
@@ -180,15 +180,17 @@ impl Round {
         let answer = shared
             .stale(now, &self.question)
             .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede) });
-        if matches!(answer, Answer::Record { .. }) {
+        if !matches!(answer, Answer::Failure { .. }) {
             shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
         }
         self.tell(shared, &answer);
-        let until = now.plus(shared.settings.failure_ttl);
-        if until > now {
-            let capacity = shared.settings.answers;
-            shared.answers.put(self.question, Kept::Failure { until }, capacity);
-        }
+        // Who has old data is not asked for again before that is due (RFC 8767 section 5: not within 30 seconds).
+        let pause = match answer {
+            Answer::Failure { .. } => shared.settings.failure_ttl,
+            _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
+        };
+        let capacity = shared.settings.answers;
+        shared.answers.fail(self.question, now.plus(pause), capacity);
     }
 }
 

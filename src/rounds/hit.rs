@@ -1,10 +1,10 @@
 //! The hit path: a query that the cache can answer is answered without an allocation and without starting anything.
 
 use crate::answers::Kept;
-use crate::reply::{self, ede};
+use crate::reply;
 use crate::{Question, Rounds, WANTED_MAX};
 use hither_table::{Counter, Key, Monotonic};
-use hither_wire::{codes::Rcode, query::Query};
+use hither_wire::query::Query;
 
 impl Rounds {
     /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's length, or 0 when the cache
@@ -29,11 +29,8 @@ impl Rounds {
             }
         } else if shared.answers.len() > 0 {
             written = match shared.answers.get(now, &question) {
-                Some(Kept::Answer(stored)) => reply::stored(now, query, stored, limit, out),
-                // A failure may have stale data beside it, which the slower way finds.
-                Some(Kept::Failure { .. }) if question.family().is_none() => {
-                    reply::failure(query, Rcode::SERVFAIL, Some(ede::CACHED_ERROR), limit, out)
-                }
+                Some(Kept::Answer(stored)) => reply::stored(now, query, stored, None, (limit, out)),
+                // A failure may have stale data beside it, or be due for another trial, which the slower way finds.
                 Some(Kept::Failure { .. }) | None => 0,
             };
         }
@@ -77,6 +74,8 @@ impl Rounds {
         let Some(id) = self.live.get(&question).copied() else { return };
         let expected = Expected {
             id: message.header().id,
+            exact: false,
+            cookie: None,
             name: &question.name,
             rtype: question.rtype,
             addresses: question.family().is_some(),

@@ -1,9 +1,11 @@
 //! Everything the core can be told, and the ids it is told it by.
 
-use crate::{Question, Settings};
+use crate::{Question, Routes, Settings};
+use hither_local::Local;
 use hither_table::{Family, Rtt};
 use hither_wire::name::Name;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// An upstream: its place in the configured list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -65,8 +67,16 @@ pub enum Input<'a> {
         /// The new settings.
         settings: Settings,
         /// The new upstreams; a change ends every live round.
-        upstreams: Vec<SocketAddr>,
+        routes: Routes,
     },
+    /// What is answered here has changed.
+    Local {
+        /// All of it.
+        local: Arc<Local>,
+    },
+    /// Addresses, links or routes of the host have changed, or it has slept: what was sent may not come back, and who was out of reach
+    /// may be there.
+    NetworkChanged,
     /// The process ends: every waiting client is told so, every socket closed.
     Shutdown,
 }

@@ -42,8 +42,8 @@ impl Rounds {
                 "an attempt belongs to one round"
             );
             assert!(
-                asked.insert((attempt.upstream, attempt.target.name)),
-                "two attempts at once for one question and upstream"
+                asked.insert((attempt.upstream, attempt.target.name, attempt.transport as u8)),
+                "two attempts at once for one question, upstream and transport"
             );
         }
         for client in &round.clients {

@@ -13,17 +13,21 @@ mod action;
 mod answers;
 mod ask;
 mod attempt;
+mod change;
+mod doubt;
 mod hear;
 mod held;
 mod hit;
 mod input;
 mod invariants;
+mod local;
 pub mod mutant;
 mod order;
 mod question;
 pub mod reply;
 mod response;
 mod round;
+mod routes;
 mod set;
 mod settings;
 mod shared;
@@ -35,15 +39,17 @@ pub use answers::Stored;
 pub use input::{AttemptId, ClientId, Failure, Input, Order, UpstreamId};
 pub use question::Question;
 pub use reply::Answer;
+pub use routes::Routes;
 pub use settings::{Limits, Settings};
 pub use trace::{AttemptTrace, Trace};
 pub use upstream::UpstreamReport;
 
 use hither_table::{Counter, Counters, Monotonic, Reader, Snapshot, Writer};
 use round::{End, Phase, Round};
+use routes::Groups;
 use shared::Shared;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The core.
 pub struct Rounds {
@@ -58,24 +64,23 @@ pub struct Rounds {
     stopping: bool,
     /// Entries that were answered from the cache when their time was nearly over; a few, until the shell asks.
     wanted: VecDeque<Question>,
+    /// When a question whose failure is remembered may be asked again, while every upstream is down.
+    trial_at: Monotonic,
 }
 
 /// Entries remembered for [`Rounds::wanted`]; who is asked for often is asked for again.
 const WANTED_MAX: usize = 32;
 
 impl Rounds {
-    /// A core that asks `upstreams` and keeps its addresses in `writer`'s table. `random` must not be predictable from outside: it
+    /// A core that asks the upstreams of `routes` and keeps its addresses in `writer`'s table. `random` must not be predictable from outside: it
     /// gives the ids of queries (RFC 5452 section 9.2).
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        upstreams: &[SocketAddr],
-        writer: Writer,
-        random: Box<dyn FnMut() -> u64>,
-    ) -> Self {
+    pub fn new(settings: Settings, routes: Routes, writer: Writer, random: Box<dyn FnMut() -> u64>) -> Self {
         let shared = Shared {
             settings,
-            upstreams: upstreams.iter().map(|address| upstream::Upstream::new(*address)).collect(),
+            upstreams: routes.all().into_iter().map(upstream::Upstream::new).collect(),
+            groups: Groups::new(routes),
+            local: Arc::default(),
             writer,
             answers: answers::Answers::default(),
             counters: Counters::default(),
@@ -96,6 +101,7 @@ impl Rounds {
             answered: BTreeSet::new(),
             stopping: false,
             wanted: VecDeque::with_capacity(WANTED_MAX),
+            trial_at: Monotonic(0),
         }
     }
 
@@ -112,7 +118,7 @@ impl Rounds {
             Input::Ask { client, question, recursion } => self.ask(now, client, question, recursion),
             Input::Message { attempt, octets } => match self.shared.attempts.get(&attempt).copied() {
                 Some(id) => {
-                    self.with(now, id, |round, shared| round.on_message(shared, now, attempt, octets))
+                    self.with(now, id, |round, shared| round.on_message(shared, now, attempt, octets));
                 }
                 None => self.late(now, octets),
             },
@@ -125,7 +131,9 @@ impl Rounds {
             Input::ClientGone { client } => self.client_gone(client),
             Input::Order(order) => self.order(now, &order),
             Input::Flush { names } => self.flush(now, names.as_deref()),
-            Input::Reload { settings, upstreams } => self.reload(now, settings, &upstreams),
+            Input::Reload { settings, routes } => self.reload(now, settings, routes),
+            Input::Local { local } => self.relocate(now, local),
+            Input::NetworkChanged => self.network_changed(now),
             Input::Shutdown => self.shutdown(now),
         }
         self.gauges();

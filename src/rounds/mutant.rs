@@ -26,11 +26,18 @@ pub enum Mutant {
     SetVersionSticks,
     ForgetsAClient,
     FailureStartsNobody,
+    RefreshesWhatIsFresh,
+    FlushKeepsTheRound,
+    ReloadKeepsTheRounds,
+    DoubtIsForgotten,
+    ForgeryIsOnlyCounted,
+    ForgetsWhatAChangeCutOff,
+    StaleIsServedAtOnce,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 27] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -51,6 +58,13 @@ impl Mutant {
         Mutant::SetVersionSticks,
         Mutant::ForgetsAClient,
         Mutant::FailureStartsNobody,
+        Mutant::RefreshesWhatIsFresh,
+        Mutant::FlushKeepsTheRound,
+        Mutant::ReloadKeepsTheRounds,
+        Mutant::DoubtIsForgotten,
+        Mutant::ForgeryIsOnlyCounted,
+        Mutant::ForgetsWhatAChangeCutOff,
+        Mutant::StaleIsServedAtOnce,
     ];
 }
 

@@ -4,6 +4,7 @@
 //! upstreams stated (I6). Nothing here allocates.
 
 use crate::answers::Stored;
+use hither_local::Said;
 use hither_table::{Family, FamilyView, Monotonic, Negative, Snapshot};
 use hither_wire::{
     codes::{Rcode, Rtype},
@@ -26,7 +27,14 @@ pub enum Answer {
         stale_ttl_s: Option<u32>,
     },
     /// One upstream's own answer.
-    Stored(Rc<Stored>),
+    Stored {
+        /// The answer.
+        stored: Rc<Stored>,
+        /// As in `Record`.
+        stale_ttl_s: Option<u32>,
+    },
+    /// What is answered here.
+    Local(Rc<Said>),
     /// Nothing but an RCODE.
     Failure {
         /// The RCODE.
@@ -34,6 +42,12 @@ pub enum Answer {
         /// The extended error (RFC 8914), told to clients that use EDNS.
         ede: Option<u16>,
     },
+}
+
+impl Answer {
+    pub(crate) fn stored(stored: &Rc<Stored>) -> Answer {
+        Answer::Stored { stored: Rc::clone(stored), stale_ttl_s: None }
+    }
 }
 
 /// Extended errors used here (RFC 8914 section 4).
@@ -50,6 +64,8 @@ pub mod ede {
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
     /// Network Error: upstreams answered, but none usably.
     pub const NETWORK_ERROR: u16 = 23;
+    /// Blocked: the operator of this server blocks the name.
+    pub const BLOCKED: u16 = 15;
     /// Prohibited: the client may not ask.
     pub const PROHIBITED: u16 = 18;
     /// Other Error, here: more work than the limits allow.
@@ -59,8 +75,8 @@ pub mod ede {
 /// UDP payload we say we take (RFC 9715).
 const UDP_SIZE_HERE: u16 = 1232;
 /// OPT with one extended error: 11 octets, 4 of option header, 2 of code.
-const OPT_WITH_EDE: usize = 17;
-const OPT: usize = 11;
+pub(crate) const OPT_WITH_EDE: usize = 17;
+pub(crate) const OPT: usize = 11;
 
 /// Renders `answer` to `query` in at most `limit` octets of `out`, with TC where it does not fit. Returns the length;
 /// 0 only if `out` cannot hold even the question.
@@ -69,7 +85,10 @@ pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize,
         Answer::Record { snapshot, family, stale_ttl_s } => {
             snapshot.family(*family).map_or(0, |view| record(now, query, &view, *stale_ttl_s, limit, out))
         }
-        Answer::Stored(stored) => self::stored(now, query, stored, limit, out),
+        Answer::Stored { stored, stale_ttl_s } => {
+            self::stored(now, query, stored, *stale_ttl_s, (limit, out))
+        }
+        Answer::Local(said) => crate::local::compose(query, said, limit, out),
         Answer::Failure { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
     };
     if written == 0 { failure(query, Rcode::SERVFAIL, None, limit, out) } else { written }
@@ -81,7 +100,7 @@ fn reply_flags(query: &Query<'_>, rcode: Rcode) -> u16 {
 }
 
 /// Header, question and room for OPT.
-fn open<'b>(
+pub(crate) fn open<'b>(
     query: &Query<'_>,
     rcode: Rcode,
     reserve: usize,
@@ -99,7 +118,7 @@ fn open<'b>(
     Some(composer)
 }
 
-fn close(mut composer: Composer<'_>, query: &Query<'_>, ede: Option<u16>) -> usize {
+pub(crate) fn close(mut composer: Composer<'_>, query: &Query<'_>, ede: Option<u16>) -> usize {
     if query.edns().is_some() {
         let mut option = [0, 15, 0, 2, 0, 0];
         let options = match ede {
@@ -190,21 +209,23 @@ pub(crate) fn stored(
     now: Monotonic,
     query: &Query<'_>,
     stored: &Stored,
-    limit: usize,
-    out: &mut [u8],
+    stale_ttl_s: Option<u32>,
+    (limit, out): (usize, &mut [u8]),
 ) -> usize {
     if stored.question_len() != query.question().len() {
         return 0;
     }
-    let Some(mut composer) = open(query, stored.rcode(), OPT, limit, out) else { return 0 };
+    let stale = stale_ttl_s.map(|_| ede::STALE);
+    let reserve = if stale.is_some() { OPT_WITH_EDE } else { OPT };
+    let Some(mut composer) = open(query, stored.rcode(), reserve, limit, out) else { return 0 };
     let at = composer.position();
     let fits = composer.body(stored.body(), stored.counts());
     if fits {
         for (offset, ttl) in stored.ttls(now) {
-            composer.patch_u32(at + offset, ttl);
+            composer.patch_u32(at + offset, stale_ttl_s.unwrap_or(ttl));
         }
     } else {
         composer.truncate_to_question();
     }
-    close(composer, query, None)
+    close(composer, query, stale)
 }

@@ -5,6 +5,7 @@
 
 use crate::mutant::{Mutant, Mutants};
 use crate::settings::LINKS_MAX;
+use crate::upstream::Cookie;
 use hither_table::{Link, Monotonic, Negative, SoaRecord};
 use hither_wire::{
     codes::{Class, Rcode, Rtype},
@@ -18,18 +19,34 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
     pub id: u16,
+    /// QNAME in the letter case in which it was sent.
     pub name: &'a Name,
+    /// Whether the letter case has to be the same, since it was drawn for that.
+    pub exact: bool,
+    /// The cookie that has to come back.
+    pub cookie: Option<&'a Cookie>,
     pub rtype: Rtype,
     /// Plain addresses are wanted, so that chains and sets are taken apart.
     pub addresses: bool,
     pub mutants: Mutants,
 }
 
+/// Whether a message that does not count shows that somebody is guessing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Doubt {
+    /// Junk.
+    None,
+    /// A response with another id (RFC 5452 section 9.1), or with a cookie that is not ours.
+    Forged,
+    /// Right but for the letter case of the question or a missing cookie: the upstream's own perhaps, if it has changed its ways.
+    Unusual,
+}
+
 /// A meaning.
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// Not an answer to this query, or not readable: whoever sent it, the upstream may still answer.
-    Mismatch,
+    Mismatch(Doubt),
     /// TC: the whole answer is to be had over TCP.
     Truncated,
     /// The upstream cannot or does not want to answer.
@@ -44,21 +61,59 @@ pub(crate) enum Heard {
     Whole { ttl_s: u32, negative: Option<Negative>, bare: bool },
 }
 
+/// What a message that counts shows of its sender.
+#[derive(Debug, Default)]
+pub(crate) struct Manners {
+    /// It has an OPT record.
+    pub edns: bool,
+    /// It has the question in the letter case in which it was sent.
+    pub exact: bool,
+    /// Its cookie option.
+    pub cookie: Option<Vec<u8>>,
+}
+
+/// What a message shows of its sender, whatever it answers.
+pub(crate) fn manners(octets: &[u8], asked: &Name) -> Manners {
+    let Ok(message) = Message::read(octets) else { return Manners::default() };
+    Manners {
+        edns: message.edns().is_some(),
+        exact: message.question().is_some_and(|q| q.name == *asked),
+        cookie: cookie_of(&message).map(<[u8]>::to_vec),
+    }
+}
+
 /// Reads `octets` as an answer to what is expected.
 pub(crate) fn read(octets: &[u8], expected: &Expected<'_>, now: Monotonic) -> Heard {
-    let Ok(message) = Message::read(octets) else { return Heard::Mismatch };
+    let Ok(message) = Message::read(octets) else { return Heard::Mismatch(Doubt::None) };
     let header = message.header();
     let any_id = expected.mutants.has(Mutant::MismatchIsAccepted);
-    if !header.qr() || header.opcode().0 != 0 || (header.id != expected.id && !any_id) {
-        return Heard::Mismatch;
+    if !header.qr() || header.opcode().0 != 0 {
+        return Heard::Mismatch(Doubt::None);
     }
-    let rcode = header.rcode();
-    match message.question() {
+    if header.id != expected.id && !any_id {
+        return Heard::Mismatch(Doubt::Forged);
+    }
+    let rcode = full_rcode(&message);
+    let unusual = match message.question() {
         Some(q)
-            if q.class == Class::IN && q.rtype == expected.rtype && q.name.eq_ignore_case(expected.name) => {}
+            if q.class == Class::IN && q.rtype == expected.rtype && q.name.eq_ignore_case(expected.name) =>
+        {
+            expected.exact && q.name != *expected.name
+        }
         // Some servers send the bare header with an error; it can only cost this attempt.
         None if rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN => return Heard::Failed(rcode),
-        _ => return Heard::Mismatch,
+        _ => return Heard::Mismatch(Doubt::None),
+    };
+    if let Some(known) = expected.cookie {
+        let came = cookie_of(&message);
+        match known.fits(came) {
+            true => {}
+            false if came.is_some() => return Heard::Mismatch(Doubt::Forged),
+            false => return Heard::Mismatch(Doubt::Unusual),
+        }
+    }
+    if unusual {
+        return Heard::Mismatch(Doubt::Unusual);
     }
     if header.tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
         return Heard::Truncated;
@@ -67,6 +122,21 @@ pub(crate) fn read(octets: &[u8], expected: &Expected<'_>, now: Monotonic) -> He
         return Heard::Failed(rcode);
     }
     meaning(&message, rcode, expected, now)
+}
+
+/// The response code with its upper bits from OPT (RFC 6891 section 6.1.3); what has no name here is a server failure.
+fn full_rcode(message: &Message<'_>) -> Rcode {
+    let low = message.header().rcode();
+    match message.edns().map_or(0, |edns| edns.extended_rcode) {
+        0 => low,
+        high @ 1..=15 => Rcode(high << 4 | low.0),
+        _ => Rcode::SERVFAIL,
+    }
+}
+
+/// The cookie option's data.
+fn cookie_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    message.edns()?.options().find(|(code, _)| *code == hither_wire::edns::COOKIE).map(|(_, data)| data)
 }
 
 fn meaning(message: &Message<'_>, rcode: Rcode, expected: &Expected<'_>, now: Monotonic) -> Heard {

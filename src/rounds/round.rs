@@ -87,7 +87,11 @@ impl Round {
         for client in &clients {
             shared.clients.insert(*client, id);
         }
-        let stale_at = shared.stale(now, &question).map(|_| now.plus(shared.settings.stale_wait));
+        let wait = match shared.mutants.has(Mutant::StaleIsServedAtOnce) {
+            true => std::time::Duration::ZERO,
+            false => shared.settings.stale_wait,
+        };
+        let stale_at = shared.stale(now, &question).map(|_| now.plus(wait));
         let target = Target { name: question.name, prefix: Rc::new(Vec::new()), expire_ms: u64::MAX, leg: 0 };
         let mut round = Self {
             id,
@@ -112,7 +116,8 @@ impl Round {
 
     /// Puts all usable upstreams in line for the target and asks the first of them.
     pub fn ask_all(&mut self, shared: &mut Shared, now: Monotonic, first: usize) {
-        let choice = choose(&mut shared.upstreams, now, first);
+        let group = shared.group(&self.target.name);
+        let choice = choose(&mut shared.upstreams, &group, now, first);
         self.unasked = choice.order;
         self.ask_next(shared, now, choice.first);
         let lost = shared.mutants.has(Mutant::LostFallback);
@@ -175,6 +180,21 @@ impl Round {
         true
     }
 
+    /// Sends what is out once more, from fresh sockets.
+    pub fn send_again(&mut self, shared: &mut Shared, now: Monotonic) {
+        let ids: Vec<_> = self.attempts.iter().map(|a| a.id).collect();
+        for id in &ids {
+            let Some(at) = self.attempts.iter().position(|a| a.id == *id) else { continue };
+            let old = self.close(shared, now, at, "network changed");
+            // What was to be confirmed is asked again altogether.
+            let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
+            if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
+                let way = (old.upstream, old.transport, old.without_edns);
+                self.send(shared, now, &old.target, way);
+            }
+        }
+    }
+
     /// The attempt has ended: nothing from it matters any more.
     pub fn close(&mut self, shared: &mut Shared, now: Monotonic, at: usize, outcome: &str) -> Attempt {
         let attempt = self.attempts.swap_remove(at);
@@ -197,6 +217,7 @@ impl Round {
                 attempt.resend(shared, now);
             }
         }
+        self.stop_waiting_for_tcp(shared, now);
         if self.wave_at.is_some_and(|at| now >= at) {
             let batch = shared.settings.batch.max(1);
             self.ask_next(shared, now, batch);
@@ -230,6 +251,10 @@ impl Round {
             let due = self.due(shared);
             let idle = self.attempts.is_empty() && self.unasked.is_empty();
             let heard = if self.cut { End::Partial } else { End::Complete };
+            // Whether somebody who usually answers may still do so.
+            let asked = self.attempts.iter().map(|a| &a.upstream).chain(&self.unasked);
+            let hopeful =
+                asked.filter_map(|id| shared.upstreams.get(usize::from(id.0))).any(|u| u.is_trusted(now));
             match &mut self.phase {
                 Phase::Completing { set } => {
                     let over = now >= due || now.as_ms() >= set.expire_ms;
@@ -240,7 +265,7 @@ impl Round {
                     return if settled { Some(heard) } else { (now >= due).then_some(End::Partial) };
                 }
                 Phase::Racing { held, bare } => {
-                    let settle = idle || now >= due;
+                    let settle = idle || now >= due || (held.is_some() && !hopeful);
                     if held.as_ref().is_some_and(|h| settle || now >= h.until) {
                         let held = held.take()?;
                         self.settle(shared, now, held);
@@ -281,8 +306,9 @@ impl Round {
             Phase::Completing { set } => Some(Monotonic::from_ms(set.expire_ms)),
             Phase::Denied { .. } => None,
         };
+        let doubt = self.attempts.iter().filter_map(|a| a.doubt.until).min();
         let stale = self.stale_at.filter(|_| !self.clients.is_empty());
-        [phase, self.wave_at, stale]
+        [phase, self.wave_at, stale, doubt]
             .into_iter()
             .flatten()
             .min()

@@ -109,7 +109,7 @@ impl Round {
             let capacity = shared.settings.answers;
             shared.answers.put(self.question, Kept::Answer(Rc::clone(&stored)), capacity);
         }
-        self.tell(shared, &Answer::Stored(stored));
+        self.tell(shared, &Answer::stored(&stored));
         self.cancel(shared, now, None);
         self.phase = Phase::Denied { set: None };
     }

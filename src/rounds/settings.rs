@@ -35,6 +35,8 @@ pub struct Settings {
     pub stale_ttl: Duration,
     /// Whether an entry that is asked for when less than a fifth of its time is left is found out again at once.
     pub prefetch: bool,
+    /// Whether questions are sent in mixed letter case, for a forger to guess too.
+    pub mix_case: bool,
     /// How many answers that are not plain addresses are kept.
     pub answers: usize,
     /// Bounds of the work in progress.
@@ -59,6 +61,7 @@ impl Default for Settings {
             stale_wait: Duration::from_millis(1_800),
             stale_ttl: Duration::from_secs(30),
             prefetch: true,
+            mix_case: true,
             answers: 65_536,
             limits: Limits::default(),
         }
@@ -95,12 +98,22 @@ pub const ADDRESSES_MAX: usize = 255;
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
 /// Repetitions of one attempt's datagram while its round has no answer.
-pub const RESENDS_MAX: u8 = 4;
+pub const RESENDS_MAX: u8 = 5;
 /// Wait before the first repetition when the upstream's round-trip time is unknown.
 pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
 /// Bounds of the wait before the first repetition.
-pub const RESEND_MIN: Duration = Duration::from_millis(100);
+pub const RESEND_MIN: Duration = Duration::from_millis(50);
 /// See [`RESEND_MIN`].
 pub const RESEND_MAX: Duration = Duration::from_millis(800);
 /// An attempt that was given less time than this before its round ended says nothing about its upstream.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for a connection to confirm what came by UDP in doubtful company; afterwards the datagram counts.
+pub const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// Doubtful datagrams for one attempt beyond which nothing that comes by UDP counts: somebody is guessing.
+pub const DOUBTS_MAX: u16 = 64;
+/// Repetitions without an answer after which an upstream that never sent an OPT record is asked without.
+pub const RESENDS_WITH_EDNS: u8 = 2;
+/// How long clients wait while every upstream is known to be down: stub resolvers give up after a few seconds.
+pub const DOWN_DEADLINE: Duration = Duration::from_millis(1_800);
+/// Time between two questions that are asked although their failure is remembered, to see whether an upstream is back.
+pub const DOWN_TRIAL: Duration = Duration::from_millis(500);

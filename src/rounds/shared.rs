@@ -3,19 +3,25 @@
 use crate::answers::{Answers, Kept};
 use crate::mutant::{Mutant, Mutants};
 use crate::reply::{Answer, ede};
+use crate::routes::Groups;
 use crate::trace::Traces;
 use crate::upstream::Upstream;
-use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
+use crate::{Action, AttemptId, ClientId, Note, Question, Settings, UpstreamId};
+use hither_local::Local;
 use hither_table::{
     Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Snapshot, Writer,
 };
 use hither_wire::{codes::Rcode, name::Name};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub(crate) struct Shared {
     pub settings: Settings,
     pub upstreams: Vec<Upstream>,
+    pub groups: Groups,
+    /// What is answered here.
+    pub local: Arc<Local>,
     pub writer: Writer,
     pub answers: Answers,
     pub counters: Counters,
@@ -44,6 +50,23 @@ impl Shared {
 
     pub fn upstream(&mut self, id: UpstreamId) -> Option<&mut Upstream> {
         self.upstreams.get_mut(usize::from(id.0))
+    }
+
+    /// Who is asked for a name.
+    pub fn group(&self, name: &Name) -> Rc<[UpstreamId]> {
+        self.groups.of(name)
+    }
+
+    /// Whether everybody who could be asked for a name is known not to answer.
+    pub fn all_down(&self, name: &Name) -> bool {
+        let group = self.group(name);
+        group.iter().filter_map(|id| self.upstreams.get(usize::from(id.0))).all(Upstream::is_down)
+    }
+
+    /// Takes note of an upstream that answers again: what failed for want of it is asked anew.
+    pub fn revived(&mut self, note: Note) {
+        self.actions.push_back(Action::Note(note));
+        self.answers.forget_failures();
     }
 
     /// Tells a client, once: it is forgotten with its reply.
@@ -134,7 +157,7 @@ impl Shared {
             });
         }
         match self.answers.get(now, question)? {
-            Kept::Answer(stored) => Some(Answer::Stored(Rc::clone(stored))),
+            Kept::Answer(stored) => Some(Answer::stored(stored)),
             Kept::Failure { .. } => Some(
                 self.stale(now, question)
                     .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) }),
@@ -144,7 +167,7 @@ impl Shared {
 
     /// The expired set for `question`, while it may still be served (RFC 8767 section 4).
     pub fn stale(&mut self, now: Monotonic, question: &Question) -> Option<Answer> {
-        let family = question.family()?;
+        let Some(family) = question.family() else { return self.stale_whole(now, question) };
         if self.settings.stale.is_zero() || !self.writer.get(&Key::of(&question.name), &mut self.scratch) {
             return None;
         }
@@ -160,6 +183,16 @@ impl Shared {
             snapshot: Rc::new((*self.scratch).clone()),
             family,
             stale_ttl_s: Some(stale_ttl_s),
+        })
+    }
+
+    /// The same for an answer of another type. Denials are not kept beyond their time.
+    fn stale_whole(&self, now: Monotonic, question: &Question) -> Option<Answer> {
+        let stored = self.answers.outdated(question)?;
+        let until = stored.expires().plus(self.settings.stale);
+        (stored.expired(now) && now < until && !stored.is_denial()).then(|| Answer::Stored {
+            stored: Rc::clone(stored),
+            stale_ttl_s: Some(u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX)),
         })
     }
 }

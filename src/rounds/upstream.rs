@@ -17,6 +17,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 const NO_EDNS_FOR: Duration = Duration::from_secs(300);
 /// Answers such as SERVFAIL or REFUSED in a row after which an upstream is asked after the others.
 const LAME: u32 = 4;
+/// How long an upstream that changes the letter case of questions is asked in lower case.
+const FOLDS_CASE_FOR: Duration = Duration::from_secs(3_600);
+/// Silence after which an upstream that is not known yet, or answered quickly so far, is asked after the others.
+const SUSPECT_MIN: Duration = Duration::from_millis(100);
 
 /// Whether an upstream is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,8 +44,44 @@ pub(crate) struct Upstream {
     last_failure: Option<Monotonic>,
     lame: u32,
     no_edns_until: Option<Monotonic>,
+    /// It has sent an OPT record once, so silence is not for want of EDNS.
+    edns_seen: bool,
+    folds_case_until: Option<Monotonic>,
+    /// Since when nothing has come back, whatever was sent.
+    silent_since: Option<Monotonic>,
+    pub cookie: Cookie,
     pub queries: u64,
     pub answers: u64,
+}
+
+/// DNS cookies with one upstream (RFC 7873): ours, and what it gave for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cookie {
+    client: Option<[u8; 8]>,
+    server: Vec<u8>,
+}
+
+impl Cookie {
+    /// The option's data for the next query; `draw` gives the client's half when there is none yet.
+    pub fn option(&mut self, draw: impl FnOnce() -> u64) -> Vec<u8> {
+        let client = self.client.get_or_insert_with(|| draw().to_be_bytes());
+        [&client[..], &self.server].concat()
+    }
+
+    /// Whether the option that came back (or did not) is from whom we asked.
+    pub fn fits(&self, came: Option<&[u8]>) -> bool {
+        match (came, self.client) {
+            (Some(cookie), Some(client)) => cookie.starts_with(&client),
+            (Some(_), None) => false,
+            // Who has given a cookie before gives one again, unless it is somebody else.
+            (None, _) => self.server.is_empty(),
+        }
+    }
+
+    /// Remembers the server's half, or that there is none.
+    pub fn learn(&mut self, came: Option<&[u8]>) {
+        self.server = came.and_then(|cookie| cookie.get(8..)).unwrap_or_default().to_vec();
+    }
 }
 
 /// What `hitherctl status` shows of an upstream.
@@ -49,7 +89,7 @@ pub(crate) struct Upstream {
 pub struct UpstreamReport {
     /// Where it is.
     pub address: SocketAddr,
-    /// `"up"`, `"down"`, `"trial"`, or `"unknown"` before the first answer.
+    /// `"up"`, `"down"`, `"trial"`, `"silent"` when it is asked and has not answered lately, or `"unknown"` before the first answer.
     pub state: &'static str,
     /// Smoothed round-trip time, microseconds.
     pub srtt_us: Option<u64>,
@@ -65,6 +105,10 @@ pub struct UpstreamReport {
     pub answers: u64,
     /// Whether it is asked with EDNS.
     pub edns: bool,
+    /// Whether it keeps the letter case of questions, so that they can be mixed against forgery.
+    pub keeps_case: bool,
+    /// Whether it gives DNS cookies (RFC 7873).
+    pub cookies: bool,
 }
 
 impl Upstream {
@@ -77,6 +121,10 @@ impl Upstream {
             last_failure: None,
             lame: 0,
             no_edns_until: None,
+            edns_seen: false,
+            folds_case_until: None,
+            silent_since: None,
+            cookie: Cookie::default(),
             queries: 0,
             answers: 0,
         }
@@ -89,6 +137,59 @@ impl Upstream {
     pub fn cannot_edns(&mut self, now: Monotonic) -> Note {
         self.no_edns_until = Some(now.plus(NO_EDNS_FOR));
         Note::NoEdns { address: self.address }
+    }
+
+    pub fn edns_seen(&mut self) {
+        self.edns_seen = true;
+    }
+
+    /// Whether its silence may be for want of EDNS: some servers and boxes drop what they do not know.
+    pub fn may_lack_edns(&self) -> bool {
+        !self.edns_seen
+    }
+
+    pub fn keeps_case(&self, now: Monotonic) -> bool {
+        self.folds_case_until.is_none_or(|until| now >= until)
+    }
+
+    pub fn folds_case(&mut self, now: Monotonic) {
+        self.folds_case_until = Some(now.plus(FOLDS_CASE_FOR));
+    }
+
+    /// A query goes out.
+    pub fn asked(&mut self, now: Monotonic) {
+        self.queries += 1;
+        self.silent_since.get_or_insert(now);
+    }
+
+    /// Whether an answer is to be expected: it is not left alone, and has not been silent for longer than it takes to answer.
+    pub fn is_trusted(&self, now: Monotonic) -> bool {
+        self.health == Health::Up && !self.is_silent(now)
+    }
+
+    pub fn is_down(&self) -> bool {
+        matches!(self.health, Health::Down { .. })
+    }
+
+    fn is_silent(&self, now: Monotonic) -> bool {
+        self.silent_since.is_some_and(|since| now.since(since) > self.patience())
+    }
+
+    fn patience(&self) -> Duration {
+        let usual = self
+            .rtt
+            .map_or(Duration::ZERO, |(smoothed, variation)| Duration::from_micros(smoothed + 4 * variation));
+        usual.max(SUSPECT_MIN)
+    }
+
+    /// What was learned of reaching it counts no more: the network is another.
+    pub fn forget_reach(&mut self) {
+        self.health = Health::Up;
+        self.failures = 0;
+        self.last_failure = None;
+        self.silent_since = None;
+        // A cookie would tell two networks that the same host asks (RFC 7873 section 6).
+        self.cookie = Cookie::default();
     }
 
     /// It answered, whatever it said. `useful`: with something else than an error.
@@ -105,12 +206,17 @@ impl Upstream {
         self.lame = if useful { 0 } else { self.lame.saturating_add(1) };
         self.failures = 0;
         self.last_failure = None;
+        self.silent_since = None;
         let was = std::mem::replace(&mut self.health, Health::Up);
         (was != Health::Up).then_some(Note::UpstreamUp { address: self.address })
     }
 
     /// An attempt was given up after `waited` although nothing failed: its answer would have taken longer still.
     pub fn not_awaited(&mut self, waited: Duration) {
+        if waited <= self.patience() {
+            // It had no chance.
+            self.silent_since = None;
+        }
         let waited = micros(waited);
         if self.rtt.is_none_or(|(smoothed, _)| smoothed < waited) {
             self.rtt = Some((waited, self.rtt.map_or(waited / 2, |(_, variation)| variation)));
@@ -155,6 +261,7 @@ impl Upstream {
 
     pub fn report(&self, now: Monotonic) -> UpstreamReport {
         let (state, retry_in) = match self.health {
+            Health::Up if self.is_silent(now) => ("silent", None),
             Health::Up if self.answers == 0 => ("unknown", None),
             Health::Up => ("up", None),
             Health::Down { until, .. } => ("down", Some(until.since(now))),
@@ -170,6 +277,8 @@ impl Upstream {
             queries: self.queries,
             answers: self.answers,
             edns: self.edns(now),
+            keeps_case: self.keeps_case(now),
+            cookies: !self.cookie.server.is_empty(),
         }
     }
 }
@@ -185,31 +294,38 @@ pub(crate) struct Choice {
     pub first: usize,
 }
 
-/// Orders the upstreams that answer by round-trip time, those not known yet first, so that they become known; one that is due
-/// for a trial is asked besides the first wave, so that no client waits for it. When none answers, all are asked at once.
-pub(crate) fn choose(upstreams: &mut [Upstream], now: Monotonic, first: usize) -> Choice {
-    let mut order: Vec<(u32, u64, u16)> = Vec::new();
+/// Orders those of `group` that answer by round-trip time, those not known yet first, so that they become known, and silent ones
+/// last; one that is due for a trial is asked besides the first wave, so that no client waits for it. When none answers, all are
+/// asked at once.
+pub(crate) fn choose(
+    upstreams: &mut [Upstream],
+    group: &[UpstreamId],
+    now: Monotonic,
+    first: usize,
+) -> Choice {
+    let mut order: Vec<(bool, bool, u64, UpstreamId)> = Vec::new();
     let mut trials = Vec::new();
-    for (at, upstream) in (0u16..).zip(upstreams.iter_mut()) {
+    for id in group {
+        let Some(upstream) = upstreams.get_mut(usize::from(id.0)) else { continue };
         match upstream.health {
             Health::Up => {
-                let lame = u32::from(upstream.lame >= LAME);
-                order.push((lame, upstream.rtt.map_or(0, |(smoothed, _)| smoothed), at));
+                let lame = upstream.lame >= LAME;
+                let silent = upstream.is_silent(now);
+                order.push((lame, silent, upstream.rtt.map_or(0, |(smoothed, _)| smoothed), *id));
             }
             Health::Down { until, pause } if now >= until => {
                 upstream.health = Health::Trial { pause };
-                trials.push(UpstreamId(at));
+                trials.push(*id);
             }
             Health::Down { .. } | Health::Trial { .. } => {}
         }
     }
     if order.is_empty() {
-        let all: VecDeque<_> = (0u16..).zip(upstreams.iter()).map(|(at, _)| UpstreamId(at)).collect();
-        return Choice { first: all.len(), order: all };
+        return Choice { first: group.len(), order: group.iter().copied().collect() };
     }
     order.sort_unstable();
     let first = first.max(1).min(order.len()) + trials.len();
-    let order = trials.into_iter().chain(order.into_iter().map(|(_, _, at)| UpstreamId(at))).collect();
+    let order = trials.into_iter().chain(order.into_iter().map(|(.., id)| id)).collect();
     Choice { order, first }
 }
 
@@ -223,6 +339,12 @@ mod tests {
 
     fn three() -> Vec<Upstream> {
         (1..=3).map(|n| Upstream::new(SocketAddr::from(([192, 0, 2, n], 53)))).collect()
+    }
+
+    const GROUP: [UpstreamId; 3] = [UpstreamId(0), UpstreamId(1), UpstreamId(2)];
+
+    fn choose(upstreams: &mut [Upstream], now: Monotonic, first: usize) -> Choice {
+        super::choose(upstreams, &GROUP, now, first)
     }
 
     fn ids(choice: &Choice) -> Vec<u16> {
@@ -294,5 +416,27 @@ mod tests {
         }
         let choice = choose(&mut all, at(2), 2);
         assert_eq!((ids(&choice), choice.first), (vec![0, 1, 2], 3));
+    }
+
+    #[test]
+    fn who_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
+        let mut all = three();
+        all.iter_mut().for_each(|upstream| upstream.asked(at(0)));
+        all[2].answered(Some(Duration::from_millis(30)), true);
+        assert_eq!(ids(&choose(&mut all, at(101), 2)), [2, 0, 1]);
+        assert!(all[2].is_trusted(at(101)) && !all[0].is_trusted(at(101)));
+        all[2].asked(at(200));
+        all[2].not_awaited(Duration::from_millis(10));
+        assert!(all[2].is_trusted(at(9_000)), "it had no chance to answer");
+    }
+
+    #[test]
+    fn a_cookie_that_is_not_ours_or_is_missing_does_not_fit() {
+        let mut cookie = Cookie::default();
+        assert!(cookie.fits(None) && !cookie.fits(Some(&[0; 8])));
+        assert_eq!(cookie.option(|| 0x0102_0304_0506_0708), [1, 2, 3, 4, 5, 6, 7, 8]);
+        cookie.learn(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
+        assert!(cookie.fits(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 77])) && !cookie.fits(None));
+        assert_eq!(cookie.option(|| unreachable!("drawn once")), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

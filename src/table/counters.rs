@@ -81,6 +81,20 @@ counters! {
     HintsDropped = "hints_dropped",
     /// Rounds begun because an entry's time was nearly over, before anybody had to wait.
     Prefetches = "prefetches",
+    /// Attempts for which a datagram came that somebody else may have sent; they were asked again over TCP.
+    ForgeriesSuspected = "forgeries_suspected",
+    /// Queries answered from what is known here: special names, hosts files, block lists.
+    LocalAnswers = "local_answers",
+    /// Of them, those that a block list denied.
+    Blocked = "blocked",
+    /// Replies to clients beyond this host that were held back or cut to TC, because of too many alike.
+    RateLimited = "rate_limited",
+    /// Queries that this host itself had sent, and that came back to it.
+    Loops = "loops",
+    /// TCP connections closed to make room for others, or because they gave too little too slowly.
+    TcpDropped = "tcp_dropped",
+    /// Times the network was seen to change, the host's waking from sleep included.
+    NetworkChanges = "network_changes",
 }
 
 /// One reading of all counters.

@@ -71,10 +71,10 @@ codes! {
 }
 
 codes! {
-    /// A response code, as in the header: four bits.
+    /// A response code: four bits of the header, and above them those of OPT (RFC 6891 section 6.1.3).
     Rcode, u8, "RCODE", {
         NOERROR = 0, FORMERR = 1, SERVFAIL = 2, NXDOMAIN = 3, NOTIMP = 4, REFUSED = 5, YXDOMAIN = 6, YXRRSET = 7, NXRRSET = 8,
-        NOTAUTH = 9, NOTZONE = 10,
+        NOTAUTH = 9, NOTZONE = 10, BADVERS = 16, BADCOOKIE = 23,
     }
 }
 

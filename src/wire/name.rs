@@ -129,6 +129,21 @@ impl Name {
         lower
     }
 
+    /// The name with each ASCII letter replaced by what `map` makes of it, which must be the same letter in some case.
+    #[must_use]
+    pub fn map_letters(&self, mut map: impl FnMut(u8) -> u8) -> Name {
+        let mut mapped = *self;
+        let len = usize::from(mapped.len).min(NAME_MAX);
+        // Length octets are below 64 and no letters.
+        for octet in mapped.octets[..len].iter_mut().filter(|octet| octet.is_ascii_alphabetic()) {
+            let other = map(*octet);
+            if other.eq_ignore_ascii_case(octet) {
+                *octet = other;
+            }
+        }
+        mapped
+    }
+
     /// Lower-case copy of octets that are known to be one uncompressed name.
     pub(crate) fn lower_of(wire: &[u8]) -> Name {
         let mut name = Name::ROOT;

@@ -156,6 +156,34 @@ impl<'a> Query<'a> {
     }
 }
 
+impl Query<'_> {
+    /// Writes the query without what its reply does not depend on: options, and records other than OPT. Returns the length, at most 282;
+    /// 0 if `out` is too small.
+    pub fn essence(&self, out: &mut [u8]) -> usize {
+        let Some(mut composer) = Composer::new(out, usize::from(u16::MAX)) else { return 0 };
+        composer.set_header(self.header.id, self.header.flags);
+        let fits = composer.question_octets(self.question())
+            && self.edns.is_none_or(|edns| composer.opt(edns.udp_size, 0, edns.dnssec_ok, &[]));
+        if fits { composer.finish() } else { 0 }
+    }
+}
+
+/// Cuts a reply with one question behind that question and sets TC. Returns its new length.
+pub fn cut_to_question(reply: &mut [u8]) -> usize {
+    let Ok(len) = uncompressed_len(reply, HEADER_LEN) else { return 0 };
+    let end = HEADER_LEN + len + 4;
+    if end > reply.len() {
+        return 0;
+    }
+    if let Some(counts) = reply.get_mut(6..HEADER_LEN) {
+        counts.fill(0);
+    }
+    if let Some(high) = reply.get_mut(2) {
+        *high |= (flags::TC >> 8) as u8;
+    }
+    end
+}
+
 const MALFORMED: Refusal = Refusal::Answer { rcode: Rcode::FORMERR.0 as u16, malformed: true };
 
 fn refuse_with(rcode: Rcode) -> Refusal {

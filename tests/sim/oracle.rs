@@ -39,6 +39,19 @@ struct Seen {
     /// When the first bare CNAME runs out.
     bare: Option<u64>,
     upstreams: usize,
+    /// A flush or other upstreams took its place: nothing of it may be published any more.
+    void: bool,
+}
+
+/// What is doubted of an attempt by UDP: a datagram came that somebody else may have sent.
+#[derive(Debug, Default)]
+struct Doubted {
+    /// The attempt by TCP beside it, and until when that is waited for.
+    tcp: Option<(AttemptId, Monotonic)>,
+    /// That came to nothing.
+    alone: bool,
+    /// What counts as soon as it does.
+    kept: Option<(Monotonic, (Said, u32, bool))>,
 }
 
 #[derive(Default)]
@@ -61,12 +74,33 @@ struct Known {
     addresses: Vec<IpAddr>,
 }
 
+/// How a message looks to one who knows what was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looks {
+    Right,
+    /// Another id.
+    Forged,
+    /// Another letter case.
+    Unusual,
+}
+
+/// How long a connection may take to confirm what came by UDP.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+/// How long clients wait when every upstream is down.
+const DOWN_DEADLINE: Duration = Duration::from_millis(1_800);
+
 pub struct Oracle {
     settings: Settings,
     upstreams: usize,
     questions: BTreeMap<Question, Known>,
     open: BTreeMap<AttemptId, Question>,
     down: BTreeSet<usize>,
+    /// Upstreams that nobody need wait for, by the core's own account; its own tests judge that.
+    untrusted: BTreeSet<usize>,
+    all_down: bool,
+    doubted: BTreeMap<AttemptId, Doubted>,
+    /// Whom each question waited for when the network changed.
+    cut_off: Vec<(Question, BTreeSet<UpstreamId>)>,
     replied: BTreeSet<ClientId>,
     asked: BTreeSet<ClientId>,
     order: Option<(Name, bool, Vec<IpAddr>)>,
@@ -85,6 +119,10 @@ impl Oracle {
             questions: BTreeMap::new(),
             open: BTreeMap::new(),
             down: BTreeSet::new(),
+            untrusted: BTreeSet::new(),
+            all_down: false,
+            doubted: BTreeMap::new(),
+            cut_off: Vec::new(),
             replied: BTreeSet::new(),
             asked: BTreeSet::new(),
             order: None,
@@ -95,6 +133,17 @@ impl Oracle {
     /// Upstreams that a round that begins now need not ask.
     pub fn leaves_alone(&mut self, down: &BTreeSet<SocketAddr>) {
         self.down = (0..16).filter(|n| down.contains(&super::world::upstream(*n))).collect();
+    }
+
+    /// How the upstreams stand before a step.
+    pub fn before_step(&mut self, untrusted: BTreeSet<usize>, all_down: bool) {
+        (self.untrusted, self.all_down) = (untrusted, all_down);
+    }
+
+    /// What is out is cut off, and has to be sent again.
+    pub fn network_changed(&mut self) {
+        let waits = |known: &Known| known.rounds.last().map(|r| r.open.values().copied().collect());
+        self.cut_off = self.questions.iter().filter_map(|(q, known)| Some((*q, waits(known)?))).collect();
     }
 
     pub fn ask(&mut self, now: Monotonic, client: ClientId, question: Question) {
@@ -126,6 +175,9 @@ impl Oracle {
                 known.fresh = true;
                 known.inherits = known.rounds.last().map(|round| round.deadline);
                 known.failed_until = None;
+                if let Some(round) = known.rounds.last_mut() {
+                    round.void = true;
+                }
                 known.set.clear();
                 known.set_version = 0;
             }
@@ -138,6 +190,9 @@ impl Oracle {
             for known in self.questions.values_mut() {
                 known.fresh = true;
                 known.inherits = known.rounds.last().map(|round| round.deadline);
+                if let Some(round) = known.rounds.last_mut() {
+                    round.void = true;
+                }
             }
         }
     }
@@ -147,9 +202,20 @@ impl Oracle {
         now: Monotonic,
         attempt: AttemptId,
         (question, upstream): (Question, UpstreamId),
-        chased: bool,
+        (chased, tcp): (bool, bool),
     ) {
-        let (deadline, upstreams) = (later(now, self.settings.deadline), self.upstreams);
+        let patience = if self.all_down { DOWN_DEADLINE } else { self.settings.deadline };
+        let deadline = later(now, patience.min(self.settings.deadline));
+        let upstreams = self.upstreams;
+        let doubted = |(id, doubted): &(&AttemptId, &mut Doubted)| {
+            doubted.tcp.is_none() && self.open.get(id) == Some(&question)
+        };
+        let mut same = self.doubted.iter_mut().filter(doubted);
+        let round = self.questions.get(&question).and_then(|known| known.rounds.last());
+        let same = same.find(|(id, _)| round.and_then(|r| r.open.get(*id)) == Some(&upstream));
+        if let (true, Some((_, doubted))) = (tcp, same) {
+            doubted.tcp = Some((attempt, later(now, CONFIRM_WITHIN)));
+        }
         let known = self.questions.get_mut(&question).expect("nothing is sent that nobody asked");
         let idle = known.rounds.last().is_none_or(|round| round.open.is_empty());
         if known.rounds.is_empty() || (known.fresh && idle) {
@@ -169,6 +235,7 @@ impl Oracle {
                 first_good: None,
                 bare: None,
                 upstreams,
+                void: false,
             });
         }
         let round = known.rounds.last_mut().expect("just made sure");
@@ -181,12 +248,23 @@ impl Oracle {
         self.open.insert(attempt, question);
     }
 
+    /// Whether an attempt to this upstream is doubted, so that one by TCP is to confirm it.
+    pub fn sends_to_confirm(&self, question: &Question, upstream: UpstreamId) -> bool {
+        let Some(round) = self.questions.get(question).and_then(|known| known.rounds.last()) else {
+            return false;
+        };
+        self.doubted
+            .iter()
+            .any(|(id, doubted)| doubted.tcp.is_none() && round.open.get(id) == Some(&upstream))
+    }
+
     pub fn resent(&mut self, attempt: AttemptId) {
         assert!(self.open.contains_key(&attempt), "an attempt that is over is repeated");
     }
 
     pub fn closed(&mut self, _now: Monotonic, attempt: AttemptId) {
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
+        self.doubted.remove(&attempt);
         if let Some(round) = self.questions.get_mut(&question).and_then(|known| known.rounds.last_mut()) {
             round.open.remove(&attempt);
         }
@@ -202,9 +280,42 @@ impl Oracle {
         }
     }
 
-    pub fn failed(&mut self, attempt: AttemptId) {
+    pub fn failed(&mut self, now: Monotonic, attempt: AttemptId) {
+        if !self.open.contains_key(&attempt) {
+            return;
+        }
+        let confirms = |doubted: &Doubted| doubted.tcp.is_some_and(|(tcp, _)| tcp == attempt);
+        if let Some(id) = self.doubted.iter().find(|(_, doubted)| confirms(doubted)).map(|(id, _)| *id) {
+            return self.unconfirmed(now, id);
+        }
         if let Some(round) = self.round_of(attempt) {
             round.failures += 1;
+        }
+    }
+
+    /// Timers are passed: connections that were to confirm something have had their time.
+    pub fn time(&mut self, now: Monotonic) {
+        let over = |doubted: &Doubted| !doubted.alone && doubted.tcp.is_some_and(|(_, until)| now >= until);
+        let over: Vec<_> = self.doubted.iter().filter(|(_, d)| over(d)).map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.unconfirmed(now, id));
+    }
+
+    /// What came by UDP counts after all.
+    fn unconfirmed(&mut self, now: Monotonic, id: AttemptId) {
+        let Some(doubted) = self.doubted.get_mut(&id) else { return };
+        doubted.alone = true;
+        // A host that slept has nothing to go by but what comes now.
+        if let Some((came, kept)) =
+            doubted.kept.take().filter(|(came, _)| now.since(*came) < 2 * CONFIRM_WITHIN)
+        {
+            self.counts((now, came), id, kept);
+        }
+    }
+
+    /// A datagram that somebody else may have sent, unless it comes in the last instant of a round: nobody hears that.
+    fn doubt(&mut self, attempt: AttemptId) {
+        if self.open.contains_key(&attempt) {
+            self.doubted.entry(attempt).or_default();
         }
     }
 
@@ -220,21 +331,42 @@ impl Oracle {
         attempt: AttemptId,
         known: Option<(Question, UpstreamId)>,
         octets: &[u8],
+        looks: Looks,
     ) {
         let Some((question, _)) = known else { panic!("a message for an attempt that never was") };
-        let Some((said, ttl_s, chased)) = read(octets, &question) else { return };
+        if looks == Looks::Forged {
+            self.doubt(attempt);
+            return;
+        }
+        let Some(heard) = read(octets, &question) else { return };
+        if looks == Looks::Unusual {
+            self.doubt(attempt);
+        }
+        match self.doubted.get_mut(&attempt) {
+            Some(doubted) if !doubted.alone => drop(doubted.kept.get_or_insert((now, heard))),
+            _ => self.counts((now, now), attempt, heard),
+        }
+    }
+
+    /// What was heard counts now, as of when it came.
+    fn counts(
+        &mut self,
+        (now, came): (Monotonic, Monotonic),
+        attempt: AttemptId,
+        (said, ttl_s, chased): (Said, u32, bool),
+    ) {
         let settings = self.settings.clone();
         let Some(round) = self.round_of(attempt) else { return };
-        // After a sleep the round may be over although nobody has looked yet.
-        let expired = round.good.iter().any(|(_, at)| now > Monotonic::from_ms(*at));
-        if now > round.deadline || expired {
+        // After a sleep the round may be over although nobody has looked yet; what was kept does not outlast the moment.
+        let past = |at: Monotonic| now > at || (came < now && now == at);
+        if past(round.deadline) || round.good.iter().any(|(_, at)| past(Monotonic::from_ms(*at))) {
             return;
         }
         match said {
             Said::Addresses(addresses) => {
                 let ttl = Duration::from_secs(u64::from(ttl_s)).clamp(settings.min_ttl, settings.max_ttl);
                 let bound = round.bare.filter(|_| chased).unwrap_or(u64::MAX);
-                round.good.push((addresses.into_iter().collect(), later(now, ttl).as_ms().min(bound)));
+                round.good.push((addresses.into_iter().collect(), later(came, ttl).as_ms().min(bound)));
                 round.first_good.get_or_insert(now);
             }
             Said::Denied(kind) => round.denials.push((now, kind)),
@@ -271,6 +403,7 @@ impl Oracle {
         assert!(self.replied.insert(client), "a second reply to {client:?}");
         let found = self.questions.iter_mut().find(|(_, known)| known.clients.contains_key(&client));
         let (question, known) = found.expect("a reply to a client that does not wait");
+        let untrusted = self.untrusted.clone();
         let deadline = known.clients.remove(&client).expect("just found");
         assert!(now <= deadline, "a reply after the client's patience");
         let round = known.rounds.last();
@@ -278,9 +411,14 @@ impl Oracle {
             Answer::Record { snapshot, family, stale_ttl_s } => {
                 let view = snapshot.family(*family).expect("the family that was asked for");
                 assert_eq!(snapshot.name(), question.name.as_wire(), "a reply of another name");
-                judge_record(now, &self.settings, round, known, (&view, stale_ttl_s.is_some()));
+                judge_record(now, &self.settings, (round, &untrusted), known, (&view, stale_ttl_s.is_some()));
+                let over = round.is_some_and(|r| now >= r.deadline || r.open.is_empty());
+                if stale_ttl_s.is_some() && over && known.failed_until.is_none_or(|until| now >= until) {
+                    known.failed_until =
+                        Some(later(now, self.settings.failure_ttl.max(self.settings.stale_ttl)));
+                }
             }
-            Answer::Stored(_) => panic!("addresses are answered from the table"),
+            Answer::Stored { .. } | Answer::Local(_) => panic!("addresses are answered from the table"),
             Answer::Failure { rcode, .. } => {
                 assert_eq!(*rcode, Rcode::SERVFAIL);
                 let remembered = known.failed_until.is_some_and(|until| now < until);
@@ -335,7 +473,9 @@ impl Oracle {
             let ended = known.began && known.round_of_set + 1 == latest;
             assert!(known.round_of_set == latest || ended, "a round published after a newer one had begun");
         }
-        judge_set(&self.settings, &known.rounds[known.round_of_set], (view, &set), now);
+        let round = &known.rounds[known.round_of_set];
+        assert!(applied.is_some() || !round.void, "a round goes on after a flush or other upstreams");
+        judge_set(&self.settings, round, (view, &set), now);
         match applied {
             Some((_, ordered)) => {
                 assert!(view.sorted() && addresses == ordered, "an order was applied and is not there")
@@ -358,6 +498,23 @@ impl Oracle {
 
     /// What must be so after every step; `quiet`: nothing more is due in this instant.
     pub fn after_step(&mut self, now: Monotonic, quiet: bool) {
+        for (attempt, doubted) in &self.doubted {
+            // What comes in the last instant of a round needs no second opinion: nobody hears it.
+            let question = self.open.get(attempt).and_then(|question| self.questions.get(question));
+            let late =
+                question.and_then(|known| known.rounds.last()).is_some_and(|round| now >= round.deadline);
+            assert!(late || doubted.tcp.is_some(), "{attempt:?} may be forged, and TCP is not asked");
+        }
+        for (question, waited) in std::mem::take(&mut self.cut_off) {
+            let round = self.questions[&question].rounds.last().expect("there was one");
+            let open: BTreeSet<UpstreamId> = round.open.values().copied().collect();
+            // In the instant in which its set or its time runs out a round may end all the same.
+            let over = now >= round.deadline || round.good.iter().any(|(_, at)| now.as_ms() >= *at);
+            assert!(
+                over || waited.is_subset(&open),
+                "what a change of the network cut off is not asked again"
+            );
+        }
         for known in self.questions.values_mut() {
             // What begins a round begins it at once.
             known.fresh = false;
@@ -416,7 +573,7 @@ impl Oracle {
 fn judge_record(
     now: Monotonic,
     settings: &Settings,
-    round: Option<&Seen>,
+    (round, untrusted): (Option<&Seen>, &BTreeSet<usize>),
     known: &Known,
     (view, stale): (&FamilyView<'_>, bool),
 ) {
@@ -451,7 +608,7 @@ fn judge_record(
             assert!(round.denials.iter().any(|(_, denied)| *denied == kind), "a denial that nobody stated");
             let agreed = round.denials.iter().filter(|(_, denied)| *denied == kind).count() >= 2;
             let waited = now >= later(*first, settings.negative_grace) || now >= round.deadline;
-            let alone = round.open.is_empty();
+            let alone = round.open.values().all(|upstream| untrusted.contains(&usize::from(upstream.0)));
             assert!(
                 agreed || waited || alone || view.version() == known.version,
                 "a denial is believed too early"
@@ -493,9 +650,9 @@ fn judge_set(
 /// answers something else.
 fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, bool)> {
     let message = Message::read(octets).ok()?;
-    let asked = message.question()?;
+    let asked = message.question()?.name.to_lower();
     let alias = super::upstreams::alias(&question.name);
-    if asked.name != question.name && asked.name != alias {
+    if asked != question.name && asked != alias {
         return None;
     }
     // The script's wrong id is the right one with some bits changed, and only such messages carry this address.
@@ -517,5 +674,5 @@ fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, bool)> {
         Rcode::NXDOMAIN => Said::Denied(Negative::NxDomain),
         _ => Said::Error,
     };
-    Some((said, ttl_s, asked.name == alias))
+    Some((said, ttl_s, asked == alias))
 }

@@ -34,9 +34,11 @@ pub enum Fate {
     Chain,
     /// A CNAME alone.
     Bare,
+    /// The right answer, its question in lower case.
+    Folded,
 }
 
-pub const FATES: [Fate; 15] = [
+pub const FATES: [Fate; 16] = [
     Fate::Good,
     Fate::ServFail,
     Fate::Lost,
@@ -52,7 +54,11 @@ pub const FATES: [Fate; 15] = [
     Fate::NoData,
     Fate::Chain,
     Fate::Bare,
+    Fate::Folded,
 ];
+
+/// Those of the small worlds, where each is met by every other.
+pub const FATES_SMALL: &[Fate] = FATES.split_at(15).0;
 
 /// What comes back for one attempt.
 pub enum Echo {
@@ -103,6 +109,7 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::NxDomain => vec![(after_ms, Echo::Message(empty(query, Rcode::NXDOMAIN, true)))],
         Fate::NoData => vec![(after_ms, Echo::Message(empty(query, Rcode::NOERROR, true)))],
         Fate::Chain => vec![(after_ms, Echo::Message(chain(query, &known.ends, known.ttl_s)))],
+        Fate::Folded => vec![(after_ms, Echo::Message(folded(answer(query, &known.ends, known.ttl_s, 0))))],
         Fate::Bare => vec![(after_ms, Echo::Message(chain(query, &[], known.ttl_s)))],
     }
 }
@@ -162,6 +169,14 @@ fn chain(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
 /// The message with one octet changed: the id at 0, a letter of the question at 13.
 fn damaged(mut octets: Vec<u8>, at: usize) -> Vec<u8> {
     octets[at] ^= 0x15;
+    octets
+}
+
+/// The message with its question in lower case.
+fn folded(mut octets: Vec<u8>) -> Vec<u8> {
+    let name = Name::read(&octets, 12).expect("an own message").0;
+    let lower = name.to_lower();
+    octets[12..12 + lower.as_wire().len()].copy_from_slice(lower.as_wire());
     octets
 }
 

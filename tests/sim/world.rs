@@ -1,15 +1,15 @@
 //! A simulated world: clients, upstreams, a clock and the core between them. Whatever is due in the same instant, timers included, is
 //! delivered in every order that the picks give.
 
-use super::oracle::Oracle;
+use super::oracle::{Looks, Oracle};
 use super::picks::Picks;
 use super::upstreams::{self, Echo, Fate, Knowledge};
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{
-    Action, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Settings, Transport,
-    UpstreamId,
+    Action, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes, Settings,
+    Transport, UpstreamId, UpstreamReport,
 };
-use hither_table::{Family, Geometry, Key, Memory, Monotonic, Rtt, Snapshot, Writer};
+use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Rtt, Snapshot, Writer};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,8 @@ pub enum Event {
     Refresh(Question),
     Flush(Option<Vec<Name>>),
     Reload(usize),
+    /// The host is in another network.
+    Network,
     /// The sorter sends what it saw of a name so long ago: the current order reversed, or nonsense.
     Order(Name, bool),
 }
@@ -54,6 +56,8 @@ pub struct World<'p> {
     events: Vec<(Monotonic, Event)>,
     oracle: Oracle,
     attempts: BTreeMap<AttemptId, (Question, UpstreamId)>,
+    /// What was sent, and whether over UDP.
+    sent: BTreeMap<AttemptId, (Vec<u8>, bool)>,
     /// Rounds so far of each question: knowledge changes with them.
     sends: BTreeMap<(Name, u16), u8>,
     last_order: Option<Order>,
@@ -68,6 +72,10 @@ pub fn name(n: u64) -> Name {
 
 pub fn question(n: u64) -> Question {
     Question { name: name(n), rtype: Rtype::A, dnssec_ok: false, checking_disabled: false }
+}
+
+fn name_of(message: &[u8]) -> Name {
+    Name::read(message, 12).map_or(Name::ROOT, |(name, _)| name)
 }
 
 pub fn upstream(n: usize) -> SocketAddr {
@@ -91,7 +99,7 @@ impl<'p> World<'p> {
             id = id.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             id
         });
-        let mut core = Rounds::new(plan.settings.clone(), &upstreams, writer, random);
+        let mut core = Rounds::new(plan.settings.clone(), Routes::from(&upstreams[..]), writer, random);
         if let Some(mutant) = plan.mutant {
             core.plant(mutant);
         }
@@ -104,6 +112,7 @@ impl<'p> World<'p> {
             events: Vec::new(),
             oracle,
             attempts: BTreeMap::new(),
+            sent: BTreeMap::new(),
             sends: BTreeMap::new(),
             last_order: None,
             snapshot: Box::new(Snapshot::new()),
@@ -161,10 +170,15 @@ impl<'p> World<'p> {
         } else {
             0
         };
+        let reports = self.core.as_ref().expect("taken at the end alone").upstreams(self.now);
+        let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
+        let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
+        self.oracle.before_step(places, reports.iter().all(|u| u.state == "down"));
         match due.get(pick as usize) {
             None => {
                 self.note(|| "timer".to_owned());
                 let now = self.now;
+                self.oracle.time(now);
                 self.core().handle_timeout(now);
             }
             Some(at) => {
@@ -207,11 +221,12 @@ impl<'p> World<'p> {
             }
             Event::Message(attempt, octets) => {
                 let known = self.attempts.get(&attempt).map(|(question, upstream)| (*question, *upstream));
-                self.oracle.message(now, attempt, known, &octets);
+                let looks = self.looks(attempt, &octets);
+                self.oracle.message(now, attempt, known, &octets, looks);
                 self.core().handle(now, Input::Message { attempt, octets: &octets });
             }
             Event::Failed(attempt, failure) => {
-                self.oracle.failed(attempt);
+                self.oracle.failed(now, attempt);
                 self.core().handle(now, Input::Failed { attempt, failure });
             }
             Event::Sleep(ms) => {
@@ -224,7 +239,15 @@ impl<'p> World<'p> {
             }
             Event::Refresh(question) => {
                 self.oracle.refresh(&question);
+                let due = self.is_ending(&question);
+                let before = self.core().counters().get(Counter::RoundsStarted);
                 self.core().handle(now, Input::Refresh { question });
+                let begun = self.core().counters().get(Counter::RoundsStarted) > before;
+                assert!(due || !begun, "what is fresh, or gone, is refreshed");
+            }
+            Event::Network => {
+                self.oracle.network_changed();
+                self.core().handle(now, Input::NetworkChanged);
             }
             Event::Flush(names) => {
                 self.oracle.flush(now, names.as_deref());
@@ -234,10 +257,30 @@ impl<'p> World<'p> {
                 let upstreams: Vec<SocketAddr> = (0..count).map(upstream).collect();
                 self.oracle.reload(now, count);
                 let settings = self.plan.settings.clone();
-                self.core().handle(now, Input::Reload { settings, upstreams });
+                self.core().handle(now, Input::Reload { settings, routes: Routes::from(&upstreams[..]) });
             }
             Event::Order(name, honest) => self.order(name, honest),
         }
+    }
+
+    /// How a message compares with what was sent.
+    fn looks(&self, attempt: AttemptId, octets: &[u8]) -> Looks {
+        let Some((sent, true)) = self.sent.get(&attempt) else { return Looks::Right };
+        if octets[..2] != sent[..2] {
+            Looks::Forged
+        } else if name_of(sent) != name_of(octets) && name_of(sent).eq_ignore_case(&name_of(octets)) {
+            Looks::Unusual
+        } else {
+            Looks::Right
+        }
+    }
+
+    /// Whether an entry is there whose time is nearly over.
+    fn is_ending(&mut self, question: &Question) -> bool {
+        let (now, reader) = (self.now, self.core().reader());
+        let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot) == hither_table::Lookup::Hit;
+        let view = found.then(|| self.snapshot.family(Family::A)).flatten();
+        view.is_some_and(|view| view.is_ending(now) && !view.expired(now))
     }
 
     fn order(&mut self, name: Name, honest: bool) {
@@ -317,7 +360,10 @@ impl<'p> World<'p> {
         // Whoever is down when a round begins, or while a chain is found, is not asked.
         let down = self.down();
         self.oracle.leaves_alone(&down);
-        self.oracle.sent(self.now, attempt, (question, upstream), asked != question.name);
+        let tcp = transport == Transport::Tcp;
+        self.sent.insert(attempt, (octets.to_vec(), !tcp));
+        let confirms = tcp && self.oracle.sends_to_confirm(&question, upstream);
+        self.oracle.sent(self.now, attempt, (question, upstream), (asked != question.name, tcp));
         let round = self.sends.entry((question.name, upstream.0)).or_default();
         *round += 1;
         let sets = [[1, 2], [2, 3], [4, 4]];
@@ -332,7 +378,7 @@ impl<'p> World<'p> {
         };
         let known = Knowledge { ends, ttl_s };
         // In the small world only the first attempt of each upstream has a choice; what comes later is plain, or the worlds are too many.
-        let chosen = first || self.plan.names > 1;
+        let chosen = (first && !confirms) || self.plan.names > 1;
         let (fate, after_ms) = if chosen {
             upstreams::draw(self.picks, self.plan.fates, self.plan.delays_ms)
         } else {

@@ -1,0 +1,140 @@
+//! The tables and keys of hither.toml as they are written.
+
+use super::values::{
+    AtLeastOne, BlockAnswer, Covers, Level, Mode, Network, Probe, Suffix, Time, UpstreamAddress,
+};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub runtime_dir: Option<PathBuf>,
+    #[serde(default)]
+    pub listen: Listen,
+    #[serde(default)]
+    pub upstream: Vec<Upstream>,
+    #[serde(default)]
+    pub domain: Vec<Domain>,
+    #[serde(default)]
+    pub hosts: HostsFile,
+    #[serde(default)]
+    pub block: Vec<BlockFile>,
+    #[serde(default)]
+    pub limits: LimitsFile,
+    #[serde(default)]
+    pub round: Round,
+    #[serde(default)]
+    pub cache: Cache,
+    #[serde(default)]
+    pub table: Table,
+    #[serde(default)]
+    pub sort: SortFile,
+    #[serde(default)]
+    pub log: Log,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub dns: Option<Vec<SocketAddr>>,
+    pub allow: Option<Vec<Network>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upstream {
+    pub address: UpstreamAddress,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Round {
+    pub first: Option<AtLeastOne>,
+    pub fallback: Option<Time>,
+    pub batch: Option<AtLeastOne>,
+    pub stagger: Option<Time>,
+    pub complete: Option<bool>,
+    pub deadline: Option<Time>,
+    pub negative_grace: Option<Time>,
+    pub mix_case: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cache {
+    pub entries: Option<AtLeastOne>,
+    pub min_ttl: Option<Time>,
+    pub max_ttl: Option<Time>,
+    pub max_negative_ttl: Option<Time>,
+    pub failure_ttl: Option<Time>,
+    pub stale: Option<Time>,
+    pub stale_wait: Option<Time>,
+    pub stale_ttl: Option<Time>,
+    pub prefetch: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    pub entries: Option<AtLeastOne>,
+    pub mode: Option<Mode>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SortFile {
+    pub enabled: Option<bool>,
+    pub probes: Option<Vec<Probe>>,
+    pub timeout: Option<Time>,
+    pub remeasure: Option<Time>,
+    pub private: Option<bool>,
+    pub rate: Option<AtLeastOne>,
+    pub hysteresis: Option<Time>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub level: Option<Level>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Domain {
+    pub names: Vec<Suffix>,
+    pub upstreams: Vec<UpstreamAddress>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostsFile {
+    pub files: Option<Vec<PathBuf>>,
+    pub own_name: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BlockFile {
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
+    #[serde(default)]
+    pub names: Vec<Suffix>,
+    #[serde(default, rename = "match")]
+    pub covers: Covers,
+    #[serde(default)]
+    pub answer: BlockAnswer,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsFile {
+    pub rounds: Option<AtLeastOne>,
+    pub attempts: Option<AtLeastOne>,
+    pub clients: Option<AtLeastOne>,
+    pub clients_per_network: Option<AtLeastOne>,
+    pub tcp: Option<AtLeastOne>,
+    pub tcp_per_network: Option<AtLeastOne>,
+    pub replies_per_second: Option<u32>,
+}

@@ -1,0 +1,159 @@
+//! What the operator, the sorter, the readers and the system tell the daemon, besides queries.
+
+use super::control::Wish;
+use super::event_loop::{Daemon, now};
+use super::local::Wanted;
+use super::notify;
+use super::setup::{followed, resize, routes};
+use super::tokens::{Slot, Source};
+use crate::config::Config;
+use hither_control::SorterReply;
+use hither_net::signals::Signal;
+use hither_rounds::{Input, OrderResult};
+use hither_table::{Counter, Monotonic};
+use std::sync::Arc;
+
+/// Hints taken before others get their turn.
+const HINTS: usize = 64;
+
+impl Daemon {
+    pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic) {
+        while let Some(wish) = self.control.next(self.poll.registry(), slot) {
+            match wish {
+                Wish::Request(slot, request, peer) => self.on_request(slot, request, peer, now),
+                Wish::Order(slot, order) => {
+                    self.order_from = Some(slot);
+                    self.rounds.handle(now, Input::Order(*order));
+                    self.act(now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_hints(&mut self, now: Monotonic) {
+        for _ in 0..HINTS {
+            let Some(questions) = self.hints.next(now) else { return };
+            for question in questions {
+                self.rounds.handle(now, Input::Refresh { question });
+                self.act(now);
+            }
+        }
+        self.again.push_back(Source::Hints);
+    }
+
+    pub(super) fn on_signals(&mut self, now: Monotonic) {
+        while let Some(signal) = self.signals.take() {
+            match signal {
+                Signal::Terminate => self.stop = true,
+                Signal::Reload => self.reload(now),
+                Signal::Child => {
+                    if let Some(sorter) = &mut self.sorter {
+                        sorter.reap(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self, now: Monotonic) {
+        notify::reloading();
+        match Config::load(self.path.as_deref()) {
+            Err(error) => {
+                log::error!("the configuration is not reloaded, the old one stays in force: {error}");
+                notify::ready(&self.status_line());
+            }
+            Ok(config) => {
+                let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone());
+                if fixed(&config) != fixed(&self.config) {
+                    log::warn!("runtime_dir and listen.dns take effect at the next start");
+                }
+                self.resize(&config);
+                crate::logging::start(config.level);
+                self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
+                self.config = config;
+                self.reroute(now);
+                self.reloading = true;
+                self.loader.begin(Wanted::of(&self.config));
+                if !self.loader.is_busy() {
+                    self.reloaded();
+                }
+            }
+        }
+    }
+
+    fn reloaded(&mut self) {
+        if std::mem::take(&mut self.reloading) {
+            log::info!("the configuration is reloaded");
+            notify::ready(&self.status_line());
+        }
+    }
+
+    /// Hosts files and lists have been read.
+    pub(super) fn on_loaded(&mut self, now: Monotonic) {
+        if let Some(local) = self.loader.take() {
+            self.rounds.handle(now, Input::Local { local: Arc::new(local) });
+            self.act(now);
+            self.reloaded();
+        }
+    }
+
+    /// Asks whom the configuration, or the system, names now.
+    fn reroute(&mut self, now: Monotonic) {
+        self.network.follow(&followed(&self.config));
+        let routes = routes(&self.config, &self.addresses);
+        self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
+        self.act(now);
+    }
+
+    /// Netlink, inotify or the clocks had news, which have settled.
+    pub(super) fn on_news(&mut self, now: Monotonic) {
+        let Some(news) = self.network.news(now) else { return };
+        if news.network || news.files {
+            self.reroute(now);
+            self.loader.begin(Wanted::of(&self.config));
+        }
+        if news.network {
+            log::info!("the network has changed: what is out is sent again, every upstream is tried");
+            self.rounds.counters().add(Counter::NetworkChanges, 1);
+            self.rounds.handle(now, Input::NetworkChanged);
+            self.act(now);
+        }
+    }
+
+    /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
+    fn resize(&mut self, config: &Config) {
+        let table = |c: &Config| (c.table_entries, c.table_mode);
+        if table(config) == table(&self.config) {
+            return;
+        }
+        match resize(config, &self.config.runtime_dir, self.rounds.writer()) {
+            Ok(()) => log::info!("a table for {} names takes the place of the old one", config.table_entries),
+            Err(error) => log::error!("the table stays as it is: {error}"),
+        }
+    }
+
+    pub(super) fn answer_sorter(&mut self, result: OrderResult) {
+        let Some(slot) = self.order_from.take() else { return };
+        let reply = match result {
+            OrderResult::Applied { version } => SorterReply::Applied { version },
+            OrderResult::Rejected { reason, set_version } => {
+                SorterReply::Rejected { reason: reason.to_owned(), set_version }
+            }
+        };
+        self.control.answer(slot, &reply);
+    }
+
+    pub(super) fn status_line(&mut self) -> String {
+        let now = now();
+        let upstreams = self.rounds.upstreams(now);
+        let up = upstreams.iter().filter(|u| u.state == "up" || u.state == "unknown").count();
+        let counters = self.rounds.counters();
+        let (queries, hits) = (counters.get(Counter::Queries), counters.get(Counter::Hits));
+        let rate = (hits * 100).checked_div(queries).unwrap_or(0);
+        let entries = counters.get(Counter::Entries);
+        format!(
+            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits",
+            upstreams.len()
+        )
+    }
+}

@@ -1,0 +1,245 @@
+//! What tells that the network, or a file that is followed, is another than before: netlink, inotify, and a host that slept.
+
+use hither_net::netlink::Netlink;
+use hither_table::Monotonic;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// News is acted upon so long after the first of it: it comes in bursts.
+const SETTLE: Duration = Duration::from_millis(100);
+/// A gap between the clock that runs on in sleep and the one that does not, beyond which the host has slept.
+const SLEPT: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Network {
+    netlink: Option<Netlink>,
+    files: Files,
+    due: Option<Monotonic>,
+    /// Addresses and routes when they were last looked at.
+    seen: u64,
+    slept: Duration,
+    woke: bool,
+}
+
+/// What has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct News {
+    /// Addresses or routes, or the host has slept.
+    pub network: bool,
+    /// A file that is followed.
+    pub files: bool,
+}
+
+impl Network {
+    pub fn new(paths: &[PathBuf]) -> Network {
+        let netlink = Netlink::new().map_err(|error| {
+            log::warn!(
+                "links and addresses cannot be followed: {error}; after a change of network reload hitherd"
+            );
+        });
+        Network {
+            netlink: netlink.ok(),
+            files: Files::new(paths),
+            due: None,
+            seen: fingerprint(),
+            slept: asleep(),
+            woke: false,
+        }
+    }
+
+    /// The descriptors to be polled: netlink's and inotify's.
+    pub fn descriptors(&self) -> [Option<RawFd>; 2] {
+        [self.netlink.as_ref().map(|n| n.as_raw_fd()), self.files.descriptor()]
+    }
+
+    /// Follows other files.
+    pub fn follow(&mut self, paths: &[PathBuf]) {
+        self.files.follow(paths);
+    }
+
+    /// A descriptor is ready.
+    pub fn ready(&mut self, now: Monotonic) {
+        let news = self.netlink.as_mut().is_some_and(Netlink::take);
+        if self.files.take() || news {
+            self.due.get_or_insert(now.plus(SETTLE));
+        }
+    }
+
+    /// Notices that the host has slept since the last look.
+    pub fn look_at_clocks(&mut self, now: Monotonic) {
+        let slept = asleep();
+        if slept > self.slept + SLEPT {
+            self.woke = true;
+            self.due.get_or_insert(now.plus(SETTLE));
+        }
+        self.slept = slept;
+    }
+
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.due
+    }
+
+    /// What has changed, once it has settled.
+    pub fn news(&mut self, now: Monotonic) -> Option<News> {
+        self.due.filter(|due| *due <= now)?;
+        self.due = None;
+        let seen = fingerprint();
+        let network = std::mem::replace(&mut self.seen, seen) != seen || std::mem::take(&mut self.woke);
+        let files = std::mem::take(&mut self.files.changed);
+        Some(News { network, files })
+    }
+}
+
+/// How long the host has slept since it was started.
+fn asleep() -> Duration {
+    let read = |clock| nix::time::clock_gettime(clock).map(Duration::from).unwrap_or_default();
+    read(nix::time::ClockId::CLOCK_BOOTTIME).saturating_sub(read(nix::time::ClockId::CLOCK_MONOTONIC))
+}
+
+/// Addresses, and the columns of the routing tables that are not counters.
+fn fingerprint() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut lines: BTreeSet<String> = BTreeSet::new();
+    if let Ok(interfaces) = nix::ifaddrs::getifaddrs() {
+        let up = nix::net::if_::InterfaceFlags::IFF_RUNNING | nix::net::if_::InterfaceFlags::IFF_UP;
+        for interface in interfaces {
+            let address =
+                interface.address.filter(|a| a.as_sockaddr_in().is_some() || a.as_sockaddr_in6().is_some());
+            lines.insert(format!("{} {:?} {:?}", interface.interface_name, address, interface.flags & up));
+        }
+    }
+    // Interface, destination, gateway, flags; metric, mask. Of IPv6: destination and its length, next hop, metric, flags, interface.
+    for (path, columns) in
+        [("/proc/net/route", &[0, 1, 2, 3, 6, 7][..]), ("/proc/net/ipv6_route", &[0, 1, 4, 5, 8, 9])]
+    {
+        for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let kept: Vec<&str> = columns.iter().filter_map(|n| words.get(*n).copied()).collect();
+            lines.insert(kept.join(" "));
+        }
+    }
+    lines.iter().for_each(|line| hasher.write(line.as_bytes()));
+    hasher.finish()
+}
+
+/// Files that are followed by watching their directories, since editors put new files in the place of old ones.
+#[derive(Debug)]
+struct Files {
+    inotify: Option<Inotify>,
+    watches: BTreeMap<PathBuf, WatchDescriptor>,
+    names: BTreeSet<(PathBuf, OsString)>,
+    /// Directories of which every file counts.
+    whole: BTreeSet<PathBuf>,
+    changed: bool,
+}
+
+impl Files {
+    fn new(paths: &[PathBuf]) -> Files {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|error| {
+            log::warn!("files cannot be followed: {error}; after a change of theirs reload hitherd");
+        });
+        let mut files = Files {
+            inotify: inotify.ok(),
+            watches: BTreeMap::new(),
+            names: BTreeSet::new(),
+            whole: BTreeSet::new(),
+            changed: false,
+        };
+        files.follow(paths);
+        files
+    }
+
+    fn descriptor(&self) -> Option<RawFd> {
+        self.inotify.as_ref().map(|inotify| inotify.as_fd().as_raw_fd())
+    }
+
+    fn follow(&mut self, paths: &[PathBuf]) {
+        let Some(inotify) = &self.inotify else { return };
+        self.names.clear();
+        for path in paths {
+            // Where a link leads changes without the link.
+            let real = std::fs::canonicalize(path).ok();
+            for path in [Some(path.clone()), real].into_iter().flatten() {
+                if let (Some(dir), Some(name)) = (path.parent(), path.file_name()) {
+                    self.names.insert((dir.to_owned(), name.to_owned()));
+                }
+            }
+        }
+        self.whole = paths.iter().filter(|path| path.is_dir()).cloned().collect();
+        let dirs: BTreeSet<&Path> = self
+            .names
+            .iter()
+            .map(|(dir, _)| dir.as_path())
+            .chain(self.whole.iter().map(PathBuf::as_path))
+            .collect();
+        let gone: Vec<PathBuf> =
+            self.watches.keys().filter(|dir| !dirs.contains(dir.as_path())).cloned().collect();
+        for dir in gone {
+            if let Some(watch) = self.watches.remove(&dir) {
+                let _ = inotify.rm_watch(watch);
+            }
+        }
+        let flags = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_ONLYDIR;
+        for dir in dirs {
+            // What is not there yet is looked for at the next change or reload.
+            if let Ok(watch) = inotify.add_watch(dir, flags) {
+                self.watches.insert(dir.to_owned(), watch);
+            }
+        }
+    }
+
+    /// Takes what has come; whether a file of ours was among it.
+    fn take(&mut self) -> bool {
+        let Some(inotify) = &self.inotify else { return false };
+        let mut ours = false;
+        while let Ok(events) = inotify.read_events() {
+            for event in events {
+                let Some((dir, _)) = self.watches.iter().find(|(_, watch)| **watch == event.wd) else {
+                    continue;
+                };
+                // An event without a name, or one that says that some were lost, may be about any of them.
+                let named = |name| self.names.contains(&(dir.clone(), name));
+                ours |= self.whole.contains(dir) || event.name.is_none_or(named);
+            }
+        }
+        self.changed |= ours;
+        ours
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_is_noticed_and_its_neighbours_are_not() {
+        let dir = std::env::temp_dir().join(format!("hither-network-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let file = dir.join("hosts");
+        let mut files = Files::new(std::slice::from_ref(&file));
+        std::fs::write(dir.join("other"), "x").expect("written");
+        assert!(!files.take());
+        std::fs::write(dir.join("new"), "192.0.2.1 a").expect("written");
+        std::fs::rename(dir.join("new"), &file).expect("renamed");
+        assert!(files.take() && files.changed);
+        files.follow(&[]);
+        std::fs::write(&file, "x").expect("written");
+        assert!(!files.take());
+        std::fs::remove_dir_all(&dir).expect("removable");
+    }
+
+    #[test]
+    fn the_network_looks_the_same_twice() {
+        assert_eq!(fingerprint(), fingerprint());
+    }
+}

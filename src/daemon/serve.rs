@@ -1,0 +1,230 @@
+//! Clients: their queries in, their replies out. What the cache can answer is answered first; the rest waits its turn in a bounded queue.
+
+use super::admission::Ruling;
+use super::event_loop::Daemon;
+use super::pending::{Miss, Pending, Way};
+use super::tcp::Look;
+use super::tokens::{Slot, Source};
+use super::udp::{Desk, Verdict, answer, answer_batch};
+use hither_net::batch::SIZE;
+use hither_net::clock;
+use hither_rounds::{ClientId, Input, Question, reply};
+use hither_table::{Counter, Monotonic};
+use hither_wire::codes::Rcode;
+use hither_wire::query::{Query, cut_to_question};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+/// Batches taken from one UDP socket before others get their turn.
+const BATCHES: usize = 4;
+/// Connections taken from one listener before others get their turn.
+const ACCEPTS: usize = 64;
+/// Queries taken from one connection before others get their turn.
+const QUERIES: usize = 64;
+/// Queries that wait for their round to begin; the newest beyond that are shed. At some 40 microseconds each they wait 20 milliseconds at
+/// the longest.
+const MISSES_MAX: usize = 512;
+/// Time spent on beginning rounds before hits get their turn, in nanoseconds.
+const SLICE_NS: u64 = 200_000;
+
+impl Daemon {
+    pub(super) fn on_udp(&mut self, n: usize, now: Monotonic) {
+        for _ in 0..BATCHES {
+            match self.take_batch(n, now) {
+                Some(SIZE) => {}
+                Some(_) | None => return,
+            }
+        }
+        self.again.push_back(Source::Udp(n));
+    }
+
+    /// Answers one batch; returns how many queries it had.
+    fn take_batch(&mut self, n: usize, now: Monotonic) -> Option<usize> {
+        let socket = self.udp.get(n)?;
+        let count = match self.batch.receive(socket) {
+            Ok(count) => count,
+            // An ICMP error for an earlier reply, for instance: the next call is past it.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(SIZE),
+            Err(_) => return None,
+        };
+        let desk = Desk {
+            rounds: &mut self.rounds,
+            config: &self.config,
+            admission: &mut self.admission,
+            now,
+            room: MISSES_MAX.saturating_sub(self.misses.len()),
+        };
+        let mut missed = Vec::new();
+        answer_batch(desk, &mut self.batch, count, |at, question, rd| missed.push((at, question, rd)));
+        let sent = self.batch.send(socket);
+        self.rounds.counters().add(Counter::Replies, sent as u64);
+        for (at, question, recursion) in missed {
+            let way = Way::Udp { socket: n, route: Box::new(self.batch.route(at)) };
+            let Some(peer) = self.batch.peer(at) else { continue };
+            let query = essence(self.batch.pair(at).0);
+            self.misses.push_back(Miss {
+                pending: Pending::new(query, way, peer.ip()),
+                peer,
+                question,
+                recursion,
+            });
+        }
+        Some(count)
+    }
+
+    /// Begins rounds for those who wait, for a slice of time.
+    pub(super) fn serve_misses(&mut self, now: Monotonic) {
+        let until = clock::now() + SLICE_NS;
+        while let Some(miss) = self.misses.pop_front() {
+            if !self.came_back(&miss.pending, miss.peer, now) {
+                self.ask(miss.pending, miss.question, miss.recursion, now);
+            }
+            if clock::now() >= until {
+                break;
+            }
+        }
+    }
+
+    fn ask(&mut self, pending: Pending, question: Question, recursion: bool, now: Monotonic) {
+        let slot = if let Way::Tcp(slot) = pending.way { Some(slot) } else { None };
+        let client = self.waiting.add(pending);
+        if let Some(connection) = slot.and_then(|slot| self.clients.get(slot)) {
+            connection.waiting.push(client);
+        }
+        self.rounds.handle(now, Input::Ask { client, question, recursion });
+        self.act(now);
+    }
+
+    /// Whether a query is one of our own, sent to an upstream that is ourselves after all, however that came about. It is answered with
+    /// an error, which makes that upstream the last one to be asked.
+    fn came_back(&mut self, pending: &Pending, peer: SocketAddr, now: Monotonic) -> bool {
+        let id = pending.query.get(..2).and_then(|two| two.try_into().ok()).map_or(0, u16::from_be_bytes);
+        if !self.outside.has_sent(peer.port(), id) {
+            return false;
+        }
+        self.rounds.counters().add(Counter::Loops, 1);
+        log::error!(
+            "a query that was sent to an upstream came back here from {peer}: that upstream leads to ourselves"
+        );
+        let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+        let client = self.waiting.add(pending.clone());
+        self.deliver(client, &answer, now);
+        true
+    }
+
+    pub(super) fn on_listener(&mut self, n: usize, now: Monotonic) {
+        let Some(listener) = self.tcp.get(n) else { return };
+        let (more, fresh, gone) = self.clients.accept(self.poll.registry(), listener, ACCEPTS, now);
+        if more {
+            self.again.push_back(Source::TcpListener(n));
+        }
+        self.forget(now, gone);
+        for slot in fresh {
+            self.on_client(slot, now);
+        }
+    }
+
+    pub(super) fn on_client(&mut self, slot: Slot, now: Monotonic) {
+        for _ in 0..QUERIES {
+            match self.clients.look(self.poll.registry(), slot, now) {
+                Look::Idle => return,
+                Look::Gone(clients) => return self.forget(now, clients),
+                Look::Query(query) => self.on_tcp_query(slot, &query, now),
+            }
+        }
+        self.again.push_back(Source::Client(slot));
+    }
+
+    fn on_tcp_query(&mut self, slot: Slot, query: &[u8], now: Monotonic) {
+        let Some(peer) = self.clients.get(slot).map(|client| client.peer) else { return };
+        let limit = Some(usize::from(u16::MAX));
+        match answer(&mut self.rounds, &self.config.allow, now, (query, peer.ip(), limit), &mut self.reply) {
+            Verdict::Reply(len) => {
+                if len > 0 {
+                    let reply = std::mem::take(&mut self.reply);
+                    self.reply_tcp(slot, &reply[..len], now);
+                    self.reply = reply;
+                }
+            }
+            Verdict::Ask(question, recursion) => {
+                let pending = Pending::new(essence(query), Way::Tcp(slot), peer.ip());
+                if self.admission.admit(pending.network, self.config.limits.clients_per_network) {
+                    return self.ask(pending, question, recursion, now);
+                }
+                self.rounds.counters().add(Counter::ShedQueries, 1);
+                let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+                let client = self.waiting.add(Pending { network: None, ..pending });
+                self.deliver(client, &answer, now);
+            }
+        }
+    }
+
+    fn reply_tcp(&mut self, slot: Slot, octets: &[u8], now: Monotonic) {
+        self.rounds.counters().add(Counter::Replies, 1);
+        if !self.clients.reply(slot, octets) {
+            let there = self.clients.get(slot).is_some();
+            let gone = there.then(|| self.clients.drop_client(self.poll.registry(), slot.key));
+            self.forget(now, gone.unwrap_or_default());
+        }
+    }
+
+    /// Nobody waits for these any more.
+    pub(super) fn forget(&mut self, now: Monotonic, clients: Vec<ClientId>) {
+        for client in clients {
+            if let Some(pending) = self.waiting.take(client) {
+                self.admission.release(pending.network);
+            }
+            self.rounds.handle(now, Input::ClientGone { client });
+        }
+        self.act(now);
+    }
+
+    pub(super) fn deliver(&mut self, client: ClientId, answer: &reply::Answer, now: Monotonic) {
+        let Some(Pending { query, way, peer, network }) = self.waiting.take(client) else { return };
+        self.admission.release(network);
+        let Ok(read) = Query::read(&query) else { return };
+        let limit = if matches!(way, Way::Udp { .. }) { read.udp_limit() } else { usize::from(u16::MAX) };
+        let mut reply = std::mem::take(&mut self.reply);
+        let mut len = reply::compose(now, &read, answer, limit, &mut reply);
+        match way {
+            Way::Udp { socket, mut route } => {
+                let most = self.config.limits.replies_per_second;
+                let ruling = self.admission.judge(peer, &reply[..len], most, now);
+                self.rounds.counters().add(Counter::RateLimited, u64::from(ruling != Ruling::Send));
+                if ruling == Ruling::Cut {
+                    len = cut_to_question(&mut reply[..len]);
+                }
+                // A reply that cannot be sent is lost like one that is lost on the way.
+                if ruling != Ruling::Drop
+                    && self.udp.get(socket).is_some_and(|socket| route.send(socket, &reply[..len]).is_ok())
+                {
+                    self.rounds.counters().add(Counter::Replies, 1);
+                }
+            }
+            Way::Tcp(slot) => {
+                if let Some(connection) = self.clients.get(slot) {
+                    connection.waiting.retain(|waiting| *waiting != client);
+                }
+                self.reply_tcp(slot, &reply[..len], now);
+                // What was left unread while too many waited, and the end of a connection that only waited for this.
+                self.again.push_back(Source::Client(slot));
+            }
+            Way::Control(slot) => self.asked_is_answered(slot, client, &reply[..len], now),
+        }
+        self.reply = reply;
+    }
+
+    /// Those who have not had their turn yet when the daemon ends are told so too.
+    pub(super) fn give_up_misses(&mut self, now: Monotonic) {
+        while let Some(miss) = self.misses.pop_front() {
+            self.ask(miss.pending, miss.question, miss.recursion, now);
+        }
+    }
+}
+
+/// What of a query is needed for its reply: a long one would occupy memory for as long as its client waits.
+fn essence(query: &[u8]) -> Vec<u8> {
+    let mut out = [0; 12 + 255 + 4 + 11];
+    let len = Query::read(query).map_or(0, |read| read.essence(&mut out));
+    out[..len].to_vec()
+}

@@ -1,0 +1,135 @@
+//! Many names in little memory: their wire forms one after the other, and a table of where each stands.
+
+use hither_wire::name::Name;
+use std::hash::{DefaultHasher, Hasher as _};
+
+/// Names with a number each. Some 30 octets a name, most of them its own.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Four octets of number, then the name.
+    octets: Vec<u8>,
+    /// Where an entry begins, plus one; 0: free. A power of two, at most three quarters full.
+    slots: Vec<u32>,
+    len: usize,
+}
+
+const NUMBER: usize = 4;
+
+impl Names {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Octets of memory in use.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.octets.capacity() + self.slots.capacity() * size_of::<u32>()
+    }
+
+    /// Adds a name in lower case; one that is there keeps its number. Returns the number it has now, or `None` when four gibioctets are full.
+    pub fn insert(&mut self, name: &Name, number: u32) -> Option<u32> {
+        if (self.len + 1) * 4 > self.slots.len() * 3 {
+            self.grow();
+        }
+        let slot = self.find(name.as_wire());
+        match self.slots[slot] {
+            0 => {
+                let at = u32::try_from(self.octets.len() + 1).ok()?;
+                self.octets.extend_from_slice(&number.to_le_bytes());
+                self.octets.extend_from_slice(name.as_wire());
+                self.slots[slot] = at;
+                self.len += 1;
+                Some(number)
+            }
+            at => Some(self.number(at)),
+        }
+    }
+
+    /// Changes the number of a name that is there.
+    pub fn set(&mut self, name: &Name, number: u32) {
+        if !self.slots.is_empty()
+            && let at @ 1.. = self.slots[self.find(name.as_wire())]
+        {
+            let at = at as usize - 1;
+            self.octets[at..at + NUMBER].copy_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    /// The number of the name with this wire form, in lower case.
+    #[must_use]
+    pub fn get(&self, wire: &[u8]) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        match self.slots[self.find(wire)] {
+            0 => None,
+            at => Some(self.number(at)),
+        }
+    }
+
+    /// Gives back what was reserved for more.
+    pub fn shrink(&mut self) {
+        self.octets.shrink_to_fit();
+    }
+
+    fn number(&self, at: u32) -> u32 {
+        let at = at as usize - 1;
+        self.octets.get(at..at + NUMBER).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
+    }
+
+    /// The slot of a name, or the free one where it belongs. An entry ends with its root label, so one comparison of so many octets is enough.
+    fn find(&self, wire: &[u8]) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = hash(wire) as usize & mask;
+        loop {
+            match self.slots[slot] {
+                0 => return slot,
+                at => {
+                    let at = at as usize - 1 + NUMBER;
+                    if self.octets.get(at..at + wire.len()) == Some(wire) {
+                        return slot;
+                    }
+                }
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    fn grow(&mut self) {
+        let size = (self.slots.len() * 2).max(16);
+        let entries: Vec<u32> = std::mem::replace(&mut self.slots, vec![0; size]);
+        for at in entries.into_iter().filter(|at| *at != 0) {
+            let start = at as usize - 1 + NUMBER;
+            let wire = wire_at(&self.octets, start);
+            let mask = size - 1;
+            let mut slot = hash(wire) as usize & mask;
+            while self.slots[slot] != 0 {
+                slot = (slot + 1) & mask;
+            }
+            self.slots[slot] = at;
+        }
+    }
+}
+
+fn wire_at(octets: &[u8], start: usize) -> &[u8] {
+    let mut end = start;
+    while let Some(length @ 1..) = octets.get(end) {
+        end += 1 + usize::from(*length);
+    }
+    octets.get(start..=end).unwrap_or_default()
+}
+
+/// Lists are the operator's own: nobody else chooses what collides.
+fn hash(wire: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(wire);
+    hasher.finish()
+}

@@ -1,0 +1,118 @@
+//! Whom to ask for which names: the usual upstreams, and those of some domains (split DNS).
+
+use crate::UpstreamId;
+use hither_wire::name::Name;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// Upstreams by domain. The longest suffix of a name decides; the order in which they were written does not matter.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Routes {
+    /// For every name without a domain of its own here.
+    pub usual: Vec<SocketAddr>,
+    /// Domains, in lower case.
+    pub domains: BTreeMap<Name, Vec<SocketAddr>>,
+}
+
+impl From<&[SocketAddr]> for Routes {
+    fn from(usual: &[SocketAddr]) -> Routes {
+        Routes { usual: usual.to_vec(), domains: BTreeMap::new() }
+    }
+}
+
+impl Routes {
+    /// The domain whose upstreams are asked for `name`, in lower case.
+    #[must_use]
+    pub fn domain(&self, name: &Name) -> Option<&Name> {
+        suffix(&self.domains, name).map(|(domain, _)| domain)
+    }
+
+    /// Every upstream once.
+    #[must_use]
+    pub fn all(&self) -> Vec<SocketAddr> {
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for address in self.usual.iter().chain(self.domains.values().flatten()) {
+            if !all.contains(address) {
+                all.push(*address);
+            }
+        }
+        all
+    }
+
+    /// Domains whose upstreams are others than in `before`.
+    pub(crate) fn changed(&self, before: &Routes) -> Vec<Name> {
+        let names = self.domains.keys().chain(before.domains.keys());
+        names.filter(|name| self.domains.get(name) != before.domains.get(name)).copied().collect()
+    }
+}
+
+fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Name, &'a T)> {
+    if domains.is_empty() {
+        return None;
+    }
+    let mut suffix = Some(*name);
+    while let Some(at) = suffix {
+        if let Some(found) = domains.get_key_value(&at) {
+            return Some(found);
+        }
+        suffix = at.parent();
+    }
+    None
+}
+
+/// Routes as places in the list of upstreams.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    pub routes: Routes,
+    usual: Rc<[UpstreamId]>,
+    domains: BTreeMap<Name, Rc<[UpstreamId]>>,
+}
+
+impl Groups {
+    pub fn new(routes: Routes) -> Groups {
+        let all = routes.all();
+        let place = |address: &SocketAddr| all.iter().position(|a| a == address);
+        let ids = |addresses: &[SocketAddr]| -> Rc<[UpstreamId]> {
+            addresses
+                .iter()
+                .filter_map(place)
+                .filter_map(|at| u16::try_from(at).ok())
+                .map(UpstreamId)
+                .collect()
+        };
+        Groups {
+            usual: ids(&routes.usual),
+            domains: routes.domains.iter().map(|(name, addresses)| (*name, ids(addresses))).collect(),
+            routes,
+        }
+    }
+
+    pub fn of(&self, name: &Name) -> Rc<[UpstreamId]> {
+        Rc::clone(suffix(&self.domains, name).map_or(&self.usual, |(_, group)| group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_suffix_decides() {
+        let address = |n: u8| SocketAddr::from(([192, 0, 2, n], 53));
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let domains = [("corp.example", 2), ("lab.corp.example", 3), ("com", 1)];
+        let routes = Routes {
+            usual: vec![address(1)],
+            domains: domains.iter().map(|(domain, n)| (name(domain), vec![address(*n)])).collect(),
+        };
+        let groups = Groups::new(routes.clone());
+        let id = |text: &str| groups.of(&name(text))[0].0;
+        assert_eq!(routes.all(), [address(1), address(2), address(3)]);
+        assert_eq!([id("corp.example"), id("a.b.corp.example"), id("x.lab.corp.example")], [1, 1, 2]);
+        assert_eq!([id("xcorp.example"), id("example"), id("www.com"), id(".")], [0; 4]);
+        let other = Routes { domains: BTreeMap::new(), ..routes.clone() };
+        assert_eq!(other.changed(&routes).len(), 3);
+        assert!(routes.changed(&routes).is_empty());
+    }
+}
