@@ -42,6 +42,10 @@ impl Upstream {
             move || {
                 let mut buffer = [0; 4096];
                 while let Ok((len, peer)) = udp.recv_from(&mut buffer) {
+                    // A reply that is late may meet a port that is ours now.
+                    if len < 12 || buffer[2] & 0x80 != 0 {
+                        continue;
+                    }
                     queries.fetch_add(1, Ordering::SeqCst);
                     seen.lock().expect("no panic").push(buffer[..len].to_vec());
                     for (after_ms, octets) in script(&buffer[..len], false) {
