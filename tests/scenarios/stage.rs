@@ -1,0 +1,447 @@
+//! Plays a script: the core, upstreams that do as it says, a clock that goes from event to event.
+
+use super::language::{Act, Record, Says, Script, What};
+use hither_rounds::{
+    Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
+    Transport, reply,
+};
+use hither_table::{
+    Counter, Family, Geometry, Key, Lookup, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
+};
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
+use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const START: Monotonic = Monotonic::from_ms(1_000_000);
+
+enum Arrival {
+    Message(Vec<u8>),
+    Failed(Failure),
+}
+
+struct Client {
+    query: Vec<u8>,
+    reply: Option<(Duration, String)>,
+}
+
+struct Stage<'s> {
+    script: &'s Script,
+    core: Rounds,
+    now: Monotonic,
+    arrivals: Vec<(Monotonic, AttemptId, Arrival)>,
+    clients: Vec<(String, Client)>,
+    asked: BTreeMap<(usize, bool, Name, u16), usize>,
+    sent: Vec<usize>,
+    open: BTreeMap<AttemptId, ()>,
+    orders: BTreeMap<String, (Name, u64)>,
+    order_applied: Option<bool>,
+    versions: BTreeMap<(Name, u16), u64>,
+}
+
+pub fn play(script: &Script) -> Result<(), String> {
+    let mut stage = Stage::new(script);
+    for step in &script.steps {
+        stage.run_until(START.plus(step.at)).map_err(|error| format!("{}: {error}", step.line))?;
+        stage.step(&step.what, step.at).map_err(|error| format!("{}: {error}", step.line))?;
+    }
+    Ok(())
+}
+
+fn upstream(n: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, n as u8 + 1], 53))
+}
+
+impl<'s> Stage<'s> {
+    fn new(script: &'s Script) -> Self {
+        let geometry = Geometry { entries: 64 };
+        let writer =
+            Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
+        let addresses: Vec<SocketAddr> = (0..script.upstreams).map(upstream).collect();
+        let mut seed = 0x1234_u64;
+        let random = Box::new(move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            seed
+        });
+        let core = Rounds::new(script.settings.clone(), Routes::from(&addresses[..]), writer, random);
+        Stage {
+            script,
+            core,
+            now: START,
+            arrivals: Vec::new(),
+            clients: Vec::new(),
+            asked: BTreeMap::new(),
+            sent: vec![0; script.upstreams],
+            open: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            order_applied: None,
+            versions: BTreeMap::new(),
+        }
+    }
+
+    /// Everything up to `until`, timers after what arrives in the same instant.
+    fn run_until(&mut self, until: Monotonic) -> Result<(), String> {
+        loop {
+            let arrival = (0..self.arrivals.len()).min_by_key(|n| (self.arrivals[*n].0, *n));
+            let at = arrival.map(|n| self.arrivals[n].0);
+            let timer = self.core.poll_timeout();
+            match (at, timer) {
+                (Some(at), timer) if at <= until && timer.is_none_or(|timer| at <= timer) => {
+                    self.now = self.now.max(at);
+                    let (_, attempt, what) = self.arrivals.remove(arrival.expect("it has a time"));
+                    match what {
+                        Arrival::Message(octets) => {
+                            self.core.handle(self.now, Input::Message { attempt, octets: &octets })
+                        }
+                        Arrival::Failed(failure) => {
+                            self.core.handle(self.now, Input::Failed { attempt, failure })
+                        }
+                    }
+                }
+                (_, Some(timer)) if timer <= until => {
+                    self.now = self.now.max(timer);
+                    self.core.handle_timeout(self.now);
+                }
+                _ => break,
+            }
+            self.settle()?;
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    /// Does what the core says, and looks at what must always hold.
+    fn settle(&mut self) -> Result<(), String> {
+        self.core.check_invariants();
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Send { attempt, upstream, transport, octets, .. } => {
+                    self.open.insert(attempt, ());
+                    self.send(attempt, upstream.0.into(), transport == Transport::Tcp, &octets)?;
+                }
+                Action::Close { attempt, .. } => drop(self.open.remove(&attempt)),
+                Action::Reply { client, answer } => self.reply(client, &answer)?,
+                Action::OrderResult(result) => {
+                    self.order_applied = Some(matches!(result, OrderResult::Applied { .. }))
+                }
+                Action::Resend { .. } | Action::Note(_) => {}
+            }
+        }
+        let names: Vec<(Name, u16)> = self.asked.keys().map(|(_, _, name, rtype)| (*name, *rtype)).collect();
+        for (name, rtype) in names {
+            let version = self.view(&name, Rtype(rtype)).map_or(0, |(version, ..)| version);
+            let before = self.versions.entry((name, rtype)).or_default();
+            if version != 0 && version < *before {
+                return Err(format!("the version of {name} went back"));
+            }
+            *before = version.max(*before);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, attempt: AttemptId, upstream: usize, tcp: bool, octets: &[u8]) -> Result<(), String> {
+        let read = Query::read(octets).map_err(|_| "the core sends what is no query")?;
+        let key = (upstream, tcp, read.name_lower(), read.qtype().0);
+        let nth = self.asked.entry(key).or_default();
+        *nth += 1;
+        if !tcp {
+            self.sent[upstream] += 1;
+        }
+        let fits = |says: &&Says| {
+            says.upstream == upstream
+                && says.tcp == tcp
+                && says.name == key.2
+                && says.rtype.0 == key.3
+                && says.from <= *nth
+        };
+        let found = self.script.says.iter().filter(fits).max_by_key(|says| says.from);
+        let Some(says) = found else {
+            let failure = if tcp { Arrival::Failed(Failure::Refused) } else { return Ok(()) };
+            self.arrivals.push((self.now, attempt, failure));
+            return Ok(());
+        };
+        for (after, act) in &says.acts {
+            let arrival = match act {
+                Act::Refused => Arrival::Failed(Failure::Refused),
+                Act::Unreachable => Arrival::Failed(Failure::Unreachable),
+                act => Arrival::Message(message(act, octets)),
+            };
+            self.arrivals.push((self.now.plus(*after), attempt, arrival));
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, client: ClientId, answer: &Answer) -> Result<(), String> {
+        let at = self.since();
+        let (name, client) = &mut self.clients[client.0 as usize];
+        let read = Query::read(&client.query).expect("an own query");
+        let mut out = vec![0; 65_535];
+        let len = reply::compose(self.now, &read, answer, read.udp_limit(), &mut out);
+        if client.reply.replace((at, shown(&out[..len], &client.query)?)).is_some() {
+            return Err(format!("{name} gets two replies"));
+        }
+        Ok(())
+    }
+
+    fn since(&self) -> Duration {
+        self.now.since(START)
+    }
+
+    fn step(&mut self, what: &What, at: Duration) -> Result<(), String> {
+        match what {
+            What::Asks { client, name, rtype, dnssec, edns } => {
+                self.asks(client, name, *rtype, (*dnssec, *edns))?
+            }
+            What::Gets { client, reply } => {
+                let (when, got) =
+                    self.client(client)?.reply.clone().ok_or(format!("{client} has no reply"))?;
+                if got != *reply {
+                    return Err(format!("{client} got {got}"));
+                }
+                if when != at {
+                    return Err(format!("{client} got its reply at {}ms", when.as_millis()));
+                }
+            }
+            What::Waits { client } if self.client(client)?.reply.is_some() => {
+                return Err(format!("{client} has a reply"));
+            }
+            What::Waits { .. } => {}
+            What::Leaves { client } => {
+                let at = self.clients.iter().position(|(name, _)| name == client).ok_or("no such client")?;
+                self.core.handle(self.now, Input::ClientGone { client: ClientId(at as u64) });
+            }
+            What::Table { name, rtype, expected } => {
+                let found = self.view(name, *rtype).map_or("none".to_owned(), |(_, text)| text);
+                if found != *expected {
+                    return Err(format!("the table has {name} {rtype} {found}"));
+                }
+            }
+            What::Sent { upstream, count } if self.sent[*upstream] != *count => {
+                return Err(format!("{} queries were sent", self.sent[*upstream]));
+            }
+            What::Sent { .. } => {}
+            What::Counter { name, value } => {
+                let counter =
+                    Counter::ALL.iter().find(|c| c.name() == name).ok_or(format!("no counter {name}"))?;
+                let is = self.core.counters().get(*counter);
+                if is != *value {
+                    return Err(format!("{name} is {is}"));
+                }
+            }
+            What::Flush { names } => {
+                let names = (!names.is_empty()).then(|| names.clone());
+                self.core.handle(self.now, Input::Flush { names });
+            }
+            What::Reload { upstreams } => {
+                let addresses: Vec<SocketAddr> = (0..*upstreams).map(upstream).collect();
+                let settings = self.script.settings.clone();
+                self.core.handle(self.now, Input::Reload { settings, routes: Routes::from(&addresses[..]) });
+            }
+            What::Network => self.core.handle(self.now, Input::NetworkChanged),
+            What::Remember { name, label } => {
+                let mut snapshot = Snapshot::new();
+                let hit = self.core.reader().lookup(&Key::of(name), &mut snapshot) == Lookup::Hit;
+                let view = hit.then(|| snapshot.family(Family::A)).flatten().ok_or("no such set")?;
+                self.orders.insert(label.clone(), (*name, view.set_version()));
+            }
+            What::Orders { label, addresses, applied } => self.order(label, addresses, *applied)?,
+            What::Rest => {
+                if !self.open.is_empty() || self.core.poll_timeout().is_some() {
+                    return Err(format!(
+                        "{} sockets and timer {:?} are left",
+                        self.open.len(),
+                        self.core.poll_timeout()
+                    ));
+                }
+            }
+        }
+        self.settle()
+    }
+
+    fn order(&mut self, label: &str, addresses: &[std::net::IpAddr], applied: bool) -> Result<(), String> {
+        let (name, set_version) = *self.orders.get(label).ok_or(format!("no set was taken as {label}"))?;
+        let order = Order {
+            generation: self.core.reader().generation(),
+            name,
+            family: Family::A,
+            set_version,
+            addresses: addresses
+                .iter()
+                .zip(1..)
+                .map(|(address, n)| (*address, Rtt::Micros(n * 1000)))
+                .collect(),
+        };
+        self.core.handle(self.now, Input::Order(order));
+        self.settle()?;
+        match self.order_applied.take() {
+            Some(is) if is == applied => Ok(()),
+            is => Err(format!("the order was applied: {is:?}")),
+        }
+    }
+
+    fn asks(
+        &mut self,
+        client: &str,
+        name: &Name,
+        rtype: Rtype,
+        (dnssec, edns): (bool, Option<u16>),
+    ) -> Result<(), String> {
+        let mut octets = [0; 300];
+        let bits = QueryBits { rd: true, cd: false, edns: edns.map(|size| (size, dnssec)) };
+        let len = query(&mut octets, 7, &Asked { name, rtype }, bits);
+        let query = octets[..len].to_vec();
+        let id = ClientId(self.clients.len() as u64);
+        self.clients.push((client.to_owned(), Client { query: query.clone(), reply: None }));
+        let read = Query::read(&query).map_err(|_| "that cannot be asked")?;
+        let mut out = vec![0; 65_535];
+        let hit = self.core.answer_hit(self.now, &read, read.udp_limit(), &mut out);
+        if hit > 0 {
+            let text = shown(&out[..hit], &query)?;
+            self.clients[id.0 as usize].1.reply = Some((self.since(), text));
+        } else {
+            let question =
+                Question { name: name.to_lower(), rtype, dnssec_ok: dnssec, checking_disabled: false };
+            self.core.handle(self.now, Input::Ask { client: id, question, recursion: true });
+        }
+        while let Some(question) = self.core.wanted() {
+            self.core.handle(self.now, Input::Refresh { question });
+        }
+        self.settle()
+    }
+
+    fn client(&self, name: &str) -> Result<&Client, String> {
+        let found = self.clients.iter().rev().find(|(own, _)| own == name);
+        found.map(|(_, client)| client).ok_or(format!("{name} has asked nothing"))
+    }
+
+    /// What a reader of the table sees: its version and a text.
+    fn view(&self, name: &Name, rtype: Rtype) -> Option<(u64, String)> {
+        let family = if rtype == Rtype::AAAA { Family::Aaaa } else { Family::A };
+        let mut snapshot = Snapshot::new();
+        if self.core.reader().lookup(&Key::of(&name.to_lower()), &mut snapshot) != Lookup::Hit {
+            return None;
+        }
+        let view = snapshot.family(family)?;
+        let mut text = match view.state() {
+            State::First => "first",
+            State::Partial => "partial",
+            State::Complete => "complete",
+        }
+        .to_owned();
+        match view.negative() {
+            Some(Negative::NxDomain) => text += " nxdomain",
+            Some(Negative::NoData) => text += " nodata",
+            None => {}
+        }
+        if view.sorted() {
+            text += " sorted";
+        }
+        if view.expired(self.now) {
+            text += " expired";
+        }
+        view.addresses().for_each(|a| text += &format!(" {}", a.address));
+        Some((view.version(), text))
+    }
+}
+
+/// A message of an upstream, to the query that it got.
+fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
+    let (rcode, truncated, records) = match act {
+        Act::Answer { rcode, truncated, records } => (*rcode, *truncated, &records[..]),
+        Act::WrongCase(records) => (Rcode::NOERROR, false, &records[..]),
+        Act::Garbage => return vec![0xff; 40],
+        _ => (Rcode::NOERROR, false, &[Record::Address([203, 0, 113, 66].into(), 300)][..]),
+    };
+    let read = Query::read(octets).expect("the core's own query");
+    let mut out = vec![0; 65_535];
+    let mut composer = Composer::new(&mut out, 65_535).expect("room");
+    let more = if truncated { flags::TC } else { 0 };
+    composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | more | u16::from(rcode.0));
+    assert!(composer.question_octets(read.question()));
+    let mut owner = read.name_lower();
+    let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(|r| matches!(r, Record::Soa(..)));
+    for record in answers.into_iter().chain(authority) {
+        let wire = owner;
+        let mut put = |section, owner: &Name, rtype, ttl, rdata: &[u8]| {
+            assert!(composer.record(section, Owner::Wire(owner.as_wire()), rtype, ttl, rdata));
+        };
+        match record {
+            Record::Address(std::net::IpAddr::V4(a), ttl) => {
+                put(Section::Answer, &wire, Rtype::A, *ttl, &a.octets())
+            }
+            Record::Address(std::net::IpAddr::V6(a), ttl) => {
+                put(Section::Answer, &wire, Rtype::AAAA, *ttl, &a.octets())
+            }
+            Record::Cname(target, ttl) => {
+                put(Section::Answer, &wire, Rtype::CNAME, *ttl, target.as_wire());
+                owner = target.to_lower();
+            }
+            Record::Text(text, ttl) => {
+                let rdata = [&[text.len() as u8], text.as_bytes()].concat();
+                put(Section::Answer, &wire, Rtype::TXT, *ttl, &rdata);
+            }
+            Record::Rrsig(ttl) => put(Section::Answer, &wire, Rtype::RRSIG, *ttl, &[7; 30]),
+            Record::Soa(zone, ttl, minimum) => {
+                let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &minimum.to_be_bytes()].concat();
+                put(Section::Authority, zone, Rtype::SOA, *ttl, &rdata);
+            }
+        }
+    }
+    let len = composer.finish();
+    out.truncate(len);
+    match act {
+        Act::WrongId => out[0] ^= 0x55,
+        Act::WrongQuestion => out[13] ^= 0x15,
+        Act::WrongCase(_) => {
+            let lower = read.name_lower();
+            let folded = if read.qname() == lower.as_wire() {
+                read.qname().to_ascii_uppercase()
+            } else {
+                lower.as_wire().to_vec()
+            };
+            out[12..12 + folded.len()].copy_from_slice(&folded);
+        }
+        _ => {}
+    }
+    out
+}
+
+/// A reply as scenarios write it: its code, then its records; what was asked and how must come back as it was.
+fn shown(reply: &[u8], query: &[u8]) -> Result<String, String> {
+    let message = Message::read(reply).map_err(|error| format!("an unreadable reply: {error}"))?;
+    let asked = Query::read(query).expect("an own query");
+    if reply.get(12..12 + asked.question().len()) != Some(asked.question())
+        || message.header().id != asked.id()
+    {
+        return Err("a reply with another question or id".to_owned());
+    }
+    if message.edns().is_some() != asked.edns().is_some() || reply.len() > asked.udp_limit() {
+        return Err("OPT or size are not the client's".to_owned());
+    }
+    let mut text = message.header().rcode().to_string();
+    if message.header().tc() {
+        text += " TC";
+    }
+    for record in message.records().filter(|r| r.rtype != Rtype::OPT) {
+        text += &match (record.address(), record.rtype) {
+            (Some(address), rtype) => format!(" {rtype} {address}"),
+            (None, Rtype::CNAME) => format!(" CNAME {}", record.target().ok_or("a broken CNAME")?),
+            (None, Rtype::TXT) => format!(" TXT {}", String::from_utf8_lossy(&record.rdata[1..])),
+            (None, rtype) => format!(" {rtype}"),
+        };
+        if record.ttl != 0 {
+            text += &format!(" ttl {}", record.ttl);
+        }
+    }
+    let ede = message
+        .edns()
+        .and_then(|edns| edns.options().find(|(code, _)| *code == 15).map(|(_, data)| data.to_vec()));
+    if let Some([high, low, ..]) = ede.as_deref() {
+        text += &format!(" EDE {}", u16::from_be_bytes([*high, *low]));
+    }
+    Ok(text)
+}
