@@ -11,7 +11,7 @@ use super::notify;
 use super::outside::{Event, Outside};
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
-use super::setup::{followed, routes, table, tell};
+use super::setup::{fit_to_descriptors, followed, routes, table, tell};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use crate::config::Config;
@@ -96,7 +96,8 @@ pub(super) fn now() -> Monotonic {
 }
 
 impl Daemon {
-    fn start(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
+    fn start(mut config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
+        fit_to_descriptors(&mut config);
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
         std::fs::create_dir_all(&dir)

@@ -4,7 +4,7 @@ use super::control::Wish;
 use super::event_loop::{Daemon, now};
 use super::local::Wanted;
 use super::notify;
-use super::setup::{followed, resize, routes};
+use super::setup::{fit_to_descriptors, followed, resize, routes};
 use super::tokens::{Slot, Source};
 use crate::config::Config;
 use hither_control::SorterReply;
@@ -62,7 +62,8 @@ impl Daemon {
                 log::error!("the configuration is not reloaded, the old one stays in force: {error}");
                 notify::ready(&self.status_line());
             }
-            Ok(config) => {
+            Ok(mut config) => {
+                fit_to_descriptors(&mut config);
                 let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone());
                 if fixed(&config) != fixed(&self.config) {
                     log::warn!("runtime_dir and listen.dns take effect at the next start");

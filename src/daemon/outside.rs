@@ -52,7 +52,7 @@ pub(super) struct Outside {
 /// Messages taken from one socket in one go; one is what is expected.
 const MESSAGES: usize = 16;
 /// Sockets kept open for stragglers; further ones are closed at once.
-const LINGERING_MAX: usize = 1024;
+pub(super) const LINGERING_MAX: usize = 1024;
 
 impl Outside {
     pub fn new(random: Random) -> Self {

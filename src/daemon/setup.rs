@@ -1,10 +1,12 @@
 //! What the daemon is made of before its loop begins: the table, the upstreams; and what it says of them.
 
+use super::outside::LINGERING_MAX;
 use super::{local, system};
 use crate::config::Config;
 use hither_net::random::Random;
 use hither_rounds::{Note, Routes};
 use hither_table::{Geometry, Origin, Writer, open_or_create, rotate};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +41,34 @@ pub(super) fn table(
         }
     }
     Ok((writer, Box::new(lock)))
+}
+
+/// Descriptors for everything but attempts, stragglers and TCP clients.
+const OTHERS: usize = 256;
+
+/// Takes as many descriptors as the process may have, and makes the limits fit what there is.
+pub(super) fn fit_to_descriptors(config: &mut Config) {
+    let hard = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, hard)) => {
+            if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+                log::warn!("the limit of descriptors cannot be raised: {error}");
+            }
+            usize::try_from(hard).unwrap_or(usize::MAX)
+        }
+        Err(_) => return,
+    };
+    let room = hard.saturating_sub(OTHERS + LINGERING_MAX).max(64);
+    let (attempts, tcp) = (config.settings.limits.attempts, config.limits.tcp);
+    if attempts.saturating_add(tcp) > room {
+        // Half for clients at most: their share comes back soon, an attempt is what answers them.
+        config.limits.tcp = tcp.min(room / 2);
+        config.settings.limits.attempts = attempts.min(room - config.limits.tcp);
+        log::warn!(
+            "{hard} descriptors are not enough for limits.attempts {attempts} and limits.tcp {tcp}; going on with {} and {}",
+            config.settings.limits.attempts,
+            config.limits.tcp
+        );
+    }
 }
 
 /// Puts a table of the configured size in the place of the one in use.

@@ -56,7 +56,7 @@ impl Rounds {
         if self.shared.groups.routes == routes {
             return self.reindex();
         }
-        let moved = routes.changed(&self.shared.groups.routes);
+        let before = std::mem::take(&mut self.shared.groups).routes;
         let known = std::mem::take(&mut self.shared.upstreams);
         let find = |address: &SocketAddr| known.iter().find(|u| u.address == *address).cloned();
         self.shared.upstreams = routes
@@ -64,7 +64,7 @@ impl Rounds {
             .into_iter()
             .map(|address| find(&address).unwrap_or_else(|| Upstream::new(address)))
             .collect();
-        self.shared.groups = Groups::new(routes);
+        self.shared.groups = Groups::new(routes.clone());
         if !self.shared.mutants.has(Mutant::ReloadKeepsTheRounds) {
             let ended: Vec<u64> = self.live.values().copied().collect();
             for id in ended {
@@ -72,8 +72,8 @@ impl Rounds {
             }
         }
         self.shared.answers.forget_failures();
-        if !moved.is_empty() {
-            self.flush_where(now, |name| moved.iter().any(|domain| name.ends_with(domain)));
+        if routes.domains != before.domains {
+            self.flush_where(now, |name| routes.moves(name, &before));
         }
     }
 

@@ -40,10 +40,11 @@ impl Routes {
         all
     }
 
-    /// Domains whose upstreams are others than in `before`.
-    pub(crate) fn changed(&self, before: &Routes) -> Vec<Name> {
-        let names = self.domains.keys().chain(before.domains.keys());
-        names.filter(|name| self.domains.get(name) != before.domains.get(name)).copied().collect()
+    /// Whether `name` is asked elsewhere than by `before`. That the usual upstreams are others changes nothing: they are asked for the
+    /// same names.
+    pub(crate) fn moves(&self, name: &Name, before: &Routes) -> bool {
+        suffix(&self.domains, name).map(|(_, upstreams)| upstreams)
+            != suffix(&before.domains, name).map(|(_, upstreams)| upstreams)
     }
 }
 
@@ -112,8 +113,11 @@ mod tests {
         let of = ["corp.example", "a.b.corp.example", "x.lab.corp.example"].map(asked);
         assert_eq!(of, [address(2), address(2), address(3)]);
         assert_eq!(["xcorp.example", "example", "www.com", "."].map(asked), [address(1); 4]);
-        let other = Routes { domains: BTreeMap::new(), ..routes.clone() };
-        assert_eq!(other.changed(&routes).len(), 3);
-        assert!(routes.changed(&routes).is_empty());
+        let mut other = routes.clone();
+        other.domains.remove(&name("corp.example"));
+        let moves = |text: &str| other.moves(&name(text), &routes);
+        assert!(
+            moves("x.corp.example") && !moves("x.lab.corp.example") && !moves("example") && !moves("www.com")
+        );
     }
 }
