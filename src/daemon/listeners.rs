@@ -19,7 +19,12 @@ impl Listeners {
         let inherited = activation::inherited().map_err(|error| error.to_string())?;
         if inherited.is_empty() {
             for address in configured {
-                if let Err(error) = listeners.bind(*address) {
+                // A port that the kernel chose for one protocol may be taken for the other: then another one.
+                let tries = if address.port() == 0 { 16 } else { 1 };
+                let bound = (1..tries)
+                    .find_map(|_| listeners.bind(*address).ok())
+                    .map_or_else(|| listeners.bind(*address), Ok);
+                if let Err(error) = bound {
                     log::error!("cannot listen at {address}: {error}; going on without it");
                 }
             }

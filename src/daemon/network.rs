@@ -6,6 +6,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hasher as _};
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,9 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// A gap between the clock that runs on in sleep and the one that does not, beyond which the host has slept.
 const SLEPT: Duration = Duration::from_secs(2);
 
+/// Octets read of a routing table.
+const ROUTES_MAX: u64 = 256 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Network {
     netlink: Option<Netlink>,
@@ -23,7 +27,8 @@ pub(super) struct Network {
     /// Addresses and routes when they were last looked at.
     seen: u64,
     slept: Duration,
-    woke: bool,
+    /// Addresses or routes were others, or the host slept, since the last news.
+    changed: bool,
 }
 
 /// What has changed.
@@ -48,7 +53,7 @@ impl Network {
             due: None,
             seen: fingerprint(),
             slept: asleep(),
-            woke: false,
+            changed: false,
         }
     }
 
@@ -65,16 +70,25 @@ impl Network {
     /// A descriptor is ready.
     pub fn ready(&mut self, now: Monotonic) {
         let news = self.netlink.as_mut().is_some_and(Netlink::take);
+        // At the first news of a burst too: what goes and comes back before it has settled has cut something off all the same.
+        if news && self.due.is_none() {
+            self.look();
+        }
         if self.files.take() || news {
             self.due.get_or_insert(now.plus(SETTLE));
         }
+    }
+
+    fn look(&mut self) {
+        let seen = fingerprint();
+        self.changed |= std::mem::replace(&mut self.seen, seen) != seen;
     }
 
     /// Notices that the host has slept since the last look.
     pub fn look_at_clocks(&mut self, now: Monotonic) {
         let slept = asleep();
         if slept > self.slept + SLEPT {
-            self.woke = true;
+            self.changed = true;
             self.due.get_or_insert(now.plus(SETTLE));
         }
         self.slept = slept;
@@ -88,8 +102,8 @@ impl Network {
     pub fn news(&mut self, now: Monotonic) -> Option<News> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
-        let seen = fingerprint();
-        let network = std::mem::replace(&mut self.seen, seen) != seen || std::mem::take(&mut self.woke);
+        self.look();
+        let network = std::mem::take(&mut self.changed);
         let files = std::mem::take(&mut self.files.changed);
         Some(News { network, files })
     }
@@ -117,7 +131,10 @@ fn fingerprint() -> u64 {
     for (path, columns) in
         [("/proc/net/route", &[0, 1, 2, 3, 6, 7][..]), ("/proc/net/ipv6_route", &[0, 1, 4, 5, 8, 9])]
     {
-        for line in std::fs::read_to_string(path).unwrap_or_default().lines() {
+        let mut text = String::new();
+        // The first routes of a router with a million of them will do.
+        let _ = std::fs::File::open(path).and_then(|file| file.take(ROUTES_MAX).read_to_string(&mut text));
+        for line in text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let kept: Vec<&str> = columns.iter().filter_map(|n| words.get(*n).copied()).collect();
             lines.insert(kept.join(" "));

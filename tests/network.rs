@@ -1,0 +1,180 @@
+//! The daemon in a network of its own: upstreams of the system that change, addresses that come and go, clients beyond the host.
+//! Needs root and namespaces; says so when it has to skip.
+#![allow(clippy::print_stdout)] // What is skipped is said.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::message::Message;
+use nix::sched::{CloneFlags, unshare};
+use std::net::UdpSocket;
+use std::process::Command;
+use std::time::Duration;
+use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends};
+
+/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that is not allowed.
+fn alone(test: &str) -> bool {
+    let made = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS);
+    if made.is_err() || !ip("link set lo up") {
+        println!("SKIPPED {test}: needs root, namespaces and ip(8)");
+        return false;
+    }
+    assert!(sh("mount --make-rprivate /"), "mounts stay here");
+    true
+}
+
+fn sh(line: &str) -> bool {
+    Command::new("sh").args(["-c", line]).status().is_ok_and(|status| status.success())
+}
+
+fn ip(line: &str) -> bool {
+    sh(&format!("ip {line}"))
+}
+
+/// An upstream at an address of its own, port 53.
+fn upstream(address: &str, end: u8) {
+    let socket = UdpSocket::bind((address, 53)).expect("a port of one's own");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&answer(&buffer[..len], &[end], 300), peer);
+        }
+    });
+}
+
+#[test]
+fn the_systems_upstreams_are_followed_as_they_change() {
+    if !alone("the_systems_upstreams_are_followed_as_they_change") {
+        return;
+    }
+    upstream("127.0.0.2", 2);
+    upstream("127.0.0.3", 3);
+    upstream("127.0.0.4", 4);
+    let dir = directory();
+    // An /etc and a /run of our own.
+    let write = |path: &str, text: &str| {
+        let new = format!("{path}.new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(&new, path).expect("renamed");
+    };
+    for real in ["/etc", "/run"] {
+        assert!(sh(&format!("mount -t tmpfs none {real}")), "a tmpfs at {real}");
+    }
+    write("/etc/resolv.conf", "nameserver 127.0.0.2\n");
+    let text = format!("runtime_dir = {:?}\n[listen]\ndns = [\"127.0.0.1:53\"]\n", dir.join("run"));
+    std::fs::write(dir.join("hither.toml"), text).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    let mut daemon = Daemon::spawn(dir, &mut command);
+    assert_eq!(ends(&daemon.ask("a.example")), [2]);
+    write("/etc/resolv.conf", "# we ourselves come first\nnameserver 127.0.0.1\nnameserver 127.0.0.3\n");
+    let mut n = 0;
+    let mut comes_true = |daemon: &mut Daemon, end: u8, suffix: &str| {
+        let began = std::time::Instant::now();
+        loop {
+            n += 1;
+            let reply = daemon.ask(&format!("n{n}.{suffix}"));
+            if ends(&reply) == [end] {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "never asked there:\n{}", daemon.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    comes_true(&mut daemon, 3, "example");
+    // systemd-resolved in front, with a link that has a domain of its own.
+    std::fs::create_dir_all("/run/systemd/resolve/netif").expect("a directory");
+    write("/run/systemd/resolve/resolv.conf", "nameserver 127.0.0.4\n");
+    write("/run/systemd/resolve/netif/7", "SERVERS=127.0.0.2\nDOMAINS=~corp.example\n");
+    write("/etc/resolv.conf", "nameserver 127.0.0.53\n");
+    comes_true(&mut daemon, 4, "example");
+    comes_true(&mut daemon, 2, "corp.example");
+    write("/run/systemd/resolve/netif/7", "SERVERS=127.0.0.3\nDOMAINS=~corp.example\n");
+    comes_true(&mut daemon, 3, "corp.example");
+}
+
+#[test]
+fn an_address_that_comes_and_goes_needs_no_restart() {
+    if !alone("an_address_that_comes_and_goes_needs_no_restart") {
+        return;
+    }
+    assert!(ip("addr add 10.77.0.1/24 dev lo"));
+    upstream("10.77.0.1", 1);
+    let dir = directory();
+    let text = format!(
+        "runtime_dir = {:?}\n[listen]\ndns = [\"127.0.0.1:53\"]\n[[upstream]]\naddress = \"10.77.0.1\"\n",
+        dir.join("run")
+    );
+    std::fs::write(dir.join("hither.toml"), text).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    let daemon = Daemon::spawn(dir, &mut command);
+    assert_eq!(ends(&daemon.ask("a.example")), [1]);
+    for n in 0..10 {
+        assert!(ip("addr del 10.77.0.1/24 dev lo"));
+        let code = |reply: &[u8]| Message::read(reply).expect("readable").header().rcode();
+        assert_eq!(code(&daemon.ask(&format!("gone{n}.example"))), Rcode::SERVFAIL);
+        assert!(ip("addr add 10.77.0.1/24 dev lo"));
+        daemon.until("the failure is forgotten with the network that it was in", |d| {
+            ends(&d.ask(&format!("gone{n}.example"))) == [1]
+        });
+    }
+    assert!(daemon.json(&["stats"])["network_changes"].as_u64() >= Some(2));
+}
+
+#[test]
+fn clients_beyond_the_host_have_their_bounds() {
+    if !alone("clients_beyond_the_host_have_their_bounds") {
+        return;
+    }
+    assert!(ip("addr add 10.77.0.1/24 dev lo"));
+    let upstream = Upstream::start(|query, _| match query[12] {
+        4 => vec![(0, answer(query, &[1], 300))],
+        5 => vec![(0, compose(query, Rcode::NXDOMAIN, 0, |_| {}))],
+        _ => vec![],
+    });
+    let dir = directory();
+    let text = format!(
+        "runtime_dir = {:?}\n[listen]\ndns = [\"10.77.0.1:53\", \"127.0.0.1:53\"]\nallow = [\"10.77.0.0/24\", \"127.0.0.0/8\"]\n[[upstream]]\naddress = \"{}\"\n[limits]\nreplies_per_second = 5\nclients_per_network = 20\ntcp_per_network = 3\n",
+        dir.join("run"),
+        upstream.address
+    );
+    std::fs::write(dir.join("hither.toml"), text).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    let daemon = Daemon::spawn(dir, &mut command);
+    let from = |address: &str| {
+        let socket = UdpSocket::bind((address, 0)).expect("a port");
+        socket.connect((address, 53)).expect("a route");
+        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("an option");
+        socket
+    };
+    let (far, near) = (from("10.77.0.1"), from("127.0.0.1"));
+    let mut buffer = [0; 2048];
+    let mut burst = |socket: &UdpSocket, name: &str| {
+        (0..40).for_each(|id| assert!(socket.send(&ask_for(name, Rtype::A, None, id)).is_ok()));
+        let (mut whole, mut cut) = (0, 0);
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let tc = Message::read(&buffer[..len]).expect("readable").header().tc();
+            (whole, cut) = (whole + usize::from(!tc), cut + usize::from(tc));
+        }
+        (whole, cut)
+    };
+    burst(&near, "warm.example");
+    let (whole, cut) = burst(&far, "warm.example");
+    // A burst may fall into two seconds.
+    assert!((5..=10).contains(&whole) && (10..=18).contains(&cut), "{whole} whole, {cut} cut of 40");
+    assert_eq!(burst(&near, "warm.example"), (40, 0), "the host's own clients are not counted");
+    // Who lets many questions wait gets SERVFAIL for the rest, at once; others are served meanwhile.
+    (0..60u16).for_each(|n| {
+        assert!(far.send(&ask_for(&format!("silence{n}.example"), Rtype::A, Some(1232), n)).is_ok());
+    });
+    daemon.until("the rest is shed", |d| d.json(&["stats"])["shed_queries"].as_u64() == Some(40));
+    assert_eq!(ends(&daemon.ask("other.example")).len(), 0, "denied by its upstream, not shed");
+    // Connections of one network.
+    let connections: Vec<std::net::TcpStream> =
+        (0..10).filter_map(|_| std::net::TcpStream::connect("10.77.0.1:53").ok()).collect();
+    daemon.until("the rest is closed", |d| d.json(&["stats"])["tcp_dropped"].as_u64() == Some(7));
+    assert_eq!(daemon.json(&["stats"])["tcp_clients"], 3);
+    drop(connections);
+}
