@@ -1,0 +1,74 @@
+//! Writes seeds for every target below `target/fuzz`, so that a short run begins where real messages are.
+
+#[allow(dead_code)]
+#[path = "../tests/hostile/messages.rs"]
+mod messages;
+
+use hither_wire::codes::{Class, Rcode, Rtype};
+use hither_wire::compose::{Composer, Owner, flags};
+use hither_wire::message::Section;
+use hither_wire::name::Name;
+use std::path::Path;
+
+fn write(target: &str, n: usize, octets: &[u8]) {
+    let dir = Path::new("target/fuzz").join(target);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    std::fs::write(dir.join(format!("seed-{n:03}")), octets).expect("written");
+}
+
+fn response(n: usize) -> Vec<u8> {
+    let name: Name = "www.example.com".parse().expect("a name");
+    let target: Name = "edge.example.net".parse().expect("a name");
+    let mut out = vec![0; 4096];
+    let mut composer = Composer::new(&mut out, 4096).expect("room");
+    let rcode = [Rcode::NOERROR, Rcode::NXDOMAIN, Rcode::SERVFAIL][n % 3];
+    composer.set_header(1, flags::QR | flags::RD | flags::RA | u16::from(rcode.0) | if n % 7 == 6 { flags::TC } else { 0 });
+    composer.question(&name, [Rtype::A, Rtype::AAAA, Rtype::TXT][n % 3], Class::IN);
+    let mut owner = Owner::At(12);
+    if n % 2 == 1 {
+        composer.record(Section::Answer, owner, Rtype::CNAME, 300, target.as_wire());
+        owner = Owner::Wire(target.as_wire());
+    }
+    for end in 0..n as u8 % 5 {
+        composer.record(Section::Answer, owner, Rtype::A, 300, &[198, 18, 0, end]);
+        composer.record(Section::Answer, owner, Rtype::AAAA, 300, &[end; 16]);
+        composer.record(Section::Answer, owner, Rtype::TXT, 300, &[3, b'a', b'b', end]);
+    }
+    if n % 4 == 0 {
+        let soa = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
+        composer.record(Section::Authority, Owner::Wire(b"\x07example\x03com\0"), Rtype::SOA, 300, &soa);
+    }
+    composer.opt(1232, 0, false, &[0, 10, 0, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+    let len = composer.finish();
+    out.truncate(len);
+    out
+}
+
+fn main() {
+    let all = messages::all();
+    for (n, message) in all.iter().enumerate() {
+        write("query", n, &message.octets);
+        write("views", n, &message.octets);
+    }
+    for n in 0..32 {
+        let octets = response(n);
+        write("views", 1000 + n, &octets);
+        write("response", n, &[&[n as u8], &octets[..]].concat());
+        let frame = [&(octets.len() as u16).to_be_bytes()[..], &octets].concat();
+        write("framing", n, &[&[n as u8][..], &frame, &frame].concat());
+    }
+    let config = include_str!("../systemd/hither.toml");
+    for (n, text) in [config.to_owned(), config.replace("\n##", "\n").replace("\n#", "\n")].iter().enumerate() {
+        write("config", n, text.as_bytes());
+    }
+    let hosts = "127.0.0.1 localhost\n::1 ip6-localhost # here\n192.0.2.1\tnas.home nas\n";
+    let block = "0.0.0.0 ads.example tracker.example\nbad.example\n*.star.example\n# comment\n";
+    [hosts, block].iter().enumerate().for_each(|(n, text)| write("lists", n, text.as_bytes()));
+    let control = [
+        r#""status""#,
+        r#"{"flush":{"names":["a.example"]}}"#,
+        r#"{"query":{"name":"a.example","rtype":"A"}}"#,
+        r#"{"order":{"generation":1,"name":"a.example.","family":"a","set_version":1,"addresses":[]}}"#,
+    ];
+    control.iter().enumerate().for_each(|(n, text)| write("control", n, text.as_bytes()));
+}

@@ -1,0 +1,26 @@
+//! Any octets as a client's query: a refusal or a question whose essence says the same; what is sent back is never longer than allowed.
+#![no_main]
+
+use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|octets: &[u8]| {
+    let mut out = [0; 1232];
+    match Query::read(octets) {
+        Ok(query) => {
+            let mut essence = [0; 282];
+            let len = query.essence(&mut essence);
+            let same = Query::read(&essence[..len]).expect("the essence of a query is one");
+            assert_eq!((query.id(), query.flags(), query.question()), (same.id(), same.flags(), same.question()));
+            assert_eq!((query.udp_limit(), query.dnssec_ok()), (same.udp_limit(), same.dnssec_ok()));
+            assert!((512..=1232).contains(&query.udp_limit()));
+        }
+        Err(Refusal::Answer { rcode, .. }) => {
+            let len = refuse(octets, rcode, &mut out);
+            assert!((12..=512).contains(&len) && out[..2] == octets[..2] && out[2] & 0x80 != 0);
+        }
+        Err(Refusal::Silent) => assert!(octets.len() < 12 || octets[2] & 0x80 != 0),
+    }
+    let mut copy = octets.to_vec();
+    assert!(cut_to_question(&mut copy) <= octets.len());
+});
