@@ -52,6 +52,9 @@ pub(super) struct Daemon {
     pub admission: Admission,
     /// Queries whose rounds are to be begun.
     pub misses: VecDeque<Miss>,
+    /// More came than there was room for: until they are served, hits have the time, and misses a slice of it now and then.
+    pub crowded: bool,
+    pub next_slice: Monotonic,
     pub loader: Loader,
     pub network: Network,
     /// The service manager waits for the end of a reload.
@@ -124,6 +127,8 @@ impl Daemon {
             admission: Admission::new(random.draw()),
             outside: Outside::new(random),
             misses: VecDeque::new(),
+            crowded: false,
+            next_slice: Monotonic(0),
             loader: Loader::new(waker),
             network: Network::new(&followed(&config)),
             reloading: false,
@@ -181,7 +186,8 @@ impl Daemon {
         notify::ready(&self.status_line());
         let mut events = Events::with_capacity(256);
         while !self.stop {
-            let more = !self.again.is_empty() || !self.misses.is_empty() || self.rounds.writer().has_work();
+            let waiting = !self.misses.is_empty() && !self.crowded;
+            let more = waiting || !self.again.is_empty() || self.rounds.writer().has_work();
             let timeout = more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -254,6 +260,7 @@ impl Daemon {
             watchdog,
             self.asked_timeout(),
             self.network.timeout(),
+            (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
         let next = times.into_iter().flatten().min();
         if let Err(error) = self.alarm.set(next.map(|at| at.0)) {

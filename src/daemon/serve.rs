@@ -14,6 +14,7 @@ use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, cut_to_question};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Batches taken from one UDP socket before others get their turn.
 const BATCHES: usize = 4;
@@ -26,6 +27,10 @@ const QUERIES: usize = 64;
 const MISSES_MAX: usize = 512;
 /// Time spent on beginning rounds before hits get their turn, in nanoseconds.
 const SLICE_NS: u64 = 200_000;
+/// The same while there are too many queries for all of them, and how often there is such a slice: what the answers cost comes on top, and
+/// hits are to find the daemon idle most of the time.
+const SLICE_CROWDED_NS: u64 = 100_000;
+const SLICE_EVERY: Duration = Duration::from_millis(1);
 
 impl Daemon {
     pub(super) fn on_udp(&mut self, n: usize, now: Monotonic) {
@@ -74,12 +79,22 @@ impl Daemon {
 
     /// Begins rounds for those who wait, for a slice of time.
     pub(super) fn serve_misses(&mut self, now: Monotonic) {
-        let until = clock::now() + SLICE_NS;
+        if self.misses.is_empty() {
+            self.crowded = false;
+            return;
+        }
+        self.crowded |= self.misses.len() >= MISSES_MAX;
+        let began = Monotonic(clock::now());
+        if self.crowded && began < self.next_slice {
+            return;
+        }
+        self.next_slice = began.plus(SLICE_EVERY);
+        let slice = if self.crowded { SLICE_CROWDED_NS } else { SLICE_NS };
         while let Some(miss) = self.misses.pop_front() {
             if !self.came_back(&miss.pending, miss.peer, now) {
                 self.ask(miss.pending, miss.question, miss.recursion, now);
             }
-            if clock::now() >= until {
+            if clock::now() >= began.0 + slice {
                 break;
             }
         }

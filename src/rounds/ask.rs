@@ -49,7 +49,10 @@ impl Rounds {
 
     /// While nobody can be reached a question is asked now and then although its failure is remembered, to see who is back.
     fn try_again(&mut self, now: Monotonic, question: Question) {
-        if now < self.trial_at || self.live.contains_key(&question) || !self.shared.all_down(&question.name) {
+        if now < self.trial_at
+            || self.live.contains_key(&question)
+            || !self.shared.all_down(now, &question.name)
+        {
             return;
         }
         self.trial_at = now.plus(DOWN_TRIAL);
@@ -109,7 +112,7 @@ impl Rounds {
             }
         }
         let mut patience = self.shared.settings.deadline;
-        if self.shared.all_down(&question.name) {
+        if self.shared.all_down(now, &question.name) {
             patience = patience.min(DOWN_DEADLINE);
         }
         let deadline = now.plus(patience);
@@ -189,7 +192,8 @@ impl Rounds {
             End::Superseded => Counter::RoundsSuperseded,
         });
         round.stop_asking(&mut self.shared);
-        if end == End::Partial && now >= round.deadline {
+        let given_up = matches!(round.phase, Phase::Racing { .. });
+        if end == End::Partial && (now >= round.deadline || given_up) {
             self.unanswered(now, &mut round);
         }
         round.cancel(&mut self.shared, now, Some(round.deadline));

@@ -92,7 +92,7 @@ impl Round {
 
     fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize, why: &str) {
         let attempt = self.close(shared, now, at, why);
-        self.alive(shared, attempt.upstream, attempt.rtt(now), true);
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
         if !self.send(shared, now, &attempt.target, (attempt.upstream, Transport::Tcp, attempt.without_edns))
         {
             self.next_after_failure(shared, now);
@@ -102,7 +102,7 @@ impl Round {
     /// An error, by an upstream that is alive.
     fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
         let attempt = self.close(shared, now, at, &rcode.to_string().to_ascii_lowercase());
-        self.alive(shared, attempt.upstream, attempt.rtt(now), false);
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), false));
         self.ede = ede::NETWORK_ERROR;
         let no_edns = attempt.edns && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS);
         if no_edns && self.send(shared, now, &attempt.target, (attempt.upstream, attempt.transport, true)) {
@@ -113,7 +113,7 @@ impl Round {
 
     fn useful(&mut self, shared: &mut Shared, now: Monotonic, at: usize, heard: Heard, octets: &[u8]) {
         let attempt = self.close(shared, now, at, outcome(&heard));
-        self.alive(shared, attempt.upstream, attempt.rtt(now), true);
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
         if attempt.without_edns
             && let Some(upstream) = shared.upstream(attempt.upstream)
             && upstream.edns(now)
@@ -230,14 +230,17 @@ impl Round {
     fn alive(
         &self,
         shared: &mut Shared,
+        now: Monotonic,
         id: crate::UpstreamId,
-        rtt: Option<std::time::Duration>,
-        useful: bool,
+        (rtt, useful): (Option<std::time::Duration>, bool),
     ) {
-        if let Some(upstream) = shared.upstream(id)
-            && let Some(note) = upstream.answered(rtt, useful)
-        {
-            shared.revived(note);
+        let Some(upstream) = shared.upstream(id) else { return };
+        let was_down = upstream.is_down(now);
+        let note = upstream.answered(rtt, useful);
+        shared.actions.extend(note.map(Action::Note));
+        if was_down {
+            // What failed for want of it is asked anew.
+            shared.answers.forget_failures();
         }
     }
 

@@ -8,6 +8,7 @@ use crate::attempt::{Attempt, Plan, Target, send};
 use crate::held::{Bare, Held};
 use crate::mutant::Mutant;
 use crate::reply::Answer;
+use crate::settings::DOWN_DEADLINE;
 use crate::shared::Shared;
 use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
 use crate::upstream::choose;
@@ -65,6 +66,8 @@ pub(crate) struct Round {
     pub wave_at: Option<Monotonic>,
     /// When waiting clients get stale data, if there is any.
     pub stale_at: Option<Monotonic>,
+    /// When it is looked at whether anybody still answers anything.
+    pub look_at: Option<Monotonic>,
     /// What is asked now: the question's name, or the end of a chain that is being chased.
     pub target: Target,
     /// The extended error to tell if all fails.
@@ -104,6 +107,7 @@ impl Round {
             cut: false,
             wave_at: None,
             stale_at,
+            look_at: Some(now.plus(DOWN_DEADLINE)),
             target,
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             trace: Trace { round: id, question, started: now, ended: false, attempts: Vec::new() },
@@ -212,6 +216,7 @@ impl Round {
         if self.stale_at.is_some_and(|at| now >= at) {
             self.serve_stale(shared, now);
         }
+        self.look_at = self.look_at.filter(|at| now < *at);
         if matches!(self.phase, Phase::Racing { .. }) {
             for attempt in &mut self.attempts {
                 attempt.resend(shared, now);
@@ -255,6 +260,7 @@ impl Round {
             let asked = self.attempts.iter().map(|a| &a.upstream).chain(&self.unasked);
             let hopeful =
                 asked.filter_map(|id| shared.upstreams.get(usize::from(id.0))).any(|u| u.is_trusted(now));
+            let hopeless = self.is_hopeless(shared, now);
             match &mut self.phase {
                 Phase::Completing { set } => {
                     let over = now >= due || now.as_ms() >= set.expire_ms;
@@ -269,7 +275,7 @@ impl Round {
                     if held.as_ref().is_some_and(|h| settle || now >= h.until) {
                         let held = held.take()?;
                         self.settle(shared, now, held);
-                    } else if now >= due {
+                    } else if now >= due || hopeless {
                         self.fail(shared, now);
                         return Some(End::Partial);
                     } else if bare.as_ref().is_some_and(|b| idle || now >= b.until) {
@@ -288,6 +294,11 @@ impl Round {
         }
     }
 
+    /// Whether clients have waited as long as makes sense while nobody answers anything.
+    fn is_hopeless(&self, shared: &Shared, now: Monotonic) -> bool {
+        now.since(self.trace.started) >= DOWN_DEADLINE && shared.all_down(now, &self.target.name)
+    }
+
     fn due(&self, shared: &Shared) -> Monotonic {
         let late = u64::from(shared.mutants.has(Mutant::DeadlineOffByOne)) * 1_000_000_000;
         Monotonic(self.deadline.0 + late)
@@ -298,7 +309,7 @@ impl Round {
         let phase = match &self.phase {
             Phase::Racing { held, bare } => {
                 let resend = self.attempts.iter().filter_map(|a| a.resend_at).min();
-                [held.as_ref().map(|h| h.until), bare.as_ref().map(|b| b.until), resend]
+                [held.as_ref().map(|h| h.until), bare.as_ref().map(|b| b.until), resend, self.look_at]
                     .into_iter()
                     .flatten()
                     .min()

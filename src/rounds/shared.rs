@@ -6,7 +6,7 @@ use crate::reply::{Answer, ede};
 use crate::routes::Groups;
 use crate::trace::Traces;
 use crate::upstream::Upstream;
-use crate::{Action, AttemptId, ClientId, Note, Question, Settings, UpstreamId};
+use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
 use hither_local::Local;
 use hither_table::{
     Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Snapshot, Writer,
@@ -58,15 +58,12 @@ impl Shared {
     }
 
     /// Whether everybody who could be asked for a name is known not to answer.
-    pub fn all_down(&self, name: &Name) -> bool {
+    pub fn all_down(&self, now: Monotonic, name: &Name) -> bool {
         let group = self.group(name);
-        group.iter().filter_map(|id| self.upstreams.get(usize::from(id.0))).all(Upstream::is_down)
-    }
-
-    /// Takes note of an upstream that answers again: what failed for want of it is asked anew.
-    pub fn revived(&mut self, note: Note) {
-        self.actions.push_back(Action::Note(note));
-        self.answers.forget_failures();
+        group
+            .iter()
+            .filter_map(|id| self.upstreams.get(usize::from(id.0)))
+            .all(|upstream| upstream.is_down(now))
     }
 
     /// Tells a client, once: it is forgotten with its reply.

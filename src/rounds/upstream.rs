@@ -19,6 +19,9 @@ const NO_EDNS_FOR: Duration = Duration::from_secs(300);
 const LAME: u32 = 4;
 /// How long an upstream that changes the letter case of questions is asked in lower case.
 const FOLDS_CASE_FOR: Duration = Duration::from_secs(3_600);
+/// Queries without any answer, and the time since the first of them, after which an upstream counts as down.
+const UNANSWERED_DOWN: u32 = 5;
+const SILENT_DOWN: Duration = Duration::from_secs(1);
 /// Silence after which an upstream that is not known yet, or answered quickly so far, is asked after the others.
 const SUSPECT_MIN: Duration = Duration::from_millis(100);
 
@@ -47,8 +50,9 @@ pub(crate) struct Upstream {
     /// It has sent an OPT record once, so silence is not for want of EDNS.
     edns_seen: bool,
     folds_case_until: Option<Monotonic>,
-    /// Since when nothing has come back, whatever was sent.
+    /// Since when nothing has come back, whatever was sent, and how much that was.
     silent_since: Option<Monotonic>,
+    unanswered: u32,
     pub cookie: Cookie,
     pub queries: u64,
     pub answers: u64,
@@ -95,6 +99,8 @@ pub struct UpstreamReport {
     pub srtt_us: Option<u64>,
     /// Its variation, microseconds.
     pub rttvar_us: Option<u64>,
+    /// Whether nothing is expected of it: it is down, or has been silent to several queries for a second.
+    pub unresponsive: bool,
     /// Failures in a row.
     pub failures: u32,
     /// Time until the next trial.
@@ -124,6 +130,7 @@ impl Upstream {
             edns_seen: false,
             folds_case_until: None,
             silent_since: None,
+            unanswered: 0,
             cookie: Cookie::default(),
             queries: 0,
             answers: 0,
@@ -159,6 +166,7 @@ impl Upstream {
     /// A query goes out.
     pub fn asked(&mut self, now: Monotonic) {
         self.queries += 1;
+        self.unanswered = self.unanswered.saturating_add(1);
         self.silent_since.get_or_insert(now);
     }
 
@@ -167,8 +175,12 @@ impl Upstream {
         self.health == Health::Up && !self.is_silent(now)
     }
 
-    pub fn is_down(&self) -> bool {
-        matches!(self.health, Health::Down { .. })
+    /// Whether it is known not to answer: it failed again and again, or has not answered one of several queries for a second. One
+    /// question that takes long says nothing: its zone may be far away.
+    pub fn is_down(&self, now: Monotonic) -> bool {
+        let long = |since: Monotonic| now.since(since) >= self.patience().max(SILENT_DOWN);
+        let silent = self.unanswered >= UNANSWERED_DOWN && self.silent_since.is_some_and(long);
+        silent || matches!(self.health, Health::Down { .. })
     }
 
     fn is_silent(&self, now: Monotonic) -> bool {
@@ -188,6 +200,7 @@ impl Upstream {
         self.failures = 0;
         self.last_failure = None;
         self.silent_since = None;
+        self.unanswered = 0;
         // A cookie would tell two networks that the same host asks (RFC 7873 section 6).
         self.cookie = Cookie::default();
     }
@@ -207,6 +220,7 @@ impl Upstream {
         self.failures = 0;
         self.last_failure = None;
         self.silent_since = None;
+        self.unanswered = 0;
         let was = std::mem::replace(&mut self.health, Health::Up);
         (was != Health::Up).then_some(Note::UpstreamUp { address: self.address })
     }
@@ -272,6 +286,7 @@ impl Upstream {
             state,
             srtt_us: self.rtt.map(|(smoothed, _)| smoothed),
             rttvar_us: self.rtt.map(|(_, variation)| variation),
+            unresponsive: self.is_down(now),
             failures: self.failures,
             retry_in,
             queries: self.queries,

@@ -412,7 +412,8 @@ impl Oracle {
                 let view = snapshot.family(*family).expect("the family that was asked for");
                 assert_eq!(snapshot.name(), question.name.as_wire(), "a reply of another name");
                 judge_record(now, &self.settings, (round, &untrusted), known, (&view, stale_ttl_s.is_some()));
-                let over = round.is_some_and(|r| now >= r.deadline || r.open.is_empty());
+                let hopeless = self.all_down && round.is_some_and(|r| now >= later(r.started, DOWN_DEADLINE));
+                let over = hopeless || round.is_some_and(|r| now >= r.deadline || r.open.is_empty());
                 if stale_ttl_s.is_some() && over && known.failed_until.is_none_or(|until| now >= until) {
                     known.failed_until =
                         Some(later(now, self.settings.failure_ttl.max(self.settings.stale_ttl)));
@@ -427,8 +428,9 @@ impl Oracle {
                     .all(|n| round.excused.contains(&n) || round.asked.contains(&UpstreamId(n as u16)));
                 let exhausted =
                     round.open.is_empty() && all_asked && round.good.is_empty() && round.denials.is_empty();
+                let hopeless = self.all_down && now >= later(round.started, DOWN_DEADLINE);
                 assert!(
-                    remembered || now >= round.deadline || exhausted,
+                    remembered || hopeless || now >= round.deadline || exhausted,
                     "SERVFAIL while an upstream may still answer"
                 );
                 assert!(remembered || round.good.is_empty(), "SERVFAIL although there was a good answer");

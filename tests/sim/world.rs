@@ -173,7 +173,7 @@ impl<'p> World<'p> {
         let reports = self.core.as_ref().expect("taken at the end alone").upstreams(self.now);
         let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
         let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
-        self.oracle.before_step(places, reports.iter().all(|u| u.state == "down"));
+        self.oracle.before_step(places, reports.iter().all(|u| u.unresponsive));
         match due.get(pick as usize) {
             None => {
                 self.note(|| "timer".to_owned());
