@@ -14,45 +14,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use support::{Daemon, PATIENCE, Upstream, answer, compose, directory};
-
-/// The folder with both libraries under the names they are installed by.
-fn libraries() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let target =
-            Path::new(env!("CARGO_BIN_EXE_hitherd")).ancestors().nth(2).expect("target/debug/hitherd");
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "-q",
-                "--locked",
-                "--profile",
-                "loadable",
-                "-p",
-                "hither-nss",
-                "-p",
-                "hither-capi",
-            ])
-            .arg("--target-dir")
-            .arg(target)
-            .status();
-        assert!(built.expect("cargo runs").success(), "the libraries do not link: can a panic be reached?");
-        let folder = target.join("loadable/installed");
-        std::fs::create_dir_all(&folder).expect("a directory");
-        for (built, names) in [
-            ("libnss_hither.so", &["libnss_hither.so.2"][..]),
-            ("libhither_c.so", &["libhither.so.1", "libhither.so"]),
-        ] {
-            for name in names {
-                std::fs::copy(target.join("loadable").join(built), folder.join(name)).expect("built");
-            }
-        }
-        folder
-    })
-}
+use support::{Daemon, PATIENCE, Upstream, answer, compose, directory, libraries};
 
 /// Past the test harness, which keeps what a passing test prints.
 fn skipped(what: &str, why: &str) {

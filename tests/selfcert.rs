@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -169,6 +169,21 @@ fn read_table(dir: &Path, seen: &Seen, stop: &AtomicBool) {
     }
 }
 
+/// The NSS module, in a program of its own; `None` where there is no compiler for that.
+fn ask_module(dir: &Path, seconds: u64) -> Option<Child> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/native/selfcert.c");
+    let program = dir.join("selfcert");
+    let built = Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(source).arg("-ldl").status();
+    if !built.is_ok_and(|status| status.success()) {
+        println!("SKIPPED the NSS module: there is no C compiler");
+        return None;
+    }
+    let mut command = Command::new(program);
+    command.arg(support::libraries().join("libnss_hither.so.2"));
+    command.arg(seconds.to_string()).arg(NAMES.to_string()).env("HITHER_RUNTIME_DIR", dir.join("run"));
+    Some(command.stdout(Stdio::piped()).spawn().expect("started"))
+}
+
 #[test]
 fn no_answer_belongs_to_another_name() {
     let seconds = std::env::var("HITHER_SELFCERT_S").ok().and_then(|text| text.parse().ok()).unwrap_or(5u64);
@@ -202,6 +217,7 @@ fn no_answer_belongs_to_another_name() {
     let (all, over) = share();
     let run = dir.join("run");
     threads.push(std::thread::spawn(move || read_table(&run, &all[2], &over)));
+    let module = ask_module(&dir, seconds);
     let (end, mut kills) = (Instant::now() + Duration::from_secs(seconds), 0);
     while Instant::now() < end {
         let mut daemon = start(&config, &udp, &tcp);
@@ -213,6 +229,15 @@ fn no_answer_belongs_to_another_name() {
     stop.store(true, Ordering::SeqCst);
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     println!("{kills} kills in {seconds} s");
+    if let Some(module) = module {
+        let output = module.wait_with_output().expect("it ran");
+        let counts: Vec<u64> = String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .map(|n| n.parse().expect("a count"))
+            .collect();
+        println!("NSS: {} right, {} wrong, {} without an answer", counts[0], counts[1], counts[2]);
+        assert!(counts[1] == 0 && counts[0] > 100 * seconds, "the module: {counts:?}");
+    }
     for (seen, what) in seen.iter().zip(["UDP", "TCP", "table"]) {
         let (right, wrong) = seen.say(what);
         assert_eq!(wrong, 0, "{what}: an address of another name");

@@ -8,10 +8,10 @@ use hither_wire::name::Name;
 use hither_wire::query::Query;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -290,4 +290,40 @@ impl Drop for Daemon {
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The folder with both libraries under the names they are installed by.
+pub fn libraries() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let target =
+            Path::new(env!("CARGO_BIN_EXE_hitherd")).ancestors().nth(2).expect("target/debug/hitherd");
+        let built = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "-q",
+                "--locked",
+                "--profile",
+                "loadable",
+                "-p",
+                "hither-nss",
+                "-p",
+                "hither-capi",
+            ])
+            .arg("--target-dir")
+            .arg(target)
+            .status();
+        assert!(built.expect("cargo runs").success(), "the libraries do not link: can a panic be reached?");
+        let folder = target.join("loadable/installed");
+        std::fs::create_dir_all(&folder).expect("a directory");
+        for (built, names) in [
+            ("libnss_hither.so", &["libnss_hither.so.2"][..]),
+            ("libhither_c.so", &["libhither.so.1", "libhither.so"]),
+        ] {
+            for name in names {
+                std::fs::copy(target.join("loadable").join(built), folder.join(name)).expect("built");
+            }
+        }
+        folder
+    })
 }
