@@ -49,8 +49,10 @@ const OTHERS: usize = 256;
 /// Takes as many descriptors as the process may have, and makes the limits fit what there is.
 pub(super) fn fit_to_descriptors(config: &mut Config) {
     let hard = match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) => {
-            if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok((soft, hard)) => {
+            if soft < hard
+                && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+            {
                 log::warn!("the limit of descriptors cannot be raised: {error}");
             }
             usize::try_from(hard).unwrap_or(usize::MAX)
