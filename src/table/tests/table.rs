@@ -153,6 +153,26 @@ fn a_flush_takes_everything_at_once_and_what_comes_after_stays() {
 }
 
 #[test]
+fn a_name_that_is_given_up_and_comes_back_is_another_entry_to_its_readers() {
+    let mut writer = heap(64);
+    let (reader, mut out) = (writer.reader(), Snapshot::new());
+    let version = writer.next_version();
+    writer.put(&both(0, version, (1, 1)), NOW).expect("room");
+    let mut others = 1;
+    while reader.lookup(&Key::of(&name(0)), &mut out) == Lookup::Hit {
+        let next = writer.next_version();
+        writer.put(&both(others, next, (1, 1)), NOW).expect("room is made");
+        others += 1;
+        assert!(others < 10_000, "it is never given up");
+    }
+    let again = writer.next_version();
+    writer.put(&both(0, again, (2, 0)), NOW).expect("room is made");
+    assert_eq!(reader.lookup(&Key::of(&name(0)), &mut out), Lookup::Hit);
+    let seen = out.family(Family::A).expect("it has addresses").version();
+    assert!(seen == again && seen > version, "{seen} after {version}");
+}
+
+#[test]
 fn a_full_table_gives_up_old_entries_and_keeps_those_in_use() {
     let mut writer = heap(256);
     let mut out = Snapshot::new();
