@@ -178,3 +178,27 @@ fn clients_beyond_the_host_have_their_bounds() {
     assert_eq!(daemon.json(&["stats"])["tcp_clients"], 3);
     drop(connections);
 }
+
+#[test]
+fn an_upstream_that_leads_straight_back_is_named_and_answered_for() {
+    if !alone("an_upstream_that_leads_straight_back_is_named_and_answered_for") {
+        return;
+    }
+    // Addresses that are this host's although no interface has them, as behind some load balancers.
+    assert!(ip("route add local 10.99.0.0/24 dev lo"));
+    let dir = directory();
+    let text = format!(
+        "runtime_dir = {:?}\n[listen]\ndns = [\"0.0.0.0:53\"]\nallow = [\"0.0.0.0/0\"]\n[[upstream]]\naddress = \"10.99.0.5\"\n",
+        dir.join("run")
+    );
+    std::fs::write(dir.join("hither.toml"), text).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    let mut daemon = Daemon::spawn(dir, &mut command);
+    daemon.server = "127.0.0.1:53".parse().expect("an address");
+    let reply = daemon.ask("loop.example");
+    assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::SERVFAIL);
+    assert!(daemon.log().contains("that upstream leads to ourselves"), "{}", daemon.log());
+    let stats = daemon.json(&["stats"]);
+    assert!(stats["loops"] == 1 && stats["attempts"] == 1, "one query, once round: {stats}");
+}
