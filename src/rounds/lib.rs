@@ -14,6 +14,7 @@ mod answers;
 mod ask;
 mod attempt;
 mod change;
+mod cookie;
 mod doubt;
 mod hear;
 mod held;

@@ -3,9 +3,9 @@
 //! A message is checked whole before anything of it counts. Only records that belong to the asked name's own chain are looked
 //! at; whatever else a message carries is never stored under another name (RFC 5452 section 6).
 
+use crate::cookie::Cookie;
 use crate::mutant::{Mutant, Mutants};
 use crate::settings::LINKS_MAX;
-use crate::upstream::Cookie;
 use hither_table::{Link, Monotonic, Negative, SoaRecord};
 use hither_wire::{
     codes::{Class, Rcode, Rtype},

@@ -1,5 +1,6 @@
 //! What is known of the upstreams: how quick, whether they answer, whether they can EDNS; and from it, whom to ask.
 
+use crate::cookie::Cookie;
 use crate::settings::{RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
 use crate::{Note, UpstreamId};
 use hither_table::Monotonic;
@@ -56,36 +57,6 @@ pub(crate) struct Upstream {
     pub cookie: Cookie,
     pub queries: u64,
     pub answers: u64,
-}
-
-/// DNS cookies with one upstream (RFC 7873): ours, and what it gave for it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cookie {
-    client: Option<[u8; 8]>,
-    server: Vec<u8>,
-}
-
-impl Cookie {
-    /// The option's data for the next query; `draw` gives the client's half when there is none yet.
-    pub fn option(&mut self, draw: impl FnOnce() -> u64) -> Vec<u8> {
-        let client = self.client.get_or_insert_with(|| draw().to_be_bytes());
-        [&client[..], &self.server].concat()
-    }
-
-    /// Whether the option that came back (or did not) is from whom we asked.
-    pub fn fits(&self, came: Option<&[u8]>) -> bool {
-        match (came, self.client) {
-            (Some(cookie), Some(client)) => cookie.starts_with(&client),
-            (Some(_), None) => false,
-            // Who has given a cookie before gives one again, unless it is somebody else.
-            (None, _) => self.server.is_empty(),
-        }
-    }
-
-    /// Remembers the server's half, or that there is none.
-    pub fn learn(&mut self, came: Option<&[u8]>) {
-        self.server = came.and_then(|cookie| cookie.get(8..)).unwrap_or_default().to_vec();
-    }
 }
 
 /// What `hitherctl status` shows of an upstream.
@@ -293,7 +264,7 @@ impl Upstream {
             answers: self.answers,
             edns: self.edns(now),
             keeps_case: self.keeps_case(now),
-            cookies: !self.cookie.server.is_empty(),
+            cookies: self.cookie.is_known(),
         }
     }
 }
@@ -443,15 +414,5 @@ mod tests {
         all[2].asked(at(200));
         all[2].not_awaited(Duration::from_millis(10));
         assert!(all[2].is_trusted(at(9_000)), "it had no chance to answer");
-    }
-
-    #[test]
-    fn a_cookie_that_is_not_ours_or_is_missing_does_not_fit() {
-        let mut cookie = Cookie::default();
-        assert!(cookie.fits(None) && !cookie.fits(Some(&[0; 8])));
-        assert_eq!(cookie.option(|| 0x0102_0304_0506_0708), [1, 2, 3, 4, 5, 6, 7, 8]);
-        cookie.learn(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
-        assert!(cookie.fits(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 77])) && !cookie.fits(None));
-        assert_eq!(cookie.option(|| unreachable!("drawn once")), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }
