@@ -1,11 +1,14 @@
 //! What must hold, recomputed from the log of what was delivered; nothing here is the code under test.
 
+mod judge;
+
 use hither_rounds::reply::Answer;
 use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
 use hither_table::{Counter, FamilyView, Monotonic, Negative, Rtt, State};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
 use hither_wire::name::Name;
+use judge::{judge_record, judge_set, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -569,112 +572,4 @@ impl Oracle {
         assert_eq!(core.counters().get(Counter::RoundsLive), 0, "a round is left");
         assert_eq!(core.counters().get(Counter::AttemptsOutstanding), 0, "an attempt is left");
     }
-}
-
-/// A reply from the table is what the live round says, or what was fresh already; stale only when nobody answered in time.
-fn judge_record(
-    now: Monotonic,
-    settings: &Settings,
-    (round, untrusted): (Option<&Seen>, &BTreeSet<usize>),
-    known: &Known,
-    (view, stale): (&FamilyView<'_>, bool),
-) {
-    let round = round.expect("there was a round");
-    let set: BTreeSet<IpAddr> = view.addresses().map(|a| a.address).collect();
-    if stale {
-        let waited = now.since(round.started) >= settings.stale_wait
-            || now >= round.deadline
-            || round.open.is_empty()
-            || known.failed_until.is_some_and(|until| now < until);
-        assert!(
-            waited && round.good.is_empty() && view.expired(now),
-            "stale data too early, or in place of fresh"
-        );
-        return;
-    }
-    if view.version() == known.version && view.round() == known.round_id {
-        // From the cache: judged when it was published. A refresh may be under way meanwhile.
-        assert!(!view.expired(now), "expired data as if it were fresh");
-        return;
-    }
-    match view.negative() {
-        None => {
-            let stated: BTreeSet<IpAddr> =
-                round.good.iter().flat_map(|(set, _)| set.iter().copied()).collect();
-            assert!(set.is_subset(&stated), "a reply states {set:?}, upstreams stated {stated:?}");
-            assert!(!set.is_empty());
-        }
-        Some(kind) => {
-            assert!(round.good.is_empty(), "a denial although there was a good answer");
-            let (first, _) = round.denials.first().expect("somebody denied");
-            assert!(round.denials.iter().any(|(_, denied)| *denied == kind), "a denial that nobody stated");
-            let agreed = round.denials.iter().filter(|(_, denied)| *denied == kind).count() >= 2;
-            let waited = now >= later(*first, settings.negative_grace) || now >= round.deadline;
-            let alone = round.open.values().all(|upstream| untrusted.contains(&usize::from(upstream.0)));
-            assert!(
-                agreed || waited || alone || view.version() == known.version,
-                "a denial is believed too early"
-            );
-        }
-    }
-}
-
-/// A published set is exactly what the round was told so far.
-fn judge_set(
-    settings: &Settings,
-    round: &Seen,
-    (view, set): (&FamilyView<'_>, &BTreeSet<IpAddr>),
-    now: Monotonic,
-) {
-    if view.negative().is_some() {
-        assert!(set.is_empty() && round.good.is_empty(), "a denial beside an answer");
-        return;
-    }
-    let stated: BTreeSet<IpAddr> = round.good.iter().flat_map(|(set, _)| set.iter().copied()).collect();
-    assert_eq!(set, &stated, "the set is not the union of what this round was told");
-    let expire = round.good.iter().map(|(_, at)| *at).min().expect("somebody stated it");
-    assert_eq!(view.expire_ms(), expire, "the set lives as long as its shortest TTL");
-    let heard = round.open.is_empty()
-        && (0..round.upstreams)
-            .all(|n| round.excused.contains(&n) || round.asked.contains(&UpstreamId(n as u16)));
-    match view.state() {
-        State::Complete => {
-            assert!(heard || !settings.complete, "complete although an upstream may still add to it")
-        }
-        State::Partial => assert!(now >= round.deadline || now.as_ms() >= expire, "partial before its time"),
-        State::First => {}
-    }
-    let unmeasured = view.addresses().all(|a| a.rtt == Rtt::Unmeasured);
-    assert!(view.sorted() || unmeasured || settings.complete, "measurements without an order");
-}
-
-/// Reads a message as one who knows nothing of the core would: what it says, for how long, and whether of the alias; `None` when it
-/// answers something else.
-fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, bool)> {
-    let message = Message::read(octets).ok()?;
-    let asked = message.question()?.name.to_lower();
-    let alias = super::upstreams::alias(&question.name);
-    if asked != question.name && asked != alias {
-        return None;
-    }
-    // The script's wrong id is the right one with some bits changed, and only such messages carry this address.
-    let marked = message.records().any(|r| r.address() == Some(IpAddr::from(super::upstreams::address(66))));
-    if marked {
-        return None;
-    }
-    let header = message.header();
-    if header.tc() {
-        return Some((Said::Truncated, 0, false));
-    }
-    let addresses: Vec<IpAddr> = message.records().filter_map(|r| r.address()).collect();
-    let ttl_s = message.records().filter(|r| r.rtype != Rtype::OPT).map(|r| r.ttl).min().unwrap_or(0);
-    let denied = message.records().any(|r| r.rtype == Rtype::SOA);
-    let said = match header.rcode() {
-        Rcode::NOERROR if !addresses.is_empty() => Said::Addresses(addresses),
-        Rcode::NOERROR if denied => Said::Denied(Negative::NoData),
-        Rcode::NOERROR => Said::Bare,
-        Rcode::NXDOMAIN => Said::Denied(Negative::NxDomain),
-        _ => Said::Error,
-    };
-    Some((said, ttl_s, asked == alias))
 }
