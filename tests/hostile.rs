@@ -142,6 +142,36 @@ fn after_a_forged_answer_the_question_goes_to_tcp() {
     );
 }
 
+#[test]
+fn the_letters_drawn_against_forgery_do_not_show() {
+    let upstream = Upstream::start(|query, _| {
+        let mixed = query[12..].iter().any(u8::is_ascii_uppercase);
+        assert!(mixed || Query::read(query).is_ok());
+        // An alias whose end points into the question, as every server writes it.
+        vec![(
+            0,
+            compose(query, Rcode::NOERROR, 0, |composer| {
+                let target = b"\x04edge\xc0\x10";
+                assert!(composer.record(Section::Answer, Owner::At(12), Rtype::CNAME, 300, target));
+                assert!(composer.record(
+                    Section::Answer,
+                    Owner::Wire(b"\x04edge\xc0\x10"),
+                    Rtype::A,
+                    300,
+                    &[198, 18, 0, 1]
+                ));
+            }),
+        )]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for n in 0..4 {
+        let name = format!("ww{n}.letters-of-a-long-name.example");
+        daemon.ask(&name);
+        let entry = daemon.json(&["lookup", &name]);
+        assert_eq!(entry["canonical"], "edge.letters-of-a-long-name.example.", "{entry}");
+    }
+}
+
 /// The data of the cookie option of a query.
 fn cookie(query: &[u8]) -> Option<Vec<u8>> {
     let edns = Query::read(query).expect("a query").edns()?;

@@ -68,8 +68,7 @@ impl Round {
         let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
         if let Some((came, octets)) = attempt.doubt.kept.take().filter(|(came, _)| fresh(*came)) {
             // As of then: its TTLs have run since.
-            let heard = self.read(shared, came, at, &octets, false);
-            self.hear(shared, came, at, heard, &octets);
+            self.hear(shared, came, at, &octets);
         }
     }
 

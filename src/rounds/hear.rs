@@ -1,6 +1,7 @@
 //! What a round does with what its attempts bring: messages and failures.
 
 use crate::answers::Stored;
+use crate::attempt::Attempt;
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
 use crate::reply::ede;
@@ -32,7 +33,7 @@ impl Round {
             self.attempts[at].doubt.kept.get_or_insert_with(|| (now, octets.to_vec()));
             return None;
         } else {
-            self.hear(shared, now, at, heard, octets);
+            self.hear(shared, now, at, octets);
         }
         self.conclude(shared, now)
     }
@@ -44,7 +45,7 @@ impl Round {
         let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
         let expected = Expected {
             id: attempt.dns_id,
-            name: &attempt.asked,
+            name: if strict { &attempt.asked } else { &attempt.target.name },
             exact: strict && attempt.asked != attempt.target.name,
             cookie: upstream.filter(|_| strict && attempt.cookie).map(|upstream| &upstream.cookie),
             rtype: self.question.rtype,
@@ -55,8 +56,10 @@ impl Round {
     }
 
     /// A message that counts.
-    pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, heard: Heard, octets: &[u8]) {
+    pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, octets: &[u8]) {
         self.learn(shared, now, at, octets);
+        let octets = &unmixed(octets, &self.attempts[at]);
+        let heard = self.read(shared, now, at, octets, false);
         let at = self.confirmed(shared, now, at);
         match &heard {
             Heard::Mismatch(_) => {}
@@ -249,6 +252,18 @@ impl Round {
             trace.addresses = addresses.to_vec();
         }
     }
+}
+
+/// The message with its question as it was meant: names in it that point there would show the letters that were drawn against forgery.
+fn unmixed(octets: &[u8], attempt: &Attempt) -> Vec<u8> {
+    let mut plain = octets.to_vec();
+    let meant = attempt.target.name.as_wire();
+    if let Some(question) =
+        plain.get_mut(12..12 + meant.len()).filter(|name| name.eq_ignore_ascii_case(meant))
+    {
+        question.copy_from_slice(meant);
+    }
+    plain
 }
 
 /// The CNAMEs that led to a target, and those that lead on from it; `None` when they are too many or lead back.
