@@ -208,9 +208,14 @@ impl Files {
             | AddWatchFlags::IN_DELETE
             | AddWatchFlags::IN_ONLYDIR;
         for dir in dirs {
-            // What is not there yet is looked for at the next change or reload.
-            if let Ok(watch) = inotify.add_watch(dir, flags) {
-                self.watches.insert(dir.to_owned(), watch);
+            match inotify.add_watch(dir, flags) {
+                Ok(watch) => drop(self.watches.insert(dir.to_owned(), watch)),
+                // What is not there yet is looked for at the next change or reload.
+                Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => {}
+                Err(error) => log::warn!(
+                    "files in '{}' cannot be followed: {error}; after a change of theirs reload hitherd",
+                    dir.display()
+                ),
             }
         }
     }
