@@ -15,7 +15,7 @@ use super::setup::{fit_to_descriptors, followed, routes, table, tell};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use crate::config::Config;
-use hither_net::batch::Batch;
+use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
@@ -66,6 +66,9 @@ pub(super) struct Daemon {
     alarm: Alarm,
     pub signals: Signals,
     pub batch: Batch,
+    /// Replies of rounds, to leave together by the socket `replies_of`.
+    pub replies: Outgoing,
+    pub replies_of: usize,
     /// Sources that had more than their share.
     pub again: VecDeque<Source>,
     pub reply: Vec<u8>,
@@ -139,6 +142,8 @@ impl Daemon {
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,
             batch: Batch::new(),
+            replies: Outgoing::new(),
+            replies_of: 0,
             again: VecDeque::new(),
             reply: vec![0; 65_535],
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
@@ -211,6 +216,7 @@ impl Daemon {
                 );
             }
             self.on_time(now);
+            self.send_replies();
         }
         self.shut_down(now());
         Ok(())
@@ -363,6 +369,7 @@ impl Daemon {
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
         self.give_up_misses(now);
+        self.send_replies();
         self.publish_counters(now);
         self.rounds.writer().close();
         log::debug!("{} sockets were left open", self.outside.len());

@@ -52,7 +52,7 @@ impl Listeners {
     }
 
     fn bind(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        let udp = listen::udp(address)?;
+        let udp = listen::udp(address, false)?;
         // With port 0 both take the one that the kernel chose.
         let address = udp.local_addr()?;
         let tcp = listen::tcp(address)?;

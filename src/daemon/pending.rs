@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) enum Way {
     Udp {
         socket: usize,
-        route: Box<Route>,
+        route: Route,
     },
     Tcp(Slot),
     /// The operator's tool, on a local connection.

@@ -6,18 +6,20 @@ use super::pending::{Miss, Pending, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
 use super::udp::{Desk, Verdict, answer, answer_batch};
-use hither_net::batch::SIZE;
+use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
 use hither_rounds::{ClientId, Input, Question, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, cut_to_question};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Batches taken from one UDP socket before others get their turn.
 const BATCHES: usize = 4;
+/// Replies of rounds that leave by one system call; the first of them waits for the others.
+const TOGETHER: usize = 16;
 /// Connections taken from one listener before others get their turn.
 const ACCEPTS: usize = 64;
 /// Queries taken from one connection before others get their turn.
@@ -64,7 +66,7 @@ impl Daemon {
         let sent = self.batch.send(socket);
         self.rounds.counters().add(Counter::Replies, sent as u64);
         for (at, question, recursion) in missed {
-            let way = Way::Udp { socket: n, route: Box::new(self.batch.route(at)) };
+            let way = Way::Udp { socket: n, route: self.batch.route(at) };
             let Some(peer) = self.batch.peer(at) else { continue };
             let query = essence(self.batch.pair(at).0);
             self.misses.push_back(Miss {
@@ -198,35 +200,74 @@ impl Daemon {
         let Some(Pending { query, way, peer, network }) = self.waiting.take(client) else { return };
         self.admission.release(network);
         let Ok(read) = Query::read(&query) else { return };
-        let limit = if matches!(way, Way::Udp { .. }) { read.udp_limit() } else { usize::from(u16::MAX) };
-        let mut reply = std::mem::take(&mut self.reply);
-        let mut len = reply::compose(now, &read, answer, limit, &mut reply);
         match way {
-            Way::Udp { socket, mut route } => {
-                let most = self.config.limits.replies_per_second;
-                let ruling = self.admission.judge(peer, &reply[..len], most, now);
-                self.rounds.counters().add(Counter::RateLimited, u64::from(ruling != Ruling::Send));
-                if ruling == Ruling::Cut {
-                    len = cut_to_question(&mut reply[..len]);
-                }
-                // A reply that cannot be sent is lost like one that is lost on the way.
-                if ruling != Ruling::Drop
-                    && self.udp.get(socket).is_some_and(|socket| route.send(socket, &reply[..len]).is_ok())
-                {
-                    self.rounds.counters().add(Counter::Replies, 1);
-                }
-            }
+            Way::Udp { socket, route } => self.reply_udp((socket, &route), (&read, peer), answer, now),
             Way::Tcp(slot) => {
                 if let Some(connection) = self.clients.get(slot) {
                     connection.waiting.retain(|waiting| *waiting != client);
                 }
-                self.reply_tcp(slot, &reply[..len], now);
+                self.with_reply(&read, answer, now, |daemon, reply| daemon.reply_tcp(slot, reply, now));
                 // What was left unread while too many waited, and the end of a connection that only waited for this.
                 self.again.push_back(Source::Client(slot));
             }
-            Way::Control(slot) => self.asked_is_answered(slot, client, &reply[..len], now),
+            Way::Control(slot) => self.with_reply(&read, answer, now, |daemon, reply| {
+                daemon.asked_is_answered(slot, client, reply, now);
+            }),
         }
+    }
+
+    fn with_reply(
+        &mut self,
+        query: &Query<'_>,
+        answer: &reply::Answer,
+        now: Monotonic,
+        give: impl FnOnce(&mut Self, &[u8]),
+    ) {
+        let mut reply = std::mem::take(&mut self.reply);
+        let len = reply::compose(now, query, answer, usize::from(u16::MAX), &mut reply);
+        give(self, &reply[..len]);
         self.reply = reply;
+    }
+
+    /// Puts a reply to those that leave together.
+    fn reply_udp(
+        &mut self,
+        (socket, route): (usize, &Route),
+        (query, peer): (&Query<'_>, IpAddr),
+        answer: &reply::Answer,
+        now: Monotonic,
+    ) {
+        if self.replies_of != socket {
+            self.send_replies();
+            self.replies_of = socket;
+        }
+        let most = self.config.limits.replies_per_second;
+        let (admission, mut limited) = (&mut self.admission, false);
+        self.replies.push(route, |out| {
+            let len = reply::compose(now, query, answer, query.udp_limit(), out);
+            let ruling = admission.judge(peer, &out[..len], most, now);
+            limited = ruling != Ruling::Send;
+            match ruling {
+                Ruling::Send => len,
+                Ruling::Cut => cut_to_question(&mut out[..len]),
+                Ruling::Drop => 0,
+            }
+        });
+        self.rounds.counters().add(Counter::RateLimited, u64::from(limited));
+        if self.replies.len() >= TOGETHER {
+            self.send_replies();
+        }
+    }
+
+    /// Sends the replies that have been collected. One that cannot be sent is lost like one that is lost on the way.
+    pub(super) fn send_replies(&mut self) {
+        if self.replies.is_empty() {
+            return;
+        }
+        if let Some(socket) = self.udp.get(self.replies_of) {
+            let sent = self.replies.send(socket);
+            self.rounds.counters().add(Counter::Replies, sent as u64);
+        }
     }
 
     /// Those who have not had their turn yet when the daemon ends are told so too.

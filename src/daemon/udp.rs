@@ -2,7 +2,7 @@
 
 use super::admission::{Admission, ClientNetwork, Ruling};
 use crate::config::{Config, Network};
-use hither_net::batch::{Batch, REPLY_MAX};
+use hither_net::batch::Batch;
 use hither_rounds::{Question, Rounds, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
@@ -79,7 +79,6 @@ pub(super) fn answer_batch(
     for n in 0..count {
         let Some(peer) = batch.peer(n) else { continue };
         let (query, out) = batch.pair(n);
-        let out = &mut out[..REPLY_MAX];
         let mut len = match answer(desk.rounds, &desk.config.allow, desk.now, (query, peer.ip(), None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(question, recursion) => {

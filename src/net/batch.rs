@@ -10,11 +10,14 @@ use std::os::fd::AsRawFd;
 
 /// Datagrams of a batch. More would make the first of them wait for its reply.
 pub const SIZE: usize = 64;
-/// Octets of a query; longer ones are cut by the kernel and refused as malformed.
-pub const QUERY_MAX: usize = 4096;
-/// Octets of a reply.
-pub const REPLY_MAX: usize = 4096;
+/// Octets of a query; longer ones are cut by the kernel and refused as malformed. An odd number of cache lines: with a power of two the
+/// first lines of all buffers would share a few places of the cache.
+pub const QUERY_MAX: usize = 65 * 64;
+/// Octets of a reply: more than a datagram towards clients has (RFC 9715), an odd number of cache lines.
+pub const REPLY_MAX: usize = 21 * 64;
 const CONTROL: usize = 64;
+/// Room for the address of a peer, IPv4 or IPv6.
+const NAME: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
 
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
@@ -25,13 +28,18 @@ pub struct Batch {
     received: Box<[libc::mmsghdr; SIZE]>,
     sent: Box<[libc::mmsghdr; SIZE]>,
     vectors: Box<[[libc::iovec; 2]; SIZE]>,
-    names: Box<[libc::sockaddr_storage; SIZE]>,
+    names: Box<[libc::sockaddr_in6; SIZE]>,
     controls: Box<[Control; SIZE]>,
     queries: Box<[[u8; QUERY_MAX]]>,
     replies: Box<[[u8; REPLY_MAX]]>,
     reply_len: [usize; SIZE],
     count: usize,
+    /// Headers from the start that the kernel has written to since they were prepared.
+    used: usize,
 }
+
+// SAFETY: the raw pointers in the headers point into boxes that the batch owns and moves with it.
+unsafe impl Send for Batch {}
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,7 +54,7 @@ impl Default for Batch {
 }
 
 fn zeroed<T>() -> T {
-    // SAFETY: only used for mmsghdr, iovec and sockaddr_storage, plain C structures for which all zeros are a valid value.
+    // SAFETY: only used for mmsghdr, msghdr, iovec and sockaddr_in6, plain C structures for which all zeros are a valid value.
     unsafe { std::mem::zeroed() }
 }
 
@@ -64,6 +72,7 @@ impl Batch {
             replies: vec![[0; REPLY_MAX]; SIZE].into_boxed_slice(),
             reply_len: [0; SIZE],
             count: 0,
+            used: SIZE,
         }
     }
 
@@ -73,21 +82,22 @@ impl Batch {
     /// As the kernel says, `WouldBlock` when there is none.
     pub fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         self.count = 0;
-        for n in 0..SIZE {
+        for n in 0..std::mem::take(&mut self.used) {
             self.reply_len[n] = 0;
             self.vectors[n][0] =
                 libc::iovec { iov_base: self.queries[n].as_mut_ptr().cast(), iov_len: QUERY_MAX };
             let header = &mut self.received[n].msg_hdr;
             header.msg_name = (&raw mut self.names[n]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_namelen = NAME;
             header.msg_iov = &raw mut self.vectors[n][0];
             header.msg_iovlen = 1;
             header.msg_control = self.controls[n].0.as_mut_ptr().cast();
             header.msg_controllen = CONTROL as _;
         }
         // SAFETY:
-        // - each header was just pointed at its own name, vector, control and query buffer, with their true lengths;
-        // - the boxes are not moved or touched during the call, for `self` is borrowed mutably;
+        // - each header points at its own name, vector, control and query buffer, with their true lengths: set above, now or when the
+        //   kernel had last written to it, and these boxes are never exchanged;
+        // - nothing touches them during the call, for `self` is borrowed mutably;
         // - the socket is open while it is borrowed.
         let count = unsafe {
             libc::recvmmsg(
@@ -99,6 +109,7 @@ impl Batch {
             )
         };
         self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(SIZE);
+        self.used = self.count;
         Ok(self.count)
     }
 
@@ -112,21 +123,17 @@ impl Batch {
     #[must_use]
     pub fn peer(&self, n: usize) -> Option<SocketAddr> {
         let name = &self.names[n];
-        match i32::from(name.ss_family) {
+        match i32::from(name.sin6_family) {
             libc::AF_INET => {
-                // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger and aligned for it.
+                // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger and as aligned.
                 let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
                 let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
                 Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
             }
             libc::AF_INET6 => {
-                // SAFETY: the kernel wrote a sockaddr_in6 here, as the family says; the storage is larger and aligned for it.
-                let v6 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in6>() };
-                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                Some(
-                    SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id)
-                        .into(),
-                )
+                let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+                let port = u16::from_be(name.sin6_port);
+                Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
             }
             _ => None,
         }
@@ -170,38 +177,120 @@ impl Batch {
             forget_interface(&mut self.controls[n], from.msg_controllen);
             ready += 1;
         }
-        let (mut at, mut taken) = (0, 0);
-        while at < ready {
-            // SAFETY:
-            // - headers `at..ready` were just filled with pointers into our boxes and their true lengths: the name and control
-            //   are those that the kernel gave with the query;
-            // - the boxes are not moved or touched during the call; the socket is open while it is borrowed.
-            let sent = unsafe {
-                libc::sendmmsg(
-                    socket.as_raw_fd(),
-                    self.sent[at..].as_mut_ptr(),
-                    (ready - at) as libc::c_uint,
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            match usize::try_from(sent) {
-                Ok(sent) if sent > 0 => {
-                    at += sent;
-                    taken += sent;
-                }
-                // A full buffer refuses the rest too; anything else is about the first one alone.
-                _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => break,
-                _ => at += 1,
+        // SAFETY: headers up to `ready` were just filled with pointers into our boxes and their true lengths: the name and control are
+        // those that the kernel gave with the query.
+        unsafe { send_all(socket, &mut self.sent[..ready]) }
+    }
+}
+
+/// Sends one datagram a header. Returns how many the kernel took; one that it refuses is passed over.
+///
+/// # Safety
+/// All that the headers point to is alive, has the length they say, and is not written to during the call.
+unsafe fn send_all(socket: &impl AsRawFd, headers: &mut [libc::mmsghdr]) -> usize {
+    let (mut at, mut taken) = (0, 0);
+    while at < headers.len() {
+        // SAFETY: as the caller promises; the socket is open while it is borrowed.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                headers[at..].as_mut_ptr(),
+                (headers.len() - at) as libc::c_uint,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(sent) {
+            Ok(sent) if sent > 0 => {
+                at += sent;
+                taken += sent;
             }
+            // A full buffer refuses the rest too; anything else is about the first one alone.
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => break,
+            _ => at += 1,
         }
-        taken
+    }
+    taken
+}
+
+/// Datagrams that are collected and then sent by one system call.
+pub struct Outgoing {
+    headers: Box<[libc::mmsghdr; SIZE]>,
+    vectors: Box<[libc::iovec; SIZE]>,
+    routes: Box<[Route; SIZE]>,
+    octets: Box<[[u8; REPLY_MAX]]>,
+    count: usize,
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outgoing {
+    /// Allocates everything.
+    #[must_use]
+    pub fn new() -> Outgoing {
+        Outgoing {
+            headers: Box::new([zeroed(); SIZE]),
+            vectors: Box::new([zeroed(); SIZE]),
+            routes: Box::new([Route::connected(); SIZE]),
+            octets: vec![[0; REPLY_MAX]; SIZE].into_boxed_slice(),
+            count: 0,
+        }
+    }
+
+    /// Collected so far; [`SIZE`] at most.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether nothing is collected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a datagram of `len` octets that `write` puts into its buffer. When there are [`SIZE`] already, or it is 0 octets long,
+    /// it is not added.
+    pub fn push(&mut self, route: &Route, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) -> bool {
+        let n = self.count;
+        let Some(octets) = self.octets.get_mut(n) else { return false };
+        let len = write(octets).min(REPLY_MAX);
+        if len == 0 {
+            return false;
+        }
+        self.routes[n] = *route;
+        let Route { control, control_len, .. } = &mut self.routes[n];
+        forget_interface(control, *control_len);
+        self.vectors[n] = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: len };
+        self.count += 1;
+        true
+    }
+
+    /// Sends all that was collected, without waiting. Returns how many the kernel took; the others are lost.
+    pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
+        let count = std::mem::take(&mut self.count);
+        for n in 0..count {
+            let vector = &raw mut self.vectors[n];
+            self.headers[n].msg_hdr = self.routes[n].header(vector);
+        }
+        // SAFETY: each header points into our own boxes: a route and a vector, which has the length of what was written to its buffer.
+        unsafe { send_all(socket, &mut self.headers[..count]) }
     }
 }
 
 /// Where a reply goes to and comes from.
 #[derive(Clone, Copy)]
 pub struct Route {
-    name: libc::sockaddr_storage,
+    name: libc::sockaddr_in6,
     name_len: libc::socklen_t,
     control: Control,
     control_len: usize,
@@ -214,27 +303,25 @@ impl std::fmt::Debug for Route {
 }
 
 impl Route {
-    /// Sends one reply without waiting.
-    ///
-    /// # Errors
-    /// As the kernel says.
-    pub fn send(&mut self, socket: &impl AsRawFd, octets: &[u8]) -> io::Result<()> {
-        let mut vector = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
-        forget_interface(&mut self.control, self.control_len);
+    /// To whom the socket is connected.
+    #[must_use]
+    pub fn connected() -> Route {
+        Route { name: zeroed(), name_len: 0, control: Control([0; CONTROL]), control_len: 0 }
+    }
+
+    fn header(&mut self, vector: *mut libc::iovec) -> libc::msghdr {
         let mut header: libc::msghdr = zeroed();
-        header.msg_name = (&raw mut self.name).cast();
-        header.msg_namelen = self.name_len;
-        header.msg_iov = &raw mut vector;
+        if self.name_len > 0 {
+            header.msg_name = (&raw mut self.name).cast();
+            header.msg_namelen = self.name_len;
+        }
+        header.msg_iov = vector;
         header.msg_iovlen = 1;
         if self.control_len > 0 {
             header.msg_control = self.control.0.as_mut_ptr().cast();
             header.msg_controllen = self.control_len as _;
         }
-        // SAFETY: name, vector and control outlive the call and have the lengths given; sendmsg only reads through them.
-        let sent = unsafe {
-            libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        header
     }
 }
 

@@ -9,12 +9,14 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 const RECEIVE_BUFFER: usize = 4 << 20;
 const BACKLOG: libc::c_int = 1024;
 
-/// A UDP socket for queries to `address`.
+/// A UDP socket for queries to `address`; `shared`: other sockets of the same user may have the same address, and the kernel spreads
+/// clients over them (SO_REUSEPORT).
 ///
 /// # Errors
 /// As the kernel says, for instance that the address is in use.
-pub fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
+pub fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = open(address, Type::DGRAM, Protocol::UDP)?;
+    socket.set_reuse_port(shared)?;
     // With a capability beyond rmem_max, without one up to it.
     if set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER as libc::c_int).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;

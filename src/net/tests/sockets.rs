@@ -1,7 +1,7 @@
 //! The real kernel: batches, ports, alarms, signals, local sockets, descriptors handed over.
 #![allow(clippy::print_stdout)] // A test that is skipped says so.
 
-use hither_net::batch::Batch;
+use hither_net::batch::{Batch, Outgoing};
 use hither_net::random::Random;
 use hither_net::seqpacket::{Connection, Listener};
 use hither_net::{activation, clock, listen, ports, signals};
@@ -48,7 +48,7 @@ fn serve(socket: &UdpSocket, mut left: usize) {
 }
 
 fn exchange(bind: &str, ask: &[&str]) {
-    let server = match listen::udp(bind.parse().expect("an address")) {
+    let server = match listen::udp(bind.parse().expect("an address"), false) {
         Ok(server) => server,
         Err(error) => return println!("SKIPPED: {bind} cannot be bound here: {error}"),
     };
@@ -86,7 +86,7 @@ fn every_datagram_of_a_batch_is_answered_from_the_address_it_was_sent_to() {
 
 #[test]
 fn a_late_reply_takes_the_route_of_its_query() {
-    let server = listen::udp("0.0.0.0:0".parse().expect("an address")).expect("bound");
+    let server = listen::udp("0.0.0.0:0".parse().expect("an address"), false).expect("bound");
     let port = server.local_addr().expect("bound").port();
     let client = client(SocketAddr::new("127.0.0.7".parse().expect("an address"), port));
     client.send(b"query").expect("sent");
@@ -94,8 +94,12 @@ fn a_late_reply_takes_the_route_of_its_query() {
     while batch.receive(&server).is_err() {
         std::thread::yield_now();
     }
-    let mut route = batch.route(0);
-    route.send(&server, b"reply").expect("sent");
+    let mut later = Outgoing::new();
+    let written = later.push(&batch.route(0), |out| {
+        out[..5].copy_from_slice(b"reply");
+        5
+    });
+    assert!(written && later.send(&server) == 1 && later.is_empty());
     let mut reply = [0; 16];
     assert_eq!(client.recv(&mut reply).expect("a reply"), 5);
 }

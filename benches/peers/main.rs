@@ -1,0 +1,69 @@
+//! hither beside every other cache that is installed, doing the same work in turns: `cargo bench --bench peers -- [RIGS] [OPTIONS]`
+//!
+//! Rigs: `hits misses race memory start`; all of them without one. Options: `--rounds N` (7), `--only NAME,NAME`. Figures go to
+//! `target/bench-peers.tsv`, a line each: rig, server, metric, value, unit, round; tables with medians, and ratios to a reference of the same round,
+//! to standard output. With two cores or more servers run on core 0, load and upstreams on core 1; as root in the class SCHED_RR, in
+//! slices short enough that the kernel does not step in, with pauses between.
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+mod load;
+mod report;
+mod rigs;
+mod roles;
+mod servers;
+
+use report::Report;
+use rigs::Bench;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+fn play(args: &[String]) -> Option<()> {
+    let at = args.iter().position(|arg| arg == "--role")?;
+    let address: SocketAddr = args.get(at + 2)?.parse().ok()?;
+    let number = |n: usize| args.get(at + n).and_then(|arg| arg.parse::<u64>().ok()).unwrap_or(0);
+    match args.get(at + 1)?.as_str() {
+        "flip" => roles::flip(address, true),
+        "flip-singly" => roles::flip(address, false),
+        _ => {
+            let delay = Duration::from_millis(number(3));
+            let manner = roles::Manner { delay, loss: number(4), addresses: number(5) as u32 };
+            roles::upstream(address, manner);
+        }
+    }
+    Some(())
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if play(&args).is_some() {
+        return;
+    }
+    let value = |key: &str| args.iter().position(|arg| arg == key).and_then(|at| args.get(at + 1));
+    let rounds = value("--rounds").and_then(|n| n.parse().ok()).unwrap_or(7);
+    let only = value("--only").map(|list| list.split(',').map(str::to_owned).collect());
+    let taken = [value("--rounds"), value("--only")];
+    let rigs: Vec<&str> = args
+        .iter()
+        .filter(|arg| !arg.starts_with("--") && !taken.contains(&Some(*arg)))
+        .map(String::as_str)
+        .collect();
+    let target = servers::find("hitherd").and_then(|path| Some(path.parent()?.parent()?.to_path_buf()));
+    let Some(target) = target else {
+        return println!(
+            "SKIPPED: there is no hitherd beside this benchmark; run cargo build --release first"
+        );
+    };
+    let mut bench = Bench::new(rounds, only, Report::new(&target.join("bench-peers.tsv")));
+    let all: [(&str, fn(&mut Bench)); 5] = [
+        ("hits", Bench::hits),
+        ("misses", Bench::misses),
+        ("race", Bench::race),
+        ("memory", Bench::memory),
+        ("start", Bench::start),
+    ];
+    for (name, rig) in all {
+        if rigs.is_empty() || rigs.contains(&name) {
+            rig(&mut bench);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What this benchmark starts of itself: the least responder, and upstreams with delay and loss.
+
+use hither_net::batch::{Batch, Outgoing, Route};
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Composer, Owner, flags};
+use hither_wire::message::Section;
+use hither_wire::query::Query;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+/// Flips QR and sends the query back: what any server must do at the least.
+pub fn flip(address: SocketAddr, batched: bool) {
+    let socket = hither_net::listen::udp(address, false).expect("bound");
+    if !batched {
+        socket.set_nonblocking(false).expect("an option");
+        let mut buffer = [0; 1500];
+        loop {
+            if let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+                buffer[2] |= 0x80;
+                buffer[7] = 1;
+                let _ = socket.send_to(&buffer[..len], peer);
+            }
+        }
+    }
+    let mut batch = Batch::new();
+    loop {
+        let Ok(count) = batch.receive(&socket) else {
+            wait(&socket, None);
+            continue;
+        };
+        for n in 0..count {
+            let (query, out) = batch.pair(n);
+            let len = query.len().min(out.len());
+            out[..len].copy_from_slice(&query[..len]);
+            out[2] |= 0x80;
+            out[7] = 1;
+            batch.set_reply(n, len);
+        }
+        batch.send(&socket);
+    }
+}
+
+fn wait(socket: &UdpSocket, time: Option<Duration>) {
+    let time = time.map(TimeSpec::from_duration);
+    let _ = ppoll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], time, None);
+}
+
+/// How an upstream answers.
+#[derive(Clone, Copy)]
+pub struct Manner {
+    pub delay: Duration,
+    /// Of a hundred queries so many are not answered.
+    pub loss: u64,
+    pub addresses: u32,
+}
+
+/// Answers every name with addresses; `stats` with how many queries came before.
+pub fn upstream(address: SocketAddr, manner: Manner) {
+    let socket = hither_net::listen::udp(address, false).expect("bound");
+    let (mut batch, mut out) = (Batch::new(), Outgoing::new());
+    let mut waiting: BTreeMap<(Instant, u64), (Route, Vec<u8>)> = BTreeMap::new();
+    let (mut queries, mut random) = (0_u64, 1_u64);
+    loop {
+        let next = waiting.first_key_value().map(|(key, _)| key.0.saturating_duration_since(Instant::now()));
+        let Ok(count) = batch.receive(&socket) else {
+            if next.is_none_or(|time| !time.is_zero()) {
+                wait(&socket, next);
+            }
+            send_due(&socket, &mut waiting, &mut out);
+            continue;
+        };
+        for n in 0..count {
+            queries += 1;
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let route = batch.route(n);
+            let (query, buffer) = batch.pair(n);
+            let stats = query.get(13..18) == Some(b"stats");
+            if !stats && (random >> 33) % 100 < manner.loss {
+                continue;
+            }
+            queries -= u64::from(stats);
+            let len = answer(query, if stats { Err(queries as u32) } else { Ok(manner.addresses) }, buffer);
+            if manner.delay.is_zero() || stats {
+                batch.set_reply(n, len);
+            } else {
+                waiting.insert((Instant::now() + manner.delay, queries), (route, buffer[..len].to_vec()));
+            }
+        }
+        batch.send(&socket);
+        send_due(&socket, &mut waiting, &mut out);
+    }
+}
+
+fn send_due(
+    socket: &UdpSocket,
+    waiting: &mut BTreeMap<(Instant, u64), (Route, Vec<u8>)>,
+    out: &mut Outgoing,
+) {
+    let now = Instant::now();
+    while let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now) {
+        let (route, octets) = first.remove();
+        out.push(&route, |buffer| {
+            buffer[..octets.len()].copy_from_slice(&octets);
+            octets.len()
+        });
+        if out.len() == hither_net::batch::SIZE {
+            out.send(socket);
+        }
+    }
+    out.send(socket);
+}
+
+fn answer(query: &[u8], what: Result<u32, u32>, buffer: &mut [u8]) -> usize {
+    let Ok(read) = Query::read(query) else { return 0 };
+    let Some(mut composer) = Composer::new(buffer, 1232) else { return 0 };
+    composer.set_header(read.id(), flags::QR | flags::RD | flags::RA);
+    composer.question_octets(read.question());
+    let count = what.unwrap_or(1);
+    for n in 0..count {
+        match read.qtype() {
+            Rtype::AAAA => {
+                let mut address = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                address[12..].copy_from_slice(&n.to_be_bytes());
+                composer.record(Section::Answer, Owner::At(12), Rtype::AAAA, 86_400, &address);
+            }
+            Rtype::TXT => {
+                composer.record(Section::Answer, Owner::At(12), Rtype::TXT, 86_400, b"\x05bench");
+            }
+            _ => {
+                let address = what.map_or_else(u32::to_be_bytes, |_| (0xc612_0000 + n).to_be_bytes());
+                composer.record(Section::Answer, Owner::At(12), Rtype::A, 86_400, &address);
+            }
+        }
+    }
+    if read.edns().is_some() {
+        composer.opt(1232, 0, false, &[]);
+    }
+    composer.finish()
+}
