@@ -8,7 +8,7 @@ use super::listeners::Listeners;
 use super::local::{self, Loader, Wanted};
 use super::network::Network;
 use super::notify;
-use super::outside::{Event, Outside};
+use super::outside::{Event, MESSAGES, Outside};
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
 use super::setup::{fit_to_descriptors, followed, routes, table, tell};
@@ -72,6 +72,8 @@ pub(super) struct Daemon {
     /// Sources that had more than their share.
     pub again: VecDeque<Source>,
     pub reply: Vec<u8>,
+    /// What was heard from an upstream.
+    heard: Vec<u8>,
     pub sorter: Option<Sorter>,
     watchdog: Option<(Duration, Monotonic)>,
     changes: u64,
@@ -103,7 +105,7 @@ pub(super) fn now() -> Monotonic {
 
 impl Daemon {
     fn start(mut config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
-        fit_to_descriptors(&mut config);
+        let idle = fit_to_descriptors(&mut config);
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
         std::fs::create_dir_all(&dir)
@@ -128,7 +130,7 @@ impl Daemon {
             addresses: listeners.addresses,
             clients: Clients::new(config.limits.tcp, config.limits.tcp_per_network),
             admission: Admission::new(random.draw()),
-            outside: Outside::new(random),
+            outside: Outside::new(random, idle),
             misses: VecDeque::new(),
             crowded: false,
             next_slice: Monotonic(0),
@@ -146,6 +148,7 @@ impl Daemon {
             replies_of: 0,
             again: VecDeque::new(),
             reply: vec![0; 65_535],
+            heard: vec![0; 65_535],
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
             watchdog: notify::watchdog().map(|every| (every, now())),
             changes: 0,
@@ -325,17 +328,40 @@ impl Daemon {
     }
 
     fn on_outside(&mut self, slot: Slot, now: Monotonic) {
-        let Some((attempt, events, more)) = self.outside.ready(slot) else { return };
-        for event in events {
-            match event {
-                Event::Message(octets) => {
-                    self.rounds.handle(now, Input::Message { attempt, octets: &octets })
-                }
-                Event::Failed(failure) => self.rounds.handle(now, Input::Failed { attempt, failure }),
+        if let Some((attempt, messages, failed)) = self.outside.converse(slot) {
+            for octets in messages {
+                self.rounds.handle(now, Input::Message { attempt, octets: &octets });
+                self.act(now);
             }
-            self.act(now);
+            if let Some(failure) = failed {
+                self.rounds.handle(now, Input::Failed { attempt, failure });
+                self.act(now);
+            }
+            return;
         }
-        if more {
+        let mut buffer = std::mem::take(&mut self.heard);
+        let mut left = MESSAGES;
+        while left > 0
+            && let Some(event) = self.outside.receive(slot, &mut buffer)
+        {
+            left -= 1;
+            match event {
+                Event::Message(attempt, len) => {
+                    self.rounds.handle(now, Input::Message { attempt, octets: &buffer[..len] });
+                }
+                Event::Failed(attempt, failure) => {
+                    self.rounds.handle(now, Input::Failed { attempt, failure })
+                }
+            }
+            let waits = self.outside.is_busy(slot);
+            self.act(now);
+            if waits && !self.outside.is_busy(slot) {
+                // Its answer is there; whatever comes behind it announces itself.
+                break;
+            }
+        }
+        self.heard = buffer;
+        if left == 0 {
             self.again.push_back(Source::Outside(slot));
         }
     }
@@ -346,7 +372,7 @@ impl Daemon {
             match action {
                 Action::Send { attempt, address, transport, octets, upstream: _ } => {
                     let sent =
-                        self.outside.send(self.poll.registry(), attempt, (address, transport), &octets);
+                        self.outside.send(self.poll.registry(), now, attempt, (address, transport), &octets);
                     if let Err(failure) = sent {
                         self.rounds.handle(now, Input::Failed { attempt, failure });
                     }

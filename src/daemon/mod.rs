@@ -13,6 +13,7 @@ mod network;
 pub(crate) mod notify;
 mod outside;
 mod pending;
+mod pool;
 mod requests;
 mod serve;
 mod setup;

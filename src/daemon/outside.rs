@@ -1,40 +1,41 @@
-//! Attempts on their way: a fresh socket each, connected to its upstream, closed when the core says so.
+//! Attempts on their way: a socket each, connected to its upstream; UDP sockets serve one attempt after the other.
 
+use super::pool::{Pool, UdpLine};
 use super::tokens::{Slot, Source};
 use hither_net::frame::{Framer, Outbox};
 use hither_net::ports;
 use hither_net::random::Random;
 use hither_rounds::{AttemptId, Failure, Transport};
 use hither_table::Monotonic;
-use mio::net::{TcpStream, UdpSocket};
+use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 #[derive(Debug)]
 enum Line {
-    Udp(UdpSocket),
+    Udp(UdpLine),
     Tcp { stream: TcpStream, framer: Framer, outbox: Outbox, connected: bool },
 }
 
 #[derive(Debug)]
 struct Socket {
-    attempt: AttemptId,
+    /// Whose it is; `None`: it waits for the next, or for stragglers.
+    attempt: Option<AttemptId>,
     generation: u32,
     line: Line,
-    /// Its port, for datagrams.
-    port: u16,
     /// The core has done with it; it only waits for stragglers.
     lingers: Option<Monotonic>,
 }
 
-/// What came in on one socket in one go.
+/// What came in on a socket.
 #[derive(Debug)]
 pub(super) enum Event {
-    Message(Vec<u8>),
-    Failed(Failure),
+    /// For this attempt, or what is left of it, so many octets of the buffer.
+    Message(AttemptId, usize),
+    Failed(AttemptId, Failure),
 }
 
 #[derive(Debug)]
@@ -43,118 +44,168 @@ pub(super) struct Outside {
     attempts: BTreeMap<AttemptId, usize>,
     lingering: BTreeSet<(Monotonic, usize)>,
     generation: u32,
-    /// Ports in use, and the id of the query that was sent from each.
-    sent: HashMap<u16, u16>,
+    pool: Pool,
     random: Random,
-    buffer: Vec<u8>,
 }
 
 /// Messages taken from one socket in one go; one is what is expected.
-const MESSAGES: usize = 16;
-/// Sockets kept open for stragglers; further ones are closed at once.
+pub(super) const MESSAGES: usize = 16;
+/// Sockets kept for stragglers alone; further ones are given to others, or closed, at once.
 pub(super) const LINGERING_MAX: usize = 1024;
 
+fn failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Failure::Refused,
+        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
+            Failure::Unreachable
+        }
+        _ => Failure::NoSocket,
+    }
+}
+
 impl Outside {
-    pub fn new(random: Random) -> Self {
+    pub fn new(random: Random, idle: usize) -> Self {
         Self {
             sockets: Slab::new(),
             attempts: BTreeMap::new(),
             lingering: BTreeSet::new(),
             generation: 0,
-            sent: HashMap::new(),
+            pool: Pool::new(idle),
             random,
-            buffer: vec![0; 65_536],
         }
     }
 
-    /// Opens a socket and sends the query.
+    /// Sends the query from a socket of its own.
     pub fn send(
         &mut self,
         registry: &Registry,
+        now: Monotonic,
         attempt: AttemptId,
         (address, transport): (SocketAddr, Transport),
         octets: &[u8],
     ) -> Result<(), Failure> {
-        let failure = |error: io::Error| match error.kind() {
-            ErrorKind::ConnectionRefused => Failure::Refused,
-            ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
-                Failure::Unreachable
-            }
-            _ => Failure::NoSocket,
-        };
-        let mut port = 0;
-        let mut line = match transport {
+        match transport {
             Transport::Udp => {
-                let random = &mut self.random;
-                let (socket, own) = ports::udp(address, || random.draw()).map_err(failure)?;
-                port = own;
-                match socket.send(octets) {
-                    // A full buffer is a lost datagram: the core sends again.
-                    Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(failure(error)),
-                    _ => Line::Udp(socket),
+                let id = octets.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+                let key = self.udp_socket(registry, now, address, id)?;
+                let socket = &mut self.sockets[key];
+                let Line::Udp(line) = &mut socket.line else { return Err(Failure::NoSocket) };
+                let sent = line.send(octets, id, attempt);
+                socket.attempt = Some(attempt);
+                self.attempts.insert(attempt, key);
+                // A full buffer is a lost datagram: the core sends again.
+                if let Err(error) = sent
+                    && error.kind() != ErrorKind::WouldBlock
+                {
+                    self.close(registry, attempt, None);
+                    return Err(failure(&error));
                 }
+                Ok(())
             }
             Transport::Tcp => {
                 let mut outbox = Outbox::new(1024);
                 outbox.queue(octets);
-                let stream = ports::tcp(address).map_err(failure)?;
-                Line::Tcp { stream, framer: Framer::default(), outbox, connected: false }
+                let stream = ports::tcp(address).map_err(|error| failure(&error))?;
+                let line = Line::Tcp { stream, framer: Framer::default(), outbox, connected: false };
+                let key = self.enter(registry, line).map_err(|error| failure(&error))?;
+                self.sockets[key].attempt = Some(attempt);
+                self.attempts.insert(attempt, key);
+                Ok(())
             }
-        };
+        }
+    }
+
+    /// A socket to an upstream from which no query with this id has been sent: one of the pool, or a new one.
+    fn udp_socket(
+        &mut self,
+        registry: &Registry,
+        now: Monotonic,
+        upstream: SocketAddr,
+        id: u16,
+    ) -> Result<usize, Failure> {
+        if let Some(key) = self.pool.draw(upstream, &mut self.random) {
+            match &self.sockets[key].line {
+                Line::Udp(line) if line.may_send(id, now) => return Ok(key),
+                _ => self.drop_socket(registry, key),
+            }
+        }
+        let line = self.pool.open(upstream, id, now, &mut self.random).map_err(|error| failure(&error))?;
+        let port = line.port;
+        let key = self.enter(registry, Line::Udp(line)).map_err(|error| failure(&error))?;
+        self.pool.opened(port, key);
+        Ok(key)
+    }
+
+    fn enter(&mut self, registry: &Registry, mut line: Line) -> io::Result<usize> {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.sockets.vacant_entry();
         let slot = Slot { key: entry.key(), generation: self.generation };
         let token = Source::Outside(slot).token();
-        let registered = match &mut line {
-            Line::Udp(socket) => registry.register(socket, token, Interest::READABLE),
+        match &mut line {
+            Line::Udp(udp) => registry.register(&mut udp.socket, token, Interest::READABLE)?,
             Line::Tcp { stream, .. } => {
-                registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)
+                registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)?;
             }
-        };
-        registered.map_err(failure)?;
-        self.attempts.insert(attempt, slot.key);
-        if let (1.., Some([high, low])) = (port, octets.get(..2)) {
-            self.sent.insert(port, u16::from_be_bytes([*high, *low]));
         }
-        entry.insert(Socket { attempt, generation: slot.generation, line, port, lingers: None });
-        Ok(())
+        entry.insert(Socket { attempt: None, generation: slot.generation, line, lingers: None });
+        Ok(slot.key)
     }
 
     /// Sends the query again from the same socket. A failure will show when its answer does not come.
     pub fn resend(&mut self, attempt: AttemptId, octets: &[u8]) {
-        if let Some(Line::Udp(socket)) = self.attempts.get(&attempt).map(|key| &self.sockets[*key].line) {
-            let _ = socket.send(octets);
+        if let Some(Line::Udp(line)) = self.attempts.get(&attempt).map(|key| &self.sockets[*key].line) {
+            let _ = line.socket.send(octets);
         }
     }
 
     /// The core has done with an attempt.
     pub fn close(&mut self, registry: &Registry, attempt: AttemptId, linger: Option<Monotonic>) {
         let Some(key) = self.attempts.remove(&attempt) else { return };
+        let socket = &mut self.sockets[key];
+        socket.attempt = None;
         match linger {
-            Some(until)
-                if self.lingering.len() < LINGERING_MAX && matches!(self.sockets[key].line, Line::Udp(_)) =>
-            {
-                self.sockets[key].lingers = Some(until);
+            Some(until) if self.lingering.len() < LINGERING_MAX && matches!(socket.line, Line::Udp(_)) => {
+                socket.lingers = Some(until);
                 self.lingering.insert((until, key));
             }
+            _ => self.release(registry, key),
+        }
+    }
+
+    /// Gives a socket that nobody uses back to the pool, or closes it.
+    fn release(&mut self, registry: &Registry, key: usize) {
+        match &self.sockets[key].line {
+            Line::Udp(line) if self.pool.take_back(line, key) => {}
             _ => self.drop_socket(registry, key),
         }
     }
 
     fn drop_socket(&mut self, registry: &Registry, key: usize) {
         let mut socket = self.sockets.remove(key);
-        self.sent.remove(&socket.port);
         if let Some(until) = socket.lingers {
             self.lingering.remove(&(until, key));
         }
         // Closing deregisters too; this only keeps the order clean.
         let _ = match &mut socket.line {
-            Line::Udp(socket) => registry.deregister(socket),
+            Line::Udp(line) => registry.deregister(&mut line.socket),
             Line::Tcp { stream, .. } => registry.deregister(stream),
         };
+        if let Line::Udp(line) = socket.line {
+            self.pool.closed(line);
+        }
     }
 
-    /// When the next socket that waits for stragglers is to be closed.
+    /// The host's addresses or routes have changed: sockets that nobody uses may have a source address that is gone.
+    pub fn renew(&mut self, registry: &Registry) {
+        for key in self.pool.empty() {
+            self.drop_socket(registry, key);
+        }
+        while let Some((_, key)) = self.lingering.first().copied() {
+            self.drop_socket(registry, key);
+        }
+    }
+
+    /// When the next socket that waits for stragglers is to be given to others.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.lingering.first().map(|(until, _)| *until)
     }
@@ -163,29 +214,50 @@ impl Outside {
         while let Some((until, key)) = self.lingering.first().copied()
             && until <= now
         {
-            self.drop_socket(registry, key);
+            self.lingering.remove(&(until, key));
+            self.sockets[key].lingers = None;
+            self.release(registry, key);
         }
     }
 
-    /// What came in on a socket that is ready; when that were too many at once, ask again.
-    pub fn ready(&mut self, slot: Slot) -> Option<(AttemptId, Vec<Event>, bool)> {
+    /// What came in on a socket that is ready, put into `buffer`; `None` when there is no more, or when the attempt that it was for has ended:
+    /// what is behind its answer waits for the next that comes in.
+    pub fn receive(&mut self, slot: Slot, buffer: &mut [u8]) -> Option<Event> {
         let socket = self.sockets.get_mut(slot.key).filter(|socket| socket.generation == slot.generation)?;
-        let mut events = Vec::new();
-        match &mut socket.line {
-            Line::Udp(udp) => receive(udp, &mut self.buffer, &mut events),
-            Line::Tcp { stream, framer, outbox, connected } => {
-                if let Err(failure) = converse(stream, framer, (outbox, connected), &mut events) {
-                    events.push(Event::Failed(failure));
+        let Line::Udp(line) = &mut socket.line else { return None };
+        loop {
+            return match line.socket.recv(buffer) {
+                Ok(len) => line.whose(&buffer[..len]).or(socket.attempt).map(|id| Event::Message(id, len)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                Err(error) => {
+                    // Of a query that nobody waits for any more: nothing to tell.
+                    let Some(attempt) = socket.attempt else { continue };
+                    let refused = error.kind() == ErrorKind::ConnectionRefused;
+                    let failure = if refused { Failure::Refused } else { Failure::Unreachable };
+                    Some(Event::Failed(attempt, failure))
                 }
-            }
+            };
         }
-        let more = events.len() == MESSAGES;
-        Some((socket.attempt, events, more))
     }
 
-    /// Whether a query with this id is out from this port: then who sends it to us is ourselves.
+    /// Whether an attempt still has the socket at a place.
+    pub fn is_busy(&self, slot: Slot) -> bool {
+        self.sockets.get(slot.key).is_some_and(|s| s.generation == slot.generation && s.attempt.is_some())
+    }
+
+    /// What came in on a connection that is ready, and whether it failed; `None` when it is no connection, or gone.
+    pub fn converse(&mut self, slot: Slot) -> Option<(AttemptId, Vec<Vec<u8>>, Option<Failure>)> {
+        let socket = self.sockets.get_mut(slot.key).filter(|socket| socket.generation == slot.generation)?;
+        let Line::Tcp { stream, framer, outbox, connected } = &mut socket.line else { return None };
+        let mut messages = Vec::new();
+        let failed = converse(stream, framer, (outbox, connected), &mut messages).err();
+        Some((socket.attempt?, messages, failed))
+    }
+
+    /// Whether a query with this id has been sent from this port: then who sends it to us is ourselves.
     pub fn has_sent(&self, port: u16, id: u16) -> bool {
-        self.sent.get(&port) == Some(&id)
+        let socket = self.pool.key_of(port).and_then(|key| self.sockets.get(key));
+        matches!(socket.map(|socket| &socket.line), Some(Line::Udp(line)) if line.has_sent(id))
     }
 
     pub fn len(&self) -> usize {
@@ -193,27 +265,11 @@ impl Outside {
     }
 }
 
-fn receive(udp: &UdpSocket, buffer: &mut [u8], events: &mut Vec<Event>) {
-    for _ in 0..MESSAGES {
-        match udp.recv(buffer) {
-            Ok(len) => events.push(Event::Message(buffer[..len].to_vec())),
-            Err(error) => {
-                match error.kind() {
-                    ErrorKind::WouldBlock => {}
-                    ErrorKind::ConnectionRefused => events.push(Event::Failed(Failure::Refused)),
-                    _ => events.push(Event::Failed(Failure::Unreachable)),
-                }
-                return;
-            }
-        }
-    }
-}
-
 fn converse(
     stream: &mut TcpStream,
     framer: &mut Framer,
     (outbox, connected): (&mut Outbox, &mut bool),
-    events: &mut Vec<Event>,
+    messages: &mut Vec<Vec<u8>>,
 ) -> Result<(), Failure> {
     if !*connected {
         if let Ok(Some(error)) = stream.take_error() {
@@ -234,9 +290,9 @@ fn converse(
             Ok(0) => return Err(Failure::Closed),
             Ok(_) => {
                 while let Some(message) = framer.message() {
-                    events.push(Event::Message(message.to_vec()));
+                    messages.push(message.to_vec());
                 }
-                if events.len() > MESSAGES {
+                if messages.len() > MESSAGES {
                     return Err(Failure::Closed);
                 }
             }

@@ -24,9 +24,9 @@ const TOGETHER: usize = 16;
 const ACCEPTS: usize = 64;
 /// Queries taken from one connection before others get their turn.
 const QUERIES: usize = 64;
-/// Queries that wait for their round to begin; the newest beyond that are shed. At some 40 microseconds each they wait 20 milliseconds at
+/// Queries that wait for their round to begin; the newest beyond that are shed. At some 10 microseconds each they wait 20 milliseconds at
 /// the longest.
-const MISSES_MAX: usize = 512;
+const MISSES_MAX: usize = 2048;
 /// Time spent on beginning rounds before hits get their turn, in nanoseconds.
 const SLICE_NS: u64 = 200_000;
 /// The same while there are too many queries for all of them, and how often there is such a slice: what the answers cost comes on top, and

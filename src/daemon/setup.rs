@@ -1,6 +1,7 @@
 //! What the daemon is made of before its loop begins: the table, the upstreams; and what it says of them.
 
 use super::outside::LINGERING_MAX;
+use super::pool::IDLE_ALL;
 use super::{local, system};
 use crate::config::Config;
 use hither_net::random::Random;
@@ -46,8 +47,9 @@ pub(super) fn table(
 /// Descriptors for everything but attempts, stragglers and TCP clients.
 const OTHERS: usize = 256;
 
-/// Takes as many descriptors as the process may have, and makes the limits fit what there is.
-pub(super) fn fit_to_descriptors(config: &mut Config) {
+/// Takes as many descriptors as the process may have, and makes the limits fit what there is. Returns how many sockets may be kept for
+/// the next queries.
+pub(super) fn fit_to_descriptors(config: &mut Config) -> usize {
     let hard = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) => {
             if soft < hard
@@ -57,9 +59,10 @@ pub(super) fn fit_to_descriptors(config: &mut Config) {
             }
             usize::try_from(hard).unwrap_or(usize::MAX)
         }
-        Err(_) => return,
+        Err(_) => return 0,
     };
-    let room = hard.saturating_sub(OTHERS + LINGERING_MAX).max(64);
+    let idle = IDLE_ALL.min(hard / 8);
+    let room = hard.saturating_sub(OTHERS + LINGERING_MAX + idle).max(64);
     let (attempts, tcp) = (config.settings.limits.attempts, config.limits.tcp);
     if attempts.saturating_add(tcp) > room {
         // Half for clients at most: their share comes back soon, an attempt is what answers them.
@@ -71,6 +74,7 @@ pub(super) fn fit_to_descriptors(config: &mut Config) {
             config.limits.tcp
         );
     }
+    idle
 }
 
 /// Puts a table of the configured size in the place of the one in use.

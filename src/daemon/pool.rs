@@ -1,0 +1,194 @@
+//! UDP sockets towards upstreams that serve one query after the other: opening one for each query costs more than all else.
+//!
+//! What an outsider has to guess stays what it is (RFC 5452 section 9.2): a socket's port is drawn, the socket of a query is drawn from those that are
+//! idle, of which there are many before any is used again, and no id is sent from a port twice. One query at a time is out on a socket,
+//! so that whatever else comes in on it is known for late or forged.
+
+use hither_net::ports;
+use hither_net::random::Random;
+use hither_rounds::AttemptId;
+use hither_table::Monotonic;
+use mio::net::UdpSocket;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Idle sockets of an upstream before one of them is used again.
+const IDLE_MIN: usize = 64;
+/// Idle sockets of an upstream that are kept.
+const IDLE_MAX: usize = 512;
+/// Idle sockets of all upstreams that are kept, where there are descriptors enough.
+pub(super) const IDLE_ALL: usize = 1024;
+/// Queries sent from one socket.
+const USES: usize = 64;
+/// How long a socket is used.
+const AGE: Duration = Duration::from_secs(60);
+/// Closed sockets whose ports and ids are remembered, for when the port is drawn again.
+const SPENT: usize = 1024;
+/// Ports drawn to find one from which an id has not been sent.
+const DRAWS: usize = 4;
+
+/// A socket, and what has been sent from it.
+#[derive(Debug)]
+pub(super) struct UdpLine {
+    pub socket: UdpSocket,
+    pub port: u16,
+    upstream: SocketAddr,
+    opened: Monotonic,
+    /// Ids, oldest first, and whose they were.
+    sent: Vec<(u16, AttemptId)>,
+    /// Ids sent from the same port before.
+    spent: Vec<u16>,
+}
+
+impl UdpLine {
+    pub fn send(&mut self, octets: &[u8], id: u16, attempt: AttemptId) -> io::Result<()> {
+        self.sent.push((id, attempt));
+        self.socket.send(octets).map(drop)
+    }
+
+    pub fn has_sent(&self, id: u16) -> bool {
+        self.sent.iter().any(|(sent, _)| *sent == id)
+    }
+
+    pub fn may_send(&self, id: u16, now: Monotonic) -> bool {
+        !self.has_sent(id) && !self.spent.contains(&id) && now < self.opened.plus(AGE)
+    }
+
+    /// The attempt that a message is for, by its id; what fits none is held against the latest.
+    pub fn whose(&self, message: &[u8]) -> Option<AttemptId> {
+        let id = message.get(..2).map(|id| u16::from_be_bytes([id[0], id[1]]));
+        let known = self.sent.iter().rev().find(|(sent, _)| Some(*sent) == id);
+        known.or(self.sent.last()).map(|(_, attempt)| *attempt)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// Idle sockets of all upstreams at most.
+    most: usize,
+    idle: BTreeMap<SocketAddr, Vec<usize>>,
+    idle_count: usize,
+    /// Which socket has a port.
+    ports: HashMap<u16, usize>,
+    spent: VecDeque<(u16, Vec<u16>)>,
+}
+
+impl Pool {
+    pub fn new(most: usize) -> Pool {
+        Pool { most, idle: BTreeMap::new(), idle_count: 0, ports: HashMap::new(), spent: VecDeque::new() }
+    }
+
+    /// An idle socket, drawn from many; `None` when there are few.
+    pub fn draw(&mut self, upstream: SocketAddr, random: &mut Random) -> Option<usize> {
+        let idle = self.idle.get_mut(&upstream).filter(|idle| idle.len() > IDLE_MIN)?;
+        let at = (random.draw() >> 16) as usize % idle.len();
+        self.idle_count -= 1;
+        Some(idle.swap_remove(at))
+    }
+
+    /// A new socket, from a port from which `id` was not sent lately.
+    pub fn open(
+        &mut self,
+        upstream: SocketAddr,
+        id: u16,
+        now: Monotonic,
+        random: &mut Random,
+    ) -> io::Result<UdpLine> {
+        let mut line = self.open_any(upstream, now, random)?;
+        for _ in 1..DRAWS {
+            if !line.spent.contains(&id) {
+                break;
+            }
+            line = self.open_any(upstream, now, random)?;
+        }
+        Ok(line)
+    }
+
+    fn open_any(&mut self, upstream: SocketAddr, now: Monotonic, random: &mut Random) -> io::Result<UdpLine> {
+        let (socket, port) = ports::udp(upstream, || random.draw())?;
+        let before = self.spent.iter().filter(|(spent, _)| *spent == port);
+        let spent = before.flat_map(|(_, ids)| ids).copied().collect();
+        Ok(UdpLine { socket, port, upstream, opened: now, sent: Vec::new(), spent })
+    }
+
+    pub fn opened(&mut self, port: u16, key: usize) {
+        self.ports.insert(port, key);
+    }
+
+    pub fn key_of(&self, port: u16) -> Option<usize> {
+        self.ports.get(&port).copied()
+    }
+
+    /// Keeps a socket for the next query; `false`: it is to be closed.
+    pub fn take_back(&mut self, line: &UdpLine, key: usize) -> bool {
+        let idle = self.idle.entry(line.upstream).or_default();
+        let room = idle.len() < IDLE_MAX && self.idle_count < self.most && line.sent.len() < USES;
+        if room {
+            idle.push(key);
+            self.idle_count += 1;
+        }
+        room
+    }
+
+    /// Remembers what was sent from a socket that is closed now.
+    pub fn closed(&mut self, line: UdpLine) {
+        self.ports.remove(&line.port);
+        if self.spent.len() == SPENT {
+            self.spent.pop_front();
+        }
+        self.spent.push_back((line.port, line.sent.into_iter().map(|(id, _)| id).collect()));
+    }
+
+    /// Gives up all idle sockets, to be closed.
+    pub fn empty(&mut self) -> Vec<usize> {
+        self.idle_count = 0;
+        std::mem::take(&mut self.idle).into_values().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_ids_are_not_used_again_together() {
+        let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let upstream = listening.local_addr().expect("bound");
+        let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
+        let now = Monotonic(0);
+        let mut line = pool.open(upstream, 7, now, &mut random).expect("a socket");
+        assert!(line.may_send(7, now));
+        line.send(b"query", 7, AttemptId(1)).expect("sent");
+        line.send(b"query", 8, AttemptId(2)).expect("sent");
+        assert!(!line.may_send(7, now) && !line.may_send(8, now) && line.may_send(9, now));
+        assert!(!line.may_send(9, now.plus(AGE)), "it is too old");
+        let whose = |id: u16| line.whose(&id.to_be_bytes());
+        assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [1, 2, 2, 2].map(|n| Some(AttemptId(n))));
+        let port = line.port;
+        pool.closed(line);
+        let (socket, again) = ports::udp(upstream, || u64::from(port) - 1024).expect("a socket");
+        assert_eq!(again, port);
+        drop(socket);
+        let draw_again = pool.spent.iter().any(|(spent, ids)| *spent == port && ids == &[7, 8]);
+        assert!(draw_again, "what was sent from a closed socket is remembered");
+    }
+
+    #[test]
+    fn an_idle_socket_is_used_again_only_where_there_are_many() {
+        let upstream = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+        let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
+        for key in 0..=IDLE_MIN {
+            assert_eq!(pool.draw(upstream, &mut random), None);
+            let line = pool.open(upstream, 0, Monotonic(0), &mut random).expect("a socket");
+            assert!(pool.take_back(&line, key));
+        }
+        assert!(pool.draw(upstream, &mut random).is_some());
+        assert_eq!(pool.draw(upstream, &mut random), None);
+        let mut worn = pool.open(upstream, 0, Monotonic(0), &mut random).expect("a socket");
+        (0..USES as u16).for_each(|id| worn.sent.push((id, AttemptId(1))));
+        assert!(!pool.take_back(&worn, 99), "it has been used often enough");
+        assert_eq!(pool.empty().len(), IDLE_MIN);
+    }
+}
