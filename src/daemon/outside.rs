@@ -123,7 +123,7 @@ impl Outside {
         upstream: SocketAddr,
         id: u16,
     ) -> Result<usize, Failure> {
-        if let Some(key) = self.pool.draw(upstream, &mut self.random) {
+        if let Some(key) = self.pool.draw(upstream, now, &mut self.random) {
             match &self.sockets[key].line {
                 Line::Udp(line) if line.may_send(id, now) => return Ok(key),
                 _ => self.drop_socket(registry, key),
@@ -174,9 +174,12 @@ impl Outside {
 
     /// Gives a socket that nobody uses back to the pool, or closes it.
     fn release(&mut self, registry: &Registry, key: usize) {
-        match &self.sockets[key].line {
-            Line::Udp(line) if self.pool.take_back(line, key) => {}
-            _ => self.drop_socket(registry, key),
+        let over = match &self.sockets[key].line {
+            Line::Udp(line) => self.pool.take_back(line, key),
+            Line::Tcp { .. } => Some(key),
+        };
+        if let Some(key) = over {
+            self.drop_socket(registry, key);
         }
     }
 

@@ -1,7 +1,7 @@
-//! UDP sockets towards upstreams that serve one query after the other: opening one for each query costs more than all else.
+//! UDP sockets towards upstreams, which serve one query after the other where there are many: opening one costs more than all else of a query.
 //!
-//! What an outsider has to guess stays what it is (RFC 5452 section 9.2): a socket's port is drawn, the socket of a query is drawn from those that are
-//! idle, of which there are many before any is used again, and no id is sent from a port twice. One query at a time is out on a socket,
+//! What an outsider has to guess stays what it is (RFC 5452 section 9.2): so many queries a second get a socket of their own, from a port that is
+//! drawn; beyond that the socket is drawn from many idle ones; and no id is sent from a port twice. One query at a time is out on a socket,
 //! so that whatever else comes in on it is known for late or forged.
 
 use hither_net::ports;
@@ -14,6 +14,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// Queries a second that get a new socket, and how many of them at once.
+const FRESH_RATE: u64 = 2048;
 /// Idle sockets of an upstream before one of them is used again.
 const IDLE_MIN: usize = 64;
 /// Idle sockets of an upstream that are kept.
@@ -68,24 +70,45 @@ impl UdpLine {
 pub(super) struct Pool {
     /// Idle sockets of all upstreams at most.
     most: usize,
-    idle: BTreeMap<SocketAddr, Vec<usize>>,
+    /// Oldest first.
+    idle: BTreeMap<SocketAddr, VecDeque<usize>>,
     idle_count: usize,
     /// Which socket has a port.
     ports: HashMap<u16, usize>,
     spent: VecDeque<(u16, Vec<u16>)>,
+    /// New sockets that may be opened although there are idle ones, and as of when.
+    fresh: u64,
+    fresh_at: Monotonic,
 }
 
 impl Pool {
     pub fn new(most: usize) -> Pool {
-        Pool { most, idle: BTreeMap::new(), idle_count: 0, ports: HashMap::new(), spent: VecDeque::new() }
+        Pool {
+            most,
+            idle: BTreeMap::new(),
+            idle_count: 0,
+            ports: HashMap::new(),
+            spent: VecDeque::new(),
+            fresh: FRESH_RATE,
+            fresh_at: Monotonic(0),
+        }
     }
 
-    /// An idle socket, drawn from many; `None` when there are few.
-    pub fn draw(&mut self, upstream: SocketAddr, random: &mut Random) -> Option<usize> {
+    /// An idle socket, drawn from many; `None` when there are few, or when there is time to open a new one.
+    pub fn draw(&mut self, upstream: SocketAddr, now: Monotonic, random: &mut Random) -> Option<usize> {
+        let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_RATE / 1_000_000;
+        if more > 0 {
+            self.fresh = (self.fresh + more).min(FRESH_RATE);
+            self.fresh_at = now;
+        }
+        if self.fresh > 0 {
+            self.fresh -= 1;
+            return None;
+        }
         let idle = self.idle.get_mut(&upstream).filter(|idle| idle.len() > IDLE_MIN)?;
         let at = (random.draw() >> 16) as usize % idle.len();
         self.idle_count -= 1;
-        Some(idle.swap_remove(at))
+        idle.swap_remove_back(at)
     }
 
     /// A new socket, from a port from which `id` was not sent lately.
@@ -121,15 +144,19 @@ impl Pool {
         self.ports.get(&port).copied()
     }
 
-    /// Keeps a socket for the next query; `false`: it is to be closed.
-    pub fn take_back(&mut self, line: &UdpLine, key: usize) -> bool {
-        let idle = self.idle.entry(line.upstream).or_default();
-        let room = idle.len() < IDLE_MAX && self.idle_count < self.most && line.sent.len() < USES;
-        if room {
-            idle.push(key);
-            self.idle_count += 1;
+    /// Keeps a socket for the next query; returns one that is to be closed for it, or itself.
+    pub fn take_back(&mut self, line: &UdpLine, key: usize) -> Option<usize> {
+        if line.sent.len() >= USES {
+            return Some(key);
         }
-        room
+        let idle = self.idle.entry(line.upstream).or_default();
+        idle.push_back(key);
+        self.idle_count += 1;
+        if idle.len() <= IDLE_MAX && self.idle_count <= self.most {
+            return None;
+        }
+        self.idle_count -= 1;
+        idle.pop_front()
     }
 
     /// Remembers what was sent from a socket that is closed now.
@@ -179,16 +206,27 @@ mod tests {
     fn an_idle_socket_is_used_again_only_where_there_are_many() {
         let upstream = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
         let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
+        let now = Monotonic(0);
+        let line = || pool_line(upstream, &mut Random::new().expect("random numbers"));
         for key in 0..=IDLE_MIN {
-            assert_eq!(pool.draw(upstream, &mut random), None);
-            let line = pool.open(upstream, 0, Monotonic(0), &mut random).expect("a socket");
-            assert!(pool.take_back(&line, key));
+            assert_eq!(pool.take_back(&line(), key), None);
         }
-        assert!(pool.draw(upstream, &mut random).is_some());
-        assert_eq!(pool.draw(upstream, &mut random), None);
-        let mut worn = pool.open(upstream, 0, Monotonic(0), &mut random).expect("a socket");
+        let fresh =
+            (0..FRESH_RATE).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
+        assert_eq!(fresh, FRESH_RATE, "as long as there is time for new ones");
+        assert!(pool.draw(upstream, now, &mut random).is_some());
+        assert_eq!(pool.draw(upstream, now, &mut random), None, "few are idle");
+        for key in 100..100 + IDLE_MAX - IDLE_MIN {
+            assert_eq!(pool.take_back(&line(), key), None);
+        }
+        assert!(pool.take_back(&line(), 7).is_some_and(|oldest| oldest <= IDLE_MIN), "room is made");
+        let mut worn = line();
         (0..USES as u16).for_each(|id| worn.sent.push((id, AttemptId(1))));
-        assert!(!pool.take_back(&worn, 99), "it has been used often enough");
-        assert_eq!(pool.empty().len(), IDLE_MIN);
+        assert_eq!(pool.take_back(&worn, 99), Some(99), "it has been used often enough");
+        assert_eq!(pool.empty().len(), IDLE_MAX);
+    }
+
+    fn pool_line(upstream: SocketAddr, random: &mut Random) -> UdpLine {
+        Pool::new(0).open(upstream, 0, Monotonic(0), random).expect("a socket")
     }
 }
