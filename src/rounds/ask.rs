@@ -82,10 +82,10 @@ impl Rounds {
     /// The client waits for the round that is live, unless that has been answered: then what it published is over, and so is it.
     fn join(&mut self, now: Monotonic, id: u64, client: ClientId) {
         let Some(round) = self.rounds.get_mut(&id) else { return self.shed(client) };
-        let question = round.question;
+        let question = Rc::clone(&round.question);
         if !matches!(round.phase, Phase::Racing { .. }) {
             self.supersede(now, id);
-            return self.begin(now, question, vec![client]);
+            return self.begin(now, *question, vec![client]);
         }
         if round.stale_at.is_none()
             && now.since(round.trace.started) >= self.shared.settings.stale_wait
@@ -116,18 +116,18 @@ impl Rounds {
             patience = patience.min(DOWN_DEADLINE);
         }
         let deadline = now.plus(patience);
-        self.begin_until(now, question, clients, deadline);
+        self.begin_until(now, Rc::new(question), clients, deadline);
     }
 
     fn begin_until(
         &mut self,
         now: Monotonic,
-        question: Question,
+        question: Rc<Question>,
         clients: Vec<ClientId>,
         deadline: Monotonic,
     ) {
         self.shared.count(Counter::RoundsStarted);
-        let mut round = Round::start(&mut self.shared, now, question, clients, deadline);
+        let mut round = Round::start(&mut self.shared, now, Rc::clone(&question), clients, deadline);
         self.live.insert(question, round.id);
         match round.conclude(&mut self.shared, now) {
             Some(end) => self.finish(now, round, end),
@@ -164,7 +164,7 @@ impl Rounds {
     /// Ends a live round; clients that still wait go on in a fresh one with the old deadline.
     pub(crate) fn restart(&mut self, now: Monotonic, id: u64) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
-        let (question, deadline) = (round.question, round.deadline);
+        let (question, deadline) = (Rc::clone(&round.question), round.deadline);
         if now >= deadline {
             // No time is left for another: its clients get what a round without an answer ends with.
             return self.with(now, id, |round, shared| {
@@ -182,7 +182,7 @@ impl Rounds {
     }
 
     /// The end of a round: afterwards it holds no socket, timer or memory (I4).
-    pub(crate) fn finish(&mut self, now: Monotonic, mut round: Round, end: End) {
+    pub(crate) fn finish(&mut self, now: Monotonic, mut round: Box<Round>, end: End) {
         if self.live.get(&round.question) == Some(&round.id) {
             self.live.remove(&round.question);
         }
@@ -200,7 +200,7 @@ impl Rounds {
         if end != End::Superseded || self.shared.mutants.has(Mutant::PublishesAfterSupersede) {
             self.publish_end(now, &round, end);
         }
-        let Round { trace, .. } = round;
+        let Round { trace, .. } = *round;
         self.shared.traces.keep(trace);
     }
 

@@ -106,7 +106,7 @@ impl Round {
                 self.stop_asking(shared);
                 let capacity = shared.settings.answers;
                 if !stored.expired(now) {
-                    shared.answers.put(self.question, Kept::Answer(Rc::clone(&stored)), capacity);
+                    shared.answers.put(*self.question, Kept::Answer(Rc::clone(&stored)), capacity);
                 }
                 self.tell(shared, &Answer::stored(&stored));
                 if negative.is_none() {
@@ -121,10 +121,7 @@ impl Round {
         let Some(family) = self.question.family() else { return };
         match shared.publish(now, &self.question.name, family, set) {
             Ok(published) => {
-                self.tell(
-                    shared,
-                    &Answer::Record { snapshot: published.snapshot, family, stale_ttl_s: None },
-                );
+                self.tell(shared, &Answer::Record { record: published.record, family, stale_ttl_s: None });
                 self.phase = Phase::Denied { set: Some(published.set) };
             }
             Err(error) => self.not_stored(shared, error),
@@ -190,7 +187,7 @@ impl Round {
             _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
         };
         let capacity = shared.settings.answers;
-        shared.answers.fail(self.question, now.plus(pause), capacity);
+        shared.answers.fail(*self.question, now.plus(pause), capacity);
     }
 }
 

@@ -50,14 +50,15 @@ use round::{End, Phase, Round};
 use routes::Groups;
 use shared::Shared;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The core.
 pub struct Rounds {
     shared: Shared,
-    rounds: BTreeMap<u64, Round>,
+    rounds: BTreeMap<u64, Box<Round>>,
     /// The one live round of each question (I3).
-    live: BTreeMap<Question, u64>,
+    live: BTreeMap<Rc<Question>, u64>,
     /// When each round wants to be woken.
     timers: BTreeSet<(Monotonic, u64)>,
     /// Rounds whose clients have been answered, oldest first: the ones to end early when there are too many.
@@ -176,7 +177,7 @@ impl Rounds {
         }
     }
 
-    fn index(&mut self, mut round: Round) {
+    fn index(&mut self, mut round: Box<Round>) {
         round.timer = round.wake(&self.shared);
         self.timers.insert((round.timer, round.id));
         if !matches!(round.phase, Phase::Racing { .. }) {

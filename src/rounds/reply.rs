@@ -5,7 +5,7 @@
 
 use crate::answers::Stored;
 use hither_local::Said;
-use hither_table::{Family, FamilyView, Monotonic, Negative, Snapshot};
+use hither_table::{Family, FamilyView, Monotonic, Negative, Record};
 use hither_wire::{
     codes::{Rcode, Rtype},
     compose::{Composer, Owner, flags},
@@ -20,7 +20,7 @@ pub enum Answer {
     /// The family's set of a record of the table.
     Record {
         /// The record as published.
-        snapshot: Rc<Snapshot>,
+        record: Rc<Record>,
         /// Which of its families.
         family: Family,
         /// `Some`: expired, to be told with this TTL in seconds (RFC 8767).
@@ -82,8 +82,8 @@ pub(crate) const OPT: usize = 11;
 /// 0 only if `out` cannot hold even the question.
 pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize, out: &mut [u8]) -> usize {
     let written = match answer {
-        Answer::Record { snapshot, family, stale_ttl_s } => {
-            snapshot.family(*family).map_or(0, |view| record(now, query, &view, *stale_ttl_s, limit, out))
+        Answer::Record { record: published, family, stale_ttl_s } => {
+            published.family(*family).map_or(0, |view| record(now, query, &view, *stale_ttl_s, limit, out))
         }
         Answer::Stored { stored, stale_ttl_s } => {
             self::stored(now, query, stored, *stale_ttl_s, (limit, out))

@@ -52,7 +52,7 @@ pub(crate) enum End {
 
 pub(crate) struct Round {
     pub id: u64,
-    pub question: Question,
+    pub question: Rc<Question>,
     pub deadline: Monotonic,
     pub clients: Vec<ClientId>,
     pub phase: Phase,
@@ -82,10 +82,10 @@ impl Round {
     pub fn start(
         shared: &mut Shared,
         now: Monotonic,
-        question: Question,
+        question: Rc<Question>,
         clients: Vec<ClientId>,
         deadline: Monotonic,
-    ) -> Self {
+    ) -> Box<Self> {
         let id = shared.writer.next_version();
         for client in &clients {
             shared.clients.insert(*client, id);
@@ -96,8 +96,15 @@ impl Round {
         };
         let stale_at = shared.stale(now, &question).map(|_| now.plus(wait));
         let target = Target { name: question.name, prefix: Rc::new(Vec::new()), expire_ms: u64::MAX, leg: 0 };
-        let mut round = Self {
+        let mut round = Box::new(Self {
             id,
+            trace: Trace {
+                round: id,
+                question: Rc::clone(&question),
+                started: now,
+                ended: false,
+                attempts: Vec::new(),
+            },
             question,
             deadline,
             clients,
@@ -110,9 +117,8 @@ impl Round {
             look_at: Some(now.plus(DOWN_DEADLINE)),
             target,
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
-            trace: Trace { round: id, question, started: now, ended: false, attempts: Vec::new() },
             timer: deadline,
-        };
+        });
         let first = shared.settings.first;
         round.ask_all(shared, now, first);
         round

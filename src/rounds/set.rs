@@ -57,10 +57,7 @@ impl Round {
         };
         match shared.publish(now, &self.question.name, family, set) {
             Ok(published) => {
-                self.tell(
-                    shared,
-                    &Answer::Record { snapshot: published.snapshot, family, stale_ttl_s: None },
-                );
+                self.tell(shared, &Answer::Record { record: published.record, family, stale_ttl_s: None });
                 self.phase = Phase::Completing { set: published.set };
             }
             // A set that grew too large stays as it was published last.
@@ -107,7 +104,7 @@ impl Round {
         self.stop_asking(shared);
         if !stored.expired(now) {
             let capacity = shared.settings.answers;
-            shared.answers.put(self.question, Kept::Answer(Rc::clone(&stored)), capacity);
+            shared.answers.put(*self.question, Kept::Answer(Rc::clone(&stored)), capacity);
         }
         self.tell(shared, &Answer::stored(&stored));
         self.cancel(shared, now, None);

@@ -9,7 +9,8 @@ use crate::upstream::Upstream;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
 use hither_local::Local;
 use hither_table::{
-    Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Snapshot, Writer,
+    Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Record, Snapshot,
+    Writer,
 };
 use hither_wire::{codes::Rcode, name::Name};
 use std::collections::{BTreeMap, VecDeque};
@@ -40,7 +41,7 @@ pub(crate) struct Shared {
 /// What was published: the set as it now stands, and the record that holds it.
 pub(crate) struct Published {
     pub set: FamilyDraft,
-    pub snapshot: Rc<Snapshot>,
+    pub record: Rc<Record>,
 }
 
 impl Shared {
@@ -117,12 +118,9 @@ impl Shared {
             set.set_version = version;
         }
         *place = Some(set.clone());
-        self.writer.put(&draft, now)?;
+        let record = self.writer.put(&draft, now)?;
         self.count(Counter::Publishes);
-        if !self.writer.get(&key, &mut self.scratch) {
-            return Err(PutError::TooLarge);
-        }
-        Ok(Published { set, snapshot: Rc::new((*self.scratch).clone()) })
+        Ok(Published { set, record: Rc::new(record) })
     }
 
     /// Takes a family out of the table, when its answer is to be kept elsewhere.
@@ -148,7 +146,7 @@ impl Shared {
             && self.scratch.family(family).is_some_and(|view| !view.expired(now))
         {
             return Some(Answer::Record {
-                snapshot: Rc::new((*self.scratch).clone()),
+                record: Rc::new(Record::of(&self.scratch)),
                 family,
                 stale_ttl_s: None,
             });
@@ -177,7 +175,7 @@ impl Shared {
         }
         let stale_ttl_s = u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX);
         Some(Answer::Record {
-            snapshot: Rc::new((*self.scratch).clone()),
+            record: Rc::new(Record::of(&self.scratch)),
             family,
             stale_ttl_s: Some(stale_ttl_s),
         })

@@ -4,6 +4,7 @@ use crate::{Question, Transport};
 use hither_table::Monotonic;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 /// One attempt of a traced round.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +29,7 @@ pub struct Trace {
     /// The round's id.
     pub round: u64,
     /// What was asked.
-    pub question: Question,
+    pub question: Rc<Question>,
     /// When it began.
     pub started: Monotonic,
     /// Whether it has ended.
@@ -55,6 +56,6 @@ impl Traces {
     }
 
     pub fn latest(&self, question: &Question) -> Option<&Trace> {
-        self.0.iter().rev().find(|trace| trace.question == *question)
+        self.0.iter().rev().find(|trace| *trace.question == *question)
     }
 }

@@ -166,7 +166,7 @@ impl Writer {
         if !ours {
             heritage.overwritten();
         }
-        let mut entry = std::mem::take(&mut self.scratch);
+        let mut entry = self.scratch.take().unwrap_or_default();
         let bucket = (at - self.reader.plan.index) / LINE;
         let whole = self.reader.copy(self.words(), word, &mut entry)
             && self.reader.misfit(word, bucket, &entry).is_none()
@@ -175,7 +175,7 @@ impl Writer {
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
         // The first place with the name is the one that readers find.
         let first = key.filter(|key| whole && self.find(key, &mut entry).is_some_and(|found| found.0 == at));
-        self.scratch = entry;
+        self.scratch = Some(entry);
         step();
         match first {
             Some(_) if ours => {}
@@ -199,7 +199,7 @@ impl Writer {
         if word == 0 {
             return;
         }
-        let mut entry = std::mem::take(&mut self.scratch);
+        let mut entry = self.scratch.take().unwrap_or_default();
         let bucket = (at - from.plan.index) / LINE;
         let flushed = peek(&from.words()[head::FLUSHED]);
         let whole = from.copy(from.words(), word, &mut entry)
@@ -210,7 +210,7 @@ impl Writer {
         let words = entry.words[..entry.shape.words()].to_vec();
         let version = entry.version();
         let known = key.is_some_and(|key| self.find(&key, &mut entry).is_some());
-        self.scratch = entry;
+        self.scratch = Some(entry);
         if known {
             return;
         }

@@ -47,6 +47,8 @@ mod evict;
 #[cfg(all(test, loom, feature = "writer"))]
 mod models;
 #[cfg(feature = "writer")]
+mod owned;
+#[cfg(feature = "writer")]
 mod room;
 #[cfg(all(feature = "writer", not(loom)))]
 mod share;
@@ -77,6 +79,8 @@ pub use steps::counted::die_after;
 pub use adopt::{Adopted, Doubt};
 #[cfg(feature = "writer")]
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
+#[cfg(feature = "writer")]
+pub use owned::Record;
 #[cfg(all(feature = "writer", not(loom)))]
 pub use share::{Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]

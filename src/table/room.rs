@@ -83,7 +83,7 @@ impl Writer {
 
     /// Where the index leads to the record at a line, whose copy `scratch` then holds.
     fn slot_of(&mut self, line: u32) -> Option<(usize, u64, Key)> {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         let readable = self.reader.copy_at(self.words(), line, None, &mut scratch);
         let name = hither_wire::name::Name::from_wire(scratch.name());
         let found = match name {
@@ -95,7 +95,7 @@ impl Writer {
             }
             _ => None,
         };
-        self.scratch = scratch;
+        self.scratch = Some(scratch);
         found
     }
 
@@ -136,10 +136,10 @@ impl Writer {
 
     fn move_line(&mut self, line: u32) -> bool {
         let Some((at, _, key)) = self.slot_of(line) else { return false };
-        let class = crate::alloc::class_of(self.scratch.entry().shape().words());
-        let Some(to) = self.alloc.take(class) else { return false };
-        let version = self.scratch.version();
-        let words = &self.scratch.words[..self.scratch.shape.words()];
+        // The record that was just found.
+        let Some(copy) = &self.scratch else { return false };
+        let (version, words) = (copy.version(), &copy.words[..copy.shape.words()]);
+        let Some(to) = self.alloc.take(crate::alloc::class_of(words.len())) else { return false };
         let Some(record) = self.reader.plan.record(self.reader.words(), to) else { return false };
         write(record, words, version);
         step();

@@ -7,6 +7,7 @@ use crate::evict::{Queued, Queues};
 use crate::key::{Key, Place};
 use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, head};
 use crate::memory::{Memory, OpenError};
+use crate::owned::Record;
 use crate::plan::header_checksum;
 use crate::reader::Reader;
 use crate::record::{Shape, Snapshot};
@@ -65,7 +66,8 @@ pub struct Writer {
     pub(crate) version: u64,
     pub(crate) evictions: u64,
     encoded: Vec<u64>,
-    pub(crate) scratch: Box<Snapshot>,
+    /// Lent to whoever looks something up; made once, for it is 16 KiB.
+    pub(crate) scratch: Option<Box<Snapshot>>,
     /// The sign of life that the kernel takes back when this process dies.
     #[cfg(not(loom))]
     pub(crate) alive: Option<crate::alive::Alive>,
@@ -129,7 +131,7 @@ impl Writer {
             version,
             evictions: 0,
             encoded: Vec::new(),
-            scratch: Box::new(Snapshot::new()),
+            scratch: None,
             #[cfg(not(loom))]
             alive: None,
         }
@@ -205,23 +207,26 @@ impl Writer {
         place.buckets.into_iter().flat_map(move |bucket| (0..LINE).map(move |n| index + bucket * LINE + n))
     }
 
-    /// Puts an entry in place of the one that its name has, if any: written out of place, then published by one store.
+    /// Puts an entry in place of the one that its name has, if any: written out of place, then published by one store. Returns it as it stands there.
     ///
     /// # Errors
     /// A [`PutError`]; the table is then as it was, but for entries that made room in vain.
-    pub fn put(&mut self, draft: &Draft, now: Monotonic) -> Result<(), PutError> {
+    pub fn put(&mut self, draft: &Draft, now: Monotonic) -> Result<Record, PutError> {
         let mut encoded = std::mem::take(&mut self.encoded);
         let key = Key::of(&draft.name);
         let version = draft.version();
-        let result = draft.encode(&mut encoded).and_then(|()| self.put_words(&key, &encoded, version, now));
+        let result = draft.encode(&mut encoded).and_then(|()| {
+            self.put_words(&key, &encoded, version, now)?;
+            Record::written(&encoded, version).ok_or(PutError::Malformed)
+        });
         self.encoded = encoded;
-        result?;
+        let record = result?;
         step();
         self.disinherit(&key);
         self.version = self.version.max(version);
         step();
         publish(&self.words()[head::VERSION], version);
-        Ok(())
+        Ok(record)
     }
 
     /// Puts a record in place; its version may be an old one.
@@ -233,17 +238,19 @@ impl Writer {
         now: Monotonic,
     ) -> Result<(), PutError> {
         let class = class_of(encoded.len());
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let known = self.find(key, &mut scratch).is_some();
-        self.scratch = scratch;
-        if !known && self.entries() >= self.capacity {
+        let mut scratch = self.scratch.take().unwrap_or_default();
+        let mut found = self.find(key, &mut scratch);
+        self.scratch = Some(scratch);
+        if found.is_none() && self.entries() >= self.capacity {
             self.evict(now);
         }
         let line = self.room(class, now).ok_or(PutError::Full)?;
-        // Where the name stands is looked for again: making room may have moved it.
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let found = self.find(key, &mut scratch);
-        self.scratch = scratch;
+        if found.is_some_and(|(at, word)| peek(&self.words()[at]) != word) {
+            // Making room has moved it, or given it up.
+            let mut scratch = self.scratch.take().unwrap_or_default();
+            found = self.find(key, &mut scratch);
+            self.scratch = Some(scratch);
+        }
         let place = self.place(key);
         let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
         let Some(record) = self.reader.plan.record(self.words(), line) else { return Err(PutError::Full) };
@@ -300,9 +307,9 @@ impl Writer {
     /// Takes an entry out; `false` if there is none.
     pub fn remove(&mut self, key: &Key) -> bool {
         let inherited = self.disinherit(key);
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         let found = self.find(key, &mut scratch);
-        self.scratch = scratch;
+        self.scratch = Some(scratch);
         let Some((at, word)) = found else { return inherited };
         publish(&self.words()[at], 0);
         self.forget(word, false);

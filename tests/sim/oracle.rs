@@ -411,9 +411,9 @@ impl Oracle {
         assert!(now <= deadline, "a reply after the client's patience");
         let round = known.rounds.last();
         match answer {
-            Answer::Record { snapshot, family, stale_ttl_s } => {
-                let view = snapshot.family(*family).expect("the family that was asked for");
-                assert_eq!(snapshot.name(), question.name.as_wire(), "a reply of another name");
+            Answer::Record { record, family, stale_ttl_s } => {
+                let view = record.family(*family).expect("the family that was asked for");
+                assert_eq!(record.name(), question.name.as_wire(), "a reply of another name");
                 judge_record(now, &self.settings, (round, &untrusted), known, (&view, stale_ttl_s.is_some()));
                 let hopeless = self.all_down && round.is_some_and(|r| now >= later(r.started, DOWN_DEADLINE));
                 let over = hopeless || round.is_some_and(|r| now >= r.deadline || r.open.is_empty());

@@ -1,0 +1,209 @@
+//! Instructions a query, counted by callgrind: a regression shows without a stopwatch. `cargo bench --bench instructions`
+//!
+//! Each way is gone N and 3 N times in processes of their own; the difference is divided by 2 N, so that start and warm-up drop out.
+//! `-- WAY` counts one way alone; `-- WAY N` only goes it, for a profiler.
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings, reply};
+use hither_table::{Geometry, Memory, Monotonic, Writer};
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
+use hither_wire::message::Section;
+use hither_wire::query::Query;
+use std::net::SocketAddr;
+use std::process::Command;
+
+const WAYS: [(&str, &str); 6] = [
+    ("hit-a", "a hit with one address: query to reply, without the system calls"),
+    ("hit-16", "the same with 16 addresses"),
+    ("hit-denied", "the same for a name that does not exist"),
+    ("hit-txt", "a hit of another type, from the answer cache"),
+    ("miss", "a miss: query, round, query upstream, answer, publish, reply"),
+    ("put", "of which publishing"),
+];
+const NAMES: u64 = 1000;
+
+struct Bench {
+    rounds: Rounds,
+    now: Monotonic,
+    next: u64,
+    rtype: Rtype,
+    records: u16,
+    out: [u8; 1344],
+}
+
+fn ask(n: u64, rtype: Rtype) -> ([u8; 300], usize) {
+    let mut out = [0; 300];
+    let name = format!("h{n:08}.bench.example").parse().expect("a name");
+    let bits = QueryBits { rd: true, cd: false, edns: None };
+    let len = query(&mut out, n as u16, &Asked { name: &name, rtype }, bits);
+    (out, len)
+}
+
+fn question(read: &Query<'_>) -> Question {
+    Question {
+        name: read.name_lower(),
+        rtype: read.qtype(),
+        dnssec_ok: read.dnssec_ok(),
+        checking_disabled: read.cd(),
+    }
+}
+
+impl Bench {
+    fn new(rtype: Rtype, records: u16) -> Bench {
+        let geometry = Geometry { entries: 4096 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 1, 0).expect("room");
+        let mut random = 7_u64;
+        let random = Box::new(move || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random
+        });
+        let upstream = SocketAddr::from(([192, 0, 2, 1], 53));
+        let rounds = Rounds::new(Settings::default(), Routes::from(&[upstream][..]), writer, random);
+        let now = Monotonic::from_ms(1_000_000);
+        Bench { rounds, now, next: 0, rtype, records, out: [0; 1344] }
+    }
+
+    /// A query that is not known, from its octets to the reply's.
+    fn miss(&mut self, asked: &[u8]) -> usize {
+        self.now = Monotonic(self.now.0 + 10_000);
+        self.next += 1;
+        let client = ClientId(self.next);
+        let read = Query::read(asked).expect("a query");
+        let len = self.rounds.answer_hit(self.now, &read, 512, &mut self.out);
+        assert_eq!(len, 0);
+        self.rounds.handle(self.now, Input::Ask { client, question: question(&read), recursion: true });
+        let mut written = 0;
+        while let Some(action) = self.rounds.poll_action() {
+            match action {
+                Action::Send { attempt, octets, .. } => {
+                    let mut reply = [0; 1232];
+                    let len = self.response(&octets, &mut reply);
+                    self.rounds.handle(self.now, Input::Message { attempt, octets: &reply[..len] });
+                }
+                Action::Reply { answer, .. } => {
+                    written = reply::compose(self.now, &read, &answer, 512, &mut self.out);
+                }
+                _ => {}
+            }
+        }
+        written
+    }
+
+    fn response(&self, octets: &[u8], out: &mut [u8]) -> usize {
+        let read = Query::read(octets).expect("a query of ours");
+        let mut composer = Composer::new(out, 1232).expect("room");
+        let rcode = if self.records == 0 { 3 } else { 0 };
+        composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | rcode);
+        composer.question_octets(read.question());
+        for n in 0..self.records {
+            match self.rtype {
+                Rtype::A => {
+                    let address = [198, 18, (n >> 8) as u8, n as u8];
+                    composer.record(Section::Answer, Owner::At(12), Rtype::A, 86_400, &address);
+                }
+                rtype => {
+                    composer.record(Section::Answer, Owner::At(12), rtype, 86_400, b"\x05bench");
+                }
+            }
+        }
+        if self.records == 0 {
+            let soa = [&[0, 0][..], &[0; 16], &86_400_u32.to_be_bytes()].concat();
+            composer.record(Section::Authority, Owner::Wire(&[0]), Rtype::SOA, 86_400, &soa);
+        }
+        composer.opt(1232, 0, false, &[]);
+        composer.finish()
+    }
+
+    fn hits(&mut self, count: u64) {
+        let all: Vec<_> = (0..NAMES).map(|n| ask(n, self.rtype)).collect();
+        for (octets, len) in &all {
+            assert!(self.miss(&octets[..*len]) > 0);
+        }
+        for n in 0..count {
+            let (octets, len) = &all[(n % NAMES) as usize];
+            let read = Query::read(&octets[..*len]).expect("a query");
+            assert!(self.rounds.answer_hit(self.now, &read, read.udp_limit(), &mut self.out) > 0);
+        }
+    }
+
+    fn misses(&mut self, count: u64) {
+        // Names come back when they have been evicted long ago: making them is not counted.
+        let all: Vec<_> = (0..50_000).map(|n| ask(n, self.rtype)).collect();
+        for n in 0..count + 10_000 {
+            let (octets, len) = &all[(n % 50_000) as usize];
+            assert!(self.miss(&octets[..*len]) > 0);
+        }
+    }
+}
+
+fn put(count: u64) {
+    use hither_table::{Address, Chain, Draft, FamilyDraft, Rtt, State};
+    let geometry = Geometry { entries: 4096 };
+    let mut writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 1, 0).expect("room");
+    let addresses = vec![Address {
+        address: std::net::Ipv4Addr::new(198, 18, 0, 1).into(),
+        rtt: Rtt::Micros(20),
+        chain: 0,
+        upstreams: 1,
+    }];
+    let set = FamilyDraft {
+        version: 0,
+        set_version: 1,
+        round: 1,
+        state: State::Complete,
+        negative: None,
+        sorted: false,
+        expire_ms: 2_000_000,
+        lifetime_s: 1000,
+        addresses,
+        chains: vec![Chain::default()],
+        soa: None,
+    };
+    let names: Vec<_> =
+        (0..50_000).map(|n| format!("h{n:08}.bench.example").parse().expect("a name")).collect();
+    for n in 0..count + 10_000 {
+        let version = writer.next_version();
+        let name = names[(n % 50_000) as usize];
+        let draft = Draft { name, a: Some(FamilyDraft { version, ..set.clone() }), aaaa: None };
+        writer.put(&draft, Monotonic(0)).expect("room");
+    }
+}
+
+fn go(way: &str, count: u64) {
+    match way {
+        "hit-a" => Bench::new(Rtype::A, 1).hits(count),
+        "hit-16" => Bench::new(Rtype::A, 16).hits(count),
+        "hit-denied" => Bench::new(Rtype::A, 0).hits(count),
+        "hit-txt" => Bench::new(Rtype::TXT, 1).hits(count),
+        "miss" => Bench::new(Rtype::A, 1).misses(count),
+        "put" => put(count),
+        other => println!("there is no way '{other}'"),
+    }
+}
+
+/// Instructions of the whole process.
+fn counted(way: &str, count: u64) -> Option<u64> {
+    let exe = std::env::current_exe().ok()?;
+    let run = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(exe)
+        .args([way, &count.to_string()])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&run.stderr).into_owned();
+    text.lines().find_map(|line| line.split("Collected :").nth(1)?.trim().parse().ok())
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [way, count] = &args[..] {
+        return go(way, count.parse().expect("a number"));
+    }
+    for (way, what) in WAYS.iter().filter(|(way, _)| args.is_empty() || args[0] == *way) {
+        match (counted(way, 20_000), counted(way, 60_000)) {
+            (Some(few), Some(many)) => println!("instructions\t{way}\t{}\t{what}", (many - few) / 40_000),
+            _ => return println!("SKIPPED: valgrind is not installed"),
+        }
+    }
+}
