@@ -23,8 +23,7 @@ impl Rounds {
         }
         if let Some(answer) = self.shared.cached(now, &question) {
             self.shared.count(Counter::Hits);
-            let failed =
-                matches!(answer, Answer::Failure { .. }) || self.shared.answers.get(now, &question).is_some();
+            let failed = self.shared.answers.has_failed(now, &question.asked());
             self.shared.reply(client, answer);
             if failed {
                 self.try_again(now, question);

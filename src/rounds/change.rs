@@ -38,8 +38,12 @@ impl Rounds {
 
     /// Flushes every name that `affected` holds for: it is asked elsewhere now, or not at all.
     fn flush_where(&mut self, now: Monotonic, affected: impl Fn(&Name) -> bool) {
-        let mut names: BTreeSet<Name> =
-            self.shared.answers.names().filter(|name| affected(name)).copied().collect();
+        let mut names = BTreeSet::new();
+        self.shared.answers.names(|name| {
+            if affected(&name) {
+                names.insert(name);
+            }
+        });
         names.extend(self.live.keys().map(|question| question.name).filter(|name| affected(name)));
         let reader = self.shared.writer.reader();
         let mut scan = reader.entries();
@@ -52,6 +56,7 @@ impl Rounds {
     }
 
     pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, routes: Routes) {
+        self.shared.answers.resize(settings.answers);
         self.shared.settings = settings;
         if self.shared.groups.routes == routes {
             return self.reindex();

@@ -1,6 +1,5 @@
 //! What a round does with what its attempts bring: messages and failures.
 
-use crate::answers::Stored;
 use crate::attempt::Attempt;
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
@@ -11,9 +10,10 @@ use crate::set::Contribution;
 use crate::settings::LINKS_MAX;
 use crate::shared::Shared;
 use crate::{Action, AttemptId, Failure, Transport};
+use hither_answers::Stored;
 use hither_table::{Counter, Link, Monotonic, Negative};
 use hither_wire::{codes::Rcode, message::Message};
-use std::rc::Rc;
+use std::sync::Arc;
 
 impl Round {
     /// A message arrived on an attempt's socket.
@@ -177,7 +177,7 @@ impl Round {
         let least_s = u32::try_from(shared.settings.min_ttl.as_secs()).unwrap_or(u32::MAX).min(bound_s);
         let kept_s = if negative.is_some() { ttl_s.min(bound_s) } else { ttl_s.clamp(least_s, bound_s) };
         let stored = Message::read(octets).ok().and_then(|m| Stored::new(&m, now, kept_s, bound_s));
-        let Some(stored) = stored.map(Rc::new) else { return };
+        let Some(stored) = stored.map(Arc::new) else { return };
         if negative.is_some() || bare {
             self.hold(shared, now, Weak::Whole { negative, stored });
         } else if !matches!(self.phase, Phase::Completing { .. }) {

@@ -1,7 +1,6 @@
 //! Answers that are not believed at once: denials, sinkholes, and CNAMEs that lead nowhere yet.
 
 use crate::UpstreamId;
-use crate::answers::{Kept, Stored};
 use crate::attempt::Target;
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
@@ -10,9 +9,11 @@ use crate::round::{Phase, Round};
 use crate::set::Contribution;
 use crate::settings::LINKS_MAX;
 use crate::shared::Shared;
+use hither_answers::Stored;
 use hither_table::{Chain, FamilyDraft, Link, Monotonic, Negative, SoaRecord, State};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An answer that waits for a second opinion.
@@ -36,7 +37,7 @@ pub(crate) enum Weak {
     /// An answer of another type that is negative, or ends in a CNAME.
     Whole {
         negative: Option<Negative>,
-        stored: Rc<Stored>,
+        stored: Arc<Stored>,
     },
 }
 
@@ -104,9 +105,8 @@ impl Round {
             }
             Weak::Whole { negative, stored } => {
                 self.stop_asking(shared);
-                let capacity = shared.settings.answers;
                 if !stored.expired(now) {
-                    shared.answers.put(*self.question, Kept::Answer(Rc::clone(&stored)), capacity);
+                    shared.answers.put(&self.question.asked(), Arc::clone(&stored));
                 }
                 self.tell(shared, &Answer::stored(&stored));
                 if negative.is_none() {
@@ -186,8 +186,7 @@ impl Round {
             Answer::Failure { .. } => shared.settings.failure_ttl,
             _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
         };
-        let capacity = shared.settings.answers;
-        shared.answers.fail(*self.question, now.plus(pause), capacity);
+        shared.answers.fail(&self.question.asked(), now.plus(pause));
     }
 }
 

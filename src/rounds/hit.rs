@@ -1,43 +1,125 @@
 //! The hit path: a query that the cache can answer is answered without an allocation and without starting anything.
 
-use crate::answers::Kept;
 use crate::reply;
 use crate::{Question, Rounds, WANTED_MAX};
-use hither_table::{Counter, Key, Monotonic};
+use hither_answers::Reader as AnswerReader;
+use hither_table::{Counter, Family, Key, Lookup, Monotonic, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
+
+/// The cache for a thread of its own: what it can answer alone.
+#[derive(Debug)]
+pub struct Hits {
+    reader: Reader,
+    uses: Uses,
+    answers: AnswerReader,
+    prefetch: bool,
+    scratch: Box<Snapshot>,
+}
+
+impl Hits {
+    /// Answers `query` in at most `limit` octets of `out`. Returns the reply's length, or 0 when a round is needed; and whether the entry is to
+    /// be found out again, since little of its time is left.
+    pub fn answer(
+        &mut self,
+        now: Monotonic,
+        query: &Query<'_>,
+        limit: usize,
+        out: &mut [u8],
+    ) -> (usize, bool) {
+        let question = question(query);
+        if let Some(family) = question.family()
+            && self
+                .reader
+                .lookup_for(&Key::of(&question.name), &mut self.scratch, |line| self.uses.note(line))
+                == Lookup::Hit
+            && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
+        {
+            return (len, ending && self.prefetch);
+        }
+        (from_answers(now, query, &question, &self.answers, limit, out), false)
+    }
+}
+
+fn question(query: &Query<'_>) -> Question {
+    Question {
+        name: query.name_lower(),
+        rtype: query.qtype(),
+        dnssec_ok: query.dnssec_ok(),
+        checking_disabled: query.cd(),
+    }
+}
+
+/// A reply from a record that was found, and whether its time is nearly over; `None` when it is over.
+#[inline]
+fn from_table(
+    now: Monotonic,
+    query: &Query<'_>,
+    family: Family,
+    found: &Snapshot,
+    limit: usize,
+    out: &mut [u8],
+) -> Option<(usize, bool)> {
+    let view = found.family(family).filter(|view| !view.expired(now))?;
+    Some((reply::record(now, query, &view, None, limit, out), view.is_ending(now)))
+}
+
+/// A failure that is remembered may have stale data beside it, or be due for another trial, which the slower way finds.
+fn from_answers(
+    now: Monotonic,
+    query: &Query<'_>,
+    question: &Question,
+    answers: &AnswerReader,
+    limit: usize,
+    out: &mut [u8],
+) -> usize {
+    let found =
+        answers.with(now, &question.asked(), |stored| reply::stored(now, query, stored, None, (limit, out)));
+    found.unwrap_or(0)
+}
 
 impl Rounds {
     /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's length, or 0 when the cache
     /// does not have it: then hand it in as `Input::Ask`.
     pub fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
-        let question = Question {
-            name: query.name_lower(),
-            rtype: query.qtype(),
-            dnssec_ok: query.dnssec_ok(),
-            checking_disabled: query.cd(),
-        };
+        let question = question(query);
         let shared = &mut self.shared;
         let mut written = 0;
         if let Some(family) = question.family()
             && shared.writer.hit(&Key::of(&question.name), &mut shared.scratch)
-            && let Some(view) = shared.scratch.family(family)
-            && !view.expired(now)
+            && let Some((len, ending)) = from_table(now, query, family, &shared.scratch, limit, out)
         {
-            written = reply::record(now, query, &view, None, limit, out);
-            if shared.settings.prefetch && view.is_ending(now) && self.wanted.len() < WANTED_MAX {
-                self.wanted.push_back(question);
+            written = len;
+            if ending && shared.settings.prefetch {
+                self.want(question);
             }
-        } else if shared.answers.len() > 0 {
-            written = match shared.answers.get(now, &question) {
-                Some(Kept::Answer(stored)) => reply::stored(now, query, stored, None, (limit, out)),
-                // A failure may have stale data beside it, or be due for another trial, which the slower way finds.
-                Some(Kept::Failure { .. }) | None => 0,
-            };
+        } else if !self.shared.answers.is_empty() {
+            let answers = self.shared.answers.reader();
+            written = from_answers(now, query, &question, answers, limit, out);
         }
         if written > 0 {
-            shared.counters.add(Counter::Hits, 1);
+            self.shared.counters.add(Counter::Hits, 1);
         }
         written
+    }
+
+    /// Notes an entry that was answered from the cache when less than a fifth of its time was left.
+    pub fn want(&mut self, question: Question) {
+        if self.wanted.len() < WANTED_MAX {
+            self.wanted.push_back(question);
+        }
+    }
+
+    /// What a thread of its own needs to answer from the cache; to be had anew when the table has been replaced or the settings have
+    /// changed.
+    #[must_use]
+    pub fn hits(&self) -> Hits {
+        Hits {
+            reader: self.shared.writer.reader(),
+            uses: self.shared.writer.uses(),
+            answers: self.shared.answers.reader().clone(),
+            prefetch: self.shared.settings.prefetch,
+            scratch: Box::new(Snapshot::new()),
+        }
     }
 
     /// The next entry that was answered from the cache when less than a fifth of its time was left, for [`crate::Input::Refresh`].

@@ -10,7 +10,6 @@
 #![forbid(unsafe_code)]
 
 mod action;
-mod answers;
 mod ask;
 mod attempt;
 mod change;
@@ -36,7 +35,8 @@ mod trace;
 mod upstream;
 
 pub use action::{Action, Note, OrderResult, Transport};
-pub use answers::Stored;
+pub use hit::Hits;
+pub use hither_answers::Stored;
 pub use input::{AttemptId, ClientId, Failure, Input, Order, UpstreamId};
 pub use question::Question;
 pub use reply::Answer;
@@ -77,14 +77,20 @@ impl Rounds {
     /// A core that asks the upstreams of `routes` and keeps its addresses in `writer`'s table. `random` must not be predictable from outside: it
     /// gives the ids of queries (RFC 5452 section 9.2).
     #[must_use]
-    pub fn new(settings: Settings, routes: Routes, writer: Writer, random: Box<dyn FnMut() -> u64>) -> Self {
+    pub fn new(
+        settings: Settings,
+        routes: Routes,
+        writer: Writer,
+        mut random: Box<dyn FnMut() -> u64>,
+    ) -> Self {
+        let (capacity, seed) = (settings.answers, random());
         let shared = Shared {
             settings,
             upstreams: routes.all().into_iter().map(upstream::Upstream::new).collect(),
             groups: Groups::new(routes),
             local: Arc::default(),
             writer,
-            answers: answers::Answers::default(),
+            answers: hither_answers::Answers::new(capacity, seed),
             counters: Counters::default(),
             actions: VecDeque::new(),
             random,

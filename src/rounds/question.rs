@@ -1,5 +1,6 @@
 //! The question a round answers.
 
+use hither_answers::Asked;
 use hither_table::Family;
 use hither_wire::{codes::Rtype, name::Name};
 
@@ -19,6 +20,13 @@ pub struct Question {
 }
 
 impl Question {
+    /// As the answer cache looks it up.
+    #[must_use]
+    pub fn asked(&self) -> Asked<'_> {
+        let dnssec = (self.dnssec_ok, self.checking_disabled);
+        Asked { name: self.name.as_wire(), rtype: self.rtype, dnssec }
+    }
+
     /// The family whose addresses the table keeps for this question, or `None` when its answers are kept apart.
     #[must_use]
     pub fn family(&self) -> Option<Family> {

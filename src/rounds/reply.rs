@@ -3,7 +3,7 @@
 //! The id, the letter case of the question, EDNS, the size and the DO, CD and RD bits are the client's; everything else is what
 //! upstreams stated (I6). Nothing here allocates.
 
-use crate::answers::Stored;
+use hither_answers::Stored;
 use hither_local::Said;
 use hither_table::{Family, FamilyView, Monotonic, Negative, Record};
 use hither_wire::{
@@ -13,6 +13,7 @@ use hither_wire::{
     query::Query,
 };
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a client is to be told, however it asked.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub enum Answer {
     /// One upstream's own answer.
     Stored {
         /// The answer.
-        stored: Rc<Stored>,
+        stored: Arc<Stored>,
         /// As in `Record`.
         stale_ttl_s: Option<u32>,
     },
@@ -45,8 +46,8 @@ pub enum Answer {
 }
 
 impl Answer {
-    pub(crate) fn stored(stored: &Rc<Stored>) -> Answer {
-        Answer::Stored { stored: Rc::clone(stored), stale_ttl_s: None }
+    pub(crate) fn stored(stored: &Arc<Stored>) -> Answer {
+        Answer::Stored { stored: Arc::clone(stored), stale_ttl_s: None }
     }
 }
 

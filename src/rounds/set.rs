@@ -1,16 +1,16 @@
 //! The set of addresses that a round gathers, and where each address comes from.
 
 use crate::UpstreamId;
-use crate::answers::{Kept, Stored};
 use crate::mutant::Mutant;
 use crate::reply::Answer;
 use crate::response::is_sinkhole;
 use crate::round::{Phase, Round};
 use crate::settings::{ADDRESSES_MAX, CHAINS_MAX};
 use crate::shared::Shared;
+use hither_answers::Stored;
 use hither_table::{Address, Chain, FamilyDraft, Link, Monotonic, Rtt, State};
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What one response says of the addresses of the round's name.
@@ -97,14 +97,13 @@ impl Round {
     }
 
     /// An answer that is kept as it is: of another type, signed, or too large for a set.
-    pub fn whole(&mut self, shared: &mut Shared, now: Monotonic, stored: Rc<Stored>) {
+    pub fn whole(&mut self, shared: &mut Shared, now: Monotonic, stored: Arc<Stored>) {
         if let Some(family) = self.question.family() {
             shared.unpublish(now, &self.question.name, family);
         }
         self.stop_asking(shared);
         if !stored.expired(now) {
-            let capacity = shared.settings.answers;
-            shared.answers.put(*self.question, Kept::Answer(Rc::clone(&stored)), capacity);
+            shared.answers.put(&self.question.asked(), Arc::clone(&stored));
         }
         self.tell(shared, &Answer::stored(&stored));
         self.cancel(shared, now, None);

@@ -1,12 +1,12 @@
 //! What all rounds share: settings, upstreams, the cache and its one publishing function, and the queue of actions.
 
-use crate::answers::{Answers, Kept};
 use crate::mutant::{Mutant, Mutants};
 use crate::reply::{Answer, ede};
 use crate::routes::Groups;
 use crate::trace::Traces;
 use crate::upstream::Upstream;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
+use hither_answers::Answers;
 use hither_local::Local;
 use hither_table::{
     Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Record, Snapshot,
@@ -151,13 +151,11 @@ impl Shared {
                 stale_ttl_s: None,
             });
         }
-        match self.answers.get(now, question)? {
-            Kept::Answer(stored) => Some(Answer::stored(stored)),
-            Kept::Failure { .. } => Some(
-                self.stale(now, question)
-                    .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) }),
-            ),
+        if let Some(stored) = self.answers.get(&question.asked()).filter(|stored| !stored.expired(now)) {
+            return Some(Answer::Stored { stored, stale_ttl_s: None });
         }
+        let failure = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) };
+        self.answers.has_failed(now, &question.asked()).then(|| self.stale(now, question).unwrap_or(failure))
     }
 
     /// The expired set for `question`, while it may still be served (RFC 8767 section 4).
@@ -183,10 +181,10 @@ impl Shared {
 
     /// The same for an answer of another type. Denials are not kept beyond their time.
     fn stale_whole(&self, now: Monotonic, question: &Question) -> Option<Answer> {
-        let stored = self.answers.outdated(question)?;
+        let stored = self.answers.get(&question.asked())?;
         let until = stored.expires().plus(self.settings.stale);
         (stored.expired(now) && now < until && !stored.is_denial()).then(|| Answer::Stored {
-            stored: Rc::clone(stored),
+            stored,
             stale_ttl_s: Some(u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX)),
         })
     }

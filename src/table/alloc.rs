@@ -3,7 +3,9 @@
 //! Private to the writer; nothing here is part of the ABI.
 
 use crate::layout::{CHUNK, CLASSES, LINE};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A freed record is not reused before so many others of its class have been freed.
 const QUARANTINE: usize = 1024;
@@ -15,6 +17,25 @@ const IN_USE: u8 = 0x80;
 const LISTED: u8 = 0x40;
 /// How often the record was asked for since eviction last looked.
 const USES: u8 = 3;
+
+/// How often records were asked for: threads that answer from the table note it here, where the writer looks when it needs room.
+///
+/// A note says nothing of any other memory, so its order does not matter; one that is lost is lost.
+#[derive(Clone, Debug)]
+pub struct Uses(Arc<[AtomicU8]>);
+
+impl Uses {
+    /// The record at a line was asked for.
+    pub fn note(&self, line: u32) {
+        if let Some(line) = self.0.get(line as usize) {
+            let before = line.load(Relaxed);
+            if before & USES < USES {
+                // Not an addition: two at once must not touch the bits above.
+                let _ = line.compare_exchange(before, before + 1, Relaxed, Relaxed);
+            }
+        }
+    }
+}
 
 /// The class of a record of so many words.
 pub(crate) fn class_of(words: usize) -> usize {
@@ -35,7 +56,7 @@ pub(crate) struct Alloc {
     /// Chunks that got a class and whose former records have not been retired yet.
     given: Vec<u32>,
     /// Of each line: `IN_USE`, `LISTED`, `USES`.
-    lines: Vec<u8>,
+    lines: Uses,
     /// The chunk that is being emptied: what is freed there is not given out again.
     sealed: Option<u32>,
 }
@@ -52,27 +73,39 @@ impl Alloc {
             fresh: Default::default(),
             freed: Default::default(),
             given: Vec::new(),
-            lines: vec![0; lines],
+            lines: Uses((0..lines).map(|_| AtomicU8::new(0)).collect()),
             sealed: None,
         }
     }
 
     /// Whether the index leads to a record there.
     pub fn in_use(&self, line: u32) -> bool {
-        self.lines.get(line as usize).is_some_and(|line| line & IN_USE != 0)
+        self.line(line) & IN_USE != 0
+    }
+
+    fn line(&self, line: u32) -> u8 {
+        self.lines.0.get(line as usize).map_or(0, |line| line.load(Relaxed))
+    }
+
+    /// The writer's own: whether a record is there. A use that is noted meanwhile may be lost, a bit of ours cannot.
+    fn set_line(&self, line: u32, value: u8) {
+        if let Some(line) = self.lines.0.get(line as usize) {
+            line.store(value, Relaxed);
+        }
+    }
+
+    /// Where other threads note what was asked for.
+    pub fn notes(&self) -> Uses {
+        self.lines.clone()
     }
 
     /// The record was asked for.
     pub fn use_line(&mut self, line: u32) {
-        if let Some(line) = self.lines.get_mut(line as usize)
-            && *line & USES < USES
-        {
-            *line += 1;
-        }
+        self.lines.note(line);
     }
 
     pub fn uses(&self, line: u32) -> u8 {
-        self.lines.get(line as usize).map_or(0, |line| line & USES)
+        self.line(line) & USES
     }
 
     /// How often the record was asked for, one of which is forgotten.
@@ -83,9 +116,7 @@ impl Alloc {
     }
 
     pub fn set_uses(&mut self, line: u32, uses: u8) {
-        if let Some(line) = self.lines.get_mut(line as usize) {
-            *line = *line & !USES | uses.min(USES);
-        }
+        self.set_line(line, self.line(line) & !USES | uses.min(USES));
     }
 
     /// Takes a record of the class, from a free chunk rather than from quarantine; `None`: something must be given up first.
@@ -97,7 +128,7 @@ impl Alloc {
             self.give(chunk, class);
         }
         let line = self.fresh[class].pop().or_else(|| self.freed[class].pop_front())?;
-        self.lines[line as usize] = IN_USE;
+        self.set_line(line, IN_USE);
         self.used[line as usize / CHUNK] += 1;
         Some(line)
     }
@@ -107,7 +138,7 @@ impl Alloc {
         self.given.push(chunk);
         let first = chunk * CHUNK as u32;
         for line in (first..first + CHUNK as u32).step_by(CLASSES[class]).rev().filter(|line| *line != 0) {
-            self.lines[line as usize] = LISTED;
+            self.set_line(line, LISTED);
             self.fresh[class].push(line);
         }
     }
@@ -125,9 +156,9 @@ impl Alloc {
             return;
         }
         self.used[chunk] -= 1;
-        self.lines[line as usize] = 0;
+        self.set_line(line, 0);
         if self.sealed != Some(chunk as u32) {
-            self.lines[line as usize] = LISTED;
+            self.set_line(line, LISTED);
             self.freed[usize::from(self.chunks[chunk])].push_back(line);
         }
     }
@@ -157,8 +188,8 @@ impl Alloc {
     /// Gives the sealed chunk, now empty, to another class.
     pub fn regive(&mut self, class: usize) {
         if let Some(chunk) = self.sealed.take() {
-            let first = chunk as usize * CHUNK;
-            self.lines[first..first + CHUNK].fill(0);
+            let first = chunk * CHUNK as u32;
+            (first..first + CHUNK as u32).for_each(|line| self.set_line(line, 0));
             self.give(chunk, class);
         }
     }
@@ -173,7 +204,7 @@ impl Alloc {
         }
         *owner = class as u8;
         self.used[chunk] += 1;
-        self.lines[line as usize] = IN_USE;
+        self.set_line(line, IN_USE);
         true
     }
 
@@ -185,8 +216,8 @@ impl Alloc {
                 continue;
             };
             for line in (chunk * CHUNK..(chunk + 1) * CHUNK).step_by(*step).filter(|line| *line != 0) {
-                if self.lines[line] & (IN_USE | LISTED) == 0 {
-                    self.lines[line] = LISTED;
+                if self.line(line as u32) & (IN_USE | LISTED) == 0 {
+                    self.set_line(line as u32, LISTED);
                     self.freed[usize::from(self.chunks[chunk])].push_back(line as u32);
                 }
             }

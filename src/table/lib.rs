@@ -78,6 +78,8 @@ pub use steps::counted::die_after;
 #[cfg(feature = "writer")]
 pub use adopt::{Adopted, Doubt};
 #[cfg(feature = "writer")]
+pub use alloc::Uses;
+#[cfg(feature = "writer")]
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
 #[cfg(feature = "writer")]
 pub use owned::Record;

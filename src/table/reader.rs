@@ -86,10 +86,19 @@ impl Reader {
     /// Copies the entry of `key` out, all of one publish. Does not allocate; ends after a bounded number of tries.
     #[inline]
     pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Lookup {
+        self.lookup_for(key, out, |_| ())
+    }
+
+    /// The same; `used` is told where the entry stands, for [`crate::Uses::note`].
+    #[inline]
+    pub fn lookup_for(&self, key: &Key, out: &mut Snapshot, used: impl FnOnce(u32)) -> Lookup {
         let found = self.view().lookup(key, &mut out.words);
-        out.shape = found.unwrap_or_default();
+        out.shape = found.map_or_else(|_| Default::default(), |(shape, _)| shape);
         match found {
-            Ok(_) => Lookup::Hit,
+            Ok((_, line)) => {
+                used(line);
+                Lookup::Hit
+            }
             Err(NoEntry::Missing) => Lookup::Missing,
             Err(NoEntry::Replaced) => Lookup::Replaced,
             Err(NoEntry::Busy | NoEntry::TooLarge) => Lookup::Busy,

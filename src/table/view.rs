@@ -23,7 +23,7 @@ pub enum NoEntry {
 
 /// What one try found.
 enum Tried {
-    Hit(Shape),
+    Hit(Shape, u32),
     Missing,
     Moved,
     TooLarge,
@@ -48,17 +48,17 @@ impl<'m> View<'m> {
         self.words.get(at).map_or(0, peek)
     }
 
-    /// Copies the entry of `key` into `out`, all of one publish, and tells its shape. Does not allocate; ends after a bounded
+    /// Copies the entry of `key` into `out`, all of one publish, and tells its shape and line. Does not allocate; ends after a bounded
     /// number of tries.
     #[inline]
-    pub(crate) fn lookup(&self, key: &Key, out: &mut [u64]) -> Result<Shape, NoEntry> {
+    pub(crate) fn lookup(&self, key: &Key, out: &mut [u64]) -> Result<(Shape, u32), NoEntry> {
         if self.replaced() {
             return Err(NoEntry::Replaced);
         }
         let place = key.place(&self.plan.secrets, self.plan.mask);
         for _ in 0..TRIES {
             match self.attempt(key, &place, out) {
-                Tried::Hit(shape) => return Ok(shape),
+                Tried::Hit(shape, line) => return Ok((shape, line)),
                 Tried::Missing => return Err(NoEntry::Missing),
                 Tried::TooLarge => return Err(NoEntry::TooLarge),
                 Tried::Moved => core::hint::spin_loop(),
@@ -80,7 +80,7 @@ impl<'m> View<'m> {
     /// A [`NoEntry`].
     #[inline]
     pub fn find<'o>(&self, key: &Key, out: &'o mut [u64]) -> Result<Entry<'o>, NoEntry> {
-        let shape = self.lookup(key, out)?;
+        let (shape, _) = self.lookup(key, out)?;
         Ok(Entry::of(out, shape))
     }
 
@@ -99,7 +99,7 @@ impl<'m> View<'m> {
                     && Entry::of(out, shape).is(key)
                 {
                     let flushed = out.first().is_none_or(|first| first >> 1 < self.word(head::FLUSHED));
-                    return if flushed { Tried::Missing } else { Tried::Hit(shape) };
+                    return if flushed { Tried::Missing } else { Tried::Hit(shape, word as u32) };
                 }
                 // Another name with this tag, or the record was recycled meanwhile: only a word that stands still says which.
                 if peek(slot) != word {

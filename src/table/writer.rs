@@ -1,7 +1,7 @@
 //! The one writer: puts records in place, takes them out, and makes room.
 
 use crate::adopt::Heritage;
-use crate::alloc::{Alloc, class_of};
+use crate::alloc::{Alloc, Uses, class_of};
 use crate::draft::{Draft, PutError};
 use crate::evict::{Queued, Queues};
 use crate::key::{Key, Place};
@@ -141,6 +141,12 @@ impl Writer {
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// Where other threads note what they were asked for; made anew with the table.
+    #[must_use]
+    pub fn uses(&self) -> Uses {
+        self.alloc.notes()
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {

@@ -1,0 +1,309 @@
+//! What is kept and what goes.
+
+use crate::index::{Index, IndexWriter, Node, OVERHEAD};
+use crate::{Asked, Stored};
+use crossbeam_epoch as epoch;
+use hither_table::Monotonic;
+use hither_wire::name::Name;
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Octets kept for an entry on average, all told, before others go; most answers take a third of that.
+const OCTETS_PER_ENTRY: usize = 1024;
+/// Octets that an entry takes in the order of age and in the index.
+const PLACE: usize = size_of::<Place>() * 3 / 2 + 8;
+/// Entries looked at before one goes although it was asked for.
+const LOOKS: usize = 16;
+/// Failures remembered at most.
+const FAILURES_MAX: usize = 16_384;
+
+/// Where an entry is: its hash and number.
+type Place = (u64, u64);
+
+/// Looks answers up, in any thread.
+#[derive(Clone)]
+pub struct Reader {
+    index: Arc<Index>,
+    secrets: Arc<RapidSecrets>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    fn hash(&self, name: &[u8]) -> u64 {
+        rapidhash_v3_micro_inline::<true, true>(name, &self.secrets)
+    }
+
+    /// Gives the answer to a question to `take`, while its time is not over. Neither allocates nor waits.
+    #[inline]
+    pub fn with<R>(&self, now: Monotonic, asked: &Asked<'_>, take: impl FnOnce(&Stored) -> R) -> Option<R> {
+        let guard = &epoch::pin();
+        let node = self.index.find(self.hash(asked.name), guard, |node| fits(node, asked))?;
+        if node.stored.expired(now) {
+            return None;
+        }
+        if !node.used.load(Relaxed) {
+            node.used.store(true, Relaxed);
+        }
+        Some(take(&node.stored))
+    }
+}
+
+fn fits(node: &Node, asked: &Asked<'_>) -> bool {
+    let question = node.stored.question();
+    let Some((name, rest)) = question.split_at_checked(asked.name.len()) else { return false };
+    let [high, low] = asked.rtype.0.to_be_bytes();
+    node.dnssec == asked.dnssec && rest == [high, low, 0, 1] && name.eq_ignore_ascii_case(asked.name)
+}
+
+/// The cache, for the one thread that writes it.
+pub struct Answers {
+    index: IndexWriter,
+    reader: Reader,
+    /// Oldest first; a place counts only while the index has an entry of that number.
+    order: VecDeque<Place>,
+    next: u64,
+    entries: usize,
+    octets: usize,
+    capacity: usize,
+    /// Questions that every upstream failed to answer (RFC 9520), and until when that is remembered.
+    failures: BTreeMap<Box<[u8]>, Monotonic>,
+    failed: VecDeque<Box<[u8]>>,
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answers").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
+fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
+    let mut key = [0; 258];
+    let len = asked.name.len().min(255);
+    let bits = u8::from(asked.dnssec.0) | u8::from(asked.dnssec.1) << 1;
+    let [high, low] = asked.rtype.0.to_be_bytes();
+    key[..3].copy_from_slice(&[bits, high, low]);
+    key[3..3 + len].copy_from_slice(&asked.name[..len]);
+    (key, 3 + len)
+}
+
+fn cost(stored: &Stored) -> usize {
+    stored.len() + OVERHEAD + PLACE
+}
+
+impl Answers {
+    /// For so many answers. The seed should not be known to those who choose names.
+    #[must_use]
+    pub fn new(capacity: usize, seed: u64) -> Answers {
+        let index = IndexWriter::new(capacity.max(2) / 2);
+        let secrets = Arc::new(RapidSecrets::seed(seed));
+        let reader = Reader { index: Arc::clone(index.index()), secrets };
+        Answers {
+            index,
+            reader,
+            order: VecDeque::new(),
+            next: 0,
+            entries: 0,
+            octets: 0,
+            capacity,
+            failures: BTreeMap::new(),
+            failed: VecDeque::new(),
+        }
+    }
+
+    /// For other threads.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Keeps so many from now on.
+    pub fn resize(&mut self, capacity: usize) {
+        if capacity != self.capacity {
+            self.capacity = capacity;
+            self.index.rebuild(capacity.max(2) / 2, true);
+            self.make_room();
+        }
+    }
+
+    /// The answer that is kept, its time over or not.
+    #[must_use]
+    pub fn get(&self, asked: &Asked<'_>) -> Option<Arc<Stored>> {
+        let guard = &epoch::pin();
+        let hash = self.reader.hash(asked.name);
+        self.index.index().find(hash, guard, |node| fits(node, asked)).map(|node| Arc::clone(&node.stored))
+    }
+
+    /// Whether a failure to answer the question is remembered.
+    #[must_use]
+    pub fn has_failed(&self, now: Monotonic, asked: &Asked<'_>) -> bool {
+        let (key, len) = key(asked);
+        self.failures.get(&key[..len]).is_some_and(|until| now < *until)
+    }
+
+    /// Remembers a failure, beside what was known.
+    pub fn fail(&mut self, asked: &Asked<'_>, until: Monotonic) {
+        let (key, len) = key(asked);
+        let key: Box<[u8]> = key[..len].into();
+        if self.failures.insert(key.clone(), until).is_none() {
+            self.failed.push_back(key);
+        }
+        if self.failed.len() > FAILURES_MAX.min(self.capacity.max(1))
+            && let Some(oldest) = self.failed.pop_front()
+        {
+            self.failures.remove(&oldest);
+        }
+    }
+
+    /// Forgets that anything failed.
+    pub fn forget_failures(&mut self) {
+        self.failures.clear();
+        self.failed.clear();
+    }
+
+    /// Keeps an answer in place of what there was.
+    pub fn put(&mut self, asked: &Asked<'_>, stored: Arc<Stored>) {
+        let (key, len) = key(asked);
+        // Its place among the failures is forgotten with them, or when it is its turn.
+        self.failures.remove(&key[..len]);
+        self.remove(asked);
+        let hash = self.reader.hash(asked.name);
+        self.next += 1;
+        self.octets += cost(&stored);
+        self.entries += 1;
+        self.order.push_back((hash, self.next));
+        self.index.insert(Node::new(hash, asked.dnssec, self.next, stored));
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
+        let (mut looks, most) = (0, self.capacity.max(1));
+        while self.entries > most || self.octets > most * OCTETS_PER_ENTRY {
+            let Some(place) = self.order.pop_front() else { break };
+            if looks < LOOKS && self.spared(place) {
+                looks += 1;
+                self.order.push_back(place);
+            } else {
+                self.drop_one(place);
+            }
+        }
+        if self.order.len() > 2 * self.entries + 64 {
+            let (index, guard) = (self.index.index(), &epoch::pin());
+            self.order
+                .retain(|(hash, number)| index.find(*hash, guard, |node| node.number == *number).is_some());
+        }
+    }
+
+    /// Whether it was asked for since this was last looked at.
+    fn spared(&self, (hash, number): Place) -> bool {
+        let guard = &epoch::pin();
+        let node = self.index.index().find(hash, guard, |node| node.number == number);
+        node.is_some_and(|node| node.used.swap(false, Relaxed))
+    }
+
+    fn drop_one(&mut self, (hash, number): Place) {
+        let (entries, octets) = (&mut self.entries, &mut self.octets);
+        self.index.remove(
+            hash,
+            |node| node.number == number,
+            |node| {
+                *entries -= 1;
+                *octets -= cost(&node.stored);
+            },
+        );
+    }
+
+    /// Forgets an answer.
+    pub fn remove(&mut self, asked: &Asked<'_>) {
+        let hash = self.reader.hash(asked.name);
+        let (entries, octets) = (&mut self.entries, &mut self.octets);
+        self.index.remove(
+            hash,
+            |node| fits(node, asked),
+            |node| {
+                *entries -= 1;
+                *octets -= cost(&node.stored);
+            },
+        );
+    }
+
+    /// Forgets every type and variant of a name, and its failures.
+    pub fn remove_name(&mut self, name: &Name) {
+        let hash = self.reader.hash(name.as_wire());
+        let (entries, octets) = (&mut self.entries, &mut self.octets);
+        let same = |node: &Node| {
+            let question = node.stored.question();
+            question.len() == name.as_wire().len() + 4
+                && question[..name.as_wire().len()].eq_ignore_ascii_case(name.as_wire())
+        };
+        self.index.remove(hash, same, |node| {
+            *entries -= 1;
+            *octets -= cost(&node.stored);
+        });
+        self.failures.retain(|key, _| key.get(3..) != Some(name.as_wire()));
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.index.rebuild(self.capacity.max(2) / 2, false);
+        self.order.clear();
+        (self.entries, self.octets) = (0, 0);
+        self.forget_failures();
+    }
+
+    /// Tells the name of every entry, an answer's and a failure's, some more than once.
+    pub fn names(&self, mut tell: impl FnMut(Name)) {
+        self.index.index().each(|node| {
+            let question = node.stored.question();
+            if let Ok(name) = Name::from_wire(&question[..question.len().saturating_sub(4)]) {
+                tell(name.to_lower());
+            }
+        });
+        let failed = self.failures.keys().filter_map(|key| Name::from_wire(key.get(3..)?).ok());
+        failed.for_each(tell);
+    }
+
+    /// Answers kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether none is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Octets that the answers take, all told.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Compares what is counted with what is there.
+    ///
+    /// # Panics
+    /// If they differ.
+    pub fn check_invariants(&self) {
+        let (mut entries, mut octets, mut places) = (0, 0, std::collections::BTreeSet::new());
+        self.index.index().each(|node| {
+            entries += 1;
+            octets += cost(&node.stored);
+            places.insert((node.hash, node.number));
+        });
+        assert_eq!((entries, octets), (self.entries, self.octets), "entries and octets of the answer cache");
+        self.order.iter().for_each(|place| {
+            places.remove(place);
+        });
+        assert!(places.is_empty(), "an answer that never ages");
+        assert!(self.failures.len() <= self.failed.len(), "a failure that is remembered for ever");
+    }
+}

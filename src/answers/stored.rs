@@ -1,0 +1,121 @@
+//! One upstream's answer, as it is kept.
+
+use hither_table::Monotonic;
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::message::{Message, Section};
+use std::time::Duration;
+
+/// Octets of the note of a TTL behind the message: where it stands, and the TTL as it came.
+const NOTE: usize = 6;
+
+/// One upstream's answer, without its OPT and additional records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The message from its question to the end of its authority section; then a note of each TTL.
+    octets: Box<[u8]>,
+    /// Where the question ends, and where the notes begin.
+    body_at: u16,
+    notes_at: u32,
+    /// Records in the answer and in the authority section.
+    counts: [u16; 2],
+    rcode: Rcode,
+    received: Monotonic,
+    expires: Monotonic,
+}
+
+impl Stored {
+    /// Keeps what `message` says for `ttl_s`; records that lived longer are cut to `ttl_max_s`.
+    #[must_use]
+    pub fn new(message: &Message<'_>, now: Monotonic, ttl_s: u32, ttl_max_s: u32) -> Option<Self> {
+        let question = message.question()?;
+        let body_at = 12 + question.name.as_wire().len() + 4;
+        let (mut end, mut counts, mut notes) = (body_at, [0u16; 2], Vec::new());
+        let any = question.rtype == Rtype::ANY;
+        let mut only = None;
+        for record in message.records() {
+            // Of all types one is enough (RFC 8482 section 4.1); what comes first needs nothing that comes after it.
+            if any && *only.get_or_insert((record.owner(), record.rtype)) != (record.owner(), record.rtype) {
+                break;
+            }
+            match record.section {
+                Section::Answer => counts[0] += 1,
+                Section::Authority => counts[1] += 1,
+                Section::Additional => break,
+            }
+            notes.extend(u16::try_from(record.ttl_at - body_at).ok()?.to_le_bytes());
+            notes.extend(record.ttl.min(ttl_max_s).to_le_bytes());
+            end = record.rdata_at + record.rdata.len();
+        }
+        let kept = message.octets().get(12..end)?;
+        Some(Self {
+            octets: [kept, &notes].concat().into(),
+            body_at: u16::try_from(body_at - 12).ok()?,
+            notes_at: u32::try_from(kept.len()).ok()?,
+            counts,
+            rcode: message.header().rcode(),
+            received: now,
+            expires: now.plus(Duration::from_secs(u64::from(ttl_s))),
+        })
+    }
+
+    /// The question it answers, as the upstream wrote it.
+    pub(crate) fn question(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.body_at)).unwrap_or_default()
+    }
+
+    /// What follows the question, TTLs as they came.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.octets.get(usize::from(self.body_at)..self.notes_at as usize).unwrap_or_default()
+    }
+
+    /// Where in [`Stored::body`] each TTL stands, and what it is at `now`.
+    pub fn ttls(&self, now: Monotonic) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let age_s = u32::try_from(now.since(self.received).as_secs()).unwrap_or(u32::MAX);
+        let notes = self.octets.get(self.notes_at as usize..).unwrap_or_default();
+        notes.as_chunks::<NOTE>().0.iter().map(move |[low, high, ttl @ ..]| {
+            (usize::from(u16::from_le_bytes([*low, *high])), u32::from_le_bytes(*ttl).saturating_sub(age_s))
+        })
+    }
+
+    /// Length of the question it answers, in octets; a client's question has the same.
+    #[must_use]
+    pub fn question_len(&self) -> usize {
+        self.body_at.into()
+    }
+
+    /// Records in the answer and in the authority section.
+    #[must_use]
+    pub fn counts(&self) -> [u16; 2] {
+        self.counts
+    }
+
+    /// The upstream's RCODE.
+    #[must_use]
+    pub fn rcode(&self) -> Rcode {
+        self.rcode
+    }
+
+    /// Whether it says that there is nothing.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        self.counts[0] == 0 || self.rcode != Rcode::NOERROR
+    }
+
+    /// When its time is over.
+    #[must_use]
+    pub fn expires(&self) -> Monotonic {
+        self.expires
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn expired(&self, now: Monotonic) -> bool {
+        now >= self.expires
+    }
+
+    /// Octets on the heap.
+    pub(crate) fn len(&self) -> usize {
+        self.octets.len()
+    }
+}

@@ -1,0 +1,156 @@
+//! Readers beside the writer; also under Miri, which knows of every misuse of memory:
+//! `cargo +nightly miri test -p hither-answers --test threads`
+
+use hither_answers::{Answers, Asked, Stored};
+use hither_table::Monotonic;
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked as AskedFor, Composer, Owner, QueryBits, flags, query};
+use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const NOW: Monotonic = Monotonic(0);
+
+fn name(n: u32) -> Name {
+    format!("n{n}.example").parse().expect("a name")
+}
+
+/// An answer with as many octets of text as its number says.
+fn stored(n: u32, octets: u8, ttl_s: u32) -> Arc<Stored> {
+    let mut asked = [0; 300];
+    let bits = QueryBits { rd: true, cd: false, edns: None };
+    let len = query(&mut asked, 1, &AskedFor { name: &name(n), rtype: Rtype::TXT }, bits);
+    let read = Query::read(&asked[..len]).expect("a query");
+    let mut out = [0; 1000];
+    let mut composer = Composer::new(&mut out, 1000).expect("room");
+    composer.set_header(1, flags::QR);
+    composer.question_octets(read.question());
+    let text = vec![octets; usize::from(octets) + 1];
+    composer.record(Section::Answer, Owner::At(12), Rtype::TXT, ttl_s, &text);
+    let len = composer.finish();
+    let message = Message::read(&out[..len]).expect("a message");
+    Arc::new(Stored::new(&message, NOW, ttl_s, 86_400).expect("an answer"))
+}
+
+fn asked(name: &Name) -> Asked<'_> {
+    Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) }
+}
+
+/// Whether the text is what was once put: all octets alike, as many as they say.
+fn is_whole(stored: &Stored) -> bool {
+    let body = stored.body();
+    let text = &body[12..];
+    text.iter().all(|octet| *octet == text[0]) && text.len() == usize::from(text[0]) + 1
+}
+
+#[test]
+fn readers_see_whole_answers_while_they_are_replaced_removed_and_moved() {
+    let (names, turns) = if cfg!(miri) { (3, 40) } else { (50, 40_000) };
+    let mut answers = Answers::new(names as usize * 3 / 4, 7);
+    let (reader, done) = (answers.reader().clone(), AtomicBool::new(false));
+    let seen = std::thread::scope(|scope| {
+        let look = || {
+            let (mut seen, mut n) = (0_u64, 0);
+            while !done.load(Ordering::Relaxed) {
+                n = (n + 1) % names;
+                let whole = reader.with(NOW, &asked(&name(n)), is_whole);
+                assert_ne!(whole, Some(false));
+                seen += u64::from(whole.is_some());
+            }
+            seen
+        };
+        let readers = [scope.spawn(look), scope.spawn(look)];
+        for turn in 0..turns {
+            let n = turn * 7 % names;
+            answers.put(&asked(&name(n)), stored(n, (turn % 200) as u8, 300));
+            match turn % 97 {
+                13 => answers.remove_name(&name(turn % names)),
+                57 => answers.resize(names as usize / 2 + turn as usize % 20),
+                96 => answers.clear(),
+                _ => {}
+            }
+            if turn % 11 == 0 {
+                std::thread::yield_now();
+            }
+        }
+        answers.check_invariants();
+        done.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().expect("no reader fails"))
+    });
+    assert!(cfg!(miri) || seen.iter().all(|count| *count > 0), "{seen:?} answers seen");
+}
+
+#[test]
+fn what_was_asked_for_stays_and_the_bound_holds() {
+    let mut answers = Answers::new(100, 7);
+    for n in 0..1000 {
+        answers.put(&asked(&name(n)), stored(n, 10, 300));
+        assert!(answers.reader().with(NOW, &asked(&name(0)), |_| ()).is_some(), "{n} others later");
+    }
+    assert_eq!(answers.len(), 100);
+    answers.check_invariants();
+    for n in 0..1000 {
+        answers.put(&asked(&name(n)), stored(n, 255, 300));
+    }
+    assert!(answers.octets() <= 100 * 1024);
+    assert!(
+        answers.reader().with(Monotonic(300_000_000_000), &asked(&name(999)), |_| ()).is_none(),
+        "expired"
+    );
+    assert!(answers.get(&asked(&name(999))).is_some(), "but still there");
+}
+
+#[test]
+fn failures_are_remembered_in_bounded_number_until_an_answer_comes() {
+    let mut answers = Answers::new(10, 7);
+    for n in 0..100 {
+        answers.fail(&asked(&name(n)), Monotonic(1000));
+    }
+    assert!(!answers.has_failed(NOW, &asked(&name(0))) && answers.has_failed(NOW, &asked(&name(99))));
+    assert!(!answers.has_failed(Monotonic(1000), &asked(&name(99))));
+    answers.put(&asked(&name(99)), stored(99, 1, 300));
+    assert!(!answers.has_failed(NOW, &asked(&name(99))));
+    answers.check_invariants();
+    answers.forget_failures();
+    assert!(!answers.has_failed(NOW, &asked(&name(98))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
+    /// Beside a map that never forgets: what is found is what was put last, whatever the letter case and the variant.
+    #[test]
+    fn nothing_but_what_was_put_is_found(ops in proptest::collection::vec((0u32..20, 0u8..4, any::<u8>()), 1..200)) {
+        let (mut answers, mut known) = (Answers::new(8, 7), BTreeMap::new());
+        for (n, bits, what) in ops {
+            let dnssec = (bits & 1 != 0, bits & 2 != 0);
+            let name = name(n);
+            let asked = Asked { dnssec, ..asked(&name) };
+            match what {
+                0..20 => {
+                    answers.remove(&asked);
+                    known.remove(&(n, dnssec));
+                }
+                20..30 => {
+                    answers.remove_name(&name);
+                    known.retain(|(m, _), _| *m != n);
+                }
+                octets => {
+                    answers.put(&asked, stored(n, octets, 300));
+                    known.insert((n, dnssec), octets);
+                }
+            }
+            answers.check_invariants();
+            prop_assert!(answers.len() <= 8);
+            for ((n, dnssec), octets) in &known {
+                let name = self::name(*n);
+                let asked = Asked { dnssec: *dnssec, ..self::asked(&name) };
+                let found = answers.get(&asked);
+                prop_assert!(found.is_none_or(|found| found.body()[12] == *octets && is_whole(&found)));
+            }
+        }
+    }
+}
