@@ -381,3 +381,52 @@ fn an_order_for_an_outdated_set_is_refused_and_counted() {
     let stats = daemon.json(&["stats"]);
     assert_eq!((&stats["orders_applied"], &stats["orders_rejected"]), (&1.into(), &6.into()));
 }
+
+/// With several workers everything is as with one; replies to misses come from the socket that was asked.
+#[test]
+fn several_workers_answer_from_the_cache_and_hand_over_the_rest() {
+    let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
+    let dir = directory();
+    let workers = dir.join("hither.toml.d/workers.toml");
+    std::fs::create_dir_all(dir.join("hither.toml.d")).expect("created");
+    std::fs::write(&workers, "[listen]\nworkers = 3\n").expect("written");
+    let daemon = Daemon::start_in(dir, &[&upstream], "");
+    assert!(daemon.log().contains("3 workers answer"), "{}", daemon.log());
+    // Many clients: the kernel spreads them over the workers' sockets.
+    let clients: Vec<std::net::UdpSocket> = (0..64).map(|_| daemon.client()).collect();
+    for turn in 0..4_u16 {
+        for (n, client) in clients.iter().enumerate() {
+            client.send(&ask_for(&format!("n{}.example", n % 8), Rtype::A, None, turn)).expect("sent");
+        }
+        for client in &clients {
+            let mut buffer = [0; 512];
+            let len = client.recv(&mut buffer).expect("a reply");
+            assert_eq!((ends(&buffer[..len]), buffer[..2] == turn.to_be_bytes()), (vec![1], true));
+        }
+    }
+    assert_eq!(upstream.count(), 8, "one round a name, whoever took the query");
+    daemon.until("all is counted", |d| {
+        let stats = d.json(&["stats"]);
+        stats["queries"].as_u64() == Some(256) && stats["replies"].as_u64() == Some(256)
+    });
+    let stats = daemon.json(&["stats"]);
+    assert!(stats["hits"].as_u64() >= Some(3 * 64), "{stats}");
+    // A flush and a reload are seen by all of them.
+    daemon.ctl(&["flush", "n0.example"]);
+    for client in &clients {
+        client.send(&ask_for("n0.example", Rtype::A, None, 9)).expect("sent");
+    }
+    for client in &clients {
+        client.recv(&mut [0; 512]).expect("a reply");
+    }
+    assert_eq!(upstream.count(), 9, "it was asked for again, once");
+    std::fs::write(&workers, "[listen]\nworkers = 3\nallow = [\"192.0.2.0/24\"]\n").expect("written");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.wait_for("the configuration is reloaded");
+    for client in &clients {
+        client.send(&ask_for("n0.example", Rtype::A, None, 9)).expect("sent");
+        let mut buffer = [0; 512];
+        let len = client.recv(&mut buffer).expect("a reply");
+        assert_eq!(Message::read(&buffer[..len]).expect("readable").header().rcode(), Rcode::REFUSED);
+    }
+}

@@ -40,6 +40,7 @@ pub(super) struct File {
 pub(super) struct Listen {
     pub dns: Option<Vec<SocketAddr>>,
     pub allow: Option<Vec<Network>>,
+    pub workers: Option<AtLeastOne>,
 }
 
 #[derive(Deserialize)]

@@ -31,6 +31,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Who may ask.
     pub allow: Vec<Network>,
+    /// Threads that answer from the cache; 1: the event loop alone.
+    pub workers: usize,
     /// Whom to ask; none: the system's resolvers.
     pub upstreams: Vec<SocketAddr>,
     /// Whom to ask for some domains.
@@ -116,6 +118,7 @@ impl Default for Config {
                 SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 53)),
             ],
             allow: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
+            workers: 1,
             upstreams: Vec::new(),
             domains: BTreeMap::new(),
             hosts: Hosts { files: vec![PathBuf::from("/etc/hosts")], own_name: true },
@@ -201,6 +204,7 @@ impl Config {
         set(&mut self.runtime_dir, runtime_dir);
         set(&mut self.listen, listen.dns);
         set(&mut self.allow, listen.allow);
+        set(&mut self.workers, listen.workers);
         self.upstreams.extend(upstream.into_iter().map(|upstream| upstream.address.0));
         self.merge_local(domain, hosts, block);
         set(&mut self.limits.clients_per_network, limits.clients_per_network);
@@ -276,6 +280,9 @@ impl Config {
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&s.failure_ttl) {
             return fail("cache.failure_ttl is not between 1s and 5m (RFC 9520 section 3.2)".to_owned());
+        }
+        if self.workers > 64 {
+            return fail("listen.workers is larger than 64".to_owned());
         }
         if self.table_entries > 16 << 20 {
             return fail("table.entries is larger than 16777216".to_owned());

@@ -14,13 +14,14 @@ use super::requests::Asked;
 use super::setup::{fit_to_descriptors, followed, routes, table, tell};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
+use super::worker::{Brief, Team};
 use crate::config::Config;
 use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
 use hither_rounds::{Action, Input, Rounds};
-use hither_table::{Counter, Monotonic};
+use hither_table::{Counter, Counters, Monotonic};
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
@@ -56,6 +57,7 @@ pub(super) struct Daemon {
     pub crowded: bool,
     pub next_slice: Monotonic,
     pub loader: Loader,
+    pub team: Team,
     pub network: Network,
     /// The service manager waits for the end of a reload.
     pub reloading: bool,
@@ -81,6 +83,8 @@ pub(super) struct Daemon {
     clocks_at: Monotonic,
     pub started: Monotonic,
     pub stop: bool,
+    /// Why it is not to go on.
+    failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
     pub order_from: Option<Slot>,
     _lock: Box<dyn std::any::Any>,
@@ -112,7 +116,7 @@ impl Daemon {
             .map_err(|error| format!("cannot create '{}': {error}", dir.display()))?;
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let (writer, lock) = table(&config, &dir, &mut random)?;
-        let listeners = Listeners::open(&config.listen)?;
+        let listeners = Listeners::open(&config.listen, config.workers)?;
         let routes = routes(&config, &listeners.addresses);
         let mut ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let rounds = Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw()));
@@ -120,7 +124,8 @@ impl Daemon {
         let control = Control::bind(&dir, poll.registry())?;
         let hints = Hints::bind(&dir)?;
         let waker =
-            Waker::new(poll.registry(), Source::Loaded.token()).map_err(because("no waker can be had"))?;
+            Waker::new(poll.registry(), Source::Woken.token()).map_err(because("no waker can be had"))?;
+        let waker = Arc::new(waker);
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -134,7 +139,8 @@ impl Daemon {
             misses: VecDeque::new(),
             crowded: false,
             next_slice: Monotonic(0),
-            loader: Loader::new(waker),
+            loader: Loader::new(Arc::clone(&waker)),
+            team: Team::new(waker),
             network: Network::new(&followed(&config)),
             reloading: false,
             waiting: Waiting::default(),
@@ -155,6 +161,7 @@ impl Daemon {
             clocks_at: Monotonic(0),
             started: now(),
             stop: false,
+            failure: None,
             order_from: None,
             config,
             _lock: lock,
@@ -164,6 +171,7 @@ impl Daemon {
         daemon.rounds.writer().set_dns_address(shown);
         let local = Arc::new(local::load(&Wanted::of(&daemon.config)));
         daemon.rounds.handle(now(), Input::Local { local });
+        daemon.start_workers().map_err(because("workers cannot be started"))?;
         Ok(daemon)
     }
 
@@ -176,7 +184,8 @@ impl Daemon {
         for descriptor in self.network.descriptors().into_iter().flatten() {
             registry.register(&mut SourceFd(&descriptor), Source::Network.token(), Interest::READABLE)?;
         }
-        for (n, socket) in self.udp.iter_mut().enumerate() {
+        let own = if self.config.workers > 1 { 0 } else { self.udp.len() };
+        for (n, socket) in self.udp.iter_mut().enumerate().take(own) {
             registry.register(socket, Source::Udp(n).token(), Interest::READABLE)?;
             // Queries that came before we did.
             self.again.push_back(Source::Udp(n));
@@ -222,7 +231,7 @@ impl Daemon {
             self.send_replies();
         }
         self.shut_down(now());
-        Ok(())
+        self.failure.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
     /// Queries first; when there are too many of them, again between the others.
@@ -233,7 +242,7 @@ impl Daemon {
             .for_each(|source| self.ready(source, now));
         for (n, source) in sources().filter(|source| !matches!(source, Source::Udp(_))).enumerate() {
             self.ready(source, now);
-            if n % EVENTS == EVENTS - 1 && !self.misses.is_empty() {
+            if n % EVENTS == EVENTS - 1 && !self.misses.is_empty() && self.config.workers == 1 {
                 (0..self.udp.len()).for_each(|n| self.on_udp(n, now));
             }
         }
@@ -296,7 +305,7 @@ impl Daemon {
         counters.set(Counter::ControlErrors, errors);
         counters.set(Counter::Hints, self.hints.taken);
         counters.set(Counter::HintsDropped, self.hints.dropped);
-        let counters = *counters;
+        let counters = self.counters();
         let writer = self.rounds.writer();
         writer.set_counters(&counters);
         if now >= self.clocks_at {
@@ -308,6 +317,27 @@ impl Daemon {
             self.changes = writer.changes();
             writer.wake_followers();
         }
+    }
+
+    /// All that was counted, by workers too.
+    pub fn counters(&mut self) -> Counters {
+        let mut all = *self.rounds.counters();
+        self.team.add_counts(&mut all);
+        all
+    }
+
+    /// Tells workers what has changed: the configuration, or the table.
+    pub fn brief_workers(&self) {
+        self.team.brief(|| Brief::new(&self.rounds, &self.config));
+    }
+
+    fn start_workers(&mut self) -> std::io::Result<()> {
+        if self.config.workers > 1 {
+            let brief = Brief::new(&self.rounds, &self.config);
+            self.team.start(self.config.workers, &self.udp, brief, self.started.0)?;
+            log::info!("{} workers answer from the cache", self.config.workers);
+        }
+        Ok(())
     }
 
     fn ready(&mut self, source: Source, now: Monotonic) {
@@ -323,7 +353,14 @@ impl Daemon {
             Source::Peer(slot) => self.on_peer(slot, now),
             Source::Hints => self.on_hints(now),
             Source::Network => self.network.ready(now),
-            Source::Loaded => self.on_loaded(now),
+            Source::Woken => {
+                self.on_loaded(now);
+                self.on_handed(now);
+                if self.team.has_failed() {
+                    self.failure = Some("a worker has ended before its time");
+                    self.stop = true;
+                }
+            }
         }
     }
 
@@ -392,6 +429,8 @@ impl Daemon {
         log::info!("stopping");
         notify::stopping("stopping");
         self.sorter = None;
+        self.team.stop();
+        self.on_handed(now);
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
         self.give_up_misses(now);

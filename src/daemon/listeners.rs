@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
+    /// Several with the same address where there are several workers.
     pub udp: Vec<UdpSocket>,
     pub tcp: Vec<TcpListener>,
     pub addresses: Vec<SocketAddr>,
@@ -14,7 +15,7 @@ pub(super) struct Listeners {
 impl Listeners {
     /// # Errors
     /// If not one address can be listened at; what else fails is logged.
-    pub fn open(configured: &[SocketAddr]) -> Result<Listeners, String> {
+    pub fn open(configured: &[SocketAddr], workers: usize) -> Result<Listeners, String> {
         let mut listeners = Listeners::default();
         let inherited = activation::inherited().map_err(|error| error.to_string())?;
         if inherited.is_empty() {
@@ -22,8 +23,8 @@ impl Listeners {
                 // A port that the kernel chose for one protocol may be taken for the other: then another one.
                 let tries = if address.port() == 0 { 16 } else { 1 };
                 let bound = (1..tries)
-                    .find_map(|_| listeners.bind(*address).ok())
-                    .map_or_else(|| listeners.bind(*address), Ok);
+                    .find_map(|_| listeners.bind(*address, workers).ok())
+                    .map_or_else(|| listeners.bind(*address, workers), Ok);
                 if let Err(error) = bound {
                     log::error!("cannot listen at {address}: {error}; going on without it");
                 }
@@ -51,12 +52,15 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn bind(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        let udp = listen::udp(address, false)?;
-        // With port 0 both take the one that the kernel chose.
-        let address = udp.local_addr()?;
+    fn bind(&mut self, address: SocketAddr, workers: usize) -> std::io::Result<()> {
+        let mut udp = vec![listen::udp(address, workers > 1)?];
+        // With port 0 all take the one that the kernel chose.
+        let address = udp[0].local_addr()?;
         let tcp = listen::tcp(address)?;
-        self.udp.push(udp);
+        for _ in 1..workers {
+            udp.push(listen::udp(address, true)?);
+        }
+        self.udp.append(&mut udp);
         self.tcp.push(tcp);
         self.addresses.push(address);
         Ok(())

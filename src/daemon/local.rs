@@ -35,8 +35,8 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub fn new(waker: Waker) -> Loader {
-        Loader { waker: Arc::new(waker), results: mpsc::channel(), busy: false, next: None }
+    pub fn new(waker: Arc<Waker>) -> Loader {
+        Loader { waker, results: mpsc::channel(), busy: false, next: None }
     }
 
     /// Begins to read; what is being read is finished first.

@@ -64,15 +64,17 @@ impl Daemon {
             }
             Ok(mut config) => {
                 fit_to_descriptors(&mut config);
-                let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone());
+                let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone(), c.workers);
                 if fixed(&config) != fixed(&self.config) {
-                    log::warn!("runtime_dir and listen.dns take effect at the next start");
+                    log::warn!("runtime_dir, listen.dns and listen.workers take effect at the next start");
                 }
+                config.workers = self.config.workers;
                 self.resize(&config);
                 crate::logging::start(config.level);
                 self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
                 self.config = config;
                 self.reroute(now);
+                self.brief_workers();
                 self.reloading = true;
                 self.loader.begin(Wanted::of(&self.config));
                 if !self.loader.is_busy() {
@@ -149,7 +151,7 @@ impl Daemon {
         let now = now();
         let upstreams = self.rounds.upstreams(now);
         let up = upstreams.iter().filter(|u| u.state == "up" || u.state == "unknown").count();
-        let counters = self.rounds.counters();
+        let counters = self.counters();
         let (queries, hits) = (counters.get(Counter::Queries), counters.get(Counter::Hits));
         let rate = (hits * 100).checked_div(queries).unwrap_or(0);
         let entries = counters.get(Counter::Entries);

@@ -21,6 +21,7 @@ mod system;
 mod tcp;
 mod tokens;
 mod udp;
+mod worker;
 
 use crate::config::Config;
 use clap::Parser;

@@ -6,6 +6,7 @@ use super::pending::{Miss, Pending, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
 use super::udp::{Desk, Verdict, answer, answer_batch};
+use super::worker::Handed;
 use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
 use hither_rounds::{ClientId, Input, Question, reply};
@@ -55,8 +56,10 @@ impl Daemon {
             Err(_) => return None,
         };
         let desk = Desk {
-            rounds: &mut self.rounds,
-            config: &self.config,
+            cache: &mut self.rounds,
+            allow: &self.config.allow,
+            limits: &self.config.limits,
+            admits: true,
             admission: &mut self.admission,
             now,
             room: MISSES_MAX.saturating_sub(self.misses.len()),
@@ -77,6 +80,30 @@ impl Daemon {
             });
         }
         Some(count)
+    }
+
+    /// What workers could not answer; those for whom there is no room are told so.
+    pub(super) fn on_handed(&mut self, now: Monotonic) {
+        for _ in 0..MISSES_MAX {
+            let Some(handed) = self.team.take() else { break };
+            let miss = match handed {
+                Handed::Miss(miss) => miss,
+                Handed::Ending(question) => {
+                    self.rounds.want(*question);
+                    continue;
+                }
+            };
+            let most = self.config.limits.clients_per_network;
+            let room = self.misses.len() < MISSES_MAX;
+            if room && self.admission.admit(miss.pending.network, most) {
+                self.misses.push_back(*miss);
+                continue;
+            }
+            self.rounds.counters().add(Counter::ShedQueries, 1);
+            let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+            let client = self.waiting.add(Pending { network: None, ..miss.pending });
+            self.deliver(client, &answer, now);
+        }
     }
 
     /// Begins rounds for those who wait, for a slice of time.
@@ -279,7 +306,7 @@ impl Daemon {
 }
 
 /// What of a query is needed for its reply: a long one would occupy memory for as long as its client waits.
-fn essence(query: &[u8]) -> Vec<u8> {
+pub(super) fn essence(query: &[u8]) -> Vec<u8> {
     let mut out = [0; 12 + 255 + 4 + 11];
     let len = Query::read(query).map_or(0, |read| read.essence(&mut out));
     out[..len].to_vec()

@@ -20,8 +20,8 @@ pub(super) enum Source {
     Hints,
     /// Netlink or inotify.
     Network,
-    /// Hosts files and lists have been read.
-    Loaded,
+    /// Another thread has something: files have been read, a worker has misses or counts, or has failed.
+    Woken,
 }
 
 /// A place in a slab, and how often it has changed hands: an event for a former holder is recognised.
@@ -50,7 +50,7 @@ impl Source {
             Self::Peer(s) => slot(8, s),
             Self::Hints => 9 << KIND,
             Self::Network => 10 << KIND,
-            Self::Loaded => 11 << KIND,
+            Self::Woken => 11 << KIND,
         })
     }
 
@@ -69,7 +69,7 @@ impl Source {
             8 => Self::Peer(slot),
             9 => Self::Hints,
             10 => Self::Network,
-            _ => Self::Loaded,
+            _ => Self::Woken,
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
             Source::Peer(Slot { key: 0, generation: 0 }),
             Source::Hints,
             Source::Network,
-            Source::Loaded,
+            Source::Woken,
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

@@ -1,13 +1,30 @@
 //! The hit path: a batch of queries in, a batch of replies out, nothing allocated for what the cache can answer.
 
 use super::admission::{Admission, ClientNetwork, Ruling};
-use crate::config::{Config, Network};
+use crate::config::{Limits, Network};
 use hither_net::batch::Batch;
 use hither_rounds::{Question, Rounds, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
 use std::net::IpAddr;
+
+/// What answers from the cache: the core in the event loop, or what a worker has of it.
+pub(super) trait Cache {
+    /// Writes the reply to a query that needs no round; 0: it needs one.
+    fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize;
+    fn count(&mut self, counter: Counter, more: u64);
+}
+
+impl Cache for Rounds {
+    fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
+        Rounds::answer_hit(self, now, query, limit, out)
+    }
+
+    fn count(&mut self, counter: Counter, more: u64) {
+        self.counters().add(counter, more);
+    }
+}
 
 /// What is to become of a query.
 #[derive(Debug)]
@@ -21,21 +38,21 @@ pub(super) enum Verdict {
 
 /// Answers one query as far as that needs no round. `limit` octets at most, or the client's own limit where that is `None`.
 pub(super) fn answer(
-    rounds: &mut Rounds,
+    cache: &mut impl Cache,
     allow: &[Network],
     now: Monotonic,
     (query, peer, limit): (&[u8], IpAddr, Option<usize>),
     out: &mut [u8],
 ) -> Verdict {
-    rounds.counters().add(Counter::Queries, 1);
+    cache.count(Counter::Queries, 1);
     if !allow.iter().any(|network| network.contains(peer)) {
-        rounds.counters().add(Counter::RefusedClients, 1);
+        cache.count(Counter::RefusedClients, 1);
         let silent = matches!(Query::read(query), Err(Refusal::Silent));
         return Verdict::Reply(if silent { 0 } else { refuse(query, Rcode::REFUSED.0.into(), out) });
     }
     match Query::read(query) {
         Ok(read) => {
-            let len = rounds.answer_hit(now, &read, limit.unwrap_or_else(|| read.udp_limit()), out);
+            let len = cache.answer_hit(now, &read, limit.unwrap_or_else(|| read.udp_limit()), out);
             if len > 0 {
                 return Verdict::Reply(len);
             }
@@ -48,48 +65,52 @@ pub(super) fn answer(
             Verdict::Ask(question, read.rd())
         }
         Err(Refusal::Silent) => {
-            rounds.counters().add(Counter::MalformedQueries, 1);
+            cache.count(Counter::MalformedQueries, 1);
             Verdict::Reply(0)
         }
         Err(Refusal::Answer { rcode, malformed }) => {
-            rounds.counters().add(Counter::MalformedQueries, u64::from(malformed));
+            cache.count(Counter::MalformedQueries, u64::from(malformed));
             Verdict::Reply(refuse(query, rcode, out))
         }
     }
 }
 
 /// What answering a batch takes.
-pub(super) struct Desk<'a> {
-    pub rounds: &'a mut Rounds,
-    pub config: &'a Config,
+pub(super) struct Desk<'a, C> {
+    pub cache: &'a mut C,
+    pub allow: &'a [Network],
+    pub limits: &'a Limits,
     pub admission: &'a mut Admission,
+    /// Whether each network's share of what waits is looked at here, rather than where it waits.
+    pub admits: bool,
     pub now: Monotonic,
     /// Queries that may be left for later.
     pub room: usize,
 }
 
 /// Answers the received batch as far as that needs no round; `miss` gets the others, as many as there is room for.
-pub(super) fn answer_batch(
-    mut desk: Desk<'_>,
+pub(super) fn answer_batch<C: Cache>(
+    mut desk: Desk<'_, C>,
     batch: &mut Batch,
     count: usize,
     mut miss: impl FnMut(usize, Question, bool),
 ) {
-    let limits = &desk.config.limits;
+    let limits = desk.limits;
     for n in 0..count {
         let Some(peer) = batch.peer(n) else { continue };
         let (query, out) = batch.pair(n);
-        let mut len = match answer(desk.rounds, &desk.config.allow, desk.now, (query, peer.ip(), None), out) {
+        let mut len = match answer(desk.cache, desk.allow, desk.now, (query, peer.ip(), None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(question, recursion) => {
                 let network = ClientNetwork::of(peer.ip());
-                if desk.room > 0 && desk.admission.admit(network, limits.clients_per_network) {
+                let most = limits.clients_per_network;
+                if desk.room > 0 && (!desk.admits || desk.admission.admit(network, most)) {
                     desk.room -= 1;
                     batch.set_reply(n, 0);
                     miss(n, question, recursion);
                     continue;
                 }
-                desk.rounds.counters().add(Counter::ShedQueries, 1);
+                desk.cache.count(Counter::ShedQueries, 1);
                 shed(query, out)
             }
         };
@@ -97,11 +118,11 @@ pub(super) fn answer_batch(
             match desk.admission.judge(peer.ip(), &out[..len], limits.replies_per_second, desk.now) {
                 Ruling::Send => {}
                 Ruling::Cut => {
-                    desk.rounds.counters().add(Counter::RateLimited, 1);
+                    desk.cache.count(Counter::RateLimited, 1);
                     len = cut_to_question(&mut out[..len]);
                 }
                 Ruling::Drop => {
-                    desk.rounds.counters().add(Counter::RateLimited, 1);
+                    desk.cache.count(Counter::RateLimited, 1);
                     len = 0;
                 }
             }

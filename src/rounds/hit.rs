@@ -7,7 +7,7 @@ use hither_table::{Counter, Family, Key, Lookup, Monotonic, Reader, Snapshot, Us
 use hither_wire::query::Query;
 
 /// The cache for a thread of its own: what it can answer alone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hits {
     reader: Reader,
     uses: Uses,
