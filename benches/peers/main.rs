@@ -1,11 +1,12 @@
 //! hither beside every other cache that is installed, doing the same work in turns: `cargo bench --bench peers -- [RIGS] [OPTIONS]`
 //!
-//! Rigs: `hits misses race memory start`; all of them without one. Options: `--rounds N` (7), `--only NAME,NAME`. Figures go to
+//! Rigs: `hits workers misses race memory start`; all of them without one. Options: `--rounds N` (7), `--only NAME,NAME`. Figures go to
 //! `target/bench-peers.tsv`, a line each: rig, server, metric, value, unit, round; tables with medians, and ratios to a reference of the same round,
 //! to standard output. With two cores or more servers run on core 0, load and upstreams on core 1; as root in the class SCHED_RR, in
 //! slices short enough that the kernel does not step in, with pauses between.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
+mod backlog;
 mod load;
 mod report;
 mod rigs;
@@ -54,10 +55,11 @@ fn main() {
         );
     };
     let mut bench = Bench::new(rounds, only, Report::new(&target.join("bench-peers.tsv")));
-    for name in ["hits", "misses", "race", "memory", "start"] {
+    for name in ["hits", "workers", "misses", "race", "memory", "start"] {
         if rigs.is_empty() || rigs.contains(&name) {
             match name {
                 "hits" => bench.hits(),
+                "workers" => bench.workers(),
                 "misses" => bench.misses(),
                 "race" => bench.race(),
                 "memory" => bench.memory(),

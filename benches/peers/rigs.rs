@@ -1,5 +1,6 @@
 //! What is measured: hits, misses, several upstreams, memory, start and stop.
 
+use super::backlog;
 use super::load::{self, Load, Names, Outcome, Until};
 use super::report::Report;
 use super::servers::{self, FLIP, HITHER, KINDS, Kind, Server, Task, queries_of};
@@ -164,21 +165,28 @@ impl Bench {
             }
         }
         self.report.table("hits", FLIP);
-        drop(live);
-        self.workers(upstream.1, warm);
     }
 
-    /// Replies a second of processor time on one core and on all: what counts where the load would be in the way.
-    fn workers(&mut self, upstream: SocketAddr, warm: Load) {
-        let cores = format!("0-{}", self.cores - 1);
-        let names = [HITHER, "hither, 2 workers"];
-        let kinds = self.wanted(&names);
-        let live: Vec<Server> =
-            kinds.into_iter().filter_map(|kind| self.start_one(kind, &[upstream], 20_000, &cores)).collect();
+    /// What two cores do together that one does alone: see `backlog.rs`.
+    pub fn workers(&mut self) {
+        let upstream = self.upstream(0, 0, 1);
+        let cores = format!("0-{}", (self.cores - 1).min(1));
+        let kinds = self.wanted(&[HITHER, "hither, 2 workers"]);
+        let live: Vec<Server> = kinds
+            .into_iter()
+            .filter_map(|kind| self.start_one(kind, &[upstream.1], 20_000, &cores))
+            .collect();
         for server in &live {
-            load::run(server.address, warm);
+            load::run(server.address, Load { until: Until::Count(1000), ..closed(Names::Fresh(0), 50) });
+            std::thread::sleep(PAUSE);
         }
-        let _ = live;
+        for round in 0..3 * self.rounds {
+            for server in &live {
+                let figures = [("rate of a backlog", backlog::rate(server) / 1000.0, "k/s")];
+                self.report.add("workers", server.name, round, &figures);
+            }
+        }
+        self.report.table("workers", HITHER);
     }
 
     pub fn misses(&mut self) {

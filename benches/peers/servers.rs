@@ -286,6 +286,10 @@ impl Server {
         got.received > got.bad
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Nanoseconds of processor time so far, of all its threads.
     pub fn time(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten();
