@@ -114,6 +114,19 @@ pub fn run(server: SocketAddr, load: Load) -> Outcome {
     run.outcome
 }
 
+/// Asks for a while, and says what came of it.
+#[allow(clippy::print_stdout)]
+pub fn alone(server: SocketAddr, names: u64, window: u64, ms: u64) {
+    let began = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
+    let names = if names > 0 { Names::Of(names) } else { Names::Fresh(began % 100_000 * 1000) };
+    let (window, timeout) = (window.clamp(1, 4096) as usize, Duration::from_secs(2));
+    let until = Until::Time(Duration::from_millis(ms));
+    let outcome = run(server, Load { names, rtype: Rtype::A, window, rate: None, until, timeout });
+    let (rate, lost, bad) = (outcome.rate() / 1000.0, outcome.lost, outcome.bad);
+    let [p50, p99] = [0.5, 0.99].map(|q| outcome.quantile(q) * 1000.0);
+    println!("{rate:.1} k/s, p50 {p50:.1} us, p99 {p99:.1} us, {lost} lost, {bad} bad");
+}
+
 impl Run {
     fn all(&mut self) {
         let (mut out, mut input) = (Outgoing::new(), Batch::new());

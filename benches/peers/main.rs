@@ -3,7 +3,8 @@
 //! Rigs: `hits workers misses race memory start`; all of them without one. Options: `--rounds N` (7), `--only NAME,NAME`. Figures go to
 //! `target/bench-peers.tsv`, a line each: rig, server, metric, value, unit, round; tables with medians, and ratios to a reference of the same round,
 //! to standard output. With two cores or more servers run on core 0, load and upstreams on core 1; as root in the class SCHED_RR, in
-//! slices short enough that the kernel does not step in, with pauses between.
+//! slices short enough that the kernel does not step in, with pauses between. `--role load ADDRESS NAMES WINDOW MS` is the load alone, for a
+//! profiler at some server of your own; 0 names: each is asked for once.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod backlog;
@@ -25,6 +26,7 @@ fn play(args: &[String]) -> Option<()> {
     match args.get(at + 1)?.as_str() {
         "flip" => roles::flip(address, true),
         "flip-singly" => roles::flip(address, false),
+        "load" => load::alone(address, number(3), number(4), number(5)),
         _ => {
             let delay = Duration::from_millis(number(3));
             let manner = roles::Manner { delay, loss: number(4), addresses: number(5) as u32 };
