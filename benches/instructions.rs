@@ -40,15 +40,6 @@ fn ask(n: u64, rtype: Rtype) -> ([u8; 300], usize) {
     (out, len)
 }
 
-fn question(read: &Query<'_>) -> Question {
-    Question {
-        name: read.name_lower(),
-        rtype: read.qtype(),
-        dnssec_ok: read.dnssec_ok(),
-        checking_disabled: read.cd(),
-    }
-}
-
 impl Bench {
     fn new(rtype: Rtype, records: u16) -> Bench {
         let geometry = Geometry { entries: 4096 };
@@ -72,7 +63,7 @@ impl Bench {
         let read = Query::read(asked).expect("a query");
         let len = self.rounds.answer_hit(self.now, &read, 512, &mut self.out);
         assert_eq!(len, 0);
-        self.rounds.handle(self.now, Input::Ask { client, question: question(&read), recursion: true });
+        self.rounds.handle(self.now, Input::Ask { client, question: Question::of(&read), recursion: true });
         let mut written = 0;
         while let Some(action) = self.rounds.poll_action() {
             match action {

@@ -217,7 +217,7 @@ impl Run {
     fn take(&mut self, input: &mut Batch, count: usize) {
         let now = self.now();
         for n in 0..count {
-            let reply = input.pair(n).0;
+            let reply = input.query(n);
             let [high, low, flags, rcode, _, _, records @ .., _, _, _, _] =
                 reply.get(..12).unwrap_or(&[0; 12])
             else {

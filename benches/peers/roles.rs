@@ -32,13 +32,16 @@ pub fn flip(address: SocketAddr, batched: bool) {
             wait(&socket, None);
             continue;
         };
+        let (received, mut replies) = batch.parts();
         for n in 0..count {
-            let (query, out) = batch.pair(n);
-            let len = query.len().min(out.len());
-            out[..len].copy_from_slice(&query[..len]);
-            out[2] |= 0x80;
-            out[7] = 1;
-            batch.set_reply(n, len);
+            let query = received.query(n);
+            replies.write(n, |out| {
+                let len = query.len().min(out.len());
+                out[..len].copy_from_slice(&query[..len]);
+                out[2] |= 0x80;
+                out[7] = 1;
+                len
+            });
         }
         batch.send(&socket);
     }
@@ -77,18 +80,22 @@ pub fn upstream(address: SocketAddr, manner: Manner) {
             queries += 1;
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let route = batch.route(n);
-            let (query, buffer) = batch.pair(n);
+            let (received, mut replies) = batch.parts();
+            let query = received.query(n);
             let stats = query.get(13..18) == Some(b"stats");
             if !stats && (random >> 33) % 100 < manner.loss {
                 continue;
             }
             queries -= u64::from(stats);
-            let len = answer(query, if stats { Err(queries as u32) } else { Ok(manner.addresses) }, buffer);
-            if manner.delay.is_zero() || stats {
-                batch.set_reply(n, len);
-            } else {
+            let what = if stats { Err(queries as u32) } else { Ok(manner.addresses) };
+            replies.write(n, |buffer| {
+                let len = answer(query, what, buffer);
+                if manner.delay.is_zero() || stats {
+                    return len;
+                }
                 waiting.insert((Instant::now() + manner.delay, queries), (route, buffer[..len].to_vec()));
-            }
+                0
+            });
         }
         batch.send(&socket);
         send_due(&socket, &mut waiting, &mut out);

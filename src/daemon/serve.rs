@@ -5,7 +5,7 @@ use super::event_loop::Daemon;
 use super::pending::{Miss, Pending, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
-use super::udp::{Desk, Verdict, answer, answer_batch};
+use super::udp::{Asked, Desk, Verdict, answer, answer_batch};
 use super::worker::Handed;
 use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
@@ -71,7 +71,7 @@ impl Daemon {
         for (at, question, recursion) in missed {
             let way = Way::Udp { socket: n, route: self.batch.route(at) };
             let Some(peer) = self.batch.peer(at) else { continue };
-            let query = essence(self.batch.pair(at).0);
+            let query = essence(self.batch.query(at));
             self.misses.push_back(Miss {
                 pending: Pending::new(query, way, peer.ip()),
                 peer,
@@ -182,7 +182,8 @@ impl Daemon {
     fn on_tcp_query(&mut self, slot: Slot, query: &[u8], now: Monotonic) {
         let Some(peer) = self.clients.get(slot).map(|client| client.peer) else { return };
         let limit = Some(usize::from(u16::MAX));
-        match answer(&mut self.rounds, &self.config.allow, now, (query, peer.ip(), limit), &mut self.reply) {
+        let asked = Asked::read(query);
+        match answer(&mut self.rounds, &self.config.allow, now, (&asked, peer.ip(), limit), &mut self.reply) {
             Verdict::Reply(len) => {
                 if len > 0 {
                     let reply = std::mem::take(&mut self.reply);

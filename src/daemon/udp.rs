@@ -2,7 +2,7 @@
 
 use super::admission::{Admission, ClientNetwork, Ruling};
 use crate::config::{Limits, Network};
-use hither_net::batch::Batch;
+use hither_net::batch::{Batch, SIZE};
 use hither_rounds::{Question, Rounds, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
@@ -11,12 +11,18 @@ use std::net::IpAddr;
 
 /// What answers from the cache: the core in the event loop, or what a worker has of it.
 pub(super) trait Cache {
+    /// Has what the answers to `queries` stand in fetched from memory.
+    fn fetch<'q>(&mut self, queries: impl Iterator<Item = &'q Query<'q>>);
     /// Writes the reply to a query that needs no round; 0: it needs one.
     fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize;
     fn count(&mut self, counter: Counter, more: u64);
 }
 
 impl Cache for Rounds {
+    fn fetch<'q>(&mut self, queries: impl Iterator<Item = &'q Query<'q>>) {
+        Rounds::fetch(self, queries);
+    }
+
     fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
         Rounds::answer_hit(self, now, query, limit, out)
     }
@@ -36,41 +42,47 @@ pub(super) enum Verdict {
     Ask(Question, bool),
 }
 
+/// A query as it came, and what reading it gave.
+pub(super) struct Asked<'q> {
+    pub octets: &'q [u8],
+    pub read: Result<Query<'q>, Refusal>,
+}
+
+impl<'q> Asked<'q> {
+    pub fn read(octets: &'q [u8]) -> Asked<'q> {
+        Asked { octets, read: Query::read(octets) }
+    }
+}
+
 /// Answers one query as far as that needs no round. `limit` octets at most, or the client's own limit where that is `None`.
 pub(super) fn answer(
     cache: &mut impl Cache,
     allow: &[Network],
     now: Monotonic,
-    (query, peer, limit): (&[u8], IpAddr, Option<usize>),
+    (asked, peer, limit): (&Asked<'_>, IpAddr, Option<usize>),
     out: &mut [u8],
 ) -> Verdict {
     cache.count(Counter::Queries, 1);
     if !allow.iter().any(|network| network.contains(peer)) {
         cache.count(Counter::RefusedClients, 1);
-        let silent = matches!(Query::read(query), Err(Refusal::Silent));
-        return Verdict::Reply(if silent { 0 } else { refuse(query, Rcode::REFUSED.0.into(), out) });
+        let silent = matches!(asked.read, Err(Refusal::Silent));
+        return Verdict::Reply(if silent { 0 } else { refuse(asked.octets, Rcode::REFUSED.0.into(), out) });
     }
-    match Query::read(query) {
+    match &asked.read {
         Ok(read) => {
-            let len = cache.answer_hit(now, &read, limit.unwrap_or_else(|| read.udp_limit()), out);
+            let len = cache.answer_hit(now, read, limit.unwrap_or_else(|| read.udp_limit()), out);
             if len > 0 {
                 return Verdict::Reply(len);
             }
-            let question = Question {
-                name: read.name_lower(),
-                rtype: read.qtype(),
-                dnssec_ok: read.dnssec_ok(),
-                checking_disabled: read.cd(),
-            };
-            Verdict::Ask(question, read.rd())
+            Verdict::Ask(Question::of(read), read.rd())
         }
         Err(Refusal::Silent) => {
             cache.count(Counter::MalformedQueries, 1);
             Verdict::Reply(0)
         }
         Err(Refusal::Answer { rcode, malformed }) => {
-            cache.count(Counter::MalformedQueries, u64::from(malformed));
-            Verdict::Reply(refuse(query, rcode, out))
+            cache.count(Counter::MalformedQueries, u64::from(*malformed));
+            Verdict::Reply(refuse(asked.octets, *rcode, out))
         }
     }
 }
@@ -95,44 +107,60 @@ pub(super) fn answer_batch<C: Cache>(
     count: usize,
     mut miss: impl FnMut(usize, Question, bool),
 ) {
-    let limits = desk.limits;
-    for n in 0..count {
-        let Some(peer) = batch.peer(n) else { continue };
-        let (query, out) = batch.pair(n);
-        let mut len = match answer(desk.cache, desk.allow, desk.now, (query, peer.ip(), None), out) {
+    let (received, mut replies) = batch.parts();
+    let mut all = [const { None }; SIZE];
+    for (n, place) in all.iter_mut().enumerate().take(count) {
+        *place = Some(Asked::read(received.query(n)));
+    }
+    if count > 1 {
+        desk.cache.fetch(all.iter().flatten().filter_map(|asked| asked.read.as_ref().ok()));
+    }
+    for (n, asked) in all.iter().flatten().enumerate() {
+        let Some(peer) = received.peer(n) else { continue };
+        replies.write(n, |out| {
+            desk.answer(asked, peer.ip(), out, |question, recursion| miss(n, question, recursion))
+        });
+    }
+}
+
+impl<C: Cache> Desk<'_, C> {
+    /// Writes the reply to a query, or hands it to `miss`.
+    fn answer(
+        &mut self,
+        asked: &Asked<'_>,
+        peer: IpAddr,
+        out: &mut [u8],
+        miss: impl FnOnce(Question, bool),
+    ) -> usize {
+        let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(question, recursion) => {
-                let network = ClientNetwork::of(peer.ip());
-                let most = limits.clients_per_network;
-                if desk.room > 0 && (!desk.admits || desk.admission.admit(network, most)) {
-                    desk.room -= 1;
-                    batch.set_reply(n, 0);
-                    miss(n, question, recursion);
-                    continue;
+                let most = self.limits.clients_per_network;
+                if self.room > 0 && (!self.admits || self.admission.admit(ClientNetwork::of(peer), most)) {
+                    self.room -= 1;
+                    miss(question, recursion);
+                    return 0;
                 }
-                desk.cache.count(Counter::ShedQueries, 1);
-                shed(query, out)
+                self.cache.count(Counter::ShedQueries, 1);
+                shed(asked, out)
             }
         };
-        if limits.replies_per_second > 0 && len > 0 {
-            match desk.admission.judge(peer.ip(), &out[..len], limits.replies_per_second, desk.now) {
-                Ruling::Send => {}
-                Ruling::Cut => {
-                    desk.cache.count(Counter::RateLimited, 1);
-                    len = cut_to_question(&mut out[..len]);
-                }
-                Ruling::Drop => {
-                    desk.cache.count(Counter::RateLimited, 1);
-                    len = 0;
-                }
-            }
+        let most = self.limits.replies_per_second;
+        if most == 0 || len == 0 {
+            return len;
         }
-        batch.set_reply(n, len);
+        let ruling = self.admission.judge(peer, &out[..len], most, self.now);
+        self.cache.count(Counter::RateLimited, u64::from(ruling != Ruling::Send));
+        match ruling {
+            Ruling::Send => len,
+            Ruling::Cut => cut_to_question(&mut out[..len]),
+            Ruling::Drop => 0,
+        }
     }
 }
 
 /// There is more to do than can be done: whoever came last is told so at once.
-fn shed(query: &[u8], out: &mut [u8]) -> usize {
-    let Ok(read) = Query::read(query) else { return 0 };
-    reply::failure(&read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)
+fn shed(asked: &Asked<'_>, out: &mut [u8]) -> usize {
+    let Ok(read) = &asked.read else { return 0 };
+    reply::failure(read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)
 }

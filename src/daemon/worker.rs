@@ -231,6 +231,10 @@ struct Own {
 }
 
 impl Cache for Own {
+    fn fetch<'q>(&mut self, queries: impl Iterator<Item = &'q Query<'q>>) {
+        self.hits.fetch(queries);
+    }
+
     fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
         let (len, ending) = self.hits.answer(now, query, limit, out);
         if len > 0 {
@@ -334,7 +338,7 @@ impl Worker {
         for (at, question, recursion) in missed {
             let Some(peer) = batch.peer(at) else { continue };
             let way = Way::Udp { socket: *number, route: batch.route(at) };
-            let pending = Pending::new(essence(batch.pair(at).0), way, peer.ip());
+            let pending = Pending::new(essence(batch.query(at)), way, peer.ip());
             let miss = Miss { pending, peer, question, recursion };
             waiting.fetch_add(1, Ordering::Relaxed);
             // There is room: the channel holds a batch of each worker beyond what was counted. Else the daemon is ending.

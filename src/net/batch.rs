@@ -113,30 +113,22 @@ impl Batch {
         Ok(self.count)
     }
 
-    /// The n-th datagram as it came, cut to [`QUERY_MAX`], and room for its reply.
-    pub fn pair(&mut self, n: usize) -> (&[u8], &mut [u8]) {
-        let len = (self.received[n].msg_len as usize).min(QUERY_MAX);
-        (&self.queries[n][..len], &mut self.replies[n])
+    /// The n-th datagram as it came, cut to [`QUERY_MAX`].
+    #[must_use]
+    pub fn query(&self, n: usize) -> &[u8] {
+        octets(&self.received, &self.queries, n)
     }
 
     /// Where the n-th datagram came from.
     #[must_use]
     pub fn peer(&self, n: usize) -> Option<SocketAddr> {
-        let name = &self.names[n];
-        match i32::from(name.sin6_family) {
-            libc::AF_INET => {
-                // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger and as aligned.
-                let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
-                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-                Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
-            }
-            libc::AF_INET6 => {
-                let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
-                let port = u16::from_be(name.sin6_port);
-                Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
-            }
-            _ => None,
-        }
+        peer(&self.names[n])
+    }
+
+    /// What was received, and room for what is sent in reply.
+    pub fn parts(&mut self) -> (Received<'_>, Replies<'_>) {
+        let Batch { received, names, queries, replies, reply_len, .. } = self;
+        (Received { headers: received, names, octets: queries }, Replies { octets: replies, len: reply_len })
     }
 
     /// How to answer the n-th datagram later.
@@ -149,11 +141,6 @@ impl Batch {
             control: self.controls[n],
             control_len: len.min(CONTROL),
         }
-    }
-
-    /// The reply that was written for the n-th datagram has so many octets; 0: none.
-    pub fn set_reply(&mut self, n: usize, len: usize) {
-        self.reply_len[n] = len.min(REPLY_MAX);
     }
 
     /// Sends the replies. Returns how many the kernel took; one that it refuses is passed over, as if lost on the way.
@@ -180,6 +167,70 @@ impl Batch {
         // SAFETY: headers up to `ready` were just filled with pointers into our boxes and their true lengths: the name and control are
         // those that the kernel gave with the query.
         unsafe { send_all(socket, &mut self.sent[..ready]) }
+    }
+}
+
+/// The datagrams of a batch.
+#[derive(Clone, Copy)]
+pub struct Received<'b> {
+    headers: &'b [libc::mmsghdr; SIZE],
+    names: &'b [libc::sockaddr_in6; SIZE],
+    octets: &'b [[u8; QUERY_MAX]],
+}
+
+impl std::fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Received").finish_non_exhaustive()
+    }
+}
+
+impl<'b> Received<'b> {
+    /// See [`Batch::query`].
+    #[must_use]
+    pub fn query(self, n: usize) -> &'b [u8] {
+        octets(self.headers, self.octets, n)
+    }
+
+    /// See [`Batch::peer`].
+    #[must_use]
+    pub fn peer(self, n: usize) -> Option<SocketAddr> {
+        peer(&self.names[n])
+    }
+}
+
+/// Room for the replies to a batch.
+#[derive(Debug)]
+pub struct Replies<'b> {
+    octets: &'b mut [[u8; REPLY_MAX]],
+    len: &'b mut [usize; SIZE],
+}
+
+impl Replies<'_> {
+    /// Has the reply to the n-th datagram written; its length 0: none is sent.
+    pub fn write(&mut self, n: usize, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) {
+        self.len[n] = write(&mut self.octets[n]).min(REPLY_MAX);
+    }
+}
+
+fn octets<'b>(headers: &[libc::mmsghdr; SIZE], octets: &'b [[u8; QUERY_MAX]], n: usize) -> &'b [u8] {
+    let len = (headers[n].msg_len as usize).min(QUERY_MAX);
+    &octets[n][..len]
+}
+
+fn peer(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    match i32::from(name.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger and as aligned.
+            let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
+        }
+        _ => None,
     }
 }
 

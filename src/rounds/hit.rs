@@ -1,8 +1,9 @@
 //! The hit path: a query that the cache can answer is answered without an allocation and without starting anything.
 
+use crate::question::family_of;
 use crate::reply;
 use crate::{Question, Rounds, WANTED_MAX};
-use hither_answers::Reader as AnswerReader;
+use hither_answers::{Asked, Reader as AnswerReader};
 use hither_table::{Counter, Family, Key, Lookup, Monotonic, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
 
@@ -17,6 +18,11 @@ pub struct Hits {
 }
 
 impl Hits {
+    /// See [`Rounds::fetch`].
+    pub fn fetch<'q>(&self, queries: impl Iterator<Item = &'q Query<'q>>) {
+        self.reader.fetch(keys(queries));
+    }
+
     /// Answers `query` in at most `limit` octets of `out`. Returns the reply's length, or 0 when a round is needed; and whether the entry is to
     /// be found out again, since little of its time is left.
     pub fn answer(
@@ -26,27 +32,24 @@ impl Hits {
         limit: usize,
         out: &mut [u8],
     ) -> (usize, bool) {
-        let question = question(query);
-        if let Some(family) = question.family()
-            && self
-                .reader
-                .lookup_for(&Key::of(&question.name), &mut self.scratch, |line| self.uses.note(line))
-                == Lookup::Hit
+        let key = Key::of_wire(query.qname());
+        if let Some(family) = family(query)
+            && self.reader.lookup_for(&key, &mut self.scratch, |line| self.uses.note(line)) == Lookup::Hit
             && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
         {
             return (len, ending && self.prefetch);
         }
-        (from_answers(now, query, &question, &self.answers, limit, out), false)
+        (from_answers(now, query, &key, &self.answers, limit, out), false)
     }
 }
 
-fn question(query: &Query<'_>) -> Question {
-    Question {
-        name: query.name_lower(),
-        rtype: query.qtype(),
-        dnssec_ok: query.dnssec_ok(),
-        checking_disabled: query.cd(),
-    }
+fn keys<'q>(queries: impl Iterator<Item = &'q Query<'q>>) -> impl Iterator<Item = Key> {
+    queries.filter(|query| family(query).is_some()).map(|query| Key::of_wire(query.qname()))
+}
+
+/// The family of the table that answers a query, if one does.
+fn family(query: &Query<'_>) -> Option<Family> {
+    family_of(query.qtype(), query.dnssec_ok() || query.cd())
 }
 
 /// A reply from a record that was found, and whether its time is nearly over; `None` when it is over.
@@ -67,34 +70,40 @@ fn from_table(
 fn from_answers(
     now: Monotonic,
     query: &Query<'_>,
-    question: &Question,
+    key: &Key,
     answers: &AnswerReader,
     limit: usize,
     out: &mut [u8],
 ) -> usize {
-    let found =
-        answers.with(now, &question.asked(), |stored| reply::stored(now, query, stored, None, (limit, out)));
+    let dnssec = (query.dnssec_ok(), query.cd());
+    let asked = Asked { name: key.as_wire(), rtype: query.qtype(), dnssec };
+    let found = answers.with(now, &asked, |stored| reply::stored(now, query, stored, None, (limit, out)));
     found.unwrap_or(0)
 }
 
 impl Rounds {
+    /// Has what the answers to some queries stand in fetched from memory, before each of them is answered.
+    pub fn fetch<'q>(&self, queries: impl Iterator<Item = &'q Query<'q>>) {
+        self.shared.writer.fetch(keys(queries));
+    }
+
     /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's length, or 0 when the cache
     /// does not have it: then hand it in as `Input::Ask`.
     pub fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
-        let question = question(query);
+        let key = Key::of_wire(query.qname());
         let shared = &mut self.shared;
         let mut written = 0;
-        if let Some(family) = question.family()
-            && shared.writer.hit(&Key::of(&question.name), &mut shared.scratch)
+        if let Some(family) = family(query)
+            && shared.writer.hit(&key, &mut shared.scratch)
             && let Some((len, ending)) = from_table(now, query, family, &shared.scratch, limit, out)
         {
             written = len;
             if ending && shared.settings.prefetch {
-                self.want(question);
+                self.want(Question::of(query));
             }
         } else if !self.shared.answers.is_empty() {
             let answers = self.shared.answers.reader();
-            written = from_answers(now, query, &question, answers, limit, out);
+            written = from_answers(now, query, &key, answers, limit, out);
         }
         if written > 0 {
             self.shared.counters.add(Counter::Hits, 1);

@@ -2,7 +2,7 @@
 
 use hither_answers::Asked;
 use hither_table::Family;
-use hither_wire::{codes::Rtype, name::Name};
+use hither_wire::{codes::Rtype, name::Name, query::Query};
 
 /// QNAME in lower case, QTYPE, DO and CD; the class is IN, others are refused before they get here.
 ///
@@ -20,6 +20,17 @@ pub struct Question {
 }
 
 impl Question {
+    /// What a client asks.
+    #[must_use]
+    pub fn of(query: &Query<'_>) -> Question {
+        Question {
+            name: query.name_lower(),
+            rtype: query.qtype(),
+            dnssec_ok: query.dnssec_ok(),
+            checking_disabled: query.cd(),
+        }
+    }
+
     /// As the answer cache looks it up.
     #[must_use]
     pub fn asked(&self) -> Asked<'_> {
@@ -30,13 +41,14 @@ impl Question {
     /// The family whose addresses the table keeps for this question, or `None` when its answers are kept apart.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
-        if self.dnssec_ok || self.checking_disabled {
-            return None;
-        }
-        match self.rtype {
-            Rtype::A => Some(Family::A),
-            Rtype::AAAA => Some(Family::Aaaa),
-            _ => None,
-        }
+        family_of(self.rtype, self.dnssec_ok || self.checking_disabled)
+    }
+}
+
+pub(crate) fn family_of(rtype: Rtype, dnssec: bool) -> Option<Family> {
+    match rtype {
+        Rtype::A if !dnssec => Some(Family::A),
+        Rtype::AAAA if !dnssec => Some(Family::Aaaa),
+        _ => None,
     }
 }

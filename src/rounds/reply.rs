@@ -180,28 +180,22 @@ fn records(
         owner = composer.position() - target.len();
     }
     let ttl = ttl_s(view.expire_ms());
-    for address in view.addresses().filter(|a| a.chain == chain) {
-        let fits = match address.address {
-            std::net::IpAddr::V4(a) => {
-                composer.record(Section::Answer, Owner::At(owner), rtype, ttl, &a.octets())
-            }
-            std::net::IpAddr::V6(a) => {
-                composer.record(Section::Answer, Owner::At(owner), rtype, ttl, &a.octets())
-            }
-        };
-        if !fits {
-            return false;
-        }
+    let fits = match rtype {
+        Rtype::A => composer.answers(owner, rtype, ttl, view.v4(chain)),
+        _ => composer.answers(owner, rtype, ttl, view.v6(chain)),
+    };
+    if !fits {
+        return false;
     }
-    match view.soa() {
-        Some((owner, expire_ms, rdata)) if view.negative().is_some() => composer.record(
+    match view.negative().and_then(|_| view.soa()) {
+        Some((owner, expire_ms, rdata)) => composer.record(
             Section::Authority,
             Owner::Wire(owner),
             Rtype::SOA,
             ttl_s(expire_ms.min(view.expire_ms())),
             rdata,
         ),
-        _ => true,
+        None => true,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A name as the table looks it up: lower-case wire form, in whole words.
 
-use hither_wire::name::Name;
+use hither_wire::name::{NAME_MAX, Name};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
 /// Words of the longest key.
@@ -14,7 +14,7 @@ pub struct Key {
 }
 
 /// Where a key may stand in the index, and the tag of its word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Place {
     pub buckets: [usize; 2],
     pub tag: u64,
@@ -22,19 +22,32 @@ pub(crate) struct Place {
 }
 
 impl Key {
-    /// From a name in lower case.
+    /// From a name.
     #[must_use]
     pub fn of(name: &Name) -> Key {
-        let octets = name.as_wire();
-        let mut key = Key { words: [0; KEY_WORDS], len: octets.len() };
-        for (word, chunk) in key.words.iter_mut().zip(octets.chunks(8)) {
-            let mut eight = [0; 8];
-            if let Some(room) = eight.get_mut(..chunk.len()) {
-                room.copy_from_slice(chunk);
-            }
-            *word = u64::from_le_bytes(eight);
+        Key::of_wire(name.as_wire())
+    }
+
+    /// From a name in uncompressed wire form, whatever its letter case; octets beyond the longest name are left out.
+    #[inline]
+    #[must_use]
+    pub fn of_wire(octets: &[u8]) -> Key {
+        let mut key = Key { words: [0; KEY_WORDS], len: octets.len().min(NAME_MAX) };
+        let (whole, rest) = octets.as_chunks::<8>();
+        for (word, chunk) in key.words.iter_mut().zip(whole) {
+            *word = lower(u64::from_le_bytes(*chunk));
+        }
+        if let Some(word) = key.words.get_mut(whole.len()) {
+            let last = rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet));
+            *word = lower(last);
         }
         key
+    }
+
+    /// The name in lower-case wire form.
+    #[must_use]
+    pub fn as_wire(&self) -> &[u8] {
+        bytemuck::cast_slice::<u64, u8>(&self.words).get(..self.len).unwrap_or_default()
     }
 
     /// Its words, the last one padded with zeros.
@@ -46,8 +59,7 @@ impl Key {
     /// which took a third of a lookup: what a guessed key could gain is evictions in two buckets.
     #[inline]
     pub(crate) fn place(&self, secrets: &RapidSecrets, mask: u64) -> Place {
-        let octets: &[u8] = bytemuck::cast_slice(self.padded());
-        let hash = rapidhash_v3_micro_inline::<true, true>(octets.get(..self.len).unwrap_or(octets), secrets);
+        let hash = rapidhash_v3_micro_inline::<true, true>(self.as_wire(), secrets);
         let first = hash & mask;
         let mut second = (hash >> 24) & mask;
         if second == first {
@@ -55,6 +67,16 @@ impl Key {
         }
         Place { buckets: [first as usize, second as usize], tag: hash >> 48, hash }
     }
+}
+
+/// Eight octets with ASCII letters in lower case. Length octets of labels are below 64 and no letters.
+#[inline]
+fn lower(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let low = word & (0x7f * ONES);
+    let (from_a, past_z) = (low + (0x80 - b'A' as u64) * ONES, low + (0x7f - b'Z' as u64) * ONES);
+    let upper = (from_a ^ past_z) & !word & (0x80 * ONES);
+    word | upper >> 2
 }
 
 /// The hash of a table, from the eight words of its header.
@@ -68,4 +90,29 @@ pub(crate) fn new_secrets(random: [u64; 2]) -> [u64; 8] {
     let RapidSecrets { seed, secrets: [a, b, c, d, e, f, g] } =
         RapidSecrets::seed(random[0] ^ random[1].rotate_left(32));
     [seed, a, b, c, d, e, f, g]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_and_nothing_else_are_lowered() {
+        for octet in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut octets = [0xff; 8];
+                octets[place] = octet;
+                let expected = octets.map(|octet| octet.to_ascii_lowercase());
+                assert_eq!(lower(u64::from_le_bytes(octets)).to_le_bytes(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_its_name_in_lower_case() {
+        for len in 1..=63 {
+            let name: Name = format!("{}.Example", "aBc".repeat(21).split_at(len).0).parse().expect("a name");
+            assert_eq!(Key::of(&name).as_wire(), name.to_lower().as_wire());
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Looking things up, from any process, without a system call, a lock or a writer's help.
 
 use crate::counters::{COUNT, Counters};
-use crate::key::Key;
+use crate::key::{Key, Place};
 use crate::layout::{self, LINE, LIVE, TRIES, head};
 use crate::memory::{Memory, OpenError};
 use crate::plan::Plan;
@@ -103,6 +103,17 @@ impl Reader {
             Err(NoEntry::Replaced) => Lookup::Replaced,
             Err(NoEntry::Busy | NoEntry::TooLarge) => Lookup::Busy,
         }
+    }
+
+    /// Has what lookups of `keys` will read fetched from memory, at most 64 of them. One lookup alone waits for memory twice, for the index and for
+    /// the record; here each step is taken for all keys, and none of them waits for another.
+    pub fn fetch(&self, keys: impl Iterator<Item = Key>) {
+        let (mut places, mut count) = ([Place::default(); 64], 0);
+        for (place, key) in places.iter_mut().zip(keys) {
+            *place = key.place(&self.plan.secrets, self.plan.mask);
+            count += 1;
+        }
+        self.view().fetch(places.get(..count).unwrap_or_default());
     }
 
     /// How many tries a lookup takes at this moment, more than [`layout::TRIES`] where it says busy: for measurements.

@@ -450,6 +450,30 @@ impl<'s> FamilyView<'s> {
         })
     }
 
+    /// The addresses of one chain, as octets, best first; none where the family is another. Less to do than
+    /// [`FamilyView::addresses`], for replies.
+    pub fn v4(&self, chain: u8) -> impl Iterator<Item = [u8; 4]> + use<'s> {
+        let shape = self.entry.shape;
+        let count = if self.family == Family::A { shape.n4() } else { 0 };
+        let own = self.entry.words.get(shape.v4()..shape.v4() + count).unwrap_or_default();
+        let meta = self.entry.words.get(shape.v4_meta()..).unwrap_or_default();
+        own.iter().enumerate().filter_map(move |(n, own)| {
+            let meta = meta.get(n / 2).copied().unwrap_or(0) >> (32 * (n % 2));
+            (meta as u8 == chain).then_some((*own as u32).to_le_bytes())
+        })
+    }
+
+    /// The same for IPv6.
+    pub fn v6(&self, chain: u8) -> impl Iterator<Item = [u8; 16]> + use<'s> {
+        let shape = self.entry.shape;
+        let count = if self.family == Family::Aaaa { shape.n6() } else { 0 };
+        let own = self.entry.words.get(shape.v6()..shape.v6() + 3 * count).unwrap_or_default();
+        own.as_chunks::<3>().0.iter().filter_map(move |[low, high, meta]| {
+            let octets = u128::from(*high) << 64 | u128::from(*low);
+            ((meta >> 32) as u8 == chain).then_some(octets.to_le_bytes())
+        })
+    }
+
     /// How many chains of CNAMEs it has; an empty one, the name itself, counts.
     #[must_use]
     pub fn chain_count(&self) -> u8 {

@@ -173,6 +173,11 @@ impl Writer {
         found.is_some()
     }
 
+    /// See [`Reader::fetch`].
+    pub fn fetch(&self, keys: impl Iterator<Item = Key>) {
+        self.reader.fetch(keys);
+    }
+
     fn find_or_inherit(&mut self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
         let mut found = self.find(key, out);
         if found.is_none() && self.heritage.is_some() && self.inherit(key) {
@@ -189,16 +194,17 @@ impl Writer {
 
     /// Where the index word of `key` is, and what it says.
     pub(crate) fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
-        let words = self.words();
-        let place = self.place(key);
-        for at in self.slots(&place) {
-            let word = peek(&words[at]);
-            if word != 0
-                && word >> 48 == place.tag
-                && self.reader.copy(words, word, out)
-                && out.entry().is(key)
-            {
-                return Some((at, word));
+        let (words, place) = (self.words(), self.place(key));
+        for bucket in place.buckets {
+            for (n, slot) in self.reader.plan.bucket(words, bucket).iter().enumerate() {
+                let word = peek(slot);
+                if word >> 48 == place.tag
+                    && word != 0
+                    && self.reader.copy(words, word, out)
+                    && out.entry().is(key)
+                {
+                    return Some((self.reader.plan.index + bucket * LINE + n, word));
+                }
             }
         }
         None

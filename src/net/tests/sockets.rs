@@ -37,11 +37,13 @@ fn serve(socket: &UdpSocket, mut left: usize) {
         };
         for at in 0..n {
             assert!(batch.peer(at).is_some_and(|peer| peer.port() != 0));
-            let (query, out) = batch.pair(at);
-            let len = query.len();
-            out[..len].copy_from_slice(query);
-            out[..len].reverse();
-            batch.set_reply(at, len);
+            let (received, mut replies) = batch.parts();
+            let query = received.query(at);
+            replies.write(at, |out| {
+                out[..query.len()].copy_from_slice(query);
+                out[..query.len()].reverse();
+                query.len()
+            });
         }
         left -= batch.send(socket);
     }
