@@ -1,7 +1,7 @@
 //! The lookup itself: index, copy, second look. Needs nothing but the words, and never panics.
 
 use crate::key::{Key, Place};
-use crate::layout::{LINE, SUPERSEDED, TRIES, head};
+use crate::layout::{SUPERSEDED, TRIES, head};
 use crate::plan::Plan;
 use crate::record::{Entry, Shape};
 use crate::seqlock::{self, observe, peek};
@@ -79,7 +79,7 @@ impl<'m> View<'m> {
             let words = place.buckets.iter().flat_map(|n| self.plan.bucket(self.words, *n)).map(peek);
             let found = words.into_iter().find(|word| word >> 48 == place.tag && *word != 0);
             let record = found.and_then(|word| self.plan.record(self.words, word as u32)).unwrap_or_default();
-            all ^= record.iter().step_by(LINE).take(2).fold(0, |all, word| all ^ peek(word));
+            all ^= record.iter().step_by(crate::layout::LINE).take(2).fold(0, |all, word| all ^ peek(word));
         }
         core::hint::black_box(all);
     }
