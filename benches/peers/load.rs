@@ -117,8 +117,9 @@ pub fn run(server: SocketAddr, load: Load) -> Outcome {
 /// Asks for a while, and says what came of it.
 #[allow(clippy::print_stdout)]
 pub fn alone(server: SocketAddr, names: u64, window: u64, ms: u64) {
-    let began = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs());
-    let names = if names > 0 { Names::Of(names) } else { Names::Fresh(began % 100_000 * 1000) };
+    // Other ones each tenth of a second.
+    let began = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis() as u64 / 100);
+    let names = if names > 0 { Names::Of(names) } else { Names::Fresh(began % 1000 * 100_000) };
     let (window, timeout) = (window.clamp(1, 4096) as usize, Duration::from_secs(2));
     let until = Until::Time(Duration::from_millis(ms));
     let outcome = run(server, Load { names, rtype: Rtype::A, window, rate: None, until, timeout });

@@ -220,6 +220,7 @@ impl Daemon {
             }
             self.handle(&events, now);
             self.serve_misses(now);
+            self.send_queries(now);
             if let Some(found) = self.rounds.writer().work(SLICE, now) {
                 log::info!(
                     "the predecessor's table is taken over: {} entries, {} dropped",
@@ -228,7 +229,9 @@ impl Daemon {
                 );
             }
             self.on_time(now);
+            self.send_queries(now);
             self.send_replies();
+            self.outside.tidy(self.poll.registry(), now);
         }
         self.shut_down(now());
         self.failure.map_or(Ok(()), |why| Err(why.to_owned()))
@@ -258,7 +261,7 @@ impl Daemon {
             self.rounds.handle_timeout(now);
             self.act(now);
         }
-        self.outside.sweep(self.poll.registry(), now);
+        self.outside.sweep(now);
         let gone = self.clients.sweep(self.poll.registry(), now);
         self.forget(now, gone);
         if let Some(sorter) = &mut self.sorter {
@@ -409,19 +412,31 @@ impl Daemon {
             match action {
                 Action::Send { attempt, address, transport, octets, upstream: _ } => {
                     let sent =
-                        self.outside.send(self.poll.registry(), now, attempt, (address, transport), &octets);
+                        self.outside.send(self.poll.registry(), now, attempt, (address, transport), octets);
                     if let Err(failure) = sent {
                         self.rounds.handle(now, Input::Failed { attempt, failure });
                     }
                 }
                 Action::Resend { attempt, octets } => self.outside.resend(attempt, &octets),
-                Action::Close { attempt, linger } => {
-                    self.outside.close(self.poll.registry(), attempt, linger)
-                }
+                Action::Close { attempt, linger } => self.outside.close(attempt, linger),
                 Action::Reply { client, answer } => self.deliver(client, &answer, now),
                 Action::OrderResult(result) => self.answer_sorter(result),
                 Action::Note(note) => tell(&note),
             }
+        }
+    }
+
+    /// Sends the queries to upstreams that have come together; what fails is handed in.
+    fn send_queries(&mut self, now: Monotonic) {
+        loop {
+            let failed = self.outside.send_queries();
+            if failed.is_empty() {
+                return;
+            }
+            for (attempt, failure) in failed {
+                self.rounds.handle(now, Input::Failed { attempt, failure });
+            }
+            self.act(now);
         }
     }
 

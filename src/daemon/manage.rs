@@ -118,7 +118,7 @@ impl Daemon {
         if news.network {
             log::info!("the network has changed: what is out is sent again, every upstream is tried");
             self.rounds.counters().add(Counter::NetworkChanges, 1);
-            self.outside.renew(self.poll.registry());
+            self.outside.renew();
             self.rounds.handle(now, Input::NetworkChanged);
             self.act(now);
         }

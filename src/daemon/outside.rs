@@ -1,6 +1,6 @@
 //! Attempts on their way: a socket each, connected to its upstream; UDP sockets serve one attempt after the other.
 
-use super::pool::{Pool, UdpLine};
+use super::pool::{Pool, UdpLine, id_of};
 use super::tokens::{Slot, Source};
 use hither_net::frame::{Framer, Outbox};
 use hither_net::ports;
@@ -43,6 +43,10 @@ pub(super) struct Outside {
     sockets: Slab<Socket>,
     attempts: BTreeMap<AttemptId, usize>,
     lingering: BTreeSet<(Monotonic, usize)>,
+    /// Queries that leave together: their sockets, whose they are, octets.
+    outgoing: Vec<(usize, AttemptId, Vec<u8>)>,
+    /// To be closed when what is more urgent has been done.
+    over: Vec<usize>,
     generation: u32,
     pool: Pool,
     random: Random,
@@ -69,42 +73,35 @@ impl Outside {
             sockets: Slab::new(),
             attempts: BTreeMap::new(),
             lingering: BTreeSet::new(),
+            outgoing: Vec::new(),
+            over: Vec::new(),
             generation: 0,
             pool: Pool::new(idle),
             random,
         }
     }
 
-    /// Sends the query from a socket of its own.
+    /// Has the query sent from a socket of its own, a datagram by [`Outside::send_queries`].
     pub fn send(
         &mut self,
         registry: &Registry,
         now: Monotonic,
         attempt: AttemptId,
         (address, transport): (SocketAddr, Transport),
-        octets: &[u8],
+        octets: Vec<u8>,
     ) -> Result<(), Failure> {
         match transport {
             Transport::Udp => {
-                let id = octets.get(..2).map_or(0, |id| u16::from_be_bytes([id[0], id[1]]));
+                let id = id_of(&octets).unwrap_or(0);
                 let key = self.udp_socket(registry, now, address, id)?;
-                let socket = &mut self.sockets[key];
-                let Line::Udp(line) = &mut socket.line else { return Err(Failure::NoSocket) };
-                let sent = line.send(octets, id, attempt);
-                socket.attempt = Some(attempt);
+                self.sockets[key].attempt = Some(attempt);
                 self.attempts.insert(attempt, key);
-                // A full buffer is a lost datagram: the core sends again.
-                if let Err(error) = sent
-                    && error.kind() != ErrorKind::WouldBlock
-                {
-                    self.close(registry, attempt, None);
-                    return Err(failure(&error));
-                }
+                self.outgoing.push((key, attempt, octets));
                 Ok(())
             }
             Transport::Tcp => {
                 let mut outbox = Outbox::new(1024);
-                outbox.queue(octets);
+                outbox.queue(&octets);
                 let stream = ports::tcp(address).map_err(|error| failure(&error))?;
                 let line = Line::Tcp { stream, framer: Framer::default(), outbox, connected: false };
                 let key = self.enter(registry, line).map_err(|error| failure(&error))?;
@@ -113,6 +110,27 @@ impl Outside {
                 Ok(())
             }
         }
+    }
+
+    /// Sends the datagrams that were handed in, one after the other: an upstream that was woken by the first finds them all. Says
+    /// which failed.
+    pub fn send_queries(&mut self) -> Vec<(AttemptId, Failure)> {
+        let mut failed = Vec::new();
+        for (key, attempt, octets) in self.outgoing.drain(..) {
+            // Unless it was given up meanwhile.
+            let Some(socket) = self.sockets.get_mut(key).filter(|s| s.attempt == Some(attempt)) else {
+                continue;
+            };
+            let Line::Udp(line) = &mut socket.line else { continue };
+            match line.send(&octets, attempt) {
+                // A full buffer is a lost datagram: the core sends again.
+                Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                    failed.push((attempt, failure(&error)))
+                }
+                _ => {}
+            }
+        }
+        failed
     }
 
     /// A socket to an upstream from which no query with this id has been sent: one of the pool, or a new one.
@@ -126,7 +144,7 @@ impl Outside {
         if let Some(key) = self.pool.draw(upstream, now, &mut self.random) {
             match &self.sockets[key].line {
                 Line::Udp(line) if line.may_send(id, now) => return Ok(key),
-                _ => self.drop_socket(registry, key),
+                _ => self.over.push(key),
             }
         }
         let line = self.pool.open(upstream, id, now, &mut self.random).map_err(|error| failure(&error))?;
@@ -159,7 +177,7 @@ impl Outside {
     }
 
     /// The core has done with an attempt.
-    pub fn close(&mut self, registry: &Registry, attempt: AttemptId, linger: Option<Monotonic>) {
+    pub fn close(&mut self, attempt: AttemptId, linger: Option<Monotonic>) {
         let Some(key) = self.attempts.remove(&attempt) else { return };
         let socket = &mut self.sockets[key];
         socket.attempt = None;
@@ -168,43 +186,51 @@ impl Outside {
                 socket.lingers = Some(until);
                 self.lingering.insert((until, key));
             }
-            _ => self.release(registry, key),
+            _ => self.release(key),
         }
     }
 
-    /// Gives a socket that nobody uses back to the pool, or closes it.
-    fn release(&mut self, registry: &Registry, key: usize) {
+    /// Gives a socket that nobody uses back to the pool, or up.
+    fn release(&mut self, key: usize) {
         let over = match &self.sockets[key].line {
             Line::Udp(line) => self.pool.take_back(line, key),
             Line::Tcp { .. } => Some(key),
         };
-        if let Some(key) = over {
-            self.drop_socket(registry, key);
+        self.over.extend(over);
+    }
+
+    /// What nobody waits for: closes sockets that are over, opens those that will be needed.
+    pub fn tidy(&mut self, registry: &Registry, now: Monotonic) {
+        while let Some(key) = self.over.pop() {
+            self.drop_socket(key);
+        }
+        for line in self.pool.open_ahead(now, &mut self.random) {
+            let (upstream, port) = (line.upstream, line.port);
+            if let Ok(key) = self.enter(registry, Line::Udp(line)) {
+                self.pool.opened(port, key);
+                self.pool.ready(upstream, key);
+            }
         }
     }
 
-    fn drop_socket(&mut self, registry: &Registry, key: usize) {
-        let mut socket = self.sockets.remove(key);
+    /// Closes a socket, which takes it out of the poll: nobody else has it.
+    fn drop_socket(&mut self, key: usize) {
+        let socket = self.sockets.remove(key);
         if let Some(until) = socket.lingers {
             self.lingering.remove(&(until, key));
         }
-        // Closing deregisters too; this only keeps the order clean.
-        let _ = match &mut socket.line {
-            Line::Udp(line) => registry.deregister(&mut line.socket),
-            Line::Tcp { stream, .. } => registry.deregister(stream),
-        };
         if let Line::Udp(line) = socket.line {
             self.pool.closed(line);
         }
     }
 
     /// The host's addresses or routes have changed: sockets that nobody uses may have a source address that is gone.
-    pub fn renew(&mut self, registry: &Registry) {
+    pub fn renew(&mut self) {
         for key in self.pool.empty() {
-            self.drop_socket(registry, key);
+            self.drop_socket(key);
         }
         while let Some((_, key)) = self.lingering.first().copied() {
-            self.drop_socket(registry, key);
+            self.drop_socket(key);
         }
     }
 
@@ -213,13 +239,13 @@ impl Outside {
         self.lingering.first().map(|(until, _)| *until)
     }
 
-    pub fn sweep(&mut self, registry: &Registry, now: Monotonic) {
+    pub fn sweep(&mut self, now: Monotonic) {
         while let Some((until, key)) = self.lingering.first().copied()
             && until <= now
         {
             self.lingering.remove(&(until, key));
             self.sockets[key].lingers = None;
-            self.release(registry, key);
+            self.release(key);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use super::admission::ClientNetwork;
 use super::tokens::Slot;
-use hither_net::batch::Route;
+use hither_net::batch::{Received, Route};
 use hither_rounds::{ClientId, Question};
-use std::collections::BTreeMap;
+use hither_wire::query::Query;
+use slab::Slab;
 use std::net::{IpAddr, SocketAddr};
 
 /// How a reply gets to its client.
@@ -30,8 +31,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub fn new(query: Vec<u8>, way: Way, peer: IpAddr) -> Pending {
-        Pending { query, way, peer, network: ClientNetwork::of(peer) }
+    /// Of the query its essence is kept: a long one would occupy memory for as long as its client waits.
+    pub fn new(query: &Query<'_>, way: Way, peer: IpAddr) -> Pending {
+        let mut essence = [0; 12 + 255 + 4 + 11];
+        let len = query.essence(&mut essence);
+        Pending { query: essence[..len].to_vec(), way, peer, network: ClientNetwork::of(peer) }
     }
 }
 
@@ -44,21 +48,34 @@ pub(super) struct Miss {
     pub recursion: bool,
 }
 
+impl Miss {
+    /// That of a datagram of a batch; `None` without an address to reply to, which cannot be.
+    pub fn of(received: Received<'_>, n: usize, query: &Query<'_>, socket: usize) -> Option<Miss> {
+        let peer = received.peer(n)?;
+        let way = Way::Udp { socket, route: received.route(n) };
+        let pending = Pending::new(query, way, peer.ip());
+        Some(Miss { pending, peer, question: Question::of(query), recursion: query.rd() })
+    }
+}
+
+/// Clients that wait for their rounds.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    next: u64,
-    clients: BTreeMap<ClientId, Pending>,
+    /// How many there were: told apart by it are those that have a place one after the other.
+    count: u32,
+    clients: Slab<(u32, Pending)>,
 }
 
 impl Waiting {
     pub fn add(&mut self, pending: Pending) -> ClientId {
-        self.next += 1;
-        let id = ClientId(self.next);
-        self.clients.insert(id, pending);
-        id
+        self.count = self.count.wrapping_add(1);
+        let key = self.clients.insert((self.count, pending));
+        ClientId(u64::from(self.count) << 32 | key as u64)
     }
 
     pub fn take(&mut self, id: ClientId) -> Option<Pending> {
-        self.clients.remove(&id)
+        let key = (id.0 & u64::from(u32::MAX)) as usize;
+        self.clients.get(key).filter(|(count, _)| u64::from(*count) == id.0 >> 32)?;
+        Some(self.clients.remove(key).1)
     }
 }

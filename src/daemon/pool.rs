@@ -2,7 +2,7 @@
 //!
 //! What an outsider has to guess stays what it is (RFC 5452 section 9.2): so many queries a second get a socket of their own, from a port that is
 //! drawn; beyond that the socket is drawn from many idle ones; and no id is sent from a port twice. One query at a time is out on a socket,
-//! so that whatever else comes in on it is known for late or forged.
+//! so that whatever else comes in on it is known for late or forged. New ones are opened ahead, when nobody waits for it.
 
 use hither_net::ports;
 use hither_net::random::Random;
@@ -14,8 +14,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Queries a second that get a new socket, and how many of them at once.
-const FRESH_RATE: u64 = 2048;
+/// Sockets opened in a second, and how many of them at once.
+const FRESH_RATE: u64 = 1024;
+const FRESH_BURST: u64 = 2048;
+/// New sockets of an upstream that wait for their first query, and how many of them are opened in one go.
+const AHEAD: usize = 16;
+const AHEAD_AT_ONCE: usize = 8;
 /// Idle sockets of an upstream before one of them is used again.
 const IDLE_MIN: usize = 64;
 /// Idle sockets of an upstream that are kept.
@@ -23,7 +27,7 @@ const IDLE_MAX: usize = 512;
 /// Idle sockets of all upstreams that are kept, where there are descriptors enough.
 pub(super) const IDLE_ALL: usize = 1024;
 /// Queries sent from one socket.
-const USES: usize = 64;
+const USES: usize = 256;
 /// How long a socket is used.
 const AGE: Duration = Duration::from_secs(60);
 /// Closed sockets whose ports and ids are remembered, for when the port is drawn again.
@@ -36,22 +40,27 @@ const DRAWS: usize = 4;
 pub(super) struct UdpLine {
     pub socket: UdpSocket,
     pub port: u16,
-    upstream: SocketAddr,
+    pub upstream: SocketAddr,
     opened: Monotonic,
-    /// Ids, oldest first, and whose they were.
-    sent: Vec<(u16, AttemptId)>,
+    /// Ids, oldest first, and whose the last one was.
+    sent: Vec<u16>,
+    latest: AttemptId,
     /// Ids sent from the same port before.
     spent: Vec<u16>,
 }
 
+/// Stands for attempts that have ended: what comes for them is late, whichever it was.
+const ENDED: AttemptId = AttemptId(0);
+
 impl UdpLine {
-    pub fn send(&mut self, octets: &[u8], id: u16, attempt: AttemptId) -> io::Result<()> {
-        self.sent.push((id, attempt));
+    pub fn send(&mut self, octets: &[u8], attempt: AttemptId) -> io::Result<()> {
+        self.sent.extend(id_of(octets));
+        self.latest = attempt;
         self.socket.send(octets).map(drop)
     }
 
     pub fn has_sent(&self, id: u16) -> bool {
-        self.sent.iter().any(|(sent, _)| *sent == id)
+        self.sent.contains(&id)
     }
 
     pub fn may_send(&self, id: u16, now: Monotonic) -> bool {
@@ -60,10 +69,16 @@ impl UdpLine {
 
     /// The attempt that a message is for, by its id; what fits none is held against the latest.
     pub fn whose(&self, message: &[u8]) -> Option<AttemptId> {
-        let id = message.get(..2).map(|id| u16::from_be_bytes([id[0], id[1]]));
-        let known = self.sent.iter().rev().find(|(sent, _)| Some(*sent) == id);
-        known.or(self.sent.last()).map(|(_, attempt)| *attempt)
+        let id = id_of(message);
+        let (last, earlier) = self.sent.split_last()?;
+        let late = id.is_some_and(|id| id != *last && earlier.contains(&id));
+        Some(if late { ENDED } else { self.latest })
     }
+}
+
+/// The id of a message.
+pub(super) fn id_of(octets: &[u8]) -> Option<u16> {
+    octets.first_chunk().map(|id| u16::from_be_bytes(*id))
 }
 
 #[derive(Debug)]
@@ -73,6 +88,10 @@ pub(super) struct Pool {
     /// Oldest first.
     idle: BTreeMap<SocketAddr, VecDeque<usize>>,
     idle_count: usize,
+    /// New ones.
+    ahead: BTreeMap<SocketAddr, Vec<usize>>,
+    /// Upstreams that were asked since new ones were last opened.
+    asked: Vec<SocketAddr>,
     /// Which socket has a port.
     ports: HashMap<u16, usize>,
     spent: VecDeque<(u16, Vec<u16>)>,
@@ -89,26 +108,60 @@ impl Pool {
             idle_count: 0,
             ports: HashMap::new(),
             spent: VecDeque::new(),
-            fresh: FRESH_RATE,
+            ahead: BTreeMap::new(),
+            asked: Vec::new(),
+            fresh: FRESH_BURST,
             fresh_at: Monotonic(0),
         }
     }
 
-    /// An idle socket, drawn from many; `None` when there are few, or when there is time to open a new one.
+    /// A socket that is there: a new one, or when there is no time to open another an idle one, drawn from many. `None`: one is to be opened.
     pub fn draw(&mut self, upstream: SocketAddr, now: Monotonic, random: &mut Random) -> Option<usize> {
-        let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_RATE / 1_000_000;
-        if more > 0 {
-            self.fresh = (self.fresh + more).min(FRESH_RATE);
-            self.fresh_at = now;
+        if !self.asked.contains(&upstream) {
+            self.asked.push(upstream);
         }
-        if self.fresh > 0 {
-            self.fresh -= 1;
+        if let Some(key) = self.ahead.get_mut(&upstream).and_then(Vec::pop) {
+            return Some(key);
+        }
+        if self.may_open(now) {
             return None;
         }
         let idle = self.idle.get_mut(&upstream).filter(|idle| idle.len() > IDLE_MIN)?;
         let at = (random.draw() >> 16) as usize % idle.len();
         self.idle_count -= 1;
         idle.swap_remove_back(at)
+    }
+
+    /// Whether there is time to open a socket, which is then taken for it.
+    fn may_open(&mut self, now: Monotonic) -> bool {
+        let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_RATE / 1_000_000;
+        if more > 0 {
+            self.fresh = (self.fresh + more).min(FRESH_BURST);
+            self.fresh_at = now;
+        }
+        let may = self.fresh > 0;
+        self.fresh -= u64::from(may);
+        may
+    }
+
+    /// Opens sockets for the next queries to the upstreams that were just asked; each is to be handed to [`Pool::ready`].
+    pub fn open_ahead(&mut self, now: Monotonic, random: &mut Random) -> Vec<UdpLine> {
+        let mut lines = Vec::new();
+        for upstream in std::mem::take(&mut self.asked) {
+            let there = self.ahead.get(&upstream).map_or(0, Vec::len);
+            for _ in there..AHEAD.min(there + AHEAD_AT_ONCE) {
+                if !self.may_open(now) {
+                    break;
+                }
+                lines.extend(self.open_any(upstream, now, random));
+            }
+        }
+        lines
+    }
+
+    /// A new socket waits for its first query.
+    pub fn ready(&mut self, upstream: SocketAddr, key: usize) {
+        self.ahead.entry(upstream).or_default().push(key);
     }
 
     /// A new socket, from a port from which `id` was not sent lately.
@@ -133,7 +186,7 @@ impl Pool {
         let (socket, port) = ports::udp(upstream, || random.draw())?;
         let before = self.spent.iter().filter(|(spent, _)| *spent == port);
         let spent = before.flat_map(|(_, ids)| ids).copied().collect();
-        Ok(UdpLine { socket, port, upstream, opened: now, sent: Vec::new(), spent })
+        Ok(UdpLine { socket, port, upstream, opened: now, sent: Vec::new(), latest: ENDED, spent })
     }
 
     pub fn opened(&mut self, port: u16, key: usize) {
@@ -165,13 +218,14 @@ impl Pool {
         if self.spent.len() == SPENT {
             self.spent.pop_front();
         }
-        self.spent.push_back((line.port, line.sent.into_iter().map(|(id, _)| id).collect()));
+        self.spent.push_back((line.port, line.sent));
     }
 
-    /// Gives up all idle sockets, to be closed.
+    /// Gives up all sockets that nobody uses, to be closed.
     pub fn empty(&mut self) -> Vec<usize> {
         self.idle_count = 0;
-        std::mem::take(&mut self.idle).into_values().flatten().collect()
+        let ahead = std::mem::take(&mut self.ahead).into_values().flatten();
+        std::mem::take(&mut self.idle).into_values().flatten().chain(ahead).collect()
     }
 }
 
@@ -187,12 +241,12 @@ mod tests {
         let now = Monotonic(0);
         let mut line = pool.open(upstream, 7, now, &mut random).expect("a socket");
         assert!(line.may_send(7, now));
-        line.send(b"query", 7, AttemptId(1)).expect("sent");
-        line.send(b"query", 8, AttemptId(2)).expect("sent");
+        line.send(&[0, 7], AttemptId(1)).expect("sent");
+        line.send(&[0, 8], AttemptId(2)).expect("sent");
         assert!(!line.may_send(7, now) && !line.may_send(8, now) && line.may_send(9, now));
         assert!(!line.may_send(9, now.plus(AGE)), "it is too old");
         let whose = |id: u16| line.whose(&id.to_be_bytes());
-        assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [1, 2, 2, 2].map(|n| Some(AttemptId(n))));
+        assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [0, 2, 2, 2].map(|n| Some(AttemptId(n))));
         let port = line.port;
         pool.closed(line);
         let (socket, again) = ports::udp(upstream, || u64::from(port) - 1024).expect("a socket");
@@ -212,8 +266,9 @@ mod tests {
             assert_eq!(pool.take_back(&line(), key), None);
         }
         let fresh =
-            (0..FRESH_RATE).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
-        assert_eq!(fresh, FRESH_RATE, "as long as there is time for new ones");
+            (0..FRESH_BURST).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
+        assert_eq!(fresh, FRESH_BURST, "as long as there is time for new ones");
+        assert!(pool.open_ahead(now, &mut random).is_empty(), "no more than there is time for");
         assert!(pool.draw(upstream, now, &mut random).is_some());
         assert_eq!(pool.draw(upstream, now, &mut random), None, "few are idle");
         for key in 100..100 + IDLE_MAX - IDLE_MIN {
@@ -221,9 +276,25 @@ mod tests {
         }
         assert!(pool.take_back(&line(), 7).is_some_and(|oldest| oldest <= IDLE_MIN), "room is made");
         let mut worn = line();
-        (0..USES as u16).for_each(|id| worn.sent.push((id, AttemptId(1))));
+        (0..USES as u16).for_each(|id| worn.sent.push(id));
         assert_eq!(pool.take_back(&worn, 99), Some(99), "it has been used often enough");
         assert_eq!(pool.empty().len(), IDLE_MAX);
+    }
+
+    #[test]
+    fn new_sockets_are_opened_ahead_of_their_first_query() {
+        let upstream = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+        let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
+        let now = Monotonic(0);
+        assert_eq!(pool.draw(upstream, now, &mut random), None);
+        for _ in 0..3 {
+            let lines = pool.open_ahead(now, &mut random);
+            (0..lines.len()).for_each(|key| pool.ready(upstream, key));
+            assert!(pool.draw(upstream, now, &mut random).is_some());
+        }
+        assert!(pool.open_ahead(now, &mut random).len() <= AHEAD_AT_ONCE);
+        assert!(pool.open_ahead(now, &mut random).is_empty(), "nobody was asked");
+        assert!(pool.empty().len() < AHEAD);
     }
 
     fn pool_line(upstream: SocketAddr, random: &mut Random) -> UdpLine {

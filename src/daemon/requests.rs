@@ -116,7 +116,7 @@ impl Daemon {
             self.asked.push(asked);
             return Ok(());
         }
-        let client = self.waiting.add(Pending::new(octets[..len].to_vec(), Way::Control(slot), HERE));
+        let client = self.waiting.add(Pending::new(&read, Way::Control(slot), HERE));
         asked.client = Some(client);
         self.asked.push(asked);
         self.rounds.handle(now, Input::Ask { client, question, recursion: true });

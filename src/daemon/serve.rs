@@ -64,21 +64,12 @@ impl Daemon {
             now,
             room: MISSES_MAX.saturating_sub(self.misses.len()),
         };
-        let mut missed = Vec::new();
-        answer_batch(desk, &mut self.batch, count, |at, question, rd| missed.push((at, question, rd)));
+        let misses = &mut self.misses;
+        answer_batch(desk, &mut self.batch, count, |received, at, query| {
+            misses.extend(Miss::of(received, at, query, n));
+        });
         let sent = self.batch.send(socket);
         self.rounds.counters().add(Counter::Replies, sent as u64);
-        for (at, question, recursion) in missed {
-            let way = Way::Udp { socket: n, route: self.batch.route(at) };
-            let Some(peer) = self.batch.peer(at) else { continue };
-            let query = essence(self.batch.query(at));
-            self.misses.push_back(Miss {
-                pending: Pending::new(query, way, peer.ip()),
-                peer,
-                question,
-                recursion,
-            });
-        }
         Some(count)
     }
 
@@ -191,10 +182,10 @@ impl Daemon {
                     self.reply = reply;
                 }
             }
-            Verdict::Ask(question, recursion) => {
-                let pending = Pending::new(essence(query), Way::Tcp(slot), peer.ip());
+            Verdict::Ask(query) => {
+                let pending = Pending::new(query, Way::Tcp(slot), peer.ip());
                 if self.admission.admit(pending.network, self.config.limits.clients_per_network) {
-                    return self.ask(pending, question, recursion, now);
+                    return self.ask(pending, Question::of(query), query.rd(), now);
                 }
                 self.rounds.counters().add(Counter::ShedQueries, 1);
                 let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
@@ -304,11 +295,4 @@ impl Daemon {
             self.ask(miss.pending, miss.question, miss.recursion, now);
         }
     }
-}
-
-/// What of a query is needed for its reply: a long one would occupy memory for as long as its client waits.
-pub(super) fn essence(query: &[u8]) -> Vec<u8> {
-    let mut out = [0; 12 + 255 + 4 + 11];
-    let len = Query::read(query).map_or(0, |read| read.essence(&mut out));
-    out[..len].to_vec()
 }

@@ -2,8 +2,8 @@
 
 use super::admission::{Admission, ClientNetwork, Ruling};
 use crate::config::{Limits, Network};
-use hither_net::batch::{Batch, SIZE};
-use hither_rounds::{Question, Rounds, reply};
+use hither_net::batch::{Batch, Received, SIZE};
+use hither_rounds::{Rounds, reply};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
@@ -34,12 +34,11 @@ impl Cache for Rounds {
 
 /// What is to become of a query.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // Looked at once, where it is made; a box would be an allocation a query.
-pub(super) enum Verdict {
+pub(super) enum Verdict<'q> {
     /// The reply stands in the buffer; 0: none is sent.
     Reply(usize),
     /// It needs a round.
-    Ask(Question, bool),
+    Ask(&'q Query<'q>),
 }
 
 /// A query as it came, and what reading it gave.
@@ -55,13 +54,13 @@ impl<'q> Asked<'q> {
 }
 
 /// Answers one query as far as that needs no round. `limit` octets at most, or the client's own limit where that is `None`.
-pub(super) fn answer(
+pub(super) fn answer<'q>(
     cache: &mut impl Cache,
     allow: &[Network],
     now: Monotonic,
-    (asked, peer, limit): (&Asked<'_>, IpAddr, Option<usize>),
+    (asked, peer, limit): (&'q Asked<'q>, IpAddr, Option<usize>),
     out: &mut [u8],
-) -> Verdict {
+) -> Verdict<'q> {
     cache.count(Counter::Queries, 1);
     if !allow.iter().any(|network| network.contains(peer)) {
         cache.count(Counter::RefusedClients, 1);
@@ -74,7 +73,7 @@ pub(super) fn answer(
             if len > 0 {
                 return Verdict::Reply(len);
             }
-            Verdict::Ask(Question::of(read), read.rd())
+            Verdict::Ask(read)
         }
         Err(Refusal::Silent) => {
             cache.count(Counter::MalformedQueries, 1);
@@ -105,7 +104,7 @@ pub(super) fn answer_batch<C: Cache>(
     mut desk: Desk<'_, C>,
     batch: &mut Batch,
     count: usize,
-    mut miss: impl FnMut(usize, Question, bool),
+    mut miss: impl FnMut(Received<'_>, usize, &Query<'_>),
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
@@ -117,9 +116,7 @@ pub(super) fn answer_batch<C: Cache>(
     }
     for (n, asked) in all.iter().flatten().enumerate() {
         let Some(peer) = received.peer(n) else { continue };
-        replies.write(n, |out| {
-            desk.answer(asked, peer.ip(), out, |question, recursion| miss(n, question, recursion))
-        });
+        replies.write(n, |out| desk.answer(asked, peer.ip(), out, |query| miss(received, n, query)));
     }
 }
 
@@ -130,15 +127,15 @@ impl<C: Cache> Desk<'_, C> {
         asked: &Asked<'_>,
         peer: IpAddr,
         out: &mut [u8],
-        miss: impl FnOnce(Question, bool),
+        miss: impl FnOnce(&Query<'_>),
     ) -> usize {
         let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
-            Verdict::Ask(question, recursion) => {
+            Verdict::Ask(query) => {
                 let most = self.limits.clients_per_network;
                 if self.room > 0 && (!self.admits || self.admission.admit(ClientNetwork::of(peer), most)) {
                     self.room -= 1;
-                    miss(question, recursion);
+                    miss(query);
                     return 0;
                 }
                 self.cache.count(Counter::ShedQueries, 1);

@@ -2,8 +2,7 @@
 
 use super::admission::Admission;
 use super::event_loop::now;
-use super::pending::{Miss, Pending, Way};
-use super::serve::essence;
+use super::pending::Miss;
 use super::udp::{Cache, Desk, answer_batch};
 use crate::config::{Config, Limits, Network};
 use hither_answers::Latest;
@@ -326,23 +325,19 @@ impl Worker {
             now,
             room: HANDED_MAX.saturating_sub(waiting.load(Ordering::Relaxed)),
         };
-        let mut missed = Vec::new();
-        answer_batch(desk, batch, count, |at, question, rd| missed.push((at, question, rd)));
+        let (handed, mut wake) = (&self.handed, false);
+        answer_batch(desk, batch, count, |received, at, query| {
+            let Some(miss) = Miss::of(received, at, query, *number) else { return };
+            waiting.fetch_add(1, Ordering::Relaxed);
+            wake = true;
+            // There is room: the channel holds a batch of each worker beyond what was counted. Else the daemon is ending.
+            let _ = handed.try_send(Handed::Miss(Box::new(miss)));
+        });
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);
-        let ending = own.ending.take().map(|question| Handed::Ending(Box::new(question)));
-        let wake = !missed.is_empty() || ending.is_some();
-        if let Some(handed) = ending {
-            let _ = self.handed.try_send(handed);
-        }
-        for (at, question, recursion) in missed {
-            let Some(peer) = batch.peer(at) else { continue };
-            let way = Way::Udp { socket: *number, route: batch.route(at) };
-            let pending = Pending::new(essence(batch.query(at)), way, peer.ip());
-            let miss = Miss { pending, peer, question, recursion };
-            waiting.fetch_add(1, Ordering::Relaxed);
-            // There is room: the channel holds a batch of each worker beyond what was counted. Else the daemon is ending.
-            let _ = self.handed.try_send(Handed::Miss(Box::new(miss)));
+        if let Some(question) = own.ending.take() {
+            wake = true;
+            let _ = handed.try_send(Handed::Ending(Box::new(question)));
         }
         *self.published.lock_write() = own.counts;
         self.untold = true;

@@ -127,20 +127,15 @@ impl Batch {
 
     /// What was received, and room for what is sent in reply.
     pub fn parts(&mut self) -> (Received<'_>, Replies<'_>) {
-        let Batch { received, names, queries, replies, reply_len, .. } = self;
-        (Received { headers: received, names, octets: queries }, Replies { octets: replies, len: reply_len })
+        let Batch { received, names, controls, queries, replies, reply_len, .. } = self;
+        let came = Received { headers: received, names, controls, octets: queries };
+        (came, Replies { octets: replies, len: reply_len })
     }
 
     /// How to answer the n-th datagram later.
     #[must_use]
     pub fn route(&self, n: usize) -> Route {
-        let len = self.received[n].msg_hdr.msg_controllen;
-        Route {
-            name: self.names[n],
-            name_len: self.received[n].msg_hdr.msg_namelen,
-            control: self.controls[n],
-            control_len: len.min(CONTROL),
-        }
+        route(&self.received, &self.names, &self.controls, n)
     }
 
     /// Sends the replies. Returns how many the kernel took; one that it refuses is passed over, as if lost on the way.
@@ -175,6 +170,7 @@ impl Batch {
 pub struct Received<'b> {
     headers: &'b [libc::mmsghdr; SIZE],
     names: &'b [libc::sockaddr_in6; SIZE],
+    controls: &'b [Control; SIZE],
     octets: &'b [[u8; QUERY_MAX]],
 }
 
@@ -196,6 +192,12 @@ impl<'b> Received<'b> {
     pub fn peer(self, n: usize) -> Option<SocketAddr> {
         peer(&self.names[n])
     }
+
+    /// See [`Batch::route`].
+    #[must_use]
+    pub fn route(self, n: usize) -> Route {
+        route(self.headers, self.names, self.controls, n)
+    }
 }
 
 /// Room for the replies to a batch.
@@ -215,6 +217,21 @@ impl Replies<'_> {
 fn octets<'b>(headers: &[libc::mmsghdr; SIZE], octets: &'b [[u8; QUERY_MAX]], n: usize) -> &'b [u8] {
     let len = (headers[n].msg_len as usize).min(QUERY_MAX);
     &octets[n][..len]
+}
+
+fn route(
+    headers: &[libc::mmsghdr; SIZE],
+    names: &[libc::sockaddr_in6; SIZE],
+    controls: &[Control; SIZE],
+    n: usize,
+) -> Route {
+    let header = &headers[n].msg_hdr;
+    Route {
+        name: names[n],
+        name_len: header.msg_namelen,
+        control: controls[n],
+        control_len: header.msg_controllen.min(CONTROL),
+    }
 }
 
 fn peer(name: &libc::sockaddr_in6) -> Option<SocketAddr> {

@@ -33,23 +33,17 @@ impl Alarm {
         Ok(Alarm { timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?, set: None })
     }
 
-    /// Sets it to `at`, in nanoseconds of [`now`]; does nothing when that is what it is set to.
+    /// Makes it ring at `at`, in nanoseconds of [`now`], or before. One that is set earlier stays: to ring once in vain costs less than a
+    /// system call for each time that a deadline goes and a later one comes.
     ///
     /// # Errors
     /// As the kernel says.
     pub fn set(&mut self, at: Option<u64>) -> io::Result<()> {
-        if at == self.set {
-            return Ok(());
-        }
-        self.set = at;
-        match at {
-            None => self.timer.unset()?,
-            Some(at) => {
-                // Zero would unset it.
-                let time = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
-                self.timer.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-            }
-        }
+        let Some(at) = at.filter(|at| self.set.is_none_or(|set| *at < set)) else { return Ok(()) };
+        // Zero would unset it.
+        let time = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
+        self.timer.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        self.set = Some(at);
         Ok(())
     }
 
