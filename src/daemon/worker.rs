@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// What workers hand over and the event loop has not looked at yet; beyond that they tell clients themselves.
 const HANDED_MAX: usize = 2048;
+/// Events taken from the poll at once.
+const EVENTS: usize = 16;
 /// Batches taken from one socket before others get their turn.
 const BATCHES: usize = 4;
 /// How long counts may be behind while there is something to count.
@@ -267,11 +269,12 @@ impl Worker {
     }
 
     fn run(&mut self) {
-        let (mut events, mut batch) = (Events::with_capacity(16), Batch::new());
-        // Queries that came before we did.
-        let mut again: Vec<usize> = (0..self.sockets.len()).collect();
+        let (mut events, mut batch) = (Events::with_capacity(EVENTS), Batch::new());
+        // Sockets to be looked at: at first all of them, for queries that came before we did; then those that had more than their share.
+        let mut ready: Vec<usize> = Vec::with_capacity(2 * EVENTS + self.sockets.len());
+        ready.extend(0..self.sockets.len());
         while !self.shared.stop.load(Ordering::Acquire) {
-            let timeout = match (again.is_empty(), self.untold) {
+            let timeout = match (ready.is_empty(), self.untold) {
                 (false, _) => Some(Duration::ZERO),
                 (true, true) => Some(self.told.plus(BEHIND).since(now())),
                 (true, false) => None,
@@ -284,13 +287,8 @@ impl Worker {
             }
             let now = now();
             self.take_brief();
-            let mut ready = std::mem::take(&mut again);
             ready.extend(events.iter().map(|event| event.token()).filter(|t| *t != WAKER).map(|t| t.0));
-            for n in ready {
-                if self.serve(n, &mut batch, now) {
-                    again.push(n);
-                }
-            }
+            ready.retain(|n| self.serve(*n, &mut batch, now));
             self.tell(now);
         }
     }

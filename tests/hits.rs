@@ -1,0 +1,179 @@
+//! What a hit costs beside its own work, and an idle daemon: the real daemon, with what it asks of the C library counted.
+#![allow(clippy::disallowed_methods)] // Time passes by itself here.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::Owner;
+use hither_wire::message::Section;
+use hither_wire::query::Query;
+use nix::sys::signal::Signal;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use support::{Daemon, Upstream, answer, ask_for, compose, directory};
+
+/// As `hits/counts.c` has them.
+#[derive(Debug, PartialEq, Eq)]
+struct Counts {
+    allocations: u64,
+    locks: u64,
+    clocks: u64,
+    waits: u64,
+    received: u64,
+    sent: u64,
+    others: u64,
+}
+
+struct Counted {
+    daemon: Daemon,
+    file: PathBuf,
+}
+
+impl Counted {
+    /// `None` where there is no C compiler.
+    fn start(upstream: &Upstream, more: &str) -> Option<Counted> {
+        let dir = directory();
+        let (library, file) = (dir.join("counts.so"), dir.join("counts"));
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hits/counts.c");
+        let built = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
+        if !built.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        std::fs::write(&file, [0; 7 * 8]).expect("written");
+        Daemon::configure(&dir, &[upstream], "");
+        std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
+        std::fs::write(dir.join("hither.toml.d/more.toml"), more).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+        command.arg("--config").arg(dir.join("hither.toml"));
+        command.env("LD_PRELOAD", &library).env("COUNTS", &file);
+        Some(Counted { daemon: Daemon::spawn(dir, &mut command), file })
+    }
+
+    fn counts(&self) -> Counts {
+        let octets = std::fs::read(&self.file).expect("readable");
+        let mut all = octets.chunks_exact(8).map(|n| u64::from_le_bytes(n.try_into().expect("eight")));
+        let mut next = || all.next().expect("there are seven");
+        Counts {
+            allocations: next(),
+            locks: next(),
+            clocks: next(),
+            waits: next(),
+            received: next(),
+            sent: next(),
+            others: next(),
+        }
+    }
+}
+
+/// Addresses, a chain, text, and names that do not exist.
+fn upstream() -> Upstream {
+    Upstream::start(|query, _| {
+        let Ok(read) = Query::read(query) else { return Vec::new() };
+        let reply = match (read.qtype(), read.qname().get(1)) {
+            (_, Some(b'x')) => compose(query, Rcode::NXDOMAIN, 0, |out| {
+                let soa = [&[0, 0][..], &[0; 16], &300_u32.to_be_bytes()].concat();
+                out.record(Section::Authority, Owner::Wire(&[0]), Rtype::SOA, 300, &soa);
+            }),
+            (Rtype::TXT, _) => compose(query, Rcode::NOERROR, 0, |out| {
+                out.record(Section::Answer, Owner::At(12), Rtype::TXT, 300, b"\x04text");
+            }),
+            (Rtype::AAAA, _) => compose(query, Rcode::NOERROR, 0, |out| {
+                out.record(Section::Answer, Owner::At(12), Rtype::AAAA, 300, &[0x20; 16]);
+            }),
+            _ => answer(query, &[1, 2, 3], 300),
+        };
+        vec![(0, reply)]
+    })
+}
+
+const NAMES: usize = 64;
+
+/// The n-th of some queries that are answered from the cache once they have been asked.
+fn query(n: usize) -> Vec<u8> {
+    let (name, edns) = (n / 4 % NAMES, (n % 8 < 4).then_some(1232));
+    let (letter, rtype) = [("a", Rtype::A), ("b", Rtype::AAAA), ("c", Rtype::TXT), ("x", Rtype::A)][n % 4];
+    ask_for(&format!("{letter}{name}.Hits.Example"), rtype, edns, n as u16)
+}
+
+/// Asks `count` times while the daemon is stopped, lets it go on, and takes the replies.
+fn backlog(counted: &Counted, socket: &UdpSocket, count: usize) {
+    counted.daemon.signal(Signal::SIGSTOP);
+    for n in 0..count {
+        socket.send(&query(n)).expect("sent");
+    }
+    counted.daemon.signal(Signal::SIGCONT);
+    for n in 0..count {
+        let mut reply = [0; 1500];
+        let len = socket.recv(&mut reply).unwrap_or_else(|error| panic!("reply {n}: {error}"));
+        assert!(len > 12 && reply[2] & 0x80 != 0);
+    }
+}
+
+fn hits_cost_nothing_of_their_own(more: &str) {
+    const COUNT: usize = 2048;
+    let upstream = upstream();
+    let Some(counted) = Counted::start(&upstream, more) else {
+        #[allow(clippy::print_stdout)] // What is skipped is said.
+        return println!("SKIPPED hits_cost_nothing_of_their_own: there is no C compiler");
+    };
+    let socket = counted.daemon.client();
+    let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &(8 << 20));
+    for n in 0..8 * NAMES {
+        counted.daemon.exchange(&query(n));
+    }
+    counted.daemon.until("nothing is under way", |d| d.json(&["stats"])["rounds_live"] == 0);
+    // Whatever the first batch is still to be prepared for.
+    backlog(&counted, &socket, COUNT);
+    let asked = upstream.count();
+    let before = counted.counts();
+    backlog(&counted, &socket, COUNT);
+    let after = counted.counts();
+    assert_eq!(upstream.count(), asked, "all of them are hits");
+    assert_eq!((after.allocations, after.locks), (before.allocations, before.locks));
+    let batches = COUNT as u64 / 64;
+    let received = after.received - before.received;
+    assert!(received <= 2 * batches + 8, "{received} calls to receive {batches} batches");
+    let sent = after.sent - before.sent;
+    assert!(sent <= 2 * batches + 8, "{sent} calls to send {batches} batches");
+    let (clocks, waits) = (after.clocks - before.clocks, after.waits - before.waits);
+    assert!(
+        clocks <= 4 * waits + 8 && waits <= 2 * batches + 8,
+        "{clocks} readings of clocks, {waits} wake-ups"
+    );
+    let others = after.others - before.others;
+    assert!(others <= 2 * waits, "{others} other calls in {waits} wake-ups");
+}
+
+#[test]
+fn hits_allocate_and_lock_nothing_and_have_no_calls_of_their_own() {
+    hits_cost_nothing_of_their_own("");
+}
+
+#[test]
+fn nor_do_hits_that_workers_answer() {
+    hits_cost_nothing_of_their_own("[listen]\nworkers = 2\n");
+}
+
+#[test]
+fn an_idle_daemon_does_not_wake_up() {
+    let upstream = upstream();
+    let Some(counted) = Counted::start(&upstream, "") else {
+        #[allow(clippy::print_stdout)]
+        return println!("SKIPPED an_idle_daemon_does_not_wake_up: there is no C compiler");
+    };
+    for n in 0..100 {
+        counted.daemon.exchange(&query(n));
+    }
+    // The deadline of the last round is the last time for which an alarm can have been set.
+    std::thread::sleep(Duration::from_millis(3500));
+    let before = counted.counts();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(counted.counts(), before, "two and a half seconds without a query");
+}
