@@ -5,7 +5,7 @@
 //! by a few bits each, and come back into the main one.
 
 use crate::alloc::Spot;
-use crate::fifo::Fifo;
+use crate::fifo::{Fifo, SEGMENT};
 
 /// An entry counts while its spot does. One that is mistaken for another, since a spot tells only sixteen uses of a place apart, changes no
 /// more than who has to go.
@@ -19,6 +19,8 @@ pub(crate) struct Queues {
 
 /// Entries looked at before one is given up come what may: bounds the work of a put.
 const LOOKS: usize = 64;
+/// Entries that are gone which a queue's first segment may hold, where they are left.
+const FIRST: usize = SEGMENT;
 
 impl Queues {
     pub fn new(capacity: usize) -> Self {
@@ -54,9 +56,9 @@ impl Queues {
     }
 
     /// Forgets some of the entries that are gone, when there are more than half as many as live ones. Over all puts that is a look at
-    /// three entries for each, and never more than a segment of each queue at once.
+    /// some three entries for each, and never more than a segment of each queue at once.
     pub fn tidy(&mut self, live: usize, is_live: impl Fn(Spot) -> bool) {
-        if self.len() > live + live / 2 + 64 {
+        if self.len() > live + live / 2 + 2 * FIRST {
             self.small.tidy(&is_live);
             self.main.tidy(&is_live);
         }
@@ -91,7 +93,7 @@ mod tests {
             // The last one of each place counts.
             queues.insert(Spot(n), u64::from(n), n % 3 > 0);
             queues.tidy(live, |spot| spot.0 + live as u32 > n);
-            let most = live + live / 2 + 64 + 8192;
+            let most = live + live / 2 + 2 * FIRST + 8192;
             assert!(queues.len() <= most, "{} entries after {n}", queues.len());
         }
     }

@@ -4,7 +4,7 @@ use crate::alloc::Spot;
 use std::collections::VecDeque;
 
 /// Entries of a segment: a page, and some microseconds to look through.
-const SEGMENT: usize = 1024;
+pub(crate) const SEGMENT: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Fifo {

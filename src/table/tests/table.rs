@@ -246,6 +246,12 @@ fn no_size_starves_and_moving_records_loses_none() {
 }
 
 #[test]
+fn a_table_for_a_million_names_takes_225_mebibytes() {
+    let octets = Geometry { entries: 1_000_000 }.words() * 8;
+    assert!((224 << 20..225 << 20).contains(&octets), "{octets}");
+}
+
+#[test]
 fn as_many_names_as_configured_are_held_while_all_of_them_grow() {
     let names: u32 = if cfg!(miri) { 60 } else { 40_000 };
     for scattered in [false, true] {
