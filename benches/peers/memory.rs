@@ -16,12 +16,13 @@ fn mib(octets: u64) -> f64 {
     octets as f64 / f64::from(1 << 20)
 }
 
-/// Octets that the process occupies, beside what it shares with others: the table.
+/// Octets that the process occupies beside the pages of the table, wherever that file is.
 fn beside_the_table(server: &Server) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("RssShmem:"));
-    let shared = line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
-    server.memory().saturating_sub(shared * 1024)
+    let maps = std::fs::read_to_string(format!("/proc/{}/smaps", server.id())).unwrap_or_default();
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with("/hosts"));
+    let pages = lines.find_map(|line| line.strip_prefix("Rss:"));
+    let pages = pages.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
+    server.memory().saturating_sub(pages * 1024)
 }
 
 impl Bench {
