@@ -9,6 +9,7 @@
 
 mod backlog;
 mod load;
+mod memory;
 mod report;
 mod rigs;
 mod roles;

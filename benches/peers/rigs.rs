@@ -1,4 +1,4 @@
-//! What is measured: hits, misses, several upstreams, memory, start and stop.
+//! What is measured: hits, misses, several upstreams, start and stop; memory is in `memory.rs`.
 
 use super::backlog;
 use super::load::{self, Load, Names, Outcome, Until};
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub struct Bench {
     rounds: usize,
     only: Option<Vec<String>>,
-    report: Report,
+    pub(super) report: Report,
     dir: PathBuf,
     priority: Option<u8>,
     cores: usize,
@@ -25,7 +25,7 @@ pub struct Bench {
     port: u16,
 }
 
-struct Upstream(Child, SocketAddr);
+pub(super) struct Upstream(Child, pub(super) SocketAddr);
 
 impl Drop for Upstream {
     fn drop(&mut self) {
@@ -34,7 +34,7 @@ impl Drop for Upstream {
     }
 }
 
-fn closed(names: Names, window: usize) -> Load {
+pub(super) fn closed(names: Names, window: usize) -> Load {
     let timeout = Duration::from_secs(2);
     Load { names, rtype: Rtype::A, window, rate: None, until: Until::Time(SLICE), timeout }
 }
@@ -77,7 +77,7 @@ impl Bench {
     }
 
     /// An upstream on the load's core, ahead of it.
-    fn upstream(&mut self, delay_ms: u64, loss: u64, addresses: u32) -> Upstream {
+    pub(super) fn upstream(&mut self, delay_ms: u64, loss: u64, addresses: u32) -> Upstream {
         let address = self.address();
         let exe = std::env::current_exe().expect("known");
         let core = (self.cores - 1).min(1).to_string();
@@ -87,12 +87,12 @@ impl Bench {
         Upstream(command.spawn().expect("started"), address)
     }
 
-    fn wanted(&self, names: &[&str]) -> Vec<&'static Kind> {
+    pub(super) fn wanted(&self, names: &[&str]) -> Vec<&'static Kind> {
         let asked = |kind: &&Kind| self.only.as_ref().is_none_or(|only| only.iter().any(|o| o == kind.name));
         KINDS.iter().filter(|kind| names.contains(&kind.name)).filter(asked).collect()
     }
 
-    fn start_one(
+    pub(super) fn start_one(
         &mut self,
         kind: &Kind,
         upstreams: &[SocketAddr],
@@ -104,6 +104,11 @@ impl Bench {
         let started =
             Server::start(kind, &Task { dir: &dir, address, upstreams, names }, (cores, self.priority));
         started.map_err(|why| println!("MISSING {}: {why}", kind.name)).ok()
+    }
+
+    /// The directory of a server.
+    pub(super) fn dir_of(&self, server: &Server) -> PathBuf {
+        self.dir.join(server.address.port().to_string())
     }
 
     fn start_all(&mut self, names: &[&str], upstreams: &[SocketAddr], entries: usize) -> Vec<Server> {
@@ -295,66 +300,8 @@ impl Bench {
         }
     }
 
-    pub fn memory(&mut self) {
-        const NAMES: u64 = 1_000_000;
-        let (one, two) = (self.upstream(0, 0, 1), self.upstream(0, 0, 2));
-        let all: Vec<&str> = KINDS[4..].iter().map(|k| k.name).filter(|name| !name.contains(", ")).collect();
-        let all = [&[HITHER][..], &all].concat();
-        for kind in self.wanted(&all) {
-            let Some(server) = self.start_one(kind, &[one.1], NAMES as usize, "0") else { continue };
-            let empty = server.memory();
-            let before = queries_of(one.1);
-            Self::fill(&server, 0..100_000, Rtype::A);
-            let hundred = server.memory();
-            Self::fill(&server, 100_000..NAMES, Rtype::A);
-            let full = server.memory();
-            let asked = queries_of(one.1);
-            let again = Load { until: Until::Count(20_000), ..closed(Names::Of(NAMES), 50) };
-            load::run(server.address, again);
-            let held = 1.0 - (queries_of(one.1) - asked) as f64 / 20_000.0;
-            self.report.add(
-                "memory",
-                server.name,
-                0,
-                &[
-                    ("empty", empty as f64 / f64::from(1 << 20), "MiB"),
-                    ("100 k names", hundred as f64 / f64::from(1 << 20), "MiB"),
-                    ("1 M names", full as f64 / f64::from(1 << 20), "MiB"),
-                    ("a name, in all", full as f64 / NAMES as f64, "octets"),
-                    ("a name, 100 k to 1 M", (full - hundred) as f64 / (NAMES - 100_000) as f64, "octets"),
-                    ("held", held, "share"),
-                    ("queries upstream a name", (asked - before) as f64 / NAMES as f64, "queries"),
-                ],
-            );
-            server.stop();
-        }
-        self.report.table("memory", HITHER);
-        let Some(kind) = self.wanted(&[HITHER]).pop() else { return };
-        for (rtypes, what) in [(&[Rtype::A, Rtype::AAAA][..], "2 A and 2 AAAA"), (&[Rtype::TXT], "TXT")] {
-            let Some(server) = self.start_one(kind, &[two.1], NAMES as usize, "0") else { continue };
-            let empty = server.memory();
-            rtypes.iter().for_each(|rtype| Self::fill(&server, 0..100_000, *rtype));
-            let hundred = server.memory();
-            rtypes.iter().for_each(|rtype| Self::fill(&server, 100_000..NAMES, *rtype));
-            let full = server.memory();
-            self.report.add(
-                "memory of hither",
-                what,
-                0,
-                &[
-                    ("empty", empty as f64 / f64::from(1 << 20), "MiB"),
-                    ("100 k names", hundred as f64 / f64::from(1 << 20), "MiB"),
-                    ("1 M names", full as f64 / f64::from(1 << 20), "MiB"),
-                    ("a name, in all", full as f64 / NAMES as f64, "octets"),
-                ],
-            );
-            server.stop();
-        }
-        self.report.table("memory of hither", "");
-    }
-
     /// Asks for each name once, in slices.
-    fn fill(server: &Server, names: std::ops::Range<u64>, rtype: Rtype) {
+    pub(super) fn fill(server: &Server, names: std::ops::Range<u64>, rtype: Rtype) {
         let mut at = names.start;
         while at < names.end {
             let count = (names.end - at).min(10_000);

@@ -1,6 +1,6 @@
 //! What is kept and what goes.
 
-use crate::index::{Index, IndexWriter, Node, OVERHEAD};
+use crate::index::{Index, IndexWriter, Node, OVERHEAD, given};
 use crate::{Asked, Stored};
 use crossbeam_epoch as epoch;
 use hither_table::Monotonic;
@@ -9,19 +9,18 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Octets kept for an entry on average, all told, before others go; most answers take a third of that.
 const OCTETS_PER_ENTRY: usize = 1024;
-/// Octets that an entry takes in the order of age and in the index.
-const PLACE: usize = size_of::<Place>() * 3 / 2 + 8;
+/// Octets that an entry takes in the order of age, which doubles, and in the index, of at least half as many buckets as entries.
+const PLACE: usize = size_of::<Place>() * 3 / 2 + 6;
 /// Entries looked at before one goes although it was asked for.
 const LOOKS: usize = 16;
 /// Failures remembered at most.
 const FAILURES_MAX: usize = 16_384;
 
 /// Where an entry is: its hash and number.
-type Place = (u64, u64);
+type Place = (u32, u32);
 
 /// Looks answers up, in any thread.
 #[derive(Clone)]
@@ -37,8 +36,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    fn hash(&self, name: &[u8]) -> u64 {
-        rapidhash_v3_micro_inline::<true, true>(name, &self.secrets)
+    fn hash(&self, name: &[u8]) -> u32 {
+        rapidhash_v3_micro_inline::<true, true>(name, &self.secrets) as u32
     }
 
     /// Gives the answer to a question to `take`, while its time is not over. Neither allocates nor waits.
@@ -49,9 +48,7 @@ impl Reader {
         if node.stored.expired(now) {
             return None;
         }
-        if !node.used.load(Relaxed) {
-            node.used.store(true, Relaxed);
-        }
+        node.note_use();
         Some(take(&node.stored))
     }
 }
@@ -60,7 +57,7 @@ fn fits(node: &Node, asked: &Asked<'_>) -> bool {
     let question = node.stored.question();
     let Some((name, rest)) = question.split_at_checked(asked.name.len()) else { return false };
     let [high, low] = asked.rtype.0.to_be_bytes();
-    node.dnssec == asked.dnssec && rest == [high, low, 0, 1] && name.eq_ignore_ascii_case(asked.name)
+    node.dnssec() == asked.dnssec && rest == [high, low, 0, 1] && name.eq_ignore_ascii_case(asked.name)
 }
 
 /// The cache, for the one thread that writes it.
@@ -69,7 +66,7 @@ pub struct Answers {
     reader: Reader,
     /// Oldest first; a place counts only while the index has an entry of that number.
     order: VecDeque<Place>,
-    next: u64,
+    next: u32,
     entries: usize,
     octets: usize,
     capacity: usize,
@@ -95,7 +92,7 @@ fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
 }
 
 fn cost(stored: &Stored) -> usize {
-    stored.len() + OVERHEAD + PLACE
+    given(stored.len()) + OVERHEAD + PLACE
 }
 
 impl Answers {
@@ -175,7 +172,7 @@ impl Answers {
         self.failures.remove(&key[..len]);
         self.remove(asked);
         let hash = self.reader.hash(asked.name);
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         self.octets += cost(&stored);
         self.entries += 1;
         self.order.push_back((hash, self.next));
@@ -194,25 +191,25 @@ impl Answers {
                 self.drop_one(place);
             }
         }
-        if self.order.len() > 2 * self.entries + 64 {
+        if self.order.len() > self.entries + self.entries / 2 + 64 {
             let (index, guard) = (self.index.index(), &epoch::pin());
             self.order
-                .retain(|(hash, number)| index.find(*hash, guard, |node| node.number == *number).is_some());
+                .retain(|(hash, number)| index.find(*hash, guard, |node| node.is_number(*number)).is_some());
         }
     }
 
     /// Whether it was asked for since this was last looked at.
     fn spared(&self, (hash, number): Place) -> bool {
         let guard = &epoch::pin();
-        let node = self.index.index().find(hash, guard, |node| node.number == number);
-        node.is_some_and(|node| node.used.swap(false, Relaxed))
+        let node = self.index.index().find(hash, guard, |node| node.is_number(number));
+        node.is_some_and(Node::forget_use)
     }
 
     fn drop_one(&mut self, (hash, number): Place) {
         let (entries, octets) = (&mut self.entries, &mut self.octets);
         self.index.remove(
             hash,
-            |node| node.number == number,
+            |node| node.is_number(number),
             |node| {
                 *entries -= 1;
                 *octets -= cost(&node.stored);
@@ -297,12 +294,15 @@ impl Answers {
         self.index.index().each(|node| {
             entries += 1;
             octets += cost(&node.stored);
-            places.insert((node.hash, node.number));
+            places.insert(std::ptr::from_ref(node).addr());
         });
         assert_eq!((entries, octets), (self.entries, self.octets), "entries and octets of the answer cache");
-        self.order.iter().for_each(|place| {
-            places.remove(place);
-        });
+        let (index, guard) = (self.index.index(), &epoch::pin());
+        for (hash, number) in &self.order {
+            if let Some(node) = index.find(*hash, guard, |node| node.is_number(*number)) {
+                places.remove(&std::ptr::from_ref(node).addr());
+            }
+        }
         assert!(places.is_empty(), "an answer that never ages");
         assert!(self.failures.len() <= self.failed.len(), "a failure that is remembered for ever");
     }

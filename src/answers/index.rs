@@ -7,28 +7,69 @@
 use crate::Stored;
 use crossbeam_epoch::{self as epoch, Atomic, Guard, Owned};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// An entry.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub hash: u64,
-    /// DO and CD of the question.
-    pub dnssec: (bool, bool),
-    /// Told apart by it from another of the same question at another time.
-    pub number: u64,
+    pub hash: u32,
+    /// Its number, by which it is told apart from another of the same question at another time; DO and CD of the question; `USED`.
+    mark: AtomicU32,
     pub stored: Arc<Stored>,
-    /// Asked for since eviction last looked.
-    pub used: AtomicBool,
     next: Atomic<Node>,
 }
 
-/// Octets of a node, with what the allocator adds to it and to the answer.
-pub(crate) const OVERHEAD: usize = size_of::<Node>() + 16 + size_of::<Stored>() + 16 + 16 + 16;
+/// Asked for since eviction last looked.
+const USED: u32 = 1;
+const DO: u32 = 2;
+const CD: u32 = 4;
+const BITS: u32 = 3;
+
+/// Octets that a node and an answer take beside the answer's own, as glibc's malloc gives them out: with one word of its own, in multiples of
+/// two words.
+pub(crate) const OVERHEAD: usize =
+    given(size_of::<Node>()) + given(size_of::<[usize; 2]>() + size_of::<Stored>());
+
+/// Octets that so many take.
+pub(crate) const fn given(octets: usize) -> usize {
+    (octets + size_of::<usize>()).next_multiple_of(2 * size_of::<usize>())
+}
+
+const _: () = assert!(OVERHEAD == 32 + 64, "an octet more would cost sixteen");
 
 impl Node {
-    pub fn new(hash: u64, dnssec: (bool, bool), number: u64, stored: Arc<Stored>) -> Node {
-        Node { hash, dnssec, number, stored, used: AtomicBool::new(false), next: Atomic::null() }
+    /// The number counts modulo 2^29: two alike of one hash, which cannot be by chance, would go in each other's stead.
+    pub fn new(
+        hash: u32,
+        (dnssec_ok, checking_disabled): (bool, bool),
+        number: u32,
+        stored: Arc<Stored>,
+    ) -> Node {
+        let dnssec = if dnssec_ok { DO } else { 0 } | if checking_disabled { CD } else { 0 };
+        let mark = number << BITS | dnssec;
+        Node { hash, mark: AtomicU32::new(mark), stored, next: Atomic::null() }
+    }
+
+    /// DO and CD of the question.
+    pub fn dnssec(&self) -> (bool, bool) {
+        let mark = self.mark.load(Ordering::Relaxed);
+        (mark & DO != 0, mark & CD != 0)
+    }
+
+    pub fn is_number(&self, number: u32) -> bool {
+        (self.mark.load(Ordering::Relaxed) ^ number << BITS) >> BITS == 0
+    }
+
+    /// It was asked for.
+    pub fn note_use(&self) {
+        if self.mark.load(Ordering::Relaxed) & USED == 0 {
+            self.mark.fetch_or(USED, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was asked for, which is forgotten.
+    pub fn forget_use(&self) -> bool {
+        self.mark.fetch_and(!USED, Ordering::Relaxed) & USED != 0
     }
 }
 
@@ -61,7 +102,7 @@ fn buckets(count: usize) -> Buckets {
 }
 
 impl Buckets {
-    fn chain(&self, hash: u64) -> &Atomic<Node> {
+    fn chain(&self, hash: u32) -> &Atomic<Node> {
         &self.0[hash as usize & (self.0.len() - 1)]
     }
 
@@ -82,7 +123,7 @@ impl Index {
 
     /// The first node of the hash's chain that `fits`.
     #[inline]
-    pub fn find<'g>(&self, hash: u64, guard: &'g Guard, fits: impl Fn(&Node) -> bool) -> Option<&'g Node> {
+    pub fn find<'g>(&self, hash: u32, guard: &'g Guard, fits: impl Fn(&Node) -> bool) -> Option<&'g Node> {
         let mut link = self.buckets(guard).chain(hash);
         loop {
             let node = follow(link, guard)?;
@@ -144,7 +185,7 @@ impl IndexWriter {
     }
 
     /// Unlinks the nodes of the hash's chain that `fits` holds for, and tells of each.
-    pub fn remove(&mut self, hash: u64, fits: impl Fn(&Node) -> bool, mut gone: impl FnMut(&Node)) {
+    pub fn remove(&mut self, hash: u32, fits: impl Fn(&Node) -> bool, mut gone: impl FnMut(&Node)) {
         let guard = &epoch::pin();
         let mut link = self.0.buckets(guard).chain(hash);
         while let Some(node) = follow(link, guard) {
@@ -167,9 +208,9 @@ impl IndexWriter {
         let fresh = buckets(count);
         if keep {
             self.0.each(|node| {
-                let copy = Node::new(node.hash, node.dnssec, node.number, Arc::clone(&node.stored));
-                copy.used.store(node.used.load(Ordering::Relaxed), Ordering::Relaxed);
-                fresh.link(copy, guard);
+                let mark = AtomicU32::new(node.mark.load(Ordering::Relaxed));
+                let stored = Arc::clone(&node.stored);
+                fresh.link(Node { hash: node.hash, mark, stored, next: Atomic::null() }, guard);
             });
         }
         let old = self.0.0.swap(Owned::new(fresh), Ordering::AcqRel, guard);

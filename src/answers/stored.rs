@@ -13,12 +13,13 @@ const NOTE: usize = 6;
 pub struct Stored {
     /// The message from its question to the end of its authority section; then a note of each TTL.
     octets: Box<[u8]>,
-    /// Where the question ends, and where the notes begin.
-    body_at: u16,
-    notes_at: u32,
+    /// Where the notes begin.
+    notes_at: u16,
+    /// Length of the question's name.
+    name_len: u8,
+    rcode: Rcode,
     /// Records in the answer and in the authority section.
     counts: [u16; 2],
-    rcode: Rcode,
     received: Monotonic,
     expires: Monotonic,
 }
@@ -49,10 +50,10 @@ impl Stored {
         let kept = message.octets().get(12..end)?;
         Some(Self {
             octets: [kept, &notes].concat().into(),
-            body_at: u16::try_from(body_at - 12).ok()?,
-            notes_at: u32::try_from(kept.len()).ok()?,
-            counts,
+            notes_at: u16::try_from(kept.len()).ok()?,
+            name_len: u8::try_from(question.name.as_wire().len()).ok()?,
             rcode: message.header().rcode(),
+            counts,
             received: now,
             expires: now.plus(Duration::from_secs(u64::from(ttl_s))),
         })
@@ -60,19 +61,19 @@ impl Stored {
 
     /// The question it answers, as the upstream wrote it.
     pub(crate) fn question(&self) -> &[u8] {
-        self.octets.get(..usize::from(self.body_at)).unwrap_or_default()
+        self.octets.get(..self.question_len()).unwrap_or_default()
     }
 
     /// What follows the question, TTLs as they came.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.octets.get(usize::from(self.body_at)..self.notes_at as usize).unwrap_or_default()
+        self.octets.get(self.question_len()..usize::from(self.notes_at)).unwrap_or_default()
     }
 
     /// Where in [`Stored::body`] each TTL stands, and what it is at `now`.
     pub fn ttls(&self, now: Monotonic) -> impl Iterator<Item = (usize, u32)> + '_ {
         let age_s = u32::try_from(now.since(self.received).as_secs()).unwrap_or(u32::MAX);
-        let notes = self.octets.get(self.notes_at as usize..).unwrap_or_default();
+        let notes = self.octets.get(usize::from(self.notes_at)..).unwrap_or_default();
         notes.as_chunks::<NOTE>().0.iter().map(move |[low, high, ttl @ ..]| {
             (usize::from(u16::from_le_bytes([*low, *high])), u32::from_le_bytes(*ttl).saturating_sub(age_s))
         })
@@ -81,7 +82,7 @@ impl Stored {
     /// Length of the question it answers, in octets; a client's question has the same.
     #[must_use]
     pub fn question_len(&self) -> usize {
-        self.body_at.into()
+        usize::from(self.name_len) + 4
     }
 
     /// Records in the answer and in the authority section.

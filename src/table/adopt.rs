@@ -2,7 +2,6 @@
 //! work. What is whole stays, every doubt about the table itself ends in a new one.
 
 use crate::alloc::{Alloc, class_of};
-use crate::evict::Queued;
 use crate::key::Key;
 use crate::layout::{CHUNK, LINE, VERSION_MAX, head};
 use crate::memory::{Memory, OpenError};
@@ -106,7 +105,6 @@ impl Writer {
         let alloc = Alloc::new(reader.plan.lines, |chunk| taken[chunk]);
         let at = reader.plan.index;
         let mut writer = Writer::over(reader, geometry, version, alloc);
-        writer.queues.reserve(unseen);
         writer.heritage = Some(Heritage { from: None, at, unseen, taken, found: Adopted::default() });
         Ok(writer)
     }
@@ -171,7 +169,7 @@ impl Writer {
         let whole = self.reader.copy(self.words(), word, &mut entry)
             && self.reader.misfit(word, bucket, &entry).is_none()
             && entry.version() <= self.version;
-        let (version, class) = (entry.version(), class_of(entry.shape.words()));
+        let class = class_of(entry.shape.words());
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
         // The first place with the name is the one that readers find.
         let first = key.filter(|key| whole && self.find(key, &mut entry).is_some_and(|found| found.0 == at));
@@ -182,7 +180,7 @@ impl Writer {
             Some(key) if self.alloc.adopt(line, class) => {
                 self.live += 1;
                 let hash = self.place(&key).hash;
-                self.queues.insert(Queued { line, version }, hash, true);
+                self.queues.insert(self.alloc.spot(line), hash, true);
                 heritage.found.entries += 1;
             }
             _ => {

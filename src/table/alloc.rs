@@ -2,9 +2,9 @@
 //!
 //! Private to the writer; nothing here is part of the ABI.
 
+use crate::fifo::Fifo;
 use crate::layout::{CHUNK, CLASSES, LINE};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A freed record is not reused before so many others of its class have been freed.
@@ -15,8 +15,32 @@ const NONE: u8 = u8::MAX;
 const IN_USE: u8 = 0x80;
 /// The line is in one of the lists of free ones.
 const LISTED: u8 = 0x40;
+/// How often the place was given out or withdrawn, of which the last four bits are kept.
+const TURNS: u8 = 0x3c;
+const TURN: u8 = 0x04;
 /// How often the record was asked for since eviction last looked.
 const USES: u8 = 3;
+/// Bits of a line in a [`Spot`]: four times as many as the largest table has.
+const SPOT_LINE: u32 = 28;
+const LINE_OF_SPOT: u32 = (1 << SPOT_LINE) - 1;
+/// Entries of a list beyond twice those that count before it is tidied.
+const SLACK: usize = 1024;
+/// Chunks that are compared when one is to be emptied.
+const COMPARED: usize = 4096;
+
+/// A place and its turn: what queues and lists remember of a record. It counts while the place has the same turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Spot(pub u32);
+
+impl Spot {
+    pub fn line(self) -> u32 {
+        self.0 & LINE_OF_SPOT
+    }
+
+    fn turn(self) -> u8 {
+        (self.0 >> SPOT_LINE) as u8 * TURN
+    }
+}
 
 /// How often records were asked for: threads that answer from the table note it here, where the writer looks when it needs room.
 ///
@@ -51,12 +75,16 @@ pub(crate) struct Alloc {
     pool: Vec<u32>,
     /// Records never used since their chunk was given to the class.
     fresh: [Vec<u32>; CLASSES.len()],
-    /// Freed records, oldest first.
-    freed: [VecDeque<u32>; CLASSES.len()],
+    /// Freed records, oldest first, and some that have been withdrawn.
+    freed: [Fifo; CLASSES.len()],
+    /// Records of each class that are free.
+    free: [usize; CLASSES.len()],
     /// Chunks that got a class and whose former records have not been retired yet.
     given: Vec<u32>,
-    /// Of each line: `IN_USE`, `LISTED`, `USES`.
+    /// Of each line: `IN_USE`, `LISTED`, `TURNS`, `USES`.
     lines: Uses,
+    /// Where the search for a chunk to be emptied goes on.
+    search: usize,
     /// The chunk that is being emptied: what is freed there is not given out again.
     sealed: Option<u32>,
 }
@@ -72,8 +100,10 @@ impl Alloc {
             pool: (0..chunks).rev().filter(|chunk| !taken(*chunk)).map(|chunk| chunk as u32).collect(),
             fresh: Default::default(),
             freed: Default::default(),
+            free: [0; CLASSES.len()],
             given: Vec::new(),
             lines: Uses((0..lines).map(|_| AtomicU8::new(0)).collect()),
+            search: 0,
             sealed: None,
         }
     }
@@ -119,18 +149,59 @@ impl Alloc {
         self.set_line(line, self.line(line) & !USES | uses.min(USES));
     }
 
+    /// The record at a line, for a queue.
+    pub fn spot(&self, line: u32) -> Spot {
+        Spot(u32::from((self.line(line) & TURNS) / TURN) << SPOT_LINE | line & LINE_OF_SPOT)
+    }
+
+    fn has(&self, spot: Spot, state: u8) -> bool {
+        self.line(spot.line()) & (IN_USE | LISTED | TURNS) == state | spot.turn()
+    }
+
+    /// Whether the record is still the one that was queued.
+    pub fn is_current(&self, spot: Spot) -> bool {
+        self.has(spot, IN_USE)
+    }
+
+    /// Begins another turn of a place.
+    fn turn(&mut self, line: u32, state: u8) {
+        let turn = self.line(line).wrapping_add(TURN) & TURNS;
+        self.set_line(line, state | turn);
+    }
+
+    /// Puts a place into one of the lists.
+    fn list(&mut self, line: u32) {
+        let class = usize::from(self.chunks[line as usize / CHUNK]);
+        self.set_line(line, LISTED | self.line(line) & TURNS);
+        self.free[class] += 1;
+    }
+
     /// Takes a record of the class, from a free chunk rather than from quarantine; `None`: something must be given up first.
     pub fn take(&mut self, class: usize) -> Option<u32> {
         if self.fresh[class].is_empty()
-            && self.freed[class].len() <= QUARANTINE
+            && self.free[class] <= QUARANTINE
             && let Some(chunk) = self.pool.pop()
         {
             self.give(chunk, class);
         }
-        let line = self.fresh[class].pop().or_else(|| self.freed[class].pop_front())?;
-        self.set_line(line, IN_USE);
+        let line = self.fresh[class].pop().or_else(|| self.take_freed(class))?;
+        self.turn(line, IN_USE);
+        self.free[class] -= 1;
         self.used[line as usize / CHUNK] += 1;
         Some(line)
+    }
+
+    fn take_freed(&mut self, class: usize) -> Option<u32> {
+        loop {
+            let spot = self.freed[class].pop_front()?;
+            if self.is_free(spot, class) {
+                return Some(spot.line());
+            }
+        }
+    }
+
+    fn is_free(&self, spot: Spot, class: usize) -> bool {
+        self.has(spot, LISTED) && usize::from(self.chunks[spot.line() as usize / CHUNK]) == class
     }
 
     fn give(&mut self, chunk: u32, class: usize) {
@@ -138,7 +209,7 @@ impl Alloc {
         self.given.push(chunk);
         let first = chunk * CHUNK as u32;
         for line in (first..first + CHUNK as u32).step_by(CLASSES[class]).rev().filter(|line| *line != 0) {
-            self.set_line(line, LISTED);
+            self.list(line);
             self.fresh[class].push(line);
         }
     }
@@ -156,40 +227,67 @@ impl Alloc {
             return;
         }
         self.used[chunk] -= 1;
-        self.set_line(line, 0);
+        self.set_line(line, self.line(line) & TURNS);
         if self.sealed != Some(chunk as u32) {
-            self.set_line(line, LISTED);
-            self.freed[usize::from(self.chunks[chunk])].push_back(line);
+            self.list(line);
+            let spot = self.spot(line);
+            self.freed[usize::from(self.chunks[chunk])].push_back(spot);
         }
     }
 
-    /// The chunk of another class that is cheapest to empty for `class`, and whether all of its records would find places elsewhere.
-    pub fn poorest(&self, class: usize) -> Option<(u32, bool)> {
-        let others = (0..self.chunks.len())
-            .filter(|c| self.chunks[*c] != NONE && usize::from(self.chunks[*c]) != class);
-        let chunk = others.min_by_key(|c| self.used[*c])?;
-        let own = usize::from(self.chunks[chunk]);
-        let free = self.fresh[own].len() + self.freed[own].len();
-        let free_there = CHUNK / CLASSES[own] - usize::from(self.used[chunk]);
-        Some((chunk as u32, free.saturating_sub(free_there) >= usize::from(self.used[chunk])))
+    /// A chunk of another class that is to be emptied for `class`, one of the poorest. All of its records find places elsewhere; or else,
+    /// with `at_a_cost`, some do not.
+    pub fn poorest(&mut self, class: usize, at_a_cost: bool) -> Option<u32> {
+        // With as many free places as a chunk has, the others have one for each record of any chunk.
+        let spares: [bool; CLASSES.len()] =
+            std::array::from_fn(|c| c != class && (at_a_cost || self.free[c] >= CHUNK / CLASSES[c]));
+        if !spares.contains(&true) {
+            return None;
+        }
+        let count = self.chunks.len();
+        let (mut best, mut compared) = (None, 0);
+        for n in 0..count {
+            let chunk = (self.search + n) % count;
+            if spares.get(usize::from(self.chunks[chunk])) == Some(&true)
+                && best.is_none_or(|(least, _)| self.used[chunk] < least)
+            {
+                best = Some((self.used[chunk], chunk));
+            }
+            compared += usize::from(best.is_some());
+            if compared == COMPARED || best.is_some_and(|(least, _)| least == 0) {
+                break;
+            }
+        }
+        let (_, chunk) = best?;
+        self.search = chunk + 1;
+        Some(chunk as u32)
     }
 
     /// Takes a chunk's free records out of the lists, so that it can be emptied; the places that are in use.
     pub fn seal(&mut self, chunk: u32) -> Vec<u32> {
         self.sealed = Some(chunk);
         let class = usize::from(self.chunks[chunk as usize]);
-        let elsewhere = |line: &u32| line / CHUNK as u32 != chunk;
-        self.fresh[class].retain(elsewhere);
-        self.freed[class].retain(elsewhere);
+        self.fresh[class].retain(|line| line / CHUNK as u32 != chunk);
         let first = chunk * CHUNK as u32;
+        for line in first..first + CHUNK as u32 {
+            if self.line(line) & LISTED != 0 {
+                self.turn(line, 0);
+                self.free[class] -= 1;
+            }
+        }
+        if self.freed[class].len() > 2 * self.free[class] + SLACK {
+            let mut list = std::mem::take(&mut self.freed[class]);
+            // More at a time than a chunk brings.
+            list.tidy(|spot| self.is_free(spot, class));
+            list.tidy(|spot| self.is_free(spot, class));
+            self.freed[class] = list;
+        }
         (first..first + CHUNK as u32).filter(|line| self.in_use(*line)).collect()
     }
 
     /// Gives the sealed chunk, now empty, to another class.
     pub fn regive(&mut self, class: usize) {
         if let Some(chunk) = self.sealed.take() {
-            let first = chunk * CHUNK as u32;
-            (first..first + CHUNK as u32).for_each(|line| self.set_line(line, 0));
             self.give(chunk, class);
         }
     }
@@ -204,7 +302,7 @@ impl Alloc {
         }
         *owner = class as u8;
         self.used[chunk] += 1;
-        self.set_line(line, IN_USE);
+        self.turn(line, IN_USE);
         true
     }
 
@@ -217,8 +315,9 @@ impl Alloc {
             };
             for line in (chunk * CHUNK..(chunk + 1) * CHUNK).step_by(*step).filter(|line| *line != 0) {
                 if self.line(line as u32) & (IN_USE | LISTED) == 0 {
-                    self.set_line(line as u32, LISTED);
-                    self.freed[usize::from(self.chunks[chunk])].push_back(line as u32);
+                    self.list(line as u32);
+                    let spot = self.spot(line as u32);
+                    self.freed[usize::from(self.chunks[chunk])].push_back(spot);
                 }
             }
         }

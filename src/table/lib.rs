@@ -44,6 +44,8 @@ mod announce;
 mod draft;
 #[cfg(feature = "writer")]
 mod evict;
+#[cfg(feature = "writer")]
+mod fifo;
 #[cfg(all(test, loom, feature = "writer"))]
 mod models;
 #[cfg(feature = "writer")]

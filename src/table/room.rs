@@ -1,13 +1,12 @@
 //! Making room: which entry goes, and how a chunk of records of one size becomes one of another.
 
-use crate::evict::Queued;
 use crate::key::Key;
 use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
 use crate::record::Shape;
 use crate::seqlock::{peek, publish, retire, write};
 use crate::steps::step;
 use crate::time::Monotonic;
-use crate::writer::{Writer, current, index_word};
+use crate::writer::{Writer, index_word};
 
 /// Entries given up for one record before a chunk is emptied at the cost of others.
 const GIVEN_UP: usize = 8;
@@ -54,10 +53,9 @@ impl Writer {
         if let Some(line) = self.expired(now) {
             return self.evict_line(line);
         }
-        let (queues, alloc, reader) = (&mut self.queues, &mut self.alloc, &self.reader);
-        let victim =
-            queues.victim(|entry| current(reader, alloc, entry).then(|| alloc.forget_use(entry.line)));
-        victim.is_some_and(|entry| self.evict_line(entry.line))
+        let alloc = &mut self.alloc;
+        let victim = self.queues.victim(|spot| alloc.is_current(spot).then(|| alloc.forget_use(spot.line())));
+        victim.is_some_and(|spot| self.evict_line(spot.line()))
     }
 
     /// An entry whose time is over, from the next few of the index: over all evictions every entry is looked at.
@@ -116,10 +114,7 @@ impl Writer {
     /// Empties a chunk of another class and gives it to this one: its records move to free places of their own class, as they are,
     /// and readers follow the index words. Where there are no such places, only with `at_a_cost`: those that find none are given up.
     fn evacuate(&mut self, class: usize, at_a_cost: bool) -> Option<u32> {
-        let (chunk, whole) = self.alloc.poorest(class)?;
-        if !whole && !at_a_cost {
-            return None;
-        }
+        let chunk = self.alloc.poorest(class, at_a_cost)?;
         for line in self.alloc.seal(chunk) {
             if !self.move_line(line) {
                 self.evict_line(line);
@@ -147,7 +142,7 @@ impl Writer {
         let uses = self.alloc.uses(line);
         self.alloc.set_uses(to, uses);
         self.alloc.release(line);
-        self.queues.insert(Queued { line: to, version }, 0, uses > 0);
+        self.queues.insert(self.alloc.spot(to), 0, uses > 0);
         true
     }
 }

@@ -245,6 +245,52 @@ fn no_size_starves_and_moving_records_loses_none() {
     assert!(reader.verify().bad.is_empty());
 }
 
+#[test]
+fn a_table_for_a_million_names_takes_225_mebibytes() {
+    let octets = Geometry { entries: 1_000_000 }.words() * 8;
+    assert!((224 << 20..225 << 20).contains(&octets), "{octets}");
+}
+
+#[test]
+fn as_many_names_as_configured_are_held_while_all_of_them_grow() {
+    let names: u32 = if cfg!(miri) { 60 } else { 40_000 };
+    for scattered in [false, true] {
+        let mut writer = heap(names as usize);
+        for n in 0..names {
+            let version = writer.next_version();
+            writer.put(&both(n, version, (2, 0)), NOW).expect("room");
+        }
+        for n in 0..names {
+            // A prime that divides neither number of names.
+            let n = if scattered { (u64::from(n) * 7919 % u64::from(names)) as u32 } else { n };
+            let version = writer.next_version();
+            writer.put(&both(n, version, (2, 2)), NOW).expect("room");
+        }
+        assert_eq!((writer.entries(), writer.evictions()), (names as usize, 0), "scattered: {scattered}");
+        let reader = writer.reader();
+        for n in 0..names {
+            assert_eq!(
+                read(&reader, n).1.and_then(|draft| draft.aaaa).map(|set| set.addresses.len()),
+                Some(2)
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_put_again_and_again_drives_nobody_out() {
+    let (mut writer, turns) = (heap(1000), if cfg!(miri) { 100 } else { 100_000 });
+    for n in 0..900 {
+        let version = writer.next_version();
+        writer.put(&both(n, version, (1, 0)), NOW).expect("room");
+    }
+    for turn in 0..turns {
+        let version = writer.next_version();
+        writer.put(&both(turn % 7, version, (1, turn as usize % 2)), NOW).expect("room");
+    }
+    assert_eq!((writer.entries(), writer.evictions()), (900, 0));
+}
+
 /// Set in a process that a test starts to play a part in it: the directory to play it in.
 const PART: &str = "HITHER_TABLE_TEST_DIR";
 

@@ -1,0 +1,78 @@
+//! What the cache says it takes beside what the process takes; alone in its process, since others would be counted too.
+#![allow(clippy::print_stdout)]
+#![cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+
+use hither_answers::{Answers, Asked, Stored};
+use hither_table::Monotonic;
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked as AskedFor, Composer, Owner, QueryBits, flags, query};
+use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use std::sync::Arc;
+
+const NOW: Monotonic = Monotonic(0);
+
+fn name(n: u32) -> Name {
+    format!("n{n}.example").parse().expect("a name")
+}
+
+/// An answer with as many octets of text as its number says.
+fn stored(n: u32, octets: u8, ttl_s: u32) -> Arc<Stored> {
+    let mut asked = [0; 300];
+    let bits = QueryBits { rd: true, cd: false, edns: None };
+    let len = query(&mut asked, 1, &AskedFor { name: &name(n), rtype: Rtype::TXT }, bits);
+    let read = Query::read(&asked[..len]).expect("a query");
+    let mut out = [0; 1000];
+    let mut composer = Composer::new(&mut out, 1000).expect("room");
+    composer.set_header(1, flags::QR);
+    composer.question_octets(read.question());
+    let text = vec![octets; usize::from(octets) + 1];
+    composer.record(Section::Answer, Owner::At(12), Rtype::TXT, ttl_s, &text);
+    let len = composer.finish();
+    let message = Message::read(&out[..len]).expect("a message");
+    Arc::new(Stored::new(&message, NOW, ttl_s, 86_400).expect("an answer"))
+}
+
+/// Octets of memory of its own that this process occupies.
+fn occupied() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("there");
+    line.trim().split(' ').next().and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024
+}
+
+fn fill(answers: &mut Answers, names: std::ops::Range<u32>, octets: impl Fn(u32) -> u8) {
+    for n in names {
+        let name = name(n);
+        let asked = Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) };
+        answers.put(&asked, stored(n, octets(n), 300));
+    }
+}
+
+#[test]
+fn what_is_counted_is_what_is_occupied_and_stays_so_beyond_the_bound() {
+    const ENTRIES: u32 = 100_000;
+    let before = occupied();
+    let mut answers = Answers::new(ENTRIES as usize, 7);
+    let within = |answers: &Answers, what: &str| {
+        let (counted, taken) = (answers.octets(), occupied() - before);
+        let each = taken / answers.len();
+        println!("{what}: {counted} octets counted, {taken} taken, {each} each");
+        assert!(
+            taken.abs_diff(counted) <= counted / 10,
+            "{what}: {counted} octets counted, {taken} taken, {each} each"
+        );
+        taken
+    };
+    fill(&mut answers, 0..ENTRIES, |_| 20);
+    let full = within(&answers, "full");
+    fill(&mut answers, ENTRIES..3 * ENTRIES, |_| 20);
+    assert_eq!(answers.len(), ENTRIES as usize);
+    let beyond = within(&answers, "three times as many");
+    assert!(beyond <= full + full / 10, "{full} octets at the bound, {beyond} after three times as many");
+    // Of all sizes, and the same ones again and again.
+    fill(&mut answers, 0..ENTRIES, |n| n as u8);
+    (0..4).for_each(|_| fill(&mut answers, 0..ENTRIES / 2, |n| (n * 7) as u8));
+    within(&answers, "of all sizes");
+    answers.check_invariants();
+}
