@@ -14,16 +14,13 @@ use sim::world::{Event, Plan, World, name, question, table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+/// An answer cache of a few places: all of them are looked at after each event.
+fn settings() -> Settings {
+    Settings { answers: 64, ..Settings::default() }
+}
+
 fn small(fates: &'static [Fate], mutant: Option<Mutant>) -> Plan {
-    Plan {
-        upstreams: 3,
-        names: 1,
-        fates,
-        delays_ms: &[10, 110],
-        settings: Settings::default(),
-        mutant,
-        trace: false,
-    }
+    Plan { upstreams: 3, names: 1, fates, delays_ms: &[10, 110], settings: settings(), mutant, trace: false }
 }
 
 /// Two clients: one begins the round, the other asks when a short TTL has run out, while late answers are under way.
@@ -60,7 +57,7 @@ fn every_race_of_one_question_and_three_upstreams() {
 }
 
 fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
-    let settings = Settings { deadline: Duration::from_secs(2), ..Settings::default() };
+    let settings = Settings { deadline: Duration::from_secs(2), ..settings() };
     Plan {
         upstreams: 6,
         names: 8,
