@@ -49,6 +49,8 @@ mod models;
 #[cfg(feature = "writer")]
 mod owned;
 #[cfg(feature = "writer")]
+mod put;
+#[cfg(feature = "writer")]
 mod room;
 #[cfg(all(feature = "writer", not(loom)))]
 mod share;
@@ -83,6 +85,8 @@ pub use alloc::Uses;
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
 #[cfg(feature = "writer")]
 pub use owned::Record;
+#[cfg(feature = "writer")]
+pub use put::Spot;
 #[cfg(all(feature = "writer", not(loom)))]
 pub use share::{Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]
