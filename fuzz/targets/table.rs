@@ -38,7 +38,8 @@ fn family(version: u64, family: Family, count: u32) -> FamilyDraft {
             .map(|n| Address { address: address(n), rtt: Rtt::Micros(n), chain: (n % 2) as u8, upstreams: 1 })
             .collect(),
         chains: vec![Chain { links: vec![link.clone(), link] }, Chain::default()],
-        soa: (count == 0).then(|| SoaRecord { owner: name(1), expire_ms: 1 << 30, rdata: vec![7; 60] }),
+        soa: (count == 0)
+            .then(|| Box::new(SoaRecord { owner: name(1), expire_ms: 1 << 30, rdata: vec![7; 60] })),
     }
 }
 

@@ -13,6 +13,7 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 #[derive(Debug)]
 enum Line {
@@ -44,7 +45,7 @@ pub(super) struct Outside {
     attempts: BTreeMap<AttemptId, usize>,
     lingering: BTreeSet<(Monotonic, usize)>,
     /// Queries that leave together: their sockets, whose they are, octets.
-    outgoing: Vec<(usize, AttemptId, Vec<u8>)>,
+    outgoing: Vec<(usize, AttemptId, Rc<[u8]>)>,
     /// To be closed when what is more urgent has been done.
     over: Vec<usize>,
     generation: u32,
@@ -88,7 +89,7 @@ impl Outside {
         now: Monotonic,
         attempt: AttemptId,
         (address, transport): (SocketAddr, Transport),
-        octets: Vec<u8>,
+        octets: Rc<[u8]>,
     ) -> Result<(), Failure> {
         match transport {
             Transport::Udp => {

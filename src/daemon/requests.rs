@@ -172,7 +172,7 @@ fn attempts(trace: &hither_rounds::Trace) -> Vec<AttemptReport> {
         transport: if a.transport == Transport::Udp { "udp" } else { "tcp" }.to_owned(),
         sent_us: after(a.sent),
         ended_us: a.ended.map(after),
-        outcome: a.outcome.clone(),
+        outcome: a.outcome.to_string(),
         addresses: a.addresses.clone(),
     };
     trace.attempts.iter().map(attempt).collect()

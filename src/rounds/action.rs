@@ -3,6 +3,7 @@
 use crate::{AttemptId, ClientId, UpstreamId, reply::Answer};
 use hither_table::Monotonic;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 /// How an attempt travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,14 +29,14 @@ pub enum Action {
         /// How.
         transport: Transport,
         /// The query.
-        octets: Vec<u8>,
+        octets: Rc<[u8]>,
     },
     /// Send the same octets once more from the attempt's own socket: the datagram may have been lost.
     Resend {
         /// A UDP attempt that is still open.
         attempt: AttemptId,
         /// The query, as in `Send`.
-        octets: Vec<u8>,
+        octets: Rc<[u8]>,
     },
     /// Close the attempt's socket.
     Close {

@@ -2,7 +2,7 @@
 
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
-use crate::round::{End, Phase, Round};
+use crate::round::{End, Phase, Round, Start};
 use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL, PATIENCE};
 use crate::{Action, ClientId, Question, Rounds};
 use hither_table::{Counter, FamilyView, Key, Monotonic, State};
@@ -30,6 +30,11 @@ impl Rounds {
             }
             return;
         }
+        // The cache has just been looked into.
+        let stale = match question.family() {
+            Some(family) => self.shared.is_stale(now, family),
+            None => self.shared.stale(now, &question).is_some(),
+        };
         if self.shared.group(&question.name).is_empty() {
             return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
         }
@@ -42,7 +47,7 @@ impl Rounds {
         }
         match self.live.get(&question).copied() {
             Some(id) if !self.shared.mutants.has(Mutant::NoCoalescing) => self.join(now, id, client),
-            Some(_) | None => self.begin(now, question, vec![client]),
+            Some(_) | None => self.begin(now, question, vec![client], stale),
         }
     }
 
@@ -55,7 +60,8 @@ impl Rounds {
             return;
         }
         self.trial_at = now.plus(DOWN_TRIAL);
-        self.begin(now, question, Vec::new());
+        let stale = self.shared.stale(now, &question).is_some();
+        self.begin(now, question, Vec::new(), stale);
     }
 
     /// A round that nobody waits for, where an entry is about to end; never at the cost of one that somebody waits for.
@@ -74,7 +80,7 @@ impl Rounds {
         let due = |set: &FamilyView<'_>| (set.is_ending(now) || any) && !set.expired(now);
         if self.shared.scratch.family(family).is_some_and(|set| due(&set)) {
             self.shared.count(Counter::Prefetches);
-            self.begin(now, question, Vec::new());
+            self.begin(now, question, Vec::new(), false);
         }
     }
 
@@ -84,7 +90,8 @@ impl Rounds {
         let question = Rc::clone(&round.question);
         if !matches!(round.phase, Phase::Racing { .. }) {
             self.supersede(now, id);
-            return self.begin(now, *question, vec![client]);
+            let stale = self.shared.stale(now, &question).is_some();
+            return self.begin(now, *question, vec![client], stale);
         }
         if round.stale_at.is_none()
             && now.since(round.trace.started) >= self.shared.settings.stale_wait
@@ -103,7 +110,7 @@ impl Rounds {
         });
     }
 
-    fn begin(&mut self, now: Monotonic, question: Question, clients: Vec<ClientId>) {
+    fn begin(&mut self, now: Monotonic, question: Question, clients: Vec<ClientId>, stale: bool) {
         if self.rounds.len() >= self.shared.settings.limits.rounds {
             match self.answered.first().copied() {
                 Some(oldest) => self.end(now, oldest, End::Partial),
@@ -115,19 +122,13 @@ impl Rounds {
             patience = patience.min(DOWN_DEADLINE);
         }
         let deadline = now.plus(patience);
-        self.begin_until(now, Rc::new(question), clients, deadline);
+        self.begin_with(now, Start { question: Rc::new(question), clients, deadline, stale });
     }
 
-    fn begin_until(
-        &mut self,
-        now: Monotonic,
-        question: Rc<Question>,
-        clients: Vec<ClientId>,
-        deadline: Monotonic,
-    ) {
+    fn begin_with(&mut self, now: Monotonic, start: Start) {
         self.shared.count(Counter::RoundsStarted);
-        let mut round = Round::start(&mut self.shared, now, Rc::clone(&question), clients, deadline);
-        self.live.insert(question, round.id);
+        let mut round = Round::start(&mut self.shared, now, start);
+        self.live.insert(Rc::clone(&round.question), round.id);
         match round.conclude(&mut self.shared, now) {
             Some(end) => self.finish(now, round, end),
             None => self.index(round),
@@ -176,7 +177,8 @@ impl Rounds {
         let clients = std::mem::take(&mut round.clients);
         self.supersede(now, id);
         if !clients.is_empty() {
-            self.begin_until(now, question, clients, deadline);
+            let stale = self.shared.stale(now, &question).is_some();
+            self.begin_with(now, Start { question, clients, deadline, stale });
         }
     }
 

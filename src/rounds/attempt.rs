@@ -1,25 +1,63 @@
 //! One query to one upstream within a round.
 
+use crate::cookie::OPTION_MAX;
 use crate::settings::{RESENDS_MAX, RESENDS_WITH_EDNS, UDP_SIZE_UPSTREAM};
 use crate::shared::Shared;
 use crate::{Action, AttemptId, Question, Transport, UpstreamId};
 use hither_table::{Counter, Link, Monotonic};
 use hither_wire::codes::Class;
 use hither_wire::compose::{Composer, flags};
-use hither_wire::{edns::COOKIE, name::Name};
+use hither_wire::{header::HEADER_LEN, name::Name};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// What an attempt asks: the round's own name, or one that a CNAME led to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    pub name: Name,
+    question: Rc<Question>,
+    chase: Option<Rc<Chase>>,
+}
+
+#[derive(Debug)]
+struct Chase {
+    name: Name,
     /// The CNAMEs that led there.
-    pub prefix: Rc<Vec<Link>>,
+    prefix: Vec<Link>,
+    /// When the first of them runs out, in milliseconds.
+    expire_ms: u64,
+    leg: u8,
+}
+
+impl Target {
+    pub fn of(question: Rc<Question>) -> Target {
+        Target { question, chase: None }
+    }
+
+    /// The name that `prefix` leads to, all CNAMEs from the round's own name on.
+    pub fn chased(&self, name: Name, prefix: Vec<Link>) -> Target {
+        let expire_ms = prefix.iter().map(|link| link.expire_ms).min().unwrap_or(u64::MAX);
+        let chase = Chase { name, prefix, expire_ms, leg: self.leg() + 1 };
+        Target { question: Rc::clone(&self.question), chase: Some(Rc::new(chase)) }
+    }
+
+    pub fn name(&self) -> &Name {
+        self.chase.as_ref().map_or(&self.question.name, |chase| &chase.name)
+    }
+
+    /// The CNAMEs that led there.
+    pub fn prefix(&self) -> &[Link] {
+        self.chase.as_ref().map_or(&[], |chase| &chase.prefix)
+    }
+
     /// When the first of them runs out, in milliseconds: what is found at their end lives no longer.
-    pub expire_ms: u64,
+    pub fn expire_ms(&self) -> u64 {
+        self.chase.as_ref().map_or(u64::MAX, |chase| chase.expire_ms)
+    }
+
     /// 0 for the round's own name, one more for each chase.
-    pub leg: u8,
+    pub fn leg(&self) -> u8 {
+        self.chase.as_ref().map_or(0, |chase| chase.leg)
+    }
 }
 
 #[derive(Debug)]
@@ -36,9 +74,8 @@ pub(crate) struct Attempt {
     pub sent: Monotonic,
     pub resent: u8,
     pub resend_at: Option<Monotonic>,
-    pub octets: Vec<u8>,
-    /// QNAME as sent: letters in random case where the upstream keeps it.
-    pub asked: Name,
+    /// The query, shared with who sends it.
+    pub octets: Rc<[u8]>,
     /// The extra octets of the query in EDNS: cookies are compared only where they were sent.
     pub cookie: bool,
     pub doubt: Doubtful,
@@ -82,12 +119,14 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     upstream.asked(now);
     let (address, wait) = (upstream.address, upstream.resend_after());
     let edns = !plan.without_edns && upstream.edns(now);
-    let asked = match settings.mix_case && upstream.keeps_case(now) {
-        true => mixed(&plan.target.name, random),
-        false => plan.target.name,
-    };
-    let cookie = edns.then(|| upstream.cookie.option(&mut *random));
-    let octets = query(dns_id, plan, &asked, cookie.as_deref());
+    let mut out = [0; QUERY_MAX];
+    let mut room = [0; OPTION_MAX];
+    let cookie = edns.then(|| upstream.cookie.option(&mut *random, &mut room));
+    let len = query(dns_id, plan, cookie, &mut out);
+    if settings.mix_case && upstream.keeps_case(now) {
+        mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
+    }
+    let octets: Rc<[u8]> = Rc::from(&out[..len]);
     shared.next_attempt += 1;
     let id = AttemptId(shared.next_attempt);
     shared.attempts.insert(id, plan.round);
@@ -97,7 +136,7 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
         upstream: plan.upstream,
         address,
         transport: plan.transport,
-        octets: octets.clone(),
+        octets: Rc::clone(&octets),
     });
     Some(Attempt {
         id,
@@ -112,47 +151,54 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
         resent: 0,
         resend_at: (plan.transport == Transport::Udp).then(|| now.plus(wait)),
         octets,
-        asked,
         cookie: edns,
         doubt: Doubtful::default(),
         trace: plan.trace,
     })
 }
 
-/// The name with each letter in a case of its own: so many more bits that a forger has to guess (draft-vixie-dnsext-dns0x20).
-fn mixed(name: &Name, random: &mut dyn FnMut() -> u64) -> Name {
-    let (mut bits, mut left) = (0, 0);
-    name.map_letters(|letter| {
-        if left == 0 {
-            (bits, left) = (random(), 64);
+/// Gives each letter of a name in wire form a case of its own: so many more bits that a forger has to guess
+/// (draft-vixie-dnsext-dns0x20). Length octets are below 64 and no letters.
+fn mix(name: &mut [u8], random: &mut dyn FnMut() -> u64) {
+    for octets in name.chunks_mut(64) {
+        let mut bits = random();
+        for octet in octets {
+            if octet.is_ascii_alphabetic() {
+                *octet = *octet & !0x20 | ((bits & 1) << 5) as u8;
+            }
+            bits >>= 1;
         }
-        left -= 1;
-        bits >>= 1;
-        if bits & 1 == 0 { letter.to_ascii_lowercase() } else { letter.to_ascii_uppercase() }
-    })
+    }
 }
 
 /// Octets of any query: header, name, OPT with the longest cookie.
-const QUERY_MAX: usize = 12 + 255 + 4 + 11 + 4 + 40;
+const QUERY_MAX: usize = HEADER_LEN + 255 + 4 + 11 + OPTION_MAX;
 
-/// Writes the query; with EDNS when there is a cookie to send.
-fn query(id: u16, plan: &Plan<'_>, asked: &Name, cookie: Option<&[u8]>) -> Vec<u8> {
-    let mut out = [0; QUERY_MAX];
+/// Writes the query and returns its length; with EDNS when there is a cookie to send.
+fn query(id: u16, plan: &Plan<'_>, cookie: Option<&[u8]>, out: &mut [u8; QUERY_MAX]) -> usize {
     let question = plan.question;
     let cd = if question.checking_disabled { flags::CD } else { 0 };
-    let Some(mut composer) = Composer::new(&mut out, QUERY_MAX) else { return Vec::new() };
+    let Some(mut composer) = Composer::new(out, QUERY_MAX) else { return 0 };
     composer.set_header(id, flags::RD | cd);
-    composer.question(asked, question.rtype, Class::IN);
+    composer.question(plan.target.name(), question.rtype, Class::IN);
     if let Some(cookie) = cookie {
-        let length = u16::try_from(cookie.len()).unwrap_or(0).to_be_bytes();
-        let option = [&COOKIE.to_be_bytes()[..], &length, cookie].concat();
-        composer.opt(UDP_SIZE_UPSTREAM, 0, question.dnssec_ok, &option);
+        composer.opt(UDP_SIZE_UPSTREAM, 0, question.dnssec_ok, cookie);
     }
-    let len = composer.finish();
-    out[..len].to_vec()
+    composer.finish()
 }
 
 impl Attempt {
+    /// QNAME as sent, in wire form: letters in random case where the upstream keeps it.
+    pub fn asked(&self) -> &[u8] {
+        let len = self.target.name().as_wire().len();
+        self.octets.get(HEADER_LEN..HEADER_LEN + len).unwrap_or_default()
+    }
+
+    /// Whether it was sent in another letter case than it has.
+    pub fn is_mixed(&self) -> bool {
+        self.asked() != self.target.name().as_wire()
+    }
+
     /// Repeats the datagram when its time has come: the first may have been lost.
     pub fn resend(&mut self, shared: &mut Shared, now: Monotonic) {
         if self.resend_at.is_none_or(|at| now < at) {
@@ -166,9 +212,9 @@ impl Attempt {
             self.edns = false;
             self.cookie = false;
             self.without_edns = true;
-            drop_edns(&mut self.octets, self.asked.as_wire().len());
+            self.octets = without_edns(&self.octets, self.target.name());
         }
-        shared.actions.push_back(Action::Resend { attempt: self.id, octets: self.octets.clone() });
+        shared.actions.push_back(Action::Resend { attempt: self.id, octets: Rc::clone(&self.octets) });
         self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(wait * (1 << (self.resent - 1))));
     }
 
@@ -179,12 +225,14 @@ impl Attempt {
     }
 }
 
-/// Cuts the OPT record off a query of ours, whose only additional record it is.
-fn drop_edns(octets: &mut Vec<u8>, name_len: usize) {
-    octets.truncate(12 + name_len + 4);
-    if let Some(count) = octets.get_mut(10..12) {
+/// A query of ours without its OPT record, its only additional one.
+fn without_edns(octets: &[u8], name: &Name) -> Rc<[u8]> {
+    let end = HEADER_LEN + name.as_wire().len() + 4;
+    let mut octets = octets.get(..end).unwrap_or(octets).to_vec();
+    if let Some(count) = octets.get_mut(10..HEADER_LEN) {
         count.fill(0);
     }
+    octets.into()
 }
 
 #[cfg(test)]
@@ -199,7 +247,12 @@ mod tests {
             n = n.rotate_left(7) ^ 0x1234_5678;
             n
         };
-        let all: Vec<Name> = (0..32).map(|_| mixed(&name, &mut draw)).collect();
+        let mut mixed = || {
+            let mut octets = name.as_wire().to_vec();
+            mix(&mut octets, &mut draw);
+            Name::from_wire(&octets).expect("a name")
+        };
+        let all: Vec<Name> = (0..32).map(|_| mixed()).collect();
         assert!(all.iter().all(|mixed| mixed.eq_ignore_case(&name)));
         assert!(all.iter().filter(|mixed| **mixed != all[0]).count() > 16);
     }

@@ -1,5 +1,12 @@
 //! DNS cookies towards upstreams (RFC 7873, 9018): who answers with ours is whom we asked.
 
+use hither_wire::edns::COOKIE;
+
+/// Octets of the longest server's half (RFC 7873 section 4).
+const SERVER_MAX: usize = 32;
+/// Octets of the longest option: its code, its length, both halves.
+pub(crate) const OPTION_MAX: usize = 4 + 8 + SERVER_MAX;
+
 /// DNS cookies with one upstream (RFC 7873): ours, and what it gave for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cookie {
@@ -8,10 +15,15 @@ pub(crate) struct Cookie {
 }
 
 impl Cookie {
-    /// The option's data for the next query; `draw` gives the client's half when there is none yet.
-    pub fn option(&mut self, draw: impl FnOnce() -> u64) -> Vec<u8> {
+    /// The option for the next query; `draw` gives the client's half when there is none yet.
+    pub fn option<'b>(&mut self, draw: impl FnOnce() -> u64, room: &'b mut [u8; OPTION_MAX]) -> &'b [u8] {
         let client = self.client.get_or_insert_with(|| draw().to_be_bytes());
-        [&client[..], &self.server].concat()
+        let length = (client.len() + self.server.len()) as u16;
+        room[..2].copy_from_slice(&COOKIE.to_be_bytes());
+        room[2..4].copy_from_slice(&length.to_be_bytes());
+        room[4..12].copy_from_slice(client);
+        room[12..12 + self.server.len()].copy_from_slice(&self.server);
+        &room[..12 + self.server.len()]
     }
 
     /// Whether the option that came back (or did not) is from whom we asked.
@@ -31,7 +43,10 @@ impl Cookie {
 
     /// Remembers the server's half, or that there is none.
     pub fn learn(&mut self, came: Option<&[u8]>) {
-        self.server = came.and_then(|cookie| cookie.get(8..)).unwrap_or_default().to_vec();
+        let server = came.and_then(|cookie| cookie.get(8..)).unwrap_or_default();
+        if self.server != server && server.len() <= SERVER_MAX {
+            self.server = server.to_vec();
+        }
     }
 }
 
@@ -43,9 +58,12 @@ mod tests {
     fn a_cookie_that_is_not_ours_or_is_missing_does_not_fit() {
         let mut cookie = Cookie::default();
         assert!(cookie.fits(None) && !cookie.fits(Some(&[0; 8])));
-        assert_eq!(cookie.option(|| 0x0102_0304_0506_0708), [1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut room = [0; OPTION_MAX];
+        let draw = || 0x0102_0304_0506_0708;
+        assert_eq!(cookie.option(draw, &mut room), [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
         cookie.learn(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
         assert!(cookie.fits(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 77])) && !cookie.fits(None));
-        assert_eq!(cookie.option(|| unreachable!("drawn once")), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let option = cookie.option(|| unreachable!("drawn once"), &mut room);
+        assert_eq!(option, [0, 10, 0, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

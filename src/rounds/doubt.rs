@@ -8,6 +8,7 @@ use crate::settings::{CONFIRM_WITHIN, DOUBTS_MAX};
 use crate::shared::Shared;
 use crate::{AttemptId, Transport};
 use hither_table::{Counter, Monotonic};
+use hither_wire::message::Message;
 
 impl Round {
     /// A message that does not count arrived for attempt `at`.
@@ -68,7 +69,9 @@ impl Round {
         let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
         if let Some((came, octets)) = attempt.doubt.kept.take().filter(|(came, _)| fresh(*came)) {
             // As of then: its TTLs have run since.
-            self.hear(shared, came, at, &octets);
+            if let Ok(message) = Message::read(&octets) {
+                self.hear(shared, came, at, &message);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use crate::attempt::Attempt;
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
 use crate::reply::ede;
-use crate::response::{Expected, Heard, manners, read};
+use crate::response::{Doubt, Expected, Heard, check, cookie_of, read};
 use crate::round::{End, Phase, Round};
 use crate::set::Contribution;
 use crate::settings::LINKS_MAX;
@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use crate::{Action, AttemptId, Failure, Transport};
 use hither_answers::Stored;
 use hither_table::{Counter, Link, Monotonic, Negative};
-use hither_wire::{codes::Rcode, message::Message};
+use hither_wire::{codes::Rcode, header::HEADER_LEN, message::Message, name::Name};
 use std::sync::Arc;
 
 impl Round {
@@ -25,44 +25,66 @@ impl Round {
         octets: &[u8],
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
-        let heard = self.read(shared, now, at, octets, true);
-        if let Heard::Mismatch(doubt) = heard {
-            shared.count(Counter::MismatchedResponsesDropped);
-            self.doubt(shared, now, at, (doubt, octets));
-        } else if self.waits_for_tcp(shared, at) {
-            self.attempts[at].doubt.kept.get_or_insert_with(|| (now, octets.to_vec()));
-            return None;
-        } else {
-            self.hear(shared, now, at, octets);
+        match self.checked(shared, at, octets) {
+            Err(doubt) => {
+                shared.count(Counter::MismatchedResponsesDropped);
+                self.doubt(shared, now, at, (doubt, octets));
+            }
+            Ok(_) if self.waits_for_tcp(shared, at) => {
+                self.attempts[at].doubt.kept.get_or_insert_with(|| (now, octets.to_vec()));
+                return None;
+            }
+            Ok(message) => self.hear(shared, now, at, &message),
         }
         self.conclude(shared, now)
     }
 
-    /// What a message says; `strict`: to an attempt by UDP, for which anybody may have sent it.
-    pub fn read(&self, shared: &mut Shared, now: Monotonic, at: usize, octets: &[u8], strict: bool) -> Heard {
+    /// The message, if it answers the attempt; anybody may have sent it to one by UDP.
+    fn checked<'m>(&self, shared: &Shared, at: usize, octets: &'m [u8]) -> Result<Message<'m>, Doubt> {
+        let message = Message::read(octets).map_err(|_| Doubt::None)?;
         let attempt = &self.attempts[at];
-        let strict = strict && attempt.transport == Transport::Udp;
+        let strict = attempt.transport == Transport::Udp;
         let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
         let expected = Expected {
-            id: attempt.dns_id,
-            name: if strict { &attempt.asked } else { &attempt.target.name },
-            exact: strict && attempt.asked != attempt.target.name,
+            exact: (strict && attempt.is_mixed()).then(|| attempt.asked()),
             cookie: upstream.filter(|_| strict && attempt.cookie).map(|upstream| &upstream.cookie),
+            ..self.expected(shared, attempt)
+        };
+        check(&message, &expected)?;
+        Ok(message)
+    }
+
+    fn expected<'a>(&self, shared: &Shared, attempt: &'a Attempt) -> Expected<'a> {
+        Expected {
+            id: attempt.dns_id,
+            name: attempt.target.name(),
+            exact: None,
+            cookie: None,
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
             mutants: shared.mutants,
-        };
-        read(octets, &expected, now)
+        }
     }
 
     /// A message that counts.
-    pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, octets: &[u8]) {
-        self.learn(shared, now, at, octets);
-        let octets = &unmixed(octets, &self.attempts[at]);
-        let heard = self.read(shared, now, at, octets, false);
+    pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
+        self.learn(shared, now, at, message);
+        let mut plain = std::mem::take(&mut shared.plain);
+        let message = unmixed(message, self.attempts[at].target.name(), &mut plain);
+        let heard = read(&message, &self.expected(shared, &self.attempts[at]), now);
+        self.act_on(shared, now, at, (heard, &message));
+        shared.plain = plain;
+    }
+
+    fn act_on(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        at: usize,
+        (heard, message): (Heard, &Message<'_>),
+    ) {
         let at = self.confirmed(shared, now, at);
         match &heard {
-            Heard::Mismatch(_) => {}
             Heard::Truncated if self.attempts[at].transport == Transport::Udp => {
                 self.over_tcp(shared, now, at, "truncated")
             }
@@ -72,28 +94,27 @@ impl Round {
             Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
             Heard::Failed(rcode) => self.unusable(shared, now, at, *rcode),
             Heard::Addresses { .. } | Heard::Negative { .. } | Heard::Bare { .. } | Heard::Whole { .. } => {
-                self.useful(shared, now, at, heard, octets);
+                self.useful(shared, now, at, heard, message);
             }
         }
     }
 
     /// What the message shows of its sender's ways.
-    fn learn(&self, shared: &mut Shared, now: Monotonic, at: usize, octets: &[u8]) {
+    fn learn(&self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
         let attempt = &self.attempts[at];
-        let manners = manners(octets, &attempt.asked);
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
-        if manners.edns {
+        if message.edns().is_some() {
             upstream.edns_seen();
         }
         if attempt.cookie {
-            upstream.cookie.learn(manners.cookie.as_deref());
+            upstream.cookie.learn(cookie_of(message));
         }
-        if !manners.exact && attempt.asked != attempt.target.name {
+        if attempt.is_mixed() && !message.asks_exactly(attempt.asked()) {
             upstream.folds_case(now);
         }
     }
 
-    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize, why: &str) {
+    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize, why: &'static str) {
         let attempt = self.close(shared, now, at, why);
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
         if !self.send(shared, now, &attempt.target, (attempt.upstream, Transport::Tcp, attempt.without_edns))
@@ -104,7 +125,7 @@ impl Round {
 
     /// An error, by an upstream that is alive.
     fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
-        let attempt = self.close(shared, now, at, &rcode.to_string().to_ascii_lowercase());
+        let attempt = self.close(shared, now, at, rcode.to_string().to_ascii_lowercase());
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), false));
         self.ede = ede::NETWORK_ERROR;
         let no_edns = attempt.edns && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS);
@@ -114,7 +135,14 @@ impl Round {
         self.next_after_failure(shared, now);
     }
 
-    fn useful(&mut self, shared: &mut Shared, now: Monotonic, at: usize, heard: Heard, octets: &[u8]) {
+    fn useful(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        at: usize,
+        heard: Heard,
+        message: &Message<'_>,
+    ) {
         let attempt = self.close(shared, now, at, outcome(&heard));
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
         if attempt.without_edns
@@ -124,8 +152,8 @@ impl Round {
             let note = upstream.cannot_edns(now);
             shared.actions.push_back(Action::Note(note));
         }
-        let prefix = &attempt.target.prefix;
-        let bound_ms = attempt.target.expire_ms;
+        let prefix = attempt.target.prefix();
+        let bound_ms = attempt.target.expire_ms();
         let left_s = u32::try_from(bound_ms.saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX);
         match heard {
             Heard::Addresses { chain, addresses, ttl_s } => {
@@ -150,7 +178,7 @@ impl Round {
             Heard::Bare { chain } => {
                 let Some(links) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
                 let until = now.plus(shared.settings.negative_grace);
-                let current = attempt.target.leg == self.target.leg;
+                let current = attempt.target.leg() == self.target.leg();
                 if let Phase::Racing { bare: bare @ None, .. } = &mut self.phase
                     && current
                 {
@@ -158,9 +186,9 @@ impl Round {
                 }
             }
             Heard::Whole { ttl_s, negative, bare } => {
-                self.whole_or_hold(shared, now, octets, (ttl_s, negative, bare))
+                self.whole_or_hold(shared, now, message, (ttl_s, negative, bare))
             }
-            Heard::Mismatch(_) | Heard::Truncated | Heard::Failed(_) => {}
+            Heard::Truncated | Heard::Failed(_) => {}
         }
     }
 
@@ -168,7 +196,7 @@ impl Round {
         &mut self,
         shared: &mut Shared,
         now: Monotonic,
-        octets: &[u8],
+        message: &Message<'_>,
         (ttl_s, negative, bare): (u32, Option<Negative>, bool),
     ) {
         let bound =
@@ -176,7 +204,7 @@ impl Round {
         let bound_s = u32::try_from(bound.as_secs()).unwrap_or(u32::MAX);
         let least_s = u32::try_from(shared.settings.min_ttl.as_secs()).unwrap_or(u32::MAX).min(bound_s);
         let kept_s = if negative.is_some() { ttl_s.min(bound_s) } else { ttl_s.clamp(least_s, bound_s) };
-        let stored = Message::read(octets).ok().and_then(|m| Stored::new(&m, now, kept_s, bound_s));
+        let stored = Stored::new(message, now, kept_s, bound_s);
         let Some(stored) = stored.map(Arc::new) else { return };
         if negative.is_some() || bare {
             self.hold(shared, now, Weak::Whole { negative, stored });
@@ -255,15 +283,19 @@ impl Round {
 }
 
 /// The message with its question as it was meant: names in it that point there would show the letters that were drawn against forgery.
-fn unmixed(octets: &[u8], attempt: &Attempt) -> Vec<u8> {
-    let mut plain = octets.to_vec();
-    let meant = attempt.target.name.as_wire();
-    if let Some(question) =
-        plain.get_mut(12..12 + meant.len()).filter(|name| name.eq_ignore_ascii_case(meant))
-    {
+fn unmixed<'m>(message: &Message<'m>, meant: &Name, plain: &'m mut Vec<u8>) -> Message<'m> {
+    let meant = meant.as_wire();
+    let place = HEADER_LEN..HEADER_LEN + meant.len();
+    match message.octets().get(place.clone()) {
+        Some(question) if question != meant && question.eq_ignore_ascii_case(meant) => {}
+        Some(_) | None => return *message,
+    }
+    plain.clear();
+    plain.extend_from_slice(message.octets());
+    if let Some(question) = plain.get_mut(place) {
         question.copy_from_slice(meant);
     }
-    plain
+    message.respelled(plain)
 }
 
 /// The CNAMEs that led to a target, and those that lead on from it; `None` when they are too many or lead back.
@@ -283,6 +315,6 @@ fn outcome(heard: &Heard) -> &'static str {
         Heard::Bare { .. } => "cname",
         Heard::Whole { negative: Some(kind), .. } => kind.as_str(),
         Heard::Whole { negative: None, .. } => "answer",
-        Heard::Mismatch(_) | Heard::Truncated | Heard::Failed(_) => "unusable",
+        Heard::Truncated | Heard::Failed(_) => "unusable",
     }
 }

@@ -1,7 +1,6 @@
 //! Answers that are not believed at once: denials, sinkholes, and CNAMEs that lead nowhere yet.
 
 use crate::UpstreamId;
-use crate::attempt::Target;
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
 use crate::response::is_sinkhole;
@@ -12,7 +11,6 @@ use crate::shared::Shared;
 use hither_answers::Stored;
 use hither_table::{Chain, FamilyDraft, Link, Monotonic, Negative, SoaRecord, State};
 use hither_wire::codes::Rcode;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +97,7 @@ impl Round {
                     lifetime_s: 0,
                     addresses: Vec::new(),
                     chains: if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] },
-                    soa: soa.map(|soa| *soa),
+                    soa,
                 };
                 self.deny(shared, now, set);
             }
@@ -155,8 +153,7 @@ impl Round {
             self.ede = ede::OTHER;
             return;
         }
-        let expire_ms = bare.links.iter().map(|link| link.expire_ms).min().unwrap_or(u64::MAX);
-        self.target = Target { name, leg: self.target.leg + 1, expire_ms, prefix: Rc::new(bare.links) };
+        self.target = self.target.chased(name, bare.links);
         self.ask_all_from(shared, now, bare.from);
     }
 
@@ -165,7 +162,7 @@ impl Round {
         if let Some(at) = self.unasked.iter().position(|id| *id == from) {
             self.unasked.swap(0, at);
         }
-        if self.attempts.iter().all(|a| a.target.leg != self.target.leg) {
+        if self.attempts.iter().all(|a| a.target.leg() != self.target.leg()) {
             self.ask_next(shared, now, 1);
         }
         self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.fallback));

@@ -165,14 +165,14 @@ impl Rounds {
         let Some(id) = self.live.get(&question).copied() else { return };
         let expected = Expected {
             id: message.header().id,
-            exact: false,
+            exact: None,
             cookie: None,
             name: &question.name,
             rtype: question.rtype,
             addresses: question.family().is_some(),
             mutants: self.shared.mutants,
         };
-        if let Heard::Addresses { chain, addresses, ttl_s } = read(octets, &expected, now) {
+        if let Heard::Addresses { chain, addresses, ttl_s } = read(&message, &expected, now) {
             let more = crate::set::Contribution {
                 from: crate::UpstreamId(0),
                 chain,

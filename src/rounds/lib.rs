@@ -99,6 +99,7 @@ impl Rounds {
             clients: BTreeMap::new(),
             next_attempt: 0,
             scratch: Box::new(Snapshot::new()),
+            plain: Vec::new(),
             mutants: mutant::Mutants::default(),
         };
         Self {
@@ -173,14 +174,26 @@ impl Rounds {
         self.shared.actions.pop_front()
     }
 
-    /// Lets a round do something, then puts it back or ends it.
+    /// Lets a round do something, then notes when it is to be woken, or ends it.
     fn with(&mut self, now: Monotonic, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
-        let Some(mut round) = self.rounds.remove(&id) else { return };
-        self.unindex(&round);
-        match act(&mut round, &mut self.shared) {
-            Some(end) => self.finish(now, round, end),
-            None => self.index(round),
+        let Some(round) = self.rounds.get_mut(&id) else { return };
+        if let Some(end) = act(round, &mut self.shared) {
+            if let Some(round) = self.rounds.remove(&id) {
+                self.unindex(&round);
+                self.finish(now, round, end);
+            }
+            return;
         }
+        let timer = round.wake(&self.shared);
+        if timer != round.timer {
+            self.timers.remove(&(round.timer, id));
+            self.timers.insert((timer, id));
+            round.timer = timer;
+        }
+        match round.phase {
+            Phase::Racing { .. } => self.answered.remove(&id),
+            Phase::Denied { .. } | Phase::Completing { .. } => self.answered.insert(id),
+        };
     }
 
     fn index(&mut self, mut round: Box<Round>) {

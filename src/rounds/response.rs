@@ -9,6 +9,7 @@ use crate::settings::LINKS_MAX;
 use hither_table::{Link, Monotonic, Negative, SoaRecord};
 use hither_wire::{
     codes::{Class, Rcode, Rtype},
+    header::HEADER_LEN,
     message::{Message, Record, Section, Soa},
     name::Name,
 };
@@ -19,10 +20,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
     pub id: u16,
-    /// QNAME in the letter case in which it was sent.
+    /// QNAME, in some letter case.
     pub name: &'a Name,
-    /// Whether the letter case has to be the same, since it was drawn for that.
-    pub exact: bool,
+    /// QNAME as it was sent, in wire form, where its letter case was drawn to come back.
+    pub exact: Option<&'a [u8]>,
     /// The cookie that has to come back.
     pub cookie: Option<&'a Cookie>,
     pub rtype: Rtype,
@@ -45,8 +46,6 @@ pub(crate) enum Doubt {
 /// A meaning.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// Not an answer to this query, or not readable: whoever sent it, the upstream may still answer.
-    Mismatch(Doubt),
     /// TC: the whole answer is to be had over TCP.
     Truncated,
     /// The upstream cannot or does not want to answer.
@@ -61,67 +60,54 @@ pub(crate) enum Heard {
     Whole { ttl_s: u32, negative: Option<Negative>, bare: bool },
 }
 
-/// What a message that counts shows of its sender.
-#[derive(Debug, Default)]
-pub(crate) struct Manners {
-    /// It has an OPT record.
-    pub edns: bool,
-    /// It has the question in the letter case in which it was sent.
-    pub exact: bool,
-    /// Its cookie option.
-    pub cookie: Option<Vec<u8>>,
-}
-
-/// What a message shows of its sender, whatever it answers.
-pub(crate) fn manners(octets: &[u8], asked: &Name) -> Manners {
-    let Ok(message) = Message::read(octets) else { return Manners::default() };
-    Manners {
-        edns: message.edns().is_some(),
-        exact: message.question().is_some_and(|q| q.name == *asked),
-        cookie: cookie_of(&message).map(<[u8]>::to_vec),
-    }
-}
-
-/// Reads `octets` as an answer to what is expected.
-pub(crate) fn read(octets: &[u8], expected: &Expected<'_>, now: Monotonic) -> Heard {
-    let Ok(message) = Message::read(octets) else { return Heard::Mismatch(Doubt::None) };
+/// Whether a message answers what is expected; whoever sent one that does not, the upstream may still answer.
+pub(crate) fn check(message: &Message<'_>, expected: &Expected<'_>) -> Result<(), Doubt> {
     let header = message.header();
     let any_id = expected.mutants.has(Mutant::MismatchIsAccepted);
     if !header.qr() || header.opcode().0 != 0 {
-        return Heard::Mismatch(Doubt::None);
+        return Err(Doubt::None);
     }
     if header.id != expected.id && !any_id {
-        return Heard::Mismatch(Doubt::Forged);
+        return Err(Doubt::Forged);
     }
-    let rcode = full_rcode(&message);
-    let unusual = match message.question() {
-        Some(q)
-            if q.class == Class::IN && q.rtype == expected.rtype && q.name.eq_ignore_case(expected.name) =>
-        {
-            expected.exact && q.name != *expected.name
-        }
+    let Some(asked) = message.asked() else {
         // Some servers send the bare header with an error; it can only cost this attempt.
-        None if rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN => return Heard::Failed(rcode),
-        _ => return Heard::Mismatch(Doubt::None),
+        return if is_error(full_rcode(message)) { Ok(()) } else { Err(Doubt::None) };
     };
+    if asked != (expected.rtype, Class::IN) || !message.asks(expected.name) {
+        return Err(Doubt::None);
+    }
     if let Some(known) = expected.cookie {
-        let came = cookie_of(&message);
+        let came = cookie_of(message);
         match known.fits(came) {
             true => {}
-            false if came.is_some() => return Heard::Mismatch(Doubt::Forged),
-            false => return Heard::Mismatch(Doubt::Unusual),
+            false if came.is_some() => return Err(Doubt::Forged),
+            false => return Err(Doubt::Unusual),
         }
     }
-    if unusual {
-        return Heard::Mismatch(Doubt::Unusual);
+    match expected.exact {
+        Some(sent) if !message.asks_exactly(sent) => Err(Doubt::Unusual),
+        Some(_) | None => Ok(()),
     }
-    if header.tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
-        return Heard::Truncated;
-    }
-    if rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN {
+}
+
+/// What a message says that [`check`] has let pass.
+pub(crate) fn read(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Heard {
+    let rcode = full_rcode(message);
+    if message.asked().is_none() {
         return Heard::Failed(rcode);
     }
-    meaning(&message, rcode, expected, now)
+    if message.header().tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
+        return Heard::Truncated;
+    }
+    if is_error(rcode) {
+        return Heard::Failed(rcode);
+    }
+    meaning(message, rcode, expected, now)
+}
+
+fn is_error(rcode: Rcode) -> bool {
+    rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN
 }
 
 /// The response code with its upper bits from OPT (RFC 6891 section 6.1.3); what has no name here is a server failure.
@@ -135,20 +121,25 @@ fn full_rcode(message: &Message<'_>) -> Rcode {
 }
 
 /// The cookie option's data.
-fn cookie_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+pub(crate) fn cookie_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     message.edns()?.options().find(|(code, _)| *code == hither_wire::edns::COOKIE).map(|(_, data)| data)
 }
 
 fn meaning(message: &Message<'_>, rcode: Rcode, expected: &Expected<'_>, now: Monotonic) -> Heard {
     let Some(end) = follow(message, expected, now) else { return Heard::Failed(Rcode::SERVFAIL) };
+    let name = end.name(expected);
+    // Most owners are pointers to one place, whose name is compared once; that of the question has been.
+    let mut known = end.chain.is_empty().then_some(HEADER_LEN);
     let mut addresses = Vec::new();
     let mut found = false;
     let mut ttl_s = end.ttl_s;
     for record in answers(message) {
         let wanted = record.rtype == expected.rtype || expected.rtype == Rtype::ANY;
-        if !wanted || !record.owner().eq_ignore_case(&end.name) {
+        let pointer = record.owner_pointer();
+        if !wanted || !((pointer.is_some() && pointer == known) || record.owner_is(name)) {
             continue;
         }
+        known = pointer.or(known);
         found = true;
         ttl_s = ttl_s.min(record.ttl);
         if let Some(address) = record.address()
@@ -174,7 +165,7 @@ fn without_data(
     end: End,
     now: Monotonic,
 ) -> Heard {
-    let soa = soa_of(message, &end.name, now);
+    let soa = soa_of(message, end.name(expected), now);
     let kind = if rcode == Rcode::NXDOMAIN { Negative::NxDomain } else { Negative::NoData };
     if kind == Negative::NoData && soa.is_none() {
         if !end.chain.is_empty() {
@@ -200,27 +191,31 @@ fn without_data(
     }
 }
 
+/// Where the CNAMEs end that begin at the asked name.
 struct End {
-    name: Name,
     chain: Vec<Link>,
     ttl_s: u32,
 }
 
+impl End {
+    fn name<'a>(&'a self, expected: &Expected<'a>) -> &'a Name {
+        self.chain.last().map_or(expected.name, |link| &link.target)
+    }
+}
+
 fn answers<'a>(message: &Message<'a>) -> impl Iterator<Item = Record<'a>> {
-    message.records().filter(|r| r.section == Section::Answer && r.class == Class::IN)
+    message.records().take_while(|r| r.section == Section::Answer).filter(|r| r.class == Class::IN)
 }
 
 /// Follows the CNAMEs from the asked name on; `None` for a loop, two targets of one name, or too long a chain.
 fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Option<End> {
-    let mut end = End { name: expected.name.to_lower(), chain: Vec::new(), ttl_s: u32::MAX };
+    let mut end = End { chain: Vec::new(), ttl_s: u32::MAX };
     if expected.rtype == Rtype::CNAME || expected.rtype == Rtype::ANY {
         return Some(end);
     }
     loop {
-        let mut next: Option<(Name, u32)> = None;
-        for record in
-            answers(message).filter(|r| r.rtype == Rtype::CNAME && r.owner().eq_ignore_case(&end.name))
-        {
+        let (name, mut next) = (end.name(expected), None::<(Name, u32)>);
+        for record in answers(message).filter(|r| r.rtype == Rtype::CNAME && r.owner_is(name)) {
             let target = record.target()?;
             match &next {
                 Some((seen, _)) if !seen.eq_ignore_case(&target) => return None,
@@ -236,7 +231,6 @@ fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Opt
         }
         end.ttl_s = end.ttl_s.min(ttl_s);
         end.chain.push(Link { target, expire_ms: now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms() });
-        end.name = target.to_lower();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
 use crate::upstream::choose;
 use crate::{ClientId, Question, UpstreamId};
 use hither_table::{FamilyDraft, Monotonic};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -77,15 +78,20 @@ pub(crate) struct Round {
     pub timer: Monotonic,
 }
 
+/// What a round begins with.
+pub(crate) struct Start {
+    pub question: Rc<Question>,
+    pub clients: Vec<ClientId>,
+    /// Inherited when it takes the place of one with waiting clients.
+    pub deadline: Monotonic,
+    /// There is stale data for them.
+    pub stale: bool,
+}
+
 impl Round {
-    /// Begins a round and sends its first wave. `deadline` is inherited when it takes the place of one with waiting clients.
-    pub fn start(
-        shared: &mut Shared,
-        now: Monotonic,
-        question: Rc<Question>,
-        clients: Vec<ClientId>,
-        deadline: Monotonic,
-    ) -> Box<Self> {
+    /// Begins a round and sends its first wave.
+    pub fn start(shared: &mut Shared, now: Monotonic, start: Start) -> Box<Self> {
+        let Start { question, clients, deadline, stale } = start;
         let id = shared.writer.next_version();
         for client in &clients {
             shared.clients.insert(*client, id);
@@ -94,8 +100,6 @@ impl Round {
             true => std::time::Duration::ZERO,
             false => shared.settings.stale_wait,
         };
-        let stale_at = shared.stale(now, &question).map(|_| now.plus(wait));
-        let target = Target { name: question.name, prefix: Rc::new(Vec::new()), expire_ms: u64::MAX, leg: 0 };
         let mut round = Box::new(Self {
             id,
             trace: Trace {
@@ -105,7 +109,6 @@ impl Round {
                 ended: false,
                 attempts: Vec::new(),
             },
-            question,
             deadline,
             clients,
             phase: Phase::Racing { held: None, bare: None },
@@ -113,11 +116,12 @@ impl Round {
             unasked: VecDeque::new(),
             cut: false,
             wave_at: None,
-            stale_at,
+            stale_at: stale.then(|| now.plus(wait)),
             look_at: Some(now.plus(DOWN_DEADLINE)),
-            target,
+            target: Target::of(Rc::clone(&question)),
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             timer: deadline,
+            question,
         });
         let first = shared.settings.first;
         round.ask_all(shared, now, first);
@@ -126,7 +130,7 @@ impl Round {
 
     /// Puts all usable upstreams in line for the target and asks the first of them.
     pub fn ask_all(&mut self, shared: &mut Shared, now: Monotonic, first: usize) {
-        let group = shared.group(&self.target.name);
+        let group = shared.group(self.target.name());
         let choice = choose(&mut shared.upstreams, &group, now, first);
         self.unasked = choice.order;
         self.ask_next(shared, now, choice.first);
@@ -182,7 +186,7 @@ impl Round {
                 transport,
                 sent: now,
                 ended: None,
-                outcome: String::from("waiting"),
+                outcome: "waiting".into(),
                 addresses: Vec::new(),
             });
         }
@@ -206,13 +210,19 @@ impl Round {
     }
 
     /// The attempt has ended: nothing from it matters any more.
-    pub fn close(&mut self, shared: &mut Shared, now: Monotonic, at: usize, outcome: &str) -> Attempt {
+    pub fn close(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        at: usize,
+        outcome: impl Into<Cow<'static, str>>,
+    ) -> Attempt {
         let attempt = self.attempts.swap_remove(at);
         shared.attempts.remove(&attempt.id);
         shared.actions.push_back(crate::Action::Close { attempt: attempt.id, linger: None });
         if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
             trace.ended = Some(now);
-            outcome.clone_into(&mut trace.outcome);
+            trace.outcome = outcome.into();
         }
         attempt
     }
@@ -302,7 +312,7 @@ impl Round {
 
     /// Whether clients have waited as long as makes sense while nobody answers anything.
     fn is_hopeless(&self, shared: &Shared, now: Monotonic) -> bool {
-        now.since(self.trace.started) >= DOWN_DEADLINE && shared.all_down(now, &self.target.name)
+        now.since(self.trace.started) >= DOWN_DEADLINE && shared.all_down(now, self.target.name())
     }
 
     fn due(&self, shared: &Shared) -> Monotonic {

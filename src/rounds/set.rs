@@ -30,15 +30,14 @@ impl Round {
     pub fn contribute(&mut self, shared: &mut Shared, now: Monotonic, contribution: Contribution) {
         let Some(family) = self.question.family() else { return };
         let (mut set, changed) = match &self.phase {
-            Phase::Completing { set } => merge(shared, set, &contribution, now),
+            Phase::Completing { set } => merge(shared, set.clone(), &contribution, now),
             Phase::Racing { .. } | Phase::Denied { .. } => {
                 if matches!(self.phase, Phase::Denied { .. })
                     && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
                 {
                     return;
                 }
-                let empty = self.empty_set();
-                let set = merge(shared, &empty, &contribution, now);
+                let set = merge(shared, self.empty_set(), &contribution, now);
                 self.ask_the_others(shared, now);
                 set
             }
@@ -126,19 +125,23 @@ impl Round {
             }
             if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
                 trace.ended = Some(now);
-                "not awaited".clone_into(&mut trace.outcome);
+                trace.outcome = "not awaited".into();
             }
         }
     }
 }
 
-/// `set` with what `more` adds, and whether that is worth a version. The TTL of the whole is the least of all (RFC 2181 section 5.2).
-fn merge(shared: &Shared, set: &FamilyDraft, more: &Contribution, now: Monotonic) -> (FamilyDraft, bool) {
+/// A set with what `more` adds, and whether that is worth a version. The TTL of the whole is the least of all (RFC 2181 section 5.2).
+fn merge(
+    shared: &Shared,
+    mut merged: FamilyDraft,
+    more: &Contribution,
+    now: Monotonic,
+) -> (FamilyDraft, bool) {
     let ttl =
         Duration::from_secs(u64::from(more.ttl_s)).clamp(shared.settings.min_ttl, shared.settings.max_ttl);
     let expire_ms = now.plus(ttl).as_ms().min(more.bound_ms);
-    let chain = chain_of(set, &more.chain);
-    let mut merged = set.clone();
+    let chain = chain_of(&merged, &more.chain);
     let mut added = false;
     for address in &more.addresses {
         // A sinkhole loses against any other address, whichever came first.
@@ -162,8 +165,8 @@ fn merge(shared: &Shared, set: &FamilyDraft, more: &Contribution, now: Monotonic
     if added && merged.addresses.iter().any(|a| !is_sinkhole(&a.address)) {
         merged.addresses.retain(|a| !is_sinkhole(&a.address));
     }
-    let longest = shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl) && set.expire_ms != u64::MAX;
-    let shorter = if longest { expire_ms > set.expire_ms } else { expire_ms < set.expire_ms };
+    let longest = shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl) && merged.expire_ms != u64::MAX;
+    let shorter = if longest { expire_ms > merged.expire_ms } else { expire_ms < merged.expire_ms };
     if added {
         merged.set_version = 0;
         merged.sorted = false;

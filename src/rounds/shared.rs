@@ -9,8 +9,8 @@ use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
 use hither_answers::Answers;
 use hither_local::Local;
 use hither_table::{
-    Address, Counter, Counters, Draft, Family, FamilyDraft, Key, Monotonic, PutError, Record, Snapshot,
-    Writer,
+    Address, Counter, Counters, Draft, Family, FamilyDraft, FamilyView, Key, Monotonic, PutError, Record,
+    Snapshot, Writer,
 };
 use hither_wire::{codes::Rcode, name::Name};
 use std::collections::{BTreeMap, VecDeque};
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub clients: BTreeMap<ClientId, u64>,
     pub next_attempt: u64,
     pub scratch: Box<Snapshot>,
+    /// Lent to whoever needs a message in other letters.
+    pub plain: Vec<u8>,
     pub mutants: Mutants,
 }
 
@@ -88,11 +90,9 @@ impl Shared {
         mut set: FamilyDraft,
     ) -> Result<Published, PutError> {
         let key = Key::of(name);
-        let mut draft = match self.writer.get(&key, &mut self.scratch) {
-            true => self.scratch.to_draft(),
-            false => None,
-        }
-        .unwrap_or(Draft { name: *name, a: None, aaaa: None });
+        let slot = self.writer.look(&key, &mut self.scratch);
+        let before = if slot.is_taken() { self.scratch.to_draft() } else { None };
+        let mut draft = before.unwrap_or(Draft { name: *name, a: None, aaaa: None });
         let place = match family {
             Family::A => &mut draft.a,
             Family::Aaaa => &mut draft.aaaa,
@@ -117,10 +117,14 @@ impl Shared {
         if set.set_version == 0 {
             set.set_version = version;
         }
-        *place = Some(set.clone());
-        let record = self.writer.put(&draft, now)?;
+        *place = Some(set);
+        let record = self.writer.put_at(&key, &slot, &draft, now)?;
         self.count(Counter::Publishes);
-        Ok(Published { set, record: Rc::new(record) })
+        let set = match family {
+            Family::A => draft.a,
+            Family::Aaaa => draft.aaaa,
+        };
+        Ok(Published { set: set.ok_or(PutError::Malformed)?, record: Rc::new(record) })
     }
 
     /// Takes a family out of the table, when its answer is to be kept elsewhere.
@@ -164,11 +168,7 @@ impl Shared {
         if self.settings.stale.is_zero() || !self.writer.get(&Key::of(&question.name), &mut self.scratch) {
             return None;
         }
-        let view = self.scratch.family(family)?;
-        let until_ms = view
-            .expire_ms()
-            .saturating_add(u64::try_from(self.settings.stale.as_millis()).unwrap_or(u64::MAX));
-        if !view.expired(now) || now.as_ms() >= until_ms || view.negative().is_some() {
+        if !self.is_stale(now, family) {
             return None;
         }
         let stale_ttl_s = u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX);
@@ -177,6 +177,16 @@ impl Shared {
             family,
             stale_ttl_s: Some(stale_ttl_s),
         })
+    }
+
+    /// Whether the entry in `scratch`, if any, has a set that has expired and may still be served.
+    pub fn is_stale(&self, now: Monotonic, family: Family) -> bool {
+        let lasts_ms = u64::try_from(self.settings.stale.as_millis()).unwrap_or(u64::MAX);
+        let kept = |view: FamilyView<'_>| {
+            let until_ms = view.expire_ms().saturating_add(lasts_ms);
+            view.expired(now) && now.as_ms() < until_ms && view.negative().is_none()
+        };
+        lasts_ms > 0 && self.scratch.family(family).is_some_and(kept)
     }
 
     /// The same for an answer of another type. Denials are not kept beyond their time.

@@ -2,6 +2,7 @@
 
 use crate::{Question, Transport};
 use hither_table::Monotonic;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -18,7 +19,7 @@ pub struct AttemptTrace {
     /// When it ended.
     pub ended: Option<Monotonic>,
     /// How it ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower case, `"timeout"`, …
-    pub outcome: String,
+    pub outcome: Cow<'static, str>,
     /// The addresses it brought.
     pub addresses: Vec<IpAddr>,
 }

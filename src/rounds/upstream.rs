@@ -289,16 +289,12 @@ pub(crate) fn choose(
     now: Monotonic,
     first: usize,
 ) -> Choice {
-    let mut order: Vec<(bool, bool, u64, UpstreamId)> = Vec::new();
+    let mut order = VecDeque::with_capacity(group.len());
     let mut trials = Vec::new();
     for id in group {
         let Some(upstream) = upstreams.get_mut(usize::from(id.0)) else { continue };
         match upstream.health {
-            Health::Up => {
-                let lame = upstream.lame >= LAME;
-                let silent = upstream.is_silent(now);
-                order.push((lame, silent, upstream.rtt.map_or(0, |(smoothed, _)| smoothed), *id));
-            }
+            Health::Up => order.push_back(*id),
             Health::Down { until, pause } if now >= until => {
                 upstream.health = Health::Trial { pause };
                 trials.push(*id);
@@ -309,9 +305,13 @@ pub(crate) fn choose(
     if order.is_empty() {
         return Choice { first: group.len(), order: group.iter().copied().collect() };
     }
-    order.sort_unstable();
+    let rank = |id: &UpstreamId| {
+        let upstream = upstreams.get(usize::from(id.0));
+        upstream.map(|u| (u.lame >= LAME, u.is_silent(now), u.rtt.map_or(0, |(smoothed, _)| smoothed), *id))
+    };
+    order.make_contiguous().sort_unstable_by_key(rank);
     let first = first.max(1).min(order.len()) + trials.len();
-    let order = trials.into_iter().chain(order.into_iter().map(|(.., id)| id)).collect();
+    trials.into_iter().rev().for_each(|id| order.push_front(id));
     Choice { order, first }
 }
 

@@ -214,8 +214,14 @@ impl Writer {
         }
         let room = self.entries() < self.capacity;
         match key.filter(|_| whole && room) {
-            Some(key) if self.put_words(&key, &words, version, now).is_ok() => heritage.found.entries += 1,
-            _ => heritage.found.dropped += 1,
+            Some(key) => {
+                let slot = self.slot(&key);
+                match self.put_words(&key, &slot, (&words, version), now) {
+                    Ok(()) => heritage.found.entries += 1,
+                    Err(_) => heritage.found.dropped += 1,
+                }
+            }
+            None => heritage.found.dropped += 1,
         }
     }
 

@@ -49,7 +49,8 @@ pub struct FamilyDraft {
     pub lifetime_s: u32,
     pub addresses: Vec<Address>,
     pub chains: Vec<Chain>,
-    pub soa: Option<SoaRecord>,
+    /// Boxed, since few sets have it.
+    pub soa: Option<Box<SoaRecord>>,
 }
 
 /// An entry.
@@ -102,15 +103,15 @@ impl Draft {
     }
 
     /// The record's words, version word excepted (it is 0).
-    pub(crate) fn encode(&self, out: &mut Vec<u64>) -> Result<(), PutError> {
+    /// `key` is that of its name.
+    pub(crate) fn encode(&self, key: &Key, out: &mut Vec<u64>) -> Result<(), PutError> {
         let (tail_a, tail_aaaa) = (tail(self.a.as_ref())?, tail(self.aaaa.as_ref())?);
         let count = |family: &Option<FamilyDraft>| family.as_ref().map_or(0, |f| f.addresses.len());
         let (n4, n6) = (count(&self.a), count(&self.aaaa));
         if n4 > ADDRESSES_MAX || n6 > ADDRESSES_MAX {
             return Err(PutError::TooLarge);
         }
-        let key_len = self.name.as_wire().len();
-        let shape = Shape::new(key_len, [n4, n6], [self.a.is_some(), self.aaaa.is_some()]);
+        let shape = Shape::new(key.len, [n4, n6], [self.a.is_some(), self.aaaa.is_some()]);
         let words = shape.tail() + (tail_a.len() + tail_aaaa.len()).div_ceil(8);
         let shape = shape.with_words(words);
         if words > RECORD_MAX {
@@ -125,13 +126,9 @@ impl Draft {
                 addresses(out, &shape, family, &draft.addresses)?;
             }
         }
-        let key = Key::of(&self.name);
         out[shape.key()..shape.v4()].copy_from_slice(key.padded());
-        let octets = [tail_a, tail_aaaa].concat();
-        for (word, chunk) in out[shape.tail()..].iter_mut().zip(octets.chunks(8)) {
-            let mut eight = [0; 8];
-            eight[..chunk.len()].copy_from_slice(chunk);
-            *word = u64::from_le_bytes(eight);
+        for (at, octet) in tail_a.iter().chain(&tail_aaaa).enumerate() {
+            out[shape.tail() + at / 8] |= u64::from(*octet) << (at % 8 * 8);
         }
         out[2] = sum(out);
         Ok(())
@@ -245,7 +242,8 @@ fn owned(view: &FamilyView<'_>) -> Option<FamilyDraft> {
     }
     let soa = match view.soa() {
         Some((owner, expire_ms, rdata)) => {
-            Some(SoaRecord { owner: Name::from_wire(owner).ok()?, expire_ms, rdata: rdata.to_vec() })
+            let owner = Name::from_wire(owner).ok()?;
+            Some(Box::new(SoaRecord { owner, expire_ms, rdata: rdata.to_vec() }))
         }
         None => None,
     };

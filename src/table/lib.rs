@@ -51,6 +51,8 @@ mod models;
 #[cfg(feature = "writer")]
 mod owned;
 #[cfg(feature = "writer")]
+mod put;
+#[cfg(feature = "writer")]
 mod room;
 #[cfg(all(feature = "writer", not(loom)))]
 mod share;
@@ -85,6 +87,8 @@ pub use alloc::Uses;
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
 #[cfg(feature = "writer")]
 pub use owned::Record;
+#[cfg(feature = "writer")]
+pub use put::Slot;
 #[cfg(all(feature = "writer", not(loom)))]
 pub use share::{Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]

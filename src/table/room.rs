@@ -1,6 +1,6 @@
 //! Making room: which entry goes, and how a chunk of records of one size becomes one of another.
 
-use crate::key::Key;
+use crate::key::{KEY_WORDS, Key, Place};
 use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
 use crate::record::Shape;
 use crate::seqlock::{peek, publish, retire, write};
@@ -65,46 +65,42 @@ impl Writer {
             let at = first + self.sweep;
             self.sweep = (self.sweep + 1) % (past - first);
             let line = peek(&self.words()[at]) as u32;
-            if self.alloc.in_use(line) && self.useless(line, now) {
+            if line != 0 && self.alloc.in_use(line) && self.useless(line, now) {
                 return Some(line);
             }
         }
         None
     }
 
-    /// Whether both families of a record have expired.
+    /// Whether every family of a record has expired.
     fn useless(&self, line: u32, now: Monotonic) -> bool {
         let Some(record) = self.reader.plan.record(self.words(), line) else { return true };
-        let Some(shape) = Shape::of(peek(&record[1])) else { return true };
-        (0..shape.blocks()).all(|n| peek(&record[RECORD_HEAD + n * BLOCK + 3]) >> 16 <= now.as_ms())
+        let families = record.get(1).map_or(0, |shape| peek(shape) >> 40 & 3).count_ones() as usize;
+        let ends = record.iter().skip(RECORD_HEAD + 3).step_by(BLOCK).take(families);
+        ends.map(peek).all(|word| word >> 16 <= now.as_ms())
     }
 
-    /// Where the index leads to the record at a line, whose copy `scratch` then holds.
-    fn slot_of(&mut self, line: u32) -> Option<(usize, u64, Key)> {
-        let mut scratch = self.scratch.take().unwrap_or_default();
-        let readable = self.reader.copy_at(self.words(), line, None, &mut scratch);
-        let name = hither_wire::name::Name::from_wire(scratch.name());
-        let found = match name {
-            Ok(name) if readable => {
-                let key = Key::of(&name);
-                self.find(&key, &mut scratch)
-                    .filter(|(_, word)| *word as u32 == line)
-                    .map(|(at, word)| (at, word, key))
-            }
-            _ => None,
-        };
-        self.scratch = Some(scratch);
-        found
+    /// Where the index leads to the record at a line, and where its name may stand.
+    fn slot_of(&self, line: u32) -> Option<(usize, u64, Place)> {
+        let record = self.reader.plan.record(self.words(), line)?;
+        let shape = Shape::of(peek(record.get(1)?))?;
+        let mut key = Key { words: [0; KEY_WORDS], len: shape.key_len() };
+        for (word, own) in key.words.iter_mut().zip(record.get(shape.key()..shape.v4())?) {
+            *word = peek(own);
+        }
+        let place = self.place(&key);
+        let word = index_word(&place, peek(record.first()?) >> 1, line);
+        let at = self.slots(&place).find(|at| self.words().get(*at).is_some_and(|own| peek(own) == word))?;
+        Some((at, word, place))
     }
 
     pub(crate) fn evict_line(&mut self, line: u32) -> bool {
-        let Some((at, word, key)) = self.slot_of(line) else { return false };
+        let Some((at, word, place)) = self.slot_of(line) else { return false };
         step();
         publish(&self.words()[at], 0);
         step();
         if self.alloc.uses(line) == 0 {
-            let hash = self.place(&key).hash;
-            self.queues.gone(hash);
+            self.queues.gone(place.hash);
         }
         self.forget(word, true);
         self.changed(0);
@@ -130,15 +126,19 @@ impl Writer {
     }
 
     fn move_line(&mut self, line: u32) -> bool {
-        let Some((at, _, key)) = self.slot_of(line) else { return false };
-        // The record that was just found.
-        let Some(copy) = &self.scratch else { return false };
+        let Some((at, _, place)) = self.slot_of(line) else { return false };
+        let mut copy = self.scratch.take().unwrap_or_default();
+        let readable = self.reader.copy_at(self.words(), line, None, &mut copy);
+        let copy = self.scratch.insert(copy);
+        if !readable {
+            return false;
+        }
         let (version, words) = (copy.version(), &copy.words[..copy.shape.words()]);
         let Some(to) = self.alloc.take(crate::alloc::class_of(words.len())) else { return false };
         let Some(record) = self.reader.plan.record(self.reader.words(), to) else { return false };
         write(record, words, version);
         step();
-        publish(&self.reader.words()[at], index_word(&self.place(&key), version, to));
+        publish(&self.reader.words()[at], index_word(&place, version, to));
         let uses = self.alloc.uses(line);
         self.alloc.set_uses(to, uses);
         self.alloc.release(line);

@@ -1,20 +1,17 @@
-//! The one writer: puts records in place, takes them out, and makes room.
+//! The one writer: makes a table, looks into it, takes records out, tells followers.
 
 use crate::adopt::Heritage;
-use crate::alloc::{Alloc, Uses, class_of};
-use crate::draft::{Draft, PutError};
+use crate::alloc::{Alloc, Uses};
 use crate::evict::Queues;
 use crate::key::{Key, Place};
 use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, head};
 use crate::memory::{Memory, OpenError};
-use crate::owned::Record;
 use crate::plan::header_checksum;
 use crate::reader::Reader;
 use crate::record::{Shape, Snapshot};
-use crate::seqlock::{peek, publish, set, write};
+use crate::seqlock::{peek, publish, set};
 use crate::steps::step;
 use crate::sync::AtomicU64;
-use crate::time::Monotonic;
 use std::sync::Arc;
 
 /// Chunks beyond those for the names, so that a class may begin one before another has to be emptied. Miri takes minutes for that many.
@@ -66,7 +63,7 @@ pub struct Writer {
     pub(crate) sweep: usize,
     pub(crate) version: u64,
     pub(crate) evictions: u64,
-    encoded: Vec<u64>,
+    pub(crate) encoded: Vec<u64>,
     /// Lent to whoever looks something up; made once, for it is 16 KiB.
     pub(crate) scratch: Option<Box<Snapshot>>,
     /// The sign of life that the kernel takes back when this process dies.
@@ -195,7 +192,11 @@ impl Writer {
 
     /// Where the index word of `key` is, and what it says.
     pub(crate) fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
-        let (words, place) = (self.words(), self.place(key));
+        self.seek(key, &self.place(key), out)
+    }
+
+    pub(crate) fn seek(&self, key: &Key, place: &Place, out: &mut Snapshot) -> Option<(usize, u64)> {
+        let words = self.words();
         for bucket in place.buckets {
             for (n, slot) in self.reader.plan.bucket(words, bucket).iter().enumerate() {
                 let word = peek(slot);
@@ -215,93 +216,9 @@ impl Writer {
         key.place(&self.reader.plan.secrets, self.reader.plan.mask)
     }
 
-    fn slots(&self, place: &Place) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn slots(&self, place: &Place) -> impl Iterator<Item = usize> + use<> {
         let index = self.reader.plan.index;
         place.buckets.into_iter().flat_map(move |bucket| (0..LINE).map(move |n| index + bucket * LINE + n))
-    }
-
-    /// Puts an entry in place of the one that its name has, if any: written out of place, then published by one store. Returns it as it stands there.
-    ///
-    /// # Errors
-    /// A [`PutError`]; the table is then as it was, but for entries that made room in vain.
-    pub fn put(&mut self, draft: &Draft, now: Monotonic) -> Result<Record, PutError> {
-        let mut encoded = std::mem::take(&mut self.encoded);
-        let key = Key::of(&draft.name);
-        let version = draft.version();
-        let result = draft.encode(&mut encoded).and_then(|()| {
-            self.put_words(&key, &encoded, version, now)?;
-            Record::written(&encoded, version).ok_or(PutError::Malformed)
-        });
-        self.encoded = encoded;
-        let record = result?;
-        step();
-        self.disinherit(&key);
-        self.version = self.version.max(version);
-        step();
-        publish(&self.words()[head::VERSION], version);
-        Ok(record)
-    }
-
-    /// Puts a record in place; its version may be an old one.
-    pub(crate) fn put_words(
-        &mut self,
-        key: &Key,
-        encoded: &[u64],
-        version: u64,
-        now: Monotonic,
-    ) -> Result<(), PutError> {
-        let class = class_of(encoded.len());
-        let mut scratch = self.scratch.take().unwrap_or_default();
-        let mut found = self.find(key, &mut scratch);
-        self.scratch = Some(scratch);
-        if found.is_none() && self.entries() >= self.capacity {
-            self.evict(now);
-        }
-        let line = self.room(class, now).ok_or(PutError::Full)?;
-        if found.is_some_and(|(at, word)| peek(&self.words()[at]) != word) {
-            // Making room has moved it, or given it up.
-            let mut scratch = self.scratch.take().unwrap_or_default();
-            found = self.find(key, &mut scratch);
-            self.scratch = Some(scratch);
-        }
-        let place = self.place(key);
-        let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
-        let Some(record) = self.reader.plan.record(self.words(), line) else { return Err(PutError::Full) };
-        step();
-        write(record, encoded, version);
-        step();
-        publish(&self.words()[at], index_word(&place, version, line));
-        step();
-        if found.is_some() {
-            let uses = self.alloc.uses(before as u32);
-            self.alloc.set_uses(line, uses);
-        }
-        if before != 0 {
-            self.forget(before, found.is_none());
-        }
-        self.live += 1;
-        self.queues.insert(self.alloc.spot(line), place.hash, found.is_some());
-        self.queues.tidy(self.live, |spot| self.alloc.is_current(spot));
-        self.changed(line);
-        Ok(())
-    }
-
-    /// A free word for a new name: in the emptier bucket, or that of the entry that expires first.
-    fn vacancy(&self, place: &Place) -> (usize, u64) {
-        let words = self.words();
-        let free = place
-            .buckets
-            .map(|bucket| self.reader.plan.bucket(words, bucket).iter().filter(|w| peek(w) == 0).count());
-        let bucket = place.buckets[usize::from(free[1] > free[0])];
-        let first = self.reader.plan.index + bucket * LINE;
-        if let Some(at) = (first..first + LINE).find(|at| peek(&words[*at]) == 0) {
-            return (at, 0);
-        }
-        let oldest = self.slots(place).min_by_key(|at| {
-            let word = peek(&words[*at]);
-            self.reader.plan.record(words, word as u32).map_or(0, |record| peek(&record[0]))
-        });
-        oldest.map_or((first, peek(&words[first])), |at| (at, peek(&words[at])))
     }
 
     /// Frees the record of an index word that has been overwritten or cleared.

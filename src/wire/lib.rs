@@ -14,6 +14,7 @@ pub mod edns;
 pub mod header;
 pub mod message;
 pub mod name;
+mod place;
 pub mod query;
 
 /// Two octets at `at`, as a number.

@@ -4,7 +4,7 @@ use crate::codes::{Class, Rtype};
 use crate::edns::Edns;
 use crate::header::{HEADER_LEN, Header};
 use crate::name::{Name, NameError};
-use crate::{u16_at, u32_at};
+use crate::{place, u16_at, u32_at};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -66,7 +66,8 @@ pub struct Question {
 pub struct Message<'a> {
     octets: &'a [u8],
     header: Header,
-    question: Option<Question>,
+    /// QTYPE and QCLASS.
+    asked: Option<(Rtype, Class)>,
     records_at: usize,
     edns: Option<Edns<'a>>,
 }
@@ -79,23 +80,24 @@ impl<'a> Message<'a> {
     /// A [`WireError`]. RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597).
     pub fn read(octets: &'a [u8]) -> Result<Message<'a>, WireError> {
         let header = Header::parse(octets).ok_or(WireError::Short)?;
-        let (mut question, mut at) = (None, HEADER_LEN);
+        let (mut asked, mut at) = (None, HEADER_LEN);
         match header.qdcount {
             0 => {}
             1 => {
-                let (name, next) = Name::read(octets, at)?;
+                let next = Name::skip(octets, at)?;
                 let rtype = Rtype(u16_at(octets, next).ok_or(WireError::Short)?);
                 let class = Class(u16_at(octets, next + 2).ok_or(WireError::Short)?);
-                question = Some(Question { name, rtype, class });
+                asked = Some((rtype, class));
                 at = next + 4;
             }
             _ => return Err(WireError::Questions),
         }
-        let mut message = Message { octets, header, question, records_at: at, edns: None };
+        let mut message = Message { octets, header, asked, records_at: at, edns: None };
         let mut records = message.records();
         let total = u32::from(header.ancount) + u32::from(header.nscount) + u32::from(header.arcount);
         for _ in 0..total {
-            let record = records.read_next()?;
+            let next = Name::skip(octets, records.at)?;
+            let record = records.read_on(next)?;
             record.check()?;
             if record.rtype == Rtype::OPT {
                 let misplaced =
@@ -125,7 +127,37 @@ impl<'a> Message<'a> {
     /// The question, if there is one.
     #[must_use]
     pub fn question(&self) -> Option<Question> {
-        self.question
+        let (rtype, class) = self.asked?;
+        let (name, _) = Name::read(self.octets, HEADER_LEN).ok()?;
+        Some(Question { name, rtype, class })
+    }
+
+    /// QTYPE and QCLASS, if there is a question.
+    #[must_use]
+    pub fn asked(&self) -> Option<(Rtype, Class)> {
+        self.asked
+    }
+
+    /// Whether QNAME is `name`, in uncompressed wire form, letter case included.
+    #[must_use]
+    pub fn asks_exactly(&self, name: &[u8]) -> bool {
+        self.asked.is_some() && place::is(self.octets, HEADER_LEN, name, <[u8]>::eq)
+    }
+
+    /// Whether QNAME is `name` without regard to letter case.
+    #[must_use]
+    pub fn asks(&self, name: &Name) -> bool {
+        self.asked.is_some() && name.stands_at(self.octets, HEADER_LEN)
+    }
+
+    /// The same message in other octets, which must differ in the case of letters alone.
+    #[must_use]
+    pub fn respelled<'b>(self, octets: &'b [u8]) -> Message<'b>
+    where
+        'a: 'b,
+    {
+        let same: Message<'b> = self;
+        Message { octets, ..same }
     }
 
     /// What the OPT record says.
@@ -151,18 +183,21 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn read_next(&mut self) -> Result<Record<'a>, WireError> {
+    /// Reads the record at hand, whose owner name ends at `next`.
+    #[inline]
+    fn read_on(&mut self, next: usize) -> Result<Record<'a>, WireError> {
         let section = match self.left {
             [answers, _, _] if answers > 0 => Section::Answer,
             [_, authority, _] if authority > 0 => Section::Authority,
             _ => Section::Additional,
         };
         let owner_at = self.at;
-        let (_, next) = Name::read(self.octets, owner_at)?;
-        let field = |at: usize| u16_at(self.octets, next + at).ok_or(WireError::Short);
-        let (rtype, class, length) = (Rtype(field(0)?), Class(field(2)?), usize::from(field(8)?));
-        let raw_ttl = u32_at(self.octets, next + 4).ok_or(WireError::Short)?;
+        let fixed = self.octets.get(next..).and_then(<[u8]>::first_chunk).ok_or(WireError::Short)?;
+        let [t0, t1, c0, c1, ttl @ .., l0, l1]: [u8; 10] = *fixed;
+        let (rtype, class) = (Rtype(u16::from_be_bytes([t0, t1])), Class(u16::from_be_bytes([c0, c1])));
+        let raw_ttl = u32::from_be_bytes(ttl);
         let rdata_at = next + 10;
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
         let rdata = self.octets.get(rdata_at..rdata_at + length).ok_or(WireError::Short)?;
         self.at = rdata_at + length;
         if let Some(left) = self.left.iter_mut().find(|left| **left > 0) {
@@ -193,7 +228,9 @@ impl<'a> Iterator for Records<'a> {
         if self.left == [0; 3] {
             return None;
         }
-        self.read_next().ok()
+        // `Message::read` has followed every name.
+        let next = place::end(self.octets, self.at)?;
+        self.read_on(next).ok()
     }
 }
 
@@ -239,6 +276,19 @@ impl Record<'_> {
     #[must_use]
     pub fn owner(&self) -> Name {
         Name::read(self.message, self.owner_at).map_or(Name::ROOT, |(name, _)| name)
+    }
+
+    /// Whether it belongs to `name`, without regard to letter case.
+    #[must_use]
+    pub fn owner_is(&self, name: &Name) -> bool {
+        name.stands_at(self.message, self.owner_at)
+    }
+
+    /// Where its owner name stands, when all that is written of it here is a compression pointer.
+    #[must_use]
+    pub fn owner_pointer(&self) -> Option<usize> {
+        let pointer = u16_at(self.message, self.owner_at)?;
+        (pointer >= 0xc000).then_some(usize::from(pointer & 0x3fff))
     }
 
     /// The address of an A or AAAA record of class IN.
@@ -295,14 +345,18 @@ impl Record<'_> {
 
     fn check(&self) -> Result<(), WireError> {
         let end = self.rdata_at + self.rdata.len();
-        let whole_name_at = |at: usize| self.name_at(at, 0).is_some_and(|(_, next)| next == end);
+        let whole_name_at = |at: usize| Name::skip(self.message, at) == Ok(end);
+        let soa = || {
+            let rname_at = Name::skip(self.message, self.rdata_at).ok()?;
+            Some(Name::skip(self.message, rname_at).ok()? + 20 == end)
+        };
         let good = match self.rtype {
             Rtype::A if self.class == Class::IN => self.rdata.len() == 4,
             Rtype::AAAA if self.class == Class::IN => self.rdata.len() == 16,
             Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => whole_name_at(self.rdata_at),
             Rtype::MX => self.rdata.len() > 2 && whole_name_at(self.rdata_at + 2),
             Rtype::SRV => self.rdata.len() > 6 && whole_name_at(self.rdata_at + 6),
-            Rtype::SOA => self.soa().is_some(),
+            Rtype::SOA => soa() == Some(true),
             _ => true,
         };
         if good { Ok(()) } else { Err(WireError::Rdata(self.rtype)) }

@@ -1,5 +1,6 @@
 //! Domain names: labels, compression, letter case (RFC 1035 sections 3.1 and 4.1.4, RFC 4343).
 
+use crate::place;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -77,33 +78,8 @@ impl Name {
     /// Any [`NameError`] but `BadEscape` and `Trailing`.
     pub fn read(message: &[u8], at: usize) -> Result<(Name, usize), NameError> {
         let mut name = Name { len: 0, octets: [0; NAME_MAX] };
-        let mut next = None;
-        let mut at = at;
-        let mut floor = at;
-        loop {
-            let length = *message.get(at).ok_or(NameError::Short)?;
-            match length >> 6 {
-                0 => {
-                    let end = at + 1 + usize::from(length);
-                    name.push(message.get(at..end).ok_or(NameError::Short)?)?;
-                    if length == 0 {
-                        return Ok((name, next.unwrap_or(end)));
-                    }
-                    at = end;
-                }
-                3 => {
-                    let low = *message.get(at + 1).ok_or(NameError::Short)?;
-                    let target = usize::from(length & 0x3f) << 8 | usize::from(low);
-                    if target >= floor {
-                        return Err(NameError::BadPointer);
-                    }
-                    next.get_or_insert(at + 2);
-                    at = target;
-                    floor = target;
-                }
-                _ => return Err(NameError::BadLabelType),
-            }
-        }
+        let next = place::walk(message, at, |label| name.push(label))?;
+        Ok((name, next))
     }
 
     fn push(&mut self, octets: &[u8]) -> Result<(), NameError> {

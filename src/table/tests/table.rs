@@ -107,7 +107,7 @@ fn an_entry_is_read_as_it_was_put() {
     draft.aaaa = Some(FamilyDraft {
         negative: Some(Negative::NxDomain),
         addresses: Vec::new(),
-        soa: Some(SoaRecord { owner: name(7), expire_ms: 99, rdata: vec![1; 70] }),
+        soa: Some(Box::new(SoaRecord { owner: name(7), expire_ms: 99, rdata: vec![1; 70] })),
         ..set(12, Family::Aaaa, 0)
     });
     writer.put(&draft, NOW).expect("room");

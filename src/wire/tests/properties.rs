@@ -63,6 +63,36 @@ proptest! {
         let _ = Name::from_wire(&octets);
     }
 
+    /// Labels of any length, pointers and broken ones among few octets, so that names are long, meet and loop.
+    #[test]
+    fn a_name_in_place_is_what_it_is_as_a_copy(
+        octets in prop::collection::vec(prop_oneof![0u8..5, 60u8..64, 0xc0u8..0xc2, 0x41u8..0x43, 0x61u8..0x63], 0..400),
+        (at, other_at) in (0usize..400, 0usize..400),
+    ) {
+        let read = Name::read(&octets, at);
+        prop_assert_eq!(Name::skip(&octets, at), read.map(|(_, next)| next));
+        let others = [Name::read(&octets, other_at), read].into_iter().flatten();
+        for (other, _) in others {
+            let same = read.is_ok_and(|(name, _)| name.eq_ignore_case(&other));
+            prop_assert_eq!(other.stands_at(&octets, at), same);
+            prop_assert_eq!(other.to_lower().stands_at(&octets, at), same);
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_message_are_compared_in_place(owner in any_name(), other in any_name()) {
+        let octets = answer(&owner, &[[192, 0, 2, 1]], 300);
+        let message = Message::read(&octets).expect("our own message");
+        for name in [owner, owner.to_lower(), other] {
+            prop_assert_eq!(message.asks(&name), owner.eq_ignore_case(&name));
+            prop_assert_eq!(message.asks_exactly(name.as_wire()), owner == name);
+            prop_assert!(message.records().all(|r| r.owner_is(&name) == r.owner().eq_ignore_case(&name)));
+        }
+        let loud = octets.to_ascii_uppercase();
+        let asked = message.respelled(&loud).question().expect("a question").name;
+        prop_assert!(asked.eq_ignore_case(&owner));
+    }
+
     #[test]
     fn a_changed_answer_is_read_without_a_panic(at in 0usize..200, value in any::<u8>(), cut in 0usize..200) {
         let mut octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);

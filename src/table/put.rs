@@ -1,0 +1,155 @@
+//! Putting an entry in place: looked up once, written out of place, published by one store.
+
+use crate::alloc::class_of;
+use crate::draft::{Draft, PutError};
+use crate::key::{Key, Place};
+use crate::layout::{LINE, head};
+use crate::owned::Record;
+use crate::record::{Shape, Snapshot};
+use crate::seqlock::{peek, publish, write};
+use crate::steps::step;
+use crate::time::Monotonic;
+use crate::writer::{Writer, index_word};
+
+/// Where a name stands in the index or may be put, as [`Writer::look`] found it; void after the next change.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    place: Place,
+    /// The index word, and where it is.
+    found: Option<(usize, u64)>,
+    taken: bool,
+    /// Changes of the table until then.
+    changes: u64,
+}
+
+impl Slot {
+    /// Whether the name has an entry that has not been flushed.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.taken
+    }
+}
+
+impl Writer {
+    /// Looks a name up before something is put there: like [`Writer::get`], with what [`Writer::put_at`] need not find out again.
+    pub fn look(&mut self, key: &Key, out: &mut Snapshot) -> Slot {
+        let place = self.place(key);
+        let mut found = self.seek(key, &place, out);
+        if found.is_none() && self.heritage.is_some() && self.inherit(key) {
+            found = self.seek(key, &place, out);
+        }
+        let taken = found.is_some() && out.version() >= peek(&self.words()[head::FLUSHED]);
+        if !taken {
+            out.shape = Shape::default();
+        }
+        Slot { place, found, taken, changes: self.changes() }
+    }
+
+    /// Puts an entry in place of the one that its name has, if any: written out of place, then published by one store. Returns it as it stands there.
+    ///
+    /// # Errors
+    /// A [`PutError`]; the table is then as it was, but for entries that made room in vain.
+    pub fn put(&mut self, draft: &Draft, now: Monotonic) -> Result<Record, PutError> {
+        let key = Key::of(&draft.name);
+        let slot = self.slot(&key);
+        self.put_at(&key, &slot, draft, now)
+    }
+
+    /// Like [`Writer::put`], where [`Writer::look`] has found the draft's own name before, of which `key` was made.
+    ///
+    /// # Errors
+    /// As for [`Writer::put`].
+    pub fn put_at(
+        &mut self,
+        key: &Key,
+        slot: &Slot,
+        draft: &Draft,
+        now: Monotonic,
+    ) -> Result<Record, PutError> {
+        let mut encoded = std::mem::take(&mut self.encoded);
+        let version = draft.version();
+        let result = draft.encode(key, &mut encoded).and_then(|()| {
+            self.put_words(key, slot, (&encoded, version), now)?;
+            Record::written(&encoded, version).ok_or(PutError::Malformed)
+        });
+        self.encoded = encoded;
+        let record = result?;
+        step();
+        self.disinherit(key);
+        self.version = self.version.max(version);
+        step();
+        publish(&self.words()[head::VERSION], version);
+        Ok(record)
+    }
+
+    /// Where a name stands in the index at this moment.
+    pub(crate) fn slot(&mut self, key: &Key) -> Slot {
+        let place = self.place(key);
+        let found = self.found(key, &place);
+        Slot { place, found, taken: found.is_some(), changes: self.changes() }
+    }
+
+    fn found(&mut self, key: &Key, place: &Place) -> Option<(usize, u64)> {
+        let mut scratch = self.scratch.take().unwrap_or_default();
+        let found = self.seek(key, place, &mut scratch);
+        self.scratch = Some(scratch);
+        found
+    }
+
+    /// Puts a record in place; its version may be an old one.
+    pub(crate) fn put_words(
+        &mut self,
+        key: &Key,
+        slot: &Slot,
+        (encoded, version): (&[u64], u64),
+        now: Monotonic,
+    ) -> Result<(), PutError> {
+        let (class, place) = (class_of(encoded.len()), slot.place);
+        let mut found = if slot.changes == self.changes() { slot.found } else { self.found(key, &place) };
+        if found.is_none() && self.entries() >= self.capacity {
+            self.evict(now);
+        }
+        let line = self.room(class, now).ok_or(PutError::Full)?;
+        if found.is_some_and(|(at, word)| peek(&self.words()[at]) != word) {
+            // Making room has moved it, or given it up.
+            found = self.found(key, &place);
+        }
+        let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
+        let Some(record) = self.reader.plan.record(self.words(), line) else { return Err(PutError::Full) };
+        step();
+        write(record, encoded, version);
+        step();
+        publish(&self.words()[at], index_word(&place, version, line));
+        step();
+        if found.is_some() {
+            let uses = self.alloc.uses(before as u32);
+            self.alloc.set_uses(line, uses);
+        }
+        if before != 0 {
+            self.forget(before, found.is_none());
+        }
+        self.live += 1;
+        self.queues.insert(self.alloc.spot(line), place.hash, found.is_some());
+        self.queues.tidy(self.live, |spot| self.alloc.is_current(spot));
+        self.changed(line);
+        Ok(())
+    }
+
+    /// A free word for a new name: in the emptier bucket, or that of the entry that expires first.
+    fn vacancy(&self, place: &Place) -> (usize, u64) {
+        let words = self.words();
+        let free = place
+            .buckets
+            .map(|bucket| self.reader.plan.bucket(words, bucket).iter().filter(|w| peek(w) == 0).count());
+        let bucket = place.buckets[usize::from(free[1] > free[0])];
+        let first = self.reader.plan.index + bucket * LINE;
+        if let Some(at) = (first..first + LINE).find(|at| peek(&words[*at]) == 0) {
+            return (at, 0);
+        }
+        let oldest = self.slots(place).min_by_key(|at| {
+            let word = peek(&words[*at]);
+            self.reader.plan.record(words, word as u32).map_or(0, |record| peek(&record[0]))
+        });
+        oldest.map_or((first, peek(&words[first])), |at| (at, peek(&words[at])))
+    }
+}
