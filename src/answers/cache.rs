@@ -141,6 +141,9 @@ impl Answers {
     /// Whether a failure to answer the question is remembered.
     #[must_use]
     pub fn has_failed(&self, now: Monotonic, asked: &Asked<'_>) -> bool {
+        if self.failures.is_empty() {
+            return false;
+        }
         let (key, len) = key(asked);
         self.failures.get(&key[..len]).is_some_and(|until| now < *until)
     }

@@ -38,8 +38,15 @@ const EMPTY: [&str; 22] = [
 
 /// The answer to a reserved name. A zone whose suffix `route` has upstreams of its own, at it or above the name within it, is asked there.
 pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<Said> {
+    let (below, top) = name
+        .labels()
+        .fold((0, None), |(below, top), label| (below + usize::from(top.is_some()), Some(label)));
+    let top = top?;
+    // All but few names are under none of these.
+    if below > 0 && top != b"localhost" && top != b"arpa" && !NOBODYS.contains(&top) {
+        return None;
+    }
     let labels: Vec<&[u8]> = name.labels().collect();
-    let top = *labels.last()?;
     if top == b"localhost" {
         return Some(localhost(rtype));
     }

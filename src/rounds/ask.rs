@@ -144,12 +144,12 @@ impl Rounds {
         self.shared.reply(client, Answer::Failure { rcode, ede: Some(ede) });
     }
 
-    pub(crate) fn client_gone(&mut self, client: ClientId) {
+    pub(crate) fn client_gone(&mut self, now: Monotonic, client: ClientId) {
         let Some(id) = self.shared.clients.remove(&client) else { return };
-        let Some(mut round) = self.rounds.remove(&id) else { return };
-        self.unindex(&round);
-        round.clients.retain(|waiting| *waiting != client);
-        self.index(round);
+        self.with(now, id, |round, _| {
+            round.clients.retain(|waiting| *waiting != client);
+            None
+        });
     }
 
     pub(crate) fn end(&mut self, now: Monotonic, id: u64, end: End) {

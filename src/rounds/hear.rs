@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use crate::{Action, AttemptId, Failure, Transport};
 use hither_answers::Stored;
 use hither_table::{Counter, Link, Monotonic, Negative};
-use hither_wire::{codes::Rcode, header::HEADER_LEN, message::Message, name::Name};
+use hither_wire::{codes::Rcode, header::HEADER_LEN, message::Message};
 use std::sync::Arc;
 
 impl Round {
@@ -46,7 +46,7 @@ impl Round {
         let strict = attempt.transport == Transport::Udp;
         let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
         let expected = Expected {
-            exact: (strict && attempt.is_mixed()).then(|| attempt.asked()),
+            exact: strict && attempt.is_mixed(),
             cookie: upstream.filter(|_| strict && attempt.cookie).map(|upstream| &upstream.cookie),
             ..self.expected(shared, attempt)
         };
@@ -58,7 +58,8 @@ impl Round {
         Expected {
             id: attempt.dns_id,
             name: attempt.target.name(),
-            exact: None,
+            sent: attempt.asked(),
+            exact: false,
             cookie: None,
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
@@ -70,7 +71,7 @@ impl Round {
     pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
         self.learn(shared, now, at, message);
         let mut plain = std::mem::take(&mut shared.plain);
-        let message = unmixed(message, self.attempts[at].target.name(), &mut plain);
+        let message = unmixed(message, &self.attempts[at], &mut plain);
         let heard = read(&message, &self.expected(shared, &self.attempts[at]), now);
         self.act_on(shared, now, at, (heard, &message));
         shared.plain = plain;
@@ -283,11 +284,12 @@ impl Round {
 }
 
 /// The message with its question as it was meant: names in it that point there would show the letters that were drawn against forgery.
-fn unmixed<'m>(message: &Message<'m>, meant: &Name, plain: &'m mut Vec<u8>) -> Message<'m> {
-    let meant = meant.as_wire();
+fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>) -> Message<'m> {
+    let (meant, sent) = (attempt.target.name().as_wire(), attempt.asked());
     let place = HEADER_LEN..HEADER_LEN + meant.len();
     match message.octets().get(place.clone()) {
-        Some(question) if question != meant && question.eq_ignore_ascii_case(meant) => {}
+        Some(question) if question == meant => return *message,
+        Some(question) if question == sent || question.eq_ignore_ascii_case(meant) => {}
         Some(_) | None => return *message,
     }
     plain.clear();

@@ -165,7 +165,8 @@ impl Rounds {
         let Some(id) = self.live.get(&question).copied() else { return };
         let expected = Expected {
             id: message.header().id,
-            exact: None,
+            sent: question.name.as_wire(),
+            exact: false,
             cookie: None,
             name: &question.name,
             rtype: question.rtype,

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod ascending;
 mod ask;
 mod attempt;
 mod change;
@@ -45,6 +46,7 @@ pub use settings::{Limits, Settings};
 pub use trace::{AttemptTrace, Trace};
 pub use upstream::UpstreamReport;
 
+use ascending::Ascending;
 use hither_table::{Counter, Counters, Monotonic, Reader, Snapshot, Writer};
 use round::{End, Phase, Round};
 use routes::Groups;
@@ -56,7 +58,7 @@ use std::sync::Arc;
 /// The core.
 pub struct Rounds {
     shared: Shared,
-    rounds: BTreeMap<u64, Box<Round>>,
+    rounds: Ascending<u64, Box<Round>>,
     /// The one live round of each question (I3).
     live: BTreeMap<Rc<Question>, u64>,
     /// When each round wants to be woken.
@@ -95,7 +97,7 @@ impl Rounds {
             actions: VecDeque::new(),
             random,
             traces: trace::Traces::default(),
-            attempts: BTreeMap::new(),
+            attempts: Ascending::new(),
             clients: BTreeMap::new(),
             next_attempt: 0,
             scratch: Box::new(Snapshot::new()),
@@ -104,7 +106,7 @@ impl Rounds {
         };
         Self {
             shared,
-            rounds: BTreeMap::new(),
+            rounds: Ascending::new(),
             live: BTreeMap::new(),
             timers: BTreeSet::new(),
             answered: BTreeSet::new(),
@@ -137,7 +139,7 @@ impl Rounds {
                 }
             }
             Input::Refresh { question } => self.refresh(now, question),
-            Input::ClientGone { client } => self.client_gone(client),
+            Input::ClientGone { client } => self.client_gone(now, client),
             Input::Order(order) => self.order(now, &order),
             Input::Flush { names } => self.flush(now, names.as_deref()),
             Input::Reload { settings, routes } => self.reload(now, settings, routes),

@@ -22,8 +22,10 @@ pub(crate) struct Expected<'a> {
     pub id: u16,
     /// QNAME, in some letter case.
     pub name: &'a Name,
-    /// QNAME as it was sent, in wire form, where its letter case was drawn to come back.
-    pub exact: Option<&'a [u8]>,
+    /// QNAME as it was sent, in wire form.
+    pub sent: &'a [u8],
+    /// Whether its letter case has to come back, since it was drawn for that.
+    pub exact: bool,
     /// The cookie that has to come back.
     pub cookie: Option<&'a Cookie>,
     pub rtype: Rtype,
@@ -74,7 +76,8 @@ pub(crate) fn check(message: &Message<'_>, expected: &Expected<'_>) -> Result<()
         // Some servers send the bare header with an error; it can only cost this attempt.
         return if is_error(full_rcode(message)) { Ok(()) } else { Err(Doubt::None) };
     };
-    if asked != (expected.rtype, Class::IN) || !message.asks(expected.name) {
+    let exactly = message.asks_exactly(expected.sent);
+    if asked != (expected.rtype, Class::IN) || !(exactly || message.asks(expected.name)) {
         return Err(Doubt::None);
     }
     if let Some(known) = expected.cookie {
@@ -85,10 +88,7 @@ pub(crate) fn check(message: &Message<'_>, expected: &Expected<'_>) -> Result<()
             false => return Err(Doubt::Unusual),
         }
     }
-    match expected.exact {
-        Some(sent) if !message.asks_exactly(sent) => Err(Doubt::Unusual),
-        Some(_) | None => Ok(()),
-    }
+    if expected.exact && !exactly { Err(Doubt::Unusual) } else { Ok(()) }
 }
 
 /// What a message says that [`check`] has let pass.

@@ -1,5 +1,6 @@
 //! What all rounds share: settings, upstreams, the cache and its one publishing function, and the queue of actions.
 
+use crate::ascending::Ascending;
 use crate::mutant::{Mutant, Mutants};
 use crate::reply::{Answer, ede};
 use crate::routes::Groups;
@@ -30,7 +31,7 @@ pub(crate) struct Shared {
     pub random: Box<dyn FnMut() -> u64>,
     pub traces: Traces,
     /// Outstanding attempts and the rounds they belong to.
-    pub attempts: BTreeMap<AttemptId, u64>,
+    pub attempts: Ascending<AttemptId, u64>,
     /// Waiting clients and the rounds they wait for.
     pub clients: BTreeMap<ClientId, u64>,
     pub next_attempt: u64,

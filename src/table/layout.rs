@@ -116,10 +116,8 @@ const _: () = {
 /// Mixes words into one, so that a torn or damaged record is noticed. Not against malice: who can write the table can do worse.
 #[must_use]
 pub fn checksum(words: impl Iterator<Item = u64>) -> u64 {
-    let mut sum = 0x9e37_79b9_7f4a_7c15_u64;
-    for word in words {
+    words.fold(0x9e37_79b9_7f4a_7c15_u64, |sum, word| {
         let product = u128::from(sum ^ word) * u128::from(0xd6e8_feb8_6659_fd93_u64);
-        sum = (product as u64) ^ ((product >> 64) as u64) ^ 0x2545_f491_4f6c_dd1d;
-    }
-    sum
+        (product as u64) ^ ((product >> 64) as u64) ^ 0x2545_f491_4f6c_dd1d
+    })
 }

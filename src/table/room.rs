@@ -61,23 +61,25 @@ impl Writer {
     /// An entry whose time is over, from the next few of the index: over all evictions every entry is looked at.
     fn expired(&mut self, now: Monotonic) -> Option<u32> {
         let (first, past) = (self.reader.plan.index, self.reader.plan.data);
-        for _ in 0..SWEPT {
-            let at = first + self.sweep;
-            self.sweep = (self.sweep + 1) % (past - first);
-            let line = peek(&self.words()[at]) as u32;
-            if line != 0 && self.alloc.in_use(line) && self.useless(line, now) {
-                return Some(line);
-            }
-        }
-        None
+        let index = &self.words()[first..past];
+        let from = self.sweep;
+        let slots = index.iter().enumerate().skip(from).chain(index.iter().enumerate());
+        let found = slots.take(SWEPT).find_map(|(at, slot)| {
+            let line = peek(slot) as u32;
+            (line != 0 && self.alloc.in_use(line) && self.useless(line, now)).then_some((at, line))
+        });
+        let last = found.map_or(from + SWEPT - 1, |(at, _)| at);
+        self.sweep = (last + 1) % (past - first);
+        found.map(|(_, line)| line)
     }
 
     /// Whether every family of a record has expired.
     fn useless(&self, line: u32, now: Monotonic) -> bool {
         let Some(record) = self.reader.plan.record(self.words(), line) else { return true };
-        let families = record.get(1).map_or(0, |shape| peek(shape) >> 40 & 3).count_ones() as usize;
-        let ends = record.iter().skip(RECORD_HEAD + 3).step_by(BLOCK).take(families);
-        ends.map(peek).all(|word| word >> 16 <= now.as_ms())
+        let families = record.get(1).map_or(0, |shape| peek(shape) >> 40 & 3).count_ones();
+        let over =
+            |n| record.get(RECORD_HEAD + BLOCK * n + 3).is_none_or(|end| peek(end) >> 16 <= now.as_ms());
+        (families == 0 || over(0)) && (families < 2 || over(1))
     }
 
     /// Where the index leads to the record at a line, and where its name may stand.

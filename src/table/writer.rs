@@ -198,15 +198,14 @@ impl Writer {
     pub(crate) fn seek(&self, key: &Key, place: &Place, out: &mut Snapshot) -> Option<(usize, u64)> {
         let words = self.words();
         for bucket in place.buckets {
-            for (n, slot) in self.reader.plan.bucket(words, bucket).iter().enumerate() {
-                let word = peek(slot);
-                if word >> 48 == place.tag
-                    && word != 0
-                    && self.reader.copy(words, word, out)
-                    && out.entry().is(key)
-                {
+            let slots = self.reader.plan.bucket(words, bucket);
+            let mut from = 0;
+            while let Some(n) = tagged(slots, from, place.tag) {
+                let word = peek(&slots[n]);
+                if word != 0 && self.reader.copy(words, word, out) && out.entry().is(key) {
                     return Some((self.reader.plan.index + bucket * LINE + n, word));
                 }
+                from = n + 1;
             }
         }
         None
@@ -288,6 +287,12 @@ impl Writer {
     pub fn changes(&self) -> u64 {
         peek(&self.words()[head::CHANGES])
     }
+}
+
+/// The first index word with the tag, from `from` on.
+#[inline]
+fn tagged(slots: &[AtomicU64], from: usize, tag: u64) -> Option<usize> {
+    slots.iter().skip(from).position(|slot| peek(slot) >> 48 == tag).map(|n| from + n)
 }
 
 pub(crate) fn index_word(place: &Place, version: u64, line: u32) -> u64 {

@@ -49,9 +49,13 @@ pub(crate) fn end(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Whether the name at `at` has the labels of `other`, a name in uncompressed wire form, as `same` compares them.
+/// Whether the name at `at` has the labels of `other`, a whole name in uncompressed wire form, as `same` compares them.
 #[inline]
 pub(crate) fn is(message: &[u8], at: usize, other: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+    // Most names are written out, in the case that is asked for.
+    if message.get(at..).is_some_and(|octets| octets.starts_with(other)) {
+        return true;
+    }
     let mut rest = other;
     let walked = walk(message, at, |label| match rest.split_at_checked(label.len()) {
         Some((own, after)) if same(own, label) => {
