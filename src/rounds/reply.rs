@@ -171,13 +171,15 @@ fn records(
     rtype: Rtype,
     ttl_s: impl Fn(u64) -> u32,
 ) -> bool {
-    let chain = view.addresses().next().map_or(0, |first| first.chain);
-    let mut owner = 12;
-    for (target, expire_ms) in view.chain(chain) {
-        if !composer.record(Section::Answer, Owner::At(owner), Rtype::CNAME, ttl_s(expire_ms), target) {
-            return false;
+    let (mut chain, mut owner) = (0, 12);
+    if !view.is_plain() {
+        chain = view.addresses().next().map_or(0, |first| first.chain);
+        for (target, expire_ms) in view.chain(chain) {
+            if !composer.record(Section::Answer, Owner::At(owner), Rtype::CNAME, ttl_s(expire_ms), target) {
+                return false;
+            }
+            owner = composer.position() - target.len();
         }
-        owner = composer.position() - target.len();
     }
     let ttl = ttl_s(view.expire_ms());
     let fits = match rtype {

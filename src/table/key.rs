@@ -38,8 +38,11 @@ impl Key {
             *word = lower(u64::from_le_bytes(*chunk));
         }
         if let Some(word) = key.words.get_mut(whole.len()) {
-            let last = rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet));
-            *word = lower(last);
+            *word = lower(match octets.last_chunk() {
+                // What was there before is shifted out, all of it when nothing is left.
+                Some(last) => u64::from_le_bytes(*last).checked_shr(64 - 8 * rest.len() as u32).unwrap_or(0),
+                None => rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)),
+            });
         }
         key
     }
@@ -110,9 +113,16 @@ mod tests {
 
     #[test]
     fn a_key_is_its_name_in_lower_case() {
+        assert_eq!(Key::of(&Name::ROOT).as_wire(), [0]);
         for len in 1..=63 {
-            let name: Name = format!("{}.Example", "aBc".repeat(21).split_at(len).0).parse().expect("a name");
-            assert_eq!(Key::of(&name).as_wire(), name.to_lower().as_wire());
+            for top in ["", ".Example"] {
+                let name: Name =
+                    format!("{}{top}", "aBc".repeat(21).split_at(len).0).parse().expect("a name");
+                let (key, lower) = (Key::of(&name), name.to_lower());
+                assert_eq!(key.as_wire(), lower.as_wire());
+                let padding = &bytemuck::cast_slice::<u64, u8>(key.padded())[key.len..];
+                assert!(padding.iter().all(|octet| *octet == 0));
+            }
         }
     }
 }

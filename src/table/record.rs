@@ -271,11 +271,15 @@ impl<'s> Entry<'s> {
     }
 
     /// One of its families, if it holds it.
+    #[inline]
     #[must_use]
     pub fn family(&self, family: Family) -> Option<FamilyView<'s>> {
         let at = self.shape.block(family)?;
-        let block = [0, 1, 2, 3].map(|n| self.word(at + n));
+        let block = *self.words.get(at..)?.first_chunk::<BLOCK>()?;
         let own = (block[3] & 0xffff) as usize;
+        if own == 0 {
+            return Some(FamilyView { entry: *self, family, block, tail: &[] });
+        }
         let before = match family {
             Family::A => 0,
             Family::Aaaa => self.shape.block(Family::A).map_or(0, |a| (self.word(a + 3) & 0xffff) as usize),
@@ -473,6 +477,13 @@ impl<'s> FamilyView<'s> {
             let octets = u128::from(*high) << 64 | u128::from(*low);
             ((meta >> 32) as u8 == chain).then_some(octets.to_le_bytes())
         })
+    }
+
+    /// Whether all of its addresses are the name's own, with no CNAME in between, and nothing else is said of it.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.tail.is_empty()
     }
 
     /// How many chains of CNAMEs it has; an empty one, the name itself, counts.

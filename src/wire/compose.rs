@@ -30,34 +30,40 @@ pub struct Composer<'b> {
 
 impl<'b> Composer<'b> {
     /// Begins a message of at most `limit` octets; `None` when there is no room for a header.
+    #[inline]
     #[must_use]
     pub fn new(out: &'b mut [u8], limit: usize) -> Option<Composer<'b>> {
         let limit = limit.min(out.len()).min(usize::from(u16::MAX));
-        out.get_mut(..HEADER_LEN.min(limit)).filter(|header| header.len() == HEADER_LEN)?.fill(0);
+        *out.get_mut(..limit)?.first_chunk_mut::<HEADER_LEN>()? = [0; HEADER_LEN];
         Some(Composer { out, len: HEADER_LEN, limit, reserved: 0, question_end: HEADER_LEN, counts: [0; 4] })
     }
 
     /// Sets id and flags.
+    #[inline]
     pub fn set_header(&mut self, id: u16, flags: u16) {
         self.put(0, &(u32::from(id) << 16 | u32::from(flags)).to_be_bytes());
     }
 
+    #[inline]
     fn put(&mut self, at: usize, octets: &[u8]) {
         if let Some(room) = self.out.get_mut(at..at + octets.len()) {
             room.copy_from_slice(octets);
         }
     }
 
+    #[inline]
     fn append(&mut self, octets: &[u8]) {
         self.put(self.len, octets);
         self.len += octets.len();
     }
 
+    #[inline]
     fn fits(&self, octets: usize) -> bool {
         self.len + octets + self.reserved <= self.limit
     }
 
     /// Appends a question as its octets stand in another message.
+    #[inline]
     pub fn question_octets(&mut self, question: &[u8]) -> bool {
         if !self.fits(question.len()) || self.counts[0] != 0 {
             return false;
@@ -82,6 +88,7 @@ impl<'b> Composer<'b> {
     }
 
     /// Keeps room at the end, for [`Composer::opt`].
+    #[inline]
     pub fn reserve(&mut self, octets: usize) -> bool {
         let fits = self.fits(octets);
         if fits {
@@ -128,6 +135,7 @@ impl<'b> Composer<'b> {
     /// all of them fit.
     ///
     /// Their length is known when this is compiled: each is a few moves, where [`Composer::record`] makes calls.
+    #[inline]
     pub fn answers<const N: usize>(
         &mut self,
         owner: usize,
@@ -218,6 +226,7 @@ impl<'b> Composer<'b> {
     }
 
     /// Fills the counts in; returns the message's length.
+    #[inline]
     #[must_use]
     pub fn finish(mut self) -> usize {
         let [questions, answers, authority, additional] = self.counts.map(u64::from);
