@@ -4,6 +4,7 @@ use super::load::{self, Load, Names, Until};
 use hither_wire::codes::Rtype;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -239,26 +240,53 @@ pub struct Server {
     process: Child,
 }
 
+/// What was said of a server that does not start.
+fn log_of(task: &Task<'_>) -> PathBuf {
+    task.dir.join("stderr")
+}
+
+/// `manager`: where the server is to say that it is ready.
+fn spawn(
+    kind: &Kind,
+    task: &Task<'_>,
+    (cores, priority): (&str, Option<u8>),
+    manager: Option<&Path>,
+) -> Result<Server, String> {
+    let program = find(kind.program).ok_or("is not installed")?;
+    let _ = std::fs::create_dir_all(task.dir);
+    let mut command = (kind.command)(task, pinned(&program, cores, priority));
+    let errors = std::fs::File::create(log_of(task)).map_err(|error| error.to_string())?;
+    command.current_dir(task.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    command.envs(manager.map(|path| ("NOTIFY_SOCKET", path)));
+    let process = command.spawn().map_err(|error| error.to_string())?;
+    Ok(Server { name: kind.name, address: task.address, process })
+}
+
 impl Server {
-    /// Starts one and waits until it answers.
-    pub fn start(
+    /// Starts one that tells a service manager when it is ready; says how long that took.
+    pub fn start_notifying(
         kind: &Kind,
         task: &Task<'_>,
-        (cores, priority): (&str, Option<u8>),
-    ) -> Result<Server, String> {
-        let program = find(kind.program).ok_or("is not installed")?;
-        let _ = std::fs::create_dir_all(task.dir);
-        let log = task.dir.join("stderr");
-        let mut command = (kind.command)(task, pinned(&program, cores, priority));
-        let errors = std::fs::File::create(&log).map_err(|error| error.to_string())?;
-        let process = command
-            .current_dir(task.dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let mut server = Server { name: kind.name, address: task.address, process };
+        place: (&str, Option<u8>),
+    ) -> Result<(Server, Duration), String> {
+        let path = task.dir.join("notify");
+        let _ = std::fs::remove_file(&path);
+        let manager = UnixDatagram::bind(&path).map_err(|error| error.to_string())?;
+        manager.set_read_timeout(Some(Duration::from_secs(15))).map_err(|error| error.to_string())?;
+        let began = Instant::now();
+        let server = spawn(kind, task, place, Some(&path))?;
+        let mut buffer = [0; 4096];
+        loop {
+            let len = manager.recv(&mut buffer).map_err(|error| format!("is never ready: {error}"))?;
+            if buffer[..len].split(|octet| *octet == b'\n').any(|line| line == b"READY=1") {
+                return Ok((server, began.elapsed()));
+            }
+        }
+    }
+
+    /// Starts one and waits until it answers.
+    pub fn start(kind: &Kind, task: &Task<'_>, place: (&str, Option<u8>)) -> Result<Server, String> {
+        let mut server = spawn(kind, task, place, None)?;
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(15) {
             if server.process.try_wait().is_ok_and(|ended| ended.is_some()) {
@@ -268,12 +296,12 @@ impl Server {
                 return Ok(server);
             }
         }
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        let said = std::fs::read_to_string(log_of(task)).unwrap_or_default();
         let said: Vec<&str> = said.lines().rev().take(3).collect();
         Err(format!("does not answer; {}", said.join("; ")))
     }
 
-    fn answers(&self) -> bool {
+    pub fn answers(&self) -> bool {
         let one = Load {
             names: Names::Fresh(99_999_999),
             rtype: Rtype::A,
