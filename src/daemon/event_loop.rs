@@ -33,7 +33,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Places of a predecessor's table looked at before others get their turn: less than a millisecond.
+/// Places of a predecessor's table, or of one that is looked through for what is void, before others get their turn: less than a
+/// millisecond.
 const SLICE: usize = 1024;
 /// Other events handled before queries get their turn, while there are more queries than rounds can be begun for.
 const EVENTS: usize = 8;
@@ -204,7 +205,8 @@ impl Daemon {
         let mut events = Events::with_capacity(256);
         while !self.stop {
             let waiting = !self.misses.is_empty() && !self.crowded;
-            let more = waiting || !self.again.is_empty() || self.rounds.writer().has_work();
+            let work = self.rounds.writer().has_work() || self.rounds.is_reviewing();
+            let more = waiting || !self.again.is_empty() || work;
             let timeout = more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -228,6 +230,7 @@ impl Daemon {
                     found.dropped
                 );
             }
+            self.rounds.review_some(SLICE);
             self.on_time(now);
             self.send_queries(now);
             self.send_replies();

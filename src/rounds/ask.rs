@@ -14,6 +14,7 @@ impl Rounds {
         if self.stopping {
             return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
         }
+        self.purge(&question.name);
         if let Some(said) = self.shared.said_here(&question) {
             self.shared.count(Counter::LocalAnswers);
             self.shared
@@ -73,6 +74,7 @@ impl Rounds {
             return;
         }
         let Some(family) = question.family() else { return };
+        self.purge(&question.name);
         if !self.shared.writer.get(&Key::of(&question.name), &mut self.shared.scratch) {
             return;
         }

@@ -6,7 +6,7 @@ use crate::routes::Groups;
 use crate::upstream::Upstream;
 use crate::{Rounds, Routes, Settings};
 use hither_local::Local;
-use hither_table::{Key, Monotonic, Snapshot};
+use hither_table::{Key, Monotonic};
 use hither_wire::{codes::Rcode, name::Name};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ impl Rounds {
     }
 
     /// Flushes every name that `affected` holds for: it is asked elsewhere now, or not at all.
-    fn flush_where(&mut self, now: Monotonic, affected: impl Fn(&Name) -> bool) {
+    fn flush_where(&mut self, now: Monotonic, affected: impl Fn(&Name) -> bool + 'static) {
         let mut names = BTreeSet::new();
         self.shared.answers.names(|name| {
             if affected(&name) {
@@ -45,14 +45,9 @@ impl Rounds {
             }
         });
         names.extend(self.live.keys().map(|question| question.name).filter(|name| affected(name)));
-        let reader = self.shared.writer.reader();
-        let mut scan = reader.entries();
-        let mut snapshot = Box::new(Snapshot::new());
-        while scan.next(&mut snapshot) {
-            names.extend(Name::from_wire(snapshot.name()).ok().filter(|name| affected(name)));
-        }
         let names: Vec<Name> = names.into_iter().collect();
         self.flush(now, Some(&names));
+        self.review(affected);
     }
 
     pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, routes: Routes) {
@@ -78,14 +73,14 @@ impl Rounds {
         }
         self.shared.answers.forget_failures();
         if routes.domains != before.domains {
-            self.flush_where(now, |name| routes.moves(name, &before));
+            self.flush_where(now, move |name| routes.moves(name, &before));
         }
     }
 
     /// Other names are answered here: what is cached of them is void.
     pub(crate) fn relocate(&mut self, now: Monotonic, local: Arc<Local>) {
         self.shared.local = Arc::clone(&local);
-        self.flush_where(now, |name| local.covers(name));
+        self.flush_where(now, move |name| local.covers(name));
     }
 
     /// Whoever was out of reach may be there, and the other way round: what is out is sent again, from sockets of the new network.

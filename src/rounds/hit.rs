@@ -95,10 +95,11 @@ impl Rounds {
         let mut written = 0;
         if let Some(family) = family(query)
             && shared.writer.hit(&key, &mut shared.scratch)
-            && let Some((len, ending)) = from_table(now, query, family, &shared.scratch, limit, out)
+            && (self.reviews.is_empty() || !self.is_void(&query.name_lower()))
+            && let Some((len, ending)) = from_table(now, query, family, &self.shared.scratch, limit, out)
         {
             written = len;
-            if ending && shared.settings.prefetch {
+            if ending && self.shared.settings.prefetch {
                 self.want(Question::of(query));
             }
         } else if !self.shared.answers.is_empty() {

@@ -27,6 +27,7 @@ mod order;
 mod question;
 pub mod reply;
 mod response;
+mod review;
 mod round;
 mod routes;
 mod set;
@@ -66,6 +67,7 @@ pub struct Rounds {
     /// Rounds whose clients have been answered, oldest first: the ones to end early when there are too many.
     answered: BTreeSet<u64>,
     stopping: bool,
+    reviews: Vec<review::Review>,
     /// Entries that were answered from the cache when their time was nearly over; a few, until the shell asks.
     wanted: VecDeque<Question>,
     /// When a question whose failure is remembered may be asked again, while every upstream is down.
@@ -111,6 +113,7 @@ impl Rounds {
             timers: BTreeSet::new(),
             answered: BTreeSet::new(),
             stopping: false,
+            reviews: Vec::new(),
             wanted: VecDeque::with_capacity(WANTED_MAX),
             trial_at: Monotonic(0),
         }

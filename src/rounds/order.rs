@@ -26,6 +26,7 @@ impl Rounds {
 
     /// The set that is in the table, in the new order.
     fn ordered(&mut self, order: &Order) -> Result<FamilyDraft, (&'static str, Option<u64>)> {
+        self.purge(&order.name);
         let shared = &mut self.shared;
         if order.generation != shared.writer.reader().generation() {
             return Err(("another table", None));

@@ -211,7 +211,20 @@ impl Reader {
     /// Goes through all entries, in no order; what changes meanwhile may be missed or seen.
     #[must_use]
     pub fn entries(&self) -> Scan<'_> {
-        Scan { reader: self, at: self.plan.index }
+        self.entries_at(0, self.places())
+    }
+
+    /// Places that an entry may be at.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.plan.data - self.plan.index
+    }
+
+    /// Like [`Reader::entries`], those of `count` places from the `first` on.
+    #[must_use]
+    pub fn entries_at(&self, first: usize, count: usize) -> Scan<'_> {
+        let at = |place: usize| self.plan.index + place.min(self.places());
+        Scan { reader: self, at: at(first), end: at(first.saturating_add(count)) }
     }
 
     /// All words as they are at this moment, each by itself: for inspection.
@@ -303,13 +316,14 @@ pub struct VerifyReport {
 pub struct Scan<'r> {
     reader: &'r Reader,
     at: usize,
+    end: usize,
 }
 
 impl Scan<'_> {
     /// The next entry; `false` at the end.
     pub fn next(&mut self, out: &mut Snapshot) -> bool {
         let words = self.reader.words();
-        while self.at < self.reader.plan.data {
+        while self.at < self.end {
             let slot = &words[self.at];
             self.at += 1;
             for _ in 0..TRIES {
