@@ -8,10 +8,10 @@ use super::listeners::Listeners;
 use super::local::{self, Loader, Wanted};
 use super::network::Network;
 use super::notify;
-use super::outside::{Event, MESSAGES, Outside};
+use super::outside::Outside;
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
-use super::setup::{fit_to_descriptors, followed, routes, table, tell};
+use super::setup::{fit_to_descriptors, followed, routes, table};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
@@ -20,7 +20,7 @@ use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
-use hither_rounds::{Action, Input, Rounds};
+use hither_rounds::{Input, Rounds};
 use hither_table::{Counter, Counters, Monotonic};
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
@@ -76,7 +76,7 @@ pub(super) struct Daemon {
     pub again: VecDeque<Source>,
     pub reply: Vec<u8>,
     /// What was heard from an upstream.
-    heard: Vec<u8>,
+    pub heard: Vec<u8>,
     pub sorter: Option<Sorter>,
     watchdog: Option<(Duration, Monotonic)>,
     changes: u64,
@@ -367,79 +367,6 @@ impl Daemon {
                     self.stop = true;
                 }
             }
-        }
-    }
-
-    fn on_outside(&mut self, slot: Slot, now: Monotonic) {
-        if let Some((attempt, messages, failed)) = self.outside.converse(slot) {
-            for octets in messages {
-                self.rounds.handle(now, Input::Message { attempt, octets: &octets });
-                self.act(now);
-            }
-            if let Some(failure) = failed {
-                self.rounds.handle(now, Input::Failed { attempt, failure });
-                self.act(now);
-            }
-            return;
-        }
-        let mut buffer = std::mem::take(&mut self.heard);
-        let mut left = MESSAGES;
-        while left > 0
-            && let Some(event) = self.outside.receive(slot, &mut buffer)
-        {
-            left -= 1;
-            match event {
-                Event::Message(attempt, len) => {
-                    self.rounds.handle(now, Input::Message { attempt, octets: &buffer[..len] });
-                }
-                Event::Failed(attempt, failure) => {
-                    self.rounds.handle(now, Input::Failed { attempt, failure })
-                }
-            }
-            let waits = self.outside.is_busy(slot);
-            self.act(now);
-            if waits && !self.outside.is_busy(slot) {
-                // Its answer is there; whatever comes behind it announces itself.
-                break;
-            }
-        }
-        self.heard = buffer;
-        if left == 0 {
-            self.again.push_back(Source::Outside(slot));
-        }
-    }
-
-    /// Does what the core says, each thing once and in order; what fails is handed in again.
-    pub fn act(&mut self, now: Monotonic) {
-        while let Some(action) = self.rounds.poll_action() {
-            match action {
-                Action::Send { attempt, address, transport, octets, upstream: _ } => {
-                    let sent =
-                        self.outside.send(self.poll.registry(), now, attempt, (address, transport), octets);
-                    if let Err(failure) = sent {
-                        self.rounds.handle(now, Input::Failed { attempt, failure });
-                    }
-                }
-                Action::Resend { attempt, octets } => self.outside.resend(attempt, &octets),
-                Action::Close { attempt, linger } => self.outside.close(attempt, linger),
-                Action::Reply { client, answer } => self.deliver(client, &answer, now),
-                Action::OrderResult(result) => self.answer_sorter(result),
-                Action::Note(note) => tell(&note),
-            }
-        }
-    }
-
-    /// Sends the queries to upstreams that have come together; what fails is handed in.
-    fn send_queries(&mut self, now: Monotonic) {
-        loop {
-            let failed = self.outside.send_queries();
-            if failed.is_empty() {
-                return;
-            }
-            for (attempt, failure) in failed {
-                self.rounds.handle(now, Input::Failed { attempt, failure });
-            }
-            self.act(now);
         }
     }
 

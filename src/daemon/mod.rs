@@ -1,6 +1,7 @@
 //! hitherd: asks upstreams for clients, and writes the table.
 
 mod admission;
+mod attempts;
 mod child;
 mod control;
 mod demo;

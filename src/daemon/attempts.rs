@@ -1,0 +1,83 @@
+//! Between the core and its upstreams: queries out, what comes back in, and whatever else the core wants done.
+
+use super::event_loop::Daemon;
+use super::outside::{Event, MESSAGES};
+use super::setup::tell;
+use super::tokens::{Slot, Source};
+use hither_rounds::{Action, Input};
+use hither_table::Monotonic;
+
+impl Daemon {
+    pub(super) fn on_outside(&mut self, slot: Slot, now: Monotonic) {
+        if let Some((attempt, messages, failed)) = self.outside.converse(slot) {
+            for octets in messages {
+                self.rounds.handle(now, Input::Message { attempt, octets: &octets });
+                self.act(now);
+            }
+            if let Some(failure) = failed {
+                self.rounds.handle(now, Input::Failed { attempt, failure });
+                self.act(now);
+            }
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.heard);
+        let mut left = MESSAGES;
+        while left > 0
+            && let Some(event) = self.outside.receive(slot, &mut buffer)
+        {
+            left -= 1;
+            match event {
+                Event::Message(attempt, len) => {
+                    self.rounds.handle(now, Input::Message { attempt, octets: &buffer[..len] });
+                }
+                Event::Failed(attempt, failure) => {
+                    self.rounds.handle(now, Input::Failed { attempt, failure })
+                }
+            }
+            let waits = self.outside.is_busy(slot);
+            self.act(now);
+            if waits && !self.outside.is_busy(slot) {
+                // Its answer is there; whatever comes behind it announces itself.
+                break;
+            }
+        }
+        self.heard = buffer;
+        if left == 0 {
+            self.again.push_back(Source::Outside(slot));
+        }
+    }
+
+    /// Does what the core says, each thing once and in order; what fails is handed in again.
+    pub(super) fn act(&mut self, now: Monotonic) {
+        while let Some(action) = self.rounds.poll_action() {
+            match action {
+                Action::Send { attempt, address, transport, octets, upstream: _ } => {
+                    let sent =
+                        self.outside.send(self.poll.registry(), now, attempt, (address, transport), octets);
+                    if let Err(failure) = sent {
+                        self.rounds.handle(now, Input::Failed { attempt, failure });
+                    }
+                }
+                Action::Resend { attempt, octets } => self.outside.resend(attempt, &octets),
+                Action::Close { attempt, linger } => self.outside.close(attempt, linger),
+                Action::Reply { client, answer } => self.deliver(client, &answer, now),
+                Action::OrderResult(result) => self.answer_sorter(result),
+                Action::Note(note) => tell(&note),
+            }
+        }
+    }
+
+    /// Sends the queries to upstreams that have come together; what fails is handed in.
+    pub(super) fn send_queries(&mut self, now: Monotonic) {
+        loop {
+            let failed = self.outside.send_queries();
+            if failed.is_empty() {
+                return;
+            }
+            for (attempt, failure) in failed {
+                self.rounds.handle(now, Input::Failed { attempt, failure });
+            }
+            self.act(now);
+        }
+    }
+}
