@@ -182,7 +182,7 @@ impl Rounds {
                 bound_ms: u64::MAX,
             };
             self.with(now, id, |round, shared| {
-                round.contribute(shared, now, more);
+                round.contribute(shared, now, &more);
                 round.conclude(shared, now)
             });
         }

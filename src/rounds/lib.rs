@@ -32,6 +32,7 @@ mod routes;
 mod set;
 mod settings;
 mod shared;
+mod spare;
 mod trace;
 mod upstream;
 
@@ -97,6 +98,7 @@ impl Rounds {
             actions: VecDeque::new(),
             random,
             traces: trace::Traces::default(),
+            spare: spare::Spare::default(),
             attempts: Ascending::new(),
             clients: BTreeMap::new(),
             next_attempt: 0,

@@ -4,6 +4,7 @@ use crate::ascending::Ascending;
 use crate::mutant::{Mutant, Mutants};
 use crate::reply::{Answer, ede};
 use crate::routes::Groups;
+use crate::spare::Spare;
 use crate::trace::Traces;
 use crate::upstream::Upstream;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub actions: VecDeque<Action>,
     pub random: Box<dyn FnMut() -> u64>,
     pub traces: Traces,
+    /// The memory of ended rounds.
+    pub spare: Spare,
     /// Outstanding attempts and the rounds they belong to.
     pub attempts: Ascending<AttemptId, u64>,
     /// Waiting clients and the rounds they wait for.
