@@ -245,6 +245,6 @@ impl Rounds {
                 }
             }
         }
-        round.room = (set.addresses, set.chains);
+        (round.room.addresses, round.room.chains) = (set.addresses, set.chains);
     }
 }

@@ -72,7 +72,8 @@ impl Round {
         self.learn(shared, now, at, message);
         let mut plain = std::mem::take(&mut shared.plain);
         let message = unmixed(message, &self.attempts[at], &mut plain);
-        let heard = read(&message, &self.expected(shared, &self.attempts[at]), now);
+        let memory = std::mem::take(&mut self.room.heard);
+        let heard = read(&message, &self.expected(shared, &self.attempts[at]), now, memory);
         self.act_on(shared, now, at, (heard, &message));
         shared.plain = plain;
     }

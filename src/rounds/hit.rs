@@ -173,7 +173,7 @@ impl Rounds {
             addresses: question.family().is_some(),
             mutants: self.shared.mutants,
         };
-        if let Heard::Addresses { chain, addresses, ttl_s } = read(&message, &expected, now) {
+        if let Heard::Addresses { chain, addresses, ttl_s } = read(&message, &expected, now, Vec::new()) {
             let more = crate::set::Contribution {
                 from: crate::UpstreamId(0),
                 chain,

@@ -10,10 +10,11 @@ use crate::mutant::Mutant;
 use crate::reply::Answer;
 use crate::settings::DOWN_DEADLINE;
 use crate::shared::Shared;
+use crate::spare::Room;
 use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
 use crate::upstream::choose;
 use crate::{ClientId, Question, UpstreamId};
-use hither_table::{Address, Chain, FamilyDraft, Monotonic};
+use hither_table::{FamilyDraft, Monotonic};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem::take;
@@ -75,8 +76,7 @@ pub(crate) struct Round {
     /// The extended error to tell if all fails.
     pub ede: u16,
     pub trace: Trace,
-    /// Memory for its set.
-    pub room: (Vec<Address>, Vec<Chain>),
+    pub room: Room,
     /// When it is woken, as written in the table of timers.
     pub timer: Monotonic,
 }

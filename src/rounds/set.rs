@@ -71,7 +71,8 @@ impl Round {
     }
 
     fn empty_set(&mut self) -> FamilyDraft {
-        let (addresses, chains) = std::mem::take(&mut self.room);
+        let addresses = std::mem::take(&mut self.room.addresses);
+        let chains = std::mem::take(&mut self.room.chains);
         FamilyDraft {
             version: 0,
             set_version: 0,

@@ -5,6 +5,8 @@
 use crate::round::{Phase, Round};
 use crate::trace::Traces;
 use crate::{ClientId, Question};
+use hither_table::{Address, Chain};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Ended rounds whose memory is kept; as many begin in one burst without an allocation.
@@ -48,6 +50,9 @@ impl Spare {
             let Round { trace, .. } = *round;
             return traces.keep(trace);
         };
+        if let Some(attempt) = trace.attempts.pop() {
+            round.room.heard = attempt.addresses;
+        }
         trace.attempts.clear();
         std::mem::swap(&mut trace, &mut round.trace);
         traces.keep(trace);
@@ -55,6 +60,26 @@ impl Spare {
             round.empty();
             self.0.push(round);
         }
+    }
+}
+
+/// Empty lists: memory for what a round gathers.
+#[derive(Default)]
+pub(crate) struct Room {
+    /// For its set.
+    pub addresses: Vec<Address>,
+    pub chains: Vec<Chain>,
+    /// For what one message says.
+    pub heard: Vec<IpAddr>,
+}
+
+impl Room {
+    fn empty(&mut self) {
+        self.addresses.clear();
+        self.addresses.shrink_to(ITEMS_MAX);
+        self.chains.clear();
+        self.heard.clear();
+        self.heard.shrink_to(ITEMS_MAX);
     }
 }
 
@@ -73,7 +98,6 @@ impl Round {
         self.attempts.shrink_to(ITEMS_MAX);
         self.unasked.clear();
         self.trace.attempts.shrink_to(ITEMS_MAX);
-        self.room.0.clear();
-        self.room.1.clear();
+        self.room.empty();
     }
 }
