@@ -63,7 +63,7 @@ impl Bench {
         let read = Query::read(asked).expect("a query");
         let len = self.rounds.answer_hit(self.now, &read, 512, &mut self.out);
         assert_eq!(len, 0);
-        self.rounds.handle(self.now, Input::Ask { client, question: Question::of(&read), recursion: true });
+        self.rounds.handle(self.now, Input::Ask { client, question: &Question::of(&read), recursion: true });
         let mut written = 0;
         while let Some(action) = self.rounds.poll_action() {
             match action {

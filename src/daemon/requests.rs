@@ -119,7 +119,7 @@ impl Daemon {
         let client = self.waiting.add(Pending::new(&read, Way::Control(slot), HERE));
         asked.client = Some(client);
         self.asked.push(asked);
-        self.rounds.handle(now, Input::Ask { client, question, recursion: true });
+        self.rounds.handle(now, Input::Ask { client, question: &question, recursion: true });
         self.act(now);
         Ok(())
     }

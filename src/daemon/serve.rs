@@ -112,7 +112,7 @@ impl Daemon {
         let slice = if self.crowded { SLICE_CROWDED_NS } else { SLICE_NS };
         while let Some(miss) = self.misses.pop_front() {
             if !self.came_back(&miss.pending, miss.peer, now) {
-                self.ask(miss.pending, miss.question, miss.recursion, now);
+                self.ask(miss.pending, &miss.question, miss.recursion, now);
             }
             if clock::now() >= began.0 + slice {
                 break;
@@ -120,7 +120,7 @@ impl Daemon {
         }
     }
 
-    fn ask(&mut self, pending: Pending, question: Question, recursion: bool, now: Monotonic) {
+    fn ask(&mut self, pending: Pending, question: &Question, recursion: bool, now: Monotonic) {
         let slot = if let Way::Tcp(slot) = pending.way { Some(slot) } else { None };
         let client = self.waiting.add(pending);
         if let Some(connection) = slot.and_then(|slot| self.clients.get(slot)) {
@@ -185,7 +185,7 @@ impl Daemon {
             Verdict::Ask(query) => {
                 let pending = Pending::new(query, Way::Tcp(slot), peer.ip());
                 if self.admission.admit(pending.network, self.config.limits.clients_per_network) {
-                    return self.ask(pending, Question::of(query), query.rd(), now);
+                    return self.ask(pending, &Question::of(query), query.rd(), now);
                 }
                 self.rounds.counters().add(Counter::ShedQueries, 1);
                 let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
@@ -292,7 +292,7 @@ impl Daemon {
     /// Those who have not had their turn yet when the daemon ends are told so too.
     pub(super) fn give_up_misses(&mut self, now: Monotonic) {
         while let Some(miss) = self.misses.pop_front() {
-            self.ask(miss.pending, miss.question, miss.recursion, now);
+            self.ask(miss.pending, &miss.question, miss.recursion, now);
         }
     }
 }

@@ -10,19 +10,19 @@ use hither_wire::codes::Rcode;
 use std::rc::Rc;
 
 impl Rounds {
-    pub(crate) fn ask(&mut self, now: Monotonic, client: ClientId, question: Question, recursion: bool) {
+    pub(crate) fn ask(&mut self, now: Monotonic, client: ClientId, question: &Question, recursion: bool) {
         if self.stopping {
             return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
         }
         self.purge(&question.name);
-        if let Some(said) = self.shared.said_here(&question) {
+        if let Some(said) = self.shared.said_here(question) {
             self.shared.count(Counter::LocalAnswers);
             self.shared
                 .counters
                 .add(Counter::Blocked, u64::from(said.reason == hither_local::Reason::Blocked));
             return self.shared.reply(client, Answer::Local(Rc::new(said)));
         }
-        if let Some(answer) = self.shared.cached(now, &question) {
+        if let Some(answer) = self.shared.cached(now, question) {
             self.shared.count(Counter::Hits);
             let failed = self.shared.answers.has_failed(now, &question.asked());
             self.shared.reply(client, answer);
@@ -34,7 +34,7 @@ impl Rounds {
         // The cache has just been looked into.
         let stale = match question.family() {
             Some(family) => self.shared.is_stale(now, family),
-            None => self.shared.stale(now, &question).is_some(),
+            None => self.shared.stale(now, question).is_some(),
         };
         if self.shared.group(&question.name).is_empty() {
             return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
@@ -46,22 +46,27 @@ impl Rounds {
         if self.shared.clients.len() >= self.shared.settings.limits.clients {
             return self.shed(client);
         }
-        match self.live.get(&question).copied() {
+        match self.live.get(question).copied() {
             Some(id) if !self.shared.mutants.has(Mutant::NoCoalescing) => self.join(now, id, client),
-            Some(_) | None => self.begin(now, question, vec![client], stale),
+            Some(_) | None => {
+                let question = self.shared.spare.question(question);
+                let clients = self.shared.spare.client(client);
+                self.begin(now, question, clients, stale);
+            }
         }
     }
 
     /// While nobody can be reached a question is asked now and then although its failure is remembered, to see who is back.
-    fn try_again(&mut self, now: Monotonic, question: Question) {
+    fn try_again(&mut self, now: Monotonic, question: &Question) {
         if now < self.trial_at
-            || self.live.contains_key(&question)
+            || self.live.contains_key(question)
             || !self.shared.all_down(now, &question.name)
         {
             return;
         }
         self.trial_at = now.plus(DOWN_TRIAL);
-        let stale = self.shared.stale(now, &question).is_some();
+        let stale = self.shared.stale(now, question).is_some();
+        let question = self.shared.spare.question(question);
         self.begin(now, question, Vec::new(), stale);
     }
 
@@ -82,6 +87,7 @@ impl Rounds {
         let due = |set: &FamilyView<'_>| (set.is_ending(now) || any) && !set.expired(now);
         if self.shared.scratch.family(family).is_some_and(|set| due(&set)) {
             self.shared.count(Counter::Prefetches);
+            let question = self.shared.spare.question(&question);
             self.begin(now, question, Vec::new(), false);
         }
     }
@@ -93,7 +99,8 @@ impl Rounds {
         if !matches!(round.phase, Phase::Racing { .. }) {
             self.supersede(now, id);
             let stale = self.shared.stale(now, &question).is_some();
-            return self.begin(now, *question, vec![client], stale);
+            let clients = self.shared.spare.client(client);
+            return self.begin(now, question, clients, stale);
         }
         if round.stale_at.is_none()
             && now.since(round.trace.started) >= self.shared.settings.stale_wait
@@ -112,7 +119,7 @@ impl Rounds {
         });
     }
 
-    fn begin(&mut self, now: Monotonic, question: Question, clients: Vec<ClientId>, stale: bool) {
+    fn begin(&mut self, now: Monotonic, question: Rc<Question>, clients: Vec<ClientId>, stale: bool) {
         if self.rounds.len() >= self.shared.settings.limits.rounds {
             match self.answered.first().copied() {
                 Some(oldest) => self.end(now, oldest, End::Partial),
@@ -124,7 +131,7 @@ impl Rounds {
             patience = patience.min(DOWN_DEADLINE);
         }
         let deadline = now.plus(patience);
-        self.begin_with(now, Start { question: Rc::new(question), clients, deadline, stale });
+        self.begin_with(now, Start { question, clients, deadline, stale });
     }
 
     fn begin_with(&mut self, now: Monotonic, start: Start) {
@@ -184,7 +191,7 @@ impl Rounds {
         }
     }
 
-    /// The end of a round: afterwards it holds no socket, timer or memory (I4).
+    /// The end of a round: afterwards it holds no socket, timer or memory (I4). What it held is lent to others.
     pub(crate) fn finish(&mut self, now: Monotonic, mut round: Box<Round>, end: End) {
         if self.live.get(&round.question) == Some(&round.id) {
             self.live.remove(&round.question);
@@ -201,10 +208,9 @@ impl Rounds {
         }
         round.cancel(&mut self.shared, now, Some(round.deadline));
         if end != End::Superseded || self.shared.mutants.has(Mutant::PublishesAfterSupersede) {
-            self.publish_end(now, &round, end);
+            self.publish_end(now, &mut round, end);
         }
-        let Round { trace, .. } = *round;
-        self.shared.traces.keep(trace);
+        self.shared.spare.keep(round, &mut self.shared.traces);
     }
 
     /// Attempts that had their time and were not answered: failures of their upstreams.
@@ -223,21 +229,24 @@ impl Rounds {
         }
     }
 
-    fn publish_end(&mut self, now: Monotonic, round: &Round, end: End) {
-        let set = match &round.phase {
-            Phase::Completing { set } | Phase::Denied { set: Some(set) } => set,
-            Phase::Racing { .. } | Phase::Denied { set: None } => return,
+    fn publish_end(&mut self, now: Monotonic, round: &mut Round, end: End) {
+        // The round has ended: its set is not looked at again.
+        let (Phase::Completing { mut set } | Phase::Denied { set: Some(mut set) }) = round.take_phase()
+        else {
+            return;
         };
         let state = if end == End::Complete { State::Complete } else { State::Partial };
         let Some(family) = round.question.family() else { return };
-        if set.state == state {
-            return;
+        if set.state != state {
+            set.state = state;
+            match self.shared.publish(now, &round.question.name, family, set) {
+                Ok(published) => set = published.set,
+                Err(error) => {
+                    let reason = error.reason();
+                    return self.shared.actions.push_back(Action::Note(crate::Note::NotStored { reason }));
+                }
+            }
         }
-        let mut set = set.clone();
-        set.state = state;
-        if let Err(error) = self.shared.publish(now, &round.question.name, family, set) {
-            let reason = error.reason();
-            self.shared.actions.push_back(Action::Note(crate::Note::NotStored { reason }));
-        }
+        (round.room.addresses, round.room.chains) = (set.addresses, set.chains);
     }
 }

@@ -162,13 +162,29 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
 fn mix(name: &mut [u8], random: &mut dyn FnMut() -> u64) {
     for octets in name.chunks_mut(64) {
         let mut bits = random();
-        for octet in octets {
-            if octet.is_ascii_alphabetic() {
-                *octet = *octet & !0x20 | ((bits & 1) << 5) as u8;
-            }
+        let (words, rest) = octets.as_chunks_mut();
+        for word in words {
+            *word = mixed(u64::from_le_bytes(*word), bits as u8).to_le_bytes();
+            bits >>= 8;
+        }
+        for octet in rest {
+            *octet = mixed(u64::from(*octet), bits as u8 & 1) as u8;
             bits >>= 1;
         }
     }
+}
+
+/// Eight octets, each letter of them in upper case unless its bit is set.
+fn mixed(word: u64, bits: u8) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let low = word & (0x5f * ONES);
+    // The highest bit of each octet is set where it is not before A, and where it is past Z; sums stay within their octets.
+    let (from_a, past_z) = (low + (0x80 - b'A' as u64) * ONES, low + (0x7f - b'Z' as u64) * ONES);
+    let letters = (from_a ^ past_z) & !word & (0x80 * ONES);
+    // Of octet n bit n; what is not 0 then reaches the highest.
+    let own = (u64::from(bits) * ONES) & 0x8040_2010_0804_0201;
+    let lower = (own | ((own & (0x7f * ONES)) + 0x7f * ONES)) & (0x80 * ONES);
+    word & !(letters >> 2) | (letters & lower) >> 2
 }
 
 /// Octets of any query: header, name, OPT with the longest cookie.
@@ -238,6 +254,20 @@ fn without_edns(octets: &[u8], name: &Name) -> Rc<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn eight_octets_are_mixed_like_one_after_the_other() {
+        for octet in 0..=255_u8 {
+            for bits in 0..=255_u8 {
+                let others = [octet, b'a', octet, b'Z', octet, octet ^ 0x20, b'-', octet];
+                let mut one_by_one = others;
+                for (n, octet) in one_by_one.iter_mut().enumerate().filter(|(_, o)| o.is_ascii_alphabetic()) {
+                    *octet = *octet & !0x20 | (bits >> n & 1) << 5;
+                }
+                assert_eq!(mixed(u64::from_le_bytes(others), bits).to_le_bytes(), one_by_one);
+            }
+        }
+    }
 
     #[test]
     fn letters_are_mixed_and_nothing_else() {

@@ -72,7 +72,8 @@ impl Round {
         self.learn(shared, now, at, message);
         let mut plain = std::mem::take(&mut shared.plain);
         let message = unmixed(message, &self.attempts[at], &mut plain);
-        let heard = read(&message, &self.expected(shared, &self.attempts[at]), now);
+        let memory = std::mem::take(&mut self.room.heard);
+        let heard = read(&message, &self.expected(shared, &self.attempts[at]), now, memory);
         self.act_on(shared, now, at, (heard, &message));
         shared.plain = plain;
     }
@@ -159,12 +160,13 @@ impl Round {
         match heard {
             Heard::Addresses { chain, addresses, ttl_s } => {
                 let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
-                self.traced(attempt.trace, &addresses);
                 let contribution = Contribution { from: attempt.upstream, chain, addresses, ttl_s, bound_ms };
                 if all_sinkholes(&contribution) && matches!(self.phase, Phase::Racing { .. }) {
+                    self.traced(attempt.trace, contribution.addresses.clone());
                     self.hold(shared, now, Weak::Sinkhole(contribution));
                 } else {
-                    self.contribute(shared, now, contribution);
+                    self.contribute(shared, now, &contribution);
+                    self.traced(attempt.trace, contribution.addresses);
                 }
             }
             Heard::Negative { kind, chain, soa, ttl_s } => {
@@ -276,9 +278,9 @@ impl Round {
         }
     }
 
-    fn traced(&mut self, trace: usize, addresses: &[std::net::IpAddr]) {
+    fn traced(&mut self, trace: usize, addresses: Vec<std::net::IpAddr>) {
         if let Some(trace) = self.trace.attempts.get_mut(trace) {
-            trace.addresses = addresses.to_vec();
+            trace.addresses = addresses;
         }
     }
 }

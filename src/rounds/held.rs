@@ -82,7 +82,7 @@ impl Round {
     /// Believes it.
     pub fn settle(&mut self, shared: &mut Shared, now: Monotonic, held: Held) {
         match held.weak {
-            Weak::Sinkhole(contribution) => self.contribute(shared, now, contribution),
+            Weak::Sinkhole(contribution) => self.contribute(shared, now, &contribution),
             Weak::Denial { kind, chain, soa, ttl_s } => {
                 // The others are not asked, unless an attempt that is out brings an address after all.
                 self.wave_at = None;

@@ -174,7 +174,7 @@ impl Rounds {
             addresses: question.family().is_some(),
             mutants: self.shared.mutants,
         };
-        if let Heard::Addresses { chain, addresses, ttl_s } = read(&message, &expected, now) {
+        if let Heard::Addresses { chain, addresses, ttl_s } = read(&message, &expected, now, Vec::new()) {
             let more = crate::set::Contribution {
                 from: crate::UpstreamId(0),
                 chain,
@@ -183,7 +183,7 @@ impl Rounds {
                 bound_ms: u64::MAX,
             };
             self.with(now, id, |round, shared| {
-                round.contribute(shared, now, more);
+                round.contribute(shared, now, &more);
                 round.conclude(shared, now)
             });
         }

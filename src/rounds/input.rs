@@ -27,7 +27,7 @@ pub enum Input<'a> {
         /// Who waits for the reply.
         client: ClientId,
         /// What is asked.
-        question: Question,
+        question: &'a Question,
         /// RD: without it only the cache may answer (RFC 1035 section 4.1.1).
         recursion: bool,
     },

@@ -33,6 +33,7 @@ mod routes;
 mod set;
 mod settings;
 mod shared;
+mod spare;
 mod trace;
 mod upstream;
 
@@ -99,6 +100,7 @@ impl Rounds {
             actions: VecDeque::new(),
             random,
             traces: trace::Traces::default(),
+            spare: spare::Spare::default(),
             attempts: Ascending::new(),
             clients: BTreeMap::new(),
             next_attempt: 0,

@@ -21,7 +21,7 @@ pub enum Answer {
     /// The family's set of a record of the table.
     Record {
         /// The record as published.
-        record: Rc<Record>,
+        record: Record,
         /// Which of its families.
         family: Family,
         /// `Some`: expired, to be told with this TTL in seconds (RFC 8767).

@@ -91,8 +91,13 @@ pub(crate) fn check(message: &Message<'_>, expected: &Expected<'_>) -> Result<()
     if expected.exact && !exactly { Err(Doubt::Unusual) } else { Ok(()) }
 }
 
-/// What a message says that [`check`] has let pass.
-pub(crate) fn read(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Heard {
+/// What a message says that [`check`] has let pass; addresses are written to `memory`, an empty list.
+pub(crate) fn read(
+    message: &Message<'_>,
+    expected: &Expected<'_>,
+    now: Monotonic,
+    memory: Vec<IpAddr>,
+) -> Heard {
     let rcode = full_rcode(message);
     if message.asked().is_none() {
         return Heard::Failed(rcode);
@@ -103,7 +108,7 @@ pub(crate) fn read(message: &Message<'_>, expected: &Expected<'_>, now: Monotoni
     if is_error(rcode) {
         return Heard::Failed(rcode);
     }
-    meaning(message, rcode, expected, now)
+    meaning(message, rcode, expected, (now, memory))
 }
 
 fn is_error(rcode: Rcode) -> bool {
@@ -125,12 +130,16 @@ pub(crate) fn cookie_of<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
     message.edns()?.options().find(|(code, _)| *code == hither_wire::edns::COOKIE).map(|(_, data)| data)
 }
 
-fn meaning(message: &Message<'_>, rcode: Rcode, expected: &Expected<'_>, now: Monotonic) -> Heard {
+fn meaning(
+    message: &Message<'_>,
+    rcode: Rcode,
+    expected: &Expected<'_>,
+    (now, mut addresses): (Monotonic, Vec<IpAddr>),
+) -> Heard {
     let Some(end) = follow(message, expected, now) else { return Heard::Failed(Rcode::SERVFAIL) };
     let name = end.name(expected);
     // Most owners are pointers to one place, whose name is compared once; that of the question has been.
     let mut known = end.chain.is_empty().then_some(HEADER_LEN);
-    let mut addresses = Vec::new();
     let mut found = false;
     let mut ttl_s = end.ttl_s;
     for record in answers(message) {

@@ -150,7 +150,7 @@ mod tests {
         assert!(hits(&mut rounds, &name(0)));
         let question =
             Question { name: name(2), rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
-        rounds.handle(NOW, Input::Ask { client: ClientId(1), question, recursion: true });
+        rounds.handle(NOW, Input::Ask { client: ClientId(1), question: &question, recursion: true });
         let asked = std::iter::from_fn(|| rounds.poll_action()).find_map(|action| match action {
             Action::Send { address, .. } => Some(address),
             _ => None,

@@ -10,12 +10,14 @@ use crate::mutant::Mutant;
 use crate::reply::Answer;
 use crate::settings::DOWN_DEADLINE;
 use crate::shared::Shared;
+use crate::spare::Room;
 use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
 use crate::upstream::choose;
 use crate::{ClientId, Question, UpstreamId};
 use hither_table::{FamilyDraft, Monotonic};
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::mem::take;
 use std::rc::Rc;
 
 /// How far a round has come.
@@ -74,6 +76,7 @@ pub(crate) struct Round {
     /// The extended error to tell if all fails.
     pub ede: u16,
     pub trace: Trace,
+    pub room: Room,
     /// When it is woken, as written in the table of timers.
     pub timer: Monotonic,
 }
@@ -100,20 +103,27 @@ impl Round {
             true => std::time::Duration::ZERO,
             false => shared.settings.stale_wait,
         };
-        let mut round = Box::new(Self {
+        let mut spare = shared.spare.take();
+        let lent = spare.as_mut().map(|old| {
+            let Self { attempts, unasked, trace, room, .. } = &mut **old;
+            (take(attempts), take(unasked), take(&mut trace.attempts), take(room))
+        });
+        let (attempts, unasked, traced, room) = lent.unwrap_or_default();
+        let begun = Self {
             id,
             trace: Trace {
                 round: id,
                 question: Rc::clone(&question),
                 started: now,
                 ended: false,
-                attempts: Vec::new(),
+                attempts: traced,
             },
+            room,
             deadline,
             clients,
             phase: Phase::Racing { held: None, bare: None },
-            attempts: Vec::new(),
-            unasked: VecDeque::new(),
+            attempts,
+            unasked,
             cut: false,
             wave_at: None,
             stale_at: stale.then(|| now.plus(wait)),
@@ -122,7 +132,14 @@ impl Round {
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             timer: deadline,
             question,
-        });
+        };
+        let mut round = match spare {
+            Some(mut old) => {
+                *old = begun;
+                old
+            }
+            None => Box::new(begun),
+        };
         let first = shared.settings.first;
         round.ask_all(shared, now, first);
         round
@@ -131,7 +148,7 @@ impl Round {
     /// Puts all usable upstreams in line for the target and asks the first of them.
     pub fn ask_all(&mut self, shared: &mut Shared, now: Monotonic, first: usize) {
         let group = shared.group(self.target.name());
-        let choice = choose(&mut shared.upstreams, &group, now, first);
+        let choice = choose(&mut shared.upstreams, &group, now, (first, take(&mut self.unasked)));
         self.unasked = choice.order;
         self.ask_next(shared, now, choice.first);
         let lost = shared.mutants.has(Mutant::LostFallback);
@@ -261,9 +278,10 @@ impl Round {
         if shared.mutants.has(Mutant::ForgetsAClient) && clients.len() > 1 {
             clients.pop();
         }
-        for client in clients {
+        for client in clients.drain(..) {
             shared.reply(client, answer.clone());
         }
+        self.clients = clients;
     }
 
     /// Settles what can be settled, asks whom it takes, and says whether the round is over.

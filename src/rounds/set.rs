@@ -27,17 +27,22 @@ pub(crate) struct Contribution {
 
 impl Round {
     /// Takes up addresses: the first ones answer the clients, further ones add to the set (I3: of this round only).
-    pub fn contribute(&mut self, shared: &mut Shared, now: Monotonic, contribution: Contribution) {
+    pub fn contribute(&mut self, shared: &mut Shared, now: Monotonic, contribution: &Contribution) {
         let Some(family) = self.question.family() else { return };
+        if let Phase::Completing { set } = &mut self.phase
+            && restates(shared, set, contribution, now)
+        {
+            return;
+        }
         let (mut set, changed) = match &self.phase {
-            Phase::Completing { set } => merge(shared, set.clone(), &contribution, now),
+            Phase::Completing { set } => merge(shared, set.clone(), contribution, now),
             Phase::Racing { .. } | Phase::Denied { .. } => {
                 if matches!(self.phase, Phase::Denied { .. })
                     && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
                 {
                     return;
                 }
-                let set = merge(shared, self.empty_set(), &contribution, now);
+                let set = merge(shared, self.empty_set(), contribution, now);
                 self.ask_the_others(shared, now);
                 set
             }
@@ -65,7 +70,9 @@ impl Round {
         }
     }
 
-    fn empty_set(&self) -> FamilyDraft {
+    fn empty_set(&mut self) -> FamilyDraft {
+        let addresses = std::mem::take(&mut self.room.addresses);
+        let chains = std::mem::take(&mut self.room.chains);
         FamilyDraft {
             version: 0,
             set_version: 0,
@@ -75,8 +82,8 @@ impl Round {
             sorted: false,
             expire_ms: u64::MAX,
             lifetime_s: 0,
-            addresses: Vec::new(),
-            chains: Vec::new(),
+            addresses,
+            chains,
             soa: None,
         }
     }
@@ -114,7 +121,8 @@ impl Round {
         if shared.mutants.has(Mutant::KeepsAttemptsAfterTheEnd) {
             return;
         }
-        for attempt in std::mem::take(&mut self.attempts) {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        for attempt in attempts.drain(..) {
             shared.attempts.remove(&attempt.id);
             shared.actions.push_back(crate::Action::Close {
                 attempt: attempt.id,
@@ -128,7 +136,36 @@ impl Round {
                 trace.outcome = "not awaited".into();
             }
         }
+        self.attempts = attempts;
     }
+}
+
+impl Contribution {
+    fn expire_ms(&self, shared: &Shared, now: Monotonic) -> u64 {
+        let (least, most) = (shared.settings.min_ttl, shared.settings.max_ttl);
+        let ttl = Duration::from_secs(u64::from(self.ttl_s)).clamp(least, most);
+        now.plus(ttl).as_ms().min(self.bound_ms)
+    }
+
+    /// Who gave it, as a set keeps it.
+    fn upstreams(&self) -> u32 {
+        1u32.checked_shl(u32::from(self.from.0)).unwrap_or(0) & 0x00ff_ffff
+    }
+}
+
+/// Whether `more` adds nothing to a set, as the second answer to a question mostly does; who gave it is then noted there.
+fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution, now: Monotonic) -> bool {
+    let known = |address: &IpAddr| set.addresses.iter().any(|own| own.address == *address);
+    if shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl)
+        || more.expire_ms(shared, now) < set.expire_ms
+        || !more.addresses.iter().all(known)
+    {
+        return false;
+    }
+    for own in set.addresses.iter_mut().filter(|own| more.addresses.contains(&own.address)) {
+        own.upstreams |= more.upstreams();
+    }
+    true
 }
 
 /// A set with what `more` adds, and whether that is worth a version. The TTL of the whole is the least of all (RFC 2181 section 5.2).
@@ -138,9 +175,7 @@ fn merge(
     more: &Contribution,
     now: Monotonic,
 ) -> (FamilyDraft, bool) {
-    let ttl =
-        Duration::from_secs(u64::from(more.ttl_s)).clamp(shared.settings.min_ttl, shared.settings.max_ttl);
-    let expire_ms = now.plus(ttl).as_ms().min(more.bound_ms);
+    let expire_ms = more.expire_ms(shared, now);
     let chain = chain_of(&merged, &more.chain);
     let mut added = false;
     for address in &more.addresses {
@@ -151,7 +186,7 @@ fn merge(
         {
             continue;
         }
-        let upstreams = 1u32.checked_shl(u32::from(more.from.0)).unwrap_or(0) & 0x00ff_ffff;
+        let upstreams = more.upstreams();
         if let Some(known) = merged.addresses.iter_mut().find(|a| a.address == *address) {
             known.upstreams |= upstreams;
         } else if merged.addresses.len() < ADDRESSES_MAX

@@ -4,6 +4,7 @@ use crate::ascending::Ascending;
 use crate::mutant::{Mutant, Mutants};
 use crate::reply::{Answer, ede};
 use crate::routes::Groups;
+use crate::spare::Spare;
 use crate::trace::Traces;
 use crate::upstream::Upstream;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub actions: VecDeque<Action>,
     pub random: Box<dyn FnMut() -> u64>,
     pub traces: Traces,
+    /// The memory of ended rounds.
+    pub spare: Spare,
     /// Outstanding attempts and the rounds they belong to.
     pub attempts: Ascending<AttemptId, u64>,
     /// Waiting clients and the rounds they wait for.
@@ -44,7 +47,7 @@ pub(crate) struct Shared {
 /// What was published: the set as it now stands, and the record that holds it.
 pub(crate) struct Published {
     pub set: FamilyDraft,
-    pub record: Rc<Record>,
+    pub record: Record,
 }
 
 impl Shared {
@@ -125,7 +128,7 @@ impl Shared {
             Family::A => draft.a,
             Family::Aaaa => draft.aaaa,
         };
-        Ok(Published { set: set.ok_or(PutError::Malformed)?, record: Rc::new(record) })
+        Ok(Published { set: set.ok_or(PutError::Malformed)?, record })
     }
 
     /// Takes a family out of the table, when its answer is to be kept elsewhere.
@@ -150,11 +153,7 @@ impl Shared {
             && self.writer.get(&Key::of(&question.name), &mut self.scratch)
             && self.scratch.family(family).is_some_and(|view| !view.expired(now))
         {
-            return Some(Answer::Record {
-                record: Rc::new(Record::of(&self.scratch)),
-                family,
-                stale_ttl_s: None,
-            });
+            return Some(Answer::Record { record: Record::of(&self.scratch), family, stale_ttl_s: None });
         }
         if let Some(stored) = self.answers.get(&question.asked()).filter(|stored| !stored.expired(now)) {
             return Some(Answer::Stored { stored, stale_ttl_s: None });
@@ -173,11 +172,7 @@ impl Shared {
             return None;
         }
         let stale_ttl_s = u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX);
-        Some(Answer::Record {
-            record: Rc::new(Record::of(&self.scratch)),
-            family,
-            stale_ttl_s: Some(stale_ttl_s),
-        })
+        Some(Answer::Record { record: Record::of(&self.scratch), family, stale_ttl_s: Some(stale_ttl_s) })
     }
 
     /// Whether the entry in `scratch`, if any, has a set that has expired and may still be served.

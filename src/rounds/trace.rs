@@ -50,10 +50,13 @@ pub(crate) struct Traces(VecDeque<Trace>);
 impl Traces {
     pub fn keep(&mut self, mut trace: Trace) {
         trace.ended = true;
-        if self.0.len() == ROUNDS_KEPT {
-            self.0.pop_front();
-        }
+        self.room();
         self.0.push_back(trace);
+    }
+
+    /// Makes room for one more, and gives away the oldest for it where there is none.
+    pub fn room(&mut self) -> Option<Trace> {
+        if self.0.len() < ROUNDS_KEPT { None } else { self.0.pop_front() }
     }
 
     pub fn latest(&self, question: &Question) -> Option<&Trace> {

@@ -282,14 +282,14 @@ pub(crate) struct Choice {
 
 /// Orders those of `group` that answer by round-trip time, those not known yet first, so that they become known, and silent ones
 /// last; one that is due for a trial is asked besides the first wave, so that no client waits for it. When none answers, all are
-/// asked at once.
+/// asked at once. The order is written where an older one was.
 pub(crate) fn choose(
     upstreams: &mut [Upstream],
     group: &[UpstreamId],
     now: Monotonic,
-    first: usize,
+    (first, mut order): (usize, VecDeque<UpstreamId>),
 ) -> Choice {
-    let mut order = VecDeque::with_capacity(group.len());
+    order.clear();
     let mut trials = Vec::new();
     for id in group {
         let Some(upstream) = upstreams.get_mut(usize::from(id.0)) else { continue };
@@ -303,7 +303,8 @@ pub(crate) fn choose(
         }
     }
     if order.is_empty() {
-        return Choice { first: group.len(), order: group.iter().copied().collect() };
+        order.extend(group);
+        return Choice { first: group.len(), order };
     }
     let rank = |id: &UpstreamId| {
         let upstream = upstreams.get(usize::from(id.0));
@@ -330,7 +331,7 @@ mod tests {
     const GROUP: [UpstreamId; 3] = [UpstreamId(0), UpstreamId(1), UpstreamId(2)];
 
     fn choose(upstreams: &mut [Upstream], now: Monotonic, first: usize) -> Choice {
-        super::choose(upstreams, &GROUP, now, first)
+        super::choose(upstreams, &GROUP, now, (first, VecDeque::new()))
     }
 
     fn ids(choice: &Choice) -> Vec<u16> {

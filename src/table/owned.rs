@@ -2,11 +2,12 @@
 
 use crate::record::{Entry, FamilyView, Shape, Snapshot};
 use crate::types::Family;
+use std::rc::Rc;
 
-/// One publish, whole, as a [`Snapshot`] held it.
+/// One publish, whole, as a [`Snapshot`] held it; clones share it.
 #[derive(Clone, Debug)]
 pub struct Record {
-    words: Box<[u64]>,
+    words: Rc<[u64]>,
     shape: Shape,
 }
 
@@ -20,9 +21,9 @@ impl Record {
 
     /// A copy of what was written to a record's place.
     pub(crate) fn written(encoded: &[u64], version: u64) -> Option<Record> {
-        let mut words: Box<[u64]> = encoded.into();
+        let mut words: Rc<[u64]> = encoded.into();
         let shape = Shape::of(*encoded.get(1)?)?;
-        *words.first_mut()? = version << 1;
+        *Rc::get_mut(&mut words)?.first_mut()? = version << 1;
         Some(Record { words, shape })
     }
 

@@ -5,6 +5,7 @@ use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
 use crate::record::Shape;
 use crate::seqlock::{peek, publish, retire, write};
 use crate::steps::step;
+use crate::sync::AtomicU64;
 use crate::time::Monotonic;
 use crate::writer::{Writer, index_word};
 
@@ -63,12 +64,16 @@ impl Writer {
         let (first, past) = (self.reader.plan.index, self.reader.plan.data);
         let index = &self.words()[first..past];
         let from = self.sweep;
-        let slots = index.iter().enumerate().skip(from).chain(index.iter().enumerate());
-        let found = slots.take(SWEPT).find_map(|(at, slot)| {
+        let (before, after) = index.split_at(from);
+        let after = after.get(..SWEPT).unwrap_or(after);
+        let before = before.get(..SWEPT - after.len()).unwrap_or(before);
+        let over = |slot: &AtomicU64| {
             let line = peek(slot) as u32;
-            (line != 0 && self.alloc.in_use(line) && self.useless(line, now)).then_some((at, line))
-        });
-        let last = found.map_or(from + SWEPT - 1, |(at, _)| at);
+            line != 0 && self.alloc.in_use(line) && self.useless(line, now)
+        };
+        let at = after.iter().position(over).map(|at| from + at).or_else(|| before.iter().position(over));
+        let found = at.map(|at| (at, peek(&index[at]) as u32));
+        let last = at.unwrap_or(from + SWEPT - 1);
         self.sweep = (last + 1) % (past - first);
         found.map(|(_, line)| line)
     }

@@ -305,7 +305,7 @@ impl<'s> Stage<'s> {
         } else {
             let question =
                 Question { name: name.to_lower(), rtype, dnssec_ok: dnssec, checking_disabled: false };
-            self.core.handle(self.now, Input::Ask { client: id, question, recursion: true });
+            self.core.handle(self.now, Input::Ask { client: id, question: &question, recursion: true });
         }
         while let Some(question) = self.core.wanted() {
             self.core.handle(self.now, Input::Refresh { question });

@@ -217,7 +217,7 @@ impl<'p> World<'p> {
         match event {
             Event::Ask(client, question) => {
                 self.oracle.ask(now, client, question);
-                self.core().handle(now, Input::Ask { client, question, recursion: true });
+                self.core().handle(now, Input::Ask { client, question: &question, recursion: true });
             }
             Event::Message(attempt, octets) => {
                 let known = self.attempts.get(&attempt).map(|(question, upstream)| (*question, *upstream));
