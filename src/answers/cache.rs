@@ -133,6 +133,9 @@ impl Answers {
     /// The answer that is kept, its time over or not.
     #[must_use]
     pub fn get(&self, asked: &Asked<'_>) -> Option<Arc<Stored>> {
+        if self.is_empty() {
+            return None;
+        }
         let guard = &epoch::pin();
         let hash = self.reader.hash(asked.name);
         self.index.index().find(hash, guard, |node| fits(node, asked)).map(|node| Arc::clone(&node.stored))
