@@ -70,7 +70,7 @@ impl Daemon {
     /// Sends the queries to upstreams that have come together; what fails is handed in.
     pub(super) fn send_queries(&mut self, now: Monotonic) {
         loop {
-            let failed = self.outside.send_queries();
+            let failed = self.outside.send_queries(self.poll.registry(), now);
             if failed.is_empty() {
                 return;
             }

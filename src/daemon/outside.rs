@@ -115,23 +115,49 @@ impl Outside {
 
     /// Sends the datagrams that were handed in, one after the other: an upstream that was woken by the first finds them all. Says
     /// which failed.
-    pub fn send_queries(&mut self) -> Vec<(AttemptId, Failure)> {
+    pub fn send_queries(&mut self, registry: &Registry, now: Monotonic) -> Vec<(AttemptId, Failure)> {
         let mut failed = Vec::new();
-        for (key, attempt, octets) in self.outgoing.drain(..) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        for (key, attempt, octets) in outgoing.drain(..) {
             // Unless it was given up meanwhile.
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.attempt == Some(attempt)) else {
                 continue;
             };
             let Line::Udp(line) = &mut socket.line else { continue };
             match line.send(&octets, attempt) {
+                Ok(()) => {}
                 // A full buffer is a lost datagram: the core sends again.
-                Err(error) if error.kind() != ErrorKind::WouldBlock => {
-                    failed.push((attempt, failure(&error)))
-                }
-                _ => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => failed.extend(self.send_anew(registry, now, (key, attempt), &octets).err()),
             }
         }
+        self.outgoing = outgoing;
         failed
+    }
+
+    /// Sends the datagram from a socket that is opened for it: the one it had may have been opened before the host's addresses changed, and
+    /// so may all that wait for a query.
+    fn send_anew(
+        &mut self,
+        registry: &Registry,
+        now: Monotonic,
+        (key, attempt): (usize, AttemptId),
+        octets: &[u8],
+    ) -> Result<(), (AttemptId, Failure)> {
+        self.renew();
+        let Line::Udp(line) = &self.sockets[key].line else { return Ok(()) };
+        let upstream = line.upstream;
+        self.sockets[key].attempt = None;
+        self.attempts.remove(&attempt);
+        self.over.push(key);
+        let failed = |error: io::Error| (attempt, failure(&error));
+        let key = self.open(registry, now, upstream, id_of(octets).unwrap_or(0)).map_err(failed)?;
+        self.sockets[key].attempt = Some(attempt);
+        self.attempts.insert(attempt, key);
+        match &mut self.sockets[key].line {
+            Line::Udp(line) => line.send(octets, attempt).map_err(failed),
+            Line::Tcp { .. } => Ok(()),
+        }
     }
 
     /// A socket to an upstream from which no query with this id has been sent: one of the pool, or a new one.
@@ -148,9 +174,19 @@ impl Outside {
                 _ => self.over.push(key),
             }
         }
-        let line = self.pool.open(upstream, id, now, &mut self.random).map_err(|error| failure(&error))?;
+        self.open(registry, now, upstream, id).map_err(|error| failure(&error))
+    }
+
+    fn open(
+        &mut self,
+        registry: &Registry,
+        now: Monotonic,
+        upstream: SocketAddr,
+        id: u16,
+    ) -> io::Result<usize> {
+        let line = self.pool.open(upstream, id, now, &mut self.random)?;
         let port = line.port;
-        let key = self.enter(registry, Line::Udp(line)).map_err(|error| failure(&error))?;
+        let key = self.enter(registry, Line::Udp(line))?;
         self.pool.opened(port, key);
         Ok(key)
     }

@@ -4,27 +4,45 @@ use super::admission::{Admission, ClientNetwork, Ruling};
 use crate::config::{Limits, Network};
 use hither_net::batch::{Batch, Received, SIZE};
 use hither_rounds::{Rounds, reply};
-use hither_table::{Counter, Monotonic};
+use hither_table::{Counter, Monotonic, Place};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
 use std::net::IpAddr;
 
 /// What answers from the cache: the core in the event loop, or what a worker has of it.
 pub(super) trait Cache {
-    /// Has what the answers to `queries` stand in fetched from memory.
-    fn fetch<'q>(&mut self, queries: impl Iterator<Item = &'q Query<'q>>);
+    /// Where in the table the answer to a query may be.
+    fn place(&self, query: &Query<'_>) -> Option<Place>;
+    /// Has what is at some places fetched from memory.
+    fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone);
     /// Writes the reply to a query that needs no round; 0: it needs one.
-    fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize;
+    fn answer_hit(
+        &mut self,
+        now: Monotonic,
+        query: (&Query<'_>, Option<Place>),
+        limit: usize,
+        out: &mut [u8],
+    ) -> usize;
     fn count(&mut self, counter: Counter, more: u64);
 }
 
 impl Cache for Rounds {
-    fn fetch<'q>(&mut self, queries: impl Iterator<Item = &'q Query<'q>>) {
-        Rounds::fetch(self, queries);
+    fn place(&self, query: &Query<'_>) -> Option<Place> {
+        Rounds::place(self, query)
     }
 
-    fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
-        Rounds::answer_hit(self, now, query, limit, out)
+    fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        Rounds::fetch(self, places);
+    }
+
+    fn answer_hit(
+        &mut self,
+        now: Monotonic,
+        query: (&Query<'_>, Option<Place>),
+        limit: usize,
+        out: &mut [u8],
+    ) -> usize {
+        self.answer_hit_at(now, query, limit, out)
     }
 
     fn count(&mut self, counter: Counter, more: u64) {
@@ -45,11 +63,13 @@ pub(super) enum Verdict<'q> {
 pub(super) struct Asked<'q> {
     pub octets: &'q [u8],
     pub read: Result<Query<'q>, Refusal>,
+    /// Where its answer may be, if that has been found out.
+    pub place: Option<Place>,
 }
 
 impl<'q> Asked<'q> {
     pub fn read(octets: &'q [u8]) -> Asked<'q> {
-        Asked { octets, read: Query::read(octets) }
+        Asked { octets, read: Query::read(octets), place: None }
     }
 }
 
@@ -69,7 +89,8 @@ pub(super) fn answer<'q>(
     }
     match &asked.read {
         Ok(read) => {
-            let len = cache.answer_hit(now, read, limit.unwrap_or_else(|| read.udp_limit()), out);
+            let limit = limit.unwrap_or_else(|| read.udp_limit());
+            let len = cache.answer_hit(now, (read, asked.place), limit, out);
             if len > 0 {
                 return Verdict::Reply(len);
             }
@@ -108,11 +129,12 @@ pub(super) fn answer_batch<C: Cache>(
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
-    for (n, place) in all.iter_mut().enumerate().take(count) {
-        *place = Some(Asked::read(received.query(n)));
+    for (n, one) in all.iter_mut().enumerate().take(count) {
+        let asked = one.insert(Asked::read(received.query(n)));
+        asked.place = asked.read.as_ref().ok().and_then(|query| desk.cache.place(query));
     }
     if count > 1 {
-        desk.cache.fetch(all.iter().flatten().filter_map(|asked| asked.read.as_ref().ok()));
+        desk.cache.fetch(all.iter().flatten().filter_map(|asked| asked.place.as_ref()));
     }
     for (n, asked) in all.iter().flatten().enumerate() {
         let Some(peer) = received.peer(n) else { continue };

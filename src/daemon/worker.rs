@@ -8,7 +8,7 @@ use crate::config::{Config, Limits, Network};
 use hither_answers::Latest;
 use hither_net::batch::{Batch, SIZE};
 use hither_rounds::{Hits, Question, Rounds};
-use hither_table::{Counter, Counters, Monotonic};
+use hither_table::{Counter, Counters, Monotonic, Place};
 use hither_wire::query::Query;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -232,12 +232,22 @@ struct Own {
 }
 
 impl Cache for Own {
-    fn fetch<'q>(&mut self, queries: impl Iterator<Item = &'q Query<'q>>) {
-        self.hits.fetch(queries);
+    fn place(&self, query: &Query<'_>) -> Option<Place> {
+        self.hits.place(query)
     }
 
-    fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
-        let (len, ending) = self.hits.answer(now, query, limit, out);
+    fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.hits.fetch(places);
+    }
+
+    fn answer_hit(
+        &mut self,
+        now: Monotonic,
+        (query, place): (&Query<'_>, Option<Place>),
+        limit: usize,
+        out: &mut [u8],
+    ) -> usize {
+        let (len, ending) = self.hits.answer(now, (query, place), limit, out);
         if len > 0 {
             self.count(Counter::Hits, 1);
         }

@@ -4,7 +4,7 @@ use crate::question::family_of;
 use crate::reply;
 use crate::{Question, Rounds, WANTED_MAX};
 use hither_answers::{Asked, Reader as AnswerReader};
-use hither_table::{Counter, Family, Key, Lookup, Monotonic, Reader, Snapshot, Uses};
+use hither_table::{Counter, Family, Key, Lookup, Monotonic, Place, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
 
 /// The cache for a thread of its own: what it can answer alone.
@@ -18,9 +18,15 @@ pub struct Hits {
 }
 
 impl Hits {
+    /// See [`Rounds::place`].
+    #[must_use]
+    pub fn place(&self, query: &Query<'_>) -> Option<Place> {
+        family(query).map(|_| self.reader.place(&Key::of_wire(query.qname())))
+    }
+
     /// See [`Rounds::fetch`].
-    pub fn fetch<'q>(&self, queries: impl Iterator<Item = &'q Query<'q>>) {
-        self.reader.fetch(keys(queries));
+    pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.reader.fetch(places);
     }
 
     /// Answers `query` in at most `limit` octets of `out`. Returns the reply's length, or 0 when a round is needed; and whether the entry is to
@@ -28,23 +34,20 @@ impl Hits {
     pub fn answer(
         &mut self,
         now: Monotonic,
-        query: &Query<'_>,
+        (query, place): (&Query<'_>, Option<Place>),
         limit: usize,
         out: &mut [u8],
     ) -> (usize, bool) {
         let key = Key::of_wire(query.qname());
         if let Some(family) = family(query)
-            && self.reader.lookup_for(&key, &mut self.scratch, |line| self.uses.note(line)) == Lookup::Hit
+            && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line))
+                == Lookup::Hit
             && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
         {
             return (len, ending && self.prefetch);
         }
         (from_answers(now, query, &key, &self.answers, limit, out), false)
     }
-}
-
-fn keys<'q>(queries: impl Iterator<Item = &'q Query<'q>>) -> impl Iterator<Item = Key> {
-    queries.filter(|query| family(query).is_some()).map(|query| Key::of_wire(query.qname()))
 }
 
 /// The family of the table that answers a query, if one does.
@@ -82,19 +85,36 @@ fn from_answers(
 }
 
 impl Rounds {
-    /// Has what the answers to some queries stand in fetched from memory, before each of them is answered.
-    pub fn fetch<'q>(&self, queries: impl Iterator<Item = &'q Query<'q>>) {
-        self.shared.writer.fetch(keys(queries));
+    /// Where in the table the answer to a query may be, if it is there that answers to such queries are.
+    #[must_use]
+    pub fn place(&self, query: &Query<'_>) -> Option<Place> {
+        family(query).map(|_| self.shared.writer.place(&Key::of_wire(query.qname())))
+    }
+
+    /// Has what is at some places fetched from memory, before the queries are answered one by one.
+    pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.shared.writer.fetch(places);
     }
 
     /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's length, or 0 when the cache
     /// does not have it: then hand it in as `Input::Ask`.
     pub fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
+        self.answer_hit_at(now, (query, None), limit, out)
+    }
+
+    /// The same for a query whose [`Rounds::place`] may be known.
+    pub fn answer_hit_at(
+        &mut self,
+        now: Monotonic,
+        (query, place): (&Query<'_>, Option<Place>),
+        limit: usize,
+        out: &mut [u8],
+    ) -> usize {
         let key = Key::of_wire(query.qname());
         let shared = &mut self.shared;
         let mut written = 0;
         if let Some(family) = family(query)
-            && shared.writer.hit(&key, &mut shared.scratch)
+            && shared.writer.hit(&key, place, &mut shared.scratch)
             && (self.reviews.is_empty() || !self.is_void(&query.name_lower()))
             && let Some((len, ending)) = from_table(now, query, family, &self.shared.scratch, limit, out)
         {

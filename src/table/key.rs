@@ -13,12 +13,13 @@ pub struct Key {
     pub(crate) len: usize,
 }
 
-/// Where a key may stand in the index, and the tag of its word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Place {
-    pub buckets: [usize; 2],
-    pub tag: u64,
-    pub hash: u64,
+/// Where a key may stand in the index of one table, and the tag of its word: what hashing it gives. That of another key or another table
+/// finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub(crate) buckets: [usize; 2],
+    pub(crate) tag: u64,
+    pub(crate) hash: u64,
 }
 
 impl Key {

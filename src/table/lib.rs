@@ -62,7 +62,7 @@ mod steps;
 mod writer;
 
 pub use counters::{Counter, Counters};
-pub use key::Key;
+pub use key::{Key, Place};
 pub use plan::{Invalid, Plan};
 pub use record::{Entry, FamilyView, Freshness, Shape, Snapshot, Wanted};
 pub use time::Monotonic;

@@ -86,13 +86,19 @@ impl Reader {
     /// Copies the entry of `key` out, all of one publish. Does not allocate; ends after a bounded number of tries.
     #[inline]
     pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Lookup {
-        self.lookup_for(key, out, |_| ())
+        self.lookup_at(key, None, out, |_| ())
     }
 
-    /// The same; `used` is told where the entry stands, for [`crate::Uses::note`].
+    /// The same for a key whose place may be known; `used` is told where the entry stands, for [`crate::Uses::note`].
     #[inline]
-    pub fn lookup_for(&self, key: &Key, out: &mut Snapshot, used: impl FnOnce(u32)) -> Lookup {
-        let found = self.view().lookup(key, &mut out.words);
+    pub fn lookup_at(
+        &self,
+        key: &Key,
+        place: Option<Place>,
+        out: &mut Snapshot,
+        used: impl FnOnce(u32),
+    ) -> Lookup {
+        let found = self.view().lookup(key, place, &mut out.words);
         out.shape = found.map_or_else(|_| Default::default(), |(shape, _)| shape);
         match found {
             Ok((_, line)) => {
@@ -105,15 +111,17 @@ impl Reader {
         }
     }
 
-    /// Has what lookups of `keys` will read fetched from memory, at most 64 of them. One lookup alone waits for memory twice, for the index and for
-    /// the record; here each step is taken for all keys, and none of them waits for another.
-    pub fn fetch(&self, keys: impl Iterator<Item = Key>) {
-        let (mut places, mut count) = ([Place::default(); 64], 0);
-        for (place, key) in places.iter_mut().zip(keys) {
-            *place = key.place(&self.plan.secrets, self.plan.mask);
-            count += 1;
-        }
-        self.view().fetch(places.get(..count).unwrap_or_default());
+    /// Where a key may stand: its hash, to be made once for [`Reader::fetch`] and [`Reader::lookup_at`].
+    #[inline]
+    #[must_use]
+    pub fn place(&self, key: &Key) -> Place {
+        key.place(&self.plan.secrets, self.plan.mask)
+    }
+
+    /// Has what lookups at `places` will read fetched from memory. One lookup alone waits for memory twice, for the index and for the record; here
+    /// each step is taken for all of them, and none waits for another.
+    pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.view().fetch(places);
     }
 
     /// How many tries a lookup takes at this moment, more than [`layout::TRIES`] where it says busy: for measurements.
@@ -292,7 +300,7 @@ impl Reader {
         if name.to_lower() != name {
             return Some("its name is not in lower case");
         }
-        let place = Key::of(&name).place(&self.plan.secrets, self.plan.mask);
+        let place = self.place(&Key::of(&name));
         if !place.buckets.contains(&bucket) || place.tag != word >> 48 {
             return Some("it does not belong there");
         }

@@ -51,11 +51,16 @@ impl<'m> View<'m> {
     /// Copies the entry of `key` into `out`, all of one publish, and tells its shape and line. Does not allocate; ends after a bounded
     /// number of tries.
     #[inline]
-    pub(crate) fn lookup(&self, key: &Key, out: &mut [u64]) -> Result<(Shape, u32), NoEntry> {
+    pub(crate) fn lookup(
+        &self,
+        key: &Key,
+        place: Option<Place>,
+        out: &mut [u64],
+    ) -> Result<(Shape, u32), NoEntry> {
         if self.replaced() {
             return Err(NoEntry::Replaced);
         }
-        let place = key.place(&self.plan.secrets, self.plan.mask);
+        let place = place.unwrap_or_else(|| key.place(&self.plan.secrets, self.plan.mask));
         for _ in 0..TRIES {
             match self.attempt(key, &place, out) {
                 Tried::Hit(shape, line) => return Ok((shape, line)),
@@ -69,10 +74,10 @@ impl<'m> View<'m> {
 
     /// Reads what lookups at `places` will read. What it reads means nothing here: it is near afterwards.
     #[cfg(feature = "std")]
-    pub(crate) fn fetch(&self, places: &[Place]) {
+    pub(crate) fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
         let first = |words: &[AtomicU64]| words.first().map_or(0, peek);
         let mut all = 0;
-        for place in places {
+        for place in places.clone() {
             all ^= place.buckets.iter().fold(0, |all, n| all ^ first(self.plan.bucket(self.words, *n)));
         }
         for place in places {
@@ -97,7 +102,7 @@ impl<'m> View<'m> {
     /// A [`NoEntry`].
     #[inline]
     pub fn find<'o>(&self, key: &Key, out: &'o mut [u64]) -> Result<Entry<'o>, NoEntry> {
-        let (shape, _) = self.lookup(key, out)?;
+        let (shape, _) = self.lookup(key, None, out)?;
         Ok(Entry::of(out, shape))
     }
 

@@ -159,12 +159,13 @@ impl Writer {
 
     /// Copies the entry of `key` out, if there is one that has not been flushed.
     pub fn get(&mut self, key: &Key, out: &mut Snapshot) -> bool {
-        self.find_or_inherit(key, out).is_some()
+        self.find_or_inherit(key, &self.place(key), out).is_some()
     }
 
     /// Like [`Writer::get`], for a client: the entry counts as asked for, and stays longer.
-    pub fn hit(&mut self, key: &Key, out: &mut Snapshot) -> bool {
-        let found = self.find_or_inherit(key, out);
+    pub fn hit(&mut self, key: &Key, place: Option<Place>, out: &mut Snapshot) -> bool {
+        let place = place.unwrap_or_else(|| self.place(key));
+        let found = self.find_or_inherit(key, &place, out);
         if let Some((_, word)) = found {
             self.alloc.use_line(word as u32);
         }
@@ -172,14 +173,14 @@ impl Writer {
     }
 
     /// See [`Reader::fetch`].
-    pub fn fetch(&self, keys: impl Iterator<Item = Key>) {
-        self.reader.fetch(keys);
+    pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.reader.fetch(places);
     }
 
-    fn find_or_inherit(&mut self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
-        let mut found = self.find(key, out);
+    fn find_or_inherit(&mut self, key: &Key, place: &Place, out: &mut Snapshot) -> Option<(usize, u64)> {
+        let mut found = self.seek(key, place, out);
         if found.is_none() && self.heritage.is_some() && self.inherit(key) {
-            found = self.find(key, out);
+            found = self.seek(key, place, out);
         }
         if out.version() < peek(&self.words()[head::FLUSHED]) {
             found = None;
@@ -211,8 +212,11 @@ impl Writer {
         None
     }
 
-    pub(crate) fn place(&self, key: &Key) -> Place {
-        key.place(&self.reader.plan.secrets, self.reader.plan.mask)
+    /// See [`Reader::place`].
+    #[inline]
+    #[must_use]
+    pub fn place(&self, key: &Key) -> Place {
+        self.reader.place(key)
     }
 
     pub(crate) fn slots(&self, place: &Place) -> impl Iterator<Item = usize> + use<> {

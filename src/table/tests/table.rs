@@ -182,8 +182,8 @@ fn a_full_table_gives_up_old_entries_and_keeps_those_in_use() {
         writer.put(&both(n, version, sizes), NOW).expect("room is made");
         assert!(writer.entries() <= 256);
         for hot in 0..10.min(n) {
-            assert!(n < 50 || writer.hit(&Key::of(&name(hot)), &mut out), "{hot} was given up at {n}");
-            writer.hit(&Key::of(&name(hot)), &mut out);
+            assert!(n < 50 || writer.hit(&Key::of(&name(hot)), None, &mut out), "{hot} was given up at {n}");
+            writer.hit(&Key::of(&name(hot)), None, &mut out);
         }
     }
     assert!(writer.evictions() > 19_000);
@@ -603,7 +603,7 @@ proptest! {
                     writer.flush_all();
                     model.clear();
                 }
-                Op::Hit(n) => prop_assert_eq!(writer.hit(&Key::of(&name(n)), &mut out), model.contains_key(&n)),
+                Op::Hit(n) => prop_assert_eq!(writer.hit(&Key::of(&name(n)), None, &mut out), model.contains_key(&n)),
                 Op::Adopt => {
                     drop((writer, lock));
                     let (next, origin, held) = open_or_create(&dir.0, &geometry, 0o644, [1, 2, 3], 0).expect("a table");
