@@ -11,7 +11,7 @@ use super::notify;
 use super::outside::Outside;
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
-use super::setup::{fit_to_descriptors, followed, routes, table};
+use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, routes, table};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
@@ -111,6 +111,7 @@ pub(super) fn now() -> Monotonic {
 impl Daemon {
     fn start(mut config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
         let idle = fit_to_descriptors(&mut config);
+        make_room_for_descriptors();
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
         std::fs::create_dir_all(&dir)

@@ -7,7 +7,9 @@ use crate::config::Config;
 use hither_net::random::Random;
 use hither_rounds::{Note, Routes};
 use hither_table::{Geometry, Origin, Writer, open_or_create, rotate};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::close;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +77,19 @@ pub(super) fn fit_to_descriptors(config: &mut Config) -> usize {
         );
     }
     idle
+}
+
+/// Has the kernel make its list of this process's descriptors as long as it will be needed, before there are threads. It grows by doubling,
+/// which in a process with threads waits until every processor has passed by: some ten milliseconds without a reply, each time.
+pub(super) fn make_room_for_descriptors() {
+    const ENOUGH: i32 = 16_384;
+    let most =
+        getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| i32::try_from(soft).unwrap_or(ENOUGH));
+    let last = FcntlArg::F_DUPFD_CLOEXEC(most.min(ENOUGH) - 1);
+    match fcntl(std::io::stderr(), last) {
+        Ok(copy) => drop(close(copy)),
+        Err(error) => log::debug!("the list of descriptors grows as it is needed: {error}"),
+    }
 }
 
 /// Puts a table of the configured size in the place of the one in use.
