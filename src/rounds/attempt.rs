@@ -74,6 +74,10 @@ pub(crate) struct Attempt {
     pub sent: Monotonic,
     pub resent: u8,
     pub resend_at: Option<Monotonic>,
+    /// The next repetition is an early one, if the upstream has earned it.
+    pub early: bool,
+    /// There was one.
+    pub repeated: bool,
     /// The query, shared with who sends it.
     pub octets: Rc<[u8]>,
     /// The extra octets of the query in EDNS: cookies are compared only where they were sent.
@@ -117,7 +121,7 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     let Shared { upstreams, random, settings, .. } = shared;
     let upstream = upstreams.get_mut(usize::from(plan.upstream.0))?;
     upstream.asked(now);
-    let (address, wait) = (upstream.address, upstream.resend_after());
+    let (address, wait, early) = (upstream.address, upstream.resend_after(), upstream.early_after());
     let edns = !plan.without_edns && upstream.edns(now);
     let mut out = [0; QUERY_MAX];
     let mut room = [0; OPTION_MAX];
@@ -149,7 +153,9 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
         dns_id,
         sent: now,
         resent: 0,
-        resend_at: (plan.transport == Transport::Udp).then(|| now.plus(wait)),
+        resend_at: (plan.transport == Transport::Udp).then(|| now.plus(early.unwrap_or(wait))),
+        early: early.is_some(),
+        repeated: false,
         octets,
         cookie: edns,
         doubt: Doubtful::default(),
@@ -220,6 +226,9 @@ impl Attempt {
         if self.resend_at.is_none_or(|at| now < at) {
             return;
         }
+        if std::mem::take(&mut self.early) {
+            return self.repeat_early(shared);
+        }
         self.resent += 1;
         let (wait, lacks_edns) = shared
             .upstream(self.upstream)
@@ -234,10 +243,20 @@ impl Attempt {
         self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(wait * (1 << (self.resent - 1))));
     }
 
+    fn repeat_early(&mut self, shared: &mut Shared) {
+        let Some(upstream) = shared.upstream(self.upstream) else { return };
+        self.resend_at = Some(self.sent.plus(upstream.resend_after()));
+        if upstream.may_repeat_early() {
+            self.repeated = true;
+            let octets = Rc::clone(&self.octets);
+            shared.actions.push_back(Action::Resend { attempt: self.id, octets });
+        }
+    }
+
     /// The round-trip time that its answer at `now` shows; unknown when it is not clear which datagram was answered
     /// (Karn's rule, RFC 6298 section 3), or when a handshake was part of it.
     pub fn rtt(&self, now: Monotonic) -> Option<Duration> {
-        (self.resent == 0 && self.transport == Transport::Udp).then(|| now.since(self.sent))
+        (self.resent == 0 && !self.repeated && self.transport == Transport::Udp).then(|| now.since(self.sent))
     }
 }
 

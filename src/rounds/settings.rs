@@ -105,6 +105,13 @@ pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
 pub const RESEND_MIN: Duration = Duration::from_millis(50);
 /// See [`RESEND_MIN`].
 pub const RESEND_MAX: Duration = Duration::from_millis(800);
+/// A datagram is repeated once before that when its answer is later than usual, by at least so much: quick upstreams need not lose 50
+/// milliseconds for a lost datagram.
+pub const EARLY_MARGIN: Duration = Duration::from_millis(3);
+/// Answers that an early repetition has to be saved up by, and how many are saved at most: who is slow is not asked twice for it.
+pub const EARLY_PRICE: u8 = 5;
+/// See [`EARLY_PRICE`].
+pub const EARLY_SAVED: u8 = 50;
 /// An attempt that was given less time than this before its round ended says nothing about its upstream.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Time for a connection to confirm what came by UDP in doubtful company; afterwards the datagram counts.

@@ -1,7 +1,7 @@
 //! What is known of the upstreams: how quick, whether they answer, whether they can EDNS; and from it, whom to ask.
 
 use crate::cookie::Cookie;
-use crate::settings::{RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
+use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
 use crate::{Note, UpstreamId};
 use hither_table::Monotonic;
 use std::collections::VecDeque;
@@ -54,6 +54,8 @@ pub(crate) struct Upstream {
     /// Since when nothing has come back, whatever was sent, and how much that was.
     silent_since: Option<Monotonic>,
     unanswered: u32,
+    /// Answers that early repetitions are paid by.
+    saved: u8,
     pub cookie: Cookie,
     pub queries: u64,
     pub answers: u64,
@@ -102,6 +104,7 @@ impl Upstream {
             folds_case_until: None,
             silent_since: None,
             unanswered: 0,
+            saved: EARLY_SAVED,
             cookie: Cookie::default(),
             queries: 0,
             answers: 0,
@@ -187,6 +190,7 @@ impl Upstream {
             });
         }
         self.answers += 1;
+        self.saved = (self.saved + 1).min(EARLY_SAVED);
         self.lame = if useful { 0 } else { self.lame.saturating_add(1) };
         self.failures = 0;
         self.last_failure = None;
@@ -242,6 +246,20 @@ impl Upstream {
         self.rtt.map_or(RESEND_UNKNOWN, |(smoothed, variation)| {
             Duration::from_micros(smoothed + 4 * variation).clamp(RESEND_MIN, RESEND_MAX)
         })
+    }
+
+    /// How long to wait before a datagram may be repeated early; `None` where that is no earlier than usual.
+    pub fn early_after(&self) -> Option<Duration> {
+        let (smoothed, variation) = self.rtt?;
+        let late = Duration::from_micros(smoothed) + Duration::from_micros(4 * variation).max(EARLY_MARGIN);
+        (late < RESEND_MIN).then_some(late)
+    }
+
+    /// Whether an early repetition may be sent, which then is paid for.
+    pub fn may_repeat_early(&mut self) -> bool {
+        let may = self.saved >= EARLY_PRICE;
+        self.saved -= if may { EARLY_PRICE } else { 0 };
+        may
     }
 
     pub fn report(&self, now: Monotonic) -> UpstreamReport {
@@ -392,6 +410,25 @@ mod tests {
             upstream.failed(at(n * 10_000), at(n * 10_000));
         }
         assert!(upstream.report(at(390_000)).retry_in.is_some_and(|left| left <= PAUSE_MAX));
+    }
+
+    #[test]
+    fn early_repetitions_are_for_quick_upstreams_and_have_to_be_earned() {
+        let mut upstream = three().remove(0);
+        assert_eq!(upstream.early_after(), None, "nothing is known of it");
+        for _ in 0..40 {
+            upstream.answered(Some(Duration::from_millis(5)), true);
+        }
+        let early = upstream.early_after().expect("it is quick");
+        assert!((Duration::from_millis(8)..Duration::from_millis(9)).contains(&early), "{early:?}");
+        let saved = (0..1000).filter(|_| upstream.may_repeat_early()).count();
+        assert_eq!(saved, usize::from(EARLY_SAVED / EARLY_PRICE));
+        (0..EARLY_PRICE).for_each(|_| drop(upstream.answered(None, true)));
+        assert!(upstream.may_repeat_early() && !upstream.may_repeat_early());
+        for _ in 0..40 {
+            upstream.answered(Some(Duration::from_millis(80)), true);
+        }
+        assert_eq!(upstream.early_after(), None, "the usual time is no later");
     }
 
     #[test]
