@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
     let asked = asked[..len].to_vec();
     let question = Question { name, rtype, dnssec_ok, checking_disabled: false };
     let now = Monotonic::from_ms(1_000_000);
-    core.handle(now, Input::Ask { client: ClientId(1), question, recursion: true });
+    core.handle(now, Input::Ask { client: ClientId(1), question: &question, recursion: true });
     let mut replies = 0;
     for round in 0..64u64 {
         core.check_invariants();
