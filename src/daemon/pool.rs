@@ -22,8 +22,8 @@ const AHEAD: usize = 16;
 const AHEAD_AT_ONCE: usize = 8;
 /// Idle sockets of an upstream before one of them is used again.
 const IDLE_MIN: usize = 64;
-/// Idle sockets of an upstream that are kept.
-const IDLE_MAX: usize = 512;
+/// Idle sockets of an upstream that are kept, so that there are 512 of them with those opened ahead.
+const IDLE_MAX: usize = 512 - AHEAD;
 /// Idle sockets of all upstreams that are kept, where there are descriptors enough.
 pub(super) const IDLE_ALL: usize = 1024;
 /// Queries sent from one socket.
