@@ -12,7 +12,7 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-use support::{Daemon, Upstream, answer, ask_for, compose, directory};
+use support::{Daemon, Upstream, answer, ask_for, compose, directory, preloaded};
 
 /// As `hits/counts.c` has them.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,17 +35,7 @@ impl Counted {
     /// `None` where there is no C compiler.
     fn start(upstream: &Upstream, more: &str) -> Option<Counted> {
         let dir = directory();
-        let (library, file) = (dir.join("counts.so"), dir.join("counts"));
-        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hits/counts.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(source)
-            .arg("-ldl")
-            .status();
-        if !built.is_ok_and(|status| status.success()) {
-            return None;
-        }
+        let (library, file) = (preloaded(&dir, "tests/hits/counts.c")?, dir.join("counts"));
         std::fs::write(&file, [0; 7 * 8]).expect("written");
         Daemon::configure(&dir, &[upstream], "");
         std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
@@ -159,6 +149,18 @@ fn hits_allocate_and_lock_nothing_and_have_no_calls_of_their_own() {
 #[test]
 fn nor_do_hits_that_workers_answer() {
     hits_cost_nothing_of_their_own("[listen]\nworkers = 2\n");
+}
+
+/// Else each doubling would stop all replies for some milliseconds: the process has threads.
+#[test]
+fn the_kernels_list_of_descriptors_is_long_enough_from_the_start() {
+    let upstream = upstream();
+    let daemon = Daemon::start(&[&upstream], "");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).expect("it runs");
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).expect("there");
+    let size: u64 = size.trim().parse().expect("a number");
+    let most = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).expect("a limit").1;
+    assert!(size >= most.min(16_384), "{size} of {most}");
 }
 
 #[test]

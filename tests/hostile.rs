@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends, frame, framed};
+use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends, frame, framed, preloaded};
 
 fn good(ends: &'static [u8]) -> Upstream {
     Upstream::start(move |query, _| vec![(0, answer(query, ends, 300))])
@@ -456,24 +456,12 @@ fn upstreams_that_are_gone_and_come_back() {
     daemon.until("it is found to be back", |d| ends(&d.ask("gone9.example")) == [1]);
 }
 
-/// A library that stands between a program and its clocks: the wall clock as a file says, and time that has passed asleep.
-fn clocks(dir: &std::path::Path) -> Option<std::path::PathBuf> {
-    let library = dir.join("clocks.so");
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile/clocks.c");
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(source)
-        .arg("-ldl")
-        .status();
-    built.is_ok_and(|status| status.success()).then_some(library)
-}
-
 #[test]
 #[allow(clippy::print_stdout)] // What is skipped is said.
 fn no_clock_that_jumps_makes_an_entry_live_longer() {
     let dir = directory();
-    let Some(library) = clocks(&dir) else {
+    // The wall clock as a file says, and time that has passed asleep.
+    let Some(library) = preloaded(&dir, "tests/hostile/clocks.c") else {
         println!("SKIPPED no_clock_that_jumps_makes_an_entry_live_longer: there is no C compiler");
         return;
     };

@@ -165,6 +165,15 @@ pub fn directory() -> PathBuf {
     dir
 }
 
+/// A library that stands between a program and the C library, for LD_PRELOAD; `None` where there is no C compiler.
+pub fn preloaded(dir: &std::path::Path, source: &str) -> Option<PathBuf> {
+    let library = dir.join("preloaded.so");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let mut command = Command::new("cc");
+    command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+    command.status().is_ok_and(|status| status.success()).then_some(library)
+}
+
 impl Daemon {
     pub fn start(upstreams: &[&Upstream], more: &str) -> Daemon {
         Daemon::start_in(directory(), upstreams, more)

@@ -1,40 +1,16 @@
 //! Readers beside the writer; also under Miri, which knows of every misuse of memory:
 //! `cargo +nightly miri test -p hither-answers --test threads`
 
+mod made;
+
 use hither_answers::{Answers, Asked, Stored};
 use hither_table::Monotonic;
 use hither_wire::codes::Rtype;
-use hither_wire::compose::{Asked as AskedFor, Composer, Owner, QueryBits, flags, query};
-use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
-use hither_wire::query::Query;
+use made::{NOW, name, stored};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-const NOW: Monotonic = Monotonic(0);
-
-fn name(n: u32) -> Name {
-    format!("n{n}.example").parse().expect("a name")
-}
-
-/// An answer with as many octets of text as its number says.
-fn stored(n: u32, octets: u8, ttl_s: u32) -> Arc<Stored> {
-    let mut asked = [0; 300];
-    let bits = QueryBits { rd: true, cd: false, edns: None };
-    let len = query(&mut asked, 1, &AskedFor { name: &name(n), rtype: Rtype::TXT }, bits);
-    let read = Query::read(&asked[..len]).expect("a query");
-    let mut out = [0; 1000];
-    let mut composer = Composer::new(&mut out, 1000).expect("room");
-    composer.set_header(1, flags::QR);
-    composer.question_octets(read.question());
-    let text = vec![octets; usize::from(octets) + 1];
-    composer.record(Section::Answer, Owner::At(12), Rtype::TXT, ttl_s, &text);
-    let len = composer.finish();
-    let message = Message::read(&out[..len]).expect("a message");
-    Arc::new(Stored::new(&message, NOW, ttl_s, 86_400).expect("an answer"))
-}
 
 fn asked(name: &Name) -> Asked<'_> {
     Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) }
