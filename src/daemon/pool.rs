@@ -83,7 +83,7 @@ pub(super) fn id_of(octets: &[u8]) -> Option<u16> {
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Idle sockets of all upstreams at most.
+    /// Sockets that nobody uses, of all upstreams, at most.
     most: usize,
     /// Oldest first.
     idle: BTreeMap<SocketAddr, VecDeque<usize>>,
@@ -150,13 +150,17 @@ impl Pool {
         for upstream in std::mem::take(&mut self.asked) {
             let there = self.ahead.get(&upstream).map_or(0, Vec::len);
             for _ in there..AHEAD.min(there + AHEAD_AT_ONCE) {
-                if !self.may_open(now) {
+                if self.kept() + lines.len() >= self.most || !self.may_open(now) {
                     break;
                 }
                 lines.extend(self.open_any(upstream, now, random));
             }
         }
         lines
+    }
+
+    fn kept(&self) -> usize {
+        self.idle_count + self.ahead.values().map(Vec::len).sum::<usize>()
     }
 
     /// A new socket waits for its first query.
@@ -202,10 +206,11 @@ impl Pool {
         if line.sent.len() >= USES {
             return Some(key);
         }
+        self.idle_count += 1;
+        let kept = self.kept();
         let idle = self.idle.entry(line.upstream).or_default();
         idle.push_back(key);
-        self.idle_count += 1;
-        if idle.len() <= IDLE_MAX && self.idle_count <= self.most {
+        if idle.len() <= IDLE_MAX && kept <= self.most {
             return None;
         }
         self.idle_count -= 1;
@@ -295,6 +300,9 @@ mod tests {
         assert!(pool.open_ahead(now, &mut random).len() <= AHEAD_AT_ONCE);
         assert!(pool.open_ahead(now, &mut random).is_empty(), "nobody was asked");
         assert!(pool.empty().len() < AHEAD);
+        let mut pool = Pool::new(3);
+        pool.draw(upstream, now, &mut random);
+        assert_eq!(pool.open_ahead(now, &mut random).len(), 3, "no more than may be kept");
     }
 
     fn pool_line(upstream: SocketAddr, random: &mut Random) -> UdpLine {
