@@ -151,6 +151,15 @@ fn nor_do_hits_that_workers_answer() {
     hits_cost_nothing_of_their_own("[listen]\nworkers = 2\n");
 }
 
+/// Whether a timer of the daemon runs, as the kernel says.
+fn alarm_is_set(daemon: &Daemon) -> bool {
+    let all = std::fs::read_dir(format!("/proc/{}/fdinfo", daemon.process.id())).expect("it runs");
+    let texts: Vec<String> = all.flatten().filter_map(|fd| std::fs::read_to_string(fd.path()).ok()).collect();
+    let mut values = texts.iter().flat_map(|text| text.lines()).filter(|line| line.starts_with("it_value:"));
+    assert!(texts.iter().any(|text| text.contains("it_value:")), "there is a timer");
+    values.any(|value| value != "it_value: (0, 0)")
+}
+
 /// Else each doubling would stop all replies for some milliseconds: the process has threads.
 #[test]
 fn the_kernels_list_of_descriptors_is_long_enough_from_the_start() {
@@ -173,8 +182,8 @@ fn an_idle_daemon_does_not_wake_up() {
     for n in 0..100 {
         counted.daemon.exchange(&query(n));
     }
-    // The deadline of the last round is the last time for which an alarm can have been set.
-    std::thread::sleep(Duration::from_millis(3500));
+    // One for a deadline that has gone rings once in vain.
+    counted.daemon.until("no alarm is set", |daemon| !alarm_is_set(daemon));
     let before = counted.counts();
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(counted.counts(), before, "two and a half seconds without a query");

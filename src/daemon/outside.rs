@@ -368,3 +368,45 @@ fn converse(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{Shutdown, shutdown};
+    use std::os::fd::AsRawFd as _;
+
+    #[test]
+    fn a_query_that_a_socket_does_not_take_is_sent_from_a_new_one() {
+        let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+        listening.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("an option");
+        let (upstream, now) = (listening.local_addr().expect("bound"), Monotonic(0));
+        let poll = mio::Poll::new().expect("a poll");
+        let mut outside = Outside::new(Random::new().expect("random numbers"), 64);
+        let ask = |outside: &mut Outside, id: u16| {
+            let octets = Rc::from(id.to_be_bytes());
+            let attempt = AttemptId(u64::from(id));
+            outside
+                .send(poll.registry(), now, attempt, (upstream, Transport::Udp), octets)
+                .expect("a socket");
+        };
+        ask(&mut outside, 1);
+        assert!(outside.send_queries(poll.registry(), now).is_empty());
+        outside.tidy(poll.registry(), now);
+        assert!(outside.len() > 2, "others are opened ahead");
+        // As if their addresses had gone: none of them takes anything any more.
+        for (_, socket) in &outside.sockets {
+            if let (Line::Udp(line), None) = (&socket.line, socket.attempt) {
+                shutdown(line.socket.as_raw_fd(), Shutdown::Write).expect("connected");
+            }
+        }
+        ask(&mut outside, 2);
+        assert!(outside.send_queries(poll.registry(), now).is_empty(), "no failure");
+        let mut heard = [0; 2];
+        for id in [1, 2] {
+            listening.recv(&mut heard).expect("both came");
+            assert_eq!(u16::from_be_bytes(heard), id);
+        }
+        outside.tidy(poll.registry(), now);
+        assert!(outside.attempts.contains_key(&AttemptId(2)));
+    }
+}
