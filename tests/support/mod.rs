@@ -6,6 +6,7 @@ use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
 use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -22,7 +23,9 @@ pub type Script = dyn Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync;
 /// An upstream on loopback, UDP and TCP.
 pub struct Upstream {
     pub address: SocketAddr,
+    /// Queries by UDP. One that the daemon repeats, as it may when we are slow, counts once: same socket, same id.
     pub queries: Arc<AtomicUsize>,
+    /// All datagrams.
     pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -41,12 +44,15 @@ impl Upstream {
             let (queries, seen, script) = (Arc::clone(&queries), Arc::clone(&seen), Arc::clone(&script));
             move || {
                 let mut buffer = [0; 4096];
+                let mut known = HashSet::new();
                 while let Ok((len, peer)) = udp.recv_from(&mut buffer) {
                     // A reply that is late may meet a port that is ours now.
                     if len < 12 || buffer[2] & 0x80 != 0 {
                         continue;
                     }
-                    queries.fetch_add(1, Ordering::SeqCst);
+                    if known.insert((peer, [buffer[0], buffer[1]])) {
+                        queries.fetch_add(1, Ordering::SeqCst);
+                    }
                     seen.lock().expect("no panic").push(buffer[..len].to_vec());
                     for (after_ms, octets) in script(&buffer[..len], false) {
                         let socket = udp.try_clone().expect("a descriptor");
