@@ -160,7 +160,8 @@ fn default_runtime_dir() -> PathBuf {
 }
 
 impl Config {
-    /// Reads `path` and the files in `path.d`; without a path [`FILE`], which may be missing.
+    /// Reads `path` and the files in `path.d`; without a path [`FILE`], which may be missing, and last what the service manager hands over
+    /// as the credential `hither.toml`.
     ///
     /// # Errors
     /// A [`ConfigError`] with file, line, column, what was expected and, for an unknown key, the nearest known one.
@@ -172,7 +173,8 @@ impl Config {
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(ConfigError::unreadable(main, &error)),
         }
-        for file in drop_ins(main)? {
+        let credential = path.is_none().then(credential).flatten();
+        for file in drop_ins(main)?.into_iter().chain(credential) {
             let text =
                 std::fs::read_to_string(&file).map_err(|error| ConfigError::unreadable(&file, &error))?;
             config.merge(parse(&file, &text)?);
@@ -319,6 +321,12 @@ pub fn check_text(text: &str) -> Result<Config, ConfigError> {
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
     toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error))
+}
+
+/// The file of the credential, if there is one.
+fn credential() -> Option<PathBuf> {
+    let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join("hither.toml");
+    file.exists().then_some(file)
 }
 
 fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// The language spoken here; a sorter of another is turned away.
 pub const VERSION: u32 = 1;
@@ -16,6 +17,16 @@ pub const MAX_MESSAGE: usize = 65_536;
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// Where the sorter connects, in the runtime directory.
 pub const SORTER_SOCKET: &str = "sorter.sock";
+/// Where both are when systemd made them: not in the runtime directory, which goes when the daemon is stopped.
+pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
+
+/// Where a socket may be, the likelier place first, for a daemon with this runtime directory.
+#[must_use]
+pub fn places(runtime_dir: &Path, socket: &str) -> Vec<PathBuf> {
+    let system = runtime_dir == Path::new("/run/hither");
+    let system = system.then(|| Path::new(SYSTEM_SOCKETS).join(socket));
+    std::iter::once(runtime_dir.join(socket)).chain(system).collect()
+}
 
 /// What the operator's tool asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,6 +39,8 @@ pub enum Request {
         /// In presentation form.
         names: Vec<String>,
     },
+    /// Read the configuration again, and answer when it is in force.
+    Reload,
     /// Ask as a client would, and tell what each upstream said.
     Query {
         /// In presentation form.
@@ -48,6 +61,8 @@ pub enum Response {
         /// Entries that were there before.
         entries: u64,
     },
+    /// To `Reload`.
+    Reloaded,
     /// To `Query`.
     Query(QueryReport),
     /// The request cannot be granted.

@@ -3,23 +3,40 @@
 use super::{Context, End};
 use hickory_proto::op::Message;
 use hither_client::Name;
-use hither_control::{CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, Status, decode, encode};
+use hither_control::{
+    CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, Status, decode, encode, places,
+};
 use hither_net::seqpacket::Connection;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A query ends with its round, and that with its deadline.
 const PATIENCE_QUERY: Duration = Duration::from_secs(8);
+/// A reload ends when all lists have been read.
+const PATIENCE_RELOAD: Duration = Duration::from_secs(55);
 
 fn ask(context: &Context, request: &Request, patience: Duration) -> Result<Response, End> {
-    let path = context.dir.join(CONTROL_SOCKET);
+    let mut last = None;
+    for path in places(&context.dir, CONTROL_SOCKET) {
+        match Connection::connect(&path, Some(patience)) {
+            Ok(connection) => return converse(&path, &connection, request),
+            // The first place counts, unless the daemon is known to be at another.
+            Err(error) => last.get_or_insert((path, error)),
+        };
+    }
+    let why = last.map_or_else(String::new, |(path, error)| {
+        format!("the daemon at '{}' cannot be reached: {error}", path.display())
+    });
+    Err(End::Failed(why))
+}
+
+fn converse(path: &Path, connection: &Connection, request: &Request) -> Result<Response, End> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         End::Failed(format!("the daemon at '{}' {what}: {error}", path.display()))
     };
-    let connection =
-        Connection::connect(&path, Some(patience)).map_err(|error| failed("cannot be reached", &error))?;
     let octets = encode(request).map_err(|error| failed("cannot be asked", &error))?;
     connection.send(&octets).map_err(|error| failed("does not listen", &error))?;
     let mut buffer = vec![0; MAX_MESSAGE];
@@ -100,6 +117,15 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
         writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
     }
     Ok(())
+}
+
+pub(super) fn reload(context: &Context, out: &mut impl Write) -> Result<End, End> {
+    match ask(context, &Request::Reload, PATIENCE_RELOAD)? {
+        Response::Reloaded if context.json => writeln!(out, "{}", serde_json::json!({ "reloaded": true }))?,
+        Response::Reloaded => writeln!(out, "the configuration is reloaded")?,
+        _ => return Err(unexpected()),
+    }
+    Ok(End::Done)
 }
 
 pub(super) fn flush(context: &Context, out: &mut impl Write, names: &[Name]) -> Result<End, End> {

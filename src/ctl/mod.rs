@@ -63,6 +63,8 @@ enum Verb {
     Stats,
     /// Show how daemon, sorter and upstreams are.
     Status,
+    /// Have the daemon read its configuration again; done when that is in force.
+    Reload,
     /// Make the daemon forget names, or everything.
     Flush {
         /// The names; none: everything.
@@ -127,6 +129,7 @@ pub fn run() -> ExitCode {
         Verb::Verify => read::verify(&context, &mut out),
         Verb::Stats => read::stats(&context, &mut out),
         Verb::Status => ask::status(&context, &mut out),
+        Verb::Reload => ask::reload(&context, &mut out),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
     };

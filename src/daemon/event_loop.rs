@@ -4,7 +4,7 @@ use super::admission::Admission;
 use super::child::Sorter;
 use super::control::Control;
 use super::hints::Hints;
-use super::listeners::Listeners;
+use super::listeners::{Inherited, Listeners};
 use super::local::{self, Loader, Wanted};
 use super::network::Network;
 use super::notify;
@@ -38,6 +38,8 @@ use std::time::Duration;
 const SLICE: usize = 1024;
 /// Other events handled before queries get their turn, while there are more queries than rounds can be begun for.
 const EVENTS: usize = 8;
+/// How long those who wait may still be answered once we are told to stop.
+const DRAIN: Duration = Duration::from_millis(60);
 /// How often the clocks are compared, to notice that the host has slept.
 const CLOCKS: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,10 @@ pub(super) struct Daemon {
     pub network: Network,
     /// The service manager waits for the end of a reload.
     pub reloading: bool,
+    /// Operators who do.
+    pub reload_asked: Vec<Slot>,
+    /// The configuration that is there was not taken.
+    pub refused: bool,
     pub waiting: Waiting,
     pub control: Control,
     pub hints: Hints,
@@ -84,6 +90,8 @@ pub(super) struct Daemon {
     clocks_at: Monotonic,
     pub started: Monotonic,
     pub stop: bool,
+    /// Told to stop: nothing new is taken, and until then those who wait for a round may still get its answer.
+    pub draining: Option<Monotonic>,
     /// Why it is not to go on.
     failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
@@ -118,12 +126,13 @@ impl Daemon {
             .map_err(|error| format!("cannot create '{}': {error}", dir.display()))?;
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let (writer, lock) = table(&config, &dir, &mut random)?;
-        let listeners = Listeners::open(&config.listen, config.workers)?;
+        let mut inherited = Inherited::take()?;
+        let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
         let routes = routes(&config, &listeners.addresses);
         let mut ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let rounds = Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw()));
         let poll = Poll::new().map_err(because("no poll can be had"))?;
-        let control = Control::bind(&dir, poll.registry())?;
+        let control = Control::open(&mut inherited, &dir, poll.registry())?;
         let hints = Hints::bind(&dir)?;
         let waker =
             Waker::new(poll.registry(), Source::Woken.token()).map_err(because("no waker can be had"))?;
@@ -145,6 +154,8 @@ impl Daemon {
             team: Team::new(waker),
             network: Network::new(&followed(&config)),
             reloading: false,
+            reload_asked: Vec::new(),
+            refused: false,
             waiting: Waiting::default(),
             control,
             hints,
@@ -163,6 +174,7 @@ impl Daemon {
             clocks_at: Monotonic(0),
             started: now(),
             stop: false,
+            draining: None,
             failure: None,
             order_from: None,
             config,
@@ -204,7 +216,7 @@ impl Daemon {
         log::info!("ready at {}", addresses.join(", "));
         notify::ready(&self.status_line());
         let mut events = Events::with_capacity(256);
-        while !self.stop {
+        while !self.stop && !self.is_drained() {
             let waiting = !self.misses.is_empty() && !self.crowded;
             let work = self.rounds.writer().has_work() || self.rounds.is_reviewing();
             let more = waiting || !self.again.is_empty() || work;
@@ -241,6 +253,20 @@ impl Daemon {
         self.failure.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
+    /// Takes nothing new: it waits in the kernel, for a successor if there is one.
+    pub(super) fn drain(&mut self, now: Monotonic) {
+        log::info!("stopping");
+        notify::stopping("stopping");
+        self.draining = Some(now.plus(DRAIN));
+        self.team.stop();
+        self.on_handed(now);
+    }
+
+    fn is_drained(&self) -> bool {
+        let nobody = || self.misses.is_empty() && self.waiting.is_empty() && self.replies.is_empty();
+        self.draining.is_some_and(|until| nobody() || now() >= until)
+    }
+
     /// Queries first; when there are too many of them, again between the others.
     fn handle(&mut self, events: &Events, now: Monotonic) {
         let sources = || events.iter().map(|event| Source::of(event.token()));
@@ -250,7 +276,7 @@ impl Daemon {
         for (n, source) in sources().filter(|source| !matches!(source, Source::Udp(_))).enumerate() {
             self.ready(source, now);
             if n % EVENTS == EVENTS - 1 && !self.misses.is_empty() && self.config.workers == 1 {
-                (0..self.udp.len()).for_each(|n| self.on_udp(n, now));
+                (0..self.udp.len()).for_each(|n| self.ready(Source::Udp(n), now));
             }
         }
     }
@@ -284,6 +310,7 @@ impl Daemon {
             sorter,
             watchdog,
             self.asked_timeout(),
+            self.draining,
             self.network.timeout(),
             (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
@@ -349,6 +376,7 @@ impl Daemon {
 
     fn ready(&mut self, source: Source, now: Monotonic) {
         match source {
+            Source::Udp(_) | Source::TcpListener(_) | Source::Client(_) if self.draining.is_some() => {}
             Source::Alarm => self.alarm.ack(),
             Source::Signals => self.on_signals(now),
             Source::Udp(n) => self.on_udp(n, now),
@@ -372,8 +400,6 @@ impl Daemon {
     }
 
     fn shut_down(&mut self, now: Monotonic) {
-        log::info!("stopping");
-        notify::stopping("stopping");
         self.sorter = None;
         self.team.stop();
         self.on_handed(now);

@@ -10,6 +10,9 @@ use std::path::Path;
 
 /// Hints of one user in a second; what is beyond is dropped.
 const PER_SECOND: u32 = 200;
+/// Who has no name in our user namespace (PrivateUsers=): all others together, who get the share of some.
+const OVERFLOW: u32 = 65_534;
+const OTHERS: u32 = 10;
 /// Users whose hints are counted at once; beyond, nobody new is heard until the next second.
 const USERS_MAX: usize = 256;
 
@@ -66,7 +69,7 @@ impl Budget {
         }
         let sent = self.users.entry(uid).or_default();
         *sent += 1;
-        *sent <= PER_SECOND
+        *sent <= if uid == OVERFLOW { OTHERS * PER_SECOND } else { PER_SECOND }
     }
 }
 

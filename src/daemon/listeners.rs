@@ -2,6 +2,7 @@
 
 use hither_net::activation::{self, Socket};
 use hither_net::listen;
+use hither_net::seqpacket::Listener;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 #[derive(Debug, Default)]
@@ -12,13 +13,70 @@ pub(super) struct Listeners {
     pub addresses: Vec<SocketAddr>,
 }
 
+/// What systemd hands over, by what it is for.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    udp: Vec<(SocketAddr, UdpSocket)>,
+    tcp: Vec<(SocketAddr, TcpListener)>,
+    pub control: Option<Listener>,
+    pub sorter: Option<Listener>,
+}
+
+impl Inherited {
+    /// Takes what there is; what cannot be used is logged and left out.
+    ///
+    /// # Errors
+    /// If what the environment says of them contradicts itself.
+    pub fn take() -> Result<Inherited, String> {
+        let mut inherited = Inherited::default();
+        for one in activation::inherited().map_err(|error| error.to_string())? {
+            let taken = one.map_err(|error| error.to_string()).and_then(|one| inherited.sort_in(one));
+            if let Err(error) = taken {
+                log::error!("{error}; going on without it");
+            }
+        }
+        Ok(inherited)
+    }
+
+    /// DNS sockets may have any name, local ones are told apart by it.
+    fn sort_in(&mut self, one: activation::Inherited) -> Result<(), String> {
+        let place = match one.socket {
+            Socket::Udp(address, socket) => {
+                self.udp.push((address, socket));
+                return Ok(());
+            }
+            Socket::Tcp(address, socket) => {
+                self.tcp.push((address, socket));
+                return Ok(());
+            }
+            Socket::Local(listener) => match one.name.as_str() {
+                "control" => self.control.replace(listener),
+                "sorter" => self.sorter.replace(listener),
+                name => {
+                    return Err(format!(
+                        "the local socket '{name}' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter"
+                    ));
+                }
+            },
+        };
+        match place {
+            Some(_) => Err(format!("systemd hands over more than one socket '{}'", one.name)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Listeners {
     /// # Errors
     /// If not one address can be listened at; what else fails is logged.
-    pub fn open(configured: &[SocketAddr], workers: usize) -> Result<Listeners, String> {
+    pub fn open(
+        inherited: &mut Inherited,
+        configured: &[SocketAddr],
+        workers: usize,
+    ) -> Result<Listeners, String> {
         let mut listeners = Listeners::default();
-        let inherited = activation::inherited().map_err(|error| error.to_string())?;
-        if inherited.is_empty() {
+        let (udp, tcp) = (std::mem::take(&mut inherited.udp), std::mem::take(&mut inherited.tcp));
+        if udp.is_empty() && tcp.is_empty() {
             for address in configured {
                 // A port that the kernel chose for one protocol may be taken for the other: then another one.
                 let tries = if address.port() == 0 { 16 } else { 1 };
@@ -30,19 +88,17 @@ impl Listeners {
                 }
             }
         } else {
-            log::info!("systemd hands over {} sockets; listen.dns is not used", inherited.len());
+            log::info!("systemd hands over {} sockets; listen.dns is not used", udp.len() + tcp.len());
         }
-        for own in inherited {
-            listeners.addresses.push(own.address);
-            match own.socket {
-                Socket::Udp(socket) => {
-                    let prepared = listen::prepare_udp(&socket);
-                    prepared
-                        .map_err(|error| format!("the socket for {} cannot be used: {error}", own.address))?;
-                    listeners.udp.push(socket);
-                }
-                Socket::Tcp(socket) => listeners.tcp.push(socket),
-            }
+        for (address, socket) in udp {
+            let prepared = listen::prepare_udp(&socket);
+            prepared.map_err(|error| format!("the socket for {address} cannot be used: {error}"))?;
+            listeners.addresses.push(address);
+            listeners.udp.push(socket);
+        }
+        for (address, socket) in tcp {
+            listeners.addresses.push(address);
+            listeners.tcp.push(socket);
         }
         listeners.addresses.sort_unstable();
         listeners.addresses.dedup();

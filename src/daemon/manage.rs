@@ -7,7 +7,7 @@ use super::notify;
 use super::setup::{fit_to_descriptors, followed, resize, routes};
 use super::tokens::{Slot, Source};
 use crate::config::Config;
-use hither_control::SorterReply;
+use hither_control::{Response, SorterReply};
 use hither_net::signals::Signal;
 use hither_rounds::{Input, OrderResult};
 use hither_table::{Counter, Monotonic};
@@ -44,8 +44,10 @@ impl Daemon {
     pub(super) fn on_signals(&mut self, now: Monotonic) {
         while let Some(signal) = self.signals.take() {
             match signal {
+                Signal::Terminate if self.draining.is_none() => self.drain(now),
+                // Who says it twice does not want to wait.
                 Signal::Terminate => self.stop = true,
-                Signal::Reload => self.reload(now),
+                Signal::Reload => self.reload(None, now),
                 Signal::Child => {
                     if let Some(sorter) = &mut self.sorter {
                         sorter.reap(now);
@@ -55,38 +57,53 @@ impl Daemon {
         }
     }
 
-    fn reload(&mut self, now: Monotonic) {
-        notify::reloading();
-        match Config::load(self.path.as_deref()) {
-            Err(error) => {
+    /// Reads the configuration again, and tells `asked` when it is in force, or why it is not.
+    pub(super) fn reload(&mut self, asked: Option<Slot>, now: Monotonic) {
+        // Who asks while lists are read means the files that were there when this reload began.
+        if !self.reloading || asked.is_none() {
+            notify::reloading();
+            if let Err(error) = Config::load(self.path.as_deref()).map(|config| self.take(config, now)) {
+                self.refused = true;
                 log::error!("the configuration is not reloaded, the old one stays in force: {error}");
-                notify::ready(&self.status_line());
-            }
-            Ok(mut config) => {
-                fit_to_descriptors(&mut config);
-                let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone(), c.workers);
-                if fixed(&config) != fixed(&self.config) {
-                    log::warn!("runtime_dir, listen.dns and listen.workers take effect at the next start");
+                if let Some(slot) = asked {
+                    self.control.answer(slot, &Response::Error { message: error.to_string() });
                 }
-                config.workers = self.config.workers;
-                self.resize(&config);
-                crate::logging::start(config.level);
-                self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
-                self.config = config;
-                self.reroute(now);
-                self.brief_workers();
-                self.reloading = true;
-                self.loader.begin(Wanted::of(&self.config));
-                if !self.loader.is_busy() {
-                    self.reloaded();
+                if !self.reloading {
+                    notify::ready(&self.status_line());
                 }
+                return;
             }
         }
+        self.reload_asked.extend(asked);
+        if !self.loader.is_busy() {
+            self.reloaded();
+        }
+    }
+
+    fn take(&mut self, mut config: Config, now: Monotonic) {
+        fit_to_descriptors(&mut config);
+        let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone(), c.workers);
+        if fixed(&config) != fixed(&self.config) {
+            log::warn!("runtime_dir, listen.dns and listen.workers take effect at the next start");
+        }
+        config.workers = self.config.workers;
+        self.resize(&config);
+        crate::logging::start(config.level);
+        self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
+        self.config = config;
+        self.refused = false;
+        self.reroute(now);
+        self.brief_workers();
+        self.reloading = true;
+        self.loader.begin(Wanted::of(&self.config));
     }
 
     fn reloaded(&mut self) {
         if std::mem::take(&mut self.reloading) {
             log::info!("the configuration is reloaded");
+            for slot in std::mem::take(&mut self.reload_asked) {
+                self.control.answer(slot, &Response::Reloaded);
+            }
             notify::ready(&self.status_line());
         }
     }
@@ -156,8 +173,9 @@ impl Daemon {
         let rate = (hits * 100).checked_div(queries).unwrap_or(0);
         let entries = counters.get(Counter::Entries);
         format!(
-            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits",
-            upstreams.len()
+            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits{}",
+            upstreams.len(),
+            if self.refused { "; an older configuration is in force, for the new one is wrong" } else { "" }
         )
     }
 }

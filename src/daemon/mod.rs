@@ -29,6 +29,9 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Exit status for a configuration that is wrong: EX_CONFIG of sysexits(3), which `systemctl status` shows by this name.
+const CONFIGURATION: u8 = 78;
+
 /// A DNS forwarder for this host, whose cache every process reads from shared memory.
 #[derive(Parser, Debug)]
 #[command(name = "hitherd", version)]
@@ -63,7 +66,10 @@ pub fn run() -> ExitCode {
     }
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
-        Err(error) => return fail(&error.to_string()),
+        Err(error) => {
+            notify::stopping(&error.to_string());
+            return fail(&error.to_string());
+        }
     };
     if args.check {
         return say("the configuration is right");
@@ -82,7 +88,7 @@ pub fn run() -> ExitCode {
 #[allow(clippy::print_stderr)] // There is no log yet.
 fn fail(message: &str) -> ExitCode {
     eprintln!("{message}");
-    ExitCode::FAILURE
+    ExitCode::from(CONFIGURATION)
 }
 
 #[allow(clippy::print_stdout)] // What was asked for.

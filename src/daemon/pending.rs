@@ -78,4 +78,8 @@ impl Waiting {
         self.clients.get(key).filter(|(count, _)| u64::from(*count) == id.0 >> 32)?;
         Some(self.clients.remove(key).1)
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
 }

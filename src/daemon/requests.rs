@@ -37,6 +37,10 @@ impl Daemon {
         let response = match request {
             Request::Status => Response::Status(self.status(now)),
             Request::Flush { names } => self.flush(&names, peer, now),
+            Request::Reload => match may_change(peer, "reload") {
+                Ok(()) => return self.reload(Some(slot), now),
+                Err(message) => Response::Error { message },
+            },
             Request::Query { name, rtype } => match self.ask_for_operator(slot, &name, &rtype, now) {
                 Ok(()) => return,
                 Err(message) => Response::Error { message },
@@ -69,8 +73,8 @@ impl Daemon {
     }
 
     fn flush(&mut self, names: &[String], peer: Peer, now: Monotonic) -> Response {
-        if peer.uid != 0 && peer.uid != nix::unistd::geteuid().as_raw() {
-            return Response::Error { message: "only root and the daemon's user may flush".to_owned() };
+        if let Err(message) = may_change(peer, "flush") {
+            return Response::Error { message };
         }
         let entries = self.rounds.writer().entries() as u64;
         let parsed: Result<Vec<Name>, String> = names
@@ -155,6 +159,11 @@ impl Daemon {
             self.control.answer(asked.slot, &response);
         }
     }
+}
+
+fn may_change(peer: Peer, what: &str) -> Result<(), String> {
+    let may = peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw();
+    may.then_some(()).ok_or_else(|| format!("only root and the daemon's user may {what}"))
 }
 
 fn report(reply: &[u8], elapsed: Duration, from_cache: bool) -> QueryReport {

@@ -1,19 +1,22 @@
 //! Sockets handed over by systemd: told apart by name and type, never by position.
 
 use crate::raw;
-use nix::sys::socket::{SockType, getsockopt, sockopt};
+use crate::seqpacket::Listener;
+use nix::sys::socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// A socket that was handed over, ready for a poll.
 #[derive(Debug)]
 pub enum Socket {
-    /// For datagrams.
-    Udp(UdpSocket),
-    /// For connections.
-    Tcp(TcpListener),
+    /// For datagrams to this address.
+    Udp(SocketAddr, UdpSocket),
+    /// For connections to this address.
+    Tcp(SocketAddr, TcpListener),
+    /// For local connections with whole messages.
+    Local(Listener),
 }
 
 /// One of them.
@@ -21,8 +24,6 @@ pub enum Socket {
 pub struct Inherited {
     /// `FileDescriptorName=` of its unit.
     pub name: String,
-    /// Where it listens.
-    pub address: SocketAddr,
     /// The socket.
     pub socket: Socket,
 }
@@ -56,7 +57,7 @@ impl fmt::Display for ActivationError {
             }
             Self::Kind { name, what } => write!(
                 f,
-                "the socket '{name}' handed over by systemd is {what}; expected ListenDatagram= or ListenStream= with an address and a port"
+                "the socket '{name}' handed over by systemd is {what}; expected ListenDatagram= or ListenStream= with an address and a port, or ListenSequentialPacket="
             ),
             Self::Socket { name, error } => {
                 write!(f, "the socket '{name}' handed over by systemd cannot be used: {error}")
@@ -67,34 +68,40 @@ impl fmt::Display for ActivationError {
 
 impl std::error::Error for ActivationError {}
 
-/// The sockets that were handed over, none if there are none.
+/// The sockets that were handed over, none if there are none; for each that cannot be used, why.
 ///
 /// # Errors
-/// An [`ActivationError`].
-pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
+/// [`ActivationError::Environment`]: then none can be taken.
+pub fn inherited() -> Result<Vec<Result<Inherited, ActivationError>>, ActivationError> {
     let fds = raw::inherited().map_err(ActivationError::Environment)?;
-    fds.into_iter().map(|(fd, name)| classify(fd, name)).collect()
+    Ok(fds.into_iter().map(|(fd, name)| classify(fd, name)).collect())
 }
 
 fn classify(fd: OwnedFd, name: String) -> Result<Inherited, ActivationError> {
     let failed = |error: io::Error| ActivationError::Socket { name: name.clone(), error };
     let kind = |what: &str| ActivationError::Kind { name: name.clone(), what: what.to_owned() };
     let sort = getsockopt(&fd, sockopt::SockType).map_err(|_| kind("no socket"))?;
-    let (socket, address) = match sort {
+    let listens = || getsockopt(&fd, sockopt::AcceptConn).map_err(|error| failed(error.into()));
+    let socket = match sort {
         SockType::Datagram => {
             let socket = UdpSocket::from(fd);
             let address = socket.local_addr().map_err(|_| kind("a local datagram socket"))?;
             socket.set_nonblocking(true).map_err(failed)?;
-            (Socket::Udp(socket), address)
+            Socket::Udp(address, socket)
         }
-        SockType::Stream if getsockopt(&fd, sockopt::AcceptConn).map_err(|e| failed(e.into()))? => {
+        SockType::Stream if listens()? => {
             let socket = TcpListener::from(fd);
             let address = socket.local_addr().map_err(|_| kind("a local stream socket"))?;
             socket.set_nonblocking(true).map_err(failed)?;
-            (Socket::Tcp(socket), address)
+            Socket::Tcp(address, socket)
         }
-        SockType::Stream => return Err(kind("a connection (Accept=yes?)")),
+        SockType::SeqPacket if listens()? => {
+            getsockname::<UnixAddr>(fd.as_raw_fd())
+                .map_err(|_| kind("a SEQPACKET socket that is not local"))?;
+            Socket::Local(Listener::inherited(fd).map_err(failed)?)
+        }
+        SockType::Stream | SockType::SeqPacket => return Err(kind("a connection (Accept=yes?)")),
         other => return Err(kind(&format!("of type {other:?}"))),
     };
-    Ok(Inherited { name, address, socket })
+    Ok(Inherited { name, socket })
 }

@@ -1,5 +1,6 @@
 //! Local sockets with whole messages: how daemon, sorter and operator talk. Who is at the other end, the kernel says.
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
     listen, recv, send, setsockopt, socket, sockopt,
@@ -43,6 +44,12 @@ impl Listener {
         bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         listen(&fd, Backlog::new(64)?)?;
+        Ok(Listener(fd))
+    }
+
+    /// One that listens already.
+    pub(crate) fn inherited(fd: OwnedFd) -> io::Result<Listener> {
+        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Listener(fd))
     }
 
@@ -118,6 +125,12 @@ impl AsRawFd for Listener {
 impl AsRawFd for Connection {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

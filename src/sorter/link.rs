@@ -1,7 +1,7 @@
 //! The way to the daemon: a local connection that is made again when it breaks.
 
 use hither_control::{
-    MAX_MESSAGE, Order, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode,
+    MAX_MESSAGE, Order, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, places,
 };
 use hither_net::seqpacket::Connection;
 use hither_table::Monotonic;
@@ -22,7 +22,7 @@ const WAITING_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Link {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     connection: Option<Connection>,
     orders: VecDeque<Order>,
     lacks: Vec<String>,
@@ -34,9 +34,8 @@ pub(super) struct Link {
 impl Link {
     pub fn new(dir: &Path, lacks: Vec<String>, now: Monotonic) -> Link {
         let buffer = vec![0; MAX_MESSAGE];
-        let path = dir.join(SORTER_SOCKET);
         Link {
-            path,
+            paths: places(dir, SORTER_SOCKET),
             connection: None,
             orders: VecDeque::new(),
             lacks,
@@ -60,7 +59,10 @@ impl Link {
             self.send(now);
             return false;
         }
-        let connected = Connection::connect(&self.path, None).and_then(|connection| {
+        let mut connections = self.paths.iter().map(|path| Connection::connect(path, None));
+        let first = connections.next().unwrap_or_else(|| Err(ErrorKind::NotFound.into()));
+        let connected = first.or_else(|error| connections.find_map(Result::ok).ok_or(error));
+        let connected = connected.and_then(|connection| {
             registry.register(&mut SourceFd(&connection.as_raw_fd()), token, Interest::READABLE)?;
             Ok(connection)
         });
@@ -74,8 +76,8 @@ impl Link {
             }
             Err(error) => {
                 log::debug!(
-                    "the daemon at '{}' cannot be reached: {error}; trying again in {:?}",
-                    self.path.display(),
+                    "the daemon at {:?} cannot be reached: {error}; trying again in {:?}",
+                    self.paths,
                     self.pause
                 );
                 self.again = Some(now.plus(self.pause));

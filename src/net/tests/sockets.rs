@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::Command;
 use std::time::Duration;
 
@@ -162,7 +162,10 @@ fn messages_between_processes_stay_whole_and_say_who_sent_them() {
 fn sockets_handed_over_are_told_apart_by_name_and_type() {
     if std::env::var_os("HITHER_TEST_CHILD").is_some() {
         match activation::inherited() {
-            Ok(found) => found.iter().for_each(|i| println!("{} {} {:?}", i.name, i.address, i.socket)),
+            Ok(found) => found.iter().for_each(|one| match one {
+                Ok(one) => println!("{} {:?}", one.name, one.socket),
+                Err(error) => println!("{error}"),
+            }),
             Err(error) => println!("{error}"),
         }
         assert!(activation::inherited().expect("taken already").is_empty());
@@ -174,11 +177,19 @@ fn sockets_handed_over_are_told_apart_by_name_and_type() {
         );
         let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let path = std::env::temp_dir().join(format!("hither-handed-over-{}", std::process::id()));
+        let local = Listener::bind(&path, 0o600).expect("bound");
+        std::fs::remove_file(&path).expect("removable");
+        let (one, _other) = std::os::unix::net::UnixDatagram::pair().expect("two");
         let mut command = Command::new("/bin/bash");
-        // Descriptor 3 is the datagram socket, 4 the listening one.
-        let (u, t) =
-            (nix::unistd::dup(&udp).expect("a descriptor"), nix::unistd::dup(&tcp).expect("a descriptor"));
-        let moves = format!("exec 3<&{} 4<&{}; {script}", u.as_raw_fd(), t.as_raw_fd());
+        // From descriptor 3: a datagram socket, a listening one, a local one with whole messages, one of no use.
+        let copies = [udp.as_fd(), tcp.as_fd(), local.as_fd(), one.as_fd()]
+            .map(|fd| nix::unistd::dup(fd).expect("a descriptor"));
+        let moves = copies
+            .iter()
+            .enumerate()
+            .fold(String::from("exec"), |all, (n, fd)| format!("{all} {}<&{}", n + 3, fd.as_raw_fd()));
+        let moves = format!("{moves}; {script}");
         let output = command
             .args(["-c", &moves])
             .arg(std::env::current_exe().expect("known"))
@@ -187,8 +198,15 @@ fn sockets_handed_over_are_told_apart_by_name_and_type() {
             .expect("started");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let out = run("dns:dns", "2");
-    assert!(out.contains("dns 127.0.0.1:") && out.contains("Udp(") && out.contains("Tcp("), "{out}");
+    let out = run("dns:dns:control:odd", "4");
+    for part in [
+        "dns Udp(127.0.0.1:",
+        "dns Tcp(127.0.0.1:",
+        "control Local(",
+        "'odd' handed over by systemd is a local",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
     let out = run("dns", "2");
     assert!(out.contains("cannot be taken"), "{out}");
 }
