@@ -20,6 +20,8 @@ use rigs::Bench;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+const RIGS: [&str; 6] = ["hits", "workers", "misses", "race", "memory", "start"];
+
 fn play(args: &[String]) -> Option<()> {
     let at = args.iter().position(|arg| arg == "--role")?;
     let address: SocketAddr = args.get(at + 2)?.parse().ok()?;
@@ -57,8 +59,18 @@ fn main() {
             "SKIPPED: there is no hitherd beside this benchmark; run cargo build --release first"
         );
     };
+    let unknown = args.iter().find(|arg| {
+        let option = ["--rounds", "--only"].contains(&arg.as_str()) || taken.contains(&Some(*arg));
+        !option && !RIGS.contains(&arg.as_str())
+    });
+    if let Some(unknown) = unknown {
+        return println!(
+            "'{unknown}' is no rig and no option; rigs: {}; options: --rounds N, --only NAME,NAME",
+            RIGS.join(" ")
+        );
+    }
     let mut bench = Bench::new(rounds, only, Report::new(&target.join("bench-peers.tsv")));
-    for name in ["hits", "workers", "misses", "race", "memory", "start"] {
+    for name in RIGS {
         if rigs.is_empty() || rigs.contains(&name) {
             match name {
                 "hits" => bench.hits(),
