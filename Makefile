@@ -9,7 +9,7 @@ lib = $(CARGO_TARGET_DIR)/loadable
 libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
-units = hitherd.socket hitherd.service hither-sorter.service
+units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service
 man3 = libhither.3
 man5 = hither.toml.5 hither-table.5
 man8 = hitherd.8 hither-sorter.8 nss-hither.8
@@ -40,19 +40,23 @@ install: $(programs) $(libraries) libraries
 	for unit in $(units); do sed 's|@PREFIX@|$(PREFIX)|g' systemd/$$unit > $(d)/lib/systemd/system/$$unit; chmod 644 $(d)/lib/systemd/system/$$unit; done
 	install -D -m 644 systemd/hither.sysusers $(d)/lib/sysusers.d/hither.conf
 	install -D -m 644 systemd/hither.sysctl $(d)/lib/sysctl.d/50-hither.conf
-	install -D -m 644 systemd/10-reload.conf $(d)/share/doc/hither/10-reload.conf
+	install -D -m 644 systemd/90-hither.preset $(d)/lib/systemd/system-preset/90-hither.preset
+	install -D -m 755 systemd/hither-generator $(d)/lib/systemd/system-generators/hither-generator
 	install -d $(d)/share/man/man1 $(d)/share/man/man3 $(d)/share/man/man5 $(d)/share/man/man8
 	install -m 644 man/hitherctl.1 $(d)/share/man/man1/
 	install -m 644 $(addprefix man/,$(man3)) $(d)/share/man/man3/
 	install -m 644 $(addprefix man/,$(man5)) $(d)/share/man/man5/
 	install -m 644 $(addprefix man/,$(man8)) $(d)/share/man/man8/
+	install -d $(d)/share/doc/hither
 	install -m 644 README.md ARCHITECTURE.md LICENSE-MIT LICENSE-APACHE $(d)/share/doc/hither/
 	install -d $(DESTDIR)/etc/hither
 	test -e $(DESTDIR)/etc/hither/hither.toml || install -m 644 systemd/hither.toml $(DESTDIR)/etc/hither/hither.toml
 
 uninstall:
 	rm -f $(d)/sbin/hitherd $(d)/libexec/hither-sorter $(d)/bin/hitherctl $(addprefix $(d)/lib/systemd/system/,$(units))
-	rm -f $(d)/lib/sysusers.d/hither.conf $(d)/lib/sysctl.d/50-hither.conf $(d)/share/man/man1/hitherctl.1
+	rm -f $(d)/lib/sysusers.d/hither.conf $(d)/lib/sysctl.d/50-hither.conf
+	rm -f $(d)/lib/systemd/system-preset/90-hither.preset $(d)/lib/systemd/system-generators/hither-generator
+	rm -f $(d)/share/man/man1/hitherctl.1
 	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man8/,$(man8))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libnss_hither.so.2 libhither.so.1 libhither.so pkgconfig/hither.pc) $(d)/include/hither.h
 	rm -rf $(d)/share/doc/hither

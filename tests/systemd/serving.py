@@ -1,50 +1,9 @@
-"""The checks that run inside the container, with a real systemd as process 1; see `run`."""
-import json, os, pathlib, re, signal, socket, subprocess, sys, threading, time
+"""Serving: the first query, three real name servers of different make, the sorter, clients of every kind, and what restarts keep."""
+import json, os, pathlib, re, signal, socket, subprocess, threading, time
 
-sys.path.insert(0, "/src/support")
+from common import check, configure, ctl, dig, journal, lookup, main, prepare, prop, resolve_by, run, stats, until
+
 NAME = "www.example.test"
-failed = []
-
-
-def check(what, holds, detail=""):
-    print(("ok      " if holds else "FAILED  ") + what + ("" if holds else f": {detail}"), flush=True)
-    if not holds:
-        failed.append(what)
-
-
-def run(*command, **kw):
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, **kw)
-
-
-def until(what, probe, seconds=15):
-    """Waits for an event that nobody announces; the last value is returned."""
-    end = time.monotonic() + seconds
-    while True:
-        value = probe()
-        if value or time.monotonic() > end:
-            return value
-        time.sleep(0.02)
-
-
-def prop(unit, name):
-    return run("systemctl", "show", "-p", name, "--value", unit).stdout.strip()
-
-
-def ctl(*args):
-    return run("hitherctl", *args)
-
-
-def stats():
-    return json.loads(ctl("stats", "--json").stdout)
-
-
-def lookup(name=NAME):
-    out = ctl("lookup", "--json", name, "A").stdout
-    return json.loads(out) if out.strip() else {}
-
-
-def dig(*args):
-    return run("dig", "+time=4", "+tries=1", *args)
 
 
 def relay(port, server, delay_ms):
@@ -119,7 +78,7 @@ zone:
     relay(5302, ("127.0.0.1", 5312), 150)
     relay(5303, ("127.0.0.1", 5313), 400)
     for port in (5301, 5312, 5313):
-        check(f"the name server at port {port} is up", until("", lambda: NAME in dig("@127.0.0.1", "-p", str(port), NAME).stdout and "198.18" in dig("@127.0.0.1", "-p", str(port), "+short", NAME).stdout))
+        check(f"the name server at port {port} is up", until(lambda: NAME in dig("@127.0.0.1", "-p", str(port), NAME).stdout and "198.18" in dig("@127.0.0.1", "-p", str(port), "+short", NAME).stdout))
     return running
 
 
@@ -136,11 +95,11 @@ def activation():
     watcher, seen = watching()
     answer = dig("@127.0.0.1", "+short", NAME)
     check("the first query starts the daemon and is answered", "198.18.0.1" in answer.stdout, answer.stdout + answer.stderr)
-    check("the service is ready by its own word", until("", lambda: prop("hitherd.service", "ActiveState") == "active"))
+    check("the service is ready by its own word", until(lambda: prop("hitherd.service", "ActiveState") == "active"))
     check("its status is a useful line", "upstreams up" in prop("hitherd.service", "StatusText"), prop("hitherd.service", "StatusText"))
-    check("the sorter came up with it", until("", lambda: prop("hither-sorter.service", "ActiveState") == "active"))
-    check("the set is complete and sorted", until("", lambda: lookup().get("state") == "complete" and lookup().get("sorted")), lookup())
-    entry = lookup()
+    check("the sorter came up with it", until(lambda: prop("hither-sorter.service", "ActiveState") == "active"))
+    check("the set is complete and sorted", until(lambda: lookup(NAME).get("state") == "complete" and lookup(NAME).get("sorted")), lookup(NAME))
+    entry = lookup(NAME)
     order = [a["address"] for a in entry["addresses"]]
     check("all three servers' addresses are there, the quickest first", order == [f"198.18.0.{n}" for n in (5, 2, 3, 1, 4)], entry)
     micros = [a["rtt_us"] for a in entry["addresses"]]
@@ -159,14 +118,14 @@ def clients():
             check(f"dig @{server} {' '.join(flags)}", "198.18.0.5" in answer.stdout and "NOERROR" in answer.stdout, answer.stdout)
     full = dig("@127.0.0.1", "+noall", "+answer", NAME).stdout
     check("a reply is one chain with its own addresses", "CNAME" not in full and "198.18.0.3" not in full, full)
-    pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    resolve_by("nameserver 127.0.0.1\n")
     answer = run("getent", "ahostsv4", NAME)
     check("getent", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
     pathlib.Path("/etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files hither [NOTFOUND=return] dns\n")
     queries = stats()["queries"]
     answer = run("getent", "ahostsv4", NAME)
     check("getent through libnss_hither", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
-    check("in hither's order", answer.stdout.split()[0] == lookup()["addresses"][0]["address"], answer.stdout)
+    check("in hither's order", answer.stdout.split()[0] == lookup(NAME)["addresses"][0]["address"], answer.stdout)
     check("without a query", stats()["queries"] == queries, stats())
     answer = run("setpriv", "--reuid=nobody", "--clear-groups", "getent", "ahostsv4", NAME)
     check("as nobody", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
@@ -177,20 +136,20 @@ def clients():
 
 
 def life():
-    before, pid = lookup(), prop("hitherd.service", "MainPID")
+    before, pid = lookup(NAME), prop("hitherd.service", "MainPID")
     check("the daemon is not root and has no capability", re.search(r"^CapEff:\s+0+$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M) is not None)
     check("the filter of system calls is on", "Seccomp:\t2" in pathlib.Path(f"/proc/{pid}/status").read_text())
     check("restart", run("systemctl", "restart", "hitherd.service").returncode == 0)
-    check("the table is taken over", lookup().get("version") == before["version"], lookup())
-    check("the journal says so", until("", lambda: "taken over" in run("journalctl", "-u", "hitherd").stdout))
+    check("the table is taken over", lookup(NAME).get("version") == before["version"], lookup(NAME))
+    check("the journal says so", until(lambda: "taken over" in journal("hitherd")))
     pid = prop("hitherd.service", "MainPID")
     os.kill(int(pid), signal.SIGKILL)
     answer = dig("@127.0.0.1", "+short", NAME)
     check("a query during a crash is answered", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
-    until("", lambda: prop("hitherd.service", "MainPID") not in ("0", pid))
+    until(lambda: prop("hitherd.service", "MainPID") not in ("0", pid))
     check("flush", ctl("flush", NAME).returncode == 0 and ctl("lookup", NAME).returncode == 3)
     dig("@127.0.0.1", NAME)
-    after = until("", lambda: lookup() if lookup().get("sorted") else None) or {}
+    after = until(lambda: lookup(NAME) if lookup(NAME).get("sorted") else None) or {}
     check("versions grow over restart, crash and flush", after.get("version", 0) > before["version"], after)
     pid = int(prop("hitherd.service", "MainPID"))
     os.kill(pid, signal.SIGSTOP)
@@ -198,54 +157,36 @@ def life():
     os.kill(pid, signal.SIGCONT)
     pathlib.Path("/etc/hither/hither.toml.d/90.toml").write_text("[round]\nfrist = 1\n")
     os.kill(pid, signal.SIGHUP)
-    check("a wrong configuration is reported and the old one stays", until("", lambda: "nearest known key is 'first'" in run("journalctl", "-u", "hitherd").stdout))
+    check("a wrong configuration is reported and the old one stays", until(lambda: "nearest known key is 'first'" in journal("hitherd")))
     pathlib.Path("/etc/hither/hither.toml.d/90.toml").write_text("[cache]\nmax_ttl = \"77s\"\n")
     os.kill(pid, signal.SIGHUP)
-    check("a right one is taken", until("", lambda: "is reloaded" in run("journalctl", "-u", "hitherd").stdout))
+    check("a right one is taken", until(lambda: "is reloaded" in journal("hitherd")))
     ctl("flush"); dig("@127.0.0.1", NAME)
-    check("and does something", 0 < lookup().get("ttl", 0) <= 77, lookup())
-    check("links and files are followed inside the sandbox", "cannot be followed" not in run("journalctl", "-u", "hitherd").stdout)
+    check("and does something", 0 < lookup(NAME).get("ttl", 0) <= 77, lookup(NAME))
+    check("links and files are followed inside the sandbox", "cannot be followed" not in journal("hitherd"))
     check("a reserved name stays here", "NXDOMAIN" in dig("@127.0.0.1", "printer.local").stdout)
     sorter = prop("hither-sorter.service", "MainPID")
     check("the sorter runs as its own user", pathlib.Path(f"/proc/{sorter}").stat().st_uid not in (0, pathlib.Path(f"/proc/{pid}").stat().st_uid))
     check("watchdog is on for both", prop("hitherd.service", "WatchdogUSec") == "10s" and prop("hither-sorter.service", "WatchdogUSec") == "30s")
     os.kill(int(sorter), signal.SIGKILL)
     check("answers go on without the sorter", "198.18.0." in dig("@127.0.0.1", "+short", NAME).stdout)
-    check("it comes back", until("", lambda: prop("hither-sorter.service", "MainPID") not in ("0", sorter)))
+    check("it comes back", until(lambda: prop("hither-sorter.service", "MainPID") not in ("0", sorter)))
     ctl("flush", NAME); dig("@127.0.0.1", NAME)
-    check("and orders again", until("", lambda: lookup().get("sorted")), lookup())
+    check("and orders again", until(lambda: lookup(NAME).get("sorted")), lookup(NAME))
     start = time.monotonic()
     check("stop", run("systemctl", "stop", "hitherd.socket", "hitherd.service").returncode == 0 and time.monotonic() - start < 3)
     check("it ends with success", prop("hitherd.service", "Result") == "success", prop("hitherd.service", "Result"))
-    check("the sorter is stopped with it", until("", lambda: prop("hither-sorter.service", "ActiveState") == "inactive"))
+    check("the sorter is stopped with it", until(lambda: prop("hither-sorter.service", "ActiveState") == "inactive"))
 
 
-def main():
-    run("ip", "link", "set", "lo", "up")
+def start():
     if not os.path.exists("/dev/net/tun"):
         os.makedirs("/dev/net", exist_ok=True)
         run("mknod", "/dev/net/tun", "c", "10", "200")
     from tun_responder import TunResponder
     TunResponder("198.18.0.0/24", {"198.18.0.1": 50, "198.18.0.2": 20, "198.18.0.3": 25, "198.18.0.4": 80, "198.18.0.5": 5})
-    servers = name_servers()
-    os.makedirs("/etc/hither/hither.toml.d", exist_ok=True)
-    pathlib.Path("/etc/hither/hither.toml.d/10.toml").write_text("".join(f'[[upstream]]\naddress = "127.0.0.1:{port}"\n' for port in (5301, 5302, 5303)))
-    for command in (["systemd-sysusers"], ["sysctl", "-q", "-p", "/usr/lib/sysctl.d/50-hither.conf"], ["systemctl", "daemon-reload"],
-                    ["systemctl", "enable", "hither-sorter.service"], ["systemctl", "start", "hitherd.socket"]):
-        done = run(*command)
-        check(" ".join(command), done.returncode == 0, done.stderr)
-    verify = run("systemd-analyze", "verify", "hitherd.socket", "hitherd.service", "hither-sorter.service")
-    unknown = [line for line in verify.stderr.splitlines() if "hither" in line and not re.search("notify-reload|Restart(Steps|MaxDelaySec)|man ", line)]
-    check("systemd-analyze verify, but for what only later versions know", not unknown, unknown)
-    for part in (activation, clients, life):
-        try:
-            part()
-        except Exception as error:  # One broken part is a failed check, and the others still run.
-            check(part.__name__, False, repr(error))
-    for server in servers:
-        server.terminate()
-    print(f"{len(failed)} checks failed" if failed else "all checks hold", flush=True)
-    sys.exit(1 if failed else 0)
+    name_servers()
+    configure("10", "".join(f'[[upstream]]\naddress = "127.0.0.1:{port}"\n' for port in (5301, 5302, 5303)))
 
 
-main()
+main(prepare, start, activation, clients, life)

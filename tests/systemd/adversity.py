@@ -1,0 +1,160 @@
+"""What goes wrong around the service: foreign and missing sockets, a runtime directory that is full, read-only or holds a stranger's table, no
+right to ping, a journal that is gone or stands still. Each has a line in the journal, and the service goes on or says why it cannot."""
+import json, os, pathlib, signal, socket, subprocess, sys, time
+
+from common import check, configure, ctl, dig, drop_in, journal, lookup, main, prepare, prop, run, stats, until
+
+RUNTIME = pathlib.Path("/run/hither")
+
+
+def start():
+    from upstream import serve
+    serve(5300)
+    configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
+    check("it answers", answers("first"))
+
+
+def answers(name):
+    return "198.51.100." in dig("@127.0.0.1", "+short", f"{name}.load.test").stdout
+
+
+def active(unit="hitherd.service"):
+    return prop(unit, "ActiveState") == "active"
+
+
+def restart():
+    run("systemctl", "restart", "hitherd.service")
+    return until(active)
+
+
+def stop():
+    run("systemctl", "stop", "hitherd.socket", "hitherd.service")
+
+
+def begin():
+    run("systemctl", "reset-failed")
+    return run("systemctl", "start", "hitherd.socket", "hitherd-control.socket", "hitherd-sorter.socket")
+
+
+def foreign_sockets():
+    stop()
+    fifo = drop_in("hitherd.socket", "[Socket]\nListenFIFO=/run/odd.fifo\n")
+    name = drop_in("hitherd-control.socket", "[Socket]\nFileDescriptorName=odd\n")
+    begin()
+    check("it answers beside sockets that are not for it", answers("foreign"))
+    text = journal("hitherd")
+    check("the journal names a pipe", "handed over by systemd is no socket; expected ListenDatagram=" in text, text[-600:])
+    check("and a local socket of a wrong name", "the local socket 'odd' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter" in text, text[-600:])
+    check("the control socket is made in the runtime directory instead", ctl("status").returncode == 0 and (RUNTIME / "control.sock").exists(), ctl("status").stderr)
+    stop()
+    fifo.unlink(), name.unlink()
+    run("systemctl", "daemon-reload")
+
+
+def taken_port():
+    stop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 53))
+        done = begin()
+        check("a port that is taken fails the socket", done.returncode != 0 and prop("hitherd.socket", "Result") == "resources", done.stderr)
+        done = run("systemctl", "start", "hitherd.service")
+        check("and the service says on what it depends", done.returncode != 0 and "depend" in done.stderr, done.stderr)
+    check("when the port is free again they start", begin().returncode == 0 and answers("free-again"))
+
+
+def missing_socket():
+    stop()
+    run("systemctl", "mask", "--runtime", "hitherd.socket")
+    done = run("systemctl", "start", "hitherd.service")
+    check("a socket unit that is masked is named", done.returncode != 0 and "hitherd.socket is masked" in done.stderr, done.stderr)
+    run("systemctl", "unmask", "--runtime", "hitherd.socket")
+    # By hand and without any socket: its own addresses, which it may not bind.
+    done = run("setpriv", "--reuid=hither", "--regid=hither", "--clear-groups", "--bounding-set=-all", "env", "RUNTIME_DIRECTORY=/tmp/by-hand", "hitherd")
+    check("without a socket and without the right to bind it says so", done.returncode == 1 and "cannot listen at 127.0.0.1:53" in done.stderr and "there is no address to listen at" in done.stderr, done.stderr)
+    check("with the sockets it starts", begin().returncode == 0 and answers("with-sockets"))
+
+
+def failing(what, words, status=None):
+    run("systemctl", "start", "--no-block", "hitherd.service")
+    seen = until(lambda: int(prop("hitherd.service", "NRestarts") or 0) > 1 and words in journal("hitherd"))
+    check(f"{what}: the journal says so", seen, journal("hitherd")[-600:])
+    check(f"{what}: the service is started again, and port 53 stays open", prop("hitherd.socket", "ActiveState") == "active" and not active())
+    if status:
+        check(f"{what}: its status is {status}", until(lambda: prop("hitherd.service", "ExecMainStatus") == status))
+
+
+def runtime_directory():
+    for what, options, words, status in (("a full runtime directory", "size=64k,mode=0755", "No space left", "1"), ("a read-only runtime directory", "ro,mode=0755", "Read-only", None)):
+        stop()
+        RUNTIME.mkdir(exist_ok=True)
+        check("a file system of its own", run("mount", "-t", "tmpfs", "-o", options, "none", str(RUNTIME)).returncode == 0)
+        begin()
+        failing(what, words, status)
+        run("umount", str(RUNTIME))
+        check(f"{what}: when it is mended the service heals itself", until(lambda: answers("healed"), 20))
+
+
+def strangers_table():
+    path = drop_in("hitherd.service", "[Service]\nExecStartPre=+/bin/sh -c 'rm -f /run/hither/hosts; head -c 70000 /dev/urandom > /run/hither/hosts; chown nobody /run/hither/hosts'\n")
+    restart()
+    text = journal("hitherd")
+    check("a table of somebody else is replaced, and the journal says whose it was", "is replaced by a new one" in text, text[-600:])
+    check("and the service goes on", answers("after-stranger") and os.stat(RUNTIME / "hosts").st_uid == os.stat(f"/proc/{prop('hitherd.service', 'MainPID')}").st_uid)
+    path.unlink()
+    run("systemctl", "daemon-reload")
+
+
+def no_ping():
+    old = pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text()
+    pathlib.Path("/proc/sys/net/ipv4/ping_group_range").write_text("1 0")
+    run("systemctl", "restart", "hither-sorter.service")
+    lacks = lambda: json.loads(ctl("status", "--json").stdout or "{}").get("sorter", {}).get("lacks")
+    check("status names what the sorter cannot do", until(lambda: "icmp" in " ".join(lacks() or []).lower()), ctl("status").stdout)
+    check("and so does the journal", "ICMP" in journal("hither-sorter") or "icmp" in journal("hither-sorter"), journal("hither-sorter"))
+    check("the sorter goes on", active("hither-sorter.service"))
+    pathlib.Path("/proc/sys/net/ipv4/ping_group_range").write_text(old)
+
+
+def credential():
+    path = drop_in("hitherd.service", '[Service]\nSetCredential=hither.toml:[cache]\\nmax_ttl = "44s"\\n\n')
+    restart()
+    check("it answers", answers("credential"))
+    check("a credential is read as the last of the configuration", 0 < lookup("credential.load.test").get("ttl", 0) <= 44, lookup("credential.load.test"))
+    path.unlink()
+    run("systemctl", "daemon-reload")
+    restart()
+
+
+def flood(count):
+    done = run(sys.executable, "/src/systemd/load.py", "2000", str(count / 2000), "200")
+    return json.loads(done.stdout)
+
+
+def journal_stands_still():
+    configure("40", '[log]\nlevel = "debug"\n')
+    run("systemctl", "reload", "hitherd.service")
+    daemon = int(prop("systemd-journald.service", "MainPID"))
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        found = flood(10_000)
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    check("a journal that stands still delays and loses nothing", found["lost"] == 0 and found["failed"] == 0 and found["worst_ms"] < 1000, found)
+    answers("after-the-halt")
+    pathlib.Path("/etc/hither/hither.toml.d/40.toml").unlink()
+    run("systemctl", "reload", "hitherd.service")
+    check("it writes there again", until(lambda: "is reloaded" in journal("hitherd", since="-5s")), journal("hitherd")[-300:])
+
+
+def journal_is_gone():
+    units = ["systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket"]
+    run("systemctl", "stop", *units)
+    check("the journal is gone", until(lambda: prop("systemd-journald.service", "ActiveState") == "inactive"))
+    check("queries are answered without a journal", answers("no-journal"))
+    check("reload and restart work", run("systemctl", "reload", "hitherd.service").returncode == 0 and restart() and answers("no-journal-either"))
+    run("systemctl", "start", *reversed(units))
+    check("the journal is back", until(lambda: active("systemd-journald.service")))
+    check("and the daemon writes to it once it has something to say", run("systemctl", "reload", "hitherd.service").returncode == 0 and until(lambda: "is reloaded" in journal("hitherd", since="-3s")), journal("hitherd")[-300:])
+
+
+main(prepare, start, foreign_sockets, taken_port, missing_socket, runtime_directory, strangers_table, no_ping, credential, journal_stands_still, journal_is_gone)

@@ -1,0 +1,158 @@
+"""The life of the service under load: restart, crash, watchdog, upgrade of the binary, reload, a crash loop, stop. Nothing is lost."""
+import json, os, pathlib, shutil, signal, subprocess, sys, threading, time
+
+from common import check, configure, ctl, dig, drop_in, journal, lookup, main, prepare, prop, run, stats, until, version
+
+RATE, SECONDS = 1000, 10
+
+
+def start():
+    from upstream import serve
+    serve(5300)
+    configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
+    for at in range(100):
+        answer = dig("@127.0.0.1", "+short", f"c{at}.load.test")
+        if "198.51.100." not in answer.stdout:
+            return check("the cache is filled", False, answer.stdout + answer.stderr)
+    check("the cache is filled", stats()["entries"] >= 100)
+
+
+def entries():
+    found = [json.loads(line) for line in ctl("dump", "--json").stdout.splitlines()]
+    return {entry["name"]: entry["version"] for entry in found if entry["type"] == "A"}
+
+
+def under_load(what, act, fresh=0, worst_ms=3000, may_lose=0):
+    """Does `act` twice while a load of ten seconds is on; the table is read all the while. The slowest reply takes some 300 ms on a machine
+    that does nothing else; the bound is for one that does."""
+    before = entries()
+    queries = stats()["queries"]
+    reader = subprocess.Popen([sys.executable, "/src/systemd/reading.py", "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    load = subprocess.Popen([sys.executable, "/src/systemd/load.py", str(RATE), str(SECONDS), str(fresh)], stdout=subprocess.PIPE, text=True)
+    until(lambda: stats()["queries"] > queries + RATE)
+    act()
+    time.sleep(SECONDS / 4)  # In the midst of the load again.
+    act()
+    found = json.loads(load.communicate(timeout=60)[0])
+    seen = json.loads(reader.communicate("", timeout=60)[0])
+    print(f"        {what}: {json.dumps(found)} readers: {json.dumps(seen)}", flush=True)
+    check(f"{what} loses no query", found["lost"] <= may_lose and found["answered"] > RATE, found)
+    check(f"{what} fails none", found["failed"] == 0 and found["refused"] == 0, found)
+    check(f"{what}: the worst reply comes in time", found["worst_ms"] < worst_ms, found)
+    check(f"{what}: readers see no error and no lower version", seen["reads"] > 1000 and not seen["errors"] and not seen["lower"], seen)
+    after = entries()
+    gone = [name for name in before if name not in after or after[name] < before[name]]
+    check(f"{what} keeps every entry", not gone, gone[:5])
+
+
+def pid():
+    return int(prop("hitherd.service", "MainPID"))
+
+
+def kill(number):
+    def act():
+        old = pid()
+        os.kill(old, number)
+        check(f"another daemon follows one killed by {number.name}", until(lambda: pid() not in (0, old) and prop("hitherd.service", "ActiveState") == "active"))
+    return act
+
+
+def restart():
+    done = run("systemctl", "restart", "hitherd.service")
+    check("restart returns with success", done.returncode == 0, done.stderr)
+
+
+def upgrade():
+    """As a package does it: the new file takes the old one's place, then a restart."""
+    new = pathlib.Path("/usr/sbin/hitherd.new")
+    shutil.copy("/usr/sbin/hitherd", new)
+    with new.open("ab") as file:
+        file.write(b"another build")
+    new.replace("/usr/sbin/hitherd")
+    done = run("systemctl", "try-restart", "hitherd.service")
+    check("try-restart returns with success", done.returncode == 0, done.stderr)
+    check("the new file runs", os.stat(f"/proc/{pid()}/exe").st_ino == os.stat("/usr/sbin/hitherd").st_ino)
+
+
+def reload():
+    for ttl in ("1h", "1d"):
+        configure("20", f'[cache]\nmax_ttl = "{ttl}"\n')
+        done = run("systemctl", "reload", "hitherd.service")
+        check("reload returns with success", done.returncode == 0, done.stderr)
+
+
+def load():
+    under_load("restart", restart, fresh=50)
+    under_load("reload", reload, fresh=50)
+    under_load("upgrade", upgrade, fresh=50)
+    # What the dead daemon had taken from the kernel and not answered is gone: one query at most, as it takes one when one is there.
+    under_load("a crash (SIGKILL)", kill(signal.SIGKILL), may_lose=2)
+    under_load("a crash (SIGABRT)", kill(signal.SIGABRT), may_lose=2)
+    hang()
+
+
+def hang():
+    path = drop_in("hitherd.service", "[Service]\nWatchdogSec=1s\nTimeoutAbortSec=100ms\n")
+    run("systemctl", "restart", "hitherd.service")
+
+    def act():
+        old = pid()
+        os.kill(old, signal.SIGSTOP)
+        check("the watchdog ends a daemon that hangs", until(lambda: pid() not in (0, old) and prop("hitherd.service", "ActiveState") == "active"))
+    under_load("a hang", act, worst_ms=5000, may_lose=2)
+    check("the journal names the watchdog", "watchdog timeout" in journal("hitherd").lower())
+    path.unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "hitherd.service")
+
+
+def reloading():
+    wanted = "notify-reload" if version() >= 253 else "notify"
+    check("the service is of the type that this systemd knows", prop("hitherd.service", "Type") == wanted, prop("hitherd.service", "Type"))
+    bad = configure("30", "[cache]\nmax_tll = \"1h\"\n")
+    old = pid()
+    done = run("systemctl", "reload", "hitherd.service")
+    check("reload of a wrong configuration fails", done.returncode != 0)
+    status = run("systemctl", "status", "hitherd.service").stdout
+    check("status says that an older one is in force", "an older configuration is in force" in status, status)
+    check("and why", "max_ttl" in status and "30.toml" in status, status)
+    check("the daemon goes on", prop("hitherd.service", "ActiveState") == "active" and pid() == old and "198.51" in dig("@127.0.0.1", "+short", "c1.load.test").stdout)
+    bad.unlink()
+    configure("20", '[cache]\nmax_ttl = "33s"\n')
+    done = run("systemctl", "reload", "hitherd.service")
+    check("reload of a right one succeeds", done.returncode == 0, done.stderr)
+    dig("@127.0.0.1", "after-reload.load.test")
+    check("and the new one is in force when it returns", 0 < lookup("after-reload.load.test").get("ttl", 0) <= 33, lookup("after-reload.load.test"))
+    check("status is good again", "older configuration" not in run("systemctl", "status", "hitherd.service").stdout)
+    done = run("setpriv", "--reuid=nobody", "--clear-groups", "hitherctl", "reload")
+    check("a stranger cannot reload", done.returncode == 1 and "only root" in done.stderr, done.stderr)
+
+
+def crash_loop():
+    """A daemon that cannot start, a dozen times: the port stays open, and the first that can answers what waited."""
+    configure("30", "[cache]\nmax_tll = \"1h\"\n")
+    run("systemctl", "restart", "--no-block", "hitherd.service")
+    check("it is started again and again", until(lambda: int(prop("hitherd.service", "NRestarts") or 0) >= 12, 30), prop("hitherd.service", "NRestarts"))
+    status = lambda: run("systemctl", "status", "hitherd.service").stdout
+    check("its status says why", until(lambda: all(word in status() for word in ("78/CONFIG", "max_ttl"))), status())
+    check("the socket stays open", prop("hitherd.socket", "ActiveState") == "active")
+    waiting = subprocess.Popen(["dig", "+time=15", "+tries=1", "@127.0.0.1", "+short", "c2.load.test"], stdout=subprocess.PIPE, text=True)
+    pathlib.Path("/etc/hither/hither.toml.d/30.toml").unlink()
+    check("the first that can start answers what waited", "198.51.100." in waiting.communicate(timeout=30)[0])
+    check("the service is active", until(lambda: prop("hitherd.service", "ActiveState") == "active"))
+
+
+def stop():
+    began = time.monotonic()
+    done = run("systemctl", "stop", "hitherd.service")
+    check("stop is quick and clean", done.returncode == 0 and time.monotonic() - began < 2 and prop("hitherd.service", "Result") == "success", done.stderr)
+    check("the control socket survives it", prop("hitherd-control.socket", "ActiveState") == "active" and os.path.exists("/run/hitherd/control.sock"))
+    check("the runtime directory is gone", not os.path.exists("/run/hither"))
+    check("the operator's question starts it again", ctl("status").returncode == 0, ctl("status").stderr)
+    check("with its sorter", until(lambda: json.loads(ctl("status", "--json").stdout)["sorter"]["connected"]), ctl("status").stdout)
+    run("systemctl", "stop", "hitherd.socket", "hitherd.service")
+    sockets = [prop(unit, "ActiveState") for unit in ("hitherd.socket", "hitherd-control.socket", "hitherd-sorter.socket", "hitherd.service")]
+    check("stopping hitherd.socket and hitherd.service stops everything", until(lambda: prop("hither-sorter.service", "ActiveState") == "inactive") and set(sockets) == {"inactive"}, sockets)
+
+
+main(prepare, start, reloading, load, crash_loop, stop)

@@ -1,0 +1,125 @@
+"""The sandbox: every line of hardening of both services, tried from inside; the same deed is done without the sandbox first, so that a denial
+is the line's and not the machine's. What cannot be tried here is named with its reason."""
+import json, os, pathlib, re, shutil, struct
+
+from common import UNITS, check, main, prepare, prop, run, skip, version
+
+# Directives of the units that no probe below tries, and why.
+UNTRIED = {
+    "AmbientCapabilities": "the same probe as CapabilityBoundingSet=",
+    "DevicePolicy": "PrivateDevices= leaves nothing else to open",
+    "KeyringMode": "no other process's keyring is reachable once keyctl is filtered",
+    "MemoryMax": "the container has no memory controller",
+    "TasksMax": "the container has no pids controller",
+    "ProtectKernelLogs": "the container hides the kernel's log anyway",
+    "ProtectClock": "the container has no right to set the clock anyway",
+    "ProtectKernelModules": "the container has no right to load modules anyway",
+    "PrivateMounts": "what a service mounts is its own; it may not mount at all",
+    "RemoveIPC": "a probe would need a second process of the user; nothing of it lives in /dev/shm",
+    "SystemCallErrorNumber": "shown by the errors of SystemCallFilter=",
+    "ExecPaths": "the exceptions of NoExecPaths=, without which nothing would run",
+    "OOMPolicy": "no memory controller", "OOMScoreAdjust": "lowers the process's own standing", "Nice": "lowers the process's own standing",
+}
+# No hardening.
+OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
+WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve StateDirectory StateDirectoryMode ConfigurationDirectory
+LoadCredential Environment""".split())
+
+
+def directives(unit):
+    text = pathlib.Path(f"/usr/lib/systemd/system/{unit}").read_text()
+    body = text.split("[Service]")[1].split("[Install]")[0]
+    return [line.split("=")[0] for line in body.splitlines() if re.match("[A-Za-z]+=", line)], body
+
+
+# getpid by int 0x80, then exit 0: a program of 32 bits.
+CODE = bytes.fromhex("b814000000cd8031dbb801000000cd80")
+ELF = b"\x7fELF\1\1\1" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0) + \
+    struct.pack("<8I", 1, 0, 0x8048000, 0x8048000, 84 + len(CODE), 84 + len(CODE), 5, 4096) + CODE
+
+
+def scene():
+    """What the probes want to reach."""
+    for path in ("/home/probe", "/var/lib/probe"):
+        os.makedirs(path, exist_ok=True)
+    for path in ("/home/probe/file", "/tmp/probe-file", "/dev/probe-file", "/etc/probe-owned"):
+        pathlib.Path(path).write_text("x")
+    os.chown("/etc/probe-owned", 12345, 12345)
+    os.chmod("/var/lib/probe", 0o777)
+    shutil.copy("/usr/bin/id", "/usr/bin/probe-id")
+    os.chmod("/usr/bin/probe-id", 0o4755)
+    pathlib.Path("/usr/bin/probe-32").write_bytes(ELF)
+    os.chmod("/usr/bin/probe-32", 0o755)
+    run("ip", "address", "add", "10.1.2.3/32", "dev", "lo")
+
+
+def probe(unit, sandboxed):
+    """What the probes say inside a service like `unit`, with its hardening or without."""
+    _, body = directives(unit)
+    kept = [line for line in body.splitlines() if re.match("[A-Za-z]+=", line) and line.split("=")[0] not in OTHER - {"User", "Group"}]
+    if not sandboxed:
+        kept = [line for line in kept if line.split("=")[0] in ("User", "Group")]
+    out, err = pathlib.Path("/run/probe.out"), pathlib.Path("/run/probe.err")
+    name = f"probe-{'in' if sandboxed else 'out'}-{unit}"
+    namespaces = [f"Environment=HOST_{kind.upper()}={os.stat(f'/proc/1/ns/{kind}').st_ino}" for kind in ("ipc", "uts")]
+    pathlib.Path(f"/run/systemd/system/{name}").write_text("\n".join([
+        "[Service]", "Type=oneshot", "ExecStart=/usr/bin/python3 -B /src/systemd/probes.py", f"StandardOutput=truncate:{out}",
+        f"StandardError=truncate:{err}", "LimitRTPRIO=10", *namespaces, *kept, *(["ExecPaths=/usr/bin"] if sandboxed else [])]) + "\n")
+    run("systemctl", "daemon-reload")
+    done = run("systemctl", "start", name)
+    text = out.read_text() if out.exists() else ""
+    if not check(f"probes run for {unit}, {'with' if sandboxed else 'without'} its sandbox", done.returncode == 0 and text, done.stderr + (err.read_text() if err.exists() else "")):
+        return {}
+    return json.loads(text)
+
+
+def hardening(unit):
+    before, after = probe(unit, False), probe(unit, True)
+    listed, tried = directives(unit)[0], set()
+    for what in before:
+        directive = what.split(":")[0]
+        if directive not in listed:
+            continue
+        tried.add(directive)
+        found = after.get(what, "allowed")
+        if directive == "SocketBindDeny" and found == "allowed" and version() < 253:
+            skip(f"{unit}: {what}", "Debian 12 builds systemd without it")
+        elif found == before[what] != "allowed":
+            skip(f"{unit}: {what}", f"met without the sandbox too: {found}")
+        else:
+            check(f"{unit}, {what}: denied", found != "allowed", found)
+    left = set(listed) - tried - OTHER - set(UNTRIED)
+    check(f"{unit}: every line of hardening is tried or explained", not left, sorted(left))
+
+
+def daemon():
+    hardening("hitherd.service")
+
+
+def sorter():
+    hardening("hither-sorter.service")
+
+
+def verify():
+    done = run("systemd-analyze", "verify", "--man=no", *UNITS)
+    check(f"systemd-analyze verify is clean on {version()}", done.returncode == 0 and not [line for line in done.stderr.splitlines() if "hither" in line], done.stderr)
+    for unit in ("hitherd.service", "hither-sorter.service"):
+        out = run("systemd-analyze", "security", "--no-pager", unit).stdout
+        score = re.search(r"Overall exposure level for \S+: ([0-9.]+)", out)
+        check(f"exposure of {unit} is at most 1.1", score is not None and float(score[1]) <= 1.1, out[-300:])
+        print(f"        {unit}: exposure {score[1] if score else '?'} on systemd {version()}")
+
+
+def process():
+    run("systemctl", "start", "hitherd.service", "hither-sorter.service")
+    for unit in ("hitherd.service", "hither-sorter.service"):
+        pid = prop(unit, "MainPID")
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        check(f"{unit}: no capability, no new privileges, a filter", all(re.search(p, status, re.M) for p in (r"^CapEff:\s+0+$", r"^CapBnd:\s+0+$", r"^NoNewPrivs:\s+1$", r"^Seccomp:\s+2$", r"^Umask:\s+0077$")), status)
+        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        check(f"{unit}: no core", re.search(r"^Max core file size\s+0\s+0", limits, re.M) is not None, limits)
+        text = run("journalctl", "-b", "-u", unit, "-o", "cat").stdout
+        check(f"{unit}: nothing was refused to it", "Operation not permitted" not in text and "Permission denied" not in text, text)
+
+
+main(prepare, verify, process, scene, daemon, sorter)
