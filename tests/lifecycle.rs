@@ -1,0 +1,117 @@
+//! Reload and stop, as operators and waiting clients meet them. What needs a service manager is in `tests/systemd`.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::message::Message;
+use nix::sys::signal::Signal;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory};
+
+fn upstream(after_ms: u64) -> Upstream {
+    Upstream::start(move |query, _| vec![(after_ms, answer(query, &[1], 3600))])
+}
+
+#[test]
+fn a_reload_returns_when_the_new_configuration_is_in_force() {
+    let upstream = upstream(0);
+    let daemon = Daemon::start(&[&upstream], "");
+    let list = daemon.dir.join("list");
+    std::fs::write(&list, (0..20_000).map(|n| format!("n{n}.blocked.example\n")).collect::<String>())
+        .expect("writable");
+    Daemon::configure(
+        &daemon.dir,
+        &[&upstream],
+        &format!("[[block]]\nfiles = [{list:?}]\n[cache]\nmax_ttl = \"77s\"\n"),
+    );
+    let done = daemon.ctl(&["reload"]);
+    assert!(done.status.success(), "{done:?}");
+    // Without waiting for anything else.
+    let reply = daemon.ask("n19999.blocked.example");
+    assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::NXDOMAIN);
+    daemon.ask("www.example");
+    assert!(daemon.json(&["lookup", "www.example"])["ttl"].as_u64() <= Some(77));
+    assert_eq!(daemon.json(&["reload"])["reloaded"], true);
+}
+
+#[test]
+fn a_wrong_configuration_fails_the_reload_with_its_reason_and_the_old_one_stays() {
+    let upstream = upstream(0);
+    let daemon = Daemon::start(&[&upstream], "");
+    Daemon::configure(&daemon.dir, &[&upstream], "[cache]\nmax_tll = \"1h\"\n");
+    let done = daemon.ctl(&["reload"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(
+        said.contains("hither.toml:") && said.contains("'max_tll'") && said.contains("'max_ttl'"),
+        "{said}"
+    );
+    let reply = daemon.ask("www.example");
+    assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::NOERROR);
+    Daemon::configure(&daemon.dir, &[&upstream], "");
+    assert!(daemon.ctl(&["reload"]).status.success(), "what is right is taken again");
+}
+
+#[test]
+fn who_waits_when_the_daemon_is_stopped_is_still_answered() {
+    let upstream = upstream(30);
+    let daemon = Daemon::start(&[&upstream], "");
+    let client = daemon.client();
+    client.send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
+    daemon.until("the upstream is asked", |_| upstream.count() == 1);
+    daemon.signal(Signal::SIGTERM);
+    let mut buffer = [0; 512];
+    let len = client.recv(&mut buffer).expect("a reply");
+    let read = Message::read(&buffer[..len]).expect("readable");
+    assert_eq!((read.header().rcode(), read.records().count()), (Rcode::NOERROR, 1));
+}
+
+#[test]
+fn who_would_wait_too_long_is_told_so_and_the_stop_is_quick() {
+    let silent = Upstream::start(|_, _| Vec::new());
+    let mut daemon = Daemon::start(&[&silent], "");
+    let client = daemon.client();
+    client.send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
+    daemon.until("the upstream is asked", |_| silent.count() == 1);
+    let began = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    let mut buffer = [0; 512];
+    let len = client.recv(&mut buffer).expect("a reply");
+    assert_eq!(Message::read(&buffer[..len]).expect("readable").header().rcode(), Rcode::SERVFAIL);
+    assert!(daemon.process.wait().expect("our child").success());
+    // A round without an answer takes three seconds.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_daemon_that_is_stopped_leaves_new_queries_to_its_successor() {
+    let slow = upstream(40);
+    let daemon = Daemon::start(&[&slow], "");
+    daemon.ask("known.example");
+    daemon.client().send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
+    daemon.until("the upstream is asked", |_| slow.count() == 2);
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_for("stopping");
+    let late = daemon.client();
+    late.set_read_timeout(Some(PATIENCE / 4)).expect("an option");
+    late.send(&ask_for("known.example", Rtype::A, None, 1)).expect("sent");
+    // It ended with this query unread; with the socket of a service manager it would wait there.
+    assert!(late.recv(&mut [0; 512]).is_err(), "taken after it was told to stop");
+}
+
+#[test]
+fn a_credential_is_the_last_of_the_configuration() {
+    let dir = directory();
+    std::fs::create_dir_all(&dir).expect("writable");
+    std::fs::write(dir.join("hither.toml"), "[cache]\nmax_tll = \"1h\"\n").expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    let done = command.arg("--check").env("CREDENTIALS_DIRECTORY", &dir).output().expect("started");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(78), "EX_CONFIG");
+    assert!(
+        said.contains(&dir.join("hither.toml").display().to_string()) && said.contains("max_ttl"),
+        "{said}"
+    );
+    std::fs::remove_dir_all(dir).expect("removable");
+}
