@@ -22,16 +22,16 @@ def entries():
     return {entry["name"]: entry["version"] for entry in found if entry["type"] == "A"}
 
 
-def under_load(what, act, fresh=0, worst_ms=3000, may_lose=0):
+def under_load(what, act, fresh=0, worst_ms=3000, may_lose=0, seconds=SECONDS):
     """Does `act` twice while a load of ten seconds is on; the table is read all the while. The slowest reply takes some 300 ms on a machine
     that does nothing else; the bound is for one that does."""
     before = entries()
     queries = stats()["queries"]
     reader = subprocess.Popen([sys.executable, "/src/systemd/reading.py", "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    load = subprocess.Popen([sys.executable, "/src/systemd/load.py", str(RATE), str(SECONDS), str(fresh)], stdout=subprocess.PIPE, text=True)
+    load = subprocess.Popen([sys.executable, "/src/systemd/load.py", str(RATE), str(seconds), str(fresh)], stdout=subprocess.PIPE, text=True)
     until(lambda: stats()["queries"] > queries + RATE)
     act()
-    time.sleep(SECONDS / 4)  # In the midst of the load again.
+    time.sleep(seconds / 4)  # In the midst of the load again.
     act()
     found = json.loads(load.communicate(timeout=60)[0])
     seen = json.loads(reader.communicate("", timeout=60)[0])
@@ -87,7 +87,7 @@ def load():
     under_load("upgrade", upgrade, fresh=50)
     # What the dead daemon had taken from the kernel and not answered is gone: one query at most, as it takes one when one is there.
     under_load("a crash (SIGKILL)", kill(signal.SIGKILL), may_lose=2)
-    under_load("a crash (SIGABRT)", kill(signal.SIGABRT), may_lose=2)
+    under_load("a crash (SIGABRT)", kill(signal.SIGABRT), may_lose=2, seconds=6)
     hang()
 
 
@@ -99,7 +99,7 @@ def hang():
         old = pid()
         os.kill(old, signal.SIGSTOP)
         check("the watchdog ends a daemon that hangs", until(lambda: pid() not in (0, old) and prop("hitherd.service", "ActiveState") == "active"))
-    under_load("a hang", act, worst_ms=5000, may_lose=2)
+    under_load("a hang", act, worst_ms=5000, may_lose=2, seconds=8)
     check("the journal names the watchdog", "watchdog timeout" in journal("hitherd").lower())
     path.unlink()
     run("systemctl", "daemon-reload")

@@ -1,0 +1,139 @@
+"""Sharing the host: what doctor says of it and whether its commands put it right, the NSS module in and out of nsswitch.conf, systemd-resolved
+with and without its stub beside us and in front of us. Nothing is changed without being asked."""
+import json, os, pathlib, socket
+
+from common import check, configure, ctl, dig, drop_in, main, prepare, prop, resolve_by, run, stats, until
+
+NSSWITCH = pathlib.Path("/etc/nsswitch.conf")
+BEFORE = "# kept\npasswd:  files\nhosts:          files resolve [!UNAVAIL=return] dns   # and this\n"
+
+
+def findings():
+    out = ctl("doctor", "--json")
+    return {one["check"]: one for one in map(json.loads, out.stdout.splitlines())}, out.returncode
+
+
+def state(name):
+    return findings()[0].get(name, {}).get("state")
+
+
+def fix(name):
+    """Does, word for word, what doctor says."""
+    one = findings()[0].get(name, {})
+    if not check(f"doctor has a command for '{name}'", one.get("fix"), one):
+        return
+    done = run("sh", "-c", one["fix"])
+    check(f"which works: {one['fix']}", done.returncode == 0, done.stderr)
+    check(f"and puts '{name}' right", until(lambda: state(name) == "ok"), findings()[0].get(name))
+
+
+def start():
+    from upstream import serve
+    serve(5300)
+    configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
+    resolve_by("nameserver 127.0.0.1\n")
+    NSSWITCH.write_text(BEFORE)
+    run("systemctl", "start", "hitherd.service", "hither-sorter.service")
+    check("it answers", "198.51.100." in dig("@127.0.0.1", "+short", "first.load.test").stdout)
+    until(lambda: json.loads(ctl("status", "--json").stdout)["sorter"]["connected"])
+    all_, status = findings()
+    bad = [one for one in all_.values() if one["state"] == "problem"]
+    check("doctor finds no problem", not bad and status == 0, bad)
+    check("installing and starting changed nothing", NSSWITCH.read_text() == BEFORE and pathlib.Path("/etc/resolv.conf").read_text() == "nameserver 127.0.0.1\n")
+    for one in all_.values():
+        print(f"        {one['state']:8} {one['check']:20} {one['found']}")
+
+
+def taken():
+    run("systemctl", "stop", "hitherd.socket", "hitherd.service")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket(socket.AF_INET) as tcp:
+        udp.bind(("127.0.0.1", 53)), tcp.bind(("127.0.0.1", 53)), tcp.listen()
+        run("systemctl", "start", "hitherd.socket")
+        all_, status = findings()
+        holder = [one for one in all_.values() if "python3" in one["found"] and str(os.getpid()) in one["found"] and one["state"] == "problem"]
+        check("doctor says who holds port 53", status == 1 and holder, list(all_.values()))
+    run("systemctl", "reset-failed")
+    names = [one["check"] for one in findings()[0].values() if one["state"] == "problem" and one["check"].startswith("port")]
+    check("and that nobody does", names, findings()[0])
+    fix(names[0] if names else "port 127.0.0.1:53")
+
+
+def nss():
+    for _ in range(2):
+        done = ctl("enable-nss")
+        check("enable-nss", done.returncode == 0, done.stderr)
+    text = NSSWITCH.read_text()
+    check("it puts hither before what asks the DNS, once, and leaves the rest", text.count("hither") == 1 and text.index("files") < text.index("hither") < text.index("resolve") and "# and this" in text and text.startswith("# kept\npasswd:  files\n"), text)
+    copies = [path.name for path in pathlib.Path("/etc").glob("nsswitch.conf?*") if path.read_text() == BEFORE]
+    check("and keeps a copy of what was there", copies, sorted(path.name for path in pathlib.Path("/etc").glob("nsswitch.conf?*")))
+    queries = None
+    run("getent", "ahostsv4", "by-nss.load.test")
+    queries = stats()["queries"]
+    answer = run("getent", "ahostsv4", "by-nss.load.test")
+    check("programs find names in the table, without a query", "198.51.100." in answer.stdout and stats()["queries"] == queries, answer.stdout)
+    for name in ("nsswitch.conf", "NSS module"):
+        check(f"doctor: {name} is well", state(name) == "ok", findings()[0].get(name))
+    for _ in range(2):
+        done = ctl("disable-nss")
+        check("disable-nss", done.returncode == 0, done.stderr)
+    check("it leaves the file as it was, octet by octet", NSSWITCH.read_text() == BEFORE, NSSWITCH.read_text())
+    fix("nsswitch.conf")
+    ctl("disable-nss")
+    done = run("setpriv", "--reuid=nobody", "--clear-groups", "hitherctl", "enable-nss")
+    check("a stranger cannot", done.returncode == 1 and NSSWITCH.read_text() == BEFORE, done.stderr)
+
+
+def ping():
+    path = pathlib.Path("/proc/sys/net/ipv4/ping_group_range")
+    path.write_text("1 0")
+    names = [one["check"] for one in findings()[0].values() if "icmp" in (one["check"] + one["found"]).lower() and one["state"] == "warning" and one["fix"]]
+    check("doctor notices when nobody may ping", names, findings()[0])
+    if names:
+        done = run("sh", "-c", findings()[0][names[0]]["fix"])
+        check("and its command allows it", done.returncode == 0 and path.read_text().split() != ["1", "0"], done.stderr)
+
+
+def resolved():
+    # It calls a host without a link that has carrier offline.
+    for command in ("ip link add v0 type veth peer name v1", "ip link set v0 up", "ip link set v1 up", "ip address add 192.0.2.10/24 dev v0"):
+        run(*command.split())
+    run("systemctl", "unmask", "systemd-resolved.service")
+    done = run("systemctl", "start", "systemd-resolved.service")
+    check("resolved starts with its stub beside us", done.returncode == 0 and prop("hitherd.socket", "ActiveState") == "active", done.stderr)
+    path = pathlib.Path("/etc/resolv.conf")
+    path.unlink()
+    path.symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    check("both answer at port 53", "198.51.100." in dig("@127.0.0.1", "+short", "beside.load.test").stdout)
+    check("doctor sees that programs do not come to us", state("resolv.conf") in ("problem", "warning"), findings()[0].get("resolv.conf"))
+    fix("resolv.conf")
+    queries = stats()["queries"]
+    answer = until(lambda: (out := dig("@127.0.0.53", "+short", "through.load.test").stdout) and "198.51.100." in out and out)
+    check("resolved forwards to us", answer and stats()["queries"] > queries, answer)
+    # The system's own resolvers are asked now, and resolved names us among them.
+    pathlib.Path("/etc/hither/hither.toml.d/10.toml").unlink()
+    run("systemctl", "reload", "hitherd.service")
+    status = json.loads(ctl("status", "--json").stdout)
+    check("without upstreams of our own there is no loop", not [u for u in status["upstreams"] if u["address"].startswith("127.")], status["upstreams"])
+    configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
+    run("systemctl", "reload", "hitherd.service")
+    pathlib.Path("/etc/systemd/resolved.conf.d/stub.conf").write_text("[Resolve]\nDNSStubListener=no\n")
+    run("systemctl", "restart", "systemd-resolved.service")
+    resolve_by("nameserver 127.0.0.1\n")
+    check("without its stub everything is well too", until(lambda: findings()[1] == 0), findings()[0])
+    check("and we answer", "198.51.100." in dig("+short", "without-stub.load.test").stdout)
+
+
+def all_addresses():
+    """A resolver at every address of the host, as some want it: with resolved's stub this needs one of the two to give way."""
+    path = drop_in("hitherd.socket", "[Socket]\nListenDatagram=\nListenStream=\nListenDatagram=0.0.0.0:53\nListenStream=0.0.0.0:53\n")
+    run("systemctl", "stop", "hitherd.socket", "hitherd.service")
+    done = run("systemctl", "start", "hitherd.socket")
+    check("beside a resolved without a stub the wildcard is free", done.returncode == 0, done.stderr)
+    check("a reply comes from where the query went to", "198.51.100." in dig("@192.0.2.10", "+short", "wildcard.load.test").stdout or "REFUSED" in dig("@192.0.2.10", "wildcard.load.test").stdout)
+    path.unlink()
+    run("systemctl", "daemon-reload")
+    run("systemctl", "stop", "hitherd.socket", "hitherd.service")
+    run("systemctl", "start", "hitherd.socket")
+
+
+main(prepare, start, taken, nss, ping, resolved, all_addresses)
