@@ -42,6 +42,7 @@ install: $(programs) $(libraries) libraries
 	install -D -m 644 systemd/hither.sysctl $(d)/lib/sysctl.d/50-hither.conf
 	install -D -m 644 systemd/90-hither.preset $(d)/lib/systemd/system-preset/90-hither.preset
 	install -D -m 755 systemd/hither-generator $(d)/lib/systemd/system-generators/hither-generator
+	install -D -m 644 systemd/hither.catalog $(d)/lib/systemd/catalog/hither.catalog
 	install -d $(d)/share/man/man1 $(d)/share/man/man3 $(d)/share/man/man5 $(d)/share/man/man8
 	install -m 644 man/hitherctl.1 $(d)/share/man/man1/
 	install -m 644 $(addprefix man/,$(man3)) $(d)/share/man/man3/
@@ -59,6 +60,7 @@ uninstall:
 	rm -f $(d)/share/man/man1/hitherctl.1
 	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man8/,$(man8))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libnss_hither.so.2 libhither.so.1 libhither.so pkgconfig/hither.pc) $(d)/include/hither.h
+	rm -f $(d)/lib/systemd/catalog/hither.catalog
 	rm -rf $(d)/share/doc/hither
 
 

@@ -2,7 +2,6 @@
 
 use super::event_loop::Daemon;
 use super::outside::{Event, MESSAGES};
-use super::setup::tell;
 use super::tokens::{Slot, Source};
 use hither_rounds::{Action, Input};
 use hither_table::Monotonic;
@@ -62,7 +61,7 @@ impl Daemon {
                 Action::Close { attempt, linger } => self.outside.close(attempt, linger),
                 Action::Reply { client, answer } => self.deliver(client, &answer, now),
                 Action::OrderResult(result) => self.answer_sorter(result),
-                Action::Note(note) => tell(&note),
+                Action::Note(note) => self.on_note(&note, now),
             }
         }
     }

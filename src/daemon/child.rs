@@ -1,5 +1,6 @@
 //! The sorter as a child, where no service manager starts it: started again when it dies, ended with us.
 
+use crate::logging::Event;
 use hither_table::Monotonic;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -49,7 +50,11 @@ impl Sorter {
         match spawned {
             Ok(child) => self.child = Some(child),
             Err(error) => {
-                log::error!("the sorter cannot be started: {error}; trying again in {:?}", self.pause);
+                log::error!(
+                    event = Event::SorterNotRunning, reason:% = error;
+                    "the sorter cannot be started: {error}; trying again in {:?}",
+                    self.pause
+                );
                 self.again = Some(now.plus(self.pause));
             }
         }
@@ -59,7 +64,11 @@ impl Sorter {
     pub fn reap(&mut self, now: Monotonic) {
         let Some(child) = &mut self.child else { return };
         if let Ok(Some(status)) = child.try_wait() {
-            log::warn!("the sorter has ended ({status}); starting it again in {:?}", self.pause);
+            log::warn!(
+                event = Event::SorterNotRunning, reason:% = status;
+                "the sorter has ended ({status}); starting it again in {:?}",
+                self.pause
+            );
             self.child = None;
             self.again = Some(now.plus(self.pause));
             self.pause = (self.pause * 2).min(PAUSE_MAX);

@@ -2,6 +2,7 @@
 
 use super::listeners::Inherited;
 use super::tokens::{Slot, Source};
+use crate::logging::Event;
 use hither_control::{
     CONTROL_SOCKET, MAX_MESSAGE, Order as OrderWords, Request, Response, SORTER_SOCKET, SorterMessage,
     SorterReply, SorterStatus, decode, encode,
@@ -104,7 +105,11 @@ impl Control {
         let ours = nix::unistd::geteuid().as_raw();
         let known = self.trusted || [Some(0), Some(ours), self.sorter_uid].contains(&Some(peer.uid));
         if sorter && !known {
-            log::warn!("a process of user {} wants to be the sorter: refused", peer.uid);
+            log::warn!(
+                event = Event::SorterRefused, reason = "its user is neither ours nor hither-sorter", user = peer.uid;
+                "a process of user {} wants to be the sorter: refused",
+                peer.uid
+            );
             self.errors += 1;
             return;
         }
@@ -122,6 +127,7 @@ impl Control {
         if registry.register(&mut SourceFd(&fd), Source::Peer(slot).token(), Interest::READABLE).is_ok() {
             entry.insert(Local { connection, peer, generation: slot.generation, sorter });
             if sorter {
+                log::info!(event = Event::SorterConnected, process = peer.pid; "process {} is the sorter", peer.pid);
                 self.status =
                     SorterStatus { connected: true, pid: Some(peer.pid), ..SorterStatus::default() };
             }
@@ -139,6 +145,11 @@ impl Control {
         let Some(local) = self.peers.try_remove(key) else { return };
         let _ = registry.deregister(&mut SourceFd(&local.connection.as_raw_fd()));
         if local.sorter {
+            log::info!(
+                event = Event::SorterGone, process = local.peer.pid;
+                "the sorter, process {}, is gone: addresses keep the order that they have",
+                local.peer.pid
+            );
             self.status.connected = false;
             self.status.pid = None;
         }
@@ -168,8 +179,10 @@ impl Control {
                 Err(None) => self.close(registry, slot.key),
                 Err(Some(message)) => {
                     self.errors += 1;
+                    // What is wrong with it may quote it, names included.
+                    log::debug!("a message of process {} cannot be read: {message}", peer.pid);
                     log::warn!(
-                        "process {} of user {} sends what cannot be read: {message}; closing",
+                        "process {} of user {} sends what cannot be read; closing its connection",
                         peer.pid,
                         peer.uid
                     );
@@ -187,7 +200,10 @@ impl Control {
             SorterMessage::Hello { version, lacks } => {
                 if version != hither_control::VERSION {
                     let reason = format!("this daemon speaks version {}", hither_control::VERSION);
-                    log::warn!("the sorter speaks version {version}: its orders are refused");
+                    log::warn!(
+                        event = Event::SorterRefused, reason:% = reason;
+                        "the sorter speaks version {version}: its orders are refused"
+                    );
                     self.answer(slot, &SorterReply::Unwelcome { reason });
                     self.errors += 1;
                 }

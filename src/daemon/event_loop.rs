@@ -16,6 +16,7 @@ use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
 use crate::config::Config;
+use crate::logging::Event;
 use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
@@ -92,6 +93,8 @@ pub(super) struct Daemon {
     pub stop: bool,
     /// Told to stop: nothing new is taken, and until then those who wait for a round may still get its answer.
     pub draining: Option<Monotonic>,
+    /// No upstream answers, and the operator knows it.
+    pub all_down: bool,
     /// Why it is not to go on.
     failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
@@ -175,6 +178,7 @@ impl Daemon {
             started: now(),
             stop: false,
             draining: None,
+            all_down: false,
             failure: None,
             order_from: None,
             config,
@@ -213,7 +217,8 @@ impl Daemon {
 
     fn run(&mut self) -> Result<(), String> {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        log::info!("ready at {}", addresses.join(", "));
+        let addresses = addresses.join(", ");
+        log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
         notify::ready(&self.status_line());
         let mut events = Events::with_capacity(256);
         while !self.stop && !self.is_drained() {
@@ -238,6 +243,7 @@ impl Daemon {
             self.send_queries(now);
             if let Some(found) = self.rounds.writer().work(SLICE, now) {
                 log::info!(
+                    event = Event::TableTakenOver, entries = found.entries, dropped = found.dropped;
                     "the predecessor's table is taken over: {} entries, {} dropped",
                     found.entries,
                     found.dropped
@@ -255,7 +261,7 @@ impl Daemon {
 
     /// Takes nothing new: it waits in the kernel, for a successor if there is one.
     pub(super) fn drain(&mut self, now: Monotonic) {
-        log::info!("stopping");
+        log::info!(event = Event::Stopping; "stopping");
         notify::stopping("stopping");
         self.draining = Some(now.plus(DRAIN));
         self.team.stop();
@@ -316,7 +322,7 @@ impl Daemon {
         ];
         let next = times.into_iter().flatten().min();
         if let Err(error) = self.alarm.set(next.map(|at| at.0)) {
-            log::error!("the timer cannot be set: {error}, ignoring");
+            log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
         }
     }
 
@@ -326,6 +332,7 @@ impl Daemon {
         {
             notify::alive();
             notify::status(&self.status_line());
+            log::logger().flush();
             self.watchdog = Some((every, now.plus(every)));
         }
     }
@@ -410,5 +417,6 @@ impl Daemon {
         self.publish_counters(now);
         self.rounds.writer().close();
         log::debug!("{} sockets were left open", self.outside.len());
+        log::logger().flush();
     }
 }

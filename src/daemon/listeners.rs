@@ -1,5 +1,6 @@
 //! Where clients ask: sockets handed over by systemd, or bound from the configuration.
 
+use crate::logging::Event;
 use hither_net::activation::{self, Socket};
 use hither_net::listen;
 use hither_net::seqpacket::Listener;
@@ -84,7 +85,10 @@ impl Listeners {
                     .find_map(|_| listeners.bind(*address, workers).ok())
                     .map_or_else(|| listeners.bind(*address, workers), Ok);
                 if let Err(error) = bound {
-                    log::error!("cannot listen at {address}: {error}; going on without it");
+                    log::error!(
+                        event = Event::NotListening, address:% = address, reason:% = error;
+                        "cannot listen at {address}: {error}; going on without it"
+                    );
                 }
             }
         } else {

@@ -1,6 +1,7 @@
 //! Reading what is answered here: hosts files and block lists, in a thread of their own while queries are served.
 
 use crate::config::{self, Config};
+use crate::logging::Event;
 use hither_local::{Block, Hosts, Local, OwnName};
 use hither_wire::name::Name;
 use mio::Waker;
@@ -55,7 +56,10 @@ impl Loader {
         match thread {
             Ok(_) => self.busy = true,
             Err(error) => {
-                log::error!("lists cannot be read again: {error}; what was read before stays in force")
+                log::error!(
+                    event = Event::FileNotRead, path = "all of them", reason:% = error;
+                    "lists cannot be read again: {error}; what was read before stays in force"
+                )
             }
         }
     }
@@ -115,11 +119,19 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     let result = std::fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut text));
     match result {
         Err(error) => {
-            log::warn!("'{}' cannot be read: {error}; going on without it", path.display());
+            log::warn!(
+                event = Event::FileNotRead, path:% = path.display(), reason:% = error;
+                "'{}' cannot be read: {error}; going on without it",
+                path.display()
+            );
             return None;
         }
         Ok(length) if length as u64 == FILE_MAX => {
-            log::warn!("'{}' is longer than {FILE_MAX} octets; the rest is not read", path.display());
+            log::warn!(
+                event = Event::FileNotRead, path:% = path.display(), reason = "it is too long";
+                "'{}' is longer than {FILE_MAX} octets; the rest is not read",
+                path.display()
+            );
         }
         Ok(_) => {}
     }
@@ -128,7 +140,11 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 
 fn complain(path: &Path, bad: usize, expected: &str) {
     if bad > 0 {
-        log::warn!("'{}': {bad} lines are passed over; expected {expected} on each", path.display());
+        log::warn!(
+            event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{bad} lines are wrong");
+            "'{}': {bad} lines are passed over; expected {expected} on each",
+            path.display()
+        );
     }
 }
 

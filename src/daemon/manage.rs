@@ -7,10 +7,13 @@ use super::notify;
 use super::setup::{fit_to_descriptors, followed, resize, routes};
 use super::tokens::{Slot, Source};
 use crate::config::Config;
+use crate::logging::Event;
 use hither_control::{Response, SorterReply};
 use hither_net::signals::Signal;
 use hither_rounds::{Input, OrderResult};
 use hither_table::{Counter, Monotonic};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Hints taken before others get their turn.
@@ -64,7 +67,10 @@ impl Daemon {
             notify::reloading();
             if let Err(error) = Config::load(self.path.as_deref()).map(|config| self.take(config, now)) {
                 self.refused = true;
-                log::error!("the configuration is not reloaded, the old one stays in force: {error}");
+                log::error!(
+                    event = Event::ConfigurationRefused, reason:% = error;
+                    "the configuration is not reloaded, the old one stays in force: {error}"
+                );
                 if let Some(slot) = asked {
                     self.control.answer(slot, &Response::Error { message: error.to_string() });
                 }
@@ -84,7 +90,10 @@ impl Daemon {
         fit_to_descriptors(&mut config);
         let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone(), c.workers);
         if fixed(&config) != fixed(&self.config) {
-            log::warn!("runtime_dir, listen.dns and listen.workers take effect at the next start");
+            log::warn!(
+                event = Event::RestartNeeded;
+                "runtime_dir, listen.dns and listen.workers take effect at the next start"
+            );
         }
         config.workers = self.config.workers;
         self.resize(&config);
@@ -100,7 +109,7 @@ impl Daemon {
 
     fn reloaded(&mut self) {
         if std::mem::take(&mut self.reloading) {
-            log::info!("the configuration is reloaded");
+            log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
             for slot in std::mem::take(&mut self.reload_asked) {
                 self.control.answer(slot, &Response::Reloaded);
             }
@@ -121,8 +130,20 @@ impl Daemon {
     fn reroute(&mut self, now: Monotonic) {
         self.network.follow(&followed(&self.config));
         let routes = routes(&self.config, &self.addresses);
+        let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
         self.act(now);
+        let upstreams = self.upstreams(now);
+        if upstreams != before {
+            self.all_down = false;
+            let shown: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
+            let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+            log::info!(event = Event::UpstreamsChanged, upstreams:% = shown; "the upstreams have changed: {shown}");
+        }
+    }
+
+    fn upstreams(&self, now: Monotonic) -> BTreeSet<SocketAddr> {
+        self.rounds.upstreams(now).iter().map(|upstream| upstream.address).collect()
     }
 
     /// Netlink, inotify or the clocks had news, which have settled.
@@ -133,8 +154,12 @@ impl Daemon {
             self.loader.begin(Wanted::of(&self.config));
         }
         if news.network {
-            log::info!("the network has changed: what is out is sent again, every upstream is tried");
+            log::info!(
+                event = Event::NetworkChanged;
+                "the network has changed: what is out is sent again, every upstream is tried"
+            );
             self.rounds.counters().add(Counter::NetworkChanges, 1);
+            self.all_down = false;
             self.outside.renew();
             self.rounds.handle(now, Input::NetworkChanged);
             self.act(now);
@@ -148,8 +173,15 @@ impl Daemon {
             return;
         }
         match resize(config, &self.config.runtime_dir, self.rounds.writer()) {
-            Ok(()) => log::info!("a table for {} names takes the place of the old one", config.table_entries),
-            Err(error) => log::error!("the table stays as it is: {error}"),
+            Ok(()) => log::info!(
+                event = Event::TableResized, entries = config.table_entries;
+                "a table for {} names takes the place of the old one",
+                config.table_entries
+            ),
+            Err(error) => log::error!(
+                event = Event::TableNotResized, reason:% = error;
+                "the table stays as it is: {error}"
+            ),
         }
     }
 

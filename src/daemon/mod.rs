@@ -11,6 +11,7 @@ mod listeners;
 mod local;
 mod manage;
 mod network;
+mod notes;
 pub(crate) mod notify;
 mod outside;
 mod pending;
@@ -25,6 +26,7 @@ mod udp;
 mod worker;
 
 use crate::config::Config;
+use crate::logging::Event;
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,9 +68,12 @@ pub fn run() -> ExitCode {
     }
     let config = match Config::load(args.config.as_deref()) {
         Ok(config) => config,
+        Err(error) if args.check => return fail(&error.to_string()),
         Err(error) => {
+            crate::logging::start(log::LevelFilter::Info);
+            log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
             notify::stopping(&error.to_string());
-            return fail(&error.to_string());
+            return ExitCode::from(CONFIGURATION);
         }
     };
     if args.check {
@@ -78,14 +83,14 @@ pub fn run() -> ExitCode {
     match event_loop::serve(config, args.config, args.with_sorter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            log::error!("{message}");
+            log::error!(event = Event::Failed; "{message}");
             notify::stopping(&message);
             ExitCode::FAILURE
         }
     }
 }
 
-#[allow(clippy::print_stderr)] // There is no log yet.
+#[allow(clippy::print_stderr)] // For who asked, and not for the log.
 fn fail(message: &str) -> ExitCode {
     eprintln!("{message}");
     ExitCode::from(CONFIGURATION)

@@ -1,5 +1,6 @@
 //! What tells that the network, or a file that is followed, is another than before: netlink, inotify, and a host that slept.
 
+use crate::logging::Event;
 use hither_net::netlink::Netlink;
 use hither_table::Monotonic;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
@@ -44,6 +45,7 @@ impl Network {
     pub fn new(paths: &[PathBuf]) -> Network {
         let netlink = Netlink::new().map_err(|error| {
             log::warn!(
+                event = Event::NotFollowed, what = "links and addresses", reason:% = error;
                 "links and addresses cannot be followed: {error}; after a change of network reload hitherd"
             );
         });
@@ -158,7 +160,10 @@ struct Files {
 impl Files {
     fn new(paths: &[PathBuf]) -> Files {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|error| {
-            log::warn!("files cannot be followed: {error}; after a change of theirs reload hitherd");
+            log::warn!(
+                event = Event::NotFollowed, what = "files", reason:% = error;
+                "files cannot be followed: {error}; after a change of theirs reload hitherd"
+            );
         });
         let mut files = Files {
             inotify: inotify.ok(),
@@ -213,6 +218,7 @@ impl Files {
                 // What is not there yet is looked for at the next change or reload.
                 Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => {}
                 Err(error) => log::warn!(
+                    event = Event::NotFollowed, what:% = dir.display(), reason:% = error;
                     "files in '{}' cannot be followed: {error}; after a change of theirs reload hitherd",
                     dir.display()
                 ),

@@ -1,11 +1,15 @@
 //! What the service manager is told. Outside of one, nothing happens; if it cannot be told, the service goes on.
 
+use crate::logging::Event;
 use sd_notify::NotifyState;
 use std::time::Duration;
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::warn!("the service manager cannot be told anything: {error}, ignoring");
+        log::warn!(
+            event = Event::ManagerUnheard, reason:% = error;
+            "the service manager cannot be told anything: {error}, ignoring"
+        );
     }
 }
 
@@ -24,7 +28,10 @@ pub(crate) fn status(status: &str) {
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => log::warn!("the clock cannot be read: {error}, ignoring"),
+        Err(error) => log::warn!(
+            event = Event::ClockTrouble, reason:% = error;
+            "the clock cannot be read: {error}, ignoring"
+        ),
     }
 }
 

@@ -7,6 +7,7 @@ use super::tcp::Look;
 use super::tokens::{Slot, Source};
 use super::udp::{Asked, Desk, Verdict, answer, answer_batch};
 use super::worker::Handed;
+use crate::logging::Event;
 use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
 use hither_rounds::{ClientId, Input, Question, reply};
@@ -121,6 +122,13 @@ impl Daemon {
     }
 
     fn ask(&mut self, pending: Pending, question: &Question, recursion: bool, now: Monotonic) {
+        log::debug!(
+            name:% = question.name, client:% = pending.peer;
+            "{} asks for {} {}, which is not in the cache",
+            pending.peer,
+            question.name,
+            question.rtype
+        );
         let slot = if let Way::Tcp(slot) = pending.way { Some(slot) } else { None };
         let client = self.waiting.add(pending);
         if let Some(connection) = slot.and_then(|slot| self.clients.get(slot)) {
@@ -139,6 +147,7 @@ impl Daemon {
         }
         self.rounds.counters().add(Counter::Loops, 1);
         log::error!(
+            event = Event::UpstreamIsOurselves, address:% = peer;
             "a query that was sent to an upstream came back here from {peer}: that upstream leads to ourselves"
         );
         let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };

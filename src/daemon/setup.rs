@@ -1,11 +1,12 @@
-//! What the daemon is made of before its loop begins: the table, the upstreams; and what it says of them.
+//! What the daemon is made of before its loop begins: the table, the upstreams.
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
 use super::{local, system};
 use crate::config::Config;
+use crate::logging::Event;
 use hither_net::random::Random;
-use hither_rounds::{Note, Routes};
+use hither_rounds::Routes;
 use hither_table::{Geometry, Origin, Writer, open_or_create, rotate};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,21 +27,32 @@ pub(super) fn table(
     let opened = open_or_create(dir, &geometry, config.table_mode, seeds, wall.as_secs());
     let (writer, origin, lock) = opened.map_err(|error| format!("there is no table: {error}"))?;
     match origin {
-        Origin::Created => {
-            log::info!("a new table for {} names is in '{}'", config.table_entries, dir.display())
-        }
-        Origin::Adopted => {
-            log::info!("the table in '{}' is taken over: about {} entries", dir.display(), writer.entries());
-        }
+        Origin::Created => log::info!(
+            event = Event::TableCreated, entries = config.table_entries;
+            "a new table for {} names is in '{}'",
+            config.table_entries,
+            dir.display()
+        ),
+        Origin::Adopted => log::info!(
+            event = Event::TableTakenOver, entries = writer.entries();
+            "the table in '{}' is taken over: about {} entries",
+            dir.display(),
+            writer.entries()
+        ),
         Origin::Resized => {
             log::info!(
+                event = Event::TableResized, entries = config.table_entries;
                 "the table in '{}' had another size: a new one for {} names takes its entries over",
                 dir.display(),
                 config.table_entries
             );
         }
         Origin::Replaced { why } => {
-            log::warn!("the table that was in '{}' is replaced by a new one: {why}", dir.display())
+            log::warn!(
+                event = Event::TableRefused, reason:% = why;
+                "the table that was in '{}' is replaced by a new one: {why}",
+                dir.display()
+            )
         }
     }
     Ok((writer, Box::new(lock)))
@@ -57,7 +69,10 @@ pub(super) fn fit_to_descriptors(config: &mut Config) -> usize {
             if soft < hard
                 && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
             {
-                log::warn!("the limit of descriptors cannot be raised: {error}");
+                log::warn!(
+                    event = Event::TooFewDescriptors, reason:% = error;
+                    "the limit of descriptors cannot be raised: {error}"
+                );
             }
             usize::try_from(hard).unwrap_or(usize::MAX)
         }
@@ -71,6 +86,8 @@ pub(super) fn fit_to_descriptors(config: &mut Config) -> usize {
         config.limits.tcp = tcp.min(room / 2);
         config.settings.limits.attempts = attempts.min(room - config.limits.tcp);
         log::warn!(
+            event = Event::TooFewDescriptors,
+            reason = "limits.attempts and limits.tcp ask for more", descriptors = hard;
             "{hard} descriptors are not enough for limits.attempts {attempts} and limits.tcp {tcp}; going on with {} and {}",
             config.settings.limits.attempts,
             config.limits.tcp
@@ -109,14 +126,19 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
         routes = system::routes(Path::new("/"), is_ours);
         if routes.usual.is_empty() {
             log::warn!(
+                event = Event::NoUpstream;
                 "no upstream is configured and the system names none but ourselves: questions are answered SERVFAIL until it does"
             );
         }
     }
     let others = |upstreams: &[SocketAddr]| -> Vec<SocketAddr> {
         let (ours, others): (Vec<_>, Vec<_>) = upstreams.iter().partition(|upstream| is_ours(upstream));
-        ours.iter()
-            .for_each(|u: &SocketAddr| log::error!("the upstream {u} is ourselves; going on without it"));
+        for upstream in ours {
+            log::error!(
+                event = Event::UpstreamIsOurselves, upstream:% = upstream;
+                "the upstream {upstream} is ourselves; going on without it"
+            );
+        }
         others
     };
     if !config.upstreams.is_empty() {
@@ -137,22 +159,4 @@ pub(super) fn followed(config: &Config) -> Vec<PathBuf> {
         paths.extend(system::paths(Path::new("/")));
     }
     paths
-}
-
-/// What the operator is to know.
-pub(super) fn tell(note: &Note) {
-    match note {
-        Note::UpstreamDown { address, failures, .. } => {
-            log::warn!(
-                "upstream {address} has failed {failures} times in a row; asking the others, and it again from time to time"
-            );
-        }
-        Note::UpstreamUp { address } => log::info!("upstream {address} answers again"),
-        Note::NoEdns { address } => {
-            log::info!("upstream {address} cannot do EDNS; asking it without for a while")
-        }
-        Note::NotStored { reason } => {
-            log::warn!("an answer could not be stored: {reason}; its clients were told SERVFAIL")
-        }
-    }
 }

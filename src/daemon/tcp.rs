@@ -2,6 +2,7 @@
 
 use super::admission::ClientNetwork;
 use super::tokens::{Slot, Source};
+use crate::logging::Event;
 use hither_net::frame::{Framer, Outbox};
 use hither_rounds::ClientId;
 use hither_table::Monotonic;
@@ -111,6 +112,7 @@ impl Clients {
                 Err(error) => {
                     // Out of descriptors: the idlest connection gives its own back, else the next arrival tries again.
                     log::warn!(
+                        event = Event::TooFewDescriptors, reason:% = error;
                         "a TCP client cannot be accepted: {error}; closing the connection that is idle longest"
                     );
                     let Some((_, idlest)) = self.deadlines.first().copied() else {

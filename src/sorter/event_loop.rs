@@ -6,6 +6,7 @@ use super::schedule::{Found, Schedule};
 use super::sets::Sets;
 use crate::config::{Config, Probe, Sort};
 use crate::daemon::notify;
+use crate::logging::Event;
 use hither_client::{Follower, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
 use hither_net::clock::{self, Alarm};
@@ -81,6 +82,7 @@ impl Sorter {
         let mut schedule = Schedule::new(&sort, now);
         for lack in &lacks {
             log::warn!(
+                event = Event::ProbesLacking, probe = lack.as_str();
                 "no {lack}: see net.ipv4.ping_group_range in hither-sorter(8); using the other probes"
             );
         }
@@ -201,7 +203,7 @@ impl Sorter {
             Some(self.rescan),
         ];
         if let Err(error) = self.alarm.set(times.into_iter().flatten().min().map(|at| at.0)) {
-            log::error!("the timer cannot be set: {error}, ignoring");
+            log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
         }
     }
 

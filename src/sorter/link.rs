@@ -1,5 +1,6 @@
 //! The way to the daemon: a local connection that is made again when it breaks.
 
+use crate::logging::Event;
 use hither_control::{
     MAX_MESSAGE, Order, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, places,
 };
@@ -68,7 +69,7 @@ impl Link {
         });
         match connected {
             Ok(connection) => {
-                log::info!("connected with the daemon");
+                log::info!(event = Event::SorterConnected; "connected with the daemon");
                 self.connection = Some(connection);
                 self.pause = PAUSE_MIN;
                 self.orders.clear();
@@ -105,7 +106,7 @@ impl Link {
     }
 
     fn lost(&mut self, now: Monotonic) {
-        log::info!("the connection with the daemon is lost");
+        log::info!(event = Event::SorterGone; "the connection with the daemon is lost");
         self.connection = None;
         self.again = Some(now.plus(self.pause));
     }
@@ -140,7 +141,10 @@ impl Link {
                     }
                     Ok(SorterReply::Rejected { reason, .. }) => log::debug!("an order is refused: {reason}"),
                     Ok(SorterReply::Unwelcome { reason }) => {
-                        log::error!("the daemon takes no orders from us: {reason}")
+                        log::error!(
+                            event = Event::SorterRefused, reason:% = reason;
+                            "the daemon takes no orders from us: {reason}"
+                        )
                     }
                     Err(error) => log::warn!("the daemon says what cannot be read: {error}, ignoring"),
                 },

@@ -12,6 +12,7 @@ mod sets;
 mod targets;
 
 use crate::config::Config;
+use crate::logging::Event;
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ pub fn run() -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             crate::logging::start(log::LevelFilter::Info);
-            log::error!("{error}");
+            log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
             return ExitCode::FAILURE;
         }
     };
@@ -44,7 +45,7 @@ pub fn run() -> ExitCode {
     match event_loop::serve(&config, args.with_parent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            log::error!("{message}");
+            log::error!(event = Event::Failed; "{message}");
             ExitCode::FAILURE
         }
     }

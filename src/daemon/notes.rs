@@ -1,0 +1,48 @@
+//! What the core has noticed, as the operator is told.
+
+use super::event_loop::Daemon;
+use crate::logging::Event;
+use hither_rounds::{Note, UpstreamReport};
+use hither_table::Monotonic;
+
+impl Daemon {
+    pub(super) fn on_note(&mut self, note: &Note, now: Monotonic) {
+        match note {
+            Note::UpstreamDown { address, failures, .. } => {
+                log::warn!(
+                    event = Event::UpstreamDown, upstream:% = address, failures = *failures;
+                    "upstream {address} has failed {failures} times in a row; asking the others, and it again from time to time"
+                );
+                let mut upstreams = self.rounds.upstreams(now);
+                // Those of a domain that nobody asks for say nothing.
+                upstreams.retain(|upstream| upstream.queries > 0);
+                let before = std::mem::replace(&mut self.all_down, upstreams.iter().all(is_down));
+                if self.all_down && !before {
+                    let shown: Vec<String> = upstreams.iter().map(|u| u.address.to_string()).collect();
+                    let shown = shown.join(", ");
+                    log::error!(
+                        event = Event::AllUpstreamsDown, upstreams:% = shown;
+                        "no upstream answers, of {shown}: what is not in the cache gets SERVFAIL, or what has expired, until one does"
+                    );
+                }
+            }
+            Note::UpstreamUp { address } => {
+                self.all_down = false;
+                log::info!(event = Event::UpstreamUp, upstream:% = address; "upstream {address} answers again");
+            }
+            Note::NoEdns { address } => log::info!(
+                event = Event::UpstreamWithoutEdns, upstream:% = address;
+                "upstream {address} cannot do EDNS; asking it without for a while"
+            ),
+            Note::NotStored { reason } => log::warn!(
+                event = Event::AnswerNotStored, reason = *reason;
+                "an answer could not be stored: {reason}; its clients were told SERVFAIL"
+            ),
+        }
+    }
+}
+
+/// One that is being tried has not answered yet.
+fn is_down(upstream: &UpstreamReport) -> bool {
+    upstream.unresponsive || upstream.state == "trial"
+}
