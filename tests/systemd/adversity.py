@@ -125,6 +125,19 @@ def credential():
     restart()
 
 
+def fields():
+    check("the catalogue is taken", run("journalctl", "--update-catalog").returncode == 0)
+    entries = [json.loads(line) for line in run("journalctl", "-b", "-u", "hitherd", "HITHER_EVENT=ready", "-o", "json").stdout.splitlines()]
+    one = entries[-1] if entries else {}
+    wanted = {"PRIORITY": "6", "SYSLOG_IDENTIFIER": "hitherd", "_SYSTEMD_UNIT": "hitherd.service", "_TRANSPORT": "journal"}
+    check("entries have fields", one and all(one.get(key) == value for key, value in wanted.items()) and len(one.get("MESSAGE_ID", "")) == 32, one)
+    text = run("journalctl", "-b", "-x", f"MESSAGE_ID={one.get('MESSAGE_ID')}").stdout
+    check("and journalctl explains them", "Defined-By: hither" in text and "man:hitherd(8)" in text, text[-600:])
+    run("systemctl", "restart", "hitherd.service")
+    text = journal("hitherd")
+    check("no name that a client asked for is in it", "load.test" not in text, [line for line in text.splitlines() if "load.test" in line][:3])
+
+
 def flood(count):
     done = run(sys.executable, "/src/systemd/load.py", "2000", str(count / 2000), "200")
     return json.loads(done.stdout)
@@ -157,4 +170,4 @@ def journal_is_gone():
     check("and the daemon writes to it once it has something to say", run("systemctl", "reload", "hitherd.service").returncode == 0 and until(lambda: "is reloaded" in journal("hitherd", since="-3s")), journal("hitherd")[-300:])
 
 
-main(prepare, start, foreign_sockets, taken_port, missing_socket, runtime_directory, strangers_table, no_ping, credential, journal_stands_still, journal_is_gone)
+main(prepare, start, fields, foreign_sockets, taken_port, missing_socket, runtime_directory, strangers_table, no_ping, credential, journal_stands_still, journal_is_gone)
