@@ -10,6 +10,8 @@ libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
 units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service
+# Those with a command line that people type.
+completed = hitherctl hitherd
 man3 = libhither.3
 man5 = hither.toml.5 hither-table.5
 man8 = hitherd.8 hither-sorter.8 nss-hither.8
@@ -43,6 +45,12 @@ install: $(programs) $(libraries) libraries
 	install -D -m 644 systemd/90-hither.preset $(d)/lib/systemd/system-preset/90-hither.preset
 	install -D -m 755 systemd/hither-generator $(d)/lib/systemd/system-generators/hither-generator
 	install -D -m 644 systemd/hither.catalog $(d)/lib/systemd/catalog/hither.catalog
+	install -D -m 644 systemd/resolved.conf $(d)/share/hither/resolved.conf
+	install -D -m 644 systemd/NetworkManager.conf $(d)/share/hither/NetworkManager.conf
+	install -d $(d)/share/bash-completion/completions $(d)/share/zsh/vendor-completions $(d)/share/fish/vendor_completions.d
+	for program in $(completed); do $(bin)/hitherctl completions bash $$program > $(d)/share/bash-completion/completions/$$program \
+		&& $(bin)/hitherctl completions zsh $$program > $(d)/share/zsh/vendor-completions/_$$program \
+		&& $(bin)/hitherctl completions fish $$program > $(d)/share/fish/vendor_completions.d/$$program.fish || exit 1; done
 	install -d $(d)/share/man/man1 $(d)/share/man/man3 $(d)/share/man/man5 $(d)/share/man/man8
 	install -m 644 man/hitherctl.1 $(d)/share/man/man1/
 	install -m 644 $(addprefix man/,$(man3)) $(d)/share/man/man3/
@@ -61,7 +69,8 @@ uninstall:
 	rm -f $(addprefix $(d)/share/man/man3/,$(man3)) $(addprefix $(d)/share/man/man5/,$(man5)) $(addprefix $(d)/share/man/man8/,$(man8))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libnss_hither.so.2 libhither.so.1 libhither.so pkgconfig/hither.pc) $(d)/include/hither.h
 	rm -f $(d)/lib/systemd/catalog/hither.catalog
-	rm -rf $(d)/share/doc/hither
+	rm -f $(foreach p,$(completed),$(d)/share/bash-completion/completions/$p $(d)/share/zsh/vendor-completions/_$p $(d)/share/fish/vendor_completions.d/$p.fish)
+	rm -rf $(d)/share/doc/hither $(d)/share/hither
 
 
 .PHONY: all libraries install uninstall

@@ -57,6 +57,15 @@ fn json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), End> 
     Ok(writeln!(out)?)
 }
 
+/// How the daemon says it is, or why it says nothing.
+pub(super) fn answering(context: &Context) -> Result<Status, String> {
+    match ask(context, &Request::Status, PATIENCE) {
+        Ok(Response::Status(status)) => Ok(status),
+        Err(End::Failed(message)) => Err(message),
+        Ok(_) | Err(_) => Err("it answers something else than was asked".to_owned()),
+    }
+}
+
 pub(super) fn status(context: &Context, out: &mut impl Write) -> Result<End, End> {
     let status = match ask(context, &Request::Status, PATIENCE) {
         Ok(Response::Status(status)) => status,

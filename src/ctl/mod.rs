@@ -1,11 +1,16 @@
 //! hitherctl: what the operator reads and does. Whatever the table can tell is read from it, without asking the daemon.
 
 mod ask;
+mod completions;
+mod doctor;
 mod entry;
+mod files;
+mod nss;
+mod nsswitch;
 mod read;
 mod watch;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use hither_client::{Family, Name, Table};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +21,7 @@ use std::process::ExitCode;
 #[command(
     name = "hitherctl",
     version,
-    after_help = "Exit status: 0 found or done, 1 failure, 2 usage, 3 not in the table, 4 the name or type does not exist."
+    after_help = "Exit status: 0 found or done, 1 failure or a problem found, 2 usage, 3 not in the table, 4 the name or type does not exist."
 )]
 struct Args {
     /// Where the table and the daemon's sockets are [default: $HITHER_RUNTIME_DIR, else /run/hither].
@@ -70,6 +75,32 @@ enum Verb {
         /// The names; none: everything.
         names: Vec<Name>,
     },
+    /// Say who holds port 53 and where this host's names go, and what to do where it is not as it should be.
+    Doctor {
+        /// Another host's files, below this directory.
+        #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+        root: PathBuf,
+    },
+    /// Name hither in nsswitch.conf, before what asks the DNS.
+    EnableNss {
+        /// The file.
+        #[arg(long, default_value = nss::FILE)]
+        file: PathBuf,
+    },
+    /// Take hither out of nsswitch.conf.
+    DisableNss {
+        /// The file.
+        #[arg(long, default_value = nss::FILE)]
+        file: PathBuf,
+    },
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: completions::Shell,
+        /// What is completed.
+        #[arg(default_value = "hitherctl")]
+        program: completions::Program,
+    },
 }
 
 fn family(text: &str) -> Result<Family, String> {
@@ -115,6 +146,12 @@ fn no_table(dir: &Path, error: &hither_client::OpenError) -> String {
     format!("the table '{}' cannot be read: {error}", dir.join("hosts").display())
 }
 
+/// The command line, as a description.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
 /// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -132,6 +169,10 @@ pub fn run() -> ExitCode {
         Verb::Reload => ask::reload(&context, &mut out),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
+        Verb::Doctor { root } => doctor::doctor(&context, &mut out, &root),
+        Verb::EnableNss { file } => nss::enable(&context, &mut out, &file),
+        Verb::DisableNss { file } => nss::disable(&context, &mut out, &file),
+        Verb::Completions { shell, program } => completions::completions(&mut out, shell, program),
     };
     let end = match out.flush() {
         Err(error) => End::from(error),

@@ -19,7 +19,7 @@ mod pool;
 mod requests;
 mod serve;
 mod setup;
-mod system;
+pub(crate) mod system;
 mod tcp;
 mod tokens;
 mod udp;
@@ -27,7 +27,7 @@ mod worker;
 
 use crate::config::Config;
 use crate::logging::Event;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,6 +50,12 @@ struct Args {
     /// Show the life of one name, without network, root or configuration, then serve until Ctrl-C.
     #[arg(long)]
     demo: bool,
+}
+
+/// The command line, as a description.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the program. Started under the name of another of hither's programs it is that one: so a daemon that was built alone can

@@ -32,7 +32,7 @@ pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Whom the system asks, without those for whom `is_ours` holds.
-pub(super) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
+pub(crate) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
     let other = |upstream: &SocketAddr| !is_ours(upstream);
     let mut routes = Routes::default();
     for path in RESOLV_CONF.map(|path| root.join(path)) {
@@ -121,8 +121,8 @@ fn add(found: &mut Vec<SocketAddr>, word: &str) {
     }
 }
 
-/// `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it.
-fn server(word: &str) -> Option<SocketAddr> {
+/// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it.
+pub(crate) fn server(word: &str) -> Option<SocketAddr> {
     let word = word.split('#').next()?;
     if let Ok(address) = word.parse::<SocketAddr>() {
         return Some(address);

@@ -13,7 +13,7 @@ mod targets;
 
 use crate::config::Config;
 use crate::logging::Event;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +27,12 @@ struct Args {
     /// End when standard input does: how hitherd --with-sorter keeps its child.
     #[arg(long, hide = true)]
     with_parent: bool,
+}
+
+/// The command line, as a description.
+#[must_use]
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the program.

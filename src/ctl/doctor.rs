@@ -1,0 +1,50 @@
+//! `doctor`: what on this host decides whether names come to hither, how it is, and the one command that puts it right.
+//!
+//! Gathering (`gather` and what it calls) reads and does not judge; judging (`ports`, `service`, `names`, `lookups`) is pure: facts in,
+//! findings out. Nothing is changed, and nothing is started: a daemon that waits for its first query is not asked.
+
+mod facts;
+mod finding;
+mod gather;
+mod ini;
+mod lookups;
+mod names;
+mod ports;
+mod service;
+mod sockets;
+mod units;
+
+use super::{Context, End};
+use facts::Facts;
+use finding::{Finding, State};
+use std::io::Write;
+use std::path::Path;
+
+pub(super) fn doctor(context: &Context, out: &mut impl Write, root: &Path) -> Result<End, End> {
+    let facts = gather::facts(context, root);
+    let findings = judge(&facts);
+    for finding in &findings {
+        if context.json {
+            let object = serde_json::to_string(finding).map_err(|error| End::Failed(error.to_string()))?;
+            writeln!(out, "{object}")?;
+        } else {
+            writeln!(out, "{finding}")?;
+        }
+    }
+    if !context.json && !facts.is_root && findings.iter().any(|finding| finding.fix.is_some()) {
+        writeln!(out, "Each fix is a line for root's shell.")?;
+    }
+    match findings.iter().filter(|finding| finding.state == State::Problem).count() {
+        0 => Ok(End::Done),
+        1 => Err(End::Failed("1 problem".to_owned())),
+        n => Err(End::Failed(format!("{n} problems"))),
+    }
+}
+
+fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = ports::judge(facts);
+    findings.extend(service::judge(facts));
+    findings.extend(names::judge(facts));
+    findings.extend(lookups::judge(facts));
+    findings
+}

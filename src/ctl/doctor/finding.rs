@@ -1,0 +1,82 @@
+//! What doctor says of one thing.
+
+use serde::Serialize;
+use std::fmt;
+
+/// How it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Ok,
+    /// It could not be seen.
+    Unknown,
+    /// It works, but not as well as it could.
+    Warning,
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Finding {
+    pub check: String,
+    pub state: State,
+    /// What is there.
+    pub found: String,
+    /// The one command that puts it right, for root's shell.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn new(check: &str, state: State, found: impl Into<String>) -> Finding {
+        // Files and names of processes may hold anything.
+        let plain = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Finding { check: check.to_owned(), state, found: plain(found.into()), fix: None }
+    }
+
+    pub fn ok(check: &str, found: impl Into<String>) -> Finding {
+        Finding::new(check, State::Ok, found)
+    }
+
+    pub fn unknown(check: &str, found: impl Into<String>) -> Finding {
+        Finding::new(check, State::Unknown, found)
+    }
+
+    pub fn warning(check: &str, found: impl Into<String>) -> Finding {
+        Finding::new(check, State::Warning, found)
+    }
+
+    pub fn problem(check: &str, found: impl Into<String>) -> Finding {
+        Finding::new(check, State::Problem, found)
+    }
+
+    pub fn fixed_by(mut self, command: impl Into<String>) -> Finding {
+        self.fix = Some(command.into());
+        self
+    }
+
+    pub fn prefixed(mut self, prefix: &str) -> Finding {
+        self.found.insert_str(0, prefix);
+        self
+    }
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Unknown => "unknown",
+            State::Warning => "warning",
+            State::Problem => "problem",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<8} {:<18} {}", self.state.as_str(), self.check, self.found)?;
+        match &self.fix {
+            Some(fix) => write!(f, "\n{:>27} {fix}", "fix:"),
+            None => Ok(()),
+        }
+    }
+}

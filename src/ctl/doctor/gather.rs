@@ -1,0 +1,305 @@
+//! Reads what is known of a host, all of it below one root. Nothing is judged, and nothing waits longer than for seconds.
+
+use super::facts::{Answering, Configuration, Daemon, Facts, Lookups, Module, Names, Ping, Resolv, Table};
+use super::units::{Systemd, Unit};
+use super::{ini, sockets, units};
+use crate::config::Config;
+use crate::ctl::{Context, ask, files};
+use crate::daemon::system;
+use hither_client::OpenError;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where the loader looks without its cache, and behind them where it does if the cache says so.
+const LIBRARIES: [&str; 4] = ["lib", "usr/lib", "lib64", "usr/lib64"];
+const LIBRARIES_LOCAL: &str = "usr/local/lib";
+const MODULE: &str = "libnss_hither.so.2";
+
+/// Everything.
+pub(super) fn facts(context: &Context, root: &Path) -> Facts {
+    let dir = root.join(context.dir.strip_prefix("/").unwrap_or(&context.dir));
+    let systemd = units::systemd(root, Path::new("systemctl"));
+    let context = Context { dir, json: context.json };
+    let daemon = daemon(&context, &systemd);
+    let lookups = lookups(root, &systemd);
+    let mut facts = Facts {
+        is_root: nix::unistd::geteuid().is_root(),
+        config: configuration(root),
+        held: Vec::new(),
+        table: table(&context.dir, &text(root, "etc/passwd")),
+        daemon,
+        upstreams: Vec::new(),
+        names: names(root),
+        lookups,
+        ping: ping(root),
+        systemd,
+    };
+    let mut ports: Vec<u16> = facts.wanted().iter().map(std::net::SocketAddr::port).collect();
+    ports.push(53);
+    facts.held = sockets::held(root, &ports);
+    facts.upstreams = match &facts.config {
+        Configuration::Good(config) if !config.upstreams.is_empty() => config.upstreams.clone(),
+        _ => system::routes(root, |server| facts.is_own(server.ip()) && server.port() == 53).usual,
+    };
+    facts
+}
+
+/// What cannot be read is taken for empty: who may read more sees more.
+fn text(root: &Path, path: &str) -> String {
+    files::text(&root.join(path)).ok().flatten().unwrap_or_default()
+}
+
+fn configuration(root: &Path) -> Configuration {
+    let main = root.join("etc/hither/hither.toml");
+    let drop_ins = files::beside(&main, ".d");
+    let hidden = [std::fs::File::open(&main).err(), std::fs::read_dir(&drop_ins).err()];
+    if let Some(error) =
+        hidden.into_iter().flatten().find(|error| error.kind() == ErrorKind::PermissionDenied)
+    {
+        return Configuration::Hidden(format!("'{}': {error}", main.display()));
+    }
+    // Without a file of that name drop-ins count on this host alone.
+    let loaded = match (root == Path::new("/"), main.exists()) {
+        (true, _) => Config::load(None),
+        (false, true) => Config::load(Some(&main)),
+        (false, false) => Ok(Config::default()),
+    };
+    match loaded {
+        Ok(config) => Configuration::Good(Box::new(config)),
+        Err(error) => Configuration::Bad(error.to_string()),
+    }
+}
+
+fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
+    if let Systemd::Running(units) = systemd {
+        let is_active = |name: &str| units.get(name).is_some_and(Unit::is_active);
+        // Whoever connects would start it.
+        if is_active("hitherd-control.socket") && !is_active("hitherd.service") {
+            return Daemon::Stopped;
+        }
+    }
+    match ask::answering(context) {
+        Ok(status) => Daemon::Answers(Answering {
+            pid: status.pid,
+            uptime_s: status.uptime_s,
+            listen: status.listen.iter().filter_map(|address| address.parse().ok()).collect(),
+            sorter: status.sorter.pid.filter(|_| status.sorter.connected),
+            lacks: status.sorter.lacks,
+        }),
+        Err(why) => Daemon::Silent(why),
+    }
+}
+
+fn table(dir: &Path, passwd: &str) -> Table {
+    match hither_client::Table::open(Some(dir)) {
+        Ok(table) => {
+            let reader = table.reader();
+            let report = reader.verify();
+            let uid = std::fs::metadata(dir.join("hosts")).map(|metadata| metadata.uid());
+            let owner = uid.map_or_else(|_| "?".to_owned(), |uid| name_of(passwd, uid));
+            Table::Open { entries: report.entries, damaged: report.bad.len(), owner, live: reader.live() }
+        }
+        Err(OpenError::Io(error)) if error.kind() == ErrorKind::NotFound => Table::Missing,
+        Err(OpenError::Io(error)) if error.kind() == ErrorKind::PermissionDenied => Table::Hidden,
+        Err(error) => Table::Bad(error.to_string()),
+    }
+}
+
+fn names(root: &Path) -> Names {
+    let path = root.join("etc/resolv.conf");
+    let read = files::text(&path);
+    let resolv = Resolv {
+        link: std::fs::read_link(&path).ok(),
+        error: read.as_ref().err().map(ToString::to_string),
+        text: read.ok().flatten(),
+    };
+    let share = ["usr/share/hither", "usr/local/share/hither"]
+        .into_iter()
+        .find(|dir| root.join(dir).join("resolved.conf").exists())
+        .unwrap_or("usr/share/hither");
+    Names {
+        resolv,
+        resolved: ini::resolved(root),
+        resolved_uses: ini::nameservers(&text(root, "run/systemd/resolve/resolv.conf")),
+        manager: ini::manager(root),
+        dhclient_conf: text(root, "etc/dhcp/dhclient.conf"),
+        dhcpcd_head: text(root, "etc/resolv.conf.head"),
+        processes: sockets::pids(root).into_iter().filter_map(|pid| sockets::name(root, pid)).collect(),
+        share: Path::new("/").join(share),
+    }
+}
+
+fn lookups(root: &Path, systemd: &Systemd) -> Lookups {
+    let nsswitch = files::read(&root.join("etc/nsswitch.conf")).map_err(|error| error.to_string());
+    let runs = match systemd {
+        Systemd::Running(units) => {
+            ["nscd.service", "nsncd.service"].iter().any(|name| units.get(name).is_some_and(Unit::is_active))
+        }
+        Systemd::Absent | Systemd::Silent(_) => true,
+    };
+    Lookups {
+        nsswitch,
+        module: module(root),
+        nscd: runs && root.join("run/nscd/socket").exists(),
+        nscd_conf: text(root, "etc/nscd.conf"),
+    }
+}
+
+fn module(root: &Path) -> Module {
+    let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let find = |dirs: &[&str]| {
+        let both = dirs.iter().flat_map(|dir| [Path::new(dir).join(&multiarch), PathBuf::from(dir)]);
+        both.map(|dir| dir.join(MODULE))
+            .find(|path| root.join(path).exists())
+            .map(|path| Path::new("/").join(path))
+    };
+    let cache = files::read(&root.join("etc/ld.so.cache")).unwrap_or_default();
+    if let Some(path) =
+        find(&LIBRARIES).or_else(|| cached(&cache).filter(|path| in_root(root, path).exists()))
+    {
+        return Module { path: Some(path), loadable: true };
+    }
+    Module { path: find(&[LIBRARIES_LOCAL]), loadable: false }
+}
+
+fn in_root(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The path of the module in the loader's cache: texts with a NUL behind each.
+fn cached(cache: &[u8]) -> Option<PathBuf> {
+    let mut texts = cache.split(|c| *c == 0).filter_map(|text| std::str::from_utf8(text).ok());
+    texts.find(|text| text.starts_with('/') && text.ends_with(&format!("/{MODULE}"))).map(PathBuf::from)
+}
+
+fn ping(root: &Path) -> Ping {
+    let range = text(root, "proc/sys/net/ipv4/ping_group_range");
+    let numbers: Vec<u32> = range.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let groups = match numbers.as_slice() {
+        [first, last] => Some((*first, *last)),
+        _ => None,
+    };
+    Ping { groups, sorter: id_of(&text(root, "etc/group"), "hither-sorter") }
+}
+
+/// The number of a name in passwd(5) or group(5).
+fn id_of(text: &str, name: &str) -> Option<u32> {
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()
+}
+
+/// The name of a number in passwd(5), else the number.
+fn name_of(text: &str, id: u32) -> String {
+    let id = id.to_string();
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.get(2) == Some(&id.as_str()));
+    found.and_then(|fields| fields.first().map(|name| (*name).to_owned())).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    struct Root(PathBuf);
+
+    impl Root {
+        fn new(name: &str, files: &[(&str, &str)]) -> Root {
+            let root = std::env::temp_dir().join(format!("hither-doctor-{name}-{}", std::process::id()));
+            for (path, text) in files {
+                let path = root.join(path);
+                std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+                std::fs::write(path, text).expect("written");
+            }
+            Root(root)
+        }
+
+        fn facts(&self) -> Facts {
+            facts(&Context { dir: PathBuf::from("/run/hither"), json: false }, &self.0)
+        }
+    }
+
+    impl Drop for Root {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_host_is_read_below_its_root() {
+        let cache = "ld.so\0\0/opt/lib/libnss_hither.so.2\0x";
+        let root = Root::new(
+            "host",
+            &[
+                ("etc/hither/hither.toml", "[listen]\ndns = [\"127.0.0.1:53\"]\n"),
+                ("etc/nsswitch.conf", "hosts: files dns\n"),
+                ("etc/group", "root:x:0:\nhither-sorter:x:991:\n"),
+                ("etc/ld.so.cache", cache),
+                ("opt/lib/libnss_hither.so.2", ""),
+                ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 127.0.0.1\n"),
+                ("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n"),
+                ("run/nscd/socket", ""),
+                ("usr/local/share/hither/resolved.conf", ""),
+                ("proc/sys/net/ipv4/ping_group_range", "1\t0\n"),
+                ("proc/7/comm", "systemd-resolve\n"),
+                (
+                    "proc/net/udp",
+                    "  sl\n 1: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000  101  0 23456 2\n",
+                ),
+            ],
+        );
+        symlink("../run/systemd/resolve/stub-resolv.conf", root.0.join("etc/resolv.conf")).expect("a link");
+        std::fs::create_dir_all(root.0.join("proc/7/fd")).expect("a directory");
+        symlink("socket:[23456]", root.0.join("proc/7/fd/3")).expect("a link");
+        let facts = root.facts();
+        assert!(matches!(facts.systemd, Systemd::Absent) && matches!(facts.table, Table::Missing));
+        assert!(matches!(&facts.daemon, Daemon::Silent(why) if why.contains("run/hither/control.sock")));
+        assert_eq!(facts.upstreams, ["192.0.2.1:53".parse().expect("an address")], "without ourselves");
+        assert_eq!(facts.lookups.module.path.as_deref(), Some(Path::new("/opt/lib/libnss_hither.so.2")));
+        assert!(facts.lookups.module.loadable && facts.lookups.nscd);
+        assert_eq!((facts.ping.groups, facts.ping.sorter), (Some((1, 0)), Some(991)));
+        assert_eq!(facts.names.share, Path::new("/usr/local/share/hither"));
+        assert_eq!(facts.names.resolv.text.as_deref(), Some("nameserver 127.0.0.53\n"));
+        let [held] = facts.held.as_slice() else { panic!("one socket") };
+        assert_eq!(
+            (held.uid, held.holders[0].pid, held.holders[0].name.as_str()),
+            (101, 7, "systemd-resolve")
+        );
+    }
+
+    #[test]
+    fn an_empty_and_a_broken_host_are_read_too() {
+        let root = Root::new("empty", &[("x", "")]);
+        let facts = root.facts();
+        assert!(
+            matches!(facts.config, Configuration::Good(_))
+                && facts.held.is_empty()
+                && facts.upstreams.is_empty()
+        );
+        let root = Root::new(
+            "broken",
+            &[
+                ("etc/hither/hither.toml", "listen = 3\n"),
+                ("etc/nsswitch.conf", "\0\0"),
+                ("etc/group", "hither-sorter::::\n"),
+                ("proc/sys/net/ipv4/ping_group_range", "many"),
+                ("proc/net/udp", "a b c\n"),
+                ("run/hither/hosts", "no table"),
+            ],
+        );
+        std::fs::create_dir_all(root.0.join("etc/resolv.conf")).expect("a directory in its place");
+        let facts = root.facts();
+        assert!(matches!(&facts.config, Configuration::Bad(why) if why.contains("hither.toml:1")));
+        assert!(matches!(&facts.table, Table::Bad(_)), "{:?}", facts.table);
+        assert!(facts.names.resolv.error.is_some() && facts.ping.groups.is_none());
+        assert!(super::super::judge(&facts).len() > 8);
+    }
+
+    #[test]
+    fn users_have_names_and_numbers() {
+        let text = "root:x:0:0::/root:/bin/sh\nhither:x:990:990::/:\n";
+        assert_eq!((name_of(text, 990).as_str(), name_of(text, 5).as_str()), ("hither", "5"));
+        assert_eq!((id_of(text, "hither"), id_of(text, "x")), (Some(990), None));
+    }
+}

@@ -1,0 +1,212 @@
+//! Settings of others that concern us: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5) with their drop-ins.
+
+use crate::ctl::files;
+use crate::daemon::system::server;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// What systemd-resolved is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Resolved {
+    /// `DNS=`, its upstreams beside those of links.
+    pub dns: Vec<SocketAddr>,
+    /// `Domains=`; `~.` among them: they are asked for every name.
+    pub domains: Vec<String>,
+    /// `DNSStubListener=`: whether it listens at 127.0.0.53.
+    pub stub: bool,
+}
+
+impl Default for Resolved {
+    fn default() -> Self {
+        Resolved { dns: Vec::new(), domains: Vec::new(), stub: true }
+    }
+}
+
+/// What NetworkManager is told.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Manager {
+    /// `dns=`; empty: it finds out itself.
+    pub dns: String,
+    /// `rc-manager=`, how it writes resolv.conf; empty: it finds out itself.
+    pub rc_manager: String,
+}
+
+impl Manager {
+    /// Whether it is told to leave resolv.conf to others.
+    pub fn leaves_resolv_conf(&self) -> bool {
+        self.dns == "none" || self.dns == "systemd-resolved" || self.rc_manager == "unmanaged"
+    }
+}
+
+impl Resolved {
+    /// Whether every name is asked of those for whom `is_own` holds, and of nobody else: resolved stays with one of several.
+    pub fn forwards(&self, is_own: impl Fn(&SocketAddr) -> bool) -> bool {
+        !self.dns.is_empty()
+            && self.dns.iter().all(is_own)
+            && self.domains.iter().any(|domain| domain == "~.")
+    }
+}
+
+/// The servers that a resolv.conf names, stubs and ourselves included.
+pub(super) fn nameservers(text: &str) -> Vec<SocketAddr> {
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter_map(|words| match words.as_slice() {
+            ["nameserver", word, ..] => server(word),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Later ones win over earlier ones, whole files by name and settings by order.
+const RESOLVED_DIRS: [&str; 4] = [
+    "usr/lib/systemd/resolved.conf.d",
+    "usr/local/lib/systemd/resolved.conf.d",
+    "run/systemd/resolved.conf.d",
+    "etc/systemd/resolved.conf.d",
+];
+/// As before; NetworkManager reads these before its own file, and those of /etc after it.
+const MANAGER_DIRS: [&str; 3] =
+    ["usr/lib/NetworkManager/conf.d", "run/NetworkManager/conf.d", "etc/NetworkManager/conf.d"];
+
+/// resolved.conf and its drop-ins below `root`.
+pub(super) fn resolved(root: &Path) -> Resolved {
+    let main =
+        ["etc", "run", "usr/local/lib", "usr/lib"].map(|dir| root.join(dir).join("systemd/resolved.conf"));
+    let main = main.into_iter().find(|path| path.exists());
+    let mut told = Resolved::default();
+    for path in main.into_iter().chain(drop_ins(root, &RESOLVED_DIRS)) {
+        resolved_of(&mut told, &files::text(&path).ok().flatten().unwrap_or_default());
+    }
+    told
+}
+
+fn resolved_of(told: &mut Resolved, text: &str) {
+    for (key, value) in settings(text, "Resolve") {
+        match key {
+            // An empty list takes back what came before; another adds to it.
+            "DNS" if value.is_empty() => told.dns.clear(),
+            "DNS" => told.dns.extend(value.split_whitespace().filter_map(server)),
+            "Domains" if value.is_empty() => told.domains.clear(),
+            "Domains" => told.domains.extend(value.split_whitespace().map(str::to_owned)),
+            "DNSStubListener" => {
+                told.stub =
+                    !matches!(value.to_ascii_lowercase().as_str(), "no" | "false" | "0" | "off" | "n" | "f");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// NetworkManager.conf and its drop-ins below `root`.
+pub(super) fn manager(root: &Path) -> Manager {
+    let (etc, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        drop_ins(root, &MANAGER_DIRS).into_iter().partition(|path| path.starts_with(root.join("etc")));
+    let main = root.join("etc/NetworkManager/NetworkManager.conf");
+    let mut told = Manager::default();
+    for path in others.into_iter().chain([main]).chain(etc) {
+        manager_of(&mut told, &files::text(&path).ok().flatten().unwrap_or_default());
+    }
+    told
+}
+
+fn manager_of(told: &mut Manager, text: &str) {
+    for (key, value) in settings(text, "main") {
+        match key {
+            "dns" => value.clone_into(&mut told.dns),
+            "rc-manager" => value.clone_into(&mut told.rc_manager),
+            _ => {}
+        }
+    }
+}
+
+/// The `.conf` files of directories in the order of their names; of two with one name that of the later directory.
+fn drop_ins(root: &Path, dirs: &[&str]) -> Vec<PathBuf> {
+    let mut files = BTreeMap::new();
+    for dir in dirs {
+        for entry in std::fs::read_dir(root.join(dir)).into_iter().flatten().filter_map(Result::ok) {
+            if entry.path().extension().is_some_and(|end| end == "conf") {
+                files.insert(entry.file_name(), entry.path());
+            }
+        }
+    }
+    files.into_values().collect()
+}
+
+/// The settings of one section.
+fn settings<'t>(text: &'t str, section: &str) -> Vec<(&'t str, &'t str)> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[') {
+            inside = name.strip_suffix(']') == Some(section);
+        } else if inside
+            && !line.starts_with(['#', ';'])
+            && let Some((key, value)) = line.split_once('=')
+        {
+            found.push((key.trim(), value.trim()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::doctor::facts::tests::address;
+    use proptest::prelude::*;
+
+    #[test]
+    fn drop_ins_add_take_back_and_hide_one_another() {
+        let root = std::env::temp_dir().join(format!("hither-ini-{}", std::process::id()));
+        for (path, text) in [
+            ("etc/systemd/resolved.conf", "[Resolve]\n#DNS=192.0.2.9\nDNS=192.0.2.1\nDNSStubListener=no\n"),
+            ("usr/lib/systemd/resolved.conf.d/a.conf", "[Resolve]\nDNS=192.0.2.2\n"),
+            (
+                "etc/systemd/resolved.conf.d/a.conf",
+                "[Resolve]\nDNS=\nDNS=127.0.0.1#name [::1]:53\nDomains=~.\n",
+            ),
+            ("etc/systemd/resolved.conf.d/b.conf.bak", "[Resolve]\nDNS=192.0.2.3\n"),
+            (
+                "etc/NetworkManager/NetworkManager.conf",
+                "[main]\nplugins=keyfile\ndns=default\n[x]\ndns=none\n",
+            ),
+            ("usr/lib/NetworkManager/conf.d/z.conf", "[main]\ndns=dnsmasq\nrc-manager=file\n"),
+            ("etc/NetworkManager/conf.d/hither.conf", "[main]\nrc-manager = unmanaged\n"),
+        ] {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(path, text).expect("written");
+        }
+        let told = resolved(&root);
+        assert_eq!(told.dns, [address("127.0.0.1:53"), address("[::1]:53")]);
+        assert!(!told.stub && told.forwards(|server| server.ip().is_loopback()));
+        assert!(!told.forwards(|_| false));
+        let told = manager(&root);
+        assert_eq!((told.dns.as_str(), told.rc_manager.as_str()), ("default", "unmanaged"));
+        assert!(told.leaves_resolv_conf());
+        std::fs::remove_dir_all(&root).expect("removable");
+        assert_eq!((resolved(&root), manager(&root)), (Resolved::default(), Manager::default()));
+    }
+
+    /// What is shipped is what doctor looks for.
+    #[test]
+    fn our_own_drop_ins_do_what_they_are_for() {
+        let mut told = Resolved::default();
+        resolved_of(&mut told, include_str!("../../../systemd/resolved.conf"));
+        assert!(told.forwards(|server| *server == address("127.0.0.1:53")) && told.stub);
+        let mut told = Manager::default();
+        manager_of(&mut told, include_str!("../../../systemd/NetworkManager.conf"));
+        assert!(told.leaves_resolv_conf());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in "([a-zA-Z=#;. \n]|\\[Resolve\\]|\\[main\\]|DNS=){0,60}") {
+            resolved_of(&mut Resolved::default(), &text);
+            manager_of(&mut Manager::default(), &text);
+            assert!(nameservers(&text).is_empty());
+        }
+    }
+}

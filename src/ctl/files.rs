@@ -1,0 +1,114 @@
+//! Small files of the system, read within bounds and replaced whole.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+use xattr::FileExt as _;
+
+/// Octets of a file that is read; none of those concerned has a hundredth of it.
+const MAX: u64 = 1 << 20;
+
+/// A file's octets.
+///
+/// # Errors
+/// As the kernel says; `InvalidData` for what is not a regular file, or has more than a mebibyte.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe in the place of a file would be waited for.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    let mut octets = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > MAX {
+        return Err(io::Error::new(ErrorKind::InvalidData, "it is larger than 1 MiB"));
+    }
+    Ok(octets)
+}
+
+/// A file's text, whatever is no UTF-8 replaced; `None` if there is no such file.
+///
+/// # Errors
+/// As of [`read`].
+pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
+    match read(path) {
+        Ok(octets) => Ok(Some(String::from_utf8_lossy(&octets).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a file with `octets` in the place of `path`, whose content is `old`: with its owner, permissions and extended attributes
+/// (access lists, SELinux labels), and at no time half written. Nothing is changed if it fails.
+///
+/// # Errors
+/// As the kernel says; `Other` if somebody else has changed the file meanwhile.
+pub(super) fn replace(path: &Path, old: &[u8], octets: &[u8]) -> io::Result<()> {
+    let new = beside(path, &format!(".hither-{}", std::process::id()));
+    create_like(path, &new, octets)?;
+    let exchanged = read(path).and_then(|now| {
+        if now == old {
+            std::fs::rename(&new, path)
+        } else {
+            Err(io::Error::other("somebody else has just changed it"))
+        }
+    });
+    if exchanged.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    exchanged?;
+    // What cannot be synchronized is still in its place.
+    let _ = path.parent().map(|dir| File::open(dir).and_then(|dir| dir.sync_all()));
+    Ok(())
+}
+
+/// Creates `new`, which must not be there, with `octets` and everything else as `path` has it.
+///
+/// # Errors
+/// As the kernel says, `AlreadyExists` for instance; then `new` is not there, or was there before.
+pub(super) fn create_like(path: &Path, new: &Path, octets: &[u8]) -> io::Result<()> {
+    let model = File::open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+    let filled = fill(&mut file, octets).and_then(|()| liken(&model, &model.metadata()?, &file));
+    if filled.is_err() {
+        let _ = std::fs::remove_file(new);
+    }
+    filled
+}
+
+fn fill(file: &mut File, octets: &[u8]) -> io::Result<()> {
+    file.write_all(octets)?;
+    file.sync_all()
+}
+
+fn liken(model: &File, is: &Metadata, file: &File) -> io::Result<()> {
+    let has = file.metadata()?;
+    if (has.uid(), has.gid()) != (is.uid(), is.gid()) {
+        fchown(file, Some(is.uid()), Some(is.gid()))?;
+    }
+    file.set_permissions(Permissions::from_mode(is.mode() & 0o7777))?;
+    let names = match model.list_xattr() {
+        Ok(names) => names,
+        // A file system without them.
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for name in names {
+        let Some(value) = model.get_xattr(&name)? else { continue };
+        // A label that the directory gave it already may not be set by everybody.
+        if file.get_xattr(&name)?.as_ref() != Some(&value) {
+            file.set_xattr(&name, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The path with `suffix` behind its name.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,350 @@
+//! hitherctl's verbs about the host: doctor, enable-nss and disable-nss, completions; with real files, and the commands that doctor names.
+
+mod support;
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use support::{Daemon, Upstream, answer, directory};
+
+const CTL: &str = env!("CARGO_BIN_EXE_hitherctl");
+/// A host's files in a directory of its own.
+struct Host(PathBuf);
+
+impl Host {
+    fn new(files: &[(&str, &str)]) -> Host {
+        let host = Host(directory());
+        for (path, text) in files {
+            host.write(path, text);
+        }
+        host
+    }
+
+    /// One where hitherd listens at 127.0.0.1:53.
+    fn served(files: &[(&str, &str)]) -> Host {
+        let host = Host::new(files);
+        let line =
+            "0: 0100007F:0035 00000000:0000 STATE 00000000:00000000 00:00000000 00000000 0 0 INODE 2\n";
+        for (table, state, inode) in [("udp", "07", "17"), ("tcp", "0A", "18")] {
+            host.write(&format!("proc/net/{table}"), &line.replace("STATE", state).replace("INODE", inode));
+            std::fs::create_dir_all(host.0.join("proc/812/fd")).expect("a directory");
+            symlink(format!("socket:[{inode}]"), host.0.join("proc/812/fd").join(inode)).expect("a link");
+        }
+        host.write("proc/812/comm", "hitherd\n");
+        host
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.join(path);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(path, text).expect("written");
+    }
+
+    fn text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.0.join(path)).expect("a file")
+    }
+
+    fn doctor(&self, words: &[&str]) -> Output {
+        Command::new(CTL).args(["doctor", "--root"]).arg(&self.0).args(words).output().expect("started")
+    }
+
+    fn findings(&self) -> Vec<Value> {
+        objects(&self.doctor(&["--json"]))
+    }
+
+    /// Runs a command of doctor's, with this host's directories in the place of the machine's and programs that only say how they were
+    /// called; what they said.
+    fn apply(&self, fix: &str) -> String {
+        let bin = self.0.join("fake");
+        std::fs::create_dir_all(&bin).expect("a directory");
+        for program in ["systemctl", "resolvconf"] {
+            let path = bin.join(program);
+            std::fs::write(&path, "#!/bin/sh\necho \"$0 $*\"\n").expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+        let here = fix
+            .replace("/etc/", &format!("{}/etc/", self.0.display()))
+            .replace("/usr/share/hither", &shipped.display().to_string());
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("set"));
+        let output = Command::new("sh").args(["-euc", &here]).env("PATH", path).output().expect("started");
+        assert!(output.status.success(), "{here}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").replace(&format!("{}/", bin.display()), "")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[allow(clippy::print_stderr)] // For who reads what was tested.
+fn skipped(what: &str) {
+    eprintln!("SKIPPED {what}");
+}
+
+fn objects(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
+}
+
+fn of<'f>(findings: &'f [Value], check: &str) -> &'f Value {
+    let found = findings.iter().find(|finding| finding["check"] == check);
+    found.unwrap_or_else(|| panic!("{check} is not among {findings:?}"))
+}
+
+fn state(findings: &[Value], check: &str) -> String {
+    of(findings, check)["state"].as_str().expect("a state").to_owned()
+}
+
+#[test]
+fn a_daemon_on_this_host_is_found_at_its_port_by_root_and_by_others() {
+    let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 60))]);
+    let daemon = Daemon::start(&[&upstream], "");
+    daemon.ask("doctor.example.com");
+    let check = |findings: &[Value]| {
+        let port = of(findings, &format!("port {}", daemon.server));
+        let found = port["found"].as_str().expect("text");
+        assert_eq!(port["state"], "ok", "{port}");
+        assert!(found.contains(&format!("hitherd (process {})", daemon.process.id())), "{found}");
+        assert_eq!(state(findings, "hitherd"), "ok");
+        assert_eq!(state(findings, "hither-sorter"), "warning", "none was started");
+        assert_eq!(state(findings, "table"), "ok");
+        for finding in findings {
+            assert_eq!(finding.as_object().map(serde_json::Map::len), Some(4), "{finding}");
+        }
+    };
+    let run = daemon.dir.join("run");
+    let doctor = || {
+        let mut command = Command::new(CTL);
+        command.arg("--runtime-dir").arg(&run).args(["doctor", "--json"]);
+        command
+    };
+    check(&objects(&doctor().output().expect("started")));
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("nobody's view: not root");
+    }
+    // The program lies where nobody else may look: a copy is run.
+    let copy = daemon.dir.join("hitherctl");
+    std::fs::copy(CTL, &copy).expect("copied");
+    let mut nobody = Command::new(&copy);
+    nobody.arg("--runtime-dir").arg(&run).args(["doctor", "--json"]).uid(65_534).gid(65_534);
+    check(&objects(&nobody.output().expect("started")));
+}
+
+#[test]
+fn the_command_for_a_plain_resolv_conf_puts_it_right_and_keeps_the_servers() {
+    let host = Host::served(&[("etc/resolv.conf", "search example.com\nnameserver 192.0.2.1\n")]);
+    let before = host.findings();
+    assert_eq!(state(&before, "resolv.conf"), "problem");
+    host.apply(of(&before, "resolv.conf")["fix"].as_str().expect("a command"));
+    assert_eq!(
+        host.text("etc/resolv.conf"),
+        "nameserver 127.0.0.1\nsearch example.com\nnameserver 192.0.2.1\n"
+    );
+    let after = host.findings();
+    assert_eq!((state(&after, "resolv.conf"), state(&after, "upstreams")), ("ok".into(), "ok".into()));
+}
+
+#[test]
+fn the_command_for_resolved_makes_it_forward_and_leaves_no_loop() {
+    let host = Host::served(&[
+        ("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n"),
+        ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\n"),
+        ("etc/systemd/resolved.conf", "[Resolve]\n#DNS=\n"),
+        ("proc/300/comm", "systemd-resolve\n"),
+    ]);
+    symlink("../run/systemd/resolve/stub-resolv.conf", host.0.join("etc/resolv.conf")).expect("a link");
+    let fix = of(&host.findings(), "resolv.conf")["fix"].as_str().expect("a command").to_owned();
+    assert_eq!(host.apply(&fix), "systemctl restart systemd-resolved.service\n");
+    let after = host.findings();
+    assert_eq!(state(&after, "resolv.conf"), "ok");
+    assert_eq!(state(&after, "systemd-resolved"), "warning", "it was not really restarted");
+    host.write("run/systemd/resolve/resolv.conf", "nameserver 127.0.0.1\nnameserver 192.0.2.1\n");
+    let after = host.findings();
+    assert_eq!(state(&after, "systemd-resolved"), "ok");
+    assert_eq!(of(&after, "upstreams")["found"], "192.0.2.1:53 (the system's)");
+}
+
+#[test]
+fn servers_of_resolveds_own_configuration_become_hitherds() {
+    let host = Host::served(&[
+        ("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n"),
+        ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.7\n"),
+        ("etc/systemd/resolved.conf", "[Resolve]\nDNS=192.0.2.7 [2001:db8::7]:53#name\n"),
+        ("etc/hither/hither.toml", ""),
+        ("proc/300/comm", "systemd-resolve\n"),
+    ]);
+    symlink("../run/systemd/resolve/stub-resolv.conf", host.0.join("etc/resolv.conf")).expect("a link");
+    let fix = of(&host.findings(), "resolv.conf")["fix"].as_str().expect("a command").to_owned();
+    let called = host.apply(&fix);
+    assert_eq!(
+        called,
+        "systemctl reload-or-restart hitherd.service\nsystemctl restart systemd-resolved.service\n"
+    );
+    let after = host.findings();
+    assert_eq!(state(&after, "resolv.conf"), "ok");
+    assert_eq!(of(&after, "upstreams")["found"], "192.0.2.7:53, [2001:db8::7]:53 (by hither.toml)");
+}
+
+#[test]
+fn the_command_for_network_manager_makes_it_leave_the_file_alone() {
+    let host = Host::served(&[
+        ("run/NetworkManager/resolv.conf", "# Generated by NetworkManager\nnameserver 192.0.2.1\n"),
+        ("run/NetworkManager/no-stub-resolv.conf", "nameserver 192.0.2.1\n"),
+        ("etc/NetworkManager/NetworkManager.conf", "[main]\nplugins=ifupdown,keyfile\n"),
+        ("proc/9/comm", "NetworkManager\n"),
+    ]);
+    symlink("../run/NetworkManager/resolv.conf", host.0.join("etc/resolv.conf")).expect("a link");
+    let fix = of(&host.findings(), "resolv.conf")["fix"].as_str().expect("a command").to_owned();
+    assert_eq!(host.apply(&fix), "systemctl reload NetworkManager.service\n");
+    assert_eq!(host.text("etc/resolv.conf"), "nameserver 127.0.0.1\n");
+    let after = host.findings();
+    assert_eq!(state(&after, "resolv.conf"), "ok");
+    assert!(after.iter().all(|finding| finding["check"] != "NetworkManager"), "it writes nothing any more");
+    assert_eq!(of(&after, "upstreams")["found"], "192.0.2.1:53 (the system's)", "which it still tells");
+}
+
+#[test]
+fn a_problem_is_an_exit_status_and_a_line_with_its_command() {
+    let host = Host::served(&[("etc/resolv.conf", "nameserver 192.0.2.1\n")]);
+    let output = host.doctor(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.starts_with("ok       port 127.0.0.1:53  UDP and TCP: hitherd (process 812)\n"), "{text}");
+    assert!(
+        text.contains("\nproblem  resolv.conf        nameserver 192.0.2.1: hitherd is not asked\n"),
+        "{text}"
+    );
+    assert!(text.contains("                       fix: sed -i '1i nameserver 127.0.0.1' /etc/resolv.conf\n"));
+    assert!(String::from_utf8_lossy(&output.stderr).ends_with(" problems\n"));
+}
+
+#[test]
+fn nothing_on_the_host_is_changed_by_looking() {
+    let host = Host::new(&[
+        ("etc/resolv.conf", "nameserver 192.0.2.1\n"),
+        ("etc/nsswitch.conf", "hosts: files dns\n"),
+        ("proc/9/comm", "NetworkManager\n"),
+    ]);
+    let tree = || {
+        let listed = Command::new("find").arg(&host.0).args(["-printf", "%p %y %s %T@ %C@\n"]).output();
+        String::from_utf8(listed.expect("started").stdout).expect("text")
+    };
+    let before = tree();
+    assert!(before.contains("nsswitch.conf"), "{before}");
+    host.findings();
+    host.doctor(&[]);
+    assert_eq!(tree(), before);
+}
+
+#[test]
+fn every_check_is_described_in_the_manual() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/hitherctl.1");
+    let page = std::fs::read_to_string(page).expect("there");
+    let section =
+        page.split(".Sh DOCTOR").nth(1).and_then(|rest| rest.split(".Sh ").next()).expect("a section");
+    let host = Host::served(&[
+        ("etc/resolv.conf", "nameserver 192.0.2.1\n"),
+        ("proc/9/comm", "NetworkManager\n"),
+        ("run/nscd/socket", ""),
+    ]);
+    let ours = host.text("proc/net/udp");
+    let stub = ours.replace("0100007F", "3500007F").replace(" 17 ", " 19 ");
+    host.write("proc/net/udp", &(ours + &stub));
+    let checks = host.findings();
+    for check in checks.iter().map(|finding| finding["check"].as_str().expect("a name")) {
+        let name = if check.starts_with("port 127") || check.starts_with("port [") { "port" } else { check };
+        let described = section.lines().any(|line| {
+            line.starts_with(".It Cm ") && line.contains(name)
+                || line.starts_with(".Cm \"") && line.contains(name)
+        });
+        assert!(described, "{check}");
+    }
+    assert!(checks.len() > 13, "{checks:?}");
+}
+
+#[test]
+fn enable_nss_and_disable_nss_tell_what_they_did() {
+    let host = Host::new(&[("etc/nsswitch.conf", "hosts:          files dns\n")]);
+    let file = host.0.join("etc/nsswitch.conf");
+    let run = |verb: &str, more: &[&str]| {
+        Command::new(CTL).arg(verb).arg("--file").arg(&file).args(more).output().expect("started")
+    };
+    let fix = of(&host.findings(), "nsswitch.conf").clone();
+    assert_eq!(
+        (fix["state"].as_str(), fix["fix"].as_str()),
+        (Some("warning"), None),
+        "no module, no command"
+    );
+    let done = objects(&run("enable-nss", &["--json"]));
+    assert_eq!(
+        (&done[0]["changed"], &done[0]["hosts"]),
+        (&true.into(), &"files hither [NOTFOUND=return] dns".into())
+    );
+    assert_eq!(state(&host.findings(), "nsswitch.conf"), "ok");
+    assert_eq!(objects(&run("enable-nss", &["--json"]))[0]["changed"], false);
+    assert!(run("disable-nss", &[]).status.success());
+    assert_eq!(host.text("etc/nsswitch.conf"), "hosts:          files dns\n");
+    host.write("etc/nsswitch.conf", "passwd: files\n");
+    let output = run("enable-nss", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no line of hosts"));
+}
+
+#[test]
+fn completions_know_every_verb_and_their_shells_take_them() {
+    let help = Command::new(CTL).arg("--help").output().expect("started");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let verbs =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(["lookup", "doctor", "enable-nss"].iter().all(|verb| verbs.contains(verb)), "{help}");
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        for (program, words) in [
+            ("hitherctl", verbs.clone()),
+            ("hitherd", vec!["with-sorter", "config"]),
+            ("hither-sorter", vec!["config"]),
+        ] {
+            let output = Command::new(CTL).args(["completions", shell, program]).output().expect("started");
+            assert!(output.status.success() && output.stderr.is_empty());
+            let text = String::from_utf8(output.stdout).expect("text");
+            for word in words {
+                assert!(text.contains(word), "{shell}: {program} has no {word}");
+            }
+            let dir = Host::new(&[("completions", &text)]);
+            let parsed = Command::new(shell).arg(check).arg(dir.0.join("completions")).output();
+            match parsed {
+                Ok(parsed) => {
+                    let said = String::from_utf8_lossy(&parsed.stderr).into_owned();
+                    assert!(parsed.status.success() && said.is_empty(), "{shell}: {said}");
+                }
+                Err(error) => skipped(&format!("{shell} does not parse its completions: {error}")),
+            }
+        }
+    }
+    let closed = Command::new(CTL).args(["completions", "bash"]).stdout(Stdio::piped()).spawn();
+    let mut closed = closed.expect("started");
+    drop(closed.stdout.take());
+    assert!(closed.wait().expect("it ends").code().is_some_and(|code| code < 2), "no panic");
+}
+
+/// bash really completes: what stands behind `hitherctl do`.
+#[test]
+fn bash_completes_a_verb() {
+    let output = Command::new(CTL).args(["completions", "bash"]).output().expect("started");
+    let mut script = String::from_utf8(output.stdout).expect("text");
+    write!(
+        script,
+        "\nCOMP_WORDS=(hitherctl do) COMP_CWORD=1\n_hitherctl hitherctl do hitherctl\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    )
+    .expect("in memory");
+    match Command::new("bash").args(["--norc", "-c", &script]).output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "doctor\n"),
+        Err(error) => skipped(&format!("bash does not run: {error}")),
+    }
+}
