@@ -346,4 +346,6 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;
