@@ -14,21 +14,21 @@ units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.serv
 completed = hitherctl hitherd
 man3 = libhither.3
 man5 = hither.toml.5 hither-table.5
-man8 = hitherd.8 hither-sorter.8 nss-hither.8
+man8 = hitherd.8 hitherd.socket.8 hither-sorter.8 nss-hither.8
 d = $(DESTDIR)$(PREFIX)
 
-all: $(programs) libraries
+# Cargo knows what is out of date; `install` takes what is there, since root often has no cargo.
+all: libraries
+	cargo build --release --locked
 
 $(programs):
 	cargo build --release --locked
 
 # What other programs load: libnss_hither.so.2 and libhither.so.1.
-libraries: $(libraries)
-
-$(libraries):
+libraries $(libraries):
 	cargo build --profile loadable --locked -p hither-nss -p hither-capi
 
-install: $(programs) $(libraries) libraries
+install: $(programs) $(libraries)
 	install -D -m 755 $(bin)/hitherd $(d)/sbin/hitherd
 	install -D -m 755 $(bin)/hither-sorter $(d)/libexec/hither-sorter
 	install -D -m 755 $(bin)/hitherctl $(d)/bin/hitherctl
@@ -72,5 +72,17 @@ uninstall:
 	rm -f $(foreach p,$(completed),$(d)/share/bash-completion/completions/$p $(d)/share/zsh/vendor-completions/_$p $(d)/share/fish/vendor_completions.d/$p.fish)
 	rm -rf $(d)/share/doc/hither $(d)/share/hither
 
+# The Debian packages, in target/deb, their debug symbols below it; what is compiled already is not compiled again. What it takes is in
+# debian/control.
+debs = $(abspath $(CARGO_TARGET_DIR))/deb
+deb_leftovers = $(addprefix debian/,.debhelper *.debhelper *.debhelper.log *.substvars debhelper-build-stamp files tmp hither libhither1 libhither-dev)
 
-.PHONY: all libraries install uninstall
+deb:
+	dpkg-checkbuilddeps
+	rm -rf $(debs) $(deb_leftovers)
+	install -d $(debs)
+	DEBS=$(debs) DEB_RULES_REQUIRES_ROOT=no debian/rules binary
+	install -d $(debs)/symbols && mv $(debs)/*-dbgsym_* $(debs)/symbols/
+	rm -rf $(deb_leftovers)
+
+.PHONY: all libraries install uninstall deb

@@ -1,0 +1,157 @@
+"""The Debian packages: installed, upgraded under load, removed, purged, and installed where another server holds port 53.
+
+/debs has the packages that `make deb` makes, and /debs/next the same under a higher version. Nothing of hither is in the container before.
+"""
+import ctypes, json, os, pathlib, socket, subprocess, sys, time
+
+from common import UNITS, check, configure, ctl, dig, main, prop, run, skip, stats, until
+
+DEBS = pathlib.Path("/debs")
+RATE, SECONDS = 1000, 10
+CONFIG = pathlib.Path("/etc/hither/hither.toml")
+NSSWITCH = pathlib.Path("/etc/nsswitch.conf")
+
+
+def deb(name, folder=DEBS):
+    [file] = folder.glob(f"{name}_*.deb")
+    return str(file)
+
+
+def dpkg(*args):
+    done = run("dpkg", *args, stdin=subprocess.DEVNULL, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, timeout=120)
+    check("dpkg " + " ".join(os.path.basename(arg) for arg in args), done.returncode == 0, done.stdout + done.stderr)
+    return done
+
+
+def files():
+    """What dpkg knows of the package and is there; documentation may be left out."""
+    return [path for path in run("dpkg", "-L", "hither").stdout.splitlines() if os.path.isfile(path)]
+
+
+def leftovers():
+    """Everything in the container that has the name."""
+    found = run("find", "/", "/run", "-xdev", "(", "-path", "/run/systemd", "-o", "-path", "/src", "-o", "-path", "/debs", "-o", "-path", "/out", ")",
+                "-prune", "-o", "-name", "*hither*", "-print").stdout.split()
+    return sorted(set(found))
+
+
+def answered(name="first.load.test"):
+    return "198.51.100." in dig("@127.0.0.1", "+short", name).stdout
+
+
+def sockets():
+    """The inodes of the sockets at UDP port 53 of 127.0.0.1."""
+    lines = pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]
+    return [line.split()[9] for line in lines if line.split()[1] == "0100007F:0035"]
+
+
+def start():
+    from upstream import serve
+    run("ip", "link", "set", "lo", "up")
+    check("nothing of it is there", leftovers() == [], leftovers())
+    serve(5300)
+    configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
+
+
+def install():
+    before = NSSWITCH.read_bytes()
+    begin = time.monotonic()
+    dpkg("-i", deb("hither"))
+    done = time.monotonic()
+    check("the first query is answered", answered())
+    end = time.monotonic()
+    print(f"        {done - begin:.2f} s to install, then {end - done:.3f} s to the first answer")
+    check("within two seconds", end - done < 2)
+    brought = [os.path.basename(path) for path in files() if "/systemd/system/" in path]
+    check("it brings the units", sorted(brought) == sorted(UNITS), brought)
+    for unit in UNITS:
+        state = (prop(unit, "UnitFileState"), prop(unit, "ActiveState"))
+        check(f"{unit} is enabled and active", state == ("enabled", "active"), state)
+    failed = run("systemctl", "--failed", "--no-legend", "--plain").stdout
+    check("no unit has failed", "hither" not in failed, failed)
+    check("both users are there", run("id", "hither").returncode == 0 and run("id", "hither-sorter").returncode == 0)
+    check("ICMP is allowed", pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text().split() != ["1", "0"])
+    check("nsswitch.conf is as it was", NSSWITCH.read_bytes() == before)
+    if "/usr/lib/systemd/catalog/hither.catalog" in files():
+        check("journald has the catalogue", "hither" in run("journalctl", "--list-catalog").stdout)
+    connected = until(lambda: json.loads(ctl("status", "--json").stdout or "{}").get("sorter", {}).get("connected"))
+    check("the sorter is connected", connected, ctl("status").stdout + ctl("status").stderr)
+    reload = run("systemctl", "reload", "hitherd.service")
+    check("reload works", reload.returncode == 0, reload.stderr)
+
+
+def library():
+    dpkg("-i", deb("libhither1"), deb("libhither-dev"))
+    check("the library can be loaded", hasattr(ctypes.CDLL("libhither.so.1"), "hither_lookup"))
+    dpkg("-P", "libhither-dev", "libhither1")
+
+
+def upgrade():
+    """A higher version, amid a thousand queries a second."""
+    CONFIG.write_text(CONFIG.read_text() + "\n# the operator's own line\n")
+    held = sockets()
+    before = {unit: prop(unit, "MainPID") for unit in UNITS if unit.endswith(".service")}
+    queries = stats()["queries"]
+    load = subprocess.Popen([sys.executable, "/src/systemd/load.py", str(RATE), str(SECONDS), "100"], stdout=subprocess.PIPE, text=True)
+    until(lambda: stats()["queries"] > queries + RATE)
+    dpkg("-i", deb("hither", DEBS / "next"))
+    check("the load is still on", load.poll() is None)
+    for unit, old in before.items():
+        check(f"{unit} is another process", until(lambda unit=unit, old=old: prop(unit, "MainPID") not in ("0", old)))
+    found = json.loads(load.communicate(timeout=60)[0])
+    print(f"        {json.dumps(found)}")
+    check("no query is lost", found["lost"] == 0 and found["refused"] == 0 and found["answered"] >= RATE * (SECONDS - 1), found)
+    check("none fails", found["failed"] == 0, found)
+    check("the port was never closed", len(held) == 1 and sockets() == held, (held, sockets()))
+    check("the new version is there", run("dpkg-query", "-f", "${Version}", "-W", "hither").stdout.endswith("+next"))
+    check("the operator's configuration stays", CONFIG.read_text().endswith("# the operator's own line\n"))
+
+
+def remove():
+    """Nothing of it runs or is installed; the configuration stays."""
+    gone = [path for path in files() if not path.startswith("/etc/")]
+    check("it has files", "/usr/sbin/hitherd" in gone, gone)
+    before = NSSWITCH.read_bytes()
+    if "enable-nss" in ctl("--help").stdout:
+        check("the module is named on request", ctl("enable-nss").returncode == 0 and b"hither" in NSSWITCH.read_bytes())
+    else:
+        skip("the module is named on request", "hitherctl has no verb enable-nss")
+    dpkg("-r", "hither")
+    check("nsswitch.conf is as it was", NSSWITCH.read_bytes() == before, NSSWITCH.read_text())
+    left = [path for path in gone if os.path.lexists(path)]
+    check("its files are gone", not left, left)
+    for unit in UNITS:
+        check(f"{unit} does not run", prop(unit, "ActiveState") == "inactive", prop(unit, "ActiveState"))
+    check("its port is free", sockets() == [])
+    left = [path for path in leftovers() if path.startswith("/run/")]
+    check("nothing is left in /run", not left, left)
+    check("its configuration stays", CONFIG.exists())
+
+
+def purge():
+    """Installed again first; a drop-in of the operator's own is not the package's."""
+    dpkg("-i", deb("hither"))
+    check("it answers after it was installed again", answered())
+    dpkg("-P", "hither")
+    check("nothing is left but the operator's own", leftovers() == ["/etc/hither", "/etc/hither/hither.toml.d"], leftovers())
+    known = run("systemctl", "list-units", "--all", "--no-legend", "hither*").stdout + run("systemctl", "list-unit-files", "--no-legend", "hither*").stdout
+    check("no unit is known", known == "", known)
+
+
+def taken():
+    """Another server holds the port: the installation succeeds, and says what to do."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 53))
+        done = dpkg("-i", deb("hither"))
+        check("it is said, with where to look", "port 53" in done.stderr and "hitherctl doctor" in done.stderr, done.stderr)
+        check("the socket has failed", prop("hitherd.socket", "ActiveState") == "failed")
+        check("the package is installed", run("dpkg-query", "-f", "${db:Status-Status}", "-W", "hither").stdout == "installed")
+    told = done.stderr.split("systemctl start ")[-1].split("\n")[0].split()
+    done = run("systemctl", "start", *told)
+    check("what was said starts it: " + " ".join(told), done.returncode == 0 and answered(), done.stderr)
+    configure("10", "").unlink()
+    dpkg("-P", "hither")
+    check("nothing is left at all", leftovers() == [], leftovers())
+
+
+main(start, install, library, upgrade, remove, purge, taken)
