@@ -1,19 +1,84 @@
-//! The manual pages say what the code does.
+//! The manual pages say what the code does. The keys of hither.toml(5) are held in `src/config/manual.rs`.
 
+mod support;
+
+use clap::Command as CommandLine;
 use hither_table::layout::{self, head};
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::Owner;
+use hither_wire::message::Section;
+use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use support::{Daemon, Upstream, answer, compose};
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("there")
+}
 
 fn page(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(name)).expect("there")
+    file(&format!("man/{name}"))
+}
+
+fn section<'a>(page: &'a str, name: &str) -> &'a str {
+    let start = format!(".Sh {name}\n");
+    page.split(&start).nth(1).and_then(|rest| rest.split(".Sh ").next()).expect(name)
+}
+
+/// The programs, each with its page.
+fn programs() -> [(CommandLine, String); 3] {
+    [
+        (hither::daemon::command(), page("hitherd.8")),
+        (hither::sorter::command(), page("hither-sorter.8")),
+        (hither::ctl::command(), page("hitherctl.1")),
+    ]
+    .map(|(mut command, page)| {
+        command.build();
+        (command, page)
+    })
+}
+
+/// The options that are not hidden, as mdoc has them: `config Ar FILE`.
+fn options(command: &CommandLine) -> BTreeSet<String> {
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    shown
+        .filter_map(|argument| {
+            let value = argument.get_action().takes_values().then(|| argument.get_value_names()).flatten();
+            let value = value.map(|names| format!(" Ar {}", names.join(" "))).unwrap_or_default();
+            Some(argument.get_long()?.to_owned() + &value)
+        })
+        .collect()
+}
+
+/// All options that are named in a text, without their values.
+fn named(text: &str) -> BTreeSet<&str> {
+    text.split("Fl Fl ").skip(1).map(|rest| rest.split([' ', '\n']).next().expect("a word")).collect()
+}
+
+/// The words of a text without its macros.
+fn plain(text: &str) -> String {
+    let lines = text
+        .lines()
+        .map(|line| line.strip_prefix('.').map_or(line, |line| &line[line.find(' ').unwrap_or(0)..]));
+    lines.map(str::trim).collect::<Vec<_>>().join(" ").replace(" ,", ",")
+}
+
+/// The verbs of hitherctl(1), each with its text.
+fn verbs(page: &str) -> Vec<(&str, &str)> {
+    let list =
+        page.split("The verbs are:\n").nth(1).and_then(|rest| rest.split("\n.El").next()).expect("a list");
+    list.split("\n.It Cm ")
+        .skip(1)
+        .map(|verb| (verb.split([' ', '\n']).next().expect("a word"), verb))
+        .collect()
 }
 
 /// Somebody writes a reader from hither-table(5) alone.
 #[test]
 fn the_table_stands_where_its_page_says() {
     let page = page("hither-table.5");
-    let header =
-        page.split(".Sh HEADER").nth(1).and_then(|rest| rest.split(".Sh LOOKUP").next()).expect("a section");
-    let rows: Vec<(&str, &str)> = header
+    let rows: Vec<(&str, &str)> = section(&page, "HEADER")
         .lines()
         .filter_map(|line| line.strip_prefix(".It "))
         .filter(|row| !row.starts_with("Sy"))
@@ -83,9 +148,166 @@ fn the_examples_of_the_library_are_those_that_are_run() {
 #[test]
 fn every_counter_is_described_in_its_place() {
     let page = page("hitherctl.1");
-    let section =
-        page.split(".Sh COUNTERS").nth(1).and_then(|rest| rest.split(".Sh ").next()).expect("a section");
-    let described: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix(".It Cm ")).collect();
+    let described: Vec<&str> =
+        section(&page, "COUNTERS").lines().filter_map(|line| line.strip_prefix(".It Cm ")).collect();
     let ours: Vec<&str> = hither_table::Counter::ALL.iter().map(|counter| counter.name()).collect();
     assert_eq!(described, ours);
+}
+
+#[test]
+fn every_option_is_described_and_every_described_one_exists() {
+    let programs = programs();
+    let verbs = programs[2].0.get_subcommands();
+    let known: BTreeSet<String> =
+        programs.iter().map(|(command, _)| command).chain(verbs).flat_map(options).collect();
+    let known: BTreeSet<&str> =
+        known.iter().map(|option| option.split(' ').next().expect("a word")).collect();
+    for (command, page) in &programs {
+        let program = command.get_name();
+        let described: BTreeSet<String> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix(".It Fl Fl "))
+            .flat_map(|line| line.split(" , Fl Fl "))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(described, options(command), "{program}");
+        for option in options(command).iter().filter(|option| !["help", "version"].contains(&option.as_str()))
+        {
+            assert!(section(page, "SYNOPSIS").contains(&format!("Fl Fl {option}\n")), "{program}: {option}");
+        }
+        let unknown: Vec<_> = named(page).difference(&known).copied().collect();
+        assert!(unknown.is_empty(), "{program}: {unknown:?}");
+    }
+}
+
+#[test]
+fn every_verb_is_described_and_every_described_one_exists() {
+    let [_, _, (command, page)] = programs();
+    let described = verbs(&page);
+    let ours: BTreeSet<&str> =
+        command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(CommandLine::get_name).collect();
+    assert_eq!(described.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), ours);
+    assert_eq!(described.len(), ours.len(), "one is described twice");
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let (_, text) = described.iter().find(|(name, _)| *name == verb.get_name()).expect("compared");
+        let global = options(&command);
+        let own: Vec<String> = options(verb).difference(&global).cloned().collect();
+        for option in &own {
+            assert!(text.contains(&format!("Fl Fl {option}")), "{}: {option}", verb.get_name());
+        }
+    }
+}
+
+/// The statuses that a page names: a number at the beginning of each part of its sentence.
+fn statuses(page: &str) -> BTreeSet<i32> {
+    section(page, "EXIT STATUS")
+        .split([',', '\n'])
+        .filter_map(|part| part.trim().split(' ').next()?.parse().ok())
+        .collect()
+}
+
+fn ended(program: &str, arguments: &[&str]) -> Option<i32> {
+    Command::new(program).args(arguments).output().expect("started").status.code()
+}
+
+#[test]
+fn every_exit_status_is_described_and_every_described_one_happens() {
+    for (command, page) in programs() {
+        let help = command.get_after_help().expect("a text").to_string();
+        let stated = plain(section(&page, "EXIT STATUS"));
+        assert_eq!(help, format!("Exit status: {stated}"), "{}", command.get_name());
+    }
+    let soa = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
+    let upstream = Upstream::start(move |query, _| {
+        if query.windows(4).any(|octets| octets.eq_ignore_ascii_case(b"\x02no\x07")) {
+            let authority = Owner::Wire(b"\x07example\0");
+            return vec![(
+                0,
+                compose(query, Rcode::NXDOMAIN, 0, |c| {
+                    assert!(c.record(Section::Authority, authority, Rtype::SOA, 300, &soa));
+                }),
+            )];
+        }
+        vec![(0, answer(query, &[1], 300))]
+    });
+    let mut daemon = Daemon::start(&[&upstream], "");
+    let [_, _, (_, tool)] = programs();
+    for name in ["a.example", "no.example"] {
+        daemon.ask(name);
+    }
+    let lookup = |name: &str| daemon.ctl(&["lookup", name]).status.code();
+    let ends = [
+        lookup("a.example"),
+        ended(env!("CARGO_BIN_EXE_hitherctl"), &["--runtime-dir", "/nonexistent", "dump"]),
+        daemon.ctl(&["lookup"]).status.code(),
+        lookup("never.asked.example"),
+        lookup("no.example"),
+    ];
+    assert_eq!(ends, [Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    assert_eq!(statuses(&tool), BTreeSet::from([0, 1, 2, 3, 4]));
+
+    let (right, wrong) = (daemon.dir.join("hither.toml"), daemon.dir.join("wrong.toml"));
+    std::fs::write(&wrong, "[round]\nfrist = 2\n").expect("writable");
+    let (right, wrong) = (right.to_str().expect("UTF-8"), wrong.to_str().expect("UTF-8"));
+    let nowhere = daemon.dir.join("nowhere.toml");
+    std::fs::write(&nowhere, "runtime_dir = \"/proc/nowhere\"\n").expect("writable");
+    let nowhere = nowhere.to_str().expect("UTF-8");
+    let hitherd = env!("CARGO_BIN_EXE_hitherd");
+    let ends = [
+        ended(hitherd, &["--check", "--config", right]),
+        ended(hitherd, &["--config", nowhere]),
+        ended(hitherd, &["--frist"]),
+        ended(hitherd, &["--config", wrong]),
+    ];
+    assert_eq!(ends, [Some(0), Some(1), Some(2), Some(78)]);
+    assert_eq!(statuses(&page("hitherd.8")), BTreeSet::from([0, 1, 2, 78]));
+    let sorter = env!("CARGO_BIN_EXE_hither-sorter");
+    assert_eq!(ended(sorter, &["--config", wrong]), Some(1));
+    assert_eq!(ended(sorter, &["--frist"]), Some(2));
+    let mut running =
+        Command::new(sorter).args(["--config", right]).stderr(Stdio::null()).spawn().expect("started");
+    daemon.until("the sorter is connected", |d| d.json(&["status"])["sorter"]["pid"].is_i64());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(running.id()).expect("small"));
+    nix::sys::signal::kill(pid, Signal::SIGTERM).expect("it runs");
+    assert_eq!(running.wait().expect("a child").code(), Some(0));
+    daemon.signal(Signal::SIGINT);
+    assert_eq!(daemon.process.wait().expect("a child").code(), Some(0));
+    assert_eq!(statuses(&page("hither-sorter.8")), BTreeSet::from([0, 1, 2]));
+}
+
+/// What hitherd.socket(8) says is shipped is shipped.
+#[test]
+fn every_setting_of_the_sockets_that_is_described_is_in_the_unit() {
+    let page = page("hitherd.socket.8");
+    let unit = file("systemd/hitherd.socket");
+    let settings: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".It Va ")).collect();
+    assert!(settings.len() > 3, "{settings:?}");
+    for setting in settings.iter().copied().chain(["FileDescriptorName=dns"]) {
+        assert!(unit.lines().any(|line| line == setting), "{setting}");
+    }
+    for address in ["127.0.0.1", "[::1]"] {
+        for kind in ["ListenDatagram", "ListenStream"] {
+            assert!(unit.lines().any(|line| line == format!("{kind}={address}:53")), "{kind} {address}");
+        }
+    }
+}
+
+/// A page of ours that another page of ours points to is there.
+#[test]
+fn every_page_that_is_referred_to_is_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let pages: Vec<String> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
+        .collect();
+    for name in &pages {
+        let text = page(name);
+        let references =
+            text.lines().filter_map(|line| line.strip_prefix(".Xr ")).filter(|to| to.contains("hither"));
+        for reference in references {
+            let mut words = reference.split(' ');
+            let to = format!("{}.{}", words.next().expect("a name"), words.next().expect("a section"));
+            assert!(pages.contains(&to), "{name} refers to {to}");
+        }
+    }
 }

@@ -36,7 +36,11 @@ const CONFIGURATION: u8 = 78;
 
 /// A DNS forwarder for this host, whose cache every process reads from shared memory.
 #[derive(Parser, Debug)]
-#[command(name = "hitherd", version)]
+#[command(
+    name = "hitherd",
+    version,
+    after_help = "Exit status: 0 after SIGTERM or SIGINT, or when the configuration checked is right, 1 when it cannot start or go on, with the reason in the log, 2 usage, 78 when the configuration is wrong."
+)]
 struct Args {
     /// The configuration file, instead of /etc/hither/hither.toml; drop-ins are read from FILE.d.
     #[arg(long, value_name = "FILE")]

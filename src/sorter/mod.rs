@@ -19,7 +19,11 @@ use std::process::ExitCode;
 
 /// Measures the addresses that hitherd publishes, and sends it orders.
 #[derive(Parser, Debug)]
-#[command(name = "hither-sorter", version)]
+#[command(
+    name = "hither-sorter",
+    version,
+    after_help = "Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start or go on, with the reason in the log, 2 usage."
+)]
 struct Args {
     /// The configuration file, instead of /etc/hither/hither.toml.
     #[arg(long, value_name = "FILE")]
