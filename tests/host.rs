@@ -128,9 +128,10 @@ fn a_daemon_on_this_host_is_found_at_its_port_by_root_and_by_others() {
     if !nix::unistd::geteuid().is_root() {
         return skipped("nobody's view: not root");
     }
-    // The program lies where nobody else may look: a copy is run.
+    // The program lies where nobody else may look: a copy is run. Made by another process, since a descriptor of ours to write to it may
+    // live on in a child of another test, and then it is busy.
     let copy = daemon.dir.join("hitherctl");
-    std::fs::copy(CTL, &copy).expect("copied");
+    assert!(Command::new("cp").arg(CTL).arg(&copy).status().expect("started").success());
     let mut nobody = Command::new(&copy);
     nobody.arg("--runtime-dir").arg(&run).args(["doctor", "--json"]).uid(65_534).gid(65_534);
     check(&objects(&nobody.output().expect("started")));
