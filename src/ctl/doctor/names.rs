@@ -143,7 +143,10 @@ fn leads_here(facts: &Facts, writer: Writer) -> Option<String> {
         Writer::Resolvconf => {
             format!("echo 'nameserver {own}' >> /etc/resolvconf/resolv.conf.d/head && resolvconf -u")
         }
-        Writer::Openresolv => format!("echo 'name_servers={own}' >> /etc/resolvconf.conf && resolvconf -u"),
+        // It leaves all others out beside a server on this host, unless it is told not to.
+        Writer::Openresolv => format!(
+            "printf 'name_servers={own}\\nresolv_conf_local_only=NO\\n' >> /etc/resolvconf.conf && resolvconf -u"
+        ),
         Writer::Dhclient => {
             format!("echo 'prepend domain-name-servers {own};' >> /etc/dhcp/dhclient.conf && {above}")
         }
