@@ -44,6 +44,42 @@ fn response(n: usize) -> Vec<u8> {
     out
 }
 
+/// Sets with their lengths before them, as the target takes them, and the file that they make.
+fn saved() {
+    use hither_saved::{Header, Link, Set, Writer};
+    use hither_table::{Address, Family, Rtt};
+    let mut file = Writer::begin(Vec::new(), &Header { saved_ms: 1, version: 2 }).expect("memory");
+    let mut sets = Vec::new();
+    for n in 0..8_u8 {
+        let v6 = n % 2 == 1;
+        let address = |end: u8| Address {
+            address: if v6 { [end; 16].into() } else { [198, 18, n, end].into() },
+            rtt: [Rtt::Unmeasured, Rtt::Unreachable, Rtt::Micros(u32::from(end))][usize::from(end) % 3],
+            chain: end % (1 + n / 4),
+            upstreams: 0,
+        };
+        let link = Link { target: "edge.example.net".parse().expect("a name"), left_ms: 100_000 };
+        let set = Set {
+            name: format!("h{n}.example.com").parse().expect("a name"),
+            family: if v6 { Family::Aaaa } else { Family::A },
+            route: u64::from(n / 6),
+            complete: n % 3 == 0,
+            sorted: n % 3 == 1,
+            left_ms: 300_000,
+            lifetime_s: 300,
+            addresses: (1..=n + 1).map(address).collect(),
+            chains: [Vec::new(), vec![link]][..1 + usize::from(n / 4)].to_vec(),
+        };
+        let mut octets = Vec::new();
+        set.encode(&mut octets).expect("a set");
+        sets.extend((octets.len() as u16).to_le_bytes());
+        sets.extend(octets);
+        file.add(&set).expect("memory");
+        write("saved", usize::from(n), &sets);
+    }
+    write("saved", 100, &file.finish().expect("memory"));
+}
+
 fn main() {
     let all = messages::all();
     for (n, message) in all.iter().enumerate() {
@@ -70,5 +106,6 @@ fn main() {
         r#"{"query":{"name":"a.example","rtype":"A"}}"#,
         r#"{"order":{"generation":1,"name":"a.example.","family":"a","set_version":1,"addresses":[]}}"#,
     ];
+    saved();
     control.iter().enumerate().for_each(|(n, text)| write("control", n, text.as_bytes()));
 }

@@ -7,8 +7,9 @@
 mod sim;
 
 use hither_rounds::mutant::Mutant;
-use hither_rounds::{ClientId, Settings};
+use hither_rounds::{ClientId, SavedSet, Settings};
 use sim::picks::{Exhaustive, Picks, Seeded};
+use sim::saved;
 use sim::upstreams::{FATES, FATES_SMALL, Fate};
 use sim::world::{Event, Plan, World, name, question, table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,7 +70,8 @@ fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
     }
 }
 
-/// Fifty clients and eight questions over eight seconds, flushes, reloads, orders, hints, a host that sleeps, clients that go away.
+/// Fifty clients and eight questions over eight seconds, flushes, reloads, orders, hints, a host that sleeps, clients that go away, and in half
+/// of the worlds something that was saved before.
 fn large_world<'p>(
     seed: u64,
     picks: &'p mut dyn Picks,
@@ -109,7 +111,31 @@ fn large_world<'p>(
         let honest = draw.below(3) > 0;
         world.at(draw.below(900) * 10, Event::Order(name(draw.below(plan.names as u64)), honest));
     }
+    if draw.below(2) == 0 {
+        restore(&mut draw, &mut world, plan.names as u64);
+    }
     world
+}
+
+/// Three slices of what was saved before the host was started, which some ask for before; it may turn out to be older than was thought.
+fn restore(draw: &mut Seeded, world: &mut World<'_>, names: u64) {
+    world.begin_restore();
+    for slice in 0..3 {
+        let mut sets = Vec::new();
+        for n in 0..names {
+            if draw.below(2) == 0 {
+                continue;
+            }
+            let left_ms = [400, 3_000, 60_000, 300_000][draw.below(4) as usize];
+            let route = u64::from(draw.below(8) == 0);
+            sets.push(SavedSet { route, ..saved::set(n, draw.below(2) == 0, left_ms) });
+        }
+        world.at(slice * 1_000 + draw.below(10) * 100, Event::Restore(sets));
+    }
+    world.at(3_000, Event::RestoreEnds);
+    if draw.below(3) == 0 {
+        world.at(draw.below(80) * 100, Event::Doubt);
+    }
 }
 
 fn run_seed(seed: u64, plan: &Plan, writer: hither_table::Writer) -> hither_table::Writer {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub runtime_dir: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
     #[serde(default)]
     pub listen: Listen,
     #[serde(default)]
@@ -74,6 +75,7 @@ pub(super) struct Cache {
     pub stale_wait: Option<Time>,
     pub stale_ttl: Option<Time>,
     pub prefetch: Option<bool>,
+    pub save: Option<Time>,
 }
 
 #[derive(Deserialize, Default)]

@@ -27,6 +27,10 @@ pub const FILE: &str = "/etc/hither/hither.toml";
 pub struct Config {
     /// Where table and local sockets are.
     pub runtime_dir: PathBuf,
+    /// Where what outlives a reboot is; none: nothing does.
+    pub state_dir: Option<PathBuf>,
+    /// How often it is saved; zero: never, and nothing is restored.
+    pub save: Duration,
     /// Where clients ask, unless systemd hands sockets over.
     pub listen: Vec<SocketAddr>,
     /// Who may ask.
@@ -113,6 +117,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             runtime_dir: default_runtime_dir(),
+            state_dir: first_of("STATE_DIRECTORY"),
+            save: Duration::from_secs(300),
             listen: vec![
                 SocketAddr::from(([127, 0, 0, 1], 53)),
                 SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 53)),
@@ -146,12 +152,21 @@ impl Default for Config {
     }
 }
 
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// A directory of a variable that systemd sets; it separates several with a colon, and the first is ours.
+fn first_of(name: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    let dirs = variable(name)?;
+    let first = dirs.as_bytes().split(|octet| *octet == b':').next().unwrap_or_default();
+    Some(PathBuf::from(std::ffi::OsString::from_vec(first.to_vec())))
+}
+
 fn default_runtime_dir() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(dir) = variable("RUNTIME_DIRECTORY") {
-        // systemd separates several with a colon; the first is ours.
-        let first = dir.to_string_lossy().split(':').next().unwrap_or_default().to_owned();
-        return PathBuf::from(first);
+    if let Some(dir) = first_of("RUNTIME_DIRECTORY") {
+        return dir;
     }
     match variable("XDG_RUNTIME_DIR") {
         Some(dir) if !nix::unistd::geteuid().is_root() => Path::new(&dir).join("hither"),
@@ -160,6 +175,12 @@ fn default_runtime_dir() -> PathBuf {
 }
 
 impl Config {
+    /// Where the cache is saved, if it is.
+    #[must_use]
+    pub fn saved_in(&self) -> Option<&Path> {
+        self.state_dir.as_deref().filter(|_| !self.save.is_zero())
+    }
+
     /// Reads `path` and the files in `path.d`; without a path [`FILE`], which may be missing, and last what the service manager hands over
     /// as the credential `hither.toml`.
     ///
@@ -191,6 +212,7 @@ impl Config {
         }
         let File {
             runtime_dir,
+            state_dir,
             listen,
             upstream,
             domain,
@@ -204,6 +226,8 @@ impl Config {
             log,
         } = file;
         set(&mut self.runtime_dir, runtime_dir);
+        self.state_dir = state_dir.or(self.state_dir.take());
+        set(&mut self.save, cache.save);
         set(&mut self.listen, listen.dns);
         set(&mut self.allow, listen.allow);
         set(&mut self.workers, listen.workers);
@@ -282,6 +306,9 @@ impl Config {
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&s.failure_ttl) {
             return fail("cache.failure_ttl is not between 1s and 5m (RFC 9520 section 3.2)".to_owned());
+        }
+        if !self.save.is_zero() && self.save < Duration::from_secs(1) {
+            return fail("cache.save is neither 0s, which is never, nor at least 1s".to_owned());
         }
         if self.workers > 64 {
             return fail("listen.workers is larger than 64".to_owned());

@@ -23,7 +23,11 @@ fn example() -> String {
 #[test]
 fn the_shipped_example_is_the_default() {
     let config = load(&example()).expect("the example is right");
-    let default = Config { runtime_dir: PathBuf::from("/run/hither"), ..Config::default() };
+    let default = Config {
+        runtime_dir: PathBuf::from("/run/hither"),
+        state_dir: Some(PathBuf::from("/var/lib/hither")),
+        ..Config::default()
+    };
     assert_eq!(Config { upstreams: Vec::new(), ..config }, default);
 }
 
@@ -52,6 +56,7 @@ fn every_wrong_value_says_what_was_expected() {
         ("[round]\ncomplete = 1\n", "expected a boolean"),
         ("[round]\ndeadline = \"0s\"\n", "between 10ms and 60s"),
         ("[cache]\nfailure_ttl = \"10m\"\n", "between 1s and 5m"),
+        ("[cache]\nsave = \"10ms\"\n", "neither 0s, which is never, nor at least 1s"),
         ("[cache]\nmin_ttl = \"2d\"\n", "larger than cache.max_ttl"),
         ("[[upstream]]\naddress = \"9.9.9\"\n", "is not the address of an upstream"),
         ("[[upstream]]\naddress = \"0.0.0.0\"\n", "is not the address of an upstream"),
@@ -95,6 +100,15 @@ fn values_are_read_with_their_units_and_defaults() {
         config.upstreams,
         ["[2001:db8::1]:53".parse().expect("an address"), "192.0.2.1:5300".parse().expect("an address")]
     );
+}
+
+#[test]
+fn the_cache_is_saved_where_there_is_a_place_and_unless_it_is_never() {
+    assert_eq!(load("").expect("right").save, Duration::from_secs(300));
+    let config = load("state_dir = \"/x\"\n[cache]\nsave = \"1m\"\n").expect("right");
+    assert_eq!((config.saved_in(), config.save), (Some(Path::new("/x")), Duration::from_secs(60)));
+    let config = load("state_dir = \"/x\"\n[cache]\nsave = \"0s\"\n").expect("right");
+    assert_eq!(config.saved_in(), None);
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn free_address() -> std::io::Result<SocketAddr> {
 
 fn configuration(dir: &Path, server: SocketAddr, upstreams: &[SocketAddr], port: u16) -> String {
     let mut text = format!(
-        "runtime_dir = {:?}\n[listen]\ndns = [\"{server}\"]\n[sort]\nprobes = [\"tcp:{port}\"]\nprivate = true\n[log]\nlevel = \"info\"\n",
+        "runtime_dir = {:?}\n[listen]\ndns = [\"{server}\"]\n[sort]\nprobes = [\"tcp:{port}\"]\nprivate = true\n[cache]\nsave = \"0s\"\n[log]\nlevel = \"info\"\n",
         dir.display().to_string()
     );
     for upstream in upstreams {

@@ -4,6 +4,7 @@ use super::admission::Admission;
 use super::child::Sorter;
 use super::control::Control;
 use super::hints::Hints;
+use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
 use super::local::{self, Loader, Wanted};
 use super::network::Network;
@@ -63,6 +64,8 @@ pub(super) struct Daemon {
     pub loader: Loader,
     pub team: Team,
     pub network: Network,
+    /// What outlives a reboot.
+    pub keep: Keep,
     /// The service manager waits for the end of a reload.
     pub reloading: bool,
     /// Operators who do.
@@ -128,7 +131,8 @@ impl Daemon {
         std::fs::create_dir_all(&dir)
             .map_err(|error| format!("cannot create '{}': {error}", dir.display()))?;
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
-        let (writer, lock) = table(&config, &dir, &mut random)?;
+        let (mut writer, lock, is_new) = table(&config, &dir, &mut random)?;
+        let found = super::restore::found(&config, is_new, &mut writer);
         let mut inherited = Inherited::take()?;
         let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
         let routes = routes(&config, &listeners.addresses);
@@ -154,6 +158,7 @@ impl Daemon {
             crowded: false,
             next_slice: Monotonic(0),
             loader: Loader::new(Arc::clone(&waker)),
+            keep: Keep::new(Arc::clone(&waker)),
             team: Team::new(waker),
             network: Network::new(&followed(&config)),
             reloading: false,
@@ -189,6 +194,7 @@ impl Daemon {
         daemon.rounds.writer().set_dns_address(shown);
         let local = Arc::new(local::load(&Wanted::of(&daemon.config)));
         daemon.rounds.handle(now(), Input::Local { local });
+        daemon.begin_keeping(found, is_new);
         daemon.start_workers().map_err(because("workers cannot be started"))?;
         Ok(daemon)
     }
@@ -224,7 +230,7 @@ impl Daemon {
         while !self.stop && !self.is_drained() {
             let waiting = !self.misses.is_empty() && !self.crowded;
             let work = self.rounds.writer().has_work() || self.rounds.is_reviewing();
-            let more = waiting || !self.again.is_empty() || work;
+            let more = waiting || !self.again.is_empty() || work || self.keep.has_more();
             let timeout = more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -250,6 +256,7 @@ impl Daemon {
                 );
             }
             self.rounds.review_some(SLICE);
+            self.restore_some(now);
             self.on_time(now);
             self.send_queries(now);
             self.send_replies();
@@ -261,8 +268,6 @@ impl Daemon {
 
     /// Takes nothing new: it waits in the kernel, for a successor if there is one.
     pub(super) fn drain(&mut self, now: Monotonic) {
-        log::info!(event = Event::Stopping; "stopping");
-        notify::stopping("stopping");
         self.draining = Some(now.plus(DRAIN));
         self.team.stop();
         self.on_handed(now);
@@ -304,6 +309,7 @@ impl Daemon {
             sorter.sweep(now);
         }
         self.on_news(now);
+        self.keep_on_time(now);
         self.answer_asked(now);
         self.tell_manager(now);
         self.publish_counters(now);
@@ -318,6 +324,7 @@ impl Daemon {
             self.asked_timeout(),
             self.draining,
             self.network.timeout(),
+            self.keep_timeout(),
             (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
         let next = times.into_iter().flatten().min();
@@ -347,13 +354,14 @@ impl Daemon {
         counters.set(Counter::Hints, self.hints.taken);
         counters.set(Counter::HintsDropped, self.hints.dropped);
         let counters = self.counters();
-        let writer = self.rounds.writer();
-        writer.set_counters(&counters);
+        self.rounds.writer().set_counters(&counters);
         if now >= self.clocks_at {
             self.clocks_at = now.plus(CLOCKS);
-            writer.note_clocks();
+            self.rounds.writer().note_clocks();
             self.network.look_at_clocks(now);
+            self.look_at_wall_clock(now);
         }
+        let writer = self.rounds.writer();
         if writer.changes() != self.changes {
             self.changes = writer.changes();
             writer.wake_followers();
@@ -395,8 +403,10 @@ impl Daemon {
             Source::Peer(slot) => self.on_peer(slot, now),
             Source::Hints => self.on_hints(now),
             Source::Network => self.network.ready(now),
+            Source::WallClock => self.on_wall_clock(now),
             Source::Woken => {
                 self.on_loaded(now);
+                self.on_saved();
                 self.on_handed(now);
                 if self.team.has_failed() {
                     self.failure = Some("a worker has ended before its time");

@@ -47,9 +47,7 @@ impl Daemon {
     pub(super) fn on_signals(&mut self, now: Monotonic) {
         while let Some(signal) = self.signals.take() {
             match signal {
-                Signal::Terminate if self.draining.is_none() => self.drain(now),
-                // Who says it twice does not want to wait.
-                Signal::Terminate => self.stop = true,
+                Signal::Terminate => self.leave(now),
                 Signal::Reload => self.reload(None, now),
                 Signal::Child => {
                     if let Some(sorter) = &mut self.sorter {
@@ -88,14 +86,15 @@ impl Daemon {
 
     fn take(&mut self, mut config: Config, now: Monotonic) {
         fit_to_descriptors(&mut config);
-        let fixed = |c: &Config| (c.runtime_dir.clone(), c.listen.clone(), c.workers);
+        let fixed = |c: &Config| (c.runtime_dir.clone(), c.state_dir.clone(), c.listen.clone(), c.workers);
         if fixed(&config) != fixed(&self.config) {
             log::warn!(
                 event = Event::RestartNeeded;
-                "runtime_dir, listen.dns and listen.workers take effect at the next start"
+                "runtime_dir, state_dir, listen.dns and listen.workers take effect at the next start"
             );
         }
         config.workers = self.config.workers;
+        config.state_dir.clone_from(&self.config.state_dir);
         self.resize(&config);
         crate::logging::start(config.level);
         self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);

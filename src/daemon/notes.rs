@@ -2,7 +2,7 @@
 
 use super::event_loop::Daemon;
 use crate::logging::Event;
-use hither_rounds::{Note, UpstreamReport};
+use hither_rounds::{Note, Restored, UpstreamReport};
 use hither_table::Monotonic;
 
 impl Daemon {
@@ -38,6 +38,13 @@ impl Daemon {
                 event = Event::AnswerNotStored, reason = *reason;
                 "an answer could not be stored: {reason}; its clients were told SERVFAIL"
             ),
+            Note::Restored(Restored { sets, expired, left_out, cut }) => {
+                let rest = cut.map(|why| format!("; the rest is not: {why}")).unwrap_or_default();
+                log::info!(
+                    event = Event::CacheRestored;
+                    "{sets} sets of addresses are restored; {expired} had run out, {left_out} were left out{rest}"
+                );
+            }
         }
     }
 }

@@ -88,6 +88,7 @@ impl Daemon {
             Ok(names) => {
                 let names = (!names.is_empty()).then_some(names);
                 self.rounds.handle(now, Input::Flush { names });
+                self.flush_what_is_kept();
                 self.act(now);
                 Response::Flushed { entries }
             }

@@ -14,18 +14,19 @@ use nix::unistd::close;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The table: a predecessor's, or a new one.
+/// The table: a predecessor's, or a new one, which is told.
 pub(super) fn table(
     config: &Config,
     dir: &Path,
     random: &mut Random,
-) -> Result<(Writer, Box<dyn std::any::Any>), String> {
+) -> Result<(Writer, Box<dyn std::any::Any>, bool), String> {
     #[allow(clippy::disallowed_methods)] // Once, to begin versions above those of a table that was lost.
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seeds = [random.draw(), random.draw(), random.draw()];
     let geometry = Geometry { entries: config.table_entries };
     let opened = open_or_create(dir, &geometry, config.table_mode, seeds, wall.as_secs());
     let (writer, origin, lock) = opened.map_err(|error| format!("there is no table: {error}"))?;
+    let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
     match origin {
         Origin::Created => log::info!(
             event = Event::TableCreated, entries = config.table_entries;
@@ -55,7 +56,7 @@ pub(super) fn table(
             )
         }
     }
-    Ok((writer, Box::new(lock)))
+    Ok((writer, Box::new(lock), is_new))
 }
 
 /// Descriptors for everything but attempts, stragglers and TCP clients.

@@ -20,8 +20,10 @@ pub(super) enum Source {
     Hints,
     /// Netlink or inotify.
     Network,
-    /// Another thread has something: files have been read, a worker has misses or counts, or has failed.
+    /// Another thread has something: files have been read, the cache has been saved or some of it is to be restored, a worker has misses or counts, or has failed.
     Woken,
+    /// The wall clock was set.
+    WallClock,
 }
 
 /// A place in a slab, and how often it has changed hands: an event for a former holder is recognised.
@@ -51,6 +53,7 @@ impl Source {
             Self::Hints => 9 << KIND,
             Self::Network => 10 << KIND,
             Self::Woken => 11 << KIND,
+            Self::WallClock => 12 << KIND,
         })
     }
 
@@ -69,7 +72,8 @@ impl Source {
             8 => Self::Peer(slot),
             9 => Self::Hints,
             10 => Self::Network,
-            _ => Self::Woken,
+            11 => Self::Woken,
+            _ => Self::WallClock,
         }
     }
 }
@@ -94,6 +98,7 @@ mod tests {
             Source::Hints,
             Source::Network,
             Source::Woken,
+            Source::WallClock,
         ] {
             assert_eq!(Source::of(source.token()), source);
         }

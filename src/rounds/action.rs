@@ -1,6 +1,6 @@
 //! Everything the core can ask of the shell, executed once each and in order.
 
-use crate::{AttemptId, ClientId, UpstreamId, reply::Answer};
+use crate::{AttemptId, ClientId, Restored, UpstreamId, reply::Answer};
 use hither_table::Monotonic;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -103,4 +103,6 @@ pub enum Note {
         /// Why, in a few words.
         reason: &'static str,
     },
+    /// What was saved has been taken up, as far as it may be.
+    Restored(Restored),
 }

@@ -136,6 +136,7 @@ impl Rounds {
 
     fn begin_with(&mut self, now: Monotonic, start: Start) {
         self.shared.count(Counter::RoundsStarted);
+        self.supersede_saved(&start.question);
         let mut round = Round::start(&mut self.shared, now, start);
         self.live.insert(Rc::clone(&round.question), round.id);
         match round.conclude(&mut self.shared, now) {

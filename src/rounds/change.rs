@@ -18,9 +18,11 @@ impl Rounds {
             None => {
                 self.shared.writer.flush_all();
                 self.shared.answers.clear();
+                self.cut_restore("everything was flushed");
             }
             Some(names) => {
                 for name in names {
+                    self.flush_saved(name);
                     self.shared.writer.remove(&Key::of(name));
                     self.shared.answers.remove_name(name);
                 }
@@ -105,6 +107,7 @@ impl Rounds {
 
     pub(crate) fn shutdown(&mut self, now: Monotonic) {
         self.stopping = true;
+        self.restoring = None;
         let live: Vec<u64> = self.live.values().copied().collect();
         for id in live {
             let Some(round) = self.rounds.get_mut(&id) else { continue };

@@ -1,5 +1,6 @@
 //! Everything the core can be told, and the ids it is told it by.
 
+use crate::restore::Restore;
 use crate::{Question, Routes, Settings};
 use hither_local::Local;
 use hither_table::{Family, Rtt};
@@ -77,6 +78,8 @@ pub enum Input<'a> {
     /// Addresses, links or routes of the host have changed, or it has slept: what was sent may not come back, and who was out of reach
     /// may be there.
     NetworkChanged,
+    /// What was saved before the host was started.
+    Restore(Restore),
     /// The process ends: every waiting client is told so, every socket closed.
     Shutdown,
 }

@@ -27,6 +27,7 @@ mod order;
 mod question;
 pub mod reply;
 mod response;
+mod restore;
 mod review;
 mod round;
 mod routes;
@@ -43,6 +44,7 @@ pub use hither_answers::Stored;
 pub use input::{AttemptId, ClientId, Failure, Input, Order, UpstreamId};
 pub use question::Question;
 pub use reply::Answer;
+pub use restore::{Restore, Restored, SavedSet};
 pub use routes::Routes;
 pub use settings::{Limits, Settings};
 pub use trace::{AttemptTrace, Trace};
@@ -69,6 +71,10 @@ pub struct Rounds {
     answered: BTreeSet<u64>,
     stopping: bool,
     reviews: Vec<review::Review>,
+    /// What was saved is being taken up.
+    restoring: Option<restore::Restoring>,
+    /// The round that all sets have which were restored.
+    restored: Option<u64>,
     /// Entries that were answered from the cache when their time was nearly over; a few, until the shell asks.
     wanted: VecDeque<Question>,
     /// When a question whose failure is remembered may be asked again, while every upstream is down.
@@ -116,6 +122,8 @@ impl Rounds {
             answered: BTreeSet::new(),
             stopping: false,
             reviews: Vec::new(),
+            restoring: None,
+            restored: None,
             wanted: VecDeque::with_capacity(WANTED_MAX),
             trial_at: Monotonic(0),
         }
@@ -150,6 +158,7 @@ impl Rounds {
             Input::Reload { settings, routes } => self.reload(now, settings, routes),
             Input::Local { local } => self.relocate(now, local),
             Input::NetworkChanged => self.network_changed(now),
+            Input::Restore(restore) => self.restore(now, restore),
             Input::Shutdown => self.shutdown(now),
         }
         self.gauges();
@@ -223,6 +232,12 @@ impl Rounds {
         let entries = self.shared.writer.entries() + self.shared.answers.len();
         self.shared.counters.set(Counter::Entries, entries as u64);
         self.shared.counters.set(Counter::Evictions, self.shared.writer.evictions());
+    }
+
+    /// Whom is asked for what.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.shared.groups.routes
     }
 
     /// The counters, for the shell to add its own.

@@ -33,11 +33,14 @@ pub enum Mutant {
     ForgeryIsOnlyCounted,
     ForgetsWhatAChangeCutOff,
     StaleIsServedAtOnce,
+    RestoresOverWhatIsNewer,
+    FlushKeepsWhatIsSaved,
+    RestoredSetsOutliveTheirDoubt,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 27] = [
+    pub const ALL: [Mutant; 30] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -65,6 +68,9 @@ impl Mutant {
         Mutant::ForgeryIsOnlyCounted,
         Mutant::ForgetsWhatAChangeCutOff,
         Mutant::StaleIsServedAtOnce,
+        Mutant::RestoresOverWhatIsNewer,
+        Mutant::FlushKeepsWhatIsSaved,
+        Mutant::RestoredSetsOutliveTheirDoubt,
     ];
 }
 

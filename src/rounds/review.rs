@@ -1,35 +1,46 @@
 //! Looking through the table for what a change has voided, in slices beside the daily work.
 //!
-//! Names that are answered here, or asked elsewhere, since lists or routes have changed may still be in a table of a million entries. Until a review has come
-//! to the end, whatever is read from the table is held against it first, so that nothing that is void is told or ordered.
+//! Names that are answered here, or asked elsewhere, since lists or routes have changed may still be in a table of a million entries, as may be what was
+//! restored and cannot be dated. Until a review has come to the end, whatever is read from the table is held against it first, so that nothing that is void is told or ordered.
 
 use crate::Rounds;
-use hither_table::{Family, Key, Snapshot};
+use hither_table::{Family, FamilyView, Key, Snapshot};
 use hither_wire::name::Name;
 
-/// Names for which what was known before a change is void.
+/// Whether what the table has of a name is void.
+type Voids = dyn Fn(&Name, &Snapshot) -> bool;
+
+/// What is void since a change.
 pub(crate) struct Review {
-    affected: Box<dyn Fn(&Name) -> bool>,
-    /// What was published later is known since.
-    until: u64,
+    voids: Box<Voids>,
     /// Which table it is in, and how many words of its index have been looked at.
     table: u64,
     at: usize,
 }
 
-impl Review {
-    fn voids(&self, name: &Name, entry: &Snapshot) -> bool {
-        let mut families = [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family));
-        families.any(|family| family.version() <= self.until) && (self.affected)(name)
-    }
+fn families(entry: &Snapshot) -> impl Iterator<Item = FamilyView<'_>> {
+    [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family))
 }
 
 impl Rounds {
-    /// Voids what the table has of the names that `affected` holds for; a small table's at once.
+    /// Voids what the table has of the names that `affected` holds for. What is published later is known since the change.
     pub(crate) fn review(&mut self, affected: impl Fn(&Name) -> bool + 'static) {
+        let until = self.shared.writer.next_version();
+        let before = move |entry: &Snapshot| families(entry).any(|family| family.version() <= until);
+        self.begin_review(Box::new(move |name: &Name, entry: &Snapshot| before(entry) && affected(name)));
+    }
+
+    /// Voids what the table has of one round, wherever it is still as that round found it out.
+    pub(crate) fn review_round(&mut self, round: u64) {
+        let of_round = move |entry: &Snapshot| families(entry).any(|family| family.round() == round);
+        self.begin_review(Box::new(move |_: &Name, entry: &Snapshot| of_round(entry)));
+    }
+
+    /// A small table is looked through at once.
+    fn begin_review(&mut self, voids: Box<Voids>) {
         const AT_ONCE: usize = 1024;
-        let (table, until) = (self.shared.writer.reader().generation(), self.shared.writer.next_version());
-        self.reviews.push(Review { affected: Box::new(affected), until, table, at: 0 });
+        let table = self.shared.writer.reader().generation();
+        self.reviews.push(Review { voids, table, at: 0 });
         self.review_some(AT_ONCE);
     }
 
@@ -55,7 +66,7 @@ impl Rounds {
             let mut scan = reader.entries_at(review.at, places);
             while scan.next(&mut self.shared.scratch) {
                 let name = Name::from_wire(self.shared.scratch.name()).ok();
-                void.extend(name.filter(|name| review.voids(name, &self.shared.scratch)));
+                void.extend(name.filter(|name| (review.voids)(name, &self.shared.scratch)));
             }
             review.at += places;
             review.at < reader.places()
@@ -68,7 +79,7 @@ impl Rounds {
 
     /// Whether an entry that was just read into the scratch snapshot is void.
     pub(crate) fn is_void(&self, name: &Name) -> bool {
-        self.reviews.iter().any(|review| review.voids(name, &self.shared.scratch))
+        self.reviews.iter().any(|review| (review.voids)(name, &self.shared.scratch))
     }
 
     /// Takes what is void of a name out, before anything else is made of it.

@@ -1,6 +1,7 @@
 //! Whom to ask for which names: the usual upstreams, and those of some domains (split DNS).
 
 use crate::UpstreamId;
+use hither_table::layout::checksum;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,6 +27,22 @@ impl Routes {
     #[must_use]
     pub fn domain(&self, name: &Name) -> Option<&Name> {
         suffix(&self.domains, name).map(|(domain, _)| domain)
+    }
+
+    /// A number that stands for whom `name` is asked of: 0 for the usual upstreams, whoever they are; else another for other upstreams. It means the
+    /// same in every process.
+    #[must_use]
+    pub fn mark(&self, name: &Name) -> u64 {
+        let Some((_, upstreams)) = suffix(&self.domains, name) else { return 0 };
+        let words = upstreams.iter().flat_map(|upstream| {
+            let (address, scope) = match upstream {
+                SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+                SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+            };
+            let bits = address.to_bits();
+            [(bits >> 64) as u64, bits as u64, u64::from(scope) << 32 | u64::from(upstream.port())]
+        });
+        checksum(words).max(1)
     }
 
     /// Every upstream once.
@@ -113,11 +130,17 @@ mod tests {
         let of = ["corp.example", "a.b.corp.example", "x.lab.corp.example"].map(asked);
         assert_eq!(of, [address(2), address(2), address(3)]);
         assert_eq!(["xcorp.example", "example", "www.com", "."].map(asked), [address(1); 4]);
+        let mark = |text: &str| routes.mark(&name(text));
+        let marks = ["example", "www.com", "corp.example", "lab.corp.example"].map(mark);
+        assert_eq!(marks[0], 0);
+        assert!((1..4).all(|n| !marks[..n].contains(&marks[n])), "{marks:?}");
+        assert_eq!(mark("a.b.corp.example"), mark("corp.example"));
         let mut other = routes.clone();
         other.domains.remove(&name("corp.example"));
         let moves = |text: &str| other.moves(&name(text), &routes);
         assert!(
             moves("x.corp.example") && !moves("x.lab.corp.example") && !moves("example") && !moves("www.com")
         );
+        assert_eq!(other.mark(&name("x.corp.example")), 0);
     }
 }

@@ -4,7 +4,7 @@ use crate::adopt::Heritage;
 use crate::alloc::{Alloc, Uses};
 use crate::evict::Queues;
 use crate::key::{Key, Place};
-use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, head};
+use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, VERSION_MAX, head};
 use crate::memory::{Memory, OpenError};
 use crate::plan::header_checksum;
 use crate::reader::Reader;
@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// Chunks beyond those for the names, so that a class may begin one before another has to be emptied. Miri takes minutes for that many.
 const SPARE_CHUNKS: usize = if cfg!(miri) { 2 } else { 2 * CLASSES.len() };
+
+/// Versions left out above the last one that is known of a table that is gone; as many as a thousand seconds of the wall clock stand for
+/// where a table begins by that.
+const LOST_VERSIONS: u64 = 1 << 30;
 
 /// How large a table is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,6 +161,15 @@ impl Writer {
         self.version
     }
 
+    /// Has versions go on above `version`, the last one that is known of a table that is gone: it may have published more of them. One
+    /// that is out of range changes nothing.
+    pub fn go_on_above(&mut self, version: u64) {
+        let first = version.saturating_add(LOST_VERSIONS);
+        if first < VERSION_MAX / 2 {
+            self.version = self.version.max(first);
+        }
+    }
+
     /// Copies the entry of `key` out, if there is one that has not been flushed.
     pub fn get(&mut self, key: &Key, out: &mut Snapshot) -> bool {
         self.find_or_inherit(key, &self.place(key), out).is_some()
@@ -278,6 +291,12 @@ impl Writer {
     #[must_use]
     pub fn entries(&self) -> usize {
         self.live + self.heritage.as_ref().map_or(0, Heritage::unseen)
+    }
+
+    /// Whether one more name takes the place of another.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.entries() >= self.capacity
     }
 
     /// Entries that made room for others.

@@ -2,5 +2,6 @@
 
 pub mod oracle;
 pub mod picks;
+pub mod saved;
 pub mod upstreams;
 pub mod world;

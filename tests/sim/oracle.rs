@@ -1,6 +1,7 @@
 //! What must hold, recomputed from the log of what was delivered; nothing here is the code under test.
 
 mod judge;
+mod saved;
 
 use hither_rounds::reply::Answer;
 use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
@@ -75,6 +76,22 @@ struct Known {
     expire_ms: u64,
     sorted: bool,
     addresses: Vec<IpAddr>,
+    /// What was saved of it, and has to be in the table or was.
+    saved: Option<saved::Saved>,
+    /// It was doubted when it was there, and must not be seen again.
+    doubted: bool,
+}
+
+impl Known {
+    /// Takes note of what is in the table.
+    fn sees(&mut self, view: &FamilyView<'_>, addresses: Vec<IpAddr>) {
+        self.version = view.version();
+        self.set_version = view.set_version();
+        self.set = addresses.iter().copied().collect();
+        self.expire_ms = view.expire_ms();
+        self.sorted = view.sorted();
+        self.addresses = addresses;
+    }
 }
 
 /// How a message looks to one who knows what was sent.
@@ -108,6 +125,7 @@ pub struct Oracle {
     asked: BTreeSet<ClientId>,
     order: Option<(Name, bool, Vec<IpAddr>)>,
     applied: Option<(Name, Vec<IpAddr>)>,
+    restoring: saved::Restoring,
 }
 
 fn later(at: Monotonic, by: Duration) -> Monotonic {
@@ -130,6 +148,7 @@ impl Oracle {
             asked: BTreeSet::new(),
             order: None,
             applied: None,
+            restoring: saved::Restoring::default(),
         }
     }
 
@@ -173,6 +192,7 @@ impl Oracle {
     }
 
     pub fn flush(&mut self, _now: Monotonic, names: Option<&[Name]>) {
+        self.restoring.flush(names);
         for (question, known) in &mut self.questions {
             if names.is_none_or(|names| names.contains(&question.name)) {
                 known.fresh = true;
@@ -181,8 +201,7 @@ impl Oracle {
                 if let Some(round) = known.rounds.last_mut() {
                     round.void = true;
                 }
-                known.set.clear();
-                known.set_version = 0;
+                known.forget_set();
             }
         }
     }
@@ -446,12 +465,13 @@ impl Oracle {
 
     /// What a reader sees in the table after a step.
     pub fn see(&mut self, now: Monotonic, question: &Question, view: Option<&FamilyView<'_>>) {
-        let Some(view) = view else { return };
+        let Some(view) = view else { return self.misses(question) };
         let applied = self.applied.take_if(|(name, _)| *name == question.name);
         let known = self.questions.get_mut(question).expect("nothing is published that nobody asked");
         let addresses: Vec<IpAddr> = view.addresses().map(|a| a.address).collect();
         let set: BTreeSet<IpAddr> = addresses.iter().copied().collect();
         assert_eq!(set.len(), addresses.len(), "an address twice in a set");
+        assert!(!known.doubted || view.round() != known.round_id, "what is doubtful is still there");
         if view.version() == known.version {
             let same = addresses == known.addresses
                 && view.expire_ms() == known.expire_ms
@@ -460,6 +480,9 @@ impl Oracle {
             return;
         }
         assert!(view.version() > known.version, "the version went back");
+        if known.sees_saved(view, &addresses, applied.as_ref().map(|(_, ordered)| ordered)) {
+            return known.sees(view, addresses);
+        }
         // No set is neither old nor new: a denial in between begins a new one.
         if known.set_version != 0 {
             assert_eq!(
@@ -472,6 +495,7 @@ impl Oracle {
         if view.round() != known.round_id {
             assert!(view.round() > known.round_id, "an older round published after a newer one");
             known.round_id = view.round();
+            known.doubted = false;
             known.round_of_set = latest;
         }
         if applied.is_none() {
@@ -493,12 +517,7 @@ impl Oracle {
                 );
             }
         }
-        known.version = view.version();
-        known.set_version = view.set_version();
-        known.set = set;
-        known.expire_ms = view.expire_ms();
-        known.sorted = view.sorted();
-        known.addresses = addresses;
+        known.sees(view, addresses);
     }
 
     /// What must be so after every step; `quiet`: nothing more is due in this instant.

@@ -6,8 +6,8 @@ use super::picks::Picks;
 use super::upstreams::{self, Echo, Fate, Knowledge};
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{
-    Action, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes, Settings,
-    Transport, UpstreamId, UpstreamReport,
+    Action, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Restore, Rounds, Routes,
+    SavedSet, Settings, Transport, UpstreamId, UpstreamReport,
 };
 use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Rtt, Snapshot, Writer};
 use hither_wire::codes::Rtype;
@@ -44,6 +44,11 @@ pub enum Event {
     Reload(usize),
     /// The host is in another network.
     Network,
+    /// Some of what was saved before the host was started.
+    Restore(Vec<SavedSet>),
+    RestoreEnds,
+    /// What was restored may be older than was thought.
+    Doubt,
     /// The sorter sends what it saw of a name so long ago: the current order reversed, or nonsense.
     Order(Name, bool),
 }
@@ -88,7 +93,7 @@ pub fn table() -> Writer {
     Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table")
 }
 
-const START: Monotonic = Monotonic::from_ms(1_000_000);
+pub const START: Monotonic = Monotonic::from_ms(1_000_000);
 
 impl<'p> World<'p> {
     pub fn new(picks: &'p mut dyn Picks, plan: &'p Plan, mut writer: Writer) -> Self {
@@ -134,6 +139,13 @@ impl<'p> World<'p> {
 
     pub fn at(&mut self, after_ms: u64, event: Event) {
         self.events.push((upstreams::arrival(START, after_ms), event));
+    }
+
+    /// There is something to restore, before anything else happens.
+    pub fn begin_restore(&mut self) {
+        let now = self.now;
+        self.oracle.begin_restore();
+        self.core().handle(now, Input::Restore(Restore::Begin));
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {
@@ -248,6 +260,18 @@ impl<'p> World<'p> {
             Event::Network => {
                 self.oracle.network_changed();
                 self.core().handle(now, Input::NetworkChanged);
+            }
+            Event::Restore(sets) => {
+                self.oracle.restore(now, &sets);
+                self.core().handle(now, Input::Restore(Restore::Sets(sets)));
+            }
+            Event::RestoreEnds => {
+                self.oracle.end_restore();
+                self.core().handle(now, Input::Restore(Restore::End));
+            }
+            Event::Doubt => {
+                self.oracle.doubt_what_was_saved();
+                self.core().handle(now, Input::Restore(Restore::Void));
             }
             Event::Flush(names) => {
                 self.oracle.flush(now, names.as_deref());

@@ -57,6 +57,19 @@ fn heap(entries: usize) -> Writer {
     Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table")
 }
 
+#[test]
+fn versions_go_on_above_those_of_a_table_that_is_gone() {
+    let mut writer = heap(10);
+    let last = 5 << 40;
+    writer.go_on_above(last);
+    let next = writer.next_version();
+    assert!(next > last);
+    // One that is lower, or cannot be one, changes nothing.
+    writer.go_on_above(last - 1);
+    writer.go_on_above(u64::MAX);
+    assert_eq!(writer.next_version(), next + 1);
+}
+
 fn read(reader: &Reader, n: u32) -> (Lookup, Option<Draft>) {
     let mut out = Snapshot::new();
     let lookup = reader.lookup(&Key::of(&name(n)), &mut out);

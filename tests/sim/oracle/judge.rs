@@ -10,6 +10,11 @@ pub(super) fn judge_record(
     known: &Known,
     (view, stale): (&FamilyView<'_>, bool),
 ) {
+    if !stale && view.version() == known.version && view.round() == known.round_id {
+        // From the cache: judged when it was published. A refresh may be under way meanwhile.
+        assert!(!view.expired(now), "expired data as if it were fresh");
+        return;
+    }
     let round = round.expect("there was a round");
     let set: BTreeSet<IpAddr> = view.addresses().map(|a| a.address).collect();
     if stale {
@@ -21,11 +26,6 @@ pub(super) fn judge_record(
             waited && round.good.is_empty() && view.expired(now),
             "stale data too early, or in place of fresh"
         );
-        return;
-    }
-    if view.version() == known.version && view.round() == known.round_id {
-        // From the cache: judged when it was published. A refresh may be under way meanwhile.
-        assert!(!view.expired(now), "expired data as if it were fresh");
         return;
     }
     match view.negative() {

@@ -1,0 +1,27 @@
+//! Sets that were saved before the host was started.
+
+use super::upstreams::address;
+use super::world::{START, name};
+use hither_rounds::SavedSet;
+use hither_table::{Address, Chain, Family, Rtt};
+
+/// A set of a name: addresses that no upstream of a world has, and so many milliseconds left from the beginning of the world.
+pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
+    let own = |end: u8| Address {
+        address: address(end + n as u8).into(),
+        rtt: if sorted { Rtt::Micros(u32::from(end)) } else { Rtt::Unmeasured },
+        chain: 0,
+        upstreams: 0,
+    };
+    SavedSet {
+        name: name(n),
+        family: Family::A,
+        route: 0,
+        complete: true,
+        sorted,
+        expire_ms: START.as_ms() + left_ms,
+        lifetime_s: 300,
+        addresses: vec![own(221), own(201)],
+        chains: vec![Chain::default()],
+    }
+}
