@@ -246,6 +246,8 @@ impl Round {
 
     /// What is due at `now`, then [`Round::conclude`].
     pub fn on_time(&mut self, shared: &mut Shared, now: Monotonic) -> Option<End> {
+        // What has waited for a connection is fresh: after a sleep both may be due.
+        self.stop_waiting_for_tcp(shared, now);
         if self.stale_at.is_some_and(|at| now >= at) {
             self.serve_stale(shared, now);
         }
@@ -255,7 +257,6 @@ impl Round {
                 attempt.resend(shared, now);
             }
         }
-        self.stop_waiting_for_tcp(shared, now);
         if self.wave_at.is_some_and(|at| now >= at) {
             let batch = shared.settings.batch.max(1);
             self.ask_next(shared, now, batch);
