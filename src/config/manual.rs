@@ -9,8 +9,15 @@ const PAGE: &str = include_str!("../../man/hither.toml.5");
 const SHIPPED: &str = include_str!("../../systemd/hither.toml");
 
 /// Keys that have no default, or one that depends on the environment.
-const WITHOUT_DEFAULT: [&str; 6] =
-    ["runtime_dir", "upstream.address", "domain.names", "domain.upstreams", "block.files", "block.names"];
+const WITHOUT_DEFAULT: [&str; 7] = [
+    "runtime_dir",
+    "state_dir",
+    "upstream.address",
+    "domain.names",
+    "domain.upstreams",
+    "block.files",
+    "block.names",
+];
 /// Sections that may be there several times.
 const BLOCKS: [&str; 3] = ["upstream", "domain", "block"];
 

@@ -7,6 +7,7 @@ use super::hints::Hints;
 use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
 use super::local::{self, Loader, Wanted};
+use super::manage::Reload;
 use super::network::Network;
 use super::notify;
 use super::outside::Outside;
@@ -40,8 +41,6 @@ use std::time::Duration;
 const SLICE: usize = 1024;
 /// Other events handled before queries get their turn, while there are more queries than rounds can be begun for.
 const EVENTS: usize = 8;
-/// How long those who wait may still be answered once we are told to stop.
-const DRAIN: Duration = Duration::from_millis(60);
 /// How often the clocks are compared, to notice that the host has slept.
 const CLOCKS: Duration = Duration::from_secs(1);
 
@@ -66,12 +65,7 @@ pub(super) struct Daemon {
     pub network: Network,
     /// What outlives a reboot.
     pub keep: Keep,
-    /// The service manager waits for the end of a reload.
-    pub reloading: bool,
-    /// Operators who do.
-    pub reload_asked: Vec<Slot>,
-    /// The configuration that is there was not taken.
-    pub refused: bool,
+    pub reload: Reload,
     pub waiting: Waiting,
     pub control: Control,
     pub hints: Hints,
@@ -161,9 +155,7 @@ impl Daemon {
             keep: Keep::new(Arc::clone(&waker)),
             team: Team::new(waker),
             network: Network::new(&followed(&config)),
-            reloading: false,
-            reload_asked: Vec::new(),
-            refused: false,
+            reload: Reload::default(),
             waiting: Waiting::default(),
             control,
             hints,
@@ -190,13 +182,17 @@ impl Daemon {
             _lock: lock,
         };
         daemon.register().map_err(because("a socket cannot be polled"))?;
-        let shown = daemon.addresses.iter().find(|a| a.port() != 0).copied();
-        daemon.rounds.writer().set_dns_address(shown);
-        let local = Arc::new(local::load(&Wanted::of(&daemon.config)));
-        daemon.rounds.handle(now(), Input::Local { local });
+        daemon.begin();
         daemon.begin_keeping(found, is_new);
         daemon.start_workers().map_err(because("workers cannot be started"))?;
         Ok(daemon)
+    }
+
+    fn begin(&mut self) {
+        let shown = self.addresses.iter().find(|a| a.port() != 0).copied();
+        self.rounds.writer().set_dns_address(shown);
+        let local = Arc::new(local::load(&Wanted::of(&self.config)));
+        self.rounds.handle(now(), Input::Local { local });
     }
 
     fn register(&mut self) -> std::io::Result<()> {
@@ -266,18 +262,6 @@ impl Daemon {
         self.failure.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
-    /// Takes nothing new: it waits in the kernel, for a successor if there is one.
-    pub(super) fn drain(&mut self, now: Monotonic) {
-        self.draining = Some(now.plus(DRAIN));
-        self.team.stop();
-        self.on_handed(now);
-    }
-
-    fn is_drained(&self) -> bool {
-        let nobody = || self.misses.is_empty() && self.waiting.is_empty() && self.replies.is_empty();
-        self.draining.is_some_and(|until| nobody() || now() >= until)
-    }
-
     /// Queries first; when there are too many of them, again between the others.
     fn handle(&mut self, events: &Events, now: Monotonic) {
         let sources = || events.iter().map(|event| Source::of(event.token()));
@@ -344,7 +328,7 @@ impl Daemon {
         }
     }
 
-    fn publish_counters(&mut self, now: Monotonic) {
+    pub(super) fn publish_counters(&mut self, now: Monotonic) {
         let (tcp, tcp_dropped) = (self.clients.len() as u64, self.clients.dropped);
         let errors = self.control.errors;
         let counters = self.rounds.counters();
@@ -414,19 +398,5 @@ impl Daemon {
                 }
             }
         }
-    }
-
-    fn shut_down(&mut self, now: Monotonic) {
-        self.sorter = None;
-        self.team.stop();
-        self.on_handed(now);
-        self.rounds.handle(now, Input::Shutdown);
-        self.act(now);
-        self.give_up_misses(now);
-        self.send_replies();
-        self.publish_counters(now);
-        self.rounds.writer().close();
-        log::debug!("{} sockets were left open", self.outside.len());
-        log::logger().flush();
     }
 }

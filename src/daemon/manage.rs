@@ -19,6 +19,17 @@ use std::sync::Arc;
 /// Hints taken before others get their turn.
 const HINTS: usize = 64;
 
+/// A reload of the configuration, and how the last one ended.
+#[derive(Debug, Default)]
+pub(super) struct Reload {
+    /// The service manager waits for its end.
+    running: bool,
+    /// Operators who do.
+    asked: Vec<Slot>,
+    /// The configuration that is there was not taken.
+    refused: bool,
+}
+
 impl Daemon {
     pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic) {
         while let Some(wish) = self.control.next(self.poll.registry(), slot) {
@@ -61,10 +72,10 @@ impl Daemon {
     /// Reads the configuration again, and tells `asked` when it is in force, or why it is not.
     pub(super) fn reload(&mut self, asked: Option<Slot>, now: Monotonic) {
         // Who asks while lists are read means the files that were there when this reload began.
-        if !self.reloading || asked.is_none() {
+        if !self.reload.running || asked.is_none() {
             notify::reloading();
             if let Err(error) = Config::load(self.path.as_deref()).map(|config| self.take(config, now)) {
-                self.refused = true;
+                self.reload.refused = true;
                 log::error!(
                     event = Event::ConfigurationRefused, reason:% = error;
                     "the configuration is not reloaded, the old one stays in force: {error}"
@@ -72,13 +83,13 @@ impl Daemon {
                 if let Some(slot) = asked {
                     self.control.answer(slot, &Response::Error { message: error.to_string() });
                 }
-                if !self.reloading {
+                if !self.reload.running {
                     notify::ready(&self.status_line());
                 }
                 return;
             }
         }
-        self.reload_asked.extend(asked);
+        self.reload.asked.extend(asked);
         if !self.loader.is_busy() {
             self.reloaded();
         }
@@ -99,17 +110,17 @@ impl Daemon {
         crate::logging::start(config.level);
         self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
         self.config = config;
-        self.refused = false;
+        self.reload.refused = false;
         self.reroute(now);
         self.brief_workers();
-        self.reloading = true;
+        self.reload.running = true;
         self.loader.begin(Wanted::of(&self.config));
     }
 
     fn reloaded(&mut self) {
-        if std::mem::take(&mut self.reloading) {
+        if std::mem::take(&mut self.reload.running) {
             log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
-            for slot in std::mem::take(&mut self.reload_asked) {
+            for slot in std::mem::take(&mut self.reload.asked) {
                 self.control.answer(slot, &Response::Reloaded);
             }
             notify::ready(&self.status_line());
@@ -206,7 +217,11 @@ impl Daemon {
         format!(
             "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits{}",
             upstreams.len(),
-            if self.refused { "; an older configuration is in force, for the new one is wrong" } else { "" }
+            if self.reload.refused {
+                "; an older configuration is in force, for the new one is wrong"
+            } else {
+                ""
+            }
         )
     }
 }

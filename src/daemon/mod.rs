@@ -5,6 +5,7 @@ mod attempts;
 mod child;
 mod control;
 mod demo;
+mod ending;
 mod event_loop;
 mod hints;
 mod keep;
