@@ -82,7 +82,8 @@ deb:
 	rm -rf $(debs) $(deb_leftovers)
 	install -d $(debs)
 	DEBS=$(debs) DEB_RULES_REQUIRES_ROOT=no debian/rules binary
-	install -d $(debs)/symbols && mv $(debs)/*-dbgsym_* $(debs)/symbols/
+	install -d $(debs)/symbols
+	find $(debs) -maxdepth 1 -name '*-dbgsym_*' -exec mv -t $(debs)/symbols {} +
 	rm -rf $(deb_leftovers)
 
 .PHONY: all libraries install uninstall deb
