@@ -104,6 +104,52 @@ def strangers_table():
     run("systemctl", "daemon-reload")
 
 
+def saved_cache():
+    file = pathlib.Path("/var/lib/hither/cache")
+    answers("saved")
+    stop()
+    check("the cache is saved when the service stops", file.exists() and file.stat().st_mode & 0o777 == 0o600, list(file.parent.iterdir()))
+    whole, owner, told = file.read_bytes(), file.stat(), 0
+    def corrupt():
+        file.write_bytes(whole[:-1])
+    def foreign():
+        os.chown(file, 65534, 65534)
+    def link():
+        file.unlink(), file.symlink_to("/etc/passwd")
+    def directory():
+        file.unlink(), file.mkdir()
+    for spoil in (corrupt, foreign, link, directory):
+        spoil()
+        begin()
+        check(f"a saved cache that is {spoil.__name__}: the service goes on", answers("goes-on"))
+        told += 1
+        count = lambda: journal("hitherd").count("/var/lib/hither/cache' is not restored:")
+        check("and the journal says why it begins without", until(lambda: count() == told), journal("hitherd")[-500:])
+        stop()
+        if file.is_dir() and not file.is_symlink():
+            file.rmdir()
+        else:
+            file.unlink(missing_ok=True)
+        file.write_bytes(whole), os.chown(file, owner.st_uid, owner.st_gid), os.chmod(file, 0o600)
+    begin()
+    check("a good one is restored", answers("again") and until(lambda: lookup("saved.load.test")), journal("hitherd")[-400:])
+    stop()
+    for what, options in (("full", "size=4k,mode=0700"), ("read-only", "ro,mode=0700")):
+        check("a file system of its own", run("mount", "-t", "tmpfs", "-o", options, "none", "/var/lib/hither").returncode == 0)
+        done = begin()
+        if what == "full":
+            [answers(f"many{at}") for at in range(100)]
+            stop()
+            check("a full state directory: the journal says so, and stopping works", "the cache is not saved" in journal("hitherd") or "has no room" in journal("hitherd"), journal("hitherd")[-500:])
+        else:
+            # systemd itself sees to the directory, and cannot: its status says so.
+            check("a read-only state directory: answered, or refused with a reason", answers("read-only") or "STATE_DIRECTORY" in journal("hitherd") or "Read-only" in journal("hitherd"), journal("hitherd")[-500:])
+            stop()
+        run("umount", "/var/lib/hither")
+    begin()
+    check("when that is mended all is well", until(lambda: answers("mended"), 20))
+
+
 def no_ping():
     old = pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text()
     pathlib.Path("/proc/sys/net/ipv4/ping_group_range").write_text("1 0")
@@ -170,4 +216,4 @@ def journal_is_gone():
     check("and the daemon writes to it once it has something to say", run("systemctl", "reload", "hitherd.service").returncode == 0 and until(lambda: "is reloaded" in journal("hitherd", since="-3s")), journal("hitherd")[-300:])
 
 
-main(prepare, start, fields, foreign_sockets, taken_port, missing_socket, runtime_directory, strangers_table, no_ping, credential, journal_stands_still, journal_is_gone)
+main(prepare, start, fields, foreign_sockets, taken_port, missing_socket, runtime_directory, strangers_table, saved_cache, no_ping, credential, journal_stands_still, journal_is_gone)

@@ -143,12 +143,15 @@ def crash_loop():
 
 
 def stop():
+    known = {"c0.load.test.": lookup("c0.load.test")}
     began = time.monotonic()
     done = run("systemctl", "stop", "hitherd.service")
     check("stop is quick and clean", done.returncode == 0 and time.monotonic() - began < 2 and prop("hitherd.service", "Result") == "success", done.stderr)
     check("the control socket survives it", prop("hitherd-control.socket", "ActiveState") == "active" and os.path.exists("/run/hitherd/control.sock"))
     check("the runtime directory is gone", not os.path.exists("/run/hither"))
     check("the operator's question starts it again", ctl("status").returncode == 0, ctl("status").stderr)
+    entry, before = lookup("c0.load.test"), known["c0.load.test."]
+    check("what was known is known again, by the cache that was saved, with no more time and a higher version", entry and entry["ttl"] <= before["ttl"] and entry["version"] > before["version"] and entry["addresses"] == before["addresses"], (before, entry))
     check("with its sorter", until(lambda: json.loads(ctl("status", "--json").stdout)["sorter"]["connected"]), ctl("status").stdout)
     run("systemctl", "stop", "hitherd.socket", "hitherd.service")
     sockets = [prop(unit, "ActiveState") for unit in ("hitherd.socket", "hitherd-control.socket", "hitherd-sorter.socket", "hitherd.service")]
