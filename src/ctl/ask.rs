@@ -23,7 +23,7 @@ fn ask(context: &Context, request: &Request, patience: Duration) -> Result<Respo
     for path in places(&context.dir, CONTROL_SOCKET) {
         match Connection::connect(&path, Some(patience)) {
             Ok(connection) => return converse(&path, &connection, request),
-            // The first place counts, unless the daemon is known to be at another.
+            // Of several places the first is told.
             Err(error) => last.get_or_insert((path, error)),
         };
     }

@@ -82,7 +82,7 @@ fn taken(facts: &Facts, check: &str, held: &Held) -> Finding {
     let found = format!("{} holds {}", named(facts, held), held.address);
     let service = held.holders.iter().find_map(|holder| holder.service.clone());
     let unit = socket_unit(facts, held).map(str::to_owned).or(service);
-    let elsewhere = "it has to go or to listen elsewhere; or give hitherd another address, hitherd(8)";
+    let elsewhere = "it has to go or to listen elsewhere; or give hitherd another address, hitherd.socket(8)";
     match unit {
         // Names of links depend on it: it is not for us to say that it should go.
         Some(unit) if unit == "systemd-resolved.service" => {
