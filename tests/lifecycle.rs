@@ -54,6 +54,28 @@ fn a_wrong_configuration_fails_the_reload_with_its_reason_and_the_old_one_stays(
 }
 
 #[test]
+fn who_waits_for_a_name_that_comes_to_be_answered_here_is_told_that_and_so_are_others() {
+    let slow = Upstream::start(|query, _| vec![(300, answer(query, &[1], 3600))]);
+    let dir = directory();
+    let hosts = dir.join("hosts");
+    let daemon = Daemon::start_in(dir, &[&slow], &format!("[hosts]\nfiles = [{hosts:?}]\n"));
+    let client = daemon.client();
+    client.send(&ask_for("printer.example", Rtype::A, None, 1)).expect("sent");
+    daemon.until("the upstream is asked", |_| slow.count() == 1);
+    std::fs::write(&hosts, "192.0.2.77 printer.example\n").expect("writable");
+    assert!(daemon.ctl(&["reload"]).status.success());
+    let mut buffer = [0; 512];
+    let len = client.recv(&mut buffer).expect("a reply");
+    let address = |reply: &[u8]| {
+        Message::read(reply).expect("readable").records().next().map(|record| record.rdata.to_vec())
+    };
+    assert_eq!(address(&buffer[..len]), Some(vec![192, 0, 2, 77]));
+    daemon.until("nothing is asked for it any more", |d| d.json(&["stats"])["rounds_live"] == 0);
+    assert_eq!(address(&daemon.ask("printer.example")), Some(vec![192, 0, 2, 77]));
+    assert_eq!(slow.count(), 1);
+}
+
+#[test]
 fn who_waits_when_the_daemon_is_stopped_is_still_answered() {
     let upstream = upstream(30);
     let daemon = Daemon::start(&[&upstream], "");

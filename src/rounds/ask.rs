@@ -5,6 +5,7 @@ use crate::reply::{Answer, ede};
 use crate::round::{End, Phase, Round, Start};
 use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL, PATIENCE};
 use crate::{Action, ClientId, Question, Rounds};
+use hither_local::{Reason, Said};
 use hither_table::{Counter, FamilyView, Key, Monotonic, State};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
@@ -16,11 +17,7 @@ impl Rounds {
         }
         self.purge(&question.name);
         if let Some(said) = self.shared.said_here(question) {
-            self.shared.count(Counter::LocalAnswers);
-            self.shared
-                .counters
-                .add(Counter::Blocked, u64::from(said.reason == hither_local::Reason::Blocked));
-            return self.shared.reply(client, Answer::Local(Rc::new(said)));
+            return self.say_here(client, &Rc::new(said));
         }
         if let Some(answer) = self.shared.cached(now, question) {
             self.shared.count(Counter::Hits);
@@ -54,6 +51,12 @@ impl Rounds {
                 self.begin(now, question, clients, stale);
             }
         }
+    }
+
+    fn say_here(&mut self, client: ClientId, said: &Rc<Said>) {
+        self.shared.count(Counter::LocalAnswers);
+        self.shared.counters.add(Counter::Blocked, u64::from(said.reason == Reason::Blocked));
+        self.shared.reply(client, Answer::Local(Rc::clone(said)));
     }
 
     /// While nobody can be reached a question is asked now and then although its failure is remembered, to see who is back.
@@ -171,7 +174,7 @@ impl Rounds {
         self.end(now, id, End::Superseded);
     }
 
-    /// Ends a live round; clients that still wait go on in a fresh one with the old deadline.
+    /// Ends a live round; clients that still wait go on in a fresh one with the old deadline, or are told what is said here by now.
     pub(crate) fn restart(&mut self, now: Monotonic, id: u64) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         let (question, deadline) = (Rc::clone(&round.question), round.deadline);
@@ -186,7 +189,10 @@ impl Rounds {
         }
         let clients = std::mem::take(&mut round.clients);
         self.supersede(now, id);
-        if !clients.is_empty() {
+        if let Some(said) = self.shared.said_here(&question) {
+            let said = Rc::new(said);
+            clients.into_iter().for_each(|client| self.say_here(client, &said));
+        } else if !clients.is_empty() {
             let stale = self.shared.stale(now, &question).is_some();
             self.begin_with(now, Start { question, clients, deadline, stale });
         }
