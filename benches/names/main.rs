@@ -51,7 +51,7 @@ fn upstream() {
             let a = reply[end - 3] == 1;
             let count = if !a {
                 0
-            } else if reply[13] == b'o' {
+            } else if reply[13].eq_ignore_ascii_case(&b'o') {
                 1
             } else {
                 16
