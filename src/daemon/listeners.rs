@@ -41,29 +41,28 @@ impl Inherited {
 
     /// DNS sockets may have any name, local ones are told apart by it.
     fn sort_in(&mut self, one: activation::Inherited) -> Result<(), String> {
-        let place = match one.socket {
-            Socket::Udp(address, socket) => {
+        let (listener, place) = match (one.socket, one.name.as_str()) {
+            (Socket::Udp(address, socket), _) => {
                 self.udp.push((address, socket));
                 return Ok(());
             }
-            Socket::Tcp(address, socket) => {
+            (Socket::Tcp(address, socket), _) => {
                 self.tcp.push((address, socket));
                 return Ok(());
             }
-            Socket::Local(listener) => match one.name.as_str() {
-                "control" => self.control.replace(listener),
-                "sorter" => self.sorter.replace(listener),
-                name => {
-                    return Err(format!(
-                        "the local socket '{name}' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter"
-                    ));
-                }
-            },
+            (Socket::Local(listener), "control") => (listener, &mut self.control),
+            (Socket::Local(listener), "sorter") => (listener, &mut self.sorter),
+            (Socket::Local(_), name) => {
+                return Err(format!(
+                    "the local socket '{name}' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter"
+                ));
+            }
         };
-        match place {
-            Some(_) => Err(format!("systemd hands over more than one socket '{}'", one.name)),
-            None => Ok(()),
+        if place.is_some() {
+            return Err(format!("systemd hands over more than one socket '{}'", one.name));
         }
+        *place = Some(listener);
+        Ok(())
     }
 }
 

@@ -142,8 +142,11 @@ def saved_cache():
             stop()
             check("a full state directory: the journal says so, and stopping works", "the cache is not saved" in journal("hitherd") or "has no room" in journal("hitherd"), journal("hitherd")[-500:])
         else:
-            # systemd itself sees to the directory, and cannot: its status says so.
-            check("a read-only state directory: answered, or refused with a reason", answers("read-only") or "STATE_DIRECTORY" in journal("hitherd") or "Read-only" in journal("hitherd"), journal("hitherd")[-500:])
+            # systemd itself sees to the directory, and cannot.
+            run("systemctl", "start", "--no-block", "hitherd.service")
+            status = lambda: prop("hitherd.service", "ExecMainStatus")
+            check("a read-only state directory: the service does not start, and its status says why", until(lambda: status() == "238"), status())
+            check("and port 53 stays open", prop("hitherd.socket", "ActiveState") == "active")
             stop()
         run("umount", "/var/lib/hither")
     begin()

@@ -123,7 +123,7 @@ def resolved():
 
 def all_addresses():
     """A resolver at every address of the host, as some want it: with resolved's stub this needs one of the two to give way."""
-    path = drop_in("hitherd.socket", "[Socket]\nListenDatagram=\nListenStream=\nListenDatagram=0.0.0.0:53\nListenStream=0.0.0.0:53\n")
+    path = drop_in("hitherd.socket", "[Socket]\nListenDatagram=\nListenDatagram=0.0.0.0:53\nListenStream=0.0.0.0:53\n")
     run("systemctl", "stop", "hitherd.socket", "hitherd.service")
     done = run("systemctl", "start", "hitherd.socket")
     check("beside a resolved without a stub the wildcard is free", done.returncode == 0, done.stderr)

@@ -80,3 +80,20 @@ impl fmt::Display for Finding {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What is said of one thing, and the command, empty if there is none.
+    pub fn said_of(findings: Vec<Finding>, check: &str) -> (State, String, String) {
+        let found = findings.into_iter().find(|finding| finding.check == check).expect("looked at");
+        (found.state, found.found, found.fix.unwrap_or_default())
+    }
+
+    pub fn assert_well(findings: &[Finding]) {
+        for finding in findings {
+            assert!(finding.state == State::Ok && finding.fix.is_none(), "{finding}");
+        }
+    }
+}

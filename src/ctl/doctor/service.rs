@@ -169,18 +169,16 @@ fn icmp(facts: &Facts) -> Finding {
 mod tests {
     use super::super::facts::tests::well;
     use super::super::finding::State;
+    use super::super::finding::tests::{assert_well, said_of};
     use super::*;
 
     fn of(facts: &Facts, check: &str) -> (State, String, String) {
-        let found = judge(facts).into_iter().find(|finding| finding.check == check).expect("looked at");
-        (found.state, found.found, found.fix.unwrap_or_default())
+        said_of(judge(facts), check)
     }
 
     #[test]
     fn where_all_is_well_nothing_is_to_be_fixed() {
-        for finding in judge(&well()) {
-            assert!(finding.state == State::Ok && finding.fix.is_none(), "{finding}");
-        }
+        assert_well(&judge(&well()));
     }
 
     #[test]
