@@ -29,7 +29,8 @@ enum {
   HITHER_OTHER_CLOCK = 8,  /* this process lives in another time namespace and cannot tell when entries expire */
   HITHER_BAD_NAME = 9,     /* no domain name: an empty label, one of over 63 octets, over 255 octets in all */
   HITHER_RANGE = 10,       /* the buffer is too small; *needed says what is enough */
-  HITHER_BAD_ARGUMENT = 11
+  HITHER_BAD_ARGUMENT = 11,
+  HITHER_OTHER_NETWORK = 12 /* this thread is in another network namespace, where other answers hold: ask that one's resolver */
 };
 
 /* Families to look for. */

@@ -101,6 +101,7 @@ fn the_table_stands_where_its_page_says() {
         ("SLOTS", head::SLOTS),
         ("STATE", head::STATE),
         ("FLUSHED", head::FLUSHED),
+        ("NETWORK", head::NETWORK),
         ("VERSION", head::VERSION),
         ("CHANGES", head::CHANGES),
         ("PID", head::PID),
@@ -129,6 +130,7 @@ fn the_table_stands_where_its_page_says() {
             "{what}{number}: {near:?}"
         );
     }
+    assert!(page.contains(&format!("ABI {}.{}.", layout::ABI >> 32, layout::ABI as u32)));
     for constant in ["0x9e3779b97f4a7c15", "0xd6e8feb86659fd93", "0x2545f4914f6cdd1d", "0x0102030405060708"] {
         assert!(page.contains(constant), "{constant}");
     }

@@ -21,6 +21,7 @@ const OTHER_CLOCK: c_int = 8;
 const BAD_NAME: c_int = 9;
 const RANGE: c_int = 10;
 const BAD_ARGUMENT: c_int = 11;
+const OTHER_NETWORK: c_int = 12;
 /// `rtt_us` of an address that nobody has measured.
 const RTT_UNMEASURED: u32 = 0xffff_fffe;
 /// `rtt_us` of an address that does not answer.
@@ -115,6 +116,7 @@ fn code(why: Unusable) -> c_int {
         Unusable::NotTrusted => NOT_TRUSTED,
         Unusable::NotATable => NOT_A_TABLE,
         Unusable::OtherClock => OTHER_CLOCK,
+        Unusable::OtherNetwork => OTHER_NETWORK,
     }
 }
 
@@ -154,7 +156,7 @@ pub unsafe extern "C" fn hither_open(handle: *mut Hither, dir: *const c_char) ->
     // SAFETY: large enough and aligned (checked above), and the caller's to write.
     let opened = unsafe {
         handle.cast::<Handle>().write(fresh);
-        handle_of(handle).map(|handle| handle.with(|_| ()))
+        handle_of(handle).map(Handle::open)
     };
     match opened {
         Some(Ok(())) => FRESH,
@@ -369,6 +371,7 @@ pub extern "C" fn hither_strerror(code: c_int) -> *const c_char {
         BAD_NAME => c"not a domain name",
         RANGE => c"the buffer is too small",
         BAD_ARGUMENT => c"an argument is not valid",
+        OTHER_NETWORK => c"this thread is in another network namespace, where other answers hold",
         _ => c"unknown result",
     };
     text.as_ptr()
@@ -421,8 +424,8 @@ mod tests {
         fields!(Set, "hither_set", known, state, negative, sorted, reserved);
         fields!(Entry, "hither_entry", version, a, aaaa);
         let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
-        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT";
-        let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT]);
+        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK";
+        let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT, OTHER_NETWORK]);
         for (name, result) in names.split(' ').zip(results) {
             same(&format!("HITHER_{name}"), result as usize);
         }

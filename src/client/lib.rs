@@ -17,6 +17,7 @@
 
 mod raw;
 
+use hither_table::network::{self, Network};
 pub use hither_table::{
     Address, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Lookup, Monotonic, Negative,
     OpenError, Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport, Wanted,
@@ -46,6 +47,9 @@ pub fn now() -> Monotonic {
 pub struct Table {
     dir: PathBuf,
     current: raw::Current,
+    /// Whether answers that hold in another network namespace are wanted too.
+    anywhere: bool,
+    network: Network,
     /// The second in which was last looked whether the file is still the one that is there.
     looked_s: AtomicU64,
 }
@@ -54,15 +58,33 @@ impl Table {
     /// Opens the table in `dir`, or where [`runtime_dir`] says.
     ///
     /// # Errors
-    /// If there is none, none that can be trusted, or one whose times mean nothing here.
+    /// If there is none, none that can be trusted, one whose times mean nothing here, or one whose answers hold in another network
+    /// namespace than the calling thread's.
     pub fn open(dir: Option<&Path>) -> Result<Table, OpenError> {
+        let table = Table::open_anywhere(dir)?;
+        if !table.is_of_here() {
+            return Err(OpenError::OtherNetwork);
+        }
+        Ok(Table { anywhere: false, ..table })
+    }
+
+    /// The same for those who want to see what the daemon says, whatever network namespace it says it in; [`Table::is_of_here`] tells.
+    ///
+    /// # Errors
+    /// As of [`Table::open`], but for the last.
+    pub fn open_anywhere(dir: Option<&Path>) -> Result<Table, OpenError> {
         let dir = dir.map_or_else(runtime_dir, Path::to_owned);
-        let reader = open(&dir)?;
-        Ok(Table { dir, current: raw::Current::new(reader), looked_s: AtomicU64::new(0) })
+        let current = raw::Current::new(open(&dir)?);
+        Ok(Table { dir, current, anywhere: true, network: Network::new(), looked_s: AtomicU64::new(0) })
+    }
+
+    /// Whether the answers hold in the network namespace of the calling thread, as far as the table says. Asks the kernel.
+    pub fn is_of_here(&self) -> bool {
+        self.current.with(Reader::same_network)
     }
 
     /// Copies the entry of `name` out, all of one publish; opens the table anew when it was replaced. Letter case does not matter.
-    /// Whether the entry has expired is not looked at: [`Table::answer`] does.
+    /// Whether the entry has expired, and whether it holds in the thread's network namespace, is not looked at: [`Table::answer`] does.
     pub fn lookup(&self, name: &Name, out: &mut Snapshot) -> Lookup {
         let key = Key::of(&name.to_lower());
         match self.current.with(|reader| reader.lookup(&key, out)) {
@@ -74,11 +96,15 @@ impl Table {
     /// What the table has to say of the wanted families of `name` at `now`.
     pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
         let answer = self.answer_here(name, wanted, now, out);
-        let doubt = matches!(answer, Answer::Missing | Answer::Stale) && self.is_outdated(now);
+        let doubt =
+            matches!(answer, Answer::Missing | Answer::Stale | Answer::Elsewhere) && self.is_outdated(now);
         if doubt && self.reopen() { self.answer_here(name, wanted, now, out) } else { answer }
     }
 
     fn answer_here(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
+        if self.is_elsewhere(now) {
+            return Answer::Elsewhere;
+        }
         match self.lookup(name, out) {
             Lookup::Hit => match out.freshness(wanted, now) {
                 Freshness::Fresh => Answer::Fresh,
@@ -88,6 +114,12 @@ impl Table {
             Lookup::Missing => Answer::Missing,
             Lookup::Busy | Lookup::Replaced => Answer::Busy,
         }
+    }
+
+    /// Whether the thread is in another network namespace than the answers hold in. Asks the kernel now and then, see [`network`].
+    fn is_elsewhere(&self, now: Monotonic) -> bool {
+        let told = self.current.with(|reader| if reader.replaced() { 0 } else { reader.network() });
+        !self.anywhere && told != 0 && told != self.network.of_thread(now, network::here)
     }
 
     /// Whether another file is there than the one that is read; asks the kernel at most once a second.
@@ -130,6 +162,8 @@ pub enum Answer {
     Missing,
     /// It changed under every try: ask the daemon, or try again.
     Busy,
+    /// The thread has entered another network namespace, where other answers hold: ask that one's resolver.
+    Elsewhere,
 }
 
 fn open(dir: &Path) -> Result<Reader, OpenError> {

@@ -15,6 +15,7 @@ use hither_client::{Family, Name, Table};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Once;
 
 /// Reads hither's table, and speaks with its daemon.
 #[derive(Parser, Debug)]
@@ -138,7 +139,15 @@ struct Context {
 
 impl Context {
     fn table(&self) -> Result<Table, End> {
-        Table::open(Some(&self.dir)).map_err(|error| End::Failed(no_table(&self.dir, &error)))
+        let table = Table::open_anywhere(Some(&self.dir))
+            .map_err(|error| End::Failed(no_table(&self.dir, &error)))?;
+        static SAID: Once = Once::new();
+        if !table.is_of_here() {
+            SAID.call_once(|| {
+                remark("the daemon is in another network namespace: programs here do not read its table");
+            });
+        }
+        Ok(table)
     }
 }
 
@@ -186,8 +195,12 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr)] // Where failures are said.
 fn complain(message: &str) -> ExitCode {
-    eprintln!("hitherctl: {message}");
+    remark(message);
     ExitCode::FAILURE
+}
+
+#[allow(clippy::print_stderr)] // Where failures are said.
+fn remark(message: &str) {
+    eprintln!("hitherctl: {message}");
 }

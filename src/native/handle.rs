@@ -12,7 +12,8 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use hither_table::layout::CLOCK_SLACK_MS;
-use hither_table::{Plan, View};
+use hither_table::network::Network;
+use hither_table::{Monotonic, Plan, View};
 
 /// Mappings held at most: the current one and those that are still read.
 const SLOTS: usize = 4;
@@ -32,6 +33,8 @@ pub enum Unusable {
     NotATable,
     /// This process lives in another time namespace: it cannot tell when entries expire.
     OtherClock,
+    /// This thread is in another network namespace, where other answers hold, or cannot tell in which it is.
+    OtherNetwork,
 }
 
 /// The tables of one runtime directory. All zeros is a valid one that has nothing open yet.
@@ -43,6 +46,7 @@ pub struct Handle {
     /// The process in which a thread is exchanging mappings at this moment, or 0.
     exchanging: AtomicU32,
     checked_s: AtomicU64,
+    network: Network,
     hinted: [AtomicU64; HINTED],
     slots: [Slot; SLOTS],
 }
@@ -86,6 +90,7 @@ impl Handle {
             current: AtomicU32::new(0),
             exchanging: AtomicU32::new(0),
             checked_s: AtomicU64::new(0),
+            network: Network::new(),
             hinted: [const { AtomicU64::new(0) }; HINTED],
             slots: [const { Slot::new() }; SLOTS],
         }
@@ -146,6 +151,28 @@ impl Handle {
             slot.users.fetch_sub(1, SeqCst);
         }
         Err(Unusable::NoTable)
+    }
+
+    /// Opens what is there, if nothing is open yet.
+    ///
+    /// # Errors
+    /// Why there is no table here.
+    pub fn open(&self) -> Result<(), Unusable> {
+        self.with_here(sys::now(), |_| ())
+    }
+
+    /// Like [`Handle::with`], where the table's answers hold: in the network namespace of the daemon.
+    ///
+    /// # Errors
+    /// Why there is no table here.
+    pub fn with_here<T>(&self, now: Monotonic, look: impl FnOnce(View<'_>) -> T) -> Result<T, Unusable> {
+        let looked = self.with(|view| {
+            // Of a table that was replaced only that is wanted to know.
+            let told = view.network() != 0 && !view.replaced();
+            let here = !told || view.network() == self.network.of_thread(now, sys::network);
+            here.then(|| look(view))
+        });
+        looked?.ok_or(Unusable::OtherNetwork)
     }
 
     /// The number of the table that is read now, for [`Handle::exchange`].

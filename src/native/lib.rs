@@ -19,7 +19,7 @@ mod text;
 pub use arena::{Arena, Full, Plain};
 pub use handle::{Handle, Unusable};
 pub use look::{Look, Room};
-pub use sys::Errno;
+pub use sys::{Errno, Resolver, is_in_environment};
 pub use text::host_name;
 
 /// Where the table is when nobody says otherwise.

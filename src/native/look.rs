@@ -28,20 +28,23 @@ impl Handle {
     /// Looks `name` (in lower case) up, without a system call but for the first time and after a replacement.
     pub fn look<'r>(&self, name: &Name, wanted: Wanted, room: &'r mut [u64]) -> Look<'r> {
         let key = Key::of(name);
+        let now = sys::now();
         let mut found = Err(NoEntry::Busy);
         for _ in 0..2 {
             let before = self.current();
-            match self.with(|view| view.find(&key, room).map(|entry| entry.shape())) {
+            match self.with_here(now, |view| view.find(&key, room).map(|entry| entry.shape())) {
+                Err(Unusable::OtherNetwork) if self.is_outdated(now.0 / 1_000_000_000) => {
+                    let _ = self.exchange(before);
+                }
                 Err(why) => return Look::None(why),
                 Ok(Err(NoEntry::Replaced)) => {
                     let _ = self.exchange(before);
                 }
                 Ok(other) => {
-                    let now = sys::now();
                     let fresh = other
                         .is_ok_and(|shape| Entry::of(room, shape).freshness(wanted, now) == Freshness::Fresh);
                     let hopeless = matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
-                    found = other.map(|shape| (shape, now));
+                    found = other;
                     if fresh || hopeless || !self.is_outdated(now.0 / 1_000_000_000) {
                         break;
                     }
@@ -51,7 +54,7 @@ impl Handle {
             }
         }
         match found {
-            Ok((shape, now)) => {
+            Ok(shape) => {
                 let entry = Entry::of(room, shape);
                 let freshness = entry.freshness(wanted, now);
                 self.tell(name, &entry, wanted, now);
@@ -88,7 +91,7 @@ impl Handle {
     /// Has the daemon find it out. `true`: the table has been brought up to date, or cannot hold the answer.
     #[must_use]
     pub fn ask(&self, name: &Name, wanted: Wanted) -> bool {
-        let daemon = self.with(|view| view.dns_address());
+        let daemon = self.with_here(sys::now(), |view| view.dns_address());
         daemon.ok().flatten().is_some_and(|daemon| ask(&daemon, name, wanted))
     }
 

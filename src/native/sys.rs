@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_int, c_void};
 use core::mem;
 use core::net::SocketAddr;
 use core::sync::atomic::AtomicU64;
-use hither_table::{Monotonic, layout::HEADER};
+use hither_table::{Monotonic, layout::HEADER, network};
 
 /// A descriptor that is closed when it is let go.
 pub struct Descriptor(c_int);
@@ -70,6 +70,68 @@ pub fn chosen_dir(out: &mut Path) -> Option<()> {
 
 unsafe extern "C" {
     fn secure_getenv(name: *const core::ffi::c_char) -> *const core::ffi::c_char;
+}
+
+/// The beginning of `struct __res_state`: what the C library made of resolv.conf, the environment and the host's name for this thread.
+/// It looks at resolv.conf again before it calls a source of names.
+#[repr(C)]
+struct ResolverState {
+    retrans: c_int,
+    retry: c_int,
+    options: core::ffi::c_ulong,
+    nscount: c_int,
+    servers: [libc::sockaddr_in; 3],
+    id: u16,
+    dnsrch: [*const core::ffi::c_char; SEARCHED + 1],
+    defdname: [core::ffi::c_char; 256],
+    pfcode: core::ffi::c_ulong,
+    /// `ndots` in the four bits that come first.
+    bits: u32,
+}
+
+/// Domains of a search list that programs can see.
+const SEARCHED: usize = 6;
+const RES_INIT: core::ffi::c_ulong = 1;
+
+unsafe extern "C" {
+    fn __res_state() -> *const ResolverState;
+}
+
+/// How this thread's resolver completes names: resolv.conf(5)'s `search` and `options`. It stays as it is while the thread asks nothing
+/// of the C library.
+pub struct Resolver {
+    /// `RES_` options of `<resolv.h>`.
+    pub options: u64,
+    /// A name with fewer dots is looked for in the search list first.
+    pub ndots: usize,
+    dnsrch: [*const core::ffi::c_char; SEARCHED + 1],
+}
+
+impl Resolver {
+    /// That of the calling thread; `None` if it has none yet.
+    #[must_use]
+    pub fn of_thread() -> Option<Resolver> {
+        // SAFETY: the C library gives a place of this thread, which stays; only this thread writes it.
+        let state = unsafe { __res_state().as_ref() }?;
+        let ndots = if cfg!(target_endian = "little") { state.bits & 15 } else { state.bits >> 28 };
+        let made = state.options & RES_INIT != 0;
+        made.then_some(Resolver { options: state.options, ndots: ndots as usize, dnsrch: state.dnsrch })
+    }
+
+    /// Domain `n` of the search list.
+    #[must_use]
+    pub fn domain(&self, n: usize) -> Option<&[u8]> {
+        let domain = *self.dnsrch.get(..SEARCHED)?.get(n)?;
+        // SAFETY: not null, hence a C string of the thread's resolver, which does not change while this is used.
+        (!domain.is_null()).then(|| unsafe { CStr::from_ptr(domain) }.to_bytes())
+    }
+}
+
+/// Whether the environment has a value for a name.
+#[must_use]
+pub fn is_in_environment(name: &CStr) -> bool {
+    // SAFETY: a C string; the result is compared with null, as of `chosen_dir`.
+    unsafe { !secure_getenv(name.as_ptr()).is_null() }
 }
 
 /// What a mapping is of, so that another file in its place is noticed.
@@ -158,6 +220,14 @@ pub fn now() -> Monotonic {
 /// The wall clock less the table's, in milliseconds.
 pub fn clock_offset_ms() -> u64 {
     clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_BOOTTIME)) / 1_000_000
+}
+
+/// The network namespace of this thread, by its number; 0 if it cannot be told.
+pub fn network() -> u32 {
+    let mut link = [0_u8; 32];
+    // SAFETY: a C string, and a place of so many octets.
+    let len = unsafe { libc::readlink(network::PATH.as_ptr(), link.as_mut_ptr().cast(), link.len()) };
+    usize::try_from(len).ok().and_then(|len| link.get(..len)).map_or(0, network::number)
 }
 
 /// This process, to tell a forked child from its parent.

@@ -41,6 +41,11 @@ impl Writer {
         publish(&words[head::STATE], LIVE);
     }
 
+    /// Tells readers in which network namespace the answers hold, by its number; 0: nobody knows.
+    pub fn set_network(&self, number: u32) {
+        set(&self.words()[head::NETWORK], u64::from(number));
+    }
+
     /// Copies what the header of `before` tells readers.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());

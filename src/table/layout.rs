@@ -4,8 +4,8 @@
 
 /// `"HITHER\x01\n"`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HITHER\x01\n");
-/// Major version above, minor below: a reader needs the same major.
-pub const ABI: u64 = 1 << 32;
+/// Major version above, minor below: a reader needs the same major. Since 1.1 there is [`head::NETWORK`].
+pub const ABI: u64 = 1 << 32 | 1;
 /// Reads differently on a machine of the other byte order.
 pub const ENDIAN: u64 = 0x0102_0304_0506_0708;
 /// Words of a cache line.
@@ -63,6 +63,8 @@ pub mod head {
     pub const STATE: usize = 16;
     /// Records with a lower version have been flushed.
     pub const FLUSHED: usize = 17;
+    /// The network namespace that the answers hold in, by its number (`crate::network`); 0: not told.
+    pub const NETWORK: usize = 18;
     /// The last version published.
     pub const VERSION: usize = 24;
     /// Changes so far; the lower half is a futex.

@@ -13,6 +13,7 @@
 mod counters;
 mod key;
 pub mod layout;
+pub mod network;
 mod plan;
 mod record;
 mod seqlock;

@@ -52,6 +52,8 @@ pub enum OpenError {
     Invalid(&'static str),
     /// This process lives in another time namespace than the daemon: it cannot tell when entries expire.
     OtherClock,
+    /// This thread is in another network namespace than the daemon: the answers do not hold here.
+    OtherNetwork,
 }
 
 impl fmt::Display for OpenError {
@@ -60,6 +62,7 @@ impl fmt::Display for OpenError {
             Self::Io(error) => write!(f, "{error}"),
             Self::Foreign(why) => write!(f, "not to be trusted: {why}"),
             Self::OtherClock => f.write_str("this process lives in another time namespace than the daemon"),
+            Self::OtherNetwork => f.write_str("this process is in another network namespace than the daemon"),
             Self::Invalid(why) => write!(f, "not a table of this version of hither: {why}"),
         }
     }

@@ -159,6 +159,20 @@ impl Reader {
         crate::time::clock_offset_ms().abs_diff(self.view().clock_offset_ms()) <= layout::CLOCK_SLACK_MS
     }
 
+    /// The number of the network namespace that the answers hold in; 0 if it is not told.
+    #[must_use]
+    pub fn network(&self) -> u32 {
+        self.view().network()
+    }
+
+    /// Whether the answers hold in the network namespace of this thread, as far as the table says; a system call. Who cannot tell where
+    /// it is itself is elsewhere.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn same_network(&self) -> bool {
+        self.network() == 0 || self.network() == crate::network::here()
+    }
+
     /// Whether `dir/hosts` is still the file that was opened: a daemon that is killed while it replaces the table may not have told.
     #[cfg(not(loom))]
     #[must_use]

@@ -142,6 +142,7 @@ pub fn rotate(
 /// Says who writes, now.
 fn own(writer: &mut Writer) {
     writer.note_clocks();
+    writer.set_network(crate::network::here());
     writer.set_owner(std::process::id(), boot_id());
     writer.alive = crate::alive::Alive::show(writer.reader.memory());
 }
@@ -184,6 +185,9 @@ fn predecessor(path: &Path) -> Result<Option<Reader>, Doubt> {
     let reader = Reader::over(Arc::new(memory)).map_err(Doubt::Unreadable)?;
     if [0, 1].map(|n| peek(&reader.words()[head::BOOT + n])) != boot_id() {
         return Err(Doubt::OtherBoot);
+    }
+    if !reader.same_network() {
+        return Err(Doubt::OtherNetwork);
     }
     if reader.replaced() {
         return Err(Doubt::Unreadable(OpenError::Invalid("it was replaced by another")));

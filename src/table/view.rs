@@ -186,6 +186,13 @@ impl<'m> View<'m> {
         self.word(head::CLOCK_OFFSET)
     }
 
+    /// The number of the network namespace that the answers hold in; 0 if it is not told.
+    #[inline]
+    #[must_use]
+    pub fn network(&self) -> u32 {
+        self.word(head::NETWORK) as u32
+    }
+
     /// Where the daemon answers DNS queries.
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {

@@ -1,5 +1,5 @@
 """A reader of the table written from hither-table(5) alone: reader.py FILE NAME prints the addresses, best first."""
-import ipaddress, struct, sys
+import ipaddress, os, struct, sys
 
 M = (1 << 64) - 1
 words = struct.unpack(f"<{len(data := open(sys.argv[1], 'rb').read()) // 8}Q", data)
@@ -66,6 +66,8 @@ def lookup(key):
 
 
 assert words[0].to_bytes(8, "little") == b"HITHER\x01\n" and words[1] >> 32 == 1 and words[16] in (1, 3)
+if words[18] and f"net:[{words[18]}]" != os.readlink("/proc/thread-self/ns/net"):
+    sys.exit(4)
 key = b"".join(bytes([len(label)]) + label for label in sys.argv[2].lower().rstrip(".").encode().split(b".")) + b"\0"
 found = lookup(key)
 if found is None:

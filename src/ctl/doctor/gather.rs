@@ -92,7 +92,7 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
 }
 
 fn table(dir: &Path, passwd: &str) -> Table {
-    match hither_client::Table::open(Some(dir)) {
+    match hither_client::Table::open_anywhere(Some(dir)) {
         Ok(table) => {
             let reader = table.reader();
             let report = reader.verify();
