@@ -6,16 +6,16 @@
 mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
-use hither_wire::compose::Owner;
+use hither_wire::compose::{Owner, flags};
 use hither_wire::message::Section;
 use hither_wire::name::Name;
 use hither_wire::query::Query;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-use support::{Daemon, PATIENCE, Upstream, answer, compose, directory, libraries};
+use support::{Daemon, PATIENCE, Upstream, answer, compile, compose, directory, libraries};
 
 /// Past the test harness, which keeps what a passing test prints.
 fn skipped(what: &str, why: &str) {
@@ -67,13 +67,15 @@ fn addresses(lines: &[String]) -> Vec<&str> {
 
 /// One upstream for all names of these tests.
 fn upstream() -> Upstream {
-    Upstream::start(|query, _| {
+    Upstream::start(|query, tcp| {
         let read = Query::read(query).expect("the daemon's own");
         let name = read.name_lower().to_string();
         let a = read.qtype() == Rtype::A;
         let reply = match name.as_str() {
             "none.example." => compose(query, Rcode::NXDOMAIN, 0, soa),
-            "v4.example." | "last.example." if !a => compose(query, Rcode::NOERROR, 0, soa),
+            "v4.example." | "last.example." | "a100.example." | "a255.example." if !a => {
+                compose(query, Rcode::NOERROR, 0, soa)
+            }
             "alias.example." => compose(query, Rcode::NOERROR, 0, |composer| {
                 let target = |text: &str| text.parse::<Name>().expect("a name");
                 let (middle, last) = (target("middle.example"), target("last.example"));
@@ -99,6 +101,11 @@ fn upstream() -> Upstream {
             "web.example." if a => compose(query, Rcode::NOERROR, 0, |composer| {
                 assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 60, &[127, 0, 0, 1]));
             }),
+            "a100.example." | "a255.example." if a && !tcp => {
+                compose(query, Rcode::NOERROR, flags::TC, |_| {})
+            }
+            "a100.example." if a => answer(query, &(1..=100).collect::<Vec<u8>>(), 600),
+            "a255.example." if a => answer(query, &(1..=255).collect::<Vec<u8>>(), 600),
             "short.example." if a => answer(query, &[7], 5),
             "many.example." if a => answer(query, &(1..=40).collect::<Vec<u8>>(), 600),
             "broken.example." => compose(query, Rcode::SERVFAIL, 0, |_| {}),
@@ -179,6 +186,25 @@ fn getent_reads_the_daemons_answers_in_its_order() {
     assert_eq!(daemon.json(&["stats"])["malformed_queries"], 0);
 }
 
+/// As glibc calls the module: with the thread's own errno as the place for the error.
+#[test]
+fn reasons_reach_who_asks_whatever_the_size_of_the_answer() {
+    let test = "reasons_reach_who_asks_whatever_the_size_of_the_answer";
+    if !has("gcc", test) {
+        return;
+    }
+    let upstream = upstream();
+    let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
+    let program = compile(&daemon.dir, "tests/native/reasons.c", &["-Wno-deprecated-declarations"]);
+    for (name, count) in
+        [("v4.example", "3"), ("many.example", "40"), ("a100.example", "100"), ("a255.example", "255")]
+    {
+        let run = command(&daemon, program.to_str().expect("UTF-8")).args([name, count]).output();
+        let output = run.expect("runs");
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+}
+
 #[test]
 fn what_does_not_exist_is_denied_at_once_and_what_is_not_ours_passes() {
     let upstream = upstream();
@@ -202,7 +228,7 @@ fn what_does_not_exist_is_denied_at_once_and_what_is_not_ours_passes() {
         skipped("one check of what_does_not_exist", "/etc/hosts has no localhost");
     }
     assert_eq!(after("[NOTFOUND=return]", "none.example"), Some(2));
-    assert_eq!(getent(&daemon, &["hosts", "single"]).0, Some(2), "no dot: search lists are not ours");
+    assert_eq!(getent(&daemon, &["hosts", "single"]).0, Some(2), "no dot, and no list completes it");
     assert_eq!(getent(&daemon, &["hosts", "broken.example"]).0, Some(2));
     let (_, mapped) = getent(&daemon, &["ahostsv6", "v4.example"]);
     assert!(
@@ -244,25 +270,6 @@ fn in_namespace(daemon: &Daemon, script: &str, args: &[&str]) -> Output {
         .expect("unshare runs")
 }
 
-fn compile(daemon: &Daemon, source: &str, flags: &[&str]) -> PathBuf {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = daemon.dir.join(format!("{}{}", source.replace('/', "-"), flags.len()));
-    let compiled = Command::new("gcc")
-        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread", "-I"])
-        .arg(top.join("include"))
-        .args(flags)
-        .arg(top.join(source))
-        .arg("-o")
-        .arg(&program)
-        .arg("-L")
-        .arg(libraries())
-        .arg("-lhither")
-        .output()
-        .expect("gcc runs");
-    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    program
-}
-
 #[test]
 fn programs_of_others_find_names_through_the_module() {
     let test = "programs_of_others_find_names_through_the_module";
@@ -271,7 +278,7 @@ fn programs_of_others_find_names_through_the_module() {
     }
     let upstream = upstream();
     let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
-    let program = compile(&daemon, "tests/native/threads.c", &["-Wl,--as-needed"]);
+    let program = compile(&daemon.dir, "tests/native/threads.c", &["-Wl,--as-needed"]);
     let output = in_namespace(
         &daemon,
         "exec \"$@\"",
@@ -334,7 +341,7 @@ fn in_another_time_namespace_no_table_is_read() {
     let upstream = upstream();
     let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
     daemon.ask("www.example");
-    let program = compile(&daemon, "src/capi/examples/lookup.c", &[]);
+    let program = compile(&daemon.dir, "src/capi/examples/lookup.c", &[]);
     let shifted = command(&daemon, "unshare")
         .args(["--time", "--boottime", "100000", "--fork"])
         .args([program.to_str().expect("UTF-8"), "www.example"])
@@ -375,11 +382,14 @@ fn the_c_library_holds_under_sanitizers_valgrind_and_from_python() {
     daemon.exchange(&support::ask_for("www.example", Rtype::AAAA, None, 9));
     let run = daemon.dir.join("run");
     let arguments = [run.to_str().expect("UTF-8"), "many.example", "40"];
-    let plain = compile(&daemon, "tests/native/edges.c", &[]);
+    let plain = compile(&daemon.dir, "tests/native/edges.c", &[]);
     let output = command(&daemon, plain.to_str().expect("UTF-8")).args(arguments).output().expect("runs");
     assert!(output.status.success(), "{output:?}");
-    let sanitized =
-        compile(&daemon, "tests/native/edges.c", &["-fsanitize=address,undefined", "-fno-sanitize-recover"]);
+    let sanitized = compile(
+        &daemon.dir,
+        "tests/native/edges.c",
+        &["-fsanitize=address,undefined", "-fno-sanitize-recover"],
+    );
     let output = command(&daemon, sanitized.to_str().expect("UTF-8")).args(arguments).output().expect("runs");
     assert!(output.status.success(), "{output:?}");
     if has("valgrind", test) {
@@ -460,7 +470,7 @@ fn a_table_that_is_not_the_daemons_is_not_read() {
     let upstream = upstream();
     let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
     daemon.ask("www.example");
-    let program = compile(&daemon, "src/capi/examples/lookup.c", &[]);
+    let program = compile(&daemon.dir, "src/capi/examples/lookup.c", &[]);
     let good = std::fs::read(daemon.dir.join("run/hosts")).expect("readable");
     let dir = directory();
     let look = |what: &str| {

@@ -6,30 +6,10 @@ mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
-use nix::sched::{CloneFlags, unshare};
 use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Duration;
-use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends};
-
-/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that is not allowed.
-fn alone(test: &str) -> bool {
-    let made = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS);
-    if made.is_err() || !ip("link set lo up") {
-        println!("SKIPPED {test}: needs root, namespaces and ip(8)");
-        return false;
-    }
-    assert!(sh("mount --make-rprivate /"), "mounts stay here");
-    true
-}
-
-fn sh(line: &str) -> bool {
-    Command::new("sh").args(["-c", line]).status().is_ok_and(|status| status.success())
-}
-
-fn ip(line: &str) -> bool {
-    sh(&format!("ip {line}"))
-}
+use support::{Daemon, Upstream, alone, answer, ask_for, compose, directory, ends, ip, sh};
 
 /// An upstream at an address of its own, port 53.
 fn upstream(address: &str, end: u8) {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::missing_safety_doc)] // All alike: called by glibc with what its manual promises.
 
-use crate::answer::{Verdict, resolve, sets};
+use crate::answer::{FAMILIES, Verdict, resolve, set};
 use core::ffi::{CStr, c_char, c_int};
 use core::net::IpAddr;
 use core::ptr::null_mut;
@@ -17,6 +17,7 @@ const SUCCESS: c_int = 1;
 const HOST_NOT_FOUND: c_int = 1;
 const TRY_AGAIN: c_int = 2;
 const NO_DATA: c_int = 4;
+const NETDB_SUCCESS: c_int = 0;
 const NETDB_INTERNAL: c_int = -1;
 
 /// One address for getaddrinfo, `struct gaih_addrtuple` of `nss.h`.
@@ -32,41 +33,47 @@ pub struct Tuple {
 // SAFETY: numbers and pointers, for which zero is a value.
 unsafe impl Plain for Tuple {}
 
-/// Where glibc wants the reason of a failure.
-struct Why {
-    errno: *mut c_int,
-    h_errno: *mut c_int,
+/// What glibc is told: a status and, of a failure, why.
+struct Outcome {
+    status: c_int,
+    errno: c_int,
+    h_errno: c_int,
 }
 
-impl Why {
-    /// # Safety
-    /// Both pointers are null or may be written.
-    unsafe fn say(&self, status: c_int, errno: c_int, h_errno: c_int) -> c_int {
-        // SAFETY: as the caller promises.
-        unsafe {
-            if !self.errno.is_null() {
-                *self.errno = errno;
-            }
-            if !self.h_errno.is_null() {
-                *self.h_errno = h_errno;
-            }
-        }
-        status
+impl Outcome {
+    const fn new(status: c_int, errno: c_int, h_errno: c_int) -> Outcome {
+        Outcome { status, errno, h_errno }
     }
 
+    const fn misuse(errno: c_int) -> Outcome {
+        Outcome::new(UNAVAIL, errno, NETDB_INTERNAL)
+    }
+
+    fn of(verdict: Verdict) -> Outcome {
+        match verdict {
+            Verdict::Found => Outcome::new(SUCCESS, 0, NETDB_SUCCESS),
+            Verdict::Full => Outcome::new(TRYAGAIN, libc::ERANGE, NETDB_INTERNAL),
+            Verdict::NoName => Outcome::new(NOTFOUND, libc::ENOENT, HOST_NOT_FOUND),
+            Verdict::NoData | Verdict::Alias => Outcome::new(NOTFOUND, libc::ENOENT, NO_DATA),
+            Verdict::Pass => Outcome::new(UNAVAIL, libc::EAGAIN, TRY_AGAIN),
+        }
+    }
+
+    /// Says it. What glibc gives as `errno` is errno of the thread, which is put back before: a success leaves no trace in it.
+    ///
     /// # Safety
-    /// As of [`Why::say`].
-    unsafe fn of(&self, verdict: Verdict<Result<(), Full>>) -> c_int {
+    /// Both pointers are null or may be written.
+    unsafe fn tell(&self, errno: *mut c_int, h_errno: *mut c_int) -> c_int {
         // SAFETY: as the caller promises.
         unsafe {
-            match verdict {
-                Verdict::Found(Ok(())) => self.say(SUCCESS, 0, 0),
-                Verdict::Found(Err(Full)) => self.say(TRYAGAIN, libc::ERANGE, NETDB_INTERNAL),
-                Verdict::NoName => self.say(NOTFOUND, libc::ENOENT, HOST_NOT_FOUND),
-                Verdict::NoData => self.say(NOTFOUND, libc::ENOENT, NO_DATA),
-                Verdict::Pass => self.say(UNAVAIL, libc::EAGAIN, TRY_AGAIN),
+            if !errno.is_null() && self.status != SUCCESS {
+                *errno = self.errno;
+            }
+            if !h_errno.is_null() {
+                *h_errno = self.h_errno;
             }
         }
+        self.status
     }
 }
 
@@ -81,19 +88,30 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
     h_errno: *mut c_int,
     ttl: *mut i32,
 ) -> c_int {
-    let _errno = Errno::keep();
     // SAFETY: a C string, a place for a list, a buffer of so many octets and places for errors, as glibc promises.
+    unsafe { find_tuples(name, list, (buffer, len), ttl).tell(errno, h_errno) }
+}
+
+/// # Safety
+/// As of [`_nss_hither_gethostbyname4_r`].
+unsafe fn find_tuples(
+    name: *const c_char,
+    list: *mut *mut Tuple,
+    (buffer, len): (*mut c_char, usize),
+    ttl: *mut i32,
+) -> Outcome {
+    let _errno = Errno::keep();
+    if name.is_null() || list.is_null() {
+        return Outcome::misuse(libc::EINVAL);
+    }
+    // SAFETY: as the caller promises.
     unsafe {
-        let why = Why { errno, h_errno };
-        if name.is_null() || list.is_null() {
-            return why.say(UNAVAIL, libc::EINVAL, NETDB_INTERNAL);
-        }
-        let verdict = resolve(CStr::from_ptr(name).to_bytes(), Wanted::Both, |entry, now| {
+        let verdict = resolve(CStr::from_ptr(name).to_bytes(), Wanted::Both, &mut |entry, now| {
             let mut arena = Arena::new(buffer.cast(), len);
             tell_ttl(ttl, entry, Wanted::Both, now);
             tuples(entry, &mut arena, list)
         });
-        why.of(verdict)
+        Outcome::of(verdict)
     }
 }
 
@@ -102,13 +120,12 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
 /// # Safety
 /// `list` may be read and written, and is null or leads to a tuple.
 unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple) -> Result<(), Full> {
-    let canonical = sets(entry, Wanted::Both).find_map(|set| host_name(set.canonical()));
-    let name = match canonical.or_else(|| host_name(entry.name())) {
-        Some(octets) => arena.text(octets)?,
-        None => arena.text(core::iter::empty())?,
-    };
     let mut place = list;
-    for set in sets(entry, Wanted::Both) {
+    let mut name: *mut c_char = null_mut();
+    for set in FAMILIES.into_iter().filter_map(|family| set(entry, family, Wanted::Both)) {
+        if name.is_null() {
+            name = arena.text(hosts(entry, &set).last().into_iter().flatten())?;
+        }
         for address in set.addresses() {
             let (family, octets) = octets_of(address.address);
             // SAFETY: `place` is where glibc told us to put the list, or the `next` of a tuple that stands in the buffer.
@@ -126,6 +143,17 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
     Ok(())
 }
 
+/// The names that lead to the first address, the asked one first; those that are no names of hosts are left out, as the C library's own
+/// source of names does. So the last one is the canonical name, and it is one that programs can be shown.
+fn hosts<'e>(
+    entry: &Entry<'e>,
+    set: &FamilyView<'e>,
+) -> impl Iterator<Item = impl Iterator<Item = u8> + Clone + use<'e>> + use<'e> {
+    let chain = set.addresses().next().map_or(0, |first| first.chain);
+    let names = core::iter::once(entry.name()).chain(set.chain(chain).map(|(target, _)| target));
+    names.filter_map(host_name)
+}
+
 fn octets_of(address: IpAddr) -> (c_int, [u8; 16]) {
     match address {
         IpAddr::V6(v6) => (AF_INET6, v6.octets()),
@@ -139,7 +167,8 @@ fn octets_of(address: IpAddr) -> (c_int, [u8; 16]) {
 /// # Safety
 /// `ttl` is null or may be written.
 unsafe fn tell_ttl(ttl: *mut i32, entry: &Entry<'_>, wanted: Wanted, now: Monotonic) {
-    let least = sets(entry, wanted).map(|set| set.ttl(now)).min().unwrap_or(0);
+    let sets = FAMILIES.into_iter().filter_map(|family| set(entry, family, wanted));
+    let least = sets.map(|set| set.ttl(now)).min().unwrap_or(0);
     if !ttl.is_null() {
         // SAFETY: as the caller promises.
         unsafe { *ttl = i32::try_from(least).unwrap_or(i32::MAX) };
@@ -159,23 +188,34 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
     ttl: *mut i32,
     canonical: *mut *mut c_char,
 ) -> c_int {
-    let _errno = Errno::keep();
     // SAFETY: as of the function above; `canonical` is null or a place for a pointer.
+    unsafe { find_host(name, family, host, (buffer, len), (ttl, canonical)).tell(errno, h_errno) }
+}
+
+/// # Safety
+/// As of [`_nss_hither_gethostbyname3_r`].
+unsafe fn find_host(
+    name: *const c_char,
+    family: c_int,
+    host: *mut hostent,
+    (buffer, len): (*mut c_char, usize),
+    (ttl, canonical): (*mut i32, *mut *mut c_char),
+) -> Outcome {
+    let _errno = Errno::keep();
+    let family = match family {
+        AF_INET => Family::A,
+        AF_INET6 => Family::Aaaa,
+        _ => return Outcome::misuse(libc::EAFNOSUPPORT),
+    };
+    if name.is_null() || host.is_null() {
+        return Outcome::misuse(libc::EINVAL);
+    }
+    let wanted = Wanted::One(family);
+    // SAFETY: as the caller promises.
     unsafe {
-        let why = Why { errno, h_errno };
-        let family = match family {
-            AF_INET => Family::A,
-            AF_INET6 => Family::Aaaa,
-            _ => return why.say(UNAVAIL, libc::EAFNOSUPPORT, NETDB_INTERNAL),
-        };
-        if name.is_null() || host.is_null() {
-            return why.say(UNAVAIL, libc::EINVAL, NETDB_INTERNAL);
-        }
-        let wanted = Wanted::One(family);
-        let verdict = resolve(CStr::from_ptr(name).to_bytes(), wanted, |entry, now| {
-            let Some(set) = entry.family(family) else { return Err(Full) };
+        let verdict = resolve(CStr::from_ptr(name).to_bytes(), wanted, &mut |entry, now| {
             let mut arena = Arena::new(buffer.cast(), len);
-            let filled = host_of(entry, &set, family, &mut arena)?;
+            let filled = host_of(entry, family, &mut arena)?;
             tell_ttl(ttl, entry, wanted, now);
             if !canonical.is_null() {
                 *canonical = filled.h_name;
@@ -183,29 +223,21 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
             host.write(filled);
             Ok(())
         });
-        why.of(verdict)
+        Outcome::of(verdict)
     }
 }
 
 /// The structure of `gethostbyname`: canonical name, the names that led to it as aliases, addresses best first.
-fn host_of(
-    entry: &Entry<'_>,
-    set: &FamilyView<'_>,
-    family: Family,
-    arena: &mut Arena<'_>,
-) -> Result<hostent, Full> {
-    let chain = set.addresses().next().map_or(0, |first| first.chain);
-    let links = set.chain(chain).count();
-    let names = || core::iter::once(entry.name()).chain(set.chain(chain).map(|(target, _)| target));
-    let last = names().last().and_then(host_name).or_else(|| host_name(entry.name()));
-    let h_name = match last {
-        Some(octets) => arena.text(octets)?,
-        None => arena.text(core::iter::empty())?,
-    };
-    let aliases: *mut *mut c_char = arena.take(links + 1)?;
-    for (n, alias) in names().take(links).filter_map(host_name).enumerate() {
+fn host_of(entry: &Entry<'_>, family: Family, arena: &mut Arena<'_>) -> Result<hostent, Full> {
+    // `resolve` has seen that there are addresses.
+    let set = entry.family(family).ok_or(Full)?;
+    let count = hosts(entry, &set).count();
+    let (last, before) = (hosts(entry, &set).last(), hosts(entry, &set).take(count.saturating_sub(1)));
+    let h_name = arena.text(last.into_iter().flatten())?;
+    let aliases: *mut *mut c_char = arena.take(count + 1)?;
+    for (n, alias) in before.enumerate() {
         let text = arena.text(alias)?;
-        // SAFETY: `links` places and one for the final null were given out, and there are at most so many aliases.
+        // SAFETY: `count` places and one for the final null were given out, and there are fewer aliases.
         unsafe { aliases.add(n).write(text) };
     }
     let count = set.len();

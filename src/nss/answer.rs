@@ -1,6 +1,7 @@
 //! From a name to what is to be told: found in the table, found out by the daemon, denied, or left to the next source.
 
-use hither_native::{Handle, Look};
+use crate::search::{Asked, NOALIASES, Rules, walk};
+use hither_native::{Full, Handle, Look, Resolver, host_name, is_in_environment};
 use hither_table::{Entry, Family, FamilyView, Freshness, Monotonic, Negative, Wanted};
 use hither_wire::name::Name;
 
@@ -9,26 +10,32 @@ pub static HANDLE: Handle = Handle::new();
 
 /// What a name comes to, for a caller who has to be told so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict<T> {
-    /// It was found.
-    Found(T),
+pub enum Verdict {
+    /// It was found, and told.
+    Found,
+    /// It was found, and the caller's buffer is too small for it.
+    Full,
     /// The name does not exist.
     NoName,
     /// It exists without such addresses.
     NoData,
+    /// It exists, as an alias of a name without such addresses.
+    Alias,
     /// This is for the next source to find out.
     Pass,
 }
 
-/// Names that other sources answer, or that must not leave the host (RFC 6761, 6762): everything without a dot, for which resolvers
-/// have search lists that are not ours, `localhost`, and multicast DNS.
-pub fn is_special(name: &Name, absolute: bool) -> bool {
+impl Verdict {
+    /// Whether a name for which the asked one may stand besides can still be found.
+    pub fn lets_search_go_on(&self) -> bool {
+        matches!(self, Verdict::NoName | Verdict::NoData)
+    }
+}
+
+/// Names that other sources answer, or that must not leave the host (RFC 6761, 6762): `localhost` and multicast DNS.
+pub fn is_special(name: &Name) -> bool {
     let last = name.labels().last().unwrap_or_default();
-    let single = name.label_count() < 2 && !absolute;
-    single
-        || last.eq_ignore_ascii_case(b"localhost")
-        || last.eq_ignore_ascii_case(b"local")
-        || is_numeric(name)
+    last.eq_ignore_ascii_case(b"localhost") || last.eq_ignore_ascii_case(b"local") || is_numeric(name)
 }
 
 /// `192.0.2.1` is an address, whatever the DNS says of it; getaddrinfo does not ask us, others may.
@@ -36,41 +43,47 @@ fn is_numeric(name: &Name) -> bool {
     name.label_count() <= 4 && name.labels().all(|label| label.iter().all(u8::is_ascii_digit))
 }
 
+/// Tells what was found.
+pub type Fill<'f> = dyn FnMut(&Entry<'_>, Monotonic) -> Result<(), Full> + 'f;
+
 /// Finds `text` and lets `fill` tell what was found.
-pub fn resolve<T>(
-    text: &[u8],
-    wanted: Wanted,
-    mut fill: impl FnMut(&Entry<'_>, Monotonic) -> T,
-) -> Verdict<T> {
+pub fn resolve(text: &[u8], wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
     // What is no domain name cannot be one's owner, here or elsewhere.
     let Ok(name) = Name::from_text(text) else { return Verdict::NoName };
-    if is_special(&name, text.last() == Some(&b'.')) {
+    if is_special(&name) || name.is_root() {
         return Verdict::Pass;
     }
-    let name = name.to_lower();
+    // What is no name of a host is not looked for by the C library's own source either.
+    if host_name(name.as_wire()).is_none() {
+        return Verdict::NoName;
+    }
+    let dots = text.iter().filter(|octet| **octet == b'.').count();
+    let resolver = Resolver::of_thread();
+    let rules = Rules::of(resolver.as_ref());
+    if dots == 0 && rules.options & NOALIASES == 0 && is_in_environment(c"HOSTALIASES") {
+        return Verdict::Pass;
+    }
+    let asked = Asked { name: &name.to_lower(), dots, absolute: text.last() == Some(&b'.') };
+    walk(&asked, &rules, &mut |name| find(name, wanted, fill))
+}
+
+/// Finds one name, as it stands.
+fn find(name: &Name, wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
     // A small room first: stacks may be small, and few entries are large.
-    match search(&name, wanted, &mut [0; 128], &mut fill) {
+    match search(name, wanted, &mut [0; 128], fill) {
         Some(verdict) => verdict,
-        None => search_large(&name, wanted, &mut fill),
+        None => search_large(name, wanted, fill),
     }
 }
 
 #[inline(never)]
-fn search_large<T>(
-    name: &Name,
-    wanted: Wanted,
-    fill: &mut impl FnMut(&Entry<'_>, Monotonic) -> T,
-) -> Verdict<T> {
+fn search_large(name: &Name, wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
     search(name, wanted, &mut [0; hither_table::layout::RECORD_MAX], fill).unwrap_or(Verdict::Pass)
 }
 
 /// `None`: the room is too small.
-fn search<T>(
-    name: &Name,
-    wanted: Wanted,
-    room: &mut [u64],
-    fill: &mut impl FnMut(&Entry<'_>, Monotonic) -> T,
-) -> Option<Verdict<T>> {
+#[inline(never)]
+fn search(name: &Name, wanted: Wanted, room: &mut [u64], fill: &mut Fill<'_>) -> Option<Verdict> {
     for asked in [false, true] {
         match HANDLE.look(name, wanted, room) {
             Look::Found(entry, freshness, now) => {
@@ -91,39 +104,38 @@ fn search<T>(
     Some(Verdict::Pass)
 }
 
-fn verdict<T>(
-    entry: &Entry<'_>,
-    wanted: Wanted,
-    now: Monotonic,
-    fill: &mut impl FnMut(&Entry<'_>, Monotonic) -> T,
-) -> Verdict<T> {
-    let sets = [Family::A, Family::Aaaa].map(|family| entry.family(family));
-    let [a, aaaa] = &sets;
-    let mut any = false;
-    let mut denied = false;
-    for (family, set) in [(Family::A, a), (Family::Aaaa, aaaa)] {
-        let Some(set) = set else { continue };
-        any |= wanted.includes(family) && !set.is_empty();
-        denied |= set.negative() == Some(Negative::NxDomain) && !set.expired(now);
+fn verdict(entry: &Entry<'_>, wanted: Wanted, now: Monotonic, fill: &mut Fill<'_>) -> Verdict {
+    let (mut found, mut denied, mut alias) = (false, false, false);
+    for family in FAMILIES {
+        let Some(set) = entry.family(family) else { continue };
+        // What was wanted may be over already: the daemon has just said it.
+        denied |=
+            set.negative() == Some(Negative::NxDomain) && (wanted.includes(family) || !set.expired(now));
+        if !wanted.includes(family) {
+            continue;
+        }
+        found |= !set.is_empty();
+        alias |= set.is_empty() && set.chain(0).next().is_some();
     }
-    match (any, denied) {
-        (true, _) => Verdict::Found(fill(entry, now)),
-        (false, true) => Verdict::NoName,
-        (false, false) => Verdict::NoData,
+    match (found, denied, alias) {
+        (true, ..) => fill(entry, now).map_or(Verdict::Full, |()| Verdict::Found),
+        (false, true, _) => Verdict::NoName,
+        (false, false, true) => Verdict::Alias,
+        (false, false, false) => Verdict::NoData,
     }
 }
 
-/// The sets that are wanted and not empty, IPv4 first as the daemon stores them; glibc sorts the families.
-pub fn sets<'e>(entry: &Entry<'e>, wanted: Wanted) -> impl Iterator<Item = FamilyView<'e>> + Clone + use<'e> {
-    let entry = *entry;
-    let families = [Family::A, Family::Aaaa].into_iter().filter(move |family| wanted.includes(*family));
-    families.filter_map(move |family| entry.family(family)).filter(|set| !set.is_empty())
+/// IPv4 first, as the daemon stores them; glibc sorts the families.
+pub const FAMILIES: [Family; 2] = [Family::A, Family::Aaaa];
+
+/// The set of a family, if that is wanted and it is not empty.
+pub fn set<'e>(entry: &Entry<'e>, family: Family, wanted: Wanted) -> Option<FamilyView<'e>> {
+    entry.family(family).filter(|set| wanted.includes(family) && !set.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hither_native::host_name;
 
     fn name(text: &str) -> Name {
         text.parse().expect("a name")
@@ -131,15 +143,12 @@ mod tests {
 
     #[test]
     fn what_others_answer_is_left_to_them() {
-        for text in
-            ["localhost", "foo.localhost", "printer.local", "PRINTER.Local", "mail", "192.0.2.1", "10"]
-        {
-            assert!(is_special(&name(text), false), "{text}");
+        for text in ["localhost", "foo.localhost", "printer.local", "PRINTER.Local", "192.0.2.1", "10"] {
+            assert!(is_special(&name(text)), "{text}");
         }
-        for text in ["www.example.com", "local.example", "1.2.3.4.example", "1.2.3.4.5"] {
-            assert!(!is_special(&name(text), false), "{text}");
+        for text in ["www.example.com", "local.example", "1.2.3.4.example", "1.2.3.4.5", "mail"] {
+            assert!(!is_special(&name(text)), "{text}");
         }
-        assert!(!is_special(&name("com."), true), "a final dot asks for just that name");
     }
 
     #[test]
@@ -149,12 +158,16 @@ mod tests {
         };
         assert_eq!(text(&name("www.example.com")).as_deref(), Some("www.example.com"));
         assert_eq!(text(&name("_x-1.a.")).as_deref(), Some("_x-1.a"));
+        assert_eq!(text(&name("a.-b.example")).as_deref(), Some("a.-b.example"), "options begin with a dash");
         for odd in [
             "a\\046b.example",
             "a\\000b.example",
             "$(reboot).example",
             "\\195\\164.example",
             "a b.example",
+            "a;id.example",
+            "*.example",
+            "-oProxyCommand.example",
             ".",
         ] {
             assert_eq!(text(&name(odd)), None, "{odd}");

@@ -10,6 +10,7 @@
 
 mod abi;
 mod answer;
+mod search;
 
 pub use abi::{
     _nss_hither_gethostbyname_r, _nss_hither_gethostbyname2_r, _nss_hither_gethostbyname3_r,

@@ -6,6 +6,7 @@ use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
 use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
+use nix::sched::{CloneFlags, unshare};
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -305,6 +306,45 @@ impl Drop for Daemon {
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that is not allowed.
+pub fn alone(test: &str) -> bool {
+    let made = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS);
+    if made.is_err() || !ip("link set lo up") {
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: needs root, namespaces and ip(8)");
+        return false;
+    }
+    assert!(sh("mount --make-rprivate /"), "mounts stay here");
+    true
+}
+
+pub fn sh(line: &str) -> bool {
+    Command::new("sh").args(["-c", line]).status().is_ok_and(|status| status.success())
+}
+
+pub fn ip(line: &str) -> bool {
+    sh(&format!("ip {line}"))
+}
+
+/// A program of `tests/native` or of the examples, in `dir`.
+pub fn compile(dir: &Path, source: &str, flags: &[&str]) -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = dir.join(format!("{}{}", source.replace('/', "-"), flags.len()));
+    let compiled = Command::new("gcc")
+        .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-pthread", "-I"])
+        .arg(top.join("include"))
+        .args(flags)
+        .arg(top.join(source))
+        .arg("-o")
+        .arg(&program)
+        .arg("-L")
+        .arg(libraries())
+        .arg("-lhither")
+        .output()
+        .expect("gcc runs");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    program
 }
 
 /// The folder with both libraries under the names they are installed by.

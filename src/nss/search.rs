@@ -1,0 +1,234 @@
+//! The search list: the names that a name may stand for, tried one after the other as the C library's own source of names does
+//! (`res_nsearch`), so that what is said here is what that would say.
+
+use crate::answer::{Verdict, is_special};
+use hither_native::{Resolver, host_name};
+use hither_wire::name::Name;
+
+/// Options of `<resolv.h>`: names without a dot are completed; all names are; names without a dot have no file of aliases; they are not
+/// asked for as they stand.
+const DEFNAMES: u64 = 0x80;
+const DNSRCH: u64 = 0x200;
+pub const NOALIASES: u64 = 0x1000;
+const NOTLDQUERY: u64 = 0x0100_0000;
+
+/// Domains of the list that can be seen from here.
+const DOMAINS: usize = 6;
+/// Octets of them that leave no room for doubt: of 256 so many are left that a further domain would have been seen.
+const OCTETS: usize = 128;
+/// Octets of a name at most.
+const NAME_MAX: usize = 255;
+
+/// How names are completed.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'r> {
+    /// `RES_` options.
+    pub options: u64,
+    /// A name with fewer dots is looked for in the list first.
+    pub ndots: usize,
+    /// The list, as far as it can be seen.
+    pub domains: [Option<&'r [u8]>; DOMAINS],
+    /// There may be more of it.
+    pub may_go_on: bool,
+}
+
+impl<'r> Rules<'r> {
+    /// Those of a thread's resolver. Of a thread without one nothing is known but that there may be a list.
+    pub fn of(resolver: Option<&'r Resolver>) -> Rules<'r> {
+        let Some(resolver) = resolver else {
+            return Rules { options: DEFNAMES | DNSRCH, ndots: 1, domains: [None; DOMAINS], may_go_on: true };
+        };
+        let mut domains = [None; DOMAINS];
+        let mut octets = 0;
+        for (n, place) in domains.iter_mut().enumerate() {
+            let Some(domain) = resolver.domain(n) else { break };
+            octets += domain.len() + 1;
+            *place = Some(domain);
+        }
+        let may_go_on = octets > OCTETS || domains.last().is_some_and(Option::is_some);
+        Rules { options: resolver.options, ndots: resolver.ndots, domains, may_go_on }
+    }
+}
+
+/// A name as it was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'n> {
+    /// The name.
+    pub name: &'n Name,
+    /// How many dots there are, a final one counted.
+    pub dots: usize,
+    /// Whether one is at the end: then it stands for itself alone.
+    pub absolute: bool,
+}
+
+/// Looks for a name as it stands.
+pub type Look<'l> = dyn FnMut(&Name) -> Verdict + 'l;
+
+/// Has `look` look for what was asked and, while that is denied, for what else it may stand for, in the order of the rules.
+pub fn walk(asked: &Asked<'_>, rules: &Rules<'_>, look: &mut Look<'_>) -> Verdict {
+    let mut first = None;
+    if asked.absolute || asked.dots >= rules.ndots {
+        let verdict = look_as_is(asked, look);
+        if asked.absolute || !verdict.lets_search_go_on() {
+            return verdict;
+        }
+        first = Some(verdict);
+    }
+    let listed = rules.options & if asked.dots == 0 { DEFNAMES } else { DNSRCH } != 0;
+    let count = match (listed, rules.options & DNSRCH) {
+        (false, _) => 0,
+        (true, 0) => 1,
+        (true, _) => DOMAINS,
+    };
+    let (mut searched, mut root, mut no_data) = (false, false, false);
+    for domain in rules.domains.iter().take(count).map_while(|domain| *domain) {
+        searched = true;
+        // As of a server that fails: what comes later in the list is not tried, the name itself is.
+        let Some(name) = completed(asked.name, domain) else { break };
+        root |= name == *asked.name;
+        let foreign = is_special(&name) || name.label_count() < 2 || host_name(name.as_wire()).is_none();
+        let verdict = if foreign { Verdict::Pass } else { look(&name) };
+        if !verdict.lets_search_go_on() {
+            return verdict;
+        }
+        no_data |= matches!(verdict, Verdict::NoData);
+    }
+    if count == DOMAINS && rules.may_go_on {
+        return Verdict::Pass;
+    }
+    let alone = asked.dots > 0 || !searched || rules.options & NOTLDQUERY == 0;
+    if first.is_none() && !root && alone {
+        let verdict = look_as_is(asked, look);
+        if !verdict.lets_search_go_on() {
+            return verdict;
+        }
+        no_data |= matches!(verdict, Verdict::NoData);
+    }
+    first.unwrap_or(if no_data { Verdict::NoData } else { Verdict::NoName })
+}
+
+/// A name of one label is not forwarded: other sources may know it.
+fn look_as_is(asked: &Asked<'_>, look: &mut Look<'_>) -> Verdict {
+    if asked.dots == 0 { Verdict::Pass } else { look(asked.name) }
+}
+
+/// The name with a domain behind; `None` where that is no name.
+fn completed(name: &Name, domain: &[u8]) -> Option<Name> {
+    let domain = domain.strip_prefix(b".").unwrap_or(domain);
+    if domain.is_empty() {
+        return Some(*name);
+    }
+    let domain = Name::from_text(domain).ok()?.to_lower();
+    let (last, labels) = name.as_wire().split_last()?;
+    let mut octets = [*last; NAME_MAX];
+    let mut len = 0;
+    for octet in labels.iter().chain(domain.as_wire()) {
+        *octets.get_mut(len)? = *octet;
+        len += 1;
+    }
+    Name::from_wire(octets.get(..len)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: u64 = DEFNAMES | DNSRCH;
+
+    fn rules<'r>(ndots: usize, list: &[&'r str]) -> Rules<'r> {
+        let mut domains = [None; DOMAINS];
+        for (place, domain) in domains.iter_mut().zip(list) {
+            *place = Some(domain.as_bytes());
+        }
+        Rules { options: DEFAULT, ndots, domains, may_go_on: false }
+    }
+
+    /// Which names are looked for, where `known` says what is found; and what comes out.
+    fn tried(text: &str, rules: &Rules<'_>, known: &[(&str, Verdict)]) -> (String, Verdict) {
+        let name: Name = text.parse().expect("a name");
+        let dots = text.matches('.').count();
+        let asked = Asked { name: &name, dots, absolute: text.ends_with('.') };
+        let mut seen = Vec::new();
+        let verdict = walk(&asked, rules, &mut |name| {
+            let name = name.to_string();
+            seen.push(name.trim_end_matches('.').to_owned());
+            known.iter().find(|(known, _)| **known == name).map_or(Verdict::NoName, |(_, verdict)| *verdict)
+        });
+        (seen.join(" "), verdict)
+    }
+
+    #[test]
+    fn names_with_enough_dots_come_first_and_others_last() {
+        let plain = rules(1, &["corp.example", "example"]);
+        let all = tried("db.prod", &plain, &[]);
+        assert_eq!(all, ("db.prod db.prod.corp.example db.prod.example".into(), Verdict::NoName));
+        let found = [("db.prod.corp.example.", Verdict::Found)];
+        assert_eq!(tried("db.prod", &plain, &found), ("db.prod db.prod.corp.example".into(), Verdict::Found));
+        let both = [("db.prod.", Verdict::Found), found[0]];
+        assert_eq!(tried("db.prod", &plain, &both), ("db.prod".into(), Verdict::Found));
+        let five = rules(5, &["corp.example", "example"]);
+        assert_eq!(tried("db.prod", &five, &both), ("db.prod.corp.example".into(), Verdict::Found));
+        assert_eq!(tried("db.prod.", &five, &both), ("db.prod".into(), Verdict::Found));
+        assert_eq!(tried("db.prod.", &five, &[]), ("db.prod".into(), Verdict::NoName));
+        let last = "db.prod.corp.example db.prod.example db.prod";
+        assert_eq!(tried("db.prod", &five, &[]), (last.into(), Verdict::NoName));
+        assert_eq!(tried("a.b.c.d.e.f", &five, &both[..1]).0.split(' ').next(), Some("a.b.c.d.e.f"));
+        assert_eq!(tried("db.prod", &rules(0, &[]), &[]), ("db.prod".into(), Verdict::NoName), "no list");
+    }
+
+    #[test]
+    fn a_name_of_one_label_is_completed_and_never_denied() {
+        let plain = rules(1, &["corp.example", "example"]);
+        assert_eq!(tried("db", &plain, &[]), ("db.corp.example db.example".into(), Verdict::Pass));
+        let found = [("db.example.", Verdict::Found)];
+        assert_eq!(tried("db", &plain, &found).1, Verdict::Found);
+        assert_eq!(tried("db", &rules(0, &["example"]), &found), (String::new(), Verdict::Pass));
+        assert_eq!(tried("db", &rules(1, &[]), &[]), (String::new(), Verdict::Pass));
+        let not_alone = Rules { options: DEFAULT | NOTLDQUERY, ..plain };
+        assert_eq!(tried("db", &not_alone, &[]).1, Verdict::NoName);
+        assert_eq!(tried("com.", &plain, &[]), ("com".into(), Verdict::NoName));
+    }
+
+    #[test]
+    fn denials_are_told_apart_and_what_fails_ends_the_search() {
+        let plain = rules(1, &["corp.example", "example"]);
+        let no_data = |name| [(name, Verdict::NoData)];
+        assert_eq!(tried("db.prod", &plain, &no_data("db.prod.")).1, Verdict::NoData);
+        let searched = tried("db.prod", &plain, &no_data("db.prod.example."));
+        assert_eq!(searched.1, Verdict::NoName, "the name itself was denied first");
+        let five = rules(5, &["corp.example", "example"]);
+        assert_eq!(tried("db.prod", &five, &no_data("db.prod.corp.example.")).1, Verdict::NoData);
+        assert_eq!(tried("db.prod", &five, &no_data("db.prod.")).1, Verdict::NoData);
+        for end in [Verdict::Pass, Verdict::Alias] {
+            let (seen, verdict) = tried("db.prod", &plain, &[("db.prod.corp.example.", end)]);
+            assert_eq!((seen.as_str(), verdict), ("db.prod db.prod.corp.example", end));
+        }
+    }
+
+    #[test]
+    fn what_the_list_may_hold_is_odd_too() {
+        let long = format!("{0}.{0}.{0}.{0}", "x".repeat(62));
+        let one = |domain: &str| tried("db.prod", &rules(5, &[domain, "example"]), &[]);
+        assert_eq!(
+            one("."),
+            ("db.prod db.prod.example".into(), Verdict::NoName),
+            "the root asks for the name"
+        );
+        assert_eq!(one(".example").0, "db.prod.example db.prod.example db.prod");
+        assert_eq!(one("Corp.Example.").0, "db.prod.corp.example db.prod.example db.prod");
+        assert_eq!(one(&long), ("db.prod".into(), Verdict::NoName), "too long: the rest is not tried");
+        assert_eq!(one("a..b").0, "db.prod");
+        assert_eq!(one("local"), (String::new(), Verdict::Pass), "multicast DNS");
+        assert_eq!(one("a b"), (String::new(), Verdict::Pass), "no name of a host");
+        let more = Rules { may_go_on: true, ..rules(1, &["example"]) };
+        assert_eq!(tried("db.prod", &more, &[]), ("db.prod db.prod.example".into(), Verdict::Pass));
+        assert_eq!(tried("db.prod.", &more, &[]).1, Verdict::NoName);
+        let none = Rules { options: DEFNAMES, ..more };
+        assert_eq!(tried("db.prod", &none, &[]), ("db.prod".into(), Verdict::NoName), "not searched");
+        assert_eq!(
+            tried("db", &none, &[]),
+            ("db.example".into(), Verdict::Pass),
+            "one domain, then the name"
+        );
+    }
+}
