@@ -21,9 +21,9 @@ UNTRIED = {
     "OOMPolicy": "no memory controller", "OOMScoreAdjust": "lowers the process's own standing", "Nice": "lowers the process's own standing",
 }
 # No hardening.
-OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
-WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve StateDirectory StateDirectoryMode ConfigurationDirectory
-LoadCredential Environment""".split())
+OTHER = set("""Type NotifyAccess ExecStartPre ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
+WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve ReadWritePaths LoadCredential
+Environment""".split())
 
 
 def directives(unit):
