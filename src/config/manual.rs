@@ -9,7 +9,7 @@ const PAGE: &str = include_str!("../../man/hither.toml.5");
 const SHIPPED: &str = include_str!("../../systemd/hither.toml");
 
 /// Keys that have no default, or one that depends on the environment.
-const WITHOUT_DEFAULT: [&str; 7] = [
+const WITHOUT_DEFAULT: [&str; 8] = [
     "runtime_dir",
     "state_dir",
     "upstream.address",
@@ -17,6 +17,7 @@ const WITHOUT_DEFAULT: [&str; 7] = [
     "domain.upstreams",
     "block.files",
     "block.names",
+    "table.entries",
 ];
 /// Sections that may be there several times.
 const BLOCKS: [&str; 3] = ["upstream", "domain", "block"];

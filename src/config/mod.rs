@@ -22,6 +22,9 @@ use std::time::Duration;
 /// Where the configuration is when nobody says otherwise.
 pub const FILE: &str = "/etc/hither/hither.toml";
 
+/// Names the table holds when nobody says how many, and there is room for so many.
+pub const ENTRIES: usize = 65_536;
+
 /// The whole configuration, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -49,8 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// Rounds and cache.
     pub settings: Settings,
-    /// Names the table holds.
-    pub table_entries: usize,
+    /// Names the table holds; none: [`ENTRIES`], or as many as there is room for.
+    pub table_entries: Option<usize>,
     /// Permissions of the table's file.
     pub table_mode: u32,
     /// The sorter.
@@ -136,7 +139,7 @@ impl Default for Config {
                 replies_per_second: 100,
             },
             settings: Settings::default(),
-            table_entries: 65_536,
+            table_entries: None,
             table_mode: 0o644,
             sort: Sort {
                 enabled: true,
@@ -258,7 +261,7 @@ impl Config {
         set(&mut s.stale_wait, cache.stale_wait);
         set(&mut s.stale_ttl, cache.stale_ttl);
         set(&mut s.prefetch, cache.prefetch);
-        set(&mut self.table_entries, table.entries);
+        self.table_entries = table.entries.map(usize::from).or(self.table_entries);
         set(&mut self.table_mode, table.mode);
         set(&mut self.sort.enabled, sort.enabled);
         set(&mut self.sort.probes, sort.probes);
@@ -313,7 +316,7 @@ impl Config {
         if self.workers > 64 {
             return fail("listen.workers is larger than 64".to_owned());
         }
-        if self.table_entries > 16 << 20 {
+        if self.table_entries > Some(16 << 20) {
             return fail("table.entries is larger than 16777216".to_owned());
         }
         let all = || self.upstreams.iter().chain(self.domains.values().flatten());

@@ -84,6 +84,9 @@ pub struct Status {
     pub entries: u64,
     pub upstreams: Vec<UpstreamStatus>,
     pub sorter: SorterStatus,
+    /// What is not as the configuration wants it, and why: a table for which there is no room, a configuration that is wrong.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// One upstream.

@@ -101,6 +101,9 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
         status.listen.join(", ")
     )?;
     writeln!(out, "table      {} entries, generation {:016x}", status.entries, status.table_generation)?;
+    for problem in &status.problems {
+        writeln!(out, "problem    {problem}")?;
+    }
     let sorter = &status.sorter;
     match sorter.pid {
         Some(pid) => {

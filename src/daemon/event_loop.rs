@@ -13,7 +13,8 @@ use super::notify;
 use super::outside::Outside;
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
-use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, routes, table};
+use super::room::{Room, table};
+use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, make_runtime_dir, routes};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
@@ -31,7 +32,6 @@ use mio::{Events, Interest, Poll, Waker};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,8 @@ pub(super) struct Daemon {
     failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
     pub order_from: Option<Slot>,
-    _lock: Box<dyn std::any::Any>,
+    /// The table's, and what it falls short of.
+    pub room: Room,
 }
 
 /// Serves until told to stop.
@@ -122,10 +123,9 @@ impl Daemon {
         make_room_for_descriptors();
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
-        std::fs::create_dir_all(&dir)
-            .map_err(|error| format!("cannot create '{}': {error}", dir.display()))?;
+        make_runtime_dir(&dir)?;
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
-        let (mut writer, lock, is_new) = table(&config, &dir, &mut random)?;
+        let (mut writer, room, is_new) = table(&config, &mut random)?;
         let found = super::restore::found(&config, is_new, &mut writer);
         let mut inherited = Inherited::take()?;
         let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
@@ -134,7 +134,7 @@ impl Daemon {
         let rounds = Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw()));
         let poll = Poll::new().map_err(because("no poll can be had"))?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
-        let hints = Hints::bind(&dir)?;
+        let hints = Hints::bind(&dir);
         let waker =
             Waker::new(poll.registry(), Source::Woken.token()).map_err(because("no waker can be had"))?;
         let waker = Arc::new(waker);
@@ -179,7 +179,7 @@ impl Daemon {
             failure: None,
             order_from: None,
             config,
-            _lock: lock,
+            room,
         };
         daemon.register().map_err(because("a socket cannot be polled"))?;
         daemon.begin();
@@ -199,8 +199,9 @@ impl Daemon {
         let registry = self.poll.registry();
         registry.register(&mut self.alarm, Source::Alarm.token(), Interest::READABLE)?;
         registry.register(&mut self.signals, Source::Signals.token(), Interest::READABLE)?;
-        let hints = self.hints.as_raw_fd();
-        registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
+        if let Some(hints) = self.hints.descriptor() {
+            registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
+        }
         for descriptor in self.network.descriptors().into_iter().flatten() {
             registry.register(&mut SourceFd(&descriptor), Source::Network.token(), Interest::READABLE)?;
         }
@@ -294,6 +295,7 @@ impl Daemon {
         }
         self.on_news(now);
         self.keep_on_time(now);
+        self.look_for_room(now);
         self.answer_asked(now);
         self.tell_manager(now);
         self.publish_counters(now);
@@ -309,6 +311,7 @@ impl Daemon {
             self.draining,
             self.network.timeout(),
             self.keep_timeout(),
+            self.room_timeout(),
             (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
         let next = times.into_iter().flatten().min();

@@ -5,7 +5,7 @@ use hither_rounds::Question;
 use hither_table::{Family, Monotonic, layout::HINT};
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 
 /// Hints of one user in a second; what is beyond is dropped.
@@ -25,25 +25,34 @@ struct Budget {
 
 #[derive(Debug)]
 pub(super) struct Hints {
-    socket: Socket,
+    /// None: it cannot be had, and nobody is heard.
+    socket: Option<Socket>,
     budget: Budget,
     pub dropped: u64,
     pub taken: u64,
 }
 
 impl Hints {
-    pub fn bind(dir: &Path) -> Result<Hints, String> {
+    pub fn bind(dir: &Path) -> Hints {
         let path = dir.join("hint");
-        let socket = Socket::bind(&path);
-        let socket = socket.map_err(|error| format!("cannot receive at '{}': {error}", path.display()))?;
-        Ok(Hints { socket, budget: Budget::default(), dropped: 0, taken: 0 })
+        let socket = Socket::bind(&path).map_err(|error| {
+            log::warn!(
+                "cannot receive at '{}': {error}; what other programs read from the table is not refreshed ahead of time",
+                path.display()
+            );
+        });
+        Hints { socket: socket.ok(), budget: Budget::default(), dropped: 0, taken: 0 }
+    }
+
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.socket.as_ref().map(|socket| socket.as_raw_fd())
     }
 
     /// The questions of the next hint; `None` when there is none. A hint that is not heard has no questions.
     pub fn next(&mut self, now: Monotonic) -> Option<Vec<Question>> {
         // One octet more than the longest, so that a longer one shows.
         let mut octets = [0; 2 + 255 + 1];
-        let (len, uid) = self.socket.receive(&mut octets).ok().flatten()?;
+        let (len, uid) = self.socket.as_ref()?.receive(&mut octets).ok().flatten()?;
         let heard = uid.is_some_and(|uid| self.budget.may(uid, now));
         match octets.get(..len).filter(|_| heard).and_then(read) {
             Some(questions) => {
@@ -70,12 +79,6 @@ impl Budget {
         let sent = self.users.entry(uid).or_default();
         *sent += 1;
         *sent <= if uid == OVERFLOW { OTHERS * PER_SECOND } else { PER_SECOND }
-    }
-}
-
-impl AsRawFd for Hints {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 }
 

@@ -4,7 +4,7 @@ use super::control::Wish;
 use super::event_loop::{Daemon, now};
 use super::local::Wanted;
 use super::notify;
-use super::setup::{fit_to_descriptors, followed, resize, routes};
+use super::setup::{fit_to_descriptors, followed, routes};
 use super::tokens::{Slot, Source};
 use crate::config::Config;
 use crate::logging::Event;
@@ -27,7 +27,7 @@ pub(super) struct Reload {
     /// Operators who do.
     asked: Vec<Slot>,
     /// The configuration that is there was not taken.
-    refused: bool,
+    pub refused: bool,
 }
 
 impl Daemon {
@@ -176,25 +176,6 @@ impl Daemon {
         }
     }
 
-    /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
-    fn resize(&mut self, config: &Config) {
-        let table = |c: &Config| (c.table_entries, c.table_mode);
-        if table(config) == table(&self.config) {
-            return;
-        }
-        match resize(config, &self.config.runtime_dir, self.rounds.writer()) {
-            Ok(()) => log::info!(
-                event = Event::TableResized, entries = config.table_entries;
-                "a table for {} names takes the place of the old one",
-                config.table_entries
-            ),
-            Err(error) => log::error!(
-                event = Event::TableNotResized, reason:% = error;
-                "the table stays as it is: {error}"
-            ),
-        }
-    }
-
     pub(super) fn answer_sorter(&mut self, result: OrderResult) {
         let Some(slot) = self.order_from.take() else { return };
         let reply = match result {
@@ -214,14 +195,10 @@ impl Daemon {
         let (queries, hits) = (counters.get(Counter::Queries), counters.get(Counter::Hits));
         let rate = (hits * 100).checked_div(queries).unwrap_or(0);
         let entries = counters.get(Counter::Entries);
+        let problems: String = self.problems().iter().map(|problem| format!("; {problem}")).collect();
         format!(
-            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits{}",
-            upstreams.len(),
-            if self.reload.refused {
-                "; an older configuration is in force, for the new one is wrong"
-            } else {
-                ""
-            }
+            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits{problems}",
+            upstreams.len()
         )
     }
 }

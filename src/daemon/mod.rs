@@ -20,6 +20,7 @@ mod pending;
 mod pool;
 mod requests;
 mod restore;
+mod room;
 mod save;
 mod serve;
 mod setup;

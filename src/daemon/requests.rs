@@ -69,6 +69,7 @@ impl Daemon {
             entries: self.rounds.writer().entries() as u64,
             upstreams: self.rounds.upstreams(now).into_iter().map(upstream).collect(),
             sorter: self.control.status.clone(),
+            problems: self.problems(),
         }
     }
 

@@ -1,63 +1,16 @@
-//! What the daemon is made of before its loop begins: the table, the upstreams.
+//! What the daemon is made of before its loop begins: descriptors, the upstreams.
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
 use super::{local, system};
 use crate::config::Config;
 use crate::logging::Event;
-use hither_net::random::Random;
 use hither_rounds::Routes;
-use hither_table::{Geometry, Origin, Writer, open_or_create, rotate};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-
-/// The table: a predecessor's, or a new one, which is told.
-pub(super) fn table(
-    config: &Config,
-    dir: &Path,
-    random: &mut Random,
-) -> Result<(Writer, Box<dyn std::any::Any>, bool), String> {
-    #[allow(clippy::disallowed_methods)] // Once, to begin versions above those of a table that was lost.
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let seeds = [random.draw(), random.draw(), random.draw()];
-    let geometry = Geometry { entries: config.table_entries };
-    let opened = open_or_create(dir, &geometry, config.table_mode, seeds, wall.as_secs());
-    let (writer, origin, lock) = opened.map_err(|error| format!("there is no table: {error}"))?;
-    let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
-    match origin {
-        Origin::Created => log::info!(
-            event = Event::TableCreated, entries = config.table_entries;
-            "a new table for {} names is in '{}'",
-            config.table_entries,
-            dir.display()
-        ),
-        Origin::Adopted => log::info!(
-            event = Event::TableTakenOver, entries = writer.entries();
-            "the table in '{}' is taken over: about {} entries",
-            dir.display(),
-            writer.entries()
-        ),
-        Origin::Resized => {
-            log::info!(
-                event = Event::TableResized, entries = config.table_entries;
-                "the table in '{}' had another size: a new one for {} names takes its entries over",
-                dir.display(),
-                config.table_entries
-            );
-        }
-        Origin::Replaced { why } => {
-            log::warn!(
-                event = Event::TableRefused, reason:% = why;
-                "the table that was in '{}' is replaced by a new one: {why}",
-                dir.display()
-            )
-        }
-    }
-    Ok((writer, Box::new(lock), is_new))
-}
 
 /// Descriptors for everything but attempts, stragglers and TCP clients.
 const OTHERS: usize = 256;
@@ -110,12 +63,14 @@ pub(super) fn make_room_for_descriptors() {
     }
 }
 
-/// Puts a table of the configured size in the place of the one in use.
-pub(super) fn resize(config: &Config, dir: &Path, writer: &mut Writer) -> Result<(), String> {
-    let mut random = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
-    let seeds = [random.draw(), random.draw(), random.draw()];
-    let geometry = Geometry { entries: config.table_entries };
-    rotate(writer, dir, &geometry, config.table_mode, seeds).map_err(|error| error.to_string())
+/// The runtime directory, where no service manager has made it.
+pub(super) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|error| {
+        format!(
+            "cannot create the runtime directory '{}': {error}; expected a place where this user may write: runtime_dir in hither.toml(5), or $RUNTIME_DIRECTORY",
+            dir.display()
+        )
+    })
 }
 
 /// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.

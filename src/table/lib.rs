@@ -47,6 +47,8 @@ mod draft;
 mod evict;
 #[cfg(feature = "writer")]
 mod fifo;
+#[cfg(all(feature = "writer", not(loom)))]
+mod fit;
 #[cfg(all(test, loom, feature = "writer"))]
 mod models;
 #[cfg(feature = "writer")]
@@ -86,11 +88,13 @@ pub use adopt::{Adopted, Doubt};
 pub use alloc::Uses;
 #[cfg(feature = "writer")]
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
+#[cfg(all(feature = "writer", not(loom)))]
+pub use fit::{Opened, is_there_more_room, open_as_it_fits, rotate_as_it_fits, usual};
 #[cfg(feature = "writer")]
 pub use owned::Record;
 #[cfg(feature = "writer")]
 pub use put::Slot;
 #[cfg(all(feature = "writer", not(loom)))]
-pub use share::{Origin, ShareError, TABLE_FILE, open_or_create, rotate};
+pub use share::{Held, Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]
 pub use writer::{Geometry, Writer};

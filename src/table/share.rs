@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// The table's name in the runtime directory.
 pub const TABLE_FILE: &str = "hosts";
 const NEW_FILE: &str = "hosts.new";
-const LOCK_FILE: &str = "hosts.lock";
+pub(crate) const LOCK_FILE: &str = "hosts.lock";
 
 /// How a table came to be.
 #[derive(Debug)]
@@ -66,6 +66,16 @@ impl fmt::Display for ShareError {
 
 impl std::error::Error for ShareError {}
 
+impl ShareError {
+    /// Whether it is the file system that has no room, or takes nothing at all: nothing is wrong with the table then.
+    #[must_use]
+    pub fn is_want_of_room(&self) -> bool {
+        let (Self::Io { error, .. } | Self::Table(OpenError::Io(error))) = self else { return false };
+        let wants = [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::ENOMEM, libc::EFBIG];
+        error.raw_os_error().is_some_and(|number| wants.contains(&number))
+    }
+}
+
 /// The lock that keeps a second writer out; held as long as the writer lives.
 #[derive(Debug)]
 pub struct Held(#[allow(dead_code)] Flock<File>);
@@ -85,6 +95,18 @@ pub fn open_or_create(
     wall_s: u64,
 ) -> Result<(Writer, Origin, Held), ShareError> {
     let lock = lock(&dir.join(LOCK_FILE))?;
+    let (writer, origin) = under_lock(dir, geometry, mode, random, wall_s)?;
+    Ok((writer, origin, lock))
+}
+
+/// [`open_or_create`] for who holds the lock.
+pub(crate) fn under_lock(
+    dir: &Path,
+    geometry: &Geometry,
+    mode: u32,
+    random: [u64; 3],
+    wall_s: u64,
+) -> Result<(Writer, Origin), ShareError> {
     let path = dir.join(TABLE_FILE);
     let first = wall_s << 20;
     let (old, why) = match predecessor(&path) {
@@ -94,7 +116,7 @@ pub fn open_or_create(
                 writer.version = writer.version.max(first);
                 chmod(&path, mode)?;
                 own(&mut writer);
-                return Ok((writer, Origin::Adopted, lock));
+                return Ok((writer, Origin::Adopted));
             }
             Err(why) => (Some(old), Some(why)),
         },
@@ -114,7 +136,7 @@ pub fn open_or_create(
     };
     own(&mut writer);
     supersede(&path, dir)?;
-    Ok((writer, origin, lock))
+    Ok((writer, origin))
 }
 
 /// Puts a table of another size in the place of `writer`'s, whose entries follow with their versions. Readers that look something up
@@ -140,14 +162,14 @@ pub fn rotate(
 }
 
 /// Says who writes, now.
-fn own(writer: &mut Writer) {
+pub(crate) fn own(writer: &mut Writer) {
     writer.note_clocks();
     writer.set_network(crate::network::here());
     writer.set_owner(std::process::id(), boot_id());
     writer.alive = crate::alive::Alive::show(writer.reader.memory());
 }
 
-fn lock(path: &Path) -> Result<Held, ShareError> {
+pub(crate) fn lock(path: &Path) -> Result<Held, ShareError> {
     let open = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -177,7 +199,7 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
 }
 
 /// The table that is there, if it is one of this boot that nobody has replaced. Nothing is written.
-fn predecessor(path: &Path) -> Result<Option<Reader>, Doubt> {
+pub(crate) fn predecessor(path: &Path) -> Result<Option<Reader>, Doubt> {
     let memory = match open_file(path).and_then(|file| Memory::map_writer(&file)) {
         Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(Doubt::Unreadable)?,
@@ -223,7 +245,11 @@ fn create(
         .map_err(io("create"))?;
     // All of it at once: touching a hole of a full file system kills the process that does, reader or writer.
     let octets = i64::try_from(geometry.words() * 8).unwrap_or(i64::MAX);
-    posix_fallocate(&file, 0, octets).map_err(|error| io("allocate space for")(error.into()))?;
+    if let Err(error) = posix_fallocate(&file, 0, octets) {
+        // What it has got of it is wanted by others.
+        let _ = std::fs::remove_file(&path);
+        return Err(io("allocate space for")(error.into()));
+    }
     step();
     let memory = Memory::map_writer(&file).map_err(ShareError::Table)?;
     let writer = Writer::create(memory, geometry, [random[0], random[1]], random[2], first)
@@ -249,6 +275,12 @@ fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
         path: path.to_owned(),
         error,
     })?;
+    mark(old);
+    Ok(())
+}
+
+/// Tells readers of what was there to look for another one.
+fn mark(old: Result<Memory, OpenError>) {
     if let Ok(memory) = old
         && let Ok(reader) = Reader::over(Arc::new(memory))
     {
@@ -256,7 +288,12 @@ fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
         publish(&reader.words()[head::STATE], SUPERSEDED);
         crate::futex::wake(&reader.words()[head::CHANGES]);
     }
-    Ok(())
+}
+
+/// Takes away what nothing takes the place of, as far as that can be done: readers of it are told, and others find nothing.
+pub(crate) fn withdraw(path: &Path) {
+    mark(open_file(path).and_then(|file| Memory::map_writer(&file)));
+    let _ = std::fs::remove_file(path);
 }
 
 /// The kernel's name for this run of the host.

@@ -47,6 +47,13 @@ impl Geometry {
         HEADER + RING + (self.buckets() + self.lines()) * LINE
     }
 
+    /// The largest one that [`Geometry::fits`].
+    pub(crate) fn largest(mask: u64, lines: usize) -> Option<Geometry> {
+        let by_lines = (lines / CHUNK).checked_sub(SPARE_CHUNKS)? * CHUNK * 5 / 17;
+        let by_buckets = usize::try_from(mask).ok()?.checked_add(1)? * LINE * 3 / 4;
+        Some(Geometry { entries: by_lines.min(by_buckets) }).filter(|found| found.fits(mask, lines))
+    }
+
     pub(crate) fn fits(self, mask: u64, lines: usize) -> bool {
         mask + 1 == self.buckets() as u64 && lines == self.lines()
     }

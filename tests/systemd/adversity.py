@@ -83,15 +83,36 @@ def failing(what, words, status=None):
         check(f"{what}: its status is {status}", until(lambda: prop("hitherd.service", "ExecMainStatus") == status))
 
 
+def problems():
+    return " ".join(json.loads(ctl("status", "--json").stdout or "{}").get("problems", ["no status"]))
+
+
 def runtime_directory():
-    for what, options, words, status in (("a full runtime directory", "size=64k,mode=0755", "No space left", "1"), ("a read-only runtime directory", "ro,mode=0755", "Read-only", None)):
+    """Without a table for others names are answered all the same, and with less room by a smaller one."""
+    for what, size, words in (("a full runtime directory", "64k", "cannot be shared"), ("a tiny runtime directory", "8m", "names only")):
         stop()
         RUNTIME.mkdir(exist_ok=True)
-        check("a file system of its own", run("mount", "-t", "tmpfs", "-o", options, "none", str(RUNTIME)).returncode == 0)
+        check("a file system of its own", run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "none", str(RUNTIME)).returncode == 0)
+        path = configure("50", "[table]\nentries = 65536\n")
         begin()
-        failing(what, words, status)
+        check(f"{what}: it answers", answers("without-room"))
+        check(f"{what}: status says so, and why", words in problems() and "No space left" in problems(), problems())
+        check(f"{what}: so do the service's status and the journal", words in prop("hitherd.service", "StatusText") and words in journal("hitherd"), prop("hitherd.service", "StatusText"))
+        found = lookup("without-room.load.test")
+        check(f"{what}: others find {'nothing' if size == '64k' else 'what it knows'} in the table", bool(found) == (size != "64k"), found)
+        run("mount", "-o", "remount,size=64m", str(RUNTIME))
+        run("systemctl", "reload", "hitherd.service")
+        check(f"{what}: with room there is the table that is wanted, with what was known", until(lambda: lookup("without-room.load.test")) and problems() == "", (problems(), journal("hitherd")[-600:]))
+        path.unlink()
+        stop()
         run("umount", str(RUNTIME))
-        check(f"{what}: when it is mended the service heals itself", until(lambda: answers("healed"), 20))
+    # systemd itself sees to the directory, and cannot.
+    RUNTIME.mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "ro,mode=0755", "none", str(RUNTIME))
+    begin()
+    failing("a read-only runtime directory", "Read-only")
+    run("umount", str(RUNTIME))
+    check("when it is mended the service heals itself", until(lambda: answers("healed"), 20))
 
 
 def strangers_table():
@@ -139,8 +160,10 @@ def saved_cache():
         begin()
         [answers(f"many{at}") for at in range(100)]
         check(f"a {what} state directory: it answers", answers(f"beside-{what}"))
+        said = lambda: sum(journal("hitherd").count(words) for words in ("the cache is not saved", "has no room"))
+        before = said()
         stop()
-        check(f"a {what} state directory: the journal says so, and stopping works", "the cache is not saved" in journal("hitherd") or "has no room" in journal("hitherd"), journal("hitherd")[-500:])
+        check(f"a {what} state directory: the journal says so, and stopping works", said() > before, journal("hitherd")[-500:])
         run("umount", "/var/lib/hither")
     begin()
     check("when that is mended all is well", until(lambda: answers("mended"), 20))

@@ -1,0 +1,161 @@
+//! The table of the configured size, or what there is room for instead, until there is more.
+
+use super::event_loop::{Daemon, now};
+use crate::config::{Config, ENTRIES};
+use crate::logging::Event;
+use hither_net::random::Random;
+use hither_table::{
+    Geometry, Held, Monotonic, Opened, Origin, Writer, is_there_more_room, open_as_it_fits,
+    rotate_as_it_fits, usual,
+};
+use std::path::Path;
+use std::time::Duration;
+
+/// How often it is looked whether there is room for the table that is wanted.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// What the table is, and falls short of.
+#[derive(Debug)]
+pub(super) struct Room {
+    lock: Option<Held>,
+    wanted: Geometry,
+    /// Why the table is not the one that is wanted.
+    short: Option<String>,
+    /// When that is looked at again.
+    due: Monotonic,
+}
+
+fn wanted(entries: Option<usize>, dir: &Path) -> Geometry {
+    Geometry { entries: entries.unwrap_or_else(|| usual(dir, ENTRIES)) }
+}
+
+fn seeds(random: &mut Random) -> [u64; 3] {
+    [random.draw(), random.draw(), random.draw()]
+}
+
+/// The table: a predecessor's, or a new one, which is told; and whether it is a new one.
+pub(super) fn table(config: &Config, random: &mut Random) -> Result<(Writer, Room, bool), String> {
+    #[allow(clippy::disallowed_methods)] // Once, to begin versions above those of a table that was lost.
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let dir = &config.runtime_dir;
+    let wanted = wanted(config.table_entries, dir);
+    let opened = open_as_it_fits(dir, &wanted, config.table_mode, seeds(random), wall.as_secs());
+    let opened = opened.map_err(|error| format!("there is no table: {error}"))?;
+    tell(&opened, &wanted, dir);
+    let Opened { writer, origin, lock, short } = opened;
+    let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
+    let short = short.map(|why| why.to_string());
+    Ok((writer, Room { lock, wanted, short, due: now().plus(EVERY) }, is_new))
+}
+
+fn tell(opened: &Opened, wanted: &Geometry, dir: &Path) {
+    let (writer, dir) = (&opened.writer, dir.display());
+    let entries = writer.capacity();
+    if let Some(why) = &opened.short {
+        log::warn!(
+            event = Event::TableNotResized, reason:% = why, entries = entries;
+            "{}; a table for {} names takes its place when there is room: {why}",
+            instead(writer),
+            wanted.entries
+        );
+    }
+    match &opened.origin {
+        Origin::Created if !writer.is_shared() => {}
+        Origin::Created => log::info!(
+            event = Event::TableCreated, entries = entries;
+            "a new table for {entries} names is in '{dir}'"
+        ),
+        Origin::Adopted => log::info!(
+            event = Event::TableTakenOver, entries = writer.entries();
+            "the table in '{dir}' is taken over: about {} entries",
+            writer.entries()
+        ),
+        Origin::Resized => log::info!(
+            event = Event::TableResized, entries = entries;
+            "the table in '{dir}' had another size: a new one for {entries} names takes its entries over"
+        ),
+        Origin::Replaced { why } => log::warn!(
+            event = Event::TableRefused, reason:% = why;
+            "the table that was in '{dir}' is replaced by a new one: {why}"
+        ),
+    }
+}
+
+/// What there is in place of the table that is wanted.
+fn instead(writer: &Writer) -> String {
+    if writer.is_shared() {
+        format!("the table has room for {} names only", writer.capacity())
+    } else {
+        "the table cannot be shared: other programs ask hitherd instead of reading it".to_owned()
+    }
+}
+
+impl Daemon {
+    /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
+    pub(super) fn resize(&mut self, config: &Config) {
+        let wanted = wanted(config.table_entries, &self.config.runtime_dir);
+        let same = wanted == self.room.wanted && config.table_mode == self.config.table_mode;
+        if same && self.room.short.is_none() {
+            return;
+        }
+        self.room.wanted = wanted;
+        self.make_table(config.table_mode);
+    }
+
+    /// Looks now and then whether the table that is wanted can be had by now.
+    pub(super) fn look_for_room(&mut self, now: Monotonic) {
+        if self.room.short.is_none() || self.room.due > now {
+            return;
+        }
+        self.room.due = now.plus(EVERY);
+        if is_there_more_room(self.rounds.writer(), &self.config.runtime_dir, &self.room.wanted) {
+            self.make_table(self.config.table_mode);
+            self.brief_workers();
+        }
+    }
+
+    pub(super) fn room_timeout(&self) -> Option<Monotonic> {
+        self.room.short.is_some().then_some(self.room.due)
+    }
+
+    fn make_table(&mut self, mode: u32) {
+        let (room, dir) = (&mut self.room, &self.config.runtime_dir);
+        let writer = self.rounds.writer();
+        let made = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"));
+        let made = made.and_then(|mut random| {
+            rotate_as_it_fits(writer, &mut room.lock, dir, (&room.wanted, mode), seeds(&mut random))
+                .map_err(|error| error.to_string())
+        });
+        match made {
+            Ok(short) => {
+                room.short = short.map(|why| why.to_string());
+                let (entries, wanted) = (writer.capacity(), room.wanted.entries);
+                match &room.short {
+                    None => log::info!(
+                        event = Event::TableResized, entries = entries;
+                        "a table for {entries} names takes the place of the old one"
+                    ),
+                    Some(why) => log::warn!(
+                        event = Event::TableNotResized, reason:% = why, entries = entries;
+                        "a table for {entries} names takes the place of the old one, one for {wanted} when there is room: {why}"
+                    ),
+                }
+            }
+            Err(why) => {
+                log::error!(event = Event::TableNotResized, reason:% = why; "the table stays as it is: {why}");
+                room.short = Some(why);
+            }
+        }
+    }
+
+    /// What is not as the configuration wants it, and why, for who asks.
+    pub(super) fn problems(&mut self) -> Vec<String> {
+        let refused = self
+            .reload
+            .refused
+            .then(|| "an older configuration is in force, for the new one is wrong".to_owned());
+        let short = self.room.short.clone();
+        let short = short.map(|why| format!("{}: {why}", instead(self.rounds.writer())));
+        refused.into_iter().chain(short).collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! Tables where there is little room, or none: in file systems of their own, which take root to make.
+#![cfg(feature = "writer")]
+
+use hither_table::{
+    Address, Draft, FamilyDraft, Geometry, Key, Lookup, Monotonic, Opened, Origin, Reader, Rtt, Snapshot,
+    State, Writer, is_there_more_room, open_as_it_fits, rotate_as_it_fits, usual,
+};
+use hither_wire::name::Name;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+const NOW: Monotonic = Monotonic(0);
+
+fn name(n: usize) -> Name {
+    format!("h{n}.example").parse().expect("a name")
+}
+
+fn put(writer: &mut Writer, n: usize) {
+    let version = writer.next_version();
+    let address = "192.0.2.1".parse().expect("an address");
+    let address = Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
+    let set = FamilyDraft {
+        version,
+        set_version: version,
+        round: version,
+        state: State::Complete,
+        negative: None,
+        sorted: false,
+        expire_ms: 1 << 40,
+        lifetime_s: 60,
+        addresses: vec![address],
+        chains: Vec::new(),
+        soa: None,
+    };
+    writer.put(&Draft { name: name(n), a: Some(set), aaaa: None }, NOW).expect("room is made");
+}
+
+fn found(reader: &Reader, n: usize) -> Lookup {
+    reader.lookup(&Key::of(&name(n)), &mut Snapshot::new())
+}
+
+fn open(dir: &Path, entries: usize) -> Opened {
+    open_as_it_fits(dir, &Geometry { entries }, 0o644, [1, 2, 3], 1_700_000_000).expect("a table")
+}
+
+fn why(opened: &Opened) -> String {
+    opened.short.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Takes all that is free.
+fn fill(dir: &Path) -> PathBuf {
+    let path = dir.join("rest");
+    let mut rest = std::fs::File::create(&path).expect("a file");
+    while rest.write_all(&[1; 4096]).is_ok() {}
+    path
+}
+
+/// Octets that are free.
+fn free(dir: &Path) -> u64 {
+    let seen = nix::sys::statvfs::statvfs(dir).expect("a file system");
+    seen.blocks_available() * seen.fragment_size()
+}
+
+fn grow(dir: &Path, size: &str) {
+    let options = format!("remount,size={size}");
+    let done = std::process::Command::new("mount").args(["-o", &options]).arg(dir).status();
+    assert!(done.is_ok_and(|status| status.success()), "it is ours");
+}
+
+const PART: &str = "HITHER_FIT_TEST_DIR";
+
+/// Runs `part` in this very test, started again where `dir` is a tmpfs of that size.
+fn in_a_tmpfs(test: &str, options: &str, part: fn(&Path)) {
+    if let Some(dir) = std::env::var_os(PART) {
+        return part(Path::new(&dir));
+    }
+    let skip = |why: &str| drop(writeln!(std::io::stderr(), "SKIPPED {test}: {why}"));
+    if !nix::unistd::geteuid().is_root() {
+        return skip("needs root to mount one");
+    }
+    let dir = std::env::temp_dir().join(format!("hither-fit-{test}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let script = format!("mount -t tmpfs -o {options} none \"$1\" && exec \"$2\" --exact {test}");
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
+        .arg(&dir)
+        .arg(std::env::current_exe().expect("known"))
+        .env(PART, &dir)
+        .output();
+    std::fs::remove_dir_all(&dir).expect("removable");
+    match output {
+        Err(error) => skip(&format!("unshare: {error}")),
+        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare: ") => skip("no namespace"),
+        Ok(output) => assert!(output.status.success(), "{output:?}"),
+    }
+}
+
+#[test]
+fn in_a_tiny_runtime_directory_the_table_is_smaller() {
+    in_a_tmpfs("in_a_tiny_runtime_directory_the_table_is_smaller", "size=8m", |dir| {
+        let all = free(dir);
+        let opened = open(dir, 65_536);
+        assert!(why(&opened).contains("No space left"), "{}", why(&opened));
+        assert!(opened.writer.is_shared() && opened.lock.is_some());
+        assert!((1024..32_768).contains(&opened.writer.capacity()), "{}", opened.writer.capacity());
+        assert!(free(dir) >= all / 2 - 4096, "others have half of what was free");
+        let mut writer = opened.writer;
+        (0..2000).for_each(|n| put(&mut writer, n));
+        let (reader, capacity) = (Reader::open(dir).expect("readable"), writer.capacity());
+        assert_eq!(found(&reader, 1999), Lookup::Hit);
+        // A successor that wants as much takes this one over.
+        drop((writer, opened.lock));
+        let mut again = open(dir, 65_536);
+        assert!(matches!(again.origin, Origin::Adopted) && !why(&again).is_empty(), "{:?}", again.origin);
+        assert!(again.writer.capacity() >= capacity);
+        assert_eq!(found(&reader, 1999), Lookup::Hit);
+        // Where there is room again the larger one takes its place, with what is in it.
+        let wanted = Geometry { entries: 65_536 };
+        assert!(!is_there_more_room(&again.writer, dir, &wanted));
+        grow(dir, "64m");
+        assert!(is_there_more_room(&again.writer, dir, &wanted));
+        let short = rotate_as_it_fits(&mut again.writer, &mut again.lock, dir, (&wanted, 0o644), [4, 5, 6]);
+        assert!(matches!(short, Ok(None)), "{short:?}");
+        assert_eq!((again.writer.capacity(), found(&reader, 1999)), (65_536, Lookup::Replaced));
+        while again.writer.work(1024, NOW).is_none() {}
+        assert_eq!(found(&Reader::open(dir).expect("readable"), 1999), Lookup::Hit);
+        assert!(!is_there_more_room(&again.writer, dir, &wanted));
+    });
+}
+
+#[test]
+fn in_a_full_runtime_directory_the_table_is_our_own() {
+    in_a_tmpfs("in_a_full_runtime_directory_the_table_is_our_own", "size=40m", |dir| {
+        // What was there and cannot be trusted is gone, since nobody keeps it right.
+        std::fs::write(dir.join("hosts"), [7; 70_000]).expect("writable");
+        let rest = fill(dir);
+        let mut opened = open(dir, 4096);
+        assert!(why(&opened).contains("No space left") && opened.lock.is_some(), "{}", why(&opened));
+        assert!(!opened.writer.is_shared() && !dir.join("hosts").exists() && !dir.join("hosts.new").exists());
+        (0..4000).for_each(|n| put(&mut opened.writer, n));
+        assert_eq!(found(&opened.writer.reader(), 3999), Lookup::Hit);
+        let wanted = Geometry { entries: 4096 };
+        assert!(!is_there_more_room(&opened.writer, dir, &wanted));
+        let before = opened.writer.next_version();
+        std::fs::remove_file(rest).expect("there");
+        assert!(is_there_more_room(&opened.writer, dir, &wanted));
+        let short = rotate_as_it_fits(&mut opened.writer, &mut opened.lock, dir, (&wanted, 0o644), [4, 5, 6]);
+        assert!(matches!(short, Ok(None)) && opened.writer.is_shared(), "{short:?}");
+        assert!(opened.writer.next_version() > before);
+        while opened.writer.work(1024, NOW).is_none() {}
+        let reader = Reader::open(dir).expect("readable");
+        assert_eq!((found(&reader, 3999), reader.writer_lives()), (Lookup::Hit, Some(true)));
+    });
+}
+
+#[test]
+fn a_larger_table_that_does_not_fit_beside_the_one_that_is_there_leaves_it() {
+    in_a_tmpfs(
+        "a_larger_table_that_does_not_fit_beside_the_one_that_is_there_leaves_it",
+        "size=16m",
+        |dir| {
+            let mut opened = open(dir, 16_384);
+            assert!(opened.short.is_none());
+            put(&mut opened.writer, 1);
+            let wanted = Geometry { entries: 1 << 20 };
+            let kept =
+                rotate_as_it_fits(&mut opened.writer, &mut opened.lock, dir, (&wanted, 0o644), [4, 5, 6]);
+            assert!(kept.is_err_and(|why| why.is_want_of_room()));
+            drop((opened.writer, opened.lock));
+            let again = open(dir, 1 << 20);
+            assert!(matches!(again.origin, Origin::Adopted) && again.short.is_some(), "{:?}", again.origin);
+            assert_eq!(found(&Reader::open(dir).expect("readable"), 1), Lookup::Hit);
+        },
+    );
+}
+
+#[test]
+fn in_a_read_only_runtime_directory_the_table_is_our_own() {
+    in_a_tmpfs("in_a_read_only_runtime_directory_the_table_is_our_own", "ro", |dir| {
+        let opened = open(dir, 4096);
+        assert!(why(&opened).contains("Read-only") && opened.lock.is_none(), "{}", why(&opened));
+        assert!(!opened.writer.is_shared());
+    });
+}
+
+#[test]
+fn without_a_free_inode_the_table_is_our_own() {
+    in_a_tmpfs("without_a_free_inode_the_table_is_our_own", "nr_inodes=1", |dir| {
+        let opened = open(dir, 4096);
+        assert!(!opened.writer.is_shared() && opened.lock.is_none(), "{}", why(&opened));
+    });
+}
+
+/// By default a host with 128 MiB of memory keeps most of its /run, a tenth or a fifth of it, to others.
+#[test]
+fn the_usual_table_takes_a_quarter_at_most() {
+    in_a_tmpfs("the_usual_table_takes_a_quarter_at_most", "size=13m", |dir| {
+        let entries = usual(dir, 65_536);
+        let octets = Geometry { entries }.words() * 8;
+        assert!((4096..16_384).contains(&entries) && octets <= (13 << 20) / 4, "{entries}");
+        assert!(open(dir, entries).short.is_none());
+        grow(dir, "400m");
+        assert_eq!(usual(dir, 65_536), 65_536);
+    });
+}
+
+#[test]
+fn a_table_that_is_held_is_left_alone() {
+    let dir = std::env::temp_dir().join(format!("hither-fit-held-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let held = open(&dir, 1024);
+    let refused = open_as_it_fits(&dir, &Geometry { entries: 2048 }, 0o644, [1, 2, 3], 1).err();
+    assert!(refused.is_some_and(|why| why.to_string().contains("another hitherd")));
+    assert_eq!(held.writer.capacity(), 1024);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
