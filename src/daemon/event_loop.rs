@@ -205,6 +205,9 @@ impl Daemon {
         for descriptor in self.network.descriptors().into_iter().flatten() {
             registry.register(&mut SourceFd(&descriptor), Source::Network.token(), Interest::READABLE)?;
         }
+        if let Some(name) = self.network.urgent() {
+            registry.register(&mut SourceFd(&name), Source::Network.token(), Interest::PRIORITY)?;
+        }
         let own = if self.config.workers > 1 { 0 } else { self.udp.len() };
         for (n, socket) in self.udp.iter_mut().enumerate().take(own) {
             registry.register(socket, Source::Udp(n).token(), Interest::READABLE)?;

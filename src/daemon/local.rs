@@ -3,7 +3,6 @@
 use crate::config::{self, Config};
 use crate::logging::Event;
 use hither_local::{Block, Hosts, Local, OwnName};
-use hither_wire::name::Name;
 use mio::Waker;
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -151,16 +150,11 @@ fn complain(path: &Path, bad: usize, expected: &str) {
 /// The host's name as set, and its first label, with the addresses that others see; without any, the loopback ones.
 fn own_name() -> Option<OwnName> {
     let text = nix::unistd::gethostname().ok()?.into_string().ok()?;
-    let full = text.parse::<Name>().ok()?.to_lower();
-    let first =
-        text.split('.').next().and_then(|label| label.parse::<Name>().ok()).map(|name| name.to_lower());
-    let mut names = vec![full];
-    names.extend(first.filter(|first| *first != full));
     let mut addresses: Vec<IpAddr> = addresses().into_iter().filter(is_global).collect();
     if addresses.is_empty() {
         addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
     }
-    Some(OwnName { names, addresses })
+    OwnName::of(&text, addresses)
 }
 
 fn is_global(address: &IpAddr) -> bool {

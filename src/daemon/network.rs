@@ -1,4 +1,5 @@
-//! What tells that the network, or a file that is followed, is another than before: netlink, inotify, and a host that slept.
+//! What tells that the network, a file that is followed, or the host's name is another than before: netlink, inotify, the kernel's word for
+//! the name, and a host that slept.
 
 use crate::logging::Event;
 use hither_net::netlink::Netlink;
@@ -24,6 +25,7 @@ const ROUTES_MAX: u64 = 256 * 1024;
 pub(super) struct Network {
     netlink: Option<Netlink>,
     files: Files,
+    name: HostName,
     due: Option<Monotonic>,
     /// Addresses and routes when they were last looked at.
     seen: u64,
@@ -52,6 +54,7 @@ impl Network {
         Network {
             netlink: netlink.ok(),
             files: Files::new(paths),
+            name: HostName::new(),
             due: None,
             seen: fingerprint(),
             slept: asleep(),
@@ -62,6 +65,11 @@ impl Network {
     /// The descriptors to be polled: netlink's and inotify's.
     pub fn descriptors(&self) -> [Option<RawFd>; 2] {
         [self.netlink.as_ref().map(|n| n.as_raw_fd()), self.files.descriptor()]
+    }
+
+    /// What is to be polled for urgent news alone: a file of the kernel's, which can be read at any time.
+    pub fn urgent(&self) -> Option<RawFd> {
+        self.name.file.as_ref().map(|file| file.as_raw_fd())
     }
 
     /// Follows other files.
@@ -76,7 +84,9 @@ impl Network {
         if news && self.due.is_none() {
             self.look();
         }
-        if self.files.take() || news {
+        let renamed = self.name.has_changed();
+        self.files.changed |= renamed;
+        if self.files.take() || news || renamed {
             self.due.get_or_insert(now.plus(SETTLE));
         }
     }
@@ -108,6 +118,30 @@ impl Network {
         let network = std::mem::take(&mut self.changed);
         let files = std::mem::take(&mut self.files.changed);
         Some(News { network, files })
+    }
+}
+
+/// What the host is called: the kernel says when that changes, whoever changes it and whether or not a file does.
+#[derive(Debug)]
+struct HostName {
+    file: Option<std::fs::File>,
+    known: OsString,
+}
+
+impl HostName {
+    fn new() -> HostName {
+        let file = std::fs::File::open("/proc/sys/kernel/hostname").map_err(|error| {
+            log::warn!(
+                event = Event::NotFollowed, what = "the host's name", reason:% = error;
+                "the host's name cannot be followed: {error}; after a change of it reload hitherd"
+            );
+        });
+        HostName { file: file.ok(), known: nix::unistd::gethostname().unwrap_or_default() }
+    }
+
+    fn has_changed(&mut self) -> bool {
+        let name = nix::unistd::gethostname().unwrap_or_default();
+        std::mem::replace(&mut self.known, name) != self.known
     }
 }
 

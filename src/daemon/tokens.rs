@@ -18,7 +18,7 @@ pub(super) enum Source {
     /// A local connection.
     Peer(Slot),
     Hints,
-    /// Netlink or inotify.
+    /// Netlink, inotify, or the host's name.
     Network,
     /// Another thread has something: files have been read, the cache has been saved or some of it is to be restored, a worker has misses or counts, or has failed.
     Woken,

@@ -111,6 +111,24 @@ pub struct OwnName {
 }
 
 impl OwnName {
+    /// That of a host whose name is set to `text`. None where that is no name that others could ask for: not set, an address, no host name
+    /// (RFC 952, with underscores as people write them), or `localhost`, which is everybody's.
+    #[must_use]
+    pub fn of(text: &str, addresses: Vec<IpAddr>) -> Option<OwnName> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let is_host = text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet));
+        if !is_host || text.parse::<IpAddr>().is_ok() {
+            return None;
+        }
+        let full = text.parse::<Name>().ok().filter(|full| !full.is_root())?.to_lower();
+        let first =
+            text.split('.').next().and_then(|label| label.parse::<Name>().ok()).map(|name| name.to_lower());
+        let mut names = vec![full];
+        names.extend(first.filter(|first| *first != full));
+        let localhost = |name: &Name| name.labels().any(|label| label == b"localhost");
+        (!names.iter().any(localhost)).then_some(OwnName { names, addresses })
+    }
+
     pub(crate) fn answer(&self, name: &Name, rtype: Rtype) -> Option<Said> {
         if rtype == Rtype::PTR {
             let address = reverse::address(name)?;

@@ -129,6 +129,34 @@ fn the_own_name_has_the_hosts_addresses() {
 }
 
 #[test]
+fn the_own_name_is_what_the_host_is_called_if_others_can_ask_for_it() {
+    let names = |text: &str| {
+        let own = OwnName::of(text, Vec::new())?;
+        Some(own.names.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let some = |all: &[&str]| Some(all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(names("box"), some(&["box."]));
+    assert_eq!(names("Box.Example.NET"), some(&["box.example.net.", "box."]));
+    assert_eq!(names("box.example.net."), some(&["box.example.net.", "box."]));
+    assert_eq!(names("my_box-2"), some(&["my_box-2."]));
+    let long = "a".repeat(64);
+    let none = [
+        "",
+        "(none)",
+        "localhost",
+        "LOCALHOST",
+        "localhost.localdomain",
+        "box.localhost",
+        "192.0.2.1",
+        "::1",
+        "a b",
+    ];
+    for text in none.into_iter().chain(["a..b", ".", ".box", "b\u{fc}ro", "a;id", "a\\046b", long.as_str()]) {
+        assert_eq!(names(text), None, "{text}");
+    }
+}
+
+#[test]
 fn block_lists_of_both_formats_cover_what_they_say() {
     let mut block = Block::new(Verdict::NxDomain);
     let bad = block.add(b"0.0.0.0 Ads.Example tracker.example\n127.0.0.1 localhost\nbad.example\n*.star.example # c\ntwo words\n\xff..\n", Match::Subtree);
