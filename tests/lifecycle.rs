@@ -137,3 +137,78 @@ fn a_credential_is_the_last_of_the_configuration() {
     );
     std::fs::remove_dir_all(dir).expect("removable");
 }
+
+/// As a service manager starts it: with a socket that it holds, somebody who hears, and a runtime directory.
+fn managed(dir: &std::path::Path, socket: &std::net::UdpSocket, notify: bool) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --config \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_hitherd"))
+        .arg(dir.join("hither.toml"))
+        .env("RUNTIME_DIRECTORY", dir.join("run"))
+        .stdin(std::os::fd::OwnedFd::from(socket.try_clone().expect("a copy")));
+    if notify {
+        command.env("NOTIFY_SOCKET", dir.join("notify"));
+    }
+    command
+}
+
+#[test]
+fn a_wrong_configuration_fails_the_first_start_and_the_next_one_serves_without_until_it_is_right() {
+    let (dir, upstream) = (directory(), upstream(0));
+    let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let wrong = |more: &str| Daemon::configure(&dir, &[&upstream], more);
+    wrong("[cache]\nmax_tll = \"1h\"\n");
+    for notify in [false, false, true] {
+        let done = managed(&dir, &socket, notify).output().expect("started");
+        assert_eq!(done.status.code(), Some(78), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let daemon = Daemon::spawn(dir.clone(), &mut managed(&dir, &socket, true));
+    let refused = daemon.ask("www.example");
+    let message = Message::read(&refused).expect("readable");
+    assert_eq!(message.header().rcode(), Rcode::SERVFAIL);
+    // Extended DNS Error 14, Not Ready (RFC 8914).
+    assert!(refused.windows(6).any(|octets| octets == [0, 15, 0, 2, 0, 14]), "{refused:?}");
+    let status = daemon.json(&["status"]);
+    assert!(status["problems"][0].as_str().is_some_and(|text| text.contains("max_tll")), "{status}");
+    assert_eq!(daemon.ctl(&["reload"]).status.code(), Some(1));
+    // Followed without being told.
+    wrong("[cache]\nmax_tll = \"2h\"\n");
+    daemon
+        .until("another mistake is told", |d| d.json(&["status"])["problems"][0].to_string().contains("2h"));
+    wrong("");
+    daemon.until("the right one is in force", |d| {
+        Message::read(&d.ask("www.example")).expect("readable").header().rcode() == Rcode::NOERROR
+    });
+    assert_eq!(daemon.json(&["status"])["problems"], serde_json::json!([]));
+    // Whoever starts it the next time sees the next mistake.
+    let mut daemon = daemon;
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.process.wait().expect("our child").success());
+    wrong("[cache]\nmax_tll = \"3h\"\n");
+    assert_eq!(managed(&dir, &socket, true).output().expect("started").status.code(), Some(78));
+}
+
+#[test]
+fn a_runtime_directory_that_cannot_be_made_is_named_and_served_without_as_well() {
+    let (dir, upstream) = (directory(), upstream(0));
+    let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    Daemon::configure(&dir, &[&upstream], "");
+    let text = std::fs::read_to_string(dir.join("hither.toml")).expect("readable");
+    let text = text.replacen(&dir.join("run").display().to_string(), "/proc/none/of/this", 1);
+    std::fs::write(dir.join("hither.toml"), text).expect("writable");
+    let done = managed(&dir, &socket, true).output().expect("started");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("'/proc/none/of/this'") && said.contains("runtime_dir in hither.toml(5)"),
+        "{said}"
+    );
+    let daemon = Daemon::spawn(dir.clone(), &mut managed(&dir, &socket, true));
+    assert_eq!(
+        Message::read(&daemon.ask("www.example")).expect("readable").header().rcode(),
+        Rcode::SERVFAIL
+    );
+}

@@ -60,6 +60,8 @@ pub struct Config {
     pub sort: Sort,
     /// What is logged.
     pub level: log::LevelFilter,
+    /// This is what is served without a configuration, which is wrong, and why.
+    pub wrong: Option<String>,
 }
 
 /// Hosts files.
@@ -151,6 +153,7 @@ impl Default for Config {
                 hysteresis: Duration::from_millis(2),
             },
             level: log::LevelFilter::Info,
+            wrong: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How the daemon ends, once the table has been saved: nothing new is taken, who waits has a moment, everything is closed.
 
 use super::event_loop::{Daemon, now};
+use super::wrong;
 use hither_rounds::Input;
 use hither_table::Monotonic;
 use std::time::Duration;
@@ -31,6 +32,7 @@ impl Daemon {
         self.send_replies();
         self.publish_counters(now);
         self.rounds.writer().close();
+        wrong::forget(&self.config.runtime_dir);
         log::debug!("{} sockets were left open", self.outside.len());
         log::logger().flush();
     }

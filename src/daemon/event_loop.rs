@@ -14,10 +14,11 @@ use super::outside::Outside;
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
 use super::room::{Room, table};
-use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, make_runtime_dir, routes};
+use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, routes};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
+use super::wrong;
 use crate::config::Config;
 use crate::logging::Event;
 use hither_net::batch::{Batch, Outgoing};
@@ -123,9 +124,9 @@ impl Daemon {
         make_room_for_descriptors();
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
-        make_runtime_dir(&dir)?;
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
-        let (mut writer, room, is_new) = table(&config, &mut random)?;
+        let (mut writer, room) = table(&config, &mut random)?;
+        let is_new = room.is_new;
         let found = super::restore::found(&config, is_new, &mut writer);
         let mut inherited = Inherited::take()?;
         let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
@@ -154,7 +155,7 @@ impl Daemon {
             loader: Loader::new(Arc::clone(&waker)),
             keep: Keep::new(Arc::clone(&waker)),
             team: Team::new(waker),
-            network: Network::new(&followed(&config)),
+            network: Network::new(&followed(&config, path.as_deref())),
             reload: Reload::default(),
             waiting: Waiting::default(),
             control,
@@ -224,6 +225,9 @@ impl Daemon {
     fn run(&mut self) -> Result<(), String> {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         let addresses = addresses.join(", ");
+        if self.config.wrong.is_none() {
+            wrong::forget(&self.config.runtime_dir);
+        }
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
         notify::ready(&self.status_line());
         let mut events = Events::with_capacity(256);
@@ -299,6 +303,7 @@ impl Daemon {
         self.on_news(now);
         self.keep_on_time(now);
         self.look_for_room(now);
+        self.look_at_configuration(false, now);
         self.answer_asked(now);
         self.tell_manager(now);
         self.publish_counters(now);
@@ -315,6 +320,7 @@ impl Daemon {
             self.network.timeout(),
             self.keep_timeout(),
             self.room_timeout(),
+            self.configuration_timeout(),
             (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
         let next = times.into_iter().flatten().min();

@@ -6,6 +6,7 @@ use super::local::Wanted;
 use super::notify;
 use super::setup::{fit_to_descriptors, followed, routes};
 use super::tokens::{Slot, Source};
+use super::wrong;
 use crate::config::Config;
 use crate::logging::Event;
 use hither_control::{Response, SorterReply};
@@ -28,6 +29,8 @@ pub(super) struct Reload {
     asked: Vec<Slot>,
     /// The configuration that is there was not taken.
     pub refused: bool,
+    /// When a configuration that was wrong from the start is read again.
+    pub due: Monotonic,
 }
 
 impl Daemon {
@@ -74,14 +77,19 @@ impl Daemon {
         // Who asks while lists are read means the files that were there when this reload began.
         if !self.reload.running || asked.is_none() {
             notify::reloading();
-            if let Err(error) = Config::load(self.path.as_deref()).map(|config| self.take(config, now)) {
-                self.reload.refused = true;
+            let was_wrong = self.config.wrong.is_some();
+            let loaded = wrong::load(self.path.as_deref()).map_err(|wrong| wrong.why);
+            let taken = loaded
+                .map(|config| if was_wrong { self.mended(config, now) } else { self.take(config, now) });
+            if let Err(error) = taken {
+                self.reload.refused = !was_wrong;
                 log::error!(
                     event = Event::ConfigurationRefused, reason:% = error;
-                    "the configuration is not reloaded, the old one stays in force: {error}"
+                    "the configuration is not reloaded, {}: {error}",
+                    if was_wrong { "and there is none in force" } else { "the old one stays in force" }
                 );
                 if let Some(slot) = asked {
-                    self.control.answer(slot, &Response::Error { message: error.to_string() });
+                    self.control.answer(slot, &Response::Error { message: error });
                 }
                 if !self.reload.running {
                     notify::ready(&self.status_line());
@@ -95,7 +103,7 @@ impl Daemon {
         }
     }
 
-    fn take(&mut self, mut config: Config, now: Monotonic) {
+    pub(super) fn take(&mut self, mut config: Config, now: Monotonic) {
         fit_to_descriptors(&mut config);
         let fixed = |c: &Config| (c.runtime_dir.clone(), c.state_dir.clone(), c.listen.clone(), c.workers);
         if fixed(&config) != fixed(&self.config) {
@@ -117,7 +125,7 @@ impl Daemon {
         self.loader.begin(Wanted::of(&self.config));
     }
 
-    fn reloaded(&mut self) {
+    pub(super) fn reloaded(&mut self) {
         if std::mem::take(&mut self.reload.running) {
             log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
             for slot in std::mem::take(&mut self.reload.asked) {
@@ -138,7 +146,7 @@ impl Daemon {
 
     /// Asks whom the configuration, or the system, names now.
     fn reroute(&mut self, now: Monotonic) {
-        self.network.follow(&followed(&self.config));
+        self.network.follow(&followed(&self.config, self.path.as_deref()));
         let routes = routes(&self.config, &self.addresses);
         let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
@@ -162,6 +170,7 @@ impl Daemon {
         if news.network || news.files {
             self.reroute(now);
             self.loader.begin(Wanted::of(&self.config));
+            self.look_at_configuration(news.files, now);
         }
         if news.network {
             log::info!(

@@ -29,12 +29,14 @@ mod tcp;
 mod tokens;
 mod udp;
 mod worker;
+mod wrong;
 
 use crate::config::Config;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use wrong::Wrong;
 
 /// Exit status for a configuration that is wrong: EX_CONFIG of sysexits(3), which `systemctl status` shows by this name.
 const CONFIGURATION: u8 = 78;
@@ -81,19 +83,25 @@ pub fn run() -> ExitCode {
     if args.demo {
         return demo::run();
     }
-    let config = match Config::load(args.config.as_deref()) {
+    if args.check {
+        return match Config::load(args.config.as_deref()) {
+            Ok(_) => say("the configuration is right"),
+            Err(error) => fail(&error.to_string()),
+        };
+    }
+    let config = match wrong::load(args.config.as_deref()) {
         Ok(config) => config,
-        Err(error) if args.check => return fail(&error.to_string()),
-        Err(error) => {
+        Err(Wrong { why, is_written }) => {
             crate::logging::start(log::LevelFilter::Info);
-            log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
-            notify::stopping(&error.to_string());
-            return ExitCode::from(CONFIGURATION);
+            let event = if is_written { Event::ConfigurationRefused } else { Event::Failed };
+            log::error!(event = event, reason:% = why; "{why}");
+            if !wrong::serves(&Config::default().runtime_dir) {
+                notify::stopping(&why);
+                return if is_written { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE };
+            }
+            wrong::without(why)
         }
     };
-    if args.check {
-        return say("the configuration is right");
-    }
     crate::logging::start(config.level);
     match event_loop::serve(config, args.config, args.with_sorter) {
         Ok(()) => ExitCode::SUCCESS,

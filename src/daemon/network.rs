@@ -89,6 +89,10 @@ impl Network {
         if self.files.take() || news || renamed {
             self.due.get_or_insert(now.plus(SETTLE));
         }
+        if renamed {
+            // No burst follows.
+            self.due = Some(now);
+        }
     }
 
     fn look(&mut self) {

@@ -5,7 +5,7 @@ use crate::config::{Config, ENTRIES};
 use crate::logging::Event;
 use hither_net::random::Random;
 use hither_table::{
-    Geometry, Held, Monotonic, Opened, Origin, Writer, is_there_more_room, open_as_it_fits,
+    Geometry, Held, Monotonic, Opened, Origin, Writer, is_there_more_room, names_of, open_as_it_fits,
     rotate_as_it_fits, usual,
 };
 use std::path::Path;
@@ -19,6 +19,8 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Room {
     lock: Option<Held>,
     wanted: Geometry,
+    /// Nothing was taken over at the start.
+    pub is_new: bool,
     /// Why the table is not the one that is wanted.
     short: Option<String>,
     /// When that is looked at again.
@@ -33,19 +35,21 @@ fn seeds(random: &mut Random) -> [u64; 3] {
     [random.draw(), random.draw(), random.draw()]
 }
 
-/// The table: a predecessor's, or a new one, which is told; and whether it is a new one.
-pub(super) fn table(config: &Config, random: &mut Random) -> Result<(Writer, Room, bool), String> {
+/// The table: a predecessor's, or a new one, which is told.
+pub(super) fn table(config: &Config, random: &mut Random) -> Result<(Writer, Room), String> {
     #[allow(clippy::disallowed_methods)] // Once, to begin versions above those of a table that was lost.
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let dir = &config.runtime_dir;
-    let wanted = wanted(config.table_entries, dir);
+    // Nobody knows how large it should be: as it is.
+    let as_it_is = || config.wrong.as_ref().and_then(|_| names_of(dir));
+    let wanted = wanted(config.table_entries.or_else(as_it_is), dir);
     let opened = open_as_it_fits(dir, &wanted, config.table_mode, seeds(random), wall.as_secs());
     let opened = opened.map_err(|error| format!("there is no table: {error}"))?;
     tell(&opened, &wanted, dir);
     let Opened { writer, origin, lock, short } = opened;
     let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
     let short = short.map(|why| why.to_string());
-    Ok((writer, Room { lock, wanted, short, due: now().plus(EVERY) }, is_new))
+    Ok((writer, Room { lock, wanted, is_new, short, due: now().plus(EVERY) }))
 }
 
 fn tell(opened: &Opened, wanted: &Geometry, dir: &Path) {
@@ -94,7 +98,7 @@ impl Daemon {
     /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
     pub(super) fn resize(&mut self, config: &Config) {
         let wanted = wanted(config.table_entries, &self.config.runtime_dir);
-        let same = wanted == self.room.wanted && config.table_mode == self.config.table_mode;
+        let same = wanted.words() == self.room.wanted.words() && config.table_mode == self.config.table_mode;
         if same && self.room.short.is_none() {
             return;
         }
@@ -154,8 +158,11 @@ impl Daemon {
             .reload
             .refused
             .then(|| "an older configuration is in force, for the new one is wrong".to_owned());
+        let wrong = self.config.wrong.as_ref().map(|why| {
+            format!("names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}")
+        });
         let short = self.room.short.clone();
         let short = short.map(|why| format!("{}: {why}", instead(self.rounds.writer())));
-        refused.into_iter().chain(short).collect()
+        wrong.into_iter().chain(refused).chain(short).collect()
     }
 }

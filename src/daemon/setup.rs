@@ -2,7 +2,7 @@
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
-use super::{local, system};
+use super::{local, system, wrong};
 use crate::config::Config;
 use crate::logging::Event;
 use hither_rounds::Routes;
@@ -78,6 +78,9 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
     let host = local::addresses();
     let is_ours = |upstream: &SocketAddr| system::is_ours(upstream, ourselves, &host);
     let mut routes = Routes::default();
+    if config.wrong.is_some() {
+        return routes;
+    }
     if config.upstreams.is_empty() {
         routes = system::routes(Path::new("/"), is_ours);
         if routes.usual.is_empty() {
@@ -105,8 +108,11 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
 }
 
 /// The files whose changes are followed.
-pub(super) fn followed(config: &Config) -> Vec<PathBuf> {
+pub(super) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     let mut paths = config.hosts.files.clone();
+    if config.wrong.is_some() {
+        paths.extend(wrong::files(path));
+    }
     paths.extend(config.blocks.iter().flat_map(|block| block.files.iter().cloned()));
     if config.hosts.own_name {
         paths.push(PathBuf::from("/etc/hostname"));

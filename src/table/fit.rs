@@ -43,6 +43,13 @@ pub fn usual(dir: &Path, most: usize) -> usize {
     halves(most).find(|geometry| geometry.octets() <= all / 4).map_or(SMALLEST.min(most), |g| g.entries)
 }
 
+/// Names of the table that is there, if it is one that can be taken over.
+#[must_use]
+pub fn names_of(dir: &Path) -> Option<usize> {
+    let there = predecessor(&dir.join(TABLE_FILE)).ok()??;
+    Geometry::of(&there).map(|geometry| geometry.entries)
+}
+
 /// Halves of `most`, from itself on.
 fn halves(most: usize) -> impl Iterator<Item = Geometry> {
     let halve = |entries: &usize| Some(entries / 2).filter(|half| *half >= SMALLEST);

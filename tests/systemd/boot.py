@@ -4,7 +4,7 @@ the next begins where the last one wrote that it should."""
 import json, os, pathlib, re, subprocess, sys, time
 
 import common
-from common import UNITS, check, configure, ctl, dig, drop_in, journal, main, prepare, prop, resolve_by, run, until
+from common import UNITS, check, configure, ctl, dig, drop_in, journal, main, prepare, prop, resolve_by, run, skip, until
 
 STATE = pathlib.Path("/var/lib/boot-check")
 UNIT = pathlib.Path("/etc/systemd/system")
@@ -141,7 +141,53 @@ def no_upstream():
     check("it runs", prop("hitherd.service", "ActiveState") == "active")
 
 
-PARTS = [install, without, answered, no_network, no_upstream]
+    configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
+    configure("30", "[cache]\nmax_tll = \"1h\"\n")
+
+
+def wrong_configuration():
+    early(False)
+    sane()
+    check("it serves without", prop("hitherd.service", "ActiveState") == "active" and "wrong" in ctl("status").stdout, ctl("status").stdout)
+    pathlib.Path("/etc/hither/hither.toml.d/30.toml").unlink()
+    found = lambda: "198.51.100." in dig("@127.0.0.1", "+short", "mended.load.test").stdout
+    check("and with the configuration when it is right", until(found), ctl("status").stdout)
+
+
+def renamed():
+    """Whoever names the host, and whether or not /etc/hostname says so."""
+    run("ip", "address", "add", "192.0.2.10/24", "dev", "lo")
+    check("the address is seen", until(lambda: "192.0.2.10" in own(run("hostname").stdout.strip())))
+    before = run("hostname").stdout.strip()
+    for name in ("alpha", "Beta.Example.NET", "gamma-2"):
+        began = time.monotonic()
+        run("hostname", name)
+        seen = until(lambda: "192.0.2.10" in own(name), 5)
+        took = time.monotonic() - began
+        print(f"        the host is called {name}: in force after {took:.3f} s")
+        check(f"a host that is called {name} is found", seen and took < 2, (seen, took))
+        check("by its first label too, in any case", "192.0.2.10" in own(name.split(".")[0].upper()))
+        check("and not by the name it had", "192.0.2.10" not in own(before), own(before))
+        pointer = dig("@127.0.0.1", "+short", "-x", "192.0.2.10").stdout.strip()
+        check("its address leads to its name", pointer == name.lower() + ".", pointer)
+        before = name
+    pathlib.Path("/etc/hostname").write_text("delta\n")
+    done = run("systemctl", "restart", "systemd-hostnamed.service")
+    done = run("hostnamectl", "set-hostname", "epsilon")
+    if done.returncode:
+        skip("hostnamectl", done.stderr.strip())
+    else:
+        check("also by hostnamectl", until(lambda: "192.0.2.10" in own("epsilon"), 5), own("epsilon"))
+    # What is no name that others could ask for is nobody's.
+    run("hostname", "localhost")
+    check("a host without a name leaves localhost alone", until(lambda: "192.0.2.10" not in own("epsilon")) and own("localhost") == "127.0.0.1", own("localhost"))
+
+
+def own(name):
+    return dig("@127.0.0.1", "+short", name, "A").stdout.strip()
+
+
+PARTS = [install, without, answered, no_network, no_upstream, wrong_configuration, renamed]
 
 
 def parts():
@@ -154,6 +200,11 @@ def parts():
         PARTS[at]()
     except Exception as error:
         check(PARTS[at].__name__, False, repr(error))
+    # The last ones need no boot between them.
+    if PARTS[at] is wrong_configuration:
+        at += 1
+        print(f"    {PARTS[at].__name__}", flush=True)
+        PARTS[at]()
     if at + 1 == len(PARTS):
         main()
     for path in STATE.glob("*.json"):
@@ -168,7 +219,7 @@ if sys.argv[1:2] == ["probe"]:
     probe(sys.argv[2])
 elif sys.argv[1:] == ["upstream"]:
     upstream()
-elif sys.argv[1:] == ["lookup"]:
-    print(json.dumps(lookup("by-hand.load.test")))
+elif sys.argv[1:2] == ["lookup"]:
+    print(json.dumps(lookup(sys.argv[2])))
 else:
     parts()

@@ -1,7 +1,7 @@
 """The life of the service under load: restart, crash, watchdog, upgrade of the binary, reload, a crash loop, stop. Nothing is lost."""
 import json, os, pathlib, shutil, signal, subprocess, sys, threading, time
 
-from common import check, configure, ctl, dig, drop_in, journal, lookup, main, prepare, prop, run, stats, until, version
+from common import check, configure, ctl, dig, drop_in, journal, lookup, main, prepare, prop, resolve_by, run, stats, until, version
 
 RATE, SECONDS = 1000, 10
 
@@ -130,16 +130,59 @@ def reloading():
     check("a stranger cannot reload", done.returncode == 1 and "only root" in done.stderr, done.stderr)
 
 
+def wrong_configuration():
+    """The start fails, for whoever began it to see; then it is served without, and nobody waits, until the configuration is right."""
+    status = lambda: run("systemctl", "status", "hitherd.service").stdout
+    active = lambda: prop("hitherd.service", "ActiveState") == "active"
+    from upstream import serve
+    serve(53, "127.0.0.2")
+    before = pathlib.Path("/etc/resolv.conf").read_text() if os.path.exists("/etc/resolv.conf") else ""
+    resolve_by("nameserver 127.0.0.1\nnameserver 127.0.0.2\n")
+    for turn, begin in enumerate(("restart", "restart", "start")):
+        bad = configure("30", "[cache]\nmax_tll = \"1h\"\n")
+        if begin == "start":
+            run("systemctl", "stop", "hitherd.service")
+        since = run("date", "+%F %T").stdout.strip()
+        done = run("systemctl", begin, "hitherd.service")
+        check(f"{begin} with a wrong configuration fails", done.returncode != 0, done.stderr)
+        check("the service is there all the same, and its status says why", until(lambda: active() and "configuration is wrong" in status() and "max_ttl" in status()), status())
+        check("so does hitherctl status", "max_ttl" in ctl("status").stdout, ctl("status").stdout)
+        text = journal("hitherd")
+        check("the failure is in the journal", "78/CONFIG" in text or "status=78" in text, text[-800:])
+        began = time.monotonic()
+        reply = dig("@127.0.0.1", f"new{turn}.load.test").stdout
+        took = time.monotonic() - began
+        check("who asks is told SERVFAIL and why, at once", "SERVFAIL" in reply and "EDE: 14" in reply and took < 1, (took, reply))
+        # A name that is new to both, as programs ask for it.
+        began = time.monotonic()
+        found = json.loads(run(sys.executable, "-B", "/src/systemd/boot.py", "lookup", f"next{turn}.load.test").stdout)
+        print(f"        {begin}: a new name by the next name server in {found['took']:.3f} s")
+        check("and goes on to the next name server", found["took"] < 1 and isinstance(found["found"], list), found)
+        if begin == "restart":
+            check("what is known is answered", "198.51.100." in dig("@127.0.0.1", "+short", "c1.load.test").stdout)
+        done = run("systemctl", "reload", "hitherd.service")
+        check("a reload fails as long as it is wrong", done.returncode != 0 and active())
+        bad.write_text("[cache]\nmax_tll = \"2h\"\n")
+        check("another mistake is told", until(lambda: "2h" in status()), status())
+        old = pid()
+        bad.unlink()
+        if turn == 1:
+            check("a reload succeeds when it is right", run("systemctl", "reload", "hitherd.service").returncode == 0)
+        check("when it is right it is in force, without a restart", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", f"new{turn}.load.test").stdout) and pid() == old and until(lambda: "wrong" not in prop("hitherd.service", "StatusText")), status())
+        lines = [line for line in journal("hitherd", since=since).splitlines() if line]
+        check("the journal has some lines about it, not hundreds", len(lines) < 60, lines[:80])
+    resolve_by(before)
+
+
 def crash_loop():
-    """A daemon that cannot start, a dozen times: the port stays open, and the first that can answers what waited."""
-    configure("30", "[cache]\nmax_tll = \"1h\"\n")
+    """A daemon that ends at once, a dozen times: the port stays open, and the first that does not answers what waited."""
+    path = drop_in("hitherd.service", "[Service]\nExecStart=\nExecStart=/bin/false\n")
     run("systemctl", "restart", "--no-block", "hitherd.service")
     check("it is started again and again", until(lambda: int(prop("hitherd.service", "NRestarts") or 0) >= 12, 30), prop("hitherd.service", "NRestarts"))
-    status = lambda: run("systemctl", "status", "hitherd.service").stdout
-    check("its status says why", until(lambda: all(word in status() for word in ("78/CONFIG", "max_ttl"))), status())
     check("the socket stays open", prop("hitherd.socket", "ActiveState") == "active")
     waiting = subprocess.Popen(["dig", "+time=15", "+tries=1", "@127.0.0.1", "+short", "c2.load.test"], stdout=subprocess.PIPE, text=True)
-    pathlib.Path("/etc/hither/hither.toml.d/30.toml").unlink()
+    path.unlink()
+    run("systemctl", "daemon-reload")
     check("the first that can start answers what waited", "198.51.100." in waiting.communicate(timeout=30)[0])
     check("the service is active", until(lambda: prop("hitherd.service", "ActiveState") == "active"))
 
@@ -161,4 +204,4 @@ def stop():
     check("stopping hitherd.socket and hitherd.service stops everything", until(lambda: prop("hither-sorter.service", "ActiveState") == "inactive") and set(sockets) == {"inactive"}, sockets)
 
 
-main(prepare, start, reloading, load, crash_loop, stop)
+main(prepare, start, reloading, load, wrong_configuration, crash_loop, stop)

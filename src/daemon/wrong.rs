@@ -1,0 +1,115 @@
+//! A configuration that is wrong when the daemon starts. That start fails, which whoever began it sees. The service manager begins another
+//! one, and that serves what needs no configuration: names of hosts files, what is cached already, and SERVFAIL for all others, so that who
+//! asks goes on at once to a server that knows, and does not wait at a socket that nobody reads. It ends when the configuration is right.
+
+use super::event_loop::Daemon;
+use super::setup::make_runtime_dir;
+use crate::config::{Config, FILE};
+use crate::logging::Event;
+use hither_net::clock;
+use hither_table::Monotonic;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a start that failed leaves in the runtime directory for the next one: when it was.
+const MARK: &str = "refused";
+/// How soon the service manager begins the next one; whoever starts it later is to see it fail again.
+const SOON: Duration = Duration::from_secs(300);
+/// How often the configuration is read again, beside whenever it changes, and the log told.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Whether to serve without: when this is a service manager's next start, and it holds the sockets. Otherwise the start is to fail.
+pub(super) fn serves(dir: &Path) -> bool {
+    let is = |name: &str, expected: &str| std::env::var(name).is_ok_and(|value| value == expected);
+    let holds = is("LISTEN_PID", &std::process::id().to_string()) && !is("LISTEN_FDS", "0");
+    if !holds || std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return false;
+    }
+    let failed =
+        std::fs::read_to_string(dir.join(MARK)).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let now = clock::now();
+    if failed.is_some_and(|failed| now.saturating_sub(failed) < SOON.as_nanos() as u64) {
+        return true;
+    }
+    // Where nothing can be left to the next one, that would fail too, and so on.
+    std::fs::write(dir.join(MARK), now.to_string()).is_err()
+}
+
+/// The configuration, if it is one that can be started with.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn load(path: Option<&Path>) -> Result<Config, Wrong> {
+    let config = Config::load(path).map_err(|error| Wrong { why: error.to_string(), is_written: true })?;
+    make_runtime_dir(&config.runtime_dir).map_err(|why| Wrong { why, is_written: false })?;
+    Ok(config)
+}
+
+/// Why it cannot be started with.
+pub(super) struct Wrong {
+    pub why: String,
+    /// It is wrong as it is written, and not for what the host lacks.
+    pub is_written: bool,
+}
+
+/// The next start that finds the configuration wrong is to fail.
+pub(super) fn forget(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(MARK));
+}
+
+/// What is served while the configuration is wrong, because of `why`. Nothing is saved: what was saved before stays.
+pub(super) fn without(why: String) -> Config {
+    Config { wrong: Some(why), save: Duration::ZERO, ..Config::default() }
+}
+
+/// The configuration's files.
+pub(super) fn files(path: Option<&Path>) -> Vec<PathBuf> {
+    let main = path.unwrap_or(Path::new(FILE));
+    let mut drop_ins = main.as_os_str().to_owned();
+    drop_ins.push(".d");
+    let drop_ins = PathBuf::from(drop_ins);
+    let within =
+        std::fs::read_dir(&drop_ins).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = within.collect();
+    files.extend([main.to_owned(), drop_ins]);
+    files
+}
+
+impl Daemon {
+    /// Reads a configuration that was wrong again: it has changed, or it is time.
+    pub(super) fn look_at_configuration(&mut self, changed: bool, now: Monotonic) {
+        let Some(known) = &self.config.wrong else { return };
+        if !changed && self.reload.due > now {
+            return;
+        }
+        self.reload.due = now.plus(EVERY);
+        match load(self.path.as_deref()) {
+            Ok(config) => self.mended(config, now),
+            Err(Wrong { why, .. }) => {
+                if !changed || why != *known {
+                    log::error!(
+                        event = Event::ConfigurationRefused, reason:% = why;
+                        "names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}"
+                    );
+                }
+                self.config.wrong = Some(why);
+            }
+        }
+    }
+
+    pub(super) fn configuration_timeout(&self) -> Option<Monotonic> {
+        self.config.wrong.is_some().then_some(self.reload.due)
+    }
+
+    /// The configuration is right: everything that a start does with it and a reload does not is done now.
+    pub(super) fn mended(&mut self, config: Config, now: Monotonic) {
+        self.take(config, now);
+        forget(&self.config.runtime_dir);
+        let is_new = self.room.is_new;
+        let found = super::restore::found(&self.config, is_new, self.rounds.writer());
+        self.begin_keeping(found, is_new);
+        if !self.loader.is_busy() {
+            self.reloaded();
+        }
+    }
+}
