@@ -1,10 +1,11 @@
 //! The system's own resolvers, for a configuration that names none: resolv.conf(5), and what systemd-resolved, systemd-networkd and
 //! NetworkManager know of each link.
 
+use super::resolv_conf::{self, is_stub, server};
 use hither_rounds::Routes;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Files with `nameserver` lines, the first that names somebody else than us or a local stub counts.
@@ -16,8 +17,6 @@ const RESOLV_CONF: [&str; 4] = [
 ];
 /// Directories with a file for each link, of resolved and of networkd.
 const LINKS: [&str; 2] = ["run/systemd/resolve/netif", "run/systemd/netif/links"];
-/// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
-const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
 
 /// The files to follow, below `root`. In directories of links any file may come and go, so the directories themselves are followed too.
 pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
@@ -36,8 +35,9 @@ pub(crate) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Rout
     let other = |upstream: &SocketAddr| !is_ours(upstream);
     let mut routes = Routes::default();
     for path in RESOLV_CONF.map(|path| root.join(path)) {
-        let found = std::fs::read_to_string(&path).map(|text| nameservers(&text)).unwrap_or_default();
-        routes.usual = found.into_iter().filter(other).collect();
+        let found = std::fs::read(&path).map(|text| resolv_conf::read(&text)).unwrap_or_default();
+        let servers = found.nameservers.into_iter();
+        routes.usual = servers.filter(|server| !is_stub(server) && other(server)).collect();
         if !routes.usual.is_empty() {
             break;
         }
@@ -76,17 +76,6 @@ pub(crate) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Rout
     routes
 }
 
-fn nameservers(text: &str) -> Vec<SocketAddr> {
-    let mut found = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        if words.next() == Some("nameserver") {
-            add(&mut found, words.next().unwrap_or_default());
-        }
-    }
-    found
-}
-
 #[derive(Default)]
 struct Link {
     upstreams: Vec<SocketAddr>,
@@ -115,25 +104,9 @@ fn link(text: &str) -> Link {
 fn add(found: &mut Vec<SocketAddr>, word: &str) {
     if let Some(address) = server(word)
         && !found.contains(&address)
-        && !STUBS.iter().any(|stub| address.ip() == IpAddr::from(*stub))
+        && !is_stub(&address)
     {
         found.push(address);
-    }
-}
-
-/// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it.
-pub(crate) fn server(word: &str) -> Option<SocketAddr> {
-    let word = word.split('#').next()?;
-    if let Ok(address) = word.parse::<SocketAddr>() {
-        return Some(address);
-    }
-    let (address, zone) = word.split_once('%').map_or((word, None), |(address, zone)| (address, Some(zone)));
-    match (address.parse().ok()?, zone) {
-        (IpAddr::V6(address), Some(zone)) => {
-            let scope = zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?;
-            Some(SocketAddrV6::new(address, 53, 0, scope).into())
-        }
-        (address, _) => Some(SocketAddr::new(address, 53)),
     }
 }
 
@@ -166,12 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn nameservers_are_taken_and_we_are_not_among_them() {
-        let text = "# comment\nsearch example.com\nnameserver 192.0.2.1\nnameserver  ::1\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%1\nnameserver 127.0.0.53\noptions edns0\nnameserver";
-        assert_eq!(
-            addresses(&nameservers(text)),
-            ["192.0.2.1:53", "[::1]:53", "127.0.0.1:53", "[fe80::1%1]:53"]
-        );
+    fn a_query_that_would_come_back_to_us_is_ours() {
         let ours: [SocketAddr; 1] = ["127.0.0.1:53".parse().expect("an address")];
         let host = ["192.0.2.9".parse().expect("an address")];
         let upstream = |text: &str| text.parse::<SocketAddr>().expect("an address");

@@ -11,6 +11,7 @@ mod hosts;
 mod names;
 mod reverse;
 mod special;
+pub mod text;
 
 pub use block::{Block, Match, Verdict};
 pub use hosts::{Hosts, OwnName};

@@ -1,0 +1,169 @@
+//! Texts as people and programs leave them: octets of any encoding, with or without byte order marks, with any ends of lines.
+
+/// Characters of a text that are shown in a message.
+const SHOWN_MAX: usize = 48;
+/// Problems that are told one by one; the others are counted.
+const TOLD_MAX: usize = 3;
+
+/// The lines of a text with their numbers, the first being 1. A line ends with LF, CR LF or CR, the last one also without; a byte order mark
+/// before one, as editors and `cat` leave it, is no part of it.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut rest = Some(text);
+    let next = move || {
+        let octets = rest?;
+        let end = octets.iter().position(|octet| matches!(octet, b'\n' | b'\r'));
+        let Some(end) = end else {
+            rest = None;
+            return Some(octets);
+        };
+        let ends_with_both = octets[end..].starts_with(b"\r\n");
+        rest = octets.get(end + 1 + usize::from(ends_with_both)..);
+        Some(&octets[..end])
+    };
+    std::iter::from_fn(next)
+        .enumerate()
+        .map(|(at, line)| (at + 1, line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)))
+}
+
+/// The words of a line up to its comment: `#` begins one anywhere, `;` where a word could. NUL, which a host that stopped amid writing leaves
+/// behind, separates words as blanks do.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = line.iter().position(|octet| *octet == b'#').unwrap_or(line.len());
+    let words = line[..end].split(|octet| is_blank(*octet)).filter(|word| !word.is_empty());
+    words.take_while(|word| !word.starts_with(b";"))
+}
+
+fn is_blank(octet: u8) -> bool {
+    octet.is_ascii_whitespace() || octet == 0x0b || octet == 0
+}
+
+/// Whether a text is UTF-16, in which nothing can be found: it begins with that encoding's mark, or with ASCII in it.
+#[must_use]
+pub fn is_utf16(text: &[u8]) -> bool {
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [a, 0, b, 0, ..] | [0, a, 0, b, ..] => *a != 0 && *b != 0,
+        _ => false,
+    }
+}
+
+/// A line that means nothing to us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Its number; 0: the whole text.
+    pub line: usize,
+    /// Why it means nothing.
+    pub why: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.why),
+            line => write!(f, "line {line}: {}", self.why),
+        }
+    }
+}
+
+/// What was passed over in a text: how many lines, and what is wrong with the first of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PassedOver {
+    /// Lines that were to say something and do not.
+    pub lines: usize,
+    /// Comments, headings and settings of other formats.
+    pub remarks: usize,
+    /// The first few of `lines`.
+    pub first: Vec<Problem>,
+}
+
+impl PassedOver {
+    /// Notes a line, once.
+    pub fn add(&mut self, line: usize, why: impl FnOnce() -> String) {
+        self.lines += 1;
+        if self.first.len() < TOLD_MAX {
+            self.first.push(Problem { line, why: why() });
+        }
+    }
+}
+
+impl std::fmt::Display for PassedOver {
+    /// The problems that are told, and how many others there are.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, problem) in self.first.iter().enumerate() {
+            write!(f, "{}{problem}", if at == 0 { "" } else { "; " })?;
+        }
+        match self.lines.saturating_sub(self.first.len()) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// Octets to be shown in a message: in quotes, what is not printable escaped, a long text cut.
+#[must_use]
+pub fn shown(octets: &[u8]) -> String {
+    let text = String::from_utf8_lossy(octets);
+    let mut out = String::from("'");
+    for c in text.chars().take(SHOWN_MAX) {
+        match c {
+            '\u{fffd}' => out.push('?'),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        out.push('…');
+    }
+    out.push('\'');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all(text: &[u8]) -> Vec<(usize, Vec<&[u8]>)> {
+        lines(text).map(|(number, line)| (number, words(line).collect())).collect()
+    }
+
+    #[test]
+    fn lines_end_in_any_way_and_keep_their_numbers() {
+        let text = b"\xef\xbb\xbfa b\r\n\r\n\tc\x0c#d\re ;f\n\xef\xbb\xbfg\0h;i";
+        let want: [(usize, &[&[u8]]); 5] =
+            [(1, &[b"a", b"b"]), (2, &[]), (3, &[b"c"]), (4, &[b"e"]), (5, &[b"g", b"h;i"])];
+        assert_eq!(all(text), want.map(|(n, words)| (n, words.to_vec())));
+        assert_eq!(all(b"a\n"), [(1, vec![&b"a"[..]]), (2, vec![])]);
+        assert_eq!(all(b""), [(1, vec![])]);
+    }
+
+    #[test]
+    fn utf_16_is_told_from_octets() {
+        assert!(is_utf16(b"\xff\xfea\0") && is_utf16(b"\xfe\xff\0a") && is_utf16(b"1\x009\0"));
+        assert!(
+            is_utf16(b"\x001\x009")
+                && !is_utf16(b"\0\0\0\0")
+                && !is_utf16(b"a\0b")
+                && !is_utf16(b"\xef\xbb\xbfa")
+        );
+    }
+
+    #[test]
+    fn the_first_problems_are_told_and_the_others_counted() {
+        let mut passed = PassedOver::default();
+        (1..=5).for_each(|line| passed.add(line, || format!("{} is odd", shown(b"\xfc\x1b[0m"))));
+        assert_eq!((passed.lines, passed.first.len()), (5, 3));
+        assert!(passed.to_string().starts_with("line 1: '?\\u{1b}[0m' is odd; line 2: "), "{passed}");
+        assert!(passed.to_string().ends_with("; and 2 more"), "{passed}");
+        assert_eq!(shown(&[b'x'; 99]).chars().count(), SHOWN_MAX + 3);
+    }
+
+    proptest! {
+        #[test]
+        fn no_octet_is_lost_but_ends_and_marks(text in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), any::<u8>()], 0..60)) {
+            let kept: usize = lines(&text).map(|(_, line)| line.len()).sum();
+            let ends = text.iter().filter(|octet| matches!(octet, b'\n' | b'\r')).count();
+            prop_assert!(kept <= text.len() - ends && kept + ends + 3 * lines(&text).count() >= text.len());
+        }
+    }
+}
