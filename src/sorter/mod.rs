@@ -12,10 +12,12 @@ mod sets;
 mod targets;
 
 use crate::config::Config;
+use crate::daemon::notify;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Measures the addresses that hitherd publishes, and sends it orders.
 #[derive(Parser, Debug)]
@@ -39,18 +41,39 @@ pub fn command() -> clap::Command {
     Args::command()
 }
 
+/// How often a configuration that is wrong is read again, and after how many times the log is told again.
+const AGAIN: Duration = Duration::from_secs(2);
+const TOLD_EVERY: u32 = 30;
+
+/// The configuration. Under a service manager one that is wrong is waited for: started again and again, this would fill the journal.
+fn configuration(args: &Args) -> Option<Config> {
+    let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some() && !args.with_parent;
+    for turn in 0.. {
+        let error = match Config::load(args.config.as_deref()) {
+            Ok(config) => return Some(config),
+            Err(error) => error,
+        };
+        if turn % TOLD_EVERY == 0 {
+            crate::logging::start(log::LevelFilter::Info);
+            log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
+        }
+        if !is_managed {
+            return None;
+        }
+        if turn == 0 {
+            notify::ready("the configuration is wrong: nothing is measured until it is right");
+        }
+        notify::alive();
+        std::thread::sleep(AGAIN);
+    }
+    None
+}
+
 /// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
     let args = Args::parse();
-    let config = match Config::load(args.config.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
-            crate::logging::start(log::LevelFilter::Info);
-            log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let Some(config) = configuration(&args) else { return ExitCode::FAILURE };
     crate::logging::start(config.level);
     match event_loop::serve(&config, args.with_parent) {
         Ok(()) => ExitCode::SUCCESS,

@@ -149,6 +149,12 @@ def wrong_configuration():
         check("so does hitherctl status", "max_ttl" in ctl("status").stdout, ctl("status").stdout)
         text = journal("hitherd")
         check("the failure is in the journal", "78/CONFIG" in text or "status=78" in text, text[-800:])
+        if turn == 0:
+            told = lambda: len(journal("hitherd", "hither-sorter").splitlines())
+            check("the sorter waits too", until(lambda: "wrong" in prop("hither-sorter.service", "StatusText")), prop("hither-sorter.service", "StatusText"))
+            before_wait = told()
+            time.sleep(4)
+            check("and then the journal has nothing new to say", told() - before_wait < 4, journal("hitherd", "hither-sorter")[-800:])
         began = time.monotonic()
         reply = dig("@127.0.0.1", f"new{turn}.load.test").stdout
         took = time.monotonic() - began
@@ -169,8 +175,9 @@ def wrong_configuration():
         if turn == 1:
             check("a reload succeeds when it is right", run("systemctl", "reload", "hitherd.service").returncode == 0)
         check("when it is right it is in force, without a restart", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", f"new{turn}.load.test").stdout) and pid() == old and until(lambda: "wrong" not in prop("hitherd.service", "StatusText")), status())
-        lines = [line for line in journal("hitherd", since=since).splitlines() if line]
+        lines = [line for line in journal("hitherd", "hither-sorter", since=since).splitlines() if line]
         check("the journal has some lines about it, not hundreds", len(lines) < 60, lines[:80])
+        check("the sorter is at work again", until(lambda: json.loads(ctl("status", "--json").stdout or "{}").get("sorter", {}).get("connected")), ctl("status").stdout)
     resolve_by(before)
 
 
