@@ -28,9 +28,12 @@ pub struct Opened {
     pub short: Option<ShareError>,
 }
 
-/// Octets of the file system that may be written, and all that it has.
+/// Octets of the file system that may be written, and all that it has; one without a bound says that it has none.
 fn free_and_all(dir: &Path) -> nix::Result<(u64, u64)> {
     let seen = statvfs(dir)?;
+    if seen.blocks() == 0 {
+        return Ok((u64::MAX, u64::MAX));
+    }
     let unit = seen.fragment_size();
     Ok((seen.blocks_available().saturating_mul(unit), seen.blocks().saturating_mul(unit)))
 }

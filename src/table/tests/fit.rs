@@ -205,6 +205,13 @@ fn the_usual_table_takes_a_quarter_at_most() {
 }
 
 #[test]
+fn where_there_is_no_bound_the_usual_table_is_whole() {
+    in_a_tmpfs("where_there_is_no_bound_the_usual_table_is_whole", "size=0", |dir| {
+        assert_eq!((usual(dir, 65_536), open(dir, 65_536).short.is_none()), (65_536, true));
+    });
+}
+
+#[test]
 fn a_table_that_is_held_is_left_alone() {
     let dir = std::env::temp_dir().join(format!("hither-fit-held-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
