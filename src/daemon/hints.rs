@@ -1,9 +1,12 @@
 //! Hints of readers: an entry that they read from memory, without asking us, is still wanted when its time is nearly over.
 
+use super::tokens::Source;
 use hither_net::hints::Hints as Socket;
 use hither_rounds::Question;
 use hither_table::{Family, Monotonic, layout::HINT};
 use hither_wire::name::Name;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
@@ -42,6 +45,17 @@ impl Hints {
             );
         });
         Hints { socket: socket.ok(), budget: Budget::default(), dropped: 0, taken: 0 }
+    }
+
+    /// Tries once more to be heard where that could not be had.
+    pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
+        let path = dir.join("hint");
+        let socket = if self.socket.is_none() { Socket::bind(&path).ok() } else { return };
+        let is_polled = |socket: &Socket| {
+            let descriptor = socket.as_raw_fd();
+            registry.register(&mut SourceFd(&descriptor), Source::Hints.token(), Interest::READABLE).is_ok()
+        };
+        self.socket = socket.filter(is_polled);
     }
 
     pub fn descriptor(&self) -> Option<RawFd> {
@@ -112,6 +126,22 @@ mod tests {
         let users = (100..10_000).filter(|uid| budget.may(*uid, now)).count();
         assert_eq!((users, budget.users.len()), (USERS_MAX - 2, USERS_MAX));
         assert!(budget.may(7, Monotonic::from_ms(6_000)), "in the next second");
+    }
+
+    #[test]
+    fn a_socket_that_could_not_be_had_is_tried_once_more() {
+        let dir = std::env::temp_dir().join(format!("hither-hints-{}", std::process::id()));
+        let poll = mio::Poll::new().expect("a poll");
+        let mut hints = Hints::bind(&dir);
+        assert!(hints.descriptor().is_none() && hints.next(Monotonic(0)).is_none());
+        hints.bind_again(&dir, poll.registry());
+        assert!(hints.descriptor().is_none());
+        std::fs::create_dir(&dir).expect("a directory");
+        hints.bind_again(&dir, poll.registry());
+        let first = hints.descriptor();
+        hints.bind_again(&dir, poll.registry());
+        assert!(first.is_some() && hints.descriptor() == first);
+        std::fs::remove_dir_all(&dir).expect("removable");
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl Daemon {
         });
         match made {
             Ok(short) => {
+                self.hints.bind_again(dir, self.poll.registry());
                 room.short = short.map(|why| why.to_string());
                 let (entries, wanted) = (writer.capacity(), room.wanted.entries);
                 match &room.short {
