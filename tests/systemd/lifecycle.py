@@ -142,7 +142,7 @@ def wrong_configuration():
         bad = configure("30", "[cache]\nmax_tll = \"1h\"\n")
         if begin == "start":
             run("systemctl", "stop", "hitherd.service")
-        since = run("date", "+%F %T").stdout.strip()
+        lines = len(journal("hitherd", "hither-sorter").splitlines())
         done = run("systemctl", begin, "hitherd.service")
         check(f"{begin} with a wrong configuration fails", done.returncode != 0, done.stderr)
         check("the service is there all the same, and its status says why", until(lambda: active() and "configuration is wrong" in status() and "max_ttl" in status()), status())
@@ -175,8 +175,8 @@ def wrong_configuration():
         if turn == 1:
             check("a reload succeeds when it is right", run("systemctl", "reload", "hitherd.service").returncode == 0)
         check("when it is right it is in force, without a restart", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", f"new{turn}.load.test").stdout) and pid() == old and until(lambda: "wrong" not in prop("hitherd.service", "StatusText")), status())
-        lines = [line for line in journal("hitherd", "hither-sorter", since=since).splitlines() if line]
-        check("the journal has some lines about it, not hundreds", len(lines) < 60, lines[:80])
+        text = journal("hitherd", "hither-sorter").splitlines()[lines:]
+        check("the journal has some lines about it, not hundreds", len(text) < 100, text)
         check("the sorter is at work again", until(lambda: json.loads(ctl("status", "--json").stdout or "{}").get("sorter", {}).get("connected")), ctl("status").stdout)
     resolve_by(before)
 
