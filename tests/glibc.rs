@@ -155,8 +155,7 @@ fn odd_names_are_refused_as_the_c_librarys_own_source_does() {
         "plain.example",
         "under.example",
     ];
-    let targets =
-        ["star.example", "shell.example", "dash.example", "dot.example", "line.example", "root.example"];
+    let targets = ["star.example", "shell.example", "dash.example", "dot.example", "line.example"];
     for name in [&odd[..], &good].concat() {
         let ours = made_of(&daemon, &program, LIKE_ENABLED, &[name], &[]);
         assert_eq!(ours, made_of(&daemon, &program, "dns", &[name], &[]));
@@ -167,12 +166,14 @@ fn odd_names_are_refused_as_the_c_librarys_own_source_does() {
     // What an alias leads to is not shown where it is no name of a host; versions of the C library refuse such answers or do the same.
     for name in targets {
         let ours = made_of(&daemon, &program, LIKE_ENABLED, &[name], &[]);
+        let theirs = made_of(&daemon, &program, "dns", &[name], &[]);
+        assert!(ours == theirs || !theirs.contains("198.18.0.5"), "{ours}{theirs}");
         let lines: Vec<&str> = ours.lines().filter(|line| line.contains("198.18.0.5")).collect();
-        assert!(
-            lines.len() == 3 && lines.iter().all(|line| line.ends_with(&format!(": {name} 198.18.0.5"))),
-            "{ours}"
-        );
+        let shown = format!(": {name} 198.18.0.5");
+        assert!(lines.len() == 3 && lines.iter().all(|line| line.ends_with(&shown)), "{ours}");
     }
+    let root = made_of(&daemon, &program, "hither", &["root.example"], &[]);
+    assert!(root.contains("getaddrinfo 2: . 198.18.0.5"), "an empty name is none: {root}");
     let under = made_of(&daemon, &program, "hither", &["under.example"], &[]);
     assert!(under.contains("_sip._tcp.any.example (under.example) 198.18.0.5"), "{under}");
 }

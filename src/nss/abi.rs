@@ -124,7 +124,7 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
     let mut name: *mut c_char = null_mut();
     for set in FAMILIES.into_iter().filter_map(|family| set(entry, family, Wanted::Both)) {
         if name.is_null() {
-            name = arena.text(hosts(entry, &set).last().into_iter().flatten())?;
+            name = text_of(shown(entry, &set).last().unwrap_or_default(), arena)?;
         }
         for address in set.addresses() {
             let (family, octets) = octets_of(address.address);
@@ -143,15 +143,21 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
     Ok(())
 }
 
-/// The names that lead to the first address, the asked one first; those that are no names of hosts are left out, as the C library's own
-/// source of names does. So the last one is the canonical name, and it is one that programs can be shown.
-fn hosts<'e>(
-    entry: &Entry<'e>,
-    set: &FamilyView<'e>,
-) -> impl Iterator<Item = impl Iterator<Item = u8> + Clone + use<'e>> + use<'e> {
+/// The names that lead to the first address, the asked one first; those that are neither names of hosts nor the root are left out, as the
+/// C library's own source of names does. So the last one is the canonical name, and it is one that programs can be shown.
+fn shown<'e>(entry: &Entry<'e>, set: &FamilyView<'e>) -> impl Iterator<Item = &'e [u8]> + use<'e> {
     let chain = set.addresses().next().map_or(0, |first| first.chain);
     let names = core::iter::once(entry.name()).chain(set.chain(chain).map(|(target, _)| target));
-    names.filter_map(host_name)
+    names.filter(|name| **name == [0] || host_name(name).is_some())
+}
+
+/// The text of such a name.
+#[inline(never)]
+fn text_of(name: &[u8], arena: &mut Arena<'_>) -> Result<*mut c_char, Full> {
+    match host_name(name) {
+        Some(octets) => arena.text(octets),
+        None => arena.text(core::iter::once(b'.')),
+    }
 }
 
 fn octets_of(address: IpAddr) -> (c_int, [u8; 16]) {
@@ -231,12 +237,11 @@ unsafe fn find_host(
 fn host_of(entry: &Entry<'_>, family: Family, arena: &mut Arena<'_>) -> Result<hostent, Full> {
     // `resolve` has seen that there are addresses.
     let set = entry.family(family).ok_or(Full)?;
-    let count = hosts(entry, &set).count();
-    let (last, before) = (hosts(entry, &set).last(), hosts(entry, &set).take(count.saturating_sub(1)));
-    let h_name = arena.text(last.into_iter().flatten())?;
+    let count = shown(entry, &set).count();
+    let h_name = text_of(shown(entry, &set).last().unwrap_or_default(), arena)?;
     let aliases: *mut *mut c_char = arena.take(count + 1)?;
-    for (n, alias) in before.enumerate() {
-        let text = arena.text(alias)?;
+    for (n, alias) in shown(entry, &set).take(count.saturating_sub(1)).enumerate() {
+        let text = text_of(alias, arena)?;
         // SAFETY: `count` places and one for the final null were given out, and there are fewer aliases.
         unsafe { aliases.add(n).write(text) };
     }

@@ -74,6 +74,10 @@ def nss():
     queries = stats()["queries"]
     answer = run("getent", "ahostsv4", "by-nss.load.test")
     check("programs find names in the table, without a query", "198.51.100." in answer.stdout and stats()["queries"] == queries, answer.stdout)
+    service = lambda *lines: run("systemd-run", "--quiet", "--wait", "--pipe", *[word for line in lines for word in ("-p", line)], "getent", "-s", "hosts:hither", "hosts", "by-nss.load.test")
+    for lines, found in [((), True), (("DynamicUser=yes", "ProtectProc=invisible", "ProcSubset=pid", "PrivateUsers=yes"), True), (("PrivateNetwork=yes",), False)]:
+        answer = service(*lines)
+        check(f"a service with {', '.join(lines) or 'nothing of its own'} {'is answered' if found else 'goes on to its next source'}", (answer.returncode, "198.51.100." in answer.stdout) == ((0, True) if found else (2, False)), answer)
     for name in ("nsswitch.conf", "NSS module"):
         check(f"doctor: {name} is well", state(name) == "ok", findings()[0].get(name))
     for _ in range(2):
