@@ -164,7 +164,9 @@ fn fingerprint() -> u64 {
         for interface in interfaces {
             let address =
                 interface.address.filter(|a| a.as_sockaddr_in().is_some() || a.as_sockaddr_in6().is_some());
-            lines.insert(format!("{} {:?} {:?}", interface.interface_name, address, interface.flags & up));
+            // As text: the structure does not show its address otherwise.
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            lines.insert(format!("{} {address} {:?}", interface.interface_name, interface.flags & up));
         }
     }
     // Interface, destination, gateway, flags; metric, mask. Of IPv6: destination and its length, next hop, metric, flags, interface.
