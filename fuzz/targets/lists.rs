@@ -7,16 +7,22 @@ use hither_wire::name::Name;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
-    let lines = octets.split(|octet| *octet == b'\n').count();
+    let lines = hither_local::text::lines(octets).count();
     let mut hosts = Hosts::default();
-    assert!(hosts.add(octets) <= lines);
+    let passed = hosts.add(octets);
+    assert!(passed.lines + passed.mapped <= lines && passed.to_string().len() < 2000);
     let mut block = Block::new(Verdict::NxDomain);
-    assert!(block.add(octets, if octets.len() % 2 == 0 { Match::Exact } else { Match::Subtree }) <= lines);
+    let passed = block.add(octets, if octets.len() % 2 == 0 { Match::Exact } else { Match::Subtree });
+    assert!(passed.lines + passed.remarks + passed.mapped <= lines);
+    if let Ok(text) = std::str::from_utf8(octets) {
+        let _ = hither_local::written(text).map_err(|error| error.to_string());
+    }
     let local = Local { hosts, own: None, blocks: vec![block] };
     for word in octets.split(|octet| octet.is_ascii_whitespace()).take(8) {
         if let Ok(name) = Name::from_text(word) {
             let name = name.to_lower();
             let _ = (local.answer(&name, Rtype::A, None), local.answer(&name, Rtype::PTR, None), local.covers(&name));
+            let _ = (local.known(&name), hither_local::may_be_of_a_network(&name));
         }
     }
 });

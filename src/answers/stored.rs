@@ -59,6 +59,13 @@ impl Stored {
         })
     }
 
+    /// The same for a name that exists whatever the upstream says: a denial of the name without a chain denies the type alone.
+    #[must_use]
+    pub fn of_existing(&self) -> Stored {
+        let is_bare = self.counts[0] == 0 && self.rcode == Rcode::NXDOMAIN;
+        Stored { rcode: if is_bare { Rcode::NOERROR } else { self.rcode }, ..self.clone() }
+    }
+
     /// The question it answers, as the upstream wrote it.
     pub(crate) fn question(&self) -> &[u8] {
         self.octets.get(..self.question_len()).unwrap_or_default()

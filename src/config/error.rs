@@ -26,22 +26,51 @@ impl ConfigError {
 
     pub(super) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        match error.span() {
+            Some(span) => Self::at(path, text, span.start, &explain(&message)),
+            None => Self(format!("{}: {message}", path.display())),
+        }
+    }
+
+    /// At an octet of the text.
+    pub(super) fn at(path: &Path, text: &str, at: usize, message: &str) -> Self {
         let mut out = path.display().to_string();
-        let Some(span) = error.span() else { return Self(format!("{out}: {message}")) };
-        let at = span.start.min(text.len());
+        let at = at.min(text.len());
         let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
         let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
         let number = text.get(..start).map_or(0, |before| before.matches('\n').count()) + 1;
         let column = text.get(start..at).map_or(0, |before| before.chars().count()) + 1;
-        let _ = write!(out, ":{number}:{column}: {}", explain(&message));
+        let _ = write!(out, ":{number}:{column}: {message}");
         let caret = " ".repeat(column - 1);
         let _ = write!(out, "\n    {}\n    {caret}^", line.replace('\t', " "));
         Self(out)
     }
 }
 
-/// Names the nearest known key.
+/// The text of a file, which is UTF-8 by TOML's rules.
+pub(super) fn text(path: &Path, octets: Vec<u8>) -> Result<String, ConfigError> {
+    if hither_local::text::is_utf16(&octets) {
+        return Err(ConfigError::whole(path, "it is in UTF-16; save it as UTF-8".to_owned()));
+    }
+    String::from_utf8(octets).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let odd = error.as_bytes().get(at).copied().unwrap_or_default();
+        let shown = String::from_utf8_lossy(error.as_bytes());
+        // What is shown has its first odd octet where the text has it.
+        ConfigError::at(
+            path,
+            &shown,
+            at,
+            &format!("the octet 0x{odd:02x} is no UTF-8; save the file as UTF-8"),
+        )
+    })
+}
+
+/// Names the nearest known key, and what the reader of TOML leaves unsaid.
 fn explain(message: &str) -> String {
+    if message == "duplicate key" {
+        return "this is there twice, and once is allowed: put what belongs together under one".to_owned();
+    }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
         return message.to_owned();

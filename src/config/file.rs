@@ -1,10 +1,10 @@
 //! The tables and keys of hither.toml as they are written.
 
 use super::values::{
-    AtLeastOne, BlockAnswer, Covers, Level, Mode, Network, Probe, Suffix, Time, UpstreamAddress,
+    AtLeastOne, BlockAnswer, Blocked, Covers, Level, ListenAddress, Mode, Network, Probe, Suffixes, Time,
+    UpstreamAddress,
 };
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Deserialize, Default)]
@@ -39,7 +39,7 @@ pub(super) struct File {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listen {
-    pub dns: Option<Vec<SocketAddr>>,
+    pub dns: Option<Vec<ListenAddress>>,
     pub allow: Option<Vec<Network>>,
     pub workers: Option<AtLeastOne>,
 }
@@ -106,7 +106,7 @@ pub(super) struct Log {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Domain {
-    pub names: Vec<Suffix>,
+    pub names: Suffixes,
     pub upstreams: Vec<UpstreamAddress>,
 }
 
@@ -123,7 +123,7 @@ pub(super) struct BlockFile {
     #[serde(default)]
     pub files: Vec<PathBuf>,
     #[serde(default)]
-    pub names: Vec<Suffix>,
+    pub names: Vec<Blocked>,
     #[serde(default, rename = "match")]
     pub covers: Covers,
     #[serde(default)]

@@ -143,6 +143,18 @@ fn every_key_is_described_and_every_described_one_exists() {
 }
 
 #[test]
+fn the_shape_has_every_key() {
+    let keys_of = |(section, _, keys): &shape::Section| {
+        keys.iter().map(|(key, _)| format!("{section}.{key}")).collect::<Vec<_>>()
+    };
+    let top = shape::TOP.iter().map(|(key, _)| (*key).to_owned());
+    assert_eq!(top.chain(shape::SECTIONS.iter().flat_map(keys_of)).collect::<BTreeSet<_>>(), keys());
+    let several: Vec<&str> =
+        shape::SECTIONS.iter().filter(|(_, several, _)| *several).map(|(name, ..)| *name).collect();
+    assert_eq!(several, BLOCKS);
+}
+
+#[test]
 fn the_shipped_file_names_every_key() {
     let text: String = SHIPPED
         .lines()

@@ -3,10 +3,13 @@
 //! Each file is read on its own, so that an error names its file, line and column; later files win key by key, their
 //! `[[upstream]]`, `[[domain]]` and `[[block]]` tables add to those before.
 
+mod address;
 mod error;
 mod file;
+mod shape;
 mod values;
 
+pub use address::Endpoint;
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 
@@ -18,6 +21,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use values::Blocked;
 
 /// Where the configuration is when nobody says otherwise.
 pub const FILE: &str = "/etc/hither/hither.toml";
@@ -41,9 +45,9 @@ pub struct Config {
     /// Threads that answer from the cache; 1: the event loop alone.
     pub workers: usize,
     /// Whom to ask; none: the system's resolvers.
-    pub upstreams: Vec<SocketAddr>,
+    pub upstreams: Vec<Endpoint>,
     /// Whom to ask for some domains.
-    pub domains: BTreeMap<Name, Vec<SocketAddr>>,
+    pub domains: BTreeMap<Name, Vec<Endpoint>>,
     /// Hosts files, and whether the host's own name is answered.
     pub hosts: Hosts,
     /// Block lists, in order.
@@ -62,6 +66,8 @@ pub struct Config {
     pub level: log::LevelFilter,
     /// This is what is served without a configuration, which is wrong, and why.
     pub wrong: Option<String>,
+    /// What was understood in another way than it was written, for who asks.
+    pub hints: Vec<String>,
 }
 
 /// Hosts files.
@@ -78,8 +84,8 @@ pub struct Hosts {
 pub struct Block {
     /// Lists.
     pub files: Vec<PathBuf>,
-    /// Names.
-    pub names: Vec<Name>,
+    /// Names, and what each covers.
+    pub names: Vec<(Name, Match)>,
     /// What plain names cover.
     pub covers: Match,
     /// What is said of them.
@@ -154,6 +160,7 @@ impl Default for Config {
             },
             level: log::LevelFilter::Info,
             wrong: None,
+            hints: Vec::new(),
         }
     }
 }
@@ -195,16 +202,15 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let main = path.unwrap_or(Path::new(FILE));
         let mut config = Config::default();
-        match std::fs::read_to_string(main) {
-            Ok(text) => config.merge(parse(main, &text)?),
+        match std::fs::read(main) {
+            Ok(octets) => config.merge(parse(main, &error::text(main, octets)?)?),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(ConfigError::unreadable(main, &error)),
         }
         let credential = path.is_none().then(credential).flatten();
         for file in drop_ins(main)?.into_iter().chain(credential) {
-            let text =
-                std::fs::read_to_string(&file).map_err(|error| ConfigError::unreadable(&file, &error))?;
-            config.merge(parse(&file, &text)?);
+            let octets = std::fs::read(&file).map_err(|error| ConfigError::unreadable(&file, &error))?;
+            config.merge(parse(&file, &error::text(&file, octets)?)?);
         }
         config.check(main)?;
         Ok(config)
@@ -234,10 +240,11 @@ impl Config {
         set(&mut self.runtime_dir, runtime_dir);
         self.state_dir = state_dir.or(self.state_dir.take());
         set(&mut self.save, cache.save);
-        set(&mut self.listen, listen.dns);
+        let dns = listen.dns.map(|all| all.into_iter().map(|one| one.0).collect::<Vec<_>>());
+        set(&mut self.listen, dns);
         set(&mut self.allow, listen.allow);
         set(&mut self.workers, listen.workers);
-        self.upstreams.extend(upstream.into_iter().map(|upstream| upstream.address.0));
+        extend(&mut self.upstreams, upstream.into_iter().map(|upstream| upstream.address.0));
         self.merge_local(domain, hosts, block);
         set(&mut self.limits.clients_per_network, limits.clients_per_network);
         set(&mut self.limits.tcp, limits.tcp);
@@ -283,21 +290,26 @@ impl Config {
         blocks: Vec<file::BlockFile>,
     ) {
         for block in domains {
-            let upstreams: Vec<SocketAddr> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
-            for name in block.names {
-                self.domains.entry(name.0).or_default().extend(&upstreams);
+            let upstreams: Vec<Endpoint> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
+            for name in block.names.0 {
+                let place = self.domains.entry(name.written.name).or_default();
+                extend(place, upstreams.iter().cloned());
+                self.hints.extend(name.hint);
             }
         }
         if let Some(files) = hosts.files {
             self.hosts.files = files;
         }
         self.hosts.own_name = hosts.own_name.unwrap_or(self.hosts.own_name);
-        self.blocks.extend(blocks.into_iter().map(|block| Block {
-            files: block.files,
-            names: block.names.into_iter().map(|name| name.0).collect(),
-            covers: block.covers.0,
-            verdict: block.answer.0,
-        }));
+        for block in blocks {
+            let covers = block.covers.0;
+            let names = block.names.into_iter().map(|Blocked(name)| {
+                self.hints.extend(name.hint);
+                (name.written.name, if name.written.below { Match::Subtree } else { covers })
+            });
+            let names = names.collect();
+            self.blocks.push(Block { files: block.files, names, covers, verdict: block.answer.0 });
+        }
     }
 
     /// What no single value shows.
@@ -330,12 +342,38 @@ impl Config {
         if let Some((name, _)) = self.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
             return fail(format!("the domain {name} has no upstreams"));
         }
-        let asks_itself = all().find(|upstream| upstream.port() != 0 && self.listen.contains(upstream));
-        match asks_itself {
-            Some(upstream) => {
-                fail(format!("the upstream {upstream} is one of listen.dns: hitherd would ask itself"))
+        let all = all().filter_map(|upstream| Some((upstream, upstream.address()?)));
+        for (upstream, address) in all.filter(|(_, address)| address.port() != 0) {
+            let is_own = |own: &SocketAddr| {
+                let everywhere = own.ip().is_unspecified() && address.ip().is_loopback();
+                own.port() == address.port() && (own.ip() == address.ip() || everywhere)
+            };
+            if self.listen.iter().any(is_own) {
+                return fail(format!(
+                    "the upstream {upstream} is one of listen.dns: hitherd would ask itself"
+                ));
             }
-            None => Ok(()),
+        }
+        Ok(())
+    }
+
+    /// What to tell somebody who wrote the configuration: what was taken in another way than it was written, and what is not there yet.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let all = self.upstreams.iter().chain(self.domains.values().flatten());
+        let later = all.filter(|upstream| upstream.address().is_none()).map(|upstream| {
+            let interface = upstream.interface().unwrap_or_default();
+            format!("{upstream} is asked when there is an interface '{interface}'")
+        });
+        self.hints.iter().cloned().chain(later).collect()
+    }
+}
+
+/// Adds what is not there.
+fn extend(place: &mut Vec<Endpoint>, more: impl Iterator<Item = Endpoint>) {
+    for one in more {
+        if !place.contains(&one) {
+            place.push(one);
         }
     }
 }
@@ -353,6 +391,7 @@ pub fn check_text(text: &str) -> Result<Config, ConfigError> {
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+    shape::check(path, text)?;
     toml::from_str(text).map_err(|error| ConfigError::toml(path, text, &error))
 }
 

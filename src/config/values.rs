@@ -1,7 +1,7 @@
 //! Values of the configuration, each with an error that says what was expected.
 
-use hither_local::{Match, Verdict};
-use hither_wire::name::Name;
+use super::address::Endpoint;
+use hither_local::{Match, Verdict, Written, written};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -88,37 +88,71 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-/// An upstream's address, with or without a port.
-pub(super) struct UpstreamAddress(pub SocketAddr);
+/// Whom to ask.
+pub(super) struct UpstreamAddress(pub Endpoint);
 
 impl<'de> Deserialize<'de> for UpstreamAddress {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
-        let address = text.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
-        match address {
-            Ok(address)
-                if !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() != 0 =>
-            {
-                Ok(UpstreamAddress(address))
-            }
-            _ => Err(D::Error::custom(format!(
-                "'{text}' is not the address of an upstream; write 192.0.2.1, 192.0.2.1:53, 2001:db8::1 or [2001:db8::1]:53"
-            ))),
-        }
+        Endpoint::upstream(&text).map(UpstreamAddress).map_err(D::Error::custom)
     }
 }
 
-/// A domain name, in lower case.
-pub(super) struct Suffix(pub Name);
+/// Where to listen.
+pub(super) struct ListenAddress(pub SocketAddr);
+
+impl<'de> Deserialize<'de> for ListenAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Endpoint::listener(&text).map(ListenAddress).map_err(D::Error::custom)
+    }
+}
+
+/// A domain name, and what is to be said of how it was written.
+pub(super) struct Suffix {
+    pub written: Written,
+    pub hint: Option<String>,
+}
 
 impl<'de> Deserialize<'de> for Suffix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let name = text.parse::<Name>().map_err(|error| {
-            D::Error::custom(format!("'{text}' is no domain name: {error}; write example.com"))
-        })?;
-        Ok(Suffix(name.to_lower()))
+        let written = written(&text)
+            .map_err(|error| D::Error::custom(format!("'{text}' is no domain name: {error}")))?;
+        let hint = match written {
+            Written { mapped: true, name, .. } => Some(format!("'{text}' is asked for as '{name}'")),
+            Written { below: true, name, .. } => Some(format!("'{text}' is '{name}' and all below it")),
+            Written { .. } => None,
+        };
+        Ok(Suffix { written, hint })
+    }
+}
+
+/// At least one domain name.
+pub(super) struct Suffixes(pub Vec<Suffix>);
+
+impl<'de> Deserialize<'de> for Suffixes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Vec::deserialize(deserializer)? {
+            none if none.is_empty() => {
+                Err(D::Error::custom("no name is given; write names = [\"example.com\"]"))
+            }
+            names => Ok(Suffixes(names)),
+        }
+    }
+}
+
+/// The name of something that is blocked.
+pub(super) struct Blocked(pub Suffix);
+
+impl<'de> Deserialize<'de> for Blocked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Suffix::deserialize(deserializer)? {
+            all if all.written.name.is_root() => {
+                Err(D::Error::custom("this is every name, and a list blocks some"))
+            }
+            name => Ok(Blocked(name)),
+        }
     }
 }
 
@@ -204,7 +238,16 @@ impl Network {
         };
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(width);
-        (bits <= width).then_some(Network { address, bits })
+        if bits > width {
+            return None;
+        }
+        // A network of IPv4 in IPv6 clothes is what it is.
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if bits >= 96 => {
+                Some(Network { address: v4, bits: bits - 96 })
+            }
+            _ => Some(Network { address, bits }),
+        }
     }
 }
 

@@ -83,10 +83,26 @@ pub struct Status {
     pub table_generation: u64,
     pub entries: u64,
     pub upstreams: Vec<UpstreamStatus>,
+    /// Files whose names are answered here, or who are asked by them.
+    pub files: Vec<FileStatus>,
     pub sorter: SorterStatus,
     /// What is not as the configuration wants it, and why: a table for which there is no room, a configuration that is wrong.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// A hosts file, a block list, or resolv.conf where the system's servers are asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileStatus {
+    /// Where it is.
+    pub path: String,
+    /// How many names of it are in force; of resolv.conf, servers.
+    pub names: u64,
+    /// Lines that mean nothing, comments of any format aside.
+    pub passed_over: u64,
+    /// What is wrong with it, and what is done.
+    pub problem: Option<String>,
 }
 
 /// One upstream.

@@ -6,7 +6,7 @@ use super::control::Control;
 use super::hints::Hints;
 use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
-use super::local::{self, Loader, Wanted};
+use super::local::{Loader, Wanted};
 use super::manage::Reload;
 use super::network::Network;
 use super::notify;
@@ -192,7 +192,7 @@ impl Daemon {
     fn begin(&mut self) {
         let shown = self.addresses.iter().find(|a| a.port() != 0).copied();
         self.rounds.writer().set_dns_address(shown);
-        let local = Arc::new(local::load(&Wanted::of(&self.config)));
+        let local = Arc::new(self.loader.load(&Wanted::of(&self.config)));
         self.rounds.handle(now(), Input::Local { local });
     }
 

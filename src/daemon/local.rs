@@ -1,42 +1,76 @@
 //! Reading what is answered here: hosts files and block lists, in a thread of their own while queries are served.
+//!
+//! A file that cannot be read any more, or in which nothing is understood, has been lost or is being written: what was read of it before
+//! stays in force, and the log and `hitherctl status` say so.
 
+use super::resolv_conf;
 use crate::config::{self, Config};
 use crate::logging::Event;
-use hither_local::{Block, Hosts, Local, OwnName};
+use hither_control::FileStatus;
+use hither_local::text::PassedOver;
+use hither_local::{Block, Hosts, HostsFile, List, Local, Match, OwnName};
 use mio::Waker;
-use std::io::Read as _;
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read as _};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 /// Octets read of one file; a longer one is cut there, and the log says so.
 const FILE_MAX: u64 = 256 << 20;
+/// The system's own, which is looked at here for what is wrong with it.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What is to be read.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     hosts: config::Hosts,
     blocks: Vec<config::Block>,
+    resolv_conf: bool,
 }
 
 impl Wanted {
     pub fn of(config: &Config) -> Wanted {
-        Wanted { hosts: config.hosts.clone(), blocks: config.blocks.clone() }
+        Wanted {
+            hosts: config.hosts.clone(),
+            blocks: config.blocks.clone(),
+            resolv_conf: config.upstreams.is_empty(),
+        }
     }
 }
+
+/// What was read last of each file.
+#[derive(Clone, Debug, Default)]
+struct Read {
+    hosts: BTreeMap<PathBuf, Arc<HostsFile>>,
+    lists: BTreeMap<(PathBuf, Match), Arc<List>>,
+    /// What became of each of them, in the order of the configuration.
+    files: Vec<FileStatus>,
+}
+
+/// What is answered here, and what it was read from.
+type Result = (Local, Read);
 
 /// Reads in the background, one set of files after the other.
 #[derive(Debug)]
 pub(super) struct Loader {
     waker: Arc<Waker>,
-    results: (mpsc::Sender<Local>, mpsc::Receiver<Local>),
+    results: (mpsc::Sender<Result>, mpsc::Receiver<Result>),
     busy: bool,
     next: Option<Wanted>,
+    read: Read,
 }
 
 impl Loader {
     pub fn new(waker: Arc<Waker>) -> Loader {
-        Loader { waker, results: mpsc::channel(), busy: false, next: None }
+        Loader { waker, results: mpsc::channel(), busy: false, next: None, read: Read::default() }
+    }
+
+    /// Reads everything now.
+    pub fn load(&mut self, wanted: &Wanted) -> Local {
+        let local;
+        (local, self.read) = load(wanted, &self.read);
+        local
     }
 
     /// Begins to read; what is being read is finished first.
@@ -46,10 +80,11 @@ impl Loader {
             return;
         }
         let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
+        let before = self.read.clone();
         let thread = std::thread::Builder::new().name("lists".to_owned()).spawn(move || {
-            let local = load(&wanted);
+            let read = load(&wanted, &before);
             // Nobody is left to be told when the daemon has ended.
-            let _ = sender.send(local);
+            let _ = sender.send(read);
             let _ = waker.wake();
         });
         match thread {
@@ -65,7 +100,8 @@ impl Loader {
 
     /// What has been read, if it is the latest that was wanted.
     pub fn take(&mut self) -> Option<Local> {
-        let local = self.results.1.try_recv().ok()?;
+        let local;
+        (local, self.read) = self.results.1.try_recv().ok()?;
         self.busy = false;
         match self.next.take() {
             Some(wanted) => {
@@ -79,72 +115,179 @@ impl Loader {
     pub fn is_busy(&self) -> bool {
         self.busy
     }
+
+    /// What became of each file when it was read last.
+    pub fn files(&self) -> &[FileStatus] {
+        &self.read.files
+    }
 }
 
-/// Reads everything now.
-pub(super) fn load(wanted: &Wanted) -> Local {
+fn load(wanted: &Wanted, before: &Read) -> Result {
+    let mut read = Read::default();
     let mut hosts = Hosts::default();
     for path in &wanted.hosts.files {
-        if let Some(text) = read(path) {
-            complain(path, hosts.add(&text), "an address with names");
+        // An empty hosts file is one; NULs are what a host that stopped amid writing leaves.
+        let source = Source { path, expected: "an address with names", is_meant: |text| !text.contains(&0) };
+        let known = before.hosts.get(path);
+        let (file, status) = source.read(known, HostsFile::read, HostsFile::len);
+        read.files.push(status);
+        if let Some(file) = file {
+            read.hosts.insert(path.clone(), Arc::clone(&file));
+            hosts.push(file);
         }
     }
-    hosts.shrink();
-    let blocks: Vec<Block> = wanted.blocks.iter().map(block).collect();
+    let blocks: Vec<Block> =
+        wanted.blocks.iter().flat_map(|block| blocks(block, before, &mut read)).collect();
     let blocked: usize = blocks.iter().map(Block::len).sum();
     if blocked > 0 {
         let memory: usize = blocks.iter().map(Block::memory).sum();
         log::info!("{blocked} names are blocked, in {} KiB", memory / 1024);
     }
-    Local { hosts, own: wanted.hosts.own_name.then(own_name).flatten(), blocks }
+    read.files.extend(wanted.resolv_conf.then(|| servers(Path::new(RESOLV_CONF))).flatten());
+    (Local { hosts, own: wanted.hosts.own_name.then(own_name).flatten(), blocks }, read)
 }
 
-fn block(wanted: &config::Block) -> Block {
-    let mut block = Block::new(wanted.verdict.clone());
-    for name in &wanted.names {
-        block.add_name(name.to_string().as_bytes(), wanted.covers);
+/// The names of the configuration, which no list makes an exception of, and the lists.
+fn blocks(wanted: &config::Block, before: &Read, read: &mut Read) -> [Block; 2] {
+    let (mut named, mut listed) = (Block::new(wanted.verdict.clone()), Block::new(wanted.verdict.clone()));
+    if !wanted.names.is_empty() {
+        named.push(Arc::new(List::of(&wanted.names)));
     }
     for path in &wanted.files {
-        if let Some(text) = read(path) {
-            complain(path, block.add(&text, wanted.covers), "a name, or an address with names");
+        let source =
+            Source { path, expected: "a name, or an address with names", is_meant: |text| !is_blank(text) };
+        let key = (path.clone(), wanted.covers);
+        let parse = |text: &[u8]| List::read(text, wanted.covers);
+        let (list, status) = source.read(before.lists.get(&key), parse, List::len);
+        read.files.push(status);
+        if let Some(list) = list {
+            read.lists.insert(key, Arc::clone(&list));
+            listed.push(list);
         }
     }
-    block.shrink();
-    block
+    [named, listed]
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let mut text = Vec::new();
-    let result = std::fs::File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut text));
-    match result {
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|octet| octet.is_ascii_whitespace() || *octet == 0)
+}
+
+/// One file and what is expected in it.
+struct Source<'a> {
+    path: &'a Path,
+    expected: &'a str,
+    /// Whether a text without a name, and without a line that is wrong, is meant to be one.
+    is_meant: fn(&[u8]) -> bool,
+}
+
+impl Source<'_> {
+    /// What the file says, or what it said `before`, and what became of it.
+    fn read<T>(
+        &self,
+        before: Option<&Arc<T>>,
+        parse: impl Fn(&[u8]) -> (T, PassedOver),
+        len: impl Fn(&T) -> usize,
+    ) -> (Option<Arc<T>>, FileStatus) {
+        let known = before.map_or(0, |before| len(before));
+        let stays = |problem: String| {
+            let then = match before {
+                Some(_) => format!("what was read of it before stays in force, {known} names"),
+                None => "going on without it".to_owned(),
+            };
+            log::warn!(
+                event = Event::FileNotRead, path:% = self.path.display(), reason:% = problem;
+                "'{}' {problem}; {then}",
+                self.path.display()
+            );
+            let status = self.status(known, 0, Some(format!("{problem}; {then}")));
+            (before.cloned(), status)
+        };
+        let text = match octets(self.path) {
+            Ok(text) => text,
+            Err(error) => return stays(format!("cannot be read: {error}")),
+        };
+        let (new, passed) = parse(&text);
+        let names = len(&new);
+        let is_lost = names == 0 && (passed.lines > 0 || !(self.is_meant)(&text));
+        if is_lost && known > 0 {
+            let problem = if passed.lines > 0 { "has no line that is understood" } else { "is empty" };
+            complain(self.path, &passed, self.expected);
+            return stays(format!("{problem}; a comment alone would mean that it has no names"));
+        }
+        complain(self.path, &passed, self.expected);
+        let problem = (passed.lines > 0).then(|| passed.to_string());
+        (Some(Arc::new(new)), self.status(names, passed.lines, problem))
+    }
+
+    fn status(&self, names: usize, passed_over: usize, problem: Option<String>) -> FileStatus {
+        FileStatus {
+            path: self.path.display().to_string(),
+            names: names as u64,
+            passed_over: passed_over as u64,
+            problem,
+        }
+    }
+}
+
+/// What is to be said of a file with nameservers; nothing, where there is none.
+fn servers(path: &Path) -> Option<FileStatus> {
+    let expected = "what resolv.conf(5) knows";
+    let source = Source { path, expected, is_meant: |_| true };
+    let text = match octets(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
+            let problem = format!("cannot be read: {error}");
             log::warn!(
                 event = Event::FileNotRead, path:% = path.display(), reason:% = error;
-                "'{}' cannot be read: {error}; going on without it",
+                "'{}' {problem}; whom it names is not known",
                 path.display()
             );
-            return None;
+            return Some(source.status(0, 0, Some(problem)));
         }
-        Ok(length) if length as u64 == FILE_MAX => {
-            log::warn!(
-                event = Event::FileNotRead, path:% = path.display(), reason = "it is too long";
-                "'{}' is longer than {FILE_MAX} octets; the rest is not read",
-                path.display()
-            );
-        }
-        Ok(_) => {}
-    }
-    Some(text)
+    };
+    let read = resolv_conf::read(&text);
+    complain(path, &read.passed_over, expected);
+    let problem = (read.passed_over.lines > 0).then(|| read.passed_over.to_string());
+    Some(source.status(read.nameservers.len(), read.passed_over.lines, problem))
 }
 
-fn complain(path: &Path, bad: usize, expected: &str) {
-    if bad > 0 {
+fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let length = std::fs::File::open(path)?.take(FILE_MAX).read_to_end(&mut text)?;
+    if length as u64 == FILE_MAX {
         log::warn!(
-            event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{bad} lines are wrong");
-            "'{}': {bad} lines are passed over; expected {expected} on each",
+            event = Event::FileNotRead, path:% = path.display(), reason = "it is too long";
+            "'{}' is longer than {FILE_MAX} octets; the rest is not read",
             path.display()
         );
     }
+    Ok(text)
+}
+
+/// One entry for a file, whatever is in it.
+fn complain(path: &Path, passed: &PassedOver, expected: &str) {
+    let (all, shown) = (passed.lines + passed.remarks, path.display());
+    if passed.lines == 0 {
+        if passed.remarks > 0 {
+            log::info!("'{shown}': {all} lines are passed over: comments and headings of other formats");
+        }
+        if passed.mapped > 0 {
+            let mapped = passed.mapped;
+            log::info!(
+                "'{shown}': {mapped} lines have names in other letters, which are taken as A-labels; none of them is passed over"
+            );
+        }
+        return;
+    }
+    let remarks = match passed.remarks {
+        0 => String::new(),
+        remarks => format!(", {remarks} of them comments and headings of other formats"),
+    };
+    log::warn!(
+        event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{} lines are wrong", passed.lines);
+        "'{shown}': {all} lines are passed over{remarks}; expected {expected} on each: {passed}"
+    );
 }
 
 /// The host's name as set, and its first label, with the addresses that others see; without any, the loopback ones.

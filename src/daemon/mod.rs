@@ -86,7 +86,11 @@ pub fn run() -> ExitCode {
     }
     if args.check {
         return match Config::load(args.config.as_deref()) {
-            Ok(_) => say("the configuration is right"),
+            Ok(config) => {
+                let hints = config.hints();
+                let hints = hints.iter().fold(String::new(), |out, hint| format!("{out}hint: {hint}\n"));
+                say(&format!("{hints}the configuration is right"))
+            }
             Err(error) => fail(&error.to_string()),
         };
     }

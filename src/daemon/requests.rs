@@ -18,6 +18,8 @@ use std::time::Duration;
 const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// Requests for a query that wait at once.
 const ASKED_MAX: usize = 32;
+/// Files that are told of: more would not fit into a message.
+const FILES_MAX: usize = 64;
 /// How long after the reply the other upstreams are waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -68,6 +70,7 @@ impl Daemon {
             table_generation: self.rounds.reader().generation(),
             entries: self.rounds.writer().entries() as u64,
             upstreams: self.rounds.upstreams(now).into_iter().map(upstream).collect(),
+            files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
             sorter: self.control.status.clone(),
             problems: self.problems(),
         }

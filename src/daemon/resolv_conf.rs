@@ -4,7 +4,7 @@
 
 use hither_local::text::{PassedOver, is_utf16, lines, shown, words};
 use hither_wire::name::Name;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
 const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
@@ -48,6 +48,12 @@ impl ResolvConf {
         let Some(address) = std::str::from_utf8(word).ok().and_then(server) else {
             return Some(format!("{} is no address", shown(word)));
         };
+        if let SocketAddr::V6(v6) = address
+            && v6.ip().is_unicast_link_local()
+            && v6.scope_id() == 0
+        {
+            return Some(format!("{} is an address of a link, and does not say of which", shown(word)));
+        }
         if !self.nameservers.contains(&address) {
             self.nameservers.push(address);
         }
@@ -73,20 +79,32 @@ pub(crate) fn is_stub(server: &SocketAddr) -> bool {
     STUBS.iter().any(|stub| server.ip() == IpAddr::from(*stub))
 }
 
-/// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it.
+/// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it. An IPv4 address in IPv6
+/// clothes is what it is, and `0.0.0.0` is this host, as for glibc.
 pub(crate) fn server(word: &str) -> Option<SocketAddr> {
     let word = word.split(['#', ';']).next()?;
-    if let Ok(address) = word.parse::<SocketAddr>() {
-        return Some(address);
-    }
-    let (address, zone) = word.split_once('%').map_or((word, None), |(address, zone)| (address, Some(zone)));
-    match (address.parse().ok()?, zone) {
+    // A zone stands behind the address, or behind the port as systemd-resolved writes it.
+    let (host, rest) = match word.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?,
+        None if word.matches(':').count() == 1 => word.split_at(word.find(':')?),
+        None => (word, ""),
+    };
+    let (port, behind) = rest.split_once('%').map_or((rest, None), |(port, zone)| (port, Some(zone)));
+    let port = if port.is_empty() { 53 } else { port.strip_prefix(':')?.parse().ok()? };
+    let (host, zone) = host.split_once('%').map_or((host, behind), |(host, zone)| (host, Some(zone)));
+    let server = match (host.parse().ok()?, zone) {
         (IpAddr::V6(address), Some(zone)) => {
             let scope = zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?;
-            Some(SocketAddrV6::new(address, 53, 0, scope).into())
+            SocketAddrV6::new(address, port, 0, scope).into()
         }
-        (address, _) => Some(SocketAddr::new(address, 53)),
-    }
+        (address, _) => SocketAddr::new(address, port),
+    };
+    Some(match server.ip().to_canonical() {
+        IpAddr::V4(v4) if v4.is_unspecified() => (Ipv4Addr::LOCALHOST, server.port()).into(),
+        IpAddr::V4(v4) => (v4, server.port()).into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => (Ipv6Addr::LOCALHOST, server.port()).into(),
+        IpAddr::V6(_) => server,
+    })
 }
 
 #[cfg(test)]
@@ -129,6 +147,31 @@ mod tests {
         );
         let utf16: Vec<u8> = "nameserver 192.0.2.1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(super::read(&utf16).passed_over.to_string().contains("UTF-16"));
+    }
+
+    #[test]
+    fn a_server_is_who_it_is_however_it_is_written() {
+        for (word, expected) in [
+            ("::ffff:192.0.2.1", "192.0.2.1:53"),
+            ("[::ffff:127.0.0.1]:53", "127.0.0.1:53"),
+            ("0.0.0.0", "127.0.0.1:53"),
+            ("::", "[::1]:53"),
+            ("[192.0.2.1]:53", "192.0.2.1:53"),
+            ("[2001:db8::1]", "[2001:db8::1]:53"),
+            ("192.0.2.1:54%eth0#name", "192.0.2.1:54"),
+            ("[fe80::1]:54%7", "[fe80::1%7]:54"),
+            ("[fe80::1%7]", "[fe80::1%7]:53"),
+            ("fe80::1", "[fe80::1]:53"),
+            ("1.1.1.1#cloudflare-dns.com", "1.1.1.1:53"),
+        ] {
+            assert_eq!(server(word).map(|server| server.to_string()).as_deref(), Some(expected), "{word}");
+        }
+        assert_eq!(
+            [server(""), server("fe80::1%"), server("192.0.2"), server("fe80::1%not-there0")],
+            [None; 4]
+        );
+        let read = read(b"nameserver fe80::1\nnameserver fe80::1%1\n");
+        assert_eq!((read.nameservers.len(), read.passed_over.lines), (1, 1));
     }
 
     #[test]

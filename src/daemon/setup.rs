@@ -3,7 +3,7 @@
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
 use super::{local, system, wrong};
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::logging::Event;
 use hither_rounds::Routes;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -90,8 +90,15 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
             );
         }
     }
-    let others = |upstreams: &[SocketAddr]| -> Vec<SocketAddr> {
-        let (ours, others): (Vec<_>, Vec<_>) = upstreams.iter().partition(|upstream| is_ours(upstream));
+    let others = |upstreams: &[Endpoint]| -> Vec<SocketAddr> {
+        let there = upstreams.iter().filter_map(|upstream| {
+            let address = upstream.address();
+            if address.is_none() {
+                log::info!("the upstream {upstream} is asked when its interface is there");
+            }
+            address
+        });
+        let (ours, others): (Vec<_>, Vec<_>) = there.partition(is_ours);
         for upstream in ours {
             log::error!(
                 event = Event::UpstreamIsOurselves, upstream:% = upstream;

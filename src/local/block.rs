@@ -1,9 +1,13 @@
 //! Block lists: names that are denied, or answered with an address of the operator's choice.
 
-use crate::{Data, FILE_TTL_S, Names, Reason, Said, address, lines};
+use crate::rules::{Line, Means, read};
+use crate::text::{PassedOver, is_utf16, lines, shown};
+use crate::written::in_any_letters;
+use crate::{Data, FILE_TTL_S, Names, Reason, Said};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What is said of a blocked name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -17,8 +21,8 @@ pub enum Verdict {
     Addresses(Vec<IpAddr>),
 }
 
-/// What a plain name in a list covers. A line of a hosts file covers its names alone, `*.name` what is below and the name itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What a plain name in a list covers. A line of a hosts file covers its names alone, `*.name` the name and what is below.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Match {
     /// The name and everything below it.
     #[default]
@@ -27,10 +31,18 @@ pub enum Match {
     Exact,
 }
 
-/// One block of lists and what is said of their names.
+/// The names of one list.
+#[derive(Debug, Default)]
+pub struct List {
+    names: Names,
+    /// Names that are not blocked, nor what is below them, whatever list has them.
+    allowed: Names,
+}
+
+/// Lists, and what is said of their names.
 #[derive(Debug, Default)]
 pub struct Block {
-    names: Names,
+    lists: Vec<Arc<List>>,
     verdict: Verdict,
 }
 
@@ -38,57 +50,76 @@ const EXACT: u32 = 0;
 const SUBTREE: u32 = 1;
 
 /// Names at the top of many hosts files that block nothing.
-const NOT_BLOCKED: [&str; 4] = ["localhost", "localhost.localdomain", "local", "broadcasthost"];
+const NOT_BLOCKED: [&[u8]; 4] =
+    [b"\x09localhost\0", b"\x09localhost\x0blocaldomain\0", b"\x05local\0", b"\x0dbroadcasthost\0"];
 
-impl Block {
-    /// An empty one.
+impl List {
+    /// Reads a list, in any of the formats of hither.toml(5).
     #[must_use]
-    pub fn new(verdict: Verdict) -> Block {
-        Block { names: Names::default(), verdict }
-    }
-
-    /// Adds a list: lines of hosts(5), or a name each. Returns how many lines are neither.
-    pub fn add(&mut self, text: &[u8], covers: Match) -> usize {
-        let mut bad = 0;
-        for mut words in lines(text) {
-            let Some(first) = words.next() else { continue };
-            let good = match address(first) {
-                Some(_) => words
-                    .fold(None, |good, word| Some(good.unwrap_or(true) & self.add_name(word, Match::Exact))),
-                None if words.next().is_some() => Some(false),
-                None => Some(match first.strip_prefix(b"*.") {
-                    Some(rest) => self.add_name(rest, Match::Subtree),
-                    None => self.add_name(first, covers),
-                }),
-            };
-            bad += usize::from(good != Some(true));
+    pub fn read(text: &[u8], covers: Match) -> (List, PassedOver) {
+        let (mut list, mut passed) = (List::default(), PassedOver::default());
+        if is_utf16(text) {
+            passed.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
+            return (list, passed);
         }
-        bad
+        for (number, line) in lines(text) {
+            let mut mapped = false;
+            let add = |name: &[u8], means| {
+                mapped |= !name.is_ascii();
+                list.add(name, means, covers)
+            };
+            match read(line, add) {
+                Ok(Line::Nothing | Line::Rule) => passed.mapped += usize::from(mapped),
+                Ok(Line::Remark) => passed.remarks += 1,
+                Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
+            }
+        }
+        list.names.shrink();
+        list.allowed.shrink();
+        (list, passed)
     }
 
-    /// Adds a name; `false` when it is none.
-    pub fn add_name(&mut self, text: &[u8], covers: Match) -> bool {
-        let Ok(name) = Name::from_text(text) else { return false };
-        let name = name.to_lower();
-        if covers == Match::Exact && NOT_BLOCKED.iter().any(|kept| text.eq_ignore_ascii_case(kept.as_bytes()))
-        {
-            return true;
+    /// Names of the configuration, each with what it covers.
+    #[must_use]
+    pub fn of(names: &[(Name, Match)]) -> List {
+        let mut list = List::default();
+        for (name, covers) in names {
+            // Some dozens of them: there is room, and the root was refused before.
+            let _ = list.block(name, if *covers == Match::Subtree { SUBTREE } else { EXACT });
+        }
+        list
+    }
+
+    fn add(&mut self, text: &[u8], means: Means, covers: Match) -> Result<(), String> {
+        let mut octets = None;
+        let name = in_any_letters(text, |as_octets| octets = Some(as_octets))?;
+        for name in std::iter::once(name).chain(octets) {
+            match (means, covers) {
+                (Means::Allowed, _) => self.allow(&name)?,
+                (Means::Exactly, _) | (Means::AsChosen, Match::Exact) => self.block(&name, EXACT)?,
+                (Means::Below, _) | (Means::AsChosen, Match::Subtree) => self.block(&name, SUBTREE)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn allow(&mut self, name: &Name) -> Result<(), String> {
+        self.allowed.insert(name, SUBTREE).map(drop).ok_or_else(full)
+    }
+
+    fn block(&mut self, name: &Name, number: u32) -> Result<(), String> {
+        if NOT_BLOCKED.contains(&name.as_wire()) {
+            return Ok(());
         }
         if name.is_root() {
-            return false;
+            return Err("it is every name".to_owned());
         }
-        let number = if covers == Match::Subtree { SUBTREE } else { EXACT };
-        match self.names.insert(&name, number) {
-            Some(EXACT) if number == SUBTREE => self.names.set(&name, SUBTREE),
+        match self.names.insert(name, number) {
+            Some(EXACT) if number == SUBTREE => self.names.set(name, SUBTREE),
             Some(_) => {}
-            None => return false,
+            None => return Err(full()),
         }
-        true
-    }
-
-    /// Gives back what was reserved while reading.
-    pub fn shrink(&mut self) {
-        self.names.shrink();
+        Ok(())
     }
 
     /// How many names are blocked, with what is below them or without.
@@ -97,51 +128,97 @@ impl Block {
         self.names.len()
     }
 
-    /// Whether none are.
+    /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.is_empty() && self.allowed.is_empty()
     }
 
     /// Octets of memory in use.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.names.memory()
+        self.names.memory() + self.allowed.memory()
+    }
+
+    fn blocks(&self, name: &Name) -> bool {
+        self.names.get(name.as_wire()).is_some() || has_above(&self.names, name)
+    }
+
+    fn allows(&self, name: &Name) -> bool {
+        self.allowed.get(name.as_wire()).is_some() || has_above(&self.allowed, name)
+    }
+}
+
+fn full() -> String {
+    "there is no room for more names".to_owned()
+}
+
+/// Whether a name above `name` is there with all that is below it.
+fn has_above(names: &Names, name: &Name) -> bool {
+    if names.is_empty() {
+        return false;
+    }
+    let mut wire = name.as_wire();
+    while let Some((length @ 1.., rest)) = wire.split_first() {
+        wire = rest.get(usize::from(*length)..).unwrap_or_default();
+        if names.get(wire) == Some(SUBTREE) {
+            return true;
+        }
+    }
+    false
+}
+
+impl Block {
+    /// An empty one.
+    #[must_use]
+    pub fn new(verdict: Verdict) -> Block {
+        Block { lists: Vec::new(), verdict }
+    }
+
+    /// Adds a list that was read.
+    pub fn push(&mut self, list: Arc<List>) {
+        self.lists.push(list);
+    }
+
+    /// Reads a list and adds it. Returns what was passed over.
+    pub fn add(&mut self, text: &[u8], covers: Match) -> PassedOver {
+        let (list, passed) = List::read(text, covers);
+        self.push(Arc::new(list));
+        passed
+    }
+
+    /// How many names its lists have.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lists.iter().map(|list| list.len()).sum()
+    }
+
+    /// Whether none are blocked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Octets of memory in use.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.lists.iter().map(|list| list.memory()).sum()
     }
 
     pub(crate) fn answer(&self, name: &Name, rtype: Rtype) -> Option<Said> {
         if !self.blocks(name) {
             return None;
         }
-        let fits = |address: &&IpAddr| match rtype {
-            Rtype::A => address.is_ipv4(),
-            Rtype::AAAA => address.is_ipv6(),
-            _ => false,
-        };
         Some(match &self.verdict {
             Verdict::NxDomain => Said::nothing(Reason::Blocked, false, FILE_TTL_S),
             Verdict::NoData => Said::nothing(Reason::Blocked, true, FILE_TTL_S),
             Verdict::Addresses(addresses) => {
-                let data = addresses.iter().filter(fits).copied().map(Data::Address).collect();
-                Said::new(Reason::Blocked, data, FILE_TTL_S)
+                Said::new(Reason::Blocked, Data::addresses(addresses, rtype), FILE_TTL_S)
             }
         })
     }
 
     fn blocks(&self, name: &Name) -> bool {
-        if self.names.is_empty() {
-            return false;
-        }
-        let mut wire = name.as_wire();
-        if self.names.get(wire).is_some() {
-            return true;
-        }
-        while let Some((length @ 1.., rest)) = wire.split_first() {
-            wire = rest.get(usize::from(*length)..).unwrap_or_default();
-            if self.names.get(wire) == Some(SUBTREE) {
-                return true;
-            }
-        }
-        false
+        self.lists.iter().any(|list| list.blocks(name)) && !self.lists.iter().any(|list| list.allows(name))
     }
 }

@@ -36,6 +36,41 @@ const EMPTY: [&str; 22] = [
     "resolver.arpa.",
 ];
 
+/// Of these, and of those matched by number, the zones whose names a network's own servers may know: RFC 8375 section 4 and RFC 6303 section 4 let
+/// who runs a network serve them.
+const OF_NETWORKS: [&str; 10] = [
+    "home.arpa.",
+    "10.in-addr.arpa.",
+    "254.169.in-addr.arpa.",
+    "168.192.in-addr.arpa.",
+    "8.e.f.ip6.arpa.",
+    "9.e.f.ip6.arpa.",
+    "a.e.f.ip6.arpa.",
+    "b.e.f.ip6.arpa.",
+    "d.f.ip6.arpa.",
+    "c.f.ip6.arpa.",
+];
+
+/// The reserved zones whose names a network's own servers may know, each as it is served here where nobody is asked for it.
+pub fn of_networks() -> impl Iterator<Item = Name> {
+    let private = (16..=31).map(|second| format!("{second}.172.in-addr.arpa."));
+    let shared = (64..=127).map(|second| format!("{second}.100.in-addr.arpa."));
+    let others = OF_NETWORKS.iter().map(|zone| (*zone).to_owned());
+    others.chain(private).chain(shared).filter_map(|zone| zone.parse().ok())
+}
+
+/// Whether a name in lower case is in a reserved zone that a network may have names of its own in: one of [`of_networks`], or `local`, which some
+/// use without multicast. That is so only where the network says it, by a search list.
+#[must_use]
+pub fn may_be_of_a_network(name: &Name) -> bool {
+    let labels: Vec<&[u8]> = name.labels().collect();
+    match labels.last() {
+        Some(&b"local") => true,
+        Some(&b"arpa") => zone(name, &labels, b"arpa").is_some_and(|zone| of_networks().any(|of| of == zone)),
+        _ => false,
+    }
+}
+
 /// The answer to a reserved name. A zone whose suffix `route` has upstreams of its own, at it or above the name within it, is asked there.
 pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<Said> {
     let (below, top) = name
@@ -53,10 +88,14 @@ pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<
     if let Some(pointer) = pointer(name, rtype) {
         return Some(pointer);
     }
-    if name.as_wire() == b"\x08ipv4only\x04arpa\0" {
+    if name.as_wire() == b"\x08ipv4only\x04arpa\0" && rtype != Rtype::DS {
         return Some(ipv4only(rtype));
     }
     let zone = zone(name, &labels, top)?;
+    // Whether a zone below arpa is signed is for its parent to say, and validators behind us need to hear it (RFC 8375 section 4).
+    if rtype == Rtype::DS && top == b"arpa" && zone == *name {
+        return None;
+    }
     if route.is_some_and(|route| route.ends_with(&zone)) {
         return None;
     }
@@ -70,25 +109,18 @@ pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<
 
 /// RFC 6761 section 6.3.
 fn localhost(rtype: Rtype) -> Said {
-    let data = match rtype {
-        Rtype::A => vec![Data::Address(IpAddr::V4(Ipv4Addr::LOCALHOST))],
-        Rtype::AAAA => vec![Data::Address(IpAddr::V6(Ipv6Addr::LOCALHOST))],
-        _ => Vec::new(),
-    };
-    Said::new(Reason::Special, data, SPECIAL_TTL_S)
+    let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    Said::new(Reason::Special, Data::addresses(&both, rtype), SPECIAL_TTL_S)
 }
 
 /// RFC 8880 section 7.1: the well-known addresses, and nothing made up from them.
 fn ipv4only(rtype: Rtype) -> Said {
-    let data = match rtype {
-        Rtype::A => [170, 171].map(|end| Data::Address(IpAddr::from([192, 0, 0, end]))).to_vec(),
-        _ => Vec::new(),
-    };
-    Said::new(Reason::Special, data, SPECIAL_TTL_S)
+    let both = [170, 171].map(|end| IpAddr::from([192, 0, 0, end]));
+    Said::new(Reason::Special, Data::addresses(&both, rtype), SPECIAL_TTL_S)
 }
 
 fn pointer(name: &Name, rtype: Rtype) -> Option<Said> {
-    if rtype != Rtype::PTR {
+    if rtype != Rtype::PTR && rtype != Rtype::ANY {
         return None;
     }
     let address = reverse::address(name)?;
@@ -140,7 +172,7 @@ fn served(name: &Name, rtype: Rtype, zone: Name) -> Said {
     let mut said =
         Said::nothing(Reason::Special, apex || zone.as_wire() == b"\x08resolver\x04arpa\0", SPECIAL_TTL_S);
     match rtype {
-        Rtype::SOA if apex => said.data.push(Data::Authority),
+        Rtype::SOA | Rtype::ANY if apex => said.data.push(Data::Authority),
         Rtype::NS if apex => said.data.push(Data::Server(zone)),
         _ => {}
     }

@@ -72,6 +72,8 @@ pub struct PassedOver {
     pub lines: usize,
     /// Comments, headings and settings of other formats.
     pub remarks: usize,
+    /// Lines that were taken, with names in letters that the DNS does not have: these stand as A-labels.
+    pub mapped: usize,
     /// The first few of `lines`.
     pub first: Vec<Problem>,
 }

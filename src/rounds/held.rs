@@ -81,9 +81,11 @@ impl Round {
 
     /// Believes it.
     pub fn settle(&mut self, shared: &mut Shared, now: Monotonic, held: Held) {
+        let exists = shared.exists_here(&self.question.name);
         match held.weak {
             Weak::Sinkhole(contribution) => self.contribute(shared, now, &contribution),
             Weak::Denial { kind, chain, soa, ttl_s } => {
+                let kind = if exists && chain.is_empty() { Negative::NoData } else { kind };
                 // The others are not asked, unless an attempt that is out brings an address after all.
                 self.wave_at = None;
                 let set = FamilyDraft {
@@ -102,6 +104,7 @@ impl Round {
                 self.deny(shared, now, set);
             }
             Weak::Whole { negative, stored } => {
+                let stored = if exists { Arc::new(stored.of_existing()) } else { stored };
                 self.stop_asking(shared);
                 if !stored.expired(now) {
                     shared.answers.put(&self.question.asked(), Arc::clone(&stored));

@@ -3,7 +3,7 @@
 use crate::Question;
 use crate::reply::{OPT, OPT_WITH_EDE, close, ede, open};
 use crate::shared::Shared;
-use hither_local::{Data, Reason, SPECIAL_TTL_S, Said};
+use hither_local::{Data, Known, Reason, SPECIAL_TTL_S, Said};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Composer, Owner};
 use hither_wire::message::Section;
@@ -14,6 +14,11 @@ impl Shared {
     /// What is answered here, if it is.
     pub fn said_here(&self, question: &Question) -> Option<Said> {
         self.local.answer(&question.name, question.rtype, self.groups.routes.domain(&question.name))
+    }
+
+    /// Whether a name is in a hosts file, or above one that is: then no upstream can deny it.
+    pub fn exists_here(&self, name: &Name) -> bool {
+        self.local.known(name) != Known::No
     }
 }
 

@@ -39,7 +39,9 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
     ports.push(53);
     facts.held = sockets::held(root, &ports);
     facts.upstreams = match &facts.config {
-        Configuration::Good(config) if !config.upstreams.is_empty() => config.upstreams.clone(),
+        Configuration::Good(config) if !config.upstreams.is_empty() => {
+            config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
+        }
         _ => system::routes(root, |server| facts.is_own(server.ip()) && server.port() == 53).usual,
     };
     facts

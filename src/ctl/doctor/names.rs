@@ -3,6 +3,7 @@
 use super::facts::{Configuration, Facts, Resolv};
 use super::finding::Finding;
 use super::{ini, ports};
+use crate::config::Endpoint;
 use crate::ctl::nsswitch;
 use std::net::{IpAddr, SocketAddr};
 
@@ -292,9 +293,9 @@ fn resolved(facts: &Facts) -> Finding {
 
 fn upstreams(facts: &Facts) -> Finding {
     let check = "upstreams";
-    let configured: &[SocketAddr] = match &facts.config {
-        Configuration::Good(config) => &config.upstreams,
-        Configuration::Bad(_) | Configuration::Hidden(_) => &[],
+    let configured: Vec<SocketAddr> = match &facts.config {
+        Configuration::Good(config) => config.upstreams.iter().filter_map(Endpoint::address).collect(),
+        Configuration::Bad(_) | Configuration::Hidden(_) => Vec::new(),
     };
     let loops = configured.iter().find(|upstream| {
         facts.is_own(upstream.ip()) && upstream.port() == 53

@@ -1,0 +1,229 @@
+//! Addresses with ports and zones, as people write them.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// The port of the DNS.
+const PORT: u16 = 53;
+
+/// An address to ask or to listen at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    address: SocketAddr,
+    /// The interface that its zone names, which may not be there yet.
+    interface: Option<String>,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.interface {
+            Some(interface) => write!(f, "[{}%{interface}]:{}", self.address.ip(), self.address.port()),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+impl Endpoint {
+    /// The interface by its name, if it has one.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
+    }
+
+    /// Where that is; `None` while there is no such interface.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let Some(interface) = &self.interface else { return Some(self.address) };
+        let scope = nix::net::if_::if_nametoindex(interface.as_str()).ok()?;
+        match self.address.ip() {
+            IpAddr::V6(ip) => Some(SocketAddrV6::new(ip, self.address.port(), 0, scope).into()),
+            IpAddr::V4(_) => Some(self.address),
+        }
+    }
+
+    /// Reads `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`, `fe80::1%eth0`, `[fe80::1%eth0]:53`. An IPv4 address in IPv6 clothes is
+    /// what it is.
+    pub(super) fn read(text: &str) -> Result<Endpoint, String> {
+        let (host, port) = split(text)?;
+        let (host, zone) = host.split_once('%').map_or((host, None), |(host, zone)| (host, Some(zone)));
+        let ip: IpAddr = host.parse().map_err(|_| not_an_address(text))?;
+        let ip = ip.to_canonical();
+        let Some(zone) = zone else {
+            if let IpAddr::V6(v6) = ip
+                && v6.is_unicast_link_local()
+            {
+                return Err(format!("'{text}' is an address of a link: say of which, as in {v6}%eth0"));
+            }
+            return Ok(Endpoint { address: SocketAddr::new(ip, port), interface: None });
+        };
+        let v6 = of_link(ip)
+            .ok_or_else(|| format!("'{text}': only an address that begins with fe80: has a zone"))?;
+        if zone.is_empty() || zone.len() > 15 || zone.contains(['/', ' ', '%']) {
+            return Err(format!("'{text}': '{zone}' is no interface"));
+        }
+        let number = zone.parse().ok().filter(|number| *number > 0);
+        Ok(Endpoint {
+            address: SocketAddrV6::new(v6, port, 0, number.unwrap_or(0)).into(),
+            interface: number.is_none().then(|| zone.to_owned()),
+        })
+    }
+
+    /// Reads whom to ask: an address that somebody else can have.
+    pub(super) fn upstream(text: &str) -> Result<Endpoint, String> {
+        let endpoint = Endpoint::read(text)?;
+        let ip = endpoint.address.ip();
+        if ip.is_unspecified() {
+            return Err(format!("'{text}' is this host itself, which is who would ask"));
+        }
+        if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
+            return Err(format!("'{text}' is the address of many, and an upstream is one"));
+        }
+        if endpoint.address.port() == 0 {
+            return Err(format!("'{text}': nobody has port 0; leave it out for 53"));
+        }
+        Ok(endpoint)
+    }
+
+    /// Reads where to listen, on an interface that is there.
+    pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
+        if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':'))
+            && port.parse::<u16>().is_ok()
+        {
+            return Err(format!(
+                "'{text}' has no address; write \"0.0.0.0:{port}\" and \"[::]:{port}\" for all of this host"
+            ));
+        }
+        let endpoint = Endpoint::read(text)?;
+        if endpoint.address.ip().is_multicast() {
+            return Err(format!("'{text}' is the address of many; write one of this host's"));
+        }
+        let interface = endpoint.interface().unwrap_or_default().to_owned();
+        endpoint
+            .address()
+            .ok_or_else(|| format!("'{text}': there is no interface '{interface}' to listen at"))
+    }
+}
+
+/// Host and port.
+fn split(text: &str) -> Result<(&str, u16), String> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or_else(|| format!("'{text}': a ']' is missing"))?;
+        (
+            host,
+            if port.is_empty() {
+                None
+            } else {
+                Some(port.strip_prefix(':').ok_or_else(|| not_an_address(text))?)
+            },
+        )
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (text, None),
+        }
+    };
+    // A host that is none is the worse mistake.
+    match port {
+        None => Ok((host, PORT)),
+        Some(port) => match port.parse() {
+            Ok(port) => Ok((host, port)),
+            Err(_) if host.parse::<IpAddr>().is_ok() => {
+                Err(format!("'{text}': '{port}' is no port; expected a number up to 65535"))
+            }
+            Err(_) => Err(not_an_address(text)),
+        },
+    }
+}
+
+fn of_link(ip: IpAddr) -> Option<Ipv6Addr> {
+    match ip {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
+        IpAddr::V6(_) | IpAddr::V4(_) => None,
+    }
+}
+
+fn not_an_address(text: &str) -> String {
+    let forms = "write 192.0.2.1, 192.0.2.1:53, 2001:db8::1, [2001:db8::1]:53 or fe80::1%eth0";
+    if let Some((scheme, _)) = text.split_once("://") {
+        return format!("'{text}' is no address: {scheme} is not spoken here; {forms}");
+    }
+    if let Some((host, port)) = text.split_once(['#', '@'])
+        && host.parse::<IpAddr>().is_ok()
+    {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        return format!("'{text}' is no address; write {host}:{port}");
+    }
+    if text.trim() != text && Endpoint::read(text.trim()).is_ok() {
+        return format!("'{text}' is no address; write \"{}\"", text.trim());
+    }
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains("::") {
+        return format!("'{text}' is a name, and names are what is to be asked for; {forms}");
+    }
+    format!("'{text}' is no address; {forms}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_each_form() {
+        for (text, expected) in [
+            ("192.0.2.1", "192.0.2.1:53"),
+            ("192.0.2.1:5353", "192.0.2.1:5353"),
+            ("2001:db8::1", "[2001:db8::1]:53"),
+            ("[2001:db8::1]", "[2001:db8::1]:53"),
+            ("[2001:db8::1]:54", "[2001:db8::1]:54"),
+            ("::ffff:192.0.2.1", "192.0.2.1:53"),
+            ("[::ffff:192.0.2.1]:54", "192.0.2.1:54"),
+            ("fe80::1%1", "[fe80::1%1]:53"),
+            ("[fe80::1%7]:54", "[fe80::1%7]:54"),
+            ("fe80::1%lo", "[fe80::1%1]:53"),
+            ("[fe80::1%lo]:54", "[fe80::1%1]:54"),
+        ] {
+            let read = Endpoint::upstream(text).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(read.address().expect("there").to_string(), expected, "{text}");
+            assert_eq!(Endpoint::listener(text).expect("there").to_string(), expected, "{text}");
+        }
+        let later = Endpoint::upstream("fe80::1%not-there0").expect("it may come");
+        assert_eq!((later.address(), later.to_string().as_str()), (None, "[fe80::1%not-there0]:53"));
+        assert!(
+            Endpoint::listener("fe80::1%not-there0")
+                .expect_err("nowhere")
+                .contains("no interface 'not-there0'")
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_a_reason() {
+        for (text, reason) in [
+            ("192.0.2.1#5353", "write 192.0.2.1:5353"),
+            ("2001:db8::1@5353", "write [2001:db8::1]:5353"),
+            ("udp://192.0.2.1", "udp is not spoken here"),
+            ("https://dns.example/dns-query", "https is not spoken here"),
+            ("dns.example", "is a name"),
+            ("localhost:53", "is a name"),
+            ("0.0.0.0", "this host itself"),
+            ("::", "this host itself"),
+            ("::ffff:0.0.0.0", "this host itself"),
+            ("192.0.2.1:0", "nobody has port 0"),
+            ("192.0.2.1:99999", "'99999' is no port"),
+            ("192.0.2", "is no address; write"),
+            ("192.0.2.1 ", "write \"192.0.2.1\""),
+            ("", "is no address; write"),
+            ("255.255.255.255", "address of many"),
+            ("224.0.0.1", "address of many"),
+            ("ff02::1", "address of many"),
+            ("fe80::1", "say of which, as in fe80::1%eth0"),
+            ("[fe80::1]:53", "say of which"),
+            ("fe80::1%", "'' is no interface"),
+            ("2001:db8::1%eth0", "begins with fe80:"),
+            ("[2001:db8::1", "']' is missing"),
+            ("[2001:db8::1]53", "is no address"),
+        ] {
+            let said = Endpoint::upstream(text).expect_err(text);
+            assert!(said.contains(reason), "{text:?}: {said}");
+        }
+        assert!(Endpoint::listener("*:54").expect_err("none").contains("\"0.0.0.0:54\" and \"[::]:54\""));
+        assert!(Endpoint::listener("0.0.0.0:0").is_ok(), "the kernel chooses");
+    }
+}
