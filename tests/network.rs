@@ -74,6 +74,64 @@ fn the_systems_upstreams_are_followed_as_they_change() {
 }
 
 #[test]
+fn a_networks_own_names_are_asked_of_its_own_servers_and_of_no_stranger() {
+    if !alone("a_networks_own_names_are_asked_of_its_own_servers_and_of_no_stranger") {
+        return;
+    }
+    assert!(ip("addr add 192.168.7.1/32 dev lo") && ip("addr add 9.9.9.9/32 dev lo"));
+    for (address, end) in [("127.0.0.2", 2), ("192.168.7.1", 7), ("9.9.9.9", 9)] {
+        upstream(address, end);
+    }
+    let dir = directory();
+    assert!(sh("mount -t tmpfs none /etc"), "an /etc of our own");
+    let resolv_conf = b"# M\xfcnchen\r\nnameserver 127.0.0.1\r\nnameserver 127.0.0.2 # router\r\nnameserver 192.0.2\r\nsearch corp.local\r\n";
+    std::fs::write("/etc/resolv.conf", resolv_conf).expect("written");
+    let configure = |upstreams: &[&str]| {
+        let upstreams = upstreams.iter().map(|address| format!("[[upstream]]\naddress = {address:?}\n"));
+        let head = format!("runtime_dir = {:?}\n[listen]\ndns = [\"127.0.0.1:53\"]\n", dir.join("run"));
+        std::fs::write(dir.join("hither.toml"), head + &upstreams.collect::<String>()).expect("written");
+    };
+    configure(&[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    let daemon = Daemon::spawn(dir.clone(), &mut command);
+    let own = ["nas.home.arpa", "1.0.0.10.in-addr.arpa", "9.20.172.in-addr.arpa"];
+    let asked = |name: &str| ends(&daemon.ask(name));
+    for name in own.iter().chain(&["dc.corp.local", "www.example"]) {
+        assert_eq!(asked(name), [2], "{name}");
+    }
+    for name in ["printer.local", "x.onion", "x.invalid", "1.0.0.127.in-addr.arpa"] {
+        assert_eq!(asked(name), [0; 0], "{name}");
+    }
+    let files = daemon.json(&["status"])["files"].clone();
+    let seen =
+        files.as_array().and_then(|files| files.iter().find(|file| file["path"] == "/etc/resolv.conf"));
+    assert_eq!(
+        seen.map(|file| (file["names"].as_u64(), file["passed_over"].as_u64())),
+        Some((Some(2), Some(1)))
+    );
+    assert!(daemon.log().contains("line 4: '192.0.2' is no address"), "{}", daemon.log());
+    // Another configuration: what is known is void where others would be asked, or nobody.
+    let reload = |upstreams: &[&str]| {
+        configure(upstreams);
+        assert!(daemon.ctl(&["reload"]).status.success());
+    };
+    reload(&["9.9.9.9"]);
+    for name in own.iter().chain(&["dc.corp.local"]) {
+        assert_eq!(asked(name), [0; 0], "{name} is nothing for strangers");
+    }
+    reload(&["9.9.9.9", "192.168.7.1"]);
+    for name in own {
+        assert_eq!(asked(name), [7], "{name}");
+    }
+    // Who is behind a server of this host is not known.
+    reload(&["127.0.0.2"]);
+    for name in own {
+        assert_eq!(asked(name), [0; 0], "{name}");
+    }
+}
+
+#[test]
 fn an_address_that_comes_and_goes_needs_no_restart() {
     if !alone("an_address_that_comes_and_goes_needs_no_restart") {
         return;

@@ -19,6 +19,7 @@ mod outside;
 mod pending;
 mod pool;
 mod requests;
+mod reserved;
 pub(crate) mod resolv_conf;
 mod restore;
 mod room;

@@ -2,7 +2,7 @@
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
-use super::{local, system, wrong};
+use super::{local, reserved, system, wrong};
 use crate::config::{Config, Endpoint};
 use crate::logging::Event;
 use hither_rounds::Routes;
@@ -84,9 +84,13 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
     if config.upstreams.is_empty() {
         routes = system::routes(Path::new("/"), is_ours);
         if routes.usual.is_empty() {
+            let why = system::unreadable(Path::new("/")).map_or_else(
+                || "the system names none but ourselves".to_owned(),
+                |(path, error)| format!("'{}' cannot be read: {error}", path.display()),
+            );
             log::warn!(
                 event = Event::NoUpstream;
-                "no upstream is configured and the system names none but ourselves: questions are answered SERVFAIL until it does"
+                "no upstream is configured and {why}: questions are answered SERVFAIL until there is one"
             );
         }
     }
@@ -111,6 +115,8 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
         routes.usual = others(&config.upstreams);
     }
     routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
+    let search = config.upstreams.is_empty().then(|| system::search(Path::new("/")));
+    reserved::add(&mut routes, search.as_deref());
     routes
 }
 
