@@ -99,7 +99,8 @@ fn main() {
     }
     let hosts = "127.0.0.1 localhost\n::1 ip6-localhost # here\n192.0.2.1\tnas.home nas\n";
     let block = "0.0.0.0 ads.example tracker.example\nbad.example\n*.star.example\n# comment\n";
-    [hosts, block].iter().enumerate().for_each(|(n, text)| write("lists", n, text.as_bytes()));
+    let formats = "||a.example^\n@@||b.a.example^$important\naddress=/c.example/0.0.0.0\nserver=/d.example/\nlocal-zone: \"e.example\" static\nlocal-data: \"f.example A ::\"\n.g.example\n! x\n0 h.example b\u{fc}ro.example\n";
+    [hosts, block, formats].iter().enumerate().for_each(|(n, text)| write("lists", n, text.as_bytes()));
     let control = [
         r#""status""#,
         r#"{"flush":{"names":["a.example"]}}"#,

@@ -128,6 +128,11 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
         }
         writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
     }
+    for file in &status.files {
+        if let Some(problem) = &file.problem {
+            writeln!(out, "file       {}: {} passed over; {problem}", file.path, file.passed_over)?;
+        }
+    }
     Ok(())
 }
 

@@ -51,6 +51,13 @@ struct Read {
 /// What is answered here, and what it was read from.
 type Result = (Local, Read);
 
+impl Read {
+    fn told(&self, path: &Path) -> Option<&FileStatus> {
+        let path = path.display().to_string();
+        self.files.iter().find(|file| file.path == path)
+    }
+}
+
 /// Reads in the background, one set of files after the other.
 #[derive(Debug)]
 pub(super) struct Loader {
@@ -127,7 +134,8 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
     let mut hosts = Hosts::default();
     for path in &wanted.hosts.files {
         // An empty hosts file is one; NULs are what a host that stopped amid writing leaves.
-        let source = Source { path, expected: "an address with names", is_meant: |text| !text.contains(&0) };
+        let expected = "an address with names";
+        let source = Source { path, expected, is_meant: |text| !text.contains(&0), told: before.told(path) };
         let known = before.hosts.get(path);
         let (file, status) = source.read(known, HostsFile::read, HostsFile::len);
         read.files.push(status);
@@ -143,7 +151,9 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
         let memory: usize = blocks.iter().map(Block::memory).sum();
         log::info!("{blocked} names are blocked, in {} KiB", memory / 1024);
     }
-    read.files.extend(wanted.resolv_conf.then(|| servers(Path::new(RESOLV_CONF))).flatten());
+    let resolv_conf = Path::new(RESOLV_CONF);
+    let told = before.told(resolv_conf);
+    read.files.extend(wanted.resolv_conf.then(|| servers(resolv_conf, told)).flatten());
     (Local { hosts, own: wanted.hosts.own_name.then(own_name).flatten(), blocks }, read)
 }
 
@@ -154,8 +164,8 @@ fn blocks(wanted: &config::Block, before: &Read, read: &mut Read) -> [Block; 2] 
         named.push(Arc::new(List::of(&wanted.names)));
     }
     for path in &wanted.files {
-        let source =
-            Source { path, expected: "a name, or an address with names", is_meant: |text| !is_blank(text) };
+        let expected = "a name, or an address with names";
+        let source = Source { path, expected, is_meant: |text| !is_blank(text), told: before.told(path) };
         let key = (path.clone(), wanted.covers);
         let parse = |text: &[u8]| List::read(text, wanted.covers);
         let (list, status) = source.read(before.lists.get(&key), parse, List::len);
@@ -178,6 +188,8 @@ struct Source<'a> {
     expected: &'a str,
     /// Whether a text without a name, and without a line that is wrong, is meant to be one.
     is_meant: fn(&[u8]) -> bool,
+    /// What became of it before, which the log has.
+    told: Option<&'a FileStatus>,
 }
 
 impl Source<'_> {
@@ -194,12 +206,14 @@ impl Source<'_> {
                 Some(_) => format!("what was read of it before stays in force, {known} names"),
                 None => "going on without it".to_owned(),
             };
-            log::warn!(
-                event = Event::FileNotRead, path:% = self.path.display(), reason:% = problem;
-                "'{}' {problem}; {then}",
-                self.path.display()
-            );
             let status = self.status(known, 0, Some(format!("{problem}; {then}")));
+            if self.is_news(&status) {
+                log::warn!(
+                    event = Event::FileNotRead, path:% = self.path.display(), reason:% = problem;
+                    "'{}' {problem}; {then}",
+                    self.path.display()
+                );
+            }
             (before.cloned(), status)
         };
         let text = match octets(self.path) {
@@ -210,13 +224,23 @@ impl Source<'_> {
         let names = len(&new);
         let is_lost = names == 0 && (passed.lines > 0 || !(self.is_meant)(&text));
         if is_lost && known > 0 {
-            let problem = if passed.lines > 0 { "has no line that is understood" } else { "is empty" };
-            complain(self.path, &passed, self.expected);
+            let problem = match passed.lines {
+                0 => "is empty".to_owned(),
+                _ => format!("has no line that is understood: {passed}"),
+            };
             return stays(format!("{problem}; a comment alone would mean that it has no names"));
         }
-        complain(self.path, &passed, self.expected);
         let problem = (passed.lines > 0).then(|| passed.to_string());
-        (Some(Arc::new(new)), self.status(names, passed.lines, problem))
+        let status = self.status(names, passed.lines, problem);
+        if self.is_news(&status) {
+            complain(self.path, &passed, self.expected);
+        }
+        (Some(Arc::new(new)), status)
+    }
+
+    /// Files are read again whenever one of them, or the network, has changed: what is as it was is told once.
+    fn is_news(&self, status: &FileStatus) -> bool {
+        self.told != Some(status)
     }
 
     fn status(&self, names: usize, passed_over: usize, problem: Option<String>) -> FileStatus {
@@ -230,26 +254,31 @@ impl Source<'_> {
 }
 
 /// What is to be said of a file with nameservers; nothing, where there is none.
-fn servers(path: &Path) -> Option<FileStatus> {
+fn servers(path: &Path, told: Option<&FileStatus>) -> Option<FileStatus> {
     let expected = "what resolv.conf(5) knows";
-    let source = Source { path, expected, is_meant: |_| true };
+    let source = Source { path, expected, is_meant: |_| true, told };
     let text = match octets(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
-            let problem = format!("cannot be read: {error}");
-            log::warn!(
-                event = Event::FileNotRead, path:% = path.display(), reason:% = error;
-                "'{}' {problem}; whom it names is not known",
-                path.display()
-            );
-            return Some(source.status(0, 0, Some(problem)));
+            let status = source.status(0, 0, Some(format!("cannot be read: {error}")));
+            if source.is_news(&status) {
+                log::warn!(
+                    event = Event::FileNotRead, path:% = path.display(), reason:% = error;
+                    "'{}' cannot be read: {error}; whom it names is not known",
+                    path.display()
+                );
+            }
+            return Some(status);
         }
     };
     let read = resolv_conf::read(&text);
-    complain(path, &read.passed_over, expected);
     let problem = (read.passed_over.lines > 0).then(|| read.passed_over.to_string());
-    Some(source.status(read.nameservers.len(), read.passed_over.lines, problem))
+    let status = source.status(read.nameservers.len(), read.passed_over.lines, problem);
+    if source.is_news(&status) {
+        complain(path, &read.passed_over, expected);
+    }
+    Some(status)
 }
 
 fn octets(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@
 use hither_local::text::{PassedOver, is_utf16, lines, shown, words};
 use hither_wire::name::Name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::Path;
 
 /// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
 const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
@@ -71,6 +72,16 @@ impl ResolvConf {
             }
         }
         why
+    }
+}
+
+/// Why a resolv.conf leads to nobody.
+pub(super) fn why_none(path: &Path) -> String {
+    match std::fs::read(path) {
+        Err(error) => format!("'{}' cannot be read: {error}", path.display()),
+        Ok(text) if text.is_empty() => format!("'{}' is empty", path.display()),
+        Ok(text) if read(&text).nameservers.is_empty() => format!("'{}' names no server", path.display()),
+        Ok(_) => "the system names none but ourselves".to_owned(),
     }
 }
 
@@ -172,6 +183,24 @@ mod tests {
         );
         let read = read(b"nameserver fe80::1\nnameserver fe80::1%1\n");
         assert_eq!((read.nameservers.len(), read.passed_over.lines), (1, 1));
+    }
+
+    #[test]
+    fn why_nobody_is_named_is_said() {
+        let dir = std::env::temp_dir().join(format!("hither-resolv-conf-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let file = dir.join("resolv.conf");
+        assert!(why_none(&file).contains("cannot be read: No such file"), "{}", why_none(&file));
+        assert!(why_none(&dir).contains("cannot be read: Is a directory"), "{}", why_none(&dir));
+        for (text, why) in [
+            ("", "' is empty"),
+            ("# nobody\nnameserver 192.0.2\n", "' names no server"),
+            ("nameserver 127.0.0.1\n", "none but ourselves"),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            assert!(why_none(&file).contains(why), "{}", why_none(&file));
+        }
+        std::fs::remove_dir_all(dir).expect("removable");
     }
 
     #[test]

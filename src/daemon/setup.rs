@@ -2,7 +2,7 @@
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
-use super::{local, reserved, system, wrong};
+use super::{local, reserved, resolv_conf, system, wrong};
 use crate::config::{Config, Endpoint};
 use crate::logging::Event;
 use hither_rounds::Routes;
@@ -84,10 +84,7 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
     if config.upstreams.is_empty() {
         routes = system::routes(Path::new("/"), is_ours);
         if routes.usual.is_empty() {
-            let why = system::unreadable(Path::new("/")).map_or_else(
-                || "the system names none but ourselves".to_owned(),
-                |(path, error)| format!("'{}' cannot be read: {error}", path.display()),
-            );
+            let why = resolv_conf::why_none(Path::new("/etc/resolv.conf"));
             log::warn!(
                 event = Event::NoUpstream;
                 "no upstream is configured and {why}: questions are answered SERVFAIL until there is one"

@@ -36,14 +36,6 @@ pub(super) fn search(root: &Path) -> Vec<Name> {
     files.flat_map(|text| resolv_conf::read(&text).search).collect()
 }
 
-/// The first file with servers that is there and cannot be read, and why.
-pub(super) fn unreadable(root: &Path) -> Option<(PathBuf, std::io::Error)> {
-    RESOLV_CONF.iter().map(|path| root.join(path)).find_map(|path| match std::fs::File::open(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some((path, error)),
-        Ok(_) | Err(_) => None,
-    })
-}
-
 /// Whom the system asks, without those for whom `is_ours` holds.
 pub(crate) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
     let other = |upstream: &SocketAddr| !is_ours(upstream);

@@ -5,7 +5,7 @@ use crate::reply::ede;
 use crate::routes::Groups;
 use crate::upstream::Upstream;
 use crate::{Rounds, Routes, Settings};
-use hither_local::{Known, Local};
+use hither_local::Local;
 use hither_table::{Key, Monotonic};
 use hither_wire::{codes::Rcode, name::Name};
 use std::collections::BTreeSet;
@@ -79,13 +79,10 @@ impl Rounds {
         }
     }
 
-    /// Other names are answered here, or exist by what is: what is cached of them, and of those that were, is void.
+    /// Other names are answered here, or exist by those: what is cached of them is void, and of those that did what was told because of that.
     pub(crate) fn relocate(&mut self, now: Monotonic, local: Arc<Local>) {
         let before = std::mem::replace(&mut self.shared.local, Arc::clone(&local));
-        self.flush_where(now, move |name| {
-            let known = |local: &Local| local.known(name);
-            local.covers(name) || known(&local) != Known::No || known(&before) != known(&local)
-        });
+        self.flush_where(now, move |name| local.covers(name) || local.known(name) != before.known(name));
     }
 
     /// Whoever was out of reach may be there, and the other way round: what is out is sent again, from sockets of the new network.

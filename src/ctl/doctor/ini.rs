@@ -1,7 +1,7 @@
 //! Settings of others that concern us: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5) with their drop-ins.
 
 use crate::ctl::files;
-use crate::daemon::resolv_conf::server;
+use crate::daemon::resolv_conf::{self, server};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,13 +50,7 @@ impl Resolved {
 
 /// The servers that a resolv.conf names, stubs and ourselves included.
 pub(super) fn nameservers(text: &str) -> Vec<SocketAddr> {
-    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines
-        .filter_map(|words| match words.as_slice() {
-            ["nameserver", word, ..] => server(word),
-            _ => None,
-        })
-        .collect()
+    resolv_conf::read(text.as_bytes()).nameservers
 }
 
 /// Later ones win over earlier ones, whole files by name and settings by order.
