@@ -10,7 +10,7 @@ use hither_rounds::mutant::Mutant;
 use hither_rounds::{ClientId, SavedSet, Settings};
 use sim::picks::{Exhaustive, Picks, Seeded};
 use sim::saved;
-use sim::upstreams::{FATES, FATES_SMALL, Fate};
+use sim::upstreams::{FATES, FATES_ODD, FATES_SMALL, Fate};
 use sim::world::{Event, Plan, World, name, question, table};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -55,6 +55,18 @@ fn every_race_of_one_question_and_three_upstreams() {
     let runs = exhaust(&small(FATES_SMALL, None), u64::MAX);
     println!("{runs} interleavings");
     assert!(runs > 20_000, "{runs}");
+}
+
+/// Two upstreams with ways of their own.
+fn odd(mutant: Option<Mutant>) -> Plan {
+    Plan { upstreams: 2, ..small(FATES_ODD, mutant) }
+}
+
+#[test]
+fn every_race_of_upstreams_with_ways_of_their_own() {
+    let runs = exhaust(&odd(None), u64::MAX);
+    println!("{runs} interleavings");
+    assert!(runs > 2_000, "{runs}");
 }
 
 fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
@@ -184,10 +196,10 @@ fn notices(mutant: Mutant) -> Option<u64> {
             break;
         }
     }
-    if found.is_none()
-        && catch_unwind(AssertUnwindSafe(|| exhaust(&small(FATES_SMALL, Some(mutant)), 60_000))).is_err()
-    {
-        found = Some(300);
+    for plan in [odd(Some(mutant)), small(FATES_SMALL, Some(mutant))] {
+        if found.is_none() && catch_unwind(AssertUnwindSafe(|| exhaust(&plan, 60_000))).is_err() {
+            found = Some(300);
+        }
     }
     std::panic::set_hook(hook);
     found

@@ -29,6 +29,10 @@ impl Stored {
     #[must_use]
     pub fn new(message: &Message<'_>, now: Monotonic, ttl_s: u32, ttl_max_s: u32) -> Option<Self> {
         let question = message.question()?;
+        // What is broken behind the answers is not among the records.
+        if message.fault().is_some_and(|fault| fault.section == Section::Answer) {
+            return None;
+        }
         let body_at = 12 + question.name.as_wire().len() + 4;
         let (mut end, mut counts, mut notes) = (body_at, [0u16; 2], Vec::new());
         let any = question.rtype == Rtype::ANY;

@@ -228,7 +228,9 @@ impl Rounds {
             .position(|a| now.since(a.sent) >= PATIENCE.min(self.shared.settings.deadline))
         {
             let attempt = round.close(&mut self.shared, now, at, "timeout");
-            if let Some(upstream) = self.shared.upstream(attempt.upstream)
+            // A connection was opened because of an answer.
+            if attempt.is_udp()
+                && let Some(upstream) = self.shared.upstream(attempt.upstream)
                 && let Some(note) = upstream.failed(now, attempt.sent)
             {
                 self.shared.actions.push_back(Action::Note(note));

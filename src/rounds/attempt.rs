@@ -1,6 +1,7 @@
 //! One query to one upstream within a round.
 
 use crate::cookie::OPTION_MAX;
+use crate::letters::Denied;
 use crate::settings::{RESENDS_MAX, RESENDS_WITH_EDNS, UDP_SIZE_UPSTREAM};
 use crate::shared::Shared;
 use crate::{Action, AttemptId, Question, Transport, UpstreamId};
@@ -60,15 +61,44 @@ impl Target {
     }
 }
 
+/// How something is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub upstream: UpstreamId,
+    pub transport: Transport,
+    /// It repeats without EDNS what failed with it.
+    pub without_edns: bool,
+    /// In lower case, whatever is usual.
+    pub lower: bool,
+    /// It repeats what ended without a word of an answer, and is not repeated itself.
+    pub again: bool,
+    /// When its answer cannot be read either, nothing else is tried.
+    pub last: bool,
+}
+
+impl Way {
+    /// The usual one.
+    pub fn to(upstream: UpstreamId) -> Way {
+        let (lower, again, last) = (false, false, false);
+        Way { upstream, transport: Transport::Udp, without_edns: false, lower, again, last }
+    }
+
+    pub fn over_tcp(self) -> Way {
+        Way { transport: Transport::Tcp, again: false, ..self }
+    }
+
+    pub fn bare(self) -> Way {
+        Way { without_edns: true, again: false, ..self }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub id: AttemptId,
     pub upstream: UpstreamId,
     pub target: Target,
-    pub transport: Transport,
+    pub way: Way,
     pub edns: bool,
-    /// It repeats without EDNS what failed with it.
-    pub without_edns: bool,
     pub dnssec_ok: bool,
     pub dns_id: u16,
     pub sent: Monotonic,
@@ -83,6 +113,8 @@ pub(crate) struct Attempt {
     /// The extra octets of the query in EDNS: cookies are compared only where they were sent.
     pub cookie: bool,
     pub doubt: Doubtful,
+    /// It asks once more what was denied.
+    pub denied: Option<Box<Denied>>,
     /// Its place in the round's trace.
     pub trace: usize,
 }
@@ -92,6 +124,12 @@ pub(crate) struct Attempt {
 pub(crate) struct Doubtful {
     /// Such datagrams so far.
     pub count: u16,
+    /// One of them had our id and could not be read: the upstream's own, most likely.
+    pub unreadable: bool,
+    /// What is kept lacks nothing that a right answer has.
+    pub sure: bool,
+    /// It has a cookie that is not ours, or none.
+    pub cookie: bool,
     /// When UDP is believed after all: TCP had its time. `None`: not doubted, or TCP came to nothing.
     pub until: Option<Monotonic>,
     /// A good answer by UDP that waits until then, and when it came.
@@ -100,14 +138,21 @@ pub(crate) struct Doubtful {
     pub confirms: Option<AttemptId>,
 }
 
+impl Doubtful {
+    /// Keeps an answer that lacks nothing; the first of its kind.
+    pub fn keep(&mut self, now: Monotonic, octets: &[u8]) {
+        if !std::mem::replace(&mut self.sure, true) {
+            (self.kept, self.cookie) = (Some((now, octets.to_vec())), false);
+        }
+    }
+}
+
 /// How an attempt is to be made.
 pub(crate) struct Plan<'a> {
     pub round: u64,
     pub question: &'a Question,
     pub target: &'a Target,
-    pub upstream: UpstreamId,
-    pub transport: Transport,
-    pub without_edns: bool,
+    pub way: Way,
     pub trace: usize,
 }
 
@@ -119,15 +164,17 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     let dns_id = (shared.random)().to_be_bytes();
     let dns_id = u16::from_be_bytes([dns_id[3], dns_id[4]]);
     let Shared { upstreams, random, settings, .. } = shared;
-    let upstream = upstreams.get_mut(usize::from(plan.upstream.0))?;
-    upstream.asked(now);
+    let way = plan.way;
+    let upstream = upstreams.get_mut(usize::from(way.upstream.0))?;
+    upstream.asked(now, way.transport);
     let (address, wait, early) = (upstream.address, upstream.resend_after(), upstream.early_after());
-    let edns = !plan.without_edns && upstream.edns(now);
+    let edns = !way.without_edns && upstream.edns(now);
     let mut out = [0; QUERY_MAX];
     let mut room = [0; OPTION_MAX];
     let cookie = edns.then(|| upstream.cookie.option(&mut *random, &mut room));
     let len = query(dns_id, plan, cookie, &mut out);
-    if settings.mix_case && upstream.keeps_case(now) {
+    let mixed = settings.mix_case && !way.lower && upstream.keeps_case(now);
+    if mixed && !upstream.letters.tells_apart(now, plan.target.name()) {
         mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
     }
     let octets: Rc<[u8]> = Rc::from(&out[..len]);
@@ -137,28 +184,28 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     shared.count(Counter::Attempts);
     shared.actions.push_back(Action::Send {
         attempt: id,
-        upstream: plan.upstream,
+        upstream: way.upstream,
         address,
-        transport: plan.transport,
+        transport: way.transport,
         octets: Rc::clone(&octets),
     });
     Some(Attempt {
         id,
-        upstream: plan.upstream,
+        upstream: way.upstream,
         target: plan.target.clone(),
-        transport: plan.transport,
+        way,
         edns,
-        without_edns: plan.without_edns,
         dnssec_ok: plan.question.dnssec_ok,
         dns_id,
         sent: now,
         resent: 0,
-        resend_at: (plan.transport == Transport::Udp).then(|| now.plus(early.unwrap_or(wait))),
+        resend_at: (way.transport == Transport::Udp).then(|| now.plus(early.unwrap_or(wait))),
         early: early.is_some(),
         repeated: false,
         octets,
         cookie: edns,
         doubt: Doubtful::default(),
+        denied: None,
         trace: plan.trace,
     })
 }
@@ -210,6 +257,11 @@ fn query(id: u16, plan: &Plan<'_>, cookie: Option<&[u8]>, out: &mut [u8; QUERY_M
 }
 
 impl Attempt {
+    /// Whether anybody may answer it.
+    pub fn is_udp(&self) -> bool {
+        self.way.transport == Transport::Udp
+    }
+
     /// QNAME as sent, in wire form: letters in random case where the upstream keeps it.
     pub fn asked(&self) -> &[u8] {
         let len = self.target.name().as_wire().len();
@@ -236,7 +288,7 @@ impl Attempt {
         if self.edns && !self.dnssec_ok && self.resent >= RESENDS_WITH_EDNS && lacks_edns {
             self.edns = false;
             self.cookie = false;
-            self.without_edns = true;
+            self.way.without_edns = true;
             self.octets = without_edns(&self.octets, self.target.name());
         }
         shared.actions.push_back(Action::Resend { attempt: self.id, octets: Rc::clone(&self.octets) });
@@ -256,7 +308,7 @@ impl Attempt {
     /// The round-trip time that its answer at `now` shows; unknown when it is not clear which datagram was answered
     /// (Karn's rule, RFC 6298 section 3), or when a handshake was part of it.
     pub fn rtt(&self, now: Monotonic) -> Option<Duration> {
-        (self.resent == 0 && !self.repeated && self.transport == Transport::Udp).then(|| now.since(self.sent))
+        (self.resent == 0 && !self.repeated && self.is_udp()).then(|| now.since(self.sent))
     }
 }
 

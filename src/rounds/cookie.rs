@@ -1,17 +1,29 @@
 //! DNS cookies towards upstreams (RFC 7873, 9018): who answers with ours is whom we asked.
 
+use hither_table::Monotonic;
 use hither_wire::edns::COOKIE;
+use std::time::Duration;
 
 /// Octets of the longest server's half (RFC 7873 section 4).
 const SERVER_MAX: usize = 32;
 /// Octets of the longest option: its code, its length, both halves.
 pub(crate) const OPTION_MAX: usize = 4 + 8 + SERVER_MAX;
 
+/// Answers with a cookie that is not ours, or without one, that were right all the same: after so many that is the upstream's way. One
+/// alone a forger may have guessed.
+const STRANGE_MAX: u8 = 2;
+/// How long such answers count together, and how long cookies of such an upstream are not looked at.
+const STRANGE_FOR: Duration = Duration::from_secs(3_600);
+
 /// DNS cookies with one upstream (RFC 7873): ours, and what it gave for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cookie {
     client: Option<[u8; 8]>,
     server: Vec<u8>,
+    /// Answers with a strange cookie since then.
+    strange: Option<(u8, Monotonic)>,
+    /// Until when cookies are not looked at: the upstream hands out those of others, or only sometimes its own.
+    ignored_until: Option<Monotonic>,
 }
 
 impl Cookie {
@@ -41,11 +53,33 @@ impl Cookie {
         !self.server.is_empty()
     }
 
-    /// Remembers the server's half, or that there is none.
+    /// Whether an answer has to have ours.
+    pub fn counts(&self, now: Monotonic) -> bool {
+        self.ignored_until.is_none_or(|until| now >= until)
+    }
+
+    /// Remembers the server's half, or that there is none. What stands behind somebody else's half is not for us.
     pub fn learn(&mut self, came: Option<&[u8]>) {
-        let server = came.and_then(|cookie| cookie.get(8..)).unwrap_or_default();
+        let halves = came.and_then(|cookie| cookie.split_at_checked(8));
+        let server = match (halves, self.client) {
+            (Some((client, server)), Some(own)) if client == own => server,
+            (Some(_), _) => return,
+            (None, _) => &[],
+        };
         if self.server != server && server.len() <= SERVER_MAX {
             self.server = server.to_vec();
+        }
+    }
+
+    /// An answer with a strange cookie was the upstream's own, as far as can be known.
+    pub fn was_strange(&mut self, now: Monotonic) {
+        let before = self.strange.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
+        let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
+        if count < STRANGE_MAX {
+            self.strange = Some((count, since));
+        } else {
+            self.strange = None;
+            self.ignored_until = Some(now.plus(STRANGE_FOR));
         }
     }
 }
@@ -65,5 +99,20 @@ mod tests {
         assert!(cookie.fits(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 77])) && !cookie.fits(None));
         let option = cookie.option(|| unreachable!("drawn once"), &mut room);
         assert_eq!(option, [0, 10, 0, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn who_hands_out_the_cookies_of_others_is_believed_without_for_an_hour() {
+        let mut cookie = Cookie::default();
+        cookie.option(|| 0x0102_0304_0506_0708, &mut [0; OPTION_MAX]);
+        cookie.learn(Some(b"otherone12345678"));
+        assert!(!cookie.is_known(), "what was given to somebody else");
+        let at = |s: u64| Monotonic::from_ms(s * 1000);
+        cookie.was_strange(at(0));
+        assert!(cookie.counts(at(0)), "once is a guess");
+        cookie.was_strange(at(4000));
+        assert!(cookie.counts(at(4000)), "so is once an hour");
+        cookie.was_strange(at(4001));
+        assert!(!cookie.counts(at(4002)) && !cookie.counts(at(7600)) && cookie.counts(at(7602)));
     }
 }

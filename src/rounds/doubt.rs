@@ -1,42 +1,97 @@
 //! What somebody else may have sent: after the first sign of guessing a question goes to TCP, which cannot be guessed, and what comes
-//! by UDP waits for it (RFC 5452 section 9; BIND and pdns-recursor do so too).
+//! by UDP waits for it (RFC 5452 section 9; BIND and pdns-recursor do so too). What cannot be read goes the same way, then without EDNS;
+//! then its upstream has said what it has to say.
 
+use crate::AttemptId;
+use crate::attempt::{Attempt, Way};
 use crate::mutant::Mutant;
+use crate::reply::ede;
 use crate::response::Doubt;
 use crate::round::{Phase, Round};
 use crate::settings::{CONFIRM_WITHIN, DOUBTS_MAX};
 use crate::shared::Shared;
-use crate::{AttemptId, Transport};
 use hither_table::{Counter, Monotonic};
 use hither_wire::message::Message;
 
 impl Round {
-    /// A message that does not count arrived for attempt `at`.
+    /// A message that does not count, or not yet, arrived for attempt `at`.
     pub fn doubt(&mut self, shared: &mut Shared, now: Monotonic, at: usize, (doubt, octets): (Doubt, &[u8])) {
-        let attempt = &mut self.attempts[at];
-        if doubt == Doubt::None || attempt.transport != Transport::Udp || now >= self.deadline {
+        if now >= self.deadline
+            || (doubt == Doubt::Unreadable && shared.mutants.has(Mutant::UnreadableIsJunk))
+        {
             return;
         }
-        let id = attempt.id;
+        if doubt == Doubt::Unreadable && self.denial_stands(shared, now, at) {
+            return;
+        }
+        let attempt = &mut self.attempts[at];
+        if !attempt.is_udp() {
+            // Nobody else can have sent it.
+            return self.unreadable_over_tcp(shared, now, at);
+        }
+        let (id, way) = (attempt.id, attempt.way);
         attempt.doubt.count = attempt.doubt.count.saturating_add(1);
+        if doubt == Doubt::Unreadable && !std::mem::replace(&mut attempt.doubt.unreadable, true) {
+            let rtt = attempt.rtt(now);
+            self.alive(shared, now, way.upstream, (rtt, false));
+            if way.last {
+                return self.unreadable(shared, now, at);
+            }
+        }
+        let attempt = &mut self.attempts[at];
         if attempt.doubt.count == 1 && !shared.mutants.has(Mutant::ForgeryIsOnlyCounted) {
-            shared.count(Counter::ForgeriesSuspected);
+            if doubt != Doubt::Unreadable {
+                shared.count(Counter::ForgeriesSuspected);
+            }
             let target = attempt.target.clone();
-            let way = (attempt.upstream, Transport::Tcp, attempt.without_edns);
-            if self.send(shared, now, &target, way) {
-                if let Some(tcp) = self.attempts.last_mut() {
-                    tcp.doubt.confirms = Some(id);
-                }
+            if self.send(shared, now, &target, way.over_tcp()) {
+                self.confirms(Some(id));
                 self.attempts[at].doubt.until = Some(now.plus(CONFIRM_WITHIN));
             }
         }
         let attempt = &mut self.attempts[at];
-        if doubt == Doubt::Unusual {
-            attempt.doubt.kept.get_or_insert_with(|| (now, octets.to_vec()));
+        if matches!(doubt, Doubt::Unusual | Doubt::Cookie) && attempt.doubt.kept.is_none() {
+            attempt.doubt.kept = Some((now, octets.to_vec()));
+            attempt.doubt.cookie = doubt == Doubt::Cookie;
         }
         if attempt.doubt.until.is_none() {
             self.unconfirmed(shared, now, id);
         }
+    }
+
+    /// The attempt that was sent last is to confirm `doubted`.
+    pub fn confirms(&mut self, doubted: Option<AttemptId>) {
+        if let Some(tcp) = self.attempts.last_mut() {
+            tcp.doubt.confirms = doubted;
+        }
+    }
+
+    /// What cannot be read came over TCP: once more without EDNS, which is what many servers stumble over.
+    fn unreadable_over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+        let attempt = self.close(shared, now, at, "unusable");
+        self.alive(shared, now, attempt.upstream, (None, false));
+        let bare = Way { last: true, ..attempt.way.bare() };
+        if attempt.edns && self.send(shared, now, &attempt.target, bare) {
+            return self.confirms(attempt.doubt.confirms);
+        }
+        match attempt.doubt.confirms {
+            Some(doubted) => self.unconfirmed(shared, now, doubted),
+            None => self.came_to_nothing(shared, now),
+        }
+    }
+
+    /// What cannot be read came by UDP, and TCP came to nothing: once more without EDNS, and that was all.
+    fn unreadable(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+        let attempt = self.close(shared, now, at, "unusable");
+        let bare = Way { last: true, ..attempt.way.bare() };
+        if attempt.way.last || !attempt.edns || !self.send(shared, now, &attempt.target, bare) {
+            self.came_to_nothing(shared, now);
+        }
+    }
+
+    fn came_to_nothing(&mut self, shared: &mut Shared, now: Monotonic) {
+        self.ede = ede::NETWORK_ERROR;
+        self.next_after_failure(shared, now);
     }
 
     /// Whether a good answer by UDP has to wait for the connection that was opened to confirm it.
@@ -50,9 +105,19 @@ impl Round {
         if let Some(doubted) = self.attempts[at].doubt.confirms
             && let Some(other) = self.attempts.iter().position(|a| a.id == doubted)
         {
-            self.close(shared, now, other, "doubted");
+            let doubted = self.close(shared, now, other, "doubted");
+            self.learn_cookie(shared, now, &doubted);
         }
         self.attempts.iter().position(|a| a.id == id).unwrap_or(at)
+    }
+
+    /// An answer whose cookie was not ours is believed, or TCP has said what is true: that is how the upstream is.
+    fn learn_cookie(&self, shared: &mut Shared, now: Monotonic, attempt: &Attempt) {
+        if attempt.doubt.cookie
+            && let Some(upstream) = shared.upstream(attempt.upstream)
+        {
+            upstream.cookie.was_strange(now);
+        }
     }
 
     /// TCP came to nothing: the doubted attempt counts again, with what it has heard meanwhile, unless it heard too much.
@@ -69,9 +134,12 @@ impl Round {
         let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
         if let Some((came, octets)) = attempt.doubt.kept.take().filter(|(came, _)| fresh(*came)) {
             // As of then: its TTLs have run since.
-            if let Ok(message) = Message::read(&octets) {
+            if let Ok(message) = Message::open(&octets) {
+                self.learn_cookie(shared, now, &self.attempts[at]);
                 self.hear(shared, came, at, &message);
             }
+        } else if self.attempts[at].doubt.unreadable {
+            self.unreadable(shared, now, at);
         }
     }
 

@@ -1,18 +1,19 @@
 //! What a round does with what its attempts bring: messages and failures.
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Way};
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
 use crate::reply::ede;
-use crate::response::{Doubt, Expected, Heard, check, cookie_of, read};
+use crate::response::{Doubt, Expected, Heard, check, cookie_of, full_rcode, is_error, read};
 use crate::round::{End, Phase, Round};
 use crate::set::Contribution;
 use crate::settings::LINKS_MAX;
 use crate::shared::Shared;
-use crate::{Action, AttemptId, Failure, Transport};
+use crate::{Action, AttemptId, Failure};
 use hither_answers::Stored;
 use hither_table::{Counter, Link, Monotonic, Negative};
-use hither_wire::{codes::Rcode, header::HEADER_LEN, message::Message};
+use hither_wire::message::{Message, Question};
+use hither_wire::{codes::Class, codes::Rcode, header::HEADER_LEN, spell};
 use std::sync::Arc;
 
 impl Round {
@@ -25,13 +26,13 @@ impl Round {
         octets: &[u8],
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
-        match self.checked(shared, at, octets) {
+        match self.checked(shared, now, at, octets) {
             Err(doubt) => {
                 shared.count(Counter::MismatchedResponsesDropped);
                 self.doubt(shared, now, at, (doubt, octets));
             }
             Ok(_) if self.waits_for_tcp(shared, at) => {
-                self.attempts[at].doubt.kept.get_or_insert_with(|| (now, octets.to_vec()));
+                self.attempts[at].doubt.keep(now, octets);
                 return None;
             }
             Ok(message) => self.hear(shared, now, at, &message),
@@ -40,26 +41,29 @@ impl Round {
     }
 
     /// The message, if it answers the attempt; anybody may have sent it to one by UDP.
-    fn checked<'m>(&self, shared: &Shared, at: usize, octets: &'m [u8]) -> Result<Message<'m>, Doubt> {
-        let message = Message::read(octets).map_err(|_| Doubt::None)?;
+    fn checked<'m>(
+        &self,
+        shared: &Shared,
+        now: Monotonic,
+        at: usize,
+        octets: &'m [u8],
+    ) -> Result<Message<'m>, Doubt> {
         let attempt = &self.attempts[at];
-        let strict = attempt.transport == Transport::Udp;
+        let udp = attempt.is_udp();
         let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
-        let expected = Expected {
-            exact: strict && attempt.is_mixed(),
-            cookie: upstream.filter(|_| strict && attempt.cookie).map(|upstream| &upstream.cookie),
-            ..self.expected(shared, attempt)
-        };
-        check(&message, &expected)?;
-        Ok(message)
+        let cookie = upstream.map(|u| &u.cookie).filter(|c| udp && attempt.cookie && c.counts(now));
+        let exact = udp && attempt.is_mixed();
+        check(octets, &Expected { exact, cookie, ..self.expected(shared, attempt) })
     }
 
-    fn expected<'a>(&self, shared: &Shared, attempt: &'a Attempt) -> Expected<'a> {
+    pub fn expected<'a>(&self, shared: &Shared, attempt: &'a Attempt) -> Expected<'a> {
         Expected {
             id: attempt.dns_id,
             name: attempt.target.name(),
             sent: attempt.asked(),
+            udp: attempt.is_udp(),
             exact: false,
+            last: attempt.way.last || (!attempt.is_udp() && !attempt.edns),
             cookie: None,
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
@@ -70,15 +74,28 @@ impl Round {
     /// A message that counts.
     pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
         self.learn(shared, now, at, message);
-        let mut plain = std::mem::take(&mut shared.plain);
-        let message = unmixed(message, &self.attempts[at], &mut plain);
+        let (mut plain, mut asked) = (std::mem::take(&mut shared.plain), Vec::new());
+        let message = self.questioned(message, &self.attempts[at], &mut asked);
+        let message = unmixed(&message, &self.attempts[at], &mut plain);
         let memory = std::mem::take(&mut self.room.heard);
         let heard = read(&message, &self.expected(shared, &self.attempts[at]), now, memory);
         self.act_on(shared, now, at, (heard, &message));
         shared.plain = plain;
     }
 
-    fn act_on(
+    /// The message with the question that it lacks.
+    fn questioned<'m>(&self, message: &Message<'m>, attempt: &Attempt, room: &'m mut Vec<u8>) -> Message<'m> {
+        if message.asked().is_some() || message.header().tc() || is_error(full_rcode(message)) {
+            return *message;
+        }
+        let question =
+            Question { name: *attempt.target.name(), rtype: self.question.rtype, class: Class::IN };
+        room.resize(usize::from(u16::MAX), 0);
+        let len = spell::put_question(message, &question, room).unwrap_or(0);
+        Message::open(room.get(..len).unwrap_or_default()).unwrap_or(*message)
+    }
+
+    pub fn act_on(
         &mut self,
         shared: &mut Shared,
         now: Monotonic,
@@ -86,12 +103,13 @@ impl Round {
         (heard, message): (Heard, &Message<'_>),
     ) {
         let at = self.confirmed(shared, now, at);
+        if self.asks_in_lower(shared, now, at, (&heard, message)) {
+            return;
+        }
         match &heard {
-            Heard::Truncated if self.attempts[at].transport == Transport::Udp => {
-                self.over_tcp(shared, now, at, "truncated")
-            }
-            Heard::Failed(Rcode::BADCOOKIE) if self.attempts[at].transport == Transport::Udp => {
-                self.over_tcp(shared, now, at, "badcookie")
+            Heard::Truncated if self.attempts[at].is_udp() => self.over_tcp(shared, now, at),
+            Heard::Failed(Rcode::BADCOOKIE) if self.attempts[at].is_udp() => {
+                self.with_new_cookie(shared, now, at, message)
             }
             Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
             Heard::Failed(rcode) => self.unusable(shared, now, at, *rcode),
@@ -111,27 +129,38 @@ impl Round {
         if attempt.cookie {
             upstream.cookie.learn(cookie_of(message));
         }
-        if attempt.is_mixed() && !message.asks_exactly(attempt.asked()) {
+        if attempt.is_mixed() && message.asked().is_some() && !message.asks_exactly(attempt.asked()) {
             upstream.folds_case(now);
         }
     }
 
-    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize, why: &'static str) {
-        let attempt = self.close(shared, now, at, why);
+    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+        let attempt = self.close(shared, now, at, "truncated");
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
-        if !self.send(shared, now, &attempt.target, (attempt.upstream, Transport::Tcp, attempt.without_edns))
-        {
+        if !self.send(shared, now, &attempt.target, attempt.way.over_tcp()) {
             self.next_after_failure(shared, now);
         }
     }
 
+    /// The server wants the cookie that came with its error: once more with that, then by ways that need none (RFC 7873 section 5.3).
+    fn with_new_cookie(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
+        let attempt = &self.attempts[at];
+        let (target, way) = (attempt.target.clone(), Way { again: true, ..attempt.way });
+        if attempt.way.again || !self.send(shared, now, &target, way) {
+            return self.doubt(shared, now, at, (Doubt::Unreadable, message.octets()));
+        }
+        let attempt = self.close(shared, now, at, "badcookie");
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
+    }
+
     /// An error, by an upstream that is alive.
-    fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
+    pub fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
         let attempt = self.close(shared, now, at, rcode.to_string().to_ascii_lowercase());
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), false));
         self.ede = ede::NETWORK_ERROR;
-        let no_edns = attempt.edns && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS);
-        if no_edns && self.send(shared, now, &attempt.target, (attempt.upstream, attempt.transport, true)) {
+        let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
+        let no_edns = attempt.edns && wants_none;
+        if no_edns && self.send(shared, now, &attempt.target, attempt.way.bare()) {
             return;
         }
         self.next_after_failure(shared, now);
@@ -147,9 +176,10 @@ impl Round {
     ) {
         let attempt = self.close(shared, now, at, outcome(&heard));
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
-        if attempt.without_edns
+        if attempt.way.without_edns
             && let Some(upstream) = shared.upstream(attempt.upstream)
             && upstream.edns(now)
+            && (!attempt.way.last || upstream.answers_bare())
         {
             let note = upstream.cannot_edns(now);
             shared.actions.push_back(Action::Note(note));
@@ -225,6 +255,9 @@ impl Round {
         failure: Failure,
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
+        if self.denial_stands(shared, now, at) {
+            return self.conclude(shared, now);
+        }
         let outcome = match failure {
             Failure::Unreachable => "unreachable",
             Failure::Refused => "refused",
@@ -232,6 +265,16 @@ impl Round {
             Failure::NoSocket => "no socket",
         };
         let attempt = self.close(shared, now, at, outcome);
+        // A server may end a connection that it has just taken: one more, at once.
+        let once_more = Way { again: true, ..attempt.way };
+        if failure == Failure::Closed
+            && !attempt.way.again
+            && !shared.mutants.has(Mutant::ClosedConnectionIsFinal)
+            && self.send(shared, now, &attempt.target, once_more)
+        {
+            self.confirms(attempt.doubt.confirms);
+            return self.conclude(shared, now);
+        }
         if let Some(doubted) = attempt.doubt.confirms {
             // No TCP there: says nothing of the upstream's health.
             self.unconfirmed(shared, now, doubted);
@@ -240,7 +283,9 @@ impl Round {
         if let Some(upstream) = shared.upstream(attempt.upstream) {
             if failure == Failure::NoSocket {
                 upstream.trial_over();
-            } else if let Some(note) = upstream.failed(now, attempt.sent) {
+            } else if attempt.is_udp()
+                && let Some(note) = upstream.failed(now, attempt.sent)
+            {
                 shared.actions.push_back(Action::Note(note));
             }
         }
@@ -261,7 +306,7 @@ impl Round {
         }
     }
 
-    fn alive(
+    pub fn alive(
         &self,
         shared: &mut Shared,
         now: Monotonic,
@@ -285,20 +330,18 @@ impl Round {
     }
 }
 
-/// The message with its question as it was meant: names in it that point there would show the letters that were drawn against forgery.
+/// The message in the letters that were meant: the question, names that point there, and those written out would show the ones that were
+/// drawn against forgery.
 fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>) -> Message<'m> {
     let (meant, sent) = (attempt.target.name().as_wire(), attempt.asked());
-    let place = HEADER_LEN..HEADER_LEN + meant.len();
-    match message.octets().get(place.clone()) {
-        Some(question) if question == meant => return *message,
+    match message.octets().get(HEADER_LEN..HEADER_LEN + meant.len()) {
+        Some(question) if question == meant && sent == meant => return *message,
         Some(question) if question == sent || question.eq_ignore_ascii_case(meant) => {}
         Some(_) | None => return *message,
     }
     plain.clear();
     plain.extend_from_slice(message.octets());
-    if let Some(question) = plain.get_mut(place) {
-        question.copy_from_slice(meant);
-    }
+    spell::put_back(message, plain, sent, meant);
     message.respelled(plain)
 }
 

@@ -187,7 +187,9 @@ impl Rounds {
         let expected = Expected {
             id: message.header().id,
             sent: question.name.as_wire(),
+            udp: true,
             exact: false,
+            last: false,
             cookie: None,
             name: &question.name,
             rtype: question.rtype,

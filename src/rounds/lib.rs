@@ -21,6 +21,7 @@ mod held;
 mod hit;
 mod input;
 mod invariants;
+mod letters;
 mod local;
 pub mod mutant;
 mod order;

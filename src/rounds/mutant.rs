@@ -36,11 +36,14 @@ pub enum Mutant {
     RestoresOverWhatIsNewer,
     FlushKeepsWhatIsSaved,
     RestoredSetsOutliveTheirDoubt,
+    UnreadableIsJunk,
+    ClosedConnectionIsFinal,
+    MixedDenialIsBelieved,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 30] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -71,6 +74,9 @@ impl Mutant {
         Mutant::RestoresOverWhatIsNewer,
         Mutant::FlushKeepsWhatIsSaved,
         Mutant::RestoredSetsOutliveTheirDoubt,
+        Mutant::UnreadableIsJunk,
+        Mutant::ClosedConnectionIsFinal,
+        Mutant::MixedDenialIsBelieved,
     ];
 }
 

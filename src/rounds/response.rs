@@ -1,7 +1,7 @@
 //! What an upstream's message says about a question: octets in, one of a few meanings out.
 //!
-//! A message is checked whole before anything of it counts. Only records that belong to the asked name's own chain are looked
-//! at; whatever else a message carries is never stored under another name (RFC 5452 section 6).
+//! Header and question are checked first, then whether what is needed of the rest is whole. Only records that belong to the asked name's
+//! own chain are looked at; whatever else a message carries is never stored under another name (RFC 5452 section 6).
 
 use crate::cookie::Cookie;
 use crate::mutant::{Mutant, Mutants};
@@ -24,8 +24,12 @@ pub(crate) struct Expected<'a> {
     pub name: &'a Name,
     /// QNAME as it was sent, in wire form.
     pub sent: &'a [u8],
+    /// By UDP anybody may have sent it.
+    pub udp: bool,
     /// Whether its letter case has to come back, since it was drawn for that.
     pub exact: bool,
+    /// Nothing else is tried if this cannot be read: a name that does not exist need not be denied by a whole message.
+    pub last: bool,
     /// The cookie that has to come back.
     pub cookie: Option<&'a Cookie>,
     pub rtype: Rtype,
@@ -34,15 +38,17 @@ pub(crate) struct Expected<'a> {
     pub mutants: Mutants,
 }
 
-/// Whether a message that does not count shows that somebody is guessing.
+/// Why a message does not count, or not yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Doubt {
-    /// Junk.
-    None,
-    /// A response with another id (RFC 5452 section 9.1), or with a cookie that is not ours.
+    /// It has another id or question: somebody may be guessing (RFC 5452 section 9.1).
     Forged,
-    /// Right but for the letter case of the question or a missing cookie: the upstream's own perhaps, if it has changed its ways.
+    /// It has our id, and what it says cannot be told.
+    Unreadable,
+    /// Right but for the letter case of the question, or without one: the upstream's own perhaps, if those are its ways.
     Unusual,
+    /// Right but for the cookie: it is not ours, or missing where there was one.
+    Cookie,
 }
 
 /// A meaning.
@@ -62,33 +68,70 @@ pub(crate) enum Heard {
     Whole { ttl_s: u32, negative: Option<Negative>, bare: bool },
 }
 
-/// Whether a message answers what is expected; whoever sent one that does not, the upstream may still answer.
-pub(crate) fn check(message: &Message<'_>, expected: &Expected<'_>) -> Result<(), Doubt> {
-    let header = message.header();
-    let any_id = expected.mutants.has(Mutant::MismatchIsAccepted);
-    if !header.qr() || header.opcode().0 != 0 {
-        return Err(Doubt::None);
-    }
-    if header.id != expected.id && !any_id {
+/// The message, if it answers what is expected; whoever sent one that does not, the upstream may still answer.
+pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Message<'m>, Doubt> {
+    let id = octets.first_chunk().map(|id| u16::from_be_bytes(*id));
+    if id != Some(expected.id) && !expected.mutants.has(Mutant::MismatchIsAccepted) {
         return Err(Doubt::Forged);
     }
-    let Some(asked) = message.asked() else {
-        // Some servers send the bare header with an error; it can only cost this attempt.
-        return if is_error(full_rcode(message)) { Ok(()) } else { Err(Doubt::None) };
-    };
+    let message = Message::open(octets).map_err(|_| Doubt::Unreadable)?;
+    let header = message.header();
+    if !header.qr() || header.opcode().0 != 0 {
+        return Err(Doubt::Unreadable);
+    }
     let exactly = message.asks_exactly(expected.sent);
-    if asked != (expected.rtype, Class::IN) || !(exactly || message.asks(expected.name)) {
-        return Err(Doubt::None);
+    let ours = match message.asked() {
+        Some(asked) => asked == (expected.rtype, Class::IN) && (exactly || message.asks(expected.name)),
+        None => true,
+    };
+    if !ours {
+        return Err(Doubt::Forged);
     }
-    if let Some(known) = expected.cookie {
-        let came = cookie_of(message);
-        match known.fits(came) {
-            true => {}
-            false if came.is_some() => return Err(Doubt::Forged),
-            false => return Err(Doubt::Unusual),
-        }
+    if !header.tc() && !suffices(&message, expected) {
+        return Err(Doubt::Unreadable);
     }
-    if expected.exact && !exactly { Err(Doubt::Unusual) } else { Ok(()) }
+    match unusual(&message, expected, exactly) {
+        None => Ok(message),
+        // There is nothing in it to fall back on.
+        Some(_) if header.tc() => Err(Doubt::Unreadable),
+        Some(doubt) => Err(doubt),
+    }
+}
+
+/// What a right answer by UDP lacks of what a forger would have to guess.
+fn unusual(message: &Message<'_>, expected: &Expected<'_>, exactly: bool) -> Option<Doubt> {
+    if expected.cookie.is_some_and(|known| !known.fits(cookie_of(message))) {
+        return Some(Doubt::Cookie);
+    }
+    let lacks = match message.asked() {
+        Some(_) => expected.exact && !exactly,
+        // Some servers send the bare header with an error; it can only cost this attempt.
+        None => expected.udp && !is_error(full_rcode(message)),
+    };
+    lacks.then_some(Doubt::Unusual)
+}
+
+/// Whether what is broken of a message does not matter. An error needs no records, and an answer no section behind its own. A denial
+/// needs its SOA record, and an empty answer section that nothing was meant to be in.
+fn suffices(message: &Message<'_>, expected: &Expected<'_>) -> bool {
+    let Some(fault) = message.fault() else { return true };
+    let rcode = full_rcode(message);
+    if is_error(rcode) || (expected.last && rcode == Rcode::NXDOMAIN) {
+        return true;
+    }
+    if fault.section == Section::Additional {
+        return true;
+    }
+    // What is kept as it is, is kept whole.
+    if rcode != Rcode::NOERROR || (fault.section == Section::Answer && !expected.addresses) {
+        return false;
+    }
+    let matters = |record: &Record<'_>| {
+        let (own, any) = (record.rtype == expected.rtype, expected.rtype == Rtype::ANY);
+        own || any || matches!(record.rtype, Rtype::CNAME | Rtype::DNAME)
+    };
+    let mut all = message.records().take_while(|r| r.section == Section::Answer).filter(matters).peekable();
+    all.peek().is_some() && all.all(|record| record.is_sound())
 }
 
 /// What a message says that [`check`] has let pass; addresses are written to `memory`, an empty list.
@@ -99,9 +142,6 @@ pub(crate) fn read(
     memory: Vec<IpAddr>,
 ) -> Heard {
     let rcode = full_rcode(message);
-    if message.asked().is_none() {
-        return Heard::Failed(rcode);
-    }
     if message.header().tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
         return Heard::Truncated;
     }
@@ -111,12 +151,12 @@ pub(crate) fn read(
     meaning(message, rcode, expected, (now, memory))
 }
 
-fn is_error(rcode: Rcode) -> bool {
+pub(crate) fn is_error(rcode: Rcode) -> bool {
     rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN
 }
 
 /// The response code with its upper bits from OPT (RFC 6891 section 6.1.3); what has no name here is a server failure.
-fn full_rcode(message: &Message<'_>) -> Rcode {
+pub(crate) fn full_rcode(message: &Message<'_>) -> Rcode {
     let low = message.header().rcode();
     match message.edns().map_or(0, |edns| edns.extended_rcode) {
         0 => low,
@@ -139,7 +179,7 @@ fn meaning(
     let Some(end) = follow(message, expected, now) else { return Heard::Failed(Rcode::SERVFAIL) };
     let name = end.name(expected);
     // Most owners are pointers to one place, whose name is compared once; that of the question has been.
-    let mut known = end.chain.is_empty().then_some(HEADER_LEN);
+    let mut known = (end.chain.is_empty() && message.asked().is_some()).then_some(HEADER_LEN);
     let mut found = false;
     let mut ttl_s = end.ttl_s;
     for record in answers(message) {

@@ -3,8 +3,7 @@
 //! Racing → Denied or Completing → gone. A state carries what is true in it and nothing else. Each event ends in
 //! [`Round::conclude`], the only place that decides whether something is settled or over.
 
-use crate::action::Transport;
-use crate::attempt::{Attempt, Plan, Target, send};
+use crate::attempt::{Attempt, Plan, Target, Way, send};
 use crate::held::{Bare, Held};
 use crate::mutant::Mutant;
 use crate::reply::Answer;
@@ -160,7 +159,7 @@ impl Round {
         for _ in 0..count {
             let Some(upstream) = self.unasked.pop_front() else { break };
             let target = self.target.clone();
-            if !self.send(shared, now, &target, (upstream, Transport::Udp, false)) {
+            if !self.send(shared, now, &target, Way::to(upstream)) {
                 if let Some(upstream) = shared.upstream(upstream) {
                     upstream.trial_over();
                 }
@@ -173,34 +172,20 @@ impl Round {
         }
     }
 
-    pub fn send(
-        &mut self,
-        shared: &mut Shared,
-        now: Monotonic,
-        target: &Target,
-        (upstream, transport, without_edns): (UpstreamId, Transport, bool),
-    ) -> bool {
+    pub fn send(&mut self, shared: &mut Shared, now: Monotonic, target: &Target, way: Way) -> bool {
         let trace = self.trace.attempts.len();
-        let plan = Plan {
-            round: self.id,
-            question: &self.question,
-            target,
-            upstream,
-            transport,
-            without_edns,
-            trace,
-        };
+        let plan = Plan { round: self.id, question: &self.question, target, way, trace };
         // What is asked when time is up cannot be heard.
         if now >= self.deadline {
             return false;
         }
         let Some(attempt) = send(shared, now, &plan) else { return false };
         if trace < ATTEMPTS_KEPT
-            && let Some(upstream) = shared.upstream(upstream)
+            && let Some(upstream) = shared.upstream(way.upstream)
         {
             self.trace.attempts.push(AttemptTrace {
                 upstream: upstream.address,
-                transport,
+                transport: way.transport,
                 sent: now,
                 ended: None,
                 outcome: "waiting".into(),
@@ -220,8 +205,7 @@ impl Round {
             // What was to be confirmed is asked again altogether.
             let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
             if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
-                let way = (old.upstream, old.transport, old.without_edns);
-                self.send(shared, now, &old.target, way);
+                self.send(shared, now, &old.target, old.way);
             }
         }
     }
@@ -248,6 +232,7 @@ impl Round {
     pub fn on_time(&mut self, shared: &mut Shared, now: Monotonic) -> Option<End> {
         // What has waited for a connection is fresh: after a sleep both may be due.
         self.stop_waiting_for_tcp(shared, now);
+        self.stop_waiting_for_lower(shared, now);
         if self.stale_at.is_some_and(|at| now >= at) {
             self.serve_stale(shared, now);
         }
@@ -352,7 +337,8 @@ impl Round {
             Phase::Completing { set } => Some(Monotonic::from_ms(set.expire_ms)),
             Phase::Denied { .. } => None,
         };
-        let doubt = self.attempts.iter().filter_map(|a| a.doubt.until).min();
+        let waits = |a: &Attempt| a.doubt.until.into_iter().chain(a.denied.as_ref().map(|d| d.until)).min();
+        let doubt = self.attempts.iter().filter_map(waits).min();
         let stale = self.stale_at.filter(|_| !self.clients.is_empty());
         [phase, self.wave_at, stale, doubt]
             .into_iter()

@@ -1,8 +1,9 @@
 //! What is known of the upstreams: how quick, whether they answer, whether they can EDNS; and from it, whom to ask.
 
 use crate::cookie::Cookie;
+use crate::letters::Letters;
 use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
-use crate::{Note, UpstreamId};
+use crate::{Note, Transport, UpstreamId};
 use hither_table::Monotonic;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// How long an upstream that cannot EDNS is asked without (RFC 6891 section 7 leaves it open; unbound keeps it for minutes).
 const NO_EDNS_FOR: Duration = Duration::from_secs(300);
+/// Names that can be read without EDNS alone, after which an upstream is asked without.
+const BARE_MAX: u8 = 3;
 /// Answers such as SERVFAIL or REFUSED in a row after which an upstream is asked after the others.
 const LAME: u32 = 4;
 /// How long an upstream that changes the letter case of questions is asked in lower case.
@@ -50,7 +53,10 @@ pub(crate) struct Upstream {
     no_edns_until: Option<Monotonic>,
     /// It has sent an OPT record once, so silence is not for want of EDNS.
     edns_seen: bool,
+    /// Names that it answered without EDNS alone, although it has sent an OPT record.
+    bare: u8,
     folds_case_until: Option<Monotonic>,
+    pub letters: Letters,
     /// Since when nothing has come back, whatever was sent, and how much that was.
     silent_since: Option<Monotonic>,
     unanswered: u32,
@@ -101,7 +107,9 @@ impl Upstream {
             lame: 0,
             no_edns_until: None,
             edns_seen: false,
+            bare: 0,
             folds_case_until: None,
+            letters: Letters::default(),
             silent_since: None,
             unanswered: 0,
             saved: EARLY_SAVED,
@@ -117,7 +125,14 @@ impl Upstream {
 
     pub fn cannot_edns(&mut self, now: Monotonic) -> Note {
         self.no_edns_until = Some(now.plus(NO_EDNS_FOR));
+        self.bare = 0;
         Note::NoEdns { address: self.address }
+    }
+
+    /// It answered without EDNS what could not be read with it. Whether that is its way, or one broken name's.
+    pub fn answers_bare(&mut self) -> bool {
+        self.bare = self.bare.saturating_add(1);
+        !self.edns_seen || self.bare >= BARE_MAX
     }
 
     pub fn edns_seen(&mut self) {
@@ -137,9 +152,12 @@ impl Upstream {
         self.folds_case_until = Some(now.plus(FOLDS_CASE_FOR));
     }
 
-    /// A query goes out.
-    pub fn asked(&mut self, now: Monotonic) {
+    /// A query goes out. One over TCP says nothing when it is not answered: it is sent because an answer came by UDP.
+    pub fn asked(&mut self, now: Monotonic, transport: Transport) {
         self.queries += 1;
+        if transport == Transport::Tcp {
+            return;
+        }
         self.unanswered = self.unanswered.saturating_add(1);
         self.silent_since.get_or_insert(now);
     }
@@ -177,6 +195,7 @@ impl Upstream {
         self.unanswered = 0;
         // A cookie would tell two networks that the same host asks (RFC 7873 section 6).
         self.cookie = Cookie::default();
+        self.letters = Letters::default();
     }
 
     /// It answered, whatever it said. `useful`: with something else than an error.
@@ -447,11 +466,11 @@ mod tests {
     #[test]
     fn who_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
         let mut all = three();
-        all.iter_mut().for_each(|upstream| upstream.asked(at(0)));
+        all.iter_mut().for_each(|upstream| upstream.asked(at(0), Transport::Udp));
         all[2].answered(Some(Duration::from_millis(30)), true);
         assert_eq!(ids(&choose(&mut all, at(101), 2)), [2, 0, 1]);
         assert!(all[2].is_trusted(at(101)) && !all[0].is_trusted(at(101)));
-        all[2].asked(at(200));
+        all[2].asked(at(200), Transport::Udp);
         all[2].not_awaited(Duration::from_millis(10));
         assert!(all[2].is_trusted(at(9_000)), "it had no chance to answer");
     }

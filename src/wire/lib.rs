@@ -11,11 +11,13 @@
 pub mod codes;
 pub mod compose;
 pub mod edns;
+mod error;
 pub mod header;
 pub mod message;
 pub mod name;
 mod place;
 pub mod query;
+pub mod spell;
 
 /// Two octets at `at`, as a number.
 pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {

@@ -1,47 +1,14 @@
-//! A whole message, checked in one walk: every name, length and count, then read record by record.
+//! A message, checked in one walk: header and question first, then every name, length and count as far as they are whole; then read
+//! record by record.
 
 use crate::codes::{Class, Rtype};
 use crate::edns::Edns;
 use crate::header::{HEADER_LEN, Header};
-use crate::name::{Name, NameError};
+use crate::name::Name;
 use crate::{place, u16_at, u32_at};
-use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why a message cannot be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WireError {
-    /// It ends before what its counts and lengths promise.
-    Short,
-    /// A name in it is broken.
-    Name(NameError),
-    /// It has more than one question.
-    Questions,
-    /// The RDATA of a record of this type has a wrong form.
-    Rdata(Rtype),
-    /// It has a second OPT record, one that is not at the root, or outside the additional section.
-    Opt,
-}
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Short => f.write_str("the message is cut off"),
-            Self::Name(error) => write!(f, "a name is broken: {error}"),
-            Self::Questions => f.write_str("it has more than one question"),
-            Self::Rdata(rtype) => write!(f, "the data of a {rtype} record has a wrong form"),
-            Self::Opt => f.write_str("the OPT record is misplaced or doubled"),
-        }
-    }
-}
-
-impl core::error::Error for WireError {}
-
-impl From<NameError> for WireError {
-    fn from(error: NameError) -> WireError {
-        WireError::Name(error)
-    }
-}
+pub use crate::error::WireError;
 
 /// Where a record stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -61,7 +28,7 @@ pub struct Question {
     pub class: Class,
 }
 
-/// A message that has been walked whole.
+/// A message whose header and question have been read, and whose records have been walked.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     octets: &'a [u8],
@@ -69,16 +36,39 @@ pub struct Message<'a> {
     /// QTYPE and QCLASS.
     asked: Option<(Rtype, Class)>,
     records_at: usize,
+    /// Records of each section that are given out.
+    readable: [u16; 3],
+    fault: Option<Fault>,
     edns: Option<Edns<'a>>,
 }
 
+/// The first thing that is wrong with the records of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Where: sections before it are whole.
+    pub section: Section,
+    /// What.
+    pub error: WireError,
+}
+
 impl<'a> Message<'a> {
-    /// Checks every record of `octets`. Work is bounded by their number: a name is at most 255 octets, a pointer goes backward.
-    /// Octets after the last record are ignored.
+    /// Reads a message of which everything has to be right. Octets after the last record are ignored.
     ///
     /// # Errors
-    /// A [`WireError`]. RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597).
+    /// A [`WireError`]: that of [`Message::open`], or its first fault.
     pub fn read(octets: &'a [u8]) -> Result<Message<'a>, WireError> {
+        let message = Message::open(octets)?;
+        message.fault.map_or(Ok(message), |fault| Err(fault.error))
+    }
+
+    /// Reads a message that may be broken behind its question: [`Message::fault`] says whether and where. Work is bounded by the number
+    /// of records and the octets there are: a name is at most 255 octets, a pointer goes backward.
+    ///
+    /// RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597).
+    ///
+    /// # Errors
+    /// A [`WireError`] for a broken header or question.
+    pub fn open(octets: &'a [u8]) -> Result<Message<'a>, WireError> {
         let header = Header::parse(octets).ok_or(WireError::Short)?;
         let (mut asked, mut at) = (None, HEADER_LEN);
         match header.qdcount {
@@ -92,24 +82,62 @@ impl<'a> Message<'a> {
             }
             _ => return Err(WireError::Questions),
         }
-        let mut message = Message { octets, header, asked, records_at: at, edns: None };
-        let mut records = message.records();
-        let total = u32::from(header.ancount) + u32::from(header.nscount) + u32::from(header.arcount);
+        let readable = [header.ancount, header.nscount, header.arcount];
+        let mut message =
+            Message { octets, header, asked, records_at: at, readable, fault: None, edns: None };
+        message.walk();
+        Ok(message)
+    }
+
+    /// Walks the records as far as they can be told apart.
+    fn walk(&mut self) {
+        let mut records = self.records();
+        let total = records.left.iter().map(|count| u32::from(*count)).sum();
         for _ in 0..total {
-            let next = Name::skip(octets, records.at)?;
-            let record = records.read_on(next)?;
-            record.check()?;
+            let section = records.section();
+            let read = Name::skip(self.octets, records.at).map_err(WireError::from);
+            let record = match read.and_then(|next| records.read_on(next)) {
+                Ok(record) => record,
+                Err(error) => return self.fails(section, error, true),
+            };
             if record.rtype == Rtype::OPT {
-                let misplaced =
-                    record.section != Section::Additional || octets.get(record.owner_at) != Some(&0);
-                if misplaced || message.edns.is_some() {
-                    return Err(WireError::Opt);
-                }
-                let edns = Edns::new(record.class.0, record.raw_ttl, record.rdata).ok_or(WireError::Opt)?;
-                message.edns = Some(edns);
+                self.take_opt(&record);
+            } else if !record.is_sound() {
+                self.fails(section, WireError::Rdata(record.rtype), false);
             }
         }
-        Ok(message)
+    }
+
+    /// Notes a fault: what is behind it is not given out. In the answer section records that have their right length can be told apart,
+    /// and it is for the reader to say whether those that matter are sound.
+    fn fails(&mut self, section: Section, error: WireError, cut: bool) {
+        self.fault.get_or_insert(Fault { section, error });
+        let [answers, authority, additional] = &mut self.readable;
+        match section {
+            Section::Answer if cut => (*answers, *authority, *additional) = (0, 0, 0),
+            Section::Answer => {}
+            Section::Authority => (*authority, *additional) = (0, 0),
+            Section::Additional => *additional = 0,
+        }
+    }
+
+    /// The first OPT record at its place counts; its options do if all of them are well formed.
+    fn take_opt(&mut self, record: &Record<'a>) {
+        let placed = record.section == Section::Additional && self.octets.get(record.owner_at) == Some(&0);
+        if !placed || self.edns.is_some() {
+            return self.fails(record.section, WireError::Opt, false);
+        }
+        let edns = |options| Edns::new(record.class.0, record.raw_ttl, options);
+        self.edns = edns(record.rdata).or_else(|| {
+            self.fails(Section::Additional, WireError::Opt, false);
+            edns(&[])
+        });
+    }
+
+    /// What is wrong behind the question.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
     /// The header.
@@ -166,11 +194,10 @@ impl<'a> Message<'a> {
         self.edns
     }
 
-    /// All records, OPT included, in order.
+    /// All records, OPT included, in order, as far as their sections are whole.
     #[must_use]
     pub fn records(&self) -> Records<'a> {
-        let h = self.header;
-        Records { octets: self.octets, at: self.records_at, left: [h.ancount, h.nscount, h.arcount] }
+        Records { octets: self.octets, at: self.records_at, left: self.readable }
     }
 }
 
@@ -183,14 +210,19 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Reads the record at hand, whose owner name ends at `next`.
-    #[inline]
-    fn read_on(&mut self, next: usize) -> Result<Record<'a>, WireError> {
-        let section = match self.left {
+    /// Where the record at hand stands.
+    fn section(&self) -> Section {
+        match self.left {
             [answers, _, _] if answers > 0 => Section::Answer,
             [_, authority, _] if authority > 0 => Section::Authority,
             _ => Section::Additional,
-        };
+        }
+    }
+
+    /// Reads the record at hand, whose owner name ends at `next`.
+    #[inline]
+    fn read_on(&mut self, next: usize) -> Result<Record<'a>, WireError> {
+        let section = self.section();
         let owner_at = self.at;
         let fixed = self.octets.get(next..).and_then(<[u8]>::first_chunk).ok_or(WireError::Short)?;
         let [t0, t1, c0, c1, ttl @ .., l0, l1]: [u8; 10] = *fixed;
@@ -228,7 +260,7 @@ impl<'a> Iterator for Records<'a> {
         if self.left == [0; 3] {
             return None;
         }
-        // `Message::read` has followed every name.
+        // `Message::open` has followed every name.
         let next = place::end(self.octets, self.at)?;
         self.read_on(next).ok()
     }
@@ -343,14 +375,16 @@ impl Record<'_> {
         (next + after <= self.rdata_at + self.rdata.len()).then_some((name, next))
     }
 
-    fn check(&self) -> Result<(), WireError> {
+    /// Whether its RDATA has the form that its type asks for, where that is known here.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
         let end = self.rdata_at + self.rdata.len();
         let whole_name_at = |at: usize| Name::skip(self.message, at) == Ok(end);
         let soa = || {
             let rname_at = Name::skip(self.message, self.rdata_at).ok()?;
             Some(Name::skip(self.message, rname_at).ok()? + 20 == end)
         };
-        let good = match self.rtype {
+        match self.rtype {
             Rtype::A if self.class == Class::IN => self.rdata.len() == 4,
             Rtype::AAAA if self.class == Class::IN => self.rdata.len() == 16,
             Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => whole_name_at(self.rdata_at),
@@ -358,7 +392,6 @@ impl Record<'_> {
             Rtype::SRV => self.rdata.len() > 6 && whole_name_at(self.rdata_at + 6),
             Rtype::SOA => soa() == Some(true),
             _ => true,
-        };
-        if good { Ok(()) } else { Err(WireError::Rdata(self.rtype)) }
+        }
     }
 }

@@ -78,7 +78,7 @@ impl Name {
     /// Any [`NameError`] but `BadEscape` and `Trailing`.
     pub fn read(message: &[u8], at: usize) -> Result<(Name, usize), NameError> {
         let mut name = Name { len: 0, octets: [0; NAME_MAX] };
-        let next = place::walk(message, at, |label| name.push(label))?;
+        let next = place::walk(message, at, |_, label| name.push(label))?;
         Ok((name, next))
     }
 

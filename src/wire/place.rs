@@ -2,13 +2,13 @@
 
 use crate::name::{NAME_MAX, Name, NameError};
 
-/// Gives each label of the name at `at` to `each`, with its length octet and the root last. Compression pointers must point strictly
+/// Gives each label of the name at `at` to `each`, with where it stands and its length octet, the root last. Compression pointers must point strictly
 /// backward: that bounds the work. Returns the offset of what follows the name there.
 #[inline]
 pub(crate) fn walk<'m>(
     message: &'m [u8],
     mut at: usize,
-    mut each: impl FnMut(&'m [u8]) -> Result<(), NameError>,
+    mut each: impl FnMut(usize, &'m [u8]) -> Result<(), NameError>,
 ) -> Result<usize, NameError> {
     let (mut floor, mut next) = (at, None);
     loop {
@@ -16,7 +16,7 @@ pub(crate) fn walk<'m>(
         match length {
             0..=63 => {
                 let end = at + 1 + usize::from(length);
-                each(message.get(at..end).ok_or(NameError::Short)?)?;
+                each(at, message.get(at..end).ok_or(NameError::Short)?)?;
                 if length == 0 {
                     return Ok(next.unwrap_or(end));
                 }
@@ -57,7 +57,7 @@ pub(crate) fn is(message: &[u8], at: usize, other: &[u8], same: impl Fn(&[u8], &
         return true;
     }
     let mut rest = other;
-    let walked = walk(message, at, |label| match rest.split_at_checked(label.len()) {
+    let walked = walk(message, at, |_, label| match rest.split_at_checked(label.len()) {
         Some((own, after)) if same(own, label) => {
             rest = after;
             Ok(())
@@ -74,7 +74,7 @@ impl Name {
     /// Those of [`Name::read`].
     pub fn skip(message: &[u8], at: usize) -> Result<usize, NameError> {
         let mut len = 0;
-        walk(message, at, |label| {
+        walk(message, at, |_, label| {
             len += label.len();
             if len > NAME_MAX { Err(NameError::TooLong) } else { Ok(()) }
         })

@@ -26,13 +26,28 @@ pub struct Says {
 
 #[derive(Clone, Debug)]
 pub enum Act {
-    Answer { rcode: Rcode, truncated: bool, records: Vec<Record> },
+    Answer {
+        rcode: Rcode,
+        truncated: bool,
+        records: Vec<Record>,
+    },
     WrongId,
     WrongQuestion,
     WrongCase(Vec<Record>),
+    /// NXDOMAIN to letters in mixed case.
+    InLower(Vec<Record>),
+    /// With part of its last record missing; to queries with EDNS alone.
+    Broken {
+        truncated: bool,
+        with_edns: bool,
+        records: Vec<Record>,
+    },
+    /// Without a question section.
+    Unasked(Rcode, Vec<Record>),
     Garbage,
     Refused,
     Unreachable,
+    Closed,
 }
 
 /// A record: its owner is the question, or where the CNAME before it leads.
@@ -117,6 +132,7 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
         "batch" => settings.batch = number()?,
         "rounds" => settings.limits.rounds = number()?,
         "complete" => settings.complete = value == "true",
+        "mix_case" => settings.mix_case = value == "true",
         "fallback" => settings.fallback = duration(value)?,
         "stagger" => settings.stagger = duration(value)?,
         "deadline" => settings.deadline = duration(value)?,
@@ -184,6 +200,18 @@ fn act(words: &[&str]) -> Result<Act, String> {
         ["wrong-id"] => Act::WrongId,
         ["wrong-question"] => Act::WrongQuestion,
         ["wrong-case", rest @ ..] => Act::WrongCase(records(rest)?),
+        ["in-lower", rest @ ..] => Act::InLower(records(rest)?),
+        ["broken", rest @ ..] => Act::Broken { truncated: false, with_edns: false, records: records(rest)? },
+        ["broken-edns", rest @ ..] => {
+            Act::Broken { truncated: false, with_edns: true, records: records(rest)? }
+        }
+        ["broken-TC", rest @ ..] => {
+            Act::Broken { truncated: true, with_edns: false, records: records(rest)? }
+        }
+        ["unasked", code, rest @ ..] => {
+            Act::Unasked(code.parse().map_err(|error| format!("'{code}' is {error}"))?, records(rest)?)
+        }
+        ["closed"] => Act::Closed,
         ["garbage"] => Act::Garbage,
         ["refused"] => Act::Refused,
         ["unreachable"] => Act::Unreachable,

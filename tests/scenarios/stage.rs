@@ -168,6 +168,7 @@ impl<'s> Stage<'s> {
             let arrival = match act {
                 Act::Refused => Arrival::Failed(Failure::Refused),
                 Act::Unreachable => Arrival::Failed(Failure::Unreachable),
+                Act::Closed => Arrival::Failed(Failure::Closed),
                 act => Arrival::Message(message(act, octets)),
             };
             self.arrivals.push((self.now.plus(*after), attempt, arrival));
@@ -348,11 +349,19 @@ impl<'s> Stage<'s> {
     }
 }
 
+fn name_of(query: &[u8]) -> Name {
+    Name::read(query, 12).expect("the core's own query").0
+}
+
 /// A message of an upstream, to the query that it got.
 fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
     let (rcode, truncated, records) = match act {
         Act::Answer { rcode, truncated, records } => (*rcode, *truncated, &records[..]),
         Act::WrongCase(records) => (Rcode::NOERROR, false, &records[..]),
+        Act::InLower(_) if name_of(octets) != name_of(octets).to_lower() => (Rcode::NXDOMAIN, false, &[][..]),
+        Act::InLower(records) => (Rcode::NOERROR, false, &records[..]),
+        Act::Broken { truncated, records, .. } => (Rcode::NOERROR, *truncated, &records[..]),
+        Act::Unasked(rcode, records) => (*rcode, false, &records[..]),
         Act::Garbage => return vec![0xff; 40],
         _ => (Rcode::NOERROR, false, &[Record::Address([203, 0, 113, 66].into(), 300)][..]),
     };
@@ -394,6 +403,11 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
     let len = composer.finish();
     out.truncate(len);
     match act {
+        Act::Broken { with_edns, .. } if !with_edns || read.edns().is_some() => out.truncate(out.len() - 2),
+        Act::Unasked(..) => {
+            out[5] = 0;
+            out.drain(12..12 + read.question().len());
+        }
         Act::WrongId => out[0] ^= 0x55,
         Act::WrongQuestion => out[13] ^= 0x15,
         Act::WrongCase(_) => {

@@ -50,8 +50,10 @@ struct Seen {
 /// What is doubted of an attempt by UDP: a datagram came that somebody else may have sent.
 #[derive(Debug, Default)]
 struct Doubted {
-    /// The attempt by TCP beside it, and until when that is waited for.
-    tcp: Option<(AttemptId, Monotonic)>,
+    /// The attempt by TCP beside it.
+    tcp: Option<AttemptId>,
+    /// Until when that is waited for.
+    until: Option<Monotonic>,
     /// That came to nothing.
     alone: bool,
     /// What counts as soon as it does.
@@ -100,8 +102,38 @@ pub enum Looks {
     Right,
     /// Another id.
     Forged,
-    /// Another letter case.
+    /// Another letter case, or no question.
     Unusual,
+    /// Nobody can tell what it says.
+    Unreadable {
+        udp: bool,
+        edns: bool,
+    },
+}
+
+/// How something is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    pub chased: bool,
+    pub tcp: bool,
+    pub mixed: bool,
+}
+
+/// A denial that is asked once more in lower case: what it says, and when it came.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    said: Option<Negative>,
+    came: Monotonic,
+}
+
+/// Another connection that has to follow at once one that ended without a readable word.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    question: Question,
+    upstream: UpstreamId,
+    doubted: Option<AttemptId>,
+    /// It ended without a word, and is not repeated twice.
+    closed: bool,
 }
 
 /// How long a connection may take to confirm what came by UDP.
@@ -119,6 +151,16 @@ pub struct Oracle {
     untrusted: BTreeSet<usize>,
     all_down: bool,
     doubted: BTreeMap<AttemptId, Doubted>,
+    /// Attempts in drawn letters, and those of them that are answered by what is not so.
+    mixed: BTreeSet<AttemptId>,
+    lies: BTreeSet<AttemptId>,
+    /// Attempts in lower case, and what they are to confirm.
+    pending: BTreeMap<AttemptId, Pending>,
+    /// A denial of drawn letters, in this step.
+    just_denied: Option<(Question, UpstreamId, Pending)>,
+    owed: Option<Owed>,
+    /// Connections that are the second of their kind.
+    second: BTreeSet<AttemptId>,
     /// Whom each question waited for when the network changed.
     cut_off: Vec<(Question, BTreeSet<UpstreamId>)>,
     replied: BTreeSet<ClientId>,
@@ -143,6 +185,12 @@ impl Oracle {
             untrusted: BTreeSet::new(),
             all_down: false,
             doubted: BTreeMap::new(),
+            mixed: BTreeSet::new(),
+            lies: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            just_denied: None,
+            owed: None,
+            second: BTreeSet::new(),
             cut_off: Vec::new(),
             replied: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -224,19 +272,18 @@ impl Oracle {
         now: Monotonic,
         attempt: AttemptId,
         (question, upstream): (Question, UpstreamId),
-        (chased, tcp): (bool, bool),
+        Sent { chased, tcp, mixed }: Sent,
     ) {
         let patience = if self.all_down { DOWN_DEADLINE } else { self.settings.deadline };
         let deadline = later(now, patience.min(self.settings.deadline));
         let upstreams = self.upstreams;
-        let doubted = |(id, doubted): &(&AttemptId, &mut Doubted)| {
-            doubted.tcp.is_none() && self.open.get(id) == Some(&question)
-        };
-        let mut same = self.doubted.iter_mut().filter(doubted);
-        let round = self.questions.get(&question).and_then(|known| known.rounds.last());
-        let same = same.find(|(id, _)| round.and_then(|r| r.open.get(*id)) == Some(&upstream));
-        if let (true, Some((_, doubted))) = (tcp, same) {
-            doubted.tcp = Some((attempt, later(now, CONFIRM_WITHIN)));
+        if tcp {
+            self.connects(now, attempt, (&question, upstream));
+        }
+        if mixed {
+            self.mixed.insert(attempt);
+        } else if !tcp {
+            self.asks_in_lower(attempt, (&question, upstream));
         }
         let known = self.questions.get_mut(&question).expect("nothing is sent that nobody asked");
         let idle = known.rounds.last().is_none_or(|round| round.open.is_empty());
@@ -270,14 +317,67 @@ impl Oracle {
         self.open.insert(attempt, question);
     }
 
+    /// A connection: owed for one that ended, or to confirm what is doubted, or both.
+    fn connects(
+        &mut self,
+        now: Monotonic,
+        attempt: AttemptId,
+        (question, upstream): (&Question, UpstreamId),
+    ) {
+        if let Some(owed) = self.owed.take_if(|owed| owed.question == *question && owed.upstream == upstream)
+        {
+            if owed.closed {
+                self.second.insert(attempt);
+            }
+            if let Some(doubted) = owed.doubted.and_then(|id| self.doubted.get_mut(&id)) {
+                doubted.tcp = Some(attempt);
+            }
+            return;
+        }
+        let round = self.questions.get(question).and_then(|known| known.rounds.last());
+        let same = |id: &AttemptId| round.and_then(|r| r.open.get(id)) == Some(&upstream);
+        let doubted = self.doubted.iter_mut().find(|(id, doubted)| doubted.tcp.is_none() && same(id));
+        if let Some((_, doubted)) = doubted {
+            (doubted.tcp, doubted.until) = (Some(attempt), Some(later(now, CONFIRM_WITHIN)));
+        }
+    }
+
+    /// A denial is asked once more: until there is a word on it, it is none.
+    fn asks_in_lower(&mut self, attempt: AttemptId, (question, upstream): (&Question, UpstreamId)) {
+        let same = self.just_denied.take_if(|(asked, from, _)| asked == question && *from == upstream);
+        let Some((_, _, pending)) = same else { return };
+        let round = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut());
+        if let (Some(round), Some(_)) = (round, pending.said) {
+            round.denials.pop();
+        }
+        self.pending.insert(attempt, pending);
+    }
+
+    /// What was denied stands.
+    fn stands(&mut self, attempt: AttemptId) {
+        let Some(Pending { said: Some(kind), came }) = self.pending.remove(&attempt) else { return };
+        if let Some(round) = self.round_of(attempt) {
+            round.denials.push((came, kind));
+        }
+    }
+
+    /// What an attempt in drawn letters is answered is not so.
+    pub fn lies(&mut self, attempt: AttemptId) {
+        self.lies.insert(attempt);
+    }
+
     /// Whether an attempt to this upstream is doubted, so that one by TCP is to confirm it.
     pub fn sends_to_confirm(&self, question: &Question, upstream: UpstreamId) -> bool {
         let Some(round) = self.questions.get(question).and_then(|known| known.rounds.last()) else {
             return false;
         };
-        self.doubted
-            .iter()
-            .any(|(id, doubted)| doubted.tcp.is_none() && round.open.get(id) == Some(&upstream))
+        let owed = self.owed.is_some_and(|owed| {
+            owed.question == *question && owed.upstream == upstream && owed.doubted.is_some()
+        });
+        let doubted = |(id, doubted): (&AttemptId, &Doubted)| {
+            doubted.tcp.is_none() && round.open.get(id) == Some(&upstream)
+        };
+        owed || self.doubted.iter().any(doubted)
     }
 
     pub fn resent(&mut self, attempt: AttemptId) {
@@ -287,6 +387,7 @@ impl Oracle {
     pub fn closed(&mut self, _now: Monotonic, attempt: AttemptId) {
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
         self.doubted.remove(&attempt);
+        self.pending.remove(&attempt);
         if let Some(round) = self.questions.get_mut(&question).and_then(|known| known.rounds.last_mut()) {
             round.open.remove(&attempt);
         }
@@ -302,12 +403,17 @@ impl Oracle {
         }
     }
 
-    pub fn failed(&mut self, now: Monotonic, attempt: AttemptId) {
+    pub fn failed(&mut self, now: Monotonic, attempt: AttemptId, closed: bool) {
         if !self.open.contains_key(&attempt) {
             return;
         }
-        let confirms = |doubted: &Doubted| doubted.tcp.is_some_and(|(tcp, _)| tcp == attempt);
-        if let Some(id) = self.doubted.iter().find(|(_, doubted)| confirms(doubted)).map(|(id, _)| *id) {
+        if self.pending.contains_key(&attempt) {
+            return self.stands(attempt);
+        }
+        if closed && !self.second.contains(&attempt) {
+            return self.owes(now, attempt, true);
+        }
+        if let Some(id) = self.confirms(attempt) {
             return self.unconfirmed(now, id);
         }
         if let Some(round) = self.round_of(attempt) {
@@ -315,11 +421,39 @@ impl Oracle {
         }
     }
 
+    /// The attempt that a connection is to confirm.
+    fn confirms(&self, attempt: AttemptId) -> Option<AttemptId> {
+        self.doubted.iter().find(|(_, doubted)| doubted.tcp == Some(attempt)).map(|(id, _)| *id)
+    }
+
+    /// Another connection has to follow at once, while there is time.
+    fn owes(&mut self, now: Monotonic, attempt: AttemptId, closed: bool) {
+        let doubted = self.confirms(attempt);
+        let Some(question) = self.open.get(&attempt).copied() else { return };
+        let Some(round) = self.round_of(attempt).filter(|round| now < round.deadline) else { return };
+        let Some(upstream) = round.open.get(&attempt).copied() else { return };
+        self.owed = Some(Owed { question, upstream, doubted, closed });
+    }
+
+    /// Something came that nobody can read.
+    fn unreadable(&mut self, now: Monotonic, attempt: AttemptId, (udp, edns): (bool, bool)) {
+        match self.confirms(attempt) {
+            _ if self.pending.contains_key(&attempt) => self.stands(attempt),
+            _ if udp => self.doubt(attempt),
+            _ if edns => self.owes(now, attempt, false),
+            Some(doubted) => self.unconfirmed(now, doubted),
+            None => {}
+        }
+    }
+
     /// Timers are passed: connections that were to confirm something have had their time.
     pub fn time(&mut self, now: Monotonic) {
-        let over = |doubted: &Doubted| !doubted.alone && doubted.tcp.is_some_and(|(_, until)| now >= until);
+        let over = |doubted: &Doubted| !doubted.alone && doubted.until.is_some_and(|until| now >= until);
         let over: Vec<_> = self.doubted.iter().filter(|(_, d)| over(d)).map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.unconfirmed(now, id));
+        let due = |p: &Pending| now >= later(p.came, CONFIRM_WITHIN);
+        let due: Vec<_> = self.pending.iter().filter(|(_, p)| due(p)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.stands(id));
     }
 
     /// What came by UDP counts after all.
@@ -356,9 +490,10 @@ impl Oracle {
         looks: Looks,
     ) {
         let Some((question, _)) = known else { panic!("a message for an attempt that never was") };
-        if looks == Looks::Forged {
-            self.doubt(attempt);
-            return;
+        match looks {
+            Looks::Forged => return self.doubt(attempt),
+            Looks::Unreadable { udp, edns } => return self.unreadable(now, attempt, (udp, edns)),
+            Looks::Right | Looks::Unusual => {}
         }
         let Some(heard) = read(octets, &question) else { return };
         if looks == Looks::Unusual {
@@ -378,6 +513,12 @@ impl Oracle {
         (said, ttl_s, chased): (Said, u32, bool),
     ) {
         let settings = self.settings.clone();
+        let (mixed, lies) = (self.mixed.contains(&attempt), self.lies.contains(&attempt));
+        let asked = self.open.get(&attempt).copied();
+        if said == Said::Error && self.pending.contains_key(&attempt) {
+            return self.stands(attempt);
+        }
+        self.pending.remove(&attempt);
         let Some(round) = self.round_of(attempt) else { return };
         // After a sleep the round may be over although nobody has looked yet; what was kept does not outlast the moment.
         let past = |at: Monotonic| now > at || (came < now && now == at);
@@ -391,7 +532,14 @@ impl Oracle {
                 round.good.push((addresses.into_iter().collect(), later(came, ttl).as_ms().min(bound)));
                 round.first_good.get_or_insert(now);
             }
-            Said::Denied(kind) => round.denials.push((now, kind)),
+            Said::Denied(kind) => {
+                let said = (!lies).then_some(kind);
+                round.denials.extend(said.map(|kind| (now, kind)));
+                let upstream = round.open.get(&attempt).copied();
+                if let (true, Some(asked), Some(upstream)) = (mixed, asked, upstream) {
+                    self.just_denied = Some((asked, upstream, Pending { said, came: now }));
+                }
+            }
             Said::Bare => {
                 round.bare.get_or_insert(now.as_ms() + u64::from(ttl_s) * 1000);
             }
@@ -522,6 +670,8 @@ impl Oracle {
 
     /// What must be so after every step; `quiet`: nothing more is due in this instant.
     pub fn after_step(&mut self, now: Monotonic, quiet: bool) {
+        self.just_denied = None;
+        assert!(self.owed.take().is_none(), "a connection ended without a word, and there is no other");
         for (attempt, doubted) in &self.doubted {
             // What comes in the last instant of a round needs no second opinion: nobody hears it.
             let question = self.open.get(attempt).and_then(|question| self.questions.get(question));

@@ -36,9 +36,19 @@ pub enum Fate {
     Bare,
     /// The right answer, its question in lower case.
     Folded,
+    /// The right answer, without its question.
+    Unasked,
+    /// TC, cut in the middle of a record.
+    Cut,
+    /// Cut in the middle of a record, unless asked over TCP without EDNS.
+    Broken,
+    /// A connection that ends without a word; by UDP a good answer.
+    Closed,
+    /// NXDOMAIN, but in lower case the name is there.
+    Lettered,
 }
 
-pub const FATES: [Fate; 16] = [
+pub const FATES: [Fate; 20] = [
     Fate::Good,
     Fate::ServFail,
     Fate::Lost,
@@ -55,7 +65,15 @@ pub const FATES: [Fate; 16] = [
     Fate::Chain,
     Fate::Bare,
     Fate::Folded,
+    Fate::Unasked,
+    Fate::Cut,
+    Fate::Broken,
+    Fate::Closed,
 ];
+
+/// Those of upstreams with ways of their own, in small worlds too.
+pub const FATES_ODD: &[Fate] =
+    &[Fate::Good, Fate::NxDomain, Fate::Unasked, Fate::Cut, Fate::Broken, Fate::Closed, Fate::Lettered];
 
 /// Those of the small worlds, where each is met by every other.
 pub const FATES_SMALL: &[Fate] = FATES.split_at(15).0;
@@ -88,8 +106,13 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
     let good = || full(known.ttl_s);
     match fate {
         // Over TCP what was cut comes whole.
-        Fate::Truncated if tcp => vec![(after_ms, good())],
-        Fate::Good => vec![(after_ms, good())],
+        Fate::Truncated | Fate::Cut if tcp => vec![(after_ms, good())],
+        Fate::Closed if tcp => vec![(after_ms, Echo::Failed(Failure::Closed))],
+        Fate::Broken if tcp && !has_edns(query) => vec![(after_ms, good())],
+        Fate::Lettered if is_mixed(query) => {
+            vec![(after_ms, Echo::Message(empty(query, Rcode::NXDOMAIN, true)))]
+        }
+        Fate::Good | Fate::Closed | Fate::Lettered => vec![(after_ms, good())],
         Fate::ServFail => vec![(after_ms, Echo::Message(empty(query, Rcode::SERVFAIL, false)))],
         Fate::Lost => Vec::new(),
         Fate::Late => vec![(1_500, good())],
@@ -111,7 +134,38 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::Chain => vec![(after_ms, Echo::Message(chain(query, &known.ends, known.ttl_s)))],
         Fate::Folded => vec![(after_ms, Echo::Message(folded(answer(query, &known.ends, known.ttl_s, 0))))],
         Fate::Bare => vec![(after_ms, Echo::Message(chain(query, &[], known.ttl_s)))],
+        Fate::Unasked => vec![(after_ms, Echo::Message(unasked(query, &known.ends, known.ttl_s)))],
+        Fate::Cut => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, flags::TC))))],
+        Fate::Broken => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, 0))))],
     }
+}
+
+pub fn has_edns(query: &[u8]) -> bool {
+    Query::read(query).expect("the core's own query").edns().is_some()
+}
+
+/// Whether its name has letters in upper case, which no question of a world has.
+pub fn is_mixed(query: &[u8]) -> bool {
+    let read = Query::read(query).expect("the core's own query");
+    read.qname() != read.name_lower().as_wire()
+}
+
+fn cut(mut octets: Vec<u8>) -> Vec<u8> {
+    octets.truncate(octets.len() - 2);
+    octets
+}
+
+fn unasked(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
+    let read = Query::read(query).expect("the core's own query");
+    let mut octets = compose(query, Rcode::NOERROR, 0, |composer| {
+        ends.iter().for_each(|end| {
+            let owner = Owner::Wire(read.qname());
+            assert!(composer.record(Section::Answer, owner, Rtype::A, ttl_s, &address(*end).octets()))
+        });
+    });
+    octets[5] = 0;
+    octets.drain(12..12 + read.question().len());
+    octets
 }
 
 fn open<'b>(query: &Query<'_>, out: &'b mut [u8], rcode: Rcode, more: u16) -> Composer<'b> {

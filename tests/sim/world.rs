@@ -1,7 +1,7 @@
 //! A simulated world: clients, upstreams, a clock and the core between them. Whatever is due in the same instant, timers included, is
 //! delivered in every order that the picks give.
 
-use super::oracle::{Looks, Oracle};
+use super::oracle::{Looks, Oracle, Sent};
 use super::picks::Picks;
 use super::upstreams::{self, Echo, Fate, Knowledge};
 use hither_rounds::mutant::Mutant;
@@ -11,6 +11,7 @@ use hither_rounds::{
 };
 use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Rtt, Snapshot, Writer};
 use hither_wire::codes::Rtype;
+use hither_wire::message::Message;
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -63,6 +64,8 @@ pub struct World<'p> {
     attempts: BTreeMap<AttemptId, (Question, UpstreamId)>,
     /// What was sent, and whether over UDP.
     sent: BTreeMap<AttemptId, (Vec<u8>, bool)>,
+    /// What an upstream said last to drawn letters, if that was a denial: it says the same to the same in lower case.
+    denied: BTreeMap<(Name, u16), Fate>,
     /// Rounds so far of each question: knowledge changes with them.
     sends: BTreeMap<(Name, u16), u8>,
     last_order: Option<Order>,
@@ -118,6 +121,7 @@ impl<'p> World<'p> {
             oracle,
             attempts: BTreeMap::new(),
             sent: BTreeMap::new(),
+            denied: BTreeMap::new(),
             sends: BTreeMap::new(),
             last_order: None,
             snapshot: Box::new(Snapshot::new()),
@@ -238,7 +242,8 @@ impl<'p> World<'p> {
                 self.core().handle(now, Input::Message { attempt, octets: &octets });
             }
             Event::Failed(attempt, failure) => {
-                self.oracle.failed(now, attempt);
+                let tcp = self.sent.get(&attempt).is_some_and(|(_, udp)| !udp);
+                self.oracle.failed(now, attempt, tcp && failure == Failure::Closed);
                 self.core().handle(now, Input::Failed { attempt, failure });
             }
             Event::Sleep(ms) => {
@@ -289,10 +294,17 @@ impl<'p> World<'p> {
 
     /// How a message compares with what was sent.
     fn looks(&self, attempt: AttemptId, octets: &[u8]) -> Looks {
-        let Some((sent, true)) = self.sent.get(&attempt) else { return Looks::Right };
-        if octets[..2] != sent[..2] {
+        let Some((sent, udp)) = self.sent.get(&attempt) else { return Looks::Right };
+        let (edns, tc) = (upstreams::has_edns(sent), octets[2] & 2 != 0);
+        let unasked = octets[5] == 0;
+        let (asked, came) = (name_of(sent), if unasked { name_of(sent) } else { name_of(octets) });
+        if octets[..2] != sent[..2] || !asked.eq_ignore_case(&came) {
             Looks::Forged
-        } else if name_of(sent) != name_of(octets) && name_of(sent).eq_ignore_case(&name_of(octets)) {
+        } else if tc && *udp {
+            Looks::Right
+        } else if Message::read(octets).is_err() {
+            Looks::Unreadable { udp: *udp, edns }
+        } else if *udp && (unasked || asked != came) {
             Looks::Unusual
         } else {
             Looks::Right
@@ -387,7 +399,9 @@ impl<'p> World<'p> {
         let tcp = transport == Transport::Tcp;
         self.sent.insert(attempt, (octets.to_vec(), !tcp));
         let confirms = tcp && self.oracle.sends_to_confirm(&question, upstream);
-        self.oracle.sent(self.now, attempt, (question, upstream), (asked != question.name, tcp));
+        let mixed = upstreams::is_mixed(octets);
+        let way = Sent { chased: asked != question.name, tcp, mixed };
+        self.oracle.sent(self.now, attempt, (question, upstream), way);
         let round = self.sends.entry((question.name, upstream.0)).or_default();
         *round += 1;
         let sets = [[1, 2], [2, 3], [4, 4]];
@@ -411,13 +425,29 @@ impl<'p> World<'p> {
         let fate = match (transport, fate) {
             (
                 Transport::Tcp,
-                Fate::Good | Fate::Unreachable | Fate::NoSocket | Fate::ServFail | Fate::Lost,
+                Fate::Good
+                | Fate::Unreachable
+                | Fate::NoSocket
+                | Fate::ServFail
+                | Fate::Lost
+                | Fate::Broken
+                | Fate::Closed,
             ) => fate,
             (Transport::Tcp, _) => Fate::Good,
             (Transport::Udp, fate) => fate,
         };
         // What a bare CNAME leads to is there, at every upstream.
         let fate = if asked == question.name { fate } else { Fate::Good };
+        let (fate, after_ms) = match self.denied.remove(&(asked, upstream.0)) {
+            Some(denied) if !tcp && !mixed => (denied, 10),
+            _ => (fate, after_ms),
+        };
+        if mixed && !tcp && matches!(fate, Fate::NxDomain | Fate::NoData | Fate::Lettered) {
+            self.denied.insert((asked, upstream.0), fate);
+        }
+        if fate == Fate::Lettered && mixed {
+            self.oracle.lies(attempt);
+        }
         self.note(|| format!("      fate {fate:?} after {after_ms} ms"));
         for (after_ms, echo) in upstreams::script(fate, octets, transport == Transport::Tcp, &known, after_ms)
         {

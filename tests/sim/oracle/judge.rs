@@ -82,8 +82,8 @@ pub(super) fn judge_set(
 /// Reads a message as one who knows nothing of the core would: what it says, for how long, and whether of the alias; `None` when it
 /// answers something else.
 pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, bool)> {
-    let message = Message::read(octets).ok()?;
-    let asked = message.question()?.name.to_lower();
+    let message = Message::open(octets).ok()?;
+    let asked = message.question().map_or(question.name, |asked| asked.name.to_lower());
     let alias = super::super::upstreams::alias(&question.name);
     if asked != question.name && asked != alias {
         return None;

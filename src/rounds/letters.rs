@@ -1,0 +1,267 @@
+//! Letters drawn against forgery, and upstreams to which they make another name: some forwarders look names of a domain of their own up
+//! octet by octet. So a denial of such letters is asked once more in lower case before it is believed, and what comes of it is learned.
+//!
+//! It is learned by upstream and domain, and mostly for nothing: an answer to drawn letters shows as well that they do not matter there.
+//! What one domain shows says nothing of others, since most such upstreams hand on what is not theirs.
+
+use crate::mutant::Mutant;
+use crate::response::{Heard, read};
+use crate::round::{Phase, Round};
+use crate::settings::CONFIRM_WITHIN;
+use crate::shared::Shared;
+use crate::{Transport, attempt::Way};
+use hither_table::{Monotonic, Negative};
+use hither_wire::codes::{Class, Rcode, Rtype};
+use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
+use std::time::Duration;
+
+/// How long it is remembered what letters are to an upstream.
+const LEARNED_FOR: Duration = Duration::from_secs(3_600);
+/// Domains remembered in which they matter.
+const APART_MAX: usize = 16;
+/// Places for domains in which they do not; two that meet cost a question more.
+const ALIKE_MAX: usize = 256;
+/// Denials of a domain that were the same in lower case, after which the next are believed. One says little: most names that are asked
+/// for in vain are there in no letters.
+const ALIKE_AFTER: u8 = 4;
+
+/// What is known of an upstream's way with letters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Letters {
+    /// Domains whose names it tells apart by them.
+    apart: Vec<(Name, Monotonic)>,
+    /// Domains where it does not, by hash.
+    alike: Vec<Alike>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Alike {
+    hash: u64,
+    count: u8,
+    until: Monotonic,
+}
+
+impl Letters {
+    /// Whether a name is to be asked for in lower case.
+    pub fn tells_apart(&self, now: Monotonic, name: &Name) -> bool {
+        self.apart.iter().any(|(domain, until)| now < *until && name.ends_with(domain))
+    }
+
+    fn differ(&mut self, now: Monotonic, domain: Name) {
+        self.apart.retain(|(known, until)| now < *until && *known != domain);
+        if self.apart.len() == APART_MAX {
+            self.apart.remove(0);
+        }
+        self.apart.push((domain, now.plus(LEARNED_FOR)));
+    }
+
+    fn are_alike(&self, now: Monotonic, domain: &Name) -> bool {
+        let (hash, at) = place(domain);
+        self.alike.get(at).is_some_and(|a| a.hash == hash && a.count >= ALIKE_AFTER && now < a.until)
+    }
+
+    fn agree(&mut self, now: Monotonic, domain: &Name, weight: u8) {
+        if self.alike.is_empty() {
+            self.alike.resize(ALIKE_MAX, Alike { hash: 0, count: 0, until: Monotonic(0) });
+        }
+        let (hash, at) = place(domain);
+        let Some(known) = self.alike.get_mut(at) else { return };
+        let before = if known.hash == hash && now < known.until { known.count } else { 0 };
+        *known = Alike { hash, count: before.saturating_add(weight), until: now.plus(LEARNED_FOR) };
+    }
+}
+
+fn place(domain: &Name) -> (u64, usize) {
+    let fold = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = domain.as_wire().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+    (hash, (hash >> 32) as usize % ALIKE_MAX)
+}
+
+/// The domain that an answer for `name` says something of: the one above it, unless that is everybody's.
+fn above(name: &Name) -> Name {
+    name.parent().filter(|parent| parent.label_count() > 1).unwrap_or(*name)
+}
+
+/// The domain that a denial is of: its zone, if that is not everybody's.
+fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
+    let soa = |r: &hither_wire::message::Record<'_>| (r.section, r.rtype, r.class);
+    let wanted = (Section::Authority, Rtype::SOA, Class::IN);
+    let zone = message.records().find(|r| soa(r) == wanted).map(|r| r.owner());
+    let Some(zone) = zone.filter(|zone| name.ends_with(zone)) else { return above(name) };
+    let mut domain = *name;
+    while domain.label_count() > zone.label_count().max(2) {
+        let Some(parent) = domain.parent() else { break };
+        domain = parent;
+    }
+    domain
+}
+
+/// A denial that is asked once more in lower case.
+#[derive(Debug)]
+pub(crate) struct Denied {
+    /// `None`: REFUSED, as of a zone that is not the server's.
+    kind: Option<Negative>,
+    domain: Name,
+    came: Monotonic,
+    octets: Vec<u8>,
+    /// When it is believed unless there was a word against it.
+    pub until: Monotonic,
+}
+
+enum Said {
+    Something,
+    Denial(Option<Negative>),
+    Neither,
+}
+
+fn said(heard: &Heard) -> Said {
+    match heard {
+        Heard::Negative { kind, .. } | Heard::Whole { negative: Some(kind), .. } => Said::Denial(Some(*kind)),
+        Heard::Addresses { .. } | Heard::Bare { .. } | Heard::Whole { negative: None, .. } => Said::Something,
+        Heard::Failed(Rcode::REFUSED) => Said::Denial(None),
+        Heard::Truncated | Heard::Failed(_) => Said::Neither,
+    }
+}
+
+impl Round {
+    /// Learns from what attempt `at` heard what letters are to its upstream. Whether that has to wait: it denies letters that were
+    /// drawn, and is asked in lower case.
+    pub fn asks_in_lower(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        at: usize,
+        (heard, message): (&Heard, &Message<'_>),
+    ) -> bool {
+        let said = said(heard);
+        if let Some(denied) = self.attempts[at].denied.take() {
+            return self.second_word(shared, now, at, (denied, &said));
+        }
+        let attempt = &self.attempts[at];
+        if !attempt.is_mixed() || shared.mutants.has(Mutant::MixedDenialIsBelieved) {
+            return false;
+        }
+        let (name, way) = (attempt.target.name(), attempt.way);
+        let domain = above(name);
+        let Some(upstream) = shared.upstream(way.upstream) else { return false };
+        let known = upstream.letters.are_alike(now, &domain);
+        let kind = match said {
+            Said::Denial(kind) if !known && matches!(self.phase, Phase::Racing { .. }) => kind,
+            Said::Something if !known => {
+                upstream.letters.agree(now, &domain, ALIKE_AFTER);
+                return false;
+            }
+            Said::Denial(_) | Said::Something | Said::Neither => return false,
+        };
+        // Who refuses is mostly in earnest, and the next is asked at once.
+        let others = self.attempts.len() > 1 || !self.unasked.is_empty();
+        let domain = denied_domain(name, message);
+        if (kind.is_none() && others) || upstream.letters.are_alike(now, &domain) {
+            return false;
+        }
+        let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
+        let denied = Denied { kind, domain, came: now, octets: message.octets().to_vec(), until };
+        let target = attempt.target.clone();
+        if !self.send(
+            shared,
+            now,
+            &target,
+            Way { transport: Transport::Udp, lower: true, again: false, ..way },
+        ) {
+            return false;
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.denied = Some(Box::new(denied));
+        }
+        let attempt = self.close(shared, now, at, kind.map_or("refused", Negative::as_str));
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), kind.is_some()));
+        true
+    }
+
+    /// Attempt `at` asked once more in lower case, and this is what came. Whether what was denied before stands.
+    fn second_word(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        at: usize,
+        (denied, said): (Box<Denied>, &Said),
+    ) -> bool {
+        let id = self.attempts[at].upstream;
+        let Some(upstream) = shared.upstream(id) else { return false };
+        match said {
+            Said::Denial(kind) if *kind == denied.kind => upstream.letters.agree(now, &denied.domain, 1),
+            Said::Something | Said::Denial(Some(_)) => upstream.letters.differ(now, denied.domain),
+            Said::Denial(None) | Said::Neither => {
+                self.stands(shared, now, at, &denied);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Attempt `at`, which asked once more, came to nothing: what was denied stands. `false` if it asked for the first time.
+    pub fn denial_stands(&mut self, shared: &mut Shared, now: Monotonic, at: usize) -> bool {
+        let denied = self.attempts[at].denied.take();
+        denied.map(|denied| self.stands(shared, now, at, &denied)).is_some()
+    }
+
+    fn stands(&mut self, shared: &mut Shared, now: Monotonic, at: usize, denied: &Denied) {
+        let Ok(message) = Message::open(&denied.octets) else { return };
+        let came = if now.since(denied.came) < 2 * CONFIRM_WITHIN { denied.came } else { now };
+        // Not this attempt was answered.
+        self.attempts[at].repeated = true;
+        let heard = read(&message, &self.expected(shared, &self.attempts[at]), came, Vec::new());
+        self.act_on(shared, came, at, (heard, &message));
+    }
+
+    /// Denials that had their time are believed.
+    pub fn stop_waiting_for_lower(&mut self, shared: &mut Shared, now: Monotonic) {
+        let due = |a: &crate::attempt::Attempt| a.denied.as_ref().is_some_and(|denied| now >= denied.until);
+        while let Some(at) = self.attempts.iter().position(due) {
+            self.denial_stands(shared, now, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn what_a_domain_shows_is_known_of_that_domain_for_an_hour() {
+        let (mut letters, at) = (Letters::default(), |s: u64| Monotonic::from_ms(s * 1000));
+        letters.differ(at(0), name("lan.test"));
+        assert!(
+            letters.tells_apart(at(1), &name("me.lan.test")) && !letters.tells_apart(at(1), &name("me.test"))
+        );
+        assert!(!letters.tells_apart(at(3600), &name("me.lan.test")));
+        for n in 1..=ALIKE_AFTER {
+            assert!(!letters.are_alike(at(1), &name("a.test")));
+            letters.agree(at(1), &name("a.test"), 1);
+            assert_eq!(letters.are_alike(at(1), &name("a.test")), n == ALIKE_AFTER);
+        }
+        assert!(!letters.are_alike(at(1), &name("b.test")) && !letters.are_alike(at(3602), &name("a.test")));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut letters = Letters::default();
+        for n in 0..1000 {
+            letters.differ(Monotonic(1), name(&format!("d{n}.test")));
+            letters.agree(Monotonic(1), &name(&format!("d{n}.test")), 1);
+        }
+        assert_eq!((letters.apart.len(), letters.alike.len()), (APART_MAX, ALIKE_MAX));
+        assert!(letters.tells_apart(Monotonic(2), &name("d999.test")), "the latest are kept");
+    }
+
+    #[test]
+    fn a_domain_is_never_everybodys() {
+        assert_eq!([above(&name("me.lan")), above(&name("me.x.lan"))], [name("me.lan"), name("x.lan")]);
+        assert_eq!(above(&name("lan")), name("lan"));
+    }
+}
