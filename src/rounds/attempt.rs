@@ -87,6 +87,10 @@ impl Way {
         Way { transport: Transport::Tcp, again: false, ..self }
     }
 
+    pub fn by_udp(self) -> Way {
+        Way { transport: Transport::Udp, again: false, ..self }
+    }
+
     pub fn bare(self) -> Way {
         Way { without_edns: true, again: false, ..self }
     }

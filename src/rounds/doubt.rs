@@ -67,23 +67,34 @@ impl Round {
     }
 
     /// What cannot be read came over TCP: once more without EDNS, which is what many servers stumble over.
-    fn unreadable_over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+    pub fn unreadable_over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
         let attempt = self.close(shared, now, at, "unusable");
         self.alive(shared, now, attempt.upstream, (None, false));
         let bare = Way { last: true, ..attempt.way.bare() };
         if attempt.edns && self.send(shared, now, &attempt.target, bare) {
             return self.confirms(attempt.doubt.confirms);
         }
-        match attempt.doubt.confirms {
-            Some(doubted) => self.unconfirmed(shared, now, doubted),
-            None => self.came_to_nothing(shared, now),
+        let doubted = |a: &Attempt| Some(a.id) == attempt.doubt.confirms;
+        let Some(at) = self.attempts.iter().position(doubted) else {
+            return self.came_to_nothing(shared, now);
+        };
+        let doubt = &self.attempts[at].doubt;
+        if doubt.kept.is_some() {
+            let id = self.attempts[at].id;
+            self.unconfirmed(shared, now, id);
+        } else if doubt.unreadable {
+            // That was all, by UDP and over TCP.
+            self.close(shared, now, at, "unusable");
+            self.came_to_nothing(shared, now);
+        } else {
+            self.unreadable(shared, now, at);
         }
     }
 
     /// What cannot be read came by UDP, and TCP came to nothing: once more without EDNS, and that was all.
     fn unreadable(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
         let attempt = self.close(shared, now, at, "unusable");
-        let bare = Way { last: true, ..attempt.way.bare() };
+        let bare = Way { last: true, ..attempt.way.bare().by_udp() };
         if attempt.way.last || !attempt.edns || !self.send(shared, now, &attempt.target, bare) {
             self.came_to_nothing(shared, now);
         }

@@ -107,7 +107,8 @@ impl Round {
             return;
         }
         match &heard {
-            Heard::Truncated if self.attempts[at].is_udp() => self.over_tcp(shared, now, at),
+            Heard::Truncated if !self.attempts[at].is_udp() => self.unreadable_over_tcp(shared, now, at),
+            Heard::Truncated if !self.attempts[at].way.last => self.over_tcp(shared, now, at),
             Heard::Failed(Rcode::BADCOOKIE) if self.attempts[at].is_udp() => {
                 self.with_new_cookie(shared, now, at, message)
             }
@@ -289,7 +290,13 @@ impl Round {
                 shared.actions.push_back(Action::Note(note));
             }
         }
-        self.next_after_failure(shared, now);
+        // What was cut by UDP and is not to be had over TCP may be short enough without EDNS.
+        let alone = self.attempts.is_empty() && self.unasked.is_empty();
+        let plain = Way { last: true, ..attempt.way.bare().by_udp() };
+        let cut = !attempt.is_udp() && attempt.edns && alone && matches!(self.phase, Phase::Racing { .. });
+        if !(cut && self.send(shared, now, &attempt.target, plain)) {
+            self.next_after_failure(shared, now);
+        }
         self.conclude(shared, now)
     }
 

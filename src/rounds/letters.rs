@@ -4,12 +4,12 @@
 //! It is learned by upstream and domain, and mostly for nothing: an answer to drawn letters shows as well that they do not matter there.
 //! What one domain shows says nothing of others, since most such upstreams hand on what is not theirs.
 
+use crate::attempt::Way;
 use crate::mutant::Mutant;
 use crate::response::{Heard, read};
 use crate::round::{Phase, Round};
 use crate::settings::CONFIRM_WITHIN;
 use crate::shared::Shared;
-use crate::{Transport, attempt::Way};
 use hither_table::{Monotonic, Negative};
 use hither_wire::codes::{Class, Rcode, Rtype};
 use hither_wire::message::{Message, Section};
@@ -163,12 +163,7 @@ impl Round {
         let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
         let denied = Denied { kind, domain, came: now, octets: message.octets().to_vec(), until };
         let target = attempt.target.clone();
-        if !self.send(
-            shared,
-            now,
-            &target,
-            Way { transport: Transport::Udp, lower: true, again: false, ..way },
-        ) {
+        if !self.send(shared, now, &target, Way { lower: true, ..way.by_udp() }) {
             return false;
         }
         if let Some(attempt) = self.attempts.last_mut() {

@@ -1,0 +1,165 @@
+//! The real daemon and upstreams with ways of their own: cookies that are not for us, names told apart by letter case, drawn letters
+//! written out, connections that end.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::Owner;
+use hither_wire::message::{Message, Section};
+use hither_wire::query::Query;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::{Daemon, Upstream, answer, ask_for, compose, ends};
+
+/// An answer with a cookie for `client`, or for who asks.
+fn with_cookie(query: &[u8], client: Option<&[u8]>) -> Vec<u8> {
+    let edns = Query::read(query).expect("a query").edns();
+    let own =
+        edns.and_then(|e| e.options().find(|(code, _)| *code == 10)).map(|(_, data)| data[..8].to_vec());
+    compose(query, Rcode::NOERROR, 0, |composer| {
+        assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 300, &[198, 18, 0, 1]));
+        if let Some(own) = own {
+            let option = [&[0, 10, 0, 16][..], client.unwrap_or(&own), b"serverck"].concat();
+            assert!(composer.opt(1232, 0, false, &option));
+        }
+    })
+}
+
+/// Asks for so many names; how many connections that took.
+fn connections(daemon: &Daemon, counted: &AtomicUsize, names: std::ops::Range<usize>) -> usize {
+    let before = counted.load(Ordering::SeqCst);
+    for n in names {
+        assert_eq!(ends(&daemon.ask(&format!("n{n}.example"))), [1], "{n}");
+    }
+    counted.load(Ordering::SeqCst) - before
+}
+
+#[test]
+fn cookies_of_others_cost_a_few_connections_and_no_answer() {
+    for kind in ["others", "every second"] {
+        let (tcp_queries, asked) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        let upstream = Upstream::start({
+            let tcp_queries = Arc::clone(&tcp_queries);
+            move |query, tcp| {
+                tcp_queries.fetch_add(usize::from(tcp), Ordering::SeqCst);
+                let nth = asked.fetch_add(usize::from(!tcp), Ordering::SeqCst);
+                vec![(
+                    0,
+                    match kind {
+                        "others" if nth > 1 => with_cookie(query, Some(b"somebody")),
+                        "every second" if nth.is_multiple_of(2) => answer(query, &[1], 300),
+                        _ => with_cookie(query, None),
+                    },
+                )]
+            }
+        });
+        let daemon = Daemon::start(&[&upstream], "");
+        assert!((1..=3).contains(&connections(&daemon, &tcp_queries, 0..12)), "{kind}");
+        assert_eq!(connections(&daemon, &tcp_queries, 12..40), 0, "{kind}: it is learned");
+        assert_eq!(daemon.json(&["status"])["upstreams"][0]["state"], "up");
+    }
+}
+
+#[test]
+fn a_server_that_wants_its_new_cookie_gets_it_by_udp() {
+    let upstream = Upstream::start(|query, tcp| {
+        assert!(!tcp, "TCP is not needed");
+        let edns = Query::read(query).expect("a query").edns().expect("EDNS");
+        let (_, data) = edns.options().find(|(code, _)| *code == 10).expect("a cookie");
+        let (client, server) = data.split_at(8);
+        let reply = match server {
+            b"serverck" => with_cookie(query, None),
+            _ => compose(query, Rcode(7), 0, |composer| {
+                let option = [&[0, 10, 0, 16][..], client, b"serverck"].concat();
+                assert!(composer.opt(1232, 1, false, &option));
+            }),
+        };
+        vec![(0, reply)]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    assert_eq!(ends(&daemon.ask("a.example")), [1]);
+    assert_eq!((ends(&daemon.ask("b.example")), upstream.count()), (vec![1], 3));
+}
+
+/// Whether a query's name has a letter in upper case.
+fn is_mixed(query: &[u8]) -> bool {
+    let read = Query::read(query).expect("a query");
+    read.qname() != read.name_lower().as_wire()
+}
+
+fn denied(query: &[u8], zone: &[u8]) -> Vec<u8> {
+    let rdata = [&[0, 0][..], &[0; 16], &60u32.to_be_bytes()].concat();
+    compose(query, Rcode::NXDOMAIN, 0, |composer| {
+        assert!(composer.record(Section::Authority, Owner::Wire(zone), Rtype::SOA, 60, &rdata));
+    })
+}
+
+#[test]
+fn names_told_apart_by_letter_case_are_found_and_denials_are_not_asked_twice_for_ever() {
+    let upstream = Upstream::start(|query, _| {
+        let name = Query::read(query).expect("a query").name_lower().to_string();
+        let reply = match name.as_str() {
+            _ if name.ends_with(".lan.test.") && !is_mixed(query) => answer(query, &[1], 300),
+            _ if name.ends_with(".lan.test.") => denied(query, b"\x03lan\x04test\0"),
+            _ if name.starts_with("no-") => denied(query, b"\x05other\x04test\0"),
+            _ => answer(query, &[2], 300),
+        };
+        vec![(0, reply)]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for n in 0..8 {
+        assert_eq!(ends(&daemon.ask(&format!("host-with-letters-{n}.lan.test"))), [1]);
+        assert_eq!(ends(&daemon.ask(&format!("host-with-letters-{n}.other.test"))), [2]);
+    }
+    let before = upstream.count();
+    assert!(before <= 17, "one more question for the domain, not for each name: {before}");
+    for n in 0..8 {
+        assert!(ends(&daemon.ask(&format!("no-such-host-{n}.other.test"))).is_empty());
+    }
+    assert_eq!(
+        upstream.count() - before,
+        8,
+        "answers to drawn letters have shown that they do not matter there"
+    );
+}
+
+#[test]
+fn drawn_letters_reach_nobody_wherever_they_are_written() {
+    // All names in full: owners, the ends of aliases, the zone.
+    let upstream = Upstream::start(|query, _| {
+        let read = Query::read(query).expect("a query");
+        let own = read.qname().to_vec();
+        let zone = own[1 + usize::from(own[0])..].to_vec();
+        let edge = [&b"\x04edge"[..], &zone].concat();
+        let reply = compose(query, Rcode::NOERROR, 0, |composer| {
+            let mut put = |section, owner: &[u8], rtype, rdata: &[u8]| {
+                assert!(composer.record(section, Owner::Wire(owner), rtype, 300, rdata));
+            };
+            match read.qtype() {
+                Rtype::A => {
+                    put(Section::Answer, &own, Rtype::CNAME, &edge);
+                    put(Section::Answer, &edge, Rtype::A, &[198, 18, 0, 1]);
+                }
+                Rtype::MX => put(Section::Answer, &own, Rtype::MX, &[&[0, 10][..], &edge].concat()),
+                Rtype::SRV => put(Section::Answer, &own, Rtype::SRV, &[&[0; 6][..], &edge].concat()),
+                _ => {
+                    let soa = [&edge[..], &own, &[0; 16], &60u32.to_be_bytes()].concat();
+                    put(Section::Authority, &zone, Rtype::SOA, &soa);
+                }
+            }
+        });
+        vec![(0, reply)]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for rtype in [Rtype::A, Rtype::AAAA, Rtype::MX, Rtype::SRV, Rtype::TXT, Rtype::HTTPS] {
+        for n in 0..3 {
+            let name = format!("w{n}.letters-of-a-long-name.example");
+            let reply = daemon.exchange(&ask_for(&name, rtype, Some(1232), 7));
+            assert!(Message::read(&reply).is_ok_and(|m| m.records().count() > 1), "{rtype}");
+            let shown = reply.iter().any(u8::is_ascii_uppercase);
+            assert!(!shown, "{rtype}: {}", String::from_utf8_lossy(&reply));
+        }
+    }
+    let entry = daemon.json(&["lookup", "w0.letters-of-a-long-name.example"]);
+    assert_eq!(entry["canonical"], "edge.letters-of-a-long-name.example.", "{entry}");
+}
