@@ -546,6 +546,11 @@ fn a_reader_that_still_wants_an_entry_keeps_it_fresh() {
         assert_eq!(status, Some(0), "it never was missing");
         gap = gap.max(looked.elapsed());
         looked = Instant::now();
+        // The counters are shown once a second or so.
+        let shown = Instant::now() + Duration::from_millis(2500);
+        while upstream.count() > asked && daemon.json(&["stats"])["hints"] == 0 && Instant::now() < shown {
+            table.follow().wait(Duration::from_millis(50));
+        }
         if upstream.count() > asked && daemon.json(&["stats"])["hints"] == 0 {
             assert!(gap > Duration::from_millis(800), "asked anew without a hint, looked at every {gap:?}");
             (began, asked, gap) = (looked, upstream.count(), Duration::ZERO);
