@@ -177,8 +177,10 @@ fn a_wrong_configuration_fails_the_first_start_and_the_next_one_serves_without_u
     wrong("[cache]\nmax_tll = \"2h\"\n");
     daemon
         .until("another mistake is told", |d| d.json(&["status"])["problems"][0].to_string().contains("2h"));
-    wrong("");
+    wrong("[[block]]\nnames = [\"blocked.example\"]\n");
     daemon.until("the right one is in force", |d| {
+        let blocked = Message::read(&d.ask("blocked.example")).expect("readable").header().rcode();
+        assert_ne!(blocked, Rcode::NOERROR, "not even for a moment");
         Message::read(&d.ask("www.example")).expect("readable").header().rcode() == Rcode::NOERROR
     });
     assert_eq!(daemon.json(&["status"])["problems"], serde_json::json!([]));

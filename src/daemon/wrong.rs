@@ -3,12 +3,15 @@
 //! asks goes on at once to a server that knows, and does not wait at a socket that nobody reads. It ends when the configuration is right.
 
 use super::event_loop::Daemon;
+use super::local::{self, Wanted};
 use super::setup::make_runtime_dir;
 use crate::config::{Config, FILE};
 use crate::logging::Event;
 use hither_net::clock;
+use hither_rounds::Input;
 use hither_table::Monotonic;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a start that failed leaves in the runtime directory for the next one: when it was.
@@ -82,11 +85,13 @@ impl Daemon {
         if !changed && self.reload.due > now {
             return;
         }
+        // The first time it is about what was changed before that was followed: the log has been told already.
+        let is_first = self.reload.due == Monotonic(0);
         self.reload.due = now.plus(EVERY);
         match load(self.path.as_deref()) {
             Ok(config) => self.mended(config, now),
             Err(Wrong { why, .. }) => {
-                if !changed || why != *known {
+                if !changed && !is_first || why != *known {
                     log::error!(
                         event = Event::ConfigurationRefused, reason:% = why;
                         "names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}"
@@ -103,6 +108,10 @@ impl Daemon {
 
     /// The configuration is right: everything that a start does with it and a reload does not is done now.
     pub(super) fn mended(&mut self, config: Config, now: Monotonic) {
+        // Before there is anybody to ask: what is blocked is not asked for, as at any start.
+        let local = Arc::new(local::load(&Wanted::of(&config)));
+        self.rounds.handle(now, Input::Local { local });
+        self.act(now);
         self.take(config, now);
         forget(&self.config.runtime_dir);
         let is_new = self.room.is_new;
