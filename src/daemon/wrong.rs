@@ -3,7 +3,7 @@
 //! asks goes on at once to a server that knows, and does not wait at a socket that nobody reads. It ends when the configuration is right.
 
 use super::event_loop::Daemon;
-use super::local::{self, Wanted};
+use super::local::Wanted;
 use super::setup::make_runtime_dir;
 use crate::config::{Config, FILE};
 use crate::logging::Event;
@@ -109,7 +109,7 @@ impl Daemon {
     /// The configuration is right: everything that a start does with it and a reload does not is done now.
     pub(super) fn mended(&mut self, config: Config, now: Monotonic) {
         // Before there is anybody to ask: what is blocked is not asked for, as at any start.
-        let local = Arc::new(local::load(&Wanted::of(&config)));
+        let local = Arc::new(self.loader.load(&Wanted::of(&config)));
         self.rounds.handle(now, Input::Local { local });
         self.act(now);
         self.take(config, now);
