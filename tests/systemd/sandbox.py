@@ -21,7 +21,7 @@ UNTRIED = {
     "OOMPolicy": "no memory controller", "OOMScoreAdjust": "lowers the process's own standing", "Nice": "lowers the process's own standing",
 }
 # No hardening.
-OTHER = set("""Type NotifyAccess ExecStartPre ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
+OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
 WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve ReadWritePaths LoadCredential
 Environment""".split())
 
