@@ -216,6 +216,13 @@ impl Config {
         Ok(config)
     }
 
+    /// What [`Config::load`] reads of the file system: the file, the directory of its drop-ins, and those.
+    #[must_use]
+    pub fn files(path: Option<&Path>) -> Vec<PathBuf> {
+        let main = path.unwrap_or(Path::new(FILE));
+        [vec![main.to_owned(), drop_in_dir(main)], drop_ins(main).unwrap_or_default()].concat()
+    }
+
     fn merge(&mut self, file: File) {
         fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
             if let Some(value) = value {
@@ -401,10 +408,14 @@ fn credential() -> Option<PathBuf> {
     file.exists().then_some(file)
 }
 
-fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+fn drop_in_dir(main: &Path) -> PathBuf {
     let mut dir = main.as_os_str().to_owned();
     dir.push(".d");
-    let dir = PathBuf::from(dir);
+    PathBuf::from(dir)
+}
+
+fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let dir = drop_in_dir(main);
     let entries = match std::fs::read_dir(&dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

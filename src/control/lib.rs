@@ -1,6 +1,8 @@
 //! The words between daemon, sorter and operator: one JSON object a message, encoded and decoded, nothing else.
 //!
-//! A message has at most [`MAX_MESSAGE`] octets; unknown fields and kinds are errors, so that a misspelt word is not passed over.
+//! A message has at most [`MAX_MESSAGE`] octets. In what the daemon is told unknown fields and kinds are errors, so that a misspelt word is
+//! not passed over. In its answers unknown fields are passed over, and missing ones are empty: amid an upgrade it is of another version than
+//! who asks.
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +43,8 @@ pub enum Request {
     },
     /// Read the configuration again, and answer when it is in force.
     Reload,
+    /// Answer when the reload that a signal begins, or has just begun, is in force.
+    ReloadBegun,
     /// Ask as a client would, and tell what each upstream said.
     Query {
         /// In presentation form.
@@ -51,8 +55,8 @@ pub enum Request {
 }
 
 /// What the daemon answers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Response {
     /// To `Status`.
     Status(Status),
@@ -73,8 +77,8 @@ pub enum Response {
 }
 
 /// How everything is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct Status {
     pub pid: u32,
@@ -82,6 +86,11 @@ pub struct Status {
     pub listen: Vec<String>,
     pub table_generation: u64,
     pub entries: u64,
+    /// Queries that the cache or an upstream was to answer, and of them those that the cache did.
+    pub looked_up: u64,
+    pub hits: u64,
+    /// The latter as a share of the former; `None` when there were none.
+    pub hit_rate: Option<f64>,
     pub upstreams: Vec<UpstreamStatus>,
     /// Files whose names are answered here, or who are asked by them.
     pub files: Vec<FileStatus>,
@@ -93,7 +102,7 @@ pub struct Status {
 
 /// A hosts file, a block list, or resolv.conf where the system's servers are asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct FileStatus {
     /// Where it is.
     pub path: String,
@@ -106,11 +115,13 @@ pub struct FileStatus {
 }
 
 /// One upstream.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UpstreamStatus {
     /// Address and port.
     pub address: String,
+    /// `udp`, with TCP where an answer is cut.
+    pub transport: String,
     /// `up`, `down`, `trial`, or `unknown` before the first answer.
     pub state: String,
     /// Smoothed round-trip time.
@@ -127,12 +138,18 @@ pub struct UpstreamStatus {
     pub answers: u64,
     /// Whether it is asked with EDNS.
     pub edns: bool,
+    /// That of [`Status`].
+    pub hit_rate: Option<f64>,
+    /// Its connections by TLS; `None`: there are none.
+    pub tls: Option<serde_json::Value>,
 }
 
 /// The sorter.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default)]
 pub struct SorterStatus {
+    /// `connected`, `starting` as long as that may take after the daemon's own start, `missing`, or `off` by `sort.enabled`.
+    pub state: String,
     /// Whether one is connected.
     pub connected: bool,
     /// Its process.
@@ -146,8 +163,8 @@ pub struct SorterStatus {
 }
 
 /// A reply and how it came to be.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct QueryReport {
     /// The message, in hexadecimal digits.
     pub reply: String,
@@ -155,13 +172,17 @@ pub struct QueryReport {
     pub elapsed_us: u64,
     /// No round was needed.
     pub from_cache: bool,
+    /// Whose word it is: `cache`, `upstream`, `stale`, `restored`, `hosts`, `block`, `special` or `failure`.
+    pub source: String,
+    /// The file and line, the standard, the upstream; `None` where there is nothing to add.
+    pub source_detail: Option<String>,
     /// What each upstream was asked, in the latest round for the question.
     pub attempts: Vec<AttemptReport>,
 }
 
 /// One attempt.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AttemptReport {
     /// Address and port.
     pub upstream: String,
@@ -270,6 +291,12 @@ impl fmt::Display for ControlError {
 
 impl std::error::Error for ControlError {}
 
+/// A number and what is counted, as people say it: 1 query, 2 queries.
+#[must_use]
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A message's octets.
 ///
 /// # Errors
@@ -315,6 +342,21 @@ mod tests {
             octets[at % len] = value;
             let _ = decode::<Request>(&octets);
         }
+    }
+
+    #[test]
+    fn a_daemon_of_another_version_is_understood_as_far_as_may_be() {
+        let newer = br#"{"status":{"pid":7,"colour":"red","upstreams":[{"address":"192.0.2.1:53","tls":{"version":"1.3"}}],"sorter":{"mood":1}}}"#;
+        let Ok(Response::Status(status)) = decode::<Response>(newer) else { panic!("not understood") };
+        assert_eq!((status.pid, status.upstreams.len(), status.hit_rate), (7, 1, None));
+        let older = br#"{"query":{"reply":"00","elapsed_us":3,"from_cache":true,"attempts":[]}}"#;
+        let Ok(Response::Query(report)) = decode::<Response>(older) else { panic!("not understood") };
+        assert_eq!((report.source.as_str(), report.source_detail), ("", None));
+        assert!(decode::<Response>(br#"{"weather":{}}"#).is_err());
+        assert_eq!(
+            (counted(1, "query", "queries"), counted(0, "query", "queries")),
+            ("1 query".into(), "0 queries".into())
+        );
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Verbs that need the daemon.
 
-use super::{Context, End};
-use hickory_proto::op::Message;
+use super::{Context, End, present};
 use hither_client::Name;
 use hither_control::{
-    CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, Status, decode, encode, places,
+    CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, Status, UpstreamStatus, counted, decode,
+    encode, places,
 };
 use hither_net::seqpacket::Connection;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +28,13 @@ fn ask(context: &Context, request: &Request, patience: Duration) -> Result<Respo
         };
     }
     let why = last.map_or_else(String::new, |(path, error)| {
-        format!("the daemon at '{}' cannot be reached: {error}", path.display())
+        let hint = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => "; does it run?",
+            // Its queue of connections is full, and stays full.
+            ErrorKind::WouldBlock => "; it does not take connections, and seems to hang",
+            _ => "",
+        };
+        format!("the daemon at '{}' cannot be reached: {error}{hint}", path.display())
     });
     Err(End::Failed(why))
 }
@@ -40,8 +46,13 @@ fn converse(path: &Path, connection: &Connection, request: &Request) -> Result<R
     let octets = encode(request).map_err(|error| failed("cannot be asked", &error))?;
     connection.send(&octets).map_err(|error| failed("does not listen", &error))?;
     let mut buffer = vec![0; MAX_MESSAGE];
-    let octets =
-        connection.receive(&mut buffer).map_err(|error| failed("does not answer in time", &error))?;
+    let octets = connection.receive(&mut buffer).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => failed("does not answer in time", &"it seems to hang"),
+        _ => failed("does not answer", &error),
+    })?;
+    if octets.is_empty() {
+        return Err(failed("does not answer", &"it has closed the connection"));
+    }
     match decode(octets).map_err(|error| failed("answers what cannot be read", &error))? {
         Response::Error { message } => Err(End::Failed(message)),
         response => Ok(response),
@@ -100,33 +111,44 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
         status.uptime_s,
         status.listen.join(", ")
     )?;
-    writeln!(out, "table      {} entries, generation {:016x}", status.entries, status.table_generation)?;
+    let entries = counted(status.entries, "entry", "entries");
+    writeln!(out, "table      {entries}, generation {:016x}", status.table_generation)?;
     for problem in &status.problems {
         writeln!(out, "problem    {problem}")?;
+    }
+    match status.hit_rate {
+        Some(rate) => writeln!(
+            out,
+            "cache      hit rate {:.0} %: {} of {}",
+            rate * 100.0,
+            status.hits,
+            counted(status.looked_up, "query", "queries")
+        )?,
+        None => writeln!(out, "cache      nothing was asked yet")?,
     }
     let sorter = &status.sorter;
     match sorter.pid {
         Some(pid) => {
-            write!(out, "sorter     process {pid}, {} probes, {} orders", sorter.probes, sorter.orders)?;
+            let probes = counted(sorter.probes, "probe", "probes");
+            write!(out, "sorter     process {pid}, {probes}, {}", counted(sorter.orders, "order", "orders"))?;
             writeln!(
                 out,
                 "{}",
                 sorter.lacks.iter().fold(String::new(), |all, lack| all + ", without " + lack)
             )?;
         }
-        None => writeln!(out, "sorter     not connected")?,
+        None => writeln!(
+            out,
+            "sorter     {}",
+            match sorter.state.as_str() {
+                "starting" => "starting, not connected yet",
+                "off" => "off: sort.enabled is false",
+                _ => "not connected",
+            }
+        )?,
     }
     for upstream in &status.upstreams {
-        write!(out, "upstream   {:<24} {:<8}", upstream.address, upstream.state)?;
-        match upstream.srtt_us {
-            Some(micros) => write!(out, " {:>9.3} ms", micros as f64 / 1000.0)?,
-            None => write!(out, " {:>12}", "-")?,
-        }
-        write!(out, "  {} queries, {} answers", upstream.queries, upstream.answers)?;
-        if let Some(left) = upstream.retry_in_ms {
-            write!(out, ", {} failures, tried again in {left} ms", upstream.failures)?;
-        }
-        writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
+        print_upstream(out, upstream)?;
     }
     for file in &status.files {
         if let Some(problem) = &file.problem {
@@ -136,8 +158,27 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
     Ok(())
 }
 
-pub(super) fn reload(context: &Context, out: &mut impl Write) -> Result<End, End> {
-    match ask(context, &Request::Reload, PATIENCE_RELOAD)? {
+fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(), End> {
+    write!(out, "upstream   {:<24} {:<8}", upstream.address, upstream.state)?;
+    match upstream.srtt_us {
+        Some(micros) => write!(out, " {:>9.3} ms", micros as f64 / 1000.0)?,
+        None => write!(out, " {:>12}", "-")?,
+    }
+    let queries = counted(upstream.queries, "query", "queries");
+    write!(out, "  {queries}, {}", counted(upstream.answers, "answer", "answers"))?;
+    if upstream.failures > 0 {
+        write!(out, ", {} in a row", counted(upstream.failures.into(), "failure", "failures"))?;
+    }
+    if let Some(left) = upstream.retry_in_ms {
+        write!(out, ", tried again in {left} ms")?;
+    }
+    writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
+    Ok(())
+}
+
+pub(super) fn reload(context: &Context, out: &mut impl Write, begun: bool) -> Result<End, End> {
+    let request = if begun { Request::ReloadBegun } else { Request::Reload };
+    match ask(context, &request, PATIENCE_RELOAD)? {
         Response::Reloaded if context.json => writeln!(out, "{}", serde_json::json!({ "reloaded": true }))?,
         Response::Reloaded => writeln!(out, "the configuration is reloaded")?,
         _ => return Err(unexpected()),
@@ -165,11 +206,12 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
         .map_err(|error| End::Failed(format!("the reply: {error}")))?;
     let rcode = read.header().rcode();
     let nodata = read.header().ancount == 0 && rcode.0 == 0;
-    let records = records(&reply);
+    let records = present::records(&reply);
     if context.json {
         let object = serde_json::json!({
             "name": name.to_string(), "type": rtype.to_ascii_uppercase(), "rcode": rcode.to_string(),
             "elapsed_us": report.elapsed_us, "from_cache": report.from_cache,
+            "source": report.source, "source_detail": report.source_detail,
             "answer": records, "attempts": report.attempts,
         });
         writeln!(out, "{object}")?;
@@ -184,16 +226,6 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
     }
 }
 
-/// The records in presentation form, as hickory reads them; what it cannot read is named by type and length.
-fn records(reply: &[u8]) -> Vec<String> {
-    if let Ok(message) = Message::from_vec(reply) {
-        return message.answers.iter().chain(&message.authorities).map(ToString::to_string).collect();
-    }
-    let Ok(message) = hither_wire::message::Message::read(reply) else { return Vec::new() };
-    let own = message.records().filter(|record| record.rtype != hither_wire::codes::Rtype::OPT);
-    own.map(|r| format!("{} {} {} {} \\# {}", r.owner(), r.ttl, r.class, r.rtype, r.rdata.len())).collect()
-}
-
 fn print_query(
     out: &mut impl Write,
     report: &QueryReport,
@@ -201,8 +233,7 @@ fn print_query(
     records: &[String],
 ) -> Result<(), End> {
     let ms = |micros: u64| micros as f64 / 1000.0;
-    let from = if report.from_cache { "from the cache" } else { "from upstreams" };
-    writeln!(out, "{rcode} {from} after {:.3} ms", ms(report.elapsed_us))?;
+    writeln!(out, "{rcode} {} after {:.3} ms", whence(report), ms(report.elapsed_us))?;
     for record in records {
         writeln!(out, "    {record}")?;
     }
@@ -222,6 +253,25 @@ fn print_query(
         writeln!(out, "{}{}", if addresses.is_empty() { "" } else { ": " }, addresses.join(", "))?;
     }
     Ok(())
+}
+
+/// Where the answer comes from.
+fn whence(report: &QueryReport) -> String {
+    let detail = report.source_detail.as_deref();
+    match (report.source.as_str(), detail) {
+        ("upstream", Some(upstream)) => format!("from upstream {upstream}"),
+        ("upstream", None) => "since no upstream gave an answer of use".to_owned(),
+        ("stale", _) => "from the cache, expired, since no upstream gave an answer".to_owned(),
+        ("restored", _) => "from the cache as it was saved before the daemon's start".to_owned(),
+        ("hosts", detail) => format!("from {}", detail.unwrap_or("a hosts file")),
+        ("block", detail) => format!("by the block list {}", detail.unwrap_or("that has the name")),
+        ("special", detail) => format!("as a special-use name ({})", detail.unwrap_or("a standard")),
+        ("failure", detail) => format!("from a failure: {}", detail.unwrap_or("it is remembered")),
+        // Of a newer daemon.
+        (other, _) if !report.from_cache && !other.is_empty() => format!("from {other}"),
+        _ if report.from_cache => "from the cache".to_owned(),
+        _ => "from upstreams".to_owned(),
+    }
 }
 
 fn octets(hex: &str) -> Option<Vec<u8>> {

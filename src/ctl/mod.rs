@@ -7,6 +7,7 @@ mod entry;
 mod files;
 mod nss;
 mod nsswitch;
+mod present;
 mod read;
 mod watch;
 
@@ -70,7 +71,11 @@ enum Verb {
     /// Show how daemon, sorter and upstreams are.
     Status,
     /// Have the daemon read its configuration again; done when that is in force.
-    Reload,
+    Reload {
+        /// It was begun by a signal, as systemd sends it: say how that one ends.
+        #[arg(long, hide = true)]
+        begun: bool,
+    },
     /// Make the daemon forget names, or everything.
     Flush {
         /// The names; none: everything.
@@ -152,7 +157,16 @@ impl Context {
 }
 
 fn no_table(dir: &Path, error: &hither_client::OpenError) -> String {
-    format!("the table '{}' cannot be read: {error}", dir.join("hosts").display())
+    let missing = matches!(error, hither_client::OpenError::Io(error) if error.kind() == ErrorKind::NotFound);
+    // The service manager takes the directory away with the service.
+    let gone = match (missing, dir == Path::new("/run/hither"), dir.exists()) {
+        (true, true, false) => {
+            "; it goes when hitherd is stopped, what it knew is saved: systemctl start hitherd.service brings it back"
+        }
+        (true, ..) => "; hitherd makes it: does it run, with this directory as its runtime_dir?",
+        (false, ..) => "",
+    };
+    format!("the table '{}' cannot be read: {error}{gone}", dir.join("hosts").display())
 }
 
 /// The command line, as a description.
@@ -175,7 +189,7 @@ pub fn run() -> ExitCode {
         Verb::Verify => read::verify(&context, &mut out),
         Verb::Stats => read::stats(&context, &mut out),
         Verb::Status => ask::status(&context, &mut out),
-        Verb::Reload => ask::reload(&context, &mut out),
+        Verb::Reload { begun } => ask::reload(&context, &mut out, begun),
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
         Verb::Doctor { root } => doctor::doctor(&context, &mut out, &root),
@@ -200,7 +214,7 @@ fn complain(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-#[allow(clippy::print_stderr)] // Where failures are said.
 fn remark(message: &str) {
-    eprintln!("hitherctl: {message}");
+    // Who has closed it does not want to hear it.
+    let _ = writeln!(io::stderr(), "hitherctl: {message}");
 }

@@ -3,6 +3,7 @@
 use super::entry::Entry;
 use super::{Context, End};
 use hither_client::{Counter, Family, Lookup, Monotonic, Name, Snapshot};
+use hither_control::counted;
 use serde_json::{Map, Value};
 use std::io::Write;
 
@@ -78,8 +79,8 @@ pub(super) fn verify(context: &Context, out: &mut impl Write) -> Result<End, End
         }
         writeln!(
             out,
-            "{} entries, {} wrong, {} too busy to be checked",
-            report.entries,
+            "{}, {} wrong, {} too busy to be checked",
+            counted(report.entries as u64, "entry", "entries"),
             report.bad.len(),
             report.busy
         )?;
@@ -87,7 +88,9 @@ pub(super) fn verify(context: &Context, out: &mut impl Write) -> Result<End, End
     match report.bad.len() {
         0 => Ok(End::Done),
         n => Err(End::Failed(format!(
-            "{n} entries of the table are damaged; the daemon drops them when it is restarted"
+            "{} of the table {} damaged; a restarted daemon drops what is",
+            counted(n as u64, "entry", "entries"),
+            if n == 1 { "is" } else { "are" }
         ))),
     }
 }

@@ -127,6 +127,11 @@ impl Loader {
     pub fn files(&self) -> &[FileStatus] {
         &self.read.files
     }
+
+    /// What wakes the loop.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
 }
 
 fn load(wanted: &Wanted, before: &Read) -> Result {

@@ -4,25 +4,34 @@ use super::control::Wish;
 use super::event_loop::{Daemon, now};
 use super::local::Wanted;
 use super::notify;
+use super::requests::share;
 use super::setup::{fit_to_descriptors, followed, routes};
 use super::tokens::{Slot, Source};
 use super::wrong;
 use crate::config::Config;
 use crate::logging::Event;
-use hither_control::{Response, SorterReply};
+use hither_control::{Response, SorterReply, counted};
 use hither_net::signals::Signal;
 use hither_rounds::{Input, OrderResult};
 use hither_table::{Counter, Monotonic};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Hints taken before others get their turn.
 const HINTS: usize = 64;
 
+/// How long a signal and the request that belongs to it may be apart.
+const TOGETHER: Duration = Duration::from_secs(5);
+
 /// A reload of the configuration, and how the last one ended.
 #[derive(Debug, Default)]
 pub(super) struct Reload {
+    /// What the last one that a signal began came to, until a request asks for it.
+    begun: Option<Result<(), String>>,
+    /// A request came before its signal: until then that one begins nothing.
+    owed: Option<Monotonic>,
     /// The service manager waits for its end.
     running: bool,
     /// Operators who do.
@@ -62,7 +71,7 @@ impl Daemon {
         while let Some(signal) = self.signals.take() {
             match signal {
                 Signal::Terminate => self.leave(now),
-                Signal::Reload => self.reload(None, now),
+                Signal::Reload => self.reload_by_signal(now),
                 Signal::Child => {
                     if let Some(sorter) = &mut self.sorter {
                         sorter.reap(now);
@@ -72,8 +81,41 @@ impl Daemon {
         }
     }
 
-    /// Reads the configuration again, and tells `asked` when it is in force, or why it is not.
-    pub(super) fn reload(&mut self, asked: Option<Slot>, now: Monotonic) {
+    /// systemd from 253 sends a signal and runs a command for one reload, neither after the other: the later one joins the earlier.
+    fn reload_by_signal(&mut self, now: Monotonic) {
+        if self.reload.owed.take().is_some_and(|until| now < until) {
+            return;
+        }
+        self.reload.begun = None;
+        let refused = self.reload(None, now).err();
+        self.reload.begun = Some(refused.map_or(Ok(()), Err));
+    }
+
+    /// Tells `slot` what becomes of the reload that the signal begins which belongs to this request.
+    pub(super) fn reload_begun(&mut self, slot: Slot, now: Monotonic) {
+        match self.reload.begun.take() {
+            Some(Err(message)) => self.control.answer(slot, &Response::Error { message }),
+            Some(Ok(())) if self.reload.running => self.reload.asked.push(slot),
+            Some(Ok(())) => self.control.answer(slot, &Response::Reloaded),
+            None => {
+                self.reload.owed = Some(now.plus(TOGETHER));
+                self.reload_for(slot, now);
+            }
+        }
+    }
+
+    /// Reads the configuration again for who asks for it.
+    pub(super) fn reload_for(&mut self, slot: Slot, now: Monotonic) {
+        if let Err(message) = self.reload(Some(slot), now) {
+            self.control.answer(slot, &Response::Error { message });
+        }
+    }
+
+    /// Reads the configuration again; `asked` is told when it is in force.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    fn reload(&mut self, asked: Option<Slot>, now: Monotonic) -> Result<(), String> {
         // Who asks while lists are read means the files that were there when this reload began.
         if !self.reload.running || asked.is_none() {
             notify::reloading();
@@ -88,19 +130,17 @@ impl Daemon {
                     "the configuration is not reloaded, {}: {error}",
                     if was_wrong { "and there is none in force" } else { "the old one stays in force" }
                 );
-                if let Some(slot) = asked {
-                    self.control.answer(slot, &Response::Error { message: error });
-                }
                 if !self.reload.running {
                     notify::ready(&self.status_line());
                 }
-                return;
+                return Err(error);
             }
         }
         self.reload.asked.extend(asked);
         if !self.loader.is_busy() {
             self.reloaded();
         }
+        Ok(())
     }
 
     pub(super) fn take(&mut self, mut config: Config, now: Monotonic) {
@@ -201,13 +241,15 @@ impl Daemon {
         let upstreams = self.rounds.upstreams(now);
         let up = upstreams.iter().filter(|u| u.state == "up" || u.state == "unknown").count();
         let counters = self.counters();
-        let (queries, hits) = (counters.get(Counter::Queries), counters.get(Counter::Hits));
-        let rate = (hits * 100).checked_div(queries).unwrap_or(0);
-        let entries = counters.get(Counter::Entries);
+        let (hits, looked_up) = self.looked_up();
+        let rate =
+            share(hits, looked_up).map_or(String::new(), |rate| format!(", hit rate {:.0} %", rate * 100.0));
         let problems: String = self.problems().iter().map(|problem| format!("; {problem}")).collect();
         format!(
-            "{up} of {} upstreams up, {entries} entries, {queries} queries, {rate} % hits{problems}",
-            upstreams.len()
+            "{up} of {} up, {}, {}{rate}{problems}",
+            counted(upstreams.len() as u64, "upstream", "upstreams"),
+            counted(counters.get(Counter::Entries), "entry", "entries"),
+            counted(counters.get(Counter::Queries), "query", "queries")
         )
     }
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod attempts;
+mod check;
 mod child;
 mod control;
 mod demo;
@@ -30,12 +31,14 @@ pub(crate) mod system;
 mod tcp;
 mod tokens;
 mod udp;
+mod whence;
 mod worker;
 mod wrong;
 
 use crate::config::Config;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use wrong::Wrong;
@@ -86,14 +89,7 @@ pub fn run() -> ExitCode {
         return demo::run();
     }
     if args.check {
-        return match Config::load(args.config.as_deref()) {
-            Ok(config) => {
-                let hints = config.hints();
-                let hints = hints.iter().fold(String::new(), |out, hint| format!("{out}hint: {hint}\n"));
-                say(&format!("{hints}the configuration is right"))
-            }
-            Err(error) => fail(&error.to_string()),
-        };
+        return check::check(args.config.as_deref());
     }
     let config = match wrong::load(args.config.as_deref()) {
         Ok(config) => config,
@@ -119,14 +115,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr)] // For who asked, and not for the log.
+/// For who asked, and not for the log.
 fn fail(message: &str) -> ExitCode {
-    eprintln!("{message}");
+    // Who has closed it does not want to hear it.
+    let _ = writeln!(std::io::stderr(), "{message}");
     ExitCode::from(CONFIGURATION)
-}
-
-#[allow(clippy::print_stdout)] // What was asked for.
-fn say(message: &str) -> ExitCode {
-    println!("{message}");
-    ExitCode::SUCCESS
 }

@@ -3,15 +3,17 @@
 use super::event_loop::Daemon;
 use super::pending::{Pending, Way};
 use super::tokens::Slot;
-use hither_control::{AttemptReport, QueryReport, Request, Response, Status, UpstreamStatus};
+use super::whence::{Search, Whence, whence};
+use hither_control::{AttemptReport, QueryReport, Request, Response, SorterStatus, Status, UpstreamStatus};
 use hither_net::seqpacket::Peer;
-use hither_rounds::{ClientId, Input, Question, Transport};
-use hither_table::Monotonic;
+use hither_rounds::{Answer, ClientId, Input, Question, Transport};
+use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked as AskedFor, QueryBits, query};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
 use std::fmt::Write as _;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// The operator's address.
@@ -22,6 +24,8 @@ const ASKED_MAX: usize = 32;
 const FILES_MAX: usize = 64;
 /// How long after the reply the other upstreams are waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long after its own start the daemon expects the sorter.
+const SORTER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A query that the operator made through us, and its report so far.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Asked {
     question: Question,
     began: Monotonic,
     report: Option<QueryReport>,
+    /// The line that says so is looked for.
+    search: Option<mpsc::Receiver<String>>,
     until: Monotonic,
 }
 
@@ -40,7 +46,11 @@ impl Daemon {
             Request::Status => Response::Status(self.status(now)),
             Request::Flush { names } => self.flush(&names, peer, now),
             Request::Reload => match may_change(peer, "reload") {
-                Ok(()) => return self.reload(Some(slot), now),
+                Ok(()) => return self.reload_for(slot, now),
+                Err(message) => Response::Error { message },
+            },
+            Request::ReloadBegun => match may_change(peer, "reload") {
+                Ok(()) => return self.reload_begun(slot, now),
                 Err(message) => Response::Error { message },
             },
             Request::Query { name, rtype } => match self.ask_for_operator(slot, &name, &rtype, now) {
@@ -52,8 +62,11 @@ impl Daemon {
     }
 
     fn status(&mut self, now: Monotonic) -> Status {
+        let (hits, looked_up) = self.looked_up();
+        let hit_rate = share(hits, looked_up);
         let upstream = |u: hither_rounds::UpstreamReport| UpstreamStatus {
             address: u.address.to_string(),
+            transport: "udp".to_owned(),
             state: u.state.to_owned(),
             srtt_us: u.srtt_us,
             rttvar_us: u.rttvar_us,
@@ -62,18 +75,37 @@ impl Daemon {
             queries: u.queries,
             answers: u.answers,
             edns: u.edns,
+            hit_rate,
+            tls: None,
+        };
+        let uptime = now.since(self.started);
+        let sorter = match (self.config.sort.enabled, self.control.status.connected) {
+            (_, true) => "connected",
+            (false, false) => "off",
+            (true, false) if uptime < SORTER_WITHIN => "starting",
+            (true, false) => "missing",
         };
         Status {
             pid: std::process::id(),
-            uptime_s: now.since(self.started).as_secs(),
+            uptime_s: uptime.as_secs(),
             listen: self.addresses.iter().map(ToString::to_string).collect(),
             table_generation: self.rounds.reader().generation(),
             entries: self.rounds.writer().entries() as u64,
             upstreams: self.rounds.upstreams(now).into_iter().map(upstream).collect(),
             files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
-            sorter: self.control.status.clone(),
+            looked_up,
+            hits,
+            hit_rate,
+            sorter: SorterStatus { state: sorter.to_owned(), ..self.control.status.clone() },
             problems: self.problems(),
         }
+    }
+
+    /// Queries that the cache answered, and how many it was asked for: what is answered here, or not at all, is neither.
+    pub(super) fn looked_up(&mut self) -> (u64, u64) {
+        let counters = self.counters();
+        let hits = counters.get(Counter::Hits);
+        (hits, hits + counters.get(Counter::Misses))
     }
 
     fn flush(&mut self, names: &[String], peer: Peer, now: Monotonic) -> Response {
@@ -116,12 +148,15 @@ impl Daemon {
         let len = query(&mut octets, 0, &AskedFor { name: &name, rtype }, bits);
         let read = Query::read(&octets[..len]).map_err(|_| format!("{rtype} is not asked for like this"))?;
         let question = Question { name: name.to_lower(), rtype, dnssec_ok: false, checking_disabled: false };
-        let mut asked =
-            Asked { slot, client: None, question, began: now, report: None, until: now.plus(PATIENCE) };
+        let until = now.plus(PATIENCE);
+        let mut asked = Asked { slot, client: None, question, began: now, report: None, search: None, until };
         let mut reply = vec![0; 65_535];
+        // What it counts as a hit or a miss is a query too.
+        self.rounds.counters().add(Counter::Queries, 1);
         let hit = self.rounds.answer_hit(now, &read, 65_535, &mut reply);
         if hit > 0 {
-            asked.report = Some(report(&reply[..hit], Duration::ZERO, true));
+            let source = if self.rounds.is_restored(&asked.question) { "restored" } else { "cache" };
+            asked.report = Some(report(&reply[..hit], Duration::ZERO, &Whence::new(source, None)));
             self.asked.push(asked);
             return Ok(());
         }
@@ -133,10 +168,22 @@ impl Daemon {
         Ok(())
     }
 
-    pub(super) fn asked_is_answered(&mut self, slot: Slot, client: ClientId, reply: &[u8], now: Monotonic) {
+    pub(super) fn asked_is_answered(
+        &mut self,
+        (slot, client): (Slot, ClientId),
+        answer: &Answer,
+        reply: &[u8],
+        now: Monotonic,
+    ) {
         let asked = self.asked.iter_mut().find(|asked| asked.slot == slot && asked.client == Some(client));
-        if let Some(asked) = asked {
-            asked.report = Some(report(reply, now.since(asked.began), false));
+        let Some(asked) = asked else { return };
+        let trace = self.rounds.trace(&asked.question);
+        let whence = whence(answer, &asked.question.name, trace.as_ref(), asked.began);
+        asked.report = Some(report(reply, now.since(asked.began), &whence));
+        if let Answer::Local(said) = answer {
+            let place = self.rounds.blocked_by(&asked.question.name);
+            let search = Search::of(said, &asked.question, place, &self.config);
+            asked.search = search.and_then(|search| search.begin(self.loader.waker()));
         }
     }
 
@@ -153,11 +200,16 @@ impl Daemon {
             if asked.report.is_none() && now < asked.until || !over {
                 continue;
             }
+            let found = asked.search.as_ref().map(mpsc::Receiver::try_recv);
+            if now < asked.until && matches!(found, Some(Err(mpsc::TryRecvError::Empty))) {
+                continue;
+            }
             let mut asked = self.asked.swap_remove(at);
             let response = match asked.report.take() {
                 None => Response::Error { message: "there was no reply in time".to_owned() },
                 Some(mut report) => {
                     report.attempts = trace.map(|trace| attempts(&trace)).unwrap_or_default();
+                    report.source_detail = report.source_detail.or(found.and_then(Result::ok));
                     Response::Query(report)
                 }
             };
@@ -171,12 +223,24 @@ fn may_change(peer: Peer, what: &str) -> Result<(), String> {
     may.then_some(()).ok_or_else(|| format!("only root and the daemon's user may {what}"))
 }
 
-fn report(reply: &[u8], elapsed: Duration, from_cache: bool) -> QueryReport {
+/// A part of a whole that may be nothing.
+pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn report(reply: &[u8], elapsed: Duration, whence: &Whence) -> QueryReport {
     let hex = reply.iter().fold(String::new(), |mut hex, octet| {
         let _ = write!(hex, "{octet:02x}");
         hex
     });
-    QueryReport { reply: hex, elapsed_us: elapsed.as_micros() as u64, from_cache, attempts: Vec::new() }
+    QueryReport {
+        reply: hex,
+        elapsed_us: elapsed.as_micros() as u64,
+        from_cache: matches!(whence.source, "cache" | "restored"),
+        source: whence.source.to_owned(),
+        source_detail: whence.detail.clone(),
+        attempts: Vec::new(),
+    }
 }
 
 fn attempts(trace: &hither_rounds::Trace) -> Vec<AttemptReport> {

@@ -239,7 +239,7 @@ impl Daemon {
                 self.again.push_back(Source::Client(slot));
             }
             Way::Control(slot) => self.with_reply(&read, answer, now, |daemon, reply| {
-                daemon.asked_is_answered(slot, client, reply, now);
+                daemon.asked_is_answered((slot, client), answer, reply, now);
             }),
         }
     }

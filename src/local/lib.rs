@@ -12,6 +12,7 @@ mod names;
 mod reverse;
 mod rules;
 mod special;
+mod standard;
 pub mod text;
 mod written;
 
@@ -19,6 +20,7 @@ pub use block::{Block, List, Match, Verdict};
 pub use hosts::{Hosts, HostsFile, OwnName};
 pub use names::Names;
 pub use special::{may_be_of_a_network, of_networks};
+pub use standard::standard;
 pub use written::{NotAName, Written, written};
 
 use hither_wire::codes::Rtype;
@@ -130,6 +132,12 @@ impl Local {
     pub fn known(&self, name: &Name) -> Known {
         let own = self.own.as_ref().map_or(Known::No, |own| own.known(name));
         own.max(self.hosts.known(name))
+    }
+
+    /// The place of the first block that blocks a name in lower case.
+    #[must_use]
+    pub fn blocked_by(&self, name: &Name) -> Option<usize> {
+        self.blocks.iter().position(|block| block.answer(name, Rtype::A).is_some())
     }
 
     /// Whether anything is said of a name, so that what was cached before is void.

@@ -14,6 +14,28 @@ fn ip(text: &str) -> Data {
 }
 
 #[test]
+fn a_reserved_name_has_its_standard() {
+    for (text, expected) in [
+        ("a.localhost", "RFC 6761"),
+        ("invalid", "RFC 6761"),
+        ("printer.local", "RFC 6762"),
+        ("abc.onion", "RFC 7686"),
+        ("pet.alt", "RFC 9476"),
+        ("nas.home.arpa", "RFC 8375"),
+        ("ipv4only.arpa", "RFC 8880"),
+        ("170.0.0.192.in-addr.arpa", "RFC 8880"),
+        ("_dns.resolver.arpa", "RFC 9462"),
+        ("3.64.100.in-addr.arpa", "RFC 7793"),
+        ("1.0.0.10.in-addr.arpa", "RFC 6303"),
+        ("a.d.f.ip6.arpa", "RFC 6303"),
+        ("printer", "a host name without a domain"),
+    ] {
+        assert!(special(text, Rtype::A).is_some(), "{text}");
+        assert_eq!(standard(&name(text)), expected, "{text}");
+    }
+}
+
+#[test]
 fn reserved_names_stay_here() {
     for text in [
         "localhost",

@@ -22,6 +22,14 @@ impl Shared {
     }
 }
 
+impl crate::Rounds {
+    /// The place of the block that blocks a name, among those of `Input::Local`.
+    #[must_use]
+    pub fn blocked_by(&self, name: &Name) -> Option<usize> {
+        self.shared.local.blocked_by(name)
+    }
+}
+
 /// The reply; 0 when `out` cannot hold even the question.
 pub(crate) fn compose(query: &Query<'_>, said: &Said, limit: usize, out: &mut [u8]) -> usize {
     let rcode = if said.exists { Rcode::NOERROR } else { Rcode::NXDOMAIN };

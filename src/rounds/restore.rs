@@ -136,6 +136,14 @@ impl Rounds {
         }
     }
 
+    /// Whether the cache's set for a question is one that was restored, and not found out since.
+    pub fn is_restored(&mut self, question: &crate::Question) -> bool {
+        let (Some(family), Some(restored)) = (question.family(), self.restored) else { return false };
+        let shared = &mut self.shared;
+        shared.writer.get(&hither_table::Key::of(&question.name), &mut shared.scratch)
+            && shared.scratch.family(family).is_some_and(|set| set.round() == restored)
+    }
+
     /// Whether further saved sets are waited for.
     #[must_use]
     pub fn is_restoring(&self) -> bool {

@@ -1,0 +1,167 @@
+//! Where an answer comes from, for the operator's `query`: the cache, an upstream, a standard, or which line of which file.
+//!
+//! What is in memory of hosts files and lists does not say where it was read: a million names would be dearer by that. So the files are
+//! looked through again when somebody asks, in a thread of its own, by the same readers that read them before.
+
+use crate::config::{Block as BlockConfig, Config, Hosts as HostsConfig};
+use hither_local::{Block, Hosts, List, Local, Reason, Said, Verdict};
+use hither_rounds::reply::ede;
+use hither_rounds::{Answer, Question, Trace};
+use hither_table::Monotonic;
+use hither_wire::codes::Rtype;
+use hither_wire::name::Name;
+use mio::Waker;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+/// Octets of a file that are looked through, as of one that is read.
+const FILE_MAX: u64 = 256 << 20;
+/// Where the file does not say it any more.
+const CHANGED: &str = "a list that reads otherwise by now";
+/// Lines that are read at once.
+const LINES: usize = 4096;
+
+/// Whose word an answer is, and what there is to say of that: a word of `hitherctl query --json`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Whence {
+    pub source: &'static str,
+    pub detail: Option<String>,
+}
+
+impl Whence {
+    pub fn new(source: &'static str, detail: Option<String>) -> Whence {
+        Whence { source, detail }
+    }
+}
+
+/// The source of an answer that the core gave; `trace` is that of the latest round for the question, which was asked at `began`.
+pub(super) fn whence(answer: &Answer, name: &Name, trace: Option<&Trace>, began: Monotonic) -> Whence {
+    match answer {
+        Answer::Record { stale_ttl_s: Some(_), .. } | Answer::Stored { stale_ttl_s: Some(_), .. } => {
+            Whence::new("stale", None)
+        }
+        Answer::Record { .. } | Answer::Stored { .. } => match trace {
+            Some(trace) if is_of(trace, began) => Whence::new("upstream", upstream(trace)),
+            Some(_) | None => Whence::new("cache", None),
+        },
+        Answer::Local(said) => match said.reason {
+            Reason::Special => Whence::new("special", Some(hither_local::standard(name).to_owned())),
+            Reason::Hosts => Whence::new("hosts", None),
+            Reason::Blocked => Whence::new("block", None),
+        },
+        Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => {
+            Whence::new("failure", Some("it is remembered for some seconds".to_owned()))
+        }
+        Answer::Failure { ede: Some(ede::NOT_READY), .. } => {
+            Whence::new("failure", Some("there is no upstream for it".to_owned()))
+        }
+        Answer::Failure { .. } => Whence::new("upstream", None),
+    }
+}
+
+/// Whether somebody was asked since then.
+fn is_of(trace: &Trace, began: Monotonic) -> bool {
+    !trace.ended || trace.attempts.iter().any(|attempt| attempt.ended.is_some_and(|at| at >= began))
+}
+
+/// Who gave the answer: the last to be heard of those who had one.
+fn upstream(trace: &Trace) -> Option<String> {
+    let has_one = |outcome: &str| matches!(outcome, "answer" | "nodata" | "nxdomain");
+    let heard = trace.attempts.iter().filter(|attempt| has_one(&attempt.outcome));
+    heard.max_by_key(|attempt| attempt.ended).map(|attempt| attempt.upstream.to_string())
+}
+
+/// What is looked for in files.
+#[derive(Debug)]
+pub(super) struct Search {
+    name: Name,
+    rtype: Rtype,
+    hosts: HostsConfig,
+    /// The block that blocks it, and its place among all of them.
+    block: Option<(usize, BlockConfig)>,
+    said: Reason,
+}
+
+impl Search {
+    /// What there is to look for, if the answer came from a file; `place` is that of the block that blocks the name.
+    pub fn of(said: &Said, question: &Question, place: Option<usize>, config: &Config) -> Option<Search> {
+        let block = |at: usize| Some((at, config.blocks.get(at)?.clone()));
+        (said.reason != Reason::Special).then(|| Search {
+            name: question.name,
+            rtype: question.rtype,
+            hosts: config.hosts.clone(),
+            block: place.and_then(block),
+            said: said.reason,
+        })
+    }
+
+    /// Looks, and wakes the loop when it has looked.
+    pub fn begin(self, waker: Arc<Waker>) -> Option<mpsc::Receiver<String>> {
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("whence".to_owned()).spawn(move || {
+            // Nobody may wait for it any more.
+            let _ = tell.send(self.look());
+            let _ = waker.wake();
+        });
+        thread.is_ok().then_some(told)
+    }
+
+    fn look(&self) -> String {
+        match self.said {
+            Reason::Hosts => self.hosts(),
+            Reason::Blocked | Reason::Special => self.blocks(),
+        }
+    }
+
+    fn hosts(&self) -> String {
+        let says = |lines: &[u8]| {
+            let mut hosts = Hosts::default();
+            let _ = hosts.add(lines);
+            hosts.answer(&self.name, self.rtype).is_some()
+        };
+        let found = self.hosts.files.iter().find_map(|path| place(path, says));
+        found.unwrap_or_else(|| "this host's own name".to_owned())
+    }
+
+    fn blocks(&self) -> String {
+        let Some((place, block)) = &self.block else { return CHANGED.to_owned() };
+        let blocks = |list: List| {
+            let mut one = Block::new(Verdict::NxDomain);
+            one.push(Arc::new(list));
+            Local { blocks: vec![one], ..Local::default() }.covers(&self.name)
+        };
+        if blocks(List::of(&block.names)) {
+            return format!("names of [[block]] {} in the configuration", place + 1);
+        }
+        let says = |lines: &[u8]| blocks(List::read(lines, block.covers).0);
+        block.files.iter().find_map(|path| self::place(path, says)).unwrap_or_else(|| CHANGED.to_owned())
+    }
+}
+
+/// The first line of a file that says so, as `FILE:LINE`: many lines at once, then half of them, and so on.
+fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
+    let mut file = BufReader::new(File::open(path).ok()?.take(FILE_MAX));
+    let (mut before, mut text, mut ends) = (0, Vec::new(), Vec::new());
+    loop {
+        text.clear();
+        ends.clear();
+        while ends.len() < LINES && file.read_until(b'\n', &mut text).ok()? > 0 {
+            ends.push(text.len());
+        }
+        if ends.is_empty() {
+            return None;
+        }
+        if says(&text) {
+            let (mut low, mut high) = (0, ends.len());
+            while high - low > 1 {
+                let middle = low.midpoint(high);
+                let from = low.checked_sub(1).map_or(0, |at| ends[at]);
+                if says(&text[from..ends[middle - 1]]) { high = middle } else { low = middle }
+            }
+            return Some(format!("{}:{}", path.display(), before + low + 1));
+        }
+        before += ends.len();
+    }
+}
