@@ -114,6 +114,19 @@ fn write(dir: &Path, sets: impl Iterator<Item = Set>) -> PathBuf {
 }
 
 #[test]
+fn what_was_restored_is_said_to_be_until_it_is_found_out_anew() {
+    let dir = directory();
+    write(&dir, std::iter::once(set("kept.example.", 7)));
+    let upstream = good(&[1]);
+    let daemon = start(&dir, &upstream, "");
+    daemon.until("it is restored", |d| d.ctl(&["lookup", "kept.example"]).status.success());
+    assert_eq!(daemon.json(&["query", "kept.example"])["source"], "restored");
+    assert!(daemon.ctl(&["flush", "kept.example"]).status.success());
+    assert_eq!(daemon.json(&["query", "kept.example"])["source"], "upstream");
+    assert_eq!(daemon.json(&["query", "kept.example"])["source"], "cache");
+}
+
+#[test]
 fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_longer() {
     let upstream = Upstream::start(|query, _| {
         let read = hither_wire::query::Query::read(query).expect("a query");

@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 macro_rules! check {
     ($octets:expr, $($kind:ty),*) => {$(
         if let Ok(message) = decode::<$kind>($octets) {
-            let written = encode(&message).expect("what was read can be written");
+            // An answer from which something was left out is longer when it is written.
+            let Ok(written) = encode(&message) else { return };
             let again = decode::<$kind>(&written).expect("what was written can be read");
             assert_eq!(encode(&again).expect("written"), written);
         }

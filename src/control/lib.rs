@@ -55,7 +55,7 @@ pub enum Request {
 }
 
 /// What the daemon answers.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
     /// To `Status`.
@@ -77,7 +77,7 @@ pub enum Response {
 }
 
 /// How everything is.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Status {
@@ -89,8 +89,6 @@ pub struct Status {
     /// Queries that the cache or an upstream was to answer, and of them those that the cache did.
     pub looked_up: u64,
     pub hits: u64,
-    /// The latter as a share of the former; `None` when there were none.
-    pub hit_rate: Option<f64>,
     pub upstreams: Vec<UpstreamStatus>,
     /// Files whose names are answered here, or who are asked by them.
     pub files: Vec<FileStatus>,
@@ -98,6 +96,14 @@ pub struct Status {
     /// What is not as the configuration wants it, and why: a table for which there is no room, a configuration that is wrong.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+impl Status {
+    /// The share of hits among what was looked up; `None` when there was nothing.
+    #[must_use]
+    pub fn hit_rate(&self) -> Option<f64> {
+        (self.looked_up > 0).then(|| self.hits as f64 / self.looked_up as f64)
+    }
 }
 
 /// A hosts file, a block list, or resolv.conf where the system's servers are asked.
@@ -115,7 +121,7 @@ pub struct FileStatus {
 }
 
 /// One upstream.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamStatus {
     /// Address and port.
@@ -138,10 +144,6 @@ pub struct UpstreamStatus {
     pub answers: u64,
     /// Whether it is asked with EDNS.
     pub edns: bool,
-    /// That of [`Status`].
-    pub hit_rate: Option<f64>,
-    /// Its connections by TLS; `None`: there are none.
-    pub tls: Option<serde_json::Value>,
 }
 
 /// The sorter.
@@ -348,7 +350,7 @@ mod tests {
     fn a_daemon_of_another_version_is_understood_as_far_as_may_be() {
         let newer = br#"{"status":{"pid":7,"colour":"red","upstreams":[{"address":"192.0.2.1:53","tls":{"version":"1.3"}}],"sorter":{"mood":1}}}"#;
         let Ok(Response::Status(status)) = decode::<Response>(newer) else { panic!("not understood") };
-        assert_eq!((status.pid, status.upstreams.len(), status.hit_rate), (7, 1, None));
+        assert_eq!((status.pid, status.upstreams.len(), status.hit_rate()), (7, 1, None));
         let older = br#"{"query":{"reply":"00","elapsed_us":3,"from_cache":true,"attempts":[]}}"#;
         let Ok(Response::Query(report)) = decode::<Response>(older) else { panic!("not understood") };
         assert_eq!((report.source.as_str(), report.source_detail), ("", None));

@@ -7,6 +7,7 @@ use hither_control::{
     encode, places,
 };
 use hither_net::seqpacket::Connection;
+use serde_json::Value;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -96,11 +97,24 @@ pub(super) fn status(context: &Context, out: &mut impl Write) -> Result<End, End
         }
     };
     if context.json {
-        json(out, &status)?;
+        json(out, &shown(&status)?)?;
     } else {
         print_status(out, &status)?;
     }
     Ok(End::Done)
+}
+
+/// The status as JSON, with what follows from it: the hit rate, for each upstream that of the daemon in all, and that no connection is
+/// encrypted.
+fn shown(status: &Status) -> Result<Value, End> {
+    let mut value = serde_json::to_value(status).map_err(|error| End::Failed(error.to_string()))?;
+    let rate = Value::from(status.hit_rate());
+    for upstream in value["upstreams"].as_array_mut().into_iter().flatten() {
+        upstream["hit_rate"] = rate.clone();
+        upstream["tls"] = Value::Null;
+    }
+    value["hit_rate"] = rate;
+    Ok(value)
 }
 
 fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
@@ -116,7 +130,7 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
     for problem in &status.problems {
         writeln!(out, "problem    {problem}")?;
     }
-    match status.hit_rate {
+    match status.hit_rate() {
         Some(rate) => writeln!(
             out,
             "cache      hit rate {:.0} %: {} of {}",

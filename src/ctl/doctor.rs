@@ -9,12 +9,16 @@ mod gather;
 mod ini;
 mod lookups;
 mod names;
+pub(super) mod plan;
 mod ports;
 mod service;
 mod sockets;
 mod units;
 
 use super::{Context, End};
+
+pub(super) use plan::{Plan, Step};
+
 use facts::Facts;
 use finding::{Finding, State};
 use std::io::Write;
@@ -38,6 +42,25 @@ pub(super) fn doctor(context: &Context, out: &mut impl Write, root: &Path) -> Re
         0 => Ok(End::Done),
         1 => Err(End::Failed("1 problem".to_owned())),
         n => Err(End::Failed(format!("{n} problems"))),
+    }
+}
+
+/// What is to be known before resolv.conf is led to hitherd.
+pub(super) struct Outlook {
+    /// `None` where hitherd has no address that resolv.conf can name.
+    pub plan: Option<Plan>,
+    /// Whether somebody serves where it would lead.
+    pub is_served: bool,
+    /// Why resolv.conf cannot be read.
+    pub unreadable: Option<String>,
+}
+
+pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
+    let facts = gather::facts(context, root);
+    Outlook {
+        plan: plan::plan(&facts),
+        is_served: ports::is_served(&facts),
+        unreadable: facts.names.resolv.error,
     }
 }
 

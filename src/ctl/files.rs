@@ -106,6 +106,35 @@ fn liken(model: &File, is: &Metadata, file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether NixOS makes the file: whatever is changed there is gone with its next switch.
+pub(super) fn is_of_nixos(path: &Path) -> bool {
+    path.starts_with("/nix/store") || path.starts_with("/etc/static")
+}
+
+/// Whether a file can be replaced, as far as that shows without doing it.
+///
+/// # Errors
+/// What is in the way, and how to go on.
+pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match OpenOptions::new().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // Root is refused by nothing else.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => {
+            return Err(format!(
+                "'{shown}' is immutable; nothing was changed. To allow it: chattr -ia {shown}"
+            ));
+        }
+        Err(error) => return Err(format!("'{shown}' cannot be written: {error}; nothing was changed")),
+    }
+    let mut above = path.ancestors().skip(1);
+    let dir = above.find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).map_err(|error| {
+        format!("in '{}' nothing can be written: {}; nothing was changed", dir.display(), error.desc())
+    })
+}
+
 /// The path with `suffix` behind its name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();

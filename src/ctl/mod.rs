@@ -9,10 +9,12 @@ mod nss;
 mod nsswitch;
 mod present;
 mod read;
+mod resolv;
 mod watch;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use hither_client::{Family, Name, Table};
+use resolv::How;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,12 +94,39 @@ enum Verb {
         /// The file.
         #[arg(long, default_value = nss::FILE)]
         file: PathBuf,
+        /// Say what would be done, and what that would take away, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do it although it is refused.
+        #[arg(long)]
+        force: bool,
     },
     /// Take hither out of nsswitch.conf.
     DisableNss {
         /// The file.
         #[arg(long, default_value = nss::FILE)]
         file: PathBuf,
+    },
+    /// Have resolv.conf, and who writes it, lead to hitherd.
+    EnableResolv {
+        /// Another host's files, below this directory.
+        #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+        root: PathBuf,
+        /// Say what would be done, and what that would take away, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do it although it is refused.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take back what enable-resolv did.
+    DisableResolv {
+        /// Another host's files, below this directory.
+        #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+        root: PathBuf,
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Print the completions of a shell.
     Completions {
@@ -193,8 +222,16 @@ pub fn run() -> ExitCode {
         Verb::Flush { names } => ask::flush(&context, &mut out, &names),
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
         Verb::Doctor { root } => doctor::doctor(&context, &mut out, &root),
-        Verb::EnableNss { file } => nss::enable(&context, &mut out, &file),
+        Verb::EnableNss { file, dry_run, force } => {
+            nss::enable(&context, &mut out, &file, How { dry_run, force })
+        }
         Verb::DisableNss { file } => nss::disable(&context, &mut out, &file),
+        Verb::EnableResolv { root, dry_run, force } => {
+            resolv::enable(&context, &mut out, &root, How { dry_run, force })
+        }
+        Verb::DisableResolv { root, dry_run } => {
+            resolv::disable(&context, &mut out, &root, How { dry_run, force: false })
+        }
         Verb::Completions { shell, program } => completions::completions(&mut out, shell, program),
     };
     let end = match out.flush() {

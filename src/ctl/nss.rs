@@ -4,7 +4,8 @@
 //! that nothing is left of both.
 
 use super::nsswitch::{self, Odd};
-use super::{Context, End, files};
+use super::resolv::How;
+use super::{Context, End, ask, files};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,22 +17,47 @@ const BACKUP: &str = ".hither-backup";
 /// What was done.
 struct Done {
     changed: bool,
+    /// It was only to be said.
+    missing: bool,
     /// Where the file as it was is; `None` if there is no such.
     backup: Option<PathBuf>,
     hosts: String,
+    /// What that changes for the sources behind hither.
+    effect: Option<String>,
 }
 
-pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path) -> Result<End, End> {
+pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: How) -> Result<End, End> {
+    let refused = if how.force { None } else { refusal(context, file) };
+    let mut beforehand = |path: &Path, old: &[u8], new: &[u8]| -> Result<bool, End> {
+        if !context.json {
+            let shown = |text: &[u8]| nsswitch::shown(text).unwrap_or_default();
+            writeln!(out, "{} has hosts: {}", file.display(), shown(old))?;
+            writeln!(out, "and gets hosts: {}", shown(new))?;
+            writeln!(out, "the file as it is stays beside it: {}", files::beside(path, BACKUP).display())?;
+            if let Some(what) = effect(old) {
+                writeln!(out, "{what}")?;
+            }
+            out.flush()?;
+        }
+        match &refused {
+            Some(why) => Err(End::Failed(why.clone())),
+            None => Ok(!how.dry_run),
+        }
+    };
     let done = edit(file, nsswitch::enabled, |path, old, new| {
+        if !beforehand(path, old, new)? {
+            return Ok(false);
+        }
+        files::try_to_write(path).map_err(End::Failed)?;
         let backup = files::beside(path, BACKUP);
         let made = match files::create_like(path, &backup, old) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
             Err(error) => {
-                return Err(format!(
+                return Err(End::Failed(format!(
                     "the backup '{}' cannot be made: {error}; nothing was changed",
                     backup.display()
-                ));
+                )));
             }
         };
         files::replace(path, old, new).map_err(|error| {
@@ -39,33 +65,91 @@ pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path) -> Re
                 let _ = std::fs::remove_file(&backup);
             }
             not_replaced(path, &error)
-        })
+        })?;
+        Ok(true)
     })?;
     tell(context, out, file, &done)
+}
+
+/// What hither in front changes for others.
+pub(super) fn effect(text: &[u8]) -> Option<String> {
+    let behind = nsswitch::behind(text);
+    match (behind.cut.as_slice(), behind.kept.as_slice()) {
+        ([], []) => None,
+        ([], kept) => Some(format!(
+            "without [NOTFOUND=return], so that {} is asked as before for what the DNS denies",
+            kept.join(", ")
+        )),
+        (cut, _) => {
+            Some(format!("takes away: {} is not asked any more for what hither denies", cut.join(", ")))
+        }
+    }
+}
+
+/// Why the file is better left as it is, and how to go on.
+fn refusal(context: &Context, file: &Path) -> Option<String> {
+    let real = std::fs::canonicalize(file).ok()?;
+    if files::is_of_nixos(&real) {
+        return Some(
+            "nsswitch.conf comes from NixOS: set system.nssModules and system.nssDatabases.hosts in its configuration"
+                .to_owned(),
+        );
+    }
+    let says_so = files::text(&real).ok().flatten().is_some_and(|text| {
+        text.lines()
+            .take_while(|line| line.starts_with('#') || line.is_empty())
+            .any(|line| line.contains("by authselect"))
+    });
+    if real.starts_with("/etc/authselect") || says_so {
+        return Some(
+            "nsswitch.conf is written by authselect, which would undo it: authselect create-profile hither -b PROFILE, name hither in the line of hosts in /etc/authselect/custom/hither/nsswitch.conf, authselect select custom/hither; or --force"
+                .to_owned(),
+        );
+    }
+    let start = "systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
+    let live = || context.table().is_ok_and(|table| table.reader().live());
+    if live() {
+        return None;
+    }
+    match ask::answering(context) {
+        Err(why) => Some(format!(
+            "hitherd does not run, and the module would find nothing: {why}. Start it first: {start}; or --force"
+        )),
+        // The question has started it.
+        Ok(_) if live() => None,
+        Ok(_) => Some(
+            "hitherd serves without a table, which the module reads; 'hitherctl doctor' says more; or --force"
+                .to_owned(),
+        ),
+    }
 }
 
 pub(super) fn disable(context: &Context, out: &mut impl Write, file: &Path) -> Result<End, End> {
     let done = edit(file, nsswitch::disabled, |path, old, new| {
+        files::try_to_write(path).map_err(End::Failed)?;
         files::replace(path, old, new).map_err(|error| not_replaced(path, &error))?;
         let backup = files::beside(path, BACKUP);
         if files::read(&backup).is_ok_and(|before| before == new) {
             std::fs::remove_file(&backup).map_err(|error| {
-                format!("'{}' was changed, but its backup cannot be removed: {error}", path.display())
+                End::Failed(format!(
+                    "'{}' was changed, but its backup cannot be removed: {error}",
+                    path.display()
+                ))
             })?;
         }
-        Ok(())
+        Ok(true)
     })?;
     tell(context, out, file, &done)
 }
 
-fn not_replaced(path: &Path, error: &std::io::Error) -> String {
-    format!("'{}' cannot be replaced: {error}; nothing was changed", path.display())
+fn not_replaced(path: &Path, error: &std::io::Error) -> End {
+    End::Failed(format!("'{}' cannot be replaced: {error}; nothing was changed", path.display()))
 }
 
 fn edit(
     file: &Path,
     change: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Odd>,
-    apply: impl Fn(&Path, &[u8], &[u8]) -> Result<(), String>,
+    mut apply: impl FnMut(&Path, &[u8], &[u8]) -> Result<bool, End>,
 ) -> Result<Done, End> {
     let unreadable =
         |error: std::io::Error| End::Failed(format!("'{}' cannot be read: {error}", file.display()));
@@ -74,20 +158,25 @@ fn edit(
     let path = std::fs::canonicalize(file).map_err(unreadable)?;
     let old = files::read(&path).map_err(unreadable)?;
     let new = change(&old).map_err(odd)?;
-    if let Some(new) = &new {
-        apply(&path, &old, new).map_err(End::Failed)?;
-    }
+    let changed = match &new {
+        Some(new) => apply(&path, &old, new)?,
+        None => false,
+    };
     let backup = Some(files::beside(&path, BACKUP)).filter(|backup| backup.exists());
     let hosts = nsswitch::shown(new.as_ref().unwrap_or(&old)).map_err(odd)?;
-    Ok(Done { changed: new.is_some(), backup, hosts })
+    Ok(Done { changed, missing: new.is_some() && !changed, backup, hosts, effect: effect(&old) })
 }
 
 fn tell(context: &Context, out: &mut impl Write, file: &Path, done: &Done) -> Result<End, End> {
     if context.json {
         let object = serde_json::json!({
             "file": file, "changed": done.changed, "hosts": done.hosts, "backup": done.backup,
+            "effect": done.effect,
         });
         writeln!(out, "{object}")?;
+        return Ok(End::Done);
+    }
+    if done.missing {
         return Ok(End::Done);
     }
     let was = if done.changed { "now has" } else { "already has" };
@@ -136,6 +225,10 @@ mod tests {
     }
 
     type Verb = fn(&Context, &mut Vec<u8>, &Path) -> Result<End, End>;
+
+    fn enable(context: &Context, out: &mut Vec<u8>, file: &Path) -> Result<End, End> {
+        super::enable(context, out, file, How { dry_run: false, force: true })
+    }
 
     /// What the verb prints, or how it fails.
     fn run(verb: Verb, file: &Path) -> Result<String, String> {
@@ -188,6 +281,39 @@ mod tests {
         assert_eq!(text(&file), BEFORE.replace("passwd: files", "passwd: files systemd"));
         run(enable, &file).expect("enabled");
         assert_eq!(text(&place.0.join("nsswitch.conf.hither-backup")), BEFORE);
+    }
+
+    #[test]
+    fn it_is_said_beforehand_and_refused_where_it_would_do_harm() {
+        let place = Place::new("beforehand");
+        let file = place.write("nsswitch.conf", BEFORE);
+        let how = |dry_run, force| {
+            let context = Context { dir: place.0.join("run"), json: false };
+            let mut out = Vec::new();
+            let end = super::enable(&context, &mut out, &file, How { dry_run, force });
+            let why = if let Err(End::Failed(why)) = end { why } else { String::new() };
+            (String::from_utf8(out).expect("text"), why)
+        };
+        let (said, why) = how(false, false);
+        assert!(
+            said.contains("takes away: dns is not asked any more") && said.contains(".hither-backup"),
+            "{said}"
+        );
+        assert!(
+            why.contains("hitherd does not run")
+                && why.contains("systemctl enable --now")
+                && why.contains("--force"),
+            "{why}"
+        );
+        let (said, why) = how(true, true);
+        assert!(
+            said.contains("and gets hosts: files hither [NOTFOUND=return] dns") && why.is_empty(),
+            "{said} {why}"
+        );
+        assert_eq!((text(&file).as_str(), place.names().len()), (BEFORE, 1), "nothing was done");
+        let text = format!("# Generated by authselect on a day\n# Do not modify\n\n{BEFORE}");
+        place.write("nsswitch.conf", &text);
+        assert!(how(false, false).1.contains("authselect select custom/hither"));
     }
 
     #[test]

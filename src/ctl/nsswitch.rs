@@ -8,6 +8,10 @@ use std::ops::Range;
 
 /// What is put in. Who stands behind would ask the DNS the same again, so what hither denies is denied.
 pub(super) const WORDS: &str = "hither [NOTFOUND=return]";
+/// What is put in where somebody behind knows names that the DNS does not.
+const WORDS_OPEN: &str = "hither";
+/// Sources that add nothing to what hither denies: those that ask the DNS, and those whose names hither leaves to others.
+const NOTHING_MORE: [&[u8]; 5] = [b"resolve", b"dns", b"files", b"myhostname", b"hither"];
 /// The module's name.
 const NAME: &[u8] = b"hither";
 /// Sources that ask the DNS: hither has to come before them.
@@ -77,7 +81,8 @@ pub(super) fn enabled(text: &[u8]) -> Result<Option<Vec<u8>>, Odd> {
         (Some(_), _) => Ok(None),
         (None, Some(dns)) => {
             let at = dns.name.start;
-            Ok(Some([&text[..at], WORDS.as_bytes(), b" ", &text[at..]].concat()))
+            let words = if hosts.know_more(text, dns).is_empty() { WORDS } else { WORDS_OPEN };
+            Ok(Some([&text[..at], words.as_bytes(), b" ", &text[at..]].concat()))
         }
         (None, None) => Ok(Some([&text[..last.end], b" ", WORDS.as_bytes(), &text[last.end..]].concat())),
     }
@@ -101,6 +106,56 @@ pub(super) fn disabled(text: &[u8]) -> Result<Option<Vec<u8>>, Odd> {
         (None, None) => return Err(Odd::Unreadable(hosts.line, "hither is its only source")),
     };
     Ok(Some([&text[..gone.start], &text[gone.end..]].concat()))
+}
+
+/// What hither, put in, changes for the sources behind it.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(super) struct Behind {
+    /// Those that are not asked any more for what hither denies.
+    pub cut: Vec<String>,
+    /// Those for whose sake it is put in without `[NOTFOUND=return]`, so that nothing is cut.
+    pub kept: Vec<String>,
+}
+
+/// What [`enabled`] would change for others; nothing where it changes nothing.
+pub(super) fn behind(text: &[u8]) -> Behind {
+    let Ok(hosts) = hosts(text) else { return Behind::default() };
+    let is_dns = |source: &&Source| DNS.contains(&&text[source.name.clone()]);
+    let Some(dns) = hosts.sources.iter().find(is_dns) else { return Behind::default() };
+    let kept = hosts.know_more(text, dns);
+    let from = hosts.sources.iter().skip_while(|source| source.name.start < dns.name.start);
+    let cut =
+        from.filter(is_dns).map(|source| String::from_utf8_lossy(&text[source.name.clone()]).into_owned());
+    Behind { cut: if kept.is_empty() { cut.collect() } else { Vec::new() }, kept }
+}
+
+impl Hosts {
+    /// Sources behind the first that asks the DNS which are asked for what that denies, and know more than the DNS.
+    fn know_more(&self, text: &[u8], dns: &Source) -> Vec<String> {
+        let mut found = Vec::new();
+        for source in self.sources.iter().skip_while(|source| source.name.start < dns.name.start) {
+            let name = &text[source.name.clone()];
+            if !NOTHING_MORE.contains(&name) {
+                found.push(String::from_utf8_lossy(name).into_owned());
+            }
+            if returns_denials(&text[source.name.end..source.end]) {
+                break;
+            }
+        }
+        found
+    }
+}
+
+/// Whether actions such as `[NOTFOUND=return]` or `[!UNAVAIL=return]` end a lookup that found nothing.
+fn returns_denials(actions: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(actions).to_ascii_lowercase();
+    let words = text.split(|c: char| c.is_whitespace() || c == '[' || c == ']');
+    words.filter_map(|word| word.split_once('=')).filter(|(_, action)| *action == "return").any(
+        |(status, _)| match status.strip_prefix('!') {
+            Some(other) => other != "notfound",
+            None => status == "notfound",
+        },
+    )
 }
 
 /// Whether hither is asked, and before the DNS: what [`enabled`] would leave as it is.
@@ -222,6 +277,45 @@ mod tests {
     }
 
     #[test]
+    fn who_knows_more_than_the_dns_is_still_asked() {
+        for (before, after, cut, kept) in [
+            ("hosts: files dns", "hosts: files hither [NOTFOUND=return] dns", "dns", ""),
+            ("hosts: files dns wins", "hosts: files hither dns wins", "", "wins"),
+            ("hosts: files dns mdns4 myhostname", "hosts: files hither dns mdns4 myhostname", "", "mdns4"),
+            (
+                "hosts: files resolve [!UNAVAIL=return] dns wins",
+                "hosts: files hither [NOTFOUND=return] resolve [!UNAVAIL=return] dns wins",
+                "resolve dns",
+                "",
+            ),
+            (
+                "hosts: files mdns4_minimal [NOTFOUND=return] dns mymachines",
+                "hosts: files mdns4_minimal [NOTFOUND=return] hither dns mymachines",
+                "",
+                "mymachines",
+            ),
+            (
+                "hosts: dns [notfound=RETURN] wins",
+                "hosts: hither [NOTFOUND=return] dns [notfound=RETURN] wins",
+                "dns",
+                "",
+            ),
+            ("hosts: dns [!NOTFOUND=return] wins", "hosts: hither dns [!NOTFOUND=return] wins", "", "wins"),
+            ("hosts: dns [SUCCESS=return] nis", "hosts: hither dns [SUCCESS=return] nis", "", "nis"),
+        ] {
+            assert_eq!(enable(before).as_deref(), Ok(after));
+            let behind = behind(before.as_bytes());
+            assert_eq!(
+                (behind.cut.join(" ").as_str(), behind.kept.join(" ").as_str()),
+                (cut, kept),
+                "{before}"
+            );
+            assert_eq!(enable(after).as_deref(), Ok(after));
+            assert_eq!(disabled(after.as_bytes()), Ok(Some(before.as_bytes().to_vec())));
+        }
+    }
+
+    #[test]
     fn odd_lines_are_refused_and_said() {
         for (text, expected) in [
             ("", "there is no line of hosts"),
@@ -297,7 +391,8 @@ mod tests {
             let with = enabled(text.as_bytes()).expect("a plain line").expect("a change");
             prop_assert_eq!(enabled(&with).expect("our own"), None);
             prop_assert!(is_enabled(&with).expect("our own"));
-            prop_assert_eq!(with.len(), text.len() + WORDS.len() + 1);
+            let more = with.len() - text.len() - 1;
+            prop_assert!(more == WORDS.len() || more == WORDS_OPEN.len());
         }
 
         #[test]

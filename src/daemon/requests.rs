@@ -63,7 +63,6 @@ impl Daemon {
 
     fn status(&mut self, now: Monotonic) -> Status {
         let (hits, looked_up) = self.looked_up();
-        let hit_rate = share(hits, looked_up);
         let upstream = |u: hither_rounds::UpstreamReport| UpstreamStatus {
             address: u.address.to_string(),
             transport: "udp".to_owned(),
@@ -75,8 +74,6 @@ impl Daemon {
             queries: u.queries,
             answers: u.answers,
             edns: u.edns,
-            hit_rate,
-            tls: None,
         };
         let uptime = now.since(self.started);
         let sorter = match (self.config.sort.enabled, self.control.status.connected) {
@@ -95,7 +92,6 @@ impl Daemon {
             files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
             looked_up,
             hits,
-            hit_rate,
             sorter: SorterStatus { state: sorter.to_owned(), ..self.control.status.clone() },
             problems: self.problems(),
         }

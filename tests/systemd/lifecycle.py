@@ -123,6 +123,11 @@ def reloading():
     configure("20", '[cache]\nmax_ttl = "33s"\n')
     done = run("systemctl", "reload", "hitherd.service")
     check("reload of a right one succeeds", done.returncode == 0, done.stderr)
+    reloads = lambda: journal("hitherd").count("the configuration is reloaded")
+    before = reloads()
+    for _ in range(3):
+        run("systemctl", "reload", "hitherd.service")
+    check("each reload is one", until(lambda: reloads() >= before + 3) and reloads() == before + 3, (before, reloads()))
     dig("@127.0.0.1", "after-reload.load.test")
     check("and the new one is in force when it returns", 0 < lookup("after-reload.load.test").get("ttl", 0) <= 33, lookup("after-reload.load.test"))
     check("status is good again", "older configuration" not in run("systemctl", "status", "hitherd.service").stdout)
@@ -201,6 +206,8 @@ def stop():
     check("stop is quick and clean", done.returncode == 0 and time.monotonic() - began < 2 and prop("hitherd.service", "Result") == "success", done.stderr)
     check("the control socket survives it", prop("hitherd-control.socket", "ActiveState") == "active" and os.path.exists("/run/hitherd/control.sock"))
     check("the runtime directory is gone", not os.path.exists("/run/hither"))
+    gone = ctl("lookup", "c0.load.test")
+    check("who reads the table is told where it went", gone.returncode == 1 and "systemctl start hitherd.service" in gone.stderr, gone.stderr)
     check("the operator's question starts it again", ctl("status").returncode == 0, ctl("status").stderr)
     # It is restored beside the daily work.
     entry, before = until(lambda: lookup("c0.load.test")), known["c0.load.test."]

@@ -134,6 +134,78 @@ def purge():
     check("no unit is known", known == "", known)
 
 
+def advice():
+    """What doctor's commands made goes with the package, and the host finds names as before."""
+    dpkg("-i", deb("hither"))
+    resolv, nsswitch = pathlib.Path("/etc/resolv.conf"), NSSWITCH.read_bytes()
+    manager, resolved = pathlib.Path("/etc/NetworkManager/conf.d/hither.conf"), pathlib.Path("/etc/systemd/resolved.conf.d/hither.conf")
+    sysctl = pathlib.Path("/etc/sysctl.d/50-hither.conf")
+    until(lambda: json.loads(ctl("status", "--json").stdout or "{}").get("pid"))
+
+    def by_manager():
+        run("systemctl", "unmask", "NetworkManager.service")
+        run("systemctl", "start", "NetworkManager.service")
+        until(lambda: os.path.exists("/run/NetworkManager/resolv.conf"))
+        resolv.unlink(missing_ok=True)
+        resolv.symlink_to("/run/NetworkManager/resolv.conf")
+        done = ctl("enable-resolv")
+        check("enable-resolv tells NetworkManager to leave resolv.conf alone", done.returncode == 0 and manager.exists() and not resolv.is_symlink() and "nameserver 127.0.0.1" in resolv.read_text(), done.stdout + done.stderr)
+        check("and says beforehand what that takes away", "takes away: NetworkManager writes" in done.stdout and "the link to /run/Net" in done.stdout, done.stdout)
+
+    def by_resolved():
+        run("systemctl", "unmask", "systemd-resolved.service")
+        run("systemctl", "start", "systemd-resolved.service")
+        resolv.unlink(missing_ok=True)
+        resolv.symlink_to("../run/systemd/resolve/stub-resolv.conf")
+        done = ctl("enable-resolv")
+        check("enable-resolv makes systemd-resolved forward", done.returncode == 0 and resolved.exists(), done.stdout + done.stderr)
+
+    by_manager()
+    check("enable-nss", ctl("enable-nss").returncode == 0)
+    dpkg("-r", "hither")
+    check("a removed package leaves resolv.conf to NetworkManager again", resolv.is_symlink() and str(resolv.readlink()) == "/run/NetworkManager/resolv.conf" and not manager.exists(), resolv)
+    run("systemctl", "stop", "NetworkManager.service")
+    dpkg("-i", deb("hither"))
+    by_resolved()
+    sysctl.write_text("net.ipv4.ping_group_range = 0 2147483647\n")
+    dpkg("-P", "hither")
+    check("a purged one has systemd-resolved ask whom it asked before", not resolved.exists() and "127.0.0.1" not in pathlib.Path("/run/systemd/resolve/resolv.conf").read_text(), resolved)
+    check("nsswitch.conf is as it was", NSSWITCH.read_bytes() == nsswitch)
+    check("nothing is left of the advice", leftovers() == ["/etc/hither", "/etc/hither/hither.toml.d"], leftovers())
+    run("systemctl", "stop", "systemd-resolved.service")
+    # A hand that was in the way: the files of that name are still ours.
+    dpkg("-i", deb("hither"))
+    by_manager()
+    resolv.unlink()
+    resolv.write_text("nameserver 192.0.2.1\n")
+    pathlib.Path("/usr/bin/hitherctl").rename("/usr/bin/hitherctl.away")
+    done = run("dpkg", "-P", "hither", stdin=subprocess.DEVNULL, timeout=120)
+    pathlib.Path("/usr/bin/hitherctl.away").unlink(missing_ok=True)
+    check("without hitherctl a purge does the same", done.returncode == 0 and not manager.exists() and not os.path.lexists("/etc/resolv.conf.hither-backup"), done.stdout + done.stderr)
+    check("and names what it leaves", "/etc/hither/hither.toml.d/10.toml stays" in done.stderr, done.stderr)
+    run("systemctl", "stop", "NetworkManager.service")
+    resolv.unlink()
+
+
+def private():
+    """What user hither cannot read is said by --check."""
+    dpkg("-i", deb("hither"))
+    folder = pathlib.Path("/etc/hither/private")
+    folder.mkdir(mode=0o700)
+    (folder / "list").write_text("a.example\n")
+    extra = configure("20", '[[block]]\nfiles = ["/etc/hither/private/list"]\n')
+    done = run("hitherd", "--check")
+    check("--check by root names the directory that keeps user hither out", done.returncode == 0 and "'/etc/hither/private/list'" in done.stderr and "'/etc/hither/private'" in done.stderr, done.stderr)
+    extra.chmod(0o600)
+    done = run("hitherd", "--check")
+    check("and fails where hitherd would not start", done.returncode == 78 and "20.toml" in done.stderr and "would not start" in done.stderr, done.stderr)
+    extra.unlink()
+    run("rm", "-r", str(folder))
+    done = run("hitherd", "--check")
+    check("and has nothing to say else", done.returncode == 0 and done.stderr == "", done.stderr)
+    dpkg("-P", "hither")
+
+
 def taken():
     """Another server holds the port: the installation succeeds, and says what to do."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
@@ -150,4 +222,4 @@ def taken():
     check("nothing is left at all", leftovers() == [], leftovers())
 
 
-main(start, install, library, upgrade, remove, purge, taken)
+main(start, install, library, upgrade, remove, purge, advice, private, taken)

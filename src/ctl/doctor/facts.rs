@@ -52,6 +52,8 @@ pub(super) struct Answering {
     pub listen: Vec<SocketAddr>,
     /// The sorter's process, if one is connected.
     pub sorter: Option<i32>,
+    /// It has not had the time to connect since hitherd's own start.
+    pub sorter_starts: bool,
     /// What the sorter cannot do.
     pub lacks: Vec<String>,
 }
@@ -86,8 +88,6 @@ pub(super) struct Names {
     pub dhcpcd_head: String,
     /// Names of processes that are alive.
     pub processes: BTreeSet<String>,
-    /// Where our drop-ins for others are.
-    pub share: PathBuf,
 }
 
 /// `/etc/resolv.conf`.
@@ -214,6 +214,7 @@ pub(super) mod tests {
                 uptime_s: 60,
                 listen,
                 sorter: Some(820),
+                sorter_starts: false,
                 lacks: Vec::new(),
             }),
             table: Table::Open { entries: 12, damaged: 0, owner: "hither".to_owned(), live: true },
@@ -226,7 +227,6 @@ pub(super) mod tests {
                 dhclient_conf: String::new(),
                 dhcpcd_head: String::new(),
                 processes: BTreeSet::new(),
-                share: PathBuf::from("/usr/share/hither"),
             },
             lookups: Lookups {
                 nsswitch: Ok(b"hosts: files hither [NOTFOUND=return] dns\n".to_vec()),

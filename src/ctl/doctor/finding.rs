@@ -24,13 +24,15 @@ pub(super) struct Finding {
     pub found: String,
     /// The one command that puts it right, for root's shell.
     pub fix: Option<String>,
+    /// What that takes away.
+    pub takes_away: Option<String>,
 }
 
 impl Finding {
     fn new(check: &str, state: State, found: impl Into<String>) -> Finding {
         // Files and names of processes may hold anything.
         let plain = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Finding { check: check.to_owned(), state, found: plain(found.into()), fix: None }
+        Finding { check: check.to_owned(), state, found: plain(found.into()), fix: None, takes_away: None }
     }
 
     pub fn ok(check: &str, found: impl Into<String>) -> Finding {
@@ -54,6 +56,11 @@ impl Finding {
         self
     }
 
+    pub fn taking_away(mut self, what: &str) -> Finding {
+        self.takes_away = Some(what.to_owned()).filter(|what| !what.is_empty());
+        self
+    }
+
     pub fn prefixed(mut self, prefix: &str) -> Finding {
         self.found.insert_str(0, prefix);
         self
@@ -74,8 +81,11 @@ impl State {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8} {:<18} {}", self.state.as_str(), self.check, self.found)?;
-        match &self.fix {
-            Some(fix) => write!(f, "\n{:>27} {fix}", "fix:"),
+        if let Some(fix) = &self.fix {
+            write!(f, "\n{:>27} {fix}", "fix:")?;
+        }
+        match &self.takes_away {
+            Some(what) => write!(f, "\n{:>27} {what}", "takes away:"),
             None => Ok(()),
         }
     }

@@ -87,6 +87,7 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
             uptime_s: status.uptime_s,
             listen: status.listen.iter().filter_map(|address| address.parse().ok()).collect(),
             sorter: status.sorter.pid.filter(|_| status.sorter.connected),
+            sorter_starts: status.sorter.state == "starting",
             lacks: status.sorter.lacks,
         }),
         Err(why) => Daemon::Silent(why),
@@ -116,10 +117,6 @@ fn names(root: &Path) -> Names {
         error: read.as_ref().err().map(ToString::to_string),
         text: read.ok().flatten(),
     };
-    let share = ["usr/share/hither", "usr/local/share/hither"]
-        .into_iter()
-        .find(|dir| root.join(dir).join("resolved.conf").exists())
-        .unwrap_or("usr/share/hither");
     Names {
         resolv,
         resolved: ini::resolved(root),
@@ -128,7 +125,6 @@ fn names(root: &Path) -> Names {
         dhclient_conf: text(root, "etc/dhcp/dhclient.conf"),
         dhcpcd_head: text(root, "etc/resolv.conf.head"),
         processes: sockets::pids(root).into_iter().filter_map(|pid| sockets::name(root, pid)).collect(),
-        share: Path::new("/").join(share),
     }
 }
 
@@ -261,7 +257,6 @@ mod tests {
         assert_eq!(facts.lookups.module.path.as_deref(), Some(Path::new("/opt/lib/libnss_hither.so.2")));
         assert!(facts.lookups.module.loadable && facts.lookups.nscd);
         assert_eq!((facts.ping.groups, facts.ping.sorter), (Some((1, 0)), Some(991)));
-        assert_eq!(facts.names.share, Path::new("/usr/local/share/hither"));
         assert_eq!(facts.names.resolv.text.as_deref(), Some("nameserver 127.0.0.53\n"));
         let [held] = facts.held.as_slice() else { panic!("one socket") };
         assert_eq!(

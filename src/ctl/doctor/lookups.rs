@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::finding::Finding;
+use crate::ctl::nss;
 use crate::ctl::nsswitch::{self, Odd};
 
 /// A finding for each, nscd only where it runs.
@@ -25,7 +26,14 @@ fn hosts_line(facts: &Facts) -> Finding {
                 check,
                 format!("hosts: {shown}: without hither, programs ask it over DNS alone"),
             );
-            if facts.lookups.module.loadable { found.fixed_by("hitherctl enable-nss") } else { found }
+            let takes_away = nss::effect(text).unwrap_or_default();
+            if facts.lookups.module.loadable {
+                found
+                    .fixed_by("hitherctl enable-nss")
+                    .taking_away(takes_away.trim_start_matches("takes away: "))
+            } else {
+                found
+            }
         }
         Err(odd @ Odd::Late(..)) => Finding::warning(check, format!("hosts: {shown}: {odd}"))
             .fixed_by("hitherctl disable-nss && hitherctl enable-nss"),

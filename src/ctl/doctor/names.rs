@@ -1,25 +1,15 @@
 //! Judges where the names of programs go that ask the DNS: resolv.conf, who writes it, systemd-resolved, and whom hitherd asks.
 
-use super::facts::{Configuration, Facts, Resolv};
+use super::facts::{Configuration, Facts};
 use super::finding::Finding;
-use super::{ini, ports};
+use super::plan::{Writer, is_own, is_stub, joined, keeps, nameservers, plan, resolved_runs, writer};
+use super::ports;
 use crate::config::Endpoint;
 use crate::ctl::nsswitch;
 use std::net::{IpAddr, SocketAddr};
 
-/// Who writes resolv.conf.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Writer {
-    Resolved,
-    NetworkManager,
-    /// Debian's resolvconf(8).
-    Resolvconf,
-    Openresolv,
-    Dhclient,
-    Dhcpcd,
-    /// The operator.
-    Nobody,
-}
+/// What puts it right.
+const FIX: &str = "hitherctl enable-resolv";
 
 /// A finding for each.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -27,29 +17,6 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(writer_of(facts));
     findings.extend([resolved(facts), upstreams(facts)]);
     findings
-}
-
-/// What glibc asks, in its order; without a line it asks this host.
-fn nameservers(resolv: &Resolv) -> Vec<IpAddr> {
-    let found = ini::nameservers(resolv.text.as_deref().unwrap_or_default());
-    // glibc takes three.
-    let mut found: Vec<IpAddr> = found.iter().map(SocketAddr::ip).take(3).collect();
-    if found.is_empty() {
-        found.push(IpAddr::from([127, 0, 0, 1]));
-    }
-    found
-}
-
-fn is_stub(server: IpAddr) -> bool {
-    [[127, 0, 0, 53], [127, 0, 0, 54]].iter().any(|stub| server == IpAddr::from(*stub))
-}
-
-fn is_own(facts: &Facts) -> impl Fn(&SocketAddr) -> bool {
-    |server| server.port() == 53 && facts.is_own(server.ip())
-}
-
-fn joined<T: ToString>(all: &[T]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn resolv_conf(facts: &Facts) -> Finding {
@@ -78,31 +45,22 @@ fn resolv_conf(facts: &Facts) -> Finding {
     } else {
         "hitherd is not asked"
     };
-    let fix = leads_here(facts, writer(facts));
-    with(facts, worse(facts, format!("{named}: {says}")), fix)
+    with(facts, worse(facts, format!("{named}: {says}")))
 }
 
 fn behind_the_stub(facts: &Facts, named: String) -> Finding {
     let check = "resolv.conf";
     let names = &facts.names;
-    if facts.unit("systemd-resolved.service").is_none_or(|unit| !unit.is_active())
-        && !names.processes.contains("systemd-resolve")
-    {
-        let fix = facts.own_nameserver().map(written);
+    if !resolved_runs(facts) {
         return with(
             facts,
             Finding::problem(check, format!("{named}: systemd-resolved, which does not run")),
-            fix,
         );
     }
     if names.resolved.forwards(is_own(facts)) {
         return Finding::ok(check, format!("{named}: systemd-resolved, which forwards to hitherd"));
     }
-    with(
-        facts,
-        worse(facts, format!("{named}: systemd-resolved, which does not forward to hitherd")),
-        forwarding(facts),
-    )
+    with(facts, worse(facts, format!("{named}: systemd-resolved, which does not forward to hitherd")))
 }
 
 /// Nothing is lost where programs reach hither by the NSS module.
@@ -116,10 +74,12 @@ fn worse(facts: &Facts, found: String) -> Finding {
     }
 }
 
-/// Names the command, unless it would lead programs to where nobody answers.
-fn with(facts: &Facts, mut finding: Finding, fix: Option<String>) -> Finding {
-    match fix {
-        Some(fix) if ports::is_served(facts) => finding.fixed_by(fix),
+/// Names the command and what it takes away, unless it would lead programs to where nobody answers.
+fn with(facts: &Facts, mut finding: Finding) -> Finding {
+    match plan(facts).filter(|plan| !plan.steps.is_empty()) {
+        Some(plan) if ports::is_served(facts) => {
+            finding.fixed_by(FIX).taking_away(&plan.takes_away.join("; "))
+        }
         Some(_) => {
             finding.found += "; hitherd has to listen before that can be put right";
             finding
@@ -128,134 +88,25 @@ fn with(facts: &Facts, mut finding: Finding, fix: Option<String>) -> Finding {
     }
 }
 
-/// A file of our own in the place of a link or of what a program wrote.
-fn written(own: IpAddr) -> String {
-    // install(1) replaces a link, and minds no umask.
-    format!("echo 'nameserver {own}' | install -m 644 /dev/stdin /etc/resolv.conf")
-}
-
-fn leads_here(facts: &Facts, writer: Writer) -> Option<String> {
-    let own = facts.own_nameserver()?;
-    // The servers that stand there stay below ours: whom hitherd asks, and whom programs ask while it is stopped.
-    let above = format!("sed -i '1i nameserver {own}' /etc/resolv.conf");
-    Some(match writer {
-        Writer::Resolved => return forwarding(facts),
-        Writer::NetworkManager => format!("{} && {}", unmanaged(facts), written(own)),
-        Writer::Resolvconf => {
-            format!("echo 'nameserver {own}' >> /etc/resolvconf/resolv.conf.d/head && resolvconf -u")
-        }
-        // It leaves all others out beside a server on this host, unless it is told not to.
-        Writer::Openresolv => format!(
-            "printf 'name_servers={own}\\nresolv_conf_local_only=NO\\n' >> /etc/resolvconf.conf && resolvconf -u"
-        ),
-        Writer::Dhclient => {
-            format!("echo 'prepend domain-name-servers {own};' >> /etc/dhcp/dhclient.conf && {above}")
-        }
-        Writer::Dhcpcd => format!("echo 'nameserver {own}' >> /etc/resolv.conf.head && {above}"),
-        Writer::Nobody if facts.names.resolv.link.is_some() => {
-            format!("sed -i --follow-symlinks '1i nameserver {own}' /etc/resolv.conf")
-        }
-        Writer::Nobody => above,
-    })
-}
-
-fn unmanaged(facts: &Facts) -> String {
-    format!(
-        "install -D -m 644 {}/NetworkManager.conf /etc/NetworkManager/conf.d/hither.conf && systemctl reload NetworkManager.service",
-        facts.names.share.display()
-    )
-}
-
-/// Makes resolved forward here. What it was told to ask beside that becomes ours to ask.
-fn forwarding(facts: &Facts) -> Option<String> {
-    const RESTART: &str = "systemctl restart systemd-resolved.service";
-    let own = facts.own_nameserver()?;
-    let place = "/etc/systemd/resolved.conf.d/hither.conf";
-    let is_own = is_own(facts);
-    let others: Vec<&SocketAddr> = facts.names.resolved.dns.iter().filter(|server| !is_own(server)).collect();
-    if others.is_empty() && own == IpAddr::from([127, 0, 0, 1]) {
-        return Some(format!(
-            "install -D -m 644 {}/resolved.conf {place} && {RESTART}",
-            facts.names.share.display()
-        ));
-    }
-    let settings = format!(
-        "printf '[Resolve]\\nDNS=\\nDNS={own}\\nDomains=~.\\n' | install -D -m 644 /dev/stdin {place}"
-    );
-    if others.is_empty() {
-        return Some(format!("{settings} && {RESTART}"));
-    }
-    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
-    let upstreams = format!(
-        "printf '[[upstream]]\\naddress = \"%s\"\\n' {} | install -D -m 644 /dev/stdin /etc/hither/hither.toml.d/resolved.toml",
-        others.join(" ")
-    );
-    Some(format!("{upstreams} && systemctl reload-or-restart hitherd.service && {settings} && {RESTART}"))
-}
-
-/// Who writes resolv.conf, by its link, its first lines and who runs.
-fn writer(facts: &Facts) -> Writer {
-    let names = &facts.names;
-    let link = names.resolv.link.as_deref();
-    let leads_to = |dir: &str| link.is_some_and(|link| link.to_string_lossy().contains(dir));
-    let text = names.resolv.text.as_deref().unwrap_or_default();
-    let says = |words: &str| text.lines().take(8).any(|line| line.starts_with('#') && line.contains(words));
-    let runs = |name: &str| names.processes.contains(name);
-    let manager = facts.is_active("NetworkManager.service") || runs("NetworkManager");
-    if leads_to("run/systemd/resolve/") || leads_to("lib/systemd/resolv.conf") {
-        Writer::Resolved
-    } else if leads_to("resolvconf/") {
-        Writer::Resolvconf
-    } else if says("Generated by resolvconf") {
-        // Perhaps for NetworkManager.
-        Writer::Openresolv
-    } else if manager
-        && !names.manager.leaves_resolv_conf()
-        && (link.is_none() || leads_to("run/NetworkManager/"))
-    {
-        Writer::NetworkManager
-    } else if link.is_none() && runs("dhcpcd") && says("Generated by dhcpcd") {
-        Writer::Dhcpcd
-    } else if link.is_none() && runs("dhclient") {
-        Writer::Dhclient
-    } else {
-        Writer::Nobody
-    }
-}
-
 /// Somebody who writes resolv.conf anew, and whether what leads to us survives it.
 fn writer_of(facts: &Facts) -> Option<Finding> {
-    let names = &facts.names;
-    let own = facts.own_nameserver()?;
-    let leads = nameservers(&names.resolv).first().is_some_and(|first| facts.is_own(*first));
-    let has = |text: &str, words: &[&str]| {
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-        lines.any(|line| words.iter().all(|word| line.contains(word)))
-    };
-    let own_text = own.to_string();
-    let (name, keeps, fix) = match writer(facts) {
-        Writer::NetworkManager => ("NetworkManager", false, unmanaged(facts)),
-        Writer::Dhclient => (
-            "dhclient",
-            has(&names.dhclient_conf, &["domain-name-servers", &own_text]),
-            format!("echo 'prepend domain-name-servers {own};' >> /etc/dhcp/dhclient.conf"),
-        ),
-        Writer::Dhcpcd => (
-            "dhcpcd",
-            has(&names.dhcpcd_head, &["nameserver", &own_text]),
-            format!("echo 'nameserver {own}' >> /etc/resolv.conf.head"),
-        ),
-        // What leads to us came from them.
-        Writer::Resolvconf | Writer::Openresolv => ("resolvconf", true, String::new()),
+    facts.own_nameserver()?;
+    let leads = nameservers(&facts.names.resolv).first().is_some_and(|first| facts.is_own(*first));
+    let writer = writer(facts);
+    let name = match writer {
+        Writer::NetworkManager => "NetworkManager",
+        Writer::Dhclient => "dhclient",
+        Writer::Dhcpcd => "dhcpcd",
+        Writer::Resolvconf | Writer::Openresolv => "resolvconf",
         Writer::Resolved | Writer::Nobody if facts.is_active("NetworkManager.service") => {
             return Some(Finding::ok("NetworkManager", "leaves resolv.conf alone"));
         }
         Writer::Resolved | Writer::Nobody => return None,
     };
     let found = "writes resolv.conf anew when the network changes";
-    Some(match (leads, keeps) {
+    Some(match (leads, keeps(facts, writer)) {
         (true, true) => Finding::ok(name, format!("{found}, and hitherd first")),
-        (true, false) => Finding::warning(name, format!("{found}, and then without hitherd")).fixed_by(fix),
+        (true, false) => with(facts, Finding::warning(name, format!("{found}, and then without hitherd"))),
         (false, _) => Finding::ok(name, found),
     })
 }
@@ -263,8 +114,7 @@ fn writer_of(facts: &Facts) -> Option<Finding> {
 fn resolved(facts: &Facts) -> Finding {
     let check = "systemd-resolved";
     let names = &facts.names;
-    let runs = facts.is_active("systemd-resolved.service") || names.processes.contains("systemd-resolve");
-    if !runs {
+    if !resolved_runs(facts) {
         return Finding::ok(check, "does not run");
     }
     let stub = if names.resolved.stub { "stub listener on" } else { "stub listener off" };
@@ -282,7 +132,6 @@ fn resolved(facts: &Facts) -> Finding {
                 check,
                 format!("asks hitherd among others: {}; {stub}", joined(&names.resolved_uses)),
             ),
-            forwarding(facts),
         ),
         // Whether that matters, resolv.conf says.
         (false, false) => {

@@ -1,5 +1,6 @@
 //! Many hosts' ways to resolv.conf, and what is said of each.
 
+use super::super::facts::Resolv;
 use super::super::facts::tests::{address, well};
 use super::super::finding::State;
 use super::*;
@@ -9,6 +10,17 @@ fn of(facts: &Facts, check: &str) -> (State, String, String) {
     let found = judge(facts).into_iter().find(|finding| finding.check == check);
     let found = found.unwrap_or_else(|| panic!("{check} is not looked at"));
     (found.state, found.found, found.fix.unwrap_or_default())
+}
+
+/// What enable-resolv would do.
+fn steps(facts: &Facts) -> String {
+    let plan = plan(facts).expect("it has a port 53");
+    plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" && ")
+}
+
+/// What it would take away.
+fn takes_away(facts: &Facts) -> String {
+    plan(facts).expect("it has a port 53").takes_away.join("; ")
 }
 
 /// The usual host with another resolv.conf.
@@ -37,7 +49,9 @@ fn where_all_is_well_nothing_is_to_be_fixed() {
 fn a_file_that_nobody_writes_gets_our_line_above_the_others() {
     let facts = host(None, "search example.com\nnameserver 192.0.2.1\n");
     let (state, found, fix) = of(&facts, "resolv.conf");
-    assert_eq!((state, fix.as_str()), (State::Warning, "sed -i '1i nameserver 127.0.0.1' /etc/resolv.conf"));
+    assert_eq!((state, fix.as_str()), (State::Warning, FIX));
+    assert_eq!(steps(&facts), "put first into /etc/resolv.conf: nameserver 127.0.0.1");
+    assert_eq!(takes_away(&facts), "", "the others stay");
     assert!(
         found.starts_with("nameserver 192.0.2.1: hitherd is not asked by programs that do not"),
         "{found}"
@@ -45,8 +59,10 @@ fn a_file_that_nobody_writes_gets_our_line_above_the_others() {
     assert_eq!(of(&without_nss(facts), "resolv.conf").0, State::Problem, "nothing at all comes here");
     let facts = host(None, "nameserver 192.0.2.1\nnameserver 127.0.0.1\n");
     assert!(of(&facts, "resolv.conf").1.contains("asked only if those before it are silent"));
+    let facts = host(None, "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n");
+    assert!(takes_away(&facts).starts_with("nameserver 192.0.2.3 becomes the fourth"));
     let facts = host(Some("/opt/resolv.conf"), "nameserver 192.0.2.1\n");
-    assert!(of(&facts, "resolv.conf").2.contains("--follow-symlinks"));
+    assert!(steps(&facts).starts_with("put first"), "it stays a link");
     let mut facts = host(None, "");
     facts.names.resolv.error = Some("permission denied".to_owned());
     assert_eq!(of(&facts, "resolv.conf").0, State::Unknown);
@@ -58,10 +74,12 @@ fn resolved_forwards_here_by_our_drop_in() {
     let (state, found, fix) = of(&facts, "resolv.conf");
     assert_eq!(state, State::Warning);
     assert!(found.contains("which does not forward to hitherd"));
+    assert_eq!(fix, FIX);
     assert_eq!(
-        fix,
-        "install -D -m 644 /usr/share/hither/resolved.conf /etc/systemd/resolved.conf.d/hither.conf && systemctl restart systemd-resolved.service"
+        steps(&facts),
+        "make /etc/systemd/resolved.conf.d/hither.conf && run systemctl restart systemd-resolved.service"
     );
+    assert!(takes_away(&facts).contains("DNSSEC= and DNSOverTLS="));
     assert_eq!(of(&facts, "systemd-resolved").0, State::Ok);
     facts.names.resolved.dns = vec![address("127.0.0.1:53")];
     facts.names.resolved.domains = vec!["~.".to_owned()];
@@ -89,14 +107,11 @@ fn servers_that_resolved_is_told_to_ask_become_ours() {
     let (state, found, fix) = of(&facts, "systemd-resolved");
     assert_eq!(state, State::Warning);
     assert!(found.contains("asks hitherd among others: 192.0.2.7:53"), "{found}");
-    let order = [
-        "address = \"%s\"\\n' 192.0.2.7:53 |",
-        "reload-or-restart hitherd",
-        "DNS=\\nDNS=127.0.0.1",
-        "restart systemd-resolved",
-    ];
-    let places: Vec<usize> = order.iter().map(|part| fix.find(part).expect(part)).collect();
-    assert!(places.is_sorted(), "{fix}");
+    let order = ["resolved.toml", "reload-or-restart hitherd", "resolved.conf.d", "restart systemd-resolved"];
+    let steps = steps(&facts);
+    let places: Vec<usize> = order.iter().map(|part| steps.find(part).expect(part)).collect();
+    assert!(places.is_sorted() && fix == FIX, "{steps}");
+    assert!(takes_away(&facts).starts_with("192.0.2.7:53 of resolved.conf are asked by hitherd"));
 }
 
 #[test]
@@ -106,24 +121,42 @@ fn a_stub_that_does_not_run_is_a_problem_whatever_else_there_is() {
     let (state, found, fix) = of(&facts, "resolv.conf");
     assert_eq!(state, State::Problem);
     assert!(found.contains("which does not run"));
-    assert_eq!(fix, "echo 'nameserver 127.0.0.1' | install -m 644 /dev/stdin /etc/resolv.conf");
+    assert_eq!(fix, FIX);
+    assert_eq!(steps(&facts), "replace /etc/resolv.conf by: nameserver 127.0.0.1; options edns0 trust-ad");
+    assert!(
+        takes_away(&facts).contains("the link to ../run/systemd/resolve/stub-resolv.conf becomes a file")
+    );
 }
 
 #[test]
 fn network_manager_is_told_to_leave_the_file_alone() {
     let mut facts = host(
         Some("/run/NetworkManager/resolv.conf"),
-        "# Generated by NetworkManager\nnameserver 192.0.2.1\n",
+        "# Generated by NetworkManager\nsearch example.com\nnameserver 192.0.2.1\noptions edns0\n",
     );
     facts.units().put("NetworkManager.service", "active", "enabled");
     let fix = of(&facts, "resolv.conf").2;
-    let reload = "/etc/NetworkManager/conf.d/hither.conf && systemctl reload NetworkManager.service && echo";
-    assert!(fix.contains(reload) && fix.ends_with("| install -m 644 /dev/stdin /etc/resolv.conf"), "{fix}");
+    assert_eq!(fix, FIX);
+    assert_eq!(
+        steps(&facts),
+        "make /etc/NetworkManager/conf.d/hither.conf && run systemctl reload NetworkManager.service && replace /etc/resolv.conf by: nameserver 127.0.0.1; search example.com; options edns0"
+    );
+    let lost = takes_away(&facts);
+    for what in [
+        "NetworkManager writes",
+        "'search example.com' stays",
+        "the link to /run/Net",
+        "nameserver 192.0.2.1 does",
+    ] {
+        assert!(lost.contains(what), "{lost}");
+    }
     facts.names.resolv = well().names.resolv;
     let (state, found, fix) = of(&facts, "NetworkManager");
     assert_eq!(state, State::Warning, "it would write over it");
     assert!(
-        found.contains("writes resolv.conf anew") && fix.ends_with("systemctl reload NetworkManager.service")
+        found.contains("writes resolv.conf anew")
+            && fix == FIX
+            && steps(&facts).ends_with("run systemctl reload NetworkManager.service")
     );
     facts.names.manager.rc_manager = "unmanaged".to_owned();
     assert_eq!(of(&facts, "NetworkManager").0, State::Ok);
@@ -136,31 +169,31 @@ fn others_that_write_the_file_are_told_in_their_own_words() {
             Some("/run/resolvconf/resolv.conf"),
             "nameserver 192.0.2.1\n",
             "",
-            "resolv.conf.d/head && resolvconf -u",
+            "resolv.conf.d/head: nameserver 127.0.0.1 && run resolvconf -u",
         ),
         (
             None,
             "# Generated by resolvconf\nnameserver 192.0.2.1\n",
             "",
-            "'name_servers=127.0.0.1\\nresolv_conf_local_only=NO\\n' >> /etc/resolvconf.conf",
+            "/etc/resolvconf.conf: name_servers=127.0.0.1; resolv_conf_local_only=NO",
         ),
         (
             None,
             "nameserver 192.0.2.1\n",
             "dhclient",
-            "'prepend domain-name-servers 127.0.0.1;' >> /etc/dhcp/dhclient.conf",
+            "/etc/dhcp/dhclient.conf: prepend domain-name-servers 127.0.0.1; && put first into",
         ),
         (
             None,
             "# Generated by dhcpcd from eth0.dhcp\nnameserver 192.0.2.1\n",
             "dhcpcd",
-            ">> /etc/resolv.conf.head",
+            "/etc/resolv.conf.head: nameserver 127.0.0.1 && put first into",
         ),
     ] {
         let mut facts = host(link, text);
         facts.names.processes.insert(process.to_owned());
-        let found = of(&facts, "resolv.conf");
-        assert!(found.2.contains(fix), "{found:?}");
+        assert_eq!(of(&facts, "resolv.conf").2, FIX);
+        assert!(steps(&facts).contains(fix), "{}", steps(&facts));
     }
     let mut facts = well();
     facts.names.processes.insert("dhclient".to_owned());
@@ -170,7 +203,8 @@ fn others_that_write_the_file_are_told_in_their_own_words() {
     assert_eq!(of(&facts, "dhclient").0, State::Ok);
     let mut facts = host(None, "# Generated by dhcpcd\nnameserver 127.0.0.1\n");
     facts.names.processes.insert("dhcpcd".to_owned());
-    assert_eq!(of(&facts, "dhcpcd").2, "echo 'nameserver 127.0.0.1' >> /etc/resolv.conf.head");
+    assert_eq!(of(&facts, "dhcpcd").2, FIX);
+    assert_eq!(steps(&facts), "add to /etc/resolv.conf.head: nameserver 127.0.0.1");
     facts.names.dhcpcd_head = "nameserver 127.0.0.1\n".to_owned();
     assert_eq!(of(&facts, "dhcpcd").0, State::Ok);
 }

@@ -4,6 +4,7 @@ use super::facts::{Answering, Configuration, Daemon, Facts, Table};
 use super::finding::Finding;
 use super::ports::ENABLE;
 use super::units::Systemd;
+use hither_control::counted;
 
 /// A finding for each part.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -94,6 +95,7 @@ fn sorter(facts: &Facts) -> Finding {
     };
     match daemon.sorter {
         Some(pid) => Finding::ok(check, format!("connected: process {pid}")),
+        None if daemon.sorter_starts && starts(facts) => Finding::ok(check, "starting: not connected yet"),
         None => {
             let found = Finding::warning(check, "not connected: addresses are given in no measured order");
             if facts.is_active("hither-sorter.service") {
@@ -107,17 +109,26 @@ fn sorter(facts: &Facts) -> Finding {
     }
 }
 
+/// Whether somebody starts it, as far as that is known.
+fn starts(facts: &Facts) -> bool {
+    facts.unit("hither-sorter.service").is_none() || facts.is_active("hither-sorter.service")
+}
+
 fn table(facts: &Facts) -> Finding {
     let check = "table";
     let runs = matches!(facts.daemon, Daemon::Answers(_));
     match &facts.table {
         Table::Open { entries, damaged: 0, owner, live } => {
             let writer = if *live { "" } else { "; its daemon has stopped" };
-            Finding::ok(check, format!("{entries} entries, none damaged, of user {owner}{writer}"))
+            let entries = counted(*entries as u64, "entry", "entries");
+            Finding::ok(check, format!("{entries}, none damaged, of user {owner}{writer}"))
         }
         Table::Open { entries, damaged, .. } => Finding::problem(
             check,
-            format!("{damaged} of {entries} entries are damaged; a restarted hitherd drops them"),
+            format!(
+                "{damaged} of {} damaged; a restarted hitherd drops what is",
+                counted(*entries as u64, "entry is", "entries are")
+            ),
         )
         .fixed_by("systemctl restart hitherd.service"),
         Table::Hidden => Finding::unknown(check, "this user may not read it (table.mode in hither.toml(5))")
@@ -231,6 +242,10 @@ mod tests {
         let mut facts = well();
         let Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };
         daemon.sorter = None;
+        daemon.sorter_starts = true;
+        assert_eq!(of(&facts, "hither-sorter").0, State::Ok, "a start takes a moment");
+        let Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };
+        daemon.sorter_starts = false;
         assert_eq!(of(&facts, "hither-sorter").2, "systemctl restart hither-sorter.service");
         facts.units().put("hither-sorter.service", "inactive", "disabled");
         let (state, _, fix) = of(&facts, "hither-sorter");

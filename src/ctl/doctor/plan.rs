@@ -1,0 +1,289 @@
+//! What leads resolv.conf, and who writes it, to hitherd: the files that change, the commands that put that in force, and what is lost by it.
+//!
+//! Pure: facts in, steps out. `crate::ctl::resolv` takes them, and takes them back.
+
+use super::facts::{Facts, Resolv};
+use super::ini;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// In every file of ours, and above every line of ours in files of others, but for resolv.conf.
+pub(in crate::ctl) const MARK: &str = "# Made by hitherctl enable-resolv; disable-resolv takes it back.";
+pub(in crate::ctl) const RESOLV: &str = "/etc/resolv.conf";
+pub(in crate::ctl) const RESOLVED: &str = "/etc/systemd/resolved.conf.d/hither.conf";
+pub(in crate::ctl) const MANAGER: &str = "/etc/NetworkManager/conf.d/hither.conf";
+pub(in crate::ctl) const UPSTREAMS: &str = "/etc/hither/hither.toml.d/resolved.toml";
+/// Files of others that get lines of ours.
+pub(in crate::ctl) const OTHERS: [&str; 4] =
+    [RESOLVCONF_HEAD, "/etc/resolvconf.conf", "/etc/dhcp/dhclient.conf", "/etc/resolv.conf.head"];
+const RESOLVCONF_HEAD: &str = "/etc/resolvconf/resolv.conf.d/head";
+
+const RESTART_RESOLVED: &[&str] = &["systemctl", "restart", "systemd-resolved.service"];
+const RELOAD_MANAGER: &[&str] = &["systemctl", "reload", "NetworkManager.service"];
+const RELOAD_HITHERD: &[&str] = &["systemctl", "reload-or-restart", "hitherd.service"];
+pub(in crate::ctl) const RESOLVCONF: &[&str] = &["resolvconf", "-u"];
+
+/// One thing to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::ctl) enum Step {
+    /// A file of our own.
+    Whole {
+        path: &'static str,
+        text: String,
+    },
+    /// Lines below what a file of somebody else has.
+    Below {
+        path: &'static str,
+        text: String,
+    },
+    /// The first line of resolv.conf, which stays where it leads.
+    Above {
+        line: String,
+    },
+    /// A file in the place of resolv.conf, be it a link.
+    Anew {
+        text: String,
+    },
+    Run(&'static [&'static str]),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |text: &str| text.trim_end().replace('\n', "; ");
+        match self {
+            Step::Whole { path, .. } => write!(f, "make {path}"),
+            Step::Below { path, text } => write!(f, "add to {path}: {}", one(text)),
+            Step::Above { line } => write!(f, "put first into {RESOLV}: {line}"),
+            Step::Anew { text } => write!(f, "replace {RESOLV} by: {}", one(text)),
+            Step::Run(words) => write!(f, "run {}", words.join(" ")),
+        }
+    }
+}
+
+/// What is to be done, in order.
+#[derive(Default, PartialEq, Eq, Debug)]
+pub(in crate::ctl) struct Plan {
+    pub steps: Vec<Step>,
+    /// What is lost by it, a sentence each.
+    pub takes_away: Vec<String>,
+}
+
+/// Who writes resolv.conf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Writer {
+    Resolved,
+    NetworkManager,
+    /// Debian's resolvconf(8).
+    Resolvconf,
+    Openresolv,
+    Dhclient,
+    Dhcpcd,
+    /// The operator.
+    Nobody,
+}
+
+/// What is missing; `None` where hitherd has no address that resolv.conf can name.
+pub(super) fn plan(facts: &Facts) -> Option<Plan> {
+    let own = facts.own_nameserver()?;
+    let mut plan = Plan::default();
+    let names = &facts.names;
+    let servers = nameservers(&names.resolv);
+    let first = servers.first().copied().unwrap_or(own);
+    let leads = facts.is_own(first);
+    let forwards = names.resolved.forwards(is_own(facts));
+    if is_stub(first) && !resolved_runs(facts) {
+        plan.anew(facts, own);
+    } else if !leads && !is_stub(first) {
+        plan.lead(facts, own, writer(facts));
+    }
+    if leads {
+        plan.persist(facts, own, writer(facts));
+    }
+    let through = is_stub(first) || writer(facts) == Writer::Resolved && !leads;
+    let among_others = names.resolved_uses.iter().any(is_own(facts));
+    if resolved_runs(facts) && !forwards && (through || among_others) {
+        plan.forward(facts, own);
+    }
+    Some(plan)
+}
+
+impl Plan {
+    fn lead(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
+        self.persist(facts, own, writer);
+        match writer {
+            // What they write comes here.
+            Writer::Resolved | Writer::Resolvconf | Writer::Openresolv => {}
+            Writer::NetworkManager => self.anew(facts, own),
+            Writer::Dhclient | Writer::Dhcpcd | Writer::Nobody => self.above(facts, own),
+        }
+    }
+
+    /// Who writes resolv.conf anew is told once.
+    fn persist(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
+        let names = &facts.names;
+        let mut below = |path, line: String| self.steps.push(Step::Below { path, text: line + "\n" });
+        match writer {
+            Writer::Resolved | Writer::Nobody => {}
+            Writer::NetworkManager => {
+                let text = include_str!("../../../systemd/NetworkManager.conf");
+                self.steps.push(Step::Whole { path: MANAGER, text: format!("{MARK}\n{text}") });
+                self.steps.push(Step::Run(RELOAD_MANAGER));
+                self.takes_away.push("NetworkManager writes resolv.conf no more".to_owned());
+            }
+            Writer::Resolvconf if !facts.is_own(nameservers(&names.resolv)[0]) => {
+                below(RESOLVCONF_HEAD, format!("nameserver {own}"));
+                self.steps.push(Step::Run(RESOLVCONF));
+            }
+            Writer::Openresolv if !facts.is_own(nameservers(&names.resolv)[0]) => {
+                // It leaves all others out beside a server on this host, unless it is told not to.
+                below("/etc/resolvconf.conf", format!("name_servers={own}\nresolv_conf_local_only=NO"));
+                self.steps.push(Step::Run(RESOLVCONF));
+            }
+            Writer::Dhclient if !keeps(facts, writer) => {
+                below("/etc/dhcp/dhclient.conf", format!("prepend domain-name-servers {own};"));
+            }
+            Writer::Dhcpcd if !keeps(facts, writer) => {
+                below("/etc/resolv.conf.head", format!("nameserver {own}"));
+            }
+            Writer::Resolvconf | Writer::Openresolv | Writer::Dhclient | Writer::Dhcpcd => {}
+        }
+    }
+
+    /// The servers that stand there stay below ours: whom hitherd asks, and whom programs ask while it is stopped.
+    fn above(&mut self, facts: &Facts, own: IpAddr) {
+        let servers = nameservers(&facts.names.resolv);
+        if let Some(third) = servers.get(2) {
+            self.takes_away
+                .push(format!("nameserver {third} becomes the fourth, which the C library does not ask"));
+        }
+        self.steps.push(Step::Above { line: format!("nameserver {own}") });
+    }
+
+    /// A file of our own in the place of a link or of what a program wrote. What is no server stays.
+    fn anew(&mut self, facts: &Facts, own: IpAddr) {
+        let resolv = &facts.names.resolv;
+        let old = resolv.text.as_deref().unwrap_or_default();
+        let mut text = format!("nameserver {own}\n");
+        for line in old.lines() {
+            if matches!(line.split_whitespace().next(), Some("search" | "domain" | "options" | "sortlist")) {
+                text += line;
+                text += "\n";
+                if line.starts_with(['s', 'd']) {
+                    self.takes_away
+                        .push(format!("'{}' stays as it is, also when the network changes", line.trim()));
+                }
+            }
+        }
+        if let Some(link) = &resolv.link {
+            self.takes_away.push(format!("the link to {} becomes a file", link.display()));
+        }
+        let gone: Vec<IpAddr> = ini::nameservers(old).iter().map(SocketAddr::ip).collect();
+        if !gone.is_empty() {
+            self.takes_away.push(format!("nameserver {} does not stand there any more", joined(&gone)));
+        }
+        self.steps.push(Step::Anew { text });
+    }
+
+    /// Makes resolved forward here. What it was told to ask beside that becomes ours to ask.
+    fn forward(&mut self, facts: &Facts, own: IpAddr) {
+        let is_own = is_own(facts);
+        let others: Vec<&SocketAddr> =
+            facts.names.resolved.dns.iter().filter(|server| !is_own(server)).collect();
+        if !others.is_empty() {
+            let tables = others.iter().map(|server| format!("[[upstream]]\naddress = \"{server}\"\n"));
+            let text = format!("{MARK}\n{}", tables.collect::<String>());
+            self.steps.push(Step::Whole { path: UPSTREAMS, text });
+            self.steps.push(Step::Run(RELOAD_HITHERD));
+            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+            self.takes_away.push(format!(
+                "{} of resolved.conf are asked by hitherd, and not by systemd-resolved",
+                others.join(", ")
+            ));
+        }
+        let text = if others.is_empty() && own == IpAddr::from([127, 0, 0, 1]) {
+            include_str!("../../../systemd/resolved.conf").to_owned()
+        } else {
+            format!("[Resolve]\nDNS=\nDNS={own}\nDomains=~.\n")
+        };
+        self.steps.push(Step::Whole { path: RESOLVED, text: format!("{MARK}\n{text}") });
+        self.steps.push(Step::Run(RESTART_RESOLVED));
+        self.takes_away.push(
+            "systemd-resolved asks no server of a link any more but hitherd, which asks those; DNSSEC= and DNSOverTLS= concern the way to hitherd alone"
+                .to_owned(),
+        );
+    }
+}
+
+/// Whether what writes resolv.conf anew leaves hitherd first.
+pub(super) fn keeps(facts: &Facts, writer: Writer) -> bool {
+    let names = &facts.names;
+    let own = facts.own_nameserver().map(|own| own.to_string()).unwrap_or_default();
+    let has = |text: &str, word: &str| {
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+        lines.any(|line| line.contains(word) && line.contains(&own))
+    };
+    match writer {
+        Writer::NetworkManager => false,
+        Writer::Dhclient => has(&names.dhclient_conf, "domain-name-servers"),
+        Writer::Dhcpcd => has(&names.dhcpcd_head, "nameserver"),
+        // What leads to us came from them.
+        Writer::Resolvconf | Writer::Openresolv | Writer::Resolved | Writer::Nobody => true,
+    }
+}
+
+/// Who writes resolv.conf, by its link, its first lines and who runs.
+pub(super) fn writer(facts: &Facts) -> Writer {
+    let names = &facts.names;
+    let link = names.resolv.link.as_deref();
+    let leads_to = |dir: &str| link.is_some_and(|link| link.to_string_lossy().contains(dir));
+    let text = names.resolv.text.as_deref().unwrap_or_default();
+    let says = |words: &str| text.lines().take(8).any(|line| line.starts_with('#') && line.contains(words));
+    let runs = |name: &str| names.processes.contains(name);
+    let manager = facts.is_active("NetworkManager.service") || runs("NetworkManager");
+    if leads_to("run/systemd/resolve/") || leads_to("lib/systemd/resolv.conf") {
+        Writer::Resolved
+    } else if leads_to("resolvconf/") {
+        Writer::Resolvconf
+    } else if says("Generated by resolvconf") {
+        // Perhaps for NetworkManager.
+        Writer::Openresolv
+    } else if manager
+        && !names.manager.leaves_resolv_conf()
+        && (link.is_none() || leads_to("run/NetworkManager/"))
+    {
+        Writer::NetworkManager
+    } else if link.is_none() && runs("dhcpcd") && says("Generated by dhcpcd") {
+        Writer::Dhcpcd
+    } else if link.is_none() && runs("dhclient") {
+        Writer::Dhclient
+    } else {
+        Writer::Nobody
+    }
+}
+
+/// What glibc asks, in its order; without a line it asks this host.
+pub(super) fn nameservers(resolv: &Resolv) -> Vec<IpAddr> {
+    let found = ini::nameservers(resolv.text.as_deref().unwrap_or_default());
+    // glibc takes three.
+    let mut found: Vec<IpAddr> = found.iter().map(SocketAddr::ip).take(3).collect();
+    if found.is_empty() {
+        found.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    found
+}
+
+pub(super) fn is_stub(server: IpAddr) -> bool {
+    [[127, 0, 0, 53], [127, 0, 0, 54]].iter().any(|stub| server == IpAddr::from(*stub))
+}
+
+pub(super) fn is_own(facts: &Facts) -> impl Fn(&SocketAddr) -> bool {
+    |server| server.port() == 53 && facts.is_own(server.ip())
+}
+
+pub(super) fn resolved_runs(facts: &Facts) -> bool {
+    facts.is_active("systemd-resolved.service") || facts.names.processes.contains("systemd-resolve")
+}
+
+pub(super) fn joined<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
