@@ -276,6 +276,18 @@ fn lines_in_files_of_others_come_and_go_alone() {
 }
 
 #[test]
+fn a_file_behind_a_link_that_nobody_writes_gets_and_loses_our_line_and_the_link_stays() {
+    let host = Host::served(&[("srv/resolv.conf", "nameserver 192.0.2.1\n")]);
+    std::fs::create_dir_all(host.0.join("etc")).expect("a directory");
+    symlink("../srv/resolv.conf", host.0.join("etc/resolv.conf")).expect("a link");
+    host.apply("hitherctl enable-resolv");
+    assert_eq!(host.text("srv/resolv.conf"), "nameserver 127.0.0.1\nnameserver 192.0.2.1\n");
+    host.apply("hitherctl disable-resolv");
+    assert_eq!(host.text("srv/resolv.conf"), "nameserver 192.0.2.1\n");
+    assert!(host.0.join("etc/resolv.conf").is_symlink());
+}
+
+#[test]
 fn programs_are_not_led_to_where_nobody_answers_and_nothing_is_done_to_try() {
     let files = [("etc/resolv.conf", "search example.com\nnameserver 192.0.2.1\n")];
     let run = |host: &Host, words: &[&str]| {

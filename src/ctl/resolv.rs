@@ -40,48 +40,42 @@ pub(super) fn enable(context: &Context, out: &mut impl Write, root: &Path, how: 
             "hitherd listens at no address with port 53, and resolv.conf can name no other".to_owned(),
         )
     })?;
-    tell_plan(context, out, &plan, refused.as_deref(), how)?;
-    match refused {
-        Some(why) if !how.force && !plan.steps.is_empty() => return Err(End::Failed(why)),
-        _ => {}
+    let refused = refused.filter(|_| !how.force && !plan.steps.is_empty());
+    if !context.json {
+        print_plan(out, &plan)?;
+        // Before anything is done.
+        out.flush()?;
     }
-    if !how.dry_run {
+    let acts = !how.dry_run && refused.is_none();
+    if acts {
         host.try_all(&plan).map_err(End::Failed)?;
         for step in &plan.steps {
             host.take(step).map_err(|why| {
-                End::Failed(format!("{step}: {why}; 'hitherctl disable-resolv' takes back what was done"))
+                let back = "'hitherctl disable-resolv' takes back what was done";
+                End::Failed(format!("{step}: {why}; {back}"))
             })?;
         }
     }
-    Ok(End::Done)
-}
-
-fn tell_plan(
-    context: &Context,
-    out: &mut impl Write,
-    plan: &Plan,
-    refused: Option<&str>,
-    how: How,
-) -> Result<(), End> {
-    let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
     if context.json {
+        let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
         let object = serde_json::json!({
-            "steps": steps, "takes_away": plan.takes_away, "refused": refused, "done": !how.dry_run && (refused.is_none() || how.force),
+            "steps": steps, "takes_away": plan.takes_away, "refused": refused, "done": acts,
         });
         writeln!(out, "{object}")?;
-    } else {
-        if steps.is_empty() {
-            writeln!(out, "resolv.conf leads to hitherd, and stays so: nothing is to be done")?;
-        }
-        for step in steps {
-            writeln!(out, "{step}")?;
-        }
-        for what in &plan.takes_away {
-            writeln!(out, "takes away: {what}")?;
-        }
     }
-    // Before anything is done.
-    out.flush()?;
+    refused.map_or(Ok(End::Done), |why| Err(End::Failed(why)))
+}
+
+fn print_plan(out: &mut impl Write, plan: &Plan) -> Result<(), End> {
+    if plan.steps.is_empty() {
+        writeln!(out, "resolv.conf leads to hitherd, and stays so: nothing is to be done")?;
+    }
+    for step in &plan.steps {
+        writeln!(out, "{step}")?;
+    }
+    for what in &plan.takes_away {
+        writeln!(out, "takes away: {what}")?;
+    }
     Ok(())
 }
 
@@ -254,9 +248,11 @@ impl Host<'_> {
         let untouched = before.as_deref() == Some(rest.as_str());
         let others = first_server(&rest).is_some();
         Some(match (before, was.is_symlink()) {
+            // It led to a file that got a line of ours.
+            (Some(_), true) if path.is_symlink() => (format!("taken out of {name}: hitherd"), Back::TakeOut),
             (Some(_), true) => (format!("{name} is the link again that it was"), Back::Restore),
             (Some(_), false) if untouched || !others => (format!("{name} is as it was"), Back::Restore),
-            (_, _) if others => (format!("taken out of {name}: hitherd"), Back::TakeOut),
+            _ if others => (format!("taken out of {name}: hitherd"), Back::TakeOut),
             _ => (
                 format!("{name} leads nowhere else: what it led to is gone; name a server there"),
                 Back::Keep,
@@ -267,19 +263,7 @@ impl Host<'_> {
     fn bring_back(&self, how: &Back) -> io::Result<()> {
         let (path, backup) = (self.at(plan::RESOLV), self.at(BACKUP));
         match how {
-            Back::Restore => {
-                let real = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-                // Where the file behind a link was changed, the link stayed.
-                let place = if backup.is_symlink() || !path.is_symlink() { &path } else { &real };
-                match std::fs::rename(&backup, place) {
-                    Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                        let old = files::read(&real)?;
-                        files::replace(&real, &old, &files::read(&backup)?)?;
-                        std::fs::remove_file(&backup)
-                    }
-                    other => other,
-                }
-            }
+            Back::Restore => std::fs::rename(&backup, &path),
             Back::TakeOut => {
                 self.change(plan::RESOLV, without_first_server)?;
                 std::fs::remove_file(&backup)

@@ -14,6 +14,7 @@ use mio::Waker;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 /// Octets of a file that are looked through, as of one that is read.
@@ -22,6 +23,11 @@ const FILE_MAX: u64 = 256 << 20;
 const CHANGED: &str = "a list that reads otherwise by now";
 /// Lines that are read at once.
 const LINES: usize = 4096;
+/// Searches at once; whoever asks beyond that is told no line.
+const SEARCHES_MAX: usize = 4;
+
+/// Those that are on, also when nobody waits for them any more.
+static SEARCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// Whose word an answer is, and what there is to say of that: a word of `hitherctl query --json`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +106,11 @@ impl Search {
     /// Looks, and wakes the loop when it has looked.
     pub fn begin(self, waker: Arc<Waker>) -> Option<mpsc::Receiver<String>> {
         let (tell, told) = mpsc::channel();
+        if SEARCHES.load(Ordering::Relaxed) >= SEARCHES_MAX {
+            return None;
+        }
         let thread = std::thread::Builder::new().name("whence".to_owned()).spawn(move || {
+            let _one = Running::begin();
             // Nobody may wait for it any more.
             let _ = tell.send(self.look());
             let _ = waker.wake();
@@ -137,6 +147,22 @@ impl Search {
         }
         let says = |lines: &[u8]| blocks(List::read(lines, block.covers).0);
         block.files.iter().find_map(|path| self::place(path, says)).unwrap_or_else(|| CHANGED.to_owned())
+    }
+}
+
+/// A search that is on.
+struct Running;
+
+impl Running {
+    fn begin() -> Running {
+        SEARCHES.fetch_add(1, Ordering::Relaxed);
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        SEARCHES.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -98,6 +98,10 @@ pub(super) fn plan(facts: &Facts) -> Option<Plan> {
     }
     if leads {
         plan.persist(facts, own, writer(facts));
+        // It names nobody yet, and will.
+        if writer(facts) == Writer::NetworkManager && names.resolv.link.is_some() {
+            plan.anew(facts, own);
+        }
     }
     let through = is_stub(first) || writer(facts) == Writer::Resolved && !leads;
     let among_others = names.resolved_uses.iter().any(is_own(facts));
