@@ -309,6 +309,16 @@ fn programs_are_not_led_to_where_nobody_answers_and_nothing_is_done_to_try() {
     let object: Value = serde_json::from_str(&said).expect("an object");
     assert_eq!((&object["done"], &object["refused"]), (&false.into(), &Value::Null), "{said}");
     assert_eq!(host.text("etc/resolv.conf"), files[0].1);
+    let script = "mount -t tmpfs tmpfs \"$1/mnt\" && cp \"$1/etc/resolv.conf\" \"$1/mnt/own\" && mount --bind \"$1/mnt/own\" \"$1/etc/resolv.conf\" && exec \"$2\" enable-resolv --root \"$1\"";
+    std::fs::create_dir_all(host.0.join("mnt")).expect("a directory");
+    let mut mounted = Command::new("unshare");
+    mounted.args(["--mount", "sh", "-c", script, "sh"]).arg(&host.0).arg(CTL);
+    let mounted = mounted.output().expect("started");
+    let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
+    if nix::unistd::geteuid().is_root() && !why.contains("unshare failed") {
+        assert!(why.contains("mounted there from elsewhere") && mounted.status.code() == Some(1), "{why}");
+        assert!(!host.0.join("etc/resolv.conf.hither-backup").exists(), "nothing was done");
+    }
     let file = host.0.join("etc/resolv.conf");
     let immutable = Command::new("chattr").arg("+i").arg(&file).status().is_ok_and(|status| status.success());
     if !immutable {

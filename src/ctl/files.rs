@@ -130,6 +130,12 @@ pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
     }
     let mut above = path.ancestors().skip(1);
     let dir = above.find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    if device(path).is_some_and(|own| Some(own) != device(dir)) {
+        return Err(format!(
+            "'{shown}' is mounted there from elsewhere, as container engines do it, and cannot be replaced; whoever mounts it is to be told (docker run --dns)"
+        ));
+    }
     nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).map_err(|error| {
         format!("in '{}' nothing can be written: {}; nothing was changed", dir.display(), error.desc())
     })

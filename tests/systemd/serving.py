@@ -96,7 +96,7 @@ def activation():
     answer = dig("@127.0.0.1", "+short", NAME)
     check("the first query starts the daemon and is answered", "198.18.0.1" in answer.stdout, answer.stdout + answer.stderr)
     check("the service is ready by its own word", until(lambda: prop("hitherd.service", "ActiveState") == "active"))
-    check("its status is a useful line", "upstreams up" in prop("hitherd.service", "StatusText"), prop("hitherd.service", "StatusText"))
+    check("its status is a useful line", " up, " in prop("hitherd.service", "StatusText"), prop("hitherd.service", "StatusText"))
     check("the sorter came up with it", until(lambda: prop("hither-sorter.service", "ActiveState") == "active"))
     check("the set is complete and sorted", until(lambda: lookup(NAME).get("state") == "complete" and lookup(NAME).get("sorted")), lookup(NAME))
     entry = lookup(NAME)
