@@ -258,7 +258,12 @@ fn lines_in_files_of_others_come_and_go_alone() {
         ("etc/resolv.conf", "nameserver 192.0.2.1\n"),
         ("proc/9/comm", "dhclient\n"),
     ]);
+    // A comment in Latin-1 stays what it is.
+    let odd = b"# r\xe9seau\nnameserver 192.0.2.1\n";
+    std::fs::write(host.0.join("etc/resolv.conf"), odd).expect("written");
     host.apply("hitherctl enable-resolv");
+    let octets = std::fs::read(host.0.join("etc/resolv.conf")).expect("there");
+    assert!(octets.ends_with(odd), "{octets:?}");
     assert_eq!(state(&host.findings(), "dhclient"), "ok");
     host.write("etc/resolv.conf", "# anew\nnameserver 127.0.0.1\nnameserver 192.0.2.2\n");
     host.apply("hitherctl disable-resolv");
@@ -273,6 +278,27 @@ fn lines_in_files_of_others_come_and_go_alone() {
     host.apply("hitherctl disable-resolv");
     assert_eq!(host.text("etc/resolv.conf"), "nameserver 192.0.2.3\n");
     assert!(!host.0.join("etc/resolv.conf.hither-backup").exists());
+}
+
+#[test]
+fn where_the_way_back_is_gone_resolv_conf_names_whom_hitherd_asks() {
+    let host = Host::served(&[(
+        "etc/hither/hither.toml",
+        "[[upstream]]\naddress = \"192.0.2.9\"\n[[upstream]]\naddress = \"192.0.2.8:5300\"\n",
+    )]);
+    std::fs::create_dir_all(host.0.join("run/systemd/resolve")).expect("a directory");
+    host.write("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\noptions edns0\n");
+    symlink("../run/systemd/resolve/stub-resolv.conf", host.0.join("etc/resolv.conf")).expect("a link");
+    host.apply("hitherctl enable-resolv");
+    assert_eq!(
+        host.text("etc/resolv.conf"),
+        "nameserver 127.0.0.1\noptions edns0\n",
+        "resolved does not run"
+    );
+    std::fs::remove_file(host.0.join("run/systemd/resolve/stub-resolv.conf")).expect("there");
+    host.apply("hitherctl disable-resolv");
+    assert_eq!(host.text("etc/resolv.conf"), "nameserver 192.0.2.9\noptions edns0\n");
+    assert!(!host.0.join("etc/resolv.conf.hither-backup").is_symlink());
 }
 
 #[test]

@@ -17,11 +17,12 @@ mod units;
 
 use super::{Context, End};
 
-pub(super) use plan::{Plan, Step};
+pub(super) use plan::{Plan, Step, is_stub};
 
 use facts::Facts;
 use finding::{Finding, State};
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 pub(super) fn doctor(context: &Context, out: &mut impl Write, root: &Path) -> Result<End, End> {
@@ -53,6 +54,10 @@ pub(super) struct Outlook {
     pub is_served: bool,
     /// Why resolv.conf cannot be read.
     pub unreadable: Option<String>,
+    /// Where it would lead.
+    pub own: Option<IpAddr>,
+    /// Whom hitherd asks.
+    pub upstreams: Vec<SocketAddr>,
 }
 
 pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
@@ -60,6 +65,8 @@ pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
     Outlook {
         plan: plan::plan(&facts),
         is_served: ports::is_served(&facts),
+        own: facts.own_nameserver(),
+        upstreams: facts.upstreams,
         unreadable: facts.names.resolv.error,
     }
 }

@@ -7,7 +7,7 @@ use super::doctor::{self, Outlook, Plan, Step, plan};
 use super::{Context, End, ask, files};
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -82,7 +82,8 @@ fn print_plan(out: &mut impl Write, plan: &Plan) -> Result<(), End> {
 pub(super) fn disable(context: &Context, out: &mut impl Write, root: &Path, how: How) -> Result<End, End> {
     let host = Host { root };
     let mut done = Vec::new();
-    let result = host.undo(&mut done, how.dry_run);
+    let outlook = doctor::outlook(context, root);
+    let result = host.undo(&outlook, &mut done, how.dry_run);
     if context.json {
         writeln!(out, "{}", serde_json::json!({ "steps": done, "done": !how.dry_run && result.is_ok() }))?;
     } else {
@@ -151,32 +152,33 @@ impl Host<'_> {
     fn take(&self, step: &Step) -> Result<(), String> {
         let said = |error: io::Error| error.to_string();
         match step {
-            Step::Whole { path, text } => write_whole(&self.at(path), text).map_err(said),
+            Step::Whole { path, text } => write_whole(&self.at(path), text.as_bytes()).map_err(said),
             Step::Below { path, text } => {
-                self.change(path, |old| format!("{}{}\n{text}", ended(old), plan::MARK)).map_err(said)
+                let more = format!("{}\n{text}", plan::MARK);
+                self.change(path, |old| [old, ending(old), more.as_bytes()].concat()).map_err(said)
             }
             Step::Above { line } => {
                 self.back_up().map_err(said)?;
-                self.change(plan::RESOLV, |old| format!("{line}\n{old}")).map_err(said)
+                self.change(plan::RESOLV, |old| [line.as_bytes(), b"\n", old].concat()).map_err(said)
             }
             Step::Anew { text } => {
                 self.back_up().map_err(said)?;
-                write_whole(&self.at(plan::RESOLV), text).map_err(said)
+                write_whole(&self.at(plan::RESOLV), text.as_bytes()).map_err(said)
             }
             Step::Run(words) => run(words),
         }
     }
 
     /// Changes a file where it leads, with its owner and permissions; it may be missing.
-    fn change(&self, path: &str, change: impl Fn(&str) -> String) -> io::Result<()> {
+    fn change(&self, path: &str, change: impl Fn(&[u8]) -> Vec<u8>) -> io::Result<()> {
         let path = self.at(path);
         let real = match std::fs::canonicalize(&path) {
             Ok(real) => real,
-            Err(error) if error.kind() == ErrorKind::NotFound => return write_whole(&path, &change("")),
+            Err(error) if error.kind() == ErrorKind::NotFound => return write_whole(&path, &change(b"")),
             Err(error) => return Err(error),
         };
         let old = files::read(&real)?;
-        files::replace(&real, &old, change(&String::from_utf8_lossy(&old)).as_bytes())
+        files::replace(&real, &old, &change(&old))
     }
 
     /// Keeps resolv.conf, be it a link, as it is now.
@@ -197,7 +199,7 @@ impl Host<'_> {
     }
 
     /// Takes back what was made. Everything is tried, whatever fails.
-    fn undo(&self, done: &mut Vec<String>, dry_run: bool) -> Result<(), String> {
+    fn undo(&self, outlook: &Outlook, done: &mut Vec<String>, dry_run: bool) -> Result<(), String> {
         let mut failed = Vec::new();
         let mut act =
             |what: String, act: &dyn Fn() -> Result<(), String>| match if dry_run { Ok(()) } else { act() } {
@@ -219,33 +221,35 @@ impl Host<'_> {
                 act(format!("run {}", then.join(" ")), &|| run(then));
             }
         }
-        for path in plan::OTHERS.iter().filter(|path| marked(&self.at(path))) {
+        for (path, lines) in plan::OTHERS.iter().filter(|(path, _)| marked(&self.at(path))) {
             act(format!("taken out of {path}: what hitherctl enable-resolv added"), &|| {
-                self.change(path, without_marked).map_err(|error| error.to_string())
+                self.change(path, |old| without_marked(old, *lines)).map_err(|error| error.to_string())
             });
             if path.contains("resolvconf") {
                 act(format!("run {}", plan::RESOLVCONF.join(" ")), &|| run(plan::RESOLVCONF));
             }
         }
-        if let Some((what, how)) = self.way_back() {
+        if let Some((what, how)) = self.way_back(outlook) {
             act(what, &|| self.bring_back(&how).map_err(|error| error.to_string()));
         }
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
     /// How resolv.conf leads elsewhere again.
-    fn way_back(&self) -> Option<(String, Back)> {
+    fn way_back(&self, outlook: &Outlook) -> Option<(String, Back)> {
         let backup = self.at(BACKUP);
         let was = std::fs::symlink_metadata(&backup).ok()?;
         let (path, name) = (self.at(plan::RESOLV), plan::RESOLV);
-        let now = files::text(&path).ok().flatten().unwrap_or_default();
-        if !is_ours(&first_server(&now)?) {
+        let now = files::read(&path).unwrap_or_default();
+        let ours =
+            |server: IpAddr| server.is_loopback() && !doctor::is_stub(server) || outlook.own == Some(server);
+        if !ours(first_server(&now)?) {
             // Somebody else has written it since.
             return Some((format!("removed {BACKUP}: {name} leads elsewhere by now"), Back::Forget));
         }
-        let before = files::text(&backup).ok().flatten();
+        let before = files::read(&backup).ok();
         let rest = without_first_server(&now);
-        let untouched = before.as_deref() == Some(rest.as_str());
+        let untouched = before.as_ref() == Some(&rest);
         let others = first_server(&rest).is_some();
         Some(match (before, was.is_symlink()) {
             // It led to a file that got a line of ours.
@@ -253,10 +257,15 @@ impl Host<'_> {
             (Some(_), true) => (format!("{name} is the link again that it was"), Back::Restore),
             (Some(_), false) if untouched || !others => (format!("{name} is as it was"), Back::Restore),
             _ if others => (format!("taken out of {name}: hitherd"), Back::TakeOut),
-            _ => (
-                format!("{name} leads nowhere else: what it led to is gone; name a server there"),
-                Back::Keep,
-            ),
+            _ => match instead(outlook, &rest) {
+                Some(text) => {
+                    (format!("{name} names whom hitherd asks: what it led to is gone"), Back::Instead(text))
+                }
+                None => (
+                    format!("{name} leads nowhere else: what it led to is gone; name a server there"),
+                    Back::Keep,
+                ),
+            },
         })
     }
 
@@ -269,6 +278,10 @@ impl Host<'_> {
                 std::fs::remove_file(&backup)
             }
             Back::Forget => std::fs::remove_file(&backup),
+            Back::Instead(text) => {
+                write_whole(&path, text)?;
+                std::fs::remove_file(&backup)
+            }
             Back::Keep => Err(io::Error::other("nothing was changed")),
         }
     }
@@ -279,50 +292,63 @@ enum Back {
     Restore,
     TakeOut,
     Forget,
+    Instead(Vec<u8>),
     Keep,
 }
 
-fn is_ours(server: &str) -> bool {
-    server.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() && !server.starts_with("127.0.0.5"))
+/// The upstreams that resolv.conf can name, above what is no server there.
+fn instead(outlook: &Outlook, rest: &[u8]) -> Option<Vec<u8>> {
+    let can = |server: &&SocketAddr| server.port() == 53 && !server.ip().is_loopback();
+    let servers = outlook.upstreams.iter().filter(can).take(3);
+    let lines: String = servers.map(|server| format!("nameserver {}\n", server.ip())).collect();
+    (!lines.is_empty()).then(|| [lines.as_bytes(), rest].concat())
 }
 
-fn server_of(line: &str) -> Option<&str> {
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split_inclusive(|octet| *octet == b'\n')
+}
+
+fn server_of(line: &[u8]) -> Option<IpAddr> {
+    let line = String::from_utf8_lossy(line);
     let mut words = line.split_whitespace();
-    (words.next() == Some("nameserver")).then(|| words.next()).flatten()
+    let server = (words.next() == Some("nameserver")).then(|| words.next()).flatten()?;
+    server.split('%').next()?.parse().ok()
 }
 
-fn first_server(text: &str) -> Option<String> {
-    text.lines().find_map(server_of).map(str::to_owned)
+fn first_server(text: &[u8]) -> Option<IpAddr> {
+    lines(text).find_map(server_of)
 }
 
-fn without_first_server(text: &str) -> String {
-    let first = text.split_inclusive('\n').position(|line| server_of(line).is_some());
-    let lines = text.split_inclusive('\n').enumerate();
-    lines.filter(|(n, _)| Some(*n) != first).map(|(_, line)| line).collect()
+fn without_first_server(text: &[u8]) -> Vec<u8> {
+    let first = lines(text).position(|line| server_of(line).is_some());
+    lines(text).enumerate().filter(|(n, _)| Some(*n) != first).flat_map(|(_, line)| line).copied().collect()
 }
 
-/// What was added stands below its mark to the end, or to the first line that nobody would add.
-fn without_marked(text: &str) -> String {
-    const OURS: [&str; 4] =
-        ["nameserver ", "name_servers=", "resolv_conf_local_only=", "prepend domain-name-servers "];
-    let mut ours = false;
-    let kept = text.split_inclusive('\n').filter(|line| {
-        ours = line.trim_end() == plan::MARK || ours && OURS.iter().any(|word| line.starts_with(word));
-        !ours
+/// Without our mark and so many lines below it.
+fn without_marked(text: &[u8], below: usize) -> Vec<u8> {
+    let mut ours = 0;
+    let kept = lines(text).filter(|line| {
+        if line.trim_ascii_end() == plan::MARK.as_bytes() {
+            ours = below + 1;
+        }
+        let keep = ours == 0;
+        ours = ours.saturating_sub(1);
+        keep
     });
-    kept.collect()
+    kept.flatten().copied().collect()
 }
 
 fn marked(path: &Path) -> bool {
     files::text(path).is_ok_and(|text| text.is_some_and(|text| text.contains(plan::MARK)))
 }
 
-fn ended(text: &str) -> String {
-    if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
+/// What ends the last line.
+fn ending(text: &[u8]) -> &'static [u8] {
+    if text.last().is_none_or(|last| *last == b'\n') { b"" } else { b"\n" }
 }
 
 /// A file that everybody may read, in the place of whatever is there, a link included.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+fn write_whole(path: &Path, text: &[u8]) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| !dir.exists()).collect();
     for dir in missing.into_iter().rev() {
         std::fs::create_dir(dir)?;
@@ -330,8 +356,7 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     }
     let new = files::beside(path, &format!(".hither-{}", std::process::id()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
-    let put =
-        file.write_all(text.as_bytes()).and_then(|()| file.set_permissions(Permissions::from_mode(0o644)));
+    let put = file.write_all(text).and_then(|()| file.set_permissions(Permissions::from_mode(0o644)));
     let put = put.and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&new, path));
     if put.is_err() {
         let _ = std::fs::remove_file(&new);

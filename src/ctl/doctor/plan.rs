@@ -13,9 +13,13 @@ pub(in crate::ctl) const RESOLV: &str = "/etc/resolv.conf";
 pub(in crate::ctl) const RESOLVED: &str = "/etc/systemd/resolved.conf.d/hither.conf";
 pub(in crate::ctl) const MANAGER: &str = "/etc/NetworkManager/conf.d/hither.conf";
 pub(in crate::ctl) const UPSTREAMS: &str = "/etc/hither/hither.toml.d/resolved.toml";
-/// Files of others that get lines of ours.
-pub(in crate::ctl) const OTHERS: [&str; 4] =
-    [RESOLVCONF_HEAD, "/etc/resolvconf.conf", "/etc/dhcp/dhclient.conf", "/etc/resolv.conf.head"];
+/// Files of others that get lines of ours below the mark, and how many.
+pub(in crate::ctl) const OTHERS: [(&str, usize); 4] = [
+    (RESOLVCONF_HEAD, 1),
+    ("/etc/resolvconf.conf", 2),
+    ("/etc/dhcp/dhclient.conf", 1),
+    ("/etc/resolv.conf.head", 1),
+];
 const RESOLVCONF_HEAD: &str = "/etc/resolvconf/resolv.conf.d/head";
 
 const RESTART_RESOLVED: &[&str] = &["systemctl", "restart", "systemd-resolved.service"];
@@ -276,7 +280,7 @@ pub(super) fn nameservers(resolv: &Resolv) -> Vec<IpAddr> {
     found
 }
 
-pub(super) fn is_stub(server: IpAddr) -> bool {
+pub(in crate::ctl) fn is_stub(server: IpAddr) -> bool {
     [[127, 0, 0, 53], [127, 0, 0, 54]].iter().any(|stub| server == IpAddr::from(*stub))
 }
 
