@@ -111,6 +111,13 @@ pub(super) fn is_of_nixos(path: &Path) -> bool {
     path.starts_with("/nix/store") || path.starts_with("/etc/static")
 }
 
+/// Whether something is mounted at the very path.
+fn is_mounted(path: &Path) -> bool {
+    // Spaces and the like are written in octal there: a path that has them is not found, and the kernel says it later.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))
+}
+
 /// Whether a file can be replaced, as far as that shows without doing it.
 ///
 /// # Errors
@@ -130,8 +137,7 @@ pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
     }
     let mut above = path.ancestors().skip(1);
     let dir = above.find(|dir| dir.exists()).unwrap_or(Path::new("/"));
-    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    if device(path).is_some_and(|own| Some(own) != device(dir)) {
+    if is_mounted(path) {
         return Err(format!(
             "'{shown}' is mounted there from elsewhere, as container engines do it, and cannot be replaced; whoever mounts it is to be told (docker run --dns)"
         ));
