@@ -162,6 +162,11 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
     (Local { hosts, own: wanted.hosts.own_name.then(own_name).flatten(), blocks }, read)
 }
 
+/// Which `[[block]]` of the configuration the block at a place among all of them is of: there are two of each.
+pub(super) fn block_of(place: usize) -> usize {
+    place / 2
+}
+
 /// The names of the configuration, which no list makes an exception of, and the lists.
 fn blocks(wanted: &config::Block, before: &Read, read: &mut Read) -> [Block; 2] {
     let (mut named, mut listed) = (Block::new(wanted.verdict.clone()), Block::new(wanted.verdict.clone()));

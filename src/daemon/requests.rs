@@ -1,6 +1,7 @@
 //! What the operator asks of a running daemon.
 
 use super::event_loop::Daemon;
+use super::local::block_of;
 use super::pending::{Pending, Way};
 use super::tokens::Slot;
 use super::whence::{Search, Whence, whence};
@@ -177,7 +178,7 @@ impl Daemon {
         let whence = whence(answer, &asked.question.name, trace.as_ref(), asked.began);
         asked.report = Some(report(reply, now.since(asked.began), &whence));
         if let Answer::Local(said) = answer {
-            let place = self.rounds.blocked_by(&asked.question.name);
+            let place = self.rounds.blocked_by(&asked.question.name).map(block_of);
             let search = Search::of(said, &asked.question, place, &self.config);
             asked.search = search.and_then(|search| search.begin(self.loader.waker()));
         }
