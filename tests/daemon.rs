@@ -53,7 +53,11 @@ fn an_older_rounds_late_answer_is_counted_and_never_published() {
 
 #[test]
 fn junk_before_the_right_answer_is_passed_over() {
-    let upstream = Upstream::start(|query, _| {
+    // Nobody answers over TCP, where the question goes as well.
+    let upstream = Upstream::start(|query, tcp| {
+        if tcp {
+            return vec![];
+        }
         let right = answer(query, &[1], 300);
         let wrong = |at: usize| {
             let mut octets = answer(query, &[66], 300);
@@ -152,7 +156,8 @@ fn every_type_passes_and_a_denial_keeps_its_zone() {
         assert_eq!(read.header().rcode(), Rcode::NXDOMAIN);
         assert!(soa.is_some_and(|(minimum, ttl)| minimum == 60 && ttl <= 60), "{soa:?}");
     }
-    assert_eq!(upstream.count(), 2, "the second of each came from the cache");
+    // The denial was asked once more, in lower case.
+    assert_eq!(upstream.count(), 3, "the second of each came from the cache");
     assert_eq!(daemon.ctl(&["lookup", "no.example"]).status.code(), Some(4));
 }
 

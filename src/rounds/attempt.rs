@@ -130,6 +130,8 @@ pub(crate) struct Doubtful {
     pub count: u16,
     /// One of them had our id and could not be read: the upstream's own, most likely.
     pub unreadable: bool,
+    /// One of them had our id and another question.
+    pub other: bool,
     /// What is kept lacks nothing that a right answer has.
     pub sure: bool,
     /// It has a cookie that is not ours, or none.

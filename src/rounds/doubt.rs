@@ -39,6 +39,7 @@ impl Round {
             }
         }
         let attempt = &mut self.attempts[at];
+        attempt.doubt.other |= doubt == Doubt::Other;
         if attempt.doubt.count == 1 && !shared.mutants.has(Mutant::ForgeryIsOnlyCounted) {
             if doubt != Doubt::Unreadable {
                 shared.count(Counter::ForgeriesSuspected);
@@ -78,16 +79,15 @@ impl Round {
         let Some(at) = self.attempts.iter().position(doubted) else {
             return self.came_to_nothing(shared, now);
         };
-        let doubt = &self.attempts[at].doubt;
-        if doubt.kept.is_some() {
-            let id = self.attempts[at].id;
-            self.unconfirmed(shared, now, id);
-        } else if doubt.unreadable {
+        let (id, doubt) = (self.attempts[at].id, &self.attempts[at].doubt);
+        match doubt.kept {
             // That was all, by UDP and over TCP.
-            self.close(shared, now, at, "unusable");
-            self.came_to_nothing(shared, now);
-        } else {
-            self.unreadable(shared, now, at);
+            None if doubt.unreadable => {
+                self.close(shared, now, at, "unusable");
+                self.came_to_nothing(shared, now);
+            }
+            None if doubt.other => self.unreadable(shared, now, at),
+            _ => self.unconfirmed(shared, now, id),
         }
     }
 

@@ -41,8 +41,10 @@ pub(crate) struct Expected<'a> {
 /// Why a message does not count, or not yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Doubt {
-    /// It has another id or question: somebody may be guessing (RFC 5452 section 9.1).
+    /// It has another id: somebody may be guessing (RFC 5452 section 9.1).
     Forged,
+    /// It has our id and another question.
+    Other,
     /// It has our id, and what it says cannot be told.
     Unreadable,
     /// Right but for the letter case of the question, or without one: the upstream's own perhaps, if those are its ways.
@@ -85,7 +87,7 @@ pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Mes
         None => true,
     };
     if !ours {
-        return Err(Doubt::Forged);
+        return Err(Doubt::Other);
     }
     if !header.tc() && !suffices(&message, expected) {
         return Err(Doubt::Unreadable);
