@@ -1,4 +1,5 @@
 //! Upstreams whose replies cannot be read whole: what can be used is used, the rest goes to TCP, then without EDNS, and ends at once.
+#![allow(clippy::print_stdout)] // The slowest.
 
 #[path = "unreadable/shapes.rs"]
 mod shapes;
@@ -146,12 +147,13 @@ fn a_daemon_asks_on_at_once_and_thinks_no_worse_of_the_upstream() {
     let (alone, beside) = (broken(all), broken(all));
     let well = Upstream::start(|query, _| vec![(0, shapes::good(query))]);
     let (one, two) = (Daemon::start(&[&alone], ""), Daemon::start(&[&beside, &well], ""));
-    let mut wrong = Vec::new();
+    let (mut wrong, mut slowest) = (Vec::new(), Duration::ZERO);
     for (n, shape) in all.iter().enumerate().filter(|(_, shape)| !shape.name.starts_with("another")) {
         for (daemon, kind) in [(&one, 't'), (&one, 'b'), (&two, 'b')] {
             let begun = Instant::now();
             let reply =
                 daemon.exchange(&ask_for(&format!("{kind}{n}.shape.test"), shape.rtype, Some(1232), 9));
+            slowest = slowest.max(begun.elapsed());
             let (rcode, found) = addresses(&reply, shape.rtype);
             let good = found == [shapes::address(shape.rtype)];
             let lone = std::ptr::eq(daemon, &raw const one);
@@ -164,6 +166,7 @@ fn a_daemon_asks_on_at_once_and_thinks_no_worse_of_the_upstream() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    println!("{} shapes, the slowest took {slowest:?}", all.len());
     for daemon in [&one, &two] {
         let status = daemon.json(&["status"]);
         for upstream in status["upstreams"].as_array().expect("a list") {

@@ -84,6 +84,30 @@ fn a_server_that_wants_its_new_cookie_gets_it_by_udp() {
     assert_eq!((ends(&daemon.ask("b.example")), upstream.count()), (vec![1], 3));
 }
 
+#[test]
+fn an_upstream_that_drops_cookies_is_asked_without_signatures_included() {
+    let upstream = Upstream::start(|query, _| {
+        let edns = Query::read(query).expect("a query").edns();
+        let dropped = edns.is_some_and(|edns| edns.options().count() > 0);
+        let reply = compose(query, Rcode::NOERROR, 0, |composer| {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 300, &[198, 18, 0, 1]));
+            assert!(edns.is_none() || composer.opt(1232, 0, true, &[]));
+        });
+        if dropped { vec![] } else { vec![(0, reply)] }
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for n in 0..4 {
+        let mut query = ask_for(&format!("n{n}.example"), Rtype::A, Some(1232), 7);
+        let flags = query.len() - 4;
+        query[flags] |= 0x80;
+        assert_eq!(ends(&daemon.exchange(&query)), [1]);
+    }
+    let seen = upstream.seen.lock().expect("no panic");
+    let signed = |query: &&Vec<u8>| Query::read(query).expect("a query").dnssec_ok();
+    assert!(seen.iter().filter(signed).count() >= 4, "never without EDNS");
+    assert!(seen.len() <= 6, "it is learned: {} queries", seen.len());
+}
+
 /// Whether a query's name has a letter in upper case.
 fn is_mixed(query: &[u8]) -> bool {
     let read = Query::read(query).expect("a query");

@@ -116,6 +116,8 @@ pub(crate) struct Attempt {
     pub octets: Rc<[u8]>,
     /// The extra octets of the query in EDNS: cookies are compared only where they were sent.
     pub cookie: bool,
+    /// It was repeated without one, since nothing came.
+    pub without_cookie: bool,
     pub doubt: Doubtful,
     /// It asks once more what was denied.
     pub denied: Option<Box<Denied>>,
@@ -177,8 +179,9 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     let edns = !way.without_edns && upstream.edns(now);
     let mut out = [0; QUERY_MAX];
     let mut room = [0; OPTION_MAX];
-    let cookie = edns.then(|| upstream.cookie.option(&mut *random, &mut room));
-    let len = query(dns_id, plan, cookie, &mut out);
+    let with_cookie = edns && upstream.cookie.is_sent(now);
+    let option = if with_cookie { upstream.cookie.option(&mut *random, &mut room) } else { &[] };
+    let len = query(dns_id, plan, edns.then_some(option), &mut out);
     let mixed = settings.mix_case && !way.lower && upstream.keeps_case(now);
     if mixed && !upstream.letters.tells_apart(now, plan.target.name()) {
         mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
@@ -209,7 +212,8 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
         early: early.is_some(),
         repeated: false,
         octets,
-        cookie: edns,
+        cookie: with_cookie,
+        without_cookie: false,
         doubt: Doubtful::default(),
         denied: None,
         trace: plan.trace,
@@ -247,7 +251,7 @@ fn mixed(word: u64, bits: u8) -> u64 {
 }
 
 /// Octets of any query: header, name, OPT with the longest cookie.
-const QUERY_MAX: usize = HEADER_LEN + 255 + 4 + 11 + OPTION_MAX;
+const QUERY_MAX: usize = HEADER_LEN + 255 + 4 + OPT_LEN + OPTION_MAX;
 
 /// Writes the query and returns its length; with EDNS when there is a cookie to send.
 fn query(id: u16, plan: &Plan<'_>, cookie: Option<&[u8]>, out: &mut [u8; QUERY_MAX]) -> usize {
@@ -291,9 +295,12 @@ impl Attempt {
         let (wait, lacks_edns) = shared
             .upstream(self.upstream)
             .map_or((Duration::from_secs(1), false), |u| (u.resend_after(), u.may_lack_edns()));
+        if self.cookie && lacks_edns {
+            (self.cookie, self.without_cookie) = (false, true);
+            self.octets = without_cookie(&self.octets, self.target.name());
+        }
         if self.edns && !self.dnssec_ok && self.resent >= RESENDS_WITH_EDNS && lacks_edns {
             self.edns = false;
-            self.cookie = false;
             self.way.without_edns = true;
             self.octets = without_edns(&self.octets, self.target.name());
         }
@@ -318,9 +325,26 @@ impl Attempt {
     }
 }
 
+/// A query of ours with an OPT record that has no options.
+fn without_cookie(octets: &[u8], name: &Name) -> Rc<[u8]> {
+    let end = question_end(name) + OPT_LEN;
+    let mut octets = octets.get(..end).unwrap_or(octets).to_vec();
+    if let Some(length) = octets.get_mut(end - 2..end) {
+        length.fill(0);
+    }
+    octets.into()
+}
+
+/// Octets of an OPT record without options.
+const OPT_LEN: usize = 11;
+
+fn question_end(name: &Name) -> usize {
+    HEADER_LEN + name.as_wire().len() + 4
+}
+
 /// A query of ours without its OPT record, its only additional one.
 fn without_edns(octets: &[u8], name: &Name) -> Rc<[u8]> {
-    let end = HEADER_LEN + name.as_wire().len() + 4;
+    let end = question_end(name);
     let mut octets = octets.get(..end).unwrap_or(octets).to_vec();
     if let Some(count) = octets.get_mut(10..HEADER_LEN) {
         count.fill(0);

@@ -24,6 +24,8 @@ pub(crate) struct Cookie {
     strange: Option<(u8, Monotonic)>,
     /// Until when cookies are not looked at: the upstream hands out those of others, or only sometimes its own.
     ignored_until: Option<Monotonic>,
+    /// Until when none is sent: queries with one were not answered, and without one they were.
+    unsent_until: Option<Monotonic>,
 }
 
 impl Cookie {
@@ -36,6 +38,16 @@ impl Cookie {
         room[4..12].copy_from_slice(client);
         room[12..12 + self.server.len()].copy_from_slice(&self.server);
         &room[..12 + self.server.len()]
+    }
+
+    /// Whether queries have one.
+    pub fn is_sent(&self, now: Monotonic) -> bool {
+        self.unsent_until.is_none_or(|until| now >= until)
+    }
+
+    /// Queries with one seem to be dropped.
+    pub fn is_dropped(&mut self, now: Monotonic) {
+        self.unsent_until = Some(now.plus(STRANGE_FOR));
     }
 
     /// Whether the option that came back (or did not) is from whom we asked.

@@ -125,6 +125,9 @@ impl Round {
         let attempt = &self.attempts[at];
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
         if message.edns().is_some() {
+            if attempt.without_cookie && upstream.may_lack_edns() {
+                upstream.cookie.is_dropped(now);
+            }
             upstream.edns_seen();
         }
         if attempt.cookie {

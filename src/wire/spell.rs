@@ -59,6 +59,7 @@ fn label(octets: &[u8], at: usize) -> Option<&[u8]> {
 pub fn put_back(message: &Message<'_>, out: &mut [u8], sent: &[u8], meant: &[u8]) {
     if message.asked().is_some()
         && let Some(question) = out.get_mut(HEADER_LEN..HEADER_LEN + meant.len())
+        && question.eq_ignore_ascii_case(meant)
     {
         question.copy_from_slice(meant);
     }

@@ -6,6 +6,7 @@ use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
 use hither_wire::message::{Message, Section};
 use hither_wire::name::{Name, NameError};
 use hither_wire::query::{Query, refuse};
+use hither_wire::spell;
 use proptest::prelude::*;
 
 /// An answer such as a forwarder meets: a CNAME, addresses, an SOA, OPT.
@@ -43,6 +44,19 @@ fn walk(octets: &[u8]) {
         for record in message.records() {
             let _ = (record.owner(), record.address(), record.target(), record.soa());
         }
+    }
+    if let Ok(message) = Message::open(octets) {
+        for record in message.records() {
+            let _ = (record.owner(), record.address(), record.target(), record.soa(), record.is_sound());
+        }
+        let mut copy = octets.to_vec();
+        let name: Name = "aB.example".parse().expect("a name");
+        spell::put_back(&message, &mut copy, name.as_wire(), name.to_lower().as_wire());
+        assert!(copy.eq_ignore_ascii_case(octets));
+        let question = hither_wire::message::Question { name, rtype: Rtype::A, class: Class::IN };
+        let mut room = vec![0; 65_535];
+        let len = spell::put_question(&message, &question, &mut room).unwrap_or(0);
+        assert!(len == 0 || Message::open(&room[..len]).is_ok_and(|m| m.asked().is_some()));
     }
     let mut out = [0; 512];
     match Query::read(octets) {
@@ -143,6 +157,21 @@ proptest! {
             let addresses = ours.records().filter(|r| r.section == Section::Answer).filter_map(|r| r.address()).count();
             let in_class = theirs.answers.iter().filter(|r| u16::from(r.dns_class) == 1);
             prop_assert_eq!(addresses, in_class.filter(|r| r.data.ip_addr().is_some()).count());
+        }
+    }
+
+    /// Cut anywhere, a message gives out whole sections or none of one.
+    #[test]
+    fn a_message_that_is_cut_is_read_as_far_as_its_sections_are_whole(len in 0usize..200) {
+        let octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);
+        let cut = &octets[..len.min(octets.len())];
+        let strict = Message::read(cut);
+        if let Ok(message) = Message::open(cut) {
+            prop_assert_eq!(strict.err(), message.fault().map(|fault| fault.error));
+            let answers = message.records().filter(|r| r.section == Section::Answer).count();
+            prop_assert!(answers == 3 || (answers == 0 && message.fault().is_some_and(|f| f.section == Section::Answer)));
+        } else {
+            prop_assert!(strict.is_err() && len < 33);
         }
     }
 
