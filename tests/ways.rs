@@ -85,7 +85,7 @@ fn a_server_that_wants_its_new_cookie_gets_it_by_udp() {
 }
 
 #[test]
-fn an_upstream_that_drops_cookies_is_asked_without_signatures_included() {
+fn an_upstream_that_drops_cookies_is_asked_without_them() {
     let upstream = Upstream::start(|query, _| {
         let edns = Query::read(query).expect("a query").edns();
         let dropped = edns.is_some_and(|edns| edns.options().count() > 0);

@@ -93,6 +93,9 @@ impl Round {
 
     /// What cannot be read came by UDP, and TCP came to nothing: once more without EDNS, and that was all.
     fn unreadable(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+        if self.denial_stands(shared, now, at) {
+            return;
+        }
         let attempt = self.close(shared, now, at, "unusable");
         let bare = Way { last: true, ..attempt.way.bare().by_udp() };
         if attempt.way.last || !attempt.edns || !self.send(shared, now, &attempt.target, bare) {

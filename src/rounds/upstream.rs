@@ -464,6 +464,18 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_nobody_answers_makes_nobody_silent() {
+        let mut upstream = three().remove(0);
+        upstream.asked(at(0), Transport::Udp);
+        upstream.answered(Some(Duration::from_millis(5)), false);
+        for n in 1..9 {
+            upstream.asked(at(n), Transport::Tcp);
+        }
+        assert_eq!(upstream.report(at(5_000)).state, "up");
+        assert!(!upstream.is_down(at(5_000)));
+    }
+
+    #[test]
     fn who_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
         let mut all = three();
         all.iter_mut().for_each(|upstream| upstream.asked(at(0), Transport::Udp));

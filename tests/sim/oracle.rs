@@ -1,8 +1,10 @@
 //! What must hold, recomputed from the log of what was delivered; nothing here is the code under test.
 
+mod again;
 mod judge;
 mod saved;
 
+use again::{Owed, Pending};
 use hither_rounds::reply::Answer;
 use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
 use hither_table::{Counter, FamilyView, Monotonic, Negative, Rtt, State};
@@ -117,23 +119,6 @@ pub struct Sent {
     pub chased: bool,
     pub tcp: bool,
     pub mixed: bool,
-}
-
-/// A denial that is asked once more in lower case: what it says, and when it came.
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    said: Option<Negative>,
-    came: Monotonic,
-}
-
-/// Another connection that has to follow at once one that ended without a readable word.
-#[derive(Clone, Copy, Debug)]
-struct Owed {
-    question: Question,
-    upstream: UpstreamId,
-    doubted: Option<AttemptId>,
-    /// It ended without a word, and is not repeated twice.
-    closed: bool,
 }
 
 /// How long a connection may take to confirm what came by UDP.
@@ -317,55 +302,6 @@ impl Oracle {
         self.open.insert(attempt, question);
     }
 
-    /// A connection: owed for one that ended, or to confirm what is doubted, or both.
-    fn connects(
-        &mut self,
-        now: Monotonic,
-        attempt: AttemptId,
-        (question, upstream): (&Question, UpstreamId),
-    ) {
-        if let Some(owed) = self.owed.take_if(|owed| owed.question == *question && owed.upstream == upstream)
-        {
-            if owed.closed {
-                self.second.insert(attempt);
-            }
-            if let Some(doubted) = owed.doubted.and_then(|id| self.doubted.get_mut(&id)) {
-                doubted.tcp = Some(attempt);
-            }
-            return;
-        }
-        let round = self.questions.get(question).and_then(|known| known.rounds.last());
-        let same = |id: &AttemptId| round.and_then(|r| r.open.get(id)) == Some(&upstream);
-        let doubted = self.doubted.iter_mut().find(|(id, doubted)| doubted.tcp.is_none() && same(id));
-        if let Some((_, doubted)) = doubted {
-            (doubted.tcp, doubted.until) = (Some(attempt), Some(later(now, CONFIRM_WITHIN)));
-        }
-    }
-
-    /// A denial is asked once more: until there is a word on it, it is none.
-    fn asks_in_lower(&mut self, attempt: AttemptId, (question, upstream): (&Question, UpstreamId)) {
-        let same = self.just_denied.take_if(|(asked, from, _)| asked == question && *from == upstream);
-        let Some((_, _, pending)) = same else { return };
-        let round = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut());
-        if let (Some(round), Some(_)) = (round, pending.said) {
-            round.denials.pop();
-        }
-        self.pending.insert(attempt, pending);
-    }
-
-    /// What was denied stands.
-    fn stands(&mut self, attempt: AttemptId) {
-        let Some(Pending { said: Some(kind), came }) = self.pending.remove(&attempt) else { return };
-        if let Some(round) = self.round_of(attempt) {
-            round.denials.push((came, kind));
-        }
-    }
-
-    /// What an attempt in drawn letters is answered is not so.
-    pub fn lies(&mut self, attempt: AttemptId) {
-        self.lies.insert(attempt);
-    }
-
     /// Whether an attempt to this upstream is doubted, so that one by TCP is to confirm it.
     pub fn sends_to_confirm(&self, question: &Question, upstream: UpstreamId) -> bool {
         let Some(round) = self.questions.get(question).and_then(|known| known.rounds.last()) else {
@@ -418,31 +354,6 @@ impl Oracle {
         }
         if let Some(round) = self.round_of(attempt) {
             round.failures += 1;
-        }
-    }
-
-    /// The attempt that a connection is to confirm.
-    fn confirms(&self, attempt: AttemptId) -> Option<AttemptId> {
-        self.doubted.iter().find(|(_, doubted)| doubted.tcp == Some(attempt)).map(|(id, _)| *id)
-    }
-
-    /// Another connection has to follow at once, while there is time.
-    fn owes(&mut self, now: Monotonic, attempt: AttemptId, closed: bool) {
-        let doubted = self.confirms(attempt);
-        let Some(question) = self.open.get(&attempt).copied() else { return };
-        let Some(round) = self.round_of(attempt).filter(|round| now < round.deadline) else { return };
-        let Some(upstream) = round.open.get(&attempt).copied() else { return };
-        self.owed = Some(Owed { question, upstream, doubted, closed });
-    }
-
-    /// Something came that nobody can read.
-    fn unreadable(&mut self, now: Monotonic, attempt: AttemptId, (udp, edns): (bool, bool)) {
-        match self.confirms(attempt) {
-            _ if self.pending.contains_key(&attempt) => self.stands(attempt),
-            _ if udp => self.doubt(attempt),
-            _ if edns => self.owes(now, attempt, false),
-            Some(doubted) => self.unconfirmed(now, doubted),
-            None => {}
         }
     }
 
