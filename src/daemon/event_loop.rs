@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::child::Sorter;
 use super::control::Control;
+use super::follow::Follower;
 use super::hints::Hints;
 use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
@@ -64,6 +65,8 @@ pub(super) struct Daemon {
     pub loader: Loader,
     pub team: Team,
     pub network: Network,
+    /// Files that are read again when they change.
+    pub follower: Option<Follower>,
     /// What outlives a reboot.
     pub keep: Keep,
     pub reload: Reload,
@@ -154,8 +157,9 @@ impl Daemon {
             next_slice: Monotonic(0),
             loader: Loader::new(Arc::clone(&waker)),
             keep: Keep::new(Arc::clone(&waker)),
+            follower: Follower::begin(followed(&config, path.as_deref()), &waker),
             team: Team::new(waker),
-            network: Network::new(&followed(&config, path.as_deref())),
+            network: Network::new(),
             reload: Reload::default(),
             waiting: Waiting::default(),
             control,
@@ -203,7 +207,7 @@ impl Daemon {
         if let Some(hints) = self.hints.descriptor() {
             registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
         }
-        for descriptor in self.network.descriptors().into_iter().flatten() {
+        if let Some(descriptor) = self.network.descriptor() {
             registry.register(&mut SourceFd(&descriptor), Source::Network.token(), Interest::READABLE)?;
         }
         if let Some(name) = self.network.urgent() {
@@ -401,6 +405,7 @@ impl Daemon {
             Source::Network => self.network.ready(now),
             Source::WallClock => self.on_wall_clock(now),
             Source::Woken => {
+                self.on_followed(now);
                 self.on_loaded(now);
                 self.on_saved();
                 self.on_handed(now);

@@ -141,7 +141,8 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
         // An empty hosts file is one; NULs are what a host that stopped amid writing leaves.
         let expected = "an address with names";
         let source = Source { path, expected, is_meant: |text| !text.contains(&0), told: before.told(path) };
-        let known = before.hosts.get(path);
+        // Who takes a hosts file away means its names; what is gone of a list was lost on its way.
+        let known = before.hosts.get(path).filter(|_| !is_gone(path));
         let (file, status) = source.read(known, HostsFile::read, HostsFile::len);
         read.files.push(status);
         if let Some(file) = file {
@@ -165,6 +166,10 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
 /// Which `[[block]]` of the configuration the block at a place among all of them is of: there are two of each.
 pub(super) fn block_of(place: usize) -> usize {
     place / 2
+}
+
+fn is_gone(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// The names of the configuration, which no list makes an exception of, and the lists.
@@ -293,7 +298,7 @@ fn servers(path: &Path, told: Option<&FileStatus>) -> Option<FileStatus> {
 
 fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let length = std::fs::File::open(path)?.take(FILE_MAX).read_to_end(&mut text)?;
+    let length = super::open::regular(path)?.take(FILE_MAX).read_to_end(&mut text)?;
     if length as u64 == FILE_MAX {
         log::warn!(
             event = Event::FileNotRead, path:% = path.display(), reason = "it is too long";

@@ -2,6 +2,7 @@
 
 use super::control::Wish;
 use super::event_loop::{Daemon, now};
+use super::follow::Follower;
 use super::local::Wanted;
 use super::notify;
 use super::requests::share;
@@ -186,7 +187,9 @@ impl Daemon {
 
     /// Asks whom the configuration, or the system, names now.
     fn reroute(&mut self, now: Monotonic) {
-        self.network.follow(&followed(&self.config, self.path.as_deref()));
+        if let Some(follower) = &mut self.follower {
+            follower.follow(followed(&self.config, self.path.as_deref()));
+        }
         let routes = routes(&self.config, &self.addresses);
         let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
@@ -204,13 +207,18 @@ impl Daemon {
         self.rounds.upstreams(now).iter().map(|upstream| upstream.address).collect()
     }
 
-    /// Netlink, inotify or the clocks had news, which have settled.
+    /// A file that is followed has changed.
+    pub(super) fn on_followed(&mut self, now: Monotonic) {
+        if self.follower.as_ref().is_some_and(Follower::take) {
+            self.reread(true, now);
+        }
+    }
+
+    /// Netlink, the host's name or the clocks had news, which have settled.
     pub(super) fn on_news(&mut self, now: Monotonic) {
         let Some(news) = self.network.news(now) else { return };
-        if news.network || news.files {
-            self.reroute(now);
-            self.loader.begin(Wanted::of(&self.config));
-            self.look_at_configuration(news.files, now);
+        if news.network || news.name {
+            self.reread(news.name, now);
         }
         if news.network {
             log::info!(
@@ -223,6 +231,12 @@ impl Daemon {
             self.rounds.handle(now, Input::NetworkChanged);
             self.act(now);
         }
+    }
+
+    fn reread(&mut self, files: bool, now: Monotonic) {
+        self.reroute(now);
+        self.loader.begin(Wanted::of(&self.config));
+        self.look_at_configuration(files, now);
     }
 
     pub(super) fn answer_sorter(&mut self, result: OrderResult) {

@@ -1,16 +1,13 @@
-//! What tells that the network, a file that is followed, or the host's name is another than before: netlink, inotify, the kernel's word for
-//! the name, and a host that slept.
+//! What tells that the network or the host's name is another than before: netlink, the kernel's word for the name, and a host that slept.
 
 use crate::logging::Event;
 use hither_net::netlink::Netlink;
 use hither_table::Monotonic;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
 /// News is acted upon so long after the first of it: it comes in bursts.
@@ -24,7 +21,6 @@ const ROUTES_MAX: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Network {
     netlink: Option<Netlink>,
-    files: Files,
     name: HostName,
     due: Option<Monotonic>,
     /// Addresses and routes when they were last looked at.
@@ -32,6 +28,7 @@ pub(super) struct Network {
     slept: Duration,
     /// Addresses or routes were others, or the host slept, since the last news.
     changed: bool,
+    renamed: bool,
 }
 
 /// What has changed.
@@ -39,12 +36,12 @@ pub(super) struct Network {
 pub(super) struct News {
     /// Addresses or routes, or the host has slept.
     pub network: bool,
-    /// A file that is followed.
-    pub files: bool,
+    /// What the host is called.
+    pub name: bool,
 }
 
 impl Network {
-    pub fn new(paths: &[PathBuf]) -> Network {
+    pub fn new() -> Network {
         let netlink = Netlink::new().map_err(|error| {
             log::warn!(
                 event = Event::NotFollowed, what = "links and addresses", reason:% = error;
@@ -53,28 +50,23 @@ impl Network {
         });
         Network {
             netlink: netlink.ok(),
-            files: Files::new(paths),
             name: HostName::new(),
             due: None,
             seen: fingerprint(),
             slept: asleep(),
             changed: false,
+            renamed: false,
         }
     }
 
-    /// The descriptors to be polled: netlink's and inotify's.
-    pub fn descriptors(&self) -> [Option<RawFd>; 2] {
-        [self.netlink.as_ref().map(|n| n.as_raw_fd()), self.files.descriptor()]
+    /// The descriptor to be polled.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.netlink.as_ref().map(|n| n.as_raw_fd())
     }
 
     /// What is to be polled for urgent news alone: a file of the kernel's, which can be read at any time.
     pub fn urgent(&self) -> Option<RawFd> {
         self.name.file.as_ref().map(|file| file.as_raw_fd())
-    }
-
-    /// Follows other files.
-    pub fn follow(&mut self, paths: &[PathBuf]) {
-        self.files.follow(paths);
     }
 
     /// A descriptor is ready.
@@ -85,8 +77,8 @@ impl Network {
             self.look();
         }
         let renamed = self.name.has_changed();
-        self.files.changed |= renamed;
-        if self.files.take() || news || renamed {
+        self.renamed |= renamed;
+        if news || renamed {
             self.due.get_or_insert(now.plus(SETTLE));
         }
         if renamed {
@@ -120,8 +112,8 @@ impl Network {
         self.due = None;
         self.look();
         let network = std::mem::take(&mut self.changed);
-        let files = std::mem::take(&mut self.files.changed);
-        Some(News { network, files })
+        let name = std::mem::take(&mut self.renamed);
+        Some(News { network, name })
     }
 }
 
@@ -186,125 +178,9 @@ fn fingerprint() -> u64 {
     hasher.finish()
 }
 
-/// Files that are followed by watching their directories, since editors put new files in the place of old ones.
-#[derive(Debug)]
-struct Files {
-    inotify: Option<Inotify>,
-    watches: BTreeMap<PathBuf, WatchDescriptor>,
-    names: BTreeSet<(PathBuf, OsString)>,
-    /// Directories of which every file counts.
-    whole: BTreeSet<PathBuf>,
-    changed: bool,
-}
-
-impl Files {
-    fn new(paths: &[PathBuf]) -> Files {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(|error| {
-            log::warn!(
-                event = Event::NotFollowed, what = "files", reason:% = error;
-                "files cannot be followed: {error}; after a change of theirs reload hitherd"
-            );
-        });
-        let mut files = Files {
-            inotify: inotify.ok(),
-            watches: BTreeMap::new(),
-            names: BTreeSet::new(),
-            whole: BTreeSet::new(),
-            changed: false,
-        };
-        files.follow(paths);
-        files
-    }
-
-    fn descriptor(&self) -> Option<RawFd> {
-        self.inotify.as_ref().map(|inotify| inotify.as_fd().as_raw_fd())
-    }
-
-    fn follow(&mut self, paths: &[PathBuf]) {
-        let Some(inotify) = &self.inotify else { return };
-        self.names.clear();
-        for path in paths {
-            // Where a link leads changes without the link.
-            let real = std::fs::canonicalize(path).ok();
-            for path in [Some(path.clone()), real].into_iter().flatten() {
-                if let (Some(dir), Some(name)) = (path.parent(), path.file_name()) {
-                    self.names.insert((dir.to_owned(), name.to_owned()));
-                }
-            }
-        }
-        self.whole = paths.iter().filter(|path| path.is_dir()).cloned().collect();
-        let dirs: BTreeSet<&Path> = self
-            .names
-            .iter()
-            .map(|(dir, _)| dir.as_path())
-            .chain(self.whole.iter().map(PathBuf::as_path))
-            .collect();
-        let gone: Vec<PathBuf> =
-            self.watches.keys().filter(|dir| !dirs.contains(dir.as_path())).cloned().collect();
-        for dir in gone {
-            if let Some(watch) = self.watches.remove(&dir) {
-                let _ = inotify.rm_watch(watch);
-            }
-        }
-        let flags = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_ONLYDIR;
-        for dir in dirs {
-            match inotify.add_watch(dir, flags) {
-                Ok(watch) => drop(self.watches.insert(dir.to_owned(), watch)),
-                // What is not there yet is looked for at the next change or reload.
-                Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => {}
-                Err(error) => log::warn!(
-                    event = Event::NotFollowed, what:% = dir.display(), reason:% = error;
-                    "files in '{}' cannot be followed: {error}; after a change of theirs reload hitherd",
-                    dir.display()
-                ),
-            }
-        }
-    }
-
-    /// Takes what has come; whether a file of ours was among it.
-    fn take(&mut self) -> bool {
-        let Some(inotify) = &self.inotify else { return false };
-        let mut ours = false;
-        while let Ok(events) = inotify.read_events() {
-            for event in events {
-                let Some((dir, _)) = self.watches.iter().find(|(_, watch)| **watch == event.wd) else {
-                    continue;
-                };
-                // An event without a name, or one that says that some were lost, may be about any of them.
-                let named = |name| self.names.contains(&(dir.clone(), name));
-                ours |= self.whole.contains(dir) || event.name.is_none_or(named);
-            }
-        }
-        self.changed |= ours;
-        ours
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_is_replaced_is_noticed_and_its_neighbours_are_not() {
-        let dir = std::env::temp_dir().join(format!("hither-network-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a directory");
-        let file = dir.join("hosts");
-        let mut files = Files::new(std::slice::from_ref(&file));
-        std::fs::write(dir.join("other"), "x").expect("written");
-        assert!(!files.take());
-        std::fs::write(dir.join("new"), "192.0.2.1 a").expect("written");
-        std::fs::rename(dir.join("new"), &file).expect("renamed");
-        assert!(files.take() && files.changed);
-        files.follow(&[]);
-        std::fs::write(&file, "x").expect("written");
-        assert!(!files.take());
-        std::fs::remove_dir_all(&dir).expect("removable");
-    }
 
     #[test]
     fn the_network_looks_the_same_twice() {

@@ -18,9 +18,9 @@ pub(super) enum Source {
     /// A local connection.
     Peer(Slot),
     Hints,
-    /// Netlink, inotify, or the host's name.
+    /// Netlink, or the host's name.
     Network,
-    /// Another thread has something: files have been read, the cache has been saved or some of it is to be restored, a worker has misses or counts, or has failed.
+    /// Another thread has something: files have changed or been read, the cache has been saved or some of it is to be restored, a worker has misses or counts, or has failed.
     Woken,
     /// The wall clock was set.
     WallClock,

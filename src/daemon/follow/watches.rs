@@ -1,0 +1,230 @@
+//! inotify's watches on the ways of all followed paths: a directory for the entries that the ways go through, and the file at the end
+//! itself, which may be written by another of its names.
+
+use super::POLLED;
+use super::walk::{End, Entry, Way, walk};
+use crate::logging::Event;
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use nix::sys::statfs::statfs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+/// Walks until two are alike: what came between a look and its watch is seen by the next.
+const WALKS: usize = 4;
+
+/// File systems on which others write without our kernel's knowing: NFS, SMB (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda,
+/// VirtualBox's shared folders.
+const REMOTE: [u64; 13] = [
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x6573_5546,
+    0x0102_1997,
+    0x00c3_6400,
+    0x5346_414f,
+    0x7461_636f,
+    0x0116_1970,
+    0x0bd0_0bd0,
+    0x7375_7245,
+    0x786f_4256,
+];
+
+#[derive(Debug)]
+pub(super) struct Watches {
+    inotify: Option<Inotify>,
+    watched: BTreeMap<WatchDescriptor, Watched>,
+    /// What could not be watched when that was last tried, which has been said.
+    told: BTreeSet<PathBuf>,
+}
+
+/// What counts of a watched file or directory.
+#[derive(Clone, Default, Debug)]
+struct Watched {
+    entries: BTreeSet<OsString>,
+    /// Every entry.
+    whole: bool,
+    /// It is a file that is followed.
+    is_file: bool,
+}
+
+/// What has changed, or may have.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Cause {
+    /// A watched file or directory itself.
+    Itself(WatchDescriptor),
+    /// An entry of a watched directory.
+    Entry(WatchDescriptor, OsString),
+    /// Anything: events were lost.
+    Lost,
+    /// What is mounted.
+    Mounts,
+}
+
+impl Watches {
+    pub fn new() -> Watches {
+        Watches { inotify: None, watched: BTreeMap::new(), told: BTreeSet::new() }
+    }
+
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(Inotify::as_fd)
+    }
+
+    /// Watches the ways of `paths` as they are now, and nothing else. Whether some of it has to be looked at now and then instead.
+    pub fn install(&mut self, paths: &[PathBuf]) -> bool {
+        let mut failed = BTreeMap::new();
+        if self.inotify.is_none() {
+            let flags = InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC;
+            self.inotify =
+                Inotify::init(flags).map_err(|error| failed.insert(PathBuf::from("/"), error)).ok();
+        }
+        let mut ways: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
+        if let Some(inotify) = &self.inotify {
+            for _ in 0..WALKS {
+                failed.clear();
+                let watched = watch(inotify, &ways, &mut failed);
+                for gone in self.watched.keys().filter(|watch| !watched.contains_key(watch)) {
+                    // The kernel has taken it away already where what was watched is gone.
+                    let _ = inotify.rm_watch(*gone);
+                }
+                self.watched = watched;
+                let again: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
+                if std::mem::replace(&mut ways, again) == ways {
+                    break;
+                }
+            }
+        }
+        self.tell(&failed);
+        !failed.is_empty() || ways.iter().any(is_remote)
+    }
+
+    fn tell(&mut self, failed: &BTreeMap<PathBuf, Errno>) {
+        for (path, error) in failed.iter().filter(|(path, _)| !self.told.contains(*path)) {
+            let limit = match error {
+                Errno::ENOSPC => "; the limit is fs.inotify.max_user_watches",
+                Errno::EMFILE => "; the limit is fs.inotify.max_user_instances",
+                _ => "",
+            };
+            log::warn!(
+                event = Event::NotFollowed, what:% = path.display(), reason:% = error;
+                "'{}' cannot be watched: {error}{limit}; files there are looked at every {} s instead",
+                path.display(),
+                POLLED.as_secs()
+            );
+        }
+        self.told = failed.keys().cloned().collect();
+    }
+
+    /// Takes what has come. `heard` is told what has changed, and whether somebody may write more of it.
+    pub fn take(&self, mut heard: impl FnMut(Cause, bool)) {
+        while let Some(events) = self.inotify.as_ref().and_then(|inotify| inotify.read_events().ok()) {
+            for event in events {
+                let is_open = event.mask.contains(AddWatchFlags::IN_MODIFY);
+                if let Some(cause) = self.cause(event) {
+                    heard(cause, is_open);
+                }
+            }
+        }
+    }
+
+    fn cause(&self, event: InotifyEvent) -> Option<Cause> {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            return Some(Cause::Lost);
+        }
+        let watched = self.watched.get(&event.wd)?;
+        match event.name {
+            Some(name) if watched.whole || watched.entries.contains(&name) => {
+                Some(Cause::Entry(event.wd, name))
+            }
+            Some(_) => None,
+            None => Some(Cause::Itself(event.wd)),
+        }
+    }
+}
+
+fn watch(
+    inotify: &Inotify,
+    ways: &[Way],
+    failed: &mut BTreeMap<PathBuf, Errno>,
+) -> BTreeMap<WatchDescriptor, Watched> {
+    let mut wanted: BTreeMap<&Path, Watched> = BTreeMap::new();
+    for way in ways {
+        for (dir, name) in &way.places {
+            wanted.entry(dir).or_default().entries.insert(name.clone());
+        }
+        match &way.end {
+            End::File(file) => wanted.entry(file).or_default().is_file = true,
+            End::Directory(dir) => wanted.entry(dir).or_default().whole = true,
+            End::Nowhere => {}
+        }
+    }
+    let mut watched: BTreeMap<WatchDescriptor, Watched> = BTreeMap::new();
+    // Directories before what is in them: who exchanges one after it was watched is seen from above.
+    for (path, what) in wanted {
+        match inotify.add_watch(path, flags(&what)) {
+            Ok(watch) => {
+                // Two paths may lead to one directory, through mounts, and to one file, through its names.
+                let place = watched.entry(watch).or_default();
+                place.entries.extend(what.entries);
+                place.whole |= what.whole;
+                place.is_file |= what.is_file;
+            }
+            // It went while we looked, which is seen from above.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+            // What we may not read; a change of that is seen from above.
+            Err(Errno::EACCES) if what.is_file || what.whole => {}
+            Err(error) => drop(failed.insert(path.to_owned(), error)),
+        }
+    }
+    watched
+}
+
+fn flags(what: &Watched) -> AddWatchFlags {
+    let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE;
+    let itself =
+        AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | no_link();
+    let entries = AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_ONLYDIR;
+    match (what.is_file, what.whole) {
+        (true, _) => itself | written,
+        (false, true) => itself | entries | written,
+        (false, false) => itself | entries,
+    }
+}
+
+/// Ways have no links left in them, and what is watched for one path stays watched when another leads there too.
+fn no_link() -> AddWatchFlags {
+    AddWatchFlags::IN_DONT_FOLLOW | AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD)
+}
+
+fn look(path: &Path) -> Entry {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return Entry::Hidden,
+        Err(_) => return Entry::Missing,
+    };
+    if found.is_symlink() {
+        return std::fs::read_link(path).map_or(Entry::Missing, Entry::Link);
+    }
+    match (found.is_dir(), found.is_file()) {
+        (true, _) => Entry::Directory,
+        (_, true) => Entry::File,
+        _ => Entry::Special,
+    }
+}
+
+fn is_remote(way: &Way) -> bool {
+    let at = match &way.end {
+        End::File(path) | End::Directory(path) => Some(path.as_path()),
+        End::Nowhere => way.places.last().map(|(dir, _)| dir.as_path()),
+    };
+    let kind = at.and_then(|path| statfs(path).ok()).map(|found| found.filesystem_type().0);
+    kind.is_some_and(|kind| REMOTE.contains(&u64::from(kind.cast_unsigned() as u32)))
+}
