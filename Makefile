@@ -47,6 +47,7 @@ install: $(programs) $(libraries)
 	install -D -m 644 systemd/hither.catalog $(d)/lib/systemd/catalog/hither.catalog
 	install -D -m 644 systemd/resolved.conf $(d)/share/hither/resolved.conf
 	install -D -m 644 systemd/NetworkManager.conf $(d)/share/hither/NetworkManager.conf
+	install -m 644 systemd/bridge.conf systemd/bridge.toml $(d)/share/hither/
 	install -d $(d)/share/bash-completion/completions $(d)/share/zsh/vendor-completions $(d)/share/fish/vendor_completions.d
 	for program in $(completed); do $(bin)/hitherctl completions bash $$program > $(d)/share/bash-completion/completions/$$program \
 		&& $(bin)/hitherctl completions zsh $$program > $(d)/share/zsh/vendor-completions/_$$program \

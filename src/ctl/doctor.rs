@@ -1,8 +1,9 @@
 //! `doctor`: what on this host decides whether names come to hither, how it is, and the one command that puts it right.
 //!
-//! Gathering (`gather` and what it calls) reads and does not judge; judging (`ports`, `service`, `names`, `lookups`) is pure: facts in,
+//! Gathering (`gather` and what it calls) reads and does not judge; judging (`ports`, `service`, `names`, `lookups`, `containers`) is pure: facts in,
 //! findings out. Nothing is changed, and nothing is started: a daemon that waits for its first query is not asked.
 
+mod containers;
 mod facts;
 mod finding;
 mod gather;
@@ -76,5 +77,6 @@ fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(service::judge(facts));
     findings.extend(names::judge(facts));
     findings.extend(lookups::judge(facts));
+    findings.extend(containers::judge(facts));
     findings
 }

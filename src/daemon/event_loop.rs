@@ -2,6 +2,7 @@
 
 use super::admission::Admission;
 use super::child::Sorter;
+use super::containers;
 use super::control::Control;
 use super::follow::Follower;
 use super::hints::Hints;
@@ -134,6 +135,7 @@ impl Daemon {
         let mut inherited = Inherited::take()?;
         let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
         let routes = routes(&config, &listeners.addresses);
+        containers::offer(&config, &routes.usual);
         let mut ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let rounds = Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw()));
         let poll = Poll::new().map_err(because("no poll can be had"))?;

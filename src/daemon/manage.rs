@@ -1,5 +1,6 @@
 //! What the operator, the sorter, the readers and the system tell the daemon, besides queries.
 
+use super::containers;
 use super::control::Wish;
 use super::event_loop::{Daemon, now};
 use super::follow::Follower;
@@ -155,6 +156,7 @@ impl Daemon {
         }
         config.workers = self.config.workers;
         config.state_dir.clone_from(&self.config.state_dir);
+        config.runtime_dir.clone_from(&self.config.runtime_dir);
         self.resize(&config);
         crate::logging::start(config.level);
         self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
@@ -191,6 +193,7 @@ impl Daemon {
             follower.follow(followed(&self.config, self.path.as_deref()));
         }
         let routes = routes(&self.config, &self.addresses);
+        containers::offer(&self.config, &routes.usual);
         let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
         self.act(now);

@@ -4,6 +4,7 @@ mod admission;
 mod attempts;
 mod check;
 mod child;
+pub(crate) mod containers;
 mod control;
 mod demo;
 mod ending;

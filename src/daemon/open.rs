@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, ErrorKind, Read as _, Result};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -15,6 +15,13 @@ pub(super) fn regular(path: &Path) -> Result<File> {
     // It may be another by now.
     is_regular(&file.metadata()?)?;
     Ok(file)
+}
+
+/// What a regular file holds, as far as `most` octets.
+pub(super) fn octets(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    regular(path)?.take(most).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn is_regular(found: &Metadata) -> Result<()> {

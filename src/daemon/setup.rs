@@ -2,7 +2,7 @@
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
-use super::{local, reserved, resolv_conf, system, wrong};
+use super::{containers, local, reserved, resolv_conf, system, wrong};
 use crate::config::{Config, Endpoint};
 use crate::logging::Event;
 use hither_rounds::Routes;
@@ -82,7 +82,7 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
         return routes;
     }
     if config.upstreams.is_empty() {
-        routes = system::routes(Path::new("/"), is_ours);
+        routes = system::routes(Path::new("/"), &config.runtime_dir, is_ours);
         if routes.usual.is_empty() {
             let why = resolv_conf::why_none(Path::new("/etc/resolv.conf"));
             log::warn!(
@@ -127,6 +127,7 @@ pub(super) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     if config.hosts.own_name {
         paths.push(PathBuf::from("/etc/hostname"));
     }
+    paths.extend(containers::paths(Path::new("/")));
     if config.upstreams.is_empty() {
         paths.extend(system::paths(Path::new("/")));
     }

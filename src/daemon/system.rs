@@ -2,6 +2,7 @@
 //! NetworkManager know of each link.
 
 use super::resolv_conf::{self, is_stub, server};
+use super::{containers, open};
 use hither_rounds::Routes;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ const RESOLV_CONF: [&str; 4] = [
     "run/NetworkManager/no-stub-resolv.conf",
     "run/NetworkManager/resolv.conf",
 ];
+/// Octets read of each file.
+const LENGTH_MAX: u64 = 1 << 20;
 /// Directories with a file for each link, of resolved and of networkd.
 const LINKS: [&str; 2] = ["run/systemd/resolve/netif", "run/systemd/netif/links"];
 
@@ -32,16 +35,19 @@ pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
 
 /// The domains in which the system searches for names.
 pub(super) fn search(root: &Path) -> Vec<Name> {
-    let files = RESOLV_CONF.iter().filter_map(|path| std::fs::read(root.join(path)).ok());
+    let files = RESOLV_CONF.iter().filter_map(|path| open::octets(&root.join(path), LENGTH_MAX).ok());
     files.flat_map(|text| resolv_conf::read(&text).search).collect()
 }
 
-/// Whom the system asks, without those for whom `is_ours` holds.
-pub(crate) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
+/// Whom the system asks, without those for whom `is_ours` holds, and not by what we write in our runtime directory ourselves.
+pub(crate) fn routes(root: &Path, runtime_dir: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
     let other = |upstream: &SocketAddr| !is_ours(upstream);
     let mut routes = Routes::default();
     for path in RESOLV_CONF.map(|path| root.join(path)) {
-        let found = std::fs::read(&path).map(|text| resolv_conf::read(&text)).unwrap_or_default();
+        if containers::is_own(&path, runtime_dir) {
+            continue;
+        }
+        let found = open::octets(&path, LENGTH_MAX).map(|text| resolv_conf::read(&text)).unwrap_or_default();
         let servers = found.nameservers.into_iter();
         routes.usual = servers.filter(|server| !is_stub(server) && other(server)).collect();
         if !routes.usual.is_empty() {
@@ -58,7 +64,10 @@ pub(crate) fn routes(root: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Rout
             .collect();
         files.sort();
         links.extend(
-            files.iter().filter_map(|path| std::fs::read_to_string(path).ok()).map(|text| link(&text)),
+            files
+                .iter()
+                .filter_map(|path| open::octets(path, LENGTH_MAX).ok())
+                .map(|text| link(&String::from_utf8_lossy(&text))),
         );
     }
     let mut domains: BTreeMap<Name, Vec<SocketAddr>> = BTreeMap::new();
@@ -159,7 +168,10 @@ mod tests {
                 && is_ours(&upstream("192.0.2.9:53"), &any, &host)
         );
         assert!(!is_ours(&upstream("192.0.2.1:53"), &any, &host));
-        assert_eq!(routes(Path::new("/nonexistent"), |_| false), Routes::default());
+        assert_eq!(
+            routes(Path::new("/nonexistent"), Path::new("/nonexistent"), |_| false),
+            Routes::default()
+        );
     }
 
     #[test]
@@ -176,7 +188,7 @@ mod tests {
                 "ADMIN_STATE=configured\nDNS=192.0.2.1\nDOMAINS=home.example\nROUTE_DOMAINS=.\n",
             ),
         ]);
-        let routes = routes(&root, |_| false);
+        let routes = routes(&root, &root, |_| false);
         assert_eq!(addresses(&routes.usual), ["192.0.2.1:53", "192.0.2.2:53"]);
         let domains: Vec<String> = routes.domains.keys().map(ToString::to_string).collect();
         assert_eq!(domains, ["lab.example.", "corp.example.", "home.example."]);

@@ -84,6 +84,8 @@ events! {
     NotListening = "not-listening" 0xd8f88cfa_96dc_4665_b947_3af09f9b7d00,
     /// A hosts file or block list is read in part or not at all.
     FileNotRead = "file-not-read" 0x2e67beaa_d497_4083_8c70_a420efa16c81,
+    /// What is written for others beside the table is not up to date.
+    FileNotWritten = "file-not-written" 0x1e4626eb_7b5d_4b5f_bb61_7a8d4fa6fbea,
     /// The limit of open files is too low for the configuration.
     TooFewDescriptors = "too-few-descriptors" 0xfa7bda35_5756_42d5_aae2_1e7bb023534b,
     /// The service manager cannot be told that a program lives, nor anything else.

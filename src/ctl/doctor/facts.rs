@@ -1,5 +1,6 @@
 //! What is known of a host, as it was found and not yet judged.
 
+use super::containers::Containers;
 use super::ini::{Manager, Resolved};
 use super::sockets::Held;
 use super::units::{Systemd, Unit};
@@ -23,6 +24,7 @@ pub(super) struct Facts {
     pub upstreams: Vec<SocketAddr>,
     pub names: Names,
     pub lookups: Lookups,
+    pub containers: Containers,
     pub ping: Ping,
 }
 
@@ -234,6 +236,7 @@ pub(super) mod tests {
                 nscd: false,
                 nscd_conf: String::new(),
             },
+            containers: Containers::default(),
             ping: Ping { groups: Some((0, 2_147_483_647)), sorter: Some(990) },
         }
     }

@@ -2,7 +2,7 @@
 
 use super::facts::{Answering, Configuration, Daemon, Facts, Lookups, Module, Names, Ping, Resolv, Table};
 use super::units::{Systemd, Unit};
-use super::{ini, sockets, units};
+use super::{containers, ini, sockets, units};
 use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::daemon::system;
@@ -18,6 +18,7 @@ const MODULE: &str = "libnss_hither.so.2";
 
 /// Everything.
 pub(super) fn facts(context: &Context, root: &Path) -> Facts {
+    let containers = containers::gather(root, &context.dir);
     let dir = root.join(context.dir.strip_prefix("/").unwrap_or(&context.dir));
     let systemd = units::systemd(root, Path::new("systemctl"));
     let context = Context { dir, json: context.json };
@@ -32,6 +33,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         upstreams: Vec::new(),
         names: names(root),
         lookups,
+        containers,
         ping: ping(root),
         systemd,
     };
@@ -42,7 +44,10 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         Configuration::Good(config) if !config.upstreams.is_empty() => {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
-        _ => system::routes(root, |server| facts.is_own(server.ip()) && server.port() == 53).usual,
+        _ => {
+            system::routes(root, &context.dir, |server| facts.is_own(server.ip()) && server.port() == 53)
+                .usual
+        }
     };
     facts
 }

@@ -1,0 +1,407 @@
+//! Containers have a loopback interface of their own, so that a resolv.conf which names 127.0.0.1 leads them astray: Docker and Podman leave
+//! such servers out and ask public ones, and behind the kubelet CoreDNS asks itself.
+
+use super::facts::{Configuration, Facts};
+use super::finding::Finding;
+use super::ini;
+use crate::config::{Config, Network};
+use crate::ctl::files;
+use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Files that are there where Docker is.
+const DOCKER: [&str; 5] = [
+    "run/docker.sock",
+    "etc/docker/daemon.json",
+    "usr/bin/dockerd",
+    "usr/lib/systemd/system/docker.service",
+    "etc/systemd/system/docker.service",
+];
+const DOCKER_JSON: &str = "etc/docker/daemon.json";
+const PODMAN: [&str; 3] =
+    ["usr/bin/podman", "run/podman/podman.sock", "usr/lib/systemd/system/podman.service"];
+/// Where Podman's settings are, later ones win; and the directory of drop-ins.
+const PODMAN_CONF: [&str; 2] = ["usr/share/containers/containers.conf", "etc/containers/containers.conf"];
+const PODMAN_CONF_D: &str = "etc/containers/containers.conf.d";
+/// The kubelet's configuration: kubeadm's place, and those of distributions.
+const KUBELET: [&str; 4] = [
+    "var/lib/kubelet/config.yaml",
+    "etc/kubernetes/kubelet/kubelet-config.json",
+    "etc/kubernetes/kubelet/config.json",
+    "etc/kubernetes/kubelet/kubelet.conf",
+];
+/// Where its command line comes from, which counts before the configuration.
+const KUBELET_FLAGS: [&str; 3] =
+    ["var/lib/kubelet/kubeadm-flags.env", "etc/default/kubelet", "etc/sysconfig/kubelet"];
+const FLAG: &str = "--resolv-conf=";
+
+/// What there is of them.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Containers {
+    docker: Option<Docker>,
+    podman: Option<Podman>,
+    kubelet: Option<Kubelet>,
+}
+
+/// Where containers reach this host.
+#[derive(Clone, Copy, Debug)]
+struct Bridge {
+    address: IpAddr,
+    bits: u8,
+}
+
+#[derive(Clone, Debug)]
+struct Docker {
+    /// `/etc/docker/daemon.json`, if there is one.
+    json: Option<String>,
+    bridge: Bridge,
+}
+
+#[derive(Clone, Debug)]
+struct Podman {
+    /// `dns_servers`, if they are set.
+    servers: Vec<String>,
+    bridge: Bridge,
+}
+
+#[derive(Clone, Debug)]
+struct Kubelet {
+    /// Its configuration: where, and what.
+    config: Option<(PathBuf, String)>,
+    /// The file whose words name another resolv.conf on the command line.
+    flags: Option<(PathBuf, String)>,
+    /// The servers of the file that pods get.
+    servers: Vec<IpAddr>,
+    /// The file that hitherd writes for them, and whether it names somebody.
+    real: PathBuf,
+    is_real_there: bool,
+}
+
+/// Looks for them; `runtime_dir` as it is on that host.
+pub(super) fn gather(root: &Path, runtime_dir: &Path) -> Containers {
+    let text = |path: &str| files::text(&root.join(path)).ok().flatten();
+    let is_there = |paths: &[&str]| paths.iter().any(|path| root.join(path).exists());
+    let docker = is_there(&DOCKER).then(|| {
+        let json = text(DOCKER_JSON);
+        let said = json.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let said = said.and_then(|said| bridge(said["bip"].as_str()?));
+        Docker {
+            json,
+            bridge: said.or_else(|| interface(root, "docker0")).unwrap_or(bridge_of([172, 17, 0, 1])),
+        }
+    });
+    let podman = is_there(&PODMAN).then(|| Podman {
+        servers: podman_servers(root),
+        bridge: interface(root, "podman0").unwrap_or(bridge_of([10, 88, 0, 1])),
+    });
+    let found = |paths: &[&str]| paths.iter().find_map(|path| Some((Path::new("/").join(path), text(path)?)));
+    let config = found(&KUBELET);
+    let is_kubelet = config.is_some() || is_there(&["usr/bin/kubelet", "usr/local/bin/kubelet"]);
+    let kubelet = is_kubelet.then(|| {
+        let flags: Vec<&str> = KUBELET_FLAGS
+            .into_iter()
+            .filter(|path| text(path).is_some_and(|text| flag(&text).is_some()))
+            .collect();
+        let real = runtime_dir.join(crate::daemon::containers::FILE);
+        let below = |path: &Path| text(path.strip_prefix("/").unwrap_or(path).to_str()?);
+        let mut kubelet = Kubelet {
+            config,
+            flags: found(&flags),
+            servers: Vec::new(),
+            is_real_there: below(&real).is_some_and(|text| !servers(&text).is_empty()),
+            real,
+        };
+        kubelet.servers = below(&kubelet.resolv_conf()).map(|text| servers(&text)).unwrap_or_default();
+        kubelet
+    });
+    Containers { docker, podman, kubelet }
+}
+
+fn servers(text: &str) -> Vec<IpAddr> {
+    ini::nameservers(text).iter().map(SocketAddr::ip).collect()
+}
+
+fn bridge_of(address: [u8; 4]) -> Bridge {
+    Bridge { address: IpAddr::from(address), bits: 16 }
+}
+
+fn bridge(text: &str) -> Option<Bridge> {
+    let (address, bits) = text.split_once('/')?;
+    Some(Bridge { address: address.parse().ok()?, bits: bits.parse().ok().filter(|bits| *bits <= 32)? })
+}
+
+/// The address of an interface of this host.
+fn interface(root: &Path, name: &str) -> Option<Bridge> {
+    let all = (root == Path::new("/")).then(|| nix::ifaddrs::getifaddrs().ok()).flatten()?;
+    let v4 = |address: Option<nix::sys::socket::SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
+    let mut own = all.filter(|interface| interface.interface_name == name);
+    own.find_map(|interface| {
+        let mask = v4(interface.netmask)?;
+        let bits = u8::try_from(mask.to_bits().leading_ones()).ok()?;
+        Some(Bridge { address: v4(interface.address)?.into(), bits })
+    })
+}
+
+fn podman_servers(root: &Path) -> Vec<String> {
+    let mut paths: Vec<PathBuf> = PODMAN_CONF.iter().map(|path| root.join(path)).collect();
+    let mut more: Vec<PathBuf> = std::fs::read_dir(root.join(PODMAN_CONF_D))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "conf"))
+        .collect();
+    more.sort();
+    paths.append(&mut more);
+    let set = |path: &PathBuf| {
+        let table: toml::Table = files::text(path).ok().flatten()?.parse().ok()?;
+        let servers = table.get("containers")?.get("dns_servers")?.as_array()?.clone();
+        Some(servers.iter().filter_map(|server| server.as_str().map(str::to_owned)).collect())
+    };
+    paths.iter().rev().find_map(set).unwrap_or_default()
+}
+
+/// What the flag says.
+fn flag(text: &str) -> Option<&str> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let mut words = lines.filter_map(|line| line.split_once(FLAG)).map(|(_, rest)| rest);
+    words.next_back().and_then(|rest| rest.split(['"', '\'', ' ', '\t']).next())
+}
+
+/// A finding for each that is there.
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let Containers { docker, podman, kubelet } = &facts.containers;
+    let docker = docker.as_ref().map(|docker| docker.judge(facts));
+    let podman = podman.as_ref().map(|podman| podman.judge(facts));
+    [docker, podman, kubelet.as_ref().map(Kubelet::judge)].into_iter().flatten().collect()
+}
+
+/// Servers of the file that Docker and Podman copy: resolv.conf, or resolved's own behind its stub. Those on this host they leave out.
+fn copied(facts: &Facts) -> Vec<IpAddr> {
+    let mut found = servers(facts.names.resolv.text.as_deref().unwrap_or_default());
+    if found == [IpAddr::from([127, 0, 0, 53])] {
+        found = facts.names.resolved_uses.iter().map(SocketAddr::ip).collect();
+    }
+    found.retain(|server| !server.is_loopback());
+    found
+}
+
+fn joined<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Bridge {
+    fn is_served(&self, facts: &Facts) -> bool {
+        let at = SocketAddr::new(self.address, 53);
+        let any = |own: &SocketAddr| own.port() == 53 && own.ip().is_unspecified() && own.is_ipv4();
+        facts.wanted().iter().any(|own| *own == at || any(own))
+    }
+
+    /// Its network, as listen.allow is to have it.
+    fn network(&self) -> String {
+        match self.address {
+            IpAddr::V4(address) if address.octets()[0] == 172 && address.octets()[1] & 0xf0 == 16 => {
+                "172.16.0.0/12".to_owned()
+            }
+            address => format!("{address}/{}", self.bits),
+        }
+    }
+
+    /// What makes hitherd answer there; nothing if it does. `None` where listen.allow is not known.
+    fn steps(&self, facts: &Facts, name: &str) -> Option<Vec<String>> {
+        let Configuration::Good(config) = &facts.config else { return None };
+        let share = facts.names.share.display();
+        let mut steps = Vec::new();
+        if !self.is_served(facts) {
+            steps.push(format!(
+                "sed 's/172.17.0.1/{}/' {share}/bridge.conf | install -b -D -m 644 /dev/stdin /etc/systemd/system/hitherd.socket.d/{name}.conf",
+                self.address
+            ));
+        }
+        if !config.allow.iter().any(|network| network.contains(self.address)) {
+            steps.push(self.allowed(config, &share.to_string()));
+        }
+        if !steps.is_empty() {
+            steps.push(
+                "systemctl daemon-reload && systemctl restart hitherd.socket hitherd.service".to_owned(),
+            );
+        }
+        Some(steps)
+    }
+
+    fn allowed(&self, config: &Config, share: &str) -> String {
+        let place = "/etc/hither/hither.toml.d/bridge.toml";
+        let shipped = [bridge_of([172, 17, 0, 1]), bridge_of([10, 88, 0, 1])];
+        let is_shipped = shipped.iter().any(|known| known.address == self.address);
+        if is_shipped && config.allow == [Network::LOOPBACK_V4, Network::LOOPBACK_V6] {
+            return format!("install -b -D -m 644 {share}/bridge.toml {place}");
+        }
+        let mut all: Vec<String> = config.allow.iter().map(|network| format!("\"{network}\"")).collect();
+        all.push(format!("\"{}\"", self.network()));
+        format!(
+            "printf '[listen]\\nallow = [{}]\\n' | install -b -D -m 644 /dev/stdin {place}",
+            all.join(", ")
+        )
+    }
+
+    /// Where somebody is told to ask `servers`.
+    fn told(&self, facts: &Facts, name: &str, servers: &[String], by: &str) -> Finding {
+        let found = format!("containers ask {}, by {by}", servers.join(", "));
+        if !servers.iter().any(|server| server.parse() == Ok(self.address)) {
+            return Finding::ok(name, format!("{found}: not hitherd"));
+        }
+        match self.steps(facts, name) {
+            Some(steps) if steps.is_empty() => Finding::ok(name, format!("{found}: hitherd")),
+            Some(steps) => {
+                let why = if self.is_served(facts) { "it refuses them" } else { "it does not listen there" };
+                Finding::problem(name, format!("{found}: meant is hitherd, but {why}"))
+                    .fixed_by(steps.join(" && "))
+            }
+            None => Finding::unknown(name, format!("{found}; whom hitherd answers cannot be seen")),
+        }
+    }
+
+    /// Where nobody is told whom to ask; `then` tells it.
+    fn untold(&self, facts: &Facts, name: &str, then: Option<String>) -> Finding {
+        let copied = copied(facts);
+        if !copied.is_empty() {
+            return Finding::ok(
+                name,
+                format!("containers ask {}, as in resolv.conf: not hitherd", joined(&copied)),
+            );
+        }
+        let found = "containers ask public servers, for resolv.conf names none but this host; running ones keep theirs";
+        let finding = Finding::warning(name, found);
+        match (self.steps(facts, name), then) {
+            (Some(mut steps), Some(then)) => {
+                steps.push(then);
+                finding.fixed_by(steps.join(" && "))
+            }
+            _ => finding,
+        }
+    }
+}
+
+impl Docker {
+    fn judge(&self, facts: &Facts) -> Finding {
+        let name = "docker";
+        let place = "/etc/docker/daemon.json";
+        let address = self.bridge.address;
+        let set = format!("\"dns\": [\"{address}\"]");
+        let restart = "systemctl restart docker.service";
+        let text = self.json.as_deref().filter(|text| !text.trim().is_empty());
+        let Some(text) = text else {
+            let then =
+                format!("printf '{{ {set} }}\\n' | install -b -D -m 644 /dev/stdin {place} && {restart}");
+            return self.bridge.untold(facts, name, Some(then));
+        };
+        let Ok(Value::Object(said)) = serde_json::from_str::<Value>(text) else {
+            return Finding::unknown(name, format!("{place} is no JSON object"));
+        };
+        match said.get("dns").and_then(Value::as_array) {
+            Some(servers) if !servers.is_empty() => {
+                let servers: Vec<String> =
+                    servers.iter().filter_map(|server| server.as_str().map(str::to_owned)).collect();
+                self.bridge.told(facts, name, &servers, place)
+            }
+            // An empty list would stand there twice.
+            Some(_) => self.bridge.untold(facts, name, None),
+            None => {
+                // The first brace is the object's; what is in it stays as it is.
+                let more = if said.is_empty() { " " } else { "," };
+                let then = format!(
+                    "sed -i.before-hither --follow-symlinks '0,/{{/s//{{ {set}{more}/' {place} && {restart}"
+                );
+                self.bridge.untold(facts, name, Some(then))
+            }
+        }
+    }
+}
+
+impl Podman {
+    fn judge(&self, facts: &Facts) -> Finding {
+        if !self.servers.is_empty() {
+            return self.bridge.told(facts, "podman", &self.servers, "containers.conf");
+        }
+        let then = format!(
+            "printf '[containers]\\ndns_servers = [\"{}\"]\\n' | install -b -D -m 644 /dev/stdin /{PODMAN_CONF_D}/hither.conf",
+            self.bridge.address
+        );
+        self.bridge.untold(facts, "podman", Some(then))
+    }
+}
+
+impl Kubelet {
+    /// The file that pods get.
+    fn resolv_conf(&self) -> PathBuf {
+        if let Some(path) = self.flags.as_ref().and_then(|(_, text)| flag(text)) {
+            return PathBuf::from(path);
+        }
+        let said = self.config.as_ref().and_then(|(_, text)| resolv_conf_of(text));
+        PathBuf::from(said.unwrap_or_else(|| "/etc/resolv.conf".to_owned()))
+    }
+
+    fn judge(&self) -> Finding {
+        let name = "kubelet";
+        let (path, real) = (self.resolv_conf(), self.real.display());
+        let found = format!("pods get {}", path.display());
+        if path == self.real {
+            return Finding::ok(name, format!("{found}: the upstreams of hitherd"));
+        }
+        if path.as_os_str().is_empty() {
+            return Finding::ok(name, "pods get no servers of this host");
+        }
+        if !self.servers.is_empty() && !self.servers.iter().any(IpAddr::is_loopback) {
+            return Finding::ok(name, format!("{found}: {}", joined(&self.servers)));
+        }
+        let found = format!("{found}, which names this host: CoreDNS asks itself, a loop");
+        if !self.is_real_there {
+            return Finding::problem(
+                name,
+                format!("{found}; hitherd has to write {real} before that can be put right"),
+            );
+        }
+        match self.fix() {
+            Some(fix) => {
+                Finding::problem(name, found).fixed_by(format!("{fix} && systemctl restart kubelet.service"))
+            }
+            None => Finding::problem(name, format!("{found}; start it with {FLAG}{real}")),
+        }
+    }
+
+    fn fix(&self) -> Option<String> {
+        let edit = "sed -i.before-hither --follow-symlinks";
+        let real = self.real.display();
+        if let Some((path, _)) = &self.flags {
+            let path = path.display();
+            return Some(format!("{edit} 's|{FLAG}[^ \"]*|{FLAG}{real}|' {path}"));
+        }
+        let (path, text) = self.config.as_ref().filter(|(_, text)| !text.trim().is_empty())?;
+        let (path, is_json) = (path.display(), text.trim_start().starts_with('{'));
+        Some(match (is_json, resolv_conf_of(text).is_some()) {
+            (true, true) => {
+                format!("{edit} 's|\"resolvConf\" *: *\"[^\"]*\"|\"resolvConf\": \"{real}\"|' {path}")
+            }
+            (true, false) if text.trim().trim_matches(['{', '}']).trim().is_empty() => return None,
+            (true, false) => format!("{edit} '0,/{{/s||{{ \"resolvConf\": \"{real}\",|' {path}"),
+            (false, true) => format!("{edit} 's|^resolvConf *:.*|resolvConf: {real}|' {path}"),
+            (false, false) => format!("{edit} '$aresolvConf: {real}' {path}"),
+        })
+    }
+}
+
+/// `resolvConf` of a kubelet's configuration, YAML or JSON, which is one key at its top either way.
+fn resolv_conf_of(text: &str) -> Option<String> {
+    if text.trim_start().starts_with('{') {
+        let said: Value = serde_json::from_str(text).ok()?;
+        return said["resolvConf"].as_str().map(str::to_owned);
+    }
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("resolvConf")?.trim_start().strip_prefix(':'))?;
+    let value = line.split(" #").next().unwrap_or_default().trim();
+    Some(value.trim_matches(['"', '\'']).to_owned())
+}
+
+#[cfg(test)]
+#[path = "containers_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+use super::super::facts::Resolv;
+use super::super::facts::tests::{address, well};
+use super::super::finding::State;
+use super::super::finding::tests::said_of;
+use super::*;
+
+fn docker(json: Option<&str>) -> Containers {
+    let docker = Docker { json: json.map(str::to_owned), bridge: bridge_of([172, 17, 0, 1]) };
+    Containers { docker: Some(docker), ..Containers::default() }
+}
+
+fn only_us() -> Facts {
+    let mut facts = well();
+    facts.names.resolv = Resolv { text: Some("nameserver 127.0.0.1\n".to_owned()), ..Resolv::default() };
+    facts
+}
+
+fn listening(facts: &mut Facts, at: &str) {
+    let super::super::facts::Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };
+    daemon.listen.push(address(at));
+}
+
+fn allowing(facts: &mut Facts, network: &str) {
+    let text = format!("[listen]\nallow = [\"127.0.0.0/8\", \"{network}\"]");
+    facts.config = Configuration::Good(Box::new(crate::config::check_text(&text).expect("right")));
+}
+
+#[test]
+fn where_nobody_has_containers_nothing_is_said() {
+    assert!(judge(&well()).is_empty());
+}
+
+#[test]
+fn docker_beside_a_resolv_conf_of_this_host_alone_gets_the_bridge() {
+    let mut facts = only_us();
+    facts.containers = docker(None);
+    let (state, found, fix) = said_of(judge(&facts), "docker");
+    assert_eq!(state, State::Warning);
+    assert!(found.contains("public servers"), "{found}");
+    assert_eq!(
+        fix,
+        "sed 's/172.17.0.1/172.17.0.1/' /usr/share/hither/bridge.conf | install -b -D -m 644 /dev/stdin /etc/systemd/system/hitherd.socket.d/docker.conf && install -b -D -m 644 /usr/share/hither/bridge.toml /etc/hither/hither.toml.d/bridge.toml && systemctl daemon-reload && systemctl restart hitherd.socket hitherd.service && printf '{ \"dns\": [\"172.17.0.1\"] }\\n' | install -b -D -m 644 /dev/stdin /etc/docker/daemon.json && systemctl restart docker.service"
+    );
+    // What is done already is not done again.
+    listening(&mut facts, "172.17.0.1:53");
+    allowing(&mut facts, "172.17.0.0/16");
+    facts.containers = docker(Some("{ \"bip\": \"\" }"));
+    let (_, _, fix) = said_of(judge(&facts), "docker");
+    assert_eq!(
+        fix,
+        "sed -i.before-hither --follow-symlinks '0,/{/s//{ \"dns\": [\"172.17.0.1\"],/' /etc/docker/daemon.json && systemctl restart docker.service"
+    );
+    allowing(&mut facts, "10.0.0.0/8");
+    let (_, _, fix) = said_of(judge(&facts), "docker");
+    assert!(
+        fix.contains("allow = [\"127.0.0.0/8\", \"10.0.0.0/8\", \"172.16.0.0/12\"]"),
+        "who may ask still may: {fix}"
+    );
+}
+
+#[test]
+fn docker_that_asks_others_is_left_alone_and_one_that_means_us_is_helped() {
+    let mut facts = well();
+    facts.containers = docker(None);
+    let (state, found, fix) = said_of(judge(&facts), "docker");
+    assert_eq!((state, fix.as_str()), (State::Ok, ""));
+    assert!(found.contains("192.0.2.1, as in resolv.conf: not hitherd"), "{found}");
+    let mut facts = only_us();
+    facts.containers = docker(Some("{\"dns\":[\"192.0.2.7\"]}"));
+    assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    facts.containers = docker(Some("{\"dns\":[\"172.17.0.1\"]}"));
+    let (state, found, fix) = said_of(judge(&facts), "docker");
+    assert!(state == State::Problem && found.contains("does not listen there"), "{found}");
+    assert!(fix.contains("docker.conf") && !fix.contains("daemon.json"), "{fix}");
+    listening(&mut facts, "172.17.0.1:53");
+    let (state, found, fix) = said_of(judge(&facts), "docker");
+    assert!(state == State::Problem && found.contains("refuses"), "{found}");
+    assert!(fix.contains("bridge.toml") && !fix.contains("hitherd.socket.d"), "{fix}");
+    allowing(&mut facts, "172.16.0.0/12");
+    assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    for wrong in ["{", "[]", "{} {}"] {
+        facts.containers = docker(Some(wrong));
+        assert_eq!(said_of(judge(&facts), "docker").0, State::Unknown, "{wrong}");
+    }
+}
+
+#[test]
+fn behind_the_stub_of_resolved_what_it_uses_is_what_containers_get() {
+    let mut facts = well().behind_resolved();
+    facts.containers = docker(None);
+    assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    facts.names.resolved_uses = vec![address("127.0.0.1:53")];
+    assert_eq!(said_of(judge(&facts), "docker").0, State::Warning);
+}
+
+#[test]
+fn the_kubelets_flag_counts_before_its_configuration() {
+    let kubelet = |config: &str, flags: Option<&str>| Kubelet {
+        config: Some((PathBuf::from("/var/lib/kubelet/config.yaml"), config.to_owned())),
+        flags: flags.map(|text| (PathBuf::from("/etc/default/kubelet"), text.to_owned())),
+        servers: vec![IpAddr::from([127, 0, 0, 1])],
+        real: PathBuf::from("/run/hither/resolv.conf"),
+        is_real_there: true,
+    };
+    let at = |config, flags| kubelet(config, flags).resolv_conf().display().to_string();
+    assert_eq!(at("kind: x\n", None), "/etc/resolv.conf");
+    assert_eq!(at("a: 1\nresolvConf: \"/x\" # why\n", None), "/x");
+    assert_eq!(at("{\"resolvConf\": \"/y\"}", None), "/y");
+    assert_eq!(at("resolvConf: /x\n", Some("KUBELET_EXTRA_ARGS=\"--v=2 --resolv-conf=/z --x\"\n")), "/z");
+    assert_eq!(at("resolvConf: ''\n", None), "");
+    let judged = |kubelet: Kubelet| {
+        let mut facts = well();
+        facts.containers.kubelet = Some(kubelet);
+        said_of(judge(&facts), "kubelet")
+    };
+    assert_eq!(judged(kubelet("resolvConf: /run/hither/resolv.conf\n", None)).0, State::Ok);
+    assert_eq!(judged(kubelet("resolvConf: \"\"\n", None)).0, State::Ok);
+    let (state, _, fix) = judged(kubelet("kind: x\n", None));
+    assert!(state == State::Problem && fix.ends_with(" && systemctl restart kubelet.service"), "{fix}");
+    let early = Kubelet { is_real_there: false, ..kubelet("kind: x\n", None) };
+    let (state, found, fix) = judged(early);
+    assert!(state == State::Problem && fix.is_empty() && found.contains("has to write"), "{found}");
+    let well_off = Kubelet { servers: vec![IpAddr::from([192, 0, 2, 1])], ..kubelet("kind: x\n", None) };
+    assert_eq!(judged(well_off).0, State::Ok);
+}
