@@ -213,10 +213,13 @@ impl Bridge {
         let share = facts.names.share.display();
         let mut steps = Vec::new();
         if !self.is_served(facts) {
-            steps.push(format!(
-                "sed 's/172.17.0.1/{}/' {share}/bridge.conf | install -b -D -m 644 /dev/stdin /etc/systemd/system/hitherd.socket.d/{name}.conf",
-                self.address
-            ));
+            let place = format!("/etc/systemd/system/hitherd.socket.d/{name}.conf");
+            steps.push(if self.address == IpAddr::from([172, 17, 0, 1]) {
+                format!("install -b -D -m 644 {share}/bridge.conf {place}")
+            } else {
+                let here = format!("sed 's/172.17.0.1/{}/' {share}/bridge.conf", self.address);
+                format!("{here} | install -b -D -m 644 /dev/stdin {place}")
+            });
         }
         if !config.allow.iter().any(|network| network.contains(self.address)) {
             steps.push(self.allowed(config, &share.to_string()));
