@@ -5,7 +5,7 @@
 mod changes;
 mod support;
 
-use changes::{MOUNTS, Place, WAYS, Way};
+use changes::{MOUNTS, Place, UNREADABLE, WAYS, Way};
 use hither_wire::codes::Rcode;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
@@ -33,7 +33,8 @@ fn daemon(ways: &[Way]) -> (Daemon, Vec<Place>) {
         (way.before)(&place);
         places.push(place);
     }
-    let files: Vec<String> = places.iter().map(|place| format!("{:?}", place.at("hosts"))).collect();
+    let mut files: Vec<String> = places.iter().map(|place| format!("{:?}", place.at("hosts"))).collect();
+    files.push(format!("{:?}", dir.join("beside")));
     Daemon::configure(&dir, &[&upstream], &format!("[hosts]\nfiles = [{}]\n", files.join(", ")));
     (spawn(dir, &[]), places)
 }
@@ -68,11 +69,21 @@ fn in_force(daemon: &Daemon, name: &str, end: u8, what: &str) -> Duration {
 
 fn go(ways: &[Way]) {
     let (daemon, places) = daemon(ways);
-    let mut times = Vec::new();
+    let (mut times, mut beside) = (Vec::new(), 0);
     for (way, place) in ways.iter().zip(&places) {
         for (n, (step, end)) in way.steps.iter().enumerate() {
             step(place);
-            let time = in_force(&daemon, &place.name, *end, &format!("{}, step {n}", way.what));
+            let (name, end) = match *end {
+                // Whoever reads the one beside has read this one, or tried to.
+                UNREADABLE => {
+                    beside += 1;
+                    let text = format!("198.51.100.{beside} beside.test\n");
+                    fs::write(daemon.dir.join("beside"), text).expect("written");
+                    ("beside.test", beside)
+                }
+                end => (place.name.as_str(), end),
+            };
+            let time = in_force(&daemon, name, end, &format!("{}, step {n}", way.what));
             println!("{:>5} ms  {}, step {n}", time.as_millis(), way.what);
             times.push(time);
         }

@@ -68,6 +68,9 @@ impl Place {
     }
 }
 
+/// The file cannot be read: what the name has then is not for here, but others are read as before.
+pub const UNREADABLE: u8 = 255;
+
 /// A way of changing: what there is before, and steps, each with the address that the name has then; 0: none.
 pub struct Way {
     pub what: &'static str,
@@ -314,7 +317,7 @@ pub const WAYS: &[Way] = &[
                 },
                 2,
             ),
-            (|p| p.relink("hosts", "other"), 0),
+            (|p| p.relink("hosts", "other"), UNREADABLE),
         ],
     },
     Way {
@@ -374,7 +377,7 @@ pub const WAYS: &[Way] = &[
         what: "a FIFO, then a file",
         before: plain,
         steps: &[
-            (|p| p.sh("rm hosts; mkfifo hosts"), 0),
+            (|p| p.sh("rm hosts; mkfifo hosts"), UNREADABLE),
             (|p| p.sh("rm hosts; echo 198.51.100.2 $N >hosts"), 2),
         ],
     },
@@ -394,7 +397,7 @@ pub const WAYS: &[Way] = &[
                     fs::remove_file(p.at("hosts")).expect("removed");
                     drop(std::os::unix::net::UnixListener::bind(p.at("hosts")).expect("bound"));
                 },
-                0,
+                UNREADABLE,
             ),
             (
                 |p| {
@@ -403,7 +406,7 @@ pub const WAYS: &[Way] = &[
                 },
                 3,
             ),
-            (|p| p.relink("/dev/zero", "hosts"), 0),
+            (|p| p.relink("/dev/zero", "hosts"), UNREADABLE),
             (|p| p.sh("rm hosts; echo 198.51.100.4 $N >hosts"), 4),
         ],
     },
