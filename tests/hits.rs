@@ -184,7 +184,11 @@ fn an_idle_daemon_does_not_wake_up() {
     }
     // One for a deadline that has gone rings once in vain.
     counted.daemon.until("no alarm is set", |daemon| !alarm_is_set(daemon));
-    let before = counted.counts();
-    std::thread::sleep(Duration::from_millis(2500));
-    assert_eq!(counted.counts(), before, "two and a half seconds without a query");
+    // Whoever changes something in /etc, or mounts something, has it look whether that was for us.
+    let is_quiet = || {
+        let before = counted.counts();
+        std::thread::sleep(Duration::from_millis(2500));
+        counted.counts() == before
+    };
+    assert!((0..4).any(|_| is_quiet()), "two and a half seconds without a query");
 }
