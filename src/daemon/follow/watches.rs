@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 /// Walks until two are alike: what came between a look and its watch is seen by the next.
 const WALKS: usize = 4;
 
+/// Reads of events before others get their turn, some hundred of them each.
+const READS: usize = 64;
 /// File systems on which others write without our kernel's knowing: NFS, SMB (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda,
 /// VirtualBox's shared folders.
 const REMOTE: [u64; 13] = [
@@ -83,6 +85,8 @@ impl Watches {
                 Inotify::init(flags).map_err(|error| failed.insert(PathBuf::from("/"), error)).ok();
         }
         let mut ways: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
+        // Ways that never are the same twice are walked again later.
+        let mut is_settled = false;
         if let Some(inotify) = &self.inotify {
             for _ in 0..WALKS {
                 failed.clear();
@@ -93,13 +97,15 @@ impl Watches {
                 }
                 self.watched = watched;
                 let again: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
-                if std::mem::replace(&mut ways, again) == ways {
+                is_settled = again == ways;
+                ways = again;
+                if is_settled {
                     break;
                 }
             }
         }
         self.tell(&failed);
-        !failed.is_empty() || ways.iter().any(is_remote)
+        !is_settled || !failed.is_empty() || ways.iter().any(is_remote)
     }
 
     fn tell(&mut self, failed: &BTreeMap<PathBuf, Errno>) {
@@ -121,7 +127,10 @@ impl Watches {
 
     /// Takes what has come. `heard` is told what has changed, and whether somebody may write more of it.
     pub fn take(&self, mut heard: impl FnMut(Cause, bool)) {
-        while let Some(events) = self.inotify.as_ref().and_then(|inotify| inotify.read_events().ok()) {
+        for _ in 0..READS {
+            // What is left is there at the next turn.
+            let events = self.inotify.as_ref().map(Inotify::read_events);
+            let Some(Ok(events)) = events else { return };
             for event in events {
                 let is_open = event.mask.contains(AddWatchFlags::IN_MODIFY);
                 if let Some(cause) = self.cause(event) {
@@ -137,11 +146,9 @@ impl Watches {
         }
         let watched = self.watched.get(&event.wd)?;
         match event.name {
-            Some(name) if watched.whole || watched.entries.contains(&name) => {
-                Some(Cause::Entry(event.wd, name))
-            }
-            Some(_) => None,
-            None => Some(Cause::Itself(event.wd)),
+            Some(name) if watched.entries.contains(&name) => Some(Cause::Entry(event.wd, name)),
+            Some(_) if !watched.whole => None,
+            _ => Some(Cause::Itself(event.wd)),
         }
     }
 }
