@@ -419,6 +419,26 @@ pub const WAYS: &[Way] = &[
         steps: &[(|p| p.chmod("hosts", 0o644), 1), (|p| p.write("hosts", 2), 2)],
     },
     Way {
+        what: "in a directory that may be passed and not read",
+        before: |p| {
+            p.dirs("a");
+            p.write("a/file", 1);
+            p.link("a/file", "hosts");
+            p.chmod("a", 0o711);
+        },
+        steps: &[
+            (|p| p.write("a/file", 2), 2),
+            (
+                |p| {
+                    p.write("a/new", 3);
+                    p.rename("a/new", "a/file");
+                },
+                3,
+            ),
+            (|p| p.write("a/file", 4), 4),
+        ],
+    },
+    Way {
         what: "permission for a directory that comes",
         before: |p| {
             p.dirs("a");
