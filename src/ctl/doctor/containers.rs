@@ -34,6 +34,8 @@ const KUBELET: [&str; 4] = [
 /// Where its command line comes from, which counts before the configuration.
 const KUBELET_FLAGS: [&str; 3] =
     ["var/lib/kubelet/kubeadm-flags.env", "etc/default/kubelet", "etc/sysconfig/kubelet"];
+/// systemd closes sockets in the background, so that the first try may find the old ones in use.
+const RESTART: &str = "systemctl daemon-reload && { systemctl restart hitherd.socket hitherd.service || systemctl restart hitherd.socket hitherd.service; }";
 const FLAG: &str = "--resolv-conf=";
 
 /// What there is of them.
@@ -225,9 +227,7 @@ impl Bridge {
             steps.push(self.allowed(config, &share.to_string()));
         }
         if !steps.is_empty() {
-            steps.push(
-                "systemctl daemon-reload && systemctl restart hitherd.socket hitherd.service".to_owned(),
-            );
+            steps.push(RESTART.to_owned());
         }
         Some(steps)
     }

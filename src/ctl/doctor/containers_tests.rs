@@ -39,7 +39,7 @@ fn docker_beside_a_resolv_conf_of_this_host_alone_gets_the_bridge() {
     assert!(found.contains("public servers"), "{found}");
     assert_eq!(
         fix,
-        "install -b -D -m 644 /usr/share/hither/bridge.conf /etc/systemd/system/hitherd.socket.d/docker.conf && install -b -D -m 644 /usr/share/hither/bridge.toml /etc/hither/hither.toml.d/bridge.toml && systemctl daemon-reload && systemctl restart hitherd.socket hitherd.service && printf '{ \"dns\": [\"172.17.0.1\"] }\\n' | install -b -D -m 644 /dev/stdin /etc/docker/daemon.json && systemctl restart docker.service"
+        "install -b -D -m 644 /usr/share/hither/bridge.conf /etc/systemd/system/hitherd.socket.d/docker.conf && install -b -D -m 644 /usr/share/hither/bridge.toml /etc/hither/hither.toml.d/bridge.toml && systemctl daemon-reload && { systemctl restart hitherd.socket hitherd.service || systemctl restart hitherd.socket hitherd.service; } && printf '{ \"dns\": [\"172.17.0.1\"] }\\n' | install -b -D -m 644 /dev/stdin /etc/docker/daemon.json && systemctl restart docker.service"
     );
     // What is done already is not done again.
     listening(&mut facts, "172.17.0.1:53");
