@@ -90,6 +90,8 @@ pub(super) struct Names {
     pub dhcpcd_head: String,
     /// Names of processes that are alive.
     pub processes: BTreeSet<String>,
+    /// Where our examples for others are.
+    pub share: PathBuf,
 }
 
 /// `/etc/resolv.conf`.
@@ -229,6 +231,7 @@ pub(super) mod tests {
                 dhclient_conf: String::new(),
                 dhcpcd_head: String::new(),
                 processes: BTreeSet::new(),
+                share: PathBuf::from("/usr/share/hither"),
             },
             lookups: Lookups {
                 nsswitch: Ok(b"hosts: files hither [NOTFOUND=return] dns\n".to_vec()),

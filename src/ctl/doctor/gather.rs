@@ -122,6 +122,10 @@ fn names(root: &Path) -> Names {
         error: read.as_ref().err().map(ToString::to_string),
         text: read.ok().flatten(),
     };
+    let share = ["usr/share/hither", "usr/local/share/hither"]
+        .into_iter()
+        .find(|dir| root.join(dir).join("bridge.conf").exists())
+        .unwrap_or("usr/share/hither");
     Names {
         resolv,
         resolved: ini::resolved(root),
@@ -130,6 +134,7 @@ fn names(root: &Path) -> Names {
         dhclient_conf: text(root, "etc/dhcp/dhclient.conf"),
         dhcpcd_head: text(root, "etc/resolv.conf.head"),
         processes: sockets::pids(root).into_iter().filter_map(|pid| sockets::name(root, pid)).collect(),
+        share: Path::new("/").join(share),
     }
 }
 
@@ -243,7 +248,7 @@ mod tests {
                 ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 127.0.0.1\n"),
                 ("run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n"),
                 ("run/nscd/socket", ""),
-                ("usr/local/share/hither/resolved.conf", ""),
+                ("usr/local/share/hither/bridge.conf", ""),
                 ("proc/sys/net/ipv4/ping_group_range", "1\t0\n"),
                 ("proc/7/comm", "systemd-resolve\n"),
                 (
@@ -262,6 +267,7 @@ mod tests {
         assert_eq!(facts.lookups.module.path.as_deref(), Some(Path::new("/opt/lib/libnss_hither.so.2")));
         assert!(facts.lookups.module.loadable && facts.lookups.nscd);
         assert_eq!((facts.ping.groups, facts.ping.sorter), (Some((1, 0)), Some(991)));
+        assert_eq!(facts.names.share, Path::new("/usr/local/share/hither"));
         assert_eq!(facts.names.resolv.text.as_deref(), Some("nameserver 127.0.0.53\n"));
         let [held] = facts.held.as_slice() else { panic!("one socket") };
         assert_eq!(
