@@ -10,6 +10,7 @@
 
 pub mod codes;
 pub mod compose;
+pub mod copy;
 pub mod edns;
 mod error;
 pub mod header;

@@ -269,7 +269,7 @@ impl<'a> Iterator for Records<'a> {
 /// A record.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    message: &'a [u8],
+    pub(crate) message: &'a [u8],
     /// Where it stands.
     pub section: Section,
     /// Offset of its owner name.
@@ -321,6 +321,22 @@ impl Record<'_> {
     pub fn owner_pointer(&self) -> Option<usize> {
         let pointer = u16_at(self.message, self.owner_at)?;
         (pointer >= 0xc000).then_some(usize::from(pointer & 0x3fff))
+    }
+
+    /// The type of the RRset that it belongs to: for a signature that which it covers (RFC 4034 section 3).
+    #[must_use]
+    pub fn set_type(&self) -> Rtype {
+        match self.rtype {
+            Rtype::RRSIG => u16_at(self.rdata, 0).map_or(Rtype::RRSIG, Rtype),
+            rtype => rtype,
+        }
+    }
+
+    /// Whether both stand in one message, their owners written as pointers to one place.
+    #[must_use]
+    pub fn is_beside(&self, other: &Record<'_>) -> bool {
+        let pointer = self.owner_pointer();
+        core::ptr::eq(self.message, other.message) && pointer.is_some() && pointer == other.owner_pointer()
     }
 
     /// The address of an A or AAAA record of class IN.

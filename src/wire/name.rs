@@ -165,6 +165,24 @@ impl Name {
         Name::from_wire(self.as_wire().get(1 + first..)?).ok()
     }
 
+    /// Whether it is below `above`, without regard to letter case.
+    #[must_use]
+    pub fn is_below(&self, above: &Name) -> bool {
+        self.len > above.len && self.ends_with(above)
+    }
+
+    /// The name below `to` that this one, below `from`, is substituted by (RFC 6672 section 2.2). `None`: it is not below `from`.
+    ///
+    /// # Errors
+    /// `TooLong`.
+    pub fn moved(&self, from: &Name, to: &Name) -> Option<Result<Name, NameError>> {
+        let labels =
+            self.as_wire().len().checked_sub(from.as_wire().len()).filter(|_| self.is_below(from))?;
+        let mut name = Name { len: 0, octets: [0; NAME_MAX] };
+        let pushed = name.push(self.as_wire().get(..labels)?).and_then(|()| name.push(to.as_wire()));
+        Some(pushed.map(|()| name))
+    }
+
     /// Whether `suffix` is this name or one above it, without regard to letter case.
     #[must_use]
     pub fn ends_with(&self, suffix: &Name) -> bool {

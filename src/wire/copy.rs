@@ -1,0 +1,202 @@
+//! Records of other messages put together to one: their names are written out, since what they point to stands elsewhere.
+
+use crate::codes::{Class, Rtype};
+use crate::header::HEADER_LEN;
+use crate::message::{Record, Section};
+use crate::name::Name;
+use crate::place;
+
+/// Names that later owners may point to.
+const PLACES: usize = 24;
+
+/// What an RDATA is made of, up to its last name.
+enum Part {
+    Octets(usize),
+    /// A length octet and so many more.
+    Text,
+    Name,
+}
+
+impl Part {
+    /// Where it ends that begins at `at`.
+    fn end(&self, message: &[u8], at: usize) -> Option<usize> {
+        match self {
+            Part::Octets(count) => Some(at + count),
+            Part::Text => Some(at + 1 + usize::from(*message.get(at)?)),
+            Part::Name => Name::skip(message, at).ok(),
+        }
+    }
+}
+
+/// Whether the RDATA has all its parts.
+fn is_formed(record: &Record<'_>) -> bool {
+    let mut parts = parts(record.rtype).iter();
+    let end = parts.try_fold(record.rdata_at, |at, part| part.end(record.message, at));
+    end.is_some_and(|end| end <= record.rdata_at + record.rdata.len())
+}
+
+/// Types in whose RDATA names may be compressed (RFC 3597 section 4), and RRSIG, whose signer's name some compress all the same.
+const fn parts(rtype: Rtype) -> &'static [Part] {
+    use Part::{Name, Octets, Text};
+    match rtype.0 {
+        // NS, MD, MF, CNAME, MB, MG, MR, PTR, NXT, DNAME
+        2..=5 | 7..=9 | 12 | 30 | 39 => &[Name],
+        // SOA, MINFO, RP
+        6 | 14 | 17 => &[Name, Name],
+        // MX, AFSDB, RT, KX
+        15 | 18 | 21 | 36 => &[Octets(2), Name],
+        // SIG, RRSIG
+        24 | 46 => &[Octets(18), Name],
+        // PX
+        26 => &[Octets(2), Name, Name],
+        // SRV
+        33 => &[Octets(6), Name],
+        // NAPTR
+        35 => &[Octets(4), Text, Text, Text, Name],
+        _ => &[],
+    }
+}
+
+/// A response under construction: a question, and records of answer and authority section.
+#[derive(Debug)]
+pub struct Copier<'b> {
+    out: &'b mut [u8],
+    len: usize,
+    counts: [u16; 2],
+    /// Where names stand that owners may point to.
+    places: [u16; PLACES],
+    known: usize,
+}
+
+impl<'b> Copier<'b> {
+    /// Begins one with these flags and this question; `None` when there is no room for them.
+    #[must_use]
+    pub fn new(
+        out: &'b mut [u8],
+        flags: u16,
+        (name, rtype, class): (&Name, Rtype, Class),
+    ) -> Option<Copier<'b>> {
+        let limit = out.len().min(usize::from(u16::MAX));
+        let out = out.get_mut(..limit)?;
+        let mut copier = Copier { out, len: 0, counts: [0; 2], places: [0; PLACES], known: 0 };
+        let mut header = [0; HEADER_LEN];
+        header[2..4].copy_from_slice(&flags.to_be_bytes());
+        header[5] = 1;
+        copier.put(&header)?;
+        copier.remember(HEADER_LEN);
+        copier.put(name.as_wire())?;
+        copier.put(&rtype.0.to_be_bytes())?;
+        copier.put(&class.0.to_be_bytes())?;
+        Some(copier)
+    }
+
+    fn put(&mut self, octets: &[u8]) -> Option<()> {
+        let end = self.len + octets.len();
+        self.out.get_mut(self.len..end)?.copy_from_slice(octets);
+        self.len = end;
+        Some(())
+    }
+
+    fn remember(&mut self, at: usize) {
+        if let (Some(place), Ok(at @ ..0x4000)) = (self.places.get_mut(self.known), u16::try_from(at)) {
+            *place = at;
+            self.known += 1;
+        }
+    }
+
+    /// Appends a record of the answer or the authority section with another TTL, its owner spelled as `owner`; those of the answer come first.
+    /// `false`: it does not fit, nothing was written.
+    pub fn copy(&mut self, owner: &Name, record: &Record<'_>, ttl: u32) -> bool {
+        let (Section::Answer | Section::Authority) = record.section else { return false };
+        let key = (*owner, record.rtype, record.class);
+        let written = self.whole(&key, ttl, |copier| copier.data(record));
+        if written {
+            self.counts[usize::from(record.section == Section::Authority)] += 1;
+        }
+        written
+    }
+
+    /// Appends a CNAME of the answer section.
+    pub fn cname(&mut self, owner: &Name, target: &Name, ttl: u32) -> bool {
+        let written = self.whole(&(*owner, Rtype::CNAME, Class::IN), ttl, |copier| copier.name(target));
+        if written {
+            self.counts[0] += 1;
+        }
+        written
+    }
+
+    /// A record with what `data` writes; all of it or nothing.
+    fn whole(
+        &mut self,
+        key: &(Name, Rtype, Class),
+        ttl: u32,
+        data: impl FnOnce(&mut Self) -> Option<()>,
+    ) -> bool {
+        let (start, known) = (self.len, self.known);
+        let written = self.record(key, ttl, data);
+        if written.is_none() {
+            (self.len, self.known) = (start, known);
+        }
+        written.is_some()
+    }
+
+    fn record(
+        &mut self,
+        (owner, rtype, class): &(Name, Rtype, Class),
+        ttl: u32,
+        data: impl FnOnce(&mut Self) -> Option<()>,
+    ) -> Option<()> {
+        let places = self.places.get(..self.known).unwrap_or_default();
+        let stands = |at: &&u16| place::is(self.out, usize::from(**at), owner.as_wire(), <[u8]>::eq);
+        match places.iter().find(stands).copied() {
+            Some(at) => self.put(&(0xc000 | at).to_be_bytes())?,
+            None => self.name(owner)?,
+        }
+        self.put(&rtype.0.to_be_bytes())?;
+        self.put(&class.0.to_be_bytes())?;
+        self.put(&ttl.to_be_bytes())?;
+        let length_at = self.len;
+        self.put(&[0; 2])?;
+        data(self)?;
+        let length = u16::try_from(self.len - length_at - 2).ok()?;
+        self.out.get_mut(length_at..length_at + 2)?.copy_from_slice(&length.to_be_bytes());
+        Some(())
+    }
+
+    fn name(&mut self, name: &Name) -> Option<()> {
+        let at = self.len;
+        self.put(name.as_wire())?;
+        if !name.is_root() {
+            self.remember(at);
+        }
+        Some(())
+    }
+
+    /// The RDATA, its names written out; what is not of the form that its type has stays as it is.
+    fn data(&mut self, record: &Record<'_>) -> Option<()> {
+        let mut at = record.rdata_at;
+        for part in parts(record.rtype).iter().filter(|_| is_formed(record)) {
+            let next = part.end(record.message, at)?;
+            match part {
+                Part::Name => {
+                    let (name, _) = Name::read(record.message, at).ok()?;
+                    if record.rtype == Rtype::CNAME { self.name(&name)? } else { self.put(name.as_wire())? }
+                }
+                Part::Octets(_) | Part::Text => self.put(record.message.get(at..next)?)?,
+            }
+            at = next;
+        }
+        self.put(record.message.get(at..record.rdata_at + record.rdata.len())?)
+    }
+
+    /// Fills the counts in; returns the message's length.
+    #[must_use]
+    pub fn finish(self) -> usize {
+        for (n, count) in self.counts.iter().enumerate() {
+            if let Some(place) = self.out.get_mut(6 + 2 * n..8 + 2 * n) {
+                place.copy_from_slice(&count.to_be_bytes());
+            }
+        }
+        self.len
+    }
+}
