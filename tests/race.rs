@@ -9,9 +9,9 @@ mod sim;
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{ClientId, SavedSet, Settings};
 use sim::picks::{Exhaustive, Picks, Seeded};
-use sim::saved;
 use sim::upstreams::{FATES, FATES_ODD, FATES_SMALL, Fate};
 use sim::world::{Event, Plan, World, name, question, table};
+use sim::{chains, saved};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -184,6 +184,18 @@ fn many_questions_and_six_upstreams() {
     println!("{seeds} seeds");
 }
 
+#[test]
+fn chains_are_what_a_reader_of_the_same_messages_makes_of_them() {
+    if let Some(seed) = seed_of("HITHER_SIM_SEED") {
+        return chains::run(seed, None, true);
+    }
+    for seed in 0..seed_of("HITHER_SIM_SEEDS").unwrap_or(2_000).max(4_000) {
+        if catch_unwind(|| chains::run(seed, None, false)).is_err() {
+            panic!("seed {seed:#x}; HITHER_SIM_SEED={seed:#x} cargo test --test race chains replays it");
+        }
+    }
+}
+
 /// Whether the net notices a planted fault within a bounded number of worlds, and after how many.
 fn notices(mutant: Mutant) -> Option<u64> {
     let hook = std::panic::take_hook();
@@ -196,9 +208,11 @@ fn notices(mutant: Mutant) -> Option<u64> {
             break;
         }
     }
+    let chains = |seed: &u64| catch_unwind(|| chains::run(*seed, Some(mutant), false)).is_err();
+    found = found.or_else(|| (0..200).find(chains).map(|seed| 301 + seed));
     for plan in [odd(Some(mutant)), small(FATES_SMALL, Some(mutant))] {
         if found.is_none() && catch_unwind(AssertUnwindSafe(|| exhaust(&plan, 60_000))).is_err() {
-            found = Some(300);
+            found = Some(501);
         }
     }
     std::panic::set_hook(hook);

@@ -1,8 +1,8 @@
 //! One upstream's answer, as it is kept.
 
 use hither_table::Monotonic;
-use hither_wire::codes::{Rcode, Rtype};
-use hither_wire::message::{Message, Section};
+use hither_wire::codes::Rcode;
+use hither_wire::message::{Message, Record, Section};
 use std::time::Duration;
 
 /// Octets of the note of a TTL behind the message: where it stands, and the TTL as it came.
@@ -25,9 +25,14 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Keeps what `message` says for `ttl_s`; records that lived longer are cut to `ttl_max_s`.
+    /// Keeps what `message` says for `lifetime_s`, each record with the TTL that `ttl_s` gives it.
     #[must_use]
-    pub fn new(message: &Message<'_>, now: Monotonic, ttl_s: u32, ttl_max_s: u32) -> Option<Self> {
+    pub fn new(
+        message: &Message<'_>,
+        now: Monotonic,
+        lifetime_s: u32,
+        ttl_s: impl Fn(&Record<'_>) -> u32,
+    ) -> Option<Self> {
         let question = message.question()?;
         // What is broken behind the answers is not among the records.
         if message.fault().is_some_and(|fault| fault.section == Section::Answer) {
@@ -35,20 +40,14 @@ impl Stored {
         }
         let body_at = 12 + question.name.as_wire().len() + 4;
         let (mut end, mut counts, mut notes) = (body_at, [0u16; 2], Vec::new());
-        let any = question.rtype == Rtype::ANY;
-        let mut only = None;
         for record in message.records() {
-            // Of all types one is enough (RFC 8482 section 4.1); what comes first needs nothing that comes after it.
-            if any && *only.get_or_insert((record.owner(), record.rtype)) != (record.owner(), record.rtype) {
-                break;
-            }
             match record.section {
                 Section::Answer => counts[0] += 1,
                 Section::Authority => counts[1] += 1,
                 Section::Additional => break,
             }
             notes.extend(u16::try_from(record.ttl_at - body_at).ok()?.to_le_bytes());
-            notes.extend(record.ttl.min(ttl_max_s).to_le_bytes());
+            notes.extend(ttl_s(&record).to_le_bytes());
             end = record.rdata_at + record.rdata.len();
         }
         let kept = message.octets().get(12..end)?;
@@ -59,7 +58,7 @@ impl Stored {
             rcode: message.header().rcode(),
             counts,
             received: now,
-            expires: now.plus(Duration::from_secs(u64::from(ttl_s))),
+            expires: now.plus(Duration::from_secs(u64::from(lifetime_s))),
         })
     }
 

@@ -4,6 +4,7 @@ use crate::cookie::OPTION_MAX;
 use crate::letters::Denied;
 use crate::settings::{RESENDS_MAX, RESENDS_WITH_EDNS, UDP_SIZE_UPSTREAM};
 use crate::shared::Shared;
+use crate::whole::Before;
 use crate::{Action, AttemptId, Question, Transport, UpstreamId};
 use hither_table::{Counter, Link, Monotonic};
 use hither_wire::codes::Class;
@@ -24,6 +25,8 @@ struct Chase {
     name: Name,
     /// The CNAMEs that led there.
     prefix: Vec<Link>,
+    /// Their records, for an answer that is kept whole.
+    before: Before,
     /// When the first of them runs out, in milliseconds.
     expire_ms: u64,
     leg: u8,
@@ -35,9 +38,9 @@ impl Target {
     }
 
     /// The name that `prefix` leads to, all CNAMEs from the round's own name on.
-    pub fn chased(&self, name: Name, prefix: Vec<Link>) -> Target {
+    pub fn chased(&self, name: Name, prefix: Vec<Link>, before: Before) -> Target {
         let expire_ms = prefix.iter().map(|link| link.expire_ms).min().unwrap_or(u64::MAX);
-        let chase = Chase { name, prefix, expire_ms, leg: self.leg() + 1 };
+        let chase = Chase { name, prefix, before, expire_ms, leg: self.leg() + 1 };
         Target { question: Rc::clone(&self.question), chase: Some(Rc::new(chase)) }
     }
 
@@ -48,6 +51,11 @@ impl Target {
     /// The CNAMEs that led there.
     pub fn prefix(&self) -> &[Link] {
         self.chase.as_ref().map_or(&[], |chase| &chase.prefix)
+    }
+
+    /// The records of those CNAMEs.
+    pub fn before(&self) -> Option<&Before> {
+        self.chase.as_ref().map(|chase| &chase.before)
     }
 
     /// When the first of them runs out, in milliseconds: what is found at their end lives no longer.

@@ -1,20 +1,21 @@
 //! What a round does with what its attempts bring: messages and failures.
 
-use crate::attempt::{Attempt, Way};
+use crate::attempt::{Attempt, Target, Way};
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
 use crate::reply::ede;
 use crate::response::{Doubt, Expected, Heard, check, cookie_of, full_rcode, is_error, read};
 use crate::round::{End, Phase, Round};
 use crate::set::Contribution;
-use crate::settings::LINKS_MAX;
+use crate::settings::{Bounds, LINKS_MAX};
 use crate::shared::Shared;
+use crate::whole::Piece;
 use crate::{Action, AttemptId, Failure};
-use hither_answers::Stored;
-use hither_table::{Counter, Link, Monotonic, Negative};
+use hither_table::{Counter, Link, Monotonic};
 use hither_wire::message::{Message, Question};
-use hither_wire::{codes::Class, codes::Rcode, header::HEADER_LEN, spell};
+use hither_wire::{codes::Class, codes::Rcode, header::HEADER_LEN, name::Name, spell};
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Round {
     /// A message arrived on an attempt's socket.
@@ -67,6 +68,7 @@ impl Round {
             cookie: None,
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
+            bounds: Bounds::of(&shared.settings),
             mutants: shared.mutants,
         }
     }
@@ -114,9 +116,11 @@ impl Round {
             }
             Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
             Heard::Failed(rcode) => self.unusable(shared, now, at, *rcode),
-            Heard::Addresses { .. } | Heard::Negative { .. } | Heard::Bare { .. } | Heard::Whole { .. } => {
-                self.useful(shared, now, at, heard, message);
-            }
+            Heard::Addresses { .. }
+            | Heard::Negative { .. }
+            | Heard::Bare { .. }
+            | Heard::Whole { .. }
+            | Heard::WholeNegative { .. } => self.useful(shared, now, at, heard, message),
         }
     }
 
@@ -188,13 +192,28 @@ impl Round {
             let note = upstream.cannot_edns(now);
             shared.actions.push_back(Action::Note(note));
         }
-        let prefix = attempt.target.prefix();
-        let bound_ms = attempt.target.expire_ms();
-        let left_s = u32::try_from(bound_ms.saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX);
+        if !self.take_up(shared, now, &attempt, heard, message) {
+            self.next_after_failure(shared, now);
+        }
+    }
+
+    /// Takes up what a message says; `false` when nothing can be made of it, since its CNAMEs are too many or lead back, or the whole is too long.
+    fn take_up(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        attempt: &Attempt,
+        heard: Heard,
+        message: &Message<'_>,
+    ) -> bool {
+        let (upstream, target) = (attempt.upstream, &attempt.target);
+        let until =
+            |ttl_s: u32| now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
+        let joined = |chain: Vec<Link>| join(&self.question.name, target.prefix(), chain);
         match heard {
             Heard::Addresses { chain, addresses, ttl_s } => {
-                let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
-                let contribution = Contribution { from: attempt.upstream, chain, addresses, ttl_s, bound_ms };
+                let Some(chain) = joined(chain) else { return false };
+                let contribution = Contribution { from: upstream, chain, addresses, expire_ms: until(ttl_s) };
                 if all_sinkholes(&contribution) && matches!(self.phase, Phase::Racing { .. }) {
                     self.traced(attempt.trace, contribution.addresses.clone());
                     self.hold(shared, now, Weak::Sinkhole(contribution));
@@ -204,49 +223,58 @@ impl Round {
                 }
             }
             Heard::Negative { kind, chain, soa, ttl_s } => {
+                let Some(chain) = joined(chain) else { return false };
                 if shared.mutants.has(Mutant::NegativeBeatsPositive)
                     && matches!(self.phase, Phase::Completing { .. })
                 {
                     self.phase = Phase::Racing { held: None, bare: None };
                 }
-                let Some(chain) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
-                self.hold(shared, now, Weak::Denial { kind, chain, soa, ttl_s: ttl_s.min(left_s) });
+                self.hold(shared, now, Weak::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
             }
             Heard::Bare { chain } => {
-                let Some(links) = join(prefix, chain) else { return self.next_after_failure(shared, now) };
+                let before = self.piece(shared, target, (&chain, Rcode::NOERROR)).before(message, now);
+                let (Some(before), Some(links)) = (before, joined(chain)) else { return false };
                 let until = now.plus(shared.settings.negative_grace);
-                let current = attempt.target.leg() == self.target.leg();
+                let current = target.leg() == self.target.leg();
                 if let Phase::Racing { bare: bare @ None, .. } = &mut self.phase
                     && current
                 {
-                    *bare = Some(Bare { until, from: attempt.upstream, links });
+                    *bare = Some(Bare { until, from: upstream, links, before });
                 }
             }
-            Heard::Whole { ttl_s, negative, bare } => {
-                self.whole_or_hold(shared, now, message, (ttl_s, negative, bare))
+            Heard::Whole { chain, rcode } => {
+                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, now, None);
+                let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
+                if !matches!(self.phase, Phase::Completing { .. }) {
+                    self.whole(shared, now, Arc::new(stored));
+                }
+            }
+            Heard::WholeNegative { kind, chain, ttl_s } => {
+                let rcode = message.header().rcode();
+                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, now, Some(ttl_s));
+                let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
+                self.hold(shared, now, Weak::Whole { kind, stored: Arc::new(stored) });
             }
             Heard::Truncated | Heard::Failed(_) => {}
         }
+        true
     }
 
-    fn whole_or_hold(
-        &mut self,
-        shared: &mut Shared,
-        now: Monotonic,
-        message: &Message<'_>,
-        (ttl_s, negative, bare): (u32, Option<Negative>, bool),
-    ) {
-        let bound =
-            if negative.is_some() { shared.settings.max_negative_ttl } else { shared.settings.max_ttl };
-        let bound_s = u32::try_from(bound.as_secs()).unwrap_or(u32::MAX);
-        let least_s = u32::try_from(shared.settings.min_ttl.as_secs()).unwrap_or(u32::MAX).min(bound_s);
-        let kept_s = if negative.is_some() { ttl_s.min(bound_s) } else { ttl_s.clamp(least_s, bound_s) };
-        let stored = Stored::new(message, now, kept_s, bound_s);
-        let Some(stored) = stored.map(Arc::new) else { return };
-        if negative.is_some() || bare {
-            self.hold(shared, now, Weak::Whole { negative, stored });
-        } else if !matches!(self.phase, Phase::Completing { .. }) {
-            self.whole(shared, now, stored);
+    /// What a message is of the round's answer that has these CNAMEs, asked for `target`.
+    fn piece<'a>(
+        &'a self,
+        shared: &Shared,
+        target: &'a Target,
+        (chain, rcode): (&'a [Link], Rcode),
+    ) -> Piece<'a> {
+        Piece {
+            question: &self.question,
+            before: target.before(),
+            asked: target.name(),
+            chain,
+            rcode,
+            bounds: Bounds::of(&shared.settings),
+            mutants: shared.mutants,
         }
     }
 
@@ -355,12 +383,15 @@ fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>)
     message.respelled(plain)
 }
 
-/// The CNAMEs that led to a target, and those that lead on from it; `None` when they are too many or lead back.
-fn join(prefix: &[Link], chain: Vec<Link>) -> Option<Vec<Link>> {
+/// The CNAMEs that lead from a question's name to a target, and those that lead on from it; `None` when they are too many or lead back.
+fn join(name: &Name, prefix: &[Link], chain: Vec<Link>) -> Option<Vec<Link>> {
     if prefix.is_empty() {
         return Some(chain);
     }
-    let seen = |link: &Link| prefix.iter().any(|known| known.target.eq_ignore_case(&link.target));
+    let seen = |link: &Link| {
+        link.target.eq_ignore_case(name)
+            || prefix.iter().any(|known| known.target.eq_ignore_case(&link.target))
+    };
     (prefix.len() + chain.len() <= LINKS_MAX && !chain.iter().any(seen))
         .then(|| prefix.iter().cloned().chain(chain).collect())
 }
@@ -370,8 +401,8 @@ fn outcome(heard: &Heard) -> &'static str {
         Heard::Addresses { .. } => "answer",
         Heard::Negative { kind, .. } => kind.as_str(),
         Heard::Bare { .. } => "cname",
-        Heard::Whole { negative: Some(kind), .. } => kind.as_str(),
-        Heard::Whole { negative: None, .. } => "answer",
+        Heard::WholeNegative { kind, .. } => kind.as_str(),
+        Heard::Whole { .. } => "answer",
         Heard::Truncated | Heard::Failed(_) => "unusable",
     }
 }

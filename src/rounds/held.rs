@@ -8,11 +8,11 @@ use crate::round::{Phase, Round};
 use crate::set::Contribution;
 use crate::settings::LINKS_MAX;
 use crate::shared::Shared;
+use crate::whole::Before;
 use hither_answers::Stored;
 use hither_table::{Chain, FamilyDraft, Link, Monotonic, Negative, SoaRecord, State};
 use hither_wire::codes::Rcode;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// An answer that waits for a second opinion.
 #[derive(Debug)]
@@ -28,13 +28,13 @@ pub(crate) enum Weak {
         kind: Negative,
         chain: Vec<Link>,
         soa: Option<Box<SoaRecord>>,
-        ttl_s: u32,
+        expire_ms: u64,
     },
     /// Nothing but 0.0.0.0 and its like: a real address wins against it.
     Sinkhole(Contribution),
-    /// An answer of another type that is negative, or ends in a CNAME.
+    /// A denial that is kept whole.
     Whole {
-        negative: Option<Negative>,
+        kind: Negative,
         stored: Arc<Stored>,
     },
 }
@@ -44,7 +44,7 @@ impl Weak {
         match (self, other) {
             (Weak::Denial { kind: a, .. }, Weak::Denial { kind: b, .. }) => a == b,
             (Weak::Sinkhole(_), Weak::Sinkhole(_)) => true,
-            (Weak::Whole { negative: a, .. }, Weak::Whole { negative: b, .. }) => a == b,
+            (Weak::Whole { kind: a, .. }, Weak::Whole { kind: b, .. }) => a == b,
             (Weak::Denial { .. } | Weak::Sinkhole(_) | Weak::Whole { .. }, _) => false,
         }
     }
@@ -58,6 +58,8 @@ pub(crate) struct Bare {
     /// Who said so: asked first for the target, since what it knows of the name fits.
     pub from: UpstreamId,
     pub links: Vec<Link>,
+    /// Their records.
+    pub before: Before,
 }
 
 impl Round {
@@ -84,7 +86,7 @@ impl Round {
         let exists = shared.exists_here(&self.question.name);
         match held.weak {
             Weak::Sinkhole(contribution) => self.contribute(shared, now, &contribution),
-            Weak::Denial { kind, chain, soa, ttl_s } => {
+            Weak::Denial { kind, chain, soa, expire_ms } => {
                 let kind = if exists && chain.is_empty() { Negative::NoData } else { kind };
                 // The others are not asked, unless an attempt that is out brings an address after all.
                 self.wave_at = None;
@@ -95,7 +97,7 @@ impl Round {
                     state: if self.attempts.is_empty() && !self.cut { State::Complete } else { State::First },
                     negative: Some(kind),
                     sorted: false,
-                    expire_ms: now.plus(negative_ttl(shared, ttl_s)).as_ms(),
+                    expire_ms,
                     lifetime_s: 0,
                     addresses: Vec::new(),
                     chains: if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] },
@@ -103,16 +105,13 @@ impl Round {
                 };
                 self.deny(shared, now, set);
             }
-            Weak::Whole { negative, stored } => {
+            Weak::Whole { stored, .. } => {
                 let stored = if exists { Arc::new(stored.of_existing()) } else { stored };
                 self.stop_asking(shared);
                 if !stored.expired(now) {
                     shared.answers.put(&self.question.asked(), Arc::clone(&stored));
                 }
                 self.tell(shared, &Answer::stored(&stored));
-                if negative.is_none() {
-                    self.cancel(shared, now, None);
-                }
                 self.phase = Phase::Denied { set: None };
             }
         }
@@ -156,7 +155,7 @@ impl Round {
             self.ede = ede::OTHER;
             return;
         }
-        self.target = self.target.chased(name, bare.links);
+        self.target = self.target.chased(name, bare.links, bare.before);
         self.ask_all_from(shared, now, bare.from);
     }
 
@@ -188,10 +187,6 @@ impl Round {
         };
         shared.answers.fail(&self.question.asked(), now.plus(pause));
     }
-}
-
-pub(crate) fn negative_ttl(shared: &Shared, ttl_s: u32) -> Duration {
-    Duration::from_secs(u64::from(ttl_s)).min(shared.settings.max_negative_ttl)
 }
 
 /// Whether an answer names nothing but sinkholes.

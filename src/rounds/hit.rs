@@ -170,6 +170,7 @@ impl Rounds {
         use crate::mutant::Mutant;
         use crate::response::{Expected, Heard, read};
         use hither_wire::message::Message;
+        use std::time::Duration;
         if !self.shared.mutants.has(Mutant::LateAnswerOfAnOldRoundIsMerged) {
             return;
         }
@@ -194,6 +195,7 @@ impl Rounds {
             name: &question.name,
             rtype: question.rtype,
             addresses: question.family().is_some(),
+            bounds: crate::settings::Bounds::of(&self.shared.settings),
             mutants: self.shared.mutants,
         };
         if let Heard::Addresses { chain, addresses, ttl_s } = read(&message, &expected, now, Vec::new()) {
@@ -201,8 +203,7 @@ impl Rounds {
                 from: crate::UpstreamId(0),
                 chain,
                 addresses,
-                ttl_s,
-                bound_ms: u64::MAX,
+                expire_ms: now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms(),
             };
             self.with(now, id, |round, shared| {
                 round.contribute(shared, now, &more);

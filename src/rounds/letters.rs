@@ -117,8 +117,8 @@ enum Said {
 
 fn said(heard: &Heard) -> Said {
     match heard {
-        Heard::Negative { kind, .. } | Heard::Whole { negative: Some(kind), .. } => Said::Denial(Some(*kind)),
-        Heard::Addresses { .. } | Heard::Bare { .. } | Heard::Whole { negative: None, .. } => Said::Something,
+        Heard::Negative { kind, .. } | Heard::WholeNegative { kind, .. } => Said::Denial(Some(*kind)),
+        Heard::Addresses { .. } | Heard::Bare { .. } | Heard::Whole { .. } => Said::Something,
         Heard::Failed(Rcode::REFUSED) => Said::Denial(None),
         Heard::Truncated | Heard::Failed(_) => Said::Neither,
     }

@@ -38,6 +38,7 @@ mod shared;
 mod spare;
 mod trace;
 mod upstream;
+mod whole;
 
 pub use action::{Action, Note, OrderResult, Transport};
 pub use hit::Hits;

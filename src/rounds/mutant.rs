@@ -39,11 +39,15 @@ pub enum Mutant {
     UnreadableIsJunk,
     ClosedConnectionIsFinal,
     MixedDenialIsBelieved,
+    ChasedLinksDoNotAge,
+    RecordsKeepTheirOwnTtl,
+    BoundsSpareTheChain,
+    SoaOfAnotherZoneDenies,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 33] = [
+    pub const ALL: [Mutant; 37] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -77,6 +81,10 @@ impl Mutant {
         Mutant::UnreadableIsJunk,
         Mutant::ClosedConnectionIsFinal,
         Mutant::MixedDenialIsBelieved,
+        Mutant::ChasedLinksDoNotAge,
+        Mutant::RecordsKeepTheirOwnTtl,
+        Mutant::BoundsSpareTheChain,
+        Mutant::SoaOfAnotherZoneDenies,
     ];
 }
 

@@ -5,13 +5,13 @@
 
 use crate::cookie::Cookie;
 use crate::mutant::{Mutant, Mutants};
-use crate::settings::LINKS_MAX;
+use crate::settings::{Bounds, LINKS_MAX};
 use hither_table::{Link, Monotonic, Negative, SoaRecord};
 use hither_wire::{
     codes::{Class, Rcode, Rtype},
     header::HEADER_LEN,
     message::{Message, Record, Section, Soa},
-    name::Name,
+    name::{Name, NameError},
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub(crate) struct Expected<'a> {
     pub rtype: Rtype,
     /// Plain addresses are wanted, so that chains and sets are taken apart.
     pub addresses: bool,
+    pub bounds: Bounds,
     pub mutants: Mutants,
 }
 
@@ -66,8 +67,10 @@ pub(crate) enum Heard {
     Negative { kind: Negative, chain: Vec<Link>, soa: Option<Box<SoaRecord>>, ttl_s: u32 },
     /// Only CNAMEs: the name at their end was not looked up.
     Bare { chain: Vec<Link> },
-    /// An answer of another type, to be kept as it is.
-    Whole { ttl_s: u32, negative: Option<Negative>, bare: bool },
+    /// An answer that is kept whole: of another type, with signatures, or too large for a set.
+    Whole { chain: Vec<Link>, rcode: Rcode },
+    /// A denial that is kept whole.
+    WholeNegative { kind: Negative, chain: Vec<Link>, ttl_s: u32 },
 }
 
 /// The message, if it answers what is expected; whoever sent one that does not, the upstream may still answer.
@@ -147,7 +150,7 @@ pub(crate) fn read(
     if message.header().tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
         return Heard::Truncated;
     }
-    if is_error(rcode) {
+    if is_error(rcode) && rcode != Rcode::YXDOMAIN {
         return Heard::Failed(rcode);
     }
     meaning(message, rcode, expected, (now, memory))
@@ -179,6 +182,13 @@ fn meaning(
     (now, mut addresses): (Monotonic, Vec<IpAddr>),
 ) -> Heard {
     let Some(end) = follow(message, expected, now) else { return Heard::Failed(Rcode::SERVFAIL) };
+    if end.too_long || (is_asked_itself(expected) && !end.chain.is_empty()) {
+        let rcode = if end.too_long { Rcode::YXDOMAIN } else { Rcode::NOERROR };
+        return Heard::Whole { chain: end.chain, rcode };
+    }
+    if is_error(rcode) {
+        return Heard::Failed(rcode);
+    }
     let name = end.name(expected);
     // Most owners are pointers to one place, whose name is compared once; that of the question has been.
     let mut known = (end.chain.is_empty() && message.asked().is_some()).then_some(HEADER_LEN);
@@ -201,9 +211,9 @@ fn meaning(
     }
     if found && rcode == Rcode::NOERROR {
         return if expected.addresses && addresses.len() <= crate::settings::ADDRESSES_MAX {
-            Heard::Addresses { chain: end.chain, addresses, ttl_s }
+            Heard::Addresses { chain: end.chain, addresses, ttl_s: expected.bounds.data(ttl_s) }
         } else {
-            Heard::Whole { ttl_s: whole_ttl(message), negative: None, bare: false }
+            Heard::Whole { chain: end.chain, rcode }
         };
     }
     without_data(message, rcode, expected, end, now)
@@ -216,15 +226,11 @@ fn without_data(
     end: End,
     now: Monotonic,
 ) -> Heard {
-    let soa = soa_of(message, end.name(expected), now);
+    let soa = soa_of(message, expected, end.name(expected), now);
     let kind = if rcode == Rcode::NXDOMAIN { Negative::NxDomain } else { Negative::NoData };
     if kind == Negative::NoData && soa.is_none() {
         if !end.chain.is_empty() {
-            return if expected.addresses {
-                Heard::Bare { chain: end.chain }
-            } else {
-                Heard::Whole { ttl_s: whole_ttl(message), negative: None, bare: true }
-            };
+            return Heard::Bare { chain: end.chain };
         }
         if message.records().any(|r| r.section == Section::Authority && r.rtype == Rtype::NS) {
             // A referral: a server that does not recurse for us.
@@ -232,13 +238,13 @@ fn without_data(
         }
     }
     let (soa, ttl_s) = match soa {
-        Some((record, ttl_s)) => (Some(Box::new(record)), ttl_s.min(end.ttl_s)),
+        Some((record, ttl_s)) => (Some(Box::new(record)), ttl_s.min(end.lives_s(expected.bounds))),
         None => (None, 0),
     };
     if expected.addresses {
         Heard::Negative { kind, chain: end.chain, soa, ttl_s }
     } else {
-        Heard::Whole { ttl_s, negative: Some(kind), bare: false }
+        Heard::WholeNegative { kind, chain: end.chain, ttl_s }
     }
 }
 
@@ -246,58 +252,107 @@ fn without_data(
 struct End {
     chain: Vec<Link>,
     ttl_s: u32,
+    /// A DNAME record leads on to a name of more than 255 octets (RFC 6672 section 2.2).
+    too_long: bool,
 }
 
 impl End {
     fn name<'a>(&'a self, expected: &Expected<'a>) -> &'a Name {
         self.chain.last().map_or(expected.name, |link| &link.target)
     }
+
+    /// For how long the CNAMEs hold.
+    fn lives_s(&self, bounds: Bounds) -> u32 {
+        if self.chain.is_empty() { u32::MAX } else { bounds.data(self.ttl_s) }
+    }
 }
 
-fn answers<'a>(message: &Message<'a>) -> impl Iterator<Item = Record<'a>> {
+/// The records of the answer section.
+pub(crate) fn answers<'a>(message: &Message<'a>) -> impl Iterator<Item = Record<'a>> {
     message.records().take_while(|r| r.section == Section::Answer).filter(|r| r.class == Class::IN)
 }
 
-/// Follows the CNAMEs from the asked name on; `None` for a loop, two targets of one name, or too long a chain.
+/// Whether CNAMEs are what is asked for, so that none is followed.
+fn is_asked_itself(expected: &Expected<'_>) -> bool {
+    expected.rtype == Rtype::CNAME || expected.rtype == Rtype::ANY
+}
+
+/// Follows the CNAMEs from the asked name on; `None` for a loop, or too long a chain.
 fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Option<End> {
-    let mut end = End { chain: Vec::new(), ttl_s: u32::MAX };
-    if expected.rtype == Rtype::CNAME || expected.rtype == Rtype::ANY {
-        return Some(end);
-    }
+    let mut end = End { chain: Vec::new(), ttl_s: u32::MAX, too_long: false };
     loop {
-        let (name, mut next) = (end.name(expected), None::<(Name, u32)>);
-        for record in answers(message).filter(|r| r.rtype == Rtype::CNAME && r.owner_is(name)) {
-            let target = record.target()?;
-            match &next {
-                Some((seen, _)) if !seen.eq_ignore_case(&target) => return None,
-                Some(_) => {}
-                None => next = Some((target, record.ttl)),
-            }
-        }
-        let Some((target, ttl_s)) = next else { return Some(end) };
+        let (target, ttl_s) = match next(message, expected, end.name(expected)) {
+            Ok(Some(next)) => next,
+            Ok(None) => return Some(end),
+            Err(_) => return Some(End { too_long: true, ..end }),
+        };
         let back = target.eq_ignore_case(expected.name)
             || end.chain.iter().any(|l| l.target.eq_ignore_case(&target));
         if back || end.chain.len() == LINKS_MAX {
             return None;
         }
         end.ttl_s = end.ttl_s.min(ttl_s);
-        end.chain.push(Link { target, expire_ms: now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms() });
+        let spared = expected.mutants.has(Mutant::BoundsSpareTheChain);
+        let lives_s = if spared { ttl_s } else { expected.bounds.data(ttl_s) };
+        let lives = Duration::from_secs(u64::from(lives_s));
+        end.chain.push(Link { target, expire_ms: now.plus(lives).as_ms() });
+        if is_asked_itself(expected) {
+            return Some(end);
+        }
     }
 }
 
-/// The SOA record of a zone that holds `name`, and for how long it denies: the lesser of its TTL and MINIMUM (RFC 2308 section 5).
-fn soa_of(message: &Message<'_>, name: &Name, now: Monotonic) -> Option<(SoaRecord, u32)> {
-    let record = message
-        .records()
-        .find(|r| r.section == Section::Authority && r.rtype == Rtype::SOA && r.class == Class::IN)?;
-    let owner = record.owner();
-    let soa = record.soa()?;
-    if !name.ends_with(&owner) {
-        return None;
+/// The first CNAME of a name, with the least TTL of all of them; without one, and without data of the name's own, what the nearest DNAME record
+/// above makes of the name (RFC 6672 section 2.3): who says that one alone leaves it to us.
+fn next(
+    message: &Message<'_>,
+    expected: &Expected<'_>,
+    name: &Name,
+) -> Result<Option<(Name, u32)>, NameError> {
+    let follows = !is_asked_itself(expected);
+    let (mut led, mut has_data) = (None::<(Name, u32)>, false);
+    let mut above = None::<(Name, Name, u32)>;
+    for record in answers(message) {
+        let own = record.owner_is(name);
+        match record.target() {
+            Some(target) if own && follows && record.rtype == Rtype::CNAME => {
+                let (first, least_s) = led.unwrap_or((target, record.ttl));
+                led = Some((first, least_s.min(record.ttl)));
+            }
+            Some(target) if !own && record.rtype == Rtype::DNAME => {
+                let owner = record.owner();
+                match &mut above {
+                    _ if !name.is_below(&owner) => {}
+                    Some((nearest, _, ttl_s)) if nearest.eq_ignore_case(&owner) => {
+                        *ttl_s = (*ttl_s).min(record.ttl)
+                    }
+                    Some((nearest, ..)) if nearest.is_below(&owner) => {}
+                    Some(_) | None => above = Some((owner, target, record.ttl)),
+                }
+            }
+            _ => has_data |= own && (record.rtype == expected.rtype || !follows),
+        }
     }
-    let ttl_s = record.ttl.min(soa.minimum);
+    let Some((owner, target, ttl_s)) = above.filter(|_| led.is_none() && !has_data) else { return Ok(led) };
+    name.moved(&owner, &target).transpose().map(|moved| moved.map(|moved| (moved, ttl_s)))
+}
+
+/// The SOA record of a zone that holds `name`, and for how long it denies: the lesser of its TTL and MINIMUM (RFC 2308 section 5). One of
+/// another zone, such as that of an alias, says nothing of the name.
+fn soa_of(
+    message: &Message<'_>,
+    expected: &Expected<'_>,
+    name: &Name,
+    now: Monotonic,
+) -> Option<(SoaRecord, u32)> {
+    let any = expected.mutants.has(Mutant::SoaOfAnotherZoneDenies);
+    let authority = message.records().filter(|r| r.section == Section::Authority && r.class == Class::IN);
+    let (record, soa) = authority
+        .filter_map(|record| record.soa().map(|soa| (record, soa)))
+        .find(|(record, _)| any || name.ends_with(&record.owner()))?;
+    let ttl_s = expected.bounds.denial(record.ttl.min(soa.minimum));
     let expire_ms = now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms();
-    Some((SoaRecord { owner, expire_ms, rdata: soa_octets(&soa) }, ttl_s))
+    Some((SoaRecord { owner: record.owner(), expire_ms, rdata: soa_octets(&soa) }, ttl_s))
 }
 
 fn soa_octets(soa: &Soa) -> Vec<u8> {
@@ -308,11 +363,6 @@ fn soa_octets(soa: &Soa) -> Vec<u8> {
         out.extend_from_slice(&number.to_be_bytes());
     }
     out
-}
-
-/// The least TTL of the answer section: what is kept whole is kept no longer than its shortest record.
-fn whole_ttl(message: &Message<'_>) -> u32 {
-    message.records().filter(|r| r.section == Section::Answer).map(|r| r.ttl).min().unwrap_or(0)
 }
 
 /// 0.0.0.0, ::, 127.0.0.1 and ::1: what filtering resolvers say for a name they hide.

@@ -234,7 +234,10 @@ impl Rounds {
     }
 }
 
-fn draft(set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
+fn draft(mut set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
+    for link in set.chains.iter_mut().flat_map(|chain| &mut chain.links) {
+        link.expire_ms = link.expire_ms.min(latest.as_ms());
+    }
     FamilyDraft {
         version: 0,
         set_version: 0,

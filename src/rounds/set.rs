@@ -11,7 +11,6 @@ use hither_answers::Stored;
 use hither_table::{Address, Chain, FamilyDraft, Link, Monotonic, Rtt, State};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What one response says of the addresses of the round's name.
 #[derive(Clone, Debug)]
@@ -20,9 +19,8 @@ pub(crate) struct Contribution {
     /// All CNAMEs from the round's own name on.
     pub chain: Vec<Link>,
     pub addresses: Vec<IpAddr>,
-    pub ttl_s: u32,
-    /// When the CNAMEs that were chased to get here run out, in milliseconds.
-    pub bound_ms: u64,
+    /// When the first record of it runs out, in milliseconds.
+    pub expire_ms: u64,
 }
 
 impl Round {
@@ -30,19 +28,19 @@ impl Round {
     pub fn contribute(&mut self, shared: &mut Shared, now: Monotonic, contribution: &Contribution) {
         let Some(family) = self.question.family() else { return };
         if let Phase::Completing { set } = &mut self.phase
-            && restates(shared, set, contribution, now)
+            && restates(shared, set, contribution)
         {
             return;
         }
         let (mut set, changed) = match &self.phase {
-            Phase::Completing { set } => merge(shared, set.clone(), contribution, now),
+            Phase::Completing { set } => merge(shared, set.clone(), contribution),
             Phase::Racing { .. } | Phase::Denied { .. } => {
                 if matches!(self.phase, Phase::Denied { .. })
                     && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
                 {
                     return;
                 }
-                let set = merge(shared, self.empty_set(), contribution, now);
+                let set = merge(shared, self.empty_set(), contribution);
                 self.ask_the_others(shared, now);
                 set
             }
@@ -141,12 +139,6 @@ impl Round {
 }
 
 impl Contribution {
-    fn expire_ms(&self, shared: &Shared, now: Monotonic) -> u64 {
-        let (least, most) = (shared.settings.min_ttl, shared.settings.max_ttl);
-        let ttl = Duration::from_secs(u64::from(self.ttl_s)).clamp(least, most);
-        now.plus(ttl).as_ms().min(self.bound_ms)
-    }
-
     /// Who gave it, as a set keeps it.
     fn upstreams(&self) -> u32 {
         1u32.checked_shl(u32::from(self.from.0)).unwrap_or(0) & 0x00ff_ffff
@@ -154,10 +146,10 @@ impl Contribution {
 }
 
 /// Whether `more` adds nothing to a set, as the second answer to a question mostly does; who gave it is then noted there.
-fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution, now: Monotonic) -> bool {
+fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution) -> bool {
     let known = |address: &IpAddr| set.addresses.iter().any(|own| own.address == *address);
     if shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl)
-        || more.expire_ms(shared, now) < set.expire_ms
+        || more.expire_ms < set.expire_ms
         || !more.addresses.iter().all(known)
     {
         return false;
@@ -169,13 +161,8 @@ fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution, now: Mo
 }
 
 /// A set with what `more` adds, and whether that is worth a version. The TTL of the whole is the least of all (RFC 2181 section 5.2).
-fn merge(
-    shared: &Shared,
-    mut merged: FamilyDraft,
-    more: &Contribution,
-    now: Monotonic,
-) -> (FamilyDraft, bool) {
-    let expire_ms = more.expire_ms(shared, now);
+fn merge(shared: &Shared, mut merged: FamilyDraft, more: &Contribution) -> (FamilyDraft, bool) {
+    let expire_ms = more.expire_ms;
     let chain = chain_of(&merged, &more.chain);
     let mut added = false;
     for address in &more.addresses {

@@ -68,6 +68,35 @@ impl Default for Settings {
     }
 }
 
+/// The bounds of TTLs, in the whole seconds that TTLs have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    least_s: u32,
+    most_s: u32,
+    negative_s: u32,
+}
+
+impl Bounds {
+    pub fn of(settings: &Settings) -> Bounds {
+        let seconds = |millis: u128| u32::try_from(millis / 1000).unwrap_or(u32::MAX);
+        Bounds {
+            least_s: seconds(settings.min_ttl.as_millis() + 999),
+            most_s: seconds(settings.max_ttl.as_millis()),
+            negative_s: seconds(settings.max_negative_ttl.as_millis()),
+        }
+    }
+
+    /// The TTL of what there is.
+    pub fn data(self, ttl_s: u32) -> u32 {
+        ttl_s.max(self.least_s).min(self.most_s)
+    }
+
+    /// The TTL of what says that there is nothing.
+    pub fn denial(self, ttl_s: u32) -> u32 {
+        ttl_s.min(self.negative_s)
+    }
+}
+
 /// Bounds of the work in progress; what would exceed one is refused, never queued without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

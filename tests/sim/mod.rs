@@ -1,5 +1,6 @@
 //! The simulator of the resolver core; see `race.rs`.
 
+pub mod chains;
 pub mod oracle;
 pub mod picks;
 pub mod saved;

@@ -40,7 +40,8 @@ struct Seen {
     open: BTreeMap<AttemptId, UpstreamId>,
     failures: usize,
     good: Vec<(BTreeSet<IpAddr>, u64)>,
-    denials: Vec<(Monotonic, Negative)>,
+    /// When each came, what it says, and when it runs out.
+    denials: Vec<(Monotonic, Negative, u64)>,
     first_good: Option<Monotonic>,
     /// When the first bare CNAME runs out.
     bare: Option<u64>,
@@ -444,8 +445,9 @@ impl Oracle {
                 round.first_good.get_or_insert(now);
             }
             Said::Denied(kind) => {
-                let said = (!lies).then_some(kind);
-                round.denials.extend(said.map(|kind| (now, kind)));
+                let ttl = Duration::from_secs(u64::from(ttl_s)).min(settings.max_negative_ttl);
+                let said = (!lies).then_some((kind, later(came, ttl).as_ms()));
+                round.denials.extend(said.map(|(kind, until)| (now, kind, until)));
                 let upstream = round.open.get(&attempt).copied();
                 if let (true, Some(asked), Some(upstream)) = (mixed, asked, upstream) {
                     self.just_denied = Some((asked, upstream, Pending { said, came: now }));
@@ -615,7 +617,7 @@ impl Oracle {
             }
             let patience = known.clients.values().min().expect("not empty");
             assert!(now < *patience, "a client waits longer than its patience");
-            if let Some((at, _)) = round.denials.first() {
+            if let Some((at, ..)) = round.denials.first() {
                 assert!(
                     now < later(*at, self.settings.negative_grace),
                     "a denial is held longer than its grace"

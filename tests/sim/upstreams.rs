@@ -46,9 +46,13 @@ pub enum Fate {
     Closed,
     /// NXDOMAIN, but in lower case the name is there.
     Lettered,
+    /// Two CNAMEs of one name, and the addresses of the first one's target.
+    TwoNames,
+    /// A DNAME record alone.
+    Moved,
 }
 
-pub const FATES: [Fate; 20] = [
+pub const FATES: [Fate; 22] = [
     Fate::Good,
     Fate::ServFail,
     Fate::Lost,
@@ -69,6 +73,8 @@ pub const FATES: [Fate; 20] = [
     Fate::Cut,
     Fate::Broken,
     Fate::Closed,
+    Fate::TwoNames,
+    Fate::Moved,
 ];
 
 /// Those of upstreams with ways of their own, in small worlds too.
@@ -98,6 +104,12 @@ pub fn address(end: u8) -> Ipv4Addr {
 pub fn alias(name: &Name) -> Name {
     // One more label in front, which no question of a world has.
     format!("edge.{name}").parse().expect("a name")
+}
+
+/// Where a DNAME record of the zone leads.
+pub fn moved(name: &Name) -> Name {
+    let (zone, to) = (name.parent().expect("two labels"), "moved.test".parse().expect("a name"));
+    name.moved(&zone, &to).expect("below it").expect("short")
 }
 
 /// The messages of a fate, each with the time from the query to its arrival.
@@ -137,6 +149,8 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::Unasked => vec![(after_ms, Echo::Message(unasked(query, &known.ends, known.ttl_s)))],
         Fate::Cut => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, flags::TC))))],
         Fate::Broken => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, 0))))],
+        Fate::TwoNames => vec![(after_ms, Echo::Message(two_names(query, &known.ends, known.ttl_s)))],
+        Fate::Moved => vec![(after_ms, Echo::Message(dname(query, known.ttl_s)))],
     }
 }
 
@@ -217,6 +231,29 @@ fn chain(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
         ends.iter().for_each(|end| {
             assert!(composer.record(Section::Answer, Owner::At(at), Rtype::A, ttl_s, &address(*end).octets()))
         });
+    })
+}
+
+fn two_names(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
+    let read = Query::read(query).expect("the core's own query");
+    let (first, second) = (alias(&read.name_lower()), moved(&read.name_lower()));
+    compose(query, Rcode::NOERROR, 0, |composer| {
+        for target in [&first, &second] {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::CNAME, ttl_s, target.as_wire()));
+        }
+        ends.iter().for_each(|end| {
+            let owner = Owner::Wire(first.as_wire());
+            assert!(composer.record(Section::Answer, owner, Rtype::A, ttl_s, &address(*end).octets()))
+        });
+    })
+}
+
+fn dname(query: &[u8], ttl_s: u32) -> Vec<u8> {
+    let name = Query::read(query).expect("the core's own query").name_lower();
+    let (zone, to) = (name.parent().expect("two labels"), moved(&name).parent().expect("three labels"));
+    compose(query, Rcode::NOERROR, 0, |composer| {
+        let owner = Owner::Wire(zone.as_wire());
+        assert!(composer.record(Section::Answer, owner, Rtype::DNAME, ttl_s, to.as_wire()));
     })
 }
 

@@ -390,7 +390,7 @@ impl<'p> World<'p> {
         // A chase asks for an alias: it belongs to the question whose alias that is.
         let question = (0..self.plan.names as u64)
             .map(question)
-            .find(|q| q.name == asked || upstreams::alias(&q.name) == asked)
+            .find(|q| [q.name, upstreams::alias(&q.name), upstreams::moved(&q.name)].contains(&asked))
             .expect("nothing is asked that no client wants");
         self.attempts.insert(attempt, (question, upstream));
         // Whoever is down when a round begins, or while a chain is found, is not asked.

@@ -2,10 +2,10 @@
 
 use super::*;
 
-/// A denial that is asked once more in lower case: what it says, and when it came.
+/// A denial that is asked once more in lower case: what it says and until when, and when it came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
-    pub said: Option<Negative>,
+    pub said: Option<(Negative, u64)>,
     pub came: Monotonic,
 }
 
@@ -62,9 +62,9 @@ impl Oracle {
 
     /// What was denied stands.
     pub(super) fn stands(&mut self, attempt: AttemptId) {
-        let Some(Pending { said: Some(kind), came }) = self.pending.remove(&attempt) else { return };
+        let Some(Pending { said: Some((kind, until)), came }) = self.pending.remove(&attempt) else { return };
         if let Some(round) = self.round_of(attempt) {
-            round.denials.push((came, kind));
+            round.denials.push((came, kind, until));
         }
     }
 

@@ -37,9 +37,12 @@ pub(super) fn judge_record(
         }
         Some(kind) => {
             assert!(round.good.is_empty(), "a denial although there was a good answer");
-            let (first, _) = round.denials.first().expect("somebody denied");
-            assert!(round.denials.iter().any(|(_, denied)| *denied == kind), "a denial that nobody stated");
-            let agreed = round.denials.iter().filter(|(_, denied)| *denied == kind).count() >= 2;
+            let (first, ..) = round.denials.first().expect("somebody denied");
+            assert!(
+                round.denials.iter().any(|(_, denied, _)| *denied == kind),
+                "a denial that nobody stated"
+            );
+            let agreed = round.denials.iter().filter(|(_, denied, _)| *denied == kind).count() >= 2;
             let waited = now >= later(*first, settings.negative_grace) || now >= round.deadline;
             let alone = round.open.values().all(|upstream| untrusted.contains(&usize::from(upstream.0)));
             assert!(
@@ -57,14 +60,24 @@ pub(super) fn judge_set(
     (view, set): (&FamilyView<'_>, &BTreeSet<IpAddr>),
     now: Monotonic,
 ) {
-    if view.negative().is_some() {
+    if let Some(kind) = view.negative() {
         assert!(set.is_empty() && round.good.is_empty(), "a denial beside an answer");
+        // A host that slept dates what it kept from when it is awake.
+        let expire = view.expire_ms();
+        let until = |(_, denied, at): &(Monotonic, Negative, u64)| {
+            *denied == kind && (*at == expire || (*at < expire && !round.slept.is_zero()))
+        };
+        assert!(round.denials.iter().any(until), "a denial lives as long as its SOA record says");
+        let (_, soa_ms, _) = view.soa().expect("each came with one");
+        assert_eq!(soa_ms, view.expire_ms(), "the proof lives as long as the denial");
         return;
     }
     let stated: BTreeSet<IpAddr> = round.good.iter().flat_map(|(set, _)| set.iter().copied()).collect();
     assert_eq!(set, &stated, "the set is not the union of what this round was told");
     let expire = round.good.iter().map(|(_, at)| *at).min().expect("somebody stated it");
     assert_eq!(view.expire_ms(), expire, "the set lives as long as its shortest TTL");
+    let mut links = (0..view.chain_count()).flat_map(|n| view.chain(n));
+    assert!(links.all(|(_, at)| at >= expire), "a CNAME that runs out before its set");
     let heard = round.open.is_empty()
         && (0..round.upstreams)
             .all(|n| round.excused.contains(&n) || round.asked.contains(&UpstreamId(n as u16)));
@@ -84,8 +97,9 @@ pub(super) fn judge_set(
 pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, bool)> {
     let message = Message::open(octets).ok()?;
     let asked = message.question().map_or(question.name, |asked| asked.name.to_lower());
-    let alias = super::super::upstreams::alias(&question.name);
-    if asked != question.name && asked != alias {
+    let chased =
+        [super::super::upstreams::alias(&question.name), super::super::upstreams::moved(&question.name)];
+    if asked != question.name && !chased.contains(&asked) {
         return None;
     }
     // The script's wrong id is the right one with some bits changed, and only such messages carry this address.
@@ -100,7 +114,8 @@ pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, boo
     }
     let addresses: Vec<IpAddr> = message.records().filter_map(|r| r.address()).collect();
     let ttl_s = message.records().filter(|r| r.rtype != Rtype::OPT).map(|r| r.ttl).min().unwrap_or(0);
-    let denied = message.records().any(|r| r.rtype == Rtype::SOA);
+    let soa = message.records().find_map(|r| r.soa());
+    let (denied, ttl_s) = (soa.is_some(), soa.map_or(ttl_s, |soa| ttl_s.min(soa.minimum)));
     let said = match header.rcode() {
         Rcode::NOERROR if !addresses.is_empty() => Said::Addresses(addresses),
         Rcode::NOERROR if denied => Said::Denied(Negative::NoData),
@@ -108,5 +123,5 @@ pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, boo
         Rcode::NXDOMAIN => Said::Denied(Negative::NxDomain),
         _ => Said::Error,
     };
-    Some((said, ttl_s, asked == alias))
+    Some((said, ttl_s, asked != question.name))
 }

@@ -1,0 +1,211 @@
+//! Chains of CNAMEs as upstreams tell them: whole and cut, doubled, out of order, by DNAME records, among what does not belong there. Each question
+//! is asked twice, and what is told is held against what a reader of the same messages makes of them (`chains/reader.rs`).
+
+mod reader;
+mod zone;
+
+use super::picks::{Picks, Seeded};
+use hither_rounds::mutant::Mutant;
+use hither_rounds::{Action, Answer, ClientId, Input, Question, Rounds, Routes, Settings, reply};
+use hither_table::{Geometry, Memory, Monotonic, Writer};
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::compose::{Asked, QueryBits, query};
+use hither_wire::message::{Message, Section};
+use hither_wire::query::Query;
+use reader::{Bounds, Expected, expected};
+use std::net::SocketAddr;
+use std::time::Duration;
+use zone::{Line, Zone};
+
+/// What the upstream takes for an answer.
+const DELAY: Duration = Duration::from_millis(5);
+/// When the same is asked again, after the first answer.
+const AGAIN: Duration = Duration::from_millis(1_500);
+
+/// What is asked, and whether with DO and CD.
+const ASKED: [(Rtype, bool, bool); 8] = [
+    (Rtype::A, false, false),
+    (Rtype::AAAA, false, false),
+    (Rtype::A, true, false),
+    (Rtype::A, false, true),
+    (Rtype::TXT, false, false),
+    (Rtype::MX, true, true),
+    (Rtype::HTTPS, false, false),
+    (Rtype::CNAME, false, false),
+];
+
+/// A message that was told: its code, and its records.
+#[derive(Debug)]
+struct Told {
+    rcode: Rcode,
+    answers: Vec<Line>,
+    authority: Vec<Line>,
+}
+
+fn told(octets: &[u8]) -> Told {
+    let message = Message::read(octets).expect("a reply that can be read");
+    let oracle = hickory_proto::op::Message::from_vec(octets);
+    assert!(oracle.is_ok(), "hickory does not read it: {oracle:?}");
+    let of =
+        |section| message.records().filter(move |r| r.section == section).map(|r| Line::of(&r)).collect();
+    Told { rcode: message.header().rcode(), answers: of(Section::Answer), authority: of(Section::Authority) }
+}
+
+struct World {
+    core: Rounds,
+    now: Monotonic,
+    bounds: Bounds,
+    zone: Zone,
+    query: Vec<u8>,
+    question: Question,
+    sent: usize,
+    clients: u64,
+}
+
+impl World {
+    fn new(draw: &mut Seeded, mutant: Option<Mutant>) -> World {
+        let (rtype, dnssec_ok, checking_disabled) = ASKED[draw.below(ASKED.len() as u64) as usize];
+        let seconds = |s| Duration::from_secs(s);
+        let bounds = [(0, 86_400, 3_600), (60, 86_400, 3_600), (0, 20, 10), (30, 90, 7), (0, 10, 3_600)];
+        let (least, most, negative) = bounds[draw.below(5) as usize];
+        let settings = Settings {
+            answers: 16,
+            min_ttl: seconds(least),
+            max_ttl: seconds(most),
+            max_negative_ttl: seconds(negative),
+            prefetch: false,
+            ..Settings::default()
+        };
+        let geometry = Geometry { entries: 16 };
+        let writer =
+            Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
+        let routes = Routes::from(&[SocketAddr::from(([192, 0, 2, 1], 53))][..]);
+        let mut random = Seeded(7);
+        let bounds = Bounds::of(&settings);
+        let mut core = Rounds::new(settings, routes, writer, Box::new(move || random.below(u64::MAX)));
+        if let Some(mutant) = mutant {
+            core.plant(mutant);
+        }
+        let zone = Zone::draw(draw, rtype, dnssec_ok);
+        let question = Question { name: zone.names[0], rtype, dnssec_ok, checking_disabled };
+        let mut octets = [0; 300];
+        let bits = QueryBits { rd: true, cd: checking_disabled, edns: Some((4096, dnssec_ok)) };
+        let len = query(&mut octets, 7, &Asked { name: &question.name, rtype }, bits);
+        let query = octets[..len].to_vec();
+        World { core, now: Monotonic::from_ms(1_000_000), bounds, zone, query, question, sent: 0, clients: 0 }
+    }
+
+    /// Asks; what the cache says at once, else what a round says and after how many messages.
+    fn ask(&mut self) -> (Option<Told>, usize) {
+        let (query, mut out) = (self.query.clone(), vec![0; 65_535]);
+        let read = Query::read(&query).expect("an own query");
+        let len = self.core.answer_hit(self.now, &read, 65_535, &mut out);
+        if len > 0 {
+            return (Some(told(&out[..len])), 0);
+        }
+        self.clients += 1;
+        let (client, before) = (ClientId(self.clients), self.sent);
+        self.core.handle(self.now, Input::Ask { client, question: &self.question, recursion: true });
+        let answer = self.run();
+        let len = reply::compose(self.now, &read, &answer, 65_535, &mut out);
+        let failed = matches!(answer, Answer::Failure { .. });
+        ((!failed).then(|| told(&out[..len])), self.sent - before)
+    }
+
+    /// Lets the upstream answer until the client has its reply.
+    fn run(&mut self) -> Answer {
+        for _ in 0..100 {
+            self.core.check_invariants();
+            match self.core.poll_action() {
+                Some(Action::Send { attempt, octets, .. }) => {
+                    self.sent += 1;
+                    self.now = self.now.plus(DELAY);
+                    let message = self.zone.message(&octets);
+                    self.core.handle(self.now, Input::Message { attempt, octets: &message });
+                }
+                Some(Action::Reply { answer, .. }) => return answer,
+                Some(_) => {}
+                None => panic!("nothing goes on, and nobody was answered"),
+            }
+        }
+        panic!("it goes on for ever");
+    }
+}
+
+/// One world: what is told first, and what once more.
+pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) {
+    let mut draw = Seeded(seed);
+    let mut world = World::new(&mut draw, mutant);
+    let wanted = expected(&world.zone, &world.question, world.bounds);
+    if trace {
+        println!("{:?}\n{}\n{wanted:#?}", world.question, world.zone);
+    }
+    let (first, sent) = world.ask();
+    let Some((wanted, legs)) = wanted else {
+        assert!(first.is_none(), "a chain that leads nowhere, and {first:?}");
+        return;
+    };
+    let first = first.unwrap_or_else(|| panic!("a failure instead of {wanted:?}"));
+    assert_eq!(sent, legs, "messages for {wanted:?}");
+
+    wanted.judge(&first, &world.question);
+    let least = wanted.least_s();
+    world.now = world.now.plus(AGAIN);
+    if least >= 2 {
+        let (again, sent) = world.ask();
+        assert_eq!(sent, 0, "asked again though it has {least} s");
+        compare(&first, &again.expect("it was there"));
+        world.now = world.now.plus(Duration::from_secs(u64::from(least)));
+    }
+    let (_, sent) = world.ask();
+    assert!(sent > 0, "told although its {least} s are over");
+}
+
+/// What the cache tells is what was told first, a little older.
+fn compare(first: &Told, again: &Told) {
+    assert_eq!(first.rcode, again.rcode);
+    let aged = |line: &Line| [1, 2].map(|s| Line { ttl: line.ttl.saturating_sub(s), ..line.clone() });
+    for (before, after) in [(&first.answers, &again.answers), (&first.authority, &again.authority)] {
+        assert_eq!(before.len(), after.len(), "{first:?} {again:?}");
+        for (before, after) in before.iter().zip(after) {
+            assert!(aged(before).contains(after) && after.ttl > 0, "{before:?} has become {after:?}");
+        }
+    }
+}
+
+impl Expected {
+    fn judge(&self, told: &Told, question: &Question) {
+        assert_eq!(told.rcode, self.rcode, "{self:?} {told:?}");
+        let is_signature = |line: &&Line| line.rtype == Rtype::RRSIG;
+        let (signatures, rest): (Vec<&Line>, Vec<&Line>) = told.answers.iter().partition(is_signature);
+        let (above, rest): (Vec<&Line>, Vec<&Line>) = rest.into_iter().partition(|l| l.rtype == Rtype::DNAME);
+        let (links, data) = rest.split_at(self.links.len().min(rest.len()));
+        for (link, told) in self.links.iter().zip(links) {
+            assert!(link.line.is(told), "{:?} became {told:?}", link.line);
+            if !link.stated && question.family().is_none() {
+                assert!(above.iter().any(|l| link.line.owner.is_below(&l.owner)), "no DNAME for {told:?}");
+            }
+        }
+        assert_eq!(links.len(), self.links.len(), "{self:?} {told:?}");
+        assert!(data.iter().all(|told| self.data.iter().any(|line| line.is(told))), "{self:?} {told:?}");
+        assert!(self.data.iter().all(|line| data.iter().any(|told| line.is(told))), "{self:?} {told:?}");
+        assert!(question.dnssec_ok || signatures.is_empty(), "signatures for who wants none: {told:?}");
+        let stated = self.links.iter().filter(|link| link.stated).map(|link| &link.line);
+        for line in stated.chain(&self.data).filter(|_| question.dnssec_ok) {
+            let signs = |s: &&Line| s.owner.eq_ignore_case(&line.owner) && s.covered() == line.rtype;
+            let signature =
+                signatures.iter().find(|s| signs(s)).unwrap_or_else(|| panic!("{line:?} unsigned"));
+            assert_eq!(signature.ttl, line.ttl, "a signature with a TTL of its own");
+        }
+        // What an upstream says beside data is passed on as it is.
+        let soa = told.authority.iter().find(|line| line.rtype == Rtype::SOA && self.denies);
+        assert_eq!(soa.map(|line| line.ttl), self.denied_s, "{self:?} {told:?}");
+    }
+
+    /// For how long it is kept: as long as the first of its records, and without an SOA record a denial not at all.
+    fn least_s(&self) -> u32 {
+        let links = self.links.iter().map(|link| &link.line);
+        let all = links.chain(&self.data).map(|line| line.ttl).chain(self.denied_s).chain(self.above_s);
+        if self.denies && self.denied_s.is_none() { 0 } else { all.min().unwrap_or(0) }
+    }
+}
