@@ -50,11 +50,18 @@ pub enum Act {
     Closed,
 }
 
-/// A record: its owner is the question, or where the CNAME before it leads.
+/// A record: its owner is the question, or where the CNAME before it leads, unless it is said.
 #[derive(Clone, Debug)]
-pub enum Record {
+pub struct Record {
+    pub owner: Option<Name>,
+    pub data: Data,
+}
+
+#[derive(Clone, Debug)]
+pub enum Data {
     Address(IpAddr, u32),
     Cname(Name, u32),
+    Dname(Name, u32),
     Text(String, u32),
     Soa(Name, u32, u32),
     Rrsig(u32),
@@ -67,7 +74,7 @@ pub struct Step {
 }
 
 pub enum What {
-    Asks { client: String, name: Name, rtype: Rtype, dnssec: bool, edns: Option<u16> },
+    Asks { client: String, name: Name, rtype: Rtype, dnssec: (bool, bool), edns: Option<u16> },
     Gets { client: String, reply: String },
     Waits { client: String },
     Leaves { client: String },
@@ -137,6 +144,9 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
         "stagger" => settings.stagger = duration(value)?,
         "deadline" => settings.deadline = duration(value)?,
         "negative_grace" => settings.negative_grace = duration(value)?,
+        "min_ttl" => settings.min_ttl = duration(value)?,
+        "max_ttl" => settings.max_ttl = duration(value)?,
+        "max_negative_ttl" => settings.max_negative_ttl = duration(value)?,
         "failure_ttl" => settings.failure_ttl = duration(value)?,
         "stale" => settings.stale = duration(value)?,
         "stale_wait" => settings.stale_wait = duration(value)?,
@@ -230,15 +240,25 @@ fn records(words: &[&str]) -> Result<Vec<Record>, String> {
 
 fn record(text: &str) -> Result<Record, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let ttl = |word: &str| word.parse().map_err(|_| format!("'{word}' is no TTL"));
-    Ok(match words[..] {
-        ["A" | "AAAA", address, "ttl", t] => {
-            Record::Address(address.parse().map_err(|_| format!("'{address}' is no address"))?, ttl(t)?)
+    match words[..] {
+        ["of", owner, ref data @ ..] => {
+            Ok(Record { owner: Some(name(owner)?), data: self::data(data, text)? })
         }
-        ["CNAME", target, "ttl", t] => Record::Cname(name(target)?, ttl(t)?),
-        ["TXT", word, "ttl", t] => Record::Text(word.to_owned(), ttl(t)?),
-        ["SOA", zone, "ttl", t, "minimum", m] => Record::Soa(name(zone)?, ttl(t)?, ttl(m)?),
-        ["RRSIG", "ttl", t] => Record::Rrsig(ttl(t)?),
+        ref data => Ok(Record { owner: None, data: self::data(data, text)? }),
+    }
+}
+
+fn data(words: &[&str], text: &str) -> Result<Data, String> {
+    let ttl = |word: &str| word.parse().map_err(|_| format!("'{word}' is no TTL"));
+    Ok(match *words {
+        ["A" | "AAAA", address, "ttl", t] => {
+            Data::Address(address.parse().map_err(|_| format!("'{address}' is no address"))?, ttl(t)?)
+        }
+        ["CNAME", target, "ttl", t] => Data::Cname(name(target)?, ttl(t)?),
+        ["DNAME", target, "ttl", t] => Data::Dname(name(target)?, ttl(t)?),
+        ["TXT", word, "ttl", t] => Data::Text(word.to_owned(), ttl(t)?),
+        ["SOA", zone, "ttl", t, "minimum", m] => Data::Soa(name(zone)?, ttl(t)?, ttl(m)?),
+        ["RRSIG", "ttl", t] => Data::Rrsig(ttl(t)?),
         _ => return Err(format!("'{text}' is no record")),
     })
 }
@@ -253,12 +273,12 @@ fn step(words: &[&str]) -> Result<What, String> {
             client: (*client).to_owned(),
             name: name(asked)?,
             rtype: rtype(kind)?,
-            dnssec: flags.contains(&"do"),
+            dnssec: (flags.contains(&"do"), flags.contains(&"cd")),
             edns: match flags {
                 ["edns", size] => Some(size.parse().map_err(|_| format!("'{size}' is no size"))?),
-                ["do"] => Some(1232),
-                [] => None,
-                _ => return Err(format!("'{}' is neither do nor edns and a size", flags.join(" "))),
+                ["do"] | ["do", "cd"] => Some(1232),
+                [] | ["cd"] => None,
+                _ => return Err(format!("'{}' is neither do, cd nor edns and a size", flags.join(" "))),
             },
         },
         [client, "gets", reply @ ..] => What::Gets { client: (*client).to_owned(), reply: reply.join(" ") },

@@ -1,6 +1,6 @@
 //! Plays a script: the core, upstreams that do as it says, a clock that goes from event to event.
 
-use super::language::{Act, Record, Says, Script, What};
+use super::language::{Act, Data, Record, Says, Script, What};
 use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
     Transport, reply,
@@ -289,10 +289,10 @@ impl<'s> Stage<'s> {
         client: &str,
         name: &Name,
         rtype: Rtype,
-        (dnssec, edns): (bool, Option<u16>),
+        ((dnssec, cd), edns): ((bool, bool), Option<u16>),
     ) -> Result<(), String> {
         let mut octets = [0; 300];
-        let bits = QueryBits { rd: true, cd: false, edns: edns.map(|size| (size, dnssec)) };
+        let bits = QueryBits { rd: true, cd, edns: edns.map(|size| (size, dnssec)) };
         let len = query(&mut octets, 7, &Asked { name, rtype }, bits);
         let query = octets[..len].to_vec();
         let id = ClientId(self.clients.len() as u64);
@@ -305,7 +305,7 @@ impl<'s> Stage<'s> {
             self.clients[id.0 as usize].1.reply = Some((self.since(), text));
         } else {
             let question =
-                Question { name: name.to_lower(), rtype, dnssec_ok: dnssec, checking_disabled: false };
+                Question { name: name.to_lower(), rtype, dnssec_ok: dnssec, checking_disabled: cd };
             self.core.handle(self.now, Input::Ask { client: id, question: &question, recursion: true });
         }
         while let Some(question) = self.core.wanted() {
@@ -363,7 +363,11 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
         Act::Broken { truncated, records, .. } => (Rcode::NOERROR, *truncated, &records[..]),
         Act::Unasked(rcode, records) => (*rcode, false, &records[..]),
         Act::Garbage => return vec![0xff; 40],
-        _ => (Rcode::NOERROR, false, &[Record::Address([203, 0, 113, 66].into(), 300)][..]),
+        _ => (
+            Rcode::NOERROR,
+            false,
+            &[Record { owner: None, data: Data::Address([203, 0, 113, 66].into(), 300) }][..],
+        ),
     };
     let read = Query::read(octets).expect("the core's own query");
     let mut out = vec![0; 65_535];
@@ -372,29 +376,31 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
     composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | more | u16::from(rcode.0));
     assert!(composer.question_octets(read.question()));
     let mut owner = read.name_lower();
-    let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(|r| matches!(r, Record::Soa(..)));
+    let is_soa = |record: &&Record| matches!(record.data, Data::Soa(..));
+    let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(is_soa);
     for record in answers.into_iter().chain(authority) {
-        let wire = owner;
+        let wire = record.owner.unwrap_or(owner);
         let mut put = |section, owner: &Name, rtype, ttl, rdata: &[u8]| {
             assert!(composer.record(section, Owner::Wire(owner.as_wire()), rtype, ttl, rdata));
         };
-        match record {
-            Record::Address(std::net::IpAddr::V4(a), ttl) => {
+        match &record.data {
+            Data::Address(std::net::IpAddr::V4(a), ttl) => {
                 put(Section::Answer, &wire, Rtype::A, *ttl, &a.octets())
             }
-            Record::Address(std::net::IpAddr::V6(a), ttl) => {
+            Data::Address(std::net::IpAddr::V6(a), ttl) => {
                 put(Section::Answer, &wire, Rtype::AAAA, *ttl, &a.octets())
             }
-            Record::Cname(target, ttl) => {
+            Data::Cname(target, ttl) => {
                 put(Section::Answer, &wire, Rtype::CNAME, *ttl, target.as_wire());
                 owner = target.to_lower();
             }
-            Record::Text(text, ttl) => {
+            Data::Dname(target, ttl) => put(Section::Answer, &wire, Rtype::DNAME, *ttl, target.as_wire()),
+            Data::Text(text, ttl) => {
                 let rdata = [&[text.len() as u8], text.as_bytes()].concat();
                 put(Section::Answer, &wire, Rtype::TXT, *ttl, &rdata);
             }
-            Record::Rrsig(ttl) => put(Section::Answer, &wire, Rtype::RRSIG, *ttl, &[7; 30]),
-            Record::Soa(zone, ttl, minimum) => {
+            Data::Rrsig(ttl) => put(Section::Answer, &wire, Rtype::RRSIG, *ttl, &[7; 30]),
+            Data::Soa(zone, ttl, minimum) => {
                 let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &minimum.to_be_bytes()].concat();
                 put(Section::Authority, zone, Rtype::SOA, *ttl, &rdata);
             }
@@ -443,7 +449,9 @@ fn shown(reply: &[u8], query: &[u8]) -> Result<String, String> {
     for record in message.records().filter(|r| r.rtype != Rtype::OPT) {
         text += &match (record.address(), record.rtype) {
             (Some(address), rtype) => format!(" {rtype} {address}"),
-            (None, Rtype::CNAME) => format!(" CNAME {}", record.target().ok_or("a broken CNAME")?),
+            (None, rtype @ (Rtype::CNAME | Rtype::DNAME)) => {
+                format!(" {rtype} {}", record.target().ok_or("a broken name")?)
+            }
             (None, Rtype::TXT) => format!(" TXT {}", String::from_utf8_lossy(&record.rdata[1..])),
             (None, rtype) => format!(" {rtype}"),
         };

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 /// CNAMEs that are followed.
 const LINKS_MAX: usize = 16;
+/// Addresses that a set of the table has; one record of a message may be said twice.
+const ADDRESSES_MAX: usize = 255;
 
 #[derive(Clone, Copy)]
 pub struct Bounds {
@@ -93,6 +95,15 @@ impl Said {
     }
 }
 
+/// Links as they are told after the last message: a second that has begun is over for what was said before.
+fn told(links: Vec<ExpectedLink>, legs: usize) -> Vec<ExpectedLink> {
+    let aged = |link: ExpectedLink| {
+        let ttl = link.line.ttl.saturating_sub(u32::from(link.leg < legs));
+        ExpectedLink { line: Line { ttl, ..link.line }, ..link }
+    };
+    links.into_iter().map(aged).collect()
+}
+
 /// What is to be told, and after how many messages; `None`: nothing can be told.
 pub fn expected(zone: &Zone, question: &Question, bounds: Bounds) -> Option<(Expected, usize)> {
     let nothing = Said { rcode: Rcode::NXDOMAIN, ..Said::default() };
@@ -121,28 +132,22 @@ pub fn expected(zone: &Zone, question: &Question, bounds: Bounds) -> Option<(Exp
                 break;
             }
         }
-        // A second that has begun is over for what was said before.
-        let told = |links: Vec<ExpectedLink>| -> Vec<ExpectedLink> {
-            let aged = |link: ExpectedLink| {
-                let ttl = link.line.ttl.saturating_sub(u32::from(link.leg < legs));
-                ExpectedLink { line: Line { ttl, ..link.line }, ..link }
-            };
-            links.into_iter().map(aged).collect()
-        };
         let aged = |(ttl, leg): &(u32, usize)| ttl.saturating_sub(u32::from(*leg < legs));
-        let above_s = above.iter().map(aged).min().filter(|_| question.family().is_none());
+        let above_s = above.iter().map(aged).min();
         let asked_itself = question.rtype == Rtype::CNAME && !links.is_empty();
         let data: Vec<Line> = match asked_itself {
             true => Vec::new(),
             false => said.records(&here, question.rtype).into_iter().cloned().collect(),
         };
         if asked_itself || (!data.is_empty() && said.rcode == Rcode::NOERROR) {
-            let links = told(links);
+            let links = told(links, legs);
             let mut ttl = bounds.data(said.lowest(&here, question.rtype));
-            if question.family().is_some() {
+            let is_set = question.family().is_some() && data.len() <= ADDRESSES_MAX + 1;
+            if is_set {
                 // A set lives no longer than what leads to it.
                 ttl = links.iter().map(|link| link.line.ttl).chain([ttl]).min().unwrap_or(ttl);
             }
+            let above_s = above_s.filter(|_| !is_set);
             let data = data.into_iter().map(|line| Line { ttl, ..line }).collect();
             return Some((
                 Expected { rcode: Rcode::NOERROR, links, data, above_s, denies: false, denied_s: None },
@@ -154,7 +159,7 @@ pub fn expected(zone: &Zone, question: &Question, bounds: Bounds) -> Option<(Exp
         if said.rcode == Rcode::NOERROR && denial.is_none() && links.len() > before {
             continue;
         }
-        let links = told(links);
+        let (links, above_s) = (told(links, legs), above_s.filter(|_| question.family().is_none()));
         let denied = |soa: &Line| {
             let minimum = u32::from_be_bytes(*soa.rdata.last_chunk().expect("an SOA record"));
             let own = soa.ttl.min(minimum).min(bounds.negative);

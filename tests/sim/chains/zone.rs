@@ -149,13 +149,14 @@ fn ttl(draw: &mut Seeded) -> u32 {
     TTLS[draw.below(TTLS.len() as u64) as usize]
 }
 
-fn data(rtype: Rtype, n: u8) -> Vec<u8> {
+fn data(rtype: Rtype, n: u16) -> Vec<u8> {
+    let [high, n] = n.to_be_bytes();
     match rtype {
-        Rtype::A => vec![198, 51, 100, n],
-        Rtype::AAAA => [&[0x20, 1, 13, 184][..], &[0; 11], &[n]].concat(),
-        Rtype::MX => [&[0, n][..], name("mx.n1.test").as_wire()].concat(),
-        Rtype::HTTPS => vec![0, n, 0],
-        _ => vec![1, n],
+        Rtype::A => vec![198, 18, high, n],
+        Rtype::AAAA => [&[0x20, 1, 13, 184][..], &[0; 10], &[high, n]].concat(),
+        Rtype::MX => [&[high, n][..], name("mx.n1.test").as_wire()].concat(),
+        Rtype::HTTPS => vec![high, n, 0],
+        _ => vec![2, high, n],
     }
 }
 
@@ -172,7 +173,10 @@ fn kind(draw: &mut Seeded, own: &Name, names: &[Name], rtype: Rtype) -> Kind {
             Kind::Moved { zone, to, ttl: ttl(draw), cname: (draw.below(2) == 0).then(|| ttl(draw)) }
         }
         3..=6 if rtype != Rtype::CNAME => {
-            Kind::Data((1..=1 + draw.below(3) as u8).map(|n| (data(rtype, n), ttl(draw))).collect())
+            // Few of them, or more than a set of the table has.
+            let count = if draw.below(12) == 0 { 300 } else { 1 + draw.below(3) as u16 };
+            let lowest = ttl(draw);
+            Kind::Data((1..=count).map(|n| (data(rtype, n), ttl(draw).max(lowest))).collect())
         }
         _ => {
             let rcode = if draw.below(2) == 0 { Rcode::NXDOMAIN } else { Rcode::NOERROR };
