@@ -51,11 +51,12 @@ fuzz_target!(|input: &[u8]| {
             Action::Send { attempt, octets: sent, .. } => {
                 let mut message = octets.to_vec();
                 if message.len() >= 12 && choice & 128 == 0 {
-                    let end = 12 + name.as_wire().len() + 4;
-                    message.resize(message.len().max(end), 0);
+                    // That of the name that a chain leads to is longer or shorter.
+                    let end = message.len().min(12 + name.as_wire().len() + 4);
+                    let asked = Query::read(&sent).expect("the core's own query");
                     message[2] |= 0x80;
                     message[4..6].copy_from_slice(&[0, 1]);
-                    message[12..end].copy_from_slice(&sent[12..end]);
+                    message.splice(12..end, asked.question().iter().copied());
                 }
                 if message.len() >= 2 {
                     message[..2].copy_from_slice(&sent[..2]);

@@ -197,6 +197,17 @@ impl Expected {
                 signatures.iter().find(|s| signs(s)).unwrap_or_else(|| panic!("{line:?} unsigned"));
             assert_eq!(signature.ttl, line.ttl, "a signature with a TTL of its own");
         }
+        for proof in &self.proofs {
+            assert!(
+                told.authority.iter().any(|line| line.is(proof)),
+                "{proof:?} is lost, or has another TTL: {told:?}"
+            );
+            let signs = |s: &&Line| s.owner.eq_ignore_case(&proof.owner) && s.is_signature_of(proof.rtype);
+            assert!(
+                told.authority.iter().any(|s| signs(&s) && s.ttl == proof.ttl),
+                "{proof:?} is not signed"
+            );
+        }
         // What an upstream says beside data is passed on as it is.
         let soa = told.authority.iter().find(|line| line.rtype == Rtype::SOA && self.denies);
         assert_eq!(soa.map(|line| line.ttl), self.denied_s, "{self:?} {told:?}");
@@ -206,6 +217,7 @@ impl Expected {
     fn least_s(&self) -> u32 {
         let links = self.links.iter().map(|link| &link.line);
         let all = links.chain(&self.data).map(|line| line.ttl).chain(self.denied_s).chain(self.above_s);
+        let all = all.chain(self.proofs.iter().map(|line| line.ttl));
         if self.denies && self.denied_s.is_none() { 0 } else { all.min().unwrap_or(0) }
     }
 }

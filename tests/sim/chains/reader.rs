@@ -44,6 +44,8 @@ pub struct Expected {
     pub rcode: Rcode,
     pub links: Vec<ExpectedLink>,
     pub data: Vec<Line>,
+    /// What proves that wildcards stand for names of the chain.
+    pub proofs: Vec<Line>,
     /// The least TTL of DNAME records that stand above names of the chain, where they are told.
     pub above_s: Option<u32>,
     pub denies: bool,
@@ -95,80 +97,135 @@ impl Said {
     }
 }
 
-/// Links as they are told after the last message: a second that has begun is over for what was said before.
-fn told(links: Vec<ExpectedLink>, legs: usize) -> Vec<ExpectedLink> {
-    let aged = |link: ExpectedLink| {
-        let ttl = link.line.ttl.saturating_sub(u32::from(link.leg < legs));
-        ExpectedLink { line: Line { ttl, ..link.line }, ..link }
-    };
-    links.into_iter().map(aged).collect()
+/// A TTL that was told in a message, and which one that was.
+type Timed = (u32, usize);
+
+/// What has been read so far.
+struct Walk<'z> {
+    question: &'z Question,
+    bounds: Bounds,
+    seen: BTreeSet<Name>,
+    here: Name,
+    links: Vec<ExpectedLink>,
+    above: Vec<Timed>,
+    proofs: Vec<(Line, usize)>,
+    legs: usize,
+}
+
+impl Walk<'_> {
+    /// Reads one message, as far as its CNAMEs lead; `None`: too far, or back.
+    fn read(&mut self, said: &Said) -> Option<()> {
+        self.legs += 1;
+        let (bounds, leg, rtype) = (self.bounds, self.legs, self.question.rtype);
+        let own = said.authority.iter().filter(|line| line.rtype == Rtype::NSEC);
+        self.proofs.extend(own.map(|line| (line.clone(), leg)));
+        let mut next = said.next(&self.here, rtype);
+        if rtype == Rtype::CNAME || next.is_some() {
+            self.above.extend(said.above(&self.here).map(|ttl| (bounds.data(ttl), leg)));
+        }
+        while let Some((target, ttl, stated)) = next {
+            if !self.seen.insert(target.to_lower()) || self.links.len() == LINKS_MAX {
+                return None;
+            }
+            let (ttl, rdata) = (bounds.data(ttl), target.as_wire().to_vec());
+            let line = Line { owner: self.here, rtype: Rtype::CNAME, chaos: false, ttl, rdata };
+            self.links.push(ExpectedLink { line, stated, leg });
+            self.here = target;
+            next = said.next(&target, rtype).filter(|_| rtype != Rtype::CNAME);
+            if next.is_some() {
+                self.above.extend(said.above(&target).map(|ttl| (bounds.data(ttl), leg)));
+            }
+        }
+        Some(())
+    }
+
+    /// What is left when the last message is heard: a second that has begun is over for what was said before.
+    fn aged(&self, (ttl, leg): Timed) -> u32 {
+        ttl.saturating_sub(u32::from(leg < self.legs))
+    }
+
+    fn told(&mut self) -> Vec<ExpectedLink> {
+        let links = std::mem::take(&mut self.links);
+        let told = |mut link: ExpectedLink| {
+            link.line.ttl = self.aged((link.line.ttl, link.leg));
+            link
+        };
+        links.into_iter().map(told).collect()
+    }
+
+    fn above_s(&self) -> Option<u32> {
+        self.above.iter().map(|above| self.aged(*above)).min()
+    }
+
+    fn answer(mut self, data: Vec<Line>, lowest: u32) -> Expected {
+        let (links, mut ttl) = (self.told(), self.bounds.data(lowest));
+        let is_set = self.question.family().is_some() && data.len() <= ADDRESSES_MAX + 1;
+        if is_set {
+            // A set lives no longer than what leads to it.
+            ttl = links.iter().map(|link| link.line.ttl).chain([ttl]).min().unwrap_or(ttl);
+        }
+        let data = data.into_iter().map(|line| Line { ttl, ..line }).collect();
+        let proof = |(line, leg): &(Line, usize)| Line {
+            ttl: self.aged((self.bounds.data(line.ttl), *leg)),
+            ..line.clone()
+        };
+        let proofs = self.proofs.iter().map(proof).collect();
+        let above_s = self.above_s().filter(|_| !is_set);
+        Expected { rcode: Rcode::NOERROR, links, data, proofs, above_s, denies: false, denied_s: None }
+    }
+
+    fn denial(mut self, said: &Said, soa: Option<&Line>) -> Expected {
+        let (rcode, links) = (said.rcode, self.told());
+        let above_s = self.above_s().filter(|_| self.question.family().is_none());
+        let proof = |(line, leg): &(Line, usize)| match *leg < self.legs {
+            true => self.aged((self.bounds.data(line.ttl), *leg)),
+            false => line.ttl.min(self.bounds.negative),
+        };
+        let proven = self.proofs.iter().map(proof).min();
+        let denied = |soa: &Line| {
+            let minimum = u32::from_be_bytes(*soa.rdata.last_chunk().expect("an SOA record"));
+            let own = soa.ttl.min(minimum).min(self.bounds.negative);
+            let all = links.iter().map(|link| link.line.ttl).chain([own]).chain(above_s).chain(proven);
+            all.min().unwrap_or(own)
+        };
+        let denied_s = soa.map(denied);
+        // What proves a denial lives as long as that.
+        let told = |(line, _): &(Line, usize)| Line { ttl: denied_s.unwrap_or(0), ..line.clone() };
+        let proofs = self.proofs.iter().map(told).collect();
+        Expected { rcode, links, data: Vec::new(), proofs, above_s, denies: true, denied_s }
+    }
 }
 
 /// What is to be told, and after how many messages; `None`: nothing can be told.
 pub fn expected(zone: &Zone, question: &Question, bounds: Bounds) -> Option<(Expected, usize)> {
     let nothing = Said { rcode: Rcode::NXDOMAIN, ..Said::default() };
-    let mut seen = BTreeSet::from([question.name.to_lower()]);
-    let mut above: Vec<(u32, usize)> = Vec::new();
-    let (mut links, mut here, mut legs): (Vec<ExpectedLink>, Name, usize) = (Vec::new(), question.name, 0);
+    let mut walk = Walk {
+        question,
+        bounds,
+        seen: BTreeSet::from([question.name.to_lower()]),
+        here: question.name,
+        links: Vec::new(),
+        above: Vec::new(),
+        proofs: Vec::new(),
+        legs: 0,
+    };
     loop {
-        legs += 1;
-        let said = zone.said.get(&here.to_lower()).unwrap_or(&nothing);
-        let before = links.len();
-        let mut note = |name: &Name| above.extend(said.above(name).map(|ttl| (bounds.data(ttl), legs)));
-        if question.rtype == Rtype::CNAME {
-            note(&here);
+        let said = zone.said.get(&walk.here.to_lower()).unwrap_or(&nothing);
+        let before = walk.links.len();
+        walk.read(said)?;
+        let legs = walk.legs;
+        if question.rtype == Rtype::CNAME && !walk.links.is_empty() {
+            return Some((walk.answer(Vec::new(), 0), legs));
         }
-        while let Some((target, ttl, stated)) = said.next(&here, question.rtype) {
-            note(&here);
-            if !seen.insert(target.to_lower()) || links.len() == LINKS_MAX {
-                return None;
-            }
-            let rdata = target.as_wire().to_vec();
-            let ttl = bounds.data(ttl);
-            let line = Line { owner: here, rtype: Rtype::CNAME, chaos: false, ttl, rdata };
-            links.push(ExpectedLink { line, stated, leg: legs });
-            here = target;
-            if question.rtype == Rtype::CNAME {
-                break;
-            }
+        let data: Vec<Line> = said.records(&walk.here, question.rtype).into_iter().cloned().collect();
+        if !data.is_empty() && said.rcode == Rcode::NOERROR {
+            let lowest = said.lowest(&walk.here, question.rtype);
+            return Some((walk.answer(data, lowest), legs));
         }
-        let aged = |(ttl, leg): &(u32, usize)| ttl.saturating_sub(u32::from(*leg < legs));
-        let above_s = above.iter().map(aged).min();
-        let asked_itself = question.rtype == Rtype::CNAME && !links.is_empty();
-        let data: Vec<Line> = match asked_itself {
-            true => Vec::new(),
-            false => said.records(&here, question.rtype).into_iter().cloned().collect(),
-        };
-        if asked_itself || (!data.is_empty() && said.rcode == Rcode::NOERROR) {
-            let links = told(links, legs);
-            let mut ttl = bounds.data(said.lowest(&here, question.rtype));
-            let is_set = question.family().is_some() && data.len() <= ADDRESSES_MAX + 1;
-            if is_set {
-                // A set lives no longer than what leads to it.
-                ttl = links.iter().map(|link| link.line.ttl).chain([ttl]).min().unwrap_or(ttl);
-            }
-            let above_s = above_s.filter(|_| !is_set);
-            let data = data.into_iter().map(|line| Line { ttl, ..line }).collect();
-            return Some((
-                Expected { rcode: Rcode::NOERROR, links, data, above_s, denies: false, denied_s: None },
-                legs,
-            ));
-        }
-        let denies = |line: &&Line| line.rtype == Rtype::SOA && here.is_below(&line.owner);
+        let denies = |line: &&Line| line.rtype == Rtype::SOA && walk.here.is_below(&line.owner);
         let denial = said.authority.iter().find(denies);
-        if said.rcode == Rcode::NOERROR && denial.is_none() && links.len() > before {
-            continue;
+        if said.rcode != Rcode::NOERROR || denial.is_some() || walk.links.len() == before {
+            return Some((walk.denial(said, denial), legs));
         }
-        let (links, above_s) = (told(links, legs), above_s.filter(|_| question.family().is_none()));
-        let denied = |soa: &Line| {
-            let minimum = u32::from_be_bytes(*soa.rdata.last_chunk().expect("an SOA record"));
-            let own = soa.ttl.min(minimum).min(bounds.negative);
-            links.iter().map(|link| link.line.ttl).chain([own]).chain(above_s).min().unwrap_or(own)
-        };
-        let denied_s = denial.map(denied);
-        return Some((
-            Expected { rcode: said.rcode, links, data: Vec::new(), above_s, denies: true, denied_s },
-            legs,
-        ));
     }
 }

@@ -236,23 +236,29 @@ fn say(
         here = next;
     }
     if dnssec_ok {
-        sign(&mut said);
+        if draw.below(3) == 0 {
+            // A wildcard may stand for a name: the next one is proved to be another, by a name of this message's own.
+            let owner = name(&format!("nsec.{asked}"));
+            said.authority.push(Line::new(owner, Rtype::NSEC, ttl(draw), name("z.test").as_wire()));
+        }
+        sign(&mut said.answers);
+        sign(&mut said.authority);
     }
     disturb(draw, &mut said, asked, rtype);
     said
 }
 
 /// A signature for each RRset.
-fn sign(said: &mut Said) {
+fn sign(lines: &mut Vec<Line>) {
     let mut signatures: Vec<Line> = Vec::new();
-    for line in &said.answers {
+    for line in &*lines {
         let known = |s: &Line| s.owner.eq_ignore_case(&line.owner) && s.is_signature_of(line.rtype);
         if !signatures.iter().any(known) {
             let rdata = [&line.rtype.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat();
             signatures.push(Line::new(line.owner, Rtype::RRSIG, line.ttl, &rdata));
         }
     }
-    said.answers.append(&mut signatures);
+    lines.append(&mut signatures);
 }
 
 /// What does not belong there, what is said twice, and another order; of two CNAMEs the first stays so.
