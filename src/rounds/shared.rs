@@ -122,7 +122,17 @@ impl Shared {
             set.set_version = version;
         }
         *place = Some(set);
-        let record = self.writer.put_at(&key, &slot, &draft, now)?;
+        let record = match self.writer.put_at(&key, &slot, &draft, now) {
+            // What was found out just now has the room: the other family is found out again when it is asked for.
+            Err(PutError::TooLarge) => {
+                match family {
+                    Family::A => draft.aaaa = None,
+                    Family::Aaaa => draft.a = None,
+                }
+                self.writer.put_at(&key, &slot, &draft, now)?
+            }
+            put => put?,
+        };
         self.count(Counter::Publishes);
         let set = match family {
             Family::A => draft.a,
@@ -210,4 +220,57 @@ fn keep_order(before: &[Address], set: &mut FamilyDraft) {
     }
     set.addresses.sort_by_key(|a| place(a).unwrap_or(usize::MAX));
     set.sorted = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Rounds, Routes};
+    use hither_table::{Chain, Geometry, Link, Memory, Rtt, State};
+    use std::net::IpAddr;
+
+    /// As many addresses as a set has, behind the longest chain.
+    fn large(address: impl Fn(u8) -> IpAddr) -> FamilyDraft {
+        let long = [["a".repeat(62).as_str(); 3].join("."), "b".repeat(60)].join(".");
+        let target: Name = long.parse().expect("a name");
+        let addresses = (0..255).map(address).map(|address| Address {
+            address,
+            rtt: Rtt::Unmeasured,
+            chain: 0,
+            upstreams: 1,
+        });
+        FamilyDraft {
+            version: 0,
+            set_version: 0,
+            round: 1,
+            state: State::First,
+            negative: None,
+            sorted: false,
+            expire_ms: 60_000,
+            lifetime_s: 60,
+            addresses: addresses.collect(),
+            chains: vec![Chain { links: vec![Link { target, expire_ms: 60_000 }; 16] }],
+            soa: None,
+        }
+    }
+
+    #[test]
+    fn two_families_too_large_for_one_record_take_turns_and_each_is_told() {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let routes = Routes::from(&[][..]);
+        let mut rounds = Rounds::new(Settings::default(), routes, writer.expect("a table"), Box::new(|| 7));
+        let (now, name): (_, Name) = (Monotonic::from_ms(1), "large.test".parse().expect("a name"));
+        for family in [Family::A, Family::Aaaa, Family::A] {
+            let set = large(|n| match family {
+                Family::A => [192, 0, 2, n].into(),
+                Family::Aaaa => [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)].into(),
+            });
+            let published = rounds.shared.publish(now, &name, family, set).expect("it is published");
+            let view = published.record.family(family).expect("it is there");
+            assert_eq!(view.addresses().count(), 255);
+            let other = if family == Family::A { Family::Aaaa } else { Family::A };
+            assert!(published.record.family(other).is_none(), "both fit, so this shows nothing");
+        }
+    }
 }
