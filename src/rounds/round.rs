@@ -291,14 +291,14 @@ impl Round {
                     return if settled { Some(heard) } else { (now >= due).then_some(End::Partial) };
                 }
                 Phase::Racing { held, bare } => {
-                    let settle = idle || now >= due || (held.is_some() && !hopeful);
+                    let settle = idle || now >= due || !hopeful;
                     if held.as_ref().is_some_and(|h| settle || now >= h.until) {
                         let held = held.take()?;
                         self.settle(shared, now, held);
                     } else if now >= due || hopeless {
                         self.fail(shared, now);
                         return Some(End::Partial);
-                    } else if bare.as_ref().is_some_and(|b| idle || now >= b.until) {
+                    } else if bare.as_ref().is_some_and(|b| settle || now >= b.until) {
                         let bare = bare.take()?;
                         self.chase(shared, now, bare);
                     } else if idle {
