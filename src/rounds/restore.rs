@@ -253,3 +253,27 @@ fn draft(mut set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
         soa: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hither_table::Link;
+
+    #[test]
+    fn what_was_saved_under_a_larger_bound_is_cut_to_it_with_all_its_links() {
+        let target = "edge.test".parse().expect("a name");
+        let set = SavedSet {
+            name: "a.test".parse().expect("a name"),
+            family: Family::A,
+            route: 0,
+            complete: true,
+            sorted: false,
+            expire_ms: 90_000,
+            lifetime_s: 90,
+            addresses: Vec::new(),
+            chains: vec![Chain { links: vec![Link { target, expire_ms: 95_000 }] }],
+        };
+        let draft = draft(set, 1, Monotonic::from_ms(60_000));
+        assert_eq!((draft.expire_ms, draft.chains[0].links[0].expire_ms), (60_000, 60_000));
+    }
+}
