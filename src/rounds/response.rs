@@ -309,18 +309,17 @@ fn next(
     expected: &Expected<'_>,
     name: &Name,
 ) -> Result<Option<(Name, u32)>, NameError> {
-    let follows = !is_asked_itself(expected);
-    let (mut led, mut has_data) = (None::<(Name, u32)>, false);
-    let mut above = None::<(Name, Name, u32)>;
+    let asked_itself = is_asked_itself(expected);
+    let (mut led, mut above) = (None::<(Name, u32)>, None::<(Name, Name, u32)>);
     for record in answers(message) {
-        let own = record.owner_is(name);
-        match record.target() {
-            Some(target) if own && follows && record.rtype == Rtype::CNAME => {
+        match record.rtype {
+            Rtype::CNAME if !asked_itself && record.owner_is(name) => {
+                let Some(target) = record.target() else { continue };
                 let (first, least_s) = led.unwrap_or((target, record.ttl));
                 led = Some((first, least_s.min(record.ttl)));
             }
-            Some(target) if !own && record.rtype == Rtype::DNAME => {
-                let owner = record.owner();
+            Rtype::DNAME => {
+                let (owner, Some(target)) = (record.owner(), record.target()) else { continue };
                 match &mut above {
                     _ if !name.is_below(&owner) => {}
                     Some((nearest, _, ttl_s)) if nearest.eq_ignore_case(&owner) => {
@@ -330,10 +329,13 @@ fn next(
                     Some(_) | None => above = Some((owner, target, record.ttl)),
                 }
             }
-            _ => has_data |= own && (record.rtype == expected.rtype || !follows),
+            _ => {}
         }
     }
-    let Some((owner, target, ttl_s)) = above.filter(|_| led.is_none() && !has_data) else { return Ok(led) };
+    let own = |record: Record<'_>| (asked_itself || record.rtype == expected.rtype) && record.owner_is(name);
+    let Some((owner, target, ttl_s)) = above.filter(|_| led.is_none() && !answers(message).any(own)) else {
+        return Ok(led);
+    };
     name.moved(&owner, &target).transpose().map(|moved| moved.map(|moved| (moved, ttl_s)))
 }
 
