@@ -205,7 +205,8 @@ impl Round {
             // What was to be confirmed is asked again altogether.
             let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
             if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
-                self.send(shared, now, &old.target, old.way);
+                // In another network a connection that ended has its second try again.
+                self.send(shared, now, &old.target, crate::attempt::Way { again: false, ..old.way });
             }
         }
     }

@@ -375,7 +375,33 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
     let more = if truncated { flags::TC } else { 0 };
     composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | more | u16::from(rcode.0));
     assert!(composer.question_octets(read.question()));
-    let mut owner = read.name_lower();
+    put(&mut composer, read.name_lower(), records);
+    let len = composer.finish();
+    out.truncate(len);
+    match act {
+        Act::Broken { with_edns, .. } if !with_edns || read.edns().is_some() => out.truncate(out.len() - 2),
+        Act::Unasked(..) => {
+            out[5] = 0;
+            out.drain(12..12 + read.question().len());
+        }
+        Act::WrongId => out[0] ^= 0x55,
+        Act::WrongQuestion => out[13] ^= 0x15,
+        Act::WrongCase(_) => {
+            let lower = read.name_lower();
+            let folded = if read.qname() == lower.as_wire() {
+                read.qname().to_ascii_uppercase()
+            } else {
+                lower.as_wire().to_vec()
+            };
+            out[12..12 + folded.len()].copy_from_slice(&folded);
+        }
+        _ => {}
+    }
+    out
+}
+
+/// Writes records, answers first.
+fn put(composer: &mut Composer<'_>, mut owner: Name, records: &[Record]) {
     let is_soa = |record: &&Record| matches!(record.data, Data::Soa(..));
     let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(is_soa);
     for record in answers.into_iter().chain(authority) {
@@ -406,28 +432,6 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
             }
         }
     }
-    let len = composer.finish();
-    out.truncate(len);
-    match act {
-        Act::Broken { with_edns, .. } if !with_edns || read.edns().is_some() => out.truncate(out.len() - 2),
-        Act::Unasked(..) => {
-            out[5] = 0;
-            out.drain(12..12 + read.question().len());
-        }
-        Act::WrongId => out[0] ^= 0x55,
-        Act::WrongQuestion => out[13] ^= 0x15,
-        Act::WrongCase(_) => {
-            let lower = read.name_lower();
-            let folded = if read.qname() == lower.as_wire() {
-                read.qname().to_ascii_uppercase()
-            } else {
-                lower.as_wire().to_vec()
-            };
-            out[12..12 + folded.len()].copy_from_slice(&folded);
-        }
-        _ => {}
-    }
-    out
 }
 
 /// A reply as scenarios write it: its code, then its records; what was asked and how must come back as it was.

@@ -74,6 +74,7 @@ impl World {
             max_ttl: seconds(most),
             max_negative_ttl: seconds(negative),
             prefetch: false,
+            mix_case: false,
             ..Settings::default()
         };
         let geometry = Geometry { entries: 16 };
