@@ -56,12 +56,12 @@ impl Letters {
         self.apart.push((domain, now.plus(LEARNED_FOR)));
     }
 
-    fn are_alike(&self, now: Monotonic, domain: &Name) -> bool {
+    fn are_alike(&self, now: Monotonic, domain: &[u8]) -> bool {
         let (hash, at) = place(domain);
         self.alike.get(at).is_some_and(|a| a.hash == hash && a.count >= ALIKE_AFTER && now < a.until)
     }
 
-    fn agree(&mut self, now: Monotonic, domain: &Name, weight: u8) {
+    fn agree(&mut self, now: Monotonic, domain: &[u8], weight: u8) {
         if self.alike.is_empty() {
             self.alike.resize(ALIKE_MAX, Alike { hash: 0, count: 0, until: Monotonic(0) });
         }
@@ -72,15 +72,21 @@ impl Letters {
     }
 }
 
-fn place(domain: &Name) -> (u64, usize) {
+fn place(domain: &[u8]) -> (u64, usize) {
     let fold = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
-    let hash = domain.as_wire().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+    let hash = domain.iter().fold(0xcbf2_9ce4_8422_2325, fold);
     (hash, (hash >> 32) as usize % ALIKE_MAX)
 }
 
-/// The domain that an answer for `name` says something of: the one above it, unless that is everybody's.
-fn above(name: &Name) -> Name {
-    name.parent().filter(|parent| parent.label_count() > 1).unwrap_or(*name)
+/// The domain that an answer for `name` says something of, in wire form: the one above it, unless that is everybody's.
+fn above(name: &Name) -> &[u8] {
+    let behind = |octets: &'_ [u8]| octets.first().map_or(0, |length| 1 + usize::from(*length));
+    let wire = name.as_wire();
+    let parent = wire.get(behind(wire)..).unwrap_or_default();
+    match parent.get(behind(parent)) {
+        Some(1..) => parent,
+        Some(0) | None => wire,
+    }
 }
 
 /// The domain that a denial is of: its zone, if that is not everybody's.
@@ -88,7 +94,9 @@ fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
     let soa = |r: &hither_wire::message::Record<'_>| (r.section, r.rtype, r.class);
     let wanted = (Section::Authority, Rtype::SOA, Class::IN);
     let zone = message.records().find(|r| soa(r) == wanted).map(|r| r.owner());
-    let Some(zone) = zone.filter(|zone| name.ends_with(zone)) else { return above(name) };
+    let Some(zone) = zone.filter(|zone| name.ends_with(zone)) else {
+        return Name::from_wire(above(name)).unwrap_or(*name);
+    };
     let mut domain = *name;
     while domain.label_count() > zone.label_count().max(2) {
         let Some(parent) = domain.parent() else { break };
@@ -145,11 +153,11 @@ impl Round {
         let (name, way) = (attempt.target.name(), attempt.way);
         let domain = above(name);
         let Some(upstream) = shared.upstream(way.upstream) else { return false };
-        let known = upstream.letters.are_alike(now, &domain);
+        let known = upstream.letters.are_alike(now, domain);
         let kind = match said {
             Said::Denial(kind) if !known && matches!(self.phase, Phase::Racing { .. }) => kind,
             Said::Something if !known => {
-                upstream.letters.agree(now, &domain, ALIKE_AFTER);
+                upstream.letters.agree(now, domain, ALIKE_AFTER);
                 return false;
             }
             Said::Denial(_) | Said::Something | Said::Neither => return false,
@@ -157,7 +165,7 @@ impl Round {
         // Who refuses is mostly in earnest, and the next is asked at once.
         let others = self.attempts.len() > 1 || !self.unasked.is_empty();
         let domain = denied_domain(name, message);
-        if (kind.is_none() && others) || upstream.letters.are_alike(now, &domain) {
+        if (kind.is_none() && others) || upstream.letters.are_alike(now, domain.as_wire()) {
             return false;
         }
         let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
@@ -185,7 +193,9 @@ impl Round {
         let id = self.attempts[at].upstream;
         let Some(upstream) = shared.upstream(id) else { return false };
         match said {
-            Said::Denial(kind) if *kind == denied.kind => upstream.letters.agree(now, &denied.domain, 1),
+            Said::Denial(kind) if *kind == denied.kind => {
+                upstream.letters.agree(now, denied.domain.as_wire(), 1)
+            }
             Said::Something | Said::Denial(Some(_)) => upstream.letters.differ(now, denied.domain),
             Said::Denial(None) | Said::Neither => {
                 self.stands(shared, now, at, &denied);
@@ -236,11 +246,14 @@ mod tests {
         );
         assert!(!letters.tells_apart(at(3600), &name("me.lan.test")));
         for n in 1..=ALIKE_AFTER {
-            assert!(!letters.are_alike(at(1), &name("a.test")));
-            letters.agree(at(1), &name("a.test"), 1);
-            assert_eq!(letters.are_alike(at(1), &name("a.test")), n == ALIKE_AFTER);
+            assert!(!letters.are_alike(at(1), name("a.test").as_wire()));
+            letters.agree(at(1), name("a.test").as_wire(), 1);
+            assert_eq!(letters.are_alike(at(1), name("a.test").as_wire()), n == ALIKE_AFTER);
         }
-        assert!(!letters.are_alike(at(1), &name("b.test")) && !letters.are_alike(at(3602), &name("a.test")));
+        assert!(
+            !letters.are_alike(at(1), name("b.test").as_wire())
+                && !letters.are_alike(at(3602), name("a.test").as_wire())
+        );
     }
 
     #[test]
@@ -248,7 +261,7 @@ mod tests {
         let mut letters = Letters::default();
         for n in 0..1000 {
             letters.differ(Monotonic(1), name(&format!("d{n}.test")));
-            letters.agree(Monotonic(1), &name(&format!("d{n}.test")), 1);
+            letters.agree(Monotonic(1), name(&format!("d{n}.test")).as_wire(), 1);
         }
         assert_eq!((letters.apart.len(), letters.alike.len()), (APART_MAX, ALIKE_MAX));
         assert!(letters.tells_apart(Monotonic(2), &name("d999.test")), "the latest are kept");
@@ -256,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_domain_is_never_everybodys() {
-        assert_eq!([above(&name("me.lan")), above(&name("me.x.lan"))], [name("me.lan"), name("x.lan")]);
-        assert_eq!(above(&name("lan")), name("lan"));
+        for (asked, domain) in [("me.lan", "me.lan"), ("me.x.lan", "x.lan"), ("lan", "lan"), (".", ".")] {
+            assert_eq!(above(&name(asked)), name(domain).as_wire());
+        }
     }
 }
