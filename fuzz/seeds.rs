@@ -48,7 +48,7 @@ fn response(n: usize) -> Vec<u8> {
 fn saved() {
     use hither_saved::{Header, Link, Set, Writer};
     use hither_table::{Address, Family, Rtt};
-    let mut file = Writer::begin(Vec::new(), &Header { saved_ms: 1, version: 2 }).expect("memory");
+    let mut file = Writer::begin(Vec::new(), &Header { saved_ms: 1, version: 2, usual: [0; 8] }).expect("memory");
     let mut sets = Vec::new();
     for n in 0..8_u8 {
         let v6 = n % 2 == 1;

@@ -62,14 +62,20 @@ fn the_systems_upstreams_are_followed_as_they_change() {
         }
     };
     comes_true(&mut daemon, 3, "example");
-    // systemd-resolved in front, with a link that has a domain of its own.
-    std::fs::create_dir_all("/run/systemd/resolve/netif").expect("a directory");
-    write("/run/systemd/resolve/resolv.conf", "nameserver 127.0.0.4\n");
-    write("/run/systemd/resolve/netif/7", "SERVERS=127.0.0.2\nDOMAINS=~corp.example\n");
+    // The stub of systemd-resolved in front, and a link of systemd-networkd that has a domain of its own, whose server resolved names too.
+    for made in ["/run/systemd/resolve", "/run/systemd/netif/links"] {
+        std::fs::create_dir_all(made).expect("a directory");
+    }
+    write("/run/systemd/resolve/resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.4\n");
+    write("/run/systemd/netif/links/7", "DNS=127.0.0.2\nROUTE_DOMAINS=corp.example\n");
     write("/etc/resolv.conf", "nameserver 127.0.0.53\n");
     comes_true(&mut daemon, 4, "example");
     comes_true(&mut daemon, 2, "corp.example");
-    write("/run/systemd/resolve/netif/7", "SERVERS=127.0.0.3\nDOMAINS=~corp.example\n");
+    write("/run/systemd/netif/links/7", "DNS=127.0.0.3\nROUTE_DOMAINS=corp.example\n");
+    comes_true(&mut daemon, 3, "corp.example");
+    // A VPN that wants everything.
+    write("/run/systemd/netif/links/8", "DNS=127.0.0.2\nROUTE_DOMAINS=.\n");
+    comes_true(&mut daemon, 2, "example");
     comes_true(&mut daemon, 3, "corp.example");
 }
 

@@ -15,6 +15,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends, preloaded};
 
@@ -104,7 +106,7 @@ fn set(name: &str, end: u8) -> Set {
 fn write(dir: &Path, sets: impl Iterator<Item = Set>) -> PathBuf {
     let state = dir.join("state");
     std::fs::create_dir_all(&state).expect("a directory");
-    let header = Header { saved_ms: now_ms(), version: 1 };
+    let header = Header { saved_ms: now_ms(), version: 1, usual: [0; 8] };
     let mut writer = Writer::begin(Vec::new(), &header).expect("memory");
     sets.for_each(|set| assert!(writer.add(&set).expect("memory")));
     let path = state.join("cache");
@@ -128,7 +130,12 @@ fn what_was_restored_is_said_to_be_until_it_is_found_out_anew() {
 
 #[test]
 fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_longer() {
-    let upstream = Upstream::start(|query, _| {
+    let quiet = Arc::new(AtomicBool::new(false));
+    let is_quiet = Arc::clone(&quiet);
+    let upstream = Upstream::start(move |query, _| {
+        if is_quiet.load(Ordering::SeqCst) {
+            return Vec::new();
+        }
         let read = hither_wire::query::Query::read(query).expect("a query");
         let reply = match (read.qname()[1].to_ascii_lowercase(), read.qtype()) {
             (b'x', _) => compose(query, Rcode::NXDOMAIN, 0, |out| {
@@ -162,7 +169,8 @@ fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_lon
     assert!(before.log().contains("3 sets of addresses are saved in"), "{}", before.log());
     let names: Vec<String> = saved(&dir.join("state/cache")).iter().map(|set| set.name.to_string()).collect();
     assert_eq!(names.len(), 3, "neither the denial nor what is over in seconds: {names:?}");
-    let upstream = silent();
+    quiet.store(true, Ordering::SeqCst);
+    let asked = upstream.count();
     let after = start(&dir, &upstream, "");
     says(&after, "3 sets of addresses are restored; 0 had run out, 0 were left out");
     let (addresses, ttls) = told(&after.ask("a.example"));
@@ -181,7 +189,7 @@ fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_lon
     assert_eq!(owners(&reply), owners(&chain), "the chain is the one that was stated");
     assert!(version(&after) > known);
     assert!(after.ctl(&["verify"]).status.success());
-    assert_eq!(upstream.count(), 0);
+    assert_eq!(upstream.count(), asked);
     for gone in ["x.example", "s.example"] {
         let reply = after.ask(gone);
         assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::SERVFAIL, "{gone}");
@@ -207,11 +215,11 @@ fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
         ("it is cut off", &|| with(&|o| o.truncate(50))),
         ("it is cut off", &|| with(&|o| o.clear())),
         ("its first octets are others", &|| with(&|o| o[0] ^= 1)),
-        ("it has version 2, known is 1", &|| with(&|o| o[8] = 2)),
+        ("it has version 1, known is 2", &|| with(&|o| o[8] = 1)),
         ("of the other byte order", &|| with(&|o| o[8..16].chunks_exact_mut(4).for_each(<[u8]>::reverse))),
         ("the checksum of its header is wrong", &|| with(&|o| o[20] ^= 1)),
-        ("its checksum is wrong", &|| with(&|o| o[41] ^= 1)),
-        ("set 0 in it is wrong", &|| with(&|o| o[38] = 0xff)),
+        ("its checksum is wrong", &|| with(&|o| o[105] ^= 1)),
+        ("set 0 in it is wrong", &|| with(&|o| o[102] = 0xff)),
         ("something follows its end", &|| with(&|o| o.push(0))),
         ("others can write it, by its mode 0620", &|| {
             with(&|_| ());
@@ -359,14 +367,31 @@ fn a_kill_leaves_what_was_saved_before_it() {
     // What it would have left amid saving.
     std::fs::write(dir.join("state/cache.new"), "half of").expect("written");
     forget(&dir);
-    let mut next = start(&dir, &silent(), "");
+    let asked = upstream.count();
+    let mut next = start(&dir, &upstream, "");
     says(&next, "1 sets of addresses are restored");
-    assert_eq!(ends(&next.ask("a.example")), [1]);
+    assert_eq!((ends(&next.ask("a.example")), upstream.count()), (vec![1], asked));
     // Where the table itself is still there it is better than any file.
     next.process.kill().expect("it runs");
     next.process.wait().expect("a child");
     let last = start(&dir, &upstream, "");
     assert!(last.log().contains("is taken over: about 1 entries") && !last.log().contains("restored"));
+}
+
+#[test]
+fn what_others_said_than_are_asked_now_is_not_restored() {
+    let (first, second, other) = (good(&[1]), good(&[1]), good(&[2]));
+    let dir = directory();
+    let mut daemon = start(&dir, &first, &format!("[[upstream]]\naddress = \"{}\"\n", second.address));
+    daemon.ask("a.example");
+    stop(&mut daemon);
+    // A network comes up piece by piece: some of them will do.
+    let mut daemon = start(&dir, &second, "");
+    says(&daemon, "1 sets of addresses are restored");
+    stop(&mut daemon);
+    let daemon = start(&dir, &other, "");
+    says(&daemon, "0 sets of addresses are restored; 0 had run out, 1 were left out");
+    assert_eq!(ends(&daemon.ask("a.example")), [2]);
 }
 
 #[test]

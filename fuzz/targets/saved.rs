@@ -39,7 +39,7 @@ fuzz_target!(|octets: &[u8]| {
         assert_eq!(again, own);
         sets.push(set);
     }
-    let header = Header { saved_ms: 5_000, version: 1 };
+    let header = Header { saved_ms: 5_000, version: 1, usual: [0; 8] };
     let mut writer = Writer::begin(Vec::new(), &header).expect("memory");
     sets.iter().for_each(|set| assert!(writer.add(set).expect("memory")));
     let file = writer.finish().expect("memory");
@@ -49,7 +49,7 @@ fuzz_target!(|octets: &[u8]| {
     let geometry = Geometry { entries: 64 };
     let table = hither_table::Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
     let mut rounds = Rounds::new(Settings { answers: 8, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
-    rounds.handle(NOW, Input::Restore(Restore::Begin));
+    rounds.handle(NOW, Input::Restore(Restore::Begin { usual: Vec::new() }));
     let mut n = 0;
     while let Some(set) = reader.next_set().expect("own octets") {
         assert_eq!(Some(&set), sets.get(n));

@@ -128,6 +128,10 @@ pub struct UpstreamStatus {
     pub address: String,
     /// `udp`, with TCP where an answer is cut.
     pub transport: String,
+    /// Who named it: a file, a service, or a link and the service that manages it.
+    pub origin: String,
+    /// What it is asked for; empty: everything else, which is the root where it has domains besides.
+    pub domains: Vec<String>,
     /// `up`, `down`, `trial`, or `unknown` before the first answer.
     pub state: String,
     /// Smoothed round-trip time.

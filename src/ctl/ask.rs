@@ -187,6 +187,12 @@ fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(),
         write!(out, ", tried again in {left} ms")?;
     }
     writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
+    // A daemon of another version says nothing of it.
+    if !upstream.origin.is_empty() {
+        let domains = upstream.domains.iter().fold(String::new(), |all, domain| all + " " + domain);
+        let asked = if domains.is_empty() { String::new() } else { format!(", for{domains}") };
+        writeln!(out, "           from {}{asked}", upstream.origin)?;
+    }
     Ok(())
 }
 

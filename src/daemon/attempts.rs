@@ -50,9 +50,9 @@ impl Daemon {
     pub(super) fn act(&mut self, now: Monotonic) {
         while let Some(action) = self.rounds.poll_action() {
             match action {
-                Action::Send { attempt, address, transport, octets, upstream: _ } => {
+                Action::Send { attempt, server, transport, octets, upstream: _ } => {
                     let sent =
-                        self.outside.send(self.poll.registry(), now, attempt, (address, transport), octets);
+                        self.outside.send(self.poll.registry(), now, attempt, (server, transport), octets);
                     if let Err(failure) = sent {
                         self.rounds.handle(now, Input::Failed { attempt, failure });
                     }

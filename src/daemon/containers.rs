@@ -3,6 +3,7 @@
 use super::{open, resolv_conf};
 use crate::config::Config;
 use crate::logging::Event;
+use hither_rounds::Server;
 use hither_wire::name::Name;
 use nix::fcntl::OFlag;
 use std::fmt::Write as _;
@@ -37,10 +38,11 @@ pub(crate) fn is_own(path: &Path, runtime_dir: &Path) -> bool {
 }
 
 /// Writes whom we ask, if that is not what stands there. Without it we serve as well: what keeps it from being written is said.
-pub(super) fn offer(config: &Config, upstreams: &[SocketAddr]) {
+pub(super) fn offer(config: &Config, upstreams: &[Server]) {
     // Whom a wrong configuration would name is not known; who was asked before may still be.
     if config.wrong.is_none() {
-        offer_in(&config.runtime_dir, upstreams, Path::new("/"));
+        let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
+        offer_in(&config.runtime_dir, &addresses, Path::new("/"));
     }
 }
 

@@ -16,7 +16,8 @@ use super::outside::Outside;
 use super::pending::{Miss, Waiting};
 use super::requests::Asked;
 use super::room::{Room, table};
-use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, routes};
+use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, plan};
+use super::system::{BusFollower, Plan, bus_follower};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
@@ -27,12 +28,12 @@ use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
-use hither_rounds::{Input, Rounds};
-use hither_table::{Counter, Counters, Monotonic};
+use hither_rounds::{Input, Rounds, Routes, Server};
+use hither_table::{Counter, Counters, Monotonic, Writer};
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -68,6 +69,11 @@ pub(super) struct Daemon {
     pub network: Network,
     /// Files that are read again when they change.
     pub follower: Option<Follower>,
+    pub waker: Arc<Waker>,
+    /// Who tells what is known of links, where nobody is configured.
+    pub links: Option<BusFollower>,
+    /// Who named each upstream.
+    pub origins: BTreeMap<Server, String>,
     /// What outlives a reboot.
     pub keep: Keep,
     pub reload: Reload,
@@ -122,6 +128,17 @@ pub(super) fn now() -> Monotonic {
     Monotonic(clock::now())
 }
 
+fn poll() -> Result<(Poll, Arc<Waker>), String> {
+    let poll = Poll::new().map_err(because("no poll can be had"))?;
+    let waker = Waker::new(poll.registry(), Source::Woken.token());
+    Ok((poll, Arc::new(waker.map_err(because("no waker can be had"))?)))
+}
+
+fn core(config: &Config, routes: Routes, writer: Writer) -> Result<Rounds, String> {
+    let mut ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
+    Ok(Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw())))
+}
+
 impl Daemon {
     fn start(mut config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
         let idle = fit_to_descriptors(&mut config);
@@ -134,16 +151,14 @@ impl Daemon {
         let found = super::restore::found(&config, is_new, &mut writer);
         let mut inherited = Inherited::take()?;
         let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
-        let routes = routes(&config, &listeners.addresses);
+        let (poll, waker) = poll()?;
+        let links = bus_follower(&config, &waker);
+        let heard = links.as_ref().map(BusFollower::heard);
+        let Plan { routes, origins } = plan(&config, path.as_deref(), heard, &listeners.addresses);
         containers::offer(&config, &routes.usual);
-        let mut ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
-        let rounds = Rounds::new(config.settings.clone(), routes, writer, Box::new(move || ids.draw()));
-        let poll = Poll::new().map_err(because("no poll can be had"))?;
+        let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
         let hints = Hints::bind(&dir);
-        let waker =
-            Waker::new(poll.registry(), Source::Woken.token()).map_err(because("no waker can be had"))?;
-        let waker = Arc::new(waker);
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -160,7 +175,10 @@ impl Daemon {
             loader: Loader::new(Arc::clone(&waker)),
             keep: Keep::new(Arc::clone(&waker)),
             follower: Follower::begin(followed(&config, path.as_deref()), &waker),
-            team: Team::new(waker),
+            team: Team::new(Arc::clone(&waker)),
+            waker,
+            links,
+            origins,
             network: Network::new(),
             reload: Reload::default(),
             waiting: Waiting::default(),
@@ -409,6 +427,7 @@ impl Daemon {
             Source::Woken => {
                 self.on_followed(now);
                 self.on_loaded(now);
+                self.on_heard(now);
                 self.on_saved();
                 self.on_handed(now);
                 if self.team.has_failed() {

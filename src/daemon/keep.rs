@@ -154,7 +154,8 @@ impl Daemon {
         self.keep.begun = (self.mark(), now);
         self.keep.flushed = false;
         let (reader, routes) = (self.rounds.reader(), self.rounds.routes().clone());
-        let job = Job { reader, routes, dir, now: clocks(), sync: self.keep.leaving.is_none() };
+        let (usual, sync) = (self.rounds.usual(), self.keep.leaving.is_none());
+        let job = Job { reader, routes, usual, dir, now: clocks(), sync };
         if let Err(why) = self.keep.saver.begin(job) {
             self.saved(Err(why));
         }

@@ -7,17 +7,17 @@ use super::follow::Follower;
 use super::local::Wanted;
 use super::notify;
 use super::requests::share;
-use super::setup::{fit_to_descriptors, followed, routes};
+use super::setup::{fit_to_descriptors, followed, plan};
+use super::system::{BusFollower, Plan, bus_follower};
 use super::tokens::{Slot, Source};
 use super::wrong;
 use crate::config::Config;
 use crate::logging::Event;
 use hither_control::{Response, SorterReply, counted};
 use hither_net::signals::Signal;
-use hither_rounds::{Input, OrderResult};
+use hither_rounds::{Input, OrderResult, Server};
 use hither_table::{Counter, Monotonic};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,7 +192,12 @@ impl Daemon {
         if let Some(follower) = &mut self.follower {
             follower.follow(followed(&self.config, self.path.as_deref()));
         }
-        let routes = routes(&self.config, &self.addresses);
+        if self.config.upstreams.is_empty() != self.links.is_some() {
+            self.links = bus_follower(&self.config, &self.waker);
+        }
+        let heard = self.links.as_ref().map(BusFollower::heard);
+        let Plan { routes, origins } = plan(&self.config, self.path.as_deref(), heard, &self.addresses);
+        self.origins = origins;
         containers::offer(&self.config, &routes.usual);
         let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
@@ -206,8 +211,15 @@ impl Daemon {
         }
     }
 
-    fn upstreams(&self, now: Monotonic) -> BTreeSet<SocketAddr> {
-        self.rounds.upstreams(now).iter().map(|upstream| upstream.address).collect()
+    fn upstreams(&self, now: Monotonic) -> BTreeSet<Server> {
+        self.rounds.upstreams(now).iter().map(|upstream| upstream.server).collect()
+    }
+
+    /// What is known of links was told anew.
+    pub(super) fn on_heard(&mut self, now: Monotonic) {
+        if self.links.as_mut().is_some_and(BusFollower::take) {
+            self.reroute(now);
+        }
     }
 
     /// A file that is followed has changed.
@@ -220,6 +232,9 @@ impl Daemon {
     /// Netlink, the host's name or the clocks had news, which have settled.
     pub(super) fn on_news(&mut self, now: Monotonic) {
         let Some(news) = self.network.news(now) else { return };
+        if let Some(links) = &self.links {
+            links.ask_again();
+        }
         if news.network || news.name {
             self.reread(news.name, now);
         }

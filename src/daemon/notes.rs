@@ -8,17 +8,17 @@ use hither_table::Monotonic;
 impl Daemon {
     pub(super) fn on_note(&mut self, note: &Note, now: Monotonic) {
         match note {
-            Note::UpstreamDown { address, failures, .. } => {
+            Note::UpstreamDown { server, failures, .. } => {
                 log::warn!(
-                    event = Event::UpstreamDown, upstream:% = address, failures = *failures;
-                    "upstream {address} has failed {failures} times in a row; asking the others, and it again from time to time"
+                    event = Event::UpstreamDown, upstream:% = server, failures = *failures;
+                    "upstream {server} has failed {failures} times in a row; asking the others, and it again from time to time"
                 );
                 let mut upstreams = self.rounds.upstreams(now);
                 // Those of a domain that nobody asks for say nothing.
                 upstreams.retain(|upstream| upstream.queries > 0);
                 let before = std::mem::replace(&mut self.all_down, upstreams.iter().all(is_down));
                 if self.all_down && !before {
-                    let shown: Vec<String> = upstreams.iter().map(|u| u.address.to_string()).collect();
+                    let shown: Vec<String> = upstreams.iter().map(|u| u.server.to_string()).collect();
                     let shown = shown.join(", ");
                     log::error!(
                         event = Event::AllUpstreamsDown, upstreams:% = shown;
@@ -26,13 +26,13 @@ impl Daemon {
                     );
                 }
             }
-            Note::UpstreamUp { address } => {
+            Note::UpstreamUp { server } => {
                 self.all_down = false;
-                log::info!(event = Event::UpstreamUp, upstream:% = address; "upstream {address} answers again");
+                log::info!(event = Event::UpstreamUp, upstream:% = server; "upstream {server} answers again");
             }
-            Note::NoEdns { address } => log::info!(
-                event = Event::UpstreamWithoutEdns, upstream:% = address;
-                "upstream {address} cannot do EDNS; asking it without for a while"
+            Note::NoEdns { server } => log::info!(
+                event = Event::UpstreamWithoutEdns, upstream:% = server;
+                "upstream {server} cannot do EDNS; asking it without for a while"
             ),
             Note::NotStored { reason } => log::warn!(
                 event = Event::AnswerNotStored, reason = *reason;

@@ -5,14 +5,13 @@ use super::tokens::{Slot, Source};
 use hither_net::frame::{Framer, Outbox};
 use hither_net::ports;
 use hither_net::random::Random;
-use hither_rounds::{AttemptId, Failure, Transport};
+use hither_rounds::{AttemptId, Failure, Server, Transport};
 use hither_table::Monotonic;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 #[derive(Debug)]
@@ -64,6 +63,8 @@ fn failure(error: &io::Error) -> Failure {
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
             Failure::Unreachable
         }
+        // The link by which it is asked is gone.
+        _ if error.raw_os_error() == Some(nix::libc::ENODEV) => Failure::Unreachable,
         _ => Failure::NoSocket,
     }
 }
@@ -88,13 +89,13 @@ impl Outside {
         registry: &Registry,
         now: Monotonic,
         attempt: AttemptId,
-        (address, transport): (SocketAddr, Transport),
+        (server, transport): (Server, Transport),
         octets: Rc<[u8]>,
     ) -> Result<(), Failure> {
         match transport {
             Transport::Udp => {
                 let id = id_of(&octets).unwrap_or(0);
-                let key = self.udp_socket(registry, now, address, id)?;
+                let key = self.udp_socket(registry, now, server, id)?;
                 self.sockets[key].attempt = Some(attempt);
                 self.attempts.insert(attempt, key);
                 self.outgoing.push((key, attempt, octets));
@@ -103,7 +104,7 @@ impl Outside {
             Transport::Tcp => {
                 let mut outbox = Outbox::new(1024);
                 outbox.queue(&octets);
-                let stream = ports::tcp(address).map_err(|error| failure(&error))?;
+                let stream = ports::tcp(server.address, server.link).map_err(|error| failure(&error))?;
                 let line = Line::Tcp { stream, framer: Framer::default(), outbox, connected: false };
                 let key = self.enter(registry, line).map_err(|error| failure(&error))?;
                 self.sockets[key].attempt = Some(attempt);
@@ -165,7 +166,7 @@ impl Outside {
         &mut self,
         registry: &Registry,
         now: Monotonic,
-        upstream: SocketAddr,
+        upstream: Server,
         id: u16,
     ) -> Result<usize, Failure> {
         if let Some(key) = self.pool.draw(upstream, now, &mut self.random) {
@@ -177,13 +178,7 @@ impl Outside {
         self.open(registry, now, upstream, id).map_err(|error| failure(&error))
     }
 
-    fn open(
-        &mut self,
-        registry: &Registry,
-        now: Monotonic,
-        upstream: SocketAddr,
-        id: u16,
-    ) -> io::Result<usize> {
+    fn open(&mut self, registry: &Registry, now: Monotonic, upstream: Server, id: u16) -> io::Result<usize> {
         let line = self.pool.open(upstream, id, now, &mut self.random)?;
         let port = line.port;
         let key = self.enter(registry, Line::Udp(line))?;
@@ -379,7 +374,7 @@ mod tests {
     fn a_query_that_a_socket_does_not_take_is_sent_from_a_new_one() {
         let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
         listening.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("an option");
-        let (upstream, now) = (listening.local_addr().expect("bound"), Monotonic(0));
+        let (upstream, now) = (Server::from(listening.local_addr().expect("bound")), Monotonic(0));
         let poll = mio::Poll::new().expect("a poll");
         let mut outside = Outside::new(Random::new().expect("random numbers"), 64);
         let ask = |outside: &mut Outside, id: u16| {

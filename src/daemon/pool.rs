@@ -6,12 +6,11 @@
 
 use hither_net::ports;
 use hither_net::random::Random;
-use hither_rounds::AttemptId;
+use hither_rounds::{AttemptId, Server};
 use hither_table::Monotonic;
 use mio::net::UdpSocket;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Sockets opened in a second, and how many of them at once.
@@ -40,7 +39,7 @@ const DRAWS: usize = 4;
 pub(super) struct UdpLine {
     pub socket: UdpSocket,
     pub port: u16,
-    pub upstream: SocketAddr,
+    pub upstream: Server,
     opened: Monotonic,
     /// Ids, oldest first, and whose the last one was.
     sent: Vec<u16>,
@@ -86,12 +85,12 @@ pub(super) struct Pool {
     /// Sockets that nobody uses, of all upstreams, at most.
     most: usize,
     /// Oldest first.
-    idle: BTreeMap<SocketAddr, VecDeque<usize>>,
+    idle: BTreeMap<Server, VecDeque<usize>>,
     idle_count: usize,
     /// New ones.
-    ahead: BTreeMap<SocketAddr, Vec<usize>>,
+    ahead: BTreeMap<Server, Vec<usize>>,
     /// Upstreams that were asked since new ones were last opened.
-    asked: Vec<SocketAddr>,
+    asked: Vec<Server>,
     /// Which socket has a port.
     ports: HashMap<u16, usize>,
     spent: VecDeque<(u16, Vec<u16>)>,
@@ -116,7 +115,7 @@ impl Pool {
     }
 
     /// A socket that is there: a new one, or when there is no time to open another an idle one, drawn from many. `None`: one is to be opened.
-    pub fn draw(&mut self, upstream: SocketAddr, now: Monotonic, random: &mut Random) -> Option<usize> {
+    pub fn draw(&mut self, upstream: Server, now: Monotonic, random: &mut Random) -> Option<usize> {
         if !self.asked.contains(&upstream) {
             self.asked.push(upstream);
         }
@@ -164,14 +163,14 @@ impl Pool {
     }
 
     /// A new socket waits for its first query.
-    pub fn ready(&mut self, upstream: SocketAddr, key: usize) {
+    pub fn ready(&mut self, upstream: Server, key: usize) {
         self.ahead.entry(upstream).or_default().push(key);
     }
 
     /// A new socket, from a port from which `id` was not sent lately.
     pub fn open(
         &mut self,
-        upstream: SocketAddr,
+        upstream: Server,
         id: u16,
         now: Monotonic,
         random: &mut Random,
@@ -186,8 +185,8 @@ impl Pool {
         Ok(line)
     }
 
-    fn open_any(&mut self, upstream: SocketAddr, now: Monotonic, random: &mut Random) -> io::Result<UdpLine> {
-        let (socket, port) = ports::udp(upstream, || random.draw())?;
+    fn open_any(&mut self, upstream: Server, now: Monotonic, random: &mut Random) -> io::Result<UdpLine> {
+        let (socket, port) = ports::udp(upstream.address, upstream.link, || random.draw())?;
         let before = self.spent.iter().filter(|(spent, _)| *spent == port);
         let spent = before.flat_map(|(_, ids)| ids).copied().collect();
         Ok(UdpLine { socket, port, upstream, opened: now, sent: Vec::new(), latest: ENDED, spent })
@@ -241,7 +240,7 @@ mod tests {
     #[test]
     fn ports_and_ids_are_not_used_again_together() {
         let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let upstream = listening.local_addr().expect("bound");
+        let upstream = Server::from(listening.local_addr().expect("bound"));
         let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
         let now = Monotonic(0);
         let mut line = pool.open(upstream, 7, now, &mut random).expect("a socket");
@@ -254,7 +253,8 @@ mod tests {
         assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [0, 2, 2, 2].map(|n| Some(AttemptId(n))));
         let port = line.port;
         pool.closed(line);
-        let (socket, again) = ports::udp(upstream, || u64::from(port) - 1024).expect("a socket");
+        let (socket, again) =
+            ports::udp(upstream.address, upstream.link, || u64::from(port) - 1024).expect("a socket");
         assert_eq!(again, port);
         drop(socket);
         let draw_again = pool.spent.iter().any(|(spent, ids)| *spent == port && ids == &[7, 8]);
@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn an_idle_socket_is_used_again_only_where_there_are_many() {
-        let upstream = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let upstream = Server::from(bound.local_addr().expect("bound"));
         let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
         let now = Monotonic(0);
         let line = || pool_line(upstream, &mut Random::new().expect("random numbers"));
@@ -288,7 +289,8 @@ mod tests {
 
     #[test]
     fn new_sockets_are_opened_ahead_of_their_first_query() {
-        let upstream = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let upstream = Server::from(bound.local_addr().expect("bound"));
         let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
         let now = Monotonic(0);
         assert_eq!(pool.draw(upstream, now, &mut random), None);
@@ -305,7 +307,7 @@ mod tests {
         assert_eq!(pool.open_ahead(now, &mut random).len(), 3, "no more than may be kept");
     }
 
-    fn pool_line(upstream: SocketAddr, random: &mut Random) -> UdpLine {
+    fn pool_line(upstream: Server, random: &mut Random) -> UdpLine {
         Pool::new(0).open(upstream, 0, Monotonic(0), random).expect("a socket")
     }
 }

@@ -7,7 +7,7 @@ use super::tokens::Slot;
 use super::whence::{Search, Whence, whence};
 use hither_control::{AttemptReport, QueryReport, Request, Response, SorterStatus, Status, UpstreamStatus};
 use hither_net::seqpacket::Peer;
-use hither_rounds::{Answer, ClientId, Input, Question, Transport};
+use hither_rounds::{Answer, ClientId, Input, Question, Routes, Server, Transport};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked as AskedFor, QueryBits, query};
@@ -64,9 +64,12 @@ impl Daemon {
 
     fn status(&mut self, now: Monotonic) -> Status {
         let (hits, looked_up) = self.looked_up();
+        let reports = self.rounds.upstreams(now);
         let upstream = |u: hither_rounds::UpstreamReport| UpstreamStatus {
-            address: u.address.to_string(),
+            address: u.server.address.to_string(),
             transport: "udp".to_owned(),
+            origin: self.origins.get(&u.server).cloned().unwrap_or_default(),
+            domains: domains_of(&u.server, self.rounds.routes()),
             state: u.state.to_owned(),
             srtt_us: u.srtt_us,
             rttvar_us: u.rttvar_us,
@@ -76,6 +79,7 @@ impl Daemon {
             answers: u.answers,
             edns: u.edns,
         };
+        let upstreams = reports.into_iter().map(upstream).collect();
         let uptime = now.since(self.started);
         let sorter = match (self.config.sort.enabled, self.control.status.connected) {
             (_, true) => "connected",
@@ -89,7 +93,7 @@ impl Daemon {
             listen: self.addresses.iter().map(ToString::to_string).collect(),
             table_generation: self.rounds.reader().generation(),
             entries: self.rounds.writer().entries() as u64,
-            upstreams: self.rounds.upstreams(now).into_iter().map(upstream).collect(),
+            upstreams,
             files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
             looked_up,
             hits,
@@ -213,6 +217,16 @@ impl Daemon {
             self.control.answer(asked.slot, &response);
         }
     }
+}
+
+/// The domains that a server is asked for, the root among them if it has others and is asked for everything else too.
+fn domains_of(server: &Server, routes: &Routes) -> Vec<String> {
+    let own = routes.domains.iter().filter(|(_, servers)| servers.contains(server));
+    let mut domains: Vec<String> = own.map(|(name, _)| name.to_string()).collect();
+    if !domains.is_empty() && routes.usual.contains(server) {
+        domains.push(Name::ROOT.to_string());
+    }
+    domains
 }
 
 fn may_change(peer: Peer, what: &str) -> Result<(), String> {

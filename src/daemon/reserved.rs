@@ -5,9 +5,9 @@
 //! among those who would be asked, they are, and they alone.
 
 use hither_local::{may_be_of_a_network, of_networks};
-use hither_rounds::Routes;
+use hither_rounds::{Routes, Server};
 use hither_wire::name::Name;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// Adds whom to ask for reserved zones that have no upstreams of their own. `system`: the usual upstreams are the system's, which has this search
 /// list.
@@ -25,8 +25,8 @@ pub(super) fn add(routes: &mut Routes, system: Option<&[Name]>) {
         }
         let all = above.and_then(|above| routes.domains.get(&above)).unwrap_or(&routes.usual);
         let is_system = system.is_some() && above.is_none();
-        let own: Vec<SocketAddr> =
-            all.iter().filter(|server| is_of_network(server.ip(), is_system)).copied().collect();
+        let own: Vec<Server> =
+            all.iter().filter(|server| is_of_network(server.address.ip(), is_system)).copied().collect();
         if !own.is_empty() {
             routes.domains.insert(zone, own);
         }
@@ -61,8 +61,8 @@ mod tests {
         text.parse().expect("a name")
     }
 
-    fn server(text: &str) -> SocketAddr {
-        text.parse().expect("an address")
+    fn server(text: &str) -> Server {
+        text.parse::<std::net::SocketAddr>().expect("an address").into()
     }
 
     fn usual(servers: &[&str]) -> Routes {

@@ -136,6 +136,7 @@ impl Daemon {
     /// Begins to restore: before the first question is taken.
     pub(super) fn begin_restore(&mut self, found: Found, waker: Arc<Waker>, now: Monotonic) {
         let (began, path) = (found.clocks, found.path.clone());
+        let usual = found.header.usual.iter().copied().filter(|mark| *mark != 0).collect();
         let ago = found.age.elapsed().as_secs();
         let (sender, slices) = sync_channel(AHEAD);
         let work = move || hand_over(&found, |slice| sender.send(slice).is_ok() && waker.wake().is_ok());
@@ -143,7 +144,7 @@ impl Daemon {
             return not_restored(&path, &format!("no thread can be had: {error}"));
         }
         log::info!("'{}', saved {ago} s ago, is being restored", path.display());
-        self.rounds.handle(now, Input::Restore(Restore::Begin));
+        self.rounds.handle(now, Input::Restore(Restore::Begin { usual }));
         let setting = Setting::new().and_then(|setting| {
             let descriptor = setting.as_raw_fd();
             let token = Source::WallClock.token();

@@ -1,7 +1,7 @@
 //! Writing what the table holds to a file: in a thread of its own, which reads the table as any other process does.
 
 use hither_rounds::Routes;
-use hither_saved::{Clocks, Header, Link, MARGIN, OCTETS_MAX, Set, Writer};
+use hither_saved::{Clocks, Header, Link, MARGIN, OCTETS_MAX, Set, USUAL_MAX, Writer};
 use hither_table::{Family, FamilyView, Monotonic, Reader, Snapshot, State};
 use hither_wire::name::Name;
 use mio::Waker;
@@ -21,6 +21,8 @@ const NEW_FILE: &str = "cache.new";
 pub(super) struct Job {
     pub reader: Reader,
     pub routes: Routes,
+    /// Who the usual upstreams are.
+    pub usual: Vec<u64>,
     pub dir: PathBuf,
     /// What is left of each set is as of then.
     pub now: Clocks,
@@ -112,7 +114,9 @@ fn save(job: &Job) -> Outcome {
 }
 
 fn write(job: &Job, file: &File) -> io::Result<Done> {
-    let header = Header { saved_ms: job.now.wall_ms, version: job.reader.version() };
+    let mut usual = [0; USUAL_MAX];
+    usual.iter_mut().zip(&job.usual).for_each(|(place, mark)| *place = *mark);
+    let header = Header { saved_ms: job.now.wall_ms, version: job.reader.version(), usual };
     let mut writer = Writer::begin(BufWriter::with_capacity(1 << 16, file), &header)?;
     let now = Monotonic::from_ms(job.now.boot_ms);
     let (mut entry, mut cut) = (Box::new(Snapshot::new()), false);

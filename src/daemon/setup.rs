@@ -2,10 +2,11 @@
 
 use super::outside::LINGERING_MAX;
 use super::pool::IDLE_ALL;
+use super::system::{Heard, Plan};
 use super::{containers, local, reserved, resolv_conf, system, wrong};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, FILE};
 use crate::logging::Event;
-use hither_rounds::Routes;
+use hither_rounds::Server;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
@@ -74,16 +75,22 @@ pub(super) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
 }
 
 /// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.
-pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
+pub(super) fn plan(
+    config: &Config,
+    file: Option<&Path>,
+    heard: Option<&Heard>,
+    ourselves: &[SocketAddr],
+) -> Plan {
     let host = local::addresses();
     let is_ours = |upstream: &SocketAddr| system::is_ours(upstream, ourselves, &host);
-    let mut routes = Routes::default();
+    let mut plan = Plan::default();
     if config.wrong.is_some() {
-        return routes;
+        return plan;
     }
     if config.upstreams.is_empty() {
-        routes = system::routes(Path::new("/"), &config.runtime_dir, is_ours);
-        if routes.usual.is_empty() {
+        plan =
+            system::plan((Path::new("/"), &config.runtime_dir), heard.unwrap_or(&Heard::default()), &is_ours);
+        if plan.routes.usual.is_empty() {
             let why = resolv_conf::why_none(Path::new("/etc/resolv.conf"));
             log::warn!(
                 event = Event::NoUpstream;
@@ -91,7 +98,7 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
             );
         }
     }
-    let others = |upstreams: &[Endpoint]| -> Vec<SocketAddr> {
+    let others = |upstreams: &[Endpoint]| -> Vec<Server> {
         let there = upstreams.iter().filter_map(|upstream| {
             let address = upstream.address();
             if address.is_none() {
@@ -106,15 +113,18 @@ pub(super) fn routes(config: &Config, ourselves: &[SocketAddr]) -> Routes {
                 "the upstream {upstream} is ourselves; going on without it"
             );
         }
-        others
+        others.into_iter().map(Server::from).collect()
     };
     if !config.upstreams.is_empty() {
-        routes.usual = others(&config.upstreams);
+        plan.routes.usual = others(&config.upstreams);
     }
-    routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
+    plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
     let search = config.upstreams.is_empty().then(|| system::search(Path::new("/")));
-    reserved::add(&mut routes, search.as_deref());
-    routes
+    reserved::add(&mut plan.routes, search.as_deref());
+    for server in plan.routes.all() {
+        plan.name(server, &file.unwrap_or(Path::new(FILE)).display().to_string());
+    }
+    plan
 }
 
 /// The files whose changes are followed.

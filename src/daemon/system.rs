@@ -1,128 +1,101 @@
-//! The system's own resolvers, for a configuration that names none: resolv.conf(5), and what systemd-resolved, systemd-networkd and
-//! NetworkManager know of each link.
+//! The system's own resolvers, for a configuration that names none: resolv.conf(5), and what systemd-resolved, NetworkManager and
+//! systemd-networkd know of each link.
+//!
+//! resolved and NetworkManager are asked on the message bus, as any user may; the files that resolved has of its links are its own.
+
+mod bus;
+mod follow;
+mod link;
+mod managers;
+mod message;
+
+pub(super) use follow::BusFollower;
+pub(crate) use link::{Link, Plan};
+pub(crate) use managers::Heard;
 
 use super::resolv_conf::{self, is_stub, server};
 use super::{containers, open};
-use hither_rounds::Routes;
+use crate::config::Config;
+use crate::logging::Event;
 use hither_wire::name::Name;
-use std::collections::BTreeMap;
+use mio::Waker;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Files with `nameserver` lines, the first that names somebody else than us or a local stub counts.
-const RESOLV_CONF: [&str; 4] = [
-    "etc/resolv.conf",
+/// The file of the system's administrator, or of whoever manages it.
+const RESOLV_CONF: &str = "etc/resolv.conf";
+/// What managers write for others; the first that names somebody else than us or a local stub counts.
+const WRITTEN: [&str; 3] = [
     "run/systemd/resolve/resolv.conf",
     "run/NetworkManager/no-stub-resolv.conf",
     "run/NetworkManager/resolv.conf",
 ];
 /// Octets read of each file.
 const LENGTH_MAX: u64 = 1 << 20;
-/// Directories with a file for each link, of resolved and of networkd.
-const LINKS: [&str; 2] = ["run/systemd/resolve/netif", "run/systemd/netif/links"];
+/// networkd's directory with a file for each link.
+const NETWORKD: &str = "run/systemd/netif/links";
 
-/// The files to follow, below `root`. In directories of links any file may come and go, so the directories themselves are followed too.
+/// The files to follow, below `root`. In the directory of links any file may come and go, so the directory itself is followed too. That the
+/// message bus is there, or what resolved writes for others is new, is a reason to ask on the bus.
 pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = RESOLV_CONF.iter().map(|path| root.join(path)).collect();
-    for dir in LINKS.map(|dir| root.join(dir)) {
-        let files =
-            std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-        paths.extend(files);
-        paths.push(dir);
-    }
+    let files = [RESOLV_CONF].into_iter().chain(WRITTEN).chain([follow::SOCKET]);
+    let mut paths: Vec<PathBuf> = files.map(|path| root.join(path)).collect();
+    let dir = root.join(NETWORKD);
+    let links = std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok);
+    paths.extend(links.map(|entry| entry.path()));
+    paths.push(dir);
     paths
 }
 
 /// The domains in which the system searches for names.
 pub(super) fn search(root: &Path) -> Vec<Name> {
-    let files = RESOLV_CONF.iter().filter_map(|path| open::octets(&root.join(path), LENGTH_MAX).ok());
+    let files = [RESOLV_CONF]
+        .into_iter()
+        .chain(WRITTEN)
+        .filter_map(|path| open::octets(&root.join(path), LENGTH_MAX).ok());
     files.flat_map(|text| resolv_conf::read(&text).search).collect()
 }
 
-/// Whom the system asks, without those for whom `is_ours` holds, and not by what we write in our runtime directory ourselves.
-pub(crate) fn routes(root: &Path, runtime_dir: &Path, is_ours: impl Fn(&SocketAddr) -> bool) -> Routes {
-    let other = |upstream: &SocketAddr| !is_ours(upstream);
-    let mut routes = Routes::default();
-    for path in RESOLV_CONF.map(|path| root.join(path)) {
-        if containers::is_own(&path, runtime_dir) {
-            continue;
-        }
-        let found = open::octets(&path, LENGTH_MAX).map(|text| resolv_conf::read(&text)).unwrap_or_default();
-        let servers = found.nameservers.into_iter();
-        routes.usual = servers.filter(|server| !is_stub(server) && other(server)).collect();
-        if !routes.usual.is_empty() {
-            break;
-        }
-    }
-    let mut links = Vec::new();
-    for dir in LINKS.map(|dir| root.join(dir)) {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .collect();
-        files.sort();
-        links.extend(
-            files
-                .iter()
-                .filter_map(|path| open::octets(path, LENGTH_MAX).ok())
-                .map(|text| link(&String::from_utf8_lossy(&text))),
+/// Follows what is told on the message bus, where nobody is configured.
+pub(super) fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
+    let started =
+        config.upstreams.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
+    let failed = |error: std::io::Error| {
+        log::warn!(
+            event = Event::NotFollowed, what = "the message bus", reason:% = error;
+            "the message bus cannot be followed: {error}; the servers of links are not known"
         );
-    }
-    let mut domains: BTreeMap<Name, Vec<SocketAddr>> = BTreeMap::new();
-    for link in links {
-        let upstreams: Vec<SocketAddr> = link.upstreams.into_iter().filter(other).collect();
-        for domain in link.domains.into_iter().filter(|domain| !domain.is_root() && !upstreams.is_empty()) {
-            let place = domains.entry(domain).or_default();
-            upstreams
-                .iter()
-                .filter(|u| !place.contains(u))
-                .copied()
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|u| place.push(u));
-        }
-        if routes.usual.is_empty() {
-            routes.usual = upstreams;
-        }
-    }
-    routes.domains = domains;
-    routes
+    };
+    started.map_err(failed).ok()
 }
 
-#[derive(Default)]
-struct Link {
-    upstreams: Vec<SocketAddr>,
-    domains: Vec<Name>,
-}
-
-/// A link's state file: `SERVERS` and `DOMAINS` of resolved, `DNS`, `DOMAINS` and `ROUTE_DOMAINS` of networkd. A domain that is searched is asked
-/// there as well as one that is only routed, which resolved marks with `~`.
-fn link(text: &str) -> Link {
-    let mut link = Link::default();
-    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        let words = value.trim_matches('"').split_whitespace();
-        match key {
-            "SERVERS" | "DNS" => words.for_each(|word| add(&mut link.upstreams, word)),
-            "DOMAINS" | "ROUTE_DOMAINS" => {
-                let names =
-                    words.filter_map(|word| word.strip_prefix('~').unwrap_or(word).parse::<Name>().ok());
-                link.domains.extend(names.map(|name| name.to_lower()));
-            }
-            _ => {}
-        }
+/// Whom the system asks, by its files and by what was heard on the message bus, without those for whom `is_ours` holds, and not by what we
+/// write in our runtime directory ourselves.
+pub(crate) fn plan(
+    (root, runtime_dir): (&Path, &Path),
+    heard: &Heard,
+    is_ours: &dyn Fn(&SocketAddr) -> bool,
+) -> Plan {
+    let file = |path: &str| {
+        let path = root.join(path);
+        let text =
+            (!containers::is_own(&path, runtime_dir)).then(|| open::octets(&path, LENGTH_MAX).ok()).flatten();
+        let read = text.map(|text| resolv_conf::read(&text)).unwrap_or_default();
+        let servers = read.nameservers.into_iter().filter(|server| !is_stub(server)).collect();
+        vec![Link { servers, usual: true, origin: path.display().to_string(), ..Link::default() }]
+    };
+    let own = file(RESOLV_CONF);
+    let mut sources: Vec<Vec<Link>> = heard.resolved.iter().cloned().collect();
+    match &heard.network_manager {
+        // It writes resolv.conf, for programs that cannot tell whom to ask for what.
+        Some((links, true)) => sources.extend([links.clone(), own]),
+        Some((links, false)) => sources.extend([own, links.clone()]),
+        None => sources.push(own),
     }
-    link
-}
-
-fn add(found: &mut Vec<SocketAddr>, word: &str) {
-    if let Some(address) = server(word)
-        && !found.contains(&address)
-        && !is_stub(&address)
-    {
-        found.push(address);
-    }
+    sources.push(managers::networkd(&root.join(NETWORKD)));
+    sources.extend(WRITTEN.iter().map(|path| file(path)));
+    link::plan(&sources, is_ours, &super::local::addresses())
 }
 
 /// Whether a query to `upstream` would come back to us; `host` are this host's addresses.
@@ -136,6 +109,7 @@ pub(super) fn is_ours(upstream: &SocketAddr, ourselves: &[SocketAddr], host: &[I
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hither_rounds::Server;
 
     fn root(files: &[(&str, &str)]) -> PathBuf {
         static N: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -147,10 +121,6 @@ mod tests {
             std::fs::write(path, text).expect("written");
         }
         root
-    }
-
-    fn addresses(all: &[SocketAddr]) -> Vec<String> {
-        all.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -169,8 +139,8 @@ mod tests {
         );
         assert!(!is_ours(&upstream("192.0.2.1:53"), &any, &host));
         assert_eq!(
-            routes(Path::new("/nonexistent"), Path::new("/nonexistent"), |_| false),
-            Routes::default()
+            plan((Path::new("/nonexistent"), Path::new("/nonexistent")), &Heard::default(), &|_| false),
+            Plan::default()
         );
     }
 
@@ -178,25 +148,43 @@ mod tests {
     fn behind_a_stub_the_real_upstreams_are_found_and_links_keep_their_domains() {
         let root = root(&[
             ("etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\n"),
-            ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 192.0.2.2\n"),
-            (
-                "run/systemd/resolve/netif/3",
-                "# private\nLLMNR=yes\nSERVERS=10.8.0.1 10.8.0.2\nDOMAINS=~corp.example lab.example\n",
-            ),
-            (
-                "run/systemd/netif/links/2",
-                "ADMIN_STATE=configured\nDNS=192.0.2.1\nDOMAINS=home.example\nROUTE_DOMAINS=.\n",
-            ),
+            ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 10.8.0.1\n"),
+            ("run/systemd/netif/links/7", "OPER_STATE=routable\nDNS=10.8.0.1\nROUTE_DOMAINS=corp.example\n"),
+            ("run/systemd/netif/links/2", "OPER_STATE=routable\nDNS=192.0.2.1\nDOMAINS=home.example\n"),
+            ("run/systemd/netif/links/.#x", "DNS=192.0.2.9\n"),
         ]);
-        let routes = routes(&root, &root, |_| false);
-        assert_eq!(addresses(&routes.usual), ["192.0.2.1:53", "192.0.2.2:53"]);
-        let domains: Vec<String> = routes.domains.keys().map(ToString::to_string).collect();
-        assert_eq!(domains, ["lab.example.", "corp.example.", "home.example."]);
+        let of = |heard: &Heard| {
+            let plan = plan((&root, &root), heard, &|_| false);
+            let shown = |servers: &[Server]| -> String {
+                servers.iter().map(|s| format!("{}%{} ", s.address.ip(), s.link)).collect()
+            };
+            let domains =
+                plan.routes.domains.iter().map(|(name, servers)| format!("{name} {}", shown(servers)));
+            format!("{}; {}", shown(&plan.routes.usual), domains.collect::<String>())
+        };
         assert_eq!(
-            addresses(&routes.domains[&"corp.example".parse().expect("a name")]),
-            ["10.8.0.1:53", "10.8.0.2:53"]
+            of(&Heard::default()),
+            "192.0.2.1%2 ; corp.example. 10.8.0.1%7 home.example. 192.0.2.1%2 "
         );
-        assert!(paths(&root).contains(&root.join("run/systemd/resolve/netif/3")));
+        let link = |index: u32, address: &str, usual: bool| Link {
+            index,
+            servers: vec![address.parse().expect("an address")],
+            usual,
+            ..Link::default()
+        };
+        let resolved = Some(vec![link(2, "192.0.2.3:53", true), link(7, "10.8.0.3:53", false)]);
+        let heard = Heard { resolved: resolved.clone(), network_manager: None };
+        assert_eq!(of(&heard), "192.0.2.3%2 ; ", "who has all is asked alone");
+        let resolved = Some(vec![link(7, "10.8.0.3:53", false)]);
+        let network_manager = Some((vec![link(2, "192.0.2.4:53", true)], false));
+        let heard = Heard { resolved, network_manager };
+        assert_eq!(of(&heard), "192.0.2.4%2 ; ", "who knows only a VPN leaves the rest to others");
+        assert!(paths(&root).contains(&root.join("run/systemd/netif/links/7")));
+        std::fs::write(root.join("etc/resolv.conf"), "nameserver 198.51.100.1\n").expect("written");
+        assert!(of(&Heard::default()).starts_with("198.51.100.1%0 ;"), "the administrator's word");
+        std::fs::write(root.join("run/systemd/netif/links/7"), "DNS=10.8.0.1\nROUTE_DOMAINS=.\n")
+            .expect("written");
+        assert!(of(&Heard::default()).starts_with("10.8.0.1%7 ;"), "but for a VPN that wants everything");
         std::fs::remove_dir_all(root).expect("removable");
     }
 }

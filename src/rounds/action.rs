@@ -1,8 +1,7 @@
 //! Everything the core can ask of the shell, executed once each and in order.
 
-use crate::{AttemptId, ClientId, Restored, UpstreamId, reply::Answer};
+use crate::{AttemptId, ClientId, Restored, Server, UpstreamId, reply::Answer};
 use hither_table::Monotonic;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// How an attempt travels.
@@ -25,7 +24,7 @@ pub enum Action {
         /// For the shell's log and counters.
         upstream: UpstreamId,
         /// Where to.
-        address: SocketAddr,
+        server: Server,
         /// How.
         transport: Transport,
         /// The query.
@@ -82,7 +81,7 @@ pub enum Note {
     /// An upstream is left alone until its next trial.
     UpstreamDown {
         /// Which.
-        address: SocketAddr,
+        server: Server,
         /// When it is tried again.
         until: Monotonic,
         /// Failures in a row.
@@ -91,12 +90,12 @@ pub enum Note {
     /// An upstream that was down has answered.
     UpstreamUp {
         /// Which.
-        address: SocketAddr,
+        server: Server,
     },
     /// An upstream answers queries with EDNS by an error; it is asked without for a while (RFC 6891 section 7).
     NoEdns {
         /// Which.
-        address: SocketAddr,
+        server: Server,
     },
     /// A set of addresses could not be stored in the table.
     NotStored {

@@ -183,7 +183,7 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     let way = plan.way;
     let upstream = upstreams.get_mut(usize::from(way.upstream.0))?;
     upstream.asked(now, way.transport);
-    let (address, wait, early) = (upstream.address, upstream.resend_after(), upstream.early_after());
+    let (server, wait, early) = (upstream.server, upstream.resend_after(), upstream.early_after());
     let edns = !way.without_edns && upstream.edns(now);
     let mut out = [0; QUERY_MAX];
     let mut room = [0; OPTION_MAX];
@@ -202,7 +202,7 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     shared.actions.push_back(Action::Send {
         attempt: id,
         upstream: way.upstream,
-        address,
+        server,
         transport: way.transport,
         octets: Rc::clone(&octets),
     });

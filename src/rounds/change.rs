@@ -2,14 +2,13 @@
 
 use crate::mutant::Mutant;
 use crate::reply::ede;
-use crate::routes::Groups;
+use crate::routes::{Fate, Groups};
 use crate::upstream::Upstream;
-use crate::{Rounds, Routes, Settings};
+use crate::{Rounds, Routes, Server, Settings};
 use hither_local::Local;
 use hither_table::{Key, Monotonic};
 use hither_wire::{codes::Rcode, name::Name};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Rounds {
@@ -38,51 +37,68 @@ impl Rounds {
         }
     }
 
-    /// Flushes every name that `affected` holds for: it is asked elsewhere now, or not at all.
-    fn flush_where(&mut self, now: Monotonic, affected: impl Fn(&Name) -> bool + 'static) {
+    /// Forgets what is known of every name that does not stay as it is: it is asked elsewhere now, or not at all.
+    fn void(&mut self, fate: impl Fn(&Name) -> Fate + 'static) {
         let mut names = BTreeSet::new();
         self.shared.answers.names(|name| {
-            if affected(&name) {
+            if fate(&name) != Fate::Stays {
                 names.insert(name);
             }
         });
-        names.extend(self.live.keys().map(|question| question.name).filter(|name| affected(name)));
-        let names: Vec<Name> = names.into_iter().collect();
-        self.flush(now, Some(&names));
-        self.review(affected);
+        for name in names {
+            self.flush_saved(&name);
+            self.shared.answers.remove_name(&name);
+        }
+        self.review(fate);
     }
 
     pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, routes: Routes) {
         self.shared.answers.resize(settings.answers);
         self.shared.settings = settings;
-        if self.shared.groups.routes == routes {
+        if self.shared.groups.routes.leads_as(&routes) {
             return self.reindex();
         }
-        let before = std::mem::take(&mut self.shared.groups).routes;
+        let Groups { routes: mut before, latest, .. } = std::mem::take(&mut self.shared.groups);
         let known = std::mem::take(&mut self.shared.upstreams);
-        let find = |address: &SocketAddr| known.iter().find(|u| u.address == *address).cloned();
+        let find = |server: &Server| known.iter().find(|u| u.server == *server).cloned();
         self.shared.upstreams = routes
             .all()
             .into_iter()
-            .map(|address| find(&address).unwrap_or_else(|| Upstream::new(address)))
+            .map(|server| find(&server).unwrap_or_else(|| Upstream::new(server)))
             .collect();
         self.shared.groups = Groups::new(routes.clone());
+        self.doubt_restored();
+        let mut after = routes;
+        if after.usual.is_empty() {
+            after.usual.clone_from(&latest);
+            self.shared.groups.latest.clone_from(&latest);
+        }
+        before.usual = latest;
+        if !after.leads_as(&before) && !self.shared.mutants.has(Mutant::ReloadKeepsWhatOthersSaid) {
+            self.void(move |name| after.fate(name, &before));
+        }
+        self.shared.answers.forget_failures();
         if !self.shared.mutants.has(Mutant::ReloadKeepsTheRounds) {
             let ended: Vec<u64> = self.live.values().copied().collect();
             for id in ended {
                 self.restart(now, id);
             }
         }
-        self.shared.answers.forget_failures();
-        if routes.domains != before.domains {
-            self.flush_where(now, move |name| routes.moves(name, &before));
-        }
     }
 
     /// Other names are answered here, or exist by those: what is cached of them is void, and of those that did what was told because of that.
     pub(crate) fn relocate(&mut self, now: Monotonic, local: Arc<Local>) {
         let before = std::mem::replace(&mut self.shared.local, Arc::clone(&local));
-        self.flush_where(now, move |name| local.covers(name) || local.known(name) != before.known(name));
+        let fate = move |name: &Name| {
+            let moves = local.covers(name) || local.known(name) != before.known(name);
+            if moves { Fate::Goes } else { Fate::Stays }
+        };
+        let affected = self.live.iter().filter(|(question, _)| fate(&question.name) != Fate::Stays);
+        let ended: Vec<u64> = affected.map(|(_, id)| *id).collect();
+        self.void(fate);
+        for id in ended {
+            self.restart(now, id);
+        }
     }
 
     /// Whoever was out of reach may be there, and the other way round: what is out is sent again, from sockets of the new network.

@@ -32,6 +32,7 @@ mod restore;
 mod review;
 mod round;
 mod routes;
+mod server;
 mod set;
 mod settings;
 mod shared;
@@ -48,6 +49,7 @@ pub use question::Question;
 pub use reply::Answer;
 pub use restore::{Restore, Restored, SavedSet};
 pub use routes::Routes;
+pub use server::Server;
 pub use settings::{Limits, Settings};
 pub use trace::{AttemptTrace, Trace};
 pub use upstream::UpstreamReport;
@@ -75,8 +77,7 @@ pub struct Rounds {
     reviews: Vec<review::Review>,
     /// What was saved is being taken up.
     restoring: Option<restore::Restoring>,
-    /// The round that all sets have which were restored.
-    restored: Option<u64>,
+    restored: Option<restore::FromBefore>,
     /// Entries that were answered from the cache when their time was nearly over; a few, until the shell asks.
     wanted: VecDeque<Question>,
     /// When a question whose failure is remembered may be asked again, while every upstream is down.

@@ -29,6 +29,7 @@ pub enum Mutant {
     RefreshesWhatIsFresh,
     FlushKeepsTheRound,
     ReloadKeepsTheRounds,
+    ReloadKeepsWhatOthersSaid,
     DoubtIsForgotten,
     ForgeryIsOnlyCounted,
     ForgetsWhatAChangeCutOff,
@@ -47,7 +48,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 37] = [
+    pub const ALL: [Mutant; 38] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -71,6 +72,7 @@ impl Mutant {
         Mutant::RefreshesWhatIsFresh,
         Mutant::FlushKeepsTheRound,
         Mutant::ReloadKeepsTheRounds,
+        Mutant::ReloadKeepsWhatOthersSaid,
         Mutant::DoubtIsForgotten,
         Mutant::ForgeryIsOnlyCounted,
         Mutant::ForgetsWhatAChangeCutOff,

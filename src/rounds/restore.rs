@@ -5,9 +5,11 @@
 //! by the one function that publishes (I7), under a new version (I2).
 
 use crate::mutant::Mutant;
+use crate::routes::marks;
 use crate::{Action, Note, Question, Rounds};
 use hither_table::{Address, Chain, Family, FamilyDraft, Key, Monotonic, State};
 use hither_wire::name::Name;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// A set as it was saved, its times by the table's clock.
@@ -37,7 +39,10 @@ pub struct SavedSet {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Restore {
     /// There are some. To be told before the first question, since what is asked from now on is noted.
-    Begin,
+    Begin {
+        /// [`crate::Rounds::usual`] when they were saved.
+        usual: Vec<u64>,
+    },
     /// Some of them; a slice, since nothing else is done meanwhile.
     Sets(Vec<SavedSet>),
     /// There are no more.
@@ -57,6 +62,23 @@ pub struct Restored {
     pub left_out: u64,
     /// Why the rest was not looked at, in a few words.
     pub cut: Option<&'static str>,
+}
+
+/// What was restored, for as long as this process lasts.
+#[derive(Debug)]
+pub(crate) struct FromBefore {
+    /// The round that all of it has.
+    round: u64,
+    /// Who the usual upstreams were.
+    usual: BTreeSet<u64>,
+}
+
+impl FromBefore {
+    /// Whether what is asked of the usual upstreams may be what was asked of them before: a network comes up piece by piece, so some of them
+    /// may be missing yet.
+    fn fits(&self, usual: &BTreeSet<u64>) -> bool {
+        usual.is_subset(&self.usual) || self.usual.is_subset(usual)
+    }
 }
 
 /// What is noted while saved sets are taken up.
@@ -117,20 +139,20 @@ enum Fate {
 impl Rounds {
     pub(crate) fn restore(&mut self, now: Monotonic, restore: Restore) {
         match restore {
-            Restore::Begin => {
+            Restore::Begin { usual } => {
                 let (round, seed) = (self.shared.writer.next_version(), (self.shared.random)());
                 let (known, evictions) = (Known::new(seed), self.shared.writer.evictions());
-                self.restored = Some(round);
+                self.restored = Some(FromBefore { round, usual: usual.into_iter().collect() });
                 self.restoring = Some(Restoring { round, known, evictions, result: Restored::default() });
             }
             Restore::Sets(sets) => sets.into_iter().for_each(|set| self.restore_one(now, set)),
             Restore::End => self.end_restore(None),
             Restore::Void => {
                 self.cut_restore("the clock was set");
-                if let Some(round) = self.restored.take()
+                if let Some(FromBefore { round, .. }) = self.restored.take()
                     && !self.shared.mutants.has(Mutant::RestoredSetsOutliveTheirDoubt)
                 {
-                    self.review_round(round);
+                    self.review_round(round, |_| true);
                 }
             }
         }
@@ -138,10 +160,31 @@ impl Rounds {
 
     /// Whether the cache's set for a question is one that was restored, and not found out since.
     pub fn is_restored(&mut self, question: &crate::Question) -> bool {
-        let (Some(family), Some(restored)) = (question.family(), self.restored) else { return false };
+        let (Some(family), Some(restored)) = (question.family(), self.restored.as_ref()) else {
+            return false;
+        };
         let shared = &mut self.shared;
         shared.writer.get(&hither_table::Key::of(&question.name), &mut shared.scratch)
-            && shared.scratch.family(family).is_some_and(|set| set.round() == restored)
+            && shared.scratch.family(family).is_some_and(|set| set.round() == restored.round)
+    }
+
+    /// Who the usual upstreams are, or were when there were any, as numbers that mean the same in every process.
+    #[must_use]
+    pub fn usual(&self) -> Vec<u64> {
+        match (&self.shared.groups.latest[..], &self.restored) {
+            ([], Some(before)) => before.usual.iter().copied().collect(),
+            (latest, _) => marks(latest).into_iter().collect(),
+        }
+    }
+
+    /// Other upstreams are asked: what was restored may be from another network.
+    pub(crate) fn doubt_restored(&mut self) {
+        let routes = &self.shared.groups.routes;
+        let Some(before) = self.restored.as_ref().filter(|before| !before.fits(&marks(&routes.usual))) else {
+            return;
+        };
+        let (round, domains) = (before.round, routes.clone());
+        self.review_round(round, move |name| domains.domain(name).is_none());
     }
 
     /// Whether further saved sets are waited for.
@@ -218,6 +261,8 @@ impl Rounds {
 
     /// Whether something newer is known, or the answer would be sought elsewhere.
     fn is_outdated(&mut self, set: &SavedSet) -> bool {
+        let fits =
+            self.restored.as_ref().is_none_or(|before| before.fits(&marks(&self.shared.groups.routes.usual)));
         let shared = &mut self.shared;
         let newer = self.restoring.as_ref().is_none_or(|r| r.known.has(&set.name, set.family))
             || (shared.writer.get(&Key::of(&set.name), &mut shared.scratch)
@@ -230,6 +275,7 @@ impl Rounds {
         };
         (newer && !shared.mutants.has(Mutant::RestoresOverWhatIsNewer))
             || shared.groups.routes.mark(&set.name) != set.route
+            || (set.route == 0 && !fits)
             || shared.said_here(&question).is_some()
     }
 }

@@ -4,6 +4,7 @@
 //! restored and cannot be dated. Until a review has come to the end, whatever is read from the table is held against it first, so that nothing that is void is told or ordered.
 
 use crate::Rounds;
+use crate::routes::Fate;
 use hither_table::{Family, FamilyView, Key, Snapshot};
 use hither_wire::name::Name;
 
@@ -23,17 +24,23 @@ fn families(entry: &Snapshot) -> impl Iterator<Item = FamilyView<'_>> {
 }
 
 impl Rounds {
-    /// Voids what the table has of the names that `affected` holds for. What is published later is known since the change.
-    pub(crate) fn review(&mut self, affected: impl Fn(&Name) -> bool + 'static) {
+    /// Voids what the table has of names that do not stay as they are. What is published later is known since the change.
+    pub(crate) fn review(&mut self, fate: impl Fn(&Name) -> Fate + 'static) {
         let until = self.shared.writer.next_version();
-        let before = move |entry: &Snapshot| families(entry).any(|family| family.version() <= until);
-        self.begin_review(Box::new(move |name: &Name, entry: &Snapshot| before(entry) && affected(name)));
+        self.begin_review(Box::new(move |name: &Name, entry: &Snapshot| {
+            let mut before = families(entry).filter(|family| family.version() <= until);
+            match fate(name) {
+                Fate::Stays => false,
+                Fate::DenialsGo => before.any(|family| family.negative().is_some()),
+                Fate::Goes => before.next().is_some(),
+            }
+        }));
     }
 
-    /// Voids what the table has of one round, wherever it is still as that round found it out.
-    pub(crate) fn review_round(&mut self, round: u64) {
+    /// Voids what the table has of one round, wherever it is still as that round found it out, of the names that `of` holds for.
+    pub(crate) fn review_round(&mut self, round: u64, of: impl Fn(&Name) -> bool + 'static) {
         let of_round = move |entry: &Snapshot| families(entry).any(|family| family.round() == round);
-        self.begin_review(Box::new(move |_: &Name, entry: &Snapshot| of_round(entry)));
+        self.begin_review(Box::new(move |name: &Name, entry: &Snapshot| of_round(entry) && of(name)));
     }
 
     /// A small table is looked through at once.
@@ -96,7 +103,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, ClientId, Input, Question, Routes, Settings};
+    use crate::{Action, ClientId, Input, Question, Routes, Server, Settings};
     use hither_table::{Address, Chain, Draft, FamilyDraft, Geometry, Memory, Monotonic, Rtt, State, Writer};
     use hither_wire::codes::Rtype;
     use hither_wire::compose::{Asked, QueryBits, query};
@@ -145,7 +152,7 @@ mod tests {
         let memory = Memory::heap(geometry.words());
         let mut writer = Writer::create(memory, &geometry, [1, 2], 1, 0).expect("room");
         (0..NAMES).for_each(|n| put(&mut writer, name(n)));
-        let address = |n: u8| SocketAddr::from(([192, 0, 2, n], 53));
+        let address = |n: u8| Server::from(SocketAddr::from(([192, 0, 2, n], 53)));
         let routes = Routes { usual: vec![address(1)], ..Routes::default() };
         let mut rounds = Rounds::new(Settings::default(), routes.clone(), writer, Box::new(|| 1));
         assert!((0..NAMES).all(|n| hits(&mut rounds, &name(n))));
@@ -163,7 +170,7 @@ mod tests {
             Question { name: name(2), rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
         rounds.handle(NOW, Input::Ask { client: ClientId(1), question: &question, recursion: true });
         let asked = std::iter::from_fn(|| rounds.poll_action()).find_map(|action| match action {
-            Action::Send { address, .. } => Some(address),
+            Action::Send { server, .. } => Some(server),
             _ => None,
         });
         assert_eq!(asked, Some(address(2)));

@@ -184,7 +184,7 @@ impl Round {
             && let Some(upstream) = shared.upstream(way.upstream)
         {
             self.trace.attempts.push(AttemptTrace {
-                upstream: upstream.address,
+                upstream: upstream.server,
                 transport: way.transport,
                 sent: now,
                 ended: None,

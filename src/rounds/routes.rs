@@ -1,9 +1,9 @@
 //! Whom to ask for which names: the usual upstreams, and those of some domains (split DNS).
 
-use crate::UpstreamId;
+use crate::{Server, UpstreamId};
 use hither_table::layout::checksum;
 use hither_wire::name::Name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -11,15 +11,26 @@ use std::rc::Rc;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Routes {
     /// For every name without a domain of its own here.
-    pub usual: Vec<SocketAddr>,
+    pub usual: Vec<Server>,
     /// Domains, in lower case.
-    pub domains: BTreeMap<Name, Vec<SocketAddr>>,
+    pub domains: BTreeMap<Name, Vec<Server>>,
 }
 
 impl From<&[SocketAddr]> for Routes {
     fn from(usual: &[SocketAddr]) -> Routes {
-        Routes { usual: usual.to_vec(), domains: BTreeMap::new() }
+        Routes { usual: usual.iter().copied().map(Server::from).collect(), domains: BTreeMap::new() }
     }
+}
+
+/// What becomes of what is known of a name when others are asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// Who said it is still asked, and nobody else.
+    Stays,
+    /// Others are asked too: they may know what was denied.
+    DenialsGo,
+    /// Somebody is not asked for it any more.
+    Goes,
 }
 
 impl Routes {
@@ -34,35 +45,53 @@ impl Routes {
     #[must_use]
     pub fn mark(&self, name: &Name) -> u64 {
         let Some((_, upstreams)) = suffix(&self.domains, name) else { return 0 };
-        let words = upstreams.iter().flat_map(|upstream| {
-            let (address, scope) = match upstream {
-                SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
-                SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
-            };
-            let bits = address.to_bits();
-            [(bits >> 64) as u64, bits as u64, u64::from(scope) << 32 | u64::from(upstream.port())]
-        });
-        checksum(words).max(1)
+        checksum(marks(upstreams).into_iter()).max(1)
     }
 
     /// Every upstream once.
     #[must_use]
-    pub fn all(&self) -> Vec<SocketAddr> {
-        let mut all: Vec<SocketAddr> = Vec::new();
-        for address in self.usual.iter().chain(self.domains.values().flatten()) {
-            if !all.contains(address) {
-                all.push(*address);
+    pub fn all(&self) -> Vec<Server> {
+        let mut all: Vec<Server> = Vec::new();
+        for server in self.usual.iter().chain(self.domains.values().flatten()) {
+            if !all.contains(server) {
+                all.push(*server);
             }
         }
         all
     }
 
-    /// Whether `name` is asked elsewhere than by `before`. That the usual upstreams are others changes nothing: they are asked for the
-    /// same names.
-    pub(crate) fn moves(&self, name: &Name, before: &Routes) -> bool {
-        suffix(&self.domains, name).map(|(_, upstreams)| upstreams)
-            != suffix(&before.domains, name).map(|(_, upstreams)| upstreams)
+    /// Whether the same are asked for the same names. The order of upstreams says nothing.
+    pub(crate) fn leads_as(&self, other: &Routes) -> bool {
+        marks(&self.usual) == marks(&other.usual)
+            && self.domains.len() == other.domains.len()
+            && self
+                .domains
+                .iter()
+                .zip(&other.domains)
+                .all(|((name, own), (other_name, others))| name == other_name && marks(own) == marks(others))
     }
+
+    /// What becomes of what is known of `name` when these routes take the place of `before`. Where nobody was asked nothing is known
+    /// to be wrong.
+    pub(crate) fn fate(&self, name: &Name, before: &Routes) -> Fate {
+        let (now, then) = (self.asked(name), before.asked(name));
+        if then.iter().any(|server| !now.contains(server)) {
+            Fate::Goes
+        } else if !then.is_empty() && now.iter().any(|server| !then.contains(server)) {
+            Fate::DenialsGo
+        } else {
+            Fate::Stays
+        }
+    }
+
+    fn asked(&self, name: &Name) -> &[Server] {
+        suffix(&self.domains, name).map_or(&self.usual, |(_, upstreams)| upstreams)
+    }
+}
+
+/// Upstreams as numbers, each once, in an order of their own.
+pub(crate) fn marks(upstreams: &[Server]) -> BTreeSet<u64> {
+    upstreams.iter().map(Server::mark).collect()
 }
 
 fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Name, &'a T)> {
@@ -83,6 +112,8 @@ fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Nam
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub routes: Routes,
+    /// The usual upstreams, or who they were when there were any: a network that is away for a while is the same when it comes back.
+    pub latest: Vec<Server>,
     usual: Rc<[UpstreamId]>,
     domains: BTreeMap<Name, Rc<[UpstreamId]>>,
 }
@@ -90,18 +121,14 @@ pub(crate) struct Groups {
 impl Groups {
     pub fn new(routes: Routes) -> Groups {
         let all = routes.all();
-        let place = |address: &SocketAddr| all.iter().position(|a| a == address);
-        let ids = |addresses: &[SocketAddr]| -> Rc<[UpstreamId]> {
-            addresses
-                .iter()
-                .filter_map(place)
-                .filter_map(|at| u16::try_from(at).ok())
-                .map(UpstreamId)
-                .collect()
+        let place = |server: &Server| all.iter().position(|s| s == server);
+        let ids = |servers: &[Server]| -> Rc<[UpstreamId]> {
+            servers.iter().filter_map(place).filter_map(|at| u16::try_from(at).ok()).map(UpstreamId).collect()
         };
         Groups {
             usual: ids(&routes.usual),
-            domains: routes.domains.iter().map(|(name, addresses)| (*name, ids(addresses))).collect(),
+            domains: routes.domains.iter().map(|(name, servers)| (*name, ids(servers))).collect(),
+            latest: routes.usual.clone(),
             routes,
         }
     }
@@ -117,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_longest_suffix_decides() {
-        let address = |n: u8| SocketAddr::from(([192, 0, 2, n], 53));
+        let address = |n: u8| Server::from(SocketAddr::from(([192, 0, 2, n], 53)));
         let name = |text: &str| text.parse::<Name>().expect("a name");
         let domains = [("corp.example", 2), ("lab.corp.example", 3), ("com", 1)];
         let routes = Routes {
@@ -137,10 +164,27 @@ mod tests {
         assert_eq!(mark("a.b.corp.example"), mark("corp.example"));
         let mut other = routes.clone();
         other.domains.remove(&name("corp.example"));
-        let moves = |text: &str| other.moves(&name(text), &routes);
-        assert!(
-            moves("x.corp.example") && !moves("x.lab.corp.example") && !moves("example") && !moves("www.com")
-        );
         assert_eq!(other.mark(&name("x.corp.example")), 0);
+        let fate = |text: &str| other.fate(&name(text), &routes);
+        assert_eq!(fate("x.corp.example"), Fate::Goes);
+        assert_eq!(["x.lab.corp.example", "example", "www.com"].map(fate), [Fate::Stays; 3]);
+    }
+
+    #[test]
+    fn what_is_known_goes_with_who_said_it() {
+        let on = |n: u8, link: u32| Server { address: SocketAddr::from(([192, 0, 2, n], 53)), link };
+        let usual = |usual: &[Server]| Routes { usual: usual.to_vec(), ..Routes::default() };
+        let name = "www.example".parse().expect("a name");
+        let fate = |before: &[Server], after: &[Server]| usual(after).fate(&name, &usual(before));
+        let [a, b, vpn] = [on(1, 2), on(2, 2), on(1, 7)];
+        assert_eq!(fate(&[a, b], &[b, a]), Fate::Stays);
+        assert_eq!(fate(&[], &[a]), Fate::Stays, "nobody was asked");
+        assert_eq!(fate(&[a], &[a, b]), Fate::DenialsGo);
+        assert_eq!(fate(&[a, b], &[a]), Fate::Goes);
+        assert_eq!(fate(&[a], &[vpn]), Fate::Goes, "the same address on another link is another server");
+        assert!(usual(&[a, b]).leads_as(&usual(&[b, a])) && !usual(&[a]).leads_as(&usual(&[vpn])));
+        assert_ne!(a.mark(), vpn.mark());
+        let mapped = Server::from(SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x201], 53)));
+        assert_eq!(mapped.mark(), on(1, 0).mark());
     }
 }

@@ -1,17 +1,17 @@
 //! What happened in the latest rounds, for `hitherctl query`: bounded, written by the rounds, read by the operator.
 
-use crate::{Question, Transport};
+use crate::{Question, Server, Transport};
 use hither_table::Monotonic;
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// One attempt of a traced round.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptTrace {
     /// Whom it asked.
-    pub upstream: SocketAddr,
+    pub upstream: Server,
     /// How.
     pub transport: Transport,
     /// When it was sent.

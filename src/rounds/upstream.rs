@@ -3,10 +3,9 @@
 use crate::cookie::Cookie;
 use crate::letters::Letters;
 use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
-use crate::{Note, Transport, UpstreamId};
+use crate::{Note, Server, Transport, UpstreamId};
 use hither_table::Monotonic;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Failures in a row after which an upstream is left alone; one lost datagram is no reason.
@@ -43,7 +42,7 @@ enum Health {
 /// One upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
-    pub address: SocketAddr,
+    pub server: Server,
     health: Health,
     /// Smoothed round-trip time and its variation (RFC 6298 section 2), microseconds.
     rtt: Option<(u64, u64)>,
@@ -71,7 +70,7 @@ pub(crate) struct Upstream {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamReport {
     /// Where it is.
-    pub address: SocketAddr,
+    pub server: Server,
     /// `"up"`, `"down"`, `"trial"`, `"silent"` when it is asked and has not answered lately, or `"unknown"` before the first answer.
     pub state: &'static str,
     /// Smoothed round-trip time, microseconds.
@@ -97,9 +96,9 @@ pub struct UpstreamReport {
 }
 
 impl Upstream {
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(server: Server) -> Self {
         Self {
-            address,
+            server,
             health: Health::Up,
             rtt: None,
             failures: 0,
@@ -126,7 +125,7 @@ impl Upstream {
     pub fn cannot_edns(&mut self, now: Monotonic) -> Note {
         self.no_edns_until = Some(now.plus(NO_EDNS_FOR));
         self.bare = 0;
-        Note::NoEdns { address: self.address }
+        Note::NoEdns { server: self.server }
     }
 
     /// It answered without EDNS what could not be read with it. Whether that is its way, or one broken name's.
@@ -216,7 +215,7 @@ impl Upstream {
         self.silent_since = None;
         self.unanswered = 0;
         let was = std::mem::replace(&mut self.health, Health::Up);
-        (was != Health::Up).then_some(Note::UpstreamUp { address: self.address })
+        (was != Health::Up).then_some(Note::UpstreamUp { server: self.server })
     }
 
     /// An attempt was given up after `waited` although nothing failed: its answer would have taken longer still.
@@ -247,7 +246,7 @@ impl Upstream {
         let until = now.plus(pause);
         self.health = Health::Down { until, pause };
         (self.failures == FAILURES_DOWN).then_some(Note::UpstreamDown {
-            address: self.address,
+            server: self.server,
             until,
             failures: self.failures,
         })
@@ -290,7 +289,7 @@ impl Upstream {
             Health::Trial { .. } => ("trial", None),
         };
         UpstreamReport {
-            address: self.address,
+            server: self.server,
             state,
             srtt_us: self.rtt.map(|(smoothed, _)| smoothed),
             rttvar_us: self.rtt.map(|(_, variation)| variation),
@@ -362,7 +361,7 @@ mod tests {
     }
 
     fn three() -> Vec<Upstream> {
-        (1..=3).map(|n| Upstream::new(SocketAddr::from(([192, 0, 2, n], 53)))).collect()
+        (1..=3).map(|n| Upstream::new(std::net::SocketAddr::from(([192, 0, 2, n], 53)).into())).collect()
     }
 
     const GROUP: [UpstreamId; 3] = [UpstreamId(0), UpstreamId(1), UpstreamId(2)];

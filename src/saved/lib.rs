@@ -4,7 +4,7 @@
 //! was written, so that nothing that is read back can last longer than it would have.
 //!
 //! All numbers are little-endian. A header: magic (8 octets), version (4), byte order (4), wall clock in milliseconds (8), the last
-//! version in the table (8), CRC-32 of these 32 octets (4). Then each set, its length (2) before it, as `set.rs` has it. Then a length of 0 (2),
+//! version in the table (8), marks of the usual upstreams (8 times 8, zeros behind the last), CRC-32 of these 96 octets (4). Then each set, its length (2) before it, as `set.rs` has it. Then a length of 0 (2),
 //! the number of sets (8), CRC-32 of everything before it (4), and nothing else.
 //!
 //! Not here: files and who may write them (the daemon), what is made of a set (`hither-rounds`).
@@ -24,7 +24,9 @@ pub use write::Writer;
 /// First octets of the file.
 pub const MAGIC: [u8; 8] = *b"HITHSAVE";
 /// Version of the format; a reader knows no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// Marks of upstreams in a header.
+pub const USUAL_MAX: usize = 8;
 /// Reads differently on a machine of the other byte order.
 pub const ENDIAN: u32 = 0x0102_0304;
 /// Octets of the largest file that is written, or looked at.
@@ -37,4 +39,6 @@ pub struct Header {
     pub saved_ms: u64,
     /// The last version that had been published.
     pub version: u64,
+    /// Marks of the upstreams that names without a route of their own were asked of; 0 stands for none.
+    pub usual: [u64; USUAL_MAX],
 }

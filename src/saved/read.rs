@@ -1,6 +1,6 @@
 //! Reading a file, set after set; that all of it is whole is known at its end alone.
 
-use crate::{ENDIAN, Fault, Header, MAGIC, Set, VERSION};
+use crate::{ENDIAN, Fault, Header, MAGIC, Set, USUAL_MAX, VERSION};
 use core::fmt;
 use std::io::{self, Read};
 
@@ -93,11 +93,15 @@ impl<R: Read> Reader<R> {
         }
         let saved_ms = u64::from_le_bytes(reader.array()?);
         let table_version = u64::from_le_bytes(reader.array()?);
+        let mut usual = [0; USUAL_MAX];
+        for mark in &mut usual {
+            *mark = u64::from_le_bytes(reader.array()?);
+        }
         let sum = reader.sum.clone().finalize();
         if endian != ENDIAN || u32::from_le_bytes(reader.array()?) != sum {
             return Err(ReadError::Header);
         }
-        Ok((Header { saved_ms, version: table_version }, reader))
+        Ok((Header { saved_ms, version: table_version, usual }, reader))
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {

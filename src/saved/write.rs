@@ -24,6 +24,7 @@ impl<W: Write> Writer<W> {
         octets.extend(ENDIAN.to_le_bytes());
         octets.extend(header.saved_ms.to_le_bytes());
         octets.extend(header.version.to_le_bytes());
+        octets.extend(header.usual.iter().flat_map(|mark| mark.to_le_bytes()));
         octets.extend(crc32fast::hash(&octets).to_le_bytes());
         let mut writer = Writer { to, sum: crc32fast::Hasher::new(), sets: 0, octets: 0, set: Vec::new() };
         writer.put(&octets)?;

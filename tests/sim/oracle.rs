@@ -83,7 +83,7 @@ struct Known {
     addresses: Vec<IpAddr>,
     /// What was saved of it, and has to be in the table or was.
     saved: Option<saved::Saved>,
-    /// It was doubted when it was there, and must not be seen again.
+    /// It was doubted when it was there, or others are asked now, and must not be seen again.
     doubted: bool,
 }
 
@@ -242,12 +242,17 @@ impl Oracle {
 
     pub fn reload(&mut self, _now: Monotonic, upstreams: usize) {
         if upstreams != self.upstreams {
+            let fewer = upstreams < self.upstreams;
             self.upstreams = upstreams;
             for known in self.questions.values_mut() {
                 known.fresh = true;
                 known.inherits = known.rounds.last().map(|round| round.deadline);
                 if let Some(round) = known.rounds.last_mut() {
                     round.void = true;
+                }
+                // Who may have said it is not asked any more, or others may know what was denied.
+                if known.version != 0 && (fewer || known.addresses.is_empty()) {
+                    known.forget_seen();
                 }
             }
         }
@@ -532,7 +537,9 @@ impl Oracle {
         let addresses: Vec<IpAddr> = view.addresses().map(|a| a.address).collect();
         let set: BTreeSet<IpAddr> = addresses.iter().copied().collect();
         assert_eq!(set.len(), addresses.len(), "an address twice in a set");
-        assert!(!known.doubted || view.round() != known.round_id, "what is doubtful is still there");
+        let saved_anew = known.saved.as_ref().is_some_and(|saved| saved.is_awaited());
+        let void = known.doubted && !saved_anew && view.round() == known.round_id;
+        assert!(!void, "what is doubtful, or was said by others, is still there");
         if view.version() == known.version {
             let same = addresses == known.addresses
                 && view.expire_ms() == known.expire_ms

@@ -134,7 +134,7 @@ impl<'p> World<'p> {
     fn down(&mut self) -> BTreeSet<SocketAddr> {
         let now = self.now;
         let reports = self.core().upstreams(now).into_iter();
-        reports.filter(|u| u.state == "down" || u.state == "trial").map(|u| u.address).collect()
+        reports.filter(|u| u.state == "down" || u.state == "trial").map(|u| u.server.address).collect()
     }
 
     fn core(&mut self) -> &mut Rounds {
@@ -149,7 +149,7 @@ impl<'p> World<'p> {
     pub fn begin_restore(&mut self) {
         let now = self.now;
         self.oracle.begin_restore();
-        self.core().handle(now, Input::Restore(Restore::Begin));
+        self.core().handle(now, Input::Restore(Restore::Begin { usual: Vec::new() }));
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {

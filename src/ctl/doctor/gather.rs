@@ -44,10 +44,14 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         Configuration::Good(config) if !config.upstreams.is_empty() => {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
-        _ => {
-            system::routes(root, &context.dir, |server| facts.is_own(server.ip()) && server.port() == 53)
-                .usual
-        }
+        _ => system::plan((root, &context.dir), &system::Heard::default(), &|server| {
+            facts.is_own(server.ip()) && server.port() == 53
+        })
+        .routes
+        .usual
+        .iter()
+        .map(|server| server.address)
+        .collect(),
     };
     facts
 }

@@ -111,13 +111,13 @@ fn ports_towards_upstreams_are_scattered() {
     let upstream = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
     let mut random = Random::new().expect("a seed");
     let ports: BTreeSet<u16> =
-        (0..500).map(|_| ports::udp(upstream, || random.draw()).expect("a socket").1).collect();
+        (0..500).map(|_| ports::udp(upstream, 0, || random.draw()).expect("a socket").1).collect();
     assert!(ports.len() >= 480, "{}", ports.len());
     let (low, high) = (ports.first().expect("some"), ports.last().expect("some"));
     assert!(*low < 5_000 && *high > 61_000, "drawn from the whole range, not {low} to {high}");
     let taken = ports.len();
     assert!(
-        taken > 0 && ports::udp(upstream, || 0).is_ok() && ports::udp(upstream, || 0).is_ok(),
+        taken > 0 && ports::udp(upstream, 0, || 0).is_ok() && ports::udp(upstream, 0, || 0).is_ok(),
         "one taken port is no end"
     );
 }

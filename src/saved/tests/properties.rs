@@ -9,9 +9,9 @@ use hither_wire::name::Name;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const HEADER: Header = Header { saved_ms: 1_790_000_000_000, version: 77 };
+const HEADER: Header = Header { saved_ms: 1_790_000_000_000, version: 77, usual: [9, 8, 7, 0, 0, 0, 0, 1] };
 /// Octets of a header.
-const HEADER_LEN: usize = 36;
+const HEADER_LEN: usize = 100;
 
 fn any_name() -> impl Strategy<Value = Name> {
     prop::collection::vec(prop::collection::vec(any::<u8>(), 1..12), 0..5).prop_map(|labels| {
@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn nothing_lasts_longer_than_it_would_have(left_ms in any::<u64>(), saved_ms in any::<u64>(), wall_ms in any::<u64>(), boot_ms in 0..1_u64 << 48) {
         let now = Clocks { wall_ms, boot_ms };
-        match Age::of(&Header { saved_ms, version: 0 }, now) {
+        match Age::of(&Header { saved_ms, version: 0, usual: [0; 8] }, now) {
             Ok(age) => {
                 let elapsed_ms = wall_ms - saved_ms;
                 let left_now_ms = age.expire_ms(left_ms) - boot_ms;
@@ -177,7 +177,7 @@ fn a_file_says_what_is_wrong_with_it() {
         read(&octets).expect_err("changed").to_string()
     };
     assert_eq!(with(&|o| o[0] = b'h'), "its first octets are others");
-    assert_eq!(with(&|o| o[8] = 2), "it has version 2, known is 1");
+    assert_eq!(with(&|o| o[8] = 1), "it has version 1, known is 2");
     let swapped = with(&|o| o[8..16].chunks_exact_mut(4).for_each(<[u8]>::reverse));
     assert_eq!(swapped, "it is from a machine of the other byte order");
     assert_eq!(with(&|o| o[16] ^= 1), "the checksum of its header is wrong");
@@ -222,7 +222,7 @@ fn a_set_that_could_not_be_read_again_is_left_out() {
 
 #[test]
 fn an_age_is_what_the_clock_says_and_a_margin() {
-    let header = Header { saved_ms: 1_000_000, version: 0 };
+    let header = Header { saved_ms: 1_000_000, version: 0, usual: [0; 8] };
     let now = |wall_ms| Clocks { wall_ms, boot_ms: 500 };
     let age = Age::of(&header, now(1_060_000)).expect("a minute");
     let margin_ms = u64::try_from(MARGIN.as_millis()).expect("small");

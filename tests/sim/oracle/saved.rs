@@ -13,6 +13,13 @@ pub(super) struct Saved {
     round: Option<u64>,
 }
 
+impl Saved {
+    /// Whether it has not been seen yet.
+    pub fn is_awaited(&self) -> bool {
+        self.round.is_none()
+    }
+}
+
 /// What was flushed since there is something to restore.
 #[derive(Default)]
 pub(super) struct Restoring {
@@ -37,6 +44,13 @@ impl Known {
         self.saved = None;
     }
 
+    /// What was seen of it must not be seen again.
+    pub fn forget_seen(&mut self) {
+        let waits = self.saved.take().filter(Saved::is_awaited);
+        self.forget_set();
+        (self.saved, self.doubted) = (waits, true);
+    }
+
     /// Whether a version that is seen for the first time is the saved set: as it was saved, or in an order that was applied to it.
     pub fn sees_saved(
         &mut self,
@@ -53,7 +67,7 @@ impl Known {
                     "not as it was saved"
                 );
                 saved.round = Some(view.round());
-                self.round_id = view.round();
+                (self.round_id, self.doubted) = (view.round(), false);
             }
             Some(round) if round == view.round() => {
                 assert!(
@@ -101,8 +115,7 @@ impl Oracle {
         self.restoring.goes_on = false;
         for known in self.questions.values_mut() {
             if known.saved.as_ref().is_some_and(|saved| saved.round == Some(known.round_id)) {
-                known.forget_set();
-                known.doubted = true;
+                known.forget_seen();
             }
         }
     }
