@@ -252,6 +252,9 @@ impl Daemon {
     }
 
     fn reread(&mut self, files: bool, now: Monotonic) {
+        if let Some(links) = &self.links {
+            links.ask_again();
+        }
         self.reroute(now);
         self.loader.begin(Wanted::of(&self.config));
         self.look_at_configuration(files, now);

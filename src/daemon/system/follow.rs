@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often somebody who is there and does not answer is asked.
 const SELDOM: Duration = Duration::from_secs(60);
 /// How long the start waits for a bus to answer at all, and then for what is said on it.
-const START_BUS: Duration = Duration::from_millis(80);
+const START_BUS: Duration = Duration::from_millis(50);
 const START: Duration = Duration::from_secs(1);
 
 /// What the thread tells.

@@ -1,0 +1,280 @@
+"""Split DNS: whom the links of a host are asked for what, as systemd-resolved, systemd-networkd and NetworkManager know it. Each network is a
+namespace with a responder that notes what it is asked; two of them have the same address."""
+import json, os, pathlib, signal, socket, time
+
+from common import check, ctl, dig, journal, main, prepare, prop, resolve_by, run, until
+
+# Link: the address of its server, the host's own address there, and what the server answers with.
+NETWORKS = {"home0": ("10.0.0.1", "10.0.0.2/24", "198.51.100.1"), "vpn0": ("10.0.0.1", "10.0.0.3/24", "198.51.100.2"),
+            "lab0": ("10.3.0.1", "10.3.0.2/24", "198.51.100.3")}
+counted = iter(range(10**6))
+
+
+def network(link):
+    """The namespace behind a link, with its server."""
+    server, host, answer = NETWORKS[link]
+    ns = link + "-ns"
+    commands = [f"ip netns add {ns}", f"ip link add {link} type veth peer name inner netns {ns}", f"ip address add {host} dev {link}",
+                f"ip link set {link} up", f"ip -n {ns} address add {server}/24 dev inner", f"ip -n {ns} link set inner up",
+                f"ip -n {ns} link set lo up"]
+    for command in commands:
+        done = run(*command.split())
+        if done.returncode:
+            raise RuntimeError(f"{command}: {done.stderr}")
+    unit = f"server-{link}"
+    run("systemd-run", "-q", "--unit", unit, f"--property=NetworkNamespacePath=/run/netns/{ns}", "python3", "/src/systemd/counting.py",
+        server, answer, f"/run/asked-{link}")
+    return until(lambda: run("ip", "-n", ns, "address").returncode == 0 and os.path.exists(f"/run/asked-{link}"))
+
+
+def asked(link):
+    """What a server was asked, in lower case."""
+    try:
+        return [line.split() for line in pathlib.Path(f"/run/asked-{link}").read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def askers(name):
+    """The links whose servers were asked for a name."""
+    return {link for link in NETWORKS if any(word[0] == name for word in asked(link))}
+
+
+def fresh(domain):
+    return f"n{next(counted)}.{domain}"
+
+
+def answer(name):
+    out = dig("@127.0.0.1", "+noall", "+answer", "+comments", name, "A").stdout
+    lines = [line.split() for line in out.splitlines() if line and not line.startswith(";")]
+    return {line[4] for line in lines if len(line) > 4 and line[3] == "A"} or ({"SERVFAIL"} if "SERVFAIL" in out else {"-"})
+
+
+def of(*links):
+    return {NETWORKS[link][2] for link in links}
+
+
+def upstreams():
+    out = ctl("status", "--json").stdout
+    return {(u["address"], u["origin"]): u["domains"] for u in json.loads(out)["upstreams"]} if out else {}
+
+
+def in_force(what, domain, wanted, seconds=10):
+    """Waits until names of a domain are asked of the servers that are wanted, and says how long it took."""
+    start = time.monotonic()
+    seen = until(lambda: (lambda got: got if got and got <= wanted else None)(answer(fresh(domain))), seconds)
+    took = (time.monotonic() - start) * 1000
+    check(f"{what}: in force after {took:.0f} ms", bool(seen) and took < 1000, f"{upstreams()} {answer(fresh(domain))}")
+
+
+def goes_to(what, domain, *links):
+    name = fresh(domain)
+    got = answer(name)
+    check(f"{what}: {domain} is asked of {' and '.join(links)}", got <= of(*links) and askers(name) <= set(links) and askers(name),
+          f"{name}: {got}, asked of {askers(name)}; {upstreams()}")
+
+
+def resolvectl(*words):
+    done = run("resolvectl", *words)
+    if done.returncode:
+        check("resolvectl " + " ".join(words), False, done.stderr)
+
+
+def networks():
+    for link in NETWORKS:
+        check(f"there is a network behind {link}", network(link))
+    resolve_by("nameserver 127.0.0.1\n")
+
+
+def nobody(what, domain):
+    name = fresh(domain)
+    got = answer(name)
+    check(f"{what}: {domain} is asked of nobody", got == {"SERVFAIL"} and not askers(name), f"{got}, {askers(name)}; {upstreams()}")
+
+
+def origins(service):
+    links = {(address, origin): domains for (address, origin), domains in upstreams().items()}
+    check(f"status names the links and {service}, and their domains", links == {
+        ("10.0.0.1:53", f"link home0 ({service})"): [], ("10.0.0.1:53", f"link vpn0 ({service})"): ["corp.example."]}, links)
+
+
+def split():
+    """A VPN that wants a domain gets it and nothing else."""
+    for _ in range(10):
+        goes_to("split", "corp.example", "vpn0")
+        goes_to("split", "public.test", "home0")
+    name = "big" + fresh("corp.example")
+    got = answer(name)
+    check("TCP goes through the link too", got == of("vpn0") and [name, "tcp"] in asked("vpn0") and askers(name) == {"vpn0"}, got)
+
+
+def full(come, go):
+    """A VPN that wants everything: what the provider said is forgotten, and the other way round."""
+    answer("kept.public.test")
+    check("a name is known from the provider", answer("kept.public.test") == of("home0"))
+    come()
+    in_force("a VPN wants everything", "public.test", of("vpn0"))
+    check("what the provider said is forgotten", answer("kept.public.test") == of("vpn0"))
+    before = len(asked("home0"))
+    for _ in range(10):
+        goes_to("everything", "public.test", "vpn0")
+        goes_to("everything", "corp.example", "vpn0")
+    check("the provider is asked nothing", len(asked("home0")) == before, asked("home0")[before:])
+    go()
+    in_force("it does not any more", "public.test", of("home0"))
+    check("what the VPN said is forgotten", answer("kept.public.test") == of("home0"))
+
+
+def resolved():
+    run("systemctl", "unmask", "systemd-resolved")
+    check("systemd-resolved starts", run("systemctl", "start", "systemd-resolved").returncode == 0)
+    run("systemctl", "start", "hitherd")
+    resolvectl("dns", "home0", "10.0.0.1")
+    in_force("a link has a server", "public.test", of("home0"))
+    # In this order, since resolved itself would ask a link without a domain everything.
+    resolvectl("domain", "vpn0", "~corp.example")
+    resolvectl("dns", "vpn0", "10.0.0.1")
+    in_force("a VPN comes that wants a domain", "corp.example", of("vpn0"))
+    origins("systemd-resolved")
+    split()
+    full(lambda: resolvectl("domain", "vpn0", "~."), lambda: resolvectl("domain", "vpn0", "~corp.example"))
+    split()
+    resolvectl("dns", "lab0", "10.3.0.1")
+    resolvectl("domain", "lab0", "x.corp.example")
+    in_force("a link with a longer suffix", "x.corp.example", of("lab0"))
+    goes_to("the longest suffix", "x.corp.example", "lab0")
+    goes_to("the longest suffix", "corp.example", "vpn0")
+    name = fresh("public.test")
+    check("a link that searches a domain volunteers for the rest", answer(name) <= of("home0", "lab0") and "vpn0" not in askers(name))
+    resolvectl("default-route", "lab0", "no")
+    in_force("unless it is no default route", "x.corp.example", of("lab0"))
+    until(lambda: upstreams().get(("10.3.0.1:53", "link lab0 (systemd-resolved)")) == ["x.corp.example."])
+    for _ in range(5):
+        goes_to("no default route", "public.test", "home0")
+    resolvectl("default-route", "home0", "no")
+    until(lambda: answer(fresh("public.test")) == {"SERVFAIL"})
+    nobody("without a default route", "public.test")
+    goes_to("without a default route", "corp.example", "vpn0")
+    resolvectl("default-route", "home0", "yes")
+    in_force("it is one again", "public.test", of("home0"))
+
+
+def services_go_and_come():
+    answer("stays.public.test")
+    run("systemctl", "restart", "systemd-resolved")
+    until(lambda: "vpn0" in run("resolvectl", "status", "vpn0").stdout)
+    goes_to("resolved was restarted", "corp.example", "vpn0")
+    before = [line for line in asked("home0") if line[0] == "stays.public.test"]
+    answer("stays.public.test")
+    check("and nothing is forgotten", [line for line in asked("home0") if line[0] == "stays.public.test"] == before)
+    run("systemctl", "restart", "hitherd")
+    goes_to("hitherd was restarted", "corp.example", "vpn0")
+    goes_to("hitherd was restarted", "public.test", "home0")
+    pid = int(prop("systemd-resolved", "MainPID"))
+    os.kill(pid, signal.SIGSTOP)
+    start = time.monotonic()
+    check("a resolved that hangs keeps no reload", run("systemctl", "reload", "hitherd").returncode == 0 and time.monotonic() - start < 2)
+    goes_to("resolved hangs", "corp.example", "vpn0")
+    start = time.monotonic()
+    run("systemctl", "restart", "hitherd")
+    check("nor a start for long", time.monotonic() - start < 4, time.monotonic() - start)
+    os.kill(pid, signal.SIGCONT)
+    run("systemctl", "restart", "hitherd")
+    goes_to("it goes on", "corp.example", "vpn0")
+
+
+def a_link_goes():
+    resolvectl("domain", "vpn0", "~.")
+    in_force("the VPN wants everything", "public.test", of("vpn0"))
+    answer("last.public.test")
+    run("ip", "link", "del", "vpn0")
+    in_force("the VPN is gone", "public.test", of("home0"))
+    check("with it what it said", answer("last.public.test") == of("home0"))
+    goes_to("the VPN is gone", "corp.example", "home0")
+    run("ip", "netns", "del", "vpn0-ns")
+    run("systemctl", "stop", "server-vpn0")
+    check("it comes back", network("vpn0"))
+    for words in (("revert", "home0"), ("revert", "lab0")):
+        resolvectl(*words)
+    run("systemctl", "mask", "--now", "systemd-resolved")
+
+
+def networkd():
+    """Alone."""
+    files = pathlib.Path("/run/systemd/network")
+    files.mkdir(parents=True, exist_ok=True)
+
+    def link(name, *lines):
+        text = ["[Match]", f"Name={name}", "[Network]", f"Address={NETWORKS[name][1]}", f"DNS={NETWORKS[name][0]}", "LinkLocalAddressing=no", *lines]
+        (files / f"50-{name}.network").write_text("\n".join(text) + "\n")
+
+    def change(*lines):
+        link("vpn0", *lines)
+        domains = [line.split("~")[1] for line in lines if "~" in line]
+        state = pathlib.Path(f"/run/systemd/netif/links/{socket.if_nametoindex('vpn0')}")
+
+        def done():
+            text = state.read_text() if state.exists() else ""
+            there = [line.split("=")[1].split() for line in text.splitlines() if line.startswith("ROUTE_DOMAINS=")] == [domains]
+            return there and "ADMIN_STATE=configured" in text
+
+        def again():
+            """On 252 a reload is lost now and then while a link is being configured; a restart is not."""
+            if done():
+                return True
+            run("networkctl", "reload")
+            run("networkctl", "reconfigure", "vpn0")
+            return until(done, 2) or (run("systemctl", "restart", "systemd-networkd") and until(done, 5))
+        check("networkd takes " + " ".join(lines), until(again))
+    link("home0", "DNSDefaultRoute=yes")
+    link("vpn0", "Domains=~corp.example")
+    check("networkd starts", run("systemctl", "start", "systemd-networkd").returncode == 0)
+    in_force("networkd has servers", "public.test", of("home0"))
+    in_force("networkd has a VPN", "corp.example", of("vpn0"))
+    origins("systemd-networkd")
+    split()
+    full(lambda: change("Domains=~."), lambda: change("Domains=~corp.example"))
+    change("Domains=corp.example", "DNSDefaultRoute=no")
+    in_force("what is searched is routed", "corp.example", of("vpn0"))
+    split()
+    run("systemctl", "stop", "systemd-networkd.socket", "systemd-networkd")
+    for file in files.iterdir():
+        file.unlink()
+    for file in pathlib.Path("/run/systemd/netif/links").iterdir():
+        file.unlink()
+
+
+def network_manager():
+    """Alone."""
+    conf = pathlib.Path("/etc/NetworkManager/conf.d/90-check.conf")
+    conf.parent.mkdir(parents=True, exist_ok=True)
+    conf.write_text("[main]\ndns=default\nno-auto-default=*\n[keyfile]\nunmanaged-devices=none\n[device]\nmatch-device=interface-name:*0\nmanaged=1\n")
+    run("systemctl", "unmask", "NetworkManager")
+    check("NetworkManager starts", run("systemctl", "start", "NetworkManager").returncode == 0)
+    for link, words in (("home0", ["ipv4.gateway", "10.0.0.1"]), ("vpn0", ["ipv4.never-default", "yes", "ipv4.dns-search", "~corp.example"])):
+        run("nmcli", "device", "set", link, "managed", "yes")
+        done = run("nmcli", "connection", "add", "type", "ethernet", "ifname", link, "con-name", "check-" + link, "ipv4.method", "manual", "ipv4.addresses",
+                   NETWORKS[link][1], "ipv4.dns", NETWORKS[link][0], "ipv6.method", "disabled", *words)
+        done = run("nmcli", "connection", "up", "check-" + link) if done.returncode == 0 else done
+        if done.returncode:
+            return check(f"NetworkManager brings {link} up", False, done.stderr + done.stdout)
+
+    def change(*words):
+        done = [run("nmcli", "connection", "modify", "check-vpn0", *words), run("nmcli", "device", "reapply", "vpn0")]
+        check("NetworkManager takes " + " ".join(words), not any(d.returncode for d in done), [d.stderr for d in done])
+    in_force("NetworkManager has servers", "public.test", of("home0"))
+    in_force("NetworkManager has a VPN", "corp.example", of("vpn0"))
+    origins("NetworkManager")
+    split()
+    full(lambda: change("ipv4.dns-search", "~."), lambda: change("ipv4.dns-search", "~corp.example"))
+    split()
+    full(lambda: change("ipv4.dns-search", "", "ipv4.dns-priority", "-10"),
+         lambda: change("ipv4.dns-search", "~corp.example", "ipv4.dns-priority", "0"))
+    resolve_by("nameserver 10.3.0.1\n")
+    conf.write_text(conf.read_text().replace("dns=default", "dns=none"))
+    run("systemctl", "reload", "NetworkManager")
+    in_force("resolv.conf is the administrator's", "public.test", of("lab0"))
+    goes_to("and a VPN's domain stays its own", "corp.example", "vpn0")
+
+
+main(prepare, networks, resolved, services_go_and_come, a_link_goes, networkd, network_manager)
