@@ -13,6 +13,7 @@ use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked as AskedFor, QueryBits, query};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -219,11 +220,16 @@ impl Daemon {
     }
 }
 
-/// The domains that a server is asked for, the root among them if it has others and is asked for everything else too.
+/// The domains that a server is asked for, the root among them if it has others and is asked for everything else too. The reserved zones of a
+/// network are part of that everything, for a server that the network's names are asked of.
 fn domains_of(server: &Server, routes: &Routes) -> Vec<String> {
-    let own = routes.domains.iter().filter(|(_, servers)| servers.contains(server));
+    let usual = routes.usual.contains(server);
+    let reserved: BTreeSet<Name> =
+        if usual { hither_local::of_networks().collect() } else { BTreeSet::new() };
+    let own =
+        routes.domains.iter().filter(|(name, servers)| servers.contains(server) && !reserved.contains(name));
     let mut domains: Vec<String> = own.map(|(name, _)| name.to_string()).collect();
-    if !domains.is_empty() && routes.usual.contains(server) {
+    if !domains.is_empty() && usual {
         domains.push(Name::ROOT.to_string());
     }
     domains
@@ -265,4 +271,22 @@ fn attempts(trace: &hither_rounds::Trace) -> Vec<AttemptReport> {
         addresses: a.addresses.clone(),
     };
     trace.attempts.iter().map(attempt).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_networks_reserved_zones_are_part_of_everything_else() {
+        let server = |n: u8| Server::from(std::net::SocketAddr::from(([192, 168, 0, n], 53)));
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let mut routes = Routes { usual: vec![server(1)], ..Routes::default() };
+        routes.domains = hither_local::of_networks().map(|zone| (zone, vec![server(1)])).collect();
+        assert!(domains_of(&server(1), &routes).is_empty());
+        routes.domains.insert(name("corp.example"), vec![server(1), server(2)]);
+        assert_eq!(domains_of(&server(1), &routes), ["corp.example.", "."]);
+        routes.domains.insert(name("10.in-addr.arpa"), vec![server(2)]);
+        assert_eq!(domains_of(&server(2), &routes), ["10.in-addr.arpa.", "corp.example."]);
+    }
 }
