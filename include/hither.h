@@ -24,7 +24,7 @@ enum {
   HITHER_MISSING = 3,      /* the name is not in the table: ask the daemon */
   HITHER_BUSY = 4,         /* the daemon changed it under every try: ask the daemon, or try again */
   HITHER_NO_TABLE = 5,     /* no daemon has run here, or its table may not be read */
-  HITHER_NOT_TRUSTED = 6,  /* somebody other than root and the daemon's user could have written the table */
+  HITHER_NOT_TRUSTED = 6,  /* somebody other than root and the owner of its directory could have written the table */
   HITHER_NOT_A_TABLE = 7,  /* no table of this version */
   HITHER_OTHER_CLOCK = 8,  /* this process lives in another time namespace and cannot tell when entries expire */
   HITHER_BAD_NAME = 9,     /* no domain name: an empty label, one of over 63 octets, over 255 octets in all */
