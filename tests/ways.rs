@@ -150,43 +150,73 @@ fn names_told_apart_by_letter_case_are_found_and_denials_are_not_asked_twice_for
     );
 }
 
+/// The reply of an upstream that repeats the letters of a query wherever it can, all names in full.
+fn repeated(query: &[u8]) -> Vec<u8> {
+    let read = Query::read(query).expect("a query");
+    let own = read.qname().to_vec();
+    let (label, zone) = own.split_at(1 + usize::from(own[0]));
+    let under = |labels: &[u8], suffix: &[u8]| [labels, suffix].concat();
+    let (edge, elsewhere) = (under(b"\x04edge", zone), under(label, b"\x03tgt\x07example\0"));
+    let whole = under(&own[..own.len() - 1], b"\x03cdn\x07example\0");
+    compose(query, Rcode::NOERROR, 0, |composer| {
+        let mut put = |section, owner: &[u8], rtype, rdata: &[u8]| {
+            assert!(composer.record(section, Owner::Wire(owner), rtype, 300, rdata));
+        };
+        match (read.qtype(), own[1].to_ascii_lowercase()) {
+            // As RFC 6672 section 3.1 has a DNAME answered.
+            (Rtype::A, b'd') => {
+                put(Section::Answer, zone, Rtype::DNAME, b"\x03tgt\x07example\0");
+                put(Section::Answer, &own, Rtype::CNAME, &elsewhere);
+                put(Section::Answer, &elsewhere, Rtype::A, &[198, 18, 0, 1]);
+            }
+            (Rtype::A, b'c') => {
+                put(Section::Answer, &own, Rtype::CNAME, &whole);
+                put(Section::Answer, &whole, Rtype::A, &[198, 18, 0, 1]);
+            }
+            (Rtype::A, _) => {
+                put(Section::Answer, &own, Rtype::CNAME, &edge);
+                put(Section::Answer, &edge, Rtype::A, &[198, 18, 0, 1]);
+            }
+            (Rtype::MX, _) => put(Section::Answer, &own, Rtype::MX, &under(&[0, 10], &edge)),
+            (Rtype::SRV, _) => put(Section::Answer, &own, Rtype::SRV, &under(&[0; 6], &edge)),
+            (Rtype::PTR, _) => put(Section::Answer, &own, Rtype::PTR, &elsewhere),
+            (Rtype::RP, _) => put(Section::Answer, &own, Rtype::RP, &under(&elsewhere, &whole)),
+            (Rtype::HTTPS, _) => put(Section::Answer, &own, Rtype::HTTPS, &under(&[0, 1], &elsewhere)),
+            // Its target is at another server's, where it is asked for in other letters.
+            (Rtype::LOC, b'w') => put(Section::Answer, &own, Rtype::CNAME, &under(b"\x01x", &elsewhere)),
+            (Rtype::LOC, _) => put(Section::Answer, &own, Rtype::LOC, &[0; 16]),
+            _ => {
+                let soa = [&edge[..], &own, &[0; 16], &60u32.to_be_bytes()].concat();
+                put(Section::Authority, zone, Rtype::SOA, &soa);
+            }
+        }
+    })
+}
+
 #[test]
 fn drawn_letters_reach_nobody_wherever_they_are_written() {
-    // All names in full: owners, the ends of aliases, the zone.
-    let upstream = Upstream::start(|query, _| {
-        let read = Query::read(query).expect("a query");
-        let own = read.qname().to_vec();
-        let zone = own[1 + usize::from(own[0])..].to_vec();
-        let edge = [&b"\x04edge"[..], &zone].concat();
-        let reply = compose(query, Rcode::NOERROR, 0, |composer| {
-            let mut put = |section, owner: &[u8], rtype, rdata: &[u8]| {
-                assert!(composer.record(section, Owner::Wire(owner), rtype, 300, rdata));
-            };
-            match read.qtype() {
-                Rtype::A => {
-                    put(Section::Answer, &own, Rtype::CNAME, &edge);
-                    put(Section::Answer, &edge, Rtype::A, &[198, 18, 0, 1]);
-                }
-                Rtype::MX => put(Section::Answer, &own, Rtype::MX, &[&[0, 10][..], &edge].concat()),
-                Rtype::SRV => put(Section::Answer, &own, Rtype::SRV, &[&[0; 6][..], &edge].concat()),
-                _ => {
-                    let soa = [&edge[..], &own, &[0; 16], &60u32.to_be_bytes()].concat();
-                    put(Section::Authority, &zone, Rtype::SOA, &soa);
-                }
-            }
-        });
-        vec![(0, reply)]
-    });
+    let upstream = Upstream::start(|query, _| vec![(0, repeated(query))]);
     let daemon = Daemon::start(&[&upstream], "");
-    for rtype in [Rtype::A, Rtype::AAAA, Rtype::MX, Rtype::SRV, Rtype::TXT, Rtype::NAPTR] {
-        for n in 0..3 {
-            let name = format!("w{n}.letters-of-a-long-name.example");
+    let denied = [Rtype::AAAA, Rtype::TXT, Rtype::NAPTR];
+    let types = [Rtype::A, Rtype::MX, Rtype::SRV, Rtype::PTR, Rtype::RP, Rtype::HTTPS, Rtype::LOC];
+    for rtype in types.into_iter().chain(denied) {
+        for first in ["w0", "w1", "c2", "d3"] {
+            let name = format!("{first}-a-host.letters-of-a-long-name.example");
             let reply = daemon.exchange(&ask_for(&name, rtype, Some(1232), 7));
-            assert!(Message::read(&reply).is_ok_and(|m| m.records().count() > 1), "{rtype}");
-            let shown = reply.iter().any(u8::is_ascii_uppercase);
-            assert!(!shown, "{rtype}: {}", String::from_utf8_lossy(&reply));
+            assert!(Message::read(&reply).is_ok_and(|m| m.records().count() > 1), "{name} {rtype}");
+            // Beside another letter: a pointer's octet may look like one.
+            let letters = |two: &[u8]| two.iter().all(u8::is_ascii_alphabetic);
+            let mut pairs = reply.windows(2).filter(|two| letters(two));
+            let shown = pairs.any(|two| two.iter().any(u8::is_ascii_uppercase));
+            assert!(!shown, "{name} {rtype}: {}", String::from_utf8_lossy(&reply));
         }
     }
-    let entry = daemon.json(&["lookup", "w0.letters-of-a-long-name.example", "A"]);
-    assert_eq!(entry["canonical"], "edge.letters-of-a-long-name.example.", "{entry}");
+    for (first, canonical) in [
+        ("w0", "edge.letters-of-a-long-name.example."),
+        ("c2", "c2-a-host.letters-of-a-long-name.example.cdn.example."),
+        ("d3", "d3-a-host.tgt.example."),
+    ] {
+        let entry = daemon.json(&["lookup", &format!("{first}-a-host.letters-of-a-long-name.example"), "A"]);
+        assert_eq!(entry["canonical"], canonical, "{entry}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::place;
 const PLACES: usize = 24;
 
 /// What an RDATA is made of, up to its last name.
-enum Part {
+pub(crate) enum Part {
     Octets(usize),
     /// A length octet and so many more.
     Text,
@@ -19,7 +19,7 @@ enum Part {
 
 impl Part {
     /// Where it ends that begins at `at`.
-    fn end(&self, message: &[u8], at: usize) -> Option<usize> {
+    pub(crate) fn end(&self, message: &[u8], at: usize) -> Option<usize> {
         match self {
             Part::Octets(count) => Some(at + count),
             Part::Text => Some(at + 1 + usize::from(*message.get(at)?)),
@@ -28,15 +28,14 @@ impl Part {
     }
 }
 
-/// Whether the RDATA has all its parts.
-fn is_formed(record: &Record<'_>) -> bool {
-    let mut parts = parts(record.rtype).iter();
-    let end = parts.try_fold(record.rdata_at, |at, part| part.end(record.message, at));
+/// Whether the RDATA has all these parts.
+pub(crate) fn is_formed(record: &Record<'_>, parts: &[Part]) -> bool {
+    let end = parts.iter().try_fold(record.rdata_at, |at, part| part.end(record.message, at));
     end.is_some_and(|end| end <= record.rdata_at + record.rdata.len())
 }
 
 /// Types in whose RDATA names may be compressed (RFC 3597 section 4), and RRSIG, whose signer's name some compress all the same.
-const fn parts(rtype: Rtype) -> &'static [Part] {
+pub(crate) const fn parts(rtype: Rtype) -> &'static [Part] {
     use Part::{Name, Octets, Text};
     match rtype.0 {
         // NS, MD, MF, CNAME, MB, MG, MR, PTR, NXT, DNAME
@@ -175,7 +174,8 @@ impl<'b> Copier<'b> {
     /// The RDATA, its names written out; what is not of the form that its type has stays as it is.
     fn data(&mut self, record: &Record<'_>) -> Option<()> {
         let mut at = record.rdata_at;
-        for part in parts(record.rtype).iter().filter(|_| is_formed(record)) {
+        let parts = parts(record.rtype);
+        for part in parts.iter().filter(|_| is_formed(record, parts)) {
             let next = part.end(record.message, at)?;
             match part {
                 Part::Name => {
