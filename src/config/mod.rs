@@ -7,6 +7,7 @@ mod address;
 mod error;
 mod file;
 mod shape;
+mod slips;
 mod values;
 
 pub use address::Endpoint;

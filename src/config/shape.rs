@@ -2,6 +2,7 @@
 //! file's own words, before the values themselves are looked at.
 
 use super::error::ConfigError;
+use super::slips::{self, header, taken};
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -98,27 +99,58 @@ pub(super) const SECTIONS: &[Section] = &[
     ("log", false, &[("level", Text)]),
 ];
 
+/// Keys that a block cannot be without, each with a line that is right.
+pub(super) const REQUIRED: &[(&str, &str, &str)] = &[
+    ("upstream", "address", "address = \"192.0.2.1\""),
+    ("domain", "names", "names = [\"example.com\"]"),
+    ("domain", "upstreams", "upstreams = [\"192.0.2.1\"]"),
+];
+
 /// What does not fit: where, and what to write.
 type Misfit = (Range<usize>, String);
 
-/// Checks the shape of a file. What is not TOML at all is left to who reads its values.
+/// Checks the shape of a file.
 pub(super) fn check(path: &Path, text: &str) -> Result<(), ConfigError> {
-    let Ok(table) = DeTable::parse(text) else { return Ok(()) };
-    top(table.get_ref()).map_err(|(span, message)| ConfigError::at(path, text, span.start, &message))
+    let misfit = match DeTable::parse(text) {
+        Ok(table) => top(table.get_ref()),
+        // What is there twice is told by who reads the values.
+        Err(error) if error.message() == "duplicate key" => Ok(()),
+        Err(error) => {
+            let span = error.span().unwrap_or_default();
+            let said = slips::explain(error.message(), text, span.start);
+            Err((span, said))
+        }
+    };
+    misfit.map_err(|(span, message)| ConfigError::at(path, text, span.start, &message))
 }
 
 fn top(table: &DeTable<'_>) -> Result<(), Misfit> {
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         if let Some((_, kind)) = TOP.iter().find(|(key, _)| *key == name) {
-            fits(name, *kind, value)?;
+            fits(None, (name, *kind), value)?;
         } else if let Some(section) = SECTIONS.iter().find(|(section, ..)| *section == name) {
             of_section(section, value)?;
+        } else if let Some(section) = SECTIONS.iter().find(|(section, ..)| is_meant(name, section)) {
+            let (section, several, keys) = section;
+            let message = match value.get_ref() {
+                DeValue::Array(all) if *several && all.iter().all(|one| !one.get_ref().is_table()) => {
+                    several_lines(section, keys, all.first().map_or(value.get_ref(), Spanned::get_ref))
+                }
+                _ => format!("write {}", header(section, *several)),
+            };
+            return Err((key.span(), format!("there is no '{name}'; {message}")));
         } else {
             belongs(key, None)?;
         }
     }
     Ok(())
+}
+
+/// Whether somebody wrote the name of a section in capitals, or as one of many.
+fn is_meant(name: &str, section: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name == section || name.strip_suffix('s') == Some(section)
 }
 
 fn of_section((name, several, keys): &Section, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
@@ -129,7 +161,9 @@ fn of_section((name, several, keys): &Section, value: &Spanned<DeValue<'_>>) -> 
             misfit(format!("write [[{name}]], in double brackets: there may be several"))
         }
         (DeValue::Array(all), true) => all.iter().try_for_each(|one| match one.get_ref() {
-            DeValue::Table(table) => of_keys(name, keys, table),
+            DeValue::Table(table) => {
+                of_keys(name, keys, table).and_then(|()| lacks(name, keys, table, one.span()))
+            }
             other => Err((one.span(), several_lines(name, keys, other))),
         }),
         (DeValue::Array(all), false) if all.iter().any(|one| one.get_ref().is_table()) => {
@@ -139,6 +173,23 @@ fn of_section((name, several, keys): &Section, value: &Spanned<DeValue<'_>>) -> 
         (_, false) => {
             misfit(format!("'{name}' is a section: write [{name}], and its keys on the lines below"))
         }
+    }
+}
+
+/// A block without a key that it needs, where nothing in it is perhaps that key.
+fn lacks(
+    section: &str,
+    keys: &[(&str, Kind)],
+    table: &DeTable<'_>,
+    span: Range<usize>,
+) -> Result<(), Misfit> {
+    let is_known = |name: &str| keys.iter().any(|(known, _)| *known == name);
+    let missing = REQUIRED.iter().find(|(of, key, _)| *of == section && !table.contains_key(*key));
+    match missing {
+        Some((_, key, example)) if table.keys().all(|key| is_known(key.get_ref())) => {
+            Err((span, format!("[[{section}]] lacks {key}: write {example}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -155,7 +206,7 @@ fn of_keys(section: &str, keys: &[(&str, Kind)], table: &DeTable<'_>) -> Result<
     table.iter().try_for_each(|(key, value)| {
         let name = key.get_ref().as_ref();
         match keys.iter().find(|(key, _)| *key == name) {
-            Some((_, kind)) => fits(name, *kind, value),
+            Some((_, kind)) => fits(Some(section), (name, *kind), value),
             None => belongs(key, Some(section)),
         }
     })
@@ -199,12 +250,21 @@ fn belongs(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&str>) -> Resu
     }
 }
 
-fn fits(key: &str, kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
+fn fits(
+    section: Option<&str>,
+    (key, kind): (&str, Kind),
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), Misfit> {
     let found = value.get_ref();
     let right = match (kind, found) {
-        (Time | Text | TextOrTexts, DeValue::String(_))
-        | (Number, DeValue::Integer(_))
-        | (Switch, DeValue::Boolean(_)) => true,
+        (Time | Text | TextOrTexts, DeValue::String(_)) | (Switch, DeValue::Boolean(_)) => true,
+        (Number, DeValue::Integer(number)) => {
+            if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
+                let range = "expected a whole number from 1 to 2147483647";
+                return Err((value.span(), format!("{key}: {number} is out of range; {range}")));
+            }
+            true
+        }
         (Texts | TextOrTexts, DeValue::Array(all)) => {
             if let Some(odd) = all.iter().find(|one| one.get_ref().as_str().is_none()) {
                 return Err((
@@ -219,7 +279,7 @@ fn fits(key: &str, kind: Kind, value: &Spanned<DeValue<'_>>) -> Result<(), Misfi
     if right {
         Ok(())
     } else {
-        Err((value.span(), format!("{key}: {}; {}", described(found), wanted(key, kind, found))))
+        Err((value.span(), format!("{key}: {}; {}", described(found), wanted(section, (key, kind), found))))
     }
 }
 
@@ -236,7 +296,7 @@ fn described(value: &DeValue<'_>) -> String {
 }
 
 /// What to write instead.
-fn wanted(key: &str, kind: Kind, found: &DeValue<'_>) -> String {
+fn wanted(section: Option<&str>, (key, kind): (&str, Kind), found: &DeValue<'_>) -> String {
     let text = match found {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) => number.to_string(),
@@ -245,23 +305,41 @@ fn wanted(key: &str, kind: Kind, found: &DeValue<'_>) -> String {
         DeValue::Array(all) if all.len() == 1 => all[0].get_ref().as_str().unwrap_or_default().to_owned(),
         _ => String::new(),
     };
-    match kind {
-        Time if text.parse::<f64>().is_ok() => format!("write {key} = \"{text}s\", with its unit"),
-        Time => "expected a number with a unit in quotes, such as \"60s\"".to_owned(),
-        Number if text.trim().parse::<u32>().is_ok() => format!("write {key} = {}", text.trim()),
-        Number => "expected a whole number".to_owned(),
+    let unit = if kind == Time && !found.is_array() { ", with its unit" } else { "" };
+    let list = if kind == Texts && found.is_str() { "a list, " } else { "" };
+    match meant(key, kind, &text).filter(|line| taken(section, line)) {
+        Some(line) => format!("write {list}{line}{unit}"),
+        None => expected(kind).to_owned(),
+    }
+}
+
+/// The line that somebody probably meant who gave a key this text. It may be wrong, too.
+pub(super) fn meant(key: &str, kind: Kind, text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    let text = text.trim();
+    Some(match kind {
+        _ if words.is_empty() => return None,
+        Time if text.parse::<f64>().is_ok() => format!("{key} = \"{text}s\""),
+        Number => format!("{key} = {text}"),
         Switch => match text.to_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => format!("write {key} = true"),
-            "false" | "no" | "off" | "0" => format!("write {key} = false"),
-            _ => "expected true or false".to_owned(),
+            "true" | "yes" | "on" | "1" => format!("{key} = true"),
+            "false" | "no" | "off" | "0" => format!("{key} = false"),
+            _ => return None,
         },
-        Text if key == "mode" && text.len() == 3 => format!("write {key} = \"0{text}\""),
-        Text if text.is_empty() => "expected a text in quotes".to_owned(),
-        Text => format!("write {key} = \"{text}\""),
-        Texts | TextOrTexts if matches!(found, DeValue::String(_)) => {
-            let words: Vec<&str> = text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
-            format!("write a list, {key} = [\"{}\"]", words.join("\", \""))
-        }
-        Texts | TextOrTexts => "expected a list of texts in quotes".to_owned(),
+        Text if key == "mode" && text.len() == 3 => format!("{key} = \"0{text}\""),
+        TextOrTexts if words.len() == 1 => format!("{key} = \"{text}\""),
+        Time | Text => format!("{key} = \"{text}\""),
+        Texts | TextOrTexts => format!("{key} = [\"{}\"]", words.join("\", \"")),
+    })
+}
+
+/// What a key takes.
+pub(super) fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Time => "expected a number with a unit in quotes, such as \"60s\"",
+        Number => "expected a whole number in digits",
+        Switch => "write true or false",
+        Text => "expected a text in quotes",
+        Texts | TextOrTexts => "expected a list of texts in quotes",
     }
 }
