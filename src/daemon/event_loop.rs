@@ -17,7 +17,7 @@ use super::pending::{Miss, Waiting};
 use super::requests::Asked;
 use super::room::{Room, table};
 use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, plan};
-use super::system::{BusFollower, Plan, bus_follower};
+use super::system::{BusFollower, Whom, bus_follower};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::worker::{Brief, Team};
@@ -28,12 +28,12 @@ use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
-use hither_rounds::{Input, Rounds, Routes, Server};
+use hither_rounds::{Input, Rounds, Routes};
 use hither_table::{Counter, Counters, Monotonic, Writer};
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ pub(super) struct Daemon {
     /// Who tells what is known of links, where nobody is configured.
     pub links: Option<BusFollower>,
     /// Who named each upstream.
-    pub origins: BTreeMap<Server, String>,
+    pub whom: Whom,
     /// What outlives a reboot.
     pub keep: Keep,
     pub reload: Reload,
@@ -154,7 +154,7 @@ impl Daemon {
         let (poll, waker) = poll()?;
         let links = bus_follower(&config, &waker);
         let heard = links.as_ref().map(BusFollower::heard);
-        let Plan { routes, origins } = plan(&config, path.as_deref(), heard, &listeners.addresses);
+        let (routes, whom) = plan(&config, path.as_deref(), heard, &listeners.addresses).split(None);
         containers::offer(&config, &routes.usual);
         let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
@@ -178,7 +178,7 @@ impl Daemon {
             team: Team::new(Arc::clone(&waker)),
             waker,
             links,
-            origins,
+            whom,
             network: Network::new(),
             reload: Reload::default(),
             waiting: Waiting::default(),

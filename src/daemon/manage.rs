@@ -8,7 +8,7 @@ use super::local::Wanted;
 use super::notify;
 use super::requests::share;
 use super::setup::{fit_to_descriptors, followed, plan};
-use super::system::{BusFollower, Plan, bus_follower};
+use super::system::{BusFollower, bus_follower};
 use super::tokens::{Slot, Source};
 use super::wrong;
 use crate::config::Config;
@@ -196,8 +196,9 @@ impl Daemon {
             self.links = bus_follower(&self.config, &self.waker);
         }
         let heard = self.links.as_ref().map(BusFollower::heard);
-        let Plan { routes, origins } = plan(&self.config, self.path.as_deref(), heard, &self.addresses);
-        self.origins = origins;
+        let plan = plan(&self.config, self.path.as_deref(), heard, &self.addresses);
+        let routes;
+        (routes, self.whom) = plan.split(Some(&self.whom));
         containers::offer(&self.config, &routes.usual);
         let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });

@@ -69,7 +69,7 @@ impl Daemon {
         let upstream = |u: hither_rounds::UpstreamReport| UpstreamStatus {
             address: u.server.address.to_string(),
             transport: "udp".to_owned(),
-            origin: self.origins.get(&u.server).cloned().unwrap_or_default(),
+            origin: self.whom.origins.get(&u.server).cloned().unwrap_or_default(),
             domains: domains_of(&u.server, self.rounds.routes()),
             state: u.state.to_owned(),
             srtt_us: u.srtt_us,

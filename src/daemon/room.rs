@@ -164,6 +164,6 @@ impl Daemon {
         });
         let short = self.room.short.clone();
         let short = short.map(|why| format!("{}: {why}", instead(self.rounds.writer())));
-        wrong.into_iter().chain(refused).chain(short).collect()
+        wrong.into_iter().chain(refused).chain(short).chain(self.whom.problems.iter().cloned()).collect()
     }
 }

@@ -10,7 +10,7 @@ mod managers;
 mod message;
 
 pub(super) use follow::BusFollower;
-pub(crate) use link::{Link, Plan};
+pub(crate) use link::{Link, Plan, Whom};
 pub(crate) use managers::Heard;
 
 use super::resolv_conf::{self, is_stub, server};

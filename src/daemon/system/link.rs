@@ -4,10 +4,14 @@
 //! or, where nobody has, to those that volunteer (the default route). Where two have the same domain the better priority decides, and both are
 //! asked where it is the same.
 
+use crate::logging::Event;
 use hither_rounds::{Routes, Server};
 use hither_wire::name::Name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+
+/// Domains of one link; systemd-resolved allows 1024.
+const DOMAINS_MAX: usize = 4096;
 
 /// What is known of one link, or of the whole host.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -17,6 +21,8 @@ pub(crate) struct Link {
     pub servers: Vec<SocketAddr>,
     /// What is asked there, in lower case, whether it is searched too or only routed.
     pub domains: Vec<Name>,
+    /// How many it has, if they are more than are kept one by one.
+    pub folded: Option<usize>,
     /// Whether it volunteers for what nobody claims.
     pub usual: bool,
     /// The lower the better; below 0 it takes what is below its domains from others, too.
@@ -25,17 +31,35 @@ pub(crate) struct Link {
     pub origin: String,
 }
 
-/// Whom to ask, and who named them.
+/// Whom to ask for what.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Plan {
     pub routes: Routes,
+    pub whom: Whom,
+}
+
+/// What there is to say of those who are asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Whom {
+    /// Who named them.
     pub origins: BTreeMap<Server, String>,
+    /// What is not followed as it is meant.
+    pub problems: Vec<String>,
 }
 
 impl Plan {
     /// A server that `origin` names. Who was first is told.
     pub fn name(&mut self, server: Server, origin: &str) {
-        self.origins.entry(server).or_insert_with(|| origin.to_owned());
+        self.whom.origins.entry(server).or_insert_with(|| origin.to_owned());
+    }
+
+    /// Both parts; what the log has not been told of those `before` it is.
+    pub fn split(self, before: Option<&Whom>) -> (Routes, Whom) {
+        let known = before.map(|before| &before.problems[..]).unwrap_or_default();
+        for problem in self.whom.problems.iter().filter(|problem| !known.contains(problem)) {
+            log::warn!(event = Event::NotFollowed, reason:% = problem; "{problem}");
+        }
+        (self.routes, self.whom)
     }
 }
 
@@ -44,12 +68,15 @@ impl Plan {
 pub(super) fn plan(sources: &[Vec<Link>], is_ours: &dyn Fn(&SocketAddr) -> bool, here: &[IpAddr]) -> Plan {
     let mut plan = Plan::default();
     let sources = usable(sources, is_ours);
-    for links in &sources {
-        claimed(&mut plan, links, here);
+    let claims: Vec<Claims<'_>> = sources.iter().map(|links| claims(links)).collect();
+    for claims in &claims {
+        claimed(&mut plan, claims, here);
     }
-    for links in &sources {
+    for (links, claims) in sources.iter().zip(&claims) {
+        plan.whom.problems.extend(links.iter().filter_map(Link::problem));
         if plan.routes.usual.is_empty() {
-            let volunteers = links.iter().filter(|link| link.usual && !is_shadowed(link, &Name::ROOT, links));
+            let volunteers =
+                links.iter().filter(|link| link.usual && !is_shadowed(link, &Name::ROOT, claims));
             let volunteers: Vec<&Link> = volunteers.collect();
             plan.routes.usual = best(&volunteers, &mut plan, here);
         }
@@ -86,38 +113,48 @@ fn usable(sources: &[Vec<Link>], is_ours: &dyn Fn(&SocketAddr) -> bool) -> Vec<V
     all
 }
 
+/// The links of one source, by the domains that they have.
+struct Claims<'a> {
+    links: &'a [Link],
+    by_domain: BTreeMap<Name, Vec<&'a Link>>,
+}
+
+fn claims(links: &[Link]) -> Claims<'_> {
+    let mut by_domain: BTreeMap<Name, Vec<&Link>> = BTreeMap::new();
+    for link in links {
+        for domain in link.domains.iter().copied().collect::<BTreeSet<Name>>() {
+            by_domain.entry(domain).or_default().push(link);
+        }
+    }
+    Claims { links, by_domain }
+}
+
 /// Who is asked for the domains that links have, the root among them.
-fn claimed(plan: &mut Plan, links: &[Link], here: &[IpAddr]) {
-    let mut domains: Vec<Name> = links.iter().flat_map(|link| &link.domains).copied().collect();
-    domains.sort();
-    domains.dedup();
-    for domain in domains {
-        let claims = links.iter().filter(|link| link.domains.contains(&domain));
-        let claims: Vec<&Link> = claims.filter(|link| !is_shadowed(link, &domain, links)).collect();
-        let servers = best(&claims, plan, here);
+fn claimed(plan: &mut Plan, claims: &Claims<'_>, here: &[IpAddr]) {
+    for (domain, links) in &claims.by_domain {
+        let links: Vec<&Link> =
+            links.iter().filter(|link| !is_shadowed(link, domain, claims)).copied().collect();
+        let servers = best(&links, plan, here);
         if domain.is_root() {
             if plan.routes.usual.is_empty() {
                 plan.routes.usual = servers;
             }
         } else if !servers.is_empty() {
-            plan.routes.domains.entry(domain).or_insert(servers);
+            plan.routes.domains.entry(*domain).or_insert(servers);
         }
     }
 }
 
 /// Whether another link with a priority below 0 has this domain, or one above it, for itself.
-fn is_shadowed(link: &Link, domain: &Name, links: &[Link]) -> bool {
-    let covers = |other: &Link| {
-        let mut at = Some(*domain);
-        while let Some(name) = at {
-            if other.domains.contains(&name) {
-                return true;
-            }
-            at = name.parent();
-        }
-        other.usual
-    };
-    links.iter().any(|other| other.priority < 0 && other.priority < link.priority && covers(other))
+fn is_shadowed(link: &Link, domain: &Name, claims: &Claims<'_>) -> bool {
+    let takes = |other: &Link| other.priority < 0 && other.priority < link.priority;
+    if !claims.links.iter().any(takes) {
+        return false;
+    }
+    let above = std::iter::successors(Some(*domain), Name::parent);
+    let has =
+        |name: Name| claims.by_domain.get(&name).is_some_and(|links| links.iter().any(|own| takes(own)));
+    claims.links.iter().any(|other| other.usual && takes(other)) || above.into_iter().any(has)
 }
 
 /// The servers of those with the best priority.
@@ -138,6 +175,33 @@ fn best(links: &[&Link], plan: &mut Plan, here: &[IpAddr]) -> Vec<Server> {
 impl Link {
     fn is_usual(&self) -> bool {
         self.usual || self.domains.iter().any(Name::is_root)
+    }
+
+    /// Puts `domains` in force, each once. Too many are not cut, for a name of a VPN would go to the provider: the longest give way to what is above
+    /// them, so that the link is asked for more rather than for less.
+    pub fn claim(&mut self, domains: impl IntoIterator<Item = Name>) {
+        let mut domains: Vec<Name> = domains.into_iter().collect();
+        let said = domains.iter().collect::<BTreeSet<_>>().len();
+        if said > DOMAINS_MAX {
+            self.folded = Some(said);
+            let mut kept: BTreeSet<Name> = domains.into_iter().collect();
+            // It ends: at each turn the longest are shorter by a label, and of no labels there is one.
+            while kept.len() > DOMAINS_MAX {
+                let most = kept.iter().map(Name::label_count).max().unwrap_or_default();
+                let short = |name: Name| if name.label_count() == most { name.parent() } else { Some(name) };
+                kept = kept.into_iter().map(|name| short(name).unwrap_or(Name::ROOT)).collect();
+            }
+            domains = kept.into_iter().collect();
+        }
+        self.domains = domains;
+    }
+
+    fn problem(&self) -> Option<String> {
+        let said = self.folded?;
+        Some(format!(
+            "{} has {said} domains, more than {DOMAINS_MAX}: its servers are asked for the domains above the longest of them, too",
+            self.origin
+        ))
     }
 
     /// A server as it is asked: through the link, unless it is on this host, where no link leads.
@@ -181,7 +245,7 @@ mod tests {
     fn link(index: u32, servers: &[&str], domains: &[&str], usual: bool) -> Link {
         let domains = domains.iter().map(|text| domain(text).expect("a domain").0).collect();
         let servers = servers.iter().map(|text| text.parse().expect("an address")).collect();
-        Link { index, servers, domains, usual, priority: 0, origin: format!("link {index}") }
+        Link { index, servers, domains, usual, origin: format!("link {index}"), ..Link::default() }
     }
 
     fn plan_of(sources: &[Vec<Link>]) -> Plan {
@@ -215,7 +279,7 @@ mod tests {
         assert_eq!(asked(&plan, "a.x.corp.example"), "10.9.0.1%8");
         assert_eq!(asked(&plan, "other.test"), "192.0.2.1%2");
         let server = plan.routes.usual[0];
-        assert_eq!(plan.origins[&server], "link 2");
+        assert_eq!(plan.whom.origins[&server], "link 2");
     }
 
     #[test]
@@ -270,6 +334,31 @@ mod tests {
         let plan = plan_of(&[vec![home, full]]);
         assert_eq!(asked(&plan, "www.test"), "10.8.0.1%7");
         assert_eq!(asked(&plan, "a.lab.corp.example"), "10.8.0.1%7");
+    }
+
+    #[test]
+    fn of_too_many_domains_none_goes_to_others() {
+        let of = |count: usize| {
+            let mut vpn = link(7, &VPN[..1], &[], false);
+            let own = |n: usize| format!("d{n}.corp.example").parse().expect("a name");
+            vpn.claim((0..count).map(own).chain(["lab.test".parse().expect("a name")]));
+            plan_of(&[vec![link(2, &HOME, &[], true), vpn]])
+        };
+        let plan = of(DOMAINS_MAX - 1);
+        assert_eq!(asked(&plan, "x.d4094.corp.example"), "10.8.0.1%7");
+        assert_eq!(asked(&plan, "x.other.corp.example"), "192.0.2.1%2");
+        assert_eq!((plan.routes.domains.len(), plan.whom.problems.len()), (DOMAINS_MAX, 0));
+        let plan = of(DOMAINS_MAX);
+        for name in ["x.d0.corp.example", "x.d4095.corp.example", "lab.test"] {
+            assert_eq!(asked(&plan, name), "10.8.0.1%7", "{name}");
+        }
+        assert_eq!(asked(&plan, "www.test"), "192.0.2.1%2");
+        assert_eq!(
+            plan.whom.problems,
+            [
+                "link 7 has 4097 domains, more than 4096: its servers are asked for the domains above the longest of them, too"
+            ]
+        );
     }
 
     #[test]

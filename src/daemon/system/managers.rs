@@ -10,10 +10,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Links, servers of one link, and domains of one link that are looked at.
-const MOST: usize = 256;
-/// Octets read of a file of networkd.
-const FILE_MAX: u64 = 1 << 16;
+/// Links that have servers, or a file of networkd.
+const LINKS_MAX: usize = 4096;
+/// Servers of one link, as many as systemd-resolved allows; others of the same link are asked for what they would be.
+const SERVERS_MAX: usize = 256;
+/// Octets read of a file of networkd, more than it can have to say.
+const FILE_MAX: u64 = 4 << 20;
 
 const RESOLVED: &str = "org.freedesktop.resolve1";
 const NETWORK_MANAGER: &str = "org.freedesktop.NetworkManager";
@@ -85,8 +87,8 @@ fn resolved_links(servers: &Value, domains: &Value) -> Vec<(Link, Vec<(Name, boo
         let port = number(port).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
         let address = SocketAddr::new(ip, port.unwrap_or(53));
         match links.iter().position(|(link, _)| link.index == index) {
-            Some(at) if links[at].0.servers.len() < MOST => links[at].0.servers.push(address),
-            None if links.len() < MOST => {
+            Some(at) if links[at].0.servers.len() < SERVERS_MAX => links[at].0.servers.push(address),
+            None if links.len() < LINKS_MAX => {
                 let origin = match index {
                     0 => "systemd-resolved".to_owned(),
                     _ => format!("{} (systemd-resolved)", called(index)),
@@ -103,13 +105,12 @@ fn resolved_links(servers: &Value, domains: &Value) -> Vec<(Link, Vec<(Name, boo
         let (Some(index), Some((name, _)), Some(routed)) = (number(index), name, routed.number()) else {
             continue;
         };
-        let of = links.iter_mut().find(|(link, _)| link.index == index);
-        if let Some((_, domains)) = of.filter(|(_, domains)| domains.len() < MOST) {
+        if let Some((_, domains)) = links.iter_mut().find(|(link, _)| link.index == index) {
             domains.push((name, routed != 0));
         }
     }
     for (link, domains) in &mut links {
-        link.domains = domains.iter().map(|(name, _)| *name).collect();
+        link.claim(domains.iter().map(|(name, _)| *name));
         link.usual = link.index == 0 || volunteers(domains);
     }
     links
@@ -147,11 +148,11 @@ fn network_manager_links(
 ) -> Vec<Link> {
     let mut links = Vec::new();
     let mut of_vpns = Vec::new();
-    for entry in configuration.list().iter().take(MOST) {
-        let texts = |key: &str| entry.get(key).map(Value::list).unwrap_or_default().iter().take(MOST);
+    for entry in configuration.list().iter().take(LINKS_MAX) {
+        let texts = |key: &str| entry.get(key).map(Value::list).unwrap_or_default().iter();
         let interface = entry.get("interface").and_then(Value::text);
         let servers: Vec<SocketAddr> =
-            texts("nameservers").filter_map(|text| super::server(text.text()?)).collect();
+            texts("nameservers").filter_map(|text| super::server(text.text()?)).take(SERVERS_MAX).collect();
         let mut domains: Vec<Name> =
             texts("domains").filter_map(|text| domain(text.text()?)).map(|(name, _)| name).collect();
         let priority = entry.get("priority").and_then(Value::number).and_then(|n| i32::try_from(n).ok());
@@ -170,20 +171,22 @@ fn network_manager_links(
         };
         let is_vpn = entry.get("vpn").and_then(Value::number).is_some_and(|vpn| vpn != 0);
         of_vpns.push(is_vpn);
-        links.push(Link {
+        let mut link = Link {
             index: number,
             servers,
             usual: match interface {
                 None => domains.is_empty(),
                 Some(name) => leads_out.iter().any(|own| own == name),
             },
-            domains,
             priority,
             origin: match interface {
                 None => "NetworkManager".to_owned(),
                 Some(name) => format!("link {name} (NetworkManager)"),
             },
-        });
+            ..Link::default()
+        };
+        link.claim(domains);
+        links.push(link);
     }
     // In a network that leads nowhere its own servers know what there is; a VPN's are asked for its domains all the same.
     if !links.iter().any(|link| link.usual || link.domains.iter().any(Name::is_root)) {
@@ -249,7 +252,7 @@ pub(super) fn networkd(dir: &Path) -> Vec<Link> {
     let mut files: Vec<(u32, PathBuf)> =
         entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect();
     files.sort();
-    files.truncate(MOST);
+    files.truncate(LINKS_MAX);
     let read = |(index, path): (u32, PathBuf)| {
         let text = String::from_utf8_lossy(&crate::daemon::open::octets(&path, FILE_MAX).ok()?).into_owned();
         networkd_link(index, &text)
@@ -263,10 +266,10 @@ fn networkd_link(index: u32, text: &str) -> Option<Link> {
     let mut domains: Vec<(Name, bool)> = Vec::new();
     let mut says = None;
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        let words = value.split_whitespace().take(MOST);
+        let words = value.split_whitespace();
         match key {
             "OPER_STATE" if matches!(value, "missing" | "off" | "no-carrier") => return None,
-            "DNS" => link.servers = words.filter_map(server).collect(),
+            "DNS" => link.servers = words.filter_map(server).take(SERVERS_MAX).collect(),
             "DOMAINS" => domains.extend(words.filter_map(domain)),
             "ROUTE_DOMAINS" => domains.extend(words.filter_map(domain).map(|(name, _)| (name, true))),
             "DNS_DEFAULT_ROUTE" => says = Some(value == "yes"),
@@ -274,7 +277,7 @@ fn networkd_link(index: u32, text: &str) -> Option<Link> {
         }
     }
     link.usual = says.unwrap_or_else(|| volunteers(&domains));
-    link.domains = domains.into_iter().map(|(name, _)| name).collect();
+    link.claim(domains.into_iter().map(|(name, _)| name));
     Some(link)
 }
 
@@ -425,6 +428,32 @@ mod tests {
         assert_eq!(links(&["wlan0"]), expected("usual", "own", "own"));
         assert_eq!(links(&["wlan0", "tun0"]), expected("usual", "usual", "own"));
         assert_eq!(links(&[]), expected("usual", "own", "usual"), "a network that leads nowhere");
+    }
+
+    #[test]
+    fn every_domain_of_a_link_is_taken() {
+        let names: Vec<String> = (0..1024).map(|n| format!("d{n}.corp.example")).collect();
+        let has = |link: &Link| (link.domains.len(), link.domains.last().map(ToString::to_string));
+        let all = (1024, Some("d1023.corp.example.".to_owned()));
+        let text = format!("DNS=10.8.0.1\nDNS_DEFAULT_ROUTE=no\nROUTE_DOMAINS={}\n", names.join(" "));
+        assert_eq!(networkd_link(4, &text).as_ref().map(has), Some(all.clone()));
+        let text = |text: &str| Value::Text(text.to_owned());
+        let octets = Value::Octets(vec![10, 8, 0, 1]);
+        let servers =
+            vec![Value::List(vec![Value::Number(7), Value::Number(2), octets, Value::Number(0), text("")])];
+        let domains =
+            names.iter().map(|name| Value::List(vec![Value::Number(7), text(name), Value::Number(1)]));
+        let links = resolved_links(&Value::List(servers), &Value::List(domains.collect()));
+        assert_eq!(has(&links[0].0), all);
+        let texts = |all: Vec<Value>| Value::List(all);
+        let pair = |key: &str, value: Value| Value::List(vec![text(key), value]);
+        let entry = texts(vec![
+            pair("nameservers", texts(vec![text("10.8.0.1")])),
+            pair("domains", texts(names.iter().map(|name| text(name)).collect())),
+            pair("interface", text("tun0")),
+        ]);
+        let links = network_manager_links((&texts(vec![entry]), &texts(Vec::new())), |_| Some(7), &[]);
+        assert_eq!(has(&links[0]), all);
     }
 
     #[test]
