@@ -8,4 +8,5 @@ pub mod config;
 pub mod ctl;
 pub mod daemon;
 pub mod logging;
+mod open;
 pub mod sorter;

@@ -119,3 +119,43 @@ fn no_upstream_denies_a_name_of_a_hosts_file_or_what_is_above_it() {
     daemon.until("it exists", |d| code(d, "nolan.test", Rtype::A) == Rcode::NOERROR);
     assert_eq!(code(&daemon, "nobody.nolan.test", Rtype::TXT), Rcode::NOERROR);
 }
+
+#[test]
+fn a_fifo_in_the_place_of_any_file_holds_nobody_up() {
+    let upstream = denying();
+    let dir = directory();
+    let hosts = dir.join("hosts.txt");
+    std::fs::write(&hosts, "192.0.2.7 nas.test\n").expect("written");
+    let daemon = Daemon::start_in(dir.clone(), &[&upstream], &format!("[hosts]\nfiles = [{hosts:?}]\n"));
+    let fifo = |path: &Path| {
+        let _ = std::fs::remove_file(path);
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    };
+    fifo(&hosts);
+    daemon.until("it is told", |daemon| problem(daemon, &hosts).contains("it is a FIFO and no file"));
+    let line = |daemon: &Daemon| daemon.json(&["query", "nas.test"])["source_detail"].clone();
+    let began = std::time::Instant::now();
+    // One search for the line more than there are at once.
+    (0..5).for_each(|_| assert_ne!(line(&daemon), serde_json::Value::Null));
+    replace(&hosts, "192.0.2.7 nas.test\n");
+    assert_eq!(line(&daemon), format!("{}:1", hosts.display()), "searches come to an end");
+
+    let drop_in = dir.join("hither.toml.d/a.toml");
+    std::fs::create_dir(dir.join("hither.toml.d")).expect("a directory");
+    fifo(&drop_in);
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    let said = daemon.wait_for("the old one stays in force");
+    assert!(said.contains("a.toml: cannot be read: it is a FIFO and no file"), "{said}");
+    assert_eq!(ends(&daemon.ask("nas.test")), [7]);
+    let check = std::process::Command::new("timeout")
+        .args(["10", env!("CARGO_BIN_EXE_hitherd"), "--check", "--config"])
+        .arg(dir.join("hither.toml"))
+        .output()
+        .expect("started");
+    assert_eq!(check.status.code(), Some(78), "{check:?}");
+    std::fs::remove_file(&drop_in).expect("removable");
+    std::os::unix::fs::symlink("/dev/null", &drop_in).expect("a link");
+    daemon.signal(nix::sys::signal::Signal::SIGHUP);
+    daemon.wait_for("the configuration is reloaded");
+    assert!(began.elapsed() < std::time::Duration::from_secs(60));
+}

@@ -14,6 +14,7 @@ pub use address::Endpoint;
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 
+use crate::open;
 use file::File;
 use hither_local::{Match, Verdict};
 use hither_rounds::Settings;
@@ -26,6 +27,9 @@ use values::Blocked;
 
 /// Where the configuration is when nobody says otherwise.
 pub const FILE: &str = "/etc/hither/hither.toml";
+
+/// Octets of a file.
+const FILE_MAX: u64 = 16 << 20;
 
 /// Names the table holds when nobody says how many, and there is room for so many.
 pub const ENTRIES: usize = 65_536;
@@ -203,14 +207,15 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let main = path.unwrap_or(Path::new(FILE));
         let mut config = Config::default();
-        match std::fs::read(main) {
+        match open::whole(main, FILE_MAX) {
             Ok(octets) => config.merge(parse(main, &error::text(main, octets)?)?),
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(ConfigError::unreadable(main, &error)),
         }
         let credential = path.is_none().then(credential).flatten();
         for file in drop_ins(main)?.into_iter().chain(credential) {
-            let octets = std::fs::read(&file).map_err(|error| ConfigError::unreadable(&file, &error))?;
+            let octets =
+                open::whole(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
             config.merge(parse(&file, &error::text(&file, octets)?)?);
         }
         config.check(main)?;

@@ -1,8 +1,9 @@
 //! Small files of the system, read within bounds and replaced whole.
 
+use crate::open;
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use xattr::FileExt as _;
@@ -13,20 +14,9 @@ const MAX: u64 = 1 << 20;
 /// A file's octets.
 ///
 /// # Errors
-/// As the kernel says; `InvalidData` for what is not a regular file, or has more than a mebibyte.
+/// As the kernel says, or what it is instead of a file; `InvalidData` for one of more than a mebibyte.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe in the place of a file would be waited for.
-    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidData, "it is not a regular file"));
-    }
-    let mut octets = Vec::new();
-    file.take(MAX + 1).read_to_end(&mut octets)?;
-    if octets.len() as u64 > MAX {
-        return Err(io::Error::new(ErrorKind::InvalidData, "it is larger than 1 MiB"));
-    }
-    Ok(octets)
+    open::whole(path, MAX)
 }
 
 /// A file's text, whatever is no UTF-8 replaced; `None` if there is no such file.
@@ -70,7 +60,7 @@ pub(super) fn replace(path: &Path, old: &[u8], octets: &[u8]) -> io::Result<()> 
 /// # Errors
 /// As the kernel says, `AlreadyExists` for instance; then `new` is not there, or was there before.
 pub(super) fn create_like(path: &Path, new: &Path, octets: &[u8]) -> io::Result<()> {
-    let model = File::open(path)?;
+    let model = open::regular(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     let filled = fill(&mut file, octets).and_then(|()| liken(&model, &model.metadata()?, &file));
     if filled.is_err() {

@@ -334,7 +334,7 @@ mod tests {
         let said = run(enable, &file).expect_err("no line");
         assert!(said.contains("expected one such as") && said.contains("nothing was changed"), "{said}");
         assert_eq!(place.names(), ["nsswitch.conf"]);
-        assert!(run(enable, &place.0).expect_err("a directory").contains("not a regular file"));
+        assert!(run(enable, &place.0).expect_err("a directory").contains("Is a directory"));
         assert!(run(disable, &place.0.join("missing")).expect_err("none").contains("cannot be read"));
         let file = place.write("nsswitch.conf", &"hosts: files dns\n".repeat(100_000));
         assert!(run(enable, &file).expect_err("too large").contains("larger than 1 MiB"));

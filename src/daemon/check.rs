@@ -5,9 +5,9 @@
 
 use super::{CONFIGURATION, fail};
 use crate::config::Config;
+use crate::open;
 use nix::unistd::{User, geteuid, getgrouplist, setegid, seteuid, setgroups};
 use std::ffi::CString;
-use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -112,7 +112,7 @@ fn try_one(wanted: &Wanted) -> Option<Denied> {
     let read = if wanted.real.is_dir() {
         std::fs::read_dir(&wanted.real).map(drop)
     } else {
-        File::open(&wanted.file).map(drop)
+        open::regular(&wanted.file).map(drop)
     };
     let why = match (read, hidden) {
         (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => because(wanted, &error),

@@ -1,8 +1,9 @@
 //! `resolv.conf` in the runtime directory: the upstreams that are asked, for containers and others that do not reach us at 127.0.0.1.
 
-use super::{open, resolv_conf};
+use super::resolv_conf;
 use crate::config::Config;
 use crate::logging::Event;
+use crate::open;
 use hither_rounds::Server;
 use hither_wire::name::Name;
 use nix::fcntl::OFlag;

@@ -298,7 +298,7 @@ fn servers(path: &Path, told: Option<&FileStatus>) -> Option<FileStatus> {
 
 fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let length = super::open::regular(path)?.take(FILE_MAX).read_to_end(&mut text)?;
+    let length = crate::open::regular(path)?.take(FILE_MAX).read_to_end(&mut text)?;
     if length as u64 == FILE_MAX {
         log::warn!(
             event = Event::FileNotRead, path:% = path.display(), reason = "it is too long";

@@ -18,7 +18,6 @@ mod manage;
 mod network;
 mod notes;
 pub(crate) mod notify;
-mod open;
 mod outside;
 mod pending;
 mod pool;

@@ -77,7 +77,7 @@ impl ResolvConf {
 
 /// Why a resolv.conf leads to nobody.
 pub(super) fn why_none(path: &Path) -> String {
-    match super::open::octets(path, 1 << 20) {
+    match crate::open::octets(path, 1 << 20) {
         Err(error) => format!("'{}' cannot be read: {error}", path.display()),
         Ok(text) if text.is_empty() => format!("'{}' is empty", path.display()),
         Ok(text) if read(&text).nameservers.is_empty() => format!("'{}' names no server", path.display()),

@@ -13,10 +13,11 @@ pub(super) use follow::BusFollower;
 pub(crate) use link::{Link, Plan, Whom};
 pub(crate) use managers::Heard;
 
+use super::containers;
 use super::resolv_conf::{self, is_stub, server};
-use super::{containers, open};
 use crate::config::Config;
 use crate::logging::Event;
+use crate::open;
 use hither_wire::name::Name;
 use mio::Waker;
 use std::net::{IpAddr, SocketAddr};

@@ -4,6 +4,7 @@
 //! looked through again when somebody asks, in a thread of its own, by the same readers that read them before.
 
 use crate::config::{Block as BlockConfig, Config, Hosts as HostsConfig};
+use crate::open;
 use hither_local::{Block, Hosts, List, Local, Reason, Said, Verdict};
 use hither_rounds::reply::ede;
 use hither_rounds::{Answer, Question, Trace};
@@ -11,7 +12,6 @@ use hither_table::Monotonic;
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use mio::Waker;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,8 +109,9 @@ impl Search {
         if SEARCHES.load(Ordering::Relaxed) >= SEARCHES_MAX {
             return None;
         }
+        let one = Running::begin();
         let thread = std::thread::Builder::new().name("whence".to_owned()).spawn(move || {
-            let _one = Running::begin();
+            let _one = one;
             // Nobody may wait for it any more.
             let _ = tell.send(self.look());
             let _ = waker.wake();
@@ -168,7 +169,7 @@ impl Drop for Running {
 
 /// The first line of a file that says so, as `FILE:LINE`: many lines at once, then half of them, and so on.
 fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
-    let mut file = BufReader::new(File::open(path).ok()?.take(FILE_MAX));
+    let mut file = BufReader::new(open::regular(path).ok()?.take(FILE_MAX));
     let (mut before, mut text, mut ends) = (0, Vec::new(), Vec::new());
     loop {
         text.clear();

@@ -7,6 +7,7 @@ use super::local::Wanted;
 use super::setup::make_runtime_dir;
 use crate::config::{Config, FILE};
 use crate::logging::Event;
+use crate::open;
 use hither_net::clock;
 use hither_rounds::Input;
 use hither_table::Monotonic;
@@ -28,8 +29,9 @@ pub(super) fn serves(dir: &Path) -> bool {
     if !holds || std::env::var_os("NOTIFY_SOCKET").is_none() {
         return false;
     }
-    let failed =
-        std::fs::read_to_string(dir.join(MARK)).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let failed = open::octets(&dir.join(MARK), 64)
+        .ok()
+        .and_then(|text| str::from_utf8(&text).ok()?.trim().parse::<u64>().ok());
     let now = clock::now();
     if failed.is_some_and(|failed| now.saturating_sub(failed) < SOON.as_nanos() as u64) {
         return true;

@@ -175,7 +175,7 @@ pub(crate) fn lock(path: &Path) -> Result<Held, ShareError> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path);
     let file = open.map_err(|error| ShareError::Io { what: "create", path: path.to_owned(), error })?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

@@ -64,7 +64,7 @@ fn text(root: &Path, path: &str) -> String {
 fn configuration(root: &Path) -> Configuration {
     let main = root.join("etc/hither/hither.toml");
     let drop_ins = files::beside(&main, ".d");
-    let hidden = [std::fs::File::open(&main).err(), std::fs::read_dir(&drop_ins).err()];
+    let hidden = [crate::open::regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
     if let Some(error) =
         hidden.into_iter().flatten().find(|error| error.kind() == ErrorKind::PermissionDenied)
     {

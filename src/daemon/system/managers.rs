@@ -16,6 +16,8 @@ const LINKS_MAX: usize = 4096;
 const SERVERS_MAX: usize = 256;
 /// Octets read of a file of networkd, more than it can have to say.
 const FILE_MAX: u64 = 4 << 20;
+/// Octets read of the kernel's routes: the default ones are among the first.
+const ROUTES_MAX: u64 = 4 << 20;
 
 const RESOLVED: &str = "org.freedesktop.resolve1";
 const NETWORK_MANAGER: &str = "org.freedesktop.NetworkManager";
@@ -229,7 +231,11 @@ fn wants_all(objects: &Value, link: &str, servers: &[SocketAddr]) -> bool {
 
 /// The links that have a default route.
 fn default_routes(proc: &Path) -> Vec<String> {
-    let read = |name: &str| std::fs::read_to_string(proc.join(name)).unwrap_or_default();
+    let read = |name: &str| {
+        crate::open::octets(&proc.join(name), ROUTES_MAX)
+            .map(|octets| String::from_utf8_lossy(&octets).into_owned())
+            .unwrap_or_default()
+    };
     let mut links: Vec<String> = Vec::new();
     for (text, destination, length, link, none) in
         [(read("route"), 1, 7, 0, "00000000"), (read("ipv6_route"), 0, 1, 9, "00")]
@@ -254,7 +260,7 @@ pub(super) fn networkd(dir: &Path) -> Vec<Link> {
     files.sort();
     files.truncate(LINKS_MAX);
     let read = |(index, path): (u32, PathBuf)| {
-        let text = String::from_utf8_lossy(&crate::daemon::open::octets(&path, FILE_MAX).ok()?).into_owned();
+        let text = String::from_utf8_lossy(&crate::open::octets(&path, FILE_MAX).ok()?).into_owned();
         networkd_link(index, &text)
     };
     files.into_iter().filter_map(read).collect()

@@ -1,14 +1,17 @@
-//! Opening files that others put in place: whatever is at the path, nobody waits for it.
+//! Opening files that others put in place: whatever is at the path, nobody waits for it. All three programs read by this.
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Opens a regular file to read. Of anything else it is said what it is: to open a FIFO may take for ever, to open a device may do something.
-pub(super) fn regular(path: &Path) -> Result<File> {
+/// The number of the null device, to which a file is linked that is not to count.
+const NULL: u64 = nix::libc::makedev(1, 3);
+
+/// Opens a regular file to read, or the null device, which stands for an empty one. Of anything else it is said what it is: to open a FIFO may take for ever, to open a device may do something.
+pub(crate) fn regular(path: &Path) -> Result<File> {
     is_regular(&std::fs::metadata(path)?)?;
     let at_once = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(at_once.bits()).open(path)?;
@@ -18,16 +21,25 @@ pub(super) fn regular(path: &Path) -> Result<File> {
 }
 
 /// What a regular file holds, as far as `most` octets.
-pub(super) fn octets(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn octets(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     regular(path)?.take(most).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// What a regular file holds; an error for one of more than `most` octets.
+pub(crate) fn whole(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let text = octets(path, most + 1)?;
+    if text.len() as u64 > most {
+        return Err(Error::new(ErrorKind::InvalidData, format!("it is larger than {} MiB", most >> 20)));
+    }
     Ok(text)
 }
 
 fn is_regular(found: &Metadata) -> Result<()> {
     let kind = found.file_type();
     let what = match () {
-        () if kind.is_file() => return Ok(()),
+        () if kind.is_file() || kind.is_char_device() && found.rdev() == NULL => return Ok(()),
         () if kind.is_dir() => return Err(Errno::EISDIR.into()),
         () if kind.is_fifo() => "a FIFO",
         () if kind.is_socket() => "a socket",
@@ -52,6 +64,11 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).expect("bound");
         assert_eq!(why(&dir.join("socket")), "it is a socket and no file");
         std::fs::write(dir.join("file"), "x").expect("written");
+        assert_eq!(octets(Path::new("/dev/null"), 9).expect("empty"), b"");
+        assert!(
+            whole(&dir.join("file"), 1).is_ok_and(|text| text == b"x")
+                && whole(&dir.join("file"), 0).is_err()
+        );
         assert!(regular(&dir.join("file")).is_ok() && regular(&dir.join("none")).is_err());
         std::fs::remove_dir_all(dir).expect("removable");
     }
