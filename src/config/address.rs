@@ -42,7 +42,7 @@ impl Endpoint {
 
     /// Reads `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`, `fe80::1%eth0`, `[fe80::1%eth0]:53`. An IPv4 address in IPv6 clothes is
     /// what it is.
-    pub(super) fn read(text: &str) -> Result<Endpoint, String> {
+    fn read(text: &str) -> Result<Endpoint, String> {
         let (host, port) = split(text)?;
         let (host, zone) = host.split_once('%').map_or((host, None), |(host, zone)| (host, Some(zone)));
         let ip: IpAddr = host.parse().map_err(|_| not_an_address(text))?;
@@ -57,7 +57,7 @@ impl Endpoint {
         };
         let v6 = of_link(ip)
             .ok_or_else(|| format!("'{text}': only an address that begins with fe80: has a zone"))?;
-        if zone.is_empty() || zone.len() > 15 || zone.contains(['/', ' ', '%']) {
+        if zone.is_empty() || zone.len() > 15 || zone.contains(['/', ' ', '%', ':', '@', '#']) {
             return Err(format!("'{text}': '{zone}' is no interface"));
         }
         let number = zone.parse().ok().filter(|number| *number > 0);
@@ -69,6 +69,15 @@ impl Endpoint {
 
     /// Reads whom to ask: an address that somebody else can have.
     pub(super) fn upstream(text: &str) -> Result<Endpoint, String> {
+        Endpoint::to_ask(text).map_err(|why| meant(why, text, |text| Endpoint::to_ask(text).is_ok()))
+    }
+
+    /// Reads where to listen, on an interface that is there.
+    pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
+        Endpoint::to_listen(text).map_err(|why| meant(why, text, |text| Endpoint::to_listen(text).is_ok()))
+    }
+
+    fn to_ask(text: &str) -> Result<Endpoint, String> {
         let endpoint = Endpoint::read(text)?;
         let ip = endpoint.address.ip();
         if ip.is_unspecified() {
@@ -83,8 +92,7 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Reads where to listen, on an interface that is there.
-    pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
+    fn to_listen(text: &str) -> Result<SocketAddr, String> {
         if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':'))
             && port.parse::<u16>().is_ok()
         {
@@ -141,19 +149,56 @@ fn of_link(ip: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
+/// Why a text is not taken, and what is to be written instead if that is known, and taken.
+fn meant(why: String, text: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let plain = text.trim();
+    let plain = plain.split_once("://").map_or(plain, |(_, rest)| rest.trim_end_matches('/'));
+    // Another program's way to name a server: address, @ and port or interface, # and the name in its certificate, or the port.
+    let (server, name) = plain.split_once('#').map_or((plain, ""), |(server, name)| (server, name));
+    let (host, more) = server.split_once('@').map_or((server, ""), |(host, more)| (host, more));
+    let of_tls = !name.is_empty() && name.parse::<u16>().is_err();
+    let inner = host.trim_matches(['[', ']']);
+    let (before_port, after) = inner.rsplit_once(':').unwrap_or((inner, ""));
+    let after = after.trim_start_matches(']');
+    let zoned = before_port.contains('%').then(|| format!("[{before_port}]:{after}"));
+    let at = |port: &str| {
+        if inner.contains(':') { format!("[{inner}]:{port}") } else { format!("{inner}:{port}") }
+    };
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let nothing_lost = of_tls || (name.is_empty() && more.is_empty());
+    let forms = [
+        (is_port(name) && more.is_empty()).then(|| at(name)),
+        // The port is TLS's where a name follows.
+        (is_port(more) && !of_tls).then(|| at(more)),
+        (!more.is_empty() && !is_port(more)).then(|| format!("{inner}%{more}")),
+        zoned,
+        nothing_lost.then(|| host.to_owned()),
+        nothing_lost.then(|| inner.to_owned()),
+        host.split_once(']').map(|(host, port)| format!("[{}]:{port}", host.trim_start_matches('['))),
+    ];
+    let right = |form: &String| !of_zero_port(form) && is_taken(form);
+    let tls = if of_tls || text.starts_with("tls:") || text.starts_with("https:") {
+        ": DNS over TLS or HTTPS, and a name for it behind #, is not in this version"
+    } else {
+        ""
+    };
+    match forms.into_iter().flatten().find(right) {
+        // The forms that there are need not be shown beside the one.
+        Some(form) => format!("{}{tls}; write \"{form}\"", why.split("; expected").next().unwrap_or(&why)),
+        None => why + tls,
+    }
+}
+
+/// Nobody meant the port that the kernel chooses.
+fn of_zero_port(text: &str) -> bool {
+    split(text).is_ok_and(|(_, port)| port == 0)
+}
+
 fn not_an_address(text: &str) -> String {
-    let forms = "write 192.0.2.1, 192.0.2.1:53, 2001:db8::1, [2001:db8::1]:53 or fe80::1%eth0";
+    let forms =
+        "expected an address such as 192.0.2.1, 192.0.2.1:53, 2001:db8::1, [2001:db8::1]:53 or fe80::1%eth0";
     if let Some((scheme, _)) = text.split_once("://") {
         return format!("'{text}' is no address: {scheme} is not spoken here; {forms}");
-    }
-    if let Some((host, port)) = text.split_once(['#', '@'])
-        && host.parse::<IpAddr>().is_ok()
-    {
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        return format!("'{text}' is no address; write {host}:{port}");
-    }
-    if text.trim() != text && Endpoint::read(text.trim()).is_ok() {
-        return format!("'{text}' is no address; write \"{}\"", text.trim());
     }
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains("::") {
         return format!("'{text}' is a name, and names are what is to be asked for; {forms}");
@@ -164,6 +209,7 @@ fn not_an_address(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn addresses_are_read_in_each_form() {
@@ -196,8 +242,8 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_with_a_reason() {
         for (text, reason) in [
-            ("192.0.2.1#5353", "write 192.0.2.1:5353"),
-            ("2001:db8::1@5353", "write [2001:db8::1]:5353"),
+            ("192.0.2.1#5353", "write \"192.0.2.1:5353\""),
+            ("2001:db8::1@5353", "write \"[2001:db8::1]:5353\""),
             ("udp://192.0.2.1", "udp is not spoken here"),
             ("https://dns.example/dns-query", "https is not spoken here"),
             ("dns.example", "is a name"),
@@ -207,9 +253,9 @@ mod tests {
             ("::ffff:0.0.0.0", "this host itself"),
             ("192.0.2.1:0", "nobody has port 0"),
             ("192.0.2.1:99999", "'99999' is no port"),
-            ("192.0.2", "is no address; write"),
+            ("192.0.2", "is no address; expected"),
             ("192.0.2.1 ", "write \"192.0.2.1\""),
-            ("", "is no address; write"),
+            ("", "is no address; expected"),
             ("255.255.255.255", "address of many"),
             ("224.0.0.1", "address of many"),
             ("ff02::1", "address of many"),
@@ -218,12 +264,46 @@ mod tests {
             ("fe80::1%", "'' is no interface"),
             ("2001:db8::1%eth0", "begins with fe80:"),
             ("[2001:db8::1", "']' is missing"),
+            ("[2001:db8::1", "write \"2001:db8::1\""),
+            ("[2001:db8::1]54", "write \"[2001:db8::1]:54\""),
+            ("192.0.2.1#dns.example", "is not in this version; write \"192.0.2.1\""),
+            ("192.0.2.1@853#dns.example", "is not in this version; write \"192.0.2.1\""),
+            ("2001:db8::1#dns.example", "is not in this version; write \"2001:db8::1\""),
+            ("tls://192.0.2.1", "is not in this version; write \"192.0.2.1\""),
+            ("udp://192.0.2.1:54", "write \"192.0.2.1:54\""),
+            ("fe80::1@lo", "write \"fe80::1%lo\""),
+            ("fe80::1%lo:54", "write \"[fe80::1%lo]:54\""),
+            ("192.0.2.1@54", "write \"192.0.2.1:54\""),
             ("[2001:db8::1]53", "is no address"),
         ] {
             let said = Endpoint::upstream(text).expect_err(text);
             assert!(said.contains(reason), "{text:?}: {said}");
+            if let Some(right) = said.split("write \"").nth(1) {
+                let right = right.trim_end_matches('"');
+                assert!(Endpoint::upstream(right).is_ok(), "{text:?}: {said}");
+            }
+        }
+        for (text, reason) in [("0.0.0.0#0", "expected"), ("0.0.0.0#53", "write \"0.0.0.0:53\"")] {
+            let said = Endpoint::listener(text).expect_err(text);
+            assert!(said.contains(reason), "{text:?}: {said}");
+        }
+        for none in ["0.0.0.0#53", "224.0.0.1@53", "192.0.2.1@0", "fe80::1@54", "2001:db8::1@lo"] {
+            assert!(!Endpoint::upstream(none).expect_err(none).contains("write"), "{none}");
         }
         assert!(Endpoint::listener("*:54").expect_err("none").contains("\"0.0.0.0:54\" and \"[::]:54\""));
         assert!(Endpoint::listener("0.0.0.0:0").is_ok(), "the kernel chooses");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_to_be_written_is_taken(text in "(udp://|\\[)?(192.0.2.1|0.0.0.0|::|fe80::1|2001:db8::1|x)[\\]\\[@#:%/ a0-9]{0,6}") {
+            let right = |said: String| said.split("write \"").nth(1).map(|right| right.trim_end_matches('"').to_owned());
+            if let Some(right) = Endpoint::upstream(&text).err().and_then(right) {
+                prop_assert!(Endpoint::upstream(&right).is_ok(), "{text:?}: {right:?}");
+            }
+            if let Some(right) = Endpoint::listener(&text).err().and_then(right) {
+                prop_assert!(Endpoint::listener(&right).is_ok(), "{text:?}: {right:?}");
+            }
+        }
     }
 }

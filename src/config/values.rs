@@ -1,7 +1,7 @@
 //! Values of the configuration, each with an error that says what was expected.
 
 use super::address::Endpoint;
-use hither_local::{Match, Verdict, Written, written};
+use hither_local::{Match, NotAName, Verdict, Written, written};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -114,17 +114,22 @@ pub(super) struct Suffix {
     pub hint: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Suffix {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let written = written(&text)
-            .map_err(|error| D::Error::custom(format!("'{text}' is no domain name: {error}")))?;
+impl Suffix {
+    fn read(text: &str) -> Result<Suffix, NotAName> {
+        let written = written(text)?;
         let hint = match written {
             Written { mapped: true, name, .. } => Some(format!("'{text}' is asked for as '{name}'")),
             Written { below: true, name, .. } => Some(format!("'{text}' is '{name}' and all below it")),
             Written { .. } => None,
         };
         Ok(Suffix { written, hint })
+    }
+}
+
+impl<'de> Deserialize<'de> for Suffix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Suffix::read(&text).map_err(|error| D::Error::custom(format!("'{text}' is no domain name: {error}")))
     }
 }
 
@@ -147,11 +152,13 @@ pub(super) struct Blocked(pub Suffix);
 
 impl<'de> Deserialize<'de> for Blocked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Suffix::deserialize(deserializer)? {
-            all if all.written.name.is_root() => {
-                Err(D::Error::custom("this is every name, and a list blocks some"))
+        let text = String::deserialize(deserializer)?;
+        match Suffix::read(&text).map_err(NotAName::below_the_root) {
+            Ok(all) if all.written.name.is_root() => {
+                Err(D::Error::custom(format!("'{text}' is every name, and a list blocks some")))
             }
-            name => Ok(Blocked(name)),
+            Ok(name) => Ok(Blocked(name)),
+            Err(error) => Err(D::Error::custom(format!("'{text}' is no domain name: {error}"))),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::text::shown;
 use hither_wire::name::{Name, NameError};
+use std::net::IpAddr;
 
 /// A name that somebody wrote down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,12 +24,23 @@ pub struct NotAName {
 
 impl std::fmt::Display for NotAName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let meant = self.nearest.as_deref().unwrap_or("example.com");
-        write!(f, "{}; write \"{meant}\"", self.why)
+        match &self.nearest {
+            Some(meant) => write!(f, "{}; write \"{meant}\"", self.why),
+            None => write!(f, "{}; expected a name such as \"example.com\"", self.why),
+        }
     }
 }
 
-/// Reads a name of the configuration. An octet other than letters, digits, `-` and `_` is written as in RFC 1035 section 5.1: `\047`.
+impl NotAName {
+    /// The same where the root is no name to give: then nothing is meant that could be written.
+    #[must_use]
+    pub fn below_the_root(self) -> NotAName {
+        NotAName { nearest: self.nearest.filter(|meant| meant != "."), ..self }
+    }
+}
+
+/// Reads a name of the configuration. An octet other than letters, digits, `-` and `_` is written as in RFC 1035 section 5.1: `\047`. A slash
+/// between numbers needs that not below in-addr.arpa, where RFC 2317 has it.
 ///
 /// # Errors
 /// If it is none, with the nearest text that is one.
@@ -36,11 +48,48 @@ pub fn written(text: &str) -> Result<Written, NotAName> {
     if text == "." {
         return Ok(Written { name: Name::ROOT, below: false, mapped: false });
     }
+    if let Some(zones) = reverse_zones(text) {
+        return Err(NotAName {
+            why: "it is an address, and its names are others".to_owned(),
+            nearest: zones,
+        });
+    }
     let (below, rest) = text.strip_prefix("*.").map_or((false, text), |rest| (true, rest));
     match name_of(rest) {
         Ok(name) => Ok(Written { name, below, mapped: !rest.is_ascii() }),
+        Err(_) if rest.split('.').skip(1).any(|label| label == "*") && !rest.contains("*.*.") => {
+            Err(NotAName { why: "a '*' stands only in front of a name".to_owned(), nearest: None })
+        }
         Err(why) => Err(NotAName { why, nearest: nearest(text) }),
     }
+}
+
+/// If it is an address or a network: the zones of its addresses' names, if they are few.
+#[expect(clippy::option_option, reason = "no address, and an address whose zones are many, are two things")]
+fn reverse_zones(text: &str) -> Option<Option<String>> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr = address.trim_end_matches('.').parse().ok()?;
+    let (value, width, step) = match address {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()) << 96, 32, 8),
+        IpAddr::V6(v6) => (v6.to_bits(), 128, 4),
+    };
+    let Ok(bits) = bits.map_or(Ok(width), str::parse::<u32>) else { return Some(None) };
+    let digits = bits.div_ceil(step);
+    let spare = digits * step - bits.min(width);
+    if bits > width || spare > 4 {
+        return Some(None);
+    }
+    let first = value & !u128::MAX.checked_shr(bits).unwrap_or(0);
+    let zone = |at: u128| {
+        let value = first | at.checked_shl(128 - digits * step).unwrap_or(0);
+        let digit = |place: u32| value << (place * step) >> (128 - step);
+        let labels = (0..digits).rev().map(|place| match address {
+            IpAddr::V4(_) => format!("{}.", digit(place)),
+            IpAddr::V6(_) => format!("{:x}.", digit(place)),
+        });
+        labels.collect::<String>() + if address.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" }
+    };
+    Some(Some((0..1 << spare).map(zone).collect::<Vec<_>>().join("\", \"")))
 }
 
 fn name_of(text: &str) -> Result<Name, String> {
@@ -50,14 +99,27 @@ fn name_of(text: &str) -> Result<Name, String> {
 /// A name with escapes.
 fn escaped(text: &[u8]) -> Result<Name, String> {
     let mut plain = text.iter();
+    let slash = is_classless(text);
     while let Some(octet) = plain.next() {
         match octet {
             b'\\' => drop(plain.next()),
+            b'/' if slash => {}
             octet if is_plain(*octet) => {}
             octet => return Err(cannot_be(char::from(*octet))),
         }
     }
     read(text)
+}
+
+/// Whether it is below in-addr.arpa, and each slash in it stands between numbers (RFC 2317).
+fn is_classless(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    text.strip_suffix(b".").unwrap_or(&text).ends_with(b".in-addr.arpa")
+        && text.split(|octet| *octet == b'.').all(|label| {
+            let parts: Vec<&[u8]> = label.split(|octet| *octet == b'/').collect();
+            parts.len() == 1 || parts.len() == 2 && parts.into_iter().all(number)
+        })
 }
 
 /// A name of a file, of octets that names of hosts and services have.
@@ -129,27 +191,66 @@ const BEFORE: [&str; 16] = [
     ".",
 ];
 
-/// The name that a text is wrapped around, if it is one.
+/// What was probably meant: a name, or several with quotes between. Each of them is a name.
 fn nearest(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
+    let parts = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
     let words: Vec<&str> =
-        text.split_whitespace().filter(|word| crate::address(word.as_bytes()).is_none()).collect();
-    let is_name = |word: &&str| word.contains('.') && plain(word.as_bytes()).is_ok();
-    if words.len() > 1 && words.iter().all(|word| is_name(&word.trim_end_matches(','))) {
-        return Some(words.iter().map(|word| word.trim_end_matches(',')).collect::<Vec<_>>().join("\", \""));
+        parts.filter(|word| !word.is_empty() && crate::address(word.as_bytes()).is_none()).collect();
+    let is_name = |word: &&str| word.contains('.') && is_right(word);
+    if words.len() > 1 && words.iter().all(is_name) {
+        return Some(words.join("\", \""));
     }
-    let joined = words.concat();
-    let mut rest = joined.split_once("://").map_or(joined.as_str(), |(_, rest)| rest);
-    while let Some(less) = BEFORE.iter().chain(&["\"", "'"]).find_map(|before| rest.strip_prefix(before)) {
+    let unwrapped = match words.as_slice() {
+        [_, _, ..] if !words.iter().any(|word| word.starts_with('.') || word.ends_with('.')) => {
+            words.iter().filter_map(|word| unwrapped(word)).find(|name| name.contains('.'))
+        }
+        _ => unwrapped(&words.concat()),
+    };
+    unwrapped.filter(|name| is_right(name))
+}
+
+/// Whether [`written`] takes it.
+fn is_right(text: &str) -> bool {
+    let rest = text.strip_prefix("*.").unwrap_or(text);
+    text == "." || reverse_zones(text).is_none() && name_of(rest).is_ok()
+}
+
+/// The name that a text is wrapped around.
+fn unwrapped(text: &str) -> Option<String> {
+    let mut rest = match text.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or(rest),
+        None => text,
+    };
+    let odd = |c: char| c.is_ascii() && !is_plain(c as u8) && c != '\\';
+    loop {
+        let less = BEFORE
+            .iter()
+            .find_map(|before| rest.strip_prefix(before))
+            .or_else(|| rest.strip_prefix(|c| odd(c) && c != ':'));
+        let Some(less) = less else { break };
         rest = less;
     }
-    if rest.is_empty() && !joined.is_empty() {
+    if rest.is_empty() && matches!(text, "*" | "*." | "~" | "~." | ".") {
         return Some(".".to_owned());
     }
-    let end = rest.find(|c: char| c.is_ascii() && !is_plain(c as u8)).unwrap_or(rest.len());
-    let labels: Vec<&str> = rest[..end].split('.').filter(|label| !label.is_empty()).collect();
-    let name = labels.join(".");
-    name_of(&name).is_ok().then_some(name)
+    // Who is at a place is not the place.
+    rest = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let end = rest.find(odd).unwrap_or(rest.len());
+    let (name, behind) = rest.split_at_checked(end)?;
+    // Behind a name are a port, a path, marks; what is before something else is a word of another format.
+    let of_format =
+        behind.strip_prefix(':').is_some_and(|more| !more.starts_with(|c: char| c.is_ascii_digit()));
+    let within = !name.contains('.') && behind.contains(|c: char| c.is_alphanumeric());
+    if of_format || within {
+        return None;
+    }
+    let name = name.trim_end_matches('\\');
+    if name.contains('\\') {
+        return None;
+    }
+    let labels: Vec<&str> = name.split('.').filter(|label| !label.is_empty()).collect();
+    Some(labels.join("."))
 }
 
 #[cfg(test)]
@@ -170,6 +271,7 @@ mod tests {
         assert_eq!(says("_dmarc.x-y.example"), "_dmarc.x-y.example.");
         assert_eq!(says("."), ".");
         assert_eq!(says("0\\04725.2.0.192.in-addr.arpa"), "0/25.2.0.192.in-addr.arpa.");
+        assert_eq!(says("0/25.2.0.192.in-addr.arpa"), "0/25.2.0.192.in-addr.arpa.");
         let star = written("*.corp.example").expect("a name");
         assert!(star.below && !star.mapped && star.name.to_string() == "corp.example.");
         let idn = written("Bücher.example").expect("a name");
@@ -201,13 +303,44 @@ mod tests {
             ("*corp.example", "'*' cannot be part", "corp.example"),
             ("*.*.corp.example", "'*' cannot be part", "corp.example"),
             ("corp..example", "a label is empty", "corp.example"),
-            ("", "it is empty", "example.com"),
-            ("[::1]", "'[' cannot be part", "example.com"),
+            ("a.example,b.example", "',' cannot be part", "a.example\", \"b.example"),
+            ("https://user@corp.example:8443/x?y#z", "':' cannot be part", "corp.example"),
+            ("a@corp.example", "'@' cannot be part", "corp.example"),
+            ("%corp.example", "'%' cannot be part", "corp.example"),
+            ("local-zone: \"corp.example\" static", "':' cannot be part", "corp.example"),
+            ("local-data: \"corp.example A 192.0.2.1\"", "':' cannot be part", "corp.example"),
+            ("192.168.1.1", "it is an address", "1.1.168.192.in-addr.arpa"),
+            ("10.0.0.0/8", "it is an address", "10.in-addr.arpa"),
+            ("192.0.2.9/24", "it is an address", "2.0.192.in-addr.arpa"),
+            ("192.0.2.0/23", "it is an address", "2.0.192.in-addr.arpa\", \"3.0.192.in-addr.arpa"),
+            ("0.0.0.0/0", "it is an address", "in-addr.arpa"),
+            ("2001:db8::/32", "it is an address", "8.b.d.0.1.0.0.2.ip6.arpa"),
+            ("fd00::/8", "it is an address", "d.f.ip6.arpa"),
             ("~bücher.example", "'~' cannot be part", "bücher.example"),
         ] {
             let said = written(text).expect_err(text).to_string();
             assert!(said.contains(why) && said.ends_with(&format!("write \"{meant}\"")), "{text:?}: {said}");
+            assert!(meant.split("\", \"").all(|name| written(name).is_ok()), "{text:?}: {said}");
         }
+        for (text, why) in [
+            ("", "it is empty"),
+            ("[::1]", "'[' cannot be part"),
+            ("corp.*.example", "a '*' stands only in front"),
+            ("corp.*", "a '*' stands only in front"),
+            ("keyword:corp", "':' cannot be part"),
+            ("regexp:^corp$", "':' cannot be part"),
+            ("/^corp\\.example$/", "'/' cannot be part"),
+            ("bad/name", "'/' cannot be part"),
+            ("a/b.example", "'/' cannot be part"),
+            ("corp example", "' ' cannot be part"),
+            ("10.0.0.0/33", "it is an address"),
+            ("10.0.0.0/9", "it is an address"),
+        ] {
+            let said = written(text).expect_err(text).to_string();
+            assert!(said.contains(why) && said.contains("; expected a name such as"), "{text:?}: {said}");
+        }
+        let root = written("*").expect_err("no name").below_the_root().to_string();
+        assert!(!root.contains("write"), "{root}");
         let long = format!("{}.example", "x".repeat(64));
         assert!(says(&long).contains("more than 63 octets"));
         assert!(says(&"ü".repeat(80)).contains("more than 63 octets"));
@@ -215,7 +348,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_meant_is_a_name(text in "[|~*./@:a-cü\" ,^=-]{0,14}") {
+        fn what_is_meant_is_a_name(text in "[|~*./@:a-cü1\" ,;^=\\\\-]{0,14}") {
             if let Err(NotAName { nearest: Some(meant), .. }) = written(&text) {
                 for name in meant.split("\", \"") {
                     prop_assert!(written(name).is_ok(), "{text:?} gave {meant:?}");
