@@ -177,8 +177,8 @@ fn meant(why: String, text: &str, is_taken: impl Fn(&str) -> bool) -> String {
         host.split_once(']').map(|(host, port)| format!("[{}]:{port}", host.trim_start_matches('['))),
     ];
     let right = |form: &String| !of_zero_port(form) && is_taken(form);
-    let tls = if of_tls || text.starts_with("tls:") || text.starts_with("https:") {
-        ": DNS over TLS or HTTPS, and a name for it behind #, is not in this version"
+    let tls = if of_tls || ["tls:", "https:", "quic:", "h3:"].iter().any(|scheme| text.starts_with(scheme)) {
+        ": DNS over TLS, HTTPS or QUIC, and a name for it behind #, is not in this version"
     } else {
         ""
     };

@@ -27,7 +27,10 @@ impl ConfigError {
     pub(super) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
         match error.span() {
-            Some(span) => Self::at(path, text, span.start, &explain(&message)),
+            Some(span) => {
+                let at = super::place::item(text, span.clone(), &message).unwrap_or(span.start);
+                Self::at(path, text, at, &explain(&message))
+            }
             None => Self(format!("{}: {message}", path.display())),
         }
     }

@@ -1,8 +1,8 @@
 //! The tables and keys of hither.toml as they are written.
 
 use super::values::{
-    AtLeastOne, BlockAnswer, Blocked, Covers, Level, ListenAddress, Mode, Network, Probe, Suffixes, Time,
-    UpstreamAddress,
+    AtLeastOne, BlockAnswer, Blocked, Covers, Level, ListenAddress, LocalFile, Mode, Network, Probe,
+    Suffixes, Time, UpstreamAddress,
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ pub(super) struct Domain {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HostsFile {
-    pub files: Option<Vec<PathBuf>>,
+    pub files: Option<Vec<LocalFile>>,
     pub own_name: Option<bool>,
 }
 
@@ -121,7 +121,7 @@ pub(super) struct HostsFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct BlockFile {
     #[serde(default)]
-    pub files: Vec<PathBuf>,
+    pub files: Vec<LocalFile>,
     #[serde(default)]
     pub names: Vec<Blocked>,
     #[serde(default, rename = "match")]

@@ -6,6 +6,7 @@
 mod address;
 mod error;
 mod file;
+mod place;
 mod shape;
 mod slips;
 mod values;
@@ -19,7 +20,9 @@ use file::File;
 use hither_local::{Match, Verdict};
 use hither_rounds::Settings;
 use hither_wire::name::Name;
+use place::{Of, Place};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +33,9 @@ pub const FILE: &str = "/etc/hither/hither.toml";
 
 /// Octets of a file.
 const FILE_MAX: u64 = 16 << 20;
+
+/// The hosts file that is read when nobody says otherwise.
+const HOSTS_FILE: &str = "/etc/hosts";
 
 /// Names the table holds when nobody says how many, and there is room for so many.
 pub const ENTRIES: usize = 65_536;
@@ -143,7 +149,7 @@ impl Default for Config {
             workers: 1,
             upstreams: Vec::new(),
             domains: BTreeMap::new(),
-            hosts: Hosts { files: vec![PathBuf::from("/etc/hosts")], own_name: true },
+            hosts: Hosts { files: vec![PathBuf::from(HOSTS_FILE)], own_name: true },
             blocks: Vec::new(),
             limits: Limits {
                 clients_per_network: 1_000,
@@ -206,19 +212,26 @@ impl Config {
     /// A [`ConfigError`] with file, line, column, what was expected and, for an unknown key, the nearest known one.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let main = path.unwrap_or(Path::new(FILE));
-        let mut config = Config::default();
-        match open::whole(main, FILE_MAX) {
-            Ok(octets) => config.merge(parse(main, &error::text(main, octets)?)?),
-            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(ConfigError::unreadable(main, &error)),
-        }
-        let credential = path.is_none().then(credential).flatten();
-        for file in drop_ins(main)?.into_iter().chain(credential) {
+        let read = |file: PathBuf| {
             let octets =
                 open::whole(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
-            config.merge(parse(&file, &error::text(&file, octets)?)?);
+            let text = error::text(&file, octets)?;
+            Ok((file, text))
+        };
+        let is_there = path.is_some() || main.try_exists().unwrap_or(true);
+        let credential = path.is_none().then(credential).flatten();
+        let all = is_there.then(|| main.to_owned()).into_iter().chain(drop_ins(main)?).chain(credential);
+        Config::of(main, &all.map(read).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// What files say together, later ones last.
+    fn of(main: &Path, files: &[(PathBuf, String)]) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        for (path, text) in files {
+            config.merge(parse(path, text)?);
+            config.hints.extend(place::empty_blocks(path, text));
         }
-        config.check(main)?;
+        config.check().map_err(|(place, message)| place.error(main, files, message))?;
         Ok(config)
     }
 
@@ -311,7 +324,7 @@ impl Config {
             }
         }
         if let Some(files) = hosts.files {
-            self.hosts.files = files;
+            self.hosts.files = files.into_iter().map(|file| file.0).collect();
         }
         self.hosts.own_name = hosts.own_name.unwrap_or(self.hosts.own_name);
         for block in blocks {
@@ -321,39 +334,44 @@ impl Config {
                 (name.written.name, if name.written.below { Match::Subtree } else { covers })
             });
             let names = names.collect();
-            self.blocks.push(Block { files: block.files, names, covers, verdict: block.answer.0 });
+            let files = block.files.into_iter().map(|file| file.0).collect();
+            self.blocks.push(Block { files, names, covers, verdict: block.answer.0 });
         }
     }
 
     /// What no single value shows.
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), (Place, String)> {
         let s = &self.settings;
-        let fail = |message: String| Err(ConfigError::whole(path, message));
+        let fail = |section, key, message: &str| {
+            Err((Place(section, key, Of::Any), format!("{section}.{key} {message}")))
+        };
         if s.min_ttl > s.max_ttl {
-            return fail("cache.min_ttl is larger than cache.max_ttl".to_owned());
+            return fail("cache", "min_ttl", "is larger than cache.max_ttl");
         }
         if s.deadline < Duration::from_millis(10) || s.deadline > Duration::from_secs(60) {
-            return fail("round.deadline is not between 10ms and 60s".to_owned());
+            return fail("round", "deadline", "is not between 10ms and 60s");
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&s.failure_ttl) {
-            return fail("cache.failure_ttl is not between 1s and 5m (RFC 9520 section 3.2)".to_owned());
+            return fail("cache", "failure_ttl", "is not between 1s and 5m (RFC 9520 section 3.2)");
         }
         if !self.save.is_zero() && self.save < Duration::from_secs(1) {
-            return fail("cache.save is neither 0s, which is never, nor at least 1s".to_owned());
+            return fail("cache", "save", "is neither 0s, which is never, nor at least 1s");
         }
         if self.workers > 64 {
-            return fail("listen.workers is larger than 64".to_owned());
+            return fail("listen", "workers", "is larger than 64");
         }
         if self.table_entries > Some(16 << 20) {
-            return fail("table.entries is larger than 16777216".to_owned());
+            return fail("table", "entries", "is larger than 16777216");
         }
         let all = || self.upstreams.iter().chain(self.domains.values().flatten());
         let count = all().count();
         if count > 64 {
-            return fail(format!("{count} upstreams; at most 64 are asked"));
+            let place = Place("upstream", "address", Of::Any);
+            return Err((place, format!("{count} upstreams; at most 64 are asked")));
         }
         if let Some((name, _)) = self.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
-            return fail(format!("the domain {name} has no upstreams"));
+            let place = Place("domain", "upstreams", Of::Domain(Box::new(*name)));
+            return Err((place, format!("the domain {name} has no upstreams")));
         }
         let all = all().filter_map(|upstream| Some((upstream, upstream.address()?)));
         for (upstream, address) in all.filter(|(_, address)| address.port() != 0) {
@@ -362,9 +380,10 @@ impl Config {
                 own.port() == address.port() && (own.ip() == address.ip() || everywhere)
             };
             if self.listen.iter().any(is_own) {
-                return fail(format!(
-                    "the upstream {upstream} is one of listen.dns: hitherd would ask itself"
-                ));
+                let place = Place("upstream", "address", Of::Upstream(upstream.clone()));
+                let message =
+                    format!("the upstream {upstream} is one of listen.dns: hitherd would ask itself");
+                return Err((place, message));
             }
         }
         Ok(())
@@ -378,7 +397,21 @@ impl Config {
             let interface = upstream.interface().unwrap_or_default();
             format!("{upstream} is asked when there is an interface '{interface}'")
         });
-        self.hints.iter().cloned().chain(later).collect()
+        let lists = self.blocks.iter().flat_map(|block| &block.files).chain(&self.hosts.files);
+        // What nobody wrote is not told.
+        let files = lists.filter(|file| file.as_path() != Path::new(HOSTS_FILE)).filter_map(|file| {
+            let shown = file.display();
+            match std::fs::metadata(file) {
+                Ok(what) if what.is_dir() => {
+                    Some(format!("'{shown}' is a directory, and no file is read of it"))
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    Some(format!("there is no file '{shown}'; it is read when it is there"))
+                }
+                Ok(_) | Err(_) => None,
+            }
+        });
+        self.hints.iter().cloned().chain(later).chain(files).collect()
     }
 }
 
@@ -397,10 +430,7 @@ fn extend(place: &mut Vec<Endpoint>, more: impl Iterator<Item = Endpoint>) {
 /// As [`Config::load`].
 pub fn check_text(text: &str) -> Result<Config, ConfigError> {
     let path = Path::new("hither.toml");
-    let mut config = Config::default();
-    config.merge(parse(path, text)?);
-    config.check(path)?;
-    Ok(config)
+    Config::of(path, &[(path.to_owned(), text.to_owned())])
 }
 
 fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
@@ -424,7 +454,7 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let dir = drop_in_dir(main);
     let entries = match std::fs::read_dir(&dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(ConfigError::unreadable(&dir, &error)),
     };
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());

@@ -156,7 +156,7 @@ fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
             None => "the text has no end, or something in it that a text in quotes cannot have".to_owned(),
         };
     }
-    if value.starts_with('[') && message.contains("comma") {
+    if message.contains("comma") {
         return comma();
     }
     if *section == Some("upstream") && value.contains(',') {

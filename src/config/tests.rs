@@ -3,11 +3,8 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 
 fn load(text: &str) -> Result<Config, String> {
-    let mut config = Config::default();
     let path = Path::new("/etc/hither/hither.toml");
-    config.merge(parse(path, text).map_err(|error| error.to_string())?);
-    config.check(path).map_err(|error| error.to_string())?;
-    Ok(config)
+    Config::of(path, &[(path.to_owned(), text.to_owned())]).map_err(|error| error.to_string())
 }
 
 /// The example of hither.toml(5), which is what `make install` puts into place, all keys uncommented.
@@ -122,6 +119,7 @@ const SLIPS: &[(&str, &str)] = &[
     ("[[block]]\nfiles = [/etc/list]\n", "write files = [\"/etc/list\"], each in quotes"),
     ("[[block]]\nnames = [\"a.test\" \"b.test\"]\n", "expected a comma between"),
     ("[[block]]\nnames = [\"a.test\",\nanswer = \"nodata\"\n", "and ] behind the last"),
+    ("[[block]]\nnames = [\"a.test\",\n[[upstream]]\naddress = \"192.0.2.1\"\n", "and ] behind the last"),
     ("[[block]]\nnames = [“a.test”]\n", "write names = [\"a.test\"]"),
     ("[[block]]\nfiles = [\"C:\\list\"]\n", "begins an escape"),
     ("[[upstream]]\naddress = \"1.1.1.1\n", "the text has no end; write address = \"1.1.1.1\""),
@@ -184,6 +182,56 @@ fn with_line(text: &str, error: &str, line: &str) -> String {
         false => lines[number - 1] = line,
     }
     lines.join("\n")
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_own_line() {
+    let own = "[listen]\ndns = [\"127.0.0.9\"]\n";
+    for (text, expected) in [
+        (
+            "[[domain]]\nnames = [\n \"ok.example\",\n \"bad/name\",\n]\nupstreams = [\"192.0.2.1\"]\n",
+            ":4:2: 'bad/name'",
+        ),
+        ("[listen]\ndns = [\n \"127.0.0.1\",\n \"bad\",\n]\n", ":4:2: 'bad' is a name"),
+        (
+            "[[block]]\nfiles = [\"/x\",\n \"https://lists.example/ads\"]\n",
+            ":3:2: 'https://lists.example/ads' is no path",
+        ),
+        ("[[block]]\nnames = [\"a.example\",\n \".\"]\n", ":3:2: '.' is every name"),
+        (
+            "[[domain]]\nnames = [\"a.example\"]\nupstreams = []\n",
+            ":3:13: the domain a.example. has no upstreams",
+        ),
+        (
+            &format!("{own}[[upstream]]\naddress = \"127.0.0.9:53\"\n"),
+            ":4:11: the upstream 127.0.0.9:53 is one",
+        ),
+        (
+            &format!("{own}[[domain]]\nnames = [\"a.example\"]\nupstreams = [\n \"127.0.0.9\"]\n"),
+            ":6:2: the upstream",
+        ),
+        ("[cache]\nmax_ttl = \"1s\"\nmin_ttl = \"2s\"\n", ":3:11: cache.min_ttl is larger"),
+        ("[cache]\nmax_ttl = \"0s\"\nmin_ttl = \"2s\"\n[round]\ndeadline = \"1d\"\n", ":3:11:"),
+        ("[cache]\nmax_ttl = \"1h\"\n[round]\ndeadline = \"1d\"\n", ":4:12: round.deadline is not between"),
+    ] {
+        let error = load(text).expect_err(text);
+        assert!(error.contains(expected), "{text:?} gave {error}");
+    }
+}
+
+#[test]
+fn blocks_of_nothing_and_files_that_are_not_there_are_told() {
+    let config = load("[hosts]\nfiles = [\"/etc/hosts\", \"/nowhere/hosts\"]\n[[block]]\nfiles = []\n[[block]]\nfiles = [\"/nowhere/list\", \"/\"]\n")
+        .expect("right");
+    assert_eq!(
+        config.hints(),
+        [
+            "/etc/hither/hither.toml:3: this [[block]] has neither files nor names, and blocks nothing",
+            "there is no file '/nowhere/list'; it is read when it is there",
+            "'/' is a directory, and no file is read of it",
+            "there is no file '/nowhere/hosts'; it is read when it is there",
+        ]
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::address::Endpoint;
 use hither_local::{Match, NotAName, Verdict, Written, written};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A duration such as `"300ms"`, `"1.8s"`, `"1d"`.
@@ -160,6 +161,21 @@ impl<'de> Deserialize<'de> for Blocked {
             Ok(name) => Ok(Blocked(name)),
             Err(error) => Err(D::Error::custom(format!("'{text}' is no domain name: {error}"))),
         }
+    }
+}
+
+/// A hosts file or a list.
+pub(super) struct LocalFile(pub PathBuf);
+
+impl<'de> Deserialize<'de> for LocalFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text.contains("://") {
+            return Err(D::Error::custom(format!(
+                "'{text}' is no path: nothing is fetched here; expected a file such as \"/etc/hither/ads.list\""
+            )));
+        }
+        Ok(LocalFile(text.into()))
     }
 }
 

@@ -1,0 +1,107 @@
+//! Where in the files is what no single value shows.
+
+use super::address::Endpoint;
+use super::error::ConfigError;
+use hither_wire::name::Name;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A key of a section, and of which.
+pub(super) struct Place(pub &'static str, pub &'static str, pub Of);
+
+pub(super) enum Of {
+    /// Whichever is last.
+    Any,
+    /// Where this upstream is named.
+    Upstream(Endpoint),
+    /// The block of this domain.
+    Domain(Box<Name>),
+}
+
+impl Place {
+    /// Says what is wrong in the last file that has it.
+    pub(super) fn error(&self, main: &Path, files: &[(PathBuf, String)], message: String) -> ConfigError {
+        let found = files.iter().rev().find_map(|(path, text)| Some((path, text, self.find(text)?)));
+        match found {
+            Some((path, text, at)) => ConfigError::at(path, text, at, &message),
+            None => ConfigError::whole(main, message),
+        }
+    }
+
+    fn find(&self, text: &str) -> Option<usize> {
+        let Place(section, key, of) = self;
+        let parsed = DeTable::parse(text).ok()?;
+        let values = |section: &str, key: &str| -> Vec<Spanned<DeValue<'_>>> {
+            blocks(parsed.get_ref(), section)
+                .into_iter()
+                .filter_map(|block| block.get(key).cloned())
+                .collect()
+        };
+        match of {
+            Of::Any => values(section, key).last().map(|value| value.span().start),
+            Of::Upstream(upstream) => {
+                let all = values("upstream", "address").into_iter().chain(values("domain", "upstreams"));
+                let mut each = all.flat_map(|value| texts(&value));
+                let found = each.find(|(text, _)| Endpoint::upstream(text).as_ref() == Ok(upstream));
+                found.map(|(_, at)| at)
+            }
+            Of::Domain(domain) => {
+                let is_it = |(text, _): &(String, usize)| {
+                    hither_local::written(text).is_ok_and(|written| written.name == **domain)
+                };
+                let mut all = blocks(parsed.get_ref(), section).into_iter();
+                let block =
+                    all.find(|block| block.get("names").is_some_and(|n| texts(n).iter().any(is_it)))?;
+                block.get(*key).map(|value| value.span().start)
+            }
+        }
+    }
+}
+
+/// The tables of a section.
+fn blocks<'a, 'i>(table: &'a DeTable<'i>, section: &str) -> Vec<&'a DeTable<'i>> {
+    match table.get(section).map(Spanned::get_ref) {
+        Some(DeValue::Table(one)) => vec![one],
+        Some(DeValue::Array(all)) => all.iter().filter_map(|one| one.get_ref().as_table()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The texts of a value, and where each is.
+fn texts(value: &Spanned<DeValue<'_>>) -> Vec<(String, usize)> {
+    match value.get_ref() {
+        DeValue::String(text) => vec![(text.to_string(), value.span().start)],
+        DeValue::Array(all) => all.iter().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Where in a list, which is at `from` in the text, the text is that a message begins with.
+pub(super) fn item(text: &str, from: std::ops::Range<usize>, message: &str) -> Option<usize> {
+    let start = from.start;
+    let list = DeValue::parse(text.get(from).filter(|list| list.starts_with('['))?).ok()?;
+    let items = texts(&list);
+    items.iter().find(|(item, _)| message.starts_with(&format!("'{item}'"))).map(|(_, at)| start + at)
+}
+
+/// Blocks of a file that block nothing, each with its line.
+pub(super) fn empty_blocks(path: &Path, text: &str) -> Vec<String> {
+    let Ok(parsed) = DeTable::parse(text) else { return Vec::new() };
+    let Some(DeValue::Array(all)) = parsed.get_ref().get("block").map(Spanned::get_ref) else {
+        return Vec::new();
+    };
+    let has = |table: &DeTable<'_>, key: &str| table.get(key).is_some_and(|value| !texts(value).is_empty());
+    let empty = all.iter().filter(|one| {
+        one.get_ref().as_table().is_some_and(|table| !has(table, "files") && !has(table, "names"))
+    });
+    empty
+        .map(|one| {
+            let line = text.get(..one.span().start).map_or(0, |before| before.matches('\n').count()) + 1;
+            format!(
+                "{}:{line}: this [[block]] has neither files nor names, and blocks nothing",
+                path.display()
+            )
+        })
+        .collect()
+}
