@@ -264,9 +264,15 @@ fn a_check_by_root_names_what_the_daemons_user_cannot_read_and_what_denies_it() 
         std::fs::remove_dir_all(&dir).expect("removable");
         return skipped("not root");
     }
+    let missing = dir.join("missing").display().to_string();
     assert_eq!(
-        (output.status.code(), output.stdout.as_slice()),
-        (Some(0), &b"the configuration is right\n"[..]),
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()),
+        (
+            Some(0),
+            format!(
+                "hint: there is no file '{missing}'; it is read when it is there\nthe configuration is right\n"
+            )
+        ),
         "{said}"
     );
     let line = |name: &str| said.lines().find(|line| line.contains(&format!("/{name}'"))).unwrap_or_default();
