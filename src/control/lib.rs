@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod fit;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::net::IpAddr;
@@ -90,8 +92,12 @@ pub struct Status {
     pub looked_up: u64,
     pub hits: u64,
     pub upstreams: Vec<UpstreamStatus>,
+    /// How many upstreams there are besides, for whom there is no room in a message.
+    pub upstreams_more: u64,
     /// Files whose names are answered here, or who are asked by them.
     pub files: Vec<FileStatus>,
+    /// How many files there are besides.
+    pub files_more: u64,
     pub sorter: SorterStatus,
     /// What is not as the configuration wants it, and why: a table for which there is no room, a configuration that is wrong.
     #[serde(default)]
@@ -132,6 +138,8 @@ pub struct UpstreamStatus {
     pub origin: String,
     /// What it is asked for; empty: everything else, which is the root where it has domains besides.
     pub domains: Vec<String>,
+    /// How many domains there are besides.
+    pub domains_more: u64,
     /// `up`, `down`, `trial`, or `unknown` before the first answer.
     pub state: String,
     /// Smoothed round-trip time.

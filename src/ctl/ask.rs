@@ -164,12 +164,20 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
     for upstream in &status.upstreams {
         print_upstream(out, upstream)?;
     }
+    if status.upstreams_more > 0 {
+        writeln!(out, "upstream  {}", more(status.upstreams_more))?;
+    }
     for file in &status.files {
         if let Some(problem) = &file.problem {
             writeln!(out, "file       {}: {} passed over; {problem}", file.path, file.passed_over)?;
         }
     }
     Ok(())
+}
+
+/// What was left out, for whom there was no room.
+fn more(number: u64) -> String {
+    if number > 0 { format!(" and {number} more") } else { String::new() }
 }
 
 fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(), End> {
@@ -190,7 +198,12 @@ fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(),
     // A daemon of another version says nothing of it.
     if !upstream.origin.is_empty() {
         let domains = upstream.domains.iter().fold(String::new(), |all, domain| all + " " + domain);
-        let asked = if domains.is_empty() { String::new() } else { format!(", for{domains}") };
+        let more = more(upstream.domains_more);
+        let asked = if domains.is_empty() && more.is_empty() {
+            String::new()
+        } else {
+            format!(", for{domains}{more}")
+        };
         writeln!(out, "           from {}{asked}", upstream.origin)?;
     }
     Ok(())

@@ -22,8 +22,10 @@ use std::time::Duration;
 const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// Requests for a query that wait at once.
 const ASKED_MAX: usize = 32;
-/// Files that are told of: more would not fit into a message.
+/// Files that are told of.
 const FILES_MAX: usize = 64;
+/// Domains of an upstream that are told.
+const DOMAINS_MAX: usize = 64;
 /// How long after the reply the other upstreams are waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long after its own start the daemon expects the sorter.
@@ -45,7 +47,7 @@ pub(super) struct Asked {
 impl Daemon {
     pub(super) fn on_request(&mut self, slot: Slot, request: Request, peer: Peer, now: Monotonic) {
         let response = match request {
-            Request::Status => Response::Status(self.status(now)),
+            Request::Status => Response::Status(self.status(now).fitting()),
             Request::Flush { names } => self.flush(&names, peer, now),
             Request::Reload => match may_change(peer, "reload") {
                 Ok(()) => return self.reload_for(slot, now),
@@ -66,21 +68,31 @@ impl Daemon {
     fn status(&mut self, now: Monotonic) -> Status {
         let (hits, looked_up) = self.looked_up();
         let reports = self.rounds.upstreams(now);
-        let upstream = |u: hither_rounds::UpstreamReport| UpstreamStatus {
-            address: u.server.address.to_string(),
-            transport: "udp".to_owned(),
-            origin: self.whom.origins.get(&u.server).cloned().unwrap_or_default(),
-            domains: domains_of(&u.server, self.rounds.routes()),
-            state: u.state.to_owned(),
-            srtt_us: u.srtt_us,
-            rttvar_us: u.rttvar_us,
-            failures: u.failures,
-            retry_in_ms: u.retry_in.map(|left| left.as_millis() as u64),
-            queries: u.queries,
-            answers: u.answers,
-            edns: u.edns,
+        let reserved: BTreeSet<Name> = hither_local::of_networks().collect();
+        let told = |(u, (domains, domains_more)): (hither_rounds::UpstreamReport, (Vec<String>, u64))| {
+            UpstreamStatus {
+                address: u.server.address.to_string(),
+                transport: "udp".to_owned(),
+                origin: self.whom.origins.get(&u.server).cloned().unwrap_or_default(),
+                domains,
+                domains_more,
+                state: u.state.to_owned(),
+                srtt_us: u.srtt_us,
+                rttvar_us: u.rttvar_us,
+                failures: u.failures,
+                retry_in_ms: u.retry_in.map(|left| left.as_millis() as u64),
+                queries: u.queries,
+                answers: u.answers,
+                edns: u.edns,
+            }
         };
-        let upstreams = reports.into_iter().map(upstream).collect();
+        let routes = self.rounds.routes();
+        let domains = |report: &hither_rounds::UpstreamReport| domains_of(&report.server, routes, &reserved);
+        let upstreams = reports.into_iter().map(|report| {
+            let domains = domains(&report);
+            told((report, domains))
+        });
+        let upstreams = upstreams.collect();
         let uptime = now.since(self.started);
         let sorter = match (self.config.sort.enabled, self.control.status.connected) {
             (_, true) => "connected",
@@ -95,7 +107,9 @@ impl Daemon {
             table_generation: self.rounds.reader().generation(),
             entries: self.rounds.writer().entries() as u64,
             upstreams,
+            upstreams_more: 0,
             files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
+            files_more: self.loader.files().len().saturating_sub(FILES_MAX) as u64,
             looked_up,
             hits,
             sorter: SorterStatus { state: sorter.to_owned(), ..self.control.status.clone() },
@@ -220,19 +234,27 @@ impl Daemon {
     }
 }
 
-/// The domains that a server is asked for, the root among them if it has others and is asked for everything else too. The reserved zones of a
-/// network are part of that everything, for a server that the network's names are asked of.
-fn domains_of(server: &Server, routes: &Routes) -> Vec<String> {
+/// The domains that a server is asked for, the root among them if it has others and is asked for everything else too. A reserved zone of a
+/// network is left out where the server is asked for what is around it as well; and how many there are besides.
+fn domains_of(server: &Server, routes: &Routes, reserved: &BTreeSet<Name>) -> (Vec<String>, u64) {
     let usual = routes.usual.contains(server);
-    let reserved: BTreeSet<Name> =
-        if usual { hither_local::of_networks().collect() } else { BTreeSet::new() };
-    let own =
-        routes.domains.iter().filter(|(name, servers)| servers.contains(server) && !reserved.contains(name));
-    let mut domains: Vec<String> = own.map(|(name, _)| name.to_string()).collect();
-    if !domains.is_empty() && usual {
+    let around = |name: &Name| {
+        let domain = name.parent().as_ref().and_then(|parent| routes.domain(parent)).copied();
+        domain.map_or(usual, |domain| routes.domains.get(&domain).is_some_and(|all| all.contains(server)))
+    };
+    let asked = |(_, servers): &(&Name, &Vec<Server>)| servers.contains(server);
+    let own = routes.domains.iter().filter(asked).map(|(name, _)| name);
+    // The root comes last.
+    let is_told = |name: &&Name| !(name.is_root() || reserved.contains(name) && around(name));
+    let mut own = own.filter(is_told);
+    let mut domains: Vec<String> = own.by_ref().take(DOMAINS_MAX).map(ToString::to_string).collect();
+    let more = own.count() as u64;
+    let all =
+        routes.domains.get(&Name::ROOT).map_or(usual && !domains.is_empty(), |all| all.contains(server));
+    if all {
         domains.push(Name::ROOT.to_string());
     }
-    domains
+    (domains, more)
 }
 
 fn may_change(peer: Peer, what: &str) -> Result<(), String> {
@@ -283,10 +305,23 @@ mod tests {
         let name = |text: &str| text.parse::<Name>().expect("a name");
         let mut routes = Routes { usual: vec![server(1)], ..Routes::default() };
         routes.domains = hither_local::of_networks().map(|zone| (zone, vec![server(1)])).collect();
-        assert!(domains_of(&server(1), &routes).is_empty());
+        let reserved: BTreeSet<Name> = hither_local::of_networks().collect();
+        let told = |n: u8, routes: &Routes| domains_of(&server(n), routes, &reserved).0.join(" ");
+        assert_eq!(told(1, &routes), "");
         routes.domains.insert(name("corp.example"), vec![server(1), server(2)]);
-        assert_eq!(domains_of(&server(1), &routes), ["corp.example.", "."]);
+        assert_eq!(told(1, &routes), "corp.example. .");
         routes.domains.insert(name("10.in-addr.arpa"), vec![server(2)]);
-        assert_eq!(domains_of(&server(2), &routes), ["10.in-addr.arpa.", "corp.example."]);
+        assert_eq!(told(2, &routes), "10.in-addr.arpa. corp.example.");
+        // A network's server that is asked for all of arpa, or for the root, is not the usual one.
+        let mut routes = Routes { usual: vec![server(9)], ..Routes::default() };
+        for around in ["arpa", "."] {
+            routes.domains = hither_local::of_networks().map(|zone| (zone, vec![server(1)])).collect();
+            routes.domains.insert(name(around), vec![server(1)]);
+            assert_eq!(told(1, &routes), if around == "." { "." } else { "arpa." });
+        }
+        let many = (0..1000).map(|n| (name(&format!("d{n}.example")), vec![server(1)]));
+        let routes = Routes { usual: vec![server(1)], domains: many.collect() };
+        let (domains, more) = domains_of(&server(1), &routes, &reserved);
+        assert_eq!((domains.len(), domains.last().map(String::as_str), more), (65, Some("."), 936));
     }
 }

@@ -1,0 +1,118 @@
+//! A status that fits into a message, however much there is to tell: what is left out is counted.
+
+use crate::{MAX_MESSAGE, Status, UpstreamStatus};
+
+/// Octets that a response has besides its status.
+const AROUND: usize = 64;
+/// Elements of a list, one after the other until all fits.
+const STEPS: [usize; 5] = [64, 16, 4, 1, 0];
+/// Octets of a text, when shorter lists of domains are not enough.
+const TEXT_MAX: usize = 200;
+
+impl Status {
+    /// Leaves out what does not fit: first domains of upstreams, the same for each, then the ends of long texts, then whole elements.
+    #[must_use]
+    pub fn fitting(mut self) -> Status {
+        for most in STEPS {
+            if self.fits() {
+                return self;
+            }
+            self.upstreams.iter_mut().for_each(|upstream| upstream.shorten(most));
+        }
+        if self.fits() {
+            return self;
+        }
+        self.cut_texts();
+        for most in STEPS {
+            if self.fits() {
+                return self;
+            }
+            self.upstreams_more += cut(&mut self.upstreams, most);
+            self.files_more += cut(&mut self.files, most);
+            let problems = cut(&mut self.problems, most.max(1));
+            if problems > 0 {
+                self.problems.push(format!("{problems} more problems; the log has them"));
+            }
+            cut(&mut self.listen, most);
+            cut(&mut self.sorter.lacks, most);
+        }
+        self
+    }
+
+    fn fits(&self) -> bool {
+        serde_json::to_vec(self).is_ok_and(|octets| octets.len() + AROUND <= MAX_MESSAGE)
+    }
+
+    fn cut_texts(&mut self) {
+        let upstreams = self.upstreams.iter_mut().map(|upstream| &mut upstream.origin);
+        let files = self.files.iter_mut().flat_map(|file| [Some(&mut file.path), file.problem.as_mut()]);
+        let lists = [&mut self.problems, &mut self.listen, &mut self.sorter.lacks];
+        let texts = upstreams.chain(files.flatten()).chain(lists.into_iter().flatten());
+        for text in texts.filter(|text| text.len() > TEXT_MAX) {
+            let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at));
+            text.truncate(end.unwrap_or_default());
+            text.push_str("...");
+        }
+    }
+}
+
+impl UpstreamStatus {
+    /// Leaves `most` domains, and the root behind them, which says that all else is asked for there too.
+    pub fn shorten(&mut self, most: usize) {
+        let root = self.domains.pop_if(|last| last == ".");
+        self.domains_more += cut(&mut self.domains, most);
+        self.domains.extend(root);
+    }
+}
+
+fn cut<T>(list: &mut Vec<T>, most: usize) -> u64 {
+    let more = list.len().saturating_sub(most);
+    list.truncate(most);
+    more as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FileStatus, Response, encode};
+
+    fn status(upstreams: usize, domains: usize, origin: usize) -> Status {
+        let upstream = UpstreamStatus {
+            address: "192.0.2.1:53".to_owned(),
+            origin: "x".repeat(origin),
+            domains: (0..domains)
+                .map(|n| format!("internal-{n}.corporation.example."))
+                .chain([".".to_owned()])
+                .collect(),
+            ..UpstreamStatus::default()
+        };
+        Status { upstreams: vec![upstream; upstreams], ..Status::default() }
+    }
+
+    #[test]
+    fn a_status_fits_however_much_there_is_to_tell() {
+        let small = status(2, 20, 9);
+        assert_eq!(small.clone().fitting(), small, "what fits is told whole");
+        let told = status(64, 300, 30).fitting();
+        assert!(encode(&Response::Status(told.clone())).is_ok());
+        let upstream = &told.upstreams[63];
+        assert_eq!((told.upstreams.len(), upstream.domains.len() as u64 + upstream.domains_more), (64, 301));
+        assert!(upstream.domains.len() >= 16 && upstream.domains.last().is_some_and(|last| last == "."));
+
+        let mut huge = status(500, 20, 3000);
+        let text = "\u{1}\u{20ac}".repeat(3000);
+        huge.files =
+            vec![
+                FileStatus { path: text.clone(), problem: Some(text.clone()), ..FileStatus::default() };
+                100
+            ];
+        huge.problems = vec![text.clone(); 100];
+        huge.listen = vec![text.clone(); 100];
+        huge.sorter.lacks = vec![text; 100];
+        let told = huge.fitting();
+        assert!(encode(&Response::Status(told.clone())).is_ok());
+        assert_eq!(told.upstreams.len() as u64 + told.upstreams_more, 500);
+        assert_eq!(told.files.len() as u64 + told.files_more, 100);
+        assert!(told.problems.last().is_some_and(|last| last.ends_with("more problems; the log has them")));
+    }
+}
