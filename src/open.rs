@@ -36,6 +36,12 @@ pub(crate) fn whole(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Which file is at `path`, as the kernel tells files apart; a link is itself.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 fn is_regular(found: &Metadata) -> Result<()> {
     let kind = found.file_type();
     let what = match () {

@@ -3,6 +3,7 @@
 use super::listeners::Inherited;
 use super::tokens::{Slot, Source};
 use crate::logging::Event;
+use crate::open;
 use hither_control::{
     CONTROL_SOCKET, MAX_MESSAGE, Order as OrderWords, Request, Response, SORTER_SOCKET, SorterMessage,
     SorterReply, SorterStatus, decode, encode,
@@ -36,10 +37,83 @@ struct Local {
     sorter: bool,
 }
 
+/// Where somebody may connect.
+#[derive(Debug)]
+struct Seat {
+    /// None: it cannot be had.
+    listener: Option<Listener>,
+    name: &'static str,
+    source: Source,
+    /// The file is another unit's.
+    inherited: bool,
+    /// Which file it is.
+    identity: Option<(u64, u64)>,
+    /// Why it cannot be had.
+    problem: Option<String>,
+}
+
+impl Seat {
+    fn new(inherited: Option<Listener>, name: &'static str, source: Source) -> Seat {
+        Seat {
+            inherited: inherited.is_some(),
+            listener: inherited,
+            name,
+            source,
+            identity: None,
+            problem: None,
+        }
+    }
+
+    /// Listens, where it does not, or its file is gone or another.
+    fn bind(&mut self, dir: &Path, registry: &Registry) -> io::Result<()> {
+        let path = dir.join(self.name);
+        if self.listener.is_some() && (self.inherited || self.identity == open::identity(&path)) {
+            return Ok(());
+        }
+        // Anybody may connect; what each may do is decided by who the kernel says it is.
+        let bound = Listener::bind(&path, 0o666).and_then(|listener| {
+            registry.register(
+                &mut SourceFd(&listener.as_raw_fd()),
+                self.source.token(),
+                Interest::READABLE,
+            )?;
+            Ok(listener)
+        });
+        match bound {
+            Ok(listener) => {
+                self.listener = Some(listener);
+                self.identity = open::identity(&path);
+                if self.problem.take().is_some() {
+                    log::info!("listening at '{}'", path.display());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.listener = None;
+                let problem = format!("cannot listen at '{}': {error}", path.display());
+                if self.problem.as_ref() != Some(&problem) {
+                    log::warn!(
+                        event = Event::NotListening, address:% = path.display(), reason:% = error;
+                        "{problem}; tried again every minute"
+                    );
+                }
+                self.problem = Some(problem);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Whether a file system has no room, or takes nothing: names are answered without it.
+fn is_want_of_room(error: &io::Error) -> bool {
+    use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
+    error.raw_os_error().is_some_and(|number| [ENOSPC, EDQUOT, EROFS, ENOMEM].contains(&number))
+}
+
 #[derive(Debug)]
 pub(super) struct Control {
-    operator: Listener,
-    sorter: Listener,
+    operator: Seat,
+    sorter: Seat,
     peers: Slab<Local>,
     generation: u32,
     pub status: SorterStatus,
@@ -53,21 +127,22 @@ pub(super) struct Control {
 impl Control {
     /// Takes the sockets that systemd hands over, and binds those that it does not in `dir`.
     pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Control, String> {
-        // Anybody may connect; what each may do is decided by who the kernel says it is.
-        let bind = |name: &str| {
-            let path = dir.join(name);
-            Listener::bind(&path, 0o666)
-                .map_err(|error| format!("cannot listen at '{}': {error}", path.display()))
-        };
         // Where another unit made the sorter's socket, its mode says who may connect. In a user namespace of our own (PrivateUsers=) the
         // kernel has no name for the sorter's user.
         let trusted = inherited.sorter.is_some();
-        let operator = inherited.control.take().map_or_else(|| bind(CONTROL_SOCKET), Ok)?;
-        let sorter = inherited.sorter.take().map_or_else(|| bind(SORTER_SOCKET), Ok)?;
-        for (listener, source) in [(&operator, Source::ControlListener), (&sorter, Source::SorterListener)] {
-            registry
-                .register(&mut SourceFd(&listener.as_raw_fd()), source.token(), Interest::READABLE)
-                .map_err(|error| format!("a local socket cannot be polled: {error}"))?;
+        let mut operator = Seat::new(inherited.control.take(), CONTROL_SOCKET, Source::ControlListener);
+        let mut sorter = Seat::new(inherited.sorter.take(), SORTER_SOCKET, Source::SorterListener);
+        for seat in [&mut operator, &mut sorter] {
+            if let Some(listener) = &seat.listener {
+                registry
+                    .register(&mut SourceFd(&listener.as_raw_fd()), seat.source.token(), Interest::READABLE)
+                    .map_err(|error| format!("a local socket cannot be polled: {error}"))?;
+            }
+            if let Err(error) = seat.bind(dir, registry)
+                && !is_want_of_room(&error)
+            {
+                return Err(seat.problem.take().unwrap_or_default());
+            }
         }
         let sorter_uid =
             nix::unistd::User::from_name("hither-sorter").ok().flatten().map(|user| user.uid.as_raw());
@@ -84,11 +159,25 @@ impl Control {
         })
     }
 
+    /// Listens where that could not be had before, and where the files in `dir` are gone or others.
+    pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
+        for seat in [&mut self.operator, &mut self.sorter] {
+            // Why not is among the problems.
+            let _ = seat.bind(dir, registry);
+        }
+    }
+
+    /// Where nobody can connect, and why.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        [&self.operator, &self.sorter].into_iter().filter_map(|seat| seat.problem.clone())
+    }
+
     /// Takes new connections.
     pub fn accept(&mut self, registry: &Registry, from_sorter: bool) {
         // Bounded: every turn either takes one connection from the backlog or ends.
         for _ in 0..PEERS_MAX {
-            let listener = if from_sorter { &self.sorter } else { &self.operator };
+            let seat = if from_sorter { &self.sorter } else { &self.operator };
+            let Some(listener) = &seat.listener else { return };
             match listener.accept() {
                 Ok(Some(connection)) => self.add(registry, connection, from_sorter),
                 Ok(None) => return,

@@ -1,6 +1,7 @@
 //! Hints of readers: an entry that they read from memory, without asking us, is still wanted when its time is nearly over.
 
 use super::tokens::Source;
+use crate::open::identity;
 use hither_net::hints::Hints as Socket;
 use hither_rounds::Question;
 use hither_table::{Family, Monotonic, layout::HINT};
@@ -30,6 +31,8 @@ struct Budget {
 pub(super) struct Hints {
     /// None: it cannot be had, and nobody is heard.
     socket: Option<Socket>,
+    /// Which file it is at.
+    identity: Option<(u64, u64)>,
     budget: Budget,
     pub dropped: u64,
     pub taken: u64,
@@ -44,18 +47,28 @@ impl Hints {
                 path.display()
             );
         });
-        Hints { socket: socket.ok(), budget: Budget::default(), dropped: 0, taken: 0 }
+        Hints {
+            socket: socket.ok(),
+            identity: identity(&path),
+            budget: Budget::default(),
+            dropped: 0,
+            taken: 0,
+        }
     }
 
-    /// Tries once more to be heard where that could not be had.
+    /// Tries once more to be heard where that could not be had, or the file is another.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
         let path = dir.join("hint");
-        let socket = if self.socket.is_none() { Socket::bind(&path).ok() } else { return };
+        if self.socket.is_some() && self.identity == identity(&path) {
+            return;
+        }
+        let socket = Socket::bind(&path).ok();
         let is_polled = |socket: &Socket| {
             let descriptor = socket.as_raw_fd();
             registry.register(&mut SourceFd(&descriptor), Source::Hints.token(), Interest::READABLE).is_ok()
         };
         self.socket = socket.filter(is_polled);
+        self.identity = identity(&path);
     }
 
     pub fn descriptor(&self) -> Option<RawFd> {

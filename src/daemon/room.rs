@@ -1,12 +1,15 @@
 //! The table of the configured size, or what there is room for instead, until there is more.
 
+use super::containers;
 use super::event_loop::{Daemon, now};
+use super::setup::make_runtime_dir;
 use crate::config::{Config, ENTRIES};
 use crate::logging::Event;
+use crate::open::identity;
 use hither_net::random::Random;
 use hither_table::{
-    Geometry, Held, Monotonic, Opened, Origin, Writer, is_there_more_room, names_of, open_as_it_fits,
-    rotate_as_it_fits, usual,
+    Geometry, Held, LOCK_FILE, Monotonic, Opened, Origin, TABLE_FILE, Writer, is_there_more_room, names_of,
+    open_as_it_fits, rotate_as_it_fits, usual,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +26,15 @@ pub(super) struct Room {
     pub is_new: bool,
     /// Why the table is not the one that is wanted.
     short: Option<String>,
-    /// When that is looked at again.
+    /// Which files the table and the lock are; none: they are not there for others.
+    files: [Option<(u64, u64)>; 2],
+    /// When all that is looked at again.
     due: Monotonic,
+}
+
+/// Which files are in the places of the table and the lock.
+fn files(writer: &Writer, dir: &Path) -> [Option<(u64, u64)>; 2] {
+    [TABLE_FILE, LOCK_FILE].map(|name| writer.is_shared().then(|| identity(&dir.join(name))).flatten())
 }
 
 fn wanted(entries: Option<usize>, dir: &Path) -> Geometry {
@@ -49,7 +59,8 @@ pub(super) fn table(config: &Config, random: &mut Random) -> Result<(Writer, Roo
     let Opened { writer, origin, lock, short } = opened;
     let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
     let short = short.map(|why| why.to_string());
-    Ok((writer, Room { lock, wanted, is_new, short, due: now().plus(EVERY) }))
+    let files = files(&writer, dir);
+    Ok((writer, Room { lock, wanted, is_new, short, files, due: now().plus(EVERY) }))
 }
 
 fn tell(opened: &Opened, wanted: &Geometry, dir: &Path) {
@@ -97,6 +108,7 @@ fn instead(writer: &Writer) -> String {
 impl Daemon {
     /// Another table where the configuration asks for another size or mode; without it, the one that is there stays.
     pub(super) fn resize(&mut self, config: &Config) {
+        self.look_after_files();
         let wanted = wanted(config.table_entries, &self.config.runtime_dir);
         let same = wanted.words() == self.room.wanted.words() && config.table_mode == self.config.table_mode;
         if same && self.room.short.is_none() {
@@ -108,18 +120,49 @@ impl Daemon {
 
     /// Looks now and then whether the table that is wanted can be had by now.
     pub(super) fn look_for_room(&mut self, now: Monotonic) {
-        if self.room.short.is_none() || self.room.due > now {
+        if self.room.due > now {
             return;
         }
         self.room.due = now.plus(EVERY);
-        if is_there_more_room(self.rounds.writer(), &self.config.runtime_dir, &self.room.wanted) {
+        if self.look_after_files() {
+            containers::offer(&self.config, &self.rounds.routes().usual);
+            self.brief_workers();
+        }
+        let is_short = self.room.short.is_some();
+        if is_short && is_there_more_room(self.rounds.writer(), &self.config.runtime_dir, &self.room.wanted) {
             self.make_table(self.config.table_mode);
             self.brief_workers();
         }
     }
 
+    /// Makes anew what others have taken away from the runtime directory, or could not be made. Whether there is another table.
+    fn look_after_files(&mut self) -> bool {
+        let dir = self.config.runtime_dir.clone();
+        let is_lost =
+            self.rounds.writer().is_shared() && self.room.files != files(self.rounds.writer(), &dir);
+        if is_lost {
+            log::warn!(
+                event = Event::TableRefused, reason = "its file is gone or another";
+                "the table in '{}' has been taken away: a new one takes its entries over",
+                dir.display()
+            );
+            if let Err(why) = make_runtime_dir(&dir) {
+                log::error!("{why}");
+            }
+            // That of a file that is gone keeps nobody out.
+            self.room.lock = None;
+            self.make_table(self.config.table_mode);
+        }
+        // Where another daemon has the lock by now, the sockets are its own.
+        if self.room.lock.is_some() || !self.rounds.writer().is_shared() {
+            self.control.bind_again(&dir, self.poll.registry());
+            self.hints.bind_again(&dir, self.poll.registry());
+        }
+        is_lost
+    }
+
     pub(super) fn room_timeout(&self) -> Option<Monotonic> {
-        self.room.short.is_some().then_some(self.room.due)
+        Some(self.room.due)
     }
 
     fn make_table(&mut self, mode: u32) {
@@ -134,6 +177,7 @@ impl Daemon {
             Ok(short) => {
                 self.hints.bind_again(dir, self.poll.registry());
                 room.short = short.map(|why| why.to_string());
+                room.files = files(writer, dir);
                 let (entries, wanted) = (writer.capacity(), room.wanted.entries);
                 match &room.short {
                     None => log::info!(
@@ -164,6 +208,12 @@ impl Daemon {
         });
         let short = self.room.short.clone();
         let short = short.map(|why| format!("{}: {why}", instead(self.rounds.writer())));
-        wrong.into_iter().chain(refused).chain(short).chain(self.whom.problems.iter().cloned()).collect()
+        wrong
+            .into_iter()
+            .chain(refused)
+            .chain(short)
+            .chain(self.control.problems())
+            .chain(self.whom.problems.iter().cloned())
+            .collect()
     }
 }

@@ -95,6 +95,6 @@ pub use owned::Record;
 #[cfg(feature = "writer")]
 pub use put::Slot;
 #[cfg(all(feature = "writer", not(loom)))]
-pub use share::{Held, Origin, ShareError, TABLE_FILE, open_or_create, rotate};
+pub use share::{Held, LOCK_FILE, Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]
 pub use writer::{Geometry, Writer};

@@ -18,7 +18,8 @@ use std::sync::Arc;
 /// The table's name in the runtime directory.
 pub const TABLE_FILE: &str = "hosts";
 const NEW_FILE: &str = "hosts.new";
-pub(crate) const LOCK_FILE: &str = "hosts.lock";
+/// The name of the lock beside it.
+pub const LOCK_FILE: &str = "hosts.lock";
 
 /// How a table came to be.
 #[derive(Debug)]
