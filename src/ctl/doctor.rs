@@ -27,6 +27,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 pub(super) fn doctor(context: &Context, out: &mut impl Write, root: &Path) -> Result<End, End> {
+    if !root.is_dir() {
+        return Err(End::Failed(format!("'{}' is no directory", root.display())));
+    }
     let facts = gather::facts(context, root);
     let findings = judge(&facts);
     for finding in &findings {
@@ -68,7 +71,7 @@ pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
         is_served: ports::is_served(&facts),
         own: facts.own_nameserver(),
         upstreams: facts.upstreams,
-        unreadable: facts.names.resolv.error,
+        unreadable: facts.names.resolv.error.filter(|_| !facts.names.resolv.is_broken),
     }
 }
 

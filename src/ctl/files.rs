@@ -116,6 +116,8 @@ pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
     let shown = path.display();
     match OpenOptions::new().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path) {
         Ok(_) => {}
+        // The link is replaced, wherever it leads.
+        Err(_) if path.is_symlink() => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         // Root is refused by nothing else.
         Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => {

@@ -32,7 +32,7 @@ pub(super) struct How {
 }
 
 pub(super) fn enable(context: &Context, out: &mut impl Write, root: &Path, how: How) -> Result<End, End> {
-    let host = Host { root };
+    let host = Host::at_root(root)?;
     let outlook = doctor::outlook(context, root);
     let refused = host.refusal(context, &outlook);
     let plan = outlook.plan.ok_or_else(|| {
@@ -40,8 +40,10 @@ pub(super) fn enable(context: &Context, out: &mut impl Write, root: &Path, how: 
             "hitherd listens at no address with port 53, and resolv.conf can name no other".to_owned(),
         )
     })?;
-    let refused = refused.filter(|_| !how.force && !plan.steps.is_empty());
-    if !context.json {
+    // What cannot be read is none that leads somewhere, nor one that force helps with.
+    let is_unknown = outlook.unreadable.is_some();
+    let refused = refused.filter(|_| is_unknown || !how.force && !plan.steps.is_empty());
+    if !context.json && !is_unknown {
         print_plan(out, &plan)?;
         // Before anything is done.
         out.flush()?;
@@ -80,7 +82,7 @@ fn print_plan(out: &mut impl Write, plan: &Plan) -> Result<(), End> {
 }
 
 pub(super) fn disable(context: &Context, out: &mut impl Write, root: &Path, how: How) -> Result<End, End> {
-    let host = Host { root };
+    let host = Host::at_root(root)?;
     let mut done = Vec::new();
     let outlook = doctor::outlook(context, root);
     let result = host.undo(&outlook, &mut done, how.dry_run);
@@ -103,6 +105,13 @@ struct Host<'r> {
 }
 
 impl Host<'_> {
+    fn at_root(root: &Path) -> Result<Host<'_>, End> {
+        match root.is_dir() {
+            true => Ok(Host { root }),
+            false => Err(End::Failed(format!("'{}' is no directory", root.display()))),
+        }
+    }
+
     fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -112,7 +121,7 @@ impl Host<'_> {
         let start =
             "start it first: systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
         if let Some(error) = &outlook.unreadable {
-            return Some(format!("'{}' cannot be read: {error}", plan::RESOLV));
+            return Some(format!("'{}' cannot be read: {error}; nothing was changed", plan::RESOLV));
         }
         let real = std::fs::canonicalize(self.at(plan::RESOLV)).unwrap_or_default();
         if files::is_of_nixos(&real) {
@@ -138,15 +147,20 @@ impl Host<'_> {
     fn try_all(&self, plan: &Plan) -> Result<(), String> {
         for step in &plan.steps {
             match step {
-                Step::Whole { path, .. } | Step::Below { path, .. } => files::try_to_write(&self.at(path))?,
-                Step::Above { .. } | Step::Anew { .. } => {
-                    let path = self.at(plan::RESOLV);
-                    files::try_to_write(&std::fs::canonicalize(&path).unwrap_or(path))?;
-                }
+                Step::Whole { path, .. } => files::try_to_write(&self.at(path))?,
+                Step::Anew { .. } => files::try_to_write(&self.at(plan::RESOLV))?,
+                // They change what a link leads to.
+                Step::Below { path, .. } => self.try_the_end(path)?,
+                Step::Above { .. } => self.try_the_end(plan::RESOLV)?,
                 Step::Run(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn try_the_end(&self, path: &str) -> Result<(), String> {
+        let path = self.at(path);
+        files::try_to_write(&std::fs::canonicalize(&path).unwrap_or(path))
     }
 
     fn take(&self, step: &Step) -> Result<(), String> {
@@ -225,7 +239,7 @@ impl Host<'_> {
             act(format!("taken out of {path}: what hitherctl enable-resolv added"), &|| {
                 self.change(path, |old| without_marked(old, *lines)).map_err(|error| error.to_string())
             });
-            if path.contains("resolvconf") {
+            if path.contains("resolvconf") && plan::has_resolvconf(self.root) {
                 act(format!("run {}", plan::RESOLVCONF.join(" ")), &|| run(plan::RESOLVCONF));
             }
         }

@@ -88,6 +88,8 @@ pub(super) struct Names {
     pub dhclient_conf: String,
     /// `/etc/resolv.conf.head`.
     pub dhcpcd_head: String,
+    /// Whether resolvconf(8), of whichever kind, is installed.
+    pub resolvconf: bool,
     /// Names of processes that are alive.
     pub processes: BTreeSet<String>,
     /// Where our examples for others are.
@@ -99,6 +101,14 @@ pub(super) struct Names {
 pub(super) struct Resolv {
     /// Where it leads to if it is a link.
     pub link: Option<PathBuf>,
+    /// Where that ends, if it ends somewhere.
+    pub real: Option<PathBuf>,
+    /// It is a link, and what could be read is not at its end.
+    pub is_broken: bool,
+    /// It ends at the file that hitherd itself writes, for containers.
+    pub is_ours: bool,
+    /// Something else than a file is in its place.
+    pub is_in_the_way: bool,
     /// Its text; `None` if there is none.
     pub text: Option<String>,
     /// Why it cannot be read.
@@ -224,12 +234,13 @@ pub(super) mod tests {
             table: Table::Open { entries: 12, damaged: 0, owner: "hither".to_owned(), live: true },
             upstreams: vec![address("192.0.2.1:53")],
             names: Names {
-                resolv: Resolv { link: None, text: Some(text.to_owned()), error: None },
+                resolv: Resolv { text: Some(text.to_owned()), ..Resolv::default() },
                 resolved: Resolved::default(),
                 resolved_uses: Vec::new(),
                 manager: Manager::default(),
                 dhclient_conf: String::new(),
                 dhcpcd_head: String::new(),
+                resolvconf: true,
                 processes: BTreeSet::new(),
                 share: PathBuf::from("/usr/share/hither"),
             },
@@ -259,7 +270,7 @@ pub(super) mod tests {
             self.names.resolv = Resolv {
                 link: Some(PathBuf::from("../run/systemd/resolve/stub-resolv.conf")),
                 text: Some("nameserver 127.0.0.53\noptions edns0 trust-ad\n".to_owned()),
-                error: None,
+                ..Resolv::default()
             };
             self.names.resolved_uses = vec![address("192.0.2.1:53")];
             self.held.extend(Held::some(&[

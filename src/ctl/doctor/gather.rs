@@ -2,7 +2,7 @@
 
 use super::facts::{Answering, Configuration, Daemon, Facts, Lookups, Module, Names, Ping, Resolv, Table};
 use super::units::{Systemd, Unit};
-use super::{containers, ini, sockets, units};
+use super::{containers, ini, plan, sockets, units};
 use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::daemon::system;
@@ -31,7 +31,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         table: table(&context.dir, &text(root, "etc/passwd")),
         daemon,
         upstreams: Vec::new(),
-        names: names(root),
+        names: names(root, &context.dir),
         lookups,
         containers,
         ping: ping(root),
@@ -118,11 +118,19 @@ fn table(dir: &Path, passwd: &str) -> Table {
     }
 }
 
-fn names(root: &Path) -> Names {
+fn names(root: &Path, dir: &Path) -> Names {
     let path = root.join("etc/resolv.conf");
     let read = files::text(&path);
+    let link = std::fs::read_link(&path).ok();
+    let is_denied = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    let real = std::fs::canonicalize(&path).ok();
+    let ours = std::fs::canonicalize(dir.join(crate::daemon::containers::FILE)).ok();
     let resolv = Resolv {
-        link: std::fs::read_link(&path).ok(),
+        is_in_the_way: link.is_none() && path.exists() && !path.is_file(),
+        is_ours: link.is_some() && real.is_some() && real == ours,
+        is_broken: link.is_some() && !matches!(read, Ok(Some(_))) && !is_denied,
+        real: real.map(|real| Path::new("/").join(real.strip_prefix(root).unwrap_or(&real))),
+        link,
         error: read.as_ref().err().map(ToString::to_string),
         text: read.ok().flatten(),
     };
@@ -137,6 +145,7 @@ fn names(root: &Path) -> Names {
         manager: ini::manager(root),
         dhclient_conf: text(root, "etc/dhcp/dhclient.conf"),
         dhcpcd_head: text(root, "etc/resolv.conf.head"),
+        resolvconf: plan::has_resolvconf(root),
         processes: sockets::pids(root).into_iter().filter_map(|pid| sockets::name(root, pid)).collect(),
         share: Path::new("/").join(share),
     }

@@ -2,7 +2,7 @@
 
 use super::facts::{Configuration, Facts};
 use super::finding::Finding;
-use super::plan::{Writer, is_own, is_stub, joined, keeps, nameservers, plan, resolved_runs, writer};
+use super::plan::{Writer, is_own, is_stub, joined, keeps, leads, nameservers, plan, resolved_runs, writer};
 use super::ports;
 use crate::config::Endpoint;
 use crate::ctl::nsswitch;
@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What puts it right.
 const FIX: &str = "hitherctl enable-resolv";
+/// Where something else than a file, a directory for instance, is in the place of resolv.conf.
+const MAKE_ROOM: &str = "mv /etc/resolv.conf /etc/resolv.conf.was";
 
 /// A finding for each.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -22,8 +24,19 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn resolv_conf(facts: &Facts) -> Finding {
     let check = "resolv.conf";
     let resolv = &facts.names.resolv;
+    if let (true, Some(link)) = (resolv.is_broken, &resolv.link) {
+        let why = resolv.error.as_deref().unwrap_or("there is no such file");
+        let found =
+            format!("leads to {}, which cannot be read: {why}; programs ask 127.0.0.1", link.display());
+        return with(facts, Finding::problem(check, found));
+    }
     if let Some(error) = &resolv.error {
-        return Finding::unknown(check, format!("cannot be read: {error}"));
+        let found = format!("cannot be read: {error}");
+        return if resolv.is_in_the_way {
+            Finding::problem(check, found).fixed_by(format!("{MAKE_ROOM} && {FIX}"))
+        } else {
+            Finding::unknown(check, found)
+        };
     }
     let servers = nameservers(resolv);
     let named = match (&resolv.link, &resolv.text) {
@@ -91,8 +104,7 @@ fn with(facts: &Facts, mut finding: Finding) -> Finding {
 /// Somebody who writes resolv.conf anew, and whether what leads to us survives it.
 fn writer_of(facts: &Facts) -> Option<Finding> {
     facts.own_nameserver()?;
-    let leads = nameservers(&facts.names.resolv).first().is_some_and(|first| facts.is_own(*first));
-    let writer = writer(facts);
+    let (leads, writer) = (leads(facts), writer(facts));
     let name = match writer {
         Writer::NetworkManager => "NetworkManager",
         Writer::Dhclient => "dhclient",

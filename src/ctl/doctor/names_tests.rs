@@ -26,7 +26,8 @@ fn takes_away(facts: &Facts) -> String {
 /// The usual host with another resolv.conf.
 fn host(link: Option<&str>, text: &str) -> Facts {
     let mut facts = well();
-    facts.names.resolv = Resolv { link: link.map(PathBuf::from), text: Some(text.to_owned()), error: None };
+    facts.names.resolv =
+        Resolv { link: link.map(PathBuf::from), text: Some(text.to_owned()), ..Resolv::default() };
     facts
 }
 

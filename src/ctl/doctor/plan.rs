@@ -6,6 +6,7 @@ use super::facts::{Facts, Resolv};
 use super::ini;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Component, Path};
 
 /// In every file of ours, and above every line of ours in files of others, but for resolv.conf.
 pub(in crate::ctl) const MARK: &str = "# Made by hitherctl enable-resolv; disable-resolv takes it back.";
@@ -91,9 +92,12 @@ pub(super) fn plan(facts: &Facts) -> Option<Plan> {
     let own = facts.own_nameserver()?;
     let mut plan = Plan::default();
     let names = &facts.names;
-    let servers = nameservers(&names.resolv);
-    let first = servers.first().copied().unwrap_or(own);
-    let leads = facts.is_own(first);
+    if names.resolv.error.is_some() && !names.resolv.is_broken {
+        // Only who can read it can say what is missing.
+        return Some(plan);
+    }
+    let first = nameservers(&names.resolv).first().copied().unwrap_or(own);
+    let leads = leads(facts);
     let forwards = names.resolved.forwards(is_own(facts));
     if is_stub(first) && !resolved_runs(facts) {
         plan.anew(facts, own);
@@ -111,6 +115,9 @@ pub(super) fn plan(facts: &Facts) -> Option<Plan> {
     let among_others = names.resolved_uses.iter().any(is_own(facts));
     if resolved_runs(facts) && !forwards && (through || among_others) {
         plan.forward(facts, own);
+    } else if resolved_runs(facts) && through && !among_others {
+        // It was told, and does not do it yet.
+        plan.steps.push(Step::Run(RESTART_RESOLVED));
     }
     Some(plan)
 }
@@ -122,13 +129,13 @@ impl Plan {
             // What they write comes here.
             Writer::Resolved | Writer::Resolvconf | Writer::Openresolv => {}
             Writer::NetworkManager => self.anew(facts, own),
+            Writer::Nobody if !is_kept(&facts.names.resolv) => self.anew(facts, own),
             Writer::Dhclient | Writer::Dhcpcd | Writer::Nobody => self.above(facts, own),
         }
     }
 
     /// Who writes resolv.conf anew is told once.
     fn persist(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
-        let names = &facts.names;
         let mut below = |path, line: String| self.steps.push(Step::Below { path, text: line + "\n" });
         match writer {
             Writer::Resolved | Writer::Nobody => {}
@@ -138,11 +145,11 @@ impl Plan {
                 self.steps.push(Step::Run(RELOAD_MANAGER));
                 self.takes_away.push("NetworkManager writes resolv.conf no more".to_owned());
             }
-            Writer::Resolvconf if !facts.is_own(nameservers(&names.resolv)[0]) => {
+            Writer::Resolvconf if !leads(facts) => {
                 below(RESOLVCONF_HEAD, format!("nameserver {own}"));
                 self.steps.push(Step::Run(RESOLVCONF));
             }
-            Writer::Openresolv if !facts.is_own(nameservers(&names.resolv)[0]) => {
+            Writer::Openresolv if !leads(facts) => {
                 // It leaves all others out beside a server on this host, unless it is told not to.
                 below("/etc/resolvconf.conf", format!("name_servers={own}\nresolv_conf_local_only=NO"));
                 self.steps.push(Step::Run(RESOLVCONF));
@@ -239,6 +246,32 @@ pub(super) fn keeps(facts: &Facts, writer: Writer) -> bool {
     }
 }
 
+/// Whether programs ask hitherd by what stands in resolv.conf, or because there is none. A link that leads nowhere leads there only until
+/// somebody makes its end.
+pub(super) fn leads(facts: &Facts) -> bool {
+    let resolv = &facts.names.resolv;
+    let first = nameservers(resolv).first().copied();
+    resolv.error.is_none()
+        && !resolv.is_broken
+        && !resolv.is_ours
+        && first.is_some_and(|first| facts.is_own(first))
+}
+
+/// Whether a line that is put into it stays there: not where a link leads nowhere, into /run, which every boot empties, or to the file that
+/// hitherd itself writes.
+fn is_kept(resolv: &Resolv) -> bool {
+    let ends = [resolv.link.as_deref(), resolv.real.as_deref()];
+    let is_of_run = |path: &Path| path.components().any(|part| part == Component::Normal("run".as_ref()));
+    resolv.link.is_none()
+        || !resolv.is_broken && !resolv.is_ours && !ends.into_iter().flatten().any(is_of_run)
+}
+
+/// Whether resolvconf(8) is installed: what it wrote outlives it.
+pub(in crate::ctl) fn has_resolvconf(root: &Path) -> bool {
+    let dirs = ["sbin", "usr/sbin", "bin", "usr/bin", "usr/local/sbin", "usr/local/bin"];
+    dirs.iter().any(|dir| root.join(dir).join("resolvconf").exists())
+}
+
 /// Who writes resolv.conf, by its link, its first lines and who runs.
 pub(super) fn writer(facts: &Facts) -> Writer {
     let names = &facts.names;
@@ -248,11 +281,11 @@ pub(super) fn writer(facts: &Facts) -> Writer {
     let says = |words: &str| text.lines().take(8).any(|line| line.starts_with('#') && line.contains(words));
     let runs = |name: &str| names.processes.contains(name);
     let manager = facts.is_active("NetworkManager.service") || runs("NetworkManager");
-    if leads_to("run/systemd/resolve/") || leads_to("lib/systemd/resolv.conf") {
+    if resolved_runs(facts) && (leads_to("run/systemd/resolve/") || leads_to("lib/systemd/resolv.conf")) {
         Writer::Resolved
-    } else if leads_to("resolvconf/") {
+    } else if names.resolvconf && leads_to("resolvconf/") {
         Writer::Resolvconf
-    } else if says("Generated by resolvconf") {
+    } else if names.resolvconf && says("Generated by resolvconf") {
         // Perhaps for NetworkManager.
         Writer::Openresolv
     } else if manager
