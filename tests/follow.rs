@@ -133,7 +133,7 @@ fn what_happens_beside_a_followed_file_makes_nobody_read_it() {
     );
     Daemon::configure(&dir, &[&upstream], &more);
     let daemon = spawn(dir.clone(), &[]);
-    let readings = || daemon.log().matches("names are blocked").count();
+    let readings = || daemon.log().matches(" blocked, in ").count();
     assert_eq!(readings(), 1);
     for n in 0..500 {
         let (one, other) = (dir.join(format!("one{n}")), dir.join(format!("other{n}")));

@@ -69,6 +69,60 @@ fn an_answer_from_a_file_names_file_and_line_and_one_by_a_standard_the_standard(
     assert_eq!(upstream.count(), 0);
 }
 
+/// Of several lines with the name one has the type, in this file or another; lines end in every way.
+#[test]
+fn the_line_that_has_the_type_is_named_however_lines_end() {
+    let upstream = good();
+    let dir = directory();
+    let (first, second) = (dir.join("first"), dir.join("second"));
+    std::fs::write(
+        &first,
+        "127.0.0.1 both.example four.example\n::1 both.example\n192.0.2.1 split.example\n",
+    )
+    .expect("writable");
+    std::fs::write(
+        &second,
+        "# old\r192.0.2.2 cr.example\r\n2001:db8::2 split.example\r192.0.2.3 end.example",
+    )
+    .expect("writable");
+    let more = format!("[hosts]\nfiles = [{first:?}, {second:?}]\n");
+    let daemon = Daemon::start_in(dir, &[&upstream], &more);
+    for (name, rtype, path, line) in [
+        ("both.example", "A", &first, 1),
+        ("both.example", "AAAA", &first, 2),
+        ("four.example", "AAAA", &first, 1),
+        ("both.example", "HTTPS", &first, 1),
+        ("split.example", "A", &first, 3),
+        ("split.example", "AAAA", &second, 3),
+        ("cr.example", "A", &second, 2),
+        ("end.example", "A", &second, 4),
+    ] {
+        let report = daemon.json(&["query", name, rtype]);
+        assert_eq!(report["source_detail"], format!("{}:{line}", path.display()), "{name} {rtype}: {report}");
+    }
+}
+
+#[test]
+fn a_hosts_file_that_was_lost_is_named_for_what_was_read_of_it_before() {
+    let upstream = good();
+    let dir = directory();
+    let hosts = dir.join("hosts");
+    std::fs::write(&hosts, "192.0.2.7 nas.example\n").expect("writable");
+    let daemon = Daemon::start_in(dir, &[&upstream], &format!("[hosts]\nfiles = [{hosts:?}]\n"));
+    assert_eq!(whence(&daemon, "nas.example").1, format!("{}:1", hosts.display()));
+    std::fs::remove_file(&hosts).expect("there");
+    std::fs::create_dir(&hosts).expect("a directory");
+    daemon.until("it is said to be lost", |daemon| {
+        daemon.json(&["status"])["files"][0]["problem"].as_str().is_some_and(|why| why.contains("directory"))
+    });
+    let text = String::from_utf8(daemon.ctl(&["status"]).stdout).expect("text");
+    let line = text.lines().find(|line| line.starts_with("file ")).unwrap_or_default();
+    assert!(line.contains("/hosts: cannot be read") && line.ends_with("in force, 1 name"), "{line}");
+    let (source, detail, _) = whence(&daemon, "nas.example");
+    assert_eq!(source, "hosts");
+    assert_eq!(detail, format!("{}, as it was read before", hosts.display()));
+}
+
 #[test]
 fn an_answer_of_an_upstream_of_the_cache_and_of_a_failure_are_told_apart() {
     let moody = Upstream::start(|query, _| {
@@ -188,6 +242,11 @@ fn a_signal_and_the_command_beside_it_are_one_reload_whichever_comes_first() {
     let done = daemon.ctl(&["reload", "--begun"]);
     assert!(!done.status.success() && String::from_utf8_lossy(&done.stderr).contains("max_ttl"), "{done:?}");
     assert_eq!(daemon.log().matches("is not reloaded").count(), 1);
+    let problem = daemon.json(&["status"])["problems"][0].as_str().unwrap_or_default().to_owned();
+    assert!(
+        problem.starts_with("an older configuration is in force") && problem.contains("hither.toml:"),
+        "{problem}"
+    );
 }
 
 #[test]

@@ -169,7 +169,11 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
     }
     for file in &status.files {
         if let Some(problem) = &file.problem {
-            writeln!(out, "file       {}: {} passed over; {problem}", file.path, file.passed_over)?;
+            let passed = match file.passed_over {
+                0 => String::new(),
+                lines => format!("{} passed over; ", counted(lines, "line", "lines")),
+            };
+            writeln!(out, "file       {}: {passed}{problem}", file.path)?;
         }
     }
     Ok(())

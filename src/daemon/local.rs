@@ -6,7 +6,7 @@
 use super::resolv_conf;
 use crate::config::{self, Config};
 use crate::logging::Event;
-use hither_control::FileStatus;
+use hither_control::{FileStatus, counted};
 use hither_local::text::PassedOver;
 use hither_local::{Block, Hosts, HostsFile, List, Local, Match, OwnName};
 use mio::Waker;
@@ -128,6 +128,16 @@ impl Loader {
         &self.read.files
     }
 
+    /// The first of the hosts files that says so, as it was read last.
+    pub fn hosts_file(&self, wanted: &config::Hosts, says: impl Fn(&Hosts) -> bool) -> Option<PathBuf> {
+        let has = |path: &&PathBuf| {
+            let mut hosts = Hosts::default();
+            self.read.hosts.get(*path).into_iter().for_each(|file| hosts.push(Arc::clone(file)));
+            says(&hosts)
+        };
+        wanted.files.iter().find(has).cloned()
+    }
+
     /// What wakes the loop.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
@@ -155,7 +165,8 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
     let blocked: usize = blocks.iter().map(Block::len).sum();
     if blocked > 0 {
         let memory: usize = blocks.iter().map(Block::memory).sum();
-        log::info!("{blocked} names are blocked, in {} KiB", memory / 1024);
+        let names = counted(blocked as u64, "name is", "names are");
+        log::info!("{names} blocked, in {} KiB", memory / 1024);
     }
     let resolv_conf = Path::new(RESOLV_CONF);
     let told = before.told(resolv_conf);
@@ -218,7 +229,10 @@ impl Source<'_> {
         let known = before.map_or(0, |before| len(before));
         let stays = |problem: String| {
             let then = match before {
-                Some(_) => format!("what was read of it before stays in force, {known} names"),
+                Some(_) => format!(
+                    "what was read of it before stays in force, {}",
+                    counted(known as u64, "name", "names")
+                ),
                 None => "going on without it".to_owned(),
             };
             let status = self.status(known, 0, Some(format!("{problem}; {then}")));
@@ -311,15 +325,16 @@ fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// One entry for a file, whatever is in it.
 fn complain(path: &Path, passed: &PassedOver, expected: &str) {
-    let (all, shown) = (passed.lines + passed.remarks, path.display());
+    let (all, shown) =
+        (counted((passed.lines + passed.remarks) as u64, "line is", "lines are"), path.display());
     if passed.lines == 0 {
         if passed.remarks > 0 {
-            log::info!("'{shown}': {all} lines are passed over: comments and headings of other formats");
+            log::info!("'{shown}': {all} passed over: comments and headings of other formats");
         }
         if passed.mapped > 0 {
-            let mapped = passed.mapped;
+            let mapped = counted(passed.mapped as u64, "line has", "lines have");
             log::info!(
-                "'{shown}': {mapped} lines have names in other letters, which are taken as A-labels; none of them is passed over"
+                "'{shown}': {mapped} names in other letters, which are taken as A-labels; none of them is passed over"
             );
         }
         return;
@@ -329,8 +344,8 @@ fn complain(path: &Path, passed: &PassedOver, expected: &str) {
         remarks => format!(", {remarks} of them comments and headings of other formats"),
     };
     log::warn!(
-        event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{} lines are wrong", passed.lines);
-        "'{shown}': {all} lines are passed over{remarks}; expected {expected} on each: {passed}"
+        event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{} wrong", counted(passed.lines as u64, "line is", "lines are"));
+        "'{shown}': {all} passed over{remarks}; expected {expected} on each: {passed}"
     );
 }
 

@@ -38,8 +38,8 @@ pub(super) struct Reload {
     running: bool,
     /// Operators who do.
     asked: Vec<Slot>,
-    /// The configuration that is there was not taken.
-    pub refused: bool,
+    /// Why the configuration that is there was not taken.
+    pub refused: Option<String>,
     /// When a configuration that was wrong from the start is read again.
     pub due: Monotonic,
 }
@@ -126,7 +126,7 @@ impl Daemon {
             let taken = loaded
                 .map(|config| if was_wrong { self.mended(config, now) } else { self.take(config, now) });
             if let Err(error) = taken {
-                self.reload.refused = !was_wrong;
+                self.reload.refused = (!was_wrong).then(|| error.clone());
                 log::error!(
                     event = Event::ConfigurationRefused, reason:% = error;
                     "the configuration is not reloaded, {}: {error}",
@@ -161,7 +161,7 @@ impl Daemon {
         crate::logging::start(config.level);
         self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
         self.config = config;
-        self.reload.refused = false;
+        self.reload.refused = None;
         self.reroute(now);
         self.brief_workers();
         self.reload.running = true;

@@ -198,7 +198,7 @@ impl Daemon {
         asked.report = Some(report(reply, now.since(asked.began), &whence));
         if let Answer::Local(said) = answer {
             let place = self.rounds.blocked_by(&asked.question.name).map(block_of);
-            let search = Search::of(said, &asked.question, place, &self.config);
+            let search = Search::of(said, &asked.question, place, (&self.config, &self.loader));
             asked.search = search.and_then(|search| search.begin(self.loader.waker()));
         }
     }

@@ -199,10 +199,9 @@ impl Daemon {
 
     /// What is not as the configuration wants it, and why, for who asks.
     pub(super) fn problems(&mut self) -> Vec<String> {
-        let refused = self
-            .reload
-            .refused
-            .then(|| "an older configuration is in force, for the new one is wrong".to_owned());
+        let refused = self.reload.refused.as_ref();
+        let refused =
+            refused.map(|why| format!("an older configuration is in force, for the new one is wrong: {why}"));
         let wrong = self.config.wrong.as_ref().map(|why| {
             format!("names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}")
         });

@@ -3,8 +3,10 @@
 //! What is in memory of hosts files and lists does not say where it was read: a million names would be dearer by that. So the files are
 //! looked through again when somebody asks, in a thread of its own, by the same readers that read them before.
 
-use crate::config::{Block as BlockConfig, Config, Hosts as HostsConfig};
+use super::local::Loader;
+use crate::config::{Block as BlockConfig, Config};
 use crate::open;
+use hither_local::text::read_line;
 use hither_local::{Block, Hosts, List, Local, Reason, Said, Verdict};
 use hither_rounds::reply::ede;
 use hither_rounds::{Answer, Question, Trace};
@@ -12,8 +14,8 @@ use hither_table::Monotonic;
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use mio::Waker;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
+use std::io::{BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -84,7 +86,10 @@ fn upstream(trace: &Trace) -> Option<String> {
 pub(super) struct Search {
     name: Name,
     rtype: Rtype,
-    hosts: HostsConfig,
+    /// A line with the name is looked for, whatever it has of the type.
+    is_nodata: bool,
+    /// The hosts file that says it, as it was read last.
+    hosts: Option<PathBuf>,
     /// The block that blocks it, and its place among all of them.
     block: Option<(usize, BlockConfig)>,
     said: Reason,
@@ -92,12 +97,20 @@ pub(super) struct Search {
 
 impl Search {
     /// What there is to look for, if the answer came from a file; `place` is that of the block that blocks the name.
-    pub fn of(said: &Said, question: &Question, place: Option<usize>, config: &Config) -> Option<Search> {
+    pub fn of(
+        said: &Said,
+        question: &Question,
+        place: Option<usize>,
+        (config, loader): (&Config, &Loader),
+    ) -> Option<Search> {
         let block = |at: usize| Some((at, config.blocks.get(at)?.clone()));
+        let is_nodata = said.data.is_empty();
+        let says = |hosts: &Hosts| says(hosts, &question.name, question.rtype, is_nodata);
         (said.reason != Reason::Special).then(|| Search {
             name: question.name,
             rtype: question.rtype,
-            hosts: config.hosts.clone(),
+            is_nodata,
+            hosts: loader.hosts_file(&config.hosts, says),
             block: place.and_then(block),
             said: said.reason,
         })
@@ -127,13 +140,13 @@ impl Search {
     }
 
     fn hosts(&self) -> String {
+        let Some(path) = &self.hosts else { return "this host's own name".to_owned() };
         let says = |lines: &[u8]| {
             let mut hosts = Hosts::default();
             let _ = hosts.add(lines);
-            hosts.answer(&self.name, self.rtype).is_some()
+            says(&hosts, &self.name, self.rtype, self.is_nodata)
         };
-        let found = self.hosts.files.iter().find_map(|path| place(path, says));
-        found.unwrap_or_else(|| "this host's own name".to_owned())
+        place(path, says).unwrap_or_else(|| format!("{}, as it was read before", path.display()))
     }
 
     fn blocks(&self) -> String {
@@ -149,6 +162,11 @@ impl Search {
         let says = |lines: &[u8]| blocks(List::read(lines, block.covers).0);
         block.files.iter().find_map(|path| self::place(path, says)).unwrap_or_else(|| CHANGED.to_owned())
     }
+}
+
+/// Whether hosts files have the name: with the type, unless that is what nobody has.
+fn says(hosts: &Hosts, name: &Name, rtype: Rtype, is_nodata: bool) -> bool {
+    hosts.answer(name, rtype).is_some_and(|said| is_nodata || !said.data.is_empty())
 }
 
 /// A search that is on.
@@ -174,7 +192,7 @@ fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
     loop {
         text.clear();
         ends.clear();
-        while ends.len() < LINES && file.read_until(b'\n', &mut text).ok()? > 0 {
+        while ends.len() < LINES && read_line(&mut file, &mut text).ok()? {
             ends.push(text.len());
         }
         if ends.is_empty() {

@@ -1,5 +1,7 @@
 //! Texts as people and programs leave them: octets of any encoding, with or without byte order marks, with any ends of lines.
 
+use std::io::BufRead;
+
 /// Characters of a text that are shown in a message.
 const SHOWN_MAX: usize = 48;
 /// Problems that are told one by one; the others are counted.
@@ -23,6 +25,32 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     std::iter::from_fn(next)
         .enumerate()
         .map(|(at, line)| (at + 1, line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)))
+}
+
+/// Reads one more line, as [`lines`] finds them, with its end. `false` if there is none.
+///
+/// # Errors
+/// Those of the file.
+pub fn read_line(file: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result<bool> {
+    let before = text.len();
+    loop {
+        let octets = file.fill_buf()?;
+        if octets.is_empty() {
+            return Ok(text.len() > before);
+        }
+        let end = octets.iter().position(|octet| matches!(octet, b'\n' | b'\r'));
+        let taken = end.map_or(octets.len(), |end| end + 1);
+        let is_return = end.is_some_and(|end| octets[end] == b'\r');
+        text.extend_from_slice(&octets[..taken]);
+        file.consume(taken);
+        if is_return && file.fill_buf()?.first() == Some(&b'\n') {
+            text.push(b'\n');
+            file.consume(1);
+        }
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
 }
 
 /// The words of a line up to its comment: `#` begins one anywhere, `;` where a word could. NUL, which a host that stopped amid writing leaves
@@ -161,6 +189,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn lines_that_are_read_one_by_one_are_those_of_the_text(
+            octets in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
+            room in 1..5usize,
+        ) {
+            let mut file = std::io::BufReader::with_capacity(room, octets.as_slice());
+            let (mut text, mut ends) = (Vec::new(), Vec::new());
+            while read_line(&mut file, &mut text).expect("in memory") {
+                ends.push(text.len());
+            }
+            prop_assert_eq!(&text, &octets);
+            let read = ends.iter().scan(0, |from, end| Some(&text[std::mem::replace(from, *end)..*end]));
+            let read: Vec<&[u8]> = read.map(|line| line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\r")).or(line.strip_suffix(b"\n")).unwrap_or(line)).collect();
+            let mut all: Vec<&[u8]> = lines(&octets).map(|(_, line)| line).collect();
+            // What is behind the last end is no line to read.
+            if all.last().is_some_and(|last| last.is_empty()) {
+                all.pop();
+            }
+            prop_assert_eq!(read, all);
+        }
+
         #[test]
         fn no_octet_is_lost_but_ends_and_marks(text in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), any::<u8>()], 0..60)) {
             let kept: usize = lines(&text).map(|(_, line)| line.len()).sum();
