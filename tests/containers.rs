@@ -137,6 +137,28 @@ fn the_command_for_podman_is_a_file_of_its_own() {
 }
 
 #[test]
+fn a_container_that_is_told_to_ask_itself_is_told_to_ask_the_bridge() {
+    let before = "{ \"ip\": \"127.0.0.1\",\n  \"dns\" : [\n    \"127.0.0.1\",\n    \"192.0.2.7\" ],\n  \"dns-opts\": [] }\n";
+    let host = Host::new(&[("run/docker.sock", ""), ("etc/docker/daemon.json", before)]);
+    assert_eq!(host.said("docker").0, "problem");
+    assert!(host.put_right("docker").ends_with("restart docker.service\n"));
+    let after: Value = serde_json::from_str(&host.text("etc/docker/daemon.json")).expect("JSON");
+    let want = serde_json::json!({ "ip": "127.0.0.1", "dns": ["172.17.0.1", "192.0.2.7"], "dns-opts": [] });
+    assert_eq!(after, want);
+    assert!(host.text("etc/systemd/system/hitherd.socket.d/docker.conf").contains("172.17.0.1:53"));
+    for place in ["etc/containers/containers.conf", "etc/containers/containers.conf.d/zz.conf"] {
+        let text = "[containers]\ndns_servers=[\"127.0.0.1\"]\n";
+        let host = Host::new(&[("usr/bin/podman", ""), (place, text)]);
+        assert_eq!(host.said("podman").0, "problem");
+        host.put_right("podman");
+        let (state, fix) = host.said("podman");
+        // All that is left is the listener.
+        assert!(state == "problem" && !fix.expect("a command").contains("dns_servers"), "{place}");
+        assert_eq!(host.text(place), text);
+    }
+}
+
+#[test]
 fn the_command_for_the_kubelet_changes_one_key() {
     let config = "var/lib/kubelet/config.yaml";
     let line = "resolvConf: /run/hither/resolv.conf";
@@ -164,14 +186,19 @@ fn the_command_for_the_kubelet_changes_one_key() {
         assert_eq!(after, serde_json::json!({ "kind": "x", "resolvConf": "/run/hither/resolv.conf" }));
         assert_eq!(host.said("kubelet").0, "ok");
     }
-    let flags = "KUBELET_KUBEADM_ARGS=\"--resolv-conf=/etc/resolv.conf --v=2\"\n";
-    let host = Host::new(&[(config, "kind: x\n"), ("var/lib/kubelet/kubeadm-flags.env", flags)]);
-    host.put_right("kubelet");
-    assert_eq!(
-        host.text("var/lib/kubelet/kubeadm-flags.env"),
-        "KUBELET_KUBEADM_ARGS=\"--resolv-conf=/run/hither/resolv.conf --v=2\"\n"
-    );
-    assert_eq!((host.said("kubelet").0, host.text(config)), ("ok".to_owned(), "kind: x\n".to_owned()));
+    for given in ["=/etc/resolv.conf", " /etc/resolv.conf", "=/no/such/file"] {
+        let flags = format!("KUBELET_KUBEADM_ARGS=\"--resolv-conf{given} --v=2\"\n");
+        let host = Host::new(&[(config, "kind: x\n"), ("var/lib/kubelet/kubeadm-flags.env", &flags)]);
+        host.put_right("kubelet");
+        assert_eq!(
+            host.text("var/lib/kubelet/kubeadm-flags.env"),
+            "KUBELET_KUBEADM_ARGS=\"--resolv-conf=/run/hither/resolv.conf --v=2\"\n"
+        );
+        assert_eq!((host.said("kubelet").0, host.text(config)), ("ok".to_owned(), "kind: x\n".to_owned()));
+    }
+    let flags = "KUBELET_EXTRA_ARGS=--resolv-conf /run/hither/resolv.conf\n";
+    let host = Host::new(&[(config, "kind: x\n"), ("etc/default/kubelet", flags)]);
+    assert_eq!(host.said("kubelet").0, "ok");
 }
 
 fn sh(line: &str) -> bool {

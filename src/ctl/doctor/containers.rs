@@ -36,7 +36,7 @@ const KUBELET_FLAGS: [&str; 3] =
     ["var/lib/kubelet/kubeadm-flags.env", "etc/default/kubelet", "etc/sysconfig/kubelet"];
 /// systemd closes sockets in the background, so that the first try may find the old ones in use.
 const RESTART: &str = "systemctl daemon-reload && { systemctl restart hitherd.socket hitherd.service || systemctl restart hitherd.socket hitherd.service; }";
-const FLAG: &str = "--resolv-conf=";
+const FLAG: &str = "--resolv-conf";
 
 /// What there is of them.
 #[derive(Clone, Default, Debug)]
@@ -64,6 +64,8 @@ struct Docker {
 struct Podman {
     /// `dns_servers`, if they are set.
     servers: Vec<String>,
+    /// The name of a drop-in that counts after the file where they are.
+    drop_in: String,
     bridge: Bridge,
 }
 
@@ -75,6 +77,8 @@ struct Kubelet {
     flags: Option<(PathBuf, String)>,
     /// The servers of the file that pods get.
     servers: Vec<IpAddr>,
+    /// Whether there is that file.
+    is_there: bool,
     /// The file that hitherd writes for them, and whether it names somebody.
     real: PathBuf,
     is_real_there: bool,
@@ -93,9 +97,10 @@ pub(super) fn gather(root: &Path, runtime_dir: &Path) -> Containers {
             bridge: said.or_else(|| interface(root, "docker0")).unwrap_or(bridge_of([172, 17, 0, 1])),
         }
     });
-    let podman = is_there(&PODMAN).then(|| Podman {
-        servers: podman_servers(root),
-        bridge: interface(root, "podman0").unwrap_or(bridge_of([10, 88, 0, 1])),
+    let podman = is_there(&PODMAN).then(|| {
+        let (servers, drop_in) = podman_servers(root);
+        let bridge = interface(root, "podman0").unwrap_or(bridge_of([10, 88, 0, 1]));
+        Podman { servers, drop_in, bridge }
     });
     let found = |paths: &[&str]| paths.iter().find_map(|path| Some((Path::new("/").join(path), text(path)?)));
     let config = found(&KUBELET);
@@ -111,10 +116,13 @@ pub(super) fn gather(root: &Path, runtime_dir: &Path) -> Containers {
             config,
             flags: found(&flags),
             servers: Vec::new(),
+            is_there: false,
             is_real_there: below(&real).is_some_and(|text| !servers(&text).is_empty()),
             real,
         };
-        kubelet.servers = below(&kubelet.resolv_conf()).map(|text| servers(&text)).unwrap_or_default();
+        let given = below(&kubelet.resolv_conf());
+        kubelet.is_there = given.is_some();
+        kubelet.servers = given.map(|text| servers(&text)).unwrap_or_default();
         kubelet
     });
     Containers { docker, podman, kubelet }
@@ -145,7 +153,7 @@ fn interface(root: &Path, name: &str) -> Option<Bridge> {
     })
 }
 
-fn podman_servers(root: &Path) -> Vec<String> {
+fn podman_servers(root: &Path) -> (Vec<String>, String) {
     let mut paths: Vec<PathBuf> = PODMAN_CONF.iter().map(|path| root.join(path)).collect();
     let mut more: Vec<PathBuf> = std::fs::read_dir(root.join(PODMAN_CONF_D))
         .into_iter()
@@ -155,19 +163,29 @@ fn podman_servers(root: &Path) -> Vec<String> {
         .collect();
     more.sort();
     paths.append(&mut more);
+    let own = || "hither.conf".to_owned();
     let set = |path: &PathBuf| {
         let table: toml::Table = files::text(path).ok().flatten()?.parse().ok()?;
         let servers = table.get("containers")?.get("dns_servers")?.as_array()?.clone();
-        Some(servers.iter().filter_map(|server| server.as_str().map(str::to_owned)).collect())
+        let servers = servers.iter().filter_map(|server| server.as_str().map(str::to_owned)).collect();
+        // A file of our own comes behind the one that is last by its name.
+        let last = path.strip_prefix(root.join(PODMAN_CONF_D)).ok().and_then(Path::file_stem);
+        let last = last.map(|stem| stem.to_string_lossy().into_owned());
+        let behind = last.filter(|stem| stem.as_str() > "hither");
+        Some((servers, behind.map_or_else(own, |stem| format!("{stem}.hither.conf"))))
     };
-    paths.iter().rev().find_map(set).unwrap_or_default()
+    paths.iter().rev().find_map(set).unwrap_or_else(|| (Vec::new(), own()))
 }
 
 /// What the flag says.
-fn flag(text: &str) -> Option<&str> {
+fn flag<'t>(text: &'t str) -> Option<&'t str> {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-    let mut words = lines.filter_map(|line| line.split_once(FLAG)).map(|(_, rest)| rest);
-    words.next_back().and_then(|rest| rest.split(['"', '\'', ' ', '\t']).next())
+    let value = |line: &'t str| {
+        let (_, rest) = line.split_once(FLAG)?;
+        let rest = rest.strip_prefix(['=', ' ', '\t'])?.trim_start_matches([' ', '\t']);
+        rest.split(['"', '\'', ' ', '\t']).next()
+    };
+    lines.filter_map(value).next_back()
 }
 
 /// A finding for each that is there.
@@ -191,6 +209,9 @@ fn copied(facts: &Facts) -> Vec<IpAddr> {
 fn joined<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// The command that names the bridge in the place of a server.
+type ToBridge<'t> = &'t dyn Fn(&str) -> String;
 
 impl Bridge {
     fn is_served(&self, facts: &Facts) -> bool {
@@ -248,8 +269,17 @@ impl Bridge {
     }
 
     /// Where somebody is told to ask `servers`.
-    fn told(&self, facts: &Facts, name: &str, servers: &[String], by: &str) -> Finding {
+    fn told(&self, facts: &Facts, name: &str, (servers, by): (&[String], &str), then: ToBridge) -> Finding {
         let found = format!("containers ask {}, by {by}", servers.join(", "));
+        let is_loopback = |server: &&String| server.parse().is_ok_and(|server: IpAddr| server.is_loopback());
+        let is_meant = |server: &String| server.parse() == Ok(self.address);
+        if let Some(itself) = servers.iter().find(is_loopback).filter(|_| !servers.iter().any(is_meant)) {
+            let why = format!("{found}: {itself} is each container itself, and not this host");
+            let finding = Finding::problem(name, why);
+            let Some(mut steps) = self.steps(facts, name) else { return finding };
+            steps.push(then(itself));
+            return finding.fixed_by(steps.join(" && "));
+        }
         if !servers.iter().any(|server| server.parse() == Ok(self.address)) {
             return Finding::ok(name, format!("{found}: not hitherd"));
         }
@@ -305,7 +335,13 @@ impl Docker {
             Some(servers) if !servers.is_empty() => {
                 let servers: Vec<String> =
                     servers.iter().filter_map(|server| server.as_str().map(str::to_owned)).collect();
-                self.bridge.told(facts, name, &servers, place)
+                let to_bridge = |server: &str| {
+                    let server = server.replace('.', "\\.");
+                    format!(
+                        "sed -z -i.before-hither --follow-symlinks 's/\\(\"dns\"[[:space:]]*:[[:space:]]*\\[[^]]*\\)\"{server}\"/\\1\"{address}\"/' {place} && {restart}"
+                    )
+                };
+                self.bridge.told(facts, name, (&servers, place), &to_bridge)
             }
             // An empty list would stand there twice.
             Some(_) => self.bridge.untold(facts, name, None),
@@ -323,13 +359,14 @@ impl Docker {
 
 impl Podman {
     fn judge(&self, facts: &Facts) -> Finding {
-        if !self.servers.is_empty() {
-            return self.bridge.told(facts, "podman", &self.servers, "containers.conf");
-        }
         let then = format!(
-            "printf '[containers]\\ndns_servers = [\"{}\"]\\n' | install -b -D -m 644 /dev/stdin /{PODMAN_CONF_D}/hither.conf",
-            self.bridge.address
+            "printf '[containers]\\ndns_servers = [\"{}\"]\\n' | install -b -D -m 644 /dev/stdin /{PODMAN_CONF_D}/{}",
+            self.bridge.address, self.drop_in
         );
+        if !self.servers.is_empty() {
+            let to_bridge = |_: &str| then.clone();
+            return self.bridge.told(facts, "podman", (&self.servers, "containers.conf"), &to_bridge);
+        }
         self.bridge.untold(facts, "podman", Some(then))
     }
 }
@@ -357,7 +394,11 @@ impl Kubelet {
         if !self.servers.is_empty() && !self.servers.iter().any(IpAddr::is_loopback) {
             return Finding::ok(name, format!("{found}: {}", joined(&self.servers)));
         }
-        let found = format!("{found}, which names this host: CoreDNS asks itself, a loop");
+        let found = if self.is_there {
+            format!("{found}, which names this host: CoreDNS asks itself, a loop")
+        } else {
+            format!("{found}, which is missing: none can be started")
+        };
         if !self.is_real_there {
             return Finding::problem(
                 name,
@@ -368,7 +409,7 @@ impl Kubelet {
             Some(fix) => {
                 Finding::problem(name, found).fixed_by(format!("{fix} && systemctl restart kubelet.service"))
             }
-            None => Finding::problem(name, format!("{found}; start it with {FLAG}{real}")),
+            None => Finding::problem(name, format!("{found}; start it with {FLAG}={real}")),
         }
     }
 
@@ -377,7 +418,7 @@ impl Kubelet {
         let real = self.real.display();
         if let Some((path, _)) = &self.flags {
             let path = path.display();
-            return Some(format!("{edit} 's|{FLAG}[^ \"]*|{FLAG}{real}|' {path}"));
+            return Some(format!("{edit} 's|{FLAG}[= ] *[^ \"]*|{FLAG}={real}|' {path}"));
         }
         let (path, text) = self.config.as_ref().filter(|(_, text)| !text.trim().is_empty())?;
         let (path, is_json) = (path.display(), text.trim_start().starts_with('{'));

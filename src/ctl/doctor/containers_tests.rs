@@ -78,6 +78,13 @@ fn docker_that_asks_others_is_left_alone_and_one_that_means_us_is_helped() {
     assert!(fix.contains("bridge.toml") && !fix.contains("hitherd.socket.d"), "{fix}");
     allowing(&mut facts, "172.16.0.0/12");
     assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    facts.containers = docker(Some("{\"dns\":[\"192.0.2.7\", \"127.0.0.53\"]}"));
+    let (state, found, fix) = said_of(judge(&facts), "docker");
+    assert!(state == State::Problem && found.contains("127.0.0.53 is each container itself"), "{found}");
+    assert!(
+        fix.starts_with("sed -z") && fix.ends_with("restart docker.service"),
+        "it listens already: {fix}"
+    );
     for wrong in ["{", "[]", "{} {}"] {
         facts.containers = docker(Some(wrong));
         assert_eq!(said_of(judge(&facts), "docker").0, State::Unknown, "{wrong}");
@@ -98,6 +105,7 @@ fn the_kubelets_flag_counts_before_its_configuration() {
     let kubelet = |config: &str, flags: Option<&str>| Kubelet {
         config: Some((PathBuf::from("/var/lib/kubelet/config.yaml"), config.to_owned())),
         flags: flags.map(|text| (PathBuf::from("/etc/default/kubelet"), text.to_owned())),
+        is_there: true,
         servers: vec![IpAddr::from([127, 0, 0, 1])],
         real: PathBuf::from("/run/hither/resolv.conf"),
         is_real_there: true,
@@ -108,6 +116,8 @@ fn the_kubelets_flag_counts_before_its_configuration() {
     assert_eq!(at("{\"resolvConf\": \"/y\"}", None), "/y");
     assert_eq!(at("resolvConf: /x\n", Some("KUBELET_EXTRA_ARGS=\"--v=2 --resolv-conf=/z --x\"\n")), "/z");
     assert_eq!(at("resolvConf: ''\n", None), "");
+    assert_eq!(at("kind: x\n", Some("A=\"--resolv-conf  /z --x\"\n")), "/z");
+    assert_eq!(at("kind: x\n", Some("A=\"--resolv-conf-else=/z --resolv-config /z\"\n")), "/etc/resolv.conf");
     let judged = |kubelet: Kubelet| {
         let mut facts = well();
         facts.containers.kubelet = Some(kubelet);
@@ -117,6 +127,12 @@ fn the_kubelets_flag_counts_before_its_configuration() {
     assert_eq!(judged(kubelet("resolvConf: \"\"\n", None)).0, State::Ok);
     let (state, _, fix) = judged(kubelet("kind: x\n", None));
     assert!(state == State::Problem && fix.ends_with(" && systemctl restart kubelet.service"), "{fix}");
+    let lost = Kubelet { is_there: false, ..kubelet("resolvConf: /lost\n", None) };
+    let (state, found, fix) = judged(lost);
+    assert!(
+        state == State::Problem && found.contains("/lost, which is missing") && !fix.is_empty(),
+        "{found}"
+    );
     let early = Kubelet { is_real_there: false, ..kubelet("kind: x\n", None) };
     let (state, found, fix) = judged(early);
     assert!(state == State::Problem && fix.is_empty() && found.contains("has to write"), "{found}");
