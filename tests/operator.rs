@@ -5,6 +5,7 @@ mod support;
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::Section;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -288,6 +289,36 @@ fn without_a_daemon_it_is_said_where_the_table_is_looked_for() {
         assert!(said.contains("systemctl start hitherd.service"), "{said}");
     }
     std::fs::remove_dir_all(dir).expect("removable");
+}
+
+/// In a mount namespace where there is no room for the table.
+#[test]
+fn a_table_for_which_there_is_no_room_is_told_by_every_verb_that_misses_it() {
+    let is_alone = unshare(CloneFlags::CLONE_NEWNS).is_ok();
+    let sh = |line: &str| Command::new("sh").args(["-c", line]).status().is_ok_and(|done| done.success());
+    let dir = directory();
+    let run = dir.join("run");
+    std::fs::create_dir_all(&run).expect("a directory");
+    let mount = format!("mount --make-rprivate / && mount -t tmpfs -o size=64k none {}", run.display());
+    if !is_alone || !sh(&mount) {
+        std::fs::remove_dir_all(&dir).expect("removable");
+        return skipped("not root");
+    }
+    let upstream = good();
+    let daemon = Daemon::start_in(dir, &[&upstream], "");
+    let problem = daemon.json(&["status"])["problems"][0].as_str().unwrap_or_default().to_owned();
+    assert!(problem.starts_with("the table cannot be shared"), "{problem}");
+    for words in [&["lookup", "www.example"][..], &["dump"], &["verify"], &["stats"]] {
+        let done = daemon.ctl(words);
+        let said = String::from_utf8(done.stderr).expect("text");
+        assert!(done.status.code() == Some(1) && said.contains(&problem), "{words:?}: {said}");
+    }
+    let found = String::from_utf8(daemon.ctl(&["doctor"]).stdout).expect("text");
+    for check in ["hitherd  ", "table  "] {
+        let line = found.lines().find(|line| line[9..].starts_with(check)).unwrap_or_default();
+        assert!(!line.starts_with("ok") && line.contains(&problem), "{found}");
+    }
+    assert!(found.contains(&format!(" upstreams          {}", upstream.address)), "{found}");
 }
 
 /// In a mount namespace where user hither is one that may read little.

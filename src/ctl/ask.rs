@@ -78,13 +78,18 @@ pub(super) fn answering(context: &Context) -> Result<Status, String> {
     }
 }
 
+/// What hitherd says of its table, if that is among its problems.
+pub(super) fn about_the_table(problems: &[String]) -> Option<&str> {
+    problems.iter().map(String::as_str).find(|problem| problem.starts_with("the table "))
+}
+
 pub(super) fn status(context: &Context, out: &mut impl Write) -> Result<End, End> {
     let status = match ask(context, &Request::Status, PATIENCE) {
         Ok(Response::Status(status)) => status,
         Ok(_) => return Err(unexpected()),
         Err(end) => {
             // What the table says of a daemon that says nothing itself.
-            if let Ok(table) = context.table() {
+            if let Ok(table) = context.open() {
                 let reader = table.reader();
                 let state = if reader.live() { "does not answer" } else { "has stopped" };
                 if context.json {

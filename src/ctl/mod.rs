@@ -13,7 +13,7 @@ mod resolv;
 mod watch;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use hither_client::{Family, Name, Table};
+use hither_client::{Family, Name, OpenError, Table};
 use resolv::How;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -173,8 +173,11 @@ struct Context {
 
 impl Context {
     fn table(&self) -> Result<Table, End> {
-        let table = Table::open_anywhere(Some(&self.dir))
-            .map_err(|error| End::Failed(no_table(&self.dir, &error)))?;
+        self.open().map_err(|error| End::Failed(no_table(self, &error)))
+    }
+
+    fn open(&self) -> Result<Table, OpenError> {
+        let table = Table::open_anywhere(Some(&self.dir))?;
         static SAID: Once = Once::new();
         if !table.is_of_here() {
             SAID.call_once(|| {
@@ -185,10 +188,16 @@ impl Context {
     }
 }
 
-fn no_table(dir: &Path, error: &hither_client::OpenError) -> String {
-    let missing = matches!(error, hither_client::OpenError::Io(error) if error.kind() == ErrorKind::NotFound);
+fn no_table(context: &Context, error: &OpenError) -> String {
+    let dir = &context.dir;
+    let missing = matches!(error, OpenError::Io(error) if error.kind() == ErrorKind::NotFound);
     // The service manager takes the directory away with the service.
     let gone = match (missing, dir == Path::new("/run/hither"), dir.exists()) {
+        (true, _, true) if let Ok(status) = ask::answering(context) => {
+            let why = ask::about_the_table(&status.problems);
+            let why = why.unwrap_or("hitherd answers, and its table is elsewhere or hidden from us");
+            return format!("there is no table at '{}': {why}", dir.join("hosts").display());
+        }
         (true, true, false) => {
             "; it goes when hitherd is stopped, what it knew is saved: systemctl start hitherd.service brings it back"
         }

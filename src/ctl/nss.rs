@@ -107,7 +107,7 @@ fn refusal(context: &Context, file: &Path) -> Option<String> {
         );
     }
     let start = "systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
-    let live = || context.table().is_ok_and(|table| table.reader().live());
+    let live = || context.open().is_ok_and(|table| table.reader().live());
     if live() {
         return None;
     }

@@ -28,7 +28,7 @@ pub(super) fn watch(
 /// A table that is not there yet is waited for: the watch may be started before the daemon.
 fn wait_for_table(context: &Context) -> Table {
     loop {
-        match context.table() {
+        match context.open() {
             Ok(table) if !table.reader().replaced() => return table,
             _ => std::thread::sleep(Duration::from_millis(20)),
         }

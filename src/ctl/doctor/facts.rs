@@ -58,6 +58,10 @@ pub(super) struct Answering {
     pub sorter_starts: bool,
     /// What the sorter cannot do.
     pub lacks: Vec<String>,
+    /// What is not as the configuration wants it.
+    pub problems: Vec<String>,
+    /// Whom it asks for everything else than some domains.
+    pub upstreams: Vec<SocketAddr>,
 }
 
 /// The shared table.
@@ -230,6 +234,8 @@ pub(super) mod tests {
                 sorter: Some(820),
                 sorter_starts: false,
                 lacks: Vec::new(),
+                problems: Vec::new(),
+                upstreams: vec![address("192.0.2.1:53")],
             }),
             table: Table::Open { entries: 12, damaged: 0, owner: "hither".to_owned(), live: true },
             upstreams: vec![address("192.0.2.1:53")],

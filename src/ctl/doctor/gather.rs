@@ -7,7 +7,9 @@ use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::daemon::system;
 use hither_client::OpenError;
+use hither_control::UpstreamStatus;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -37,11 +39,12 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         ping: ping(root),
         systemd,
     };
-    let mut ports: Vec<u16> = facts.wanted().iter().map(std::net::SocketAddr::port).collect();
+    let mut ports: Vec<u16> = facts.wanted().iter().map(SocketAddr::port).collect();
     ports.push(53);
     facts.held = sockets::held(root, &ports);
-    facts.upstreams = match &facts.config {
-        Configuration::Good(config) if !config.upstreams.is_empty() => {
+    facts.upstreams = match (&facts.daemon, &facts.config) {
+        (Daemon::Answers(daemon), _) => daemon.upstreams.clone(),
+        (_, Configuration::Good(config)) if !config.upstreams.is_empty() => {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
         _ => system::plan((root, &context.dir), &system::Heard::default(), &|server| {
@@ -98,9 +101,23 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
             sorter: status.sorter.pid.filter(|_| status.sorter.connected),
             sorter_starts: status.sorter.state == "starting",
             lacks: status.sorter.lacks,
+            problems: status.problems,
+            upstreams: usual(&status.upstreams),
         }),
         Err(why) => Daemon::Silent(why),
     }
+}
+
+/// Those that are asked for everything else, each once.
+fn usual(all: &[UpstreamStatus]) -> Vec<SocketAddr> {
+    let usual = all.iter().filter(|one| one.domains.is_empty() || one.domains.iter().any(|at| at == "."));
+    let mut found = Vec::new();
+    for address in usual.filter_map(|one| one.address.parse().ok()) {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
 }
 
 fn table(dir: &Path, passwd: &str) -> Table {

@@ -4,6 +4,7 @@ use super::facts::{Answering, Configuration, Daemon, Facts, Table};
 use super::finding::Finding;
 use super::ports::ENABLE;
 use super::units::Systemd;
+use crate::ctl::ask;
 use hither_control::counted;
 
 /// A finding for each part.
@@ -26,6 +27,9 @@ fn configuration(facts: &Facts) -> Finding {
 fn daemon(facts: &Facts) -> Finding {
     let check = "hitherd";
     match (&facts.daemon, &facts.systemd) {
+        (Daemon::Answers(daemon), _) if !daemon.problems.is_empty() => {
+            Finding::warning(check, format!("{}; but {}", up(daemon), daemon.problems.join("; ")))
+        }
         (Daemon::Answers(daemon), Systemd::Running(_)) => answering(facts, daemon),
         (Daemon::Answers(daemon), _) => Finding::ok(check, format!("{}, without systemd", up(daemon))),
         (Daemon::Stopped, _) => stopped(facts),
@@ -116,7 +120,10 @@ fn starts(facts: &Facts) -> bool {
 
 fn table(facts: &Facts) -> Finding {
     let check = "table";
-    let runs = matches!(facts.daemon, Daemon::Answers(_));
+    let daemon = match &facts.daemon {
+        Daemon::Answers(daemon) => Some(daemon),
+        Daemon::Stopped | Daemon::Silent(_) => None,
+    };
     match &facts.table {
         Table::Open { entries, damaged: 0, owner, live } => {
             let writer = if *live { "" } else { "; its daemon has stopped" };
@@ -133,11 +140,14 @@ fn table(facts: &Facts) -> Finding {
         .fixed_by("systemctl restart hitherd.service"),
         Table::Hidden => Finding::unknown(check, "this user may not read it (table.mode in hither.toml(5))")
             .fixed_by("sudo hitherctl doctor"),
-        Table::Missing if !runs => Finding::ok(check, "none; it comes with hitherd"),
-        Table::Missing => Finding::problem(
-            check,
-            "none, though hitherd answers; is its runtime_dir another one than ours, or hidden from us?",
-        ),
+        Table::Missing => match daemon.map(|daemon| ask::about_the_table(&daemon.problems)) {
+            None => Finding::ok(check, "none; it comes with hitherd"),
+            Some(Some(why)) => Finding::problem(check, format!("none: {why}")),
+            Some(None) => Finding::problem(
+                check,
+                "none, though hitherd answers; is its runtime_dir another one than ours, or hidden from us?",
+            ),
+        },
         Table::Bad(why) => Finding::problem(check, format!("cannot be read: {why}"))
             .fixed_by("systemctl restart hitherd.service"),
     }
