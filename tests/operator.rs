@@ -222,6 +222,37 @@ fn service_records_are_shown_as_their_standard_writes_them() {
     assert_eq!(report["answer"][0], r#"www.example. 300 IN HTTPS 1 . alpn="h2,h3" ipv4hint=192.0.2.1"#);
 }
 
+/// RFC 1035 section 5.1: what is no letter is written in decimal, as it may be asked for.
+#[test]
+fn names_are_shown_as_they_may_be_asked_for() {
+    const NAME: &[u8] = b"\x03a b\x07example\0";
+    let upstream = Upstream::start(|query, _| {
+        // Behind the header and the name.
+        let rtype = Rtype(u16::from_be_bytes([query[25], query[26]]));
+        let rdata = match rtype {
+            Rtype::MX => [&[0, 10], NAME].concat(),
+            Rtype::SRV => [&[0, 1, 0, 2, 0, 53], NAME].concat(),
+            Rtype::A => vec![192, 0, 2, 1],
+            _ => NAME.to_vec(),
+        };
+        let reply = compose(query, Rcode::NOERROR, 0, |composer| {
+            assert!(composer.record(Section::Answer, Owner::At(12), rtype, 300, &rdata));
+        });
+        vec![(0, reply)]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for (rtype, data) in [
+        ("A", "192.0.2.1"),
+        ("CNAME", r"a\032b.example."),
+        ("PTR", r"a\032b.example."),
+        ("MX", r"10 a\032b.example."),
+        ("SRV", r"1 2 53 a\032b.example."),
+    ] {
+        let report = daemon.json(&["query", r"x\032y.example", rtype]);
+        assert_eq!(report["answer"][0], format!(r"x\032y.example. 300 IN {rtype} {data}"), "{report}");
+    }
+}
+
 /// systemd from 253 sends SIGHUP and runs the command for one reload.
 #[test]
 fn a_signal_and_the_command_beside_it_are_one_reload_whichever_comes_first() {

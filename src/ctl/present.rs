@@ -1,5 +1,5 @@
-//! Records as people write them: SVCB and HTTPS by RFC 9460, whose values hickory-proto does not quote, escape or know by number; the others
-//! as it prints them.
+//! Records as people write them: SVCB and HTTPS by RFC 9460, whose values hickory-proto does not quote, escape or know by number; names with
+//! decimal escapes (RFC 1035 section 5.1), where it writes octal ones; other data as it prints them.
 
 use hickory_proto::op::Message as Printed;
 use hither_client::Name;
@@ -14,17 +14,39 @@ pub(super) fn records(reply: &[u8]) -> Vec<String> {
     let printed = Printed::from_vec(reply).ok();
     let mut printed = printed.iter().flat_map(|message| message.answers.iter().chain(&message.authorities));
     let shown = message.records().filter(|record| record.section != Section::Additional);
-    shown.map(|record| one(&record, printed.next().map(ToString::to_string))).collect()
+    shown.map(|record| one(reply, &record, printed.next().map(|record| record.data.to_string()))).collect()
 }
 
-fn one(record: &Record<'_>, printed: Option<String>) -> String {
-    let service = matches!(record.rtype, Rtype::SVCB | Rtype::HTTPS);
-    match (service.then(|| svcb(record.rdata)).flatten(), printed) {
-        (Some(rdata), _) => {
-            format!("{} {} {} {} {rdata}", record.owner(), record.ttl, record.class, record.rtype)
+fn one(reply: &[u8], record: &Record<'_>, printed: Option<String>) -> String {
+    let data = match record.rtype {
+        Rtype::SVCB | Rtype::HTTPS => svcb(record.rdata),
+        _ => with_names(reply, record).or(printed),
+    };
+    match data {
+        Some(data) => format!("{} {} {} {} {data}", record.owner(), record.ttl, record.class, record.rtype),
+        None => generic(record),
+    }
+}
+
+/// The data of types with numbers and names.
+fn with_names(reply: &[u8], record: &Record<'_>) -> Option<String> {
+    let name_behind = |octets: usize| {
+        Some(Name::read(reply, record.rdata_at + octets).ok().filter(|_| record.is_sound())?.0)
+    };
+    match record.rtype {
+        Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => Some(name_behind(0)?.to_string()),
+        Rtype::MX => Some(format!("{} {}", number(record.rdata)?.0, name_behind(2)?)),
+        Rtype::SRV => {
+            let (priority, rest) = number(record.rdata)?;
+            let (weight, rest) = number(rest)?;
+            Some(format!("{priority} {weight} {} {}", number(rest)?.0, name_behind(6)?))
         }
-        (None, Some(printed)) if !service => printed,
-        (None, _) => generic(record),
+        Rtype::SOA => {
+            let soa = record.soa()?;
+            let numbers = [soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum];
+            Some(numbers.iter().fold(format!("{} {}", soa.mname, soa.rname), |all, n| format!("{all} {n}")))
+        }
+        _ => None,
     }
 }
 
