@@ -516,13 +516,27 @@ fn enable_nss_and_disable_nss_tell_what_they_did() {
     let refused = run("enable-nss", &[]);
     assert_eq!(refused.status.code(), Some(1), "hitherd does not run");
     assert_eq!(host.text("etc/nsswitch.conf"), "hosts:          files dns\n");
+    let refused = run("enable-nss", &["--json"]);
+    let said = objects(&refused);
+    assert_eq!((refused.status.code(), &said[0]["done"]), (Some(1), &false.into()), "{said:?}");
+    assert!(said[0]["refused"].as_str().is_some_and(|why| why.contains("does not run")), "{said:?}");
+    let said = objects(&run("enable-nss", &["--json", "--force", "--dry-run"]));
+    let becomes = "files hither [NOTFOUND=return] dns";
+    assert_eq!(
+        (&said[0]["changed"], &said[0]["done"], &said[0]["refused"]),
+        (&false.into(), &false.into(), &Value::Null)
+    );
+    assert_eq!((&said[0]["hosts"], &said[0]["becomes"]), (&"files dns".into(), &becomes.into()));
     let done = objects(&run("enable-nss", &["--json", "--force"]));
     assert_eq!(
         (&done[0]["changed"], &done[0]["hosts"]),
         (&true.into(), &"files hither [NOTFOUND=return] dns".into())
     );
     assert_eq!(state(&host.findings(), "nsswitch.conf"), "ok");
-    assert_eq!(objects(&run("enable-nss", &["--json"]))[0]["changed"], false, "nothing is to be refused");
+    let again = objects(&run("enable-nss", &["--json"]));
+    assert_eq!((&again[0]["changed"], &again[0]["done"]), (&false.into(), &true.into()));
+    assert!(again[0]["refused"].is_null() && again[0]["becomes"].is_null(), "nothing is to be refused");
+    assert_eq!(again[0]["hosts"], becomes);
     assert!(run("disable-nss", &[]).status.success());
     assert_eq!(host.text("etc/nsswitch.conf"), "hosts:          files dns\n");
     host.write("etc/nsswitch.conf", "passwd: files\n");

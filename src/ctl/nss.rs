@@ -17,10 +17,11 @@ const BACKUP: &str = ".hither-backup";
 /// What was done.
 struct Done {
     changed: bool,
-    /// It was only to be said.
-    missing: bool,
+    /// What the line would be, had it not only been to be said, or been refused.
+    becomes: Option<String>,
     /// Where the file as it was is; `None` if there is no such.
     backup: Option<PathBuf>,
+    /// The line as it is now.
     hosts: String,
     /// What that changes for the sources behind hither.
     effect: Option<String>,
@@ -28,6 +29,7 @@ struct Done {
 
 pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: How) -> Result<End, End> {
     let refused = if how.force { None } else { refusal(context, file) };
+    let acts = !how.dry_run && refused.is_none();
     let mut beforehand = |path: &Path, old: &[u8], new: &[u8]| -> Result<bool, End> {
         if !context.json {
             let shown = |text: &[u8]| nsswitch::shown(text).unwrap_or_default();
@@ -39,10 +41,7 @@ pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: 
             }
             out.flush()?;
         }
-        match &refused {
-            Some(why) => Err(End::Failed(why.clone())),
-            None => Ok(!how.dry_run),
-        }
+        Ok(acts)
     };
     let done = edit(file, nsswitch::enabled, |path, old, new| {
         if !beforehand(path, old, new)? {
@@ -68,7 +67,9 @@ pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: 
         })?;
         Ok(true)
     })?;
-    tell(context, out, file, &done)
+    // Where nothing is to be done there is nothing to be refused.
+    let refused = refused.filter(|_| done.becomes.is_some());
+    tell(context, out, (file, how.dry_run), &done, refused)
 }
 
 /// What hither in front changes for others.
@@ -139,7 +140,7 @@ pub(super) fn disable(context: &Context, out: &mut impl Write, file: &Path) -> R
         }
         Ok(true)
     })?;
-    tell(context, out, file, &done)
+    tell(context, out, (file, false), &done, None)
 }
 
 fn not_replaced(path: &Path, error: &std::io::Error) -> End {
@@ -163,20 +164,31 @@ fn edit(
         None => false,
     };
     let backup = Some(files::beside(&path, BACKUP)).filter(|backup| backup.exists());
-    let hosts = nsswitch::shown(new.as_ref().unwrap_or(&old)).map_err(odd)?;
-    Ok(Done { changed, missing: new.is_some() && !changed, backup, hosts, effect: effect(&old) })
+    let line = |text: &[u8]| nsswitch::shown(text).map_err(odd);
+    let hosts = line(new.as_ref().filter(|_| changed).unwrap_or(&old))?;
+    let becomes = new.as_ref().filter(|_| !changed).map(|new| line(new)).transpose()?;
+    Ok(Done { changed, becomes, backup, hosts, effect: effect(&old) })
 }
 
-fn tell(context: &Context, out: &mut impl Write, file: &Path, done: &Done) -> Result<End, End> {
+fn tell(
+    context: &Context,
+    out: &mut impl Write,
+    (file, dry_run): (&Path, bool),
+    done: &Done,
+    refused: Option<String>,
+) -> Result<End, End> {
     if context.json {
         let object = serde_json::json!({
             "file": file, "changed": done.changed, "hosts": done.hosts, "backup": done.backup,
-            "effect": done.effect,
+            "effect": done.effect, "becomes": done.becomes, "refused": refused,
+            "done": !dry_run && done.becomes.is_none(),
         });
         writeln!(out, "{object}")?;
-        return Ok(End::Done);
     }
-    if done.missing {
+    if let Some(why) = refused {
+        return Err(End::Failed(why));
+    }
+    if context.json || done.becomes.is_some() {
         return Ok(End::Done);
     }
     let was = if done.changed { "now has" } else { "already has" };
