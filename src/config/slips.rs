@@ -47,6 +47,11 @@ pub(super) fn explain(message: &str, text: &str, at: usize) -> String {
         return "a \\ between double quotes begins an escape: write it twice, or single quotes around the text"
             .to_owned();
     }
+    let odd =
+        text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| c.is_whitespace() && !c.is_ascii());
+    if let Some(space) = odd {
+        return format!("{} is no space of TOML; write a plain one", space.escape_unicode());
+    }
     let line = without_comment(line).trim();
     let said = if let Some(key) = list_above(above) {
         Some(in_list(&key, line))

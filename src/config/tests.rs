@@ -131,6 +131,10 @@ const SLIPS: &[(&str, &str)] = &[
     ("[upstream]]\n", "write [[upstream]] on a line of its own"),
     ("[round\n", "write [round] on a line of its own"),
     ("[[upstream]] address = \"1.1.1.1\"\n", "what is behind [[upstream]] belongs on the next line"),
+    (
+        "[[upstream]]\naddress\u{a0}=\u{a0}\"192.0.2.1\"\n",
+        ":2:8: \\u{a0} is no space of TOML; write a plain one",
+    ),
     ("[odd\n", "a section is written [name]"),
     ("; a comment\n", "a comment begins with #"),
     ("// a comment\n", "a comment begins with #"),
