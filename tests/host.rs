@@ -340,14 +340,13 @@ fn a_link_that_nobody_keeps_is_replaced_and_doctor_has_the_command() {
         host.apply(&format!("{fix} --runtime-dir {dir}"));
         let file = host.0.join("etc/resolv.conf");
         assert!(file.is_file() && !file.is_symlink(), "{link}");
-        let search = if ends_at.is_some() { "search corp.example\n" } else { "" };
-        assert_eq!(host.text("etc/resolv.conf"), format!("nameserver 127.0.0.1\n{search}"), "{link}");
+        let kept = if ends_at.is_some() { "nameserver 192.0.2.1\nsearch corp.example\n" } else { "" };
+        let text = format!("nameserver 127.0.0.1\n{kept}");
+        assert_eq!(host.text("etc/resolv.conf"), text, "{link}: hitherd has them from nobody else");
         ends_at.into_iter().for_each(|path| assert_eq!(host.text(path), before, "it is not ours"));
         assert_eq!(state(&host.findings(), "resolv.conf"), "ok", "{link}");
-        if ends_at.is_some() {
-            host.apply("hitherctl disable-resolv");
-            assert_eq!(std::fs::read_link(&file).expect("the link again"), Path::new(link));
-        }
+        host.apply("hitherctl disable-resolv");
+        assert_eq!(std::fs::read_link(&file).expect("the link again"), Path::new(link));
     }
 }
 

@@ -275,6 +275,7 @@ impl Host<'_> {
                 Some(text) => {
                     (format!("{name} names whom hitherd asks: what it led to is gone"), Back::Instead(text))
                 }
+                None if was.is_symlink() => (format!("{name} is the link again that it was"), Back::Restore),
                 None => (
                     format!("{name} leads nowhere else: what it led to is gone; name a server there"),
                     Back::Keep,

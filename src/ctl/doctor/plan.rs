@@ -174,11 +174,20 @@ impl Plan {
         self.steps.push(Step::Above { line: format!("nameserver {own}") });
     }
 
-    /// A file of our own in the place of a link or of what a program wrote. What is no server stays.
+    /// A file of our own in the place of a link or of what a program wrote. What is no server stays; servers do where nobody else would
+    /// tell hitherd of them.
     fn anew(&mut self, facts: &Facts, own: IpAddr) {
         let resolv = &facts.names.resolv;
         let old = resolv.text.as_deref().unwrap_or_default();
         let mut text = format!("nameserver {own}\n");
+        let mut gone: Vec<IpAddr> = ini::nameservers(old).iter().map(SocketAddr::ip).collect();
+        if writer(facts) == Writer::Nobody {
+            let stays = |server: &IpAddr| !server.is_loopback() && !facts.is_own(*server);
+            text.extend(
+                gone.iter().filter(|server| stays(server)).map(|server| format!("nameserver {server}\n")),
+            );
+            gone.retain(|server| !stays(server));
+        }
         for line in old.lines() {
             if matches!(line.split_whitespace().next(), Some("search" | "domain" | "options" | "sortlist")) {
                 text += line;
@@ -192,7 +201,6 @@ impl Plan {
         if let Some(link) = &resolv.link {
             self.takes_away.push(format!("the link to {} becomes a file", link.display()));
         }
-        let gone: Vec<IpAddr> = ini::nameservers(old).iter().map(SocketAddr::ip).collect();
         if !gone.is_empty() {
             self.takes_away.push(format!("nameserver {} does not stand there any more", joined(&gone)));
         }
