@@ -364,7 +364,14 @@ impl Config {
             return fail("table", "entries", "is larger than 16777216");
         }
         let all = || self.upstreams.iter().chain(self.domains.values().flatten());
-        let count = all().count();
+        // One may be asked for any number of domains.
+        let mut distinct: Vec<&Endpoint> = Vec::new();
+        all().for_each(|upstream| {
+            if !distinct.contains(&upstream) {
+                distinct.push(upstream)
+            }
+        });
+        let count = distinct.len();
         if count > 64 {
             let place = Place("upstream", "address", Of::Any);
             return Err((place, format!("{count} upstreams; at most 64 are asked")));

@@ -409,6 +409,16 @@ fn later_files_win_and_add_upstreams() {
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
+#[test]
+fn an_upstream_of_many_domains_is_one_upstream() {
+    let names: Vec<String> = (0..100).map(|n| format!("d{n}.example")).collect();
+    let domains =
+        |upstreams: &[String]| format!("[[domain]]\nnames = {names:?}\nupstreams = {upstreams:?}\n");
+    let upstreams: Vec<String> = (1..=65).map(|n| format!("192.0.2.{n}")).collect();
+    assert_eq!(load(&domains(&upstreams[..64])).expect("right").domains.len(), 100);
+    assert!(load(&domains(&upstreams)).expect_err("one more").contains("65 upstreams; at most 64 are asked"));
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_without_a_panic(text in "(\\[[a-z]{0,8}\\]\n|[a-z_]{1,12} = [\"0-9a-z.:/\\[\\]]{0,20}\n|.{0,20}\n){0,6}") {

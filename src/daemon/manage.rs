@@ -226,6 +226,7 @@ impl Daemon {
     /// A file that is followed has changed.
     pub(super) fn on_followed(&mut self, now: Monotonic) {
         if self.follower.as_ref().is_some_and(Follower::take) {
+            self.look_after_files();
             self.reread(true, now);
         }
     }

@@ -124,10 +124,7 @@ impl Daemon {
             return;
         }
         self.room.due = now.plus(EVERY);
-        if self.look_after_files() {
-            containers::offer(&self.config, &self.rounds.routes().usual);
-            self.brief_workers();
-        }
+        self.look_after_files();
         let is_short = self.room.short.is_some();
         if is_short && is_there_more_room(self.rounds.writer(), &self.config.runtime_dir, &self.room.wanted) {
             self.make_table(self.config.table_mode);
@@ -135,12 +132,13 @@ impl Daemon {
         }
     }
 
-    /// Makes anew what others have taken away from the runtime directory, or could not be made. Whether there is another table.
-    fn look_after_files(&mut self) -> bool {
+    /// Makes anew what others have taken away from the runtime directory, or could not be made.
+    pub(super) fn look_after_files(&mut self) {
         let dir = self.config.runtime_dir.clone();
         let is_lost =
             self.rounds.writer().is_shared() && self.room.files != files(self.rounds.writer(), &dir);
         if is_lost {
+            self.room.due = now().plus(EVERY);
             log::warn!(
                 event = Event::TableRefused, reason = "its file is gone or another";
                 "the table in '{}' has been taken away: a new one takes its entries over",
@@ -152,17 +150,19 @@ impl Daemon {
             // That of a file that is gone keeps nobody out.
             self.room.lock = None;
             self.make_table(self.config.table_mode);
+            containers::offer(&self.config, &self.rounds.routes().usual);
+            self.brief_workers();
         }
         // Where another daemon has the lock by now, the sockets are its own.
         if self.room.lock.is_some() || !self.rounds.writer().is_shared() {
             self.control.bind_again(&dir, self.poll.registry());
             self.hints.bind_again(&dir, self.poll.registry());
         }
-        is_lost
     }
 
     pub(super) fn room_timeout(&self) -> Option<Monotonic> {
-        Some(self.room.due)
+        let is_short = self.room.short.is_some() || self.control.problems().next().is_some();
+        is_short.then_some(self.room.due)
     }
 
     fn make_table(&mut self, mode: u32) {
