@@ -220,3 +220,143 @@ fn drawn_letters_reach_nobody_wherever_they_are_written() {
         assert_eq!(entry["canonical"], canonical, "{entry}");
     }
 }
+
+fn has_edns(query: &[u8]) -> bool {
+    Query::read(query).expect("a query").edns().is_some()
+}
+
+fn has_cookie(query: &[u8]) -> bool {
+    let edns = Query::read(query).expect("a query").edns();
+    edns.is_some_and(|edns| edns.options().any(|(code, _)| code == 10))
+}
+
+fn error(query: &[u8], rcode: Rcode) -> Vec<u8> {
+    compose(query, rcode, 0, |_| {})
+}
+
+/// Says what an upstream with this way answers; nothing where it is silent.
+type Says = fn(&[u8], bool) -> Option<Vec<u8>>;
+
+/// Asks an upstream with a way of its own for names in four domains. How many queries that took.
+fn answers_all(kind: &str, says: Says, names: usize) -> usize {
+    let upstream =
+        Upstream::start(move |query, tcp| says(query, tcp).map(|reply| (0, reply)).into_iter().collect());
+    let daemon = Daemon::start(&[&upstream], "");
+    for n in 0..names {
+        assert_eq!(ends(&daemon.ask(&format!("host-{n}.letters-{}.test", n % 4))), [1], "{kind}: {n}");
+    }
+    assert_eq!(daemon.json(&["status"])["upstreams"][0]["state"], "up", "{kind}");
+    upstream.count()
+}
+
+#[test]
+fn a_denial_of_drawn_letters_waits_for_whatever_answers_the_letters_that_were_meant() {
+    const TC: u16 = 0x0200;
+    let ways: [(&str, Says); 5] = [
+        ("TC, then TCP", |query, tcp| {
+            Some(match (is_mixed(query), tcp) {
+                (true, _) => denied(query, b"\x04test\0"),
+                (false, false) => compose(query, Rcode::NOERROR, TC, |_| {}),
+                (false, true) => answer(query, &[1], 300),
+            })
+        }),
+        ("cut, then TCP", |query, tcp| {
+            Some(match (is_mixed(query), tcp) {
+                (true, _) => denied(query, b"\x04test\0"),
+                (false, false) => answer(query, &[1], 300)[..20].to_vec(),
+                (false, true) => answer(query, &[1], 300),
+            })
+        }),
+        ("FORMERR for EDNS", |query, _| {
+            Some(match (is_mixed(query), has_edns(query)) {
+                (true, _) => denied(query, b"\x04test\0"),
+                (false, true) => error(query, Rcode::FORMERR),
+                (false, false) => answer(query, &[1], 300),
+            })
+        }),
+        ("denied over TCP", |query, tcp| {
+            Some(match (is_mixed(query), tcp) {
+                (_, false) => compose(query, Rcode::NOERROR, TC, |_| {}),
+                (true, true) => denied(query, b"\x04test\0"),
+                (false, true) => answer(query, &[1], 300),
+            })
+        }),
+        ("refused", |query, _| {
+            Some(if is_mixed(query) { error(query, Rcode::REFUSED) } else { answer(query, &[1], 300) })
+        }),
+    ];
+    for (kind, says) in ways {
+        answers_all(kind, says, 8);
+    }
+}
+
+#[test]
+fn errors_for_cookies_edns_or_drawn_letters_are_got_round_and_learned() {
+    let ways: [(&str, Says); 5] = [
+        ("SERVFAIL for cookies", |query, _| {
+            Some(if has_cookie(query) { error(query, Rcode::SERVFAIL) } else { answer(query, &[1], 300) })
+        }),
+        ("REFUSED for EDNS", |query, _| {
+            Some(if has_edns(query) { error(query, Rcode::REFUSED) } else { answer(query, &[1], 300) })
+        }),
+        ("SERVFAIL for drawn letters", |query, _| {
+            Some(if is_mixed(query) { error(query, Rcode::SERVFAIL) } else { answer(query, &[1], 300) })
+        }),
+        ("FORMERR for drawn letters", |query, _| {
+            Some(if is_mixed(query) { error(query, Rcode::FORMERR) } else { answer(query, &[1], 300) })
+        }),
+        ("NOTIMP for drawn letters", |query, _| {
+            Some(if is_mixed(query) { error(query, Rcode::NOTIMP) } else { answer(query, &[1], 300) })
+        }),
+    ];
+    for (kind, says) in ways {
+        let queries = answers_all(kind, says, 24);
+        assert!(queries <= 40, "{kind}: {queries}");
+    }
+}
+
+#[test]
+fn who_takes_edns_and_cookies_at_first_and_drops_them_later_is_asked_without() {
+    for kind in ["EDNS", "cookies"] {
+        let asked = AtomicUsize::new(0);
+        let upstream = Upstream::start(move |query, _| {
+            let first = asked.fetch_add(1, Ordering::SeqCst) < 3;
+            let dropped = if kind == "EDNS" { has_edns(query) } else { has_cookie(query) };
+            let reply = compose(query, Rcode::NOERROR, 0, |composer| {
+                assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 300, &[198, 18, 0, 1]));
+                assert!(!has_edns(query) || composer.opt(1232, 0, false, &[]));
+            });
+            if first || !dropped { vec![(0, reply)] } else { vec![] }
+        });
+        let daemon = Daemon::start(&[&upstream], "");
+        for n in 0..16 {
+            assert_eq!(ends(&daemon.ask(&format!("n{n}.example"))), [1], "{kind}: {n}");
+        }
+        let queries = upstream.count();
+        assert!(queries <= 40, "{kind} {queries}: it is learned");
+        assert_eq!(daemon.json(&["status"])["upstreams"][0]["edns"], kind != "EDNS");
+    }
+}
+
+#[test]
+fn letters_that_change_by_udp_alone_cost_a_few_connections() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let upstream = Upstream::start({
+        let connections = Arc::clone(&connections);
+        move |query, tcp| {
+            connections.fetch_add(usize::from(tcp), Ordering::SeqCst);
+            let mut reply = answer(query, &[1], 300);
+            if !tcp {
+                let lower = Query::read(query).expect("a query").name_lower().as_wire().to_vec();
+                reply[12..12 + lower.len()].copy_from_slice(&lower);
+            }
+            vec![(0, reply)]
+        }
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    for n in 0..16 {
+        assert_eq!(ends(&daemon.ask(&format!("n{n}.letters-of-a-name.example"))), [1]);
+    }
+    let connections = connections.load(Ordering::SeqCst);
+    assert!(connections <= 3, "{connections}");
+}

@@ -334,10 +334,11 @@ fn converse(
 ) -> Result<(), Failure> {
     if !*connected {
         if let Ok(Some(error)) = stream.take_error() {
-            return Err(if error.kind() == ErrorKind::ConnectionRefused {
-                Failure::Refused
-            } else {
-                Failure::Unreachable
+            return Err(match error.kind() {
+                ErrorKind::ConnectionRefused => Failure::Refused,
+                // It was taken and ended before we looked.
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Closed,
+                _ => Failure::Unreachable,
             });
         }
         if stream.peer_addr().is_err() {

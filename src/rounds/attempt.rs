@@ -2,6 +2,7 @@
 
 use crate::cookie::OPTION_MAX;
 use crate::letters::Denied;
+use crate::response::Doubt;
 use crate::settings::{RESENDS_MAX, RESENDS_WITH_EDNS, UDP_SIZE_UPSTREAM};
 use crate::shared::Shared;
 use crate::whole::Before;
@@ -82,13 +83,23 @@ pub(crate) struct Way {
     pub again: bool,
     /// When its answer cannot be read either, nothing else is tried.
     pub last: bool,
+    /// It repeats what ended in an error, without all that a server may stumble over.
+    pub plain: Option<Suspected>,
+}
+
+/// What an error may be for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspected {
+    pub letters: bool,
+    pub cookie: bool,
+    pub edns: bool,
 }
 
 impl Way {
     /// The usual one.
     pub fn to(upstream: UpstreamId) -> Way {
         let (lower, again, last) = (false, false, false);
-        Way { upstream, transport: Transport::Udp, without_edns: false, lower, again, last }
+        Way { upstream, transport: Transport::Udp, without_edns: false, lower, again, last, plain: None }
     }
 
     pub fn over_tcp(self) -> Way {
@@ -126,6 +137,10 @@ pub(crate) struct Attempt {
     pub cookie: bool,
     /// It was repeated without one, since nothing came.
     pub without_cookie: bool,
+    /// It was repeated without EDNS, since nothing came.
+    pub dropped_edns: bool,
+    /// It was repeated in the letters that were meant, since nothing came.
+    pub relettered: bool,
     pub doubt: Doubtful,
     /// It asks once more what was denied.
     pub denied: Option<Box<Denied>>,
@@ -144,8 +159,8 @@ pub(crate) struct Doubtful {
     pub other: bool,
     /// What is kept lacks nothing that a right answer has.
     pub sure: bool,
-    /// It has a cookie that is not ours, or none.
-    pub cookie: bool,
+    /// What is strange of it.
+    pub strange: Option<Doubt>,
     /// When UDP is believed after all: TCP had its time. `None`: not doubted, or TCP came to nothing.
     pub until: Option<Monotonic>,
     /// A good answer by UDP that waits until then, and when it came.
@@ -158,7 +173,7 @@ impl Doubtful {
     /// Keeps an answer that lacks nothing; the first of its kind.
     pub fn keep(&mut self, now: Monotonic, octets: &[u8]) {
         if !std::mem::replace(&mut self.sure, true) {
-            (self.kept, self.cookie) = (Some((now, octets.to_vec())), false);
+            (self.kept, self.strange) = (Some((now, octets.to_vec())), None);
         }
     }
 }
@@ -187,7 +202,7 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
     let edns = !way.without_edns && upstream.edns(now);
     let mut out = [0; QUERY_MAX];
     let mut room = [0; OPTION_MAX];
-    let with_cookie = edns && upstream.cookie.is_sent(now);
+    let with_cookie = edns && way.plain.is_none() && upstream.cookie.is_sent(now);
     let option = if with_cookie { upstream.cookie.option(&mut *random, &mut room) } else { &[] };
     let len = query(dns_id, plan, edns.then_some(option), &mut out);
     let mixed = settings.mix_case && !way.lower && upstream.keeps_case(now);
@@ -222,6 +237,8 @@ pub(crate) fn send(shared: &mut Shared, now: Monotonic, plan: &Plan<'_>) -> Opti
         octets,
         cookie: with_cookie,
         without_cookie: false,
+        dropped_edns: false,
+        relettered: false,
         doubt: Doubtful::default(),
         denied: None,
         trace: plan.trace,
@@ -300,20 +317,47 @@ impl Attempt {
             return self.repeat_early(shared);
         }
         self.resent += 1;
-        let (wait, lacks_edns) = shared
-            .upstream(self.upstream)
-            .map_or((Duration::from_secs(1), false), |u| (u.resend_after(), u.may_lack_edns()));
-        if self.cookie && lacks_edns {
+        let wait = shared.upstream(self.upstream).map_or(Duration::from_secs(1), |u| u.resend_after());
+        self.leave_out(shared, now);
+        shared.actions.push_back(Action::Resend { attempt: self.id, octets: Rc::clone(&self.octets) });
+        self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(wait * (1 << (self.resent - 1))));
+    }
+
+    /// Leaves out what a server or a box on the way may drop queries for: the cookie, then EDNS, then drawn letters. Who is known to
+    /// take them may have changed, but must have been silent for longer.
+    fn leave_out(&mut self, shared: &mut Shared, now: Monotonic) {
+        let Some(upstream) = shared.upstream(self.upstream) else { return };
+        let later = match upstream.may_lack_edns() {
+            true => 0,
+            false if !upstream.is_silent_since(self.sent) => RESENDS_MAX,
+            // There is little to lose.
+            false if upstream.is_down(now) => 0,
+            false => 1,
+        };
+        if self.cookie && self.resent > later {
             (self.cookie, self.without_cookie) = (false, true);
             self.octets = without_cookie(&self.octets, self.target.name());
         }
-        if self.edns && !self.dnssec_ok && self.resent >= RESENDS_WITH_EDNS && lacks_edns {
-            self.edns = false;
-            self.way.without_edns = true;
+        if self.edns && !self.dnssec_ok && self.resent >= RESENDS_WITH_EDNS + later {
+            (self.edns, self.dropped_edns, self.way.without_edns) = (false, true, true);
             self.octets = without_edns(&self.octets, self.target.name());
         }
-        shared.actions.push_back(Action::Resend { attempt: self.id, octets: Rc::clone(&self.octets) });
-        self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(wait * (1 << (self.resent - 1))));
+        if self.resent > RESENDS_WITH_EDNS && self.is_mixed() {
+            let mut octets = self.octets.to_vec();
+            let meant = self.target.name().as_wire();
+            octets[HEADER_LEN..HEADER_LEN + meant.len()].copy_from_slice(meant);
+            (self.octets, self.way.lower, self.relettered) = (octets.into(), true, true);
+        }
+    }
+
+    /// How it is asked again when it ended in an error and nobody else is left: one question that lacks all that may be the reason.
+    pub fn plainly(&self) -> Option<Way> {
+        let suspected =
+            Suspected { letters: self.is_mixed(), cookie: self.cookie, edns: self.edns && !self.dnssec_ok };
+        let any = suspected.letters || suspected.cookie || suspected.edns;
+        let way = Way { lower: true, again: false, plain: Some(suspected), ..self.way };
+        let without_edns = self.way.without_edns || suspected.edns;
+        (any && self.way.plain.is_none() && !self.way.last).then_some(Way { without_edns, ..way })
     }
 
     fn repeat_early(&mut self, shared: &mut Shared) {

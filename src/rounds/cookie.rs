@@ -21,7 +21,7 @@ pub(crate) struct Cookie {
     client: Option<[u8; 8]>,
     server: Vec<u8>,
     /// Answers with a strange cookie since then.
-    strange: Option<(u8, Monotonic)>,
+    strange: Strange,
     /// Until when cookies are not looked at: the upstream hands out those of others, or only sometimes its own.
     ignored_until: Option<Monotonic>,
     /// Until when none is sent: queries with one were not answered, and without one they were.
@@ -85,14 +85,23 @@ impl Cookie {
 
     /// An answer with a strange cookie was the upstream's own, as far as can be known.
     pub fn was_strange(&mut self, now: Monotonic) {
-        let before = self.strange.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
-        let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
-        if count < STRANGE_MAX {
-            self.strange = Some((count, since));
-        } else {
-            self.strange = None;
+        if self.strange.is_its_way(now) {
             self.ignored_until = Some(now.plus(STRANGE_FOR));
         }
+    }
+}
+
+/// Answers that were strange and right all the same: how many, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Strange(Option<(u8, Monotonic)>);
+
+impl Strange {
+    /// Another one. Whether they are enough to take it for the upstream's way.
+    pub fn is_its_way(&mut self, now: Monotonic) -> bool {
+        let before = self.0.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
+        let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
+        self.0 = (count < STRANGE_MAX).then_some((count, since));
+        count >= STRANGE_MAX
     }
 }
 

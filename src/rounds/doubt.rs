@@ -21,9 +21,6 @@ impl Round {
         {
             return;
         }
-        if doubt == Doubt::Unreadable && self.denial_stands(shared, now, at) {
-            return;
-        }
         let attempt = &mut self.attempts[at];
         if !attempt.is_udp() {
             // Nobody else can have sent it.
@@ -47,13 +44,15 @@ impl Round {
             let target = attempt.target.clone();
             if self.send(shared, now, &target, way.over_tcp()) {
                 self.confirms(Some(id));
-                self.attempts[at].doubt.until = Some(now.plus(CONFIRM_WITHIN));
+                let (attempt, until) = (&mut self.attempts[at], now.plus(CONFIRM_WITHIN));
+                attempt.doubt.until = Some(until);
+                attempt.denied.iter_mut().for_each(|denied| denied.until = until.min(self.deadline));
             }
         }
         let attempt = &mut self.attempts[at];
-        if matches!(doubt, Doubt::Unusual | Doubt::Cookie) && attempt.doubt.kept.is_none() {
+        if matches!(doubt, Doubt::Unusual | Doubt::Letters | Doubt::Cookie) && attempt.doubt.kept.is_none() {
             attempt.doubt.kept = Some((now, octets.to_vec()));
-            attempt.doubt.cookie = doubt == Doubt::Cookie;
+            attempt.doubt.strange = Some(doubt);
         }
         if attempt.doubt.until.is_none() {
             self.unconfirmed(shared, now, id);
@@ -69,22 +68,22 @@ impl Round {
 
     /// What cannot be read came over TCP: once more without EDNS, which is what many servers stumble over.
     pub fn unreadable_over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
-        let attempt = self.close(shared, now, at, "unusable");
+        let mut attempt = self.close(shared, now, at, "unusable");
         self.alive(shared, now, attempt.upstream, (None, false));
         let bare = Way { last: true, ..attempt.way.bare() };
-        if attempt.edns && self.send(shared, now, &attempt.target, bare) {
+        if attempt.edns && self.follow(shared, now, &mut attempt, bare) {
             return self.confirms(attempt.doubt.confirms);
         }
         let doubted = |a: &Attempt| Some(a.id) == attempt.doubt.confirms;
         let Some(at) = self.attempts.iter().position(doubted) else {
-            return self.came_to_nothing(shared, now);
+            return self.came_to_nothing(shared, now, &mut attempt);
         };
         let (id, doubt) = (self.attempts[at].id, &self.attempts[at].doubt);
         match doubt.kept {
             // That was all, by UDP and over TCP.
             None if doubt.unreadable => {
-                self.close(shared, now, at, "unusable");
-                self.came_to_nothing(shared, now);
+                let mut attempt = self.close(shared, now, at, "unusable");
+                self.came_to_nothing(shared, now, &mut attempt);
             }
             None if doubt.other => self.unreadable(shared, now, at),
             _ => self.unconfirmed(shared, now, id),
@@ -93,19 +92,16 @@ impl Round {
 
     /// What cannot be read came by UDP, and TCP came to nothing: once more without EDNS, and that was all.
     fn unreadable(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
-        if self.denial_stands(shared, now, at) {
-            return;
-        }
-        let attempt = self.close(shared, now, at, "unusable");
+        let mut attempt = self.close(shared, now, at, "unusable");
         let bare = Way { last: true, ..attempt.way.bare().by_udp() };
-        if attempt.way.last || !attempt.edns || !self.send(shared, now, &attempt.target, bare) {
-            self.came_to_nothing(shared, now);
+        if attempt.way.last || !attempt.edns || !self.follow(shared, now, &mut attempt, bare) {
+            self.came_to_nothing(shared, now, &mut attempt);
         }
     }
 
-    fn came_to_nothing(&mut self, shared: &mut Shared, now: Monotonic) {
+    fn came_to_nothing(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt) {
         self.ede = ede::NETWORK_ERROR;
-        self.next_after_failure(shared, now);
+        self.in_vain(shared, now, attempt);
     }
 
     /// Whether a good answer by UDP has to wait for the connection that was opened to confirm it.
@@ -120,17 +116,20 @@ impl Round {
             && let Some(other) = self.attempts.iter().position(|a| a.id == doubted)
         {
             let doubted = self.close(shared, now, other, "doubted");
-            self.learn_cookie(shared, now, &doubted);
+            self.learn_strange(shared, now, &doubted);
+            let at = self.attempts.iter().position(|a| a.id == id).unwrap_or(at);
+            self.attempts[at].denied = doubted.denied;
         }
         self.attempts.iter().position(|a| a.id == id).unwrap_or(at)
     }
 
-    /// An answer whose cookie was not ours is believed, or TCP has said what is true: that is how the upstream is.
-    fn learn_cookie(&self, shared: &mut Shared, now: Monotonic, attempt: &Attempt) {
-        if attempt.doubt.cookie
-            && let Some(upstream) = shared.upstream(attempt.upstream)
-        {
-            upstream.cookie.was_strange(now);
+    /// An answer whose cookie or letters were not ours is believed, or TCP has said what is true: that is how the upstream is.
+    fn learn_strange(&self, shared: &mut Shared, now: Monotonic, attempt: &Attempt) {
+        let Some(upstream) = shared.upstream(attempt.upstream) else { return };
+        match attempt.doubt.strange {
+            Some(Doubt::Cookie) => upstream.cookie.was_strange(now),
+            Some(Doubt::Letters) => upstream.was_in_strange_letters(now),
+            Some(_) | None => {}
         }
     }
 
@@ -140,8 +139,8 @@ impl Round {
         let attempt = &mut self.attempts[at];
         attempt.doubt.until = None;
         if attempt.doubt.count > DOUBTS_MAX {
-            self.close(shared, now, at, "forged");
-            return self.next_after_failure(shared, now);
+            let mut attempt = self.close(shared, now, at, "forged");
+            return self.in_vain(shared, now, &mut attempt);
         }
         // When the round or its set has had its time too, or the host has slept since, nothing counts any more.
         let over = matches!(&self.phase, Phase::Completing { set } if now.as_ms() >= set.expire_ms);
@@ -149,7 +148,7 @@ impl Round {
         if let Some((came, octets)) = attempt.doubt.kept.take().filter(|(came, _)| fresh(*came)) {
             // As of then: its TTLs have run since.
             if let Ok(message) = Message::open(&octets) {
-                self.learn_cookie(shared, now, &self.attempts[at]);
+                self.learn_strange(shared, now, &self.attempts[at]);
                 self.hear(shared, came, at, &message);
             }
         } else if self.attempts[at].doubt.unreadable {

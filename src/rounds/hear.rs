@@ -115,7 +115,10 @@ impl Round {
                 self.with_new_cookie(shared, now, at, message)
             }
             Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
-            Heard::Failed(rcode) => self.unusable(shared, now, at, *rcode),
+            Heard::Failed(rcode) => {
+                self.suspects(at, full_rcode(message));
+                self.unusable(shared, now, at, *rcode);
+            }
             Heard::Addresses { .. }
             | Heard::Negative { .. }
             | Heard::Bare { .. }
@@ -129,10 +132,17 @@ impl Round {
         let attempt = &self.attempts[at];
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
         if message.edns().is_some() {
-            if attempt.without_cookie && upstream.may_lack_edns() {
+            let own = attempt.without_cookie && cookie_of(message).is_none();
+            if own && upstream.is_silent_to_it() {
                 upstream.cookie.is_dropped(now);
             }
             upstream.edns_seen();
+            if attempt.edns && !attempt.without_cookie && !is_error(full_rcode(message)) {
+                upstream.takes_everything(attempt.is_mixed());
+            }
+        }
+        if attempt.relettered && message.asks_exactly(attempt.asked()) {
+            upstream.drops_letters(now, attempt.target.name());
         }
         if attempt.cookie {
             upstream.cookie.learn(cookie_of(message));
@@ -143,35 +153,49 @@ impl Round {
     }
 
     fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
-        let attempt = self.close(shared, now, at, "truncated");
+        let mut attempt = self.close(shared, now, at, "truncated");
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
-        if !self.send(shared, now, &attempt.target, attempt.way.over_tcp()) {
-            self.next_after_failure(shared, now);
+        let way = attempt.way.over_tcp();
+        if !self.follow(shared, now, &mut attempt, way) {
+            self.in_vain(shared, now, &mut attempt);
         }
     }
 
     /// The server wants the cookie that came with its error: once more with that, then by ways that need none (RFC 7873 section 5.3).
     fn with_new_cookie(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
-        let attempt = &self.attempts[at];
-        let (target, way) = (attempt.target.clone(), Way { again: true, ..attempt.way });
-        if attempt.way.again || !self.send(shared, now, &target, way) {
+        if self.attempts[at].way.again {
             return self.doubt(shared, now, at, (Doubt::Unreadable, message.octets()));
         }
-        let attempt = self.close(shared, now, at, "badcookie");
+        let mut attempt = self.close(shared, now, at, "badcookie");
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
+        let way = Way { again: true, ..attempt.way };
+        if !self.follow(shared, now, &mut attempt, way) {
+            self.in_vain(shared, now, &mut attempt);
+        }
+    }
+
+    /// An error may be for how attempt `at` was asked.
+    fn suspects(&mut self, at: usize, rcode: Rcode) {
+        let attempt = &self.attempts[at];
+        if attempt.target.leg() == self.target.leg()
+            && matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR | Rcode::NOTIMP)
+        {
+            self.plain.retain(|way| way.upstream != attempt.upstream);
+            self.plain.extend(attempt.plainly());
+        }
     }
 
     /// An error, by an upstream that is alive.
     pub fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
-        let attempt = self.close(shared, now, at, rcode.to_string().to_ascii_lowercase());
+        let mut attempt = self.close(shared, now, at, rcode.to_string().to_ascii_lowercase());
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), false));
         self.ede = ede::NETWORK_ERROR;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
         let no_edns = attempt.edns && wants_none;
-        if no_edns && self.send(shared, now, &attempt.target, attempt.way.bare()) {
-            return;
+        let bare = attempt.way.bare();
+        if !(no_edns && self.follow(shared, now, &mut attempt, bare)) {
+            self.in_vain(shared, now, &mut attempt);
         }
-        self.next_after_failure(shared, now);
     }
 
     fn useful(
@@ -184,21 +208,32 @@ impl Round {
     ) {
         let attempt = self.close(shared, now, at, outcome(&heard));
         self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
-        if attempt.way.without_edns
-            && let Some(upstream) = shared.upstream(attempt.upstream)
-            && upstream.edns(now)
-            && (!attempt.way.last || upstream.answers_bare())
-        {
-            let note = upstream.cannot_edns(now);
-            shared.actions.push_back(Action::Note(note));
-        }
+        self.learn_bare(shared, now, &attempt, message);
         if !self.take_up(shared, now, &attempt, heard, message) {
             self.next_after_failure(shared, now);
         }
     }
 
+    /// An answer to what was asked without what is usual.
+    fn learn_bare(&self, shared: &mut Shared, now: Monotonic, attempt: &Attempt, message: &Message<'_>) {
+        let Some(upstream) = shared.upstream(attempt.upstream) else { return };
+        let note = if let Some(suspected) = attempt.way.plain {
+            if suspected.letters {
+                upstream.drops_letters(now, attempt.target.name());
+            }
+            upstream.answers_plain(now, suspected)
+        } else {
+            let lacks = attempt.way.without_edns
+                && upstream.edns(now)
+                && !(attempt.dropped_edns && (message.edns().is_some() || !upstream.is_silent_to_it()))
+                && (!attempt.way.last || upstream.answers_bare());
+            lacks.then(|| upstream.cannot_edns(now))
+        };
+        shared.actions.extend(note.map(Action::Note));
+    }
+
     /// Takes up what a message says; `false` when nothing can be made of it, since its CNAMEs are too many or lead back, or the whole is too long.
-    fn take_up(
+    pub fn take_up(
         &mut self,
         shared: &mut Shared,
         now: Monotonic,
@@ -287,22 +322,19 @@ impl Round {
         failure: Failure,
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
-        if self.denial_stands(shared, now, at) {
-            return self.conclude(shared, now);
-        }
         let outcome = match failure {
             Failure::Unreachable => "unreachable",
             Failure::Refused => "refused",
             Failure::Closed => "closed",
             Failure::NoSocket => "no socket",
         };
-        let attempt = self.close(shared, now, at, outcome);
+        let mut attempt = self.close(shared, now, at, outcome);
         // A server may end a connection that it has just taken: one more, at once.
         let once_more = Way { again: true, ..attempt.way };
         if failure == Failure::Closed
             && !attempt.way.again
             && !shared.mutants.has(Mutant::ClosedConnectionIsFinal)
-            && self.send(shared, now, &attempt.target, once_more)
+            && self.follow(shared, now, &mut attempt, once_more)
         {
             self.confirms(attempt.doubt.confirms);
             return self.conclude(shared, now);
@@ -321,12 +353,18 @@ impl Round {
                 shared.actions.push_back(Action::Note(note));
             }
         }
+        // Some servers end each connection that brings them EDNS.
+        let bare = Way { again: true, last: true, ..attempt.way.bare() };
+        if failure == Failure::Closed && attempt.edns && self.follow(shared, now, &mut attempt, bare) {
+            return self.conclude(shared, now);
+        }
         // What was cut by UDP and is not to be had over TCP may be short enough without EDNS.
         let alone = self.attempts.is_empty() && self.unasked.is_empty();
         let plain = Way { last: true, ..attempt.way.bare().by_udp() };
-        let cut = !attempt.is_udp() && attempt.edns && alone && matches!(self.phase, Phase::Racing { .. });
-        if !(cut && self.send(shared, now, &attempt.target, plain)) {
-            self.next_after_failure(shared, now);
+        let again = attempt.edns || attempt.way.again;
+        let cut = !attempt.is_udp() && again && alone && matches!(self.phase, Phase::Racing { .. });
+        if !(cut && self.follow(shared, now, &mut attempt, plain)) {
+            self.in_vain(shared, now, &mut attempt);
         }
         self.conclude(shared, now)
     }
@@ -371,10 +409,12 @@ impl Round {
 /// The message in the letters that were meant: the question, names that point there, and those written out would show the ones that were
 /// drawn against forgery.
 fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>) -> Message<'m> {
-    let (meant, sent) = (attempt.target.name().as_wire(), attempt.asked());
+    let (meant, mut sent) = (attempt.target.name().as_wire(), attempt.asked());
     match message.octets().get(HEADER_LEN..HEADER_LEN + meant.len()) {
         Some(question) if question == meant && sent == meant => return *message,
-        Some(question) if question == sent || question.eq_ignore_ascii_case(meant) => {}
+        // What was drawn before it was repeated as meant.
+        Some(question) if sent == meant && question.eq_ignore_ascii_case(meant) => sent = question,
+        Some(question) if question.eq_ignore_ascii_case(meant) => {}
         Some(_) | None => return *message,
     }
     plain.clear();

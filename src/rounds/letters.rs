@@ -4,14 +4,14 @@
 //! It is learned by upstream and domain, and mostly for nothing: an answer to drawn letters shows as well that they do not matter there.
 //! What one domain shows says nothing of others, since most such upstreams hand on what is not theirs.
 
-use crate::attempt::Way;
+use crate::attempt::{Attempt, Way};
 use crate::mutant::Mutant;
 use crate::response::{Heard, read};
 use crate::round::{Phase, Round};
 use crate::settings::CONFIRM_WITHIN;
 use crate::shared::Shared;
 use hither_table::{Monotonic, Negative};
-use hither_wire::codes::{Class, Rcode, Rtype};
+use hither_wire::codes::{Class, Rtype};
 use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
 use std::time::Duration;
@@ -54,6 +54,13 @@ impl Letters {
             self.apart.remove(0);
         }
         self.apart.push((domain, now.plus(LEARNED_FOR)));
+    }
+
+    /// What was asked for in drawn letters had no answer, and has one as it is meant.
+    pub fn are_dropped(&mut self, now: Monotonic, name: &Name) {
+        if let Ok(domain) = Name::from_wire(above(name)) {
+            self.differ(now, domain);
+        }
     }
 
     fn are_alike(&self, now: Monotonic, domain: &[u8]) -> bool {
@@ -108,8 +115,7 @@ fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
 /// A denial that is asked once more in lower case.
 #[derive(Debug)]
 pub(crate) struct Denied {
-    /// `None`: REFUSED, as of a zone that is not the server's.
-    kind: Option<Negative>,
+    kind: Negative,
     domain: Name,
     came: Monotonic,
     octets: Vec<u8>,
@@ -119,15 +125,14 @@ pub(crate) struct Denied {
 
 enum Said {
     Something,
-    Denial(Option<Negative>),
+    Denial(Negative),
     Neither,
 }
 
 fn said(heard: &Heard) -> Said {
     match heard {
-        Heard::Negative { kind, .. } | Heard::WholeNegative { kind, .. } => Said::Denial(Some(*kind)),
+        Heard::Negative { kind, .. } | Heard::WholeNegative { kind, .. } => Said::Denial(*kind),
         Heard::Addresses { .. } | Heard::Bare { .. } | Heard::Whole { .. } => Said::Something,
-        Heard::Failed(Rcode::REFUSED) => Said::Denial(None),
         Heard::Truncated | Heard::Failed(_) => Said::Neither,
     }
 }
@@ -143,8 +148,9 @@ impl Round {
         (heard, message): (&Heard, &Message<'_>),
     ) -> bool {
         let said = said(heard);
-        if let Some(denied) = self.attempts[at].denied.take() {
-            return self.second_word(shared, now, at, (denied, &said));
+        if self.attempts[at].denied.is_some() {
+            self.second_word(shared, now, at, &said);
+            return false;
         }
         let attempt = &self.attempts[at];
         if !attempt.is_mixed() || shared.mutants.has(Mutant::MixedDenialIsBelieved) {
@@ -162,69 +168,76 @@ impl Round {
             }
             Said::Denial(_) | Said::Something | Said::Neither => return false,
         };
-        // Who refuses is mostly in earnest, and the next is asked at once.
-        let others = self.attempts.len() > 1 || !self.unasked.is_empty();
         let domain = denied_domain(name, message);
-        if (kind.is_none() && others) || upstream.letters.are_alike(now, domain.as_wire()) {
+        if upstream.letters.are_alike(now, domain.as_wire()) {
             return false;
         }
         let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
         let denied = Denied { kind, domain, came: now, octets: message.octets().to_vec(), until };
         let target = attempt.target.clone();
-        if !self.send(shared, now, &target, Way { lower: true, ..way.by_udp() }) {
+        // By the way that its denial came: what was too long for UDP will be again.
+        if !self.send(shared, now, &target, Way { lower: true, again: false, ..way }) {
             return false;
         }
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.denied = Some(Box::new(denied));
         }
-        let attempt = self.close(shared, now, at, kind.map_or("refused", Negative::as_str));
-        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), kind.is_some()));
+        let attempt = self.close(shared, now, at, kind.as_str());
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
         true
     }
 
-    /// Attempt `at` asked once more in lower case, and this is what came. Whether what was denied before stands.
-    fn second_word(
-        &mut self,
-        shared: &mut Shared,
-        now: Monotonic,
-        at: usize,
-        (denied, said): (Box<Denied>, &Said),
-    ) -> bool {
-        let id = self.attempts[at].upstream;
-        let Some(upstream) = shared.upstream(id) else { return false };
+    /// Attempt `at` asked once more in lower case, and this is what came. An answer decides; whatever else it is goes its usual way first.
+    fn second_word(&mut self, shared: &mut Shared, now: Monotonic, at: usize, said: &Said) {
+        let attempt = &mut self.attempts[at];
+        let (Some(upstream), false) = (shared.upstream(attempt.upstream), matches!(said, Said::Neither))
+        else {
+            return;
+        };
+        let Some(denied) = attempt.denied.take() else { return };
         match said {
             Said::Denial(kind) if *kind == denied.kind => {
                 upstream.letters.agree(now, denied.domain.as_wire(), 1)
             }
-            Said::Something | Said::Denial(Some(_)) => upstream.letters.differ(now, denied.domain),
-            Said::Denial(None) | Said::Neither => {
-                self.stands(shared, now, at, &denied);
-                return true;
-            }
+            Said::Something | Said::Denial(_) | Said::Neither => upstream.letters.differ(now, denied.domain),
         }
-        false
     }
 
-    /// Attempt `at`, which asked once more, came to nothing: what was denied stands. `false` if it asked for the first time.
-    pub fn denial_stands(&mut self, shared: &mut Shared, now: Monotonic, at: usize) -> bool {
-        let denied = self.attempts[at].denied.take();
-        denied.map(|denied| self.stands(shared, now, at, &denied)).is_some()
+    /// Asks once more, another way, what an attempt that is over has asked; a denial that it was to look into waits for that.
+    pub fn follow(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt, way: Way) -> bool {
+        if !self.send(shared, now, &attempt.target, way) {
+            return false;
+        }
+        if let (Some(mut denied), Some(next)) = (attempt.denied.take(), self.attempts.last_mut()) {
+            denied.until = now.plus(CONFIRM_WITHIN).min(self.deadline);
+            next.denied = Some(denied);
+        }
+        true
     }
 
-    fn stands(&mut self, shared: &mut Shared, now: Monotonic, at: usize, denied: &Denied) {
-        let Ok(message) = Message::open(&denied.octets) else { return };
+    /// An attempt that is over came to nothing: what was denied before it stands, or the next is asked.
+    pub fn in_vain(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt) {
+        if !self.stands(shared, now, attempt) {
+            self.next_after_failure(shared, now);
+        }
+    }
+
+    fn stands(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt) -> bool {
+        let Some(denied) = attempt.denied.take() else { return false };
+        let Ok(message) = Message::open(&denied.octets) else { return false };
         let came = if now.since(denied.came) < 2 * CONFIRM_WITHIN { denied.came } else { now };
-        // Not this attempt was answered.
-        self.attempts[at].repeated = true;
-        let heard = read(&message, &self.expected(shared, &self.attempts[at]), came, Vec::new());
-        self.act_on(shared, came, at, (heard, &message));
+        let heard = read(&message, &self.expected(shared, attempt), came, Vec::new());
+        self.take_up(shared, came, attempt, heard, &message)
     }
 
     /// Denials that had their time are believed.
     pub fn stop_waiting_for_lower(&mut self, shared: &mut Shared, now: Monotonic) {
-        let due = |a: &crate::attempt::Attempt| a.denied.as_ref().is_some_and(|denied| now >= denied.until);
+        let due = |a: &Attempt| a.denied.as_ref().is_some_and(|denied| now >= denied.until);
         while let Some(at) = self.attempts.iter().position(due) {
-            self.denial_stands(shared, now, at);
+            let mut attempt = self.close(shared, now, at, "not contradicted");
+            // It has answered, if not this.
+            self.alive(shared, now, attempt.upstream, (None, true));
+            self.in_vain(shared, now, &mut attempt);
         }
     }
 }

@@ -48,7 +48,9 @@ pub(crate) enum Doubt {
     Other,
     /// It has our id, and what it says cannot be told.
     Unreadable,
-    /// Right but for the letter case of the question, or without one: the upstream's own perhaps, if those are its ways.
+    /// Right but for the letter case of the question: the upstream's own perhaps, if that is its way.
+    Letters,
+    /// Right but for the question, which it lacks: likewise.
     Unusual,
     /// Right but for the cookie: it is not ours, or missing where there was one.
     Cookie,
@@ -108,12 +110,11 @@ fn unusual(message: &Message<'_>, expected: &Expected<'_>, exactly: bool) -> Opt
     if expected.cookie.is_some_and(|known| !known.fits(cookie_of(message))) {
         return Some(Doubt::Cookie);
     }
-    let lacks = match message.asked() {
-        Some(_) => expected.exact && !exactly,
+    match message.asked() {
+        Some(_) => (expected.exact && !exactly).then_some(Doubt::Letters),
         // Some servers send the bare header with an error; it can only cost this attempt.
-        None => expected.udp && !is_error(full_rcode(message)),
-    };
-    lacks.then_some(Doubt::Unusual)
+        None => (expected.udp && !is_error(full_rcode(message))).then_some(Doubt::Unusual),
+    }
 }
 
 /// Whether what is broken of a message does not matter. An error needs no records, and an answer no section behind its own. A denial

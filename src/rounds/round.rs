@@ -72,6 +72,8 @@ pub(crate) struct Round {
     pub look_at: Option<Monotonic>,
     /// What is asked now: the question's name, or the end of a chain that is being chased.
     pub target: Target,
+    /// How those are asked once more that had an error for it, when nobody is left.
+    pub plain: Vec<Way>,
     /// The extended error to tell if all fails.
     pub ede: u16,
     pub trace: Trace,
@@ -128,6 +130,7 @@ impl Round {
             stale_at: stale.then(|| now.plus(wait)),
             look_at: Some(now.plus(DOWN_DEADLINE)),
             target: Target::of(Rc::clone(&question)),
+            plain: Vec::new(),
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             timer: deadline,
             question,
@@ -146,6 +149,7 @@ impl Round {
 
     /// Puts all usable upstreams in line for the target and asks the first of them.
     pub fn ask_all(&mut self, shared: &mut Shared, now: Monotonic, first: usize) {
+        self.plain.clear();
         let group = shared.group(self.target.name());
         let choice = choose(&mut shared.upstreams, &group, now, (first, take(&mut self.unasked)));
         self.unasked = choice.order;
@@ -170,6 +174,12 @@ impl Round {
         if self.unasked.is_empty() {
             self.wave_at = None;
         }
+    }
+
+    /// Those who had an error are asked once more, without what that may be for. `false` if there is nobody.
+    fn ask_plainly(&mut self, shared: &mut Shared, now: Monotonic) -> bool {
+        let (ways, target) = (take(&mut self.plain), self.target.clone());
+        ways.into_iter().filter(|way| self.send(shared, now, &target, *way)).count() > 0
     }
 
     pub fn send(&mut self, shared: &mut Shared, now: Monotonic, target: &Target, way: Way) -> bool {
@@ -302,7 +312,7 @@ impl Round {
                     } else if bare.as_ref().is_some_and(|b| settle || now >= b.until) {
                         let bare = bare.take()?;
                         self.chase(shared, now, bare);
-                    } else if idle {
+                    } else if idle && !self.ask_plainly(shared, now) {
                         self.fail(shared, now);
                         return Some(heard);
                     } else if self.attempts.is_empty() {

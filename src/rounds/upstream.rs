@@ -1,10 +1,12 @@
 //! What is known of the upstreams: how quick, whether they answer, whether they can EDNS; and from it, whom to ask.
 
-use crate::cookie::Cookie;
+use crate::attempt::Suspected;
+use crate::cookie::{Cookie, Strange};
 use crate::letters::Letters;
 use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
 use crate::{Note, Server, Transport, UpstreamId};
 use hither_table::Monotonic;
+use hither_wire::name::Name;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -54,6 +56,13 @@ pub(crate) struct Upstream {
     edns_seen: bool,
     /// Names that it answered without EDNS alone, although it has sent an OPT record.
     bare: u8,
+    /// Names in a row that it was silent for until they were asked without a cookie, or without EDNS.
+    silent_to: u8,
+    /// Names in a row that it had an error for until they were asked without EDNS, or in lower case.
+    fails_edns: u8,
+    fails_letters: u8,
+    /// Answers in other letters than were sent that TCP confirmed, and since when.
+    strange_letters: Strange,
     folds_case_until: Option<Monotonic>,
     pub letters: Letters,
     /// Since when nothing has come back, whatever was sent, and how much that was.
@@ -107,6 +116,10 @@ impl Upstream {
             no_edns_until: None,
             edns_seen: false,
             bare: 0,
+            silent_to: 0,
+            fails_edns: 0,
+            fails_letters: 0,
+            strange_letters: Strange::default(),
             folds_case_until: None,
             letters: Letters::default(),
             silent_since: None,
@@ -136,6 +149,52 @@ impl Upstream {
 
     pub fn edns_seen(&mut self) {
         self.edns_seen = true;
+    }
+
+    /// It was silent until something was left out. Whether that is its way, or datagrams were lost.
+    pub fn is_silent_to_it(&mut self) -> bool {
+        self.silent_to = self.silent_to.saturating_add(1);
+        !self.edns_seen || self.silent_to >= BARE_MAX
+    }
+
+    /// It answered what had everything.
+    pub fn takes_everything(&mut self, mixed: bool) {
+        (self.silent_to, self.fails_edns) = (0, 0);
+        self.fails_letters *= u8::from(!mixed);
+    }
+
+    /// It answered a name as it is meant, and not in drawn letters.
+    pub fn drops_letters(&mut self, now: Monotonic, name: &Name) {
+        self.letters.are_dropped(now, name);
+        self.fails_letters = self.fails_letters.saturating_add(1);
+        if self.fails_letters >= BARE_MAX {
+            self.folds_case(now);
+        }
+    }
+
+    /// It answered, without what is suspected, what it had an error for. An upstream that is merely out of order at times shows by
+    /// other answers that it is not that.
+    pub fn answers_plain(&mut self, now: Monotonic, suspected: Suspected) -> Option<Note> {
+        if !suspected.cookie && !suspected.edns {
+            return None;
+        }
+        self.fails_edns = self.fails_edns.saturating_add(1);
+        if suspected.cookie && self.fails_edns >= BARE_MAX - 1 {
+            self.cookie.is_dropped(now);
+        }
+        (suspected.edns && self.fails_edns > BARE_MAX).then(|| self.cannot_edns(now))
+    }
+
+    /// An answer in other letters than were sent was the upstream's own: TCP said so.
+    pub fn was_in_strange_letters(&mut self, now: Monotonic) {
+        if self.strange_letters.is_its_way(now) {
+            self.folds_case(now);
+        }
+    }
+
+    /// Whether nothing has come from it since then.
+    pub fn is_silent_since(&self, sent: Monotonic) -> bool {
+        self.silent_since.is_some_and(|since| since <= sent)
     }
 
     /// Whether its silence may be for want of EDNS: some servers and boxes drop what they do not know.
@@ -195,6 +254,7 @@ impl Upstream {
         // A cookie would tell two networks that the same host asks (RFC 7873 section 6).
         self.cookie = Cookie::default();
         self.letters = Letters::default();
+        (self.edns_seen, self.silent_to, self.fails_edns, self.fails_letters) = (false, 0, 0, 0);
     }
 
     /// It answered, whatever it said. `useful`: with something else than an error.

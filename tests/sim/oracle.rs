@@ -142,6 +142,8 @@ pub struct Oracle {
     lies: BTreeSet<AttemptId>,
     /// Attempts in lower case, and what they are to confirm.
     pending: BTreeMap<AttemptId, Pending>,
+    /// What attempts that are over were to confirm, until it is seen whether another one goes on.
+    asked_on: Vec<(Question, UpstreamId, Pending)>,
     /// A denial of drawn letters, in this step.
     just_denied: Option<(Question, UpstreamId, Pending)>,
     owed: Option<Owed>,
@@ -174,6 +176,7 @@ impl Oracle {
             mixed: BTreeSet::new(),
             lies: BTreeSet::new(),
             pending: BTreeMap::new(),
+            asked_on: Vec::new(),
             just_denied: None,
             owed: None,
             second: BTreeSet::new(),
@@ -273,8 +276,8 @@ impl Oracle {
         }
         if mixed {
             self.mixed.insert(attempt);
-        } else if !tcp {
-            self.asks_in_lower(attempt, (&question, upstream));
+        } else {
+            self.asks_in_lower(now, attempt, (&question, upstream));
         }
         let known = self.questions.get_mut(&question).expect("nothing is sent that nobody asked");
         let idle = known.rounds.last().is_none_or(|round| round.open.is_empty());
@@ -329,9 +332,11 @@ impl Oracle {
     pub fn closed(&mut self, _now: Monotonic, attempt: AttemptId) {
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
         self.doubted.remove(&attempt);
-        self.pending.remove(&attempt);
-        if let Some(round) = self.questions.get_mut(&question).and_then(|known| known.rounds.last_mut()) {
-            round.open.remove(&attempt);
+        let pending = self.pending.remove(&attempt);
+        let Some(known) = self.questions.get_mut(&question) else { return };
+        if let Some(round) = known.rounds.last_mut() {
+            let upstream = round.open.remove(&attempt).filter(|_| !known.fresh && !round.void);
+            self.asked_on.extend(upstream.zip(pending).map(|(from, p)| (question, from, p)));
         }
     }
 
@@ -349,9 +354,6 @@ impl Oracle {
         if !self.open.contains_key(&attempt) {
             return;
         }
-        if self.pending.contains_key(&attempt) {
-            return self.stands(attempt);
-        }
         if closed && !self.second.contains(&attempt) {
             return self.owes(now, attempt, true);
         }
@@ -368,7 +370,7 @@ impl Oracle {
         let over = |doubted: &Doubted| !doubted.alone && doubted.until.is_some_and(|until| now >= until);
         let over: Vec<_> = self.doubted.iter().filter(|(_, d)| over(d)).map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.unconfirmed(now, id));
-        let due = |p: &Pending| now >= later(p.came, CONFIRM_WITHIN);
+        let due = |p: &Pending| now >= later(p.asked, CONFIRM_WITHIN);
         let due: Vec<_> = self.pending.iter().filter(|(_, p)| due(p)).map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.stands(id));
     }
@@ -432,10 +434,12 @@ impl Oracle {
         let settings = self.settings.clone();
         let (mixed, lies) = (self.mixed.contains(&attempt), self.lies.contains(&attempt));
         let asked = self.open.get(&attempt).copied();
-        if said == Said::Error && self.pending.contains_key(&attempt) {
-            return self.stands(attempt);
+        if let Some(pending) = self.confirms(attempt).and_then(|doubted| self.pending.remove(&doubted)) {
+            self.pending.insert(attempt, pending);
         }
-        self.pending.remove(&attempt);
+        if !matches!(said, Said::Error | Said::Truncated) {
+            self.pending.remove(&attempt);
+        }
         let Some(round) = self.round_of(attempt) else { return };
         // After a sleep the round may be over although nobody has looked yet; what was kept does not outlast the moment.
         let past = |at: Monotonic| now > at || (came < now && now == at);
@@ -455,7 +459,7 @@ impl Oracle {
                 round.denials.extend(said.map(|(kind, until)| (now, kind, until)));
                 let upstream = round.open.get(&attempt).copied();
                 if let (true, Some(asked), Some(upstream)) = (mixed, asked, upstream) {
-                    self.just_denied = Some((asked, upstream, Pending { said, came: now }));
+                    self.just_denied = Some((asked, upstream, Pending { said, came: now, asked: now }));
                 }
             }
             Said::Bare => {
@@ -489,6 +493,7 @@ impl Oracle {
     pub fn reply(&mut self, now: Monotonic, client: ClientId, answer: &Answer) {
         assert!(self.asked.contains(&client), "a reply to nobody");
         assert!(self.replied.insert(client), "a second reply to {client:?}");
+        self.nobody_asks_on();
         let found = self.questions.iter_mut().find(|(_, known)| known.clients.contains_key(&client));
         let (question, known) = found.expect("a reply to a client that does not wait");
         let untrusted = self.untrusted.clone();
@@ -531,6 +536,7 @@ impl Oracle {
 
     /// What a reader sees in the table after a step.
     pub fn see(&mut self, now: Monotonic, question: &Question, view: Option<&FamilyView<'_>>) {
+        self.nobody_asks_on();
         let Some(view) = view else { return self.misses(question) };
         let applied = self.applied.take_if(|(name, _)| *name == question.name);
         let known = self.questions.get_mut(question).expect("nothing is published that nobody asked");
@@ -591,6 +597,7 @@ impl Oracle {
     /// What must be so after every step; `quiet`: nothing more is due in this instant.
     pub fn after_step(&mut self, now: Monotonic, quiet: bool) {
         self.just_denied = None;
+        self.nobody_asks_on();
         assert!(self.owed.take().is_none(), "a connection ended without a word, and there is no other");
         for (attempt, doubted) in &self.doubted {
             // What comes in the last instant of a round needs no second opinion: nobody hears it.

@@ -304,7 +304,7 @@ impl<'p> World<'p> {
             Looks::Right
         } else if Message::read(octets).is_err() {
             Looks::Unreadable { udp: *udp, edns }
-        } else if *udp && (unasked || asked != came) {
+        } else if *udp && (unasked || (asked != came && upstreams::is_mixed(sent))) {
             Looks::Unusual
         } else {
             Looks::Right
@@ -372,7 +372,11 @@ impl<'p> World<'p> {
                 Action::Send { attempt, upstream, transport, octets, .. } => {
                     self.send(attempt, upstream, transport, &octets)
                 }
-                Action::Resend { attempt, .. } => self.oracle.resent(attempt),
+                Action::Resend { attempt, octets } => {
+                    // It may ask in other letters than at first.
+                    self.sent.entry(attempt).and_modify(|(sent, _)| *sent = octets.to_vec());
+                    self.oracle.resent(attempt);
+                }
                 Action::Close { attempt, .. } => {
                     self.oracle.closed(self.now, attempt);
                 }

@@ -7,6 +7,8 @@ use super::*;
 pub(super) struct Pending {
     pub said: Option<(Negative, u64)>,
     pub came: Monotonic,
+    /// When it was asked about last.
+    pub asked: Monotonic,
 }
 
 /// Another connection that has to follow at once one that ended without a readable word.
@@ -40,17 +42,26 @@ impl Oracle {
         let round = self.questions.get(question).and_then(|known| known.rounds.last());
         let same = |id: &AttemptId| round.and_then(|r| r.open.get(id)) == Some(&upstream);
         let doubted = self.doubted.iter_mut().find(|(id, doubted)| doubted.tcp.is_none() && same(id));
-        if let Some((_, doubted)) = doubted {
+        if let Some((id, doubted)) = doubted {
             (doubted.tcp, doubted.until) = (Some(attempt), Some(later(now, CONFIRM_WITHIN)));
+            self.pending.entry(*id).and_modify(|pending| pending.asked = now);
         }
     }
 
     /// A denial is asked once more: until there is a word on it, it is none.
     pub(super) fn asks_in_lower(
         &mut self,
+        now: Monotonic,
         attempt: AttemptId,
         (question, upstream): (&Question, UpstreamId),
     ) {
+        let over =
+            |(asked, from, _): &(Question, UpstreamId, Pending)| (asked, from) == (question, &upstream);
+        if let Some(at) = self.asked_on.iter().position(over) {
+            let (_, _, pending) = self.asked_on.remove(at);
+            self.pending.insert(attempt, Pending { asked: now, ..pending });
+            return;
+        }
         let same = self.just_denied.take_if(|(asked, from, _)| asked == question && *from == upstream);
         let Some((_, _, pending)) = same else { return };
         let round = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut());
@@ -62,9 +73,23 @@ impl Oracle {
 
     /// What was denied stands.
     pub(super) fn stands(&mut self, attempt: AttemptId) {
-        let Some(Pending { said: Some((kind, until)), came }) = self.pending.remove(&attempt) else { return };
-        if let Some(round) = self.round_of(attempt) {
+        let question = self.open.get(&attempt).copied();
+        if let (Some(pending), Some(question)) = (self.pending.remove(&attempt), question) {
+            self.believed(&question, pending);
+        }
+    }
+
+    fn believed(&mut self, question: &Question, Pending { said, came, .. }: Pending) {
+        let round = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut());
+        if let (Some(round), Some((kind, until))) = (round, said) {
             round.denials.push((came, kind, until));
+        }
+    }
+
+    /// What was asked about, by attempts that are over, and is not asked about by others: it stands.
+    pub(super) fn nobody_asks_on(&mut self) {
+        for (question, _, pending) in std::mem::take(&mut self.asked_on) {
+            self.believed(&question, pending);
         }
     }
 
@@ -90,7 +115,6 @@ impl Oracle {
     /// Something came that nobody can read.
     pub(super) fn unreadable(&mut self, now: Monotonic, attempt: AttemptId, (udp, edns): (bool, bool)) {
         match self.confirms(attempt) {
-            _ if self.pending.contains_key(&attempt) => self.stands(attempt),
             _ if udp => self.doubt(attempt),
             _ if edns => self.owes(now, attempt, false),
             Some(doubted) => self.unconfirmed(now, doubted),
