@@ -149,6 +149,8 @@ pub struct Oracle {
     owed: Option<Owed>,
     /// Connections that are the second of their kind.
     second: BTreeSet<AttemptId>,
+    /// Two connections ended without a word: the one that follows is without EDNS, and the last.
+    ended_twice: Option<(Question, UpstreamId)>,
     /// Whom each question waited for when the network changed.
     cut_off: Vec<(Question, BTreeSet<UpstreamId>)>,
     replied: BTreeSet<ClientId>,
@@ -180,6 +182,7 @@ impl Oracle {
             just_denied: None,
             owed: None,
             second: BTreeSet::new(),
+            ended_twice: None,
             cut_off: Vec::new(),
             replied: BTreeSet::new(),
             asked: BTreeSet::new(),
@@ -360,8 +363,11 @@ impl Oracle {
         if let Some(id) = self.confirms(attempt) {
             return self.unconfirmed(now, id);
         }
+        let question = self.open.get(&attempt).copied();
         if let Some(round) = self.round_of(attempt) {
+            let upstream = round.open.get(&attempt).copied();
             round.failures += 1;
+            self.ended_twice = question.zip(upstream).filter(|_| closed);
         }
     }
 
@@ -596,7 +602,7 @@ impl Oracle {
 
     /// What must be so after every step; `quiet`: nothing more is due in this instant.
     pub fn after_step(&mut self, now: Monotonic, quiet: bool) {
-        self.just_denied = None;
+        (self.just_denied, self.ended_twice) = (None, None);
         self.nobody_asks_on();
         assert!(self.owed.take().is_none(), "a connection ended without a word, and there is no other");
         for (attempt, doubted) in &self.doubted {

@@ -29,6 +29,10 @@ impl Oracle {
         attempt: AttemptId,
         (question, upstream): (&Question, UpstreamId),
     ) {
+        if self.ended_twice.take_if(|ended| *ended == (*question, upstream)).is_some() {
+            self.second.insert(attempt);
+            return;
+        }
         if let Some(owed) = self.owed.take_if(|owed| owed.question == *question && owed.upstream == upstream)
         {
             if owed.closed {
