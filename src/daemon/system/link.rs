@@ -57,7 +57,7 @@ impl Plan {
     pub fn split(self, before: Option<&Whom>) -> (Routes, Whom) {
         let known = before.map(|before| &before.problems[..]).unwrap_or_default();
         for problem in self.whom.problems.iter().filter(|problem| !known.contains(problem)) {
-            log::warn!(event = Event::NotFollowed, reason:% = problem; "{problem}");
+            log::warn!(event = Event::NotFollowed, what = "domains", reason:% = problem; "{problem}");
         }
         (self.routes, self.whom)
     }
