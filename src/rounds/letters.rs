@@ -222,7 +222,8 @@ impl Round {
         }
     }
 
-    fn stands(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt) -> bool {
+    /// What was denied before an attempt that is over is believed; `false`: nothing was.
+    pub fn stands(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt) -> bool {
         let Some(denied) = attempt.denied.take() else { return false };
         let Ok(message) = Message::open(&denied.octets) else { return false };
         let came = if now.since(denied.came) < 2 * CONFIRM_WITHIN { denied.came } else { now };

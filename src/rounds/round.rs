@@ -211,12 +211,15 @@ impl Round {
         let ids: Vec<_> = self.attempts.iter().map(|a| a.id).collect();
         for id in &ids {
             let Some(at) = self.attempts.iter().position(|a| a.id == *id) else { continue };
-            let old = self.close(shared, now, at, "network changed");
+            let mut old = self.close(shared, now, at, "network changed");
             // What was to be confirmed is asked again altogether.
             let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
             if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
                 // In another network a connection that ended has its second try again.
-                self.send(shared, now, &old.target, crate::attempt::Way { again: false, ..old.way });
+                let way = crate::attempt::Way { again: false, ..old.way };
+                if !self.follow(shared, now, &mut old, way) {
+                    self.stands(shared, now, &mut old);
+                }
             }
         }
     }

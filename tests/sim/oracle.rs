@@ -375,9 +375,10 @@ impl Oracle {
     pub fn time(&mut self, now: Monotonic) {
         let over = |doubted: &Doubted| !doubted.alone && doubted.until.is_some_and(|until| now >= until);
         let over: Vec<_> = self.doubted.iter().filter(|(_, d)| over(d)).map(|(id, _)| *id).collect();
-        over.into_iter().for_each(|id| self.unconfirmed(now, id));
-        let due = |p: &Pending| now >= later(p.asked, CONFIRM_WITHIN);
-        let due: Vec<_> = self.pending.iter().filter(|(_, p)| due(p)).map(|(id, _)| *id).collect();
+        over.iter().for_each(|id| self.unconfirmed(now, *id));
+        // Who asks on at this very instant, without EDNS, takes the denial along.
+        let due = |id: &AttemptId, p: &Pending| now >= later(p.asked, CONFIRM_WITHIN) && !over.contains(id);
+        let due: Vec<_> = self.pending.iter().filter(|(id, p)| due(id, p)).map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.stands(id));
     }
 

@@ -31,6 +31,10 @@ impl Oracle {
     ) {
         if self.ended_twice.take_if(|ended| *ended == (*question, upstream)).is_some() {
             self.second.insert(attempt);
+            // Its upstream has not failed yet.
+            if let Some(round) = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut()) {
+                round.failures -= 1;
+            }
             return;
         }
         if let Some(owed) = self.owed.take_if(|owed| owed.question == *question && owed.upstream == upstream)
