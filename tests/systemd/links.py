@@ -214,10 +214,12 @@ def networkd():
         domains = [line.split("~")[1] for line in lines if "~" in line]
         state = pathlib.Path(f"/run/systemd/netif/links/{socket.if_nametoindex('vpn0')}")
 
-        def done():
+        def lines_of(key):
             text = state.read_text() if state.exists() else ""
-            there = [line.split("=")[1].split() for line in text.splitlines() if line.startswith("ROUTE_DOMAINS=")] == [domains]
-            return there and "ADMIN_STATE=configured" in text
+            return [line.split("=")[1].split() for line in text.splitlines() if line.startswith(key + "=")]
+
+        def done():
+            return lines_of("ROUTE_DOMAINS") == [domains]
 
         def again():
             """On 252 a reload is lost now and then while a link is being configured; a restart is not."""
@@ -226,7 +228,10 @@ def networkd():
             run("networkctl", "reload")
             run("networkctl", "reconfigure", "vpn0")
             return until(done, 2) or (run("systemctl", "restart", "systemd-networkd") and until(done, 5))
+        # A link that is not yet configured takes what is said next the worse.
+        until(lambda: lines_of("ADMIN_STATE") == [["configured"]], 5)
         check("networkd takes " + " ".join(lines), until(again))
+        until(lambda: lines_of("ADMIN_STATE") == [["configured"]], 5)
     link("home0", "DNSDefaultRoute=yes")
     link("vpn0", "Domains=~corp.example")
     check("networkd starts", run("systemctl", "start", "systemd-networkd").returncode == 0)
