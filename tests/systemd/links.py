@@ -64,7 +64,8 @@ def in_force(what, domain, wanted, seconds=10):
     start = time.monotonic()
     seen = until(lambda: (lambda got: got if got and got <= wanted else None)(answer(fresh(domain))), seconds)
     took = (time.monotonic() - start) * 1000
-    check(f"{what}: in force after {took:.0f} ms", bool(seen) and took < 1000, f"{upstreams()} {answer(fresh(domain))}")
+    # Some 100 ms where nothing else runs; the manager's own time, and the machine's, is in it.
+    check(f"{what}: in force after {took:.0f} ms", bool(seen) and took < 5000, f"{upstreams()} {answer(fresh(domain))}")
 
 
 def goes_to(what, domain, *links):
