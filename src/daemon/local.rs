@@ -323,18 +323,17 @@ fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// One entry for a file, whatever is in it.
+/// One entry for a file, whatever is in it. The count stands before `lines` whatever it is, so that tools find it.
 fn complain(path: &Path, passed: &PassedOver, expected: &str) {
-    let (all, shown) =
-        (counted((passed.lines + passed.remarks) as u64, "line is", "lines are"), path.display());
+    let (all, shown) = (format!("{} lines", passed.lines + passed.remarks), path.display());
     if passed.lines == 0 {
         if passed.remarks > 0 {
             log::info!("'{shown}': {all} passed over: comments and headings of other formats");
         }
         if passed.mapped > 0 {
-            let mapped = counted(passed.mapped as u64, "line has", "lines have");
             log::info!(
-                "'{shown}': {mapped} names in other letters, which are taken as A-labels; none of them is passed over"
+                "'{shown}': {} lines with names in other letters, which are taken as A-labels; none of them is passed over",
+                passed.mapped
             );
         }
         return;
