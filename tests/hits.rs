@@ -15,7 +15,6 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 use support::{Daemon, Upstream, answer, ask_for, compose, directory, preloaded};
 
 /// As `hits/counts.c` has them.
