@@ -9,35 +9,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// forwarded: networks have servers for them.
 const NOBODYS: [&[u8]; 4] = [b"invalid", b"local", b"onion", b"alt"];
 
-/// Zones that are served here without content: RFC 8375, and reverse zones of addresses that mean nothing elsewhere (RFC 6303 section 4,
-/// RFC 7793). `172.16.0.0/12` and `100.64.0.0/10` are matched by number.
-const EMPTY: [&str; 22] = [
-    "home.arpa.",
+/// Zones that are served here without content: reverse zones of addresses that mean nothing elsewhere (RFC 6303 section 4, RFC 7793). `172.16.0.0/12` and `100.64.0.0/10` are matched by number.
+const EMPTY: [&str; 12] = [
     "0.in-addr.arpa.",
-    "10.in-addr.arpa.",
     "127.in-addr.arpa.",
-    "254.169.in-addr.arpa.",
-    "168.192.in-addr.arpa.",
     "2.0.192.in-addr.arpa.",
     "100.51.198.in-addr.arpa.",
     "113.0.203.in-addr.arpa.",
     "255.255.255.255.in-addr.arpa.",
     "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
     "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
-    "8.e.f.ip6.arpa.",
-    "9.e.f.ip6.arpa.",
-    "a.e.f.ip6.arpa.",
-    "b.e.f.ip6.arpa.",
-    "d.f.ip6.arpa.",
-    "c.f.ip6.arpa.",
     "8.b.d.0.1.0.0.2.ip6.arpa.",
     "170.0.0.192.in-addr.arpa.",
     "171.0.0.192.in-addr.arpa.",
     "resolver.arpa.",
 ];
 
-/// Of these, and of those matched by number, the zones whose names a network's own servers may know: RFC 8375 section 4 and RFC 6303 section 4 let
-/// who runs a network serve them.
+/// Further ones, whose names a network's own servers may know, as they may those that are matched by number: RFC 8375 section 4 and RFC 6303
+/// section 4 let who runs a network serve them.
 const OF_NETWORKS: [&str; 10] = [
     "home.arpa.",
     "10.in-addr.arpa.",
@@ -153,8 +142,8 @@ fn zone(name: &Name, labels: &[&[u8]], top: &[u8]) -> Option<Name> {
             _ => {}
         }
     }
-    let zones = EMPTY.iter().filter_map(|zone| zone.parse::<Name>().ok());
-    zones.into_iter().find(|zone| name.ends_with(zone))
+    let mut zones = EMPTY.iter().chain(&OF_NETWORKS).filter_map(|zone| zone.parse::<Name>().ok());
+    zones.find(|zone| name.ends_with(zone))
 }
 
 /// The last `count` labels.
