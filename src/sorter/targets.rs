@@ -1,31 +1,15 @@
 //! Which addresses are probed. A DNS answer names the target, so a hostile one could make us knock on our neighbours' doors.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use hither_wire::reach::Reach;
+use std::net::IpAddr;
 
-/// Whether an address may be probed; `private` lets loopback, private and link-local ones in.
+/// Whether an address may be probed; `private` lets those in that lead to this host and its neighbours.
 pub(super) fn may_be_probed(address: IpAddr, private: bool) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => is_a_host_v4(v4) && (private || !is_private_v4(v4)),
-        IpAddr::V6(v6) => is_a_host_v6(v6) && (private || !is_private_v6(v6)),
+    match Reach::of(address) {
+        Reach::Nowhere => false,
+        Reach::Private => private,
+        Reach::Public => true,
     }
-}
-
-fn is_a_host_v4(v4: Ipv4Addr) -> bool {
-    // "This network", multicast, reserved and broadcast (RFC 6890).
-    !(v4.octets()[0] == 0 || v4.octets()[0] >= 224)
-}
-
-fn is_private_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, ..] = v4.octets();
-    v4.is_loopback() || v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xc0 == 64)
-}
-
-fn is_a_host_v6(v6: Ipv6Addr) -> bool {
-    !v6.is_unspecified() && !v6.is_multicast()
-}
-
-fn is_private_v6(v6: Ipv6Addr) -> bool {
-    v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
 }
 
 #[cfg(test)]
@@ -49,6 +33,7 @@ mod tests {
             "fd00::1",
             "fe80::1",
             "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
         ] {
             assert!(!may_be_probed(ip(address), false), "{address}");
             assert!(may_be_probed(ip(address), true), "{address}");

@@ -18,6 +18,7 @@ pub mod message;
 pub mod name;
 mod place;
 pub mod query;
+pub mod reach;
 pub mod spell;
 
 /// Two octets at `at`, as a number.

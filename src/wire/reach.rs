@@ -1,0 +1,155 @@
+//! How far an address leads: to anybody, to neighbours only, or to no host (IANA's special-purpose registries, RFC 6890).
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// How far an address leads.
+///
+/// Ranges for documentation and benchmarks (RFC 5737, RFC 3849, RFC 2544) count as public: nothing of a host answers there, and laboratories use
+/// them in place of public ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// To no host: unspecified, "this network", multicast, reserved, broadcast.
+    Nowhere,
+    /// To this host, or to what belongs to its network: loopback, private, shared (RFC 6598), link-local, unique local.
+    Private,
+    /// To a host of the Internet.
+    Public,
+}
+
+impl Reach {
+    /// An IPv6 address that wraps an IPv4 one leads where that leads: mapped and compatible ones (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056),
+    /// Teredo (RFC 4380) and ISATAP (RFC 5214). A prefix for local NAT64 (RFC 8215) leads to neighbours whatever is in it.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => Self::of_v4(v4),
+            IpAddr::V6(v6) => Self::of_v6(v6),
+        }
+    }
+
+    fn of_v4(v4: Ipv4Addr) -> Self {
+        let [a, b, ..] = v4.octets();
+        if a == 0 || a >= 224 {
+            return Self::Nowhere;
+        }
+        let shared = a == 100 && b & 0xc0 == 64;
+        if v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared {
+            return Self::Private;
+        }
+        Self::Public
+    }
+
+    fn of_v6(v6: Ipv6Addr) -> Self {
+        if v6.is_unspecified() || v6.is_multicast() {
+            return Self::Nowhere;
+        }
+        let site_local = v6.segments()[0] & 0xffc0 == 0xfec0;
+        let local_nat64 = matches!(v6.segments(), [0x64, 0xff9b, 1, ..]);
+        if v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || site_local || local_nat64
+        {
+            return Self::Private;
+        }
+        match wrapped(v6) {
+            Some(v4) => Self::of_v4(v4),
+            None => Self::Public,
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 one stands for.
+fn wrapped(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        // The client's address, each bit turned.
+        [0x2001, 0, .., high, low] => v4(!high, !low),
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn of<const N: usize>(texts: &[&str; N]) -> [Reach; N] {
+        texts.map(|text| Reach::of(text.parse().expect("an address")))
+    }
+
+    #[test]
+    fn neighbours_are_private_however_they_are_written() {
+        let plain = [
+            "127.0.0.9",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "::1",
+            "fd00::1",
+            "fc00::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "64:ff9b:1::8.8.8.8",
+        ];
+        let wrapped = [
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+            "::ffff:0:10.0.0.1",
+            "64:ff9b::192.168.1.1",
+            "64:ff9b::7f00:1",
+            "2002:a00:1::1",
+            "2002:c0a8:101::",
+            "2001:0:4136:e378:8000:63bf:f5ff:fffe",
+            "2001:db8::5efe:10.0.0.1",
+            "2001:db8::200:5efe:192.168.0.1",
+        ];
+        assert_eq!(of(&plain), [Reach::Private; 15]);
+        assert_eq!(of(&wrapped), [Reach::Private; 10]);
+    }
+
+    #[test]
+    fn what_is_no_host_leads_nowhere() {
+        let nowhere = [
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "ff02::1",
+            "::ffff:0.0.0.0",
+            "64:ff9b::224.0.0.1",
+            "2002:ffff:ffff::",
+        ];
+        assert_eq!(of(&nowhere), [Reach::Nowhere; 11]);
+    }
+
+    #[test]
+    fn all_else_is_public() {
+        let public = [
+            "192.0.2.1",
+            "198.18.0.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.0.1",
+            "172.32.0.1",
+            "2001:db8::1",
+            "2606:4700::1111",
+            "64:ff9b::8.8.8.8",
+            "::ffff:8.8.8.8",
+            "2002:808:808::1",
+            "fbff::1",
+        ];
+        assert_eq!(of(&public), [Reach::Public; 13]);
+    }
+}
