@@ -1,0 +1,211 @@
+//! The attacks, each a process of its own.
+
+use super::{Ended, again};
+use hither_client::Table;
+use hither_control::{Order, OrderedAddress, SorterMessage, VERSION};
+use hither_net::seqpacket::Connection;
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked, QueryBits, query};
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+const NOBODY: u32 = 65_534;
+
+pub struct Attack {
+    pub name: &'static str,
+    /// Any server can be attacked so, not ours alone.
+    pub is_for_all: bool,
+    /// Another user would not be let in.
+    privileged: bool,
+    role: Option<fn(SocketAddr, &Path)>,
+}
+
+pub const ATTACKS: [Attack; 9] = [
+    Attack { name: "none", is_for_all: true, privileged: false, role: None },
+    Attack { name: "control", is_for_all: false, privileged: false, role: Some(control) },
+    Attack { name: "hints", is_for_all: false, privileged: false, role: Some(hints) },
+    Attack { name: "orders", is_for_all: false, privileged: true, role: Some(orders) },
+    Attack { name: "tcp", is_for_all: true, privileged: false, role: Some(tcp) },
+    Attack { name: "sleepers", is_for_all: false, privileged: false, role: Some(sleepers) },
+    Attack { name: "reload", is_for_all: false, privileged: true, role: Some(reload) },
+    Attack { name: "unique", is_for_all: true, privileged: false, role: Some(unique) },
+    Attack { name: "silent", is_for_all: true, privileged: false, role: Some(silent) },
+];
+
+impl Attack {
+    pub fn begin(&self, server: SocketAddr, dir: &Path) -> Option<Ended> {
+        self.role?;
+        let mut command = again(&[self.name, &server.to_string()]);
+        command.arg(dir);
+        if !self.privileged && nix::unistd::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Some(Ended(command.spawn().expect("started")))
+    }
+}
+
+/// Attacks until it is ended.
+pub fn play(name: &str, args: &[String]) {
+    let role = ATTACKS.iter().find(|attack| attack.name == name).and_then(|attack| attack.role);
+    if let (Some(role), [server, dir]) = (role, args) {
+        role(server.parse().expect("an address"), Path::new(dir));
+    }
+}
+
+/// Takes many connections and descriptors.
+fn raise_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// One connection asks for the status without end; whenever it is closed there is another.
+fn control(_: SocketAddr, dir: &Path) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let Ok(connection) = Connection::connect(&dir.join("control.sock"), Some(Duration::from_millis(100)))
+        else {
+            continue;
+        };
+        while connection.send(b"\"status\"").is_ok() {
+            // Sometimes what was said is read, so that the next is taken.
+            let _ = connection.receive(&mut buffer);
+        }
+    }
+}
+
+fn hints(_: SocketAddr, dir: &Path) {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    loop {
+        let _ = socket.send_to(b"\x01\x01\x09h00000001\x05bench\x07example\0", dir.join("hint"));
+    }
+}
+
+/// A sorter that sends orders for what is not there.
+fn orders(_: SocketAddr, dir: &Path) {
+    let encoded = |message: &SorterMessage| serde_json::to_vec(message).expect("it can be written");
+    let hello = encoded(&SorterMessage::Hello { version: VERSION, lacks: Vec::new() });
+    let address = OrderedAddress { address: [192, 0, 2, 1].into(), rtt_us: Some(1), reachable: Some(true) };
+    let order = encoded(&SorterMessage::Order(Order {
+        generation: 1,
+        name: "h00000001.bench.example.".to_owned(),
+        rtype: "A".to_owned(),
+        set_version: 1,
+        addresses: vec![address; 200],
+    }));
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let Ok(connection) = Connection::connect(&dir.join("sorter.sock"), Some(Duration::from_millis(100)))
+        else {
+            continue;
+        };
+        let _ = connection.send(&hello);
+        while connection.send(&order).is_ok() {
+            let _ = connection.receive(&mut buffer);
+        }
+    }
+}
+
+fn asked(name: &str, rtype: Rtype) -> Vec<u8> {
+    let mut out = [0; 300];
+    let bits = QueryBits { rd: true, cd: false, edns: None };
+    let len = query(&mut out, 7, &Asked { name: &name.parse().expect("a name"), rtype }, bits);
+    [&u16::try_from(len).expect("short").to_be_bytes()[..], &out[..len]].concat()
+}
+
+/// 900 connections, each with a few queries under way for what fills a message.
+fn tcp(server: SocketAddr, _: &Path) {
+    raise_limit();
+    let query = asked("large.siege.example", Rtype::TXT);
+    let threads: Vec<_> = (0..9)
+        .map(|_| {
+            let query = query.clone();
+            std::thread::spawn(move || {
+                let mut streams: Vec<TcpStream> = Vec::new();
+                let mut buffer = vec![0; 1 << 20];
+                loop {
+                    while streams.len() < 100
+                        && let Ok(stream) = TcpStream::connect_timeout(&server, Duration::from_millis(200))
+                    {
+                        let _ = stream.set_nonblocking(true);
+                        streams.push(stream);
+                    }
+                    streams.retain_mut(|stream| {
+                        let _ = stream.write(&query);
+                        !matches!(stream.read(&mut buffer), Ok(0))
+                    });
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+/// 8000 threads that wait for changes of the table.
+fn sleepers(_: SocketAddr, dir: &Path) {
+    let table = Table::open(Some(dir)).expect("a table");
+    let reader = table.reader();
+    for _ in 0..8000 {
+        let mut follower = reader.follow();
+        let sleep = move || {
+            let mut snapshot = hither_client::Snapshot::new();
+            loop {
+                while follower.step(&mut snapshot) != hither_client::Step::Nothing {}
+                follower.wait(Duration::from_secs(60));
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(sleep);
+        if let Err(error) = thread {
+            return println!("not as many sleepers as there should be: {error}");
+        }
+    }
+    std::thread::park();
+}
+
+/// A list of a million names is put in place and read, again and again.
+fn reload(_: SocketAddr, dir: &Path) {
+    let exe = std::env::current_exe().expect("known");
+    let ctl = exe.parent().and_then(|deps| deps.parent()).expect("its directory").join("hitherctl");
+    for turn in 0_u64.. {
+        let mut list = String::new();
+        for n in 0..1_000_000_u64 {
+            let _ = writeln!(list, "n{}.blocked{turn}.example", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        }
+        let _ = std::fs::write(dir.join("list"), list);
+        let _ = std::process::Command::new(&ctl).arg("--runtime-dir").arg(dir).arg("reload").output();
+    }
+}
+
+/// 60 000 names a second that nobody has asked for, from one socket.
+fn unique(server: SocketAddr, _: &Path) {
+    fresh(server, b'u', 60_000.0);
+}
+
+/// 2000 names a second that no upstream answers.
+fn silent(server: SocketAddr, _: &Path) {
+    fresh(server, b's', 2000.0);
+}
+
+fn fresh(server: SocketAddr, first: u8, rate: f64) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(server).expect("a route");
+    let text = if first == b's' { "silent00000000.siege.example" } else { "unique00000000.siege.example" };
+    let (mut octets, began) = (asked(text, Rtype::A).split_off(2), std::time::Instant::now());
+    for sent in 0_u64.. {
+        while began.elapsed().as_secs_f64() * rate < sent as f64 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let mut left = sent;
+        for digit in octets[19..27].iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        let _ = socket.send(&octets);
+    }
+}
