@@ -23,15 +23,18 @@ impl Status {
             return self;
         }
         self.cut_texts();
+        let mut problems_more = 0;
         for most in STEPS {
             if self.fits() {
                 return self;
             }
             self.upstreams_more += cut(&mut self.upstreams, most);
             self.files_more += cut(&mut self.files, most);
-            let problems = cut(&mut self.problems, most.max(1));
-            if problems > 0 {
-                self.problems.push(format!("{problems} more problems; the log has them"));
+            // The line that counts those left out before is none of them.
+            self.problems.pop_if(|_| problems_more > 0);
+            problems_more += cut(&mut self.problems, most.max(1));
+            if problems_more > 0 {
+                self.problems.push(format!("{problems_more} more problems; the log has them"));
             }
             cut(&mut self.listen, most);
             cut(&mut self.sorter.lacks, most);
@@ -114,5 +117,23 @@ mod tests {
         assert_eq!(told.upstreams.len() as u64 + told.upstreams_more, 500);
         assert_eq!(told.files.len() as u64 + told.files_more, 100);
         assert!(told.problems.last().is_some_and(|last| last.ends_with("more problems; the log has them")));
+    }
+
+    #[test]
+    fn every_problem_is_told_or_counted() {
+        for (problems, octets) in [(100, 3000), (1000, 150), (70, 900), (3, 30_000)] {
+            let mut status = status(500, 20, 3000);
+            // Six octets each in the message.
+            status.problems = vec!["\u{1}".repeat(octets); problems];
+            let told = status.fitting().problems;
+            let more = told.last().and_then(|last| last.strip_suffix(" more problems; the log has them"));
+            let more = more.map_or(0, |count| count.parse::<usize>().expect("a number"));
+            let whole = told.len() - usize::from(more > 0);
+            assert_eq!(whole + more, problems, "{whole} are told of {problems}");
+            assert!(
+                told.iter().rev().skip(1).all(|line| line.starts_with("\u{1}\u{1}")),
+                "the count comes last, once"
+            );
+        }
     }
 }

@@ -1,21 +1,26 @@
 //! Between the core and its upstreams: queries out, what comes back in, and whatever else the core wants done.
 
 use super::event_loop::Daemon;
-use super::outside::{Event, MESSAGES};
+use super::outside::{Conversation, Event, MESSAGES};
 use super::tokens::{Slot, Source};
+use super::turn::Budget;
 use hither_rounds::{Action, Input};
 use hither_table::Monotonic;
 
 impl Daemon {
-    pub(super) fn on_outside(&mut self, slot: Slot, now: Monotonic) {
-        if let Some((attempt, messages, failed)) = self.outside.converse(slot) {
+    pub(super) fn on_outside(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
+        if let Some(Conversation { attempt, messages, failed, more }) = self.outside.converse(slot) {
             for octets in messages {
                 self.rounds.handle(now, Input::Message { attempt, octets: &octets });
                 self.act(now);
+                budget.use_up(octets.len());
             }
             if let Some(failure) = failed {
                 self.rounds.handle(now, Input::Failed { attempt, failure });
                 self.act(now);
+            }
+            if more {
+                self.again.push_back(Source::Outside(slot));
             }
             return;
         }
@@ -27,6 +32,7 @@ impl Daemon {
             left -= 1;
             match event {
                 Event::Message(attempt, len) => {
+                    budget.use_up(len);
                     self.rounds.handle(now, Input::Message { attempt, octets: &buffer[..len] });
                 }
                 Event::Failed(attempt, failure) => {
@@ -38,6 +44,9 @@ impl Daemon {
             if waits && !self.outside.is_busy(slot) {
                 // Its answer is there; whatever comes behind it announces itself.
                 break;
+            }
+            if budget.is_spent() {
+                left = 0;
             }
         }
         self.heard = buffer;

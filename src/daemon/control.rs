@@ -1,7 +1,9 @@
 //! The local sockets: the operator's requests and the sorter's orders, each from somebody whom the kernel names.
 
 use super::listeners::Inherited;
+use super::peers::{Peers, Rank, Standing};
 use super::tokens::{Slot, Source};
+use super::turn::Budget;
 use crate::logging::Event;
 use crate::open;
 use hither_control::{
@@ -10,31 +12,32 @@ use hither_control::{
 };
 use hither_net::seqpacket::{Connection, Listener, Peer};
 use hither_rounds::Order;
-use hither_table::{Family, Rtt};
+use hither_table::{Family, Monotonic, Rtt};
 use hither_wire::codes::Rtype;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use slab::Slab;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// Local connections at once.
-const PEERS_MAX: usize = 64;
+/// Connections taken from one socket before those who have come have their turn.
+const ACCEPTS: usize = 8;
 
 /// What someone at a local socket wants.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Request(Slot, Request, Peer),
-    Order(Slot, Box<Order>),
+    Request(Request, Peer),
+    Order(Box<Order>),
 }
 
+/// What a look at a local connection brought.
 #[derive(Debug)]
-struct Local {
-    connection: Connection,
-    peer: Peer,
-    generation: u32,
-    sorter: bool,
+pub(super) enum Heard {
+    Wish(Wish),
+    /// A message that is dealt with.
+    Dealt,
+    /// Nothing for now, or it is gone.
+    Nothing,
 }
 
 /// Where somebody may connect.
@@ -114,8 +117,9 @@ fn is_want_of_room(error: &io::Error) -> bool {
 pub(super) struct Control {
     operator: Seat,
     sorter: Seat,
-    peers: Slab<Local>,
-    generation: u32,
+    peers: Peers,
+    /// Who has an answer, and may have more to say.
+    answered: Vec<Slot>,
     pub status: SorterStatus,
     pub errors: u64,
     sorter_uid: Option<u32>,
@@ -149,8 +153,8 @@ impl Control {
         Ok(Control {
             operator,
             sorter,
-            peers: Slab::new(),
-            generation: 0,
+            peers: Peers::default(),
+            answered: Vec::new(),
             status: SorterStatus::default(),
             errors: 0,
             sorter_uid,
@@ -172,27 +176,44 @@ impl Control {
         [&self.operator, &self.sorter].into_iter().filter_map(|seat| seat.problem.clone())
     }
 
-    /// Takes new connections.
-    pub fn accept(&mut self, registry: &Registry, from_sorter: bool) {
-        // Bounded: every turn either takes one connection from the backlog or ends.
-        for _ in 0..PEERS_MAX {
+    /// Takes some of those who have come; whether there may be more, and who has come.
+    pub fn accept(
+        &mut self,
+        registry: &Registry,
+        from_sorter: bool,
+        now: Monotonic,
+        budget: &mut Budget,
+    ) -> (bool, Vec<Slot>) {
+        let mut fresh = Vec::new();
+        for _ in 0..ACCEPTS {
             let seat = if from_sorter { &self.sorter } else { &self.operator };
-            let Some(listener) = &seat.listener else { return };
+            let Some(listener) = &seat.listener else { return (false, fresh) };
             match listener.accept() {
-                Ok(Some(connection)) => self.add(registry, connection, from_sorter),
-                Ok(None) => return,
+                Ok(Some(connection)) => fresh.extend(self.add(registry, connection, from_sorter, now)),
+                Ok(None) => return (false, fresh),
                 Err(error) => {
                     log::warn!("a local connection cannot be accepted: {error}, ignoring");
-                    return;
+                    return (false, fresh);
                 }
             }
+            budget.use_up(0);
+            if budget.is_spent() {
+                break;
+            }
         }
+        (true, fresh)
     }
 
-    fn add(&mut self, registry: &Registry, connection: Connection, sorter: bool) {
-        let Ok(peer) = connection.peer() else { return };
-        let ours = nix::unistd::geteuid().as_raw();
-        let known = self.trusted || [Some(0), Some(ours), self.sorter_uid].contains(&Some(peer.uid));
+    fn add(
+        &mut self,
+        registry: &Registry,
+        connection: Connection,
+        sorter: bool,
+        now: Monotonic,
+    ) -> Option<Slot> {
+        let peer = connection.peer().ok()?;
+        let is_ours = peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw();
+        let known = self.trusted || is_ours || self.sorter_uid == Some(peer.uid);
         if sorter && !known {
             log::warn!(
                 event = Event::SorterRefused, reason = "its user is neither ours nor hither-sorter", user = peer.uid;
@@ -200,40 +221,33 @@ impl Control {
                 peer.uid
             );
             self.errors += 1;
-            return;
+            return None;
         }
-        if self.peers.len() >= PEERS_MAX {
-            self.errors += 1;
-            return;
+        let rank = match (sorter, is_ours) {
+            (true, _) => Rank::Sorter,
+            (false, true) => Rank::Ours,
+            (false, false) => Rank::Others,
+        };
+        if let Some(key) = self.peers.gives_way(rank, now) {
+            self.errors += u64::from(!sorter);
+            self.close(key);
         }
+        let slot = self.peers.next_slot();
+        let token = Source::Peer(slot).token();
+        registry.register(&mut SourceFd(&connection.as_raw_fd()), token, Interest::READABLE).ok()?;
+        let standing = Standing { rank, uid: peer.uid, owed: false, heard: None, came: now };
+        self.peers.insert(slot, connection, peer, standing);
         if sorter {
-            self.replace_sorter(registry);
+            log::info!(event = Event::SorterConnected, process = peer.pid; "process {} is the sorter", peer.pid);
+            self.status = SorterStatus { connected: true, pid: Some(peer.pid), ..SorterStatus::default() };
         }
-        self.generation = self.generation.wrapping_add(1);
-        let entry = self.peers.vacant_entry();
-        let slot = Slot { key: entry.key(), generation: self.generation };
-        let fd = connection.as_raw_fd();
-        if registry.register(&mut SourceFd(&fd), Source::Peer(slot).token(), Interest::READABLE).is_ok() {
-            entry.insert(Local { connection, peer, generation: slot.generation, sorter });
-            if sorter {
-                log::info!(event = Event::SorterConnected, process = peer.pid; "process {} is the sorter", peer.pid);
-                self.status =
-                    SorterStatus { connected: true, pid: Some(peer.pid), ..SorterStatus::default() };
-            }
-        }
+        Some(slot)
     }
 
-    /// One sorter at a time; the newer one wins, for the older may hang.
-    fn replace_sorter(&mut self, registry: &Registry) {
-        let older: Vec<usize> =
-            self.peers.iter().filter(|(_, local)| local.sorter).map(|(key, _)| key).collect();
-        older.into_iter().for_each(|key| self.close(registry, key));
-    }
-
-    fn close(&mut self, registry: &Registry, key: usize) {
-        let Some(local) = self.peers.try_remove(key) else { return };
-        let _ = registry.deregister(&mut SourceFd(&local.connection.as_raw_fd()));
-        if local.sorter {
+    /// Closes a connection, which takes it out of the poll: nobody else has it.
+    fn close(&mut self, key: usize) {
+        let Some(local) = self.peers.remove(key) else { return };
+        if local.standing.rank == Rank::Sorter {
             log::info!(
                 event = Event::SorterGone, process = local.peer.pid;
                 "the sorter, process {}, is gone: addresses keep the order that they have",
@@ -244,44 +258,68 @@ impl Control {
         }
     }
 
-    /// The next wish of a connection; `None` when there is none for now.
-    pub fn next(&mut self, registry: &Registry, slot: Slot) -> Option<Wish> {
-        loop {
-            let local = self.peers.get(slot.key).filter(|local| local.generation == slot.generation)?;
-            let (peer, sorter) = (local.peer, local.sorter);
-            let outcome = match local.connection.receive(&mut self.buffer) {
-                Ok([]) => Err(None),
-                Ok(octets) if sorter => {
-                    decode::<SorterMessage>(octets).map(Ok).map_err(|error| Some(error.to_string()))
-                }
-                Ok(octets) => decode::<Request>(octets).map(Err).map_err(|error| Some(error.to_string())),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => Err(Some(error.to_string())),
-            };
-            match outcome {
-                Ok(Err(request)) => return Some(Wish::Request(slot, request, peer)),
-                Ok(Ok(message)) => {
-                    if let Some(order) = self.hear(slot, message) {
-                        return Some(Wish::Order(slot, Box::new(order)));
-                    }
-                }
-                Err(None) => self.close(registry, slot.key),
-                Err(Some(message)) => {
-                    self.errors += 1;
-                    // What is wrong with it may quote it, names included.
-                    log::debug!("a message of process {} cannot be read: {message}", peer.pid);
-                    log::warn!(
-                        "process {} of user {} sends what cannot be read; closing its connection",
-                        peer.pid,
-                        peer.uid
-                    );
-                    if !sorter {
-                        self.answer(slot, &Response::Error { message });
-                    }
-                    self.close(registry, slot.key);
-                }
+    /// Reads one message of a connection, unless it waits for the answer to another. The octets that it had are counted in `budget`.
+    pub fn next(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) -> Heard {
+        let Some(local) = self.peers.get(slot).filter(|local| !local.standing.owed) else {
+            return Heard::Nothing;
+        };
+        let sorter = local.standing.rank == Rank::Sorter;
+        let octets = match local.connection.receive(&mut self.buffer) {
+            Ok([]) => {
+                self.close(slot.key);
+                return Heard::Nothing;
             }
+            Ok(octets) => octets,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Heard::Nothing,
+            Err(error) => return self.misheard(slot, error.to_string()),
+        };
+        budget.use_up(octets.len());
+        local.standing.heard = Some(now);
+        if sorter {
+            return match decode::<SorterMessage>(octets) {
+                Ok(message) => {
+                    let order = self.hear(slot, message);
+                    order.map_or(Heard::Dealt, |order| Heard::Wish(Wish::Order(Box::new(order))))
+                }
+                Err(error) => self.misheard(slot, error.to_string()),
+            };
         }
+        match decode::<Request>(octets) {
+            Ok(request) => {
+                local.standing.owed = true;
+                Heard::Wish(Wish::Request(request, local.peer))
+            }
+            Err(error) => self.misheard(slot, error.to_string()),
+        }
+    }
+
+    /// Ends a connection that sends what cannot be read, or cannot be read from.
+    fn misheard(&mut self, slot: Slot, message: String) -> Heard {
+        let Some(local) = self.peers.get(slot) else { return Heard::Nothing };
+        let (peer, sorter) = (local.peer, local.standing.rank == Rank::Sorter);
+        self.errors += 1;
+        // What is wrong with it may quote it, names included.
+        log::debug!("a message of process {} cannot be read: {message}", peer.pid);
+        log::warn!(
+            "process {} of user {} sends what cannot be read; closing its connection",
+            peer.pid,
+            peer.uid
+        );
+        if !sorter {
+            self.answer(slot, &Response::Error { message });
+        }
+        self.close(slot.key);
+        Heard::Nothing
+    }
+
+    /// Whether a connection is still there.
+    pub fn is_there(&mut self, slot: Slot) -> bool {
+        self.peers.get(slot).is_some()
+    }
+
+    /// Who has an answer by now, and may have said more meanwhile.
+    pub fn resumed(&mut self) -> impl Iterator<Item = Source> {
+        self.answered.drain(..).map(Source::Peer)
     }
 
     fn hear(&mut self, slot: Slot, message: SorterMessage) -> Option<Order> {
@@ -316,15 +354,24 @@ impl Control {
         }
     }
 
-    /// Sends a reply; who does not read it in time does without.
+    /// Sends a reply, a message of our protocol.
     pub fn answer<T: serde::Serialize>(&mut self, slot: Slot, message: &T) {
-        let Some(local) = self.peers.get(slot.key).filter(|local| local.generation == slot.generation) else {
-            return;
-        };
         let octets = encode(message).or_else(|error| encode(&Response::Error { message: error.to_string() }));
-        let sent = octets.map_err(io::Error::other).and_then(|octets| local.connection.send(&octets));
-        if let Err(error) = sent {
-            log::debug!("process {} does not take its reply: {error}, ignoring", local.peer.pid);
+        self.answer_as(slot, &octets.unwrap_or_default());
+    }
+
+    /// Sends a reply. Who leaves so many unread that it does not fit loses its connection; the sorter loses the reply.
+    pub fn answer_as(&mut self, slot: Slot, octets: &[u8]) {
+        let Some(local) = self.peers.get(slot) else { return };
+        if std::mem::take(&mut local.standing.owed) {
+            self.answered.push(slot);
+        }
+        if let Err(error) = local.connection.send(octets) {
+            log::debug!("process {} does not take its reply: {error}", local.peer.pid);
+            if local.standing.rank != Rank::Sorter {
+                self.errors += 1;
+                self.close(slot.key);
+            }
         }
     }
 }

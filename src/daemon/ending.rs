@@ -1,6 +1,7 @@
 //! How the daemon ends, once the table has been saved: nothing new is taken, who waits has a moment, everything is closed.
 
 use super::event_loop::{Daemon, now};
+use super::turn::{Budget, Share};
 use super::wrong;
 use hither_rounds::Input;
 use hither_table::Monotonic;
@@ -14,7 +15,7 @@ impl Daemon {
     pub(super) fn drain(&mut self, now: Monotonic) {
         self.draining = Some(now.plus(DRAIN));
         self.team.stop();
-        self.on_handed(now);
+        self.on_handed(now, &mut Budget::new(Share::ALL, super::event_loop::now));
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -25,7 +26,7 @@ impl Daemon {
     pub(super) fn shut_down(&mut self, now: Monotonic) {
         self.sorter = None;
         self.team.stop();
-        self.on_handed(now);
+        self.on_handed(now, &mut Budget::new(Share::ALL, super::event_loop::now));
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
         self.give_up_misses(now);

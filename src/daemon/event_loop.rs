@@ -9,17 +9,18 @@ use super::hints::Hints;
 use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
 use super::local::{Loader, Wanted};
-use super::manage::Reload;
 use super::network::Network;
 use super::notify;
 use super::outside::Outside;
 use super::pending::{Miss, Waiting};
-use super::requests::Asked;
+use super::reload::Reload;
+use super::requests::Requests;
 use super::room::{Room, table};
 use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, plan};
 use super::system::{BusFollower, Whom, bus_follower};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
+use super::turn::Again;
 use super::worker::{Brief, Team};
 use super::wrong;
 use crate::config::Config;
@@ -40,11 +41,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Places of a predecessor's table, or of one that is looked through for what is void, before others get their turn: less than a
-/// millisecond.
-const SLICE: usize = 1024;
-/// Other events handled before queries get their turn, while there are more queries than rounds can be begun for.
-const EVENTS: usize = 8;
+/// Events taken from the poll at once.
+const EVENTS: usize = 256;
 /// How often the clocks are compared, to notice that the host has slept.
 const CLOCKS: Duration = Duration::from_secs(1);
 
@@ -80,15 +78,15 @@ pub(super) struct Daemon {
     pub waiting: Waiting,
     pub control: Control,
     pub hints: Hints,
-    pub asked: Vec<Asked>,
-    alarm: Alarm,
+    pub requests: Requests,
+    pub alarm: Alarm,
     pub signals: Signals,
     pub batch: Batch,
     /// Replies of rounds, to leave together by the socket `replies_of`.
     pub replies: Outgoing,
     pub replies_of: usize,
-    /// Sources that had more than their share.
-    pub again: VecDeque<Source>,
+    /// Sources with something to do.
+    pub again: Again,
     pub reply: Vec<u8>,
     /// What was heard from an upstream.
     pub heard: Vec<u8>,
@@ -104,7 +102,7 @@ pub(super) struct Daemon {
     /// No upstream answers, and the operator knows it.
     pub all_down: bool,
     /// Why it is not to go on.
-    failure: Option<&'static str>,
+    pub failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
     pub order_from: Option<Slot>,
     /// The table's, and what it falls short of.
@@ -140,7 +138,11 @@ fn core(config: &Config, routes: Routes, writer: Writer) -> Result<Rounds, Strin
 }
 
 impl Daemon {
-    fn start(mut config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<Daemon, String> {
+    pub(super) fn start(
+        mut config: Config,
+        path: Option<PathBuf>,
+        with_sorter: bool,
+    ) -> Result<Daemon, String> {
         let idle = fit_to_descriptors(&mut config);
         make_room_for_descriptors();
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
@@ -184,13 +186,13 @@ impl Daemon {
             waiting: Waiting::default(),
             control,
             hints,
-            asked: Vec::new(),
+            requests: Requests::default(),
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,
             batch: Batch::new(),
             replies: Outgoing::new(),
             replies_of: 0,
-            again: VecDeque::new(),
+            again: Again::default(),
             reply: vec![0; 65_535],
             heard: vec![0; 65_535],
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
@@ -254,62 +256,23 @@ impl Daemon {
         }
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
         notify::ready(&self.status_line());
-        let mut events = Events::with_capacity(256);
+        let mut events = Events::with_capacity(EVENTS);
         while !self.stop && !self.is_drained() {
-            let waiting = !self.misses.is_empty() && !self.crowded;
-            let work = self.rounds.writer().has_work() || self.rounds.is_reviewing();
-            let more = waiting || !self.again.is_empty() || work || self.keep.has_more();
-            let timeout = more.then_some(Duration::ZERO);
+            let timeout = self.has_more().then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     return Err(format!("polling fails: {error}"));
                 }
                 _ => {}
             }
-            let now = now();
-            for _ in 0..self.again.len() {
-                if let Some(source) = self.again.pop_front() {
-                    self.ready(source, now);
-                }
-            }
-            self.handle(&events, now);
-            self.serve_misses(now);
-            self.send_queries(now);
-            if let Some(found) = self.rounds.writer().work(SLICE, now) {
-                log::info!(
-                    event = Event::TableTakenOver, entries = found.entries, dropped = found.dropped;
-                    "the predecessor's table is taken over: {} entries, {} dropped",
-                    found.entries,
-                    found.dropped
-                );
-            }
-            self.rounds.review_some(SLICE);
-            self.restore_some(now);
-            self.on_time(now);
-            self.send_queries(now);
-            self.send_replies();
-            self.outside.tidy(self.poll.registry(), now);
+            self.turn(&events);
         }
         self.shut_down(now());
         self.failure.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
-    /// Queries first; when there are too many of them, again between the others.
-    fn handle(&mut self, events: &Events, now: Monotonic) {
-        let sources = || events.iter().map(|event| Source::of(event.token()));
-        sources()
-            .filter(|source| matches!(source, Source::Udp(_)))
-            .for_each(|source| self.ready(source, now));
-        for (n, source) in sources().filter(|source| !matches!(source, Source::Udp(_))).enumerate() {
-            self.ready(source, now);
-            if n % EVENTS == EVENTS - 1 && !self.misses.is_empty() && self.config.workers == 1 {
-                (0..self.udp.len()).for_each(|n| self.ready(Source::Udp(n), now));
-            }
-        }
-    }
-
     /// What is due, and what is to be seen of what was done; then the alarm for what comes next.
-    fn on_time(&mut self, now: Monotonic) {
+    pub(super) fn on_time(&mut self, now: Monotonic) {
         while let Some(question) = self.rounds.wanted() {
             self.rounds.handle(now, Input::Refresh { question });
             self.act(now);
@@ -328,6 +291,7 @@ impl Daemon {
         self.keep_on_time(now);
         self.look_for_room(now);
         self.look_at_configuration(false, now);
+        self.reload_on_time(now);
         self.answer_asked(now);
         self.tell_manager(now);
         self.publish_counters(now);
@@ -345,6 +309,7 @@ impl Daemon {
             self.keep_timeout(),
             self.room_timeout(),
             self.configuration_timeout(),
+            self.reload.timeout(),
             (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
         let next = times.into_iter().flatten().min();
@@ -407,34 +372,5 @@ impl Daemon {
             log::info!("{} workers answer from the cache", self.config.workers);
         }
         Ok(())
-    }
-
-    fn ready(&mut self, source: Source, now: Monotonic) {
-        match source {
-            Source::Udp(_) | Source::TcpListener(_) | Source::Client(_) if self.draining.is_some() => {}
-            Source::Alarm => self.alarm.ack(),
-            Source::Signals => self.on_signals(now),
-            Source::Udp(n) => self.on_udp(n, now),
-            Source::TcpListener(n) => self.on_listener(n, now),
-            Source::Client(slot) => self.on_client(slot, now),
-            Source::Outside(slot) => self.on_outside(slot, now),
-            Source::ControlListener => self.control.accept(self.poll.registry(), false),
-            Source::SorterListener => self.control.accept(self.poll.registry(), true),
-            Source::Peer(slot) => self.on_peer(slot, now),
-            Source::Hints => self.on_hints(now),
-            Source::Network => self.network.ready(now),
-            Source::WallClock => self.on_wall_clock(now),
-            Source::Woken => {
-                self.on_followed(now);
-                self.on_loaded(now);
-                self.on_heard(now);
-                self.on_saved();
-                self.on_handed(now);
-                if self.team.has_failed() {
-                    self.failure = Some("a worker has ended before its time");
-                    self.stop = true;
-                }
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 use super::tokens::Source;
 use crate::open::identity;
 use hither_net::hints::Hints as Socket;
+use hither_net::seqpacket::Peer;
 use hither_rounds::Question;
 use hither_table::{Family, Monotonic, layout::HINT};
 use hither_wire::name::Name;
@@ -12,19 +13,42 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 
-/// Hints of one user in a second; what is beyond is dropped.
+/// Rounds that one user's hints may begin in a second. Hints that begin none, of names that are not known or still fresh, are not counted:
+/// so who floods us with them uses up nobody's share, not even its own.
 const PER_SECOND: u32 = 200;
-/// Who has no name in our user namespace (PrivateUsers=): all others together, who get the share of some.
+/// Who has no name in our user namespace (PrivateUsers=): all others together. They are told apart by process, and have the share of some.
 const OVERFLOW: u32 = 65_534;
 const OTHERS: u32 = 10;
-/// Users whose hints are counted at once; beyond, nobody new is heard until the next second.
-const USERS_MAX: usize = 256;
+/// Who is counted at once; beyond, nobody new is heard until the next second.
+const SENDERS_MAX: usize = 256;
 
-/// How many hints each user has sent in this second.
+/// How many rounds each sender's hints have begun in this second.
 #[derive(Debug, Default)]
-struct Budget {
+struct Begun {
     second: u64,
-    users: BTreeMap<u32, u32>,
+    senders: BTreeMap<Sender, u32>,
+    /// Of those whose user has no name here.
+    overflow: u32,
+}
+
+/// A user, or a process of those who have no name here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Sender {
+    uid: u32,
+    pid: i32,
+}
+
+impl Sender {
+    fn of(peer: Peer) -> Sender {
+        Sender { uid: peer.uid, pid: if peer.uid == OVERFLOW { peer.pid } else { 0 } }
+    }
+}
+
+/// A hint that is heard.
+#[derive(Debug)]
+pub(super) struct Hint {
+    pub sender: Sender,
+    pub questions: Vec<Question>,
 }
 
 #[derive(Debug)]
@@ -33,7 +57,7 @@ pub(super) struct Hints {
     socket: Option<Socket>,
     /// Which file it is at.
     identity: Option<(u64, u64)>,
-    budget: Budget,
+    begun: Begun,
     pub dropped: u64,
     pub taken: u64,
 }
@@ -50,7 +74,7 @@ impl Hints {
         Hints {
             socket: socket.ok(),
             identity: identity(&path),
-            budget: Budget::default(),
+            begun: Begun::default(),
             dropped: 0,
             taken: 0,
         }
@@ -75,37 +99,45 @@ impl Hints {
         self.socket.as_ref().map(|socket| socket.as_raw_fd())
     }
 
-    /// The questions of the next hint; `None` when there is none. A hint that is not heard has no questions.
-    pub fn next(&mut self, now: Monotonic) -> Option<Vec<Question>> {
+    /// The next hint, or why there is none: `Some(None)` is one that is not heard.
+    pub fn next(&mut self, now: Monotonic) -> Option<Option<Hint>> {
         // One octet more than the longest, so that a longer one shows.
         let mut octets = [0; 2 + 255 + 1];
-        let (len, uid) = self.socket.as_ref()?.receive(&mut octets).ok().flatten()?;
-        let heard = uid.is_some_and(|uid| self.budget.may(uid, now));
-        match octets.get(..len).filter(|_| heard).and_then(read) {
-            Some(questions) => {
-                self.taken += 1;
-                Some(questions)
-            }
-            None => {
-                self.dropped += 1;
-                Some(Vec::new())
-            }
+        let (len, peer) = self.socket.as_ref()?.receive(&mut octets).ok().flatten()?;
+        let sender = peer.map(Sender::of).filter(|sender| self.begun.may(*sender, now));
+        let questions = octets.get(..len).and_then(read);
+        let hint = sender.zip(questions).map(|(sender, questions)| Hint { sender, questions });
+        if hint.is_some() {
+            self.taken += 1;
+        } else {
+            self.dropped += 1;
         }
+        Some(hint)
+    }
+
+    /// A sender's hint has begun so many rounds.
+    pub fn has_begun(&mut self, sender: Sender, rounds: u32) {
+        self.begun.add(sender, rounds);
     }
 }
 
-impl Budget {
-    fn may(&mut self, uid: u32, now: Monotonic) -> bool {
+impl Begun {
+    fn may(&mut self, sender: Sender, now: Monotonic) -> bool {
         if self.second != now.as_ms() / 1000 {
             self.second = now.as_ms() / 1000;
-            self.users.clear();
+            self.senders.clear();
+            self.overflow = 0;
         }
-        if self.users.len() >= USERS_MAX && !self.users.contains_key(&uid) {
-            return false;
+        let own = self.senders.get(&sender).copied();
+        let all = sender.uid != OVERFLOW || self.overflow < OTHERS * PER_SECOND;
+        all && own.map_or(self.senders.len() < SENDERS_MAX, |own| own < PER_SECOND)
+    }
+
+    fn add(&mut self, sender: Sender, rounds: u32) {
+        if rounds > 0 {
+            *self.senders.entry(sender).or_default() += rounds;
+            self.overflow += if sender.uid == OVERFLOW { rounds } else { 0 };
         }
-        let sent = self.users.entry(uid).or_default();
-        *sent += 1;
-        *sent <= if uid == OVERFLOW { OTHERS * PER_SECOND } else { PER_SECOND }
     }
 }
 
@@ -130,15 +162,43 @@ fn read(octets: &[u8]) -> Option<Vec<Question>> {
 mod tests {
     use super::*;
 
+    fn user(uid: u32) -> Sender {
+        Sender::of(Peer { pid: 7, uid, gid: 0 })
+    }
+
+    /// How many of so many hints are heard, each of which begins `rounds`.
+    fn heard(begun: &mut Begun, sender: Sender, hints: usize, rounds: u32, now: Monotonic) -> usize {
+        let mut one = |_: &usize| {
+            let may = begun.may(sender, now);
+            begun.add(sender, if may { rounds } else { 0 });
+            may
+        };
+        (0..hints).filter(|n| one(n)).count()
+    }
+
     #[test]
     fn one_user_cannot_use_up_what_others_may_send_nor_many_the_memory() {
-        let (mut budget, now) = (Budget::default(), Monotonic::from_ms(5_000));
-        let heard = (0..1000).filter(|_| budget.may(7, now)).count();
-        assert_eq!(heard, PER_SECOND as usize);
-        assert!(budget.may(8, now), "another user");
-        let users = (100..10_000).filter(|uid| budget.may(*uid, now)).count();
-        assert_eq!((users, budget.users.len()), (USERS_MAX - 2, USERS_MAX));
-        assert!(budget.may(7, Monotonic::from_ms(6_000)), "in the next second");
+        let (mut begun, now) = (Begun::default(), Monotonic::from_ms(5_000));
+        assert_eq!(heard(&mut begun, user(7), 1000, 1, now), PER_SECOND as usize);
+        assert!(begun.may(user(8), now), "another user");
+        let users = (100..10_000).filter(|uid| heard(&mut begun, user(*uid), 1, 1, now) == 1).count();
+        assert_eq!((users, begun.senders.len()), (SENDERS_MAX - 1, SENDERS_MAX));
+        assert!(begun.may(user(7), Monotonic::from_ms(6_000)), "in the next second");
+    }
+
+    #[test]
+    fn hints_that_come_to_nothing_drown_nobody() {
+        let (mut begun, now) = (Begun::default(), Monotonic::from_ms(5_000));
+        let process = |pid| Sender::of(Peer { pid, uid: OVERFLOW, gid: OVERFLOW });
+        for pid in 0..1000 {
+            assert_eq!(heard(&mut begun, process(pid), 100, 0, now), 100);
+        }
+        assert!(begun.senders.is_empty(), "nothing is counted, nothing kept");
+        assert_eq!(heard(&mut begun, process(1), 1000, 1, now), PER_SECOND as usize, "one process");
+        assert!(begun.may(process(2), now), "another of those without a name here");
+        let all: usize = (2..100).map(|pid| heard(&mut begun, process(pid), 1000, 1, now)).sum();
+        assert_eq!(all, (OTHERS - 1) as usize * PER_SECOND as usize, "all of them together");
+        assert!(begun.may(user(7), now), "who has a name has a share");
     }
 
     #[test]

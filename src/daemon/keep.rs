@@ -125,6 +125,8 @@ impl Daemon {
         }
         log::info!(event = Event::Stopping; "stopping");
         notify::stopping("stopping");
+        // What an operator wants forgotten is not saved.
+        while self.flush_some(now) {}
         self.keep.leaving = Some(Leaving { until: now.plus(LEAVE_WITHIN), last: false });
     }
 

@@ -100,6 +100,8 @@ impl Listeners {
             listeners.udp.push(socket);
         }
         for (address, socket) in tcp {
+            let prepared = listen::prepare_tcp(&socket);
+            prepared.map_err(|error| format!("the socket for {address} cannot be used: {error}"))?;
             listeners.addresses.push(address);
             listeners.tcp.push(socket);
         }

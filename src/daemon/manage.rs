@@ -1,148 +1,95 @@
 //! What the operator, the sorter, the readers and the system tell the daemon, besides queries.
 
 use super::containers;
-use super::control::Wish;
+use super::control::{Heard, Wish};
 use super::event_loop::{Daemon, now};
 use super::follow::Follower;
+use super::hints::Hint;
 use super::local::Wanted;
-use super::notify;
 use super::requests::share;
 use super::setup::{fit_to_descriptors, followed, plan};
 use super::system::{BusFollower, bus_follower};
 use super::tokens::{Slot, Source};
-use super::wrong;
+use super::turn::Budget;
 use crate::config::Config;
 use crate::logging::Event;
-use hither_control::{Response, SorterReply, counted};
+use hither_control::{SorterReply, counted};
 use hither_net::signals::Signal;
 use hither_rounds::{Input, OrderResult, Server};
 use hither_table::{Counter, Monotonic};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Hints taken before others get their turn.
+/// Hints, and messages of one local connection, taken before others get their turn.
 const HINTS: usize = 64;
-
-/// How long a signal and the request that belongs to it may be apart.
-const TOGETHER: Duration = Duration::from_secs(5);
-
-/// A reload of the configuration, and how the last one ended.
-#[derive(Debug, Default)]
-pub(super) struct Reload {
-    /// What the last one that a signal began came to, until a request asks for it.
-    begun: Option<Result<(), String>>,
-    /// A request came before its signal: until then that one begins nothing.
-    owed: Option<Monotonic>,
-    /// The service manager waits for its end.
-    running: bool,
-    /// Operators who do.
-    asked: Vec<Slot>,
-    /// Why the configuration that is there was not taken.
-    pub refused: Option<String>,
-    /// When a configuration that was wrong from the start is read again.
-    pub due: Monotonic,
-}
+const MESSAGES: usize = 4;
 
 impl Daemon {
-    pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic) {
-        while let Some(wish) = self.control.next(self.poll.registry(), slot) {
-            match wish {
-                Wish::Request(slot, request, peer) => self.on_request(slot, request, peer, now),
-                Wish::Order(slot, order) => {
+    /// Somebody has come to a local socket.
+    pub(super) fn on_local_listener(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
+        let from_sorter = source == Source::SorterListener;
+        let (more, fresh) = self.control.accept(self.poll.registry(), from_sorter, now, budget);
+        // Whoever has come is heard before anybody else comes, and may have to give way.
+        fresh.into_iter().for_each(|slot| self.again.push_back(Source::Peer(slot)));
+        if more {
+            self.again.push_back(source);
+        }
+    }
+
+    pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
+        for _ in 0..MESSAGES {
+            match self.control.next(slot, now, budget) {
+                Heard::Nothing => return,
+                Heard::Dealt => {}
+                Heard::Wish(Wish::Request(request, peer)) => {
+                    // The next is read when this is answered, and all others were heard.
+                    return self.on_request(slot, request, peer, now);
+                }
+                Heard::Wish(Wish::Order(order)) => {
                     self.order_from = Some(slot);
                     self.rounds.handle(now, Input::Order(*order));
                     self.act(now);
                 }
             }
+            if budget.is_spent() {
+                break;
+            }
         }
+        self.again.push_back(Source::Peer(slot));
     }
 
-    pub(super) fn on_hints(&mut self, now: Monotonic) {
+    pub(super) fn on_hints(&mut self, now: Monotonic, budget: &mut Budget) {
         for _ in 0..HINTS {
-            let Some(questions) = self.hints.next(now) else { return };
-            for question in questions {
-                self.rounds.handle(now, Input::Refresh { question });
-                self.act(now);
+            let Some(hint) = self.hints.next(now) else { return };
+            budget.use_up(0);
+            if let Some(Hint { sender, questions }) = hint {
+                let before = self.rounds.counters().get(Counter::Prefetches);
+                for question in questions {
+                    self.rounds.handle(now, Input::Refresh { question });
+                    self.act(now);
+                }
+                let rounds = self.rounds.counters().get(Counter::Prefetches) - before;
+                self.hints.has_begun(sender, rounds as u32);
+            }
+            if budget.is_spent() {
+                break;
             }
         }
         self.again.push_back(Source::Hints);
     }
 
     pub(super) fn on_signals(&mut self, now: Monotonic) {
-        while let Some(signal) = self.signals.take() {
-            match signal {
-                Signal::Terminate => self.leave(now),
-                Signal::Reload => self.reload_by_signal(now),
-                Signal::Child => {
-                    if let Some(sorter) = &mut self.sorter {
-                        sorter.reap(now);
-                    }
+        let Some(signal) = self.signals.take() else { return };
+        match signal {
+            Signal::Terminate => self.leave(now),
+            Signal::Reload => self.reload_by_signal(now),
+            Signal::Child => {
+                if let Some(sorter) = &mut self.sorter {
+                    sorter.reap(now);
                 }
             }
         }
-    }
-
-    /// systemd from 253 sends a signal and runs a command for one reload, neither after the other: the later one joins the earlier.
-    fn reload_by_signal(&mut self, now: Monotonic) {
-        if self.reload.owed.take().is_some_and(|until| now < until) {
-            return;
-        }
-        self.reload.begun = None;
-        let refused = self.reload(None, now).err();
-        self.reload.begun = Some(refused.map_or(Ok(()), Err));
-    }
-
-    /// Tells `slot` what becomes of the reload that the signal begins which belongs to this request.
-    pub(super) fn reload_begun(&mut self, slot: Slot, now: Monotonic) {
-        match self.reload.begun.take() {
-            Some(Err(message)) => self.control.answer(slot, &Response::Error { message }),
-            Some(Ok(())) if self.reload.running => self.reload.asked.push(slot),
-            Some(Ok(())) => self.control.answer(slot, &Response::Reloaded),
-            None => {
-                self.reload.owed = Some(now.plus(TOGETHER));
-                self.reload_for(slot, now);
-            }
-        }
-    }
-
-    /// Reads the configuration again for who asks for it.
-    pub(super) fn reload_for(&mut self, slot: Slot, now: Monotonic) {
-        if let Err(message) = self.reload(Some(slot), now) {
-            self.control.answer(slot, &Response::Error { message });
-        }
-    }
-
-    /// Reads the configuration again; `asked` is told when it is in force.
-    ///
-    /// # Errors
-    /// Why it is not taken.
-    fn reload(&mut self, asked: Option<Slot>, now: Monotonic) -> Result<(), String> {
-        // Who asks while lists are read means the files that were there when this reload began.
-        if !self.reload.running || asked.is_none() {
-            notify::reloading();
-            let was_wrong = self.config.wrong.is_some();
-            let loaded = wrong::load(self.path.as_deref()).map_err(|wrong| wrong.why);
-            let taken = loaded
-                .map(|config| if was_wrong { self.mended(config, now) } else { self.take(config, now) });
-            if let Err(error) = taken {
-                self.reload.refused = (!was_wrong).then(|| error.clone());
-                log::error!(
-                    event = Event::ConfigurationRefused, reason:% = error;
-                    "the configuration is not reloaded, {}: {error}",
-                    if was_wrong { "and there is none in force" } else { "the old one stays in force" }
-                );
-                if !self.reload.running {
-                    notify::ready(&self.status_line());
-                }
-                return Err(error);
-            }
-        }
-        self.reload.asked.extend(asked);
-        if !self.loader.is_busy() {
-            self.reloaded();
-        }
-        Ok(())
+        self.again.push_back(Source::Signals);
     }
 
     pub(super) fn take(&mut self, mut config: Config, now: Monotonic) {
@@ -161,21 +108,10 @@ impl Daemon {
         crate::logging::start(config.level);
         self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
         self.config = config;
-        self.reload.refused = None;
         self.reroute(now);
         self.brief_workers();
-        self.reload.running = true;
+        self.reload.is_running();
         self.loader.begin(Wanted::of(&self.config));
-    }
-
-    pub(super) fn reloaded(&mut self) {
-        if std::mem::take(&mut self.reload.running) {
-            log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
-            for slot in std::mem::take(&mut self.reload.asked) {
-                self.control.answer(slot, &Response::Reloaded);
-            }
-            notify::ready(&self.status_line());
-        }
     }
 
     /// Hosts files and lists have been read.

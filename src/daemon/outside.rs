@@ -38,6 +38,16 @@ pub(super) enum Event {
     Failed(AttemptId, Failure),
 }
 
+/// What came in on a connection.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub attempt: AttemptId,
+    pub messages: Vec<Vec<u8>>,
+    pub failed: Option<Failure>,
+    /// There may be more at once.
+    pub more: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Outside {
     sockets: Slab<Socket>,
@@ -54,6 +64,10 @@ pub(super) struct Outside {
 
 /// Messages taken from one socket in one go; one is what is expected.
 pub(super) const MESSAGES: usize = 16;
+/// Octets taken from one connection in one go: the longest message, and one more.
+const OCTETS: usize = 2 * 65_537;
+/// Sockets closed in one turn.
+const CLOSED: usize = 32;
 /// Sockets kept for stragglers alone; further ones are given to others, or closed, at once.
 pub(super) const LINGERING_MAX: usize = 1024;
 
@@ -233,7 +247,8 @@ impl Outside {
 
     /// What nobody waits for: closes sockets that are over, opens those that will be needed.
     pub fn tidy(&mut self, registry: &Registry, now: Monotonic) {
-        while let Some(key) = self.over.pop() {
+        for _ in 0..CLOSED {
+            let Some(key) = self.over.pop() else { break };
             self.drop_socket(key);
         }
         for line in self.pool.open_ahead(now, &mut self.random) {
@@ -243,6 +258,11 @@ impl Outside {
                 self.pool.ready(upstream, key);
             }
         }
+    }
+
+    /// Whether there is more for [`Outside::tidy`] to close.
+    pub fn has_over(&self) -> bool {
+        !self.over.is_empty()
     }
 
     /// Closes a socket, which takes it out of the poll: nobody else has it.
@@ -258,11 +278,10 @@ impl Outside {
 
     /// The host's addresses or routes have changed: sockets that nobody uses may have a source address that is gone.
     pub fn renew(&mut self) {
-        for key in self.pool.empty() {
-            self.drop_socket(key);
-        }
-        while let Some((_, key)) = self.lingering.first().copied() {
-            self.drop_socket(key);
+        self.over.extend(self.pool.empty());
+        while let Some((_, key)) = self.lingering.pop_first() {
+            self.sockets[key].lingers = None;
+            self.over.push(key);
         }
     }
 
@@ -306,13 +325,14 @@ impl Outside {
         self.sockets.get(slot.key).is_some_and(|s| s.generation == slot.generation && s.attempt.is_some())
     }
 
-    /// What came in on a connection that is ready, and whether it failed; `None` when it is no connection, or gone.
-    pub fn converse(&mut self, slot: Slot) -> Option<(AttemptId, Vec<Vec<u8>>, Option<Failure>)> {
+    /// What came in on a connection that is ready, whether it failed, and whether there may be more; `None` when it is no connection, or gone.
+    pub fn converse(&mut self, slot: Slot) -> Option<Conversation> {
         let socket = self.sockets.get_mut(slot.key).filter(|socket| socket.generation == slot.generation)?;
         let Line::Tcp { stream, framer, outbox, connected } = &mut socket.line else { return None };
         let mut messages = Vec::new();
-        let failed = converse(stream, framer, (outbox, connected), &mut messages).err();
-        Some((socket.attempt?, messages, failed))
+        let result = converse(stream, framer, (outbox, connected), &mut messages);
+        let (more, failed) = result.map_or_else(|failure| (false, Some(failure)), |more| (more, None));
+        Some(Conversation { attempt: socket.attempt?, messages, failed, more })
     }
 
     /// Whether a query with this id has been sent from this port: then who sends it to us is ourselves.
@@ -331,7 +351,7 @@ fn converse(
     framer: &mut Framer,
     (outbox, connected): (&mut Outbox, &mut bool),
     messages: &mut Vec<Vec<u8>>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     if !*connected {
         if let Ok(Some(error)) = stream.take_error() {
             return Err(match error.kind() {
@@ -342,15 +362,17 @@ fn converse(
             });
         }
         if stream.peer_addr().is_err() {
-            return Ok(());
+            return Ok(false);
         }
         *connected = true;
     }
     outbox.write_to(stream).map_err(|_| Failure::Closed)?;
-    loop {
+    let mut taken = 0;
+    while taken < OCTETS {
         match framer.fill(stream) {
             Ok(0) => return Err(Failure::Closed),
-            Ok(_) => {
+            Ok(octets) => {
+                taken += octets;
                 while let Some(message) = framer.message() {
                     messages.push(message.to_vec());
                 }
@@ -358,11 +380,12 @@ fn converse(
                     return Err(Failure::Closed);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return Err(Failure::Closed),
         }
     }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 
 use super::event_loop::Daemon;
 use super::local::block_of;
+use super::peers::{OTHERS, OURS};
 use super::pending::{Pending, Way};
 use super::tokens::Slot;
 use super::whence::{Search, Whence, whence};
-use hither_control::{AttemptReport, QueryReport, Request, Response, SorterStatus, Status, UpstreamStatus};
+use hither_control::{
+    AttemptReport, QueryReport, Request, Response, SorterStatus, Status, UpstreamStatus, encode,
+};
 use hither_net::seqpacket::Peer;
 use hither_rounds::{Answer, ClientId, Input, Question, Routes, Server, Transport};
 use hither_table::{Counter, Monotonic};
@@ -13,15 +16,19 @@ use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked as AskedFor, QueryBits, query};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// The operator's address.
 const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-/// Requests for a query that wait at once.
-const ASKED_MAX: usize = 32;
+/// Requests for a query that wait at once: one of each connection.
+const ASKED_MAX: usize = OURS + OTHERS;
+/// Names forgotten before others get their turn.
+const FORGOTTEN: usize = 64;
+/// Composing a status takes one part in so many of the time, however often it is asked for: who asks in between is told the last one.
+const PART: u32 = 20;
 /// Files that are told of.
 const FILES_MAX: usize = 64;
 /// Domains of an upstream that are told.
@@ -31,9 +38,18 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How long after its own start the daemon expects the sorter.
 const SORTER_WITHIN: Duration = Duration::from_secs(10);
 
+/// What operators asked for and have no answer to yet.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    asked: Vec<Asked>,
+    flushing: VecDeque<Flushing>,
+    /// The last status, for who asks again at once.
+    told: Option<Told>,
+}
+
 /// A query that the operator made through us, and its report so far.
 #[derive(Debug)]
-pub(super) struct Asked {
+struct Asked {
     slot: Slot,
     client: Option<ClientId>,
     question: Question,
@@ -44,13 +60,38 @@ pub(super) struct Asked {
     until: Monotonic,
 }
 
+/// A status that was told, and how long it is told again.
+#[derive(Debug)]
+struct Told {
+    octets: Vec<u8>,
+    until: Monotonic,
+}
+
+/// Names that an operator wants forgotten.
+#[derive(Debug)]
+struct Flushing {
+    slot: Slot,
+    names: VecDeque<Name>,
+    /// Entries that were there before.
+    entries: u64,
+}
+
 impl Daemon {
     pub(super) fn on_request(&mut self, slot: Slot, request: Request, peer: Peer, now: Monotonic) {
+        if request == Request::Status {
+            return self.tell_status(slot, now);
+        }
+        // Whoever changes something sees it.
+        self.requests.told = None;
         let response = match request {
-            Request::Status => Response::Status(self.status(now).fitting()),
-            Request::Flush { names } => self.flush(&names, peer, now),
+            Request::Status => return,
+            Request::Flush { names } => match self.flush(slot, &names, peer, now) {
+                Ok(None) => return,
+                Ok(Some(response)) => response,
+                Err(message) => Response::Error { message },
+            },
             Request::Reload => match may_change(peer, "reload") {
-                Ok(()) => return self.reload_for(slot, now),
+                Ok(()) => return self.reload_for(slot),
                 Err(message) => Response::Error { message },
             },
             Request::ReloadBegun => match may_change(peer, "reload") {
@@ -63,6 +104,21 @@ impl Daemon {
             },
         };
         self.control.answer(slot, &response);
+    }
+
+    fn tell_status(&mut self, slot: Slot, now: Monotonic) {
+        let began = super::event_loop::now();
+        if self.requests.told.as_ref().is_none_or(|told| told.until <= began) {
+            let status = Response::Status(self.status(now).fitting());
+            let octets =
+                encode(&status).or_else(|error| encode(&Response::Error { message: error.to_string() }));
+            let octets = octets.unwrap_or_default();
+            let ended = super::event_loop::now();
+            self.requests.told = Some(Told { octets, until: ended.plus(ended.since(began) * PART) });
+        }
+        if let Some(told) = &self.requests.told {
+            self.control.answer_as(slot, &told.octets);
+        }
     }
 
     fn status(&mut self, now: Monotonic) -> Status {
@@ -124,27 +180,49 @@ impl Daemon {
         (hits, hits + counters.get(Counter::Misses))
     }
 
-    fn flush(&mut self, names: &[String], peer: Peer, now: Monotonic) -> Response {
-        if let Err(message) = may_change(peer, "flush") {
-            return Response::Error { message };
-        }
+    /// Forgets everything at once, names one after the other; `None`: the answer comes when that is done.
+    fn flush(
+        &mut self,
+        slot: Slot,
+        names: &[String],
+        peer: Peer,
+        now: Monotonic,
+    ) -> Result<Option<Response>, String> {
+        may_change(peer, "flush")?;
         let entries = self.rounds.writer().entries() as u64;
-        let parsed: Result<Vec<Name>, String> = names
-            .iter()
-            .map(|name| {
-                name.parse::<Name>().map(|n| n.to_lower()).map_err(|error| format!("'{name}': {error}"))
-            })
-            .collect();
-        match parsed {
-            Err(message) => Response::Error { message },
-            Ok(names) => {
-                let names = (!names.is_empty()).then_some(names);
-                self.rounds.handle(now, Input::Flush { names });
-                self.flush_what_is_kept();
-                self.act(now);
-                Response::Flushed { entries }
-            }
+        let parse = |name: &String| {
+            name.parse::<Name>().map(|n| n.to_lower()).map_err(|error| format!("'{name}': {error}"))
+        };
+        let names: VecDeque<Name> = names.iter().map(parse).collect::<Result<_, String>>()?;
+        if names.is_empty() {
+            self.rounds.handle(now, Input::Flush { names: None });
+            self.flush_what_is_kept();
+            self.act(now);
+            return Ok(Some(Response::Flushed { entries }));
         }
+        self.requests.flushing.push_back(Flushing { slot, names, entries });
+        self.flush_some(now);
+        Ok(None)
+    }
+
+    pub(super) fn is_flushing(&self) -> bool {
+        !self.requests.flushing.is_empty()
+    }
+
+    /// Forgets some of the names that operators want forgotten; `false`: there were none.
+    pub(super) fn flush_some(&mut self, now: Monotonic) -> bool {
+        let Some(flushing) = self.requests.flushing.front_mut() else { return false };
+        let count = flushing.names.len().min(FORGOTTEN);
+        let names = Some(flushing.names.drain(..count).collect());
+        let done = flushing.names.is_empty().then_some((flushing.slot, flushing.entries));
+        self.rounds.handle(now, Input::Flush { names });
+        self.flush_what_is_kept();
+        self.act(now);
+        if let Some((slot, entries)) = done {
+            self.requests.flushing.pop_front();
+            self.control.answer(slot, &Response::Flushed { entries });
+        }
+        true
     }
 
     fn ask_for_operator(
@@ -154,7 +232,11 @@ impl Daemon {
         rtype: &str,
         now: Monotonic,
     ) -> Result<(), String> {
-        if self.asked.len() >= ASKED_MAX {
+        if self.requests.asked.len() >= ASKED_MAX {
+            // Who is gone waits for nothing.
+            self.requests.asked.retain(|asked| self.control.is_there(asked.slot));
+        }
+        if self.requests.asked.len() >= ASKED_MAX {
             return Err("too many queries are being made like this".to_owned());
         }
         let name: Name = name.parse().map_err(|error| format!("'{name}': {error}"))?;
@@ -173,12 +255,12 @@ impl Daemon {
         if hit > 0 {
             let source = if self.rounds.is_restored(&asked.question) { "restored" } else { "cache" };
             asked.report = Some(report(&reply[..hit], Duration::ZERO, &Whence::new(source, None)));
-            self.asked.push(asked);
+            self.requests.asked.push(asked);
             return Ok(());
         }
         let client = self.waiting.add(Pending::new(&read, Way::Control(slot), HERE));
         asked.client = Some(client);
-        self.asked.push(asked);
+        self.requests.asked.push(asked);
         self.rounds.handle(now, Input::Ask { client, question: &question, recursion: true });
         self.act(now);
         Ok(())
@@ -191,7 +273,8 @@ impl Daemon {
         reply: &[u8],
         now: Monotonic,
     ) {
-        let asked = self.asked.iter_mut().find(|asked| asked.slot == slot && asked.client == Some(client));
+        let asked =
+            self.requests.asked.iter_mut().find(|asked| asked.slot == slot && asked.client == Some(client));
         let Some(asked) = asked else { return };
         let trace = self.rounds.trace(&asked.question);
         let whence = whence(answer, &asked.question.name, trace.as_ref(), asked.began);
@@ -204,13 +287,13 @@ impl Daemon {
     }
 
     pub(super) fn asked_timeout(&self) -> Option<Monotonic> {
-        self.asked.iter().map(|asked| asked.until).min()
+        self.requests.asked.iter().map(|asked| asked.until).min()
     }
 
     /// Answers those whose round has ended, so that the report tells what every upstream said.
     pub(super) fn answer_asked(&mut self, now: Monotonic) {
-        for at in (0..self.asked.len()).rev() {
-            let asked = &self.asked[at];
+        for at in (0..self.requests.asked.len()).rev() {
+            let asked = &self.requests.asked[at];
             let trace = self.rounds.trace(&asked.question);
             let over = trace.as_ref().is_none_or(|trace| trace.ended) || now >= asked.until;
             if asked.report.is_none() && now < asked.until || !over {
@@ -220,7 +303,7 @@ impl Daemon {
             if now < asked.until && matches!(found, Some(Err(mpsc::TryRecvError::Empty))) {
                 continue;
             }
-            let mut asked = self.asked.swap_remove(at);
+            let mut asked = self.requests.asked.swap_remove(at);
             let response = match asked.report.take() {
                 None => Response::Error { message: "there was no reply in time".to_owned() },
                 Some(mut report) => {

@@ -156,13 +156,13 @@ impl Daemon {
     }
 
     /// Takes up a slice, if there is one.
-    pub(super) fn restore_some(&mut self, now: Monotonic) {
-        let Some(restorer) = &mut self.keep.restorer else { return };
-        let Some(slices) = &restorer.slices else { return };
+    pub(super) fn restore_some(&mut self, now: Monotonic) -> bool {
+        let Some(restorer) = &mut self.keep.restorer else { return false };
+        let Some(slices) = &restorer.slices else { return false };
         let slice = slices.try_recv();
         restorer.more = matches!(slice, Ok(Slice::Sets(_)));
         let restore = match slice {
-            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Empty) => return false,
             Ok(Slice::Sets(sets)) => Restore::Sets(sets),
             Ok(Slice::End) => Restore::End,
             Ok(Slice::Failed(why)) => {
@@ -181,6 +181,7 @@ impl Daemon {
         {
             (restorer.slices, restorer.more) = (None, false);
         }
+        true
     }
 
     /// The kernel says that the clock was set.

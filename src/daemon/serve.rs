@@ -5,6 +5,7 @@ use super::event_loop::Daemon;
 use super::pending::{Miss, Pending, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
+use super::turn::Budget;
 use super::udp::{Asked, Desk, Verdict, answer, answer_batch};
 use super::worker::Handed;
 use crate::logging::Event;
@@ -22,10 +23,8 @@ use std::time::Duration;
 const BATCHES: usize = 4;
 /// Replies of rounds that leave by one system call; the first of them waits for the others.
 const TOGETHER: usize = 16;
-/// Connections taken from one listener before others get their turn.
-const ACCEPTS: usize = 64;
 /// Queries taken from one connection before others get their turn.
-const QUERIES: usize = 64;
+const QUERIES: usize = 16;
 /// Queries that wait for their round to begin; the newest beyond that are shed. At some 10 microseconds each they wait 20 milliseconds at
 /// the longest.
 const MISSES_MAX: usize = 2048;
@@ -37,11 +36,14 @@ const SLICE_CROWDED_NS: u64 = 100_000;
 const SLICE_EVERY: Duration = Duration::from_millis(1);
 
 impl Daemon {
-    pub(super) fn on_udp(&mut self, n: usize, now: Monotonic) {
+    pub(super) fn on_udp(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
         for _ in 0..BATCHES {
             match self.take_batch(n, now) {
-                Some(SIZE) => {}
+                Some(SIZE) => budget.use_up(0),
                 Some(_) | None => return,
+            }
+            if budget.is_spent() {
+                break;
             }
         }
         self.again.push_back(Source::Udp(n));
@@ -75,9 +77,10 @@ impl Daemon {
     }
 
     /// What workers could not answer; those for whom there is no room are told so.
-    pub(super) fn on_handed(&mut self, now: Monotonic) {
-        for _ in 0..MISSES_MAX {
-            let Some(handed) = self.team.take() else { break };
+    pub(super) fn on_handed(&mut self, now: Monotonic, budget: &mut Budget) {
+        while !budget.is_spent() {
+            let Some(handed) = self.team.take() else { return };
+            budget.use_up(0);
             let miss = match handed {
                 Handed::Miss(miss) => miss,
                 Handed::Ending(question) => {
@@ -96,6 +99,7 @@ impl Daemon {
             let client = self.waiting.add(Pending { network: None, ..miss.pending });
             self.deliver(client, &answer, now);
         }
+        self.again.push_back(Source::Woken);
     }
 
     /// Begins rounds for those who wait, for a slice of time.
@@ -156,31 +160,37 @@ impl Daemon {
         true
     }
 
-    pub(super) fn on_listener(&mut self, n: usize, now: Monotonic) {
+    pub(super) fn on_listener(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
         let Some(listener) = self.tcp.get(n) else { return };
-        let (more, fresh, gone) = self.clients.accept(self.poll.registry(), listener, ACCEPTS, now);
+        let (more, fresh, gone) = self.clients.accept(self.poll.registry(), listener, now, budget);
+        // Whoever has come is looked at before anybody else comes, and may have to give way.
+        fresh.into_iter().for_each(|slot| self.again.push_back(Source::Client(slot)));
         if more {
             self.again.push_back(Source::TcpListener(n));
         }
         self.forget(now, gone);
-        for slot in fresh {
-            self.on_client(slot, now);
-        }
     }
 
-    pub(super) fn on_client(&mut self, slot: Slot, now: Monotonic) {
+    pub(super) fn on_client(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
         for _ in 0..QUERIES {
             match self.clients.look(self.poll.registry(), slot, now) {
-                Look::Idle => return,
+                Look::Idle => return self.make_room_for_clients(now),
                 Look::Gone(clients) => return self.forget(now, clients),
-                Look::Query(query) => self.on_tcp_query(slot, &query, now),
+                Look::Query(query) => {
+                    let octets = self.on_tcp_query(slot, &query, now);
+                    budget.use_up(query.len() + octets);
+                }
+            }
+            if budget.is_spent() {
+                break;
             }
         }
         self.again.push_back(Source::Client(slot));
     }
 
-    fn on_tcp_query(&mut self, slot: Slot, query: &[u8], now: Monotonic) {
-        let Some(peer) = self.clients.get(slot).map(|client| client.peer) else { return };
+    /// Answers a query if that needs no round; returns how many octets its reply has.
+    fn on_tcp_query(&mut self, slot: Slot, query: &[u8], now: Monotonic) -> usize {
+        let Some(peer) = self.clients.get(slot).map(|client| client.peer) else { return 0 };
         let limit = Some(usize::from(u16::MAX));
         let asked = Asked::read(query);
         match answer(&mut self.rounds, &self.config.allow, now, (&asked, peer.ip(), limit), &mut self.reply) {
@@ -190,16 +200,19 @@ impl Daemon {
                     self.reply_tcp(slot, &reply[..len], now);
                     self.reply = reply;
                 }
+                len
             }
             Verdict::Ask(query) => {
                 let pending = Pending::new(query, Way::Tcp(slot), peer.ip());
                 if self.admission.admit(pending.network, self.config.limits.clients_per_network) {
-                    return self.ask(pending, &Question::of(query), query.rd(), now);
+                    self.ask(pending, &Question::of(query), query.rd(), now);
+                    return 0;
                 }
                 self.rounds.counters().add(Counter::ShedQueries, 1);
                 let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
                 let client = self.waiting.add(Pending { network: None, ..pending });
                 self.deliver(client, &answer, now);
+                0
             }
         }
     }
@@ -210,6 +223,14 @@ impl Daemon {
             let there = self.clients.get(slot).is_some();
             let gone = there.then(|| self.clients.drop_client(self.poll.registry(), slot.key));
             self.forget(now, gone.unwrap_or_default());
+        }
+        self.make_room_for_clients(now);
+    }
+
+    fn make_room_for_clients(&mut self, now: Monotonic) {
+        let gone = self.clients.make_room(self.poll.registry());
+        if !gone.is_empty() {
+            self.forget(now, gone);
         }
     }
 

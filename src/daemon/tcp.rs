@@ -2,6 +2,7 @@
 
 use super::admission::ClientNetwork;
 use super::tokens::{Slot, Source};
+use super::turn::Budget;
 use crate::logging::Event;
 use hither_net::frame::{Framer, Outbox};
 use hither_rounds::ClientId;
@@ -21,8 +22,18 @@ const IDLE: Duration = Duration::from_secs(10);
 const IDLE_CROWDED: Duration = Duration::from_secs(2);
 /// Queries of one connection that may wait for their replies; more are not read before.
 const WAITING_MAX: usize = 128;
-/// Octets of replies that a client may leave unread.
-const UNREAD_MAX: usize = 512 * 1024;
+/// Octets of replies that a client may leave unread: those of all its questions that may wait. Once it leaves any, no further query of its is
+/// read.
+const UNREAD_MAX: usize = WAITING_MAX * (2 + u16::MAX as usize);
+/// Octets of memory for all clients together, for replies that are not read and queries that are not whole. Beyond, who has most is
+/// closed.
+const HELD_MAX: usize = 32 * 1024 * 1024;
+/// Octets that a client takes of what it had left unread, for which its connection counts as used.
+const TAKEN: usize = 16 * 1024;
+/// Connections closed in one turn because they are idle.
+const SWEPT: usize = 32;
+/// Connections taken from one listener before those who have come have their turn.
+const ACCEPTS: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -33,8 +44,47 @@ pub(super) struct Client {
     outbox: Outbox,
     pub waiting: Vec<ClientId>,
     deadline: Monotonic,
+    /// Octets that it has taken of what it had left unread.
+    taken: usize,
     /// The client has sent its last query, but still reads.
     ended: bool,
+}
+
+impl Client {
+    fn held(&self) -> usize {
+        self.framer.held() + self.outbox.held()
+    }
+
+    /// Writes what can be, and reads the next query, unless there is enough to do for this client.
+    fn look(&mut self) -> Look {
+        match self.outbox.write_to(&mut self.stream) {
+            Ok(taken) => self.taken += taken,
+            Err(_) => return Look::Gone(Vec::new()),
+        }
+        if !self.outbox.is_empty() {
+            return Look::Idle;
+        }
+        loop {
+            if self.waiting.len() >= WAITING_MAX {
+                return Look::Idle;
+            }
+            if let Some(message) = self.framer.message() {
+                return Look::Query(message.to_vec());
+            }
+            if self.ended {
+                break;
+            }
+            match self.framer.fill(&mut self.stream) {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Look::Idle,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Look::Gone(Vec::new()),
+            }
+        }
+        // A client that has closed its half still reads what it has asked for.
+        if self.waiting.is_empty() { Look::Gone(Vec::new()) } else { Look::Idle }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +96,8 @@ pub(super) struct Clients {
     most_per_network: usize,
     /// Connections of networks beyond this host.
     networks: BTreeMap<ClientNetwork, usize>,
+    /// Octets of memory for what is not read or not whole.
+    held: usize,
     /// Connections that were closed for others' sake.
     pub dropped: u64,
 }
@@ -79,31 +131,31 @@ impl Clients {
         self.slab.len()
     }
 
-    /// Takes new connections, at most `budget`; `Ok(true)`: there may be more. Whoever is thrown out for them is returned.
+    /// Takes some of those who have come: whether there may be more, who has come, and who has to go for them.
     pub fn accept(
         &mut self,
         registry: &Registry,
         listener: &TcpListener,
-        budget: usize,
         now: Monotonic,
+        budget: &mut Budget,
     ) -> (bool, Vec<Slot>, Vec<ClientId>) {
         let (mut fresh, mut gone) = (Vec::new(), Vec::new());
-        for _ in 0..budget {
+        for _ in 0..ACCEPTS {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     let network = ClientNetwork::of(peer.ip());
                     let own = network.and_then(|network| self.networks.get(&network)).copied().unwrap_or(0);
                     if network.is_some() && own >= self.most_per_network {
                         self.dropped += 1;
-                        continue;
+                    } else {
+                        while self.slab.len() >= self.most
+                            && let Some((_, idlest)) = self.deadlines.first().copied()
+                        {
+                            self.dropped += 1;
+                            gone.extend(self.drop_client(registry, idlest));
+                        }
+                        fresh.extend(self.add(registry, stream, peer, now));
                     }
-                    while self.slab.len() >= self.most
-                        && let Some((_, idlest)) = self.deadlines.first().copied()
-                    {
-                        self.dropped += 1;
-                        gone.extend(self.drop_client(registry, idlest));
-                    }
-                    fresh.extend(self.add(registry, stream, peer, now));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return (false, fresh, gone),
                 Err(error)
@@ -120,6 +172,10 @@ impl Clients {
                     };
                     gone.extend(self.drop_client(registry, idlest));
                 }
+            }
+            budget.use_up(0);
+            if budget.is_spent() {
+                break;
             }
         }
         (true, fresh, gone)
@@ -151,6 +207,7 @@ impl Clients {
             outbox: Outbox::new(UNREAD_MAX),
             waiting: Vec::new(),
             deadline,
+            taken: 0,
             ended: false,
         });
         Some(slot)
@@ -164,46 +221,52 @@ impl Clients {
     pub fn look(&mut self, registry: &Registry, slot: Slot, now: Monotonic) -> Look {
         let until = now.plus(self.patience());
         let Some(client) = self.get(slot) else { return Look::Idle };
-        if client.outbox.write_to(&mut client.stream).is_err() {
-            return Look::Gone(self.drop_client(registry, slot.key));
+        let before = client.held();
+        let look = client.look();
+        if matches!(look, Look::Query(_)) || client.taken >= TAKEN {
+            client.taken = 0;
+            let deadline = std::mem::replace(&mut client.deadline, until);
+            self.deadlines.remove(&(deadline, slot.key));
+            self.deadlines.insert((until, slot.key));
         }
-        loop {
-            if client.waiting.len() >= WAITING_MAX {
-                return Look::Idle;
-            }
-            if let Some(message) = client.framer.message() {
-                let query = message.to_vec();
-                let before = std::mem::replace(&mut client.deadline, until);
-                self.deadlines.remove(&(before, slot.key));
-                self.deadlines.insert((until, slot.key));
-                return Look::Query(query);
-            }
-            if client.ended {
-                break;
-            }
-            match client.framer.fill(&mut client.stream) {
-                Ok(0) => client.ended = true,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Look::Idle,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Look::Gone(self.drop_client(registry, slot.key)),
-            }
-        }
-        // A client that has closed its half still reads what it has asked for.
-        if client.waiting.is_empty() && client.outbox.is_empty() {
-            return Look::Gone(self.drop_client(registry, slot.key));
-        }
-        Look::Idle
+        self.recount(slot, before);
+        if matches!(look, Look::Gone(_)) { Look::Gone(self.drop_client(registry, slot.key)) } else { look }
+    }
+
+    /// Takes note of what a client holds, which was so much before.
+    fn recount(&mut self, slot: Slot, before: usize) {
+        let held = self.get(slot).map_or(0, |client| client.held());
+        self.held = self.held + held - before;
     }
 
     /// Sends a reply, or as much of it as the client takes; `false` when the connection is over.
     pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> bool {
         let Some(client) = self.get(slot) else { return false };
-        client.outbox.queue(octets) && client.outbox.write_to(&mut client.stream).is_ok()
+        let before = client.held();
+        let sent = client.outbox.send(octets, &mut client.stream);
+        self.recount(slot, before);
+        sent.unwrap_or(false)
+    }
+
+    /// Closes who holds most, as long as all of them hold more than they may.
+    pub fn make_room(&mut self, registry: &Registry) -> Vec<ClientId> {
+        let mut gone = Vec::new();
+        while self.held > HELD_MAX
+            && let Some((key, _)) = self.slab.iter().max_by_key(|(_, client)| client.held())
+        {
+            self.dropped += 1;
+            gone.extend(self.drop_client(registry, key));
+        }
+        gone
     }
 
     pub fn drop_client(&mut self, registry: &Registry, key: usize) -> Vec<ClientId> {
         let Some(mut client) = self.slab.try_remove(key) else { return Vec::new() };
+        self.held -= client.held();
+        if !client.outbox.is_empty() {
+            // What it does not read is of no use to it any more: the kernel is not to go on offering it.
+            let _ = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
+        }
         self.deadlines.remove(&(client.deadline, key));
         if let Some(network) = ClientNetwork::of(client.peer.ip())
             && let Some(count) = self.networks.get_mut(&network)
@@ -221,14 +284,13 @@ impl Clients {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Closes what has been idle too long; a connection whose replies are still being found is not idle.
+    /// Closes some of what has been idle too long, or does not read; a connection whose replies are still being found is not idle.
     pub fn sweep(&mut self, registry: &Registry, now: Monotonic) -> Vec<ClientId> {
         let mut gone = Vec::new();
-        while let Some((at, key)) = self.deadlines.first().copied()
-            && at <= now
-        {
+        for _ in 0..SWEPT {
+            let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) else { break };
             match self.slab.get_mut(key) {
-                Some(client) if !client.waiting.is_empty() => {
+                Some(client) if !client.waiting.is_empty() && client.outbox.is_empty() => {
                     self.deadlines.remove(&(at, key));
                     client.deadline = now.plus(IDLE);
                     self.deadlines.insert((client.deadline, key));

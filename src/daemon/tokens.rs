@@ -3,7 +3,7 @@
 use mio::Token;
 
 /// What a token stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Source {
     Alarm,
     Signals,

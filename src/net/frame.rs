@@ -1,10 +1,12 @@
 //! DNS over a stream: each message behind two octets of length (RFC 1035 section 4.2.2, RFC 7766). No sockets here.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 
 /// Octets read at once.
 const READ: usize = 16 * 1024;
+/// Octets of memory that are kept for the next message, where there is none.
+const KEPT: usize = 1024;
 
 /// Takes a stream apart into messages.
 #[derive(Debug, Default)]
@@ -19,18 +21,26 @@ impl Framer {
     /// # Errors
     /// As `stream` says; `WouldBlock` when nothing is there.
     pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
-        self.octets.drain(..self.at);
-        self.at = 0;
-        let start = self.octets.len();
-        self.octets.resize(start + READ, 0);
-        let result = stream.read(&mut self.octets[start..]);
-        self.octets.truncate(start + result.as_ref().copied().unwrap_or(0));
-        result
+        let mut came = [0; READ];
+        let count = stream.read(&mut came)?;
+        self.push(&came[..count]);
+        Ok(count)
     }
 
     /// Adds octets.
     pub fn push(&mut self, octets: &[u8]) {
+        self.octets.drain(..self.at);
+        self.at = 0;
+        if self.octets.is_empty() && self.octets.capacity() > KEPT {
+            self.octets = Vec::new();
+        }
         self.octets.extend_from_slice(octets);
+    }
+
+    /// Octets of memory that it takes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.octets.capacity()
     }
 
     /// The next whole message. What is kept is bounded by the caller: it takes all messages out between two reads.
@@ -75,22 +85,67 @@ impl Outbox {
         true
     }
 
-    /// Writes until the stream takes no more.
+    /// Sends a message: what the stream takes at once is not queued. `Ok(false)` as for [`Outbox::queue`].
     ///
     /// # Errors
     /// As `stream` says, `WouldBlock` excepted.
-    pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<()> {
+    pub fn send(&mut self, message: &[u8], stream: &mut impl Write) -> io::Result<bool> {
+        let Ok(length) = u16::try_from(message.len()) else { return Ok(false) };
+        if !self.octets.is_empty() {
+            self.write_to(stream)?;
+        }
+        if !self.octets.is_empty() {
+            return Ok(self.queue(message));
+        }
+        let length = length.to_be_bytes();
+        let taken = loop {
+            match stream.write_vectored(&[IoSlice::new(&length), IoSlice::new(message)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => break count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        let left = message.len() + 2 - taken;
+        if left > self.bound {
+            return Ok(false);
+        }
+        self.octets.reserve_exact(left);
+        self.octets.extend(length.get(taken..).unwrap_or_default());
+        self.octets.extend(message.get(taken.saturating_sub(2)..).unwrap_or_default());
+        Ok(true)
+    }
+
+    /// Writes until the stream takes no more; returns how many octets it took.
+    ///
+    /// # Errors
+    /// As `stream` says, `WouldBlock` excepted.
+    pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
+        let mut taken = 0;
         while !self.octets.is_empty() {
             let (front, _) = self.octets.as_slices();
             match stream.write(front) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => drop(self.octets.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(n) => {
+                    drop(self.octets.drain(..n));
+                    taken += n;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(taken),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        if self.octets.capacity() > KEPT {
+            self.octets = VecDeque::new();
+        }
+        Ok(taken)
+    }
+
+    /// Octets of memory that it takes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.octets.capacity()
     }
 
     /// Whether everything has been written.
@@ -123,6 +178,50 @@ mod tests {
             assert_eq!(seen, messages, "cut every {cut}");
             assert!(!framer.is_partial());
         }
+    }
+
+    /// Takes so many octets, and no more until it is told to.
+    struct Slow(Vec<u8>, usize);
+
+    impl Write for Slow {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            let count = octets.len().min(self.1);
+            if count == 0 && !octets.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.0.extend_from_slice(&octets[..count]);
+            self.1 -= count;
+            Ok(count)
+        }
+
+        fn write_vectored(&mut self, all: &[IoSlice<'_>]) -> io::Result<usize> {
+            let octets: Vec<u8> = all.iter().flat_map(|one| one.iter().copied()).collect();
+            self.write(&octets)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_stream_takes_at_once_is_not_queued_and_what_it_does_not_comes_in_order() {
+        let messages = [vec![1; 300], vec![], vec![2; 65_535], vec![3; 7]];
+        let whole: Vec<u8> =
+            messages.iter().flat_map(|m| [&(m.len() as u16).to_be_bytes()[..], m].concat()).collect();
+        for takes in [0, 1, 2, 3, 301, 302, 303, 304, 305, 40_000, whole.len() - 1, whole.len()] {
+            let (mut outbox, mut stream) = (Outbox::new(1 << 20), Slow(Vec::new(), takes));
+            assert!(messages.iter().all(|m| outbox.send(m, &mut stream).expect("no error")));
+            assert_eq!(stream.0.len(), takes);
+            assert_eq!(outbox.is_empty(), takes == whole.len());
+            assert!(outbox.held() <= 2 * (whole.len() - takes), "{}", outbox.held());
+            stream.1 = usize::MAX;
+            assert_eq!(outbox.write_to(&mut stream).expect("no error"), whole.len() - takes);
+            assert_eq!((stream.0 == whole, outbox.held() <= KEPT), (true, true), "{takes} at once");
+        }
+        let (mut outbox, mut stream) = (Outbox::new(100), Slow(Vec::new(), 50));
+        assert!(outbox.send(&[0; 148], &mut stream).expect("no error"), "50 octets went, 100 are left");
+        assert!(!outbox.send(&[], &mut stream).expect("no error"));
     }
 
     #[test]

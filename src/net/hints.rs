@@ -1,5 +1,6 @@
 //! A local socket for single datagrams of anybody's, each with the sender as the kernel knows it.
 
+use crate::seqpacket::Peer;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, recvmsg, setsockopt,
     socket, sockopt,
@@ -31,11 +32,11 @@ impl Hints {
         Ok(Hints(fd))
     }
 
-    /// The next datagram: its length (of what fits) and the sender's user id. `None` when there is none.
+    /// The next datagram: its length (of what fits) and its sender. `None` when there is none.
     ///
     /// # Errors
     /// As the kernel says.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<u32>)>> {
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<Peer>)>> {
         let mut space = nix::cmsg_space!(nix::libc::ucred);
         let mut room = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
@@ -44,13 +45,15 @@ impl Hints {
             Err(nix::errno::Errno::EAGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let uid = message.cmsgs().ok().and_then(|mut all| {
+        let sender = message.cmsgs().ok().and_then(|mut all| {
             all.find_map(|one| match one {
-                ControlMessageOwned::ScmCredentials(who) => Some(who.uid()),
+                ControlMessageOwned::ScmCredentials(who) => {
+                    Some(Peer { pid: who.pid(), uid: who.uid(), gid: who.gid() })
+                }
                 _ => None,
             })
         });
-        Ok(Some((message.bytes, uid)))
+        Ok(Some((message.bytes, sender)))
     }
 }
 

@@ -8,6 +8,13 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 /// Room for datagrams that wait while we work or restart: the kernel's default holds some 250 queries.
 const RECEIVE_BUFFER: usize = 4 << 20;
 const BACKLOG: libc::c_int = 1024;
+/// What the kernel keeps for a client by TCP who does not read (it takes double for its own needs), and for one whose queries are not read
+/// because of that. A reply of 64 KiB goes in several pieces then; without, each client could make the kernel hold megabytes.
+const TCP_SEND: libc::c_int = 32 * 1024;
+const TCP_RECEIVE: libc::c_int = 16 * 1024;
+/// How long a client by TCP may leave unread, or unacknowledged, what the kernel has sent, also when its connection is closed by then; in
+/// milliseconds.
+const TCP_UNREAD: libc::c_int = 10_000;
 
 /// A UDP socket for queries to `address`; `shared`: other sockets of the same user may have the same address, and the kernel spreads
 /// clients over them (SO_REUSEPORT).
@@ -51,7 +58,21 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = TcpListener::from(socket);
+    prepare_tcp(&listener)?;
+    Ok(listener)
+}
+
+/// Bounds what the kernel holds for each client of a listening socket, for how long.
+///
+/// # Errors
+/// As the kernel says.
+pub fn prepare_tcp(listener: &TcpListener) -> io::Result<()> {
+    // Connections inherit them.
+    set_option(listener, libc::SOL_SOCKET, libc::SO_SNDBUF, TCP_SEND)?;
+    set_option(listener, libc::SOL_SOCKET, libc::SO_RCVBUF, TCP_RECEIVE)?;
+    set_option(listener, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, TCP_UNREAD)?;
+    listener.set_nonblocking(true)
 }
 
 fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
