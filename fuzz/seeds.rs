@@ -80,7 +80,32 @@ fn saved() {
     write("saved", 100, &file.finish().expect("memory"));
 }
 
+/// Messages as the kernel writes them: a link, an address, a route, a neighbour, an error; and echoes.
+fn kernel() {
+    let message = |kind: u16, payload: &[u8]| {
+        let len = 16 + payload.len() as u32;
+        let mut octets = [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], payload].concat();
+        octets.resize(octets.len().next_multiple_of(4), 0);
+        octets
+    };
+    let address = [2, 32, 0x80, 0, 1, 0, 0, 0, 8, 0, 1, 0, 198, 18, 0, 1];
+    let route = [2, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 1, 0, 198, 18, 0, 0, 8, 0, 4, 0, 1, 0, 0, 0];
+    let all = [message(16, &[0; 32]), message(20, &address), message(24, &route), message(28, &[0; 12]), message(2, &[0; 20]), message(3, &[])];
+    all.iter().enumerate().for_each(|(n, octets)| write("netlink", n, octets));
+    write("netlink", 100, &all[3..].concat());
+    write("netlink", 101, &[&all[4][..], &all[1]].concat());
+    for (n, v4) in [true, false].into_iter().enumerate() {
+        let mut echo = hither::sorter::echo::request(v4, 7, 1, 0x0123_4567_89ab_cdef);
+        write("icmp", n, &echo);
+        echo[0] = if v4 { 0 } else { 129 };
+        write("icmp", 10 + n, &echo);
+        write("icmp", 20 + n, &[&[0x45][..], &[0; 19], &echo].concat());
+        write("icmp", 30 + n, &[&[0x46][..], &[0; 23], &echo].concat());
+    }
+}
+
 fn main() {
+    kernel();
     let all = messages::all();
     for (n, message) in all.iter().enumerate() {
         write("query", n, &message.octets);

@@ -374,6 +374,26 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_order_fits_into_a_message() {
+        let address = |end: u8| OrderedAddress {
+            address: IpAddr::from(
+                [[0xfd; 15].as_slice(), &[end]].concat().first_chunk::<16>().copied().expect("sixteen"),
+            ),
+            rtt_us: Some(u32::MAX),
+            reachable: Some(false),
+        };
+        let order = Order {
+            generation: u64::MAX,
+            name: "\\255".repeat(255),
+            rtype: "AAAA".into(),
+            set_version: u64::MAX,
+            addresses: (0..=254).map(address).collect(),
+        };
+        let octets = encode(&SorterMessage::Order(order)).expect("it fits");
+        assert!(octets.len() < MAX_MESSAGE / 2, "{}", octets.len());
+    }
+
+    #[test]
     fn unknown_words_and_too_long_messages_are_refused() {
         assert!(decode::<Request>(br#"{"flush":{"names":[],"force":true}}"#).is_err());
         assert!(decode::<Request>(br#""reboot""#).is_err());

@@ -18,7 +18,7 @@ mod keep;
 mod listeners;
 mod local;
 mod manage;
-mod network;
+pub(crate) mod network;
 mod notes;
 pub(crate) mod notify;
 mod outside;

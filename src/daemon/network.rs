@@ -71,7 +71,8 @@ impl Network {
 
     /// A descriptor is ready.
     pub fn ready(&mut self, now: Monotonic) {
-        let news = self.netlink.as_mut().is_some_and(Netlink::take);
+        let heard = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
+        let news = heard.news || heard.more;
         // At the first news of a burst too: what goes and comes back before it has settled has cut something off all the same.
         if news && self.due.is_none() {
             self.look();
@@ -110,6 +111,10 @@ impl Network {
     pub fn news(&mut self, now: Monotonic) -> Option<News> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
+        // A socket that was overrun hears nothing until it has been read empty, of which no poll tells.
+        if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
+            self.due = Some(now.plus(SETTLE));
+        }
         self.look();
         let network = std::mem::take(&mut self.changed);
         let name = std::mem::take(&mut self.renamed);
@@ -148,7 +153,7 @@ fn asleep() -> Duration {
 }
 
 /// Addresses, and the columns of the routing tables that are not counters.
-fn fingerprint() -> u64 {
+pub(crate) fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     let mut lines: BTreeSet<String> = BTreeSet::new();
     if let Ok(interfaces) = nix::ifaddrs::getifaddrs() {

@@ -1,13 +1,15 @@
 //! The sorter's loop: what changed in the table, which probes have ended, which may go out, what the daemon says.
 
-use super::link::Link;
+use super::link::{Link, Said};
+use super::news::News;
 use super::probe::Prober;
 use super::schedule::{Found, Schedule};
-use super::sets::Sets;
+use super::sets::{Seen, Sets, ordered};
+use super::walk::Walk;
 use crate::config::{Config, Probe, Sort};
 use crate::daemon::notify;
 use crate::logging::Event;
-use hither_client::{Follower, Monotonic, Reader, Snapshot, Step};
+use hither_client::{Family, Follower, Key, Lookup, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
@@ -24,11 +26,12 @@ const SIGNALS: Token = Token(1);
 const TABLE: Token = Token(2);
 const LINK: Token = Token(3);
 const PARENT: Token = Token(4);
+const NETWORK: Token = Token(5);
 /// Probes and connections have the tokens from here on.
 const PROBES: usize = 16;
 
 /// Changes taken up before probes get their turn.
-const STEPS: usize = 1024;
+const STEPS: usize = 256;
 /// How often a missing table is looked for, and a silent one looked at for a successor.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -46,8 +49,11 @@ struct Sorter {
     snapshot: Box<Snapshot>,
     /// The table has changes that have not been taken up.
     behind: bool,
-    /// When all sets are looked at again, so that names in use are measured anew.
-    rescan: Monotonic,
+    /// Looks at all sets again, so that names in use are measured anew, and what found no room is found.
+    walk: Walk,
+    /// Sets were passed over in the last walk, and the log was told.
+    is_short_of_room: bool,
+    news: News,
     watchdog: Option<(Duration, Monotonic)>,
     reported: u64,
     stop: bool,
@@ -100,7 +106,9 @@ impl Sorter {
             signals,
             snapshot: Box::new(Snapshot::new()),
             behind: true,
-            rescan: now.plus(sort.remeasure),
+            walk: Walk::new(now),
+            is_short_of_room: false,
+            news: News::new(),
             watchdog: notify::watchdog().map(|every| (every, now)),
             reported: 0,
             stop: false,
@@ -116,6 +124,9 @@ impl Sorter {
         if with_parent {
             registry.register(&mut SourceFd(&0), PARENT, Interest::READABLE)?;
         }
+        if let Some(descriptor) = self.news.descriptor() {
+            registry.register(&mut SourceFd(&descriptor), NETWORK, Interest::READABLE)?;
+        }
         let waker = Waker::new(registry, TABLE)?;
         let dir = self.dir.clone();
         std::thread::Builder::new().name("table".to_owned()).spawn(move || watch(&dir, &waker))?;
@@ -125,8 +136,12 @@ impl Sorter {
     fn run(&mut self) -> Result<(), String> {
         notify::ready("waiting for sets");
         let mut events = Events::with_capacity(256);
+        // What there is to do has not to wait for the first event.
+        self.on_time(now());
         while !self.stop {
-            let timeout = (self.behind && self.table.is_some()).then_some(Duration::ZERO);
+            let has_work = self.behind || (self.walk.is_walking() && !self.sets.is_backed_up());
+            let at_once = (has_work && self.table.is_some()) || self.link.has_more();
+            let timeout = at_once.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     return Err(format!("polling fails: {error}"));
@@ -139,7 +154,13 @@ impl Sorter {
                     ALARM => self.alarm.ack(),
                     SIGNALS => self.on_signals(),
                     TABLE => self.behind = true,
-                    LINK => self.link.ready(now),
+                    LINK => {
+                        if event.is_writable() {
+                            self.link.writable();
+                        }
+                        self.link.ready(now);
+                    }
+                    NETWORK => self.news.ready(now),
                     PARENT => self.stop = true,
                     token if token.0 >= PROBES => {
                         for (address, found) in self.prober.ready(token, now) {
@@ -168,39 +189,54 @@ impl Sorter {
         for (address, found) in self.prober.sweep(now) {
             self.found(address, found, now);
         }
+        if self.link.has_more() {
+            self.link.ready(now);
+        }
         if self.link.sweep(self.poll.registry(), LINK, now) {
-            self.scan(now);
+            // What was said before this daemon has not heard.
+            self.sets.forget_ready();
+            self.walk.hurry(now);
+        }
+        if self.news.changed(now) {
+            log::info!("addresses or routes have changed: everything is measured again, in time");
+            self.schedule.network_changed(now);
+            self.walk.hurry(now);
         }
         self.take_up(now);
-        if now >= self.rescan {
-            self.rescan = now.plus(self.sort.remeasure);
-            self.scan(now);
-        }
+        self.look_again(now);
         while let Some((address, probe)) = self.schedule.next(now) {
             if let Some(found) = self.prober.send(self.poll.registry(), address, probe, now) {
                 self.found(address, found, now);
             }
         }
+        self.bring(now);
         if let Some((every, at)) = self.watchdog
             && at <= now
         {
             notify::alive();
             self.watchdog = Some((every, now.plus(every)));
         }
-        if self.prober.sent != self.reported
-            && self.link.say(&SorterMessage::Stats { probes: self.prober.sent }, now)
-        {
-            self.reported = self.prober.sent;
+        if self.prober.sent != self.reported && self.link.takes() {
+            let stats = SorterMessage::Stats { probes: self.prober.sent };
+            if self.link.say(&stats, now) == Said::Sent {
+                self.reported = self.prober.sent;
+            }
         }
+        self.set_alarm(now);
+    }
+
+    fn set_alarm(&mut self, now: Monotonic) {
         let look = self.table.is_none().then(|| now.plus(LOOK));
         let watchdog = self.watchdog.map(|(_, at)| at);
+        let walk = self.walk.timeout().filter(|_| self.table.is_some() && self.sort.enabled);
         let times = [
             self.prober.timeout(),
             self.schedule.timeout(),
             self.link.timeout(),
+            self.news.timeout(),
             look,
             watchdog,
-            Some(self.rescan),
+            walk,
         ];
         if let Err(error) = self.alarm.set(times.into_iter().flatten().min().map(|at| at.0)) {
             log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
@@ -209,15 +245,31 @@ impl Sorter {
 
     fn found(&mut self, address: IpAddr, found: Found, now: Monotonic) {
         if self.schedule.result(address, found, now) {
-            let orders = self.sets.measured(address, (&self.sort, &self.schedule));
-            self.send(orders, now);
+            self.sets.measured(address);
         }
     }
 
-    fn send(&mut self, orders: Vec<Order>, now: Monotonic) {
-        for order in orders {
-            self.link.order(order, now);
+    /// Sends the orders that can be sent, as far as the daemon takes them.
+    fn bring(&mut self, now: Monotonic) {
+        while self.link.takes()
+            && let Some((number, name, family)) = self.sets.ready()
+        {
+            if let Some(order) = self.order(&name, family, now)
+                && self.link.say(&SorterMessage::Order(order), now) != Said::Sent
+            {
+                return;
+            }
+            self.sets.sent(number);
         }
+    }
+
+    /// The order of a name's set as it stands in the table now.
+    fn order(&mut self, name: &[u8], family: Family, now: Monotonic) -> Option<Order> {
+        let reader = self.table.as_ref()?.reader();
+        if reader.lookup(&Key::of_wire(name), &mut self.snapshot) != Lookup::Hit {
+            return None;
+        }
+        ordered(&self.snapshot, family, reader.generation(), (&self.sort, &self.schedule), now)
     }
 
     /// Takes up what changed in the table, in bounded portions.
@@ -230,7 +282,8 @@ impl Sorter {
             match Reader::open(&self.dir) {
                 Ok(reader) if !reader.replaced() => {
                     self.table = Some(reader.follow());
-                    self.scan(now);
+                    self.behind = true;
+                    self.walk.hurry(now);
                 }
                 _ => return,
             }
@@ -241,7 +294,7 @@ impl Sorter {
         for step in 0..STEPS {
             let Some(table) = &mut self.table else { return };
             match table.step(&mut self.snapshot) {
-                Step::Record => self.saw(now),
+                Step::Record => self.saw(Seen::Published, now),
                 // What was removed needs no order, and what took its place has a change of its own.
                 Step::Changed => {}
                 Step::Nothing => {
@@ -252,7 +305,7 @@ impl Sorter {
                     }
                     return;
                 }
-                Step::Lapped => return self.scan(now),
+                Step::Lapped => return self.walk.hurry(now),
                 Step::Replaced => {
                     self.table = None;
                     return;
@@ -269,21 +322,49 @@ impl Sorter {
         }
     }
 
-    fn saw(&mut self, now: Monotonic) {
-        let Some(generation) = self.table.as_ref().map(|table| table.reader().generation()) else { return };
-        let orders = self.sets.saw(&self.snapshot, generation, (&self.sort, &mut self.schedule), now);
-        self.send(orders, now);
+    fn saw(&mut self, seen: Seen, now: Monotonic) {
+        self.sets.saw(&self.snapshot, seen, (&self.sort, &mut self.schedule), now);
     }
 
-    fn scan(&mut self, now: Monotonic) {
+    /// Goes on with the walk over the table, or begins one when it is time to.
+    fn look_again(&mut self, now: Monotonic) {
         let Some(reader) =
             self.table.as_ref().map(|table| table.reader().clone()).filter(|_| self.sort.enabled)
         else {
             return;
         };
-        let mut entries = reader.entries();
+        self.walk.keep_up(self.sets.passed_over, self.sets.has_room(&self.schedule), now);
+        if self.walk.is_due(now) {
+            self.walk.begin(reader.places(), self.sets.passed_over);
+        }
+        if !self.walk.is_walking() || self.sets.is_backed_up() {
+            return;
+        }
+        let (at, count) = self.walk.portion(reader.places());
+        let mut entries = reader.entries_at(at, count);
         while entries.next(&mut self.snapshot) {
-            self.saw(now);
+            self.saw(Seen::Found, now);
+        }
+        let ended = self.walk.went((at, count), self.sets.passed_over, now, self.sort.remeasure);
+        if let Some(passed_over) = ended {
+            self.tell_of_room(passed_over);
+        }
+    }
+
+    fn tell_of_room(&mut self, passed_over: u64) {
+        let is_short = passed_over > 0;
+        if is_short != self.is_short_of_room {
+            self.is_short_of_room = is_short;
+            if is_short {
+                log::info!(
+                    "more is to be measured than can wait at once: {passed_over} sets passed over in this walk over the table; they are found again by the next ones"
+                );
+            } else {
+                log::info!(
+                    "all sets are measured or wait for it; {} were passed over so far",
+                    self.sets.passed_over
+                );
+            }
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use crate::logging::Event;
 use hither_control::{
-    MAX_MESSAGE, Order, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, places,
+    MAX_MESSAGE, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, places,
 };
 use hither_net::seqpacket::Connection;
 use hither_table::Monotonic;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -16,19 +15,34 @@ use std::time::Duration;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How long to wait when the daemon does not read.
-const FULL: Duration = Duration::from_millis(20);
-/// Orders that wait; when they are more the oldest go, for their sets will be seen again.
-const WAITING_MAX: usize = 4096;
+/// Replies taken before probes get their turn.
+const REPLIES: usize = 256;
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    Sent,
+    /// The daemon has not read what was sent before; [`Link::takes`] says when to try again.
+    Full,
+    /// Nobody is there.
+    Lost,
+}
 
 #[derive(Debug)]
 pub(super) struct Link {
     paths: Vec<PathBuf>,
     connection: Option<Connection>,
-    orders: VecDeque<Order>,
+    /// The daemon has not read what was sent before.
+    is_full: bool,
+    /// The daemon has said what cannot be read; it is told once a connection.
+    is_puzzled: bool,
     lacks: Vec<String>,
     pause: Duration,
+    since: Monotonic,
+    /// When to connect.
     again: Option<Monotonic>,
+    /// There may be more replies, of which no poll tells.
+    has_more: bool,
     buffer: Vec<u8>,
 }
 
@@ -38,10 +52,13 @@ impl Link {
         Link {
             paths: places(dir, SORTER_SOCKET),
             connection: None,
-            orders: VecDeque::new(),
+            is_full: false,
+            is_puzzled: false,
             lacks,
             pause: PAUSE_MIN,
+            since: now,
             again: Some(now),
+            has_more: false,
             buffer,
         }
     }
@@ -50,30 +67,41 @@ impl Link {
         self.again
     }
 
+    /// Whether a message can be tried.
+    pub fn takes(&self) -> bool {
+        self.connection.is_some() && !self.is_full
+    }
+
+    /// Whether replies may be waiting of which no poll tells.
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
     /// Connects when it is time to; `true` when that has just been done: what was said before the daemon has not heard.
     pub fn sweep(&mut self, registry: &Registry, token: Token, now: Monotonic) -> bool {
         if self.again.is_none_or(|at| now < at) {
             return false;
         }
         self.again = None;
-        if self.connection.is_some() {
-            self.send(now);
-            return false;
-        }
         let mut connections = self.paths.iter().map(|path| Connection::connect(path, None));
         let first = connections.next().unwrap_or_else(|| Err(ErrorKind::NotFound.into()));
         let connected = first.or_else(|error| connections.find_map(Result::ok).ok_or(error));
         let connected = connected.and_then(|connection| {
-            registry.register(&mut SourceFd(&connection.as_raw_fd()), token, Interest::READABLE)?;
+            registry.register(
+                &mut SourceFd(&connection.as_raw_fd()),
+                token,
+                Interest::READABLE | Interest::WRITABLE,
+            )?;
             Ok(connection)
         });
         match connected {
             Ok(connection) => {
                 log::info!(event = Event::SorterConnected; "connected with the daemon");
                 self.connection = Some(connection);
-                self.pause = PAUSE_MIN;
-                self.orders.clear();
-                self.say(&SorterMessage::Hello { version: VERSION, lacks: self.lacks.clone() }, now)
+                self.since = now;
+                (self.is_full, self.is_puzzled) = (false, false);
+                let hello = SorterMessage::Hello { version: VERSION, lacks: self.lacks.clone() };
+                self.say(&hello, now) == Said::Sent
             }
             Err(error) => {
                 log::debug!(
@@ -88,51 +116,49 @@ impl Link {
         }
     }
 
-    /// Sends one message; `false` when it did not go out.
-    pub fn say(&mut self, message: &SorterMessage, now: Monotonic) -> bool {
-        let Some(connection) = &self.connection else { return false };
-        let Ok(octets) = encode(message) else { return false };
+    /// Sends one message.
+    pub fn say(&mut self, message: &SorterMessage, now: Monotonic) -> Said {
+        let Some(connection) = &self.connection else { return Said::Lost };
+        let octets = match encode(message) {
+            Ok(octets) => octets,
+            Err(error) => {
+                log::warn!("a message to the daemon cannot be written: {error}, ignoring");
+                return Said::Sent;
+            }
+        };
         match connection.send(&octets) {
-            Ok(()) => true,
+            Ok(()) => Said::Sent,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.again = Some(now.plus(FULL));
-                false
+                self.is_full = true;
+                Said::Full
             }
             Err(_) => {
                 self.lost(now);
-                false
+                Said::Lost
             }
         }
     }
 
+    /// The next attempt comes soon after a connection that has lasted, and later and later where each is ended at once.
     fn lost(&mut self, now: Monotonic) {
         log::info!(event = Event::SorterGone; "the connection with the daemon is lost");
         self.connection = None;
+        self.has_more = false;
+        self.pause = if now.since(self.since) >= PAUSE_MAX { PAUSE_MIN } else { self.pause };
         self.again = Some(now.plus(self.pause));
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    pub fn order(&mut self, order: Order, now: Monotonic) {
-        if self.orders.len() == WAITING_MAX {
-            self.orders.pop_front();
-        }
-        self.orders.push_back(order);
-        self.send(now);
-    }
-
-    fn send(&mut self, now: Monotonic) {
-        while let Some(order) = self.orders.pop_front() {
-            if !self.say(&SorterMessage::Order(order.clone()), now) {
-                if self.connection.is_some() {
-                    self.orders.push_front(order);
-                }
-                return;
-            }
-        }
+    /// The daemon has read.
+    pub fn writable(&mut self) {
+        self.is_full = false;
     }
 
     /// What the daemon says. An order that it refuses needs nothing: its set has changed, and the new one is seen in the table.
     pub fn ready(&mut self, now: Monotonic) {
-        while let Some(connection) = &self.connection {
+        self.has_more = false;
+        for _ in 0..REPLIES {
+            let Some(connection) = &self.connection else { return };
             match connection.receive(&mut self.buffer) {
                 Ok([]) => self.lost(now),
                 Ok(octets) => match decode::<SorterReply>(octets) {
@@ -146,14 +172,19 @@ impl Link {
                             "the daemon takes no orders from us: {reason}"
                         )
                     }
-                    Err(error) => log::warn!("the daemon says what cannot be read: {error}, ignoring"),
+                    Err(error) => self.puzzled(&error.to_string()),
                 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    log::warn!("the daemon says too much at once, ignoring")
-                }
+                Err(error) if error.kind() == ErrorKind::InvalidData => self.puzzled(&error.to_string()),
                 Err(_) => self.lost(now),
             }
+        }
+        self.has_more = true;
+    }
+
+    fn puzzled(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.is_puzzled, true) {
+            log::warn!("the daemon says what cannot be read: {why}, ignoring this and what is like it");
         }
     }
 }

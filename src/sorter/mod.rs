@@ -3,13 +3,17 @@
 //! It reads the table like any other process and decides nothing but an order: the worst it can do is a bad permutation of the
 //! right set.
 
+pub mod echo;
 mod event_loop;
 mod link;
+mod measured;
+mod news;
 mod probe;
 mod rank;
 mod schedule;
 mod sets;
 mod targets;
+mod walk;
 
 use crate::config::Config;
 use crate::daemon::notify;

@@ -1,5 +1,6 @@
 //! Probes on their way: ICMP echo through one socket a family, TCP connections one by one.
 
+use super::echo;
 use super::schedule::Found;
 use hither_net::random::Random;
 use hither_table::Monotonic;
@@ -15,8 +16,6 @@ use std::time::Duration;
 
 use crate::config::Probe;
 
-/// Octets of an echo: header and a number of ours.
-const ECHO: usize = 16;
 /// Tokens of the echo sockets; connections have those above.
 const ECHO_V4: usize = 16;
 const ECHO_V6: usize = 17;
@@ -129,7 +128,7 @@ impl Prober {
         let nonce = self.random.draw();
         let echo = if address.is_ipv4() { &self.v4 } else { &self.v6 };
         let Some(echo) = echo else { return Err(ErrorKind::PermissionDenied.into()) };
-        let message = echo_request(address.is_ipv4(), id as u16, nonce);
+        let message = echo::request(address.is_ipv4(), std::process::id() as u16, id as u16, nonce);
         echo.socket.send_to(&message, &SocketAddr::new(address, 0).into())?;
         Ok(Flight::Echo { nonce })
     }
@@ -150,9 +149,15 @@ impl Prober {
             let echo = if v4 { &self.v4 } else { &self.v6 };
             let Some(echo) = echo else { break };
             let raw = echo.raw && v4;
-            let Ok(len) = io::Read::read(&mut &echo.socket, &mut buffer) else { break };
-            if let Some(nonce) = echo_reply(&buffer[..len], v4, raw) {
-                found.extend(self.echoed(nonce, now));
+            match io::Read::read(&mut &echo.socket, &mut buffer) {
+                Ok(len) => {
+                    if let Some(nonce) = echo::reply(buffer.get(..len).unwrap_or_default(), v4, raw) {
+                        found.extend(self.echoed(nonce, now));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // An error is told once, of somebody else's request; replies may be queued behind it.
+                Err(_) => {}
             }
         }
         found
@@ -218,60 +223,5 @@ fn echo_socket(domain: Domain, protocol: Protocol) -> io::Result<Echo> {
     match open(Type::DGRAM) {
         Ok(socket) => Ok(Echo { socket, raw: false }),
         Err(_) => Ok(Echo { socket: open(Type::RAW)?, raw: true }),
-    }
-}
-
-fn echo_request(v4: bool, sequence: u16, nonce: u64) -> [u8; ECHO] {
-    let mut message = [0; ECHO];
-    message[0] = if v4 { 8 } else { 128 };
-    message[4..6].copy_from_slice(&(std::process::id() as u16).to_be_bytes());
-    message[6..8].copy_from_slice(&sequence.to_be_bytes());
-    message[8..].copy_from_slice(&nonce.to_be_bytes());
-    if v4 {
-        // For IPv6 the kernel does it, since its sum covers the addresses.
-        let sum = checksum(&message);
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
-    }
-    message
-}
-
-/// The sum of RFC 1071.
-fn checksum(octets: &[u8]) -> u16 {
-    let words =
-        octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !((folded & 0xffff) + (folded >> 16)) as u16
-}
-
-/// Our number in an echo reply.
-fn echo_reply(octets: &[u8], v4: bool, raw: bool) -> Option<u64> {
-    let header = if raw { usize::from(octets.first()? & 15) * 4 } else { 0 };
-    let message = octets.get(header..)?;
-    let expected = if v4 { 0 } else { 129 };
-    if *message.first()? != expected {
-        return None;
-    }
-    message.get(8..16)?.try_into().ok().map(u64::from_be_bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_echo_has_a_right_checksum_and_its_reply_is_found_behind_an_ip_header() {
-        let request = echo_request(true, 7, 0x0123_4567_89ab_cdef);
-        assert_eq!(checksum(&request), 0, "with its own sum in it, the sum is zero");
-        let mut reply = request;
-        reply[0] = 0;
-        assert_eq!(echo_reply(&reply, true, false), Some(0x0123_4567_89ab_cdef));
-        let framed = [&[0x46][..], &[0; 23], &reply].concat();
-        assert_eq!(echo_reply(&framed, true, true), Some(0x0123_4567_89ab_cdef));
-        assert_eq!(echo_reply(&request, true, false), None, "our own request is no reply");
-        for cut in 0..16 {
-            assert_eq!(echo_reply(&reply[..cut], true, false), None);
-            let _ = echo_reply(&framed[..cut], true, true);
-        }
     }
 }

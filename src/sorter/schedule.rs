@@ -2,18 +2,22 @@
 //!
 //! Pure: time is an argument, probes go out through [`Schedule::next`] and come back through [`Schedule::result`].
 
+use super::measured::Measured;
 use super::rank::Outcome;
 use crate::config::{Probe, Sort};
 use hither_table::Monotonic;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// Probes in flight at once.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
-/// Addresses whose measurements are remembered; the oldest go first.
-const MEASURED_MAX: usize = 65_536;
+/// How many of them may be for long sets, so that a short one need not wait until what is silent has been waited for.
+const LONG_IN_FLIGHT_MAX: usize = 96;
+/// Addresses in line or in flight at once: as many as the usual rate measures in a minute and a half.
+pub(super) const MEASURING_MAX: usize = 16_384;
+/// While long sets wait, every so many-th probe is for one of them.
+const LONG_SHARE: u32 = 4;
 
 /// What one probe found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,11 +29,36 @@ pub(super) enum Found {
     NotSent,
 }
 
+/// How much a set has to be measured: a long one would hold up many short ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Line {
+    Long,
+    Short,
+}
+
+/// The place in line of a set and of its addresses, the highest first: short sets before long ones, what was published later before
+/// what was published earlier, and the addresses of a set as they stand in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Rank {
+    pub line: Line,
+    /// Grows with each set that is published.
+    pub age: i64,
+    pub address: u8,
+}
+
+/// What the rank of every short set is above.
+const LEAST_SHORT: (Rank, IpAddr) =
+    (Rank { line: Line::Short, age: i64::MIN, address: 0 }, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
 #[derive(Debug)]
 struct Measuring {
     /// The method that is tried, by its place in the configuration.
     method: usize,
     worst: Option<Outcome>,
+    rank: Rank,
+    is_flying: bool,
+    /// How often the network had changed when the first method was tried.
+    network: u64,
 }
 
 #[derive(Debug)]
@@ -37,11 +66,17 @@ pub(super) struct Schedule {
     methods: Vec<Probe>,
     rate: u32,
     remeasure: Duration,
-    measured: BTreeMap<IpAddr, (Monotonic, Outcome)>,
-    age: BTreeSet<(Monotonic, IpAddr)>,
+    measured: Measured,
+    /// What was measured before this does not count any more.
+    fresh_from: Monotonic,
+    /// How often the network has changed.
+    network: u64,
     measuring: BTreeMap<IpAddr, Measuring>,
-    queue: VecDeque<IpAddr>,
+    /// Those of `measuring` that are not in flight.
+    line: BTreeSet<(Rank, IpAddr)>,
     in_flight: usize,
+    /// Probes for short sets since the last one for a long one.
+    short_in_a_row: u32,
     /// Probes that may be sent now, in millionths; refilled with time.
     tokens: u64,
     refilled: Monotonic,
@@ -55,11 +90,13 @@ impl Schedule {
             methods: sort.probes.clone(),
             rate: sort.rate.max(1),
             remeasure: sort.remeasure,
-            measured: BTreeMap::new(),
-            age: BTreeSet::new(),
+            measured: Measured::default(),
+            fresh_from: Monotonic(0),
+            network: 0,
             measuring: BTreeMap::new(),
-            queue: VecDeque::new(),
+            line: BTreeSet::new(),
             in_flight: 0,
+            short_in_a_row: 0,
             tokens: TOKEN * u64::from(sort.rate.clamp(1, 20)),
             refilled: now,
         }
@@ -70,35 +107,94 @@ impl Schedule {
         self.methods.retain(|method| *method != probe);
     }
 
-    /// What is known of an address, if that is fresh; else it is put in line. Without a method nothing will ever be known.
-    pub fn want(&mut self, address: IpAddr, now: Monotonic) -> Option<Outcome> {
-        if let Some((at, outcome)) = self.measured.get(&address)
-            && now.since(*at) < self.remeasure
-        {
-            return Some(*outcome);
-        }
+    /// Whether nothing is to be measured of an address now: what is known of it is fresh, or nothing can ever be known without a method.
+    pub fn is_settled(&mut self, address: &IpAddr, now: Monotonic) -> bool {
         if self.methods.is_empty() {
-            return Some(Outcome::Unmeasured);
+            return true;
         }
-        if let Entry::Vacant(vacant) = self.measuring.entry(address) {
-            vacant.insert(Measuring { method: 0, worst: None });
-            self.queue.push_back(address);
+        let Some((at, _)) = self.measured.get(address) else { return false };
+        self.measured.touch(address);
+        at >= self.fresh_from && now.since(at) < self.remeasure
+    }
+
+    /// What is known of an address, however old.
+    pub fn known(&self, address: &IpAddr) -> Outcome {
+        self.measured.get(address).map_or(Outcome::Unmeasured, |(_, outcome)| outcome)
+    }
+
+    /// How many addresses are in line or in flight; never more than [`MEASURING_MAX`].
+    pub fn measuring(&self) -> usize {
+        self.measuring.len()
+    }
+
+    pub fn is_measuring(&self, address: &IpAddr) -> bool {
+        self.measuring.contains_key(address)
+    }
+
+    /// Puts an address in line, or further to the front; `false` where the line is full.
+    pub fn want(&mut self, address: IpAddr, rank: Rank) -> bool {
+        if let Some(measuring) = self.measuring.get_mut(&address) {
+            if rank > measuring.rank {
+                let before = std::mem::replace(&mut measuring.rank, rank);
+                if self.line.remove(&(before, address)) {
+                    self.line.insert((rank, address));
+                }
+            }
+            return true;
         }
-        None
+        if self.measuring.len() >= MEASURING_MAX {
+            return false;
+        }
+        let first = Measuring { method: 0, worst: None, rank, is_flying: false, network: self.network };
+        self.measuring.insert(address, first);
+        self.line.insert((rank, address));
+        true
+    }
+
+    /// Nobody wants an address any more: it leaves the line. A probe that is on its way comes to its end.
+    pub fn leave(&mut self, address: &IpAddr) {
+        if let Some(measuring) = self.measuring.get(address)
+            && !measuring.is_flying
+        {
+            self.line.remove(&(measuring.rank, *address));
+            self.measuring.remove(address);
+        }
+    }
+
+    /// Another network: what was measured in the one before does not count any more, nor does what is on its way in it.
+    pub fn network_changed(&mut self, now: Monotonic) {
+        self.fresh_from = now;
+        self.network += 1;
     }
 
     /// The next probe to send, if rate and flight allow one.
     pub fn next(&mut self, now: Monotonic) -> Option<(IpAddr, Probe)> {
         self.refill(now);
-        while self.in_flight < IN_FLIGHT_MAX && self.tokens >= TOKEN {
-            let address = self.queue.pop_front()?;
-            let method = self.measuring.get(&address).map(|measuring| measuring.method);
-            let Some(probe) = method.and_then(|method| self.methods.get(method).copied()) else { continue };
+        while self.tokens >= TOKEN {
+            let (rank, address) = self.pick()?;
+            self.line.remove(&(rank, address));
+            let Some(measuring) = self.measuring.get_mut(&address) else { continue };
+            if measuring.network != self.network {
+                *measuring = Measuring { method: 0, worst: None, network: self.network, ..*measuring };
+            }
+            let Some(probe) = self.methods.get(measuring.method).copied() else { continue };
+            measuring.is_flying = true;
+            self.short_in_a_row =
+                if rank.line == Line::Long { 0 } else { self.short_in_a_row.saturating_add(1) };
             self.tokens -= TOKEN;
             self.in_flight += 1;
             return Some((address, probe));
         }
         None
+    }
+
+    /// Whose turn it is, if there is room in flight.
+    fn pick(&self) -> Option<(Rank, IpAddr)> {
+        let long = self.line.range(..LEAST_SHORT).next_back().filter(|_| self.in_flight < LONG_IN_FLIGHT_MAX);
+        let short = self.line.last().filter(|(rank, _)| rank.line == Line::Short);
+        let short = short.filter(|_| self.in_flight < IN_FLIGHT_MAX);
+        let is_turn_of_long = self.short_in_a_row + 1 >= LONG_SHARE;
+        (if is_turn_of_long { long.or(short) } else { short.or(long) }).copied()
     }
 
     fn refill(&mut self, now: Monotonic) {
@@ -112,9 +208,7 @@ impl Schedule {
 
     /// When [`Schedule::next`] may have one more, if that is a matter of time alone.
     pub fn timeout(&self) -> Option<Monotonic> {
-        if self.queue.is_empty() || self.in_flight >= IN_FLIGHT_MAX {
-            return None;
-        }
+        self.pick()?;
         let missing = TOKEN.saturating_sub(self.tokens);
         Some(self.refilled.plus(Duration::from_micros(missing.div_ceil(u64::from(self.rate)).max(1))))
     }
@@ -123,6 +217,7 @@ impl Schedule {
     pub fn result(&mut self, address: IpAddr, found: Found, now: Monotonic) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(measuring) = self.measuring.get_mut(&address) else { return false };
+        measuring.is_flying = false;
         let outcome = match found {
             Found::Open(rtt) => Outcome::Open(rtt),
             Found::Refused => measuring.worst.map_or(Outcome::Refused, |worst| worst.min(Outcome::Refused)),
@@ -131,30 +226,14 @@ impl Schedule {
         };
         measuring.method += 1;
         measuring.worst = (outcome != Outcome::Unmeasured).then_some(outcome);
-        if !matches!(found, Found::Open(_)) && measuring.method < self.methods.len() {
-            self.queue.push_back(address);
+        let goes_on = !matches!(found, Found::Open(_)) && measuring.method < self.methods.len();
+        if goes_on || measuring.network != self.network {
+            self.line.insert((measuring.rank, address));
             return false;
         }
         self.measuring.remove(&address);
-        self.remember(address, outcome, now);
+        self.measured.insert(address, now, outcome);
         true
-    }
-
-    fn remember(&mut self, address: IpAddr, outcome: Outcome, now: Monotonic) {
-        if let Some((at, _)) = self.measured.insert(address, (now, outcome)) {
-            self.age.remove(&(at, address));
-        }
-        self.age.insert((now, address));
-        if self.measured.len() > MEASURED_MAX
-            && let Some((_, oldest)) = self.age.pop_first()
-        {
-            self.measured.remove(&oldest);
-        }
-    }
-
-    /// What is known of an address, however old.
-    pub fn known(&self, address: &IpAddr) -> Outcome {
-        self.measured.get(address).map_or(Outcome::Unmeasured, |(_, outcome)| *outcome)
     }
 }
 
@@ -176,6 +255,19 @@ mod tests {
         Monotonic::from_ms(1_000_000 + ms)
     }
 
+    const SHORT: Rank = Rank { line: Line::Short, age: 0, address: 0 };
+
+    impl Schedule {
+        /// As a set does: what is known of an address, if that is fresh; else it is put in line.
+        fn asked(&mut self, address: IpAddr, now: Monotonic) -> Option<Outcome> {
+            if self.is_settled(&address, now) {
+                return Some(self.known(&address));
+            }
+            self.want(address, SHORT);
+            None
+        }
+    }
+
     #[test]
     fn a_dead_address_costs_one_probe_a_method_and_period_however_often_it_is_wanted() {
         let methods = [Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)];
@@ -183,7 +275,7 @@ mod tests {
         let mut sent = Vec::new();
         for round in 0..50 {
             for n in 0..8 {
-                schedule.want(ip(n), at(round));
+                schedule.asked(ip(n), at(round));
             }
             while let Some((address, probe)) = schedule.next(at(round)) {
                 sent.push((address, probe));
@@ -192,14 +284,14 @@ mod tests {
         }
         assert_eq!(sent.len(), 8 * 3);
         assert_eq!(schedule.known(&ip(3)), Outcome::Silent);
-        assert_eq!(schedule.want(ip(3), at(599_000)), Some(Outcome::Silent));
-        assert_eq!(schedule.want(ip(3), at(700_000)), None, "a new period");
+        assert_eq!(schedule.asked(ip(3), at(599_000)), Some(Outcome::Silent));
+        assert_eq!(schedule.asked(ip(3), at(700_000)), None, "a new period");
     }
 
     #[test]
     fn the_first_method_that_answers_is_the_last_that_is_tried() {
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)], 100), at(0));
-        schedule.want(ip(1), at(0));
+        schedule.asked(ip(1), at(0));
         assert_eq!(schedule.next(at(0)), Some((ip(1), Probe::Icmp)));
         assert!(!schedule.result(ip(1), Found::Refused, at(1)));
         assert_eq!(schedule.next(at(1)), Some((ip(1), Probe::Tcp(443))));
@@ -211,7 +303,7 @@ mod tests {
     #[test]
     fn a_refusal_is_remembered_behind_silence() {
         let mut schedule = Schedule::new(&sort(&[Probe::Tcp(443), Probe::Tcp(80)], 100), at(0));
-        schedule.want(ip(1), at(0));
+        schedule.asked(ip(1), at(0));
         for found in [Found::Refused, Found::Silent] {
             schedule.next(at(0));
             schedule.result(ip(1), found, at(0));
@@ -222,7 +314,7 @@ mod tests {
     #[test]
     fn probes_are_bounded_in_rate_and_in_flight() {
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 50), at(0));
-        (0..2000).for_each(|n| assert_eq!(schedule.want(ip(n), at(0)), None));
+        (0..2000).for_each(|n| assert_eq!(schedule.asked(ip(n), at(0)), None));
         let mut sent = 0;
         for ms in 0..2000 {
             while let Some((address, _)) = schedule.next(at(ms)) {
@@ -232,7 +324,7 @@ mod tests {
         }
         assert!((100..=125).contains(&sent), "{sent} in two seconds at 50 a second");
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 100_000), at(0));
-        (0..2000).for_each(|n| assert_eq!(schedule.want(ip(n), at(0)), None));
+        (0..2000).for_each(|n| assert_eq!(schedule.asked(ip(n), at(0)), None));
         let mut flying = 0;
         for ms in 0..100 {
             while schedule.next(at(ms)).is_some() {
@@ -243,10 +335,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_long_and_silent_leaves_room_in_flight_for_what_is_short() {
+        let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 100_000), at(0));
+        (0..2000).for_each(|n| assert!(schedule.want(ip(n), Rank { line: Line::Long, ..SHORT })));
+        let mut flying = 0;
+        for ms in 0..100 {
+            while schedule.next(at(ms)).is_some() {
+                flying += 1;
+            }
+        }
+        assert_eq!((flying, schedule.timeout()), (LONG_IN_FLIGHT_MAX, None));
+        assert!(schedule.want(ip(3000), SHORT));
+        assert_eq!(schedule.next(at(100)), Some((ip(3000), Probe::Icmp)));
+    }
+
+    #[test]
+    fn the_line_is_bounded_and_an_address_that_is_in_it_may_come_forward() {
+        let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 100), at(0));
+        let long = Rank { line: Line::Long, ..SHORT };
+        (0..MEASURING_MAX).for_each(|n| assert!(schedule.want(ip(n as u16), long)));
+        assert!(!schedule.want(ip(u16::MAX), SHORT), "full");
+        assert!(schedule.want(ip(7), SHORT), "known there");
+        assert_eq!(schedule.next(at(0)), Some((ip(7), Probe::Icmp)));
+        schedule.leave(&ip(7));
+        assert_eq!(schedule.measuring(), MEASURING_MAX, "it is on its way");
+        schedule.leave(&ip(8));
+        assert_eq!((schedule.measuring(), schedule.is_measuring(&ip(8))), (MEASURING_MAX - 1, false));
+    }
+
+    #[test]
     fn without_a_method_nothing_is_measured_and_nothing_waits() {
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 50), at(0));
         schedule.lacks(Probe::Icmp);
-        assert_eq!(schedule.want(ip(1), at(0)), Some(Outcome::Unmeasured));
+        assert_eq!(schedule.asked(ip(1), at(0)), Some(Outcome::Unmeasured));
         assert_eq!((schedule.next(at(0)), schedule.timeout()), (None, None));
     }
 }

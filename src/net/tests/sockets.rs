@@ -220,3 +220,41 @@ fn signals_arrive_as_events() {
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).expect("raised");
     assert_eq!(taken.take(), Some(signals::Signal::Terminate));
 }
+
+/// Runs ip(8) with these lines.
+fn ip(lines: &str) -> bool {
+    use std::io::Write as _;
+    let child =
+        Command::new("ip").args(["-force", "-batch", "-"]).stdin(std::process::Stdio::piped()).spawn();
+    let Ok(mut child) = child else { return false };
+    let written = child.stdin.take().is_some_and(|mut stdin| stdin.write_all(lines.as_bytes()).is_ok());
+    child.wait().is_ok_and(|status| status.success()) && written
+}
+
+#[test]
+fn a_storm_of_changes_that_overruns_netlink_does_not_make_it_deaf() {
+    // This thread's namespace, and that of what it starts.
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() || !ip("link set lo up\n") {
+        println!("SKIPPED: needs root, namespaces and ip(8)");
+        return;
+    }
+    let mut netlink = hither_net::netlink::Netlink::new().expect("a socket");
+    let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
+    let fd = netlink.as_raw_fd();
+    poll.registry()
+        .register(&mut mio::unix::SourceFd(&fd), Token(0), Interest::READABLE)
+        .expect("registered");
+    let mut hears = |netlink: &mut hither_net::netlink::Netlink| {
+        poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+        !events.is_empty() && netlink.take().news
+    };
+    assert!(!netlink.take().news, "nothing has happened");
+    let storm: String =
+        (0..3000).map(|n| format!("address add 10.{}.{}.1/32 dev lo\n", n / 250, n % 250)).collect();
+    assert!(ip(&storm));
+    // One look for the event, and more only where that is promised to be of use.
+    assert!(hears(&mut netlink));
+    while netlink.take().more {}
+    assert!(ip("address add 10.99.0.1/32 dev lo\n"));
+    assert!(hears(&mut netlink), "a change after the storm");
+}
