@@ -163,6 +163,15 @@ fn alarm_is_set(daemon: &Daemon) -> bool {
     values.any(|value| value != "it_value: (0, 0)")
 }
 
+/// Whether the thread that wakes readers waits for something to be published, without a time.
+fn rouse_sleeps(daemon: &Daemon) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process.id())).expect("it runs");
+    tasks.flatten().map(|task| task.path()).any(|task| {
+        let text = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        text("comm").trim() == "rouse" && text("syscall").starts_with(&format!("{} ", nix::libc::SYS_futex))
+    })
+}
+
 /// Else each doubling would stop all replies for some milliseconds: the process has threads.
 #[test]
 fn the_kernels_list_of_descriptors_is_long_enough_from_the_start() {
@@ -187,6 +196,8 @@ fn an_idle_daemon_does_not_wake_up() {
     }
     // One for a deadline that has gone rings once in vain.
     counted.daemon.until("no alarm is set", |daemon| !alarm_is_set(daemon));
+    // What was published last is told to readers some milliseconds later.
+    counted.daemon.until("nobody is to be woken", rouse_sleeps);
     let mut outside = Outside::new();
     for _ in 0..20 {
         let before = counted.counts();

@@ -104,6 +104,7 @@ fn the_table_stands_where_its_page_says() {
         ("NETWORK", head::NETWORK),
         ("VERSION", head::VERSION),
         ("CHANGES", head::CHANGES),
+        ("WAKING", head::WAKING),
         ("PID", head::PID),
         ("ALIVE", head::ALIVE),
         ("BOOT", head::BOOT),

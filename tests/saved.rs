@@ -5,7 +5,7 @@
 mod support;
 
 use hither_saved::{Header, Reader, Set, Writer};
-use hither_table::{Address, Family, Rtt};
+use hither_table::{Address, Family, Key, Lookup, Rtt, Snapshot};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::{Message, Section};
@@ -268,6 +268,86 @@ fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
     } else {
         println!("SKIPPED a file of another user: needs root");
     }
+}
+
+/// The version of a name that is asked for now, as the table has it.
+fn version(daemon: &Daemon, name: &str) -> u64 {
+    daemon.ask(name);
+    let reader = hither_table::Reader::open(&daemon.dir.join("run")).expect("a table");
+    let (key, mut entry) = (Key::of(&name.parse().expect("a name")), Box::new(Snapshot::new()));
+    assert_eq!(reader.lookup(&key, &mut entry), Lookup::Hit);
+    entry.version()
+}
+
+#[test]
+fn versions_grow_across_a_table_that_is_lost_within_a_second() {
+    let upstream = good(&[1]);
+    let (dir, elsewhere) = (directory(), directory());
+    // With a state directory; without one; without one and with nothing left.
+    for (dir, more, lost) in [
+        (&dir, "", "run"),
+        (&elsewhere, "[cache]\nsave = \"0s\"\n# no state_dir\n", "run/hosts"),
+        (&elsewhere, "[cache]\nsave = \"0s\"\n# no state_dir\n", "run"),
+    ] {
+        let mut last = 0;
+        for n in 0..6 {
+            let mut daemon = start(dir, &upstream, more);
+            // More of them in less time than the clock stands for.
+            for n in 0..n * 20 {
+                daemon.ask(&format!("n{n}.example"));
+            }
+            let next = version(&daemon, "www.example.com");
+            assert!(next > last, "{next} after {last}, {lost} lost");
+            last = next;
+            daemon.process.kill().expect("it runs");
+            daemon.process.wait().expect("a child");
+            match lost {
+                "run" => forget(dir),
+                file => std::fs::remove_file(dir.join(file)).expect("removable"),
+            }
+            // Its directory is for the next one.
+            std::mem::forget(daemon);
+        }
+    }
+    let _ = (std::fs::remove_dir_all(dir), std::fs::remove_dir_all(elsewhere));
+}
+
+#[test]
+fn versions_grow_although_the_clock_is_set_back_and_the_table_is_lost() {
+    let dir = directory();
+    let Some(library) = preloaded(&dir, "tests/hostile/clocks.c") else {
+        return println!("SKIPPED versions_grow_although_the_clock_is_set_back…: there is no C compiler");
+    };
+    let upstream = good(&[1]);
+    let mut last = 0;
+    for (n, ahead_s) in [0_i64, -1, -86_400, -1_700_000_000, 86_400, 90_000].into_iter().enumerate() {
+        std::fs::write(dir.join("offsets"), format!("{ahead_s} 0\n")).expect("written");
+        configure(&dir, &upstream, "");
+        let mut command = command(&dir);
+        command.env("LD_PRELOAD", &library).env("CLOCKS", dir.join("offsets"));
+        let mut daemon = Daemon::spawn(dir.clone(), &mut command);
+        let next = version(&daemon, "www.example.com");
+        assert!(next > last, "{next} after {last}, with the clock {ahead_s} s ahead");
+        last = next;
+        daemon.process.kill().expect("it runs");
+        daemon.process.wait().expect("a child");
+        forget(&dir);
+        // What is no mark is passed over with a word, and costs nothing but what it said.
+        if n == 4 {
+            std::fs::write(dir.join("state/versions"), "junk").expect("writable");
+        }
+        if n == 5 {
+            assert!(
+                daemon.log().contains("versions' is passed over: it has another length"),
+                "{}",
+                daemon.log()
+            );
+            last = 0;
+        }
+        std::mem::forget(daemon);
+    }
+    assert_eq!(last, 0, "all were tried");
+    let _ = std::fs::remove_dir_all(dir);
 }
 
 #[test]

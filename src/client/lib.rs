@@ -43,6 +43,9 @@ pub fn now() -> Monotonic {
 }
 
 /// A table that is followed when the daemon puts another in its place. To be shared between threads.
+///
+/// A process that can be root does not map what is not root's, since whoever may cut a file ends those who have it mapped: lookups then
+/// take some system calls, about a microsecond. Who gives its rights up for good maps the table a second later.
 #[derive(Debug)]
 pub struct Table {
     dir: PathBuf,
@@ -122,11 +125,11 @@ impl Table {
         !self.anywhere && told != 0 && told != self.network.of_thread(now, network::here)
     }
 
-    /// Whether another file is there than the one that is read; asks the kernel at most once a second.
+    /// Whether another file is there than the one that is read, or it could be read quicker; asks the kernel at most once a second.
     fn is_outdated(&self, now: Monotonic) -> bool {
         let now_s = now.as_ms() / 1000;
         self.looked_s.swap(now_s, Ordering::Relaxed) != now_s
-            && self.current.with(|reader| !reader.is_current(&self.dir))
+            && self.current.with(|reader| !reader.is_current(&self.dir) || reader.could_be_mapped())
     }
 
     /// Follows every publish from now on. After [`Step::Replaced`] call [`Table::reopen`] and follow anew.

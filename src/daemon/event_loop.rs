@@ -289,6 +289,7 @@ impl Daemon {
         }
         self.on_news(now);
         self.keep_on_time(now);
+        self.keep_versions(now);
         self.look_for_room(now);
         self.look_at_configuration(false, now);
         self.reload_on_time(now);

@@ -4,6 +4,7 @@ use super::event_loop::{Daemon, now};
 use super::notify;
 use super::restore::{Found, Restorer, clocks};
 use super::save::{self, Done, FILE, Job, Outcome, Saver};
+use super::versions::Ahead;
 use crate::logging::Event;
 use hither_table::Monotonic;
 use mio::Waker;
@@ -32,6 +33,8 @@ pub(super) struct Keep {
     /// Why the last save failed: told once.
     trouble: String,
     leaving: Option<Leaving>,
+    /// Versions that may be given out; none before it has been looked where they begin.
+    pub ahead: Option<Ahead>,
 }
 
 /// The daemon was told to end.
@@ -55,6 +58,7 @@ impl Keep {
             flushed: false,
             trouble: String::new(),
             leaving: None,
+            ahead: None,
         }
     }
 
@@ -67,6 +71,7 @@ impl Keep {
 impl Daemon {
     /// Begins with what was found. A new table has nothing to save: the file of before stays, as long as nothing is known.
     pub(super) fn begin_keeping(&mut self, found: Option<Found>, is_new: bool) {
+        self.keep.ahead = Some(Ahead::begin(&self.config, self.rounds.writer(), is_new));
         self.keep.saved = is_new.then(|| self.mark());
         if let Some(found) = found {
             self.begin_restore(found, Arc::clone(&self.keep.waker), now());

@@ -39,6 +39,7 @@ mod tcp;
 mod tokens;
 mod turn;
 mod udp;
+mod versions;
 mod whence;
 mod worker;
 mod wrong;

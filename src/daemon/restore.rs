@@ -107,7 +107,7 @@ fn find(path: &Path, writer: &mut Writer) -> Result<Option<Found>, String> {
 }
 
 /// Opens a file that nobody but root and ourselves can have written. `None`: there is none.
-fn open(path: &Path) -> Result<Option<File>, String> {
+pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,

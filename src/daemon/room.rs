@@ -2,14 +2,14 @@
 
 use super::containers;
 use super::event_loop::{Daemon, now};
-use super::setup::make_runtime_dir;
+use super::setup::{make_runtime_dir, tell_of_directory};
 use crate::config::{Config, ENTRIES};
 use crate::logging::Event;
 use crate::open::identity;
 use hither_net::random::Random;
 use hither_table::{
-    Geometry, Held, LOCK_FILE, Monotonic, Opened, Origin, TABLE_FILE, Writer, is_there_more_room, names_of,
-    open_as_it_fits, rotate_as_it_fits, usual,
+    Geometry, Held, LOCK_FILE, Monotonic, Opened, Origin, TABLE_FILE, Writer, first_version,
+    is_there_more_room, names_of, open_as_it_fits, rotate_as_it_fits, usual,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -53,8 +53,9 @@ pub(super) fn table(config: &Config, random: &mut Random) -> Result<(Writer, Roo
     // Nobody knows how large it should be: as it is.
     let as_it_is = || config.wrong.as_ref().and_then(|_| names_of(dir));
     let wanted = wanted(config.table_entries.or_else(as_it_is), dir);
-    let opened = open_as_it_fits(dir, &wanted, config.table_mode, seeds(random), wall.as_secs());
+    let opened = open_as_it_fits(dir, &wanted, config.table_mode, seeds(random), first_version(wall));
     let opened = opened.map_err(|error| format!("there is no table: {error}"))?;
+    tell_of_directory(dir);
     tell(&opened, &wanted, dir);
     let Opened { writer, origin, lock, short } = opened;
     let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });

@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Descriptors for everything but attempts, stragglers and TCP clients.
@@ -66,12 +67,24 @@ pub(super) fn make_room_for_descriptors() {
 
 /// The runtime directory, where no service manager has made it.
 pub(super) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
-    std::fs::create_dir_all(dir).map_err(|error| {
+    // Whatever the umask: readers do not believe a table in a directory that others can write.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+    made.map_err(|error| {
         format!(
             "cannot create the runtime directory '{}': {error}; expected a place where this user may write: runtime_dir in hither.toml(5), or $RUNTIME_DIRECTORY",
             dir.display()
         )
     })
+}
+
+/// Readers do not believe a table where others can put another in its place.
+pub(super) fn tell_of_directory(dir: &Path) {
+    if std::fs::metadata(dir).is_ok_and(|found| found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0) {
+        log::warn!(
+            "group or others can write the runtime directory '{0}': programs do not read the table there, and ask hitherd; chmod go-w {0}",
+            dir.display()
+        );
+    }
 }
 
 /// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.

@@ -47,6 +47,8 @@ pub struct Handle {
     exchanging: AtomicU32,
     checked_s: AtomicU64,
     network: Network,
+    /// Until when the daemon is not asked, since it hangs: nanoseconds of the table's clock.
+    silent_until: AtomicU64,
     hinted: [AtomicU64; HINTED],
     slots: [Slot; SLOTS],
 }
@@ -91,6 +93,7 @@ impl Handle {
             exchanging: AtomicU32::new(0),
             checked_s: AtomicU64::new(0),
             network: Network::new(),
+            silent_until: AtomicU64::new(0),
             hinted: [const { AtomicU64::new(0) }; HINTED],
             slots: [const { Slot::new() }; SLOTS],
         }
@@ -158,7 +161,11 @@ impl Handle {
     /// # Errors
     /// Why there is no table here.
     pub fn open(&self) -> Result<(), Unusable> {
-        self.with_here(sys::now(), |_| ())
+        let now = sys::now();
+        match self.far(now) {
+            Some(far) => far.map(drop),
+            None => self.with_here(now, |_| ()),
+        }
     }
 
     /// Like [`Handle::with`], where the table's answers hold: in the network namespace of the daemon.
@@ -169,10 +176,15 @@ impl Handle {
         let looked = self.with(|view| {
             // Of a table that was replaced only that is wanted to know.
             let told = view.network() != 0 && !view.replaced();
-            let here = !told || view.network() == self.network.of_thread(now, sys::network);
+            let here = !told || self.is_here(view.network(), now);
             here.then(|| look(view))
         });
         looked?.ok_or(Unusable::OtherNetwork)
+    }
+
+    /// Whether this thread is in the network namespace with that number.
+    pub(crate) fn is_here(&self, network: u32, now: Monotonic) -> bool {
+        network == self.network.of_thread(now, sys::network)
     }
 
     /// The number of the table that is read now, for [`Handle::exchange`].
@@ -181,6 +193,7 @@ impl Handle {
     }
 
     /// Opens the file that is there now in place of the table `before`, unless somebody else has done so.
+    #[cold]
     pub(crate) fn exchange(&self, before: u32) -> Result<(), Unusable> {
         let me = sys::process();
         let mut taken = self.exchanging.load(SeqCst);
@@ -200,17 +213,24 @@ impl Handle {
         result
     }
 
+    #[cold]
     fn fill(&self, before: u32) -> Result<(), Unusable> {
         let path = self.path(b"").ok_or(Unusable::NoTable)?;
         let free = |(n, slot): &(usize, &Slot)| *n as u32 + 1 != before && slot.users.load(SeqCst) == 0;
         let (n, slot) = self.slots.iter().enumerate().find(free).ok_or(Unusable::NoTable)?;
-        let memory = sys::map_table(&path)?;
+        let table = sys::open_table(&path)?;
+        if !sys::rights().may_map(table.owner) {
+            // Root's own table was mapped, and what has taken its place is not root's: from now on this is for `far`.
+            self.let_go(before);
+            return Err(Unusable::NoTable);
+        }
+        let memory = sys::map_table(&table)?;
+        drop(table);
         // SAFETY: just mapped, and unmapped only below or after it is in a slot.
         let words = unsafe { core::slice::from_raw_parts(memory.words, memory.count) };
-        let plan = Plan::read(words).map_err(|_| Unusable::NotATable).and_then(|plan| {
-            let apart = sys::clock_offset_ms().abs_diff(View::new(words, &plan).clock_offset_ms());
-            if apart > CLOCK_SLACK_MS { Err(Unusable::OtherClock) } else { Ok(plan) }
-        });
+        let plan = Plan::read(words)
+            .map_err(|_| Unusable::NotATable)
+            .and_then(|plan| same_clock(View::new(words, &plan).clock_offset_ms()).map(|()| plan));
         let plan = match plan {
             Ok(plan) => plan,
             Err(why) => {
@@ -225,12 +245,23 @@ impl Handle {
         unsafe { *slot.held.get() = MaybeUninit::new(Held { memory, plan }) };
         slot.mapped.store(1, SeqCst);
         self.current.store(n as u32 + 1, SeqCst);
+        self.unmap(before);
+        Ok(())
+    }
+
+    /// Has no table be the current one in place of `before`. For who exchanges.
+    fn let_go(&self, before: u32) {
+        self.current.store(0, SeqCst);
+        self.unmap(before);
+    }
+
+    /// Unmaps what was the current one, if nobody reads it.
+    fn unmap(&self, before: u32) {
         if let Some(old) = self.slots.get((before as usize).wrapping_sub(1))
             && old.users.load(SeqCst) == 0
         {
             Self::empty(old);
         }
-        Ok(())
     }
 
     /// Unmaps what a slot holds that is not current and that nobody is counted in at.
@@ -262,6 +293,15 @@ impl Handle {
         there.is_some_and(|file| file != held)
     }
 
+    /// Whether the daemon hung when it was last asked, and it is too soon to ask again.
+    pub(crate) fn is_silent(&self, now: Monotonic) -> bool {
+        now.0 < self.silent_until.load(SeqCst)
+    }
+
+    pub(crate) fn keep_from_asking(&self, until: Monotonic) {
+        self.silent_until.store(until.0, SeqCst);
+    }
+
     /// Whether the daemon has not been told of this version yet.
     pub(crate) fn first_hint(&self, version: u64) -> bool {
         let at = (version as usize) % HINTED;
@@ -276,6 +316,12 @@ impl Handle {
         self.current.store(0, SeqCst);
         self.slots.iter().for_each(Self::empty);
     }
+}
+
+/// Whether the table's times mean something to this process.
+pub(crate) fn same_clock(offset_ms: u64) -> Result<(), Unusable> {
+    let apart = sys::clock_offset_ms().abs_diff(offset_ms);
+    if apart > CLOCK_SLACK_MS { Err(Unusable::OtherClock) } else { Ok(()) }
 }
 
 impl Default for Handle {

@@ -11,6 +11,7 @@
 
 mod arena;
 mod ask;
+mod far;
 mod handle;
 mod look;
 mod sys;

@@ -1,12 +1,15 @@
 //! Every call to the kernel, behind safe functions. All the unsafe code of this crate but the exchange of mappings.
 #![allow(unsafe_code)]
 
+use crate::ask::Asked;
 use crate::handle::Unusable;
 use core::ffi::{CStr, c_int, c_void};
 use core::mem;
 use core::net::SocketAddr;
 use core::sync::atomic::AtomicU64;
-use hither_table::{Monotonic, layout::HEADER, network};
+use hither_table::layout::{HEADER, head};
+use hither_table::trust::{self, Facts, Rights, judge};
+use hither_table::{Monotonic, Source, network};
 
 /// A descriptor that is closed when it is let go.
 pub struct Descriptor(c_int);
@@ -153,40 +156,89 @@ fn status(call: impl FnOnce(*mut libc::stat) -> c_int) -> Option<libc::stat> {
     done.then(|| unsafe { stat.assume_init() })
 }
 
-/// Maps `hosts` in `dir`, if only root and the directory's owner can have written it.
-pub fn map_table(dir: &Path) -> Result<Mapped, Unusable> {
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+/// An open table that was found to be believed.
+pub struct Opened {
+    file: Descriptor,
+    words: usize,
+    id: FileId,
+    /// Whom it belongs to.
+    pub owner: u32,
+}
+
+impl Opened {
+    /// How many words it has.
+    pub fn words(&self) -> usize {
+        self.words
+    }
+}
+
+impl Source for Opened {
+    fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
+        let octets = size_of_val(out);
+        let from = libc::off_t::try_from(at.checked_mul(8)?).ok()?;
+        // SAFETY: the octets of a slice of numbers, which are ours to write and for which all values are valid.
+        let got = unsafe { libc::pread(self.file.0, out.as_mut_ptr().cast(), octets, from) };
+        // Short of what is asked for: somebody has cut the file.
+        (usize::try_from(got) == Ok(octets)).then_some(())
+    }
+}
+
+/// Opens `hosts` in `dir`, if `hither_table::trust` has nothing against it.
+#[cold]
+pub fn open_table(dir: &Path) -> Result<Opened, Unusable> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOFOLLOW;
     // SAFETY: the path is a C string that outlives the call.
     let folder = unsafe { libc::open(dir.as_c().as_ptr(), flags | libc::O_DIRECTORY) };
     let folder = Descriptor::of(folder).ok_or(Unusable::NoTable)?;
     // SAFETY: an open descriptor, a C string, and for the calls of `fstat` a place for their result.
-    let (owner, file, stat) = unsafe {
-        let owner = status(|to| libc::fstat(folder.0, to)).ok_or(Unusable::NoTable)?;
-        let file = libc::openat(folder.0, c"hosts".as_ptr(), flags | libc::O_NOFOLLOW);
+    let (outer, file, stat) = unsafe {
+        let outer = status(|to| libc::fstat(folder.0, to)).ok_or(Unusable::NoTable)?;
+        let file = libc::openat(folder.0, c"hosts".as_ptr(), flags);
         let file = Descriptor::of(file).ok_or(Unusable::NoTable)?;
         let stat = status(|to| libc::fstat(file.0, to)).ok_or(Unusable::NoTable)?;
-        (owner, file, stat)
+        (outer, file, stat)
     };
-    let others = libc::S_IWGRP | libc::S_IWOTH;
-    let trusted = stat.st_mode & libc::S_IFMT == libc::S_IFREG
-        && (stat.st_uid == 0 || stat.st_uid == owner.st_uid)
-        && (stat.st_mode | owner.st_mode) & others == 0;
-    if !trusted {
-        return Err(Unusable::NotTrusted);
-    }
-    let octets = usize::try_from(stat.st_size).unwrap_or(0);
-    // A hole, or the tail of a file that somebody cut, is SIGBUS: such a file is not touched.
-    let whole = stat.st_blocks.saturating_mul(512) >= stat.st_size;
-    if octets < HEADER * 8 || octets % 8 != 0 || !whole {
-        return Err(Unusable::NotATable);
-    }
-    // SAFETY: no address is asked for, the descriptor is open, the length is the file's.
-    let at =
-        unsafe { libc::mmap(core::ptr::null_mut(), octets, libc::PROT_READ, libc::MAP_SHARED, file.0, 0) };
-    if at == libc::MAP_FAILED {
-        return Err(Unusable::NoTable);
-    }
-    Ok(Mapped { words: at.cast(), count: octets / 8, file: FileId(stat.st_dev, stat.st_ino) })
+    let facts = |stat: &libc::stat| Facts { mode: stat.st_mode, uid: stat.st_uid };
+    judge(facts(&outer), facts(&stat)).map_err(|_| Unusable::NotTrusted)?;
+    let [octets, blocks] = [stat.st_size, stat.st_blocks].map(|count| u64::try_from(count).unwrap_or(0));
+    let words = trust::words(octets, blocks).map_err(|_| Unusable::NotATable)?;
+    Ok(Opened { file, words, id: FileId(stat.st_dev, stat.st_ino), owner: stat.st_uid })
+}
+
+/// What this process is to be spared, see `hither_table::trust`.
+pub fn rights() -> Rights {
+    let (mut real, mut effective, mut saved) = (0, 0, 0);
+    // SAFETY: three places for the result; an error leaves root, the careful answer. getauxval has no preconditions.
+    let secure = unsafe {
+        libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved);
+        libc::getauxval(libc::AT_SECURE) != 0
+    };
+    Rights { uids: [real, effective, saved], secure }
+}
+
+fn map(table: &Opened, count: usize) -> Result<*mut c_void, Unusable> {
+    // SAFETY: no address is asked for, the descriptor is open, and the file is not shorter.
+    let at = unsafe {
+        libc::mmap(core::ptr::null_mut(), count * 8, libc::PROT_READ, libc::MAP_SHARED, table.file.0, 0)
+    };
+    if at == libc::MAP_FAILED { Err(Unusable::NoTable) } else { Ok(at) }
+}
+
+/// Maps a table, whole.
+#[cold]
+pub fn map_table(table: &Opened) -> Result<Mapped, Unusable> {
+    let at = map(table, table.words)?;
+    Ok(Mapped { words: at.cast(), count: table.words, file: table.id })
+}
+
+/// Waits, without holding a descriptor, until something has changed since `seen` changes, for who must not map the table: at a header that only the kernel
+/// looks at, which says so if it is not there any more.
+pub fn wait_at_header(table: Opened, seen: u32, timeout_ms: u32) {
+    let Ok(at) = map(&table, HEADER) else { return };
+    drop(table);
+    futex_wait(at.cast::<u64>().wrapping_add(head::CHANGES).cast::<u32>(), seen, timeout_ms);
+    // SAFETY: mapped above, of that size, and nobody else knows of it.
+    unsafe { libc::munmap(at, HEADER * 8) };
 }
 
 /// Which file is `hosts` in `dir` now.
@@ -244,13 +296,17 @@ pub fn give_way() {
 
 /// Waits until the lower half of `word` is no longer `seen`; may return early.
 pub fn wait(word: &AtomicU64, seen: u32, timeout_ms: u32) {
+    futex_wait(word.as_ptr().cast::<u32>(), seen, timeout_ms);
+}
+
+fn futex_wait(word: *const u32, seen: u32, timeout_ms: u32) {
     let time = libc::timespec {
         tv_sec: libc::time_t::from(timeout_ms / 1000),
         tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
     };
-    // SAFETY: a live, aligned word of which the kernel only loads the lower four octets; `time` outlives the call.
+    // SAFETY: the kernel loads four octets from the address, and says so where there are none; nothing here does. `time` outlives the call.
     unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr().cast::<u32>(), libc::FUTEX_WAIT, seen, &raw const time);
+        libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, seen, &raw const time);
     }
 }
 
@@ -291,22 +347,22 @@ pub fn send(socket: &Descriptor, octets: &[u8]) -> Option<()> {
     (usize::try_from(sent) == Ok(octets.len())).then_some(())
 }
 
-/// Receives one datagram, waiting until the table's clock shows `until`. `None`: nothing came, or nobody is there.
-pub fn receive(socket: &Descriptor, out: &mut [u8], until: Monotonic) -> Option<usize> {
+/// Receives one datagram, waiting until the table's clock shows `until`; else says whether nothing came, or nobody is there.
+pub fn receive(socket: &Descriptor, out: &mut [u8], until: Monotonic) -> Result<usize, Asked> {
     loop {
         // SAFETY: the octets are writable for their length.
         let got = unsafe { libc::recv(socket.0, out.as_mut_ptr().cast(), out.len(), libc::MSG_DONTWAIT) };
         if let Ok(got) = usize::try_from(got) {
-            return Some(got);
+            return Ok(got);
         }
         // SAFETY: errno of this thread.
         let error = unsafe { *libc::__errno_location() };
         if error != libc::EAGAIN && error != libc::EINTR {
-            return None;
+            return Err(Asked::Refused);
         }
         let left_ms = until.0.saturating_sub(now().0).div_ceil(1_000_000);
         if left_ms == 0 {
-            return None;
+            return Err(Asked::Silent);
         }
         let mut wait = libc::pollfd { fd: socket.0, events: libc::POLLIN, revents: 0 };
         // SAFETY: one structure, and its count. Every outcome means: look again.

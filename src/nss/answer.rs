@@ -64,26 +64,33 @@ pub fn resolve(text: &[u8], wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
         return Verdict::Pass;
     }
     let asked = Asked { name: &name.to_lower(), dots, absolute: text.last() == Some(&b'.') };
-    walk(&asked, &rules, &mut |name| find(name, wanted, fill))
+    let mut until = None;
+    walk(&asked, &rules, &mut |name| find(name, wanted, fill, &mut until))
 }
 
 /// Finds one name, as it stands.
-fn find(name: &Name, wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
+fn find(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Option<Monotonic>) -> Verdict {
     // A small room first: stacks may be small, and few entries are large.
-    match search(name, wanted, &mut [0; 128], fill) {
+    match search(name, wanted, &mut [0; 128], fill, until) {
         Some(verdict) => verdict,
-        None => search_large(name, wanted, fill),
+        None => search_large(name, wanted, fill, until),
     }
 }
 
 #[inline(never)]
-fn search_large(name: &Name, wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
-    search(name, wanted, &mut [0; hither_table::layout::RECORD_MAX], fill).unwrap_or(Verdict::Pass)
+fn search_large(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Option<Monotonic>) -> Verdict {
+    search(name, wanted, &mut [0; hither_table::layout::RECORD_MAX], fill, until).unwrap_or(Verdict::Pass)
 }
 
 /// `None`: the room is too small.
 #[inline(never)]
-fn search(name: &Name, wanted: Wanted, room: &mut [u64], fill: &mut Fill<'_>) -> Option<Verdict> {
+fn search(
+    name: &Name,
+    wanted: Wanted,
+    room: &mut [u64],
+    fill: &mut Fill<'_>,
+    until: &mut Option<Monotonic>,
+) -> Option<Verdict> {
     for asked in [false, true] {
         match HANDLE.look(name, wanted, room) {
             Look::Found(entry, freshness, now) => {
@@ -97,7 +104,7 @@ fn search(name: &Name, wanted: Wanted, room: &mut [u64], fill: &mut Fill<'_>) ->
             Look::None(_) => return Some(Verdict::Pass),
             Look::Missing | Look::Busy => {}
         }
-        if asked || !HANDLE.ask(name, wanted) {
+        if asked || !HANDLE.ask(name, wanted, until) {
             break;
         }
     }

@@ -7,16 +7,20 @@
 //! version in the table (8), marks of the usual upstreams (8 times 8, zeros behind the last), CRC-32 of these 96 octets (4). Then each set, its length (2) before it, as `set.rs` has it. Then a length of 0 (2),
 //! the number of sets (8), CRC-32 of everything before it (4), and nothing else.
 //!
+//! Beside it, in a file of its own, a version that no table has come to (`mark.rs`).
+//!
 //! Not here: files and who may write them (the daemon), what is made of a set (`hither-rounds`).
 
 #![forbid(unsafe_code)]
 
 mod age;
+mod mark;
 mod read;
 mod set;
 mod write;
 
 pub use age::{AGE_MAX, Age, Clocks, MARGIN, Unusable};
+pub use mark::{MARK_LEN, mark, marked};
 pub use read::{ReadError, Reader};
 pub use set::{CHAINS_MAX, Fault, LINKS_MAX, Link, Set};
 pub use write::Writer;

@@ -51,8 +51,9 @@ pub struct Adopted {
     pub dropped: usize,
 }
 
-/// Versions left out after a predecessor that may have drawn, but not yet published, some.
-const VERSION_GAP: u64 = 1 << 20;
+/// Versions left out after a predecessor that may have drawn, but not yet published, some. A sixteenth of what a second of the wall clock
+/// stands for, so that starts alone do not take versions ahead of it.
+const VERSION_GAP: u64 = 1 << 16;
 
 /// What has not been looked at yet.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ impl Writer {
         }
         let mut entry = self.scratch.take().unwrap_or_default();
         let bucket = (at - self.reader.plan.index) / LINE;
-        let whole = self.reader.copy(self.words(), word, &mut entry)
+        let whole = self.reader.copy(word, &mut entry)
             && self.reader.misfit(word, bucket, &entry).is_none()
             && entry.version() <= self.version;
         let class = class_of(entry.shape.words());
@@ -203,7 +204,7 @@ impl Writer {
         let mut entry = self.scratch.take().unwrap_or_default();
         let bucket = (at - from.plan.index) / LINE;
         let flushed = peek(&from.words()[head::FLUSHED]);
-        let whole = from.copy(from.words(), word, &mut entry)
+        let whole = from.copy(word, &mut entry)
             && from.misfit(word, bucket, &entry).is_none()
             && entry.version() <= self.version
             && entry.version() >= flushed;
@@ -268,10 +269,8 @@ fn slot(table: &Reader, key: &Key) -> Option<usize> {
     place.buckets.into_iter().flat_map(|bucket| (0..LINE).map(move |n| bucket * LINE + n)).find_map(|n| {
         let at = table.plan.index + n;
         let word = peek(&table.words()[at]);
-        let own = word != 0
-            && word >> 48 == place.tag
-            && table.copy(table.words(), word, &mut entry)
-            && entry.entry().is(key);
+        let own =
+            word != 0 && word >> 48 == place.tag && table.copy(word, &mut entry) && entry.entry().is(key);
         own.then_some(at)
     })
 }

@@ -71,6 +71,10 @@ impl Writer {
         publish(&self.words()[head::STATE], CLOSED);
         self.changed(0);
         #[cfg(not(loom))]
-        self.wake_followers();
+        {
+            // The process may end before a thread has had its turn.
+            self.rouse = None;
+            [head::CHANGES, head::WAKING].iter().for_each(|at| crate::futex::wake(&self.words()[*at]));
+        }
     }
 }

@@ -49,7 +49,7 @@ pub fn usual(dir: &Path, most: usize) -> usize {
 /// Names of the table that is there, if it is one that can be taken over.
 #[must_use]
 pub fn names_of(dir: &Path) -> Option<usize> {
-    let there = predecessor(&dir.join(TABLE_FILE)).ok()??;
+    let there = predecessor(dir).ok()??;
     Geometry::of(&there).map(|geometry| geometry.entries)
 }
 
@@ -74,42 +74,42 @@ pub fn open_as_it_fits(
     wanted: &Geometry,
     mode: u32,
     random: [u64; 3],
-    wall_s: u64,
+    first: u64,
 ) -> Result<Opened, ShareError> {
     let held = match lock(&dir.join(LOCK_FILE)) {
         Ok(held) => held,
-        Err(why) if why.is_want_of_room() => return private(wanted, random, wall_s, (None, why)),
+        Err(why) if why.is_want_of_room() => return private(wanted, random, first, (None, why)),
         Err(why) => return Err(why),
     };
-    let why = match under_lock(dir, wanted, mode, random, wall_s) {
+    let why = match under_lock(dir, wanted, mode, random, first) {
         Ok((writer, origin)) => return Ok(Opened { writer, origin, lock: Some(held), short: None }),
         Err(why) if why.is_want_of_room() => why,
         Err(why) => return Err(why),
     };
     let path = dir.join(TABLE_FILE);
-    let there = predecessor(&path).ok().flatten().and_then(|old| Geometry::of(&old));
+    let there = predecessor(dir).ok().flatten().and_then(|old| Geometry::of(&old));
     if there.is_none() {
         // What cannot be taken over is in the way.
         withdraw(&path);
     }
     for geometry in there.into_iter().chain(smaller(dir, wanted)) {
-        if let Ok((writer, origin)) = under_lock(dir, &geometry, mode, random, wall_s) {
+        if let Ok((writer, origin)) = under_lock(dir, &geometry, mode, random, first) {
             return Ok(Opened { writer, origin, lock: Some(held), short: Some(why) });
         }
     }
     withdraw(&path);
-    private(wanted, random, wall_s, (Some(held), why))
+    private(wanted, random, first, (Some(held), why))
 }
 
 fn private(
     wanted: &Geometry,
     random: [u64; 3],
-    wall_s: u64,
+    first: u64,
     (lock, why): (Option<Held>, ShareError),
 ) -> Result<Opened, ShareError> {
     let geometry = Geometry { entries: wanted.entries.min(PRIVATE_MAX) };
     let memory = Memory::heap(geometry.words());
-    let made = Writer::create(memory, &geometry, [random[0], random[1]], random[2], wall_s << 20);
+    let made = Writer::create(memory, &geometry, [random[0], random[1]], random[2], first);
     let mut writer = made.map_err(ShareError::Table)?;
     own(&mut writer);
     Ok(Opened { writer, origin: Origin::Created, lock, short: Some(why) })

@@ -69,6 +69,8 @@ pub mod head {
     pub const VERSION: usize = 24;
     /// Changes so far; the lower half is a futex.
     pub const CHANGES: usize = 32;
+    /// Never written: its lower half is the futex where those who waited for a change are woken, see `rouse.rs`.
+    pub const WAKING: usize = 33;
     /// Process id of the writer.
     pub const PID: usize = 40;
     /// The writer's thread id in the lower half; the kernel sets bit 30 when that thread dies (a robust futex).

@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod counters;
+mod distant;
 mod key;
 pub mod layout;
 pub mod network;
@@ -19,9 +20,12 @@ mod record;
 mod seqlock;
 mod sync;
 mod time;
+pub mod trust;
 mod types;
 mod view;
 
+#[cfg(all(feature = "std", not(loom)))]
+mod file;
 #[cfg(all(feature = "std", not(loom)))]
 mod futex;
 #[cfg(all(feature = "std", not(loom)))]
@@ -58,6 +62,8 @@ mod put;
 #[cfg(feature = "writer")]
 mod room;
 #[cfg(all(feature = "writer", not(loom)))]
+mod rouse;
+#[cfg(all(feature = "writer", not(loom)))]
 mod share;
 #[cfg(feature = "writer")]
 mod steps;
@@ -65,12 +71,13 @@ mod steps;
 mod writer;
 
 pub use counters::{Counter, Counters};
+pub use distant::{Distant, Head, Source};
 pub use key::{Key, Place};
 pub use plan::{Invalid, Plan};
 pub use record::{Entry, FamilyView, Freshness, Shape, Snapshot, Wanted};
 pub use time::Monotonic;
 pub use types::{Address, Family, Negative, Rtt, State};
-pub use view::{NoEntry, View};
+pub use view::{NoEntry, View, pulse};
 
 #[cfg(feature = "std")]
 pub use memory::{Memory, OpenError};
@@ -97,4 +104,4 @@ pub use put::Slot;
 #[cfg(all(feature = "writer", not(loom)))]
 pub use share::{Held, LOCK_FILE, Origin, ShareError, TABLE_FILE, open_or_create, rotate};
 #[cfg(feature = "writer")]
-pub use writer::{Geometry, Writer};
+pub use writer::{Geometry, Writer, first_version};

@@ -1,11 +1,15 @@
 //! Mapping the table's file. With `futex.rs`, all the unsafe code of this crate.
 #![allow(unsafe_code)]
 
+use crate::distant::Source;
+use crate::layout::{HEADER, head};
 use crate::memory::{Memory, OpenError};
 use crate::sync::AtomicU64;
+use crate::trust::{self, Rights};
+use core::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 
 /// A mapped file: shared, and for readers read-only.
 pub struct Mapping {
@@ -17,7 +21,8 @@ impl Mapping {
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY:
         // - in bounds: `words` is the mapping's length in whole words, and the file is never truncated, only replaced by rename
-        //   (`share`); who truncates it by hand as its owner takes the SIGBUS;
+        //   (`share`); where its owner truncates it by hand the kernel ends who reads (SIGBUS), so those who must not be ended that
+        //   way do not map it (`trust`);
         // - aligned: a mapping begins at a page;
         // - alive: the mapping lives as long as `self`, which the result borrows;
         // - other processes may write meanwhile: every word is an atomic and every bit pattern is valid;
@@ -26,7 +31,58 @@ impl Mapping {
     }
 }
 
+/// A file whose words are asked of the kernel.
+pub struct Asked {
+    file: File,
+    words: usize,
+    /// Its header, for the kernel to wait at (it says so if that is not there any more); never looked at from here.
+    header: MmapRaw,
+}
+
+impl Asked {
+    pub(crate) fn count(&self) -> usize {
+        self.words
+    }
+
+    /// Waits for a change, as `futex::wait` does; `false`: the word is not there any more.
+    pub(crate) fn wait(&self, seen: u32, timeout: Duration) -> bool {
+        let word = self.header.as_ptr().cast::<u64>().wrapping_add(head::CHANGES);
+        crate::futex::wait_at(word.cast::<u32>(), seen, timeout)
+    }
+}
+
+impl Source for Asked {
+    fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
+        at.checked_add(out.len()).filter(|end| *end <= self.words)?;
+        // Short of what is asked for: somebody has cut the file.
+        self.file.read_exact_at(bytemuck::cast_slice_mut(out), at as u64 * 8).ok()
+    }
+}
+
+/// What this process is to be spared, see [`trust`].
+pub(crate) fn rights() -> Rights {
+    // SAFETY: getauxval has no preconditions.
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
+    // Who cannot tell takes the careful way.
+    let uids =
+        nix::unistd::getresuid().map_or([0; 3], |of| [of.real, of.effective, of.saved].map(|id| id.as_raw()));
+    Rights { uids, secure }
+}
+
 impl Memory {
+    /// Reads a file, mapped or asked.
+    ///
+    /// # Errors
+    /// If the file is no whole number of words, or cannot be mapped.
+    pub(crate) fn of_file(file: File, may_map: bool) -> Result<Memory, OpenError> {
+        if may_map {
+            return Memory::map_reader(&file);
+        }
+        let words = words_of(&file)?;
+        let header = MmapOptions::new().len(HEADER * 8).map_raw_read_only(&file).map_err(OpenError::Io)?;
+        Ok(Memory::Asked(Asked { file, words, header }))
+    }
+
     /// Maps a file for its one writer.
     ///
     /// # Errors
@@ -53,17 +109,5 @@ fn words_of(file: &File) -> Result<usize, OpenError> {
     if !metadata.file_type().is_file() || metadata.file_type().is_block_device() {
         return Err(OpenError::Foreign("it is not a regular file"));
     }
-    let octets =
-        usize::try_from(metadata.len()).map_err(|_| OpenError::Invalid("it is larger than memory"))?;
-    if octets < crate::layout::HEADER * 8 {
-        return Err(OpenError::Invalid("it is shorter than a header"));
-    }
-    if octets % 8 != 0 {
-        return Err(OpenError::Invalid("it is not a whole number of words"));
-    }
-    // Reading a hole on a full file system is SIGBUS, so a file with holes is not mapped.
-    if metadata.blocks() * 512 < metadata.len() {
-        return Err(OpenError::Invalid("it has holes"));
-    }
-    Ok(octets / 8)
+    trust::words(metadata.len(), metadata.blocks()).map_err(OpenError::Invalid)
 }

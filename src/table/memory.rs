@@ -1,6 +1,7 @@
 //! The memory a table lives in: a file mapped by several processes, or the heap of one.
 
-use crate::plan::Invalid;
+use crate::plan::{Invalid, Plan};
+use crate::seqlock::peek;
 use crate::sync::AtomicU64;
 use core::fmt;
 
@@ -11,6 +12,9 @@ pub enum Memory {
     /// A mapped file.
     #[cfg(not(loom))]
     Mapped(crate::map::Mapping),
+    /// A file that is not mapped, see [`crate::trust`]: its words are asked of the kernel one lookup after the other.
+    #[cfg(not(loom))]
+    Asked(crate::map::Asked),
 }
 
 impl Memory {
@@ -26,18 +30,58 @@ impl Memory {
         Memory::Heap(words.iter().copied().map(AtomicU64::new).collect())
     }
 
+    /// What is mapped; nothing of a file that is not.
+    #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
         match self {
             Memory::Heap(words) => words,
             #[cfg(not(loom))]
             Memory::Mapped(mapping) => mapping.words(),
+            #[cfg(not(loom))]
+            Memory::Asked(_) => &[],
         }
+    }
+
+    /// The file that is asked for its words, where nothing is mapped.
+    #[cfg(not(loom))]
+    #[inline]
+    pub(crate) fn asked(&self) -> Option<&crate::map::Asked> {
+        if let Memory::Asked(asked) = self { Some(asked) } else { None }
+    }
+
+    /// A word on its own, that orders nothing; `None` if it is not there, or not any more.
+    #[inline]
+    pub(crate) fn peek(&self, at: usize) -> Option<u64> {
+        #[cfg(not(loom))]
+        if let Memory::Asked(asked) = self {
+            return crate::distant::Source::word(asked, at);
+        }
+        self.words().get(at).map(peek)
+    }
+
+    /// How many words there are.
+    fn count(&self) -> usize {
+        #[cfg(not(loom))]
+        if let Memory::Asked(asked) = self {
+            return asked.count();
+        }
+        self.words().len()
+    }
+
+    /// Where the parts of the table in it stand.
+    pub(crate) fn plan(&self) -> Result<Plan, OpenError> {
+        #[cfg(not(loom))]
+        if let Memory::Asked(asked) = self {
+            let head = crate::distant::Head::read(asked).ok_or(Invalid("it is cut off"))?;
+            return Ok(head.plan(asked.count())?);
+        }
+        Ok(Plan::read(self.words())?)
     }
 }
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory of {} words", self.words().len())
+        write!(f, "Memory of {} words", self.count())
     }
 }
 

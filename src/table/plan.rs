@@ -25,12 +25,23 @@ impl Plan {
     /// # Errors
     /// If the words are not those of a table that this code can read.
     pub fn read(words: &[AtomicU64]) -> Result<Plan, Invalid> {
+        // Who sees the magic number sees what was written before it.
+        let _ = words.get(head::MAGIC).map(observe);
+        Plan::of(&|at| words.get(at).map_or(0, peek), words.len())
+    }
+
+    /// The same of a header that is at hand otherwise, of a table of so many words.
+    ///
+    /// # Errors
+    /// As of [`Plan::read`].
+    #[inline(never)]
+    #[cold]
+    pub(crate) fn of(word: &dyn Fn(usize) -> u64, count: usize) -> Result<Plan, Invalid> {
         let fail = |why| Err(Invalid(why));
-        if words.len() < HEADER {
+        if count < HEADER {
             return fail("it is shorter than a header");
         }
-        let word = |at: usize| words.get(at).map_or(0, peek);
-        if words.get(head::MAGIC).map_or(0, observe) != layout::MAGIC {
+        if word(head::MAGIC) != layout::MAGIC {
             return fail("its first octets are others");
         }
         if word(head::ENDIAN) != layout::ENDIAN {
@@ -39,10 +50,10 @@ impl Plan {
         if word(head::ABI) >> 32 != layout::ABI >> 32 || word(head::FEATURES) != 0 {
             return fail("it has another ABI");
         }
-        if word(head::CHECKSUM) != header_checksum(words) {
+        if word(head::CHECKSUM) != header_checksum(word) {
             return fail("the checksum of its header is wrong");
         }
-        if word(head::FILE) != words.len() as u64 * 8 {
+        if word(head::FILE) != count as u64 * 8 {
             return fail("its size is not the one in its header");
         }
         let at = |at: usize| usize::try_from(word(at)).unwrap_or(usize::MAX);
@@ -59,11 +70,17 @@ impl Plan {
         let data_end = plan.lines.checked_mul(LINE).and_then(|n| n.checked_add(plan.data));
         let ring_fits =
             at(head::SLOTS) == layout::RING && plan.ring.checked_add(layout::RING) == Some(plan.index);
-        if !ring_fits || index_end != Some(plan.data) || data_end != Some(words.len()) || plan.ring != HEADER
-        {
+        if !ring_fits || index_end != Some(plan.data) || data_end != Some(count) || plan.ring != HEADER {
             return fail("its parts do not fit together");
         }
         Ok(plan)
+    }
+
+    /// Where the record at a line begins, and words from there to the end of the data or the largest size.
+    pub(crate) fn place_of(&self, line: u32) -> Option<(usize, usize)> {
+        let line = line as usize;
+        let left = self.lines.checked_sub(line).filter(|_| line > 0)?.checked_mul(LINE)?;
+        (left > 0).then_some((self.data + line * LINE, left.min(layout::RECORD_MAX)))
     }
 
     /// The record at a line, to the end of the data or the largest size.
@@ -84,7 +101,7 @@ impl Plan {
     }
 }
 
-pub(crate) fn header_checksum(words: &[AtomicU64]) -> u64 {
+pub(crate) fn header_checksum(word: &dyn Fn(usize) -> u64) -> u64 {
     let fixed = (0..head::STATE).filter(|at| *at != head::CHECKSUM).chain(head::HASH..head::HASH + 8);
-    layout::checksum(fixed.map(|at| words.get(at).map_or(0, peek)))
+    layout::checksum(fixed.map(word))
 }

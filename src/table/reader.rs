@@ -1,14 +1,15 @@
 //! Looking things up, from any process, without a system call, a lock or a writer's help.
 
 use crate::counters::{COUNT, Counters};
+#[cfg(not(loom))]
+use crate::distant::Distant;
 use crate::key::{Key, Place};
-use crate::layout::{self, LINE, LIVE, TRIES, head};
+use crate::layout::{self, LINE, LIVE, SUPERSEDED, TRIES, head};
 use crate::memory::{Memory, OpenError};
 use crate::plan::Plan;
 use crate::record::Snapshot;
 use crate::ring::Follower;
-use crate::seqlock::{observe, peek};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::view::{NoEntry, View};
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,17 @@ pub enum Lookup {
     Replaced,
 }
 
+impl Lookup {
+    #[inline]
+    fn of(why: NoEntry) -> Lookup {
+        match why {
+            NoEntry::Missing => Lookup::Missing,
+            NoEntry::Replaced => Lookup::Replaced,
+            NoEntry::Busy | NoEntry::TooLarge => Lookup::Busy,
+        }
+    }
+}
+
 /// A view of a table. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -36,29 +48,25 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `dir/hosts`, read-only. The file must be regular and belong to root, to us, or to the directory's owner.
+    /// Reads `dir/hosts`, read-only, if [`crate::trust`] has nothing against it. A process that can be root does not map what is not
+    /// root's; one that gives its rights up later goes on like that with this reader, and opens another one to be quicker.
     ///
     /// # Errors
     /// An [`OpenError`] that says what is wrong.
     #[cfg(not(loom))]
     pub fn open(dir: &std::path::Path) -> Result<Reader, OpenError> {
-        use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-        let path = dir.join("hosts");
-        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-        let file =
-            std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(OpenError::Io)?;
-        let (ours, directory) =
-            (file.metadata().map_err(OpenError::Io)?, std::fs::metadata(dir).map_err(OpenError::Io)?);
-        let me = nix::unistd::geteuid().as_raw();
-        if ![0, me, directory.uid()].contains(&ours.uid()) || ours.mode() & 0o002 != 0 {
-            return Err(OpenError::Foreign("others than the daemon's user can write it"));
-        }
-        if !ours.is_file() {
-            return Err(OpenError::Foreign("it is not a regular file"));
-        }
-        let mut reader = Reader::over(Arc::new(Memory::map_reader(&file)?))?;
-        reader.file = Some((ours.dev(), ours.ino()));
+        let found = crate::file::find(dir, nix::fcntl::OFlag::O_RDONLY)?;
+        let may_map = crate::map::rights().may_map(found.owner);
+        let mut reader = Reader::over(Arc::new(Memory::of_file(found.file, may_map)?))?;
+        reader.file = Some(found.id);
         Ok(reader)
+    }
+
+    /// Whether the table's words are asked of the kernel although this process could map them by now.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub fn could_be_mapped(&self) -> bool {
+        self.memory.asked().is_some() && crate::map::rights().may_map(u32::MAX)
     }
 
     /// Reads a table in memory that is already at hand.
@@ -66,7 +74,7 @@ impl Reader {
     /// # Errors
     /// If it is no table.
     pub fn over(memory: Arc<Memory>) -> Result<Reader, OpenError> {
-        let plan = Plan::read(memory.words())?;
+        let plan = memory.plan()?;
         Ok(Reader { memory, plan, file: None })
     }
 
@@ -75,8 +83,34 @@ impl Reader {
         Arc::clone(&self.memory)
     }
 
+    /// What is mapped, see [`Memory::words`].
     pub(crate) fn words(&self) -> &[AtomicU64] {
         self.memory.words()
+    }
+
+    /// A word on its own, that orders nothing; 0 where there is none any more.
+    pub(crate) fn peek(&self, at: usize) -> u64 {
+        self.memory.peek(at).unwrap_or(0)
+    }
+
+    /// A word that orders what is read after it, see `seqlock.rs`.
+    pub(crate) fn observe(&self, at: usize) -> Option<u64> {
+        let word = self.memory.peek(at);
+        fence(Ordering::Acquire);
+        word
+    }
+
+    /// Waits for a change.
+    #[cfg(not(loom))]
+    pub(crate) fn wait(&self, seen: u32, timeout: core::time::Duration) {
+        let word = self.words().get(head::CHANGES);
+        match (self.memory.asked(), word) {
+            (Some(asked), _) => {
+                let _ = asked.wait(seen, timeout);
+            }
+            (None, Some(word)) => crate::futex::wait(word, seen, timeout),
+            (None, None) => {}
+        }
     }
 
     pub(crate) fn view(&self) -> View<'_> {
@@ -98,6 +132,12 @@ impl Reader {
         out: &mut Snapshot,
         used: impl FnOnce(u32),
     ) -> Lookup {
+        #[cfg(not(loom))]
+        if let Some(asked) = self.memory.asked() {
+            let found = Distant::new(asked, &self.plan).find(key, place, &mut out.words);
+            out.shape = found.unwrap_or_default();
+            return found.map_or_else(Lookup::of, |_| Lookup::Hit);
+        }
         let found = self.view().lookup(key, place, &mut out.words);
         out.shape = found.map_or_else(|_| Default::default(), |(shape, _)| shape);
         match found {
@@ -105,9 +145,7 @@ impl Reader {
                 used(line);
                 Lookup::Hit
             }
-            Err(NoEntry::Missing) => Lookup::Missing,
-            Err(NoEntry::Replaced) => Lookup::Replaced,
-            Err(NoEntry::Busy | NoEntry::TooLarge) => Lookup::Busy,
+            Err(why) => Lookup::of(why),
         }
     }
 
@@ -129,19 +167,29 @@ impl Reader {
         self.view().tries(key, &mut out.words)
     }
 
-    /// Copies the record that an index word points to.
-    pub(crate) fn copy(&self, words: &[AtomicU64], word: u64, out: &mut Snapshot) -> bool {
-        self.copy_at(words, word as u32, Some((word >> 32) & 0xffff), out)
+    /// Copies the record that an index word points to, from words that are at hand.
+    #[cfg(feature = "writer")]
+    #[inline]
+    pub(crate) fn copy_from(&self, words: &[AtomicU64], word: u64, out: &mut Snapshot) -> bool {
+        let shape =
+            View::new(words, &self.plan).copy(word as u32, Some((word >> 32) & 0xffff), &mut out.words);
+        out.shape = shape.unwrap_or_default();
+        shape.is_some()
     }
 
-    pub(crate) fn copy_at(
-        &self,
-        words: &[AtomicU64],
-        line: u32,
-        nonce: Option<u64>,
-        out: &mut Snapshot,
-    ) -> bool {
-        let shape = View::new(words, &self.plan).copy(line, nonce, &mut out.words);
+    /// Copies the record that an index word points to.
+    pub(crate) fn copy(&self, word: u64, out: &mut Snapshot) -> bool {
+        self.copy_at(word as u32, Some((word >> 32) & 0xffff), out)
+    }
+
+    pub(crate) fn copy_at(&self, line: u32, nonce: Option<u64>, out: &mut Snapshot) -> bool {
+        #[cfg(not(loom))]
+        let shape = match self.memory.asked() {
+            Some(asked) => Distant::new(asked, &self.plan).copy(line, nonce, &mut out.words).ok(),
+            None => self.view().copy(line, nonce, &mut out.words),
+        };
+        #[cfg(loom)]
+        let shape = self.view().copy(line, nonce, &mut out.words);
         out.shape = shape.unwrap_or_default();
         shape.is_some()
     }
@@ -149,20 +197,20 @@ impl Reader {
     /// Whether the daemon has this table in use.
     #[must_use]
     pub fn live(&self) -> bool {
-        peek(&self.words()[head::STATE]) == LIVE
+        self.peek(head::STATE) == LIVE
     }
 
     /// Whether this process and the daemon agree about the clocks: in another time namespace nobody can tell when entries expire.
     #[cfg(not(loom))]
     #[must_use]
     pub fn same_clock(&self) -> bool {
-        crate::time::clock_offset_ms().abs_diff(self.view().clock_offset_ms()) <= layout::CLOCK_SLACK_MS
+        crate::time::clock_offset_ms().abs_diff(self.peek(head::CLOCK_OFFSET)) <= layout::CLOCK_SLACK_MS
     }
 
     /// The number of the network namespace that the answers hold in; 0 if it is not told.
     #[must_use]
     pub fn network(&self) -> u32 {
-        self.view().network()
+        self.peek(head::NETWORK) as u32
     }
 
     /// Whether the answers hold in the network namespace of this thread, as far as the table says; a system call. Who cannot tell where
@@ -182,50 +230,50 @@ impl Reader {
         there.is_none() || there == self.file
     }
 
-    /// Whether another file has taken its place.
+    /// Whether another file has taken its place, or there is nothing in its own any more.
     #[must_use]
     pub fn replaced(&self) -> bool {
-        self.view().replaced()
+        // Who sees it opens the file by its name, and must find the new one there.
+        self.observe(head::STATE).is_none_or(|state| state == SUPERSEDED)
     }
 
     /// A number that no other table has.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        peek(&self.words()[head::GENERATION])
+        self.peek(head::GENERATION)
     }
 
     /// The last version published.
     #[must_use]
     pub fn version(&self) -> u64 {
-        peek(&self.words()[head::VERSION])
+        self.peek(head::VERSION)
     }
 
     /// Whether the daemon lives, as the kernel says. A daemon that was killed is no reason to distrust what it published.
     #[must_use]
     pub fn writer_lives(&self) -> Option<bool> {
-        let word = peek(&self.words()[head::ALIVE]) as u32;
+        let word = self.peek(head::ALIVE) as u32;
         (word != 0).then_some(word & layout::OWNER_DIED == 0)
     }
 
     /// The daemon's process id.
     #[must_use]
     pub fn writer_pid(&self) -> u32 {
-        peek(&self.words()[head::PID]) as u32
+        self.peek(head::PID) as u32
     }
 
     /// Where the daemon answers DNS queries.
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {
-        self.view().dns_address()
+        crate::view::dns_address([0, 1, 2].map(|n| self.peek(head::DNS + n)))
     }
 
     /// The daemon's counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
-        for (value, word) in counters.0.iter_mut().zip(&self.words()[head::COUNTERS..head::COUNTERS + COUNT])
-        {
-            *value = peek(word);
+        for (value, at) in counters.0.iter_mut().zip(head::COUNTERS..head::COUNTERS + COUNT) {
+            *value = self.peek(at);
         }
         counters
     }
@@ -252,7 +300,7 @@ impl Reader {
     /// All words as they are at this moment, each by itself: for inspection.
     #[must_use]
     pub fn copy_words(&self) -> Vec<u64> {
-        self.words().iter().map(peek).collect()
+        (0..self.plan.data + self.plan.lines * LINE).map(|at| self.peek(at)).collect()
     }
 
     /// Follows the changes from now on.
@@ -266,15 +314,14 @@ impl Reader {
     pub fn verify(&self) -> VerifyReport {
         let mut report = VerifyReport::default();
         let mut snapshot = Snapshot::new();
-        let words = self.words();
-        for (at, slot) in words[self.plan.index..self.plan.data].iter().enumerate() {
-            if peek(slot) == 0 {
+        for at in self.plan.index..self.plan.data {
+            if self.peek(at) == 0 {
                 continue;
             }
             report.entries += 1;
-            let fault = (0..TRIES).find_map(|_| self.fault(words, slot, at / LINE, &mut snapshot));
+            let fault = (0..TRIES).find_map(|_| self.fault(at, &mut snapshot));
             if let Some(Some(fault)) = fault {
-                report.bad.push(format!("index word {at}: {fault}"));
+                report.bad.push(format!("index word {}: {fault}", at - self.plan.index));
             } else if fault.is_none() {
                 report.busy += 1;
             }
@@ -282,26 +329,20 @@ impl Reader {
         report
     }
 
-    /// What is wrong with the entry of an index word; `None` when it moved.
-    fn fault(
-        &self,
-        words: &[AtomicU64],
-        slot: &AtomicU64,
-        bucket: usize,
-        out: &mut Snapshot,
-    ) -> Option<Option<&'static str>> {
-        let word = observe(slot);
+    /// What is wrong with the entry of the index word at a place; `None` when it moved.
+    fn fault(&self, at: usize, out: &mut Snapshot) -> Option<Option<&'static str>> {
+        let word = self.observe(at).unwrap_or(0);
         if word == 0 {
             return Some(None);
         }
-        let copied = self.copy(words, word, out);
-        if peek(slot) != word {
+        let copied = self.copy(word, out);
+        if self.peek(at) != word {
             return None;
         }
         if !copied {
             return Some(Some("its record cannot be read"));
         }
-        Some(self.misfit(word, bucket, out))
+        Some(self.misfit(word, (at - self.plan.index) / LINE, out))
     }
 
     pub(crate) fn misfit(&self, word: u64, bucket: usize, entry: &Snapshot) -> Option<&'static str> {
@@ -344,22 +385,21 @@ pub struct Scan<'r> {
 impl Scan<'_> {
     /// The next entry; `false` at the end.
     pub fn next(&mut self, out: &mut Snapshot) -> bool {
-        let words = self.reader.words();
         while self.at < self.end {
-            let slot = &words[self.at];
+            let at = self.at;
             self.at += 1;
             for _ in 0..TRIES {
-                let word = observe(slot);
+                let word = self.reader.observe(at).unwrap_or(0);
                 if word == 0 {
                     break;
                 }
-                if self.reader.copy(words, word, out) {
-                    if out.version() >= peek(&words[head::FLUSHED]) {
+                if self.reader.copy(word, out) {
+                    if out.version() >= self.reader.peek(head::FLUSHED) {
                         return true;
                     }
                     break;
                 }
-                if peek(slot) == word {
+                if self.reader.peek(at) == word {
                     break;
                 }
             }

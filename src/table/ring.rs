@@ -3,7 +3,6 @@
 use crate::layout::{RING, SLOTS_MASK, head};
 use crate::reader::Reader;
 use crate::record::Snapshot;
-use crate::seqlock::{observe, peek};
 
 /// One step of a [`Follower`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +28,7 @@ pub struct Follower {
 
 impl Follower {
     pub(crate) fn new(reader: Reader) -> Self {
-        let next = observe(&reader.words()[head::CHANGES]);
+        let next = reader.observe(head::CHANGES).unwrap_or(0);
         Self { reader, next }
     }
 
@@ -41,13 +40,14 @@ impl Follower {
 
     /// The next change.
     pub fn step(&mut self, out: &mut Snapshot) -> Step {
-        let words = self.reader.words();
-        let head = observe(&words[head::CHANGES]);
+        // What is not there any more has no changes either.
+        let Some(head) = self.reader.observe(head::CHANGES) else { return Step::Replaced };
         if head == self.next {
             return if self.reader.replaced() { Step::Replaced } else { Step::Nothing };
         }
         let behind = head.wrapping_sub(self.next);
-        let slot = observe(&words[self.reader.plan.ring + (self.next as usize & SLOTS_MASK)]);
+        let slot =
+            self.reader.observe(self.reader.plan.ring + (self.next as usize & SLOTS_MASK)).unwrap_or(0);
         if behind >= RING as u64 || slot >> 32 != self.next & 0xffff_ffff {
             self.next = head;
             return Step::Lapped;
@@ -55,8 +55,8 @@ impl Follower {
         self.next = self.next.wrapping_add(1);
         let line = slot as u32;
         // The place may have been given to other records since, or be the middle of one: only the checksum tells a record from chance.
-        let read = line != 0 && self.reader.copy_at(words, line, None, out) && out.intact();
-        if read && out.version() >= peek(&words[head::FLUSHED]) {
+        let read = line != 0 && self.reader.copy_at(line, None, out) && out.intact();
+        if read && out.version() >= self.reader.peek(head::FLUSHED) {
             return Step::Record;
         }
         Step::Changed
@@ -65,9 +65,8 @@ impl Follower {
     /// Waits until something changes, at most so long. May return early.
     #[cfg(not(loom))]
     pub fn wait(&self, timeout: core::time::Duration) {
-        let word = &self.reader.words()[head::CHANGES];
-        if peek(word) == self.next && !self.reader.replaced() {
-            crate::futex::wait(word, self.next as u32, timeout);
+        if self.reader.observe(head::CHANGES) == Some(self.next) && !self.reader.replaced() {
+            self.reader.wait(self.next as u32, timeout);
         }
     }
 }

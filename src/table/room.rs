@@ -135,7 +135,7 @@ impl Writer {
     fn move_line(&mut self, line: u32) -> bool {
         let Some((at, _, place)) = self.slot_of(line) else { return false };
         let mut copy = self.scratch.take().unwrap_or_default();
-        let readable = self.reader.copy_at(self.words(), line, None, &mut copy);
+        let readable = self.reader.copy_at(line, None, &mut copy);
         let copy = self.scratch.insert(copy);
         if !readable {
             return false;

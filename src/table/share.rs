@@ -8,7 +8,7 @@ use crate::seqlock::{peek, publish};
 use crate::steps::step;
 use crate::writer::{Geometry, Writer};
 use core::fmt;
-use nix::fcntl::{Flock, FlockArg, posix_fallocate};
+use nix::fcntl::{Flock, FlockArg, OFlag, posix_fallocate};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -84,7 +84,7 @@ pub struct Held(#[allow(dead_code)] Flock<File>);
 /// Takes over `dir/hosts`, or puts a new table there: built whole under another name, then renamed, so that readers see
 /// either. What is there and cannot be trusted is left to its readers, marked as superseded if it is a table at all.
 ///
-/// `random` gives the table's seed and number, `wall_s` the wall clock in seconds, below which no version starts.
+/// `random` gives the table's seed and number; no version begins below `first`, see [`crate::first_version`].
 ///
 /// # Errors
 /// A [`ShareError`].
@@ -93,10 +93,10 @@ pub fn open_or_create(
     geometry: &Geometry,
     mode: u32,
     random: [u64; 3],
-    wall_s: u64,
+    first: u64,
 ) -> Result<(Writer, Origin, Held), ShareError> {
     let lock = lock(&dir.join(LOCK_FILE))?;
-    let (writer, origin) = under_lock(dir, geometry, mode, random, wall_s)?;
+    let (writer, origin) = under_lock(dir, geometry, mode, random, first)?;
     Ok((writer, origin, lock))
 }
 
@@ -106,11 +106,10 @@ pub(crate) fn under_lock(
     geometry: &Geometry,
     mode: u32,
     random: [u64; 3],
-    wall_s: u64,
+    first: u64,
 ) -> Result<(Writer, Origin), ShareError> {
     let path = dir.join(TABLE_FILE);
-    let first = wall_s << 20;
-    let (old, why) = match predecessor(&path) {
+    let (old, why) = match predecessor(dir) {
         Ok(None) => (None, None),
         Ok(Some(old)) => match Writer::take_over(old.clone(), geometry) {
             Ok(mut writer) => {
@@ -136,7 +135,7 @@ pub(crate) fn under_lock(
         (_, Some(why)) => Origin::Replaced { why },
     };
     own(&mut writer);
-    supersede(&path, dir)?;
+    supersede(&path, dir, true)?;
     Ok((writer, origin))
 }
 
@@ -156,7 +155,8 @@ pub fn rotate(
     next.announce_like(writer);
     // What was still to be taken over is left behind with the table that it is in: a cache may forget.
     next.inherit_from(writer.reader());
-    supersede(&dir.join(TABLE_FILE), dir)?;
+    // Its own thread wakes who waits at the old one, once the writer has gone on.
+    supersede(&dir.join(TABLE_FILE), dir, writer.rouse.is_none())?;
     own(&mut next);
     *writer = next;
     Ok(())
@@ -168,6 +168,7 @@ pub(crate) fn own(writer: &mut Writer) {
     writer.set_network(crate::network::here());
     writer.set_owner(std::process::id(), boot_id());
     writer.alive = crate::alive::Alive::show(writer.reader.memory());
+    writer.rouse = writer.is_shared().then(|| crate::rouse::Rouse::start(writer.reader.memory())).flatten();
 }
 
 pub(crate) fn lock(path: &Path) -> Result<Held, ShareError> {
@@ -185,6 +186,15 @@ pub(crate) fn lock(path: &Path) -> Result<Held, ShareError> {
     }
 }
 
+/// The table in a directory, if nobody but us can have written it and nobody but us can go on writing it.
+fn own_file(dir: &Path) -> Result<File, OpenError> {
+    let found = crate::file::find(dir, OFlag::O_RDWR)?;
+    if found.owner != nix::unistd::geteuid().as_raw() {
+        return Err(OpenError::Foreign("it belongs to another user"));
+    }
+    Ok(found.file)
+}
+
 fn open_file(path: &Path) -> Result<File, OpenError> {
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
     let file =
@@ -200,8 +210,8 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
 }
 
 /// The table that is there, if it is one of this boot that nobody has replaced. Nothing is written.
-pub(crate) fn predecessor(path: &Path) -> Result<Option<Reader>, Doubt> {
-    let memory = match open_file(path).and_then(|file| Memory::map_writer(&file)) {
+pub(crate) fn predecessor(dir: &Path) -> Result<Option<Reader>, Doubt> {
+    let memory = match own_file(dir).and_then(|file| Memory::map_writer(&file)) {
         Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(Doubt::Unreadable)?,
     };
@@ -268,7 +278,7 @@ fn chmod(path: &Path, mode: u32) -> Result<(), ShareError> {
 }
 
 /// Puts the new file in place, then tells readers of the old one.
-fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
+fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
     let old = open_file(path).and_then(|file| Memory::map_writer(&file));
     step();
     std::fs::rename(dir.join(NEW_FILE), path).map_err(|error| ShareError::Io {
@@ -276,24 +286,26 @@ fn supersede(path: &Path, dir: &Path) -> Result<(), ShareError> {
         path: path.to_owned(),
         error,
     })?;
-    mark(old);
+    mark(old, wakes);
     Ok(())
 }
 
 /// Tells readers of what was there to look for another one.
-fn mark(old: Result<Memory, OpenError>) {
+fn mark(old: Result<Memory, OpenError>, wakes: bool) {
     if let Ok(memory) = old
         && let Ok(reader) = Reader::over(Arc::new(memory))
     {
         step();
         publish(&reader.words()[head::STATE], SUPERSEDED);
-        crate::futex::wake(&reader.words()[head::CHANGES]);
+        if wakes {
+            crate::futex::wake(&reader.words()[head::CHANGES]);
+        }
     }
 }
 
 /// Takes away what nothing takes the place of, as far as that can be done: readers of it are told, and others find nothing.
 pub(crate) fn withdraw(path: &Path) {
-    mark(open_file(path).and_then(|file| Memory::map_writer(&file)));
+    mark(open_file(path).and_then(|file| Memory::map_writer(&file)), true);
     let _ = std::fs::remove_file(path);
 }
 

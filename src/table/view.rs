@@ -1,5 +1,6 @@
 //! The lookup itself: index, copy, second look. Needs nothing but the words, and never panics.
 
+use crate::counters::COUNT;
 use crate::key::{Key, Place};
 use crate::layout::{SUPERSEDED, TRIES, head};
 use crate::plan::Plan;
@@ -193,16 +194,35 @@ impl<'m> View<'m> {
         self.word(head::NETWORK) as u32
     }
 
+    /// A number that is another one whenever the daemon has done anything, a query taken included.
+    #[must_use]
+    pub fn pulse(&self) -> u64 {
+        pulse(|at| Some(self.word(at))).unwrap_or(0)
+    }
+
     /// Where the daemon answers DNS queries.
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {
-        let [place, low, high] = [0, 1, 2].map(|n| self.word(head::DNS + n));
-        let [a, b, c, d, ..] = low.to_le_bytes();
-        let address = match place >> 16 {
-            4 => IpAddr::from([a, b, c, d]),
-            6 => IpAddr::from((u128::from(high) << 64 | u128::from(low)).to_le_bytes()),
-            _ => return None,
-        };
-        Some(SocketAddr::new(address, place as u16))
+        dns_address([0, 1, 2].map(|n| self.word(head::DNS + n)))
     }
+}
+
+/// [`View::pulse`] of words that are fetched one by one; `None` if one cannot be.
+pub fn pulse(mut word: impl FnMut(usize) -> Option<u64>) -> Option<u64> {
+    let counters = head::COUNTERS..head::COUNTERS + COUNT;
+    // Each counter has a place of its own in the sum, so that one that falls does not make up for one that grows.
+    counters
+        .chain([head::CHANGES, head::CLOCK_OFFSET])
+        .try_fold(0_u64, |sum, at| Some(sum.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(word(at)?)))
+}
+
+/// The address in the three words of [`head::DNS`].
+pub(crate) fn dns_address([place, low, high]: [u64; 3]) -> Option<SocketAddr> {
+    let [a, b, c, d, ..] = low.to_le_bytes();
+    let address = match place >> 16 {
+        4 => IpAddr::from([a, b, c, d]),
+        6 => IpAddr::from((u128::from(high) << 64 | u128::from(low)).to_le_bytes()),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, place as u16))
 }

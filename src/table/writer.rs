@@ -21,6 +21,18 @@ const SPARE_CHUNKS: usize = if cfg!(miri) { 2 } else { 2 * CLASSES.len() };
 /// where a table begins by that.
 const LOST_VERSIONS: u64 = 1 << 30;
 
+/// Where the versions of a table begin of whose predecessors nothing is known, by the wall clock's time since 1970: above those of a table that
+/// began earlier, if the clock was not set back since and no more than 2^20 versions a second were drawn. A clock beyond the year 2097
+/// says nothing: versions have an end.
+#[must_use]
+pub const fn first_version(wall: core::time::Duration) -> u64 {
+    const END_S: u64 = (1 << 32) - (1 << 28);
+    if wall.as_secs() >= END_S {
+        return 0;
+    }
+    (wall.as_secs() << 20) + ((wall.subsec_nanos() as u64) << 20) / 1_000_000_000
+}
+
 /// How large a table is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Geometry {
@@ -80,6 +92,9 @@ pub struct Writer {
     /// The sign of life that the kernel takes back when this process dies.
     #[cfg(not(loom))]
     pub(crate) alive: Option<crate::alive::Alive>,
+    /// Wakes those who wait for changes.
+    #[cfg(not(loom))]
+    pub(crate) rouse: Option<crate::rouse::Rouse>,
 }
 
 impl Writer {
@@ -120,7 +135,7 @@ impl Writer {
             set(&words[head::HASH + n], value);
         }
         set(&words[head::MAGIC], layout::MAGIC);
-        let sum = header_checksum(words);
+        let sum = header_checksum(&|at| peek(&words[at]));
         set(&words[head::CHECKSUM], sum);
         publish(&words[head::MAGIC], layout::MAGIC);
         let reader = Reader::over(Arc::new(memory))?;
@@ -143,6 +158,8 @@ impl Writer {
             scratch: None,
             #[cfg(not(loom))]
             alive: None,
+            #[cfg(not(loom))]
+            rouse: None,
         }
     }
 
@@ -171,10 +188,24 @@ impl Writer {
     /// Has versions go on above `version`, the last one that is known of a table that is gone: it may have published more of them. One
     /// that is out of range changes nothing.
     pub fn go_on_above(&mut self, version: u64) {
-        let first = version.saturating_add(LOST_VERSIONS);
-        if first < VERSION_MAX / 2 {
-            self.version = self.version.max(first);
+        self.begin_above(version.saturating_add(LOST_VERSIONS));
+    }
+
+    /// Has versions go on above `version`, which no table that is gone has come to. One that is out of range changes nothing: `false`.
+    pub fn begin_above(&mut self, version: u64) -> bool {
+        let fits = version < VERSION_MAX / 2;
+        if fits && version > self.version {
+            self.version = version;
+            // A successor goes on from there, whatever will have been published until then.
+            publish(&self.words()[head::VERSION], version);
         }
+        fits
+    }
+
+    /// The last version that was given out.
+    #[must_use]
+    pub fn last_version(&self) -> u64 {
+        self.version
     }
 
     /// Copies the entry of `key` out, if there is one that has not been flushed.
@@ -223,7 +254,7 @@ impl Writer {
             let mut from = 0;
             while let Some(n) = tagged(slots, from, place.tag) {
                 let word = peek(&slots[n]);
-                if word != 0 && self.reader.copy(words, word, out) && out.entry().is(key) {
+                if word != 0 && self.reader.copy_from(words, word, out) && out.entry().is(key) {
                     return Some((self.reader.plan.index + bucket * LINE + n, word));
                 }
                 from = n + 1;
@@ -288,10 +319,13 @@ impl Writer {
         publish(&words[head::CHANGES], change.wrapping_add(1));
     }
 
-    /// Wakes those who wait for a change; a system call, so once for any number of changes.
+    /// Has those who wait for a change woken. They cost the writer nothing, however many they are.
     #[cfg(not(loom))]
     pub fn wake_followers(&self) {
-        crate::futex::wake(&self.words()[head::CHANGES]);
+        match &self.rouse {
+            Some(rouse) => rouse.note(),
+            None => crate::futex::wake(&self.words()[head::CHANGES]),
+        }
     }
 
     /// Entries, flushed ones that still take space included.

@@ -4,7 +4,8 @@
 
 use hither_table::{
     Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Link, Lookup, Memory, Monotonic, Negative,
-    Origin, PutError, Reader, Rtt, Snapshot, SoaRecord, State, Step, Writer, open_or_create, rotate,
+    Origin, PutError, Reader, Rtt, Snapshot, SoaRecord, State, Step, Writer, first_version, open_or_create,
+    rotate,
 };
 use hither_wire::name::Name;
 use proptest::prelude::*;
@@ -68,6 +69,69 @@ fn versions_go_on_above_those_of_a_table_that_is_gone() {
     writer.go_on_above(last - 1);
     writer.go_on_above(u64::MAX);
     assert_eq!(writer.next_version(), next + 1);
+}
+
+#[test]
+fn versions_begin_above_those_of_a_moment_before() {
+    let at = |seconds, nanos| first_version(std::time::Duration::new(seconds, nanos));
+    assert!(at(1_790_000_000, 0) < at(1_790_000_000, 1_000));
+    assert!(at(1_790_000_000, 999_999_999) < at(1_790_000_001, 0));
+    assert_eq!(at(1_790_000_000, 0), 1_790_000_000 << 20);
+    for seconds in [0, 1_790_000_000, 4_000_000_000, 1 << 40, u64::MAX] {
+        let mut writer = heap(10);
+        assert!(writer.begin_above(at(seconds, 999_999_999)), "{seconds}");
+        assert!(writer.next_version() < 1 << 52);
+    }
+    let mut writer = heap(10);
+    assert!(writer.begin_above(5000) && writer.next_version() == 5001);
+    assert_eq!(writer.reader().version(), 5000, "a successor of one that publishes nothing goes on there");
+    assert!(writer.begin_above(1) && !writer.begin_above(1 << 52) && writer.last_version() == 5001);
+}
+
+/// Each sleeper wakes once for many changes, however often the writer says that there are some.
+#[test]
+fn sleepers_are_woken_fifty_times_a_second_at_most_and_all_of_them() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    const SLEEPERS: usize = 200;
+    let dir = Dir::new("sleepers");
+    let (mut writer, ..) = dir.open();
+    let (woken, over, ready) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
+    let patience = std::time::Duration::from_secs(30);
+    let mut ended = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..SLEEPERS {
+            let mut follower = Reader::open(&dir.0).expect("readable").follow();
+            let (woken, over, ready) = (&woken, &over, &ready);
+            scope.spawn(move || {
+                let mut out = Snapshot::new();
+                ready.fetch_add(1, SeqCst);
+                while !over.load(SeqCst) {
+                    follower.wait(patience);
+                    woken.fetch_add(1, SeqCst);
+                    while follower.step(&mut out) != Step::Nothing {}
+                }
+            });
+        }
+        while ready.load(SeqCst) < SLEEPERS {
+            std::thread::yield_now();
+        }
+        let began = std::time::Instant::now();
+        for n in 0..2000 {
+            let version = writer.next_version();
+            writer.put(&both(n % 30, version, (1, 0)), NOW).expect("room");
+            writer.wake_followers();
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        let (times, most) = (woken.load(SeqCst) / SLEEPERS, began.elapsed().as_millis() / 20 + 2);
+        // Who finds a change before it sleeps has not been woken, and is counted all the same.
+        assert!(times as u128 <= 3 * most, "{times} times each, where {most} are enough");
+        over.store(true, SeqCst);
+        writer.flush_all();
+        writer.wake_followers();
+        ended = std::time::Instant::now();
+    });
+    // None of them is forgotten: all have ended long before their patience has.
+    assert!(ended.elapsed() < patience / 2, "somebody slept on");
 }
 
 fn read(reader: &Reader, n: u32) -> (Lookup, Option<Draft>) {
@@ -687,4 +751,42 @@ fn memory_of_another_size_is_no_table() {
     let geometry = Geometry { entries: 16 };
     assert!(Writer::create(Memory::heap(geometry.words() - 8), &geometry, [1, 2], 3, 10).is_err());
     assert!(Reader::over(Arc::new(Memory::heap(geometry.words()))).is_err());
+}
+
+/// What C and the NSS module refuse, this refuses too: `hither_table::trust` is one rule.
+#[test]
+fn what_others_can_write_is_not_read_and_not_taken_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = Dir::new("trust");
+    let (mut writer, _, lock) = dir.open();
+    let chmod = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    let file = dir.0.join("hosts");
+    let why = || Reader::open(&dir.0).map(|_| ()).expect_err("not to be trusted").to_string();
+    chmod(&dir.0, 0o755);
+    assert!(Reader::open(&dir.0).is_ok());
+    for (outer, inner, expected) in [
+        (0o777, 0o664, "can write its directory"),
+        (0o775, 0o644, "can write its directory"),
+        (0o755, 0o664, "can write it, by its mode"),
+        (0o755, 0o646, "can write it, by its mode"),
+    ] {
+        chmod(&dir.0, outer);
+        chmod(&file, inner);
+        assert!(why().contains(expected), "{outer:o} {inner:o}: {}", why());
+    }
+    chmod(&dir.0, 0o1777);
+    chmod(&file, 0o644);
+    assert!(Reader::open(&dir.0).is_ok(), "in a sticky directory nobody replaces it");
+    chmod(&file, 0o664);
+    writer.close();
+    drop((writer, lock));
+    // Whoever could write it may have, and may go on: a successor begins anew.
+    let (_writer, origin, _lock) = dir.open();
+    assert!(matches!(origin, Origin::Replaced { .. }), "{origin:?}");
+    assert!(Reader::open(&dir.0).is_ok());
+    let link = dir.0.join("link");
+    std::os::unix::fs::symlink(&dir.0, &link).expect("ours");
+    assert!(Reader::open(&link).is_err(), "a directory is not looked for behind a link");
 }

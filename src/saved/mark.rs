@@ -1,0 +1,57 @@
+//! A version that no table has come to yet, as octets: where the versions of the next one begin if this one is lost.
+//!
+//! Magic (8 octets), the version (8), CRC-32 of these 16 (4). Written ahead, in steps, so that a daemon that is killed has not passed it.
+
+use crate::Fault;
+
+/// First octets.
+const MAGIC: [u8; 8] = *b"HITHVERS";
+/// All octets.
+pub const MARK_LEN: usize = 20;
+
+/// The octets of a version.
+#[must_use]
+pub fn mark(version: u64) -> [u8; MARK_LEN] {
+    let mut octets = [0; MARK_LEN];
+    octets[..8].copy_from_slice(&MAGIC);
+    octets[8..16].copy_from_slice(&version.to_le_bytes());
+    let sum = crc32fast::hash(&octets[..16]);
+    octets[16..].copy_from_slice(&sum.to_le_bytes());
+    octets
+}
+
+/// The version of such octets.
+///
+/// # Errors
+/// What is wrong with octets that [`mark`] did not make.
+pub fn marked(octets: &[u8]) -> Result<u64, Fault> {
+    let octets: &[u8; MARK_LEN] =
+        octets.try_into().map_err(|_| Fault("it has another length than 20 octets"))?;
+    let (magic, rest) = octets.split_first_chunk::<8>().ok_or(Fault("it ends too early"))?;
+    let (version, _) = rest.split_first_chunk::<8>().ok_or(Fault("it ends too early"))?;
+    if *magic != MAGIC {
+        return Err(Fault("its first octets are others"));
+    }
+    let version = u64::from_le_bytes(*version);
+    if mark(version) == *octets { Ok(version) } else { Err(Fault("its checksum is wrong")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written_and_nothing_else_is_one() {
+        for version in [0, 1, 1 << 51, u64::MAX] {
+            let octets = mark(version);
+            assert_eq!(marked(&octets), Ok(version));
+            for n in 0..MARK_LEN {
+                assert!(marked(&octets[..n]).is_err());
+                let mut other = octets;
+                other[n] ^= 1;
+                assert!(marked(&other).is_err(), "octet {n}");
+            }
+            assert!(marked(&[&octets[..], &[0]].concat()).is_err());
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The lookup for who must not map the table: each word is asked of the kernel, which gives it or says that it is not there any more.
+//!
+//! The same steps as in `view.rs`, under the same orderings: a read is a run of loads by this thread, so fences between two reads order
+//! their loads, and none is relied on within one read, whose octets may be copied in any order.
+
+use crate::key::{Key, Place};
+use crate::layout::{LINE, SUPERSEDED, head};
+use crate::plan::{Invalid, Plan};
+use crate::record::{Entry, Shape};
+use crate::view::{NoEntry, dns_address};
+use core::net::SocketAddr;
+use core::sync::atomic::{Ordering, fence};
+
+/// Tries of a lookup before it says busy: each takes some reads.
+const TRIES: usize = 16;
+/// Words of the header that lookups need.
+const HEAD: usize = head::HASH + 8;
+
+/// Words of a table that somebody fetches.
+pub trait Source {
+    /// Fetches the words from `at` on; `None` if they are not all there.
+    fn read(&self, at: usize, out: &mut [u64]) -> Option<()>;
+
+    /// One of them.
+    fn word(&self, at: usize) -> Option<u64> {
+        let mut word = [0];
+        self.read(at, &mut word)?;
+        let [word] = word;
+        Some(word)
+    }
+}
+
+/// What the header said at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Head([u64; HEAD]);
+
+impl Head {
+    /// Reads it.
+    #[must_use]
+    pub fn read(source: &impl Source) -> Option<Head> {
+        let mut words = [0; HEAD];
+        source.read(0, &mut words)?;
+        // As `view.rs` looks at the state: the file that took this one's place is there for who sees that it was replaced.
+        fence(Ordering::Acquire);
+        Some(Head(words))
+    }
+
+    fn at(&self, at: usize) -> u64 {
+        self.0.get(at).copied().unwrap_or(0)
+    }
+
+    /// Where the parts stand of a table of so many words in all.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn plan(&self, words: usize) -> Result<Plan, Invalid> {
+        Plan::of(&|at| self.at(at), words)
+    }
+
+    /// See [`crate::View::replaced`].
+    #[must_use]
+    pub fn replaced(&self) -> bool {
+        self.at(head::STATE) == SUPERSEDED
+    }
+
+    /// See [`crate::View::network`].
+    #[must_use]
+    pub fn network(&self) -> u32 {
+        self.at(head::NETWORK) as u32
+    }
+
+    /// See [`crate::View::clock_offset_ms`].
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> u64 {
+        self.at(head::CLOCK_OFFSET)
+    }
+
+    /// See [`crate::View::dns_address`].
+    #[must_use]
+    pub fn dns_address(&self) -> Option<SocketAddr> {
+        dns_address([0, 1, 2].map(|n| self.at(head::DNS + n)))
+    }
+
+    /// Changes so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.at(head::CHANGES)
+    }
+}
+
+/// What one try found.
+enum Tried {
+    Hit(Shape),
+    Missing,
+    Moved,
+    TooLarge,
+}
+
+/// A table of a source, whose parts stand where `plan` says.
+#[derive(Clone, Copy, Debug)]
+pub struct Distant<'s, S> {
+    source: &'s S,
+    plan: &'s Plan,
+}
+
+impl<'s, S: Source> Distant<'s, S> {
+    /// `plan` should be that of these words.
+    #[must_use]
+    pub fn new(source: &'s S, plan: &'s Plan) -> Self {
+        Self { source, plan }
+    }
+
+    /// Copies the entry of `key` into `out`, all of one publish; what is not there any more is missing. Ends after a bounded number of
+    /// reads.
+    ///
+    /// # Errors
+    /// A [`NoEntry`].
+    pub fn find(&self, key: &Key, place: Option<Place>, out: &mut [u64]) -> Result<Shape, NoEntry> {
+        let mut state = [0; 2];
+        const _: () = assert!(head::FLUSHED == head::STATE + 1);
+        self.source.read(head::STATE, &mut state).ok_or(NoEntry::Missing)?;
+        fence(Ordering::Acquire);
+        let [state, flushed] = state;
+        if state == SUPERSEDED {
+            return Err(NoEntry::Replaced);
+        }
+        let place = place.unwrap_or_else(|| key.place(&self.plan.secrets, self.plan.mask));
+        for _ in 0..TRIES {
+            match self.attempt(key, &place, flushed, out).unwrap_or(Tried::Missing) {
+                Tried::Hit(shape) => return Ok(shape),
+                Tried::Missing => return Err(NoEntry::Missing),
+                Tried::TooLarge => return Err(NoEntry::TooLarge),
+                Tried::Moved => {}
+            }
+        }
+        Err(NoEntry::Busy)
+    }
+
+    fn attempt(&self, key: &Key, place: &Place, flushed: u64, out: &mut [u64]) -> Option<Tried> {
+        for bucket in place.buckets {
+            let first = self.plan.index.checked_add(bucket.checked_mul(LINE)?)?;
+            let mut slots = [0; LINE];
+            self.source.read(first, &mut slots)?;
+            fence(Ordering::Acquire);
+            for (n, word) in slots.into_iter().enumerate() {
+                if word == 0 || word >> 48 != place.tag {
+                    continue;
+                }
+                let copied = self.copy(word as u32, Some((word >> 32) & 0xffff), out);
+                if let Ok(shape) = copied
+                    && Entry::of(out, shape).is(key)
+                {
+                    let gone = out.first().is_none_or(|mark| mark >> 1 < flushed);
+                    return Some(if gone { Tried::Missing } else { Tried::Hit(shape) });
+                }
+                if self.source.word(first + n)? != word {
+                    return Some(Tried::Moved);
+                }
+                match copied {
+                    // Another name with this tag.
+                    Ok(_) => {}
+                    Err(NoEntry::TooLarge) => return Some(Tried::TooLarge),
+                    Err(NoEntry::Missing) => return Some(Tried::Missing),
+                    Err(_) => return Some(Tried::Moved),
+                }
+            }
+        }
+        Some(Tried::Missing)
+    }
+
+    /// Copies the record at a line, all of one version, see `seqlock.rs`; `nonce` is what its index word says of that version.
+    ///
+    /// # Errors
+    /// Missing: it is not there any more; busy: it moved, or is none; too large for `out`.
+    pub(crate) fn copy(&self, line: u32, nonce: Option<u64>, out: &mut [u64]) -> Result<Shape, NoEntry> {
+        let (from, most) = self.plan.place_of(line).ok_or(NoEntry::Busy)?;
+        let mut start = [0; 2];
+        self.source.read(from, &mut start).ok_or(NoEntry::Missing)?;
+        let [mark, shape] = start;
+        let other = nonce.is_some_and(|nonce| (mark >> 1) & 0xffff != nonce);
+        if mark & 1 == 1 || other {
+            return Err(NoEntry::Busy);
+        }
+        // The mark alone was before this: what came with it counts only if it comes again.
+        fence(Ordering::Acquire);
+        let words = Shape::of(shape).map(Shape::words).filter(|words| *words <= most);
+        let words = words.ok_or(NoEntry::Busy)?;
+        let room = out.get_mut(..words).ok_or(NoEntry::TooLarge)?;
+        let (first, rest) = room.split_first_mut().ok_or(NoEntry::Busy)?;
+        self.source.read(from + 1, rest).ok_or(NoEntry::Missing)?;
+        fence(Ordering::Acquire);
+        let again = self.source.word(from).ok_or(NoEntry::Missing)?;
+        *first = mark;
+        let copied = rest.first().copied().unwrap_or(0);
+        let fits = Shape::of(copied).filter(|shape| shape.words() == words);
+        fits.filter(|_| again == mark).ok_or(NoEntry::Busy)
+    }
+}
+
+#[cfg(all(test, feature = "writer", not(loom)))]
+mod tests {
+    use super::*;
+    use crate::seqlock::peek;
+    use crate::{
+        Address, Chain, Draft, FamilyDraft, Geometry, Lookup, Memory, Monotonic, Reader, Rtt, Snapshot,
+        State, Writer,
+    };
+
+    struct Words<'r>(&'r Reader, usize);
+
+    impl Source for Words<'_> {
+        fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
+            let end = at.checked_add(out.len()).filter(|end| *end <= self.1)?;
+            for (to, from) in out.iter_mut().zip(self.0.words().get(at..end)?) {
+                *to = peek(from);
+            }
+            Some(())
+        }
+    }
+
+    #[test]
+    fn it_finds_what_a_mapped_lookup_finds_and_what_is_cut_off_is_missing() {
+        let geometry = Geometry { entries: 64 };
+        let memory = Memory::heap(geometry.words());
+        let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 1).expect("a table");
+        let name = |n: u8| format!("n{n}.example").parse().expect("a name");
+        for n in 0..48 {
+            let version = writer.next_version();
+            let draft = Draft { name: name(n), a: Some(set(version, n)), aaaa: None };
+            writer.put(&draft, Monotonic(0)).expect("room");
+        }
+        let reader = writer.reader();
+        let all = reader.words().len();
+        let source = Words(&reader, all);
+        let plan = Head::read(&source).expect("there").plan(all).expect("a table");
+        assert_eq!(plan, reader.plan);
+        let (mut mapped, mut copied) = (Box::new(Snapshot::new()), vec![0; 2048]);
+        for n in 0..64 {
+            let key = Key::of(&name(n));
+            let found = Distant::new(&source, &plan).find(&key, None, &mut copied);
+            match reader.lookup(&key, &mut mapped) {
+                Lookup::Hit => {
+                    let shape = found.expect("both find it");
+                    assert_eq!(copied[..shape.words()], mapped.words[..shape.words()]);
+                    assert_eq!(
+                        Distant::new(&source, &plan).find(&key, None, &mut [0; 2]),
+                        Err(NoEntry::TooLarge)
+                    );
+                }
+                other => assert_eq!((other, found), (Lookup::Missing, Err(NoEntry::Missing))),
+            }
+        }
+        for left in (0..all).step_by(97) {
+            let source = Words(&reader, left);
+            let _ = Head::read(&source);
+            for n in 0..48 {
+                let found = Distant::new(&source, &plan).find(&Key::of(&name(n)), None, &mut copied);
+                assert!(matches!(found, Ok(_) | Err(NoEntry::Missing)), "{found:?}");
+            }
+        }
+        writer.flush_all();
+        let found = Distant::new(&source, &plan).find(&Key::of(&name(1)), None, &mut copied);
+        assert_eq!(found, Err(NoEntry::Missing), "flushed");
+    }
+
+    fn set(version: u64, n: u8) -> FamilyDraft {
+        let address =
+            |end| Address { address: [192, 0, 2, end].into(), rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
+        FamilyDraft {
+            version,
+            set_version: version,
+            round: 1,
+            state: State::Complete,
+            negative: None,
+            sorted: false,
+            expire_ms: 1 << 40,
+            lifetime_s: 60,
+            addresses: (0..=n % 20).map(address).collect(),
+            chains: vec![Chain::default()],
+            soa: None,
+        }
+    }
+}

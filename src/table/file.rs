@@ -1,0 +1,43 @@
+//! Finding the table's file: by a descriptor of its directory, judged before anything is read.
+
+use crate::memory::OpenError;
+use crate::trust::{self, Distrust, Facts};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// A table's file, as it was found.
+pub(crate) struct Found {
+    pub file: File,
+    pub owner: u32,
+    /// Device and inode.
+    pub id: (u64, u64),
+}
+
+/// Opens `hosts` in `dir`, without waiting for anybody.
+///
+/// # Errors
+/// If it is not there, or not to be believed.
+pub(crate) fn find(dir: &Path, access: OFlag) -> Result<Found, OpenError> {
+    let io = |error: Errno| OpenError::Io(error.into());
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let directory = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY | flags, Mode::empty());
+    let directory = directory.map_err(|error| match error {
+        // What is in its place is a link, or something else.
+        Errno::ENOTDIR => OpenError::Foreign(Distrust::NotADirectory.as_str()),
+        other => io(other),
+    })?;
+    let file = openat(&directory, "hosts", access | flags, Mode::empty()).map_err(io)?;
+    let (directory, file) = (File::from(directory), File::from(file));
+    let (outer, inner) =
+        (directory.metadata().map_err(OpenError::Io)?, file.metadata().map_err(OpenError::Io)?);
+    trust::judge(facts(&outer), facts(&inner)).map_err(|why| OpenError::Foreign(why.as_str()))?;
+    Ok(Found { file, owner: inner.uid(), id: (inner.dev(), inner.ino()) })
+}
+
+fn facts(of: &Metadata) -> Facts {
+    Facts { mode: of.mode(), uid: of.uid() }
+}
