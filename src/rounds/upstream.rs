@@ -244,17 +244,13 @@ impl Upstream {
         usual.max(SUSPECT_MIN)
     }
 
-    /// What was learned of reaching it counts no more: the network is another.
+    /// The network is another: behind the same address there may be another server, or another box on the way. So all that was learned is
+    /// void, its cookie too, which would tell two networks that the same host asks (RFC 7873 section 6). The round-trip time stays as a first
+    /// guess, which the next answers correct; so do the counts.
     pub fn forget_reach(&mut self) {
-        self.health = Health::Up;
-        self.failures = 0;
-        self.last_failure = None;
-        self.silent_since = None;
-        self.unanswered = 0;
-        // A cookie would tell two networks that the same host asks (RFC 7873 section 6).
-        self.cookie = Cookie::default();
-        self.letters = Letters::default();
-        (self.edns_seen, self.silent_to, self.fails_edns, self.fails_letters) = (false, 0, 0, 0);
+        let fresh = Self::new(self.server);
+        let Self { rtt, saved, queries, answers, .. } = *self;
+        *self = Self { rtt, saved, queries, answers, ..fresh };
     }
 
     /// It answered, whatever it said. `useful`: with something else than an error.

@@ -61,6 +61,8 @@ struct Doubted {
     alone: bool,
     /// What counts as soon as it does.
     kept: Option<(Monotonic, (Said, u32, bool))>,
+    /// That lacks nothing of what a right answer has.
+    sure: bool,
 }
 
 #[derive(Default)]
@@ -426,9 +428,23 @@ impl Oracle {
             self.doubt(attempt);
         }
         match self.doubted.get_mut(&attempt) {
-            Some(doubted) if !doubted.alone => drop(doubted.kept.get_or_insert((now, heard))),
-            _ => self.counts((now, now), attempt, heard),
+            Some(doubted) if !doubted.alone => {
+                let sure = looks == Looks::Right;
+                if doubted.kept.is_none() || (sure && !doubted.sure) {
+                    (doubted.kept, doubted.sure) = (Some((now, heard)), sure);
+                }
+            }
+            _ => match self.confirms(attempt).filter(|id| heard.0 == Said::Error && self.has_answered(*id)) {
+                Some(doubted) => self.unconfirmed(now, doubted),
+                None => self.counts((now, now), attempt, heard),
+            },
         }
+    }
+
+    /// Whether what waits for a connection is an answer: an error over that is then no better than silence.
+    fn has_answered(&self, id: AttemptId) -> bool {
+        let kept = self.doubted.get(&id).and_then(|doubted| doubted.kept.as_ref());
+        kept.is_some_and(|(_, (said, ..))| !matches!(said, Said::Error | Said::Truncated))
     }
 
     /// What was heard counts now, as of when it came.
