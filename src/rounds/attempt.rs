@@ -423,6 +423,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_other_datagram_may_be_lost() {
+        use crate::{Input, Rounds, Routes, Settings};
+        use hither_table::{Geometry, Memory, Writer};
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let upstream = std::net::SocketAddr::from(([192, 0, 2, 1], 53));
+        let settings = Settings { mix_case: false, ..Settings::default() };
+        let routes = Routes::from(&[upstream][..]);
+        let mut rounds = Rounds::new(settings, routes, writer.expect("a table"), Box::new(|| 7));
+        let name: Name = "a.test".parse().expect("a name");
+        let rtype = hither_wire::codes::Rtype::TXT;
+        let question = Question { name, rtype, dnssec_ok: false, checking_disabled: false };
+        // It is quick, and known to be.
+        rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
+        for _ in 0..40 {
+            rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
+            rounds.shared.upstreams[0].may_repeat_early();
+        }
+        while rounds.shared.upstreams[0].may_repeat_early() {}
+        let start = Monotonic::from_ms(1_000);
+        rounds.handle(start, Input::Ask { client: crate::ClientId(1), question: &question, recursion: true });
+        let mut sent = Vec::new();
+        let mut now = start;
+        loop {
+            while let Some(action) = rounds.poll_action() {
+                match action {
+                    Action::Send { .. } | Action::Resend { .. } => sent.push(now.since(start).as_millis()),
+                    Action::Reply { .. } | Action::Close { .. } => {}
+                    Action::Note(_) | Action::OrderResult(_) => {}
+                }
+            }
+            let Some(next) = rounds.poll_timeout() else { break };
+            now = next;
+            rounds.handle_timeout(now);
+        }
+        assert_eq!(sent, [0, 50, 100, 200, 400, 800, 1_600, 2_400]);
+        // So of all names fewer than one in two hundred are lost with them.
+        assert!(0.5_f64.powi(sent.len() as i32) < 0.005);
+    }
+
+    #[test]
     fn eight_octets_are_mixed_like_one_after_the_other() {
         for octet in 0..=255_u8 {
             for bits in 0..=255_u8 {

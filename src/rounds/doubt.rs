@@ -193,3 +193,88 @@ impl Round {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cookie::OPTION_MAX;
+    use crate::{Action, ClientId, Failure, Input, Question, Rounds, Routes, Settings, Transport};
+    use hither_table::{Geometry, Memory, Writer};
+    use hither_wire::codes::{Rcode, Rtype};
+    use hither_wire::compose::{Composer, Owner, flags};
+    use hither_wire::message::Section;
+    use hither_wire::query::Query;
+
+    fn message(query: &[u8], rcode: Rcode) -> Vec<u8> {
+        let read = Query::read(query).expect("a query of ours");
+        let mut out = vec![0; 512];
+        let mut composer = Composer::new(&mut out, 512).expect("room");
+        composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | u16::from(rcode.0));
+        assert!(composer.question_octets(read.question()));
+        if rcode == Rcode::NOERROR {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::TXT, 60, b"\x04here"));
+        }
+        let len = composer.finish();
+        out.truncate(len);
+        out
+    }
+
+    /// What becomes of five names whose answers by UDP lack the cookie that the upstream has given before: how many are answered with data, and
+    /// over how many connections. Each of those ends with a failure, or brings an error.
+    fn five(tcp: Option<Failure>) -> (usize, usize) {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let upstream = std::net::SocketAddr::from(([192, 0, 2, 1], 53));
+        let settings = Settings { mix_case: false, ..Settings::default() };
+        let routes = Routes::from(&[upstream][..]);
+        let mut rounds = Rounds::new(settings, routes, writer.expect("a table"), Box::new(|| 7));
+        let cookie = &mut rounds.shared.upstreams[0].cookie;
+        cookie.option(|| 7, &mut [0; OPTION_MAX]);
+        cookie.learn(Some(&[0, 0, 0, 0, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8]));
+        let (mut answered, mut connections) = (0, 0);
+        for n in 0..5 {
+            let now = Monotonic::from_ms(1_000 * (n + 1));
+            let name = format!("n{n}.test").parse().expect("a name");
+            let question = Question { name, rtype: Rtype::TXT, dnssec_ok: false, checking_disabled: false };
+            rounds.handle(now, Input::Ask { client: ClientId(n), question: &question, recursion: true });
+            while let Some(action) = rounds.poll_action() {
+                match action {
+                    Action::Send { attempt, transport: Transport::Udp, octets, .. } => {
+                        let octets = message(&octets, Rcode::NOERROR);
+                        rounds.handle(now, Input::Message { attempt, octets: &octets });
+                    }
+                    Action::Send { attempt, octets, .. } => {
+                        connections += 1;
+                        let octets = message(&octets, Rcode::REFUSED);
+                        rounds.handle(
+                            now,
+                            match tcp {
+                                Some(failure) => Input::Failed { attempt, failure },
+                                None => Input::Message { attempt, octets: &octets },
+                            },
+                        );
+                    }
+                    Action::Reply { answer, .. } => {
+                        answered += usize::from(!matches!(answer, crate::Answer::Failure { .. }));
+                    }
+                    Action::Resend { .. }
+                    | Action::Close { .. }
+                    | Action::Note(_)
+                    | Action::OrderResult(_) => {}
+                }
+            }
+        }
+        (answered, connections)
+    }
+
+    #[test]
+    fn strange_cookies_count_where_there_is_no_tcp_and_are_its_way_after_two() {
+        assert_eq!(five(Some(Failure::Refused)), (5, 2));
+        assert_eq!(five(Some(Failure::Closed)), (5, 4), "each is tried twice");
+    }
+
+    #[test]
+    fn an_error_over_tcp_teaches_nothing_of_cookies() {
+        assert_eq!(five(None), (5, 5));
+    }
+}

@@ -519,6 +519,29 @@ mod tests {
     }
 
     #[test]
+    fn another_network_has_ways_of_its_own() {
+        let mut upstream = three().remove(0);
+        let name = "a.test".parse().expect("a name");
+        upstream.answered(Some(Duration::from_millis(5)), false);
+        for _ in 0..9 {
+            upstream.cannot_edns(at(0));
+            upstream.was_in_strange_letters(at(0));
+            upstream.answers_bare();
+            upstream.drops_letters(at(0), &name);
+            upstream.answered(None, false);
+        }
+        assert!(!upstream.edns(at(1)) && !upstream.keeps_case(at(1)) && upstream.lame >= LAME);
+        upstream.forget_reach();
+        assert!(upstream.edns(at(1)) && upstream.keeps_case(at(1)), "that was another box on the way");
+        assert!(!upstream.letters.tells_apart(at(1), &name));
+        assert_eq!((upstream.lame, upstream.bare, upstream.fails_letters), (0, 0, 0));
+        upstream.was_in_strange_letters(at(1));
+        assert!(upstream.keeps_case(at(1)), "one answer alone says nothing");
+        let report = upstream.report(at(1));
+        assert_eq!((report.answers, report.srtt_us), (10, Some(5_000)), "a first guess, and the counts");
+    }
+
+    #[test]
     fn a_connection_that_nobody_answers_makes_nobody_silent() {
         let mut upstream = three().remove(0);
         upstream.asked(at(0), Transport::Udp);

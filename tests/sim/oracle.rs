@@ -63,6 +63,8 @@ struct Doubted {
     kept: Option<(Monotonic, (Said, u32, bool))>,
     /// That lacks nothing of what a right answer has.
     sure: bool,
+    /// Something came that could be read, and that anybody may have sent.
+    unusual: bool,
 }
 
 #[derive(Default)]
@@ -334,9 +336,12 @@ impl Oracle {
         assert!(self.open.contains_key(&attempt), "an attempt that is over is repeated");
     }
 
-    pub fn closed(&mut self, _now: Monotonic, attempt: AttemptId) {
+    pub fn closed(&mut self, now: Monotonic, attempt: AttemptId) {
+        let late = self.round_of(attempt).is_none_or(|round| now >= round.deadline);
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
-        self.doubted.remove(&attempt);
+        let believed =
+            self.doubted.remove(&attempt).is_some_and(|doubted| doubted.unusual && doubted.tcp.is_none());
+        assert!(late || !believed, "{attempt:?} is over by what may be forged, and TCP was not asked");
         let pending = self.pending.remove(&attempt);
         let Some(known) = self.questions.get_mut(&question) else { return };
         if let Some(round) = known.rounds.last_mut() {
@@ -426,6 +431,7 @@ impl Oracle {
         let Some(heard) = read(octets, &question) else { return };
         if looks == Looks::Unusual {
             self.doubt(attempt);
+            self.doubted.entry(attempt).and_modify(|doubted| doubted.unusual = true);
         }
         match self.doubted.get_mut(&attempt) {
             Some(doubted) if !doubted.alone => {
