@@ -214,12 +214,14 @@ mod tests {
         if rcode == Rcode::NOERROR {
             assert!(composer.record(Section::Answer, Owner::At(12), Rtype::TXT, 60, b"\x04here"));
         }
+        // A cookie of somebody else's.
+        composer.opt(1232, 0, false, &[0, 10, 0, 16, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
         let len = composer.finish();
         out.truncate(len);
         out
     }
 
-    /// What becomes of five names whose answers by UDP lack the cookie that the upstream has given before: how many are answered with data, and
+    /// What becomes of five names whose answers by UDP have a cookie that is not ours: how many are answered with data, and
     /// over how many connections. Each of those ends with a failure, or brings an error.
     fn five(tcp: Option<Failure>) -> (usize, usize) {
         let geometry = Geometry { entries: 64 };
