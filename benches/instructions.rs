@@ -1,8 +1,14 @@
 //! Instructions a query, counted by callgrind: a regression shows without a stopwatch. `cargo bench --bench instructions`
 //!
 //! Each way is gone N and 3 N times in processes of their own; the difference is divided by 2 N, so that start and warm-up drop out.
-//! `-- WAY` counts one way alone; `-- WAY N` only goes it, for a profiler.
+//! `-- WAY` counts one way alone; `-- WAY N` only goes it, for a profiler. `large-KIND` is a miss that is answered by 64 KiB made to be work
+//! (`tests/large/messages.rs`), the making of them included.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
+
+#[path = "../tests/large/messages.rs"]
+mod messages;
+#[path = "../tests/large/world.rs"]
+mod world;
 
 use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings, reply};
 use hither_table::{Geometry, Memory, Monotonic, Writer};
@@ -172,6 +178,11 @@ fn go(way: &str, count: u64) {
         "hit-txt" => Bench::new(Rtype::TXT, 1).hits(count),
         "miss" => Bench::new(Rtype::A, 1).misses(count),
         "put" => put(count),
+        large if large.starts_with("large-") => {
+            let kind = messages::KINDS.into_iter().find(|(kind, ..)| large.ends_with(kind));
+            let (kind, mut world) = (kind.expect("a kind of messages/KINDS"), world::World::new());
+            (0..count as usize).for_each(|n| assert!(world.ask(kind, n).1 > 0));
+        }
         other => println!("there is no way '{other}'"),
     }
 }
@@ -194,10 +205,20 @@ fn main() {
     if let [way, count] = &args[..] {
         return go(way, count.parse().expect("a number"));
     }
-    for (way, what) in WAYS.iter().filter(|(way, _)| args.is_empty() || args[0] == *way) {
+    let wanted = |way: &str| args.is_empty() || args[0] == way;
+    for (way, what) in WAYS.iter().filter(|(way, _)| wanted(way)) {
         match (counted(way, 20_000), counted(way, 60_000)) {
             (Some(few), Some(many)) => println!("instructions\t{way}\t{}\t{what}", (many - few) / 40_000),
             _ => return println!("SKIPPED: valgrind is not installed"),
+        }
+    }
+    let large = messages::KINDS.map(|(kind, ..)| format!("large-{kind}"));
+    for way in large.iter().filter(|way| wanted(way)) {
+        if let (Some(few), Some(many)) = (counted(way, 2), counted(way, 6)) {
+            println!(
+                "instructions\t{way}\t{}\tan answer of 64 KiB, from its octets to the reply's",
+                (many - few) / 4
+            );
         }
     }
 }

@@ -25,12 +25,13 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Keeps what `message` says for `lifetime_s`, each record with the TTL that `ttl_s` gives it.
+    /// Keeps what `message` says up to the end of section `last`, for `lifetime_s`, each record with the TTL that `ttl_s` gives it, and with no more than that of the
+    /// whole: who keeps a record for longer would know more of it than is known here (RFC 2308 section 5).
     #[must_use]
     pub fn new(
         message: &Message<'_>,
         now: Monotonic,
-        lifetime_s: u32,
+        (lifetime_s, last): (u32, Section),
         ttl_s: impl Fn(&Record<'_>) -> u32,
     ) -> Option<Self> {
         let question = message.question()?;
@@ -42,12 +43,13 @@ impl Stored {
         let (mut end, mut counts, mut notes) = (body_at, [0u16; 2], Vec::new());
         for record in message.records() {
             match record.section {
+                Section::Additional => break,
+                section if section > last => break,
                 Section::Answer => counts[0] += 1,
                 Section::Authority => counts[1] += 1,
-                Section::Additional => break,
             }
             notes.extend(u16::try_from(record.ttl_at - body_at).ok()?.to_le_bytes());
-            notes.extend(ttl_s(&record).to_le_bytes());
+            notes.extend(ttl_s(&record).min(lifetime_s).to_le_bytes());
             end = record.rdata_at + record.rdata.len();
         }
         let kept = message.octets().get(12..end)?;
@@ -80,9 +82,11 @@ impl Stored {
         self.octets.get(self.question_len()..usize::from(self.notes_at)).unwrap_or_default()
     }
 
-    /// Where in [`Stored::body`] each TTL stands, and what it is at `now`.
+    /// Where in [`Stored::body`] each TTL stands, and what it is at `now`. A second that has begun is over, so that nobody keeps a
+    /// record for longer than it is kept here.
     pub fn ttls(&self, now: Monotonic) -> impl Iterator<Item = (usize, u32)> + '_ {
-        let age_s = u32::try_from(now.since(self.received).as_secs()).unwrap_or(u32::MAX);
+        let age_ns = now.0.saturating_sub(self.received.0);
+        let age_s = u32::try_from(age_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
         let notes = self.octets.get(usize::from(self.notes_at)..).unwrap_or_default();
         notes.as_chunks::<NOTE>().0.iter().map(move |[low, high, ttl @ ..]| {
             (usize::from(u16::from_le_bytes([*low, *high])), u32::from_le_bytes(*ttl).saturating_sub(age_s))

@@ -2,15 +2,15 @@
 
 use crate::cookie::OPTION_MAX;
 use crate::letters::Denied;
-use crate::response::Doubt;
-use crate::settings::{RESENDS_MAX, RESENDS_WITH_EDNS, UDP_SIZE_UPSTREAM};
+use crate::response::{Doubt, full_rcode, is_error};
+use crate::settings::{RESEND_PAUSE_MAX, RESENDS_MAX, RESENDS_WITH_EDNS, UDP_SIZE_UPSTREAM};
 use crate::shared::Shared;
 use crate::whole::Before;
 use crate::{Action, AttemptId, Question, Transport, UpstreamId};
 use hither_table::{Counter, Link, Monotonic};
 use hither_wire::codes::Class;
 use hither_wire::compose::{Composer, flags};
-use hither_wire::{header::HEADER_LEN, name::Name};
+use hither_wire::{header::HEADER_LEN, message::Message, name::Name};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -157,23 +157,36 @@ pub(crate) struct Doubtful {
     pub unreadable: bool,
     /// One of them had our id and another question.
     pub other: bool,
-    /// What is kept lacks nothing that a right answer has.
-    pub sure: bool,
-    /// What is strange of it.
-    pub strange: Option<Doubt>,
     /// When UDP is believed after all: TCP had its time. `None`: not doubted, or TCP came to nothing.
     pub until: Option<Monotonic>,
-    /// A good answer by UDP that waits until then, and when it came.
-    pub kept: Option<(Monotonic, Vec<u8>)>,
+    /// What came by UDP and waits until then.
+    pub kept: Option<Kept>,
     /// Of the TCP attempt: the UDP attempt it is to confirm.
     pub confirms: Option<AttemptId>,
 }
 
+/// A datagram that counts when it is confirmed, or nothing can confirm it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub came: Monotonic,
+    pub octets: Vec<u8>,
+    /// What it lacks of what a right answer has.
+    pub strange: Option<Doubt>,
+}
+
+impl Kept {
+    /// Whether it answers, for good or ill: an error says as much of how it was asked, and one that is cut nothing.
+    pub fn answers(&self) -> bool {
+        Message::open(&self.octets).is_ok_and(|m| !m.header().tc() && !is_error(full_rcode(&m)))
+    }
+}
+
 impl Doubtful {
-    /// Keeps an answer that lacks nothing; the first of its kind.
-    pub fn keep(&mut self, now: Monotonic, octets: &[u8]) {
-        if !std::mem::replace(&mut self.sure, true) {
-            (self.kept, self.strange) = (Some((now, octets.to_vec())), None);
+    /// Keeps the first datagram, or the first that lacks nothing.
+    pub fn keep(&mut self, now: Monotonic, octets: &[u8], strange: Option<Doubt>) {
+        let better = |kept: &Kept| kept.strange.is_some() && strange.is_none();
+        if self.kept.as_ref().is_none_or(better) {
+            self.kept = Some(Kept { came: now, octets: octets.to_vec(), strange });
         }
     }
 }
@@ -320,7 +333,8 @@ impl Attempt {
         let wait = shared.upstream(self.upstream).map_or(Duration::from_secs(1), |u| u.resend_after());
         self.leave_out(shared, now);
         shared.actions.push_back(Action::Resend { attempt: self.id, octets: Rc::clone(&self.octets) });
-        self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(wait * (1 << (self.resent - 1))));
+        let pause = (wait * (1 << (self.resent - 1))).min(RESEND_PAUSE_MAX);
+        self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(pause));
     }
 
     /// Leaves out what a server or a box on the way may drop queries for: the cookie, then EDNS, then drawn letters. Who is known to
@@ -407,6 +421,47 @@ fn without_edns(octets: &[u8], name: &Name) -> Rc<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_other_datagram_may_be_lost() {
+        use crate::{Input, Rounds, Routes, Settings};
+        use hither_table::{Geometry, Memory, Writer};
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let upstream = std::net::SocketAddr::from(([192, 0, 2, 1], 53));
+        let settings = Settings { mix_case: false, ..Settings::default() };
+        let routes = Routes::from(&[upstream][..]);
+        let mut rounds = Rounds::new(settings, routes, writer.expect("a table"), Box::new(|| 7));
+        let name: Name = "a.test".parse().expect("a name");
+        let rtype = hither_wire::codes::Rtype::TXT;
+        let question = Question { name, rtype, dnssec_ok: false, checking_disabled: false };
+        // It is quick, and known to be.
+        rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
+        for _ in 0..40 {
+            rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
+            rounds.shared.upstreams[0].may_repeat_early();
+        }
+        while rounds.shared.upstreams[0].may_repeat_early() {}
+        let start = Monotonic::from_ms(1_000);
+        rounds.handle(start, Input::Ask { client: crate::ClientId(1), question: &question, recursion: true });
+        let mut sent = Vec::new();
+        let mut now = start;
+        loop {
+            while let Some(action) = rounds.poll_action() {
+                match action {
+                    Action::Send { .. } | Action::Resend { .. } => sent.push(now.since(start).as_millis()),
+                    Action::Reply { .. } | Action::Close { .. } => {}
+                    Action::Note(_) | Action::OrderResult(_) => {}
+                }
+            }
+            let Some(next) = rounds.poll_timeout() else { break };
+            now = next;
+            rounds.handle_timeout(now);
+        }
+        assert_eq!(sent, [0, 50, 100, 200, 400, 800, 1_600, 2_400]);
+        // So of all names fewer than one in two hundred are lost with them.
+        assert!(0.5_f64.powi(sent.len() as i32) < 0.005);
+    }
 
     #[test]
     fn eight_octets_are_mixed_like_one_after_the_other() {

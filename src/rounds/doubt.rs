@@ -2,14 +2,15 @@
 //! by UDP waits for it (RFC 5452 section 9; BIND and pdns-recursor do so too). What cannot be read goes the same way, then without EDNS;
 //! then its upstream has said what it has to say.
 
-use crate::AttemptId;
-use crate::attempt::{Attempt, Way};
+use crate::attempt::{Attempt, Kept, Way};
+use crate::hear::When;
 use crate::mutant::Mutant;
 use crate::reply::ede;
 use crate::response::Doubt;
 use crate::round::{Phase, Round};
 use crate::settings::{CONFIRM_WITHIN, DOUBTS_MAX};
 use crate::shared::Shared;
+use crate::{AttemptId, UpstreamId};
 use hither_table::{Counter, Monotonic};
 use hither_wire::message::Message;
 
@@ -50,9 +51,8 @@ impl Round {
             }
         }
         let attempt = &mut self.attempts[at];
-        if matches!(doubt, Doubt::Unusual | Doubt::Letters | Doubt::Cookie) && attempt.doubt.kept.is_none() {
-            attempt.doubt.kept = Some((now, octets.to_vec()));
-            attempt.doubt.strange = Some(doubt);
+        if matches!(doubt, Doubt::Unasked | Doubt::Letters | Doubt::Cookie) {
+            attempt.doubt.keep(now, octets, Some(doubt));
         }
         if attempt.doubt.until.is_none() {
             self.unconfirmed(shared, now, id);
@@ -79,7 +79,7 @@ impl Round {
             return self.came_to_nothing(shared, now, &mut attempt);
         };
         let (id, doubt) = (self.attempts[at].id, &self.attempts[at].doubt);
-        match doubt.kept {
+        match &doubt.kept {
             // That was all, by UDP and over TCP.
             None if doubt.unreadable => {
                 let mut attempt = self.close(shared, now, at, "unusable");
@@ -116,17 +116,39 @@ impl Round {
             && let Some(other) = self.attempts.iter().position(|a| a.id == doubted)
         {
             let doubted = self.close(shared, now, other, "doubted");
-            self.learn_strange(shared, now, &doubted);
+            let strange = doubted.doubt.kept.as_ref().and_then(|kept| kept.strange);
+            self.learn_strange(shared, now, (doubted.upstream, strange));
             let at = self.attempts.iter().position(|a| a.id == id).unwrap_or(at);
             self.attempts[at].denied = doubted.denied;
         }
         self.attempts.iter().position(|a| a.id == id).unwrap_or(at)
     }
 
+    /// An error came by TCP for attempt `at`, which is to confirm what has answered by UDP. Whether that answer counts then, and this one is
+    /// over: the error is for the way it was asked, and shows nothing of the upstream's other ways.
+    pub fn confirms_in_vain(&mut self, shared: &mut Shared, now: Monotonic, at: usize) -> bool {
+        let Some(id) = self.attempts[at].doubt.confirms else { return false };
+        let kept = self.attempts.iter_mut().find(|a| a.id == id).and_then(|a| a.doubt.kept.as_mut());
+        let Some(kept) = kept.filter(|kept| kept.answers()) else { return false };
+        if shared.mutants.has(Mutant::ErrorOverTcpOutweighsAnAnswer) {
+            return false;
+        }
+        kept.strange = None;
+        let tcp = self.close(shared, now, at, "not confirmed");
+        self.alive(shared, now, tcp.upstream, (None, false));
+        self.unconfirmed(shared, now, id);
+        true
+    }
+
     /// An answer whose cookie or letters were not ours is believed, or TCP has said what is true: that is how the upstream is.
-    fn learn_strange(&self, shared: &mut Shared, now: Monotonic, attempt: &Attempt) {
-        let Some(upstream) = shared.upstream(attempt.upstream) else { return };
-        match attempt.doubt.strange {
+    fn learn_strange(
+        &self,
+        shared: &mut Shared,
+        now: Monotonic,
+        (upstream, strange): (UpstreamId, Option<Doubt>),
+    ) {
+        let Some(upstream) = shared.upstream(upstream) else { return };
+        match strange {
             Some(Doubt::Cookie) => upstream.cookie.was_strange(now),
             Some(Doubt::Letters) => upstream.was_in_strange_letters(now),
             Some(_) | None => {}
@@ -145,11 +167,14 @@ impl Round {
         // When the round or its set has had its time too, or the host has slept since, nothing counts any more.
         let over = matches!(&self.phase, Phase::Completing { set } if now.as_ms() >= set.expire_ms);
         let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
-        if let Some((came, octets)) = attempt.doubt.kept.take().filter(|(came, _)| fresh(*came)) {
+        if let Some(Kept { came, octets, strange }) =
+            attempt.doubt.kept.take().filter(|kept| fresh(kept.came))
+        {
+            let upstream = attempt.upstream;
             // As of then: its TTLs have run since.
             if let Ok(message) = Message::open(&octets) {
-                self.learn_strange(shared, now, &self.attempts[at]);
-                self.hear(shared, came, at, &message);
+                self.learn_strange(shared, now, (upstream, strange));
+                self.hear(shared, When { now, came }, at, &message);
             }
         } else if self.attempts[at].doubt.unreadable {
             self.unreadable(shared, now, at);
@@ -166,5 +191,92 @@ impl Round {
             }
             self.unconfirmed(shared, now, id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cookie::OPTION_MAX;
+    use crate::{Action, ClientId, Failure, Input, Question, Rounds, Routes, Settings, Transport};
+    use hither_table::{Geometry, Memory, Writer};
+    use hither_wire::codes::{Rcode, Rtype};
+    use hither_wire::compose::{Composer, Owner, flags};
+    use hither_wire::message::Section;
+    use hither_wire::query::Query;
+
+    fn message(query: &[u8], rcode: Rcode) -> Vec<u8> {
+        let read = Query::read(query).expect("a query of ours");
+        let mut out = vec![0; 512];
+        let mut composer = Composer::new(&mut out, 512).expect("room");
+        composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | u16::from(rcode.0));
+        assert!(composer.question_octets(read.question()));
+        if rcode == Rcode::NOERROR {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::TXT, 60, b"\x04here"));
+        }
+        // A cookie of somebody else's.
+        composer.opt(1232, 0, false, &[0, 10, 0, 16, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let len = composer.finish();
+        out.truncate(len);
+        out
+    }
+
+    /// What becomes of five names whose answers by UDP have a cookie that is not ours: how many are answered with data, and
+    /// over how many connections. Each of those ends with a failure, or brings an error.
+    fn five(tcp: Option<Failure>) -> (usize, usize) {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let upstream = std::net::SocketAddr::from(([192, 0, 2, 1], 53));
+        let settings = Settings { mix_case: false, ..Settings::default() };
+        let routes = Routes::from(&[upstream][..]);
+        let mut rounds = Rounds::new(settings, routes, writer.expect("a table"), Box::new(|| 7));
+        let cookie = &mut rounds.shared.upstreams[0].cookie;
+        cookie.option(|| 7, &mut [0; OPTION_MAX]);
+        cookie.learn(Some(&[0, 0, 0, 0, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8]));
+        let (mut answered, mut connections) = (0, 0);
+        for n in 0..5 {
+            let now = Monotonic::from_ms(1_000 * (n + 1));
+            let name = format!("n{n}.test").parse().expect("a name");
+            let question = Question { name, rtype: Rtype::TXT, dnssec_ok: false, checking_disabled: false };
+            rounds.handle(now, Input::Ask { client: ClientId(n), question: &question, recursion: true });
+            while let Some(action) = rounds.poll_action() {
+                match action {
+                    Action::Send { attempt, transport: Transport::Udp, octets, .. } => {
+                        let octets = message(&octets, Rcode::NOERROR);
+                        rounds.handle(now, Input::Message { attempt, octets: &octets });
+                    }
+                    Action::Send { attempt, octets, .. } => {
+                        connections += 1;
+                        let octets = message(&octets, Rcode::REFUSED);
+                        rounds.handle(
+                            now,
+                            match tcp {
+                                Some(failure) => Input::Failed { attempt, failure },
+                                None => Input::Message { attempt, octets: &octets },
+                            },
+                        );
+                    }
+                    Action::Reply { answer, .. } => {
+                        answered += usize::from(!matches!(answer, crate::Answer::Failure { .. }));
+                    }
+                    Action::Resend { .. }
+                    | Action::Close { .. }
+                    | Action::Note(_)
+                    | Action::OrderResult(_) => {}
+                }
+            }
+        }
+        (answered, connections)
+    }
+
+    #[test]
+    fn strange_cookies_count_where_there_is_no_tcp_and_are_its_way_after_two() {
+        assert_eq!(five(Some(Failure::Refused)), (5, 2));
+        assert_eq!(five(Some(Failure::Closed)), (5, 4), "each is tried twice");
+    }
+
+    #[test]
+    fn an_error_over_tcp_teaches_nothing_of_cookies() {
+        assert_eq!(five(None), (5, 5));
     }
 }

@@ -17,6 +17,20 @@ use hither_wire::{codes::Class, codes::Rcode, header::HEADER_LEN, name::Name, sp
 use std::sync::Arc;
 use std::time::Duration;
 
+/// When a message counts, and when it came: a datagram that had to wait for its confirmation is as old as it is (I8).
+#[derive(Clone, Copy)]
+pub(crate) struct When {
+    pub now: Monotonic,
+    pub came: Monotonic,
+}
+
+impl When {
+    /// It counts at once.
+    pub fn at_once(now: Monotonic) -> When {
+        When { now, came: now }
+    }
+}
+
 impl Round {
     /// A message arrived on an attempt's socket.
     pub fn on_message(
@@ -33,10 +47,10 @@ impl Round {
                 self.doubt(shared, now, at, (doubt, octets));
             }
             Ok(_) if self.waits_for_tcp(shared, at) => {
-                self.attempts[at].doubt.keep(now, octets);
+                self.attempts[at].doubt.keep(now, octets, None);
                 return None;
             }
-            Ok(message) => self.hear(shared, now, at, &message),
+            Ok(message) => self.hear(shared, When::at_once(now), at, &message),
         }
         self.conclude(shared, now)
     }
@@ -74,14 +88,14 @@ impl Round {
     }
 
     /// A message that counts.
-    pub fn hear(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
-        self.learn(shared, now, at, message);
+    pub fn hear(&mut self, shared: &mut Shared, when: When, at: usize, message: &Message<'_>) {
+        self.learn(shared, when.now, at, message);
         let (mut plain, mut asked) = (std::mem::take(&mut shared.plain), Vec::new());
         let message = self.questioned(message, &self.attempts[at], &mut asked);
         let message = unmixed(&message, &self.attempts[at], &mut plain);
         let memory = std::mem::take(&mut self.room.heard);
-        let heard = read(&message, &self.expected(shared, &self.attempts[at]), now, memory);
-        self.act_on(shared, now, at, (heard, &message));
+        let heard = read(&message, &self.expected(shared, &self.attempts[at]), when.came, memory);
+        self.act_on(shared, when, at, (heard, &message));
         shared.plain = plain;
     }
 
@@ -100,30 +114,35 @@ impl Round {
     pub fn act_on(
         &mut self,
         shared: &mut Shared,
-        now: Monotonic,
+        when: When,
         at: usize,
         (heard, message): (Heard, &Message<'_>),
     ) {
+        let now = when.now;
+        let failed = matches!(heard, Heard::Failed(_));
+        if failed && self.confirms_in_vain(shared, now, at) {
+            return;
+        }
         let at = self.confirmed(shared, now, at);
-        if self.asks_in_lower(shared, now, at, (&heard, message)) {
+        if self.asks_in_lower(shared, when, at, (&heard, message)) {
             return;
         }
         match &heard {
             Heard::Truncated if !self.attempts[at].is_udp() => self.unreadable_over_tcp(shared, now, at),
-            Heard::Truncated if !self.attempts[at].way.last => self.over_tcp(shared, now, at),
+            Heard::Truncated if !self.attempts[at].way.last => self.over_tcp(shared, when, at),
             Heard::Failed(Rcode::BADCOOKIE) if self.attempts[at].is_udp() => {
-                self.with_new_cookie(shared, now, at, message)
+                self.with_new_cookie(shared, when, at, message)
             }
-            Heard::Truncated => self.unusable(shared, now, at, Rcode::SERVFAIL),
+            Heard::Truncated => self.unusable(shared, when, at, Rcode::SERVFAIL),
             Heard::Failed(rcode) => {
                 self.suspects(at, full_rcode(message));
-                self.unusable(shared, now, at, *rcode);
+                self.unusable(shared, when, at, *rcode);
             }
             Heard::Addresses { .. }
             | Heard::Negative { .. }
             | Heard::Bare { .. }
             | Heard::Whole { .. }
-            | Heard::WholeNegative { .. } => self.useful(shared, now, at, heard, message),
+            | Heard::WholeNegative { .. } => self.useful(shared, when, at, heard, message),
         }
     }
 
@@ -152,9 +171,9 @@ impl Round {
         }
     }
 
-    fn over_tcp(&mut self, shared: &mut Shared, now: Monotonic, at: usize) {
+    fn over_tcp(&mut self, shared: &mut Shared, When { now, came }: When, at: usize) {
         let mut attempt = self.close(shared, now, at, "truncated");
-        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(came), true));
         let way = attempt.way.over_tcp();
         if !self.follow(shared, now, &mut attempt, way) {
             self.in_vain(shared, now, &mut attempt);
@@ -162,12 +181,13 @@ impl Round {
     }
 
     /// The server wants the cookie that came with its error: once more with that, then by ways that need none (RFC 7873 section 5.3).
-    fn with_new_cookie(&mut self, shared: &mut Shared, now: Monotonic, at: usize, message: &Message<'_>) {
+    fn with_new_cookie(&mut self, shared: &mut Shared, when: When, at: usize, message: &Message<'_>) {
+        let When { now, came } = when;
         if self.attempts[at].way.again {
             return self.doubt(shared, now, at, (Doubt::Unreadable, message.octets()));
         }
         let mut attempt = self.close(shared, now, at, "badcookie");
-        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(came), true));
         let way = Way { again: true, ..attempt.way };
         if !self.follow(shared, now, &mut attempt, way) {
             self.in_vain(shared, now, &mut attempt);
@@ -186,9 +206,9 @@ impl Round {
     }
 
     /// An error, by an upstream that is alive.
-    pub fn unusable(&mut self, shared: &mut Shared, now: Monotonic, at: usize, rcode: Rcode) {
+    fn unusable(&mut self, shared: &mut Shared, When { now, came }: When, at: usize, rcode: Rcode) {
         let mut attempt = self.close(shared, now, at, rcode.to_string().to_ascii_lowercase());
-        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), false));
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(came), false));
         self.ede = ede::NETWORK_ERROR;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
         let no_edns = attempt.edns && wants_none;
@@ -198,18 +218,12 @@ impl Round {
         }
     }
 
-    fn useful(
-        &mut self,
-        shared: &mut Shared,
-        now: Monotonic,
-        at: usize,
-        heard: Heard,
-        message: &Message<'_>,
-    ) {
+    fn useful(&mut self, shared: &mut Shared, when: When, at: usize, heard: Heard, message: &Message<'_>) {
+        let When { now, came } = when;
         let attempt = self.close(shared, now, at, outcome(&heard));
-        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(came), true));
         self.learn_bare(shared, now, &attempt, message);
-        if !self.take_up(shared, now, &attempt, heard, message) {
+        if !self.take_up(shared, when, &attempt, heard, message) {
             self.next_after_failure(shared, now);
         }
     }
@@ -236,14 +250,16 @@ impl Round {
     pub fn take_up(
         &mut self,
         shared: &mut Shared,
-        now: Monotonic,
+        When { now, came }: When,
         attempt: &Attempt,
         heard: Heard,
         message: &Message<'_>,
     ) -> bool {
+        let came = if shared.mutants.has(Mutant::HeldAnswersAreNew) { now } else { came };
+        let when = When { now, came };
         let (upstream, target) = (attempt.upstream, &attempt.target);
         let until =
-            |ttl_s: u32| now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
+            |ttl_s: u32| came.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
         let joined = |chain: Vec<Link>| join(&self.question.name, target.prefix(), chain);
         match heard {
             Heard::Addresses { chain, addresses, ttl_s } => {
@@ -251,7 +267,7 @@ impl Round {
                 let contribution = Contribution { from: upstream, chain, addresses, expire_ms: until(ttl_s) };
                 if all_sinkholes(&contribution) && matches!(self.phase, Phase::Racing { .. }) {
                     self.traced(attempt.trace, contribution.addresses.clone());
-                    self.hold(shared, now, Weak::Sinkhole(contribution));
+                    self.hold(shared, when, Weak::Sinkhole(contribution));
                 } else {
                     self.contribute(shared, now, &contribution);
                     self.traced(attempt.trace, contribution.addresses);
@@ -264,12 +280,12 @@ impl Round {
                 {
                     self.phase = Phase::Racing { held: None, bare: None };
                 }
-                self.hold(shared, now, Weak::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
+                self.hold(shared, when, Weak::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
             }
             Heard::Bare { chain } => {
-                let before = self.piece(shared, target, (&chain, Rcode::NOERROR)).before(message, now);
+                let before = self.piece(shared, target, (&chain, Rcode::NOERROR)).before(message, came);
                 let (Some(before), Some(links)) = (before, joined(chain)) else { return false };
-                let until = now.plus(shared.settings.negative_grace);
+                let until = came.plus(shared.settings.negative_grace);
                 let current = target.leg() == self.target.leg();
                 if let Phase::Racing { bare: bare @ None, .. } = &mut self.phase
                     && current
@@ -278,7 +294,7 @@ impl Round {
                 }
             }
             Heard::Whole { chain, rcode } => {
-                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, now, None);
+                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, None);
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
                 if !matches!(self.phase, Phase::Completing { .. }) {
                     self.whole(shared, now, Arc::new(stored));
@@ -286,9 +302,9 @@ impl Round {
             }
             Heard::WholeNegative { kind, chain, ttl_s } => {
                 let rcode = message.header().rcode();
-                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, now, Some(ttl_s));
+                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, Some(ttl_s));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
-                self.hold(shared, now, Weak::Whole { kind, stored: Arc::new(stored) });
+                self.hold(shared, when, Weak::Whole { kind, stored: Arc::new(stored) });
             }
             Heard::Truncated | Heard::Failed(_) => {}
         }

@@ -1,6 +1,7 @@
 //! Answers that are not believed at once: denials, sinkholes, and CNAMEs that lead nowhere yet.
 
 use crate::UpstreamId;
+use crate::hear::When;
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
 use crate::response::is_sinkhole;
@@ -64,14 +65,14 @@ pub(crate) struct Bare {
 
 impl Round {
     /// Holds a weak answer, or settles it when it is the second of its kind.
-    pub fn hold(&mut self, shared: &mut Shared, now: Monotonic, weak: Weak) {
+    pub fn hold(&mut self, shared: &mut Shared, When { now, came }: When, weak: Weak) {
         let Phase::Racing { held, .. } = &mut self.phase else { return };
         let grace = shared.settings.negative_grace;
         match held {
             None if shared.mutants.has(Mutant::NoNegativeGrace) => {
                 self.settle(shared, now, Held { until: now, weak })
             }
-            None => *held = Some(Held { until: now.plus(grace), weak }),
+            None => *held = Some(Held { until: came.plus(grace), weak }),
             Some(first) if first.weak.agrees(&weak) => {
                 if let Some(first) = held.take() {
                     self.settle(shared, now, first);

@@ -5,6 +5,7 @@
 //! What one domain shows says nothing of others, since most such upstreams hand on what is not theirs.
 
 use crate::attempt::{Attempt, Way};
+use crate::hear::When;
 use crate::mutant::Mutant;
 use crate::response::{Heard, read};
 use crate::round::{Phase, Round};
@@ -143,7 +144,7 @@ impl Round {
     pub fn asks_in_lower(
         &mut self,
         shared: &mut Shared,
-        now: Monotonic,
+        When { now, came }: When,
         at: usize,
         (heard, message): (&Heard, &Message<'_>),
     ) -> bool {
@@ -173,7 +174,7 @@ impl Round {
             return false;
         }
         let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
-        let denied = Denied { kind, domain, came: now, octets: message.octets().to_vec(), until };
+        let denied = Denied { kind, domain, came, octets: message.octets().to_vec(), until };
         let target = attempt.target.clone();
         // By the way that its denial came: what was too long for UDP will be again.
         if !self.send(shared, now, &target, Way { lower: true, again: false, ..way }) {
@@ -183,7 +184,7 @@ impl Round {
             attempt.denied = Some(Box::new(denied));
         }
         let attempt = self.close(shared, now, at, kind.as_str());
-        self.alive(shared, now, attempt.upstream, (attempt.rtt(now), true));
+        self.alive(shared, now, attempt.upstream, (attempt.rtt(came), true));
         true
     }
 
@@ -226,9 +227,9 @@ impl Round {
     pub fn stands(&mut self, shared: &mut Shared, now: Monotonic, attempt: &mut Attempt) -> bool {
         let Some(denied) = attempt.denied.take() else { return false };
         let Ok(message) = Message::open(&denied.octets) else { return false };
-        let came = if now.since(denied.came) < 2 * CONFIRM_WITHIN { denied.came } else { now };
-        let heard = read(&message, &self.expected(shared, attempt), came, Vec::new());
-        self.take_up(shared, came, attempt, heard, &message)
+        let when = When { now, came: denied.came };
+        let heard = read(&message, &self.expected(shared, attempt), when.came, Vec::new());
+        self.take_up(shared, when, attempt, heard, &message)
     }
 
     /// Denials that had their time are believed.

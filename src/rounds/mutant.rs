@@ -44,11 +44,15 @@ pub enum Mutant {
     RecordsKeepTheirOwnTtl,
     BoundsSpareTheChain,
     SoaOfAnotherZoneDenies,
+    HeldAnswersAreNew,
+    StrangersGoAlong,
+    BareErrorIsBelieved,
+    ErrorOverTcpOutweighsAnAnswer,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 38] = [
+    pub const ALL: [Mutant; 42] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -87,6 +91,10 @@ impl Mutant {
         Mutant::RecordsKeepTheirOwnTtl,
         Mutant::BoundsSpareTheChain,
         Mutant::SoaOfAnotherZoneDenies,
+        Mutant::HeldAnswersAreNew,
+        Mutant::StrangersGoAlong,
+        Mutant::BareErrorIsBelieved,
+        Mutant::ErrorOverTcpOutweighsAnAnswer,
     ];
 }
 

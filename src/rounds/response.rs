@@ -5,7 +5,7 @@
 
 use crate::cookie::Cookie;
 use crate::mutant::{Mutant, Mutants};
-use crate::settings::{Bounds, LINKS_MAX};
+use crate::settings::{ABOVE_MAX, ADDRESSES_MAX, Bounds, LINKS_MAX};
 use hither_table::{Link, Monotonic, Negative, SoaRecord};
 use hither_wire::{
     codes::{Class, Rcode, Rtype},
@@ -50,8 +50,8 @@ pub(crate) enum Doubt {
     Unreadable,
     /// Right but for the letter case of the question: the upstream's own perhaps, if that is its way.
     Letters,
-    /// Right but for the question, which it lacks: likewise.
-    Unusual,
+    /// Right but for the question, which it lacks: likewise. Some servers send the bare header with an error.
+    Unasked,
     /// Right but for the cookie: it is not ours, or missing where there was one.
     Cookie,
 }
@@ -107,13 +107,13 @@ pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Mes
 
 /// What a right answer by UDP lacks of what a forger would have to guess.
 fn unusual(message: &Message<'_>, expected: &Expected<'_>, exactly: bool) -> Option<Doubt> {
+    let believed = expected.mutants.has(Mutant::BareErrorIsBelieved) && is_error(full_rcode(message));
     if expected.cookie.is_some_and(|known| !known.fits(cookie_of(message))) {
         return Some(Doubt::Cookie);
     }
     match message.asked() {
         Some(_) => (expected.exact && !exactly).then_some(Doubt::Letters),
-        // Some servers send the bare header with an error; it can only cost this attempt.
-        None => (expected.udp && !is_error(full_rcode(message))).then_some(Doubt::Unusual),
+        None => (expected.udp && !believed).then_some(Doubt::Unasked),
     }
 }
 
@@ -204,14 +204,16 @@ fn meaning(
         known = pointer.or(known);
         found = true;
         ttl_s = ttl_s.min(record.ttl);
+        // One more than a set has is as many as need be told apart.
         if let Some(address) = record.address()
+            && addresses.len() <= ADDRESSES_MAX
             && !addresses.contains(&address)
         {
             addresses.push(address);
         }
     }
     if found && rcode == Rcode::NOERROR {
-        return if expected.addresses && addresses.len() <= crate::settings::ADDRESSES_MAX {
+        return if expected.addresses && addresses.len() <= ADDRESSES_MAX {
             Heard::Addresses { chain: end.chain, addresses, ttl_s: expected.bounds.data(ttl_s) }
         } else {
             Heard::Whole { chain: end.chain, rcode }
@@ -281,8 +283,9 @@ fn is_asked_itself(expected: &Expected<'_>) -> bool {
 /// Follows the CNAMEs from the asked name on; `None` for a loop, or too long a chain.
 fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Option<End> {
     let mut end = End { chain: Vec::new(), ttl_s: u32::MAX, too_long: false };
+    let leads = Leads::of(message, expected);
     loop {
-        let (target, ttl_s) = match next(message, expected, end.name(expected)) {
+        let (target, ttl_s) = match leads.next(end.name(expected)) {
             Ok(Some(next)) => next,
             Ok(None) => return Some(end),
             Err(_) => return Some(End { too_long: true, ..end }),
@@ -303,41 +306,80 @@ fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Opt
     }
 }
 
-/// The first CNAME of a name, with the least TTL of all of them; without one, and without data of the name's own, what the nearest DNAME record
-/// above makes of the name (RFC 6672 section 2.3): who says that one alone leaves it to us.
-fn next(
-    message: &Message<'_>,
-    expected: &Expected<'_>,
-    name: &Name,
-) -> Result<Option<(Name, u32)>, NameError> {
-    let asked_itself = is_asked_itself(expected);
-    let (mut led, mut above) = (None::<(Name, u32)>, None::<(Name, Name, u32)>);
-    for record in answers(message) {
-        match record.rtype {
-            Rtype::CNAME if !asked_itself && record.owner_is(name) => {
-                let Some(target) = record.target() else { continue };
-                let (first, least_s) = led.unwrap_or((target, record.ttl));
-                led = Some((first, least_s.min(record.ttl)));
+/// Hashes of owner names, most of which are pointers to one place.
+#[derive(Default)]
+pub(crate) struct Owners {
+    last: Option<(usize, u64)>,
+}
+
+impl Owners {
+    pub fn hash(&mut self, record: &Record<'_>) -> u64 {
+        let pointer = record.owner_pointer();
+        match self.last {
+            Some((at, hash)) if pointer == Some(at) => hash,
+            _ => {
+                let hash = record.owner_hash();
+                self.last = pointer.map(|at| (at, hash)).or(self.last);
+                hash
             }
-            Rtype::DNAME => {
-                let (owner, Some(target)) = (record.owner(), record.target()) else { continue };
-                match &mut above {
-                    _ if !name.is_below(&owner) => {}
-                    Some((nearest, _, ttl_s)) if nearest.eq_ignore_case(&owner) => {
-                        *ttl_s = (*ttl_s).min(record.ttl)
-                    }
-                    Some((nearest, ..)) if nearest.is_below(&owner) => {}
-                    Some(_) | None => above = Some((owner, target, record.ttl)),
-                }
-            }
-            _ => {}
         }
     }
-    let own = |record: Record<'_>| (asked_itself || record.rtype == expected.rtype) && record.owner_is(name);
-    let Some((owner, target, ttl_s)) = above.filter(|_| led.is_none() && !answers(message).any(own)) else {
-        return Ok(led);
-    };
-    name.moved(&owner, &target).transpose().map(|moved| moved.map(|moved| (moved, ttl_s)))
+}
+
+/// The records of an answer section that lead on, each owner read once.
+#[derive(Default)]
+struct Leads<'m> {
+    cnames: Vec<(u64, Record<'m>)>,
+    /// DNAME records: owner, target and TTL.
+    above: Vec<(Name, Name, u32)>,
+    /// Hashes of the owners of what is asked for, where there are such.
+    own: Vec<u64>,
+}
+
+impl<'m> Leads<'m> {
+    fn of(message: &Message<'m>, expected: &Expected<'_>) -> Leads<'m> {
+        let (mut leads, mut owners) = (Leads::default(), Owners::default());
+        let asked_itself = is_asked_itself(expected);
+        for record in answers(message) {
+            match record.rtype {
+                Rtype::CNAME if !asked_itself => leads.cnames.push((owners.hash(&record), record)),
+                Rtype::DNAME if leads.above.len() < ABOVE_MAX => {
+                    leads.above.extend(record.target().map(|target| (record.owner(), target, record.ttl)));
+                }
+                _ => {}
+            }
+        }
+        if !leads.above.is_empty() {
+            let own = answers(message).filter(|record| asked_itself || record.rtype == expected.rtype);
+            leads.own = own.map(|record| owners.hash(&record)).collect();
+        }
+        leads
+    }
+
+    /// The first CNAME of a name, with the least TTL of all of them; without one, and without data of the name's own, what the nearest DNAME record
+    /// above makes of the name (RFC 6672 section 2.3): who says that one alone leaves it to us.
+    fn next(&self, name: &Name) -> Result<Option<(Name, u32)>, NameError> {
+        let hash = if self.cnames.is_empty() && self.above.is_empty() { 0 } else { name.folded_hash() };
+        let mut led = None::<(Name, u32)>;
+        for (_, record) in self.cnames.iter().filter(|(of, record)| *of == hash && record.owner_is(name)) {
+            let first = led.map(|(target, _)| target).or_else(|| record.target());
+            let least_s = led.map_or(u32::MAX, |(_, ttl_s)| ttl_s).min(record.ttl);
+            led = first.map(|target| (target, least_s));
+        }
+        let mut above = None::<&(Name, Name, u32)>;
+        let mut least_s = u32::MAX;
+        for lead in self.above.iter().filter(|(owner, ..)| name.is_below(owner)) {
+            match above {
+                Some((nearest, ..)) if nearest.eq_ignore_case(&lead.0) => least_s = least_s.min(lead.2),
+                Some((nearest, ..)) if nearest.is_below(&lead.0) => {}
+                Some(_) | None => (above, least_s) = (Some(lead), lead.2),
+            }
+        }
+        let Some((owner, target, _)) = above.filter(|_| led.is_none() && !self.own.contains(&hash)) else {
+            return Ok(led);
+        };
+        name.moved(owner, target).transpose().map(|moved| moved.map(|moved| (moved, least_s)))
+    }
 }
 
 /// The SOA record of a zone that holds `name`, and for how long it denies: the lesser of its TTL and MINIMUM (RFC 2308 section 5). One of

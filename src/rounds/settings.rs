@@ -120,14 +120,18 @@ impl Default for Limits {
 /// CNAMEs followed for one question, in one message or by asking on. Chains beyond it are loops or abuse;
 /// unbound and BIND stop at 11 and 16.
 pub const LINKS_MAX: usize = 16;
+/// DNAME records of one message that are looked at: a chain that needs one for each of its names has fewer.
+pub const ABOVE_MAX: usize = 64;
 /// Different chains kept for one set of addresses; more bring no client anything.
 pub const CHAINS_MAX: usize = 8;
 /// Addresses of one family kept for one name (the table's own bound).
 pub const ADDRESSES_MAX: usize = 255;
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
-/// Repetitions of one attempt's datagram while its round has no answer.
-pub const RESENDS_MAX: u8 = 5;
+/// Repetitions of one attempt's datagram while its round has no answer: where every other datagram is lost, one name in two hundred is.
+pub const RESENDS_MAX: u8 = 7;
+/// Longest wait between two of them, so that all of them fall into a round's time.
+pub const RESEND_PAUSE_MAX: Duration = Duration::from_millis(800);
 /// Wait before the first repetition when the upstream's round-trip time is unknown.
 pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
 /// Bounds of the wait before the first repetition.

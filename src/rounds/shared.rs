@@ -218,7 +218,7 @@ fn keep_order(before: &[Address], set: &mut FamilyDraft) {
             address.rtt = known.rtt;
         }
     }
-    set.addresses.sort_by_key(|a| place(a).unwrap_or(usize::MAX));
+    set.addresses.sort_by_cached_key(|a| place(a).unwrap_or(usize::MAX));
     set.sorted = true;
 }
 

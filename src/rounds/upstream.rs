@@ -244,17 +244,13 @@ impl Upstream {
         usual.max(SUSPECT_MIN)
     }
 
-    /// What was learned of reaching it counts no more: the network is another.
+    /// The network is another: behind the same address there may be another server, or another box on the way. So all that was learned is
+    /// void, its cookie too, which would tell two networks that the same host asks (RFC 7873 section 6). The round-trip time stays as a first
+    /// guess, which the next answers correct; so do the counts.
     pub fn forget_reach(&mut self) {
-        self.health = Health::Up;
-        self.failures = 0;
-        self.last_failure = None;
-        self.silent_since = None;
-        self.unanswered = 0;
-        // A cookie would tell two networks that the same host asks (RFC 7873 section 6).
-        self.cookie = Cookie::default();
-        self.letters = Letters::default();
-        (self.edns_seen, self.silent_to, self.fails_edns, self.fails_letters) = (false, 0, 0, 0);
+        let fresh = Self::new(self.server);
+        let Self { rtt, saved, queries, answers, .. } = *self;
+        *self = Self { rtt, saved, queries, answers, ..fresh };
     }
 
     /// It answered, whatever it said. `useful`: with something else than an error.
@@ -520,6 +516,29 @@ mod tests {
         }
         let choice = choose(&mut all, at(2), 2);
         assert_eq!((ids(&choice), choice.first), (vec![0, 1, 2], 3));
+    }
+
+    #[test]
+    fn another_network_has_ways_of_its_own() {
+        let mut upstream = three().remove(0);
+        let name = "a.test".parse().expect("a name");
+        upstream.answered(Some(Duration::from_millis(5)), false);
+        for _ in 0..9 {
+            upstream.cannot_edns(at(0));
+            upstream.was_in_strange_letters(at(0));
+            upstream.answers_bare();
+            upstream.drops_letters(at(0), &name);
+            upstream.answered(None, false);
+        }
+        assert!(!upstream.edns(at(1)) && !upstream.keeps_case(at(1)) && upstream.lame >= LAME);
+        upstream.forget_reach();
+        assert!(upstream.edns(at(1)) && upstream.keeps_case(at(1)), "that was another box on the way");
+        assert!(!upstream.letters.tells_apart(at(1), &name));
+        assert_eq!((upstream.lame, upstream.bare, upstream.fails_letters), (0, 0, 0));
+        upstream.was_in_strange_letters(at(1));
+        assert!(upstream.keeps_case(at(1)), "one answer alone says nothing");
+        let report = upstream.report(at(1));
+        assert_eq!((report.answers, report.srtt_us), (10, Some(5_000)), "a first guess, and the counts");
     }
 
     #[test]

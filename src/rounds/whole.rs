@@ -1,13 +1,13 @@
 //! Answers that are kept whole: which records of a message belong to one, and how long each of them counts.
 //!
-//! An answer is the CNAMEs from the asked name on and what is at their end; whatever stands beside is left out (RFC 5452 section 6). What nothing
-//! has to be left out of is kept as its upstream wrote it. A chain that was found by asking on is put together from several messages, each RRset as one
+//! An answer is the CNAMEs from the asked name on and what is at their end, with their signatures and, in the authority section, what proves
+//! a denial or a wildcard; whatever stands beside is left out (RFC 5452 section 6). What nothing has to be left out of is kept as its upstream wrote it. A chain that was found by asking on is put together from several messages, each RRset as one
 //! upstream said it (I6).
 
 use crate::Question;
 use crate::mutant::{Mutant, Mutants};
-use crate::response::answers;
-use crate::settings::Bounds;
+use crate::response::{Owners, answers};
+use crate::settings::{ABOVE_MAX, Bounds};
 use hither_answers::Stored;
 use hither_table::{Link, Monotonic};
 use hither_wire::codes::{Class, Rcode, Rtype};
@@ -18,13 +18,11 @@ use hither_wire::name::Name;
 
 /// Proofs of one message that are kept while its chain is followed; a name that a wildcard made needs up to three, and their signatures.
 const PROOFS_MAX: usize = 32;
-/// RRsets whose TTLs are told apart; the rest of an answer that has more gets the least of all.
-const SETS_MAX: usize = 64;
 
 /// The records that led to a name which is asked for next, as an answer to the round's question.
 #[derive(Debug)]
 pub(crate) struct Before {
-    octets: Vec<u8>,
+    octets: Box<[u8]>,
     /// When the first of them was heard; all TTLs are as of then.
     at: Monotonic,
 }
@@ -50,10 +48,29 @@ pub(crate) struct Piece<'a> {
 enum Take {
     /// The CNAMEs, and what proves them.
     Chain,
-    /// The CNAMEs, and the whole authority section.
+    /// The CNAMEs, and what denies.
     Denial,
     /// All of it.
     Data,
+}
+
+/// The records of an answer section that belong to the answer.
+struct Kept<'m> {
+    /// Each with the CNAMEs that lead there.
+    records: Vec<(usize, Record<'m>)>,
+    /// A bit for each of the chain's names whose CNAME is there.
+    led: u32,
+}
+
+impl Kept<'_> {
+    fn is_led(&self, hop: usize) -> bool {
+        is_led(self.led, hop)
+    }
+}
+
+/// Whether the CNAME that leads on from a name is there.
+fn is_led(led: u32, hop: usize) -> bool {
+    led >> hop & 1 != 0
 }
 
 impl Piece<'_> {
@@ -61,80 +78,129 @@ impl Piece<'_> {
     pub fn before(&self, message: &Message<'_>, now: Monotonic) -> Option<Before> {
         let kept = self.belonging(message, Take::Chain);
         let at = self.before.map_or(now, |before| before.at);
-        Some(Before { octets: self.written(message, (&kept, Take::Chain), now)?, at })
+        let octets = self.written(message, (&kept, Take::Chain), now)?.into_boxed_slice();
+        Some(Before { octets, at })
     }
 
     /// The answer that ends with this message; a denial counts for `denied_s`. `None` when it does not fit into a message.
     pub fn stored(&self, message: &Message<'_>, now: Monotonic, denied_s: Option<u32>) -> Option<Stored> {
         let take = if denied_s.is_some() { Take::Denial } else { Take::Data };
         let kept = self.belonging(message, take);
+        let (all, own) = self.authority(message, take);
         let as_it_is = message.asked().is_some()
             && self.before.is_none()
             && message.header().rcode() == self.rcode
-            && kept.len() == usize::from(message.header().ancount)
-            && kept.is_sorted_by_key(|(hop, _)| *hop)
-            && (0..self.chain.len()).all(|hop| is_led(&kept, hop));
+            && kept.records.len() == usize::from(message.header().ancount)
+            && kept.records.is_sorted_by_key(|(hop, _)| *hop)
+            && (0..self.chain.len()).all(|hop| kept.is_led(hop))
+            && (own == 0 || own == all);
         if as_it_is {
+            // Nothing of the answer section points to what stands behind it.
+            let last = if own == 0 { Section::Answer } else { Section::Authority };
             let lowest = Lowest::of(message, self.mutants);
-            return kept_for(message, now, denied_s, |record| self.ttl(&lowest, record, take));
+            return kept_for(message, now, (denied_s, last), |record| self.ttl(&lowest, record, take));
         }
         let octets = self.written(message, (&kept, take), now)?;
-        kept_for(&Message::read(&octets).ok()?, now, denied_s, |record| record.ttl)
+        kept_for(&Message::read(&octets).ok()?, now, (denied_s, Section::Authority), |record| record.ttl)
+    }
+
+    /// How many records the authority section has, and how many of them belong to the answer.
+    fn authority(&self, message: &Message<'_>, take: Take) -> (usize, usize) {
+        let mut all = (0, 0);
+        for record in message.records().filter(|record| record.section == Section::Authority) {
+            all.0 += 1;
+            all.1 += usize::from(self.is_beside(&record, take));
+        }
+        all
+    }
+
+    /// Whether a record of the authority section belongs to the answer: the SOA record that denies, and what proves that something does not exist.
+    fn is_beside(&self, record: &Record<'_>, take: Take) -> bool {
+        let signs = record.rtype != Rtype::RRSIG || self.question.dnssec_ok;
+        if self.mutants.has(Mutant::StrangersGoAlong) {
+            return take != Take::Chain || self.is_proof(record);
+        }
+        let denies = || take == Take::Denial && record.set_type() == Rtype::SOA && self.denies(record);
+        record.class == Class::IN && signs && (self.is_proof(record) || denies())
+    }
+
+    /// Whether an SOA record, or its signature, is of a zone that holds the name at the end.
+    fn denies(&self, record: &Record<'_>) -> bool {
+        self.mutants.has(Mutant::SoaOfAnotherZoneDenies)
+            || self.name(self.chain.len()).ends_with(&record.owner())
     }
 
     fn name(&self, hop: usize) -> &Name {
         hop.checked_sub(1).and_then(|n| self.chain.get(n)).map_or(self.asked, |link| &link.target)
     }
 
-    /// The records of the answer section that belong to the answer, each with the CNAMEs that lead there.
-    fn belonging<'m>(&self, message: &Message<'m>, take: Take) -> Vec<(usize, Record<'m>)> {
+    /// The records of the answer section that belong to the answer.
+    fn belonging<'m>(&self, message: &Message<'m>, take: Take) -> Kept<'m> {
         let mut wanted = self.question.rtype;
         if wanted == Rtype::ANY {
             // Of all types one is enough (RFC 8482 section 4.1).
             let first = answers(message).find(|record| record.owner_is(self.asked));
             wanted = first.map_or(wanted, |record| record.rtype);
         }
-        let mut kept: Vec<(usize, Record<'m>)> = Vec::new();
+        let hashes: Vec<u64> = (0..=self.chain.len()).map(|hop| self.name(hop).folded_hash()).collect();
+        let (mut owners, mut above) = (Owners::default(), 0);
+        let mut kept = Kept { records: Vec::new(), led: 0 };
         for record in answers(message) {
-            if let Some(hop) = self.hop(&record, (take, wanted)) {
-                // A name has one CNAME (RFC 1034 section 3.6.2): of more the first, which is the one that is followed.
-                let second = record.rtype == Rtype::CNAME && hop < self.chain.len() && is_led(&kept, hop);
-                if !second {
-                    kept.push((hop, record));
-                }
+            let mut hop = self.hop(&record, (take, wanted), |record, hop| {
+                hashes.get(hop) == Some(&owners.hash(record)) && record.owner_is(self.name(hop))
+            });
+            if hop.is_none() && record.set_type() == Rtype::DNAME && above < ABOVE_MAX {
+                above += 1;
+                hop = self.above(&record, wanted);
             }
+            let Some(hop) = hop else { continue };
+            // A name has one CNAME (RFC 1034 section 3.6.2): of more the first, which is the one that is followed.
+            if record.rtype == Rtype::CNAME && hop < self.chain.len() && kept.is_led(hop) {
+                continue;
+            }
+            kept.led |= u32::from(record.rtype == Rtype::CNAME) << hop;
+            kept.records.push((hop, record));
         }
         kept
     }
 
-    /// How many CNAMEs lead to a record, if it belongs to the answer.
-    fn hop(&self, record: &Record<'_>, (take, wanted): (Take, Rtype)) -> Option<usize> {
+    /// How many CNAMEs lead to a record, if it belongs to the answer; `is` says whether it is of one of the names.
+    fn hop(
+        &self,
+        record: &Record<'_>,
+        (take, wanted): (Take, Rtype),
+        mut is: impl FnMut(&Record<'_>, usize) -> bool,
+    ) -> Option<usize> {
         let end = self.chain.len();
         let signature = record.rtype == Rtype::RRSIG && wanted != Rtype::RRSIG;
         if signature && !self.question.dnssec_ok {
             return None;
         }
-        // A CNAME that was asked for is not followed, though a DNAME record may be what says it.
+        let of = if signature { record.set_type() } else { record.rtype };
+        // A CNAME that was asked for is not followed.
         let asked_for = wanted != Rtype::CNAME || end == 0;
-        let data = take == Take::Data && asked_for && (record.rtype == wanted || signature);
-        if data && record.owner_is(self.name(end)) {
+        if take == Take::Data && asked_for && of == wanted && is(record, end) {
             return Some(end);
         }
-        if record.set_type() == Rtype::DNAME {
-            let owner = record.owner();
-            // It makes a CNAME that was asked for, or a name that would be too long; else what is at the end has nothing to do with it.
-            let last = self.rcode == Rcode::YXDOMAIN || wanted == Rtype::CNAME;
-            return (0..end + usize::from(last)).find(|hop| self.name(*hop).is_below(&owner));
+        (0..end).find(|hop| of == Rtype::CNAME && is(record, *hop))
+    }
+
+    /// The first name that a DNAME record, or its signature, stands above.
+    fn above(&self, record: &Record<'_>, wanted: Rtype) -> Option<usize> {
+        if record.rtype == Rtype::RRSIG && wanted != Rtype::RRSIG && !self.question.dnssec_ok {
+            return None;
         }
-        let leads = record.rtype == Rtype::CNAME || signature;
-        (0..end).find(|hop| leads && record.owner_is(self.name(*hop)))
+        let (owner, end) = (record.owner(), self.chain.len());
+        // It makes a CNAME that was asked for, or a name that would be too long; else what is at the end has nothing to do with it.
+        let last = self.rcode == Rcode::YXDOMAIN || wanted == Rtype::CNAME;
+        (0..end + usize::from(last)).find(|hop| self.name(*hop).is_below(&owner))
     }
 
     /// A message of its own.
     fn written(
         &self,
         message: &Message<'_>,
-        (kept, take): (&[(usize, Record<'_>)], Take),
+        (kept, take): (&Kept<'_>, Take),
         now: Monotonic,
     ) -> Option<Vec<u8>> {
         let mut out = vec![0; usize::from(u16::MAX)];
@@ -152,27 +218,31 @@ impl Piece<'_> {
         }
         for hop in 0..=self.chain.len() {
             let here = self.name(hop);
-            for (_, record) in kept.iter().filter(|(of, _)| *of == hop) {
+            for (_, record) in kept.records.iter().filter(|(of, _)| *of == hop) {
                 let owner = if record.owner_is(here) { *here } else { record.owner() };
                 copier.copy(&owner, record, ttl(record)).then_some(())?;
             }
-            if let Some(link) = self.chain.get(hop).filter(|_| !is_led(kept, hop)) {
+            if let Some(link) = self.chain.get(hop).filter(|_| !kept.is_led(hop)) {
                 // The DNAME record that it follows from may stand above other names of the chain too.
-                let above =
-                    kept.iter().map(|(_, record)| record).filter(|record| record.rtype == Rtype::DNAME);
+                let all = kept.records.iter().map(|(_, record)| record);
+                let above = all.filter(|record| record.rtype == Rtype::DNAME);
                 let ttl = above.filter(|record| here.is_below(&record.owner())).map(ttl).min()?;
                 copier.cname(here, &link.target, ttl).then_some(())?;
             }
         }
-        let proofs: Vec<_> = led.iter().filter(|record| record.section == Section::Authority).collect();
-        for record in &proofs {
+        let proofs = led.iter().filter(|record| record.section == Section::Authority);
+        let mut known: Vec<(u64, Record<'_>)> = Vec::new();
+        for record in proofs {
+            known.push((set_key(record.owner_hash(), record), *record));
             copier.copy(&record.owner(), record, led_ttl(record)).then_some(())?;
         }
         let most = if take == Take::Chain { PROOFS_MAX } else { usize::MAX };
         let authority = message.records().filter(|record| record.section == Section::Authority);
-        let authority = authority.filter(|record| take != Take::Chain || self.is_proof(record)).take(most);
-        for record in authority.filter(|record| !proofs.iter().any(|known| is_same_set(known, record))) {
-            copier.copy(&record.owner(), &record, ttl(&record)).then_some(())?;
+        for record in authority.filter(|record| self.is_beside(record, take)).take(most) {
+            let (owner, key) = (record.owner(), set_key(record.owner_hash(), &record));
+            if !known.iter().any(|(of, other)| *of == key && other.owner_is(&owner)) {
+                copier.copy(&owner, &record, ttl(&record)).then_some(())?;
+            }
         }
         let len = copier.finish();
         out.truncate(len);
@@ -198,7 +268,7 @@ impl Piece<'_> {
     }
 
     /// The TTL of a record of a message: an RRset has one, its lowest (RFC 2181 section 5.2), within the bounds.
-    fn ttl(&self, lowest: &Lowest<'_>, record: &Record<'_>, take: Take) -> u32 {
+    fn ttl(&self, lowest: &Lowest, record: &Record<'_>, take: Take) -> u32 {
         match (take, record.section) {
             (Take::Denial, Section::Authority) => self.bounds.denial(lowest.ttl(record)),
             _ => self.bounds.data(lowest.ttl(record)),
@@ -206,59 +276,48 @@ impl Piece<'_> {
     }
 }
 
-/// Keeps a message that is one answer, as long as the first of its records runs out. What proves a denial counts no longer than that does
-/// (RFC 2308 section 5, RFC 9077).
+/// Keeps a message that is one answer up to the end of section `last`, as long as the first of its records runs out. What proves a denial counts no
+/// longer than that does (RFC 2308 section 5, RFC 9077).
 fn kept_for(
     message: &Message<'_>,
     now: Monotonic,
-    denied_s: Option<u32>,
+    (denied_s, last): (Option<u32>, Section),
     ttl: impl Fn(&Record<'_>) -> u32,
 ) -> Option<Stored> {
-    let kept = message.records().take_while(|record| record.section != Section::Additional);
+    let kept = message.records().take_while(|record| record.section <= last);
     let least_s = kept.map(|record| ttl(&record)).chain(denied_s).min().unwrap_or(0);
-    Stored::new(message, now, least_s, |record| match (denied_s, record.section) {
-        (Some(_), Section::Authority) => least_s,
-        _ => ttl(record),
-    })
+    Stored::new(message, now, (least_s, last), ttl)
 }
 
-/// Whether the CNAME that leads on from a name is there.
-fn is_led(kept: &[(usize, Record<'_>)], hop: usize) -> bool {
-    kept.iter().any(|(of, record)| *of == hop && record.rtype == Rtype::CNAME)
+/// A number that the records of an RRset and its signatures have in common; others may have it too.
+fn set_key(owner: u64, record: &Record<'_>) -> u64 {
+    let kind = u64::from(record.set_type().0) << 32 | u64::from(record.class.0) << 8 | record.section as u64;
+    (owner ^ kind).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Whether two records are of one RRset, or sign it.
-fn is_same_set(a: &Record<'_>, b: &Record<'_>) -> bool {
-    let key = |record: &Record<'_>| (record.set_type(), record.class, record.section);
-    key(a) == key(b) && (a.is_beside(b) || b.owner_is(&a.owner()))
-}
+/// The lowest TTL of each RRset of a message, signatures included (RFC 4034 section 3), by where the TTL of each record stands. RRsets that have a
+/// number in common share the lower one.
+struct Lowest(Vec<(usize, u32)>);
 
-/// The lowest TTL of each RRset of a message, signatures included (RFC 4034 section 3).
-struct Lowest<'m> {
-    sets: Vec<(Record<'m>, u32)>,
-    rest: u32,
-}
-
-impl<'m> Lowest<'m> {
-    fn of(message: &Message<'m>, mutants: Mutants) -> Self {
-        let mut lowest = Self { sets: Vec::new(), rest: u32::MAX };
+impl Lowest {
+    fn of(message: &Message<'_>, mutants: Mutants) -> Self {
         if mutants.has(Mutant::RecordsKeepTheirOwnTtl) {
-            return lowest;
+            return Self(Vec::new());
         }
-        for record in message.records().take_while(|record| record.section != Section::Additional) {
-            lowest.rest = lowest.rest.min(record.ttl);
-            let known = lowest.sets.iter_mut().find(|(known, _)| is_same_set(known, &record));
-            if let Some((_, ttl)) = known {
-                *ttl = (*ttl).min(record.ttl);
-            } else if lowest.sets.len() < SETS_MAX {
-                lowest.sets.push((record, record.ttl));
-            }
-        }
-        lowest
+        let mut owners = Owners::default();
+        let records = message.records().take_while(|record| record.section != Section::Additional);
+        let mut keyed: Vec<(u64, u32, usize)> =
+            records.map(|r| (set_key(owners.hash(&r), &r), r.ttl, r.ttl_at)).collect();
+        keyed.sort_unstable();
+        let sets = keyed.chunk_by(|a, b| a.0 == b.0);
+        let least = sets.flat_map(|set| set.iter().map(|(.., at)| (*at, set[0].1)));
+        let mut lowest: Vec<(usize, u32)> = least.collect();
+        lowest.sort_unstable();
+        Self(lowest)
     }
 
     fn ttl(&self, record: &Record<'_>) -> u32 {
-        let known = self.sets.iter().find(|(known, _)| is_same_set(known, record));
-        known.map_or(self.rest.min(record.ttl), |(_, ttl)| *ttl)
+        let found = self.0.binary_search_by_key(&record.ttl_at, |(at, _)| *at);
+        found.ok().and_then(|n| self.0.get(n)).map_or(record.ttl, |(_, ttl)| *ttl)
     }
 }

@@ -4,7 +4,6 @@ use crate::codes::{Class, Rtype};
 use crate::header::HEADER_LEN;
 use crate::message::{Record, Section};
 use crate::name::Name;
-use crate::place;
 
 /// Names that later owners may point to.
 const PLACES: usize = 24;
@@ -146,7 +145,10 @@ impl<'b> Copier<'b> {
         data: impl FnOnce(&mut Self) -> Option<()>,
     ) -> Option<()> {
         let places = self.places.get(..self.known).unwrap_or_default();
-        let stands = |at: &&u16| place::is(self.out, usize::from(**at), owner.as_wire(), <[u8]>::eq);
+        // They stand there as a whole.
+        let stands = |at: &&u16| {
+            self.out.get(usize::from(**at)..).is_some_and(|name| name.starts_with(owner.as_wire()))
+        };
         match places.iter().find(stands).copied() {
             Some(at) => self.put(&(0xc000 | at).to_be_bytes())?,
             None => self.name(owner)?,

@@ -20,6 +20,8 @@ mod place;
 pub mod query;
 pub mod reach;
 pub mod spell;
+#[cfg(all(feature = "work", debug_assertions))]
+pub mod work;
 
 /// Two octets at `at`, as a number.
 pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {

@@ -10,6 +10,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use crate::error::WireError;
 
+/// Labels and pointers that names may take for each octet of a message. An address takes 16 octets, its owner mostly a handful of labels:
+/// only who wants a reader to work names a thousand records by a hundred labels each.
+const STEPS_PER_OCTET: u32 = 3;
+/// So many they may take in any message.
+const STEPS_LEAST: u32 = 8_192;
+
 /// Where a record stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)] // The sections of RFC 1035.
@@ -61,8 +67,8 @@ impl<'a> Message<'a> {
         message.fault.map_or(Ok(message), |fault| Err(fault.error))
     }
 
-    /// Reads a message that may be broken behind its question: [`Message::fault`] says whether and where. Work is bounded by the number
-    /// of records and the octets there are: a name is at most 255 octets, a pointer goes backward.
+    /// Reads a message that may be broken behind its question: [`Message::fault`] says whether and where. Work is bounded by the octets
+    /// there are: a message whose names lead over more labels and pointers than three to each of its octets is broken where that is reached.
     ///
     /// RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597).
     ///
@@ -91,18 +97,19 @@ impl<'a> Message<'a> {
 
     /// Walks the records as far as they can be told apart.
     fn walk(&mut self) {
+        let mut budget = (self.octets.len() as u32).saturating_mul(STEPS_PER_OCTET).max(STEPS_LEAST);
         let mut records = self.records();
         let total = records.left.iter().map(|count| u32::from(*count)).sum();
         for _ in 0..total {
             let section = records.section();
-            let read = Name::skip(self.octets, records.at).map_err(WireError::from);
+            let read = place::skip_within(self.octets, records.at, &mut budget).map_err(WireError::from);
             let record = match read.and_then(|next| records.read_on(next)) {
                 Ok(record) => record,
                 Err(error) => return self.fails(section, error, true),
             };
             if record.rtype == Rtype::OPT {
                 self.take_opt(&record);
-            } else if !record.is_sound() {
+            } else if !record.is_sound_within(&mut budget) {
                 self.fails(section, WireError::Rdata(record.rtype), false);
             }
         }
@@ -332,11 +339,16 @@ impl Record<'_> {
         }
     }
 
-    /// Whether both stand in one message, their owners written as pointers to one place.
+    /// [`Name::folded_hash`] of its owner.
     #[must_use]
-    pub fn is_beside(&self, other: &Record<'_>) -> bool {
-        let pointer = self.owner_pointer();
-        core::ptr::eq(self.message, other.message) && pointer.is_some() && pointer == other.owner_pointer()
+    pub fn owner_hash(&self) -> u64 {
+        let mut hash = place::FOLD_START;
+        let walked = place::walk(self.message, self.owner_at, |_, label| {
+            hash = place::folded(hash, label);
+            Ok(())
+        });
+        debug_assert!(walked.is_ok(), "the owner has been followed before");
+        hash
     }
 
     /// The address of an A or AAAA record of class IN.
@@ -394,19 +406,21 @@ impl Record<'_> {
     /// Whether its RDATA has the form that its type asks for, where that is known here.
     #[must_use]
     pub fn is_sound(&self) -> bool {
+        let mut budget = u32::MAX;
+        self.is_sound_within(&mut budget)
+    }
+
+    /// The same, the steps of its names taken from `budget`.
+    fn is_sound_within(&self, budget: &mut u32) -> bool {
         let end = self.rdata_at + self.rdata.len();
-        let whole_name_at = |at: usize| Name::skip(self.message, at) == Ok(end);
-        let soa = || {
-            let rname_at = Name::skip(self.message, self.rdata_at).ok()?;
-            Some(Name::skip(self.message, rname_at).ok()? + 20 == end)
-        };
+        let mut skip = |at: usize| place::skip_within(self.message, at, budget);
         match self.rtype {
             Rtype::A if self.class == Class::IN => self.rdata.len() == 4,
             Rtype::AAAA if self.class == Class::IN => self.rdata.len() == 16,
-            Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => whole_name_at(self.rdata_at),
-            Rtype::MX => self.rdata.len() > 2 && whole_name_at(self.rdata_at + 2),
-            Rtype::SRV => self.rdata.len() > 6 && whole_name_at(self.rdata_at + 6),
-            Rtype::SOA => soa() == Some(true),
+            Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => skip(self.rdata_at) == Ok(end),
+            Rtype::MX => self.rdata.len() > 2 && skip(self.rdata_at + 2) == Ok(end),
+            Rtype::SRV => self.rdata.len() > 6 && skip(self.rdata_at + 6) == Ok(end),
+            Rtype::SOA => skip(self.rdata_at).and_then(&mut skip).is_ok_and(|at| at + 20 == end),
             _ => true,
         }
     }

@@ -31,6 +31,8 @@ pub enum NameError {
     BadLabelType,
     /// A compression pointer that does not point strictly backward.
     BadPointer,
+    /// More labels and pointers than names have.
+    TooDeep,
     /// An escape that is not \DDD up to 255 or \X.
     BadEscape,
     /// Octets after the name.
@@ -45,6 +47,7 @@ impl fmt::Display for NameError {
             Self::BadLabel => "a label is empty or has more than 63 octets",
             Self::BadLabelType => "a label has an unknown type",
             Self::BadPointer => "a compression pointer does not point backward",
+            Self::TooDeep => "the name goes over too many labels and pointers",
             Self::BadEscape => "an escape is neither \\DDD nor \\X",
             Self::Trailing => "octets follow the name",
         })
@@ -105,19 +108,10 @@ impl Name {
         lower
     }
 
-    /// The name with each ASCII letter replaced by what `map` makes of it, which must be the same letter in some case.
+    /// A number that names have in common which are equal without regard to letter case (RFC 4343); others may have it too.
     #[must_use]
-    pub fn map_letters(&self, mut map: impl FnMut(u8) -> u8) -> Name {
-        let mut mapped = *self;
-        let len = usize::from(mapped.len).min(NAME_MAX);
-        // Length octets are below 64 and no letters.
-        for octet in mapped.octets[..len].iter_mut().filter(|octet| octet.is_ascii_alphabetic()) {
-            let other = map(*octet);
-            if other.eq_ignore_ascii_case(octet) {
-                *octet = other;
-            }
-        }
-        mapped
+    pub fn folded_hash(&self) -> u64 {
+        place::folded(place::FOLD_START, self.as_wire())
     }
 
     /// Lower-case copy of octets that are known to be one uncompressed name.

@@ -2,23 +2,43 @@
 
 use crate::name::{NAME_MAX, Name, NameError};
 
+/// Steps that a name takes at the most: 127 labels and the root, and as many pointers as can lead from one label to the next.
+const STEPS_MAX: u32 = 128 + 127;
+
 /// Gives each label of the name at `at` to `each`, with where it stands and its length octet, the root last. Compression pointers must point strictly
-/// backward: that bounds the work. Returns the offset of what follows the name there.
+/// backward, and not over one another for ever: that bounds the work. Returns the offset of what follows the name there.
 #[inline]
 pub(crate) fn walk<'m>(
     message: &'m [u8],
+    at: usize,
+    each: impl FnMut(usize, &'m [u8]) -> Result<(), NameError>,
+) -> Result<usize, NameError> {
+    let mut budget = STEPS_MAX;
+    walk_within(message, at, &mut budget, each)
+}
+
+/// The same, its steps taken from `budget`.
+#[inline]
+pub(crate) fn walk_within<'m>(
+    message: &'m [u8],
     mut at: usize,
+    budget: &mut u32,
     mut each: impl FnMut(usize, &'m [u8]) -> Result<(), NameError>,
 ) -> Result<usize, NameError> {
     let (mut floor, mut next) = (at, None);
-    loop {
+    let mut left = STEPS_MAX.min(*budget);
+    let before = left;
+    let end = loop {
+        left = left.checked_sub(1).ok_or(NameError::TooDeep)?;
+        #[cfg(all(feature = "work", debug_assertions))]
+        crate::work::count(1);
         let length = *message.get(at).ok_or(NameError::Short)?;
         match length {
             0..=63 => {
                 let end = at + 1 + usize::from(length);
                 each(at, message.get(at..end).ok_or(NameError::Short)?)?;
                 if length == 0 {
-                    return Ok(next.unwrap_or(end));
+                    break next.unwrap_or(end);
                 }
                 at = end;
             }
@@ -34,8 +54,31 @@ pub(crate) fn walk<'m>(
             }
             _ => return Err(NameError::BadLabelType),
         }
-    }
+    };
+    *budget -= before - left;
+    Ok(end)
 }
+
+/// Checks the name at `at` as [`Name::skip`] does, its steps taken from `budget`.
+#[inline]
+pub(crate) fn skip_within(message: &[u8], at: usize, budget: &mut u32) -> Result<usize, NameError> {
+    let mut len = 0;
+    walk_within(message, at, budget, |_, label| {
+        len += label.len();
+        if len > NAME_MAX { Err(NameError::TooLong) } else { Ok(()) }
+    })
+}
+
+/// A number that names of the same letters have in common, whatever their case and wherever they stand: FNV-1a. Others may have it too.
+#[inline]
+pub(crate) fn folded(hash: u64, octets: &[u8]) -> u64 {
+    octets.iter().fold(hash, |hash, octet| {
+        (hash ^ u64::from(octet.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Where [`folded`] begins.
+pub(crate) const FOLD_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Where the name at `at` ends, which has been checked before.
 #[inline]
@@ -73,11 +116,8 @@ impl Name {
     /// # Errors
     /// Those of [`Name::read`].
     pub fn skip(message: &[u8], at: usize) -> Result<usize, NameError> {
-        let mut len = 0;
-        walk(message, at, |_, label| {
-            len += label.len();
-            if len > NAME_MAX { Err(NameError::TooLong) } else { Ok(()) }
-        })
+        let mut budget = STEPS_MAX;
+        skip_within(message, at, &mut budget)
     }
 
     /// Whether the name at `at` of a message is this one, without regard to ASCII letter case (RFC 4343).

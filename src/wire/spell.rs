@@ -99,8 +99,11 @@ pub fn put_back(message: &Message<'_>, out: &mut [u8], sent: &[u8], meant: &[u8]
     let mut mend = |at: usize| {
         // Every name has been followed before: nothing is left half mended.
         let _ = place::walk(message.octets(), at, |at, label| {
+            if !seen.insert(at) {
+                // So was all that follows.
+                return Err(NameError::Trailing);
+            }
             if drawn.may_be(label)
-                && seen.insert(at)
                 && let Some(meant) = drawn.meant_by(label)
                 && let Some(written) = out.get_mut(at..at + label.len())
             {

@@ -54,6 +54,8 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub struct Record {
     pub owner: Option<Name>,
+    /// It stands in the authority section, as an SOA record does in any case.
+    pub authority: bool,
     pub data: Data,
 }
 
@@ -64,7 +66,11 @@ pub enum Data {
     Dname(Name, u32),
     Text(String, u32),
     Soa(Name, u32, u32),
+    /// Of the record before it.
     Rrsig(u32),
+    /// The next name.
+    Nsec(Name, u32),
+    Ns(Name, u32),
 }
 
 pub struct Step {
@@ -240,12 +246,16 @@ fn records(words: &[&str]) -> Result<Vec<Record>, String> {
 
 fn record(text: &str) -> Result<Record, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    match words[..] {
-        ["of", owner, ref data @ ..] => {
-            Ok(Record { owner: Some(name(owner)?), data: self::data(data, text)? })
-        }
-        ref data => Ok(Record { owner: None, data: self::data(data, text)? }),
-    }
+    let (authority, words) = match words[..] {
+        ["authority", ref rest @ ..] => (true, rest),
+        ref rest => (false, rest),
+    };
+    let (owner, data) = match words {
+        ["of", owner, data @ ..] => (Some(name(owner)?), data),
+        data => (None, data),
+    };
+    let data = self::data(data, text)?;
+    Ok(Record { owner, authority: authority || matches!(data, Data::Soa(..)), data })
 }
 
 fn data(words: &[&str], text: &str) -> Result<Data, String> {
@@ -259,6 +269,8 @@ fn data(words: &[&str], text: &str) -> Result<Data, String> {
         ["TXT", word, "ttl", t] => Data::Text(word.to_owned(), ttl(t)?),
         ["SOA", zone, "ttl", t, "minimum", m] => Data::Soa(name(zone)?, ttl(t)?, ttl(m)?),
         ["RRSIG", "ttl", t] => Data::Rrsig(ttl(t)?),
+        ["NSEC", next, "ttl", t] => Data::Nsec(name(next)?, ttl(t)?),
+        ["NS", server, "ttl", t] => Data::Ns(name(server)?, ttl(t)?),
         _ => return Err(format!("'{text}' is no record")),
     })
 }

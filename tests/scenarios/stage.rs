@@ -366,7 +366,7 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
         _ => (
             Rcode::NOERROR,
             false,
-            &[Record { owner: None, data: Data::Address([203, 0, 113, 66].into(), 300) }][..],
+            &[Record { owner: None, authority: false, data: Data::Address([203, 0, 113, 66].into(), 300) }][..],
         ),
     };
     let read = Query::read(octets).expect("the core's own query");
@@ -402,35 +402,34 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
 
 /// Writes records, answers first.
 fn put(composer: &mut Composer<'_>, mut owner: Name, records: &[Record]) {
-    let is_soa = |record: &&Record| matches!(record.data, Data::Soa(..));
-    let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(is_soa);
+    let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.authority);
+    let mut before = Rtype::A;
     for record in answers.into_iter().chain(authority) {
-        let wire = record.owner.unwrap_or(owner);
-        let mut put = |section, owner: &Name, rtype, ttl, rdata: &[u8]| {
-            assert!(composer.record(section, Owner::Wire(owner.as_wire()), rtype, ttl, rdata));
-        };
-        match &record.data {
-            Data::Address(std::net::IpAddr::V4(a), ttl) => {
-                put(Section::Answer, &wire, Rtype::A, *ttl, &a.octets())
-            }
-            Data::Address(std::net::IpAddr::V6(a), ttl) => {
-                put(Section::Answer, &wire, Rtype::AAAA, *ttl, &a.octets())
-            }
+        let mut wire = record.owner.unwrap_or(owner);
+        let section = if record.authority { Section::Authority } else { Section::Answer };
+        let (rtype, ttl, rdata) = match &record.data {
+            Data::Address(std::net::IpAddr::V4(a), ttl) => (Rtype::A, *ttl, a.octets().to_vec()),
+            Data::Address(std::net::IpAddr::V6(a), ttl) => (Rtype::AAAA, *ttl, a.octets().to_vec()),
             Data::Cname(target, ttl) => {
-                put(Section::Answer, &wire, Rtype::CNAME, *ttl, target.as_wire());
                 owner = target.to_lower();
+                (Rtype::CNAME, *ttl, target.as_wire().to_vec())
             }
-            Data::Dname(target, ttl) => put(Section::Answer, &wire, Rtype::DNAME, *ttl, target.as_wire()),
-            Data::Text(text, ttl) => {
-                let rdata = [&[text.len() as u8], text.as_bytes()].concat();
-                put(Section::Answer, &wire, Rtype::TXT, *ttl, &rdata);
+            Data::Dname(target, ttl) => (Rtype::DNAME, *ttl, target.as_wire().to_vec()),
+            Data::Ns(server, ttl) => (Rtype::NS, *ttl, server.as_wire().to_vec()),
+            Data::Nsec(next, ttl) => (Rtype::NSEC, *ttl, [next.as_wire(), &[0, 1, 0x40]].concat()),
+            Data::Text(text, ttl) => (Rtype::TXT, *ttl, [&[text.len() as u8], text.as_bytes()].concat()),
+            Data::Rrsig(ttl) => {
+                let rdata = [&before.0.to_be_bytes()[..], &[7; 16], &[0], b"signature"].concat();
+                (Rtype::RRSIG, *ttl, rdata)
             }
-            Data::Rrsig(ttl) => put(Section::Answer, &wire, Rtype::RRSIG, *ttl, &[7; 30]),
             Data::Soa(zone, ttl, minimum) => {
+                wire = record.owner.unwrap_or(*zone);
                 let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &minimum.to_be_bytes()].concat();
-                put(Section::Authority, zone, Rtype::SOA, *ttl, &rdata);
+                (Rtype::SOA, *ttl, rdata)
             }
-        }
+        };
+        assert!(composer.record(section, Owner::Wire(wire.as_wire()), rtype, ttl, &rdata));
+        before = rtype;
     }
 }
 

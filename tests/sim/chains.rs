@@ -11,6 +11,7 @@ use hither_table::{Geometry, Memory, Monotonic, Writer};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Asked, QueryBits, query};
 use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
 use hither_wire::query::Query;
 use reader::{Bounds, Expected, expected};
 use std::net::SocketAddr;
@@ -209,16 +210,28 @@ impl Expected {
                 "{proof:?} is not signed"
             );
         }
-        // What an upstream says beside data is passed on as it is.
-        let soa = told.authority.iter().find(|line| line.rtype == Rtype::SOA && self.denies);
+        let soa = told.authority.iter().find(|line| line.rtype == Rtype::SOA);
         assert_eq!(soa.map(|line| line.ttl), self.denied_s, "{self:?} {told:?}");
-    }
-
-    /// For how long it is kept: as long as the first of its records, and without an SOA record a denial not at all.
-    fn least_s(&self) -> u32 {
-        let links = self.links.iter().map(|link| &link.line);
-        let all = links.chain(&self.data).map(|line| line.ttl).chain(self.denied_s).chain(self.above_s);
-        let all = all.chain(self.proofs.iter().map(|line| line.ttl));
-        if self.denies && self.denied_s.is_none() { 0 } else { all.min().unwrap_or(0) }
+        // Nothing of what stands beside the answer is told with it.
+        let denies = |line: &Line| {
+            line.rtype == Rtype::SOA
+                || (line.is_signature_of(Rtype::SOA) && question.dnssec_ok && self.denies)
+        };
+        let proves = |line: &Line| {
+            let kind = line.rtype == Rtype::NSEC || line.is_signature_of(Rtype::NSEC);
+            kind && question.dnssec_ok && !line.chaos
+        };
+        assert!(told.authority.iter().all(|line| denies(line) || proves(line)), "a stranger: {told:?}");
+        let names: Vec<&Name> = self
+            .links
+            .iter()
+            .map(|link| &link.line.owner)
+            .chain(self.data.iter().map(|line| &line.owner))
+            .collect();
+        let own = |line: &Line| {
+            let above = line.rtype == Rtype::DNAME || line.is_signature_of(Rtype::DNAME);
+            names.iter().any(|name| name.eq_ignore_case(&line.owner) || (above && name.is_below(&line.owner)))
+        };
+        assert!(told.answers.iter().all(own), "a stranger: {told:?}");
     }
 }

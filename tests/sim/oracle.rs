@@ -61,6 +61,10 @@ struct Doubted {
     alone: bool,
     /// What counts as soon as it does.
     kept: Option<(Monotonic, (Said, u32, bool))>,
+    /// That lacks nothing of what a right answer has.
+    sure: bool,
+    /// Something came that could be read, and that anybody may have sent.
+    unusual: bool,
 }
 
 #[derive(Default)]
@@ -332,9 +336,12 @@ impl Oracle {
         assert!(self.open.contains_key(&attempt), "an attempt that is over is repeated");
     }
 
-    pub fn closed(&mut self, _now: Monotonic, attempt: AttemptId) {
+    pub fn closed(&mut self, now: Monotonic, attempt: AttemptId) {
+        let late = self.round_of(attempt).is_none_or(|round| now >= round.deadline);
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
-        self.doubted.remove(&attempt);
+        let believed =
+            self.doubted.remove(&attempt).is_some_and(|doubted| doubted.unusual && doubted.tcp.is_none());
+        assert!(late || !believed, "{attempt:?} is over by what may be forged, and TCP was not asked");
         let pending = self.pending.remove(&attempt);
         let Some(known) = self.questions.get_mut(&question) else { return };
         if let Some(round) = known.rounds.last_mut() {
@@ -424,11 +431,26 @@ impl Oracle {
         let Some(heard) = read(octets, &question) else { return };
         if looks == Looks::Unusual {
             self.doubt(attempt);
+            self.doubted.entry(attempt).and_modify(|doubted| doubted.unusual = true);
         }
         match self.doubted.get_mut(&attempt) {
-            Some(doubted) if !doubted.alone => drop(doubted.kept.get_or_insert((now, heard))),
-            _ => self.counts((now, now), attempt, heard),
+            Some(doubted) if !doubted.alone => {
+                let sure = looks == Looks::Right;
+                if doubted.kept.is_none() || (sure && !doubted.sure) {
+                    (doubted.kept, doubted.sure) = (Some((now, heard)), sure);
+                }
+            }
+            _ => match self.confirms(attempt).filter(|id| heard.0 == Said::Error && self.has_answered(*id)) {
+                Some(doubted) => self.unconfirmed(now, doubted),
+                None => self.counts((now, now), attempt, heard),
+            },
         }
+    }
+
+    /// Whether what waits for a connection is an answer: an error over that is then no better than silence.
+    fn has_answered(&self, id: AttemptId) -> bool {
+        let kept = self.doubted.get(&id).and_then(|doubted| doubted.kept.as_ref());
+        kept.is_some_and(|(_, (said, ..))| !matches!(said, Said::Error | Said::Truncated))
     }
 
     /// What was heard counts now, as of when it came.

@@ -50,9 +50,11 @@ pub enum Fate {
     TwoNames,
     /// A DNAME record alone.
     Moved,
+    /// A header with an error and nothing else, as anybody may send one who guesses the id; then the right answer.
+    Header,
 }
 
-pub const FATES: [Fate; 22] = [
+pub const FATES: [Fate; 23] = [
     Fate::Good,
     Fate::ServFail,
     Fate::Lost,
@@ -75,6 +77,7 @@ pub const FATES: [Fate; 22] = [
     Fate::Closed,
     Fate::TwoNames,
     Fate::Moved,
+    Fate::Header,
 ];
 
 /// Those of upstreams with ways of their own, in small worlds too.
@@ -150,6 +153,9 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::Cut => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, flags::TC))))],
         Fate::Broken => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, 0))))],
         Fate::TwoNames => vec![(after_ms, Echo::Message(two_names(query, &known.ends, known.ttl_s)))],
+        Fate::Header => {
+            vec![(after_ms, Echo::Message(header(query, Rcode::REFUSED))), (after_ms + 5, good())]
+        }
         Fate::Moved => vec![(after_ms, Echo::Message(dname(query, known.ttl_s)))],
     }
 }
@@ -166,6 +172,13 @@ pub fn is_mixed(query: &[u8]) -> bool {
 
 fn cut(mut octets: Vec<u8>) -> Vec<u8> {
     octets.truncate(octets.len() - 2);
+    octets
+}
+
+fn header(query: &[u8], rcode: Rcode) -> Vec<u8> {
+    let mut octets = empty(query, rcode, false);
+    octets.truncate(12);
+    octets[5] = 0;
     octets
 }
 

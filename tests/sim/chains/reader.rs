@@ -171,7 +171,9 @@ impl Walk<'_> {
         };
         let proofs = self.proofs.iter().map(proof).collect();
         let above_s = self.above_s().filter(|_| !is_set);
-        Expected { rcode: Rcode::NOERROR, links, data, proofs, above_s, denies: false, denied_s: None }
+        let told =
+            Expected { rcode: Rcode::NOERROR, links, data, proofs, above_s, denies: false, denied_s: None };
+        if is_set { told } else { told.no_longer_than_the_whole() }
     }
 
     fn denial(mut self, said: &Said, soa: Option<&Line>) -> Expected {
@@ -192,7 +194,28 @@ impl Walk<'_> {
         // What proves a denial lives as long as that.
         let told = |(line, _): &(Line, usize)| Line { ttl: denied_s.unwrap_or(0), ..line.clone() };
         let proofs = self.proofs.iter().map(told).collect();
-        Expected { rcode, links, data: Vec::new(), proofs, above_s, denies: true, denied_s }
+        let told = Expected { rcode, links, data: Vec::new(), proofs, above_s, denies: true, denied_s };
+        if self.question.family().is_some() { told } else { told.no_longer_than_the_whole() }
+    }
+}
+
+impl Expected {
+    /// For how long it is kept: as long as the first of its records, and without an SOA record a denial not at all.
+    pub fn least_s(&self) -> u32 {
+        let links = self.links.iter().map(|link| &link.line);
+        let all = links.chain(&self.data).map(|line| line.ttl).chain(self.denied_s).chain(self.above_s);
+        let all = all.chain(self.proofs.iter().map(|line| line.ttl));
+        if self.denies && self.denied_s.is_none() { 0 } else { all.min().unwrap_or(0) }
+    }
+
+    /// No record is told for longer than the answer is kept that it is part of.
+    fn no_longer_than_the_whole(mut self) -> Expected {
+        let least = self.least_s();
+        let links = self.links.iter_mut().map(|link| &mut link.line);
+        links.chain(&mut self.data).chain(&mut self.proofs).for_each(|line| line.ttl = line.ttl.min(least));
+        self.above_s = self.above_s.map(|ttl| ttl.min(least));
+        self.denied_s = self.denied_s.map(|ttl| ttl.min(least));
+        self
     }
 }
 

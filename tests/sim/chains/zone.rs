@@ -283,6 +283,11 @@ fn disturb(draw: &mut Seeded, said: &mut Said, asked: &Name, rtype: Rtype) {
         let rdata = [&Rtype::NSEC.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat();
         said.answers.push(Line::new(stranger, Rtype::RRSIG, 9_999, &rdata));
     }
+    if draw.below(4) == 0 {
+        // In the authority section: where to ask instead, and an address of somebody else's.
+        said.authority.push(Line::new(name("test"), Rtype::NS, 9_999, stranger.as_wire()));
+        said.authority.push(Line::new(stranger, Rtype::A, 9_999, &[203, 0, 113, 66]));
+    }
     if draw.below(3) == 0 && !said.answers.is_empty() {
         let mut twice = said.answers[draw.below(said.answers.len() as u64) as usize].clone();
         twice.ttl = if draw.below(2) == 0 { twice.ttl } else { ttl(draw) };

@@ -62,11 +62,8 @@ pub(super) fn judge_set(
 ) {
     if let Some(kind) = view.negative() {
         assert!(set.is_empty() && round.good.is_empty(), "a denial beside an answer");
-        // A host that slept dates what it kept from when it is awake.
-        let expire = view.expire_ms();
-        let until = |(_, denied, at): &(Monotonic, Negative, u64)| {
-            *denied == kind && (*at == expire || (*at < expire && !round.slept.is_zero()))
-        };
+        // Whatever it has waited for: its time runs from when it came.
+        let until = |(_, denied, at): &(Monotonic, Negative, u64)| *denied == kind && *at == view.expire_ms();
         assert!(round.denials.iter().any(until), "a denial lives as long as its SOA record says");
         let (_, soa_ms, _) = view.soa().expect("each came with one");
         assert_eq!(soa_ms, view.expire_ms(), "the proof lives as long as the denial");

@@ -1,0 +1,109 @@
+//! Messages of 64 KiB that want a reader to work: thousands of records, owners, aliases, signatures, and names by a hundred pointers.
+
+use hither_wire::codes::{Class, Rtype};
+use hither_wire::query::Query;
+
+/// A kind of them: its name, the type that is asked for, and whether with DO.
+pub const KINDS: [(&str, Rtype, bool); 9] = [
+    ("addresses", Rtype::A, false),
+    ("owners", Rtype::TXT, true),
+    ("signatures", Rtype::TXT, true),
+    ("proofs", Rtype::TXT, true),
+    ("aliases", Rtype::A, false),
+    ("signed-aliases", Rtype::TXT, true),
+    ("moved", Rtype::TXT, true),
+    ("deep-owners", Rtype::TXT, true),
+    ("deep-name", Rtype::TXT, true),
+];
+
+/// The name that is asked for.
+pub fn asked(kind: &str, n: usize) -> String {
+    let deep = if kind == "deep-name" { "a.".repeat(100) } else { String::new() };
+    format!("{deep}h{n}.large.example")
+}
+
+struct Draft {
+    octets: Vec<u8>,
+    counts: [u16; 2],
+}
+
+const QNAME: [u8; 2] = [0xc0, 12];
+
+impl Draft {
+    /// Appends a record to a section; `false`: there is no room left.
+    fn record(&mut self, section: usize, owner: &[u8], rtype: Rtype, rdata: &[u8]) -> bool {
+        if self.octets.len() + owner.len() + 10 + rdata.len() > 65_535 {
+            return false;
+        }
+        self.octets.extend(owner);
+        self.octets.extend(rtype.0.to_be_bytes());
+        self.octets.extend(Class::IN.0.to_be_bytes());
+        self.octets.extend(300_u32.to_be_bytes());
+        self.octets.extend((rdata.len() as u16).to_be_bytes());
+        self.octets.extend(rdata);
+        self.counts[section] += 1;
+        true
+    }
+}
+
+/// A label of its own for each number, below the asked name.
+fn below(n: usize) -> Vec<u8> {
+    let [.., high, low] = n.to_be_bytes();
+    [&[4, b'a' + (high >> 4), b'a' + (high & 15), b'a' + (low >> 4), b'a' + (low & 15)][..], &QNAME].concat()
+}
+
+fn signature(of: Rtype) -> Vec<u8> {
+    [&of.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat()
+}
+
+/// The answer of this kind to a query.
+pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
+    let read = Query::read(query).expect("a query");
+    let mut octets = [&query[..2], &[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0], read.question()].concat();
+    if kind == "proofs" {
+        octets[3] |= 3;
+    }
+    let mut draft = Draft { octets, counts: [0; 2] };
+    // Where the name ends without its first label.
+    let parent = [0xc0, 12 + 1 + read.qname()[0]];
+    if kind == "proofs" {
+        let rdata = [&[0, 0][..], &[0; 16], &300_u32.to_be_bytes()].concat();
+        assert!(draft.record(1, &[0], Rtype::SOA, &rdata));
+    } else if !["addresses", "aliases", "signed-aliases", "moved", "deep-name"].contains(&kind) {
+        assert!(draft.record(0, &QNAME, Rtype::TXT, b"\x01x"));
+    }
+    let mut before = 12;
+    for n in 0.. {
+        let at = draft.octets.len();
+        let went = match kind {
+            "addresses" => draft.record(0, &QNAME, Rtype::A, &(0xc612_0000 + n as u32).to_be_bytes()),
+            "owners" => draft.record(0, &below(n), Rtype::TXT, b"\x01x"),
+            "signatures" => draft.record(0, &QNAME, Rtype::RRSIG, &signature(Rtype::TXT)),
+            "proofs" => {
+                draft.record(1, &below(n), Rtype::NSEC, &[0, 0, 1, 0x40])
+                    && draft.record(1, &below(n), Rtype::RRSIG, &signature(Rtype::NSEC))
+            }
+            "aliases" => draft.record(0, &QNAME, Rtype::CNAME, &below(n)),
+            "signed-aliases" => {
+                draft.record(0, &QNAME, Rtype::CNAME, &below(n))
+                    && draft.record(0, &QNAME, Rtype::RRSIG, &signature(Rtype::CNAME))
+            }
+            "moved" => draft.record(0, &parent, Rtype::DNAME, &[&[1, b'a'][..], &below(n)].concat()),
+            "deep-owners" => {
+                // One label more than the owner before.
+                let to = if n % 40 == 0 { 12 } else { before };
+                before = if at < 0x3f00 { at } else { before };
+                let owner = [1, b'a' + (n % 26) as u8, 0xc0 | (to >> 8) as u8, to as u8];
+                draft.record(0, &owner, Rtype::TXT, b"\x01x")
+            }
+            _ => draft.record(0, &[1, b'a', 0xc0, 14], Rtype::TXT, b"\x01x"),
+        };
+        if !went {
+            break;
+        }
+    }
+    for (n, count) in draft.counts.iter().enumerate() {
+        draft.octets[6 + 2 * n..8 + 2 * n].copy_from_slice(&count.to_be_bytes());
+    }
+    draft.octets
+}
