@@ -8,6 +8,7 @@
 #[path = "../tests/large/messages.rs"]
 mod messages;
 #[path = "../tests/large/world.rs"]
+#[allow(dead_code)] // Counting messages is the test's.
 mod world;
 
 use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings, reply};
