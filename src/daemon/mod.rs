@@ -13,6 +13,7 @@ mod dispatch_tests;
 mod ending;
 mod event_loop;
 mod follow;
+mod handover;
 mod hints;
 mod keep;
 mod listeners;

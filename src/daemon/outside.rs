@@ -218,7 +218,9 @@ impl Outside {
     /// Sends the query again from the same socket. A failure will show when its answer does not come.
     pub fn resend(&mut self, attempt: AttemptId, octets: &[u8]) {
         if let Some(Line::Udp(line)) = self.attempts.get(&attempt).map(|key| &self.sockets[*key].line) {
-            let _ = line.socket.send(octets);
+            if let Err(error) = line.socket.send(octets) {
+                log::debug!("a query cannot be sent again: {error}; its answer will not come, which shows");
+            }
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::admission::Ruling;
 use super::event_loop::Daemon;
+use super::handover::Handed;
 use super::pending::{Miss, Pending, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
 use super::udp::{Asked, Desk, Verdict, answer, answer_batch};
-use super::worker::Handed;
 use crate::logging::Event;
 use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
@@ -65,11 +65,12 @@ impl Daemon {
             admits: true,
             admission: &mut self.admission,
             now,
-            room: MISSES_MAX.saturating_sub(self.misses.len()),
         };
         let misses = &mut self.misses;
         answer_batch(desk, &mut self.batch, count, |received, at, query| {
-            misses.extend(Miss::of(received, at, query, n));
+            let room = misses.len() < MISSES_MAX;
+            misses.extend(Miss::of(received, at, query, n).filter(|_| room));
+            room
         });
         let sent = self.batch.send(socket);
         self.rounds.counters().add(Counter::Replies, sent as u64);
