@@ -35,6 +35,7 @@ mod room;
 mod save;
 mod serve;
 mod setup;
+mod shortage;
 pub(crate) mod system;
 mod tcp;
 mod tokens;
