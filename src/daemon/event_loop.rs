@@ -163,7 +163,6 @@ impl Daemon {
         containers::offer(&config, &routes.usual);
         let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
-        let hints = Hints::bind(&dir);
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -189,7 +188,7 @@ impl Daemon {
             reload: Reload::default(),
             waiting: Waiting::default(),
             control,
-            hints,
+            hints: Hints::bind(&dir),
             requests: Requests::default(),
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,

@@ -11,10 +11,11 @@ use std::io;
 /// Sockets that are given up at once where the kernel has none.
 const GIVEN_UP: usize = 4;
 
-/// Whether there is nothing wrong with what was asked for, but with what there is of it: descriptors of this process or of the host, memory.
+/// Whether there is nothing wrong with what was asked for, but with what there is of it: descriptors of this process or of the host, memory,
+/// ports.
 pub(in super::super) fn is_shortage(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    error.raw_os_error().is_some_and(|number| [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&number))
+    use nix::libc::{EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    error.raw_os_error().is_some_and(|number| [EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(&number))
 }
 
 impl Outside {
