@@ -70,7 +70,9 @@ impl Daemon {
     pub(super) fn on_shortage(&mut self, now: Monotonic) {
         if self.shortage.due.is_some_and(|due| due <= now) {
             self.shortage.due = None;
-            std::mem::take(&mut self.shortage.waiting).into_iter().for_each(|source| self.again.push_back(source));
+            std::mem::take(&mut self.shortage.waiting)
+                .into_iter()
+                .for_each(|source| self.again.push_back(source));
         }
     }
 }
