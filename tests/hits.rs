@@ -15,6 +15,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use support::{Daemon, Upstream, answer, ask_for, compose, directory, preloaded};
 
 /// As `hits/counts.c` has them.
@@ -87,6 +88,8 @@ fn upstream() -> Upstream {
 }
 
 const NAMES: usize = 64;
+/// How long sockets towards upstreams are kept that nobody needs.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// The n-th of some queries that are answered from the cache once they have been asked.
 fn query(n: usize) -> Vec<u8> {
@@ -191,11 +194,22 @@ fn an_idle_daemon_does_not_wake_up() {
         #[allow(clippy::print_stdout)]
         return println!("SKIPPED an_idle_daemon_does_not_wake_up: there is no C compiler");
     };
+    let descriptors = counted.daemon.descriptors();
     for n in 0..100 {
         counted.daemon.exchange(&query(n));
     }
-    // One for a deadline that has gone rings once in vain.
-    counted.daemon.until("no alarm is set", |daemon| !alarm_is_set(daemon));
+    assert!(counted.daemon.descriptors() >= descriptors + 64, "sockets are kept for the next queries");
+    // For a minute, until nobody has needed them. An alarm for a deadline that has gone rings once in vain.
+    let kept = Instant::now();
+    while alarm_is_set(&counted.daemon) {
+        assert!(kept.elapsed() < 2 * KEPT, "an alarm is set {:?} after the last query", kept.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(
+        counted.daemon.descriptors() <= descriptors,
+        "{} descriptors are open after a minute without a query, {descriptors} before the first",
+        counted.daemon.descriptors()
+    );
     // What was published last is told to readers some milliseconds later.
     counted.daemon.until("nobody is to be woken", rouse_sleeps);
     let mut outside = Outside::new();

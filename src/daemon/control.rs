@@ -2,6 +2,7 @@
 
 use super::listeners::Inherited;
 use super::peers::{Peers, Rank, Standing};
+use super::shortage::is_waited_at;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
 use crate::logging::Event;
@@ -122,6 +123,8 @@ pub(super) struct Control {
     answered: Vec<Slot>,
     pub status: SorterStatus,
     pub errors: u64,
+    /// Why somebody who waits could not be accepted.
+    pub short: Option<io::Error>,
     sorter_uid: Option<u32>,
     /// Whoever reaches the sorter's socket is the sorter.
     trusted: bool,
@@ -157,6 +160,7 @@ impl Control {
             answered: Vec::new(),
             status: SorterStatus::default(),
             errors: 0,
+            short: None,
             sorter_uid,
             trusted,
             buffer: vec![0; MAX_MESSAGE],
@@ -192,7 +196,7 @@ impl Control {
                 Ok(Some(connection)) => fresh.extend(self.add(registry, connection, from_sorter, now)),
                 Ok(None) => return (false, fresh),
                 Err(error) => {
-                    log::warn!("a local connection cannot be accepted: {error}, ignoring");
+                    self.short = is_waited_at(listener).then_some(error);
                     return (false, fresh);
                 }
             }

@@ -229,13 +229,13 @@ fn wait_until_ready(daemon: &mut Child) -> Result<(), String> {
             lines += "\n";
             if line.contains("ready at")
                 && let Some(sender) = said.take()
+                && sender.send(Ok(())).is_err()
             {
-                let _ = sender.send(Ok(()));
+                // Who waited has given up, and ends the daemon.
+                return Ok(());
             }
         }
-        if let Some(sender) = said {
-            let _ = sender.send(Err(lines));
-        }
+        said.map_or(Ok(()), |sender| sender.send(Err(lines)))
     });
     receiver.recv_timeout(Duration::from_secs(10)).map_err(|_| "the daemon does not start".to_owned())?
 }

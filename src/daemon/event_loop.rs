@@ -17,6 +17,7 @@ use super::reload::Reload;
 use super::requests::Requests;
 use super::room::{Room, table};
 use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, plan};
+use super::shortage::Shortage;
 use super::system::{BusFollower, Whom, bus_follower};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
@@ -56,6 +57,8 @@ pub(super) struct Daemon {
     pub addresses: Vec<SocketAddr>,
     pub clients: Clients,
     pub outside: Outside,
+    /// Who waits for a descriptor.
+    pub shortage: Shortage,
     pub admission: Admission,
     /// Queries whose rounds are to be begun.
     pub misses: VecDeque<Miss>,
@@ -143,7 +146,7 @@ impl Daemon {
         path: Option<PathBuf>,
         with_sorter: bool,
     ) -> Result<Daemon, String> {
-        let idle = fit_to_descriptors(&mut config);
+        let shares = fit_to_descriptors(&mut config);
         make_room_for_descriptors();
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
@@ -160,7 +163,6 @@ impl Daemon {
         containers::offer(&config, &routes.usual);
         let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
-        let hints = Hints::bind(&dir);
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -170,7 +172,8 @@ impl Daemon {
             addresses: listeners.addresses,
             clients: Clients::new(config.limits.tcp, config.limits.tcp_per_network),
             admission: Admission::new(random.draw()),
-            outside: Outside::new(random, idle),
+            outside: Outside::new(random, &shares),
+            shortage: Shortage::default(),
             misses: VecDeque::new(),
             crowded: false,
             next_slice: Monotonic(0),
@@ -185,7 +188,7 @@ impl Daemon {
             reload: Reload::default(),
             waiting: Waiting::default(),
             control,
-            hints,
+            hints: Hints::bind(&dir),
             requests: Requests::default(),
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,
@@ -282,6 +285,7 @@ impl Daemon {
             self.act(now);
         }
         self.outside.sweep(now);
+        self.on_shortage(now);
         let gone = self.clients.sweep(self.poll.registry(), now);
         self.forget(now, gone);
         if let Some(sorter) = &mut self.sorter {
@@ -301,6 +305,7 @@ impl Daemon {
         let times = [
             self.rounds.poll_timeout(),
             self.outside.timeout(),
+            self.shortage.timeout(),
             self.clients.timeout(),
             sorter,
             watchdog,

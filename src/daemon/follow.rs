@@ -9,6 +9,7 @@ mod settle;
 mod walk;
 mod watches;
 
+use super::handover::wake_up;
 use crate::logging::Event;
 use hither_net::clock;
 use hither_table::Monotonic;
@@ -78,9 +79,17 @@ impl Follower {
     pub fn follow(&mut self, paths: Vec<PathBuf>) {
         if paths != self.paths {
             self.paths.clone_from(&paths);
-            // It ends with this end of the channel, and not before.
-            let _ = self.orders.send(paths);
-            let _ = self.call.write(1);
+            // It ends with this end of the channel or where it cannot wait for anything, which it has said then.
+            if self.orders.send(paths).is_ok() {
+                self.call();
+            }
+        }
+    }
+
+    /// Has the thread look at its channel.
+    fn call(&self) {
+        if let Err(error) = self.call.write(1) {
+            log::error!("the thread that follows files cannot be woken: {error}");
         }
     }
 
@@ -95,7 +104,7 @@ impl Drop for Follower {
         // The channel is closed before the thread looks: it is told until it does.
         let (closed, _) = mpsc::channel();
         self.orders = closed;
-        let _ = self.call.write(1);
+        self.call();
     }
 }
 
@@ -189,8 +198,7 @@ impl Looker {
 
     fn tell(&self) {
         self.changed.store(true, Ordering::Release);
-        // The loop has ended if it cannot be woken.
-        let _ = self.waker.wake();
+        wake_up(&self.waker);
     }
 
     /// Waits for something to do; `None` if that cannot be.

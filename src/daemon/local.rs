@@ -3,6 +3,7 @@
 //! A file that cannot be read any more, or in which nothing is understood, has been lost or is being written: what was read of it before
 //! stays in force, and the log and `hitherctl status` say so.
 
+use super::handover::hand_in;
 use super::resolv_conf;
 use crate::config::{self, Config};
 use crate::logging::Event;
@@ -89,10 +90,7 @@ impl Loader {
         let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
         let before = self.read.clone();
         let thread = std::thread::Builder::new().name("lists".to_owned()).spawn(move || {
-            let read = load(&wanted, &before);
-            // Nobody is left to be told when the daemon has ended.
-            let _ = sender.send(read);
-            let _ = waker.wake();
+            hand_in(&sender, &waker, load(&wanted, &before));
         });
         match thread {
             Ok(_) => self.busy = true,

@@ -34,6 +34,9 @@ impl Daemon {
         if more {
             self.again.push_back(source);
         }
+        if let Some(error) = self.control.short.take() {
+            self.is_short(source, &error, now);
+        }
     }
 
     pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
@@ -93,7 +96,7 @@ impl Daemon {
     }
 
     pub(super) fn take(&mut self, mut config: Config, now: Monotonic) {
-        fit_to_descriptors(&mut config);
+        self.outside.set_shares(&fit_to_descriptors(&mut config));
         let fixed = |c: &Config| (c.runtime_dir.clone(), c.state_dir.clone(), c.listen.clone(), c.workers);
         if fixed(&config) != fixed(&self.config) {
             log::warn!(

@@ -1,5 +1,6 @@
 //! What tells that the network or the host's name is another than before: netlink, the kernel's word for the name, and a host that slept.
 
+use super::outside::is_shortage;
 use crate::logging::Event;
 use hither_net::netlink::Netlink;
 use hither_table::Monotonic;
@@ -14,6 +15,8 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_millis(100);
 /// A gap between the clock that runs on in sleep and the one that does not, beyond which the host has slept.
 const SLEPT: Duration = Duration::from_secs(2);
+/// When it is looked again where there was no descriptor for it.
+const BLIND: Duration = Duration::from_secs(1);
 
 /// Octets read of a routing table.
 const ROUTES_MAX: u64 = 256 * 1024;
@@ -23,8 +26,8 @@ pub(super) struct Network {
     netlink: Option<Netlink>,
     name: HostName,
     due: Option<Monotonic>,
-    /// Addresses and routes when they were last looked at.
-    seen: u64,
+    /// Addresses and routes when they were last looked at; not known where there was no descriptor for it.
+    seen: Option<u64>,
     slept: Duration,
     /// Addresses or routes were others, or the host slept, since the last news.
     changed: bool,
@@ -88,9 +91,11 @@ impl Network {
         }
     }
 
-    fn look(&mut self) {
-        let seen = fingerprint();
-        self.changed |= std::mem::replace(&mut self.seen, seen) != seen;
+    /// Whether it could be looked: without a descriptor nothing is seen, which is no change.
+    fn look(&mut self) -> bool {
+        let Some(seen) = fingerprint() else { return false };
+        self.changed |= self.seen.replace(seen) != Some(seen);
+        true
     }
 
     /// Notices that the host has slept since the last look.
@@ -115,7 +120,10 @@ impl Network {
         if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
             self.due = Some(now.plus(SETTLE));
         }
-        self.look();
+        if !self.look() {
+            self.due = Some(now.plus(BLIND));
+            return None;
+        }
         let network = std::mem::take(&mut self.changed);
         let name = std::mem::take(&mut self.renamed);
         Some(News { network, name })
@@ -152,11 +160,15 @@ fn asleep() -> Duration {
     read(nix::time::ClockId::CLOCK_BOOTTIME).saturating_sub(read(nix::time::ClockId::CLOCK_MONOTONIC))
 }
 
-/// Addresses, and the columns of the routing tables that are not counters.
-pub(crate) fn fingerprint() -> u64 {
+/// Addresses, and the columns of the routing tables that are not counters. `None`: there is no descriptor to look at them.
+pub(crate) fn fingerprint() -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let mut lines: BTreeSet<String> = BTreeSet::new();
-    if let Ok(interfaces) = nix::ifaddrs::getifaddrs() {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(std::io::Error::from);
+    if interfaces.as_ref().is_err_and(is_shortage) {
+        return None;
+    }
+    if let Ok(interfaces) = interfaces {
         let up = nix::net::if_::InterfaceFlags::IFF_RUNNING | nix::net::if_::InterfaceFlags::IFF_UP;
         for interface in interfaces {
             let address =
@@ -172,7 +184,10 @@ pub(crate) fn fingerprint() -> u64 {
     {
         let mut text = String::new();
         // The first routes of a router with a million of them will do.
-        let _ = std::fs::File::open(path).and_then(|file| file.take(ROUTES_MAX).read_to_string(&mut text));
+        let read = std::fs::File::open(path).and_then(|file| file.take(ROUTES_MAX).read_to_string(&mut text));
+        if read.as_ref().is_err_and(is_shortage) {
+            return None;
+        }
         for line in text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let kept: Vec<&str> = columns.iter().filter_map(|n| words.get(*n).copied()).collect();
@@ -180,7 +195,7 @@ pub(crate) fn fingerprint() -> u64 {
         }
     }
     lines.iter().for_each(|line| hasher.write(line.as_bytes()));
-    hasher.finish()
+    Some(hasher.finish())
 }
 
 #[cfg(test)]

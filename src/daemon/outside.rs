@@ -1,18 +1,27 @@
 //! Attempts on their way: a socket each, connected to its upstream; UDP sockets serve one attempt after the other.
+//!
+//! There are no more sockets than leave descriptors for everything else. Where there are as many, or the kernel gives none, what nobody uses is
+//! given up for the attempt; only when all are used is there none for it.
+
+mod opening;
+
+pub(super) use opening::is_shortage;
 
 use super::pool::{Pool, UdpLine, id_of};
+use super::setup::Shares;
 use super::tokens::{Slot, Source};
 use hither_net::frame::{Framer, Outbox};
-use hither_net::ports;
 use hither_net::random::Random;
-use hither_rounds::{AttemptId, Failure, Server, Transport};
+use hither_rounds::{AttemptId, Failure, Question, Server, Transport};
 use hither_table::Monotonic;
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 #[derive(Debug)]
 enum Line {
@@ -59,6 +68,12 @@ pub(super) struct Outside {
     over: Vec<usize>,
     generation: u32,
     pool: Pool,
+    /// How many sockets there may be.
+    most: usize,
+    /// Of them for stragglers alone; further ones are given to others, or closed, at once.
+    lingering_most: usize,
+    /// The kernel had no descriptor then.
+    short: Option<Monotonic>,
     random: Random,
 }
 
@@ -68,8 +83,8 @@ pub(super) const MESSAGES: usize = 16;
 const OCTETS: usize = 2 * 65_537;
 /// Sockets closed in one turn.
 const CLOSED: usize = 32;
-/// Sockets kept for stragglers alone; further ones are given to others, or closed, at once.
-pub(super) const LINGERING_MAX: usize = 1024;
+/// How long after the kernel had no descriptor none is opened ahead.
+const SHORT: Duration = Duration::from_secs(1);
 
 fn failure(error: &io::Error) -> Failure {
     match error.kind() {
@@ -84,7 +99,7 @@ fn failure(error: &io::Error) -> Failure {
 }
 
 impl Outside {
-    pub fn new(random: Random, idle: usize) -> Self {
+    pub fn new(random: Random, shares: &Shares) -> Self {
         Self {
             sockets: Slab::new(),
             attempts: BTreeMap::new(),
@@ -92,9 +107,17 @@ impl Outside {
             outgoing: Vec::new(),
             over: Vec::new(),
             generation: 0,
-            pool: Pool::new(idle),
+            pool: Pool::new(shares.idle),
+            most: shares.sockets,
+            lingering_most: shares.lingering,
+            short: None,
             random,
         }
+    }
+
+    /// Another configuration is in force.
+    pub fn set_shares(&mut self, shares: &Shares) {
+        (self.most, self.lingering_most) = (shares.sockets, shares.lingering);
     }
 
     /// Has the query sent from a socket of its own, a datagram by [`Outside::send_queries`].
@@ -116,11 +139,7 @@ impl Outside {
                 Ok(())
             }
             Transport::Tcp => {
-                let mut outbox = Outbox::new(1024);
-                outbox.queue(&octets);
-                let stream = ports::tcp(server.address, server.link).map_err(|error| failure(&error))?;
-                let line = Line::Tcp { stream, framer: Framer::default(), outbox, connected: false };
-                let key = self.enter(registry, line).map_err(|error| failure(&error))?;
+                let key = self.tcp_socket(registry, now, server, &octets).map_err(|error| failure(&error))?;
                 self.sockets[key].attempt = Some(attempt);
                 self.attempts.insert(attempt, key);
                 Ok(())
@@ -141,8 +160,8 @@ impl Outside {
             let Line::Udp(line) = &mut socket.line else { continue };
             match line.send(&octets, attempt) {
                 Ok(()) => {}
-                // A full buffer is a lost datagram: the core sends again.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // A full buffer, of the socket or of the kernel, is a lost datagram: the core sends again.
+                Err(error) if error.kind() == ErrorKind::WouldBlock || is_shortage(&error) => {}
                 Err(_) => failed.extend(self.send_anew(registry, now, (key, attempt), &octets).err()),
             }
         }
@@ -157,7 +176,7 @@ impl Outside {
         registry: &Registry,
         now: Monotonic,
         (key, attempt): (usize, AttemptId),
-        octets: &[u8],
+        octets: &Rc<[u8]>,
     ) -> Result<(), (AttemptId, Failure)> {
         self.renew();
         let Line::Udp(line) = &self.sockets[key].line else { return Ok(()) };
@@ -192,14 +211,6 @@ impl Outside {
         self.open(registry, now, upstream, id).map_err(|error| failure(&error))
     }
 
-    fn open(&mut self, registry: &Registry, now: Monotonic, upstream: Server, id: u16) -> io::Result<usize> {
-        let line = self.pool.open(upstream, id, now, &mut self.random)?;
-        let port = line.port;
-        let key = self.enter(registry, Line::Udp(line))?;
-        self.pool.opened(port, key);
-        Ok(key)
-    }
-
     fn enter(&mut self, registry: &Registry, mut line: Line) -> io::Result<usize> {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.sockets.vacant_entry();
@@ -217,29 +228,34 @@ impl Outside {
 
     /// Sends the query again from the same socket. A failure will show when its answer does not come.
     pub fn resend(&mut self, attempt: AttemptId, octets: &[u8]) {
-        if let Some(Line::Udp(line)) = self.attempts.get(&attempt).map(|key| &self.sockets[*key].line) {
-            let _ = line.socket.send(octets);
+        let line = self.attempts.get(&attempt).map(|key| &self.sockets[*key].line);
+        if let Some(Line::Udp(line)) = line
+            && let Err(error) = line.socket.send(octets)
+        {
+            log::debug!("a query cannot be sent again: {error}; its answer will not come, which shows");
         }
     }
 
     /// The core has done with an attempt.
-    pub fn close(&mut self, attempt: AttemptId, linger: Option<Monotonic>) {
+    pub fn close(&mut self, attempt: AttemptId, linger: Option<Monotonic>, now: Monotonic) {
         let Some(key) = self.attempts.remove(&attempt) else { return };
         let socket = &mut self.sockets[key];
         socket.attempt = None;
         match linger {
-            Some(until) if self.lingering.len() < LINGERING_MAX && matches!(socket.line, Line::Udp(_)) => {
+            Some(until)
+                if self.lingering.len() < self.lingering_most && matches!(socket.line, Line::Udp(_)) =>
+            {
                 socket.lingers = Some(until);
                 self.lingering.insert((until, key));
             }
-            _ => self.release(key),
+            _ => self.release(key, now),
         }
     }
 
     /// Gives a socket that nobody uses back to the pool, or up.
-    fn release(&mut self, key: usize) {
+    fn release(&mut self, key: usize, now: Monotonic) {
         let over = match &self.sockets[key].line {
-            Line::Udp(line) => self.pool.take_back(line, key),
+            Line::Udp(line) => self.pool.take_back(line, key, now),
             Line::Tcp { .. } => Some(key),
         };
         self.over.extend(over);
@@ -251,11 +267,19 @@ impl Outside {
             let Some(key) = self.over.pop() else { break };
             self.drop_socket(key);
         }
-        for line in self.pool.open_ahead(now, &mut self.random) {
+        let room = self.most.saturating_sub(self.sockets.len());
+        if room == 0 || self.short.is_some_and(|at| now < at.plus(SHORT)) {
+            return self.pool.open_none_ahead();
+        }
+        let (lines, outcome) = self.pool.open_ahead(room, now, &mut self.random);
+        if outcome.is_err_and(|error| is_shortage(&error)) {
+            self.short = Some(now);
+        }
+        for line in lines {
             let (upstream, port) = (line.upstream, line.port);
             if let Ok(key) = self.enter(registry, Line::Udp(line)) {
                 self.pool.opened(port, key);
-                self.pool.ready(upstream, key);
+                self.pool.ready(upstream, key, now);
             }
         }
     }
@@ -272,7 +296,7 @@ impl Outside {
             self.lingering.remove(&(until, key));
         }
         if let Line::Udp(line) = socket.line {
-            self.pool.closed(line);
+            self.pool.closed(line, key);
         }
     }
 
@@ -285,19 +309,22 @@ impl Outside {
         }
     }
 
-    /// When the next socket that waits for stragglers is to be given to others.
+    /// When [`Outside::sweep`] has something to do.
     pub fn timeout(&self) -> Option<Monotonic> {
-        self.lingering.first().map(|(until, _)| *until)
+        let lingering = self.lingering.first().map(|(until, _)| *until);
+        lingering.into_iter().chain(self.pool.timeout()).min()
     }
 
+    /// Gives sockets that have waited for stragglers to others, and closes those that nobody has needed for long.
     pub fn sweep(&mut self, now: Monotonic) {
         while let Some((until, key)) = self.lingering.first().copied()
             && until <= now
         {
             self.lingering.remove(&(until, key));
             self.sockets[key].lingers = None;
-            self.release(key);
+            self.release(key, now);
         }
+        self.over.extend(self.pool.sweep(now));
     }
 
     /// What came in on a socket that is ready, put into `buffer`; `None` when there is no more, or when the attempt that it was for has ended:
@@ -335,10 +362,12 @@ impl Outside {
         Some(Conversation { attempt: socket.attempt?, messages, failed, more })
     }
 
-    /// Whether a query with this id has been sent from this port: then who sends it to us is ourselves.
-    pub fn has_sent(&self, port: u16, id: u16) -> bool {
-        let socket = self.pool.key_of(port).and_then(|key| self.sockets.get(key));
-        matches!(socket.map(|socket| &socket.line), Some(Line::Udp(line)) if line.has_sent(id))
+    /// Whether a query is one of ours, come back: it has the address, the port and the id that ours was sent with last, and asks the same.
+    pub fn is_own(&self, peer: SocketAddr, id: u16, question: &Question) -> bool {
+        let socket = self.pool.key_of(peer.port()).and_then(|key| self.sockets.get(key));
+        let Some(Line::Udp(line)) = socket.map(|socket| &socket.line) else { return false };
+        let from = |own: SocketAddr| own.ip().to_canonical() == peer.ip().to_canonical();
+        line.has_asked(id, question) && line.socket.local_addr().is_ok_and(from)
     }
 
     pub fn len(&self) -> usize {
@@ -389,43 +418,4 @@ fn converse(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nix::sys::socket::{Shutdown, shutdown};
-    use std::os::fd::AsRawFd as _;
-
-    #[test]
-    fn a_query_that_a_socket_does_not_take_is_sent_from_a_new_one() {
-        let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
-        listening.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("an option");
-        let (upstream, now) = (Server::from(listening.local_addr().expect("bound")), Monotonic(0));
-        let poll = mio::Poll::new().expect("a poll");
-        let mut outside = Outside::new(Random::new().expect("random numbers"), 64);
-        let ask = |outside: &mut Outside, id: u16| {
-            let octets = Rc::from(id.to_be_bytes());
-            let attempt = AttemptId(u64::from(id));
-            outside
-                .send(poll.registry(), now, attempt, (upstream, Transport::Udp), octets)
-                .expect("a socket");
-        };
-        ask(&mut outside, 1);
-        assert!(outside.send_queries(poll.registry(), now).is_empty());
-        outside.tidy(poll.registry(), now);
-        assert!(outside.len() > 2, "others are opened ahead");
-        // As if their addresses had gone: none of them takes anything any more.
-        for (_, socket) in &outside.sockets {
-            if let (Line::Udp(line), None) = (&socket.line, socket.attempt) {
-                shutdown(line.socket.as_raw_fd(), Shutdown::Write).expect("connected");
-            }
-        }
-        ask(&mut outside, 2);
-        assert!(outside.send_queries(poll.registry(), now).is_empty(), "no failure");
-        let mut heard = [0; 2];
-        for id in [1, 2] {
-            listening.recv(&mut heard).expect("both came");
-            assert_eq!(u16::from_be_bytes(heard), id);
-        }
-        outside.tidy(poll.registry(), now);
-        assert!(outside.attempts.contains_key(&AttemptId(2)));
-    }
-}
+mod tests;

@@ -2,15 +2,18 @@
 //!
 //! What an outsider has to guess stays what it is (RFC 5452 section 9.2): so many queries a second get a socket of their own, from a port that is
 //! drawn; beyond that the socket is drawn from many idle ones; and no id is sent from a port twice. One query at a time is out on a socket,
-//! so that whatever else comes in on it is known for late or forged. New ones are opened ahead, when nobody waits for it.
+//! so that whatever else comes in on it is known for late or forged. New ones are opened ahead, when nobody waits for it. What nobody has needed
+//! for a minute is closed.
 
 use hither_net::ports;
 use hither_net::random::Random;
-use hither_rounds::{AttemptId, Server};
+use hither_rounds::{AttemptId, Question, Server};
 use hither_table::Monotonic;
+use hither_wire::query::Query;
 use mio::net::UdpSocket;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Sockets opened in a second, and how many of them at once.
@@ -23,12 +26,13 @@ const AHEAD_AT_ONCE: usize = 8;
 const IDLE_MIN: usize = 64;
 /// Idle sockets of an upstream that are kept, so that there are 512 of them with those opened ahead.
 const IDLE_MAX: usize = 512 - AHEAD;
-/// Idle sockets of all upstreams that are kept, where there are descriptors enough.
-pub(super) const IDLE_ALL: usize = 1024;
 /// Queries sent from one socket.
 const USES: usize = 256;
-/// How long a socket is used.
+/// How long a socket is used, where there is another to be had.
 const AGE: Duration = Duration::from_secs(60);
+/// How long a socket is kept that nobody needs, and the least time between two looks at which of them have their time behind them.
+const KEPT: Duration = Duration::from_secs(60);
+const LOOKS: Duration = Duration::from_secs(5);
 /// Closed sockets whose ports and ids are remembered, for when the port is drawn again.
 const SPENT: usize = 1024;
 /// Ports drawn to find one from which an id has not been sent.
@@ -41,8 +45,9 @@ pub(super) struct UdpLine {
     pub port: u16,
     pub upstream: Server,
     opened: Monotonic,
-    /// Ids, oldest first, and whose the last one was.
+    /// Ids, oldest first; the last query itself, and whose it was.
     sent: Vec<u16>,
+    query: Option<Rc<[u8]>>,
     latest: AttemptId,
     /// Ids sent from the same port before.
     spent: Vec<u16>,
@@ -52,18 +57,25 @@ pub(super) struct UdpLine {
 const ENDED: AttemptId = AttemptId(0);
 
 impl UdpLine {
-    pub fn send(&mut self, octets: &[u8], attempt: AttemptId) -> io::Result<()> {
+    pub fn send(&mut self, octets: &Rc<[u8]>, attempt: AttemptId) -> io::Result<()> {
         self.sent.extend(id_of(octets));
-        self.latest = attempt;
+        (self.query, self.latest) = (Some(Rc::clone(octets)), attempt);
         self.socket.send(octets).map(drop)
     }
 
-    pub fn has_sent(&self, id: u16) -> bool {
-        self.sent.contains(&id)
+    /// Whether the query that was sent from here last has this id and asks this.
+    pub fn has_asked(&self, id: u16, question: &Question) -> bool {
+        let asked = self.query.as_deref().filter(|_| self.sent.last() == Some(&id)).map(Query::read);
+        matches!(asked, Some(Ok(query)) if query.name_lower() == question.name && query.qtype() == question.rtype)
     }
 
     pub fn may_send(&self, id: u16, now: Monotonic) -> bool {
-        !self.has_sent(id) && !self.spent.contains(&id) && now < self.opened.plus(AGE)
+        self.may_still_send(id) && now < self.opened.plus(AGE)
+    }
+
+    /// The same where there is no other socket to be had: however old it is, no id goes out from its port twice.
+    pub fn may_still_send(&self, id: u16) -> bool {
+        self.sent.len() < USES && !self.sent.contains(&id) && !self.spent.contains(&id)
     }
 
     /// The attempt that a message is for, by its id; what fits none is held against the latest.
@@ -80,15 +92,48 @@ pub(super) fn id_of(octets: &[u8]) -> Option<u16> {
     octets.first_chunk().map(|id| u16::from_be_bytes(*id))
 }
 
+/// A socket that waits for its next query, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    key: usize,
+    since: Monotonic,
+}
+
+/// An upstream's sockets that nobody uses, those that have waited longest first.
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: VecDeque<Kept>,
+    /// New ones.
+    ahead: VecDeque<Kept>,
+}
+
+impl Shelf {
+    fn len(&self) -> usize {
+        self.idle.len() + self.ahead.len()
+    }
+
+    fn oldest(&self) -> Option<Kept> {
+        self.idle.front().into_iter().chain(self.ahead.front()).min_by_key(|kept| kept.since).copied()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Kept> {
+        self.idle.iter().chain(&self.ahead)
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.idle.retain(|kept| kept.key != key);
+        self.ahead.retain(|kept| kept.key != key);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Pool {
     /// Sockets that nobody uses, of all upstreams, at most.
     most: usize,
-    /// Oldest first.
-    idle: BTreeMap<Server, VecDeque<usize>>,
-    idle_count: usize,
-    /// New ones.
-    ahead: BTreeMap<Server, Vec<usize>>,
+    /// Of upstreams that have any.
+    shelves: BTreeMap<Server, Shelf>,
+    /// When it is looked next which of them nobody has needed.
+    look_at: Option<Monotonic>,
     /// Upstreams that were asked since new ones were last opened.
     asked: Vec<Server>,
     /// Which socket has a port.
@@ -103,11 +148,10 @@ impl Pool {
     pub fn new(most: usize) -> Pool {
         Pool {
             most,
-            idle: BTreeMap::new(),
-            idle_count: 0,
+            shelves: BTreeMap::new(),
+            look_at: None,
             ports: HashMap::new(),
             spent: VecDeque::new(),
-            ahead: BTreeMap::new(),
             asked: Vec::new(),
             fresh: FRESH_BURST,
             fresh_at: Monotonic(0),
@@ -119,16 +163,37 @@ impl Pool {
         if !self.asked.contains(&upstream) {
             self.asked.push(upstream);
         }
-        if let Some(key) = self.ahead.get_mut(&upstream).and_then(Vec::pop) {
-            return Some(key);
+        if let Some(kept) = self.shelves.get_mut(&upstream).and_then(|shelf| shelf.ahead.pop_back()) {
+            return Some(self.taken(upstream, kept));
         }
         if self.may_open(now) {
             return None;
         }
-        let idle = self.idle.get_mut(&upstream).filter(|idle| idle.len() > IDLE_MIN)?;
-        let at = (random.draw() >> 16) as usize % idle.len();
-        self.idle_count -= 1;
-        idle.swap_remove_back(at)
+        let idle = &mut self.shelves.get_mut(&upstream)?.idle;
+        let at = (idle.len() > IDLE_MIN).then(|| below(idle.len(), random))?;
+        let kept = idle.remove(at)?;
+        Some(self.taken(upstream, kept))
+    }
+
+    /// A socket of this upstream that is there, however few there are, where no other can be had: drawn from those that `fit`.
+    pub fn draw_any(
+        &mut self,
+        upstream: Server,
+        random: &mut Random,
+        fits: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let shelf = self.shelves.get_mut(&upstream)?;
+        let fitting: Vec<Kept> = shelf.all().filter(|kept| fits(kept.key)).copied().collect();
+        let kept = *fitting.get(below(fitting.len(), random))?;
+        shelf.remove(kept.key);
+        Some(self.taken(upstream, kept))
+    }
+
+    fn taken(&mut self, upstream: Server, kept: Kept) -> usize {
+        if self.shelves.get(&upstream).is_some_and(|shelf| shelf.len() == 0) {
+            self.shelves.remove(&upstream);
+        }
+        kept.key
     }
 
     /// Whether there is time to open a socket, which is then taken for it.
@@ -143,28 +208,46 @@ impl Pool {
         may
     }
 
-    /// Opens sockets for the next queries to the upstreams that were just asked; each is to be handed to [`Pool::ready`].
-    pub fn open_ahead(&mut self, now: Monotonic, random: &mut Random) -> Vec<UdpLine> {
+    /// Opens sockets, `room` at most, for the next queries to the upstreams that were just asked; each is to be handed to [`Pool::ready`].
+    ///
+    /// # Errors
+    /// What the kernel says to the first that cannot be had; then there are no others either.
+    pub fn open_ahead(
+        &mut self,
+        room: usize,
+        now: Monotonic,
+        random: &mut Random,
+    ) -> (Vec<UdpLine>, io::Result<()>) {
         let mut lines = Vec::new();
         for upstream in std::mem::take(&mut self.asked) {
-            let there = self.ahead.get(&upstream).map_or(0, Vec::len);
+            let there = self.shelves.get(&upstream).map_or(0, |shelf| shelf.ahead.len());
             for _ in there..AHEAD.min(there + AHEAD_AT_ONCE) {
-                if self.kept() + lines.len() >= self.most || !self.may_open(now) {
+                if self.len() + lines.len() >= self.most || lines.len() >= room || !self.may_open(now) {
                     break;
                 }
-                lines.extend(self.open_any(upstream, now, random));
+                match self.open_any(upstream, now, random) {
+                    Ok(line) => lines.push(line),
+                    Err(error) => return (lines, Err(error)),
+                }
             }
         }
-        lines
+        (lines, Ok(()))
     }
 
-    fn kept(&self) -> usize {
-        self.idle_count + self.ahead.values().map(Vec::len).sum::<usize>()
+    /// Nobody opens sockets ahead for those who were asked so far.
+    pub fn open_none_ahead(&mut self) {
+        self.asked.clear();
+    }
+
+    /// Sockets that nobody uses.
+    pub fn len(&self) -> usize {
+        self.shelves.values().map(Shelf::len).sum()
     }
 
     /// A new socket waits for its first query.
-    pub fn ready(&mut self, upstream: Server, key: usize) {
-        self.ahead.entry(upstream).or_default().push(key);
+    pub fn ready(&mut self, upstream: Server, key: usize, now: Monotonic) {
+        self.look_at.get_or_insert(now.plus(KEPT));
+        self.shelves.entry(upstream).or_default().ahead.push_back(Kept { key, since: now });
     }
 
     /// A new socket, from a port from which `id` was not sent lately.
@@ -189,7 +272,8 @@ impl Pool {
         let (socket, port) = ports::udp(upstream.address, upstream.link, || random.draw())?;
         let before = self.spent.iter().filter(|(spent, _)| *spent == port);
         let spent = before.flat_map(|(_, ids)| ids).copied().collect();
-        Ok(UdpLine { socket, port, upstream, opened: now, sent: Vec::new(), latest: ENDED, spent })
+        let (sent, query) = (Vec::new(), None);
+        Ok(UdpLine { socket, port, upstream, opened: now, sent, query, latest: ENDED, spent })
     }
 
     pub fn opened(&mut self, port: u16, key: usize) {
@@ -201,113 +285,82 @@ impl Pool {
     }
 
     /// Keeps a socket for the next query; returns one that is to be closed for it, or itself.
-    pub fn take_back(&mut self, line: &UdpLine, key: usize) -> Option<usize> {
+    pub fn take_back(&mut self, line: &UdpLine, key: usize, now: Monotonic) -> Option<usize> {
         if line.sent.len() >= USES {
             return Some(key);
         }
-        self.idle_count += 1;
-        let kept = self.kept();
-        let idle = self.idle.entry(line.upstream).or_default();
-        idle.push_back(key);
-        if idle.len() <= IDLE_MAX && kept <= self.most {
+        self.look_at.get_or_insert(now.plus(KEPT));
+        self.shelves.entry(line.upstream).or_default().idle.push_back(Kept { key, since: now });
+        let len = self.len();
+        let idle = &mut self.shelves.get_mut(&line.upstream)?.idle;
+        if idle.len() <= IDLE_MAX && len <= self.most {
             return None;
         }
-        self.idle_count -= 1;
-        idle.pop_front()
+        let oldest = idle.pop_front()?;
+        Some(self.taken(line.upstream, oldest))
     }
 
     /// Remembers what was sent from a socket that is closed now.
-    pub fn closed(&mut self, line: UdpLine) {
-        self.ports.remove(&line.port);
+    pub fn closed(&mut self, line: UdpLine, key: usize) {
+        // Sockets that are bound to links may share a port.
+        if self.ports.get(&line.port) == Some(&key) {
+            self.ports.remove(&line.port);
+        }
         if self.spent.len() == SPENT {
             self.spent.pop_front();
         }
         self.spent.push_back((line.port, line.sent));
     }
 
+    /// Gives up some sockets, of whichever upstreams, those first that have waited longest; they are to be closed.
+    pub fn give_up(&mut self, count: usize) -> Vec<usize> {
+        let mut given = Vec::new();
+        while given.len() < count {
+            let oldest = self.shelves.iter().filter_map(|(server, shelf)| Some((shelf.oldest()?, *server)));
+            let Some((kept, server)) = oldest.min_by_key(|(kept, _)| kept.since) else { break };
+            if let Some(shelf) = self.shelves.get_mut(&server) {
+                shelf.remove(kept.key);
+            }
+            given.push(self.taken(server, kept));
+        }
+        given
+    }
+
+    /// When [`Pool::sweep`] has something to do; never, when there is no socket that nobody uses.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.look_at
+    }
+
+    /// Gives up what nobody has needed for a minute, to be closed.
+    pub fn sweep(&mut self, now: Monotonic) -> Vec<usize> {
+        let mut over = Vec::new();
+        if self.look_at.is_none_or(|at| now < at) {
+            return over;
+        }
+        self.shelves.retain(|_, shelf| {
+            for shelf in [&mut shelf.idle, &mut shelf.ahead] {
+                let done = shelf.iter().take_while(|kept| kept.since.plus(KEPT) <= now).count();
+                over.extend(shelf.drain(..done).map(|kept| kept.key));
+            }
+            shelf.len() > 0
+        });
+        let oldest = self.shelves.values().filter_map(Shelf::oldest).map(|kept| kept.since).min();
+        self.look_at = oldest.map(|since| since.plus(KEPT).max(now.plus(LOOKS)));
+        over
+    }
+
     /// Gives up all sockets that nobody uses, to be closed.
     pub fn empty(&mut self) -> Vec<usize> {
-        self.idle_count = 0;
-        let ahead = std::mem::take(&mut self.ahead).into_values().flatten();
-        std::mem::take(&mut self.idle).into_values().flatten().chain(ahead).collect()
+        self.look_at = None;
+        let all = std::mem::take(&mut self.shelves).into_values();
+        all.flat_map(|shelf| shelf.idle.into_iter().chain(shelf.ahead)).map(|kept| kept.key).collect()
     }
+}
+
+/// A number below `len`.
+fn below(len: usize, random: &mut Random) -> usize {
+    (random.draw() >> 16) as usize % len.max(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_and_ids_are_not_used_again_together() {
-        let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let upstream = Server::from(listening.local_addr().expect("bound"));
-        let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
-        let now = Monotonic(0);
-        let mut line = pool.open(upstream, 7, now, &mut random).expect("a socket");
-        assert!(line.may_send(7, now));
-        line.send(&[0, 7], AttemptId(1)).expect("sent");
-        line.send(&[0, 8], AttemptId(2)).expect("sent");
-        assert!(!line.may_send(7, now) && !line.may_send(8, now) && line.may_send(9, now));
-        assert!(!line.may_send(9, now.plus(AGE)), "it is too old");
-        let whose = |id: u16| line.whose(&id.to_be_bytes());
-        assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [0, 2, 2, 2].map(|n| Some(AttemptId(n))));
-        let port = line.port;
-        pool.closed(line);
-        let (socket, again) =
-            ports::udp(upstream.address, upstream.link, || u64::from(port) - 1024).expect("a socket");
-        assert_eq!(again, port);
-        drop(socket);
-        let draw_again = pool.spent.iter().any(|(spent, ids)| *spent == port && ids == &[7, 8]);
-        assert!(draw_again, "what was sent from a closed socket is remembered");
-    }
-
-    #[test]
-    fn an_idle_socket_is_used_again_only_where_there_are_many() {
-        let bound = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let upstream = Server::from(bound.local_addr().expect("bound"));
-        let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
-        let now = Monotonic(0);
-        let line = || pool_line(upstream, &mut Random::new().expect("random numbers"));
-        for key in 0..=IDLE_MIN {
-            assert_eq!(pool.take_back(&line(), key), None);
-        }
-        let fresh =
-            (0..FRESH_BURST).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
-        assert_eq!(fresh, FRESH_BURST, "as long as there is time for new ones");
-        assert!(pool.open_ahead(now, &mut random).is_empty(), "no more than there is time for");
-        assert!(pool.draw(upstream, now, &mut random).is_some());
-        assert_eq!(pool.draw(upstream, now, &mut random), None, "few are idle");
-        for key in 100..100 + IDLE_MAX - IDLE_MIN {
-            assert_eq!(pool.take_back(&line(), key), None);
-        }
-        assert!(pool.take_back(&line(), 7).is_some_and(|oldest| oldest <= IDLE_MIN), "room is made");
-        let mut worn = line();
-        (0..USES as u16).for_each(|id| worn.sent.push(id));
-        assert_eq!(pool.take_back(&worn, 99), Some(99), "it has been used often enough");
-        assert_eq!(pool.empty().len(), IDLE_MAX);
-    }
-
-    #[test]
-    fn new_sockets_are_opened_ahead_of_their_first_query() {
-        let bound = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
-        let upstream = Server::from(bound.local_addr().expect("bound"));
-        let (mut pool, mut random) = (Pool::new(IDLE_ALL), Random::new().expect("random numbers"));
-        let now = Monotonic(0);
-        assert_eq!(pool.draw(upstream, now, &mut random), None);
-        for _ in 0..3 {
-            let lines = pool.open_ahead(now, &mut random);
-            (0..lines.len()).for_each(|key| pool.ready(upstream, key));
-            assert!(pool.draw(upstream, now, &mut random).is_some());
-        }
-        assert!(pool.open_ahead(now, &mut random).len() <= AHEAD_AT_ONCE);
-        assert!(pool.open_ahead(now, &mut random).is_empty(), "nobody was asked");
-        assert!(pool.empty().len() < AHEAD);
-        let mut pool = Pool::new(3);
-        pool.draw(upstream, now, &mut random);
-        assert_eq!(pool.open_ahead(now, &mut random).len(), 3, "no more than may be kept");
-    }
-
-    fn pool_line(upstream: Server, random: &mut Random) -> UdpLine {
-        Pool::new(0).open(upstream, 0, Monotonic(0), random).expect("a socket")
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Writing what the table holds to a file: in a thread of its own, which reads the table as any other process does.
 
+use super::handover::hand_in;
 use hither_rounds::Routes;
 use hither_saved::{Clocks, Header, Link, MARGIN, OCTETS_MAX, Set, USUAL_MAX, Writer};
 use hither_table::{Family, FamilyView, Monotonic, Reader, Snapshot, State};
@@ -65,12 +66,7 @@ impl Saver {
     /// If there is no thread to be had.
     pub fn begin(&mut self, job: Job) -> Result<(), String> {
         let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
-        let work = move || {
-            let result = save(&job);
-            // Nobody is left to be told when the daemon has ended.
-            let _ = sender.send(result);
-            let _ = waker.wake();
-        };
+        let work = move || hand_in(&sender, &waker, save(&job));
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(work);
         self.busy = thread.is_ok();
         thread.map(drop).map_err(|error| format!("no thread can be had: {error}"))

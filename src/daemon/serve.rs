@@ -2,12 +2,12 @@
 
 use super::admission::Ruling;
 use super::event_loop::Daemon;
+use super::handover::Handed;
 use super::pending::{Miss, Pending, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
 use super::udp::{Asked, Desk, Verdict, answer, answer_batch};
-use super::worker::Handed;
 use crate::logging::Event;
 use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
@@ -16,7 +16,7 @@ use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, cut_to_question};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Batches taken from one UDP socket before others get their turn.
@@ -65,11 +65,12 @@ impl Daemon {
             admits: true,
             admission: &mut self.admission,
             now,
-            room: MISSES_MAX.saturating_sub(self.misses.len()),
         };
         let misses = &mut self.misses;
         answer_batch(desk, &mut self.batch, count, |received, at, query| {
-            misses.extend(Miss::of(received, at, query, n));
+            let room = misses.len() < MISSES_MAX;
+            misses.extend(Miss::of(received, at, query, n).filter(|_| room));
+            room
         });
         let sent = self.batch.send(socket);
         self.rounds.counters().add(Counter::Replies, sent as u64);
@@ -116,7 +117,7 @@ impl Daemon {
         self.next_slice = began.plus(SLICE_EVERY);
         let slice = if self.crowded { SLICE_CROWDED_NS } else { SLICE_NS };
         while let Some(miss) = self.misses.pop_front() {
-            if !self.came_back(&miss.pending, miss.peer, now) {
+            if !self.came_back(&miss, now) {
                 self.ask(miss.pending, &miss.question, miss.recursion, now);
             }
             if clock::now() >= began.0 + slice {
@@ -144,9 +145,10 @@ impl Daemon {
 
     /// Whether a query is one of our own, sent to an upstream that is ourselves after all, however that came about. It is answered with
     /// an error, which makes that upstream the last one to be asked.
-    fn came_back(&mut self, pending: &Pending, peer: SocketAddr, now: Monotonic) -> bool {
+    fn came_back(&mut self, miss: &Miss, now: Monotonic) -> bool {
+        let (pending, peer) = (&miss.pending, miss.peer);
         let id = pending.query.get(..2).and_then(|two| two.try_into().ok()).map_or(0, u16::from_be_bytes);
-        if !self.outside.has_sent(peer.port(), id) {
+        if !self.outside.is_own(peer, id, &miss.question) {
             return false;
         }
         self.rounds.counters().add(Counter::Loops, 1);
@@ -167,6 +169,9 @@ impl Daemon {
         fresh.into_iter().for_each(|slot| self.again.push_back(Source::Client(slot)));
         if more {
             self.again.push_back(Source::TcpListener(n));
+        }
+        if let Some(error) = self.clients.short.take() {
+            self.is_short(Source::TcpListener(n), &error, now);
         }
         self.forget(now, gone);
     }

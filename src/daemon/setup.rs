@@ -1,7 +1,5 @@
 //! What the daemon is made of before its loop begins: descriptors, the upstreams.
 
-use super::outside::LINGERING_MAX;
-use super::pool::IDLE_ALL;
 use super::system::{Heard, Plan};
 use super::{containers, local, reserved, resolv_conf, system, wrong};
 use crate::config::{Config, Endpoint, FILE};
@@ -14,12 +12,49 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-/// Descriptors for everything but attempts, stragglers and TCP clients.
-const OTHERS: usize = 256;
+/// What the daemon has open beside attempts and TCP clients when it runs and nothing is asked of it: standard streams, the table and its lock,
+/// polls, timers, signals, inotify, netlink, the bus, local sockets, threads' own.
+const HELD: usize = 28;
+/// The least that is left for local connections, files that are read and written, and clients that are about to be turned away.
+const SPARE_MIN: usize = 12;
+/// The most that is left for all of that.
+const RESERVE_MAX: usize = 256;
+/// Sockets of all upstreams that are kept for the next queries, and those that are kept for stragglers alone, where there are descriptors enough.
+const IDLE_ALL: usize = 1024;
+const LINGERING_MAX: usize = 1024;
 
-/// Takes as many descriptors as the process may have, and makes the limits fit what there is. Returns how many sockets may be kept for
-/// the next queries.
-pub(super) fn fit_to_descriptors(config: &mut Config) -> usize {
+/// How the descriptors that the process may have are shared out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Shares {
+    /// Queries to upstreams that are out at once.
+    pub attempts: usize,
+    /// TCP clients.
+    pub tcp: usize,
+    /// Sockets towards upstreams, whatever they are for.
+    pub sockets: usize,
+    /// Of them: idle ones that are kept, and those that wait for stragglers.
+    pub idle: usize,
+    pub lingering: usize,
+}
+
+impl Shares {
+    /// Of `descriptors`, of which `held` are never given back, as many for attempts and TCP clients as are wanted and can be. Sockets that only
+    /// wait take no share: they are given up for those that are needed.
+    fn of(descriptors: usize, held: usize, (attempts, tcp): (usize, usize)) -> Shares {
+        let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + SPARE_MIN);
+        // Too few for anything: still something is tried.
+        let room = descriptors.saturating_sub(reserve).max(8);
+        // A third for clients at most: their share comes back soon, an attempt is what answers them.
+        let tcp = if attempts.saturating_add(tcp) <= room { tcp } else { tcp.min(room / 3) };
+        let attempts = attempts.min(room - tcp);
+        let (idle, lingering) = (IDLE_ALL.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
+        let sockets = (attempts + idle + lingering).min(room - tcp);
+        Shares { attempts, tcp, sockets, idle, lingering }
+    }
+}
+
+/// Takes as many descriptors as the process may have, and makes the limits fit what there is.
+pub(super) fn fit_to_descriptors(config: &mut Config) -> Shares {
     let hard = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) => {
             if soft < hard
@@ -32,24 +67,26 @@ pub(super) fn fit_to_descriptors(config: &mut Config) -> usize {
             }
             usize::try_from(hard).unwrap_or(usize::MAX)
         }
-        Err(_) => return 0,
+        // Not known: as on most hosts.
+        Err(_) => 1024,
     };
-    let idle = IDLE_ALL.min(hard / 8);
-    let room = hard.saturating_sub(OTHERS + LINGERING_MAX + idle).max(64);
+    let workers = if config.workers > 1 { config.workers } else { 0 };
+    let addresses = config.listen.len().max(1);
+    // A socket of each kind for each address; a worker has a poll, a waker, and a socket of its own beside the loop's copy for each of them.
+    let held = HELD + 2 * addresses + workers * (2 + 2 * addresses);
     let (attempts, tcp) = (config.settings.limits.attempts, config.limits.tcp);
-    if attempts.saturating_add(tcp) > room {
-        // Half for clients at most: their share comes back soon, an attempt is what answers them.
-        config.limits.tcp = tcp.min(room / 2);
-        config.settings.limits.attempts = attempts.min(room - config.limits.tcp);
+    let shares = Shares::of(hard, held, (attempts, tcp));
+    (config.settings.limits.attempts, config.limits.tcp) = (shares.attempts, shares.tcp);
+    if (attempts, tcp) != (shares.attempts, shares.tcp) {
         log::warn!(
             event = Event::TooFewDescriptors,
             reason = "limits.attempts and limits.tcp ask for more", descriptors = hard;
             "{hard} descriptors are not enough for limits.attempts {attempts} and limits.tcp {tcp}; going on with {} and {}",
-            config.settings.limits.attempts,
-            config.limits.tcp
+            shares.attempts,
+            shares.tcp
         );
     }
-    idle
+    shares
 }
 
 /// Has the kernel make its list of this process's descriptors as long as it will be needed, before there are threads. It grows by doubling,
@@ -155,4 +192,26 @@ pub(super) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
         paths.extend(system::paths(Path::new("/")));
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_shared_out_whatever_the_limit() {
+        let of = |descriptors| Shares::of(descriptors, HELD + 2, (6000, 1000));
+        let (least, few, usual, many) = (of(64), of(256), of(1024), of(20_000));
+        assert_eq!((least.attempts, least.tcp, least.sockets), (15, 7, 15));
+        assert_eq!((few.attempts, few.tcp), (128, 64));
+        assert_eq!((usual.attempts, usual.tcp), (512, 256));
+        assert_eq!((many.attempts, many.tcp, many.sockets), (6000, 1000, 8048));
+        for descriptors in 0..5000 {
+            let shares = of(descriptors);
+            assert!(shares.attempts > 0 && shares.tcp > 0, "{descriptors}: {shares:?}");
+            assert!(shares.attempts <= shares.sockets, "{descriptors}: {shares:?}");
+            let all = shares.sockets + shares.tcp + HELD + 2 + SPARE_MIN;
+            assert!(descriptors < 50 || all <= descriptors, "{descriptors}: {shares:?}");
+        }
+    }
 }

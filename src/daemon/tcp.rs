@@ -1,9 +1,9 @@
 //! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
 
 use super::admission::ClientNetwork;
+use super::shortage::is_waited_at;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
-use crate::logging::Event;
 use hither_net::frame::{Framer, Outbox};
 use hither_rounds::ClientId;
 use hither_table::Monotonic;
@@ -100,6 +100,8 @@ pub(super) struct Clients {
     held: usize,
     /// Connections that were closed for others' sake.
     pub dropped: u64,
+    /// Why somebody who waits could not be accepted.
+    pub short: Option<std::io::Error>,
 }
 
 /// What a look at a connection brought.
@@ -162,15 +164,8 @@ impl Clients {
                     if error.kind() == ErrorKind::Interrupted
                         || error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of descriptors: the idlest connection gives its own back, else the next arrival tries again.
-                    log::warn!(
-                        event = Event::TooFewDescriptors, reason:% = error;
-                        "a TCP client cannot be accepted: {error}; closing the connection that is idle longest"
-                    );
-                    let Some((_, idlest)) = self.deadlines.first().copied() else {
-                        return (false, fresh, gone);
-                    };
-                    gone.extend(self.drop_client(registry, idlest));
+                    self.short = is_waited_at(listener).then_some(error);
+                    return (false, fresh, gone);
                 }
             }
             budget.use_up(0);
@@ -278,6 +273,13 @@ impl Clients {
         }
         let _ = registry.deregister(&mut client.stream);
         client.waiting
+    }
+
+    /// Closes the connection that is idle longest, if there is one; these clients are gone.
+    pub fn drop_idlest(&mut self, registry: &Registry) -> Option<Vec<ClientId>> {
+        let (_, idlest) = self.deadlines.first().copied()?;
+        self.dropped += 1;
+        Some(self.drop_client(registry, idlest))
     }
 
     pub fn timeout(&self) -> Option<Monotonic> {

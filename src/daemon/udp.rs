@@ -116,16 +116,15 @@ pub(super) struct Desk<'a, C> {
     /// Whether each network's share of what waits is looked at here, rather than where it waits.
     pub admits: bool,
     pub now: Monotonic,
-    /// Queries that may be left for later.
-    pub room: usize,
 }
 
-/// Answers the received batch as far as that needs no round; `miss` gets the others, as many as there is room for.
+/// Answers the received batch as far as that needs no round; `miss` is handed the others and says which it takes. Who is not taken is told
+/// SERVFAIL in the same batch, and counted.
 pub(super) fn answer_batch<C: Cache>(
     mut desk: Desk<'_, C>,
     batch: &mut Batch,
     count: usize,
-    mut miss: impl FnMut(Received<'_>, usize, &Query<'_>),
+    mut miss: impl FnMut(Received<'_>, usize, &Query<'_>) -> bool,
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
@@ -149,16 +148,20 @@ impl<C: Cache> Desk<'_, C> {
         asked: &Asked<'_>,
         peer: IpAddr,
         out: &mut [u8],
-        miss: impl FnOnce(&Query<'_>),
+        miss: impl FnOnce(&Query<'_>) -> bool,
     ) -> usize {
         let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(query) => {
                 let most = self.limits.clients_per_network;
-                if self.room > 0 && (!self.admits || self.admission.admit(ClientNetwork::of(peer), most)) {
-                    self.room -= 1;
-                    miss(query);
-                    return 0;
+                let network = ClientNetwork::of(peer);
+                if !self.admits || self.admission.admit(network, most) {
+                    if miss(query) {
+                        return 0;
+                    }
+                    if self.admits {
+                        self.admission.release(network);
+                    }
                 }
                 self.cache.count(Counter::ShedQueries, 1);
                 shed(asked, out)

@@ -3,6 +3,7 @@
 //! What is in memory of hosts files and lists does not say where it was read: a million names would be dearer by that. So the files are
 //! looked through again when somebody asks, in a thread of its own, by the same readers that read them before.
 
+use super::handover::hand_in;
 use super::local::Loader;
 use crate::config::{Block as BlockConfig, Config};
 use crate::open;
@@ -125,9 +126,7 @@ impl Search {
         let one = Running::begin();
         let thread = std::thread::Builder::new().name("whence".to_owned()).spawn(move || {
             let _one = one;
-            // Nobody may wait for it any more.
-            let _ = tell.send(self.look());
-            let _ = waker.wake();
+            hand_in(&tell, &waker, self.look());
         });
         thread.is_ok().then_some(told)
     }

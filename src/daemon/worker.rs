@@ -2,6 +2,7 @@
 
 use super::admission::Admission;
 use super::event_loop::now;
+use super::handover::{Counterpart, Handed, Hatch, hatch, wake_up};
 use super::pending::Miss;
 use super::udp::{Cache, Desk, answer_batch};
 use crate::config::{Config, Limits, Network};
@@ -17,13 +18,10 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What workers hand over and the event loop has not looked at yet; beyond that they tell clients themselves.
-const HANDED_MAX: usize = 2048;
 /// Events taken from the poll at once.
 const EVENTS: usize = 16;
 /// Batches taken from one socket before others get their turn.
@@ -41,15 +39,6 @@ const COUNTED: [Counter; 7] = [
     Counter::RateLimited,
 ];
 type Counts = [u64; COUNTED.len()];
-
-/// What a worker hands to the event loop.
-#[derive(Debug)]
-pub(super) enum Handed {
-    /// A query that needs a round.
-    Miss(Box<Miss>),
-    /// An entry that is to be found out again.
-    Ending(Box<Question>),
-}
 
 /// What a worker has to know.
 #[derive(Debug)]
@@ -73,7 +62,7 @@ impl Brief {
 #[derive(Debug)]
 pub(super) struct Team {
     waker: Arc<Waker>,
-    handed: Option<Receiver<Handed>>,
+    handed: Option<Counterpart>,
     shared: Option<Arc<Shared>>,
     workers: Vec<(JoinHandle<()>, Waker, Arc<SeqLock<Counts>>)>,
 }
@@ -83,8 +72,6 @@ struct Shared {
     brief: Latest<Brief>,
     /// How often there was a new one.
     briefed: AtomicU64,
-    /// Misses handed over that the event loop has not taken.
-    waiting: AtomicUsize,
     stop: AtomicBool,
     /// One has ended.
     ended: AtomicBool,
@@ -96,7 +83,7 @@ struct Farewell(Arc<Shared>, Arc<Waker>);
 impl Drop for Farewell {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Release);
-        let _ = self.1.wake();
+        wake_up(&self.1);
     }
 }
 
@@ -107,11 +94,10 @@ impl Team {
 
     /// Starts `count` workers, each with one of the sockets of every address, or all with the same where there are fewer.
     pub fn start(&mut self, count: usize, sockets: &[UdpSocket], brief: Brief, seed: u64) -> io::Result<()> {
-        let (sender, receiver) = sync_channel(HANDED_MAX + (SIZE + 1) * count);
+        let (hatch, handed) = hatch();
         let shared = Arc::new(Shared {
             brief: Latest::new(brief),
             briefed: AtomicU64::new(1),
-            waiting: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -124,7 +110,7 @@ impl Team {
                 sockets: shares(sockets, n)?,
                 shared: Arc::clone(&shared),
                 briefed: 0,
-                handed: sender.clone(),
+                hatch: hatch.clone(),
                 event_loop: Arc::clone(&self.waker),
                 published: Arc::clone(&counts),
                 admission: Admission::new(seed ^ n as u64),
@@ -142,17 +128,13 @@ impl Team {
             let thread = std::thread::Builder::new().name(format!("hits-{n}")).spawn(run)?;
             self.workers.push((thread, waker, counts));
         }
-        (self.handed, self.shared) = (Some(receiver), Some(shared));
+        (self.handed, self.shared) = (Some(handed), Some(shared));
         Ok(())
     }
 
     /// The next thing that was handed over.
     pub fn take(&self) -> Option<Handed> {
-        let handed = self.handed.as_ref()?.try_recv().ok()?;
-        if let (Some(shared), Handed::Miss(_)) = (&self.shared, &handed) {
-            shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        Some(handed)
+        self.handed.as_ref()?.take()
     }
 
     /// Whether a worker has ended although it was not told to.
@@ -180,8 +162,10 @@ impl Team {
             shared.stop.store(true, Ordering::Release);
         }
         for (thread, waker, _) in self.workers.drain(..) {
-            let _ = waker.wake();
-            let _ = thread.join();
+            wake_up(&waker);
+            if thread.join().is_err() {
+                log::error!("a worker has ended by a fault of its own");
+            }
         }
     }
 }
@@ -210,7 +194,7 @@ struct Worker {
     sockets: Vec<(usize, UdpSocket)>,
     shared: Arc<Shared>,
     briefed: u64,
-    handed: SyncSender<Handed>,
+    hatch: Hatch,
     event_loop: Arc<Waker>,
     published: Arc<SeqLock<Counts>>,
     admission: Admission,
@@ -323,7 +307,7 @@ impl Worker {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(SIZE),
             Err(_) => return None,
         };
-        let (limits, waiting) = (own.limits, &self.shared.waiting);
+        let limits = own.limits;
         let desk = Desk {
             cache: &mut *own,
             allow: &self.allow,
@@ -331,26 +315,21 @@ impl Worker {
             admission: &mut self.admission,
             admits: false,
             now,
-            room: HANDED_MAX.saturating_sub(waiting.load(Ordering::Relaxed)),
         };
-        let (handed, mut wake) = (&self.handed, false);
+        let mut handing = self.hatch.begin();
         answer_batch(desk, batch, count, |received, at, query| {
-            let Some(miss) = Miss::of(received, at, query, *number) else { return };
-            waiting.fetch_add(1, Ordering::Relaxed);
-            wake = true;
-            // There is room: the channel holds a batch of each worker beyond what was counted. Else the daemon is ending.
-            let _ = handed.try_send(Handed::Miss(Box::new(miss)));
+            handing.miss(|| Miss::of(received, at, query, *number))
         });
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);
         if let Some(question) = own.ending.take() {
-            wake = true;
-            let _ = handed.try_send(Handed::Ending(Box::new(question)));
+            handing.ending(question);
         }
+        let wake = handing.has_handed;
         *self.published.lock_write() = own.counts;
         self.untold = true;
         if wake {
-            let _ = self.event_loop.wake();
+            wake_up(&self.event_loop);
         }
         Some(count)
     }
@@ -374,7 +353,7 @@ impl Worker {
     fn tell(&mut self, now: Monotonic) {
         if self.untold && now >= self.told.plus(BEHIND) {
             (self.told, self.untold) = (now, false);
-            let _ = self.event_loop.wake();
+            wake_up(&self.event_loop);
         }
     }
 }

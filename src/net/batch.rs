@@ -2,11 +2,16 @@
 //!
 //! Through libc, since the safe wrappers share one list of control messages between all datagrams of a batch, and lose control messages
 //! when a batch is used again.
+//!
+//! The kernel is given pointers that stay good from one call to the next: all that they lead to lives in [`Held`] arrays. What builds headers and
+//! reads results is apart from the calls themselves, so that Miri runs it beside a kernel of the tests' own.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
 
 /// Datagrams of a batch. More would make the first of them wait for its reply.
 pub const SIZE: usize = 64;
@@ -23,22 +28,74 @@ const NAME: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
 
+/// [`SIZE`] values on the heap to which pointers are kept while they are also used as plain values. In a box, or behind a reference of ours, each
+/// use by the one would forbid the next by the other.
+struct Held<T> {
+    start: NonNull<T>,
+    owned: PhantomData<T>,
+}
+
+// SAFETY: it owns the values, as a vector would; who has it exclusively has all pointers to them that are used.
+unsafe impl<T: Send> Send for Held<T> {}
+
+impl<T: Copy> Held<T> {
+    fn new(value: T) -> Held<T> {
+        let values = Box::leak(vec![value; SIZE].into_boxed_slice());
+        Held { start: NonNull::from(values).cast(), owned: PhantomData }
+    }
+
+    /// To the n-th value, good for reading and writing as long as `self` is there and nobody has a reference to it.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    fn at(&self, n: usize) -> *mut T {
+        assert!(n < SIZE, "{n} of {SIZE}");
+        // SAFETY: within the allocation, by the line above.
+        unsafe { self.start.as_ptr().add(n) }
+    }
+}
+
+impl<T> std::ops::Deref for Held<T> {
+    type Target = [T; SIZE];
+
+    fn deref(&self) -> &[T; SIZE] {
+        // SAFETY: so many values are there from the start until the end; nobody writes to them while `self` is borrowed, since kernel and
+        // `DerefMut` are let at them by who has `self` exclusively.
+        unsafe { self.start.cast().as_ref() }
+    }
+}
+
+impl<T> std::ops::DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut [T; SIZE] {
+        // SAFETY: as above, and nobody reads them while `self` is borrowed exclusively.
+        unsafe { self.start.cast().as_mut() }
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        let values = NonNull::slice_from_raw_parts(self.start, SIZE);
+        // SAFETY: leaked from a box of just this length in `new`, and given back once.
+        drop(unsafe { Box::from_raw(values.as_ptr()) });
+    }
+}
+
 /// Buffers for a batch, reused without end.
 pub struct Batch {
-    received: Box<[libc::mmsghdr; SIZE]>,
-    sent: Box<[libc::mmsghdr; SIZE]>,
-    vectors: Box<[[libc::iovec; 2]; SIZE]>,
-    names: Box<[libc::sockaddr_in6; SIZE]>,
-    controls: Box<[Control; SIZE]>,
-    queries: Box<[[u8; QUERY_MAX]]>,
-    replies: Box<[[u8; REPLY_MAX]]>,
+    received: Held<libc::mmsghdr>,
+    sent: Held<libc::mmsghdr>,
+    vectors: Held<[libc::iovec; 2]>,
+    names: Held<libc::sockaddr_in6>,
+    controls: Held<Control>,
+    queries: Held<[u8; QUERY_MAX]>,
+    replies: Held<[u8; REPLY_MAX]>,
     reply_len: [usize; SIZE],
     count: usize,
     /// Headers from the start that the kernel has written to since they were prepared.
     used: usize,
 }
 
-// SAFETY: the raw pointers in the headers point into boxes that the batch owns and moves with it.
+// SAFETY: the raw pointers in the headers and vectors lead to values that the batch owns and takes with it.
 unsafe impl Send for Batch {}
 
 impl std::fmt::Debug for Batch {
@@ -63,13 +120,13 @@ impl Batch {
     #[must_use]
     pub fn new() -> Batch {
         Batch {
-            received: Box::new([zeroed(); SIZE]),
-            sent: Box::new([zeroed(); SIZE]),
-            vectors: Box::new([[zeroed(); 2]; SIZE]),
-            names: Box::new([zeroed(); SIZE]),
-            controls: Box::new([Control([0; CONTROL]); SIZE]),
-            queries: vec![[0; QUERY_MAX]; SIZE].into_boxed_slice(),
-            replies: vec![[0; REPLY_MAX]; SIZE].into_boxed_slice(),
+            received: Held::new(zeroed()),
+            sent: Held::new(zeroed()),
+            vectors: Held::new([zeroed(); 2]),
+            names: Held::new(zeroed()),
+            controls: Held::new(Control([0; CONTROL])),
+            queries: Held::new([0; QUERY_MAX]),
+            replies: Held::new([0; REPLY_MAX]),
             reply_len: [0; SIZE],
             count: 0,
             used: SIZE,
@@ -81,33 +138,33 @@ impl Batch {
     /// # Errors
     /// As the kernel says, `WouldBlock` when there is none.
     pub fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
+        let socket = socket.as_raw_fd();
+        let flags = libc::MSG_DONTWAIT;
+        // SAFETY: the headers are as `receive_by` promises; the socket is open while it is borrowed.
+        self.receive_by(|headers, count| unsafe {
+            libc::recvmmsg(socket, headers, count, flags, std::ptr::null_mut())
+        })
+    }
+
+    /// Has `call` fill the buffers, as recvmmsg(2) does. It is given so many headers, each with its own name, vector, control and query buffer and
+    /// their true lengths; during the call nothing else touches any of them.
+    fn receive_by(
+        &mut self,
+        call: impl FnOnce(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int,
+    ) -> io::Result<usize> {
         self.count = 0;
+        // Those that the kernel has written to; the others are as they were.
         for n in 0..std::mem::take(&mut self.used) {
             self.reply_len[n] = 0;
-            self.vectors[n][0] =
-                libc::iovec { iov_base: self.queries[n].as_mut_ptr().cast(), iov_len: QUERY_MAX };
+            self.vectors[n][0] = libc::iovec { iov_base: self.queries.at(n).cast(), iov_len: QUERY_MAX };
+            let vector = self.vectors.at(n).cast();
+            let (name, control) = (self.names.at(n).cast(), self.controls.at(n).cast());
             let header = &mut self.received[n].msg_hdr;
-            header.msg_name = (&raw mut self.names[n]).cast();
-            header.msg_namelen = NAME;
-            header.msg_iov = &raw mut self.vectors[n][0];
-            header.msg_iovlen = 1;
-            header.msg_control = self.controls[n].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL as _;
+            (header.msg_name, header.msg_namelen) = (name, NAME);
+            (header.msg_iov, header.msg_iovlen) = (vector, 1);
+            (header.msg_control, header.msg_controllen) = (control, CONTROL as _);
         }
-        // SAFETY:
-        // - each header points at its own name, vector, control and query buffer, with their true lengths: set above, now or when the
-        //   kernel had last written to it, and these boxes are never exchanged;
-        // - nothing touches them during the call, for `self` is borrowed mutably;
-        // - the socket is open while it is borrowed.
-        let count = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.received.as_mut_ptr(),
-                SIZE as libc::c_uint,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
-        };
+        let count = call(self.received.at(0), SIZE as libc::c_uint);
         self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(SIZE);
         self.used = self.count;
         Ok(self.count)
@@ -116,7 +173,7 @@ impl Batch {
     /// The n-th datagram as it came, cut to [`QUERY_MAX`].
     #[must_use]
     pub fn query(&self, n: usize) -> &[u8] {
-        octets(&self.received, &self.queries, n)
+        octets(&self.received, &*self.queries, n)
     }
 
     /// Where the n-th datagram came from.
@@ -128,8 +185,8 @@ impl Batch {
     /// What was received, and room for what is sent in reply.
     pub fn parts(&mut self) -> (Received<'_>, Replies<'_>) {
         let Batch { received, names, controls, queries, replies, reply_len, .. } = self;
-        let came = Received { headers: received, names, controls, octets: queries };
-        (came, Replies { octets: replies, len: reply_len })
+        let came = Received { headers: received, names, controls, octets: &**queries };
+        (came, Replies { octets: &mut **replies, len: reply_len })
     }
 
     /// How to answer the n-th datagram later.
@@ -140,28 +197,29 @@ impl Batch {
 
     /// Sends the replies. Returns how many the kernel took; one that it refuses is passed over, as if lost on the way.
     pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
+        self.send_by(send_to(socket))
+    }
+
+    fn send_by(&mut self, call: impl FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int) -> usize {
         let mut ready = 0;
         for n in 0..self.count {
             if self.reply_len[n] == 0 {
                 continue;
             }
-            self.vectors[n][1] =
-                libc::iovec { iov_base: self.replies[n].as_mut_ptr().cast(), iov_len: self.reply_len[n] };
             let from = self.received[n].msg_hdr;
-            let header = &mut self.sent[ready].msg_hdr;
-            header.msg_name = from.msg_name;
-            header.msg_namelen = from.msg_namelen;
-            header.msg_iov = &raw mut self.vectors[n][1];
-            header.msg_iovlen = 1;
-            header.msg_control =
-                if from.msg_controllen == 0 { std::ptr::null_mut() } else { from.msg_control };
-            header.msg_controllen = from.msg_controllen;
             forget_interface(&mut self.controls[n], from.msg_controllen);
+            self.vectors[n][1] =
+                libc::iovec { iov_base: self.replies.at(n).cast(), iov_len: self.reply_len[n] };
+            let vector = self.vectors.at(n).cast::<libc::iovec>().wrapping_add(1);
+            let header = &mut self.sent[ready].msg_hdr;
+            // The name and control are those that the kernel gave with the query.
+            (header.msg_name, header.msg_namelen) = (from.msg_name, from.msg_namelen);
+            (header.msg_iov, header.msg_iovlen) = (vector, 1);
+            let control = if from.msg_controllen == 0 { std::ptr::null_mut() } else { from.msg_control };
+            (header.msg_control, header.msg_controllen) = (control, from.msg_controllen);
             ready += 1;
         }
-        // SAFETY: headers up to `ready` were just filled with pointers into our boxes and their true lengths: the name and control are
-        // those that the kernel gave with the query.
-        unsafe { send_all(socket, &mut self.sent[..ready]) }
+        send_all(&self.sent, ready, call)
     }
 }
 
@@ -251,23 +309,24 @@ fn peer(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// Sends one datagram a header. Returns how many the kernel took; one that it refuses is passed over.
-///
-/// # Safety
-/// All that the headers point to is alive, has the length they say, and is not written to during the call.
-unsafe fn send_all(socket: &impl AsRawFd, headers: &mut [libc::mmsghdr]) -> usize {
+/// The call that sends through a socket, for as long as that is borrowed.
+fn send_to(socket: &impl AsRawFd) -> impl FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int {
+    move |headers, count| {
+        // SAFETY: the headers are as `send_all` promises; the socket is open while it is borrowed.
+        unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT) }
+    }
+}
+
+/// Has `call` send the first `count` datagrams, as sendmmsg(2) does: whoever fills their headers leaves them with names, vectors and controls in
+/// [`Held`] arrays of its own and their true lengths. Returns how many it took; one that it refuses is passed over.
+fn send_all(
+    headers: &Held<libc::mmsghdr>,
+    count: usize,
+    mut call: impl FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int,
+) -> usize {
     let (mut at, mut taken) = (0, 0);
-    while at < headers.len() {
-        // SAFETY: as the caller promises; the socket is open while it is borrowed.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                headers[at..].as_mut_ptr(),
-                (headers.len() - at) as libc::c_uint,
-                libc::MSG_DONTWAIT,
-            )
-        };
-        match usize::try_from(sent) {
+    while at < count {
+        match usize::try_from(call(headers.at(at), (count - at) as libc::c_uint)) {
             Ok(sent) if sent > 0 => {
                 at += sent;
                 taken += sent;
@@ -282,10 +341,10 @@ unsafe fn send_all(socket: &impl AsRawFd, headers: &mut [libc::mmsghdr]) -> usiz
 
 /// Datagrams that are collected and then sent by one system call.
 pub struct Outgoing {
-    headers: Box<[libc::mmsghdr; SIZE]>,
-    vectors: Box<[libc::iovec; SIZE]>,
-    routes: Box<[Route; SIZE]>,
-    octets: Box<[[u8; REPLY_MAX]]>,
+    headers: Held<libc::mmsghdr>,
+    vectors: Held<libc::iovec>,
+    routes: Held<Route>,
+    octets: Held<[u8; REPLY_MAX]>,
     count: usize,
 }
 
@@ -306,10 +365,10 @@ impl Outgoing {
     #[must_use]
     pub fn new() -> Outgoing {
         Outgoing {
-            headers: Box::new([zeroed(); SIZE]),
-            vectors: Box::new([zeroed(); SIZE]),
-            routes: Box::new([Route::connected(); SIZE]),
-            octets: vec![[0; REPLY_MAX]; SIZE].into_boxed_slice(),
+            headers: Held::new(zeroed()),
+            vectors: Held::new(zeroed()),
+            routes: Held::new(Route::connected()),
+            octets: Held::new([0; REPLY_MAX]),
             count: 0,
         }
     }
@@ -338,20 +397,34 @@ impl Outgoing {
         self.routes[n] = *route;
         let Route { control, control_len, .. } = &mut self.routes[n];
         forget_interface(control, *control_len);
-        self.vectors[n] = libc::iovec { iov_base: octets.as_mut_ptr().cast(), iov_len: len };
+        self.vectors[n] = libc::iovec { iov_base: self.octets.at(n).cast(), iov_len: len };
         self.count += 1;
         true
     }
 
     /// Sends all that was collected, without waiting. Returns how many the kernel took; the others are lost.
     pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
+        self.send_by(send_to(socket))
+    }
+
+    fn send_by(&mut self, call: impl FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int) -> usize {
         let count = std::mem::take(&mut self.count);
         for n in 0..count {
-            let vector = &raw mut self.vectors[n];
-            self.headers[n].msg_hdr = self.routes[n].header(vector);
+            let route = self.routes.at(n);
+            // SAFETY: of our own array, to which nobody has a reference here; these are places in it, and no values are read.
+            let (name, control) = unsafe { (&raw mut (*route).name, &raw mut (*route).control) };
+            let (name_len, control_len) = (self.routes[n].name_len, self.routes[n].control_len);
+            let header = &mut self.headers[n].msg_hdr;
+            *header = zeroed();
+            (header.msg_iov, header.msg_iovlen) = (self.vectors.at(n), 1);
+            if name_len > 0 {
+                (header.msg_name, header.msg_namelen) = (name.cast(), name_len);
+            }
+            if control_len > 0 {
+                (header.msg_control, header.msg_controllen) = (control.cast(), control_len as _);
+            }
         }
-        // SAFETY: each header points into our own boxes: a route and a vector, which has the length of what was written to its buffer.
-        unsafe { send_all(socket, &mut self.headers[..count]) }
+        send_all(&self.headers, count, call)
     }
 }
 
@@ -376,21 +449,6 @@ impl Route {
     pub fn connected() -> Route {
         Route { name: zeroed(), name_len: 0, control: Control([0; CONTROL]), control_len: 0 }
     }
-
-    fn header(&mut self, vector: *mut libc::iovec) -> libc::msghdr {
-        let mut header: libc::msghdr = zeroed();
-        if self.name_len > 0 {
-            header.msg_name = (&raw mut self.name).cast();
-            header.msg_namelen = self.name_len;
-        }
-        header.msg_iov = vector;
-        header.msg_iovlen = 1;
-        if self.control_len > 0 {
-            header.msg_control = self.control.0.as_mut_ptr().cast();
-            header.msg_controllen = self.control_len as _;
-        }
-        header
-    }
 }
 
 /// The reply takes the route that the host thinks best, not necessarily out of the interface that the query came in by; a
@@ -414,3 +472,6 @@ fn forget_interface(control: &mut Control, len: usize) {
         octets[HEADER + 16..HEADER + 20].fill(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

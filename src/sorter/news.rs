@@ -17,7 +17,7 @@ pub(super) struct News {
     netlink: Option<Netlink>,
     pace: Pace,
     /// Addresses and routes when they were last looked at.
-    seen: u64,
+    seen: Option<u64>,
 }
 
 impl News {
@@ -56,7 +56,8 @@ impl News {
             self.pace.heard(now);
         }
         let seen = fingerprint();
-        std::mem::replace(&mut self.seen, seen) != seen
+        // Without a descriptor to look by nothing is seen, which is no change.
+        seen.is_some() && std::mem::replace(&mut self.seen, seen) != seen
     }
 }
 

@@ -81,8 +81,10 @@ fn hold(memory: &Memory, shown: &Sender<()>, stopped: &Receiver<()>) {
         return;
     }
     set(word, u64::from(me as u32));
-    let _ = shown.send(());
-    let _ = stopped.recv();
+    // Until we are told, or nobody is left who could tell.
+    if shown.send(()).is_ok() {
+        let _ = stopped.recv();
+    }
     set(word, 0);
     // Otherwise the kernel would look at our list when the thread ends, and it is gone by then.
     set_list(before);

@@ -111,8 +111,8 @@ fn output(program: &Path, words: &[&str]) -> Result<String, String> {
         std::thread::spawn(move || {
             let mut octets = Vec::new();
             let read = pipe.take(OUTPUT_MAX).read_to_end(&mut octets).map(|_| octets);
-            // Who was to hear it may have given up.
-            let _ = tell.send(read);
+            // Fails where who was to hear it has given up.
+            tell.send(read)
         });
     }
     let said = told.recv_timeout(PATIENCE);

@@ -1,0 +1,183 @@
+//! The real daemon with few descriptors, and with none to be had for a while: what is wanted is done with those that there are, everybody
+//! gets a reply, and when there are enough again all is as before.
+#![allow(clippy::disallowed_methods)] // Time passes by itself here.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory, ends, frame, framed, sh};
+
+/// A daemon that may have so many descriptors.
+fn limited(descriptors: usize, upstreams: &[SocketAddr], more: &str) -> Daemon {
+    let dir = directory();
+    Daemon::configure(&dir, &[], "");
+    let servers: String =
+        upstreams.iter().map(|address| format!("[[upstream]]\naddress = \"{address}\"\n")).collect();
+    std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
+    std::fs::write(dir.join("hither.toml.d/more.toml"), servers + more).expect("written");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh"]);
+    command.arg(descriptors.to_string()).arg(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    Daemon::spawn(dir, &mut command)
+}
+
+fn rcode(reply: &[u8]) -> Rcode {
+    Rcode(reply[3] & 15)
+}
+
+/// Queries that were sent at once by one socket, as many as its buffer has room for replies.
+struct Asked(UdpSocket, usize);
+
+/// Sends a query for each name at once.
+fn send_all(daemon: &Daemon, names: impl Iterator<Item = String>) -> Vec<Asked> {
+    let names: Vec<String> = names.collect();
+    let send = |names: &[String]| {
+        let socket = daemon.client();
+        for (id, name) in (0..).zip(names) {
+            socket.send(&ask_for(name, Rtype::A, None, id)).expect("sent");
+        }
+        Asked(socket, names.len())
+    };
+    names.chunks(100).map(send).collect()
+}
+
+/// Takes one reply to each query: how many of them have which code.
+fn take_all(all: &[Asked]) -> BTreeMap<u8, usize> {
+    let mut codes = BTreeMap::new();
+    for Asked(socket, count) in all {
+        let mut seen = BTreeSet::new();
+        for n in 0..*count {
+            let mut reply = [0; 512];
+            let len = socket.recv(&mut reply).unwrap_or_else(|error| panic!("{n} replies: {error}"));
+            *codes.entry(rcode(&reply[..len]).0).or_default() += 1;
+            assert!(seen.insert([reply[0], reply[1]]), "one reply each");
+        }
+    }
+    codes
+}
+
+fn all_are_answered(daemon: &Daemon, word: &str) {
+    for n in 0..100 {
+        let reply = daemon.ask(&format!("{word}{n}.example"));
+        assert_eq!((rcode(&reply), ends(&reply)), (Rcode::NOERROR, vec![1]), "{word}{n}: {}", daemon.log());
+    }
+}
+
+fn serves_operators_and_files(daemon: &Daemon) {
+    assert_eq!(daemon.ctl(&["status"]).status.code(), Some(0), "there is a descriptor for the operator");
+    assert_eq!(daemon.ctl(&["reload"]).status.code(), Some(0), "and for files");
+}
+
+fn exhausted(descriptors: usize) {
+    let delay = Arc::new(AtomicU64::new(800));
+    let upstream = Upstream::start({
+        let delay = Arc::clone(&delay);
+        move |query, _| vec![(delay.load(Ordering::SeqCst), answer(query, &[1], 300))]
+    });
+    let daemon = limited(descriptors, &[upstream.address], "[round]\ndeadline = \"10s\"\n");
+    let idle: Vec<TcpStream> =
+        (0..2 * descriptors).map(|_| TcpStream::connect(daemon.server).expect("connected")).collect();
+    for turn in 0..3 {
+        let asked = send_all(&daemon, (0..400).map(|n| format!("t{turn}n{n}.example")));
+        serves_operators_and_files(&daemon);
+        let codes = take_all(&asked);
+        let other: Vec<&u8> =
+            codes.keys().filter(|code| ![Rcode::NOERROR.0, Rcode::SERVFAIL.0].contains(code)).collect();
+        assert!(other.is_empty() && codes.contains_key(&Rcode::NOERROR.0), "{codes:?}");
+    }
+    delay.store(0, Ordering::SeqCst);
+    all_are_answered(&daemon, "after");
+    let mut stream = daemon.tcp();
+    stream.write_all(&frame(&ask_for("stream.example", Rtype::A, None, 1))).expect("written");
+    assert_eq!(ends(&framed(&mut stream).expect("a place is made for who asks")), [1]);
+    assert!(daemon.descriptors() <= descriptors);
+    drop(idle);
+}
+
+#[test]
+fn with_256_descriptors_an_overload_is_over_when_it_ends() {
+    exhausted(256);
+}
+
+#[test]
+fn with_64_descriptors_too() {
+    exhausted(64);
+}
+
+/// With so many descriptors so many queries are out at once: the upstream answers nobody before.
+fn are_out_at_once(descriptors: usize, at_once: usize) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let mut waiting: HashMap<(SocketAddr, [u8; 2]), Vec<u8>> = HashMap::new();
+        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+            waiting.insert((peer, [buffer[0], buffer[1]]), buffer[..len].to_vec());
+            for ((peer, _), query) in waiting.iter().filter(|_| waiting.len() >= at_once) {
+                socket.send_to(&answer(query, &[1], 300), peer).expect("sent");
+            }
+        }
+    });
+    let daemon = limited(descriptors, &[address], "[round]\ndeadline = \"20s\"\n");
+    let codes = take_all(&send_all(&daemon, (0..at_once).map(|n| format!("n{n}.example"))));
+    assert_eq!(codes, BTreeMap::from([(Rcode::NOERROR.0, at_once)]));
+}
+
+#[test]
+fn with_1024_descriptors_256_queries_are_out_at_once() {
+    are_out_at_once(1024, 256);
+}
+
+#[test]
+fn with_256_descriptors_a_hundred_are() {
+    are_out_at_once(256, 100);
+}
+
+/// Time that the daemon has had a processor, in nanoseconds.
+fn busy(daemon: &Daemon) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/schedstat", daemon.process.id())).expect("it runs");
+    text.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// As where the host has no descriptors left: whatever the daemon closes is no help, and nothing of it was to be foreseen.
+#[test]
+fn while_there_are_no_descriptors_those_that_are_open_serve_and_nobody_waits_when_there_are_again() {
+    let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
+    let daemon = Daemon::start(&[&upstream], "");
+    let before = daemon.descriptors();
+    all_are_answered(&daemon, "warm");
+    assert!(daemon.descriptors() >= before + 40, "sockets are kept for the next queries");
+    let limit = |soft: &str| {
+        assert!(sh(&format!("prlimit --pid {} --nofile={soft}:", daemon.process.id())), "prlimit(1)");
+    };
+    limit("3");
+    all_are_answered(&daemon, "during");
+    // By now the kernel has taken the connection, and the daemon cannot.
+    let mut stream = daemon.tcp();
+    stream.write_all(&frame(&ask_for("warm1.example", Rtype::A, None, 1))).expect("written");
+    daemon.wait_for("cannot be accepted");
+    let began = busy(&daemon);
+    std::thread::sleep(Duration::from_secs(2));
+    let spent = Duration::from_nanos(busy(&daemon) - began);
+    assert!(spent < Duration::from_millis(100), "{spent:?} of two seconds: it turns in a circle");
+    let mut operator = Command::new(env!("CARGO_BIN_EXE_hitherctl"));
+    operator.arg("--runtime-dir").arg(daemon.dir.join("run")).arg("status").stdout(Stdio::null());
+    let mut operator = operator.spawn().expect("started");
+    std::thread::sleep(Duration::from_millis(200));
+    limit("20000");
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    assert_eq!(ends(&framed(&mut stream).expect("who has waited is served first")), [1]);
+    assert!(operator.wait().expect("it ends").success(), "and so is the operator");
+    all_are_answered(&daemon, "after");
+    assert!(!daemon.log().contains("the network has changed"), "what cannot be looked at has not changed");
+    let told = daemon.log().matches("cannot be accepted").count();
+    assert!(told <= 2, "said {told} times");
+}

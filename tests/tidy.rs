@@ -1,0 +1,116 @@
+//! House rules that a reader of one file cannot see kept, held over all sources of the programs and libraries.
+
+use std::path::{Path, PathBuf};
+
+/// Where an atomic may go up and down, and why that is no count of what is in a queue.
+const COUNTED: [(&str, &str); 6] = [
+    ("src/daemon/worker.rs", "briefed: a version, which only grows"),
+    ("src/daemon/whence.rs", "SEARCHES: taken back when a value is dropped, whatever becomes of its thread"),
+    ("src/native/", "users of a mapping, counted out on every way"),
+    ("src/table/", "words of the shared table"),
+    ("src/answers/", "words that one thread writes and others read"),
+    ("src/client/", "users of a mapping"),
+];
+
+/// Every source file outside tests, with its path from the top.
+fn sources() -> Vec<(String, String)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut left, mut found) = (vec![top.join("src")], Vec::new());
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("readable");
+            left.extend(entries.map(|entry| entry.expect("readable").path()));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).expect("UTF-8");
+            found.push((from(top, &path), text));
+        }
+    }
+    found.retain(|(path, _)| !path.contains("/tests/") && !path.ends_with("tests.rs"));
+    assert!(found.len() > 150, "only {} sources are found", found.len());
+    found
+}
+
+fn from(top: &Path, path: &Path) -> String {
+    path.strip_prefix(top).map(PathBuf::from).expect("below the top").display().to_string()
+}
+
+/// The statements of a source without its comments and its own tests, each with the number of its line.
+fn statements(text: &str) -> Vec<(usize, String)> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let (mut statements, mut open) = (Vec::new(), (0, String::new()));
+    for (number, line) in (1..).zip(text.lines()) {
+        let code = line.split("//").next().unwrap_or_default();
+        for part in code.split_inclusive([';', '{', '}']) {
+            if open.1.trim().is_empty() {
+                open = (number, String::new());
+            }
+            open.1 += part;
+            open.1.push(' ');
+            if part.ends_with([';', '{', '}']) {
+                statements.push(std::mem::take(&mut open));
+            }
+        }
+    }
+    statements
+}
+
+/// Whether a statement hands something to a queue and looks away.
+fn looks_away(statement: &str) -> bool {
+    let statement = statement.trim();
+    let hands = statement.contains(".send(") || statement.contains(".try_send(");
+    let away =
+        statement.starts_with("let _ =") || statement.starts_with("drop(") || statement.contains(".ok();");
+    hands && away
+}
+
+#[test]
+fn what_a_queue_does_not_take_is_seen_to() {
+    let wrong: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, text)| statements(text).into_iter().map(move |(line, what)| (path, line, what)))
+        .filter(|(_, _, what)| looks_away(what))
+        .map(|(path, line, what)| format!("{path}:{line}: {}", what.trim()))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "a client may wait for what a queue did not take; look at the outcome, or use daemon/handover.rs:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn nothing_is_counted_beside_a_queue() {
+    let wrong: Vec<String> = sources()
+        .iter()
+        .filter(|(path, _)| !COUNTED.iter().any(|(known, _)| path.starts_with(known)))
+        .flat_map(|(path, text)| statements(text).into_iter().map(move |(line, what)| (path, line, what)))
+        .filter(|(_, _, what)| what.contains(".fetch_add(") || what.contains(".fetch_sub("))
+        .map(|(path, line, what)| format!("{path}:{line}: {}", what.trim()))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "a count beside a queue goes wrong by each thing that the queue does not take; ask the queue, or say in COUNTED why it is none:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_rules_see_what_they_are_for() {
+    for away in [
+        "let _ = handed.try_send(Handed::Miss(Box::new(miss)));",
+        "let _ = sender.send(read);",
+        "drop(sender.send(Ok(())));",
+        "self.orders.send(paths).ok();",
+    ] {
+        assert!(looks_away(away), "{away}");
+    }
+    for seen in
+        ["if sender.send(made).is_ok() {", "let taken = queue.try_send(miss).is_ok();", "tell.send(x)"]
+    {
+        assert!(!looks_away(seen), "{seen}");
+    }
+    let text = "fn f() {\n    // let _ = a.send(1);\n    let _ =\n        a.send(1);\n}\n";
+    let found: Vec<usize> =
+        statements(text).iter().filter(|(_, what)| looks_away(what)).map(|(line, _)| *line).collect();
+    assert_eq!(found, [3], "over lines, and not in comments");
+}

@@ -1,0 +1,110 @@
+//! The real daemon with hit workers, and an event loop that stands still for a while: whoever asks meanwhile gets one reply, and afterwards
+//! all is as before.
+#![allow(clippy::disallowed_methods)] // Time passes by itself here.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+use support::{Daemon, PATIENCE, Upstream, answer, ask_for, ends};
+
+/// How long the entry lives of which workers say that its end is near.
+const TTL_S: u32 = 10;
+
+/// The thread of the event loop, stopped while this lives. The daemon's other threads run on.
+struct Stopped(Pid);
+
+impl Stopped {
+    /// `None` where the kernel does not let us.
+    fn stop(daemon: &Daemon) -> Option<Stopped> {
+        // The first thread of a process has its number.
+        let thread = Pid::from_raw(i32::try_from(daemon.process.id()).expect("small"));
+        ptrace::seize(thread, ptrace::Options::empty()).ok()?;
+        ptrace::interrupt(thread).expect("it is ours by now");
+        waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stops");
+        Some(Stopped(thread))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        ptrace::detach(self.0, None).expect("it runs on");
+    }
+}
+
+fn rcode(reply: &[u8]) -> Rcode {
+    Rcode(reply[3] & 15)
+}
+
+/// Asks until there is a reply with this id; others are of before.
+fn hit(socket: &UdpSocket, id: u16) {
+    socket.send(&ask_for("hot.example", Rtype::A, None, id)).expect("sent");
+    let mut reply = [0; 512];
+    let len = socket.recv(&mut reply).expect("workers answer what is in the cache");
+    assert_eq!((&reply[..2], ends(&reply[..len])), (&id.to_be_bytes()[..], vec![1]));
+}
+
+#[test]
+#[allow(clippy::print_stdout)] // What is skipped is said.
+fn a_loop_that_stands_still_costs_nobody_his_reply_and_nothing_afterwards() {
+    const MISSES: u16 = 4096;
+    let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], TTL_S))]);
+    let dir = support::directory();
+    Daemon::configure(&dir, &[&upstream], "");
+    std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
+    std::fs::write(dir.join("hither.toml.d/more.toml"), "[listen]\nworkers = 2\n").expect("written");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    let daemon = Daemon::spawn(dir, &mut command);
+    let (hits, misses) = (daemon.client(), daemon.client());
+    let began = Instant::now();
+    (0..3).for_each(|n| hit(&hits, n));
+    // In the last tenth of its life each batch with it has something for the loop.
+    let lifetime = Duration::from_secs(u64::from(TTL_S));
+    std::thread::sleep((lifetime.mul_f64(0.9) + Duration::from_millis(50)).saturating_sub(began.elapsed()));
+    let Some(stopped) = Stopped::stop(&daemon) else {
+        return println!("SKIPPED a_loop_that_stands_still…: threads of a child cannot be stopped here");
+    };
+    let mut asked = 0;
+    while began.elapsed() < lifetime - Duration::from_millis(100) {
+        hit(&hits, asked % 50_000);
+        asked += 1;
+    }
+    assert!(asked > 2500, "{asked} hits are not enough to fill what a queue holds");
+    // More queries than any queue holds; each is looked at by a worker at once, so that the kernel's buffers hold them.
+    let mut replies: BTreeMap<u16, (usize, Rcode)> = BTreeMap::new();
+    let take = |replies: &mut BTreeMap<u16, (usize, Rcode)>| {
+        let mut reply = [0; 512];
+        let Ok(len) = misses.recv(&mut reply) else { return false };
+        let count = replies.entry(u16::from_be_bytes([reply[0], reply[1]])).or_insert((0, Rcode::NOERROR));
+        *count = (count.0 + 1, rcode(&reply[..len]));
+        true
+    };
+    misses.set_nonblocking(true).expect("an option");
+    for id in 0..MISSES {
+        misses.send(&ask_for(&format!("n{id}.example"), Rtype::A, None, id)).expect("sent");
+        while take(&mut replies) {}
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    misses.set_nonblocking(false).expect("an option");
+    misses.set_read_timeout(Some(Duration::from_millis(500))).expect("an option");
+    while take(&mut replies) {}
+    let told = replies.len();
+    assert!(told > 0 && replies.values().all(|(_, rcode)| *rcode == Rcode::SERVFAIL), "{told} replies");
+    drop(stopped);
+    misses.set_read_timeout(Some(PATIENCE)).expect("an option");
+    while replies.len() < usize::from(MISSES) {
+        assert!(take(&mut replies), "{} of {MISSES} queries are answered, {told} at once", replies.len());
+    }
+    assert!(replies.values().all(|(count, _)| *count == 1), "one reply each");
+    let shed = daemon.json(&["stats"])["shed_queries"].as_u64();
+    assert!(shed >= Some(told as u64), "{told} were told at once, {shed:?} are counted");
+    for n in 0..500 {
+        assert_eq!(ends(&daemon.ask(&format!("after{n}.example"))), [1], "names are found out again at once");
+    }
+}
