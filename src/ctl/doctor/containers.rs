@@ -155,14 +155,9 @@ fn interface(root: &Path, name: &str) -> Option<Bridge> {
 
 fn podman_servers(root: &Path) -> (Vec<String>, String) {
     let mut paths: Vec<PathBuf> = PODMAN_CONF.iter().map(|path| root.join(path)).collect();
-    let mut more: Vec<PathBuf> = std::fs::read_dir(root.join(PODMAN_CONF_D))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "conf"))
-        .collect();
-    more.sort();
-    paths.append(&mut more);
+    let dir = root.join(PODMAN_CONF_D);
+    let more = files::names(&dir).into_iter().map(|name| dir.join(name));
+    paths.extend(more.filter(|path| path.extension().is_some_and(|ending| ending == "conf")));
     let own = || "hither.conf".to_owned();
     let set = |path: &PathBuf| {
         let table: toml::Table = files::text(path).ok().flatten()?.parse().ok()?;

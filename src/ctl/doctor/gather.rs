@@ -47,7 +47,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         (_, Configuration::Good(config)) if !config.upstreams.is_empty() => {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
-        _ => system::plan((root, &context.dir), &system::Heard::default(), &|server| {
+        _ => system::plan(&system::Files::read(root, &context.dir), &system::Heard::default(), &|server| {
             facts.is_own(server.ip()) && server.port() == 53
         })
         .routes
