@@ -75,7 +75,9 @@ fn write_names(path: &Path, names: std::ops::Range<u32>, more: &str) {
 
 #[test]
 fn another_edition_of_a_million_names_does_not_stand_in_memory_beside_the_last_one() {
-    let listed = Listed::start(|list| write_names(list, 0..1_000_000, ""));
+    let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
+    write_names(&listed.list, 0..1_000_000, "first.example\n");
+    listed.until("it is read", |l| l.is_blocked("first.example"));
     assert!(listed.is_blocked("tracker-7.ads7.example") && !listed.is_blocked("new.example"));
     // A twentieth of it is gone, and as many are new.
     listed.forget_the_peak();
@@ -106,12 +108,15 @@ fn a_file_without_a_line_or_without_an_end_is_not_held_in_memory() {
 
 #[test]
 fn of_a_list_that_is_cut_no_half_a_name_is_taken() {
-    // The bound is within a name of which the part before it would be another.
+    // The bound, and the end of what is read at once beyond it, are within names of which the part before would be another.
     const MOST: usize = 256 << 20;
+    const AT_ONCE: usize = 128 << 10;
     let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
     let mut text = vec![b'\n'; MOST - 4];
     text[..12].copy_from_slice(b"ads.example\n");
-    text.extend(b"half.example\nlast.example\n");
+    text.extend(b"half.example\n");
+    text.resize(MOST + AT_ONCE - 4, b'\n');
+    text.extend(b"part.example\nlast.example\n");
     std::fs::write(listed.list.with_extension("new"), &text).expect("written");
     std::fs::rename(listed.list.with_extension("new"), &listed.list).expect("renamed");
     listed.until("it is read", |l| l.problem().contains("the rest is not read"));

@@ -258,20 +258,14 @@ impl Host<'_> {
         let now = files::read(&path).unwrap_or_default();
         let ours =
             |server: IpAddr| server.is_loopback() && !doctor::is_stub(server) || outlook.own == Some(server);
-        let is_there = std::fs::symlink_metadata(&path).is_ok();
         match first_server(&now) {
+            Some(first) if ours(first) => {}
             // Somebody else has written it since.
-            Some(first) if !ours(first) => {
+            Some(_) => {
                 return Some((format!("removed {BACKUP}: {name} leads elsewhere by now"), Back::Forget));
             }
-            Some(_) => {}
-            // Somebody has taken it away, or what it says of servers: the C library asks this host, as it was led to.
-            None if !is_there || now.is_empty() => {
-                return Some((format!("{name} is as it was"), Back::Restore));
-            }
-            None => {
-                return Some((format!("removed {BACKUP}: {name} names nobody by now"), Back::Forget));
-            }
+            // Somebody has taken it, or its servers, away: the C library asks this host then, where hitherd answers no more.
+            None => return Some((format!("{name} is as it was"), Back::Restore)),
         }
         let before = files::read(&backup).ok();
         let rest = without_first_server(&now);

@@ -69,8 +69,8 @@ impl List {
         List::read_from(text, covers, None).unwrap_or_default()
     }
 
-    /// Reads a list line by line. What it has in common with `before`, its last edition, is shared with that: as long as no more than a fifth of the
-    /// names differ both take little more memory than one.
+    /// Reads a list line by line. What it has in common with `before`, its last edition, is shared with that: as long as most names are
+    /// in both, both take little more memory than one.
     ///
     /// # Errors
     /// Those of the file.

@@ -1,16 +1,99 @@
 //! The names of a list that is read again. What is as it was stays where it is and is shared, so that a list of millions of names is not in
-//! memory twice while another edition of it takes its place.
+//! memory twice while another edition of it takes its place. What has gathered over many editions is put together a part at a time.
 
 use crate::Names;
+use crate::names::hash;
 use hither_wire::name::Name;
 use std::sync::Arc;
 
-/// A list is laid over its last edition as long as no more than one in so many of the names differ.
-const DIFFERS_MAX: usize = 5;
+/// Parts of a list, by the hash of the name.
+const PARTS: usize = 16;
+/// A part is laid over that of the last edition. As soon as more than one in so many of its names differ, gone and new ones alike, it is put together anew,
+const DIFFERS: usize = 8;
+/// of so many parts at once, the worst first, since each is in memory twice then,
+const ANEW: usize = 3;
+/// but all of them at once of which more than three quarters differ: nothing is kept for the sake of a few names.
+const fn is_another(differ: usize, of: usize) -> bool {
+    differ * 4 > of * 3
+}
 
 /// Names with a number each, of which the larger counts where a name has two.
 #[derive(Debug, Default)]
 pub(crate) struct Layered {
+    parts: [Part; PARTS],
+}
+
+impl Layered {
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Part::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Octets of memory in use. What is shared with another edition counts for each.
+    pub fn memory(&self) -> usize {
+        self.parts.iter().map(Part::memory).sum()
+    }
+
+    /// The number of the name with this wire form, in lower case.
+    pub fn get(&self, wire: &[u8]) -> Option<u32> {
+        self.parts.get(part_of(wire))?.get(wire)
+    }
+}
+
+/// By bits of the hash that the part itself does not use.
+fn part_of(wire: &[u8]) -> usize {
+    hash(wire).to_le_bytes().last().map_or(0, |octet| usize::from(*octet) % PARTS)
+}
+
+/// An edition that is being read.
+pub(crate) struct Edition {
+    parts: [Reading; PARTS],
+}
+
+impl Edition {
+    /// Begins one; most of it may be as `before`.
+    pub fn after(before: Option<&Layered>) -> Edition {
+        Edition {
+            parts: std::array::from_fn(|at| Reading::after(before.and_then(|before| before.parts.get(at)))),
+        }
+    }
+
+    /// Adds a name in lower case. `None` when there is no room for more.
+    pub fn add(&mut self, name: &Name, number: u32) -> Option<()> {
+        self.parts.get_mut(part_of(name.as_wire()))?.add(name, number)
+    }
+
+    /// Ends it. `None` when there is no room for so many.
+    pub fn finish(mut self) -> Option<Layered> {
+        let mut differ = Vec::with_capacity(PARTS);
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            let (names, of) = part.settle()?;
+            if names * DIFFERS > of {
+                differ.push((is_another(names, of), names, at));
+            }
+        }
+        differ.sort_unstable();
+        let anew: Vec<usize> = differ
+            .iter()
+            .rev()
+            .enumerate()
+            .filter(|(n, (is_another, ..))| *is_another || *n < ANEW)
+            .map(|(_, (.., at))| *at)
+            .collect();
+        let mut parts: [Part; PARTS] = Default::default();
+        for (at, (place, part)) in parts.iter_mut().zip(self.parts).enumerate() {
+            *place = part.finish(anew.contains(&at))?;
+        }
+        Some(Layered { parts })
+    }
+}
+
+/// One part of a list.
+#[derive(Debug, Default)]
+struct Part {
     /// What it has in common with another edition, and perhaps more.
     below: Arc<Names>,
     /// Which of those are its own too; none: all are.
@@ -25,23 +108,17 @@ struct Kept {
     len: usize,
 }
 
-impl Layered {
-    pub fn len(&self) -> usize {
+impl Part {
+    fn len(&self) -> usize {
         self.kept.as_ref().map_or(self.below.len(), |kept| kept.len) + self.above.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Octets of memory in use. What is shared with another edition counts for each.
-    pub fn memory(&self) -> usize {
+    fn memory(&self) -> usize {
         let marks = self.kept.as_ref().map_or(0, |kept| kept.marks.0.len());
         self.below.memory() + self.above.memory() + marks
     }
 
-    /// The number of the name with this wire form, in lower case.
-    pub fn get(&self, wire: &[u8]) -> Option<u32> {
+    fn get(&self, wire: &[u8]) -> Option<u32> {
         if let Some(number) = self.above.get(wire) {
             return Some(number);
         }
@@ -92,26 +169,26 @@ impl Marks {
     }
 }
 
-/// An edition that is being read.
-pub(crate) struct Edition {
-    /// The last one, and what was found of it.
+/// A part that is being read.
+struct Reading {
+    /// That of the last edition, and what was found of it.
     below: Option<(Arc<Names>, Marks)>,
+    /// How many of its names are as they were, when that is known.
+    same: usize,
     above: Names,
 }
 
-impl Edition {
-    /// Begins one; most of it may be as `before`.
-    pub fn after(before: Option<&Layered>) -> Edition {
+impl Reading {
+    fn after(before: Option<&Part>) -> Reading {
         let below = before.map(|before| Arc::clone(&before.below)).filter(|below| !below.is_empty());
         let below = below.map(|below| {
             let marks = Marks::new(below.places());
             (below, marks)
         });
-        Edition { below, above: Names::default() }
+        Reading { below, same: 0, above: Names::default() }
     }
 
-    /// Adds a name in lower case. `None` when there is no room for more.
-    pub fn add(&mut self, name: &Name, number: u32) -> Option<()> {
+    fn add(&mut self, name: &Name, number: u32) -> Option<()> {
         let wire = name.as_wire();
         if let Some((below, marks)) = &mut self.below
             && let Some(place) = below.place(wire)
@@ -133,40 +210,47 @@ impl Edition {
         Some(())
     }
 
-    /// Ends it. `None` when there is no room for so many.
-    pub fn finish(mut self) -> Option<Layered> {
-        let Some((below, marks)) = self.below.take() else {
-            self.above.shrink();
-            return Some(Layered { below: Arc::new(self.above), ..Layered::default() });
-        };
-        let mut len = 0;
+    /// All was read. How many names differ, and from how many.
+    fn settle(&mut self) -> Option<(usize, usize)> {
+        let Some((below, marks)) = &self.below else { return Some((0, 0)) };
         for place in 0..below.places() {
             match marks.get(place) {
                 Mark::Unread | Mark::More => {}
-                Mark::Same => len += 1,
+                Mark::Same => self.same += 1,
                 // Its larger number is gone.
-                Mark::Less => self.add_above(below.at(place), 0)?,
+                Mark::Less => add(&mut self.above, below.at(place), 0)?,
             }
         }
-        let differ = below.len() - len + self.above.len();
-        if differ * DIFFERS_MAX > below.len() {
-            for place in (0..below.places()).filter(|place| marks.get(*place) == Mark::Same) {
-                let number = below.number_at(place).unwrap_or_default();
-                self.add_above(below.at(place), number)?;
-            }
-            self.above.shrink();
-            return Some(Layered { below: Arc::new(self.above), ..Layered::default() });
-        }
-        self.above.shrink();
-        let kept = (len < below.len()).then_some(Kept { marks, len });
-        Some(Layered { below, kept, above: self.above })
+        Some((below.len() - self.same + self.above.len(), below.len()))
     }
 
-    fn add_above(&mut self, wire: Option<&[u8]>, number: u32) -> Option<()> {
-        match wire {
-            Some(wire) => self.above.insert_wire(wire, number).map(drop),
-            None => Some(()),
-        }
+    /// Ends it, by itself or over the last edition.
+    fn finish(mut self, anew: bool) -> Option<Part> {
+        let below = match self.below.take() {
+            Some((below, marks)) if anew => {
+                for place in (0..below.places()).filter(|place| marks.get(*place) == Mark::Same) {
+                    let number = below.number_at(place).unwrap_or_default();
+                    add(&mut self.above, below.at(place), number)?;
+                }
+                None
+            }
+            below => below,
+        };
+        self.above.shrink();
+        Some(match below {
+            None => Part { below: Arc::new(self.above), ..Part::default() },
+            Some((below, marks)) => {
+                let kept = (self.same < below.len()).then_some(Kept { marks, len: self.same });
+                Part { below, kept, above: self.above }
+            }
+        })
+    }
+}
+
+fn add(names: &mut Names, wire: Option<&[u8]>, number: u32) -> Option<()> {
+    match wire {
+        Some(wire) => names.insert_wire(wire, number).map(drop),
+        None => Some(()),
     }
 }
 
@@ -186,20 +270,41 @@ mod tests {
         edition.finish().expect("room")
     }
 
+    /// Parts that two editions have in common.
+    fn shared(a: &Layered, b: &Layered) -> usize {
+        a.parts.iter().zip(&b.parts).filter(|(a, b)| Arc::ptr_eq(&a.below, &b.below)).count()
+    }
+
+    fn says(from: u16, to: u16) -> Vec<(u16, u32)> {
+        (from..to).map(|n| (n, u32::from(n % 2))).collect()
+    }
+
     #[test]
     fn what_is_as_it_was_is_not_in_memory_twice() {
-        let says = |from: u16, to: u16| (from..to).map(|n| (n, u32::from(n % 2))).collect::<Vec<_>>();
         let first = edition(None, &says(0, 10_000));
-        let second = edition(Some(&first), &says(1000, 10_500));
-        assert!(Arc::ptr_eq(&first.below, &second.below) && second.above.len() == 500);
-        assert_eq!((second.len(), second.get(name(999).as_wire())), (9500, None));
-        // It is the same edition below, however often a little of it changes.
+        assert!(first.parts.iter().all(|part| (400..900).contains(&part.len())), "none is much larger");
+        let second = edition(Some(&first), &says(250, 10_250));
+        assert_eq!((shared(&first, &second), second.len()), (PARTS, 10_000));
+        assert_eq!((second.get(name(249).as_wire()), second.get(name(10_249).as_wire())), (None, Some(1)));
+        // It is the same below, however often a little of it changes.
         let third = edition(Some(&second), &says(0, 10_000));
-        assert!(Arc::ptr_eq(&first.below, &third.below) && third.kept.is_none() && third.above.is_empty());
+        let is_plain = |part: &Part| part.kept.is_none() && part.above.is_empty();
+        assert!(shared(&first, &third) == PARTS && third.parts.iter().all(is_plain));
         // Nothing is kept for the sake of a few names.
-        let other = edition(Some(&second), &says(5000, 10_500));
-        assert!(!Arc::ptr_eq(&first.below, &other.below) && other.above.is_empty());
-        assert_eq!(other.len(), 5500);
+        let other = edition(Some(&second), &says(8000, 18_500));
+        assert!(shared(&first, &other) == 0 && other.parts.iter().all(is_plain) && other.len() == 10_500);
+    }
+
+    #[test]
+    fn what_gathers_is_put_together_a_part_at_a_time() {
+        let mut last = edition(None, &says(0, 10_000));
+        for turn in 1..=60 {
+            let now = edition(Some(&last), &says(turn * 300, turn * 300 + 10_000));
+            assert!(PARTS - shared(&last, &now) <= ANEW, "in turn {turn}");
+            let held: usize = now.parts.iter().map(|part| part.below.len() + part.above.len()).sum();
+            assert!(held < 16_000, "{held} names are held for 10000 in turn {turn}");
+            last = now;
+        }
     }
 
     proptest! {

@@ -158,7 +158,7 @@ fn wire_at(octets: &[u8], start: usize) -> &[u8] {
 }
 
 /// Lists are the operator's own: nobody else chooses what collides.
-fn hash(wire: &[u8]) -> u64 {
+pub(crate) fn hash(wire: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(wire);
     hasher.finish()

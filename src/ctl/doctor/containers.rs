@@ -467,7 +467,7 @@ impl Kubelet {
             let path = path.display();
             // With the quotes around the value, if it has its own.
             let value = r#"\("/[^"]*"\|'"'"'/[^'"'"']*'"'"'\|[^ "'"'"']*\)"#;
-            return Some(format!("{edit} 's|{FLAG}[= ] *{value}|{FLAG}={real}|' {path}"));
+            return Some(format!("{edit} 's,{FLAG}[= ] *{value},{FLAG}={real},' {path}"));
         }
         let (path, text) = self.config.as_ref().filter(|(_, text)| !text.trim().is_empty())?;
         let (path, is_json) = (path.display(), text.trim_start().starts_with('{'));

@@ -128,7 +128,7 @@ mod tests {
             (found.fix.is_some(), found.takes_away.unwrap_or_default())
         };
         assert_eq!(with("hosts: files dns wins\n"), (true, String::new()), "which is still asked");
-        assert_eq!(with("hosts: files dns\n"), (true, String::new()));
+        assert_eq!(with("hosts: files dns\n").1, "dns is not asked any more for what hither denies");
     }
 
     #[test]
