@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -34,6 +35,23 @@ pub(crate) fn whole(path: &Path, most: u64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::InvalidData, format!("it is larger than {} MiB", most >> 20)));
     }
     Ok(text)
+}
+
+/// The names of a directory's entries.
+pub(crate) struct Names {
+    /// In their order, as many as were asked for at most.
+    pub all: Vec<OsString>,
+    /// There are more.
+    pub is_cut: bool,
+}
+
+/// The first `most` entries that a directory gives, however many are in it.
+pub(crate) fn names(dir: &Path, most: usize) -> Result<Names> {
+    let mut entries = std::fs::read_dir(dir)?;
+    let found = entries.by_ref().take(most);
+    let mut all: Vec<OsString> = found.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    all.sort();
+    Ok(Names { all, is_cut: entries.next().is_some() })
 }
 
 /// Which file is at `path`, as the kernel tells files apart; a link is itself.
@@ -75,6 +93,10 @@ mod tests {
             whole(&dir.join("file"), 1).is_ok_and(|text| text == b"x")
                 && whole(&dir.join("file"), 0).is_err()
         );
+        let found = |most| names(&dir, most).map(|names| (names.all, names.is_cut)).expect("readable");
+        let all = ["fifo", "file", "socket"].map(OsString::from);
+        assert_eq!((found(3), found(2).0.len(), found(2).1), ((all.to_vec(), false), 2, true));
+        assert!(names(&dir.join("file"), 9).is_err() && names(&dir.join("none"), 9).is_err());
         assert!(regular(&dir.join("file")).is_ok() && regular(&dir.join("none")).is_err());
         std::fs::remove_dir_all(dir).expect("removable");
     }

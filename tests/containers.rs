@@ -196,6 +196,12 @@ fn the_command_for_the_kubelet_changes_one_key() {
         );
         assert_eq!((host.said("kubelet").0, host.text(config)), ("ok".to_owned(), "kind: x\n".to_owned()));
     }
+    // In quotes of its own.
+    let flags = "KUBELET_EXTRA_ARGS='--resolv-conf=\"/etc/resolv.conf\" --v=2'\n";
+    let host = Host::new(&[(config, "kind: x\n"), ("etc/default/kubelet", flags)]);
+    host.put_right("kubelet");
+    let after = "KUBELET_EXTRA_ARGS='--resolv-conf=/run/hither/resolv.conf --v=2'\n";
+    assert_eq!((host.text("etc/default/kubelet").as_str(), host.said("kubelet").0), (after, "ok".to_owned()));
     let flags = "KUBELET_EXTRA_ARGS=--resolv-conf /run/hither/resolv.conf\n";
     let host = Host::new(&[(config, "kind: x\n"), ("etc/default/kubelet", flags)]);
     assert_eq!(host.said("kubelet").0, "ok");

@@ -303,6 +303,25 @@ fn where_the_way_back_is_gone_resolv_conf_names_whom_hitherd_asks() {
 }
 
 #[test]
+fn a_resolv_conf_that_was_taken_away_comes_back_as_it_was() {
+    let host = Host::served(&[("etc/resolv.conf", "nameserver 192.0.2.1\n")]);
+    host.apply("hitherctl enable-resolv");
+    std::fs::remove_file(host.0.join("etc/resolv.conf")).expect("it is there");
+    host.apply("hitherctl disable-resolv");
+    assert_eq!(host.text("etc/resolv.conf"), "nameserver 192.0.2.1\n");
+    assert!(!host.0.join("etc/resolv.conf.hither-backup").exists());
+}
+
+#[test]
+fn a_server_of_a_link_keeps_its_link() {
+    let host = Host::served(&[("etc/resolv.conf", ""), ("run/gone/resolv.conf", "nameserver fe80::1%1\n")]);
+    std::fs::remove_file(host.0.join("etc/resolv.conf")).expect("it is there");
+    symlink("../run/gone/resolv.conf", host.0.join("etc/resolv.conf")).expect("a link");
+    host.apply("hitherctl enable-resolv");
+    assert_eq!(host.text("etc/resolv.conf"), "nameserver 127.0.0.1\nnameserver fe80::1%1\n");
+}
+
+#[test]
 fn a_file_behind_a_link_that_nobody_writes_gets_and_loses_our_line_and_the_link_stays() {
     let host = Host::served(&[("srv/resolv.conf", "nameserver 192.0.2.1\n")]);
     std::fs::create_dir_all(host.0.join("etc")).expect("a directory");

@@ -314,12 +314,27 @@ fn without_a_daemon_it_is_said_where_the_table_is_looked_for() {
     }
     let (code, said) = ctl(&["status"]);
     assert!(code == Some(1) && said.contains("does it run?"), "{said}");
+    let (code, said) = ctl(&["query", "www.example", "FOO"]);
+    assert!(code == Some(2) && said.contains("FOO") && said.contains("A, AAAA, CNAME"), "{said}");
+    assert_eq!(ctl(&["query", "www.example", "TYPE65534"]).0, Some(1), "a type without a name");
     let stopped = Command::new(CTL).args(["--runtime-dir", "/run/hither", "dump"]).output().expect("started");
     if !Path::new("/run/hither").exists() {
         let said = String::from_utf8_lossy(&stopped.stderr).into_owned();
         assert!(said.contains("systemctl start hitherd.service"), "{said}");
     }
     std::fs::remove_dir_all(dir).expect("removable");
+}
+
+#[test]
+fn a_name_that_is_not_in_the_table_is_told_in_one_line() {
+    let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
+    let daemon = Daemon::start(&[&upstream], "");
+    for words in [&["lookup", "new.example"][..], &["lookup", "new.example", "AAAA"]] {
+        let done = daemon.ctl(words);
+        let said = String::from_utf8(done.stderr).expect("text");
+        assert_eq!((done.status.code(), done.stdout.len(), said.lines().count()), (Some(3), 0, 1), "{said}");
+        assert!(said.contains("new.example. is not in the table; 'hitherctl query new.example.'"), "{said}");
+    }
 }
 
 /// In a mount namespace where there is no room for the table.

@@ -1,5 +1,6 @@
 //! Addresses with ports and zones, as people write them.
 
+use hither_wire::reach::Reach;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The port of the DNS.
@@ -79,17 +80,11 @@ impl Endpoint {
 
     fn to_ask(text: &str) -> Result<Endpoint, String> {
         let endpoint = Endpoint::read(text)?;
-        let ip = endpoint.address.ip();
-        if ip.is_unspecified() {
-            return Err(format!("'{text}' is this host itself, which is who would ask"));
+        match why_not_asked(&endpoint.address) {
+            Some(why) if endpoint.address.port() == 0 => Err(format!("'{text}' {why}; leave it out for 53")),
+            Some(why) => Err(format!("'{text}' {why}")),
+            None => Ok(endpoint),
         }
-        if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-            return Err(format!("'{text}' is the address of many, and an upstream is one"));
-        }
-        if endpoint.address.port() == 0 {
-            return Err(format!("'{text}': nobody has port 0; leave it out for 53"));
-        }
-        Ok(endpoint)
     }
 
     fn to_listen(text: &str) -> Result<SocketAddr, String> {
@@ -109,6 +104,22 @@ impl Endpoint {
             .address()
             .ok_or_else(|| format!("'{text}': there is no interface '{interface}' to listen at"))
     }
+}
+
+/// Why nobody can be asked at an address, whoever names it: the configuration, a file or a manager of the system. To be said behind the address.
+#[must_use]
+pub(crate) fn why_not_asked(address: &SocketAddr) -> Option<&'static str> {
+    let ip = address.ip().to_canonical();
+    if ip.is_unspecified() {
+        return Some("is this host itself, which is who would ask");
+    }
+    if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
+        return Some("is the address of many, and an upstream is one");
+    }
+    if Reach::of(ip) == Reach::Nowhere {
+        return Some("is an address that no host has");
+    }
+    (address.port() == 0).then_some("is not to be reached: nobody has port 0")
 }
 
 /// Host and port.
@@ -259,6 +270,8 @@ mod tests {
             ("255.255.255.255", "address of many"),
             ("224.0.0.1", "address of many"),
             ("ff02::1", "address of many"),
+            ("0.1.2.3", "that no host has"),
+            ("240.0.0.1", "that no host has"),
             ("fe80::1", "say of which, as in fe80::1%eth0"),
             ("[fe80::1]:53", "say of which"),
             ("fe80::1%", "'' is no interface"),

@@ -12,6 +12,7 @@ mod slips;
 mod values;
 
 pub use address::Endpoint;
+pub(crate) use address::why_not_asked;
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 
@@ -33,6 +34,11 @@ pub const FILE: &str = "/etc/hither/hither.toml";
 
 /// Octets of a file.
 const FILE_MAX: u64 = 16 << 20;
+
+/// Octets of all of them together.
+const FILES_MAX: u64 = 64 << 20;
+/// Entries of the directory of drop-ins, whether they are read or not.
+pub const DROP_INS_MAX: usize = 1024;
 
 /// The hosts file that is read when nobody says otherwise.
 const HOSTS_FILE: &str = "/etc/hosts";
@@ -212,9 +218,17 @@ impl Config {
     /// A [`ConfigError`] with file, line, column, what was expected and, for an unknown key, the nearest known one.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
         let main = path.unwrap_or(Path::new(FILE));
+        let mut left = FILES_MAX;
         let read = |file: PathBuf| {
             let octets =
                 open::whole(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
+            left = left.checked_sub(octets.len() as u64).ok_or_else(|| {
+                let most = FILES_MAX >> 20;
+                ConfigError::whole(
+                    &file,
+                    format!("with this file the configuration is larger than {most} MiB"),
+                )
+            })?;
             let text = error::text(&file, octets)?;
             Ok((file, text))
         };
@@ -459,16 +473,18 @@ fn drop_in_dir(main: &Path) -> PathBuf {
 
 fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let dir = drop_in_dir(main);
-    let entries = match std::fs::read_dir(&dir) {
-        Ok(entries) => entries,
+    let names = match open::names(&dir, DROP_INS_MAX) {
+        Ok(names) if names.is_cut => {
+            let message =
+                format!("'{}' has more than {DROP_INS_MAX} entries; expected some files", dir.display());
+            return Err(ConfigError::whole(main, message));
+        }
+        Ok(names) => names.all,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(ConfigError::unreadable(&dir, &error)),
     };
-    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    let mut files: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
-    files.sort();
-    Ok(files)
+    let paths = names.into_iter().map(|name| dir.join(name));
+    Ok(paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect())
 }
 
 #[cfg(test)]

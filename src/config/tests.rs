@@ -398,6 +398,12 @@ fn later_files_win_and_add_upstreams() {
     std::fs::write(dir.join("h.toml.d/ignored.conf"), "nonsense").expect("written");
     let config = Config::load(Some(&main)).expect("right");
     assert_eq!((config.settings.first, config.settings.batch, config.upstreams.len()), (3, 7, 2));
+    // Whatever they are, there is a bound.
+    let many: Vec<_> = (0..1024).map(|n| dir.join(format!("h.toml.d/{n}.bak"))).collect();
+    many.iter().for_each(|file| std::fs::write(file, "").expect("written"));
+    let said = Config::load(Some(&main)).expect_err("too many").to_string();
+    assert!(said.contains("has more than 1024 entries"), "{said}");
+    many.iter().for_each(|file| std::fs::remove_file(file).expect("removed"));
     std::fs::write(dir.join("h.toml.d/30.toml"), "frist = 1\n").expect("written");
     assert!(Config::load(Some(&main)).expect_err("wrong").to_string().contains("30.toml:1:1"));
     assert!(

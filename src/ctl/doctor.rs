@@ -18,7 +18,7 @@ mod units;
 
 use super::{Context, End};
 
-pub(super) use plan::{Plan, Step, is_stub};
+pub(super) use plan::{Plan, Step, is_stub, written};
 
 use facts::Facts;
 use finding::{Finding, State};
@@ -62,6 +62,8 @@ pub(super) struct Outlook {
     pub own: Option<IpAddr>,
     /// Whom hitherd asks.
     pub upstreams: Vec<SocketAddr>,
+    /// hitherd would be started by being asked.
+    pub would_start: bool,
 }
 
 pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
@@ -70,9 +72,15 @@ pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
         plan: plan::plan(&facts),
         is_served: ports::is_served(&facts),
         own: facts.own_nameserver(),
+        would_start: matches!(facts.daemon, facts::Daemon::Stopped),
         upstreams: facts.upstreams,
         unreadable: facts.names.resolv.error.filter(|_| !facts.names.resolv.is_broken),
     }
+}
+
+/// Whether the daemon of this host would be started by being asked: its sockets are there, and it is not.
+pub(super) fn would_start() -> bool {
+    gather::is_started_by_asking(&units::systemd(Path::new("/"), Path::new("systemctl")))
 }
 
 fn judge(facts: &Facts) -> Vec<Finding> {

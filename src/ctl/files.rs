@@ -10,6 +10,8 @@ use xattr::FileExt as _;
 
 /// Octets of a file that is read; none of those concerned has a hundredth of it.
 const MAX: u64 = 1 << 20;
+/// Entries of a directory of such files that are looked at.
+const ENTRIES_MAX: usize = 4096;
 
 /// A file's octets.
 ///
@@ -29,6 +31,11 @@ pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The names of a directory's entries in their order, of very many some. None where it cannot be read.
+pub(super) fn names(dir: &Path) -> Vec<OsString> {
+    open::names(dir, ENTRIES_MAX).map(|names| names.all).unwrap_or_default()
 }
 
 /// Puts a file with `octets` in the place of `path`, whose content is `old`: with its owner, permissions and extended attributes

@@ -14,6 +14,7 @@ mod watch;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use hither_client::{Family, Name, OpenError, Table};
+use hither_wire::codes::Rtype;
 use resolv::How;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ enum Verb {
         /// The name.
         name: Name,
         /// The type.
-        #[arg(default_value = "A")]
+        #[arg(default_value = "A", value_parser = rtype)]
         rtype: String,
     },
     /// Print a line for every version of an entry, until Ctrl-C.
@@ -109,7 +110,7 @@ enum Verb {
     },
     /// Have resolv.conf, and who writes it, lead to hitherd.
     EnableResolv {
-        /// Another host's files, below this directory.
+        /// Another host's files, below this directory. Commands are run where we are: whose files they are is for the caller to see to.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
         /// Say what would be done, and what that would take away, and do nothing.
@@ -144,6 +145,12 @@ fn family(text: &str) -> Result<Family, String> {
         "AAAA" => Ok(Family::Aaaa),
         _ => Err("expected A or AAAA".to_owned()),
     }
+}
+
+fn rtype(text: &str) -> Result<String, String> {
+    let expected =
+        "expected a type such as A, AAAA, CNAME, HTTPS, MX, NS, PTR, SOA, SRV or TXT, or TYPE and a number";
+    text.parse::<Rtype>().map(|_| text.to_owned()).map_err(|_| expected.to_owned())
 }
 
 /// How a verb ended.
@@ -191,13 +198,16 @@ impl Context {
 fn no_table(context: &Context, error: &OpenError) -> String {
     let dir = &context.dir;
     let missing = matches!(error, OpenError::Io(error) if error.kind() == ErrorKind::NotFound);
+    if missing
+        && dir.exists()
+        && let Ok(status) = ask::answering(context)
+    {
+        let why = ask::about_the_table(&status.problems);
+        let why = why.unwrap_or("hitherd answers, and its table is elsewhere or hidden from us");
+        return format!("there is no table at '{}': {why}", dir.join("hosts").display());
+    }
     // The service manager takes the directory away with the service.
     let gone = match (missing, dir == Path::new("/run/hither"), dir.exists()) {
-        (true, _, true) if let Ok(status) = ask::answering(context) => {
-            let why = ask::about_the_table(&status.problems);
-            let why = why.unwrap_or("hitherd answers, and its table is elsewhere or hidden from us");
-            return format!("there is no table at '{}': {why}", dir.join("hosts").display());
-        }
         (true, true, false) => {
             "; it goes when hitherd is stopped, what it knew is saved: systemctl start hitherd.service brings it back"
         }

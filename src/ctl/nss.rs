@@ -5,7 +5,7 @@
 
 use super::nsswitch::{self, Odd};
 use super::resolv::How;
-use super::{Context, End, ask, files};
+use super::{Context, End, ask, doctor, files};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ struct Done {
 }
 
 pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: How) -> Result<End, End> {
-    let refused = if how.force { None } else { refusal(context, file) };
+    let refused = if how.force { None } else { refusal(context, file, how) };
     let acts = !how.dry_run && refused.is_none();
     let mut beforehand = |path: &Path, old: &[u8], new: &[u8]| -> Result<bool, End> {
         if !context.json {
@@ -88,7 +88,7 @@ pub(super) fn effect(text: &[u8]) -> Option<String> {
 }
 
 /// Why the file is better left as it is, and how to go on.
-fn refusal(context: &Context, file: &Path) -> Option<String> {
+fn refusal(context: &Context, file: &Path, how: How) -> Option<String> {
     let real = std::fs::canonicalize(file).ok()?;
     if files::is_of_nixos(&real) {
         return Some(
@@ -109,7 +109,8 @@ fn refusal(context: &Context, file: &Path) -> Option<String> {
     }
     let start = "systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
     let live = || context.open().is_ok_and(|table| table.reader().live());
-    if live() {
+    // What is only to be said starts nothing.
+    if live() || how.dry_run && doctor::would_start() {
         return None;
     }
     match ask::answering(context) {

@@ -36,7 +36,7 @@ pub(super) fn lookup(
     let found = (0..TRIES).map(|_| table.lookup(name, &mut snapshot)).find(|found| *found != Lookup::Busy);
     match found {
         Some(Lookup::Hit) => {}
-        Some(Lookup::Missing | Lookup::Replaced) => return Ok(End::NotInTheTable),
+        Some(Lookup::Missing | Lookup::Replaced) => return Ok(unknown(name)),
         Some(Lookup::Busy) | None => return Err(End::Failed(format!("{name} changes too fast to be read"))),
     }
     let families = family.map_or_else(|| vec![Family::A, Family::Aaaa], |family| vec![family]);
@@ -47,10 +47,16 @@ pub(super) fn lookup(
         print(context, out, entry)?;
     }
     Ok(match entries.as_slice() {
-        [] => End::NotInTheTable,
+        [] => unknown(name),
         all if all.iter().all(|entry| entry.negative.is_some()) => End::DoesNotExist,
         _ => End::Done,
     })
+}
+
+/// Says so where nothing else is printed.
+fn unknown(name: &Name) -> End {
+    super::remark(&format!("{name} is not in the table; 'hitherctl query {name}' asks for it"));
+    End::NotInTheTable
 }
 
 pub(super) fn dump(context: &Context, out: &mut impl Write) -> Result<End, End> {

@@ -34,7 +34,7 @@ pub(super) struct How {
 pub(super) fn enable(context: &Context, out: &mut impl Write, root: &Path, how: How) -> Result<End, End> {
     let host = Host::at_root(root)?;
     let outlook = doctor::outlook(context, root);
-    let refused = host.refusal(context, &outlook);
+    let refused = host.refusal(context, &outlook, how);
     let plan = outlook.plan.ok_or_else(|| {
         End::Failed(
             "hitherd listens at no address with port 53, and resolv.conf can name no other".to_owned(),
@@ -117,7 +117,7 @@ impl Host<'_> {
     }
 
     /// Why resolv.conf is better left as it is, and how to go on.
-    fn refusal(&self, context: &Context, outlook: &Outlook) -> Option<String> {
+    fn refusal(&self, context: &Context, outlook: &Outlook, how: How) -> Option<String> {
         let start =
             "start it first: systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
         if let Some(error) = &outlook.unreadable {
@@ -132,8 +132,9 @@ impl Host<'_> {
                 "hitherd does not listen where resolv.conf would lead; {start}; or --force"
             ));
         }
-        // Of another host's files nobody can be asked.
+        // Of another host's files nobody can be asked, and what is only to be said starts nothing.
         if self.root == Path::new("/")
+            && !(how.dry_run && outlook.would_start)
             && let Err(why) = ask::answering(context)
         {
             return Some(format!(
@@ -257,9 +258,14 @@ impl Host<'_> {
         let now = files::read(&path).unwrap_or_default();
         let ours =
             |server: IpAddr| server.is_loopback() && !doctor::is_stub(server) || outlook.own == Some(server);
-        if !ours(first_server(&now)?) {
+        match first_server(&now) {
+            Some(first) if ours(first) => {}
             // Somebody else has written it since.
-            return Some((format!("removed {BACKUP}: {name} leads elsewhere by now"), Back::Forget));
+            Some(_) => {
+                return Some((format!("removed {BACKUP}: {name} leads elsewhere by now"), Back::Forget));
+            }
+            // Somebody has taken it, or its servers, away: the C library asks this host then, where hitherd answers no more.
+            None => return Some((format!("{name} is as it was"), Back::Restore)),
         }
         let before = files::read(&backup).ok();
         let rest = without_first_server(&now);
@@ -315,7 +321,7 @@ enum Back {
 fn instead(outlook: &Outlook, rest: &[u8]) -> Option<Vec<u8>> {
     let can = |server: &&SocketAddr| server.port() == 53 && !server.ip().is_loopback();
     let servers = outlook.upstreams.iter().filter(can).take(3);
-    let lines: String = servers.map(|server| format!("nameserver {}\n", server.ip())).collect();
+    let lines: String = servers.map(|server| format!("nameserver {}\n", doctor::written(server))).collect();
     (!lines.is_empty()).then(|| [lines.as_bytes(), rest].concat())
 }
 

@@ -15,12 +15,13 @@ use std::process::ExitCode;
 /// As whom the units run the daemon.
 const USER: &str = "hither";
 /// What the service does not see, whatever its modes, and by which line of its unit.
-const HIDDEN: [(&str, &str); 6] = [
+const HIDDEN: [(&str, &str); 7] = [
     ("/home", "ProtectHome="),
     ("/root", "ProtectHome="),
     ("/run/user", "ProtectHome="),
-    ("/tmp", "PrivateTmp="),
-    ("/var/tmp", "PrivateTmp="),
+    ("/tmp", "TemporaryFileSystem="),
+    ("/var/tmp", "TemporaryFileSystem="),
+    ("/dev/shm", "InaccessiblePaths="),
     ("/boot", "InaccessiblePaths="),
 ];
 

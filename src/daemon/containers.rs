@@ -1,6 +1,6 @@
 //! `resolv.conf` in the runtime directory: the upstreams that are asked, for containers and others that do not reach us at 127.0.0.1.
 
-use super::resolv_conf;
+use super::system::Files;
 use crate::config::Config;
 use crate::logging::Event;
 use crate::open;
@@ -39,16 +39,16 @@ pub(crate) fn is_own(path: &Path, runtime_dir: &Path) -> bool {
 }
 
 /// Writes whom we ask, if that is not what stands there. Without it we serve as well: what keeps it from being written is said.
-pub(super) fn offer(config: &Config, upstreams: &[Server]) {
+pub(super) fn offer(config: &Config, upstreams: &[Server], files: &Files) {
     // Whom a wrong configuration would name is not known; who was asked before may still be.
     if config.wrong.is_none() {
         let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
-        offer_in(&config.runtime_dir, &addresses, Path::new("/"));
+        offer_in(&config.runtime_dir, &addresses, files);
     }
 }
 
-fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], root: &Path) {
-    let new = text(upstreams, &search(root, runtime_dir));
+fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &Files) {
+    let new = text(upstreams, search(files));
     let path = runtime_dir.join(FILE);
     if open::octets(&path, LENGTH_MAX).is_ok_and(|old| old == new.as_bytes()) {
         return;
@@ -74,6 +74,7 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
         match upstream {
             _ if upstream.port() != 53 => left_out(upstream, "resolv.conf(5) has no ports"),
             SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
+                // A zone is a link's number or name on this host, and means nothing, or another link, in a container.
                 left_out(upstream, "it is known on a link of this host only");
             }
             _ => servers.push(upstream.ip().to_canonical()),
@@ -104,14 +105,9 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
 }
 
 /// In which domains the system searches.
-fn search(root: &Path, runtime_dir: &Path) -> Vec<Name> {
-    let mut names = paths(root)
-        .filter(|path| !is_own(path, runtime_dir))
-        .filter_map(|path| Some(resolv_conf::read(&open::octets(&path, LENGTH_MAX).ok()?).search))
-        .find(|names| !names.is_empty())
-        .unwrap_or_default();
-    names.truncate(SEARCH_MAX);
-    names
+fn search(files: &Files) -> &[Name] {
+    let names = files.searched().take(SEARCHED.len()).find(|names| !names.is_empty()).unwrap_or_default();
+    &names[..names.len().min(SEARCH_MAX)]
 }
 
 /// Whoever reads meanwhile reads the old one or the new one.
@@ -169,14 +165,15 @@ mod tests {
         std::fs::write(&etc, "domain a.example\nsearch b.example c.example .\nnameserver 127.0.0.1\n")
             .expect("written");
         let upstreams: [SocketAddr; 1] = ["192.0.2.1:53".parse().expect("an address")];
-        offer_in(&run, &upstreams, &root);
+        let files = || Files::read(&root, &run);
+        offer_in(&run, &upstreams, &files());
         let path = run.join(FILE);
         let found = || std::fs::metadata(&path).expect("there");
         let text = std::fs::read_to_string(&path).expect("there");
         assert!(text.ends_with("nameserver 192.0.2.1\nsearch b.example c.example\n"), "{text}");
         assert_eq!(found().mode() & 0o777, 0o644);
         let first = found().ino();
-        offer_in(&run, &upstreams, &root);
+        offer_in(&run, &upstreams, &files());
         assert_eq!(found().ino(), first, "the same is not written again");
         assert!(
             is_own(&path, &run) && !is_own(&etc, &run) && !is_own(&root.join("none"), &root.join("none"))
@@ -184,7 +181,7 @@ mod tests {
         std::fs::remove_file(&etc).expect("removed");
         std::os::unix::fs::symlink(&path, &etc).expect("a link");
         assert!(is_own(&etc, &run));
-        offer_in(&run, &[], &root);
+        offer_in(&run, &[], &files());
         assert!(!std::fs::read_to_string(&path).expect("there").contains("\nsearch"), "not from itself");
         assert!(found().ino() != first && std::fs::read_dir(&run).expect("there").count() == 1);
         std::fs::remove_dir_all(root).expect("removable");

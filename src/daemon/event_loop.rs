@@ -2,7 +2,6 @@
 
 use super::admission::Admission;
 use super::child::Sorter;
-use super::containers;
 use super::control::Control;
 use super::follow::Follower;
 use super::hints::Hints;
@@ -16,9 +15,9 @@ use super::pending::{Miss, Waiting};
 use super::reload::Reload;
 use super::requests::Requests;
 use super::room::{Room, table};
-use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, plan};
+use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, route};
 use super::shortage::Shortage;
-use super::system::{BusFollower, Whom, bus_follower};
+use super::system::{self, BusFollower, Whom, bus_follower};
 use super::tcp::Clients;
 use super::tokens::{Slot, Source};
 use super::turn::Again;
@@ -73,6 +72,8 @@ pub(super) struct Daemon {
     pub waker: Arc<Waker>,
     /// Who tells what is known of links, where nobody is configured.
     pub links: Option<BusFollower>,
+    /// What the system's own files said when they were last read.
+    pub files: Arc<system::Files>,
     /// Who named each upstream.
     pub whom: Whom,
     /// What outlives a reboot.
@@ -158,9 +159,8 @@ impl Daemon {
         let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
         let (poll, waker) = poll()?;
         let links = bus_follower(&config, &waker);
-        let heard = links.as_ref().map(BusFollower::heard);
-        let (routes, whom) = plan(&config, path.as_deref(), heard, &listeners.addresses).split(None);
-        containers::offer(&config, &routes.usual);
+        let (routes, whom, files) =
+            route(&config, path.as_deref(), links.as_ref(), &listeners.addresses, None);
         let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
         let mut daemon = Daemon {
@@ -183,6 +183,7 @@ impl Daemon {
             team: Team::new(Arc::clone(&waker)),
             waker,
             links,
+            files,
             whom,
             network: Network::new(),
             reload: Reload::default(),
@@ -221,7 +222,7 @@ impl Daemon {
     fn begin(&mut self) {
         let shown = self.addresses.iter().find(|a| a.port() != 0).copied();
         self.rounds.writer().set_dns_address(shown);
-        let local = Arc::new(self.loader.load(&Wanted::of(&self.config)));
+        let local = Arc::new(self.loader.load(&Wanted::of(&self.config, &self.files)));
         self.rounds.handle(now(), Input::Local { local });
     }
 

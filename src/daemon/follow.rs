@@ -11,6 +11,7 @@ mod watches;
 
 use super::handover::wake_up;
 use crate::logging::Event;
+use crate::open;
 use hither_net::clock;
 use hither_table::Monotonic;
 use mio::Waker;
@@ -238,7 +239,8 @@ fn print(path: &Path) -> u64 {
     match std::fs::metadata(path) {
         Ok(found) => {
             add(&found, &mut hasher);
-            for entry in found.is_dir().then(|| entries(path)).into_iter().flatten() {
+            let names = found.is_dir().then(|| open::names(path, ENTRIES_MAX).ok()).flatten();
+            for entry in names.map(|names| names.all).unwrap_or_default() {
                 entry.hash(&mut hasher);
                 if let Ok(found) = std::fs::metadata(path.join(&entry)) {
                     add(&found, &mut hasher);
@@ -254,11 +256,4 @@ fn add(found: &Metadata, hasher: &mut DefaultHasher) {
     let who = (found.dev(), found.ino(), found.mode(), found.uid(), found.gid());
     let what = (found.size(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
     (who, what).hash(hasher);
-}
-
-fn entries(dir: &Path) -> Vec<std::ffi::OsString> {
-    let found = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    let mut names: Vec<_> = found.take(ENTRIES_MAX).map(|entry| entry.file_name()).collect();
-    names.sort();
-    names
 }

@@ -3,50 +3,80 @@
 //! A file that cannot be read any more, or in which nothing is understood, has been lost or is being written: what was read of it before
 //! stays in force, and the log and `hitherctl status` say so.
 
+mod source;
+
 use super::handover::hand_in;
-use super::resolv_conf;
+use super::resolv_conf::Found;
+use super::system::Files;
 use crate::config::{self, Config};
 use crate::logging::Event;
 use hither_control::{FileStatus, counted};
-use hither_local::text::PassedOver;
 use hither_local::{Block, Hosts, HostsFile, List, Local, Match, OwnName};
 use mio::Waker;
+use source::{Known, Source, complain};
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-/// Octets read of one file; a longer one is cut there, and the log says so.
-const FILE_MAX: u64 = 256 << 20;
-/// The system's own, which is looked at here for what is wrong with it.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Names that are given back to the kernel in a thread of their own, which takes some milliseconds.
+const MANY: usize = 10_000;
 
 /// What is to be read.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     hosts: config::Hosts,
     blocks: Vec<config::Block>,
-    resolv_conf: bool,
+    /// The system's own files, where they name the upstreams: of resolv.conf it is said what is wrong with it.
+    system: Option<Arc<Files>>,
+    /// Files are read although they are as they were.
+    anew: bool,
 }
 
 impl Wanted {
-    pub fn of(config: &Config) -> Wanted {
+    pub fn of(config: &Config, system: &Arc<Files>) -> Wanted {
         Wanted {
             hosts: config.hosts.clone(),
             blocks: config.blocks.clone(),
-            resolv_conf: config.upstreams.is_empty(),
+            system: config.upstreams.is_empty().then(|| Arc::clone(system)),
+            anew: true,
         }
+    }
+
+    /// The same where only what has changed is to be read.
+    pub fn changed(config: &Config, system: &Arc<Files>) -> Wanted {
+        Wanted { anew: false, ..Wanted::of(config, system) }
     }
 }
 
 /// What was read last of each file.
 #[derive(Clone, Debug, Default)]
 struct Read {
-    hosts: BTreeMap<PathBuf, Arc<HostsFile>>,
-    lists: BTreeMap<(PathBuf, Match), Arc<List>>,
+    hosts: BTreeMap<PathBuf, Known<HostsFile>>,
+    lists: BTreeMap<(PathBuf, Match), Known<List>>,
     /// What became of each of them, in the order of the configuration.
     files: Vec<FileStatus>,
+}
+
+/// Keeps what was read until it can be dropped where nobody waits for it.
+#[derive(Debug)]
+struct Held(Read);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let read = std::mem::take(&mut self.0);
+        // Nobody else has them: those who read are told of them by the loop, which drops this.
+        let hosts = read.hosts.values().filter(|known| Arc::strong_count(&known.value) == 1);
+        let lists = read.lists.values().filter(|known| Arc::strong_count(&known.value) == 1);
+        let names: usize =
+            hosts.map(|known| known.value.len()).chain(lists.map(|known| known.value.len())).sum();
+        if names > MANY {
+            // Without a thread it is dropped here, and takes that long.
+            let _ = std::thread::Builder::new().name("drop".to_owned()).spawn(move || drop(read));
+        }
+    }
 }
 
 /// What is answered here, and what it was read from.
@@ -76,21 +106,29 @@ impl Loader {
 
     /// Reads everything now.
     pub fn load(&mut self, wanted: &Wanted) -> Local {
-        let local;
-        (local, self.read) = load(wanted, &self.read);
+        let (local, read) = load(wanted, &self.read);
+        self.keep(read);
         local
+    }
+
+    fn keep(&mut self, read: Read) {
+        drop(Held(std::mem::replace(&mut self.read, read)));
     }
 
     /// Begins to read; what is being read is finished first.
     pub fn begin(&mut self, wanted: Wanted) {
         if self.busy {
-            self.next = Some(wanted);
+            let anew = wanted.anew || self.next.as_ref().is_some_and(|next| next.anew);
+            self.next = Some(Wanted { anew, ..wanted });
             return;
         }
         let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
         let before = self.read.clone();
         let thread = std::thread::Builder::new().name("lists".to_owned()).spawn(move || {
-            hand_in(&sender, &waker, load(&wanted, &before));
+            let read = load(&wanted, &before);
+            // From here on the loop alone has it.
+            drop(before);
+            hand_in(&sender, &waker, read);
         });
         match thread {
             Ok(_) => self.busy = true,
@@ -105,8 +143,8 @@ impl Loader {
 
     /// What has been read, if it is the latest that was wanted.
     pub fn take(&mut self) -> Option<Local> {
-        let local;
-        (local, self.read) = self.results.1.try_recv().ok()?;
+        let (local, read) = self.results.1.try_recv().ok()?;
+        self.keep(read);
         self.busy = false;
         match self.next.take() {
             Some(wanted) => {
@@ -130,7 +168,7 @@ impl Loader {
     pub fn hosts_file(&self, wanted: &config::Hosts, says: impl Fn(&Hosts) -> bool) -> Option<PathBuf> {
         let has = |path: &&PathBuf| {
             let mut hosts = Hosts::default();
-            self.read.hosts.get(*path).into_iter().for_each(|file| hosts.push(Arc::clone(file)));
+            self.read.hosts.get(*path).into_iter().for_each(|file| hosts.push(Arc::clone(&file.value)));
             says(&hosts)
         };
         wanted.files.iter().find(has).cloned()
@@ -148,28 +186,30 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
     for path in &wanted.hosts.files {
         // An empty hosts file is one; NULs are what a host that stopped amid writing leaves.
         let expected = "an address with names";
-        let source = Source { path, expected, is_meant: |text| !text.contains(&0), told: before.told(path) };
+        let told = before.told(path);
+        let source = Source { path, expected, is_meant: |seen| !seen.nul, told, anew: wanted.anew };
         // Who takes a hosts file away means its names; what is gone of a list was lost on its way.
         let known = before.hosts.get(path).filter(|_| !is_gone(path));
-        let (file, status) = source.read(known, HostsFile::read, HostsFile::len);
+        let (file, status) = source.read(known, |text, _| HostsFile::read_from(text), HostsFile::len);
         read.files.push(status);
         if let Some(file) = file {
-            read.hosts.insert(path.clone(), Arc::clone(&file));
-            hosts.push(file);
+            hosts.push(Arc::clone(&file.value));
+            read.hosts.insert(path.clone(), file);
         }
     }
     let blocks: Vec<Block> =
-        wanted.blocks.iter().flat_map(|block| blocks(block, before, &mut read)).collect();
+        wanted.blocks.iter().flat_map(|block| blocks(block, wanted.anew, before, &mut read)).collect();
     let blocked: usize = blocks.iter().map(Block::len).sum();
     if blocked > 0 {
         let memory: usize = blocks.iter().map(Block::memory).sum();
         let names = counted(blocked as u64, "name is", "names are");
         log::info!("{names} blocked, in {} KiB", memory / 1024);
     }
-    let resolv_conf = Path::new(RESOLV_CONF);
-    let told = before.told(resolv_conf);
-    read.files.extend(wanted.resolv_conf.then(|| servers(resolv_conf, told)).flatten());
-    (Local { hosts, own: wanted.hosts.own_name.then(own_name).flatten(), blocks }, read)
+    let resolv_conf = wanted.system.as_ref().map(|system| system.resolv_conf());
+    read.files.extend(resolv_conf.and_then(|found| servers(found, before.told(&found.path))));
+    let held: Box<dyn Any + Send + Sync> = Box::new(Held(read.clone()));
+    let own = wanted.hosts.own_name.then(own_name).flatten();
+    (Local { hosts, own, blocks, held: Some(held) }, read)
 }
 
 /// Which `[[block]]` of the configuration the block at a place among all of them is of: there are two of each.
@@ -182,110 +222,35 @@ fn is_gone(path: &Path) -> bool {
 }
 
 /// The names of the configuration, which no list makes an exception of, and the lists.
-fn blocks(wanted: &config::Block, before: &Read, read: &mut Read) -> [Block; 2] {
+fn blocks(wanted: &config::Block, anew: bool, before: &Read, read: &mut Read) -> [Block; 2] {
     let (mut named, mut listed) = (Block::new(wanted.verdict.clone()), Block::new(wanted.verdict.clone()));
     if !wanted.names.is_empty() {
         named.push(Arc::new(List::of(&wanted.names)));
     }
     for path in &wanted.files {
         let expected = "a name, or an address with names";
-        let source = Source { path, expected, is_meant: |text| !is_blank(text), told: before.told(path) };
+        let source = Source { path, expected, is_meant: |seen| seen.words, told: before.told(path), anew };
         let key = (path.clone(), wanted.covers);
-        let parse = |text: &[u8]| List::read(text, wanted.covers);
-        let (list, status) = source.read(before.lists.get(&key), parse, List::len);
+        let (list, status) = source.read(
+            before.lists.get(&key),
+            |text, before| List::read_from(text, wanted.covers, before),
+            List::len,
+        );
         read.files.push(status);
         if let Some(list) = list {
-            read.lists.insert(key, Arc::clone(&list));
-            listed.push(list);
+            listed.push(Arc::clone(&list.value));
+            read.lists.insert(key, list);
         }
     }
     [named, listed]
 }
 
-fn is_blank(text: &[u8]) -> bool {
-    text.iter().all(|octet| octet.is_ascii_whitespace() || *octet == 0)
-}
-
-/// One file and what is expected in it.
-struct Source<'a> {
-    path: &'a Path,
-    expected: &'a str,
-    /// Whether a text without a name, and without a line that is wrong, is meant to be one.
-    is_meant: fn(&[u8]) -> bool,
-    /// What became of it before, which the log has.
-    told: Option<&'a FileStatus>,
-}
-
-impl Source<'_> {
-    /// What the file says, or what it said `before`, and what became of it.
-    fn read<T>(
-        &self,
-        before: Option<&Arc<T>>,
-        parse: impl Fn(&[u8]) -> (T, PassedOver),
-        len: impl Fn(&T) -> usize,
-    ) -> (Option<Arc<T>>, FileStatus) {
-        let known = before.map_or(0, |before| len(before));
-        let stays = |problem: String| {
-            let then = match before {
-                Some(_) => format!(
-                    "what was read of it before stays in force, {}",
-                    counted(known as u64, "name", "names")
-                ),
-                None => "going on without it".to_owned(),
-            };
-            let status = self.status(known, 0, Some(format!("{problem}; {then}")));
-            if self.is_news(&status) {
-                log::warn!(
-                    event = Event::FileNotRead, path:% = self.path.display(), reason:% = problem;
-                    "'{}' {problem}; {then}",
-                    self.path.display()
-                );
-            }
-            (before.cloned(), status)
-        };
-        let text = match octets(self.path) {
-            Ok(text) => text,
-            Err(error) => return stays(format!("cannot be read: {error}")),
-        };
-        let (new, passed) = parse(&text);
-        let names = len(&new);
-        let is_lost = names == 0 && (passed.lines > 0 || !(self.is_meant)(&text));
-        if is_lost && known > 0 {
-            let problem = match passed.lines {
-                0 => "is empty".to_owned(),
-                _ => format!("has no line that is understood: {passed}"),
-            };
-            return stays(format!("{problem}; a comment alone would mean that it has no names"));
-        }
-        let problem = (passed.lines > 0).then(|| passed.to_string());
-        let status = self.status(names, passed.lines, problem);
-        if self.is_news(&status) {
-            complain(self.path, &passed, self.expected);
-        }
-        (Some(Arc::new(new)), status)
-    }
-
-    /// Files are read again whenever one of them, or the network, has changed: what is as it was is told once.
-    fn is_news(&self, status: &FileStatus) -> bool {
-        self.told != Some(status)
-    }
-
-    fn status(&self, names: usize, passed_over: usize, problem: Option<String>) -> FileStatus {
-        FileStatus {
-            path: self.path.display().to_string(),
-            names: names as u64,
-            passed_over: passed_over as u64,
-            problem,
-        }
-    }
-}
-
 /// What is to be said of a file with nameservers; nothing, where there is none.
-fn servers(path: &Path, told: Option<&FileStatus>) -> Option<FileStatus> {
-    let expected = "what resolv.conf(5) knows";
-    let source = Source { path, expected, is_meant: |_| true, told };
-    let text = match octets(path) {
-        Ok(text) => text,
+fn servers(found: &Found, told: Option<&FileStatus>) -> Option<FileStatus> {
+    let (expected, path) = ("what resolv.conf(5) knows", &found.path);
+    let source = Source { path, expected, is_meant: |_| true, told, anew: true };
+    let says = match &found.says {
+        Ok(says) => says,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
             let status = source.status(0, 0, Some(format!("cannot be read: {error}")));
@@ -299,51 +264,13 @@ fn servers(path: &Path, told: Option<&FileStatus>) -> Option<FileStatus> {
             return Some(status);
         }
     };
-    let read = resolv_conf::read(&text);
-    let problem = (read.passed_over.lines > 0).then(|| read.passed_over.to_string());
-    let status = source.status(read.nameservers.len(), read.passed_over.lines, problem);
+    let passed = &says.passed_over;
+    let problem = (passed.lines > 0).then(|| passed.to_string());
+    let status = source.status(says.nameservers.len(), passed.lines, problem);
     if source.is_news(&status) {
-        complain(path, &read.passed_over, expected);
+        complain(path, passed, expected);
     }
     Some(status)
-}
-
-fn octets(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let length = crate::open::regular(path)?.take(FILE_MAX).read_to_end(&mut text)?;
-    if length as u64 == FILE_MAX {
-        log::warn!(
-            event = Event::FileNotRead, path:% = path.display(), reason = "it is too long";
-            "'{}' is longer than {FILE_MAX} octets; the rest is not read",
-            path.display()
-        );
-    }
-    Ok(text)
-}
-
-/// One entry for a file, whatever is in it. The count stands before `lines` whatever it is, so that tools find it.
-fn complain(path: &Path, passed: &PassedOver, expected: &str) {
-    let (all, shown) = (format!("{} lines", passed.lines + passed.remarks), path.display());
-    if passed.lines == 0 {
-        if passed.remarks > 0 {
-            log::info!("'{shown}': {all} passed over: comments and headings of other formats");
-        }
-        if passed.mapped > 0 {
-            log::info!(
-                "'{shown}': {} lines with names in other letters, which are taken as A-labels; none of them is passed over",
-                passed.mapped
-            );
-        }
-        return;
-    }
-    let remarks = match passed.remarks {
-        0 => String::new(),
-        remarks => format!(", {remarks} of them comments and headings of other formats"),
-    };
-    log::warn!(
-        event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{} wrong", counted(passed.lines as u64, "line is", "lines are"));
-        "'{shown}': {all} passed over{remarks}; expected {expected} on each: {passed}"
-    );
 }
 
 /// The host's name as set, and its first label, with the addresses that others see; without any, the loopback ones.

@@ -1,13 +1,12 @@
 //! What the operator, the sorter, the readers and the system tell the daemon, besides queries.
 
-use super::containers;
 use super::control::{Heard, Wish};
 use super::event_loop::{Daemon, now};
 use super::follow::Follower;
 use super::hints::Hint;
 use super::local::Wanted;
 use super::requests::share;
-use super::setup::{fit_to_descriptors, followed, plan};
+use super::setup::{fit_to_descriptors, followed, route};
 use super::system::{BusFollower, bus_follower};
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
@@ -114,7 +113,7 @@ impl Daemon {
         self.reroute(now);
         self.brief_workers();
         self.reload.is_running();
-        self.loader.begin(Wanted::of(&self.config));
+        self.loader.begin(Wanted::of(&self.config, &self.files));
     }
 
     /// Hosts files and lists have been read.
@@ -134,11 +133,9 @@ impl Daemon {
         if self.config.upstreams.is_empty() != self.links.is_some() {
             self.links = bus_follower(&self.config, &self.waker);
         }
-        let heard = self.links.as_ref().map(BusFollower::heard);
-        let plan = plan(&self.config, self.path.as_deref(), heard, &self.addresses);
         let routes;
-        (routes, self.whom) = plan.split(Some(&self.whom));
-        containers::offer(&self.config, &routes.usual);
+        (routes, self.whom, self.files) =
+            route(&self.config, self.path.as_deref(), self.links.as_ref(), &self.addresses, Some(&self.whom));
         let before = self.upstreams(now);
         self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
         self.act(now);
@@ -197,7 +194,7 @@ impl Daemon {
             links.ask_again();
         }
         self.reroute(now);
-        self.loader.begin(Wanted::of(&self.config));
+        self.loader.begin(Wanted::changed(&self.config, &self.files));
         self.look_at_configuration(files, now);
     }
 

@@ -5,10 +5,16 @@
 use hither_local::text::{PassedOver, is_utf16, lines, shown, words};
 use hither_wire::name::Name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
 const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
+
+/// Octets read of one.
+const LENGTH_MAX: u64 = 1 << 20;
+/// Servers, and domains to search in, that are taken of one: more than anybody has, and few enough to be compared one by one.
+const SERVERS_MAX: usize = 256;
+const SEARCH_MAX: usize = 256;
 
 /// What a resolv.conf says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -56,6 +62,9 @@ impl ResolvConf {
             return Some(format!("{} is an address of a link, and does not say of which", shown(word)));
         }
         if !self.nameservers.contains(&address) {
+            if self.nameservers.len() == SERVERS_MAX {
+                return Some(format!("{} is one more than the {SERVERS_MAX} that are taken", shown(word)));
+            }
             self.nameservers.push(address);
         }
         None
@@ -67,6 +76,10 @@ impl ResolvConf {
         for word in words {
             match Name::from_text(word) {
                 Ok(name) if name.is_root() => {}
+                Ok(_) if self.search.len() == SEARCH_MAX => {
+                    why = Some(format!("{} is one more than the {SEARCH_MAX} that are taken", shown(word)));
+                    break;
+                }
                 Ok(name) => self.search.push(name.to_lower()),
                 Err(error) => why = Some(format!("{} is no domain: {error}", shown(word))),
             }
@@ -75,13 +88,37 @@ impl ResolvConf {
     }
 }
 
-/// Why a resolv.conf leads to nobody.
-pub(super) fn why_none(path: &Path) -> String {
-    match crate::open::octets(path, 1 << 20) {
-        Err(error) => format!("'{}' cannot be read: {error}", path.display()),
-        Ok(text) if text.is_empty() => format!("'{}' is empty", path.display()),
-        Ok(text) if read(&text).nameservers.is_empty() => format!("'{}' names no server", path.display()),
-        Ok(_) => "the system names none but ourselves".to_owned(),
+/// A resolv.conf, read once.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub path: PathBuf,
+    /// It is what we write for others ourselves: whom it names we know from elsewhere, or nobody knows any more.
+    pub is_own: bool,
+    pub says: std::io::Result<ResolvConf>,
+    is_empty: bool,
+}
+
+impl Found {
+    pub fn at(path: PathBuf, is_own: bool) -> Found {
+        let text = crate::open::octets(&path, LENGTH_MAX);
+        let is_empty = text.as_ref().is_ok_and(Vec::is_empty);
+        Found { path, is_own, says: text.map(|text| read(&text)), is_empty }
+    }
+
+    /// What it says of others than us.
+    pub fn of_others(&self) -> Option<&ResolvConf> {
+        self.says.as_ref().ok().filter(|_| !self.is_own)
+    }
+
+    /// Why it leads to nobody.
+    pub fn why_none(&self) -> String {
+        let path = self.path.display();
+        match &self.says {
+            Err(error) => format!("'{path}' cannot be read: {error}"),
+            Ok(_) if self.is_empty => format!("'{path}' is empty"),
+            Ok(says) if says.nameservers.is_empty() => format!("'{path}' names no server"),
+            Ok(_) => "the system names none but ourselves".to_owned(),
+        }
     }
 }
 
@@ -90,8 +127,17 @@ pub(crate) fn is_stub(server: &SocketAddr) -> bool {
     STUBS.iter().any(|stub| server.ip() == IpAddr::from(*stub))
 }
 
+/// Where programs ask that read the file themselves: glibc and others take `0.0.0.0` and `::` for this host.
+pub(crate) fn as_programs_ask(server: SocketAddr) -> SocketAddr {
+    match server.ip() {
+        IpAddr::V4(v4) if v4.is_unspecified() => (Ipv4Addr::LOCALHOST, server.port()).into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => (Ipv6Addr::LOCALHOST, server.port()).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => server,
+    }
+}
+
 /// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it. An IPv4 address in IPv6
-/// clothes is what it is, and `0.0.0.0` is this host, as for glibc.
+/// clothes is what it is. Whether somebody can be asked there is another question.
 pub(crate) fn server(word: &str) -> Option<SocketAddr> {
     let word = word.split(['#', ';']).next()?;
     // A zone stands behind the address, or behind the port as systemd-resolved writes it.
@@ -111,9 +157,7 @@ pub(crate) fn server(word: &str) -> Option<SocketAddr> {
         (address, _) => SocketAddr::new(address, port),
     };
     Some(match server.ip().to_canonical() {
-        IpAddr::V4(v4) if v4.is_unspecified() => (Ipv4Addr::LOCALHOST, server.port()).into(),
         IpAddr::V4(v4) => (v4, server.port()).into(),
-        IpAddr::V6(v6) if v6.is_unspecified() => (Ipv6Addr::LOCALHOST, server.port()).into(),
         IpAddr::V6(_) => server,
     })
 }
@@ -165,8 +209,8 @@ mod tests {
         for (word, expected) in [
             ("::ffff:192.0.2.1", "192.0.2.1:53"),
             ("[::ffff:127.0.0.1]:53", "127.0.0.1:53"),
-            ("0.0.0.0", "127.0.0.1:53"),
-            ("::", "[::1]:53"),
+            ("::ffff:0.0.0.0", "0.0.0.0:53"),
+            ("[fe80::1%7]:53", "[fe80::1%7]:53"),
             ("[192.0.2.1]:53", "192.0.2.1:53"),
             ("[2001:db8::1]", "[2001:db8::1]:53"),
             ("192.0.2.1:54%eth0#name", "192.0.2.1:54"),
@@ -181,8 +225,25 @@ mod tests {
             [server(""), server("fe80::1%"), server("192.0.2"), server("fe80::1%not-there0")],
             [None; 4]
         );
+        let asked = |word| as_programs_ask(server(word).expect("a server")).to_string();
+        assert_eq!(
+            [asked("0.0.0.0"), asked("::"), asked("192.0.2.1")],
+            ["127.0.0.1:53", "[::1]:53", "192.0.2.1:53"]
+        );
         let read = read(b"nameserver fe80::1\nnameserver fe80::1%1\n");
         assert_eq!((read.nameservers.len(), read.passed_over.lines), (1, 1));
+    }
+
+    #[test]
+    fn of_very_many_servers_and_domains_some_are_taken_and_the_rest_is_said() {
+        let many = |what: &str, of: fn(usize) -> String| -> String {
+            (0..300).map(|n| format!("{what}{}", of(n))).collect()
+        };
+        let read_servers =
+            read(many("\nnameserver ", |n| format!("10.0.{}.{}", n / 200, n % 200 + 1)).as_bytes());
+        assert_eq!((read_servers.nameservers.len(), read_servers.passed_over.lines), (256, 44));
+        let read_search = read(format!("search {}", many(" ", |n| format!("d{n}.example"))).as_bytes());
+        assert_eq!((read_search.search.len(), read_search.passed_over.lines), (256, 1));
     }
 
     #[test]
@@ -190,6 +251,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("hither-resolv-conf-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let file = dir.join("resolv.conf");
+        let why_none = |path: &std::path::Path| Found::at(path.to_owned(), false).why_none();
         assert!(why_none(&file).contains("cannot be read: No such file"), "{}", why_none(&file));
         assert!(why_none(&dir).contains("cannot be read: Is a directory"), "{}", why_none(&dir));
         for (text, why) in [

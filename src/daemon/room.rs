@@ -151,7 +151,7 @@ impl Daemon {
             // That of a file that is gone keeps nobody out.
             self.room.lock = None;
             self.make_table(self.config.table_mode);
-            containers::offer(&self.config, &self.rounds.routes().usual);
+            containers::offer(&self.config, &self.rounds.routes().usual, &self.files);
             self.brief_workers();
         }
         // Where another daemon has the lock by now, the sockets are its own.
@@ -213,7 +213,7 @@ impl Daemon {
             .chain(refused)
             .chain(short)
             .chain(self.control.problems())
-            .chain(self.whom.problems.iter().cloned())
+            .chain(self.whom.problems.iter().chain(&self.whom.refused).cloned())
             .collect()
     }
 }

@@ -1,16 +1,18 @@
 //! What the daemon is made of before its loop begins: descriptors, the upstreams.
 
-use super::system::{Heard, Plan};
-use super::{containers, local, reserved, resolv_conf, system, wrong};
+use super::system::{BusFollower, Files, Heard, Plan, Whom};
+use super::{containers, local, reserved, system, wrong};
 use crate::config::{Config, Endpoint, FILE};
 use crate::logging::Event;
-use hither_rounds::Server;
+use hither_rounds::{Routes, Server};
+use hither_wire::name::Name;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the daemon has open beside attempts and TCP clients when it runs and nothing is asked of it: standard streams, the table and its lock,
 /// polls, timers, signals, inotify, netlink, the bus, local sockets, threads' own.
@@ -124,11 +126,27 @@ pub(super) fn tell_of_directory(dir: &Path) {
     }
 }
 
-/// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.
-pub(super) fn plan(
+/// Whom to ask, what there is to say of them, and the system's files as they were read for it. Containers are told; of what is as it was `before` the
+/// log is not.
+pub(super) fn route(
     config: &Config,
     file: Option<&Path>,
-    heard: Option<&Heard>,
+    links: Option<&BusFollower>,
+    ourselves: &[SocketAddr],
+    before: Option<&Whom>,
+) -> (Routes, Whom, Arc<Files>) {
+    let files = Files::read(Path::new("/"), &config.runtime_dir);
+    let heard = links.map(BusFollower::heard);
+    let (routes, whom) = plan(config, file, (&files, heard), ourselves).split(before);
+    containers::offer(config, &routes.usual, &files);
+    (routes, whom, Arc::new(files))
+}
+
+/// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.
+fn plan(
+    config: &Config,
+    file: Option<&Path>,
+    (files, heard): (&Files, Option<&Heard>),
     ourselves: &[SocketAddr],
 ) -> Plan {
     let host = local::addresses();
@@ -138,10 +156,9 @@ pub(super) fn plan(
         return plan;
     }
     if config.upstreams.is_empty() {
-        plan =
-            system::plan((Path::new("/"), &config.runtime_dir), heard.unwrap_or(&Heard::default()), &is_ours);
+        plan = system::plan(files, heard.unwrap_or(&Heard::default()), &is_ours);
         if plan.routes.usual.is_empty() {
-            let why = resolv_conf::why_none(Path::new("/etc/resolv.conf"));
+            let why = files.resolv_conf().why_none();
             log::warn!(
                 event = Event::NoUpstream;
                 "no upstream is configured and {why}: questions are answered SERVFAIL until there is one"
@@ -169,7 +186,8 @@ pub(super) fn plan(
         plan.routes.usual = others(&config.upstreams);
     }
     plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
-    let search = config.upstreams.is_empty().then(|| system::search(Path::new("/")));
+    let search: Option<Vec<Name>> =
+        config.upstreams.is_empty().then(|| files.searched().flatten().copied().collect());
     reserved::add(&mut plan.routes, search.as_deref());
     for server in plan.routes.all() {
         plan.name(server, &file.unwrap_or(Path::new(FILE)).display().to_string());

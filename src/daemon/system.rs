@@ -14,7 +14,7 @@ pub(crate) use link::{Link, Plan, Whom};
 pub(crate) use managers::Heard;
 
 use super::containers;
-use super::resolv_conf::{self, is_stub, server};
+use super::resolv_conf::{Found, is_stub, server};
 use crate::config::Config;
 use crate::logging::Event;
 use crate::open;
@@ -32,8 +32,6 @@ const WRITTEN: [&str; 3] = [
     "run/NetworkManager/no-stub-resolv.conf",
     "run/NetworkManager/resolv.conf",
 ];
-/// Octets read of each file.
-const LENGTH_MAX: u64 = 1 << 20;
 /// networkd's directory with a file for each link.
 const NETWORKD: &str = "run/systemd/netif/links";
 
@@ -43,19 +41,41 @@ pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
     let files = [RESOLV_CONF].into_iter().chain(WRITTEN).chain([follow::SOCKET]);
     let mut paths: Vec<PathBuf> = files.map(|path| root.join(path)).collect();
     let dir = root.join(NETWORKD);
-    let links = std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok);
-    paths.extend(links.map(|entry| entry.path()));
+    let links = open::names(&dir, managers::LINKS_MAX).map(|names| names.all).unwrap_or_default();
+    paths.extend(links.into_iter().map(|name| dir.join(name)));
     paths.push(dir);
     paths
 }
 
-/// The domains in which the system searches for names.
-pub(super) fn search(root: &Path) -> Vec<Name> {
-    let files = [RESOLV_CONF]
-        .into_iter()
-        .chain(WRITTEN)
-        .filter_map(|path| open::octets(&root.join(path), LENGTH_MAX).ok());
-    files.flat_map(|text| resolv_conf::read(&text).search).collect()
+/// What files say of the system's resolvers, each of them read once.
+#[derive(Debug)]
+pub(crate) struct Files {
+    own: Found,
+    written: [Found; WRITTEN.len()],
+    root: PathBuf,
+}
+
+impl Files {
+    /// Reads those below `root`; what we write into our runtime directory ourselves says nothing.
+    pub fn read(root: &Path, runtime_dir: &Path) -> Files {
+        let read = |path: &str| {
+            let path = root.join(path);
+            let is_own = containers::is_own(&path, runtime_dir);
+            Found::at(path, is_own)
+        };
+        Files { own: read(RESOLV_CONF), written: WRITTEN.map(read), root: root.to_owned() }
+    }
+
+    /// resolv.conf itself.
+    pub fn resolv_conf(&self) -> &Found {
+        &self.own
+    }
+
+    /// The domains in which names are searched for, as each file has them: the system's own first, then that of systemd-resolved.
+    pub fn searched(&self) -> impl Iterator<Item = &[Name]> {
+        let all = std::iter::once(&self.own).chain(&self.written);
+        all.map(|found| found.of_others().map_or(&[][..], |says| &says.search))
+    }
 }
 
 /// Follows what is told on the message bus, where nobody is configured.
@@ -71,22 +91,14 @@ pub(super) fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFol
     started.map_err(failed).ok()
 }
 
-/// Whom the system asks, by its files and by what was heard on the message bus, without those for whom `is_ours` holds, and not by what we
-/// write in our runtime directory ourselves.
-pub(crate) fn plan(
-    (root, runtime_dir): (&Path, &Path),
-    heard: &Heard,
-    is_ours: &dyn Fn(&SocketAddr) -> bool,
-) -> Plan {
-    let file = |path: &str| {
-        let path = root.join(path);
-        let text =
-            (!containers::is_own(&path, runtime_dir)).then(|| open::octets(&path, LENGTH_MAX).ok()).flatten();
-        let read = text.map(|text| resolv_conf::read(&text)).unwrap_or_default();
-        let servers = read.nameservers.into_iter().filter(|server| !is_stub(server)).collect();
-        vec![Link { servers, usual: true, origin: path.display().to_string(), ..Link::default() }]
+/// Whom the system asks, by its files and by what was heard on the message bus, without those for whom `is_ours` holds.
+pub(crate) fn plan(files: &Files, heard: &Heard, is_ours: &dyn Fn(&SocketAddr) -> bool) -> Plan {
+    let file = |found: &Found| {
+        let servers = found.of_others().map(|says| &says.nameservers[..]).unwrap_or_default();
+        let servers = servers.iter().filter(|server| !is_stub(server)).copied().collect();
+        vec![Link { servers, usual: true, origin: found.path.display().to_string(), ..Link::default() }]
     };
-    let own = file(RESOLV_CONF);
+    let own = file(&files.own);
     let mut sources: Vec<Vec<Link>> = heard.resolved.iter().cloned().collect();
     match &heard.network_manager {
         // It writes resolv.conf, for programs that cannot tell whom to ask for what.
@@ -94,8 +106,8 @@ pub(crate) fn plan(
         Some((links, false)) => sources.extend([own, links.clone()]),
         None => sources.push(own),
     }
-    sources.push(managers::networkd(&root.join(NETWORKD)));
-    sources.extend(WRITTEN.iter().map(|path| file(path)));
+    sources.push(managers::networkd(&files.root.join(NETWORKD)));
+    sources.extend(files.written.iter().map(file));
     link::plan(&sources, is_ours, &super::local::addresses())
 }
 
@@ -140,9 +152,29 @@ mod tests {
         );
         assert!(!is_ours(&upstream("192.0.2.1:53"), &any, &host));
         assert_eq!(
-            plan((Path::new("/nonexistent"), Path::new("/nonexistent")), &Heard::default(), &|_| false),
+            plan(
+                &Files::read(Path::new("/nonexistent"), Path::new("/nonexistent")),
+                &Heard::default(),
+                &|_| false
+            ),
             Plan::default()
         );
+    }
+
+    #[test]
+    fn our_own_file_says_neither_whom_to_ask_nor_where_to_search() {
+        let root = root(&[
+            ("run/hither/resolv.conf", "nameserver 192.0.2.9\nsearch old.home.arpa\n"),
+            ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nsearch new.home.arpa\n"),
+        ]);
+        std::fs::create_dir_all(root.join("etc")).expect("a directory");
+        std::os::unix::fs::symlink("../run/hither/resolv.conf", root.join(RESOLV_CONF)).expect("a link");
+        let files = Files::read(&root, &root.join("run/hither"));
+        let searched: Vec<String> = files.searched().flatten().map(ToString::to_string).collect();
+        assert_eq!(searched, ["new.home.arpa."]);
+        let asked = plan(&files, &Heard::default(), &|_| false).routes.usual;
+        assert_eq!(asked, [Server::from("192.0.2.1:53".parse::<SocketAddr>().expect("an address"))]);
+        std::fs::remove_dir_all(root).expect("removable");
     }
 
     #[test]
@@ -155,7 +187,7 @@ mod tests {
             ("run/systemd/netif/links/.#x", "DNS=192.0.2.9\n"),
         ]);
         let of = |heard: &Heard| {
-            let plan = plan((&root, &root), heard, &|_| false);
+            let plan = plan(&Files::read(&root, &root), heard, &|_| false);
             let shown = |servers: &[Server]| -> String {
                 servers.iter().map(|s| format!("{}%{} ", s.address.ip(), s.link)).collect()
             };

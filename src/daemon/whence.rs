@@ -7,7 +7,7 @@ use super::handover::hand_in;
 use super::local::Loader;
 use crate::config::{Block as BlockConfig, Config};
 use crate::open;
-use hither_local::text::read_line;
+use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, Reason, Said, Verdict};
 use hither_rounds::reply::ede;
 use hither_rounds::{Answer, Question, Trace};
@@ -24,8 +24,9 @@ use std::sync::{Arc, mpsc};
 const FILE_MAX: u64 = 256 << 20;
 /// Where the file does not say it any more.
 const CHANGED: &str = "a list that reads otherwise by now";
-/// Lines that are read at once.
+/// Lines, and octets before another, that are read at once.
 const LINES: usize = 4096;
+const OCTETS: usize = 1 << 20;
 /// Searches at once; whoever asks beyond that is told no line.
 const SEARCHES_MAX: usize = 4;
 
@@ -191,7 +192,10 @@ fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
     loop {
         text.clear();
         ends.clear();
-        while ends.len() < LINES && read_line(&mut file, &mut text).ok()? {
+        while ends.len() < LINES
+            && text.len() < OCTETS
+            && read_line(&mut file, &mut text).ok()? != LineRead::End
+        {
             ends.push(text.len());
         }
         if ends.is_empty() {

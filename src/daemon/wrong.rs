@@ -5,7 +5,7 @@
 use super::event_loop::Daemon;
 use super::local::Wanted;
 use super::setup::make_runtime_dir;
-use crate::config::{Config, FILE};
+use crate::config::{Config, DROP_INS_MAX, FILE};
 use crate::logging::Event;
 use crate::open;
 use hither_net::clock;
@@ -73,9 +73,9 @@ pub(super) fn files(path: Option<&Path>) -> Vec<PathBuf> {
     let mut drop_ins = main.as_os_str().to_owned();
     drop_ins.push(".d");
     let drop_ins = PathBuf::from(drop_ins);
-    let within =
-        std::fs::read_dir(&drop_ins).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = within.collect();
+    // With more it is refused, and the directory itself is followed too.
+    let within = open::names(&drop_ins, DROP_INS_MAX).map(|names| names.all).unwrap_or_default();
+    let mut files: Vec<PathBuf> = within.into_iter().map(|name| drop_ins.join(name)).collect();
     files.extend([main.to_owned(), drop_ins]);
     files
 }
@@ -111,7 +111,7 @@ impl Daemon {
     /// The configuration is right: everything that a start does with it and a reload does not is done now.
     pub(super) fn mended(&mut self, config: Config, now: Monotonic) {
         // Before there is anybody to ask: what is blocked is not asked for, as at any start.
-        let local = Arc::new(self.loader.load(&Wanted::of(&config)));
+        let local = Arc::new(self.loader.load(&Wanted::of(&config, &self.files)));
         self.rounds.handle(now, Input::Local { local });
         self.act(now);
         self.take(config, now);

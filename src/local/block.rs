@@ -1,11 +1,13 @@
 //! Block lists: names that are denied, or answered with an address of the operator's choice.
 
+use crate::layered::{Edition, Layered};
 use crate::rules::{Line, Means, read};
-use crate::text::{PassedOver, is_utf16, lines, shown};
+use crate::text::{PassedOver, each_line, shown};
 use crate::written::in_any_letters;
-use crate::{Data, FILE_TTL_S, Names, Reason, Said};
+use crate::{Data, FILE_TTL_S, Reason, Said};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
+use std::io::BufRead;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,9 +36,15 @@ pub enum Match {
 /// The names of one list.
 #[derive(Debug, Default)]
 pub struct List {
-    names: Names,
+    names: Layered,
     /// Names that are not blocked, nor what is below them, whatever list has them.
-    allowed: Names,
+    allowed: Layered,
+}
+
+/// A list that is being read.
+struct Reading {
+    names: Edition,
+    allowed: Edition,
 }
 
 /// Lists, and what is said of their names.
@@ -57,12 +65,26 @@ impl List {
     /// Reads a list, in any of the formats of hither.toml(5).
     #[must_use]
     pub fn read(text: &[u8], covers: Match) -> (List, PassedOver) {
-        let (mut list, mut passed) = (List::default(), PassedOver::default());
-        if is_utf16(text) {
-            passed.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
-            return (list, passed);
-        }
-        for (number, line) in lines(text) {
+        // Memory can be read.
+        List::read_from(text, covers, None).unwrap_or_default()
+    }
+
+    /// Reads a list line by line. What it has in common with `before`, its last edition, is shared with that: as long as most names are
+    /// in both, both take little more memory than one.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn read_from(
+        file: impl BufRead,
+        covers: Match,
+        before: Option<&List>,
+    ) -> std::io::Result<(List, PassedOver)> {
+        let mut passed = PassedOver::default();
+        let mut list = Reading {
+            names: Edition::after(before.map(|before| &before.names)),
+            allowed: Edition::after(before.map(|before| &before.allowed)),
+        };
+        each_line(file, &mut passed, |passed, number, line| {
             let mut mapped = false;
             let add = |name: &[u8], means| {
                 mapped |= !name.is_ascii();
@@ -73,53 +95,19 @@ impl List {
                 Ok(Line::Remark) => passed.remarks += 1,
                 Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
             }
-        }
-        list.names.shrink();
-        list.allowed.shrink();
-        (list, passed)
+        })?;
+        Ok((list.finish().map_err(std::io::Error::other)?, passed))
     }
 
     /// Names of the configuration, each with what it covers.
     #[must_use]
     pub fn of(names: &[(Name, Match)]) -> List {
-        let mut list = List::default();
+        let mut list = Reading { names: Edition::after(None), allowed: Edition::after(None) };
         for (name, covers) in names {
             // Some dozens of them: there is room, and the root was refused before.
             let _ = list.block(name, if *covers == Match::Subtree { SUBTREE } else { EXACT });
         }
-        list
-    }
-
-    fn add(&mut self, text: &[u8], means: Means, covers: Match) -> Result<(), String> {
-        let mut octets = None;
-        let name = in_any_letters(text, |as_octets| octets = Some(as_octets))?;
-        for name in std::iter::once(name).chain(octets) {
-            match (means, covers) {
-                (Means::Allowed, _) => self.allow(&name)?,
-                (Means::Exactly, _) | (Means::AsChosen, Match::Exact) => self.block(&name, EXACT)?,
-                (Means::Below, _) | (Means::AsChosen, Match::Subtree) => self.block(&name, SUBTREE)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn allow(&mut self, name: &Name) -> Result<(), String> {
-        self.allowed.insert(name, SUBTREE).map(drop).ok_or_else(full)
-    }
-
-    fn block(&mut self, name: &Name, number: u32) -> Result<(), String> {
-        if NOT_BLOCKED.contains(&name.as_wire()) {
-            return Ok(());
-        }
-        if name.is_root() {
-            return Err("it is every name".to_owned());
-        }
-        match self.names.insert(name, number) {
-            Some(EXACT) if number == SUBTREE => self.names.set(name, SUBTREE),
-            Some(_) => {}
-            None => return Err(full()),
-        }
-        Ok(())
+        list.finish().unwrap_or_default()
     }
 
     /// How many names are blocked, with what is below them or without.
@@ -149,12 +137,42 @@ impl List {
     }
 }
 
+impl Reading {
+    fn add(&mut self, text: &[u8], means: Means, covers: Match) -> Result<(), String> {
+        let mut octets = None;
+        let name = in_any_letters(text, |as_octets| octets = Some(as_octets))?;
+        for name in std::iter::once(name).chain(octets) {
+            match (means, covers) {
+                (Means::Allowed, _) => self.allowed.add(&name, SUBTREE).ok_or_else(full)?,
+                (Means::Exactly, _) | (Means::AsChosen, Match::Exact) => self.block(&name, EXACT)?,
+                (Means::Below, _) | (Means::AsChosen, Match::Subtree) => self.block(&name, SUBTREE)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, name: &Name, number: u32) -> Result<(), String> {
+        if NOT_BLOCKED.contains(&name.as_wire()) {
+            return Ok(());
+        }
+        if name.is_root() {
+            return Err("it is every name".to_owned());
+        }
+        self.names.add(name, number).ok_or_else(full)
+    }
+
+    fn finish(self) -> Result<List, String> {
+        let names = self.names.finish().ok_or_else(full)?;
+        Ok(List { names, allowed: self.allowed.finish().ok_or_else(full)? })
+    }
+}
+
 fn full() -> String {
     "there is no room for more names".to_owned()
 }
 
 /// Whether a name above `name` is there with all that is below it.
-fn has_above(names: &Names, name: &Name) -> bool {
+fn has_above(names: &Layered, name: &Name) -> bool {
     if names.is_empty() {
         return false;
     }

@@ -1,11 +1,12 @@
 //! Hosts files (hosts(5)) and the host's own name.
 
-use crate::text::{PassedOver, is_utf16, lines, shown, words};
+use crate::text::{PassedOver, each_line, shown, words};
 use crate::written::in_any_letters;
 use crate::{Data, FILE_TTL_S, Known, Names, Reason, Said, address, reverse};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,22 +32,26 @@ const ADDRESSES_MAX: usize = 255;
 const ABOVE: u32 = u32::MAX;
 
 impl HostsFile {
-    /// Reads a file: lines of an address with names.
+    /// Reads a text: lines of an address with names.
     #[must_use]
     pub fn read(text: &[u8]) -> (HostsFile, PassedOver) {
+        // Memory can be read.
+        HostsFile::read_from(text).unwrap_or_default()
+    }
+
+    /// The same for a file, line by line.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn read_from(text: impl BufRead) -> std::io::Result<(HostsFile, PassedOver)> {
         let (mut file, mut passed) = (HostsFile::default(), PassedOver::default());
-        if is_utf16(text) {
-            passed.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
-            return (file, passed);
-        }
-        for (number, line) in lines(text) {
-            match file.line(line) {
-                Ok(mapped) => passed.mapped += usize::from(mapped),
-                Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
-            }
-        }
+        each_line(text, &mut passed, |passed, number, line| match file.line(line) {
+            Ok(mapped) => passed.mapped += usize::from(mapped),
+            Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
+        })?;
         file.names.shrink();
-        (file, passed)
+        file.addresses.shrink_to_fit();
+        Ok((file, passed))
     }
 
     /// Whether a name of the line is in letters that the DNS does not have.

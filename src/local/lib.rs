@@ -8,6 +8,7 @@
 
 mod block;
 mod hosts;
+mod layered;
 mod names;
 mod reverse;
 mod rules;
@@ -25,6 +26,7 @@ pub use written::{NotAName, Written, written};
 
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
+use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Everything that is answered here.
@@ -36,6 +38,8 @@ pub struct Local {
     pub own: Option<OwnName>,
     /// Block lists; the first that knows a name decides.
     pub blocks: Vec<Block>,
+    /// What is to be dropped after them, whatever it is: who made this may have what is large in it outlive it, and drop that where nobody waits.
+    pub held: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// Why it is answered here.

@@ -36,15 +36,20 @@ impl Names {
 
     /// Adds a name in lower case; one that is there keeps its number. Returns the number it has now, or `None` when four gibioctets are full.
     pub fn insert(&mut self, name: &Name, number: u32) -> Option<u32> {
+        self.insert_wire(name.as_wire(), number)
+    }
+
+    /// The same for the wire form of a name in lower case.
+    pub(crate) fn insert_wire(&mut self, wire: &[u8], number: u32) -> Option<u32> {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }
-        let slot = self.find(name.as_wire());
+        let slot = self.find(wire);
         match self.slots[slot] {
             0 => {
                 let at = u32::try_from(self.octets.len() + 1).ok()?;
                 self.octets.extend_from_slice(&number.to_le_bytes());
-                self.octets.extend_from_slice(name.as_wire());
+                self.octets.extend_from_slice(wire);
                 self.slots[slot] = at;
                 self.len += 1;
                 Some(number)
@@ -73,6 +78,31 @@ impl Names {
             0 => None,
             at => Some(self.number(at)),
         }
+    }
+
+    /// How many places there are, each with a name or free.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The place of the name with this wire form, in lower case.
+    pub(crate) fn place(&self, wire: &[u8]) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let slot = self.find(wire);
+        (self.slots[slot] != 0).then_some(slot)
+    }
+
+    /// The wire form of the name at a place, if there is one.
+    pub(crate) fn at(&self, place: usize) -> Option<&[u8]> {
+        let at = self.slots.get(place).copied().filter(|at| *at != 0)?;
+        Some(wire_at(&self.octets, at as usize - 1 + NUMBER))
+    }
+
+    /// The number of the name at a place, if there is one.
+    pub(crate) fn number_at(&self, place: usize) -> Option<u32> {
+        self.slots.get(place).copied().filter(|at| *at != 0).map(|at| self.number(at))
     }
 
     /// Gives back what was reserved for more.
@@ -128,7 +158,7 @@ fn wire_at(octets: &[u8], start: usize) -> &[u8] {
 }
 
 /// Lists are the operator's own: nobody else chooses what collides.
-fn hash(wire: &[u8]) -> u64 {
+pub(crate) fn hash(wire: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(wire);
     hasher.finish()

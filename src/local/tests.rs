@@ -205,7 +205,7 @@ fn what_hosts_files_know_exists_for_every_type() {
     let mut block = Block::new(Verdict::NxDomain);
     block.add(b"ads.example", Match::Subtree);
     let own = OwnName { names: vec![name("box.example.net"), name("box")], addresses: Vec::new() };
-    let local = Local { hosts, own: Some(own), blocks: vec![block] };
+    let local = Local { hosts, own: Some(own), blocks: vec![block], held: None };
     let known = |text: &str| local.known(&name(text));
     for text in ["nas.lan.home.arpa", "box", "box.example.net", "3.2.1.10.in-addr.arpa"] {
         assert_eq!(known(text), Known::Itself, "{text}");

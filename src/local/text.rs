@@ -1,9 +1,13 @@
 //! Texts as people and programs leave them: octets of any encoding, with or without byte order marks, with any ends of lines.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 /// Characters of a text that are shown in a message.
 const SHOWN_MAX: usize = 48;
+/// Octets of a line; nobody wrote a longer one to be read, and a file that is one line is not held in memory for it.
+pub const LINE_MAX: usize = 64 << 10;
+/// Octets at the start of a text that show whether it is UTF-16.
+const UTF_16_SHOWN: usize = 4;
 /// Problems that are told one by one; the others are counted.
 const TOLD_MAX: usize = 3;
 
@@ -27,30 +31,88 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         .map(|(at, line)| (at + 1, line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)))
 }
 
-/// Reads one more line, as [`lines`] finds them, with its end. `false` if there is none.
+/// What [`read_line`] has read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineRead {
+    /// Nothing: the text is over.
+    End,
+    /// A line.
+    Whole,
+    /// One of more than [`LINE_MAX`] octets, of which only its end was kept.
+    TooLong,
+}
+
+/// Reads one more line, as [`lines`] finds them, with its end. Whatever is in the file, no more than [`LINE_MAX`] octets are added to `text`.
 ///
 /// # Errors
 /// Those of the file.
-pub fn read_line(file: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result<bool> {
+pub fn read_line(file: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result<LineRead> {
     let before = text.len();
+    let mut read = LineRead::End;
     loop {
         let octets = file.fill_buf()?;
         if octets.is_empty() {
-            return Ok(text.len() > before);
+            return Ok(read);
         }
         let end = octets.iter().position(|octet| matches!(octet, b'\n' | b'\r'));
+        let content = end.unwrap_or(octets.len());
+        let is_long = read == LineRead::TooLong || text.len() - before + content > LINE_MAX;
+        read = if is_long { LineRead::TooLong } else { LineRead::Whole };
         let taken = end.map_or(octets.len(), |end| end + 1);
         let is_return = end.is_some_and(|end| octets[end] == b'\r');
-        text.extend_from_slice(&octets[..taken]);
+        if is_long {
+            text.truncate(before);
+            text.extend_from_slice(&octets[content..taken]);
+        } else {
+            text.extend_from_slice(&octets[..taken]);
+        }
         file.consume(taken);
         if is_return && file.fill_buf()?.first() == Some(&b'\n') {
             text.push(b'\n');
             file.consume(1);
         }
         if end.is_some() {
-            return Ok(true);
+            return Ok(read);
         }
     }
+}
+
+/// Hands the lines of a file to `take`, with their numbers and without their ends, as [`lines`] does; none of one that is too long. What was passed
+/// over is counted in `passed`, into which `take` may write too. Holds one line at a time.
+///
+/// # Errors
+/// Those of the file.
+pub(crate) fn each_line(
+    file: impl BufRead,
+    passed: &mut PassedOver,
+    mut take: impl FnMut(&mut PassedOver, usize, &[u8]),
+) -> std::io::Result<()> {
+    let mut file = file;
+    let mut start = Vec::with_capacity(UTF_16_SHOWN);
+    (&mut file).take(UTF_16_SHOWN as u64).read_to_end(&mut start)?;
+    if is_utf16(&start) {
+        passed.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
+        return Ok(());
+    }
+    let mut file = start.chain(file);
+    let (mut number, mut text) = (0, Vec::new());
+    loop {
+        text.clear();
+        let read = read_line(&mut file, &mut text)?;
+        number += 1;
+        match read {
+            LineRead::End => return Ok(()),
+            LineRead::Whole => take(passed, number, without_ends(&text)),
+            LineRead::TooLong => passed.add(number, || format!("it is longer than {} KiB", LINE_MAX >> 10)),
+        }
+    }
+}
+
+/// A line without its end and without a byte order mark before it.
+fn without_ends(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
 /// The words of a line up to its comment: `#` begins one anywhere, `;` where a word could. NUL, which a host that stopped amid writing leaves
@@ -168,6 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_not_held_beyond_its_bound() {
+        let mut octets = vec![b'a'; LINE_MAX];
+        octets.extend(b"\r\n");
+        octets.extend(vec![b'b'; 3 * LINE_MAX + 1]);
+        octets.extend(b"\nc");
+        let (mut passed, mut seen) = (PassedOver::default(), Vec::new());
+        let file = std::io::BufReader::with_capacity(1000, octets.as_slice());
+        each_line(file, &mut passed, |_, number, line| seen.push((number, line.len()))).expect("in memory");
+        assert_eq!(
+            (seen, passed.to_string()),
+            (vec![(1, LINE_MAX), (3, 1)], "line 2: it is longer than 64 KiB".to_owned())
+        );
+        let (mut file, mut text) = (std::io::BufReader::new(octets.as_slice()), Vec::new());
+        let read: Vec<LineRead> =
+            std::iter::from_fn(|| Some(read_line(&mut file, &mut text).expect("in memory")))
+                .take(4)
+                .collect();
+        assert_eq!(read, [LineRead::Whole, LineRead::TooLong, LineRead::Whole, LineRead::End]);
+        assert_eq!(text.len(), LINE_MAX + 2 + 1 + 1, "of the long one its end");
+    }
+
+    #[test]
     fn utf_16_is_told_from_octets() {
         assert!(is_utf16(b"\xff\xfea\0") && is_utf16(b"\xfe\xff\0a") && is_utf16(b"1\x009\0"));
         assert!(
@@ -196,7 +280,7 @@ mod tests {
         ) {
             let mut file = std::io::BufReader::with_capacity(room, octets.as_slice());
             let (mut text, mut ends) = (Vec::new(), Vec::new());
-            while read_line(&mut file, &mut text).expect("in memory") {
+            while read_line(&mut file, &mut text).expect("in memory") == LineRead::Whole {
                 ends.push(text.len());
             }
             prop_assert_eq!(&text, &octets);
@@ -208,6 +292,25 @@ mod tests {
                 all.pop();
             }
             prop_assert_eq!(read, all);
+        }
+
+        #[test]
+        fn a_file_has_the_lines_of_its_text(
+            octets in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), Just(0xef), Just(0xbb), Just(0xbf), Just(0)], 0..40),
+            room in 1..5usize,
+        ) {
+            let (mut passed, mut read) = (PassedOver::default(), Vec::new());
+            let file = std::io::BufReader::with_capacity(room, octets.as_slice());
+            each_line(file, &mut passed, |_, number, line| read.push((number, line.to_vec()))).expect("in memory");
+            let mut all: Vec<_> = lines(&octets).map(|(number, line)| (number, line.to_vec())).collect();
+            if all.last().is_some_and(|(_, last)| last.is_empty()) && !octets.ends_with(b"\xef\xbb\xbf") {
+                all.pop();
+            }
+            if is_utf16(&octets) {
+                all.clear();
+            }
+            prop_assert_eq!(read, all);
+            prop_assert_eq!(passed.lines, usize::from(is_utf16(&octets)));
         }
 
         #[test]

@@ -74,6 +74,8 @@ events! {
     UpstreamsChanged = "upstreams-changed" 0x9e68f6d7_284e_4fbd_8418_6670372a598b,
     /// An upstream leads back to the daemon.
     UpstreamIsOurselves = "upstream-is-ourselves" 0xb067c865_8680_4e02_91d4_bf4337d1a03d,
+    /// The system names an upstream that nobody can be.
+    UpstreamRefused = "upstream-refused" 0x5d1c6a0e_7f43_4b8e_9c57_3a0e8b21d964,
     /// An upstream does not take EDNS.
     UpstreamWithoutEdns = "upstream-without-edns" 0xc1bf6f3e_57cc_44da_8772_9c69fb164f64,
     /// Addresses, links or routes are others, or the host has slept.

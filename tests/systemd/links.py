@@ -1,6 +1,6 @@
 """Split DNS: whom the links of a host are asked for what, as systemd-resolved, systemd-networkd and NetworkManager know it. Each network is a
 namespace with a responder that notes what it is asked; two of them have the same address."""
-import json, os, pathlib, signal, socket, time
+import json, os, pathlib, signal, socket, statistics, time
 
 from common import check, ctl, dig, journal, main, prepare, prop, resolve_by, run, until
 
@@ -8,6 +8,8 @@ from common import check, ctl, dig, journal, main, prepare, prop, resolve_by, ru
 NETWORKS = {"home0": ("10.0.0.1", "10.0.0.2/24", "198.51.100.1"), "vpn0": ("10.0.0.1", "10.0.0.3/24", "198.51.100.2"),
             "lab0": ("10.3.0.1", "10.3.0.2/24", "198.51.100.3")}
 counted = iter(range(10**6))
+# How long changes took to be in force, in milliseconds.
+TOOK = []
 
 
 def network(link):
@@ -64,7 +66,8 @@ def in_force(what, domain, wanted, seconds=10):
     start = time.monotonic()
     seen = until(lambda: (lambda got: got if got and got <= wanted else None)(answer(fresh(domain))), seconds)
     took = (time.monotonic() - start) * 1000
-    # Some 100 ms where nothing else runs; the manager's own time, and the machine's, is in it.
+    TOOK.append(took)
+    # The manager's own time, and the machine's, is in it: one may take long, and most of them do not (`soon`).
     check(f"{what}: in force after {took:.0f} ms", bool(seen) and took < 5000, f"{upstreams()} {answer(fresh(domain))}")
 
 
@@ -284,4 +287,9 @@ def network_manager():
     goes_to("and a VPN's domain stays its own", "corp.example", "vpn0")
 
 
-main(prepare, networks, resolved, services_go_and_come, a_link_goes, networkd, network_manager)
+def soon():
+    median = statistics.median(TOOK)
+    check(f"half of {len(TOOK)} changes are in force within {median:.0f} ms", len(TOOK) > 10 and median < 200, sorted(map(round, TOOK)))
+
+
+main(prepare, networks, resolved, services_go_and_come, a_link_goes, networkd, network_manager, soon)

@@ -191,7 +191,7 @@ def advice():
     run("dpkg", "-r", "hither", stdin=subprocess.DEVNULL, timeout=120)
     pathlib.Path("/usr/bin/hitherctl.away").unlink(missing_ok=True)
     check("and a removal leaves no resolv.conf that leads nowhere", resolv.read_text() == "nameserver 192.0.2.1\n", resolv.read_text())
-    run("dpkg", "-P", "hither", stdin=subprocess.DEVNULL, timeout=120)
+    done = run("dpkg", "-P", "hither", stdin=subprocess.DEVNULL, timeout=120)
     check("and names what it leaves", "/etc/hither/hither.toml.d/10.toml stays" in done.stderr, done.stderr)
     run("systemctl", "stop", "NetworkManager.service")
     resolv.unlink()

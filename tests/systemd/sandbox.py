@@ -18,7 +18,7 @@ UNTRIED = {
     "RemoveIPC": "a probe would need a second process of the user; nothing of it lives in /dev/shm",
     "SystemCallErrorNumber": "shown by the errors of SystemCallFilter=",
     "ExecPaths": "the exceptions of NoExecPaths=, without which nothing would run",
-    "OOMPolicy": "no memory controller", "OOMScoreAdjust": "lowers the process's own standing", "Nice": "lowers the process's own standing",
+    "OOMPolicy": "no memory controller", "OOMScoreAdjust": "says who is killed first", "Nice": "lowers the process's own standing",
 }
 # No hardening.
 OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec

@@ -37,6 +37,10 @@ const KUBELET_FLAGS: [&str; 3] =
 /// systemd closes sockets in the background, so that the first try may find the old ones in use.
 const RESTART: &str = "systemctl daemon-reload && { systemctl restart hitherd.socket hitherd.service || systemctl restart hitherd.socket hitherd.service; }";
 const FLAG: &str = "--resolv-conf";
+const CONFIGURATION_D: &str = "etc/hither/hither.toml.d";
+const SHIPPED: &str = "bridge.toml";
+/// What comes behind another file's name, so that ours counts after it.
+const BEHIND: &str = ".zz-bridge";
 
 /// What there is of them.
 #[derive(Clone, Default, Debug)]
@@ -44,6 +48,8 @@ pub(super) struct Containers {
     docker: Option<Docker>,
     podman: Option<Podman>,
     kubelet: Option<Kubelet>,
+    /// The name of a drop-in of hitherd that counts after those that are there; empty: the shipped one's does.
+    allowed_in: String,
 }
 
 /// Where containers reach this host.
@@ -125,7 +131,16 @@ pub(super) fn gather(root: &Path, runtime_dir: &Path) -> Containers {
         kubelet.servers = given.map(|text| servers(&text)).unwrap_or_default();
         kubelet
     });
-    Containers { docker, podman, kubelet }
+    Containers { docker, podman, kubelet, allowed_in: allowed_in(root) }
+}
+
+/// Where `listen.allow` is to be set: the last file that has it decides.
+fn allowed_in(root: &Path) -> String {
+    let names = files::names(&root.join(CONFIGURATION_D));
+    let last = names.iter().rev().filter_map(|name| name.to_str()?.strip_suffix(".toml"));
+    // One of our making counts for ours.
+    let last = last.map(|stem| stem.trim_end_matches(BEHIND)).next();
+    last.filter(|stem| *stem > "bridge").map(|stem| format!("{stem}{BEHIND}.toml")).unwrap_or_default()
 }
 
 fn servers(text: &str) -> Vec<IpAddr> {
@@ -155,14 +170,9 @@ fn interface(root: &Path, name: &str) -> Option<Bridge> {
 
 fn podman_servers(root: &Path) -> (Vec<String>, String) {
     let mut paths: Vec<PathBuf> = PODMAN_CONF.iter().map(|path| root.join(path)).collect();
-    let mut more: Vec<PathBuf> = std::fs::read_dir(root.join(PODMAN_CONF_D))
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "conf"))
-        .collect();
-    more.sort();
-    paths.append(&mut more);
+    let dir = root.join(PODMAN_CONF_D);
+    let more = files::names(&dir).into_iter().map(|name| dir.join(name));
+    paths.extend(more.filter(|path| path.extension().is_some_and(|ending| ending == "conf")));
     let own = || "hither.conf".to_owned();
     let set = |path: &PathBuf| {
         let table: toml::Table = files::text(path).ok().flatten()?.parse().ok()?;
@@ -183,6 +193,9 @@ fn flag<'t>(text: &'t str) -> Option<&'t str> {
     let value = |line: &'t str| {
         let (_, rest) = line.split_once(FLAG)?;
         let rest = rest.strip_prefix(['=', ' ', '\t'])?.trim_start_matches([' ', '\t']);
+        // The value may have quotes of its own, and be behind those of the whole line.
+        let quoted = rest.strip_prefix(['"', '\'']);
+        let rest = quoted.filter(|rest| !rest.starts_with([' ', '\t'])).unwrap_or(rest);
         rest.split(['"', '\'', ' ', '\t']).next()
     };
     lines.filter_map(value).next_back()
@@ -190,7 +203,7 @@ fn flag<'t>(text: &'t str) -> Option<&'t str> {
 
 /// A finding for each that is there.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let Containers { docker, podman, kubelet } = &facts.containers;
+    let Containers { docker, podman, kubelet, .. } = &facts.containers;
     let docker = docker.as_ref().map(|docker| docker.judge(facts));
     let podman = podman.as_ref().map(|podman| podman.judge(facts));
     [docker, podman, kubelet.as_ref().map(Kubelet::judge)].into_iter().flatten().collect()
@@ -245,7 +258,7 @@ impl Bridge {
             });
         }
         if !config.allow.iter().any(|network| network.contains(self.address)) {
-            steps.push(self.allowed(config, &share.to_string()));
+            steps.push(self.allowed(facts, config));
         }
         if !steps.is_empty() {
             steps.push(RESTART.to_owned());
@@ -253,15 +266,26 @@ impl Bridge {
         Some(steps)
     }
 
-    fn allowed(&self, config: &Config, share: &str) -> String {
-        let place = "/etc/hither/hither.toml.d/bridge.toml";
+    fn allowed(&self, facts: &Facts, config: &Config) -> String {
+        let share = facts.names.share.display();
+        let containers = &facts.containers;
+        let name = Some(&containers.allowed_in[..]).filter(|name| !name.is_empty()).unwrap_or(SHIPPED);
+        let place = format!("/{CONFIGURATION_D}/{name}");
         let shipped = [bridge_of([172, 17, 0, 1]), bridge_of([10, 88, 0, 1])];
         let is_shipped = shipped.iter().any(|known| known.address == self.address);
         if is_shipped && config.allow == [Network::LOOPBACK_V4, Network::LOOPBACK_V6] {
             return format!("install -b -D -m 644 {share}/bridge.toml {place}");
         }
         let mut all: Vec<String> = config.allow.iter().map(|network| format!("\"{network}\"")).collect();
-        all.push(format!("\"{}\"", self.network()));
+        // One file for all of them: who writes it for the second does not forget the first.
+        let of_docker = containers.docker.as_ref().map(|docker| docker.bridge);
+        let of_podman = containers.podman.as_ref().map(|podman| podman.bridge);
+        for bridge in [Some(*self), of_docker, of_podman].into_iter().flatten() {
+            let network = format!("\"{}\"", bridge.network());
+            if !config.allow.iter().any(|known| known.contains(bridge.address)) && !all.contains(&network) {
+                all.push(network);
+            }
+        }
         format!(
             "printf '[listen]\\nallow = [{}]\\n' | install -b -D -m 644 /dev/stdin {place}",
             all.join(", ")
@@ -316,7 +340,21 @@ impl Bridge {
 }
 
 impl Docker {
+    /// With what its restart costs, if it is restarted: it stops all containers, unless told that they live on.
     fn judge(&self, facts: &Facts) -> Finding {
+        let finding = self.judged(facts);
+        let said = self.json.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let lives_on = said.is_some_and(|said| said["live-restore"] == Value::Bool(true));
+        let restarts = finding.fix.as_deref().is_some_and(|fix| fix.contains("restart docker"));
+        if restarts && !lives_on {
+            return finding.taking_away(
+                "the containers that run: a restart of Docker stops them, for \"live-restore\" is not set",
+            );
+        }
+        finding
+    }
+
+    fn judged(&self, facts: &Facts) -> Finding {
         let name = "docker";
         let place = "/etc/docker/daemon.json";
         let address = self.bridge.address;
@@ -359,15 +397,24 @@ impl Docker {
 
 impl Podman {
     fn judge(&self, facts: &Facts) -> Finding {
-        let then = format!(
-            "printf '[containers]\\ndns_servers = [\"{}\"]\\n' | install -b -D -m 644 /dev/stdin /{PODMAN_CONF_D}/{}",
-            self.bridge.address, self.drop_in
-        );
+        let address = self.bridge.address.to_string();
+        let then = |servers: &[String]| {
+            let servers: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+            format!(
+                "printf '[containers]\\ndns_servers = [{}]\\n' | install -b -D -m 644 /dev/stdin /{PODMAN_CONF_D}/{}",
+                servers.join(", "),
+                self.drop_in
+            )
+        };
         if !self.servers.is_empty() {
-            let to_bridge = |_: &str| then.clone();
+            // The others stay, in their order.
+            let to_bridge = |itself: &str| {
+                let put = |server: &String| if server == itself { address.clone() } else { server.clone() };
+                then(&self.servers.iter().map(put).collect::<Vec<String>>())
+            };
             return self.bridge.told(facts, "podman", (&self.servers, "containers.conf"), &to_bridge);
         }
-        self.bridge.untold(facts, "podman", Some(then))
+        self.bridge.untold(facts, "podman", Some(then(std::slice::from_ref(&address))))
     }
 }
 
@@ -418,7 +465,9 @@ impl Kubelet {
         let real = self.real.display();
         if let Some((path, _)) = &self.flags {
             let path = path.display();
-            return Some(format!("{edit} 's|{FLAG}[= ] *[^ \"]*|{FLAG}={real}|' {path}"));
+            // With the quotes around the value, if it has its own.
+            let value = r#"\("/[^"]*"\|'"'"'/[^'"'"']*'"'"'\|[^ "'"'"']*\)"#;
+            return Some(format!("{edit} 's,{FLAG}[= ] *{value},{FLAG}={real},' {path}"));
         }
         let (path, text) = self.config.as_ref().filter(|(_, text)| !text.trim().is_empty())?;
         let (path, is_json) = (path.display(), text.trim_start().starts_with('{'));

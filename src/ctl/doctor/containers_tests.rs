@@ -139,3 +139,64 @@ fn the_kubelets_flag_counts_before_its_configuration() {
     let well_off = Kubelet { servers: vec![IpAddr::from([192, 0, 2, 1])], ..kubelet("kind: x\n", None) };
     assert_eq!(judged(well_off).0, State::Ok);
 }
+
+#[test]
+fn a_kubelets_flag_may_have_quotes_of_its_own() {
+    for text in [
+        "A='--resolv-conf=\"/etc/x\" --v=2'",
+        "A=\"--v=2 --resolv-conf='/etc/x'\"",
+        "A=\"--resolv-conf=/etc/x\"",
+    ] {
+        assert_eq!(flag(text), Some("/etc/x"), "{text}");
+    }
+    assert_eq!(flag("A=\"--resolv-conf=\" B=\"--v=2\""), Some(""));
+}
+
+#[test]
+fn podman_keeps_the_servers_that_are_none_of_its_containers() {
+    let mut facts = only_us();
+    let servers = vec!["192.0.2.7".to_owned(), "127.0.0.1".to_owned()];
+    let podman = Podman { servers, drop_in: "hither.conf".to_owned(), bridge: bridge_of([10, 88, 0, 1]) };
+    facts.containers = Containers { podman: Some(podman), ..Containers::default() };
+    let (state, _, fix) = said_of(judge(&facts), "podman");
+    assert!(state == State::Problem && fix.contains("dns_servers = [\"192.0.2.7\", \"10.88.0.1\"]"), "{fix}");
+}
+
+#[test]
+fn a_restart_of_docker_is_said_to_stop_containers_unless_it_does_not() {
+    let mut facts = only_us();
+    let mut of = |json: &str| {
+        facts.containers = docker(Some(json));
+        judge(&facts).remove(0).takes_away.unwrap_or_default()
+    };
+    assert!(of("{}").contains("a restart of Docker stops them"));
+    assert_eq!(of("{\"live-restore\": true}"), "");
+    assert_eq!(of("{\"dns\": [\"192.0.2.1\"]}"), "", "nothing is restarted");
+}
+
+#[test]
+fn who_may_ask_is_set_where_it_counts_and_for_all_bridges_at_once() {
+    let root = std::env::temp_dir().join(format!("hither-bridge-{}", std::process::id()));
+    let dir = root.join(CONFIGURATION_D);
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let write = |name: &str| std::fs::write(dir.join(name), "").expect("written");
+    write("10-own.toml");
+    assert_eq!(allowed_in(&root), "");
+    write("zz.toml");
+    let name = allowed_in(&root);
+    assert!(name.as_str() > "zz.toml" && name.ends_with(".toml"), "{name}");
+    write(&name);
+    assert_eq!(allowed_in(&root), name, "once");
+    std::fs::remove_dir_all(root).expect("removable");
+    let mut facts = only_us();
+    allowing(&mut facts, "10.0.0.0/16");
+    facts.containers = docker(None);
+    let podman = Podman { servers: Vec::new(), drop_in: String::new(), bridge: bridge_of([10, 99, 0, 1]) };
+    facts.containers.podman = Some(podman);
+    facts.containers.allowed_in = name;
+    for check in ["docker", "podman"] {
+        let (_, _, fix) = said_of(judge(&facts), check);
+        assert!(fix.contains("172.16.0.0/12") && fix.contains("10.99.0.1/16"), "{fix}");
+        assert!(fix.contains("hither.toml.d/zz.zz-bridge.toml"), "{fix}");
+    }
+}

@@ -47,7 +47,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         (_, Configuration::Good(config)) if !config.upstreams.is_empty() => {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
-        _ => system::plan((root, &context.dir), &system::Heard::default(), &|server| {
+        _ => system::plan(&system::Files::read(root, &context.dir), &system::Heard::default(), &|server| {
             facts.is_own(server.ip()) && server.port() == 53
         })
         .routes
@@ -85,13 +85,16 @@ fn configuration(root: &Path) -> Configuration {
     }
 }
 
+/// Whether whoever connects to the daemon would start it.
+pub(super) fn is_started_by_asking(systemd: &Systemd) -> bool {
+    let Systemd::Running(units) = systemd else { return false };
+    let is_active = |name: &str| units.get(name).is_some_and(Unit::is_active);
+    is_active("hitherd-control.socket") && !is_active("hitherd.service")
+}
+
 fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
-    if let Systemd::Running(units) = systemd {
-        let is_active = |name: &str| units.get(name).is_some_and(Unit::is_active);
-        // Whoever connects would start it.
-        if is_active("hitherd-control.socket") && !is_active("hitherd.service") {
-            return Daemon::Stopped;
-        }
+    if is_started_by_asking(systemd) {
+        return Daemon::Stopped;
     }
     match ask::answering(context) {
         Ok(status) => Daemon::Answers(Answering {

@@ -1,7 +1,7 @@
 //! Settings of others that concern us: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5) with their drop-ins.
 
 use crate::ctl::files;
-use crate::daemon::resolv_conf::{self, server};
+use crate::daemon::resolv_conf::{self, as_programs_ask, server};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl Resolved {
 
 /// The servers that a resolv.conf names, stubs and ourselves included.
 pub(super) fn nameservers(text: &str) -> Vec<SocketAddr> {
-    resolv_conf::read(text.as_bytes()).nameservers
+    resolv_conf::read(text.as_bytes()).nameservers.into_iter().map(as_programs_ask).collect()
 }
 
 /// Later ones win over earlier ones, whole files by name and settings by order.
@@ -81,7 +81,7 @@ fn resolved_of(told: &mut Resolved, text: &str) {
         match key {
             // An empty list takes back what came before; another adds to it.
             "DNS" if value.is_empty() => told.dns.clear(),
-            "DNS" => told.dns.extend(value.split_whitespace().filter_map(server)),
+            "DNS" => told.dns.extend(value.split_whitespace().filter_map(server).map(as_programs_ask)),
             "Domains" if value.is_empty() => told.domains.clear(),
             "Domains" => told.domains.extend(value.split_whitespace().map(str::to_owned)),
             "DNSStubListener" => {
@@ -117,15 +117,17 @@ fn manager_of(told: &mut Manager, text: &str) {
 
 /// The `.conf` files of directories in the order of their names; of two with one name that of the later directory.
 fn drop_ins(root: &Path, dirs: &[&str]) -> Vec<PathBuf> {
-    let mut files = BTreeMap::new();
+    let mut drop_ins = BTreeMap::new();
     for dir in dirs {
-        for entry in std::fs::read_dir(root.join(dir)).into_iter().flatten().filter_map(Result::ok) {
-            if entry.path().extension().is_some_and(|end| end == "conf") {
-                files.insert(entry.file_name(), entry.path());
+        let dir = root.join(dir);
+        for name in files::names(&dir) {
+            let path = dir.join(&name);
+            if path.extension().is_some_and(|end| end == "conf") {
+                drop_ins.insert(name, path);
             }
         }
     }
-    files.into_values().collect()
+    drop_ins.into_values().collect()
 }
 
 /// The settings of one section.

@@ -26,11 +26,11 @@ fn hosts_line(facts: &Facts) -> Finding {
                 check,
                 format!("hosts: {shown}: without hither, programs ask it over DNS alone"),
             );
-            let takes_away = nss::effect(text).unwrap_or_default();
+            let effect = nss::effect(text).unwrap_or_default();
+            // Where nothing is cut off, nothing is taken away.
+            let takes_away = effect.strip_prefix("takes away: ").unwrap_or_default();
             if facts.lookups.module.loadable {
-                found
-                    .fixed_by("hitherctl enable-nss")
-                    .taking_away(takes_away.trim_start_matches("takes away: "))
+                found.fixed_by("hitherctl enable-nss").taking_away(takes_away)
             } else {
                 found
             }
@@ -116,6 +116,19 @@ mod tests {
         assert!(with("passwd: files\n").1.contains("no line of hosts"));
         facts.lookups.nsswitch = Err("permission denied".to_owned());
         assert_eq!(of(&facts, "nsswitch.conf").0, State::Unknown);
+    }
+
+    #[test]
+    fn what_enable_nss_takes_away_is_told_and_nothing_else() {
+        let mut facts = well();
+        let mut with = |text: &str| {
+            facts.lookups.nsswitch = Ok(text.as_bytes().to_vec());
+            let found = judge(&facts).into_iter().find(|finding| finding.check == "nsswitch.conf");
+            let found = found.expect("judged");
+            (found.fix.is_some(), found.takes_away.unwrap_or_default())
+        };
+        assert_eq!(with("hosts: files dns wins\n"), (true, String::new()), "which is still asked");
+        assert_eq!(with("hosts: files dns\n").1, "dns is not asked any more for what hither denies");
     }
 
     #[test]

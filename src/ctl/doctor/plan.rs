@@ -180,14 +180,14 @@ impl Plan {
         let resolv = &facts.names.resolv;
         let old = resolv.text.as_deref().unwrap_or_default();
         let mut text = format!("nameserver {own}\n");
-        let mut gone: Vec<IpAddr> = ini::nameservers(old).iter().map(SocketAddr::ip).collect();
+        let mut gone: Vec<SocketAddr> = ini::nameservers(old);
         if writer(facts) == Writer::Nobody {
-            let stays = |server: &IpAddr| !server.is_loopback() && !facts.is_own(*server);
-            text.extend(
-                gone.iter().filter(|server| stays(server)).map(|server| format!("nameserver {server}\n")),
-            );
+            let stays = |server: &SocketAddr| !server.ip().is_loopback() && !facts.is_own(server.ip());
+            let kept = gone.iter().filter(|server| stays(server));
+            text.extend(kept.map(|server| format!("nameserver {}\n", written(server))));
             gone.retain(|server| !stays(server));
         }
+        let gone: Vec<String> = gone.iter().map(written).collect();
         for line in old.lines() {
             if matches!(line.split_whitespace().next(), Some("search" | "domain" | "options" | "sortlist")) {
                 text += line;
@@ -319,6 +319,14 @@ pub(super) fn nameservers(resolv: &Resolv) -> Vec<IpAddr> {
         found.push(IpAddr::from([127, 0, 0, 1]));
     }
     found
+}
+
+/// A server as resolv.conf has it: without its port, and one of a link with the link's number.
+pub(in crate::ctl) fn written(server: &SocketAddr) -> String {
+    match server {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => server.ip().to_string(),
+    }
 }
 
 pub(in crate::ctl) fn is_stub(server: IpAddr) -> bool {

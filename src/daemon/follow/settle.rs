@@ -130,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn ever_new_files_are_not_remembered() {
+        let mut settle = Settle::new();
+        for n in 0..10_000 {
+            // Each is cut once, as it is written for as long as it is there.
+            let now = n * 1000;
+            (0..=100).step_by(5).for_each(|at| settle.touched(n, ms(now + at), true));
+            settle.over(ms(now + 100));
+            assert!(settle.bursts.len() <= 2, "{} at {n}", settle.bursts.len());
+        }
+        settle.over(ms(u64::MAX / 2_000_000));
+        assert!(settle.bursts.is_empty());
+    }
+
+    #[test]
     fn after_some_quiet_it_is_quick_again() {
         let touches = (0..5_000).step_by(5).chain([20_000]).chain((30_000..30_200).step_by(5));
         let acts = acts(touches, false);

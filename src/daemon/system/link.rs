@@ -4,12 +4,15 @@
 //! or, where nobody has, to those that volunteer (the default route). Where two have the same domain the better priority decides, and both are
 //! asked where it is the same.
 
+use crate::config::why_not_asked;
 use crate::logging::Event;
 use hither_rounds::{Routes, Server};
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+/// Of those who are named and nobody, so many are told.
+const REFUSED_MAX: usize = 32;
 /// Domains of one link; systemd-resolved allows 1024.
 const DOMAINS_MAX: usize = 4096;
 
@@ -45,6 +48,8 @@ pub(crate) struct Whom {
     pub origins: BTreeMap<Server, String>,
     /// What is not followed as it is meant.
     pub problems: Vec<String>,
+    /// Who was named and is not asked, and why.
+    pub refused: Vec<String>,
 }
 
 impl Plan {
@@ -59,6 +64,10 @@ impl Plan {
         for problem in self.whom.problems.iter().filter(|problem| !known.contains(problem)) {
             log::warn!(event = Event::NotFollowed, what = "domains", reason:% = problem; "{problem}");
         }
+        let known = before.map(|before| &before.refused[..]).unwrap_or_default();
+        for refused in self.whom.refused.iter().filter(|refused| !known.contains(refused)) {
+            log::warn!(event = Event::UpstreamRefused, reason:% = refused; "{refused}; going on with the others");
+        }
         (self.routes, self.whom)
     }
 }
@@ -67,7 +76,8 @@ impl Plan {
 /// source that has some.
 pub(super) fn plan(sources: &[Vec<Link>], is_ours: &dyn Fn(&SocketAddr) -> bool, here: &[IpAddr]) -> Plan {
     let mut plan = Plan::default();
-    let sources = usable(sources, is_ours);
+    let sources = proper(sources, &mut plan.whom.refused);
+    let sources = usable(&sources, is_ours);
     let claims: Vec<Claims<'_>> = sources.iter().map(|links| claims(links)).collect();
     for claims in &claims {
         claimed(&mut plan, claims, here);
@@ -82,6 +92,34 @@ pub(super) fn plan(sources: &[Vec<Link>], is_ours: &dyn Fn(&SocketAddr) -> bool,
         }
     }
     plan
+}
+
+/// The links with their servers as they are, those left out who are nobody. A source that names nobody else is as one that names nobody.
+fn proper(sources: &[Vec<Link>], refused: &mut Vec<String>) -> Vec<Vec<Link>> {
+    let mut link = |link: &Link| {
+        let mut servers = Vec::new();
+        for address in link.servers.iter().map(|address| link.proper(*address)) {
+            match why_not(&address) {
+                None => servers.push(address),
+                Some(why) if refused.len() < REFUSED_MAX => {
+                    let said = format!("{address}, named by {}, {why}: it is not asked", link.origin);
+                    if !refused.contains(&said) {
+                        refused.push(said);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        Link { servers, ..link.clone() }
+    };
+    sources.iter().map(|links| links.iter().map(&mut link).collect()).collect()
+}
+
+fn why_not(address: &SocketAddr) -> Option<&'static str> {
+    let is_of_no_link =
+        matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
+    why_not_asked(address)
+        .or_else(|| is_of_no_link.then_some("is an address of a link, and does not say of which"))
 }
 
 /// Links with servers that may be asked, each once.
@@ -204,14 +242,22 @@ impl Link {
         ))
     }
 
-    /// A server as it is asked: through the link, unless it is on this host, where no link leads.
-    fn server(&self, mut address: SocketAddr, here: &[IpAddr]) -> Server {
+    /// A server's address as it is: an IPv4 address in IPv6 clothes without them, one of the link with the link.
+    fn proper(&self, mut address: SocketAddr) -> SocketAddr {
+        if let IpAddr::V4(v4) = address.ip().to_canonical() {
+            return (v4, address.port()).into();
+        }
         if let SocketAddr::V6(v6) = &mut address
             && v6.ip().is_unicast_link_local()
             && v6.scope_id() == 0
         {
             v6.set_scope_id(self.index);
         }
+        address
+    }
+
+    /// A server as it is asked: through the link, unless it is on this host, where no link leads.
+    fn server(&self, address: SocketAddr, here: &[IpAddr]) -> Server {
         let is_here = address.ip().is_loopback() || here.contains(&address.ip());
         Server { address, link: if is_here { 0 } else { self.index } }
     }
@@ -359,6 +405,48 @@ mod tests {
                 "link 7 has 4097 domains, more than 4096: its servers are asked for the domains above the longest of them, too"
             ]
         );
+    }
+
+    #[test]
+    fn who_is_nobody_is_not_asked_whoever_names_it_and_the_others_are() {
+        let nobody = [
+            "0.0.0.0:53",
+            "[::]:53",
+            "224.0.0.251:53",
+            "[ff02::fb]:53",
+            "255.255.255.255:53",
+            "192.0.2.7:0",
+            "[::ffff:0.0.0.0]:53",
+            "240.0.0.1:53",
+        ];
+        let named = [&nobody[..], &["[::ffff:192.0.2.1]:53", "[fe80::1]:53"]].concat();
+        for index in [0, 7] {
+            let plan = plan_of(&[
+                vec![link(index, &named, &["corp.example"], true)],
+                vec![link(0, &HOME, &[], true)],
+            ]);
+            let own = if index == 0 { "192.0.2.1%0" } else { "192.0.2.1%7 fe80::1%7" };
+            assert_eq!(
+                (asked(&plan, "www.test").as_str(), asked(&plan, "corp.example").as_str()),
+                (own, own)
+            );
+            // Of the first one there are two forms; at no link an address of a link is nobody's either.
+            assert_eq!(
+                plan.whom.refused.len(),
+                nobody.len() - 1 + usize::from(index == 0),
+                "{:?}",
+                plan.whom.refused
+            );
+            assert_eq!(
+                plan.whom.refused[0],
+                format!(
+                    "0.0.0.0:53, named by link {index}, is this host itself, which is who would ask: it is not asked"
+                )
+            );
+        }
+        // A source that names nobody else leaves the word to the next.
+        let plan = plan_of(&[vec![link(0, &nobody, &[], true)], vec![link(0, &HOME, &[], true)]]);
+        assert_eq!(asked(&plan, "www.test"), "192.0.2.1%0");
     }
 
     #[test]

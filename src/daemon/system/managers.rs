@@ -5,13 +5,14 @@ use super::link::{Link, called, domain, volunteers};
 use super::message::Value;
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Links that have servers, or a file of networkd.
-const LINKS_MAX: usize = 4096;
+pub(super) const LINKS_MAX: usize = 4096;
 /// Servers of one link, as many as systemd-resolved allows; others of the same link are asked for what they would be.
 const SERVERS_MAX: usize = 256;
 /// Octets read of a file of networkd, more than it can have to say.
@@ -254,11 +255,10 @@ fn default_routes(proc: &Path) -> Vec<String> {
 
 /// networkd's links: a file each, whose name is the link's number.
 pub(super) fn networkd(dir: &Path) -> Vec<Link> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    let mut files: Vec<(u32, PathBuf)> =
-        entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect();
+    let names = crate::open::names(dir, LINKS_MAX).map(|names| names.all).unwrap_or_default();
+    let numbered = |name: OsString| Some((name.to_str()?.parse().ok()?, dir.join(name)));
+    let mut files: Vec<(u32, PathBuf)> = names.into_iter().filter_map(numbered).collect();
     files.sort();
-    files.truncate(LINKS_MAX);
     let read = |(index, path): (u32, PathBuf)| {
         let text = String::from_utf8_lossy(&crate::open::octets(&path, FILE_MAX).ok()?).into_owned();
         networkd_link(index, &text)
@@ -275,7 +275,7 @@ fn networkd_link(index: u32, text: &str) -> Option<Link> {
         let words = value.split_whitespace();
         match key {
             "OPER_STATE" if matches!(value, "missing" | "off" | "no-carrier") => return None,
-            "DNS" => link.servers = words.filter_map(server).take(SERVERS_MAX).collect(),
+            "DNS" => link.servers = words.filter_map(super::server).take(SERVERS_MAX).collect(),
             "DOMAINS" => domains.extend(words.filter_map(domain)),
             "ROUTE_DOMAINS" => domains.extend(words.filter_map(domain).map(|(name, _)| (name, true))),
             "DNS_DEFAULT_ROUTE" => says = Some(value == "yes"),
@@ -285,21 +285,6 @@ fn networkd_link(index: u32, text: &str) -> Option<Link> {
     link.usual = says.unwrap_or_else(|| volunteers(&domains));
     link.claim(domains.into_iter().map(|(name, _)| name));
     Some(link)
-}
-
-/// A server as networkd writes it; of one with a port the zone stands behind that: `[fe80::1]:53%2#name`.
-fn server(word: &str) -> Option<SocketAddr> {
-    let word = word.split('#').next()?;
-    match word.rsplit_once('%').filter(|_| word.contains("]:")) {
-        Some((address, zone)) => {
-            let mut address: SocketAddr = address.parse().ok()?;
-            if let SocketAddr::V6(v6) = &mut address {
-                v6.set_scope_id(zone.parse().ok()?);
-            }
-            Some(address)
-        }
-        None => super::server(word),
-    }
 }
 
 #[cfg(test)]
@@ -322,11 +307,11 @@ mod tests {
     #[test]
     fn networkds_files_are_read_as_it_writes_them() {
         let shown = |text: &str| networkd_link(4, text).map(|link| shown(&link));
-        let text = "# private\nADMIN_STATE=configured\nOPER_STATE=routable\nDNS=192.0.2.1 fe80::1%4 [fe80::2]:5353%4#dns.example 192.0.2.2:54#x\nDOMAINS=home.example\nROUTE_DOMAINS=Corp.example\n";
+        let text = "# private\nADMIN_STATE=configured\nOPER_STATE=routable\nDNS=192.0.2.1 fe80::1%4 [fe80::2]:5353%4#dns.example [fe80::3%4]:53 192.0.2.2:54#x\nDOMAINS=home.example\nROUTE_DOMAINS=Corp.example\n";
         assert_eq!(
             shown(text).as_deref(),
             Some(
-                "4 192.0.2.1:53 [fe80::1%4]:53 [fe80::2%4]:5353 192.0.2.2:54 [home.example. corp.example.] own"
+                "4 192.0.2.1:53 [fe80::1%4]:53 [fe80::2%4]:5353 [fe80::3%4]:53 192.0.2.2:54 [home.example. corp.example.] own"
             )
         );
         assert_eq!(shown("DNS=192.0.2.1\nROUTE_DOMAINS=.\n").as_deref(), Some("4 192.0.2.1:53 [.] usual"));

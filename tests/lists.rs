@@ -1,0 +1,166 @@
+//! The real daemon with lists of very many names, and with what may stand in the place of a list: how much memory it takes to read them, and
+//! what is read at all.
+
+mod support;
+
+use hither_wire::codes::Rcode;
+use hither_wire::message::Message;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use support::{Daemon, Upstream, answer, directory};
+
+/// What a loaded machine needs to read a million names.
+const PATIENCE: Duration = Duration::from_secs(120);
+const KIB_A_MIB: u64 = 1024;
+
+/// A daemon with one list, and what it says of itself in /proc.
+struct Listed {
+    daemon: Daemon,
+    list: PathBuf,
+    _upstream: Upstream,
+}
+
+impl Listed {
+    fn start(write: impl FnOnce(&Path)) -> Listed {
+        let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
+        let dir = directory();
+        let list = dir.join("block.txt");
+        write(&list);
+        let daemon = Daemon::start_in(dir, &[&upstream], &format!("[[block]]\nfiles = [{list:?}]\n"));
+        Listed { daemon, list, _upstream: upstream }
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Listed) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < end, "{what} never comes true\n{}", self.daemon.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn is_blocked(&self, name: &str) -> bool {
+        let reply = self.daemon.ask(name);
+        Message::read(&reply).expect("readable").header().rcode() == Rcode::NXDOMAIN
+    }
+
+    /// A number of a file of the process, in the file's own unit.
+    fn number(&self, file: &str, key: &str) -> u64 {
+        let text =
+            std::fs::read_to_string(format!("/proc/{}/{file}", self.daemon.process.id())).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).expect("there");
+        line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number")
+    }
+
+    /// From here on the kernel notes the peak anew.
+    fn forget_the_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.daemon.process.id()), "5").expect("ours");
+    }
+
+    fn problem(&self) -> String {
+        self.daemon.json(&["status"])["files"][1]["problem"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn write_names(path: &Path, names: std::ops::Range<u32>, more: &str) {
+    let mut file = BufWriter::new(File::create(path.with_extension("new")).expect("created"));
+    for n in names {
+        writeln!(file, "tracker-{n}.ads{}.example", n % 977).expect("written");
+    }
+    file.write_all(more.as_bytes()).expect("written");
+    file.into_inner().expect("written");
+    std::fs::rename(path.with_extension("new"), path).expect("renamed");
+}
+
+#[test]
+fn another_edition_of_a_million_names_does_not_stand_in_memory_beside_the_last_one() {
+    let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
+    write_names(&listed.list, 0..1_000_000, "first.example\n");
+    listed.until("it is read", |l| l.is_blocked("first.example"));
+    assert!(listed.is_blocked("tracker-7.ads7.example") && !listed.is_blocked("new.example"));
+    // A twentieth of it is gone, and as many are new.
+    listed.forget_the_peak();
+    write_names(&listed.list, 50_000..1_050_000, "new.example\n");
+    listed.until("it is read again", |l| l.is_blocked("new.example"));
+    assert!(
+        !listed.is_blocked("tracker-7.ads7.example") && listed.is_blocked("tracker-1000007.ads536.example")
+    );
+    let (peak, size) = (listed.number("status", "VmHWM:"), listed.number("status", "VmRSS:"));
+    assert!(peak * 10 <= size * 13, "{peak} KiB at the peak for {size} KiB in the end");
+}
+
+#[test]
+fn a_file_without_a_line_or_without_an_end_is_not_held_in_memory() {
+    let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
+    listed.forget_the_peak();
+    let before = listed.number("status", "VmRSS:");
+    let blocked = |l: &Listed| l.is_blocked("x.ads.example");
+    // Longer than what is read of a file, and nothing but one line.
+    let sparse = File::create(listed.list.with_extension("new")).expect("created");
+    sparse.set_len(300 << 20).expect("sparse");
+    std::fs::rename(listed.list.with_extension("new"), &listed.list).expect("renamed");
+    listed.until("it is read", |l| l.problem().contains("longer than 64 KiB"));
+    assert!(blocked(&listed), "what was read before stays: {}", listed.problem());
+    let peak = listed.number("status", "VmHWM:");
+    assert!(peak < before + 32 * KIB_A_MIB, "{before} KiB before, {peak} KiB at the peak");
+}
+
+#[test]
+fn of_a_list_that_is_cut_no_half_a_name_is_taken() {
+    // The bound, and the end of what is read at once beyond it, are within names of which the part before would be another.
+    const MOST: usize = 256 << 20;
+    const AT_ONCE: usize = 128 << 10;
+    let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
+    let mut text = b"ads.example\n".to_vec();
+    for (most, name) in
+        [(MOST, "half.example"), (MOST + AT_ONCE, "part.example"), (MOST + 2 * AT_ONCE, "last.example")]
+    {
+        // Comments, up to a name of which four letters are before the bound.
+        while text.len() < most - 4 {
+            let length = (most - 4 - text.len()).min(1000);
+            text.extend(vec![b'#'; length - 1]);
+            text.push(b'\n');
+        }
+        text.extend(name.as_bytes());
+        text.push(b'\n');
+    }
+    std::fs::write(listed.list.with_extension("new"), &text).expect("written");
+    std::fs::rename(listed.list.with_extension("new"), &listed.list).expect("renamed");
+    listed.until("it is read", |l| l.problem().contains("the rest is not read"));
+    assert!(
+        listed.is_blocked("ads.example")
+            && !listed.is_blocked("www.half")
+            && !listed.is_blocked("last.example")
+    );
+}
+
+#[test]
+fn what_has_not_changed_is_not_read_again_but_by_a_reload() {
+    const NAMES: std::ops::Range<u32> = 0..50_000;
+    let listed = Listed::start(|list| write_names(list, NAMES, ""));
+    let size = std::fs::metadata(&listed.list).expect("there").len();
+    let other = listed.daemon.dir.join("hosts.txt");
+    std::fs::write(&other, "192.0.2.1 n0.example\n").expect("written");
+    let more = format!("[hosts]\nfiles = [{other:?}]\n[[block]]\nfiles = [{:?}]\n", listed.list);
+    Daemon::configure(&listed.daemon.dir, &[&listed._upstream], &more);
+    assert!(listed.daemon.ctl(&["reload"]).status.success());
+    // Another file changes until the times of the list show that it has not.
+    let mut n = 0;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "it is read again and again");
+        let before = listed.number("io", "rchar:");
+        n += 1;
+        std::fs::write(&other, format!("192.0.2.1 n{n}.example\n")).expect("written");
+        let known = format!("n{n}.example");
+        listed.until("it is in force", |l| l.daemon.json(&["query", &known])["source"] == "hosts");
+        if listed.number("io", "rchar:") - before < size / 2 {
+            break;
+        }
+    }
+    assert!(listed.is_blocked("tracker-7.ads7.example"));
+    let before = listed.number("io", "rchar:");
+    assert!(listed.daemon.ctl(&["reload"]).status.success());
+    assert!(listed.number("io", "rchar:") - before >= size, "a reload reads all");
+}
