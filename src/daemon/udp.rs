@@ -26,6 +26,17 @@ pub(super) trait Cache {
     fn count(&mut self, counter: Counter, more: u64);
 }
 
+/// What became of a query that needs a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// It waits.
+    Waits,
+    /// It waited already; its client has sent it again.
+    Again,
+    /// There is no room for it.
+    Refused,
+}
+
 impl Cache for Rounds {
     fn place(&self, query: &Query<'_>) -> Option<Place> {
         Rounds::place(self, query)
@@ -116,16 +127,14 @@ pub(super) struct Desk<'a, C> {
     /// Whether each network's share of what waits is looked at here, rather than where it waits.
     pub admits: bool,
     pub now: Monotonic,
-    /// Queries that may be left for later.
-    pub room: usize,
 }
 
-/// Answers the received batch as far as that needs no round; `miss` gets the others, as many as there is room for.
+/// Answers the received batch as far as that needs no round; `miss` gets the others, and says what becomes of them.
 pub(super) fn answer_batch<C: Cache>(
     mut desk: Desk<'_, C>,
     batch: &mut Batch,
     count: usize,
-    mut miss: impl FnMut(Received<'_>, usize, &Query<'_>),
+    mut miss: impl FnMut(&C, Received<'_>, usize, &Query<'_>) -> Left,
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
@@ -138,7 +147,9 @@ pub(super) fn answer_batch<C: Cache>(
     }
     for (n, asked) in all.iter().flatten().enumerate() {
         let Some(peer) = received.peer(n) else { continue };
-        replies.write(n, |out| desk.answer(asked, peer.ip(), out, |query| miss(received, n, query)));
+        replies.write(n, |out| {
+            desk.answer(asked, peer.ip(), out, |cache, query| miss(cache, received, n, query))
+        });
     }
 }
 
@@ -149,15 +160,18 @@ impl<C: Cache> Desk<'_, C> {
         asked: &Asked<'_>,
         peer: IpAddr,
         out: &mut [u8],
-        miss: impl FnOnce(&Query<'_>),
+        miss: impl FnOnce(&C, &Query<'_>) -> Left,
     ) -> usize {
         let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(query) => {
-                let most = self.limits.clients_per_network;
-                if self.room > 0 && (!self.admits || self.admission.admit(ClientNetwork::of(peer), most)) {
-                    self.room -= 1;
-                    miss(query);
+                let (network, most) = (ClientNetwork::of(peer), self.limits.clients_per_network);
+                let admitted = !self.admits || self.admission.admit(network, most);
+                let left = if admitted { miss(self.cache, query) } else { Left::Refused };
+                if admitted && self.admits && left != Left::Waits {
+                    self.admission.release(network);
+                }
+                if left != Left::Refused {
                     return 0;
                 }
                 self.cache.count(Counter::ShedQueries, 1);
@@ -178,7 +192,7 @@ impl<C: Cache> Desk<'_, C> {
     }
 }
 
-/// There is more to do than can be done: whoever came last is told so at once.
+/// There is more to do than can be done: whose turn it is to go is told so at once.
 fn shed(asked: &Asked<'_>, out: &mut [u8]) -> usize {
     let Ok(read) = &asked.read else { return 0 };
     reply::failure(read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)

@@ -2,8 +2,8 @@
 
 use super::admission::Admission;
 use super::event_loop::now;
-use super::pending::Miss;
-use super::udp::{Cache, Desk, answer_batch};
+use super::pending::Taken;
+use super::udp::{Cache, Desk, Left, answer_batch};
 use crate::config::{Config, Limits, Network};
 use hither_answers::Latest;
 use hither_net::batch::{Batch, SIZE};
@@ -46,7 +46,7 @@ type Counts = [u64; COUNTED.len()];
 #[derive(Debug)]
 pub(super) enum Handed {
     /// A query that needs a round.
-    Miss(Box<Miss>),
+    Miss(Box<Taken>),
     /// An entry that is to be found out again.
     Ending(Box<Question>),
 }
@@ -331,15 +331,18 @@ impl Worker {
             admission: &mut self.admission,
             admits: false,
             now,
-            room: HANDED_MAX.saturating_sub(waiting.load(Ordering::Relaxed)),
         };
         let (handed, mut wake) = (&self.handed, false);
-        answer_batch(desk, batch, count, |received, at, query| {
-            let Some(miss) = Miss::of(received, at, query, *number) else { return };
+        answer_batch(desk, batch, count, |_, received, at, query| {
+            if waiting.load(Ordering::Relaxed) >= HANDED_MAX {
+                return Left::Refused;
+            }
+            let Some(taken) = Taken::of(received, at, query, *number) else { return Left::Refused };
             waiting.fetch_add(1, Ordering::Relaxed);
             wake = true;
             // There is room: the channel holds a batch of each worker beyond what was counted. Else the daemon is ending.
-            let _ = handed.try_send(Handed::Miss(Box::new(miss)));
+            let _ = handed.try_send(Handed::Miss(Box::new(taken)));
+            Left::Waits
         });
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);

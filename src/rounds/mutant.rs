@@ -44,11 +44,14 @@ pub enum Mutant {
     RecordsKeepTheirOwnTtl,
     BoundsSpareTheChain,
     SoaOfAnotherZoneDenies,
+    NewcomerIsRefusedBeforeTheSlow,
+    TheNewestGivesWay,
+    SharedRoundIsBounded,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 38] = [
+    pub const ALL: [Mutant; 41] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -87,6 +90,9 @@ impl Mutant {
         Mutant::RecordsKeepTheirOwnTtl,
         Mutant::BoundsSpareTheChain,
         Mutant::SoaOfAnotherZoneDenies,
+        Mutant::NewcomerIsRefusedBeforeTheSlow,
+        Mutant::TheNewestGivesWay,
+        Mutant::SharedRoundIsBounded,
     ];
 }
 
