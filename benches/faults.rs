@@ -1,5 +1,5 @@
 //! Upstreams that lose, die, slow down and leave, and floods of names nobody has: what clients notice of it. Each figure beside the same
-//! without the fault, from the same run. `cargo build --release && cargo bench --bench faults [loss|dead|slow|gone|flood|million]`.
+//! without the fault, from the same run. `cargo build --release && cargo bench --bench faults [loss|dead|slow|gone|flood|silent|greedy|million]`.
 #![allow(clippy::print_stdout)] // It is what a benchmark is for.
 
 use hither_wire::codes::Rtype;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What an upstream does, changed while it runs: its delay, how many of a thousand queries it loses; names that begin with `no` do not exist.
+/// What an upstream does, changed while it runs: its delay, how many of a thousand queries it loses; names that begin with `no` do not exist,
+/// those that begin with `mute` are never answered.
 #[derive(Default)]
 struct Mood {
     delay_ms: AtomicU64,
@@ -69,7 +70,8 @@ fn upstream(delay_ms: u64, lost: u64) -> Upstream {
             let _ = socket.set_read_timeout(Some(left.max(Duration::from_micros(100))));
             let Ok((len, peer)) = socket.recv_from(&mut buffer) else { continue };
             own.queries.fetch_add(1, Ordering::Relaxed);
-            if draw(&mut state) % 1000 >= own.lost.load(Ordering::Relaxed) {
+            let mute = buffer[13..17].eq_ignore_ascii_case(b"mute");
+            if !mute && draw(&mut state) % 1000 >= own.lost.load(Ordering::Relaxed) {
                 let at = Instant::now() + Duration::from_millis(own.delay_ms.load(Ordering::Relaxed));
                 waiting.push((std::cmp::Reverse(at), reply(&buffer[..len]), peer));
             }
@@ -283,25 +285,75 @@ fn memory(daemon: &Daemon) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0) / 1024
 }
 
-/// Fresh names below one domain at a steady rate, replies not awaited.
-fn flood(server: SocketAddr, rate: f64, stop: &AtomicBool) -> u64 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.connect(server).expect("a route");
+/// Fresh names that begin so, at a steady rate, in turn from so many ports; replies not awaited.
+fn flood(server: SocketAddr, (rate, ports): (f64, usize), prefix: &str, stop: &AtomicBool) -> u64 {
+    let socket = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.connect(server).expect("a route");
+        socket
+    };
+    let sockets: Vec<UdpSocket> = (0..ports).map(|_| socket()).collect();
     let (began, mut sent) = (Instant::now(), 0u64);
     let mut octets = ask("aaaaaaaaaaaa.flood.example", 0);
+    octets[13..13 + prefix.len()].copy_from_slice(prefix.as_bytes());
     while !stop.load(Ordering::Relaxed) {
         while (began.elapsed().as_secs_f64() * rate) as u64 > sent {
             let mut n = sent.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            octets[13..25].iter_mut().for_each(|octet| {
+            octets[13 + prefix.len()..25].iter_mut().for_each(|octet| {
                 *octet = b'a' + (n % 26) as u8;
                 n /= 26;
             });
-            let _ = socket.send(&octets);
+            let _ = sockets[sent as usize % ports].send(&octets);
             sent += 1;
         }
         std::thread::sleep(Duration::from_micros(200));
     }
     sent
+}
+
+/// Runs something beside a flood; says what that was.
+fn beside<R>(daemon: &Daemon, how: (f64, usize), prefix: &'static str, act: impl FnOnce() -> R) -> R {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (server, over) = (daemon.server, Arc::clone(&stop));
+    let thread = std::thread::spawn(move || flood(server, how, prefix, &over));
+    // Until it is felt.
+    std::thread::sleep(Duration::from_secs(2));
+    let began = Instant::now();
+    let seen = act();
+    let elapsed = began.elapsed().as_secs_f64() + 2.0;
+    stop.store(true, Ordering::Relaxed);
+    let sent = thread.join().expect("no panic") as f64;
+    println!("{:.0} flooding queries a second were sent, from {} ports", sent / elapsed, how.1);
+    seen
+}
+
+fn silent() {
+    println!("-- 2000 names a second that nobody answers, beside 20 new ones (wanted: 95 % answered)");
+    for ports in [1, 5000] {
+        let (a, b) = (upstream(10, 0), upstream(10, 0));
+        let daemon = daemon(&[&a, &b], "");
+        beside(&daemon, (2000.0, ports), "mute", || ask_fresh(&daemon, "q", 300, 20.0, 0)).say("quick names");
+        stats(&daemon);
+    }
+}
+
+fn greedy() {
+    println!(
+        "-- 60 000 new names a second from one client beside 20 of another (wanted: 98 % answered, all from a second after the end on)"
+    );
+    let (a, b) = (upstream(10, 0), upstream(10, 0));
+    for ports in [1, 64, 1000] {
+        let daemon = daemon(&[&a, &b], "");
+        let hot = |n: usize| format!("h{}.faults.example", n % 1000);
+        ask_names(&daemon, (1000, 500.0), hot, 0);
+        beside(&daemon, (60_000.0, ports), "", || {
+            ask_fresh(&daemon, "v", 200, 20.0, 0).say("another client's new names");
+            ask_names(&daemon, (10_000, 2000.0), hot, 0).say("another client's hits");
+        });
+        ask_fresh(&daemon, "w", 100, 100.0, 0).say("new names in the second after its end");
+        ask_fresh(&daemon, "x", 200, 200.0, 0).say("new names after that");
+        stats(&daemon);
+    }
 }
 
 fn flooded() {
@@ -314,20 +366,9 @@ fn flooded() {
     ask_names(&daemon, (1000, 500.0), hot, 0);
     let before = memory(&daemon);
     ask_names(&daemon, (10_000, 2000.0), hot, 0).say("hits, undisturbed");
-    let stop = Arc::new(AtomicBool::new(false));
-    let (server, over) = (daemon.server, Arc::clone(&stop));
-    let thread = std::thread::spawn(move || flood(server, 100_000.0, &over));
-    let began = Instant::now();
-    ask_names(&daemon, (40_000, 2000.0), hot, 0).say("hits, beside the flood");
-    let elapsed = began.elapsed().as_secs_f64();
-    stop.store(true, Ordering::Relaxed);
-    let sent = thread.join().expect("no panic") as f64;
-    println!(
-        "{:.0} flooding queries a second were sent; {} MiB before, {} MiB after",
-        sent / elapsed,
-        before,
-        memory(&daemon)
-    );
+    beside(&daemon, (100_000.0, 1), "", || ask_names(&daemon, (40_000, 2000.0), hot, 0))
+        .say("hits, beside the flood");
+    println!("{} MiB before, {} MiB after", before, memory(&daemon));
     stats(&daemon);
 }
 
@@ -364,12 +405,14 @@ fn stats(daemon: &Daemon) {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 8] = [
         ("loss", loss),
         ("dead", dead),
         ("slow", slow),
         ("gone", gone),
         ("flood", flooded),
+        ("silent", silent),
+        ("greedy", greedy),
         ("million", million),
     ];
     for (_, part) in parts.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name)) {

@@ -7,7 +7,7 @@
 mod sim;
 
 use hither_rounds::mutant::Mutant;
-use hither_rounds::{ClientId, SavedSet, Settings};
+use hither_rounds::{ClientId, Limits, SavedSet, Settings, Source};
 use sim::picks::{Exhaustive, Picks, Seeded};
 use sim::upstreams::{FATES, FATES_ODD, FATES_SMALL, Fate};
 use sim::world::{Event, Plan, World, name, question, table};
@@ -150,6 +150,58 @@ fn restore(draw: &mut Seeded, world: &mut World<'_>, names: u64) {
     }
 }
 
+/// Places for few rounds, attempts and clients; names of which each is asked by one source alone, and mostly by the same.
+fn crowded(mutant: Option<Mutant>, trace: bool) -> Plan {
+    let limits = Limits { rounds: 4, attempts: 100, clients: 6 };
+    let settings = Settings { limits, deadline: Duration::from_secs(2), ..settings() };
+    let fates = &[Fate::Good, Fate::Good, Fate::Lost, Fate::Lost, Fate::NxDomain];
+    Plan { upstreams: 3, names: 12, fates, delays_ms: &[5, 80, 300], settings, mutant, trace }
+}
+
+fn crowded_world<'p>(
+    seed: u64,
+    picks: &'p mut dyn Picks,
+    plan: &'p Plan,
+    writer: hither_table::Writer,
+) -> World<'p> {
+    let mut draw = Seeded(seed ^ 0x1234_5678);
+    let mut world = World::new(picks, plan, writer);
+    for client in 0..60 {
+        let asked = draw.below(plan.names as u64);
+        // Seven names are of one source, four of another, one of a third.
+        let source = Source::of(if asked < 7 { 1 } else { 2 + u64::from(asked == 11) });
+        let at = draw.below(30) * 100 + draw.below(3) * 5;
+        world.at(at, Event::Ask(ClientId::of(source, client), question(asked)));
+    }
+    for _ in 0..draw.below(3) {
+        world.at(draw.below(30) * 100, Event::Flush(None));
+    }
+    world
+}
+
+fn run_crowded(seed: u64, plan: &Plan, writer: hither_table::Writer) -> hither_table::Writer {
+    let mut picks = Seeded(seed);
+    let (writer, trace) = crowded_world(seed, &mut picks, plan, writer).run();
+    trace.iter().for_each(|line| println!("{line}"));
+    writer
+}
+
+#[test]
+fn more_is_asked_than_may_be_done() {
+    if let Some(seed) = seed_of("HITHER_SIM_SEED") {
+        run_crowded(seed, &crowded(None, true), table());
+        return;
+    }
+    for seed in 0..seed_of("HITHER_SIM_SEEDS").unwrap_or(500) {
+        let plan = crowded(None, false);
+        if catch_unwind(AssertUnwindSafe(|| run_crowded(seed, &plan, table()))).is_err() {
+            panic!(
+                "seed {seed:#x}; HITHER_SIM_SEED={seed:#x} cargo test --test race more_is_asked replays it"
+            );
+        }
+    }
+}
+
 fn run_seed(seed: u64, plan: &Plan, writer: hither_table::Writer) -> hither_table::Writer {
     let mut picks = Seeded(seed);
     let (writer, trace) = large_world(seed, &mut picks, plan, writer).run();
@@ -208,6 +260,9 @@ fn notices(mutant: Mutant) -> Option<u64> {
             break;
         }
     }
+    let plan = crowded(Some(mutant), false);
+    let crowded = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run_crowded(*seed, &plan, table()))).is_err();
+    found = found.or_else(|| (0..100).find(crowded).map(|seed| 301 + seed));
     let chains = |seed: &u64| catch_unwind(|| chains::run(*seed, Some(mutant), false)).is_err();
     found = found.or_else(|| (0..200).find(chains).map(|seed| 301 + seed));
     for plan in [odd(Some(mutant)), small(FATES_SMALL, Some(mutant))] {

@@ -68,7 +68,7 @@ impl Daemon {
                 }
                 Action::Resend { attempt, octets } => self.outside.resend(attempt, &octets),
                 Action::Close { attempt, linger } => self.outside.close(attempt, linger, now),
-                Action::Reply { client, answer } => self.deliver(client, &answer, now),
+                Action::Reply { client, answer } => self.reply(client, answer, now),
                 Action::OrderResult(result) => self.answer_sorter(result),
                 Action::Note(note) => self.on_note(&note, now),
             }

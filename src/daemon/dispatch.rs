@@ -25,6 +25,7 @@ impl Daemon {
             || self.keep.has_more()
             || self.is_flushing()
             || self.outside.has_over()
+            || !self.waiting.owed.is_empty()
     }
 
     /// Handles what has happened, and a slice of what there is to do besides.

@@ -30,6 +30,7 @@ impl Daemon {
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
         self.give_up_misses(now);
+        self.deliver_all(now);
         self.send_replies();
         self.publish_counters(now);
         self.rounds.writer().close();

@@ -8,10 +8,11 @@ use super::hints::Hints;
 use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
 use super::local::{Loader, Wanted};
+use super::misses::Misses;
 use super::network::Network;
 use super::notify;
 use super::outside::Outside;
-use super::pending::{Miss, Waiting};
+use super::pending::Waiting;
 use super::reload::Reload;
 use super::requests::Requests;
 use super::room::{Room, table};
@@ -34,7 +35,6 @@ use hither_table::{Counter, Counters, Monotonic, Writer};
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ pub(super) struct Daemon {
     pub shortage: Shortage,
     pub admission: Admission,
     /// Queries whose rounds are to be begun.
-    pub misses: VecDeque<Miss>,
+    pub misses: Misses,
     /// More came than there was room for: until they are served, hits have the time, and misses a slice of it now and then.
     pub crowded: bool,
     pub next_slice: Monotonic,
@@ -174,7 +174,7 @@ impl Daemon {
             admission: Admission::new(random.draw()),
             outside: Outside::new(random, &shares),
             shortage: Shortage::default(),
-            misses: VecDeque::new(),
+            misses: Misses::new(),
             crowded: false,
             next_slice: Monotonic(0),
             loader: Loader::new(Arc::clone(&waker)),

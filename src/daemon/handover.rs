@@ -3,7 +3,7 @@
 //! Nothing is counted beside a queue, since such a count goes wrong by each thing that the queue did not take and by each that nobody took out;
 //! and what a queue does not take comes back to whoever has it, who answers for it. `tests/tidy.rs` holds both.
 
-use super::pending::Miss;
+use super::pending::Taken;
 use hither_rounds::Question;
 use mio::Waker;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
@@ -17,7 +17,7 @@ const ENDINGS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) enum Handed {
     /// A query that needs a round.
-    Miss(Box<Miss>),
+    Miss(Box<Taken>),
     /// An entry that is to be found out again.
     Ending(Box<Question>),
 }
@@ -25,14 +25,14 @@ pub(super) enum Handed {
 /// The workers' end.
 #[derive(Clone, Debug)]
 pub(super) struct Hatch {
-    misses: SyncSender<Box<Miss>>,
+    misses: SyncSender<Box<Taken>>,
     endings: SyncSender<Box<Question>>,
 }
 
 /// The event loop's end.
 #[derive(Debug)]
 pub(super) struct Counterpart {
-    misses: Receiver<Box<Miss>>,
+    misses: Receiver<Box<Taken>>,
     endings: Receiver<Box<Question>>,
 }
 
@@ -68,7 +68,7 @@ impl Handing<'_> {
     /// Hands over a query; `false`: it was not taken, and its client is to be told. The event loop is behind then, or has ended, so nothing
     /// more of the batch is tried.
     #[must_use]
-    pub fn miss(&mut self, miss: impl FnOnce() -> Option<Miss>) -> bool {
+    pub fn miss(&mut self, miss: impl FnOnce() -> Option<Taken>) -> bool {
         if self.is_full {
             return false;
         }

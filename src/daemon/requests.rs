@@ -18,11 +18,12 @@ use hither_wire::name::Name;
 use hither_wire::query::Query;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// The operator's address.
-const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 /// Requests for a query that wait at once: one of each connection.
 const ASKED_MAX: usize = OURS + OTHERS;
 /// Names forgotten before others get their turn.
@@ -258,7 +259,7 @@ impl Daemon {
             self.requests.asked.push(asked);
             return Ok(());
         }
-        let client = self.waiting.add(Pending::new(&read, Way::Control(slot), HERE));
+        let client = self.wait(Pending::new(&read, Way::Control(slot), HERE));
         asked.client = Some(client);
         self.requests.asked.push(asked);
         self.rounds.handle(now, Input::Ask { client, question: &question, recursion: true });

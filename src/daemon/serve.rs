@@ -3,11 +3,12 @@
 use super::admission::Ruling;
 use super::event_loop::Daemon;
 use super::handover::Handed;
-use super::pending::{Miss, Pending, Way};
+use super::misses::{MISSES_MAX, Miss};
+use super::pending::{Pending, Taken, Way};
 use super::tcp::Look;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
-use super::udp::{Asked, Desk, Verdict, answer, answer_batch};
+use super::udp::{Asked, Desk, Left, Verdict, answer, answer_batch};
 use crate::logging::Event;
 use hither_net::batch::{Route, SIZE};
 use hither_net::clock;
@@ -25,9 +26,6 @@ const BATCHES: usize = 4;
 const TOGETHER: usize = 16;
 /// Queries taken from one connection before others get their turn.
 const QUERIES: usize = 16;
-/// Queries that wait for their round to begin; the newest beyond that are shed. At some 10 microseconds each they wait 20 milliseconds at
-/// the longest.
-const MISSES_MAX: usize = 2048;
 /// Time spent on beginning rounds before hits get their turn, in nanoseconds.
 const SLICE_NS: u64 = 200_000;
 /// The same while there are too many queries for all of them, and how often there is such a slice: what the answers cost comes on top, and
@@ -66,14 +64,30 @@ impl Daemon {
             admission: &mut self.admission,
             now,
         };
-        let misses = &mut self.misses;
-        answer_batch(desk, &mut self.batch, count, |received, at, query| {
-            let room = misses.len() < MISSES_MAX;
-            misses.extend(Miss::of(received, at, query, n).filter(|_| room));
-            room
+        let (misses, waiting) = (&mut self.misses, &mut self.waiting);
+        let (mut gave_way, mut shared) = (Vec::new(), Vec::new());
+        answer_batch(desk, &mut self.batch, count, |rounds, received, at, query| {
+            let Some(taken) = Taken::of(received, at, query, n) else { return Left::Refused };
+            if waiting.has(&taken.pending) {
+                return Left::Again;
+            }
+            let Taken { pending, question, recursion } = taken;
+            let (peer, source) = (pending.peer, misses.source(pending.peer));
+            if misses.has_room_for(source) {
+                let client = waiting.add(source, pending);
+                gave_way.extend(misses.push(Miss { client, peer, question, recursion }));
+            } else if rounds.is_shared(&question) {
+                let client = waiting.add(source, pending);
+                shared.push(Miss { client, peer, question, recursion });
+            } else {
+                return Left::Refused;
+            }
+            Left::Waits
         });
         let sent = self.batch.send(socket);
         self.rounds.counters().add(Counter::Replies, sent as u64);
+        gave_way.into_iter().for_each(|client| self.shed(client, now));
+        shared.into_iter().for_each(|miss| self.ask(&miss, None, now));
         Some(count)
     }
 
@@ -82,29 +96,49 @@ impl Daemon {
         while !budget.is_spent() {
             let Some(handed) = self.team.take() else { return };
             budget.use_up(0);
-            let miss = match handed {
-                Handed::Miss(miss) => miss,
+            let Taken { pending, question, recursion } = match handed {
+                Handed::Miss(taken) => *taken,
                 Handed::Ending(question) => {
                     self.rounds.want(*question);
                     continue;
                 }
             };
-            let most = self.config.limits.clients_per_network;
-            let room = self.misses.len() < MISSES_MAX;
-            if room && self.admission.admit(miss.pending.network, most) {
-                self.misses.push_back(*miss);
+            if self.waiting.has(&pending) {
                 continue;
             }
-            self.rounds.counters().add(Counter::ShedQueries, 1);
-            let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
-            let client = self.waiting.add(Pending { network: None, ..miss.pending });
-            self.deliver(client, &answer, now);
+            let peer = pending.peer;
+            let admitted = self.admission.admit(pending.network, self.config.limits.clients_per_network);
+            let network = pending.network.filter(|_| admitted);
+            let client = self.wait(Pending { network, ..pending });
+            let miss = Miss { client, peer, question, recursion };
+            if admitted && self.misses.has_room_for(client.source()) {
+                if let Some(client) = self.misses.push(miss) {
+                    self.shed(client, now);
+                }
+            } else if admitted && self.rounds.is_shared(&miss.question) {
+                self.ask(&miss, None, now);
+            } else {
+                self.shed(client, now);
+            }
         }
         self.again.push_back(Source::Woken);
     }
 
-    /// Begins rounds for those who wait, for a slice of time.
+    /// Gives a client a place, on the account of where it asks from.
+    pub(super) fn wait(&mut self, pending: Pending) -> ClientId {
+        self.waiting.add(self.misses.source(pending.peer), pending)
+    }
+
+    /// There is more to do than can be done, and it is this client's turn to go.
+    fn shed(&mut self, client: ClientId, now: Monotonic) {
+        self.rounds.counters().add(Counter::ShedQueries, 1);
+        let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+        self.deliver(client, &answer, now);
+    }
+
+    /// Sends what is owed, then begins rounds for those who wait, for a slice of time.
     pub(super) fn serve_misses(&mut self, now: Monotonic) {
+        self.deliver_owed(now);
         if self.misses.is_empty() {
             self.crowded = false;
             return;
@@ -116,9 +150,9 @@ impl Daemon {
         }
         self.next_slice = began.plus(SLICE_EVERY);
         let slice = if self.crowded { SLICE_CROWDED_NS } else { SLICE_NS };
-        while let Some(miss) = self.misses.pop_front() {
+        while let Some(miss) = self.misses.pop() {
             if !self.came_back(&miss, now) {
-                self.ask(miss.pending, &miss.question, miss.recursion, now);
+                self.ask(&miss, None, now);
             }
             if clock::now() >= began.0 + slice {
                 break;
@@ -126,27 +160,28 @@ impl Daemon {
         }
     }
 
-    fn ask(&mut self, pending: Pending, question: &Question, recursion: bool, now: Monotonic) {
+    /// Has a question answered for a client, on the connection `slot` if it is one.
+    fn ask(&mut self, miss: &Miss, slot: Option<Slot>, now: Monotonic) {
+        let Miss { client, peer, question, recursion } = miss;
         log::debug!(
-            name:% = question.name, client:% = pending.peer;
+            name:% = question.name, client:% = peer.ip();
             "{} asks for {} {}, which is not in the cache",
-            pending.peer,
+            peer.ip(),
             question.name,
             question.rtype
         );
-        let slot = if let Way::Tcp(slot) = pending.way { Some(slot) } else { None };
-        let client = self.waiting.add(pending);
         if let Some(connection) = slot.and_then(|slot| self.clients.get(slot)) {
-            connection.waiting.push(client);
+            connection.waiting.push(*client);
         }
-        self.rounds.handle(now, Input::Ask { client, question, recursion });
+        self.rounds.handle(now, Input::Ask { client: *client, question, recursion: *recursion });
         self.act(now);
     }
 
     /// Whether a query is one of our own, sent to an upstream that is ourselves after all, however that came about. It is answered with
     /// an error, which makes that upstream the last one to be asked.
     fn came_back(&mut self, miss: &Miss, now: Monotonic) -> bool {
-        let (pending, peer) = (&miss.pending, miss.peer);
+        let Some(pending) = self.waiting.get(miss.client) else { return true };
+        let peer = miss.peer;
         let id = pending.query.get(..2).and_then(|two| two.try_into().ok()).map_or(0, u16::from_be_bytes);
         if !self.outside.is_own(peer, id, &miss.question) {
             return false;
@@ -157,8 +192,7 @@ impl Daemon {
             "a query that was sent to an upstream came back here from {peer}: that upstream leads to ourselves"
         );
         let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
-        let client = self.waiting.add(pending.clone());
-        self.deliver(client, &answer, now);
+        self.deliver(miss.client, &answer, now);
         true
     }
 
@@ -208,15 +242,17 @@ impl Daemon {
                 len
             }
             Verdict::Ask(query) => {
-                let pending = Pending::new(query, Way::Tcp(slot), peer.ip());
-                if self.admission.admit(pending.network, self.config.limits.clients_per_network) {
-                    self.ask(pending, &Question::of(query), query.rd(), now);
+                let pending = Pending::new(query, Way::Tcp(slot), peer);
+                let most = self.config.limits.clients_per_network;
+                let admitted = self.admission.admit(pending.network, most);
+                let network = pending.network.filter(|_| admitted);
+                let client = self.wait(Pending { network, ..pending });
+                if !admitted {
+                    self.shed(client, now);
                     return 0;
                 }
-                self.rounds.counters().add(Counter::ShedQueries, 1);
-                let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
-                let client = self.waiting.add(Pending { network: None, ..pending });
-                self.deliver(client, &answer, now);
+                let (question, recursion) = (Question::of(query), query.rd());
+                self.ask(&Miss { client, peer, question, recursion }, Some(slot), now);
                 0
             }
         }
@@ -255,7 +291,7 @@ impl Daemon {
         self.admission.release(network);
         let Ok(read) = Query::read(&query) else { return };
         match way {
-            Way::Udp { socket, route } => self.reply_udp((socket, &route), (&read, peer), answer, now),
+            Way::Udp { socket, route } => self.reply_udp((socket, &route), (&read, peer.ip()), answer, now),
             Way::Tcp(slot) => {
                 if let Some(connection) = self.clients.get(slot) {
                     connection.waiting.retain(|waiting| *waiting != client);
@@ -326,8 +362,8 @@ impl Daemon {
 
     /// Those who have not had their turn yet when the daemon ends are told so too.
     pub(super) fn give_up_misses(&mut self, now: Monotonic) {
-        while let Some(miss) = self.misses.pop_front() {
-            self.ask(miss.pending, &miss.question, miss.recursion, now);
+        while let Some(miss) = self.misses.pop() {
+            self.ask(&miss, None, now);
         }
     }
 }

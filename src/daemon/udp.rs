@@ -26,6 +26,17 @@ pub(super) trait Cache {
     fn count(&mut self, counter: Counter, more: u64);
 }
 
+/// What became of a query that needs a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// It waits.
+    Waits,
+    /// It waited already; its client has sent it again.
+    Again,
+    /// There is no room for it.
+    Refused,
+}
+
 impl Cache for Rounds {
     fn place(&self, query: &Query<'_>) -> Option<Place> {
         Rounds::place(self, query)
@@ -118,13 +129,13 @@ pub(super) struct Desk<'a, C> {
     pub now: Monotonic,
 }
 
-/// Answers the received batch as far as that needs no round; `miss` is handed the others and says which it takes. Who is not taken is told
-/// SERVFAIL in the same batch, and counted.
+/// Answers the received batch as far as that needs no round; `miss` gets the others, and says what becomes of them. Who is refused is told SERVFAIL in the
+/// same batch, and counted.
 pub(super) fn answer_batch<C: Cache>(
     mut desk: Desk<'_, C>,
     batch: &mut Batch,
     count: usize,
-    mut miss: impl FnMut(Received<'_>, usize, &Query<'_>) -> bool,
+    mut miss: impl FnMut(&C, Received<'_>, usize, &Query<'_>) -> Left,
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
@@ -137,7 +148,9 @@ pub(super) fn answer_batch<C: Cache>(
     }
     for (n, asked) in all.iter().flatten().enumerate() {
         let Some(peer) = received.peer(n) else { continue };
-        replies.write(n, |out| desk.answer(asked, peer.ip(), out, |query| miss(received, n, query)));
+        replies.write(n, |out| {
+            desk.answer(asked, peer.ip(), out, |cache, query| miss(cache, received, n, query))
+        });
     }
 }
 
@@ -148,20 +161,19 @@ impl<C: Cache> Desk<'_, C> {
         asked: &Asked<'_>,
         peer: IpAddr,
         out: &mut [u8],
-        miss: impl FnOnce(&Query<'_>) -> bool,
+        miss: impl FnOnce(&C, &Query<'_>) -> Left,
     ) -> usize {
         let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(query) => {
-                let most = self.limits.clients_per_network;
-                let network = ClientNetwork::of(peer);
-                if !self.admits || self.admission.admit(network, most) {
-                    if miss(query) {
-                        return 0;
-                    }
-                    if self.admits {
-                        self.admission.release(network);
-                    }
+                let (network, most) = (ClientNetwork::of(peer), self.limits.clients_per_network);
+                let admitted = !self.admits || self.admission.admit(network, most);
+                let left = if admitted { miss(self.cache, query) } else { Left::Refused };
+                if admitted && self.admits && left != Left::Waits {
+                    self.admission.release(network);
+                }
+                if left != Left::Refused {
+                    return 0;
                 }
                 self.cache.count(Counter::ShedQueries, 1);
                 shed(asked, out)
@@ -181,7 +193,7 @@ impl<C: Cache> Desk<'_, C> {
     }
 }
 
-/// There is more to do than can be done: whoever came last is told so at once.
+/// There is more to do than can be done: whose turn it is to go is told so at once.
 fn shed(asked: &Asked<'_>, out: &mut [u8]) -> usize {
     let Ok(read) = &asked.read else { return 0 };
     reply::failure(read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)

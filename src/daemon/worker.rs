@@ -2,9 +2,9 @@
 
 use super::admission::Admission;
 use super::event_loop::now;
-use super::handover::{Counterpart, Handed, Hatch, hatch, wake_up};
-use super::pending::Miss;
-use super::udp::{Cache, Desk, answer_batch};
+use super::handover::{Counterpart, Hatch, Handed, hatch, wake_up};
+use super::pending::Taken;
+use super::udp::{Cache, Desk, Left, answer_batch};
 use crate::config::{Config, Limits, Network};
 use hither_answers::Latest;
 use hither_net::batch::{Batch, SIZE};
@@ -317,8 +317,9 @@ impl Worker {
             now,
         };
         let mut handing = self.hatch.begin();
-        answer_batch(desk, batch, count, |received, at, query| {
-            handing.miss(|| Miss::of(received, at, query, *number))
+        answer_batch(desk, batch, count, |_, received, at, query| {
+            let taken = handing.miss(|| Taken::of(received, at, query, *number));
+            if taken { Left::Waits } else { Left::Refused }
         });
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);

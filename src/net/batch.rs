@@ -437,6 +437,14 @@ pub struct Route {
     control_len: usize,
 }
 
+impl Route {
+    /// Whether what goes this way leaves from the same address and by the same link as what goes `other`.
+    #[must_use]
+    pub fn leaves_as(&self, other: &Route) -> bool {
+        self.control.0.get(..self.control_len) == other.control.0.get(..other.control_len)
+    }
+}
+
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Route").finish_non_exhaustive()

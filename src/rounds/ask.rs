@@ -4,7 +4,7 @@ use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
 use crate::round::{End, Phase, Round, Start};
 use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL, PATIENCE};
-use crate::{Action, ClientId, Question, Rounds};
+use crate::{Action, ClientId, Question, Rounds, Source};
 use hither_local::{Reason, Said};
 use hither_table::{Counter, FamilyView, Key, Monotonic, State};
 use hither_wire::codes::Rcode;
@@ -40,7 +40,9 @@ impl Rounds {
         if !recursion {
             return self.refuse(client, Rcode::REFUSED, ede::NOT_READY);
         }
-        if self.shared.clients.len() >= self.shared.settings.limits.clients {
+        if self.shared.clients.len() >= self.shared.settings.limits.clients
+            && !self.makes_room_for(now, client, question)
+        {
             return self.shed(client);
         }
         match self.live.get(question).copied() {
@@ -112,22 +114,36 @@ impl Rounds {
             self.shared.count(Counter::StaleServed);
             return self.shared.reply(client, answer);
         }
-        if round.clients.len() >= self.shared.settings.limits.clients_per_round {
+        if self.shared.mutants.has(Mutant::SharedRoundIsBounded) && !round.clients.is_empty() {
             return self.shed(client);
         }
         self.shared.clients.insert(client, id);
+        round.source = self.racing.share(id, round.source, client.source());
         self.with(now, id, |round, _| {
             round.clients.push(client);
             None
         });
     }
 
+    /// Lets somebody who waits go for a newcomer, when as many wait as may; `false`: it is the newcomer's turn to go.
+    fn makes_room_for(&mut self, now: Monotonic, newcomer: ClientId, question: &Question) -> bool {
+        let own = self.live.get(question).and_then(|id| self.rounds.get(id)).map_or(0, |r| r.clients.len());
+        let fullest = self.shared.clients.gives_way(newcomer.source());
+        let asked_most = || {
+            let (most, id) = self.crowds.last()?;
+            self.rounds.get(id).filter(|_| *most > own + 1)?.clients.last().copied()
+        };
+        let Some(client) = fullest.or_else(asked_most) else { return false };
+        self.client_gone(now, client);
+        self.shed(client);
+        true
+    }
+
     fn begin(&mut self, now: Monotonic, question: Rc<Question>, clients: Vec<ClientId>, stale: bool) {
-        if self.rounds.len() >= self.shared.settings.limits.rounds {
-            match self.answered.first().copied() {
-                Some(oldest) => self.end(now, oldest, End::Partial),
-                None => return clients.into_iter().for_each(|client| self.shed(client)),
-            }
+        // Nobody gives way to a round that nobody waits for.
+        let source = clients.first().map(|client| client.source());
+        if !self.has_room() && !source.is_some_and(|source| self.makes_room(now, source)) {
+            return clients.into_iter().for_each(|client| self.shed(client));
         }
         let mut patience = self.shared.settings.deadline;
         if self.shared.all_down(now, &question.name) {
@@ -135,6 +151,48 @@ impl Rounds {
         }
         let deadline = now.plus(patience);
         self.begin_with(now, Start { question, clients, deadline, stale });
+    }
+
+    /// Whether there is room for one more round, with its first attempts.
+    fn has_room(&self) -> bool {
+        let (limits, first) = (&self.shared.settings.limits, self.shared.settings.first.max(1));
+        self.rounds.len() < limits.rounds && self.shared.attempts.len() + first <= limits.attempts.max(first)
+    }
+
+    /// Ends rounds until there is room for one of `source`, or at least for one attempt of it; `false`: there is none.
+    fn makes_room(&mut self, now: Monotonic, source: Source) -> bool {
+        // Each that ends gives a place, and an attempt at least.
+        for _ in 0..=self.shared.settings.first.max(1) {
+            if self.has_room() {
+                return true;
+            }
+            if let Some(oldest) = self.answered.first().copied() {
+                self.end(now, oldest, End::Partial);
+            } else if let Some(id) = self.gives_way(now, source) {
+                self.give_way(now, id);
+            } else {
+                break;
+            }
+        }
+        let limits = &self.shared.settings.limits;
+        self.rounds.len() < limits.rounds && self.shared.attempts.len() < limits.attempts
+    }
+
+    /// Which of the rounds that race ends for a newcomer of `source`.
+    fn gives_way(&self, now: Monotonic, source: Source) -> Option<u64> {
+        let mutants = self.shared.mutants;
+        let fullest =
+            self.racing.of_the_fullest(now, source).filter(|_| !mutants.has(Mutant::TheNewestGivesWay));
+        let slowest = || self.racing.slowest(now, source);
+        fullest.or_else(|| slowest().filter(|_| !mutants.has(Mutant::NewcomerIsRefusedBeforeTheSlow)))
+    }
+
+    /// A round ends for a newcomer's sake: who waits for it is told what is known, or else that there is more to do than can be done.
+    fn give_way(&mut self, now: Monotonic, id: u64) {
+        self.with(now, id, |round, shared| {
+            round.give_up(shared, now);
+            Some(End::Partial)
+        });
     }
 
     fn begin_with(&mut self, now: Monotonic, start: Start) {
@@ -158,9 +216,12 @@ impl Rounds {
     }
 
     pub(crate) fn client_gone(&mut self, now: Monotonic, client: ClientId) {
-        let Some(id) = self.shared.clients.remove(&client) else { return };
+        let Some(id) = self.shared.clients.remove(client) else { return };
         self.with(now, id, |round, _| {
-            round.clients.retain(|waiting| *waiting != client);
+            // Mostly it is one of the latest.
+            if let Some(at) = round.clients.iter().rposition(|waiting| *waiting == client) {
+                round.clients.remove(at);
+            }
             None
         });
     }

@@ -16,9 +16,53 @@ pub struct UpstreamId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AttemptId(pub u64);
 
-/// One question of one client that waits for its reply; the shell draws it and never uses it twice.
+/// One question of one client that waits for its reply; the shell draws it and never uses it twice at a time. Its upper 16 bits are
+/// its [`Source`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub u64);
+
+impl ClientId {
+    /// The client `number`, of 48 bits, on the account of `source`.
+    #[must_use]
+    pub const fn of(source: Source, number: u64) -> ClientId {
+        ClientId((source.0 as u64) << 48 | (number & 0xffff_ffff_ffff))
+    }
+
+    /// On whose account it is.
+    #[must_use]
+    pub const fn source(self) -> Source {
+        Source::of(self.0 >> 48)
+    }
+}
+
+/// On whose account something is that there is a bound for. Whoever has most gives way first when the bound is reached.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Source(u16);
+
+impl Source {
+    /// How many there are. The shell spreads those who ask over them by a hash that they do not know.
+    pub const PLACES: u16 = 16_384;
+    /// What is done for nobody who waits.
+    pub const NOBODY: Source = Source(0);
+
+    /// The source that a number falls on.
+    #[must_use]
+    pub const fn of(number: u64) -> Source {
+        Source((number % Source::PLACES as u64) as u16)
+    }
+
+    pub(crate) const fn at(place: u16) -> Source {
+        Source(place)
+    }
+
+    pub(crate) const fn number(self) -> u16 {
+        self.0
+    }
+
+    pub(crate) fn place(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// What happened outside.
 #[derive(Debug)]

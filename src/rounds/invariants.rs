@@ -21,6 +21,17 @@ impl Rounds {
         let answered: BTreeSet<_> =
             self.rounds.values().filter(|r| !matches!(r.phase, Phase::Racing { .. })).map(|r| r.id).collect();
         assert_eq!(answered, self.answered, "answered rounds are known as such");
+        let racing: BTreeSet<_> =
+            self.rounds.values().filter(|r| r.is_racing()).map(|r| (r.source, r.id)).collect();
+        assert_eq!(&racing, self.racing.all(), "racing rounds are known as such");
+        self.racing.check();
+        let crowds: BTreeSet<_> = self
+            .rounds
+            .values()
+            .map(|r| (r.clients.len(), r.id))
+            .filter(|(clients, _)| *clients > 1)
+            .collect();
+        assert_eq!(crowds, self.crowds, "rounds that several wait for are known as such");
         let attempts: usize = self.rounds.values().map(|r| r.attempts.len()).sum();
         assert_eq!(attempts, self.shared.attempts.len(), "an attempt outlived its round");
         let clients: usize = self.rounds.values().map(|r| r.clients.len()).sum();

@@ -26,6 +26,7 @@ mod local;
 pub mod mutant;
 mod order;
 mod question;
+mod racing;
 pub mod reply;
 mod response;
 mod restore;
@@ -37,31 +38,37 @@ mod set;
 mod settings;
 mod shared;
 mod spare;
+mod tally;
 mod trace;
 mod upstream;
+mod waiting;
 mod whole;
 
 pub use action::{Action, Note, OrderResult, Transport};
 pub use hit::Hits;
 pub use hither_answers::Stored;
-pub use input::{AttemptId, ClientId, Failure, Input, Order, UpstreamId};
+pub use input::{AttemptId, ClientId, Failure, Input, Order, Source, UpstreamId};
 pub use question::Question;
 pub use reply::Answer;
 pub use restore::{Restore, Restored, SavedSet};
 pub use routes::Routes;
 pub use server::Server;
 pub use settings::{Limits, Settings};
+pub use tally::Tally;
 pub use trace::{AttemptTrace, Trace};
 pub use upstream::UpstreamReport;
 
 use ascending::Ascending;
 use hither_table::{Counter, Counters, Monotonic, Reader, Snapshot, Writer};
+use racing::Racing;
 use round::{End, Phase, Round};
 use routes::Groups;
 use shared::Shared;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+use waiting::Waiting;
 
 /// The core.
 pub struct Rounds {
@@ -73,6 +80,10 @@ pub struct Rounds {
     timers: BTreeSet<(Monotonic, u64)>,
     /// Rounds whose clients have been answered, oldest first: the ones to end early when there are too many.
     answered: BTreeSet<u64>,
+    /// The others: which of them ends early when that is not enough.
+    racing: Racing,
+    /// Rounds that several clients wait for, by how many.
+    crowds: BTreeSet<(usize, u64)>,
     stopping: bool,
     reviews: Vec<review::Review>,
     /// What was saved is being taken up.
@@ -111,7 +122,7 @@ impl Rounds {
             traces: trace::Traces::default(),
             spare: spare::Spare::default(),
             attempts: Ascending::new(),
-            clients: BTreeMap::new(),
+            clients: Waiting::default(),
             next_attempt: 0,
             scratch: Box::new(Snapshot::new()),
             plain: Vec::new(),
@@ -123,6 +134,8 @@ impl Rounds {
             live: BTreeMap::new(),
             timers: BTreeSet::new(),
             answered: BTreeSet::new(),
+            racing: Racing::new(),
+            crowds: BTreeSet::new(),
             stopping: false,
             reviews: Vec::new(),
             restoring: None,
@@ -196,7 +209,13 @@ impl Rounds {
     /// Lets a round do something, then notes when it is to be woken, or ends it.
     fn with(&mut self, now: Monotonic, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
-        if let Some(end) = act(round, &mut self.shared) {
+        let raced = round.is_racing();
+        let end = act(round, &mut self.shared);
+        if raced && !round.is_racing() {
+            self.racing.leave(id, round.source, Some(now));
+            self.answered.insert(id);
+        }
+        if let Some(end) = end {
             if let Some(round) = self.rounds.remove(&id) {
                 self.unindex(&round);
                 self.finish(now, round, end);
@@ -209,24 +228,51 @@ impl Rounds {
             self.timers.insert((timer, id));
             round.timer = timer;
         }
-        match round.phase {
-            Phase::Racing { .. } => self.answered.remove(&id),
-            Phase::Denied { .. } | Phase::Completing { .. } => self.answered.insert(id),
-        };
+        if round.crowd != round.clients.len() {
+            note_crowd(&mut self.crowds, round);
+        }
     }
 
     fn index(&mut self, mut round: Box<Round>) {
         round.timer = round.wake(&self.shared);
         self.timers.insert((round.timer, round.id));
-        if !matches!(round.phase, Phase::Racing { .. }) {
-            self.answered.insert(round.id);
+        match round.phase {
+            Phase::Racing { .. } => {
+                let most = self.shared.settings.limits.rounds;
+                self.racing.enter(round.id, round.source, round.trace.started, most);
+            }
+            Phase::Denied { .. } | Phase::Completing { .. } => {
+                self.answered.insert(round.id);
+            }
         }
+        note_crowd(&mut self.crowds, &mut round);
         self.rounds.insert(round.id, round);
     }
 
     fn unindex(&mut self, round: &Round) {
         self.timers.remove(&(round.timer, round.id));
-        self.answered.remove(&round.id);
+        match round.phase {
+            Phase::Racing { .. } => self.racing.leave(round.id, round.source, None),
+            Phase::Denied { .. } | Phase::Completing { .. } => {
+                self.answered.remove(&round.id);
+            }
+        }
+        if round.crowd > 1 {
+            self.crowds.remove(&(round.crowd, round.id));
+        }
+    }
+
+    /// Whether a question of these octets is being asked, and several wait for its answer: one more costs next to nothing.
+    #[must_use]
+    pub fn is_shared(&self, question: &Question) -> bool {
+        !self.crowds.is_empty()
+            && self.live.get(question).is_some_and(|id| self.rounds.get(id).is_some_and(|r| r.crowd > 1))
+    }
+
+    /// How long a round may race before it may have to give way to a newcomer, as is usual for rounds.
+    #[must_use]
+    pub fn longest_usual(&self) -> Duration {
+        self.racing.longest()
     }
 
     fn gauges(&mut self) {
@@ -277,4 +323,16 @@ impl Rounds {
         let live = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| &round.trace);
         live.or_else(|| self.shared.traces.latest(question)).cloned()
     }
+}
+
+/// Writes down how many clients a round has, where there is more than one.
+fn note_crowd(crowds: &mut BTreeSet<(usize, u64)>, round: &mut Round) {
+    let now = round.clients.len();
+    if round.crowd > 1 {
+        crowds.remove(&(round.crowd, round.id));
+    }
+    if now > 1 {
+        crowds.insert((now, round.id));
+    }
+    round.crowd = now;
 }

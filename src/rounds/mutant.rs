@@ -48,11 +48,14 @@ pub enum Mutant {
     StrangersGoAlong,
     BareErrorIsBelieved,
     ErrorOverTcpOutweighsAnAnswer,
+    NewcomerIsRefusedBeforeTheSlow,
+    TheNewestGivesWay,
+    SharedRoundIsBounded,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 42] = [
+    pub const ALL: [Mutant; 45] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -95,6 +98,9 @@ impl Mutant {
         Mutant::StrangersGoAlong,
         Mutant::BareErrorIsBelieved,
         Mutant::ErrorOverTcpOutweighsAnAnswer,
+        Mutant::NewcomerIsRefusedBeforeTheSlow,
+        Mutant::TheNewestGivesWay,
+        Mutant::SharedRoundIsBounded,
     ];
 }
 

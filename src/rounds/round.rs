@@ -6,14 +6,15 @@
 use crate::attempt::{Attempt, Plan, Target, Way, send};
 use crate::held::{Bare, Held};
 use crate::mutant::Mutant;
-use crate::reply::Answer;
+use crate::reply::{Answer, ede};
 use crate::settings::DOWN_DEADLINE;
 use crate::shared::Shared;
 use crate::spare::Room;
 use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
 use crate::upstream::choose;
-use crate::{ClientId, Question, UpstreamId};
+use crate::{ClientId, Question, Source, UpstreamId};
 use hither_table::{FamilyDraft, Monotonic};
+use hither_wire::codes::Rcode;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem::take;
@@ -57,6 +58,10 @@ pub(crate) struct Round {
     pub question: Rc<Question>,
     pub deadline: Monotonic,
     pub clients: Vec<ClientId>,
+    /// On whose account it is while it races.
+    pub source: Source,
+    /// How many clients it has, as written in the table of crowds.
+    pub crowd: usize,
     pub phase: Phase,
     /// Outstanding ones only.
     pub attempts: Vec<Attempt>,
@@ -93,6 +98,11 @@ pub(crate) struct Start {
 }
 
 impl Round {
+    /// Whether nobody has an answer of it yet.
+    pub fn is_racing(&self) -> bool {
+        matches!(self.phase, Phase::Racing { .. })
+    }
+
     /// Begins a round and sends its first wave.
     pub fn start(shared: &mut Shared, now: Monotonic, start: Start) -> Box<Self> {
         let Start { question, clients, deadline, stale } = start;
@@ -121,7 +131,9 @@ impl Round {
             },
             room,
             deadline,
+            source: clients.first().map_or(Source::NOBODY, |client| client.source()),
             clients,
+            crowd: 0,
             phase: Phase::Racing { held: None, bare: None },
             attempts,
             unasked,
@@ -270,6 +282,23 @@ impl Round {
             shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
             self.tell(shared, &answer);
         }
+    }
+
+    /// There is no more time for it, although its own is not over: nothing is known that would be worth remembering.
+    pub fn give_up(&mut self, shared: &mut Shared, now: Monotonic) {
+        if let Phase::Racing { held, .. } = &mut self.phase
+            && let Some(held) = held.take()
+        {
+            self.settle(shared, now, held);
+        }
+        if self.clients.is_empty() {
+            return;
+        }
+        if self.stale_at.is_some() {
+            self.serve_stale(shared, now);
+        }
+        shared.counters.add(hither_table::Counter::ShedQueries, self.clients.len() as u64);
+        self.tell(shared, &Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
     }
 
     /// Tells every waiting client.

@@ -97,23 +97,22 @@ impl Bounds {
     }
 }
 
-/// Bounds of the work in progress; what would exceed one is refused, never queued without end.
+/// Bounds of the work in progress; what would exceed one gives way or is refused, never queued without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rounds alive at once. A new question beyond it ends the oldest round that has answered its clients,
-    /// or is refused when there is none.
+    /// Rounds alive at once. A new question beyond it ends the oldest round that has answered its clients; else one of whoever has
+    /// most of them, or one that has raced longer than is usual; it is refused when there is none.
     pub rounds: usize,
-    /// Attempts outstanding at once: each is a socket, and sockets are what a process runs out of first.
+    /// Attempts outstanding at once: each is a socket, and sockets are what a process runs out of first. Rounds give way for them too.
     pub attempts: usize,
-    /// Clients waiting for one round: a reply costs a send each, all in one wake-up.
-    pub clients_per_round: usize,
-    /// Clients waiting in all.
+    /// Clients waiting in all, however many of them for one round. One more takes the place of one of whoever has most, or of one of
+    /// those who ask what most wait for; it is refused when it is of them.
     pub clients: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rounds: 2_000, attempts: 6_000, clients_per_round: 512, clients: 10_000 }
+        Self { rounds: 2_000, attempts: 6_000, clients: 10_000 }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::routes::Groups;
 use crate::spare::Spare;
 use crate::trace::Traces;
 use crate::upstream::Upstream;
+use crate::waiting::Waiting;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
 use hither_answers::Answers;
 use hither_local::Local;
@@ -15,7 +16,7 @@ use hither_table::{
     Snapshot, Writer,
 };
 use hither_wire::{codes::Rcode, name::Name};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -35,8 +36,7 @@ pub(crate) struct Shared {
     pub spare: Spare,
     /// Outstanding attempts and the rounds they belong to.
     pub attempts: Ascending<AttemptId, u64>,
-    /// Waiting clients and the rounds they wait for.
-    pub clients: BTreeMap<ClientId, u64>,
+    pub clients: Waiting,
     pub next_attempt: u64,
     pub scratch: Box<Snapshot>,
     /// Lent to whoever needs a message in other letters.
@@ -75,7 +75,7 @@ impl Shared {
 
     /// Tells a client, once: it is forgotten with its reply.
     pub fn reply(&mut self, client: ClientId, answer: Answer) {
-        self.clients.remove(&client);
+        self.clients.remove(client);
         if self.mutants.has(Mutant::DuplicateReply) {
             self.actions.push_back(Action::Reply { client, answer: answer.clone() });
         }

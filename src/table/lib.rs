@@ -39,6 +39,8 @@ mod ring;
 
 #[cfg(feature = "writer")]
 mod adopt;
+#[cfg(all(test, feature = "writer", not(loom)))]
+mod aimed;
 #[cfg(all(feature = "writer", not(loom)))]
 mod alive;
 #[cfg(feature = "writer")]

@@ -2,11 +2,12 @@
 
 mod again;
 mod judge;
+mod room;
 mod saved;
 
 use again::{Owed, Pending};
-use hither_rounds::reply::Answer;
-use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
+use hither_rounds::reply::{Answer, ede};
+use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, Source, UpstreamId};
 use hither_table::{Counter, FamilyView, Monotonic, Negative, Rtt, State};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
@@ -48,6 +49,8 @@ struct Seen {
     upstreams: usize,
     /// A flush or other upstreams took its place: nothing of it may be published any more.
     void: bool,
+    /// It ended for a newcomer's sake.
+    gave_way: bool,
 }
 
 /// What is doubted of an attempt by UDP: a datagram came that somebody else may have sent.
@@ -71,6 +74,8 @@ struct Doubted {
 struct Known {
     rounds: Vec<Seen>,
     clients: BTreeMap<ClientId, Monotonic>,
+    /// Who asked it last.
+    source: Option<Source>,
     /// A question was asked, so what is sent next without anything open begins a round.
     fresh: bool,
     inherits: Option<Monotonic>,
@@ -162,6 +167,7 @@ pub struct Oracle {
     order: Option<(Name, bool, Vec<IpAddr>)>,
     applied: Option<(Name, Vec<IpAddr>)>,
     restoring: saved::Restoring,
+    room: room::Room,
 }
 
 fn later(at: Monotonic, by: Duration) -> Monotonic {
@@ -193,6 +199,7 @@ impl Oracle {
             order: None,
             applied: None,
             restoring: saved::Restoring::default(),
+            room: room::Room::default(),
         }
     }
 
@@ -214,9 +221,12 @@ impl Oracle {
 
     pub fn ask(&mut self, now: Monotonic, client: ClientId, question: Question) {
         self.asked.insert(client);
+        self.room.newcomer = Some((client, question));
+        self.room.is_full = self.has_all_rounds();
         let deadline = later(now, self.settings.deadline);
         let known = self.questions.entry(question).or_default();
         known.clients.insert(client, deadline);
+        known.source = Some(client.source());
         known.fresh = true;
         known.inherits = None;
     }
@@ -306,6 +316,7 @@ impl Oracle {
                 bare: None,
                 upstreams,
                 void: false,
+                gave_way: false,
             });
         }
         let round = known.rounds.last_mut().expect("just made sure");
@@ -346,6 +357,7 @@ impl Oracle {
         let Some(known) = self.questions.get_mut(&question) else { return };
         if let Some(round) = known.rounds.last_mut() {
             let upstream = round.open.remove(&attempt).filter(|_| !known.fresh && !round.void);
+            round.gave_way |= self.room.is_full && round.open.is_empty();
             self.asked_on.extend(upstream.zip(pending).map(|(from, p)| (question, from, p)));
         }
     }
@@ -523,11 +535,18 @@ impl Oracle {
         assert!(self.asked.contains(&client), "a reply to nobody");
         assert!(self.replied.insert(client), "a second reply to {client:?}");
         self.nobody_asks_on();
+        if matches!(answer, Answer::Failure { ede: Some(ede::OTHER), .. }) {
+            return self.gives_way(now, client);
+        }
         let found = self.questions.iter_mut().find(|(_, known)| known.clients.contains_key(&client));
         let (question, known) = found.expect("a reply to a client that does not wait");
         let untrusted = self.untrusted.clone();
         let deadline = known.clients.remove(&client).expect("just found");
         assert!(now <= deadline, "a reply after the client's patience");
+        let pressed = self.room.is_full && self.room.newcomer.is_some_and(|(_, asked)| asked != *question);
+        if let Some(round) = known.rounds.last_mut().filter(|_| pressed) {
+            round.gave_way = true;
+        }
         let round = known.rounds.last();
         match answer {
             Answer::Record { record, family, stale_ttl_s } => {
@@ -626,6 +645,7 @@ impl Oracle {
     /// What must be so after every step; `quiet`: nothing more is due in this instant.
     pub fn after_step(&mut self, now: Monotonic, quiet: bool) {
         (self.just_denied, self.ended_twice) = (None, None);
+        (self.room.newcomer, self.room.is_full) = (None, false);
         self.nobody_asks_on();
         assert!(self.owed.take().is_none(), "a connection ended without a word, and there is no other");
         for (attempt, doubted) in &self.doubted {

@@ -190,6 +190,8 @@ impl<'p> World<'p> {
         let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
         let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
         self.oracle.before_step(places, reports.iter().all(|u| u.unresponsive));
+        let longest = self.core().longest_usual();
+        self.oracle.before_ask(longest);
         match due.get(pick as usize) {
             None => {
                 self.note(|| "timer".to_owned());

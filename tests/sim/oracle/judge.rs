@@ -21,6 +21,7 @@ pub(super) fn judge_record(
         let waited = now.since(round.started) >= settings.stale_wait
             || now >= round.deadline
             || round.open.is_empty()
+            || round.gave_way
             || known.failed_until.is_some_and(|until| now < until);
         assert!(
             waited && round.good.is_empty() && view.expired(now),
@@ -46,7 +47,7 @@ pub(super) fn judge_record(
             let waited = now >= later(*first, settings.negative_grace) || now >= round.deadline;
             let alone = round.open.values().all(|upstream| untrusted.contains(&usize::from(upstream.0)));
             assert!(
-                agreed || waited || alone || view.version() == known.version,
+                agreed || waited || alone || round.gave_way || view.version() == known.version,
                 "a denial is believed too early"
             );
         }
@@ -82,7 +83,10 @@ pub(super) fn judge_set(
         State::Complete => {
             assert!(heard || !settings.complete, "complete although an upstream may still add to it")
         }
-        State::Partial => assert!(now >= round.deadline || now.as_ms() >= expire, "partial before its time"),
+        State::Partial => {
+            let over = now >= round.deadline || now.as_ms() >= expire;
+            assert!(over || round.gave_way, "partial before its time");
+        }
         State::First => {}
     }
     let unmeasured = view.addresses().all(|a| a.rtt == Rtt::Unmeasured);

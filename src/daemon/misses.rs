@@ -1,0 +1,205 @@
+//! Queries whose rounds are to be begun: a queue for each source, served in turn. When all places are taken the longest of them gives way.
+//!
+//! As fair queueing does it (RFC 8290 section 4): whoever has nothing else waiting is served before, and beside, those who always have.
+//! So a flood makes its own queries wait, and lose, not those of others.
+
+use hither_rounds::{ClientId, Question, Source, Tally};
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
+
+/// Queries that wait for their round to begin. At some 10 microseconds each they wait 20 milliseconds at the longest.
+pub(super) const MISSES_MAX: usize = 2048;
+
+/// A query that waits for its round to begin.
+#[derive(Debug)]
+pub(super) struct Miss {
+    pub client: ClientId,
+    pub peer: SocketAddr,
+    pub question: Question,
+    pub recursion: bool,
+}
+
+/// The first and the last miss of a source.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    first: usize,
+    last: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Misses {
+    /// Each with the next one of its source.
+    places: Slab<(Miss, usize)>,
+    queues: HashMap<Source, Queue>,
+    tally: Tally,
+    /// Sources that had nothing waiting, and those that were served and have more, in turn.
+    fresh: VecDeque<Source>,
+    others: VecDeque<Source>,
+    is_turn_of_others: bool,
+    /// What nobody outside knows: who falls on whose place.
+    secret: RandomState,
+}
+
+impl Misses {
+    pub fn new() -> Misses {
+        Misses {
+            places: Slab::with_capacity(MISSES_MAX),
+            queues: HashMap::with_capacity(MISSES_MAX),
+            tally: Tally::new(),
+            fresh: VecDeque::with_capacity(MISSES_MAX),
+            others: VecDeque::with_capacity(MISSES_MAX),
+            is_turn_of_others: false,
+            secret: RandomState::new(),
+        }
+    }
+
+    /// On whose account a client's queries are: on this host a port is all that tells programs apart; others have an address, a /64 of
+    /// IPv6.
+    pub fn source(&self, peer: SocketAddr) -> Source {
+        let address = peer.ip().to_canonical();
+        let port = if address.is_loopback() { peer.port() } else { 0 };
+        let address = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) if v6.is_loopback() => v6.octets(),
+            IpAddr::V6(v6) => (u128::from_be_bytes(v6.octets()) >> 64 << 64).to_be_bytes(),
+        };
+        Source::of(self.secret.hash_one((address, port)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Whether one more of a source may wait, if need be in the place of another's.
+    pub fn has_room_for(&self, source: Source) -> bool {
+        self.len() < MISSES_MAX || self.tally.ahead_of(source).is_some()
+    }
+
+    /// Lets a query wait. Whoever gave way to it is returned: the oldest of who has most.
+    pub fn push(&mut self, miss: Miss) -> Option<ClientId> {
+        let source = miss.client.source();
+        let full = self.len() >= MISSES_MAX;
+        let fullest = full.then(|| self.tally.fullest().map(|(fullest, _)| fullest)).flatten();
+        let gone = fullest.and_then(|fullest| self.take(fullest)).map(|miss| miss.client);
+        let place = self.places.insert((miss, usize::MAX));
+        self.tally.add(source);
+        if let Some(queue) = self.queues.get_mut(&source) {
+            if let Some((_, next)) = self.places.get_mut(queue.last) {
+                *next = place;
+            }
+            queue.last = place;
+        } else {
+            self.queues.insert(source, Queue { first: place, last: place });
+            self.fresh.push_back(source);
+        }
+        gone
+    }
+
+    /// The next one whose round is to begin.
+    pub fn pop(&mut self) -> Option<Miss> {
+        self.is_turn_of_others = !self.is_turn_of_others;
+        let Misses { fresh, others, .. } = self;
+        let (one, other) = if self.is_turn_of_others { (others, fresh) } else { (fresh, others) };
+        // Who gave way to others may have nothing left.
+        while let Some(source) = one.pop_front().or_else(|| other.pop_front()) {
+            if self.queues.contains_key(&source) {
+                let miss = self.take(source);
+                if self.queues.contains_key(&source) {
+                    self.others.push_back(source);
+                }
+                return miss;
+            }
+        }
+        None
+    }
+
+    /// Takes the oldest of a source out.
+    fn take(&mut self, source: Source) -> Option<Miss> {
+        let queue = self.queues.get_mut(&source)?;
+        let (miss, next) = self.places.try_remove(queue.first)?;
+        queue.first = next;
+        if next == usize::MAX {
+            self.queues.remove(&source);
+        }
+        self.tally.take(source);
+        Some(miss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hither_wire::codes::Rtype;
+    use hither_wire::name::Name;
+
+    fn miss(source: u64, number: u64) -> Miss {
+        Miss {
+            client: ClientId::of(Source::of(source), number),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            question: Question {
+                name: Name::ROOT,
+                rtype: Rtype::A,
+                dnssec_ok: false,
+                checking_disabled: false,
+            },
+            recursion: true,
+        }
+    }
+
+    fn full_of(sources: u64) -> Misses {
+        let mut misses = Misses::new();
+        for number in 0..MISSES_MAX as u64 {
+            assert_eq!(misses.push(miss(number % sources, number)), None);
+        }
+        misses
+    }
+
+    #[test]
+    fn the_longest_queue_gives_way_and_a_newcomer_is_served_beside_it() {
+        let mut misses = full_of(1);
+        assert!(!misses.has_room_for(Source::of(0)) && misses.has_room_for(Source::of(7)));
+        let gone = misses.push(miss(7, 9999)).expect("somebody gives way");
+        assert_eq!((gone, misses.len()), (ClientId::of(Source::of(0), 0), MISSES_MAX));
+        let served: Vec<ClientId> = (0..4).filter_map(|_| misses.pop()).map(|miss| miss.client).collect();
+        assert!(served[..2].contains(&ClientId::of(Source::of(7), 9999)), "{served:?}");
+        while misses.pop().is_some() {}
+        assert!(misses.is_empty() && misses.queues.is_empty() && misses.tally.is_empty());
+    }
+
+    #[test]
+    fn of_many_sources_each_has_its_turn() {
+        let mut misses = full_of(512);
+        assert!(misses.has_room_for(Source::of(600)));
+        misses.push(miss(600, 9999));
+        let first: Vec<u64> = (0..600).filter_map(|_| misses.pop()).map(|miss| miss.client.0 >> 48).collect();
+        let once = first.iter().collect::<std::collections::BTreeSet<_>>().len();
+        assert!(once >= 300, "{once} sources are served");
+        assert!(first.contains(&600));
+    }
+
+    #[test]
+    fn where_all_have_as_much_nobody_gives_way() {
+        let misses = full_of(MISSES_MAX as u64);
+        assert!(!misses.has_room_for(Source::of(3000)) && !misses.has_room_for(Source::of(3)));
+    }
+
+    #[test]
+    fn a_port_tells_programs_of_this_host_apart_and_an_address_others() {
+        let misses = Misses::new();
+        let source = |text: &str| misses.source(text.parse().expect("an address"));
+        let many = |text: fn(u16) -> String| {
+            (1..=64).map(|n| source(&text(n))).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert!(many(|n| format!("127.0.0.1:{n}")) > 50);
+        assert_eq!(many(|n| format!("192.0.2.1:{n}")), 1);
+        assert!(many(|n| format!("192.0.2.{n}:53")) > 50);
+        assert_eq!(many(|n| format!("[2001:db8::{n}]:53")), 1);
+        assert_eq!(source("[::ffff:127.0.0.1]:7"), source("127.0.0.1:7"));
+    }
+}

@@ -1,0 +1,208 @@
+//! Rounds that have not answered anybody yet: whose they are, how long they have raced, and which of them gives way to a newcomer.
+//!
+//! As unbound's jostle list does it (unbound.conf(5), num-queries-per-thread, jostle-timeout): a round of the first half of all runs
+//! to its end, where it can; one of the other half is over for a newcomer's sake once it has taken longer than rounds usually do. So
+//! neither names that nobody answers keep quick ones out, nor does a flood of quick ones keep slow ones from ever being answered.
+
+use crate::Source;
+use crate::ascending::Ascending;
+use crate::tally::Tally;
+use hither_table::Monotonic;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Bounds of what counts as longer than usual. The lower one is unbound's jostle-timeout; with the upper one 2000 places suffice for
+/// as many names a second that are never answered.
+const USUAL_MIN: Duration = Duration::from_millis(200);
+const USUAL_MAX: Duration = Duration::from_secs(1);
+/// A round has taken longer than is usual after so many times what rounds take.
+const USUAL_TIMES: u64 = 4;
+
+/// The time from the start of a round to its first answer, smoothed as round-trip times are (RFC 6298 section 2).
+#[derive(Debug, Default)]
+struct Usual {
+    smoothed_us: Option<u64>,
+}
+
+impl Usual {
+    fn learn(&mut self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 16);
+        self.smoothed_us = Some(self.smoothed_us.map_or(took_us, |smoothed| (7 * smoothed + took_us) / 8));
+    }
+
+    fn longest(&self) -> Duration {
+        let usual = Duration::from_micros(self.smoothed_us.unwrap_or(0).saturating_mul(USUAL_TIMES));
+        usual.clamp(USUAL_MIN, USUAL_MAX)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Racing {
+    tally: Tally,
+    of_source: BTreeSet<(Source, u64)>,
+    /// When each round began: those that run to their end where they can, and the others.
+    patient: Ascending<u64, Monotonic>,
+    quick: Ascending<u64, Monotonic>,
+    usual: Usual,
+}
+
+impl Racing {
+    pub fn new() -> Racing {
+        Racing {
+            tally: Tally::new(),
+            of_source: BTreeSet::new(),
+            patient: Ascending::new(),
+            quick: Ascending::new(),
+            usual: Usual::default(),
+        }
+    }
+
+    /// A round begins, one of `most` that there may be.
+    pub fn enter(&mut self, id: u64, source: Source, began: Monotonic, most: usize) {
+        let half = if self.patient.len() < most / 2 { &mut self.patient } else { &mut self.quick };
+        half.insert(id, began);
+        self.of_source.insert((source, id));
+        self.tally.add(source);
+    }
+
+    /// It races no more: it has answered its clients at `now`, or it is over.
+    pub fn leave(&mut self, id: u64, source: Source, answered: Option<Monotonic>) {
+        let Some(began) = self.patient.remove(&id).or_else(|| self.quick.remove(&id)) else { return };
+        self.of_source.remove(&(source, id));
+        self.tally.take(source);
+        if let Some(now) = answered {
+            self.usual.learn(now.since(began));
+        }
+    }
+
+    /// Somebody else waits for a round too: it is on the account of who has fewer.
+    pub fn share(&mut self, id: u64, own: Source, other: Source) -> Source {
+        if self.tally.of(other) + 1 >= self.tally.of(own) || !self.of_source.remove(&(own, id)) {
+            return own;
+        }
+        self.of_source.insert((other, id));
+        self.tally.take(own);
+        self.tally.add(other);
+        other
+    }
+
+    /// How long a round may race before it may have to give way.
+    pub fn longest(&self) -> Duration {
+        self.usual.longest()
+    }
+
+    fn is_slow(&self, id: u64, now: Monotonic) -> bool {
+        let began = self.patient.get(&id).or_else(|| self.quick.get(&id));
+        began.is_some_and(|began| now.since(*began) > self.longest())
+    }
+
+    fn of(&self, source: Source) -> impl DoubleEndedIterator<Item = u64> {
+        self.of_source.range((source, 0)..=(source, u64::MAX)).map(|(_, id)| *id)
+    }
+
+    /// Which round ends for a newcomer of `source` because somebody else has more of them: of theirs, the oldest if it is slow, else
+    /// the newest.
+    pub fn of_the_fullest(&self, now: Monotonic, source: Source) -> Option<u64> {
+        let fullest = self.tally.ahead_of(source)?;
+        let oldest = self.of(fullest).next().filter(|id| self.is_slow(*id, now));
+        oldest.or_else(|| self.of(fullest).next_back())
+    }
+
+    /// Which round ends for a newcomer of `source` because it has raced longer than is usual: the oldest, its own before others'.
+    pub fn slowest(&self, now: Monotonic, source: Source) -> Option<u64> {
+        let oldest = |half: &Ascending<u64, Monotonic>| half.keys().next().copied();
+        let slow = [self.of(source).next(), oldest(&self.quick), oldest(&self.patient)];
+        slow.into_iter().flatten().find(|id| self.is_slow(*id, now))
+    }
+
+    /// Those that race, for whoever checks.
+    pub fn all(&self) -> &BTreeSet<(Source, u64)> {
+        &self.of_source
+    }
+
+    pub fn check(&self) {
+        assert_eq!(
+            self.of_source.len(),
+            self.patient.len() + self.quick.len(),
+            "a racing round is of one half"
+        );
+        assert_eq!(self.of_source.len(), self.tally.len(), "every racing round is on somebody's account");
+        for (source, id) in &self.of_source {
+            assert!(self.tally.of(*source) > 0, "a racing round that nobody is charged for");
+            assert!(
+                self.patient.get(id).or_else(|| self.quick.get(id)).is_some(),
+                "a racing round of no half"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Source = Source::of(1);
+    const B: Source = Source::of(2);
+
+    fn ms(n: u64) -> Monotonic {
+        Monotonic::from_ms(n)
+    }
+
+    /// Rounds of one source that began a millisecond after the other.
+    fn racing(source: Source, ids: std::ops::Range<u64>, most: usize) -> Racing {
+        let mut racing = Racing::new();
+        ids.for_each(|id| racing.enter(id, source, ms(id), most));
+        racing
+    }
+
+    #[test]
+    fn the_fullest_gives_way_first_what_is_slow_then_what_is_new() {
+        let racing = racing(A, 0..4, 4);
+        assert_eq!(racing.of_the_fullest(ms(100), B), Some(3));
+        assert_eq!(racing.of_the_fullest(ms(201), B), Some(0));
+        assert_eq!(racing.of_the_fullest(ms(201), A), None);
+        assert_eq!(racing.slowest(ms(100), A), None, "its own are no slower than usual");
+        assert_eq!(racing.slowest(ms(300), A), Some(0));
+    }
+
+    #[test]
+    fn among_equals_the_first_half_runs_to_its_end_while_others_are_slow() {
+        let mut racing = Racing::new();
+        (0..4).for_each(|id| racing.enter(id, Source::of(id), ms(id), 4));
+        let newcomer = Source::of(9);
+        assert_eq!(racing.of_the_fullest(ms(999), newcomer), None, "nobody has more than one");
+        assert_eq!(racing.slowest(ms(202), newcomer), Some(0), "nothing of the other half is slow yet");
+        assert_eq!(racing.slowest(ms(203), newcomer), Some(2));
+        racing.leave(2, Source::of(2), None);
+        racing.leave(3, Source::of(3), None);
+        assert_eq!(racing.slowest(ms(300), newcomer), Some(0));
+        racing.check();
+    }
+
+    #[test]
+    fn what_is_usual_is_learnt_within_bounds() {
+        let mut racing = racing(A, 0..1, 2);
+        assert_eq!(racing.longest(), USUAL_MIN);
+        racing.leave(0, A, Some(ms(150)));
+        assert_eq!(racing.longest(), Duration::from_millis(600));
+        racing.enter(1, A, ms(1000), 2);
+        racing.leave(1, A, None);
+        assert_eq!(racing.longest(), Duration::from_millis(600), "what was never answered says nothing");
+        for id in 2..40 {
+            racing.enter(id, A, ms(2000), 2);
+            racing.leave(id, A, Some(ms(5000)));
+        }
+        assert_eq!(racing.longest(), USUAL_MAX);
+        assert!(racing.all().is_empty());
+    }
+
+    #[test]
+    fn a_round_that_others_wait_for_is_on_the_account_of_who_has_fewer() {
+        let mut racing = racing(A, 0..3, 4);
+        assert_eq!(racing.share(0, A, B), B);
+        assert_eq!(racing.share(1, A, B), A, "nobody would have fewer");
+        assert_eq!(racing.of_the_fullest(ms(10), Source::of(3)), Some(2));
+        racing.check();
+    }
+}

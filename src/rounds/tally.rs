@@ -1,0 +1,154 @@
+//! How much each source has of something, and which of them has most: each step in constant time, whatever there is.
+//!
+//! Sources are places of a fixed number, so a flood of them costs no memory; strangers that fall on one place share its count.
+
+use crate::Source;
+
+/// Links are one more than the place that they lead to, so that zeroed memory is an empty tally.
+#[derive(Debug)]
+pub struct Tally {
+    counts: Vec<u32>,
+    /// Places with the same count, as a list.
+    next: Vec<u16>,
+    before: Vec<u16>,
+    /// The first place of each count.
+    first: Vec<u16>,
+    most: u32,
+    total: usize,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tally {
+    /// An empty one, with a place for every source.
+    #[must_use]
+    pub fn new() -> Tally {
+        let places = || vec![0; usize::from(Source::PLACES)];
+        Tally {
+            counts: vec![0; usize::from(Source::PLACES)],
+            next: places(),
+            before: places(),
+            first: Vec::new(),
+            most: 0,
+            total: 0,
+        }
+    }
+
+    /// All that is counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// What one source has.
+    #[must_use]
+    pub fn of(&self, source: Source) -> u32 {
+        self.counts.get(source.place()).copied().unwrap_or(0)
+    }
+
+    /// A source that has most, and how much that is; of several the one that came to it last.
+    #[must_use]
+    pub fn fullest(&self) -> Option<(Source, u32)> {
+        let first = self.first.get(self.most as usize).copied()?.checked_sub(1)?;
+        Some((Source::at(first), self.most))
+    }
+
+    /// Who has to give way to one more of `source`: another that would still have more than `source` then has.
+    #[must_use]
+    pub fn ahead_of(&self, source: Source) -> Option<Source> {
+        let (fullest, most) = self.fullest()?;
+        (fullest != source && most > self.of(source) + 1).then_some(fullest)
+    }
+
+    /// One more.
+    pub fn add(&mut self, source: Source) {
+        let count = self.of(source);
+        self.move_to(source, count, count + 1);
+        self.most = self.most.max(count + 1);
+        self.total += 1;
+    }
+
+    /// One less; nothing, where there is none.
+    pub fn take(&mut self, source: Source) {
+        let count = self.of(source);
+        if count == 0 {
+            return;
+        }
+        self.move_to(source, count, count - 1);
+        self.total -= 1;
+        if self.first.get(self.most as usize).is_none_or(|first| *first == 0) {
+            // The one that had most has one less.
+            self.most -= 1;
+        }
+    }
+
+    fn move_to(&mut self, source: Source, from: u32, to: u32) {
+        let place = source.place();
+        let link = source.number() + 1;
+        if from > 0 {
+            let (before, next) = (self.before[place], self.next[place]);
+            match before.checked_sub(1) {
+                Some(before) => self.next[usize::from(before)] = next,
+                None => self.first[from as usize] = next,
+            }
+            if let Some(next) = next.checked_sub(1) {
+                self.before[usize::from(next)] = before;
+            }
+        }
+        self.counts[place] = to;
+        if to > 0 {
+            if self.first.len() <= to as usize {
+                self.first.resize(to as usize + 1, 0);
+            }
+            let next = std::mem::replace(&mut self.first[to as usize], link);
+            (self.before[place], self.next[place]) = (0, next);
+            if let Some(next) = next.checked_sub(1) {
+                self.before[usize::from(next)] = link;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn it_counts_and_knows_who_has_most(steps in prop::collection::vec((any::<bool>(), 0..6u64), 0..400)) {
+            let (mut tally, mut counts) = (Tally::new(), BTreeMap::<u16, u32>::new());
+            for (more, of) in steps {
+                let source = Source::of(of);
+                let count = counts.entry(source.number()).or_default();
+                if more {
+                    tally.add(source);
+                    *count += 1;
+                } else {
+                    tally.take(source);
+                    *count = count.saturating_sub(1);
+                }
+                let most = counts.values().copied().max().unwrap_or(0);
+                prop_assert_eq!(tally.fullest().map_or(0, |(_, most)| most), most);
+                if let Some((source, most)) = tally.fullest() {
+                    prop_assert_eq!(counts.get(&source.number()), Some(&most));
+                }
+                prop_assert_eq!(tally.len(), counts.values().sum::<u32>() as usize);
+                for (number, count) in &counts {
+                    prop_assert_eq!(tally.of(Source::at(*number)), *count);
+                }
+            }
+        }
+    }
+}

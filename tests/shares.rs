@@ -1,0 +1,159 @@
+//! The real daemon when more is asked than can be done: who gives way, and who does not.
+
+mod support;
+
+use hither_wire::codes::{Rcode, Rtype};
+use hither_wire::message::Message;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use support::{Daemon, Upstream, answer, ask_for};
+
+/// An upstream that never answers names that begin with `mute`, and others after so many milliseconds.
+fn upstream(after_ms: u64) -> Upstream {
+    Upstream::start(move |query, _| {
+        let mute = query[13..17].eq_ignore_ascii_case(b"mute");
+        if mute { Vec::new() } else { vec![(after_ms, answer(query, &[1], 300))] }
+    })
+}
+
+fn code(reply: &[u8]) -> Rcode {
+    Message::read(reply).expect("a readable reply").header().rcode()
+}
+
+fn live(daemon: &Daemon) -> u64 {
+    daemon.json(&["stats"])["rounds_live"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn names_that_nobody_answers_do_not_keep_others_from_being_asked() {
+    let upstream = upstream(0);
+    let daemon = Daemon::start(&[&upstream], "[limits]\nrounds = 20\n[round]\ndeadline = \"30s\"\n");
+    let one = daemon.client();
+    for n in 0..40u16 {
+        one.send(&ask_for(&format!("mute{n}.one.test"), Rtype::A, None, n)).expect("sent");
+    }
+    daemon.until("all rounds are taken", |daemon| live(daemon) == 20);
+    for n in 0..10 {
+        assert_eq!(code(&daemon.ask(&format!("quick{n}.one.test"))), Rcode::NOERROR);
+    }
+    // Nobody has more than one: what has raced longer than is usual gives way, once it has.
+    let clients: Vec<UdpSocket> = (0..40).map(|_| daemon.client()).collect();
+    for (n, client) in (0u16..).zip(&clients) {
+        client.send(&ask_for(&format!("mute{n}.many.test"), Rtype::A, None, n)).expect("sent");
+    }
+    daemon.until("all rounds are taken", |daemon| live(daemon) == 20);
+    daemon.until("one of them gives way", |daemon| code(&daemon.ask("quick.many.test")) == Rcode::NOERROR);
+    for n in 0..9 {
+        assert_eq!(code(&daemon.ask(&format!("quick{n}.many.test"))), Rcode::NOERROR);
+    }
+}
+
+#[test]
+fn queries_to_upstreams_are_taken_back_too() {
+    let upstream = upstream(0);
+    let daemon = Daemon::start(&[&upstream], "[limits]\nattempts = 20\n[round]\ndeadline = \"30s\"\n");
+    let one = daemon.client();
+    for n in 0..40u16 {
+        one.send(&ask_for(&format!("mute{n}.one.test"), Rtype::A, None, n)).expect("sent");
+    }
+    daemon.until("all attempts are taken", |daemon| {
+        daemon.json(&["stats"])["attempts_outstanding"].as_u64().is_some_and(|attempts| attempts >= 19)
+    });
+    for n in 0..10 {
+        assert_eq!(code(&daemon.ask(&format!("quick{n}.one.test"))), Rcode::NOERROR);
+    }
+}
+
+#[test]
+fn as_many_as_ask_one_question_get_its_one_answer() {
+    let upstream = upstream(300);
+    let daemon = Daemon::start(&[&upstream], "");
+    let clients: Vec<UdpSocket> = (0..6).map(|_| daemon.client()).collect();
+    for id in 0..200 {
+        for client in &clients {
+            client.send(&ask_for("popular.test", Rtype::A, None, id)).expect("sent");
+        }
+    }
+    let mut buffer = [0; 512];
+    for client in &clients {
+        for _ in 0..200 {
+            let len = client.recv(&mut buffer).expect("a reply");
+            assert_eq!(code(&buffer[..len]), Rcode::NOERROR);
+        }
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_query_that_is_sent_again_gets_one_reply() {
+    let upstream = upstream(300);
+    let daemon = Daemon::start(&[&upstream], "");
+    let client = daemon.client();
+    for _ in 0..5 {
+        client.send(&ask_for("again.test", Rtype::A, None, 7)).expect("sent");
+    }
+    let mut buffer = [0; 512];
+    let mut next = || {
+        client.recv(&mut buffer).expect("a reply");
+        u16::from_be_bytes([buffer[0], buffer[1]])
+    };
+    assert_eq!(next(), 7);
+    // Whatever else is due to it has been sent before this.
+    client.send(&ask_for("localhost", Rtype::A, None, 8)).expect("sent");
+    assert_eq!(next(), 8, "the same query gets a second reply");
+}
+
+/// New names from one port as fast as they go out; returns how many there were.
+fn flood(daemon: &Daemon, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
+    let (client, stop) = (daemon.client(), Arc::clone(stop));
+    std::thread::spawn(move || {
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            for _ in 0..100 {
+                let _ = client.send(&ask_for(&format!("n{sent}.flood.test"), Rtype::A, None, sent as u16));
+                sent += 1;
+            }
+            // What a slow machine leaves in the kernel's queue there pushes out anybody's.
+            std::thread::sleep(Duration::from_millis(4));
+        }
+        sent
+    })
+}
+
+/// Asks for a name until there is a reply: the kernel's queue is not ours to share out.
+fn patiently(daemon: &Daemon, name: &str) -> Rcode {
+    let client = daemon.client();
+    client.set_read_timeout(Some(Duration::from_millis(500))).expect("an option");
+    let (mut buffer, end) = ([0; 512], Instant::now() + support::PATIENCE);
+    while Instant::now() < end {
+        client.send(&ask_for(name, Rtype::A, None, 1)).expect("sent");
+        if let Ok(len) = client.recv(&mut buffer) {
+            return code(&buffer[..len]);
+        }
+    }
+    panic!("no reply for {name}");
+}
+
+#[test]
+fn a_flood_of_one_client_is_its_own_misfortune() {
+    let upstream = upstream(0);
+    // A round takes until the silent one of two upstreams has had its time: places are taken soon.
+    let silent = Upstream::start(|_, _| Vec::new());
+    let daemon = Daemon::start(&[&upstream, &silent], "[limits]\nrounds = 20\nattempts = 60\n");
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = flood(&daemon, &stop);
+    daemon.until("more is asked than can be done", |daemon| {
+        daemon.json(&["stats"])["shed_queries"].as_u64().unwrap_or(0) > 1000
+    });
+    let failed =
+        (0..40).filter(|n| patiently(&daemon, &format!("v{n}.other.test")) != Rcode::NOERROR).count();
+    stop.store(true, Ordering::Relaxed);
+    let sent = thread.join().expect("no panic");
+    assert!(failed <= 4, "{failed} of 40 names of another client fail beside {sent} of a flood");
+    daemon.until("it is over", |daemon| code(&daemon.ask("after.test")) == Rcode::NOERROR);
+    for n in 0..40 {
+        assert_eq!(code(&daemon.ask(&format!("after{n}.test"))), Rcode::NOERROR);
+    }
+}
