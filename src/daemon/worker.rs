@@ -2,7 +2,7 @@
 
 use super::admission::Admission;
 use super::event_loop::now;
-use super::handover::{Counterpart, Hatch, Handed, hatch, wake_up};
+use super::handover::{Counterpart, Handed, Hatch, hatch, wake_up};
 use super::pending::Taken;
 use super::udp::{Cache, Desk, Left, answer_batch};
 use crate::config::{Config, Limits, Network};
