@@ -10,6 +10,7 @@ use super::keep::Keep;
 use super::listeners::{Inherited, Listeners};
 use super::local::{Loader, Wanted};
 use super::network::Network;
+use super::notes::Rebindings;
 use super::notify;
 use super::outside::Outside;
 use super::pending::{Miss, Waiting};
@@ -101,6 +102,7 @@ pub(super) struct Daemon {
     pub draining: Option<Monotonic>,
     /// No upstream answers, and the operator knows it.
     pub all_down: bool,
+    pub rebindings: Rebindings,
     /// Why it is not to go on.
     pub failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
@@ -160,7 +162,6 @@ impl Daemon {
         containers::offer(&config, &routes.usual);
         let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
-        let hints = Hints::bind(&dir);
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
@@ -185,7 +186,7 @@ impl Daemon {
             reload: Reload::default(),
             waiting: Waiting::default(),
             control,
-            hints,
+            hints: Hints::bind(&dir),
             requests: Requests::default(),
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,
@@ -203,6 +204,7 @@ impl Daemon {
             stop: false,
             draining: None,
             all_down: false,
+            rebindings: Rebindings::default(),
             failure: None,
             order_from: None,
             config,

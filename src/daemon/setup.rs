@@ -133,6 +133,8 @@ pub(super) fn plan(
     }
     plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
     let search = config.upstreams.is_empty().then(|| system::search(Path::new("/")));
+    // Whoever says what is searched is the network, or runs the host: names there are its own.
+    plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
     reserved::add(&mut plan.routes, search.as_deref());
     for server in plan.routes.all() {
         plan.name(server, &file.unwrap_or(Path::new(FILE)).display().to_string());

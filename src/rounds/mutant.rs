@@ -48,11 +48,19 @@ pub enum Mutant {
     StrangersGoAlong,
     BareErrorIsBelieved,
     ErrorOverTcpOutweighsAnAnswer,
+    LoneAddressesStandFirst,
+    RefreshKeepsWhoSaidIt,
+    ConfirmationChangesNothing,
+    OrderForgetsWhoSaidIt,
+    RestoreTrustsEverybody,
+    AdditionsAreUncapped,
+    ShortAnswersJoin,
+    PrivateAddressesJoin,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 42] = [
+    pub const ALL: [Mutant; 50] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -95,6 +103,14 @@ impl Mutant {
         Mutant::StrangersGoAlong,
         Mutant::BareErrorIsBelieved,
         Mutant::ErrorOverTcpOutweighsAnAnswer,
+        Mutant::LoneAddressesStandFirst,
+        Mutant::RefreshKeepsWhoSaidIt,
+        Mutant::ConfirmationChangesNothing,
+        Mutant::OrderForgetsWhoSaidIt,
+        Mutant::RestoreTrustsEverybody,
+        Mutant::AdditionsAreUncapped,
+        Mutant::ShortAnswersJoin,
+        Mutant::PrivateAddressesJoin,
     ];
 }
 
