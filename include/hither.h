@@ -51,7 +51,7 @@ typedef struct hither {
 typedef struct hither_address {
   uint32_t family;    /* AF_INET or AF_INET6 */
   uint32_t rtt_us;    /* round-trip time in microseconds, or one of the two values above */
-  uint32_t upstreams; /* a bit for each of the first 24 configured upstreams that gave it */
+  uint32_t upstreams; /* a bit for each of the first 22 configured upstreams that gave it, and one for all others */
   uint8_t octets[16]; /* 4 of them, or 16, in network order */
 } hither_address;
 

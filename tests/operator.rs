@@ -70,6 +70,38 @@ fn an_answer_from_a_file_names_file_and_line_and_one_by_a_standard_the_standard(
     assert_eq!(upstream.count(), 0);
 }
 
+/// A company's names at the usual upstream, or a router's: the log and query say in one line what to write, and then it counts.
+#[test]
+fn private_addresses_of_public_names_are_withheld_and_it_is_said_how_to_have_them() {
+    let upstream = Upstream::start(|query, _| {
+        let private = |composer: &mut hither_wire::compose::Composer<'_>| {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 300, &[192, 168, 178, 1]));
+        };
+        vec![(0, compose(query, Rcode::NOERROR, 0, private))]
+    });
+    let daemon = Daemon::start(&[&upstream], "");
+    let line = "write allow = [\"router.example.com\"] below [rebinding] in hither.toml(5)";
+    for _ in 0..2 {
+        let text = String::from_utf8(daemon.ctl(&["query", "router.example.com"]).stdout).expect("text");
+        assert!(text.starts_with("NOERROR") && text.contains(line), "{text}");
+        assert!(text.contains("withheld at") && text.contains("192.168.178.1"), "{text}");
+    }
+    let json = daemon.json(&["query", "router.example.com"]);
+    assert!(json["hint"].as_str().is_some_and(|hint| hint.contains(line)), "{json}");
+    assert!(daemon.json(&["query", "a.test"])["hint"].is_null(), "any network's own name");
+    for n in 0..20 {
+        daemon.ctl(&["query", &format!("n{n}.example.com")]);
+    }
+    assert_eq!(daemon.json(&["stats"])["rebinding_blocked"], 21);
+    let said = format!("upstream {} says that router.example.com is at 192.168.178.1", upstream.address);
+    assert!(daemon.log().contains(&said) && daemon.log().contains(line), "{}", daemon.log());
+    assert!(daemon.log().matches("is withheld").count() < 10, "a line every ten seconds is enough");
+    Daemon::configure(&daemon.dir, &[&upstream], "[rebinding]\nallow = [\"example.com\"]\n");
+    assert!(daemon.ctl(&["reload"]).status.success());
+    let text = String::from_utf8(daemon.ctl(&["query", "router.example.com"]).stdout).expect("text");
+    assert!(text.contains("A 192.168.178.1") && !text.contains(line), "{text}");
+}
+
 /// Of several lines with the name one has the type, in this file or another; lines end in every way.
 #[test]
 fn the_line_that_has_the_type_is_named_however_lines_end() {

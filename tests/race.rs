@@ -1,7 +1,8 @@
 //! Every order of events in small worlds, and many seeds of large ones: the promises of the core hold in each, and a list of planted
 //! faults is noticed.
 //!
-//! `HITHER_SIM_SEED=0x…` replays one seed and prints its trace; `HITHER_SIM_SEEDS=n` runs so many.
+//! `HITHER_SIM_SEED=0x…` replays one seed and prints its trace; `HITHER_SIM_SEEDS=n` runs so many, `HITHER_SIM_MUTANT=name`
+//! plants that fault alone.
 #![allow(clippy::print_stdout)] // Numbers, and traces of what failed.
 
 mod sim;
@@ -9,7 +10,7 @@ mod sim;
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{ClientId, Limits, SavedSet, Settings, Source};
 use sim::picks::{Exhaustive, Picks, Seeded};
-use sim::upstreams::{FATES, FATES_ODD, FATES_SMALL, Fate};
+use sim::upstreams::{FATES, FATES_LIES, FATES_ODD, FATES_SMALL, FATES_STEADY, Fate};
 use sim::world::{Event, Plan, World, name, question, table};
 use sim::{chains, saved};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,6 +70,14 @@ fn every_race_of_upstreams_with_ways_of_their_own() {
     assert!(runs > 2_000, "{runs}");
 }
 
+/// Three upstreams, any of which may lie about addresses.
+#[test]
+fn every_race_of_upstreams_that_lie() {
+    let runs = exhaust(&small(FATES_LIES, None), u64::MAX);
+    println!("{runs} interleavings");
+    assert!(runs > 500, "{runs}");
+}
+
 fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
     let settings = Settings { deadline: Duration::from_secs(2), ..settings() };
     Plan {
@@ -80,6 +89,16 @@ fn large(mutant: Option<Mutant>, trace: bool) -> Plan {
         mutant,
         trace,
     }
+}
+
+/// Two upstreams that say the same whenever they are asked, so that orders outlast the sets they were measured for.
+fn steady(mutant: Option<Mutant>) -> Plan {
+    Plan { upstreams: 2, names: 2, fates: FATES_STEADY, ..large(mutant, false) }
+}
+
+#[test]
+fn an_order_that_outlasts_its_set_knows_who_said_what() {
+    (0..100).for_each(|seed| drop(run_seed(seed, &steady(None), table())));
 }
 
 /// Fifty clients and eight questions over eight seconds, flushes, reloads, orders, hints, a host that sleeps, clients that go away, and in half
@@ -263,9 +282,13 @@ fn notices(mutant: Mutant) -> Option<u64> {
     let plan = crowded(Some(mutant), false);
     let crowded = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run_crowded(*seed, &plan, table()))).is_err();
     found = found.or_else(|| (0..100).find(crowded).map(|seed| 301 + seed));
+    let steady = |seed: &u64| {
+        catch_unwind(AssertUnwindSafe(|| run_seed(*seed, &steady(Some(mutant)), table()))).is_err()
+    };
+    found = found.or_else(|| (0..100).find(steady).map(|seed| 401 + seed));
     let chains = |seed: &u64| catch_unwind(|| chains::run(*seed, Some(mutant), false)).is_err();
     found = found.or_else(|| (0..200).find(chains).map(|seed| 301 + seed));
-    for plan in [odd(Some(mutant)), small(FATES_SMALL, Some(mutant))] {
+    for plan in [small(FATES_LIES, Some(mutant)), odd(Some(mutant)), small(FATES_SMALL, Some(mutant))] {
         if found.is_none() && catch_unwind(AssertUnwindSafe(|| exhaust(&plan, 60_000))).is_err() {
             found = Some(501);
         }
@@ -276,8 +299,10 @@ fn notices(mutant: Mutant) -> Option<u64> {
 
 #[test]
 fn every_planted_fault_is_noticed() {
+    let only = std::env::var("HITHER_SIM_MUTANT").unwrap_or_default();
     let survivors: Vec<Mutant> = Mutant::ALL
         .into_iter()
+        .filter(|mutant| format!("{mutant:?}").contains(&only))
         .filter(|mutant| {
             let found = notices(*mutant);
             println!(

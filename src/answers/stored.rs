@@ -64,6 +64,13 @@ impl Stored {
         })
     }
 
+    /// Whether it stands for one that is withheld from clients. Only such has no record at all and a time to live: an upstream's denial has that of
+    /// its SOA record.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        self.rcode == Rcode::NOERROR && self.counts == [0, 0] && self.expires > self.received
+    }
+
     /// The same for a name that exists whatever the upstream says: a denial of the name without a chain denies the type alone.
     #[must_use]
     pub fn of_existing(&self) -> Stored {

@@ -300,7 +300,7 @@ fn set_of(
         state: state(&set),
         negative: match set.negative() {
             None => 0,
-            Some(Negative::NoData) => 1,
+            Some(Negative::NoData | Negative::Withheld) => 1,
             Some(Negative::NxDomain) => 2,
         },
         sorted: u8::from(set.sorted()),
@@ -329,7 +329,7 @@ fn address_of(address: &hither_table::Address) -> Address {
         Rtt::Unreachable => RTT_UNREACHABLE,
         Rtt::Micros(micros) => micros,
     };
-    Address { family, rtt_us, upstreams: address.upstreams, octets }
+    Address { family, rtt_us, upstreams: address.given_by(), octets }
 }
 
 /// Waits until the table has seen more than `*changes` changes, at most `timeout_ms`; sets `*changes` to how many it has seen.

@@ -1,8 +1,8 @@
 //! The tables and keys of hither.toml as they are written.
 
 use super::values::{
-    AtLeastOne, BlockAnswer, Blocked, Covers, Level, ListenAddress, LocalFile, Mode, Network, Probe,
-    Suffixes, Time, UpstreamAddress,
+    AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, Level, ListenAddress, LocalFile, Mode, Network,
+    Probe, Suffix, Suffixes, Time, UpstreamAddress,
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ pub(super) struct File {
     pub limits: LimitsFile,
     #[serde(default)]
     pub round: Round,
+    #[serde(default)]
+    pub rebinding: RebindingFile,
     #[serde(default)]
     pub cache: Cache,
     #[serde(default)]
@@ -60,7 +62,15 @@ pub(super) struct Round {
     pub complete: Option<bool>,
     pub deadline: Option<Time>,
     pub negative_grace: Option<Time>,
+    pub deny: Option<DenyWord>,
     pub mix_case: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RebindingFile {
+    pub protect: Option<bool>,
+    pub allow: Option<Vec<Suffix>>,
 }
 
 #[derive(Deserialize, Default)]

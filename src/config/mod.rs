@@ -272,6 +272,7 @@ impl Config {
             block,
             limits,
             round,
+            rebinding,
             cache,
             table,
             sort,
@@ -286,6 +287,7 @@ impl Config {
         set(&mut self.workers, listen.workers);
         extend(&mut self.upstreams, upstream.into_iter().map(|upstream| upstream.address.0));
         self.merge_local(domain, hosts, block);
+        self.merge_rebinding(rebinding);
         set(&mut self.limits.clients_per_network, limits.clients_per_network);
         set(&mut self.limits.tcp, limits.tcp);
         set(&mut self.limits.tcp_per_network, limits.tcp_per_network);
@@ -302,6 +304,7 @@ impl Config {
         set(&mut s.complete, round.complete);
         set(&mut s.deadline, round.deadline);
         set(&mut s.negative_grace, round.negative_grace);
+        set(&mut s.deny, round.deny);
         set(&mut s.answers, cache.entries);
         set(&mut s.min_ttl, cache.min_ttl);
         set(&mut s.max_ttl, cache.max_ttl);
@@ -321,6 +324,15 @@ impl Config {
         set(&mut self.sort.rate, sort.rate.map(|rate| u32::try_from(rate.0).unwrap_or(u32::MAX)));
         set(&mut self.sort.hysteresis, sort.hysteresis);
         set(&mut self.level, log.level.map(|level| level.0));
+    }
+
+    fn merge_rebinding(&mut self, file: file::RebindingFile) {
+        let rebinding = &mut self.settings.rebinding;
+        rebinding.protect = file.protect.unwrap_or(rebinding.protect);
+        if let Some(names) = file.allow {
+            rebinding.allow = names.iter().map(|name| name.written.name).collect();
+            self.hints.extend(names.into_iter().filter_map(|name| name.hint));
+        }
     }
 
     fn merge_local(

@@ -63,9 +63,11 @@ pub(super) const SECTIONS: &[Section] = &[
             ("complete", Switch),
             ("deadline", Time),
             ("negative_grace", Time),
+            ("deny", Text),
             ("mix_case", Switch),
         ],
     ),
+    ("rebinding", false, &[("protect", Switch), ("allow", Texts)]),
     (
         "cache",
         false,

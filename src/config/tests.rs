@@ -383,6 +383,22 @@ fn networks_hold_their_addresses() {
 }
 
 #[test]
+fn whom_to_trust_is_written_in_words_and_names() {
+    let deny = |word: &str| load(&format!("[round]\ndeny = \"{word}\"\n")).map(|config| config.settings.deny);
+    assert_eq!(deny("any").expect("a word"), hither_rounds::Deny::Any);
+    assert_eq!(deny("agreed").expect("a word"), hither_rounds::Deny::Agreed);
+    let error = deny("all").expect_err("none").to_string();
+    assert!(error.contains(":2:8") && error.contains("expected \"agreed\" or \"any\""), "{error}");
+    let config =
+        load("[rebinding]\nprotect = false\nallow = [\"*.Plex.direct\", \"fritz.box.\"]\n").expect("right");
+    let rebinding = config.settings.rebinding;
+    let names = ["fritz.box", "plex.direct"].map(|text| text.parse().expect("a name"));
+    assert_eq!((rebinding.protect, rebinding.allow), (false, names.into()));
+    assert!(load("[rebinding]\nallow = \"a.example\"\n").is_err());
+    assert!(load("[rebinding]\nallow = [\"http://a.example\"]\n").is_err());
+}
+
+#[test]
 fn later_files_win_and_add_upstreams() {
     let dir = std::env::temp_dir().join(format!("hither-config-{}", std::process::id()));
     std::fs::create_dir_all(dir.join("h.toml.d")).expect("a directory");

@@ -2,6 +2,7 @@
 
 use super::address::Endpoint;
 use hither_local::{Match, NotAName, Verdict, Written, written};
+use hither_rounds::Deny;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -191,6 +192,26 @@ impl<'de> Deserialize<'de> for Covers {
             other => {
                 Err(D::Error::custom(format!("'{other}' is no match; expected \"subtree\" or \"exact\"")))
             }
+        }
+    }
+}
+
+/// Whose denials count.
+#[derive(Clone, Copy)]
+pub(super) struct DenyWord(Deny);
+
+impl From<DenyWord> for Deny {
+    fn from(word: DenyWord) -> Deny {
+        word.0
+    }
+}
+
+impl<'de> Deserialize<'de> for DenyWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "agreed" => Ok(DenyWord(Deny::Agreed)),
+            "any" => Ok(DenyWord(Deny::Any)),
+            other => Err(D::Error::custom(format!("'{other}' says nothing; expected \"agreed\" or \"any\""))),
         }
     }
 }

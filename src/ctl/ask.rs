@@ -249,16 +249,20 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
     let rcode = read.header().rcode();
     let nodata = read.header().ancount == 0 && rcode.0 == 0;
     let records = present::records(&reply);
+    let hint = is_withheld(&read, &report).then(|| how_to_allow(name));
     if context.json {
         let object = serde_json::json!({
             "name": name.to_string(), "type": rtype.to_ascii_uppercase(), "rcode": rcode.to_string(),
             "elapsed_us": report.elapsed_us, "from_cache": report.from_cache,
             "source": report.source, "source_detail": report.source_detail,
-            "answer": records, "attempts": report.attempts,
+            "answer": records, "attempts": report.attempts, "hint": hint,
         });
         writeln!(out, "{object}")?;
     } else {
         print_query(out, &report, &rcode.to_string(), &records)?;
+        if let Some(hint) = hint {
+            writeln!(out, "{hint}")?;
+        }
     }
     match rcode.0 {
         3 => Ok(End::DoesNotExist),
@@ -266,6 +270,22 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
         0 => Ok(End::Done),
         _ => Err(End::Failed(format!("the reply is {rcode}"))),
     }
+}
+
+/// Whether private addresses are withheld: the reply says that something is blocked, and no list does.
+fn is_withheld(reply: &hither_wire::message::Message<'_>, report: &QueryReport) -> bool {
+    const EXTENDED_ERROR: u16 = 15;
+    const BLOCKED: [u8; 2] = 15_u16.to_be_bytes();
+    let said = |(code, data): (u16, &[u8])| code == EXTENDED_ERROR && data.get(..2) == Some(&BLOCKED[..]);
+    report.source != "block" && reply.edns().is_some_and(|edns| edns.options().any(said))
+}
+
+fn how_to_allow(name: &Name) -> String {
+    let name = name.to_string();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    format!(
+        "upstreams have nothing but private addresses for it, which are withheld for public names; where they are right, write allow = [\"{name}\"] below [rebinding] in hither.toml(5)"
+    )
 }
 
 fn print_query(

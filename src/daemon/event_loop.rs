@@ -10,6 +10,7 @@ use super::listeners::{Inherited, Listeners};
 use super::local::{Loader, Wanted};
 use super::misses::Misses;
 use super::network::Network;
+use super::notes::Rebindings;
 use super::notify;
 use super::outside::Outside;
 use super::pending::Waiting;
@@ -105,6 +106,7 @@ pub(super) struct Daemon {
     pub draining: Option<Monotonic>,
     /// No upstream answers, and the operator knows it.
     pub all_down: bool,
+    pub rebindings: Rebindings,
     /// Why it is not to go on.
     pub failure: Option<&'static str>,
     /// Whoever sent the order that is being handled.
@@ -207,6 +209,7 @@ impl Daemon {
             stop: false,
             draining: None,
             all_down: false,
+            rebindings: Rebindings::default(),
             failure: None,
             order_from: None,
             config,

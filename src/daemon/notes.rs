@@ -2,8 +2,11 @@
 
 use super::event_loop::Daemon;
 use crate::logging::Event;
-use hither_rounds::{Note, Restored, UpstreamReport};
+use hither_rounds::{Note, Restored, Server, UpstreamReport};
 use hither_table::Monotonic;
+use hither_wire::name::Name;
+use std::net::IpAddr;
+use std::time::Duration;
 
 impl Daemon {
     pub(super) fn on_note(&mut self, note: &Note, now: Monotonic) {
@@ -38,6 +41,7 @@ impl Daemon {
                 event = Event::AnswerNotStored, reason = *reason;
                 "an answer could not be stored: {reason}; its clients were told SERVFAIL"
             ),
+            Note::Rebinding { name, address, server } => self.on_rebinding(name, *address, server, now),
             Note::Restored(Restored { sets, expired, left_out, cut }) => {
                 let rest = cut.map(|why| format!("; the rest is not: {why}")).unwrap_or_default();
                 log::info!(
@@ -46,6 +50,46 @@ impl Daemon {
                 );
             }
         }
+    }
+}
+
+impl Daemon {
+    /// Whoever knows such names can have as many of these as they ask questions: some lines are enough.
+    fn on_rebinding(&mut self, name: &Name, address: IpAddr, server: &Server, now: Monotonic) {
+        if !self.rebindings.is_due(now) {
+            return;
+        }
+        let more = match std::mem::take(&mut self.rebindings.unsaid) {
+            0 => String::new(),
+            n => format!("; {n} more answers since the last such line"),
+        };
+        let shown = name.to_string();
+        let name = shown.strip_suffix('.').unwrap_or(&shown);
+        log::warn!(
+            event = Event::RebindingBlocked, upstream:% = server, name:% = name, address:% = address;
+            "upstream {server} says that {name} is at {address}, a private address for a public name: it is withheld; where it is right, write allow = [\"{name}\"] below [rebinding] in hither.toml(5){more}"
+        );
+    }
+}
+
+/// Lines about withheld addresses.
+#[derive(Debug, Default)]
+pub(super) struct Rebindings {
+    next: Monotonic,
+    unsaid: u64,
+}
+
+impl Rebindings {
+    /// Time between two lines.
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    fn is_due(&mut self, now: Monotonic) -> bool {
+        if now < self.next {
+            self.unsaid += 1;
+            return false;
+        }
+        self.next = now.plus(Self::PAUSE);
+        true
     }
 }
 

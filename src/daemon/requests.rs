@@ -404,7 +404,7 @@ mod tests {
             assert_eq!(told(1, &routes), if around == "." { "." } else { "arpa." });
         }
         let many = (0..1000).map(|n| (name(&format!("d{n}.example")), vec![server(1)]));
-        let routes = Routes { usual: vec![server(1)], domains: many.collect() };
+        let routes = Routes { usual: vec![server(1)], domains: many.collect(), ..Routes::default() };
         let (domains, more) = domains_of(&server(1), &routes, &reserved);
         assert_eq!((domains.len(), domains.last().map(String::as_str), more), (65, Some("."), 936));
     }

@@ -188,6 +188,8 @@ fn plan(
     plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
     let search: Option<Vec<Name>> =
         config.upstreams.is_empty().then(|| files.searched().flatten().copied().collect());
+    // Whoever says what is searched is the network, or runs the host: names there are its own.
+    plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
     reserved::add(&mut plan.routes, search.as_deref());
     for server in plan.routes.all() {
         plan.name(server, &file.unwrap_or(Path::new(FILE)).display().to_string());

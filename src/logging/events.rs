@@ -80,6 +80,8 @@ events! {
     UpstreamWithoutEdns = "upstream-without-edns" 0xc1bf6f3e_57cc_44da_8772_9c69fb164f64,
     /// Addresses, links or routes are others, or the host has slept.
     NetworkChanged = "network-changed" 0x11985d4e_4101_4b53_bf02_f186cd35ac35,
+    /// Private addresses of a public name are withheld.
+    RebindingBlocked = "rebinding-blocked" 0xcac2a395_5cff_4140_b362_fc3fbfcc419c,
     /// Changes of the network or of a file go unnoticed, or a link has too many domains to be followed one by one.
     NotFollowed = "not-followed" 0xc4bb9bd4_7a8a_47ec_81ce_bfbc18034576,
     /// An address of `listen.dns` cannot be had.

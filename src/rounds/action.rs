@@ -2,6 +2,8 @@
 
 use crate::{AttemptId, ClientId, Restored, Server, UpstreamId, reply::Answer};
 use hither_table::Monotonic;
+use hither_wire::name::Name;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// How an attempt travels.
@@ -101,6 +103,15 @@ pub enum Note {
     NotStored {
         /// Why, in a few words.
         reason: &'static str,
+    },
+    /// An upstream gave a public name an address of a private network, which was withheld.
+    Rebinding {
+        /// The name that was asked for.
+        name: Box<Name>,
+        /// The first such address.
+        address: IpAddr,
+        /// Who gave it.
+        server: Server,
     },
     /// What was saved has been taken up, as far as it may be.
     Restored(Restored),

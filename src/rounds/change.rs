@@ -4,7 +4,7 @@ use crate::mutant::Mutant;
 use crate::reply::ede;
 use crate::routes::{Fate, Groups};
 use crate::upstream::Upstream;
-use crate::{Rounds, Routes, Server, Settings};
+use crate::{Rebinding, Rounds, Routes, Server, Settings};
 use hither_local::Local;
 use hither_table::{Key, Monotonic};
 use hither_wire::{codes::Rcode, name::Name};
@@ -54,8 +54,10 @@ impl Rounds {
 
     pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, routes: Routes) {
         self.shared.answers.resize(settings.answers);
-        self.shared.settings = settings;
+        let before = std::mem::replace(&mut self.shared.settings, settings).rebinding;
+        self.allow_again(now, before, &routes);
         if self.shared.groups.routes.leads_as(&routes) {
+            self.shared.groups.routes.own = routes.own;
             return self.reindex();
         }
         let Groups { routes: mut before, latest, .. } = std::mem::take(&mut self.shared.groups);
@@ -83,6 +85,22 @@ impl Rounds {
             for id in ended {
                 self.restart(now, id);
             }
+        }
+    }
+
+    /// Other names may have private addresses than before: of those goes what is known, for it may be what was withheld, or what would be now.
+    fn allow_again(&mut self, now: Monotonic, before: Rebinding, routes: &Routes) {
+        let (after, then) = (&self.shared.settings.rebinding, &self.shared.groups.routes);
+        if *after == before && then.own == routes.own {
+            return;
+        }
+        let (after, then, routes) = (after.clone(), then.clone(), routes.clone());
+        let moves = move |name: &Name| after.is_public(name, &routes) != before.is_public(name, &then);
+        let affected: Vec<u64> =
+            self.live.iter().filter(|(q, _)| moves(&q.name)).map(|(_, id)| *id).collect();
+        self.void(move |name| if moves(name) { Fate::Goes } else { Fate::Stays });
+        for id in affected {
+            self.restart(now, id);
         }
     }
 

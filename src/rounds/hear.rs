@@ -3,17 +3,19 @@
 use crate::attempt::{Attempt, Target, Way};
 use crate::held::{Bare, Weak, all_sinkholes};
 use crate::mutant::Mutant;
+use crate::rebinding::WITHHELD_S;
 use crate::reply::ede;
 use crate::response::{Doubt, Expected, Heard, check, cookie_of, full_rcode, is_error, read};
 use crate::round::{End, Phase, Round};
 use crate::set::Contribution;
-use crate::settings::{Bounds, LINKS_MAX};
+use crate::settings::{Bounds, Deny, LINKS_MAX};
 use crate::shared::Shared;
 use crate::whole::Piece;
-use crate::{Action, AttemptId, Failure};
+use crate::{Action, AttemptId, Failure, Note};
 use hither_table::{Counter, Link, Monotonic};
 use hither_wire::message::{Message, Question};
 use hither_wire::{codes::Class, codes::Rcode, header::HEADER_LEN, name::Name, spell};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -262,10 +264,17 @@ impl Round {
             |ttl_s: u32| came.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
         let joined = |chain: Vec<Link>| join(&self.question.name, target.prefix(), chain);
         match heard {
-            Heard::Addresses { chain, addresses, ttl_s } => {
+            Heard::Addresses { chain, mut addresses, ttl_s } => {
                 let Some(chain) = joined(chain) else { return false };
+                if let Some(private) = shared.withhold(&self.question.name, &mut addresses) {
+                    self.withheld(shared, when, attempt, (private, ttl_s, addresses.is_empty()));
+                    if addresses.is_empty() {
+                        return true;
+                    }
+                }
                 let contribution = Contribution { from: upstream, chain, addresses, expire_ms: until(ttl_s) };
-                if all_sinkholes(&contribution) && matches!(self.phase, Phase::Racing { .. }) {
+                let counts = shared.settings.deny == Deny::Any || matches!(self.phase, Phase::Racing { .. });
+                if all_sinkholes(&contribution) && counts {
                     self.traced(attempt.trace, contribution.addresses.clone());
                     self.hold(shared, when, Weak::Sinkhole(contribution));
                 } else {
@@ -296,6 +305,12 @@ impl Round {
             Heard::Whole { chain, rcode } => {
                 let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, None);
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
+                if let Some(private) = shared.withheld_of(&self.question.name, self.question.rtype, message) {
+                    let left_s = stored.expires().since(now).as_secs();
+                    let ttl_s = u32::try_from(left_s).unwrap_or(u32::MAX);
+                    self.withheld(shared, when, attempt, (private, ttl_s, true));
+                    return true;
+                }
                 if !matches!(self.phase, Phase::Completing { .. }) {
                     self.whole(shared, now, Arc::new(stored));
                 }
@@ -309,6 +324,30 @@ impl Round {
             Heard::Truncated | Heard::Failed(_) => {}
         }
         true
+    }
+
+    /// An answer has private addresses for a public name. Where it has nothing else, that is held like a denial.
+    fn withheld(
+        &mut self,
+        shared: &mut Shared,
+        when: When,
+        attempt: &Attempt,
+        (address, ttl_s, all): (IpAddr, u32, bool),
+    ) {
+        shared.count(Counter::RebindingBlocked);
+        let name = Box::new(self.question.name);
+        if let Some(server) = shared.upstream(attempt.upstream).map(|upstream| upstream.server) {
+            shared.actions.push_back(Action::Note(Note::Rebinding { name, address, server }));
+        }
+        if all {
+            self.traced(attempt.trace, vec![address]);
+            if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+                trace.outcome = "withheld".into();
+            }
+            let ttl_s = Bounds::of(&shared.settings).denial(ttl_s.min(WITHHELD_S));
+            let until = when.came.plus(Duration::from_secs(u64::from(ttl_s)));
+            self.hold(shared, when, Weak::Withheld { until });
+        }
     }
 
     /// What a message is of the round's answer that has these CNAMEs, asked for `target`.

@@ -1,18 +1,20 @@
 //! Answers that are not believed at once: denials, sinkholes, and CNAMEs that lead nowhere yet.
 
-use crate::UpstreamId;
 use crate::hear::When;
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
 use crate::response::is_sinkhole;
 use crate::round::{Phase, Round};
 use crate::set::Contribution;
-use crate::settings::LINKS_MAX;
+use crate::settings::{Deny, LINKS_MAX};
 use crate::shared::Shared;
 use crate::whole::Before;
+use crate::{Question, UpstreamId};
 use hither_answers::Stored;
 use hither_table::{Chain, FamilyDraft, Link, Monotonic, Negative, SoaRecord, State};
-use hither_wire::codes::Rcode;
+use hither_wire::codes::{Class, Rcode};
+use hither_wire::compose::{Composer, flags};
+use hither_wire::message::{Message, Section};
 use std::sync::Arc;
 
 /// An answer that waits for a second opinion.
@@ -38,6 +40,10 @@ pub(crate) enum Weak {
         kind: Negative,
         stored: Arc<Stored>,
     },
+    /// Nothing but addresses that are withheld, and until when that is remembered.
+    Withheld {
+        until: Monotonic,
+    },
 }
 
 impl Weak {
@@ -46,7 +52,10 @@ impl Weak {
             (Weak::Denial { kind: a, .. }, Weak::Denial { kind: b, .. }) => a == b,
             (Weak::Sinkhole(_), Weak::Sinkhole(_)) => true,
             (Weak::Whole { kind: a, .. }, Weak::Whole { kind: b, .. }) => a == b,
-            (Weak::Denial { .. } | Weak::Sinkhole(_) | Weak::Whole { .. }, _) => false,
+            (Weak::Withheld { .. }, Weak::Withheld { .. }) => true,
+            (Weak::Denial { .. } | Weak::Sinkhole(_) | Weak::Whole { .. } | Weak::Withheld { .. }, _) => {
+                false
+            }
         }
     }
 }
@@ -66,6 +75,9 @@ pub(crate) struct Bare {
 impl Round {
     /// Holds a weak answer, or settles it when it is the second of its kind.
     pub fn hold(&mut self, shared: &mut Shared, When { now, came }: When, weak: Weak) {
+        if shared.settings.deny == Deny::Any && !matches!(weak, Weak::Withheld { .. }) {
+            return self.overrule(shared, now, weak);
+        }
         let Phase::Racing { held, .. } = &mut self.phase else { return };
         let grace = shared.settings.negative_grace;
         match held {
@@ -82,6 +94,17 @@ impl Round {
         }
     }
 
+    /// One upstream's denial counts whatever others say, have said, or may say yet: nobody else is waited for.
+    fn overrule(&mut self, shared: &mut Shared, now: Monotonic, weak: Weak) {
+        if matches!(self.phase, Phase::Denied { .. }) {
+            return;
+        }
+        self.stop_asking(shared);
+        self.cancel(shared, now, Some(self.deadline));
+        self.phase = Phase::Racing { held: None, bare: None };
+        self.settle(shared, now, Held { until: now, weak });
+    }
+
     /// Believes it.
     pub fn settle(&mut self, shared: &mut Shared, now: Monotonic, held: Held) {
         let exists = shared.exists_here(&self.question.name);
@@ -89,23 +112,10 @@ impl Round {
             Weak::Sinkhole(contribution) => self.contribute(shared, now, &contribution),
             Weak::Denial { kind, chain, soa, expire_ms } => {
                 let kind = if exists && chain.is_empty() { Negative::NoData } else { kind };
-                // The others are not asked, unless an attempt that is out brings an address after all.
-                self.wave_at = None;
-                let set = FamilyDraft {
-                    version: 0,
-                    set_version: 0,
-                    round: self.id,
-                    state: if self.attempts.is_empty() && !self.cut { State::Complete } else { State::First },
-                    negative: Some(kind),
-                    sorted: false,
-                    expire_ms,
-                    lifetime_s: 0,
-                    addresses: Vec::new(),
-                    chains: if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] },
-                    soa,
-                };
-                self.deny(shared, now, set);
+                let chains = if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] };
+                self.deny(shared, now, (kind, expire_ms), (chains, soa));
             }
+            Weak::Withheld { until } => self.say_withheld(shared, now, until),
             Weak::Whole { stored, .. } => {
                 let stored = if exists { Arc::new(stored.of_existing()) } else { stored };
                 self.stop_asking(shared);
@@ -118,8 +128,42 @@ impl Round {
         }
     }
 
-    fn deny(&mut self, shared: &mut Shared, now: Monotonic, set: FamilyDraft) {
+    fn say_withheld(&mut self, shared: &mut Shared, now: Monotonic, until: Monotonic) {
+        if self.question.family().is_some() {
+            return self.deny(shared, now, (Negative::Withheld, until.as_ms()), (Vec::new(), None));
+        }
+        self.stop_asking(shared);
+        let left_s = u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX);
+        if let Some(stored) = withheld(&self.question, now, left_s).filter(Stored::is_withheld) {
+            shared.answers.put(&self.question.asked(), Arc::new(stored));
+        }
+        self.tell(shared, &Answer::Failure { rcode: Rcode::NOERROR, ede: Some(ede::BLOCKED) });
+        self.phase = Phase::Denied { set: None };
+    }
+
+    fn deny(
+        &mut self,
+        shared: &mut Shared,
+        now: Monotonic,
+        (kind, expire_ms): (Negative, u64),
+        (chains, soa): (Vec<Chain>, Option<Box<SoaRecord>>),
+    ) {
         let Some(family) = self.question.family() else { return };
+        // The others are not asked, unless an attempt that is out brings an address after all.
+        self.wave_at = None;
+        let set = FamilyDraft {
+            version: 0,
+            set_version: 0,
+            round: self.id,
+            state: if self.attempts.is_empty() && !self.cut { State::Complete } else { State::First },
+            negative: Some(kind),
+            sorted: false,
+            expire_ms,
+            lifetime_s: 0,
+            addresses: Vec::new(),
+            chains,
+            soa,
+        };
         match shared.publish(now, &self.question.name, family, set) {
             Ok(published) => {
                 self.tell(shared, &Answer::Record { record: published.record, family, stale_ttl_s: None });
@@ -188,6 +232,16 @@ impl Round {
         };
         shared.answers.fail(&self.question.asked(), now.plus(pause));
     }
+}
+
+/// That the answer to a question is withheld.
+fn withheld(question: &Question, now: Monotonic, ttl_s: u32) -> Option<Stored> {
+    let mut out = [0; 300];
+    let mut composer = Composer::new(&mut out, 300)?;
+    composer.set_header(0, flags::QR | flags::RD | flags::RA);
+    composer.question(&question.name, question.rtype, Class::IN).then_some(())?;
+    let len = composer.finish();
+    Stored::new(&Message::read(out.get(..len)?).ok()?, now, (ttl_s, Section::Answer), |record| record.ttl)
 }
 
 /// Whether an answer names nothing but sinkholes.

@@ -51,11 +51,19 @@ pub enum Mutant {
     NewcomerIsRefusedBeforeTheSlow,
     TheNewestGivesWay,
     SharedRoundIsBounded,
+    LoneAddressesStandFirst,
+    RefreshKeepsWhoSaidIt,
+    ConfirmationChangesNothing,
+    OrderForgetsWhoSaidIt,
+    RestoreTrustsEverybody,
+    AdditionsAreUncapped,
+    ShortAnswersJoin,
+    PrivateAddressesJoin,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 45] = [
+    pub const ALL: [Mutant; 53] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -101,6 +109,14 @@ impl Mutant {
         Mutant::NewcomerIsRefusedBeforeTheSlow,
         Mutant::TheNewestGivesWay,
         Mutant::SharedRoundIsBounded,
+        Mutant::LoneAddressesStandFirst,
+        Mutant::RefreshKeepsWhoSaidIt,
+        Mutant::ConfirmationChangesNothing,
+        Mutant::OrderForgetsWhoSaidIt,
+        Mutant::RestoreTrustsEverybody,
+        Mutant::AdditionsAreUncapped,
+        Mutant::ShortAnswersJoin,
+        Mutant::PrivateAddressesJoin,
     ];
 }
 

@@ -2,13 +2,16 @@
 
 use crate::mutant::Mutant;
 use crate::round::Phase;
+use crate::trust::trusted_first;
 use crate::{Action, Order, OrderResult, Question, Rounds};
 use hither_table::{Address, Counter, FamilyDraft, Key, Monotonic};
 
 impl Rounds {
     pub(crate) fn order(&mut self, now: Monotonic, order: &Order) {
         let result = match self.ordered(order) {
-            Ok(set) => match self.shared.publish(now, &order.name, order.family, set) {
+            // The sorter may want what stands behind for want of a second word in front, again and again.
+            Ok((set, false)) => OrderResult::Applied { version: set.version },
+            Ok((set, true)) => match self.shared.publish(now, &order.name, order.family, set) {
                 Ok(published) => {
                     self.adopt_order(order, published.set.clone());
                     OrderResult::Applied { version: published.set.version }
@@ -24,8 +27,8 @@ impl Rounds {
         self.shared.actions.push_back(Action::OrderResult(result));
     }
 
-    /// The set that is in the table, in the new order.
-    fn ordered(&mut self, order: &Order) -> Result<FamilyDraft, (&'static str, Option<u64>)> {
+    /// The set that is in the table, in the new order as far as who said it allows, and whether that is another than it has.
+    fn ordered(&mut self, order: &Order) -> Result<(FamilyDraft, bool), (&'static str, Option<u64>)> {
         self.purge(&order.name);
         let shared = &mut self.shared;
         if order.generation != shared.writer.reader().generation() {
@@ -48,7 +51,9 @@ impl Rounds {
         for (address, rtt) in &order.addresses {
             match set.addresses.iter().find(|known| known.address == *address) {
                 Some(known) if addresses.iter().all(|a| a.address != *address) => {
-                    addresses.push(Address { rtt: *rtt, ..*known });
+                    let forgets = shared.mutants.has(Mutant::OrderForgetsWhoSaidIt);
+                    let upstreams = if forgets { Address::TRUSTED } else { known.upstreams };
+                    addresses.push(Address { rtt: *rtt, upstreams, ..*known });
                 }
                 _ if shared.mutants.has(Mutant::OrderNeedNotBeAPermutation)
                     || shared.mutants.has(Mutant::OrderWithoutSetCheck) => {}
@@ -59,9 +64,13 @@ impl Rounds {
         if addresses.is_empty() || !(whole || shared.mutants.has(Mutant::OrderNeedNotBeAPermutation)) {
             return refused("not a permutation of the set");
         }
+        if !shared.mutants.has(Mutant::LoneAddressesStandFirst) {
+            trusted_first(&mut addresses);
+        }
+        let changes = !set.sorted || set.addresses != addresses;
         set.addresses = addresses;
         set.sorted = true;
-        Ok(set)
+        Ok((set, changes))
     }
 
     /// A live round goes on from the set as it is published now.

@@ -149,27 +149,44 @@ pub(crate) fn record(
     limit: usize,
     out: &mut [u8],
 ) -> usize {
-    let rcode = if view.negative() == Some(Negative::NxDomain) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
+    let negative = view.negative();
+    let rcode = if negative == Some(Negative::NxDomain) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
     let stale = stale_ttl_s.map(|_| if rcode == Rcode::NXDOMAIN { ede::STALE_NXDOMAIN } else { ede::STALE });
-    let reserve = if stale.is_some() { OPT_WITH_EDE } else { OPT };
+    let ede = if negative == Some(Negative::Withheld) { Some(ede::BLOCKED) } else { stale };
+    let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
     let Some(mut composer) = open(query, rcode, reserve, limit, out) else { return 0 };
     let ttl_s = |expire_ms: u64| stale_ttl_s.unwrap_or_else(|| remaining_s(now, expire_ms));
-    if !records(&mut composer, view, query.qtype(), ttl_s) {
+    if !records(&mut composer, view, query.qtype(), ttl_s, usize::MAX)
+        && !without_lone_ones(&mut composer, view, query.qtype(), ttl_s)
+    {
         composer.truncate_to_question();
     }
-    close(composer, query, stale)
+    close(composer, query, ede)
+}
+
+/// Where not all of a set fits, what one upstream alone has added to it is left out, and only then is anything cut: the rest is an answer too.
+fn without_lone_ones(
+    composer: &mut Composer<'_>,
+    view: &FamilyView<'_>,
+    rtype: Rtype,
+    ttl_s: impl Fn(u64) -> u32,
+) -> bool {
+    let trusted = view.trusted(view.addresses().next().map_or(0, |first| first.chain));
+    composer.back_to_question();
+    trusted > 0 && records(composer, view, rtype, ttl_s, trusted)
 }
 
 fn remaining_s(now: Monotonic, expire_ms: u64) -> u32 {
     u32::try_from(expire_ms.saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX)
 }
 
-/// Writes chain, addresses and SOA; `false` when they do not fit.
+/// Writes chain, addresses up to a number of `most`, and SOA; `false` when they do not fit.
 fn records(
     composer: &mut Composer<'_>,
     view: &FamilyView<'_>,
     rtype: Rtype,
     ttl_s: impl Fn(u64) -> u32,
+    most: usize,
 ) -> bool {
     let (mut chain, mut owner) = (0, 12);
     if !view.is_plain() {
@@ -183,8 +200,8 @@ fn records(
     }
     let ttl = ttl_s(view.expire_ms());
     let fits = match rtype {
-        Rtype::A => composer.answers(owner, rtype, ttl, view.v4(chain)),
-        _ => composer.answers(owner, rtype, ttl, view.v6(chain)),
+        Rtype::A => composer.answers(owner, rtype, ttl, view.v4(chain).take(most)),
+        _ => composer.answers(owner, rtype, ttl, view.v6(chain).take(most)),
     };
     if !fits {
         return false;
@@ -212,7 +229,8 @@ pub(crate) fn stored(
     if stored.question_len() != query.question().len() {
         return 0;
     }
-    let stale = stale_ttl_s.map(|_| ede::STALE);
+    let own = stored.is_withheld().then_some(ede::BLOCKED);
+    let stale = stale_ttl_s.map(|_| ede::STALE).or(own);
     let reserve = if stale.is_some() { OPT_WITH_EDE } else { OPT };
     let Some(mut composer) = open(query, stored.rcode(), reserve, limit, out) else { return 0 };
     let at = composer.position();

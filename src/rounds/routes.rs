@@ -14,11 +14,13 @@ pub struct Routes {
     pub usual: Vec<Server>,
     /// Domains, in lower case.
     pub domains: BTreeMap<Name, Vec<Server>>,
+    /// Domains, in lower case, that are the network's own whoever is asked for them: their names may have private addresses.
+    pub own: BTreeSet<Name>,
 }
 
 impl From<&[SocketAddr]> for Routes {
     fn from(usual: &[SocketAddr]) -> Routes {
-        Routes { usual: usual.iter().copied().map(Server::from).collect(), domains: BTreeMap::new() }
+        Routes { usual: usual.iter().copied().map(Server::from).collect(), ..Routes::default() }
     }
 }
 
@@ -150,6 +152,7 @@ mod tests {
         let routes = Routes {
             usual: vec![address(1)],
             domains: domains.iter().map(|(domain, n)| (name(domain), vec![address(*n)])).collect(),
+            ..Routes::default()
         };
         let groups = Groups::new(routes.clone());
         let asked = |text: &str| routes.all()[usize::from(groups.of(&name(text))[0].0)];

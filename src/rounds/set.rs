@@ -2,13 +2,15 @@
 
 use crate::UpstreamId;
 use crate::mutant::Mutant;
-use crate::reply::Answer;
+use crate::reply::{Answer, OPT_WITH_EDE};
 use crate::response::is_sinkhole;
 use crate::round::{Phase, Round};
-use crate::settings::{ADDRESSES_MAX, CHAINS_MAX};
+use crate::settings::{ADDRESSES_MAX, CHAINS_MAX, LEAST_LEFT, REPLY_MAX};
 use crate::shared::Shared;
+use crate::trust::{bit_of, confirm, put_in_place, would_confirm};
 use hither_answers::Stored;
-use hither_table::{Address, Chain, FamilyDraft, Link, Monotonic, Rtt, State};
+use hither_table::{Address, Chain, Counter, FamilyDraft, Link, Monotonic, Rtt, State};
+use hither_wire::{header::HEADER_LEN, name::Name};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,19 +30,20 @@ impl Round {
     pub fn contribute(&mut self, shared: &mut Shared, now: Monotonic, contribution: &Contribution) {
         let Some(family) = self.question.family() else { return };
         if let Phase::Completing { set } = &mut self.phase
-            && restates(shared, set, contribution)
+            && restates(shared, now, set, contribution)
         {
             return;
         }
+        let name = self.question.name;
         let (mut set, changed) = match &self.phase {
-            Phase::Completing { set } => merge(shared, set.clone(), contribution),
+            Phase::Completing { set } => merge(shared, (now, &name), set.clone(), contribution),
             Phase::Racing { .. } | Phase::Denied { .. } => {
                 if matches!(self.phase, Phase::Denied { .. })
                     && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
                 {
                     return;
                 }
-                let set = merge(shared, self.empty_set(), contribution);
+                let set = merge(shared, (now, &name), self.empty_set(), contribution);
                 self.ask_the_others(shared, now);
                 set
             }
@@ -139,56 +142,89 @@ impl Round {
 }
 
 impl Contribution {
-    /// Who gave it, as a set keeps it.
-    fn upstreams(&self) -> u32 {
-        1u32.checked_shl(u32::from(self.from.0)).unwrap_or(0) & 0x00ff_ffff
+    /// Whether it holds for so long that it may add to a set, and say how long that holds: as long as the set, or for some seconds.
+    fn lasts(&self, shared: &Shared, now: Monotonic, set: &FamilyDraft) -> bool {
+        self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
+            || shared.mutants.has(Mutant::ShortAnswersJoin)
+    }
+
+    /// Whether an address of it does not count: a sinkhole loses against any other address, whichever came first.
+    fn loses(&self, address: &IpAddr, set: &FamilyDraft) -> bool {
+        is_sinkhole(address)
+            && (self.addresses.iter().chain(set.addresses.iter().map(|a| &a.address)))
+                .any(|a| !is_sinkhole(a))
     }
 }
 
-/// Whether `more` adds nothing to a set, as the second answer to a question mostly does; who gave it is then noted there.
-fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution) -> bool {
-    let known = |address: &IpAddr| set.addresses.iter().any(|own| own.address == *address);
+/// Whether an upstream's word for an address makes it trusted.
+fn is_confirmed(shared: &Shared, address: &Address, bit: u32) -> bool {
+    would_confirm(address, bit) && !shared.mutants.has(Mutant::ConfirmationChangesNothing)
+}
+
+/// Whether `more` changes nothing of a set, as the second answer to a question mostly does; who gave it is then noted there.
+fn restates(shared: &Shared, now: Monotonic, set: &mut FamilyDraft, more: &Contribution) -> bool {
+    let bit = bit_of(more.from);
+    let known = |address: &IpAddr| {
+        let own = set.addresses.iter().find(|own| own.address == *address);
+        own.is_some_and(|own| !is_confirmed(shared, own, bit))
+    };
+    let shorter = more.expire_ms < set.expire_ms && more.lasts(shared, now, set);
     if shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl)
-        || more.expire_ms < set.expire_ms
+        || shorter
         || !more.addresses.iter().all(known)
     {
         return false;
     }
     for own in set.addresses.iter_mut().filter(|own| more.addresses.contains(&own.address)) {
-        own.upstreams |= more.upstreams();
+        own.upstreams |= bit;
     }
     true
 }
 
-/// A set with what `more` adds, and whether that is worth a version. The TTL of the whole is the least of all (RFC 2181 section 5.2).
-fn merge(shared: &Shared, mut merged: FamilyDraft, more: &Contribution) -> (FamilyDraft, bool) {
-    let expire_ms = more.expire_ms;
-    let chain = chain_of(&merged, &more.chain);
-    let mut added = false;
-    for address in &more.addresses {
-        // A sinkhole loses against any other address, whichever came first.
-        if is_sinkhole(address)
-            && (more.addresses.iter().chain(merged.addresses.iter().map(|a| &a.address)))
-                .any(|a| !is_sinkhole(a))
-        {
-            continue;
-        }
-        let upstreams = more.upstreams();
-        if let Some(known) = merged.addresses.iter_mut().find(|a| a.address == *address) {
-            known.upstreams |= upstreams;
-        } else if merged.addresses.len() < ADDRESSES_MAX
+/// A set with what `more` adds and confirms, and whether that is worth a version. The TTL of the whole is the least of those of the answers that are
+/// in it (RFC 2181 section 5.2).
+///
+/// What comes first is taken as it is. An upstream that adds to it may not make replies larger than what passes without TC, nor have the set end at once.
+fn merge(
+    shared: &mut Shared,
+    (now, name): (Monotonic, &Name),
+    mut merged: FamilyDraft,
+    more: &Contribution,
+) -> (FamilyDraft, bool) {
+    let begins = merged.addresses.iter().all(|own| is_sinkhole(&own.address))
+        && (merged.addresses.is_empty() || !more.addresses.iter().all(is_sinkhole));
+    let (chain, bit) = (chain_of(&merged, &more.chain), bit_of(more.from));
+    let lasts = begins || more.lasts(shared, now, &merged);
+    let most = if begins { ADDRESSES_MAX } else { most(shared, name, &merged, more) };
+    let (mut added, mut stated, mut confirmed, mut left_out) = (false, false, false, 0);
+    for address in
+        more.addresses.iter().filter(|address| !more.loses(address, &merged)).copied().collect::<Vec<_>>()
+    {
+        if let Some(at) = merged.addresses.iter().position(|own| own.address == address) {
+            stated = true;
+            confirmed |= gives(shared, &mut merged, (at, chain), bit);
+        } else if lasts
+            && merged.addresses.len() < most
             && chain < CHAINS_MAX
             && let Ok(chain) = u8::try_from(chain)
         {
-            merged.addresses.push(Address { address: *address, rtt: Rtt::Unmeasured, chain, upstreams });
+            merged.addresses.push(Address { address, rtt: Rtt::Unmeasured, chain, upstreams: bit });
             added = true;
+        } else {
+            left_out += 1;
         }
     }
+    shared.counters.add(Counter::AdditionsLeftOut, left_out);
     if added && merged.addresses.iter().any(|a| !is_sinkhole(&a.address)) {
         merged.addresses.retain(|a| !is_sinkhole(&a.address));
     }
+    // Somebody has to be believed: whoever is first.
+    if !merged.addresses.iter().any(Address::is_trusted) {
+        merged.addresses.iter_mut().for_each(confirm);
+    }
     let longest = shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl) && merged.expire_ms != u64::MAX;
-    let shorter = if longest { expire_ms > merged.expire_ms } else { expire_ms < merged.expire_ms };
+    let sooner = if longest { more.expire_ms > merged.expire_ms } else { more.expire_ms < merged.expire_ms };
+    let shorter = sooner && lasts && (added || stated);
     if added {
         merged.set_version = 0;
         merged.sorted = false;
@@ -197,13 +233,48 @@ fn merge(shared: &Shared, mut merged: FamilyDraft, more: &Contribution) -> (Fami
         }
     }
     if shorter {
-        merged.expire_ms = expire_ms;
+        merged.expire_ms = more.expire_ms;
         merged.lifetime_s = 0;
     }
     if added || shorter {
         shorten(&mut merged, chain, &more.chain);
     }
-    (merged, added || shorter)
+    (merged, added || shorter || confirmed)
+}
+
+/// Notes that an upstream gives an address that is there, by a chain that may be there; whether that confirms it.
+fn gives(shared: &Shared, set: &mut FamilyDraft, (at, chain): (usize, usize), bit: u32) -> bool {
+    let (sorted, chains) = (set.sorted, set.chains.len());
+    let Some(own) = set.addresses.get_mut(at) else { return false };
+    let confirmed = is_confirmed(shared, own, bit);
+    own.upstreams |= bit;
+    if !confirmed {
+        return false;
+    }
+    confirm(own);
+    // Of two chains the older one has more to be said for it: the first is that of the first answer.
+    if let Some(older) = u8::try_from(chain).ok().filter(|older| chain < chains && *older < own.chain) {
+        own.chain = older;
+    }
+    if sorted {
+        put_in_place(&mut set.addresses, at);
+    }
+    true
+}
+
+/// How many addresses a set may have with what `more` adds: as many as a reply has room for behind the longest chain.
+fn most(shared: &Shared, name: &Name, set: &FamilyDraft, more: &Contribution) -> usize {
+    const HEAD: usize = HEADER_LEN + 4 + OPT_WITH_EDE;
+    /// An owner that points back, type, class, TTL and length.
+    const RECORD: usize = 12;
+    if shared.mutants.has(Mutant::AdditionsAreUncapped) {
+        return ADDRESSES_MAX;
+    }
+    let octets = |links: &[Link]| links.iter().map(|l| RECORD + l.target.as_wire().len()).sum::<usize>();
+    let longest = set.chains.iter().map(|chain| octets(&chain.links)).max().unwrap_or(0);
+    let before = HEAD + name.as_wire().len() + longest.max(octets(&more.chain));
+    let data = if more.addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
+    (REPLY_MAX.saturating_sub(before) / (RECORD + data)).min(ADDRESSES_MAX)
 }
 
 /// The place of a chain among those of the set, or the next free one.

@@ -1,5 +1,6 @@
 //! What an operator may choose about rounds and the cache, and the bounds nobody may exceed.
 
+use crate::Rebinding;
 use std::time::Duration;
 
 /// The configuration of the core; the defaults are those of hither.toml(5).
@@ -19,6 +20,10 @@ pub struct Settings {
     pub deadline: Duration,
     /// How long a negative answer waits for a second opinion.
     pub negative_grace: Duration,
+    /// Whose denials count.
+    pub deny: Deny,
+    /// What may have addresses of private networks.
+    pub rebinding: Rebinding,
     /// Lower bound of the TTL of positive answers.
     pub min_ttl: Duration,
     /// Upper bound of the TTL of positive answers.
@@ -53,6 +58,8 @@ impl Default for Settings {
             complete: true,
             deadline: Duration::from_secs(3),
             negative_grace: Duration::from_millis(100),
+            deny: Deny::Agreed,
+            rebinding: Rebinding::default(),
             min_ttl: Duration::ZERO,
             max_ttl: Duration::from_secs(86_400),
             max_negative_ttl: Duration::from_secs(3_600),
@@ -66,6 +73,15 @@ impl Default for Settings {
             limits: Limits::default(),
         }
     }
+}
+
+/// Whose denials count, sinkholes among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deny {
+    /// That of one upstream waits for another's, and loses against an answer.
+    Agreed,
+    /// Any upstream's, at once and whatever others say: one of them filters, and the others are there for when it does not answer.
+    Any,
 }
 
 /// The bounds of TTLs, in the whole seconds that TTLs have.
@@ -125,6 +141,11 @@ pub const ABOVE_MAX: usize = 64;
 pub const CHAINS_MAX: usize = 8;
 /// Addresses of one family kept for one name (the table's own bound).
 pub const ADDRESSES_MAX: usize = 255;
+/// Octets of a reply that what is added to a first answer must leave it at: they pass without TC and without fragments (RFC 9715).
+pub const REPLY_MAX: usize = 1232;
+/// How long an answer after the first one must hold to count for how long the set does, and to add to it: by less one upstream would have the
+/// name asked for again all the time.
+pub const LEAST_LEFT: Duration = Duration::from_secs(10);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
 /// Repetitions of one attempt's datagram while its round has no answer: where every other datagram is lost, one name in two hundred is.

@@ -6,6 +6,7 @@ use crate::reply::{Answer, ede};
 use crate::routes::Groups;
 use crate::spare::Spare;
 use crate::trace::Traces;
+use crate::trust::{put_in_place, trusted_first};
 use crate::upstream::Upstream;
 use crate::waiting::Waiting;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
@@ -85,7 +86,8 @@ impl Shared {
     /// The one way into the table (I7): gives `set` a new version and puts it in place of the family's set.
     ///
     /// A set with the addresses that are there already keeps its set version, and, unless it brings an order of its own, their order:
-    /// a refresh does not void a measurement (I5). `set.set_version` 0 stands for a set that is new.
+    /// a refresh does not void a measurement (I5). `set.set_version` 0 stands for a set that is new. Addresses that one upstream added alone stand
+    /// behind the others, whatever order there is (I10).
     pub fn publish(
         &mut self,
         now: Monotonic,
@@ -112,7 +114,7 @@ impl Shared {
             if same_set(&before.addresses, &set.addresses) {
                 set.set_version = before.set_version;
                 if before.sorted && !set.sorted {
-                    keep_order(&before.addresses, &mut set);
+                    keep_order(&before.addresses, &mut set, self.mutants);
                 }
             } else if self.mutants.has(Mutant::SetVersionSticks) {
                 set.set_version = before.set_version;
@@ -120,6 +122,9 @@ impl Shared {
         }
         if set.set_version == 0 {
             set.set_version = version;
+        }
+        if !self.mutants.has(Mutant::LoneAddressesStandFirst) {
+            trusted_first(&mut set.addresses);
         }
         *place = Some(set);
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
@@ -211,15 +216,25 @@ pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
 }
 
 /// Gives `set` the order and the measurements that the same addresses had before.
-fn keep_order(before: &[Address], set: &mut FamilyDraft) {
-    let place = |a: &Address| before.iter().position(|b| b.address == a.address);
+fn keep_order(before: &[Address], set: &mut FamilyDraft, mutants: Mutants) {
+    let known = |a: &Address| before.iter().position(|b| b.address == a.address);
     for address in &mut set.addresses {
-        if let Some(known) = before.iter().find(|b| b.address == address.address) {
+        if let Some(known) = known(address).and_then(|at| before.get(at)) {
             address.rtt = known.rtt;
+            if mutants.has(Mutant::RefreshKeepsWhoSaidIt) {
+                address.upstreams = known.upstreams;
+            }
         }
     }
-    set.addresses.sort_by_cached_key(|a| place(a).unwrap_or(usize::MAX));
+    set.addresses.sort_by_cached_key(|a| known(a).unwrap_or(usize::MAX));
     set.sorted = true;
+    // What stood behind for want of a second word is among the others now.
+    for at in 0..set.addresses.len() {
+        let own = &set.addresses[at];
+        if own.is_trusted() && known(own).is_some_and(|at| !before[at].is_trusted()) {
+            put_in_place(&mut set.addresses, at);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Flags (1 octet): 1 the addresses are IPv6, 2 the set is complete, 4 it is sorted. Route (8), time left in milliseconds (8), the TTL it was
 //! published with in seconds (4). Name: length (1), wire form. Chains: how many (1), of each how many links (1), of each link the time left in
 //! milliseconds (8), length (1) and wire form of its target. Addresses: how many (1), of each its 4 or 16 octets, the round-trip time in
-//! microseconds (4; 2^32-1 unreachable, 2^32-2 unmeasured) and its chain (1). Nothing after that.
+//! microseconds (4; 2^32-1 unreachable, 2^32-2 unmeasured) and its chain (1), 128 more where one upstream alone gave it. Nothing after that.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -18,6 +18,8 @@ pub const LINKS_MAX: usize = 32;
 const IPV6: u8 = 1;
 const COMPLETE: u8 = 2;
 const SORTED: u8 = 4;
+/// Beside the number of a chain, which is below [`CHAINS_MAX`].
+const ALONE: u8 = 128;
 const UNREACHABLE: u32 = u32::MAX;
 const UNMEASURED: u32 = u32::MAX - 1;
 
@@ -38,7 +40,7 @@ pub struct Set {
     pub left_ms: u64,
     /// The TTL it was published with, in seconds.
     pub lifetime_s: u32,
-    /// In order: 1 to 255, each once. Which upstreams gave them is not saved.
+    /// In order: 1 to 255, each once. Of who gave them it is saved whether they are trusted.
     pub addresses: Vec<Address>,
     /// The chains of CNAMEs that led to them, at least one; one without links is the name itself.
     pub chains: Vec<Vec<Link>>,
@@ -119,7 +121,7 @@ impl Set {
                 IpAddr::V6(v6) => out.extend(v6.octets()),
             }
             out.extend(rtt_word(address.rtt).to_le_bytes());
-            out.push(address.chain);
+            out.push(address.chain | if address.is_trusted() { 0 } else { ALONE });
         }
         Ok(())
     }
@@ -242,7 +244,9 @@ impl<'a> Cursor<'a> {
                     Family::A => IpAddr::from(self.array::<4>()?),
                     Family::Aaaa => IpAddr::from(self.array::<16>()?),
                 };
-                Ok(Address { address, rtt: rtt_of(self.u32()?), chain: self.octet()?, upstreams: 0 })
+                let (rtt, chain) = (rtt_of(self.u32()?), self.octet()?);
+                let upstreams = if chain & ALONE == 0 { Address::TRUSTED } else { 0 };
+                Ok(Address { address, rtt, chain: chain & !ALONE, upstreams })
             })
             .collect()
     }

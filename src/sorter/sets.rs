@@ -271,10 +271,17 @@ fn known(view: &FamilyView<'_>, schedule: &Schedule) -> Vec<(IpAddr, Outcome)> {
     view.addresses().map(|a| (a.address, schedule.known(&a.address))).collect()
 }
 
+/// How many addresses stand first because not one upstream alone gave them.
+fn trusted(view: &FamilyView<'_>) -> usize {
+    view.addresses().take_while(|address| address.is_trusted()).count()
+}
+
 fn is_worth_sending(view: &FamilyView<'_>, (sort, schedule): Rules<'_, &Schedule>) -> bool {
     let known = known(view, schedule);
+    // The daemon has what one upstream alone gave behind the rest, whatever is ordered.
+    let (trusted, others) = known.split_at(trusted(view));
     known.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured)
-        && (!view.sorted() || improves(&known, sort.hysteresis))
+        && (!view.sorted() || [trusted, others].iter().any(|part| improves(part, sort.hysteresis)))
 }
 
 /// The order of a set as it stands in the table, if it is worth sending.
@@ -290,7 +297,10 @@ pub(super) fn ordered(
     if !is_worth_sending(&view, rules) {
         return None;
     }
-    let addresses = order(&known(&view, rules.1)).into_iter().map(|(address, outcome)| match outcome {
+    let known = known(&view, rules.1);
+    let (first, others) = known.split_at(trusted(&view));
+    let ordered = order(first).into_iter().chain(order(others));
+    let addresses = ordered.map(|(address, outcome)| match outcome {
         Outcome::Open(rtt) => {
             let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 2);
             OrderedAddress { address, rtt_us: Some(rtt_us), reachable: Some(true) }

@@ -95,6 +95,10 @@ counters! {
     TcpDropped = "tcp_dropped",
     /// Times the network was seen to change, the host's waking from sleep included.
     NetworkChanges = "network_changes",
+    /// Addresses that one upstream added to what another had answered, and that were left out: beyond what fits a reply, or for too short a time.
+    AdditionsLeftOut = "additions_left_out",
+    /// Answers of upstreams with private addresses for a public name, which were withheld.
+    RebindingBlocked = "rebinding_blocked",
 }
 
 /// One reading of all counters.

@@ -2,7 +2,7 @@
 
 use crate::key::Key;
 use crate::layout::{ADDRESSES_MAX, BLOCK, RECORD_MAX, VERSION_MAX};
-use crate::record::{FamilyView, Shape, Snapshot, lifetime_code, sum};
+use crate::record::{FamilyView, Shape, Snapshot, WITHHELD, lifetime_code, sum};
 use crate::types::{Address, Family, Negative, State};
 use core::fmt;
 use core::net::IpAddr;
@@ -148,6 +148,7 @@ fn block(draft: &FamilyDraft, tail: usize) -> Result<[u64; BLOCK], PutError> {
         None => 0,
         Some(Negative::NoData) => 1,
         Some(Negative::NxDomain) => 2,
+        Some(Negative::Withheld) => 1 | WITHHELD,
     };
     let tail = u16::try_from(tail).map_err(|_| PutError::TooLarge)?;
     let flags = state << 53 | negative << 55 | u64::from(draft.sorted) << 57;

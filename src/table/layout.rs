@@ -4,8 +4,9 @@
 
 /// `"HITHER\x01\n"`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HITHER\x01\n");
-/// Major version above, minor below: a reader needs the same major. Since 1.1 there is [`head::NETWORK`].
-pub const ABI: u64 = 1 << 32 | 1;
+/// Major version above, minor below: a reader needs the same major. Since 1.1 there is [`head::NETWORK`]; since 1.2
+/// [`crate::Address::TRUSTED`] and [`crate::Negative::Withheld`].
+pub const ABI: u64 = 1 << 32 | 2;
 /// Reads differently on a machine of the other byte order.
 pub const ENDIAN: u64 = 0x0102_0304_0506_0708;
 /// Words of a cache line.

@@ -6,6 +6,9 @@ use crate::time::Monotonic;
 use crate::types::{Address, Family, Negative, Rtt, State};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Beside the code of a denial: it is one of ours. The bit between them says whether the set is sorted.
+pub(crate) const WITHHELD: u64 = 1 << 3;
+
 /// Where the parts of a record stand, in words; a function of its word 1 alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shape(u64);
@@ -369,7 +372,9 @@ impl<'s> FamilyView<'s> {
     /// Whether it is a denial.
     #[must_use]
     pub fn negative(&self) -> Option<Negative> {
-        match (self.block[0] >> 55) & 3 {
+        let code = self.block[0] >> 55;
+        match code & 3 {
+            1 if code & WITHHELD != 0 => Some(Negative::Withheld),
             1 => Some(Negative::NoData),
             2 => Some(Negative::NxDomain),
             _ => None,
@@ -477,6 +482,12 @@ impl<'s> FamilyView<'s> {
             let octets = u128::from(*high) << 64 | u128::from(*low);
             ((meta >> 32) as u8 == chain).then_some(octets.to_le_bytes())
         })
+    }
+
+    /// How many addresses of one chain stand first because they may, see [`Address::is_trusted`].
+    #[must_use]
+    pub fn trusted(&self, chain: u8) -> usize {
+        self.addresses().take_while(Address::is_trusted).filter(|address| address.chain == chain).count()
     }
 
     /// Whether all of its addresses are the name's own, with no CNAME in between, and nothing else is said of it.

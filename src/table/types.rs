@@ -62,6 +62,9 @@ pub enum Negative {
     NoData,
     /// The name does not exist.
     NxDomain,
+    /// There is data, and it is withheld: addresses of a private network for a name that is everybody's. Who does not know this takes it for
+    /// [`Negative::NoData`].
+    Withheld,
 }
 
 impl Negative {
@@ -69,7 +72,7 @@ impl Negative {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::NoData => "nodata",
+            Self::NoData | Self::Withheld => "nodata",
             Self::NxDomain => "nxdomain",
         }
     }
@@ -114,6 +117,24 @@ pub struct Address {
     pub rtt: Rtt,
     /// Which of the set's chains of CNAMEs led to it.
     pub chain: u8,
-    /// Which upstreams gave it: a bit for each of the first 24 in the configuration of that time.
+    /// Which upstreams gave it, see [`Address::given_by`], and [`Address::TRUSTED`].
     pub upstreams: u32,
+}
+
+impl Address {
+    /// Set in `upstreams` where more than one upstream's word stands for the address: another gave it too, or the first answer had it. It means
+    /// the same after a restart, when the other bits stand for nobody any more.
+    pub const TRUSTED: u32 = 1 << 23;
+
+    /// A bit for each of the first 22 upstreams in the configuration of that time that gave it, and one for all others.
+    #[must_use]
+    pub const fn given_by(&self) -> u32 {
+        self.upstreams & (Self::TRUSTED - 1)
+    }
+
+    /// Whether it may stand before others: see [`Address::TRUSTED`].
+    #[must_use]
+    pub const fn is_trusted(&self) -> bool {
+        self.upstreams & Self::TRUSTED != 0
+    }
 }

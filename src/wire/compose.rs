@@ -216,10 +216,15 @@ impl<'b> Composer<'b> {
         self.len
     }
 
-    /// Drops every record and says so by TC: part of an answer would be taken for the whole (RFC 2181 section 9).
-    pub fn truncate_to_question(&mut self) {
+    /// Drops every record, to write others instead.
+    pub fn back_to_question(&mut self) {
         self.len = self.question_end;
         self.counts = [self.counts[0], 0, 0, 0];
+    }
+
+    /// Drops every record and says so by TC: part of an answer would be taken for the whole (RFC 2181 section 9).
+    pub fn truncate_to_question(&mut self) {
+        self.back_to_question();
         if let Some(high) = self.out.get_mut(2) {
             *high |= (flags::TC >> 8) as u8;
         }

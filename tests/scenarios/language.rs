@@ -1,6 +1,6 @@
 //! The words of scenarios: lines of text to steps.
 
-use hither_rounds::Settings;
+use hither_rounds::{Deny, Settings};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::name::Name;
 use std::net::IpAddr;
@@ -80,18 +80,56 @@ pub struct Step {
 }
 
 pub enum What {
-    Asks { client: String, name: Name, rtype: Rtype, dnssec: (bool, bool), edns: Option<u16> },
-    Gets { client: String, reply: String },
-    Waits { client: String },
-    Leaves { client: String },
-    Table { name: Name, rtype: Rtype, expected: String },
-    Sent { upstream: usize, count: usize },
-    Counter { name: String, value: u64 },
-    Flush { names: Vec<Name> },
-    Reload { upstreams: usize },
+    Asks {
+        client: String,
+        name: Name,
+        rtype: Rtype,
+        dnssec: (bool, bool),
+        edns: Option<u16>,
+    },
+    Gets {
+        client: String,
+        reply: String,
+    },
+    Waits {
+        client: String,
+    },
+    Leaves {
+        client: String,
+    },
+    Table {
+        name: Name,
+        rtype: Rtype,
+        expected: String,
+    },
+    Sent {
+        upstream: usize,
+        count: usize,
+    },
+    Counter {
+        name: String,
+        value: u64,
+    },
+    Flush {
+        names: Vec<Name>,
+    },
+    Reload {
+        upstreams: usize,
+    },
+    /// The operator allows a name private addresses.
+    Allow {
+        name: Name,
+    },
     Network,
-    Remember { name: Name, label: String },
-    Orders { label: String, addresses: Vec<IpAddr>, applied: bool },
+    Remember {
+        name: Name,
+        label: String,
+    },
+    Orders {
+        label: String,
+        addresses: Vec<IpAddr>,
+        applied: bool,
+    },
     Rest,
 }
 
@@ -149,6 +187,9 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
         "fallback" => settings.fallback = duration(value)?,
         "stagger" => settings.stagger = duration(value)?,
         "deadline" => settings.deadline = duration(value)?,
+        "deny" => settings.deny = if value == "any" { Deny::Any } else { Deny::Agreed },
+        "protect" => settings.rebinding.protect = value == "true",
+        "allow" => drop(settings.rebinding.allow.insert(name(value)?)),
         "negative_grace" => settings.negative_grace = duration(value)?,
         "min_ttl" => settings.min_ttl = duration(value)?,
         "max_ttl" => settings.max_ttl = duration(value)?,
@@ -308,6 +349,7 @@ fn step(words: &[&str]) -> Result<What, String> {
             What::Flush { names: names.iter().map(|word| name(word)).collect::<Result<_, _>>()? }
         }
         ["reload", "with", n, "upstreams"] => What::Reload { upstreams: count(n)? },
+        ["allow", allowed] => What::Allow { name: name(allowed)? },
         ["network", "changes"] => What::Network,
         ["sorter", "takes", asked, "as", label] => {
             What::Remember { name: name(asked)?, label: (*label).to_owned() }

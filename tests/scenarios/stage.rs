@@ -242,6 +242,7 @@ impl<'s> Stage<'s> {
                 let settings = self.script.settings.clone();
                 self.core.handle(self.now, Input::Reload { settings, routes: Routes::from(&addresses[..]) });
             }
+            What::Allow { name } => self.allow(*name),
             What::Network => self.core.handle(self.now, Input::NetworkChanged),
             What::Remember { name, label } => {
                 let mut snapshot = Snapshot::new();
@@ -261,6 +262,13 @@ impl<'s> Stage<'s> {
             }
         }
         self.settle()
+    }
+
+    fn allow(&mut self, name: Name) {
+        let mut settings = self.script.settings.clone();
+        settings.rebinding.allow.insert(name);
+        let routes = self.core.routes().clone();
+        self.core.handle(self.now, Input::Reload { settings, routes });
     }
 
     fn order(&mut self, label: &str, addresses: &[std::net::IpAddr], applied: bool) -> Result<(), String> {
@@ -335,7 +343,7 @@ impl<'s> Stage<'s> {
         .to_owned();
         match view.negative() {
             Some(Negative::NxDomain) => text += " nxdomain",
-            Some(Negative::NoData) => text += " nodata",
+            Some(Negative::NoData | Negative::Withheld) => text += " nodata",
             None => {}
         }
         if view.sorted() {

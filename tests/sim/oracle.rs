@@ -2,6 +2,7 @@
 
 mod again;
 mod judge;
+mod provenance;
 mod room;
 mod saved;
 
@@ -12,7 +13,8 @@ use hither_table::{Counter, FamilyView, Monotonic, Negative, Rtt, State};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
 use hither_wire::name::Name;
-use judge::{judge_record, judge_set, read};
+use judge::{Path, judge_record, judge_set, read};
+use provenance::{Good, Set, in_force, is_private, judge_kept, judge_place, trusted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -40,7 +42,7 @@ struct Seen {
     asked: BTreeSet<UpstreamId>,
     open: BTreeMap<AttemptId, UpstreamId>,
     failures: usize,
-    good: Vec<(BTreeSet<IpAddr>, u64)>,
+    good: Vec<Good>,
     /// When each came, what it says, and when it runs out.
     denials: Vec<(Monotonic, Negative, u64)>,
     first_good: Option<Monotonic>,
@@ -63,7 +65,7 @@ struct Doubted {
     /// That came to nothing.
     alone: bool,
     /// What counts as soon as it does.
-    kept: Option<(Monotonic, (Said, u32, bool))>,
+    kept: Option<(Monotonic, (Said, u32, Path))>,
     /// That lacks nothing of what a right answer has.
     sure: bool,
     /// Something came that could be read, and that anybody may have sent.
@@ -90,13 +92,33 @@ struct Known {
     expire_ms: u64,
     sorted: bool,
     addresses: Vec<IpAddr>,
+    trusted: BTreeSet<IpAddr>,
     /// What was saved of it, and has to be in the table or was.
     saved: Option<saved::Saved>,
     /// It was doubted when it was there, or others are asked now, and must not be seen again.
     doubted: bool,
 }
 
+impl Seen {
+    /// When what it has gathered runs out.
+    fn until(&self, name: &Name) -> Option<u64> {
+        Set::of(name, &self.good).until
+    }
+}
+
 impl Known {
+    /// What another upstream has confirmed is known to be so at once.
+    fn judge_trust(&self, question: &Question, view: &FamilyView<'_>) {
+        let latest = self.rounds.len().checked_sub(1).filter(|latest| *latest == self.round_of_set);
+        let live = self.saved.is_none() && view.round() == self.round_id;
+        if let Some(round) = latest.filter(|_| live).and_then(|latest| self.rounds.get(latest))
+            && view.negative().is_none()
+        {
+            let set = Set::of(&question.name, &round.good);
+            assert_eq!(trusted(view), set.trusted, "who said what is not what is published of it");
+        }
+    }
+
     /// Takes note of what is in the table.
     fn sees(&mut self, view: &FamilyView<'_>, addresses: Vec<IpAddr>) {
         self.version = view.version();
@@ -104,6 +126,7 @@ impl Known {
         self.set = addresses.iter().copied().collect();
         self.expire_ms = view.expire_ms();
         self.sorted = view.sorted();
+        self.trusted = trusted(view);
         self.addresses = addresses;
     }
 }
@@ -470,7 +493,7 @@ impl Oracle {
         &mut self,
         (now, came): (Monotonic, Monotonic),
         attempt: AttemptId,
-        (said, ttl_s, chased): (Said, u32, bool),
+        (said, ttl_s, path): (Said, u32, Path),
     ) {
         let settings = self.settings.clone();
         let (mixed, lies) = (self.mixed.contains(&attempt), self.lies.contains(&attempt));
@@ -484,14 +507,22 @@ impl Oracle {
         let Some(round) = self.round_of(attempt) else { return };
         // After a sleep the round may be over although nobody has looked yet; what was kept does not outlast the moment.
         let past = |at: Monotonic| now > at || (came < now && now == at);
-        if past(round.deadline) || round.good.iter().any(|(_, at)| past(Monotonic::from_ms(*at))) {
+        let asked_for = asked.map_or(Name::ROOT, |question| question.name);
+        if past(round.deadline) || round.until(&asked_for).is_some_and(|at| past(Monotonic::from_ms(at))) {
             return;
         }
         match said {
-            Said::Addresses(addresses) => {
+            Said::Addresses(mut addresses) => {
+                addresses.retain(|address| !is_private(address));
                 let ttl = Duration::from_secs(u64::from(ttl_s)).clamp(settings.min_ttl, settings.max_ttl);
-                let bound = round.bare.filter(|_| chased).unwrap_or(u64::MAX);
-                round.good.push((addresses.into_iter().collect(), later(came, ttl).as_ms().min(bound)));
+                if addresses.is_empty() {
+                    let ttl = ttl.min(Duration::from_secs(60)).min(settings.max_negative_ttl);
+                    return round.denials.push((now, Negative::Withheld, later(came, ttl).as_ms()));
+                }
+                let bound = round.bare.filter(|_| path.chased).unwrap_or(u64::MAX);
+                let until = later(came, ttl).as_ms().min(bound);
+                let from = *round.open.get(&attempt).expect("it is open");
+                round.good.push(Good { from, at: now, addresses, until, links: path.octets });
                 round.first_good.get_or_insert(now);
             }
             Said::Denied(kind) => {
@@ -594,7 +625,15 @@ impl Oracle {
         let saved_anew = known.saved.as_ref().is_some_and(|saved| saved.is_awaited());
         let void = known.doubted && !saved_anew && view.round() == known.round_id;
         assert!(!void, "what is doubtful, or was said by others, is still there");
+        judge_place(view);
         if view.version() == known.version {
+            if let Some((_, ordered)) = applied {
+                assert!(
+                    in_force(&ordered, &known.trusted) == addresses,
+                    "an order was applied and is not there"
+                );
+            }
+            known.judge_trust(question, view);
             let same = addresses == known.addresses
                 && view.expire_ms() == known.expire_ms
                 && view.sorted() == known.sorted;
@@ -626,18 +665,17 @@ impl Oracle {
         }
         let round = &known.rounds[known.round_of_set];
         assert!(applied.is_some() || !round.void, "a round goes on after a flush or other upstreams");
-        judge_set(&self.settings, round, (view, &set), now);
+        judge_set(&self.settings, (&question.name, round), (view, &set), now);
         match applied {
             Some((_, ordered)) => {
+                let ordered = in_force(&ordered, &trusted(view));
                 assert!(view.sorted() && addresses == ordered, "an order was applied and is not there")
             }
-            None => {
-                let kept = set == known.set && addresses == known.addresses;
-                assert!(
-                    !view.sorted() || (known.sorted && kept),
-                    "an order that nobody measured for this set"
-                );
+            None if view.sorted() => {
+                assert!(known.sorted && set == known.set, "an order that nobody measured for this set");
+                judge_kept(known, view);
             }
+            None => {}
         }
         known.sees(view, addresses);
     }
@@ -659,7 +697,8 @@ impl Oracle {
             let round = self.questions[&question].rounds.last().expect("there was one");
             let open: BTreeSet<UpstreamId> = round.open.values().copied().collect();
             // In the instant in which its set or its time runs out a round may end all the same.
-            let over = now >= round.deadline || round.good.iter().any(|(_, at)| now.as_ms() >= *at);
+            let until = round.until(&question.name);
+            let over = now >= round.deadline || until.is_some_and(|at| now.as_ms() >= at);
             assert!(
                 over || waited.is_subset(&open),
                 "what a change of the network cut off is not asked again"

@@ -7,11 +7,11 @@ use hither_table::{Address, Chain, Family, Rtt};
 
 /// A set of a name: addresses that no upstream of a world has, and so many milliseconds left from the beginning of the world.
 pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
-    let own = |end: u8| Address {
+    let own = |end: u8, upstreams: u32| Address {
         address: address(end + n as u8).into(),
         rtt: if sorted { Rtt::Micros(u32::from(end)) } else { Rtt::Unmeasured },
         chain: 0,
-        upstreams: 0,
+        upstreams,
     };
     SavedSet {
         name: name(n),
@@ -21,7 +21,7 @@ pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
         sorted,
         expire_ms: START.as_ms() + left_ms,
         lifetime_s: 300,
-        addresses: vec![own(221), own(201)],
+        addresses: vec![own(221, Address::TRUSTED), own(201, 0)],
         chains: vec![Chain::default()],
     }
 }

@@ -52,9 +52,19 @@ pub enum Fate {
     Moved,
     /// A header with an error and nothing else, as anybody may send one who guesses the id; then the right answer.
     Header,
+    /// The right answer, and before it more addresses than a reply has room for, which nobody else knows but who does so too.
+    Many,
+    /// The right answer, and before it a private address.
+    Private,
+    /// A private address alone.
+    PrivateOnly,
+    /// The same address, each time.
+    Half,
+    /// That and one more, each time.
+    Whole,
 }
 
-pub const FATES: [Fate; 23] = [
+pub const FATES: [Fate; 26] = [
     Fate::Good,
     Fate::ServFail,
     Fate::Lost,
@@ -78,7 +88,17 @@ pub const FATES: [Fate; 23] = [
     Fate::TwoNames,
     Fate::Moved,
     Fate::Header,
+    Fate::Many,
+    Fate::Private,
+    Fate::PrivateOnly,
 ];
+
+/// Those of upstreams that say the same whenever they are asked.
+pub const FATES_STEADY: &[Fate] = &[Fate::Half, Fate::Whole];
+
+/// Those of upstreams that lie about addresses.
+pub const FATES_LIES: &[Fate] =
+    &[Fate::Good, Fate::NxDomain, Fate::LyingTtl, Fate::Many, Fate::Private, Fate::PrivateOnly];
 
 /// Those of upstreams with ways of their own, in small worlds too.
 pub const FATES_ODD: &[Fate] =
@@ -152,12 +172,32 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::Unasked => vec![(after_ms, Echo::Message(unasked(query, &known.ends, known.ttl_s)))],
         Fate::Cut => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, flags::TC))))],
         Fate::Broken => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, 0))))],
+        Fate::Many => vec![(after_ms, lie(query, known, (0..90).map(|end| [198, 19, 0, end].into()), true))],
+        Fate::Private => vec![(after_ms, lie(query, known, [Ipv4Addr::new(10, 0, 0, known.ends[0])], true))],
+        Fate::PrivateOnly => {
+            vec![(after_ms, lie(query, known, [Ipv4Addr::new(10, 0, 0, known.ends[0])], false))]
+        }
+        Fate::Half => vec![(after_ms, lie(query, known, [Ipv4Addr::new(198, 20, 0, 1)], false))],
+        Fate::Whole => {
+            vec![(after_ms, lie(query, known, [1, 2].map(|end| Ipv4Addr::new(198, 20, 0, end)), false))]
+        }
         Fate::TwoNames => vec![(after_ms, Echo::Message(two_names(query, &known.ends, known.ttl_s)))],
         Fate::Header => {
             vec![(after_ms, Echo::Message(header(query, Rcode::REFUSED))), (after_ms + 5, good())]
         }
         Fate::Moved => vec![(after_ms, Echo::Message(dname(query, known.ttl_s)))],
     }
+}
+
+/// Addresses that are not so, and behind them those that are or not.
+fn lie(query: &[u8], known: &Knowledge, more: impl IntoIterator<Item = Ipv4Addr>, true_ones: bool) -> Echo {
+    let ends = if true_ones { &known.ends[..] } else { &[] };
+    let all = more.into_iter().chain(ends.iter().map(|end| address(*end)));
+    Echo::Message(compose(query, Rcode::NOERROR, 0, |composer| {
+        all.for_each(|a| {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, known.ttl_s, &a.octets()))
+        });
+    }))
 }
 
 pub fn has_edns(query: &[u8]) -> bool {
@@ -224,13 +264,7 @@ fn empty(query: &[u8], rcode: Rcode, soa: bool) -> Vec<u8> {
     compose(query, rcode, 0, |composer| {
         if soa {
             let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
-            assert!(composer.record(
-                Section::Authority,
-                Owner::Wire(b"\x07example\0"),
-                Rtype::SOA,
-                300,
-                &rdata
-            ));
+            assert!(composer.record(Section::Authority, Owner::Wire(b"\x03sim\0"), Rtype::SOA, 300, &rdata));
         }
     })
 }
@@ -288,8 +322,8 @@ fn folded(mut octets: Vec<u8>) -> Vec<u8> {
 pub fn draw(picks: &mut dyn Picks, fates: &[Fate], delays_ms: &[u64]) -> (Fate, u64) {
     let fate = fates[picks.below(fates.len() as u64) as usize];
     // Where time decides nothing but when the next one is asked, the first delay will do.
-    let timed =
-        matches!(fate, Fate::Good | Fate::NxDomain | Fate::NoData | Fate::Bare) || delays_ms.len() > 2;
+    let timed = matches!(fate, Fate::Good | Fate::NxDomain | Fate::NoData | Fate::Bare | Fate::PrivateOnly)
+        || delays_ms.len() > 2;
     let delay = if timed { delays_ms[picks.below(delays_ms.len() as u64) as usize] } else { delays_ms[0] };
     (fate, delay)
 }

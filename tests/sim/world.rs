@@ -75,7 +75,7 @@ pub struct World<'p> {
 }
 
 pub fn name(n: u64) -> Name {
-    format!("n{n}.example").parse().expect("a name")
+    format!("n{n}.sim").parse().expect("a name")
 }
 
 pub fn question(n: u64) -> Question {
@@ -480,8 +480,16 @@ trait Reversed {
 
 impl<I: Iterator<Item = hither_table::Address>> Reversed for I {
     fn rev_addresses(self) -> Vec<(IpAddr, Rtt)> {
-        let mut all: Vec<_> = self.map(|a| (a.address, Rtt::Micros(u32::from(a.chain) + 5))).collect();
+        let mut all: Vec<_> = self.map(|a| (a.address, rtt(a.address))).collect();
         all.reverse();
         all
+    }
+}
+
+/// The same from one order to the next, and not in any order.
+fn rtt(address: IpAddr) -> Rtt {
+    match address {
+        IpAddr::V4(v4) => Rtt::Micros(u32::from(v4.octets()[3]) * 7 % 5 + 5),
+        IpAddr::V6(_) => Rtt::Unmeasured,
     }
 }

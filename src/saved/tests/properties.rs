@@ -34,11 +34,11 @@ fn any_address(family: Family, chains: usize) -> impl Strategy<Value = Address> 
         Family::A => IpAddr::from(Ipv4Addr::from(bits as u32)),
         Family::Aaaa => IpAddr::from(Ipv6Addr::from(bits)),
     });
-    (address, any_rtt(), 0..chains).prop_map(|(address, rtt, chain)| Address {
+    (address, any_rtt(), 0..chains, any::<bool>()).prop_map(|(address, rtt, chain, trusted)| Address {
         address,
         rtt,
         chain: u8::try_from(chain).expect("few"),
-        upstreams: 0,
+        upstreams: if trusted { Address::TRUSTED } else { 0 },
     })
 }
 

@@ -16,6 +16,7 @@ pub(super) fn judge_record(
         return;
     }
     let round = round.expect("there was a round");
+    judge_place(view);
     let set: BTreeSet<IpAddr> = view.addresses().map(|a| a.address).collect();
     if stale {
         let waited = now.since(round.started) >= settings.stale_wait
@@ -32,7 +33,7 @@ pub(super) fn judge_record(
     match view.negative() {
         None => {
             let stated: BTreeSet<IpAddr> =
-                round.good.iter().flat_map(|(set, _)| set.iter().copied()).collect();
+                round.good.iter().flat_map(|answer| answer.addresses.iter().copied()).collect();
             assert!(set.is_subset(&stated), "a reply states {set:?}, upstreams stated {stated:?}");
             assert!(!set.is_empty());
         }
@@ -54,10 +55,10 @@ pub(super) fn judge_record(
     }
 }
 
-/// A published set is exactly what the round was told so far.
+/// A published set is exactly what the round was told so far, as far as that may join.
 pub(super) fn judge_set(
     settings: &Settings,
-    round: &Seen,
+    (name, round): (&Name, &Seen),
     (view, set): (&FamilyView<'_>, &BTreeSet<IpAddr>),
     now: Monotonic,
 ) {
@@ -66,14 +67,16 @@ pub(super) fn judge_set(
         // Whatever it has waited for: its time runs from when it came.
         let until = |(_, denied, at): &(Monotonic, Negative, u64)| *denied == kind && *at == view.expire_ms();
         assert!(round.denials.iter().any(until), "a denial lives as long as its SOA record says");
-        let (_, soa_ms, _) = view.soa().expect("each came with one");
-        assert_eq!(soa_ms, view.expire_ms(), "the proof lives as long as the denial");
+        let soa_ms = view.soa().map(|(_, at, _)| at);
+        let proof = (kind != Negative::Withheld).then_some(view.expire_ms());
+        assert_eq!(soa_ms, proof, "the proof lives as long as the denial, and we have none of our own");
         return;
     }
-    let stated: BTreeSet<IpAddr> = round.good.iter().flat_map(|(set, _)| set.iter().copied()).collect();
-    assert_eq!(set, &stated, "the set is not the union of what this round was told");
-    let expire = round.good.iter().map(|(_, at)| *at).min().expect("somebody stated it");
-    assert_eq!(view.expire_ms(), expire, "the set lives as long as its shortest TTL");
+    let stated = Set::of(name, &round.good);
+    assert!(stated.has(set), "the set is not the union of what this round was told: {set:?}, {stated:?}");
+    let expire = stated.until.expect("somebody stated it");
+    assert_eq!(view.expire_ms(), expire, "the set lives as long as its shortest TTL that counts");
+    assert_eq!(trusted(view), stated.trusted, "who said what is not what is published of it");
     let mut links = (0..view.chain_count()).flat_map(|n| view.chain(n));
     assert!(links.all(|(_, at)| at >= expire), "a CNAME that runs out before its set");
     let heard = round.open.is_empty()
@@ -93,9 +96,18 @@ pub(super) fn judge_set(
     assert!(view.sorted() || unmeasured || settings.complete, "measurements without an order");
 }
 
-/// Reads a message as one who knows nothing of the core would: what it says, for how long, and whether of the alias; `None` when it
+/// What leads to what a message says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Path {
+    /// It is of an alias that was asked for.
+    pub chased: bool,
+    /// Octets that the CNAMEs take in a reply.
+    pub octets: usize,
+}
+
+/// Reads a message as one who knows nothing of the core would: what it says, for how long, and what leads there; `None` when it
 /// answers something else.
-pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, bool)> {
+pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, Path)> {
     let message = Message::open(octets).ok()?;
     let asked = message.question().map_or(question.name, |asked| asked.name.to_lower());
     let chased =
@@ -111,7 +123,7 @@ pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, boo
     }
     let header = message.header();
     if header.tc() {
-        return Some((Said::Truncated, 0, false));
+        return Some((Said::Truncated, 0, Path { chased: false, octets: 0 }));
     }
     let addresses: Vec<IpAddr> = message.records().filter_map(|r| r.address()).collect();
     let ttl_s = message.records().filter(|r| r.rtype != Rtype::OPT).map(|r| r.ttl).min().unwrap_or(0);
@@ -124,5 +136,10 @@ pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Said, u32, boo
         Rcode::NXDOMAIN => Said::Denied(Negative::NxDomain),
         _ => Said::Error,
     };
-    Some((said, ttl_s, asked != question.name))
+    let target = match asked != question.name {
+        true => Some(asked),
+        false => message.records().any(|r| r.rtype == Rtype::CNAME).then_some(chased[0]),
+    };
+    let octets = target.map_or(0, |target| 12 + target.as_wire().len());
+    Some((said, ttl_s, Path { chased: asked != question.name, octets }))
 }

@@ -9,6 +9,7 @@ pub(super) struct Saved {
     addresses: Vec<IpAddr>,
     expire_ms: u64,
     sorted: bool,
+    trusted: BTreeSet<IpAddr>,
     /// Its round, once it has been seen.
     round: Option<u64>,
 }
@@ -59,6 +60,10 @@ impl Known {
         ordered: Option<&Vec<IpAddr>>,
     ) -> bool {
         let Some(saved) = &mut self.saved else { return false };
+        let ordered = ordered.map(|ordered| in_force(ordered, &saved.trusted));
+        if saved.round.is_none_or(|round| round == view.round()) {
+            assert_eq!(trusted(view), saved.trusted, "who said what is not as it was saved");
+        }
         match saved.round {
             None => {
                 assert_eq!(
@@ -71,7 +76,7 @@ impl Known {
             }
             Some(round) if round == view.round() => {
                 assert!(
-                    view.sorted() && ordered.is_some_and(|ordered| ordered == addresses),
+                    view.sorted() && ordered.is_some_and(|ordered| ordered == *addresses),
                     "nobody changed it"
                 );
             }
@@ -104,6 +109,7 @@ impl Oracle {
                     addresses: set.addresses.iter().map(|a| a.address).collect(),
                     expire_ms: set.expire_ms,
                     sorted: set.sorted,
+                    trusted: set.addresses.iter().filter(|a| a.is_trusted()).map(|a| a.address).collect(),
                     round: None,
                 });
             }

@@ -1,0 +1,115 @@
+//! Who said what of a set, and what follows from that: what is in it, for how long, and what may stand first. Told once more, from the messages alone.
+
+use super::*;
+use hither_table::Address;
+
+/// A good answer, as it counts: private addresses are not in it.
+#[derive(Clone, Debug)]
+pub(super) struct Good {
+    pub from: UpstreamId,
+    /// When it counted.
+    pub at: Monotonic,
+    pub addresses: Vec<IpAddr>,
+    /// Until when it holds, in milliseconds.
+    pub until: u64,
+    /// Octets that its CNAMEs take in a reply.
+    pub links: usize,
+}
+
+/// A set as it has to be.
+#[derive(Debug, Default)]
+pub(super) struct Set {
+    pub addresses: BTreeMap<IpAddr, BTreeSet<UpstreamId>>,
+    pub trusted: BTreeSet<IpAddr>,
+    /// Until when; `None` while there is nothing.
+    pub until: Option<u64>,
+}
+
+/// How long an answer after the first must hold to say for how long a set does.
+const LEAST_LEFT: Duration = Duration::from_secs(10);
+
+impl Set {
+    pub fn of(name: &Name, good: &[Good]) -> Set {
+        let (mut set, mut longest) = (Set::default(), 0);
+        for answer in good {
+            let first = set.addresses.is_empty();
+            let floor = later(answer.at, LEAST_LEFT).as_ms();
+            let lasts = set.until.is_none_or(|until| answer.until >= until.min(floor));
+            // A header, a question, an OPT record with an extended error, and of each address its owner, ten octets and itself.
+            let head = 12 + name.as_wire().len() + 4 + 17 + answer.links.max(longest);
+            let room = if first { usize::MAX } else { (1232 - head) / 16 };
+            let (mut belongs, mut adds) = (false, false);
+            for address in &answer.addresses {
+                let there = set.addresses.contains_key(address);
+                if !there && (!lasts || set.addresses.len() >= room) {
+                    continue;
+                }
+                adds |= !there;
+                belongs = true;
+                let by = set.addresses.entry(*address).or_default();
+                by.insert(answer.from);
+                if first || by.len() > 1 {
+                    set.trusted.insert(*address);
+                }
+            }
+            if adds {
+                longest = longest.max(answer.links);
+            }
+            if belongs && lasts {
+                set.until = Some(set.until.map_or(answer.until, |until| until.min(answer.until)));
+            }
+        }
+        set
+    }
+
+    pub fn has(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        self.addresses.len() == addresses.len() && addresses.iter().all(|a| self.addresses.contains_key(a))
+    }
+}
+
+pub(super) fn is_private(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 10)
+}
+
+pub(super) fn trusted(view: &FamilyView<'_>) -> BTreeSet<IpAddr> {
+    view.addresses().filter(Address::is_trusted).map(|a| a.address).collect()
+}
+
+/// What one upstream added alone stands behind the rest.
+pub(super) fn judge_place(view: &FamilyView<'_>) {
+    let all: Vec<bool> = view.addresses().map(|a| a.is_trusted()).collect();
+    assert!(all.is_sorted_by_key(|trusted| !trusted), "what one upstream alone says stands before others");
+}
+
+/// An order as it has to be in force.
+pub(super) fn in_force(ordered: &[IpAddr], trusted: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    let (first, last): (Vec<_>, Vec<_>) = ordered.iter().partition(|address| trusted.contains(*address));
+    first.into_iter().chain(last).copied().collect()
+}
+
+/// An order that is kept although more is known of who said what: each stays in its place but what is confirmed, which stands before the first that
+/// is slower.
+pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
+    let now: Vec<Address> = view.addresses().collect();
+    let stays = |a: &&Address| a.is_trusted() == known.trusted.contains(&a.address);
+    let before: Vec<IpAddr> = known.addresses.clone();
+    for part in [true, false] {
+        let after: Vec<IpAddr> =
+            now.iter().filter(stays).filter(|a| a.is_trusted() == part).map(|a| a.address).collect();
+        let same: Vec<IpAddr> = before.iter().filter(|a| after.contains(a)).copied().collect();
+        assert_eq!(after, same, "an order that nobody measured for this set");
+    }
+    let rank = |a: &Address| match a.rtt {
+        Rtt::Micros(micros) => (0, micros),
+        Rtt::Unmeasured => (1, 0),
+        Rtt::Unreachable => (2, 0),
+    };
+    for (at, own) in now.iter().enumerate().filter(|(_, a)| a.is_trusted() && !stays(a)) {
+        let first_after = now[at + 1..].iter().filter(|a| a.is_trusted()).find(stays);
+        let before = now[..at].iter().filter(stays).all(|a| rank(a) <= rank(own));
+        assert!(
+            before && first_after.is_none_or(|a| rank(a) > rank(own)),
+            "what is confirmed does not stand where its measurement puts it"
+        );
+    }
+}
