@@ -142,7 +142,7 @@ impl Round {
 }
 
 impl Contribution {
-    /// Whether it holds for so long that it may add to a set, and say how long that holds: as long as the set, or for some seconds.
+    /// Whether it holds for so long that it may add to a set, and say how long that holds: as long as the set, or for a second.
     fn lasts(&self, shared: &Shared, now: Monotonic, set: &FamilyDraft) -> bool {
         self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
             || shared.mutants.has(Mutant::ShortAnswersJoin)

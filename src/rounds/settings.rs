@@ -143,9 +143,9 @@ pub const CHAINS_MAX: usize = 8;
 pub const ADDRESSES_MAX: usize = 255;
 /// Octets of a reply that what is added to a first answer must leave it at: they pass without TC and without fragments (RFC 9715).
 pub const REPLY_MAX: usize = 1232;
-/// How long an answer after the first one must hold to count for how long the set does, and to add to it: by less one upstream would have the
-/// name asked for again all the time.
-pub const LEAST_LEFT: Duration = Duration::from_secs(10);
+/// How long an answer after the first one must hold to add to a set and to say for how long it lives. So a TTL of 0 does not void what others
+/// said, while upstreams' caches of different age do join.
+pub const LEAST_LEFT: Duration = Duration::from_secs(1);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
 /// Repetitions of one attempt's datagram while its round has no answer: where every other datagram is lost, one name in two hundred is.

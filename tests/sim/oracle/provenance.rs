@@ -26,7 +26,7 @@ pub(super) struct Set {
 }
 
 /// How long an answer after the first must hold to say for how long a set does.
-const LEAST_LEFT: Duration = Duration::from_secs(10);
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 impl Set {
     pub fn of(name: &Name, good: &[Good]) -> Set {
