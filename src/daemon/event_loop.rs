@@ -132,6 +132,12 @@ pub(super) fn now() -> Monotonic {
     Monotonic(clock::now())
 }
 
+fn sockets(config: &Config) -> Result<(Inherited, Listeners), String> {
+    let mut inherited = Inherited::take()?;
+    let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
+    Ok((inherited, listeners))
+}
+
 fn poll() -> Result<(Poll, Arc<Waker>), String> {
     let poll = Poll::new().map_err(because("no poll can be had"))?;
     let waker = Waker::new(poll.registry(), Source::Woken.token());
@@ -157,8 +163,7 @@ impl Daemon {
         let (mut writer, room) = table(&config, &mut random)?;
         let is_new = room.is_new;
         let found = super::restore::found(&config, is_new, &mut writer);
-        let mut inherited = Inherited::take()?;
-        let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
+        let (mut inherited, listeners) = sockets(&config)?;
         let (poll, waker) = poll()?;
         let links = bus_follower(&config, &waker);
         let (routes, whom, files) =

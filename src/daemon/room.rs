@@ -158,6 +158,7 @@ impl Daemon {
         if self.room.lock.is_some() || !self.rounds.writer().is_shared() {
             self.control.bind_again(&dir, self.poll.registry());
             self.hints.bind_again(&dir, self.poll.registry());
+            self.look_after_versions();
         }
     }
 

@@ -23,7 +23,7 @@ const NEW_FILE: &str = "versions.new";
 const FAR: (u64, Duration) = (1 << 22, Duration::from_secs(1));
 /// The same in the runtime directory, which is memory, and may be lost as a whole: a start takes longer than what it leaves out stands for by the
 /// clock, so that starts alone do not take versions ahead of that.
-const NEAR: (u64, Duration) = (1 << 16, Duration::from_millis(50));
+const NEAR: (u64, Duration) = (1 << 12, Duration::from_millis(50));
 /// How long it is not tried again where the file could not be written.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -117,6 +117,23 @@ fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
 }
 
 impl Daemon {
+    /// Writes the file anew where somebody has taken it away.
+    pub(super) fn look_after_versions(&mut self) {
+        let last = self.rounds.writer().last_version();
+        let Some(ahead) = &self.keep.ahead else { return };
+        let path = ahead.dir.join(FILE);
+        if ahead.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
+            return;
+        }
+        let wanted = last.saturating_add(ahead.pace.0).max(ahead.shared.kept.load(SeqCst));
+        match keep(&ahead.dir, wanted, false) {
+            Ok(()) => ahead.shared.kept.store(wanted, SeqCst),
+            Err(error) => {
+                log::debug!("'{}' cannot be written anew: {error}; it is tried again", path.display())
+            }
+        }
+    }
+
     /// Keeps a further version where half of what was kept has been given out.
     pub(super) fn keep_versions(&mut self, now: Monotonic) {
         let last = self.rounds.writer().last_version();

@@ -131,10 +131,10 @@ fn a_name_that_is_pointed_to_is_mended_where_it_stands() {
     assert_eq!(owners, ["x.", "p.", "abcd.tgt.", "sub.tXt."]);
 }
 
-/// Long names of short labels, each of which thousands of records point to: as much work as there are labels, not their product.
+/// Names of short labels, each of which thousands of records point to, as many as are read at all: as much work as there are labels, not their product.
 #[test]
 fn thousands_of_names_of_many_labels_cost_little() {
-    let sent = [&b"\x01A".repeat(127)[..], &[0]].concat();
+    let sent = [&b"\x01A".repeat(20)[..], &[0]].concat();
     let name = Name::from_wire(&sent).expect("a name");
     let mut octets = vec![0; 65_535];
     let mut composer = Composer::new(&mut octets, 65_535).expect("room for a header");
