@@ -25,7 +25,7 @@ pub struct Attack {
     role: Option<fn(SocketAddr, &Path)>,
 }
 
-pub const ATTACKS: [Attack; 9] = [
+pub const ATTACKS: [Attack; 10] = [
     Attack { name: "none", is_for_all: true, privileged: false, role: None },
     Attack { name: "control", is_for_all: false, privileged: false, role: Some(control) },
     Attack { name: "hints", is_for_all: false, privileged: false, role: Some(hints) },
@@ -34,6 +34,7 @@ pub const ATTACKS: [Attack; 9] = [
     Attack { name: "sleepers", is_for_all: false, privileged: false, role: Some(sleepers) },
     Attack { name: "reload", is_for_all: false, privileged: true, role: Some(reload) },
     Attack { name: "unique", is_for_all: true, privileged: false, role: Some(unique) },
+    Attack { name: "ports", is_for_all: true, privileged: false, role: Some(ports) },
     Attack { name: "silent", is_for_all: true, privileged: false, role: Some(silent) },
 ];
 
@@ -184,17 +185,30 @@ fn reload(_: SocketAddr, dir: &Path) {
 
 /// 60 000 names a second that nobody has asked for, from one socket.
 fn unique(server: SocketAddr, _: &Path) {
-    fresh(server, b'u', 60_000.0);
+    fresh(server, b'u', (60_000.0, 1));
+}
+
+/// The same from 1000 sockets.
+fn ports(server: SocketAddr, _: &Path) {
+    raise_limit();
+    fresh(server, b'u', (60_000.0, 1000));
 }
 
 /// 2000 names a second that no upstream answers.
 fn silent(server: SocketAddr, _: &Path) {
-    fresh(server, b's', 2000.0);
+    fresh(server, b's', (2000.0, 1));
 }
 
-fn fresh(server: SocketAddr, first: u8, rate: f64) {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.connect(server).expect("a route");
+fn fresh(server: SocketAddr, first: u8, (rate, sockets): (f64, usize)) {
+    let sockets: Vec<_> = (0..sockets)
+        .map(|_| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+            socket.connect(server).expect("a route");
+            socket.set_nonblocking(true).expect("an option");
+            socket
+        })
+        .collect();
+    let mut replies = [0; 2048];
     let text = if first == b's' { "silent00000000.siege.example" } else { "unique00000000.siege.example" };
     let (mut octets, began) = (asked(text, Rtype::A).split_off(2), std::time::Instant::now());
     for sent in 0_u64.. {
@@ -206,6 +220,9 @@ fn fresh(server: SocketAddr, first: u8, rate: f64) {
             *digit = b'0' + (left % 10) as u8;
             left /= 10;
         }
+        let socket = &sockets[sent as usize % sockets.len()];
         let _ = socket.send(&octets);
+        // A client that does not read has the kernel drop what comes, which costs others nothing either.
+        while socket.recv(&mut replies).is_ok() {}
     }
 }

@@ -1,8 +1,8 @@
 //! What clients notice while somebody else attacks: round-trip times of hits and of misses beside each attack, and without one, of hither and
-//! of unbound in the same run. `cargo build --release && cargo bench --bench siege -- [ATTACKS] [--seconds N] [--hitherd FILE]`
+//! of unbound in the same run. `cargo build --release && cargo bench --bench siege -- [ATTACKS] [--seconds N]`
 //!
-//! Attacks: `none control hints orders tcp sleepers reload unique silent`; all of them without one. Each is made by processes of their own, as the user
-//! nobody where this one is root; servers have core 0 to themselves, attackers and the load share the other, as in `peers`.
+//! Attacks: `none control hints orders tcp sleepers reload unique ports silent`; all of them without one. Each is made by processes of their own, as the user
+//! nobody where this one is root.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod attacks;
@@ -65,7 +65,8 @@ struct Siege {
     dir: PathBuf,
     upstream: SocketAddr,
     seconds: u64,
-    priority: Option<u8>,
+    /// Where servers may run.
+    cores: String,
     port: u16,
     fresh: u64,
 }
@@ -81,7 +82,7 @@ impl Siege {
         std::fs::write(dir.join("conf.d/siege.toml"), more).map_err(|error| error.to_string())?;
         std::fs::write(dir.join("list"), "blocked.siege.example\n").map_err(|error| error.to_string())?;
         let task = Task { dir: &dir, address, upstreams: &[self.upstream], names: 65_536 };
-        let server = Server::start(kind, &task, ("0", self.priority))?;
+        let server = Server::start(kind, &task, (&self.cores, None))?;
         let warm = Load { until: Until::Count(POPULAR), ..Self::load(Names::Fresh(0), HITS) };
         load::run(address, warm);
         load::run(address, warm);
@@ -134,17 +135,21 @@ impl Siege {
     }
 }
 
-/// On the core that is not the servers', ahead of the attackers there.
-fn place(root: bool) -> Option<u8> {
+/// Goes to the second core, ahead of the attackers there; says where servers may run: anywhere, as on a host that serves itself. They have no
+/// real-time priority, since the kernel stops for a while whoever has it and is never idle.
+fn place(root: bool) -> String {
     let own = std::process::id().to_string();
     let quiet = |command: &mut Command| {
         command.stdout(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    quiet(Command::new("taskset").args(["-pc", &(cores - 1).min(1).to_string(), &own]));
+    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    quiet(Command::new("taskset").args(["-pc", &last.min(1).to_string(), &own]));
     let _ = nix::sys::prctl::set_timerslack(1);
     // Children of this process are not of its class: -R resets it when they begin.
-    (root && quiet(Command::new("chrt").args(["-R", "-r", "-p", "5", &own]))).then_some(5)
+    if !root || !quiet(Command::new("chrt").args(["-R", "-r", "-p", "5", &own])) {
+        println!("Without real-time priority (not root): what delays this process shows in the figures.");
+    }
+    format!("0-{last}")
 }
 
 fn main() {
@@ -163,7 +168,7 @@ fn main() {
     let port = if root { 700 } else { 20_700 };
     let upstream = SocketAddr::from(([127, 0, 0, 1], port));
     let _upstream = Ended(again(&["upstream", &upstream.to_string()]).spawn().expect("started"));
-    let mut siege = Siege { dir, upstream, seconds, priority: place(root), port, fresh: 1_000_000 };
+    let mut siege = Siege { dir, upstream, seconds, cores: place(root), port, fresh: 1_000_000 };
     println!("Milliseconds; the last column is the server's memory afterwards, MiB.\n");
     println!(
         "| attack | server | hits p50 | p99 | slowest | failed | misses p99 | failed | memory |\n|{}",
