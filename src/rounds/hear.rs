@@ -43,6 +43,7 @@ impl Round {
         octets: &[u8],
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
+        self.unsent = false;
         match self.checked(shared, now, at, octets) {
             Err(doubt) => {
                 shared.count(Counter::MismatchedResponsesDropped);
@@ -383,6 +384,7 @@ impl Round {
             Failure::Closed => "closed",
             Failure::NoSocket => "no socket",
         };
+        self.unsent &= failure == Failure::NoSocket;
         let mut attempt = self.close(shared, now, at, outcome);
         // A server may end a connection that it has just taken: one more, at once.
         let once_more = Way { again: true, ..attempt.way };

@@ -215,9 +215,11 @@ impl Round {
         self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.fallback));
     }
 
-    /// Every attempt failed, or time is up: clients get stale data or SERVFAIL, and the failure is remembered (RFC 9520).
+    /// Every attempt failed, or time is up: clients get stale data or SERVFAIL, and the failure is remembered (RFC 9520). That nothing could be sent from
+    /// here is not: there may be a socket for the next one.
     pub fn fail(&mut self, shared: &mut Shared, now: Monotonic) {
-        let ede = self.ede;
+        let is_ours = self.unsent && self.attempts.is_empty();
+        let ede = if is_ours { ede::OTHER } else { self.ede };
         let answer = shared
             .stale(now, &self.question)
             .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede) });
@@ -225,6 +227,9 @@ impl Round {
             shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
         }
         self.tell(shared, &answer);
+        if is_ours {
+            return;
+        }
         // Who has old data is not asked for again before that is due (RFC 8767 section 5: not within 30 seconds).
         let pause = match answer {
             Answer::Failure { .. } => shared.settings.failure_ttl,

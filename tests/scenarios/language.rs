@@ -47,6 +47,7 @@ pub enum Act {
     Garbage,
     Refused,
     Unreachable,
+    NoSocket,
     Closed,
 }
 
@@ -272,6 +273,7 @@ fn act(words: &[&str]) -> Result<Act, String> {
         ["garbage"] => Act::Garbage,
         ["refused"] => Act::Refused,
         ["unreachable"] => Act::Unreachable,
+        ["no-socket"] => Act::NoSocket,
         ["TC", rest @ ..] => Act::Answer { rcode: Rcode::NOERROR, truncated: true, records: records(rest)? },
         [code, rest @ ..] if code.parse::<Rcode>().is_ok() => {
             Act::Answer { rcode: code.parse().unwrap_or_default(), truncated: false, records: records(rest)? }

@@ -168,6 +168,7 @@ impl<'s> Stage<'s> {
             let arrival = match act {
                 Act::Refused => Arrival::Failed(Failure::Refused),
                 Act::Unreachable => Arrival::Failed(Failure::Unreachable),
+                Act::NoSocket => Arrival::Failed(Failure::NoSocket),
                 Act::Closed => Arrival::Failed(Failure::Closed),
                 act => Arrival::Message(message(act, octets)),
             };
