@@ -9,12 +9,21 @@ use std::time::Duration;
 const NOW: Monotonic = Monotonic::from_ms(1_000_000);
 
 fn snapshot(name: &str, addresses: &[IpAddr], sorted: bool) -> Snapshot {
+    snapshot_of(name, (addresses, &[]), sorted)
+}
+
+/// With addresses that one upstream alone gave behind the others.
+fn snapshot_of(name: &str, (addresses, alone): (&[IpAddr], &[IpAddr]), sorted: bool) -> Snapshot {
     let geometry = Geometry { entries: 64 };
     let mut writer =
         Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
     let name: Name = name.parse().expect("a name");
-    let address =
-        |address: &IpAddr| Address { address: *address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
+    let address = |address: &IpAddr| Address {
+        address: *address,
+        rtt: Rtt::Unmeasured,
+        chain: 0,
+        upstreams: if alone.contains(address) { 1 } else { 1 | Address::TRUSTED },
+    };
     let set = FamilyDraft {
         version: 11,
         set_version: 11,
@@ -24,7 +33,7 @@ fn snapshot(name: &str, addresses: &[IpAddr], sorted: bool) -> Snapshot {
         sorted,
         expire_ms: NOW.as_ms() + 60_000,
         lifetime_s: 60,
-        addresses: addresses.iter().map(address).collect(),
+        addresses: addresses.iter().chain(alone).map(address).collect(),
         chains: Vec::new(),
         soa: None,
     };
@@ -61,7 +70,10 @@ impl World {
     }
 
     fn saw(&mut self, name: &str, addresses: &[IpAddr], seen: Seen) {
-        let snapshot = snapshot(name, addresses, false);
+        self.saw_it(snapshot(name, addresses, false), seen);
+    }
+
+    fn saw_it(&mut self, snapshot: Snapshot, seen: Seen) {
         self.sets.saw(&snapshot, seen, (&self.sort, &mut self.schedule), self.now);
         self.table.insert(snapshot.name().to_vec(), snapshot);
     }
@@ -122,6 +134,22 @@ fn names_that_share_an_address_share_its_measurement() {
     world.wait(1);
     // It stands in the best order already, and an order says so.
     assert_eq!((world.probes.len(), world.orders.len()), (3, 3), "what is known is not measured again");
+}
+
+/// The daemon would have it behind again, and the sorter send it again, for ever.
+#[test]
+fn what_one_upstream_alone_gave_is_not_ordered_to_the_front() {
+    let mut world = World::new(Config::default().sort);
+    world.saw_it(snapshot_of("a.example", (&few(&[10, 20]), &few(&[30, 40])), false), Seen::Published);
+    world.wait(10);
+    let sent: Vec<IpAddr> = world.orders[0].addresses.iter().map(|a| a.address).collect();
+    assert_eq!(sent, few(&[20, 10, 40, 30]));
+    let again = |first: &[u16], alone: &[u16]| {
+        let stands = snapshot_of("a.example", (&few(first), &few(alone)), true);
+        ordered(&stands, Family::A, 3, (&world.sort, &world.schedule), world.now).is_some()
+    };
+    assert!(!again(&[20, 10], &[40, 30]), "it is as it should be");
+    assert!(again(&[10, 20], &[40, 30]) && again(&[20, 10], &[30, 40]));
 }
 
 #[test]
