@@ -219,7 +219,7 @@ impl Round {
     /// here is not: there may be a socket for the next one.
     pub fn fail(&mut self, shared: &mut Shared, now: Monotonic) {
         let is_ours = self.unsent && self.attempts.is_empty();
-        let ede = if is_ours { ede::OTHER } else { self.ede };
+        let ede = self.ede;
         let answer = shared
             .stale(now, &self.question)
             .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede) });
