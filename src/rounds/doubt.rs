@@ -183,9 +183,9 @@ impl Round {
 
     /// TCP has had its time.
     pub fn stop_waiting_for_tcp(&mut self, shared: &mut Shared, now: Monotonic) {
-        while let Some(id) =
-            self.attempts.iter().find(|a| a.doubt.until.is_some_and(|at| now >= at)).map(|a| a.id)
-        {
+        let due = |a: &&Attempt| a.doubt.until.is_some_and(|at| now >= at);
+        // Who was asked first counts first.
+        while let Some(id) = self.attempts.iter().filter(due).map(|a| a.id).min() {
             if let Some(tcp) = self.attempts.iter().position(|a| a.doubt.confirms == Some(id)) {
                 self.close(shared, now, tcp, "not confirmed");
             }

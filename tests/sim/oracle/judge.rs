@@ -76,7 +76,12 @@ pub(super) fn judge_set(
     assert!(stated.has(set), "the set is not the union of what this round was told: {set:?}, {stated:?}");
     let expire = stated.until.expect("somebody stated it");
     assert_eq!(view.expire_ms(), expire, "the set lives as long as its shortest TTL that counts");
-    assert_eq!(trusted(view), stated.trusted, "who said what is not what is published of it");
+    assert_eq!(
+        trusted(view),
+        stated.trusted,
+        "who said what is not what is published of it: {:?}",
+        round.good
+    );
     let mut links = (0..view.chain_count()).flat_map(|n| view.chain(n));
     assert!(links.all(|(_, at)| at >= expire), "a CNAME that runs out before its set");
     let heard = round.open.is_empty()
