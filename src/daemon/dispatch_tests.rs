@@ -6,7 +6,7 @@ use super::turn::Kind;
 use crate::config::Config;
 use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
 use hither_net::seqpacket::Connection;
-use hither_table::{Address, Chain, Counter, Draft, FamilyDraft, Rtt, State};
+use hither_table::{Counter, Draft, FamilyDraft};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
 use hither_wire::name::Name;
@@ -46,19 +46,7 @@ fn daemon(dir: &Path) -> (Daemon, UdpSocket) {
     let mut daemon = Daemon::start(config, Some(path), false).expect("started");
     let (version, time) = (daemon.rounds.writer().next_version(), now());
     let address = Ipv4Addr::new(192, 0, 2, 1).into();
-    let set = FamilyDraft {
-        version,
-        set_version: version,
-        round: version,
-        state: State::Complete,
-        negative: None,
-        sorted: false,
-        expire_ms: time.as_ms() + 1_000_000,
-        lifetime_s: 1000,
-        addresses: vec![Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 }],
-        chains: vec![Chain::default()],
-        soa: None,
-    };
+    let set = FamilyDraft::of(version, [address], (time.as_ms() + 1_000_000, 1000));
     let name = NAME.parse().expect("a name");
     daemon.rounds.writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
     (daemon, upstream)

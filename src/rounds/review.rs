@@ -104,7 +104,7 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::{Action, ClientId, Input, Question, Routes, Server, Settings};
-    use hither_table::{Address, Chain, Draft, FamilyDraft, Geometry, Memory, Monotonic, Rtt, State, Writer};
+    use hither_table::{Draft, FamilyDraft, Geometry, Memory, Monotonic, Writer};
     use hither_wire::codes::Rtype;
     use hither_wire::compose::{Asked, QueryBits, query};
     use hither_wire::query::Query;
@@ -121,20 +121,7 @@ mod tests {
 
     fn put(writer: &mut Writer, name: Name) {
         let (version, a) = (writer.next_version(), Ipv4Addr::new(192, 0, 2, 1));
-        let address = Address { address: a.into(), rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
-        let set = FamilyDraft {
-            version,
-            set_version: version,
-            round: version,
-            state: State::Complete,
-            negative: None,
-            sorted: false,
-            expire_ms: 1_000_000,
-            lifetime_s: 1000,
-            addresses: vec![address],
-            chains: vec![Chain::default()],
-            soa: None,
-        };
+        let set = FamilyDraft::of(version, [a.into()], (1_000_000, 1000));
         writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("room");
     }
 

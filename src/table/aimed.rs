@@ -1,12 +1,11 @@
 //! What somebody can do who aims: the secrets of the hash stand in the header, which every user of the host may read by default.
 
-use crate::draft::{Chain, Draft, FamilyDraft};
+use crate::draft::{Draft, FamilyDraft};
 use crate::key::Key;
 use crate::layout::LINE;
 use crate::memory::Memory;
 use crate::record::Snapshot;
 use crate::time::Monotonic;
-use crate::types::{Address, Rtt, State};
 use crate::writer::{Geometry, Writer};
 use hither_wire::name::Name;
 
@@ -18,20 +17,7 @@ fn name(text: &str) -> Name {
 
 fn put(writer: &mut Writer, name: Name) {
     let version = writer.next_version();
-    let address = Address { address: [192, 0, 2, 1].into(), rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
-    let set = FamilyDraft {
-        version,
-        set_version: version,
-        round: 1,
-        state: State::Complete,
-        negative: None,
-        sorted: false,
-        expire_ms: 600_000,
-        lifetime_s: 600,
-        addresses: vec![address],
-        chains: vec![Chain { links: Vec::new() }],
-        soa: None,
-    };
+    let set = FamilyDraft::of(version, [[192, 0, 2, 1].into()], (600_000, 600));
     writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("it has room");
 }
 

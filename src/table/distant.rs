@@ -201,10 +201,7 @@ impl<'s, S: Source> Distant<'s, S> {
 mod tests {
     use super::*;
     use crate::seqlock::peek;
-    use crate::{
-        Address, Chain, Draft, FamilyDraft, Geometry, Lookup, Memory, Monotonic, Reader, Rtt, Snapshot,
-        State, Writer,
-    };
+    use crate::{Draft, FamilyDraft, Geometry, Lookup, Memory, Monotonic, Reader, Snapshot, Writer};
 
     struct Words<'r>(&'r Reader, usize);
 
@@ -264,20 +261,6 @@ mod tests {
     }
 
     fn set(version: u64, n: u8) -> FamilyDraft {
-        let address =
-            |end| Address { address: [192, 0, 2, end].into(), rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
-        FamilyDraft {
-            version,
-            set_version: version,
-            round: 1,
-            state: State::Complete,
-            negative: None,
-            sorted: false,
-            expire_ms: 1 << 40,
-            lifetime_s: 60,
-            addresses: (0..=n % 20).map(address).collect(),
-            chains: vec![Chain::default()],
-            soa: None,
-        }
+        FamilyDraft::of(version, (0..=n % 20).map(|end| [192, 0, 2, end].into()), (1 << 40, 60))
     }
 }

@@ -3,7 +3,7 @@
 use crate::key::Key;
 use crate::layout::{ADDRESSES_MAX, BLOCK, RECORD_MAX, VERSION_MAX};
 use crate::record::{FamilyView, Shape, Snapshot, WITHHELD, lifetime_code, sum};
-use crate::types::{Address, Family, Negative, State};
+use crate::types::{Address, Family, Negative, Rtt, State};
 use core::fmt;
 use core::net::IpAddr;
 use hither_wire::name::Name;
@@ -51,6 +51,30 @@ pub struct FamilyDraft {
     pub chains: Vec<Chain>,
     /// Boxed, since few sets have it.
     pub soa: Option<Box<SoaRecord>>,
+}
+
+impl FamilyDraft {
+    /// A complete set in no order: addresses that one upstream gave without a CNAME, not measured. It is of its own version and round.
+    pub fn of(
+        version: u64,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        (expire_ms, lifetime_s): (u64, u32),
+    ) -> Self {
+        let address = |address| Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
+        Self {
+            version,
+            set_version: version,
+            round: version,
+            state: State::Complete,
+            negative: None,
+            sorted: false,
+            expire_ms,
+            lifetime_s,
+            addresses: addresses.into_iter().map(address).collect(),
+            chains: vec![Chain::default()],
+            soa: None,
+        }
+    }
 }
 
 /// An entry.

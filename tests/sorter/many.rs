@@ -3,9 +3,7 @@
 use crate::support::{PATIENCE, directory};
 use hither_control::{Order, SORTER_SOCKET, SorterMessage, decode};
 use hither_net::seqpacket::Listener;
-use hither_table::{
-    Address, Draft, FamilyDraft, Geometry, Held, Monotonic, Rtt, State, Writer, open_or_create,
-};
+use hither_table::{Draft, FamilyDraft, Geometry, Held, Monotonic, Writer, open_or_create};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
@@ -40,21 +38,7 @@ impl Table {
     fn publish(&mut self, name: &str, addresses: &[IpAddr]) {
         let now = Monotonic(hither_net::clock::now());
         let version = self.writer.next_version();
-        let address =
-            |address: &IpAddr| Address { address: *address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
-        let set = FamilyDraft {
-            version,
-            set_version: version,
-            round: version,
-            state: State::Complete,
-            negative: None,
-            sorted: false,
-            expire_ms: now.as_ms() + 3_600_000,
-            lifetime_s: 3600,
-            addresses: addresses.iter().map(address).collect(),
-            chains: Vec::new(),
-            soa: None,
-        };
+        let set = FamilyDraft::of(version, addresses.iter().copied(), (now.as_ms() + 3_600_000, 3600));
         let draft = Draft { name: name.parse().expect("a name"), a: Some(set), aaaa: None };
         self.writer.put(&draft, now).expect("room");
         self.writer.wake_followers();

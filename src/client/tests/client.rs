@@ -1,7 +1,7 @@
 //! The client beside a table that comes, changes and is replaced.
 
 use hither_client::{Answer, Family, Lookup, Name, Snapshot, Step, Table, Wanted};
-use hither_table::{Address, Draft, FamilyDraft, Geometry, Monotonic, Rtt, State, Writer, open_or_create};
+use hither_table::{Address, Draft, FamilyDraft, Geometry, Monotonic, Writer, open_or_create};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,25 +21,7 @@ fn table(dir: &Path, entries: usize) -> (Writer, impl Sized + use<>) {
 
 fn put(writer: &mut Writer, name: &Name) {
     let version = writer.next_version();
-    let address = Address {
-        address: "192.0.2.1".parse().expect("an address"),
-        rtt: Rtt::Unmeasured,
-        chain: 0,
-        upstreams: 1,
-    };
-    let set = FamilyDraft {
-        version,
-        set_version: version,
-        round: version,
-        state: State::Complete,
-        negative: None,
-        sorted: false,
-        expire_ms: 1 << 40,
-        lifetime_s: 60,
-        addresses: vec![address],
-        chains: Vec::new(),
-        soa: None,
-    };
+    let set = FamilyDraft::of(version, ["192.0.2.1".parse().expect("an address")], (1 << 40, 60));
     writer.put(&Draft { name: *name, a: Some(set), aaaa: None }, Monotonic(0)).expect("room");
 }
 
@@ -121,17 +103,8 @@ fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
     // A denial of the name itself answers for both families.
     let version = writer.next_version();
     let denial = FamilyDraft {
-        version,
-        set_version: version,
-        round: version,
-        state: State::Complete,
         negative: Some(hither_client::Negative::NxDomain),
-        sorted: false,
-        expire_ms: 1 << 40,
-        lifetime_s: 60,
-        addresses: Vec::new(),
-        chains: Vec::new(),
-        soa: None,
+        ..FamilyDraft::of(version, [], (1 << 40, 60))
     };
     writer.put(&Draft { name, a: Some(denial), aaaa: None }, Monotonic(0)).expect("room");
     assert_eq!(answer(Wanted::Both, early), Answer::Fresh);

@@ -3,7 +3,7 @@
 use super::super::schedule::Found;
 use super::*;
 use crate::config::Config;
-use hither_table::{Address, Draft, FamilyDraft, Geometry, Key, Memory, Rtt, State, Writer};
+use hither_table::{Address, Draft, FamilyDraft, Geometry, Key, Memory, Rtt, Writer};
 use std::time::Duration;
 
 const NOW: Monotonic = Monotonic::from_ms(1_000_000);
@@ -25,17 +25,9 @@ fn snapshot_of(name: &str, (addresses, alone): (&[IpAddr], &[IpAddr]), sorted: b
         upstreams: if alone.contains(address) { 1 } else { 1 | Address::TRUSTED },
     };
     let set = FamilyDraft {
-        version: 11,
-        set_version: 11,
-        round: 11,
-        state: State::Complete,
-        negative: None,
         sorted,
-        expire_ms: NOW.as_ms() + 60_000,
-        lifetime_s: 60,
         addresses: addresses.iter().chain(alone).map(address).collect(),
-        chains: Vec::new(),
-        soa: None,
+        ..FamilyDraft::of(11, [], (NOW.as_ms() + 60_000, 60))
     };
     writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("room");
     let mut out = Snapshot::new();

@@ -2,8 +2,8 @@
 #![cfg(feature = "writer")]
 
 use hither_table::{
-    Address, Draft, FamilyDraft, Geometry, Key, Lookup, Monotonic, Opened, Origin, Reader, Rtt, Snapshot,
-    State, Writer, is_there_more_room, open_as_it_fits, rotate_as_it_fits, usual,
+    Draft, FamilyDraft, Geometry, Key, Lookup, Monotonic, Opened, Origin, Reader, Snapshot, Writer,
+    is_there_more_room, open_as_it_fits, rotate_as_it_fits, usual,
 };
 use hither_wire::name::Name;
 use std::io::Write as _;
@@ -18,20 +18,7 @@ fn name(n: usize) -> Name {
 fn put(writer: &mut Writer, n: usize) {
     let version = writer.next_version();
     let address = "192.0.2.1".parse().expect("an address");
-    let address = Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
-    let set = FamilyDraft {
-        version,
-        set_version: version,
-        round: version,
-        state: State::Complete,
-        negative: None,
-        sorted: false,
-        expire_ms: 1 << 40,
-        lifetime_s: 60,
-        addresses: vec![address],
-        chains: Vec::new(),
-        soa: None,
-    };
+    let set = FamilyDraft::of(version, [address], (1 << 40, 60));
     writer.put(&Draft { name: name(n), a: Some(set), aaaa: None }, NOW).expect("room is made");
 }
 

@@ -3,8 +3,7 @@
 #![cfg(feature = "writer")]
 
 use hither_table::{
-    Address, Draft, Family, FamilyDraft, Geometry, Key, Lookup, Memory, Monotonic, Rtt, Snapshot, State,
-    Writer,
+    Draft, Family, FamilyDraft, Geometry, Key, Lookup, Memory, Monotonic, Snapshot, State, Writer,
 };
 use hither_wire::name::Name;
 use std::net::Ipv4Addr;
@@ -15,25 +14,8 @@ const ROUNDS: u32 = if cfg!(miri) { 6 } else { 20_000 };
 fn draft(n: u32, version: u64) -> Draft {
     let name: Name = format!("h{n}.example").parse().expect("a name");
     let count = 1 + version % 5;
-    let addresses = (0..count).map(|n| Address {
-        address: Ipv4Addr::from((version * 16 + n) as u32).into(),
-        rtt: Rtt::Unmeasured,
-        chain: 0,
-        upstreams: 1,
-    });
-    let set = FamilyDraft {
-        version,
-        set_version: version,
-        round: version,
-        state: State::First,
-        negative: None,
-        sorted: false,
-        expire_ms: 1 << 40,
-        lifetime_s: 60,
-        addresses: addresses.collect(),
-        chains: vec![hither_table::Chain::default()],
-        soa: None,
-    };
+    let addresses = (0..count).map(|n| Ipv4Addr::from((version * 16 + n) as u32).into());
+    let set = FamilyDraft { state: State::First, ..FamilyDraft::of(version, addresses, (1 << 40, 60)) };
     Draft { name, a: Some(set), aaaa: None }
 }
 
