@@ -275,6 +275,11 @@ impl Control {
             }
             Ok(octets) => octets,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Heard::Nothing,
+            // It has gone without reading what it was told.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.close(slot.key);
+                return Heard::Nothing;
+            }
             Err(error) => return self.misheard(slot, error.to_string()),
         };
         budget.use_up(octets.len());
@@ -304,7 +309,10 @@ impl Control {
         self.errors += 1;
         // What is wrong with it may quote it, names included.
         log::debug!("a message of process {} cannot be read: {message}", peer.pid);
-        log::warn!(
+        // Anybody may connect as an operator, and say so as often as he likes.
+        let level = if sorter { log::Level::Warn } else { log::Level::Debug };
+        log::log!(
+            level,
             "process {} of user {} sends what cannot be read; closing its connection",
             peer.pid,
             peer.uid
@@ -333,10 +341,12 @@ impl Control {
                     let reason = format!("this daemon speaks version {}", hither_control::VERSION);
                     log::warn!(
                         event = Event::SorterRefused, reason:% = reason;
-                        "the sorter speaks version {version}: its orders are refused"
+                        "the sorter speaks version {version}: its connection is closed"
                     );
                     self.answer(slot, &SorterReply::Unwelcome { reason });
                     self.errors += 1;
+                    self.close(slot.key);
+                    return None;
                 }
                 self.status.lacks = lacks;
                 None

@@ -149,7 +149,8 @@ impl Loader {
         match self.next.take() {
             Some(wanted) => {
                 self.begin(wanted);
-                None
+                // What cannot be read once more counts as it was read.
+                (!self.busy).then_some(local)
             }
             None => Some(local),
         }

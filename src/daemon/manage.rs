@@ -95,7 +95,6 @@ impl Daemon {
     }
 
     pub(super) fn take(&mut self, mut config: Config, now: Monotonic) {
-        self.outside.set_shares(&fit_to_descriptors(&mut config));
         let fixed = |c: &Config| (c.runtime_dir.clone(), c.state_dir.clone(), c.listen.clone(), c.workers);
         if fixed(&config) != fixed(&self.config) {
             log::warn!(
@@ -106,13 +105,14 @@ impl Daemon {
         config.workers = self.config.workers;
         config.state_dir.clone_from(&self.config.state_dir);
         config.runtime_dir.clone_from(&self.config.runtime_dir);
+        self.outside.set_shares(&fit_to_descriptors(&mut config));
         self.resize(&config);
         crate::logging::start(config.level);
         self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
         self.config = config;
         self.reroute(now);
         self.brief_workers();
-        self.reload.is_running();
+        self.reload.has_begun();
         self.loader.begin(Wanted::of(&self.config, &self.files));
     }
 

@@ -97,7 +97,7 @@ impl Reload {
     }
 
     /// The configuration is in force, and its lists are being read.
-    pub fn is_running(&mut self) {
+    pub fn has_begun(&mut self) {
         (self.refused, self.running) = (None, true);
     }
 
@@ -183,6 +183,7 @@ impl Daemon {
     pub(super) fn reloaded(&mut self) {
         if std::mem::take(&mut self.reload.running) {
             log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
+            self.requests.has_changed();
             Reload::tell(&mut self.reload.asked, &mut self.control, &Response::Reloaded);
             notify::ready(&self.status_line());
         }

@@ -77,13 +77,18 @@ struct Flushing {
     entries: u64,
 }
 
+impl Requests {
+    /// Whoever changes something sees it in the next status.
+    pub fn has_changed(&mut self) {
+        self.told = None;
+    }
+}
+
 impl Daemon {
     pub(super) fn on_request(&mut self, slot: Slot, request: Request, peer: Peer, now: Monotonic) {
         if request == Request::Status {
             return self.tell_status(slot, now);
         }
-        // Whoever changes something sees it.
-        self.requests.told = None;
         let response = match request {
             Request::Status => return,
             Request::Flush { names } => match self.flush(slot, &names, peer, now) {
@@ -199,10 +204,10 @@ impl Daemon {
             self.rounds.handle(now, Input::Flush { names: None });
             self.flush_what_is_kept();
             self.act(now);
+            self.requests.has_changed();
             return Ok(Some(Response::Flushed { entries }));
         }
         self.requests.flushing.push_back(Flushing { slot, names, entries });
-        self.flush_some(now);
         Ok(None)
     }
 
@@ -221,6 +226,7 @@ impl Daemon {
         self.act(now);
         if let Some((slot, entries)) = done {
             self.requests.flushing.pop_front();
+            self.requests.has_changed();
             self.control.answer(slot, &Response::Flushed { entries });
         }
         true
@@ -236,9 +242,6 @@ impl Daemon {
         if self.requests.asked.len() >= ASKED_MAX {
             // Who is gone waits for nothing.
             self.requests.asked.retain(|asked| self.control.is_there(asked.slot));
-        }
-        if self.requests.asked.len() >= ASKED_MAX {
-            return Err("too many queries are being made like this".to_owned());
         }
         let name: Name = name.parse().map_err(|error| format!("'{name}': {error}"))?;
         let rtype: Rtype = rtype.parse().map_err(|error| format!("'{rtype}': {error}"))?;

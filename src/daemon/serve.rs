@@ -60,19 +60,22 @@ impl Daemon {
             cache: &mut self.rounds,
             allow: &self.config.allow,
             limits: &self.config.limits,
-            admits: true,
             admission: &mut self.admission,
             now,
         };
         let (misses, waiting) = (&mut self.misses, &mut self.waiting);
+        let most = self.config.limits.clients_per_network;
         let (mut gave_way, mut shared) = (Vec::new(), Vec::new());
-        answer_batch(desk, &mut self.batch, count, |rounds, received, at, query| {
+        answer_batch(desk, &mut self.batch, count, |(rounds, admission), received, at, query| {
             let Some(taken) = Taken::of(received, at, query, n) else { return Left::Refused };
             if waiting.has(&taken.pending) {
                 return Left::Again;
             }
             let Taken { pending, question, recursion } = taken;
-            let (peer, source) = (pending.peer, misses.source(pending.peer));
+            let (peer, network, source) = (pending.peer, pending.network, misses.source(pending.peer));
+            if !admission.admit(network, most) {
+                return Left::Refused;
+            }
             if misses.has_room_for(source) {
                 let client = waiting.add(source, pending);
                 gave_way.extend(misses.push(Miss { client, peer, question, recursion }));
@@ -80,6 +83,7 @@ impl Daemon {
                 let client = waiting.add(source, pending);
                 shared.push(Miss { client, peer, question, recursion });
             } else {
+                admission.release(network);
                 return Left::Refused;
             }
             Left::Waits

@@ -1,6 +1,7 @@
 //! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
 
 use super::admission::ClientNetwork;
+use super::outside::is_shortage;
 use super::shortage::is_waited_at;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
@@ -160,9 +161,8 @@ impl Clients {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return (false, fresh, gone),
-                Err(error)
-                    if error.kind() == ErrorKind::Interrupted
-                        || error.kind() == ErrorKind::ConnectionAborted => {}
+                // Of one connection (accept(2)): the next may be well.
+                Err(error) if !is_shortage(&error) => {}
                 Err(error) => {
                     self.short = is_waited_at(listener).then_some(error);
                     return (false, fresh, gone);

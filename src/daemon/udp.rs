@@ -1,6 +1,6 @@
 //! The hit path: a batch of queries in, a batch of replies out, nothing allocated for what the cache can answer.
 
-use super::admission::{Admission, ClientNetwork, Ruling};
+use super::admission::{Admission, Ruling};
 use crate::config::{Limits, Network};
 use hither_net::batch::{Batch, Received, SIZE};
 use hither_rounds::{Rounds, reply};
@@ -124,8 +124,6 @@ pub(super) struct Desk<'a, C> {
     pub allow: &'a [Network],
     pub limits: &'a Limits,
     pub admission: &'a mut Admission,
-    /// Whether each network's share of what waits is looked at here, rather than where it waits.
-    pub admits: bool,
     pub now: Monotonic,
 }
 
@@ -135,7 +133,7 @@ pub(super) fn answer_batch<C: Cache>(
     mut desk: Desk<'_, C>,
     batch: &mut Batch,
     count: usize,
-    mut miss: impl FnMut(&C, Received<'_>, usize, &Query<'_>) -> Left,
+    mut miss: impl FnMut((&C, &mut Admission), Received<'_>, usize, &Query<'_>) -> Left,
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
@@ -148,9 +146,8 @@ pub(super) fn answer_batch<C: Cache>(
     }
     for (n, asked) in all.iter().flatten().enumerate() {
         let Some(peer) = received.peer(n) else { continue };
-        replies.write(n, |out| {
-            desk.answer(asked, peer.ip(), out, |cache, query| miss(cache, received, n, query))
-        });
+        replies
+            .write(n, |out| desk.answer(asked, peer.ip(), out, |desk, query| miss(desk, received, n, query)));
     }
 }
 
@@ -161,18 +158,12 @@ impl<C: Cache> Desk<'_, C> {
         asked: &Asked<'_>,
         peer: IpAddr,
         out: &mut [u8],
-        miss: impl FnOnce(&C, &Query<'_>) -> Left,
+        miss: impl FnOnce((&C, &mut Admission), &Query<'_>) -> Left,
     ) -> usize {
         let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(query) => {
-                let (network, most) = (ClientNetwork::of(peer), self.limits.clients_per_network);
-                let admitted = !self.admits || self.admission.admit(network, most);
-                let left = if admitted { miss(self.cache, query) } else { Left::Refused };
-                if admitted && self.admits && left != Left::Waits {
-                    self.admission.release(network);
-                }
-                if left != Left::Refused {
+                if miss((self.cache, self.admission), query) != Left::Refused {
                     return 0;
                 }
                 self.cache.count(Counter::ShedQueries, 1);

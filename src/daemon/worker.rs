@@ -64,7 +64,9 @@ pub(super) struct Team {
     waker: Arc<Waker>,
     handed: Option<Counterpart>,
     shared: Option<Arc<Shared>>,
-    workers: Vec<(JoinHandle<()>, Waker, Arc<SeqLock<Counts>>)>,
+    workers: Vec<(JoinHandle<()>, Waker)>,
+    /// Of each worker, also when it has ended.
+    counts: Vec<Arc<SeqLock<Counts>>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Drop for Farewell {
 
 impl Team {
     pub fn new(waker: Arc<Waker>) -> Team {
-        Team { waker, handed: None, shared: None, workers: Vec::new() }
+        Team { waker, handed: None, shared: None, workers: Vec::new(), counts: Vec::new() }
     }
 
     /// Starts `count` workers, each with one of the sockets of every address, or all with the same where there are fewer.
@@ -126,7 +128,8 @@ impl Team {
                 worker.run();
             };
             let thread = std::thread::Builder::new().name(format!("hits-{n}")).spawn(run)?;
-            self.workers.push((thread, waker, counts));
+            self.workers.push((thread, waker));
+            self.counts.push(counts);
         }
         (self.handed, self.shared) = (Some(handed), Some(shared));
         Ok(())
@@ -144,7 +147,7 @@ impl Team {
     }
 
     pub fn add_counts(&self, all: &mut Counters) {
-        for (_, _, counts) in &self.workers {
+        for counts in &self.counts {
             COUNTED.into_iter().zip(counts.read()).for_each(|(counter, count)| all.add(counter, count));
         }
     }
@@ -161,7 +164,7 @@ impl Team {
         if let Some(shared) = &self.shared {
             shared.stop.store(true, Ordering::Release);
         }
-        for (thread, waker, _) in self.workers.drain(..) {
+        for (thread, waker) in self.workers.drain(..) {
             wake_up(&waker);
             if thread.join().is_err() {
                 log::error!("a worker has ended by a fault of its own");
@@ -281,7 +284,12 @@ impl Worker {
             }
             let now = now();
             self.take_brief();
-            ready.extend(events.iter().map(|event| event.token()).filter(|t| *t != WAKER).map(|t| t.0));
+            for token in events.iter().map(|event| event.token()).filter(|token| *token != WAKER) {
+                // One that is still to be looked at may have more by now.
+                if !ready.contains(&token.0) {
+                    ready.push(token.0);
+                }
+            }
             ready.retain(|n| self.serve(*n, &mut batch, now));
             self.tell(now);
         }
@@ -313,7 +321,6 @@ impl Worker {
             allow: &self.allow,
             limits: &limits,
             admission: &mut self.admission,
-            admits: false,
             now,
         };
         let mut handing = self.hatch.begin();

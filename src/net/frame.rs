@@ -21,6 +21,7 @@ impl Framer {
     /// # Errors
     /// As `stream` says; `WouldBlock` when nothing is there.
     pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
+        self.let_go();
         let mut came = [0; READ];
         let count = stream.read(&mut came)?;
         self.push(&came[..count]);
@@ -29,12 +30,17 @@ impl Framer {
 
     /// Adds octets.
     pub fn push(&mut self, octets: &[u8]) {
+        self.let_go();
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// Gives up the memory of messages that have been taken out.
+    fn let_go(&mut self) {
         self.octets.drain(..self.at);
         self.at = 0;
         if self.octets.is_empty() && self.octets.capacity() > KEPT {
             self.octets = Vec::new();
         }
-        self.octets.extend_from_slice(octets);
     }
 
     /// Octets of memory that it takes.
