@@ -40,6 +40,7 @@ impl Daemon {
             }
         }
         self.serve_misses(now);
+        self.look_at_queries();
         self.send_queries(now);
         self.look_at_table(now);
         self.on_time(now);
@@ -47,6 +48,7 @@ impl Daemon {
         self.send_replies();
         self.outside.tidy(self.poll.registry(), now);
         self.control.resumed().for_each(|source| self.again.push_back(source));
+        self.set_alarm();
     }
 
     /// Lets the sources of a kind have their turn, each once at most and no more than fits their share. `false`: there was none.

@@ -197,3 +197,32 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }
+
+#[test]
+fn a_status_is_composed_anew_after_a_change_and_not_for_other_requests() {
+    let dir = std::env::temp_dir().join(format!("hither-told-{}", std::process::id()));
+    let (mut daemon, _upstream) = daemon(&dir);
+    let peer = Connection::connect(&dir.join("run").join(CONTROL_SOCKET), None).expect("connected");
+    let (mut events, mut buffer) = (Events::with_capacity(256), vec![0; 65_536]);
+    let mut ask = |request: &Request| {
+        peer.send(&encode(request).expect("short")).expect("sent");
+        for _ in 0..TURNS {
+            daemon.poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
+            daemon.turn(&events);
+            if peer.receive(&mut buffer).is_ok() {
+                return daemon.requests.has_told();
+            }
+        }
+        panic!("{request:?} has no answer");
+    };
+    let names = vec!["nowhere.example".to_owned()];
+    assert!(ask(&Request::Status));
+    assert!(
+        ask(&Request::Query { name: "localhost".to_owned(), rtype: "A".to_owned() }),
+        "nothing has changed"
+    );
+    assert!(!ask(&Request::Flush { names }), "something has");
+    assert!(ask(&Request::Status));
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}

@@ -309,6 +309,10 @@ impl Daemon {
         self.answer_asked(now);
         self.tell_manager(now);
         self.publish_counters(now);
+    }
+
+    /// Sets the alarm for what is due next.
+    pub(super) fn set_alarm(&mut self) {
         let watchdog = self.watchdog.map(|(_, at)| at);
         let sorter = self.sorter.as_ref().and_then(Sorter::timeout);
         let times = [

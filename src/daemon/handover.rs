@@ -3,13 +3,12 @@
 //! Nothing is counted beside a queue, since such a count goes wrong by each thing that the queue did not take and by each that nobody took out;
 //! and what a queue does not take comes back to whoever has it, who answers for it. `tests/tidy.rs` holds both.
 
+use super::misses::MISSES_MAX;
 use super::pending::Taken;
 use hither_rounds::Question;
 use mio::Waker;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
-/// Queries that workers have handed over and the event loop has not looked at yet.
-const MISSES_MAX: usize = 2048;
 /// Entries that are to be found out again, likewise. In a queue of their own, so that they take no client's place.
 const ENDINGS_MAX: usize = 256;
 

@@ -106,17 +106,14 @@ impl Misses {
         self.is_turn_of_others = !self.is_turn_of_others;
         let Misses { fresh, others, .. } = self;
         let (one, other) = if self.is_turn_of_others { (others, fresh) } else { (fresh, others) };
-        // Who gave way to others may have nothing left.
-        while let Some(source) = one.pop_front().or_else(|| other.pop_front()) {
-            if self.queues.contains_key(&source) {
-                let miss = self.take(source);
-                if self.queues.contains_key(&source) {
-                    self.others.push_back(source);
-                }
-                return miss;
-            }
+        // Each source with something waiting stands in one of both: who gives way to others keeps something.
+        let source = one.pop_front().or_else(|| other.pop_front())?;
+        let miss = self.take(source);
+        if self.queues.contains_key(&source) {
+            self.others.push_back(source);
         }
-        None
+        debug_assert_eq!(self.fresh.len() + self.others.len(), self.queues.len(), "a source is lost");
+        miss
     }
 
     /// Takes the oldest of a source out.

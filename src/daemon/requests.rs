@@ -82,6 +82,11 @@ impl Requests {
     pub fn has_changed(&mut self) {
         self.told = None;
     }
+
+    #[cfg(test)]
+    pub fn has_told(&self) -> bool {
+        self.told.is_some()
+    }
 }
 
 impl Daemon {

@@ -40,7 +40,7 @@ pub(super) struct Share {
 impl Share {
     /// Whatever there is, for the end.
     pub const ALL: Share =
-        Share { messages: usize::MAX, octets: usize::MAX, time: Duration::from_secs(1), look: 64 };
+        Share { messages: usize::MAX, octets: usize::MAX, time: Duration::from_secs(3600), look: 64 };
 }
 
 impl Kind {

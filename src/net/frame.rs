@@ -186,6 +186,24 @@ mod tests {
         }
     }
 
+    /// A stream on which nothing comes.
+    struct Silent;
+
+    impl Read for Silent {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    #[test]
+    fn what_was_taken_out_is_not_held_while_nothing_comes() {
+        let mut framer = Framer::default();
+        framer.push(&[&u16::MAX.to_be_bytes()[..], &[0; 65_535]].concat());
+        assert!(framer.message().is_some_and(|message| message.len() == 65_535));
+        assert!(framer.fill(&mut Silent).is_err());
+        assert!(framer.held() <= KEPT, "{} octets", framer.held());
+    }
+
     /// Takes so many octets, and no more until it is told to.
     struct Slow(Vec<u8>, usize);
 
