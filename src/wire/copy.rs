@@ -3,7 +3,8 @@
 use crate::codes::{Class, Rtype};
 use crate::header::HEADER_LEN;
 use crate::message::{Record, Section};
-use crate::name::Name;
+use crate::name::{Name, NameError};
+use crate::place;
 
 /// Names that later owners may point to.
 const PLACES: usize = 24;
@@ -19,10 +20,16 @@ pub(crate) enum Part {
 impl Part {
     /// Where it ends that begins at `at`.
     pub(crate) fn end(&self, message: &[u8], at: usize) -> Option<usize> {
+        let mut budget = u32::MAX;
+        self.end_within(message, at, &mut budget).ok()
+    }
+
+    /// The same, the steps of a name taken from `budget`.
+    pub(crate) fn end_within(&self, message: &[u8], at: usize, budget: &mut u32) -> Result<usize, NameError> {
         match self {
-            Part::Octets(count) => Some(at + count),
-            Part::Text => Some(at + 1 + usize::from(*message.get(at)?)),
-            Part::Name => Name::skip(message, at).ok(),
+            Part::Octets(count) => Ok(at + count),
+            Part::Text => Ok(at + 1 + usize::from(*message.get(at).ok_or(NameError::Short)?)),
+            Part::Name => place::skip_within(message, at, budget),
         }
     }
 }

@@ -2,9 +2,11 @@
 //! record by record.
 
 use crate::codes::{Class, Rtype};
+use crate::copy::parts;
 use crate::edns::Edns;
 use crate::header::{HEADER_LEN, Header};
-use crate::name::Name;
+use crate::name::{Name, NameError};
+use crate::spell::lettered;
 use crate::{place, u16_at, u32_at};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -70,7 +72,8 @@ impl<'a> Message<'a> {
     /// Reads a message that may be broken behind its question: [`Message::fault`] says whether and where. Work is bounded by the octets
     /// there are: a message whose names lead over more labels and pointers than three to each of its octets is broken where that is reached.
     ///
-    /// RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597).
+    /// RDATA is checked for A, AAAA, NS, CNAME, PTR, DNAME, MX, SRV and SOA, and opaque otherwise (RFC 3597), except that names of other known
+    /// types count among those labels and pointers.
     ///
     /// # Errors
     /// A [`WireError`] for a broken header or question.
@@ -421,7 +424,13 @@ impl Record<'_> {
             Rtype::MX => self.rdata.len() > 2 && skip(self.rdata_at + 2) == Ok(end),
             Rtype::SRV => self.rdata.len() > 6 && skip(self.rdata_at + 6) == Ok(end),
             Rtype::SOA => skip(self.rdata_at).and_then(&mut skip).is_ok_and(|at| at + 20 == end),
-            _ => true,
+            // Octets (RFC 3597), but for who writes the names in them anew: nor do those lead further than a message may.
+            rtype => {
+                let mut parts = parts(rtype).iter().chain(lettered(rtype));
+                let walked =
+                    parts.try_fold(self.rdata_at, |at, part| part.end_within(self.message, at, budget));
+                walked != Err(NameError::TooDeep)
+            }
         }
     }
 }

@@ -17,19 +17,32 @@ pub(crate) fn walk<'m>(
     walk_within(message, at, &mut budget, each)
 }
 
-/// The same, its steps taken from `budget`.
+/// The same, its steps taken from `budget`, whatever comes of it: names that are none are work too.
 #[inline]
 pub(crate) fn walk_within<'m>(
     message: &'m [u8],
-    mut at: usize,
+    at: usize,
     budget: &mut u32,
+    each: impl FnMut(usize, &'m [u8]) -> Result<(), NameError>,
+) -> Result<usize, NameError> {
+    let most = STEPS_MAX.min(*budget);
+    let mut left = most;
+    let end = steps(message, at, &mut left, each);
+    *budget -= most - left;
+    end
+}
+
+/// The same, within `left` steps.
+#[inline]
+fn steps<'m>(
+    message: &'m [u8],
+    mut at: usize,
+    left: &mut u32,
     mut each: impl FnMut(usize, &'m [u8]) -> Result<(), NameError>,
 ) -> Result<usize, NameError> {
     let (mut floor, mut next) = (at, None);
-    let mut left = STEPS_MAX.min(*budget);
-    let before = left;
-    let end = loop {
-        left = left.checked_sub(1).ok_or(NameError::TooDeep)?;
+    loop {
+        *left = left.checked_sub(1).ok_or(NameError::TooDeep)?;
         #[cfg(all(feature = "work", debug_assertions))]
         crate::work::count(1);
         let length = *message.get(at).ok_or(NameError::Short)?;
@@ -38,7 +51,7 @@ pub(crate) fn walk_within<'m>(
                 let end = at + 1 + usize::from(length);
                 each(at, message.get(at..end).ok_or(NameError::Short)?)?;
                 if length == 0 {
-                    break next.unwrap_or(end);
+                    return Ok(next.unwrap_or(end));
                 }
                 at = end;
             }
@@ -54,9 +67,7 @@ pub(crate) fn walk_within<'m>(
             }
             _ => return Err(NameError::BadLabelType),
         }
-    };
-    *budget -= before - left;
-    Ok(end)
+    }
 }
 
 /// Checks the name at `at` as [`Name::skip`] does, its steps taken from `budget`.

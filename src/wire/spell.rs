@@ -8,7 +8,7 @@ use crate::name::{NAME_MAX, NameError};
 use crate::place;
 
 /// RDATA with names whose letter case a signature covers (RFC 4034 section 6.2, as RFC 6840 section 5.1 amends it).
-const fn lettered(rtype: Rtype) -> &'static [Part] {
+pub(crate) const fn lettered(rtype: Rtype) -> &'static [Part] {
     use Part::{Name, Octets};
     match rtype.0 {
         // NSEC

@@ -4,7 +4,7 @@ use hither_wire::codes::{Class, Rtype};
 use hither_wire::query::Query;
 
 /// A kind of them: its name, the type that is asked for, and whether with DO.
-pub const KINDS: [(&str, Rtype, bool); 9] = [
+pub const KINDS: [(&str, Rtype, bool); 12] = [
     ("addresses", Rtype::A, false),
     ("owners", Rtype::TXT, true),
     ("signatures", Rtype::TXT, true),
@@ -14,6 +14,9 @@ pub const KINDS: [(&str, Rtype, bool); 9] = [
     ("moved", Rtype::TXT, true),
     ("deep-owners", Rtype::TXT, true),
     ("deep-name", Rtype::TXT, true),
+    ("broken-data", Rtype::TXT, true),
+    ("rp", Rtype::TXT, true),
+    ("https", Rtype::TXT, true),
 ];
 
 /// The name that is asked for.
@@ -56,6 +59,20 @@ fn signature(of: Rtype) -> Vec<u8> {
     [&of.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat()
 }
 
+/// Names of up to `labels` labels, each a label and a pointer to the one before, as octets that stand at `at`; and where the longest stands.
+fn stairs(at: usize, labels: usize) -> (Vec<u8>, [u8; 2]) {
+    let pointer = |to: usize| [0xc0 | (to >> 8) as u8, to as u8];
+    let mut octets = vec![1, b'a', 0];
+    let mut last = at;
+    for _ in 1..labels {
+        let here = at + octets.len();
+        octets.extend([1, b'a']);
+        octets.extend(pointer(last));
+        last = here;
+    }
+    (octets, pointer(last))
+}
+
 /// The answer of this kind to a query.
 pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
     let read = Query::read(query).expect("a query");
@@ -71,6 +88,11 @@ pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
         assert!(draft.record(1, &[0], Rtype::SOA, &rdata));
     } else if !["addresses", "aliases", "signed-aliases", "moved", "deep-name"].contains(&kind) {
         assert!(draft.record(0, &QNAME, Rtype::TXT, b"\x01x"));
+    }
+    // Behind a root as owner and the fixed octets of its record: as opaque data no name of it is looked at there.
+    let (octets, deep) = stairs(draft.octets.len() + 11, if kind == "broken-data" { 128 } else { 127 });
+    if ["broken-data", "rp", "https"].contains(&kind) {
+        assert!(draft.record(0, &[0], Rtype(65_280), &octets));
     }
     let mut before = 12;
     for n in 0.. {
@@ -96,6 +118,9 @@ pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
                 let owner = [1, b'a' + (n % 26) as u8, 0xc0 | (to >> 8) as u8, to as u8];
                 draft.record(0, &owner, Rtype::TXT, b"\x01x")
             }
+            "broken-data" => draft.record(0, &[0], Rtype::NS, &deep),
+            "rp" => draft.record(0, &[0], Rtype(17), &[deep, deep].concat()),
+            "https" => draft.record(0, &[0], Rtype(65), &[&[0, 1][..], &deep].concat()),
             _ => draft.record(0, &[1, b'a', 0xc0, 14], Rtype::TXT, b"\x01x"),
         };
         if !went {
