@@ -1,9 +1,12 @@
-//! Versions grow although a table is lost: a version that none has come to is kept in a file, ahead of those that are given out.
+//! Versions grow although a table is lost: a version that none has come to is kept in a file, and a new table begins above it.
+//!
+//! The file is one step ahead when it is written ([`FAR`], [`NEAR`]), and is written again once half of that has been given out. So versions
+//! pass it only where half a step is given out before the next writing ends, or where it cannot be written.
 //!
 //! It is in the state directory, or in the runtime directory where there is no other; there it goes with the table, and the wall clock alone says where
 //! the next one begins.
 
-use super::event_loop::{Daemon, now};
+use super::event_loop::Daemon;
 use super::restore;
 use crate::config::Config;
 use hither_saved::{MARK_LEN, mark, marked};
@@ -34,14 +37,17 @@ pub(super) struct Ahead {
     /// One of [`FAR`] and [`NEAR`].
     pace: (u64, Duration),
     shared: Arc<Shared>,
-    due: Monotonic,
+    /// When a version was last to be kept; none: it is due.
+    tried: Option<Monotonic>,
+    /// The file is there, but a loss of power may still cost it.
+    is_unsynced: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     /// What the file says.
     kept: AtomicU64,
-    /// What it said although we had not come so far: it was not there to be read when we began.
+    /// What it said although we had not come so far: it came to be there after we began.
     found: AtomicU64,
     busy: AtomicBool,
 }
@@ -65,16 +71,49 @@ impl Ahead {
         if is_new {
             writer.begin_above(there.unwrap_or(0));
         }
-        let ahead = Ahead { dir, pace, shared: Arc::default(), due: now() };
-        let wanted = writer.last_version().saturating_add(pace.0).max(there.unwrap_or(0));
-        match keep(&ahead.dir, wanted, false) {
-            Ok(()) => ahead.shared.kept.store(wanted, SeqCst),
-            Err(error) => log::info!(
-                "where versions are is not kept in '{}': {error}; it is tried again",
-                path.display()
-            ),
+        let mut ahead = Ahead { dir, pace, shared: Arc::default(), tried: None, is_unsynced: false };
+        let last = writer.last_version();
+        match there.filter(|there| *there >= last.saturating_add(pace.0 / 2)) {
+            Some(enough) => ahead.shared.kept.store(enough, SeqCst),
+            None => {
+                if let Err(error) = ahead.write(last) {
+                    log::info!(
+                        "where versions are is not kept in '{}': {error}; it is tried again",
+                        path.display()
+                    );
+                }
+            }
         }
         ahead
+    }
+
+    /// Writes the file at once, which outlives this process from now on; that it outlives a loss of power is left to the thread.
+    fn write(&mut self, last: u64) -> io::Result<()> {
+        let wanted = last.saturating_add(self.pace.0).max(self.shared.kept.load(SeqCst));
+        keep(&self.dir, wanted, false)?;
+        self.shared.kept.store(wanted, SeqCst);
+        self.is_unsynced = self.pace == FAR;
+        Ok(())
+    }
+
+    /// The version that is to be kept now, if there is one; before that, `writer` goes on above what was found.
+    fn next(&mut self, writer: &mut Writer, now: Monotonic) -> Option<u64> {
+        let found = self.shared.found.swap(0, SeqCst);
+        if found > 0 {
+            writer.begin_above(found);
+            self.tried = None;
+        }
+        let (step, every) = self.pace;
+        let (kept, last) = (self.shared.kept.load(SeqCst), writer.last_version());
+        let is_enough = kept >= last.saturating_add(step / 2) && !self.is_unsynced;
+        let pause = if kept == 0 { AGAIN } else { every };
+        let is_early = self.tried.is_some_and(|tried| tried.plus(pause) > now);
+        if is_enough || is_early || self.shared.busy.load(SeqCst) {
+            return None;
+        }
+        self.tried = Some(now);
+        self.is_unsynced = false;
+        Some(last.saturating_add(step).max(kept))
     }
 }
 
@@ -107,9 +146,8 @@ fn keep(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
 
 /// In a thread of its own: keeps `version`, unless the file has a higher one.
 fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
-    let known = shared.kept.load(SeqCst);
     match read(&dir.join(FILE)) {
-        Ok(Some(there)) if there > version && known == 0 => shared.found.store(there, SeqCst),
+        Ok(Some(there)) if there > version => shared.found.store(there, SeqCst),
         _ if keep(dir, version, sync).is_ok() => shared.kept.store(version, SeqCst),
         _ => {}
     }
@@ -120,32 +158,20 @@ impl Daemon {
     /// Writes the file anew where somebody has taken it away.
     pub(super) fn look_after_versions(&mut self) {
         let last = self.rounds.writer().last_version();
-        let Some(ahead) = &self.keep.ahead else { return };
+        let Some(ahead) = &mut self.keep.ahead else { return };
         let path = ahead.dir.join(FILE);
         if ahead.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
             return;
         }
-        let wanted = last.saturating_add(ahead.pace.0).max(ahead.shared.kept.load(SeqCst));
-        match keep(&ahead.dir, wanted, false) {
-            Ok(()) => ahead.shared.kept.store(wanted, SeqCst),
-            Err(error) => {
-                log::debug!("'{}' cannot be written anew: {error}; it is tried again", path.display())
-            }
+        if let Err(error) = ahead.write(last) {
+            log::debug!("'{}' cannot be written anew: {error}; it is tried again", path.display());
         }
     }
 
     /// Keeps a further version where half of what was kept has been given out.
     pub(super) fn keep_versions(&mut self, now: Monotonic) {
-        let last = self.rounds.writer().last_version();
         let Some(ahead) = &mut self.keep.ahead else { return };
-        let (step, every) = ahead.pace;
-        let is_enough = ahead.shared.kept.load(SeqCst) >= last.saturating_add(step / 2);
-        if is_enough || ahead.due > now || ahead.shared.busy.load(SeqCst) {
-            return;
-        }
-        self.rounds.writer().begin_above(ahead.shared.found.swap(0, SeqCst));
-        let wanted = self.rounds.writer().last_version().saturating_add(step);
-        ahead.due = now.plus(if ahead.shared.kept.load(SeqCst) == 0 { AGAIN } else { every });
+        let Some(wanted) = ahead.next(self.rounds.writer(), now) else { return };
         ahead.shared.busy.store(true, SeqCst);
         let (dir, shared) = (ahead.dir.clone(), Arc::clone(&ahead.shared));
         let sync = ahead.pace == FAR;
@@ -153,5 +179,99 @@ impl Daemon {
         if std::thread::Builder::new().name("versions".to_owned()).spawn(work).is_err() {
             ahead.shared.busy.store(false, SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hither_table::{Geometry, Memory};
+
+    /// What was there before, in a file system that was not mounted when we began.
+    const THERE: u64 = 5_000_000_000;
+
+    struct World {
+        dir: PathBuf,
+        ahead: Ahead,
+        writer: Writer,
+    }
+
+    impl World {
+        fn new(name: &str) -> World {
+            let dir = std::env::temp_dir().join(format!("hither-versions-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&dir);
+            let geometry = Geometry { entries: 64 };
+            let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 1_000_000);
+            let ahead = Ahead {
+                dir: dir.join("state"),
+                pace: FAR,
+                shared: Arc::default(),
+                tried: None,
+                is_unsynced: false,
+            };
+            World { dir, ahead, writer: writer.expect("a table") }
+        }
+
+        fn next(&mut self, ms: u64) -> Option<u64> {
+            self.ahead.next(&mut self.writer, Monotonic::from_ms(1000 + ms))
+        }
+
+        fn go_on(&self, version: u64) {
+            go_on(&self.ahead.dir, version, false, &self.ahead.shared);
+        }
+
+        fn kept(&self) -> Option<u64> {
+            read(&self.ahead.dir.join(FILE)).expect("a mark")
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    #[test]
+    fn a_higher_version_that_comes_to_be_there_is_gone_above_at_once() {
+        let mut world = World::new("found");
+        let wanted = world.next(0).expect("nothing is kept yet");
+        keep(&world.ahead.dir, THERE, false).expect("written");
+        world.go_on(wanted);
+        assert_eq!(world.kept(), Some(THERE));
+        assert_eq!(world.next(1), Some(THERE + FAR.0));
+        assert_eq!(world.writer.last_version(), THERE);
+        world.go_on(THERE + FAR.0);
+        assert_eq!((world.kept(), world.next(2), world.next(90_000)), (Some(THERE + FAR.0), None, None));
+    }
+
+    #[test]
+    fn a_higher_version_is_not_overwritten_by_a_lower_one_that_was_kept_elsewhere() {
+        let mut world = World::new("mounted");
+        let wanted = world.next(0).expect("nothing is kept yet");
+        world.go_on(wanted);
+        assert_eq!(world.kept(), Some(wanted));
+        // Another file system takes the directory's place, and half of what was kept is given out.
+        keep(&world.ahead.dir, THERE, false).expect("written");
+        world.writer.begin_above(wanted);
+        let wanted = world.next(2000).expect("it is used up");
+        world.go_on(wanted);
+        assert_eq!(world.kept(), Some(THERE));
+        assert_eq!((world.next(2001), world.writer.last_version()), (Some(THERE + FAR.0), THERE));
+    }
+
+    #[test]
+    fn what_was_written_at_once_is_synced_by_the_thread_and_what_cannot_be_written_is_tried_again() {
+        let mut world = World::new("synced");
+        let last = world.writer.last_version();
+        world.ahead.write(last).expect("written");
+        assert_eq!((world.kept(), world.next(0)), (Some(last + FAR.0), Some(last + FAR.0)));
+        world.go_on(last + FAR.0);
+        assert_eq!(world.next(5000), None);
+        let mut world = World::new("refused");
+        std::fs::write(&world.dir, "a file where a directory is to be").expect("written");
+        let wanted = world.next(0).expect("nothing is kept yet");
+        world.go_on(wanted);
+        assert_eq!((world.next(59_999), world.next(60_000)), (None, Some(wanted)));
+        std::fs::remove_file(&world.dir).expect("removable");
     }
 }

@@ -199,7 +199,7 @@ impl Sorter {
         }
         if self.news.changed(now) {
             log::info!("addresses or routes have changed: everything is measured again, in time");
-            self.schedule.network_changed(now);
+            self.schedule.network_changed();
             self.walk.hurry(now);
         }
         self.take_up(now);

@@ -67,9 +67,7 @@ pub(super) struct Schedule {
     rate: u32,
     remeasure: Duration,
     measured: Measured,
-    /// What was measured before this does not count any more.
-    fresh_from: Monotonic,
-    /// How often the network has changed.
+    /// How often the network has changed; what was measured in another one does not count any more.
     network: u64,
     measuring: BTreeMap<IpAddr, Measuring>,
     /// Those of `measuring` that are not in flight.
@@ -91,7 +89,6 @@ impl Schedule {
             rate: sort.rate.max(1),
             remeasure: sort.remeasure,
             measured: Measured::default(),
-            fresh_from: Monotonic(0),
             network: 0,
             measuring: BTreeMap::new(),
             line: BTreeSet::new(),
@@ -112,14 +109,14 @@ impl Schedule {
         if self.methods.is_empty() {
             return true;
         }
-        let Some((at, _)) = self.measured.get(address) else { return false };
+        let Some((at, network, _)) = self.measured.get(address) else { return false };
         self.measured.touch(address);
-        at >= self.fresh_from && now.since(at) < self.remeasure
+        network == self.network && now.since(at) < self.remeasure
     }
 
     /// What is known of an address, however old.
     pub fn known(&self, address: &IpAddr) -> Outcome {
-        self.measured.get(address).map_or(Outcome::Unmeasured, |(_, outcome)| outcome)
+        self.measured.get(address).map_or(Outcome::Unmeasured, |(.., outcome)| outcome)
     }
 
     /// How many addresses are in line or in flight; never more than [`MEASURING_MAX`].
@@ -131,8 +128,8 @@ impl Schedule {
         self.measuring.contains_key(address)
     }
 
-    /// Puts an address in line, or further to the front; `false` where the line is full.
-    pub fn want(&mut self, address: IpAddr, rank: Rank) -> bool {
+    /// Puts an address in line, or further to the front. The caller has seen that there is room, see [`Schedule::measuring`].
+    pub fn want(&mut self, address: IpAddr, rank: Rank) {
         if let Some(measuring) = self.measuring.get_mut(&address) {
             if rank > measuring.rank {
                 let before = std::mem::replace(&mut measuring.rank, rank);
@@ -140,15 +137,12 @@ impl Schedule {
                     self.line.insert((rank, address));
                 }
             }
-            return true;
+            return;
         }
-        if self.measuring.len() >= MEASURING_MAX {
-            return false;
-        }
+        debug_assert!(self.measuring.len() < MEASURING_MAX, "the line is full");
         let first = Measuring { method: 0, worst: None, rank, is_flying: false, network: self.network };
         self.measuring.insert(address, first);
         self.line.insert((rank, address));
-        true
     }
 
     /// Nobody wants an address any more: it leaves the line. A probe that is on its way comes to its end.
@@ -162,8 +156,7 @@ impl Schedule {
     }
 
     /// Another network: what was measured in the one before does not count any more, nor does what is on its way in it.
-    pub fn network_changed(&mut self, now: Monotonic) {
-        self.fresh_from = now;
+    pub fn network_changed(&mut self) {
         self.network += 1;
     }
 
@@ -232,7 +225,13 @@ impl Schedule {
             return false;
         }
         self.measuring.remove(&address);
-        self.measured.insert(address, now, outcome);
+        // What could not be found out takes nothing away from what is known.
+        let known = self.measured.get(&address).filter(|(_, network, _)| *network == self.network);
+        let outcome = match known {
+            Some((.., known)) if outcome == Outcome::Unmeasured => known,
+            _ => outcome,
+        };
+        self.measured.insert(address, (now, self.network), outcome);
         true
     }
 }
@@ -312,6 +311,40 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_could_not_be_sent_takes_nothing_away_from_what_is_known() {
+        let mut schedule = Schedule::new(&sort(&[Probe::Icmp, Probe::Tcp(443)], 100), at(0));
+        let probe = |schedule: &mut Schedule, found: [Found; 2], ms: u64| {
+            assert_eq!(schedule.asked(ip(1), at(ms)), None);
+            for found in found {
+                schedule.next(at(ms));
+                if schedule.result(ip(1), found, at(ms)) {
+                    return;
+                }
+            }
+        };
+        probe(&mut schedule, [Found::Open(Duration::from_millis(7)); 2], 0);
+        probe(&mut schedule, [Found::NotSent; 2], 700_000);
+        assert_eq!(schedule.known(&ip(1)), Outcome::Open(Duration::from_millis(7)));
+        schedule.network_changed();
+        probe(&mut schedule, [Found::NotSent; 2], 700_001);
+        assert_eq!(schedule.known(&ip(1)), Outcome::Unmeasured, "known of another network");
+    }
+
+    #[test]
+    fn what_was_measured_until_another_network_was_noticed_does_not_count_in_it() {
+        let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 100), at(0));
+        schedule.asked(ip(1), at(0));
+        schedule.next(at(0));
+        assert!(schedule.result(ip(1), Found::Silent, at(1)));
+        // In the same turn, at the same moment.
+        schedule.network_changed();
+        assert_eq!(schedule.asked(ip(1), at(1)), None, "measured in the one before");
+        schedule.next(at(1));
+        assert!(schedule.result(ip(1), Found::Silent, at(1)));
+        assert_eq!(schedule.asked(ip(1), at(1)), Some(Outcome::Silent));
+    }
+
+    #[test]
     fn probes_are_bounded_in_rate_and_in_flight() {
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 50), at(0));
         (0..2000).for_each(|n| assert_eq!(schedule.asked(ip(n), at(0)), None));
@@ -337,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_long_and_silent_leaves_room_in_flight_for_what_is_short() {
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 100_000), at(0));
-        (0..2000).for_each(|n| assert!(schedule.want(ip(n), Rank { line: Line::Long, ..SHORT })));
+        (0..2000).for_each(|n| schedule.want(ip(n), Rank { line: Line::Long, ..SHORT }));
         let mut flying = 0;
         for ms in 0..100 {
             while schedule.next(at(ms)).is_some() {
@@ -345,17 +378,17 @@ mod tests {
             }
         }
         assert_eq!((flying, schedule.timeout()), (LONG_IN_FLIGHT_MAX, None));
-        assert!(schedule.want(ip(3000), SHORT));
+        schedule.want(ip(3000), SHORT);
         assert_eq!(schedule.next(at(100)), Some((ip(3000), Probe::Icmp)));
     }
 
     #[test]
-    fn the_line_is_bounded_and_an_address_that_is_in_it_may_come_forward() {
+    fn an_address_that_is_in_line_may_come_forward_where_the_line_is_full() {
         let mut schedule = Schedule::new(&sort(&[Probe::Icmp], 100), at(0));
         let long = Rank { line: Line::Long, ..SHORT };
-        (0..MEASURING_MAX).for_each(|n| assert!(schedule.want(ip(n as u16), long)));
-        assert!(!schedule.want(ip(u16::MAX), SHORT), "full");
-        assert!(schedule.want(ip(7), SHORT), "known there");
+        (0..MEASURING_MAX).for_each(|n| schedule.want(ip(n as u16), long));
+        // It is full, and this one is in it.
+        schedule.want(ip(7), SHORT);
         assert_eq!(schedule.next(at(0)), Some((ip(7), Probe::Icmp)));
         schedule.leave(&ip(7));
         assert_eq!(schedule.measuring(), MEASURING_MAX, "it is on its way");

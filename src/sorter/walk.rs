@@ -20,13 +20,14 @@ pub(super) struct Walk {
     passed_at: Option<usize>,
     /// Sets passed over, ever, when it began; after its end, by then.
     before: u64,
-    /// It is only due for what was passed over, and needs room.
-    needs_room: bool,
+    /// When it is due whether or not there is room: what was measured is then to be measured again. Before, it is due for what was passed
+    /// over, and needs room.
+    regular: Monotonic,
 }
 
 impl Walk {
     pub fn new(now: Monotonic) -> Walk {
-        Walk { at: 0, left: 0, due: now, passed_at: None, before: 0, needs_room: false }
+        Walk { at: 0, left: 0, due: now, passed_at: None, before: 0, regular: now }
     }
 
     /// Begins, or once more: the whole table, from where the last one was.
@@ -74,8 +75,8 @@ impl Walk {
             return None;
         }
         self.before = passed_over;
-        self.needs_room = passed > 0;
-        self.due = now.plus(if passed > 0 { AGAIN.min(remeasure) } else { remeasure });
+        self.regular = now.plus(remeasure);
+        self.due = if passed > 0 { now.plus(AGAIN).min(self.regular) } else { self.regular };
         Some(passed)
     }
 
@@ -85,20 +86,21 @@ impl Walk {
         self.passed_at = None;
         self.left = 0;
         self.due = now;
-        self.needs_room = false;
+        self.regular = now;
     }
 
-    /// What happened since the last turn: sets that were passed over meanwhile are looked for soon, when there is room for them.
+    /// What happened since the last turn: sets that were passed over meanwhile are looked for soon, when there is room for them. Room is
+    /// not waited for beyond the regular walk: short sets find some where long ones hold it all.
     pub fn keep_up(&mut self, passed_over: u64, has_room: bool, now: Monotonic) {
         if self.is_walking() {
             return;
         }
         let soon = now.plus(AGAIN);
-        if passed_over > self.before && self.due > soon {
-            (self.due, self.needs_room) = (soon, true);
+        if passed_over > self.before {
+            self.due = self.due.min(soon);
         }
-        if self.needs_room && self.due <= now && !has_room {
-            self.due = soon;
+        if self.due <= now && now < self.regular && !has_room {
+            self.due = soon.min(self.regular);
         }
     }
 }
@@ -158,6 +160,26 @@ mod tests {
         walk.hurry(now);
         walk.keep_up(3, false, now);
         assert!(walk.is_due(now), "another daemon or network is not waited for");
+    }
+
+    #[test]
+    fn a_regular_walk_waits_for_no_room() {
+        let (begin, long) = (Monotonic::from_ms(1000), Duration::from_secs(600));
+        for passed_over in [0, 1] {
+            let mut walk = Walk::new(begin);
+            walk.begin(10, 0);
+            walk.went((0, 10), passed_over, begin, long);
+            let mut walked_s = None;
+            for second in 0..700 {
+                let now = begin.plus(Duration::from_secs(second));
+                // Something is passed over all the time.
+                walk.keep_up(second + 1, false, now);
+                if walk.is_due(now) {
+                    walked_s.get_or_insert(second);
+                }
+            }
+            assert_eq!(walked_s, Some(600), "{passed_over} passed over by the walk before");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A table where there may be no room for it: a smaller one, the one that is there, or one in this process's own memory, which nobody else
 //! reads. Names are answered in any case.
 
+use crate::adopt::next_version;
 use crate::memory::Memory;
 use crate::reader::Reader;
 use crate::share::{
@@ -81,6 +82,9 @@ pub fn open_as_it_fits(
         Err(why) if why.is_want_of_room() => return private(wanted, random, first, (None, why)),
         Err(why) => return Err(why),
     };
+    // Versions go on above those of a table that is withdrawn for want of room, too.
+    let before = Reader::open(dir).ok().and_then(|before| next_version(&before).ok());
+    let first = before.unwrap_or(0).max(first);
     let why = match under_lock(dir, wanted, mode, random, first) {
         Ok((writer, origin)) => return Ok(Opened { writer, origin, lock: Some(held), short: None }),
         Err(why) if why.is_want_of_room() => why,

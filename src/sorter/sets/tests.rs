@@ -269,7 +269,7 @@ fn another_network_makes_all_that_is_known_stale_and_what_is_on_its_way_begins_a
     world.saw("b.example", &few(&[3, 4]), Seen::Published);
     let (flying, _) = world.schedule.next(world.now).expect("a probe");
     world.now = Monotonic(world.now.0 + 1);
-    world.schedule.network_changed(world.now);
+    world.schedule.network_changed();
     assert!(!world.schedule.result(flying, Found::Open(Duration::ZERO), world.now), "measured elsewhere");
     world.saw("a.example", &few(&[1, 2]), Seen::Found);
     world.wait(100);
@@ -285,7 +285,7 @@ fn after_a_change_of_network_probes_stay_within_the_rate() {
     }
     world.wait(30_000);
     for _ in 0..20 {
-        world.schedule.network_changed(world.now);
+        world.schedule.network_changed();
         let known: Vec<Snapshot> = world.table.values().cloned().collect();
         for snapshot in &known {
             world.sets.saw(snapshot, Seen::Found, (&world.sort, &mut world.schedule), world.now);

@@ -1,12 +1,14 @@
 //! Tables where there is little room, or none: in file systems of their own, which take root to make.
 #![cfg(feature = "writer")]
 
+use hither_table::layout::head;
 use hither_table::{
     Draft, FamilyDraft, Geometry, Key, Lookup, Monotonic, Opened, Origin, Reader, Snapshot, Writer,
     is_there_more_room, open_as_it_fits, rotate_as_it_fits, usual,
 };
 use hither_wire::name::Name;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 const NOW: Monotonic = Monotonic(0);
@@ -137,6 +139,25 @@ fn in_a_full_runtime_directory_the_table_is_our_own() {
         while opened.writer.work(1024, NOW).is_none() {}
         let reader = Reader::open(dir).expect("readable");
         assert_eq!((found(&reader, 3999), reader.writer_lives()), (Lookup::Hit, Some(true)));
+    });
+}
+
+#[test]
+fn versions_go_on_above_a_table_that_is_withdrawn_for_want_of_room() {
+    in_a_tmpfs("versions_go_on_above_a_table_that_is_withdrawn_for_want_of_room", "size=40m", |dir| {
+        let mut opened = open(dir, 16_384);
+        assert!(opened.writer.begin_above(5_000_000_000));
+        put(&mut opened.writer, 1);
+        let last = opened.writer.last_version();
+        drop(opened);
+        // Of another boot: it is not taken over, and there is no room for what is to take its place until it is gone.
+        let file = std::fs::OpenOptions::new().write(true).open(dir.join("hosts")).expect("there");
+        file.write_all_at(&[7; 16], head::BOOT as u64 * 8).expect("writable");
+        fill(dir);
+        let mut opened = open(dir, 16_384);
+        assert!(opened.short.is_some());
+        let next = opened.writer.next_version();
+        assert!(next > last, "{next} after {last}");
     });
 }
 
