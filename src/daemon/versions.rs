@@ -49,6 +49,8 @@ struct Shared {
     kept: AtomicU64,
     /// What it said although we had not come so far: it came to be there after we began.
     found: AtomicU64,
+    /// It could not be written last time.
+    failed: AtomicBool,
     busy: AtomicBool,
 }
 
@@ -73,8 +75,9 @@ impl Ahead {
         }
         let mut ahead = Ahead { dir, pace, shared: Arc::default(), tried: None, is_unsynced: false };
         let last = writer.last_version();
-        match there.filter(|there| *there >= last.saturating_add(pace.0 / 2)) {
-            Some(enough) => ahead.shared.kept.store(enough, SeqCst),
+        match there.filter(|there| *there > last) {
+            // It holds until the thread writes it anew, where that is due: what is synced is not replaced by what is not.
+            Some(there) => ahead.shared.kept.store(there, SeqCst),
             None => {
                 if let Err(error) = ahead.write(last) {
                     log::info!(
@@ -105,8 +108,9 @@ impl Ahead {
         }
         let (step, every) = self.pace;
         let (kept, last) = (self.shared.kept.load(SeqCst), writer.last_version());
-        let is_enough = kept >= last.saturating_add(step / 2) && !self.is_unsynced;
-        let pause = if kept == 0 { AGAIN } else { every };
+        let failed = self.shared.failed.load(SeqCst);
+        let is_enough = kept >= last.saturating_add(step / 2) && !self.is_unsynced && !failed;
+        let pause = if failed { AGAIN } else { every };
         let is_early = self.tried.is_some_and(|tried| tried.plus(pause) > now);
         if is_enough || is_early || self.shared.busy.load(SeqCst) {
             return None;
@@ -146,11 +150,20 @@ fn keep(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
 
 /// In a thread of its own: keeps `version`, unless the file has a higher one.
 fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
-    match read(&dir.join(FILE)) {
-        Ok(Some(there)) if there > version => shared.found.store(there, SeqCst),
-        _ if keep(dir, version, sync).is_ok() => shared.kept.store(version, SeqCst),
-        _ => {}
-    }
+    let failed = match read(&dir.join(FILE)) {
+        Ok(Some(there)) if there > version => {
+            shared.found.store(there, SeqCst);
+            false
+        }
+        _ => match keep(dir, version, sync) {
+            Ok(()) => {
+                shared.kept.store(version, SeqCst);
+                false
+            }
+            Err(_) => true,
+        },
+    };
+    shared.failed.store(failed, SeqCst);
     shared.busy.store(false, SeqCst);
 }
 
@@ -260,18 +273,32 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_at_once_is_synced_by_the_thread_and_what_cannot_be_written_is_tried_again() {
+    fn what_was_written_at_once_is_synced_by_the_thread() {
         let mut world = World::new("synced");
         let last = world.writer.last_version();
         world.ahead.write(last).expect("written");
         assert_eq!((world.kept(), world.next(0)), (Some(last + FAR.0), Some(last + FAR.0)));
         world.go_on(last + FAR.0);
         assert_eq!(world.next(5000), None);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_tried_again_once_a_minute_whether_or_not_it_could_be_before() {
         let mut world = World::new("refused");
         std::fs::write(&world.dir, "a file where a directory is to be").expect("written");
         let wanted = world.next(0).expect("nothing is kept yet");
         world.go_on(wanted);
         assert_eq!((world.next(59_999), world.next(60_000)), (None, Some(wanted)));
+        std::fs::remove_file(&world.dir).expect("removable");
+        world.go_on(wanted);
+        assert_eq!((world.kept(), world.next(60_001)), (Some(wanted), None));
+        // All of it is given out, and the directory is taken away.
+        std::fs::remove_dir_all(&world.dir).expect("removable");
+        std::fs::write(&world.dir, "a file where a directory is to be").expect("written");
+        world.writer.begin_above(wanted);
+        let wanted = world.next(70_000).expect("it is used up");
+        world.go_on(wanted);
+        assert_eq!((world.next(129_999), world.next(130_000)), (None, Some(wanted)));
         std::fs::remove_file(&world.dir).expect("removable");
     }
 }

@@ -99,7 +99,7 @@ impl Walk {
         if passed_over > self.before {
             self.due = self.due.min(soon);
         }
-        if self.due <= now && now < self.regular && !has_room {
+        if self.due <= now && !has_room {
             self.due = soon.min(self.regular);
         }
     }
