@@ -4,6 +4,8 @@
 //! stays in force, and the log and `hitherctl status` say so.
 
 mod source;
+#[cfg(test)]
+mod tests;
 
 use super::handover::hand_in;
 use super::resolv_conf::Found;
@@ -56,6 +58,9 @@ impl Wanted {
 struct Read {
     hosts: BTreeMap<PathBuf, Known<HostsFile>>,
     lists: BTreeMap<(PathBuf, Match), Known<List>>,
+    /// What the configuration said of them, and what this host was called.
+    of: Option<(config::Hosts, Vec<config::Block>)>,
+    own: Option<OwnName>,
     /// What became of each of them, in the order of the configuration.
     files: Vec<FileStatus>,
 }
@@ -82,11 +87,35 @@ impl Drop for Held {
 /// What is answered here, and what it was read from.
 type Result = (Local, Read);
 
+/// What has come of reading.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    /// Something else is answered here than before.
+    Anew(Box<Local>),
+    /// All is as it is in force.
+    AsBefore,
+}
+
 impl Read {
+    /// Whether all is answered as it was `before`: each file, the order of the blocks, and this host's name. A file that was read again counts as
+    /// another, for to compare what it says would take as long as to take it.
+    fn says_as(&self, before: &Read) -> bool {
+        self.of == before.of
+            && self.own == before.own
+            && are_same(&self.hosts, &before.hosts)
+            && are_same(&self.lists, &before.lists)
+    }
+
     fn told(&self, path: &Path) -> Option<&FileStatus> {
         let path = path.display().to_string();
         self.files.iter().find(|file| file.path == path)
     }
+}
+
+/// Whether the same was read from the same files.
+fn are_same<K: PartialEq, T>(a: &BTreeMap<K, Known<T>>, b: &BTreeMap<K, Known<T>>) -> bool {
+    let mut pairs = a.iter().zip(b);
+    a.len() == b.len() && pairs.all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1.value, &b.1.value))
 }
 
 /// Reads in the background, one set of files after the other.
@@ -97,17 +126,21 @@ pub(super) struct Loader {
     busy: bool,
     next: Option<Wanted>,
     read: Read,
+    /// What was read last has not been handed on: something else is in force.
+    is_withheld: bool,
 }
 
 impl Loader {
     pub fn new(waker: Arc<Waker>) -> Loader {
-        Loader { waker, results: mpsc::channel(), busy: false, next: None, read: Read::default() }
+        let (results, read) = (mpsc::channel(), Read::default());
+        Loader { waker, results, busy: false, next: None, read, is_withheld: false }
     }
 
     /// Reads everything now.
     pub fn load(&mut self, wanted: &Wanted) -> Local {
         let (local, read) = load(wanted, &self.read);
         self.keep(read);
+        self.is_withheld = false;
         local
     }
 
@@ -142,18 +175,17 @@ impl Loader {
     }
 
     /// What has been read, if it is the latest that was wanted.
-    pub fn take(&mut self) -> Option<Local> {
+    pub fn take(&mut self) -> Option<Loaded> {
         let (local, read) = self.results.1.try_recv().ok()?;
+        let is_new = self.is_withheld || !read.says_as(&self.read);
         self.keep(read);
         self.busy = false;
-        match self.next.take() {
-            Some(wanted) => {
-                self.begin(wanted);
-                // What cannot be read once more counts as it was read.
-                (!self.busy).then_some(local)
-            }
-            None => Some(local),
+        if let Some(wanted) = self.next.take() {
+            self.begin(wanted);
         }
+        // What cannot be read once more counts as it was read.
+        self.is_withheld = self.busy && is_new;
+        (!self.busy).then(|| if is_new { Loaded::Anew(Box::new(local)) } else { Loaded::AsBefore })
     }
 
     pub fn is_busy(&self) -> bool {
@@ -208,8 +240,10 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
     }
     let resolv_conf = wanted.system.as_ref().map(|system| system.resolv_conf());
     read.files.extend(resolv_conf.and_then(|found| servers(found, before.told(&found.path))));
-    let held: Box<dyn Any + Send + Sync> = Box::new(Held(read.clone()));
     let own = wanted.hosts.own_name.then(own_name).flatten();
+    read.of = Some((wanted.hosts.clone(), wanted.blocks.clone()));
+    read.own.clone_from(&own);
+    let held: Box<dyn Any + Send + Sync> = Box::new(Held(read.clone()));
     (Local { hosts, own, blocks, held: Some(held) }, read)
 }
 

@@ -4,7 +4,7 @@ use super::control::{Heard, Wish};
 use super::event_loop::{Daemon, now};
 use super::follow::Follower;
 use super::hints::Hint;
-use super::local::Wanted;
+use super::local::{Loaded, Wanted};
 use super::requests::share;
 use super::setup::{fit_to_descriptors, followed, route};
 use super::system::{BusFollower, bus_follower};
@@ -118,11 +118,13 @@ impl Daemon {
 
     /// Hosts files and lists have been read.
     pub(super) fn on_loaded(&mut self, now: Monotonic) {
-        if let Some(local) = self.loader.take() {
-            self.rounds.handle(now, Input::Local { local: Arc::new(local) });
+        let Some(loaded) = self.loader.take() else { return };
+        // Another one is held against all that is cached, which takes its time; nearly always nothing has changed.
+        if let Loaded::Anew(local) = loaded {
+            self.rounds.handle(now, Input::Local { local: Arc::from(local) });
             self.act(now);
-            self.reloaded();
         }
+        self.reloaded();
     }
 
     /// Asks whom the configuration, or the system, names now.

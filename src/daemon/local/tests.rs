@@ -1,0 +1,128 @@
+//! When what was read is handed on.
+
+use super::*;
+use hither_local::Verdict;
+use mio::{Events, Poll, Token};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A loader with the loop that it wakes, and a directory with a list and a hosts file.
+struct Read {
+    loader: Loader,
+    poll: Poll,
+    config: Config,
+    dir: PathBuf,
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Read {
+    fn new(name: &str) -> Read {
+        let dir = std::env::temp_dir().join(format!("hither-local-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        std::fs::write(dir.join("list"), "listed.example\n").expect("written");
+        std::fs::write(dir.join("hosts"), "192.0.2.1 host.example\n").expect("written");
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), Token(0)).expect("a waker");
+        let mut config = Config::default();
+        config.hosts = config::Hosts { files: vec![dir.join("hosts")], own_name: true };
+        config.blocks = ["first.example", "second.example"].map(|name| block(&dir, name)).to_vec();
+        let mut read = Read { loader: Loader::new(Arc::new(waker)), poll, config, dir };
+        read.loader.load(&read.wanted());
+        read.freeze();
+        // What the files say has been read before they cannot be read.
+        read.begin();
+        assert!(matches!(read.end(), Loaded::AsBefore));
+        read
+    }
+
+    /// Puts what cannot be read in the place of the files: what was read of them stays.
+    fn freeze(&self) {
+        for name in ["list", "hosts"] {
+            std::fs::remove_file(self.dir.join(name)).expect("there");
+            std::fs::create_dir(self.dir.join(name)).expect("a directory");
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::remove_dir(self.dir.join(name)).expect("there");
+        std::fs::write(self.dir.join(name), text).expect("written");
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            hosts: self.config.hosts.clone(),
+            blocks: self.config.blocks.clone(),
+            system: None,
+            anew: false,
+        }
+    }
+
+    fn begin(&mut self) {
+        self.loader.begin(self.wanted());
+    }
+
+    fn end(&mut self) -> Loaded {
+        loop {
+            let mut events = Events::with_capacity(1);
+            self.poll.poll(&mut events, Some(LONG)).expect("polled");
+            assert!(!events.is_empty(), "nothing is handed in");
+            if let Some(loaded) = self.loader.take() {
+                return loaded;
+            }
+        }
+    }
+
+    fn is_new(&mut self) -> bool {
+        self.begin();
+        matches!(self.end(), Loaded::Anew(_))
+    }
+}
+
+fn block(dir: &Path, name: &str) -> config::Block {
+    let names = vec![(name.parse().expect("a name"), Match::Exact)];
+    config::Block { files: vec![dir.join("list")], names, covers: Match::Subtree, verdict: Verdict::NxDomain }
+}
+
+#[test]
+fn what_is_as_it_was_is_not_handed_on() {
+    let mut read = Read::new("same");
+    assert!(!read.is_new(), "nothing has changed");
+    read.write("list", "listed.example\n");
+    assert!(read.is_new(), "a list was read again");
+    std::fs::remove_file(read.dir.join("list")).expect("there");
+    assert!(!read.is_new(), "what was read of a list that is gone stays");
+    read.write("hosts", "192.0.2.1 host.example\n");
+    assert!(read.is_new(), "a hosts file was read again");
+    std::fs::remove_file(read.dir.join("hosts")).expect("there");
+    assert!(read.is_new(), "a hosts file is gone");
+    assert!(!read.is_new(), "it is still gone");
+    read.config.blocks.reverse();
+    assert!(read.is_new(), "the blocks have another order");
+    read.config.blocks[0].verdict = Verdict::NoData;
+    assert!(read.is_new(), "something else is said of blocked names");
+    assert!(!read.is_new());
+    read.config.hosts.own_name = false;
+    assert_eq!(read.is_new(), own_name().is_some(), "the host's name is not answered any more");
+    assert!(!read.is_new());
+}
+
+#[test]
+fn what_was_overtaken_is_handed_on_with_what_comes_next() {
+    let mut read = Read::new("next");
+    read.write("list", "other.example\n");
+    read.begin();
+    // While it is read the file goes again, and it is to be looked at once more.
+    read.begin();
+    let first = read.loader.results.1.recv_timeout(LONG).expect("read");
+    std::fs::remove_file(read.dir.join("list")).expect("there");
+    read.loader.results.0.send(first).expect("kept");
+    let Loaded::Anew(local) = read.end() else { panic!("it is in force nowhere") };
+    assert_eq!(local.blocked_by(&"other.example".parse().expect("a name")), Some(1));
+    assert!(!read.is_new());
+}
