@@ -237,26 +237,38 @@ impl Rounds {
 
     /// Ends a live round; clients that still wait go on in a fresh one with the old deadline, or are told what is said here by now.
     pub(crate) fn restart(&mut self, now: Monotonic, id: u64) {
-        let Some(round) = self.rounds.get_mut(&id) else { return };
+        if let Some(start) = self.halt(now, id) {
+            self.go_on(now, start);
+        }
+    }
+
+    /// Ends a live round; what [`Rounds::go_on`] begins for clients that still wait.
+    pub(crate) fn halt(&mut self, now: Monotonic, id: u64) -> Option<Start> {
+        let round = self.rounds.get_mut(&id)?;
         let (question, deadline) = (Rc::clone(&round.question), round.deadline);
         if now >= deadline {
             // No time is left for another: its clients get what a round without an answer ends with.
-            return self.with(now, id, |round, shared| {
+            self.with(now, id, |round, shared| {
                 if !round.clients.is_empty() {
                     round.fail(shared, now);
                 }
                 Some(End::Superseded)
             });
+            return None;
         }
         let clients = std::mem::take(&mut round.clients);
         self.supersede(now, id);
-        if let Some(said) = self.shared.said_here(&question) {
+        (!clients.is_empty()).then_some(Start { question, clients, deadline, stale: false })
+    }
+
+    /// Goes on with the clients of a round that was ended.
+    pub(crate) fn go_on(&mut self, now: Monotonic, start: Start) {
+        if let Some(said) = self.shared.said_here(&start.question) {
             let said = Rc::new(said);
-            clients.into_iter().for_each(|client| self.say_here(client, &said));
-        } else if !clients.is_empty() {
-            let stale = self.shared.stale(now, &question).is_some();
-            self.begin_with(now, Start { question, clients, deadline, stale });
+            return start.clients.into_iter().for_each(|client| self.say_here(client, &said));
         }
+        let stale = self.shared.stale(now, &start.question).is_some();
+        self.begin_with(now, Start { stale, ..start });
     }
 
     /// The end of a round: afterwards it holds no socket, timer or memory (I4). What it held is lent to others.

@@ -2,6 +2,7 @@
 
 use crate::mutant::Mutant;
 use crate::reply::ede;
+use crate::round::Start;
 use crate::routes::{Fate, Groups};
 use crate::upstream::Upstream;
 use crate::{Rebinding, Rounds, Routes, Server, Settings};
@@ -55,11 +56,16 @@ impl Rounds {
     pub(crate) fn reload(&mut self, now: Monotonic, settings: Settings, routes: Routes) {
         self.shared.answers.resize(settings.answers);
         let before = std::mem::replace(&mut self.shared.settings, settings).rebinding;
-        self.allow_again(now, before, &routes);
+        let affected = self.allow_again(before, &routes);
         if self.shared.groups.routes.leads_as(&routes) {
             self.shared.groups.routes.own = routes.own;
-            return self.reindex();
+            self.reindex();
+            return affected.into_iter().for_each(|id| self.restart(now, id));
         }
+        // While upstreams still have the places that attempts know them by.
+        let keeps = self.shared.mutants.has(Mutant::ReloadKeepsTheRounds);
+        let ended = if keeps { Vec::new() } else { self.live.values().copied().collect() };
+        let halted: Vec<Start> = ended.into_iter().filter_map(|id| self.halt(now, id)).collect();
         let Groups { routes: mut before, latest, .. } = std::mem::take(&mut self.shared.groups);
         let known = std::mem::take(&mut self.shared.upstreams);
         let find = |server: &Server| known.iter().find(|u| u.server == *server).cloned();
@@ -80,28 +86,22 @@ impl Rounds {
             self.void(move |name| after.fate(name, &before));
         }
         self.shared.answers.forget_failures();
-        if !self.shared.mutants.has(Mutant::ReloadKeepsTheRounds) {
-            let ended: Vec<u64> = self.live.values().copied().collect();
-            for id in ended {
-                self.restart(now, id);
-            }
-        }
+        halted.into_iter().for_each(|start| self.go_on(now, start));
     }
 
-    /// Other names may have private addresses than before: of those goes what is known, for it may be what was withheld, or what would be now.
-    fn allow_again(&mut self, now: Monotonic, before: Rebinding, routes: &Routes) {
+    /// Other names may have private addresses than before: of those goes what is known, for it may be what was withheld, or what would be now. The
+    /// rounds that this concerns, which the caller begins anew once all has changed.
+    fn allow_again(&mut self, before: Rebinding, routes: &Routes) -> Vec<u64> {
         let (after, then) = (&self.shared.settings.rebinding, &self.shared.groups.routes);
         if *after == before && then.own == routes.own {
-            return;
+            return Vec::new();
         }
         let (after, then, routes) = (after.clone(), then.clone(), routes.clone());
         let moves = move |name: &Name| after.is_public(name, &routes) != before.is_public(name, &then);
         let affected: Vec<u64> =
             self.live.iter().filter(|(q, _)| moves(&q.name)).map(|(_, id)| *id).collect();
         self.void(move |name| if moves(name) { Fate::Goes } else { Fate::Stays });
-        for id in affected {
-            self.restart(now, id);
-        }
+        affected
     }
 
     /// Other names are answered here, or exist by those: what is cached of them is void, and of those that did what was told because of that.
@@ -150,5 +150,63 @@ impl Rounds {
             }
             self.supersede(now, id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, ClientId, Input, Question};
+    use hither_table::{Counter, Geometry, Memory, Writer};
+    use hither_wire::codes::Rtype;
+    use std::net::SocketAddr;
+
+    fn routes(last: &[u8]) -> Routes {
+        let upstreams: Vec<SocketAddr> = last.iter().map(|n| ([192, 0, 2, *n], 53).into()).collect();
+        Routes::from(&upstreams[..])
+    }
+
+    /// One question is out at upstream 1.
+    fn asking() -> Rounds {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let settings = Settings { first: 1, ..Settings::default() };
+        let mut rounds = Rounds::new(settings, routes(&[1]), writer.expect("a table"), Box::new(|| 7));
+        let name = "www.example.com".parse().expect("a name");
+        let question = Question { name, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
+        let ask = Input::Ask { client: ClientId(1), question: &question, recursion: true };
+        rounds.handle(Monotonic::from_ms(1_000), ask);
+        assert_eq!(asked(&mut rounds), ["192.0.2.1:53"]);
+        rounds
+    }
+
+    /// Who has been asked since the last call.
+    fn asked(rounds: &mut Rounds) -> Vec<String> {
+        let mut asked = Vec::new();
+        while let Some(action) = rounds.poll_action() {
+            if let Action::Send { server, .. } = action {
+                asked.push(server.to_string());
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_round_that_two_changes_of_one_reload_concern_begins_anew_once_where_it_belongs() {
+        let mut rounds = asking();
+        let mut settings = rounds.shared.settings.clone();
+        settings.rebinding.allow.insert("example.com".parse().expect("a name"));
+        rounds.handle(Monotonic::from_ms(1_300), Input::Reload { settings, routes: routes(&[2]) });
+        assert_eq!(asked(&mut rounds), ["192.0.2.2:53"]);
+        assert_eq!(rounds.counters().get(Counter::RoundsStarted), 2);
+    }
+
+    #[test]
+    fn how_long_one_was_waited_for_says_nothing_of_who_is_asked_in_its_place() {
+        let mut rounds = asking();
+        let (now, settings) = (Monotonic::from_ms(1_300), rounds.shared.settings.clone());
+        rounds.handle(now, Input::Reload { settings, routes: routes(&[2, 1]) });
+        let waited: Vec<_> = rounds.upstreams(now).iter().map(|upstream| upstream.srtt_us).collect();
+        assert_eq!(waited, [None, Some(300_000)]);
     }
 }
