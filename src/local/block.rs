@@ -129,11 +129,11 @@ impl List {
     }
 
     fn blocks(&self, name: &Name) -> bool {
-        self.names.get(name.as_wire()).is_some() || has_above(&self.names, name)
+        covers(&self.names, name)
     }
 
     fn allows(&self, name: &Name) -> bool {
-        self.allowed.get(name.as_wire()).is_some() || has_above(&self.allowed, name)
+        covers(&self.allowed, name)
     }
 }
 
@@ -171,10 +171,13 @@ fn full() -> String {
     "there is no room for more names".to_owned()
 }
 
-/// Whether a name above `name` is there with all that is below it.
-fn has_above(names: &Layered, name: &Name) -> bool {
+/// Whether `name` is there, or a name above it with all that is below it.
+fn covers(names: &Layered, name: &Name) -> bool {
     if names.is_empty() {
         return false;
+    }
+    if names.get(name.as_wire()).is_some() {
+        return true;
     }
     let mut wire = name.as_wire();
     while let Some((length @ 1.., rest)) = wire.split_first() {

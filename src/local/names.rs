@@ -1,7 +1,8 @@
 //! Many names in little memory: their wire forms one after the other, and a table of where each stands.
 
 use hither_wire::name::Name;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::OnceLock;
 
 /// Names with a number each. Some 30 octets a name, most of them its own.
 #[derive(Clone, Debug, Default)]
@@ -41,10 +42,15 @@ impl Names {
 
     /// The same for the wire form of a name in lower case.
     pub(crate) fn insert_wire(&mut self, wire: &[u8], number: u32) -> Option<u32> {
+        self.insert_hashed(wire, hash(wire), number)
+    }
+
+    /// The same where its [`hash`] is known.
+    pub(crate) fn insert_hashed(&mut self, wire: &[u8], hash: u64, number: u32) -> Option<u32> {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }
-        let slot = self.find(wire);
+        let slot = self.find(wire, hash);
         match self.slots[slot] {
             0 => {
                 let at = u32::try_from(self.octets.len() + 1).ok()?;
@@ -61,7 +67,7 @@ impl Names {
     /// Changes the number of a name that is there.
     pub fn set(&mut self, name: &Name, number: u32) {
         if !self.slots.is_empty()
-            && let at @ 1.. = self.slots[self.find(name.as_wire())]
+            && let at @ 1.. = self.slots[self.find(name.as_wire(), hash(name.as_wire()))]
         {
             let at = at as usize - 1;
             self.octets[at..at + NUMBER].copy_from_slice(&number.to_le_bytes());
@@ -74,10 +80,12 @@ impl Names {
         if self.slots.is_empty() {
             return None;
         }
-        match self.slots[self.find(wire)] {
-            0 => None,
-            at => Some(self.number(at)),
-        }
+        self.get_hashed(wire, hash(wire))
+    }
+
+    /// The same where its [`hash`] is known.
+    pub(crate) fn get_hashed(&self, wire: &[u8], hash: u64) -> Option<u32> {
+        self.place(wire, hash).map(|slot| self.number(self.slots[slot]))
     }
 
     /// How many places there are, each with a name or free.
@@ -85,12 +93,12 @@ impl Names {
         self.slots.len()
     }
 
-    /// The place of the name with this wire form, in lower case.
-    pub(crate) fn place(&self, wire: &[u8]) -> Option<usize> {
+    /// The place of the name with this wire form, in lower case, and this [`hash`].
+    pub(crate) fn place(&self, wire: &[u8], hash: u64) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
-        let slot = self.find(wire);
+        let slot = self.find(wire, hash);
         (self.slots[slot] != 0).then_some(slot)
     }
 
@@ -116,9 +124,9 @@ impl Names {
     }
 
     /// The slot of a name, or the free one where it belongs. An entry ends with its root label, so one comparison of so many octets is enough.
-    fn find(&self, wire: &[u8]) -> usize {
+    fn find(&self, wire: &[u8], hash: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut slot = hash(wire) as usize & mask;
+        let mut slot = hash as usize & mask;
         loop {
             match self.slots[slot] {
                 0 => return slot,
@@ -157,9 +165,24 @@ fn wire_at(octets: &[u8], start: usize) -> &[u8] {
     octets.get(start..=end).unwrap_or_default()
 }
 
-/// Lists are the operator's own: nobody else chooses what collides.
+/// Lists come from strangers, who must not choose what collides: the key is drawn once for the process, within which editions share names.
 pub(crate) fn hash(wire: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
     hasher.write(wire);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::DefaultHasher;
+
+    #[test]
+    fn who_writes_a_list_cannot_know_what_collides() {
+        let mut known = DefaultHasher::new();
+        known.write(b"\x07example\0");
+        assert_ne!(hash(b"\x07example\0"), known.finish());
+        assert_eq!(hash(b"\x07example\0"), hash(b"\x07example\0"));
+    }
 }
