@@ -2,7 +2,7 @@
 
 use crate::logging::Event;
 use hither_control::{FileStatus, counted};
-use hither_local::text::PassedOver;
+use hither_local::text::{LINE_MAX, PassedOver};
 use hither_net::clock;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read};
@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Octets read of one file; a longer one ends there with its last whole line, and the log says so.
+/// Octets read of one file, and the line in which they end where that may be read; of a longer one the rest is not read, and the log says so.
 const FILE_MAX: u64 = 256 << 20;
 /// Octets read at once, more than a line may have.
 const AT_ONCE: usize = 128 << 10;
@@ -98,9 +98,11 @@ impl Read for Text {
         self.octets += length as u64;
         if self.octets > FILE_MAX {
             // Half a name is another name.
-            self.is_cut = true;
-            let end = buffer[..length].iter().rposition(|octet| matches!(octet, b'\n' | b'\r'));
-            length = end.map_or(0, |end| end + 1);
+            match buffer[..length].iter().rposition(|octet| matches!(octet, b'\n' | b'\r')) {
+                Some(end) => (self.is_cut, length) = (true, end + 1),
+                // Of a line that began before, so much is read that whoever parses it passes it over as too long.
+                None => self.is_cut = self.octets > FILE_MAX + LINE_MAX as u64,
+            }
         }
         let new = &buffer[..length];
         self.seen.nul |= new.contains(&0);
@@ -227,4 +229,30 @@ pub(super) fn complain(path: &Path, passed: &PassedOver, expected: &str) {
         event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{} wrong", counted(passed.lines as u64, "line is", "lines are"));
         "'{shown}': {all} passed over{remarks}; expected {expected} on each: {passed}"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_old_when_a_change_would_have_other_times() {
+        let changed_ms = 1_700_000_000_123;
+        let stamp =
+            Stamp { device: 1, inode: 2, size: 3, modified: (0, 0), changed: (1_700_000_000, 123_999_999) };
+        let is_old = [-1, 0, 1].map(|ms| stamp.is_old((changed_ms + STEP_MS).saturating_add_signed(ms)));
+        assert_eq!(is_old, [false, false, true]);
+        // A clock that was set back, or a time before 1970: nothing is known.
+        assert!(!stamp.is_old(0) && !Stamp { changed: (-1, 0), ..stamp }.is_old(u64::MAX));
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_has_no_stamp() {
+        let path = std::env::temp_dir().join(format!("hither-stamp-{}", std::process::id()));
+        std::fs::write(&path, "x").expect("written");
+        let source = Source { path: &path, expected: "a name", is_meant: |_| true, told: None, anew: false };
+        let read = || source.read(None, |_, _| Ok(((), PassedOver::default())), |()| 1).0.expect("read");
+        assert_eq!(read().stamp, None);
+        std::fs::remove_file(path).expect("removable");
+    }
 }
