@@ -147,13 +147,6 @@ impl Contribution {
         self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
             || shared.mutants.has(Mutant::ShortAnswersJoin)
     }
-
-    /// Whether an address of it does not count: a sinkhole loses against any other address, whichever came first.
-    fn loses(&self, address: &IpAddr, set: &FamilyDraft) -> bool {
-        is_sinkhole(address)
-            && (self.addresses.iter().chain(set.addresses.iter().map(|a| &a.address)))
-                .any(|a| !is_sinkhole(a))
-    }
 }
 
 /// Whether an upstream's word for an address makes it trusted.
@@ -193,13 +186,20 @@ fn merge(
 ) -> (FamilyDraft, bool) {
     let begins = merged.addresses.iter().all(|own| is_sinkhole(&own.address))
         && (merged.addresses.is_empty() || !more.addresses.iter().all(is_sinkhole));
+    if begins {
+        // Nothing of a sinkhole is left beside what was hidden by it: neither its time nor its chain.
+        merged.addresses.clear();
+        merged.chains.clear();
+        (merged.expire_ms, merged.lifetime_s) = (u64::MAX, 0);
+    }
     let (chain, bit) = (chain_of(&merged, &more.chain), bit_of(more.from));
     let lasts = begins || more.lasts(shared, now, &merged);
     let most = if begins { ADDRESSES_MAX } else { most(shared, name, &merged, more) };
     let (mut added, mut stated, mut confirmed, mut left_out) = (false, false, false, 0);
-    for address in
-        more.addresses.iter().filter(|address| !more.loses(address, &merged)).copied().collect::<Vec<_>>()
-    {
+    // A sinkhole loses against any other address, whichever came first.
+    let is_real = |address: &IpAddr| !is_sinkhole(address);
+    let real = more.addresses.iter().any(is_real) || merged.addresses.iter().any(|own| is_real(&own.address));
+    for address in more.addresses.iter().copied().filter(|address| !real || is_real(address)) {
         if let Some(at) = merged.addresses.iter().position(|own| own.address == address) {
             stated = true;
             confirmed |= gives(shared, &mut merged, (at, chain), bit);
@@ -215,9 +215,6 @@ fn merge(
         }
     }
     shared.counters.add(Counter::AdditionsLeftOut, left_out);
-    if added && merged.addresses.iter().any(|a| !is_sinkhole(&a.address)) {
-        merged.addresses.retain(|a| !is_sinkhole(&a.address));
-    }
     // Somebody has to be believed: whoever is first.
     if !merged.addresses.iter().any(Address::is_trusted) {
         merged.addresses.iter_mut().for_each(confirm);
