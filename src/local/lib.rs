@@ -20,7 +20,7 @@ mod written;
 pub use block::{Block, List, Match, Verdict};
 pub use hosts::{Hosts, HostsFile, OwnName};
 pub use names::Names;
-pub use special::{may_be_of_a_network, of_networks};
+pub use special::{NOBODYS, may_be_of_a_network, of_networks};
 pub use standard::standard;
 pub use written::{NotAName, Written, written};
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Top-level names that are nobody's in the DNS: RFC 6761 (invalid), 6762 (local), 7686 (onion), 9476 (alt). `test` and `example` are
 /// forwarded: networks have servers for them.
-const NOBODYS: [&[u8]; 4] = [b"invalid", b"local", b"onion", b"alt"];
+pub const NOBODYS: [&[u8]; 4] = [b"invalid", b"local", b"onion", b"alt"];
 
 /// Zones that are served here without content: reverse zones of addresses that mean nothing elsewhere (RFC 6303 section 4, RFC 7793). `172.16.0.0/12` and `100.64.0.0/10` are matched by number.
 const EMPTY: [&str; 12] = [

@@ -11,7 +11,7 @@ use crate::set::Contribution;
 use crate::settings::{Bounds, Deny, LINKS_MAX};
 use crate::shared::Shared;
 use crate::whole::Piece;
-use crate::{Action, AttemptId, Failure, Note};
+use crate::{Action, AttemptId, Failure, Note, UpstreamId};
 use hither_table::{Counter, Link, Monotonic};
 use hither_wire::message::{Message, Question};
 use hither_wire::{codes::Class, codes::Rcode, header::HEADER_LEN, name::Name, spell};
@@ -43,7 +43,7 @@ impl Round {
         octets: &[u8],
     ) -> Option<End> {
         let at = self.attempts.iter().position(|a| a.id == id)?;
-        self.unsent = false;
+        self.starved = false;
         match self.checked(shared, now, at, octets) {
             Err(doubt) => {
                 shared.count(Counter::MismatchedResponsesDropped);
@@ -304,9 +304,11 @@ impl Round {
                 }
             }
             Heard::Whole { chain, rcode } => {
-                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, None);
+                let piece = self.piece(shared, target, (&chain, rcode));
+                let (stored, withheld) =
+                    (piece.stored(message, came, None), shared.withheld_of(&piece, message));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
-                if let Some(private) = shared.withheld_of(&self.question.name, self.question.rtype, message) {
+                if let Some(private) = withheld {
                     let left_s = stored.expires().since(now).as_secs();
                     let ttl_s = u32::try_from(left_s).unwrap_or(u32::MAX);
                     self.withheld(shared, when, attempt, (private, ttl_s, true));
@@ -320,6 +322,7 @@ impl Round {
                 let rcode = message.header().rcode();
                 let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, Some(ttl_s));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
+                debug_assert!(!stored.is_withheld(), "a denial that would be told as one of ours");
                 self.hold(shared, when, Weak::Whole { kind, stored: Arc::new(stored) });
             }
             Heard::Truncated | Heard::Failed(_) => {}
@@ -384,7 +387,7 @@ impl Round {
             Failure::Closed => "closed",
             Failure::NoSocket => "no socket",
         };
-        self.unsent &= failure == Failure::NoSocket;
+        self.starved &= failure == Failure::NoSocket;
         let mut attempt = self.close(shared, now, at, outcome);
         // A server may end a connection that it has just taken: one more, at once.
         let once_more = Way { again: true, ..attempt.way };
@@ -443,8 +446,8 @@ impl Round {
         &self,
         shared: &mut Shared,
         now: Monotonic,
-        id: crate::UpstreamId,
-        (rtt, useful): (Option<std::time::Duration>, bool),
+        id: UpstreamId,
+        (rtt, useful): (Option<Duration>, bool),
     ) {
         let Some(upstream) = shared.upstream(id) else { return };
         let was_down = upstream.is_down(now);
@@ -456,7 +459,7 @@ impl Round {
         }
     }
 
-    fn traced(&mut self, trace: usize, addresses: Vec<std::net::IpAddr>) {
+    fn traced(&mut self, trace: usize, addresses: Vec<IpAddr>) {
         if let Some(trace) = self.trace.attempts.get_mut(trace) {
             trace.addresses = addresses;
         }

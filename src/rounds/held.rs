@@ -218,7 +218,7 @@ impl Round {
     /// Every attempt failed, or time is up: clients get stale data or SERVFAIL, and the failure is remembered (RFC 9520). That nothing could be sent from
     /// here is not: there may be a socket for the next one.
     pub fn fail(&mut self, shared: &mut Shared, now: Monotonic) {
-        let is_ours = self.unsent && self.attempts.is_empty();
+        let is_ours = self.starved && self.attempts.is_empty();
         let ede = self.ede;
         let answer = shared
             .stale(now, &self.question)

@@ -6,8 +6,11 @@
 
 use crate::Routes;
 use crate::mutant::Mutant;
-use crate::response::{answers, is_sinkhole};
+use crate::response::is_sinkhole;
+use crate::routes::nearest;
 use crate::shared::Shared;
+use crate::whole::Piece;
+use hither_local::NOBODYS;
 use hither_wire::codes::Rtype;
 use hither_wire::message::Message;
 use hither_wire::name::Name;
@@ -33,20 +36,17 @@ impl Default for Rebinding {
 /// Seconds for which it is remembered that there was nothing but what is withheld; fewer where the answer or the bound of denials says so.
 pub(crate) const WITHHELD_S: u32 = 60;
 
-/// Top-level names that nobody can register: RFC 6761, 6762, 7686, 9476, those that ICANN reserved or will not delegate, and what RFC 6762 appendix G
-/// lists as seen in networks. `test` and `example` are forwarded, since networks have servers for them; names in example.com are as public as any.
-const NOBODYS: [&[u8]; 16] = [
+/// Further top-level names that nobody can register: RFC 6761, those that ICANN reserved or will not delegate, what RFC 6762 appendix G lists as
+/// seen in networks, and `localdomain`, which hosts files give to `localhost`. `test` and `example` are forwarded, since networks have servers for
+/// them; names in example.com are as public as any.
+const UNREGISTERED: [&[u8]; 12] = [
     b"test",
     b"example",
-    b"local",
     b"localhost",
     b"localdomain",
     b"internal",
     b"intranet",
     b"private",
-    b"invalid",
-    b"onion",
-    b"alt",
     b"lan",
     b"home",
     b"corp",
@@ -61,7 +61,7 @@ impl Rebinding {
         let has_upstreams = || routes.domain(name).is_some_and(|domain| !domain.is_root());
         self.protect
             && name.label_count() > 1
-            && name.labels().last().is_some_and(|top| !NOBODYS.contains(&top))
+            && name.labels().last().is_some_and(|top| !NOBODYS.contains(&top) && !UNREGISTERED.contains(&top))
             && !has_upstreams()
             && !is_below(&routes.own, name)
             && !is_below(&self.allow, name)
@@ -69,7 +69,7 @@ impl Rebinding {
 }
 
 fn is_below(domains: &BTreeSet<Name>, name: &Name) -> bool {
-    !domains.is_empty() && std::iter::successors(Some(*name), Name::parent).any(|at| domains.contains(&at))
+    !domains.is_empty() && nearest(name, |at| domains.get(at)).is_some()
 }
 
 impl Shared {
@@ -89,16 +89,19 @@ impl Shared {
         Some(first)
     }
 
-    /// The first address for which an answer that is kept whole is withheld. Beside a public address a sinkhole is one.
-    pub fn withheld_of(&self, name: &Name, rtype: Rtype, message: &Message<'_>) -> Option<IpAddr> {
-        if !matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
+    /// The first address for which an answer that is kept whole is withheld: of the records that would be told, which is not all that a message may
+    /// carry. Beside a public address a sinkhole is one.
+    pub fn withheld_of(&self, piece: &Piece<'_>, message: &Message<'_>) -> Option<IpAddr> {
+        if !matches!(piece.question.rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
             return None;
         }
-        let all = || answers(message).filter_map(|record| record.address());
-        let mixed = all().any(|address| !is_sinkhole(&address));
-        let first =
-            all().find(|address| Reach::of(*address) != Reach::Public && (mixed || is_private(address)))?;
-        (self.is_public(name) && !self.mutants.has(Mutant::PrivateAddressesJoin)).then_some(first)
+        let all = piece.addresses(message);
+        let mixed = all.iter().any(|address| !is_sinkhole(address));
+        let withheld =
+            |address: &IpAddr| Reach::of(*address) != Reach::Public && (mixed || is_private(address));
+        let first = all.into_iter().find(withheld)?;
+        (self.is_public(&piece.question.name) && !self.mutants.has(Mutant::PrivateAddressesJoin))
+            .then_some(first)
     }
 }
 

@@ -69,8 +69,8 @@ pub(crate) struct Round {
     pub unasked: VecDeque<UpstreamId>,
     /// Some were not asked: there was no time or no socket left. Such a round is never complete.
     pub cut: bool,
-    /// No query has left this host: each attempt was for want of a socket in vain. What was not asked has not failed.
-    pub unsent: bool,
+    /// So far nothing has come of any attempt but that there was no socket for it. What was not asked has not failed.
+    pub starved: bool,
     /// When to ask them.
     pub wave_at: Option<Monotonic>,
     /// When waiting clients get stale data, if there is any.
@@ -140,7 +140,7 @@ impl Round {
             attempts,
             unasked,
             cut: false,
-            unsent: true,
+            starved: true,
             wave_at: None,
             stale_at: stale.then(|| now.plus(wait)),
             look_at: Some(now.plus(DOWN_DEADLINE)),

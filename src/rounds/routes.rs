@@ -100,14 +100,12 @@ fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Nam
     if domains.is_empty() {
         return None;
     }
-    let mut suffix = Some(*name);
-    while let Some(at) = suffix {
-        if let Some(found) = domains.get_key_value(&at) {
-            return Some(found);
-        }
-        suffix = at.parent();
-    }
-    None
+    nearest(name, |at| domains.get_key_value(at))
+}
+
+/// What is found of a name, or else of the nearest name above it.
+pub(crate) fn nearest<T>(name: &Name, find: impl Fn(&Name) -> Option<T>) -> Option<T> {
+    std::iter::successors(Some(*name), Name::parent).find_map(|at| find(&at))
 }
 
 /// Routes as places in the list of upstreams.

@@ -15,6 +15,7 @@ use hither_wire::compose::flags;
 use hither_wire::copy::Copier;
 use hither_wire::message::{Message, Record, Section};
 use hither_wire::name::Name;
+use std::net::IpAddr;
 
 /// Proofs of one message that are kept while its chain is followed; a name that a wildcard made needs up to three, and their signatures.
 const PROOFS_MAX: usize = 32;
@@ -63,14 +64,10 @@ struct Kept<'m> {
 }
 
 impl Kept<'_> {
+    /// Whether the CNAME that leads on from a name is there.
     fn is_led(&self, hop: usize) -> bool {
-        is_led(self.led, hop)
+        self.led >> hop & 1 != 0
     }
-}
-
-/// Whether the CNAME that leads on from a name is there.
-fn is_led(led: u32, hop: usize) -> bool {
-    led >> hop & 1 != 0
 }
 
 impl Piece<'_> {
@@ -102,6 +99,12 @@ impl Piece<'_> {
         }
         let octets = self.written(message, (&kept, take), now)?;
         kept_for(&Message::read(&octets).ok()?, now, (denied_s, Section::Authority), |record| record.ttl)
+    }
+
+    /// The addresses of the answer section that belong to the answer.
+    pub fn addresses(&self, message: &Message<'_>) -> Vec<IpAddr> {
+        let kept = self.belonging(message, Take::Data);
+        kept.records.iter().filter_map(|(_, record)| record.address()).collect()
     }
 
     /// How many records the authority section has, and how many of them belong to the answer.
