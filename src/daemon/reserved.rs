@@ -7,6 +7,7 @@
 use hither_local::{may_be_of_a_network, of_networks};
 use hither_rounds::{Routes, Server};
 use hither_wire::name::Name;
+use hither_wire::reach::Reach;
 use std::net::IpAddr;
 
 /// Adds whom to ask for reserved zones that have no upstreams of their own. `system`: the usual upstreams are the system's, which has this search
@@ -38,18 +39,10 @@ pub(super) fn add(routes: &mut Routes, system: Option<&[Name]>) {
 fn is_of_network(server: IpAddr, is_system: bool) -> bool {
     match server.to_canonical() {
         ip if ip.is_loopback() => is_system,
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private()
-                || v4.is_link_local()
-                || v4.is_documentation()
-                || (a == 100 && b & 0xc0 == 64)
-                || (a == 198 && b & 0xfe == 18)
-        }
-        IpAddr::V6(v6) => {
-            let documentation = v6.segments()[..2] == [0x2001, 0xdb8];
-            v6.is_unique_local() || v6.is_unicast_link_local() || documentation
-        }
+        ip if Reach::of(ip) == Reach::Private => true,
+        // Laboratories use these for themselves.
+        IpAddr::V4(v4) => v4.is_documentation() || matches!(v4.octets(), [198, 18 | 19, ..]),
+        IpAddr::V6(v6) => matches!(v6.segments(), [0x2001, 0xdb8, ..]),
     }
 }
 

@@ -42,8 +42,8 @@ pub struct Source(u16);
 impl Source {
     /// How many there are. The shell spreads those who ask over them by a hash that they do not know.
     pub const PLACES: u16 = 16_384;
-    /// What is done for nobody who waits.
-    pub const NOBODY: Source = Source(0);
+    /// What is done for nobody who waits, beside them: no number falls on it.
+    pub const NOBODY: Source = Source(Source::PLACES);
 
     /// The source that a number falls on.
     #[must_use]

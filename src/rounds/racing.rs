@@ -76,9 +76,10 @@ impl Racing {
         }
     }
 
-    /// Somebody else waits for a round too: it is on the account of who has fewer.
+    /// Somebody else waits for a round too: it is on the account of who has fewer, and never of nobody.
     pub fn share(&mut self, id: u64, own: Source, other: Source) -> Source {
-        if self.tally.of(other) + 1 >= self.tally.of(own) || !self.of_source.remove(&(own, id)) {
+        let stays = own != Source::NOBODY && self.tally.of(other) + 1 >= self.tally.of(own);
+        if stays || !self.of_source.remove(&(own, id)) {
             return own;
         }
         self.of_source.insert((other, id));
@@ -203,6 +204,15 @@ mod tests {
         assert_eq!(racing.share(0, A, B), B);
         assert_eq!(racing.share(1, A, B), A, "nobody would have fewer");
         assert_eq!(racing.of_the_fullest(ms(10), Source::of(3)), Some(2));
+        racing.check();
+    }
+
+    #[test]
+    fn what_was_begun_for_nobody_is_on_the_account_of_who_waits_for_it() {
+        let mut racing = racing(A, 0..3, 8);
+        racing.enter(3, Source::NOBODY, ms(3), 8);
+        assert_eq!(racing.share(3, Source::NOBODY, A), A, "A has more, and nobody waits for it but A");
+        assert!((0..=u64::from(Source::PLACES)).all(|n| Source::of(n) != Source::NOBODY));
         racing.check();
     }
 }

@@ -229,9 +229,9 @@ pub(crate) fn stored(
     if stored.question_len() != query.question().len() {
         return 0;
     }
-    let own = stored.is_withheld().then_some(ede::BLOCKED);
-    let stale = stale_ttl_s.map(|_| ede::STALE).or(own);
-    let reserve = if stale.is_some() { OPT_WITH_EDE } else { OPT };
+    let blocked = stored.is_withheld().then_some(ede::BLOCKED);
+    let ede = blocked.or(stale_ttl_s.map(|_| ede::STALE));
+    let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
     let Some(mut composer) = open(query, stored.rcode(), reserve, limit, out) else { return 0 };
     let at = composer.position();
     let fits = composer.body(stored.body(), stored.counts());
@@ -242,5 +242,5 @@ pub(crate) fn stored(
     } else {
         composer.truncate_to_question();
     }
-    close(composer, query, stale)
+    close(composer, query, ede)
 }

@@ -148,7 +148,8 @@ pub const REPLY_MAX: usize = 1232;
 pub const LEAST_LEFT: Duration = Duration::from_secs(1);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
-/// Repetitions of one attempt's datagram while its round has no answer: where every other datagram is lost, one name in two hundred is.
+/// Repetitions of one attempt's datagram while its round has no answer: where every other datagram is lost, one name in two hundred is, at an upstream
+/// that answers within milliseconds. A slow one is asked fewer times before the round is over.
 pub const RESENDS_MAX: u8 = 7;
 /// Longest wait between two of them, so that all of them fall into a round's time.
 pub const RESEND_PAUSE_MAX: Duration = Duration::from_millis(800);

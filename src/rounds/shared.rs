@@ -217,21 +217,22 @@ pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
 
 /// Gives `set` the order and the measurements that the same addresses had before.
 fn keep_order(before: &[Address], set: &mut FamilyDraft, mutants: Mutants) {
-    let known = |a: &Address| before.iter().position(|b| b.address == a.address);
-    for address in &mut set.addresses {
-        if let Some(known) = known(address).and_then(|at| before.get(at)) {
+    let place = |a: &Address| before.iter().position(|b| b.address == a.address).unwrap_or(usize::MAX);
+    let mut placed: Vec<(usize, Address)> = set.addresses.drain(..).map(|a| (place(&a), a)).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    for (place, address) in &mut placed {
+        if let Some(known) = before.get(*place) {
             address.rtt = known.rtt;
             if mutants.has(Mutant::RefreshKeepsWhoSaidIt) {
                 address.upstreams = known.upstreams;
             }
         }
     }
-    set.addresses.sort_by_cached_key(|a| known(a).unwrap_or(usize::MAX));
+    set.addresses.extend(placed.iter().map(|(_, address)| *address));
     set.sorted = true;
-    // What stood behind for want of a second word is among the others now.
-    for at in 0..set.addresses.len() {
-        let own = &set.addresses[at];
-        if own.is_trusted() && known(own).is_some_and(|at| !before[at].is_trusted()) {
+    // What stood behind for want of a second word is among the others now. It moves forward: what stands after it stays where it is.
+    for (at, (place, own)) in placed.iter().enumerate() {
+        if own.is_trusted() && before.get(*place).is_some_and(|known| !known.is_trusted()) {
             put_in_place(&mut set.addresses, at);
         }
     }

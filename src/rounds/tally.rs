@@ -27,15 +27,9 @@ impl Tally {
     /// An empty one, with a place for every source.
     #[must_use]
     pub fn new() -> Tally {
-        let places = || vec![0; usize::from(Source::PLACES)];
-        Tally {
-            counts: vec![0; usize::from(Source::PLACES)],
-            next: places(),
-            before: places(),
-            first: Vec::new(),
-            most: 0,
-            total: 0,
-        }
+        let all = Source::NOBODY.place() + 1;
+        let places = || vec![0; all];
+        Tally { counts: vec![0; all], next: places(), before: places(), first: Vec::new(), most: 0, total: 0 }
     }
 
     /// All that is counted.

@@ -27,12 +27,12 @@ pub fn mark(version: u64) -> [u8; MARK_LEN] {
 pub fn marked(octets: &[u8]) -> Result<u64, Fault> {
     let octets: &[u8; MARK_LEN] =
         octets.try_into().map_err(|_| Fault("it has another length than 20 octets"))?;
-    let (magic, rest) = octets.split_first_chunk::<8>().ok_or(Fault("it ends too early"))?;
-    let (version, _) = rest.split_first_chunk::<8>().ok_or(Fault("it ends too early"))?;
-    if *magic != MAGIC {
+    if octets[..8] != MAGIC {
         return Err(Fault("its first octets are others"));
     }
-    let version = u64::from_le_bytes(*version);
+    let mut version = [0; 8];
+    version.copy_from_slice(&octets[8..16]);
+    let version = u64::from_le_bytes(version);
     if mark(version) == *octets { Ok(version) } else { Err(Fault("its checksum is wrong")) }
 }
 

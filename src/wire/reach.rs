@@ -8,9 +8,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// them in place of public ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// To no host: unspecified, "this network", multicast, reserved, broadcast.
+    /// To no host: unspecified, "this network", multicast, reserved, broadcast, discard-only (RFC 6666).
     Nowhere,
-    /// To this host, or to what belongs to its network: loopback, private, shared (RFC 6598), link-local, unique local.
+    /// To this host, or to what belongs to its network: loopback, private, shared (RFC 6598), between a host and its translator (RFC 7335),
+    /// link-local, unique local.
     Private,
     /// To a host of the Internet.
     Public,
@@ -28,19 +29,21 @@ impl Reach {
     }
 
     fn of_v4(v4: Ipv4Addr) -> Self {
-        let [a, b, ..] = v4.octets();
+        let [a, b, c, d] = v4.octets();
         if a == 0 || a >= 224 {
             return Self::Nowhere;
         }
         let shared = a == 100 && b & 0xc0 == 64;
-        if v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared {
+        let continuity = [a, b, c] == [192, 0, 0] && d < 8;
+        if v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared || continuity {
             return Self::Private;
         }
         Self::Public
     }
 
     fn of_v6(v6: Ipv6Addr) -> Self {
-        if v6.is_unspecified() || v6.is_multicast() {
+        let discarded = matches!(v6.segments(), [0x100, 0, 0, 0, ..]);
+        if v6.is_unspecified() || v6.is_multicast() || discarded {
             return Self::Nowhere;
         }
         let site_local = v6.segments()[0] & 0xffc0 == 0xfec0;
@@ -91,6 +94,8 @@ mod tests {
             "169.254.169.254",
             "100.64.0.1",
             "100.127.255.255",
+            "192.0.0.0",
+            "192.0.0.7",
             "::1",
             "fd00::1",
             "fc00::1",
@@ -111,7 +116,7 @@ mod tests {
             "2001:db8::5efe:10.0.0.1",
             "2001:db8::200:5efe:192.168.0.1",
         ];
-        assert_eq!(of(&plain), [Reach::Private; 15]);
+        assert_eq!(of(&plain), [Reach::Private; 17]);
         assert_eq!(of(&wrapped), [Reach::Private; 10]);
     }
 
@@ -126,16 +131,19 @@ mod tests {
             "255.255.255.255",
             "::",
             "ff02::1",
+            "100::1",
             "::ffff:0.0.0.0",
             "64:ff9b::224.0.0.1",
             "2002:ffff:ffff::",
         ];
-        assert_eq!(of(&nowhere), [Reach::Nowhere; 11]);
+        assert_eq!(of(&nowhere), [Reach::Nowhere; 12]);
     }
 
     #[test]
     fn all_else_is_public() {
         let public = [
+            "192.0.0.8",
+            "100:0:1::1",
             "192.0.2.1",
             "198.18.0.1",
             "8.8.8.8",
@@ -150,6 +158,6 @@ mod tests {
             "2002:808:808::1",
             "fbff::1",
         ];
-        assert_eq!(of(&public), [Reach::Public; 13]);
+        assert_eq!(of(&public), [Reach::Public; 15]);
     }
 }
