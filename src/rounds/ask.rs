@@ -40,9 +40,8 @@ impl Rounds {
         if !recursion {
             return self.refuse(client, Rcode::REFUSED, ede::NOT_READY);
         }
-        if self.shared.clients.len() >= self.shared.settings.limits.clients
-            && !self.makes_room_for(now, client, question)
-        {
+        let early = self.shared.mutants.has(Mutant::TwoGiveWayForOne);
+        if early && !self.makes_room_for(now, client, question) {
             return self.shed(client);
         }
         match self.live.get(question).copied() {
@@ -117,32 +116,60 @@ impl Rounds {
         if self.shared.mutants.has(Mutant::SharedRoundIsBounded) && !round.clients.is_empty() {
             return self.shed(client);
         }
+        if !self.makes_room_for(now, client, &question) {
+            return self.shed(client);
+        }
         self.shared.clients.insert(client, id);
-        round.source = self.racing.share(id, round.source, client.source());
+        if let Some(round) = self.rounds.get_mut(&id) {
+            round.source = self.racing.share(id, round.source, client.source());
+        }
         self.with(now, id, |round, _| {
             round.clients.push(client);
             None
         });
     }
 
+    /// Whether as many clients wait as may.
+    fn is_full(&self) -> bool {
+        self.shared.clients.len() >= self.shared.settings.limits.clients
+    }
+
+    /// Makes room for a round and for who waits for it; `false`: it is the newcomer's turn to go. Nobody gives way to a round that nobody waits for.
+    ///
+    /// Who waits for a round that ends leaves a place: so the round's room comes first, and nobody else has to go where that is enough.
+    fn admits(&mut self, now: Monotonic, newcomer: Option<ClientId>, question: &Question) -> bool {
+        let Some(client) = newcomer else { return self.has_room() };
+        // Nobody waits for a round that has answered. Where no client would give way it ends in vain.
+        let in_vain = (self.has_room() || !self.answered.is_empty())
+            && self.is_full()
+            && self.client_that_gives_way(client, question).is_none();
+        !in_vain && self.makes_room(now, client.source()) && self.makes_room_for(now, client, question)
+    }
+
     /// Lets somebody who waits go for a newcomer, when as many wait as may; `false`: it is the newcomer's turn to go.
     fn makes_room_for(&mut self, now: Monotonic, newcomer: ClientId, question: &Question) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let Some(client) = self.client_that_gives_way(newcomer, question) else { return false };
+        self.client_gone(now, client);
+        self.shed(client);
+        true
+    }
+
+    /// Who of those who wait goes for a newcomer: one of the source that has most, else one of those who ask what most ask.
+    fn client_that_gives_way(&self, newcomer: ClientId, question: &Question) -> Option<ClientId> {
         let own = self.live.get(question).and_then(|id| self.rounds.get(id)).map_or(0, |r| r.clients.len());
         let fullest = self.shared.clients.gives_way(newcomer.source());
         let asked_most = || {
             let (most, id) = self.crowds.last()?;
             self.rounds.get(id).filter(|_| *most > own + 1)?.clients.last().copied()
         };
-        let Some(client) = fullest.or_else(asked_most) else { return false };
-        self.client_gone(now, client);
-        self.shed(client);
-        true
+        fullest.or_else(asked_most)
     }
 
     fn begin(&mut self, now: Monotonic, question: Rc<Question>, clients: Vec<ClientId>, stale: bool) {
-        // Nobody gives way to a round that nobody waits for.
-        let source = clients.first().map(|client| client.source());
-        if !self.has_room() && !source.is_some_and(|source| self.makes_room(now, source)) {
+        if !self.admits(now, clients.first().copied(), &question) {
             return clients.into_iter().for_each(|client| self.shed(client));
         }
         let mut patience = self.shared.settings.deadline;

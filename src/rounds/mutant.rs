@@ -51,6 +51,7 @@ pub enum Mutant {
     NewcomerIsRefusedBeforeTheSlow,
     TheNewestGivesWay,
     SharedRoundIsBounded,
+    TwoGiveWayForOne,
     LoneAddressesStandFirst,
     RefreshKeepsWhoSaidIt,
     ConfirmationChangesNothing,
@@ -63,7 +64,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Mutant; 53] = [
+    pub const ALL: [Mutant; 54] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -109,6 +110,7 @@ impl Mutant {
         Mutant::NewcomerIsRefusedBeforeTheSlow,
         Mutant::TheNewestGivesWay,
         Mutant::SharedRoundIsBounded,
+        Mutant::TwoGiveWayForOne,
         Mutant::LoneAddressesStandFirst,
         Mutant::RefreshKeepsWhoSaidIt,
         Mutant::ConfirmationChangesNothing,

@@ -183,13 +183,14 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
         "first" => settings.first = number()?,
         "batch" => settings.batch = number()?,
         "rounds" => settings.limits.rounds = number()?,
-        "complete" => settings.complete = value == "true",
-        "mix_case" => settings.mix_case = value == "true",
+        "clients" => settings.limits.clients = number()?,
+        "complete" => settings.complete = is(value, ["true", "false"])?,
+        "mix_case" => settings.mix_case = is(value, ["true", "false"])?,
         "fallback" => settings.fallback = duration(value)?,
         "stagger" => settings.stagger = duration(value)?,
         "deadline" => settings.deadline = duration(value)?,
-        "deny" => settings.deny = if value == "any" { Deny::Any } else { Deny::Agreed },
-        "protect" => settings.rebinding.protect = value == "true",
+        "deny" => settings.deny = if is(value, ["any", "agreed"])? { Deny::Any } else { Deny::Agreed },
+        "protect" => settings.rebinding.protect = is(value, ["true", "false"])?,
         "allow" => drop(settings.rebinding.allow.insert(name(value)?)),
         "negative_grace" => settings.negative_grace = duration(value)?,
         "min_ttl" => settings.min_ttl = duration(value)?,
@@ -201,6 +202,14 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
         _ => return Err(format!("'{key}' is no setting")),
     }
     Ok(())
+}
+
+/// Whether a word is the first of two, if it is one of them.
+fn is(word: &str, [first, second]: [&str; 2]) -> Result<bool, String> {
+    if word == first || word == second {
+        return Ok(word == first);
+    }
+    Err(format!("'{word}' is neither {first} nor {second}"))
 }
 
 fn number_of(word: &str, kind: char) -> Option<usize> {

@@ -569,12 +569,13 @@ impl Oracle {
         if matches!(answer, Answer::Failure { ede: Some(ede::OTHER), .. }) {
             return self.gives_way(now, client);
         }
-        let found = self.questions.iter_mut().find(|(_, known)| known.clients.contains_key(&client));
-        let (question, known) = found.expect("a reply to a client that does not wait");
+        let found = self.questions.iter().find(|(_, known)| known.clients.contains_key(&client));
+        let question = *found.expect("a reply to a client that does not wait").0;
+        let pressed = self.is_pressed(client, question);
+        let known = self.questions.get_mut(&question).expect("just found");
         let untrusted = self.untrusted.clone();
         let deadline = known.clients.remove(&client).expect("just found");
         assert!(now <= deadline, "a reply after the client's patience");
-        let pressed = self.room.is_full && self.room.newcomer.is_some_and(|(_, asked)| asked != *question);
         if let Some(round) = known.rounds.last_mut().filter(|_| pressed) {
             round.gave_way = true;
         }
@@ -683,7 +684,7 @@ impl Oracle {
     /// What must be so after every step; `quiet`: nothing more is due in this instant.
     pub fn after_step(&mut self, now: Monotonic, quiet: bool) {
         (self.just_denied, self.ended_twice) = (None, None);
-        (self.room.newcomer, self.room.is_full) = (None, false);
+        (self.room.newcomer, self.room.is_full, self.room.gone) = (None, false, None);
         self.nobody_asks_on();
         assert!(self.owed.take().is_none(), "a connection ended without a word, and there is no other");
         for (attempt, doubted) in &self.doubted {

@@ -12,6 +12,8 @@ pub struct Room {
     pub newcomer: Option<(ClientId, Question)>,
     /// There was no room for another round when it asked.
     pub is_full: bool,
+    /// What they asked who gave way.
+    pub gone: Option<Question>,
     /// What the core takes for longer than usual; that this is well judged is the business of its own tests.
     pub longest: Duration,
 }
@@ -29,6 +31,7 @@ impl Oracle {
         let (newcomer, asked) = self.room.newcomer.expect("somebody gives way, and nobody has come");
         let found = self.questions.iter().find(|(_, known)| known.clients.contains_key(&client));
         let question = *found.expect("a reply to a client that does not wait").0;
+        self.leaves_a_place(question);
         let (own, other) = (newcomer.source(), client.source());
         let waiting = |source: Source| {
             self.clients().filter(|(id, _)| id.source() == source && *id != newcomer).count()
@@ -66,6 +69,24 @@ impl Oracle {
         if let Some(known) = self.questions.get_mut(&question) {
             known.clients.remove(&client);
         }
+    }
+
+    /// Somebody who asks this has gone for the newcomer's sake, or is the newcomer: one does, with all who wait for the same where their round ends.
+    fn leaves_a_place(&mut self, question: Question) {
+        let first = *self.room.gone.get_or_insert(question);
+        assert!(first == question, "{first:?} and {question:?} both give way, where one would do");
+    }
+
+    /// A client has an answer: whether it has it because its round ends for a newcomer's sake.
+    pub fn is_pressed(&mut self, client: ClientId, question: Question) -> bool {
+        let Some((newcomer, asked)) = self.room.newcomer else { return false };
+        let gone = self.room.gone;
+        assert!(client != newcomer || gone.is_none(), "{gone:?} gave way to one who does not wait");
+        let pressed = self.room.is_full && asked != question;
+        if pressed {
+            self.leaves_a_place(question);
+        }
+        pressed
     }
 
     pub fn has_all_rounds(&self) -> bool {
