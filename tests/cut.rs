@@ -5,14 +5,16 @@
 
 mod support;
 
+use hither_table::layout::{SUPERSEDED, head};
 use hither_table::{Counter, Key, Lookup, Reader, Snapshot, Step};
 use hither_wire::name::Name;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Instant;
 use support::{Daemon, PATIENCE, Upstream, answer, compile, directory, libraries};
 
 /// Whom the table belongs to here, and who else reads it.
@@ -80,11 +82,43 @@ impl Drop for Table {
     }
 }
 
+/// What a program says, a line at a time; none is waited for longer than [`PATIENCE`].
+struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    fn of(output: impl Read + Send + 'static) -> Lines {
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Lines(lines)
+    }
+
+    /// The next one; `None` if it says no more, or nothing for too long.
+    fn next(&self) -> Option<String> {
+        self.0.recv_timeout(PATIENCE).ok()
+    }
+
+    /// How the program ends, which it does soon.
+    fn end(&self, child: &mut Child) -> ExitStatus {
+        loop {
+            match self.0.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it goes on"),
+            }
+        }
+        child.wait().expect("a child")
+    }
+}
+
 /// `cut.c` as some user.
-fn looker(table: &Table, uid: u32) -> (Child, impl Iterator<Item = String>) {
-    let program = compile(&table.dir, "tests/native/cut.c", &["-ldl"]);
-    let mut child = Command::new(program)
-        .arg(NAME)
+fn looker(table: &Table, uid: u32) -> (Ended, Lines) {
+    start(table, uid, Command::new(compile(&table.dir, "tests/native/cut.c", &["-ldl"])).arg(NAME))
+}
+
+fn start(table: &Table, uid: u32, program: &mut Command) -> (Ended, Lines) {
+    let mut child = program
         .env("LD_LIBRARY_PATH", libraries())
         .env("HITHER_RUNTIME_DIR", table.run())
         .stdin(Stdio::piped())
@@ -92,8 +126,8 @@ fn looker(table: &Table, uid: u32) -> (Child, impl Iterator<Item = String>) {
         .uid(uid)
         .spawn()
         .expect("started");
-    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
-    (child, lines)
+    let lines = Lines::of(child.stdout.take().expect("piped"));
+    (Ended(child), lines)
 }
 
 /// Ended when it is let go, also by a test that fails.
@@ -106,18 +140,13 @@ impl Drop for Ended {
     }
 }
 
-fn end(mut child: Child) -> std::process::ExitStatus {
-    drop(child.stdin.take());
-    child.wait().expect("a child")
-}
-
 #[test]
 fn root_reads_a_table_that_is_cut_under_it_and_goes_on() {
     if !is_root("root_reads_a_table_that_is_cut_under_it_and_goes_on") {
         return;
     }
     let table = Table::new();
-    let (child, mut lines) = looker(&table, 0);
+    let (mut child, lines) = looker(&table, 0);
     assert_eq!(lines.next().as_deref(), Some("found"));
     for n in 0..CUTS {
         // All of it, a part of the index, a part of the data.
@@ -126,14 +155,15 @@ fn root_reads_a_table_that_is_cut_under_it_and_goes_on() {
         table.restore();
         assert_eq!(lines.next().as_deref(), Some("found"), "cut {n}");
     }
-    assert_eq!(end(child).code(), Some(0));
+    drop(child.0.stdin.take());
+    assert_eq!(lines.end(&mut child.0).code(), Some(0));
     // The same attack ends who is not root and has the file mapped: it is one.
-    let (mut child, mut lines) = looker(&table, SOMEBODY);
+    let (mut child, lines) = looker(&table, SOMEBODY);
     assert_eq!(lines.next().as_deref(), Some("found"));
     table.cut(0);
     // Its standard input stays open: it ends by nothing else.
-    let _held = child.stdin.take();
-    let status = child.wait().expect("a child");
+    let _held = child.0.stdin.take();
+    let status = lines.end(&mut child.0);
     assert_eq!(status.signal(), Some(nix::sys::signal::Signal::SIGBUS as i32), "{status}");
 }
 
@@ -157,7 +187,7 @@ fn rust_programs_of_root_and_hitherctl_go_on_too() {
         .spawn()
         .expect("runs");
     let mut watch = Ended(watch);
-    let mut lines = BufReader::new(watch.0.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let lines = Lines::of(watch.0.stdout.take().expect("piped"));
     assert!(lines.next().is_some_and(|line| line.contains("198.18.0.3")));
     for n in 0..CUTS {
         let reader = Reader::open(&table.run()).expect("readable");
@@ -187,6 +217,22 @@ fn rust_programs_of_root_and_hitherctl_go_on_too() {
     assert!(watch.0.try_wait().expect("a child").is_none(), "it still watches");
 }
 
+/// It was replaced after it was opened: who tells of changes does so in another one.
+#[test]
+fn root_does_not_wait_at_a_table_whose_place_another_has_taken() {
+    if !is_root("root_does_not_wait_at_a_table_whose_place_another_has_taken") {
+        return;
+    }
+    let table = Table::new();
+    let file = std::fs::OpenOptions::new().write(true).open(table.file()).expect("root");
+    file.write_all_at(&SUPERSEDED.to_le_bytes(), head::STATE as u64 * 8).expect("root");
+    let (mut child, lines) =
+        start(&table, 0, &mut Command::new(compile(&table.dir, "tests/native/wait.c", &[])));
+    assert_eq!(lines.next().as_deref(), Some("waits"));
+    assert_eq!(lines.next().as_deref(), Some("woken"));
+    assert_eq!(lines.end(&mut child.0).code(), Some(0));
+}
+
 /// Waiting works without looking: a change is seen at once.
 #[test]
 fn root_is_woken_by_what_it_does_not_map() {
@@ -202,6 +248,7 @@ fn root_is_woken_by_what_it_does_not_map() {
     chown(run.join("hosts"), Some(DAEMON), None).expect("root");
     chown(&run, Some(DAEMON), None).expect("root");
     let mut follower = Reader::open(&run).expect("readable").follow();
+    assert!(!is_waited_for(&run), "nobody does yet");
     let waits = std::thread::spawn(move || {
         let (began, mut out) = (Instant::now(), Snapshot::new());
         while follower.step(&mut out) == Step::Nothing && began.elapsed() < 2 * PATIENCE {
@@ -209,8 +256,10 @@ fn root_is_woken_by_what_it_does_not_map() {
         }
         began.elapsed()
     });
+    let end = Instant::now() + PATIENCE;
     while !is_waited_for(&run) {
-        std::thread::sleep(Duration::from_millis(1));
+        assert!(Instant::now() < end, "it never waits");
+        std::thread::yield_now();
     }
     writer.flush_all();
     writer.wake_followers();
@@ -220,13 +269,23 @@ fn root_is_woken_by_what_it_does_not_map() {
     std::fs::remove_dir_all(dir).expect("removable");
 }
 
-/// Whether a thread of this process waits at a futex that is in a file of the directory: then it is in the system call.
-fn is_waited_for(_: &Path) -> bool {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("there");
-    let waits = |task: std::io::Result<std::fs::DirEntry>| {
-        let text = std::fs::read_to_string(task.ok()?.path().join("syscall")).ok()?;
-        let number = text.split_whitespace().next()?.parse::<i64>().ok()?;
-        (number == nix::libc::SYS_futex).then_some(())
+/// Whether a thread of this process waits at a futex that is in the table of the directory: then it is in the system call.
+fn is_waited_for(dir: &Path) -> bool {
+    let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    let file = dir.join("hosts");
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("there");
+    let mapped = maps.lines().filter(|line| line.ends_with(file.to_str().expect("text")));
+    let ranges: Vec<_> = mapped
+        .filter_map(|line| line.split_whitespace().next()?.split_once('-'))
+        .filter_map(|(from, to)| Some(hex(from)?..hex(to)?))
+        .collect();
+    let waits = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("syscall")).ok()?;
+        let mut words = text.split_whitespace();
+        let number = words.next()?.parse::<i64>().ok()?;
+        let word = hex(words.next()?)?;
+        Some(number == nix::libc::SYS_futex && ranges.iter().any(|range| range.contains(&word)))
     };
-    tasks.filter_map(waits).count() >= 2
+    let tasks = std::fs::read_dir("/proc/self/task").expect("there");
+    tasks.filter_map(Result::ok).any(|task| waits(task) == Some(true))
 }

@@ -45,7 +45,8 @@ pub fn now() -> Monotonic {
 /// A table that is followed when the daemon puts another in its place. To be shared between threads.
 ///
 /// A process that can be root does not map what is not root's, since whoever may cut a file ends those who have it mapped: lookups then
-/// take some system calls, about a microsecond. Who gives its rights up for good maps the table a second later.
+/// take some system calls, about a microsecond. Who gives its rights up for good maps the table
+/// once [`Table::answer`] finds nothing fresh, in another second than it last did.
 #[derive(Debug)]
 pub struct Table {
     dir: PathBuf,

@@ -5,6 +5,7 @@ use super::{containers, local, reserved, system, wrong};
 use crate::config::{Config, Endpoint, FILE};
 use crate::logging::Event;
 use hither_rounds::{Routes, Server};
+use hither_table::trust::{Distrust, Facts, judge_directory};
 use hither_wire::name::Name;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -118,7 +119,8 @@ pub(super) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
 
 /// Readers do not believe a table where others can put another in its place.
 pub(super) fn tell_of_directory(dir: &Path) {
-    if std::fs::metadata(dir).is_ok_and(|found| found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0) {
+    let Ok(found) = std::fs::metadata(dir) else { return };
+    if judge_directory(Facts { mode: found.mode(), uid: found.uid() }) == Err(Distrust::DirectoryWritable) {
         log::warn!(
             "group or others can write the runtime directory '{0}': programs do not read the table there, and ask hitherd; chmod go-w {0}",
             dir.display()

@@ -4,7 +4,7 @@
 
 use crate::handle::{Handle, Unusable, same_clock};
 use crate::sys::{self, Opened};
-use hither_table::layout::head;
+use hither_table::layout::PULSE;
 use hither_table::{Distant, Head, Key, Monotonic, NoEntry, Plan, Shape, Source};
 
 /// A table that is open for as long as this is there.
@@ -58,7 +58,7 @@ impl Far {
     /// See [`hither_table::View::pulse`].
     #[cold]
     pub fn pulse(&self) -> Option<u64> {
-        let mut words = [0; head::COUNTERS + 64];
+        let mut words = [0; PULSE];
         self.table.read(0, &mut words)?;
         hither_table::pulse(|at| words.get(at).copied())
     }

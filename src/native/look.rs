@@ -175,10 +175,13 @@ impl Handle {
     pub fn wait(&self, seen: u64, timeout_ms: u32) -> Result<u64, Unusable> {
         if let Some(far) = self.far(sys::now()) {
             let far = far?;
-            if far.head.changes() != seen {
-                return Ok(far.head.changes());
+            // Nobody tells of changes in one whose place another has taken since it was opened.
+            if !far.head.replaced() {
+                if far.head.changes() != seen {
+                    return Ok(far.head.changes());
+                }
+                far.wait(seen, timeout_ms);
             }
-            far.wait(seen, timeout_ms);
             // Whatever has come to be there meanwhile.
             return match self.far(sys::now()) {
                 Some(far) => far.map(|far| far.head.changes()),

@@ -1,4 +1,5 @@
-//! Every call to the kernel, behind safe functions. All the unsafe code of this crate but the exchange of mappings.
+//! Every call to the kernel, behind safe functions. With `handle.rs`, which exchanges mappings, and `arena.rs`, which fills the caller's buffer,
+//! all the unsafe code of this crate.
 #![allow(unsafe_code)]
 
 use crate::ask::Asked;

@@ -171,7 +171,8 @@ fn without_lone_ones(
     rtype: Rtype,
     ttl_s: impl Fn(u64) -> u32,
 ) -> bool {
-    let trusted = view.trusted(view.addresses().next().map_or(0, |first| first.chain));
+    let chain = view.addresses().next().map_or(0, |first| first.chain);
+    let trusted = view.trusted().filter(|address| address.chain == chain).count();
     composer.back_to_question();
     trusted > 0 && records(composer, view, rtype, ttl_s, trusted)
 }

@@ -271,15 +271,10 @@ fn known(view: &FamilyView<'_>, schedule: &Schedule) -> Vec<(IpAddr, Outcome)> {
     view.addresses().map(|a| (a.address, schedule.known(&a.address))).collect()
 }
 
-/// How many addresses stand first because not one upstream alone gave them.
-fn trusted(view: &FamilyView<'_>) -> usize {
-    view.addresses().take_while(|address| address.is_trusted()).count()
-}
-
 fn is_worth_sending(view: &FamilyView<'_>, (sort, schedule): Rules<'_, &Schedule>) -> bool {
     let known = known(view, schedule);
     // The daemon has what one upstream alone gave behind the rest, whatever is ordered.
-    let (trusted, others) = known.split_at(trusted(view));
+    let (trusted, others) = known.split_at(view.trusted().count());
     known.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured)
         && (!view.sorted() || [trusted, others].iter().any(|part| improves(part, sort.hysteresis)))
 }
@@ -298,7 +293,7 @@ pub(super) fn ordered(
         return None;
     }
     let known = known(&view, rules.1);
-    let (first, others) = known.split_at(trusted(&view));
+    let (first, others) = known.split_at(view.trusted().count());
     let ordered = order(first).into_iter().chain(order(others));
     let addresses = ordered.map(|(address, outcome)| match outcome {
         Outcome::Open(rtt) => {

@@ -1,15 +1,16 @@
 //! The lookup for who must not map the table: each word is asked of the kernel, which gives it or says that it is not there any more.
 //!
 //! The same steps as in `view.rs`, under the same orderings: a read is a run of loads by this thread, so fences between two reads order
-//! their loads, and none is relied on within one read, whose octets may be copied in any order.
+//! their loads. Within one read no order is relied on, but one thing is: that the kernel copies each aligned word of eight octets whole.
+//! No document promises it; a 64-bit kernel copies by words, or by more at once.
 
 use crate::key::{Key, Place};
 use crate::layout::{LINE, SUPERSEDED, head};
 use crate::plan::{Invalid, Plan};
 use crate::record::{Entry, Shape};
+use crate::seqlock::after_read;
 use crate::view::{NoEntry, dns_address};
 use core::net::SocketAddr;
-use core::sync::atomic::{Ordering, fence};
 
 /// Tries of a lookup before it says busy: each takes some reads.
 const TRIES: usize = 16;
@@ -41,7 +42,7 @@ impl Head {
         let mut words = [0; HEAD];
         source.read(0, &mut words)?;
         // As `view.rs` looks at the state: the file that took this one's place is there for who sees that it was replaced.
-        fence(Ordering::Acquire);
+        after_read();
         Some(Head(words))
     }
 
@@ -119,7 +120,7 @@ impl<'s, S: Source> Distant<'s, S> {
         let mut state = [0; 2];
         const _: () = assert!(head::FLUSHED == head::STATE + 1);
         self.source.read(head::STATE, &mut state).ok_or(NoEntry::Missing)?;
-        fence(Ordering::Acquire);
+        after_read();
         let [state, flushed] = state;
         if state == SUPERSEDED {
             return Err(NoEntry::Replaced);
@@ -141,7 +142,7 @@ impl<'s, S: Source> Distant<'s, S> {
             let first = self.plan.index.checked_add(bucket.checked_mul(LINE)?)?;
             let mut slots = [0; LINE];
             self.source.read(first, &mut slots)?;
-            fence(Ordering::Acquire);
+            after_read();
             for (n, word) in slots.into_iter().enumerate() {
                 if word == 0 || word >> 48 != place.tag {
                     continue;
@@ -182,13 +183,13 @@ impl<'s, S: Source> Distant<'s, S> {
             return Err(NoEntry::Busy);
         }
         // The mark alone was before this: what came with it counts only if it comes again.
-        fence(Ordering::Acquire);
+        after_read();
         let words = Shape::of(shape).map(Shape::words).filter(|words| *words <= most);
         let words = words.ok_or(NoEntry::Busy)?;
         let room = out.get_mut(..words).ok_or(NoEntry::TooLarge)?;
         let (first, rest) = room.split_first_mut().ok_or(NoEntry::Busy)?;
         self.source.read(from + 1, rest).ok_or(NoEntry::Missing)?;
-        fence(Ordering::Acquire);
+        after_read();
         let again = self.source.word(from).ok_or(NoEntry::Missing)?;
         *first = mark;
         let copied = rest.first().copied().unwrap_or(0);

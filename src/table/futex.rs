@@ -14,8 +14,8 @@ pub(crate) fn wait(word: &AtomicU64, seen: u32, timeout: Duration) {
     wait_at(half(word), seen, timeout);
 }
 
-/// The same at an address that is only the kernel's to look at; `false`: it cannot.
-pub(crate) fn wait_at(word: *const u32, seen: u32, timeout: Duration) -> bool {
+/// The same at an address that is only the kernel's to look at. Where it cannot, nobody waits.
+pub(crate) fn wait_at(word: *const u32, seen: u32, timeout: Duration) {
     let time = libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
@@ -23,23 +23,27 @@ pub(crate) fn wait_at(word: *const u32, seen: u32, timeout: Duration) -> bool {
     // SAFETY:
     // - the kernel loads four octets from the address, and tells where there are none (EFAULT): nothing here does;
     // - `time` outlives the call; FUTEX_WAIT looks at no further argument.
-    // Every other outcome (woken, changed, timed out, interrupted) means the same to the caller: look again.
-    let done = unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, seen, &raw const time) };
-    done == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
+    // Every outcome (woken, changed, timed out, interrupted, not there) means the same to the caller: look again.
+    unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, seen, &raw const time) };
 }
 
 #[cfg(feature = "writer")]
 /// Wakes everyone who waits for the word, in any process.
 pub(crate) fn wake(word: &AtomicU64) {
-    wake_some(word, libc::c_int::MAX as usize);
+    wake_at(half(word), libc::c_int::MAX);
 }
 
 #[cfg(feature = "writer")]
 /// Wakes so many of those who wait for the word, who came first before others; how many that were.
 pub(crate) fn wake_some(word: &AtomicU64, most: usize) -> usize {
-    let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the address is that of a live atomic; FUTEX_WAKE does not even load from it.
-    let woken = unsafe { libc::syscall(libc::SYS_futex, half(word), libc::FUTEX_WAKE, most) };
+    wake_at(half(word), libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX))
+}
+
+#[cfg(feature = "writer")]
+/// The same at an address that is only the kernel's to look at. Where it cannot, nobody waits there either.
+pub(crate) fn wake_at(word: *const u32, most: libc::c_int) -> usize {
+    // SAFETY: FUTEX_WAKE does not load from the address; the kernel finds the page behind it, and tells where there is none.
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE, most) };
     usize::try_from(woken).unwrap_or(0)
 }
 

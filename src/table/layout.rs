@@ -88,6 +88,9 @@ pub mod head {
     pub const COUNTERS: usize = 64;
 }
 
+/// Words of the header, from its first on, that [`crate::pulse`] looks at.
+pub const PULSE: usize = head::COUNTERS + crate::counters::COUNT;
+
 /// First octet of a hint to the daemon: an entry whose time is nearly over is still wanted. Then its families (1: A, 2: AAAA,
 /// 3: both), then the name in wire form.
 pub const HINT: u8 = 1;
@@ -109,7 +112,7 @@ pub const BLOCK: usize = 4;
 
 const _: () = {
     assert!(RING.is_power_of_two());
-    assert!(head::COUNTERS + crate::counters::COUNT <= HEADER);
+    assert!(PULSE <= HEADER);
     let mut class = 0;
     while class < CLASSES.len() {
         assert!(CHUNK.is_multiple_of(CLASSES[class]));

@@ -1,7 +1,9 @@
-//! Mapping the table's file. With `futex.rs`, all the unsafe code of this crate.
+//! Mapping the table's file. With `futex.rs` and `alive.rs`, all the unsafe code of this crate.
 #![allow(unsafe_code)]
 
 use crate::distant::Source;
+#[cfg(feature = "writer")]
+use crate::layout::SUPERSEDED;
 use crate::layout::{HEADER, head};
 use crate::memory::{Memory, OpenError};
 use crate::sync::AtomicU64;
@@ -9,7 +11,9 @@ use crate::trust::{self, Rights};
 use core::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+#[cfg(feature = "writer")]
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 /// A mapped file: shared, and for readers read-only.
 pub struct Mapping {
@@ -44,10 +48,28 @@ impl Asked {
         self.words
     }
 
-    /// Waits for a change, as `futex::wait` does; `false`: the word is not there any more.
-    pub(crate) fn wait(&self, seen: u32, timeout: Duration) -> bool {
-        let word = self.header.as_ptr().cast::<u64>().wrapping_add(head::CHANGES);
-        crate::futex::wait_at(word.cast::<u32>(), seen, timeout)
+    /// The lower half of the word that counts changes, for the kernel alone to look at.
+    fn changes(&self) -> *const u32 {
+        self.header.as_ptr().cast::<u64>().wrapping_add(head::CHANGES).cast::<u32>()
+    }
+
+    /// Waits for a change, as `futex::wait` does.
+    pub(crate) fn wait(&self, seen: u32, timeout: Duration) {
+        crate::futex::wait_at(self.changes(), seen, timeout);
+    }
+
+    /// Has the file say that another one has taken its place, which is there by now, and wakes who waits for a change if it `wakes`. The
+    /// kernel writes the word, so that whoever cuts the file meanwhile does not end this process.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    #[cfg(feature = "writer")]
+    pub(crate) fn supersede(&self, wakes: bool) -> io::Result<()> {
+        self.file.write_all_at(&SUPERSEDED.to_le_bytes(), head::STATE as u64 * 8)?;
+        if wakes {
+            crate::futex::wake_at(self.changes(), libc::c_int::MAX);
+        }
+        Ok(())
     }
 }
 
@@ -106,7 +128,7 @@ impl Memory {
 
 fn words_of(file: &File) -> Result<usize, OpenError> {
     let metadata = file.metadata().map_err(OpenError::Io)?;
-    if !metadata.file_type().is_file() || metadata.file_type().is_block_device() {
+    if !metadata.is_file() {
         return Err(OpenError::Foreign("it is not a regular file"));
     }
     trust::words(metadata.len(), metadata.blocks()).map_err(OpenError::Invalid)

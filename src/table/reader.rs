@@ -9,7 +9,8 @@ use crate::memory::{Memory, OpenError};
 use crate::plan::Plan;
 use crate::record::Snapshot;
 use crate::ring::Follower;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::seqlock::after_read;
+use crate::sync::AtomicU64;
 use crate::view::{NoEntry, View};
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +58,20 @@ impl Reader {
     pub fn open(dir: &std::path::Path) -> Result<Reader, OpenError> {
         let found = crate::file::find(dir, nix::fcntl::OFlag::O_RDONLY)?;
         let may_map = crate::map::rights().may_map(found.owner);
+        Reader::of_found(found, may_map)
+    }
+
+    /// [`Reader::open`] as for a process that must not map the table, whoever owns it: for the torture test.
+    ///
+    /// # Errors
+    /// As of [`Reader::open`].
+    #[cfg(feature = "steps")]
+    pub fn open_unmapped(dir: &std::path::Path) -> Result<Reader, OpenError> {
+        Reader::of_found(crate::file::find(dir, nix::fcntl::OFlag::O_RDONLY)?, false)
+    }
+
+    #[cfg(not(loom))]
+    fn of_found(found: crate::file::Found, may_map: bool) -> Result<Reader, OpenError> {
         let mut reader = Reader::over(Arc::new(Memory::of_file(found.file, may_map)?))?;
         reader.file = Some(found.id);
         Ok(reader)
@@ -96,7 +111,7 @@ impl Reader {
     /// A word that orders what is read after it, see `seqlock.rs`.
     pub(crate) fn observe(&self, at: usize) -> Option<u64> {
         let word = self.memory.peek(at);
-        fence(Ordering::Acquire);
+        after_read();
         word
     }
 
@@ -105,9 +120,7 @@ impl Reader {
     pub(crate) fn wait(&self, seen: u32, timeout: core::time::Duration) {
         let word = self.words().get(head::CHANGES);
         match (self.memory.asked(), word) {
-            (Some(asked), _) => {
-                let _ = asked.wait(seen, timeout);
-            }
+            (Some(asked), _) => asked.wait(seen, timeout),
             (None, Some(word)) => crate::futex::wait(word, seen, timeout),
             (None, None) => {}
         }

@@ -484,10 +484,9 @@ impl<'s> FamilyView<'s> {
         })
     }
 
-    /// How many addresses of one chain stand first because they may, see [`Address::is_trusted`].
-    #[must_use]
-    pub fn trusted(&self, chain: u8) -> usize {
-        self.addresses().take_while(Address::is_trusted).filter(|address| address.chain == chain).count()
+    /// The addresses that stand first because not one upstream alone gave them, see [`Address::is_trusted`].
+    pub fn trusted(&self) -> impl Iterator<Item = Address> {
+        self.addresses().take_while(Address::is_trusted)
     }
 
     /// Whether all of its addresses are the name's own, with no CNAME in between, and nothing else is said of it.

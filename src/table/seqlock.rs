@@ -1,4 +1,4 @@
-//! The only memory orderings of the project: one writer publishes, readers copy and then check that nothing moved.
+//! The only memory orderings of the table's words: one writer publishes, readers copy and then check that nothing moved.
 //!
 //! After Boehm, "Can Seqlocks Get Along With Programming Language Memory Models?" (2012): the data are atomics, the writer puts a release
 //! fence after it has marked the record, the reader an acquire fence before it looks at the mark again. Readers use relaxed loads
@@ -51,11 +51,17 @@ pub(crate) fn publish(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Release);
 }
 
-/// Reads a published word; what was written before it is visible to the reads that follow.
+/// Keeps the reads that follow behind those before. What was written before a published word that was read is visible to them.
+#[inline]
+pub(crate) fn after_read() {
+    fence(Ordering::Acquire);
+}
+
+/// Reads a published word, see [`after_read`].
 #[inline]
 pub(crate) fn observe(word: &AtomicU64) -> u64 {
     let value = word.load(Ordering::Relaxed);
-    fence(Ordering::Acquire);
+    after_read();
     value
 }
 
@@ -96,7 +102,7 @@ pub(crate) fn read_weakly(
     if mark & 1 == 1 || other {
         return None;
     }
-    fence(Ordering::Acquire);
+    after_read();
     let shape = record.get(1)?.load(Ordering::Relaxed);
     let words = length(shape)?;
     let from = record.get(2..words)?;
@@ -106,7 +112,7 @@ pub(crate) fn read_weakly(
         *place = word.load(Ordering::Relaxed);
     }
     if weakness != Weakness::NoReaderFence {
-        fence(Ordering::Acquire);
+        after_read();
     }
     let again = record.first()?.load(Ordering::Relaxed);
     (again == mark || weakness == Weakness::NoSecondLook).then_some(words)

@@ -1,10 +1,10 @@
 //! The table as a file: one writer by lock, taken over or replaced by rename, never truncated, never with holes.
 
 use crate::adopt::{Doubt, next_version};
-use crate::layout::{SUPERSEDED, head};
+use crate::layout::head;
 use crate::memory::{Memory, OpenError};
 use crate::reader::Reader;
-use crate::seqlock::{peek, publish};
+use crate::seqlock::peek;
 use crate::steps::step;
 use crate::writer::{Geometry, Writer};
 use core::fmt;
@@ -279,7 +279,7 @@ fn chmod(path: &Path, mode: u32) -> Result<(), ShareError> {
 
 /// Puts the new file in place, then tells readers of the old one.
 fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
-    let old = open_file(path).and_then(|file| Memory::map_writer(&file));
+    let old = open_file(path);
     step();
     std::fs::rename(dir.join(NEW_FILE), path).map_err(|error| ShareError::Io {
         what: "rename the new table to",
@@ -291,21 +291,20 @@ fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
 }
 
 /// Tells readers of what was there to look for another one.
-fn mark(old: Result<Memory, OpenError>, wakes: bool) {
-    if let Ok(memory) = old
-        && let Ok(reader) = Reader::over(Arc::new(memory))
+fn mark(old: Result<File, OpenError>, wakes: bool) {
+    // Not mapped: others may be able to write it, and to cut it.
+    if let Ok(memory) = old.and_then(|file| Memory::of_file(file, false))
+        && memory.plan().is_ok()
+        && let Some(asked) = memory.asked()
     {
         step();
-        publish(&reader.words()[head::STATE], SUPERSEDED);
-        if wakes {
-            crate::futex::wake(&reader.words()[head::CHANGES]);
-        }
+        let _ = asked.supersede(wakes);
     }
 }
 
 /// Takes away what nothing takes the place of, as far as that can be done: readers of it are told, and others find nothing.
 pub(crate) fn withdraw(path: &Path) {
-    mark(open_file(path).and_then(|file| Memory::map_writer(&file)), true);
+    mark(open_file(path), true);
     let _ = std::fs::remove_file(path);
 }
 
@@ -316,4 +315,33 @@ fn boot_id() -> [u64; 2] {
     let half =
         |range: std::ops::Range<usize>| digits.get(range).and_then(|hex| u64::from_str_radix(hex, 16).ok());
     [half(0..16).unwrap_or(0), half(16..32).unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever may write the file may cut it at any moment, for instance in this one.
+    #[test]
+    fn a_file_that_is_cut_while_its_readers_are_told_ends_nobody() {
+        let dir = std::env::temp_dir().join(format!("hither-mark-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let made = open_or_create(&dir, &Geometry { entries: 64 }, 0o666, [1, 2, 3], 1).expect("a table");
+        drop(made);
+        let path = dir.join(TABLE_FILE);
+        let asked = Memory::of_file(open_file(&path).expect("ours"), false).expect("a table");
+        assert!(asked.plan().is_ok());
+        let cut = || OpenOptions::new().write(true).truncate(true).open(&path);
+        cut().expect("writable");
+        asked.asked().expect("not mapped").supersede(true).expect("writable");
+        let file = open_file(&path);
+        cut().expect("writable");
+        mark(file, true);
+        assert_eq!(
+            std::fs::metadata(&path).expect("there").len(),
+            0,
+            "what is no table any more is left alone"
+        );
+        std::fs::remove_dir_all(&dir).expect("removable");
+    }
 }

@@ -61,11 +61,8 @@ impl Distrust {
 /// # Errors
 /// What speaks against it.
 pub const fn judge(directory: Facts, file: Facts) -> Result<(), Distrust> {
-    if directory.mode & S_IFMT != S_IFDIR {
-        return Err(Distrust::NotADirectory);
-    }
-    if directory.mode & OTHERS != 0 && directory.mode & STICKY == 0 {
-        return Err(Distrust::DirectoryWritable);
+    if let Err(why) = judge_directory(directory) {
+        return Err(why);
     }
     if file.mode & S_IFMT != S_IFREG {
         return Err(Distrust::NotRegular);
@@ -75,6 +72,20 @@ pub const fn judge(directory: Facts, file: Facts) -> Result<(), Distrust> {
     }
     if file.mode & OTHERS != 0 {
         return Err(Distrust::Writable);
+    }
+    Ok(())
+}
+
+/// Whether a table may be believed that is in this directory.
+///
+/// # Errors
+/// What speaks against it.
+pub const fn judge_directory(directory: Facts) -> Result<(), Distrust> {
+    if directory.mode & S_IFMT != S_IFDIR {
+        return Err(Distrust::NotADirectory);
+    }
+    if directory.mode & OTHERS != 0 && directory.mode & STICKY == 0 {
+        return Err(Distrust::DirectoryWritable);
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use hither_table::{Draft, FamilyDraft, Geometry, Held, Monotonic, Writer, open_o
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -93,9 +93,11 @@ impl Drop for Sorter {
     }
 }
 
-fn wait(fd: BorrowedFd<'_>) {
-    let mut fds = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN)];
-    nix::poll::poll(&mut fds, 100u16).expect("polled");
+/// Until one of them has something to read, or somebody new.
+fn wait(listener: BorrowedFd<'_>, connection: Option<BorrowedFd<'_>>) {
+    let poll = |fd| nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN);
+    let mut fds: Vec<_> = std::iter::once(listener).chain(connection).map(poll).collect();
+    nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).expect("polled");
 }
 
 /// Takes orders as the daemon does, one sorter after the other.
@@ -108,11 +110,8 @@ fn take_orders(listener: Listener) -> mpsc::Receiver<Order> {
             if let Ok(Some(connection)) = listener.accept() {
                 current = Some(connection);
             }
-            let Some(connection) = &current else {
-                std::thread::sleep(Duration::from_millis(5));
-                continue;
-            };
-            wait(connection.as_fd());
+            wait(listener.as_fd(), current.as_ref().map(AsFd::as_fd));
+            let Some(connection) = &current else { continue };
             match connection.receive(&mut buffer) {
                 Ok([]) => current = None,
                 Ok(octets) => {

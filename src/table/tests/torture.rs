@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 const NAMES: u64 = 64;
 const ROLE: &str = "HITHER_TORTURE_ROLE";
+const MAPPED: &str = "reader";
+const UNMAPPED: &str = "unmapped reader";
 
 fn name(n: u64) -> Name {
     format!("host{n}.example.com").parse().expect("a name")
@@ -121,9 +123,10 @@ fn check(snapshot: &Snapshot, last: &mut u64, counts: &mut Counts) {
     *last = snapshot.version();
 }
 
-/// Reads until standard input ends; prints what it counted.
-fn read(dir: &Path) {
-    let mut reader = Reader::open(dir).expect("readable");
+/// Reads until standard input ends, mapped or by asking the kernel for each word; prints what it counted.
+fn read(dir: &Path, is_mapped: bool) {
+    let open = if is_mapped { Reader::open } else { Reader::open_unmapped };
+    let mut reader = open(dir).expect("readable");
     let (mut snapshot, mut counts, mut last) = (Snapshot::new(), Counts::default(), vec![0; NAMES as usize]);
     let mut follower = reader.follow();
     let (stop, stopped) = std::sync::mpsc::channel();
@@ -152,7 +155,7 @@ fn read(dir: &Path) {
             }
         }
         if replaced {
-            reader = Reader::open(dir).expect("there is always a whole file");
+            reader = open(dir).expect("there is always a whole file");
             follower = reader.follow();
             counts.followed += 1;
         }
@@ -187,7 +190,7 @@ fn writer(dir: &Path, steps: u64) -> Child {
 fn nothing_is_torn_while_writers_are_killed() {
     if let Ok(role) = std::env::var(ROLE) {
         let dir = PathBuf::from(std::env::var_os("HITHER_TORTURE_DIR").expect("given"));
-        return if role == "writer" { write(&dir) } else { read(&dir) };
+        return if role == "writer" { write(&dir) } else { read(&dir, role == MAPPED) };
     }
     let seconds = std::env::var("HITHER_TORTURE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
     let shm = Path::new("/dev/shm");
@@ -195,7 +198,7 @@ fn nothing_is_torn_while_writers_are_killed() {
     let dir = base.join(format!("hither-torture-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
     drop(open(&dir));
-    let readers: Vec<Child> = (0..2).map(|_| child("reader", &dir)).collect();
+    let readers = [MAPPED, MAPPED, UNMAPPED].map(|role| child(role, &dir));
     let (end, mut kills, mut n) = (Instant::now() + Duration::from_secs(seconds), [0; 3], 7_u64);
     while Instant::now() < end {
         n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -236,6 +239,7 @@ fn nothing_is_torn_while_writers_are_killed() {
             .into_iter()
             .find(|numbers| numbers.len() == 6)
             .unwrap_or_else(|| panic!("no counts: {text}"));
+        assert!(counted[1] > 1000, "one of them found nothing to speak of: {text}");
         total.reads += counted[0];
         total.hits += counted[1];
         total.busy += counted[2];
@@ -250,7 +254,7 @@ fn nothing_is_torn_while_writers_are_killed() {
     let bad = Reader::open(&dir).expect("readable").verify().bad;
     assert!(bad.is_empty(), "what a dead writer leaves is whole: {bad:?}");
     std::fs::remove_dir_all(&dir).expect("removable");
-    assert!(total.hits > 1000 && kills.iter().all(|n| *n > 0) && total.followed > 0, "{total:?}");
+    assert!(kills.iter().all(|n| *n > 0) && total.followed > 0, "{total:?}");
     assert_eq!((total.torn, total.back), (0, 0), "{total:?}");
 }
 
