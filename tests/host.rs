@@ -488,6 +488,51 @@ fn nothing_on_the_host_is_changed_by_looking() {
 }
 
 #[test]
+fn a_fifo_among_the_files_of_a_host_holds_doctor_up_nowhere_and_too_many_are_said() {
+    const DIRS: [&str; 7] = [
+        "etc/NetworkManager/conf.d",
+        "usr/lib/NetworkManager/conf.d",
+        "etc/systemd/resolved.conf.d",
+        "run/systemd/resolved.conf.d",
+        "etc/containers/containers.conf.d",
+        "etc/hither/hither.toml.d",
+        "run/systemd/netif/links",
+    ];
+    const FILES: [&str; 8] = [
+        "etc/resolv.conf",
+        "etc/nsswitch.conf",
+        "etc/passwd",
+        "etc/hither/hither.toml",
+        "etc/NetworkManager/NetworkManager.conf",
+        "etc/systemd/resolved.conf",
+        "etc/docker/daemon.json",
+        "run/systemd/resolve/resolv.conf",
+    ];
+    let host = Host::served(&[("usr/bin/podman", ""), ("run/docker.sock", "")]);
+    let fifo = |path: &str| {
+        host.write(path, "");
+        std::fs::remove_file(host.0.join(path)).expect("there");
+        nix::unistd::mkfifo(&host.0.join(path), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    };
+    FILES.into_iter().for_each(fifo);
+    for dir in DIRS {
+        ["7", "a.conf", "a.toml"].iter().for_each(|name| fifo(&format!("{dir}/{name}")));
+    }
+    let doctor = || {
+        let mut command = Command::new("timeout");
+        command.args(["60", CTL, "doctor", "--root"]).arg(&host.0);
+        command.output().expect("started")
+    };
+    let output = doctor();
+    assert!(matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty(), "{output:?}");
+    let too_many =
+        |output: &Output| String::from_utf8_lossy(&output.stderr).matches("has more than 4096").count();
+    assert_eq!(too_many(&output), 0, "{output:?}");
+    (0..4096).for_each(|n| host.write(&format!("{}/more-{n}", DIRS[0]), ""));
+    assert_eq!(too_many(&doctor()), 1, "once");
+}
+
+#[test]
 fn every_check_is_described_in_the_manual() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/hitherctl.1");
     let page = std::fs::read_to_string(page).expect("there");

@@ -7,7 +7,7 @@ use hither_net::seqpacket::Connection;
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
@@ -15,6 +15,8 @@ use std::path::Path;
 use std::time::Duration;
 
 const NOBODY: u32 = 65_534;
+/// Connections of one who asks for the status.
+const CONNECTIONS: usize = 64;
 
 pub struct Attack {
     pub name: &'static str,
@@ -66,17 +68,34 @@ fn raise_limit() {
     }
 }
 
-/// One connection asks for the status without end; whenever it is closed there is another.
+/// Many connections ask for the status without end, as often on each as the kernel takes it, and read what is said; whenever one is closed there
+/// is another.
 fn control(_: SocketAddr, dir: &Path) {
+    let mut all: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
     let mut buffer = vec![0; 65_536];
     loop {
-        let Ok(connection) = Connection::connect(&dir.join("control.sock"), Some(Duration::from_millis(100)))
-        else {
-            continue;
-        };
-        while connection.send(b"\"status\"").is_ok() {
-            // Sometimes what was said is read, so that the next is taken.
-            let _ = connection.receive(&mut buffer);
+        for one in &mut all {
+            if one.is_none() {
+                *one = Connection::connect(&dir.join("control.sock"), None).ok();
+            }
+            let Some(connection) = one else { continue };
+            let would_wait = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+            let is_gone = loop {
+                match connection.send(b"\"status\"") {
+                    Ok(()) => {}
+                    Err(error) => break !would_wait(&error),
+                }
+            };
+            let is_over = loop {
+                match connection.receive(&mut buffer) {
+                    Ok([]) => break true,
+                    Ok(_) => {}
+                    Err(error) => break !would_wait(&error),
+                }
+            };
+            if is_gone || is_over {
+                *one = None;
+            }
         }
     }
 }

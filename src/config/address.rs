@@ -49,12 +49,11 @@ impl Endpoint {
         let ip: IpAddr = host.parse().map_err(|_| not_an_address(text))?;
         let ip = ip.to_canonical();
         let Some(zone) = zone else {
-            if let IpAddr::V6(v6) = ip
-                && v6.is_unicast_link_local()
-            {
-                return Err(format!("'{text}' is an address of a link: say of which, as in {v6}%eth0"));
+            let address = SocketAddr::new(ip, port);
+            if why_no_link(&address).is_some() {
+                return Err(format!("'{text}' is an address of a link: say of which, as in {ip}%eth0"));
             }
-            return Ok(Endpoint { address: SocketAddr::new(ip, port), interface: None });
+            return Ok(Endpoint { address, interface: None });
         };
         let v6 = of_link(ip)
             .ok_or_else(|| format!("'{text}': only an address that begins with fe80: has a zone"))?;
@@ -80,7 +79,7 @@ impl Endpoint {
 
     fn to_ask(text: &str) -> Result<Endpoint, String> {
         let endpoint = Endpoint::read(text)?;
-        match why_not_asked(&endpoint.address) {
+        match why_nobody(&endpoint.address) {
             Some(why) if endpoint.address.port() == 0 => Err(format!("'{text}' {why}; leave it out for 53")),
             Some(why) => Err(format!("'{text}' {why}")),
             None => Ok(endpoint),
@@ -109,6 +108,19 @@ impl Endpoint {
 /// Why nobody can be asked at an address, whoever names it: the configuration, a file or a manager of the system. To be said behind the address.
 #[must_use]
 pub(crate) fn why_not_asked(address: &SocketAddr) -> Option<&'static str> {
+    why_nobody(address).or_else(|| why_no_link(address))
+}
+
+/// The part of that which holds for an address of a link without its link.
+#[must_use]
+pub(crate) fn why_no_link(address: &SocketAddr) -> Option<&'static str> {
+    let is_of_no_link =
+        matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
+    is_of_no_link.then_some("is an address of a link, and does not say of which")
+}
+
+/// The part that holds on any link.
+fn why_nobody(address: &SocketAddr) -> Option<&'static str> {
     let ip = address.ip().to_canonical();
     if ip.is_unspecified() {
         return Some("is this host itself, which is who would ask");

@@ -12,7 +12,7 @@ mod slips;
 mod values;
 
 pub use address::Endpoint;
-pub(crate) use address::why_not_asked;
+pub(crate) use address::{why_no_link, why_not_asked};
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 

@@ -7,6 +7,7 @@ use hither_control::{
     encode, places,
 };
 use hither_net::seqpacket::Connection;
+use hither_wire::edns::EDE;
 use serde_json::Value;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -274,9 +275,8 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
 
 /// Whether private addresses are withheld: the reply says that something is blocked, and no list does.
 fn is_withheld(reply: &hither_wire::message::Message<'_>, report: &QueryReport) -> bool {
-    const EXTENDED_ERROR: u16 = 15;
     const BLOCKED: [u8; 2] = 15_u16.to_be_bytes();
-    let said = |(code, data): (u16, &[u8])| code == EXTENDED_ERROR && data.get(..2) == Some(&BLOCKED[..]);
+    let said = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&BLOCKED[..]);
     report.source != "block" && reply.edns().is_some_and(|edns| edns.options().any(said))
 }
 

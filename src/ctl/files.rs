@@ -33,9 +33,16 @@ pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// The names of a directory's entries in their order, of very many some. None where it cannot be read.
+/// The names of a directory's entries in their order, of very many some, which is said. None where it cannot be read.
 pub(super) fn names(dir: &Path) -> Vec<OsString> {
-    open::names(dir, ENTRIES_MAX).map(|names| names.all).unwrap_or_default()
+    let Ok(names) = open::names(dir, ENTRIES_MAX) else { return Vec::new() };
+    if names.is_cut {
+        let shown = dir.display();
+        super::remark(&format!(
+            "'{shown}' has more than {ENTRIES_MAX} entries; the others are not looked at"
+        ));
+    }
+    names.all
 }
 
 /// Puts a file with `octets` in the place of `path`, whose content is `old`: with its owner, permissions and extended attributes

@@ -1,6 +1,6 @@
 //! `resolv.conf` in the runtime directory: the upstreams that are asked, for containers and others that do not reach us at 127.0.0.1.
 
-use super::system::Files;
+use super::system::{Files, SEARCHED};
 use crate::config::Config;
 use crate::logging::Event;
 use crate::open;
@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 
 /// Beside the table.
 pub(crate) const FILE: &str = "resolv.conf";
-/// Where the system says in which domains names are searched for, the first that does counts.
-const SEARCHED: [&str; 2] = ["etc/resolv.conf", "run/systemd/resolve/resolv.conf"];
 /// Octets read of one.
 const LENGTH_MAX: u64 = 1 << 20;
 /// Domains to search in, as many as container runtimes take.
@@ -106,7 +104,7 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
 
 /// In which domains the system searches.
 fn search(files: &Files) -> &[Name] {
-    let names = files.searched().take(SEARCHED.len()).find(|names| !names.is_empty()).unwrap_or_default();
+    let names = files.searched_by_programs();
     &names[..names.len().min(SEARCH_MAX)]
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Read as glibc reads it, and more leniently where others do: comments behind an address, blanks before a word, any ends of lines.
 
+use crate::config::why_no_link;
 use hither_local::text::{PassedOver, is_utf16, lines, shown, words};
 use hither_wire::name::Name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -55,11 +56,8 @@ impl ResolvConf {
         let Some(address) = std::str::from_utf8(word).ok().and_then(server) else {
             return Some(format!("{} is no address", shown(word)));
         };
-        if let SocketAddr::V6(v6) = address
-            && v6.ip().is_unicast_link_local()
-            && v6.scope_id() == 0
-        {
-            return Some(format!("{} is an address of a link, and does not say of which", shown(word)));
+        if let Some(why) = why_no_link(&address) {
+            return Some(format!("{} {why}", shown(word)));
         }
         if !self.nameservers.contains(&address) {
             if self.nameservers.len() == SERVERS_MAX {

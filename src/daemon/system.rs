@@ -26,12 +26,13 @@ use std::sync::Arc;
 
 /// The file of the system's administrator, or of whoever manages it.
 const RESOLV_CONF: &str = "etc/resolv.conf";
+/// systemd-resolved's for programs that do not ask it.
+const RESOLVED: &str = "run/systemd/resolve/resolv.conf";
+/// Where programs find in which domains to search, the first that says so.
+pub(super) const SEARCHED: [&str; 2] = [RESOLV_CONF, RESOLVED];
 /// What managers write for others; the first that names somebody else than us or a local stub counts.
-const WRITTEN: [&str; 3] = [
-    "run/systemd/resolve/resolv.conf",
-    "run/NetworkManager/no-stub-resolv.conf",
-    "run/NetworkManager/resolv.conf",
-];
+const WRITTEN: [&str; 3] =
+    [RESOLVED, "run/NetworkManager/no-stub-resolv.conf", "run/NetworkManager/resolv.conf"];
 /// networkd's directory with a file for each link.
 const NETWORKD: &str = "run/systemd/netif/links";
 
@@ -41,6 +42,7 @@ pub(super) fn paths(root: &Path) -> Vec<PathBuf> {
     let files = [RESOLV_CONF].into_iter().chain(WRITTEN).chain([follow::SOCKET]);
     let mut paths: Vec<PathBuf> = files.map(|path| root.join(path)).collect();
     let dir = root.join(NETWORKD);
+    // Of more, which are not read either, [`managers::networkd`] says so.
     let links = open::names(&dir, managers::LINKS_MAX).map(|names| names.all).unwrap_or_default();
     paths.extend(links.into_iter().map(|name| dir.join(name)));
     paths.push(dir);
@@ -76,6 +78,13 @@ impl Files {
         let all = std::iter::once(&self.own).chain(&self.written);
         all.map(|found| found.of_others().map_or(&[][..], |says| &says.search))
     }
+
+    /// Those in which programs search, by the files of [`SEARCHED`].
+    pub fn searched_by_programs(&self) -> &[Name] {
+        let [resolved, ..] = &self.written;
+        let says = [&self.own, resolved].into_iter().filter_map(Found::of_others);
+        says.map(|says| &says.search[..]).find(|names| !names.is_empty()).unwrap_or_default()
+    }
 }
 
 /// Follows what is told on the message bus, where nobody is configured.
@@ -106,9 +115,12 @@ pub(crate) fn plan(files: &Files, heard: &Heard, is_ours: &dyn Fn(&SocketAddr) -
         Some((links, false)) => sources.extend([own, links.clone()]),
         None => sources.push(own),
     }
-    sources.push(managers::networkd(&files.root.join(NETWORKD)));
+    let (links, problem) = managers::networkd(&files.root.join(NETWORKD));
+    sources.push(links);
     sources.extend(files.written.iter().map(file));
-    link::plan(&sources, is_ours, &super::local::addresses())
+    let mut plan = link::plan(&sources, is_ours, &super::local::addresses());
+    plan.whom.problems.extend(problem);
+    plan
 }
 
 /// Whether a query to `upstream` would come back to us; `host` are this host's addresses.
@@ -172,8 +184,62 @@ mod tests {
         let files = Files::read(&root, &root.join("run/hither"));
         let searched: Vec<String> = files.searched().flatten().map(ToString::to_string).collect();
         assert_eq!(searched, ["new.home.arpa."]);
+        assert_eq!(files.searched_by_programs(), ["new.home.arpa".parse().expect("a name")]);
         let asked = plan(&files, &Heard::default(), &|_| false).routes.usual;
         assert_eq!(asked, [Server::from("192.0.2.1:53".parse::<SocketAddr>().expect("an address"))]);
+        std::fs::remove_dir_all(root).expect("removable");
+    }
+
+    #[test]
+    fn programs_do_not_search_by_what_network_manager_writes_for_others() {
+        let search = "nameserver 192.0.2.1\nsearch home.arpa\n";
+        let root = root(&[
+            ("etc/resolv.conf", "nameserver 192.0.2.1\n"),
+            ("run/NetworkManager/resolv.conf", search),
+            ("run/NetworkManager/no-stub-resolv.conf", search),
+        ]);
+        let files = Files::read(&root, &root);
+        assert_eq!((files.searched_by_programs(), files.searched().flatten().count()), (&[][..], 2));
+        std::fs::remove_dir_all(root).expect("removable");
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_any_of_the_systems_files_holds_nobody_up() {
+        let root = root(&[
+            ("run/systemd/netif/links/2", "OPER_STATE=routable\nDNS=192.0.2.1\n"),
+            ("run/systemd/resolve/stub", ""),
+            ("run/NetworkManager/stub", ""),
+            ("etc/stub", ""),
+        ]);
+        let link = format!("{NETWORKD}/7");
+        for path in [RESOLV_CONF, &link].into_iter().chain(WRITTEN) {
+            nix::unistd::mkfifo(&root.join(path), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        }
+        let (sender, asked) = std::sync::mpsc::channel();
+        let dir = root.clone();
+        std::thread::spawn(move || {
+            let plan = plan(&Files::read(&dir, &dir), &Heard::default(), &|_| false);
+            sender.send((paths(&dir).len(), plan.routes.usual)).expect("heard");
+        });
+        let (followed, usual) = asked.recv_timeout(std::time::Duration::from_secs(30)).expect("nobody waits");
+        let asked: Vec<String> = usual.iter().map(|server| server.address.to_string()).collect();
+        // resolv.conf, what others write, the socket of the bus, the directory, and what is in it.
+        assert_eq!((followed, asked), (1 + WRITTEN.len() + 2 + 2, vec!["192.0.2.1:53".to_owned()]));
+        std::fs::remove_dir_all(root).expect("removable");
+    }
+
+    #[test]
+    fn of_a_directory_with_too_many_links_that_is_said() {
+        let root = root(&[("run/systemd/netif/links/1", "OPER_STATE=routable\nDNS=192.0.2.1\n")]);
+        let problems =
+            |root: &Path| plan(&Files::read(root, root), &Heard::default(), &|_| false).whom.problems;
+        for n in 2..=managers::LINKS_MAX {
+            std::fs::write(root.join(NETWORKD).join(n.to_string()), "").expect("written");
+        }
+        assert_eq!(problems(&root), Vec::<String>::new());
+        std::fs::write(root.join(NETWORKD).join("one more"), "").expect("written");
+        let problems = problems(&root);
+        assert!(problems.len() == 1 && problems[0].contains("has more than 4096 entries"), "{problems:?}");
         std::fs::remove_dir_all(root).expect("removable");
     }
 

@@ -1,7 +1,7 @@
 """Boots of the host, each a real one of this container: what looks names up before there is a network, and while the host goes down, is answered or
 told so at once, as it was without hither; a wrong configuration and a full /run are no reason to wait either. Each part ends with a reboot, and
 the next begins where the last one wrote that it should."""
-import json, os, pathlib, re, subprocess, sys, time
+import json, os, pathlib, re, signal, subprocess, sys, time
 
 import common
 from common import UNITS, check, configure, ctl, dig, drop_in, journal, main, prepare, prop, resolve_by, run, skip, until
@@ -57,8 +57,7 @@ def upstream():
     run("ip", "link", "set", "lo", "up")
     serve(5300)
     run("systemd-notify", "--ready")
-    while True:
-        time.sleep(3600)
+    signal.pause()
 
 
 def boot_time():
@@ -212,7 +211,8 @@ def parts():
     progress.write_text(json.dumps((at + 1, common.failed)))
     sys.stdout.flush()
     run("systemctl", "reboot")
-    time.sleep(300)
+    # Until it ends with everything else.
+    signal.pause()
 
 
 if sys.argv[1:2] == ["probe"]:

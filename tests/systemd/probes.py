@@ -31,7 +31,7 @@ def bind(kind, port):
 
 
 def send(address):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.sendto(b"x", (address, 9))
 
 
@@ -88,6 +88,9 @@ PROBES = {
     "SocketBindDeny: takes a TCP port": lambda: bind(socket.SOCK_STREAM, 15353),
     "IPAddressDeny: sends to this host": lambda: send("127.0.0.1"),
     "IPAddressDeny: sends to a private network": lambda: send("10.1.2.3"),
+    "IPAddressDeny: sends to a private network by NAT64": lambda: send("64:ff9b::10.1.2.3"),
+    "IPAddressDeny: sends to a private network by 6to4": lambda: send("2002:a01:203::1"),
+    "IPAddressDeny: sends to a site": lambda: send("fec0::1"),
     "RestrictRealtime: becomes a real-time process": realtime,
     "RestrictNamespaces: makes a namespace": lambda: syscall("unshare", CLONE_NEWUSER),
     "LockPersonality: changes its personality": lambda: syscall("personality", PER_LINUX32),

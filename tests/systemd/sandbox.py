@@ -18,7 +18,7 @@ UNTRIED = {
     "RemoveIPC": "a probe would need a second process of the user; nothing of it lives in /dev/shm",
     "SystemCallErrorNumber": "shown by the errors of SystemCallFilter=",
     "ExecPaths": "the exceptions of NoExecPaths=, without which nothing would run",
-    "OOMPolicy": "no memory controller", "OOMScoreAdjust": "says who is killed first", "Nice": "lowers the process's own standing",
+    "OOMPolicy": "no memory controller", "OOMScoreAdjust": "read from the process itself", "Nice": "lowers the process's own standing",
 }
 # No hardening.
 OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
@@ -51,6 +51,8 @@ def scene():
     pathlib.Path("/usr/bin/probe-32").write_bytes(ELF)
     os.chmod("/usr/bin/probe-32", 0o755)
     run("ip", "address", "add", "10.1.2.3/32", "dev", "lo")
+    for address in ("64:ff9b::10.1.2.3", "2002:a01:203::1", "fec0::1"):
+        run("ip", "address", "add", f"{address}/128", "dev", "lo")
 
 
 def probe(unit, sandboxed):
@@ -117,6 +119,9 @@ def process():
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
         check(f"{unit}: no capability, no new privileges, a filter", all(re.search(p, status, re.M) for p in (r"^CapEff:\s+0+$", r"^CapBnd:\s+0+$", r"^NoNewPrivs:\s+1$", r"^Seccomp:\s+2$", r"^Umask:\s+0077$")), status)
         limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        wanted = re.search(r"^OOMScoreAdjust=(.*)$", directives(unit)[1], re.M)[1]
+        adjusted = pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
+        check(f"{unit}: its place among those who are killed first", adjusted == wanted, (adjusted, wanted))
         check(f"{unit}: no core", re.search(r"^Max core file size\s+0\s+0", limits, re.M) is not None, limits)
         text = run("journalctl", "-b", "-u", unit, "-o", "cat").stdout
         check(f"{unit}: nothing was refused to it", "Operation not permitted" not in text and "Permission denied" not in text, text)

@@ -62,11 +62,11 @@ impl Plan {
     pub fn split(self, before: Option<&Whom>) -> (Routes, Whom) {
         let known = before.map(|before| &before.problems[..]).unwrap_or_default();
         for problem in self.whom.problems.iter().filter(|problem| !known.contains(problem)) {
-            log::warn!(event = Event::NotFollowed, what = "domains", reason:% = problem; "{problem}");
+            log::warn!(event = Event::NotFollowed, what = "links", reason:% = problem; "{problem}");
         }
         let known = before.map(|before| &before.refused[..]).unwrap_or_default();
         for refused in self.whom.refused.iter().filter(|refused| !known.contains(refused)) {
-            log::warn!(event = Event::UpstreamRefused, reason:% = refused; "{refused}; going on with the others");
+            log::warn!(event = Event::UpstreamRefused, reason:% = refused; "{refused}");
         }
         (self.routes, self.whom)
     }
@@ -99,7 +99,7 @@ fn proper(sources: &[Vec<Link>], refused: &mut Vec<String>) -> Vec<Vec<Link>> {
     let mut link = |link: &Link| {
         let mut servers = Vec::new();
         for address in link.servers.iter().map(|address| link.proper(*address)) {
-            match why_not(&address) {
+            match why_not_asked(&address) {
                 None => servers.push(address),
                 Some(why) if refused.len() < REFUSED_MAX => {
                     let said = format!("{address}, named by {}, {why}: it is not asked", link.origin);
@@ -113,13 +113,6 @@ fn proper(sources: &[Vec<Link>], refused: &mut Vec<String>) -> Vec<Vec<Link>> {
         Link { servers, ..link.clone() }
     };
     sources.iter().map(|links| links.iter().map(&mut link).collect()).collect()
-}
-
-fn why_not(address: &SocketAddr) -> Option<&'static str> {
-    let is_of_no_link =
-        matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
-    why_not_asked(address)
-        .or_else(|| is_of_no_link.then_some("is an address of a link, and does not say of which"))
 }
 
 /// Links with servers that may be asked, each once.

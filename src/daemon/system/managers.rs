@@ -3,6 +3,7 @@
 use super::bus::Bus;
 use super::link::{Link, called, domain, volunteers};
 use super::message::Value;
+use crate::open::{self, Names};
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -233,7 +234,7 @@ fn wants_all(objects: &Value, link: &str, servers: &[SocketAddr]) -> bool {
 /// The links that have a default route.
 fn default_routes(proc: &Path) -> Vec<String> {
     let read = |name: &str| {
-        crate::open::octets(&proc.join(name), ROUTES_MAX)
+        open::octets(&proc.join(name), ROUTES_MAX)
             .map(|octets| String::from_utf8_lossy(&octets).into_owned())
             .unwrap_or_default()
     };
@@ -253,17 +254,21 @@ fn default_routes(proc: &Path) -> Vec<String> {
     links
 }
 
-/// networkd's links: a file each, whose name is the link's number.
-pub(super) fn networkd(dir: &Path) -> Vec<Link> {
-    let names = crate::open::names(dir, LINKS_MAX).map(|names| names.all).unwrap_or_default();
+/// networkd's links: a file each, whose name is the link's number. And what is to be said where they are too many.
+pub(super) fn networkd(dir: &Path) -> (Vec<Link>, Option<String>) {
+    let Ok(Names { all: names, is_cut }) = open::names(dir, LINKS_MAX) else { return Default::default() };
+    let shown = dir.display();
+    let problem = is_cut.then(|| {
+        format!("'{shown}' has more than {LINKS_MAX} entries: what others say of their links is not known")
+    });
     let numbered = |name: OsString| Some((name.to_str()?.parse().ok()?, dir.join(name)));
     let mut files: Vec<(u32, PathBuf)> = names.into_iter().filter_map(numbered).collect();
     files.sort();
     let read = |(index, path): (u32, PathBuf)| {
-        let text = String::from_utf8_lossy(&crate::open::octets(&path, FILE_MAX).ok()?).into_owned();
+        let text = String::from_utf8_lossy(&open::octets(&path, FILE_MAX).ok()?).into_owned();
         networkd_link(index, &text)
     };
-    files.into_iter().filter_map(read).collect()
+    (files.into_iter().filter_map(read).collect(), problem)
 }
 
 /// `None`: it is down.
