@@ -267,34 +267,25 @@ fn chains_are_what_a_reader_of_the_same_messages_makes_of_them() {
     }
 }
 
-/// Whether the net notices a planted fault within a bounded number of worlds, and after how many.
-fn notices(mutant: Mutant) -> Option<u64> {
+/// Whether the net notices a planted fault within a bounded number of worlds, and in which of them.
+fn notices(mutant: Mutant) -> Option<usize> {
+    let planted = Some(mutant);
+    let (large, crowded, steady) = (large(planted, false), crowded(planted, false), steady(planted));
+    let small = [small(FATES_LIES, planted), odd(planted), small(FATES_SMALL, planted)];
+    // So many worlds of each kind; the last of them all that one plan has.
+    let kinds: [(u64, &dyn Fn(u64)); 5] = [
+        (300, &|seed| drop(run_seed(seed, &large, table()))),
+        (100, &|seed| drop(run_crowded(seed, &crowded, table()))),
+        (100, &|seed| drop(run_seed(seed, &steady, table()))),
+        (200, &|seed| chains::run(seed, planted, false)),
+        (small.len() as u64, &|n| assert!(exhaust(&small[n as usize], 60_000) > 0)),
+    ];
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let mut found = None;
-    let plan = large(Some(mutant), false);
-    for seed in 0..300 {
-        if catch_unwind(AssertUnwindSafe(|| run_seed(seed, &plan, table()))).is_err() {
-            found = Some(seed + 1);
-            break;
-        }
-    }
-    let plan = crowded(Some(mutant), false);
-    let crowded = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run_crowded(*seed, &plan, table()))).is_err();
-    found = found.or_else(|| (0..100).find(crowded).map(|seed| 301 + seed));
-    let steady = |seed: &u64| {
-        catch_unwind(AssertUnwindSafe(|| run_seed(*seed, &steady(Some(mutant)), table()))).is_err()
-    };
-    found = found.or_else(|| (0..100).find(steady).map(|seed| 401 + seed));
-    let chains = |seed: &u64| catch_unwind(|| chains::run(*seed, Some(mutant), false)).is_err();
-    found = found.or_else(|| (0..200).find(chains).map(|seed| 301 + seed));
-    for plan in [small(FATES_LIES, Some(mutant)), odd(Some(mutant)), small(FATES_SMALL, Some(mutant))] {
-        if found.is_none() && catch_unwind(AssertUnwindSafe(|| exhaust(&plan, 60_000))).is_err() {
-            found = Some(501);
-        }
-    }
+    let mut worlds = kinds.iter().flat_map(|(count, run)| (0..*count).map(move |seed| (run, seed)));
+    let found = worlds.position(|(run, seed)| catch_unwind(AssertUnwindSafe(|| run(seed))).is_err());
     std::panic::set_hook(hook);
-    found
+    found.map(|before| before + 1)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::language::{Act, Data, Record, Says, Script, What};
 use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
-    Transport, reply,
+    Settings, Transport, reply,
 };
 use hither_table::{
     Counter, Family, Geometry, Key, Lookup, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
@@ -31,6 +31,8 @@ struct Client {
 
 struct Stage<'s> {
     script: &'s Script,
+    /// As they are by now.
+    settings: Settings,
     core: Rounds,
     now: Monotonic,
     arrivals: Vec<(Monotonic, AttemptId, Arrival)>,
@@ -70,6 +72,7 @@ impl<'s> Stage<'s> {
         let core = Rounds::new(script.settings.clone(), Routes::from(&addresses[..]), writer, random);
         Stage {
             script,
+            settings: script.settings.clone(),
             core,
             now: START,
             arrivals: Vec::new(),
@@ -240,7 +243,7 @@ impl<'s> Stage<'s> {
             }
             What::Reload { upstreams } => {
                 let addresses: Vec<SocketAddr> = (0..*upstreams).map(upstream).collect();
-                let settings = self.script.settings.clone();
+                let settings = self.settings.clone();
                 self.core.handle(self.now, Input::Reload { settings, routes: Routes::from(&addresses[..]) });
             }
             What::Allow { name } => self.allow(*name),
@@ -266,9 +269,8 @@ impl<'s> Stage<'s> {
     }
 
     fn allow(&mut self, name: Name) {
-        let mut settings = self.script.settings.clone();
-        settings.rebinding.allow.insert(name);
-        let routes = self.core.routes().clone();
+        self.settings.rebinding.allow.insert(name);
+        let (settings, routes) = (self.settings.clone(), self.core.routes().clone());
         self.core.handle(self.now, Input::Reload { settings, routes });
     }
 
