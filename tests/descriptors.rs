@@ -4,11 +4,13 @@
 
 mod support;
 
+use hither_control::{MAX_MESSAGE, Request, encode};
+use hither_net::seqpacket::Connection;
 use hither_wire::codes::{Rcode, Rtype};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -168,14 +170,15 @@ fn while_there_are_no_descriptors_those_that_are_open_serve_and_nobody_waits_whe
     std::thread::sleep(Duration::from_secs(2));
     let spent = Duration::from_nanos(busy(&daemon) - began);
     assert!(spent < Duration::from_millis(100), "{spent:?} of two seconds: it turns in a circle");
-    let mut operator = Command::new(env!("CARGO_BIN_EXE_hitherctl"));
-    operator.arg("--runtime-dir").arg(daemon.dir.join("run")).arg("status").stdout(Stdio::null());
-    let mut operator = operator.spawn().expect("started");
-    std::thread::sleep(Duration::from_millis(200));
+    // The same of an operator, whose connection the kernel has taken when connect returns.
+    let operator =
+        Connection::connect(&daemon.dir.join("run/control.sock"), Some(PATIENCE)).expect("connected");
+    operator.send(&encode(&Request::Status).expect("short")).expect("sent");
     limit("20000");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
     assert_eq!(ends(&framed(&mut stream).expect("who has waited is served first")), [1]);
-    assert!(operator.wait().expect("it ends").success(), "and so is the operator");
+    let mut told = vec![0; MAX_MESSAGE];
+    assert!(operator.receive(&mut told).is_ok_and(|told| !told.is_empty()), "and so is the operator");
     all_are_answered(&daemon, "after");
     assert!(!daemon.log().contains("the network has changed"), "what cannot be looked at has not changed");
     let told = daemon.log().matches("cannot be accepted").count();

@@ -17,7 +17,7 @@ fuzz_target!(|octets: &[u8]| {
     if let Ok(text) = std::str::from_utf8(octets) {
         let _ = hither_local::written(text).map_err(|error| error.to_string());
     }
-    let local = Local { hosts, own: None, blocks: vec![block] };
+    let local = Local { hosts, blocks: vec![block], ..Local::default() };
     for word in octets.split(|octet| octet.is_ascii_whitespace()).take(8) {
         if let Ok(name) = Name::from_text(word) {
             let name = name.to_lower();

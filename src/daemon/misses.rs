@@ -9,7 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
-/// Queries that wait for their round to begin. At some 10 microseconds each they wait 20 milliseconds at the longest.
+/// Queries that wait for their round to begin. At some 10 microseconds each, for which a tenth of the time is spent in a flood, the last of them waits some
+/// 200 milliseconds.
 pub(super) const MISSES_MAX: usize = 2048;
 
 /// A query that waits for its round to begin.
