@@ -1,6 +1,6 @@
 //! What is kept and what goes.
 
-use crate::index::{Index, IndexWriter, Node, OVERHEAD, given};
+use crate::index::{BITS, Index, IndexWriter, Node, OVERHEAD, given};
 use crate::{Asked, Stored};
 use crossbeam_epoch as epoch;
 use hither_table::Monotonic;
@@ -8,6 +8,7 @@ use hither_wire::name::Name;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Octets kept for an entry on average, all told, before others go; most answers take a third of that.
@@ -21,6 +22,18 @@ const FAILURES_MAX: usize = 16_384;
 
 /// Where an entry is: its hash and number.
 type Place = (u32, u32);
+
+/// Which of two entries was put later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Number(pub(crate) u32);
+
+impl Number {
+    /// Whether an entry is not later than another. They count modulo 2^29: right while half as many have not come between them.
+    #[must_use]
+    pub fn is_up_to(self, other: Number) -> bool {
+        (other.0.wrapping_sub(self.0) << BITS).cast_signed() >= 0
+    }
+}
 
 /// Looks answers up, in any thread.
 #[derive(Clone)]
@@ -40,12 +53,18 @@ impl Reader {
         rapidhash_v3_micro_inline::<true, true>(name, &self.secrets) as u32
     }
 
-    /// Gives the answer to a question to `take`, while its time is not over. Neither allocates nor waits.
+    /// Gives the answer to a question to `take`, while its time is not over and its number is not void. Neither allocates nor waits.
     #[inline]
-    pub fn with<R>(&self, now: Monotonic, asked: &Asked<'_>, take: impl FnOnce(&Stored) -> R) -> Option<R> {
+    pub fn with<R>(
+        &self,
+        now: Monotonic,
+        asked: &Asked<'_>,
+        is_void: impl FnOnce(Number) -> bool,
+        take: impl FnOnce(&Stored) -> R,
+    ) -> Option<R> {
         let guard = &epoch::pin();
         let node = self.index.find(self.hash(asked.name), guard, |node| fits(node, asked))?;
-        if node.stored.expired(now) {
+        if node.stored.expired(now) || is_void(node.number()) {
             return None;
         }
         node.note_use();
@@ -70,6 +89,8 @@ pub struct Answers {
     entries: usize,
     octets: usize,
     capacity: usize,
+    /// How often the index was put together anew.
+    rebuilt: u64,
     /// Questions that every upstream failed to answer (RFC 9520), and until when that is remembered.
     failures: BTreeMap<Box<[u8]>, Monotonic>,
     failed: VecDeque<Box<[u8]>>,
@@ -81,13 +102,14 @@ impl fmt::Debug for Answers {
     }
 }
 
+/// What a failure is found by: the name first, so that those of one name are side by side.
 fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
     let mut key = [0; 258];
     let len = asked.name.len().min(255);
     let bits = u8::from(asked.dnssec.0) | u8::from(asked.dnssec.1) << 1;
     let [high, low] = asked.rtype.0.to_be_bytes();
-    key[..3].copy_from_slice(&[bits, high, low]);
-    key[3..3 + len].copy_from_slice(&asked.name[..len]);
+    key[..len].copy_from_slice(&asked.name[..len]);
+    key[len..len + 3].copy_from_slice(&[bits, high, low]);
     (key, 3 + len)
 }
 
@@ -110,6 +132,7 @@ impl Answers {
             entries: 0,
             octets: 0,
             capacity,
+            rebuilt: 0,
             failures: BTreeMap::new(),
             failed: VecDeque::new(),
         }
@@ -125,7 +148,8 @@ impl Answers {
     pub fn resize(&mut self, capacity: usize) {
         if capacity != self.capacity {
             self.capacity = capacity;
-            self.index.rebuild(capacity.max(2) / 2, true);
+            self.index.rebuild(capacity.max(2) / 2);
+            self.rebuilt += 1;
             self.make_room();
         }
     }
@@ -212,65 +236,69 @@ impl Answers {
     }
 
     fn drop_one(&mut self, (hash, number): Place) {
-        let (entries, octets) = (&mut self.entries, &mut self.octets);
-        self.index.remove(
-            hash,
-            |node| node.is_number(number),
-            |node| {
-                *entries -= 1;
-                *octets -= cost(&node.stored);
-            },
-        );
+        self.unlink(hash, |node| node.is_number(number));
     }
 
     /// Forgets an answer.
     pub fn remove(&mut self, asked: &Asked<'_>) {
-        let hash = self.reader.hash(asked.name);
+        self.unlink(self.reader.hash(asked.name), |node| fits(node, asked));
+    }
+
+    fn unlink(&mut self, hash: u32, which: impl Fn(&Node) -> bool) {
         let (entries, octets) = (&mut self.entries, &mut self.octets);
-        self.index.remove(
-            hash,
-            |node| fits(node, asked),
-            |node| {
-                *entries -= 1;
-                *octets -= cost(&node.stored);
-            },
-        );
+        self.index.remove(hash, which, |node| {
+            *entries -= 1;
+            *octets -= cost(&node.stored);
+        });
     }
 
     /// Forgets every type and variant of a name, and its failures.
     pub fn remove_name(&mut self, name: &Name) {
+        self.remove_of(name, |_| true);
+        let wire = name.as_wire();
+        // No name begins with another one: it ends with the root.
+        let of_name = self.failures.range::<[u8], _>((Bound::Included(wire), Bound::Unbounded));
+        let failed: Vec<_> =
+            of_name.map(|(key, _)| key).take_while(|key| key.starts_with(wire)).cloned().collect();
+        for key in failed {
+            self.failures.remove(&key);
+        }
+    }
+
+    /// Forgets those answers to a name whose number is void.
+    pub fn remove_of(&mut self, name: &Name, is_void: impl Fn(Number) -> bool) {
         let hash = self.reader.hash(name.as_wire());
-        let (entries, octets) = (&mut self.entries, &mut self.octets);
-        let same = |node: &Node| {
+        self.unlink(hash, |node| {
             let question = node.stored.question();
             question.len() == name.as_wire().len() + 4
                 && question[..name.as_wire().len()].eq_ignore_ascii_case(name.as_wire())
-        };
-        self.index.remove(hash, same, |node| {
-            *entries -= 1;
-            *octets -= cost(&node.stored);
+                && is_void(node.number())
         });
-        self.failures.retain(|key, _| key.get(3..) != Some(name.as_wire()));
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.index.rebuild(self.capacity.max(2) / 2, false);
-        self.order.clear();
-        (self.entries, self.octets) = (0, 0);
-        self.forget_failures();
+    /// The number of the latest entry.
+    #[must_use]
+    pub fn latest(&self) -> Number {
+        Number(self.next)
     }
 
-    /// Tells the name of every entry, an answer's and a failure's, some more than once.
-    pub fn names(&self, mut tell: impl FnMut(Name)) {
-        self.index.index().each(|node| {
+    /// In how many places of the index entries may be, and how often it was put together anew: then each may be in another place.
+    #[must_use]
+    pub fn places(&self) -> (usize, u64) {
+        (self.index.index().len(), self.rebuilt)
+    }
+
+    /// Forgets those answers in so many places from `at` on that are void.
+    pub fn remove_at(&mut self, at: usize, places: usize, mut is_void: impl FnMut(&Name, Number) -> bool) {
+        let mut void = Vec::new();
+        self.index.index().each(at, places, |node| {
             let question = node.stored.question();
-            if let Ok(name) = Name::from_wire(&question[..question.len().saturating_sub(4)]) {
-                tell(name.to_lower());
+            let name = Name::from_wire(&question[..question.len().saturating_sub(4)]);
+            if name.is_ok_and(|name| is_void(&name.to_lower(), node.number())) {
+                void.push((node.hash, node.number().0));
             }
         });
-        let failed = self.failures.keys().filter_map(|key| Name::from_wire(key.get(3..)?).ok());
-        failed.for_each(tell);
+        void.into_iter().for_each(|place| self.drop_one(place));
     }
 
     /// Answers kept.
@@ -297,7 +325,7 @@ impl Answers {
     /// If they differ.
     pub fn check_invariants(&self) {
         let (mut entries, mut octets, mut places) = (0, 0, std::collections::BTreeSet::new());
-        self.index.index().each(|node| {
+        self.index.index().each(0, usize::MAX, |node| {
             entries += 1;
             octets += cost(&node.stored);
             places.insert(std::ptr::from_ref(node).addr());

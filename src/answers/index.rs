@@ -4,7 +4,7 @@
 //! links, which only the writer stores, and their marks.
 #![allow(unsafe_code)]
 
-use crate::Stored;
+use crate::{Number, Stored};
 use crossbeam_epoch::{self as epoch, Atomic, Guard, Owned};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ pub(crate) struct Node {
 const USED: u32 = 1;
 const DO: u32 = 2;
 const CD: u32 = 4;
-const BITS: u32 = 3;
+pub(crate) const BITS: u32 = 3;
 
 /// Octets that a node and an answer take beside the answer's own, as glibc's malloc gives them out: with one word of its own, in multiples of
 /// two words.
@@ -54,6 +54,10 @@ impl Node {
     pub fn dnssec(&self) -> (bool, bool) {
         let mark = self.mark.load(Ordering::Relaxed);
         (mark & DO != 0, mark & CD != 0)
+    }
+
+    pub fn number(&self) -> Number {
+        Number(self.mark.load(Ordering::Relaxed) >> BITS)
     }
 
     pub fn is_number(&self, number: u32) -> bool {
@@ -134,10 +138,15 @@ impl Index {
         }
     }
 
-    /// Tells of every node.
-    pub fn each(&self, mut tell: impl FnMut(&Node)) {
+    /// How many chains there are.
+    pub fn len(&self) -> usize {
+        self.buckets(&epoch::pin()).0.len()
+    }
+
+    /// Tells of every node of so many chains from `at` on.
+    pub fn each(&self, at: usize, chains: usize, mut tell: impl FnMut(&Node)) {
         let guard = &epoch::pin();
-        for bucket in &self.buckets(guard).0 {
+        for bucket in self.buckets(guard).0.iter().skip(at).take(chains) {
             let mut link = bucket;
             while let Some(node) = follow(link, guard) {
                 tell(node);
@@ -202,17 +211,15 @@ impl IndexWriter {
         }
     }
 
-    /// Puts everything that is to be kept into so many buckets.
-    pub fn rebuild(&mut self, count: usize, keep: bool) {
+    /// Puts everything into so many buckets.
+    pub fn rebuild(&mut self, count: usize) {
         let guard = &epoch::pin();
         let fresh = buckets(count);
-        if keep {
-            self.0.each(|node| {
-                let mark = AtomicU32::new(node.mark.load(Ordering::Relaxed));
-                let stored = Arc::clone(&node.stored);
-                fresh.link(Node { hash: node.hash, mark, stored, next: Atomic::null() }, guard);
-            });
-        }
+        self.0.each(0, usize::MAX, |node| {
+            let mark = AtomicU32::new(node.mark.load(Ordering::Relaxed));
+            let stored = Arc::clone(&node.stored);
+            fresh.link(Node { hash: node.hash, mark, stored, next: Atomic::null() }, guard);
+        });
         let old = self.0.0.swap(Owned::new(fresh), Ordering::AcqRel, guard);
         // SAFETY: the index leads to the new buckets now; the old ones are given up once, with their nodes.
         unsafe { guard.defer_destroy(old) };

@@ -10,7 +10,7 @@ mod index;
 mod latest;
 mod stored;
 
-pub use cache::{Answers, Reader};
+pub use cache::{Answers, Number, Reader};
 pub use latest::Latest;
 pub use stored::Stored;
 

@@ -73,6 +73,9 @@ impl Daemon {
                 Action::Note(note) => self.on_note(&note, now),
             }
         }
+        if self.rounds.changed() != self.team.told_of {
+            self.brief_workers();
+        }
     }
 
     /// Sends the queries to upstreams that have come together; what fails is handed in.

@@ -380,8 +380,8 @@ impl Daemon {
     }
 
     /// Tells workers what has changed: the configuration, or the table.
-    pub fn brief_workers(&self) {
-        self.team.brief(|| Brief::new(&self.rounds, &self.config));
+    pub fn brief_workers(&mut self) {
+        self.team.brief(self.rounds.changed(), || Brief::new(&self.rounds, &self.config));
     }
 
     fn start_workers(&mut self) -> std::io::Result<()> {

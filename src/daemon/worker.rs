@@ -64,6 +64,8 @@ pub(super) struct Team {
     waker: Arc<Waker>,
     handed: Option<Counterpart>,
     shared: Option<Arc<Shared>>,
+    /// See [`Rounds::changed`].
+    pub told_of: u64,
     workers: Vec<(JoinHandle<()>, Waker)>,
     /// Of each worker, also when it has ended.
     counts: Vec<Arc<SeqLock<Counts>>>,
@@ -91,7 +93,7 @@ impl Drop for Farewell {
 
 impl Team {
     pub fn new(waker: Arc<Waker>) -> Team {
-        Team { waker, handed: None, shared: None, workers: Vec::new(), counts: Vec::new() }
+        Team { waker, handed: None, shared: None, told_of: 0, workers: Vec::new(), counts: Vec::new() }
     }
 
     /// Starts `count` workers, each with one of the sockets of every address, or all with the same where there are fewer.
@@ -152,7 +154,9 @@ impl Team {
         }
     }
 
-    pub fn brief(&self, brief: impl Fn() -> Brief) {
+    /// Tells them what is to be known, of so many changes of the rounds.
+    pub fn brief(&mut self, changed: u64, brief: impl Fn() -> Brief) {
+        self.told_of = changed;
         if let Some(shared) = &self.shared {
             shared.brief.set(brief());
             shared.briefed.fetch_add(1, Ordering::Release);

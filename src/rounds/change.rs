@@ -9,7 +9,6 @@ use crate::{Rebinding, Rounds, Routes, Server, Settings};
 use hither_local::Local;
 use hither_table::{Key, Monotonic};
 use hither_wire::{codes::Rcode, name::Name};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Rounds {
@@ -17,7 +16,8 @@ impl Rounds {
         match names {
             None => {
                 self.shared.writer.flush_all();
-                self.shared.answers.clear();
+                self.shared.answers.forget_failures();
+                self.review_answers();
                 self.cut_restore("everything was flushed");
             }
             Some(names) => {
@@ -39,17 +39,8 @@ impl Rounds {
     }
 
     /// Forgets what is known of every name that does not stay as it is: it is asked elsewhere now, or not at all.
-    fn void(&mut self, fate: impl Fn(&Name) -> Fate + 'static) {
-        let mut names = BTreeSet::new();
-        self.shared.answers.names(|name| {
-            if fate(&name) != Fate::Stays {
-                names.insert(name);
-            }
-        });
-        for name in names {
-            self.flush_saved(&name);
-            self.shared.answers.remove_name(&name);
-        }
+    fn void(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
+        self.shared.answers.forget_failures();
         self.review(fate);
     }
 

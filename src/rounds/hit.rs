@@ -2,8 +2,9 @@
 
 use crate::question::family_of;
 use crate::reply;
+use crate::review::Change;
 use crate::{Question, Rounds, WANTED_MAX};
-use hither_answers::{Asked, Reader as AnswerReader};
+use hither_answers::{Asked, Reader as AnswerReader, Stored};
 use hither_table::{Counter, Family, Key, Lookup, Monotonic, Place, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
 
@@ -13,6 +14,8 @@ pub struct Hits {
     reader: Reader,
     uses: Uses,
     answers: AnswerReader,
+    /// What has changed, where the cache is not yet looked through for what that voids.
+    changes: Vec<Change>,
     prefetch: bool,
     scratch: Box<Snapshot>,
 }
@@ -42,11 +45,12 @@ impl Hits {
         if let Some(family) = family(query)
             && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line))
                 == Lookup::Hit
+            && !is_void(self.changes.iter(), query, &self.scratch)
             && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
         {
             return (len, ending && self.prefetch);
         }
-        (from_answers(now, query, &key, &self.answers, limit, out), false)
+        (from_answers(now, (query, &key), (&self.answers, self.changes.iter()), limit, out), false)
     }
 }
 
@@ -69,19 +73,38 @@ fn from_table(
     Some((reply::record(now, query, &view, None, limit, out), view.is_ending(now)))
 }
 
-/// A failure that is remembered may have stale data beside it, or be due for another trial, which the slower way finds.
-fn from_answers(
-    now: Monotonic,
+/// Whether an entry that was found is void.
+#[inline]
+fn is_void<'c>(
+    mut changes: impl ExactSizeIterator<Item = &'c Change>,
     query: &Query<'_>,
-    key: &Key,
-    answers: &AnswerReader,
+    found: &Snapshot,
+) -> bool {
+    changes.len() > 0 && {
+        let name = query.name_lower();
+        changes.any(|change| change.voids_entry(&name, found))
+    }
+}
+
+/// A failure that is remembered may have stale data beside it, or be due for another trial, which the slower way finds.
+#[inline]
+fn from_answers<'c>(
+    now: Monotonic,
+    (query, key): (&Query<'_>, &Key),
+    (answers, mut changes): (&AnswerReader, impl ExactSizeIterator<Item = &'c Change>),
     limit: usize,
     out: &mut [u8],
 ) -> usize {
     let dnssec = (query.dnssec_ok(), query.cd());
     let asked = Asked { name: key.as_wire(), rtype: query.qtype(), dnssec };
-    let found = answers.with(now, &asked, |stored| reply::stored(now, query, stored, None, (limit, out)));
-    found.unwrap_or(0)
+    let is_void = |number| {
+        changes.len() > 0 && {
+            let name = query.name_lower();
+            changes.any(|change| change.voids_answer(&name, number))
+        }
+    };
+    let take = |stored: &Stored| reply::stored(now, query, stored, None, (limit, out));
+    answers.with(now, &asked, is_void, take).unwrap_or(0)
 }
 
 impl Rounds {
@@ -115,7 +138,7 @@ impl Rounds {
         let mut written = 0;
         if let Some(family) = family(query)
             && shared.writer.hit(&key, place, &mut shared.scratch)
-            && (self.reviews.is_empty() || !self.is_void(&query.name_lower()))
+            && !is_void(self.changes(), query, &self.shared.scratch)
             && let Some((len, ending)) = from_table(now, query, family, &self.shared.scratch, limit, out)
         {
             written = len;
@@ -124,7 +147,7 @@ impl Rounds {
             }
         } else if !self.shared.answers.is_empty() {
             let answers = self.shared.answers.reader();
-            written = from_answers(now, query, &key, answers, limit, out);
+            written = from_answers(now, (query, &key), (answers, self.changes()), limit, out);
         }
         if written > 0 {
             self.shared.counters.add(Counter::Hits, 1);
@@ -139,7 +162,7 @@ impl Rounds {
         }
     }
 
-    /// What a thread of its own needs to answer from the cache; to be had anew when the table has been replaced or the settings have
+    /// What a thread of its own needs to answer from the cache; to be had anew when the table has been replaced, or settings, routes or local names have
     /// changed.
     #[must_use]
     pub fn hits(&self) -> Hits {
@@ -147,6 +170,7 @@ impl Rounds {
             reader: self.shared.writer.reader(),
             uses: self.shared.writer.uses(),
             answers: self.shared.answers.reader().clone(),
+            changes: self.changes().cloned().collect(),
             prefetch: self.shared.settings.prefetch,
             scratch: Box::new(Snapshot::new()),
         }

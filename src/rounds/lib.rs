@@ -88,7 +88,9 @@ pub struct Rounds {
     /// Rounds that several clients wait for, by how many.
     crowds: BTreeSet<(usize, u64)>,
     stopping: bool,
-    reviews: Vec<review::Review>,
+    reviews: VecDeque<review::Review>,
+    /// How often there was one more of them, or one less.
+    changed: u64,
     /// What was saved is being taken up.
     restoring: Option<restore::Restoring>,
     restored: Option<restore::FromBefore>,
@@ -140,7 +142,8 @@ impl Rounds {
             racing: Racing::new(),
             crowds: BTreeSet::new(),
             stopping: false,
-            reviews: Vec::new(),
+            reviews: VecDeque::new(),
+            changed: 0,
             restoring: None,
             restored: None,
             wanted: VecDeque::with_capacity(WANTED_MAX),

@@ -1,54 +1,138 @@
-//! Looking through the table for what a change has voided, in slices beside the daily work.
+//! Looking through the table and the answer cache for what a change has voided, in slices beside the daily work.
 //!
 //! Names that are answered here, or asked elsewhere, since lists or routes have changed may still be in a table of a million entries, as may be what was
-//! restored and cannot be dated. Until a review has come to the end, whatever is read from the table is held against it first, so that nothing that is void is told or ordered.
+//! restored and cannot be dated. Until a review has come to the end, whatever is read from either is held against it first, so that nothing that is void is told or ordered.
 
 use crate::Rounds;
 use crate::routes::Fate;
+use hither_answers::Number;
 use hither_table::{Family, FamilyView, Key, Snapshot};
 use hither_wire::name::Name;
+use std::fmt;
+use std::sync::Arc;
 
-/// Whether what the table has of a name is void.
-type Voids = dyn Fn(&Name, &Snapshot) -> bool;
-
-/// What is void since a change.
-pub(crate) struct Review {
-    voids: Box<Voids>,
-    /// Which table it is in, and how many words of its index have been looked at.
-    table: u64,
-    at: usize,
+/// A change, as whoever reads from the cache has to know it.
+#[derive(Clone)]
+pub(crate) struct Change {
+    fate: Arc<dyn Fn(&Name) -> Fate + Send + Sync>,
+    of: Of,
 }
 
-fn families(entry: &Snapshot) -> impl Iterator<Item = FamilyView<'_>> {
-    [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family))
+/// What is held against it.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    /// What was known when it came: sets up to a version and answers up to a number.
+    Before(u64, Number),
+    /// The sets of one round.
+    Round(u64),
+    /// All answers up to a number.
+    Answers(Number),
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Change").field(&self.of).finish()
+    }
+}
+
+impl Change {
+    /// Whether it voids what the table has of a name.
+    pub fn voids_entry(&self, name: &Name, entry: &Snapshot) -> bool {
+        let mut sets = [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family));
+        let is_of = |set: &FamilyView<'_>| match self.of {
+            Of::Before(version, _) => set.version() <= version,
+            Of::Round(round) => set.round() == round,
+            Of::Answers(_) => false,
+        };
+        match (self.fate)(name) {
+            Fate::Stays => false,
+            Fate::DenialsGo => sets.any(|set| is_of(&set) && set.negative().is_some()),
+            Fate::Goes => sets.any(|set| is_of(&set)),
+        }
+    }
+
+    /// Whether it voids an answer to a name.
+    pub fn voids_answer(&self, name: &Name, number: Number) -> bool {
+        match self.of {
+            Of::Before(_, until) | Of::Answers(until) => {
+                number.is_up_to(until) && (self.fate)(name) != Fate::Stays
+            }
+            Of::Round(_) => false,
+        }
+    }
+}
+
+/// How far a change has been looked through.
+#[derive(Debug)]
+pub(crate) struct Review {
+    change: Change,
+    table: Walk,
+    answers: Walk,
+}
+
+/// A walk over an index, which begins again where that has been replaced: which it is, how many of its places have been looked at, and whether that
+/// were all.
+#[derive(Default, Debug)]
+struct Walk {
+    of: u64,
+    at: usize,
+    is_over: bool,
+}
+
+impl Walk {
+    /// Where the next of so many places begin.
+    fn step(&mut self, (all, of): (usize, u64), places: usize) -> usize {
+        if self.of != of {
+            *self = Walk { of, ..Walk::default() };
+        }
+        let at = self.at;
+        self.at += places;
+        self.is_over = self.at >= all;
+        at
+    }
+}
+
+impl Review {
+    fn is_over(&self) -> bool {
+        self.table.is_over && self.answers.is_over
+    }
 }
 
 impl Rounds {
-    /// Voids what the table has of names that do not stay as they are. What is published later is known since the change.
-    pub(crate) fn review(&mut self, fate: impl Fn(&Name) -> Fate + 'static) {
-        let until = self.shared.writer.next_version();
-        self.begin_review(Box::new(move |name: &Name, entry: &Snapshot| {
-            let mut before = families(entry).filter(|family| family.version() <= until);
-            match fate(name) {
-                Fate::Stays => false,
-                Fate::DenialsGo => before.any(|family| family.negative().is_some()),
-                Fate::Goes => before.next().is_some(),
-            }
-        }));
+    /// Voids what is known of names that do not stay as they are. What is found out later is known since the change.
+    pub(crate) fn review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
+        let of = Of::Before(self.shared.writer.next_version(), self.shared.answers.latest());
+        self.begin_review(fate, of);
     }
 
     /// Voids what the table has of one round, wherever it is still as that round found it out, of the names that `of` holds for.
-    pub(crate) fn review_round(&mut self, round: u64, of: impl Fn(&Name) -> bool + 'static) {
-        let of_round = move |entry: &Snapshot| families(entry).any(|family| family.round() == round);
-        self.begin_review(Box::new(move |name: &Name, entry: &Snapshot| of_round(entry) && of(name)));
+    pub(crate) fn review_round(&mut self, round: u64, of: impl Fn(&Name) -> bool + Send + Sync + 'static) {
+        self.begin_review(move |name| if of(name) { Fate::Goes } else { Fate::Stays }, Of::Round(round));
     }
 
-    /// A small table is looked through at once.
-    fn begin_review(&mut self, voids: Box<Voids>) {
+    /// Voids all answers. To free as many at once would take its time.
+    pub(crate) fn review_answers(&mut self) {
+        self.begin_review(|_| Fate::Goes, Of::Answers(self.shared.answers.latest()));
+    }
+
+    /// What is small is looked through at once.
+    fn begin_review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static, of: Of) {
         const AT_ONCE: usize = 1024;
-        let table = self.shared.writer.reader().generation();
-        self.reviews.push(Review { voids, table, at: 0 });
-        self.review_some(AT_ONCE);
+        let (mut table, mut answers) = (Walk::default(), Walk::default());
+        table.is_over = matches!(of, Of::Answers(_));
+        answers.is_over = matches!(of, Of::Round(_)) || self.shared.answers.is_empty();
+        let mut review = Review { change: Change { fate: Arc::new(fate), of }, table, answers };
+        if self.shared.answers.len() <= AT_ONCE {
+            self.look_at_answers(&mut review, usize::MAX);
+        }
+        self.look_at_table(&mut review, AT_ONCE);
+        if !review.is_over() {
+            self.reviews.push_back(review);
+            self.changed += 1;
+            // A round that goes on may tell of its name what is stale.
+            let live: Vec<Name> = self.live.keys().map(|question| question.name).collect();
+            live.iter().for_each(|name| self.purge(name));
+        }
     }
 
     /// Whether there is something left to be looked through.
@@ -57,46 +141,75 @@ impl Rounds {
         !self.reviews.is_empty()
     }
 
-    /// Looks at so many more places of the table.
+    /// Looks at so many more places, for one change; others have their turn next time.
     pub fn review_some(&mut self, places: usize) {
+        if let Some(mut review) = self.reviews.pop_front() {
+            if review.answers.is_over {
+                self.look_at_table(&mut review, places);
+            } else {
+                self.look_at_answers(&mut review, places);
+            }
+            if review.is_over() {
+                self.changed += 1;
+            } else {
+                self.reviews.push_back(review);
+            }
+        }
+    }
+
+    fn look_at_table(&mut self, review: &mut Review, places: usize) {
         // What a predecessor left in a table of another size comes in first.
-        if self.reviews.is_empty() || self.shared.writer.has_work() {
+        if review.table.is_over || self.shared.writer.has_work() {
             return;
         }
         let reader = self.shared.writer.reader();
-        let mut reviews = std::mem::take(&mut self.reviews);
         let mut void = Vec::new();
-        reviews.retain_mut(|review| {
-            if review.table != reader.generation() {
-                (review.table, review.at) = (reader.generation(), 0);
-            }
-            let mut scan = reader.entries_at(review.at, places);
-            while scan.next(&mut self.shared.scratch) {
-                let name = Name::from_wire(self.shared.scratch.name()).ok();
-                void.extend(name.filter(|name| (review.voids)(name, &self.shared.scratch)));
-            }
-            review.at += places;
-            review.at < reader.places()
-        });
-        self.reviews = reviews;
+        let mut scan =
+            reader.entries_at(review.table.step((reader.places(), reader.generation()), places), places);
+        while scan.next(&mut self.shared.scratch) {
+            let name = Name::from_wire(self.shared.scratch.name()).ok();
+            void.extend(name.filter(|name| review.change.voids_entry(name, &self.shared.scratch)));
+        }
         for name in void {
             self.shared.writer.remove(&Key::of(&name));
         }
     }
 
-    /// Whether an entry that was just read into the scratch snapshot is void.
-    pub(crate) fn is_void(&self, name: &Name) -> bool {
-        self.reviews.iter().any(|review| (review.voids)(name, &self.shared.scratch))
+    fn look_at_answers(&mut self, review: &mut Review, places: usize) {
+        if review.answers.is_over {
+            return;
+        }
+        let answers = &mut self.shared.answers;
+        let at = review.answers.step(answers.places(), places);
+        answers.remove_at(at, places, |name, number| review.change.voids_answer(name, number));
+    }
+
+    /// The changes that the cache is not yet looked through for.
+    pub(crate) fn changes(&self) -> impl ExactSizeIterator<Item = &Change> + Clone {
+        self.reviews.iter().map(|review| &review.change)
+    }
+
+    /// How often there was one more of them, or one less; [`Rounds::hits`] are to be had anew then.
+    #[must_use]
+    pub fn changed(&self) -> u64 {
+        self.changed
     }
 
     /// Takes what is void of a name out, before anything else is made of it.
     pub(crate) fn purge(&mut self, name: &Name) {
-        if self.is_reviewing() {
-            let key = Key::of(name);
-            if self.shared.writer.get(&key, &mut self.shared.scratch) && self.is_void(name) {
-                self.shared.writer.remove(&key);
-            }
+        if !self.is_reviewing() {
+            return;
         }
+        let key = Key::of(name);
+        if self.shared.writer.get(&key, &mut self.shared.scratch)
+            && self.changes().any(|change| change.voids_entry(name, &self.shared.scratch))
+        {
+            self.shared.writer.remove(&key);
+        }
+        let changes = self.reviews.iter().map(|review| &review.change);
+        self.shared
+            .answers
+            .remove_of(name, |number| changes.clone().any(|change| change.voids_answer(name, number)));
     }
 }
 
@@ -104,9 +217,11 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::{Action, ClientId, Input, Question, Routes, Server, Settings};
+    use hither_answers::{Answers, Stored};
     use hither_table::{Draft, FamilyDraft, Geometry, Memory, Monotonic, Writer};
     use hither_wire::codes::Rtype;
     use hither_wire::compose::{Asked, QueryBits, query};
+    use hither_wire::message::{Message, Section};
     use hither_wire::query::Query;
     use std::net::{Ipv4Addr, SocketAddr};
 
@@ -125,12 +240,27 @@ mod tests {
         writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("room");
     }
 
-    /// Whether the name is answered from the cache.
-    fn hits(rounds: &mut Rounds, name: &Name) -> bool {
+    /// Keeps a text of a name.
+    fn keep(answers: &mut Answers, name: Name) {
+        let header = [0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        let record = [0xc0, 12, 0, 16, 0, 1, 0, 0, 3, 232, 0, 2, 1, b'x'];
+        let octets = [&header, name.as_wire(), &[0, 16, 0, 1], &record].concat();
+        let message = Message::read(&octets).expect("a message");
+        let stored = Stored::new(&message, NOW, (1000, Section::Answer), |record| record.ttl);
+        let asked = hither_answers::Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) };
+        answers.put(&asked, Arc::new(stored.expect("an answer")));
+    }
+
+    /// Whether the name is answered from the cache, by the event loop and by a worker.
+    fn hits(rounds: &mut Rounds, name: &Name, rtype: Rtype) -> bool {
         let (mut octets, mut out) = ([0; 300], [0; 512]);
         let bits = QueryBits { rd: true, cd: false, edns: None };
-        let len = query(&mut octets, 1, &Asked { name, rtype: Rtype::A }, bits);
-        rounds.answer_hit(NOW, &Query::read(&octets[..len]).expect("a query"), 512, &mut out) > 0
+        let len = query(&mut octets, 1, &Asked { name, rtype }, bits);
+        let query = Query::read(&octets[..len]).expect("a query");
+        let told = rounds.answer_hit(NOW, &query, 512, &mut out) > 0;
+        let of_a_worker = rounds.hits().answer(NOW, (&query, None), 512, &mut out).0 > 0;
+        assert_eq!(told, of_a_worker);
+        told
     }
 
     #[test]
@@ -142,29 +272,52 @@ mod tests {
         let address = |n: u8| Server::from(SocketAddr::from(([192, 0, 2, n], 53)));
         let routes = Routes { usual: vec![address(1)], ..Routes::default() };
         let mut rounds = Rounds::new(Settings::default(), routes.clone(), writer, Box::new(|| 1));
-        assert!((0..NAMES).all(|n| hits(&mut rounds, &name(n))));
+        (0..NAMES).for_each(|n| keep(&mut rounds.shared.answers, name(n)));
+        let both = [Rtype::A, Rtype::TXT];
+        assert!((0..NAMES).all(|n| both.iter().all(|rtype| hits(&mut rounds, &name(n), *rtype))));
         let domain = "corp.example".parse().expect("a name");
         let routes = Routes { domains: [(domain, vec![address(2)])].into(), ..routes };
+        let changed = rounds.changed();
         rounds.handle(NOW, Input::Reload { settings: Settings::default(), routes });
-        assert!(rounds.is_reviewing(), "a slice is not the whole");
+        assert!(rounds.is_reviewing() && rounds.changed() > changed, "a slice is not the whole");
         for n in 0..NAMES {
-            assert_eq!(hits(&mut rounds, &name(n)), !n.is_multiple_of(2), "{n}");
+            let told = both.map(|rtype| hits(&mut rounds, &name(n), rtype));
+            assert_eq!(told, [!n.is_multiple_of(2); 2], "{n}");
         }
         // What is found out anew counts at once.
         put(rounds.writer(), name(0));
-        assert!(hits(&mut rounds, &name(0)));
-        let question =
-            Question { name: name(2), rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
-        rounds.handle(NOW, Input::Ask { client: ClientId(1), question: &question, recursion: true });
-        let asked = std::iter::from_fn(|| rounds.poll_action()).find_map(|action| match action {
-            Action::Send { server, .. } => Some(server),
-            _ => None,
-        });
-        assert_eq!(asked, Some(address(2)));
+        keep(&mut rounds.shared.answers, name(0));
+        assert!(both.iter().all(|rtype| hits(&mut rounds, &name(0), *rtype)));
+        for (n, rtype) in [(2, Rtype::A), (4, Rtype::TXT)] {
+            let question = Question { name: name(n), rtype, dnssec_ok: false, checking_disabled: false };
+            rounds
+                .handle(NOW, Input::Ask { client: ClientId(n as u64), question: &question, recursion: true });
+            let asked = std::iter::from_fn(|| rounds.poll_action()).find_map(|action| match action {
+                Action::Send { server, .. } => Some(server),
+                _ => None,
+            });
+            assert_eq!(asked, Some(address(2)));
+        }
+        let (mut slices, changed) = (0, rounds.changed());
+        while rounds.is_reviewing() {
+            let before = rounds.writer().entries() + rounds.shared.answers.len();
+            rounds.review_some(64);
+            // A place of the answers' index has two of them on average.
+            assert!(before - rounds.writer().entries() - rounds.shared.answers.len() <= 256);
+            slices += 1;
+        }
+        assert!(slices > NAMES / 256 && rounds.changed() > changed);
+        assert_eq!((rounds.writer().entries(), rounds.shared.answers.len()), (NAMES / 2 + 1, NAMES / 2 + 1));
+        for (n, is_known) in [(0, true), (1, true), (6, false)] {
+            assert!(both.iter().all(|rtype| hits(&mut rounds, &name(n), *rtype) == is_known), "{n}");
+        }
+        // All are forgotten at once, and freed in slices.
+        rounds.handle(NOW, Input::Flush { names: None });
+        assert!(rounds.is_reviewing() && rounds.shared.answers.len() > NAMES / 4);
+        assert!((0..NAMES).all(|n| both.iter().all(|rtype| !hits(&mut rounds, &name(n), *rtype))));
         while rounds.is_reviewing() {
             rounds.review_some(64);
         }
-        assert_eq!(rounds.writer().entries(), NAMES / 2 + 1);
-        assert!(hits(&mut rounds, &name(0)) && hits(&mut rounds, &name(1)) && !hits(&mut rounds, &name(4)));
+        assert!(rounds.shared.answers.is_empty());
     }
 }

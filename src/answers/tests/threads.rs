@@ -33,7 +33,7 @@ fn readers_see_whole_answers_while_they_are_replaced_removed_and_moved() {
             let (mut seen, mut n) = (0_u64, 0);
             while !done.load(Ordering::Relaxed) {
                 n = (n + 1) % names;
-                let whole = reader.with(NOW, &asked(&name(n)), is_whole);
+                let whole = reader.with(NOW, &asked(&name(n)), |_| false, is_whole);
                 assert_ne!(whole, Some(false));
                 seen += u64::from(whole.is_some());
             }
@@ -46,7 +46,11 @@ fn readers_see_whole_answers_while_they_are_replaced_removed_and_moved() {
             match turn % 97 {
                 13 => answers.remove_name(&name(turn % names)),
                 57 => answers.resize(names as usize / 2 + turn as usize % 20),
-                96 => answers.clear(),
+                96 => {
+                    let until = answers.latest();
+                    answers.remove_at(0, usize::MAX, |_, number| number.is_up_to(until));
+                    assert!(answers.is_empty());
+                }
                 _ => {}
             }
             if turn % 11 == 0 {
@@ -65,7 +69,10 @@ fn what_was_asked_for_stays_and_the_bound_holds() {
     let mut answers = Answers::new(100, 7);
     for n in 0..1000 {
         answers.put(&asked(&name(n)), stored(n, 10, 300));
-        assert!(answers.reader().with(NOW, &asked(&name(0)), |_| ()).is_some(), "{n} others later");
+        assert!(
+            answers.reader().with(NOW, &asked(&name(0)), |_| false, |_| ()).is_some(),
+            "{n} others later"
+        );
     }
     assert_eq!(answers.len(), 100);
     answers.check_invariants();
@@ -74,7 +81,7 @@ fn what_was_asked_for_stays_and_the_bound_holds() {
     }
     assert!(answers.octets() <= 100 * 1024);
     assert!(
-        answers.reader().with(Monotonic(300_000_000_000), &asked(&name(999)), |_| ()).is_none(),
+        answers.reader().with(Monotonic(300_000_000_000), &asked(&name(999)), |_| false, |_| ()).is_none(),
         "expired"
     );
     assert!(answers.get(&asked(&name(999))).is_some(), "but still there");
@@ -91,8 +98,37 @@ fn failures_are_remembered_in_bounded_number_until_an_answer_comes() {
     answers.put(&asked(&name(99)), stored(99, 1, 300));
     assert!(!answers.has_failed(NOW, &asked(&name(99))));
     answers.check_invariants();
+    answers.remove_name(&name(98));
+    assert!(!answers.has_failed(NOW, &asked(&name(98))) && answers.has_failed(NOW, &asked(&name(97))));
     answers.forget_failures();
-    assert!(!answers.has_failed(NOW, &asked(&name(98))));
+    assert!(!answers.has_failed(NOW, &asked(&name(97))));
+}
+
+#[test]
+fn what_was_put_up_to_a_moment_goes_in_slices_and_what_came_later_stays() {
+    let mut answers = Answers::new(1000, 7);
+    (0..600).for_each(|n| answers.put(&asked(&name(n)), stored(n, 10, 300)));
+    let until = answers.latest();
+    (500..700).for_each(|n| answers.put(&asked(&name(n)), stored(n, 20, 300)));
+    let is_even = |of: &Name| (0..700).step_by(2).any(|n| name(n) == *of);
+    let (places, rebuilt) = answers.places();
+    for at in (0..places).step_by(64) {
+        answers.remove_at(at, 64, |name, number| number.is_up_to(until) && is_even(name));
+    }
+    assert_eq!(answers.places(), (places, rebuilt));
+    for n in 0..700 {
+        let stays = n % 2 == 1 || n >= 500;
+        assert_eq!(answers.get(&asked(&name(n))).is_some(), stays, "{n}");
+        let told = answers.reader().with(NOW, &asked(&name(n)), |number| number.is_up_to(until), |_| ());
+        assert_eq!(told.is_some(), n >= 500, "{n}");
+    }
+    answers.remove_of(&name(1), |number| !number.is_up_to(until));
+    assert!(answers.get(&asked(&name(1))).is_some());
+    answers.remove_of(&name(1), |number| number.is_up_to(until));
+    assert!(answers.get(&asked(&name(1))).is_none());
+    answers.check_invariants();
+    answers.resize(100);
+    assert_ne!(answers.places().1, rebuilt);
 }
 
 proptest! {
