@@ -294,6 +294,7 @@ impl Rounds {
             let said = Rc::new(said);
             return start.clients.into_iter().for_each(|client| self.say_here(client, &said));
         }
+        self.purge(&start.question.name);
         let stale = self.shared.stale(now, &start.question).is_some();
         self.begin_with(now, Start { stale, ..start });
     }
