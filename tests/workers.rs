@@ -71,9 +71,9 @@ fn a_loop_that_stands_still_costs_nobody_his_reply_and_nothing_afterwards() {
     let Some(stopped) = Stopped::stop(&daemon) else {
         return println!("SKIPPED a_loop_that_stands_still…: threads of a child cannot be stopped here");
     };
-    let mut asked = 0;
-    while began.elapsed() < lifetime - Duration::from_millis(100) {
-        hit(&hits, asked % 50_000);
+    let mut asked = 0_u32;
+    for id in (0..50_000).cycle().take_while(|_| began.elapsed() < lifetime - Duration::from_millis(100)) {
+        hit(&hits, id);
         asked += 1;
     }
     assert!(asked > 2500, "{asked} hits are not enough to fill what a queue holds");
