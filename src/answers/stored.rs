@@ -1,12 +1,25 @@
 //! One upstream's answer, as it is kept.
 
 use hither_table::Monotonic;
-use hither_wire::codes::Rcode;
+use hither_wire::codes::{Class, Rcode, Rtype};
+use hither_wire::compose::flags;
+use hither_wire::copy::Copier;
 use hither_wire::message::{Message, Record, Section};
 use std::time::Duration;
 
 /// Octets of the note of a TTL behind the message: where it stands, and the TTL as it came.
 const NOTE: usize = 6;
+
+/// The bits of an RCODE in a header (RFC 1035 section 4.1.1).
+const RCODE: u8 = 0xf;
+/// There are records that only those get who want DNSSEC (RFC 4035 section 3.2.1).
+const SIGNED: u8 = 0x80;
+
+/// Whether a record is for those alone who want DNSSEC records, where it was not asked for by its type.
+fn is_for_dnssec(record: &Record<'_>, asked: Rtype) -> bool {
+    let is_one = matches!(record.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3);
+    is_one && record.rtype != asked && asked != Rtype::ANY
+}
 
 /// One upstream's answer, without its OPT and additional records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +30,8 @@ pub struct Stored {
     notes_at: u16,
     /// Length of the question's name.
     name_len: u8,
-    rcode: Rcode,
+    /// The RCODE, in its four bits; `SIGNED`.
+    marks: u8,
     /// Records in the answer and in the authority section.
     counts: [u16; 2],
     received: Monotonic,
@@ -40,7 +54,7 @@ impl Stored {
             return None;
         }
         let body_at = 12 + question.name.as_wire().len() + 4;
-        let (mut end, mut counts, mut notes) = (body_at, [0u16; 2], Vec::new());
+        let (mut end, mut counts, mut notes, mut is_signed) = (body_at, [0u16; 2], Vec::new(), false);
         for record in message.records() {
             match record.section {
                 Section::Additional => break,
@@ -48,6 +62,7 @@ impl Stored {
                 Section::Answer => counts[0] += 1,
                 Section::Authority => counts[1] += 1,
             }
+            is_signed |= is_for_dnssec(&record, question.rtype);
             notes.extend(u16::try_from(record.ttl_at - body_at).ok()?.to_le_bytes());
             notes.extend(ttl_s(&record).min(lifetime_s).to_le_bytes());
             end = record.rdata_at + record.rdata.len();
@@ -57,7 +72,7 @@ impl Stored {
             octets: [kept, &notes].concat().into(),
             notes_at: u16::try_from(kept.len()).ok()?,
             name_len: u8::try_from(question.name.as_wire().len()).ok()?,
-            rcode: message.header().rcode(),
+            marks: (message.header().rcode().0 & RCODE) | if is_signed { SIGNED } else { 0 },
             counts,
             received: now,
             expires: now.plus(Duration::from_secs(u64::from(lifetime_s))),
@@ -68,14 +83,46 @@ impl Stored {
     /// its SOA record.
     #[must_use]
     pub fn is_withheld(&self) -> bool {
-        self.rcode == Rcode::NOERROR && self.counts == [0, 0] && self.expires > self.received
+        self.rcode() == Rcode::NOERROR && self.counts == [0, 0] && self.expires > self.received
+    }
+
+    /// Whether there are records that only those get who want DNSSEC.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.marks & SIGNED != 0
+    }
+
+    /// The same for those who do not; `None` if it does not fit into a message.
+    #[must_use]
+    pub fn without_signatures(&self) -> Option<Stored> {
+        let mut octets = vec![0; 12];
+        octets[4..6].copy_from_slice(&1u16.to_be_bytes());
+        octets[6..8].copy_from_slice(&self.counts[0].to_be_bytes());
+        octets[8..10].copy_from_slice(&self.counts[1].to_be_bytes());
+        octets.extend_from_slice(self.octets.get(..usize::from(self.notes_at))?);
+        let message = Message::read(&octets).ok()?;
+        let question = message.question()?;
+        let mut out = vec![0; usize::from(u16::MAX)];
+        let flags = flags::QR | u16::from(self.marks & RCODE);
+        let mut copier = Copier::new(&mut out, flags, (&question.name, question.rtype, Class::IN))?;
+        for (record, (_, ttl)) in message.records().zip(self.ttls(self.received)) {
+            if !is_for_dnssec(&record, question.rtype) {
+                copier.copy(&record.owner(), &record, ttl).then_some(())?;
+            }
+        }
+        let len = copier.finish();
+        let lifetime_s = self.expires.since(self.received).as_secs();
+        let lifetime_s = u32::try_from(lifetime_s).unwrap_or(u32::MAX);
+        let message = Message::read(out.get(..len)?).ok()?;
+        Stored::new(&message, self.received, (lifetime_s, Section::Authority), |record| record.ttl)
     }
 
     /// The same for a name that exists whatever the upstream says: a denial of the name without a chain denies the type alone.
     #[must_use]
     pub fn of_existing(&self) -> Stored {
-        let is_bare = self.counts[0] == 0 && self.rcode == Rcode::NXDOMAIN;
-        Stored { rcode: if is_bare { Rcode::NOERROR } else { self.rcode }, ..self.clone() }
+        let is_bare = self.counts[0] == 0 && self.rcode() == Rcode::NXDOMAIN;
+        let rcode = if is_bare { Rcode::NOERROR } else { self.rcode() };
+        Stored { marks: self.marks & !RCODE | rcode.0 & RCODE, ..self.clone() }
     }
 
     /// The question it answers, as the upstream wrote it.
@@ -115,13 +162,13 @@ impl Stored {
     /// The upstream's RCODE.
     #[must_use]
     pub fn rcode(&self) -> Rcode {
-        self.rcode
+        Rcode(self.marks & RCODE)
     }
 
     /// Whether it says that there is nothing.
     #[must_use]
     pub fn is_denial(&self) -> bool {
-        self.counts[0] == 0 || self.rcode != Rcode::NOERROR
+        self.counts[0] == 0 || self.rcode() != Rcode::NOERROR
     }
 
     /// When its time is over.

@@ -21,13 +21,16 @@ impl Rounds {
         }
         if let Some(answer) = self.shared.cached(now, question) {
             self.shared.count(Counter::Hits);
-            let failed = self.shared.answers.has_failed(now, &question.asked());
+            let flight = self.shared.flight(now, question);
+            let failed = self.shared.answers.has_failed(now, &flight.asked());
             self.shared.reply(client, answer);
             if failed {
-                self.try_again(now, question);
+                self.try_again(now, &flight);
             }
             return;
         }
+        let checks = question.checking_disabled;
+        let question = &self.shared.flight(now, question);
         // The cache has just been looked into.
         let stale = match question.family() {
             Some(family) => self.shared.is_stale(now, family),
@@ -43,6 +46,9 @@ impl Rounds {
         let early = self.shared.mutants.has(Mutant::TwoGiveWayForOne);
         if early && !self.makes_room_for(now, client, question) {
             return self.shed(client);
+        }
+        if checks && !question.checking_disabled {
+            self.shared.clients.note_checker(client);
         }
         match self.live.get(question).copied() {
             Some(id) if !self.shared.mutants.has(Mutant::NoCoalescing) => self.join(now, id, client),
@@ -299,6 +305,20 @@ impl Rounds {
         self.begin_with(now, Start { stale, ..start });
     }
 
+    /// Those who check signatures themselves are not told that upstreams found them wrong: they get the answer as it is (RFC 4035 section 3.2.2).
+    fn ask_unchecked(&mut self, now: Monotonic, of: &Question, clients: Vec<ClientId>, deadline: Monotonic) {
+        let question = Rc::new(of.unchecked());
+        for client in clients {
+            match self.live.get(&question).copied() {
+                Some(id) => self.join(now, id, client),
+                None => {
+                    let (question, clients) = (Rc::clone(&question), vec![client]);
+                    self.begin_with(now, Start { question, clients, deadline, stale: false });
+                }
+            }
+        }
+    }
+
     /// The end of a round: afterwards it holds no socket, timer or memory (I4). What it held is lent to others.
     pub(crate) fn finish(&mut self, now: Monotonic, mut round: Box<Round>, end: End) {
         if self.live.get(&round.question) == Some(&round.id) {
@@ -318,7 +338,12 @@ impl Rounds {
         if end != End::Superseded || self.shared.mutants.has(Mutant::PublishesAfterSupersede) {
             self.publish_end(now, &mut round, end);
         }
+        let (checkers, question, deadline) =
+            (std::mem::take(&mut round.clients), Rc::clone(&round.question), round.deadline);
         self.shared.spare.keep(round, &mut self.shared.traces);
+        if !checkers.is_empty() {
+            self.ask_unchecked(now, &question, checkers, deadline);
+        }
     }
 
     /// Attempts that had their time and were not answered: failures of their upstreams.

@@ -9,7 +9,7 @@ use crate::set::Contribution;
 use crate::settings::{Deny, LINKS_MAX};
 use crate::shared::Shared;
 use crate::whole::Before;
-use crate::{Question, UpstreamId};
+use crate::{ClientId, Question, UpstreamId};
 use hither_answers::Stored;
 use hither_table::{Chain, FamilyDraft, Link, Monotonic, Negative, SoaRecord, State};
 use hither_wire::codes::{Class, Rcode};
@@ -215,6 +215,15 @@ impl Round {
         self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.fallback));
     }
 
+    /// The clients to whom that upstreams found signatures wrong is no answer, while there is time for another question. Nobody answered: that is no
+    /// such case.
+    fn take_checkers(&mut self, shared: &Shared) -> Vec<ClientId> {
+        if self.question.checking_disabled || self.ede == ede::NO_REACHABLE_AUTHORITY {
+            return Vec::new();
+        }
+        self.clients.extract_if(.., |client| shared.clients.is_checker(*client)).collect()
+    }
+
     /// Every attempt failed, or time is up: clients get stale data or SERVFAIL, and the failure is remembered (RFC 9520). That nothing could be sent from
     /// here is not: there may be a socket for the next one.
     pub fn fail(&mut self, shared: &mut Shared, now: Monotonic) {
@@ -226,7 +235,10 @@ impl Round {
         if !matches!(answer, Answer::Failure { .. }) {
             shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
         }
+        let stay = matches!(answer, Answer::Failure { .. }) && !is_ours && now < self.deadline;
+        let checkers = if stay { self.take_checkers(shared) } else { Vec::new() };
         self.tell(shared, &answer);
+        self.clients = checkers;
         if is_ours {
             return;
         }

@@ -6,7 +6,8 @@ use hither_wire::{codes::Rtype, name::Name, query::Query};
 
 /// QNAME in lower case, QTYPE, DO and CD; the class is IN, others are refused before they get here.
 ///
-/// DO and CD are part of it because they change what an upstream says (RFC 4035 section 3.2.1).
+/// DO and CD are part of it because they change what an upstream says (RFC 4035 section 3.2.1). So a name and type have three rounds at the most at a
+/// time, and two while signatures stand: without DO, with it, and with both where that fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Question {
     /// QNAME in lower case (RFC 4343).
@@ -29,6 +30,17 @@ impl Question {
             dnssec_ok: query.dnssec_ok(),
             checking_disabled: query.cd(),
         }
+    }
+
+    /// As its upstreams are asked first for whoever wants DNSSEC records or checks signatures itself: with DO, and with signatures checked there. What
+    /// stands that is right for who checks again, too.
+    pub(crate) fn checked(&self) -> Question {
+        Question { dnssec_ok: true, checking_disabled: false, ..*self }
+    }
+
+    /// The same for who checks signatures itself, when nobody has an answer that stands.
+    pub(crate) fn unchecked(&self) -> Question {
+        Question { dnssec_ok: true, checking_disabled: true, ..*self }
     }
 
     /// As the answer cache looks it up.

@@ -230,6 +230,10 @@ pub(crate) fn stored(
     if stored.question_len() != query.question().len() {
         return 0;
     }
+    if !query.dnssec_ok() && stored.is_signed() {
+        let bare = stored.without_signatures();
+        return bare.map_or(0, |bare| self::stored(now, query, &bare, stale_ttl_s, (limit, out)));
+    }
     let blocked = stored.is_withheld().then_some(ede::BLOCKED);
     let ede = blocked.or(stale_ttl_s.map(|_| ede::STALE));
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };

@@ -10,7 +10,7 @@ use crate::trust::{put_in_place, trusted_first};
 use crate::upstream::Upstream;
 use crate::waiting::Waiting;
 use crate::{Action, AttemptId, ClientId, Question, Settings, UpstreamId};
-use hither_answers::Answers;
+use hither_answers::{Answers, Stored};
 use hither_local::Local;
 use hither_table::{
     Address, Counter, Counters, Draft, Family, FamilyDraft, FamilyView, Key, Monotonic, PutError, Record,
@@ -170,11 +170,39 @@ impl Shared {
         {
             return Some(Answer::Record { record: Record::of(&self.scratch), family, stale_ttl_s: None });
         }
-        if let Some(stored) = self.answers.get(&question.asked()).filter(|stored| !stored.expired(now)) {
+        let failed = if question.checking_disabled { question.unchecked() } else { *question };
+        let stored = match question.checking_disabled {
+            true => self.cached_for_checker(now, question),
+            false => self.answers.get(&question.asked()).filter(|stored| !stored.expired(now)),
+        };
+        if let Some(stored) = stored {
             return Some(Answer::Stored { stored, stale_ttl_s: None });
         }
         let failure = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) };
-        self.answers.has_failed(now, &question.asked()).then(|| self.stale(now, question).unwrap_or(failure))
+        self.answers.has_failed(now, &failed.asked()).then(|| self.stale(now, &failed).unwrap_or(failure))
+    }
+
+    /// For who checks signatures itself: what was not checked, else what was. With DO it is kept under both, for those who ask so ask again.
+    fn cached_for_checker(&mut self, now: Monotonic, question: &Question) -> Option<Arc<Stored>> {
+        let (own, checked) = (question.unchecked(), question.checked());
+        let get = |of: &Question| self.answers.get(&of.asked()).filter(|stored| !stored.expired(now));
+        if let Some(stored) = get(&own) {
+            return Some(stored);
+        }
+        let stored = get(&checked)?;
+        if question.dnssec_ok {
+            self.answers.put(&own.asked(), Arc::clone(&stored));
+        }
+        Some(stored)
+    }
+
+    /// The question whose round answers a client's: see [`Question::checked`].
+    pub fn flight(&self, now: Monotonic, question: &Question) -> Question {
+        if !question.checking_disabled {
+            return *question;
+        }
+        let checked = question.checked();
+        if self.answers.has_failed(now, &checked.asked()) { question.unchecked() } else { checked }
     }
 
     /// The expired set for `question`, while it may still be served (RFC 8767 section 4).

@@ -34,6 +34,8 @@ pub enum Act {
     WrongId,
     WrongQuestion,
     WrongCase(Vec<Record>),
+    /// To queries with CD; SERVFAIL to others.
+    Unchecked(Vec<Record>),
     /// NXDOMAIN to letters in mixed case.
     InLower(Vec<Record>),
     /// With part of its last record missing; to queries with EDNS alone.
@@ -267,6 +269,7 @@ fn act(words: &[&str]) -> Result<Act, String> {
         ["wrong-id"] => Act::WrongId,
         ["wrong-question"] => Act::WrongQuestion,
         ["wrong-case", rest @ ..] => Act::WrongCase(records(rest)?),
+        ["unchecked", rest @ ..] => Act::Unchecked(records(rest)?),
         ["in-lower", rest @ ..] => Act::InLower(records(rest)?),
         ["broken", rest @ ..] => Act::Broken { truncated: false, with_edns: false, records: records(rest)? },
         ["broken-edns", rest @ ..] => {

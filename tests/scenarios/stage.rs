@@ -369,6 +369,8 @@ fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
     let (rcode, truncated, records) = match act {
         Act::Answer { rcode, truncated, records } => (*rcode, *truncated, &records[..]),
         Act::WrongCase(records) => (Rcode::NOERROR, false, &records[..]),
+        Act::Unchecked(_) if octets[3] & 0x10 == 0 => (Rcode::SERVFAIL, false, &[][..]),
+        Act::Unchecked(records) => (Rcode::NOERROR, false, &records[..]),
         Act::InLower(_) if name_of(octets) != name_of(octets).to_lower() => (Rcode::NXDOMAIN, false, &[][..]),
         Act::InLower(records) => (Rcode::NOERROR, false, &records[..]),
         Act::Broken { truncated, records, .. } => (Rcode::NOERROR, *truncated, &records[..]),
