@@ -2,10 +2,13 @@
 //! UDP, and everybody has some.
 
 use super::event_loop::{Daemon, now};
+use super::misses::{MISSES_MAX, Miss};
+use super::owed::JOINED_MAX;
 use super::turn::Kind;
 use crate::config::Config;
 use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
 use hither_net::seqpacket::Connection;
+use hither_rounds::{ClientId, Question};
 use hither_table::{Counter, Draft, FamilyDraft};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -32,12 +35,17 @@ fn ask(name: &str, id: u16) -> Vec<u8> {
 
 /// A daemon that knows one name, and the upstream that it asks for others, which says nothing by itself.
 fn daemon(dir: &Path) -> (Daemon, UdpSocket) {
+    daemon_with(dir, "dns = [\"127.0.0.1:0\"]")
+}
+
+/// The same, where more is said in `[listen]` or after it.
+fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     let upstream = UdpSocket::bind("127.0.0.1:0").expect("a port");
     upstream.set_nonblocking(true).expect("an option");
     let address = upstream.local_addr().expect("bound");
     std::fs::create_dir_all(dir.join("run")).expect("a directory");
     let text = format!(
-        "runtime_dir = {:?}\n[listen]\ndns = [\"127.0.0.1:0\"]\n[[upstream]]\naddress = \"{address}\"\n",
+        "runtime_dir = {:?}\n[listen]\n{listen}\n[[upstream]]\naddress = \"{address}\"\n",
         dir.join("run").display().to_string()
     );
     std::fs::write(dir.join("hither.toml"), text).expect("writable");
@@ -223,6 +231,42 @@ fn a_status_is_composed_anew_after_a_change_and_not_for_other_requests() {
     );
     assert!(!ask(&Request::Flush { names }), "something has");
     assert!(ask(&Request::Status));
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// A query that asks what is being asked already waits for its answer where there is no room for another miss of its source: but not
+/// beyond what can be told to them.
+#[test]
+fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_send() {
+    const ROUNDS: u16 = 40;
+    let dir = std::env::temp_dir().join(format!("hither-owed-{}", std::process::id()));
+    let listen = "dns = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n[limits]\nclients = 4";
+    let (mut daemon, _upstream) = daemon_with(&dir, listen);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let source = daemon.misses.source(client.local_addr().expect("bound"));
+    let own = Miss {
+        client: ClientId::of(source, 0),
+        peer: client.local_addr().expect("bound"),
+        question: Question { name: Name::ROOT, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false },
+        recursion: true,
+    };
+    let (mut events, mut most) = (Events::with_capacity(256), 0);
+    for round in 0..ROUNDS {
+        for server in daemon.addresses.clone() {
+            // What finds no room in the socket's buffer is lost, which is its client's affair.
+            (0..256).for_each(|n| drop(client.send_to(&ask("slow.example", 256 * round + n), server)));
+        }
+        // Its queue of misses is as long as it can be, but for the two that begin what the others join.
+        while round > 0 && daemon.misses.len() < MISSES_MAX {
+            assert_eq!(daemon.misses.push(own.clone()), None);
+        }
+        daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
+        daemon.turn(&events);
+        most = most.max(daemon.waiting.owed.len());
+    }
+    assert!(most > JOINED_MAX / 2, "nobody joins: {most}");
+    assert!(most <= JOINED_MAX, "{most} replies are owed");
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }

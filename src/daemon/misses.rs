@@ -1,11 +1,8 @@
 //! Queries whose rounds are to be begun: a queue for each source, served in turn. When all places are taken the longest of them gives way.
-//!
-//! As fair queueing does it (RFC 8290 section 4): whoever has nothing else waiting is served before, and beside, those who always have.
 //! So a flood makes its own queries wait, and lose, not those of others.
 
-use hither_rounds::{ClientId, Question, Source, Tally};
-use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use super::queues::Queues;
+use hither_rounds::{ClientId, Question, Source};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) const MISSES_MAX: usize = 2048;
 
 /// A query that waits for its round to begin.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Miss {
     pub client: ClientId,
     pub peer: SocketAddr,
@@ -22,38 +19,16 @@ pub(super) struct Miss {
     pub recursion: bool,
 }
 
-/// The first and the last miss of a source.
-#[derive(Clone, Copy, Debug)]
-struct Queue {
-    first: usize,
-    last: usize,
-}
-
 #[derive(Debug)]
 pub(super) struct Misses {
-    /// Each with the next one of its source.
-    places: Slab<(Miss, usize)>,
-    queues: HashMap<Source, Queue>,
-    tally: Tally,
-    /// Sources that had nothing waiting, and those that were served and have more, in turn.
-    fresh: VecDeque<Source>,
-    others: VecDeque<Source>,
-    is_turn_of_others: bool,
+    queues: Queues<Miss>,
     /// What nobody outside knows: who falls on whose place.
     secret: RandomState,
 }
 
 impl Misses {
     pub fn new() -> Misses {
-        Misses {
-            places: Slab::with_capacity(MISSES_MAX),
-            queues: HashMap::with_capacity(MISSES_MAX),
-            tally: Tally::new(),
-            fresh: VecDeque::with_capacity(MISSES_MAX),
-            others: VecDeque::with_capacity(MISSES_MAX),
-            is_turn_of_others: false,
-            secret: RandomState::new(),
-        }
+        Misses { queues: Queues::with_capacity(MISSES_MAX), secret: RandomState::new() }
     }
 
     /// On whose account a client's queries are: on this host a port is all that tells programs apart; others have an address, a /64 of
@@ -70,63 +45,29 @@ impl Misses {
     }
 
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.queues.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.queues.is_empty()
     }
 
     /// Whether one more of a source may wait, if need be in the place of another's.
     pub fn has_room_for(&self, source: Source) -> bool {
-        self.len() < MISSES_MAX || self.tally.ahead_of(source).is_some()
+        self.len() < MISSES_MAX || self.queues.tally().ahead_of(source).is_some()
     }
 
     /// Lets a query wait. Whoever gave way to it is returned: the oldest of who has most.
     pub fn push(&mut self, miss: Miss) -> Option<ClientId> {
-        let source = miss.client.source();
         let full = self.len() >= MISSES_MAX;
-        let fullest = full.then(|| self.tally.fullest().map(|(fullest, _)| fullest)).flatten();
-        let gone = fullest.and_then(|fullest| self.take(fullest)).map(|miss| miss.client);
-        let place = self.places.insert((miss, usize::MAX));
-        self.tally.add(source);
-        if let Some(queue) = self.queues.get_mut(&source) {
-            if let Some((_, next)) = self.places.get_mut(queue.last) {
-                *next = place;
-            }
-            queue.last = place;
-        } else {
-            self.queues.insert(source, Queue { first: place, last: place });
-            self.fresh.push_back(source);
-        }
+        let gone = full.then(|| self.queues.take_of_fullest()).flatten().map(|miss| miss.client);
+        self.queues.push(miss.client.source(), miss);
         gone
     }
 
     /// The next one whose round is to begin.
     pub fn pop(&mut self) -> Option<Miss> {
-        self.is_turn_of_others = !self.is_turn_of_others;
-        let Misses { fresh, others, .. } = self;
-        let (one, other) = if self.is_turn_of_others { (others, fresh) } else { (fresh, others) };
-        // Each source with something waiting stands in one of both: who gives way to others keeps something.
-        let source = one.pop_front().or_else(|| other.pop_front())?;
-        let miss = self.take(source);
-        if self.queues.contains_key(&source) {
-            self.others.push_back(source);
-        }
-        debug_assert_eq!(self.fresh.len() + self.others.len(), self.queues.len(), "a source is lost");
-        miss
-    }
-
-    /// Takes the oldest of a source out.
-    fn take(&mut self, source: Source) -> Option<Miss> {
-        let queue = self.queues.get_mut(&source)?;
-        let (miss, next) = self.places.try_remove(queue.first)?;
-        queue.first = next;
-        if next == usize::MAX {
-            self.queues.remove(&source);
-        }
-        self.tally.take(source);
-        Some(miss)
+        self.queues.pop()
     }
 }
 
@@ -167,7 +108,7 @@ mod tests {
         let served: Vec<ClientId> = (0..4).filter_map(|_| misses.pop()).map(|miss| miss.client).collect();
         assert!(served[..2].contains(&ClientId::of(Source::of(7), 9999)), "{served:?}");
         while misses.pop().is_some() {}
-        assert!(misses.is_empty() && misses.queues.is_empty() && misses.tally.is_empty());
+        assert!(misses.is_empty() && misses.queues.tally().is_empty());
     }
 
     #[test]

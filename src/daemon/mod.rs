@@ -28,6 +28,7 @@ mod owed;
 mod peers;
 mod pending;
 mod pool;
+mod queues;
 mod reload;
 mod requests;
 mod reserved;

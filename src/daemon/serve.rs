@@ -79,7 +79,7 @@ impl Daemon {
             if misses.has_room_for(source) {
                 let client = waiting.add(source, pending);
                 gave_way.extend(misses.push(Miss { client, peer, question, recursion }));
-            } else if rounds.is_shared(&question) {
+            } else if rounds.is_shared(&question) && waiting.owed.lets_join(shared.len() + 1) {
                 let client = waiting.add(source, pending);
                 shared.push(Miss { client, peer, question, recursion });
             } else {
@@ -119,7 +119,7 @@ impl Daemon {
                 if let Some(client) = self.misses.push(miss) {
                     self.shed(client, now);
                 }
-            } else if admitted && self.rounds.is_shared(&miss.question) {
+            } else if admitted && self.rounds.is_shared(&miss.question) && self.waiting.owed.lets_join(1) {
                 self.ask(&miss, None, now);
             } else {
                 self.shed(client, now);
