@@ -8,7 +8,9 @@ use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
 use std::net::UdpSocket;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use support::{Daemon, Upstream, alone, answer, ask_for, compose, directory, ends, ip, sh};
 
 /// An upstream at an address of its own, port 53.
@@ -50,7 +52,7 @@ fn the_systems_upstreams_are_followed_as_they_change() {
     write("/etc/resolv.conf", "# we ourselves come first\nnameserver 127.0.0.1\nnameserver 127.0.0.3\n");
     let mut n = 0;
     let mut comes_true = |daemon: &mut Daemon, end: u8, suffix: &str| {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         loop {
             n += 1;
             let reply = daemon.ask(&format!("n{n}.{suffix}"));
@@ -164,6 +166,42 @@ fn an_address_that_comes_and_goes_needs_no_restart() {
         });
     }
     assert!(daemon.json(&["stats"])["network_changes"].as_u64() >= Some(2));
+}
+
+#[test]
+fn a_network_that_changes_without_end_keeps_no_far_upstream_from_answering() {
+    if !alone("a_network_that_changes_without_end_keeps_no_far_upstream_from_answering") {
+        return;
+    }
+    // Farther away than changes are apart.
+    let upstream = Upstream::start(|query, _| vec![(400, answer(query, &[1], 300))]);
+    let daemon = Daemon::start(&[&upstream], "");
+    let changes = |d: &Daemon| d.json(&["stats"])["network_changes"].as_u64().expect("a number");
+    let (began, is_over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let storm = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            let mut count = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(ip(&format!("addr add 10.88.{}.{}/32 dev lo", count / 250, count % 250 + 1)));
+                count += 1;
+            }
+            count
+        }
+    });
+    daemon.until("the first change counts", |d| changes(d) >= 1);
+    for n in 0..4 {
+        assert_eq!(ends(&daemon.ask(&format!("n{n}.example"))), [1], "{n}\n{}", daemon.log());
+    }
+    daemon.until("others count while it goes on", |d| changes(d) >= 2);
+    let (counted, whole) = (changes(&daemon), began.elapsed().as_secs() + 1);
+    assert!(counted <= whole, "{counted} counted in less than {whole} s");
+    is_over.store(true, Ordering::Relaxed);
+    let count = storm.join().expect("no panic");
+    assert!(count > 10 * whole, "{count} changes in {whole} s are no storm");
+    let before = changes(&daemon);
+    assert!(ip("addr add 10.89.0.1/32 dev lo"));
+    daemon.until("the last change counts", |d| changes(d) > before);
 }
 
 #[test]

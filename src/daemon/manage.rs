@@ -178,7 +178,7 @@ impl Daemon {
         if news.network || news.name {
             self.reread(news.name, now);
         }
-        if news.network {
+        if news.settled {
             log::info!(
                 event = Event::NetworkChanged;
                 "the network has changed: what is out is sent again, every upstream is tried"

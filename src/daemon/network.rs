@@ -1,9 +1,12 @@
 //! What tells that the network or the host's name is another than before: netlink, the kernel's word for the name, and a host that slept.
 
+mod pace;
+
 use super::outside::is_shortage;
 use crate::logging::Event;
 use hither_net::netlink::Netlink;
 use hither_table::Monotonic;
+use pace::Pace;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -31,6 +34,7 @@ pub(super) struct Network {
     slept: Duration,
     /// Addresses or routes were others, or the host slept, since the last news.
     changed: bool,
+    pace: Pace,
     renamed: bool,
 }
 
@@ -39,6 +43,8 @@ pub(super) struct Network {
 pub(super) struct News {
     /// Addresses or routes, or the host has slept.
     pub network: bool,
+    /// The same, gathered as long as it goes on: what is out is to be sent again.
+    pub settled: bool,
     /// What the host is called.
     pub name: bool,
 }
@@ -58,6 +64,7 @@ impl Network {
             seen: fingerprint(),
             slept: asleep(),
             changed: false,
+            pace: Pace::new(),
             renamed: false,
         }
     }
@@ -109,11 +116,21 @@ impl Network {
     }
 
     pub fn timeout(&self) -> Option<Monotonic> {
-        self.due
+        [self.due, self.pace.timeout()].into_iter().flatten().min()
     }
 
     /// What has changed, once it has settled.
     pub fn news(&mut self, now: Monotonic) -> Option<News> {
+        let seen = self.seen_anew(now);
+        if seen.is_some_and(|news| news.network) {
+            self.pace.changed(now);
+        }
+        let settled = self.pace.tell(now);
+        (seen.is_some() || settled).then(|| News { settled, ..seen.unwrap_or_default() })
+    }
+
+    /// What is another than at the last look, where it is time for one.
+    fn seen_anew(&mut self, now: Monotonic) -> Option<News> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
         // A socket that was overrun hears nothing until it has been read empty, of which no poll tells.
@@ -126,7 +143,7 @@ impl Network {
         }
         let network = std::mem::take(&mut self.changed);
         let name = std::mem::take(&mut self.renamed);
-        Some(News { network, name })
+        Some(News { network, name, settled: false })
     }
 }
 
