@@ -138,10 +138,24 @@ fn patiently(daemon: &Daemon, name: &str) -> Rcode {
 
 #[test]
 fn a_flood_of_one_client_is_its_own_misfortune() {
+    is_its_own_misfortune(1);
+}
+
+/// There the queue between a worker and the event loop is one more that could be full of one client's.
+#[test]
+fn so_it_is_where_workers_take_it() {
+    is_its_own_misfortune(2);
+}
+
+fn is_its_own_misfortune(workers: u32) {
     let upstream = upstream(0);
     // A round takes until the silent one of two upstreams has had its time: places are taken soon.
     let silent = Upstream::start(|_, _| Vec::new());
-    let daemon = Daemon::start(&[&upstream, &silent], "[limits]\nrounds = 20\nattempts = 60\n");
+    let dir = support::directory();
+    std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
+    std::fs::write(dir.join("hither.toml.d/more.toml"), format!("[listen]\nworkers = {workers}\n"))
+        .expect("written");
+    let daemon = Daemon::start_in(dir, &[&upstream, &silent], "[limits]\nrounds = 20\nattempts = 60\n");
     let stop = Arc::new(AtomicBool::new(false));
     let thread = flood(&daemon, &stop);
     daemon.until("more is asked than can be done", |daemon| {

@@ -9,7 +9,7 @@ use crate::config::Config;
 use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
 use hither_net::seqpacket::Connection;
 use hither_rounds::{ClientId, Question};
-use hither_table::{Counter, Draft, FamilyDraft};
+use hither_table::{Counter, Draft, FamilyDraft, Monotonic};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
 use hither_wire::name::Name;
@@ -267,6 +267,57 @@ fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_s
     }
     assert!(most > JOINED_MAX / 2, "nobody joins: {most}");
     assert!(most <= JOINED_MAX, "{most} replies are owed");
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// Waits until so many queries have been taken: workers are threads of their own.
+fn until_counted(daemon: &mut Daemon, queries: u64, end: Monotonic) {
+    while daemon.counters().get(Counter::Queries) < queries {
+        assert!(now() < end, "{queries} queries are not taken");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
+    let dir = std::env::temp_dir().join(format!("hither-handed-{}", std::process::id()));
+    let (mut daemon, upstream) = daemon_with(&dir, "workers = 2\ndns = [\"127.0.0.1:0\"]");
+    let (server, end) = (daemon.addresses[0], now().plus(Duration::from_secs(30)));
+    let one = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let (mut events, mut sent) = (Events::with_capacity(256), 0);
+    for _ in 0..3 {
+        // One client, one socket, one worker, until that finds no place for more.
+        let shed = daemon.counters().get(Counter::ShedQueries);
+        while daemon.counters().get(Counter::ShedQueries) == shed {
+            for _ in 0..64 {
+                sent += 1;
+                one.send_to(&ask(&format!("n{sent}.flood.example"), sent as u16), server).expect("sent");
+            }
+            until_counted(&mut daemon, sent, end);
+        }
+        daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
+        daemon.turn(&events);
+        assert!(daemon.team.take().is_none(), "something is left in the queue between threads");
+    }
+    // Another one's query is among those whose rounds begin, however many of the first one wait.
+    let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    other.send_to(&ask("other.example", 1), server).expect("sent");
+    until_counted(&mut daemon, sent + 1, end);
+    let mut buffer = [0; 512];
+    let mut is_asked = || {
+        let mut asked = std::iter::from_fn(|| {
+            upstream.recv(&mut buffer).ok().map(|len| buffer[..len].to_ascii_lowercase())
+        });
+        asked.any(|query| query.windows(6).any(|label| label == b"\x05other"))
+    };
+    let turns = (0..TURNS).find(|_| {
+        daemon.poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
+        daemon.turn(&events);
+        is_asked()
+    });
+    assert!(turns.is_some(), "its turn never comes");
+    daemon.team.stop();
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }

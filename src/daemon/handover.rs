@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
 /// Entries that are to be found out again, likewise. In a queue of their own, so that they take no client's place.
 const ENDINGS_MAX: usize = 256;
+/// All that can have been handed over at once.
+pub(super) const HANDED_MAX: usize = MISSES_MAX + ENDINGS_MAX;
 
 /// What a worker hands to the event loop.
 #[derive(Debug)]

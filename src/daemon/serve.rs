@@ -2,7 +2,7 @@
 
 use super::admission::Ruling;
 use super::event_loop::Daemon;
-use super::handover::Handed;
+use super::handover::{HANDED_MAX, Handed};
 use super::misses::{MISSES_MAX, Miss};
 use super::pending::{Pending, Taken, Way};
 use super::tcp::Look;
@@ -32,6 +32,9 @@ const SLICE_NS: u64 = 200_000;
 /// hits are to find the daemon idle most of the time.
 const SLICE_CROWDED_NS: u64 = 100_000;
 const SLICE_EVERY: Duration = Duration::from_millis(1);
+
+/// What those are told whose turn it is to go.
+const SHED: reply::Answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
 
 impl Daemon {
     pub(super) fn on_udp(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
@@ -95,37 +98,40 @@ impl Daemon {
         Some(count)
     }
 
-    /// What workers could not answer; those for whom there is no room are told so.
+    /// What workers could not answer; those for whom there is no room are told so. All that there is moves at once: the queue between threads has
+    /// no shares, so whoever fills it keeps out others. A place among misses is the cheap part of it, and queries by UDP are not this thread's.
     pub(super) fn on_handed(&mut self, now: Monotonic, budget: &mut Budget) {
-        while !budget.is_spent() {
+        for _ in 0..HANDED_MAX {
             let Some(handed) = self.team.take() else { return };
             budget.use_up(0);
-            let Taken { pending, question, recursion } = match handed {
-                Handed::Miss(taken) => *taken,
-                Handed::Ending(question) => {
-                    self.rounds.want(*question);
-                    continue;
-                }
-            };
-            if self.waiting.has(&pending) {
-                continue;
-            }
-            let peer = pending.peer;
-            let admitted = self.admission.admit(pending.network, self.config.limits.clients_per_network);
-            let network = pending.network.filter(|_| admitted);
-            let client = self.wait(Pending { network, ..pending });
-            let miss = Miss { client, peer, question, recursion };
-            if admitted && self.misses.has_room_for(client.source()) {
-                if let Some(client) = self.misses.push(miss) {
-                    self.shed(client, now);
-                }
-            } else if admitted && self.rounds.is_shared(&miss.question) && self.waiting.owed.lets_join(1) {
-                self.ask(&miss, None, now);
-            } else {
-                self.shed(client, now);
+            match handed {
+                Handed::Miss(taken) => self.take_handed(*taken, now),
+                Handed::Ending(question) => self.rounds.want(*question),
             }
         }
         self.again.push_back(Source::Woken);
+    }
+
+    fn take_handed(&mut self, taken: Taken, now: Monotonic) {
+        let Taken { pending, question, recursion } = taken;
+        if self.waiting.has(&pending) {
+            return;
+        }
+        let (peer, network) = (pending.peer, pending.network);
+        let admitted = self.admission.admit(network, self.config.limits.clients_per_network);
+        let has_room = admitted && self.misses.has_room_for(self.misses.source(peer));
+        let joins =
+            admitted && !has_room && self.rounds.is_shared(&question) && self.waiting.owed.lets_join(1);
+        if !has_room && !joins {
+            self.admission.release(network.filter(|_| admitted));
+            return self.shed_handed(&pending, now);
+        }
+        let miss = Miss { client: self.wait(pending), peer, question, recursion };
+        if joins {
+            self.ask(&miss, None, now);
+        } else if let Some(client) = self.misses.push(miss) {
+            self.shed(client, now);
+        }
     }
 
     /// Gives a client a place, on the account of where it asks from.
@@ -136,8 +142,15 @@ impl Daemon {
     /// There is more to do than can be done, and it is this client's turn to go.
     fn shed(&mut self, client: ClientId, now: Monotonic) {
         self.rounds.counters().add(Counter::ShedQueries, 1);
-        let answer = reply::Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
-        self.deliver(client, &answer, now);
+        self.deliver(client, &SHED, now);
+    }
+
+    /// The same for a query that a worker handed over, which never got a place.
+    fn shed_handed(&mut self, pending: &Pending, now: Monotonic) {
+        self.rounds.counters().add(Counter::ShedQueries, 1);
+        if let (Way::Udp { socket, route }, Ok(read)) = (&pending.way, Query::read(&pending.query)) {
+            self.reply_udp((*socket, route), (&read, pending.peer.ip()), &SHED, now);
+        }
     }
 
     /// Sends what is owed, then begins rounds for those who wait, for a slice of time.
