@@ -146,10 +146,20 @@ fn hits(daemon: &Daemon, count: usize) {
     }
 }
 
-/// A daemon whose service manager is this test, and what that hears: that the daemon is alive.
-fn watched(upstream: &Upstream) -> (Daemon, mpsc::Receiver<()>) {
+/// A daemon whose service manager is this test: its socket, which nobody reads yet.
+fn managed(upstream: &Upstream) -> (Daemon, UnixDatagram) {
     let dir = directory();
     let manager = UnixDatagram::bind(dir.join("notify")).expect("bound");
+    Daemon::configure(&dir, &[upstream], "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--config").arg(dir.join("hither.toml"));
+    command.env("NOTIFY_SOCKET", dir.join("notify")).env("WATCHDOG_USEC", "400000");
+    (Daemon::spawn(dir, &mut command), manager)
+}
+
+/// The same, and what the manager hears: that the daemon is alive.
+fn watched(upstream: &Upstream) -> (Daemon, mpsc::Receiver<()>) {
+    let (daemon, manager) = managed(upstream);
     let (sender, alive) = mpsc::channel();
     std::thread::spawn(move || {
         let mut message = [0; 1024];
@@ -160,11 +170,7 @@ fn watched(upstream: &Upstream) -> (Daemon, mpsc::Receiver<()>) {
             }
         }
     });
-    Daemon::configure(&dir, &[upstream], "");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
-    command.arg("--config").arg(dir.join("hither.toml"));
-    command.env("NOTIFY_SOCKET", dir.join("notify")).env("WATCHDOG_USEC", "400000");
-    (Daemon::spawn(dir, &mut command), alive)
+    (daemon, alive)
 }
 
 fn beside(what: &str) {
@@ -181,6 +187,35 @@ fn beside(what: &str) {
     }
     hits(&daemon, 10);
     assert!(other.0.try_wait().is_ok_and(|ended| ended.is_none()), "it went on all the time");
+}
+
+#[test]
+fn a_service_manager_that_reads_nothing_is_told_later_and_holds_nobody_up() {
+    let upstream = good();
+    let (daemon, manager) = managed(&upstream);
+    assert_eq!(ends(&daemon.ask("www.example")), [1]);
+    let other = UnixDatagram::unbound().expect("a socket");
+    other.set_nonblocking(true).expect("an option");
+    while other.send_to(b"X=1\n", daemon.dir.join("notify")).is_ok() {}
+    daemon.wait_for("the service manager cannot be told anything");
+    hits(&daemon, 10);
+    let done = daemon.ctl(&["reload"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    hits(&daemon, 10);
+    // Now it reads again: what it could not be told comes, in its order.
+    manager.set_read_timeout(Some(PATIENCE)).expect("an option");
+    let mut expected = ["RELOADING=1", "READY=1", "WATCHDOG=1"].into_iter().peekable();
+    let mut is_over = false;
+    while let Some(next) = expected.peek() {
+        let mut message = [0; 1024];
+        let len = manager.recv(&mut message).unwrap_or_else(|error| panic!("no {next}: {error}"));
+        let text = String::from_utf8_lossy(&message[..len]).into_owned();
+        // What it took before comes first.
+        is_over |= text == "X=1\n";
+        if is_over && text.starts_with(next) {
+            expected.next();
+        }
+    }
 }
 
 #[test]

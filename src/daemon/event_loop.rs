@@ -11,7 +11,7 @@ use super::local::{Loader, Wanted};
 use super::misses::Misses;
 use super::network::Network;
 use super::notes::Rebindings;
-use super::notify;
+use super::notify::{self, Manager};
 use super::outside::Outside;
 use super::pending::Waiting;
 use super::reload::Reload;
@@ -96,6 +96,8 @@ pub(super) struct Daemon {
     /// What was heard from an upstream.
     pub heard: Vec<u8>,
     pub sorter: Option<Sorter>,
+    /// Who started us, if somebody did who wants to hear how we are.
+    pub manager: Manager,
     watchdog: Option<(Duration, Monotonic)>,
     changes: u64,
     /// When the table's note of the clocks is to be renewed.
@@ -168,12 +170,11 @@ impl Daemon {
         let links = bus_follower(&config, &waker);
         let (routes, whom, files) =
             route(&config, path.as_deref(), links.as_ref(), &listeners.addresses, None);
-        let rounds = core(&config, routes, writer)?;
         let control = Control::open(&mut inherited, &dir, poll.registry())?;
         let mut daemon = Daemon {
             poll,
             path: path.clone(),
-            rounds,
+            rounds: core(&config, routes, writer)?,
             udp: listeners.udp.into_iter().map(UdpSocket::from_std).collect(),
             tcp: listeners.tcp.into_iter().map(TcpListener::from_std).collect(),
             addresses: listeners.addresses,
@@ -207,6 +208,7 @@ impl Daemon {
             reply: vec![0; 65_535],
             heard: vec![0; 65_535],
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
+            manager: Manager::new(),
             watchdog: notify::watchdog().map(|every| (every, now())),
             changes: 0,
             clocks_at: Monotonic(0),
@@ -267,7 +269,8 @@ impl Daemon {
             wrong::forget(&self.config.runtime_dir);
         }
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
-        notify::ready(&self.status_line());
+        let status = self.status_line();
+        self.manager.ready(&status);
         let mut events = Events::with_capacity(EVENTS);
         while !self.stop && !self.is_drained() {
             let timeout = self.has_more().then_some(Duration::ZERO);
@@ -322,6 +325,7 @@ impl Daemon {
             self.clients.timeout(),
             sorter,
             watchdog,
+            self.manager.timeout(),
             self.asked_timeout(),
             self.draining,
             self.network.timeout(),
@@ -341,11 +345,13 @@ impl Daemon {
         if let Some((every, at)) = self.watchdog
             && at <= now
         {
-            notify::alive();
-            notify::status(&self.status_line());
+            self.manager.alive();
+            let status = self.status_line();
+            self.manager.status(&status);
             log::logger().flush();
             self.watchdog = Some((every, now.plus(every)));
         }
+        self.manager.try_again(now);
     }
 
     pub(super) fn publish_counters(&mut self, now: Monotonic) {

@@ -1,7 +1,6 @@
 //! What outlives a reboot: when the table is saved, and how the daemon ends, which serves on while that is done.
 
 use super::event_loop::{Daemon, now};
-use super::notify;
 use super::restore::{Found, Restorer, clocks};
 use super::save::{self, Done, FILE, Job, Outcome, Saver};
 use super::versions::Ahead;
@@ -129,7 +128,7 @@ impl Daemon {
             return;
         }
         log::info!(event = Event::Stopping; "stopping");
-        notify::stopping("stopping");
+        self.manager.stopping("stopping");
         // What an operator wants forgotten is not saved.
         while self.flush_some(now) {}
         self.keep.leaving = Some(Leaving { until: now.plus(LEAVE_WITHIN), last: false });

@@ -112,7 +112,7 @@ pub fn run() -> ExitCode {
             let event = if is_written { Event::ConfigurationRefused } else { Event::Failed };
             log::error!(event = event, reason:% = why; "{why}");
             if !wrong::serves(&Config::default().runtime_dir) {
-                notify::stopping(&why);
+                notify::Manager::new().stopping(&why);
                 return if is_written { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE };
             }
             wrong::without(why)
@@ -123,7 +123,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             log::error!(event = Event::Failed; "{message}");
-            notify::stopping(&message);
+            notify::Manager::new().stopping(&message);
             ExitCode::FAILURE
         }
     }

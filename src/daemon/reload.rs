@@ -2,7 +2,6 @@
 
 use super::control::Control;
 use super::event_loop::Daemon;
-use super::notify;
 use super::tokens::Slot;
 use super::wrong;
 use crate::logging::Event;
@@ -160,7 +159,7 @@ impl Daemon {
     /// # Errors
     /// Why the configuration that is there is not taken.
     fn reload(&mut self, now: Monotonic) -> Result<(), String> {
-        notify::reloading();
+        self.manager.reloading();
         let was_wrong = self.config.wrong.is_some();
         let loaded = wrong::load(self.path.as_deref()).map_err(|wrong| wrong.why);
         let taken =
@@ -173,7 +172,8 @@ impl Daemon {
                 if was_wrong { "and there is none in force" } else { "the old one stays in force" }
             );
             if !self.reload.running {
-                notify::ready(&self.status_line());
+                let status = self.status_line();
+                self.manager.ready(&status);
             }
         }
         taken
@@ -185,7 +185,8 @@ impl Daemon {
             log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
             self.requests.has_changed();
             Reload::tell(&mut self.reload.asked, &mut self.control, &Response::Reloaded);
-            notify::ready(&self.status_line());
+            let status = self.status_line();
+            self.manager.ready(&status);
         }
     }
 }

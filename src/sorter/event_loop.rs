@@ -7,7 +7,7 @@ use super::schedule::{Found, Schedule};
 use super::sets::{Seen, Sets, ordered};
 use super::walk::Walk;
 use crate::config::{Config, Probe, Sort};
-use crate::daemon::notify;
+use crate::daemon::notify::{self, Manager};
 use crate::logging::Event;
 use hither_client::{Family, Follower, Key, Lookup, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
@@ -54,6 +54,8 @@ struct Sorter {
     /// Sets were passed over in the last walk, and the log was told.
     is_short_of_room: bool,
     news: News,
+    /// Who started us, if somebody did who wants to hear how we are.
+    manager: Manager,
     watchdog: Option<(Duration, Monotonic)>,
     reported: u64,
     stop: bool,
@@ -109,6 +111,7 @@ impl Sorter {
             walk: Walk::new(now),
             is_short_of_room: false,
             news: News::new(),
+            manager: Manager::new(),
             watchdog: notify::watchdog().map(|every| (every, now)),
             reported: 0,
             stop: false,
@@ -134,7 +137,7 @@ impl Sorter {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        notify::ready("waiting for sets");
+        self.manager.ready("waiting for sets");
         let mut events = Events::with_capacity(256);
         // What there is to do has not to wait for the first event.
         self.on_time(now());
@@ -172,7 +175,7 @@ impl Sorter {
             }
             self.on_time(now);
         }
-        notify::stopping("stopping");
+        self.manager.stopping("stopping");
         Ok(())
     }
 
@@ -213,9 +216,10 @@ impl Sorter {
         if let Some((every, at)) = self.watchdog
             && at <= now
         {
-            notify::alive();
+            self.manager.alive();
             self.watchdog = Some((every, now.plus(every)));
         }
+        self.manager.try_again(now);
         if self.prober.sent != self.reported && self.link.takes() {
             let stats = SorterMessage::Stats { probes: self.prober.sent };
             if self.link.say(&stats, now) == Said::Sent {
@@ -236,6 +240,7 @@ impl Sorter {
             self.news.timeout(),
             look,
             watchdog,
+            self.manager.timeout(),
             walk,
         ];
         if let Err(error) = self.alarm.set(times.into_iter().flatten().min().map(|at| at.0)) {

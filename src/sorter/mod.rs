@@ -16,7 +16,7 @@ mod targets;
 mod walk;
 
 use crate::config::Config;
-use crate::daemon::notify;
+use crate::daemon::notify::Manager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;
@@ -52,6 +52,7 @@ const TOLD_EVERY: u32 = 30;
 /// The configuration. Under a service manager one that is wrong is waited for: started again and again, this would fill the journal.
 fn configuration(args: &Args) -> Option<Config> {
     let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some() && !args.with_parent;
+    let mut manager = Manager::new();
     for turn in 0.. {
         let error = match Config::load(args.config.as_deref()) {
             Ok(config) => return Some(config),
@@ -65,9 +66,9 @@ fn configuration(args: &Args) -> Option<Config> {
             return None;
         }
         if turn == 0 {
-            notify::ready("the configuration is wrong: nothing is measured until it is right");
+            manager.ready("the configuration is wrong: nothing is measured until it is right");
         }
-        notify::alive();
+        manager.alive();
         std::thread::sleep(AGAIN);
     }
     None
