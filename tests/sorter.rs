@@ -8,11 +8,16 @@ mod many;
 mod support;
 
 use hither_wire::codes::Rcode;
+use hither_wire::codes::Rtype;
 use hither_wire::compose::Owner;
+use hither_wire::message::Message;
 use hither_wire::message::Section;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::net::TcpListener;
 use std::process::Command;
-use support::{Daemon, Upstream, compose, directory};
+use std::time::Instant;
+use support::{Daemon, PATIENCE, Upstream, ask_for, compose, directory};
 
 /// Listeners at 127.0.0.61 and 63, all at one port; at 62 there is none.
 fn doors() -> (Vec<TcpListener>, u16) {
@@ -77,4 +82,48 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
     assert_eq!(support::ends(&daemon.ask("a.example")).len(), 3, "answers go on");
     daemon.until("another sorter is there", |d| sorter_pid(d).is_some_and(|now| now != pid));
     sorted("c.example");
+}
+
+/// A process that is made to stand still, and is killed at the end of a test that fails.
+struct Still(Pid);
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+#[test]
+fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
+    let upstream = Upstream::start(|_, _| vec![]);
+    let dir = directory();
+    Daemon::configure(&dir, &[&upstream], "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    command.arg("--with-sorter").arg("--config").arg(dir.join("hither.toml"));
+    let mut daemon = Daemon::spawn(dir, &mut command);
+    daemon.until("the sorter is there", |d| sorter_pid(d).is_some());
+    let sorter = Pid::from_raw(sorter_pid(&daemon).expect("connected") as i32);
+    let client = daemon.client();
+    client.send(&ask_for("www.example", Rtype::A, None, 7)).expect("sent");
+    daemon.until("a client waits", |_| upstream.count() > 0);
+    let still = Still(sorter);
+    kill(still.0, Signal::SIGSTOP).expect("it runs");
+    daemon.signal(Signal::SIGTERM);
+    let mut reply = [0; 512];
+    let len = client.recv(&mut reply).expect("who waits is told");
+    assert_eq!(Message::read(&reply[..len]).expect("readable").header().rcode(), Rcode::SERVFAIL);
+    let end = Instant::now() + PATIENCE;
+    while daemon.process.try_wait().expect("our child").is_none() {
+        assert!(Instant::now() < end, "the daemon waits for its sorter:\n{}", daemon.log());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // Nobody need have taken note of its end yet.
+    let is_gone = || {
+        let stat = std::fs::read_to_string(format!("/proc/{sorter}/stat"));
+        stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+    };
+    while !is_gone() {
+        assert!(Instant::now() < end, "the sorter outlives its daemon");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }

@@ -6,11 +6,14 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pause before it is started again, doubled up to the other while it keeps dying.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to end once it is told to, and how often it is looked whether it has.
+const END_WITHIN: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(super) struct Sorter {
@@ -84,17 +87,31 @@ impl Sorter {
             self.spawn(now);
         }
     }
+
+    /// Tells it to end, without waiting until it has: that is done where this is dropped.
+    pub fn end(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.stdin.take());
+            if let Ok(pid) = i32::try_from(child.id()).map(nix::unistd::Pid::from_raw) {
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            }
+        }
+    }
 }
 
 impl Drop for Sorter {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.stdin.take());
-            let pid = i32::try_from(child.id()).map(nix::unistd::Pid::from_raw);
-            if let Ok(pid) = pid {
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        self.end();
+        let Some(mut child) = self.child.take() else { return };
+        let until = Instant::now() + END_WITHIN;
+        while let Ok(None) = child.try_wait() {
+            if Instant::now() >= until {
+                log::warn!("the sorter does not end within {} s, and is killed", END_WITHIN.as_secs());
+                let _ = child.kill();
+                // Not waited for: what the kernel holds fast would hold us up too.
+                return;
             }
-            let _ = child.wait();
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -24,7 +24,9 @@ impl Daemon {
     }
 
     pub(super) fn shut_down(&mut self, now: Monotonic) {
-        self.sorter = None;
+        if let Some(sorter) = &mut self.sorter {
+            sorter.end();
+        }
         self.team.stop();
         self.on_handed(now, &mut Budget::new(Share::ALL, super::event_loop::now));
         self.rounds.handle(now, Input::Shutdown);
@@ -35,6 +37,8 @@ impl Daemon {
         self.publish_counters(now);
         self.rounds.writer().close();
         wrong::forget(&self.config.runtime_dir);
+        // It may take its time: nobody waits for us any more.
+        self.sorter = None;
         log::debug!("{} sockets were left open", self.outside.len());
         log::logger().flush();
     }
