@@ -3,6 +3,8 @@
 
 mod support;
 
+use hither_control::{MAX_MESSAGE, Request, encode};
+use hither_net::seqpacket::Connection;
 use hither_wire::codes::Rcode;
 use hither_wire::message::Message;
 use std::fs::File;
@@ -159,6 +161,24 @@ fn of_a_list_that_is_cut_in_a_very_long_line_nothing_of_that_is_taken() {
             && !listed.is_blocked("last.example")
     );
     assert!(listed.problem().contains("longer than 64 KiB"), "{}", listed.problem());
+}
+
+#[test]
+fn who_asks_for_a_reload_while_another_reads_lists_has_what_stands_there_by_then() {
+    let listed = Listed::start(|list| write_names(list, 0..1_000_000, "first.example\n"));
+    let operator = Connection::connect(&listed.daemon.dir.join("run/control.sock"), Some(PATIENCE));
+    let operator = operator.expect("connected");
+    operator.send(&encode(&Request::Reload).expect("short")).expect("sent");
+    // The next connection is heard after it.
+    listed.daemon.json(&["status"]);
+    let other = listed.daemon.dir.join("other.txt");
+    std::fs::write(&other, "second.example\n").expect("written");
+    let more = format!("[[block]]\nfiles = [{:?}, {other:?}]\n", listed.list);
+    Daemon::configure(&listed.daemon.dir, &[&listed._upstream], &more);
+    assert!(listed.daemon.ctl(&["reload"]).status.success());
+    assert!(listed.is_blocked("first.example") && listed.is_blocked("second.example"));
+    let mut told = vec![0; MAX_MESSAGE];
+    assert!(operator.receive(&mut told).is_ok_and(|told| !told.is_empty()), "the first is told too");
 }
 
 #[test]

@@ -121,12 +121,9 @@ impl Daemon {
         }
     }
 
-    /// Has the configuration read again for who asks for it. Who asks while lists are read means the files that were there when that
-    /// reload began; those who ask before one begins have it together.
+    /// Has the configuration read again for who asks for it. Those who ask before one begins have it together. While lists are read it is one more, for
+    /// what they mean may have been written since.
     pub(super) fn reload_for(&mut self, slot: Slot) {
-        if self.reload.running {
-            return self.reload.asked.push(slot);
-        }
         self.reload.waiting.push(slot);
         self.reload.wanted = true;
     }

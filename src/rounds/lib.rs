@@ -16,6 +16,7 @@ mod attempt;
 mod change;
 mod cookie;
 mod doubt;
+mod due;
 mod hear;
 mod held;
 mod hit;
@@ -157,9 +158,11 @@ impl Rounds {
         self.shared.mutants.plant(mutant);
     }
 
-    /// Tells the core what happened. Deadlines before `now` pass first.
+    /// Tells the core what happened. Deadlines before `now` pass first, those of the round that it concerns always, of others a few.
     pub fn handle(&mut self, now: Monotonic, input: Input<'_>) {
-        self.pass(Monotonic(now.0.saturating_sub(1)), now);
+        let before = Monotonic(now.0.saturating_sub(1));
+        self.pass(before, now);
+        self.catch_up(before, now, &input);
         match input {
             Input::Ask { client, question, recursion } => self.ask(now, client, question, recursion),
             Input::Message { attempt, octets } => match self.shared.attempts.get(&attempt).copied() {
@@ -184,27 +187,6 @@ impl Rounds {
             Input::Shutdown => self.shutdown(now),
         }
         self.gauges();
-    }
-
-    /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Monotonic) {
-        self.pass(now, now);
-        self.gauges();
-    }
-
-    /// Handles every timer up to `until`, as of `now`.
-    fn pass(&mut self, until: Monotonic, now: Monotonic) {
-        while let Some((at, id)) = self.timers.first().copied()
-            && at <= until
-        {
-            self.with(now, id, |round, shared| round.on_time(shared, now));
-        }
-    }
-
-    /// When [`Rounds::handle_timeout`] has something to do.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.timers.first().map(|(at, _)| *at)
     }
 
     /// The next thing to do.
