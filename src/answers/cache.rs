@@ -17,6 +17,8 @@ const OCTETS_PER_ENTRY: usize = 1024;
 const PLACE: usize = size_of::<Place>() * 3 / 2 + 6;
 /// Entries looked at before one goes although it was asked for.
 const LOOKS: usize = 16;
+/// Places looked at with each answer that is kept, while many do not count.
+const TIDIED: usize = 8;
 /// Failures remembered at most.
 const FAILURES_MAX: usize = 16_384;
 
@@ -85,6 +87,9 @@ pub struct Answers {
     reader: Reader,
     /// Oldest first; a place counts only while the index has an entry of that number.
     order: VecDeque<Place>,
+    /// See [`Answers::tidy_order`].
+    kept: usize,
+    looked_at: usize,
     next: u32,
     entries: usize,
     octets: usize,
@@ -128,6 +133,8 @@ impl Answers {
             index,
             reader,
             order: VecDeque::new(),
+            kept: 0,
+            looked_at: 0,
             next: 0,
             entries: 0,
             octets: 0,
@@ -213,7 +220,7 @@ impl Answers {
     fn make_room(&mut self) {
         let (mut looks, most) = (0, self.capacity.max(1));
         while self.entries > most || self.octets > most * OCTETS_PER_ENTRY {
-            let Some(place) = self.order.pop_front() else { break };
+            let Some(place) = self.take_oldest() else { break };
             if looks < LOOKS && self.spared(place) {
                 looks += 1;
                 self.order.push_back(place);
@@ -221,11 +228,33 @@ impl Answers {
                 self.drop_one(place);
             }
         }
-        if self.order.len() > self.entries + self.entries / 2 + 64 {
-            let (index, guard) = (self.index.index(), &epoch::pin());
-            self.order
-                .retain(|(hash, number)| index.find(*hash, guard, |node| node.is_number(*number)).is_some());
+        self.tidy_order();
+    }
+
+    /// Takes places out that do not count, some at a time, where there are many: those from `kept` up to `looked_at` are such, those before count.
+    fn tidy_order(&mut self) {
+        if self.looked_at == 0 && self.order.len() <= self.entries + self.entries / 2 + 64 {
+            return;
         }
+        let (index, guard) = (self.index.index(), &epoch::pin());
+        for _ in 0..TIDIED {
+            let Some((hash, number)) = self.order.get(self.looked_at).copied() else {
+                self.order.truncate(self.kept);
+                (self.kept, self.looked_at) = (0, 0);
+                return;
+            };
+            if index.find(hash, guard, |node| node.is_number(number)).is_some() {
+                self.order.swap(self.kept, self.looked_at);
+                self.kept += 1;
+            }
+            self.looked_at += 1;
+        }
+    }
+
+    /// The oldest place.
+    fn take_oldest(&mut self) -> Option<Place> {
+        (self.kept, self.looked_at) = (self.kept.saturating_sub(1), self.looked_at.saturating_sub(1));
+        self.order.pop_front()
     }
 
     /// Whether it was asked for since this was last looked at.
@@ -338,6 +367,7 @@ impl Answers {
             }
         }
         assert!(places.is_empty(), "an answer that never ages");
+        assert!(self.kept <= self.looked_at && self.looked_at <= self.order.len(), "beyond the order of age");
         assert!(self.failures.len() <= self.failed.len(), "a failure that is remembered for ever");
     }
 }

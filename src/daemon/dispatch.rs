@@ -96,6 +96,7 @@ impl Daemon {
         if self.rounds.is_reviewing() {
             self.rounds.review_some(SLICE);
             self.act(now);
+            self.on_loaded(now);
             self.look_at_queries();
         }
         if self.restore_some(now) {

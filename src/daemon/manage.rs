@@ -116,8 +116,11 @@ impl Daemon {
         self.loader.begin(Wanted::of(&self.config, &self.files));
     }
 
-    /// Hosts files and lists have been read.
+    /// Hosts files and lists have been read. What they change waits where much else is still looked through.
     pub(super) fn on_loaded(&mut self, now: Monotonic) {
+        if self.rounds.is_behind() {
+            return;
+        }
         let Some(loaded) = self.loader.take() else { return };
         // Another one is held against all that is cached, which takes its time; nearly always nothing has changed.
         if let Loaded::Anew(local) = loaded {

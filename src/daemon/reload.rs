@@ -130,7 +130,7 @@ impl Daemon {
 
     /// Reads the configuration again where that is asked for.
     pub(super) fn reload_on_time(&mut self, now: Monotonic) {
-        if !self.reload.wanted || now < self.reload.next {
+        if !self.reload.wanted || now < self.reload.next || self.rounds.is_behind() {
             return;
         }
         self.reload.wanted = false;

@@ -191,6 +191,7 @@ impl Daemon {
         let work = move || go_on(&dir, wanted, sync, &shared);
         if std::thread::Builder::new().name("versions".to_owned()).spawn(work).is_err() {
             ahead.shared.busy.store(false, SeqCst);
+            ahead.is_unsynced = true;
         }
     }
 }

@@ -311,14 +311,17 @@ impl Worker {
     }
 
     fn take_batch(&mut self, n: usize, batch: &mut Batch, now: Monotonic) -> Option<usize> {
-        let (number, socket) = self.sockets.get(n)?;
-        let own = self.own.as_mut()?;
+        let (_, socket) = self.sockets.get(n)?;
         let count = match batch.receive(socket) {
             Ok(count) => count,
             // An ICMP error for an earlier reply, for instance: the next call is past it.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(SIZE),
             Err(_) => return None,
         };
+        // What somebody asks who was told of a change is answered with it.
+        self.take_brief();
+        let (number, socket) = self.sockets.get(n)?;
+        let own = self.own.as_mut()?;
         let limits = own.limits;
         let desk = Desk {
             cache: &mut *own,

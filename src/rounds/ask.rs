@@ -305,18 +305,42 @@ impl Rounds {
         self.begin_with(now, Start { stale, ..start });
     }
 
-    /// Those who check signatures themselves are not told that upstreams found them wrong: they get the answer as it is (RFC 4035 section 3.2.2).
-    fn ask_unchecked(&mut self, now: Monotonic, of: &Question, clients: Vec<ClientId>, deadline: Monotonic) {
-        let question = Rc::new(of.unchecked());
-        for client in clients {
-            match self.live.get(&question).copied() {
-                Some(id) => self.join(now, id, client),
-                None => {
-                    let (question, clients) = (Rc::clone(&question), vec![client]);
-                    self.begin_with(now, Start { question, clients, deadline, stale: false });
-                }
-            }
+    /// Those who check signatures themselves do not wait for what others may find wrong.
+    pub(crate) fn part_checkers(&mut self, now: Monotonic, id: u64) {
+        let Some(round) = self.rounds.get(&id).filter(|round| round.is_racing() && round.refuted) else {
+            return;
+        };
+        let (question, deadline) = (Rc::clone(&round.question), round.deadline);
+        if self.has_room() || self.live.contains_key(&question.unchecked()) {
+            let mut checkers = Vec::new();
+            self.with_round(now, id, |round, shared| {
+                checkers = round.take_checkers(shared, now);
+                None
+            });
+            self.ask_unchecked(now, &question, checkers, deadline);
         }
+    }
+
+    /// Clients that have their places and check signatures themselves get the answer as it is (RFC 4035 section 3.2.2).
+    fn ask_unchecked(&mut self, now: Monotonic, of: &Question, clients: Vec<ClientId>, deadline: Monotonic) {
+        if clients.is_empty() {
+            return;
+        }
+        let question = of.unchecked();
+        let live = self.live.get(&question).copied();
+        if let Some(id) = live.filter(|id| self.rounds.get(id).is_some_and(|round| round.is_racing())) {
+            for client in &clients {
+                self.shared.clients.insert(*client, id);
+            }
+            return self.with(now, id, |round, _| {
+                round.clients.extend(clients);
+                None
+            });
+        }
+        if let Some(id) = live {
+            self.supersede(now, id);
+        }
+        self.begin_with(now, Start { question: Rc::new(question), clients, deadline, stale: false });
     }
 
     /// The end of a round: afterwards it holds no socket, timer or memory (I4). What it held is lent to others.
@@ -341,9 +365,7 @@ impl Rounds {
         let (checkers, question, deadline) =
             (std::mem::take(&mut round.clients), Rc::clone(&round.question), round.deadline);
         self.shared.spare.keep(round, &mut self.shared.traces);
-        if !checkers.is_empty() {
-            self.ask_unchecked(now, &question, checkers, deadline);
-        }
+        self.ask_unchecked(now, &question, checkers, deadline);
     }
 
     /// Attempts that had their time and were not answered: failures of their upstreams.

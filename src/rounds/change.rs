@@ -80,15 +80,18 @@ impl Rounds {
         halted.into_iter().for_each(|start| self.go_on(now, start));
     }
 
-    /// Other names may have private addresses than before: of those goes what is known, for it may be what was withheld, or what would be now. The
+    /// Other names may have private addresses than before, or be answered here because of a domain that is gone: of those goes what is known, for it may be what was withheld, or what would be now. The
     /// rounds that this concerns, which the caller begins anew once all has changed.
     fn allow_again(&mut self, before: Rebinding, routes: &Routes) -> Vec<u64> {
         let (after, then) = (&self.shared.settings.rebinding, &self.shared.groups.routes);
-        if *after == before && then.own == routes.own {
+        if *after == before && then.own == routes.own && then.domains.keys().eq(routes.domains.keys()) {
             return Vec::new();
         }
         let (after, then, routes) = (after.clone(), then.clone(), routes.clone());
-        let moves = move |name: &Name| after.is_public(name, &routes) != before.is_public(name, &then);
+        let moves = move |name: &Name| {
+            after.is_public(name, &routes) != before.is_public(name, &then)
+                || routes.domain(name) != then.domain(name)
+        };
         let affected: Vec<u64> =
             self.live.iter().filter(|(q, _)| moves(&q.name)).map(|(_, id)| *id).collect();
         self.void(move |name| if moves(name) { Fate::Goes } else { Fate::Stays });
@@ -148,7 +151,7 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::{Action, ClientId, Input, Question};
-    use hither_table::{Counter, Geometry, Memory, Writer};
+    use hither_table::{Counter, Draft, FamilyDraft, Geometry, Key, Memory, Snapshot, Writer};
     use hither_wire::codes::Rtype;
     use std::net::SocketAddr;
 
@@ -190,6 +193,33 @@ mod tests {
         rounds.handle(Monotonic::from_ms(1_300), Input::Reload { settings, routes: routes(&[2]) });
         assert_eq!(asked(&mut rounds), ["192.0.2.2:53"]);
         assert_eq!(rounds.counters().get(Counter::RoundsStarted), 2);
+    }
+
+    #[test]
+    fn a_domain_that_comes_or_goes_voids_what_is_known_below_it_whoever_is_asked() {
+        let mut rounds = asking();
+        let now = Monotonic::from_ms(1_300);
+        let names: [Name; 2] = ["a.example.com", "a.example.net"].map(|name| name.parse().expect("a name"));
+        let put = |rounds: &mut Rounds| {
+            for name in names {
+                let version = rounds.writer().next_version();
+                let a = FamilyDraft::of(version, [std::net::Ipv4Addr::LOCALHOST.into()], (1_000_000, 1000));
+                rounds.writer().put(&Draft { name, a: Some(a), aaaa: None }, now).expect("room");
+            }
+        };
+        let known = |rounds: &mut Rounds| {
+            let mut found = Snapshot::new();
+            names.map(|name| rounds.writer().get(&Key::of(&name), &mut found))
+        };
+        let usual = routes(&[1]);
+        let domains = [("example.com".parse().expect("a name"), usual.usual.clone())].into();
+        for routes in [Routes { domains, ..usual.clone() }, usual] {
+            put(&mut rounds);
+            assert_eq!(known(&mut rounds), [true, true]);
+            let settings = rounds.shared.settings.clone();
+            rounds.handle(now, Input::Reload { settings, routes });
+            assert_eq!(known(&mut rounds), [false, true]);
+        }
     }
 
     #[test]

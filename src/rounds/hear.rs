@@ -213,6 +213,7 @@ impl Round {
         let mut attempt = self.close(shared, now, at, rcode.to_string().to_ascii_lowercase());
         self.alive(shared, now, attempt.upstream, (attempt.rtt(came), false));
         self.ede = ede::NETWORK_ERROR;
+        self.refuted |= rcode == Rcode::SERVFAIL;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
         let no_edns = attempt.edns && wants_none;
         let bare = attempt.way.bare();

@@ -215,10 +215,9 @@ impl Round {
         self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.fallback));
     }
 
-    /// The clients to whom that upstreams found signatures wrong is no answer, while there is time for another question. Nobody answered: that is no
-    /// such case.
-    fn take_checkers(&mut self, shared: &Shared) -> Vec<ClientId> {
-        if self.question.checking_disabled || self.ede == ede::NO_REACHABLE_AUTHORITY {
+    /// The clients to whom it is no answer that an upstream may have found signatures wrong, while there is time for another question.
+    pub fn take_checkers(&mut self, shared: &Shared, now: Monotonic) -> Vec<ClientId> {
+        if !self.refuted || self.question.checking_disabled || now >= self.deadline {
             return Vec::new();
         }
         self.clients.extract_if(.., |client| shared.clients.is_checker(*client)).collect()
@@ -235,8 +234,8 @@ impl Round {
         if !matches!(answer, Answer::Failure { .. }) {
             shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
         }
-        let stay = matches!(answer, Answer::Failure { .. }) && !is_ours && now < self.deadline;
-        let checkers = if stay { self.take_checkers(shared) } else { Vec::new() };
+        let stay = matches!(answer, Answer::Failure { .. });
+        let checkers = if stay { self.take_checkers(shared, now) } else { Vec::new() };
         self.tell(shared, &answer);
         self.clients = checkers;
         if is_ours {
@@ -248,6 +247,10 @@ impl Round {
             _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
         };
         shared.answers.fail(&self.question.asked(), now.plus(pause));
+        // That nobody answers has nothing to do with who checks.
+        if self.question.dnssec_ok && !self.refuted {
+            shared.answers.fail(&self.question.unchecked().asked(), now.plus(pause));
+        }
     }
 }
 

@@ -196,6 +196,18 @@ impl Rounds {
 
     /// Lets a round do something, then notes when it is to be woken, or ends it.
     fn with(&mut self, now: Monotonic, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
+        self.with_round(now, id, act);
+        if self.shared.clients.has_checkers() {
+            self.part_checkers(now, id);
+        }
+    }
+
+    fn with_round(
+        &mut self,
+        now: Monotonic,
+        id: u64,
+        act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>,
+    ) {
         let Some(round) = self.rounds.get_mut(&id) else { return };
         let raced = round.is_racing();
         let end = act(round, &mut self.shared);
@@ -253,8 +265,11 @@ impl Rounds {
     /// Whether a question of these octets is being asked, and several wait for its answer: one more costs next to nothing.
     #[must_use]
     pub fn is_shared(&self, question: &Question) -> bool {
-        !self.crowds.is_empty()
-            && self.live.get(question).is_some_and(|id| self.rounds.get(id).is_some_and(|r| r.crowd > 1))
+        let is_crowded = |question: &Question| {
+            self.live.get(question).is_some_and(|id| self.rounds.get(id).is_some_and(|r| r.crowd > 1))
+        };
+        let checks = question.checking_disabled;
+        !self.crowds.is_empty() && (is_crowded(question) || checks && is_crowded(&question.checked()))
     }
 
     /// How long a round may race before it may have to give way to a newcomer, as is usual for rounds.

@@ -1,7 +1,7 @@
 //! Replies: an answer, rendered for the client that asked.
 //!
 //! The id, the letter case of the question, EDNS, the size and the DO, CD and RD bits are the client's; everything else is what
-//! upstreams stated (I6). Nothing here allocates.
+//! upstreams stated (I6). Nothing here allocates, but where signatures are left out, once an answer.
 
 use hither_answers::Stored;
 use hither_local::Said;
@@ -12,6 +12,7 @@ use hither_wire::{
     message::Section,
     query::Query,
 };
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub enum Answer {
     Stored {
         /// The answer.
         stored: Arc<Stored>,
+        /// The same for those who want no signatures, where it has some; `None` if it does not fit into a message.
+        bare: Option<Rc<OnceCell<Option<Stored>>>>,
         /// As in `Record`.
         stale_ttl_s: Option<u32>,
     },
@@ -47,7 +50,12 @@ pub enum Answer {
 
 impl Answer {
     pub(crate) fn stored(stored: &Arc<Stored>) -> Answer {
-        Answer::Stored { stored: Arc::clone(stored), stale_ttl_s: None }
+        Answer::of(Arc::clone(stored), None)
+    }
+
+    pub(crate) fn of(stored: Arc<Stored>, stale_ttl_s: Option<u32>) -> Answer {
+        let bare = stored.is_signed().then(Rc::default);
+        Answer::Stored { stored, bare, stale_ttl_s }
     }
 }
 
@@ -86,8 +94,13 @@ pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize,
         Answer::Record { record: published, family, stale_ttl_s } => {
             published.family(*family).map_or(0, |view| record(now, query, &view, *stale_ttl_s, limit, out))
         }
-        Answer::Stored { stored, stale_ttl_s } => {
-            self::stored(now, query, stored, *stale_ttl_s, (limit, out))
+        Answer::Stored { stored, bare, stale_ttl_s } => {
+            let bare = bare.as_ref().filter(|_| !query.dnssec_ok());
+            let told = match bare {
+                Some(bare) => bare.get_or_init(|| stored.without_signatures()).as_ref(),
+                None => Some(&**stored),
+            };
+            told.map_or(0, |told| self::stored(now, query, told, *stale_ttl_s, (limit, out)))
         }
         Answer::Local(said) => crate::local::compose(query, said, limit, out),
         Answer::Failure { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
@@ -229,10 +242,6 @@ pub(crate) fn stored(
 ) -> usize {
     if stored.question_len() != query.question().len() {
         return 0;
-    }
-    if !query.dnssec_ok() && stored.is_signed() {
-        let bare = stored.without_signatures();
-        return bare.map_or(0, |bare| self::stored(now, query, &bare, stale_ttl_s, (limit, out)));
     }
     let blocked = stored.is_withheld().then_some(ede::BLOCKED);
     let ede = blocked.or(stale_ttl_s.map(|_| ede::STALE));

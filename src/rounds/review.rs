@@ -11,6 +11,9 @@ use hither_wire::name::Name;
 use std::fmt;
 use std::sync::Arc;
 
+/// Changes that are looked through at a time before others wait, as far as they can.
+const REVIEWS_MAX: usize = 4;
+
 /// A change, as whoever reads from the cache has to know it.
 #[derive(Clone)]
 pub(crate) struct Change {
@@ -118,11 +121,15 @@ impl Rounds {
     /// What is small is looked through at once.
     fn begin_review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static, of: Of) {
         const AT_ONCE: usize = 1024;
+        if let Of::Answers(_) = of {
+            // This voids what they do.
+            self.reviews.retain(|review| !matches!(review.change.of, Of::Answers(_)));
+        }
         let (mut table, mut answers) = (Walk::default(), Walk::default());
         table.is_over = matches!(of, Of::Answers(_));
         answers.is_over = matches!(of, Of::Round(_)) || self.shared.answers.is_empty();
         let mut review = Review { change: Change { fate: Arc::new(fate), of }, table, answers };
-        if self.shared.answers.len() <= AT_ONCE {
+        if self.shared.answers.len() <= AT_ONCE && self.shared.answers.places().0 <= 64 * AT_ONCE {
             self.look_at_answers(&mut review, usize::MAX);
         }
         self.look_at_table(&mut review, AT_ONCE);
@@ -139,6 +146,12 @@ impl Rounds {
     #[must_use]
     pub fn is_reviewing(&self) -> bool {
         !self.reviews.is_empty()
+    }
+
+    /// Whether so many changes are being looked through that a further one waits: each costs every answer from the cache a little.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.reviews.len() >= REVIEWS_MAX
     }
 
     /// Looks at so many more places, for one change; others have their turn next time.

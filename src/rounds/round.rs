@@ -81,6 +81,8 @@ pub(crate) struct Round {
     pub target: Target,
     /// How those are asked once more that had an error for it, when nobody is left.
     pub plain: Vec<Way>,
+    /// An upstream has failed in a way in which it would if signatures were wrong.
+    pub refuted: bool,
     /// The extended error to tell if all fails.
     pub ede: u16,
     pub trace: Trace,
@@ -146,6 +148,7 @@ impl Round {
             look_at: Some(now.plus(DOWN_DEADLINE)),
             target: Target::of(Rc::clone(&question)),
             plain: Vec::new(),
+            refuted: false,
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             timer: deadline,
             question,

@@ -176,23 +176,22 @@ impl Shared {
             false => self.answers.get(&question.asked()).filter(|stored| !stored.expired(now)),
         };
         if let Some(stored) = stored {
-            return Some(Answer::Stored { stored, stale_ttl_s: None });
+            return Some(Answer::of(stored, None));
         }
         let failure = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) };
         self.answers.has_failed(now, &failed.asked()).then(|| self.stale(now, &failed).unwrap_or(failure))
     }
 
-    /// For who checks signatures itself: what was not checked, else what was. With DO it is kept under both, for those who ask so ask again.
+    /// For who checks signatures itself: what was not checked, else what was. It is kept as it was asked for too, for whoever asks so asks again.
     fn cached_for_checker(&mut self, now: Monotonic, question: &Question) -> Option<Arc<Stored>> {
-        let (own, checked) = (question.unchecked(), question.checked());
         let get = |of: &Question| self.answers.get(&of.asked()).filter(|stored| !stored.expired(now));
-        if let Some(stored) = get(&own) {
+        if let Some(stored) = get(question) {
             return Some(stored);
         }
-        let stored = get(&checked)?;
-        if question.dnssec_ok {
-            self.answers.put(&own.asked(), Arc::clone(&stored));
-        }
+        let stored = get(&question.unchecked()).or_else(|| get(&question.checked()))?;
+        let bare = !question.dnssec_ok && stored.is_signed();
+        let stored = if bare { Arc::new(stored.without_signatures()?) } else { stored };
+        self.answers.put(&question.asked(), Arc::clone(&stored));
         Some(stored)
     }
 
@@ -232,10 +231,8 @@ impl Shared {
     fn stale_whole(&self, now: Monotonic, question: &Question) -> Option<Answer> {
         let stored = self.answers.get(&question.asked())?;
         let until = stored.expires().plus(self.settings.stale);
-        (stored.expired(now) && now < until && !stored.is_denial()).then(|| Answer::Stored {
-            stored,
-            stale_ttl_s: Some(u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX)),
-        })
+        let stale_ttl_s = Some(u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX));
+        (stored.expired(now) && now < until && !stored.is_denial()).then(|| Answer::of(stored, stale_ttl_s))
     }
 }
 

@@ -33,6 +33,10 @@ impl Waiting {
         self.checkers.insert(client);
     }
 
+    pub fn has_checkers(&self) -> bool {
+        !self.checkers.is_empty()
+    }
+
     pub fn is_checker(&self, client: ClientId) -> bool {
         self.checkers.contains(&client)
     }
