@@ -271,3 +271,39 @@ fn what_is_taken_away_from_the_runtime_directory_is_made_anew() {
         assert_eq!(upstream.count(), 1);
     }
 }
+
+#[test]
+fn a_configuration_that_comes_right_holds_nobody_up_while_its_lists_are_read() {
+    let (dir, upstream) = (directory(), upstream(0));
+    let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let list = dir.join("list");
+    let text: String = (0..1_000_000).map(|n| format!("a.name.that.is.blocked{n}.example\n")).collect();
+    std::fs::write(&list, text + "blocked.example\n").expect("written");
+    Daemon::configure(&dir, &[&upstream], "[cache]\nmax_tll = \"1h\"\n");
+    let first = managed(&dir, &socket, true).output().expect("started");
+    assert_eq!(first.status.code(), Some(78), "{}", String::from_utf8_lossy(&first.stderr));
+    let daemon = Daemon::spawn(dir.clone(), &mut managed(&dir, &socket, true));
+    let rcode = || Message::read(&daemon.ask("blocked.example")).expect("readable").header().rcode();
+    assert_eq!(rcode(), Rcode::SERVFAIL);
+    let is_read = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).expect("it runs");
+        open.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|file| file == list))
+    };
+    let right = format!("[[block]]\nfiles = [{list:?}]\n");
+    Daemon::configure(&dir, &[&upstream], &right);
+    // While the list is read, which takes a while, who asks is answered as before.
+    let end = Instant::now() + PATIENCE;
+    while !is_read() {
+        assert!(Instant::now() < end, "the list is never read:\n{}", daemon.log());
+    }
+    assert_eq!(rcode(), Rcode::SERVFAIL, "answered once the list had been read, and not before");
+    // Wrong again, most likely before all has been read.
+    Daemon::configure(&dir, &[&upstream], "[cache]\nmax_tll = \"2h\"\n");
+    let problems = |d: &Daemon| d.json(&["status"])["problems"].to_string();
+    daemon.until("another mistake is told", |d| problems(d).contains("2h"));
+    Daemon::configure(&dir, &[&upstream], &right);
+    assert!(daemon.ctl(&["reload"]).status.success());
+    assert_eq!(problems(&daemon), "[]", "the right one is in force");
+    assert_eq!(rcode(), Rcode::NXDOMAIN, "what is blocked is denied");
+}

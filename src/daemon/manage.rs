@@ -122,6 +122,13 @@ impl Daemon {
             return;
         }
         let Some(loaded) = self.loader.take() else { return };
+        if let Some(config) = self.reload.mended.take() {
+            let local = match loaded {
+                Loaded::Anew(local) => Some(Arc::from(local)),
+                Loaded::AsBefore => None,
+            };
+            return self.begin_with(*config, local, now);
+        }
         // Another one is held against all that is cached, which takes its time; nearly always nothing has changed.
         if let Loaded::Anew(local) = loaded {
             self.rounds.handle(now, Input::Local { local: Arc::from(local) });
@@ -199,7 +206,9 @@ impl Daemon {
             links.ask_again();
         }
         self.reroute(now);
-        self.loader.begin(Wanted::changed(&self.config, &self.files));
+        // Of a configuration that is being begun with, what it names.
+        let config = self.reload.mended.as_deref().unwrap_or(&self.config);
+        self.loader.begin(Wanted::changed(config, &self.files));
         self.look_at_configuration(files, now);
     }
 

@@ -4,6 +4,7 @@ use super::control::Control;
 use super::event_loop::Daemon;
 use super::tokens::Slot;
 use super::wrong;
+use crate::config::Config;
 use crate::logging::Event;
 use hither_control::Response;
 use hither_table::Monotonic;
@@ -31,6 +32,8 @@ pub(super) struct Reload {
     asked: Vec<Slot>,
     /// Why the configuration that is there was not taken.
     pub refused: Option<String>,
+    /// A configuration that was wrong from the start and is right now: what it names is being read.
+    pub mended: Option<Box<Config>>,
     /// When a configuration that was wrong from the start is read again.
     pub due: Monotonic,
 }
@@ -100,6 +103,12 @@ impl Reload {
         (self.refused, self.running) = (None, true);
     }
 
+    /// It is not in force after all, which those who wait for it are told.
+    pub fn failed(&mut self, control: &mut Control, why: &str) {
+        self.running = false;
+        Reload::tell(&mut self.asked, control, &Response::Error { message: why.to_owned() });
+    }
+
     fn tell(slots: &mut Vec<Slot>, control: &mut Control, response: &Response) {
         slots.drain(..).for_each(|slot| control.answer(slot, response));
     }
@@ -162,6 +171,7 @@ impl Daemon {
         let taken =
             loaded.map(|config| if was_wrong { self.mended(config, now) } else { self.take(config, now) });
         if let Err(error) = &taken {
+            self.unmended(error);
             self.reload.refused = (!was_wrong).then(|| error.clone());
             log::error!(
                 event = Event::ConfigurationRefused, reason:% = error;

@@ -8,6 +8,7 @@ use super::setup::make_runtime_dir;
 use crate::config::{Config, DROP_INS_MAX, FILE};
 use crate::logging::Event;
 use crate::open;
+use hither_local::Local;
 use hither_net::clock;
 use hither_rounds::Input;
 use hither_table::Monotonic;
@@ -84,7 +85,8 @@ impl Daemon {
     /// Reads a configuration that was wrong again: it has changed, or it is time.
     pub(super) fn look_at_configuration(&mut self, changed: bool, now: Monotonic) {
         let Some(known) = &self.config.wrong else { return };
-        if !changed && self.reload.due > now {
+        // One that is being begun with is not begun with anew for the time alone: it may be large.
+        if !changed && (self.reload.due > now || self.reload.mended.is_some()) {
             return;
         }
         // The first time it is about what was changed before that was followed: the log has been told already.
@@ -99,21 +101,37 @@ impl Daemon {
                         "names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}"
                     );
                 }
-                self.config.wrong = Some(why);
+                self.config.wrong = Some(why.clone());
+                self.unmended(&why);
             }
         }
     }
 
     pub(super) fn configuration_timeout(&self) -> Option<Monotonic> {
-        self.config.wrong.is_some().then_some(self.reload.due)
+        (self.config.wrong.is_some() && self.reload.mended.is_none()).then_some(self.reload.due)
     }
 
-    /// The configuration is right: everything that a start does with it and a reload does not is done now.
+    /// The configuration is right. It is taken once what it names has been read: before there is anybody to ask, so that what is blocked is
+    /// not asked for, as at any start; and meanwhile what needs no configuration is served on.
     pub(super) fn mended(&mut self, config: Config, now: Monotonic) {
-        // Before there is anybody to ask: what is blocked is not asked for, as at any start.
-        let local = Arc::new(self.loader.load(&Wanted::of(&config, &self.files)));
-        self.rounds.handle(now, Input::Local { local });
-        self.act(now);
+        let wanted = Wanted::of(&config, &self.files);
+        self.loader.begin(wanted.clone());
+        if self.loader.is_busy() {
+            self.reload.has_begun();
+            self.reload.mended = Some(Box::new(config));
+        } else {
+            // There is no thread to read in.
+            let local = Arc::new(self.loader.load(&wanted));
+            self.begin_with(config, Some(local), now);
+        }
+    }
+
+    /// Everything that a start does and a reload does not is done now. `local`: what is answered here, if that is another than before.
+    pub(super) fn begin_with(&mut self, config: Config, local: Option<Arc<Local>>, now: Monotonic) {
+        if let Some(local) = local {
+            self.rounds.handle(now, Input::Local { local });
+            self.act(now);
+        }
         self.take(config, now);
         forget(&self.config.runtime_dir);
         let is_new = self.room.is_new;
@@ -122,5 +140,16 @@ impl Daemon {
         if !self.loader.is_busy() {
             self.reloaded();
         }
+    }
+
+    /// The configuration is wrong again before what it named was read: all stays as it is, and who waited for it is told `why`.
+    pub(super) fn unmended(&mut self, why: &str) {
+        if self.reload.mended.take().is_none() {
+            return;
+        }
+        self.loader.begin(Wanted::changed(&self.config, &self.files));
+        self.reload.failed(&mut self.control, why);
+        let status = self.status_line();
+        self.manager.ready(&status);
     }
 }
