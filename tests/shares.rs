@@ -4,11 +4,12 @@ mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
-use std::net::UdpSocket;
+use std::io::Write as _;
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{Daemon, Upstream, answer, ask_for};
+use support::{Daemon, Upstream, answer, ask_for, frame, framed};
 
 /// An upstream that never answers names that begin with `mute`, and others after so many milliseconds.
 fn upstream(after_ms: u64) -> Upstream {
@@ -170,4 +171,22 @@ fn is_its_own_misfortune(workers: u32) {
     for n in 0..40 {
         assert_eq!(code(&daemon.ask(&format!("after{n}.test"))), Rcode::NOERROR);
     }
+}
+
+#[test]
+fn a_connection_whose_reply_is_under_way_outlives_idle_ones() {
+    let upstream = upstream(1000);
+    let daemon = Daemon::start(&[&upstream], "[limits]\ntcp = 8\n");
+    // Who comes when half of the places are taken is not waited for as long as those.
+    let mut others: Vec<TcpStream> = (0..7).map(|_| daemon.tcp()).collect();
+    daemon.until("they are there", |daemon| daemon.json(&["stats"])["tcp_clients"].as_u64() == Some(7));
+    let mut first = daemon.tcp();
+    first.write_all(&frame(&ask_for("slow.test", Rtype::A, None, 1))).expect("written");
+    daemon.until("it is asked for", |_| upstream.count() == 1);
+    others.extend((0..33).map(|_| daemon.tcp()));
+    daemon.until("some had to go", |daemon| {
+        daemon.json(&["stats"])["tcp_dropped"].as_u64().is_some_and(|dropped| dropped >= 8)
+    });
+    assert_eq!(code(&framed(&mut first).expect("a reply")), Rcode::NOERROR);
+    drop(others);
 }

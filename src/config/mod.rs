@@ -114,7 +114,7 @@ pub struct Block {
 pub struct Limits {
     /// Clients of one network beyond this host that wait at once.
     pub clients_per_network: usize,
-    /// TCP connections at once; one more takes the place of the one that has been idle longest.
+    /// TCP connections at once; one more takes the place of one that is idle, of the network that has most.
     pub tcp: usize,
     /// Of them, those of one network beyond this host.
     pub tcp_per_network: usize,

@@ -27,6 +27,7 @@ mod outside;
 mod owed;
 mod peers;
 mod pending;
+mod places;
 mod pool;
 mod queues;
 mod reload;

@@ -2,6 +2,7 @@
 
 use super::admission::ClientNetwork;
 use super::outside::is_shortage;
+use super::places::{Standing, frees_room, gives_way};
 use super::shortage::is_waited_at;
 use super::tokens::{Slot, Source};
 use super::turn::Budget;
@@ -26,8 +27,8 @@ const WAITING_MAX: usize = 128;
 /// Octets of replies that a client may leave unread: those of all its questions that may wait. Once it leaves any, no further query of its is
 /// read.
 const UNREAD_MAX: usize = WAITING_MAX * (2 + u16::MAX as usize);
-/// Octets of memory for all clients together, for replies that are not read and queries that are not whole. Beyond, who has most is
-/// closed.
+/// Octets of memory for all clients together, for replies that are not read and queries that are not whole. Beyond, one of who has most
+/// is closed.
 const HELD_MAX: usize = 32 * 1024 * 1024;
 /// Octets that a client takes of what it had left unread, for which its connection counts as used.
 const TAKEN: usize = 16 * 1024;
@@ -45,6 +46,8 @@ pub(super) struct Client {
     outbox: Outbox,
     pub waiting: Vec<ClientId>,
     deadline: Monotonic,
+    /// When it came, or last had a query, or took of what was left unread. Its deadline does not say: who comes in a crowd has less time.
+    used: Monotonic,
     /// Octets that it has taken of what it had left unread.
     taken: usize,
     /// The client has sent its last query, but still reads.
@@ -54,6 +57,15 @@ pub(super) struct Client {
 impl Client {
     fn held(&self) -> usize {
         self.framer.held() + self.outbox.held()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            network: ClientNetwork::of(self.peer.ip()),
+            is_busy: !self.waiting.is_empty() || !self.outbox.is_empty(),
+            used: self.used,
+            held: self.held(),
+        }
     }
 
     /// Writes what can be, and reads the next query, unless there is enough to do for this client.
@@ -152,10 +164,9 @@ impl Clients {
                         self.dropped += 1;
                     } else {
                         while self.slab.len() >= self.most
-                            && let Some((_, idlest)) = self.deadlines.first().copied()
+                            && let Some(clients) = self.drop_idlest(registry)
                         {
-                            self.dropped += 1;
-                            gone.extend(self.drop_client(registry, idlest));
+                            gone.extend(clients);
                         }
                         fresh.extend(self.add(registry, stream, peer, now));
                     }
@@ -202,6 +213,7 @@ impl Clients {
             outbox: Outbox::new(UNREAD_MAX),
             waiting: Vec::new(),
             deadline,
+            used: now,
             taken: 0,
             ended: false,
         });
@@ -219,7 +231,7 @@ impl Clients {
         let before = client.held();
         let look = client.look();
         if matches!(look, Look::Query(_)) || client.taken >= TAKEN {
-            client.taken = 0;
+            (client.taken, client.used) = (0, now);
             let deadline = std::mem::replace(&mut client.deadline, until);
             self.deadlines.remove(&(deadline, slot.key));
             self.deadlines.insert((until, slot.key));
@@ -243,16 +255,20 @@ impl Clients {
         sent.unwrap_or(false)
     }
 
-    /// Closes who holds most, as long as all of them hold more than they may.
+    /// Closes one of who holds most, as long as all of them hold more than they may.
     pub fn make_room(&mut self, registry: &Registry) -> Vec<ClientId> {
         let mut gone = Vec::new();
         while self.held > HELD_MAX
-            && let Some((key, _)) = self.slab.iter().max_by_key(|(_, client)| client.held())
+            && let Some(key) = frees_room(self.standings())
         {
             self.dropped += 1;
             gone.extend(self.drop_client(registry, key));
         }
         gone
+    }
+
+    fn standings(&self) -> impl Iterator<Item = (usize, Standing)> + Clone {
+        self.slab.iter().map(|(key, client)| (key, client.standing()))
     }
 
     pub fn drop_client(&mut self, registry: &Registry, key: usize) -> Vec<ClientId> {
@@ -275,11 +291,11 @@ impl Clients {
         client.waiting
     }
 
-    /// Closes the connection that is idle longest, if there is one; these clients are gone.
+    /// Closes the connection that is missed least, if there is one; these clients are gone.
     pub fn drop_idlest(&mut self, registry: &Registry) -> Option<Vec<ClientId>> {
-        let (_, idlest) = self.deadlines.first().copied()?;
+        let key = gives_way(self.standings())?;
         self.dropped += 1;
-        Some(self.drop_client(registry, idlest))
+        Some(self.drop_client(registry, key))
     }
 
     pub fn timeout(&self) -> Option<Monotonic> {
