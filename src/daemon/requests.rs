@@ -286,7 +286,7 @@ impl Daemon {
             self.requests.asked.iter_mut().find(|asked| asked.slot == slot && asked.client == Some(client));
         let Some(asked) = asked else { return };
         let trace = self.rounds.trace(&asked.question);
-        let whence = whence(answer, &asked.question.name, trace.as_ref(), asked.began);
+        let whence = whence(answer, &asked.question.name, trace, asked.began);
         asked.report = Some(report(reply, now.since(asked.began), &whence));
         if let Answer::Local(said) = answer {
             let place = self.rounds.blocked_by(&asked.question.name).map(block_of);
@@ -304,7 +304,7 @@ impl Daemon {
         for at in (0..self.requests.asked.len()).rev() {
             let asked = &self.requests.asked[at];
             let trace = self.rounds.trace(&asked.question);
-            let over = trace.as_ref().is_none_or(|trace| trace.ended) || now >= asked.until;
+            let over = trace.is_none_or(|trace| trace.ended) || now >= asked.until;
             if asked.report.is_none() && now < asked.until || !over {
                 continue;
             }
@@ -316,7 +316,7 @@ impl Daemon {
             let response = match asked.report.take() {
                 None => Response::Error { message: "there was no reply in time".to_owned() },
                 Some(mut report) => {
-                    report.attempts = trace.map(|trace| attempts(&trace)).unwrap_or_default();
+                    report.attempts = trace.map(attempts).unwrap_or_default();
                     report.source_detail = report.source_detail.or(found.and_then(Result::ok));
                     Response::Query(report)
                 }

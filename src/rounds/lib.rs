@@ -322,9 +322,9 @@ impl Rounds {
 
     /// What happened in the live or else the latest round for a question.
     #[must_use]
-    pub fn trace(&self, question: &Question) -> Option<Trace> {
+    pub fn trace(&self, question: &Question) -> Option<&Trace> {
         let live = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| &round.trace);
-        live.or_else(|| self.shared.traces.latest(question)).cloned()
+        live.or_else(|| self.shared.traces.latest(question))
     }
 }
 
