@@ -15,9 +15,12 @@ use hither_wire::message::Section;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Instant;
 use support::{Daemon, PATIENCE, Upstream, ask_for, compose, directory};
+
+const DAEMON: &str = env!("CARGO_BIN_EXE_hitherd");
 
 /// Listeners at 127.0.0.61 and 63, all at one port; at 62 there is none.
 fn doors() -> (Vec<TcpListener>, u16) {
@@ -55,7 +58,7 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
     });
     let dir = directory();
     Daemon::configure(&dir, &[&upstream], &format!("[sort]\nprobes = [\"tcp:{port}\"]\nprivate = true\n"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    let mut command = Command::new(DAEMON);
     command.arg("--with-sorter").arg("--config").arg(dir.join("hither.toml"));
     let daemon = Daemon::spawn(dir, &mut command);
     let sorted = |name: &'static str| {
@@ -84,7 +87,7 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
     sorted("c.example");
 }
 
-/// A process that is made to stand still, and is killed at the end of a test that fails.
+/// A process that may stand still, and is killed at the end of a test that fails.
 struct Still(Pid);
 
 impl Drop for Still {
@@ -98,7 +101,7 @@ fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
     let upstream = Upstream::start(|_, _| vec![]);
     let dir = directory();
     Daemon::configure(&dir, &[&upstream], "");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+    let mut command = Command::new(DAEMON);
     command.arg("--with-sorter").arg("--config").arg(dir.join("hither.toml"));
     let mut daemon = Daemon::spawn(dir, &mut command);
     daemon.until("the sorter is there", |d| sorter_pid(d).is_some());
@@ -126,4 +129,28 @@ fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
         assert!(Instant::now() < end, "the sorter outlives its daemon");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_service_manager_that_reads_nothing_holds_no_sorter_up() {
+    let (dir, upstream) = (directory(), Upstream::start(|_, _| vec![]));
+    let manager = UnixDatagram::bind(dir.join("notify")).expect("bound");
+    let other = UnixDatagram::unbound().expect("a socket");
+    other.set_nonblocking(true).expect("an option");
+    while other.send_to(b"X=1\n", dir.join("notify")).is_ok() {}
+    Daemon::configure(&dir, &[&upstream], "");
+    let daemon =
+        Daemon::spawn(dir.clone(), Command::new(DAEMON).arg("--config").arg(dir.join("hither.toml")));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hither-sorter"));
+    command.arg("--config").arg(dir.join("hither.toml")).env("NOTIFY_SOCKET", dir.join("notify"));
+    let mut sorter = command.spawn().expect("started");
+    let still = Still(Pid::from_raw(sorter.id() as i32));
+    daemon.until("it goes to its work", |d| sorter_pid(d) == Some(i64::from(sorter.id())));
+    let mut message = [0; 1024];
+    manager.set_read_timeout(Some(PATIENCE)).expect("an option");
+    while !message.starts_with(b"READY=1\n") {
+        manager.recv(&mut message).expect("it is told later");
+    }
+    kill(still.0, Signal::SIGTERM).expect("it runs");
+    assert!(sorter.wait().expect("our child").success());
 }
