@@ -27,8 +27,9 @@ const CHANGED: &str = "a list that reads otherwise by now";
 /// Lines, and octets before another, that are read at once.
 const LINES: usize = 4096;
 const OCTETS: usize = 1 << 20;
-/// Searches at once; whoever asks beyond that is told no line.
-const SEARCHES_MAX: usize = 4;
+/// Searches at once; whoever asks beyond that is told no line. Anybody may ask, and a search may go through a file of 256 MiB: a core is left for
+/// answers.
+const SEARCHES_MAX: usize = 1;
 
 /// Those that are on, also when nobody waits for them any more.
 static SEARCHES: AtomicUsize = AtomicUsize::new(0);
