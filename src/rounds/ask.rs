@@ -250,7 +250,8 @@ impl Rounds {
 
     pub(crate) fn client_gone(&mut self, now: Monotonic, client: ClientId) {
         let Some(id) = self.shared.clients.remove(client) else { return };
-        self.with(now, id, |round, _| {
+        // Others begin nothing because of that: it may be to make room.
+        self.with_round(now, id, |round, _| {
             // Mostly it is one of the latest.
             if let Some(at) = round.clients.iter().rposition(|waiting| *waiting == client) {
                 round.clients.remove(at);
@@ -331,6 +332,9 @@ impl Rounds {
         if let Some(id) = live.filter(|id| self.rounds.get(id).is_some_and(|round| round.is_racing())) {
             for client in &clients {
                 self.shared.clients.insert(*client, id);
+                if let Some(round) = self.rounds.get_mut(&id) {
+                    round.source = self.racing.share(id, round.source, client.source());
+                }
             }
             return self.with(now, id, |round, _| {
                 round.clients.extend(clients);
@@ -340,7 +344,8 @@ impl Rounds {
         if let Some(id) = live {
             self.supersede(now, id);
         }
-        self.begin_with(now, Start { question: Rc::new(question), clients, deadline, stale: false });
+        let stale = self.shared.stale(now, &question).is_some();
+        self.begin_with(now, Start { question: Rc::new(question), clients, deadline, stale });
     }
 
     /// The end of a round: afterwards it holds no socket, timer or memory (I4). What it held is lent to others.

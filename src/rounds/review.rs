@@ -123,7 +123,9 @@ impl Rounds {
         const AT_ONCE: usize = 1024;
         if let Of::Answers(_) = of {
             // This voids what they do.
+            let before = self.reviews.len();
             self.reviews.retain(|review| !matches!(review.change.of, Of::Answers(_)));
+            self.changed += (before - self.reviews.len()) as u64;
         }
         let (mut table, mut answers) = (Walk::default(), Walk::default());
         table.is_over = matches!(of, Of::Answers(_));

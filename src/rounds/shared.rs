@@ -227,9 +227,11 @@ impl Shared {
         lasts_ms > 0 && self.scratch.family(family).is_some_and(kept)
     }
 
-    /// The same for an answer of another type. Denials are not kept beyond their time.
+    /// The same for an answer of another type. Denials are not kept beyond their time. Who checks signatures itself may have what was checked.
     fn stale_whole(&self, now: Monotonic, question: &Question) -> Option<Answer> {
-        let stored = self.answers.get(&question.asked())?;
+        let checked =
+            || question.checking_disabled.then(|| self.answers.get(&question.checked().asked())).flatten();
+        let stored = self.answers.get(&question.asked()).or_else(checked)?;
         let until = stored.expires().plus(self.settings.stale);
         let stale_ttl_s = Some(u32::try_from(self.settings.stale_ttl.as_secs()).unwrap_or(u32::MAX));
         (stored.expired(now) && now < until && !stored.is_denial()).then(|| Answer::of(stored, stale_ttl_s))
