@@ -1,4 +1,4 @@
-"""Steady load on 127.0.0.1:53: load.py RATE SECONDS [FRESH] sends RATE queries a second, FRESH of each thousand for names never asked before.
+"""Steady load on 127.0.0.1:53: load.py RATE SECONDS [FRESH] sends RATE queries a second, FRESH of each thousand, spread evenly, for names never asked before.
 Prints what became of them as one JSON object once all are answered, or five seconds after the last: lost are those without a reply by then."""
 import json, selectors, socket, struct, sys, time
 
@@ -14,7 +14,7 @@ for number, one in enumerate(sockets):
 
 
 def query(at):
-    name = f"c{at % NAMES}" if at % 1000 >= FRESH else f"n{at}-{time.time_ns()}"
+    name = f"c{at % NAMES}" if at * FRESH % 1000 >= FRESH else f"n{at}-{time.time_ns()}"
     labels = b"".join(bytes([len(part)]) + part.encode() for part in (name, "load", "test"))
     return struct.pack(">6H", at % 65536, 0x100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
 
