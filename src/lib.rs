@@ -7,6 +7,6 @@
 pub mod config;
 pub mod ctl;
 pub mod daemon;
+mod host;
 pub mod logging;
-mod open;
 pub mod sorter;

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 /// Where an atomic may go up and down, and why that is no count of what is in a queue.
 const COUNTED: [(&str, &str); 7] = [
-    ("src/daemon/worker.rs", "briefed: a version, which only grows"),
-    ("src/daemon/whence.rs", "SEARCHES: taken back when a value is dropped, whatever becomes of its thread"),
+    ("src/daemon/clients/workers.rs", "briefed: a version, which only grows"),
+    (
+        "src/daemon/admin/answer_source.rs",
+        "SEARCHES: taken back when a value is dropped, whatever becomes of its thread",
+    ),
     ("src/native/", "users of a mapping, counted out on every way"),
     ("src/table/", "words of the shared table"),
     ("src/answers/", "words that one thread writes and others read"),
@@ -74,7 +77,7 @@ fn what_a_queue_does_not_take_is_seen_to() {
         .collect();
     assert!(
         wrong.is_empty(),
-        "a client may wait for what a queue did not take; look at the outcome, or use daemon/handover.rs:\n{}",
+        "a client may wait for what a queue did not take; look at the outcome, or use daemon/clients/handover.rs:\n{}",
         wrong.join("\n")
     );
 }

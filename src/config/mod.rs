@@ -16,7 +16,7 @@ pub(crate) use address::{why_no_link, why_not_asked};
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 
-use crate::open;
+use crate::host::open;
 use file::File;
 use hither_local::{Match, Verdict};
 use hither_rounds::Settings;

@@ -1,6 +1,6 @@
 //! Small files of the system, read within bounds and replaced whole.
 
-use crate::open;
+use crate::host::open;
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};

@@ -5,7 +5,7 @@
 
 use super::{CONFIGURATION, fail};
 use crate::config::Config;
-use crate::open;
+use crate::host::open;
 use nix::unistd::{User, geteuid, getgrouplist, setegid, seteuid, setgroups};
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Write as _};
@@ -25,7 +25,7 @@ const HIDDEN: [(&str, &str); 7] = [
     ("/boot", "InaccessiblePaths="),
 ];
 
-pub(super) fn check(path: Option<&Path>) -> ExitCode {
+pub(crate) fn check(path: Option<&Path>) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(error) => return fail(&error.to_string()),

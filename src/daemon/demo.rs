@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout)] // What it is for.
 
-use super::child::ourselves_as;
+use crate::daemon::sorter_child::ourselves_as;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
 use std::fmt::Write as _;
@@ -30,7 +30,7 @@ const UPSTREAMS: [Upstream; 3] = [
     Upstream { delay: Duration::from_millis(320), addresses: &[13, 14] },
 ];
 
-pub(super) fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     match play() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,8 +1,8 @@
 //! How the daemon ends, once the table has been saved: nothing new is taken, who waits has a moment, everything is closed.
 
-use super::event_loop::{Daemon, now};
-use super::turn::{Budget, Share};
-use super::wrong;
+use crate::daemon::event_loop::turn::{Budget, Share};
+use crate::daemon::event_loop::{Daemon, now};
+use crate::daemon::wrong;
 use hither_rounds::Input;
 use hither_table::Monotonic;
 use std::time::Duration;
@@ -12,23 +12,23 @@ const DRAIN: Duration = Duration::from_millis(60);
 
 impl Daemon {
     /// Takes nothing new: it waits in the kernel, for a successor if there is one.
-    pub(super) fn drain(&mut self, now: Monotonic) {
+    pub(crate) fn drain(&mut self, now: Monotonic) {
         self.draining = Some(now.plus(DRAIN));
         self.team.stop();
-        self.on_handed(now, &mut Budget::new(Share::ALL, super::event_loop::now));
+        self.on_handed(now, &mut Budget::new(Share::ALL, crate::daemon::event_loop::now));
     }
 
-    pub(super) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         let nobody = || self.misses.is_empty() && self.waiting.is_empty() && self.replies.is_empty();
         self.draining.is_some_and(|until| nobody() || now() >= until)
     }
 
-    pub(super) fn shut_down(&mut self, now: Monotonic) {
+    pub(crate) fn shut_down(&mut self, now: Monotonic) {
         if let Some(sorter) = &mut self.sorter {
             sorter.end();
         }
         self.team.stop();
-        self.on_handed(now, &mut Budget::new(Share::ALL, super::event_loop::now));
+        self.on_handed(now, &mut Budget::new(Share::ALL, crate::daemon::event_loop::now));
         self.rounds.handle(now, Input::Shutdown);
         self.act(now);
         self.give_up_misses(now);

@@ -1,31 +1,37 @@
 //! The one place where sockets meet the core: wait, read the clock once, hand in what happened, do what the core says, sleep.
 
-use super::admission::Admission;
-use super::child::Sorter;
-use super::control::Control;
-use super::follow::Follower;
-use super::hints::Hints;
-use super::keep::Keep;
-use super::listeners::{Inherited, Listeners};
-use super::local::{Loader, Wanted};
-use super::misses::Misses;
-use super::network::Network;
-use super::notes::Rebindings;
-use super::notify::{self, Manager};
-use super::outside::Outside;
-use super::pending::Waiting;
-use super::reload::Reload;
-use super::requests::Requests;
-use super::room::{Room, table};
-use super::setup::{fit_to_descriptors, followed, make_room_for_descriptors, route};
-use super::shortage::Shortage;
-use super::system::{self, BusFollower, Whom, bus_follower};
-use super::tcp::Clients;
-use super::tokens::{Slot, Source};
-use super::turn::Again;
-use super::worker::{Brief, Team};
-use super::wrong;
+mod dispatch;
+#[cfg(test)]
+mod dispatch_tests;
+pub(crate) mod tokens;
+pub(crate) mod turn;
+
 use crate::config::Config;
+use crate::daemon::admin::control::Control;
+use crate::daemon::admin::hints::Hints;
+use crate::daemon::admin::notices::Rebindings;
+use crate::daemon::admin::requests::Requests;
+use crate::daemon::clients::admission::Admission;
+use crate::daemon::clients::listeners::{Inherited, Listeners};
+use crate::daemon::clients::misses::Misses;
+use crate::daemon::clients::pending::Waiting;
+use crate::daemon::clients::tcp::Clients;
+use crate::daemon::clients::workers::{Brief, Team};
+use crate::daemon::event_loop::tokens::{Slot, Source};
+use crate::daemon::event_loop::turn::Again;
+use crate::daemon::persist::room::{Room, table};
+use crate::daemon::persist::saving::Keep;
+use crate::daemon::reload::followed_files::Follower;
+use crate::daemon::reload::local::{Loader, Wanted};
+use crate::daemon::reload::network::Network;
+use crate::daemon::reload::reloads::Reload;
+use crate::daemon::setup::{fit_to_descriptors, followed, make_room_for_descriptors, route};
+use crate::daemon::shortage::Shortage;
+use crate::daemon::sorter_child::Sorter;
+use crate::daemon::upstreams::sockets::Outside;
+use crate::daemon::wrong;
+use crate::host::resolvers::{self, BusFollower, Whom, bus_follower};
+use crate::host::service_manager::{self, Manager};
 use crate::logging::Event;
 use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
@@ -47,7 +53,7 @@ const EVENTS: usize = 256;
 /// How often the clocks are compared, to notice that the host has slept.
 const CLOCKS: Duration = Duration::from_secs(1);
 
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     pub poll: Poll,
     pub config: Config,
     pub path: Option<PathBuf>,
@@ -74,7 +80,7 @@ pub(super) struct Daemon {
     /// Who tells what is known of links, where nobody is configured.
     pub links: Option<BusFollower>,
     /// What the system's own files said when they were last read.
-    pub files: Arc<system::Files>,
+    pub files: Arc<resolvers::Files>,
     /// Who named each upstream.
     pub whom: Whom,
     /// What outlives a reboot.
@@ -121,7 +127,7 @@ pub(super) struct Daemon {
 ///
 /// # Errors
 /// What keeps it from starting, in words.
-pub(super) fn serve(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<(), String> {
+pub(crate) fn serve(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<(), String> {
     let mut daemon = Daemon::start(config, path, with_sorter)?;
     daemon.run()
 }
@@ -130,7 +136,7 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error}")
 }
 
-pub(super) fn now() -> Monotonic {
+pub(crate) fn now() -> Monotonic {
     Monotonic(clock::now())
 }
 
@@ -152,7 +158,7 @@ fn core(config: &Config, routes: Routes, writer: Writer) -> Result<Rounds, Strin
 }
 
 impl Daemon {
-    pub(super) fn start(
+    pub(crate) fn start(
         mut config: Config,
         path: Option<PathBuf>,
         with_sorter: bool,
@@ -164,7 +170,7 @@ impl Daemon {
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let (mut writer, room) = table(&config, &mut random)?;
         let is_new = room.is_new;
-        let found = super::restore::found(&config, is_new, &mut writer);
+        let found = crate::daemon::persist::restore::found(&config, is_new, &mut writer);
         let (mut inherited, listeners) = sockets(&config)?;
         let (poll, waker) = poll()?;
         let links = bus_follower(&config, &waker);
@@ -209,7 +215,7 @@ impl Daemon {
             heard: vec![0; 65_535],
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
             manager: Manager::new(),
-            watchdog: notify::watchdog().map(|every| (every, now())),
+            watchdog: service_manager::watchdog().map(|every| (every, now())),
             changes: 0,
             clocks_at: Monotonic(0),
             started: now(),
@@ -287,7 +293,7 @@ impl Daemon {
     }
 
     /// What is due, and what is to be seen of what was done; then the alarm for what comes next.
-    pub(super) fn on_time(&mut self, now: Monotonic) {
+    pub(crate) fn on_time(&mut self, now: Monotonic) {
         while let Some(question) = self.rounds.wanted() {
             self.rounds.handle(now, Input::Refresh { question });
             self.act(now);
@@ -315,7 +321,7 @@ impl Daemon {
     }
 
     /// Sets the alarm for what is due next.
-    pub(super) fn set_alarm(&mut self) {
+    pub(crate) fn set_alarm(&mut self) {
         let watchdog = self.watchdog.map(|(_, at)| at);
         let sorter = self.sorter.as_ref().and_then(Sorter::timeout);
         let times = [
@@ -354,7 +360,7 @@ impl Daemon {
         self.manager.try_again(now);
     }
 
-    pub(super) fn publish_counters(&mut self, now: Monotonic) {
+    pub(crate) fn publish_counters(&mut self, now: Monotonic) {
         let (tcp, tcp_dropped) = (self.clients.len() as u64, self.clients.dropped);
         let errors = self.control.errors;
         let counters = self.rounds.counters();

@@ -1,56 +1,21 @@
 //! hitherd: asks upstreams for clients, and writes the table.
 
-mod admission;
-mod attempts;
+mod admin;
 mod check;
-mod child;
-pub(crate) mod containers;
-mod control;
+mod clients;
 mod demo;
-mod dispatch;
-#[cfg(test)]
-mod dispatch_tests;
 mod ending;
 mod event_loop;
-mod follow;
-mod handover;
-mod hints;
-mod keep;
-mod listeners;
-mod local;
-mod manage;
-mod misses;
-pub(crate) mod network;
-mod notes;
-pub(crate) mod notify;
-mod outside;
-mod owed;
-mod peers;
-mod pending;
-mod places;
-mod pool;
-mod queues;
-mod reload;
-mod requests;
-mod reserved;
-pub(crate) mod resolv_conf;
-mod restore;
-mod room;
-mod save;
-mod serve;
+mod persist;
+pub(crate) mod reload;
 mod setup;
 mod shortage;
-pub(crate) mod system;
-mod tcp;
-mod tokens;
-mod turn;
-mod udp;
-mod versions;
-mod whence;
-mod worker;
+mod sorter_child;
+mod upstreams;
 mod wrong;
 
 use crate::config::Config;
+use crate::host::service_manager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use std::io::Write as _;
@@ -113,7 +78,7 @@ pub fn run() -> ExitCode {
             let event = if is_written { Event::ConfigurationRefused } else { Event::Failed };
             log::error!(event = event, reason:% = why; "{why}");
             if !wrong::serves(&Config::default().runtime_dir) {
-                notify::Manager::new().stopping(&why);
+                service_manager::Manager::new().stopping(&why);
                 return if is_written { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE };
             }
             wrong::without(why)
@@ -124,7 +89,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             log::error!(event = Event::Failed; "{message}");
-            notify::Manager::new().stopping(&message);
+            service_manager::Manager::new().stopping(&message);
             ExitCode::FAILURE
         }
     }

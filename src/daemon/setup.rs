@@ -1,8 +1,10 @@
 //! What the daemon is made of before its loop begins: descriptors, the upstreams.
 
-use super::system::{BusFollower, Files, Heard, Plan, Whom};
-use super::{containers, local, reserved, system, wrong};
 use crate::config::{Config, Endpoint, FILE};
+use crate::daemon::reload::{containers, local, reserved_zones};
+use crate::daemon::wrong;
+use crate::host::resolvers;
+use crate::host::resolvers::{BusFollower, Files, Heard, Plan, Whom};
 use crate::logging::Event;
 use hither_rounds::{Routes, Server};
 use hither_table::trust::{Distrust, Facts, judge_directory};
@@ -28,7 +30,7 @@ const LINGERING_MAX: usize = 1024;
 
 /// How the descriptors that the process may have are shared out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     /// Queries to upstreams that are out at once.
     pub attempts: usize,
     /// TCP clients.
@@ -57,7 +59,7 @@ impl Shares {
 }
 
 /// Takes as many descriptors as the process may have, and makes the limits fit what there is.
-pub(super) fn fit_to_descriptors(config: &mut Config) -> Shares {
+pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     let hard = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) => {
             if soft < hard
@@ -94,7 +96,7 @@ pub(super) fn fit_to_descriptors(config: &mut Config) -> Shares {
 
 /// Has the kernel make its list of this process's descriptors as long as it will be needed, before there are threads. It grows by doubling,
 /// which in a process with threads waits until every processor has passed by: some ten milliseconds without a reply, each time.
-pub(super) fn make_room_for_descriptors() {
+pub(crate) fn make_room_for_descriptors() {
     const ENOUGH: i32 = 16_384;
     let most =
         getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| i32::try_from(soft).unwrap_or(ENOUGH));
@@ -106,7 +108,7 @@ pub(super) fn make_room_for_descriptors() {
 }
 
 /// The runtime directory, where no service manager has made it.
-pub(super) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
+pub(crate) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
     // Whatever the umask: readers do not believe a table in a directory that others can write.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(|error| {
@@ -118,7 +120,7 @@ pub(super) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
 }
 
 /// Readers do not believe a table where others can put another in its place.
-pub(super) fn tell_of_directory(dir: &Path) {
+pub(crate) fn tell_of_directory(dir: &Path) {
     let Ok(found) = std::fs::metadata(dir) else { return };
     if judge_directory(Facts { mode: found.mode(), uid: found.uid() }) == Err(Distrust::DirectoryWritable) {
         log::warn!(
@@ -130,7 +132,7 @@ pub(super) fn tell_of_directory(dir: &Path) {
 
 /// Whom to ask, what there is to say of them, and the system's files as they were read for it. Containers are told; of what is as it was `before` the
 /// log is not.
-pub(super) fn route(
+pub(crate) fn route(
     config: &Config,
     file: Option<&Path>,
     links: Option<&BusFollower>,
@@ -152,13 +154,13 @@ fn plan(
     ourselves: &[SocketAddr],
 ) -> Plan {
     let host = local::addresses();
-    let is_ours = |upstream: &SocketAddr| system::is_ours(upstream, ourselves, &host);
+    let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, ourselves, &host);
     let mut plan = Plan::default();
     if config.wrong.is_some() {
         return plan;
     }
     if config.upstreams.is_empty() {
-        plan = system::plan(files, heard.unwrap_or(&Heard::default()), &is_ours);
+        plan = resolvers::plan(files, heard.unwrap_or(&Heard::default()), &is_ours);
         if plan.routes.usual.is_empty() {
             let why = files.resolv_conf().why_none();
             log::warn!(
@@ -192,7 +194,7 @@ fn plan(
         config.upstreams.is_empty().then(|| files.searched().flatten().copied().collect());
     // Whoever says what is searched is the network, or runs the host: names there are its own.
     plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
-    reserved::add(&mut plan.routes, search.as_deref());
+    reserved_zones::add(&mut plan.routes, search.as_deref());
     for server in plan.routes.all() {
         plan.name(server, &file.unwrap_or(Path::new(FILE)).display().to_string());
     }
@@ -200,7 +202,7 @@ fn plan(
 }
 
 /// The files whose changes are followed.
-pub(super) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     let mut paths = config.hosts.files.clone();
     if config.wrong.is_some() {
         paths.extend(wrong::files(path));
@@ -211,7 +213,7 @@ pub(super) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     }
     paths.extend(containers::paths(Path::new("/")));
     if config.upstreams.is_empty() {
-        paths.extend(system::paths(Path::new("/")));
+        paths.extend(resolvers::paths(Path::new("/")));
     }
     paths
 }

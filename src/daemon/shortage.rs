@@ -1,8 +1,8 @@
 //! When there is no descriptor for who wants to connect: what nobody uses is given up, and it is tried again soon. The kernel tells of each
 //! connection once, so without that somebody would wait until the next one comes; and to ask again at once would be a circle.
 
-use super::event_loop::Daemon;
-use super::tokens::Source;
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::event_loop::tokens::Source;
 use crate::logging::Event;
 use hither_table::Monotonic;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,7 +19,7 @@ const GIVEN_UP: usize = 4;
 
 /// Where somebody waits who could not be accepted.
 #[derive(Debug, Default)]
-pub(super) struct Shortage {
+pub(crate) struct Shortage {
     waiting: Vec<Source>,
     due: Option<Monotonic>,
     /// When somebody last could not be: a shortage is told once.
@@ -33,14 +33,14 @@ impl Shortage {
 }
 
 /// Whether somebody waits to be accepted: without a descriptor accept(2) fails whether or not.
-pub(super) fn is_waited_at(listener: &impl AsFd) -> bool {
+pub(crate) fn is_waited_at(listener: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 impl Daemon {
     /// Somebody waits at `source` for whom there is no descriptor.
-    pub(super) fn is_short(&mut self, source: Source, error: &io::Error, now: Monotonic) {
+    pub(crate) fn is_short(&mut self, source: Source, error: &io::Error, now: Monotonic) {
         let shortage = &mut self.shortage;
         if !shortage.waiting.contains(&source) {
             shortage.waiting.push(source);
@@ -67,7 +67,7 @@ impl Daemon {
     }
 
     /// Has it tried again for those who wait.
-    pub(super) fn on_shortage(&mut self, now: Monotonic) {
+    pub(crate) fn on_shortage(&mut self, now: Monotonic) {
         if self.shortage.due.is_some_and(|due| due <= now) {
             self.shortage.due = None;
             std::mem::take(&mut self.shortage.waiting)

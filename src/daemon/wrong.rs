@@ -2,12 +2,12 @@
 //! one, and that serves what needs no configuration: names of hosts files, what is cached already, and SERVFAIL for all others, so that who
 //! asks goes on at once to a server that knows, and does not wait at a socket that nobody reads. It ends when the configuration is right.
 
-use super::event_loop::Daemon;
-use super::local::Wanted;
-use super::setup::make_runtime_dir;
 use crate::config::{Config, DROP_INS_MAX, FILE};
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::reload::local::Wanted;
+use crate::daemon::setup::make_runtime_dir;
+use crate::host::open;
 use crate::logging::Event;
-use crate::open;
 use hither_local::Local;
 use hither_net::clock;
 use hither_rounds::Input;
@@ -24,7 +24,7 @@ const SOON: Duration = Duration::from_secs(300);
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Whether to serve without: when this is a service manager's next start, and it holds the sockets. Otherwise the start is to fail.
-pub(super) fn serves(dir: &Path) -> bool {
+pub(crate) fn serves(dir: &Path) -> bool {
     let is = |name: &str, expected: &str| std::env::var(name).is_ok_and(|value| value == expected);
     let holds = is("LISTEN_PID", &std::process::id().to_string()) && !is("LISTEN_FDS", "0");
     if !holds || std::env::var_os("NOTIFY_SOCKET").is_none() {
@@ -45,31 +45,31 @@ pub(super) fn serves(dir: &Path) -> bool {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn load(path: Option<&Path>) -> Result<Config, Wrong> {
+pub(crate) fn load(path: Option<&Path>) -> Result<Config, Wrong> {
     let config = Config::load(path).map_err(|error| Wrong { why: error.to_string(), is_written: true })?;
     make_runtime_dir(&config.runtime_dir).map_err(|why| Wrong { why, is_written: false })?;
     Ok(config)
 }
 
 /// Why it cannot be started with.
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     pub why: String,
     /// It is wrong as it is written, and not for what the host lacks.
     pub is_written: bool,
 }
 
 /// The next start that finds the configuration wrong is to fail.
-pub(super) fn forget(dir: &Path) {
+pub(crate) fn forget(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(MARK));
 }
 
 /// What is served while the configuration is wrong, because of `why`. Nothing is saved: what was saved before stays.
-pub(super) fn without(why: String) -> Config {
+pub(crate) fn without(why: String) -> Config {
     Config { wrong: Some(why), save: Duration::ZERO, ..Config::default() }
 }
 
 /// The configuration's files.
-pub(super) fn files(path: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn files(path: Option<&Path>) -> Vec<PathBuf> {
     let main = path.unwrap_or(Path::new(FILE));
     let mut drop_ins = main.as_os_str().to_owned();
     drop_ins.push(".d");
@@ -83,7 +83,7 @@ pub(super) fn files(path: Option<&Path>) -> Vec<PathBuf> {
 
 impl Daemon {
     /// Reads a configuration that was wrong again: it has changed, or it is time.
-    pub(super) fn look_at_configuration(&mut self, changed: bool, now: Monotonic) {
+    pub(crate) fn look_at_configuration(&mut self, changed: bool, now: Monotonic) {
         let Some(known) = &self.config.wrong else { return };
         // One that is being begun with is not begun with anew for the time alone: it may be large.
         if !changed && (self.reload.due > now || self.reload.mended.is_some()) {
@@ -107,13 +107,13 @@ impl Daemon {
         }
     }
 
-    pub(super) fn configuration_timeout(&self) -> Option<Monotonic> {
+    pub(crate) fn configuration_timeout(&self) -> Option<Monotonic> {
         (self.config.wrong.is_some() && self.reload.mended.is_none()).then_some(self.reload.due)
     }
 
     /// The configuration is right. It is taken once what it names has been read: before there is anybody to ask, so that what is blocked is
     /// not asked for, as at any start; and meanwhile what needs no configuration is served on.
-    pub(super) fn mended(&mut self, config: Config, now: Monotonic) {
+    pub(crate) fn mended(&mut self, config: Config, now: Monotonic) {
         let wanted = Wanted::of(&config, &self.files);
         self.loader.begin(wanted.clone());
         if self.loader.is_busy() {
@@ -127,7 +127,7 @@ impl Daemon {
     }
 
     /// Everything that a start does and a reload does not is done now. `local`: what is answered here, if that is another than before.
-    pub(super) fn begin_with(&mut self, config: Config, local: Option<Arc<Local>>, now: Monotonic) {
+    pub(crate) fn begin_with(&mut self, config: Config, local: Option<Arc<Local>>, now: Monotonic) {
         if let Some(local) = local {
             self.rounds.handle(now, Input::Local { local });
             self.act(now);
@@ -135,7 +135,7 @@ impl Daemon {
         self.take(config, now);
         forget(&self.config.runtime_dir);
         let is_new = self.room.is_new;
-        let found = super::restore::found(&self.config, is_new, self.rounds.writer());
+        let found = crate::daemon::persist::restore::found(&self.config, is_new, self.rounds.writer());
         self.begin_keeping(found, is_new);
         if !self.loader.is_busy() {
             self.reloaded();
@@ -143,7 +143,7 @@ impl Daemon {
     }
 
     /// The configuration is wrong again before what it named was read: all stays as it is, and who waited for it is told `why`.
-    pub(super) fn unmended(&mut self, why: &str) {
+    pub(crate) fn unmended(&mut self, why: &str) {
         if self.reload.mended.take().is_none() {
             return;
         }

@@ -16,4 +16,5 @@ pub mod ports;
 pub mod random;
 mod raw;
 pub mod seqpacket;
+pub mod shortage;
 pub mod signals;

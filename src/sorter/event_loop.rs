@@ -7,7 +7,7 @@ use super::schedule::{Found, Schedule};
 use super::sets::{Seen, Sets, ordered};
 use super::walk::Walk;
 use crate::config::{Config, Probe, Sort};
-use crate::daemon::notify::{self, Manager};
+use crate::host::service_manager::{self, Manager};
 use crate::logging::Event;
 use hither_client::{Family, Follower, Key, Lookup, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
@@ -112,7 +112,7 @@ impl Sorter {
             is_short_of_room: false,
             news: News::new(),
             manager: Manager::new(),
-            watchdog: notify::watchdog().map(|every| (every, now)),
+            watchdog: service_manager::watchdog().map(|every| (every, now)),
             reported: 0,
             stop: false,
             sort,

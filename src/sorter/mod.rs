@@ -16,7 +16,7 @@ mod targets;
 mod walk;
 
 use crate::config::Config;
-use crate::daemon::notify::Manager;
+use crate::host::service_manager::Manager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;

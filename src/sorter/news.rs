@@ -1,6 +1,6 @@
 //! News of the network: what was measured in one network says nothing of another.
 
-use crate::daemon::network::fingerprint;
+use crate::host::interfaces::fingerprint;
 use crate::logging::Event;
 use hither_net::netlink::Netlink;
 use hither_table::Monotonic;

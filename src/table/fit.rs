@@ -66,7 +66,7 @@ fn smaller(dir: &Path, wanted: &Geometry) -> impl Iterator<Item = Geometry> {
     halves(wanted.entries).skip(1).filter(move |geometry| geometry.octets() <= free / 2)
 }
 
-/// [`crate::open_or_create`], and where there is no room for that table the one that is there, a smaller one, or one that nobody else reads.
+/// [`crate::host::open_or_create`], and where there is no room for that table the one that is there, a smaller one, or one that nobody else reads.
 ///
 /// # Errors
 /// A [`ShareError`] that room would not mend: another daemon writes it, or the directory is not ours to write to.

@@ -5,7 +5,7 @@ use super::units::{Systemd, Unit};
 use super::{containers, ini, plan, sockets, units};
 use crate::config::Config;
 use crate::ctl::{Context, ask, files};
-use crate::daemon::system;
+use crate::host::resolvers;
 use hither_client::OpenError;
 use hither_control::UpstreamStatus;
 use std::io::ErrorKind;
@@ -47,9 +47,11 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         (_, Configuration::Good(config)) if !config.upstreams.is_empty() => {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
-        _ => system::plan(&system::Files::read(root, &context.dir), &system::Heard::default(), &|server| {
-            facts.is_own(server.ip()) && server.port() == 53
-        })
+        _ => resolvers::plan(
+            &resolvers::Files::read(root, &context.dir),
+            &resolvers::Heard::default(),
+            &|server| facts.is_own(server.ip()) && server.port() == 53,
+        )
         .routes
         .usual
         .iter()
@@ -67,7 +69,7 @@ fn text(root: &Path, path: &str) -> String {
 fn configuration(root: &Path) -> Configuration {
     let main = root.join("etc/hither/hither.toml");
     let drop_ins = files::beside(&main, ".d");
-    let hidden = [crate::open::regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
+    let hidden = [crate::host::open::regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
     if let Some(error) =
         hidden.into_iter().flatten().find(|error| error.kind() == ErrorKind::PermissionDenied)
     {
@@ -144,7 +146,7 @@ fn names(root: &Path, dir: &Path) -> Names {
     let link = std::fs::read_link(&path).ok();
     let is_denied = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     let real = std::fs::canonicalize(&path).ok();
-    let ours = std::fs::canonicalize(dir.join(crate::daemon::containers::FILE)).ok();
+    let ours = std::fs::canonicalize(dir.join(crate::daemon::reload::containers::FILE)).ok();
     let resolv = Resolv {
         is_in_the_way: link.is_none() && path.exists() && !path.is_file(),
         is_ours: link.is_some() && real.is_some() && real == ours,

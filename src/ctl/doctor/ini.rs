@@ -1,7 +1,7 @@
 //! Settings of others that concern us: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5) with their drop-ins.
 
 use crate::ctl::files;
-use crate::daemon::resolv_conf::{self, as_programs_ask, server};
+use crate::host::resolv_conf::{self, as_programs_ask, server};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

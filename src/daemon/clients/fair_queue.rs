@@ -1,0 +1,109 @@
+//! A queue for each source, served in turn.
+//!
+//! As fair queueing does it (RFC 8290 section 4): whoever has nothing else waiting is served before, and beside, those who always have.
+//! So a flood makes its own wait, not those of others.
+
+use hither_rounds::{Source, Tally};
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+
+/// The first and the last place of a source.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    first: usize,
+    last: usize,
+}
+
+/// Bounded by who pushes.
+#[derive(Debug)]
+pub(crate) struct Queues<T> {
+    /// Each with the next one of its source.
+    places: Slab<(T, usize)>,
+    queues: HashMap<Source, Queue>,
+    tally: Tally,
+    /// Sources that had nothing waiting, and those that were served and have more, in turn.
+    fresh: VecDeque<Source>,
+    others: VecDeque<Source>,
+    is_turn_of_others: bool,
+}
+
+impl<T> Default for Queues<T> {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
+impl<T> Queues<T> {
+    pub fn with_capacity(most: usize) -> Queues<T> {
+        Queues {
+            places: Slab::with_capacity(most),
+            queues: HashMap::with_capacity(most),
+            tally: Tally::new(),
+            fresh: VecDeque::with_capacity(most),
+            others: VecDeque::with_capacity(most),
+            is_turn_of_others: false,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// How much each source has.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Puts one behind those of its source.
+    pub fn push(&mut self, source: Source, one: T) {
+        let place = self.places.insert((one, usize::MAX));
+        self.tally.add(source);
+        if let Some(queue) = self.queues.get_mut(&source) {
+            if let Some((_, next)) = self.places.get_mut(queue.last) {
+                *next = place;
+            }
+            queue.last = place;
+        } else {
+            self.queues.insert(source, Queue { first: place, last: place });
+            self.fresh.push_back(source);
+        }
+    }
+
+    /// The oldest one of the source whose turn it is.
+    pub fn pop(&mut self) -> Option<T> {
+        self.is_turn_of_others = !self.is_turn_of_others;
+        let Queues { fresh, others, .. } = self;
+        let (one, other) = if self.is_turn_of_others { (others, fresh) } else { (fresh, others) };
+        // Each source with something waiting stands in one of both: who gives way to others keeps something.
+        let source = one.pop_front().or_else(|| other.pop_front())?;
+        let oldest = self.take(source);
+        if self.queues.contains_key(&source) {
+            self.others.push_back(source);
+        }
+        debug_assert_eq!(self.fresh.len() + self.others.len(), self.queues.len(), "a source is lost");
+        oldest
+    }
+
+    /// Takes out the oldest of who has most, and of two at least: so that no source is left with a turn and nothing to do in it.
+    pub fn take_of_fullest(&mut self) -> Option<T> {
+        let (fullest, most) = self.tally.fullest()?;
+        debug_assert!(most > 1, "who has but one does not give way");
+        self.take(fullest)
+    }
+
+    /// Takes the oldest of a source out.
+    fn take(&mut self, source: Source) -> Option<T> {
+        let queue = self.queues.get_mut(&source)?;
+        let (oldest, next) = self.places.try_remove(queue.first)?;
+        queue.first = next;
+        if next == usize::MAX {
+            self.queues.remove(&source);
+        }
+        self.tally.take(source);
+        Some(oldest)
+    }
+}

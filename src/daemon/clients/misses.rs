@@ -1,0 +1,144 @@
+//! Queries whose rounds are to be begun: a queue for each source, served in turn. When all places are taken the longest of them gives way.
+//! So a flood makes its own queries wait, and lose, not those of others.
+
+use crate::daemon::clients::fair_queue::Queues;
+use hither_rounds::{ClientId, Question, Source};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
+
+/// Queries that wait for their round to begin. At some 10 microseconds each, for which a tenth of the time is spent in a flood, the last of them waits some
+/// 200 milliseconds.
+pub(crate) const MISSES_MAX: usize = 2048;
+
+/// A query that waits for its round to begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Miss {
+    pub client: ClientId,
+    pub peer: SocketAddr,
+    pub question: Question,
+    pub recursion: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Misses {
+    queues: Queues<Miss>,
+    /// What nobody outside knows: who falls on whose place.
+    secret: RandomState,
+}
+
+impl Misses {
+    pub fn new() -> Misses {
+        Misses { queues: Queues::with_capacity(MISSES_MAX), secret: RandomState::new() }
+    }
+
+    /// On whose account a client's queries are: on this host a port is all that tells programs apart; others have an address, a /64 of
+    /// IPv6.
+    pub fn source(&self, peer: SocketAddr) -> Source {
+        let address = peer.ip().to_canonical();
+        let port = if address.is_loopback() { peer.port() } else { 0 };
+        let address = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) if v6.is_loopback() => v6.octets(),
+            IpAddr::V6(v6) => (u128::from_be_bytes(v6.octets()) >> 64 << 64).to_be_bytes(),
+        };
+        Source::of(self.secret.hash_one((address, port)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// Whether one more of a source may wait, if need be in the place of another's.
+    pub fn has_room_for(&self, source: Source) -> bool {
+        self.len() < MISSES_MAX || self.queues.tally().ahead_of(source).is_some()
+    }
+
+    /// Lets a query wait. Whoever gave way to it is returned: the oldest of who has most.
+    pub fn push(&mut self, miss: Miss) -> Option<ClientId> {
+        let full = self.len() >= MISSES_MAX;
+        let gone = full.then(|| self.queues.take_of_fullest()).flatten().map(|miss| miss.client);
+        self.queues.push(miss.client.source(), miss);
+        gone
+    }
+
+    /// The next one whose round is to begin.
+    pub fn pop(&mut self) -> Option<Miss> {
+        self.queues.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hither_wire::codes::Rtype;
+    use hither_wire::name::Name;
+
+    fn miss(source: u64, number: u64) -> Miss {
+        Miss {
+            client: ClientId::of(Source::of(source), number),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            question: Question {
+                name: Name::ROOT,
+                rtype: Rtype::A,
+                dnssec_ok: false,
+                checking_disabled: false,
+            },
+            recursion: true,
+        }
+    }
+
+    fn full_of(sources: u64) -> Misses {
+        let mut misses = Misses::new();
+        for number in 0..MISSES_MAX as u64 {
+            assert_eq!(misses.push(miss(number % sources, number)), None);
+        }
+        misses
+    }
+
+    #[test]
+    fn the_longest_queue_gives_way_and_a_newcomer_is_served_beside_it() {
+        let mut misses = full_of(1);
+        assert!(!misses.has_room_for(Source::of(0)) && misses.has_room_for(Source::of(7)));
+        let gone = misses.push(miss(7, 9999)).expect("somebody gives way");
+        assert_eq!((gone, misses.len()), (ClientId::of(Source::of(0), 0), MISSES_MAX));
+        let served: Vec<ClientId> = (0..4).filter_map(|_| misses.pop()).map(|miss| miss.client).collect();
+        assert!(served[..2].contains(&ClientId::of(Source::of(7), 9999)), "{served:?}");
+        while misses.pop().is_some() {}
+        assert!(misses.is_empty() && misses.queues.tally().is_empty());
+    }
+
+    #[test]
+    fn of_many_sources_each_has_its_turn() {
+        let mut misses = full_of(512);
+        assert!(misses.has_room_for(Source::of(600)));
+        misses.push(miss(600, 9999));
+        // Whoever was served and has more is served beside those who have not been.
+        let first = (0..2 * 513).filter_map(|_| misses.pop()).map(|miss| miss.client.0 >> 48);
+        let served: std::collections::BTreeSet<u64> = first.collect();
+        assert!(served.len() == 513 && served.contains(&600), "{} sources are served", served.len());
+    }
+
+    #[test]
+    fn where_all_have_as_much_nobody_gives_way() {
+        let misses = full_of(MISSES_MAX as u64);
+        assert!(!misses.has_room_for(Source::of(3000)) && !misses.has_room_for(Source::of(3)));
+    }
+
+    #[test]
+    fn a_port_tells_programs_of_this_host_apart_and_an_address_others() {
+        let misses = Misses::new();
+        let source = |text: &str| misses.source(text.parse().expect("an address"));
+        let many = |text: fn(u16) -> String| {
+            (1..=64).map(|n| source(&text(n))).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert!(many(|n| format!("127.0.0.1:{n}")) > 50);
+        assert_eq!(many(|n| format!("192.0.2.1:{n}")), 1);
+        assert!(many(|n| format!("192.0.2.{n}:53")) > 50);
+        assert_eq!(many(|n| format!("[2001:db8::{n}]:53")), 1);
+        assert_eq!(source("[::ffff:127.0.0.1]:7"), source("127.0.0.1:7"));
+    }
+}

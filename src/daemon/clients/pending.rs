@@ -1,0 +1,168 @@
+//! Clients whose reply needs a round: what they asked, and how to reach them.
+
+use crate::daemon::clients::admission::ClientNetwork;
+use crate::daemon::clients::owed::Owed;
+use crate::daemon::event_loop::tokens::Slot;
+use hither_net::batch::{Received, Route};
+use hither_rounds::{ClientId, Question, Source};
+use hither_wire::query::Query;
+use slab::Slab;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
+
+/// How a reply gets to its client.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    Udp {
+        socket: usize,
+        route: Route,
+    },
+    Tcp(Slot),
+    /// The operator's tool, on a local connection.
+    Control(Slot),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// What of the query its reply keeps: id, flags, letter case, EDNS.
+    pub query: Vec<u8>,
+    pub way: Way,
+    pub peer: SocketAddr,
+    /// Whose share of waiting queries it has.
+    pub network: Option<ClientNetwork>,
+}
+
+impl Pending {
+    /// Of the query its essence is kept: a long one would occupy memory for as long as its client waits.
+    pub fn new(query: &Query<'_>, way: Way, peer: SocketAddr) -> Pending {
+        let mut essence = [0; 12 + 255 + 4 + 11];
+        let len = query.essence(&mut essence);
+        Pending { query: essence[..len].to_vec(), way, peer, network: ClientNetwork::of(peer.ip()) }
+    }
+
+    /// Whether another query is this one, sent again: by the same client to the same address, with the same id, letters and EDNS.
+    fn is_repeated_by(&self, other: &Pending) -> bool {
+        let same_way = match (&self.way, &other.way) {
+            (Way::Udp { socket, route }, Way::Udp { socket: other, route: back }) => {
+                socket == other && route.leaves_as(back)
+            }
+            (Way::Udp { .. } | Way::Tcp(_) | Way::Control(_), _) => false,
+        };
+        same_way && self.peer == other.peer && self.query == other.query
+    }
+}
+
+/// A query that needs a round, as it was taken.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub pending: Pending,
+    pub question: Question,
+    pub recursion: bool,
+}
+
+impl Taken {
+    /// That of a datagram of a batch; `None` without an address to reply to, which cannot be.
+    pub fn of(received: Received<'_>, n: usize, query: &Query<'_>, socket: usize) -> Option<Taken> {
+        let way = Way::Udp { socket, route: received.route(n) };
+        let pending = Pending::new(query, way, received.peer(n)?);
+        Some(Taken { pending, question: Question::of(query), recursion: query.rd() })
+    }
+}
+
+/// A client in its place.
+#[derive(Debug)]
+struct Client {
+    count: u64,
+    /// What its query would have in common with a repetition of it.
+    print: u64,
+    pending: Pending,
+}
+
+/// Clients that wait: for their rounds to begin, or for an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// How many there were: told apart by it are those that have a place one after the other.
+    count: u64,
+    clients: Slab<Client>,
+    /// Who waits by UDP, by what the query and its sender are. Whose hash is the same by chance is not found twice, which costs a reply.
+    prints: HashMap<u64, ClientId>,
+    secret: RandomState,
+    pub owed: Owed,
+}
+
+/// Bits of an id for the place; those above are for the count, and above that for the source.
+const PLACE_BITS: u32 = 28;
+const COUNT_BITS: u32 = 20;
+
+impl Waiting {
+    pub fn add(&mut self, source: Source, pending: Pending) -> ClientId {
+        self.count = (self.count + 1) % (1 << COUNT_BITS);
+        let print = self.print(&pending);
+        let key = self.clients.insert(Client { count: self.count, print, pending });
+        let client = ClientId::of(source, self.count << PLACE_BITS | key as u64);
+        if print != 0 {
+            self.prints.insert(print, client);
+        }
+        client
+    }
+
+    fn key(&self, id: ClientId) -> Option<usize> {
+        let key = (id.0 % (1 << PLACE_BITS)) as usize;
+        let count = id.0 >> PLACE_BITS & ((1 << COUNT_BITS) - 1);
+        self.clients.get(key).filter(|client| client.count == count)?;
+        Some(key)
+    }
+
+    pub fn get(&self, id: ClientId) -> Option<&Pending> {
+        self.key(id).and_then(|key| self.clients.get(key)).map(|client| &client.pending)
+    }
+
+    pub fn take(&mut self, id: ClientId) -> Option<Pending> {
+        let client = self.clients.remove(self.key(id)?);
+        if self.prints.get(&client.print) == Some(&id) {
+            self.prints.remove(&client.print);
+        }
+        Some(client.pending)
+    }
+
+    /// Whether the same client waits for the reply to the same query already: it has sent it again.
+    pub fn has(&self, pending: &Pending) -> bool {
+        let known = self.prints.get(&self.print(pending)).and_then(|id| self.get(*id));
+        known.is_some_and(|known| known.is_repeated_by(pending))
+    }
+
+    /// 0 where repetitions are not looked for.
+    fn print(&self, pending: &Pending) -> u64 {
+        match pending.way {
+            Way::Udp { .. } => self.secret.hash_one((pending.peer, &pending.query)).max(1),
+            Way::Tcp(_) | Way::Control(_) => 0,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(port: u16, id: u8) -> Pending {
+        let query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        let way = Way::Tcp(Slot { key: 0, generation: 0 });
+        Pending { query, way, peer: SocketAddr::from(([127, 0, 0, 1], port)), network: None }
+    }
+
+    #[test]
+    fn a_place_that_is_taken_again_is_another_client() {
+        let mut waiting = Waiting::default();
+        let first = waiting.add(Source::of(3), pending(1, 1));
+        assert_eq!((first.source(), waiting.get(first).map(|p| p.peer.port())), (Source::of(3), Some(1)));
+        assert!(waiting.take(first).is_some() && waiting.is_empty());
+        let second = waiting.add(Source::of(3), pending(2, 1));
+        assert!(waiting.take(first).is_none() && waiting.get(first).is_none());
+        assert!(waiting.take(second).is_some() && waiting.prints.is_empty());
+    }
+}

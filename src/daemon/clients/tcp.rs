@@ -1,0 +1,321 @@
+//! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
+
+use crate::daemon::clients::admission::ClientNetwork;
+use crate::daemon::clients::tcp_places::{Standing, frees_room, gives_way};
+use crate::daemon::event_loop::tokens::{Slot, Source};
+use crate::daemon::event_loop::turn::Budget;
+use crate::daemon::shortage::is_waited_at;
+use hither_net::frame::{Framer, Outbox};
+use hither_net::shortage::is_shortage;
+use hither_rounds::ClientId;
+use hither_table::Monotonic;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use slab::Slab;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Time without a whole query after which a connection is closed (RFC 7766 section 6.2.3 leaves it open; unbound and dnsdist take
+/// 30 and 2 seconds).
+const IDLE: Duration = Duration::from_secs(10);
+/// The same while more than half of the places are taken.
+const IDLE_CROWDED: Duration = Duration::from_secs(2);
+/// Queries of one connection that may wait for their replies; more are not read before.
+const WAITING_MAX: usize = 128;
+/// Octets of replies that a client may leave unread: those of all its questions that may wait. Once it leaves any, no further query of its is
+/// read.
+const UNREAD_MAX: usize = WAITING_MAX * (2 + u16::MAX as usize);
+/// Octets of memory for all clients together, for replies that are not read and queries that are not whole. Beyond, one of who has most
+/// is closed.
+const HELD_MAX: usize = 32 * 1024 * 1024;
+/// Octets that a client takes of what it had left unread, for which its connection counts as used.
+const TAKEN: usize = 16 * 1024;
+/// Connections closed in one turn because they are idle.
+const SWEPT: usize = 32;
+/// Connections taken from one listener before those who have come have their turn.
+const ACCEPTS: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    pub peer: SocketAddr,
+    generation: u32,
+    framer: Framer,
+    outbox: Outbox,
+    pub waiting: Vec<ClientId>,
+    deadline: Monotonic,
+    /// When it came, or last had a query, or took of what was left unread. Its deadline does not say: who comes in a crowd has less time.
+    used: Monotonic,
+    /// Octets that it has taken of what it had left unread.
+    taken: usize,
+    /// The client has sent its last query, but still reads.
+    ended: bool,
+}
+
+impl Client {
+    fn held(&self) -> usize {
+        self.framer.held() + self.outbox.held()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            network: ClientNetwork::of(self.peer.ip()),
+            is_busy: !self.waiting.is_empty() || !self.outbox.is_empty(),
+            used: self.used,
+            held: self.held(),
+        }
+    }
+
+    /// Writes what can be, and reads the next query, unless there is enough to do for this client.
+    fn look(&mut self) -> Look {
+        match self.outbox.write_to(&mut self.stream) {
+            Ok(taken) => self.taken += taken,
+            Err(_) => return Look::Gone(Vec::new()),
+        }
+        if !self.outbox.is_empty() {
+            return Look::Idle;
+        }
+        loop {
+            if self.waiting.len() >= WAITING_MAX {
+                return Look::Idle;
+            }
+            if let Some(message) = self.framer.message() {
+                return Look::Query(message.to_vec());
+            }
+            if self.ended {
+                break;
+            }
+            match self.framer.fill(&mut self.stream) {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Look::Idle,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Look::Gone(Vec::new()),
+            }
+        }
+        // A client that has closed its half still reads what it has asked for.
+        if self.waiting.is_empty() { Look::Gone(Vec::new()) } else { Look::Idle }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    slab: Slab<Client>,
+    deadlines: BTreeSet<(Monotonic, usize)>,
+    generation: u32,
+    most: usize,
+    most_per_network: usize,
+    /// Connections of networks beyond this host.
+    networks: BTreeMap<ClientNetwork, usize>,
+    /// Octets of memory for what is not read or not whole.
+    held: usize,
+    /// Connections that were closed for others' sake.
+    pub dropped: u64,
+    /// Why somebody who waits could not be accepted.
+    pub short: Option<std::io::Error>,
+}
+
+/// What a look at a connection brought.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// A query, to be answered or shed.
+    Query(Vec<u8>),
+    /// Nothing more for now.
+    Idle,
+    /// The connection is over: these clients are gone.
+    Gone(Vec<ClientId>),
+}
+
+impl Clients {
+    pub fn new(most: usize, most_per_network: usize) -> Clients {
+        Clients { most, most_per_network, ..Clients::default() }
+    }
+
+    pub fn set_limits(&mut self, most: usize, most_per_network: usize) {
+        (self.most, self.most_per_network) = (most, most_per_network);
+    }
+
+    /// How long a connection may be idle now.
+    fn patience(&self) -> Duration {
+        if self.slab.len() * 2 > self.most { IDLE_CROWDED } else { IDLE }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Takes some of those who have come: whether there may be more, who has come, and who has to go for them.
+    pub fn accept(
+        &mut self,
+        registry: &Registry,
+        listener: &TcpListener,
+        now: Monotonic,
+        budget: &mut Budget,
+    ) -> (bool, Vec<Slot>, Vec<ClientId>) {
+        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+        for _ in 0..ACCEPTS {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    let network = ClientNetwork::of(peer.ip());
+                    let own = network.and_then(|network| self.networks.get(&network)).copied().unwrap_or(0);
+                    if network.is_some() && own >= self.most_per_network {
+                        self.dropped += 1;
+                    } else {
+                        while self.slab.len() >= self.most
+                            && let Some(clients) = self.drop_idlest(registry)
+                        {
+                            gone.extend(clients);
+                        }
+                        fresh.extend(self.add(registry, stream, peer, now));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return (false, fresh, gone),
+                // Of one connection (accept(2)): the next may be well.
+                Err(error) if !is_shortage(&error) => {}
+                Err(error) => {
+                    self.short = is_waited_at(listener).then_some(error);
+                    return (false, fresh, gone);
+                }
+            }
+            budget.use_up(0);
+            if budget.is_spent() {
+                break;
+            }
+        }
+        (true, fresh, gone)
+    }
+
+    fn add(
+        &mut self,
+        registry: &Registry,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        now: Monotonic,
+    ) -> Option<Slot> {
+        let _ = stream.set_nodelay(true);
+        let deadline = now.plus(self.patience());
+        self.generation = self.generation.wrapping_add(1);
+        let entry = self.slab.vacant_entry();
+        let slot = Slot { key: entry.key(), generation: self.generation };
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Source::Client(slot).token(), interests).ok()?;
+        self.deadlines.insert((deadline, slot.key));
+        if let Some(network) = ClientNetwork::of(peer.ip()) {
+            *self.networks.entry(network).or_default() += 1;
+        }
+        entry.insert(Client {
+            stream,
+            peer,
+            generation: slot.generation,
+            framer: Framer::default(),
+            outbox: Outbox::new(UNREAD_MAX),
+            waiting: Vec::new(),
+            deadline,
+            used: now,
+            taken: 0,
+            ended: false,
+        });
+        Some(slot)
+    }
+
+    pub fn get(&mut self, slot: Slot) -> Option<&mut Client> {
+        self.slab.get_mut(slot.key).filter(|client| client.generation == slot.generation)
+    }
+
+    /// The next query of a connection, reading and writing what can be.
+    pub fn look(&mut self, registry: &Registry, slot: Slot, now: Monotonic) -> Look {
+        let until = now.plus(self.patience());
+        let Some(client) = self.get(slot) else { return Look::Idle };
+        let before = client.held();
+        let look = client.look();
+        if matches!(look, Look::Query(_)) || client.taken >= TAKEN {
+            (client.taken, client.used) = (0, now);
+            let deadline = std::mem::replace(&mut client.deadline, until);
+            self.deadlines.remove(&(deadline, slot.key));
+            self.deadlines.insert((until, slot.key));
+        }
+        self.recount(slot, before);
+        if matches!(look, Look::Gone(_)) { Look::Gone(self.drop_client(registry, slot.key)) } else { look }
+    }
+
+    /// Takes note of what a client holds, which was so much before.
+    fn recount(&mut self, slot: Slot, before: usize) {
+        let held = self.get(slot).map_or(0, |client| client.held());
+        self.held = self.held + held - before;
+    }
+
+    /// Sends a reply, or as much of it as the client takes; `false` when the connection is over.
+    pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> bool {
+        let Some(client) = self.get(slot) else { return false };
+        let before = client.held();
+        let sent = client.outbox.send(octets, &mut client.stream);
+        self.recount(slot, before);
+        sent.unwrap_or(false)
+    }
+
+    /// Closes one of who holds most, as long as all of them hold more than they may.
+    pub fn make_room(&mut self, registry: &Registry) -> Vec<ClientId> {
+        let mut gone = Vec::new();
+        while self.held > HELD_MAX
+            && let Some(key) = frees_room(self.standings())
+        {
+            self.dropped += 1;
+            gone.extend(self.drop_client(registry, key));
+        }
+        gone
+    }
+
+    fn standings(&self) -> impl Iterator<Item = (usize, Standing)> + Clone {
+        self.slab.iter().map(|(key, client)| (key, client.standing()))
+    }
+
+    pub fn drop_client(&mut self, registry: &Registry, key: usize) -> Vec<ClientId> {
+        let Some(mut client) = self.slab.try_remove(key) else { return Vec::new() };
+        self.held -= client.held();
+        if !client.outbox.is_empty() {
+            // What it does not read is of no use to it any more: the kernel is not to go on offering it.
+            let _ = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
+        }
+        self.deadlines.remove(&(client.deadline, key));
+        if let Some(network) = ClientNetwork::of(client.peer.ip())
+            && let Some(count) = self.networks.get_mut(&network)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.networks.remove(&network);
+            }
+        }
+        let _ = registry.deregister(&mut client.stream);
+        client.waiting
+    }
+
+    /// Closes the connection that is missed least, if there is one; these clients are gone.
+    pub fn drop_idlest(&mut self, registry: &Registry) -> Option<Vec<ClientId>> {
+        let key = gives_way(self.standings())?;
+        self.dropped += 1;
+        Some(self.drop_client(registry, key))
+    }
+
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Closes some of what has been idle too long, or does not read; a connection whose replies are still being found is not idle.
+    pub fn sweep(&mut self, registry: &Registry, now: Monotonic) -> Vec<ClientId> {
+        let mut gone = Vec::new();
+        for _ in 0..SWEPT {
+            let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) else { break };
+            match self.slab.get_mut(key) {
+                Some(client) if !client.waiting.is_empty() && client.outbox.is_empty() => {
+                    self.deadlines.remove(&(at, key));
+                    client.deadline = now.plus(IDLE);
+                    self.deadlines.insert((client.deadline, key));
+                }
+                _ => gone.extend(self.drop_client(registry, key)),
+            }
+        }
+        gone
+    }
+}

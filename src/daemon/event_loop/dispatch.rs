@@ -1,0 +1,141 @@
+//! Who has a turn and in which order: queries by UDP first, and again between all others, each of whom has a share.
+
+use crate::daemon::event_loop::tokens::Source;
+use crate::daemon::event_loop::turn::{Budget, Kind, OTHERS};
+use crate::daemon::event_loop::{Daemon, now};
+use crate::logging::Event;
+use hither_table::Monotonic;
+use mio::Events;
+use std::time::Duration;
+
+/// Places of a predecessor's table, or of one that is looked through for what is void, before others get their turn: less than a
+/// millisecond.
+const SLICE: usize = 1024;
+/// What is done without a look at queries by UDP, where that has no bound of its own.
+const UNSEEN: Duration = Duration::from_micros(500);
+
+impl Daemon {
+    /// Whether there is something to do without waiting for events.
+    pub(crate) fn has_more(&mut self) -> bool {
+        let waiting = !self.misses.is_empty() && !self.crowded;
+        let work = self.rounds.writer().has_work() || self.rounds.is_reviewing();
+        waiting
+            || work
+            || !self.again.is_empty()
+            || self.keep.has_more()
+            || self.is_flushing()
+            || self.outside.has_over()
+            || !self.waiting.owed.is_empty()
+    }
+
+    /// Handles what has happened, and a slice of what there is to do besides.
+    pub(crate) fn turn(&mut self, events: &Events) {
+        let now = now();
+        events.iter().for_each(|event| self.again.push_back(Source::of(event.token())));
+        self.serve(Kind::Datagrams, now);
+        self.again.looked_at = now;
+        for kind in OTHERS {
+            if self.serve(kind, now) {
+                self.look_at_queries();
+            }
+        }
+        self.serve_misses(now);
+        self.look_at_queries();
+        self.send_queries(now);
+        self.look_at_table(now);
+        self.on_time(now);
+        self.send_queries(now);
+        self.send_replies();
+        self.outside.tidy(self.poll.registry(), now);
+        self.control.resumed().for_each(|source| self.again.push_back(source));
+        self.set_alarm();
+    }
+
+    /// Lets the sources of a kind have their turn, each once at most and no more than fits their share. `false`: there was none.
+    fn serve(&mut self, kind: Kind, now: Monotonic) -> bool {
+        let waiting = self.again.len(kind);
+        if waiting == 0 {
+            return false;
+        }
+        let mut budget = Budget::new(kind.share(), crate::daemon::event_loop::now);
+        for _ in 0..waiting {
+            let Some(source) = self.again.pop_front(kind) else { break };
+            self.ready(source, now, &mut budget);
+            if budget.is_spent() {
+                break;
+            }
+        }
+        #[cfg(test)]
+        self.again.used.push((kind, budget));
+        true
+    }
+
+    /// Looks at queries by UDP once more where something else has taken its time.
+    fn look_at_queries(&mut self) {
+        let now = now();
+        if now >= self.again.looked_at.plus(UNSEEN) && self.config.workers == 1 {
+            (0..self.udp.len()).for_each(|n| self.again.push_back(Source::Udp(n)));
+            self.serve(Kind::Datagrams, now);
+        }
+        self.again.looked_at = now;
+    }
+
+    /// What a table that is new or void in part needs, in slices.
+    fn look_at_table(&mut self, now: Monotonic) {
+        if self.rounds.writer().has_work() {
+            if let Some(found) = self.rounds.writer().work(SLICE, now) {
+                log::info!(
+                    event = Event::TableTakenOver, entries = found.entries, dropped = found.dropped;
+                    "the predecessor's table is taken over: {} entries, {} dropped",
+                    found.entries,
+                    found.dropped
+                );
+            }
+            self.look_at_queries();
+        }
+        if self.rounds.is_reviewing() {
+            self.rounds.review_some(SLICE);
+            self.act(now);
+            self.on_loaded(now);
+            self.look_at_queries();
+        }
+        if self.restore_some(now) {
+            self.look_at_queries();
+        }
+        if self.flush_some(now) {
+            self.look_at_queries();
+        }
+    }
+
+    fn ready(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
+        budget.use_up(0);
+        match source {
+            Source::Udp(_) | Source::TcpListener(_) | Source::Client(_) if self.draining.is_some() => {}
+            Source::Alarm => self.alarm.ack(),
+            Source::Signals => self.on_signals(now),
+            Source::Udp(n) => self.on_udp(n, now, budget),
+            Source::TcpListener(n) => self.on_listener(n, now, budget),
+            Source::Client(slot) => self.on_client(slot, now, budget),
+            Source::Outside(slot) => self.on_outside(slot, now, budget),
+            Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
+            Source::Peer(slot) => self.on_peer(slot, now, budget),
+            Source::Hints => self.on_hints(now, budget),
+            Source::Network => self.network.ready(now),
+            Source::WallClock => self.on_wall_clock(now),
+            Source::Woken => self.on_woken(now, budget),
+        }
+    }
+
+    /// Another thread has something.
+    fn on_woken(&mut self, now: Monotonic, budget: &mut Budget) {
+        self.on_followed(now);
+        self.on_loaded(now);
+        self.on_heard(now);
+        self.on_saved();
+        self.on_handed(now, budget);
+        if self.team.has_failed() {
+            self.failure = Some("a worker has ended before its time");
+            self.stop = true;
+        }
+    }
+}

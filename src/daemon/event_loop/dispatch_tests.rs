@@ -1,0 +1,323 @@
+//! The loop itself, a turn at a time, with every source fed as fast as it takes: nobody has more than a share between two looks at queries by
+//! UDP, and everybody has some.
+
+use crate::config::Config;
+use crate::daemon::clients::misses::{MISSES_MAX, Miss};
+use crate::daemon::clients::owed::JOINED_MAX;
+use crate::daemon::event_loop::turn::Kind;
+use crate::daemon::event_loop::{Daemon, now};
+use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
+use hither_net::seqpacket::Connection;
+use hither_rounds::{ClientId, Question};
+use hither_table::{Counter, Draft, FamilyDraft, Monotonic};
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked, QueryBits, query};
+use hither_wire::name::Name;
+use mio::Events;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const NAME: &str = "www.example";
+const PEERS: usize = 12;
+const CLIENTS: usize = 40;
+/// Turns within which everybody has to be heard, on however slow a host: each takes some milliseconds.
+const TURNS: usize = 3_000;
+
+fn ask(name: &str, id: u16) -> Vec<u8> {
+    let (mut octets, name) = ([0; 300], name.parse::<Name>().expect("a name"));
+    let bits = QueryBits { rd: true, cd: false, edns: None };
+    let len = query(&mut octets, id, &Asked { name: &name, rtype: Rtype::A }, bits);
+    octets[..len].to_vec()
+}
+
+/// A daemon that knows one name, and the upstream that it asks for others, which says nothing by itself.
+fn daemon(dir: &Path) -> (Daemon, UdpSocket) {
+    daemon_with(dir, "dns = [\"127.0.0.1:0\"]")
+}
+
+/// The same, where more is said in `[listen]` or after it.
+fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
+    let upstream = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    upstream.set_nonblocking(true).expect("an option");
+    let address = upstream.local_addr().expect("bound");
+    std::fs::create_dir_all(dir.join("run")).expect("a directory");
+    let text = format!(
+        "runtime_dir = {:?}\n[listen]\n{listen}\n[[upstream]]\naddress = \"{address}\"\n",
+        dir.join("run").display().to_string()
+    );
+    std::fs::write(dir.join("hither.toml"), text).expect("writable");
+    let path = dir.join("hither.toml");
+    let config = Config::load(Some(&path)).expect("right");
+    let mut daemon = Daemon::start(config, Some(path), false).expect("started");
+    let (version, time) = (daemon.rounds.writer().next_version(), now());
+    let address = Ipv4Addr::new(192, 0, 2, 1).into();
+    let set = FamilyDraft::of(version, [address], (time.as_ms() + 1_000_000, 1000));
+    let name = NAME.parse().expect("a name");
+    daemon.rounds.writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
+    (daemon, upstream)
+}
+
+/// Whoever feeds the daemon's sources.
+struct Feeders {
+    dir: PathBuf,
+    server: SocketAddr,
+    peers: Vec<(Connection, usize)>,
+    sorter: Connection,
+    probes: u64,
+    hints: UnixDatagram,
+    clients: Vec<(TcpStream, usize)>,
+    /// How far each client is in what it sends again and again.
+    sent: Vec<usize>,
+    comers: Vec<TcpStream>,
+    upstream: UdpSocket,
+    /// The daemon's socket towards it.
+    asker: Option<SocketAddr>,
+}
+
+impl Feeders {
+    fn new(dir: &Path, server: SocketAddr, upstream: UdpSocket) -> Feeders {
+        let local = |name| Connection::connect(&dir.join("run").join(name), None).expect("connected");
+        let client = |_| {
+            let stream = TcpStream::connect(server).expect("connected");
+            stream.set_nonblocking(true).expect("an option");
+            (stream, 0)
+        };
+        let hints = UnixDatagram::unbound().expect("a socket");
+        hints.set_nonblocking(true).expect("an option");
+        Feeders {
+            dir: dir.to_owned(),
+            server,
+            peers: (0..PEERS).map(|_| (local(CONTROL_SOCKET), 0)).collect(),
+            sorter: local(SORTER_SOCKET),
+            probes: 0,
+            hints,
+            clients: (0..CLIENTS).map(client).collect(),
+            sent: vec![0; CLIENTS],
+            comers: Vec::new(),
+            upstream,
+            asker: None,
+        }
+    }
+
+    /// Fills whatever takes something, and takes what has come back. Returns how many replies came at the control socket.
+    fn feed(&mut self) -> usize {
+        let (mut buffer, mut replies) = (vec![0; 65_536], 0);
+        let status = encode(&Request::Status).expect("short");
+        for (peer, heard) in &mut self.peers {
+            while peer.receive(&mut buffer).is_ok_and(|octets| !octets.is_empty()) {
+                *heard += 1;
+                replies += 1;
+            }
+            while peer.send(&status).is_ok() {}
+        }
+        let stats = |probes| encode(&SorterMessage::Stats { probes }).expect("short");
+        while self.sorter.send(&stats(self.probes + 1)).is_ok() {
+            self.probes += 1;
+        }
+        let hint = [&[1, 3][..], b"\x07nowhere\x07example\0"].concat();
+        while self.hints.send_to(&hint, self.dir.join("run/hint")).is_ok() {}
+        let octets = ask(NAME, 1);
+        let framed = [&(octets.len() as u16).to_be_bytes()[..], &octets].concat().repeat(100);
+        for ((client, heard), at) in self.clients.iter_mut().zip(&mut self.sent) {
+            while let Ok(len @ 1..) = client.read(&mut buffer) {
+                *heard += len;
+            }
+            while let Ok(len) = client.write(&framed[*at..]) {
+                *at = (*at + len) % framed.len();
+            }
+        }
+        self.comers.clear();
+        self.comers.extend((0..20).filter_map(|_| TcpStream::connect(self.server).ok()));
+        let _ = (0..20)
+            .filter_map(|_| Connection::connect(&self.dir.join("run").join(CONTROL_SOCKET), None).ok())
+            .count();
+        while let Ok((_, asker)) = self.upstream.recv_from(&mut buffer) {
+            self.asker.get_or_insert(asker);
+        }
+        if let Some(asker) = self.asker {
+            (0..500).for_each(|_| drop(self.upstream.send_to(&[0x80; 512], asker)));
+        }
+        replies
+    }
+
+    fn all_are_heard(&self) -> bool {
+        self.peers.iter().all(|(_, heard)| *heard > 0) && self.clients.iter().all(|(_, heard)| *heard > 0)
+    }
+}
+
+#[test]
+fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply() {
+    let dir = std::env::temp_dir().join(format!("hither-turns-{}", std::process::id()));
+    let (mut daemon, upstream) = daemon(&dir);
+    let server = daemon.addresses[0];
+    let mut feeders = Feeders::new(&dir, server, upstream);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(server).expect("a route");
+    socket.set_nonblocking(true).expect("an option");
+    socket.send(&ask("miss.example", 7)).expect("sent");
+    let (mut events, mut buffer) = (Events::with_capacity(256), [0; 512]);
+    let local = Kind::Local.share().messages;
+    let (mut heard_from_upstream, mut hints, mut turns) = (0, 0, 0);
+    while turns < TURNS && !(feeders.all_are_heard() && heard_from_upstream > 0 && hints > 0) {
+        turns += 1;
+        let statuses = feeders.feed();
+        assert!(statuses <= local, "{statuses} statuses in the turn before");
+        daemon.waker.wake().expect("it can be woken");
+        let (queries, probes) = (daemon.counters().get(Counter::Queries), daemon.control.status.probes);
+        let heard = daemon.hints.taken + daemon.hints.dropped;
+        socket.send(&ask(NAME, 8)).expect("sent");
+        daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
+        daemon.again.used.clear();
+        daemon.turn(&events);
+
+        let replied =
+            std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|_| buffer[1])).any(|id| id == 8);
+        assert!(replied, "a hit is answered in the turn that it comes in, the {turns}th");
+        let queries = (daemon.counters().get(Counter::Queries) - queries) as usize;
+        assert!(queries <= Kind::Connections.share().messages + 2, "{queries} queries by TCP");
+        let hints_now = (daemon.hints.taken + daemon.hints.dropped - heard) as usize;
+        assert!(hints_now <= local, "{hints_now} hints");
+        let reports = (daemon.control.status.probes - probes) as usize;
+        assert!(reports <= local, "{reports} messages of the sorter");
+        hints += hints_now;
+        let mut seen: Vec<Kind> = Vec::new();
+        for (kind, budget) in &daemon.again.used {
+            let share = kind.share();
+            // The last may go beyond it, by what one message and one batch can have.
+            assert!(budget.messages <= share.messages + 16, "{kind:?} {budget:?}");
+            assert!(budget.octets <= share.octets + 2 * 65_537, "{kind:?} {budget:?}");
+            if *kind == Kind::Datagrams {
+                seen.clear();
+            }
+            assert!(!seen.contains(kind), "{kind:?} has two shares between two looks at queries");
+            seen.push(*kind);
+            heard_from_upstream += if *kind == Kind::Upstreams { budget.messages } else { 0 };
+        }
+    }
+    let heard: Vec<usize> = feeders.peers.iter().map(|(_, heard)| *heard).collect();
+    let read: Vec<usize> = feeders.clients.iter().map(|(_, heard)| *heard).collect();
+    assert!(feeders.all_are_heard(), "who is left out? {heard:?} {read:?} after {turns}");
+    assert!(heard_from_upstream > 0 && hints > 0, "{heard_from_upstream} of the upstream, {hints} hints");
+    assert!(daemon.control.status.connected, "the sorter has its place");
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+#[test]
+fn a_status_is_composed_anew_after_a_change_and_not_for_other_requests() {
+    let dir = std::env::temp_dir().join(format!("hither-told-{}", std::process::id()));
+    let (mut daemon, _upstream) = daemon(&dir);
+    let peer = Connection::connect(&dir.join("run").join(CONTROL_SOCKET), None).expect("connected");
+    let (mut events, mut buffer) = (Events::with_capacity(256), vec![0; 65_536]);
+    let mut ask = |request: &Request| {
+        peer.send(&encode(request).expect("short")).expect("sent");
+        for _ in 0..TURNS {
+            daemon.poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
+            daemon.turn(&events);
+            if peer.receive(&mut buffer).is_ok() {
+                return daemon.requests.has_told();
+            }
+        }
+        panic!("{request:?} has no answer");
+    };
+    let names = vec!["nowhere.example".to_owned()];
+    assert!(ask(&Request::Status));
+    assert!(
+        ask(&Request::Query { name: "localhost".to_owned(), rtype: "A".to_owned() }),
+        "nothing has changed"
+    );
+    assert!(!ask(&Request::Flush { names }), "something has");
+    assert!(ask(&Request::Status));
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// A query that asks what is being asked already waits for its answer where there is no room for another miss of its source: but not
+/// beyond what can be told to them.
+#[test]
+fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_send() {
+    const ROUNDS: u16 = 40;
+    let dir = std::env::temp_dir().join(format!("hither-owed-{}", std::process::id()));
+    let listen = "dns = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n[limits]\nclients = 4";
+    let (mut daemon, _upstream) = daemon_with(&dir, listen);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let source = daemon.misses.source(client.local_addr().expect("bound"));
+    let own = Miss {
+        client: ClientId::of(source, 0),
+        peer: client.local_addr().expect("bound"),
+        question: Question { name: Name::ROOT, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false },
+        recursion: true,
+    };
+    let (mut events, mut most) = (Events::with_capacity(256), 0);
+    for round in 0..ROUNDS {
+        for server in daemon.addresses.clone() {
+            // What finds no room in the socket's buffer is lost, which is its client's affair.
+            (0..256).for_each(|n| drop(client.send_to(&ask("slow.example", 256 * round + n), server)));
+        }
+        // Its queue of misses is as long as it can be, but for the two that begin what the others join.
+        while round > 0 && daemon.misses.len() < MISSES_MAX {
+            assert_eq!(daemon.misses.push(own.clone()), None);
+        }
+        daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
+        daemon.turn(&events);
+        most = most.max(daemon.waiting.owed.len());
+    }
+    assert!(most > JOINED_MAX / 2, "nobody joins: {most}");
+    assert!(most <= JOINED_MAX, "{most} replies are owed");
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// Waits until so many queries have been taken: workers are threads of their own.
+fn until_counted(daemon: &mut Daemon, queries: u64, end: Monotonic) {
+    while daemon.counters().get(Counter::Queries) < queries {
+        assert!(now() < end, "{queries} queries are not taken");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
+    let dir = std::env::temp_dir().join(format!("hither-handed-{}", std::process::id()));
+    let (mut daemon, upstream) = daemon_with(&dir, "workers = 2\ndns = [\"127.0.0.1:0\"]");
+    let (server, end) = (daemon.addresses[0], now().plus(Duration::from_secs(30)));
+    let one = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let (mut events, mut sent) = (Events::with_capacity(256), 0);
+    for _ in 0..3 {
+        // One client, one socket, one worker, until that finds no place for more.
+        let shed = daemon.counters().get(Counter::ShedQueries);
+        while daemon.counters().get(Counter::ShedQueries) == shed {
+            for _ in 0..64 {
+                sent += 1;
+                one.send_to(&ask(&format!("n{sent}.flood.example"), sent as u16), server).expect("sent");
+            }
+            until_counted(&mut daemon, sent, end);
+        }
+        daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
+        daemon.turn(&events);
+        assert!(daemon.team.take().is_none(), "something is left in the queue between threads");
+    }
+    // Another one's query is among those whose rounds begin, however many of the first one wait.
+    let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    other.send_to(&ask("other.example", 1), server).expect("sent");
+    until_counted(&mut daemon, sent + 1, end);
+    let mut buffer = [0; 512];
+    let mut is_asked = || {
+        let mut asked = std::iter::from_fn(|| {
+            upstream.recv(&mut buffer).ok().map(|len| buffer[..len].to_ascii_lowercase())
+        });
+        asked.any(|query| query.windows(6).any(|label| label == b"\x05other"))
+    };
+    let turns = (0..TURNS).find(|_| {
+        daemon.poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
+        daemon.turn(&events);
+        is_asked()
+    });
+    assert!(turns.is_some(), "its turn never comes");
+    daemon.team.stop();
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}

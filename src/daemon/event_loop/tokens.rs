@@ -1,0 +1,106 @@
+//! Tokens of the poll: what kind of source, which one, and which of those that had its place one after the other.
+
+use mio::Token;
+
+/// What a token stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Source {
+    Alarm,
+    Signals,
+    Udp(usize),
+    TcpListener(usize),
+    ControlListener,
+    SorterListener,
+    /// A client's TCP connection.
+    Client(Slot),
+    /// An attempt's socket.
+    Outside(Slot),
+    /// A local connection.
+    Peer(Slot),
+    Hints,
+    /// Netlink, or the host's name.
+    Network,
+    /// Another thread has something: files have changed or been read, the cache has been saved or some of it is to be restored, a worker has misses or counts, or has failed.
+    Woken,
+    /// The wall clock was set.
+    WallClock,
+}
+
+/// A place in a slab, and how often it has changed hands: an event for a former holder is recognised.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Slot {
+    pub key: usize,
+    pub generation: u32,
+}
+
+const KIND: u32 = 60;
+const GENERATION: u32 = 28;
+
+impl Source {
+    pub fn token(self) -> Token {
+        let slot =
+            |kind: usize, slot: Slot| kind << KIND | (slot.generation as usize) << GENERATION | slot.key;
+        Token(match self {
+            Self::Alarm => 0,
+            Self::Signals => 1 << KIND,
+            Self::Udp(n) => 2 << KIND | n,
+            Self::TcpListener(n) => 3 << KIND | n,
+            Self::ControlListener => 4 << KIND,
+            Self::SorterListener => 5 << KIND,
+            Self::Client(s) => slot(6, s),
+            Self::Outside(s) => slot(7, s),
+            Self::Peer(s) => slot(8, s),
+            Self::Hints => 9 << KIND,
+            Self::Network => 10 << KIND,
+            Self::Woken => 11 << KIND,
+            Self::WallClock => 12 << KIND,
+        })
+    }
+
+    pub fn of(token: Token) -> Source {
+        let key = token.0 & ((1 << GENERATION) - 1);
+        let slot = Slot { key, generation: (token.0 >> GENERATION) as u32 };
+        match token.0 >> KIND {
+            0 => Self::Alarm,
+            1 => Self::Signals,
+            2 => Self::Udp(key),
+            3 => Self::TcpListener(key),
+            4 => Self::ControlListener,
+            5 => Self::SorterListener,
+            6 => Self::Client(slot),
+            7 => Self::Outside(slot),
+            8 => Self::Peer(slot),
+            9 => Self::Hints,
+            10 => Self::Network,
+            11 => Self::Woken,
+            _ => Self::WallClock,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_is_found_again_by_its_token() {
+        let slot = Slot { key: 123_456, generation: u32::MAX };
+        for source in [
+            Source::Alarm,
+            Source::Signals,
+            Source::Udp(3),
+            Source::TcpListener(7),
+            Source::ControlListener,
+            Source::SorterListener,
+            Source::Client(slot),
+            Source::Outside(slot),
+            Source::Peer(Slot { key: 0, generation: 0 }),
+            Source::Hints,
+            Source::Network,
+            Source::Woken,
+            Source::WallClock,
+        ] {
+            assert_eq!(Source::of(source.token()), source);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One turn of the event loop: what each kind of source may use of it, and the line of those that want more.
+//!
+//! Queries by UDP are looked at between any two kinds. So a hit waits for what one kind may use at the longest, whatever all of them are
+//! fed with; what is left of a kind's work stands at the back of its own line, where nobody is passed over and each stands once.
+
+use crate::daemon::event_loop::tokens::Source;
+use hither_table::Monotonic;
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+/// Sources that share what they may use of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Clients by UDP.
+    Datagrams,
+    /// The daemon's own: the alarm, signals, the network's news, the clock, what threads hand over.
+    Own,
+    /// What upstreams say.
+    Upstreams,
+    /// Clients by TCP, those who come and those who are there.
+    Connections,
+    /// The operator, the sorter, hints: whoever is on this host.
+    Local,
+}
+
+/// Everybody but clients by UDP, in the order in which they have their turn.
+pub(crate) const OTHERS: [Kind; 4] = [Kind::Own, Kind::Upstreams, Kind::Connections, Kind::Local];
+const KINDS: usize = OTHERS.len() + 1;
+
+/// What a kind may use before queries by UDP are looked at again. The last message may go beyond it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub messages: usize,
+    pub octets: usize,
+    pub time: Duration,
+    /// Messages handled between two looks at the clock.
+    pub look: usize,
+}
+
+impl Share {
+    /// Whatever there is, for the end.
+    pub const ALL: Share =
+        Share { messages: usize::MAX, octets: usize::MAX, time: Duration::from_secs(3600), look: 64 };
+}
+
+impl Kind {
+    pub fn of(source: Source) -> Kind {
+        match source {
+            Source::Udp(_) => Self::Datagrams,
+            Source::Alarm | Source::Signals | Source::Network | Source::Woken | Source::WallClock => {
+                Self::Own
+            }
+            Source::Outside(_) => Self::Upstreams,
+            Source::TcpListener(_) | Source::Client(_) => Self::Connections,
+            Source::ControlListener | Source::SorterListener | Source::Peer(_) | Source::Hints => Self::Local,
+        }
+    }
+
+    pub const fn share(self) -> Share {
+        const KIB: usize = 1024;
+        let (messages, octets, micros, look) = match self {
+            // Batches of 64.
+            Self::Datagrams => (16, 1024 * KIB, 2_000, 8),
+            Self::Own => (2_048, 1024 * KIB, 500, 8),
+            Self::Upstreams => (256, 512 * KIB, 1_000, 4),
+            // Some 15 microseconds to compose 64 KiB, and more for the kernel to take them.
+            Self::Connections => (256, 512 * KIB, 1_000, 8),
+            // A status may take a millisecond by itself.
+            Self::Local => (128, 256 * KIB, 500, 1),
+        };
+        Share { messages, octets, time: Duration::from_micros(micros), look }
+    }
+}
+
+/// What has been used of a share.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    share: Share,
+    pub messages: usize,
+    pub octets: usize,
+    until: Monotonic,
+    is_late: bool,
+    /// Messages since the last look at the clock.
+    unseen: usize,
+    clock: fn() -> Monotonic,
+}
+
+impl Budget {
+    pub fn new(share: Share, clock: fn() -> Monotonic) -> Budget {
+        let until = clock().plus(share.time);
+        Budget { share, messages: 0, octets: 0, until, is_late: false, unseen: 0, clock }
+    }
+
+    /// Counts a message that was handled, and the octets that it took or gave.
+    pub fn use_up(&mut self, octets: usize) {
+        self.messages += 1;
+        self.octets = self.octets.saturating_add(octets);
+        self.unseen += 1;
+        if self.unseen >= self.share.look {
+            self.unseen = 0;
+            self.is_late |= (self.clock)() >= self.until;
+        }
+    }
+
+    /// Whether others have their turn.
+    pub fn is_spent(&self) -> bool {
+        self.is_late || self.messages >= self.share.messages || self.octets >= self.share.octets
+    }
+}
+
+/// Sources with something to do, a line for each kind. A source stands in it once, however often it is told of: so a line is no longer than
+/// there are sources.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    lines: [VecDeque<Source>; KINDS],
+    there: HashSet<Source>,
+    /// When queries by UDP were looked at last.
+    pub looked_at: Monotonic,
+    /// What each kind has used, one after the other.
+    #[cfg(test)]
+    pub used: Vec<(Kind, Budget)>,
+}
+
+impl Again {
+    /// Puts a source at the back of its line, unless it stands there.
+    pub fn push_back(&mut self, source: Source) {
+        if self.there.insert(source) {
+            self.lines[Kind::of(source) as usize].push_back(source);
+        }
+    }
+
+    /// Who is first in a line.
+    pub fn pop_front(&mut self, kind: Kind) -> Option<Source> {
+        let source = self.lines[kind as usize].pop_front()?;
+        self.there.remove(&source);
+        Some(source)
+    }
+
+    pub fn len(&self, kind: Kind) -> usize {
+        self.lines[kind as usize].len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.there.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::event_loop::tokens::Slot;
+    use std::cell::Cell;
+
+    thread_local! {
+        static TIME: Cell<u64> = const { Cell::new(0) };
+        static READ: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn clock() -> Monotonic {
+        READ.set(READ.get() + 1);
+        Monotonic(TIME.get())
+    }
+
+    fn share() -> Share {
+        Share { messages: 10, octets: 1000, time: Duration::from_micros(5), look: 4 }
+    }
+
+    #[test]
+    fn a_share_ends_by_messages_by_octets_and_by_time() {
+        let spent_after = |octets: usize, each_ns: u64| {
+            let mut budget = Budget::new(share(), clock);
+            (1..100).find(|_| {
+                TIME.set(TIME.get() + each_ns);
+                budget.use_up(octets);
+                budget.is_spent()
+            })
+        };
+        assert_eq!(spent_after(0, 0), Some(10));
+        assert_eq!(spent_after(200, 0), Some(5));
+        assert_eq!(spent_after(5000, 0), Some(1), "one that is too large is handled, and then no other");
+        assert_eq!(spent_after(0, 2_000), Some(4), "the clock is read after four");
+        READ.set(0);
+        assert_eq!(spent_after(0, 1), Some(10));
+        assert_eq!(READ.get(), 3, "at the beginning, after four, after eight");
+    }
+
+    #[test]
+    fn each_source_stands_in_line_once_and_none_is_passed_over() {
+        let mut again = Again::default();
+        let client = |key| Source::Client(Slot { key, generation: 1 });
+        for _ in 0..1000 {
+            (0..3).for_each(|key| again.push_back(client(key)));
+            again.push_back(Source::Hints);
+        }
+        assert_eq!((again.len(Kind::Connections), again.len(Kind::Local)), (3, 1));
+        assert_eq!(again.pop_front(Kind::Connections), Some(client(0)));
+        again.push_back(client(0));
+        let rest: Vec<Source> = std::iter::from_fn(|| again.pop_front(Kind::Connections)).collect();
+        assert_eq!(rest, [client(1), client(2), client(0)]);
+        assert_eq!((again.pop_front(Kind::Local), again.is_empty()), (Some(Source::Hints), true));
+    }
+}

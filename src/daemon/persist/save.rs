@@ -1,0 +1,159 @@
+//! Writing what the table holds to a file: in a thread of its own, which reads the table as any other process does.
+
+use crate::daemon::clients::handover::hand_in;
+use hither_rounds::Routes;
+use hither_saved::{Clocks, Header, Link, MARGIN, OCTETS_MAX, Set, USUAL_MAX, Writer};
+use hither_table::{Family, FamilyView, Monotonic, Reader, Snapshot, State};
+use hither_wire::name::Name;
+use mio::Waker;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+/// The file's name in the state directory.
+pub(crate) const FILE: &str = "cache";
+/// Under which it is written, to be renamed when it is whole.
+const NEW_FILE: &str = "cache.new";
+
+/// What is to be saved.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub reader: Reader,
+    pub routes: Routes,
+    /// Who the usual upstreams are.
+    pub usual: Vec<u64>,
+    pub dir: PathBuf,
+    /// What is left of each set is as of then.
+    pub now: Clocks,
+    /// Whether to wait until the disk has it, so that a loss of power costs neither this file nor the one before. What is lost otherwise
+    /// shows by its checksum.
+    pub sync: bool,
+}
+
+/// What was saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Done {
+    pub sets: u64,
+    /// There were more than a file may hold.
+    pub cut: bool,
+}
+
+/// What was saved, or why nothing was; the file of before, if there is one, is as it was then.
+pub(crate) type Outcome = Result<Done, String>;
+
+/// Writes in the background, one file at a time.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    waker: Arc<Waker>,
+    results: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    busy: bool,
+}
+
+impl Saver {
+    pub fn new(waker: Arc<Waker>) -> Saver {
+        Saver { waker, results: mpsc::channel(), busy: false }
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Begins to write. Only when it is not busy.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn begin(&mut self, job: Job) -> Result<(), String> {
+        let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
+        let work = move || hand_in(&sender, &waker, save(&job));
+        let thread = std::thread::Builder::new().name("save".to_owned()).spawn(work);
+        self.busy = thread.is_ok();
+        thread.map(drop).map_err(|error| format!("no thread can be had: {error}"))
+    }
+
+    /// What became of it, once that is known.
+    pub fn take(&mut self) -> Option<Outcome> {
+        let result = self.results.1.try_recv().ok()?;
+        self.busy = false;
+        Some(result)
+    }
+}
+
+/// Leaves no half of a file, when nobody waits for the other half.
+pub(crate) fn abandon(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(NEW_FILE));
+}
+
+fn save(job: &Job) -> Outcome {
+    let (new, path) = (job.dir.join(NEW_FILE), job.dir.join(FILE));
+    let cannot = |what: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |error: io::Error| format!("cannot {what} '{}': {error}", path.display())
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(&job.dir).map_err(cannot("create", &job.dir))?;
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot("remove", &new)(error)),
+        _ => {}
+    }
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&new);
+    let file = file.map_err(cannot("create", &new))?;
+    let done = write(job, &file).map_err(cannot("write", &new));
+    if done.is_err() {
+        // Half a file is of no use, and on a full disk in the way.
+        let _ = std::fs::remove_file(&new);
+    }
+    let done = done?;
+    std::fs::rename(&new, &path).map_err(cannot("rename the new file to", &path))?;
+    Ok(done)
+}
+
+fn write(job: &Job, file: &File) -> io::Result<Done> {
+    let mut usual = [0; USUAL_MAX];
+    usual.iter_mut().zip(&job.usual).for_each(|(place, mark)| *place = *mark);
+    let header = Header { saved_ms: job.now.wall_ms, version: job.reader.version(), usual };
+    let mut writer = Writer::begin(BufWriter::with_capacity(1 << 16, file), &header)?;
+    let now = Monotonic::from_ms(job.now.boot_ms);
+    let (mut entry, mut cut) = (Box::new(Snapshot::new()), false);
+    let mut entries = job.reader.entries();
+    while !cut && entries.next(&mut entry) {
+        let Ok(name) = Name::from_wire(entry.name()) else { continue };
+        for family in [Family::A, Family::Aaaa] {
+            if let Some(set) = entry.family(family).and_then(|view| set(name, family, &view, now)) {
+                writer.add(&Set { route: job.routes.mark(&name), ..set })?;
+            }
+        }
+        cut = writer.octets() > OCTETS_MAX - (1 << 20);
+    }
+    let sets = writer.sets();
+    writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if job.sync {
+        file.sync_data()?;
+    }
+    Ok(Done { sets, cut })
+}
+
+/// The set to save of a family, if it can be restored: addresses that do not expire sooner than anything that is restored.
+fn set(name: Name, family: Family, view: &FamilyView<'_>, now: Monotonic) -> Option<Set> {
+    let left = |expire_ms: u64| expire_ms.saturating_sub(now.as_ms());
+    let left_ms = left(view.expire_ms());
+    if view.negative().is_some() || view.is_empty() || u128::from(left_ms) <= MARGIN.as_millis() {
+        return None;
+    }
+    let link = |(target, expire_ms): (&[u8], u64)| {
+        Some(Link { target: Name::from_wire(target).ok()?, left_ms: left(expire_ms) })
+    };
+    let chain = |n: u8| view.chain(n).map(link).collect::<Option<Vec<Link>>>();
+    Some(Set {
+        name,
+        family,
+        route: 0,
+        complete: view.state() == State::Complete,
+        sorted: view.sorted(),
+        left_ms,
+        lifetime_s: view.lifetime_s(),
+        addresses: view.addresses().collect(),
+        chains: (0..view.chain_count()).map(chain).collect::<Option<Vec<_>>>()?,
+    })
+}

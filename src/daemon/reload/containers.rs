@@ -1,0 +1,187 @@
+//! `resolv.conf` in the runtime directory: the upstreams that are asked, for containers and others that do not reach us at 127.0.0.1.
+
+use crate::config::Config;
+use crate::host::open;
+use crate::host::resolvers::{Files, SEARCHED};
+use crate::logging::Event;
+use hither_rounds::Server;
+use hither_wire::name::Name;
+use nix::fcntl::OFlag;
+use std::fmt::Write as _;
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Beside the table.
+pub(crate) const FILE: &str = "resolv.conf";
+/// Octets read of one.
+const LENGTH_MAX: u64 = 1 << 20;
+/// Domains to search in, as many as container runtimes take.
+const SEARCH_MAX: usize = 32;
+
+const HEAD: &str = "# Written by hitherd(8): the upstreams that it asks, for containers and others that do not reach hitherd at 127.0.0.1.
+# It is written anew when they change. In the place of /etc/resolv.conf it would have programs ask others than hitherd.
+";
+
+/// The files that the text depends on beside upstreams.
+pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
+    SEARCHED.map(|path| root.join(path)).into_iter()
+}
+
+/// Whether `path` leads to the file that we wrote: whom it names we know from elsewhere, or nobody knows any more.
+pub(crate) fn is_own(path: &Path, runtime_dir: &Path) -> bool {
+    let which = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    which(path).is_some_and(|which_one| which(&runtime_dir.join(FILE)) == Some(which_one))
+}
+
+/// Writes whom we ask, if that is not what stands there. Without it we serve as well: what keeps it from being written is said.
+pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &Files) {
+    // Whom a wrong configuration would name is not known; who was asked before may still be.
+    if config.wrong.is_none() {
+        let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
+        offer_in(&config.runtime_dir, &addresses, files);
+    }
+}
+
+fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &Files) {
+    let new = text(upstreams, search(files));
+    let path = runtime_dir.join(FILE);
+    if open::octets(&path, LENGTH_MAX).is_ok_and(|old| old == new.as_bytes()) {
+        return;
+    }
+    if let Err(error) = replace(&path, new.as_bytes()) {
+        log::warn!(
+            event = Event::FileNotWritten, path:% = path.display(), reason:% = error;
+            "'{}', the upstreams for containers, cannot be written: {error}; going on without it",
+            path.display()
+        );
+    }
+}
+
+/// What stands in the file.
+fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
+    let mut text = HEAD.to_owned();
+    let mut left_out = |upstream: &SocketAddr, why: &str| {
+        // Into memory.
+        let _ = writeln!(text, "# {upstream} is left out: {why}");
+    };
+    let mut servers = Vec::new();
+    for upstream in upstreams {
+        match upstream {
+            _ if upstream.port() != 53 => left_out(upstream, "resolv.conf(5) has no ports"),
+            SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
+                // A zone is a link's number or name on this host, and means nothing, or another link, in a container.
+                left_out(upstream, "it is known on a link of this host only");
+            }
+            _ => servers.push(upstream.ip().to_canonical()),
+        }
+    }
+    let (near, far): (Vec<IpAddr>, Vec<IpAddr>) = servers.into_iter().partition(IpAddr::is_loopback);
+    // Who has a loopback interface of its own does not reach ours, and would ask itself; beside others they are no loss.
+    let shown = if far.is_empty() { &near } else { &far };
+    if far.is_empty() {
+        text += match near.is_empty() {
+            true => "# There is no upstream that can be named here.\n",
+            false => "# They are on this host: who has a network of its own does not reach them.\n",
+        };
+    } else {
+        near.iter().for_each(|server| {
+            let _ = writeln!(text, "# {server} is left out: it is on this host");
+        });
+    }
+    shown.iter().for_each(|server| {
+        let _ = writeln!(text, "nameserver {server}");
+    });
+    if !search.is_empty() {
+        let names: Vec<String> =
+            search.iter().map(|name| name.to_string().trim_end_matches('.').to_owned()).collect();
+        let _ = writeln!(text, "search {}", names.join(" "));
+    }
+    text
+}
+
+/// In which domains the system searches.
+fn search(files: &Files) -> &[Name] {
+    let names = files.searched_by_programs();
+    &names[..names.len().min(SEARCH_MAX)]
+}
+
+/// Whoever reads meanwhile reads the old one or the new one.
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("conf.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o644).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut file = options.open(&new)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(text)?;
+    std::fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(upstreams: &[&str], search: &[&str]) -> (Vec<String>, usize) {
+        let upstreams: Vec<SocketAddr> = upstreams.iter().map(|text| text.parse().expect("one")).collect();
+        let search: Vec<Name> = search.iter().map(|text| text.parse().expect("a name")).collect();
+        let text = text(&upstreams, &search);
+        let lines = text.strip_prefix(HEAD).expect("the head").lines();
+        let (comments, said): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('#'));
+        (said.into_iter().map(str::to_owned).collect(), comments.len())
+    }
+
+    #[test]
+    fn what_resolv_conf_can_say_is_said_and_the_rest_is_a_comment() {
+        let (lines, comments) = said(
+            &[
+                "192.0.2.1:53",
+                "127.0.0.2:53",
+                "192.0.2.2:5353",
+                "[2001:db8::1]:53",
+                "[fe80::1%2]:53",
+                "[::ffff:192.0.2.3]:53",
+            ],
+            &["example.com", "lab.example"],
+        );
+        let servers = ["nameserver 192.0.2.1", "nameserver 2001:db8::1", "nameserver 192.0.2.3"];
+        assert_eq!(lines, [&servers[..], &["search example.com lab.example"]].concat());
+        assert_eq!(comments, 3);
+        assert_eq!(said(&["127.0.0.2:53"], &[]), (vec!["nameserver 127.0.0.2".to_owned()], 1));
+        assert_eq!(said(&[], &[]), (vec![], 1));
+        assert_eq!(said(&["192.0.2.2:5353"], &[]), (vec![], 2));
+    }
+
+    #[test]
+    fn it_is_written_when_it_changes_readable_for_all_and_known_again() {
+        let root = std::env::temp_dir().join(format!("hither-containers-{}", std::process::id()));
+        let run = root.join("run/hither");
+        std::fs::create_dir_all(&run).expect("a directory");
+        std::fs::create_dir_all(root.join("etc")).expect("a directory");
+        let etc = root.join("etc/resolv.conf");
+        std::fs::write(&etc, "domain a.example\nsearch b.example c.example .\nnameserver 127.0.0.1\n")
+            .expect("written");
+        let upstreams: [SocketAddr; 1] = ["192.0.2.1:53".parse().expect("an address")];
+        let files = || Files::read(&root, &run);
+        offer_in(&run, &upstreams, &files());
+        let path = run.join(FILE);
+        let found = || std::fs::metadata(&path).expect("there");
+        let text = std::fs::read_to_string(&path).expect("there");
+        assert!(text.ends_with("nameserver 192.0.2.1\nsearch b.example c.example\n"), "{text}");
+        assert_eq!(found().mode() & 0o777, 0o644);
+        let first = found().ino();
+        offer_in(&run, &upstreams, &files());
+        assert_eq!(found().ino(), first, "the same is not written again");
+        assert!(
+            is_own(&path, &run) && !is_own(&etc, &run) && !is_own(&root.join("none"), &root.join("none"))
+        );
+        std::fs::remove_file(&etc).expect("removed");
+        std::os::unix::fs::symlink(&path, &etc).expect("a link");
+        assert!(is_own(&etc, &run));
+        offer_in(&run, &[], &files());
+        assert!(!std::fs::read_to_string(&path).expect("there").contains("\nsearch"), "not from itself");
+        assert!(found().ino() != first && std::fs::read_dir(&run).expect("there").count() == 1);
+        std::fs::remove_dir_all(root).expect("removable");
+    }
+}

@@ -1,0 +1,258 @@
+//! One hosts file or list, read as a stream and never held as a text; and what is to be said of what was found in it.
+
+use crate::logging::Event;
+use hither_control::{FileStatus, counted};
+use hither_local::text::{LINE_MAX, PassedOver};
+use hither_net::clock;
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Octets read of one file, and the line in which they end where that may be read; of a longer one the rest is not read, and the log says so.
+const FILE_MAX: u64 = 256 << 20;
+/// Octets read at once, more than a line may have.
+const AT_ONCE: usize = 128 << 10;
+/// Milliseconds after which a file's times show every change: those of some file systems have steps of two seconds.
+const STEP_MS: u64 = 2_500;
+
+/// What was read last of a file.
+#[derive(Debug)]
+pub(super) struct Known<T> {
+    pub value: Arc<T>,
+    status: FileStatus,
+    /// By which it is known that the file is as it was; none: that cannot be known.
+    stamp: Option<Stamp>,
+}
+
+impl<T> Clone for Known<T> {
+    fn clone(&self) -> Self {
+        Known { value: Arc::clone(&self.value), status: self.status.clone(), stamp: self.stamp }
+    }
+}
+
+/// Which file it is, and when it was changed last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Stamp {
+        Stamp {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+
+    /// Whether a change after `wall_ms` would have other times.
+    fn is_old(&self, wall_ms: u64) -> bool {
+        let ms = |(s, ns): (i64, i64)| u64::try_from(s * 1000 + ns / 1_000_000).unwrap_or(u64::MAX);
+        ms(self.changed).saturating_add(STEP_MS) < wall_ms
+    }
+}
+
+/// One file and what is expected in it.
+pub(super) struct Source<'a> {
+    pub path: &'a Path,
+    pub expected: &'a str,
+    /// Whether a text without a name, and without a line that is wrong, is meant to be one.
+    pub is_meant: fn(&Seen) -> bool,
+    /// What became of it before, which the log has.
+    pub told: Option<&'a FileStatus>,
+    /// It is read although it is as it was.
+    pub anew: bool,
+}
+
+/// What there was in a text, whatever it means.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Seen {
+    /// A NUL, which a host that stopped amid writing leaves.
+    pub nul: bool,
+    /// Something else than blanks and NULs.
+    pub words: bool,
+}
+
+/// A file as it is read.
+pub(super) struct Text {
+    file: File,
+    octets: u64,
+    is_cut: bool,
+    seen: Seen,
+}
+
+impl Read for Text {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_cut {
+            return Ok(0);
+        }
+        let mut length = self.file.read(buffer)?;
+        self.octets += length as u64;
+        if self.octets > FILE_MAX {
+            // Half a name is another name.
+            match buffer[..length].iter().rposition(|octet| matches!(octet, b'\n' | b'\r')) {
+                Some(end) => (self.is_cut, length) = (true, end + 1),
+                // Of a line that began before, so much is read that whoever parses it passes it over as too long.
+                None => self.is_cut = self.octets > FILE_MAX + LINE_MAX as u64,
+            }
+        }
+        let new = &buffer[..length];
+        self.seen.nul |= new.contains(&0);
+        self.seen.words |= new.iter().any(|octet| !octet.is_ascii_whitespace() && *octet != 0);
+        Ok(length)
+    }
+}
+
+impl Source<'_> {
+    /// What the file says, or what it said `before`, and what became of it. `parse` gets that too.
+    pub fn read<T>(
+        &self,
+        before: Option<&Known<T>>,
+        parse: impl FnOnce(&mut BufReader<Text>, Option<&T>) -> io::Result<(T, PassedOver)>,
+        len: impl Fn(&T) -> usize,
+    ) -> (Option<Known<T>>, FileStatus) {
+        if let Some(known) = before.filter(|known| !self.anew && self.is_as(known)) {
+            return (Some(known.clone()), known.status.clone());
+        }
+        let names_before = before.map_or(0, |before| len(&before.value));
+        let stays = |problem: String| {
+            let then = match before {
+                Some(_) => format!(
+                    "what was read of it before stays in force, {}",
+                    counted(names_before as u64, "name", "names")
+                ),
+                None => "going on without it".to_owned(),
+            };
+            let status = self.status(names_before, 0, Some(format!("{problem}; {then}")));
+            if self.is_news(&status) {
+                log::warn!(
+                    event = Event::FileNotRead, path:% = self.path.display(), reason:% = problem;
+                    "'{}' {problem}; {then}",
+                    self.path.display()
+                );
+            }
+            (before.cloned(), status)
+        };
+        let now_ms = clock::wall_ms();
+        let read = crate::host::open::regular(self.path).and_then(|file| {
+            let stamp = Stamp::of(&file.metadata()?);
+            let text = Text { file, octets: 0, is_cut: false, seen: Seen::default() };
+            let mut text = BufReader::with_capacity(AT_ONCE, text);
+            let (new, passed) = parse(&mut text, before.map(|before| &*before.value))?;
+            let text = text.into_inner();
+            let is_same = stamp == Stamp::of(&text.file.metadata()?);
+            Ok((new, passed, text, Some(stamp).filter(|stamp| is_same && stamp.is_old(now_ms))))
+        });
+        let (new, passed, text, stamp) = match read {
+            Ok(read) => read,
+            Err(error) => return stays(format!("cannot be read: {error}")),
+        };
+        let names = len(&new);
+        let is_lost = names == 0 && (passed.lines > 0 || !(self.is_meant)(&text.seen));
+        if is_lost && names_before > 0 {
+            let problem = match passed.lines {
+                0 => "is empty".to_owned(),
+                _ => format!("has no line that is understood: {passed}"),
+            };
+            return stays(format!("{problem}; a comment alone would mean that it has no names"));
+        }
+        let mut problem = (passed.lines > 0).then(|| passed.to_string());
+        if text.is_cut {
+            let cut = format!("it is longer than {} MiB, and the rest is not read", FILE_MAX >> 20);
+            problem = Some(problem.map_or(cut.clone(), |problem| format!("{cut}; {problem}")));
+        }
+        let status = self.status(names, passed.lines, problem);
+        if self.is_news(&status) {
+            if text.is_cut {
+                log::warn!(
+                    event = Event::FileNotRead, path:% = self.path.display(), reason = "it is too long";
+                    "'{}' is longer than {} MiB; the rest is not read",
+                    self.path.display(),
+                    FILE_MAX >> 20
+                );
+            }
+            complain(self.path, &passed, self.expected);
+        }
+        (Some(Known { value: Arc::new(new), status: status.clone(), stamp }), status)
+    }
+
+    /// Whether the file is as it was when that was read of it.
+    fn is_as<T>(&self, known: &Known<T>) -> bool {
+        known
+            .stamp
+            .is_some_and(|stamp| std::fs::metadata(self.path).is_ok_and(|found| stamp == Stamp::of(&found)))
+    }
+
+    /// Files are read again whenever one of them, or the network, has changed: what is as it was is told once.
+    pub fn is_news(&self, status: &FileStatus) -> bool {
+        self.told != Some(status)
+    }
+
+    pub fn status(&self, names: usize, passed_over: usize, problem: Option<String>) -> FileStatus {
+        FileStatus {
+            path: self.path.display().to_string(),
+            names: names as u64,
+            passed_over: passed_over as u64,
+            problem,
+        }
+    }
+}
+
+/// One entry for a file, whatever is in it. The count stands before `lines` whatever it is, so that tools find it.
+pub(super) fn complain(path: &Path, passed: &PassedOver, expected: &str) {
+    let (all, shown) = (format!("{} lines", passed.lines + passed.remarks), path.display());
+    if passed.lines == 0 {
+        if passed.remarks > 0 {
+            log::info!("'{shown}': {all} passed over: comments and headings of other formats");
+        }
+        if passed.mapped > 0 {
+            log::info!(
+                "'{shown}': {} lines with names in other letters, which are taken as A-labels; none of them is passed over",
+                passed.mapped
+            );
+        }
+        return;
+    }
+    let remarks = match passed.remarks {
+        0 => String::new(),
+        remarks => format!(", {remarks} of them comments and headings of other formats"),
+    };
+    log::warn!(
+        event = Event::FileNotRead, path:% = path.display(), reason:% = format_args!("{} wrong", counted(passed.lines as u64, "line is", "lines are"));
+        "'{shown}': {all} passed over{remarks}; expected {expected} on each: {passed}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_old_when_a_change_would_have_other_times() {
+        let changed_ms = 1_700_000_000_123;
+        let stamp =
+            Stamp { device: 1, inode: 2, size: 3, modified: (0, 0), changed: (1_700_000_000, 123_999_999) };
+        let is_old = [-1, 0, 1].map(|ms| stamp.is_old((changed_ms + STEP_MS).saturating_add_signed(ms)));
+        assert_eq!(is_old, [false, false, true]);
+        // A clock that was set back, or a time before 1970: nothing is known.
+        assert!(!stamp.is_old(0) && !Stamp { changed: (-1, 0), ..stamp }.is_old(u64::MAX));
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_has_no_stamp() {
+        let path = std::env::temp_dir().join(format!("hither-stamp-{}", std::process::id()));
+        std::fs::write(&path, "x").expect("written");
+        let source = Source { path: &path, expected: "a name", is_meant: |_| true, told: None, anew: false };
+        let read = || source.read(None, |_, _| Ok(((), PassedOver::default())), |()| 1).0.expect("read");
+        assert_eq!(read().stamp, None);
+        std::fs::remove_file(path).expect("removable");
+    }
+}

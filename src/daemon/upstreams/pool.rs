@@ -1,0 +1,366 @@
+//! UDP sockets towards upstreams, which serve one query after the other where there are many: opening one costs more than all else of a query.
+//!
+//! What an outsider has to guess stays what it is (RFC 5452 section 9.2): so many queries a second get a socket of their own, from a port that is
+//! drawn; beyond that the socket is drawn from many idle ones; and no id is sent from a port twice. One query at a time is out on a socket,
+//! so that whatever else comes in on it is known for late or forged. New ones are opened ahead, when nobody waits for it. What nobody has needed
+//! for a minute is closed.
+
+use hither_net::ports;
+use hither_net::random::Random;
+use hither_rounds::{AttemptId, Question, Server};
+use hither_table::Monotonic;
+use hither_wire::query::Query;
+use mio::net::UdpSocket;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Sockets opened in a second, and how many of them at once.
+const FRESH_RATE: u64 = 1024;
+const FRESH_BURST: u64 = 2048;
+/// New sockets of an upstream that wait for their first query, and how many of them are opened in one go.
+const AHEAD: usize = 16;
+const AHEAD_AT_ONCE: usize = 8;
+/// Idle sockets of an upstream before one of them is used again.
+const IDLE_MIN: usize = 64;
+/// Idle sockets of an upstream that are kept, so that there are 512 of them with those opened ahead.
+const IDLE_MAX: usize = 512 - AHEAD;
+/// Queries sent from one socket.
+const USES: usize = 256;
+/// How long a socket is used, where there is another to be had.
+const AGE: Duration = Duration::from_secs(60);
+/// How long a socket is kept that nobody needs, and the least time between two looks at which of them have their time behind them.
+const KEPT: Duration = Duration::from_secs(60);
+const LOOKS: Duration = Duration::from_secs(5);
+/// Closed sockets whose ports and ids are remembered, for when the port is drawn again.
+const SPENT: usize = 1024;
+/// Ports drawn to find one from which an id has not been sent.
+const DRAWS: usize = 4;
+
+/// A socket, and what has been sent from it.
+#[derive(Debug)]
+pub(crate) struct UdpLine {
+    pub socket: UdpSocket,
+    pub port: u16,
+    pub upstream: Server,
+    opened: Monotonic,
+    /// Ids, oldest first; the last query itself, and whose it was.
+    sent: Vec<u16>,
+    query: Option<Rc<[u8]>>,
+    latest: AttemptId,
+    /// Ids sent from the same port before.
+    spent: Vec<u16>,
+}
+
+/// Stands for attempts that have ended: what comes for them is late, whichever it was.
+const ENDED: AttemptId = AttemptId(0);
+
+impl UdpLine {
+    pub fn send(&mut self, octets: &Rc<[u8]>, attempt: AttemptId) -> io::Result<()> {
+        self.sent.extend(id_of(octets));
+        (self.query, self.latest) = (Some(Rc::clone(octets)), attempt);
+        self.socket.send(octets).map(drop)
+    }
+
+    /// Whether the query that was sent from here last has this id and asks this.
+    pub fn has_asked(&self, id: u16, question: &Question) -> bool {
+        let asked = self.query.as_deref().filter(|_| self.sent.last() == Some(&id)).map(Query::read);
+        matches!(asked, Some(Ok(query)) if query.name_lower() == question.name && query.qtype() == question.rtype)
+    }
+
+    pub fn may_send(&self, id: u16, now: Monotonic) -> bool {
+        self.may_still_send(id) && now < self.opened.plus(AGE)
+    }
+
+    /// The same where there is no other socket to be had: however old it is, no id goes out from its port twice.
+    pub fn may_still_send(&self, id: u16) -> bool {
+        self.sent.len() < USES && !self.sent.contains(&id) && !self.spent.contains(&id)
+    }
+
+    /// The attempt that a message is for, by its id; what fits none is held against the latest.
+    pub fn whose(&self, message: &[u8]) -> Option<AttemptId> {
+        let id = id_of(message);
+        let (last, earlier) = self.sent.split_last()?;
+        let late = id.is_some_and(|id| id != *last && earlier.contains(&id));
+        Some(if late { ENDED } else { self.latest })
+    }
+}
+
+/// The id of a message.
+pub(crate) fn id_of(octets: &[u8]) -> Option<u16> {
+    octets.first_chunk().map(|id| u16::from_be_bytes(*id))
+}
+
+/// A socket that waits for its next query, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    key: usize,
+    since: Monotonic,
+}
+
+/// An upstream's sockets that nobody uses, those that have waited longest first.
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: VecDeque<Kept>,
+    /// New ones.
+    ahead: VecDeque<Kept>,
+}
+
+impl Shelf {
+    fn len(&self) -> usize {
+        self.idle.len() + self.ahead.len()
+    }
+
+    fn oldest(&self) -> Option<Kept> {
+        self.idle.front().into_iter().chain(self.ahead.front()).min_by_key(|kept| kept.since).copied()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Kept> {
+        self.idle.iter().chain(&self.ahead)
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.idle.retain(|kept| kept.key != key);
+        self.ahead.retain(|kept| kept.key != key);
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// Sockets that nobody uses, of all upstreams, at most.
+    most: usize,
+    /// Of upstreams that have any.
+    shelves: BTreeMap<Server, Shelf>,
+    /// When it is looked next which of them nobody has needed.
+    look_at: Option<Monotonic>,
+    /// Upstreams that were asked since new ones were last opened.
+    asked: Vec<Server>,
+    /// Which socket has a port.
+    ports: HashMap<u16, usize>,
+    spent: VecDeque<(u16, Vec<u16>)>,
+    /// New sockets that may be opened although there are idle ones, and as of when.
+    fresh: u64,
+    fresh_at: Monotonic,
+}
+
+impl Pool {
+    pub fn new(most: usize) -> Pool {
+        Pool {
+            most,
+            shelves: BTreeMap::new(),
+            look_at: None,
+            ports: HashMap::new(),
+            spent: VecDeque::new(),
+            asked: Vec::new(),
+            fresh: FRESH_BURST,
+            fresh_at: Monotonic(0),
+        }
+    }
+
+    /// A socket that is there: a new one, or when there is no time to open another an idle one, drawn from many. `None`: one is to be opened.
+    pub fn draw(&mut self, upstream: Server, now: Monotonic, random: &mut Random) -> Option<usize> {
+        if !self.asked.contains(&upstream) {
+            self.asked.push(upstream);
+        }
+        if let Some(kept) = self.shelves.get_mut(&upstream).and_then(|shelf| shelf.ahead.pop_back()) {
+            return Some(self.taken(upstream, kept));
+        }
+        if self.may_open(now) {
+            return None;
+        }
+        let idle = &mut self.shelves.get_mut(&upstream)?.idle;
+        let at = (idle.len() > IDLE_MIN).then(|| below(idle.len(), random))?;
+        let kept = idle.remove(at)?;
+        Some(self.taken(upstream, kept))
+    }
+
+    /// A socket of this upstream that is there, however few there are, where no other can be had: drawn from those that `fit`.
+    pub fn draw_any(
+        &mut self,
+        upstream: Server,
+        random: &mut Random,
+        fits: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let shelf = self.shelves.get_mut(&upstream)?;
+        let fitting: Vec<Kept> = shelf.all().filter(|kept| fits(kept.key)).copied().collect();
+        let kept = *fitting.get(below(fitting.len(), random))?;
+        shelf.remove(kept.key);
+        Some(self.taken(upstream, kept))
+    }
+
+    fn taken(&mut self, upstream: Server, kept: Kept) -> usize {
+        if self.shelves.get(&upstream).is_some_and(|shelf| shelf.len() == 0) {
+            self.shelves.remove(&upstream);
+        }
+        kept.key
+    }
+
+    /// Whether there is time to open a socket, which is then taken for it.
+    fn may_open(&mut self, now: Monotonic) -> bool {
+        let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_RATE / 1_000_000;
+        if more > 0 {
+            self.fresh = (self.fresh + more).min(FRESH_BURST);
+            self.fresh_at = now;
+        }
+        let may = self.fresh > 0;
+        self.fresh -= u64::from(may);
+        may
+    }
+
+    /// Opens sockets, `room` at most, for the next queries to the upstreams that were just asked; each is to be handed to [`Pool::ready`].
+    ///
+    /// # Errors
+    /// What the kernel says to the first that cannot be had; then there are no others either.
+    pub fn open_ahead(
+        &mut self,
+        room: usize,
+        now: Monotonic,
+        random: &mut Random,
+    ) -> (Vec<UdpLine>, io::Result<()>) {
+        let mut lines = Vec::new();
+        for upstream in std::mem::take(&mut self.asked) {
+            let there = self.shelves.get(&upstream).map_or(0, |shelf| shelf.ahead.len());
+            for _ in there..AHEAD.min(there + AHEAD_AT_ONCE) {
+                if self.len() + lines.len() >= self.most || lines.len() >= room || !self.may_open(now) {
+                    break;
+                }
+                match self.open_any(upstream, now, random) {
+                    Ok(line) => lines.push(line),
+                    Err(error) => return (lines, Err(error)),
+                }
+            }
+        }
+        (lines, Ok(()))
+    }
+
+    /// Nobody opens sockets ahead for those who were asked so far.
+    pub fn open_none_ahead(&mut self) {
+        self.asked.clear();
+    }
+
+    /// Sockets that nobody uses.
+    pub fn len(&self) -> usize {
+        self.shelves.values().map(Shelf::len).sum()
+    }
+
+    /// A new socket waits for its first query.
+    pub fn ready(&mut self, upstream: Server, key: usize, now: Monotonic) {
+        self.look_at.get_or_insert(now.plus(KEPT));
+        self.shelves.entry(upstream).or_default().ahead.push_back(Kept { key, since: now });
+    }
+
+    /// A new socket, from a port from which `id` was not sent lately.
+    pub fn open(
+        &mut self,
+        upstream: Server,
+        id: u16,
+        now: Monotonic,
+        random: &mut Random,
+    ) -> io::Result<UdpLine> {
+        let mut line = self.open_any(upstream, now, random)?;
+        for _ in 1..DRAWS {
+            if !line.spent.contains(&id) {
+                break;
+            }
+            line = self.open_any(upstream, now, random)?;
+        }
+        Ok(line)
+    }
+
+    fn open_any(&mut self, upstream: Server, now: Monotonic, random: &mut Random) -> io::Result<UdpLine> {
+        let (socket, port) = ports::udp(upstream.address, upstream.link, || random.draw())?;
+        let before = self.spent.iter().filter(|(spent, _)| *spent == port);
+        let spent = before.flat_map(|(_, ids)| ids).copied().collect();
+        let (sent, query) = (Vec::new(), None);
+        Ok(UdpLine { socket, port, upstream, opened: now, sent, query, latest: ENDED, spent })
+    }
+
+    pub fn opened(&mut self, port: u16, key: usize) {
+        self.ports.insert(port, key);
+    }
+
+    pub fn key_of(&self, port: u16) -> Option<usize> {
+        self.ports.get(&port).copied()
+    }
+
+    /// Keeps a socket for the next query; returns one that is to be closed for it, or itself.
+    pub fn take_back(&mut self, line: &UdpLine, key: usize, now: Monotonic) -> Option<usize> {
+        if line.sent.len() >= USES {
+            return Some(key);
+        }
+        self.look_at.get_or_insert(now.plus(KEPT));
+        self.shelves.entry(line.upstream).or_default().idle.push_back(Kept { key, since: now });
+        let len = self.len();
+        let idle = &mut self.shelves.get_mut(&line.upstream)?.idle;
+        if idle.len() <= IDLE_MAX && len <= self.most {
+            return None;
+        }
+        let oldest = idle.pop_front()?;
+        Some(self.taken(line.upstream, oldest))
+    }
+
+    /// Remembers what was sent from a socket that is closed now.
+    pub fn closed(&mut self, line: UdpLine, key: usize) {
+        // Sockets that are bound to links may share a port.
+        if self.ports.get(&line.port) == Some(&key) {
+            self.ports.remove(&line.port);
+        }
+        if self.spent.len() == SPENT {
+            self.spent.pop_front();
+        }
+        self.spent.push_back((line.port, line.sent));
+    }
+
+    /// Gives up some sockets, of whichever upstreams, those first that have waited longest; they are to be closed.
+    pub fn give_up(&mut self, count: usize) -> Vec<usize> {
+        let mut given = Vec::new();
+        while given.len() < count {
+            let oldest = self.shelves.iter().filter_map(|(server, shelf)| Some((shelf.oldest()?, *server)));
+            let Some((kept, server)) = oldest.min_by_key(|(kept, _)| kept.since) else { break };
+            if let Some(shelf) = self.shelves.get_mut(&server) {
+                shelf.remove(kept.key);
+            }
+            given.push(self.taken(server, kept));
+        }
+        given
+    }
+
+    /// When [`Pool::sweep`] has something to do; never, when there is no socket that nobody uses.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.look_at
+    }
+
+    /// Gives up what nobody has needed for a minute, to be closed.
+    pub fn sweep(&mut self, now: Monotonic) -> Vec<usize> {
+        let mut over = Vec::new();
+        if self.look_at.is_none_or(|at| now < at) {
+            return over;
+        }
+        self.shelves.retain(|_, shelf| {
+            for shelf in [&mut shelf.idle, &mut shelf.ahead] {
+                let done = shelf.iter().take_while(|kept| kept.since.plus(KEPT) <= now).count();
+                over.extend(shelf.drain(..done).map(|kept| kept.key));
+            }
+            shelf.len() > 0
+        });
+        let oldest = self.shelves.values().filter_map(Shelf::oldest).map(|kept| kept.since).min();
+        self.look_at = oldest.map(|since| since.plus(KEPT).max(now.plus(LOOKS)));
+        over
+    }
+
+    /// Gives up all sockets that nobody uses, to be closed.
+    pub fn empty(&mut self) -> Vec<usize> {
+        self.look_at = None;
+        let all = std::mem::take(&mut self.shelves).into_values();
+        all.flat_map(|shelf| shelf.idle.into_iter().chain(shelf.ahead)).map(|kept| kept.key).collect()
+    }
+}
+
+/// A number below `len`.
+fn below(len: usize, random: &mut Random) -> usize {
+    (random.draw() >> 16) as usize % len.max(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! resolv.conf(5) as octets: whom it names, where names are searched for, and the lines that are passed over.
+//!
+//! Read as glibc reads it, and more leniently where others do: comments behind an address, blanks before a word, any ends of lines.
+
+use crate::config::why_no_link;
+use hither_local::text::{PassedOver, is_utf16, lines, shown, words};
+use hither_wire::name::Name;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
+
+/// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
+const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
+
+/// Octets read of one.
+const LENGTH_MAX: u64 = 1 << 20;
+/// Servers, and domains to search in, that are taken of one: more than anybody has, and few enough to be compared one by one.
+const SERVERS_MAX: usize = 256;
+const SEARCH_MAX: usize = 256;
+
+/// What a resolv.conf says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ResolvConf {
+    /// Its servers, each once, stubs and ourselves included.
+    pub nameservers: Vec<SocketAddr>,
+    /// The domains in which names are searched for, in lower case, those of the last `search` or `domain` line. The root is none of them.
+    pub search: Vec<Name>,
+    /// Lines that mean nothing.
+    pub passed_over: PassedOver,
+}
+
+/// Reads a resolv.conf. Any octets give what is good in them.
+pub(crate) fn read(text: &[u8]) -> ResolvConf {
+    let mut read = ResolvConf::default();
+    if is_utf16(text) {
+        read.passed_over.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
+        return read;
+    }
+    for (number, line) in lines(text) {
+        let mut words = words(line);
+        let why = match words.next() {
+            None | Some(b"options" | b"sortlist" | b"lookup" | b"family") => None,
+            Some(b"nameserver") => read.add_server(words.next()),
+            Some(b"search" | b"domain") => read.set_search(words),
+            Some(word) => Some(format!("{} is no word of resolv.conf(5)", shown(word))),
+        };
+        if let Some(why) = why {
+            read.passed_over.add(number, || why);
+        }
+    }
+    read
+}
+
+impl ResolvConf {
+    fn add_server(&mut self, word: Option<&[u8]>) -> Option<String> {
+        let Some(word) = word else { return Some("an address is missing behind 'nameserver'".to_owned()) };
+        let Some(address) = std::str::from_utf8(word).ok().and_then(server) else {
+            return Some(format!("{} is no address", shown(word)));
+        };
+        if let Some(why) = why_no_link(&address) {
+            return Some(format!("{} {why}", shown(word)));
+        }
+        if !self.nameservers.contains(&address) {
+            if self.nameservers.len() == SERVERS_MAX {
+                return Some(format!("{} is one more than the {SERVERS_MAX} that are taken", shown(word)));
+            }
+            self.nameservers.push(address);
+        }
+        None
+    }
+
+    fn set_search<'a>(&mut self, words: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+        self.search.clear();
+        let mut why = None;
+        for word in words {
+            match Name::from_text(word) {
+                Ok(name) if name.is_root() => {}
+                Ok(_) if self.search.len() == SEARCH_MAX => {
+                    why = Some(format!("{} is one more than the {SEARCH_MAX} that are taken", shown(word)));
+                    break;
+                }
+                Ok(name) => self.search.push(name.to_lower()),
+                Err(error) => why = Some(format!("{} is no domain: {error}", shown(word))),
+            }
+        }
+        why
+    }
+}
+
+/// A resolv.conf, read once.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub path: PathBuf,
+    /// It is what we write for others ourselves: whom it names we know from elsewhere, or nobody knows any more.
+    pub is_own: bool,
+    pub says: std::io::Result<ResolvConf>,
+    is_empty: bool,
+}
+
+impl Found {
+    pub fn at(path: PathBuf, is_own: bool) -> Found {
+        let text = crate::host::open::octets(&path, LENGTH_MAX);
+        let is_empty = text.as_ref().is_ok_and(Vec::is_empty);
+        Found { path, is_own, says: text.map(|text| read(&text)), is_empty }
+    }
+
+    /// What it says of others than us.
+    pub fn of_others(&self) -> Option<&ResolvConf> {
+        self.says.as_ref().ok().filter(|_| !self.is_own)
+    }
+
+    /// Why it leads to nobody.
+    pub fn why_none(&self) -> String {
+        let path = self.path.display();
+        match &self.says {
+            Err(error) => format!("'{path}' cannot be read: {error}"),
+            Ok(_) if self.is_empty => format!("'{path}' is empty"),
+            Ok(says) if says.nameservers.is_empty() => format!("'{path}' names no server"),
+            Ok(_) => "the system names none but ourselves".to_owned(),
+        }
+    }
+}
+
+/// Whether it is a stub of systemd-resolved.
+pub(crate) fn is_stub(server: &SocketAddr) -> bool {
+    STUBS.iter().any(|stub| server.ip() == IpAddr::from(*stub))
+}
+
+/// Where programs ask that read the file themselves: glibc and others take `0.0.0.0` and `::` for this host.
+pub(crate) fn as_programs_ask(server: SocketAddr) -> SocketAddr {
+    match server.ip() {
+        IpAddr::V4(v4) if v4.is_unspecified() => (Ipv4Addr::LOCALHOST, server.port()).into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => (Ipv6Addr::LOCALHOST, server.port()).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => server,
+    }
+}
+
+/// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it. An IPv4 address in IPv6
+/// clothes is what it is. Whether somebody can be asked there is another question.
+pub(crate) fn server(word: &str) -> Option<SocketAddr> {
+    let word = word.split(['#', ';']).next()?;
+    // A zone stands behind the address, or behind the port as systemd-resolved writes it.
+    let (host, rest) = match word.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?,
+        None if word.matches(':').count() == 1 => word.split_at(word.find(':')?),
+        None => (word, ""),
+    };
+    let (port, behind) = rest.split_once('%').map_or((rest, None), |(port, zone)| (port, Some(zone)));
+    let port = if port.is_empty() { 53 } else { port.strip_prefix(':')?.parse().ok()? };
+    let (host, zone) = host.split_once('%').map_or((host, behind), |(host, zone)| (host, Some(zone)));
+    let server = match (host.parse().ok()?, zone) {
+        (IpAddr::V6(address), Some(zone)) => {
+            let scope = zone.parse().ok().or_else(|| nix::net::if_::if_nametoindex(zone).ok())?;
+            SocketAddrV6::new(address, port, 0, scope).into()
+        }
+        (address, _) => SocketAddr::new(address, port),
+    };
+    Some(match server.ip().to_canonical() {
+        IpAddr::V4(v4) => (v4, server.port()).into(),
+        IpAddr::V6(_) => server,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(text: &[u8]) -> Vec<String> {
+        read(text).nameservers.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_good_line_counts_whatever_is_around_it() {
+        let text = b"\xef\xbb\xbf# M\xfcnchen\r\nnameserver 192.0.2.1  # eth0\r\n\tnameserver\t::1 ; x\rnameserver 192.0.2.1\n\0\0nameserver 192.0.2.2#glued\nnameserver fe80::1%1\noptions ndots:99 \xff\nnameserver 192.0.2.3\0";
+        assert_eq!(
+            servers(text),
+            ["192.0.2.1:53", "[::1]:53", "192.0.2.2:53", "[fe80::1%1]:53", "192.0.2.3:53"]
+        );
+        assert_eq!(read(text).passed_over.lines, 0);
+        assert_eq!(
+            servers(b"#nameserver 192.0.2.1\n;nameserver 192.0.2.2\n # nameserver 192.0.2.3"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn what_is_passed_over_is_said_with_its_line() {
+        let read = read(b"nameserver\nnameserver 192.0.2\nnameservers 192.0.2.1\nsearch a..b corp.example . Lab.Example\nnameserver 192.0.2.9\n");
+        assert_eq!((read.nameservers.len(), read.search.len(), read.passed_over.lines), (1, 2, 4));
+        let told = read.passed_over.to_string();
+        assert!(
+            told.starts_with(
+                "line 1: an address is missing behind 'nameserver'; line 2: '192.0.2' is no address"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains("line 3: 'nameservers' is no word of resolv.conf(5)")
+                && told.ends_with("and 1 more"),
+            "{told}"
+        );
+        let utf16: Vec<u8> = "nameserver 192.0.2.1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(super::read(&utf16).passed_over.to_string().contains("UTF-16"));
+    }
+
+    #[test]
+    fn a_server_is_who_it_is_however_it_is_written() {
+        for (word, expected) in [
+            ("::ffff:192.0.2.1", "192.0.2.1:53"),
+            ("[::ffff:127.0.0.1]:53", "127.0.0.1:53"),
+            ("::ffff:0.0.0.0", "0.0.0.0:53"),
+            ("[fe80::1%7]:53", "[fe80::1%7]:53"),
+            ("[192.0.2.1]:53", "192.0.2.1:53"),
+            ("[2001:db8::1]", "[2001:db8::1]:53"),
+            ("192.0.2.1:54%eth0#name", "192.0.2.1:54"),
+            ("[fe80::1]:54%7", "[fe80::1%7]:54"),
+            ("[fe80::1%7]", "[fe80::1%7]:53"),
+            ("fe80::1", "[fe80::1]:53"),
+            ("1.1.1.1#cloudflare-dns.com", "1.1.1.1:53"),
+        ] {
+            assert_eq!(server(word).map(|server| server.to_string()).as_deref(), Some(expected), "{word}");
+        }
+        assert_eq!(
+            [server(""), server("fe80::1%"), server("192.0.2"), server("fe80::1%not-there0")],
+            [None; 4]
+        );
+        let asked = |word| as_programs_ask(server(word).expect("a server")).to_string();
+        assert_eq!(
+            [asked("0.0.0.0"), asked("::"), asked("192.0.2.1")],
+            ["127.0.0.1:53", "[::1]:53", "192.0.2.1:53"]
+        );
+        let read = read(b"nameserver fe80::1\nnameserver fe80::1%1\n");
+        assert_eq!((read.nameservers.len(), read.passed_over.lines), (1, 1));
+    }
+
+    #[test]
+    fn of_very_many_servers_and_domains_some_are_taken_and_the_rest_is_said() {
+        let many = |what: &str, of: fn(usize) -> String| -> String {
+            (0..300).map(|n| format!("{what}{}", of(n))).collect()
+        };
+        let read_servers =
+            read(many("\nnameserver ", |n| format!("10.0.{}.{}", n / 200, n % 200 + 1)).as_bytes());
+        assert_eq!((read_servers.nameservers.len(), read_servers.passed_over.lines), (256, 44));
+        let read_search = read(format!("search {}", many(" ", |n| format!("d{n}.example"))).as_bytes());
+        assert_eq!((read_search.search.len(), read_search.passed_over.lines), (256, 1));
+    }
+
+    #[test]
+    fn why_nobody_is_named_is_said() {
+        let dir = std::env::temp_dir().join(format!("hither-resolv-conf-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let file = dir.join("resolv.conf");
+        let why_none = |path: &std::path::Path| Found::at(path.to_owned(), false).why_none();
+        assert!(why_none(&file).contains("cannot be read: No such file"), "{}", why_none(&file));
+        assert!(why_none(&dir).contains("cannot be read: Is a directory"), "{}", why_none(&dir));
+        for (text, why) in [
+            ("", "' is empty"),
+            ("# nobody\nnameserver 192.0.2\n", "' names no server"),
+            ("nameserver 127.0.0.1\n", "none but ourselves"),
+        ] {
+            std::fs::write(&file, text).expect("written");
+            assert!(why_none(&file).contains(why), "{}", why_none(&file));
+        }
+        std::fs::remove_dir_all(dir).expect("removable");
+    }
+
+    #[test]
+    fn the_last_search_list_counts() {
+        let search = |text: &[u8]| read(text).search.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(search(b"domain a.example\nsearch B.example. c.example\n"), ["b.example.", "c.example."]);
+        assert_eq!(search(b"search a.example\ndomain .\n"), [""; 0]);
+    }
+}
