@@ -2,17 +2,14 @@
 
 use super::entry::Entry;
 use super::{Context, End};
-use hither_client::{Counter, Family, Lookup, Monotonic, Name, Snapshot};
+use hither_client::{Counter, Family, Lookup, Name, Snapshot};
 use hither_control::counted;
+use hither_net::clock::now;
 use serde_json::{Map, Value};
 use std::io::Write;
 
 /// Tries while the writer is faster; each is bounded itself.
 const TRIES: usize = 1000;
-
-pub(super) fn now() -> Monotonic {
-    Monotonic(hither_net::clock::now())
-}
 
 /// Prints one entry, one object a line.
 pub(super) fn print(context: &Context, out: &mut impl Write, entry: &Entry) -> Result<(), End> {

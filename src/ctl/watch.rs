@@ -1,9 +1,10 @@
 //! `watch`: a line for every version of an entry, superseded ones included, as the change ring tells of them.
 
 use super::entry::{Entry, rtype};
-use super::read::{now, print};
+use super::read::print;
 use super::{Context, End};
 use hither_client::{Family, Key, Lookup, Name, Reader, Snapshot, Step, Table};
+use hither_net::clock::now;
 use std::io::Write;
 use std::time::Duration;
 

@@ -8,6 +8,7 @@
 use crate::daemon::sorter_child::ourselves_as;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
+use hither_table::Monotonic;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -61,8 +62,8 @@ fn play() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn since(start: u64) -> f64 {
-    (hither_net::clock::now() - start) as f64 / 1e6
+fn since(start: Monotonic) -> f64 {
+    hither_net::clock::now().since(start).as_secs_f64() * 1e3
 }
 
 fn address(n: u8) -> Ipv4Addr {
@@ -100,7 +101,7 @@ impl Scene {
     }
 
     /// Prints each version until the set is complete and sorted.
-    fn watch(&self, asked: u64) -> Result<(), Box<dyn std::error::Error>> {
+    fn watch(&self, asked: Monotonic) -> Result<(), Box<dyn std::error::Error>> {
         loop {
             let line = self
                 .lines

@@ -137,7 +137,7 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
 }
 
 pub(crate) fn now() -> Monotonic {
-    Monotonic(clock::now())
+    clock::now()
 }
 
 fn sockets(config: &Config) -> Result<(Inherited, Listeners), String> {
@@ -342,7 +342,7 @@ impl Daemon {
             (self.crowded && !self.misses.is_empty()).then_some(self.next_slice),
         ];
         let next = times.into_iter().flatten().min();
-        if let Err(error) = self.alarm.set(next.map(|at| at.0)) {
+        if let Err(error) = self.alarm.set(next) {
             log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
         }
     }

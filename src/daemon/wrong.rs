@@ -33,7 +33,7 @@ pub(crate) fn serves(dir: &Path) -> bool {
     let failed = open::octets(&dir.join(MARK), 64)
         .ok()
         .and_then(|text| str::from_utf8(&text).ok()?.trim().parse::<u64>().ok());
-    let now = clock::now();
+    let now = clock::now().0;
     if failed.is_some_and(|failed| now.saturating_sub(failed) < SOON.as_nanos() as u64) {
         return true;
     }

@@ -53,7 +53,7 @@ impl Log for Logger {
             return;
         }
         let spot = (record.file_static().unwrap_or_default(), record.line().unwrap_or(0));
-        let may = self.inner().0.may(spot, clock::now() / 1_000_000_000);
+        let may = self.inner().0.may(spot, clock::now().as_ms() / 1000);
         if let Some(left_out) = may {
             let entry = Entry::of(record, left_out);
             self.inner().1.write(&entry);

@@ -1,6 +1,7 @@
 //! The one clock, and an alarm by it: `CLOCK_BOOTTIME`, which runs on while the host sleeps and which nobody sets. The wall clock, for what
 //! outlives the host's run, and what tells that it was set.
 
+use hither_table::Monotonic;
 use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -8,13 +9,12 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::time::Duration;
 
-/// Nanoseconds since the host was started, sleep included.
+/// The time since the host was started, including the time for which it was suspended.
 #[must_use]
-pub fn now() -> u64 {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
-        .unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
+pub fn now() -> Monotonic {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).unwrap_or(TimeSpec::new(0, 0));
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+    Monotonic(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
 }
 
 /// Milliseconds of the wall clock since 1970; anybody may set it, at any time.
@@ -75,7 +75,7 @@ impl AsRawFd for Setting {
 #[derive(Debug)]
 pub struct Alarm {
     timer: TimerFd,
-    set: Option<u64>,
+    set: Option<Monotonic>,
 }
 
 impl Alarm {
@@ -88,15 +88,15 @@ impl Alarm {
         Ok(Alarm { timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?, set: None })
     }
 
-    /// Makes it ring at `at`, in nanoseconds of [`now`], or before. One that is set earlier stays: to ring once in vain costs less than a
-    /// system call for each time that a deadline goes and a later one comes.
+    /// Makes the alarm ring at `at` or earlier. An earlier time that is already set stays: one wake-up in vain costs less than a
+    /// system call each time that a deadline is replaced by a later one.
     ///
     /// # Errors
-    /// As the kernel says.
-    pub fn set(&mut self, at: Option<u64>) -> io::Result<()> {
+    /// If the kernel refuses to set the timer.
+    pub fn set(&mut self, at: Option<Monotonic>) -> io::Result<()> {
         let Some(at) = at.filter(|at| self.set.is_none_or(|set| *at < set)) else { return Ok(()) };
         // Zero would unset it.
-        let time = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
+        let time = TimeSpec::from_duration(Duration::from_nanos(at.0.max(1)));
         self.timer.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         self.set = Some(at);
         Ok(())

@@ -11,7 +11,7 @@ use crate::host::service_manager::{self, Manager};
 use crate::logging::Event;
 use hither_client::{Family, Follower, Key, Lookup, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
-use hither_net::clock::{self, Alarm};
+use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
 use hither_net::signals::{Signal, Signals};
 use mio::unix::SourceFd;
@@ -59,10 +59,6 @@ struct Sorter {
     watchdog: Option<(Duration, Monotonic)>,
     reported: u64,
     stop: bool,
-}
-
-fn now() -> Monotonic {
-    Monotonic(clock::now())
 }
 
 /// Measures until told to stop.
@@ -243,7 +239,7 @@ impl Sorter {
             self.manager.timeout(),
             walk,
         ];
-        if let Err(error) = self.alarm.set(times.into_iter().flatten().min().map(|at| at.0)) {
+        if let Err(error) = self.alarm.set(times.into_iter().flatten().min()) {
             log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
         }
     }

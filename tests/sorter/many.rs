@@ -3,7 +3,7 @@
 use crate::support::{PATIENCE, directory};
 use hither_control::{Order, SORTER_SOCKET, SorterMessage, decode};
 use hither_net::seqpacket::Listener;
-use hither_table::{Draft, FamilyDraft, Geometry, Held, Monotonic, Writer, open_or_create};
+use hither_table::{Draft, FamilyDraft, Geometry, Held, Writer, open_or_create};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ impl Table {
     }
 
     fn publish(&mut self, name: &str, addresses: &[IpAddr]) {
-        let now = Monotonic(hither_net::clock::now());
+        let now = hither_net::clock::now();
         let version = self.writer.next_version();
         let set = FamilyDraft::of(version, addresses.iter().copied(), (now.as_ms() + 3_600_000, 3600));
         let draft = Draft { name: name.parse().expect("a name"), a: Some(set), aaaa: None };

@@ -161,7 +161,7 @@ impl Daemon {
             return;
         }
         self.crowded |= self.misses.len() >= MISSES_MAX;
-        let began = Monotonic(clock::now());
+        let began = clock::now();
         if self.crowded && began < self.next_slice {
             return;
         }
@@ -171,7 +171,7 @@ impl Daemon {
             if !self.came_back(&miss, now) {
                 self.ask(&miss, None, now);
             }
-            if clock::now() >= began.0 + slice {
+            if clock::now().0 >= began.0 + slice {
                 break;
             }
         }

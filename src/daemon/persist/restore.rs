@@ -67,7 +67,7 @@ impl std::fmt::Debug for Slice {
 
 /// Both clocks, now.
 pub(crate) fn clocks() -> Clocks {
-    Clocks { wall_ms: clock::wall_ms(), boot_ms: clock::now() / 1_000_000 }
+    Clocks { wall_ms: clock::wall_ms(), boot_ms: clock::now().as_ms() }
 }
 
 /// What was saved, if it is to be restored into this table: a new one. Versions go on above it in any case.

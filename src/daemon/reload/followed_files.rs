@@ -149,7 +149,7 @@ impl Looker {
                     }
                 }
             }
-            let now = Monotonic(clock::now());
+            let now = clock::now();
             if ready.events {
                 self.watches.take(|cause, is_open| {
                     self.is_certain = true;
@@ -183,7 +183,7 @@ impl Looker {
     /// Watches the ways as they are now, and says what is at their ends.
     fn walk(&mut self) -> Vec<u64> {
         let is_polled = self.watches.install(&self.paths);
-        self.polled = is_polled.then(|| Monotonic(clock::now()).plus(POLLED));
+        self.polled = is_polled.then(|| clock::now().plus(POLLED));
         self.paths.iter().map(|path| print(path)).collect()
     }
 
@@ -204,7 +204,7 @@ impl Looker {
 
     /// Waits for something to do; `None` if that cannot be.
     fn wait(&self) -> Option<Ready> {
-        let now = Monotonic(clock::now());
+        let now = clock::now();
         let due = self.settle.due().into_iter().chain(self.polled).min();
         let timeout = match due {
             // The milliseconds that are begun, so that it is not too early.

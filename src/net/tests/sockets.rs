@@ -5,6 +5,7 @@ use hither_net::batch::{Batch, Outgoing};
 use hither_net::random::Random;
 use hither_net::seqpacket::{Connection, Listener};
 use hither_net::{activation, clock, listen, ports, signals};
+use hither_table::Monotonic;
 use mio::{Events, Interest, Poll, Token};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -127,12 +128,12 @@ fn an_alarm_rings_after_its_time_and_not_before() {
     let mut alarm = clock::Alarm::new().expect("a timer");
     let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
     poll.registry().register(&mut alarm, Token(0), Interest::READABLE).expect("registered");
-    let at = clock::now() + 3_000_000;
+    let at = clock::now().plus(Duration::from_millis(3));
     alarm.set(Some(at)).expect("set");
     poll.poll(&mut events, Some(PATIENCE)).expect("polled");
     assert!(!events.is_empty() && clock::now() >= at);
     alarm.ack();
-    alarm.set(Some(1)).expect("a time that has passed rings at once");
+    alarm.set(Some(Monotonic(1))).expect("a time that has passed rings at once");
     poll.poll(&mut events, Some(PATIENCE)).expect("polled");
     assert!(!events.is_empty());
 }
