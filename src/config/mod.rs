@@ -330,7 +330,7 @@ impl Config {
         let rebinding = &mut self.settings.rebinding;
         rebinding.protect = file.protect.unwrap_or(rebinding.protect);
         if let Some(names) = file.allow {
-            rebinding.allow = names.iter().map(|name| name.written.name).collect();
+            rebinding.allow = names.iter().map(|name| name.parsed.name).collect();
             self.hints.extend(names.into_iter().filter_map(|name| name.hint));
         }
     }
@@ -344,7 +344,7 @@ impl Config {
         for block in domains {
             let upstreams: Vec<Endpoint> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
             for name in block.names.0 {
-                let place = self.domains.entry(name.written.name).or_default();
+                let place = self.domains.entry(name.parsed.name).or_default();
                 extend(place, upstreams.iter().cloned());
                 self.hints.extend(name.hint);
             }
@@ -357,7 +357,7 @@ impl Config {
             let covers = block.covers.0;
             let names = block.names.into_iter().map(|Blocked(name)| {
                 self.hints.extend(name.hint);
-                (name.written.name, if name.written.below { Match::Subtree } else { covers })
+                (name.parsed.name, if name.parsed.wildcard { Match::Subtree } else { covers })
             });
             let names = names.collect();
             let files = block.files.into_iter().map(|file| file.0).collect();

@@ -48,7 +48,7 @@ impl Place {
             }
             Of::Domain(domain) => {
                 let is_it = |(text, _): &(String, usize)| {
-                    hither_local::written(text).is_ok_and(|written| written.name == **domain)
+                    hither_local::parse_name(text).is_ok_and(|parsed| parsed.name == **domain)
                 };
                 let mut all = blocks(parsed.get_ref(), section).into_iter();
                 let block =

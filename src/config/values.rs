@@ -1,7 +1,7 @@
 //! Values of the configuration, each with an error that says what was expected.
 
 use super::address::Endpoint;
-use hither_local::{Match, NotAName, Verdict, Written, written};
+use hither_local::{Match, NotAName, ParsedName, Verdict, parse_name};
 use hither_rounds::Deny;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -112,19 +112,19 @@ impl<'de> Deserialize<'de> for ListenAddress {
 
 /// A domain name, and what is to be said of how it was written.
 pub(super) struct Suffix {
-    pub written: Written,
+    pub parsed: ParsedName,
     pub hint: Option<String>,
 }
 
 impl Suffix {
     fn read(text: &str) -> Result<Suffix, NotAName> {
-        let written = written(text)?;
-        let hint = match written {
-            Written { mapped: true, name, .. } => Some(format!("'{text}' is asked for as '{name}'")),
-            Written { below: true, name, .. } => Some(format!("'{text}' is '{name}' and all below it")),
-            Written { .. } => None,
+        let parsed = parse_name(text)?;
+        let hint = match parsed {
+            ParsedName { idn: true, name, .. } => Some(format!("'{text}' is asked for as '{name}'")),
+            ParsedName { wildcard: true, name, .. } => Some(format!("'{text}' is '{name}' and all below it")),
+            ParsedName { .. } => None,
         };
-        Ok(Suffix { written, hint })
+        Ok(Suffix { parsed, hint })
     }
 }
 
@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for Blocked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match Suffix::read(&text).map_err(NotAName::below_the_root) {
-            Ok(all) if all.written.name.is_root() => {
+            Ok(all) if all.parsed.name.is_root() => {
                 Err(D::Error::custom(format!("'{text}' is every name, and a list blocks some")))
             }
             Ok(name) => Ok(Blocked(name)),

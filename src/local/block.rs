@@ -1,35 +1,36 @@
-//! Block lists: names that are denied, or answered with an address of the operator's choice.
+//! Block lists: names that are denied, or answered with addresses that the operator chose.
 
 use crate::layered::{Edition, Layered};
-use crate::rules::{Line, Means, read};
+use crate::parse_name::maybe_idn;
+use crate::rules::{Line, Scope, read};
 use crate::text::{PassedOver, each_line, shown};
-use crate::written::in_any_letters;
-use crate::{Data, FILE_TTL_S, Reason, Said};
+use crate::{Data, FILE_TTL_S, LocalAnswer, Reason};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::io::BufRead;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What is said of a blocked name.
+/// The answer for a blocked name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Verdict {
-    /// NXDOMAIN.
+    /// The name does not exist (NXDOMAIN).
     #[default]
     NxDomain,
-    /// NOERROR without records.
+    /// The name exists without records of any type (NODATA).
     NoData,
-    /// These addresses; NODATA for other types.
+    /// These addresses for A and AAAA, NODATA for other types.
     Addresses(Vec<IpAddr>),
 }
 
-/// What a plain name in a list covers. A line of a hosts file covers its names alone, `*.name` the name and what is below.
+/// Which names a plain name in a list covers. In lists of another format the format decides: a line of
+/// hosts(5) covers its names alone, `*.name` the name and everything below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Match {
     /// The name and everything below it.
     #[default]
     Subtree,
-    /// The name alone.
+    /// Nothing but the name itself.
     Exact,
 }
 
@@ -37,17 +38,18 @@ pub enum Match {
 #[derive(Debug, Default)]
 pub struct List {
     names: Layered,
-    /// Names that are not blocked, nor what is below them, whatever list has them.
+    /// Exceptions: these names and all below them are not blocked, whichever list of the same block
+    /// contains them.
     allowed: Layered,
 }
 
-/// A list that is being read.
+/// A list while it is read.
 struct Reading {
     names: Edition,
     allowed: Edition,
 }
 
-/// Lists, and what is said of their names.
+/// One `[[block]]` of the configuration: lists, and the answer for their names.
 #[derive(Debug, Default)]
 pub struct Block {
     lists: Vec<Arc<List>>,
@@ -57,7 +59,7 @@ pub struct Block {
 const EXACT: u32 = 0;
 const SUBTREE: u32 = 1;
 
-/// Names at the top of many hosts files that block nothing.
+/// Names that stand at the top of many published hosts files and must not be blocked.
 const NOT_BLOCKED: [&[u8]; 4] =
     [b"\x09localhost\0", b"\x09localhost\x0blocaldomain\0", b"\x05local\0", b"\x0dbroadcasthost\0"];
 
@@ -65,15 +67,15 @@ impl List {
     /// Reads a list, in any of the formats of hither.toml(5).
     #[must_use]
     pub fn read(text: &[u8], covers: Match) -> (List, PassedOver) {
-        // Memory can be read.
+        // Reading from memory does not fail.
         List::read_from(text, covers, None).unwrap_or_default()
     }
 
-    /// Reads a list line by line. What it has in common with `before`, its last edition, is shared with that: as long as most names are
-    /// in both, both take little more memory than one.
+    /// Reads a list line by line. Memory is shared with `before`, the previous edition of the list: as
+    /// long as most names are in both, both take little more memory than one.
     ///
     /// # Errors
-    /// Those of the file.
+    /// If the file cannot be read, or has more names than the memory layout allows.
     pub fn read_from(
         file: impl BufRead,
         covers: Match,
@@ -86,12 +88,12 @@ impl List {
         };
         each_line(file, &mut passed, |passed, number, line| {
             let mut mapped = false;
-            let add = |name: &[u8], means| {
+            let add = |name: &[u8], scope| {
                 mapped |= !name.is_ascii();
-                list.add(name, means, covers)
+                list.add(name, scope, covers)
             };
             match read(line, add) {
-                Ok(Line::Nothing | Line::Rule) => passed.mapped += usize::from(mapped),
+                Ok(Line::Empty | Line::Rule) => passed.idn += usize::from(mapped),
                 Ok(Line::Remark) => passed.remarks += 1,
                 Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
             }
@@ -99,24 +101,24 @@ impl List {
         Ok((list.finish().map_err(std::io::Error::other)?, passed))
     }
 
-    /// Names of the configuration, each with what it covers.
+    /// A list of the names in the configuration, each with what it covers.
     #[must_use]
     pub fn of(names: &[(Name, Match)]) -> List {
         let mut list = Reading { names: Edition::after(None), allowed: Edition::after(None) };
         for (name, covers) in names {
-            // Some dozens of them: there is room, and the root was refused before.
+            // It cannot fail: the names are few, and the configuration refuses the root.
             let _ = list.block(name, if *covers == Match::Subtree { SUBTREE } else { EXACT });
         }
         list.finish().unwrap_or_default()
     }
 
-    /// How many names are blocked, with what is below them or without.
+    /// How many names the list contains, exceptions not counted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether it says nothing.
+    /// Whether the list contains neither names nor exceptions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty() && self.allowed.is_empty()
@@ -138,14 +140,14 @@ impl List {
 }
 
 impl Reading {
-    fn add(&mut self, text: &[u8], means: Means, covers: Match) -> Result<(), String> {
+    fn add(&mut self, text: &[u8], scope: Scope, covers: Match) -> Result<(), String> {
         let mut octets = None;
-        let name = in_any_letters(text, |as_octets| octets = Some(as_octets))?;
+        let name = maybe_idn(text, |as_octets| octets = Some(as_octets))?;
         for name in std::iter::once(name).chain(octets) {
-            match (means, covers) {
-                (Means::Allowed, _) => self.allowed.add(&name, SUBTREE).ok_or_else(full)?,
-                (Means::Exactly, _) | (Means::AsChosen, Match::Exact) => self.block(&name, EXACT)?,
-                (Means::Below, _) | (Means::AsChosen, Match::Subtree) => self.block(&name, SUBTREE)?,
+            match (scope, covers) {
+                (Scope::Allowed, _) => self.allowed.add(&name, SUBTREE).ok_or_else(full)?,
+                (Scope::Exact, _) | (Scope::Configured, Match::Exact) => self.block(&name, EXACT)?,
+                (Scope::Subtree, _) | (Scope::Configured, Match::Subtree) => self.block(&name, SUBTREE)?,
             }
         }
         Ok(())
@@ -171,7 +173,7 @@ fn full() -> String {
     "there is no room for more names".to_owned()
 }
 
-/// Whether `name` is there, or a name above it with all that is below it.
+/// Whether `names` contains `name`, or an ancestor whose whole subtree is covered.
 fn covers(names: &Layered, name: &Name) -> bool {
     if names.is_empty() {
         return false;
@@ -190,31 +192,31 @@ fn covers(names: &Layered, name: &Name) -> bool {
 }
 
 impl Block {
-    /// An empty one.
+    /// A block without lists.
     #[must_use]
     pub fn new(verdict: Verdict) -> Block {
         Block { lists: Vec::new(), verdict }
     }
 
-    /// Adds a list that was read.
+    /// Adds a list that has been read.
     pub fn push(&mut self, list: Arc<List>) {
         self.lists.push(list);
     }
 
-    /// Reads a list and adds it. Returns what was passed over.
+    /// Reads a list and adds it. Returns the lines that were passed over.
     pub fn add(&mut self, text: &[u8], covers: Match) -> PassedOver {
         let (list, passed) = List::read(text, covers);
         self.push(Arc::new(list));
         passed
     }
 
-    /// How many names its lists have.
+    /// How many names the lists contain together.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lists.iter().map(|list| list.len()).sum()
     }
 
-    /// Whether none are blocked.
+    /// Whether no name is blocked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -226,15 +228,15 @@ impl Block {
         self.lists.iter().map(|list| list.memory()).sum()
     }
 
-    pub(crate) fn answer(&self, name: &Name, rtype: Rtype) -> Option<Said> {
+    pub(crate) fn answer(&self, name: &Name, rtype: Rtype) -> Option<LocalAnswer> {
         if !self.blocks(name) {
             return None;
         }
         Some(match &self.verdict {
-            Verdict::NxDomain => Said::nothing(Reason::Blocked, false, FILE_TTL_S),
-            Verdict::NoData => Said::nothing(Reason::Blocked, true, FILE_TTL_S),
+            Verdict::NxDomain => LocalAnswer::negative(Reason::Blocked, false, FILE_TTL_S),
+            Verdict::NoData => LocalAnswer::negative(Reason::Blocked, true, FILE_TTL_S),
             Verdict::Addresses(addresses) => {
-                Said::new(Reason::Blocked, Data::addresses(addresses, rtype), FILE_TTL_S)
+                LocalAnswer::positive(Reason::Blocked, Data::of_type(addresses, rtype), FILE_TTL_S)
             }
         })
     }
@@ -243,3 +245,6 @@ impl Block {
         self.lists.iter().any(|list| list.blocks(name)) && !self.lists.iter().any(|list| list.allows(name))
     }
 }
+
+#[cfg(test)]
+mod tests;

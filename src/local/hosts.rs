@@ -1,8 +1,9 @@
 //! Hosts files (hosts(5)) and the host's own name.
 
+use crate::address::read_address;
+use crate::parse_name::maybe_idn;
 use crate::text::{PassedOver, each_line, shown, words};
-use crate::written::in_any_letters;
-use crate::{Data, FILE_TTL_S, Known, Names, Reason, Said, address, reverse};
+use crate::{Data, FILE_TTL_S, LocalAnswer, Names, Presence, Reason, reverse};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
@@ -10,43 +11,43 @@ use std::io::BufRead;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What one hosts file says.
+/// The entries of one hosts file.
 #[derive(Debug, Default)]
 pub struct HostsFile {
-    /// Names with the places of their addresses, and the names above them.
+    /// Each name with its index in `addresses`, and each ancestor of a name with [`ANCESTOR`].
     names: Names,
     addresses: Vec<Vec<IpAddr>>,
-    /// The first name of each address.
+    /// The first name of each address in wire form, for PTR queries.
     pointers: BTreeMap<IpAddr, Box<[u8]>>,
 }
 
-/// What all of them say.
+/// The entries of all hosts files.
 #[derive(Debug, Default)]
 pub struct Hosts {
     files: Vec<Arc<HostsFile>>,
 }
 
-/// Addresses of one name; more say nothing that helps.
+/// Addresses of one name; further ones are ignored.
 const ADDRESSES_MAX: usize = 255;
-/// The place of a name that is there for what is below it.
-const ABOVE: u32 = u32::MAX;
+/// In place of an index: the name has no entry itself, but a name below it has.
+const ANCESTOR: u32 = u32::MAX;
 
 impl HostsFile {
-    /// Reads a text: lines of an address with names.
+    /// Reads a text whose lines are an address followed by names.
     #[must_use]
     pub fn read(text: &[u8]) -> (HostsFile, PassedOver) {
-        // Memory can be read.
+        // Reading from memory does not fail.
         HostsFile::read_from(text).unwrap_or_default()
     }
 
-    /// The same for a file, line by line.
+    /// Reads a file line by line, as [`HostsFile::read`] does.
     ///
     /// # Errors
-    /// Those of the file.
+    /// If the file cannot be read.
     pub fn read_from(text: impl BufRead) -> std::io::Result<(HostsFile, PassedOver)> {
         let (mut file, mut passed) = (HostsFile::default(), PassedOver::default());
-        each_line(text, &mut passed, |passed, number, line| match file.line(line) {
-            Ok(mapped) => passed.mapped += usize::from(mapped),
+        each_line(text, &mut passed, |passed, number, line| match file.add_line(line) {
+            Ok(mapped) => passed.idn += usize::from(mapped),
             Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
         })?;
         file.names.shrink();
@@ -54,36 +55,36 @@ impl HostsFile {
         Ok((file, passed))
     }
 
-    /// Whether a name of the line is in letters that the DNS does not have.
-    fn line(&mut self, line: &[u8]) -> Result<bool, String> {
+    /// Adds the entries of a line. Returns whether a name in it is an internationalized one.
+    fn add_line(&mut self, line: &[u8]) -> Result<bool, String> {
         let mut words = words(line).peekable();
         let Some(first) = words.next() else { return Ok(false) };
-        let address = address(first).ok_or_else(|| format!("{} is no address", shown(first)))?;
+        let address = read_address(first).ok_or_else(|| format!("{} is no address", shown(first)))?;
         if words.peek().is_none() {
             return Err("a name is missing behind the address".to_owned());
         }
         let (mut mapped, mut wrong) = (false, None);
         for word in words {
             mapped |= !word.is_ascii();
-            wrong = wrong.or(self.word(address, word).err());
+            wrong = wrong.or(self.add_word(address, word).err());
         }
         wrong.map_or(Ok(mapped), Err)
     }
 
-    fn word(&mut self, address: IpAddr, word: &[u8]) -> Result<(), String> {
+    fn add_word(&mut self, address: IpAddr, word: &[u8]) -> Result<(), String> {
         let mut octets = None;
-        let name = in_any_letters(word, |as_octets| octets = Some(as_octets))
+        let name = maybe_idn(word, |as_octets| octets = Some(as_octets))
             .map_err(|why| format!("{} is no name: {why}", shown(word)))?;
         for name in std::iter::once(name).chain(octets) {
-            self.add(address, &name).ok_or("there is no room for more names")?;
+            self.add_name(address, &name).ok_or("there is no room for more names")?;
         }
         Ok(())
     }
 
-    fn add(&mut self, address: IpAddr, name: &Name) -> Option<()> {
-        let next = u32::try_from(self.addresses.len()).ok().filter(|next| *next != ABOVE)?;
+    fn add_name(&mut self, address: IpAddr, name: &Name) -> Option<()> {
+        let next = u32::try_from(self.addresses.len()).ok().filter(|next| *next != ANCESTOR)?;
         let place = match self.names.insert(name, next)? {
-            ABOVE => {
+            ANCESTOR => {
                 self.names.set(name, next);
                 next
             }
@@ -91,37 +92,37 @@ impl HostsFile {
         };
         if place == next {
             self.addresses.push(Vec::new());
-            self.add_above(name)?;
+            self.add_ancestors(name)?;
         }
         let addresses = self.addresses.get_mut(place as usize)?;
         if !addresses.contains(&address) && addresses.len() < ADDRESSES_MAX {
             addresses.push(address);
         }
-        // Who hides names behind 0.0.0.0 does not say what that is called.
+        // Lines with 0.0.0.0 or :: block names: they are no names of that address.
         if !address.is_unspecified() {
             self.pointers.entry(address).or_insert_with(|| name.as_wire().into());
         }
         Some(())
     }
 
-    fn add_above(&mut self, name: &Name) -> Option<()> {
+    fn add_ancestors(&mut self, name: &Name) -> Option<()> {
         let mut above = name.parent();
         while let Some(name) = above.filter(|name| !name.is_root()) {
             let before = self.names.len();
-            self.names.insert(&name, ABOVE)?;
-            // What is above a name that was there is there.
+            self.names.insert(&name, ANCESTOR)?;
+            // The ancestors of an ancestor that was known before are known too.
             above = (self.names.len() > before).then(|| name.parent()).flatten();
         }
         Some(())
     }
 
-    /// How many names it has.
+    /// How many names the file has.
     #[must_use]
     pub fn len(&self) -> usize {
         self.addresses.len()
     }
 
-    /// Whether it has none.
+    /// Whether the file has no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
@@ -132,55 +133,57 @@ impl HostsFile {
         self.addresses.get(place as usize).map(Vec::as_slice)
     }
 
-    fn known(&self, name: &Name) -> Known {
+    fn presence(&self, name: &Name) -> Presence {
         match self.names.get(name.as_wire()) {
-            Some(ABOVE) => return Known::Above,
-            Some(_) => return Known::Itself,
+            Some(ANCESTOR) => return Presence::Ancestor,
+            Some(_) => return Presence::Listed,
             None => {}
         }
         match reverse::addresses(name) {
-            Some(all) if all.start() == all.end() && self.pointers.contains_key(all.start()) => Known::Itself,
-            Some(all) if self.pointers.range(all.clone()).next().is_some() => Known::Above,
-            _ => Known::No,
+            Some(all) if all.start() == all.end() && self.pointers.contains_key(all.start()) => {
+                Presence::Listed
+            }
+            Some(all) if self.pointers.range(all.clone()).next().is_some() => Presence::Ancestor,
+            _ => Presence::Absent,
         }
     }
 }
 
 impl Hosts {
-    /// Adds a file that was read.
+    /// Adds a file that has been read.
     pub fn push(&mut self, file: Arc<HostsFile>) {
         self.files.push(file);
     }
 
-    /// Reads a file and adds it. Returns what was passed over.
+    /// Reads a file and adds it. Returns the lines that were passed over.
     pub fn add(&mut self, text: &[u8]) -> PassedOver {
         let (file, passed) = HostsFile::read(text);
         self.push(Arc::new(file));
         passed
     }
 
-    /// How many names its files have.
+    /// How many names the files have together.
     #[must_use]
     pub fn len(&self) -> usize {
         self.files.iter().map(|file| file.len()).sum()
     }
 
-    /// Whether none are known.
+    /// Whether no file has a name.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The answer for addresses and pointers; other types of the same names are asked for elsewhere, but for the two that name
-    /// addresses too (RFC 9460 section 7.3).
+    /// Answers questions for addresses and PTR. Other types of the same names are forwarded, except for
+    /// HTTPS and SVCB: these can carry addresses that contradict the file (RFC 9460, section 7.3).
     #[must_use]
-    pub fn answer(&self, name: &Name, rtype: Rtype) -> Option<Said> {
+    pub fn answer(&self, name: &Name, rtype: Rtype) -> Option<LocalAnswer> {
         if (rtype == Rtype::PTR || rtype == Rtype::ANY)
             && let Some(address) = reverse::address(name)
         {
             let wire = self.files.iter().find_map(|file| file.pointers.get(&address))?;
             let target = Name::from_wire(wire).ok()?;
-            return Some(Said::new(Reason::Hosts, vec![Data::Pointer(target)], FILE_TTL_S));
+            return Some(LocalAnswer::positive(Reason::Hosts, vec![Data::Pointer(target)], FILE_TTL_S));
         }
         let mut found: Option<Vec<IpAddr>> = None;
         for addresses in self.files.iter().filter_map(|file| file.addresses(name)) {
@@ -189,19 +192,19 @@ impl Hosts {
                 addresses.iter().filter(|address| !all.contains(address)).copied().collect();
             all.extend(new.into_iter().take(ADDRESSES_MAX.saturating_sub(all.len())));
         }
-        addresses(&found?, rtype)
+        address_answer(&found?, rtype)
     }
 
-    /// Whether the name is in a file, or above one that is.
-    pub(crate) fn known(&self, name: &Name) -> Known {
-        self.files.iter().map(|file| file.known(name)).max().unwrap_or(Known::No)
+    /// Whether the name is in a file, or is an ancestor of one that is.
+    pub(crate) fn presence(&self, name: &Name) -> Presence {
+        self.files.iter().map(|file| file.presence(name)).max().unwrap_or(Presence::Absent)
     }
 }
 
-fn addresses(known: &[IpAddr], rtype: Rtype) -> Option<Said> {
+fn address_answer(known: &[IpAddr], rtype: Rtype) -> Option<LocalAnswer> {
     match rtype {
         Rtype::A | Rtype::AAAA | Rtype::HTTPS | Rtype::SVCB | Rtype::ANY => {
-            Some(Said::new(Reason::Hosts, Data::addresses(known, rtype), FILE_TTL_S))
+            Some(LocalAnswer::positive(Reason::Hosts, Data::of_type(known, rtype), FILE_TTL_S))
         }
         _ => None,
     }
@@ -210,15 +213,16 @@ fn addresses(known: &[IpAddr], rtype: Rtype) -> Option<Said> {
 /// The host's own name and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnName {
-    /// Its names in lower case: as set, and the first label alone.
+    /// The names in lower case: the name as set, and its first label alone.
     pub names: Vec<Name>,
-    /// Its addresses, those that others can reach first.
+    /// The addresses, those that other hosts can reach first.
     pub addresses: Vec<IpAddr>,
 }
 
 impl OwnName {
-    /// That of a host whose name is set to `text`. None where that is no name that others could ask for: not set, an address, no host name
-    /// (RFC 952, with underscores as people write them), or `localhost`, which is everybody's.
+    /// The own name of a host whose name is set to `text`. `None` if clients cannot ask for it: it is
+    /// not set, an address, no host name (RFC 952, with underscores allowed because they are common),
+    /// or `localhost`.
     #[must_use]
     pub fn of(text: &str, addresses: Vec<IpAddr>) -> Option<OwnName> {
         let text = text.strip_suffix('.').unwrap_or(text);
@@ -235,21 +239,24 @@ impl OwnName {
         (!names.iter().any(localhost)).then_some(OwnName { names, addresses })
     }
 
-    pub(crate) fn answer(&self, name: &Name, rtype: Rtype) -> Option<Said> {
+    pub(crate) fn answer(&self, name: &Name, rtype: Rtype) -> Option<LocalAnswer> {
         if rtype == Rtype::PTR {
             let address = reverse::address(name)?;
             let own = self.names.first().filter(|_| self.addresses.contains(&address))?;
-            return Some(Said::new(Reason::Hosts, vec![Data::Pointer(*own)], FILE_TTL_S));
+            return Some(LocalAnswer::positive(Reason::Hosts, vec![Data::Pointer(*own)], FILE_TTL_S));
         }
-        self.names.contains(name).then(|| addresses(&self.addresses, rtype)).flatten()
+        self.names.contains(name).then(|| address_answer(&self.addresses, rtype)).flatten()
     }
 
-    /// Whether it is the name, or one above it.
-    pub(crate) fn known(&self, name: &Name) -> Known {
+    /// Whether `name` is the own name or an ancestor of it.
+    pub(crate) fn presence(&self, name: &Name) -> Presence {
         if self.names.contains(name) {
-            return Known::Itself;
+            return Presence::Listed;
         }
         let is_above = !name.is_root() && self.names.iter().any(|own| own.ends_with(name));
-        if is_above { Known::Above } else { Known::No }
+        if is_above { Presence::Ancestor } else { Presence::Absent }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,34 @@
-//! The names of a list that is read again. What is as it was stays where it is and is shared, so that a list of millions of names is not in
-//! memory twice while another edition of it takes its place. What has gathered over many editions is put together a part at a time.
+//! The names of a block list that is read again and again. An edition shares the names that it has in
+//! common with the one before, so that a list of millions of names is not in memory twice while a new
+//! edition replaces the old one.
+//!
+//! A list is split into parts by hash. Each part has a base, shared with other editions, and an overlay
+//! of its own. A part whose overlay has grown large is rebuilt without one, a few parts in each
+//! edition.
 
 use crate::Names;
 use crate::names::hash;
 use hither_wire::name::Name;
 use std::sync::Arc;
 
-/// Parts of a list, by the hash of the name.
+/// Parts of a list, chosen by the hash of the name.
 const PARTS: usize = 16;
-/// A part is laid over that of the last edition. As soon as more than one in so many of its names differ, gone and new ones alike, it is put together anew,
-const DIFFERS: usize = 8;
-/// of so many parts at once, the worst first, since each is in memory twice then,
-const ANEW: usize = 3;
-/// but all of them at once of which more than three quarters differ, or of which more names are gone than kept: nothing is held for the sake of a few names.
-const fn is_another(differ: usize, kept: usize, of: usize) -> bool {
+/// A part is rebuilt when more than one of this many of its names differ from the base, removed and
+/// added names together.
+const OVERLAY_SHARE: usize = 8;
+/// Parts rebuilt in one edition, those that differ most first: while a part is rebuilt it is in memory
+/// twice.
+const REBUILT_MAX: usize = 3;
+/// Whether a part is rebuilt regardless of [`REBUILT_MAX`]: more than three quarters of its names
+/// differ, or more names were removed than kept, so that sharing the base would save little.
+const fn is_mostly_new(differ: usize, kept: usize, of: usize) -> bool {
     differ * 4 > of * 3 || of > kept * 2
 }
 
-/// The largest number that a name may have. Where a smaller one takes the place of a larger one it is taken to be 0.
+/// The largest number that a name may have. [`Edition`] relies on it: a name whose number shrank has 0.
 const NUMBER_MAX: u32 = 1;
 
-/// Names with a number each, 0 or 1, of which the larger counts where a name has two.
+/// Names with a number of 0 or 1 each. A name that was added with both has 1.
 #[derive(Debug, Default)]
 pub(crate) struct Layered {
     parts: [Part; PARTS],
@@ -35,7 +43,7 @@ impl Layered {
         !self.parts.iter().any(|part| part.len() > 0)
     }
 
-    /// Octets of memory in use. What is shared with another edition counts for each.
+    /// Octets of memory in use; what is shared with another edition counts in each.
     pub fn memory(&self) -> usize {
         self.parts.iter().map(Part::memory).sum()
     }
@@ -47,51 +55,51 @@ impl Layered {
     }
 }
 
-/// By bits of the hash that the part itself does not use.
+/// Uses bits of the hash that the hash table of the part does not use.
 fn part_of(hash: u64) -> usize {
     hash.to_le_bytes().last().map_or(0, |octet| usize::from(*octet) % PARTS)
 }
 
-/// An edition that is being read.
+/// An edition of a list while it is read.
 pub(crate) struct Edition {
     parts: [Reading; PARTS],
 }
 
 impl Edition {
-    /// Begins one; most of it may be as `before`.
+    /// Starts an edition that shares names with `before`.
     pub fn after(before: Option<&Layered>) -> Edition {
         Edition {
             parts: std::array::from_fn(|at| Reading::after(before.and_then(|before| before.parts.get(at)))),
         }
     }
 
-    /// Adds a name in lower case. `None` when there is no room for more.
+    /// Adds a name in lower case. `None` when the list is full.
     pub fn add(&mut self, name: &Name, number: u32) -> Option<()> {
         debug_assert!(number <= NUMBER_MAX, "{number} would become 0 where it had a larger one");
         let hash = hash(name.as_wire());
         self.parts.get_mut(part_of(hash))?.add(name, hash, number)
     }
 
-    /// Ends it. `None` when there is no room for so many.
+    /// Completes the edition. `None` when the list is full.
     pub fn finish(mut self) -> Option<Layered> {
         let mut differ = Vec::with_capacity(PARTS);
         for (at, part) in self.parts.iter_mut().enumerate() {
-            let (names, of) = part.settle()?;
-            if names * DIFFERS > of {
-                differ.push((is_another(names, part.same, of), names, at));
+            let (names, of) = part.compare()?;
+            if names * OVERLAY_SHARE > of {
+                differ.push((is_mostly_new(names, part.same, of), names, at));
             }
         }
         differ.sort_unstable();
-        let anew: Vec<usize> = differ
+        let rebuild: Vec<usize> = differ
             .iter()
             .rev()
             .enumerate()
-            .filter(|(n, (is_another, ..))| *is_another || *n < ANEW)
+            .filter(|(n, (is_mostly_new, ..))| *is_mostly_new || *n < REBUILT_MAX)
             .map(|(_, (.., at))| *at)
             .collect();
         let mut parts: [Part; PARTS] = Default::default();
-        for (at, (place, part)) in parts.iter_mut().zip(self.parts).enumerate() {
-            *place = part.finish(anew.contains(&at))?;
+        for (at, (slot, part)) in parts.iter_mut().zip(self.parts).enumerate() {
+            *slot = part.finish(rebuild.contains(&at))?;
         }
         Some(Layered { parts })
     }
@@ -100,12 +108,12 @@ impl Edition {
 /// One part of a list.
 #[derive(Debug, Default)]
 struct Part {
-    /// What it has in common with another edition, and perhaps more.
-    below: Arc<Names>,
-    /// Which of those are its own too; none: all are.
+    /// Names shared with other editions; some may not be names of this edition.
+    base: Arc<Names>,
+    /// Which names of `base` belong to this edition; `None`: all of them.
     kept: Option<Kept>,
-    /// What is not below, or has another number there.
-    above: Names,
+    /// Names that `base` does not have, or has with another number.
+    overlay: Names,
 }
 
 #[derive(Debug)]
@@ -116,138 +124,138 @@ struct Kept {
 
 impl Part {
     fn len(&self) -> usize {
-        self.kept.as_ref().map_or(self.below.len(), |kept| kept.len) + self.above.len()
+        self.kept.as_ref().map_or(self.base.len(), |kept| kept.len) + self.overlay.len()
     }
 
     fn memory(&self) -> usize {
         let marks = self.kept.as_ref().map_or(0, |kept| kept.marks.0.len());
-        self.below.memory() + self.above.memory() + marks
+        self.base.memory() + self.overlay.memory() + marks
     }
 
     fn get(&self, wire: &[u8], hash: u64) -> Option<u32> {
-        if let Some(number) = self.above.get_hashed(wire, hash) {
+        if let Some(number) = self.overlay.get_hashed(wire, hash) {
             return Some(number);
         }
-        let place = self.below.place(wire, hash)?;
-        let is_kept = self.kept.as_ref().is_none_or(|kept| kept.marks.get(place) == Mark::Same);
-        is_kept.then(|| self.below.number_at(place)).flatten()
+        let slot = self.base.slot_of(wire, hash)?;
+        let is_kept = self.kept.as_ref().is_none_or(|kept| kept.marks.get(slot) == Mark::Same);
+        is_kept.then(|| self.base.number_at(slot)).flatten()
     }
 }
 
-/// Two bits for each place of some names.
+/// Two bits for each slot of the base.
 #[derive(Debug)]
 struct Marks(Vec<u8>);
 
-/// What was read of a name that the last edition has. The larger counts where there were several.
+/// How a name of the base was read in this edition. If it was read several times, the largest counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Mark {
-    /// It was not.
+    /// The name was not read.
     Unread,
-    /// With a smaller number.
-    Less,
-    /// With its number.
+    /// The name was read with a smaller number than the base has.
+    Smaller,
+    /// The name was read with the number that the base has.
     Same,
-    /// With a larger one: it is above, too.
-    More,
+    /// The name was read with a larger number, which the overlay has.
+    Larger,
 }
 
 impl Marks {
-    fn new(places: usize) -> Marks {
-        Marks(vec![0; places.div_ceil(4)])
+    fn new(slots: usize) -> Marks {
+        Marks(vec![0; slots.div_ceil(4)])
     }
 
-    fn get(&self, place: usize) -> Mark {
-        match self.0.get(place / 4).map_or(0, |four| four >> (place % 4 * 2) & 3) {
+    fn get(&self, slot: usize) -> Mark {
+        match self.0.get(slot / 4).map_or(0, |four| four >> (slot % 4 * 2) & 3) {
             0 => Mark::Unread,
-            1 => Mark::Less,
+            1 => Mark::Smaller,
             2 => Mark::Same,
-            _ => Mark::More,
+            _ => Mark::Larger,
         }
     }
 
-    fn raise(&mut self, place: usize, mark: Mark) {
-        if mark > self.get(place)
-            && let Some(four) = self.0.get_mut(place / 4)
+    fn raise(&mut self, slot: usize, mark: Mark) {
+        if mark > self.get(slot)
+            && let Some(four) = self.0.get_mut(slot / 4)
         {
-            let shift = place % 4 * 2;
+            let shift = slot % 4 * 2;
             *four = *four & !(3 << shift) | (mark as u8) << shift;
         }
     }
 }
 
-/// A part that is being read.
+/// A part while it is read.
 struct Reading {
-    /// That of the last edition, and what was found of it.
-    below: Option<(Arc<Names>, Marks)>,
-    /// How many of its names are as they were, when that is known.
+    /// The base of the previous edition, and how its names were read; `None` without a previous edition.
+    base: Option<(Arc<Names>, Marks)>,
+    /// How many names of the base are unchanged; valid after [`Reading::compare`].
     same: usize,
-    above: Names,
+    overlay: Names,
 }
 
 impl Reading {
     fn after(before: Option<&Part>) -> Reading {
-        let below = before.map(|before| Arc::clone(&before.below)).filter(|below| !below.is_empty());
-        let below = below.map(|below| {
-            let marks = Marks::new(below.places());
-            (below, marks)
+        let base = before.map(|before| Arc::clone(&before.base)).filter(|base| !base.is_empty());
+        let base = base.map(|base| {
+            let marks = Marks::new(base.slots());
+            (base, marks)
         });
-        Reading { below, same: 0, above: Names::default() }
+        Reading { base, same: 0, overlay: Names::default() }
     }
 
     fn add(&mut self, name: &Name, hash: u64, number: u32) -> Option<()> {
         let wire = name.as_wire();
-        if let Some((below, marks)) = &mut self.below
-            && let Some(place) = below.place(wire, hash)
+        if let Some((base, marks)) = &mut self.base
+            && let Some(slot) = base.slot_of(wire, hash)
         {
-            let known = below.number_at(place).unwrap_or_default();
+            let known = base.number_at(slot).unwrap_or_default();
             let mark = match number.cmp(&known) {
-                std::cmp::Ordering::Less => Mark::Less,
+                std::cmp::Ordering::Less => Mark::Smaller,
                 std::cmp::Ordering::Equal => Mark::Same,
-                std::cmp::Ordering::Greater => Mark::More,
+                std::cmp::Ordering::Greater => Mark::Larger,
             };
-            marks.raise(place, mark);
-            if mark != Mark::More {
+            marks.raise(slot, mark);
+            if mark != Mark::Larger {
                 return Some(());
             }
         }
-        if self.above.insert_hashed(wire, hash, number)? < number {
-            self.above.set(name, number);
+        if self.overlay.insert_hashed(wire, hash, number)? < number {
+            self.overlay.set(name, number);
         }
         Some(())
     }
 
-    /// All was read. How many names differ, and from how many.
-    fn settle(&mut self) -> Option<(usize, usize)> {
-        let Some((below, marks)) = &self.below else { return Some((0, 0)) };
-        for place in 0..below.places() {
-            match marks.get(place) {
-                Mark::Unread | Mark::More => {}
+    /// Counts, after everything was read: how many names differ from the base, and how many the base has.
+    fn compare(&mut self) -> Option<(usize, usize)> {
+        let Some((base, marks)) = &self.base else { return Some((0, 0)) };
+        for slot in 0..base.slots() {
+            match marks.get(slot) {
+                Mark::Unread | Mark::Larger => {}
                 Mark::Same => self.same += 1,
-                // Its larger number is gone.
-                Mark::Less => add(&mut self.above, below.at(place), 0)?,
+                // The name is no longer there with the larger number that the base has.
+                Mark::Smaller => add(&mut self.overlay, base.at(slot), 0)?,
             }
         }
-        Some((below.len() - self.same + self.above.len(), below.len()))
+        Some((base.len() - self.same + self.overlay.len(), base.len()))
     }
 
-    /// Ends it, by itself or over the last edition.
-    fn finish(mut self, anew: bool) -> Option<Part> {
-        let below = match self.below.take() {
-            Some((below, marks)) if anew => {
-                for place in (0..below.places()).filter(|place| marks.get(*place) == Mark::Same) {
-                    let number = below.number_at(place).unwrap_or_default();
-                    add(&mut self.above, below.at(place), number)?;
+    /// Completes the part: rebuilt without a base, or as an overlay over the base.
+    fn finish(mut self, rebuild: bool) -> Option<Part> {
+        let base = match self.base.take() {
+            Some((base, marks)) if rebuild => {
+                for slot in (0..base.slots()).filter(|slot| marks.get(*slot) == Mark::Same) {
+                    let number = base.number_at(slot).unwrap_or_default();
+                    add(&mut self.overlay, base.at(slot), number)?;
                 }
                 None
             }
-            below => below,
+            base => base,
         };
-        self.above.shrink();
-        Some(match below {
-            None => Part { below: Arc::new(self.above), ..Part::default() },
-            Some((below, marks)) => {
-                let kept = (self.same < below.len()).then_some(Kept { marks, len: self.same });
-                Part { below, kept, above: self.above }
+        self.overlay.shrink();
+        Some(match base {
+            None => Part { base: Arc::new(self.overlay), ..Part::default() },
+            Some((base, marks)) => {
+                let kept = (self.same < base.len()).then_some(Kept { marks, len: self.same });
+                Part { base, kept, overlay: self.overlay }
             }
         })
     }
@@ -276,9 +284,9 @@ mod tests {
         edition.finish().expect("room")
     }
 
-    /// Parts that two editions have in common.
+    /// How many parts two editions share.
     fn shared(a: &Layered, b: &Layered) -> usize {
-        a.parts.iter().zip(&b.parts).filter(|(a, b)| Arc::ptr_eq(&a.below, &b.below)).count()
+        a.parts.iter().zip(&b.parts).filter(|(a, b)| Arc::ptr_eq(&a.base, &b.base)).count()
     }
 
     fn says(from: u16, to: u16) -> Vec<(u16, u32)> {
@@ -286,47 +294,47 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_it_was_is_not_in_memory_twice() {
+    fn editions_share_unchanged_names() {
         let first = edition(None, &says(0, 10_000));
         assert!(first.parts.iter().all(|part| (400..900).contains(&part.len())), "none is much larger");
         let second = edition(Some(&first), &says(100, 10_100));
         assert_eq!((shared(&first, &second), second.len()), (PARTS, 10_000));
         assert_eq!((second.get(name(99).as_wire()), second.get(name(10_099).as_wire())), (None, Some(1)));
-        // It is the same below, however often a little of it changes.
+        // Small changes keep the base, however many editions there are.
         let third = edition(Some(&second), &says(0, 10_000));
-        let is_plain = |part: &Part| part.kept.is_none() && part.above.is_empty();
+        let is_plain = |part: &Part| part.kept.is_none() && part.overlay.is_empty();
         assert!(shared(&first, &third) == PARTS && third.parts.iter().all(is_plain));
-        // Nothing is kept for the sake of a few names.
+        // An edition with almost no names in common shares nothing.
         let other = edition(Some(&second), &says(8000, 18_500));
         assert!(shared(&first, &other) == 0 && other.parts.iter().all(is_plain) && other.len() == 10_500);
     }
 
     #[test]
-    fn what_gathers_is_put_together_a_part_at_a_time() {
+    fn a_grown_overlay_is_rebuilt_a_few_parts_at_a_time() {
         let mut last = edition(None, &says(0, 10_000));
         for turn in 1..=60 {
             let now = edition(Some(&last), &says(turn * 300, turn * 300 + 10_000));
-            assert!(PARTS - shared(&last, &now) <= ANEW, "in turn {turn}");
-            let held: usize = now.parts.iter().map(|part| part.below.len() + part.above.len()).sum();
+            assert!(PARTS - shared(&last, &now) <= REBUILT_MAX, "in turn {turn}");
+            let held: usize = now.parts.iter().map(|part| part.base.len() + part.overlay.len()).sum();
             assert!(held < 16_000, "{held} names are held for 10000 in turn {turn}");
             last = now;
         }
     }
 
     #[test]
-    fn what_a_list_has_lost_is_not_held() {
+    fn removed_names_are_freed() {
         let first = edition(None, &says(0, 10_000));
         let second = edition(Some(&first), &says(0, 3000));
-        let held: usize = second.parts.iter().map(|part| part.below.len() + part.above.len()).sum();
+        let held: usize = second.parts.iter().map(|part| part.base.len() + part.overlay.len()).sum();
         assert_eq!((second.len(), held), (3000, 3000));
-        // Where less is gone than is kept, what both have stays in one place.
+        // While fewer names are removed than kept, the base stays shared.
         let third = edition(Some(&first), &says(0, 7500));
-        assert!(PARTS - shared(&first, &third) <= ANEW && third.len() == 7500);
+        assert!(PARTS - shared(&first, &third) <= REBUILT_MAX && third.len() == 7500);
     }
 
     proptest! {
         #[test]
-        fn an_edition_has_what_was_read_and_nothing_else(
+        fn an_edition_has_exactly_the_names_that_were_read(
             editions in prop::collection::vec(prop::collection::vec((0..60u16, 0..2u32), 0..80), 1..5),
         ) {
             let mut before: Option<Layered> = None;

@@ -1,199 +1,178 @@
-//! What is answered here and never forwarded: special-use names, the host's own name, hosts files, block lists.
+//! Names that are answered here and never forwarded: special-use names, the host's own name, hosts
+//! files, block lists.
 //!
-//! No I/O: texts come in as octets, questions are answered from memory. Any octets give entries or a count of lines that are none.
+//! No I/O: files come in as octets, questions are answered from memory. Any octets give entries and a
+//! count of the lines that were not understood.
 //!
-//! Not here: when files are read again (the daemon), what a reply looks like (`hither-rounds`).
+//! Not here: when files are read again (`src/daemon/reload`), how a reply is composed
+//! (`src/rounds/local.rs`).
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod block;
 mod hosts;
 mod layered;
 mod names;
+mod parse_name;
 mod reverse;
 mod rules;
 mod special;
 mod standard;
 pub mod text;
-mod written;
 
 pub use block::{Block, List, Match, Verdict};
 pub use hosts::{Hosts, HostsFile, OwnName};
 pub use names::Names;
-pub use special::{NOBODYS, may_be_of_a_network, of_networks};
+pub use parse_name::{NotAName, ParsedName, parse_name};
+pub use special::{NON_DNS_TLDS, locally_served_zones, may_be_locally_served};
 pub use standard::standard;
-pub use written::{NotAName, Written, written};
 
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::any::Any;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-/// Everything that is answered here.
+/// Everything that is answered without an upstream.
 #[derive(Debug, Default)]
 pub struct Local {
-    /// From hosts files.
+    /// The entries of the hosts files.
     pub hosts: Hosts,
     /// This host's own name.
     pub own: Option<OwnName>,
-    /// Block lists; the first that knows a name decides.
+    /// Block lists; the first that contains a name decides.
     pub blocks: Vec<Block>,
-    /// What is to be dropped after them, whatever it is: who made this may have what is large in it outlive it, and drop that where nobody waits.
-    pub held: Option<Box<dyn Any + Send + Sync>>,
+    /// A value that is dropped after the lists. The caller can use it to keep shared lists alive and
+    /// free them on another thread, since freeing millions of names takes time.
+    pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
-/// Why it is answered here.
+/// Why a question is answered here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Reason {
-    /// It is reserved by a standard.
+    /// A standard reserves the name.
     Special,
-    /// A hosts file or the host's own name says so.
+    /// A hosts file has the name, or it is the host's own.
     Hosts,
-    /// A block list says so.
+    /// A block list contains the name.
     Blocked,
 }
 
-/// An answer.
+/// The answer to a question that is not forwarded.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Said {
-    /// Why.
+pub struct LocalAnswer {
+    /// Why the question is answered here.
     pub reason: Reason,
-    /// Whether the name exists at all; without it NXDOMAIN.
+    /// Whether the name exists; otherwise the reply is NXDOMAIN.
     pub exists: bool,
-    /// The records' data; none: NODATA or NXDOMAIN.
+    /// The data of the answer's records; empty for NODATA and NXDOMAIN.
     pub data: Vec<Data>,
-    /// Their TTL in seconds.
+    /// The TTL of the records, in seconds.
     pub ttl_s: u32,
-    /// The zone that is served here, whose SOA goes with a denial (RFC 6303 section 3).
+    /// The locally served zone whose SOA goes with a denial (RFC 6303, section 3).
     pub zone: Option<Name>,
 }
 
 /// A record's data.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(missing_docs)] // The types' own data.
 pub enum Data {
+    /// The data of an A or AAAA record.
     Address(IpAddr),
+    /// The target of a PTR record.
     Pointer(Name),
-    /// NS of a zone that is served here.
+    /// The NS record of a zone that is served here.
     Server(Name),
-    /// Its SOA.
+    /// The SOA record of a zone that is served here.
     Authority,
 }
 
-/// TTL of what a file says: a change is seen by everybody after so many seconds.
+/// TTL of what a file says, in seconds: clients see a change after at most this long.
 pub const FILE_TTL_S: u32 = 10;
-/// TTL of what a standard says, and MINIMUM of the zones that are served here (RFC 6303 section 3).
+/// TTL of what a standard says, and MINIMUM of the zones that are served here, in seconds (RFC 6303,
+/// section 3).
 pub const SPECIAL_TTL_S: u32 = 10_800;
 
-impl Said {
-    fn new(reason: Reason, data: Vec<Data>, ttl_s: u32) -> Said {
-        Said { reason, exists: true, data, ttl_s, zone: None }
+impl LocalAnswer {
+    fn positive(reason: Reason, data: Vec<Data>, ttl_s: u32) -> LocalAnswer {
+        LocalAnswer { reason, exists: true, data, ttl_s, zone: None }
     }
 
-    fn nothing(reason: Reason, exists: bool, ttl_s: u32) -> Said {
-        Said { reason, exists, data: Vec::new(), ttl_s, zone: None }
+    /// NODATA if the name `exists`, else NXDOMAIN.
+    fn negative(reason: Reason, exists: bool, ttl_s: u32) -> LocalAnswer {
+        LocalAnswer { reason, exists, data: Vec::new(), ttl_s, zone: None }
     }
 }
 
-/// Whether a name exists here, whatever is said of it elsewhere.
+/// Whether a name exists on this host, whatever upstreams or block lists say.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Known {
-    /// Nothing is known of it.
-    No,
-    /// A name below it is one of this host's or of its hosts files (an empty non-terminal of RFC 8499 section 2).
-    Above,
-    /// It is one of them.
-    Itself,
+pub enum Presence {
+    /// Neither the name nor a name below it is known here.
+    Absent,
+    /// The name is above one that is listed: an empty non-terminal (RFC 9499, section 7).
+    Ancestor,
+    /// The name is the host's own or in a hosts file.
+    Listed,
 }
 
 impl Local {
-    /// The answer to a question of class IN, if it is one of ours. `name` is in lower case. `route` is the suffix whose own upstreams
-    /// were configured for it: what is reserved at or above that suffix is asked there.
+    /// Answers a question of class IN, unless it has to be forwarded. `name` is in lower case. `route`
+    /// is the longest suffix of the name that has upstreams of its own: reserved zones at or below that
+    /// suffix are forwarded to them.
     #[must_use]
-    pub fn answer(&self, name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<Said> {
-        if let Some(said) = self.hosts.answer(name, rtype) {
-            return Some(said);
+    pub fn answer(&self, name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<LocalAnswer> {
+        if let Some(answer) = self.hosts.answer(name, rtype) {
+            return Some(answer);
         }
-        if let Some(said) = self.own.as_ref().and_then(|own| own.answer(name, rtype)) {
-            return Some(said);
+        if let Some(answer) = self.own.as_ref().and_then(|own| own.answer(name, rtype)) {
+            return Some(answer);
         }
-        if let Some(said) = self.blocks.iter().find_map(|block| block.answer(name, rtype)) {
-            return Some(self.not_denied(name, Known::Itself, said));
+        if let Some(answer) = self.blocks.iter().find_map(|block| block.answer(name, rtype)) {
+            return Some(self.not_denied(name, Presence::Listed, answer));
         }
-        special::answer(name, rtype, route).map(|said| self.not_denied(name, Known::Above, said))
+        special::answer(name, rtype, route).map(|answer| self.not_denied(name, Presence::Ancestor, answer))
     }
 
-    /// A name that exists here has no data of the type rather than that it does not exist, which would deny all below it too (RFC 8020).
-    fn not_denied(&self, name: &Name, least: Known, mut said: Said) -> Said {
-        if !said.exists && self.known(name) >= least {
-            (said.exists, said.ttl_s) = (true, FILE_TTL_S);
+    /// Turns NXDOMAIN into NODATA for a name that is present here at least as `least`: NXDOMAIN would
+    /// deny all names below it too (RFC 8020).
+    fn not_denied(&self, name: &Name, least: Presence, mut answer: LocalAnswer) -> LocalAnswer {
+        if !answer.exists && self.presence(name) >= least {
+            (answer.exists, answer.ttl_s) = (true, FILE_TTL_S);
         }
-        said
+        answer
     }
 
-    /// Whether a name in lower case exists here, whatever others say.
+    /// Whether a name in lower case exists on this host.
     #[must_use]
-    pub fn known(&self, name: &Name) -> Known {
-        let own = self.own.as_ref().map_or(Known::No, |own| own.known(name));
-        own.max(self.hosts.known(name))
+    pub fn presence(&self, name: &Name) -> Presence {
+        let own = self.own.as_ref().map_or(Presence::Absent, |own| own.presence(name));
+        own.max(self.hosts.presence(name))
     }
 
-    /// The place of the first block that blocks a name in lower case.
+    /// The index of the first block that blocks a name in lower case.
     #[must_use]
     pub fn blocked_by(&self, name: &Name) -> Option<usize> {
         self.blocks.iter().position(|block| block.answer(name, Rtype::A).is_some())
     }
 
-    /// Whether anything is said of a name, so that what was cached before is void.
+    /// Whether a hosts file or block list has the name, so that what was cached for it before is void.
     #[must_use]
     pub fn covers(&self, name: &Name) -> bool {
-        self.known(name) == Known::Itself
+        self.presence(name) == Presence::Listed
             || self.blocks.iter().any(|block| block.answer(name, Rtype::A).is_some())
     }
 }
 
 impl Data {
-    /// Those of some addresses that a question of this type asks for.
-    fn addresses(all: &[IpAddr], rtype: Rtype) -> Vec<Data> {
-        let wanted = |address: &&IpAddr| match rtype {
+    /// Those of `addresses` that a question of this type asks for.
+    fn of_type(addresses: &[IpAddr], rtype: Rtype) -> Vec<Data> {
+        let is_of_type = |address: &&IpAddr| match rtype {
             Rtype::A => address.is_ipv4(),
             Rtype::AAAA => address.is_ipv6(),
             Rtype::ANY => true,
             _ => false,
         };
-        all.iter().filter(wanted).copied().map(Data::Address).collect()
+        addresses.iter().filter(is_of_type).copied().map(Data::Address).collect()
     }
-}
-
-/// An address as hosts files and lists have it, also in the short forms of inet_aton(3). One in IPv6 clothes is what it is.
-fn address(word: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(word).ok()?;
-    // A zone, as in fe80::1%eth0, says where it is, not what it is.
-    let bare = text.split('%').next()?;
-    let address = bare.parse().ok().or_else(|| short(text).map(IpAddr::V4));
-    address.map(|address: IpAddr| address.to_canonical())
-}
-
-/// `0`, `127.1`, `0x7f.1`: the last number fills what is left. Octal and decimal are not told apart where they differ.
-fn short(text: &str) -> Option<Ipv4Addr> {
-    let numbers: Vec<u32> = text.split('.').map(number).collect::<Option<_>>()?;
-    let (last, first) = numbers.split_last()?;
-    let room = 4usize.checked_sub(first.len()).filter(|room| *room > 0)?;
-    let limit = 1u64 << (8 * room);
-    if u64::from(*last) >= limit || first.iter().any(|octet| *octet > 255) {
-        return None;
-    }
-    let above = first.iter().enumerate().map(|(at, octet)| octet << (24 - 8 * at)).sum::<u32>();
-    Some(Ipv4Addr::from(above | last))
-}
-
-fn number(text: &str) -> Option<u32> {
-    if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        return u32::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+'));
-    }
-    let decimal = text.parse().ok().filter(|_| !text.starts_with('+'))?;
-    let is_octal = text.len() > 1 && text.starts_with('0');
-    (!is_octal || u32::from_str_radix(text, 8) == Ok(decimal)).then_some(decimal)
 }
 
 #[cfg(test)]

@@ -1,29 +1,31 @@
-//! Many names in little memory: their wire forms one after the other, and a table of where each stands.
+//! Many names in little memory: a hash table of offsets into one buffer of wire forms.
 
 use hither_wire::name::Name;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::OnceLock;
 
-/// Names with a number each. Some 30 octets a name, most of them its own.
+/// Names with a number each. A name takes about 30 octets of memory, most of them its wire form.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// Four octets of number, then the name.
+    /// The entries, each the number in four octets, then the name in wire form.
     octets: Vec<u8>,
-    /// Where an entry begins, plus one; 0: free. A power of two, at most three quarters full.
+    /// The offset of an entry plus one; 0 if the slot is free. The length is a power of two, at most
+    /// 3/4 are used.
     slots: Vec<u32>,
     len: usize,
 }
 
+/// Octets of an entry before the name.
 const NUMBER: usize = 4;
 
 impl Names {
-    /// How many.
+    /// How many names there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether there are no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
@@ -35,17 +37,18 @@ impl Names {
         self.octets.capacity() + self.slots.capacity() * size_of::<u32>()
     }
 
-    /// Adds a name in lower case; one that is there keeps its number. Returns the number it has now, or `None` when four gibioctets are full.
+    /// Adds a name in lower case; a name that is there keeps its number. Returns the number it has now,
+    /// or `None` when 4 GiB of entries are full.
     pub fn insert(&mut self, name: &Name, number: u32) -> Option<u32> {
         self.insert_wire(name.as_wire(), number)
     }
 
-    /// The same for the wire form of a name in lower case.
+    /// [`Names::insert`] for the wire form of a name in lower case.
     pub(crate) fn insert_wire(&mut self, wire: &[u8], number: u32) -> Option<u32> {
         self.insert_hashed(wire, hash(wire), number)
     }
 
-    /// The same where its [`hash`] is known.
+    /// [`Names::insert`] for a wire form whose [`hash`] the caller has.
     pub(crate) fn insert_hashed(&mut self, wire: &[u8], hash: u64, number: u32) -> Option<u32> {
         if (self.len + 1) * 4 > self.slots.len() * 3 {
             self.grow();
@@ -83,18 +86,18 @@ impl Names {
         self.get_hashed(wire, hash(wire))
     }
 
-    /// The same where its [`hash`] is known.
+    /// [`Names::get`] for a wire form whose [`hash`] the caller has.
     pub(crate) fn get_hashed(&self, wire: &[u8], hash: u64) -> Option<u32> {
-        self.place(wire, hash).map(|slot| self.number(self.slots[slot]))
+        self.slot_of(wire, hash).map(|slot| self.number(self.slots[slot]))
     }
 
-    /// How many places there are, each with a name or free.
-    pub(crate) fn places(&self) -> usize {
+    /// How many slots there are, used or free.
+    pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The place of the name with this wire form, in lower case, and this [`hash`].
-    pub(crate) fn place(&self, wire: &[u8], hash: u64) -> Option<usize> {
+    /// The slot of the name with this wire form, in lower case, and this [`hash`].
+    pub(crate) fn slot_of(&self, wire: &[u8], hash: u64) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
@@ -102,18 +105,18 @@ impl Names {
         (self.slots[slot] != 0).then_some(slot)
     }
 
-    /// The wire form of the name at a place, if there is one.
-    pub(crate) fn at(&self, place: usize) -> Option<&[u8]> {
-        let at = self.slots.get(place).copied().filter(|at| *at != 0)?;
+    /// The wire form of the name in a slot; `None` if the slot is free.
+    pub(crate) fn at(&self, slot: usize) -> Option<&[u8]> {
+        let at = self.slots.get(slot).copied().filter(|at| *at != 0)?;
         Some(wire_at(&self.octets, at as usize - 1 + NUMBER))
     }
 
-    /// The number of the name at a place, if there is one.
-    pub(crate) fn number_at(&self, place: usize) -> Option<u32> {
-        self.slots.get(place).copied().filter(|at| *at != 0).map(|at| self.number(at))
+    /// The number of the name in a slot; `None` if the slot is free.
+    pub(crate) fn number_at(&self, slot: usize) -> Option<u32> {
+        self.slots.get(slot).copied().filter(|at| *at != 0).map(|at| self.number(at))
     }
 
-    /// Gives back what was reserved for more.
+    /// Frees memory that was reserved for more names.
     pub fn shrink(&mut self) {
         self.octets.shrink_to_fit();
     }
@@ -123,7 +126,8 @@ impl Names {
         self.octets.get(at..at + NUMBER).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
     }
 
-    /// The slot of a name, or the free one where it belongs. An entry ends with its root label, so one comparison of so many octets is enough.
+    /// The slot of a name, or the free slot where it belongs. An entry ends with the root label, so
+    /// comparing as many octets as `wire` has is enough.
     fn find(&self, wire: &[u8], hash: u64) -> usize {
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
@@ -165,7 +169,8 @@ fn wire_at(octets: &[u8], start: usize) -> &[u8] {
     octets.get(start..=end).unwrap_or_default()
 }
 
-/// Lists come from strangers, who must not choose what collides: the key is drawn once for the process, within which editions share names.
+/// The hash of a wire form. Its key is random, so that the author of a list cannot choose names that
+/// collide, and drawn once for the process, since editions of a list share names.
 pub(crate) fn hash(wire: &[u8]) -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
@@ -179,7 +184,7 @@ mod tests {
     use std::hash::DefaultHasher;
 
     #[test]
-    fn who_writes_a_list_cannot_know_what_collides() {
+    fn the_author_of_a_list_cannot_predict_which_names_collide() {
         let mut known = DefaultHasher::new();
         known.write(b"\x07example\0");
         assert_ne!(hash(b"\x07example\0"), known.finish());

@@ -4,12 +4,14 @@ use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// The address whose pointer `name` is; `None` for any other name, one above a whole address included.
+/// The address whose PTR record is at `name`; `None` for any other name, including those that stand for
+/// several addresses.
 pub(crate) fn address(name: &Name) -> Option<IpAddr> {
     addresses(name).filter(|all| all.start() == all.end()).map(|all| *all.start())
 }
 
-/// The addresses whose pointers are `name` or below it; `None` for a name that is not in these trees.
+/// The addresses whose PTR records are at `name` or below it; `None` for a name outside of in-addr.arpa
+/// and ip6.arpa.
 pub(crate) fn addresses(name: &Name) -> Option<RangeInclusive<IpAddr>> {
     let labels: Vec<&[u8]> = name.labels().collect();
     let (digits, suffix) = labels.split_at(labels.len().checked_sub(2)?);

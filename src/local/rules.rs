@@ -1,52 +1,54 @@
-//! Lines of block lists, in the formats in which lists are published: names, hosts(5), adblock's `||name^`, settings of dnsmasq and unbound.
+//! Lines of block lists in the formats in which lists are published: plain names, hosts(5), adblock's
+//! `||name^`, settings of dnsmasq and unbound.
 //!
-//! A rule that says more than which names are blocked is not understood, rather than understood in part.
+//! A rule with conditions beyond the name is rejected as a whole rather than applied in part.
 
-use crate::address;
+use crate::address::read_address;
 use crate::text::{shown, words};
 
-/// What a name in a line stands for.
+/// Which names a name in a line stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Means {
-    /// The name alone.
-    Exactly,
-    /// What the operator chose for plain names.
-    AsChosen,
-    /// The name and all below it.
-    Below,
-    /// The name and all below it are not blocked.
+pub(crate) enum Scope {
+    /// The name alone is blocked.
+    Exact,
+    /// What the operator's `match` says is blocked.
+    Configured,
+    /// The name and all names below it are blocked.
+    Subtree,
+    /// An exception: the name and all names below it are not blocked.
     Allowed,
 }
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Line {
-    /// Empty or a comment.
-    Nothing,
+    /// An empty line or a comment.
+    Empty,
     /// A comment, a heading or a setting of another format.
     Remark,
-    /// It says something of names.
+    /// A line that blocks names or excepts them.
     Rule,
 }
 
-/// Reads a line and hands its names to `add`, which says what is wrong with one.
+/// Reads a line and passes each of its names to `add`, which returns what is wrong with the name.
 ///
 /// # Errors
-/// Why it means nothing, or what is wrong with one of its names; the others have been handed over.
+/// Why the line is not understood, or what is wrong with one of its names; the other names have been
+/// passed on.
 pub(crate) fn read(
     line: &[u8],
-    mut add: impl FnMut(&[u8], Means) -> Result<(), String>,
+    mut add: impl FnMut(&[u8], Scope) -> Result<(), String>,
 ) -> Result<Line, String> {
     let start = line.iter().position(|octet| !octet.is_ascii_whitespace()).unwrap_or(line.len());
     match line.get(start) {
-        None => return Ok(Line::Nothing),
+        None => return Ok(Line::Empty),
         Some(b'!' | b';' | b'[' | b'$') => return Ok(Line::Remark),
         Some(_) => {}
     }
-    if is_about_pages(line) {
+    if is_element_rule(line) {
         return Err("it is about parts of pages, not names".to_owned());
     }
-    // A setting may end in '#', which begins no comment there.
+    // A '#' at the end of a dnsmasq setting begins no comment.
     let setting = line[start..].split(u8::is_ascii_whitespace).next().unwrap_or_default();
     for (before, is_server) in [(&b"address=/"[..], false), (b"local=/", false), (b"server=/", true)] {
         if let Some(rest) = setting.strip_prefix(before) {
@@ -55,52 +57,52 @@ pub(crate) fn read(
         }
     }
     let mut words = words(line);
-    let Some(first) = words.next() else { return Ok(Line::Nothing) };
+    let Some(first) = words.next() else { return Ok(Line::Empty) };
     match first {
         b"server:" => return Ok(Line::Remark),
         b"local-zone:" => unbound_zone(words, &mut add)?,
         b"local-data:" => unbound_data(words, &mut add)?,
-        first if address(first).is_some() => of_hosts(words, &mut add)?,
+        first if read_address(first).is_some() => hosts_line(words, &mut add)?,
         first if words.next().is_some() => {
             return Err(format!("{} is no address, and a name stands alone", shown(first)));
         }
-        first => alone(first, &mut add)?,
+        first => single_word(first, &mut add)?,
     }
     Ok(Line::Rule)
 }
 
-/// `example.com##.banner` and its kin: rules of adblock for elements of pages.
-fn is_about_pages(line: &[u8]) -> bool {
+/// Whether it is an adblock rule for elements of web pages, such as `example.com##.banner`.
+fn is_element_rule(line: &[u8]) -> bool {
     let Some(at) = line.iter().position(|octet| *octet == b'#') else { return false };
-    let glued = at > 0 && !line[at - 1].is_ascii_whitespace();
-    glued && matches!(line.get(at + 1), Some(b'#' | b'@' | b'?' | b'$' | b'%'))
+    let follows_text = at > 0 && !line[at - 1].is_ascii_whitespace();
+    follows_text && matches!(line.get(at + 1), Some(b'#' | b'@' | b'?' | b'$' | b'%'))
 }
 
-type Add<'a> = dyn FnMut(&[u8], Means) -> Result<(), String> + 'a;
+type Add<'a> = dyn FnMut(&[u8], Scope) -> Result<(), String> + 'a;
 
-fn of_hosts<'a>(names: impl Iterator<Item = &'a [u8]>, add: &mut Add<'_>) -> Result<(), String> {
+fn hosts_line<'a>(names: impl Iterator<Item = &'a [u8]>, add: &mut Add<'_>) -> Result<(), String> {
     let mut all = None;
     for name in names {
-        let added = add(name, Means::Exactly);
+        let added = add(name, Scope::Exact);
         all = Some(all.unwrap_or(Ok(())).and(added));
     }
     all.unwrap_or_else(|| Err("a name is missing behind the address".to_owned()))
 }
 
-fn alone(word: &[u8], add: &mut Add<'_>) -> Result<(), String> {
+fn single_word(word: &[u8], add: &mut Add<'_>) -> Result<(), String> {
     if let Some(rest) = word.strip_prefix(b"@@||") {
-        return add(adblock(rest)?, Means::Allowed);
+        return add(adblock(rest)?, Scope::Allowed);
     }
     if let Some(rest) = word.strip_prefix(b"||") {
-        return add(adblock(rest)?, Means::Below);
+        return add(adblock(rest)?, Scope::Subtree);
     }
     match word {
-        [b'*', b'.', rest @ ..] | [b'.', rest @ ..] => add(rest, Means::Below),
-        word => add(word, Means::AsChosen),
+        [b'*', b'.', rest @ ..] | [b'.', rest @ ..] => add(rest, Scope::Subtree),
+        word => add(word, Scope::Configured),
     }
 }
 
-/// `name^`, and what may follow it without changing what is blocked.
+/// `name^`, and the options after it that do not change which names are blocked.
 fn adblock(rest: &[u8]) -> Result<&[u8], String> {
     let end = rest.iter().position(|octet| *octet == b'^').ok_or("'^' is missing behind the name")?;
     match &rest[end + 1..] {
@@ -112,7 +114,7 @@ fn adblock(rest: &[u8]) -> Result<&[u8], String> {
     }
 }
 
-/// `name/name/value`. A `server` with a value says whom to ask, and blocks nothing.
+/// `name/name/value`. A `server` setting with a value forwards the names to a server and blocks nothing.
 fn dnsmasq(rest: &[u8], is_server: bool, add: &mut Add<'_>) -> Result<(), String> {
     let end = rest.iter().rposition(|octet| *octet == b'/').ok_or("'/' is missing behind the name")?;
     if is_server && rest.len() > end + 1 {
@@ -120,30 +122,30 @@ fn dnsmasq(rest: &[u8], is_server: bool, add: &mut Add<'_>) -> Result<(), String
     }
     let mut all = Ok(());
     for name in rest[..end].split(|octet| *octet == b'/') {
-        all = all.and(add(name.strip_prefix(b"*.").unwrap_or(name), Means::Below));
+        all = all.and(add(name.strip_prefix(b"*.").unwrap_or(name), Scope::Subtree));
     }
     all
 }
 
-/// `"name" type`.
+/// `local-zone: "name" type`.
 fn unbound_zone<'a>(mut words: impl Iterator<Item = &'a [u8]>, add: &mut Add<'_>) -> Result<(), String> {
     let (name, kind) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     match kind {
         b"static" | b"redirect" | b"deny" | b"refuse" | b"inform_deny" | b"inform_redirect"
         | b"always_nxdomain" | b"always_nodata" | b"always_null" | b"always_deny" | b"always_refuse" => {
-            add(unquoted(name), Means::Below)
+            add(unquoted(name), Scope::Subtree)
         }
         kind => Err(format!("a zone of type {} blocks nothing", shown(kind))),
     }
 }
 
-/// `"name [ttl] [IN] A address"`.
+/// `local-data: "name [ttl] [IN] A address"`.
 fn unbound_data<'a>(words: impl Iterator<Item = &'a [u8]>, add: &mut Add<'_>) -> Result<(), String> {
     let mut words = words.map(unquoted).filter(|word| !word.is_empty());
     let name = words.next().unwrap_or_default();
     let rest: Vec<&[u8]> = words.collect();
     match rest.as_slice() {
-        [.., b"A" | b"AAAA", data] if address(data).is_some() => add(name, Means::Exactly),
+        [.., b"A" | b"AAAA", data] if read_address(data).is_some() => add(name, Scope::Exact),
         _ => Err("only addresses block a name".to_owned()),
     }
 }

@@ -1,15 +1,18 @@
 //! Names that standards reserve: the registry of RFC 6761, and the zones of RFC 6303 and RFC 7793.
 
-use crate::{Data, Reason, SPECIAL_TTL_S, Said, reverse};
+use crate::{Data, LocalAnswer, Reason, SPECIAL_TTL_S, reverse};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Top-level names that are nobody's in the DNS: RFC 6761 (invalid), 6762 (local), 7686 (onion), 9476 (alt). `test` and `example` are
-/// forwarded: networks have servers for them.
-pub const NOBODYS: [&[u8]; 4] = [b"invalid", b"local", b"onion", b"alt"];
+/// Top-level names that are not part of the global DNS: RFC 6761 (invalid), RFC 6762 (local), RFC 7686
+/// (onion), RFC 9476 (alt). `test` and `example` are forwarded, since some networks have servers for
+/// them.
+pub const NON_DNS_TLDS: [&[u8]; 4] = [b"invalid", b"local", b"onion", b"alt"];
 
-/// Zones that are served here without content: reverse zones of addresses that mean nothing elsewhere (RFC 6303 section 4, RFC 7793). `172.16.0.0/12` and `100.64.0.0/10` are matched by number.
+/// Empty zones that are always served here: reverse zones of addresses without global meaning (RFC
+/// 6303, section 4, and RFC 7793). The zones of `172.16.0.0/12` and `100.64.0.0/10` are matched by
+/// number instead.
 const EMPTY: [&str; 12] = [
     "0.in-addr.arpa.",
     "127.in-addr.arpa.",
@@ -25,9 +28,10 @@ const EMPTY: [&str; 12] = [
     "resolver.arpa.",
 ];
 
-/// Further ones, whose names a network's own servers may know, as they may those that are matched by number: RFC 8375 section 4 and RFC 6303
-/// section 4 let who runs a network serve them.
-const OF_NETWORKS: [&str; 10] = [
+/// Empty zones that are served here unless the network's own servers have them, like the zones that are
+/// matched by number: RFC 8375, section 4, and RFC 6303, section 4, allow a network's operator to serve
+/// them.
+const LOCALLY_SERVED: [&str; 10] = [
     "home.arpa.",
     "10.in-addr.arpa.",
     "254.169.in-addr.arpa.",
@@ -40,34 +44,39 @@ const OF_NETWORKS: [&str; 10] = [
     "c.f.ip6.arpa.",
 ];
 
-/// The reserved zones whose names a network's own servers may know, each as it is served here where nobody is asked for it.
-pub fn of_networks() -> impl Iterator<Item = Name> {
+/// The reserved zones that a network's own servers may serve. Without upstreams for them, each is
+/// served here as empty.
+pub fn locally_served_zones() -> impl Iterator<Item = Name> {
     let private = (16..=31).map(|second| format!("{second}.172.in-addr.arpa."));
     let shared = (64..=127).map(|second| format!("{second}.100.in-addr.arpa."));
-    let others = OF_NETWORKS.iter().map(|zone| (*zone).to_owned());
+    let others = LOCALLY_SERVED.iter().map(|zone| (*zone).to_owned());
     others.chain(private).chain(shared).filter_map(|zone| zone.parse().ok())
 }
 
-/// Whether a name in lower case is in a reserved zone that a network may have names of its own in: one of [`of_networks`], or `local`, which some
-/// use without multicast. That is so only where the network says it, by a search list.
+/// Whether a name in lower case is in a reserved zone that a network may serve itself: one of
+/// [`locally_served_zones`], or `local`, which some networks serve by unicast DNS. Whether this network
+/// does is for the caller to find out, from its search list.
 #[must_use]
-pub fn may_be_of_a_network(name: &Name) -> bool {
+pub fn may_be_locally_served(name: &Name) -> bool {
     let labels: Vec<&[u8]> = name.labels().collect();
     match labels.last() {
         Some(&b"local") => true,
-        Some(&b"arpa") => zone(name, &labels, b"arpa").is_some_and(|zone| of_networks().any(|of| of == zone)),
+        Some(&b"arpa") => {
+            zone(name, &labels, b"arpa").is_some_and(|zone| locally_served_zones().any(|of| of == zone))
+        }
         _ => false,
     }
 }
 
-/// The answer to a reserved name. A zone whose suffix `route` has upstreams of its own, at it or above the name within it, is asked there.
-pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<Said> {
+/// Answers a question for a reserved name. `None` if it is forwarded: the name is not reserved, or
+/// `route`, the suffix of the name that has upstreams of its own, is the reserved zone or within it.
+pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<LocalAnswer> {
     let (below, top) = name
         .labels()
         .fold((0, None), |(below, top), label| (below + usize::from(top.is_some()), Some(label)));
     let top = top?;
-    // All but few names are under none of these.
-    if below > 0 && top != b"localhost" && top != b"arpa" && !NOBODYS.contains(&top) {
+    // Fast way out for almost all names.
+    if below > 0 && top != b"localhost" && top != b"arpa" && !NON_DNS_TLDS.contains(&top) {
         return None;
     }
     let labels: Vec<&[u8]> = name.labels().collect();
@@ -81,34 +90,35 @@ pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<
         return Some(ipv4only(rtype));
     }
     let zone = zone(name, &labels, top)?;
-    // Whether a zone below arpa is signed is for its parent to say, and validators behind us need to hear it (RFC 8375 section 4).
+    // The DS record of a zone below arpa is its parent's, and validating clients need it (RFC 8375,
+    // section 4).
     if rtype == Rtype::DS && top == b"arpa" && zone == *name {
         return None;
     }
     if route.is_some_and(|route| route.ends_with(&zone)) {
         return None;
     }
-    if labels.len() == 1 && !NOBODYS.contains(&top) {
-        // A host somebody left the domain off of, unless it is the top level itself that is asked about.
+    if labels.len() == 1 && !NON_DNS_TLDS.contains(&top) {
+        // A host name without its domain, unless the question is about the top-level domain itself.
         let address = matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::HTTPS | Rtype::SVCB);
-        return address.then(|| Said::nothing(Reason::Special, false, SPECIAL_TTL_S));
+        return address.then(|| LocalAnswer::negative(Reason::Special, false, SPECIAL_TTL_S));
     }
-    Some(served(name, rtype, zone))
+    Some(empty_zone(name, rtype, zone))
 }
 
-/// RFC 6761 section 6.3.
-fn localhost(rtype: Rtype) -> Said {
+/// The loopback addresses (RFC 6761, section 6.3).
+fn localhost(rtype: Rtype) -> LocalAnswer {
     let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    Said::new(Reason::Special, Data::addresses(&both, rtype), SPECIAL_TTL_S)
+    LocalAnswer::positive(Reason::Special, Data::of_type(&both, rtype), SPECIAL_TTL_S)
 }
 
-/// RFC 8880 section 7.1: the well-known addresses, and nothing made up from them.
-fn ipv4only(rtype: Rtype) -> Said {
+/// The well-known addresses, which must not be synthesized by DNS64 (RFC 8880, section 7.1).
+fn ipv4only(rtype: Rtype) -> LocalAnswer {
     let both = [170, 171].map(|end| IpAddr::from([192, 0, 0, end]));
-    Said::new(Reason::Special, Data::addresses(&both, rtype), SPECIAL_TTL_S)
+    LocalAnswer::positive(Reason::Special, Data::of_type(&both, rtype), SPECIAL_TTL_S)
 }
 
-fn pointer(name: &Name, rtype: Rtype) -> Option<Said> {
+fn pointer(name: &Name, rtype: Rtype) -> Option<LocalAnswer> {
     if rtype != Rtype::PTR && rtype != Rtype::ANY {
         return None;
     }
@@ -119,7 +129,7 @@ fn pointer(name: &Name, rtype: Rtype) -> Option<Said> {
         IpAddr::V4(v4) if matches!(v4.octets(), [192, 0, 0, 170 | 171]) => "ipv4only.arpa.",
         _ => return None,
     };
-    Some(Said::new(Reason::Special, vec![Data::Pointer(target.parse().ok()?)], SPECIAL_TTL_S))
+    Some(LocalAnswer::positive(Reason::Special, vec![Data::Pointer(target.parse().ok()?)], SPECIAL_TTL_S))
 }
 
 /// The reserved zone that `name` is in.
@@ -127,7 +137,7 @@ fn zone(name: &Name, labels: &[&[u8]], top: &[u8]) -> Option<Name> {
     if labels.len() == 1 {
         return Some(*name);
     }
-    if NOBODYS.contains(&top) {
+    if NON_DNS_TLDS.contains(&top) {
         return last(name, 1);
     }
     if top != b"arpa" {
@@ -142,7 +152,7 @@ fn zone(name: &Name, labels: &[&[u8]], top: &[u8]) -> Option<Name> {
             _ => {}
         }
     }
-    let mut zones = EMPTY.iter().chain(&OF_NETWORKS).filter_map(|zone| zone.parse::<Name>().ok());
+    let mut zones = EMPTY.iter().chain(&LOCALLY_SERVED).filter_map(|zone| zone.parse::<Name>().ok());
     zones.find(|zone| name.ends_with(zone))
 }
 
@@ -155,16 +165,23 @@ fn last(name: &Name, count: usize) -> Option<Name> {
     Some(suffix)
 }
 
-/// A zone with nothing but its apex. Names below resolver.arpa are said to be without data (RFC 9462 section 6.4).
-fn served(name: &Name, rtype: Rtype, zone: Name) -> Said {
+/// An answer from a zone with nothing but its apex. Names below resolver.arpa have NODATA (RFC 9462,
+/// section 6.4).
+fn empty_zone(name: &Name, rtype: Rtype, zone: Name) -> LocalAnswer {
     let apex = *name == zone;
-    let mut said =
-        Said::nothing(Reason::Special, apex || zone.as_wire() == b"\x08resolver\x04arpa\0", SPECIAL_TTL_S);
+    let mut answer = LocalAnswer::negative(
+        Reason::Special,
+        apex || zone.as_wire() == b"\x08resolver\x04arpa\0",
+        SPECIAL_TTL_S,
+    );
     match rtype {
-        Rtype::SOA | Rtype::ANY if apex => said.data.push(Data::Authority),
-        Rtype::NS if apex => said.data.push(Data::Server(zone)),
+        Rtype::SOA | Rtype::ANY if apex => answer.data.push(Data::Authority),
+        Rtype::NS if apex => answer.data.push(Data::Server(zone)),
         _ => {}
     }
-    said.zone = Some(zone);
-    said
+    answer.zone = Some(zone);
+    answer
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! Which standard reserves a name that is answered here.
+//! The standard that reserves a special-use name, for explanations to the operator.
 
 use crate::reverse;
 use hither_wire::name::Name;
 use std::net::IpAddr;
 
-/// The RFC by which a special-use name, in lower case, is not asked for elsewhere.
+/// The RFC that reserves a special-use name in lower case, so that it is not forwarded.
 #[must_use]
 pub fn standard(name: &Name) -> &'static str {
     let labels: Vec<&[u8]> = name.labels().collect();

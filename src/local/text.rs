@@ -1,18 +1,20 @@
-//! Texts as people and programs leave them: octets of any encoding, with or without byte order marks, with any ends of lines.
+//! Text files of any encoding, with or without byte order marks, with any line ends: lines, words, and
+//! what was not understood.
 
 use std::io::{BufRead, Read as _};
 
 /// Characters of a text that are shown in a message.
 const SHOWN_MAX: usize = 48;
-/// Octets of a line; nobody wrote a longer one to be read, and a file that is one line is not held in memory for it.
+/// Octets of a line. Longer ones are passed over, so that a file without line ends is not held in memory.
 pub const LINE_MAX: usize = 64 << 10;
-/// Octets at the start of a text that show whether it is UTF-16.
-const UTF_16_SHOWN: usize = 4;
-/// Problems that are told one by one; the others are counted.
-const TOLD_MAX: usize = 3;
+/// Octets at the start of a text by which UTF-16 is recognized.
+const UTF_16_START: usize = 4;
+/// Problems that are described; further ones are only counted.
+const PROBLEMS_MAX: usize = 3;
 
-/// The lines of a text with their numbers, the first being 1. A line ends with LF, CR LF or CR, the last one also without; a byte order mark
-/// before one, as editors and `cat` leave it, is no part of it.
+/// The lines of a text with their numbers, counted from 1. A line ends with LF, CR LF or CR, the last
+/// one also at the end of the text. A byte order mark at the start of any line is left out, since files
+/// are concatenated with their marks.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut rest = Some(text);
     let next = move || {
@@ -31,21 +33,22 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         .map(|(at, line)| (at + 1, line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)))
 }
 
-/// What [`read_line`] has read.
+/// The result of [`read_line`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LineRead {
-    /// Nothing: the text is over.
+    /// Nothing: the end of the text was reached.
     End,
-    /// A line.
-    Whole,
-    /// One of more than [`LINE_MAX`] octets, of which only its end was kept.
+    /// A complete line.
+    Complete,
+    /// A line of more than [`LINE_MAX`] octets, of which only the line end was kept.
     TooLong,
 }
 
-/// Reads one more line, as [`lines`] finds them, with its end. Whatever is in the file, no more than [`LINE_MAX`] octets are added to `text`.
+/// Appends the next line to `text`, as [`lines`] delimits them, including its end. At most [`LINE_MAX`]
+/// octets and the line end are appended, whatever the file contains.
 ///
 /// # Errors
-/// Those of the file.
+/// If the file cannot be read.
 pub fn read_line(file: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result<LineRead> {
     let before = text.len();
     let mut read = LineRead::End;
@@ -57,7 +60,7 @@ pub fn read_line(file: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result
         let end = octets.iter().position(|octet| matches!(octet, b'\n' | b'\r'));
         let content = end.unwrap_or(octets.len());
         let is_long = read == LineRead::TooLong || text.len() - before + content > LINE_MAX;
-        read = if is_long { LineRead::TooLong } else { LineRead::Whole };
+        read = if is_long { LineRead::TooLong } else { LineRead::Complete };
         let taken = end.map_or(octets.len(), |end| end + 1);
         let is_return = end.is_some_and(|end| octets[end] == b'\r');
         if is_long {
@@ -77,19 +80,20 @@ pub fn read_line(file: &mut impl BufRead, text: &mut Vec<u8>) -> std::io::Result
     }
 }
 
-/// Hands the lines of a file to `take`, with their numbers and without their ends, as [`lines`] does; none of one that is too long. What was passed
-/// over is counted in `passed`, into which `take` may write too. Holds one line at a time.
+/// Calls `take` for each line of a file, with its number and without its end, as [`lines`] gives them.
+/// Lines that are too long are counted in `passed`, to which `take` may add others. Holds one line in
+/// memory at a time.
 ///
 /// # Errors
-/// Those of the file.
+/// If the file cannot be read.
 pub(crate) fn each_line(
     file: impl BufRead,
     passed: &mut PassedOver,
     mut take: impl FnMut(&mut PassedOver, usize, &[u8]),
 ) -> std::io::Result<()> {
     let mut file = file;
-    let mut start = Vec::with_capacity(UTF_16_SHOWN);
-    (&mut file).take(UTF_16_SHOWN as u64).read_to_end(&mut start)?;
+    let mut start = Vec::with_capacity(UTF_16_START);
+    (&mut file).take(UTF_16_START as u64).read_to_end(&mut start)?;
     if is_utf16(&start) {
         passed.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
         return Ok(());
@@ -102,21 +106,21 @@ pub(crate) fn each_line(
         number += 1;
         match read {
             LineRead::End => return Ok(()),
-            LineRead::Whole => take(passed, number, without_ends(&text)),
+            LineRead::Complete => take(passed, number, without_end_and_mark(&text)),
             LineRead::TooLong => passed.add(number, || format!("it is longer than {} KiB", LINE_MAX >> 10)),
         }
     }
 }
 
-/// A line without its end and without a byte order mark before it.
-fn without_ends(line: &[u8]) -> &[u8] {
+/// A line without its end and without a byte order mark at its start.
+fn without_end_and_mark(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
 }
 
-/// The words of a line up to its comment: `#` begins one anywhere, `;` where a word could. NUL, which a host that stopped amid writing leaves
-/// behind, separates words as blanks do.
+/// The words of a line up to its comment. `#` begins a comment anywhere, `;` only at the start of a
+/// word. NUL octets, which a crash of the host can leave in a file, separate words as blanks do.
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = line.iter().position(|octet| *octet == b'#').unwrap_or(line.len());
     let words = line[..end].split(|octet| is_blank(*octet)).filter(|word| !word.is_empty());
@@ -127,7 +131,8 @@ fn is_blank(octet: u8) -> bool {
     octet.is_ascii_whitespace() || octet == 0x0b || octet == 0
 }
 
-/// Whether a text is UTF-16, in which nothing can be found: it begins with that encoding's mark, or with ASCII in it.
+/// Whether a text is UTF-16, which is not read: it begins with its byte order mark, or with two ASCII
+/// characters in UTF-16.
 #[must_use]
 pub fn is_utf16(text: &[u8]) -> bool {
     match text {
@@ -137,12 +142,12 @@ pub fn is_utf16(text: &[u8]) -> bool {
     }
 }
 
-/// A line that means nothing to us.
+/// A line that was not understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// Its number; 0: the whole text.
+    /// The number of the line; 0: the problem is with the whole text.
     pub line: usize,
-    /// Why it means nothing.
+    /// Why it was not understood.
     pub why: String,
 }
 
@@ -155,31 +160,32 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// What was passed over in a text: how many lines, and what is wrong with the first of them.
+/// How many lines of a text were passed over, and what is wrong with the first of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PassedOver {
-    /// Lines that were to say something and do not.
+    /// Lines that were not understood.
     pub lines: usize,
     /// Comments, headings and settings of other formats.
     pub remarks: usize,
-    /// Lines that were taken, with names in letters that the DNS does not have: these stand as A-labels.
-    pub mapped: usize,
-    /// The first few of `lines`.
+    /// Lines that were understood and have internationalized names, which are stored as A-labels (RFC
+    /// 5890).
+    pub idn: usize,
+    /// The problems of the first few of `lines`.
     pub first: Vec<Problem>,
 }
 
 impl PassedOver {
-    /// Notes a line, once.
+    /// Counts a line that was not understood, and describes the first few.
     pub fn add(&mut self, line: usize, why: impl FnOnce() -> String) {
         self.lines += 1;
-        if self.first.len() < TOLD_MAX {
+        if self.first.len() < PROBLEMS_MAX {
             self.first.push(Problem { line, why: why() });
         }
     }
 }
 
 impl std::fmt::Display for PassedOver {
-    /// The problems that are told, and how many others there are.
+    /// The problems that are described, and how many others there are.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, problem) in self.first.iter().enumerate() {
             write!(f, "{}{problem}", if at == 0 { "" } else { "; " })?;
@@ -191,7 +197,7 @@ impl std::fmt::Display for PassedOver {
     }
 }
 
-/// Octets to be shown in a message: in quotes, what is not printable escaped, a long text cut.
+/// Octets as they are shown in a message: in quotes, with control characters escaped, cut when long.
 #[must_use]
 pub fn shown(octets: &[u8]) -> String {
     let text = String::from_utf8_lossy(octets);
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_not_held_beyond_its_bound() {
+    fn a_line_takes_no_memory_beyond_its_bound() {
         let mut octets = vec![b'a'; LINE_MAX];
         octets.extend(b"\r\n");
         octets.extend(vec![b'b'; 3 * LINE_MAX + 1]);
@@ -247,12 +253,12 @@ mod tests {
             std::iter::from_fn(|| Some(read_line(&mut file, &mut text).expect("in memory")))
                 .take(4)
                 .collect();
-        assert_eq!(read, [LineRead::Whole, LineRead::TooLong, LineRead::Whole, LineRead::End]);
-        assert_eq!(text.len(), LINE_MAX + 2 + 1 + 1, "of the long one its end");
+        assert_eq!(read, [LineRead::Complete, LineRead::TooLong, LineRead::Complete, LineRead::End]);
+        assert_eq!(text.len(), LINE_MAX + 2 + 1 + 1, "only the end of the long line");
     }
 
     #[test]
-    fn utf_16_is_told_from_octets() {
+    fn utf_16_is_recognized() {
         assert!(is_utf16(b"\xff\xfea\0") && is_utf16(b"\xfe\xff\0a") && is_utf16(b"1\x009\0"));
         assert!(
             is_utf16(b"\x001\x009")
@@ -263,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_problems_are_told_and_the_others_counted() {
+    fn the_first_problems_are_described_and_the_others_counted() {
         let mut passed = PassedOver::default();
         (1..=5).for_each(|line| passed.add(line, || format!("{} is odd", shown(b"\xfc\x1b[0m"))));
         assert_eq!((passed.lines, passed.first.len()), (5, 3));
@@ -274,20 +280,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_that_are_read_one_by_one_are_those_of_the_text(
+        fn lines_read_one_by_one_are_those_of_the_text(
             octets in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
             room in 1..5usize,
         ) {
             let mut file = std::io::BufReader::with_capacity(room, octets.as_slice());
             let (mut text, mut ends) = (Vec::new(), Vec::new());
-            while read_line(&mut file, &mut text).expect("in memory") == LineRead::Whole {
+            while read_line(&mut file, &mut text).expect("in memory") == LineRead::Complete {
                 ends.push(text.len());
             }
             prop_assert_eq!(&text, &octets);
             let read = ends.iter().scan(0, |from, end| Some(&text[std::mem::replace(from, *end)..*end]));
             let read: Vec<&[u8]> = read.map(|line| line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\r")).or(line.strip_suffix(b"\n")).unwrap_or(line)).collect();
             let mut all: Vec<&[u8]> = lines(&octets).map(|(_, line)| line).collect();
-            // What is behind the last end is no line to read.
+            // `read_line` gives no empty line after the last line end.
             if all.last().is_some_and(|last| last.is_empty()) {
                 all.pop();
             }
@@ -314,7 +320,7 @@ mod tests {
         }
 
         #[test]
-        fn no_octet_is_lost_but_ends_and_marks(text in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), any::<u8>()], 0..60)) {
+        fn no_octet_is_lost_except_line_ends_and_marks(text in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), any::<u8>()], 0..60)) {
             let kept: usize = lines(&text).map(|(_, line)| line.len()).sum();
             let ends = text.iter().filter(|octet| matches!(octet, b'\n' | b'\r')).count();
             prop_assert!(kept <= text.len() - ends && kept + ends + 3 * lines(&text).count() >= text.len());

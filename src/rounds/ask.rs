@@ -5,7 +5,7 @@ use crate::reply::{Answer, ede};
 use crate::round::{End, Phase, Round, Start};
 use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL, PATIENCE};
 use crate::{Action, ClientId, Question, Rounds, Source};
-use hither_local::{Reason, Said};
+use hither_local::{LocalAnswer, Reason};
 use hither_table::{Counter, FamilyView, Key, Monotonic, State};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
@@ -60,7 +60,7 @@ impl Rounds {
         }
     }
 
-    fn say_here(&mut self, client: ClientId, said: &Rc<Said>) {
+    fn say_here(&mut self, client: ClientId, said: &Rc<LocalAnswer>) {
         self.shared.count(Counter::LocalAnswers);
         self.shared.counters.add(Counter::Blocked, u64::from(said.reason == Reason::Blocked));
         self.shared.reply(client, Answer::Local(Rc::clone(said)));

@@ -102,7 +102,7 @@ impl Rounds {
     pub(crate) fn relocate(&mut self, now: Monotonic, local: Arc<Local>) {
         let before = std::mem::replace(&mut self.shared.local, Arc::clone(&local));
         let fate = move |name: &Name| {
-            let moves = local.covers(name) || local.known(name) != before.known(name);
+            let moves = local.covers(name) || local.presence(name) != before.presence(name);
             if moves { Fate::Goes } else { Fate::Stays }
         };
         let affected = self.live.iter().filter(|(question, _)| fate(&question.name) != Fate::Stays);

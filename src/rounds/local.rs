@@ -3,7 +3,7 @@
 use crate::Question;
 use crate::reply::{OPT, OPT_WITH_EDE, close, ede, open};
 use crate::shared::Shared;
-use hither_local::{Data, Known, Reason, SPECIAL_TTL_S, Said};
+use hither_local::{Data, LocalAnswer, Presence, Reason, SPECIAL_TTL_S};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Composer, Owner};
 use hither_wire::message::Section;
@@ -12,13 +12,13 @@ use hither_wire::query::Query;
 
 impl Shared {
     /// What is answered here, if it is.
-    pub fn said_here(&self, question: &Question) -> Option<Said> {
+    pub fn said_here(&self, question: &Question) -> Option<LocalAnswer> {
         self.local.answer(&question.name, question.rtype, self.groups.routes.domain(&question.name))
     }
 
     /// Whether a name is in a hosts file, or above one that is: then no upstream can deny it.
     pub fn exists_here(&self, name: &Name) -> bool {
-        self.local.known(name) != Known::No
+        self.local.presence(name) != Presence::Absent
     }
 }
 
@@ -31,7 +31,7 @@ impl crate::Rounds {
 }
 
 /// The reply; 0 when `out` cannot hold even the question.
-pub(crate) fn compose(query: &Query<'_>, said: &Said, limit: usize, out: &mut [u8]) -> usize {
+pub(crate) fn compose(query: &Query<'_>, said: &LocalAnswer, limit: usize, out: &mut [u8]) -> usize {
     let rcode = if said.exists { Rcode::NOERROR } else { Rcode::NXDOMAIN };
     let blocked = (said.reason == Reason::Blocked).then_some(ede::BLOCKED);
     let reserve = if blocked.is_some() { OPT_WITH_EDE } else { OPT };
@@ -42,7 +42,7 @@ pub(crate) fn compose(query: &Query<'_>, said: &Said, limit: usize, out: &mut [u
     close(composer, query, blocked)
 }
 
-fn records(composer: &mut Composer<'_>, said: &Said) -> bool {
+fn records(composer: &mut Composer<'_>, said: &LocalAnswer) -> bool {
     let soa = said.zone.as_ref().map(authority).unwrap_or_default();
     let all = said.data.iter().all(|data| {
         let mut put =

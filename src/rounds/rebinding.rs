@@ -10,7 +10,7 @@ use crate::response::is_sinkhole;
 use crate::routes::nearest;
 use crate::shared::Shared;
 use crate::whole::Piece;
-use hither_local::NOBODYS;
+use hither_local::NON_DNS_TLDS;
 use hither_wire::codes::Rtype;
 use hither_wire::message::Message;
 use hither_wire::name::Name;
@@ -61,7 +61,10 @@ impl Rebinding {
         let has_upstreams = || routes.domain(name).is_some_and(|domain| !domain.is_root());
         self.protect
             && name.label_count() > 1
-            && name.labels().last().is_some_and(|top| !NOBODYS.contains(&top) && !UNREGISTERED.contains(&top))
+            && name
+                .labels()
+                .last()
+                .is_some_and(|top| !NON_DNS_TLDS.contains(&top) && !UNREGISTERED.contains(&top))
             && !has_upstreams()
             && !is_below(&routes.own, name)
             && !is_below(&self.allow, name)

@@ -4,7 +4,7 @@
 //! upstreams stated (I6). Nothing here allocates, but where signatures are left out, once an answer.
 
 use hither_answers::Stored;
-use hither_local::Said;
+use hither_local::LocalAnswer;
 use hither_table::{Family, FamilyView, Monotonic, Negative, Record};
 use hither_wire::{
     codes::{Rcode, Rtype},
@@ -38,7 +38,7 @@ pub enum Answer {
         stale_ttl_s: Option<u32>,
     },
     /// What is answered here.
-    Local(Rc<Said>),
+    Local(Rc<LocalAnswer>),
     /// Nothing but an RCODE.
     Failure {
         /// The RCODE.

@@ -8,7 +8,7 @@ use crate::daemon::clients::handover::hand_in;
 use crate::daemon::reload::local::Loader;
 use crate::host::open;
 use hither_local::text::{LineRead, read_line};
-use hither_local::{Block, Hosts, List, Local, Reason, Said, Verdict};
+use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
 use hither_rounds::reply::ede;
 use hither_rounds::{Answer, Question, Trace};
 use hither_table::Monotonic;
@@ -101,7 +101,7 @@ pub(crate) struct Search {
 impl Search {
     /// What there is to look for, if the answer came from a file; `place` is that of the block that blocks the name.
     pub fn of(
-        said: &Said,
+        said: &LocalAnswer,
         question: &Question,
         place: Option<usize>,
         (config, loader): (&Config, &Loader),

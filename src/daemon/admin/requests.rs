@@ -135,7 +135,7 @@ impl Daemon {
     fn status(&mut self, now: Monotonic) -> Status {
         let (hits, looked_up) = self.looked_up();
         let reports = self.rounds.upstreams(now);
-        let reserved: BTreeSet<Name> = hither_local::of_networks().collect();
+        let reserved: BTreeSet<Name> = hither_local::locally_served_zones().collect();
         let told = |(u, (domains, domains_more)): (hither_rounds::UpstreamReport, (Vec<String>, u64))| {
             UpstreamStatus {
                 address: u.server.address.to_string(),
@@ -396,8 +396,8 @@ mod tests {
         let server = |n: u8| Server::from(std::net::SocketAddr::from(([192, 168, 0, n], 53)));
         let name = |text: &str| text.parse::<Name>().expect("a name");
         let mut routes = Routes { usual: vec![server(1)], ..Routes::default() };
-        routes.domains = hither_local::of_networks().map(|zone| (zone, vec![server(1)])).collect();
-        let reserved: BTreeSet<Name> = hither_local::of_networks().collect();
+        routes.domains = hither_local::locally_served_zones().map(|zone| (zone, vec![server(1)])).collect();
+        let reserved: BTreeSet<Name> = hither_local::locally_served_zones().collect();
         let told = |n: u8, routes: &Routes| domains_of(&server(n), routes, &reserved).0.join(" ");
         assert_eq!(told(1, &routes), "");
         routes.domains.insert(name("corp.example"), vec![server(1), server(2)]);
@@ -407,7 +407,8 @@ mod tests {
         // A network's server that is asked for all of arpa, or for the root, is not the usual one.
         let mut routes = Routes { usual: vec![server(9)], ..Routes::default() };
         for around in ["arpa", "."] {
-            routes.domains = hither_local::of_networks().map(|zone| (zone, vec![server(1)])).collect();
+            routes.domains =
+                hither_local::locally_served_zones().map(|zone| (zone, vec![server(1)])).collect();
             routes.domains.insert(name(around), vec![server(1)]);
             assert_eq!(told(1, &routes), if around == "." { "." } else { "arpa." });
         }

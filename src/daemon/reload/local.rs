@@ -244,7 +244,7 @@ fn load(wanted: &Wanted, before: &Read) -> Result {
     read.of = Some((wanted.hosts.clone(), wanted.blocks.clone()));
     read.own.clone_from(&own);
     let held: Box<dyn Any + Send + Sync> = Box::new(Held(read.clone()));
-    (Local { hosts, own, blocks, held: Some(held) }, read)
+    (Local { hosts, own, blocks, keep_alive: Some(held) }, read)
 }
 
 /// Which `[[block]]` of the configuration the block at a place among all of them is of: there are two of each.

@@ -4,7 +4,7 @@
 //! They are answered here lest anything of a network leaks (RFC 6303, RFC 8375). The network's own servers are no strangers: where there are some
 //! among those who would be asked, they are, and they alone.
 
-use hither_local::{may_be_of_a_network, of_networks};
+use hither_local::{locally_served_zones, may_be_locally_served};
 use hither_rounds::{Routes, Server};
 use hither_wire::name::Name;
 use hither_wire::reach::Reach;
@@ -13,13 +13,13 @@ use std::net::IpAddr;
 /// Adds whom to ask for reserved zones that have no upstreams of their own. `system`: the usual upstreams are the system's, which has this search
 /// list.
 pub(crate) fn add(routes: &mut Routes, system: Option<&[Name]>) {
-    for domain in system.unwrap_or_default().iter().filter(|domain| may_be_of_a_network(domain)) {
+    for domain in system.unwrap_or_default().iter().filter(|domain| may_be_locally_served(domain)) {
         // Whoever hands out a search list says that its own servers know it.
         if routes.domain(domain) != Some(domain) && !routes.usual.is_empty() {
             routes.domains.insert(*domain, routes.usual.clone());
         }
     }
-    for zone in of_networks() {
+    for zone in locally_served_zones() {
         let above = routes.domain(&zone).copied();
         if above == Some(zone) {
             continue;

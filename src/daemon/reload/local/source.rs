@@ -213,10 +213,10 @@ pub(super) fn complain(path: &Path, passed: &PassedOver, expected: &str) {
         if passed.remarks > 0 {
             log::info!("'{shown}': {all} passed over: comments and headings of other formats");
         }
-        if passed.mapped > 0 {
+        if passed.idn > 0 {
             log::info!(
                 "'{shown}': {} lines with names in other letters, which are taken as A-labels; none of them is passed over",
-                passed.mapped
+                passed.idn
             );
         }
         return;

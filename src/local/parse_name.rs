@@ -1,21 +1,22 @@
-//! Names as people write them: plain, in their own script, with `*.` before them, or wrapped in what other programs want around one.
+//! Domain names as operators write them: plain, internationalized, with `*.` in front, or in the syntax
+//! of another program.
 
 use crate::text::shown;
 use hither_wire::name::{Name, NameError};
 use std::net::IpAddr;
 
-/// A name that somebody wrote down.
+/// A name read from a text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Written {
-    /// In lower case.
+pub struct ParsedName {
+    /// The name in lower case.
     pub name: Name,
-    /// `*.` stood before it: all below it is meant, and it.
-    pub below: bool,
-    /// It was written in letters that the DNS does not have, and stands as A-labels (RFC 5890).
-    pub mapped: bool,
+    /// `*.` stood in front of it: the name and everything below it is meant.
+    pub wildcard: bool,
+    /// It was an internationalized name, which was converted to A-labels (RFC 5890).
+    pub idn: bool,
 }
 
-/// Why a text is no name, and what was probably meant.
+/// Why a text is not a name, and the name that was probably meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotAName {
     why: String,
@@ -32,21 +33,22 @@ impl std::fmt::Display for NotAName {
 }
 
 impl NotAName {
-    /// The same where the root is no name to give: then nothing is meant that could be written.
+    /// The same error where the root is not allowed either: the suggestion to write `.` is left out.
     #[must_use]
     pub fn below_the_root(self) -> NotAName {
         NotAName { nearest: self.nearest.filter(|meant| meant != "."), ..self }
     }
 }
 
-/// Reads a name of the configuration. An octet other than letters, digits, `-` and `_` is written as in RFC 1035 section 5.1: `\047`. A slash
-/// between numbers needs that not below in-addr.arpa, where RFC 2317 has it.
+/// Reads a name of the configuration. Octets other than letters, digits, `-` and `_` are written as in
+/// RFC 1035, section 5.1: `\047`. Only a slash between numbers below in-addr.arpa needs no escape (RFC
+/// 2317).
 ///
 /// # Errors
-/// If it is none, with the nearest text that is one.
-pub fn written(text: &str) -> Result<Written, NotAName> {
+/// If the text is not a name; the error suggests the name that was probably meant.
+pub fn parse_name(text: &str) -> Result<ParsedName, NotAName> {
     if text == "." {
-        return Ok(Written { name: Name::ROOT, below: false, mapped: false });
+        return Ok(ParsedName { name: Name::ROOT, wildcard: false, idn: false });
     }
     if let Some(zones) = reverse_zones(text) {
         return Err(NotAName {
@@ -54,9 +56,9 @@ pub fn written(text: &str) -> Result<Written, NotAName> {
             nearest: zones,
         });
     }
-    let (below, rest) = text.strip_prefix("*.").map_or((false, text), |rest| (true, rest));
+    let (wildcard, rest) = text.strip_prefix("*.").map_or((false, text), |rest| (true, rest));
     match name_of(rest) {
-        Ok(name) => Ok(Written { name, below, mapped: !rest.is_ascii() }),
+        Ok(name) => Ok(ParsedName { name, wildcard, idn: !rest.is_ascii() }),
         Err(_) if rest.split('.').skip(1).any(|label| label == "*") && !rest.contains("*.*.") => {
             Err(NotAName { why: "a '*' stands only in front of a name".to_owned(), nearest: None })
         }
@@ -64,8 +66,12 @@ pub fn written(text: &str) -> Result<Written, NotAName> {
     }
 }
 
-/// If it is an address or a network: the zones of its addresses' names, if they are few.
-#[expect(clippy::option_option, reason = "no address, and an address whose zones are many, are two things")]
+/// If the text is an address or a network: the reverse zones of its addresses, unless they are more
+/// than 16.
+#[expect(
+    clippy::option_option,
+    reason = "not an address, and an address with too many zones, are different results"
+)]
 fn reverse_zones(text: &str) -> Option<Option<String>> {
     let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
     let address: IpAddr = address.trim_end_matches('.').parse().ok()?;
@@ -75,8 +81,8 @@ fn reverse_zones(text: &str) -> Option<Option<String>> {
     };
     let Ok(bits) = bits.map_or(Ok(width), str::parse::<u32>) else { return Some(None) };
     let digits = bits.div_ceil(step);
-    let spare = digits * step - bits.min(width);
-    if bits > width || spare > 4 {
+    let free_bits = digits * step - bits.min(width);
+    if bits > width || free_bits > 4 {
         return Some(None);
     }
     let first = value & !u128::MAX.checked_shr(bits).unwrap_or(0);
@@ -89,14 +95,14 @@ fn reverse_zones(text: &str) -> Option<Option<String>> {
         });
         labels.collect::<String>() + if address.is_ipv4() { "in-addr.arpa" } else { "ip6.arpa" }
     };
-    Some(Some((0..1 << spare).map(zone).collect::<Vec<_>>().join("\", \"")))
+    Some(Some((0..1 << free_bits).map(zone).collect::<Vec<_>>().join("\", \"")))
 }
 
 fn name_of(text: &str) -> Result<Name, String> {
-    if text.is_ascii() { escaped(text.as_bytes()) } else { mapped(text) }
+    if text.is_ascii() { escaped(text.as_bytes()) } else { to_a_labels(text) }
 }
 
-/// A name with escapes.
+/// Reads a name that may have escapes.
 fn escaped(text: &[u8]) -> Result<Name, String> {
     let mut plain = text.iter();
     let slash = is_classless(text);
@@ -111,7 +117,7 @@ fn escaped(text: &[u8]) -> Result<Name, String> {
     read(text)
 }
 
-/// Whether it is below in-addr.arpa, and each slash in it stands between numbers (RFC 2317).
+/// Whether the name is below in-addr.arpa and each slash in it stands between numbers (RFC 2317).
 fn is_classless(text: &[u8]) -> bool {
     let text = text.to_ascii_lowercase();
     let number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
@@ -122,7 +128,7 @@ fn is_classless(text: &[u8]) -> bool {
         })
 }
 
-/// A name of a file, of octets that names of hosts and services have.
+/// Reads a name of a file; only letters, digits, `-` and `_` are allowed in its labels.
 pub(crate) fn plain(text: &[u8]) -> Result<Name, String> {
     match text.iter().find(|octet| !is_plain(**octet)) {
         Some(octet) => Err(cannot_be(char::from(*octet))),
@@ -130,13 +136,14 @@ pub(crate) fn plain(text: &[u8]) -> Result<Name, String> {
     }
 }
 
-/// A name of a file, also in letters that the DNS does not have: then `as_octets` too, since programs ask so that know nothing of IDNA.
-pub(crate) fn in_any_letters(text: &[u8], mut as_octets: impl FnMut(Name)) -> Result<Name, String> {
+/// Reads a name of a file, which may be internationalized. Then `as_octets` gets the UTF-8 octets as a
+/// name too, since programs without IDNA ask for those.
+pub(crate) fn maybe_idn(text: &[u8], mut as_octets: impl FnMut(Name)) -> Result<Name, String> {
     if text.is_ascii() {
         return plain(text);
     }
     let letters = std::str::from_utf8(text).map_err(|_| "it is neither ASCII nor UTF-8".to_owned())?;
-    let name = mapped(letters)?;
+    let name = to_a_labels(letters)?;
     if let Ok(octets) = read(text) {
         as_octets(octets);
     }
@@ -151,8 +158,8 @@ fn cannot_be(octet: char) -> String {
     format!("{} cannot be part of it", shown(octet.to_string().as_bytes()))
 }
 
-/// As A-labels (UTS 46, not transitional).
-fn mapped(text: &str) -> Result<Name, String> {
+/// Converts a name to A-labels (UTS 46, non-transitional).
+fn to_a_labels(text: &str) -> Result<Name, String> {
     let ascii =
         idna::domain_to_ascii(text).map_err(|_| "its letters are none that a name can have".to_owned())?;
     plain(ascii.as_bytes())
@@ -171,8 +178,8 @@ fn read(text: &[u8]) -> Result<Name, String> {
     }
 }
 
-/// What other programs put before a name.
-const BEFORE: [&str; 16] = [
+/// What other programs write in front of a name.
+const PREFIXES: [&str; 16] = [
     "address=/",
     "local=/",
     "server=/",
@@ -191,12 +198,13 @@ const BEFORE: [&str; 16] = [
     ".",
 ];
 
-/// What was probably meant: a name, or several with quotes between. Each of them is a name.
+/// What was probably meant: a name, or several joined by `", "`. [`parse_name`] takes each of them.
 fn nearest(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let parts = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
-    let words: Vec<&str> =
-        parts.filter(|word| !word.is_empty() && crate::address(word.as_bytes()).is_none()).collect();
+    let words: Vec<&str> = parts
+        .filter(|word| !word.is_empty() && crate::address::read_address(word.as_bytes()).is_none())
+        .collect();
     let is_name = |word: &&str| word.contains('.') && is_right(word);
     if words.len() > 1 && words.iter().all(is_name) {
         return Some(words.join("\", \""));
@@ -210,13 +218,13 @@ fn nearest(text: &str) -> Option<String> {
     unwrapped.filter(|name| is_right(name))
 }
 
-/// Whether [`written`] takes it.
+/// Whether [`parse_name`] takes a text.
 fn is_right(text: &str) -> bool {
     let rest = text.strip_prefix("*.").unwrap_or(text);
     text == "." || reverse_zones(text).is_none() && name_of(rest).is_ok()
 }
 
-/// The name that a text is wrapped around.
+/// The name within a text in the syntax of another program or of a URL.
 fn unwrapped(text: &str) -> Option<String> {
     let mut rest = match text.split_once("://") {
         Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or(rest),
@@ -224,7 +232,7 @@ fn unwrapped(text: &str) -> Option<String> {
     };
     let odd = |c: char| c.is_ascii() && !is_plain(c as u8) && c != '\\';
     loop {
-        let less = BEFORE
+        let less = PREFIXES
             .iter()
             .find_map(|before| rest.strip_prefix(before))
             .or_else(|| rest.strip_prefix(|c| odd(c) && c != ':'));
@@ -234,11 +242,12 @@ fn unwrapped(text: &str) -> Option<String> {
     if rest.is_empty() && matches!(text, "*" | "*." | "~" | "~." | ".") {
         return Some(".".to_owned());
     }
-    // Who is at a place is not the place.
+    // A URL or mail address may have a user in front of the name.
     rest = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
     let end = rest.find(odd).unwrap_or(rest.len());
     let (name, behind) = rest.split_at_checked(end)?;
-    // Behind a name are a port, a path, marks; what is before something else is a word of another format.
+    // After a name a port, a path or a mark may follow. If anything else follows, this was a keyword,
+    // not the name.
     let of_format =
         behind.strip_prefix(':').is_some_and(|more| !more.starts_with(|c: char| c.is_ascii_digit()));
     let within = !name.contains('.') && behind.contains(|c: char| c.is_alphanumeric());
@@ -258,29 +267,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn says(text: &str) -> String {
-        match written(text) {
-            Ok(written) => written.name.to_string(),
+    fn shown_name(text: &str) -> String {
+        match parse_name(text) {
+            Ok(parsed) => parsed.name.to_string(),
             Err(error) => error.to_string(),
         }
     }
 
     #[test]
-    fn names_are_taken_as_they_are_meant() {
-        assert_eq!(says("Corp.Example."), "corp.example.");
-        assert_eq!(says("_dmarc.x-y.example"), "_dmarc.x-y.example.");
-        assert_eq!(says("."), ".");
-        assert_eq!(says("0\\04725.2.0.192.in-addr.arpa"), "0/25.2.0.192.in-addr.arpa.");
-        assert_eq!(says("0/25.2.0.192.in-addr.arpa"), "0/25.2.0.192.in-addr.arpa.");
-        let star = written("*.corp.example").expect("a name");
-        assert!(star.below && !star.mapped && star.name.to_string() == "corp.example.");
-        let idn = written("Bücher.example").expect("a name");
-        assert!(idn.mapped && idn.name.to_string() == "xn--bcher-kva.example.");
-        assert_eq!(says("*.faß。example"), "xn--fa-hia.example.");
+    fn names_are_read_in_each_spelling() {
+        assert_eq!(shown_name("Corp.Example."), "corp.example.");
+        assert_eq!(shown_name("_dmarc.x-y.example"), "_dmarc.x-y.example.");
+        assert_eq!(shown_name("."), ".");
+        assert_eq!(shown_name("0\\04725.2.0.192.in-addr.arpa"), "0/25.2.0.192.in-addr.arpa.");
+        assert_eq!(shown_name("0/25.2.0.192.in-addr.arpa"), "0/25.2.0.192.in-addr.arpa.");
+        let star = parse_name("*.corp.example").expect("a name");
+        assert!(star.wildcard && !star.idn && star.name.to_string() == "corp.example.");
+        let idn = parse_name("Bücher.example").expect("a name");
+        assert!(idn.idn && idn.name.to_string() == "xn--bcher-kva.example.");
+        assert_eq!(shown_name("*.faß。example"), "xn--fa-hia.example.");
     }
 
     #[test]
-    fn what_is_no_name_is_refused_with_what_was_meant() {
+    fn a_text_that_is_no_name_is_refused_with_a_suggestion() {
         for (text, why, meant) in [
             (".corp.example", "begins with a dot", "corp.example"),
             ("/corp.example/", "'/' cannot be part", "corp.example"),
@@ -318,9 +327,9 @@ mod tests {
             ("fd00::/8", "it is an address", "d.f.ip6.arpa"),
             ("~bücher.example", "'~' cannot be part", "bücher.example"),
         ] {
-            let said = written(text).expect_err(text).to_string();
+            let said = parse_name(text).expect_err(text).to_string();
             assert!(said.contains(why) && said.ends_with(&format!("write \"{meant}\"")), "{text:?}: {said}");
-            assert!(meant.split("\", \"").all(|name| written(name).is_ok()), "{text:?}: {said}");
+            assert!(meant.split("\", \"").all(|name| parse_name(name).is_ok()), "{text:?}: {said}");
         }
         for (text, why) in [
             ("", "it is empty"),
@@ -336,22 +345,22 @@ mod tests {
             ("10.0.0.0/33", "it is an address"),
             ("10.0.0.0/9", "it is an address"),
         ] {
-            let said = written(text).expect_err(text).to_string();
+            let said = parse_name(text).expect_err(text).to_string();
             assert!(said.contains(why) && said.contains("; expected a name such as"), "{text:?}: {said}");
         }
-        let root = written("*").expect_err("no name").below_the_root().to_string();
+        let root = parse_name("*").expect_err("no name").below_the_root().to_string();
         assert!(!root.contains("write"), "{root}");
         let long = format!("{}.example", "x".repeat(64));
-        assert!(says(&long).contains("more than 63 octets"));
-        assert!(says(&"ü".repeat(80)).contains("more than 63 octets"));
+        assert!(shown_name(&long).contains("more than 63 octets"));
+        assert!(shown_name(&"ü".repeat(80)).contains("more than 63 octets"));
     }
 
     proptest! {
         #[test]
-        fn what_is_meant_is_a_name(text in "[|~*./@:a-cü1\" ,;^=\\\\-]{0,14}") {
-            if let Err(NotAName { nearest: Some(meant), .. }) = written(&text) {
+        fn every_suggestion_is_a_name(text in "[|~*./@:a-cü1\" ,;^=\\\\-]{0,14}") {
+            if let Err(NotAName { nearest: Some(meant), .. }) = parse_name(&text) {
                 for name in meant.split("\", \"") {
-                    prop_assert!(written(name).is_ok(), "{text:?} gave {meant:?}");
+                    prop_assert!(parse_name(name).is_ok(), "{text:?} gave {meant:?}");
                 }
             }
         }
