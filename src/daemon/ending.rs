@@ -35,7 +35,7 @@ impl Daemon {
         self.deliver_all(now);
         self.send_replies();
         self.publish_counters(now);
-        self.rounds.writer().close();
+        self.rounds.table().close();
         wrong::forget(&self.config.runtime_dir);
         // It may take its time: nobody waits for us any more.
         self.sorter = None;

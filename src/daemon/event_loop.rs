@@ -37,7 +37,7 @@ use hither_net::batch::{Batch, Outgoing};
 use hither_net::clock::{self, Alarm};
 use hither_net::random::Random;
 use hither_net::signals::Signals;
-use hither_rounds::{Input, Rounds, Routes};
+use hither_rounds::{Input, Rounds, Routes, Upkeep};
 use hither_table::{Counter, Counters, Monotonic, Writer};
 use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
@@ -170,7 +170,7 @@ impl Daemon {
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
         let (mut writer, room) = table(&config, &mut random)?;
         let is_new = room.is_new;
-        let found = crate::daemon::persist::restore::found(&config, is_new, &mut writer);
+        let found = crate::daemon::persist::restore::found(&config, is_new, Upkeep::of(&mut writer));
         let (mut inherited, listeners) = sockets(&config)?;
         let (poll, waker) = poll()?;
         let links = bus_follower(&config, &waker);
@@ -237,7 +237,7 @@ impl Daemon {
 
     fn begin(&mut self) {
         let shown = self.addresses.iter().find(|a| a.port() != 0).copied();
-        self.rounds.writer().set_dns_address(shown);
+        self.rounds.table().set_dns_address(shown);
         let local = Arc::new(self.loader.load(&Wanted::of(&self.config, &self.files)));
         self.rounds.handle(now(), Input::Local { local });
     }
@@ -370,17 +370,17 @@ impl Daemon {
         counters.set(Counter::Hints, self.hints.taken);
         counters.set(Counter::HintsDropped, self.hints.dropped);
         let counters = self.counters();
-        self.rounds.writer().set_counters(&counters);
+        self.rounds.table().set_counters(&counters);
         if now >= self.clocks_at {
             self.clocks_at = now.plus(CLOCKS);
-            self.rounds.writer().note_clocks();
+            self.rounds.table().note_clocks();
             self.network.look_at_clocks(now);
             self.look_at_wall_clock(now);
         }
-        let writer = self.rounds.writer();
-        if writer.changes() != self.changes {
-            self.changes = writer.changes();
-            writer.wake_followers();
+        let table = self.rounds.table();
+        if table.changes() != self.changes {
+            self.changes = table.changes();
+            table.wake_followers();
         }
     }
 

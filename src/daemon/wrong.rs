@@ -135,7 +135,7 @@ impl Daemon {
         self.take(config, now);
         forget(&self.config.runtime_dir);
         let is_new = self.room.is_new;
-        let found = crate::daemon::persist::restore::found(&self.config, is_new, self.rounds.writer());
+        let found = crate::daemon::persist::restore::found(&self.config, is_new, self.rounds.table());
         self.begin_keeping(found, is_new);
         if !self.loader.is_busy() {
             self.reloaded();

@@ -202,14 +202,14 @@ mod tests {
         let names: [Name; 2] = ["a.example.com", "a.example.net"].map(|name| name.parse().expect("a name"));
         let put = |rounds: &mut Rounds| {
             for name in names {
-                let version = rounds.writer().next_version();
+                let version = rounds.shared.writer.next_version();
                 let a = FamilyDraft::of(version, [std::net::Ipv4Addr::LOCALHOST.into()], (1_000_000, 1000));
-                rounds.writer().put(&Draft { name, a: Some(a), aaaa: None }, now).expect("room");
+                rounds.shared.writer.put(&Draft { name, a: Some(a), aaaa: None }, now).expect("room");
             }
         };
         let known = |rounds: &mut Rounds| {
             let mut found = Snapshot::new();
-            names.map(|name| rounds.writer().get(&Key::of(&name), &mut found))
+            names.map(|name| rounds.shared.writer.get(&Key::of(&name), &mut found))
         };
         let usual = routes(&[1]);
         let domains = [("example.com".parse().expect("a name"), usual.usual.clone())].into();

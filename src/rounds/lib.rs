@@ -43,6 +43,7 @@ mod spare;
 mod tally;
 mod trace;
 mod trust;
+mod upkeep;
 mod upstream;
 mod waiting;
 mod whole;
@@ -60,6 +61,7 @@ pub use server::Server;
 pub use settings::{Deny, Limits, Settings};
 pub use tally::Tally;
 pub use trace::{AttemptTrace, Trace};
+pub use upkeep::Upkeep;
 pub use upstream::UpstreamReport;
 
 use ascending::Ascending;
@@ -303,9 +305,9 @@ impl Rounds {
         self.shared.writer.reader()
     }
 
-    /// The table's writer, for what is not publishing: counters, liveness, waking followers.
-    pub fn writer(&mut self) -> &mut Writer {
-        &mut self.shared.writer
+    /// The table, for everything but publishing.
+    pub fn table(&mut self) -> Upkeep<'_> {
+        Upkeep::of(&mut self.shared.writer)
     }
 
     /// Ends the core and gives its table back.

@@ -300,7 +300,7 @@ mod tests {
             assert_eq!(told, [!n.is_multiple_of(2); 2], "{n}");
         }
         // What is found out anew counts at once.
-        put(rounds.writer(), name(0));
+        put(&mut rounds.shared.writer, name(0));
         keep(&mut rounds.shared.answers, name(0));
         assert!(both.iter().all(|rtype| hits(&mut rounds, &name(0), *rtype)));
         for (n, rtype) in [(2, Rtype::A), (4, Rtype::TXT)] {
@@ -315,14 +315,17 @@ mod tests {
         }
         let (mut slices, changed) = (0, rounds.changed());
         while rounds.is_reviewing() {
-            let before = rounds.writer().entries() + rounds.shared.answers.len();
+            let before = rounds.shared.writer.entries() + rounds.shared.answers.len();
             rounds.review_some(64);
             // A place of the answers' index has two of them on average.
-            assert!(before - rounds.writer().entries() - rounds.shared.answers.len() <= 256);
+            assert!(before - rounds.shared.writer.entries() - rounds.shared.answers.len() <= 256);
             slices += 1;
         }
         assert!(slices > NAMES / 256 && rounds.changed() > changed);
-        assert_eq!((rounds.writer().entries(), rounds.shared.answers.len()), (NAMES / 2 + 1, NAMES / 2 + 1));
+        assert_eq!(
+            (rounds.shared.writer.entries(), rounds.shared.answers.len()),
+            (NAMES / 2 + 1, NAMES / 2 + 1)
+        );
         for (n, is_known) in [(0, true), (1, true), (6, false)] {
             assert!(both.iter().all(|rtype| hits(&mut rounds, &name(n), *rtype) == is_known), "{n}");
         }

@@ -172,7 +172,7 @@ impl Daemon {
             uptime_s: uptime.as_secs(),
             listen: self.addresses.iter().map(ToString::to_string).collect(),
             table_generation: self.rounds.reader().generation(),
-            entries: self.rounds.writer().entries() as u64,
+            entries: self.rounds.table().entries() as u64,
             upstreams,
             upstreams_more: 0,
             files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
@@ -200,7 +200,7 @@ impl Daemon {
         now: Monotonic,
     ) -> Result<Option<Response>, String> {
         may_change(peer, "flush")?;
-        let entries = self.rounds.writer().entries() as u64;
+        let entries = self.rounds.table().entries() as u64;
         let parse = |name: &String| {
             name.parse::<Name>().map(|n| n.to_lower()).map_err(|error| format!("'{name}': {error}"))
         };

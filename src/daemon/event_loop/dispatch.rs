@@ -18,7 +18,7 @@ impl Daemon {
     /// Whether there is something to do without waiting for events.
     pub(crate) fn has_more(&mut self) -> bool {
         let waiting = !self.misses.is_empty() && !self.crowded;
-        let work = self.rounds.writer().has_work() || self.rounds.is_reviewing();
+        let work = self.rounds.table().has_work() || self.rounds.is_reviewing();
         waiting
             || work
             || !self.again.is_empty()
@@ -82,8 +82,8 @@ impl Daemon {
 
     /// What a table that is new or void in part needs, in slices.
     fn look_at_table(&mut self, now: Monotonic) {
-        if self.rounds.writer().has_work() {
-            if let Some(found) = self.rounds.writer().work(SLICE, now) {
+        if self.rounds.table().has_work() {
+            if let Some(found) = self.rounds.table().work(SLICE, now) {
                 log::info!(
                     event = Event::TableTakenOver, entries = found.entries, dropped = found.dropped;
                     "the predecessor's table is taken over: {} entries, {} dropped",

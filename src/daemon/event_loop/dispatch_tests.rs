@@ -52,11 +52,11 @@ fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     let path = dir.join("hither.toml");
     let config = Config::load(Some(&path)).expect("right");
     let mut daemon = Daemon::start(config, Some(path), false).expect("started");
-    let (version, time) = (daemon.rounds.writer().next_version(), now());
+    let (version, time) = (daemon.rounds.table().writer().next_version(), now());
     let address = Ipv4Addr::new(192, 0, 2, 1).into();
     let set = FamilyDraft::of(version, [address], (time.as_ms() + 1_000_000, 1000));
     let name = NAME.parse().expect("a name");
-    daemon.rounds.writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
+    daemon.rounds.table().writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
     (daemon, upstream)
 }
 

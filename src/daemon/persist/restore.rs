@@ -6,9 +6,9 @@ use crate::daemon::event_loop::tokens::Source;
 use crate::daemon::persist::save::FILE;
 use crate::logging::Event;
 use hither_net::clock::{self, Setting};
-use hither_rounds::{Input, Restore, SavedSet};
+use hither_rounds::{Input, Restore, SavedSet, Upkeep};
 use hither_saved::{Age, Clocks, Header, MARGIN, OCTETS_MAX, ReadError, Reader, Set};
-use hither_table::{Chain, Link, Monotonic, Writer};
+use hither_table::{Chain, Link, Monotonic};
 use mio::unix::SourceFd;
 use mio::{Interest, Waker};
 use nix::errno::Errno;
@@ -71,12 +71,12 @@ pub(crate) fn clocks() -> Clocks {
 }
 
 /// What was saved, if it is to be restored into this table: a new one. Versions go on above it in any case.
-pub(crate) fn found(config: &Config, is_new: bool, writer: &mut Writer) -> Option<Found> {
+pub(crate) fn found(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<Found> {
     if config.state_dir.is_none() && !config.save.is_zero() {
         log::info!("nothing is kept over a reboot: neither state_dir nor $STATE_DIRECTORY says where");
     }
     let path = config.saved_in().filter(|_| is_new)?.join(FILE);
-    match find(&path, writer) {
+    match find(&path, table) {
         Ok(found) => found,
         Err(why) => {
             not_restored(&path, &why);
@@ -93,14 +93,14 @@ fn not_restored(path: &Path, why: &str) {
     );
 }
 
-fn find(path: &Path, writer: &mut Writer) -> Result<Option<Found>, String> {
+fn find(path: &Path, mut table: Upkeep<'_>) -> Result<Option<Found>, String> {
     let file = match open(path) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
         Err(why) => return Err(why),
     };
     let (header, _) = Reader::open(&file).map_err(|error| error.to_string())?;
-    writer.go_on_above(header.version);
+    table.go_on_above(header.version);
     let clocks = clocks();
     let age = Age::of(&header, clocks).map_err(|why| why.to_string())?;
     Ok(Some(Found { file, path: path.to_owned(), header, age, clocks }))

@@ -8,8 +8,8 @@ use crate::host::open::identity;
 use crate::logging::Event;
 use hither_net::random::Random;
 use hither_table::{
-    Geometry, Held, LOCK_FILE, Monotonic, Opened, Origin, TABLE_FILE, Writer, first_version,
-    is_there_more_room, names_of, open_as_it_fits, rotate_as_it_fits, usual,
+    Geometry, Held, LOCK_FILE, Monotonic, Opened, Origin, TABLE_FILE, Writer, first_version, names_of,
+    open_as_it_fits, usual,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(crate) struct Room {
 }
 
 /// Which files are in the places of the table and the lock.
-fn files(writer: &Writer, dir: &Path) -> [Option<(u64, u64)>; 2] {
-    [TABLE_FILE, LOCK_FILE].map(|name| writer.is_shared().then(|| identity(&dir.join(name))).flatten())
+fn files(is_shared: bool, dir: &Path) -> [Option<(u64, u64)>; 2] {
+    [TABLE_FILE, LOCK_FILE].map(|name| is_shared.then(|| identity(&dir.join(name))).flatten())
 }
 
 fn wanted(entries: Option<usize>, dir: &Path) -> Geometry {
@@ -60,7 +60,7 @@ pub(crate) fn table(config: &Config, random: &mut Random) -> Result<(Writer, Roo
     let Opened { writer, origin, lock, short } = opened;
     let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
     let short = short.map(|why| why.to_string());
-    let files = files(&writer, dir);
+    let files = files(writer.is_shared(), dir);
     Ok((writer, Room { lock, wanted, is_new, short, files, due: now().plus(EVERY) }))
 }
 
@@ -71,7 +71,7 @@ fn tell(opened: &Opened, wanted: &Geometry, dir: &Path) {
         log::warn!(
             event = Event::TableNotResized, reason:% = why, entries = entries;
             "{}; a table for {} names takes its place when there is room: {why}",
-            instead(writer),
+            instead(writer.is_shared(), entries),
             wanted.entries
         );
     }
@@ -98,9 +98,9 @@ fn tell(opened: &Opened, wanted: &Geometry, dir: &Path) {
 }
 
 /// What there is in place of the table that is wanted.
-fn instead(writer: &Writer) -> String {
-    if writer.is_shared() {
-        format!("the table has room for {} names only", writer.capacity())
+fn instead(is_shared: bool, capacity: usize) -> String {
+    if is_shared {
+        format!("the table has room for {capacity} names only")
     } else {
         "the table cannot be shared: other programs ask hitherd instead of reading it".to_owned()
     }
@@ -127,7 +127,8 @@ impl Daemon {
         self.room.due = now.plus(EVERY);
         self.look_after_files();
         let is_short = self.room.short.is_some();
-        if is_short && is_there_more_room(self.rounds.writer(), &self.config.runtime_dir, &self.room.wanted) {
+        let table = self.rounds.table();
+        if is_short && table.is_there_more_room(&self.config.runtime_dir, &self.room.wanted) {
             self.make_table(self.config.table_mode);
             self.brief_workers();
         }
@@ -136,8 +137,8 @@ impl Daemon {
     /// Makes anew what others have taken away from the runtime directory, or could not be made.
     pub(crate) fn look_after_files(&mut self) {
         let dir = self.config.runtime_dir.clone();
-        let is_lost =
-            self.rounds.writer().is_shared() && self.room.files != files(self.rounds.writer(), &dir);
+        let is_shared = self.rounds.table().is_shared();
+        let is_lost = is_shared && self.room.files != files(is_shared, &dir);
         if is_lost {
             self.room.due = now().plus(EVERY);
             log::warn!(
@@ -155,7 +156,7 @@ impl Daemon {
             self.brief_workers();
         }
         // Where another daemon has the lock by now, the sockets are its own.
-        if self.room.lock.is_some() || !self.rounds.writer().is_shared() {
+        if self.room.lock.is_some() || !self.rounds.table().is_shared() {
             self.control.bind_again(&dir, self.poll.registry());
             self.hints.bind_again(&dir, self.poll.registry());
             self.look_after_versions();
@@ -169,18 +170,19 @@ impl Daemon {
 
     fn make_table(&mut self, mode: u32) {
         let (room, dir) = (&mut self.room, &self.config.runtime_dir);
-        let writer = self.rounds.writer();
+        let mut table = self.rounds.table();
         let made = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"));
         let made = made.and_then(|mut random| {
-            rotate_as_it_fits(writer, &mut room.lock, dir, (&room.wanted, mode), seeds(&mut random))
+            table
+                .rotate_as_it_fits(&mut room.lock, dir, (&room.wanted, mode), seeds(&mut random))
                 .map_err(|error| error.to_string())
         });
         match made {
             Ok(short) => {
                 self.hints.bind_again(dir, self.poll.registry());
                 room.short = short.map(|why| why.to_string());
-                room.files = files(writer, dir);
-                let (entries, wanted) = (writer.capacity(), room.wanted.entries);
+                room.files = files(table.is_shared(), dir);
+                let (entries, wanted) = (table.capacity(), room.wanted.entries);
                 match &room.short {
                     None => log::info!(
                         event = Event::TableResized, entries = entries;
@@ -208,7 +210,8 @@ impl Daemon {
             format!("names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}")
         });
         let short = self.room.short.clone();
-        let short = short.map(|why| format!("{}: {why}", instead(self.rounds.writer())));
+        let table = self.rounds.table();
+        let short = short.map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity())));
         wrong
             .into_iter()
             .chain(refused)

@@ -70,7 +70,7 @@ impl Keep {
 impl Daemon {
     /// Begins with what was found. A new table has nothing to save: the file of before stays, as long as nothing is known.
     pub(crate) fn begin_keeping(&mut self, found: Option<Found>, is_new: bool) {
-        self.keep.ahead = Some(Ahead::begin(&self.config, self.rounds.writer(), is_new));
+        self.keep.ahead = Some(Ahead::begin(&self.config, self.rounds.table(), is_new));
         self.keep.saved = is_new.then(|| self.mark());
         if let Some(found) = found {
             self.begin_restore(found, Arc::clone(&self.keep.waker), now());
@@ -78,7 +78,7 @@ impl Daemon {
     }
 
     fn mark(&mut self) -> Mark {
-        (self.rounds.reader().generation(), self.rounds.writer().changes())
+        (self.rounds.reader().generation(), self.rounds.table().changes())
     }
 
     /// Whether the table may hold what is void and must not be saved: for less than a second after a start or a change.

@@ -9,9 +9,10 @@
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::persist::restore;
+use hither_rounds::Upkeep;
 use hither_saved::{MARK_LEN, mark, marked};
+use hither_table::Monotonic;
 use hither_table::layout::VERSION_MAX;
-use hither_table::{Monotonic, Writer};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -57,7 +58,7 @@ struct Shared {
 impl Ahead {
     /// Reads what a predecessor kept, before anything is published, and keeps another one. What is known of the table itself counts
     /// more: only a new one (`is_new`) begins above the file.
-    pub fn begin(config: &Config, writer: &mut Writer, is_new: bool) -> Ahead {
+    pub fn begin(config: &Config, mut table: Upkeep<'_>, is_new: bool) -> Ahead {
         let (dir, pace) = match &config.state_dir {
             Some(dir) => (dir.clone(), FAR),
             None => (config.runtime_dir.clone(), NEAR),
@@ -71,10 +72,10 @@ impl Ahead {
             None
         });
         if is_new {
-            writer.begin_above(there.unwrap_or(0));
+            table.begin_above(there.unwrap_or(0));
         }
         let mut ahead = Ahead { dir, pace, shared: Arc::default(), tried: None, is_unsynced: false };
-        let last = writer.last_version();
+        let last = table.last_version();
         match there.filter(|there| *there > last) {
             // It holds until the thread writes it anew, where that is due: what is synced is not replaced by what is not.
             Some(there) => ahead.shared.kept.store(there, SeqCst),
@@ -99,15 +100,15 @@ impl Ahead {
         Ok(())
     }
 
-    /// The version that is to be kept now, if there is one; before that, `writer` goes on above what was found.
-    fn next(&mut self, writer: &mut Writer, now: Monotonic) -> Option<u64> {
+    /// The version that is to be kept now, if there is one; before that, the table goes on above what was found.
+    fn next(&mut self, mut table: Upkeep<'_>, now: Monotonic) -> Option<u64> {
         let found = self.shared.found.swap(0, SeqCst);
         if found > 0 {
-            writer.begin_above(found);
+            table.begin_above(found);
             self.tried = None;
         }
         let (step, every) = self.pace;
-        let (kept, last) = (self.shared.kept.load(SeqCst), writer.last_version());
+        let (kept, last) = (self.shared.kept.load(SeqCst), table.last_version());
         let failed = self.shared.failed.load(SeqCst);
         let is_enough = kept >= last.saturating_add(step / 2) && !self.is_unsynced && !failed;
         let pause = if failed { AGAIN } else { every };
@@ -170,7 +171,7 @@ fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
 impl Daemon {
     /// Writes the file anew where somebody has taken it away.
     pub(crate) fn look_after_versions(&mut self) {
-        let last = self.rounds.writer().last_version();
+        let last = self.rounds.table().last_version();
         let Some(ahead) = &mut self.keep.ahead else { return };
         let path = ahead.dir.join(FILE);
         if ahead.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
@@ -184,7 +185,7 @@ impl Daemon {
     /// Keeps a further version where half of what was kept has been given out.
     pub(crate) fn keep_versions(&mut self, now: Monotonic) {
         let Some(ahead) = &mut self.keep.ahead else { return };
-        let Some(wanted) = ahead.next(self.rounds.writer(), now) else { return };
+        let Some(wanted) = ahead.next(self.rounds.table(), now) else { return };
         ahead.shared.busy.store(true, SeqCst);
         let (dir, shared) = (ahead.dir.clone(), Arc::clone(&ahead.shared));
         let sync = ahead.pace == FAR;
@@ -199,7 +200,7 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hither_table::{Geometry, Memory};
+    use hither_table::{Geometry, Memory, Writer};
 
     /// What was there before, in a file system that was not mounted when we began.
     const THERE: u64 = 5_000_000_000;
@@ -227,7 +228,7 @@ mod tests {
         }
 
         fn next(&mut self, ms: u64) -> Option<u64> {
-            self.ahead.next(&mut self.writer, Monotonic::from_ms(1000 + ms))
+            self.ahead.next(Upkeep::of(&mut self.writer), Monotonic::from_ms(1000 + ms))
         }
 
         fn go_on(&self, version: u64) {
