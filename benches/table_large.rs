@@ -4,8 +4,8 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Lookup, Monotonic, Reader, Rtt, Snapshot,
-    State, open_or_create,
+    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Monotonic, Reader, Rtt, Snapshot, State,
+    open_or_create,
 };
 use hither_wire::name::Name;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -49,7 +49,7 @@ fn scattered(reader: &Reader, keys: &[Key], looks: usize) -> (f64, usize) {
     let began = Instant::now();
     for _ in 0..looks {
         at = (at * 2_654_435_761 + 12_345) % keys.len();
-        hits += usize::from(reader.lookup(&keys[at], &mut snapshot) == Lookup::Hit);
+        hits += usize::from(reader.lookup(&keys[at], &mut snapshot).is_ok());
     }
     (began.elapsed().as_nanos() as f64 / looks as f64, hits)
 }
@@ -91,7 +91,7 @@ fn main() {
             let (mut snapshot, mut last, mut at) = (Snapshot::new(), Instant::now(), 1);
             while !done.load(Ordering::Relaxed) {
                 at = (at * 2_654_435_761 + 12_345) % keys.len();
-                let found = reader.lookup(&keys[at], &mut snapshot) == Lookup::Hit;
+                let found = reader.lookup(&keys[at], &mut snapshot).is_ok();
                 missed.fetch_add(u64::from(!found), Ordering::Relaxed);
                 longest.fetch_max(last.elapsed().as_micros() as u64, Ordering::Relaxed);
                 last = Instant::now();

@@ -3,7 +3,7 @@
 
 use hither_table::layout::TRIES;
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Lookup, Monotonic, Reader, Rtt,
+    Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Monotonic, NoEntry, Reader, Rtt,
     Snapshot, State, Wanted, Writer, open_or_create,
 };
 use hither_wire::name::Name;
@@ -103,8 +103,8 @@ fn beside_a_busy_writer(
 fn main() {
     let dir = std::env::temp_dir().join(format!("hither-bench-table-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
-    let (mut writer, ..) =
-        open_or_create(&dir, &Geometry { entries: 65_536 }, 0o644, [1, 2, 3], 1).expect("a table");
+    let opened = open_or_create(&dir, &Geometry { entries: 65_536 }, 0o644, [1, 2, 3], 1);
+    let mut writer = opened.expect("a table").0;
     let address = |n: u128| Address {
         address: Ipv6Addr::from(n << 64).into(),
         rtt: Rtt::Micros(n as u32),
@@ -136,8 +136,9 @@ fn main() {
     let reader = Reader::open(&dir).expect("readable");
     let (present, absent) = (Key::of(&name(7)), Key::of(&name(77_777)));
     let mut snapshot = Snapshot::new();
-    let hit = median_ns(|_| assert_eq!(reader.lookup(black_box(&present), &mut snapshot), Lookup::Hit));
-    let miss = median_ns(|_| assert_eq!(reader.lookup(black_box(&absent), &mut snapshot), Lookup::Missing));
+    let hit = median_ns(|_| assert_eq!(reader.lookup(black_box(&present), &mut snapshot), Ok(())));
+    let missing = Err(NoEntry::Missing);
+    let miss = median_ns(|_| assert_eq!(reader.lookup(black_box(&absent), &mut snapshot), missing));
     // A record with 16 addresses of IPv6 and this name has so many words.
     let words: Vec<AtomicU64> = (0..3 + 4 + 4 + 48).map(AtomicU64::new).collect();
     let mut copy = vec![0; words.len()];
@@ -147,10 +148,9 @@ fn main() {
         writer.put(&draft(n, version), Monotonic(0)).expect("room");
     });
     let fresh = median_ns(|_| {
-        let found = reader.lookup(black_box(&present), &mut snapshot) == Lookup::Hit;
-        assert!(
-            found && snapshot.freshness(Wanted::One(Family::Aaaa), hither_client::now()) == Freshness::Fresh
-        );
+        let now = hither_client::now();
+        let found = reader.lookup(black_box(&present), &mut snapshot).is_ok();
+        assert!(found && snapshot.freshness(Wanted::One(Family::Aaaa), now) == Freshness::Fresh);
     });
     let exchange = udp_exchange_ns();
     let (reads, retried, busy) =

@@ -6,7 +6,7 @@
 mod support;
 
 use hither_table::layout::{SUPERSEDED, head};
-use hither_table::{Counter, Key, Lookup, Reader, Snapshot, Step};
+use hither_table::{Counter, Key, NoEntry, Reader, Snapshot, Step};
 use hither_wire::name::Name;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown};
@@ -193,14 +193,14 @@ fn rust_programs_of_root_and_hitherctl_go_on_too() {
         let reader = Reader::open(&table.run()).expect("readable");
         let mut follower = reader.follow();
         let (mut out, key) = (Snapshot::new(), Key::of(&NAME.parse::<Name>().expect("a name")));
-        assert_eq!(reader.lookup(&key, &mut out), Lookup::Hit);
+        assert_eq!(reader.lookup(&key, &mut out), Ok(()));
         assert_eq!((follower.step(&mut out), reader.replaced()), (Step::Nothing, false));
         let verify = ctl(&["verify"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
         // All of it, all but the header, a part of the index.
         table.cut([0, 4096, 40_000][n % 3]);
         let status = verify.wait_with_output().expect("a child").status;
         assert!(status.code().is_some(), "{status}");
-        assert_eq!(reader.lookup(&key, &mut out), Lookup::Missing);
+        assert_eq!(reader.lookup(&key, &mut out), Err(NoEntry::Missing));
         // The index word may be in what is left; its record is not.
         let found = reader.verify();
         assert!(found.entries == found.bad.len() && !reader.entries().next(&mut out), "{found:?}");

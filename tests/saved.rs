@@ -5,7 +5,7 @@
 mod support;
 
 use hither_saved::{Header, Reader, Set, Writer};
-use hither_table::{Address, Family, Key, Lookup, Rtt, Snapshot};
+use hither_table::{Address, Family, Key, Rtt, Snapshot};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::{Message, Section};
@@ -275,7 +275,7 @@ fn version(daemon: &Daemon, name: &str) -> u64 {
     daemon.ask(name);
     let reader = hither_table::Reader::open(&daemon.dir.join("run")).expect("a table");
     let (key, mut entry) = (Key::of(&name.parse().expect("a name")), Box::new(Snapshot::new()));
-    assert_eq!(reader.lookup(&key, &mut entry), Lookup::Hit);
+    assert_eq!(reader.lookup(&key, &mut entry), Ok(()));
     entry.version()
 }
 

@@ -4,9 +4,9 @@
 use core::ffi::{CStr, c_char, c_int};
 use core::net::IpAddr;
 use core::ptr::{null, null_mut};
-use hither_native::{Arena, Errno, Full, Handle, Look, Plain, Unusable, host_name};
+use hither_native::{Arena, Errno, Found, Full, Handle, Plain, Unusable, host_name};
 use hither_table::layout::RECORD_MAX;
-use hither_table::{Family, FamilyView, Freshness, Monotonic, Negative, Rtt, State, Wanted};
+use hither_table::{Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Rtt, State, Wanted};
 use hither_wire::name::Name;
 
 const FRESH: c_int = 0;
@@ -141,7 +141,7 @@ pub extern "C" fn hither_abi() -> u32 {
 /// `handle` may be written and is in no other use; `dir` is null or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hither_open(handle: *mut Hither, dir: *const c_char) -> c_int {
-    let _errno = Errno::keep();
+    let _errno = Errno::save();
     if handle.is_null() {
         return BAD_ARGUMENT;
     }
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn hither_lookup(
     size: usize,
     needed: *mut usize,
 ) -> c_int {
-    let _errno = Errno::keep();
+    let _errno = Errno::save();
     let wanted = match families {
         1 => Wanted::One(Family::A),
         2 => Wanted::One(Family::Aaaa),
@@ -251,11 +251,11 @@ fn look(
     fill: &mut Fill<'_>,
 ) -> Option<c_int> {
     Some(match handle.look(name, wanted, room) {
-        Look::Found(entry, freshness, now) => fill(&entry, freshness, now),
-        Look::Missing => MISSING,
-        Look::Busy => BUSY,
-        Look::None(why) => code(why),
-        Look::TooLarge => return None,
+        Ok(Ok(Found { entry, freshness, now })) => fill(&entry, freshness, now),
+        Ok(Err(NoEntry::Missing | NoEntry::Replaced)) => MISSING,
+        Ok(Err(NoEntry::Busy)) => BUSY,
+        Ok(Err(NoEntry::TooLarge)) => return None,
+        Err(why) => code(why),
     })
 }
 
@@ -339,7 +339,7 @@ fn address_of(address: &hither_table::Address) -> Address {
 /// `handle` is one of `hither_open`; `changes` may be read and written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hither_wait(handle: *mut Hither, changes: *mut u64, timeout_ms: u32) -> c_int {
-    let _errno = Errno::keep();
+    let _errno = Errno::save();
     // SAFETY: as the caller promises.
     unsafe {
         let (Some(handle), Some(changes)) = (handle_of(handle), changes.as_mut()) else {

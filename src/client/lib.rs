@@ -17,22 +17,22 @@
 
 mod raw;
 
+use hither_table::Recheck;
 use hither_table::network::{self, Network};
 pub use hither_table::{
-    Address, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Lookup, Monotonic, Negative,
+    Address, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Monotonic, Negative, NoEntry,
     OpenError, Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport, Wanted,
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where the table is when nobody says otherwise.
-pub const RUNTIME_DIR: &str = "/run/hither";
+pub use hither_table::paths::RUNTIME_DIR;
 
 /// The runtime directory: `HITHER_RUNTIME_DIR` where it is set and this is not a setuid program, else [`RUNTIME_DIR`].
 #[must_use]
 pub fn runtime_dir() -> PathBuf {
-    let chosen = std::env::var_os("HITHER_RUNTIME_DIR").filter(|dir| !raw::is_secure() && !dir.is_empty());
+    let chosen = std::env::var_os(hither_table::paths::RUNTIME_DIR_VARIABLE)
+        .filter(|dir| !raw::is_secure() && !dir.is_empty());
     chosen.map_or_else(|| PathBuf::from(RUNTIME_DIR), PathBuf::from)
 }
 
@@ -54,8 +54,7 @@ pub struct Table {
     /// Whether answers that hold in another network namespace are wanted too.
     anywhere: bool,
     network: Network,
-    /// The second in which was last looked whether the file is still the one that is there.
-    looked_s: AtomicU64,
+    recheck: Recheck,
 }
 
 impl Table {
@@ -79,7 +78,7 @@ impl Table {
     pub fn open_anywhere(dir: Option<&Path>) -> Result<Table, OpenError> {
         let dir = dir.map_or_else(runtime_dir, Path::to_owned);
         let current = raw::Current::new(open(&dir)?);
-        Ok(Table { dir, current, anywhere: true, network: Network::new(), looked_s: AtomicU64::new(0) })
+        Ok(Table { dir, current, anywhere: true, network: Network::new(), recheck: Recheck::new() })
     }
 
     /// Whether the answers hold in the network namespace of the calling thread, as far as the table says. Asks the kernel.
@@ -89,10 +88,13 @@ impl Table {
 
     /// Copies the entry of `name` out, all of one publish; opens the table anew when it was replaced. Letter case does not matter.
     /// Whether the entry has expired, and whether it holds in the thread's network namespace, is not looked at: [`Table::answer`] does.
-    pub fn lookup(&self, name: &Name, out: &mut Snapshot) -> Lookup {
+    ///
+    /// # Errors
+    /// A [`NoEntry`].
+    pub fn lookup(&self, name: &Name, out: &mut Snapshot) -> Result<(), NoEntry> {
         let key = Key::of(&name.to_lower());
         match self.current.with(|reader| reader.lookup(&key, out)) {
-            Lookup::Replaced if self.reopen() => self.current.with(|reader| reader.lookup(&key, out)),
+            Err(NoEntry::Replaced) if self.reopen() => self.current.with(|reader| reader.lookup(&key, out)),
             other => other,
         }
     }
@@ -110,13 +112,13 @@ impl Table {
             return Answer::Elsewhere;
         }
         match self.lookup(name, out) {
-            Lookup::Hit => match out.freshness(wanted, now) {
+            Ok(()) => match out.freshness(wanted, now) {
                 Freshness::Fresh => Answer::Fresh,
                 Freshness::Stale => Answer::Stale,
                 Freshness::Partial => Answer::Partial,
             },
-            Lookup::Missing => Answer::Missing,
-            Lookup::Busy | Lookup::Replaced => Answer::Busy,
+            Err(NoEntry::Missing) => Answer::Missing,
+            Err(NoEntry::Busy | NoEntry::Replaced | NoEntry::TooLarge) => Answer::Busy,
         }
     }
 
@@ -128,8 +130,7 @@ impl Table {
 
     /// Whether another file is there than the one that is read, or it could be read quicker; asks the kernel at most once a second.
     fn is_outdated(&self, now: Monotonic) -> bool {
-        let now_s = now.as_ms() / 1000;
-        self.looked_s.swap(now_s, Ordering::Relaxed) != now_s
+        self.recheck.is_due(now)
             && self.current.with(|reader| !reader.is_current(&self.dir) || reader.could_be_mapped())
     }
 

@@ -8,6 +8,7 @@
 
 mod fit;
 
+use hither_table::paths::RUNTIME_DIR;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
 /// Where a socket may be, the likelier place first, for a daemon with this runtime directory.
 #[must_use]
 pub fn places(runtime_dir: &Path, socket: &str) -> Vec<PathBuf> {
-    let system = runtime_dir == Path::new("/run/hither");
+    let system = runtime_dir == Path::new(RUNTIME_DIR);
     let system = system.then(|| Path::new(SYSTEM_SOCKETS).join(socket));
     std::iter::once(runtime_dir.join(socket)).chain(system).collect()
 }

@@ -14,6 +14,7 @@ mod watch;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use hither_client::{Family, Name, OpenError, Table};
+use hither_table::paths::{RUNTIME_DIR, TABLE_FILE};
 use hither_wire::codes::Rtype;
 use resolv::How;
 use std::io::{self, ErrorKind, Write};
@@ -204,17 +205,17 @@ fn no_table(context: &Context, error: &OpenError) -> String {
     {
         let why = ask::about_the_table(&status.problems);
         let why = why.unwrap_or("hitherd answers, and its table is elsewhere or hidden from us");
-        return format!("there is no table at '{}': {why}", dir.join("hosts").display());
+        return format!("there is no table at '{}': {why}", dir.join(TABLE_FILE).display());
     }
     // The service manager takes the directory away with the service.
-    let gone = match (missing, dir == Path::new("/run/hither"), dir.exists()) {
+    let gone = match (missing, dir == Path::new(RUNTIME_DIR), dir.exists()) {
         (true, true, false) => {
             "; it goes when hitherd is stopped, what it knew is saved: systemctl start hitherd.service brings it back"
         }
         (true, ..) => "; hitherd makes it: does it run, with this directory as its runtime_dir?",
         (false, ..) => "",
     };
-    format!("the table '{}' cannot be read: {error}{gone}", dir.join("hosts").display())
+    format!("the table '{}' cannot be read: {error}{gone}", dir.join(TABLE_FILE).display())
 }
 
 /// The command line, as a description.

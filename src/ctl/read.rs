@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::{Context, End};
-use hither_client::{Counter, Family, Lookup, Name, Snapshot};
+use hither_client::{Counter, Family, Name, NoEntry, Snapshot};
 use hither_control::counted;
 use hither_net::clock::now;
 use serde_json::{Map, Value};
@@ -30,11 +30,14 @@ pub(super) fn lookup(
 ) -> Result<End, End> {
     let table = context.table()?;
     let mut snapshot = Snapshot::new();
-    let found = (0..TRIES).map(|_| table.lookup(name, &mut snapshot)).find(|found| *found != Lookup::Busy);
+    let found =
+        (0..TRIES).map(|_| table.lookup(name, &mut snapshot)).find(|found| *found != Err(NoEntry::Busy));
     match found {
-        Some(Lookup::Hit) => {}
-        Some(Lookup::Missing | Lookup::Replaced) => return Ok(unknown(name)),
-        Some(Lookup::Busy) | None => return Err(End::Failed(format!("{name} changes too fast to be read"))),
+        Some(Ok(())) => {}
+        Some(Err(NoEntry::Missing | NoEntry::Replaced)) => return Ok(unknown(name)),
+        Some(Err(NoEntry::Busy | NoEntry::TooLarge)) | None => {
+            return Err(End::Failed(format!("{name} changes too fast to be read")));
+        }
     }
     let families = family.map_or_else(|| vec![Family::A, Family::Aaaa], |family| vec![family]);
     let now = now();

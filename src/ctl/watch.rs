@@ -3,7 +3,7 @@
 use super::entry::{Entry, rtype};
 use super::read::print;
 use super::{Context, End};
-use hither_client::{Family, Key, Lookup, Name, Reader, Snapshot, Step, Table};
+use hither_client::{Family, Key, Name, NoEntry, Reader, Snapshot, Step, Table};
 use hither_net::clock::now;
 use std::io::Write;
 use std::time::Duration;
@@ -60,18 +60,13 @@ fn follow(
             Step::Changed | Step::Lapped => watched.look(reader, snapshot, out)?,
             Step::Nothing => {
                 follower.wait(LOOK);
-                if reader.replaced() || moved(watched.context, reader) {
+                if reader.replaced() || reader.has_successor(&watched.context.dir) {
                     return Ok(());
                 }
             }
             Step::Replaced => return Ok(()),
         }
     }
-}
-
-/// Whether another table is where this one was, in case its daemon could not say so.
-fn moved(context: &Context, reader: &Reader) -> bool {
-    Reader::open(&context.dir).is_ok_and(|now| now.generation() != reader.generation())
 }
 
 impl Watched<'_> {
@@ -88,8 +83,8 @@ impl Watched<'_> {
 
     fn look(&mut self, reader: &Reader, snapshot: &mut Snapshot, out: &mut impl Write) -> Result<(), End> {
         match reader.lookup(&Key::of(&self.name), snapshot) {
-            Lookup::Hit => self.show(snapshot, out),
-            Lookup::Missing if self.present => {
+            Ok(()) => self.show(snapshot, out),
+            Err(NoEntry::Missing) if self.present => {
                 self.present = false;
                 if !self.context.json {
                     writeln!(out, "{} {}  is no longer in the table", self.name, rtype(self.family))?;
@@ -97,7 +92,7 @@ impl Watched<'_> {
                 }
                 Ok(())
             }
-            Lookup::Missing | Lookup::Busy | Lookup::Replaced => Ok(()),
+            Err(_) => Ok(()),
         }
     }
 }

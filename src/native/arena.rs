@@ -1,36 +1,38 @@
-//! The caller's buffer, given out in pieces: everything a module returns has to stand in it.
+//! The caller's buffer, given out in pieces. Everything that a C function returns must be in it.
 #![allow(unsafe_code)]
 
 use core::marker::PhantomData;
 
-/// What is left of a caller's buffer.
+/// The rest of a caller's buffer that has not been given out.
 pub struct Arena<'b> {
     at: *mut u8,
     left: usize,
     buffer: PhantomData<&'b mut [u8]>,
 }
 
-/// The buffer is too small: the caller tries again with a larger one.
+/// The buffer is too small; the caller may try again with a larger one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
 impl<'b> Arena<'b> {
+    /// Begins with a whole buffer of `left` octets at `at`.
+    ///
     /// # Safety
-    /// `left` octets at `at` are the caller's to write for as long as `'b`.
+    /// The caller may write these octets for as long as `'b`.
     pub unsafe fn new(at: *mut u8, left: usize) -> Arena<'b> {
         Arena { at, left, buffer: PhantomData }
     }
 
-    /// Places for `count` values, aligned, zeroed.
+    /// Gives out aligned, zeroed memory for `count` values.
     ///
     /// # Errors
-    /// If they do not fit.
+    /// [`Full`] if they do not fit.
     pub fn take<T: Plain>(&mut self, count: usize) -> Result<*mut T, Full> {
         let skip = self.at.align_offset(align_of::<T>());
         let octets = size_of::<T>().checked_mul(count).ok_or(Full)?;
         let all = skip.checked_add(octets).ok_or(Full)?;
         self.left = self.left.checked_sub(all).ok_or(Full)?;
-        // SAFETY: `all` octets from `at` on were left, and the caller's to write; they are given out once. Zero is valid for `T`.
+        // SAFETY: `all` octets from `at` on were left, and `new`'s caller may write them; they are given out once. Zero is valid for `T`.
         unsafe {
             let place = self.at.add(skip);
             self.at = self.at.add(all);
@@ -39,15 +41,15 @@ impl<'b> Arena<'b> {
         }
     }
 
-    /// A C string of these octets.
+    /// Writes these octets and a NUL, and gives out their address.
     ///
     /// # Errors
-    /// If it does not fit.
+    /// [`Full`] if they do not fit.
     pub fn text(&mut self, octets: impl Iterator<Item = u8> + Clone) -> Result<*mut core::ffi::c_char, Full> {
         let len = octets.clone().count();
         let place: *mut u8 = self.take(len + 1)?;
         for (n, octet) in octets.enumerate().take(len) {
-            // SAFETY: `len` octets and one for the final zero were just given out.
+            // SAFETY: `len` octets and one for the NUL were just given out.
             unsafe { place.add(n).write(octet) };
         }
         Ok(place.cast())
@@ -57,7 +59,7 @@ impl<'b> Arena<'b> {
 /// Types for which all zeros are a value: C structures, pointers and numbers.
 ///
 /// # Safety
-/// They are.
+/// All zeros must be a value of the type.
 pub unsafe trait Plain {}
 // SAFETY: numbers and pointers.
 unsafe impl Plain for u8 {}

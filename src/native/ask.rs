@@ -1,74 +1,76 @@
-//! Asking the daemon itself, over its DNS socket. What it answers is read from the table afterwards: it publishes before it replies.
+//! Asking the daemon over its DNS socket. The answer itself is read from the table: the daemon publishes before it replies.
 
 use crate::sys;
 use core::net::SocketAddr;
 use core::time::Duration;
 use hither_table::{Family, Monotonic, Wanted};
-use hither_wire::name::Name;
+use hither_wire::header::HEADER_LEN;
+use hither_wire::name::{NAME_MAX, Name};
 
-/// How long the daemon is given for a name. It gives its own upstreams longer, but then who waits has other sources to ask.
-pub const PATIENCE: Duration = Duration::from_millis(1500);
-/// How long all names together that one call of a program looks for.
-pub const CALL: Duration = Duration::from_millis(2500);
-/// How long nobody asks a daemon that hangs.
-pub const SILENCE: Duration = Duration::from_secs(10);
-const HEADER_LEN: usize = 12;
+/// How long to wait for the daemon's reply about one name. The daemon waits longer for its upstreams, but the caller has other
+/// NSS modules to try.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long one call of a program waits for all the names that it looks up together.
+pub(crate) const CALL: Duration = Duration::from_millis(2500);
+/// How long a daemon that hangs is not asked.
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
+/// Octets of the largest query: header, name, type and class.
+const QUERY_MAX: usize = HEADER_LEN + NAME_MAX + 4;
 
-/// What came of asking.
+/// Why the daemon gave no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Asked {
-    /// The daemon has answered each family, with data or a denial.
-    Answered,
-    /// It cannot find it out, or is not there.
+pub(crate) enum Unanswered {
+    /// It replied with an error, or its socket is closed.
     Refused,
-    /// Nothing has come.
+    /// It did not reply in time.
     Silent,
 }
 
-/// Asks for the wanted families, and waits until then at most.
+/// From when and until when to wait.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    pub began: Monotonic,
+    pub until: Monotonic,
+}
+
+/// Asks for the wanted families of `name`. `Ok`: the daemon has answered each of them, with addresses or a denial.
 #[cold]
-pub fn ask(
-    daemon: &SocketAddr,
-    name: &Name,
-    wanted: Wanted,
-    (began, until): (Monotonic, Monotonic),
-) -> Asked {
-    let Some(socket) = sys::connect(daemon) else { return Asked::Refused };
-    // Who could guess it would have to send from the daemon's own address, and could make us do no more than read the table.
-    let id = (began.0 ^ began.0 >> 16 ^ u64::from(sys::process())) as u16 & !1;
+pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) -> Result<(), Unanswered> {
+    let socket = sys::connect(daemon).ok_or(Unanswered::Refused)?;
+    // The id need not be secret: a forger would have to send from the daemon's own address, and a forged reply only makes us
+    // read the table. The lowest bit stands for the family.
+    let began = wait.began.0;
+    let id = (began ^ began >> 16 ^ u64::from(sys::process_id())) as u16 & !1;
     let mut open = 0;
     for (family, id) in [(Family::A, id), (Family::Aaaa, id | 1)] {
         if wanted.includes(family) {
-            let mut query = [0; HEADER_LEN + 255 + 4];
-            let Some(len) = question(&mut query, id, name, family) else { return Asked::Refused };
-            if query.get(..len).and_then(|query| sys::send(&socket, query)).is_none() {
-                return Asked::Refused;
-            }
+            let mut query = [0; QUERY_MAX];
+            let len = write_query(&mut query, id, name, family);
+            let sent = query.get(..len).and_then(|query| sys::send(&socket, query));
+            sent.ok_or(Unanswered::Refused)?;
             open |= 1 << (id & 1);
         }
     }
-    // The header is enough; the rest of a longer datagram is dropped by the kernel.
+    // The header is enough; the kernel drops the rest of a longer datagram.
     let mut reply = [0; HEADER_LEN];
     while open != 0 {
-        let len = match sys::receive(&socket, &mut reply, until) {
-            Ok(len) => len,
-            Err(why) => return why,
-        };
+        let len = sys::receive(&socket, &mut reply, wait.until)?;
         let [i0, i1, flags, codes, ..] = reply;
         let (got, rcode) = (u16::from_be_bytes([i0, i1]), codes & 0xf);
         if len < HEADER_LEN || got & !1 != id || flags & 0x80 == 0 {
             continue;
         }
+        // NOERROR and NXDOMAIN.
         if rcode != 0 && rcode != 3 {
-            return Asked::Refused;
+            return Err(Unanswered::Refused);
         }
         open &= !(1 << (got & 1));
     }
-    Asked::Answered
+    Ok(())
 }
 
-/// A query with RD set; its length.
-fn question(out: &mut [u8; HEADER_LEN + 255 + 4], id: u16, name: &Name, family: Family) -> Option<usize> {
+/// Writes a query with RD set; returns its length.
+fn write_query(out: &mut [u8; QUERY_MAX], id: u16, name: &Name, family: Family) -> usize {
     let [i0, i1] = id.to_be_bytes();
     let rtype = match family {
         Family::A => 1,
@@ -82,5 +84,5 @@ fn question(out: &mut [u8; HEADER_LEN + 255 + 4], id: u16, name: &Name, family: 
         *to = *from;
         len += 1;
     }
-    Some(len)
+    len
 }

@@ -1,53 +1,57 @@
-//! The mapping of the table that a process uses, exchanged when the daemon puts another file in its place, without a lock that
-//! anybody waits for and without memory of its own.
+//! The mapping of the table that a process reads, exchanged when the daemon replaces the file. No reader waits for a lock, and
+//! nothing is allocated.
 //!
-//! Who reads counts itself in at the mapping and looks again whether it is still the current one; who exchanges first makes another
-//! the current one and then unmaps what nobody is counted in at. A child that was forked while another thread read inherits a
-//! count that never falls: it keeps that mapping, and there are places for others.
+//! Hazard counting: a handle has a few slots for mappings, and each slot counts its readers. A reader adds itself to the count of
+//! the current slot and then checks that the slot is still current. A thread that exchanges mappings first makes another slot
+//! current and then unmaps slots that have no reader. A child that is forked while another thread reads inherits a count that
+//! never falls; that mapping stays, and the other slots are used.
 #![allow(unsafe_code)]
 
-use crate::RUNTIME_DIR;
-use crate::sys::{self, FileId, Mapped, Path};
+use crate::sys::{self, Mapped, Path};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use hither_table::layout::CLOCK_SLACK_MS;
 use hither_table::network::Network;
-use hither_table::{Monotonic, Plan, View};
+use hither_table::paths::RUNTIME_DIR;
+use hither_table::{Monotonic, Plan, Recheck, View};
 
-/// Mappings held at most: the current one and those that are still read.
+/// Mappings at most: the current one and replaced ones that are still read.
 const SLOTS: usize = 4;
-/// Entries about which the daemon was told, by a few bits of their version.
+/// Versions that are remembered so that each is hinted once; each has one place, by its lowest bits.
 const HINTED: usize = 64;
-/// How often a thread gives way to another one that is opening the table (some ten microseconds) before it goes on without.
-const PATIENCE: usize = 200;
+/// How often a thread yields to another one that is opening the table (about ten microseconds in all) before it goes on without.
+const YIELDS: usize = 200;
+/// Octets of the longest runtime directory, one more for the NUL.
+const DIR_LEN: usize = 96;
 
 /// Why there is no table to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unusable {
     /// There is no file, or this process may not read it.
     NoTable,
-    /// Somebody other than root and the daemon's user could have written it.
+    /// A user other than root and the daemon's could have written it.
     NotTrusted,
-    /// It is no table, or one of another ABI.
+    /// It is not a table, or one of another ABI.
     NotATable,
-    /// This process lives in another time namespace: it cannot tell when entries expire.
+    /// This process is in another time namespace, where the table's expiry times mean nothing.
     OtherClock,
-    /// This thread is in another network namespace, where other answers hold, or cannot tell in which it is.
+    /// This thread is in another network namespace, where other answers hold, or cannot find out in which one it is.
     OtherNetwork,
 }
 
-/// The tables of one runtime directory. All zeros is a valid one that has nothing open yet.
+/// Reads the tables of one runtime directory, one after the other. All zeros is a valid handle that has nothing open yet.
 #[repr(C)]
 pub struct Handle {
-    dir: [u8; 96],
-    /// 0: none; else the slot's number and one.
+    /// The runtime directory, ended by a NUL; empty: the environment's, else the default.
+    dir: [u8; DIR_LEN],
+    /// The current slot's number plus one; 0: none.
     current: AtomicU32,
-    /// The process in which a thread is exchanging mappings at this moment, or 0.
+    /// The id of the process in which a thread is exchanging mappings at this moment, or 0.
     exchanging: AtomicU32,
-    checked_s: AtomicU64,
+    recheck: Recheck,
     network: Network,
-    /// Until when the daemon is not asked, since it hangs: nanoseconds of the table's clock.
+    /// The daemon hangs, so it is not asked before this time, in nanoseconds of the table's clock.
     silent_until: AtomicU64,
     hinted: [AtomicU64; HINTED],
     slots: [Slot; SLOTS],
@@ -55,9 +59,11 @@ pub struct Handle {
 
 #[repr(C)]
 struct Slot {
+    /// Threads that read this slot, or are about to find that it is not current.
     users: AtomicU32,
-    /// What it holds; only changed by who exchanges, while the slot is not current and nobody is counted in.
+    /// Written only by the thread that exchanges, while the slot is not current and has no user.
     held: UnsafeCell<MaybeUninit<Held>>,
+    /// 1 while `held` is a mapping.
     mapped: AtomicU32,
 }
 
@@ -77,21 +83,21 @@ struct Held {
     plan: Plan,
 }
 
-// SAFETY: `held` is written only by the one thread that has `exchanging`, in a slot that is not current and that nobody is counted in
-// at; readers look at it only while they are counted in at the current slot. The pointers in it lead to shared, read-only words.
+// SAFETY: `held` is written only by the one thread that has `exchanging`, in a slot that is not current and has no user; readers
+// look at it only while they are counted as users of the current slot. The pointers in it lead to shared, read-only words.
 unsafe impl Sync for Slot {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Slot {}
 
 impl Handle {
-    /// One that looks where the environment or else the default says.
+    /// A handle for the directory that the environment names, else the default one.
     #[must_use]
     pub const fn new() -> Handle {
         Handle {
-            dir: [0; 96],
+            dir: [0; DIR_LEN],
             current: AtomicU32::new(0),
             exchanging: AtomicU32::new(0),
-            checked_s: AtomicU64::new(0),
+            recheck: Recheck::new(),
             network: Network::new(),
             silent_until: AtomicU64::new(0),
             hinted: [const { AtomicU64::new(0) }; HINTED],
@@ -99,10 +105,10 @@ impl Handle {
         }
     }
 
-    /// Looks in `dir` instead; `None` if that is too long. Before the first lookup.
+    /// Sets the runtime directory, before the first lookup; `None` if it is empty, contains a NUL or has over 95 octets.
     pub fn set_dir(&mut self, dir: &[u8]) -> Option<()> {
         let room = self.dir.get_mut(..dir.len())?;
-        if dir.is_empty() || dir.contains(&0) || dir.len() == 96 {
+        if dir.is_empty() || dir.contains(&0) || dir.len() == DIR_LEN {
             return None;
         }
         for (to, from) in room.iter_mut().zip(dir) {
@@ -111,27 +117,26 @@ impl Handle {
         Some(())
     }
 
-    /// Path of `file` in the runtime directory (empty: the directory itself).
-    pub(crate) fn path(&self, file: &[u8]) -> Option<Path> {
+    /// The runtime directory.
+    pub(crate) fn dir(&self) -> Option<Path> {
         let mut path = Path::new();
         let len = self.dir.iter().position(|octet| *octet == 0).unwrap_or(self.dir.len());
         match self.dir.get(..len) {
             Some(dir) if !dir.is_empty() => path.push(dir)?,
             _ => {
-                if sys::chosen_dir(&mut path).is_none() {
+                if sys::environment_dir(&mut path).is_none() {
                     path = Path::new();
-                    path.push(RUNTIME_DIR)?;
+                    path.push(RUNTIME_DIR.as_bytes())?;
                 }
             }
         }
-        path.push(file)?;
         Some(path)
     }
 
-    /// Lets `look` read the current table, opening one where there is none yet.
+    /// Gives the current table to `look`, opening it where none is open yet.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no table.
     pub fn with<T>(&self, look: impl FnOnce(View<'_>) -> T) -> Result<T, Unusable> {
         for _ in 0..SLOTS {
             let current = self.current.load(SeqCst);
@@ -141,8 +146,8 @@ impl Handle {
             };
             slot.users.fetch_add(1, SeqCst);
             if self.current.load(SeqCst) == current {
-                // SAFETY: counted in at the current slot: it is filled, and neither changed nor unmapped before we are counted out.
-                // The words are those of a mapping, aligned to a page, of so many words; all accesses are atomic.
+                // SAFETY: counted as a user of the current slot: it is filled, and neither written nor unmapped before the count
+                // falls. The words are those of a mapping, aligned to a page, and that many; all accesses are atomic.
                 let result = unsafe {
                     let held = (*slot.held.get()).assume_init_ref();
                     let words = core::slice::from_raw_parts(held.memory.words, held.memory.count);
@@ -156,28 +161,28 @@ impl Handle {
         Err(Unusable::NoTable)
     }
 
-    /// Opens what is there, if nothing is open yet.
+    /// Opens the table, if none is open yet.
     ///
     /// # Errors
     /// Why there is no table here.
     pub fn open(&self) -> Result<(), Unusable> {
         let now = sys::now();
-        match self.far(now) {
-            Some(far) => far.map(drop),
+        match self.unmapped(now) {
+            Some(unmapped) => unmapped.map(drop),
             None => self.with_here(now, |_| ()),
         }
     }
 
-    /// Like [`Handle::with`], where the table's answers hold: in the network namespace of the daemon.
+    /// Like [`Handle::with`], if this thread is in the network namespace in which the table's answers hold.
     ///
     /// # Errors
     /// Why there is no table here.
     pub fn with_here<T>(&self, now: Monotonic, look: impl FnOnce(View<'_>) -> T) -> Result<T, Unusable> {
         let looked = self.with(|view| {
-            // Of a table that was replaced only that is wanted to know.
-            let told = view.network() != 0 && !view.replaced();
-            let here = !told || self.is_here(view.network(), now);
-            here.then(|| look(view))
+            // A replaced table is only asked whether it was replaced, wherever the thread is.
+            let has_network = view.network() != 0 && !view.replaced();
+            let is_here = !has_network || self.is_here(view.network(), now);
+            is_here.then(|| look(view))
         });
         looked?.ok_or(Unusable::OtherNetwork)
     }
@@ -187,25 +192,25 @@ impl Handle {
         network == self.network.of_thread(now, sys::network)
     }
 
-    /// The number of the table that is read now, for [`Handle::exchange`].
+    /// What identifies the current table, for [`Handle::exchange`].
     pub(crate) fn current(&self) -> u32 {
         self.current.load(SeqCst)
     }
 
-    /// Opens the file that is there now in place of the table `before`, unless somebody else has done so.
+    /// Opens the file that is there now in place of the table `before`, unless another thread has done so.
     #[cold]
     pub(crate) fn exchange(&self, before: u32) -> Result<(), Unusable> {
-        let me = sys::process();
-        let mut taken = self.exchanging.load(SeqCst);
-        for _ in 0..PATIENCE {
-            if taken != me {
+        let me = sys::process_id();
+        let mut holder = self.exchanging.load(SeqCst);
+        for _ in 0..YIELDS {
+            if holder != me {
                 break;
             }
-            sys::give_way();
-            taken = self.exchanging.load(SeqCst);
+            sys::yield_now();
+            holder = self.exchanging.load(SeqCst);
         }
-        // Somebody else's process: left by the parent of a forked child, whose thread does not exist here. Taken over.
-        if taken == me || self.exchanging.compare_exchange(taken, me, SeqCst, SeqCst).is_err() {
+        // Another process's id is that of the parent of a forked child, whose thread does not exist here: it is taken over.
+        if holder == me || self.exchanging.compare_exchange(holder, me, SeqCst, SeqCst).is_err() {
             return Err(Unusable::NoTable);
         }
         let result = if self.current.load(SeqCst) == before { self.fill(before) } else { Ok(()) };
@@ -213,15 +218,16 @@ impl Handle {
         result
     }
 
+    /// Maps the file that is there into a free slot and makes that slot current. Only for the thread that has `exchanging`.
     #[cold]
     fn fill(&self, before: u32) -> Result<(), Unusable> {
-        let path = self.path(b"").ok_or(Unusable::NoTable)?;
-        let free = |(n, slot): &(usize, &Slot)| *n as u32 + 1 != before && slot.users.load(SeqCst) == 0;
-        let (n, slot) = self.slots.iter().enumerate().find(free).ok_or(Unusable::NoTable)?;
-        let table = sys::open_table(&path)?;
+        let dir = self.dir().ok_or(Unusable::NoTable)?;
+        let is_free = |(n, slot): &(usize, &Slot)| *n as u32 + 1 != before && slot.users.load(SeqCst) == 0;
+        let (n, slot) = self.slots.iter().enumerate().find(is_free).ok_or(Unusable::NoTable)?;
+        let table = sys::open_table(&dir)?;
         if !sys::rights().may_map(table.owner) {
-            // Root's own table was mapped, and what has taken its place is not root's: from now on this is for `far`.
-            self.let_go(before);
+            // Root's own table was mapped, and the one that replaced it is not root's: from now on it is read unmapped.
+            self.clear_current(before);
             return Err(Unusable::NoTable);
         }
         let memory = sys::map_table(&table)?;
@@ -230,18 +236,18 @@ impl Handle {
         let words = unsafe { core::slice::from_raw_parts(memory.words, memory.count) };
         let plan = Plan::read(words)
             .map_err(|_| Unusable::NotATable)
-            .and_then(|plan| same_clock(View::new(words, &plan).clock_offset_ms()).map(|()| plan));
+            .and_then(|plan| check_clock(View::new(words, &plan).clock_offset_ms()).map(|()| plan));
         let plan = match plan {
             Ok(plan) => plan,
             Err(why) => {
-                // SAFETY: mapped above, and nobody else knows of it.
+                // SAFETY: mapped above, and no other code has its address.
                 unsafe { sys::unmap(memory.words, memory.count) };
                 return Err(why);
             }
         };
         Self::empty(slot);
-        // SAFETY: not current, nobody counted in, and we are the one who exchanges. Who counts itself in now sees that it is not
-        // current and does not look.
+        // SAFETY: the slot is not current and had no user, and this is the one thread that exchanges. A reader that counts itself
+        // now finds that the slot is not current and does not look.
         unsafe { *slot.held.get() = MaybeUninit::new(Held { memory, plan }) };
         slot.mapped.store(1, SeqCst);
         self.current.store(n as u32 + 1, SeqCst);
@@ -249,13 +255,13 @@ impl Handle {
         Ok(())
     }
 
-    /// Has no table be the current one in place of `before`. For who exchanges.
-    fn let_go(&self, before: u32) {
+    /// Leaves no table current, instead of `before`. Only for the thread that has `exchanging`.
+    fn clear_current(&self, before: u32) {
         self.current.store(0, SeqCst);
         self.unmap(before);
     }
 
-    /// Unmaps what was the current one, if nobody reads it.
+    /// Unmaps the table `before`, which was the current one, if it has no reader.
     fn unmap(&self, before: u32) {
         if let Some(old) = self.slots.get((before as usize).wrapping_sub(1))
             && old.users.load(SeqCst) == 0
@@ -264,10 +270,10 @@ impl Handle {
         }
     }
 
-    /// Unmaps what a slot holds that is not current and that nobody is counted in at.
+    /// Unmaps the table of a slot that is not current and has no user.
     fn empty(slot: &Slot) {
         if slot.mapped.swap(0, SeqCst) == 1 {
-            // SAFETY: `mapped` was 1, so it is filled; it is not current, and whoever counts itself in from now on sees that.
+            // SAFETY: `mapped` was 1, so the slot is filled; it is not current, and a reader that counts itself now sees that.
             unsafe {
                 let held = (*slot.held.get()).assume_init_ref();
                 sys::unmap(held.memory.words, held.memory.count);
@@ -275,22 +281,22 @@ impl Handle {
         }
     }
 
-    /// Whether another file is in the place of the one that is read. Asks the kernel at most once a second.
-    pub(crate) fn is_outdated(&self, now_s: u64) -> bool {
-        if self.checked_s.swap(now_s, SeqCst) == now_s {
+    /// Whether another file is there than the one that is read. Asks the kernel at most once a second, see [`Recheck`].
+    pub(crate) fn is_outdated(&self, now: Monotonic) -> bool {
+        if !self.recheck.is_due(now) {
             return false;
         }
         let current = self.current.load(SeqCst);
         let Some(slot) = self.slots.get((current as usize).wrapping_sub(1)) else { return false };
         slot.users.fetch_add(1, SeqCst);
-        let mut held = FileId(0, 0);
+        let mut held = None;
         if self.current.load(SeqCst) == current {
-            // SAFETY: counted in at the current slot, as in `with`.
-            held = unsafe { (*slot.held.get()).assume_init_ref().memory.file };
+            // SAFETY: counted as a user of the current slot, as in `with`.
+            held = Some(unsafe { (*slot.held.get()).assume_init_ref().memory.file });
         }
         slot.users.fetch_sub(1, SeqCst);
-        let there = self.path(b"").and_then(|path| sys::table_file(&path));
-        there.is_some_and(|file| file != held)
+        let found = self.dir().and_then(sys::table_file);
+        found.is_some() && found != held
     }
 
     /// Whether the daemon hung when it was last asked, and it is too soon to ask again.
@@ -298,17 +304,18 @@ impl Handle {
         now.0 < self.silent_until.load(SeqCst)
     }
 
-    pub(crate) fn keep_from_asking(&self, until: Monotonic) {
+    /// Notes that the daemon hangs, so that it is not asked before `until`.
+    pub(crate) fn note_silence(&self, until: Monotonic) {
         self.silent_until.store(until.0, SeqCst);
     }
 
-    /// Whether the daemon has not been told of this version yet.
-    pub(crate) fn first_hint(&self, version: u64) -> bool {
+    /// Whether no hint has been sent for this version yet, as far as is remembered; it counts as sent from now on.
+    pub(crate) fn is_first_hint(&self, version: u64) -> bool {
         let at = (version as usize) % HINTED;
         self.hinted.get(at).is_some_and(|last| last.swap(version, SeqCst) != version)
     }
 
-    /// Unmaps everything.
+    /// Unmaps every table.
     ///
     /// # Safety
     /// No other thread uses the handle, now or later.
@@ -318,8 +325,8 @@ impl Handle {
     }
 }
 
-/// Whether the table's times mean something to this process.
-pub(crate) fn same_clock(offset_ms: u64) -> Result<(), Unusable> {
+/// Whether the table's times mean something to this process, by the clocks' difference that the daemon wrote.
+pub(crate) fn check_clock(offset_ms: u64) -> Result<(), Unusable> {
     let apart = sys::clock_offset_ms().abs_diff(offset_ms);
     if apart > CLOCK_SLACK_MS { Err(Unusable::OtherClock) } else { Ok(()) }
 }

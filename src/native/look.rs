@@ -1,72 +1,65 @@
-//! One lookup, with what belongs to it: opening the table anew, telling the daemon that an entry is still wanted, asking it.
+//! One lookup and what belongs to it: opening a replaced table again, sending a hint, asking the daemon.
 
-use crate::ask::{Asked, CALL, PATIENCE, SILENCE, ask};
-use crate::far::Far;
+use crate::ask::{CALL, PATIENCE, SILENCE, Unanswered, Wait, ask};
 use crate::handle::{Handle, Unusable};
 use crate::sys;
+use crate::unmapped::Unmapped;
 use core::net::SocketAddr;
-use hither_table::{Entry, Family, Freshness, Key, Monotonic, NoEntry, Shape, Wanted, layout::RECORD_MAX};
-use hither_wire::name::Name;
+use hither_table::layout::HINT;
+use hither_table::paths::HINT_SOCKET;
+use hither_table::{Entry, Family, Freshness, Key, Monotonic, NoEntry, Shape, Wanted};
+use hither_wire::name::{NAME_MAX, Name};
 
-/// Room for a copy of one record. Most are under half a kilobyte.
-pub type Room = [u64; RECORD_MAX];
-
-/// What the table says.
+/// An entry that was found, and how far it answers the lookup at `now`.
 #[derive(Clone, Copy, Debug)]
-pub enum Look<'r> {
-    /// The entry, and how far it answers.
-    Found(Entry<'r>, Freshness, Monotonic),
-    /// It does not have the name.
-    Missing,
-    /// It was changed under every try.
-    Busy,
-    /// The entry is larger than the room.
-    TooLarge,
-    /// There is none.
-    None(Unusable),
+pub struct Found<'r> {
+    /// The entry, which stands in the caller's buffer.
+    pub entry: Entry<'r>,
+    /// How far it answers.
+    pub freshness: Freshness,
+    /// When it was looked up.
+    pub now: Monotonic,
 }
 
 impl Handle {
-    /// Looks `name` (in lower case) up, without a system call but for the first time and after a replacement.
-    pub fn look<'r>(&self, name: &Name, wanted: Wanted, room: &'r mut [u64]) -> Look<'r> {
+    /// Looks up `name`, which must be in lower case, and copies its entry into `out`. Makes no system call but the first time
+    /// and after a replacement. Sends the daemon a hint if the entry is about to expire.
+    ///
+    /// # Errors
+    /// An [`Unusable`]: there is no table to look in. In a table: a [`NoEntry`].
+    pub fn look<'r>(
+        &self,
+        name: &Name,
+        wanted: Wanted,
+        out: &'r mut [u64],
+    ) -> Result<Result<Found<'r>, NoEntry>, Unusable> {
         let key = Key::of(name);
         let now = sys::now();
-        let found = match self.far(now) {
-            Some(far) => match self.find_far(far, &key, now, room) {
-                Ok(found) => found,
-                Err(why) => return Look::None(why),
-            },
-            None => match self.find_mapped(&key, wanted, now, room) {
-                Ok(found) => found,
-                Err(why) => return Look::None(why),
-            },
+        let found = match self.unmapped(now) {
+            Some(unmapped) => self.find_unmapped(unmapped, &key, now, out)?,
+            None => self.find_mapped(&key, wanted, now, out)?,
         };
-        match found {
-            Ok(shape) => {
-                let entry = Entry::of(room, shape);
-                let freshness = entry.freshness(wanted, now);
-                self.tell(name, &entry, wanted, now);
-                Look::Found(entry, freshness, now)
-            }
-            Err(NoEntry::Missing | NoEntry::Replaced) => Look::Missing,
-            Err(NoEntry::Busy) => Look::Busy,
-            Err(NoEntry::TooLarge) => Look::TooLarge,
-        }
+        Ok(found.map(|shape| {
+            let entry = Entry::of(out, shape);
+            let freshness = entry.freshness(wanted, now);
+            self.hint(name, &entry, wanted, now);
+            Found { entry, freshness, now }
+        }))
     }
 
-    /// Finds an entry in the table that is mapped, opening it anew where another has taken its place.
+    /// Finds an entry in the mapped table, and opens the table again where another has taken its place.
     fn find_mapped(
         &self,
         key: &Key,
         wanted: Wanted,
         now: Monotonic,
-        room: &mut [u64],
+        out: &mut [u64],
     ) -> Result<Result<Shape, NoEntry>, Unusable> {
         let mut found = Err(NoEntry::Busy);
         for _ in 0..2 {
             let before = self.current();
-            match self.with_here(now, |view| view.find(key, room).map(|entry| entry.shape())) {
-                Err(Unusable::OtherNetwork) if self.is_outdated(now.0 / 1_000_000_000) => {
+            match self.with_here(now, |view| view.find(key, out).map(|entry| entry.shape())) {
+                Err(Unusable::OtherNetwork) if self.is_outdated(now) => {
                     let _ = self.exchange(before);
                 }
                 Err(why) => return Err(why),
@@ -74,14 +67,14 @@ impl Handle {
                     let _ = self.exchange(before);
                 }
                 Ok(other) => {
-                    let fresh = other
-                        .is_ok_and(|shape| Entry::of(room, shape).freshness(wanted, now) == Freshness::Fresh);
-                    let hopeless = matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
+                    let is_fresh = other
+                        .is_ok_and(|shape| Entry::of(out, shape).freshness(wanted, now) == Freshness::Fresh);
+                    let is_final = is_fresh || matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
                     found = other;
-                    if fresh || hopeless || !self.is_outdated(now.0 / 1_000_000_000) {
+                    // The daemon may have put another file there without marking this one, see `hither_table::Recheck`.
+                    if is_final || !self.is_outdated(now) {
                         break;
                     }
-                    // The daemon may have put another file there without a last word to readers of this one.
                     let _ = self.exchange(before);
                 }
             }
@@ -89,53 +82,54 @@ impl Handle {
         Ok(found)
     }
 
-    /// Finds an entry in the table that is not mapped: the one that is there at this moment.
+    /// Finds an entry in the table that this process must not map.
     #[cold]
-    fn find_far(
+    fn find_unmapped(
         &self,
-        far: Result<Far, Unusable>,
+        unmapped: Result<Unmapped, Unusable>,
         key: &Key,
         now: Monotonic,
-        room: &mut [u64],
+        out: &mut [u64],
     ) -> Result<Result<Shape, NoEntry>, Unusable> {
-        match far?.find(key, room) {
-            // Another one took its place since it was opened.
-            Err(NoEntry::Replaced) => match self.far(now) {
-                Some(far) => Ok(far?.find(key, room)),
+        match unmapped?.find(key, out) {
+            // Replaced since it was opened.
+            Err(NoEntry::Replaced) => match self.unmapped(now) {
+                Some(unmapped) => Ok(unmapped?.find(key, out)),
                 None => Ok(Err(NoEntry::Busy)),
             },
             found => Ok(found),
         }
     }
 
-    /// Tells the daemon once per version that an entry whose time is nearly over is still wanted.
+    /// Sends the daemon a hint if the entry is about to expire, once for each version.
     #[cold]
-    fn tell(&self, name: &Name, entry: &Entry<'_>, wanted: Wanted, now: Monotonic) {
-        let ending = |family| {
+    fn hint(&self, name: &Name, entry: &Entry<'_>, wanted: Wanted, now: Monotonic) {
+        let is_ending = |family| {
             wanted.includes(family)
                 && entry.family(family).is_some_and(|set| !set.expired(now) && set.is_ending(now))
         };
-        let families = u8::from(ending(Family::A)) | u8::from(ending(Family::Aaaa)) << 1;
-        if families == 0 || !self.first_hint(entry.version()) {
+        let families = u8::from(is_ending(Family::A)) | u8::from(is_ending(Family::Aaaa)) << 1;
+        if families == 0 || !self.is_first_hint(entry.version()) {
             return;
         }
-        let mut hint = [0; 2 + 255];
-        let octets = [hither_table::layout::HINT, families];
+        let mut hint = [0; 2 + NAME_MAX];
+        let octets = [HINT, families];
         let mut len = 0;
         for (to, from) in hint.iter_mut().zip(octets.iter().chain(name.as_wire())) {
             *to = *from;
             len += 1;
         }
-        if let (Some(path), Some(hint)) = (self.path(b"/hint"), hint.get(..len)) {
-            sys::send_local(&path, hint);
+        let path = self.dir().and_then(|mut path| path.push_file(HINT_SOCKET).map(|()| path));
+        if let (Some(path), Some(hint)) = (path, hint.get(..len)) {
+            sys::send_to_path(&path, hint);
         }
     }
 
-    /// Has the daemon find it out. `true`: the table has been brought up to date, or cannot hold the answer. `until` is when the program's
-    /// call has waited long enough for all the names it looks for; `None` for the first of them.
+    /// Asks the daemon for `name`. `true`: the daemon has answered, so the table has the answer or cannot hold it. `until` ends
+    /// the program's call, which may ask for several names; `None` before the first of them.
     ///
-    /// A daemon that is silent, and in whose table nothing moves meanwhile, hangs: it is not asked for a while. One that is only slow, since
-    /// its upstreams are, counts the query.
+    /// A daemon that does not reply while nothing in its table changes hangs: it is not asked for a while. One that waits for its
+    /// upstreams has counted the query meanwhile, so it is asked again.
     #[must_use]
     #[cold]
     pub fn ask(&self, name: &Name, wanted: Wanted, until: &mut Option<Monotonic>) -> bool {
@@ -146,45 +140,45 @@ impl Handle {
         }
         let Some((Some(daemon), before)) = self.daemon(now) else { return false };
         let patience = now.plus(PATIENCE);
-        let asked = ask(&daemon, name, wanted, (now, end.min(patience)));
-        if asked == Asked::Silent
+        let asked = ask(&daemon, name, wanted, Wait { began: now, until: end.min(patience) });
+        if asked == Err(Unanswered::Silent)
             && patience <= end
             && self.daemon(now).is_none_or(|(_, after)| after == before)
         {
-            self.keep_from_asking(sys::now().plus(SILENCE));
+            self.note_silence(sys::now().plus(SILENCE));
         }
-        asked == Asked::Answered
+        asked.is_ok()
     }
 
-    /// Where the daemon answers, and its pulse.
+    /// Where the daemon answers queries, and the table's pulse.
     #[cold]
     fn daemon(&self, now: Monotonic) -> Option<(Option<SocketAddr>, u64)> {
-        match self.far(now) {
-            Some(far) => {
-                let far = far.ok()?;
-                Some((far.head.dns_address(), far.pulse()?))
+        match self.unmapped(now) {
+            Some(unmapped) => {
+                let unmapped = unmapped.ok()?;
+                Some((unmapped.head.dns_address(), unmapped.pulse()?))
             }
             None => self.with_here(now, |view| (view.dns_address(), view.pulse())).ok(),
         }
     }
 
-    /// Waits until something has been published since `seen` changes, at most so long; the changes so far.
+    /// Waits until the table has seen more than `seen` changes, at most `timeout_ms`; returns how many it has seen.
     ///
     /// # Errors
     /// Why there is no table.
     pub fn wait(&self, seen: u64, timeout_ms: u32) -> Result<u64, Unusable> {
-        if let Some(far) = self.far(sys::now()) {
-            let far = far?;
-            // Nobody tells of changes in one whose place another has taken since it was opened.
-            if !far.head.replaced() {
-                if far.head.changes() != seen {
-                    return Ok(far.head.changes());
+        if let Some(unmapped) = self.unmapped(sys::now()) {
+            let unmapped = unmapped?;
+            // A table that was replaced since it was opened has no more changes.
+            if !unmapped.head.replaced() {
+                if unmapped.head.changes() != seen {
+                    return Ok(unmapped.head.changes());
                 }
-                far.wait(seen, timeout_ms);
+                unmapped.wait(seen, timeout_ms);
             }
-            // Whatever has come to be there meanwhile.
-            return match self.far(sys::now()) {
-                Some(far) => far.map(|far| far.head.changes()),
+            // The table may be another one by now.
+            return match self.unmapped(sys::now()) {
+                Some(unmapped) => unmapped.map(|unmapped| unmapped.head.changes()),
                 None => self.with(|view| view.changes().0),
             };
         }

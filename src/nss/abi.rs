@@ -100,7 +100,7 @@ unsafe fn find_tuples(
     (buffer, len): (*mut c_char, usize),
     ttl: *mut i32,
 ) -> Outcome {
-    let _errno = Errno::keep();
+    let _errno = Errno::save();
     if name.is_null() || list.is_null() {
         return Outcome::misuse(libc::EINVAL);
     }
@@ -207,7 +207,7 @@ unsafe fn find_host(
     (buffer, len): (*mut c_char, usize),
     (ttl, canonical): (*mut i32, *mut *mut c_char),
 ) -> Outcome {
-    let _errno = Errno::keep();
+    let _errno = Errno::save();
     let family = match family {
         AF_INET => Family::A,
         AF_INET6 => Family::Aaaa,

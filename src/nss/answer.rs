@@ -1,8 +1,8 @@
 //! From a name to what is to be told: found in the table, found out by the daemon, denied, or left to the next source.
 
 use crate::search::{Asked, NOALIASES, Rules, walk};
-use hither_native::{Full, Handle, Look, Resolver, host_name, is_in_environment};
-use hither_table::{Entry, Family, FamilyView, Freshness, Monotonic, Negative, Wanted};
+use hither_native::{Found, Full, Handle, Resolver, host_name, is_in_environment};
+use hither_table::{Entry, Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Wanted};
 use hither_wire::name::Name;
 
 /// The one handle of the process.
@@ -93,16 +93,16 @@ fn search(
 ) -> Option<Verdict> {
     for asked in [false, true] {
         match HANDLE.look(name, wanted, room) {
-            Look::Found(entry, freshness, now) => {
+            Ok(Ok(Found { entry, freshness, now })) => {
                 // The daemon has answered and the entry is still over: it serves stale data (RFC 8767).
                 let good = freshness == Freshness::Fresh || (asked && freshness == Freshness::Stale);
                 if good {
                     return Some(verdict(&entry, wanted, now, fill));
                 }
             }
-            Look::TooLarge => return None,
-            Look::None(_) => return Some(Verdict::Pass),
-            Look::Missing | Look::Busy => {}
+            Ok(Err(NoEntry::TooLarge)) => return None,
+            Ok(Err(NoEntry::Missing | NoEntry::Replaced | NoEntry::Busy)) => {}
+            Err(_) => return Some(Verdict::Pass),
         }
         if asked || !HANDLE.ask(name, wanted, until) {
             break;

@@ -5,7 +5,7 @@ use crate::reply;
 use crate::review::Change;
 use crate::{Question, Rounds, WANTED_MAX};
 use hither_answers::{Asked, Reader as AnswerReader, Stored};
-use hither_table::{Counter, Family, Key, Lookup, Monotonic, Place, Reader, Snapshot, Uses};
+use hither_table::{Counter, Family, Key, Monotonic, Place, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
 
 /// The cache for a thread of its own: what it can answer alone.
@@ -43,8 +43,7 @@ impl Hits {
     ) -> (usize, bool) {
         let key = Key::of_wire(query.qname());
         if let Some(family) = family(query)
-            && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line))
-                == Lookup::Hit
+            && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line)).is_ok()
             && !is_void(self.changes.iter(), query, &self.scratch)
             && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
         {

@@ -9,7 +9,7 @@ use super::walk::Walk;
 use crate::config::{Config, Probe, Sort};
 use crate::host::service_manager::{self, Manager};
 use crate::logging::Event;
-use hither_client::{Family, Follower, Key, Lookup, Monotonic, Reader, Snapshot, Step};
+use hither_client::{Family, Follower, Key, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
 use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
@@ -267,7 +267,7 @@ impl Sorter {
     /// The order of a name's set as it stands in the table now.
     fn order(&mut self, name: &[u8], family: Family, now: Monotonic) -> Option<Order> {
         let reader = self.table.as_ref()?.reader();
-        if reader.lookup(&Key::of_wire(name), &mut self.snapshot) != Lookup::Hit {
+        if reader.lookup(&Key::of_wire(name), &mut self.snapshot).is_err() {
             return None;
         }
         ordered(&self.snapshot, family, reader.generation(), (&self.sort, &self.schedule), now)
@@ -316,8 +316,7 @@ impl Sorter {
     }
 
     fn leave_if_moved(&mut self) {
-        let generation = self.table.as_ref().map(|table| table.reader().generation());
-        if Reader::open(&self.dir).is_ok_and(|reader| Some(reader.generation()) != generation) {
+        if self.table.as_ref().is_some_and(|table| table.reader().has_successor(&self.dir)) {
             self.table = None;
             self.behind = true;
         }
@@ -382,8 +381,7 @@ fn watch(dir: &Path, waker: &Waker) {
                 while !matches!(follower.step(&mut snapshot), Step::Nothing | Step::Replaced) {
                     changes += 1;
                 }
-                let moved = changes == 0
-                    && Reader::open(dir).is_ok_and(|now| now.generation() != reader.generation());
+                let moved = changes == 0 && reader.has_successor(dir);
                 if waker.wake().is_err() || moved {
                     break;
                 }

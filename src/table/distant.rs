@@ -89,14 +89,6 @@ impl Head {
     }
 }
 
-/// What one try found.
-enum Tried {
-    Hit(Shape),
-    Missing,
-    Moved,
-    TooLarge,
-}
-
 /// A table of a source, whose parts stand where `plan` says.
 #[derive(Clone, Copy, Debug)]
 pub struct Distant<'s, S> {
@@ -127,21 +119,22 @@ impl<'s, S: Source> Distant<'s, S> {
         }
         let place = place.unwrap_or_else(|| key.place(&self.plan.secrets, self.plan.mask));
         for _ in 0..TRIES {
-            match self.attempt(key, &place, flushed, out).unwrap_or(Tried::Missing) {
-                Tried::Hit(shape) => return Ok(shape),
-                Tried::Missing => return Err(NoEntry::Missing),
-                Tried::TooLarge => return Err(NoEntry::TooLarge),
-                Tried::Moved => {}
+            match self.attempt(key, &place, flushed, out) {
+                Err(NoEntry::Busy) => {}
+                ended => return ended,
             }
         }
         Err(NoEntry::Busy)
     }
 
-    fn attempt(&self, key: &Key, place: &Place, flushed: u64, out: &mut [u64]) -> Option<Tried> {
+    /// One try. [`NoEntry::Busy`]: the entry moved meanwhile, so another try may succeed. [`NoEntry::Missing`] also where the
+    /// file has been cut.
+    fn attempt(&self, key: &Key, place: &Place, flushed: u64, out: &mut [u64]) -> Result<Shape, NoEntry> {
         for bucket in place.buckets {
-            let first = self.plan.index.checked_add(bucket.checked_mul(LINE)?)?;
+            let first = bucket.checked_mul(LINE).and_then(|at| self.plan.index.checked_add(at));
+            let first = first.ok_or(NoEntry::Missing)?;
             let mut slots = [0; LINE];
-            self.source.read(first, &mut slots)?;
+            self.source.read(first, &mut slots).ok_or(NoEntry::Missing)?;
             after_read();
             for (n, word) in slots.into_iter().enumerate() {
                 if word == 0 || word >> 48 != place.tag {
@@ -152,21 +145,16 @@ impl<'s, S: Source> Distant<'s, S> {
                     && Entry::of(out, shape).is(key)
                 {
                     let gone = out.first().is_none_or(|mark| mark >> 1 < flushed);
-                    return Some(if gone { Tried::Missing } else { Tried::Hit(shape) });
+                    return if gone { Err(NoEntry::Missing) } else { Ok(shape) };
                 }
-                if self.source.word(first + n)? != word {
-                    return Some(Tried::Moved);
+                if self.source.word(first + n).ok_or(NoEntry::Missing)? != word {
+                    return Err(NoEntry::Busy);
                 }
-                match copied {
-                    // Another name with this tag.
-                    Ok(_) => {}
-                    Err(NoEntry::TooLarge) => return Some(Tried::TooLarge),
-                    Err(NoEntry::Missing) => return Some(Tried::Missing),
-                    Err(_) => return Some(Tried::Moved),
-                }
+                // A record that was read is that of another name with this tag.
+                copied?;
             }
         }
-        Some(Tried::Missing)
+        Err(NoEntry::Missing)
     }
 
     /// Copies the record at a line, all of one version, see `seqlock.rs`; `nonce` is what its index word says of that version.
@@ -202,7 +190,7 @@ impl<'s, S: Source> Distant<'s, S> {
 mod tests {
     use super::*;
     use crate::seqlock::peek;
-    use crate::{Draft, FamilyDraft, Geometry, Lookup, Memory, Monotonic, Reader, Snapshot, Writer};
+    use crate::{Draft, FamilyDraft, Geometry, Memory, Monotonic, Reader, Snapshot, Writer};
 
     struct Words<'r>(&'r Reader, usize);
 
@@ -237,7 +225,7 @@ mod tests {
             let key = Key::of(&name(n));
             let found = Distant::new(&source, &plan).find(&key, None, &mut copied);
             match reader.lookup(&key, &mut mapped) {
-                Lookup::Hit => {
+                Ok(()) => {
                     let shape = found.expect("both find it");
                     assert_eq!(copied[..shape.words()], mapped.words[..shape.words()]);
                     assert_eq!(
@@ -245,7 +233,7 @@ mod tests {
                         Err(NoEntry::TooLarge)
                     );
                 }
-                other => assert_eq!((other, found), (Lookup::Missing, Err(NoEntry::Missing))),
+                Err(why) => assert_eq!((why, found), (NoEntry::Missing, Err(NoEntry::Missing))),
             }
         }
         for left in (0..all).step_by(97) {

@@ -1,6 +1,8 @@
 //! Finding the table's file: by a descriptor of its directory, judged before anything is read.
 
 use crate::memory::OpenError;
+use crate::paths::TABLE_FILE;
+use crate::successor::FileId;
 use crate::trust::{self, Distrust, Facts};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -13,8 +15,7 @@ use std::path::Path;
 pub(crate) struct Found {
     pub file: File,
     pub owner: u32,
-    /// Device and inode.
-    pub id: (u64, u64),
+    pub id: FileId,
 }
 
 /// Opens `hosts` in `dir`, without waiting for anybody.
@@ -30,12 +31,12 @@ pub(crate) fn find(dir: &Path, access: OFlag) -> Result<Found, OpenError> {
         Errno::ENOTDIR => OpenError::Foreign(Distrust::NotADirectory.as_str()),
         other => io(other),
     })?;
-    let file = openat(&directory, "hosts", access | flags, Mode::empty()).map_err(io)?;
+    let file = openat(&directory, TABLE_FILE, access | flags, Mode::empty()).map_err(io)?;
     let (directory, file) = (File::from(directory), File::from(file));
     let (outer, inner) =
         (directory.metadata().map_err(OpenError::Io)?, file.metadata().map_err(OpenError::Io)?);
     trust::judge(facts(&outer), facts(&inner)).map_err(|why| OpenError::Foreign(why.as_str()))?;
-    Ok(Found { file, owner: inner.uid(), id: (inner.dev(), inner.ino()) })
+    Ok(Found { file, owner: inner.uid(), id: FileId { device: inner.dev(), inode: inner.ino() } })
 }
 
 fn facts(of: &Metadata) -> Facts {

@@ -3,10 +3,9 @@
 
 use crate::adopt::next_version;
 use crate::memory::Memory;
+use crate::paths::{LOCK_FILE, TABLE_FILE};
 use crate::reader::Reader;
-use crate::share::{
-    Held, LOCK_FILE, Origin, ShareError, TABLE_FILE, lock, own, predecessor, rotate, under_lock, withdraw,
-};
+use crate::share::{Held, Origin, ShareError, lock, own, predecessor, rotate, under_lock, withdraw};
 use crate::writer::{Geometry, Writer};
 use nix::sys::statvfs::statvfs;
 use std::path::Path;

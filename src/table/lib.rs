@@ -15,9 +15,11 @@ mod distant;
 mod key;
 pub mod layout;
 pub mod network;
+pub mod paths;
 mod plan;
 mod record;
 mod seqlock;
+mod successor;
 mod sync;
 mod time;
 pub mod trust;
@@ -77,6 +79,7 @@ pub use distant::{Distant, Head, Source};
 pub use key::{Key, Place};
 pub use plan::{Invalid, Plan};
 pub use record::{Entry, FamilyView, Freshness, Shape, Snapshot, Wanted};
+pub use successor::{FileId, Recheck};
 pub use time::Monotonic;
 pub use types::{Address, Family, Negative, Rtt, State};
 pub use view::{NoEntry, View, pulse};
@@ -84,7 +87,7 @@ pub use view::{NoEntry, View, pulse};
 #[cfg(feature = "std")]
 pub use memory::{Memory, OpenError};
 #[cfg(feature = "std")]
-pub use reader::{Lookup, Reader, Scan, VerifyReport};
+pub use reader::{Reader, Scan, VerifyReport};
 #[cfg(feature = "std")]
 pub use ring::{Follower, Step};
 
@@ -104,6 +107,6 @@ pub use owned::Record;
 #[cfg(feature = "writer")]
 pub use put::Slot;
 #[cfg(all(feature = "writer", not(loom)))]
-pub use share::{Held, LOCK_FILE, Origin, ShareError, TABLE_FILE, open_or_create, rotate};
+pub use share::{Held, Origin, ShareError, open_or_create, rotate};
 #[cfg(feature = "writer")]
 pub use writer::{Geometry, Writer, first_version};

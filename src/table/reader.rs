@@ -10,42 +10,19 @@ use crate::plan::Plan;
 use crate::record::Snapshot;
 use crate::ring::Follower;
 use crate::seqlock::after_read;
+use crate::successor::FileId;
 use crate::sync::AtomicU64;
 use crate::view::{NoEntry, View};
 use core::net::SocketAddr;
 use std::sync::Arc;
-
-/// What came of a lookup.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lookup {
-    /// The snapshot holds the entry. It may have expired: ask its [`crate::Freshness`].
-    Hit,
-    /// The table does not have the name.
-    Missing,
-    /// The writer was faster on every try; ask the daemon, or try again.
-    Busy,
-    /// Another file has taken this table's place: open that.
-    Replaced,
-}
-
-impl Lookup {
-    #[inline]
-    fn of(why: NoEntry) -> Lookup {
-        match why {
-            NoEntry::Missing => Lookup::Missing,
-            NoEntry::Replaced => Lookup::Replaced,
-            NoEntry::Busy | NoEntry::TooLarge => Lookup::Busy,
-        }
-    }
-}
 
 /// A view of a table. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
     memory: Arc<Memory>,
     pub(crate) plan: Plan,
-    /// Device and inode, where it was opened by name.
-    file: Option<(u64, u64)>,
+    /// The file, where it was opened by name.
+    pub(crate) file: Option<FileId>,
 }
 
 impl Reader {
@@ -130,13 +107,21 @@ impl Reader {
         View::new(self.memory.words(), &self.plan)
     }
 
-    /// Copies the entry of `key` out, all of one publish. Does not allocate; ends after a bounded number of tries.
+    /// Copies the entry of `key` into `out`, all of one publish. It may have expired: see [`Snapshot::freshness`]. Does not
+    /// allocate, and ends after a bounded number of tries.
+    ///
+    /// # Errors
+    /// A [`NoEntry`], never [`NoEntry::TooLarge`]; what `out` holds then means nothing.
     #[inline]
-    pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Lookup {
+    pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Result<(), NoEntry> {
         self.lookup_at(key, None, out, |_| ())
     }
 
-    /// The same for a key whose place may be known; `used` is told where the entry stands, for [`crate::Uses::note`].
+    /// [`Reader::lookup`] for a key whose place may be known already. `used` receives the line of the entry, for
+    /// [`crate::Uses::note`].
+    ///
+    /// # Errors
+    /// As of [`Reader::lookup`].
     #[inline]
     pub fn lookup_at(
         &self,
@@ -144,22 +129,16 @@ impl Reader {
         place: Option<Place>,
         out: &mut Snapshot,
         used: impl FnOnce(u32),
-    ) -> Lookup {
+    ) -> Result<(), NoEntry> {
         #[cfg(not(loom))]
         if let Some(asked) = self.memory.asked() {
             let found = Distant::new(asked, &self.plan).find(key, place, &mut out.words);
             out.shape = found.unwrap_or_default();
-            return found.map_or_else(Lookup::of, |_| Lookup::Hit);
+            return found.map(|_| ());
         }
         let found = self.view().lookup(key, place, &mut out.words);
         out.shape = found.map_or_else(|_| Default::default(), |(shape, _)| shape);
-        match found {
-            Ok((_, line)) => {
-                used(line);
-                Lookup::Hit
-            }
-            Err(why) => Lookup::of(why),
-        }
+        found.map(|(_, line)| used(line))
     }
 
     /// Where a key may stand: its hash, to be made once for [`Reader::fetch`] and [`Reader::lookup_at`].
@@ -232,15 +211,6 @@ impl Reader {
     #[must_use]
     pub fn same_network(&self) -> bool {
         self.network() == 0 || self.network() == crate::network::here()
-    }
-
-    /// Whether `dir/hosts` is still the file that was opened: a daemon that is killed while it replaces the table may not have told.
-    #[cfg(not(loom))]
-    #[must_use]
-    pub fn is_current(&self, dir: &std::path::Path) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
-        let there = std::fs::symlink_metadata(dir.join("hosts")).ok().map(|file| (file.dev(), file.ino()));
-        there.is_none() || there == self.file
     }
 
     /// Whether another file has taken its place, or there is nothing in its own any more.

@@ -3,6 +3,7 @@
 use crate::adopt::{Doubt, next_version};
 use crate::layout::head;
 use crate::memory::{Memory, OpenError};
+use crate::paths::{LOCK_FILE, NEW_TABLE_FILE, TABLE_FILE};
 use crate::reader::Reader;
 use crate::seqlock::peek;
 use crate::steps::step;
@@ -14,12 +15,6 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The table's name in the runtime directory.
-pub const TABLE_FILE: &str = "hosts";
-const NEW_FILE: &str = "hosts.new";
-/// The name of the lock beside it.
-pub const LOCK_FILE: &str = "hosts.lock";
 
 /// How a table came to be.
 #[derive(Debug)]
@@ -236,7 +231,7 @@ fn create(
     random: [u64; 3],
     first: u64,
 ) -> Result<Writer, ShareError> {
-    let path = dir.join(NEW_FILE);
+    let path = dir.join(NEW_TABLE_FILE);
     let io = |what| {
         let path = path.clone();
         move |error: io::Error| ShareError::Io { what, path, error }
@@ -281,7 +276,7 @@ fn chmod(path: &Path, mode: u32) -> Result<(), ShareError> {
 fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
     let old = open_file(path);
     step();
-    std::fs::rename(dir.join(NEW_FILE), path).map_err(|error| ShareError::Io {
+    std::fs::rename(dir.join(NEW_TABLE_FILE), path).map_err(|error| ShareError::Io {
         what: "rename the new table to",
         path: path.to_owned(),
         error,

@@ -2,6 +2,17 @@
 
 use core::time::Duration;
 
+#[cfg(all(feature = "std", not(loom)))]
+impl Monotonic {
+    /// The time at this moment; 0 if the kernel has no such clock (before Linux 2.6.39).
+    #[must_use]
+    pub fn now() -> Self {
+        use nix::time::{ClockId, clock_gettime};
+        let read = clock_gettime(ClockId::CLOCK_BOOTTIME);
+        Self(read.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64))
+    }
+}
+
 /// The wall clock less the table's clock, in milliseconds.
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) fn clock_offset_ms() -> u64 {

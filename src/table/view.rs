@@ -22,14 +22,6 @@ pub enum NoEntry {
     TooLarge,
 }
 
-/// What one try found.
-enum Tried {
-    Hit(Shape, u32),
-    Missing,
-    Moved,
-    TooLarge,
-}
-
 /// The words of a table and where its parts stand.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'m> {
@@ -64,10 +56,8 @@ impl<'m> View<'m> {
         let place = place.unwrap_or_else(|| key.place(&self.plan.secrets, self.plan.mask));
         for _ in 0..TRIES {
             match self.attempt(key, &place, out) {
-                Tried::Hit(shape, line) => return Ok((shape, line)),
-                Tried::Missing => return Err(NoEntry::Missing),
-                Tried::TooLarge => return Err(NoEntry::TooLarge),
-                Tried::Moved => core::hint::spin_loop(),
+                Err(NoEntry::Busy) => core::hint::spin_loop(),
+                ended => return ended,
             }
         }
         Err(NoEntry::Busy)
@@ -94,7 +84,7 @@ impl<'m> View<'m> {
     #[cfg(feature = "std")]
     pub(crate) fn tries(&self, key: &Key, out: &mut [u64]) -> usize {
         let place = key.place(&self.plan.secrets, self.plan.mask);
-        1 + (0..TRIES).take_while(|_| matches!(self.attempt(key, &place, out), Tried::Moved)).count()
+        1 + (0..TRIES).take_while(|_| matches!(self.attempt(key, &place, out), Err(NoEntry::Busy))).count()
     }
 
     /// Copies the entry of `key` into room of the caller's.
@@ -107,8 +97,9 @@ impl<'m> View<'m> {
         Ok(Entry::of(out, shape))
     }
 
+    /// One try. [`NoEntry::Busy`]: the entry moved meanwhile, so another try may succeed.
     #[inline]
-    fn attempt(&self, key: &Key, place: &Place, out: &mut [u64]) -> Tried {
+    fn attempt(&self, key: &Key, place: &Place, out: &mut [u64]) -> Result<(Shape, u32), NoEntry> {
         for bucket in place.buckets {
             for slot in self.plan.bucket(self.words, bucket) {
                 let word = peek(slot);
@@ -122,22 +113,19 @@ impl<'m> View<'m> {
                     && Entry::of(out, shape).is(key)
                 {
                     let flushed = out.first().is_none_or(|first| first >> 1 < self.word(head::FLUSHED));
-                    return if flushed { Tried::Missing } else { Tried::Hit(shape, word as u32) };
+                    return if flushed { Err(NoEntry::Missing) } else { Ok((shape, word as u32)) };
                 }
                 // Another name with this tag, or the record was recycled meanwhile: only a word that stands still says which.
                 if peek(slot) != word {
-                    return Tried::Moved;
+                    return Err(NoEntry::Busy);
                 }
                 if copied.is_none() {
-                    return if self.is_larger(word as u32, out.len()) {
-                        Tried::TooLarge
-                    } else {
-                        Tried::Moved
-                    };
+                    let is_larger = self.is_larger(word as u32, out.len());
+                    return Err(if is_larger { NoEntry::TooLarge } else { NoEntry::Busy });
                 }
             }
         }
-        Tried::Missing
+        Err(NoEntry::Missing)
     }
 
     /// Whether the record at a line seems not to fit.

@@ -6,7 +6,7 @@ use hither_rounds::{
     Settings, Transport, reply,
 };
 use hither_table::{
-    Counter, Family, Geometry, Key, Lookup, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
+    Counter, Family, Geometry, Key, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
 };
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
@@ -250,7 +250,7 @@ impl<'s> Stage<'s> {
             What::Network => self.core.handle(self.now, Input::NetworkChanged),
             What::Remember { name, label } => {
                 let mut snapshot = Snapshot::new();
-                let hit = self.core.reader().lookup(&Key::of(name), &mut snapshot) == Lookup::Hit;
+                let hit = self.core.reader().lookup(&Key::of(name), &mut snapshot).is_ok();
                 let view = hit.then(|| snapshot.family(Family::A)).flatten().ok_or("no such set")?;
                 self.orders.insert(label.clone(), (*name, view.set_version()));
             }
@@ -334,7 +334,7 @@ impl<'s> Stage<'s> {
     fn view(&self, name: &Name, rtype: Rtype) -> Option<(u64, String)> {
         let family = if rtype == Rtype::AAAA { Family::Aaaa } else { Family::A };
         let mut snapshot = Snapshot::new();
-        if self.core.reader().lookup(&Key::of(&name.to_lower()), &mut snapshot) != Lookup::Hit {
+        if self.core.reader().lookup(&Key::of(&name.to_lower()), &mut snapshot).is_err() {
             return None;
         }
         let view = snapshot.family(family)?;

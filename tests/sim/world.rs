@@ -213,8 +213,7 @@ impl<'p> World<'p> {
             let question = question(n);
             let reader = self.core().reader();
             let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot);
-            let view =
-                (found == hither_table::Lookup::Hit).then(|| self.snapshot.family(Family::A)).flatten();
+            let view = found.is_ok().then(|| self.snapshot.family(Family::A)).flatten();
             self.oracle.see(self.now, &question, view.as_ref());
         }
         self.oracle.after_step(self.now, quiet);
@@ -316,7 +315,7 @@ impl<'p> World<'p> {
     /// Whether an entry is there whose time is nearly over.
     fn is_ending(&mut self, question: &Question) -> bool {
         let (now, reader) = (self.now, self.core().reader());
-        let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot) == hither_table::Lookup::Hit;
+        let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot).is_ok();
         let view = found.then(|| self.snapshot.family(Family::A)).flatten();
         view.is_some_and(|view| view.is_ending(now) && !view.expired(now))
     }
@@ -324,7 +323,7 @@ impl<'p> World<'p> {
     fn order(&mut self, name: Name, honest: bool) {
         let mut snapshot = Snapshot::new();
         let reader = self.core().reader();
-        let current = (reader.lookup(&Key::of(&name), &mut snapshot) == hither_table::Lookup::Hit)
+        let current = (reader.lookup(&Key::of(&name), &mut snapshot).is_ok())
             .then(|| snapshot.family(Family::A))
             .flatten()
             .filter(|view| !view.is_empty())
@@ -354,7 +353,7 @@ impl<'p> World<'p> {
             }
         }
         // The order may be for another name than the one that was looked at last.
-        let found = reader.lookup(&Key::of(&order.name), &mut snapshot) == hither_table::Lookup::Hit;
+        let found = reader.lookup(&Key::of(&order.name), &mut snapshot).is_ok();
         let before = found.then(|| snapshot.family(Family::A)).flatten();
         self.oracle.order(&order, before.as_ref());
         let now = self.now;

@@ -8,6 +8,7 @@ use crate::ctl::{Context, ask, files};
 use crate::host::resolvers;
 use hither_client::OpenError;
 use hither_control::UpstreamStatus;
+use hither_table::paths::TABLE_FILE;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -130,7 +131,7 @@ fn table(dir: &Path, passwd: &str) -> Table {
         Ok(table) => {
             let reader = table.reader();
             let report = reader.verify();
-            let uid = std::fs::metadata(dir.join("hosts")).map(|metadata| metadata.uid());
+            let uid = std::fs::metadata(dir.join(TABLE_FILE)).map(|metadata| metadata.uid());
             let owner = uid.map_or_else(|_| "?".to_owned(), |uid| name_of(passwd, uid));
             Table::Open { entries: report.entries, damaged: report.bad.len(), owner, live: reader.live() }
         }

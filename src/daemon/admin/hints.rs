@@ -5,6 +5,7 @@ use crate::host::open::identity;
 use hither_net::hints::Hints as Socket;
 use hither_net::seqpacket::Peer;
 use hither_rounds::Question;
+use hither_table::paths::HINT_SOCKET;
 use hither_table::{Family, Monotonic, layout::HINT};
 use hither_wire::name::Name;
 use mio::unix::SourceFd;
@@ -64,7 +65,7 @@ pub(crate) struct Hints {
 
 impl Hints {
     pub fn bind(dir: &Path) -> Hints {
-        let path = dir.join("hint");
+        let path = dir.join(HINT_SOCKET);
         let socket = Socket::bind(&path).map_err(|error| {
             log::warn!(
                 "cannot receive at '{}': {error}; what other programs read from the table is not refreshed ahead of time",
@@ -82,7 +83,7 @@ impl Hints {
 
     /// Tries once more to be heard where that could not be had, or the file is another.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
-        let path = dir.join("hint");
+        let path = dir.join(HINT_SOCKET);
         if self.socket.is_some() && self.identity == identity(&path) {
             return;
         }

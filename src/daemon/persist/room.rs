@@ -7,9 +7,9 @@ use crate::daemon::setup::{make_runtime_dir, tell_of_directory};
 use crate::host::open::identity;
 use crate::logging::Event;
 use hither_net::random::Random;
+use hither_table::paths::{LOCK_FILE, TABLE_FILE};
 use hither_table::{
-    Geometry, Held, LOCK_FILE, Monotonic, Opened, Origin, TABLE_FILE, Writer, first_version, names_of,
-    open_as_it_fits, usual,
+    Geometry, Held, Monotonic, Opened, Origin, Writer, first_version, names_of, open_as_it_fits, usual,
 };
 use std::path::Path;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout)] // A word from one process of a test to the other.
 
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Link, Lookup, Memory, Monotonic, Negative,
+    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Link, Memory, Monotonic, Negative, NoEntry,
     Origin, PutError, Reader, Rtt, Snapshot, SoaRecord, State, Step, Writer, first_version, open_or_create,
     rotate,
 };
@@ -123,10 +123,10 @@ fn sleepers_are_all_woken_amid_many_changes() {
     }
 }
 
-fn read(reader: &Reader, n: u32) -> (Lookup, Option<Draft>) {
+fn read(reader: &Reader, n: u32) -> (Result<(), NoEntry>, Option<Draft>) {
     let mut out = Snapshot::new();
     let lookup = reader.lookup(&Key::of(&name(n)), &mut out);
-    (lookup, (lookup == Lookup::Hit).then(|| out.to_draft()).flatten())
+    (lookup, lookup.is_ok().then(|| out.to_draft()).flatten())
 }
 
 /// Ends what is left of taking over: entries that stayed, entries that did not.
@@ -177,8 +177,8 @@ fn an_entry_is_read_as_it_was_put() {
         ..set(12, Family::Aaaa, 0)
     });
     writer.put(&draft, NOW).expect("room");
-    assert_eq!(read(&writer.reader(), 1), (Lookup::Hit, Some(draft)));
-    assert_eq!(read(&writer.reader(), 2).0, Lookup::Missing);
+    assert_eq!(read(&writer.reader(), 1), (Ok(()), Some(draft)));
+    assert_eq!(read(&writer.reader(), 2).0, Err(NoEntry::Missing));
     assert!(writer.reader().verify().bad.is_empty());
 }
 
@@ -209,10 +209,10 @@ fn a_flush_takes_everything_at_once_and_what_comes_after_stays() {
         writer.put(&both(n, version, (2, 0)), NOW).expect("room");
     }
     writer.flush_all();
-    assert!((0..50).all(|n| read(&writer.reader(), n).0 == Lookup::Missing));
+    assert!((0..50).all(|n| read(&writer.reader(), n).0 == Err(NoEntry::Missing)));
     let version = writer.next_version();
     writer.put(&both(3, version, (2, 0)), NOW).expect("room");
-    assert_eq!(read(&writer.reader(), 3).0, Lookup::Hit);
+    assert_eq!(read(&writer.reader(), 3).0, Ok(()));
     let (reader, mut out) = (writer.reader(), Snapshot::new());
     let mut entries = reader.entries();
     assert!(entries.next(&mut out) && !entries.next(&mut out), "a scan sees what is left");
@@ -225,7 +225,7 @@ fn a_name_that_is_given_up_and_comes_back_is_another_entry_to_its_readers() {
     let version = writer.next_version();
     writer.put(&both(0, version, (1, 1)), NOW).expect("room");
     let mut others = 1;
-    while reader.lookup(&Key::of(&name(0)), &mut out) == Lookup::Hit {
+    while reader.lookup(&Key::of(&name(0)), &mut out).is_ok() {
         let next = writer.next_version();
         writer.put(&both(others, next, (1, 1)), NOW).expect("room is made");
         others += 1;
@@ -233,7 +233,7 @@ fn a_name_that_is_given_up_and_comes_back_is_another_entry_to_its_readers() {
     }
     let again = writer.next_version();
     writer.put(&both(0, again, (2, 0)), NOW).expect("room is made");
-    assert_eq!(reader.lookup(&Key::of(&name(0)), &mut out), Lookup::Hit);
+    assert_eq!(reader.lookup(&Key::of(&name(0)), &mut out), Ok(()));
     let seen = out.family(Family::A).expect("it has addresses").version();
     assert!(seen == again && seen > version, "{seen} after {version}");
 }
@@ -274,8 +274,7 @@ fn what_has_expired_goes_before_what_has_not() {
         writer.put(&draft, NOW).expect("room");
     }
     let reader = writer.reader();
-    let left =
-        |over: bool| (0..256).filter(|n| (n % 4 == 0) == over && read(&reader, *n).0 == Lookup::Hit).count();
+    let left = |over: bool| (0..256).filter(|n| (n % 4 == 0) == over && read(&reader, *n).0.is_ok()).count();
     assert!(
         left(false) > 180 && left(true) < 20,
         "{} of 192 living, {} of 64 expired are left",
@@ -306,7 +305,7 @@ fn no_size_starves_and_moving_records_loses_none() {
     let middle = fill(&mut writer, 80, (30, 0));
     let reader = writer.reader();
     let stay = large.iter().filter(|n| *n % 4 == 0).chain(&small).chain(&middle);
-    let lost: Vec<&u32> = stay.filter(|n| read(&reader, **n).0 != Lookup::Hit).collect();
+    let lost: Vec<&u32> = stay.filter(|n| read(&reader, **n).0.is_err()).collect();
     assert!(lost.is_empty() && writer.evictions() == evictions, "{lost:?}");
     assert!(reader.verify().bad.is_empty());
 }
@@ -406,11 +405,11 @@ fn fill_a_tmpfs(dir: &std::path::Path) {
     for n in 0..5000 {
         let version = writer.next_version();
         writer.put(&both(n, version, ((n % 200) as usize, 2)), NOW).expect("room is made");
-        assert_eq!(read(&reader, n).0, Lookup::Hit);
+        assert_eq!(read(&reader, n).0, Ok(()));
     }
     let full = rotate(&mut writer, dir, &Geometry { entries: 4096 }, 0o644, [4, 5, 6]);
     assert!(full.is_err(), "no room for a second one");
-    assert_eq!(read(&reader, 4999).0, Lookup::Hit, "and the first goes on");
+    assert_eq!(read(&reader, 4999).0, Ok(()), "and the first goes on");
 }
 
 #[test]
@@ -515,7 +514,7 @@ fn a_successor_takes_the_table_over_and_versions_go_on() {
     assert!(matches!(&origin, Origin::Adopted), "{origin:?}");
     assert!(writer.next_version() > last);
     assert_eq!((writer.entries(), finish(&mut writer)), (60, (60, 0)));
-    assert!((0..60).all(|n| read(&reader, n).0 == Lookup::Hit), "readers go on with their mapping");
+    assert!((0..60).all(|n| read(&reader, n).0.is_ok()), "readers go on with their mapping");
     for n in 60..500 {
         let version = writer.next_version();
         writer.put(&both(n, version, (3, 1)), NOW).expect("room");
@@ -554,8 +553,8 @@ fn every_damage_of_the_file_is_noticed_and_the_file_replaced() {
         assert!(why.to_string().contains(expected), "{expected}: {why}");
         let version = writer.next_version();
         writer.put(&both(2, version, (1, 0)), NOW).expect("room");
-        assert_eq!(read(&Reader::open(&dir.0).expect("readable"), 2).0, Lookup::Hit);
-        assert_eq!(read(&old, 1).0, Lookup::Hit, "whoever has the old file mapped is not hurt");
+        assert_eq!(read(&Reader::open(&dir.0).expect("readable"), 2).0, Ok(()));
+        assert_eq!(read(&old, 1).0, Ok(()), "whoever has the old file mapped is not hurt");
     }
 }
 
@@ -570,10 +569,10 @@ fn a_table_of_another_size_is_replaced_and_its_readers_are_told() {
     let (mut writer, origin, _lock) =
         open_or_create(&dir.0, &Geometry { entries: 128 }, 0o640, [4, 5, 6], 0).expect("a table");
     assert!(matches!(origin, Origin::Resized), "{origin:?}");
-    assert_eq!(read(&reader, 1).0, Lookup::Replaced);
+    assert_eq!(read(&reader, 1).0, Err(NoEntry::Replaced));
     assert!(writer.next_version() > version);
     let reader = Reader::open(&dir.0).expect("readable");
-    assert_eq!(read(&reader, 1).0, Lookup::Missing, "not copied yet");
+    assert_eq!(read(&reader, 1).0, Err(NoEntry::Missing), "not copied yet");
     assert!(
         writer.get(&Key::of(&name(1)), &mut Snapshot::new()),
         "asked for, it is copied ahead of its turn"
@@ -718,7 +717,7 @@ proptest! {
         if let Ok(reader) = Reader::open(&dir.0) {
             let mut out = Snapshot::new();
             for n in 0..16 {
-                if reader.lookup(&Key::of(&name(n)), &mut out) == Lookup::Hit {
+                if reader.lookup(&Key::of(&name(n)), &mut out).is_ok() {
                     for family in [Family::A, Family::Aaaa] {
                         let _ = out.family(family).map(|f| (f.addresses().count(), f.canonical().len(), f.soa().is_some(), f.ttl(NOW)));
                     }

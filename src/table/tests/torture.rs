@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout)] // The counts.
 
 use hither_table::{
-    Address, Draft, Family, FamilyDraft, Geometry, Key, Lookup, Monotonic, Reader, Rtt, Snapshot, State,
+    Address, Draft, Family, FamilyDraft, Geometry, Key, Monotonic, NoEntry, Reader, Rtt, Snapshot, State,
     Step, Writer, open_or_create, rotate,
 };
 use hither_wire::name::Name;
@@ -139,13 +139,13 @@ fn read(dir: &Path, is_mapped: bool) {
         for n in 0..NAMES {
             counts.reads += 1;
             match reader.lookup(&Key::of(&name(n)), &mut snapshot) {
-                Lookup::Hit => {
+                Ok(()) => {
                     counts.hits += 1;
                     check(&snapshot, &mut last[n as usize], &mut counts);
                 }
-                Lookup::Missing => {}
-                Lookup::Busy => counts.busy += 1,
-                Lookup::Replaced => replaced = true,
+                Err(NoEntry::Missing) => {}
+                Err(NoEntry::Busy | NoEntry::TooLarge) => counts.busy += 1,
+                Err(NoEntry::Replaced) => replaced = true,
             }
         }
         // What the ring leads to is whole too, however late.

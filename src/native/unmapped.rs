@@ -1,0 +1,70 @@
+//! The table of a process that must not map it (see [`hither_table::trust`]): opened for each lookup, and read by system calls.
+//!
+//! No descriptor stays open: the process may close descriptors that it does not know, and reuse their numbers.
+
+use crate::handle::{Handle, Unusable, check_clock};
+use crate::sys::{self, Opened};
+use hither_table::layout::PULSE;
+use hither_table::{Distant, Head, Key, Monotonic, NoEntry, Plan, Shape, Source};
+
+/// An open table whose header has been read.
+pub(crate) struct Unmapped {
+    table: Opened,
+    pub head: Head,
+    plan: Plan,
+}
+
+impl Handle {
+    /// Opens the table if this process must not map it; `None` if it may, or has.
+    #[inline]
+    pub(crate) fn unmapped(&self, now: Monotonic) -> Option<Result<Unmapped, Unusable>> {
+        if self.current() != 0 { None } else { self.open_unmapped(now) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_unmapped(&self, now: Monotonic) -> Option<Result<Unmapped, Unusable>> {
+        let rights = sys::rights();
+        if rights.may_map(u32::MAX) {
+            return None;
+        }
+        let dir = self.dir().ok_or(Unusable::NoTable);
+        let table = dir.and_then(|dir| sys::open_table(&dir));
+        match table {
+            Ok(table) if rights.may_map(table.owner) => None,
+            table => Some(table.and_then(|table| self.read_head(table, now))),
+        }
+    }
+
+    #[cold]
+    fn read_head(&self, table: Opened, now: Monotonic) -> Result<Unmapped, Unusable> {
+        let head = Head::read(&table).ok_or(Unusable::NotATable)?;
+        let plan = head.plan(table.words()).map_err(|_| Unusable::NotATable)?;
+        check_clock(head.clock_offset_ms())?;
+        if head.network() != 0 && !self.is_here(head.network(), now) {
+            return Err(Unusable::OtherNetwork);
+        }
+        Ok(Unmapped { table, head, plan })
+    }
+}
+
+impl Unmapped {
+    /// See [`hither_table::View::find`].
+    #[cold]
+    pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<Shape, NoEntry> {
+        Distant::new(&self.table, &self.plan).find(key, None, out)
+    }
+
+    /// See [`hither_table::View::pulse`]; `None` if the file has been cut.
+    #[cold]
+    pub fn pulse(&self) -> Option<u64> {
+        let mut words = [0; PULSE];
+        self.table.read(0, &mut words)?;
+        hither_table::pulse(|at| words.get(at).copied())
+    }
+
+    /// Waits until the table has seen more than `seen` changes; may return early.
+    pub fn wait(self, seen: u64, timeout_ms: u32) {
+        sys::wait_at_header(self.table, seen as u32, timeout_ms);
+    }
+}
