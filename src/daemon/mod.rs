@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod clients;
+mod core;
 mod demo;
 mod ending;
 mod event_loop;
@@ -11,6 +12,8 @@ pub(crate) mod reload;
 mod setup;
 mod shortage;
 mod sorter_child;
+mod sources;
+mod turn;
 mod upstreams;
 mod wrong;
 

@@ -1,8 +1,9 @@
 //! When there is no descriptor for who wants to connect: what nobody uses is given up, and it is tried again soon. The kernel tells of each
 //! connection once, so without that somebody would wait until the next one comes; and to ask again at once would be a circle.
 
+use crate::daemon::clients::Effects;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::event_loop::tokens::Source;
+use crate::daemon::sources::Source;
 use crate::logging::Event;
 use hither_table::Monotonic;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -56,13 +57,13 @@ impl Daemon {
             return;
         }
         shortage.due = Some(now.plus(AGAIN));
-        let gone = match self.outside.give_up(GIVEN_UP) {
-            0 => self.clients.drop_idlest(self.poll.registry()),
-            _ => Some(Vec::new()),
+        let gone = match self.upstreams.give_up(GIVEN_UP) {
+            0 => self.clients.drop_idlest(),
+            _ => Some(Effects::default()),
         };
-        if let Some(gone) = gone {
-            self.forget(now, gone);
-            self.again.push_back(source);
+        if let Some(effects) = gone {
+            self.apply(effects, now);
+            self.ready.push_back(source);
         }
     }
 
@@ -72,7 +73,7 @@ impl Daemon {
             self.shortage.due = None;
             std::mem::take(&mut self.shortage.waiting)
                 .into_iter()
-                .for_each(|source| self.again.push_back(source));
+                .for_each(|source| self.ready.push_back(source));
         }
     }
 }

@@ -129,13 +129,12 @@ impl Daemon {
     /// Everything that a start does and a reload does not is done now. `local`: what is answered here, if that is another than before.
     pub(crate) fn begin_with(&mut self, config: Config, local: Option<Arc<Local>>, now: Monotonic) {
         if let Some(local) = local {
-            self.rounds.handle(now, Input::Local { local });
-            self.act(now);
+            self.tell(now, Input::Local { local });
         }
         self.take(config, now);
         forget(&self.config.runtime_dir);
         let is_new = self.room.is_new;
-        let found = crate::daemon::persist::restore::found(&self.config, is_new, self.rounds.table());
+        let found = crate::daemon::persist::restore::found(&self.config, is_new, self.core.table());
         self.begin_keeping(found, is_new);
         if !self.loader.is_busy() {
             self.reloaded();

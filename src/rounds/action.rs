@@ -1,6 +1,6 @@
 //! Everything the core can ask of the shell, executed once each and in order.
 
-use crate::{AttemptId, ClientId, Restored, Server, UpstreamId, reply::Answer};
+use crate::{AttemptId, ClientId, Restored, SenderId, Server, UpstreamId, reply::Answer};
 use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::net::IpAddr;
@@ -55,7 +55,12 @@ pub enum Action {
         answer: Answer,
     },
     /// What became of `Input::Order`.
-    OrderResult(OrderResult),
+    OrderResult {
+        /// Who sent the order.
+        sender: SenderId,
+        /// Whether it was applied.
+        result: OrderResult,
+    },
     /// Worth a line in the log.
     Note(Note),
 }

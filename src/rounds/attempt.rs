@@ -451,7 +451,7 @@ mod tests {
                 match action {
                     Action::Send { .. } | Action::Resend { .. } => sent.push(now.since(start).as_millis()),
                     Action::Reply { .. } | Action::Close { .. } => {}
-                    Action::Note(_) | Action::OrderResult(_) => {}
+                    Action::Note(_) | Action::OrderResult { .. } => {}
                 }
             }
             let Some(next) = rounds.poll_timeout() else { break };

@@ -262,7 +262,7 @@ mod tests {
                     Action::Resend { .. }
                     | Action::Close { .. }
                     | Action::Note(_)
-                    | Action::OrderResult(_) => {}
+                    | Action::OrderResult { .. } => {}
                 }
             }
         }

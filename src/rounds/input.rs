@@ -101,7 +101,12 @@ pub enum Input<'a> {
         client: ClientId,
     },
     /// The sorter measured a set.
-    Order(Order),
+    Order {
+        /// Who sent it: given back in `Action::OrderResult`.
+        sender: SenderId,
+        /// What it measured.
+        order: Order,
+    },
     /// Forget these names, or everything.
     Flush {
         /// `None`: everything.
@@ -140,6 +145,10 @@ pub enum Failure {
     /// There was no socket to be had here (descriptors, ports): says nothing about the upstream.
     NoSocket,
 }
+
+/// A connection that orders come from. The shell numbers them; the core only gives the number back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SenderId(pub u64);
 
 /// A measured order of one set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ mod whole;
 pub use action::{Action, Note, OrderResult, Transport};
 pub use hit::Hits;
 pub use hither_answers::Stored;
-pub use input::{AttemptId, ClientId, Failure, Input, Order, Source, UpstreamId};
+pub use input::{AttemptId, ClientId, Failure, Input, Order, SenderId, Source, UpstreamId};
 pub use question::Question;
 pub use rebinding::Rebinding;
 pub use reply::Answer;
@@ -180,7 +180,7 @@ impl Rounds {
             }
             Input::Refresh { question } => self.refresh(now, question),
             Input::ClientGone { client } => self.client_gone(now, client),
-            Input::Order(order) => self.order(now, &order),
+            Input::Order { sender, order } => self.order(now, sender, &order),
             Input::Flush { names } => self.flush(now, names.as_deref()),
             Input::Reload { settings, routes } => self.reload(now, settings, routes),
             Input::Local { local } => self.relocate(now, local),

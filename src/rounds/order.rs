@@ -3,11 +3,11 @@
 use crate::mutant::Mutant;
 use crate::round::Phase;
 use crate::trust::trusted_first;
-use crate::{Action, Order, OrderResult, Question, Rounds};
+use crate::{Action, Order, OrderResult, Question, Rounds, SenderId};
 use hither_table::{Address, Counter, FamilyDraft, Key, Monotonic};
 
 impl Rounds {
-    pub(crate) fn order(&mut self, now: Monotonic, order: &Order) {
+    pub(crate) fn order(&mut self, now: Monotonic, sender: SenderId, order: &Order) {
         let result = match self.ordered(order) {
             // The sorter may want what stands behind for want of a second word in front, again and again.
             Ok((set, false)) => OrderResult::Applied { version: set.version },
@@ -24,7 +24,7 @@ impl Rounds {
             OrderResult::Applied { .. } => Counter::OrdersApplied,
             OrderResult::Rejected { .. } => Counter::OrdersRejected,
         });
-        self.shared.actions.push_back(Action::OrderResult(result));
+        self.shared.actions.push_back(Action::OrderResult { sender, result });
     }
 
     /// The set that is in the table, in the new order as far as who said it allows, and whether that is another than it has.

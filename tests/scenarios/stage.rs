@@ -3,7 +3,7 @@
 use super::language::{Act, Data, Record, Says, Script, What};
 use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
-    Settings, Transport, reply,
+    SenderId, Settings, Transport, reply,
 };
 use hither_table::{
     Counter, Family, Geometry, Key, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
@@ -128,7 +128,7 @@ impl<'s> Stage<'s> {
                 }
                 Action::Close { attempt, .. } => drop(self.open.remove(&attempt)),
                 Action::Reply { client, answer } => self.reply(client, &answer)?,
-                Action::OrderResult(result) => {
+                Action::OrderResult { result, .. } => {
                     self.order_applied = Some(matches!(result, OrderResult::Applied { .. }))
                 }
                 Action::Resend { .. } | Action::Note(_) => {}
@@ -287,7 +287,7 @@ impl<'s> Stage<'s> {
                 .map(|(address, n)| (*address, Rtt::Micros(n * 1000)))
                 .collect(),
         };
-        self.core.handle(self.now, Input::Order(order));
+        self.core.handle(self.now, Input::Order { sender: SenderId(0), order });
         self.settle()?;
         match self.order_applied.take() {
             Some(is) if is == applied => Ok(()),

@@ -7,7 +7,7 @@ use super::upstreams::{self, Echo, Fate, Knowledge};
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{
     Action, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Restore, Rounds, Routes,
-    SavedSet, Settings, Transport, UpstreamId, UpstreamReport,
+    SavedSet, SenderId, Settings, Transport, UpstreamId, UpstreamReport,
 };
 use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Rtt, Snapshot, Writer};
 use hither_wire::codes::Rtype;
@@ -357,7 +357,7 @@ impl<'p> World<'p> {
         let before = found.then(|| snapshot.family(Family::A)).flatten();
         self.oracle.order(&order, before.as_ref());
         let now = self.now;
-        self.core().handle(now, Input::Order(order));
+        self.core().handle(now, Input::Order { sender: SenderId(0), order });
     }
 
     fn drain(&mut self) {
@@ -382,7 +382,7 @@ impl<'p> World<'p> {
                     self.oracle.closed(self.now, attempt);
                 }
                 Action::Reply { client, answer } => self.oracle.reply(self.now, client, &answer),
-                Action::OrderResult(result) => {
+                Action::OrderResult { result, .. } => {
                     self.oracle.order_result(matches!(result, OrderResult::Applied { .. }))
                 }
                 Action::Note(_) => {}

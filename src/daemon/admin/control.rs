@@ -2,9 +2,9 @@
 
 use crate::daemon::admin::peers::{Peers, Rank, Standing};
 use crate::daemon::clients::listeners::Inherited;
-use crate::daemon::event_loop::tokens::{Slot, Source};
-use crate::daemon::event_loop::turn::Budget;
 use crate::daemon::shortage::is_waited_at;
+use crate::daemon::sources::{Slot, Source};
+use crate::daemon::turn::Budget;
 use crate::host::open;
 use crate::logging::Event;
 use hither_control::{
@@ -12,7 +12,7 @@ use hither_control::{
     SorterReply, SorterStatus, decode, encode,
 };
 use hither_net::seqpacket::{Connection, Listener, Peer};
-use hither_rounds::Order;
+use hither_rounds::{Order, OrderResult};
 use hither_table::{Family, Monotonic, Rtt};
 use hither_wire::codes::Rtype;
 use mio::unix::SourceFd;
@@ -366,6 +366,17 @@ impl Control {
                 order
             }
         }
+    }
+
+    /// Replies to the sorter what became of its order.
+    pub fn order_result(&mut self, slot: Slot, result: OrderResult) {
+        let reply = match result {
+            OrderResult::Applied { version } => SorterReply::Applied { version },
+            OrderResult::Rejected { reason, set_version } => {
+                SorterReply::Rejected { reason: reason.to_owned(), set_version }
+            }
+        };
+        self.answer(slot, &reply);
     }
 
     /// Sends a reply, a message of our protocol.

@@ -4,17 +4,18 @@ use crate::config::Config;
 use crate::daemon::admin::control::{Heard, Wish};
 use crate::daemon::admin::hints::Hint;
 use crate::daemon::admin::requests::share;
-use crate::daemon::event_loop::tokens::{Slot, Source};
-use crate::daemon::event_loop::turn::Budget;
-use crate::daemon::event_loop::{Daemon, now};
+use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::followed_files::Follower;
 use crate::daemon::reload::local::{Loaded, Wanted};
 use crate::daemon::setup::{fit_to_descriptors, followed, route};
+use crate::daemon::sources::{Slot, Source};
+use crate::daemon::turn::Budget;
 use crate::host::resolvers::{BusFollower, bus_follower};
 use crate::logging::Event;
-use hither_control::{SorterReply, counted};
+use hither_control::counted;
+use hither_net::clock::now;
 use hither_net::signals::Signal;
-use hither_rounds::{Input, OrderResult, Server};
+use hither_rounds::{Input, SenderId, Server};
 use hither_table::{Counter, Monotonic};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,9 +30,9 @@ impl Daemon {
         let from_sorter = source == Source::SorterListener;
         let (more, fresh) = self.control.accept(self.poll.registry(), from_sorter, now, budget);
         // Whoever has come is heard before anybody else comes, and may have to give way.
-        fresh.into_iter().for_each(|slot| self.again.push_back(Source::Peer(slot)));
+        fresh.into_iter().for_each(|slot| self.ready.push_back(Source::Peer(slot)));
         if more {
-            self.again.push_back(source);
+            self.ready.push_back(source);
         }
         if let Some(error) = self.control.short.take() {
             self.is_short(source, &error, now);
@@ -48,16 +49,15 @@ impl Daemon {
                     return self.on_request(slot, request, peer, now);
                 }
                 Heard::Wish(Wish::Order(order)) => {
-                    self.order_from = Some(slot);
-                    self.rounds.handle(now, Input::Order(*order));
-                    self.act(now);
+                    let sender = SenderId(slot.number());
+                    self.tell(now, Input::Order { sender, order: *order });
                 }
             }
             if budget.is_spent() {
                 break;
             }
         }
-        self.again.push_back(Source::Peer(slot));
+        self.ready.push_back(Source::Peer(slot));
     }
 
     pub(crate) fn on_hints(&mut self, now: Monotonic, budget: &mut Budget) {
@@ -65,19 +65,18 @@ impl Daemon {
             let Some(hint) = self.hints.next(now) else { return };
             budget.use_up(0);
             if let Some(Hint { sender, questions }) = hint {
-                let before = self.rounds.counters().get(Counter::Prefetches);
+                let before = self.core.counters().get(Counter::Prefetches);
                 for question in questions {
-                    self.rounds.handle(now, Input::Refresh { question });
-                    self.act(now);
+                    self.tell(now, Input::Refresh { question });
                 }
-                let rounds = self.rounds.counters().get(Counter::Prefetches) - before;
+                let rounds = self.core.counters().get(Counter::Prefetches) - before;
                 self.hints.has_begun(sender, rounds as u32);
             }
             if budget.is_spent() {
                 break;
             }
         }
-        self.again.push_back(Source::Hints);
+        self.ready.push_back(Source::Hints);
     }
 
     pub(crate) fn on_signals(&mut self, now: Monotonic) {
@@ -91,7 +90,7 @@ impl Daemon {
                 }
             }
         }
-        self.again.push_back(Source::Signals);
+        self.ready.push_back(Source::Signals);
     }
 
     pub(crate) fn take(&mut self, mut config: Config, now: Monotonic) {
@@ -105,20 +104,20 @@ impl Daemon {
         config.workers = self.config.workers;
         config.state_dir.clone_from(&self.config.state_dir);
         config.runtime_dir.clone_from(&self.config.runtime_dir);
-        self.outside.set_shares(&fit_to_descriptors(&mut config));
+        self.upstreams.set_shares(&fit_to_descriptors(&mut config));
         self.resize(&config);
         crate::logging::start(config.level);
-        self.clients.set_limits(config.limits.tcp, config.limits.tcp_per_network);
+        self.clients.configure(&config);
         self.config = config;
         self.reroute(now);
-        self.brief_workers();
+        self.clients.brief_workers(self.core.rounds());
         self.reload.has_begun();
         self.loader.begin(Wanted::of(&self.config, &self.files));
     }
 
     /// Hosts files and lists have been read. What they change waits where much else is still looked through.
     pub(crate) fn on_loaded(&mut self, now: Monotonic) {
-        if self.rounds.is_behind() {
+        if self.core.rounds().is_behind() {
             return;
         }
         let Some(loaded) = self.loader.take() else { return };
@@ -131,8 +130,7 @@ impl Daemon {
         }
         // Another one is held against all that is cached, which takes its time; nearly always nothing has changed.
         if let Loaded::Anew(local) = loaded {
-            self.rounds.handle(now, Input::Local { local: Arc::from(local) });
-            self.act(now);
+            self.tell(now, Input::Local { local: Arc::from(local) });
         }
         self.reloaded();
     }
@@ -149,11 +147,10 @@ impl Daemon {
         (routes, self.whom, self.files) =
             route(&self.config, self.path.as_deref(), self.links.as_ref(), &self.addresses, Some(&self.whom));
         let before = self.upstreams(now);
-        self.rounds.handle(now, Input::Reload { settings: self.config.settings.clone(), routes });
-        self.act(now);
+        self.tell(now, Input::Reload { settings: self.config.settings.clone(), routes });
         let upstreams = self.upstreams(now);
         if upstreams != before {
-            self.all_down = false;
+            self.notices.forget_outage();
             let shown: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
             let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
             log::info!(event = Event::UpstreamsChanged, upstreams:% = shown; "the upstreams have changed: {shown}");
@@ -161,7 +158,7 @@ impl Daemon {
     }
 
     fn upstreams(&self, now: Monotonic) -> BTreeSet<Server> {
-        self.rounds.upstreams(now).iter().map(|upstream| upstream.server).collect()
+        self.core.rounds().upstreams(now).iter().map(|upstream| upstream.server).collect()
     }
 
     /// What is known of links was told anew.
@@ -193,11 +190,10 @@ impl Daemon {
                 event = Event::NetworkChanged;
                 "the network has changed: what is out is sent again, every upstream is tried"
             );
-            self.rounds.counters().add(Counter::NetworkChanges, 1);
-            self.all_down = false;
-            self.outside.renew();
-            self.rounds.handle(now, Input::NetworkChanged);
-            self.act(now);
+            self.core.counters().add(Counter::NetworkChanges, 1);
+            self.notices.forget_outage();
+            self.upstreams.renew();
+            self.tell(now, Input::NetworkChanged);
         }
     }
 
@@ -212,20 +208,9 @@ impl Daemon {
         self.look_at_configuration(files, now);
     }
 
-    pub(crate) fn answer_sorter(&mut self, result: OrderResult) {
-        let Some(slot) = self.order_from.take() else { return };
-        let reply = match result {
-            OrderResult::Applied { version } => SorterReply::Applied { version },
-            OrderResult::Rejected { reason, set_version } => {
-                SorterReply::Rejected { reason: reason.to_owned(), set_version }
-            }
-        };
-        self.control.answer(slot, &reply);
-    }
-
     pub(crate) fn status_line(&mut self) -> String {
         let now = now();
-        let upstreams = self.rounds.upstreams(now);
+        let upstreams = self.core.rounds().upstreams(now);
         let up = upstreams.iter().filter(|u| u.state == "up" || u.state == "unknown").count();
         let counters = self.counters();
         let (hits, looked_up) = self.looked_up();

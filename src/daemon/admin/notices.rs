@@ -1,22 +1,35 @@
 //! What the core has noticed, as the operator is told.
 
-use crate::daemon::event_loop::Daemon;
 use crate::logging::Event;
-use hither_rounds::{Note, Restored, Server, UpstreamReport};
+use hither_rounds::{Note, Restored, Rounds, Server, UpstreamReport};
 use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::time::Duration;
 
-impl Daemon {
-    pub(crate) fn on_note(&mut self, note: &Note, now: Monotonic) {
+/// What the operator has been told of the core's events, so that each is told once.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    /// No upstream answers, and the log says so.
+    all_down: bool,
+    rebindings: Rebindings,
+}
+
+impl Notices {
+    /// The upstreams or the network are others: whether all are down is told anew.
+    pub fn forget_outage(&mut self) {
+        self.all_down = false;
+    }
+
+    /// Logs an event of the core.
+    pub fn log(&mut self, note: &Note, rounds: &Rounds, now: Monotonic) {
         match note {
             Note::UpstreamDown { server, failures, .. } => {
                 log::warn!(
                     event = Event::UpstreamDown, upstream:% = server, failures = *failures;
                     "upstream {server} has failed {failures} times in a row; asking the others, and it again from time to time"
                 );
-                let mut upstreams = self.rounds.upstreams(now);
+                let mut upstreams = rounds.upstreams(now);
                 // Those of a domain that nobody asks for say nothing.
                 upstreams.retain(|upstream| upstream.queries > 0);
                 let before = std::mem::replace(&mut self.all_down, upstreams.iter().all(is_down));
@@ -51,9 +64,7 @@ impl Daemon {
             }
         }
     }
-}
 
-impl Daemon {
     /// Whoever knows such names can have as many of these as they ask questions: some lines are enough.
     fn on_rebinding(&mut self, name: &Name, address: IpAddr, server: &Server, now: Monotonic) {
         if !self.rebindings.is_due(now) {
@@ -74,7 +85,7 @@ impl Daemon {
 
 /// Lines about withheld addresses.
 #[derive(Debug, Default)]
-pub(crate) struct Rebindings {
+struct Rebindings {
     next: Monotonic,
     unsaid: u64,
 }

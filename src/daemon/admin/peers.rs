@@ -5,7 +5,7 @@
 //! has never said anything, then who has been silent longest, at last who waits for an answer. In a user namespace of our own
 //! (PrivateUsers=) all others are one user to us.
 
-use crate::daemon::event_loop::tokens::Slot;
+use crate::daemon::sources::Slot;
 use hither_net::seqpacket::{Connection, Peer};
 use hither_table::Monotonic;
 use slab::Slab;

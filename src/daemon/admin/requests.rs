@@ -1,16 +1,18 @@
 //! What the operator asks of a running daemon.
 
+use crate::config::Config;
 use crate::daemon::admin::answer_source::{Search, Whence, whence};
 use crate::daemon::admin::peers::{OTHERS, OURS};
+use crate::daemon::clients::OperatorReply;
 use crate::daemon::clients::pending::{Pending, Way};
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::event_loop::tokens::Slot;
-use crate::daemon::reload::local::block_of;
+use crate::daemon::reload::local::{Loader, block_of};
+use crate::daemon::sources::Slot;
 use hither_control::{
     AttemptReport, QueryReport, Request, Response, SorterStatus, Status, UpstreamStatus, encode,
 };
 use hither_net::seqpacket::Peer;
-use hither_rounds::{Answer, ClientId, Input, Question, Routes, Server, Transport};
+use hither_rounds::{Answer, ClientId, Input, Question, Rounds, Routes, Server, Transport};
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked as AskedFor, QueryBits, query};
@@ -83,6 +85,27 @@ impl Requests {
         self.told = None;
     }
 
+    /// The reply to a query that was made for an operator is there. Files and lists are searched for the line that says so.
+    pub fn is_answered(
+        &mut self,
+        reply: &OperatorReply,
+        answer: &Answer,
+        rounds: &Rounds,
+        lists: (&Config, &Loader),
+        now: Monotonic,
+    ) {
+        let is_it = |asked: &&mut Asked| asked.slot == reply.slot && asked.client == Some(reply.client);
+        let Some(asked) = self.asked.iter_mut().find(is_it) else { return };
+        let trace = rounds.trace(&asked.question);
+        let whence = whence(answer, &asked.question.name, trace, asked.began);
+        asked.report = Some(report(&reply.octets, now.since(asked.began), &whence));
+        if let Answer::Local(said) = answer {
+            let place = rounds.blocked_by(&asked.question.name).map(block_of);
+            let search = Search::of(said, &asked.question, place, lists);
+            asked.search = search.and_then(|search| search.begin(lists.1.waker()));
+        }
+    }
+
     #[cfg(test)]
     pub fn has_told(&self) -> bool {
         self.told.is_some()
@@ -118,13 +141,13 @@ impl Daemon {
     }
 
     fn tell_status(&mut self, slot: Slot, now: Monotonic) {
-        let began = crate::daemon::event_loop::now();
+        let began = hither_net::clock::now();
         if self.requests.told.as_ref().is_none_or(|told| told.until <= began) {
             let status = Response::Status(self.status(now).fitting());
             let octets =
                 encode(&status).or_else(|error| encode(&Response::Error { message: error.to_string() }));
             let octets = octets.unwrap_or_default();
-            let ended = crate::daemon::event_loop::now();
+            let ended = hither_net::clock::now();
             self.requests.told = Some(Told { octets, until: ended.plus(ended.since(began) * PART) });
         }
         if let Some(told) = &self.requests.told {
@@ -134,7 +157,7 @@ impl Daemon {
 
     fn status(&mut self, now: Monotonic) -> Status {
         let (hits, looked_up) = self.looked_up();
-        let reports = self.rounds.upstreams(now);
+        let reports = self.core.rounds().upstreams(now);
         let reserved: BTreeSet<Name> = hither_local::locally_served_zones().collect();
         let told = |(u, (domains, domains_more)): (hither_rounds::UpstreamReport, (Vec<String>, u64))| {
             UpstreamStatus {
@@ -153,7 +176,7 @@ impl Daemon {
                 edns: u.edns,
             }
         };
-        let routes = self.rounds.routes();
+        let routes = self.core.rounds().routes();
         let domains = |report: &hither_rounds::UpstreamReport| domains_of(&report.server, routes, &reserved);
         let upstreams = reports.into_iter().map(|report| {
             let domains = domains(&report);
@@ -171,8 +194,8 @@ impl Daemon {
             pid: std::process::id(),
             uptime_s: uptime.as_secs(),
             listen: self.addresses.iter().map(ToString::to_string).collect(),
-            table_generation: self.rounds.reader().generation(),
-            entries: self.rounds.table().entries() as u64,
+            table_generation: self.core.rounds().reader().generation(),
+            entries: self.core.table().entries() as u64,
             upstreams,
             upstreams_more: 0,
             files: self.loader.files().iter().take(FILES_MAX).cloned().collect(),
@@ -200,15 +223,14 @@ impl Daemon {
         now: Monotonic,
     ) -> Result<Option<Response>, String> {
         may_change(peer, "flush")?;
-        let entries = self.rounds.table().entries() as u64;
+        let entries = self.core.table().entries() as u64;
         let parse = |name: &String| {
             name.parse::<Name>().map(|n| n.to_lower()).map_err(|error| format!("'{name}': {error}"))
         };
         let names: VecDeque<Name> = names.iter().map(parse).collect::<Result<_, String>>()?;
         if names.is_empty() {
-            self.rounds.handle(now, Input::Flush { names: None });
+            self.tell(now, Input::Flush { names: None });
             self.flush_what_is_kept();
-            self.act(now);
             self.requests.has_changed();
             return Ok(Some(Response::Flushed { entries }));
         }
@@ -226,9 +248,8 @@ impl Daemon {
         let count = flushing.names.len().min(FORGOTTEN);
         let names = Some(flushing.names.drain(..count).collect());
         let done = flushing.names.is_empty().then_some((flushing.slot, flushing.entries));
-        self.rounds.handle(now, Input::Flush { names });
+        self.tell(now, Input::Flush { names });
         self.flush_what_is_kept();
-        self.act(now);
         if let Some((slot, entries)) = done {
             self.requests.flushing.pop_front();
             self.requests.has_changed();
@@ -259,40 +280,19 @@ impl Daemon {
         let mut asked = Asked { slot, client: None, question, began: now, report: None, search: None, until };
         let mut reply = vec![0; 65_535];
         // What it counts as a hit or a miss is a query too.
-        self.rounds.counters().add(Counter::Queries, 1);
-        let hit = self.rounds.answer_hit(now, &read, 65_535, &mut reply);
+        self.core.counters().add(Counter::Queries, 1);
+        let hit = self.core.answer_hit(now, (&read, None), 65_535, &mut reply);
         if hit > 0 {
-            let source = if self.rounds.is_restored(&asked.question) { "restored" } else { "cache" };
+            let source = if self.core.is_restored(&asked.question) { "restored" } else { "cache" };
             asked.report = Some(report(&reply[..hit], Duration::ZERO, &Whence::new(source, None)));
             self.requests.asked.push(asked);
             return Ok(());
         }
-        let client = self.wait(Pending::new(&read, Way::Control(slot), HERE));
+        let client = self.clients.wait(Pending::new(&read, Way::Control(slot), HERE));
         asked.client = Some(client);
         self.requests.asked.push(asked);
-        self.rounds.handle(now, Input::Ask { client, question: &question, recursion: true });
-        self.act(now);
+        self.tell(now, Input::Ask { client, question: &question, recursion: true });
         Ok(())
-    }
-
-    pub(crate) fn asked_is_answered(
-        &mut self,
-        (slot, client): (Slot, ClientId),
-        answer: &Answer,
-        reply: &[u8],
-        now: Monotonic,
-    ) {
-        let asked =
-            self.requests.asked.iter_mut().find(|asked| asked.slot == slot && asked.client == Some(client));
-        let Some(asked) = asked else { return };
-        let trace = self.rounds.trace(&asked.question);
-        let whence = whence(answer, &asked.question.name, trace, asked.began);
-        asked.report = Some(report(reply, now.since(asked.began), &whence));
-        if let Answer::Local(said) = answer {
-            let place = self.rounds.blocked_by(&asked.question.name).map(block_of);
-            let search = Search::of(said, &asked.question, place, (&self.config, &self.loader));
-            asked.search = search.and_then(|search| search.begin(self.loader.waker()));
-        }
     }
 
     pub(crate) fn asked_timeout(&self) -> Option<Monotonic> {
@@ -303,7 +303,7 @@ impl Daemon {
     pub(crate) fn answer_asked(&mut self, now: Monotonic) {
         for at in (0..self.requests.asked.len()).rev() {
             let asked = &self.requests.asked[at];
-            let trace = self.rounds.trace(&asked.question);
+            let trace = self.core.rounds().trace(&asked.question);
             let over = trace.is_none_or(|trace| trace.ended) || now >= asked.until;
             if asked.report.is_none() && now < asked.until || !over {
                 continue;

@@ -3,12 +3,20 @@
 
 use crate::daemon::clients::fair_queue::Queues;
 use hither_rounds::{ClientId, Question, Source};
+use hither_table::Monotonic;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Queries that wait for their round to begin. At some 10 microseconds each, for which a tenth of the time is spent in a flood, the last of them waits some
 /// 200 milliseconds.
 pub(crate) const MISSES_MAX: usize = 2048;
+/// Time spent on beginning rounds before hits get their turn.
+const SLICE: Duration = Duration::from_micros(200);
+/// The same while there are too many queries for all of them, and how often there is such a slice: what the answers cost comes on top, and
+/// hits are to find the daemon idle most of the time.
+const SLICE_CROWDED: Duration = Duration::from_micros(100);
+const SLICE_EVERY: Duration = Duration::from_millis(1);
 
 /// A query that waits for its round to begin.
 #[derive(Clone, Debug)]
@@ -22,13 +30,46 @@ pub(crate) struct Miss {
 #[derive(Debug)]
 pub(crate) struct Misses {
     queues: Queues<Miss>,
-    /// What nobody outside knows: who falls on whose place.
+    /// Keys the hash that sources are derived by, so that nobody can aim at another's source.
     secret: RandomState,
+    /// The queue was full. Until it is empty, rounds are begun in one slice of time per millisecond.
+    is_crowded: bool,
+    next_slice: Monotonic,
 }
 
 impl Misses {
     pub fn new() -> Misses {
-        Misses { queues: Queues::with_capacity(MISSES_MAX), secret: RandomState::new() }
+        Misses {
+            queues: Queues::with_capacity(MISSES_MAX),
+            secret: RandomState::new(),
+            is_crowded: false,
+            next_slice: Monotonic(0),
+        }
+    }
+
+    /// Begins a slice of time in which rounds may be begun, and returns its end. `None`: no query waits, or hits have the time now.
+    pub fn begin_slice(&mut self, clock: fn() -> Monotonic) -> Option<Monotonic> {
+        if self.is_empty() {
+            self.is_crowded = false;
+            return None;
+        }
+        self.is_crowded |= self.len() >= MISSES_MAX;
+        let began = clock();
+        if self.is_crowded && began < self.next_slice {
+            return None;
+        }
+        self.next_slice = began.plus(SLICE_EVERY);
+        Some(began.plus(if self.is_crowded { SLICE_CROWDED } else { SLICE }))
+    }
+
+    /// Whether a slice may begin at once.
+    pub fn is_due(&self) -> bool {
+        !self.is_empty() && !self.is_crowded
+    }
+
+    /// When the next slice may begin, where that is not at once.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        (self.is_crowded && !self.is_empty()).then_some(self.next_slice)
     }
 
     /// On whose account a client's queries are: on this host a port is all that tells programs apart; others have an address, a /64 of

@@ -1,4 +1,4 @@
-//! What asks: queries by UDP and TCP in, replies out, hit workers, and the queues in which misses wait.
+//! Clients: queries by UDP and TCP in, replies out, hit workers, and the queues in which queries and replies wait.
 
 pub(crate) mod admission;
 pub(crate) mod fair_queue;
@@ -7,8 +7,252 @@ pub(crate) mod listeners;
 pub(crate) mod misses;
 pub(crate) mod owed;
 pub(crate) mod pending;
-pub(crate) mod queries;
+mod queries;
+mod replies;
 pub(crate) mod tcp;
 pub(crate) mod tcp_places;
 pub(crate) mod udp;
 pub(crate) mod workers;
+
+pub(crate) use queries::TcpStep;
+pub(crate) use replies::OperatorReply;
+
+use crate::config::{Config, Limits, Network};
+use crate::daemon::clients::admission::Admission;
+use crate::daemon::clients::listeners::Listeners;
+use crate::daemon::clients::misses::{Miss, Misses};
+use crate::daemon::clients::owed::Owed;
+use crate::daemon::clients::pending::{Pending, Waiting};
+use crate::daemon::clients::replies::UdpReplies;
+use crate::daemon::clients::tcp::Connections;
+use crate::daemon::clients::workers::{Brief, Team};
+use crate::daemon::sources::Source;
+use crate::daemon::turn::Budget;
+use hither_net::batch::Batch;
+use hither_net::clock::now;
+use hither_rounds::{ClientId, Rounds};
+use hither_table::{Counter, Counters, Monotonic};
+use mio::net::{TcpListener, UdpSocket};
+use mio::{Interest, Registry, Waker};
+use std::io;
+use std::sync::Arc;
+use tcp::Accepted;
+
+/// Everything between clients and the core.
+///
+/// It owns the sockets that clients ask at, their TCP connections, the hit workers, the queries that wait for a round, the clients that
+/// wait for a reply, and the limits that decide who may. The event loop drives it: it calls `take_batch`, `accept` and `on_connection`
+/// when a socket is ready, `take_handed` when a worker has handed something over, `next_miss` when rounds may be begun, and `deliver` when
+/// the core has a reply.
+///
+/// It promises one reply, or none where a limit forbids it, to each query that it took; that hits are answered before misses are begun; and
+/// that each queue has a bound. It never calls the core but to read the cache: what the core is to be told is returned as [`Effects`].
+pub(crate) struct Clients {
+    udp: Vec<UdpSocket>,
+    batch: Batch,
+    /// Replies of rounds by UDP, which leave together.
+    replies: UdpReplies,
+    listeners: Vec<TcpListener>,
+    connections: Connections,
+    workers: Team,
+    admission: Admission,
+    /// Queries whose rounds are to be begun.
+    misses: Misses,
+    waiting: Waiting,
+    owed: Owed,
+    rules: Rules,
+    counted: Counters,
+}
+
+/// Who may ask, and how much.
+#[derive(Debug)]
+struct Rules {
+    allow: Vec<Network>,
+    limits: Limits,
+    /// As at the start: a reload does not change their number.
+    workers: usize,
+}
+
+/// What follows from a call for the core, in this order: clients that are gone, then questions to be asked.
+#[must_use]
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub gone: Vec<ClientId>,
+    pub asks: Vec<Miss>,
+}
+
+impl Clients {
+    pub fn new(listeners: Listeners, config: &Config, waker: Arc<Waker>, seed: u64) -> Clients {
+        Clients {
+            udp: listeners.udp.into_iter().map(UdpSocket::from_std).collect(),
+            batch: Batch::new(),
+            replies: UdpReplies::new(),
+            listeners: listeners.tcp.into_iter().map(TcpListener::from_std).collect(),
+            connections: Connections::new(config.limits.tcp, config.limits.tcp_per_network),
+            workers: Team::new(waker),
+            admission: Admission::new(seed),
+            misses: Misses::new(),
+            waiting: Waiting::default(),
+            owed: Owed::default(),
+            rules: Rules { allow: config.allow.clone(), limits: config.limits, workers: config.workers },
+            counted: Counters::default(),
+        }
+    }
+
+    /// Has the sockets polled, and returns all of them: queries may have come before.
+    pub fn register(&mut self, registry: &Registry) -> io::Result<Vec<Source>> {
+        let mut sources = Vec::new();
+        let own = self.own_sockets();
+        for (n, socket) in self.udp.iter_mut().enumerate().take(own) {
+            registry.register(socket, Source::Udp(n).token(), Interest::READABLE)?;
+            sources.push(Source::Udp(n));
+        }
+        for (n, socket) in self.listeners.iter_mut().enumerate() {
+            registry.register(socket, Source::TcpListener(n).token(), Interest::READABLE)?;
+            sources.push(Source::TcpListener(n));
+        }
+        Ok(sources)
+    }
+
+    /// How many UDP sockets the event loop reads: with workers none, for they do.
+    fn own_sockets(&self) -> usize {
+        if self.rules.workers > 1 { 0 } else { self.udp.len() }
+    }
+
+    /// The UDP sockets that the event loop reads.
+    pub fn udp_sources(&self) -> impl Iterator<Item = Source> + use<> {
+        (0..self.own_sockets()).map(Source::Udp)
+    }
+
+    /// Starts the workers, where there is to be more than one.
+    pub fn start_workers(&mut self, rounds: &Rounds) -> io::Result<()> {
+        if self.rules.workers > 1 {
+            let brief = self.rules.brief(rounds);
+            self.workers.start(self.rules.workers, &self.udp, brief, now().0)?;
+            log::info!("{} workers answer from the cache", self.rules.workers);
+        }
+        Ok(())
+    }
+
+    /// Takes over the limits of another configuration.
+    pub fn configure(&mut self, config: &Config) {
+        self.rules =
+            Rules { allow: config.allow.clone(), limits: config.limits, workers: self.rules.workers };
+        self.connections.set_limits(config.limits.tcp, config.limits.tcp_per_network);
+    }
+
+    /// Tells the workers that there is another table, or another configuration.
+    pub fn brief_workers(&mut self, rounds: &Rounds) {
+        self.workers.brief(rounds.changed(), || self.rules.brief(rounds));
+    }
+
+    /// Tells the workers what has changed in the core, if anything has.
+    pub fn follow_changes(&mut self, rounds: &Rounds) {
+        if rounds.changed() != self.workers.told_of {
+            self.brief_workers(rounds);
+        }
+    }
+
+    /// A worker has ended although it was not told to.
+    pub fn has_failed(&self) -> bool {
+        self.workers.has_failed()
+    }
+
+    /// Ends the workers. What they handed over can still be taken.
+    pub fn stop_workers(&mut self) {
+        self.workers.stop();
+    }
+
+    /// When [`Clients::on_time`] has something to do, or the next rounds may be begun.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.connections.timeout().into_iter().chain(self.misses.timeout()).min()
+    }
+
+    /// Closes connections that were idle for too long.
+    pub fn on_time(&mut self, now: Monotonic) -> Effects {
+        let gone = self.connections.sweep(now);
+        self.gone(gone)
+    }
+
+    /// Whether there is something to do without waiting for events.
+    pub fn has_more(&self) -> bool {
+        self.misses.is_due() || !self.owed.is_empty()
+    }
+
+    /// Whether no client waits for anything.
+    pub fn is_empty(&self) -> bool {
+        self.misses.is_empty() && self.waiting.is_empty() && self.replies.is_empty()
+    }
+
+    /// Accepts connections that wait at a listener.
+    pub fn accept(&mut self, n: usize, registry: &Registry, now: Monotonic, budget: &mut Budget) -> Accepted {
+        let Some(listener) = self.listeners.get(n) else { return Accepted::default() };
+        let accepted = self.connections.accept(registry, listener, now, budget);
+        accepted.gone.iter().for_each(|client| self.release(*client));
+        accepted
+    }
+
+    /// Closes the connection that is missed least; `None`: there is none.
+    pub fn drop_idlest(&mut self) -> Option<Effects> {
+        let gone = self.connections.drop_idlest()?;
+        Some(self.gone(gone))
+    }
+
+    /// Connections that may have something to do since the last call.
+    pub fn resumed(&mut self) -> impl Iterator<Item = Source> {
+        self.connections.resumed()
+    }
+
+    /// Adds what clients and workers have counted.
+    pub fn add_counts(&self, all: &mut Counters) {
+        self.workers.add_counts(all);
+        for counter in COUNTED {
+            all.add(counter, self.counted.get(counter));
+        }
+        all.set(Counter::TcpClients, self.connections.len() as u64);
+        all.set(Counter::TcpDropped, self.connections.dropped());
+    }
+
+    /// Lets a client wait, in the name of the source that it asks from.
+    pub fn wait(&mut self, pending: Pending) -> ClientId {
+        self.waiting.add(self.misses.source(pending.peer), pending)
+    }
+
+    /// These clients are gone with their connection.
+    fn gone(&mut self, gone: Vec<ClientId>) -> Effects {
+        gone.iter().for_each(|client| self.release(*client));
+        Effects { gone, asks: Vec::new() }
+    }
+
+    fn release(&mut self, client: ClientId) {
+        if let Some(pending) = self.waiting.take(client) {
+            self.admission.release(pending.network);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Clients {
+    /// Fills the queue of misses with copies of a query of `peer`.
+    pub fn fill_misses(&mut self, peer: std::net::SocketAddr, question: hither_rounds::Question) {
+        let client = ClientId::of(self.misses.source(peer), 0);
+        while self.misses.len() < misses::MISSES_MAX {
+            let miss = Miss { client, peer, question, recursion: true };
+            assert_eq!(self.misses.push(miss), None);
+        }
+    }
+
+    /// How many replies are due and have not been sent.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+}
+
+/// What is counted here.
+const COUNTED: [Counter; 4] = [Counter::Replies, Counter::RateLimited, Counter::ShedQueries, Counter::Loops];
+
+impl Rules {
+    fn brief(&self, rounds: &Rounds) -> Brief {
+        Brief::new(rounds.hits(), self.allow.clone(), self.limits, self.workers)
+    }
+}

@@ -2,9 +2,7 @@
 //! theirs one after the other, as with misses.
 
 use crate::daemon::clients::fair_queue::Queues;
-use crate::daemon::event_loop::Daemon;
 use hither_rounds::{Answer, ClientId};
-use hither_table::Monotonic;
 
 /// Replies of rounds in one turn of the loop: at some 4 microseconds each a hit waits a millisecond for them at the longest.
 const REPLIES_MAX: usize = 256;
@@ -37,7 +35,7 @@ impl Owed {
     }
 
     /// What is due to a client: it is given back if it may be sent at once.
-    fn put(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
+    pub fn put(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
         if self.sent < REPLIES_MAX && self.is_empty() {
             self.sent += 1;
             return Some((client, answer));
@@ -47,33 +45,10 @@ impl Owed {
     }
 
     /// What is to be sent next in this turn, which is over with `None`.
-    fn next(&mut self) -> Option<(ClientId, Answer)> {
+    pub fn next(&mut self) -> Option<(ClientId, Answer)> {
         let next = if self.sent < REPLIES_MAX { self.replies.pop() } else { None };
         self.sent = if next.is_some() { self.sent + 1 } else { 0 };
         next
-    }
-}
-
-impl Daemon {
-    /// Replies to a client, at once or after those to whom replies are due already.
-    pub(crate) fn reply(&mut self, client: ClientId, answer: Answer, now: Monotonic) {
-        if let Some((client, answer)) = self.waiting.owed.put(client, answer) {
-            self.deliver(client, &answer, now);
-        }
-    }
-
-    /// A turn of the loop is over: what is owed is sent, as far as there is time.
-    pub(crate) fn deliver_owed(&mut self, now: Monotonic) {
-        while let Some((client, answer)) = self.waiting.owed.next() {
-            self.deliver(client, &answer, now);
-        }
-    }
-
-    /// The end: nobody is left without a reply.
-    pub(crate) fn deliver_all(&mut self, now: Monotonic) {
-        while !self.waiting.owed.is_empty() {
-            self.deliver_owed(now);
-        }
     }
 }
 
@@ -83,7 +58,7 @@ mod tests {
     use hither_rounds::Source;
     use hither_wire::codes::Rcode;
 
-    fn put(owed: &mut Owed, source: u64, number: u64) -> bool {
+    pub fn put(owed: &mut Owed, source: u64, number: u64) -> bool {
         let answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: None };
         owed.put(ClientId::of(Source::of(source), number), answer).is_some()
     }

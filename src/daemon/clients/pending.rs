@@ -1,8 +1,7 @@
 //! Clients whose reply needs a round: what they asked, and how to reach them.
 
 use crate::daemon::clients::admission::ClientNetwork;
-use crate::daemon::clients::owed::Owed;
-use crate::daemon::event_loop::tokens::Slot;
+use crate::daemon::sources::Slot;
 use hither_net::batch::{Received, Route};
 use hither_rounds::{ClientId, Question, Source};
 use hither_wire::query::Query;
@@ -88,7 +87,6 @@ pub(crate) struct Waiting {
     /// Who waits by UDP, by what the query and its sender are. Whose hash is the same by chance is not found twice, which costs a reply.
     prints: HashMap<u64, ClientId>,
     secret: RandomState,
-    pub owed: Owed,
 }
 
 /// Bits of an id for the place; those above are for the count, and above that for the source.

@@ -2,9 +2,9 @@
 
 use crate::daemon::clients::admission::ClientNetwork;
 use crate::daemon::clients::tcp_places::{Standing, frees_room, gives_way};
-use crate::daemon::event_loop::tokens::{Slot, Source};
-use crate::daemon::event_loop::turn::Budget;
 use crate::daemon::shortage::is_waited_at;
+use crate::daemon::sources::{Slot, Source};
+use crate::daemon::turn::Budget;
 use hither_net::frame::{Framer, Outbox};
 use hither_net::shortage::is_shortage;
 use hither_rounds::ClientId;
@@ -38,13 +38,13 @@ const SWEPT: usize = 32;
 const ACCEPTS: usize = 32;
 
 #[derive(Debug)]
-pub(crate) struct Client {
+struct Client {
     stream: TcpStream,
-    pub peer: SocketAddr,
+    peer: SocketAddr,
     generation: u32,
     framer: Framer,
     outbox: Outbox,
-    pub waiting: Vec<ClientId>,
+    waiting: Vec<ClientId>,
     deadline: Monotonic,
     /// When it came, or last had a query, or took of what was left unread. Its deadline does not say: who comes in a crowd has less time.
     used: Monotonic,
@@ -101,7 +101,7 @@ impl Client {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Clients {
+pub(crate) struct Connections {
     slab: Slab<Client>,
     deadlines: BTreeSet<(Monotonic, usize)>,
     generation: u32,
@@ -112,8 +112,19 @@ pub(crate) struct Clients {
     /// Octets of memory for what is not read or not whole.
     held: usize,
     /// Connections that were closed for others' sake.
-    pub dropped: u64,
-    /// Why somebody who waits could not be accepted.
+    dropped: u64,
+    /// Connections that may have something to do: they have come, or a reply has made room for a further query.
+    resumed: Vec<Slot>,
+}
+
+/// What came of accepting connections.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted {
+    /// There may be more to accept.
+    pub more: bool,
+    /// Clients of connections that were closed for the new ones.
+    pub gone: Vec<ClientId>,
+    /// A connection waits that could not be accepted, and why: there is no descriptor for it.
     pub short: Option<std::io::Error>,
 }
 
@@ -128,9 +139,9 @@ pub(crate) enum Look {
     Gone(Vec<ClientId>),
 }
 
-impl Clients {
-    pub fn new(most: usize, most_per_network: usize) -> Clients {
-        Clients { most, most_per_network, ..Clients::default() }
+impl Connections {
+    pub fn new(most: usize, most_per_network: usize) -> Connections {
+        Connections { most, most_per_network, ..Connections::default() }
     }
 
     pub fn set_limits(&mut self, most: usize, most_per_network: usize) {
@@ -146,15 +157,20 @@ impl Clients {
         self.slab.len()
     }
 
-    /// Takes some of those who have come: whether there may be more, who has come, and who has to go for them.
+    /// Connections that were closed for others' sake so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Accepts some of the connections that wait at `listener`.
     pub fn accept(
         &mut self,
         registry: &Registry,
         listener: &TcpListener,
         now: Monotonic,
         budget: &mut Budget,
-    ) -> (bool, Vec<Slot>, Vec<ClientId>) {
-        let (mut fresh, mut gone) = (Vec::new(), Vec::new());
+    ) -> Accepted {
+        let mut accepted = Accepted::default();
         for _ in 0..ACCEPTS {
             match listener.accept() {
                 Ok((stream, peer)) => {
@@ -164,19 +180,19 @@ impl Clients {
                         self.dropped += 1;
                     } else {
                         while self.slab.len() >= self.most
-                            && let Some(clients) = self.drop_idlest(registry)
+                            && let Some(clients) = self.drop_idlest()
                         {
-                            gone.extend(clients);
+                            accepted.gone.extend(clients);
                         }
-                        fresh.extend(self.add(registry, stream, peer, now));
+                        self.add(registry, stream, peer, now);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return (false, fresh, gone),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return accepted,
                 // Of one connection (accept(2)): the next may be well.
                 Err(error) if !is_shortage(&error) => {}
                 Err(error) => {
-                    self.short = is_waited_at(listener).then_some(error);
-                    return (false, fresh, gone);
+                    accepted.short = is_waited_at(listener).then_some(error);
+                    return accepted;
                 }
             }
             budget.use_up(0);
@@ -184,23 +200,20 @@ impl Clients {
                 break;
             }
         }
-        (true, fresh, gone)
+        accepted.more = true;
+        accepted
     }
 
-    fn add(
-        &mut self,
-        registry: &Registry,
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        now: Monotonic,
-    ) -> Option<Slot> {
+    fn add(&mut self, registry: &Registry, mut stream: TcpStream, peer: SocketAddr, now: Monotonic) {
         let _ = stream.set_nodelay(true);
         let deadline = now.plus(self.patience());
         self.generation = self.generation.wrapping_add(1);
         let entry = self.slab.vacant_entry();
         let slot = Slot { key: entry.key(), generation: self.generation };
         let interests = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut stream, Source::Client(slot).token(), interests).ok()?;
+        if registry.register(&mut stream, Source::Client(slot).token(), interests).is_err() {
+            return;
+        }
         self.deadlines.insert((deadline, slot.key));
         if let Some(network) = ClientNetwork::of(peer.ip()) {
             *self.networks.entry(network).or_default() += 1;
@@ -217,15 +230,40 @@ impl Clients {
             taken: 0,
             ended: false,
         });
-        Some(slot)
+        self.resumed.push(slot);
     }
 
-    pub fn get(&mut self, slot: Slot) -> Option<&mut Client> {
+    /// Connections that may have something to do since the last call.
+    pub fn resumed(&mut self) -> impl Iterator<Item = Source> {
+        self.resumed.drain(..).map(Source::Client)
+    }
+
+    /// The peer of a connection.
+    pub fn peer(&mut self, slot: Slot) -> Option<SocketAddr> {
+        self.get(slot).map(|client| client.peer)
+    }
+
+    /// A client of this connection waits for its reply.
+    pub fn waits(&mut self, slot: Slot, client: ClientId) {
+        if let Some(connection) = self.get(slot) {
+            connection.waiting.push(client);
+        }
+    }
+
+    /// A client's reply is due: what was left unread while too many waited is read, or the connection ends that only waited for this.
+    pub fn waits_no_longer(&mut self, slot: Slot, client: ClientId) {
+        if let Some(connection) = self.get(slot) {
+            connection.waiting.retain(|waiting| *waiting != client);
+        }
+        self.resumed.push(slot);
+    }
+
+    fn get(&mut self, slot: Slot) -> Option<&mut Client> {
         self.slab.get_mut(slot.key).filter(|client| client.generation == slot.generation)
     }
 
     /// The next query of a connection, reading and writing what can be.
-    pub fn look(&mut self, registry: &Registry, slot: Slot, now: Monotonic) -> Look {
+    pub fn look(&mut self, slot: Slot, now: Monotonic) -> Look {
         let until = now.plus(self.patience());
         let Some(client) = self.get(slot) else { return Look::Idle };
         let before = client.held();
@@ -237,7 +275,7 @@ impl Clients {
             self.deadlines.insert((until, slot.key));
         }
         self.recount(slot, before);
-        if matches!(look, Look::Gone(_)) { Look::Gone(self.drop_client(registry, slot.key)) } else { look }
+        if matches!(look, Look::Gone(_)) { Look::Gone(self.drop_client(slot.key)) } else { look }
     }
 
     /// Takes note of what a client holds, which was so much before.
@@ -246,23 +284,23 @@ impl Clients {
         self.held = self.held + held - before;
     }
 
-    /// Sends a reply, or as much of it as the client takes; `false` when the connection is over.
-    pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> bool {
-        let Some(client) = self.get(slot) else { return false };
+    /// Sends a reply, or as much of it as the client takes. Where that ends the connection, its other clients are returned.
+    pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> Vec<ClientId> {
+        let Some(client) = self.get(slot) else { return Vec::new() };
         let before = client.held();
         let sent = client.outbox.send(octets, &mut client.stream);
         self.recount(slot, before);
-        sent.unwrap_or(false)
+        if sent.unwrap_or(false) { Vec::new() } else { self.drop_client(slot.key) }
     }
 
     /// Closes one of who holds most, as long as all of them hold more than they may.
-    pub fn make_room(&mut self, registry: &Registry) -> Vec<ClientId> {
+    pub fn make_room(&mut self) -> Vec<ClientId> {
         let mut gone = Vec::new();
         while self.held > HELD_MAX
             && let Some(key) = frees_room(self.standings())
         {
             self.dropped += 1;
-            gone.extend(self.drop_client(registry, key));
+            gone.extend(self.drop_client(key));
         }
         gone
     }
@@ -271,8 +309,8 @@ impl Clients {
         self.slab.iter().map(|(key, client)| (key, client.standing()))
     }
 
-    pub fn drop_client(&mut self, registry: &Registry, key: usize) -> Vec<ClientId> {
-        let Some(mut client) = self.slab.try_remove(key) else { return Vec::new() };
+    fn drop_client(&mut self, key: usize) -> Vec<ClientId> {
+        let Some(client) = self.slab.try_remove(key) else { return Vec::new() };
         self.held -= client.held();
         if !client.outbox.is_empty() {
             // What it does not read is of no use to it any more: the kernel is not to go on offering it.
@@ -287,15 +325,14 @@ impl Clients {
                 self.networks.remove(&network);
             }
         }
-        let _ = registry.deregister(&mut client.stream);
         client.waiting
     }
 
     /// Closes the connection that is missed least, if there is one; these clients are gone.
-    pub fn drop_idlest(&mut self, registry: &Registry) -> Option<Vec<ClientId>> {
+    pub fn drop_idlest(&mut self) -> Option<Vec<ClientId>> {
         let key = gives_way(self.standings())?;
         self.dropped += 1;
-        Some(self.drop_client(registry, key))
+        Some(self.drop_client(key))
     }
 
     pub fn timeout(&self) -> Option<Monotonic> {
@@ -303,7 +340,7 @@ impl Clients {
     }
 
     /// Closes some of what has been idle too long, or does not read; a connection whose replies are still being found is not idle.
-    pub fn sweep(&mut self, registry: &Registry, now: Monotonic) -> Vec<ClientId> {
+    pub fn sweep(&mut self, now: Monotonic) -> Vec<ClientId> {
         let mut gone = Vec::new();
         for _ in 0..SWEPT {
             let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) else { break };
@@ -313,7 +350,7 @@ impl Clients {
                     client.deadline = now.plus(IDLE);
                     self.deadlines.insert((client.deadline, key));
                 }
-                _ => gone.extend(self.drop_client(registry, key)),
+                _ => gone.extend(self.drop_client(key)),
             }
         }
         gone

@@ -2,8 +2,9 @@
 
 use crate::config::{Limits, Network};
 use crate::daemon::clients::admission::{Admission, Ruling};
+use crate::daemon::core::Core;
 use hither_net::batch::{Batch, Received, SIZE};
-use hither_rounds::{Rounds, reply};
+use hither_rounds::reply;
 use hither_table::{Counter, Monotonic, Place};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
@@ -37,13 +38,13 @@ pub(crate) enum Left {
     Refused,
 }
 
-impl Cache for Rounds {
+impl Cache for Core {
     fn place(&self, query: &Query<'_>) -> Option<Place> {
-        Rounds::place(self, query)
+        Core::place(self, query)
     }
 
     fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
-        Rounds::fetch(self, places);
+        self.rounds().fetch(places);
     }
 
     fn answer_hit(
@@ -53,7 +54,7 @@ impl Cache for Rounds {
         limit: usize,
         out: &mut [u8],
     ) -> usize {
-        self.answer_hit_at(now, query, limit, out)
+        Core::answer_hit(self, now, query, limit, out)
     }
 
     fn count(&mut self, counter: Counter, more: u64) {

@@ -1,14 +1,14 @@
 //! Hit workers: threads with sockets of their own that answer what is in the cache, and hand the event loop what is not.
 
-use crate::config::{Config, Limits, Network};
+use crate::config::{Limits, Network};
 use crate::daemon::clients::admission::Admission;
 use crate::daemon::clients::handover::{Counterpart, Handed, Hatch, hatch, wake_up};
 use crate::daemon::clients::pending::Taken;
 use crate::daemon::clients::udp::{Cache, Desk, Left, answer_batch};
-use crate::daemon::event_loop::now;
 use hither_answers::Latest;
 use hither_net::batch::{Batch, SIZE};
-use hither_rounds::{Hits, Question, Rounds};
+use hither_net::clock::now;
+use hither_rounds::{Hits, Question};
 use hither_table::{Counter, Counters, Monotonic, Place};
 use hither_wire::query::Query;
 use mio::net::UdpSocket;
@@ -49,12 +49,11 @@ pub(crate) struct Brief {
 }
 
 impl Brief {
-    pub fn new(rounds: &Rounds, config: &Config) -> Brief {
-        let mut limits = config.limits;
+    pub fn new(hits: Hits, allow: Vec<Network>, mut limits: Limits, workers: usize) -> Brief {
         // A network's clients are spread over all workers.
-        let workers = u32::try_from(config.workers).unwrap_or(u32::MAX).max(1);
+        let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
         limits.replies_per_second = limits.replies_per_second.div_ceil(workers);
-        Brief { hits: rounds.hits(), allow: config.allow.clone(), limits }
+        Brief { hits, allow, limits }
     }
 }
 

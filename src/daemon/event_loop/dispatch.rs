@@ -1,9 +1,10 @@
 //! Who has a turn and in which order: queries by UDP first, and again between all others, each of whom has a share.
 
-use crate::daemon::event_loop::tokens::Source;
-use crate::daemon::event_loop::turn::{Budget, Kind, OTHERS};
-use crate::daemon::event_loop::{Daemon, now};
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::sources::Source;
+use crate::daemon::turn::{Budget, Kind, OTHERS};
 use crate::logging::Event;
+use hither_net::clock::{self, now};
 use hither_table::Monotonic;
 use mio::Events;
 use std::time::Duration;
@@ -17,73 +18,71 @@ const UNSEEN: Duration = Duration::from_micros(500);
 impl Daemon {
     /// Whether there is something to do without waiting for events.
     pub(crate) fn has_more(&mut self) -> bool {
-        let waiting = !self.misses.is_empty() && !self.crowded;
-        let work = self.rounds.table().has_work() || self.rounds.is_reviewing();
-        waiting
+        let work = self.core.table().has_work() || self.core.rounds().is_reviewing();
+        self.clients.has_more()
             || work
-            || !self.again.is_empty()
+            || !self.ready.is_empty()
             || self.keep.has_more()
             || self.is_flushing()
-            || self.outside.has_over()
-            || !self.waiting.owed.is_empty()
+            || self.upstreams.has_over()
     }
 
     /// Handles what has happened, and a slice of what there is to do besides.
     pub(crate) fn turn(&mut self, events: &Events) {
         let now = now();
-        events.iter().for_each(|event| self.again.push_back(Source::of(event.token())));
+        events.iter().for_each(|event| self.ready.push_back(Source::of(event.token())));
         self.serve(Kind::Datagrams, now);
-        self.again.looked_at = now;
+        self.ready.looked_at = now;
         for kind in OTHERS {
             if self.serve(kind, now) {
                 self.look_at_queries();
             }
         }
-        self.serve_misses(now);
+        self.begin_rounds(now);
         self.look_at_queries();
         self.send_queries(now);
         self.look_at_table(now);
         self.on_time(now);
         self.send_queries(now);
-        self.send_replies();
-        self.outside.tidy(self.poll.registry(), now);
-        self.control.resumed().for_each(|source| self.again.push_back(source));
+        self.clients.send_replies();
+        self.upstreams.tidy(self.poll.registry(), now);
+        self.control.resumed().for_each(|source| self.ready.push_back(source));
         self.set_alarm();
     }
 
     /// Lets the sources of a kind have their turn, each once at most and no more than fits their share. `false`: there was none.
     fn serve(&mut self, kind: Kind, now: Monotonic) -> bool {
-        let waiting = self.again.len(kind);
+        let waiting = self.ready.len(kind);
         if waiting == 0 {
             return false;
         }
-        let mut budget = Budget::new(kind.share(), crate::daemon::event_loop::now);
+        let mut budget = Budget::new(kind.share(), clock::now);
         for _ in 0..waiting {
-            let Some(source) = self.again.pop_front(kind) else { break };
+            let Some(source) = self.ready.pop_front(kind) else { break };
             self.ready(source, now, &mut budget);
             if budget.is_spent() {
                 break;
             }
         }
         #[cfg(test)]
-        self.again.used.push((kind, budget));
+        self.ready.used.push((kind, budget));
         true
     }
 
     /// Looks at queries by UDP once more where something else has taken its time.
     fn look_at_queries(&mut self) {
         let now = now();
-        if now >= self.again.looked_at.plus(UNSEEN) && self.config.workers == 1 {
-            (0..self.udp.len()).for_each(|n| self.again.push_back(Source::Udp(n)));
+        if now >= self.ready.looked_at.plus(UNSEEN) && self.config.workers == 1 {
+            self.clients.udp_sources().for_each(|source| self.ready.push_back(source));
             self.serve(Kind::Datagrams, now);
         }
-        self.again.looked_at = now;
+        self.ready.looked_at = now;
     }
 
     /// What a table that is new or void in part needs, in slices.
     fn look_at_table(&mut self, now: Monotonic) {
-        if self.rounds.table().has_work() {
-            if let Some(found) = self.rounds.table().work(SLICE, now) {
+        if self.core.table().has_work() {
+            if let Some(found) = self.core.table().work(SLICE, now) {
                 log::info!(
                     event = Event::TableTakenOver, entries = found.entries, dropped = found.dropped;
                     "the predecessor's table is taken over: {} entries, {} dropped",
@@ -93,9 +92,9 @@ impl Daemon {
             }
             self.look_at_queries();
         }
-        if self.rounds.is_reviewing() {
-            self.rounds.review_some(SLICE);
-            self.act(now);
+        if self.core.rounds().is_reviewing() {
+            let (core, mut executor) = self.executor();
+            core.review(now, SLICE, &mut executor);
             self.on_loaded(now);
             self.look_at_queries();
         }
@@ -115,8 +114,8 @@ impl Daemon {
             Source::Signals => self.on_signals(now),
             Source::Udp(n) => self.on_udp(n, now, budget),
             Source::TcpListener(n) => self.on_listener(n, now, budget),
-            Source::Client(slot) => self.on_client(slot, now, budget),
-            Source::Outside(slot) => self.on_outside(slot, now, budget),
+            Source::Client(slot) => self.on_connection(slot, now, budget),
+            Source::Upstream(slot) => self.on_upstream(slot, now, budget),
             Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
             Source::Peer(slot) => self.on_peer(slot, now, budget),
             Source::Hints => self.on_hints(now, budget),
@@ -133,7 +132,7 @@ impl Daemon {
         self.on_heard(now);
         self.on_saved();
         self.on_handed(now, budget);
-        if self.team.has_failed() {
+        if self.clients.has_failed() {
             self.failure = Some("a worker has ended before its time");
             self.stop = true;
         }

@@ -2,13 +2,13 @@
 //! UDP, and everybody has some.
 
 use crate::config::Config;
-use crate::daemon::clients::misses::{MISSES_MAX, Miss};
 use crate::daemon::clients::owed::JOINED_MAX;
-use crate::daemon::event_loop::turn::Kind;
-use crate::daemon::event_loop::{Daemon, now};
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::turn::Kind;
 use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
+use hither_net::clock::now;
 use hither_net::seqpacket::Connection;
-use hither_rounds::{ClientId, Question};
+use hither_rounds::{Input, Question, Routes};
 use hither_table::{Counter, Draft, FamilyDraft, Monotonic};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -52,11 +52,11 @@ fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     let path = dir.join("hither.toml");
     let config = Config::load(Some(&path)).expect("right");
     let mut daemon = Daemon::start(config, Some(path), false).expect("started");
-    let (version, time) = (daemon.rounds.table().writer().next_version(), now());
+    let (version, time) = (daemon.core.table().writer().next_version(), now());
     let address = Ipv4Addr::new(192, 0, 2, 1).into();
     let set = FamilyDraft::of(version, [address], (time.as_ms() + 1_000_000, 1000));
     let name = NAME.parse().expect("a name");
-    daemon.rounds.table().writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
+    daemon.core.table().writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
     (daemon, upstream)
 }
 
@@ -170,7 +170,7 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
         let heard = daemon.hints.taken + daemon.hints.dropped;
         socket.send(&ask(NAME, 8)).expect("sent");
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
-        daemon.again.used.clear();
+        daemon.ready.used.clear();
         daemon.turn(&events);
 
         let replied =
@@ -184,7 +184,7 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
         assert!(reports <= local, "{reports} messages of the sorter");
         hints += hints_now;
         let mut seen: Vec<Kind> = Vec::new();
-        for (kind, budget) in &daemon.again.used {
+        for (kind, budget) in &daemon.ready.used {
             let share = kind.share();
             // The last may go beyond it, by what one message and one batch can have.
             assert!(budget.messages <= share.messages + 16, "{kind:?} {budget:?}");
@@ -244,13 +244,8 @@ fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_s
     let listen = "dns = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n[limits]\nclients = 4";
     let (mut daemon, _upstream) = daemon_with(&dir, listen);
     let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let source = daemon.misses.source(client.local_addr().expect("bound"));
-    let own = Miss {
-        client: ClientId::of(source, 0),
-        peer: client.local_addr().expect("bound"),
-        question: Question { name: Name::ROOT, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false },
-        recursion: true,
-    };
+    let peer = client.local_addr().expect("bound");
+    let question = Question { name: Name::ROOT, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
     let (mut events, mut most) = (Events::with_capacity(256), 0);
     for round in 0..ROUNDS {
         for server in daemon.addresses.clone() {
@@ -258,15 +253,81 @@ fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_s
             (0..256).for_each(|n| drop(client.send_to(&ask("slow.example", 256 * round + n), server)));
         }
         // Its queue of misses is as long as it can be, but for the two that begin what the others join.
-        while round > 0 && daemon.misses.len() < MISSES_MAX {
-            assert_eq!(daemon.misses.push(own.clone()), None);
+        if round > 0 {
+            daemon.clients.fill_misses(peer, question);
         }
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
         daemon.turn(&events);
-        most = most.max(daemon.waiting.owed.len());
+        most = most.max(daemon.clients.owed());
     }
     assert!(most > JOINED_MAX / 2, "nobody joins: {most}");
     assert!(most <= JOINED_MAX, "{most} replies are owed");
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// Has the daemon ask these upstreams.
+fn reroute(daemon: &mut Daemon, upstreams: &[SocketAddr]) {
+    let settings = daemon.config.settings.clone();
+    daemon.tell(now(), Input::Reload { settings, routes: Routes::from(upstreams) });
+}
+
+/// Runs turns until the condition holds.
+fn until(daemon: &mut Daemon, what: &str, mut holds: impl FnMut(&mut Daemon) -> bool) {
+    let mut events = Events::with_capacity(256);
+    for _ in 0..TURNS {
+        if holds(daemon) {
+            return;
+        }
+        daemon.poll.poll(&mut events, Some(Duration::from_millis(5))).expect("polled");
+        daemon.turn(&events);
+    }
+    panic!("{what}: not after {TURNS} turns");
+}
+
+#[test]
+fn queries_to_upstreams_that_cannot_be_reached_fail_after_all_actions_have_been_executed() {
+    let dir = std::env::temp_dir().join(format!("hither-unroutable-{}", std::process::id()));
+    let (mut daemon, _upstream) = daemon(&dir);
+    // Broadcast addresses: the kernel refuses to connect a socket to them.
+    reroute(&mut daemon, &[1, 2].map(|port| SocketAddr::from(([127, 255, 255, 255], port))));
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    client.set_nonblocking(true).expect("an option");
+    let server = daemon.addresses[0];
+    (0..8).for_each(|n| drop(client.send_to(&ask(&format!("n{n}.example"), n), server)));
+    let (mut buffer, mut replies) = ([0; 512], 0);
+    until(&mut daemon, "eight replies", |_| {
+        replies += std::iter::from_fn(|| client.recv(&mut buffer).ok()).count();
+        replies == 8
+    });
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+#[test]
+fn clients_that_are_gone_when_a_reply_is_due_are_told_to_the_core_after_all_actions() {
+    let dir = std::env::temp_dir().join(format!("hither-gone-{}", std::process::id()));
+    let (mut daemon, upstream) = daemon(&dir);
+    let mut client = TcpStream::connect(daemon.addresses[0]).expect("connected");
+    for (name, id) in [("one.example", 1), ("two.example", 2)] {
+        let octets = ask(name, id);
+        let framed = [&(octets.len() as u16).to_be_bytes()[..], &octets].concat();
+        client.write_all(&framed).expect("sent");
+    }
+    let (mut buffer, mut asked) = ([0; 512], Vec::new());
+    until(&mut daemon, "both are asked", |_| {
+        while let Ok((len, from)) = upstream.recv_from(&mut buffer) {
+            asked.push((buffer[..len].to_vec(), from));
+        }
+        asked.len() == 2
+    });
+    // The connection is reset, and the response comes: the turn that sees both begins with the response.
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(client);
+    let (mut response, from) = asked.swap_remove(0);
+    (response[2], response[3]) = (response[2] | 0x80, 3);
+    upstream.send_to(&response, from).expect("sent");
+    until(&mut daemon, "nobody waits", |daemon| daemon.clients.is_empty());
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }
@@ -298,7 +359,7 @@ fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
         }
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
         daemon.turn(&events);
-        assert!(daemon.team.take().is_none(), "something is left in the queue between threads");
+        assert!(daemon.clients.next_handed().is_none(), "something is left in the queue between threads");
     }
     // Another one's query is among those whose rounds begin, however many of the first one wait.
     let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -317,7 +378,7 @@ fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
         is_asked()
     });
     assert!(turns.is_some(), "its turn never comes");
-    daemon.team.stop();
+    daemon.clients.stop_workers();
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }

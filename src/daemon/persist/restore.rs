@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::event_loop::tokens::Source;
 use crate::daemon::persist::save::FILE;
+use crate::daemon::sources::Source;
 use crate::logging::Event;
 use hither_net::clock::{self, Setting};
 use hither_rounds::{Input, Restore, SavedSet, Upkeep};
@@ -144,7 +144,7 @@ impl Daemon {
             return not_restored(&path, &format!("no thread can be had: {error}"));
         }
         log::info!("'{}', saved {ago} s ago, is being restored", path.display());
-        self.rounds.handle(now, Input::Restore(Restore::Begin { usual }));
+        self.tell(now, Input::Restore(Restore::Begin { usual }));
         let setting = Setting::new().and_then(|setting| {
             let descriptor = setting.as_raw_fd();
             let token = Source::WallClock.token();
@@ -174,9 +174,8 @@ impl Daemon {
                 Restore::End
             }
         };
-        self.rounds.handle(now, Input::Restore(restore));
-        self.act(now);
-        if !self.rounds.is_restoring()
+        self.tell(now, Input::Restore(restore));
+        if !self.core.rounds().is_restoring()
             && let Some(restorer) = &mut self.keep.restorer
         {
             (restorer.slices, restorer.more) = (None, false);
@@ -206,8 +205,7 @@ impl Daemon {
                 forward.as_secs()
             );
             self.keep.restorer = None;
-            self.rounds.handle(now, Input::Restore(Restore::Void));
-            self.act(now);
+            self.tell(now, Input::Restore(Restore::Void));
         }
     }
 }

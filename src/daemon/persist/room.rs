@@ -1,11 +1,12 @@
 //! The table of the configured size, or what there is room for instead, until there is more.
 
 use crate::config::{Config, ENTRIES};
-use crate::daemon::event_loop::{Daemon, now};
+use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::containers;
 use crate::daemon::setup::{make_runtime_dir, tell_of_directory};
 use crate::host::open::identity;
 use crate::logging::Event;
+use hither_net::clock::now;
 use hither_net::random::Random;
 use hither_table::paths::{LOCK_FILE, TABLE_FILE};
 use hither_table::{
@@ -127,17 +128,17 @@ impl Daemon {
         self.room.due = now.plus(EVERY);
         self.look_after_files();
         let is_short = self.room.short.is_some();
-        let table = self.rounds.table();
+        let table = self.core.table();
         if is_short && table.is_there_more_room(&self.config.runtime_dir, &self.room.wanted) {
             self.make_table(self.config.table_mode);
-            self.brief_workers();
+            self.clients.brief_workers(self.core.rounds());
         }
     }
 
     /// Makes anew what others have taken away from the runtime directory, or could not be made.
     pub(crate) fn look_after_files(&mut self) {
         let dir = self.config.runtime_dir.clone();
-        let is_shared = self.rounds.table().is_shared();
+        let is_shared = self.core.table().is_shared();
         let is_lost = is_shared && self.room.files != files(is_shared, &dir);
         if is_lost {
             self.room.due = now().plus(EVERY);
@@ -152,11 +153,11 @@ impl Daemon {
             // That of a file that is gone keeps nobody out.
             self.room.lock = None;
             self.make_table(self.config.table_mode);
-            containers::offer(&self.config, &self.rounds.routes().usual, &self.files);
-            self.brief_workers();
+            containers::offer(&self.config, &self.core.rounds().routes().usual, &self.files);
+            self.clients.brief_workers(self.core.rounds());
         }
         // Where another daemon has the lock by now, the sockets are its own.
-        if self.room.lock.is_some() || !self.rounds.table().is_shared() {
+        if self.room.lock.is_some() || !self.core.table().is_shared() {
             self.control.bind_again(&dir, self.poll.registry());
             self.hints.bind_again(&dir, self.poll.registry());
             self.look_after_versions();
@@ -170,7 +171,7 @@ impl Daemon {
 
     fn make_table(&mut self, mode: u32) {
         let (room, dir) = (&mut self.room, &self.config.runtime_dir);
-        let mut table = self.rounds.table();
+        let mut table = self.core.table();
         let made = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"));
         let made = made.and_then(|mut random| {
             table
@@ -210,7 +211,7 @@ impl Daemon {
             format!("names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}")
         });
         let short = self.room.short.clone();
-        let table = self.rounds.table();
+        let table = self.core.table();
         let short = short.map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity())));
         wrong
             .into_iter()

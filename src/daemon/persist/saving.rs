@@ -1,10 +1,11 @@
 //! What outlives a reboot: when the table is saved, and how the daemon ends, which serves on while that is done.
 
-use crate::daemon::event_loop::{Daemon, now};
+use crate::daemon::event_loop::Daemon;
 use crate::daemon::persist::restore::{Found, Restorer, clocks};
 use crate::daemon::persist::save::{self, Done, FILE, Job, Outcome, Saver};
 use crate::daemon::persist::versions::Ahead;
 use crate::logging::Event;
+use hither_net::clock::now;
 use hither_table::Monotonic;
 use mio::Waker;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Keep {
 impl Daemon {
     /// Begins with what was found. A new table has nothing to save: the file of before stays, as long as nothing is known.
     pub(crate) fn begin_keeping(&mut self, found: Option<Found>, is_new: bool) {
-        self.keep.ahead = Some(Ahead::begin(&self.config, self.rounds.table(), is_new));
+        self.keep.ahead = Some(Ahead::begin(&self.config, self.core.table(), is_new));
         self.keep.saved = is_new.then(|| self.mark());
         if let Some(found) = found {
             self.begin_restore(found, Arc::clone(&self.keep.waker), now());
@@ -78,18 +79,18 @@ impl Daemon {
     }
 
     fn mark(&mut self) -> Mark {
-        (self.rounds.reader().generation(), self.rounds.table().changes())
+        (self.core.rounds().reader().generation(), self.core.table().changes())
     }
 
     /// Whether the table may hold what is void and must not be saved: for less than a second after a start or a change.
     fn holds_void(&self) -> bool {
-        self.config.saved_in().is_some() && self.rounds.is_reviewing()
+        self.config.saved_in().is_some() && self.core.rounds().is_reviewing()
     }
 
     /// Whether the table has something that is to be saved. While it is being restored the file has more.
     fn is_unsaved(&mut self) -> bool {
         self.config.saved_in().is_some()
-            && !self.rounds.is_restoring()
+            && !self.core.rounds().is_restoring()
             && !self.holds_void()
             && Some(self.mark()) != self.keep.saved
     }
@@ -159,8 +160,8 @@ impl Daemon {
         let Some(dir) = self.config.saved_in().map(ToOwned::to_owned) else { return };
         self.keep.begun = (self.mark(), now);
         self.keep.flushed = false;
-        let (reader, routes) = (self.rounds.reader(), self.rounds.routes().clone());
-        let (usual, sync) = (self.rounds.usual(), self.keep.leaving.is_none());
+        let (reader, routes) = (self.core.rounds().reader(), self.core.rounds().routes().clone());
+        let (usual, sync) = (self.core.rounds().usual(), self.keep.leaving.is_none());
         let job = Job { reader, routes, usual, dir, now: clocks(), sync };
         if let Err(why) = self.keep.saver.begin(job) {
             self.saved(Err(why));

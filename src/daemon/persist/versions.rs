@@ -171,7 +171,7 @@ fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
 impl Daemon {
     /// Writes the file anew where somebody has taken it away.
     pub(crate) fn look_after_versions(&mut self) {
-        let last = self.rounds.table().last_version();
+        let last = self.core.table().last_version();
         let Some(ahead) = &mut self.keep.ahead else { return };
         let path = ahead.dir.join(FILE);
         if ahead.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
@@ -185,7 +185,7 @@ impl Daemon {
     /// Keeps a further version where half of what was kept has been given out.
     pub(crate) fn keep_versions(&mut self, now: Monotonic) {
         let Some(ahead) = &mut self.keep.ahead else { return };
-        let Some(wanted) = ahead.next(self.rounds.table(), now) else { return };
+        let Some(wanted) = ahead.next(self.core.table(), now) else { return };
         ahead.shared.busy.store(true, SeqCst);
         let (dir, shared) = (ahead.dir.clone(), Arc::clone(&ahead.shared));
         let sync = ahead.pace == FAR;

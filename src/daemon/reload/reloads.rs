@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::daemon::admin::control::Control;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::event_loop::tokens::Slot;
+use crate::daemon::sources::Slot;
 use crate::daemon::wrong;
 use crate::logging::Event;
 use hither_control::Response;
@@ -139,13 +139,13 @@ impl Daemon {
 
     /// Reads the configuration again where that is asked for.
     pub(crate) fn reload_on_time(&mut self, now: Monotonic) {
-        if !self.reload.wanted || now < self.reload.next || self.rounds.is_behind() {
+        if !self.reload.wanted || now < self.reload.next || self.core.rounds().is_behind() {
             return;
         }
         self.reload.wanted = false;
-        let began = crate::daemon::event_loop::now();
+        let began = hither_net::clock::now();
         let result = self.reload(now);
-        let took = crate::daemon::event_loop::now().since(began);
+        let took = hither_net::clock::now().since(began);
         self.reload.next = began.plus((took * PART).min(PAUSE_MAX));
         self.reload.pairs.began(&result, now);
         match result {

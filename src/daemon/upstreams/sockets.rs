@@ -5,8 +5,9 @@
 
 mod opening;
 
-use crate::daemon::event_loop::tokens::{Slot, Source};
+use crate::daemon::core::Sending;
 use crate::daemon::setup::Shares;
+use crate::daemon::sources::{Slot, Source};
 use crate::daemon::upstreams::pool::{Pool, UdpLine, id_of};
 use hither_net::frame::{Framer, Outbox};
 use hither_net::random::Random;
@@ -57,7 +58,7 @@ pub(crate) struct Conversation {
 }
 
 #[derive(Debug)]
-pub(crate) struct Outside {
+pub(crate) struct Upstreams {
     sockets: Slab<Socket>,
     attempts: BTreeMap<AttemptId, usize>,
     lingering: BTreeSet<(Monotonic, usize)>,
@@ -97,7 +98,7 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-impl Outside {
+impl Upstreams {
     pub fn new(random: Random, shares: &Shares) -> Self {
         Self {
             sockets: Slab::new(),
@@ -119,15 +120,9 @@ impl Outside {
         (self.most, self.lingering_most) = (shares.sockets, shares.lingering);
     }
 
-    /// Has the query sent from a socket of its own, a datagram by [`Outside::send_queries`].
-    pub fn send(
-        &mut self,
-        registry: &Registry,
-        now: Monotonic,
-        attempt: AttemptId,
-        (server, transport): (Server, Transport),
-        octets: Rc<[u8]>,
-    ) -> Result<(), Failure> {
+    /// Has the query sent from a socket of its own, a datagram by [`Upstreams::send_queries`].
+    pub fn send(&mut self, registry: &Registry, now: Monotonic, query: Sending) -> Result<(), Failure> {
+        let Sending { attempt, server, transport, octets } = query;
         match transport {
             Transport::Udp => {
                 let id = id_of(&octets).unwrap_or(0);
@@ -214,7 +209,7 @@ impl Outside {
         self.generation = self.generation.wrapping_add(1);
         let entry = self.sockets.vacant_entry();
         let slot = Slot { key: entry.key(), generation: self.generation };
-        let token = Source::Outside(slot).token();
+        let token = Source::Upstream(slot).token();
         match &mut line {
             Line::Udp(udp) => registry.register(&mut udp.socket, token, Interest::READABLE)?,
             Line::Tcp { stream, .. } => {
@@ -283,7 +278,7 @@ impl Outside {
         }
     }
 
-    /// Whether there is more for [`Outside::tidy`] to close.
+    /// Whether there is more for [`Upstreams::tidy`] to close.
     pub fn has_over(&self) -> bool {
         !self.over.is_empty()
     }
@@ -308,7 +303,7 @@ impl Outside {
         }
     }
 
-    /// When [`Outside::sweep`] has something to do.
+    /// When [`Upstreams::sweep`] has something to do.
     pub fn timeout(&self) -> Option<Monotonic> {
         let lingering = self.lingering.first().map(|(until, _)| *until);
         lingering.into_iter().chain(self.pool.timeout()).min()

@@ -1,6 +1,6 @@
 //! Opening a socket towards an upstream, and what is given up for it where there is none to be had.
 
-use super::{Line, Outside};
+use super::{Line, Upstreams};
 use hither_net::frame::{Framer, Outbox};
 use hither_net::ports;
 use hither_net::shortage::is_shortage;
@@ -12,7 +12,7 @@ use std::io;
 /// Sockets that are given up at once where the kernel has none.
 const GIVEN_UP: usize = 4;
 
-impl Outside {
+impl Upstreams {
     /// A new UDP socket; where the kernel gives none, whichever there is to that upstream.
     pub(super) fn open(
         &mut self,
@@ -85,7 +85,7 @@ impl Outside {
     /// many there were.
     pub(crate) fn give_up(&mut self, count: usize) -> usize {
         let before = self.sockets.len();
-        let closed = |outside: &Outside| before - outside.sockets.len();
+        let closed = |upstreams: &Upstreams| before - upstreams.sockets.len();
         while closed(self) < count
             && let Some(key) = self.over.pop()
         {

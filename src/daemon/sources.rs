@@ -13,8 +13,8 @@ pub(crate) enum Source {
     SorterListener,
     /// A client's TCP connection.
     Client(Slot),
-    /// An attempt's socket.
-    Outside(Slot),
+    /// A socket towards an upstream.
+    Upstream(Slot),
     /// A local connection.
     Peer(Slot),
     Hints,
@@ -33,6 +33,18 @@ pub(crate) struct Slot {
     pub generation: u32,
 }
 
+impl Slot {
+    /// Both as one number: the sender of an order, for the core.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | self.key as u64
+    }
+
+    /// The slot of a number.
+    pub fn of(number: u64) -> Slot {
+        Slot { key: number as u32 as usize, generation: (number >> 32) as u32 }
+    }
+}
+
 const KIND: u32 = 60;
 const GENERATION: u32 = 28;
 
@@ -48,7 +60,7 @@ impl Source {
             Self::ControlListener => 4 << KIND,
             Self::SorterListener => 5 << KIND,
             Self::Client(s) => slot(6, s),
-            Self::Outside(s) => slot(7, s),
+            Self::Upstream(s) => slot(7, s),
             Self::Peer(s) => slot(8, s),
             Self::Hints => 9 << KIND,
             Self::Network => 10 << KIND,
@@ -68,7 +80,7 @@ impl Source {
             4 => Self::ControlListener,
             5 => Self::SorterListener,
             6 => Self::Client(slot),
-            7 => Self::Outside(slot),
+            7 => Self::Upstream(slot),
             8 => Self::Peer(slot),
             9 => Self::Hints,
             10 => Self::Network,
@@ -93,7 +105,7 @@ mod tests {
             Source::ControlListener,
             Source::SorterListener,
             Source::Client(slot),
-            Source::Outside(slot),
+            Source::Upstream(slot),
             Source::Peer(Slot { key: 0, generation: 0 }),
             Source::Hints,
             Source::Network,

@@ -3,7 +3,7 @@
 //! Queries by UDP are looked at between any two kinds. So a hit waits for what one kind may use at the longest, whatever all of them are
 //! fed with; what is left of a kind's work stands at the back of its own line, where nobody is passed over and each stands once.
 
-use crate::daemon::event_loop::tokens::Source;
+use crate::daemon::sources::Source;
 use hither_table::Monotonic;
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
 pub(crate) const OTHERS: [Kind; 4] = [Kind::Own, Kind::Upstreams, Kind::Connections, Kind::Local];
 const KINDS: usize = OTHERS.len() + 1;
 
-/// What a kind may use before queries by UDP are looked at again. The last message may go beyond it.
+/// What a kind may use before queries by UDP are looked at ready. The last message may go beyond it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     pub messages: usize,
@@ -50,7 +50,7 @@ impl Kind {
             Source::Alarm | Source::Signals | Source::Network | Source::Woken | Source::WallClock => {
                 Self::Own
             }
-            Source::Outside(_) => Self::Upstreams,
+            Source::Upstream(_) => Self::Upstreams,
             Source::TcpListener(_) | Source::Client(_) => Self::Connections,
             Source::ControlListener | Source::SorterListener | Source::Peer(_) | Source::Hints => Self::Local,
         }
@@ -111,7 +111,7 @@ impl Budget {
 /// Sources with something to do, a line for each kind. A source stands in it once, however often it is told of: so a line is no longer than
 /// there are sources.
 #[derive(Debug, Default)]
-pub(crate) struct Again {
+pub(crate) struct Ready {
     lines: [VecDeque<Source>; KINDS],
     there: HashSet<Source>,
     /// When queries by UDP were looked at last.
@@ -121,7 +121,7 @@ pub(crate) struct Again {
     pub used: Vec<(Kind, Budget)>,
 }
 
-impl Again {
+impl Ready {
     /// Puts a source at the back of its line, unless it stands there.
     pub fn push_back(&mut self, source: Source) {
         if self.there.insert(source) {
@@ -148,7 +148,7 @@ impl Again {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::event_loop::tokens::Slot;
+    use crate::daemon::sources::Slot;
     use std::cell::Cell;
 
     thread_local! {
@@ -186,17 +186,17 @@ mod tests {
 
     #[test]
     fn each_source_stands_in_line_once_and_none_is_passed_over() {
-        let mut again = Again::default();
+        let mut ready = Ready::default();
         let client = |key| Source::Client(Slot { key, generation: 1 });
         for _ in 0..1000 {
-            (0..3).for_each(|key| again.push_back(client(key)));
-            again.push_back(Source::Hints);
+            (0..3).for_each(|key| ready.push_back(client(key)));
+            ready.push_back(Source::Hints);
         }
-        assert_eq!((again.len(Kind::Connections), again.len(Kind::Local)), (3, 1));
-        assert_eq!(again.pop_front(Kind::Connections), Some(client(0)));
-        again.push_back(client(0));
-        let rest: Vec<Source> = std::iter::from_fn(|| again.pop_front(Kind::Connections)).collect();
+        assert_eq!((ready.len(Kind::Connections), ready.len(Kind::Local)), (3, 1));
+        assert_eq!(ready.pop_front(Kind::Connections), Some(client(0)));
+        ready.push_back(client(0));
+        let rest: Vec<Source> = std::iter::from_fn(|| ready.pop_front(Kind::Connections)).collect();
         assert_eq!(rest, [client(1), client(2), client(0)]);
-        assert_eq!((again.pop_front(Kind::Local), again.is_empty()), (Some(Source::Hints), true));
+        assert_eq!((ready.pop_front(Kind::Local), ready.is_empty()), (Some(Source::Hints), true));
     }
 }

@@ -1,0 +1,174 @@
+//! Replies to clients whose queries needed a round: by UDP several together, by TCP each on its connection.
+
+use crate::daemon::clients::admission::Ruling;
+use crate::daemon::clients::pending::{Pending, Way};
+use crate::daemon::clients::{Clients, Effects};
+use crate::daemon::sources::Slot;
+use hither_net::batch::{Outgoing, Route};
+use hither_rounds::{Answer, ClientId, reply};
+use hither_table::{Counter, Monotonic};
+use hither_wire::codes::Rcode;
+use hither_wire::query::{Query, cut_to_question};
+use std::net::IpAddr;
+
+/// Replies of rounds that leave by one system call; the first of them waits for the others.
+const TOGETHER: usize = 16;
+
+/// The answer to queries that a limit forbids to ask.
+const SHED: Answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+
+/// What became of a reply.
+#[must_use]
+#[derive(Debug, Default)]
+pub(crate) struct Delivered {
+    /// Other clients of the same connection, if that turned out to be over.
+    pub gone: Vec<ClientId>,
+    /// It is for a request of the operator.
+    pub operator: Option<OperatorReply>,
+}
+
+/// A reply to a query that was made for the operator.
+#[derive(Debug)]
+pub(crate) struct OperatorReply {
+    pub slot: Slot,
+    pub client: ClientId,
+    pub octets: Vec<u8>,
+}
+
+/// Replies by UDP that wait to leave together, all from one socket.
+pub(crate) struct UdpReplies {
+    outgoing: Outgoing,
+    socket: usize,
+    /// Room to compose a reply in.
+    room: Vec<u8>,
+}
+
+impl UdpReplies {
+    pub fn new() -> UdpReplies {
+        UdpReplies { outgoing: Outgoing::new(), socket: 0, room: vec![0; 65_535] }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
+    /// Lends the room for a reply of any size; it is to be given back.
+    pub fn lend(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.room)
+    }
+
+    pub fn give_back(&mut self, room: Vec<u8>) {
+        self.room = room;
+    }
+}
+
+impl Clients {
+    /// Whether the reply to a client may be sent at once. Otherwise it waits its turn, for [`Clients::next_owed`].
+    pub fn is_next(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
+        self.owed.put(client, answer)
+    }
+
+    /// The next reply that has waited and is to be sent in this turn; `None` ends the turn.
+    pub fn next_owed(&mut self) -> Option<(ClientId, Answer)> {
+        self.owed.next()
+    }
+
+    pub fn owes_replies(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Sends the reply to a client that waits.
+    pub fn deliver(&mut self, client: ClientId, answer: &Answer, now: Monotonic) -> Delivered {
+        let mut delivered = Delivered::default();
+        let Some(Pending { query, way, peer, network }) = self.waiting.take(client) else { return delivered };
+        self.admission.release(network);
+        let Ok(read) = Query::read(&query) else { return delivered };
+        match way {
+            Way::Udp { socket, route } => self.reply_udp((socket, &route), (&read, peer.ip()), answer, now),
+            Way::Tcp(slot) => {
+                self.connections.waits_no_longer(slot, client);
+                let mut reply = self.replies.lend();
+                let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut reply);
+                delivered.gone = self.reply_tcp(slot, &reply[..len]);
+                self.replies.give_back(reply);
+            }
+            Way::Control(slot) => {
+                let mut octets = vec![0; 65_535];
+                let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut octets);
+                octets.truncate(len);
+                delivered.operator = Some(OperatorReply { slot, client, octets });
+            }
+        }
+        delivered
+    }
+
+    /// Refuses a query that had a place: there is more to do than can be done.
+    pub(super) fn shed(&mut self, client: ClientId, now: Monotonic, effects: &mut Effects) {
+        self.counted.add(Counter::ShedQueries, 1);
+        effects.gone.extend(self.deliver(client, &SHED, now).gone);
+    }
+
+    /// Refuses a query that a worker handed over and that never got a place.
+    pub(super) fn shed_handed(&mut self, pending: &Pending, now: Monotonic) {
+        self.counted.add(Counter::ShedQueries, 1);
+        if let (Way::Udp { socket, route }, Ok(read)) = (&pending.way, Query::read(&pending.query)) {
+            self.reply_udp((*socket, route), (&read, pending.peer.ip()), &SHED, now);
+        }
+    }
+
+    /// Refuses a query of our own that came back, so that the upstream it was sent to is asked last.
+    pub fn refuse_loop(&mut self, client: ClientId, now: Monotonic) -> Effects {
+        self.counted.add(Counter::Loops, 1);
+        let Delivered { gone, operator: _ } = self.deliver(client, &SHED, now);
+        Effects { gone, asks: Vec::new() }
+    }
+
+    /// Sends a reply on a connection. Returns the clients that are gone with it, or with others that hold too much memory.
+    pub(super) fn reply_tcp(&mut self, slot: Slot, octets: &[u8]) -> Vec<ClientId> {
+        self.counted.add(Counter::Replies, 1);
+        let mut gone = self.connections.reply(slot, octets);
+        gone.extend(self.connections.make_room());
+        self.gone(gone).gone
+    }
+
+    /// Puts a reply to those that leave together.
+    fn reply_udp(
+        &mut self,
+        (socket, route): (usize, &Route),
+        (query, peer): (&Query<'_>, IpAddr),
+        answer: &Answer,
+        now: Monotonic,
+    ) {
+        if self.replies.socket != socket {
+            self.send_replies();
+            self.replies.socket = socket;
+        }
+        let most = self.rules.limits.replies_per_second;
+        let (admission, mut limited) = (&mut self.admission, false);
+        self.replies.outgoing.push(route, |out| {
+            let len = reply::compose(now, query, answer, query.udp_limit(), out);
+            let ruling = admission.judge(peer, &out[..len], most, now);
+            limited = ruling != Ruling::Send;
+            match ruling {
+                Ruling::Send => len,
+                Ruling::Cut => cut_to_question(&mut out[..len]),
+                Ruling::Drop => 0,
+            }
+        });
+        self.counted.add(Counter::RateLimited, u64::from(limited));
+        if self.replies.outgoing.len() >= TOGETHER {
+            self.send_replies();
+        }
+    }
+
+    /// Sends the replies by UDP that have been collected. One that cannot be sent is lost like one that is lost on the way.
+    pub fn send_replies(&mut self) {
+        if self.replies.is_empty() {
+            return;
+        }
+        if let Some(socket) = self.udp.get(self.replies.socket) {
+            let sent = self.replies.outgoing.send(socket);
+            self.counted.add(Counter::Replies, sent as u64);
+        }
+    }
+}

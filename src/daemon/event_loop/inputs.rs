@@ -1,0 +1,212 @@
+//! What clients and upstreams have sent, taken from their sockets and handed to the core.
+
+use crate::daemon::clients::handover::{HANDED_MAX, Handed};
+use crate::daemon::clients::misses::Miss;
+use crate::daemon::clients::{Effects, TcpStep};
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::sources::{Slot, Source};
+use crate::daemon::turn::Budget;
+use crate::daemon::upstreams::sockets::{Conversation, Event, MESSAGES};
+use crate::logging::Event as Logged;
+use hither_net::batch::SIZE;
+use hither_net::clock;
+use hither_rounds::Input;
+use hither_table::Monotonic;
+
+/// Batches taken from one UDP socket before others get their turn.
+const BATCHES: usize = 4;
+/// Queries taken from one connection before others get their turn.
+const QUERIES: usize = 16;
+
+impl Daemon {
+    pub(super) fn on_udp(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
+        for _ in 0..BATCHES {
+            let Some((count, effects)) = self.clients.take_batch(n, &mut self.core, now) else { return };
+            self.apply(effects, now);
+            if count < SIZE {
+                return;
+            }
+            budget.use_up(0);
+            if budget.is_spent() {
+                break;
+            }
+        }
+        self.ready.push_back(Source::Udp(n));
+    }
+
+    /// Takes all that workers have handed over at once: the queue between threads has no shares, so whoever fills it keeps out others. A
+    /// place among misses is the cheap part of it, and queries by UDP are not this thread's.
+    pub(crate) fn on_handed(&mut self, now: Monotonic, budget: &mut Budget) {
+        for _ in 0..HANDED_MAX {
+            let Some(handed) = self.clients.next_handed() else { return };
+            budget.use_up(0);
+            match handed {
+                Handed::Miss(taken) => {
+                    let effects = self.clients.take_handed(*taken, &self.core, now);
+                    self.apply(effects, now);
+                }
+                Handed::Ending(question) => self.core.want(*question),
+            }
+        }
+        self.ready.push_back(Source::Woken);
+    }
+
+    /// Tells the core what follows from a call to the clients.
+    pub(crate) fn apply(&mut self, effects: Effects, now: Monotonic) {
+        for client in effects.gone {
+            self.tell(now, Input::ClientGone { client });
+        }
+        effects.asks.iter().for_each(|miss| self.ask(miss, now));
+    }
+
+    /// Has a question answered for a client.
+    fn ask(&mut self, miss: &Miss, now: Monotonic) {
+        let Miss { client, peer, question, recursion } = miss;
+        log::debug!(
+            name:% = question.name, client:% = peer.ip();
+            "{} asks for {} {}, which is not in the cache",
+            peer.ip(),
+            question.name,
+            question.rtype
+        );
+        self.tell(now, Input::Ask { client: *client, question, recursion: *recursion });
+    }
+
+    /// Sends the replies that are due since an earlier turn, then begins rounds for those who wait, for a slice of time.
+    pub(super) fn begin_rounds(&mut self, now: Monotonic) {
+        self.deliver_owed(now);
+        let Some(until) = self.clients.begin_slice() else { return };
+        while let Some(miss) = self.clients.next_miss() {
+            if !self.came_back(&miss, now) {
+                self.ask(&miss, now);
+            }
+            if clock::now() >= until {
+                break;
+            }
+        }
+    }
+
+    /// Has every query asked that still waits for its round: the daemon ends, and each gets a reply.
+    pub(crate) fn begin_all_rounds(&mut self, now: Monotonic) {
+        while let Some(miss) = self.clients.next_miss() {
+            self.ask(&miss, now);
+        }
+    }
+
+    /// Whether a query is one of our own, sent to an upstream that is ourselves after all, however that came about. It is answered with
+    /// an error, which makes that upstream the last one to be asked.
+    fn came_back(&mut self, miss: &Miss, now: Monotonic) -> bool {
+        let Some(id) = self.clients.id_of(miss.client) else { return true };
+        let peer = miss.peer;
+        if !self.upstreams.is_own(peer, id, &miss.question) {
+            return false;
+        }
+        log::error!(
+            event = Logged::UpstreamIsOurselves, address:% = peer;
+            "a query that was sent to an upstream came back here from {peer}: that upstream leads to ourselves"
+        );
+        let effects = self.clients.refuse_loop(miss.client, now);
+        self.apply(effects, now);
+        true
+    }
+
+    /// Sends replies that are due since an earlier turn, as far as there is time.
+    fn deliver_owed(&mut self, now: Monotonic) {
+        while let Some((client, answer)) = self.clients.next_owed() {
+            let (core, mut executor) = self.executor();
+            let gone = executor.deliver(now, core.rounds(), client, &answer);
+            self.apply(Effects { gone, asks: Vec::new() }, now);
+        }
+    }
+
+    /// Sends all replies that are due: the daemon ends.
+    pub(crate) fn deliver_all(&mut self, now: Monotonic) {
+        while self.clients.owes_replies() {
+            self.deliver_owed(now);
+        }
+    }
+
+    pub(super) fn on_listener(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
+        let accepted = self.clients.accept(n, self.poll.registry(), now, budget);
+        // Whoever has come is looked at before anybody else comes, and may have to give way.
+        self.clients.resumed().for_each(|source| self.ready.push_back(source));
+        if accepted.more {
+            self.ready.push_back(Source::TcpListener(n));
+        }
+        if let Some(error) = accepted.short {
+            self.is_short(Source::TcpListener(n), &error, now);
+        }
+        self.apply(Effects { gone: accepted.gone, asks: Vec::new() }, now);
+    }
+
+    pub(super) fn on_connection(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
+        for _ in 0..QUERIES {
+            match self.clients.on_connection(slot, &mut self.core, now) {
+                TcpStep::Done(effects) => return self.apply(effects, now),
+                TcpStep::Query { octets, effects } => {
+                    self.apply(effects, now);
+                    budget.use_up(octets);
+                }
+            }
+            if budget.is_spent() {
+                break;
+            }
+        }
+        self.ready.push_back(Source::Client(slot));
+    }
+
+    pub(super) fn on_upstream(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
+        if let Some(Conversation { attempt, messages, failed, more }) = self.upstreams.converse(slot) {
+            for octets in messages {
+                self.tell(now, Input::Message { attempt, octets: &octets });
+                budget.use_up(octets.len());
+            }
+            if let Some(failure) = failed {
+                self.tell(now, Input::Failed { attempt, failure });
+            }
+            if more {
+                self.ready.push_back(Source::Upstream(slot));
+            }
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.received);
+        let mut left = MESSAGES;
+        while left > 0
+            && let Some(event) = self.upstreams.receive(slot, &mut buffer)
+        {
+            left -= 1;
+            let waits = self.upstreams.is_busy(slot);
+            match event {
+                Event::Message(attempt, len) => {
+                    budget.use_up(len);
+                    self.tell(now, Input::Message { attempt, octets: &buffer[..len] });
+                }
+                Event::Failed(attempt, failure) => self.tell(now, Input::Failed { attempt, failure }),
+            }
+            if waits && !self.upstreams.is_busy(slot) {
+                // Its answer is there; whatever comes behind it announces itself.
+                break;
+            }
+            if budget.is_spent() {
+                left = 0;
+            }
+        }
+        self.received = buffer;
+        if left == 0 {
+            self.ready.push_back(Source::Upstream(slot));
+        }
+    }
+
+    /// Sends the queries to upstreams that have come together. Those that cannot be sent are told to the core one by one.
+    pub(super) fn send_queries(&mut self, now: Monotonic) {
+        loop {
+            let failed = self.upstreams.send_queries(self.poll.registry(), now);
+            if failed.is_empty() {
+                return;
+            }
+            for (attempt, failure) in failed {
+                self.tell(now, Input::Failed { attempt, failure });
+            }
+        }
+    }
+}
