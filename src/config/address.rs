@@ -1,6 +1,6 @@
 //! Addresses with ports and zones, as people write them.
 
-use hither_wire::reach::Reach;
+use crate::host::upstream_address::{why_link_is_missing, why_unusable_on_any_link};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The port of the DNS.
@@ -50,7 +50,7 @@ impl Endpoint {
         let ip = ip.to_canonical();
         let Some(zone) = zone else {
             let address = SocketAddr::new(ip, port);
-            if why_no_link(&address).is_some() {
+            if why_link_is_missing(&address).is_some() {
                 return Err(format!("'{text}' is an address of a link: say of which, as in {ip}%eth0"));
             }
             return Ok(Endpoint { address, interface: None });
@@ -79,7 +79,7 @@ impl Endpoint {
 
     fn to_ask(text: &str) -> Result<Endpoint, String> {
         let endpoint = Endpoint::read(text)?;
-        match why_nobody(&endpoint.address) {
+        match why_unusable_on_any_link(&endpoint.address) {
             Some(why) if endpoint.address.port() == 0 => Err(format!("'{text}' {why}; leave it out for 53")),
             Some(why) => Err(format!("'{text}' {why}")),
             None => Ok(endpoint),
@@ -103,35 +103,6 @@ impl Endpoint {
             .address()
             .ok_or_else(|| format!("'{text}': there is no interface '{interface}' to listen at"))
     }
-}
-
-/// Why nobody can be asked at an address, whoever names it: the configuration, a file or a manager of the system. To be said behind the address.
-#[must_use]
-pub(crate) fn why_not_asked(address: &SocketAddr) -> Option<&'static str> {
-    why_nobody(address).or_else(|| why_no_link(address))
-}
-
-/// The part of that which holds for an address of a link without its link.
-#[must_use]
-pub(crate) fn why_no_link(address: &SocketAddr) -> Option<&'static str> {
-    let is_of_no_link =
-        matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
-    is_of_no_link.then_some("is an address of a link, and does not say of which")
-}
-
-/// The part that holds on any link.
-fn why_nobody(address: &SocketAddr) -> Option<&'static str> {
-    let ip = address.ip().to_canonical();
-    if ip.is_unspecified() {
-        return Some("is this host itself, which is who would ask");
-    }
-    if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-        return Some("is the address of many, and an upstream is one");
-    }
-    if Reach::of(ip) == Reach::Nowhere {
-        return Some("is an address that no host has");
-    }
-    (address.port() == 0).then_some("is not to be reached: nobody has port 0")
 }
 
 /// Host and port.
@@ -274,7 +245,7 @@ mod tests {
             ("0.0.0.0", "this host itself"),
             ("::", "this host itself"),
             ("::ffff:0.0.0.0", "this host itself"),
-            ("192.0.2.1:0", "nobody has port 0"),
+            ("192.0.2.1:0", "port 0"),
             ("192.0.2.1:99999", "'99999' is no port"),
             ("192.0.2", "is no address; expected"),
             ("192.0.2.1 ", "write \"192.0.2.1\""),

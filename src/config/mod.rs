@@ -12,11 +12,10 @@ mod slips;
 mod values;
 
 pub use address::Endpoint;
-pub(crate) use address::{why_no_link, why_not_asked};
 pub use error::ConfigError;
 pub use values::{Level, Network, Probe};
 
-use crate::host::open;
+use crate::host::files;
 use file::File;
 use hither_local::{Match, Verdict};
 use hither_rounds::Settings;
@@ -221,7 +220,7 @@ impl Config {
         let mut left = FILES_MAX;
         let read = |file: PathBuf| {
             let octets =
-                open::whole(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
+                files::read_all(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
             left = left.checked_sub(octets.len() as u64).ok_or_else(|| {
                 let most = FILES_MAX >> 20;
                 ConfigError::whole(
@@ -485,13 +484,13 @@ fn drop_in_dir(main: &Path) -> PathBuf {
 
 fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let dir = drop_in_dir(main);
-    let names = match open::names(&dir, DROP_INS_MAX) {
-        Ok(names) if names.is_cut => {
+    let names = match files::entries(&dir, DROP_INS_MAX) {
+        Ok(entries) if entries.is_cut => {
             let message =
                 format!("'{}' has more than {DROP_INS_MAX} entries; expected some files", dir.display());
             return Err(ConfigError::whole(main, message));
         }
-        Ok(names) => names.all,
+        Ok(entries) => entries.names,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(ConfigError::unreadable(&dir, &error)),
     };

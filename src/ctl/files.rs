@@ -1,6 +1,6 @@
 //! Small files of the system, read within bounds and replaced whole.
 
-use crate::host::open;
+use crate::host::files;
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -18,7 +18,7 @@ const ENTRIES_MAX: usize = 4096;
 /// # Errors
 /// As the kernel says, or what it is instead of a file; `InvalidData` for one of more than a mebibyte.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    open::whole(path, MAX)
+    files::read_all(path, MAX)
 }
 
 /// A file's text, whatever is no UTF-8 replaced; `None` if there is no such file.
@@ -35,14 +35,14 @@ pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
 
 /// The names of a directory's entries in their order, of very many some, which is said. None where it cannot be read.
 pub(super) fn names(dir: &Path) -> Vec<OsString> {
-    let Ok(names) = open::names(dir, ENTRIES_MAX) else { return Vec::new() };
-    if names.is_cut {
+    let Ok(entries) = files::entries(dir, ENTRIES_MAX) else { return Vec::new() };
+    if entries.is_cut {
         let shown = dir.display();
         super::remark(&format!(
             "'{shown}' has more than {ENTRIES_MAX} entries; the others are not looked at"
         ));
     }
-    names.all
+    entries.names
 }
 
 /// Puts a file with `octets` in the place of `path`, whose content is `old`: with its owner, permissions and extended attributes
@@ -74,7 +74,7 @@ pub(super) fn replace(path: &Path, old: &[u8], octets: &[u8]) -> io::Result<()> 
 /// # Errors
 /// As the kernel says, `AlreadyExists` for instance; then `new` is not there, or was there before.
 pub(super) fn create_like(path: &Path, new: &Path, octets: &[u8]) -> io::Result<()> {
-    let model = open::regular(path)?;
+    let model = files::open_regular(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     let filled = fill(&mut file, octets).and_then(|()| liken(&model, &model.metadata()?, &file));
     if filled.is_err() {

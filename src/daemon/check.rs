@@ -5,7 +5,7 @@
 
 use super::{CONFIGURATION, fail};
 use crate::config::Config;
-use crate::host::open;
+use crate::host::files;
 use nix::unistd::{User, geteuid, getgrouplist, setegid, seteuid, setgroups};
 use std::ffi::CString;
 use std::io::{self, ErrorKind, Write as _};
@@ -113,7 +113,7 @@ fn try_one(wanted: &Wanted) -> Option<Denied> {
     let read = if wanted.real.is_dir() {
         std::fs::read_dir(&wanted.real).map(drop)
     } else {
-        open::regular(&wanted.file).map(drop)
+        files::open_regular(&wanted.file).map(drop)
     };
     let why = match (read, hidden) {
         (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => because(wanted, &error),

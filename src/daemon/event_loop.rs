@@ -20,15 +20,15 @@ use crate::daemon::reload::followed_files::Follower;
 use crate::daemon::reload::local::{Loader, Wanted};
 use crate::daemon::reload::network::Network;
 use crate::daemon::reload::reloads::Reload;
-use crate::daemon::setup::{fit_to_descriptors, followed, make_room_for_descriptors, route};
+use crate::daemon::setup::{bus_follower, fit_to_descriptors, followed, make_room_for_descriptors, route};
 use crate::daemon::shortage::Shortage;
 use crate::daemon::sorter_child::Sorter;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::sockets::Upstreams;
 use crate::daemon::wrong;
-use crate::host::resolvers::{self, BusFollower, Whom, bus_follower};
-use crate::host::service_manager::{self, Manager};
+use crate::host::resolvers::{BusFollower, PlanReport, ResolverFiles};
+use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
@@ -66,9 +66,9 @@ pub(crate) struct Daemon {
     /// Who tells what is known of links, where nobody is configured.
     pub links: Option<BusFollower>,
     /// What the system's own files said when they were last read.
-    pub files: Arc<resolvers::Files>,
+    pub files: Arc<ResolverFiles>,
     /// Who named each upstream.
-    pub whom: Whom,
+    pub whom: PlanReport,
     /// What outlives a reboot.
     pub keep: Keep,
     pub reload: Reload,
@@ -83,7 +83,7 @@ pub(crate) struct Daemon {
     received: Vec<u8>,
     pub sorter: Option<Sorter>,
     /// Who started us, if somebody did who wants to hear how we are.
-    pub manager: Manager,
+    pub manager: ServiceManager,
     watchdog: Option<(Duration, Monotonic)>,
     changes: u64,
     /// When the table's note of the clocks is to be renewed.
@@ -174,7 +174,7 @@ impl Daemon {
             ready: Ready::default(),
             received: vec![0; 65_535],
             sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
-            manager: Manager::new(),
+            manager: ServiceManager::new(),
             watchdog: service_manager::watchdog().map(|every| (every, now())),
             changes: 0,
             clocks_at: Monotonic(0),

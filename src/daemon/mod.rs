@@ -81,7 +81,7 @@ pub fn run() -> ExitCode {
             let event = if is_written { Event::ConfigurationRefused } else { Event::Failed };
             log::error!(event = event, reason:% = why; "{why}");
             if !wrong::serves(&Config::default().runtime_dir) {
-                service_manager::Manager::new().stopping(&why);
+                service_manager::ServiceManager::new().stopping(&why);
                 return if is_written { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE };
             }
             wrong::without(why)
@@ -92,7 +92,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             log::error!(event = Event::Failed; "{message}");
-            service_manager::Manager::new().stopping(&message);
+            service_manager::ServiceManager::new().stopping(&message);
             ExitCode::FAILURE
         }
     }

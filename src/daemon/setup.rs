@@ -1,10 +1,10 @@
 //! What the daemon is made of before its loop begins: descriptors, the upstreams.
 
 use crate::config::{Config, Endpoint, FILE};
-use crate::daemon::reload::{containers, local, reserved_zones};
+use crate::daemon::reload::{containers, reserved_zones};
 use crate::daemon::wrong;
-use crate::host::resolvers;
-use crate::host::resolvers::{BusFollower, Files, Heard, Plan, Whom};
+use crate::host::interfaces;
+use crate::host::resolvers::{self, BusFollower, BusLinks, Plan, PlanReport, ResolverFiles};
 use crate::logging::Event;
 use hither_rounds::{Routes, Server};
 use hither_table::trust::{Distrust, Facts, judge_directory};
@@ -137,32 +137,58 @@ pub(crate) fn route(
     file: Option<&Path>,
     links: Option<&BusFollower>,
     ourselves: &[SocketAddr],
-    before: Option<&Whom>,
-) -> (Routes, Whom, Arc<Files>) {
-    let files = Files::read(Path::new("/"), &config.runtime_dir);
-    let heard = links.map(BusFollower::heard);
-    let (routes, whom) = plan(config, file, (&files, heard), ourselves).split(before);
+    before: Option<&PlanReport>,
+) -> (Routes, PlanReport, Arc<ResolverFiles>) {
+    let files = ResolverFiles::read(Path::new("/"), &config.runtime_dir);
+    let bus_links = links.map(BusFollower::links);
+    let Plan { routes, report } = plan(config, file, (&files, bus_links), ourselves);
+    log_changes(&report, before);
     containers::offer(config, &routes.usual, &files);
-    (routes, whom, Arc::new(files))
+    (routes, report, Arc::new(files))
+}
+
+/// Logs what `report` has and the report `before` did not have.
+fn log_changes(report: &PlanReport, before: Option<&PlanReport>) {
+    let known = before.map(|before| &before.problems[..]).unwrap_or_default();
+    for problem in report.problems.iter().filter(|problem| !known.contains(problem)) {
+        log::warn!(event = Event::NotFollowed, what = "links", reason:% = problem; "{problem}");
+    }
+    let known = before.map(|before| &before.refused[..]).unwrap_or_default();
+    for refused in report.refused.iter().filter(|refused| !known.contains(refused)) {
+        log::warn!(event = Event::UpstreamRefused, reason:% = refused; "{refused}");
+    }
+}
+
+/// Starts to follow the links on the message bus, if the configuration names no upstream.
+pub(crate) fn bus_follower(config: &Config, waker: &Arc<mio::Waker>) -> Option<BusFollower> {
+    let started =
+        config.upstreams.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
+    let failed = |error: std::io::Error| {
+        log::warn!(
+            event = Event::NotFollowed, what = "the message bus", reason:% = error;
+            "the message bus cannot be followed: {error}; the servers of links are not known"
+        );
+    };
+    started.map_err(failed).ok()
 }
 
 /// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.
 fn plan(
     config: &Config,
     file: Option<&Path>,
-    (files, heard): (&Files, Option<&Heard>),
+    (files, bus_links): (&ResolverFiles, Option<&BusLinks>),
     ourselves: &[SocketAddr],
 ) -> Plan {
-    let host = local::addresses();
+    let host = interfaces::addresses();
     let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, ourselves, &host);
     let mut plan = Plan::default();
     if config.wrong.is_some() {
         return plan;
     }
     if config.upstreams.is_empty() {
-        plan = resolvers::plan(files, heard.unwrap_or(&Heard::default()), &is_ours);
+        plan = resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &is_ours);
         if plan.routes.usual.is_empty() {
-            let why = files.resolv_conf().why_none();
+            let why = files.resolv_conf().why_no_upstream();
             log::warn!(
                 event = Event::NoUpstream;
                 "no upstream is configured and {why}: questions are answered SERVFAIL until there is one"
@@ -191,12 +217,12 @@ fn plan(
     }
     plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
     let search: Option<Vec<Name>> =
-        config.upstreams.is_empty().then(|| files.searched().flatten().copied().collect());
+        config.upstreams.is_empty().then(|| files.search_lists().flatten().copied().collect());
     // Whoever says what is searched is the network, or runs the host: names there are its own.
     plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
     reserved_zones::add(&mut plan.routes, search.as_deref());
     for server in plan.routes.all() {
-        plan.name(server, &file.unwrap_or(Path::new(FILE)).display().to_string());
+        plan.add_origin(server, &file.unwrap_or(Path::new(FILE)).display().to_string());
     }
     plan
 }
@@ -213,7 +239,7 @@ pub(crate) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     }
     paths.extend(containers::paths(Path::new("/")));
     if config.upstreams.is_empty() {
-        paths.extend(resolvers::paths(Path::new("/")));
+        paths.extend(resolvers::followed_paths(Path::new("/")));
     }
     paths
 }

@@ -6,7 +6,7 @@ use crate::config::{Config, DROP_INS_MAX, FILE};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::local::Wanted;
 use crate::daemon::setup::make_runtime_dir;
-use crate::host::open;
+use crate::host::files;
 use crate::logging::Event;
 use hither_local::Local;
 use hither_net::clock;
@@ -30,7 +30,7 @@ pub(crate) fn serves(dir: &Path) -> bool {
     if !holds || std::env::var_os("NOTIFY_SOCKET").is_none() {
         return false;
     }
-    let failed = open::octets(&dir.join(MARK), 64)
+    let failed = files::read_up_to(&dir.join(MARK), 64)
         .ok()
         .and_then(|text| str::from_utf8(&text).ok()?.trim().parse::<u64>().ok());
     let now = clock::now().0;
@@ -75,7 +75,7 @@ pub(crate) fn files(path: Option<&Path>) -> Vec<PathBuf> {
     drop_ins.push(".d");
     let drop_ins = PathBuf::from(drop_ins);
     // With more it is refused, and the directory itself is followed too.
-    let within = open::names(&drop_ins, DROP_INS_MAX).map(|names| names.all).unwrap_or_default();
+    let within = files::entries(&drop_ins, DROP_INS_MAX).map(|entries| entries.names).unwrap_or_default();
     let mut files: Vec<PathBuf> = within.into_iter().map(|name| drop_ins.join(name)).collect();
     files.extend([main.to_owned(), drop_ins]);
     files

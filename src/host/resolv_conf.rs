@@ -1,34 +1,41 @@
-//! resolv.conf(5) as octets: whom it names, where names are searched for, and the lines that are passed over.
+//! resolv.conf(5): its servers, its search list, and the lines that are passed over.
 //!
-//! Read as glibc reads it, and more leniently where others do: comments behind an address, blanks before a word, any ends of lines.
+//! It is read as glibc does, and more leniently where other resolvers are: comments after an address,
+//! blanks before a word, any line ends.
 
-use crate::config::why_no_link;
+use crate::host::files;
+use crate::host::upstream_address::why_link_is_missing;
 use hither_local::text::{PassedOver, is_utf16, lines, shown, words};
 use hither_wire::name::Name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
-/// systemd-resolved's own stubs: whoever asks them asks whom we ask, or us.
+/// The stub listeners of systemd-resolved, which would ask the same servers, or us.
 const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
 
-/// Octets read of one.
+/// The file in the runtime directory in which the daemon lists its upstreams for containers.
+pub(crate) const OWN_FILE: &str = "resolv.conf";
+
+/// Octets read of a file.
 const LENGTH_MAX: u64 = 1 << 20;
-/// Servers, and domains to search in, that are taken of one: more than anybody has, and few enough to be compared one by one.
+/// Servers that are taken of a file, few enough to be compared one by one.
 const SERVERS_MAX: usize = 256;
+/// Domains of the search list that are taken of a file.
 const SEARCH_MAX: usize = 256;
 
-/// What a resolv.conf says.
+/// The contents of a resolv.conf.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct ResolvConf {
-    /// Its servers, each once, stubs and ourselves included.
+    /// The servers, each once. Stubs and our own addresses are included.
     pub nameservers: Vec<SocketAddr>,
-    /// The domains in which names are searched for, in lower case, those of the last `search` or `domain` line. The root is none of them.
+    /// The search list in lower case, from the last `search` or `domain` line, without the root.
     pub search: Vec<Name>,
-    /// Lines that mean nothing.
+    /// The lines that were not understood.
     pub passed_over: PassedOver,
 }
 
-/// Reads a resolv.conf. Any octets give what is good in them.
+/// Reads a resolv.conf. Lines that are not understood are passed over, whatever octets they have.
 pub(crate) fn read(text: &[u8]) -> ResolvConf {
     let mut read = ResolvConf::default();
     if is_utf16(text) {
@@ -53,10 +60,10 @@ pub(crate) fn read(text: &[u8]) -> ResolvConf {
 impl ResolvConf {
     fn add_server(&mut self, word: Option<&[u8]>) -> Option<String> {
         let Some(word) = word else { return Some("an address is missing behind 'nameserver'".to_owned()) };
-        let Some(address) = std::str::from_utf8(word).ok().and_then(server) else {
+        let Some(address) = std::str::from_utf8(word).ok().and_then(parse_server) else {
             return Some(format!("{} is no address", shown(word)));
         };
-        if let Some(why) = why_no_link(&address) {
+        if let Some(why) = why_link_is_missing(&address) {
             return Some(format!("{} {why}", shown(word)));
         }
         if !self.nameservers.contains(&address) {
@@ -86,46 +93,54 @@ impl ResolvConf {
     }
 }
 
-/// A resolv.conf, read once.
+/// A resolv.conf as it was when it was read.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct ResolvConfFile {
     pub path: PathBuf,
-    /// It is what we write for others ourselves: whom it names we know from elsewhere, or nobody knows any more.
+    /// Whether it is our own [`OWN_FILE`]. Its servers are then no news, or out of date.
     pub is_own: bool,
-    pub says: std::io::Result<ResolvConf>,
+    pub contents: std::io::Result<ResolvConf>,
     is_empty: bool,
 }
 
-impl Found {
-    pub fn at(path: PathBuf, is_own: bool) -> Found {
-        let text = crate::host::open::octets(&path, LENGTH_MAX);
+impl ResolvConfFile {
+    /// Reads the file at `path`.
+    pub fn read(path: PathBuf, is_own: bool) -> ResolvConfFile {
+        let text = files::read_up_to(&path, LENGTH_MAX);
         let is_empty = text.as_ref().is_ok_and(Vec::is_empty);
-        Found { path, is_own, says: text.map(|text| read(&text)), is_empty }
+        ResolvConfFile { path, is_own, contents: text.map(|text| read(&text)), is_empty }
     }
 
-    /// What it says of others than us.
-    pub fn of_others(&self) -> Option<&ResolvConf> {
-        self.says.as_ref().ok().filter(|_| !self.is_own)
+    /// The contents, unless the file could not be read or we wrote it ourselves.
+    pub fn foreign_contents(&self) -> Option<&ResolvConf> {
+        self.contents.as_ref().ok().filter(|_| !self.is_own)
     }
 
-    /// Why it leads to nobody.
-    pub fn why_none(&self) -> String {
+    /// Why the file gives no upstream.
+    pub fn why_no_upstream(&self) -> String {
         let path = self.path.display();
-        match &self.says {
+        match &self.contents {
             Err(error) => format!("'{path}' cannot be read: {error}"),
             Ok(_) if self.is_empty => format!("'{path}' is empty"),
-            Ok(says) if says.nameservers.is_empty() => format!("'{path}' names no server"),
+            Ok(contents) if contents.nameservers.is_empty() => format!("'{path}' names no server"),
             Ok(_) => "the system names none but ourselves".to_owned(),
         }
     }
 }
 
-/// Whether it is a stub of systemd-resolved.
+/// Whether `path` leads to the [`OWN_FILE`] that the daemon wrote, for instance by a symbolic link.
+pub(crate) fn is_own(path: &Path, runtime_dir: &Path) -> bool {
+    let target = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    target(path).is_some_and(|found| target(&runtime_dir.join(OWN_FILE)) == Some(found))
+}
+
+/// Whether a server is a stub listener of systemd-resolved.
 pub(crate) fn is_stub(server: &SocketAddr) -> bool {
     STUBS.iter().any(|stub| server.ip() == IpAddr::from(*stub))
 }
 
-/// Where programs ask that read the file themselves: glibc and others take `0.0.0.0` and `::` for this host.
+/// The server that programs ask when the file names `server`: glibc and others take `0.0.0.0` and `::`
+/// as this host.
 pub(crate) fn as_programs_ask(server: SocketAddr) -> SocketAddr {
     match server.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => (Ipv4Addr::LOCALHOST, server.port()).into(),
@@ -134,11 +149,12 @@ pub(crate) fn as_programs_ask(server: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A server as others write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each perhaps with `#name` behind it. An IPv4 address in IPv6
-/// clothes is what it is. Whether somebody can be asked there is another question.
-pub(crate) fn server(word: &str) -> Option<SocketAddr> {
+/// Reads a server as other programs write it: `192.0.2.1`, `[2001:db8::1]:53`, `fe80::1%eth0`, each
+/// perhaps followed by `#name`. An IPv4-mapped IPv6 address becomes the IPv4 address. The address may
+/// be one that no upstream can have.
+pub(crate) fn parse_server(word: &str) -> Option<SocketAddr> {
     let word = word.split(['#', ';']).next()?;
-    // A zone stands behind the address, or behind the port as systemd-resolved writes it.
+    // A zone follows the address, or the port as systemd-resolved writes it.
     let (host, rest) = match word.strip_prefix('[') {
         Some(inner) => inner.split_once(']')?,
         None if word.matches(':').count() == 1 => word.split_at(word.find(':')?),
@@ -169,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_good_line_counts_whatever_is_around_it() {
+    fn every_line_that_is_understood_counts() {
         let text = b"\xef\xbb\xbf# M\xfcnchen\r\nnameserver 192.0.2.1  # eth0\r\n\tnameserver\t::1 ; x\rnameserver 192.0.2.1\n\0\0nameserver 192.0.2.2#glued\nnameserver fe80::1%1\noptions ndots:99 \xff\nnameserver 192.0.2.3\0";
         assert_eq!(
             servers(text),
@@ -183,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_over_is_said_with_its_line() {
+    fn lines_passed_over_are_reported_with_their_numbers() {
         let read = read(b"nameserver\nnameserver 192.0.2\nnameservers 192.0.2.1\nsearch a..b corp.example . Lab.Example\nnameserver 192.0.2.9\n");
         assert_eq!((read.nameservers.len(), read.search.len(), read.passed_over.lines), (1, 2, 4));
         let told = read.passed_over.to_string();
@@ -203,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_who_it_is_however_it_is_written() {
+    fn each_spelling_of_a_server_is_read() {
         for (word, expected) in [
             ("::ffff:192.0.2.1", "192.0.2.1:53"),
             ("[::ffff:127.0.0.1]:53", "127.0.0.1:53"),
@@ -217,13 +233,22 @@ mod tests {
             ("fe80::1", "[fe80::1]:53"),
             ("1.1.1.1#cloudflare-dns.com", "1.1.1.1:53"),
         ] {
-            assert_eq!(server(word).map(|server| server.to_string()).as_deref(), Some(expected), "{word}");
+            assert_eq!(
+                parse_server(word).map(|server| server.to_string()).as_deref(),
+                Some(expected),
+                "{word}"
+            );
         }
         assert_eq!(
-            [server(""), server("fe80::1%"), server("192.0.2"), server("fe80::1%not-there0")],
+            [
+                parse_server(""),
+                parse_server("fe80::1%"),
+                parse_server("192.0.2"),
+                parse_server("fe80::1%not-there0")
+            ],
             [None; 4]
         );
-        let asked = |word| as_programs_ask(server(word).expect("a server")).to_string();
+        let asked = |word| as_programs_ask(parse_server(word).expect("a server")).to_string();
         assert_eq!(
             [asked("0.0.0.0"), asked("::"), asked("192.0.2.1")],
             ["127.0.0.1:53", "[::1]:53", "192.0.2.1:53"]
@@ -233,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_servers_and_domains_some_are_taken_and_the_rest_is_said() {
+    fn servers_and_domains_beyond_the_bound_are_reported() {
         let many = |what: &str, of: fn(usize) -> String| -> String {
             (0..300).map(|n| format!("{what}{}", of(n))).collect()
         };
@@ -245,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn why_nobody_is_named_is_said() {
+    fn the_reason_for_having_no_upstream_is_given() {
         let dir = std::env::temp_dir().join(format!("hither-resolv-conf-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let file = dir.join("resolv.conf");
-        let why_none = |path: &std::path::Path| Found::at(path.to_owned(), false).why_none();
+        let why_none = |path: &Path| ResolvConfFile::read(path.to_owned(), false).why_no_upstream();
         assert!(why_none(&file).contains("cannot be read: No such file"), "{}", why_none(&file));
         assert!(why_none(&dir).contains("cannot be read: Is a directory"), "{}", why_none(&dir));
         for (text, why) in [

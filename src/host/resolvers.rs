@@ -1,138 +1,138 @@
-//! The system's own resolvers, for a configuration that names none: resolv.conf(5), and what systemd-resolved, NetworkManager and
-//! systemd-networkd know of each link.
+//! The resolvers that the system is configured with, used if hither's configuration names no upstream:
+//! those of resolv.conf(5) and those that systemd-resolved, NetworkManager and systemd-networkd name
+//! for each link.
 //!
-//! resolved and NetworkManager are asked on the message bus, as any user may; the files that resolved has of its links are its own.
+//! systemd-resolved and NetworkManager publish theirs on the message bus, for any user;
+//! systemd-networkd writes files. [`plan`] decides which server is asked for which names.
 
-mod bus;
-mod follow;
+mod bus_follower;
+mod dbus;
 mod link;
 mod managers;
-mod message;
+mod network_manager;
+mod networkd;
+mod plan;
+mod resolved;
 
-pub(crate) use follow::BusFollower;
-pub(crate) use link::{Link, Plan, Whom};
-pub(crate) use managers::Heard;
+pub(crate) use bus_follower::BusFollower;
+pub(crate) use managers::BusLinks;
+pub(crate) use plan::{Plan, PlanReport};
 
-use crate::config::Config;
-use crate::daemon::reload::containers;
-use crate::host::open;
-use crate::host::resolv_conf::{Found, is_stub, server};
-use crate::logging::Event;
+use crate::host::resolv_conf::{ResolvConfFile, is_own, is_stub};
+use crate::host::{files, interfaces};
 use hither_wire::name::Name;
-use mio::Waker;
+use link::{LINKS_MAX, Link};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-/// The file of the system's administrator, or of whoever manages it.
+/// The system's resolv.conf, below the root directory.
 const RESOLV_CONF: &str = "etc/resolv.conf";
-/// systemd-resolved's for programs that do not ask it.
-const RESOLVED: &str = "run/systemd/resolve/resolv.conf";
-/// Where programs find in which domains to search, the first that says so.
-pub(crate) const SEARCHED: [&str; 2] = [RESOLV_CONF, RESOLVED];
-/// What managers write for others; the first that names somebody else than us or a local stub counts.
-const WRITTEN: [&str; 3] =
-    [RESOLVED, "run/NetworkManager/no-stub-resolv.conf", "run/NetworkManager/resolv.conf"];
-/// networkd's directory with a file for each link.
+/// The file in which systemd-resolved lists its servers for other programs.
+const RESOLVED_FILE: &str = "run/systemd/resolve/resolv.conf";
+/// The files from which programs take the search list; the first one that has a search list counts.
+pub(crate) const SEARCH_LIST_FILES: [&str; 2] = [RESOLV_CONF, RESOLVED_FILE];
+/// Files that managers write for other programs; the first one with servers other than ours or a local
+/// stub counts.
+const MANAGER_FILES: [&str; 3] =
+    [RESOLVED_FILE, "run/NetworkManager/no-stub-resolv.conf", "run/NetworkManager/resolv.conf"];
+/// The directory in which systemd-networkd has a file for each link.
 const NETWORKD: &str = "run/systemd/netif/links";
 
-/// The files to follow, below `root`. In the directory of links any file may come and go, so the directory itself is followed too. That the
-/// message bus is there, or what resolved writes for others is new, is a reason to ask on the bus.
-pub(crate) fn paths(root: &Path) -> Vec<PathBuf> {
-    let files = [RESOLV_CONF].into_iter().chain(WRITTEN).chain([follow::SOCKET]);
+/// The files below `root` whose changes can change the plan. The directory of systemd-networkd is one
+/// of them, since files come and go in it. The socket of the message bus is another: when it appears,
+/// the managers can be asked.
+pub(crate) fn followed_paths(root: &Path) -> Vec<PathBuf> {
+    let files = [RESOLV_CONF].into_iter().chain(MANAGER_FILES).chain([bus_follower::SOCKET]);
     let mut paths: Vec<PathBuf> = files.map(|path| root.join(path)).collect();
     let dir = root.join(NETWORKD);
-    // Of more, which are not read either, [`managers::networkd`] says so.
-    let links = open::names(&dir, managers::LINKS_MAX).map(|names| names.all).unwrap_or_default();
+    // If there are more, they are not read either, and `networkd::links` reports it.
+    let links = files::entries(&dir, LINKS_MAX).map(|entries| entries.names).unwrap_or_default();
     paths.extend(links.into_iter().map(|name| dir.join(name)));
     paths.push(dir);
     paths
 }
 
-/// What files say of the system's resolvers, each of them read once.
+/// The system's resolv.conf and the files that managers write, each read once.
 #[derive(Debug)]
-pub(crate) struct Files {
-    own: Found,
-    written: [Found; WRITTEN.len()],
+pub(crate) struct ResolverFiles {
+    resolv_conf: ResolvConfFile,
+    of_managers: [ResolvConfFile; MANAGER_FILES.len()],
     root: PathBuf,
 }
 
-impl Files {
-    /// Reads those below `root`; what we write into our runtime directory ourselves says nothing.
-    pub fn read(root: &Path, runtime_dir: &Path) -> Files {
+impl ResolverFiles {
+    /// Reads the files below `root`. The contents of a file that hither itself wrote into `runtime_dir`
+    /// do not count.
+    pub fn read(root: &Path, runtime_dir: &Path) -> ResolverFiles {
         let read = |path: &str| {
             let path = root.join(path);
-            let is_own = containers::is_own(&path, runtime_dir);
-            Found::at(path, is_own)
+            let is_own = is_own(&path, runtime_dir);
+            ResolvConfFile::read(path, is_own)
         };
-        Files { own: read(RESOLV_CONF), written: WRITTEN.map(read), root: root.to_owned() }
+        ResolverFiles {
+            resolv_conf: read(RESOLV_CONF),
+            of_managers: MANAGER_FILES.map(read),
+            root: root.to_owned(),
+        }
     }
 
-    /// resolv.conf itself.
-    pub fn resolv_conf(&self) -> &Found {
-        &self.own
+    /// The system's resolv.conf.
+    pub fn resolv_conf(&self) -> &ResolvConfFile {
+        &self.resolv_conf
     }
 
-    /// The domains in which names are searched for, as each file has them: the system's own first, then that of systemd-resolved.
-    pub fn searched(&self) -> impl Iterator<Item = &[Name]> {
-        let all = std::iter::once(&self.own).chain(&self.written);
-        all.map(|found| found.of_others().map_or(&[][..], |says| &says.search))
+    /// The search list of each file: of the system's resolv.conf, then of the managers' files.
+    pub fn search_lists(&self) -> impl Iterator<Item = &[Name]> {
+        let all = std::iter::once(&self.resolv_conf).chain(&self.of_managers);
+        all.map(|file| file.foreign_contents().map_or(&[][..], |contents| &contents.search))
     }
 
-    /// Those in which programs search, by the files of [`SEARCHED`].
-    pub fn searched_by_programs(&self) -> &[Name] {
-        let [resolved, ..] = &self.written;
-        let says = [&self.own, resolved].into_iter().filter_map(Found::of_others);
-        says.map(|says| &says.search[..]).find(|names| !names.is_empty()).unwrap_or_default()
+    /// The search list that programs use, by [`SEARCH_LIST_FILES`].
+    pub fn search_list_of_programs(&self) -> &[Name] {
+        let [resolved, ..] = &self.of_managers;
+        let contents = [&self.resolv_conf, resolved].into_iter().filter_map(ResolvConfFile::foreign_contents);
+        contents.map(|contents| &contents.search[..]).find(|names| !names.is_empty()).unwrap_or_default()
     }
 }
 
-/// Follows what is told on the message bus, where nobody is configured.
-pub(crate) fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
-    let started =
-        config.upstreams.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
-    let failed = |error: std::io::Error| {
-        log::warn!(
-            event = Event::NotFollowed, what = "the message bus", reason:% = error;
-            "the message bus cannot be followed: {error}; the servers of links are not known"
-        );
-    };
-    started.map_err(failed).ok()
-}
-
-/// Whom the system asks, by its files and by what was heard on the message bus, without those for whom `is_ours` holds.
-pub(crate) fn plan(files: &Files, heard: &Heard, is_ours: &dyn Fn(&SocketAddr) -> bool) -> Plan {
-    let file = |found: &Found| {
-        let servers = found.of_others().map(|says| &says.nameservers[..]).unwrap_or_default();
+/// Which servers the system asks for which names, by its files and the links on the message bus.
+/// Servers for which `is_ours` holds lead back to us and are left out.
+pub(crate) fn plan(files: &ResolverFiles, bus: &BusLinks, is_ours: &dyn Fn(&SocketAddr) -> bool) -> Plan {
+    let host_of = |file: &ResolvConfFile| {
+        let servers = file.foreign_contents().map(|contents| &contents.nameservers[..]).unwrap_or_default();
         let servers = servers.iter().filter(|server| !is_stub(server)).copied().collect();
-        vec![Link { servers, usual: true, origin: found.path.display().to_string(), ..Link::default() }]
+        let origin = file.path.display().to_string();
+        vec![Link { servers, is_default_route: true, origin, ..Link::default() }]
     };
-    let own = file(&files.own);
-    let mut sources: Vec<Vec<Link>> = heard.resolved.iter().cloned().collect();
-    match &heard.network_manager {
-        // It writes resolv.conf, for programs that cannot tell whom to ask for what.
-        Some((links, true)) => sources.extend([links.clone(), own]),
-        Some((links, false)) => sources.extend([own, links.clone()]),
+    let own = host_of(&files.resolv_conf);
+    let mut sources: Vec<Vec<Link>> = bus.resolved.iter().cloned().collect();
+    match &bus.network_manager {
+        // If NetworkManager writes resolv.conf, that file is an excerpt of its links.
+        Some(manager) if manager.writes_resolv_conf => sources.extend([manager.links.clone(), own]),
+        Some(manager) => sources.extend([own, manager.links.clone()]),
         None => sources.push(own),
     }
-    let (links, problem) = managers::networkd(&files.root.join(NETWORKD));
+    let (links, problem) = networkd::links(&files.root.join(NETWORKD));
     sources.push(links);
-    sources.extend(files.written.iter().map(file));
-    let mut plan = link::plan(&sources, is_ours, &crate::daemon::reload::local::addresses());
-    plan.whom.problems.extend(problem);
+    sources.extend(files.of_managers.iter().map(host_of));
+    let mut plan = plan::plan(&sources, is_ours, &interfaces::addresses());
+    plan.report.problems.extend(problem);
     plan
 }
 
-/// Whether a query to `upstream` would come back to us; `host` are this host's addresses.
-pub(crate) fn is_ours(upstream: &SocketAddr, ourselves: &[SocketAddr], host: &[IpAddr]) -> bool {
-    let here = upstream.ip().is_loopback() || host.contains(&upstream.ip());
+/// Whether a query to `upstream` would come back to us. `ourselves` are the addresses that we listen
+/// at, `host_addresses` those of this host.
+pub(crate) fn is_ours(upstream: &SocketAddr, ourselves: &[SocketAddr], host_addresses: &[IpAddr]) -> bool {
+    let is_on_this_host = upstream.ip().is_loopback() || host_addresses.contains(&upstream.ip());
     ourselves.iter().any(|own| {
-        own.port() == upstream.port() && (own.ip() == upstream.ip() || own.ip().is_unspecified() && here)
+        own.port() == upstream.port()
+            && (own.ip() == upstream.ip() || own.ip().is_unspecified() && is_on_this_host)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::network_manager::NetworkManagerLinks;
     use super::*;
     use hither_rounds::Server;
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_would_come_back_to_us_is_ours() {
+    fn an_upstream_that_leads_back_to_us_is_recognized() {
         let ours: [SocketAddr; 1] = ["127.0.0.1:53".parse().expect("an address")];
         let host = ["192.0.2.9".parse().expect("an address")];
         let upstream = |text: &str| text.parse::<SocketAddr>().expect("an address");
@@ -165,8 +165,8 @@ mod tests {
         assert!(!is_ours(&upstream("192.0.2.1:53"), &any, &host));
         assert_eq!(
             plan(
-                &Files::read(Path::new("/nonexistent"), Path::new("/nonexistent")),
-                &Heard::default(),
+                &ResolverFiles::read(Path::new("/nonexistent"), Path::new("/nonexistent")),
+                &BusLinks::default(),
                 &|_| false
             ),
             Plan::default()
@@ -174,37 +174,37 @@ mod tests {
     }
 
     #[test]
-    fn our_own_file_says_neither_whom_to_ask_nor_where_to_search() {
+    fn a_file_that_hither_wrote_gives_neither_upstreams_nor_a_search_list() {
         let root = root(&[
             ("run/hither/resolv.conf", "nameserver 192.0.2.9\nsearch old.home.arpa\n"),
             ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nsearch new.home.arpa\n"),
         ]);
         std::fs::create_dir_all(root.join("etc")).expect("a directory");
         std::os::unix::fs::symlink("../run/hither/resolv.conf", root.join(RESOLV_CONF)).expect("a link");
-        let files = Files::read(&root, &root.join("run/hither"));
-        let searched: Vec<String> = files.searched().flatten().map(ToString::to_string).collect();
+        let files = ResolverFiles::read(&root, &root.join("run/hither"));
+        let searched: Vec<String> = files.search_lists().flatten().map(ToString::to_string).collect();
         assert_eq!(searched, ["new.home.arpa."]);
-        assert_eq!(files.searched_by_programs(), ["new.home.arpa".parse().expect("a name")]);
-        let asked = plan(&files, &Heard::default(), &|_| false).routes.usual;
+        assert_eq!(files.search_list_of_programs(), ["new.home.arpa".parse().expect("a name")]);
+        let asked = plan(&files, &BusLinks::default(), &|_| false).routes.usual;
         assert_eq!(asked, [Server::from("192.0.2.1:53".parse::<SocketAddr>().expect("an address"))]);
         std::fs::remove_dir_all(root).expect("removable");
     }
 
     #[test]
-    fn programs_do_not_search_by_what_network_manager_writes_for_others() {
+    fn programs_do_not_use_the_search_list_of_network_managers_files() {
         let search = "nameserver 192.0.2.1\nsearch home.arpa\n";
         let root = root(&[
             ("etc/resolv.conf", "nameserver 192.0.2.1\n"),
             ("run/NetworkManager/resolv.conf", search),
             ("run/NetworkManager/no-stub-resolv.conf", search),
         ]);
-        let files = Files::read(&root, &root);
-        assert_eq!((files.searched_by_programs(), files.searched().flatten().count()), (&[][..], 2));
+        let files = ResolverFiles::read(&root, &root);
+        assert_eq!((files.search_list_of_programs(), files.search_lists().flatten().count()), (&[][..], 2));
         std::fs::remove_dir_all(root).expect("removable");
     }
 
     #[test]
-    fn a_fifo_in_the_place_of_any_of_the_systems_files_holds_nobody_up() {
+    fn a_fifo_in_place_of_a_file_does_not_block() {
         let root = root(&[
             ("run/systemd/netif/links/2", "OPER_STATE=routable\nDNS=192.0.2.1\n"),
             ("run/systemd/resolve/stub", ""),
@@ -212,28 +212,30 @@ mod tests {
             ("etc/stub", ""),
         ]);
         let link = format!("{NETWORKD}/7");
-        for path in [RESOLV_CONF, &link].into_iter().chain(WRITTEN) {
+        for path in [RESOLV_CONF, &link].into_iter().chain(MANAGER_FILES) {
             nix::unistd::mkfifo(&root.join(path), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
         }
         let (sender, asked) = std::sync::mpsc::channel();
         let dir = root.clone();
         std::thread::spawn(move || {
-            let plan = plan(&Files::read(&dir, &dir), &Heard::default(), &|_| false);
-            sender.send((paths(&dir).len(), plan.routes.usual)).expect("heard");
+            let plan = plan(&ResolverFiles::read(&dir, &dir), &BusLinks::default(), &|_| false);
+            sender.send((followed_paths(&dir).len(), plan.routes.usual)).expect("sent");
         });
-        let (followed, usual) = asked.recv_timeout(std::time::Duration::from_secs(30)).expect("nobody waits");
+        let (followed, usual) =
+            asked.recv_timeout(std::time::Duration::from_secs(30)).expect("it does not block");
         let asked: Vec<String> = usual.iter().map(|server| server.address.to_string()).collect();
-        // resolv.conf, what others write, the socket of the bus, the directory, and what is in it.
-        assert_eq!((followed, asked), (1 + WRITTEN.len() + 2 + 2, vec!["192.0.2.1:53".to_owned()]));
+        // resolv.conf, the managers' files, the socket of the bus, the directory, and its two files.
+        assert_eq!((followed, asked), (1 + MANAGER_FILES.len() + 2 + 2, vec!["192.0.2.1:53".to_owned()]));
         std::fs::remove_dir_all(root).expect("removable");
     }
 
     #[test]
-    fn of_a_directory_with_too_many_links_that_is_said() {
+    fn a_directory_with_too_many_links_is_reported() {
         let root = root(&[("run/systemd/netif/links/1", "OPER_STATE=routable\nDNS=192.0.2.1\n")]);
-        let problems =
-            |root: &Path| plan(&Files::read(root, root), &Heard::default(), &|_| false).whom.problems;
-        for n in 2..=managers::LINKS_MAX {
+        let problems = |root: &Path| {
+            plan(&ResolverFiles::read(root, root), &BusLinks::default(), &|_| false).report.problems
+        };
+        for n in 2..=LINKS_MAX {
             std::fs::write(root.join(NETWORKD).join(n.to_string()), "").expect("written");
         }
         assert_eq!(problems(&root), Vec::<String>::new());
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_stub_the_real_upstreams_are_found_and_links_keep_their_domains() {
+    fn upstreams_behind_a_stub_are_found_and_links_keep_their_domains() {
         let root = root(&[
             ("etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0 trust-ad\n"),
             ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 10.8.0.1\n"),
@@ -252,8 +254,8 @@ mod tests {
             ("run/systemd/netif/links/2", "OPER_STATE=routable\nDNS=192.0.2.1\nDOMAINS=home.example\n"),
             ("run/systemd/netif/links/.#x", "DNS=192.0.2.9\n"),
         ]);
-        let of = |heard: &Heard| {
-            let plan = plan(&Files::read(&root, &root), heard, &|_| false);
+        let of = |bus: &BusLinks| {
+            let plan = plan(&ResolverFiles::read(&root, &root), bus, &|_| false);
             let shown = |servers: &[Server]| -> String {
                 servers.iter().map(|s| format!("{}%{} ", s.address.ip(), s.link)).collect()
             };
@@ -262,28 +264,39 @@ mod tests {
             format!("{}; {}", shown(&plan.routes.usual), domains.collect::<String>())
         };
         assert_eq!(
-            of(&Heard::default()),
+            of(&BusLinks::default()),
             "192.0.2.1%2 ; corp.example. 10.8.0.1%7 home.example. 192.0.2.1%2 "
         );
-        let link = |index: u32, address: &str, usual: bool| Link {
+        let link = |index: u32, address: &str, is_default_route: bool| Link {
             index,
             servers: vec![address.parse().expect("an address")],
-            usual,
+            is_default_route,
             ..Link::default()
         };
         let resolved = Some(vec![link(2, "192.0.2.3:53", true), link(7, "10.8.0.3:53", false)]);
-        let heard = Heard { resolved: resolved.clone(), network_manager: None };
-        assert_eq!(of(&heard), "192.0.2.3%2 ; ", "who has all is asked alone");
+        let bus = BusLinks { resolved: resolved.clone(), network_manager: None };
+        assert_eq!(of(&bus), "192.0.2.3%2 ; ", "a source with a default route is asked alone");
         let resolved = Some(vec![link(7, "10.8.0.3:53", false)]);
-        let network_manager = Some((vec![link(2, "192.0.2.4:53", true)], false));
-        let heard = Heard { resolved, network_manager };
-        assert_eq!(of(&heard), "192.0.2.4%2 ; ", "who knows only a VPN leaves the rest to others");
-        assert!(paths(&root).contains(&root.join("run/systemd/netif/links/7")));
+        let links = vec![link(2, "192.0.2.4:53", true)];
+        let network_manager = Some(NetworkManagerLinks { links, writes_resolv_conf: false });
+        let bus = BusLinks { resolved, network_manager };
+        assert_eq!(
+            of(&bus),
+            "192.0.2.4%2 ; ",
+            "a source with only a VPN leaves other names to the next source"
+        );
+        assert!(followed_paths(&root).contains(&root.join("run/systemd/netif/links/7")));
         std::fs::write(root.join("etc/resolv.conf"), "nameserver 198.51.100.1\n").expect("written");
-        assert!(of(&Heard::default()).starts_with("198.51.100.1%0 ;"), "the administrator's word");
+        assert!(
+            of(&BusLinks::default()).starts_with("198.51.100.1%0 ;"),
+            "the administrator's file counts first"
+        );
         std::fs::write(root.join("run/systemd/netif/links/7"), "DNS=10.8.0.1\nROUTE_DOMAINS=.\n")
             .expect("written");
-        assert!(of(&Heard::default()).starts_with("10.8.0.1%7 ;"), "but for a VPN that wants everything");
+        assert!(
+            of(&BusLinks::default()).starts_with("10.8.0.1%7 ;"),
+            "except for a VPN with the root as its domain"
+        );
         std::fs::remove_dir_all(root).expect("removable");
     }
 }

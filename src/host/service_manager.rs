@@ -1,4 +1,5 @@
-//! What the service manager is told, without ever waiting for it. Outside of one, nothing happens; if it cannot be told, the service goes on.
+//! Notifies the service manager (sd_notify(3)) without ever blocking. Without a service manager nothing
+//! is sent. If it does not take a message, the program goes on and sends it again later.
 
 use crate::logging::Event;
 use hither_table::Monotonic;
@@ -11,11 +12,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// How soon what it has not taken is tried again, doubled up to the other while it takes nothing.
-const AGAIN: Duration = Duration::from_millis(100);
-const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// Pause before a message that was not taken is sent again. It doubles while nothing is taken.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest pause.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// The kinds of messages. Of each kind at most one waits.
+/// The kinds of messages. At most one message of each kind waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Reloading,
@@ -26,8 +28,9 @@ enum Kind {
 }
 
 impl Kind {
-    /// Whether one that waits has nothing more to say once `newer` is there. That a reload has begun has to be heard before its end is.
-    fn is_void_beside(self, newer: Kind) -> bool {
+    /// Whether a waiting message of this kind is dropped because `newer` replaces it. The end of a
+    /// reload does not replace its start: the service manager has to receive both.
+    fn is_replaced_by(self, newer: Kind) -> bool {
         match newer {
             Kind::Reloading | Kind::Stopping => self != Kind::Alive,
             Kind::Ready => matches!(self, Kind::Ready | Kind::Status),
@@ -36,39 +39,47 @@ impl Kind {
     }
 }
 
-/// The way to the service manager, and what it has not taken yet.
+/// The connection to the service manager, and the messages that it has not taken yet.
 #[derive(Debug)]
-pub(crate) struct Manager {
-    to: Option<(UnixDatagram, SocketAddr)>,
-    owed: VecDeque<(Kind, String)>,
+pub(crate) struct ServiceManager {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    waiting: VecDeque<(Kind, String)>,
     pause: Duration,
-    again: Option<Monotonic>,
-    /// The log was told that it takes nothing.
-    is_told: bool,
+    /// When the waiting messages are sent again.
+    retry_at: Option<Monotonic>,
+    /// Whether the log has a line that the service manager takes nothing.
+    is_logged: bool,
 }
 
-impl Manager {
-    /// The one that the environment names, if it names one.
-    pub fn new() -> Manager {
-        Manager::at(std::env::var_os("NOTIFY_SOCKET").as_deref())
+impl ServiceManager {
+    /// The service manager that the environment names, if it names one.
+    pub fn new() -> ServiceManager {
+        ServiceManager::at(std::env::var_os("NOTIFY_SOCKET").as_deref())
     }
 
-    fn at(name: Option<&OsStr>) -> Manager {
-        let to = name.and_then(|name| open(name).map_err(|error| warn(&error, "and is told nothing")).ok());
-        Manager { to, owed: VecDeque::new(), pause: AGAIN, again: None, is_told: false }
+    fn at(name: Option<&OsStr>) -> ServiceManager {
+        let socket =
+            name.and_then(|name| open(name).map_err(|error| warn(&error, "and is told nothing")).ok());
+        ServiceManager {
+            socket,
+            waiting: VecDeque::new(),
+            pause: RETRY_MIN,
+            retry_at: None,
+            is_logged: false,
+        }
     }
 
     pub fn ready(&mut self, status: &str) {
-        self.tell(Kind::Ready, &[NotifyState::Ready, NotifyState::Status(&line(status))]);
+        self.queue(Kind::Ready, &[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
     pub fn status(&mut self, status: &str) {
-        self.tell(Kind::Status, &[NotifyState::Status(&line(status))]);
+        self.queue(Kind::Status, &[NotifyState::Status(&one_line(status))]);
     }
 
     pub fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.tell(Kind::Reloading, &[NotifyState::Reloading, now]),
+            Ok(now) => self.queue(Kind::Reloading, &[NotifyState::Reloading, now]),
             Err(error) => log::warn!(
                 event = Event::ClockTrouble, reason:% = error;
                 "the clock cannot be read: {error}, ignoring"
@@ -77,56 +88,57 @@ impl Manager {
     }
 
     pub fn stopping(&mut self, why: &str) {
-        self.tell(Kind::Stopping, &[NotifyState::Stopping, NotifyState::Status(&line(why))]);
+        self.queue(Kind::Stopping, &[NotifyState::Stopping, NotifyState::Status(&one_line(why))]);
     }
 
     pub fn alive(&mut self) {
-        self.tell(Kind::Alive, &[NotifyState::Watchdog]);
+        self.queue(Kind::Alive, &[NotifyState::Watchdog]);
     }
 
-    fn tell(&mut self, kind: Kind, states: &[NotifyState<'_>]) {
-        if self.to.is_some() {
-            self.owed.retain(|(owed, _)| !owed.is_void_beside(kind));
-            self.owed.push_back((kind, states.iter().map(|state| format!("{state}\n")).collect()));
+    fn queue(&mut self, kind: Kind, states: &[NotifyState<'_>]) {
+        if self.socket.is_some() {
+            self.waiting.retain(|(waiting, _)| !waiting.is_replaced_by(kind));
+            self.waiting.push_back((kind, states.iter().map(|state| format!("{state}\n")).collect()));
             self.send();
         }
     }
 
-    /// When what it has not taken is to be tried again.
+    /// When the waiting messages are due to be sent again; `None` if there are none.
     pub fn timeout(&self) -> Option<Monotonic> {
-        // Before the first try again there is no time for it: it is due.
-        (!self.owed.is_empty()).then(|| self.again.unwrap_or(Monotonic(0)))
+        // Until the first retry has set a time, they are due at once.
+        (!self.waiting.is_empty()).then(|| self.retry_at.unwrap_or(Monotonic(0)))
     }
 
-    /// Tries again what it has not taken, where it is time.
+    /// Sends the waiting messages again if they are due.
     pub fn try_again(&mut self, now: Monotonic) {
         if self.timeout().is_none_or(|at| now < at) {
             return;
         }
         self.send();
-        if !self.owed.is_empty() {
-            self.again = Some(now.plus(self.pause));
-            self.pause = (self.pause * 2).min(AGAIN_MAX);
+        if !self.waiting.is_empty() {
+            self.retry_at = Some(now.plus(self.pause));
+            self.pause = (self.pause * 2).min(RETRY_MAX);
         }
     }
 
-    /// Sends what is owed, in its order, as far as it is taken at once.
+    /// Sends the waiting messages in order, until one is not taken.
     fn send(&mut self) {
-        let Some((socket, address)) = &self.to else { return };
-        while let Some((_, text)) = self.owed.front() {
+        let Some((socket, address)) = &self.socket else { return };
+        while let Some((_, text)) = self.waiting.front() {
             if let Err(error) = socket.send_to_addr(text.as_bytes(), address) {
-                if !std::mem::replace(&mut self.is_told, true) {
+                if !std::mem::replace(&mut self.is_logged, true) {
                     warn(&error, "trying again");
                 }
                 return;
             }
-            self.owed.pop_front();
+            self.waiting.pop_front();
         }
-        (self.pause, self.again, self.is_told) = (AGAIN, None, false);
+        (self.pause, self.retry_at, self.is_logged) = (RETRY_MIN, None, false);
     }
 }
 
-/// A socket that does not wait, and where to send. A name that begins with '@' is one in the abstract namespace (unix(7)).
+/// A non-blocking socket, and the address to send to. A name that begins with '@' is in the abstract
+/// namespace (unix(7)).
 fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
@@ -144,11 +156,11 @@ fn warn(error: &io::Error, consequence: &str) {
     );
 }
 
-fn line(status: &str) -> String {
+fn one_line(status: &str) -> String {
     status.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// How often it wants to hear that we are alive: half of what it allows.
+/// How often the watchdog has to be notified: half of the time that the service manager allows.
 pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
 }
@@ -157,17 +169,17 @@ pub(crate) fn watchdog() -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// A service manager at a name of its own, and what it hears from.
-    fn managed(name: &str) -> (UnixDatagram, Manager) {
+    /// The socket of a service manager, and the sender of its notifications.
+    fn service_manager(name: &str) -> (UnixDatagram, ServiceManager) {
         let name = format!("hither {} {name}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a short name");
-        let socket = UnixDatagram::bind_addr(&address).expect("nobody else's");
+        let socket = UnixDatagram::bind_addr(&address).expect("free");
         socket.set_nonblocking(true).expect("an option");
-        (socket, Manager::at(Some(OsStr::new(&format!("@{name}")))))
+        (socket, ServiceManager::at(Some(OsStr::new(&format!("@{name}")))))
     }
 
-    /// All that has come, each message's first line.
-    fn heard(socket: &UnixDatagram) -> Vec<String> {
+    /// The first line of each message that was received.
+    fn received(socket: &UnixDatagram) -> Vec<String> {
         let mut octets = [0; 256];
         let messages = std::iter::from_fn(|| socket.recv(&mut octets).ok().map(|len| octets[..len].to_vec()));
         messages
@@ -175,7 +187,7 @@ mod tests {
             .collect()
     }
 
-    /// Sends to it until it takes no more.
+    /// Sends to the socket until its queue is full.
     fn fill(socket: &UnixDatagram) {
         let other = UnixDatagram::unbound().expect("a socket");
         other.set_nonblocking(true).expect("an option");
@@ -184,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manager_does_not_take_is_told_later_in_its_order_and_nobody_waits() {
-        let (socket, mut manager) = managed("full");
+    fn messages_that_are_not_taken_are_sent_later_in_order_without_blocking() {
+        let (socket, mut manager) = service_manager("full");
         manager.ready("at first");
-        assert_eq!((heard(&socket), manager.timeout()), (vec!["READY=1".to_owned()], None));
+        assert_eq!((received(&socket), manager.timeout()), (vec!["READY=1".to_owned()], None));
         fill(&socket);
         manager.status("before");
         manager.alive();
@@ -198,18 +210,18 @@ mod tests {
         let start = Monotonic::from_ms(5000);
         assert!(manager.timeout().is_some_and(|at| at <= start));
         manager.try_again(start);
-        assert_eq!(manager.timeout(), Some(start.plus(AGAIN)));
-        assert!(heard(&socket).iter().all(|line| line == "X=1"), "nothing of it was taken");
-        manager.try_again(start.plus(AGAIN / 2));
-        assert!(heard(&socket).is_empty(), "it is not time");
-        manager.try_again(start.plus(AGAIN));
-        assert_eq!(heard(&socket), ["RELOADING=1", "WATCHDOG=1", "READY=1"]);
+        assert_eq!(manager.timeout(), Some(start.plus(RETRY_MIN)));
+        assert!(received(&socket).iter().all(|line| line == "X=1"), "none of ours was taken");
+        manager.try_again(start.plus(RETRY_MIN / 2));
+        assert!(received(&socket).is_empty(), "it is not due");
+        manager.try_again(start.plus(RETRY_MIN));
+        assert_eq!(received(&socket), ["RELOADING=1", "WATCHDOG=1", "READY=1"]);
         assert_eq!(manager.timeout(), None);
     }
 
     #[test]
-    fn what_waits_is_bounded_and_who_takes_nothing_is_tried_once_a_second() {
-        let (socket, mut manager) = managed("deaf");
+    fn waiting_messages_are_bounded_and_sent_again_once_a_second() {
+        let (socket, mut manager) = service_manager("deaf");
         drop(socket);
         let mut now = Monotonic::from_ms(5000);
         for _ in 0..100 {
@@ -218,14 +230,14 @@ mod tests {
             manager.ready("a");
             manager.status("b");
             manager.try_again(now);
-            assert!(manager.owed.len() <= 4);
+            assert!(manager.waiting.len() <= 4);
             let next = manager.timeout().expect("it is tried again");
-            assert!(next > now && next <= now.plus(AGAIN_MAX));
+            assert!(next > now && next <= now.plus(RETRY_MAX));
             now = next;
         }
         manager.stopping("the end");
         assert_eq!(
-            manager.owed.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+            manager.waiting.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
             [Kind::Alive, Kind::Stopping]
         );
     }

@@ -7,7 +7,7 @@ use super::schedule::{Found, Schedule};
 use super::sets::{Seen, Sets, ordered};
 use super::walk::Walk;
 use crate::config::{Config, Probe, Sort};
-use crate::host::service_manager::{self, Manager};
+use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_client::{Family, Follower, Key, Monotonic, Reader, Snapshot, Step};
 use hither_control::{Order, SorterMessage};
@@ -55,7 +55,7 @@ struct Sorter {
     is_short_of_room: bool,
     news: News,
     /// Who started us, if somebody did who wants to hear how we are.
-    manager: Manager,
+    manager: ServiceManager,
     watchdog: Option<(Duration, Monotonic)>,
     reported: u64,
     stop: bool,
@@ -107,7 +107,7 @@ impl Sorter {
             walk: Walk::new(now),
             is_short_of_room: false,
             news: News::new(),
-            manager: Manager::new(),
+            manager: ServiceManager::new(),
             watchdog: service_manager::watchdog().map(|every| (every, now)),
             reported: 0,
             stop: false,

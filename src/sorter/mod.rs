@@ -16,7 +16,7 @@ mod targets;
 mod walk;
 
 use crate::config::Config;
-use crate::host::service_manager::Manager;
+use crate::host::service_manager::ServiceManager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ const TOLD_EVERY: u32 = 30;
 /// The configuration. Under a service manager one that is wrong is waited for: started again and again, this would fill the journal.
 fn configuration(args: &Args) -> Option<Config> {
     let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some() && !args.with_parent;
-    let mut manager = Manager::new();
+    let mut manager = ServiceManager::new();
     for turn in 0.. {
         let error = match Config::load(args.config.as_deref()) {
             Ok(config) => return Some(config),

@@ -116,7 +116,7 @@ pub(super) fn gather(root: &Path, runtime_dir: &Path) -> Containers {
             .into_iter()
             .filter(|path| text(path).is_some_and(|text| flag(&text).is_some()))
             .collect();
-        let real = runtime_dir.join(crate::daemon::reload::containers::FILE);
+        let real = runtime_dir.join(crate::host::resolv_conf::OWN_FILE);
         let below = |path: &Path| text(path.strip_prefix("/").unwrap_or(path).to_str()?);
         let mut kubelet = Kubelet {
             config,

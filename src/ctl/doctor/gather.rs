@@ -49,8 +49,8 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
         _ => resolvers::plan(
-            &resolvers::Files::read(root, &context.dir),
-            &resolvers::Heard::default(),
+            &resolvers::ResolverFiles::read(root, &context.dir),
+            &resolvers::BusLinks::default(),
             &|server| facts.is_own(server.ip()) && server.port() == 53,
         )
         .routes
@@ -70,7 +70,7 @@ fn text(root: &Path, path: &str) -> String {
 fn configuration(root: &Path) -> Configuration {
     let main = root.join("etc/hither/hither.toml");
     let drop_ins = files::beside(&main, ".d");
-    let hidden = [crate::host::open::regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
+    let hidden = [crate::host::files::open_regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
     if let Some(error) =
         hidden.into_iter().flatten().find(|error| error.kind() == ErrorKind::PermissionDenied)
     {
@@ -147,7 +147,7 @@ fn names(root: &Path, dir: &Path) -> Names {
     let link = std::fs::read_link(&path).ok();
     let is_denied = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     let real = std::fs::canonicalize(&path).ok();
-    let ours = std::fs::canonicalize(dir.join(crate::daemon::reload::containers::FILE)).ok();
+    let ours = std::fs::canonicalize(dir.join(crate::host::resolv_conf::OWN_FILE)).ok();
     let resolv = Resolv {
         is_in_the_way: link.is_none() && path.exists() && !path.is_file(),
         is_ours: link.is_some() && real.is_some() && real == ours,

@@ -1,7 +1,7 @@
 //! Settings of others that concern us: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5) with their drop-ins.
 
 use crate::ctl::files;
-use crate::host::resolv_conf::{self, as_programs_ask, server};
+use crate::host::resolv_conf::{self, as_programs_ask, parse_server};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ fn resolved_of(told: &mut Resolved, text: &str) {
         match key {
             // An empty list takes back what came before; another adds to it.
             "DNS" if value.is_empty() => told.dns.clear(),
-            "DNS" => told.dns.extend(value.split_whitespace().filter_map(server).map(as_programs_ask)),
+            "DNS" => told.dns.extend(value.split_whitespace().filter_map(parse_server).map(as_programs_ask)),
             "Domains" if value.is_empty() => told.domains.clear(),
             "Domains" => told.domains.extend(value.split_whitespace().map(str::to_owned)),
             "DNSStubListener" => {

@@ -46,7 +46,7 @@ const LINE_MAX: u64 = 1024;
 pub(super) fn held(root: &Path, ports: &[u16]) -> Vec<Held> {
     let mut found: BTreeMap<u64, Held> = BTreeMap::new();
     for (table, protocol, state) in TABLES {
-        let Ok(file) = crate::host::open::regular(&root.join(table)) else { continue };
+        let Ok(file) = crate::host::files::open_regular(&root.join(table)) else { continue };
         each_line(BufReader::new(file), |line| {
             if let Some((inode, address, uid)) =
                 socket(line, state).filter(|(_, a, _)| ports.contains(&a.port()))

@@ -6,7 +6,7 @@
 use crate::config::{Block as BlockConfig, Config};
 use crate::daemon::clients::handover::hand_in;
 use crate::daemon::reload::local::Loader;
-use crate::host::open;
+use crate::host::files;
 use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
 use hither_rounds::reply::ede;
@@ -188,7 +188,7 @@ impl Drop for Running {
 
 /// The first line of a file that says so, as `FILE:LINE`: many lines at once, then half of them, and so on.
 fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
-    let mut file = BufReader::new(open::regular(path).ok()?.take(FILE_MAX));
+    let mut file = BufReader::new(files::open_regular(path).ok()?.take(FILE_MAX));
     let (mut before, mut text, mut ends) = (0, Vec::new(), Vec::new());
     loop {
         text.clear();

@@ -5,7 +5,7 @@ use crate::daemon::clients::listeners::Inherited;
 use crate::daemon::shortage::is_waited_at;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use crate::host::open;
+use crate::host::files;
 use crate::logging::Event;
 use hither_control::{
     CONTROL_SOCKET, MAX_MESSAGE, Order as OrderWords, Request, Response, SORTER_SOCKET, SorterMessage,
@@ -71,7 +71,7 @@ impl Seat {
     /// Listens, where it does not, or its file is gone or another.
     fn bind(&mut self, dir: &Path, registry: &Registry) -> io::Result<()> {
         let path = dir.join(self.name);
-        if self.listener.is_some() && (self.inherited || self.identity == open::identity(&path)) {
+        if self.listener.is_some() && (self.inherited || self.identity == files::identity(&path)) {
             return Ok(());
         }
         // Anybody may connect; what each may do is decided by who the kernel says it is.
@@ -86,7 +86,7 @@ impl Seat {
         match bound {
             Ok(listener) => {
                 self.listener = Some(listener);
-                self.identity = open::identity(&path);
+                self.identity = files::identity(&path);
                 if self.problem.take().is_some() {
                     log::info!("listening at '{}'", path.display());
                 }

@@ -1,7 +1,7 @@
 //! Hints of readers: an entry that they read from memory, without asking us, is still wanted when its time is nearly over.
 
 use crate::daemon::sources::Source;
-use crate::host::open::identity;
+use crate::host::files::identity;
 use hither_net::hints::Hints as Socket;
 use hither_net::seqpacket::Peer;
 use hither_rounds::Question;

@@ -7,10 +7,10 @@ use crate::daemon::admin::requests::share;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::followed_files::Follower;
 use crate::daemon::reload::local::{Loaded, Wanted};
-use crate::daemon::setup::{fit_to_descriptors, followed, route};
+use crate::daemon::setup::{bus_follower, fit_to_descriptors, followed, route};
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use crate::host::resolvers::{BusFollower, bus_follower};
+use crate::host::resolvers::BusFollower;
 use crate::logging::Event;
 use hither_control::counted;
 use hither_net::clock::now;
@@ -163,7 +163,7 @@ impl Daemon {
 
     /// What is known of links was told anew.
     pub(crate) fn on_heard(&mut self, now: Monotonic) {
-        if self.links.as_mut().is_some_and(BusFollower::take) {
+        if self.links.as_mut().is_some_and(BusFollower::take_changes) {
             self.reroute(now);
         }
     }

@@ -4,7 +4,7 @@ use crate::config::{Config, ENTRIES};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::containers;
 use crate::daemon::setup::{make_runtime_dir, tell_of_directory};
-use crate::host::open::identity;
+use crate::host::files::identity;
 use crate::logging::Event;
 use hither_net::clock::now;
 use hither_net::random::Random;

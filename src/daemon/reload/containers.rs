@@ -1,8 +1,9 @@
 //! `resolv.conf` in the runtime directory: the upstreams that are asked, for containers and others that do not reach us at 127.0.0.1.
 
 use crate::config::Config;
-use crate::host::open;
-use crate::host::resolvers::{Files, SEARCHED};
+use crate::host::files;
+use crate::host::resolv_conf::OWN_FILE;
+use crate::host::resolvers::{ResolverFiles, SEARCH_LIST_FILES};
 use crate::logging::Event;
 use hither_rounds::Server;
 use hither_wire::name::Name;
@@ -11,11 +12,9 @@ use std::fmt::Write as _;
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Beside the table.
-pub(crate) const FILE: &str = "resolv.conf";
 /// Octets read of one.
 const LENGTH_MAX: u64 = 1 << 20;
 /// Domains to search in, as many as container runtimes take.
@@ -27,17 +26,11 @@ const HEAD: &str = "# Written by hitherd(8): the upstreams that it asks, for con
 
 /// The files that the text depends on beside upstreams.
 pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
-    SEARCHED.map(|path| root.join(path)).into_iter()
-}
-
-/// Whether `path` leads to the file that we wrote: whom it names we know from elsewhere, or nobody knows any more.
-pub(crate) fn is_own(path: &Path, runtime_dir: &Path) -> bool {
-    let which = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    which(path).is_some_and(|which_one| which(&runtime_dir.join(FILE)) == Some(which_one))
+    SEARCH_LIST_FILES.map(|path| root.join(path)).into_iter()
 }
 
 /// Writes whom we ask, if that is not what stands there. Without it we serve as well: what keeps it from being written is said.
-pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &Files) {
+pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &ResolverFiles) {
     // Whom a wrong configuration would name is not known; who was asked before may still be.
     if config.wrong.is_none() {
         let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
@@ -45,10 +38,10 @@ pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &Files) {
     }
 }
 
-fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &Files) {
+fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &ResolverFiles) {
     let new = text(upstreams, search(files));
-    let path = runtime_dir.join(FILE);
-    if open::octets(&path, LENGTH_MAX).is_ok_and(|old| old == new.as_bytes()) {
+    let path = runtime_dir.join(OWN_FILE);
+    if files::read_up_to(&path, LENGTH_MAX).is_ok_and(|old| old == new.as_bytes()) {
         return;
     }
     if let Err(error) = replace(&path, new.as_bytes()) {
@@ -103,8 +96,8 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
 }
 
 /// In which domains the system searches.
-fn search(files: &Files) -> &[Name] {
-    let names = files.searched_by_programs();
+fn search(files: &ResolverFiles) -> &[Name] {
+    let names = files.search_list_of_programs();
     &names[..names.len().min(SEARCH_MAX)]
 }
 
@@ -122,6 +115,8 @@ fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::resolv_conf::is_own;
+    use std::os::unix::fs::MetadataExt as _;
 
     fn said(upstreams: &[&str], search: &[&str]) -> (Vec<String>, usize) {
         let upstreams: Vec<SocketAddr> = upstreams.iter().map(|text| text.parse().expect("one")).collect();
@@ -163,9 +158,9 @@ mod tests {
         std::fs::write(&etc, "domain a.example\nsearch b.example c.example .\nnameserver 127.0.0.1\n")
             .expect("written");
         let upstreams: [SocketAddr; 1] = ["192.0.2.1:53".parse().expect("an address")];
-        let files = || Files::read(&root, &run);
+        let files = || ResolverFiles::read(&root, &run);
         offer_in(&run, &upstreams, &files());
-        let path = run.join(FILE);
+        let path = run.join(OWN_FILE);
         let found = || std::fs::metadata(&path).expect("there");
         let text = std::fs::read_to_string(&path).expect("there");
         assert!(text.ends_with("nameserver 192.0.2.1\nsearch b.example c.example\n"), "{text}");

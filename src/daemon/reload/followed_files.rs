@@ -10,7 +10,7 @@ mod walk;
 mod watches;
 
 use crate::daemon::clients::handover::wake_up;
-use crate::host::open;
+use crate::host::files;
 use crate::logging::Event;
 use hither_net::clock;
 use hither_table::Monotonic;
@@ -239,8 +239,8 @@ fn print(path: &Path) -> u64 {
     match std::fs::metadata(path) {
         Ok(found) => {
             add(&found, &mut hasher);
-            let names = found.is_dir().then(|| open::names(path, ENTRIES_MAX).ok()).flatten();
-            for entry in names.map(|names| names.all).unwrap_or_default() {
+            let entries = found.is_dir().then(|| files::entries(path, ENTRIES_MAX).ok()).flatten();
+            for entry in entries.map(|entries| entries.names).unwrap_or_default() {
                 entry.hash(&mut hasher);
                 if let Ok(found) = std::fs::metadata(path.join(&entry)) {
                     add(&found, &mut hasher);

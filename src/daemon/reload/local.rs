@@ -9,8 +9,9 @@ mod tests;
 
 use crate::config::{self, Config};
 use crate::daemon::clients::handover::hand_in;
-use crate::host::resolv_conf::Found;
-use crate::host::resolvers::Files;
+use crate::host::interfaces;
+use crate::host::resolv_conf::ResolvConfFile;
+use crate::host::resolvers::ResolverFiles;
 use crate::logging::Event;
 use hither_control::{FileStatus, counted};
 use hither_local::{Block, Hosts, HostsFile, List, Local, Match, OwnName};
@@ -32,13 +33,13 @@ pub(crate) struct Wanted {
     hosts: config::Hosts,
     blocks: Vec<config::Block>,
     /// The system's own files, where they name the upstreams: of resolv.conf it is said what is wrong with it.
-    system: Option<Arc<Files>>,
+    system: Option<Arc<ResolverFiles>>,
     /// Files are read although they are as they were.
     anew: bool,
 }
 
 impl Wanted {
-    pub fn of(config: &Config, system: &Arc<Files>) -> Wanted {
+    pub fn of(config: &Config, system: &Arc<ResolverFiles>) -> Wanted {
         Wanted {
             hosts: config.hosts.clone(),
             blocks: config.blocks.clone(),
@@ -48,7 +49,7 @@ impl Wanted {
     }
 
     /// The same where only what has changed is to be read.
-    pub fn changed(config: &Config, system: &Arc<Files>) -> Wanted {
+    pub fn changed(config: &Config, system: &Arc<ResolverFiles>) -> Wanted {
         Wanted { anew: false, ..Wanted::of(config, system) }
     }
 }
@@ -281,10 +282,10 @@ fn blocks(wanted: &config::Block, anew: bool, before: &Read, read: &mut Read) ->
 }
 
 /// What is to be said of a file with nameservers; nothing, where there is none.
-fn servers(found: &Found, told: Option<&FileStatus>) -> Option<FileStatus> {
+fn servers(found: &ResolvConfFile, told: Option<&FileStatus>) -> Option<FileStatus> {
     let (expected, path) = ("what resolv.conf(5) knows", &found.path);
     let source = Source { path, expected, is_meant: |_| true, told, anew: true };
-    let says = match &found.says {
+    let says = match &found.contents {
         Ok(says) => says,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
@@ -311,7 +312,7 @@ fn servers(found: &Found, told: Option<&FileStatus>) -> Option<FileStatus> {
 /// The host's name as set, and its first label, with the addresses that others see; without any, the loopback ones.
 fn own_name() -> Option<OwnName> {
     let text = nix::unistd::gethostname().ok()?.into_string().ok()?;
-    let mut addresses: Vec<IpAddr> = addresses().into_iter().filter(is_global).collect();
+    let mut addresses: Vec<IpAddr> = interfaces::addresses().into_iter().filter(is_global).collect();
     if addresses.is_empty() {
         addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
     }
@@ -323,18 +324,4 @@ fn is_global(address: &IpAddr) -> bool {
         IpAddr::V4(a) => !a.is_loopback() && !a.is_link_local() && !a.is_unspecified(),
         IpAddr::V6(a) => !a.is_loopback() && !a.is_unicast_link_local() && !a.is_unspecified(),
     }
-}
-
-/// The addresses of this host.
-pub(crate) fn addresses() -> Vec<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
-    let mut all: Vec<IpAddr> = interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
-        })
-        .collect();
-    all.dedup();
-    all
 }

@@ -142,7 +142,7 @@ impl Source<'_> {
             (before.cloned(), status)
         };
         let now_ms = clock::wall_ms();
-        let read = crate::host::open::regular(self.path).and_then(|file| {
+        let read = crate::host::files::open_regular(self.path).and_then(|file| {
             let stamp = Stamp::of(&file.metadata()?);
             let text = Text { file, octets: 0, is_cut: false, seen: Seen::default() };
             let mut text = BufReader::with_capacity(AT_ONCE, text);

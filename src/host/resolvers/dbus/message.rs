@@ -1,25 +1,30 @@
-//! Messages of D-Bus as octets, as far as asking for properties needs them: calls with strings out, values of any type in. No I/O.
+//! Messages of D-Bus as octets (D-Bus specification, "Message Protocol"): encodes calls with string
+//! arguments, decodes values of any type. No I/O.
 //!
-//! Whatever comes gives values or an error: lengths are held against what is there, and nothing nests deeper than [`DEPTH`].
+//! Any octets give values or an error: lengths are compared with the octets that are there, and nesting
+//! is limited by [`DEPTH_MAX`].
 
-/// Octets of a message that is read; the answers that are asked for have a few thousand, or where many wireless networks are in sight a few
-/// hundred thousand.
-pub(super) const MESSAGE_MAX: usize = 4 << 20;
-/// Octets before the fields of a header.
-pub(super) const FIXED: usize = 16;
+use std::net::IpAddr;
+
+/// Octets of a message that is decoded. The replies to our calls have a few thousand, with many
+/// wireless networks in range a few hundred thousand.
+const MESSAGE_MAX: usize = 4 << 20;
+/// Octets of the header before its fields.
+pub(super) const FIXED_HEADER: usize = 16;
 /// Containers within each other.
-const DEPTH: u8 = 16;
+const DEPTH_MAX: u8 = 16;
 
 const CALL: u8 = 1;
 const RETURN: u8 = 2;
 const ERROR: u8 = 3;
 const SIGNAL: u8 = 4;
-/// Nobody is started to answer.
+/// The flag by which the bus does not start a program that does not run.
 const NO_AUTO_START: u8 = 2;
 
-/// A value; arrays of octets apart, since an octet each would take much.
+/// A value. Arrays of octets have a form of their own, since a `Value` for each octet would take much
+/// memory.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Value {
+pub(in crate::host::resolvers) enum Value {
     Number(i64),
     Text(String),
     Octets(Vec<u8>),
@@ -35,12 +40,22 @@ impl Value {
         if let Value::Text(text) = self { Some(text) } else { None }
     }
 
-    /// The members of an array, of a structure, or of an entry of a dictionary.
+    /// The members of an array, a structure, or a dictionary entry.
     pub fn list(&self) -> &[Value] {
         if let Value::List(values) = self { values } else { &[] }
     }
 
-    /// What a dictionary has under a key.
+    /// The address in an array of 4 or 16 octets.
+    pub fn ip(&self) -> Option<IpAddr> {
+        let Value::Octets(octets) = self else { return None };
+        match octets.len() {
+            4 => <[u8; 4]>::try_from(&octets[..]).ok().map(IpAddr::from),
+            16 => <[u8; 16]>::try_from(&octets[..]).ok().map(IpAddr::from),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of a dictionary.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.list().iter().find_map(|entry| match entry.list() {
             [name, value] if name.text() == Some(key) => Some(value),
@@ -49,14 +64,14 @@ impl Value {
     }
 }
 
-/// What a message is.
+/// The type of a message.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Kind {
-    /// The answer to the call of this serial.
+    /// The reply to the call with this serial number.
     Return(u32),
-    /// The call of this serial failed, by this name.
+    /// The call with this serial number failed; the name of the error.
     Error(u32, String),
-    /// Something has happened; its name.
+    /// A signal; its name.
     Signal(String),
     Other,
 }
@@ -67,11 +82,11 @@ pub(super) struct Message {
     pub values: Vec<Value>,
 }
 
-/// Octets that are no message, or one that is too large.
+/// The octets are not a message, or the message is too large.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Malformed;
 
-/// A call of a method whose arguments are strings.
+/// A call of a method with string arguments.
 pub(super) struct Call<'a> {
     pub to: &'a str,
     pub path: &'a str,
@@ -127,29 +142,29 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.push(0);
 }
 
-/// How many octets the message has that begins like this.
-pub(super) fn whole(fixed: &[u8; FIXED]) -> Result<usize, Malformed> {
+/// How many octets the message has whose header begins like this.
+pub(super) fn length_of(fixed: &[u8; FIXED_HEADER]) -> Result<usize, Malformed> {
     let number = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     let (body, fields) = (number(4) as usize, number(12) as usize);
-    // The bus speaks the byte order of the host, on which all of its clients are.
+    // All clients of the bus are on this host, so that messages have its byte order.
     if fixed[0] != b'l' || fixed[3] != 1 || body > MESSAGE_MAX || fields > MESSAGE_MAX {
         return Err(Malformed);
     }
-    let whole = (FIXED + fields).next_multiple_of(8) + body;
-    if whole > MESSAGE_MAX { Err(Malformed) } else { Ok(whole) }
+    let length = (FIXED_HEADER + fields).next_multiple_of(8) + body;
+    if length > MESSAGE_MAX { Err(Malformed) } else { Ok(length) }
 }
 
-/// Reads a whole message.
+/// Decodes a complete message.
 pub(super) fn decode(octets: &[u8]) -> Result<Message, Malformed> {
     let fixed = octets.first_chunk().ok_or(Malformed)?;
-    if octets.len() != whole(fixed)? {
+    if octets.len() != length_of(fixed)? {
         return Err(Malformed);
     }
     let body = u32::from_le_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]) as usize;
     let (head, body) = octets.split_at(octets.len() - body);
-    // From the number of octets of the fields on, so that all is aligned as in the message.
-    let mut from = From { octets: head, at: FIXED - 4 };
-    let fields = from.value(b"a(yv)", 0)?;
+    // Starts at the length of the fields, so that alignment is that of the message.
+    let mut decoder = Decoder { octets: head, at: FIXED_HEADER - 4 };
+    let fields = decoder.value(b"a(yv)", 0)?;
     let field = |code: i64| {
         fields.list().iter().find_map(|field| match field.list() {
             [Value::Number(own), value] if *own == code => Some(value),
@@ -166,11 +181,11 @@ pub(super) fn decode(octets: &[u8]) -> Result<Message, Malformed> {
     };
     let signature = text(8);
     let mut rest = signature.as_bytes();
-    let mut from = From { octets: body, at: 0 };
+    let mut decoder = Decoder { octets: body, at: 0 };
     let mut values = Vec::new();
     while !rest.is_empty() {
         let (one, more) = rest.split_at(one_type(rest, 0)?);
-        values.push(from.value(one, 0)?);
+        values.push(decoder.value(one, 0)?);
         rest = more;
     }
     Ok(Message { kind, values })
@@ -178,7 +193,7 @@ pub(super) fn decode(octets: &[u8]) -> Result<Message, Malformed> {
 
 /// The length of the first complete type of a signature.
 fn one_type(signature: &[u8], depth: u8) -> Result<usize, Malformed> {
-    if depth > DEPTH {
+    if depth > DEPTH_MAX {
         return Err(Malformed);
     }
     match signature.first() {
@@ -189,7 +204,7 @@ fn one_type(signature: &[u8], depth: u8) -> Result<usize, Malformed> {
             while *signature.get(at).ok_or(Malformed)? != end {
                 at += one_type(&signature[at..], depth + 1)?;
             }
-            // A structure has a member.
+            // A structure has at least one member.
             if at > 1 { Ok(at + 1) } else { Err(Malformed) }
         }
         Some(
@@ -199,7 +214,7 @@ fn one_type(signature: &[u8], depth: u8) -> Result<usize, Malformed> {
     }
 }
 
-/// To how many octets a type is aligned.
+/// The alignment of a type, in octets.
 fn alignment(kind: u8) -> usize {
     match kind {
         b'y' | b'g' | b'v' => 1,
@@ -209,12 +224,13 @@ fn alignment(kind: u8) -> usize {
     }
 }
 
-struct From<'a> {
+/// Decodes octets from a position on. Alignment counts from the start of the octets.
+struct Decoder<'a> {
     octets: &'a [u8],
     at: usize,
 }
 
-impl<'a> From<'a> {
+impl<'a> Decoder<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(count).ok_or(Malformed)?;
         let taken = self.octets.get(self.at..end).ok_or(Malformed)?;
@@ -227,7 +243,7 @@ impl<'a> From<'a> {
         self.take(at - self.at).map(drop)
     }
 
-    /// A number of so many octets.
+    /// An unsigned number of `count` octets.
     fn bits(&mut self, count: usize) -> Result<u64, Malformed> {
         self.align(count)?;
         Ok(self.take(count)?.iter().rev().fold(0, |bits, octet| bits << 8 | u64::from(*octet)))
@@ -243,7 +259,7 @@ impl<'a> From<'a> {
 
     /// A value of one complete type.
     fn value(&mut self, kind: &[u8], depth: u8) -> Result<Value, Malformed> {
-        if depth > DEPTH {
+        if depth > DEPTH_MAX {
             return Err(Malformed);
         }
         let (first, rest) = kind.split_first().ok_or(Malformed)?;
@@ -307,8 +323,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// An answer whose body is put together by hand.
-    fn answer(signature: &str, body: &[u8]) -> Vec<u8> {
+    /// A reply with a body made by hand.
+    fn reply(signature: &str, body: &[u8]) -> Vec<u8> {
         let mut fields = vec![5, 1, b'u', 0, 7, 0, 0, 0, 8, 1, b'g', 0, signature.len() as u8];
         fields.extend(signature.as_bytes());
         fields.push(0);
@@ -323,11 +339,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_and_a_call_can_be_read_again() {
+    fn a_reply_is_decoded_and_so_is_a_call_of_our_own() {
         // a(isb): link 2, "corp", true.
         let mut body = vec![20, 0, 0, 0, 0, 0, 0, 0];
         body.extend([2, 0, 0, 0, 4, 0, 0, 0, b'c', b'o', b'r', b'p', 0, 0, 0, 0, 1, 0, 0, 0]);
-        let message = decode(&answer("a(isb)", &body)).expect("a message");
+        let message = decode(&reply("a(isb)", &body)).expect("a message");
         assert_eq!(message.kind, Kind::Return(7));
         let row = Value::List(vec![Value::Number(2), Value::Text("corp".to_owned()), Value::Number(1)]);
         assert_eq!(message.values, [Value::List(vec![row])]);
@@ -336,7 +352,7 @@ mod tests {
         body.truncate(17);
         body.extend([0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
         body[0] = 16;
-        let message = decode(&answer("a{sv}", &body)).expect("a message");
+        let message = decode(&reply("a{sv}", &body)).expect("a message");
         assert_eq!(message.values[0].get("k"), Some(&Value::Number(-1)));
         let call =
             Call { to: "org.a", path: "/a", interface: "org.b", method: "Get", arguments: &["x", "yz"] };
@@ -349,23 +365,23 @@ mod tests {
     }
 
     #[test]
-    fn what_nests_too_deep_or_has_no_end_is_refused() {
+    fn too_deep_nesting_and_endless_types_are_refused() {
         for signature in ["a", "(", "()", "(i", "a{", "z", &"a".repeat(40), &"(".repeat(40), "v"] {
             let body = [0; 64];
-            assert!(signature == "v" || decode(&answer(signature, &body)).is_err(), "{signature}");
+            assert!(signature == "v" || decode(&reply(signature, &body)).is_err(), "{signature}");
         }
-        // A variant in a variant, and so on.
+        // Variants nested in variants.
         let body: Vec<u8> = [1, b'v', 0].repeat(40);
-        assert_eq!(decode(&answer("v", &body)), Err(Malformed));
+        assert_eq!(decode(&reply("v", &body)), Err(Malformed));
     }
 
     proptest! {
         #[test]
         fn any_octets_give_values_or_an_error(signature in "[ybnqiuxtdsogvah(){}]{0,12}", body in prop::collection::vec(any::<u8>(), 0..200), octets in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = decode(&answer(&signature, &body));
+            let _ = decode(&reply(&signature, &body));
             let _ = decode(&octets);
             if let Some(fixed) = octets.first_chunk() {
-                let _ = whole(fixed);
+                let _ = length_of(fixed);
             }
         }
     }
