@@ -1,4 +1,4 @@
-//! Addresses with ports and zones, as people write them.
+//! Addresses with ports and zones, as operators write them.
 
 use crate::host::upstream_address::{why_link_is_missing, why_unusable_on_any_link};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 /// The port of the DNS.
 const PORT: u16 = 53;
 
-/// An address to ask or to listen at.
+/// The address of an upstream or of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     address: SocketAddr,
-    /// The interface that its zone names, which may not be there yet.
+    /// The interface that the zone names, which may not exist yet.
     interface: Option<String>,
 }
 
@@ -24,13 +24,13 @@ impl std::fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// The interface by its name, if it has one.
+    /// The interface that the address names, if it does.
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
         self.interface.as_deref()
     }
 
-    /// Where that is; `None` while there is no such interface.
+    /// The socket address; `None` while there is no such interface.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         let Some(interface) = &self.interface else { return Some(self.address) };
@@ -41,8 +41,8 @@ impl Endpoint {
         }
     }
 
-    /// Reads `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`, `fe80::1%eth0`, `[fe80::1%eth0]:53`. An IPv4 address in IPv6 clothes is
-    /// what it is.
+    /// Reads `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`, `fe80::1%eth0`,
+    /// `[fe80::1%eth0]:53`. An IPv4-mapped IPv6 address becomes the IPv4 address.
     fn read(text: &str) -> Result<Endpoint, String> {
         let (host, port) = split(text)?;
         let (host, zone) = host.split_once('%').map_or((host, None), |(host, zone)| (host, Some(zone)));
@@ -67,17 +67,19 @@ impl Endpoint {
         })
     }
 
-    /// Reads whom to ask: an address that somebody else can have.
+    /// Reads the address of an upstream, which another host can have.
     pub(super) fn upstream(text: &str) -> Result<Endpoint, String> {
-        Endpoint::to_ask(text).map_err(|why| meant(why, text, |text| Endpoint::to_ask(text).is_ok()))
+        Endpoint::read_upstream(text)
+            .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_upstream(text).is_ok()))
     }
 
-    /// Reads where to listen, on an interface that is there.
+    /// Reads the address of a listener, on an interface that exists.
     pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
-        Endpoint::to_listen(text).map_err(|why| meant(why, text, |text| Endpoint::to_listen(text).is_ok()))
+        Endpoint::read_listener(text)
+            .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_listener(text).is_ok()))
     }
 
-    fn to_ask(text: &str) -> Result<Endpoint, String> {
+    fn read_upstream(text: &str) -> Result<Endpoint, String> {
         let endpoint = Endpoint::read(text)?;
         match why_unusable_on_any_link(&endpoint.address) {
             Some(why) if endpoint.address.port() == 0 => Err(format!("'{text}' {why}; leave it out for 53")),
@@ -86,7 +88,7 @@ impl Endpoint {
         }
     }
 
-    fn to_listen(text: &str) -> Result<SocketAddr, String> {
+    fn read_listener(text: &str) -> Result<SocketAddr, String> {
         if let Some(port) = text.strip_prefix("*:").or_else(|| text.strip_prefix(':'))
             && port.parse::<u16>().is_ok()
         {
@@ -105,7 +107,7 @@ impl Endpoint {
     }
 }
 
-/// Host and port.
+/// Splits a text into host and port.
 fn split(text: &str) -> Result<(&str, u16), String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or_else(|| format!("'{text}': a ']' is missing"))?;
@@ -123,7 +125,7 @@ fn split(text: &str) -> Result<(&str, u16), String> {
             _ => (text, None),
         }
     };
-    // A host that is none is the worse mistake.
+    // If the host is wrong too, that is reported instead.
     match port {
         None => Ok((host, PORT)),
         Some(port) => match port.parse() {
@@ -143,11 +145,12 @@ fn of_link(ip: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// Why a text is not taken, and what is to be written instead if that is known, and taken.
-fn meant(why: String, text: &str, is_taken: impl Fn(&str) -> bool) -> String {
+/// The error `why`, with a suggestion if another form of the text is accepted.
+fn with_suggestion(why: String, text: &str, is_accepted: impl Fn(&str) -> bool) -> String {
     let plain = text.trim();
     let plain = plain.split_once("://").map_or(plain, |(_, rest)| rest.trim_end_matches('/'));
-    // Another program's way to name a server: address, @ and port or interface, # and the name in its certificate, or the port.
+    // Other programs write an address, then @ and a port or an interface, then # and a port or the name
+    // in the certificate.
     let (server, name) = plain.split_once('#').map_or((plain, ""), |(server, name)| (server, name));
     let (host, more) = server.split_once('@').map_or((server, ""), |(host, more)| (host, more));
     let of_tls = !name.is_empty() && name.parse::<u16>().is_err();
@@ -162,7 +165,7 @@ fn meant(why: String, text: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let nothing_lost = of_tls || (name.is_empty() && more.is_empty());
     let forms = [
         (is_port(name) && more.is_empty()).then(|| at(name)),
-        // The port is TLS's where a name follows.
+        // With a name in the certificate the port is that of TLS.
         (is_port(more) && !of_tls).then(|| at(more)),
         (!more.is_empty() && !is_port(more)).then(|| format!("{inner}%{more}")),
         zoned,
@@ -170,21 +173,21 @@ fn meant(why: String, text: &str, is_taken: impl Fn(&str) -> bool) -> String {
         nothing_lost.then(|| inner.to_owned()),
         host.split_once(']').map(|(host, port)| format!("[{}]:{port}", host.trim_start_matches('['))),
     ];
-    let right = |form: &String| !of_zero_port(form) && is_taken(form);
+    let right = |form: &String| !has_port_zero(form) && is_accepted(form);
     let tls = if of_tls || ["tls:", "https:", "quic:", "h3:"].iter().any(|scheme| text.starts_with(scheme)) {
         ": DNS over TLS, HTTPS or QUIC, and a name for it behind #, is not in this version"
     } else {
         ""
     };
     match forms.into_iter().flatten().find(right) {
-        // The forms that there are need not be shown beside the one.
+        // With a suggestion the list of all forms is left out.
         Some(form) => format!("{}{tls}; write \"{form}\"", why.split("; expected").next().unwrap_or(&why)),
         None => why + tls,
     }
 }
 
-/// Nobody meant the port that the kernel chooses.
-fn of_zero_port(text: &str) -> bool {
+/// Whether the port is 0, which lets the kernel choose and is never suggested.
+fn has_port_zero(text: &str) -> bool {
     split(text).is_ok_and(|(_, port)| port == 0)
 }
 
@@ -195,7 +198,7 @@ fn not_an_address(text: &str) -> String {
         return format!("'{text}' is no address: {scheme} is not spoken here; {forms}");
     }
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains("::") {
-        return format!("'{text}' is a name, and names are what is to be asked for; {forms}");
+        return format!("'{text}' is a name, and an address is needed to look names up; {forms}");
     }
     format!("'{text}' is no address; {forms}")
 }
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_a_reason() {
+    fn a_text_that_is_no_address_is_refused_with_a_reason() {
         for (text, reason) in [
             ("192.0.2.1#5353", "write \"192.0.2.1:5353\""),
             ("2001:db8::1@5353", "write \"[2001:db8::1]:5353\""),
@@ -292,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_told_to_be_written_is_taken(text in "(udp://|\\[)?(192.0.2.1|0.0.0.0|::|fe80::1|2001:db8::1|x)[\\]\\[@#:%/ a0-9]{0,6}") {
+        fn every_suggestion_is_accepted(text in "(udp://|\\[)?(192.0.2.1|0.0.0.0|::|fe80::1|2001:db8::1|x)[\\]\\[@#:%/ a0-9]{0,6}") {
             let right = |said: String| said.split("write \"").nth(1).map(|right| right.trim_end_matches('"').to_owned());
             if let Some(right) = Endpoint::upstream(&text).err().and_then(right) {
                 prop_assert!(Endpoint::upstream(&right).is_ok(), "{text:?}: {right:?}");

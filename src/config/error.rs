@@ -1,9 +1,9 @@
-//! What is wrong with a configuration, so that it can be mended without a manual.
+//! Errors of a configuration, with enough detail to correct it without a manual.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Ready to be read: file, line, column, the line itself, what was expected.
+/// A message for the operator: file, line, column, the line itself, and what was expected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError(String);
 
@@ -20,7 +20,7 @@ impl ConfigError {
         Self(format!("{}: cannot be read: {error}", path.display()))
     }
 
-    pub(super) fn whole(path: &Path, message: String) -> Self {
+    pub(super) fn of_file(path: &Path, message: String) -> Self {
         Self(format!("{}: {message}", path.display()))
     }
 
@@ -35,7 +35,7 @@ impl ConfigError {
         }
     }
 
-    /// At an octet of the text.
+    /// An error at an octet of the text.
     pub(super) fn at(path: &Path, text: &str, at: usize, message: &str) -> Self {
         let mut out = path.display().to_string();
         let at = at.min(text.len());
@@ -50,16 +50,16 @@ impl ConfigError {
     }
 }
 
-/// The text of a file, which is UTF-8 by TOML's rules.
+/// The octets of a file as text; TOML requires UTF-8.
 pub(super) fn text(path: &Path, octets: Vec<u8>) -> Result<String, ConfigError> {
     if hither_local::text::is_utf16(&octets) {
-        return Err(ConfigError::whole(path, "it is in UTF-16; save it as UTF-8".to_owned()));
+        return Err(ConfigError::of_file(path, "it is in UTF-16; save it as UTF-8".to_owned()));
     }
     String::from_utf8(octets).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let odd = error.as_bytes().get(at).copied().unwrap_or_default();
         let shown = String::from_utf8_lossy(error.as_bytes());
-        // What is shown has its first odd octet where the text has it.
+        // The first invalid octet is at the same offset in `shown`.
         ConfigError::at(
             path,
             &shown,
@@ -69,7 +69,7 @@ pub(super) fn text(path: &Path, octets: Vec<u8>) -> Result<String, ConfigError> 
     })
 }
 
-/// Names the nearest known key, and what the reader of TOML leaves unsaid.
+/// Adds to a message of the TOML parser: the nearest known key, or an explanation.
 fn explain(message: &str) -> String {
     if message == "duplicate key" {
         return "this is there twice, and once is allowed: put what belongs together under one".to_owned();

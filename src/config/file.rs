@@ -1,4 +1,5 @@
-//! The tables and keys of hither.toml as they are written.
+//! The sections and keys of hither.toml as they are written. Each struct has a field for each key of
+//! its section.
 
 use super::values::{
     AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, Level, ListenAddress, LocalFile, Mode, Network,

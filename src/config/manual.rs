@@ -1,4 +1,5 @@
-//! hither.toml(5) and the shipped hither.toml name each key of the configuration, and the default that the code has.
+//! Tests that hither.toml(5) and the shipped hither.toml name each key of the configuration, with the
+//! default that the code has.
 
 use super::*;
 use serde::Deserialize as _;
@@ -19,10 +20,10 @@ const WITHOUT_DEFAULT: [&str; 8] = [
     "block.names",
     "table.entries",
 ];
-/// Sections that may be there several times.
+/// The repeated sections.
 const BLOCKS: [&str; 3] = ["upstream", "domain", "block"];
 
-/// Walks along a path of keys into [`File`], and ends with an error that says what is there.
+/// Deserializes along a path of keys into [`File`], and ends with an error that says what is at its end.
 struct Walk<'p> {
     path: &'p [&'static str],
 }
@@ -127,7 +128,7 @@ fn keys() -> BTreeSet<String> {
     keys
 }
 
-/// Each key of the page with its text.
+/// Each key of the manual page with its text.
 fn described() -> Vec<(&'static str, &'static str)> {
     let list = PAGE.split(".Bl ").nth(1).and_then(|rest| rest.split("\n.El").next()).expect("a list");
     list.split("\n.It Cm ").skip(1).map(|item| item.split_once('\n').expect("a text")).collect()
@@ -144,13 +145,13 @@ fn every_key_is_described_and_every_described_one_exists() {
 
 #[test]
 fn the_shape_has_every_key() {
-    let keys_of = |(section, _, keys): &shape::Section| {
-        keys.iter().map(|(key, _)| format!("{section}.{key}")).collect::<Vec<_>>()
+    let keys_of = |section: &shape::Section| {
+        section.keys.iter().map(|(key, _)| format!("{}.{key}", section.name)).collect::<Vec<_>>()
     };
     let top = shape::TOP.iter().map(|(key, _)| (*key).to_owned());
     assert_eq!(top.chain(shape::SECTIONS.iter().flat_map(keys_of)).collect::<BTreeSet<_>>(), keys());
     let several: Vec<&str> =
-        shape::SECTIONS.iter().filter(|(_, several, _)| *several).map(|(name, ..)| *name).collect();
+        shape::SECTIONS.iter().filter(|section| section.is_repeated).map(|section| section.name).collect();
     assert_eq!(several, BLOCKS);
 }
 

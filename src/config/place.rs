@@ -1,4 +1,4 @@
-//! Where in the files is what no single value shows.
+//! The place in the files of an error that is found only when all files have been merged.
 
 use super::address::Endpoint;
 use super::error::ConfigError;
@@ -7,30 +7,35 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A key of a section, and of which.
-pub(super) struct Place(pub &'static str, pub &'static str, pub Of);
+/// A key that an error is about.
+pub(super) struct Place {
+    pub section: &'static str,
+    pub key: &'static str,
+    pub of: Of,
+}
 
+/// Which occurrence of a key an error is about.
 pub(super) enum Of {
-    /// Whichever is last.
-    Any,
-    /// Where this upstream is named.
+    /// The last one.
+    Last,
+    /// The one that names this upstream.
     Upstream(Endpoint),
-    /// The block of this domain.
+    /// The one in the `[[domain]]` with this name.
     Domain(Box<Name>),
 }
 
 impl Place {
-    /// Says what is wrong in the last file that has it.
+    /// The error at the key, in the last file that has it.
     pub(super) fn error(&self, main: &Path, files: &[(PathBuf, String)], message: String) -> ConfigError {
         let found = files.iter().rev().find_map(|(path, text)| Some((path, text, self.find(text)?)));
         match found {
             Some((path, text, at)) => ConfigError::at(path, text, at, &message),
-            None => ConfigError::whole(main, message),
+            None => ConfigError::of_file(main, message),
         }
     }
 
     fn find(&self, text: &str) -> Option<usize> {
-        let Place(section, key, of) = self;
+        let Place { section, key, of } = self;
         let parsed = DeTable::parse(text).ok()?;
         let values = |section: &str, key: &str| -> Vec<Spanned<DeValue<'_>>> {
             blocks(parsed.get_ref(), section)
@@ -39,7 +44,7 @@ impl Place {
                 .collect()
         };
         match of {
-            Of::Any => values(section, key).last().map(|value| value.span().start),
+            Of::Last => values(section, key).last().map(|value| value.span().start),
             Of::Upstream(upstream) => {
                 let all = values("upstream", "address").into_iter().chain(values("domain", "upstreams"));
                 let mut each = all.flat_map(|value| texts(&value));
@@ -68,7 +73,7 @@ fn blocks<'a, 'i>(table: &'a DeTable<'i>, section: &str) -> Vec<&'a DeTable<'i>>
     }
 }
 
-/// The texts of a value, and where each is.
+/// The strings in a value, each with its offset.
 fn texts(value: &Spanned<DeValue<'_>>) -> Vec<(String, usize)> {
     match value.get_ref() {
         DeValue::String(text) => vec![(text.to_string(), value.span().start)],
@@ -77,7 +82,7 @@ fn texts(value: &Spanned<DeValue<'_>>) -> Vec<(String, usize)> {
     }
 }
 
-/// Where in a list, which is at `from` in the text, the text is that a message begins with.
+/// The offset of the list item that `message` begins with; the list is at `from` in the text.
 pub(super) fn item(text: &str, from: std::ops::Range<usize>, message: &str) -> Option<usize> {
     let start = from.start;
     let list = DeValue::parse(text.get(from).filter(|list| list.starts_with('['))?).ok()?;
@@ -85,7 +90,7 @@ pub(super) fn item(text: &str, from: std::ops::Range<usize>, message: &str) -> O
     items.iter().find(|(item, _)| message.starts_with(&format!("'{item}'"))).map(|(_, at)| start + at)
 }
 
-/// Blocks of a file that block nothing, each with its line.
+/// A remark on each `[[block]]` of a file that has neither files nor names.
 pub(super) fn empty_blocks(path: &Path, text: &str) -> Vec<String> {
     let Ok(parsed) = DeTable::parse(text) else { return Vec::new() };
     let Some(DeValue::Array(all)) = parsed.get_ref().get("block").map(Spanned::get_ref) else {

@@ -1,48 +1,84 @@
-//! The shape of hither.toml: which sections there are, which keys they have, and of what kind each value is. What does not fit is said in the
-//! file's own words, before the values themselves are looked at.
+//! The shape of hither.toml: its sections, their keys, and the kind of each value. It is checked before
+//! the values are read, so that an error can show the line that was probably meant.
 
 use super::error::ConfigError;
-use super::slips::{self, header, taken};
+use super::slips::{self, is_accepted};
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is written behind a key.
+/// The kind of value that a key takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     /// A duration in quotes.
     Time,
     /// A whole number.
     Number,
-    /// true or false.
+    /// `true` or `false`.
     Switch,
-    /// Something else in quotes.
+    /// Any other string.
     Text,
-    /// A list of such.
+    /// A list of strings.
     Texts,
-    /// One or a list.
+    /// A string or a list of strings.
     TextOrTexts,
 }
 
 use Kind::{Number, Switch, Text, TextOrTexts, Texts, Time};
 
-/// A section: its name, whether there may be several, and its keys.
-pub(super) type Section = (&'static str, bool, &'static [(&'static str, Kind)]);
+/// A section of the file.
+pub(super) struct Section {
+    pub name: &'static str,
+    /// Whether it is written `[[name]]` and may be there several times.
+    pub is_repeated: bool,
+    pub keys: &'static [(&'static str, Kind)],
+}
+
+impl Section {
+    /// The line that begins the section.
+    pub fn header(&self) -> String {
+        let Section { name, is_repeated, .. } = self;
+        if *is_repeated { format!("[[{name}]]") } else { format!("[{name}]") }
+    }
+}
+
+/// A key, the section that it is in, and the kind of value that it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    /// `None`: before the first section, or named together with the section.
+    pub section: Option<&'a str>,
+    pub name: &'a str,
+    pub kind: Kind,
+}
+
+/// The section with this name.
+pub(super) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
 
 /// Keys before the first section.
 pub(super) const TOP: &[(&str, Kind)] = &[("runtime_dir", Text), ("state_dir", Text)];
 
+/// All sections, in the order of hither.toml(5).
 pub(super) const SECTIONS: &[Section] = &[
-    ("listen", false, &[("dns", Texts), ("allow", Texts), ("workers", Number)]),
-    ("upstream", true, &[("address", Text)]),
-    ("domain", true, &[("names", Texts), ("upstreams", Texts)]),
-    ("hosts", false, &[("files", Texts), ("own_name", Switch)]),
-    ("block", true, &[("files", Texts), ("names", Texts), ("match", Text), ("answer", TextOrTexts)]),
-    (
-        "limits",
-        false,
-        &[
+    Section {
+        name: "listen",
+        is_repeated: false,
+        keys: &[("dns", Texts), ("allow", Texts), ("workers", Number)],
+    },
+    Section { name: "upstream", is_repeated: true, keys: &[("address", Text)] },
+    Section { name: "domain", is_repeated: true, keys: &[("names", Texts), ("upstreams", Texts)] },
+    Section { name: "hosts", is_repeated: false, keys: &[("files", Texts), ("own_name", Switch)] },
+    Section {
+        name: "block",
+        is_repeated: true,
+        keys: &[("files", Texts), ("names", Texts), ("match", Text), ("answer", TextOrTexts)],
+    },
+    Section {
+        name: "limits",
+        is_repeated: false,
+        keys: &[
             ("rounds", Number),
             ("attempts", Number),
             ("clients", Number),
@@ -51,11 +87,11 @@ pub(super) const SECTIONS: &[Section] = &[
             ("tcp_per_network", Number),
             ("replies_per_second", Number),
         ],
-    ),
-    (
-        "round",
-        false,
-        &[
+    },
+    Section {
+        name: "round",
+        is_repeated: false,
+        keys: &[
             ("first", Number),
             ("fallback", Time),
             ("batch", Number),
@@ -66,12 +102,12 @@ pub(super) const SECTIONS: &[Section] = &[
             ("deny", Text),
             ("mix_case", Switch),
         ],
-    ),
-    ("rebinding", false, &[("protect", Switch), ("allow", Texts)]),
-    (
-        "cache",
-        false,
-        &[
+    },
+    Section { name: "rebinding", is_repeated: false, keys: &[("protect", Switch), ("allow", Texts)] },
+    Section {
+        name: "cache",
+        is_repeated: false,
+        keys: &[
             ("entries", Number),
             ("min_ttl", Time),
             ("max_ttl", Time),
@@ -83,12 +119,12 @@ pub(super) const SECTIONS: &[Section] = &[
             ("prefetch", Switch),
             ("save", Time),
         ],
-    ),
-    ("table", false, &[("entries", Number), ("mode", Text)]),
-    (
-        "sort",
-        false,
-        &[
+    },
+    Section { name: "table", is_repeated: false, keys: &[("entries", Number), ("mode", Text)] },
+    Section {
+        name: "sort",
+        is_repeated: false,
+        keys: &[
             ("enabled", Switch),
             ("probes", Texts),
             ("timeout", Time),
@@ -97,30 +133,30 @@ pub(super) const SECTIONS: &[Section] = &[
             ("rate", Number),
             ("hysteresis", Time),
         ],
-    ),
-    ("log", false, &[("level", Text)]),
+    },
+    Section { name: "log", is_repeated: false, keys: &[("level", Text)] },
 ];
 
-/// Keys that a block cannot be without, each with a line that is right.
+/// Keys that a section must have: the section, the key, and an example.
 pub(super) const REQUIRED: &[(&str, &str, &str)] = &[
     ("upstream", "address", "address = \"192.0.2.1\""),
     ("domain", "names", "names = [\"example.com\"]"),
     ("domain", "upstreams", "upstreams = [\"192.0.2.1\"]"),
 ];
 
-/// What does not fit: where, and what to write.
+/// The place of an error, and its message.
 type Misfit = (Range<usize>, String);
 
 /// Checks the shape of a file.
 pub(super) fn check(path: &Path, text: &str) -> Result<(), ConfigError> {
     let misfit = match DeTable::parse(text) {
         Ok(table) => top(table.get_ref()),
-        // What is there twice is told by who reads the values.
+        // The parser of the values reports duplicate keys with a better place.
         Err(error) if error.message() == "duplicate key" => Ok(()),
         Err(error) => {
             let span = error.span().unwrap_or_default();
-            let said = slips::explain(error.message(), text, span.start);
-            Err((span, said))
+            let message = slips::explain(error.message(), text, span.start);
+            Err((span, message))
         }
     };
     misfit.map_err(|(span, message)| ConfigError::at(path, text, span.start, &message))
@@ -130,97 +166,96 @@ fn top(table: &DeTable<'_>) -> Result<(), Misfit> {
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         if let Some((_, kind)) = TOP.iter().find(|(key, _)| *key == name) {
-            fits(None, (name, *kind), value)?;
-        } else if let Some(section) = SECTIONS.iter().find(|(section, ..)| *section == name) {
-            of_section(section, value)?;
-        } else if let Some(section) = SECTIONS.iter().find(|(section, ..)| is_meant(name, section)) {
-            let (section, several, keys) = section;
+            check_kind(Key { section: None, name, kind: *kind }, value)?;
+        } else if let Some(section) = section(name) {
+            check_section(section, value)?;
+        } else if let Some(section) = SECTIONS.iter().find(|section| is_meant(name, section.name)) {
             let message = match value.get_ref() {
-                DeValue::Array(all) if *several && all.iter().all(|one| !one.get_ref().is_table()) => {
-                    several_lines(section, keys, all.first().map_or(value.get_ref(), Spanned::get_ref))
+                DeValue::Array(all)
+                    if section.is_repeated && all.iter().all(|one| !one.get_ref().is_table()) =>
+                {
+                    suggest_repeated(section, all.first().map_or(value.get_ref(), Spanned::get_ref))
                 }
-                _ => format!("write {}", header(section, *several)),
+                _ => format!("write {}", section.header()),
             };
             return Err((key.span(), format!("there is no '{name}'; {message}")));
         } else {
-            belongs(key, None)?;
+            check_place(key, None)?;
         }
     }
     Ok(())
 }
 
-/// Whether somebody wrote the name of a section in capitals, or as one of many.
+/// Whether a name is that of a section in capitals or in the plural.
 fn is_meant(name: &str, section: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name == section || name.strip_suffix('s') == Some(section)
 }
 
-fn of_section((name, several, keys): &Section, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
+fn check_section(section: &Section, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
+    let name = section.name;
     let misfit = |message: String| Err((value.span(), message));
-    match (value.get_ref(), several) {
-        (DeValue::Table(table), false) => of_keys(name, keys, table),
+    match (value.get_ref(), section.is_repeated) {
+        (DeValue::Table(table), false) => check_keys(section, table),
         (DeValue::Table(_), true) => {
             misfit(format!("write [[{name}]], in double brackets: there may be several"))
         }
         (DeValue::Array(all), true) => all.iter().try_for_each(|one| match one.get_ref() {
             DeValue::Table(table) => {
-                of_keys(name, keys, table).and_then(|()| lacks(name, keys, table, one.span()))
+                check_keys(section, table).and_then(|()| check_required(section, table, one.span()))
             }
-            other => Err((one.span(), several_lines(name, keys, other))),
+            other => Err((one.span(), suggest_repeated(section, other))),
         }),
         (DeValue::Array(all), false) if all.iter().any(|one| one.get_ref().is_table()) => {
             misfit(format!("write [{name}], in single brackets and once: there is one"))
         }
-        (other, true) => misfit(several_lines(name, keys, other)),
+        (other, true) => misfit(suggest_repeated(section, other)),
         (_, false) => {
             misfit(format!("'{name}' is a section: write [{name}], and its keys on the lines below"))
         }
     }
 }
 
-/// A block without a key that it needs, where nothing in it is perhaps that key.
-fn lacks(
-    section: &str,
-    keys: &[(&str, Kind)],
-    table: &DeTable<'_>,
-    span: Range<usize>,
-) -> Result<(), Misfit> {
-    let is_known = |name: &str| keys.iter().any(|(known, _)| *known == name);
-    let missing = REQUIRED.iter().find(|(of, key, _)| *of == section && !table.contains_key(*key));
+/// Checks that a section has the keys that it must have. An unknown key may be a misspelling of one;
+/// then it is reported elsewhere.
+fn check_required(section: &Section, table: &DeTable<'_>, span: Range<usize>) -> Result<(), Misfit> {
+    let is_known = |name: &str| section.keys.iter().any(|(known, _)| *known == name);
+    let missing = REQUIRED.iter().find(|(of, key, _)| *of == section.name && !table.contains_key(*key));
     match missing {
         Some((_, key, example)) if table.keys().all(|key| is_known(key.get_ref())) => {
-            Err((span, format!("[[{section}]] lacks {key}: write {example}")))
+            Err((span, format!("{} lacks {key}: write {example}", section.header())))
         }
         _ => Ok(()),
     }
 }
 
-/// How a block is written, with the value that somebody gave it as if it were a key.
-fn several_lines(name: &str, keys: &[(&str, Kind)], value: &DeValue<'_>) -> String {
-    let example = match (value.as_str(), keys) {
+/// How a repeated section is written, with the value that was given as if the section were a key.
+fn suggest_repeated(section: &Section, value: &DeValue<'_>) -> String {
+    let name = section.name;
+    let example = match (value.as_str(), section.keys) {
         (Some(text), [(key, Text), ..]) => format!(", and below it {key} = \"{text}\""),
         _ => ", and its keys on the lines below".to_owned(),
     };
     format!("'{name}' is a section of which there may be several: write [[{name}]]{example}")
 }
 
-fn of_keys(section: &str, keys: &[(&str, Kind)], table: &DeTable<'_>) -> Result<(), Misfit> {
+fn check_keys(section: &Section, table: &DeTable<'_>) -> Result<(), Misfit> {
     table.iter().try_for_each(|(key, value)| {
         let name = key.get_ref().as_ref();
-        match keys.iter().find(|(key, _)| *key == name) {
-            Some((_, kind)) => fits(Some(section), (name, *kind), value),
-            None => belongs(key, Some(section)),
+        match section.keys.iter().find(|(key, _)| *key == name) {
+            Some((_, kind)) => check_kind(Key { section: Some(section.name), name, kind: *kind }, value),
+            None => check_place(key, Some(section)),
         }
     })
 }
 
-/// Where a key belongs that is not known where it stands. What is known nowhere is left to who knows the nearest.
-fn belongs(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&str>) -> Result<(), Misfit> {
+/// Says where a key belongs that is unknown in this place. A key that is known nowhere is left to the
+/// parser of the values, which names the nearest known key.
+fn check_place(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&Section>) -> Result<(), Misfit> {
     let name = key.get_ref().as_ref();
-    let is_here =
-        here.map_or(TOP, |here| SECTIONS.iter().find(|(s, ..)| *s == here).map_or(&[], |(_, _, keys)| keys));
+    let keys_here = here.map_or(TOP, |section| section.keys);
     let near = |other: &str| strsim::jaro_winkler(name, other) > 0.9;
-    if is_here.iter().any(|(known, _)| near(known)) {
+    if keys_here.iter().any(|(known, _)| near(known)) {
         return Ok(());
     }
     if TOP.iter().any(|(known, _)| *known == name) {
@@ -229,19 +264,17 @@ fn belongs(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&str>) -> Resu
             format!("'{name}' belongs to no section: write it before the first line in brackets"),
         ));
     }
-    if let Some((section, several, _)) = SECTIONS.iter().find(|(section, ..)| *section == name) {
-        let (open, close) = if *several { ("[[", "]]") } else { ("[", "]") };
+    if let Some(section) = section(name) {
+        let header = section.header();
         return Err((
             key.span(),
-            format!(
-                "'{name}' is a section of its own: write {open}{section}{close} without anything before it"
-            ),
+            format!("'{name}' is a section of its own: write {header} without anything before it"),
         ));
     }
     let places: Vec<String> = SECTIONS
         .iter()
-        .filter(|(.., keys)| keys.iter().any(|(known, _)| *known == name))
-        .map(|(section, several, _)| if *several { format!("[[{section}]]") } else { format!("[{section}]") })
+        .filter(|section| section.keys.iter().any(|(known, _)| *known == name))
+        .map(Section::header)
         .collect();
     match places.as_slice() {
         [] => Ok(()),
@@ -252,18 +285,15 @@ fn belongs(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&str>) -> Resu
     }
 }
 
-fn fits(
-    section: Option<&str>,
-    (key, kind): (&str, Kind),
-    value: &Spanned<DeValue<'_>>,
-) -> Result<(), Misfit> {
+fn check_kind(key: Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<(), Misfit> {
+    let Key { name, kind, .. } = key;
     let found = value.get_ref();
     let right = match (kind, found) {
         (Time | Text | TextOrTexts, DeValue::String(_)) | (Switch, DeValue::Boolean(_)) => true,
         (Number, DeValue::Integer(number)) => {
             if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
                 let range = "expected a whole number from 1 to 2147483647";
-                return Err((value.span(), format!("{key}: {number} is out of range; {range}")));
+                return Err((value.span(), format!("{name}: {number} is out of range; {range}")));
             }
             true
         }
@@ -271,7 +301,7 @@ fn fits(
             if let Some(odd) = all.iter().find(|one| one.get_ref().as_str().is_none()) {
                 return Err((
                     odd.span(),
-                    format!("{key}: {}; write each in quotes", described(odd.get_ref())),
+                    format!("{name}: {}; write each in quotes", described(odd.get_ref())),
                 ));
             }
             true
@@ -281,7 +311,7 @@ fn fits(
     if right {
         Ok(())
     } else {
-        Err((value.span(), format!("{key}: {}; {}", described(found), wanted(section, (key, kind), found))))
+        Err((value.span(), format!("{name}: {}; {}", described(found), suggestion(key, found))))
     }
 }
 
@@ -297,8 +327,9 @@ fn described(value: &DeValue<'_>) -> String {
     }
 }
 
-/// What to write instead.
-fn wanted(section: Option<&str>, (key, kind): (&str, Kind), found: &DeValue<'_>) -> String {
+/// What to write instead of a value of another kind.
+fn suggestion(key: Key<'_>, found: &DeValue<'_>) -> String {
+    let kind = key.kind;
     let text = match found {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) => number.to_string(),
@@ -309,13 +340,13 @@ fn wanted(section: Option<&str>, (key, kind): (&str, Kind), found: &DeValue<'_>)
     };
     let unit = if kind == Time && !found.is_array() { ", with its unit" } else { "" };
     let list = if kind == Texts && found.is_str() { "a list, " } else { "" };
-    match meant(key, kind, &text).filter(|line| taken(section, line)) {
+    match meant(key.name, kind, &text).filter(|line| is_accepted(key.section, line)) {
         Some(line) => format!("write {list}{line}{unit}"),
         None => expected(kind).to_owned(),
     }
 }
 
-/// The line that somebody probably meant who gave a key this text. It may be wrong, too.
+/// The line that was probably meant by giving a key this text. It may be wrong too.
 pub(super) fn meant(key: &str, kind: Kind, text: &str) -> Option<String> {
     let words: Vec<&str> = text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
     let text = text.trim();
@@ -335,7 +366,7 @@ pub(super) fn meant(key: &str, kind: Kind, text: &str) -> Option<String> {
     })
 }
 
-/// What a key takes.
+/// What a value of this kind looks like.
 pub(super) fn expected(kind: Kind) -> &'static str {
     match kind {
         Time => "expected a number with a unit in quotes, such as \"60s\"",

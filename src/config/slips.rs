@@ -1,21 +1,14 @@
-//! What is no TOML, in the words of who writes hither.toml: which line was probably meant is found in the line itself.
+//! Errors of TOML syntax, explained by the line itself and with the line that was probably meant.
 
 use super::file::File;
-use super::shape::{Kind, REQUIRED, SECTIONS, TOP, expected, meant};
+use super::shape::{Key, Kind, REQUIRED, SECTIONS, TOP, expected, meant, section};
 
-/// A key, the section that it is in, and what is written behind it.
-struct Key<'a> {
-    section: Option<&'static str>,
-    name: &'a str,
-    kind: Kind,
-}
-
-/// Whether a line that somebody would be told to write is taken in that section.
-pub(super) fn taken(section: Option<&str>, line: &str) -> bool {
+/// Whether a line that a message would suggest is accepted in that section.
+pub(super) fn is_accepted(section: Option<&str>, line: &str) -> bool {
     let mut text = String::new();
-    if let Some((name, several, _)) = SECTIONS.iter().find(|(name, ..)| Some(*name) == section) {
-        text = header(name, *several) + "\n";
-        for (_, key, example) in REQUIRED.iter().filter(|(of, ..)| of == name) {
+    if let Some(section) = section.and_then(super::shape::section) {
+        text = section.header() + "\n";
+        for (_, key, example) in REQUIRED.iter().filter(|(of, ..)| *of == section.name) {
             if !line.starts_with(key) {
                 text = text + example + "\n";
             }
@@ -24,11 +17,7 @@ pub(super) fn taken(section: Option<&str>, line: &str) -> bool {
     toml::from_str::<File>(&(text + line)).is_ok()
 }
 
-pub(super) fn header(name: &str, several: bool) -> String {
-    if several { format!("[[{name}]]") } else { format!("[{name}]") }
-}
-
-/// What is wrong at this octet of a text, which the reader of TOML calls `message`.
+/// Explains the error `message` of the TOML parser at an octet of the text.
 pub(super) fn explain(message: &str, text: &str, at: usize) -> String {
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -53,29 +42,29 @@ pub(super) fn explain(message: &str, text: &str, at: usize) -> String {
         return format!("{} is no space of TOML; write a plain one", space.escape_unicode());
     }
     let line = without_comment(line).trim();
-    let said = if let Some(key) = list_above(above) {
+    let explanation = if let Some(key) = list_above(above) {
         Some(in_list(&key, line))
     } else if line.starts_with('[') {
         Some(heading(line))
     } else if let Some((name, value)) = line.split_once('=') {
         key_of(name.trim(), above).map(|key| of_value(&key, value.trim(), message))
     } else {
-        without_sign(line, above)
+        without_equals(line, above)
     };
-    said.unwrap_or_else(|| {
+    explanation.unwrap_or_else(|| {
         "this is not understood; expected key = value, a section in brackets, or a comment that begins with #"
             .to_owned()
     })
 }
 
-/// The line in the quotes that TOML has, if it has others.
+/// Suggests the line with plain quotes, if it has typographic ones.
 fn plain_quotes(line: &str) -> Option<String> {
     let plain =
         line.replace(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}'], "\"");
     (plain != line).then(|| format!("these are no quotes of TOML; write {}", without_comment(&plain).trim()))
 }
 
-/// Up to a # that is in no quotes.
+/// The line up to a `#` outside of quotes.
 fn without_comment(line: &str) -> &str {
     let mut within = None;
     for (at, c) in line.char_indices() {
@@ -94,8 +83,8 @@ fn key_of<'a>(name: &'a str, above: &str) -> Option<Key<'a>> {
         above.lines().rev().map(str::trim).find(|line| line.starts_with('[') && !line.contains(['"', ',']));
     let last = last.map(|line| line.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
     let find = |section: &str, key: &str| {
-        let (section, _, keys) = SECTIONS.iter().find(|(known, ..)| *known == section)?;
-        keys.iter().find(|(known, _)| *known == key).map(|(_, kind)| (*section, *kind))
+        let section = self::section(section)?;
+        section.keys.iter().find(|(known, _)| *known == key).map(|(_, kind)| (section.name, *kind))
     };
     let (section, kind) = match (name.split_once('.'), last) {
         (Some((section, key)), None) => (None, find(section, key)?.1),
@@ -105,7 +94,7 @@ fn key_of<'a>(name: &'a str, above: &str) -> Option<Key<'a>> {
     Some(Key { section, name, kind })
 }
 
-/// The key whose list is open at the end of what is above.
+/// The key whose list is not closed at the end of the lines above.
 fn list_above(above: &str) -> Option<Key<'_>> {
     let mut rest = above;
     for line in above.lines().rev() {
@@ -125,9 +114,9 @@ fn list_above(above: &str) -> Option<Key<'_>> {
 fn heading(line: &str) -> String {
     let name: String =
         line.trim_start_matches('[').chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-    match SECTIONS.iter().find(|(known, ..)| name.eq_ignore_ascii_case(known)) {
-        Some((known, several, _)) => {
-            let right = header(known, *several);
+    match SECTIONS.iter().find(|section| name.eq_ignore_ascii_case(section.name)) {
+        Some(section) => {
+            let right = section.header();
             match line.strip_prefix(&right) {
                 Some(more) if more.starts_with(char::is_whitespace) => {
                     format!("what is behind {right} belongs on the next line")
@@ -139,14 +128,14 @@ fn heading(line: &str) -> String {
     }
 }
 
-/// What is wrong behind the = of a key.
+/// What is wrong after the `=` of a key.
 fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
     let Key { section, name, kind } = key;
     if value.is_empty() {
         return format!("no value is given for {name}; {}", expected(*kind));
     }
     if let Some(value) = value.strip_prefix('=') {
-        return match Some(format!("{name} = {}", value.trim())).filter(|line| taken(*section, line)) {
+        return match Some(format!("{name} = {}", value.trim())).filter(|line| is_accepted(*section, line)) {
             Some(line) => format!("write {line}"),
             None => "one = is written between key and value".to_owned(),
         };
@@ -156,7 +145,7 @@ fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
     }
     if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         let whole = ["\"", "'", "\"]", "']"].iter().map(|end| format!("{name} = {value}{end}"));
-        return match whole.into_iter().find(|line| taken(*section, line)) {
+        return match whole.into_iter().find(|line| is_accepted(*section, line)) {
             Some(line) => format!("the text has no end; write {line}"),
             None => "the text has no end, or something in it that a text in quotes cannot have".to_owned(),
         };
@@ -174,12 +163,12 @@ fn comma() -> String {
     "expected a comma between the texts of a list, and ] behind the last".to_owned()
 }
 
-/// What is wrong with a value in no quotes.
+/// What is wrong with a value without quotes.
 fn unquoted(key: &Key<'_>, value: &str) -> String {
     let text = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
-    // Brackets of a list, not those of an address.
+    // The brackets of a list, not those of an IPv6 address.
     let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text).trim();
-    let line = meant(key.name, key.kind, text).filter(|line| taken(key.section, line));
+    let line = meant(key.name, key.kind, text).filter(|line| is_accepted(key.section, line));
     let how = match key.kind {
         Kind::Time | Kind::Text => ", in quotes",
         Kind::Texts | Kind::TextOrTexts => ", each in quotes",
@@ -191,7 +180,7 @@ fn unquoted(key: &Key<'_>, value: &str) -> String {
     }
 }
 
-/// What is wrong with a line of a list.
+/// What is wrong with a line within a list.
 fn in_list(key: &Key<'_>, line: &str) -> String {
     let item = line.trim_end_matches([',', ';', ']']).trim();
     if item.contains(['"', '\'']) || item.is_empty() || line.contains('=') {
@@ -201,24 +190,27 @@ fn in_list(key: &Key<'_>, line: &str) -> String {
         if line.starts_with('[') && !item.contains(']') { format!("{item}]") } else { item.to_owned() };
     [item, &whole]
         .into_iter()
-        .find(|item| taken(key.section, &format!("{} = [\"{item}\"]", key.name)))
+        .find(|item| is_accepted(key.section, &format!("{} = [\"{item}\"]", key.name)))
         .map_or_else(
             || format!("{}: {}", key.name, expected(key.kind)),
             |item| format!("write \"{item}\", in quotes"),
         )
 }
 
-/// What is wrong with a line that has no =.
-fn without_sign(line: &str, above: &str) -> Option<String> {
+/// What is wrong with a line without `=`.
+fn without_equals(line: &str, above: &str) -> Option<String> {
     let (name, value) = line.split_once([':', ' '])?;
     let key = key_of(name.trim(), above)?;
     let value = value.trim_start_matches([':', ' ']);
-    let as_it_is = Some(format!("{} = {value}", key.name)).filter(|line| taken(key.section, line));
+    let as_it_is = Some(format!("{} = {value}", key.name)).filter(|line| is_accepted(key.section, line));
     let line = as_it_is.or_else(|| {
-        meant(key.name, key.kind, value.trim_matches(['"', '\''])).filter(|l| taken(key.section, l))
+        meant(key.name, key.kind, value.trim_matches(['"', '\''])).filter(|l| is_accepted(key.section, l))
     });
     Some(line.map_or_else(
         || format!("write {} = and its value: {}", key.name, expected(key.kind)),
         |line| format!("write {line}"),
     ))
 }
+
+#[cfg(test)]
+mod tests;

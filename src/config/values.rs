@@ -1,4 +1,5 @@
-//! Values of the configuration, each with an error that says what was expected.
+//! Values of the configuration, each read from a string or number with an error that says what was
+//! expected.
 
 use super::address::Endpoint;
 use hither_local::{Match, NotAName, ParsedName, Verdict, parse_name};
@@ -18,7 +19,7 @@ impl From<Time> for Duration {
     }
 }
 
-/// Longest duration that makes sense here; keeps every sum far from overflow.
+/// The longest duration in seconds, far from an overflow of sums.
 const TIME_MAX_S: f64 = 366.0 * 86_400.0;
 
 fn duration(text: &str) -> Option<Duration> {
@@ -47,7 +48,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// A whole number from 1 on.
+/// A whole number of at least 1.
 #[derive(Clone, Copy)]
 pub(super) struct AtLeastOne(pub usize);
 
@@ -90,7 +91,7 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-/// Whom to ask.
+/// The address of an upstream.
 pub(super) struct UpstreamAddress(pub Endpoint);
 
 impl<'de> Deserialize<'de> for UpstreamAddress {
@@ -100,7 +101,7 @@ impl<'de> Deserialize<'de> for UpstreamAddress {
     }
 }
 
-/// Where to listen.
+/// The address of a listener.
 pub(super) struct ListenAddress(pub SocketAddr);
 
 impl<'de> Deserialize<'de> for ListenAddress {
@@ -110,7 +111,7 @@ impl<'de> Deserialize<'de> for ListenAddress {
     }
 }
 
-/// A domain name, and what is to be said of how it was written.
+/// A domain name, and a remark if it was understood differently from how it was written.
 pub(super) struct Suffix {
     pub parsed: ParsedName,
     pub hint: Option<String>,
@@ -149,7 +150,7 @@ impl<'de> Deserialize<'de> for Suffixes {
     }
 }
 
-/// The name of something that is blocked.
+/// A name that is blocked.
 pub(super) struct Blocked(pub Suffix);
 
 impl<'de> Deserialize<'de> for Blocked {
@@ -165,7 +166,7 @@ impl<'de> Deserialize<'de> for Blocked {
     }
 }
 
-/// A hosts file or a list.
+/// The path of a hosts file or block list.
 pub(super) struct LocalFile(pub PathBuf);
 
 impl<'de> Deserialize<'de> for LocalFile {
@@ -180,7 +181,7 @@ impl<'de> Deserialize<'de> for LocalFile {
     }
 }
 
-/// What the plain names of a block list cover.
+/// Which names the plain names of a block list cover.
 #[derive(Default)]
 pub(super) struct Covers(pub Match);
 
@@ -196,7 +197,7 @@ impl<'de> Deserialize<'de> for Covers {
     }
 }
 
-/// Whose denials count.
+/// Which denials count.
 #[derive(Clone, Copy)]
 pub(super) struct DenyWord(Deny);
 
@@ -220,10 +221,10 @@ impl<'de> Deserialize<'de> for DenyWord {
 #[serde(untagged, expecting = "expected a string or a list of addresses")]
 enum Words {
     One(String),
-    Some(Vec<String>),
+    Several(Vec<String>),
 }
 
-/// What is said of blocked names.
+/// The answer for blocked names.
 #[derive(Default)]
 pub(super) struct BlockAnswer(pub Verdict);
 
@@ -231,7 +232,7 @@ impl<'de> Deserialize<'de> for BlockAnswer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = match Words::deserialize(deserializer)? {
             Words::One(word) => vec![word],
-            Words::Some(words) => words,
+            Words::Several(words) => words,
         };
         let verdict = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["nxdomain"] => Some(Verdict::NxDomain),
@@ -256,12 +257,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// 127.0.0.0/8.
+    /// The IPv4 loopback network, 127.0.0.0/8.
     pub const LOOPBACK_V4: Network = Network { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 };
-    /// `::1`.
+    /// The IPv6 loopback address, `::1`.
     pub const LOOPBACK_V6: Network = Network { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 };
 
-    /// Whether `address` is in it; an IPv4 address in IPv6 clothes counts as what it is.
+    /// Whether `address` is in the network. An IPv4-mapped IPv6 address counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let same = |own: u128, other: u128, width: u32| {
@@ -285,7 +286,7 @@ impl Network {
         if bits > width {
             return None;
         }
-        // A network of IPv4 in IPv6 clothes is what it is.
+        // A network of IPv4-mapped IPv6 addresses becomes the IPv4 network.
         match (address, address.to_canonical()) {
             (IpAddr::V6(_), v4 @ IpAddr::V4(_)) if bits >= 96 => {
                 Some(Network { address: v4, bits: bits - 96 })
@@ -312,7 +313,7 @@ impl<'de> Deserialize<'de> for Network {
 /// A way to measure an address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Probe {
-    /// ICMP echo.
+    /// An ICMP echo request.
     Icmp,
     /// A TCP connection to this port.
     Tcp(u16),
@@ -333,7 +334,7 @@ impl<'de> Deserialize<'de> for Probe {
     }
 }
 
-/// What is logged.
+/// The log level.
 #[derive(Clone, Copy)]
 pub struct Level(pub log::LevelFilter);
 

@@ -1,0 +1,68 @@
+//! Checks over several keys: what is wrong although each value by itself is right.
+
+use super::place::{Of, Place};
+use super::{Config, Endpoint};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+impl Config {
+    /// Checks the values of the configuration together.
+    ///
+    /// # Errors
+    /// The key to blame, and what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), (Place, String)> {
+        let s = &self.settings;
+        let fail = |section, key, message: &str| {
+            Err((Place { section, key, of: Of::Last }, format!("{section}.{key} {message}")))
+        };
+        if s.min_ttl > s.max_ttl {
+            return fail("cache", "min_ttl", "is larger than cache.max_ttl");
+        }
+        if s.deadline < Duration::from_millis(10) || s.deadline > Duration::from_secs(60) {
+            return fail("round", "deadline", "is not between 10ms and 60s");
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&s.failure_ttl) {
+            return fail("cache", "failure_ttl", "is not between 1s and 5m (RFC 9520 section 3.2)");
+        }
+        if !self.save.is_zero() && self.save < Duration::from_secs(1) {
+            return fail("cache", "save", "is neither 0s, which is never, nor at least 1s");
+        }
+        if self.workers > 64 {
+            return fail("listen", "workers", "is larger than 64");
+        }
+        if self.table_entries > Some(16 << 20) {
+            return fail("table", "entries", "is larger than 16777216");
+        }
+        let all = || self.upstreams.iter().chain(self.domains.values().flatten());
+        // An upstream of several domains counts once.
+        let mut distinct: Vec<&Endpoint> = Vec::new();
+        all().for_each(|upstream| {
+            if !distinct.contains(&upstream) {
+                distinct.push(upstream)
+            }
+        });
+        let count = distinct.len();
+        if count > 64 {
+            let place = Place { section: "upstream", key: "address", of: Of::Last };
+            return Err((place, format!("{count} upstreams; at most 64 are asked")));
+        }
+        if let Some((name, _)) = self.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
+            let place = Place { section: "domain", key: "upstreams", of: Of::Domain(Box::new(*name)) };
+            return Err((place, format!("the domain {name} has no upstreams")));
+        }
+        let all = all().filter_map(|upstream| Some((upstream, upstream.address()?)));
+        for (upstream, address) in all.filter(|(_, address)| address.port() != 0) {
+            let is_own = |own: &SocketAddr| {
+                let everywhere = own.ip().is_unspecified() && address.ip().is_loopback();
+                own.port() == address.port() && (own.ip() == address.ip() || everywhere)
+            };
+            if self.listen.iter().any(is_own) {
+                let place = Place { section: "upstream", key: "address", of: Of::Upstream(upstream.clone()) };
+                let message =
+                    format!("the upstream {upstream} is one of listen.dns: hitherd would ask itself");
+                return Err((place, message));
+            }
+        }
+        Ok(())
+    }
+}

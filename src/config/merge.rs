@@ -1,0 +1,127 @@
+//! Merging the sections of a file into a [`Config`]: later files win key by key, blocks are added.
+
+use super::file::{self, File};
+use super::values::Blocked;
+use super::{Block, Config, Endpoint};
+use hither_local::Match;
+
+impl Config {
+    /// Sets what `file` has; keys that it does not have stay as they are.
+    pub(super) fn merge(&mut self, file: File) {
+        fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
+            if let Some(value) = value {
+                *place = value.into();
+            }
+        }
+        let File {
+            runtime_dir,
+            state_dir,
+            listen,
+            upstream,
+            domain,
+            hosts,
+            block,
+            limits,
+            round,
+            rebinding,
+            cache,
+            table,
+            sort,
+            log,
+        } = file;
+        set(&mut self.runtime_dir, runtime_dir);
+        self.state_dir = state_dir.or(self.state_dir.take());
+        set(&mut self.save, cache.save);
+        let dns = listen.dns.map(|all| all.into_iter().map(|one| one.0).collect::<Vec<_>>());
+        set(&mut self.listen, dns);
+        set(&mut self.allow, listen.allow);
+        set(&mut self.workers, listen.workers);
+        extend(&mut self.upstreams, upstream.into_iter().map(|upstream| upstream.address.0));
+        self.merge_local(domain, hosts, block);
+        self.merge_rebinding(rebinding);
+        set(&mut self.limits.clients_per_network, limits.clients_per_network);
+        set(&mut self.limits.tcp, limits.tcp);
+        set(&mut self.limits.tcp_per_network, limits.tcp_per_network);
+        set(&mut self.limits.replies_per_second, limits.replies_per_second);
+        let s = &mut self.settings;
+        set(&mut s.limits.rounds, limits.rounds);
+        set(&mut s.limits.attempts, limits.attempts);
+        set(&mut s.limits.clients, limits.clients);
+        set(&mut s.mix_case, round.mix_case);
+        set(&mut s.first, round.first);
+        set(&mut s.fallback, round.fallback);
+        set(&mut s.batch, round.batch);
+        set(&mut s.stagger, round.stagger);
+        set(&mut s.complete, round.complete);
+        set(&mut s.deadline, round.deadline);
+        set(&mut s.negative_grace, round.negative_grace);
+        set(&mut s.deny, round.deny);
+        set(&mut s.answers, cache.entries);
+        set(&mut s.min_ttl, cache.min_ttl);
+        set(&mut s.max_ttl, cache.max_ttl);
+        set(&mut s.max_negative_ttl, cache.max_negative_ttl);
+        set(&mut s.failure_ttl, cache.failure_ttl);
+        set(&mut s.stale, cache.stale);
+        set(&mut s.stale_wait, cache.stale_wait);
+        set(&mut s.stale_ttl, cache.stale_ttl);
+        set(&mut s.prefetch, cache.prefetch);
+        self.table_entries = table.entries.map(usize::from).or(self.table_entries);
+        set(&mut self.table_mode, table.mode);
+        set(&mut self.sort.enabled, sort.enabled);
+        set(&mut self.sort.probes, sort.probes);
+        set(&mut self.sort.timeout, sort.timeout);
+        set(&mut self.sort.remeasure, sort.remeasure);
+        set(&mut self.sort.private, sort.private);
+        set(&mut self.sort.rate, sort.rate.map(|rate| u32::try_from(rate.0).unwrap_or(u32::MAX)));
+        set(&mut self.sort.hysteresis, sort.hysteresis);
+        set(&mut self.level, log.level.map(|level| level.0));
+    }
+
+    fn merge_rebinding(&mut self, file: file::RebindingFile) {
+        let rebinding = &mut self.settings.rebinding;
+        rebinding.protect = file.protect.unwrap_or(rebinding.protect);
+        if let Some(names) = file.allow {
+            rebinding.allow = names.iter().map(|name| name.parsed.name).collect();
+            self.hints.extend(names.into_iter().filter_map(|name| name.hint));
+        }
+    }
+
+    fn merge_local(
+        &mut self,
+        domains: Vec<file::Domain>,
+        hosts: file::HostsFile,
+        blocks: Vec<file::BlockFile>,
+    ) {
+        for block in domains {
+            let upstreams: Vec<Endpoint> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
+            for name in block.names.0 {
+                let place = self.domains.entry(name.parsed.name).or_default();
+                extend(place, upstreams.iter().cloned());
+                self.hints.extend(name.hint);
+            }
+        }
+        if let Some(files) = hosts.files {
+            self.hosts.files = files.into_iter().map(|file| file.0).collect();
+        }
+        self.hosts.own_name = hosts.own_name.unwrap_or(self.hosts.own_name);
+        for block in blocks {
+            let covers = block.covers.0;
+            let names = block.names.into_iter().map(|Blocked(name)| {
+                self.hints.extend(name.hint);
+                (name.parsed.name, if name.parsed.wildcard { Match::Subtree } else { covers })
+            });
+            let names = names.collect();
+            let files = block.files.into_iter().map(|file| file.0).collect();
+            self.blocks.push(Block { files, names, covers, verdict: block.answer.0 });
+        }
+    }
+}
+
+/// Adds the upstreams that are not in the list yet.
+fn extend(place: &mut Vec<Endpoint>, more: impl Iterator<Item = Endpoint>) {
+    for one in more {
+        if !place.contains(&one) {
+            place.push(one);
+        }
+    }
+}
