@@ -1,6 +1,7 @@
-//! What is said once: a line and the fields by which it is found, of bounded length and without control characters whatever is in it.
+//! One entry of the log: a line and its fields, of bounded length and without control characters.
 //!
-//! Who asks for what stands in fields of its own, which no entry above debug has.
+//! Addresses of clients and the names that they ask for are fields of their own, which only entries at
+//! debug level or below have.
 
 use super::events::Event;
 use super::rate::Spot;
@@ -8,15 +9,16 @@ use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 use std::fmt::{self, Write as _};
 
-/// Octets of a line, so that with all around it it is written to a pipe whole or not at all (PIPE_BUF).
+/// Octets of a line. With its prefix and line end it is shorter than PIPE_BUF, so that a pipe takes it
+/// completely or not at all.
 pub(super) const LINE_MAX: usize = 4000;
-/// Octets of a field.
+/// Octets of the value of a field.
 const FIELD_MAX: usize = 1024;
 /// Fields of an entry.
 const FIELDS_MAX: usize = 16;
-/// Room for what is said of lines left out.
-const SUFFIX: usize = 80;
-/// Keys that say who asks for what.
+/// Octets for the number of lines left out, at the end of a line.
+const SUFFIX_MAX: usize = 80;
+/// Keys of fields that are private to clients.
 const PRIVATE: [&str; 2] = ["client", "name"];
 
 /// An entry of the log.
@@ -26,14 +28,15 @@ pub(super) struct Entry {
     pub line: String,
     pub event: Option<Event>,
     pub spot: Spot,
-    /// Names as the journal has them.
+    /// Name and value of each field; the names are those of the journal.
     pub fields: Vec<(String, String)>,
 }
 
 impl Entry {
-    /// That of a record, and of as many more of its place as were `left_out`.
+    /// The entry of a record. `left_out` lines of the same place in the program were not written before
+    /// it.
     pub fn of(record: &Record<'_>, left_out: u32) -> Entry {
-        let mut line = text(LINE_MAX - SUFFIX, record.args());
+        let mut line = text(LINE_MAX - SUFFIX_MAX, record.args());
         if left_out > 0 {
             line += &format!(" ({left_out} more lines like this were left out)");
         }
@@ -44,12 +47,12 @@ impl Entry {
             spot: (record.file_static().unwrap_or_default(), record.line().unwrap_or(0)),
             fields: Vec::new(),
         };
-        // Visiting fails only where the visitor does, and it does not.
+        // It cannot fail, since the visitor does not.
         let _ = record.key_values().visit(&mut entry);
         entry
     }
 
-    /// One that says that `lost` lines went nowhere.
+    /// The entry that reports `lost` lines.
     pub fn lost(lost: u64) -> Entry {
         Entry {
             level: Level::Warn,
@@ -60,7 +63,7 @@ impl Entry {
         }
     }
 
-    /// As syslog(3) numbers it.
+    /// The priority by the numbers of syslog(3).
     pub fn priority(&self) -> u8 {
         match self.level {
             Level::Error => 3,
@@ -85,12 +88,13 @@ impl<'kvs> VisitSource<'kvs> for Entry {
 
 fn text(most: usize, what: impl fmt::Display) -> String {
     let mut text = Text { text: String::new(), most };
-    // It fails where it is cut.
+    // An error means that the text was cut.
     let _ = write!(text, "{what}");
     text.text
 }
 
-/// A line of at most so many octets. Names from the network may hold anything, and errors have lines of their own.
+/// A line of at most `most` octets. Control characters are replaced, since names from the network can
+/// contain any, and errors can have several lines.
 struct Text {
     text: String,
     most: usize,
@@ -127,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_what_is_in_debug_entries_and_in_no_others() {
+    fn private_fields_are_in_debug_entries_only() {
         let upstream = ("HITHER_UPSTREAM".to_owned(), "192.0.2.1:53".to_owned());
         for level in [Level::Error, Level::Warn, Level::Info] {
             assert_eq!(entry(level).fields, std::slice::from_ref(&upstream), "{level}");
@@ -140,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_one_line_of_bounded_length_whatever_is_in_it() {
-        let most = LINE_MAX - SUFFIX;
+    fn an_entry_is_one_line_of_bounded_length() {
+        let most = LINE_MAX - SUFFIX_MAX;
         assert_eq!(text(most, "a\nMESSAGE=b\u{7f}\u{85}ü\0"), "a?MESSAGE=b??ü?");
         for long in ["x", "ü", "…", "\u{1f600}"] {
             let cut = text(most, long.repeat(5000));

@@ -1,7 +1,8 @@
-//! The journal's own protocol: entries of fields, each a datagram, to a socket that is found anew by its path each time.
+//! The native protocol of systemd-journald: each entry is a datagram of fields, sent to the path of a
+//! socket.
 //!
-//! So nothing is held that a restart of the journal breaks. A send never waits: a journal that stands still, or is gone, costs the
-//! entry and nothing else.
+//! The socket is not connected, so that a restart of the journal breaks nothing. A send never blocks:
+//! if the journal hangs or is gone, the entry is lost.
 
 use super::entry::Entry;
 use nix::sys::stat::fstat;
@@ -11,35 +12,36 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-/// Where systemd-journald listens; where a unit has LogNamespace=, systemd puts that one's socket there.
+/// The socket of systemd-journald. For a unit with LogNamespace=, systemd mounts the socket of that
+/// namespace there.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
-/// LOG_DAEMON of syslog(3), which is what the journal assumes of a service's standard error.
+/// LOG_DAEMON of syslog(3), which the journal also uses for the standard error of a service.
 const FACILITY: &str = "3";
 
-/// The way to the journal.
+/// The connection to the journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     socket: UnixDatagram,
     path: PathBuf,
-    /// SYSLOG_IDENTIFIER of what is sent.
+    /// The SYSLOG_IDENTIFIER of the entries.
     identifier: String,
 }
 
 impl Journal {
-    /// One that listens, or will, at `path`.
+    /// A journal at `path`, which need not listen yet.
     ///
     /// # Errors
-    /// If there is no descriptor to be had.
+    /// If the socket cannot be created.
     pub fn new(path: PathBuf, identifier: String) -> io::Result<Journal> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         Ok(Journal { socket, path, identifier })
     }
 
-    /// Hands over an entry.
+    /// Sends an entry.
     ///
     /// # Errors
-    /// If nobody takes it at once.
+    /// If the journal does not take it at once.
     pub fn send(&self, entry: &Entry) -> io::Result<()> {
         self.socket.send_to(&self.fields(entry), &self.path).map(drop)
     }
@@ -62,7 +64,8 @@ impl Journal {
     }
 }
 
-/// Writes a field; the form for values of several lines is used where it is needed, so that none can pass for two fields.
+/// Appends a field. A value of several lines has a form with its length, so that it cannot be taken for
+/// other fields.
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend(name.bytes());
     if value.contains('\n') {
@@ -75,9 +78,9 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'\n');
 }
 
-/// Whether `target` leads to the journal, according to `stream`, the value of JOURNAL_STREAM. Who was started from a service without
-/// being one inherits that variable and not the descriptor.
-pub(super) fn leads_there(stream: Option<&OsStr>, target: impl AsFd) -> bool {
+/// Whether `target` is the stream to the journal that `stream`, the value of JOURNAL_STREAM, names. A
+/// program that a service started can inherit the variable while its standard error is another.
+pub(super) fn is_journal_stream(stream: Option<&OsStr>, target: impl AsFd) -> bool {
     let named = stream.and_then(OsStr::to_str).and_then(|text| text.split_once(':'));
     let Some((device, inode)) = named.and_then(|(d, i)| Some((d.parse().ok()?, i.parse().ok()?))) else {
         return false;
@@ -104,11 +107,11 @@ mod tests {
         let (ours, other) = UnixStream::pair().expect("sockets");
         let stat = fstat(&ours).expect("open");
         let named = OsString::from(format!("{}:{}", stat.st_dev, stat.st_ino));
-        assert!(leads_there(Some(&named), &ours));
-        assert!(!leads_there(Some(&named), &other), "inherited by somebody whose standard error is another");
-        assert!(!leads_there(None, &ours));
+        assert!(is_journal_stream(Some(&named), &ours));
+        assert!(!is_journal_stream(Some(&named), &other), "inherited, while standard error is another");
+        assert!(!is_journal_stream(None, &ours));
         for wrong in ["", ":", "1", "8:", ":8", "a:b", "-1:-1", "8:99999999999999999999", "1:2:3"] {
-            assert!(!leads_there(Some(OsStr::new(wrong)), &ours), "{wrong}");
+            assert!(!is_journal_stream(Some(OsStr::new(wrong)), &ours), "{wrong}");
         }
     }
 }

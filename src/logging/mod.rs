@@ -1,7 +1,8 @@
-//! The log: entries for the journal where standard error leads there, plain lines on standard error where it does not.
+//! The log: entries with fields to the journal if standard error leads there, else plain lines on
+//! standard error.
 //!
-//! The event loop logs, so nothing here ever waits. An entry goes the first way that takes it at once; those that none took are
-//! counted, and the next one that gets through is preceded by how many they were.
+//! The event loop logs, so nothing here ever blocks. Entries that neither the journal nor standard
+//! error takes at once are counted, and the number is logged before the next entry.
 
 mod entry;
 mod events;
@@ -20,28 +21,37 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use stderr::Stderr;
 
-/// Installs the log; further calls only change the level.
+/// Installs the logger; further calls only change the level.
 pub fn start(level: LevelFilter) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let stream = std::env::var_os("JOURNAL_STREAM");
-        let journal = journal::leads_there(stream.as_deref(), std::io::stderr());
-        let ways =
-            Ways::new(Box::new(std::io::stderr()), journal.then(|| Path::new(journal::SOCKET)), called());
-        // Nobody else installs one.
-        let _ = log::set_boxed_logger(Box::new(Logger(Mutex::new((Places::default(), ways)))));
+        let journal = journal::is_journal_stream(stream.as_deref(), std::io::stderr());
+        let outputs = Outputs::new(
+            Box::new(std::io::stderr()),
+            journal.then(|| Path::new(journal::SOCKET)),
+            program_name(),
+        );
+        // It fails only if there is a logger, and nothing else installs one.
+        let _ =
+            log::set_boxed_logger(Box::new(Logger(Mutex::new(State { places: Places::default(), outputs }))));
     });
     log::set_max_level(level);
 }
 
-/// Which of hither's programs this is: one may have been started under the name of another.
-fn called() -> String {
+/// The name by which this program was started.
+fn program_name() -> String {
     let path = std::env::args_os().next().map(PathBuf::from);
     let name = path.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str());
     name.unwrap_or("hither").to_owned()
 }
 
-struct Logger(Mutex<(Places, Ways)>);
+struct Logger(Mutex<State>);
+
+struct State {
+    places: Places,
+    outputs: Outputs,
+}
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -53,41 +63,42 @@ impl Log for Logger {
             return;
         }
         let spot = (record.file_static().unwrap_or_default(), record.line().unwrap_or(0));
-        let may = self.inner().0.may(spot, clock::now().as_ms() / 1000);
+        let may = self.state().places.may_write(spot, clock::now().as_ms() / 1000);
         if let Some(left_out) = may {
             let entry = Entry::of(record, left_out);
-            self.inner().1.write(&entry);
+            self.state().outputs.write(&entry);
         }
     }
 
-    /// Says what has been lost, if anything was and somebody listens again.
+    /// Logs how many entries were lost, if there were any and an output takes entries again.
     fn flush(&self) {
-        self.inner().1.own_up();
+        self.state().outputs.report_lost();
     }
 }
 
 impl Logger {
-    fn inner(&self) -> MutexGuard<'_, (Places, Ways)> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The ways out.
-struct Ways {
+/// The outputs of the log.
+struct Outputs {
     journal: Option<Journal>,
     stderr: Stderr,
-    /// Standard error is read by the journal, which takes a priority in front of each line.
-    prefix: bool,
-    /// Entries that nobody took and nobody has been told of.
+    /// Whether the journal reads standard error and expects the priority in front of each line.
+    has_priority_prefix: bool,
+    /// Entries that were lost and not reported yet.
     lost: u64,
 }
 
-impl Ways {
-    /// To `journal`, the path of its socket, if there is one, else to `stderr`. Where there is no socket, as in a service with a root
-    /// directory of its own, `stderr` leads to the journal all the same.
-    fn new(stderr: Box<dyn std::os::fd::AsFd + Send>, journal: Option<&Path>, identifier: String) -> Ways {
-        Ways {
-            prefix: journal.is_some(),
+impl Outputs {
+    /// Outputs to `journal`, the path of its socket, if there is one, and else to `stderr`. In a
+    /// service with a root directory of its own the socket is missing, and `stderr` leads to the
+    /// journal.
+    fn new(stderr: Box<dyn std::os::fd::AsFd + Send>, journal: Option<&Path>, identifier: String) -> Outputs {
+        Outputs {
+            has_priority_prefix: journal.is_some(),
             journal: journal.and_then(|path| Journal::new(path.to_owned(), identifier).ok()),
             stderr: Stderr::new(stderr),
             lost: 0,
@@ -95,14 +106,14 @@ impl Ways {
     }
 
     fn write(&mut self, entry: &Entry) {
-        self.own_up();
-        // What comes before it would not be told otherwise.
+        self.report_lost();
+        // An entry is not written before the report on those that were lost before it.
         if self.lost > 0 || !self.send(entry) {
             self.lost += 1;
         }
     }
 
-    fn own_up(&mut self) {
+    fn report_lost(&mut self) {
         if self.lost > 0 && self.send(&Entry::lost(self.lost)) {
             self.lost = 0;
         }
@@ -112,7 +123,7 @@ impl Ways {
         if self.journal.as_ref().is_some_and(|journal| journal.send(entry).is_ok()) {
             return true;
         }
-        if self.prefix {
+        if self.has_priority_prefix {
             return self.stderr.write(&format!("<{}>{}", entry.priority(), entry.line));
         }
         self.stderr.write(&entry.line)

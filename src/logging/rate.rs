@@ -1,14 +1,15 @@
-//! How much each place in the program may write: what a stranger can cause must not fill a disk.
+//! Limits how many lines each place in the program writes, since packets from the network must not fill
+//! a disk.
 
 use std::collections::BTreeMap;
 
-/// Lines a second from one place.
+/// Lines per second from one place in the program.
 const LINES_PER_SECOND: u32 = 10;
 
-/// File and line.
+/// File and line of a statement that logs.
 pub(super) type Spot = (&'static str, u32);
 
-/// The places that have logged; there are no more of them than the program has.
+/// The places that have logged; their number is that of the log statements in the program.
 #[derive(Debug, Default)]
 pub(super) struct Places(BTreeMap<Spot, Place>);
 
@@ -19,14 +20,15 @@ struct Place {
 }
 
 impl Places {
-    /// Whether another line of `spot` may be written, and how many were left out since the last one that was.
-    pub fn may(&mut self, spot: Spot, second: u64) -> Option<u32> {
-        self.0.entry(spot).or_default().may(second)
+    /// Whether `spot` may write another line in this `second`; `Some` has the number of lines left out
+    /// before it.
+    pub fn may_write(&mut self, spot: Spot, second: u64) -> Option<u32> {
+        self.0.entry(spot).or_default().may_write(second)
     }
 }
 
 impl Place {
-    fn may(&mut self, second: u64) -> Option<u32> {
+    fn may_write(&mut self, second: u64) -> Option<u32> {
         let mut left_out = 0;
         if self.second != second {
             left_out = self.lines.saturating_sub(LINES_PER_SECOND);
@@ -42,12 +44,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_writes_ten_lines_a_second_and_then_says_how_many_it_did_not() {
+    fn a_place_writes_ten_lines_a_second_and_counts_the_others() {
         let (mut places, here, there) = (Places::default(), ("a.rs", 1), ("a.rs", 2));
-        let written = (0..1000).filter(|_| places.may(here, 7).is_some()).count();
+        let written = (0..1000).filter(|_| places.may_write(here, 7).is_some()).count();
         assert_eq!(written, 10);
-        assert_eq!(places.may(there, 7), Some(0), "another place has its own share");
-        assert_eq!(places.may(here, 8), Some(990));
-        assert_eq!(places.may(here, 8), Some(0));
+        assert_eq!(places.may_write(there, 7), Some(0), "another place has its own share");
+        assert_eq!(places.may_write(here, 8), Some(990));
+        assert_eq!(places.may_write(here, 8), Some(0));
     }
 }

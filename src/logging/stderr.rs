@@ -1,7 +1,8 @@
-//! Lines on standard error, whatever it is, none of which is waited for.
+//! Lines on standard error, written without ever blocking.
 //!
-//! A pipe that nobody reads, a terminal that is held, a socket that is full: each would stop the program at the next line. Its
-//! descriptor is shared with whoever started us, so that it cannot be made non-blocking itself.
+//! A pipe without a reader, a stopped terminal or a full socket would otherwise stop the program at the
+//! next line. The descriptor is shared with the parent process, so that it cannot be set to
+//! non-blocking.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -11,51 +12,52 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::write;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
-/// Standard error, or what stands for it.
+/// Standard error, or another descriptor in its place.
 pub(super) struct Stderr {
-    way: Way,
-    /// Part of a line has been written: the next one begins on a line of its own.
-    cut: bool,
+    access: Access,
+    /// Whether the last line was written in part, so that the next one needs a line end before it.
+    is_cut: bool,
 }
 
 type Target = Box<dyn AsFd + Send>;
 
-enum Way {
-    /// Each send says for itself that it does not wait.
+enum Access {
+    /// A socket, written with MSG_DONTWAIT.
     Socket(Target),
-    /// A pipe or terminal, opened once more for ourselves alone.
+    /// A pipe or terminal, opened again as a non-blocking descriptor of our own.
     Reopened(OwnedFd),
-    /// A file, or what cannot be opened again since it is another user's: it is asked for room before each line. A pipe with room takes
-    /// a line of PIPE_BUF octets, unless another process that has the same pipe is quicker.
-    Asked(Target),
+    /// A file, or a pipe that cannot be opened again because it belongs to another user: it is polled
+    /// before each line. A pipe that is ready takes a line of PIPE_BUF octets, unless another writer of
+    /// the same pipe fills it meanwhile.
+    Polled(Target),
 }
 
 impl Stderr {
     pub fn new(target: Target) -> Stderr {
         let kind = fstat(target.as_fd()).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-        let way = match kind {
-            Ok(SFlag::S_IFSOCK) => Way::Socket(target),
-            // A file opened again would be written from its beginning.
+        let access = match kind {
+            Ok(SFlag::S_IFSOCK) => Access::Socket(target),
+            // A file is not opened again, since it would then be written from its start.
             Ok(SFlag::S_IFIFO | SFlag::S_IFCHR) => {
                 let path = format!("/proc/self/fd/{}", target.as_fd().as_raw_fd());
                 let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-                open(path.as_str(), flags, Mode::empty()).map_or(Way::Asked(target), Way::Reopened)
+                open(path.as_str(), flags, Mode::empty()).map_or(Access::Polled(target), Access::Reopened)
             }
-            _ => Way::Asked(target),
+            _ => Access::Polled(target),
         };
-        Stderr { way, cut: false }
+        Stderr { access, is_cut: false }
     }
 
-    /// Writes a line, if all of it is taken at once; whether it was.
+    /// Writes a line without blocking. Returns whether all of it was taken.
     pub fn write(&mut self, line: &str) -> bool {
-        let octets = [if self.cut { "\n" } else { "" }, line, "\n"].concat().into_bytes();
-        let written = match &self.way {
-            Way::Socket(target) => {
+        let octets = [if self.is_cut { "\n" } else { "" }, line, "\n"].concat().into_bytes();
+        let written = match &self.access {
+            Access::Socket(target) => {
                 send(target.as_fd().as_raw_fd(), &octets, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
             }
-            Way::Reopened(target) => write(target, &octets),
-            Way::Asked(target) => {
-                if has_room(target) {
+            Access::Reopened(target) => write(target, &octets),
+            Access::Polled(target) => {
+                if is_writable(target) {
                     write(target.as_fd(), &octets)
                 } else {
                     Err(Errno::EAGAIN)
@@ -63,16 +65,16 @@ impl Stderr {
             }
         };
         match written {
-            Ok(count) if count == octets.len() => self.cut = false,
-            Ok(1..) => self.cut = true,
-            // Nobody can be told that standard error is closed.
+            Ok(count) if count == octets.len() => self.is_cut = false,
+            Ok(1..) => self.is_cut = true,
+            // There is no other place to report that standard error is closed.
             Ok(0) | Err(_) => return false,
         }
-        !self.cut
+        !self.is_cut
     }
 }
 
-fn has_room(target: &impl AsFd) -> bool {
+fn is_writable(target: &impl AsFd) -> bool {
     let mut asked = [PollFd::new(target.as_fd(), PollFlags::POLLOUT)];
     let room = |asked: &PollFd<'_>| asked.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
     poll(&mut asked, PollTimeout::ZERO).is_ok() && asked.iter().all(room)
@@ -84,7 +86,7 @@ mod tests {
     use std::io::{BufRead as _, BufReader, Read, Seek as _, Write as _};
     use std::os::unix::net::UnixStream;
 
-    /// Writes until nobody takes any more, then reads what came: whole lines, and after room was made the next one.
+    /// Writes until nothing more is taken, reads complete lines, and writes again.
     fn fills_without_waiting(mut stderr: Stderr, reader: impl Read) {
         let line = "x".repeat(200);
         let mut count = 0;
@@ -93,33 +95,33 @@ mod tests {
         }
         assert!(count > 10 && !stderr.write(&line));
         let mut lines = BufReader::new(reader).lines().map(|line| line.expect("text"));
-        assert!(lines.by_ref().take(count).all(|read| read == line), "each of them whole");
+        assert!(lines.by_ref().take(count).all(|read| read == line), "each complete");
         assert!(stderr.write("at last"));
         let next = lines.find(|read| !line.starts_with(read.as_str()));
         assert_eq!(next.as_deref(), Some("at last"), "on a line of its own");
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_is_not_waited_for() {
+    fn a_full_pipe_does_not_block() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let stderr = Stderr::new(Box::new(writer));
-        assert!(matches!(stderr.way, Way::Reopened(_)));
+        assert!(matches!(stderr.access, Access::Reopened(_)));
         fills_without_waiting(stderr, reader);
-        // Another user's pipe.
+        // As with a pipe of another user.
         let (reader, writer) = std::io::pipe().expect("a pipe");
-        fills_without_waiting(Stderr { way: Way::Asked(Box::new(writer)), cut: false }, reader);
+        fills_without_waiting(Stderr { access: Access::Polled(Box::new(writer)), is_cut: false }, reader);
     }
 
     #[test]
-    fn a_socket_that_nobody_reads_is_not_waited_for() {
+    fn a_full_socket_does_not_block() {
         let (reader, writer) = UnixStream::pair().expect("sockets");
         let stderr = Stderr::new(Box::new(writer));
-        assert!(matches!(stderr.way, Way::Socket(_)));
+        assert!(matches!(stderr.access, Access::Socket(_)));
         fills_without_waiting(stderr, reader);
     }
 
     #[test]
-    fn a_file_is_written_where_its_owner_stands() {
+    fn a_file_is_written_at_its_current_offset() {
         let path = std::env::temp_dir().join(format!("hither-stderr-{}", std::process::id()));
         let mut file = std::fs::File::create(&path).expect("a file");
         file.write_all(b"before\n").expect("written");
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_that_nobody_listens() {
+    fn a_closed_standard_error_is_no_panic() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut stderr = Stderr::new(Box::new(writer));
         drop(reader);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Fields = BTreeMap<String, String>;
 
-/// What stands for systemd-journald.
+/// A stand-in for systemd-journald.
 struct Journald {
     socket: UnixDatagram,
     path: PathBuf,
@@ -25,7 +25,7 @@ impl Journald {
         Journald { socket, path: path.to_owned() }
     }
 
-    /// The next entry, by the rules of the protocol; nothing if there is none.
+    /// The next entry, decoded by the native protocol; `None` if there is none.
     fn next(&self) -> Option<Fields> {
         let mut buffer = vec![0; 100_000];
         let len = self.socket.recv(&mut buffer).ok()?;
@@ -57,8 +57,8 @@ impl Drop for Journald {
 
 fn logger(stderr: UnixStream, journal: Option<&Path>) -> Logger {
     log::set_max_level(LevelFilter::Trace);
-    let ways = Ways::new(Box::new(stderr), journal, "hitherd".to_owned());
-    Logger(Mutex::new((Places::default(), ways)))
+    let outputs = Outputs::new(Box::new(stderr), journal, "hitherd".to_owned());
+    Logger(Mutex::new(State { places: Places::default(), outputs }))
 }
 
 fn entry(line: &str) -> Entry {
@@ -68,7 +68,7 @@ fn entry(line: &str) -> Entry {
 }
 
 #[test]
-fn an_entry_comes_to_the_journal_with_its_fields() {
+fn an_entry_reaches_the_journal_with_its_fields() {
     let journald = Journald::at(&Journald::path());
     let (_reader, stderr) = UnixStream::pair().expect("sockets");
     let logger = logger(stderr, Some(&journald.path));
@@ -121,17 +121,17 @@ fn without_a_journal_there_are_plain_lines_on_standard_error() {
 }
 
 #[test]
-fn a_journal_that_stands_still_is_not_waited_for_and_hears_later_what_it_missed() {
+fn a_journal_that_hangs_does_not_block_and_later_gets_the_number_of_lost_lines() {
     let journald = Journald::at(&Journald::path());
     let (reader, stderr) = UnixStream::pair().expect("sockets");
     reader.set_nonblocking(true).expect("an option");
-    let mut ways = Ways::new(Box::new(stderr), Some(&journald.path), "hitherd".to_owned());
+    let mut outputs = Outputs::new(Box::new(stderr), Some(&journald.path), "hitherd".to_owned());
     let mut written = 0_usize;
-    while ways.lost < 100 {
-        ways.write(&entry(&format!("line {written}")));
+    while outputs.lost < 100 {
+        outputs.write(&entry(&format!("line {written}")));
         written += 1;
     }
-    // Its socket first, then standard error, which the journal reads too: nothing twice, nothing out of order.
+    // Entries fill the socket first, then standard error: nothing twice, nothing out of order.
     let mut told = Vec::new();
     while let Some(fields) = journald.next() {
         told.push(fields["MESSAGE"].clone());
@@ -140,13 +140,13 @@ fn a_journal_that_stands_still_is_not_waited_for_and_hears_later_what_it_missed(
     told.extend(lines.by_ref().map(|line| line.strip_prefix("<6>").expect("a priority").to_owned()));
     assert!(told.len() > 1 && told.len() + 100 == written, "{} of {written}", told.len());
     assert!(told.iter().enumerate().all(|(n, line)| *line == format!("line {n}")));
-    ways.write(&entry("at last"));
+    outputs.write(&entry("at last"));
     let lost = journald.next().expect("an entry");
     assert_eq!((lost["HITHER_EVENT"].as_str(), lost["HITHER_LINES"].as_str()), ("lines-lost", "100"));
     assert!(lost["MESSAGE"].starts_with("100 lines of the log are lost"), "{lost:?}");
     assert_eq!(journald.next().expect("an entry")["MESSAGE"], "at last");
-    ways.write(&entry("and on"));
-    assert_eq!(journald.next().expect("an entry")["MESSAGE"], "and on", "it is told once");
+    outputs.write(&entry("and on"));
+    assert_eq!(journald.next().expect("an entry")["MESSAGE"], "and on", "reported once");
 }
 
 #[test]
@@ -154,27 +154,27 @@ fn a_journal_that_goes_and_comes_back_is_found_again() {
     let path = Journald::path();
     let (reader, stderr) = UnixStream::pair().expect("sockets");
     let mut lines = BufReader::new(reader).lines().map(|line| line.expect("text"));
-    let mut ways = Ways::new(Box::new(stderr), Some(&path), "hitherd".to_owned());
+    let mut outputs = Outputs::new(Box::new(stderr), Some(&path), "hitherd".to_owned());
     for n in 0..3 {
-        ways.write(&entry(&format!("missing {n}")));
+        outputs.write(&entry(&format!("missing {n}")));
         assert_eq!(lines.next(), Some(format!("<6>missing {n}")));
         let journald = Journald::at(&path);
-        ways.write(&entry(&format!("there {n}")));
+        outputs.write(&entry(&format!("there {n}")));
         assert_eq!(journald.next().expect("an entry")["MESSAGE"], format!("there {n}"));
-        // Killed: its socket is still in its place, and nobody reads it.
+        // A journal that was killed leaves its socket, which has no reader.
         std::fs::hard_link(&path, path.with_extension("left")).expect("a link");
         drop(journald);
         std::fs::rename(path.with_extension("left"), &path).expect("renamed");
-        ways.write(&entry(&format!("killed {n}")));
+        outputs.write(&entry(&format!("killed {n}")));
         assert_eq!(lines.next(), Some(format!("<6>killed {n}")));
         std::fs::remove_file(&path).expect("removable");
     }
-    // Nothing is left at all: the end of the program says what was lost.
+    // Neither output is left: the lost entry is reported when the program ends.
     drop(lines);
-    ways.write(&entry("unheard"));
-    assert_eq!(ways.lost, 1);
+    outputs.write(&entry("unheard"));
+    assert_eq!(outputs.lost, 1);
     let journald = Journald::at(&path);
-    Logger(Mutex::new((Places::default(), ways))).flush();
+    Logger(Mutex::new(State { places: Places::default(), outputs })).flush();
     assert_eq!(journald.next().expect("an entry")["HITHER_LINES"], "1");
     assert_eq!(journald.next(), None);
 }
