@@ -1,4 +1,4 @@
-//! Sockets handed over by systemd: told apart by name and type, never by position.
+//! Sockets passed by systemd (sd_listen_fds(3)), distinguished by name and type, never by position.
 
 use crate::raw;
 use crate::seqpacket::Listener;
@@ -8,43 +8,43 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
-/// A socket that was handed over, ready for a poll.
+/// A socket passed by systemd, set to non-blocking.
 #[derive(Debug)]
 pub enum Socket {
-    /// For datagrams to this address.
+    /// A UDP socket bound to this address.
     Udp(SocketAddr, UdpSocket),
-    /// For connections to this address.
+    /// A TCP socket that listens at this address.
     Tcp(SocketAddr, TcpListener),
-    /// For local connections with whole messages.
+    /// A local SEQPACKET socket that listens.
     Local(Listener),
 }
 
-/// One of them.
+/// A socket passed by systemd, with its name.
 #[derive(Debug)]
 pub struct Inherited {
-    /// `FileDescriptorName=` of its unit.
+    /// The `FileDescriptorName=` of its unit.
     pub name: String,
-    /// The socket.
+    /// The socket itself.
     pub socket: Socket,
 }
 
-/// Why a socket that was handed over cannot be used.
+/// Why a socket passed by systemd cannot be used.
 #[derive(Debug)]
 pub enum ActivationError {
-    /// `LISTEN_FDS` and its like contradict themselves.
+    /// `LISTEN_FDS` and the related variables are inconsistent.
     Environment(io::Error),
-    /// It is no UDP socket and no listening TCP socket.
+    /// The socket is of another kind than those of [`Socket`].
     Kind {
-        /// Its name.
+        /// The name of the socket.
         name: String,
-        /// What it is instead.
+        /// The kind that it is.
         what: String,
     },
-    /// Its options cannot be read or set.
+    /// The options of the socket cannot be read or set.
     Socket {
-        /// Its name.
+        /// The name of the socket.
         name: String,
-        /// Why.
+        /// The error of the kernel.
         error: io::Error,
     },
 }
@@ -68,10 +68,10 @@ impl fmt::Display for ActivationError {
 
 impl std::error::Error for ActivationError {}
 
-/// The sockets that were handed over, none if there are none; for each that cannot be used, why.
+/// The sockets passed by systemd; an error in place of each that cannot be used.
 ///
 /// # Errors
-/// [`ActivationError::Environment`]: then none can be taken.
+/// [`ActivationError::Environment`], if none can be taken.
 pub fn inherited() -> Result<Vec<Result<Inherited, ActivationError>>, ActivationError> {
     let fds = raw::inherited().map_err(ActivationError::Environment)?;
     Ok(fds.into_iter().map(|(fd, name)| classify(fd, name)).collect())

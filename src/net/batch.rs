@@ -1,53 +1,61 @@
-//! Datagrams in batches: one system call receives up to 64 queries, one sends their replies, each from the address that was asked.
+//! Datagrams in batches: one system call receives up to 64 queries, another sends their replies, each
+//! from the address that its query was sent to.
 //!
-//! Through libc, since the safe wrappers share one list of control messages between all datagrams of a batch, and lose control messages
-//! when a batch is used again.
+//! This uses libc, since the safe wrappers share one list of control messages among all datagrams of a
+//! batch, and lose control messages when a batch is reused.
 //!
-//! The kernel is given pointers that stay good from one call to the next: all that they lead to lives in [`Held`] arrays. What builds headers and
-//! reads results is apart from the calls themselves, so that Miri runs it beside a kernel of the tests' own.
+//! The kernel gets pointers that stay valid from one call to the next: they lead into [`PinnedArray`]s.
+//! Building headers and reading results is separate from the system calls, so that Miri can run it
+//! against a kernel that the tests simulate.
 #![allow(unsafe_code)]
 
+mod parts;
+mod route;
+
+pub use parts::{Received, Replies};
+pub use route::Route;
+
+use route::{CONTROL, Control, forget_interface};
 use std::io;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
-/// Datagrams of a batch. More would make the first of them wait for its reply.
+/// Datagrams of a batch. With more of them the first one would wait longer for its reply.
 pub const SIZE: usize = 64;
-/// Octets of a query; longer ones are cut by the kernel and refused as malformed. An odd number of cache lines: with a power of two the
-/// first lines of all buffers would share a few places of the cache.
+/// Octets of a query; the kernel cuts longer ones, which are then malformed. It is an odd number of
+/// cache lines: with a power of two the first lines of all buffers would fall into the same few sets of
+/// the cache.
 pub const QUERY_MAX: usize = 65 * 64;
-/// Octets of a reply: more than a datagram towards clients has (RFC 9715), an odd number of cache lines.
+/// Octets of a reply: more than a datagram to a client has (RFC 9715), and an odd number of cache lines.
 pub const REPLY_MAX: usize = 21 * 64;
-const CONTROL: usize = 64;
-/// Room for the address of a peer, IPv4 or IPv6.
+/// Octets of the address of a peer, IPv4 or IPv6.
 const NAME: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
 
-#[repr(C, align(8))]
-#[derive(Clone, Copy)]
-struct Control([u8; CONTROL]);
-
-/// [`SIZE`] values on the heap to which pointers are kept while they are also used as plain values. In a box, or behind a reference of ours, each
-/// use by the one would forbid the next by the other.
-struct Held<T> {
+/// [`SIZE`] values on the heap, to which the kernel has pointers while we use them as values. In a box
+/// or behind a reference that would be undefined behaviour: each use through one pointer would
+/// invalidate the other.
+struct PinnedArray<T> {
     start: NonNull<T>,
     owned: PhantomData<T>,
 }
 
-// SAFETY: it owns the values, as a vector would; who has it exclusively has all pointers to them that are used.
-unsafe impl<T: Send> Send for Held<T> {}
+// SAFETY: it owns the values, as a vector would; the exclusive owner has all pointers to them that are
+// used.
+unsafe impl<T: Send> Send for PinnedArray<T> {}
 
-impl<T: Copy> Held<T> {
-    fn new(value: T) -> Held<T> {
+impl<T: Copy> PinnedArray<T> {
+    fn new(value: T) -> PinnedArray<T> {
         let values = Box::leak(vec![value; SIZE].into_boxed_slice());
-        Held { start: NonNull::from(values).cast(), owned: PhantomData }
+        PinnedArray { start: NonNull::from(values).cast(), owned: PhantomData }
     }
 
-    /// To the n-th value, good for reading and writing as long as `self` is there and nobody has a reference to it.
+    /// A pointer to the n-th value, valid for reads and writes as long as `self` exists and no
+    /// reference to the value does.
     ///
     /// # Panics
-    /// If there are not as many.
+    /// If `n` is not below [`SIZE`].
     fn at(&self, n: usize) -> *mut T {
         assert!(n < SIZE, "{n} of {SIZE}");
         // SAFETY: within the allocation, by the line above.
@@ -55,47 +63,48 @@ impl<T: Copy> Held<T> {
     }
 }
 
-impl<T> std::ops::Deref for Held<T> {
+impl<T> std::ops::Deref for PinnedArray<T> {
     type Target = [T; SIZE];
 
     fn deref(&self) -> &[T; SIZE] {
-        // SAFETY: so many values are there from the start until the end; nobody writes to them while `self` is borrowed, since kernel and
-        // `DerefMut` are let at them by who has `self` exclusively.
+        // SAFETY: that many values exist from `new` to `drop`; nothing writes to them while `self` is
+        // borrowed, since the kernel and `DerefMut` get access only through an exclusive borrow of
+        // `self`.
         unsafe { self.start.cast().as_ref() }
     }
 }
 
-impl<T> std::ops::DerefMut for Held<T> {
+impl<T> std::ops::DerefMut for PinnedArray<T> {
     fn deref_mut(&mut self) -> &mut [T; SIZE] {
-        // SAFETY: as above, and nobody reads them while `self` is borrowed exclusively.
+        // SAFETY: as above, and nothing reads them while `self` is borrowed exclusively.
         unsafe { self.start.cast().as_mut() }
     }
 }
 
-impl<T> Drop for Held<T> {
+impl<T> Drop for PinnedArray<T> {
     fn drop(&mut self) {
         let values = NonNull::slice_from_raw_parts(self.start, SIZE);
-        // SAFETY: leaked from a box of just this length in `new`, and given back once.
+        // SAFETY: leaked from a box of exactly this length in `new`, and freed once.
         drop(unsafe { Box::from_raw(values.as_ptr()) });
     }
 }
 
-/// Buffers for a batch, reused without end.
+/// The buffers of a batch of queries and their replies, allocated once and reused.
 pub struct Batch {
-    received: Held<libc::mmsghdr>,
-    sent: Held<libc::mmsghdr>,
-    vectors: Held<[libc::iovec; 2]>,
-    names: Held<libc::sockaddr_in6>,
-    controls: Held<Control>,
-    queries: Held<[u8; QUERY_MAX]>,
-    replies: Held<[u8; REPLY_MAX]>,
+    received: PinnedArray<libc::mmsghdr>,
+    sent: PinnedArray<libc::mmsghdr>,
+    vectors: PinnedArray<[libc::iovec; 2]>,
+    names: PinnedArray<libc::sockaddr_in6>,
+    controls: PinnedArray<Control>,
+    queries: PinnedArray<[u8; QUERY_MAX]>,
+    replies: PinnedArray<[u8; REPLY_MAX]>,
     reply_len: [usize; SIZE],
     count: usize,
-    /// Headers from the start that the kernel has written to since they were prepared.
+    /// How many headers the kernel has written to since they were prepared, counted from the first.
     used: usize,
 }
 
-// SAFETY: the raw pointers in the headers and vectors lead to values that the batch owns and takes with it.
+// SAFETY: the raw pointers in headers and vectors lead to values that the batch owns and moves with it.
 unsafe impl Send for Batch {}
 
 impl std::fmt::Debug for Batch {
@@ -111,32 +120,33 @@ impl Default for Batch {
 }
 
 fn zeroed<T>() -> T {
-    // SAFETY: only used for mmsghdr, msghdr, iovec and sockaddr_in6, plain C structures for which all zeros are a valid value.
+    // SAFETY: only used for mmsghdr, msghdr, iovec and sockaddr_in6, plain C structures for which all
+    // zeros are a valid value.
     unsafe { std::mem::zeroed() }
 }
 
 impl Batch {
-    /// Allocates everything.
+    /// Allocates the buffers.
     #[must_use]
     pub fn new() -> Batch {
         Batch {
-            received: Held::new(zeroed()),
-            sent: Held::new(zeroed()),
-            vectors: Held::new([zeroed(); 2]),
-            names: Held::new(zeroed()),
-            controls: Held::new(Control([0; CONTROL])),
-            queries: Held::new([0; QUERY_MAX]),
-            replies: Held::new([0; REPLY_MAX]),
+            received: PinnedArray::new(zeroed()),
+            sent: PinnedArray::new(zeroed()),
+            vectors: PinnedArray::new([zeroed(); 2]),
+            names: PinnedArray::new(zeroed()),
+            controls: PinnedArray::new(Control([0; CONTROL])),
+            queries: PinnedArray::new([0; QUERY_MAX]),
+            replies: PinnedArray::new([0; REPLY_MAX]),
             reply_len: [0; SIZE],
             count: 0,
             used: SIZE,
         }
     }
 
-    /// Receives up to [`SIZE`] datagrams without waiting; returns how many.
+    /// Receives up to [`SIZE`] datagrams without blocking, and returns how many.
     ///
     /// # Errors
-    /// As the kernel says, `WouldBlock` when there is none.
+    /// Those of recvmmsg(2); `WouldBlock` if there is none.
     pub fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         let socket = socket.as_raw_fd();
         let flags = libc::MSG_DONTWAIT;
@@ -146,14 +156,15 @@ impl Batch {
         })
     }
 
-    /// Has `call` fill the buffers, as recvmmsg(2) does. It is given so many headers, each with its own name, vector, control and query buffer and
-    /// their true lengths; during the call nothing else touches any of them.
+    /// Has `call` fill the buffers, as recvmmsg(2) does. It gets the given number of headers, each with
+    /// a name, vector, control and query buffer of its own and their correct lengths. Nothing else
+    /// accesses them during the call.
     fn receive_by(
         &mut self,
         call: impl FnOnce(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int,
     ) -> io::Result<usize> {
         self.count = 0;
-        // Those that the kernel has written to; the others are as they were.
+        // Only the headers that the kernel has written to are prepared again.
         for n in 0..std::mem::take(&mut self.used) {
             self.reply_len[n] = 0;
             self.vectors[n][0] = libc::iovec { iov_base: self.queries.at(n).cast(), iov_len: QUERY_MAX };
@@ -170,32 +181,33 @@ impl Batch {
         Ok(self.count)
     }
 
-    /// The n-th datagram as it came, cut to [`QUERY_MAX`].
+    /// The n-th datagram, cut to [`QUERY_MAX`].
     #[must_use]
     pub fn query(&self, n: usize) -> &[u8] {
         octets(&self.received, &*self.queries, n)
     }
 
-    /// Where the n-th datagram came from.
+    /// The sender of the n-th datagram.
     #[must_use]
     pub fn peer(&self, n: usize) -> Option<SocketAddr> {
         peer(&self.names[n])
     }
 
-    /// What was received, and room for what is sent in reply.
+    /// The received datagrams, and the buffers for the replies to them.
     pub fn parts(&mut self) -> (Received<'_>, Replies<'_>) {
         let Batch { received, names, controls, queries, replies, reply_len, .. } = self;
         let came = Received { headers: received, names, controls, octets: &**queries };
         (came, Replies { octets: &mut **replies, len: reply_len })
     }
 
-    /// How to answer the n-th datagram later.
+    /// The way back to the sender of the n-th datagram, for a reply that is sent later.
     #[must_use]
     pub fn route(&self, n: usize) -> Route {
         route(&self.received, &self.names, &self.controls, n)
     }
 
-    /// Sends the replies. Returns how many the kernel took; one that it refuses is passed over, as if lost on the way.
+    /// Sends the replies, and returns how many the kernel took. One that it refuses is skipped, as if
+    /// lost in the network.
     pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
         self.send_by(send_to(socket))
     }
@@ -206,69 +218,20 @@ impl Batch {
             if self.reply_len[n] == 0 {
                 continue;
             }
-            let from = self.received[n].msg_hdr;
-            forget_interface(&mut self.controls[n], from.msg_controllen);
+            let query = self.received[n].msg_hdr;
+            forget_interface(&mut self.controls[n], query.msg_controllen);
             self.vectors[n][1] =
                 libc::iovec { iov_base: self.replies.at(n).cast(), iov_len: self.reply_len[n] };
             let vector = self.vectors.at(n).cast::<libc::iovec>().wrapping_add(1);
             let header = &mut self.sent[ready].msg_hdr;
-            // The name and control are those that the kernel gave with the query.
-            (header.msg_name, header.msg_namelen) = (from.msg_name, from.msg_namelen);
+            // Address and control message are those that the kernel wrote with the query.
+            (header.msg_name, header.msg_namelen) = (query.msg_name, query.msg_namelen);
             (header.msg_iov, header.msg_iovlen) = (vector, 1);
-            let control = if from.msg_controllen == 0 { std::ptr::null_mut() } else { from.msg_control };
-            (header.msg_control, header.msg_controllen) = (control, from.msg_controllen);
+            let control = if query.msg_controllen == 0 { std::ptr::null_mut() } else { query.msg_control };
+            (header.msg_control, header.msg_controllen) = (control, query.msg_controllen);
             ready += 1;
         }
         send_all(&self.sent, ready, call)
-    }
-}
-
-/// The datagrams of a batch.
-#[derive(Clone, Copy)]
-pub struct Received<'b> {
-    headers: &'b [libc::mmsghdr; SIZE],
-    names: &'b [libc::sockaddr_in6; SIZE],
-    controls: &'b [Control; SIZE],
-    octets: &'b [[u8; QUERY_MAX]],
-}
-
-impl std::fmt::Debug for Received<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Received").finish_non_exhaustive()
-    }
-}
-
-impl<'b> Received<'b> {
-    /// See [`Batch::query`].
-    #[must_use]
-    pub fn query(self, n: usize) -> &'b [u8] {
-        octets(self.headers, self.octets, n)
-    }
-
-    /// See [`Batch::peer`].
-    #[must_use]
-    pub fn peer(self, n: usize) -> Option<SocketAddr> {
-        peer(&self.names[n])
-    }
-
-    /// See [`Batch::route`].
-    #[must_use]
-    pub fn route(self, n: usize) -> Route {
-        route(self.headers, self.names, self.controls, n)
-    }
-}
-
-/// Room for the replies to a batch.
-#[derive(Debug)]
-pub struct Replies<'b> {
-    octets: &'b mut [[u8; REPLY_MAX]],
-    len: &'b mut [usize; SIZE],
-}
-
-impl Replies<'_> {
-    /// Has the reply to the n-th datagram written; its length 0: none is sent.
-    pub fn write(&mut self, n: usize, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) {
-        self.len[n] = write(&mut self.octets[n]).min(REPLY_MAX);
     }
 }
 
@@ -295,7 +258,8 @@ fn route(
 fn peer(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
     match i32::from(name.sin6_family) {
         libc::AF_INET => {
-            // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger and as aligned.
+            // SAFETY: the kernel wrote a sockaddr_in here, as the family says; the storage is larger
+            // and as aligned.
             let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
             Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
@@ -309,7 +273,7 @@ fn peer(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
-/// The call that sends through a socket, for as long as that is borrowed.
+/// The system call that sends through a socket, as long as the socket is borrowed.
 fn send_to(socket: &impl AsRawFd) -> impl FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int {
     move |headers, count| {
         // SAFETY: the headers are as `send_all` promises; the socket is open while it is borrowed.
@@ -317,10 +281,11 @@ fn send_to(socket: &impl AsRawFd) -> impl FnMut(*mut libc::mmsghdr, libc::c_uint
     }
 }
 
-/// Has `call` send the first `count` datagrams, as sendmmsg(2) does: whoever fills their headers leaves them with names, vectors and controls in
-/// [`Held`] arrays of its own and their true lengths. Returns how many it took; one that it refuses is passed over.
+/// Has `call` send the first `count` datagrams, as sendmmsg(2) does, and returns how many it took. One
+/// that it refuses is skipped. The caller has filled the headers with pointers into its own
+/// [`PinnedArray`]s and their correct lengths.
 fn send_all(
-    headers: &Held<libc::mmsghdr>,
+    headers: &PinnedArray<libc::mmsghdr>,
     count: usize,
     mut call: impl FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int,
 ) -> usize {
@@ -331,7 +296,7 @@ fn send_all(
                 at += sent;
                 taken += sent;
             }
-            // A full buffer refuses the rest too; anything else is about the first one alone.
+            // A full buffer refuses the other datagrams too. Any other error concerns only the first one.
             _ if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => break,
             _ => at += 1,
         }
@@ -339,12 +304,12 @@ fn send_all(
     taken
 }
 
-/// Datagrams that are collected and then sent by one system call.
+/// Datagrams that are collected and then sent by one system call, such as replies after a round.
 pub struct Outgoing {
-    headers: Held<libc::mmsghdr>,
-    vectors: Held<libc::iovec>,
-    routes: Held<Route>,
-    octets: Held<[u8; REPLY_MAX]>,
+    headers: PinnedArray<libc::mmsghdr>,
+    vectors: PinnedArray<libc::iovec>,
+    routes: PinnedArray<Route>,
+    octets: PinnedArray<[u8; REPLY_MAX]>,
     count: usize,
 }
 
@@ -361,32 +326,32 @@ impl Default for Outgoing {
 }
 
 impl Outgoing {
-    /// Allocates everything.
+    /// Allocates the buffers.
     #[must_use]
     pub fn new() -> Outgoing {
         Outgoing {
-            headers: Held::new(zeroed()),
-            vectors: Held::new(zeroed()),
-            routes: Held::new(Route::connected()),
-            octets: Held::new([0; REPLY_MAX]),
+            headers: PinnedArray::new(zeroed()),
+            vectors: PinnedArray::new(zeroed()),
+            routes: PinnedArray::new(Route::connected()),
+            octets: PinnedArray::new([0; REPLY_MAX]),
             count: 0,
         }
     }
 
-    /// Collected so far; [`SIZE`] at most.
+    /// How many datagrams are collected, at most [`SIZE`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether nothing is collected.
+    /// Whether no datagram is collected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Adds a datagram of `len` octets that `write` puts into its buffer. When there are [`SIZE`] already, or it is 0 octets long,
-    /// it is not added.
+    /// Adds a datagram that `write` puts into its buffer, and returns whether it was added. It is not
+    /// if there are [`SIZE`] already, or if its length is 0.
     pub fn push(&mut self, route: &Route, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) -> bool {
         let n = self.count;
         let Some(octets) = self.octets.get_mut(n) else { return false };
@@ -402,7 +367,8 @@ impl Outgoing {
         true
     }
 
-    /// Sends all that was collected, without waiting. Returns how many the kernel took; the others are lost.
+    /// Sends the collected datagrams without blocking, and returns how many the kernel took; the others
+    /// are lost.
     pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
         self.send_by(send_to(socket))
     }
@@ -411,7 +377,8 @@ impl Outgoing {
         let count = std::mem::take(&mut self.count);
         for n in 0..count {
             let route = self.routes.at(n);
-            // SAFETY: of our own array, to which nobody has a reference here; these are places in it, and no values are read.
+            // SAFETY: the pointer leads into our own array, to which no reference exists here; only
+            // addresses of fields are computed, no values are read.
             let (name, control) = unsafe { (&raw mut (*route).name, &raw mut (*route).control) };
             let (name_len, control_len) = (self.routes[n].name_len, self.routes[n].control_len);
             let header = &mut self.headers[n].msg_hdr;
@@ -425,59 +392,6 @@ impl Outgoing {
             }
         }
         send_all(&self.headers, count, call)
-    }
-}
-
-/// Where a reply goes to and comes from.
-#[derive(Clone, Copy)]
-pub struct Route {
-    name: libc::sockaddr_in6,
-    name_len: libc::socklen_t,
-    control: Control,
-    control_len: usize,
-}
-
-impl Route {
-    /// Whether what goes this way leaves from the same address and by the same link as what goes `other`.
-    #[must_use]
-    pub fn leaves_as(&self, other: &Route) -> bool {
-        self.control.0.get(..self.control_len) == other.control.0.get(..other.control_len)
-    }
-}
-
-impl std::fmt::Debug for Route {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Route").finish_non_exhaustive()
-    }
-}
-
-impl Route {
-    /// To whom the socket is connected.
-    #[must_use]
-    pub fn connected() -> Route {
-        Route { name: zeroed(), name_len: 0, control: Control([0; CONTROL]), control_len: 0 }
-    }
-}
-
-/// The reply takes the route that the host thinks best, not necessarily out of the interface that the query came in by; a
-/// link-local address means nothing without its interface and keeps it.
-fn forget_interface(control: &mut Control, len: usize) {
-    const HEADER: usize = size_of::<libc::cmsghdr>();
-    let word = |at: usize, octets: &[u8; CONTROL]| {
-        octets.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, libc::c_int::from_ne_bytes)
-    };
-    let octets = &mut control.0;
-    if len < HEADER + 4 {
-        return;
-    }
-    let (level, kind) = (word(8, octets), word(12, octets));
-    if level == libc::IPPROTO_IP && kind == libc::IP_PKTINFO {
-        octets[HEADER..HEADER + 4].fill(0);
-    } else if level == libc::IPPROTO_IPV6
-        && kind == libc::IPV6_PKTINFO
-        && octets[HEADER..HEADER + 2] != [0xfe, 0x80]
-    {
-        octets[HEADER + 16..HEADER + 20].fill(0);
     }
 }
 

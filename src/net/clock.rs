@@ -1,5 +1,6 @@
-//! The one clock, and an alarm by it: `CLOCK_BOOTTIME`, which runs on while the host sleeps and which nobody sets. The wall clock, for what
-//! outlives the host's run, and what tells that it was set.
+//! The monotonic clock and an alarm by it: `CLOCK_BOOTTIME`, which goes on while the host is suspended
+//! and cannot be set. The wall clock, for data that outlives a reboot, and a notification when it is
+//! set.
 
 use hither_table::Monotonic;
 use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
@@ -17,7 +18,7 @@ pub fn now() -> Monotonic {
     Monotonic(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0))
 }
 
-/// Milliseconds of the wall clock since 1970; anybody may set it, at any time.
+/// The wall clock in milliseconds since 1970. It can be set to any time at any moment.
 #[must_use]
 pub fn wall_ms() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME).unwrap_or(TimeSpec::new(0, 0));
@@ -25,15 +26,15 @@ pub fn wall_ms() -> u64 {
     seconds * 1000 + u64::try_from(time.tv_nsec()).unwrap_or(0) / 1_000_000
 }
 
-/// Wakes a poll when the wall clock is set.
+/// Becomes readable when the wall clock is set.
 #[derive(Debug)]
 pub struct Setting(TimerFd);
 
 impl Setting {
-    /// What is set from now on is told.
+    /// Reports when the clock is set from now on.
     ///
     /// # Errors
-    /// If there is no descriptor to be had.
+    /// If the timer cannot be created.
     pub fn new() -> io::Result<Setting> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let setting = Setting(TimerFd::new(ClockId::CLOCK_REALTIME, flags)?);
@@ -41,21 +42,21 @@ impl Setting {
         Ok(setting)
     }
 
-    /// An alarm at a time that does not come, which the kernel cancels when the clock is set.
+    /// Sets a timer to a time in the far future, which the kernel cancels when the clock is set.
     fn arm(&self) -> io::Result<()> {
         let never = Expiration::OneShot(TimeSpec::new(1 << 40, 0));
         let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
         match self.0.set(never, flags) {
-            // It was set just now, and the alarm is set all the same.
+            // The clock was set just now; the timer is armed nevertheless.
             Err(nix::errno::Errno::ECANCELED) => Ok(()),
             result => Ok(result?),
         }
     }
 
-    /// Takes note; whether it was set since the last time.
+    /// Whether the clock was set since the last call.
     ///
     /// # Errors
-    /// If it can tell nothing from now on.
+    /// If it cannot report anything from now on.
     pub fn take(&self) -> io::Result<bool> {
         match nix::unistd::read(self.0.as_fd(), &mut [0; 8]) {
             Err(nix::errno::Errno::EAGAIN) => Ok(false),
@@ -71,7 +72,7 @@ impl AsRawFd for Setting {
     }
 }
 
-/// Wakes a poll at a point in time, to the nanosecond where the kernel can; mio's own timeout has whole milliseconds.
+/// Becomes readable at a point in time, more precisely than mio's timeout of whole milliseconds.
 #[derive(Debug)]
 pub struct Alarm {
     timer: TimerFd,
@@ -82,27 +83,27 @@ impl Alarm {
     /// An alarm that is not set.
     ///
     /// # Errors
-    /// If there is no descriptor to be had.
+    /// If the timer cannot be created.
     pub fn new() -> io::Result<Alarm> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         Ok(Alarm { timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?, set: None })
     }
 
-    /// Makes the alarm ring at `at` or earlier. An earlier time that is already set stays: one wake-up in vain costs less than a
-    /// system call each time that a deadline is replaced by a later one.
+    /// Makes the alarm ring at `at` or earlier. An earlier time that is already set stays: one wake-up
+    /// in vain costs less than a system call each time that a deadline is replaced by a later one.
     ///
     /// # Errors
     /// If the kernel refuses to set the timer.
     pub fn set(&mut self, at: Option<Monotonic>) -> io::Result<()> {
         let Some(at) = at.filter(|at| self.set.is_none_or(|set| *at < set)) else { return Ok(()) };
-        // Zero would unset it.
+        // A time of zero would disarm the timer.
         let time = TimeSpec::from_duration(Duration::from_nanos(at.0.max(1)));
         self.timer.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         self.set = Some(at);
         Ok(())
     }
 
-    /// Takes note that it rang.
+    /// Notes that the alarm rang, so that it can be set again.
     pub fn ack(&mut self) {
         let mut count = [0; 8];
         if nix::unistd::read(self.timer.as_fd(), &mut count).is_ok() {
@@ -130,10 +131,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_nobody_sets_is_not_told() {
+    fn a_clock_that_is_not_set_is_not_reported() {
         let setting = Setting::new().expect("a descriptor");
         assert!(!setting.take().expect("it can be read"));
-        // In 2001 this was so already.
+        // This is a time in 2001.
         assert!(wall_ms() > 1_000_000_000_000);
     }
 }

@@ -1,14 +1,15 @@
-//! DNS over a stream: each message behind two octets of length (RFC 1035 section 4.2.2, RFC 7766). No sockets here.
+//! DNS over a stream: each message is preceded by two octets of length (RFC 1035, section 4.2.2, and
+//! RFC 7766). No sockets.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 
-/// Octets read at once.
+/// Octets read by one call.
 const READ: usize = 16 * 1024;
-/// Octets of memory that are kept for the next message, where there is none.
+/// Octets of capacity that an empty buffer keeps for the next message.
 const KEPT: usize = 1024;
 
-/// Takes a stream apart into messages.
+/// Splits a stream into messages.
 #[derive(Debug, Default)]
 pub struct Framer {
     octets: Vec<u8>,
@@ -16,26 +17,26 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Reads once from `stream`. Returns how many octets came; 0 is the end of the stream.
+    /// Reads once from `stream`, and returns how many octets were read; 0 is the end of the stream.
     ///
     /// # Errors
-    /// As `stream` says; `WouldBlock` when nothing is there.
+    /// Those of `stream`; `WouldBlock` if it has no data.
     pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
-        self.let_go();
-        let mut came = [0; READ];
-        let count = stream.read(&mut came)?;
-        self.push(&came[..count]);
+        self.free_taken();
+        let mut octets = [0; READ];
+        let count = stream.read(&mut octets)?;
+        self.push(&octets[..count]);
         Ok(count)
     }
 
-    /// Adds octets.
+    /// Adds octets of the stream.
     pub fn push(&mut self, octets: &[u8]) {
-        self.let_go();
+        self.free_taken();
         self.octets.extend_from_slice(octets);
     }
 
-    /// Gives up the memory of messages that have been taken out.
-    fn let_go(&mut self) {
+    /// Frees the memory of messages that have been taken out.
+    fn free_taken(&mut self) {
         self.octets.drain(..self.at);
         self.at = 0;
         if self.octets.is_empty() && self.octets.capacity() > KEPT {
@@ -43,13 +44,14 @@ impl Framer {
         }
     }
 
-    /// Octets of memory that it takes.
+    /// Octets of memory that the buffer takes.
     #[must_use]
     pub fn held(&self) -> usize {
         self.octets.capacity()
     }
 
-    /// The next whole message. What is kept is bounded by the caller: it takes all messages out between two reads.
+    /// The next complete message. The caller bounds the buffer by taking out all messages between two
+    /// reads.
     pub fn message(&mut self) -> Option<&[u8]> {
         let rest = self.octets.get(self.at..)?;
         let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
@@ -59,14 +61,14 @@ impl Framer {
         Some(message)
     }
 
-    /// Whether part of a message has come.
+    /// Whether part of a message was read.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.at < self.octets.len()
     }
 }
 
-/// Messages on their way into a stream, in a bounded number of octets.
+/// Messages that wait to be written to a stream, in a bounded number of octets.
 #[derive(Debug)]
 pub struct Outbox {
     octets: VecDeque<u8>,
@@ -74,7 +76,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one that holds at most `bound` octets.
+    /// An empty queue of at most `bound` octets.
     #[must_use]
     pub fn new(bound: usize) -> Outbox {
         Outbox { octets: VecDeque::new(), bound }
@@ -91,10 +93,11 @@ impl Outbox {
         true
     }
 
-    /// Sends a message: what the stream takes at once is not queued. `Ok(false)` as for [`Outbox::queue`].
+    /// Writes a message, and queues only what the stream does not take at once. `Ok(false)` as for
+    /// [`Outbox::queue`].
     ///
     /// # Errors
-    /// As `stream` says, `WouldBlock` excepted.
+    /// Those of `stream` except `WouldBlock`.
     pub fn send(&mut self, message: &[u8], stream: &mut impl Write) -> io::Result<bool> {
         let Ok(length) = u16::try_from(message.len()) else { return Ok(false) };
         if !self.octets.is_empty() {
@@ -126,7 +129,7 @@ impl Outbox {
     /// Writes until the stream takes no more; returns how many octets it took.
     ///
     /// # Errors
-    /// As `stream` says, `WouldBlock` excepted.
+    /// Those of `stream` except `WouldBlock`.
     pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
         let mut taken = 0;
         while !self.octets.is_empty() {
@@ -148,7 +151,7 @@ impl Outbox {
         Ok(taken)
     }
 
-    /// Octets of memory that it takes.
+    /// Octets of memory that the buffer takes.
     #[must_use]
     pub fn held(&self) -> usize {
         self.octets.capacity()
@@ -166,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_come_out_whole_however_the_stream_is_cut() {
+    fn messages_are_complete_however_the_stream_is_cut() {
         let messages: Vec<Vec<u8>> = [0, 1, 12, 300, 65535, 2].iter().map(|n| vec![*n as u8; *n]).collect();
         let mut outbox = Outbox::new(1 << 20);
         assert!(messages.iter().all(|m| outbox.queue(m)));
@@ -186,7 +189,7 @@ mod tests {
         }
     }
 
-    /// A stream on which nothing comes.
+    /// A stream without data.
     struct Silent;
 
     impl Read for Silent {
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_out_is_not_held_while_nothing_comes() {
+    fn memory_of_taken_messages_is_freed_while_no_data_comes() {
         let mut framer = Framer::default();
         framer.push(&[&u16::MAX.to_be_bytes()[..], &[0; 65_535]].concat());
         assert!(framer.message().is_some_and(|message| message.len() == 65_535));
@@ -204,7 +207,7 @@ mod tests {
         assert!(framer.held() <= KEPT, "{} octets", framer.held());
     }
 
-    /// Takes so many octets, and no more until it is told to.
+    /// A stream that takes a number of octets and then blocks.
     struct Slow(Vec<u8>, usize);
 
     impl Write for Slow {
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stream_takes_at_once_is_not_queued_and_what_it_does_not_comes_in_order() {
+    fn only_what_a_stream_does_not_take_is_queued_in_order() {
         let messages = [vec![1; 300], vec![], vec![2; 65_535], vec![3; 7]];
         let whole: Vec<u8> =
             messages.iter().flat_map(|m| [&(m.len() as u16).to_be_bytes()[..], m].concat()).collect();

@@ -1,4 +1,4 @@
-//! A local socket for single datagrams of anybody's, each with the sender as the kernel knows it.
+//! A local datagram socket that every user may send to; the kernel tells who sent each datagram.
 
 use crate::seqpacket::Peer;
 use nix::sys::socket::{
@@ -10,15 +10,15 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// Receives datagrams.
+/// A local socket that receives datagrams.
 #[derive(Debug)]
 pub struct Hints(OwnedFd);
 
 impl Hints {
-    /// Receives at `path`, in place of whatever a predecessor left there. Anybody may send.
+    /// Binds a socket at `path`, replacing one that an earlier process left. Every user may send to it.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// If the socket cannot be created, bound, or made writable for all users.
     pub fn bind(path: &Path) -> io::Result<Hints> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -32,10 +32,11 @@ impl Hints {
         Ok(Hints(fd))
     }
 
-    /// The next datagram: its length (of what fits) and its sender. `None` when there is none.
+    /// Receives the next datagram into `buffer`, and returns its length, cut to the buffer, and its
+    /// sender. `None` if there is none.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// Those of recvmsg(2), except that there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<Peer>)>> {
         let mut space = nix::cmsg_space!(nix::libc::ucred);
         let mut room = [IoSliceMut::new(buffer)];

@@ -1,7 +1,7 @@
-//! What touches the outside: sockets, the clock, signals, descriptors handed over by systemd.
+//! The interface to the kernel: sockets, clocks, signals, and sockets passed by systemd.
 //!
-//! Thin on purpose: nothing here decides anything about DNS. Unsafe code is in `batch` (recvmmsg, sendmmsg) and in `raw`
-//! (descriptors that somebody else opened, one socket option) alone.
+//! Thin on purpose: nothing here knows DNS. Unsafe code is only in `batch` (recvmmsg, sendmmsg) and in
+//! `raw` (descriptors that others opened, one socket option).
 
 #![deny(unsafe_code)]
 

@@ -1,30 +1,34 @@
-//! Sockets that clients ask at, bound from the configuration.
+//! Sockets on which clients send queries, bound to the addresses of the configuration.
 
 use crate::raw::set_option;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-/// Room for datagrams that wait while we work or restart: the kernel's default holds some 250 queries.
+/// Octets that the kernel queues while we are busy or restart. Its default is enough for about 250
+/// queries.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// Connections that wait to be accepted.
 const BACKLOG: libc::c_int = 1024;
-/// What the kernel keeps for a client by TCP who does not read (it takes double for its own needs), and for one whose queries are not read
-/// because of that. A reply of 64 KiB goes in several pieces then; without, each client could make the kernel hold megabytes.
+/// Octets that the kernel queues for a TCP client that does not read; it allocates twice as much.
+/// Without this limit each client could make the kernel hold megabytes. The price is that a reply of 64
+/// KiB is sent in several pieces.
 const TCP_SEND: libc::c_int = 32 * 1024;
+/// Octets that the kernel queues from a TCP client whose queries are not read.
 const TCP_RECEIVE: libc::c_int = 16 * 1024;
-/// How long a client by TCP may leave unread, or unacknowledged, what the kernel has sent, also when its connection is closed by then; in
-/// milliseconds.
-const TCP_UNREAD: libc::c_int = 10_000;
+/// How long a TCP client may leave data unread or unacknowledged, in milliseconds (TCP_USER_TIMEOUT).
+/// It also applies after we have closed the connection.
+const TCP_UNREAD_MS: libc::c_int = 10_000;
 
-/// A UDP socket for queries to `address`; `shared`: other sockets of the same user may have the same address, and the kernel spreads
-/// clients over them (SO_REUSEPORT).
+/// A UDP socket for queries to `address`. If it is `shared`, other sockets of the same user can be
+/// bound to the same address, and the kernel distributes clients over them (SO_REUSEPORT).
 ///
 /// # Errors
-/// As the kernel says, for instance that the address is in use.
+/// If the socket cannot be created or bound, for instance because the address is in use.
 pub fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = open(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(shared)?;
-    // With a capability beyond rmem_max, without one up to it.
+    // With CAP_NET_ADMIN the limit rmem_max does not apply; without it the size is cut to that limit.
     if set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER as libc::c_int).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     }
@@ -34,10 +38,11 @@ pub fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Makes a UDP socket say where its datagrams were sent to, so that replies come from there.
+/// Sets the options of a UDP socket by which it reports the address that each datagram was sent to, so
+/// that replies can be sent from there.
 ///
 /// # Errors
-/// As the kernel says.
+/// If the kernel refuses an option.
 pub fn prepare_udp(socket: &UdpSocket) -> io::Result<()> {
     let address = socket.local_addr()?;
     if address.ip().is_unspecified() {
@@ -52,7 +57,7 @@ pub fn prepare_udp(socket: &UdpSocket) -> io::Result<()> {
 /// A listening TCP socket for queries to `address`.
 ///
 /// # Errors
-/// As the kernel says.
+/// If the socket cannot be created or bound.
 pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = open(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
@@ -63,15 +68,15 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Bounds what the kernel holds for each client of a listening socket, for how long.
+/// Limits the memory that the kernel uses for each client of a listening socket, and for how long.
 ///
 /// # Errors
-/// As the kernel says.
+/// If the kernel refuses an option.
 pub fn prepare_tcp(listener: &TcpListener) -> io::Result<()> {
-    // Connections inherit them.
+    // Accepted connections inherit these options.
     set_option(listener, libc::SOL_SOCKET, libc::SO_SNDBUF, TCP_SEND)?;
     set_option(listener, libc::SOL_SOCKET, libc::SO_RCVBUF, TCP_RECEIVE)?;
-    set_option(listener, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, TCP_UNREAD)?;
+    set_option(listener, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, TCP_UNREAD_MS)?;
     listener.set_nonblocking(true)
 }
 
@@ -80,7 +85,7 @@ fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // An address that does not exist yet may come with its network.
+    // The address can be one that the host gets later, when its network is up.
     match address {
         SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?,
         SocketAddr::V6(_) => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?,

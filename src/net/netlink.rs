@@ -1,4 +1,5 @@
-//! News of links, addresses and routes (rtnetlink(7)): only that there is some. What there is now is read elsewhere.
+//! Notices changes of links, addresses and routes (rtnetlink(7)). It reports only that something
+//! changed; the state itself is read elsewhere.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -9,34 +10,35 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
-/// Messages taken at once: more than the socket's usual buffer holds.
+/// Messages taken by one call, more than the socket's default buffer holds.
 const TAKEN_MAX: usize = 1024;
-/// Octets of a message's header (struct nlmsghdr), to whose multiples of four messages are rounded.
+/// Octets of a message's header (struct nlmsghdr). Messages are aligned to four octets.
 const HEADER: usize = 16;
 /// NLMSG_OVERRUN: messages were lost.
 const OVERRUN: u16 = 4;
 /// RTM_NEWLINK and RTM_DELLINK, RTM_NEWADDR and RTM_DELADDR, RTM_NEWROUTE and RTM_DELROUTE.
 const CHANGES: [u16; 6] = [16, 17, 20, 21, 24, 25];
 
-/// A socket that hears of them.
+/// A subscription to changes of links, addresses and routes.
 #[derive(Debug)]
 pub struct Netlink(OwnedFd);
 
-/// What there was to hear.
+/// What [`Netlink::take`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Heard {
-    /// There was news. Messages that were lost are news too.
+pub struct Changes {
+    /// Whether something changed. Lost messages count as changes.
     pub news: bool,
-    /// There may be more, of which a poll need not tell: once messages were lost, the kernel queues no others before all that are queued
-    /// have been taken. So take again in a while.
+    /// Whether there may be more messages. Then call [`Netlink::take`] again soon without waiting for
+    /// an event: after an overrun the kernel queues no new messages until all queued ones have been
+    /// taken.
     pub more: bool,
 }
 
 impl Netlink {
-    /// Subscribes.
+    /// Subscribes to changes.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// If the socket cannot be created or bound.
     pub fn new() -> io::Result<Netlink> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
@@ -44,23 +46,23 @@ impl Netlink {
         Ok(Netlink(fd))
     }
 
-    /// Takes what has come, a bounded number of messages.
-    pub fn take(&mut self) -> Heard {
+    /// Takes the queued messages, up to a bound.
+    pub fn take(&mut self) -> Changes {
         let mut buffer = [0; 8192];
-        let mut heard = Heard::default();
+        let mut changes = Changes::default();
         for _ in 0..TAKEN_MAX {
             match recvfrom::<NetlinkAddr>(self.0.as_raw_fd(), &mut buffer) {
-                // Only the kernel's own word counts.
+                // Other processes can send to the socket too; only the kernel's messages count.
                 Ok((len, from)) => {
                     let is_kernel = from.is_none_or(|from| from.pid() == 0);
-                    heard.news |= is_kernel && is_news(buffer.get(..len).unwrap_or(&buffer));
+                    changes.news |= is_kernel && is_news(buffer.get(..len).unwrap_or(&buffer));
                 }
-                Err(Errno::ENOBUFS) => heard.news = true,
+                Err(Errno::ENOBUFS) => changes.news = true,
                 Err(Errno::EINTR) => {}
-                Err(_) => return heard,
+                Err(_) => return changes,
             }
         }
-        Heard { more: true, ..heard }
+        Changes { more: true, ..changes }
     }
 }
 
@@ -70,9 +72,7 @@ impl AsRawFd for Netlink {
     }
 }
 
-/// Whether a datagram of rtnetlink tells of a change. One that cannot be read to its end does: something was said.
-///
-/// Ends after as many steps as there are messages in it, each of at least 16 octets.
+/// Whether a datagram of rtnetlink reports a change. One that is malformed counts as a change.
 #[must_use]
 pub fn is_news(mut octets: &[u8]) -> bool {
     while !octets.is_empty() {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_news_wherever_they_stand_and_other_words_are_none() {
+    fn messages_of_changes_count_and_others_do_not() {
         for kind in CHANGES.into_iter().chain([OVERRUN]) {
             assert!(is_news(&message(kind, &[1; 13])));
             assert!(is_news(&[message(2, &[0; 20]), message(kind, &[])].concat()), "{kind} after another");
@@ -112,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_to_its_end_is_news() {
-        let whole = message(28, &[7; 8]);
-        (1..whole.len()).for_each(|cut| assert!(is_news(&whole[..cut]), "cut at {cut}"));
+    fn a_malformed_datagram_counts_as_a_change() {
+        let complete = message(28, &[7; 8]);
+        (1..complete.len()).for_each(|cut| assert!(is_news(&complete[..cut]), "cut at {cut}"));
         for len in [0, 1, 15, 25, u32::MAX] {
-            let mut lying = whole.clone();
+            let mut lying = complete.clone();
             lying[..4].copy_from_slice(&len.to_ne_bytes());
             assert!(is_news(&lying), "a length of {len}");
         }

@@ -1,4 +1,4 @@
-//! Sockets towards upstreams: connected, from a port that nobody can guess (RFC 5452 section 9.2).
+//! Sockets to upstreams: connected, from an unpredictable port (RFC 5452, section 9.2).
 
 use crate::raw::set_option;
 use mio::net::{TcpStream, UdpSocket};
@@ -6,28 +6,28 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Ports drawn before the kernel is left to choose one.
-const DRAWS: usize = 16;
+/// Random ports that are tried before the kernel chooses one.
+const TRIES: usize = 16;
 
-/// A UDP socket that is connected to `upstream` and takes datagrams from there alone. Its port is drawn by `random` from
-/// 1024 to 65535: the kernel's own range is smaller, and another process could hold most of it. Of a link that is not 0 it sends and
-/// receives through that link alone. Returns the port too.
+/// A UDP socket that is connected to `upstream`, and its port. The port is chosen by `random` from 1024
+/// to 65535: the kernel's own range is smaller, and another process could occupy most of it. With a
+/// `link` other than 0 the socket uses that link alone.
 ///
 /// # Errors
-/// As the kernel says: no descriptors, no route.
+/// If the socket cannot be created or connected, for instance for lack of descriptors or of a route.
 pub fn udp(upstream: SocketAddr, link: u32, mut random: impl FnMut() -> u64) -> io::Result<(UdpSocket, u16)> {
     let socket =
         Socket::new(Domain::for_address(upstream), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     let any: IpAddr =
         if upstream.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // Fragments of replies must not depend on what a stranger says about the path (RFC 9715).
+    // Forged ICMP messages about the path must not cause fragmentation of replies (RFC 9715).
     if upstream.is_ipv4() {
         set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
     }
     bind_to_link(&socket, link)?;
     let bind = |port: u16| socket.bind(&SocketAddr::new(any, port).into());
-    let mut drawn = (0..DRAWS).map(|_| 1024 + (random() % (65536 - 1024)) as u16);
-    let port = match drawn.find(|port| bind(*port).is_ok()) {
+    let mut ports = (0..TRIES).map(|_| 1024 + (random() % (65536 - 1024)) as u16);
+    let port = match ports.find(|port| bind(*port).is_ok()) {
         Some(port) => port,
         None => {
             bind(0)?;
@@ -38,10 +38,10 @@ pub fn udp(upstream: SocketAddr, link: u32, mut random: impl FnMut() -> u64) -> 
     Ok((UdpSocket::from_std(socket.into()), port))
 }
 
-/// A TCP connection to `upstream`, begun; of a link that is not 0 through that link.
+/// Starts a TCP connection to `upstream`. With a `link` other than 0 it uses that link alone.
 ///
 /// # Errors
-/// As the kernel says.
+/// If the socket cannot be created, or the connection fails at once.
 pub fn tcp(upstream: SocketAddr, link: u32) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(upstream), kind, Some(Protocol::TCP))?;
@@ -54,8 +54,8 @@ pub fn tcp(upstream: SocketAddr, link: u32) -> io::Result<TcpStream> {
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// Any user may bind a socket that is not bound yet, since Linux 5.7. Rather than choose a route by the link (`IP_UNICAST_IF`), which
-/// connections ignore before Linux 6.0, and what comes by another link.
+/// Binds a socket to a link (SO_BINDTOIFINDEX), which any user may do since Linux 5.7. IP_UNICAST_IF
+/// instead would not limit what is received, and TCP connections ignore it before Linux 6.0.
 fn bind_to_link(socket: &Socket, link: u32) -> io::Result<()> {
     let Ok(link) = libc::c_int::try_from(link) else { return Ok(()) };
     if link != 0 { set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, link) } else { Ok(()) }

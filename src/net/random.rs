@@ -1,9 +1,10 @@
-//! Unpredictable numbers for ids and ports: ChaCha20, seeded by the kernel (RFC 5452 section 9.2 asks for no less).
+//! Unpredictable numbers for query ids and ports: ChaCha20, seeded by the kernel, as RFC 5452, section
+//! 9.2, requires.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-/// A generator.
+/// A cryptographically secure generator of random numbers.
 #[derive(Debug)]
 pub struct Random(ChaCha20Rng);
 
@@ -11,7 +12,7 @@ impl Random {
     /// A generator with a fresh seed.
     ///
     /// # Errors
-    /// If the kernel gives none.
+    /// If the kernel gives no random octets.
     pub fn new() -> Result<Random, getrandom::Error> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;

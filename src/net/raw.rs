@@ -1,10 +1,11 @@
-//! Descriptors and options that no safe function gives. With `batch.rs`, all the unsafe code of this crate.
+//! Descriptors and socket options that no safe function provides. With `batch.rs` this is all unsafe
+//! code of this crate.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 
-/// Takes ownership of descriptors that systemd handed over. Once: further calls give none.
+/// Takes ownership of the descriptors that systemd passed. Further calls return none.
 pub(crate) fn inherited() -> io::Result<Vec<(OwnedFd, String)>> {
     use std::sync::atomic::{AtomicBool, Ordering};
     static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -20,16 +21,17 @@ pub(crate) fn inherited() -> io::Result<Vec<(OwnedFd, String)>> {
             )));
         }
         // SAFETY:
-        // - open: just asked;
-        // - ours alone: the protocol of LISTEN_FDS gives these numbers to this process (LISTEN_PID was compared), nothing else in it
-        //   opened them, and `TAKEN` keeps a second owner out.
+        // - open: checked just above;
+        // - ours alone: by the protocol of LISTEN_FDS these numbers belong to this process (LISTEN_PID
+        //   was compared), nothing else in it opened them, and `TAKEN` prevents a second owner.
         owned.push((unsafe { OwnedFd::from_raw_fd(fd) }, name));
     }
     Ok(owned)
 }
 
 fn borrowed<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
-    // SAFETY: used for one F_GETFD call, which reports a closed descriptor as an error; 3 and above, never -1.
+    // SAFETY: used for one F_GETFD call, which reports a closed descriptor as an error; 3 and above,
+    // never -1.
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
@@ -40,7 +42,8 @@ pub(crate) fn set_option(
     option: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; pointer and length are those of a live c_int.
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; pointer and length are those of a
+    // live c_int.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -55,6 +58,6 @@ pub(crate) fn set_option(
 
 /// Takes ownership of a descriptor that accept4 has just returned.
 pub(crate) fn accepted(fd: RawFd) -> OwnedFd {
-    // SAFETY: accept4 has just opened it for us, and nobody else knows its number.
+    // SAFETY: accept4 has just opened it for us, and nothing else uses its number.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -1,4 +1,5 @@
-//! Local sockets with whole messages: how daemon, sorter and operator talk. Who is at the other end, the kernel says.
+//! Local SEQPACKET sockets, which keep messages apart, between daemon, sorter and operator. The kernel
+//! tells who the peer is.
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
@@ -12,28 +13,31 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// Waits for connections.
+/// A local socket that accepts connections.
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
-/// A connection.
+/// A local connection.
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
 
-/// Who is at the other end.
+/// The process at the other end, as it was when it connected or sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
 pub struct Peer {
+    /// The id of the process.
     pub pid: i32,
+    /// The effective user id of the process.
     pub uid: u32,
+    /// The effective group id of the process.
     pub gid: u32,
 }
 
 impl Listener {
-    /// Listens at `path`, in place of whatever a predecessor left there.
+    /// Listens at `path`, replacing a socket that an earlier process left. `mode` are the permissions
+    /// of its file.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// If the socket cannot be created or bound.
     pub fn bind(path: &Path, mode: u32) -> io::Result<Listener> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -47,16 +51,16 @@ impl Listener {
         Ok(Listener(fd))
     }
 
-    /// One that listens already.
+    /// Takes a socket that listens already.
     pub(crate) fn inherited(fd: OwnedFd) -> io::Result<Listener> {
         fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(Listener(fd))
     }
 
-    /// The next connection; `None` when there is none.
+    /// Accepts the next connection; `None` if there is none.
     ///
     /// # Errors
-    /// As the kernel says, for instance that there are no descriptors.
+    /// Those of accept4(2), for instance for lack of descriptors.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
         match accept4(self.0.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
             Ok(fd) => Ok(Some(Connection(crate::raw::accepted(fd)))),
@@ -67,10 +71,11 @@ impl Listener {
 }
 
 impl Connection {
-    /// Connects to `path`. With a `timeout`, sending and receiving wait at most so long; without, they never wait.
+    /// Connects to `path`. With a `timeout`, sending and receiving block for at most that time; without
+    /// one they never block.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// If the connection cannot be made.
     pub fn connect(path: &Path, timeout: Option<Duration>) -> io::Result<Connection> {
         let waits = if timeout.is_some() { SockFlag::empty() } else { SockFlag::SOCK_NONBLOCK };
         let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | waits, None)?;
@@ -86,10 +91,10 @@ impl Connection {
         Ok(Connection(fd))
     }
 
-    /// Who is at the other end.
+    /// The process at the other end.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// If the kernel does not know it.
     pub fn peer(&self) -> io::Result<Peer> {
         let peer = getsockopt(&self.0, sockopt::PeerCredentials)?;
         Ok(Peer { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
@@ -98,7 +103,8 @@ impl Connection {
     /// Receives one message into `buffer`; an empty one is the end of the connection.
     ///
     /// # Errors
-    /// `InvalidData` for a message longer than `buffer`; else as the kernel says, `WouldBlock` when there is none.
+    /// `InvalidData` for a message longer than `buffer`, `WouldBlock` if there is none, else those of
+    /// recv(2).
     pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
         let len = recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
         buffer
@@ -109,7 +115,7 @@ impl Connection {
     /// Sends one message.
     ///
     /// # Errors
-    /// As the kernel says, `WouldBlock` when the other end does not read.
+    /// `WouldBlock` if the queue of the peer is full, else those of send(2).
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         send(self.0.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
         Ok(())

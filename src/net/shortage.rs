@@ -1,9 +1,9 @@
-//! Errors of the kernel that say it has too little of something.
+//! Errors of the kernel that mean a shortage of resources.
 
 use std::io;
 
-/// Whether a call failed because descriptors (of the process or of the host), memory or ports have run out, and not because of what was
-/// asked for.
+/// Whether a call failed for lack of descriptors (of the process or of the host), memory or ports, so
+/// that it can succeed later.
 #[must_use]
 pub fn is_shortage(error: &io::Error) -> bool {
     use nix::libc::{EADDRINUSE, EMFILE, ENFILE, ENOBUFS, ENOMEM};

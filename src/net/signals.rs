@@ -1,4 +1,5 @@
-//! Signals as events: SIGTERM and SIGINT end, SIGHUP reloads, SIGCHLD says that a child has ended.
+//! Signals as events: SIGTERM and SIGINT stop the program, SIGHUP reloads its configuration, SIGCHLD
+//! reports the end of a child.
 
 use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number, pthread_sigmask};
@@ -6,41 +7,41 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-/// What was asked of us.
+/// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// End in good order.
+    /// Stop in an orderly way.
     Terminate,
     /// Read the configuration again.
     Reload,
-    /// A child has ended.
+    /// A child process has ended.
     Child,
 }
 
-/// The signals of this process. They are blocked, so it must be made before any thread; children inherit that and have to
-/// [`unblock`].
+/// The signals of this process, as events. They are blocked, so it has to be created before any thread.
+/// Children inherit that and have to [`unblock`] them.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
-fn ours() -> SigSet {
+fn handled() -> SigSet {
     [Number::SIGTERM, Number::SIGINT, Number::SIGHUP, Number::SIGCHLD].into_iter().collect()
 }
 
-/// Gives the signals their meaning back, in a child before it becomes another program.
+/// Unblocks the signals in a child process before it runs another program.
 ///
 /// # Errors
-/// As the kernel says.
+/// If the kernel refuses it.
 pub fn unblock() -> io::Result<()> {
-    Ok(pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&ours()), None)?)
+    Ok(pthread_sigmask(SigmaskHow::SIG_UNBLOCK, Some(&handled()), None)?)
 }
 
 impl Signals {
-    /// Takes the signals over.
+    /// Blocks the signals and receives them as events instead.
     ///
     /// # Errors
-    /// If there is no descriptor to be had.
+    /// If the descriptor cannot be created.
     pub fn new() -> io::Result<Signals> {
-        let set = ours();
+        let set = handled();
         set.thread_block()?;
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }

@@ -1,23 +1,25 @@
-//! Batches beside a kernel of our own, which reads and writes through the pointers that it is given: all but the calls, for Miri too.
+//! Batches with a simulated kernel that reads and writes through the pointers that it gets. Miri runs
+//! these tests.
 
 use super::*;
 
 type Call<'a> = Box<dyn FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int + 'a>;
 
 const HEADER: usize = size_of::<libc::cmsghdr>();
-/// What IP_PKTINFO takes with its header.
+/// Octets of the IP_PKTINFO message with its header.
 const PKTINFO: usize = HEADER + 12;
 
 fn peer_of(n: usize) -> SocketAddr {
     SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, n as u8), 1000 + n as u16).into()
 }
 
-/// recvmmsg: that many datagrams, the n-th with n + 1 octets, from a peer each, with the interface that it came in by.
+/// A recvmmsg that gives `count` datagrams, the n-th with n + 1 octets and a peer and interface of its
+/// own.
 fn receives(count: usize) -> Call<'static> {
     Box::new(move |headers, room| {
         assert!(count <= room as usize);
         for n in 0..count {
-            // SAFETY: as recvmmsg(2): so many headers, whose pointers are good for what they say.
+            // SAFETY: as recvmmsg(2): that many headers, whose pointers are valid for their lengths.
             unsafe {
                 let header = &mut (*headers.add(n)).msg_hdr;
                 assert_eq!(
@@ -49,15 +51,15 @@ fn receives(count: usize) -> Call<'static> {
     })
 }
 
-/// A datagram as the kernel gets it: octets, port, control message.
+/// A datagram that the kernel got: octets, port, control message.
 type Sent = (Vec<u8>, u16, Vec<u8>);
 
-/// sendmmsg: takes some datagrams a call.
+/// A sendmmsg that takes at most `at_once` datagrams per call.
 fn sends(sent: &mut Vec<Sent>, at_once: usize) -> Call<'_> {
     Box::new(move |headers, count| {
         let count = (count as usize).min(at_once);
         for n in 0..count {
-            // SAFETY: as sendmmsg(2): so many headers, whose pointers are good for what they say.
+            // SAFETY: as sendmmsg(2): that many headers, whose pointers are valid for their lengths.
             unsafe {
                 let header = &(*headers.add(n)).msg_hdr;
                 let vector = *header.msg_iov;
@@ -83,7 +85,7 @@ fn is_from(control: &[u8], n: usize) -> bool {
 }
 
 #[test]
-fn what_comes_in_a_batch_is_read_and_answered_whatever_was_in_it_before() {
+fn a_batch_is_read_and_answered_whatever_it_held_before() {
     let mut batch = Batch::new();
     for count in [3, 1, SIZE, 2, 2] {
         assert_eq!(batch.receive_by(receives(count)).expect("no error"), count);
@@ -91,7 +93,7 @@ fn what_comes_in_a_batch_is_read_and_answered_whatever_was_in_it_before() {
         for n in 0..count {
             assert_eq!(received.query(n), vec![n as u8; n + 1]);
             assert_eq!(received.peer(n), Some(peer_of(n)));
-            // Every third gets none.
+            // Every third datagram gets no reply.
             replies.write(n, |out| {
                 out[0] = n as u8;
                 usize::from(n % 3 != 2)
@@ -100,7 +102,7 @@ fn what_comes_in_a_batch_is_read_and_answered_whatever_was_in_it_before() {
         }
         assert_eq!(batch.query(0), [0]);
         let later = batch.route(count - 1);
-        // As a daemon does when it takes it from one place to another.
+        // The batch is moved while the kernel has pointers into it.
         let mut moved = Box::new(batch);
         let mut sent = Vec::new();
         assert_eq!(moved.send_by(sends(&mut sent, 2)), count - count / 3);
@@ -116,19 +118,19 @@ fn what_comes_in_a_batch_is_read_and_answered_whatever_was_in_it_before() {
         };
         assert!(outgoing.push(&later, write) && outgoing.push(&Route::connected(), write));
         let mut outgoing = Box::new(outgoing);
-        assert!(!outgoing.push(&later, |_| 0), "nothing is not sent");
+        assert!(!outgoing.push(&later, |_| 0), "an empty datagram is not added");
         let mut sent = Vec::new();
         assert_eq!((outgoing.send_by(sends(&mut sent, 9)), outgoing.len()), (2, 0));
         assert_eq!((&sent[0].0[..], sent[0].1), (&b"later"[..], peer_of(count - 1).port()));
         assert!(is_from(&sent[0].2, count - 1));
-        assert_eq!((sent[1].1, sent[1].2.len()), (0, 0), "to whom the socket is connected");
-        // Its places are used again.
+        assert_eq!((sent[1].1, sent[1].2.len()), (0, 0), "to the peer of the socket");
+        // The slots are used again.
         assert!(outgoing.push(&later, write) && outgoing.send_by(sends(&mut Vec::new(), 9)) == 1);
     }
 }
 
 #[test]
-fn a_batch_has_no_more_than_there_is_room_for() {
+fn a_batch_is_bounded() {
     let mut outgoing = Outgoing::new();
     let route = Route::connected();
     let pushed = (0..SIZE + 3).filter(|_| outgoing.push(&route, |out| out.len())).count();
@@ -139,7 +141,7 @@ fn a_batch_has_no_more_than_there_is_room_for() {
 }
 
 #[test]
-fn a_datagram_that_is_refused_is_passed_over() {
+fn a_refused_datagram_is_skipped() {
     let mut batch = Batch::new();
     batch.receive_by(receives(3)).expect("no error");
     let (_, mut replies) = batch.parts();

@@ -1,4 +1,4 @@
-//! The real kernel: batches, ports, alarms, signals, local sockets, descriptors handed over.
+//! Tests with the real kernel: batches, ports, alarms, signals, local sockets, sockets passed by systemd.
 #![allow(clippy::print_stdout)] // A test that is skipped says so.
 
 use hither_net::batch::{Batch, Outgoing};
@@ -24,8 +24,8 @@ fn client(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Echoes backwards until so many datagrams were answered.
-fn serve(socket: &UdpSocket, mut left: usize) {
+/// Replies to `left` datagrams with their octets reversed.
+fn echo_reversed(socket: &UdpSocket, mut left: usize) {
     let mut mio = mio::net::UdpSocket::from_std(socket.try_clone().expect("a descriptor"));
     let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
     poll.registry().register(&mut mio, Token(0), Interest::READABLE).expect("registered");
@@ -65,7 +65,7 @@ fn exchange(bind: &str, ask: &[&str]) {
             client.send(&[n, 1, 2, 3]).expect("sent");
         }
     }
-    serve(&server, 5 * clients.len());
+    echo_reversed(&server, 5 * clients.len());
     for client in &clients {
         // The socket is connected: only what comes from the address that was asked gets here.
         let answers: BTreeSet<u8> = (0..5)
@@ -108,7 +108,7 @@ fn a_late_reply_takes_the_route_of_its_query() {
 }
 
 #[test]
-fn ports_towards_upstreams_are_scattered() {
+fn ports_of_upstream_sockets_are_spread_over_the_range() {
     let upstream = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("bound");
     let mut random = Random::new().expect("a seed");
     let ports: BTreeSet<u16> =
@@ -139,7 +139,7 @@ fn an_alarm_rings_after_its_time_and_not_before() {
 }
 
 #[test]
-fn messages_between_processes_stay_whole_and_say_who_sent_them() {
+fn local_messages_stay_separate_and_the_sender_is_known() {
     let path = std::env::temp_dir().join(format!("hither-net-{}.sock", std::process::id()));
     let listener = Listener::bind(&path, 0o600).expect("bound");
     assert!(listener.accept().expect("nothing wrong").is_none());
@@ -158,9 +158,9 @@ fn messages_between_processes_stay_whole_and_say_who_sent_them() {
     std::fs::remove_file(&path).expect("removable");
 }
 
-/// Started again as a child with sockets in the places where systemd puts them; prints what it finds.
+/// Runs itself as a child with descriptors where systemd puts them; the child prints what it finds.
 #[test]
-fn sockets_handed_over_are_told_apart_by_name_and_type() {
+fn sockets_passed_by_systemd_are_distinguished_by_name_and_type() {
     if std::env::var_os("HITHER_TEST_CHILD").is_some() {
         match activation::inherited() {
             Ok(found) => found.iter().for_each(|one| match one {
@@ -174,7 +174,7 @@ fn sockets_handed_over_are_told_apart_by_name_and_type() {
     }
     let run = |names: &str, fds: &str| {
         let script = format!(
-            "exec env LISTEN_PID=$$ LISTEN_FDS={fds} LISTEN_FDNAMES={names} \"$0\" --exact sockets_handed_over_are_told_apart_by_name_and_type --nocapture"
+            "exec env LISTEN_PID=$$ LISTEN_FDS={fds} LISTEN_FDNAMES={names} \"$0\" --exact sockets_passed_by_systemd_are_distinguished_by_name_and_type --nocapture"
         );
         let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -183,7 +183,8 @@ fn sockets_handed_over_are_told_apart_by_name_and_type() {
         std::fs::remove_file(&path).expect("removable");
         let (one, _other) = std::os::unix::net::UnixDatagram::pair().expect("two");
         let mut command = Command::new("/bin/bash");
-        // From descriptor 3: a datagram socket, a listening one, a local one with whole messages, one of no use.
+        // From descriptor 3: a datagram socket, a listening one, a local one with whole messages, one
+        // of no use.
         let copies = [udp.as_fd(), tcp.as_fd(), local.as_fd(), one.as_fd()]
             .map(|fd| nix::unistd::dup(fd).expect("a descriptor"));
         let moves = copies
@@ -233,8 +234,8 @@ fn ip(lines: &str) -> bool {
 }
 
 #[test]
-fn a_storm_of_changes_that_overruns_netlink_does_not_make_it_deaf() {
-    // This thread's namespace, and that of what it starts.
+fn changes_are_noticed_after_an_overrun_of_netlink() {
+    // A network namespace for this thread and its children.
     if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() || !ip("link set lo up\n") {
         println!("SKIPPED: needs root, namespaces and ip(8)");
         return;
@@ -245,7 +246,7 @@ fn a_storm_of_changes_that_overruns_netlink_does_not_make_it_deaf() {
     poll.registry()
         .register(&mut mio::unix::SourceFd(&fd), Token(0), Interest::READABLE)
         .expect("registered");
-    let mut hears = |netlink: &mut hither_net::netlink::Netlink| {
+    let mut has_changes = |netlink: &mut hither_net::netlink::Netlink| {
         poll.poll(&mut events, Some(PATIENCE)).expect("polled");
         !events.is_empty() && netlink.take().news
     };
@@ -253,9 +254,9 @@ fn a_storm_of_changes_that_overruns_netlink_does_not_make_it_deaf() {
     let storm: String =
         (0..3000).map(|n| format!("address add 10.{}.{}.1/32 dev lo\n", n / 250, n % 250)).collect();
     assert!(ip(&storm));
-    // One look for the event, and more only where that is promised to be of use.
-    assert!(hears(&mut netlink));
+    // One call per event, and more only if it reports that there may be more.
+    assert!(has_changes(&mut netlink));
     while netlink.take().more {}
     assert!(ip("address add 10.99.0.1/32 dev lo\n"));
-    assert!(hears(&mut netlink), "a change after the storm");
+    assert!(has_changes(&mut netlink), "a change after the storm");
 }

@@ -1,0 +1,55 @@
+//! The two halves of a batch: the received datagrams and the buffers for replies, which are borrowed at
+//! the same time.
+
+use super::{Control, QUERY_MAX, REPLY_MAX, Route, SIZE, octets, peer, route};
+use std::net::SocketAddr;
+
+/// The received datagrams of a batch.
+#[derive(Clone, Copy)]
+pub struct Received<'b> {
+    pub(super) headers: &'b [libc::mmsghdr; SIZE],
+    pub(super) names: &'b [libc::sockaddr_in6; SIZE],
+    pub(super) controls: &'b [Control; SIZE],
+    pub(super) octets: &'b [[u8; QUERY_MAX]],
+}
+
+impl std::fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Received").finish_non_exhaustive()
+    }
+}
+
+impl<'b> Received<'b> {
+    /// The n-th datagram; see [`Batch::query`].
+    #[must_use]
+    pub fn query(self, n: usize) -> &'b [u8] {
+        octets(self.headers, self.octets, n)
+    }
+
+    /// The sender of the n-th datagram; see [`Batch::peer`].
+    #[must_use]
+    pub fn peer(self, n: usize) -> Option<SocketAddr> {
+        peer(&self.names[n])
+    }
+
+    /// The way back for the n-th datagram; see [`Batch::route`].
+    #[must_use]
+    pub fn route(self, n: usize) -> Route {
+        route(self.headers, self.names, self.controls, n)
+    }
+}
+
+/// The buffers for the replies to a batch.
+#[derive(Debug)]
+pub struct Replies<'b> {
+    pub(super) octets: &'b mut [[u8; REPLY_MAX]],
+    pub(super) len: &'b mut [usize; SIZE],
+}
+
+impl Replies<'_> {
+    /// Has `write` put the reply to the n-th datagram into its buffer; if it returns a length of 0 no
+    /// reply is sent.
+    pub fn write(&mut self, n: usize, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) {
+        self.len[n] = write(&mut self.octets[n]).min(REPLY_MAX);
+    }
+}
