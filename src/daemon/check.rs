@@ -1,7 +1,7 @@
-//! `--check`: whether the configuration is right, and, asked by root, what of it the daemon's own user could not read.
+//! `hitherd --check`: checks the configuration and, for root, whether the daemon's own user can read its files.
 //!
-//! That is tried and not computed: access lists, capabilities and file systems have their own ways. This process becomes that user for it,
-//! and ends afterwards.
+//! To find out, the process becomes that user, opens the files, and ends. Access lists, capabilities and file systems have rules of their
+//! own, so modes alone do not tell.
 
 use super::{CONFIGURATION, fail};
 use crate::config::Config;
@@ -12,9 +12,9 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// As whom the units run the daemon.
+/// The user that the daemon runs as, by its unit.
 const USER: &str = "hither";
-/// What the service does not see, whatever its modes, and by which line of its unit.
+/// Directories that the service cannot see, whatever their modes, and the line of its unit that hides them.
 const HIDDEN: [(&str, &str); 7] = [
     ("/home", "ProtectHome="),
     ("/root", "ProtectHome="),
@@ -25,6 +25,7 @@ const HIDDEN: [(&str, &str); 7] = [
     ("/boot", "InaccessiblePaths="),
 ];
 
+/// Checks the configuration at `path`, or at its usual place.
 pub(crate) fn check(path: Option<&Path>) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -33,27 +34,27 @@ pub(crate) fn check(path: Option<&Path>) -> ExitCode {
     let denied = if geteuid().is_root() { denied(&config, path) } else { Vec::new() };
     let mut fatal = false;
     for file in &denied {
-        say_error(&file.to_string());
-        // Of another file than the unit's nobody knows who is to read it.
-        fatal |= file.configuration && path.is_none();
+        print_error(&file.to_string());
+        // The user of a configuration at another path is not known.
+        fatal |= file.is_configuration && path.is_none();
     }
     if fatal {
         return ExitCode::from(CONFIGURATION);
     }
-    // Who has closed it does not want to hear it.
+    // Standard output may be closed.
     let hints = config.hints().iter().fold(String::new(), |out, hint| format!("{out}hint: {hint}\n"));
     let _ = writeln!(io::stdout(), "{hints}the configuration is right");
     ExitCode::SUCCESS
 }
 
-fn say_error(message: &str) {
+fn print_error(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// A file that the daemon's user cannot read.
 struct Denied {
     file: PathBuf,
-    configuration: bool,
+    is_configuration: bool,
     why: String,
 }
 
@@ -61,38 +62,38 @@ impl std::fmt::Display for Denied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let file = self.file.display();
         let then =
-            if self.configuration { "hitherd would not start" } else { "hitherd would go on without it" };
+            if self.is_configuration { "hitherd would not start" } else { "hitherd would go on without it" };
         write!(f, "'{file}' cannot be read by user {USER}: {}; {then}", self.why)
     }
 }
 
-/// A file that is to be read, with what it leads to.
-struct Wanted {
+/// A file that the daemon reads, and the file that it leads to.
+struct Source {
     file: PathBuf,
     real: PathBuf,
-    configuration: bool,
+    is_configuration: bool,
 }
 
 fn denied(config: &Config, path: Option<&Path>) -> Vec<Denied> {
     let Ok(Some(user)) = User::from_name(USER) else { return Vec::new() };
-    let wanted = wanted(config, path);
+    let sources = sources(config, path);
     if let Err(error) = become_user(&user) {
-        say_error(&format!("what user {USER} can read cannot be tried: {error}"));
+        print_error(&format!("what user {USER} can read cannot be tried: {error}"));
         return Vec::new();
     }
-    wanted.iter().filter_map(try_one).collect()
+    sources.iter().filter_map(try_to_read).collect()
 }
 
-/// Everything that is read by name, as root finds it.
-fn wanted(config: &Config, path: Option<&Path>) -> Vec<Wanted> {
+/// All files that the daemon reads, as root finds them.
+fn sources(config: &Config, path: Option<&Path>) -> Vec<Source> {
     let lists = config.blocks.iter().flat_map(|block| &block.files).chain(&config.hosts.files).cloned();
     let system = config.upstreams.is_empty().then(|| PathBuf::from("/etc/resolv.conf"));
     let configuration = Config::files(path).into_iter().map(|file| (file, true));
     let all = configuration.chain(lists.chain(system).map(|file| (file, false)));
-    // One that is missing may come later.
-    all.filter_map(|(file, configuration)| {
+    // A missing file may come later.
+    all.filter_map(|(file, is_configuration)| {
         let real = std::fs::canonicalize(&file).ok()?;
-        Some(Wanted { file, real, configuration })
+        Some(Source { file, real, is_configuration })
     })
     .collect()
 }
@@ -105,28 +106,28 @@ fn become_user(user: &User) -> io::Result<()> {
     Ok(())
 }
 
-fn try_one(wanted: &Wanted) -> Option<Denied> {
+fn try_to_read(source: &Source) -> Option<Denied> {
     let hidden = HIDDEN.iter().find(|(dir, _)| {
         Path::new("/run/systemd/system").exists()
-            && [&wanted.file, &wanted.real].iter().any(|path| path.starts_with(dir))
+            && [&source.file, &source.real].iter().any(|path| path.starts_with(dir))
     });
-    let read = if wanted.real.is_dir() {
-        std::fs::read_dir(&wanted.real).map(drop)
+    let read = if source.real.is_dir() {
+        std::fs::read_dir(&source.real).map(drop)
     } else {
-        files::open_regular(&wanted.file).map(drop)
+        files::open_regular(&source.file).map(drop)
     };
     let why = match (read, hidden) {
-        (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => because(wanted, &error),
+        (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => because(source, &error),
         (Err(error), _) => error.to_string(),
         (Ok(()), Some((dir, line))) => format!("hitherd.service does not see {dir} ({line})"),
         (Ok(()), None) => return None,
     };
-    Some(Denied { file: wanted.file.clone(), configuration: wanted.configuration, why })
+    Some(Denied { file: source.file.clone(), is_configuration: source.is_configuration, why })
 }
 
-/// Which directory does not let it through, or that it is the file itself.
-fn because(wanted: &Wanted, error: &io::Error) -> String {
-    for path in [&wanted.file, &wanted.real] {
+/// The directory on the way that may not be searched, or else the file's own mode.
+fn because(source: &Source, error: &io::Error) -> String {
+    for path in [&source.file, &source.real] {
         let mut before: Option<&Path> = None;
         let mut above: Vec<&Path> = path.ancestors().collect();
         above.reverse();

@@ -1,9 +1,9 @@
-//! `hitherd --demo`: the life of one name, as another process sees it, without network, root or configuration.
+//! `hitherd --demo`: shows how the table's entry for one name develops, without network, root or configuration.
 //!
-//! Everything is real but the upstreams, which are three threads on loopback that speak DNS through hickory-proto: the daemon and
-//! the sorter are processes of their own, and what is printed is what a third one reads from the table.
+//! Only the upstreams are not real: three threads on loopback that answer by hickory-proto. The daemon and the sorter are processes of
+//! their own, and the output is what another process reads from the table.
 
-#![allow(clippy::print_stdout)] // What it is for.
+#![allow(clippy::print_stdout)] // The demo is output for a terminal.
 
 use crate::daemon::sorter_child::ourselves_as;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 const NAME: &str = "www.hither.example.";
 
-/// An upstream: how long it takes, and what it says.
+/// An upstream: its latency, and the last octets of the addresses that it answers with.
 struct Upstream {
     delay: Duration,
     addresses: &'static [u8],
@@ -31,8 +31,9 @@ const UPSTREAMS: [Upstream; 3] = [
     Upstream { delay: Duration::from_millis(320), addresses: &[13, 14] },
 ];
 
+/// Runs the demo until Ctrl-C.
 pub(crate) fn run() -> ExitCode {
-    match play() {
+    match show() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("the demo cannot go on: {error}");
@@ -41,9 +42,9 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn play() -> Result<(), Box<dyn std::error::Error>> {
+fn show() -> Result<(), Box<dyn std::error::Error>> {
     let signals = hither_net::signals::Signals::new()?;
-    let scene = Scene::set()?;
+    let scene = Scene::start()?;
     println!("Three upstreams on loopback, each with its own delay and its own addresses for {NAME}");
     for (upstream, at) in UPSTREAMS.iter().zip(&scene.upstreams) {
         let addresses: Vec<String> = upstream.addresses.iter().map(|n| address(*n).to_string()).collect();
@@ -70,7 +71,7 @@ fn address(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, n)
 }
 
-/// Everything that is up while the demo runs; taken down when it is dropped.
+/// Everything that runs for the demo. It is ended when this is dropped.
 struct Scene {
     dir: PathBuf,
     server: SocketAddr,
@@ -78,26 +79,26 @@ struct Scene {
     daemon: Child,
     watcher: Option<Child>,
     lines: mpsc::Receiver<String>,
-    _doors: Vec<TcpListener>,
+    _listeners: Vec<TcpListener>,
 }
 
 impl Scene {
-    fn set() -> Result<Scene, Box<dyn std::error::Error>> {
+    fn start() -> Result<Scene, Box<dyn std::error::Error>> {
         let dir = std::env::temp_dir().join(format!("hither-demo-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        let (doors, port) = doors()?;
-        let upstreams: Vec<SocketAddr> = UPSTREAMS.iter().map(start).collect::<Result<_, _>>()?;
+        let (listeners, port) = listeners()?;
+        let upstreams: Vec<SocketAddr> = UPSTREAMS.iter().map(start_upstream).collect::<Result<_, _>>()?;
         let server = free_address()?;
         let config = dir.join("hither.toml");
         std::fs::write(&config, configuration(&dir, server, &upstreams, port))?;
         let mut command = ourselves_as("hitherctl")?;
         command.arg("--runtime-dir").arg(&dir).args(["--json", "watch", NAME]);
-        let (watcher, lines) = reading(&mut command)?;
+        let (watcher, lines) = spawn_and_read(&mut command)?;
         let mut command = ourselves_as("hitherd")?;
         command.arg("--config").arg(&config).arg("--with-sorter");
         let mut daemon = command.stderr(Stdio::piped()).spawn()?;
         wait_until_ready(&mut daemon)?;
-        Ok(Scene { dir, server, upstreams, daemon, watcher: Some(watcher), lines, _doors: doors })
+        Ok(Scene { dir, server, upstreams, daemon, watcher: Some(watcher), lines, _listeners: listeners })
     }
 
     /// Prints each version until the set is complete and sorted.
@@ -171,8 +172,8 @@ fn describe(entry: &serde_json::Value) -> String {
     out
 }
 
-/// Listeners at the addresses of the answers, all at one port; behind one address there is none.
-fn doors() -> std::io::Result<(Vec<TcpListener>, u16)> {
+/// Listeners at the addresses of the answers but one, all at the same port.
+fn listeners() -> std::io::Result<(Vec<TcpListener>, u16)> {
     for _ in 0..20 {
         let first = TcpListener::bind((address(11), 0))?;
         let port = first.local_addr()?.port();
@@ -185,7 +186,7 @@ fn doors() -> std::io::Result<(Vec<TcpListener>, u16)> {
     Err(std::io::ErrorKind::AddrInUse.into())
 }
 
-/// A port that is free for both transports at this moment.
+/// A loopback address with a port that is free for UDP and TCP.
 fn free_address() -> std::io::Result<SocketAddr> {
     for _ in 0..20 {
         let udp = UdpSocket::bind("127.0.0.1:0")?;
@@ -207,7 +208,7 @@ fn configuration(dir: &Path, server: SocketAddr, upstreams: &[SocketAddr], port:
     text
 }
 
-fn reading(command: &mut Command) -> std::io::Result<(Child, mpsc::Receiver<String>)> {
+fn spawn_and_read(command: &mut Command) -> std::io::Result<(Child, mpsc::Receiver<String>)> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let (sender, receiver) = mpsc::channel();
     if let Some(out) = child.stdout.take() {
@@ -218,30 +219,30 @@ fn reading(command: &mut Command) -> std::io::Result<(Child, mpsc::Receiver<Stri
     Ok((child, receiver))
 }
 
-/// Waits for the daemon's own word, and lets what it says after that pass by.
+/// Waits until the daemon's log says that it is ready. Later lines are read and dropped.
 fn wait_until_ready(daemon: &mut Child) -> Result<(), String> {
     let Some(log) = daemon.stderr.take() else { return Err("the daemon has no log".to_owned()) };
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut said = Some(sender);
+        let mut waiting = Some(sender);
         let mut lines = String::new();
         for line in BufReader::new(log).lines().map_while(Result::ok) {
             lines += &line;
             lines += "\n";
             if line.contains("ready at")
-                && let Some(sender) = said.take()
+                && let Some(sender) = waiting.take()
                 && sender.send(Ok(())).is_err()
             {
-                // Who waited has given up, and ends the daemon.
+                // The demo has given up, and ends the daemon.
                 return Ok(());
             }
         }
-        said.map_or(Ok(()), |sender| sender.send(Err(lines)))
+        waiting.map_or(Ok(()), |sender| sender.send(Err(lines)))
     });
     receiver.recv_timeout(Duration::from_secs(10)).map_err(|_| "the daemon does not start".to_owned())?
 }
 
-/// Asks once, as any client would.
+/// Sends one query, as a client does, and returns the addresses of the reply.
 fn ask(server: SocketAddr) -> Result<String, Box<dyn std::error::Error>> {
     let mut query = Message::query();
     query.metadata.recursion_desired = true;
@@ -257,8 +258,8 @@ fn ask(server: SocketAddr) -> Result<String, Box<dyn std::error::Error>> {
     Ok(addresses.join(", "))
 }
 
-/// Starts an upstream in a thread; it answers every question for an address after its delay.
-fn start(upstream: &Upstream) -> std::io::Result<SocketAddr> {
+/// Starts an upstream in a thread. It answers every query for A records after its delay.
+fn start_upstream(upstream: &Upstream) -> std::io::Result<SocketAddr> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let at = socket.local_addr()?;
     let (delay, addresses) = (upstream.delay, upstream.addresses);
