@@ -1,8 +1,8 @@
 //! How the daemon ends, once the table has been saved: nothing new is taken, who waits has a moment, everything is closed.
 
 use crate::daemon::event_loop::Daemon;
+use crate::daemon::reload::unusable_config;
 use crate::daemon::turn::{Budget, Share};
-use crate::daemon::wrong;
 use hither_net::clock::{self, now};
 use hither_rounds::Input;
 use hither_table::Monotonic;
@@ -35,7 +35,7 @@ impl Daemon {
         self.clients.send_replies();
         self.publish_counters(now);
         self.core.table().close();
-        wrong::forget(&self.config.runtime_dir);
+        unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
         // It may take its time: nobody waits for us any more.
         self.sorter = None;
         log::debug!("{} sockets were left open", self.upstreams.len());

@@ -4,30 +4,24 @@ mod dispatch;
 #[cfg(test)]
 mod dispatch_tests;
 mod inputs;
+mod local_requests;
 mod outputs;
+mod persisting;
+mod reloading;
 
 use crate::config::Config;
-use crate::daemon::admin::control::Control;
-use crate::daemon::admin::hints::Hints;
-use crate::daemon::admin::notices::Notices;
-use crate::daemon::admin::requests::Requests;
+use crate::daemon::admin::Admin;
 use crate::daemon::clients::Clients;
 use crate::daemon::clients::listeners::{Inherited, Listeners};
 use crate::daemon::core::Core;
-use crate::daemon::persist::room::{Room, table};
-use crate::daemon::persist::saving::Keep;
-use crate::daemon::reload::followed_files::Follower;
-use crate::daemon::reload::local::{Loader, Wanted};
-use crate::daemon::reload::network::Network;
-use crate::daemon::reload::reloads::Reload;
-use crate::daemon::setup::{bus_follower, fit_to_descriptors, followed, make_room_for_descriptors, route};
+use crate::daemon::persist::Persist;
+use crate::daemon::reload::{Reload, unusable_config};
+use crate::daemon::setup::{fit_to_descriptors, make_room_for_descriptors};
 use crate::daemon::shortage::Shortage;
 use crate::daemon::sorter_child::Sorter;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::sockets::Upstreams;
-use crate::daemon::wrong;
-use crate::host::resolvers::{BusFollower, PlanReport, ResolverFiles};
 use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_net::clock::{Alarm, now};
@@ -50,31 +44,15 @@ const CLOCKS: Duration = Duration::from_secs(1);
 
 pub(crate) struct Daemon {
     pub poll: Poll,
-    pub config: Config,
-    pub path: Option<PathBuf>,
     pub core: Core,
     pub addresses: Vec<SocketAddr>,
     pub clients: Clients,
     pub upstreams: Upstreams,
     /// Who waits for a descriptor.
     pub shortage: Shortage,
-    pub loader: Loader,
-    pub network: Network,
-    /// Files that are read again when they change.
-    pub follower: Option<Follower>,
-    pub waker: Arc<Waker>,
-    /// Who tells what is known of links, where nobody is configured.
-    pub links: Option<BusFollower>,
-    /// What the system's own files said when they were last read.
-    pub files: Arc<ResolverFiles>,
-    /// Who named each upstream.
-    pub whom: PlanReport,
-    /// What outlives a reboot.
-    pub keep: Keep,
+    pub persist: Persist,
     pub reload: Reload,
-    pub control: Control,
-    pub hints: Hints,
-    pub requests: Requests,
+    pub admin: Admin,
     pub alarm: Alarm,
     pub signals: Signals,
     /// Sources with something to do.
@@ -92,11 +70,8 @@ pub(crate) struct Daemon {
     pub stop: bool,
     /// Told to stop: nothing new is taken, and until then those who wait for a round may still get its answer.
     pub draining: Option<Monotonic>,
-    pub notices: Notices,
     /// Why it is not to go on.
     pub failure: Option<&'static str>,
-    /// The table's, and what it falls short of.
-    pub room: Room,
 }
 
 /// Serves until told to stop.
@@ -140,35 +115,23 @@ impl Daemon {
         let signals = Signals::new().map_err(because("signals cannot be taken"))?;
         let dir = config.runtime_dir.clone();
         let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
-        let (mut writer, room) = table(&config, &mut random)?;
-        let is_new = room.is_new;
-        let found = crate::daemon::persist::restore::found(&config, is_new, Upkeep::of(&mut writer));
-        let (mut inherited, listeners) = sockets(&config)?;
         let (poll, waker) = poll()?;
-        let links = bus_follower(&config, &waker);
-        let (routes, whom, files) =
-            route(&config, path.as_deref(), links.as_ref(), &listeners.addresses, None);
-        let control = Control::open(&mut inherited, &dir, poll.registry())?;
+        let (persist, mut writer) = Persist::open(&config, &mut random, Arc::clone(&waker))?;
+        let found = persist.find_saved(&config, Upkeep::of(&mut writer));
+        let (mut inherited, listeners) = sockets(&config)?;
+        let addresses = listeners.addresses.clone();
+        let (reload, routes) = Reload::start(config, path.clone(), addresses.clone(), Arc::clone(&waker));
+        let config = reload.config();
+        let admin = Admin::open(&mut inherited, &dir, poll.registry())?;
         let mut daemon = Daemon {
             poll,
-            path: path.clone(),
-            core: core(&config, routes, writer)?,
-            addresses: listeners.addresses.clone(),
-            clients: Clients::new(listeners, &config, Arc::clone(&waker), random.draw()),
+            core: core(config, routes, writer)?,
+            addresses,
+            clients: Clients::new(listeners, config, waker, random.draw()),
             upstreams: Upstreams::new(random, &shares),
             shortage: Shortage::default(),
-            loader: Loader::new(Arc::clone(&waker)),
-            keep: Keep::new(Arc::clone(&waker)),
-            follower: Follower::begin(followed(&config, path.as_deref()), &waker),
-            waker,
-            links,
-            files,
-            whom,
-            network: Network::new(),
-            reload: Reload::default(),
-            control,
-            hints: Hints::bind(&dir),
-            requests: Requests::default(),
+            persist,
+            admin,
             alarm: Alarm::new().map_err(because("no timer can be had"))?,
             signals,
             ready: Ready::default(),
@@ -181,14 +144,12 @@ impl Daemon {
             started: now(),
             stop: false,
             draining: None,
-            notices: Notices::default(),
             failure: None,
-            config,
-            room,
+            reload,
         };
         daemon.register().map_err(because("a socket cannot be polled"))?;
         daemon.begin();
-        daemon.begin_keeping(found, is_new);
+        daemon.begin_with_saved(found, now());
         daemon.clients.start_workers(daemon.core.rounds()).map_err(because("workers cannot be started"))?;
         Ok(daemon)
     }
@@ -196,7 +157,7 @@ impl Daemon {
     fn begin(&mut self) {
         let shown = self.addresses.iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
-        let local = Arc::new(self.loader.load(&Wanted::of(&self.config, &self.files)));
+        let local = Arc::new(self.reload.read_lists_now());
         self.tell(now(), Input::Local { local });
     }
 
@@ -204,15 +165,10 @@ impl Daemon {
         let registry = self.poll.registry();
         registry.register(&mut self.alarm, Source::Alarm.token(), Interest::READABLE)?;
         registry.register(&mut self.signals, Source::Signals.token(), Interest::READABLE)?;
-        if let Some(hints) = self.hints.descriptor() {
+        if let Some(hints) = self.admin.hints_descriptor() {
             registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
         }
-        if let Some(descriptor) = self.network.descriptor() {
-            registry.register(&mut SourceFd(&descriptor), Source::Network.token(), Interest::READABLE)?;
-        }
-        if let Some(name) = self.network.urgent() {
-            registry.register(&mut SourceFd(&name), Source::Network.token(), Interest::PRIORITY)?;
-        }
+        self.reload.register(registry)?;
         let sources = self.clients.register(registry)?;
         sources.into_iter().for_each(|source| self.ready.push_back(source));
         Ok(())
@@ -221,12 +177,11 @@ impl Daemon {
     fn run(&mut self) -> Result<(), String> {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         let addresses = addresses.join(", ");
-        if self.config.wrong.is_none() {
-            wrong::forget(&self.config.runtime_dir);
+        if self.reload.config().wrong.is_none() {
+            unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
         }
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
-        let status = self.status_line();
-        self.manager.ready(&status);
+        self.report_ready();
         let mut events = Events::with_capacity(EVENTS);
         while !self.stop && !self.is_drained() {
             let timeout = self.has_more().then_some(Duration::ZERO);
@@ -251,15 +206,13 @@ impl Daemon {
         let effects = self.clients.on_time(now);
         self.apply(effects, now);
         if let Some(sorter) = &mut self.sorter {
-            sorter.sweep(now);
+            sorter.on_time(now);
         }
         self.on_news(now);
-        self.keep_on_time(now);
-        self.keep_versions(now);
-        self.look_for_room(now);
-        self.look_at_configuration(false, now);
+        self.persist_on_time(now);
+        self.retry_configuration(false, now);
         self.reload_on_time(now);
-        self.answer_asked(now);
+        self.admin.on_time(now, |question| self.core.rounds().trace(question));
         self.tell_manager(now);
         self.publish_counters(now);
     }
@@ -276,12 +229,9 @@ impl Daemon {
             sorter,
             watchdog,
             self.manager.timeout(),
-            self.asked_timeout(),
+            self.admin.timeout(),
             self.draining,
-            self.network.timeout(),
-            self.keep_timeout(),
-            self.room_timeout(),
-            self.configuration_timeout(),
+            self.persist_timeout(),
             self.reload.timeout(),
         ];
         let next = times.into_iter().flatten().min();
@@ -304,17 +254,17 @@ impl Daemon {
     }
 
     pub(crate) fn publish_counters(&mut self, now: Monotonic) {
-        let errors = self.control.errors;
+        let admin = self.admin.counts();
         let counters = self.core.counters();
-        counters.set(Counter::ControlErrors, errors);
-        counters.set(Counter::Hints, self.hints.taken);
-        counters.set(Counter::HintsDropped, self.hints.dropped);
+        counters.set(Counter::ControlErrors, admin.control_errors);
+        counters.set(Counter::Hints, admin.hints);
+        counters.set(Counter::HintsDropped, admin.hints_dropped);
         let counters = self.counters();
         self.core.table().set_counters(&counters);
         if now >= self.clocks_at {
             self.clocks_at = now.plus(CLOCKS);
             self.core.table().note_clocks();
-            self.network.look_at_clocks(now);
+            self.reload.look_at_clocks(now);
             self.look_at_wall_clock(now);
         }
         let table = self.core.table();

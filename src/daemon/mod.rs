@@ -15,16 +15,15 @@ mod sorter_child;
 mod sources;
 mod turn;
 mod upstreams;
-mod wrong;
 
 use crate::config::Config;
 use crate::host::service_manager;
 use crate::logging::Event;
 use clap::{CommandFactory as _, Parser};
+use reload::unusable_config::{self, Unusable};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use wrong::Wrong;
 
 /// Exit status for a configuration that is wrong: EX_CONFIG of sysexits(3), which `systemctl status` shows by this name.
 const CONFIGURATION: u8 = 78;
@@ -74,17 +73,17 @@ pub fn run() -> ExitCode {
     if args.check {
         return check::check(args.config.as_deref());
     }
-    let config = match wrong::load(args.config.as_deref()) {
+    let config = match unusable_config::load(args.config.as_deref()) {
         Ok(config) => config,
-        Err(Wrong { why, is_written }) => {
+        Err(Unusable { reason, is_invalid }) => {
             crate::logging::start(log::LevelFilter::Info);
-            let event = if is_written { Event::ConfigurationRefused } else { Event::Failed };
-            log::error!(event = event, reason:% = why; "{why}");
-            if !wrong::serves(&Config::default().runtime_dir) {
-                service_manager::ServiceManager::new().stopping(&why);
-                return if is_written { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE };
+            let event = if is_invalid { Event::ConfigurationRefused } else { Event::Failed };
+            log::error!(event = event, reason:% = reason; "{reason}");
+            if !unusable_config::may_run_without(&Config::default().runtime_dir) {
+                service_manager::ServiceManager::new().stopping(&reason);
+                return if is_invalid { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE };
             }
-            wrong::without(why)
+            unusable_config::placeholder(reason)
         }
     };
     crate::logging::start(config.level);

@@ -1,21 +1,13 @@
-//! What the daemon is made of before its loop begins: descriptors, the upstreams.
+//! Before the event loop begins: the descriptors that the process may have, and the runtime directory.
 
-use crate::config::{Config, Endpoint, FILE};
-use crate::daemon::reload::{containers, reserved_zones};
-use crate::daemon::wrong;
-use crate::host::interfaces;
-use crate::host::resolvers::{self, BusFollower, BusLinks, Plan, PlanReport, ResolverFiles};
+use crate::config::Config;
 use crate::logging::Event;
-use hither_rounds::{Routes, Server};
 use hither_table::trust::{Distrust, Facts, judge_directory};
-use hither_wire::name::Name;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 /// What the daemon has open beside attempts and TCP clients when it runs and nothing is asked of it: standard streams, the table and its lock,
 /// polls, timers, signals, inotify, netlink, the bus, local sockets, threads' own.
@@ -120,7 +112,7 @@ pub(crate) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
 }
 
 /// Readers do not believe a table where others can put another in its place.
-pub(crate) fn tell_of_directory(dir: &Path) {
+pub(crate) fn warn_of_directory(dir: &Path) {
     let Ok(found) = std::fs::metadata(dir) else { return };
     if judge_directory(Facts { mode: found.mode(), uid: found.uid() }) == Err(Distrust::DirectoryWritable) {
         log::warn!(
@@ -128,120 +120,6 @@ pub(crate) fn tell_of_directory(dir: &Path) {
             dir.display()
         );
     }
-}
-
-/// Whom to ask, what there is to say of them, and the system's files as they were read for it. Containers are told; of what is as it was `before` the
-/// log is not.
-pub(crate) fn route(
-    config: &Config,
-    file: Option<&Path>,
-    links: Option<&BusFollower>,
-    ourselves: &[SocketAddr],
-    before: Option<&PlanReport>,
-) -> (Routes, PlanReport, Arc<ResolverFiles>) {
-    let files = ResolverFiles::read(Path::new("/"), &config.runtime_dir);
-    let bus_links = links.map(BusFollower::links);
-    let Plan { routes, report } = plan(config, file, (&files, bus_links), ourselves);
-    log_changes(&report, before);
-    containers::offer(config, &routes.usual, &files);
-    (routes, report, Arc::new(files))
-}
-
-/// Logs what `report` has and the report `before` did not have.
-fn log_changes(report: &PlanReport, before: Option<&PlanReport>) {
-    let known = before.map(|before| &before.problems[..]).unwrap_or_default();
-    for problem in report.problems.iter().filter(|problem| !known.contains(problem)) {
-        log::warn!(event = Event::NotFollowed, what = "links", reason:% = problem; "{problem}");
-    }
-    let known = before.map(|before| &before.refused[..]).unwrap_or_default();
-    for refused in report.refused.iter().filter(|refused| !known.contains(refused)) {
-        log::warn!(event = Event::UpstreamRefused, reason:% = refused; "{refused}");
-    }
-}
-
-/// Starts to follow the links on the message bus, if the configuration names no upstream.
-pub(crate) fn bus_follower(config: &Config, waker: &Arc<mio::Waker>) -> Option<BusFollower> {
-    let started =
-        config.upstreams.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
-    let failed = |error: std::io::Error| {
-        log::warn!(
-            event = Event::NotFollowed, what = "the message bus", reason:% = error;
-            "the message bus cannot be followed: {error}; the servers of links are not known"
-        );
-    };
-    started.map_err(failed).ok()
-}
-
-/// Whom to ask: who is configured, or else the system's own resolvers; ourselves left out.
-fn plan(
-    config: &Config,
-    file: Option<&Path>,
-    (files, bus_links): (&ResolverFiles, Option<&BusLinks>),
-    ourselves: &[SocketAddr],
-) -> Plan {
-    let host = interfaces::addresses();
-    let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, ourselves, &host);
-    let mut plan = Plan::default();
-    if config.wrong.is_some() {
-        return plan;
-    }
-    if config.upstreams.is_empty() {
-        plan = resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &is_ours);
-        if plan.routes.usual.is_empty() {
-            let why = files.resolv_conf().why_no_upstream();
-            log::warn!(
-                event = Event::NoUpstream;
-                "no upstream is configured and {why}: questions are answered SERVFAIL until there is one"
-            );
-        }
-    }
-    let others = |upstreams: &[Endpoint]| -> Vec<Server> {
-        let there = upstreams.iter().filter_map(|upstream| {
-            let address = upstream.address();
-            if address.is_none() {
-                log::info!("the upstream {upstream} is asked when its interface is there");
-            }
-            address
-        });
-        let (ours, others): (Vec<_>, Vec<_>) = there.partition(is_ours);
-        for upstream in ours {
-            log::error!(
-                event = Event::UpstreamIsOurselves, upstream:% = upstream;
-                "the upstream {upstream} is ourselves; going on without it"
-            );
-        }
-        others.into_iter().map(Server::from).collect()
-    };
-    if !config.upstreams.is_empty() {
-        plan.routes.usual = others(&config.upstreams);
-    }
-    plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
-    let search: Option<Vec<Name>> =
-        config.upstreams.is_empty().then(|| files.search_lists().flatten().copied().collect());
-    // Whoever says what is searched is the network, or runs the host: names there are its own.
-    plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
-    reserved_zones::add(&mut plan.routes, search.as_deref());
-    for server in plan.routes.all() {
-        plan.add_origin(server, &file.unwrap_or(Path::new(FILE)).display().to_string());
-    }
-    plan
-}
-
-/// The files whose changes are followed.
-pub(crate) fn followed(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
-    let mut paths = config.hosts.files.clone();
-    if config.wrong.is_some() {
-        paths.extend(wrong::files(path));
-    }
-    paths.extend(config.blocks.iter().flat_map(|block| block.files.iter().cloned()));
-    if config.hosts.own_name {
-        paths.push(PathBuf::from("/etc/hostname"));
-    }
-    paths.extend(containers::paths(Path::new("/")));
-    if config.upstreams.is_empty() {
-        paths.extend(resolvers::followed_paths(Path::new("/")));
-    }
-    paths
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The sorter as a child, where no service manager starts it: started again when it dies, ended with us.
+//! The sorter as a child process, where no service manager starts it. It is started again when it ends, and ends with the daemon.
 
 use crate::logging::Event;
 use hither_table::Monotonic;
@@ -8,22 +8,25 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// Pause before it is started again, doubled up to the other while it keeps dying.
+/// The pause before it is started again. It doubles each time, from the one to the other.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long it may take to end once it is told to, and how often it is looked whether it has.
+/// How long the daemon waits for the sorter to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is checked meanwhile whether it has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The sorter's process, or when it is started again.
 #[derive(Debug)]
 pub(crate) struct Sorter {
     config: Option<PathBuf>,
     child: Option<Child>,
     pause: Duration,
-    again: Option<Monotonic>,
+    /// When it is started again.
+    restart_at: Option<Monotonic>,
 }
 
-/// This program under the name of another of hither's: so a program that was built alone can start the others.
+/// A command that runs this program under the name of another of hither's, so that one executable is enough for all of them.
 pub(crate) fn ourselves_as(name: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0(name);
@@ -31,19 +34,20 @@ pub(crate) fn ourselves_as(name: &str) -> io::Result<Command> {
 }
 
 impl Sorter {
+    /// Starts the sorter with this configuration file. A failure is logged, and it is tried again.
     pub fn start(config: Option<PathBuf>, now: Monotonic) -> Sorter {
-        let mut sorter = Sorter { config, child: None, pause: PAUSE_MIN, again: None };
+        let mut sorter = Sorter { config, child: None, pause: PAUSE_MIN, restart_at: None };
         sorter.spawn(now);
         sorter
     }
 
     fn spawn(&mut self, now: Monotonic) {
-        self.again = None;
+        self.restart_at = None;
         let spawned = ourselves_as("hither-sorter").and_then(|mut command| {
             if let Some(config) = &self.config {
                 command.arg("--config").arg(config);
             }
-            // Its standard input ends with us, which is how it learns that we are gone.
+            // Its standard input ends when the daemon does, so that it ends, too.
             command
                 .arg("--with-parent")
                 .stdin(std::process::Stdio::piped())
@@ -58,12 +62,12 @@ impl Sorter {
                     "the sorter cannot be started: {error}; trying again in {:?}",
                     self.pause
                 );
-                self.again = Some(now.plus(self.pause));
+                self.restart_at = Some(now.plus(self.pause));
             }
         }
     }
 
-    /// Some child has ended; perhaps it.
+    /// Notes that a child process has ended, which may be the sorter.
     pub fn reap(&mut self, now: Monotonic) {
         let Some(child) = &mut self.child else { return };
         if let Ok(Some(status)) = child.try_wait() {
@@ -73,22 +77,24 @@ impl Sorter {
                 self.pause
             );
             self.child = None;
-            self.again = Some(now.plus(self.pause));
+            self.restart_at = Some(now.plus(self.pause));
             self.pause = (self.pause * 2).min(PAUSE_MAX);
         }
     }
 
+    /// When it is started again.
     pub fn timeout(&self) -> Option<Monotonic> {
-        self.again
+        self.restart_at
     }
 
-    pub fn sweep(&mut self, now: Monotonic) {
-        if self.again.is_some_and(|at| at <= now) {
+    /// Starts it again if that is due.
+    pub fn on_time(&mut self, now: Monotonic) {
+        if self.restart_at.is_some_and(|at| at <= now) {
             self.spawn(now);
         }
     }
 
-    /// Tells it to end, without waiting until it has: that is done where this is dropped.
+    /// Has it end. The wait for that is in `drop`.
     pub fn end(&mut self) {
         if let Some(child) = &mut self.child {
             drop(child.stdin.take());
@@ -108,7 +114,7 @@ impl Drop for Sorter {
             if Instant::now() >= until {
                 log::warn!("the sorter does not end within {} s, and is killed", END_WITHIN.as_secs());
                 let _ = child.kill();
-                // Not waited for: what the kernel holds fast would hold us up too.
+                // There is no wait for it now: it may hang in the kernel.
                 return;
             }
             std::thread::sleep(LOOK);

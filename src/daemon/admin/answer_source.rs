@@ -1,11 +1,10 @@
-//! Where an answer comes from, for the operator's `query`: the cache, an upstream, a standard, or which line of which file.
+//! Where an answer comes from, for `hitherctl query`: the cache, an upstream, a standard, or a line of a file.
 //!
-//! What is in memory of hosts files and lists does not say where it was read: a million names would be dearer by that. So the files are
-//! looked through again when somebody asks, in a thread of its own, by the same readers that read them before.
+//! To save memory, names from hosts files and lists are stored without the line that they were read from. So the files are searched
+//! again when an operator asks, in a thread, by the same parsers that read them before.
 
-use crate::config::{Block as BlockConfig, Config};
+use crate::config::Block as BlockConfig;
 use crate::daemon::clients::handover::hand_in;
-use crate::daemon::reload::local::Loader;
 use crate::host::files;
 use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
@@ -20,157 +19,162 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-/// Octets of a file that are looked through, as of one that is read.
+/// Octets of a file that are searched, as many as are read of a list.
 const FILE_MAX: u64 = 256 << 20;
-/// Where the file does not say it any more.
+/// The detail if the file does not have the name any more.
 const CHANGED: &str = "a list that reads otherwise by now";
-/// Lines, and octets before another, that are read at once.
+/// Lines, and octets, of a file that are parsed at once.
 const LINES: usize = 4096;
 const OCTETS: usize = 1 << 20;
-/// Searches at once; whoever asks beyond that is told no line. Anybody may ask, and a search may go through a file of 256 MiB: a core is left for
-/// answers.
+/// Searches that run at once. A query beyond that gets no line. Any user may ask, and a search may read a file of 256 MiB: a processor
+/// is to be left for clients.
 const SEARCHES_MAX: usize = 1;
 
-/// Those that are on, also when nobody waits for them any more.
+/// Searches that run, also those whose connection is closed.
 static SEARCHES: AtomicUsize = AtomicUsize::new(0);
 
-/// Whose word an answer is, and what there is to say of that: a word of `hitherctl query --json`.
+/// The source of an answer. The kind is a word of `hitherctl query --json`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Whence {
-    pub source: &'static str,
+pub(crate) struct AnswerSource {
+    pub kind: &'static str,
     pub detail: Option<String>,
 }
 
-impl Whence {
-    pub fn new(source: &'static str, detail: Option<String>) -> Whence {
-        Whence { source, detail }
+impl AnswerSource {
+    /// A source of this kind, with what is known of it besides.
+    pub fn new(kind: &'static str, detail: Option<String>) -> AnswerSource {
+        AnswerSource { kind, detail }
     }
 }
 
-/// The source of an answer that the core gave; `trace` is that of the latest round for the question, which was asked at `began`.
-pub(crate) fn whence(answer: &Answer, name: &Name, trace: Option<&Trace>, began: Monotonic) -> Whence {
+/// The source of an answer that the core gave. `trace` is the latest round of the question, `began` is when the operator asked.
+pub(crate) fn source_of(
+    answer: &Answer,
+    name: &Name,
+    trace: Option<&Trace>,
+    began: Monotonic,
+) -> AnswerSource {
     match answer {
         Answer::Record { stale_ttl_s: Some(_), .. } | Answer::Stored { stale_ttl_s: Some(_), .. } => {
-            Whence::new("stale", None)
+            AnswerSource::new("stale", None)
         }
         Answer::Record { .. } | Answer::Stored { .. } => match trace {
-            Some(trace) if is_of(trace, began) => Whence::new("upstream", upstream(trace)),
-            Some(_) | None => Whence::new("cache", None),
+            Some(trace) if has_ended_since(trace, began) => AnswerSource::new("upstream", upstream(trace)),
+            Some(_) | None => AnswerSource::new("cache", None),
         },
         Answer::Local(said) => match said.reason {
-            Reason::Special => Whence::new("special", Some(hither_local::standard(name).to_owned())),
-            Reason::Hosts => Whence::new("hosts", None),
-            Reason::Blocked => Whence::new("block", None),
+            Reason::Special => AnswerSource::new("special", Some(hither_local::standard(name).to_owned())),
+            Reason::Hosts => AnswerSource::new("hosts", None),
+            Reason::Blocked => AnswerSource::new("block", None),
         },
         Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => {
-            Whence::new("failure", Some("it is remembered for some seconds".to_owned()))
+            AnswerSource::new("failure", Some("it is remembered for some seconds".to_owned()))
         }
         Answer::Failure { ede: Some(ede::NOT_READY), .. } => {
-            Whence::new("failure", Some("there is no upstream for it".to_owned()))
+            AnswerSource::new("failure", Some("there is no upstream for it".to_owned()))
         }
-        Answer::Failure { .. } => Whence::new("upstream", None),
+        Answer::Failure { .. } => AnswerSource::new("upstream", None),
     }
 }
 
-/// Whether somebody was asked since then.
-fn is_of(trace: &Trace, began: Monotonic) -> bool {
+/// Whether an attempt of the round runs or has ended since then.
+fn has_ended_since(trace: &Trace, began: Monotonic) -> bool {
     !trace.ended || trace.attempts.iter().any(|attempt| attempt.ended.is_some_and(|at| at >= began))
 }
 
-/// Who gave the answer: the last to be heard of those who had one.
+/// The upstream that gave the answer: the last whose response had one.
 fn upstream(trace: &Trace) -> Option<String> {
     let has_one = |outcome: &str| matches!(outcome, "answer" | "nodata" | "nxdomain");
-    let heard = trace.attempts.iter().filter(|attempt| has_one(&attempt.outcome));
-    heard.max_by_key(|attempt| attempt.ended).map(|attempt| attempt.upstream.to_string())
+    let answered = trace.attempts.iter().filter(|attempt| has_one(&attempt.outcome));
+    answered.max_by_key(|attempt| attempt.ended).map(|attempt| attempt.upstream.to_string())
 }
 
-/// What is looked for in files.
+/// A search for the line of a file that an answer comes from.
 #[derive(Debug)]
 pub(crate) struct Search {
     name: Name,
     rtype: Rtype,
-    /// A line with the name is looked for, whatever it has of the type.
+    /// The answer has no data, so a line with the name is enough, whatever its address family.
     is_nodata: bool,
-    /// The hosts file that says it, as it was read last.
+    /// The hosts file that had the answer when it was read last.
     hosts: Option<PathBuf>,
-    /// The block that blocks it, and its place among all of them.
+    /// The block that blocks the name, and its position in the configuration.
     block: Option<(usize, BlockConfig)>,
-    said: Reason,
+    reason: Reason,
 }
 
 impl Search {
-    /// What there is to look for, if the answer came from a file; `place` is that of the block that blocks the name.
+    /// The search for an answer, if the answer came from a file. `hosts` is the hosts file that has the answer, `block` the block of
+    /// the configuration that blocks the name, with its position.
     pub fn of(
-        said: &LocalAnswer,
+        answer: &LocalAnswer,
         question: &Question,
-        place: Option<usize>,
-        (config, loader): (&Config, &Loader),
+        hosts: Option<PathBuf>,
+        block: Option<(usize, BlockConfig)>,
     ) -> Option<Search> {
-        let block = |at: usize| Some((at, config.blocks.get(at)?.clone()));
-        let is_nodata = said.data.is_empty();
-        let says = |hosts: &Hosts| says(hosts, &question.name, question.rtype, is_nodata);
-        (said.reason != Reason::Special).then(|| Search {
+        (answer.reason != Reason::Special).then_some(Search {
             name: question.name,
             rtype: question.rtype,
-            is_nodata,
-            hosts: loader.hosts_file(&config.hosts, says),
-            block: place.and_then(block),
-            said: said.reason,
+            is_nodata: answer.data.is_empty(),
+            hosts,
+            block,
+            reason: answer.reason,
         })
     }
 
-    /// Looks, and wakes the loop when it has looked.
+    /// Searches in a thread. The result is sent to the receiver, and wakes the event loop. `None`: too many searches run, or the thread
+    /// cannot be started.
     pub fn begin(self, waker: Arc<Waker>) -> Option<mpsc::Receiver<String>> {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         if SEARCHES.load(Ordering::Relaxed) >= SEARCHES_MAX {
             return None;
         }
-        let one = Running::begin();
-        let thread = std::thread::Builder::new().name("whence".to_owned()).spawn(move || {
-            let _one = one;
-            hand_in(&tell, &waker, self.look());
+        let running = Running::begin();
+        let thread = std::thread::Builder::new().name("search".to_owned()).spawn(move || {
+            let _running = running;
+            hand_in(&sender, &waker, self.run());
         });
-        thread.is_ok().then_some(told)
+        thread.is_ok().then_some(receiver)
     }
 
-    fn look(&self) -> String {
-        match self.said {
-            Reason::Hosts => self.hosts(),
-            Reason::Blocked | Reason::Special => self.blocks(),
+    fn run(&self) -> String {
+        match self.reason {
+            Reason::Hosts => self.line_of_hosts(),
+            Reason::Blocked | Reason::Special => self.line_of_block(),
         }
     }
 
-    fn hosts(&self) -> String {
+    fn line_of_hosts(&self) -> String {
         let Some(path) = &self.hosts else { return "this host's own name".to_owned() };
-        let says = |lines: &[u8]| {
+        let has_it = |lines: &[u8]| {
             let mut hosts = Hosts::default();
             let _ = hosts.add(lines);
-            says(&hosts, &self.name, self.rtype, self.is_nodata)
+            has_record(&hosts, &self.name, self.rtype, self.is_nodata)
         };
-        place(path, says).unwrap_or_else(|| format!("{}, as it was read before", path.display()))
+        first_line(path, has_it).unwrap_or_else(|| format!("{}, as it was read before", path.display()))
     }
 
-    fn blocks(&self) -> String {
-        let Some((place, block)) = &self.block else { return CHANGED.to_owned() };
-        let blocks = |list: List| {
+    fn line_of_block(&self) -> String {
+        let Some((position, block)) = &self.block else { return CHANGED.to_owned() };
+        let is_blocked_by = |list: List| {
             let mut one = Block::new(Verdict::NxDomain);
             one.push(Arc::new(list));
             Local { blocks: vec![one], ..Local::default() }.covers(&self.name)
         };
-        if blocks(List::of(&block.names)) {
-            return format!("names of [[block]] {} in the configuration", place + 1);
+        if is_blocked_by(List::of(&block.names)) {
+            return format!("names of [[block]] {} in the configuration", position + 1);
         }
-        let says = |lines: &[u8]| blocks(List::read(lines, block.covers).0);
-        block.files.iter().find_map(|path| self::place(path, says)).unwrap_or_else(|| CHANGED.to_owned())
+        let blocks_it = |lines: &[u8]| is_blocked_by(List::read(lines, block.covers).0);
+        block.files.iter().find_map(|path| first_line(path, blocks_it)).unwrap_or_else(|| CHANGED.to_owned())
     }
 }
 
-/// Whether hosts files have the name: with the type, unless that is what nobody has.
-fn says(hosts: &Hosts, name: &Name, rtype: Rtype, is_nodata: bool) -> bool {
+/// Whether hosts files have the name, and, unless the answer is NODATA, an address of the type.
+pub(crate) fn has_record(hosts: &Hosts, name: &Name, rtype: Rtype, is_nodata: bool) -> bool {
     hosts.answer(name, rtype).is_some_and(|said| is_nodata || !said.data.is_empty())
 }
 
-/// A search that is on.
+/// Counts a search for as long as it runs.
 struct Running;
 
 impl Running {
@@ -186,8 +190,8 @@ impl Drop for Running {
     }
 }
 
-/// The first line of a file that says so, as `FILE:LINE`: many lines at once, then half of them, and so on.
-fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
+/// The first line of a file for which `has_it` holds, as `FILE:LINE`. Many lines are tried at once, then half of them, and so on.
+fn first_line(path: &Path, has_it: impl Fn(&[u8]) -> bool) -> Option<String> {
     let mut file = BufReader::new(files::open_regular(path).ok()?.take(FILE_MAX));
     let (mut before, mut text, mut ends) = (0, Vec::new(), Vec::new());
     loop {
@@ -202,12 +206,12 @@ fn place(path: &Path, says: impl Fn(&[u8]) -> bool) -> Option<String> {
         if ends.is_empty() {
             return None;
         }
-        if says(&text) {
+        if has_it(&text) {
             let (mut low, mut high) = (0, ends.len());
             while high - low > 1 {
                 let middle = low.midpoint(high);
                 let from = low.checked_sub(1).map_or(0, |at| ends[at]);
-                if says(&text[from..ends[middle - 1]]) { high = middle } else { low = middle }
+                if has_it(&text[from..ends[middle - 1]]) { high = middle } else { low = middle }
             }
             return Some(format!("{}:{}", path.display(), before + low + 1));
         }

@@ -1,154 +1,85 @@
-//! The local sockets: the operator's requests and the sorter's orders, each from somebody whom the kernel names.
+//! The two local sockets: operators send requests to one, the sorter sends orders to the other.
+//!
+//! The kernel names the process at the other end, so that nothing in a message has to be believed about its sender.
 
-use crate::daemon::admin::peers::{Peers, Rank, Standing};
+use crate::daemon::admin::local_listener::{Accepted, LocalListener, is_storage_full};
+use crate::daemon::admin::peers::{Peers, Rank};
+use crate::daemon::admin::sorter_order::parse_order;
 use crate::daemon::clients::listeners::Inherited;
-use crate::daemon::shortage::is_waited_at;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use crate::host::files;
 use crate::logging::Event;
 use hither_control::{
-    CONTROL_SOCKET, MAX_MESSAGE, Order as OrderWords, Request, Response, SORTER_SOCKET, SorterMessage,
-    SorterReply, SorterStatus, decode, encode,
+    CONTROL_SOCKET, MAX_MESSAGE, Request, Response, SORTER_SOCKET, SorterMessage, SorterReply, SorterStatus,
+    decode, encode,
 };
-use hither_net::seqpacket::{Connection, Listener, Peer};
-use hither_rounds::{Order, OrderResult};
-use hither_table::{Family, Monotonic, Rtt};
-use hither_wire::codes::Rtype;
+use hither_net::seqpacket::{Connection, Peer};
+use hither_rounds::Order;
+use hither_table::Monotonic;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// Connections taken from one socket before those who have come have their turn.
+/// Connections accepted from one socket before the messages of the accepted ones are read.
 const ACCEPTS: usize = 8;
 
-/// What someone at a local socket wants.
+/// The result of reading one local connection.
 #[derive(Debug)]
-pub(crate) enum Wish {
+pub(crate) enum Message {
+    /// Nothing to read: no message has come, a reply is awaited first, or the connection is closed.
+    None,
+    /// A message that needs nothing more.
+    Handled,
+    /// An operator's request, and the process that sent it.
     Request(Request, Peer),
+    /// An order of the sorter.
     Order(Box<Order>),
 }
 
-/// What a look at a local connection brought.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    Wish(Wish),
-    /// A message that is dealt with.
-    Dealt,
-    /// Nothing for now, or it is gone.
-    Nothing,
+/// The result of accepting connections from one local socket.
+#[derive(Debug, Default)]
+pub(crate) struct Newcomers {
+    pub slots: Vec<Slot>,
+    /// More connections may wait to be accepted.
+    pub may_be_more: bool,
+    /// A process waits, but its connection could not be accepted.
+    pub failure: Option<io::Error>,
 }
 
-/// Where somebody may connect.
-#[derive(Debug)]
-struct Seat {
-    /// None: it cannot be had.
-    listener: Option<Listener>,
-    name: &'static str,
-    source: Source,
-    /// The file is another unit's.
-    inherited: bool,
-    /// Which file it is.
-    identity: Option<(u64, u64)>,
-    /// Why it cannot be had.
-    problem: Option<String>,
-}
-
-impl Seat {
-    fn new(inherited: Option<Listener>, name: &'static str, source: Source) -> Seat {
-        Seat {
-            inherited: inherited.is_some(),
-            listener: inherited,
-            name,
-            source,
-            identity: None,
-            problem: None,
-        }
-    }
-
-    /// Listens, where it does not, or its file is gone or another.
-    fn bind(&mut self, dir: &Path, registry: &Registry) -> io::Result<()> {
-        let path = dir.join(self.name);
-        if self.listener.is_some() && (self.inherited || self.identity == files::identity(&path)) {
-            return Ok(());
-        }
-        // Anybody may connect; what each may do is decided by who the kernel says it is.
-        let bound = Listener::bind(&path, 0o666).and_then(|listener| {
-            registry.register(
-                &mut SourceFd(&listener.as_raw_fd()),
-                self.source.token(),
-                Interest::READABLE,
-            )?;
-            Ok(listener)
-        });
-        match bound {
-            Ok(listener) => {
-                self.listener = Some(listener);
-                self.identity = files::identity(&path);
-                if self.problem.take().is_some() {
-                    log::info!("listening at '{}'", path.display());
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.listener = None;
-                let problem = format!("cannot listen at '{}': {error}", path.display());
-                if self.problem.as_ref() != Some(&problem) {
-                    log::warn!(
-                        event = Event::NotListening, address:% = path.display(), reason:% = error;
-                        "{problem}; tried again every minute"
-                    );
-                }
-                self.problem = Some(problem);
-                Err(error)
-            }
-        }
-    }
-}
-
-/// Whether a file system has no room, or takes nothing: names are answered without it.
-fn is_want_of_room(error: &io::Error) -> bool {
-    use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
-    error.raw_os_error().is_some_and(|number| [ENOSPC, EDQUOT, EROFS, ENOMEM].contains(&number))
-}
-
+/// The local sockets and their connections.
 #[derive(Debug)]
 pub(crate) struct Control {
-    operator: Seat,
-    sorter: Seat,
+    operator: LocalListener,
+    sorter: LocalListener,
     peers: Peers,
-    /// Who has an answer, and may have more to say.
-    answered: Vec<Slot>,
-    pub status: SorterStatus,
-    pub errors: u64,
-    /// Why somebody who waits could not be accepted.
-    pub short: Option<io::Error>,
+    /// Connections that have had a reply: their next request may be read.
+    replied: Vec<Slot>,
+    sorter_status: SorterStatus,
+    errors: u64,
     sorter_uid: Option<u32>,
-    /// Whoever reaches the sorter's socket is the sorter.
-    trusted: bool,
+    /// Any process that can connect to the sorter's socket counts as the sorter.
+    trusts_sorter_socket: bool,
     buffer: Vec<u8>,
 }
 
 impl Control {
-    /// Takes the sockets that systemd hands over, and binds those that it does not in `dir`.
+    /// Takes the sockets that the service manager passed, and binds the others in `dir`.
+    ///
+    /// # Errors
+    /// A socket can neither be bound now nor, since its file system is not merely full, soon.
     pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Control, String> {
-        // Where another unit made the sorter's socket, its mode says who may connect. In a user namespace of our own (PrivateUsers=) the
-        // kernel has no name for the sorter's user.
-        let trusted = inherited.sorter.is_some();
-        let mut operator = Seat::new(inherited.control.take(), CONTROL_SOCKET, Source::ControlListener);
-        let mut sorter = Seat::new(inherited.sorter.take(), SORTER_SOCKET, Source::SorterListener);
-        for seat in [&mut operator, &mut sorter] {
-            if let Some(listener) = &seat.listener {
-                registry
-                    .register(&mut SourceFd(&listener.as_raw_fd()), seat.source.token(), Interest::READABLE)
-                    .map_err(|error| format!("a local socket cannot be polled: {error}"))?;
-            }
-            if let Err(error) = seat.bind(dir, registry)
-                && !is_want_of_room(&error)
+        // A passed socket has a mode that its unit chose. With PrivateUsers= the sorter's user has no name here.
+        let trusts_sorter_socket = inherited.sorter.is_some();
+        let (operator, sorter) = (inherited.control.take(), inherited.sorter.take());
+        let mut operator = LocalListener::new(operator, CONTROL_SOCKET, Source::ControlListener, registry)?;
+        let mut sorter = LocalListener::new(sorter, SORTER_SOCKET, Source::SorterListener, registry)?;
+        for listener in [&mut operator, &mut sorter] {
+            if let Err(error) = listener.bind(dir, registry)
+                && !is_storage_full(&error)
             {
-                return Err(seat.problem.take().unwrap_or_default());
+                return Err(listener.problem().unwrap_or_default().to_owned());
             }
         }
         let sorter_uid =
@@ -157,47 +88,57 @@ impl Control {
             operator,
             sorter,
             peers: Peers::default(),
-            answered: Vec::new(),
-            status: SorterStatus::default(),
+            replied: Vec::new(),
+            sorter_status: SorterStatus::default(),
             errors: 0,
-            short: None,
             sorter_uid,
-            trusted,
+            trusts_sorter_socket,
             buffer: vec![0; MAX_MESSAGE],
         })
     }
 
-    /// Listens where that could not be had before, and where the files in `dir` are gone or others.
+    /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
-        for seat in [&mut self.operator, &mut self.sorter] {
-            // Why not is among the problems.
-            let _ = seat.bind(dir, registry);
+        for listener in [&mut self.operator, &mut self.sorter] {
+            // A failure is among the problems.
+            let _ = listener.bind(dir, registry);
         }
     }
 
-    /// Where nobody can connect, and why.
+    /// Why a socket is not bound, for each that is not.
     pub fn problems(&self) -> impl Iterator<Item = String> {
-        [&self.operator, &self.sorter].into_iter().filter_map(|seat| seat.problem.clone())
+        [&self.operator, &self.sorter].into_iter().filter_map(|at| at.problem().map(ToOwned::to_owned))
     }
 
-    /// Takes some of those who have come; whether there may be more, and who has come.
+    /// What the sorter has reported.
+    pub fn sorter_status(&self) -> &SorterStatus {
+        &self.sorter_status
+    }
+
+    /// Messages and connections that were refused, since the start.
+    pub fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    /// Accepts some of the connections that wait at one of the sockets.
     pub fn accept(
         &mut self,
         registry: &Registry,
         from_sorter: bool,
         now: Monotonic,
         budget: &mut Budget,
-    ) -> (bool, Vec<Slot>) {
-        let mut fresh = Vec::new();
+    ) -> Newcomers {
+        let mut newcomers = Newcomers::default();
         for _ in 0..ACCEPTS {
-            let seat = if from_sorter { &self.sorter } else { &self.operator };
-            let Some(listener) = &seat.listener else { return (false, fresh) };
+            let listener = if from_sorter { &self.sorter } else { &self.operator };
             match listener.accept() {
-                Ok(Some(connection)) => fresh.extend(self.add(registry, connection, from_sorter, now)),
-                Ok(None) => return (false, fresh),
-                Err(error) => {
-                    self.short = is_waited_at(listener).then_some(error);
-                    return (false, fresh);
+                Accepted::Connection(connection) => {
+                    newcomers.slots.extend(self.add(registry, connection, from_sorter, now));
+                }
+                Accepted::Nothing => return newcomers,
+                Accepted::Failed(error) => {
+                    newcomers.failure = Some(error);
+                    return newcomers;
                 }
             }
             budget.use_up(0);
@@ -205,136 +146,126 @@ impl Control {
                 break;
             }
         }
-        (true, fresh)
+        newcomers.may_be_more = true;
+        newcomers
     }
 
     fn add(
         &mut self,
         registry: &Registry,
         connection: Connection,
-        sorter: bool,
+        is_sorter: bool,
         now: Monotonic,
     ) -> Option<Slot> {
-        let peer = connection.peer().ok()?;
-        let is_ours = peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw();
-        let known = self.trusted || is_ours || self.sorter_uid == Some(peer.uid);
-        if sorter && !known {
+        let process = connection.peer().ok()?;
+        let is_ours = process.uid == 0 || process.uid == nix::unistd::geteuid().as_raw();
+        let may_sort = self.trusts_sorter_socket || is_ours || self.sorter_uid == Some(process.uid);
+        if is_sorter && !may_sort {
             log::warn!(
-                event = Event::SorterRefused, reason = "its user is neither ours nor hither-sorter", user = peer.uid;
+                event = Event::SorterRefused, reason = "its user is neither ours nor hither-sorter", user = process.uid;
                 "a process of user {} wants to be the sorter: refused",
-                peer.uid
+                process.uid
             );
             self.errors += 1;
             return None;
         }
-        let rank = match (sorter, is_ours) {
+        let rank = match (is_sorter, is_ours) {
             (true, _) => Rank::Sorter,
             (false, true) => Rank::Ours,
             (false, false) => Rank::Others,
         };
-        if let Some(key) = self.peers.gives_way(rank, now) {
-            self.errors += u64::from(!sorter);
+        if let Some(key) = self.peers.to_close(rank, now) {
+            self.errors += u64::from(!is_sorter);
             self.close(key);
         }
         let slot = self.peers.next_slot();
         let token = Source::Peer(slot).token();
         registry.register(&mut SourceFd(&connection.as_raw_fd()), token, Interest::READABLE).ok()?;
-        let standing = Standing { rank, uid: peer.uid, owed: false, heard: None, came: now };
-        self.peers.insert(slot, connection, peer, standing);
-        if sorter {
-            log::info!(event = Event::SorterConnected, process = peer.pid; "process {} is the sorter", peer.pid);
-            self.status = SorterStatus { connected: true, pid: Some(peer.pid), ..SorterStatus::default() };
+        self.peers.insert(slot, connection, process, rank, now);
+        if is_sorter {
+            log::info!(
+                event = Event::SorterConnected, process = process.pid;
+                "process {} is the sorter",
+                process.pid
+            );
+            self.sorter_status =
+                SorterStatus { connected: true, pid: Some(process.pid), ..SorterStatus::default() };
         }
         Some(slot)
     }
 
-    /// Closes a connection, which takes it out of the poll: nobody else has it.
+    /// Closes a connection. That takes it out of the poll, since no other process has its descriptor.
     fn close(&mut self, key: usize) {
         let Some(local) = self.peers.remove(key) else { return };
-        if local.standing.rank == Rank::Sorter {
+        if local.is_sorter() {
             log::info!(
-                event = Event::SorterGone, process = local.peer.pid;
+                event = Event::SorterGone, process = local.process().pid;
                 "the sorter, process {}, is gone: addresses keep the order that they have",
-                local.peer.pid
+                local.process().pid
             );
-            self.status.connected = false;
-            self.status.pid = None;
+            self.sorter_status.connected = false;
+            self.sorter_status.pid = None;
         }
     }
 
-    /// Reads one message of a connection, unless it waits for the answer to another. The octets that it had are counted in `budget`.
-    pub fn next(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) -> Heard {
-        let Some(local) = self.peers.get(slot).filter(|local| !local.standing.owed) else {
-            return Heard::Nothing;
+    /// Reads one message of a connection, unless the connection awaits a reply. Counts its octets in `budget`.
+    pub fn next(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) -> Message {
+        let Some(local) = self.peers.get(slot).filter(|local| !local.awaits_reply()) else {
+            return Message::None;
         };
-        let sorter = local.standing.rank == Rank::Sorter;
-        let octets = match local.connection.receive(&mut self.buffer) {
+        let octets = match local.receive(&mut self.buffer, now) {
             Ok([]) => {
                 self.close(slot.key);
-                return Heard::Nothing;
+                return Message::None;
             }
             Ok(octets) => octets,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Heard::Nothing,
-            // It has gone without reading what it was told.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Message::None,
+            // The process has closed its end with our messages unread.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.close(slot.key);
-                return Heard::Nothing;
+                return Message::None;
             }
-            Err(error) => return self.misheard(slot, error.to_string()),
+            Err(error) => return self.refuse(slot, error.to_string()),
         };
         budget.use_up(octets.len());
-        local.standing.heard = Some(now);
-        if sorter {
+        if local.is_sorter() {
             return match decode::<SorterMessage>(octets) {
-                Ok(message) => {
-                    let order = self.hear(slot, message);
-                    order.map_or(Heard::Dealt, |order| Heard::Wish(Wish::Order(Box::new(order))))
-                }
-                Err(error) => self.misheard(slot, error.to_string()),
+                Ok(message) => self.on_sorter_message(slot, message),
+                Err(error) => self.refuse(slot, error.to_string()),
             };
         }
         match decode::<Request>(octets) {
             Ok(request) => {
-                local.standing.owed = true;
-                Heard::Wish(Wish::Request(request, local.peer))
+                local.expect_reply();
+                Message::Request(request, local.process())
             }
-            Err(error) => self.misheard(slot, error.to_string()),
+            Err(error) => self.refuse(slot, error.to_string()),
         }
     }
 
-    /// Ends a connection that sends what cannot be read, or cannot be read from.
-    fn misheard(&mut self, slot: Slot, message: String) -> Heard {
-        let Some(local) = self.peers.get(slot) else { return Heard::Nothing };
-        let (peer, sorter) = (local.peer, local.standing.rank == Rank::Sorter);
+    /// Closes a connection that sent a malformed message, or that cannot be read.
+    fn refuse(&mut self, slot: Slot, message: String) -> Message {
+        let Some(local) = self.peers.get(slot) else { return Message::None };
+        let (process, is_sorter) = (local.process(), local.is_sorter());
         self.errors += 1;
-        // What is wrong with it may quote it, names included.
-        log::debug!("a message of process {} cannot be read: {message}", peer.pid);
-        // Anybody may connect as an operator, and say so as often as he likes.
-        let level = if sorter { log::Level::Warn } else { log::Level::Debug };
+        // The error may quote the message, with names of clients in it.
+        log::debug!("a message of process {} cannot be read: {message}", process.pid);
+        // Any user can cause the line for operators, as often as it likes.
+        let level = if is_sorter { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
             "process {} of user {} sends what cannot be read; closing its connection",
-            peer.pid,
-            peer.uid
+            process.pid,
+            process.uid
         );
-        if !sorter {
-            self.answer(slot, &Response::Error { message });
+        if !is_sorter {
+            self.reply(slot, &Response::Error { message });
         }
         self.close(slot.key);
-        Heard::Nothing
+        Message::None
     }
 
-    /// Whether a connection is still there.
-    pub fn is_there(&mut self, slot: Slot) -> bool {
-        self.peers.get(slot).is_some()
-    }
-
-    /// Who has an answer by now, and may have said more meanwhile.
-    pub fn resumed(&mut self) -> impl Iterator<Item = Source> {
-        self.answered.drain(..).map(Source::Peer)
-    }
-
-    fn hear(&mut self, slot: Slot, message: SorterMessage) -> Option<Order> {
+    fn on_sorter_message(&mut self, slot: Slot, message: SorterMessage) -> Message {
         match message {
             SorterMessage::Hello { version, lacks } => {
                 if version != hither_control::VERSION {
@@ -343,83 +274,56 @@ impl Control {
                         event = Event::SorterRefused, reason:% = reason;
                         "the sorter speaks version {version}: its connection is closed"
                     );
-                    self.answer(slot, &SorterReply::Unwelcome { reason });
+                    self.reply(slot, &SorterReply::Unwelcome { reason });
                     self.errors += 1;
                     self.close(slot.key);
-                    return None;
+                    return Message::Handled;
                 }
-                self.status.lacks = lacks;
-                None
+                self.sorter_status.lacks = lacks;
             }
-            SorterMessage::Stats { probes } => {
-                self.status.probes = probes;
-                None
-            }
+            SorterMessage::Stats { probes } => self.sorter_status.probes = probes,
             SorterMessage::Order(words) => {
-                self.status.orders += 1;
-                let order = order(&words);
-                if order.is_none() {
-                    self.errors += 1;
-                    let reason = "its name or type is none".to_owned();
-                    self.answer(slot, &SorterReply::Rejected { reason, set_version: None });
+                self.sorter_status.orders += 1;
+                if let Some(order) = parse_order(&words) {
+                    return Message::Order(Box::new(order));
                 }
-                order
+                self.errors += 1;
+                let reason = "its name or type is none".to_owned();
+                self.reply(slot, &SorterReply::Rejected { reason, set_version: None });
             }
         }
+        Message::Handled
     }
 
-    /// Replies to the sorter what became of its order.
-    pub fn order_result(&mut self, slot: Slot, result: OrderResult) {
-        let reply = match result {
-            OrderResult::Applied { version } => SorterReply::Applied { version },
-            OrderResult::Rejected { reason, set_version } => {
-                SorterReply::Rejected { reason: reason.to_owned(), set_version }
-            }
-        };
-        self.answer(slot, &reply);
+    /// Whether a connection is still open.
+    pub fn is_open(&mut self, slot: Slot) -> bool {
+        self.peers.get(slot).is_some()
     }
 
-    /// Sends a reply, a message of our protocol.
-    pub fn answer<T: serde::Serialize>(&mut self, slot: Slot, message: &T) {
+    /// The connections that have had a reply since the last call: their next request may be read.
+    pub fn take_replied(&mut self) -> impl Iterator<Item = Source> {
+        self.replied.drain(..).map(Source::Peer)
+    }
+
+    /// Sends a message of the control protocol.
+    pub fn reply<T: serde::Serialize>(&mut self, slot: Slot, message: &T) {
         let octets = encode(message).or_else(|error| encode(&Response::Error { message: error.to_string() }));
-        self.answer_as(slot, &octets.unwrap_or_default());
+        self.reply_encoded(slot, &octets.unwrap_or_default());
     }
 
-    /// Sends a reply. Who leaves so many unread that it does not fit loses its connection; the sorter loses the reply.
-    pub fn answer_as(&mut self, slot: Slot, octets: &[u8]) {
+    /// Sends an encoded message. If the process has left too much unread for that, an operator loses the connection, the sorter only
+    /// the message.
+    pub fn reply_encoded(&mut self, slot: Slot, octets: &[u8]) {
         let Some(local) = self.peers.get(slot) else { return };
-        if std::mem::take(&mut local.standing.owed) {
-            self.answered.push(slot);
+        if local.take_awaits_reply() {
+            self.replied.push(slot);
         }
-        if let Err(error) = local.connection.send(octets) {
-            log::debug!("process {} does not take its reply: {error}", local.peer.pid);
-            if local.standing.rank != Rank::Sorter {
+        if let Err(error) = local.send(octets) {
+            log::debug!("process {} does not take its reply: {error}", local.process().pid);
+            if !local.is_sorter() {
                 self.errors += 1;
                 self.close(slot.key);
             }
         }
     }
-}
-
-fn order(words: &OrderWords) -> Option<Order> {
-    let family = match words.rtype.parse::<Rtype>() {
-        Ok(Rtype::A) => Family::A,
-        Ok(Rtype::AAAA) => Family::Aaaa,
-        _ => return None,
-    };
-    let name: hither_wire::name::Name = words.name.parse().ok()?;
-    let rtt = |reachable: Option<bool>, rtt_us: Option<u32>| match (reachable, rtt_us) {
-        (Some(true), Some(micros)) => Rtt::Micros(micros),
-        (Some(true), None) => Rtt::Micros(0),
-        (Some(false), _) => Rtt::Unreachable,
-        (None, _) => Rtt::Unmeasured,
-    };
-    let addresses = words.addresses.iter().map(|a| (a.address, rtt(a.reachable, a.rtt_us))).collect();
-    Some(Order {
-        generation: words.generation,
-        name: name.to_lower(),
-        family,
-        set_version: words.set_version,
-        addresses,
-    })
 }

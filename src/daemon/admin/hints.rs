@@ -1,4 +1,5 @@
-//! Hints of readers: an entry that they read from memory, without asking us, is still wanted when its time is nearly over.
+//! Hints: a reader's message that it still uses an entry of the table which is about to expire. Readers are other processes that
+//! read the table from shared memory, so that the daemon sees no query of theirs.
 
 use crate::daemon::sources::Source;
 use crate::host::files::identity;
@@ -14,25 +15,26 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 
-/// Rounds that one user's hints may begin in a second. Hints that begin none, of names that are not known or still fresh, are not counted:
-/// so who floods us with them uses up nobody's share, not even its own.
+/// Rounds that one user's hints may start in a second. Hints that start none, for names that are unknown or still fresh, are not
+/// counted: so a flood of them uses up no share, not even the sender's own.
 const PER_SECOND: u32 = 200;
-/// Who has no name in our user namespace (PrivateUsers=): all others together. They are told apart by process, and have the share of some.
-const OVERFLOW: u32 = 65_534;
-const OTHERS: u32 = 10;
-/// Who is counted at once; beyond, nobody new is heard until the next second.
+/// The user id that the kernel shows for all users that are not mapped into our user namespace (PrivateUsers=).
+const OVERFLOW_UID: u32 = 65_534;
+/// Shares of all unmapped users together. Each process of theirs has one.
+const OVERFLOW_SHARES: u32 = 10;
+/// Senders that are counted at once. Beyond that, hints of a new sender are dropped until the next second.
 const SENDERS_MAX: usize = 256;
 
-/// How many rounds each sender's hints have begun in this second.
+/// How many rounds each sender's hints have started in this second.
 #[derive(Debug, Default)]
-struct Begun {
+struct Started {
     second: u64,
     senders: BTreeMap<Sender, u32>,
-    /// Of those whose user has no name here.
+    /// The rounds of all senders with [`OVERFLOW_UID`].
     overflow: u32,
 }
 
-/// A user, or a process of those who have no name here.
+/// A user, or a process where the user id is [`OVERFLOW_UID`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Sender {
     uid: u32,
@@ -41,29 +43,31 @@ pub(crate) struct Sender {
 
 impl Sender {
     fn of(peer: Peer) -> Sender {
-        Sender { uid: peer.uid, pid: if peer.uid == OVERFLOW { peer.pid } else { 0 } }
+        Sender { uid: peer.uid, pid: if peer.uid == OVERFLOW_UID { peer.pid } else { 0 } }
     }
 }
 
-/// A hint that is heard.
+/// A hint whose sender has not used up its share.
 #[derive(Debug)]
 pub(crate) struct Hint {
     pub sender: Sender,
     pub questions: Vec<Question>,
 }
 
+/// The socket for hints, and the limit for each sender.
 #[derive(Debug)]
 pub(crate) struct Hints {
-    /// None: it cannot be had, and nobody is heard.
+    /// None: it could not be bound.
     socket: Option<Socket>,
-    /// Which file it is at.
+    /// Device and inode of the socket's file.
     identity: Option<(u64, u64)>,
-    begun: Begun,
-    pub dropped: u64,
-    pub taken: u64,
+    started: Started,
+    dropped: u64,
+    taken: u64,
 }
 
 impl Hints {
+    /// Binds the socket in the runtime directory. A failure is logged, and [`Hints::bind_again`] tries again.
     pub fn bind(dir: &Path) -> Hints {
         let path = dir.join(HINT_SOCKET);
         let socket = Socket::bind(&path).map_err(|error| {
@@ -75,13 +79,13 @@ impl Hints {
         Hints {
             socket: socket.ok(),
             identity: identity(&path),
-            begun: Begun::default(),
+            started: Started::default(),
             dropped: 0,
             taken: 0,
         }
     }
 
-    /// Tries once more to be heard where that could not be had, or the file is another.
+    /// Binds the socket again if it could not be bound, or if its file has been removed or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
         let path = dir.join(HINT_SOCKET);
         if self.socket.is_some() && self.identity == identity(&path) {
@@ -96,16 +100,17 @@ impl Hints {
         self.identity = identity(&path);
     }
 
+    /// The socket's descriptor, for the poll.
     pub fn descriptor(&self) -> Option<RawFd> {
         self.socket.as_ref().map(|socket| socket.as_raw_fd())
     }
 
-    /// The next hint, or why there is none: `Some(None)` is one that is not heard.
+    /// The next hint. `Some(None)`: one was dropped. `None`: there are no more.
     pub fn next(&mut self, now: Monotonic) -> Option<Option<Hint>> {
         // One octet more than the longest, so that a longer one shows.
         let mut octets = [0; 2 + 255 + 1];
         let (len, peer) = self.socket.as_ref()?.receive(&mut octets).ok().flatten()?;
-        let sender = peer.map(Sender::of).filter(|sender| self.begun.may(*sender, now));
+        let sender = peer.map(Sender::of).filter(|sender| self.started.may_start(*sender, now));
         let questions = octets.get(..len).and_then(read);
         let hint = sender.zip(questions).map(|(sender, questions)| Hint { sender, questions });
         if hint.is_some() {
@@ -116,39 +121,49 @@ impl Hints {
         Some(hint)
     }
 
-    /// A sender's hint has begun so many rounds.
-    pub fn has_begun(&mut self, sender: Sender, rounds: u32) {
-        self.begun.add(sender, rounds);
+    /// Counts the rounds that a sender's hint has started.
+    pub fn count_rounds(&mut self, sender: Sender, rounds: u32) {
+        self.started.add(sender, rounds);
+    }
+
+    /// Hints that were followed, since the start.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Hints that were malformed or beyond their sender's share, since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 }
 
-impl Begun {
-    fn may(&mut self, sender: Sender, now: Monotonic) -> bool {
+impl Started {
+    fn may_start(&mut self, sender: Sender, now: Monotonic) -> bool {
         if self.second != now.as_ms() / 1000 {
             self.second = now.as_ms() / 1000;
             self.senders.clear();
             self.overflow = 0;
         }
         let own = self.senders.get(&sender).copied();
-        let all = sender.uid != OVERFLOW || self.overflow < OTHERS * PER_SECOND;
+        let all = sender.uid != OVERFLOW_UID || self.overflow < OVERFLOW_SHARES * PER_SECOND;
         all && own.map_or(self.senders.len() < SENDERS_MAX, |own| own < PER_SECOND)
     }
 
     fn add(&mut self, sender: Sender, rounds: u32) {
         if rounds > 0 {
             *self.senders.entry(sender).or_default() += rounds;
-            self.overflow += if sender.uid == OVERFLOW { rounds } else { 0 };
+            self.overflow += if sender.uid == OVERFLOW_UID { rounds } else { 0 };
         }
     }
 }
 
-/// Kind, families, name in wire form.
+/// The questions of a hint: an octet for its kind, one for the address families, and the name in wire form.
 fn read(octets: &[u8]) -> Option<Vec<Question>> {
-    let [HINT, families @ 1..=3, name @ ..] = octets else { return None };
+    let [HINT, mask @ 1..=3, name @ ..] = octets else { return None };
     let name = Name::from_wire(name).ok()?.to_lower();
-    let wanted = [Family::A, Family::Aaaa].into_iter().filter(|f| families & (1 << *f as u8) != 0);
+    let families = [Family::A, Family::Aaaa].into_iter().filter(|f| mask & (1 << *f as u8) != 0);
     Some(
-        wanted
+        families
             .map(|family| Question {
                 name,
                 rtype: family.rtype(),
@@ -167,43 +182,43 @@ mod tests {
         Sender::of(Peer { pid: 7, uid, gid: 0 })
     }
 
-    /// How many of so many hints are heard, each of which begins `rounds`.
-    fn heard(begun: &mut Begun, sender: Sender, hints: usize, rounds: u32, now: Monotonic) -> usize {
+    /// How many of so many hints are followed, each of which starts `rounds`.
+    fn followed(started: &mut Started, sender: Sender, hints: usize, rounds: u32, now: Monotonic) -> usize {
         let mut one = |_: &usize| {
-            let may = begun.may(sender, now);
-            begun.add(sender, if may { rounds } else { 0 });
+            let may = started.may_start(sender, now);
+            started.add(sender, if may { rounds } else { 0 });
             may
         };
         (0..hints).filter(|n| one(n)).count()
     }
 
     #[test]
-    fn one_user_cannot_use_up_what_others_may_send_nor_many_the_memory() {
-        let (mut begun, now) = (Begun::default(), Monotonic::from_ms(5_000));
-        assert_eq!(heard(&mut begun, user(7), 1000, 1, now), PER_SECOND as usize);
-        assert!(begun.may(user(8), now), "another user");
-        let users = (100..10_000).filter(|uid| heard(&mut begun, user(*uid), 1, 1, now) == 1).count();
-        assert_eq!((users, begun.senders.len()), (SENDERS_MAX - 1, SENDERS_MAX));
-        assert!(begun.may(user(7), Monotonic::from_ms(6_000)), "in the next second");
+    fn one_user_does_not_use_up_other_users_shares_and_many_users_do_not_fill_the_memory() {
+        let (mut started, now) = (Started::default(), Monotonic::from_ms(5_000));
+        assert_eq!(followed(&mut started, user(7), 1000, 1, now), PER_SECOND as usize);
+        assert!(started.may_start(user(8), now), "another user");
+        let users = (100..10_000).filter(|uid| followed(&mut started, user(*uid), 1, 1, now) == 1).count();
+        assert_eq!((users, started.senders.len()), (SENDERS_MAX - 1, SENDERS_MAX));
+        assert!(started.may_start(user(7), Monotonic::from_ms(6_000)), "in the next second");
     }
 
     #[test]
-    fn hints_that_come_to_nothing_drown_nobody() {
-        let (mut begun, now) = (Begun::default(), Monotonic::from_ms(5_000));
-        let process = |pid| Sender::of(Peer { pid, uid: OVERFLOW, gid: OVERFLOW });
+    fn hints_that_start_no_round_use_up_no_share() {
+        let (mut started, now) = (Started::default(), Monotonic::from_ms(5_000));
+        let process = |pid| Sender::of(Peer { pid, uid: OVERFLOW_UID, gid: OVERFLOW_UID });
         for pid in 0..1000 {
-            assert_eq!(heard(&mut begun, process(pid), 100, 0, now), 100);
+            assert_eq!(followed(&mut started, process(pid), 100, 0, now), 100);
         }
-        assert!(begun.senders.is_empty(), "nothing is counted, nothing kept");
-        assert_eq!(heard(&mut begun, process(1), 1000, 1, now), PER_SECOND as usize, "one process");
-        assert!(begun.may(process(2), now), "another of those without a name here");
-        let all: usize = (2..100).map(|pid| heard(&mut begun, process(pid), 1000, 1, now)).sum();
-        assert_eq!(all, (OTHERS - 1) as usize * PER_SECOND as usize, "all of them together");
-        assert!(begun.may(user(7), now), "who has a name has a share");
+        assert!(started.senders.is_empty(), "nothing is counted");
+        assert_eq!(followed(&mut started, process(1), 1000, 1, now), PER_SECOND as usize, "one process");
+        assert!(started.may_start(process(2), now), "another process of an unmapped user");
+        let all: usize = (2..100).map(|pid| followed(&mut started, process(pid), 1000, 1, now)).sum();
+        assert_eq!(all, (OVERFLOW_SHARES - 1) as usize * PER_SECOND as usize, "all of them together");
+        assert!(started.may_start(user(7), now), "a mapped user has its own share");
     }
 
     #[test]
-    fn a_socket_that_could_not_be_had_is_tried_once_more() {
+    fn a_socket_that_could_not_be_bound_is_bound_later() {
         let dir = std::env::temp_dir().join(format!("hither-hints-{}", std::process::id()));
         let poll = mio::Poll::new().expect("a poll");
         let mut hints = Hints::bind(&dir);
@@ -219,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_hints_are_read() {
+    fn only_complete_hints_are_read() {
         let name: Name = "Www.Example".parse().expect("a name");
         let hint = |kind: u8, families: u8| [&[kind, families], name.as_wire()].concat();
         let both = read(&hint(HINT, 3)).expect("a hint");

@@ -1,9 +1,271 @@
-//! Who manages the daemon from this host: operators at the control socket, the sorter, and the hints of readers.
+//! Administration from this host: operators and the sorter at the local sockets, hints of readers, and log lines about upstreams.
+//!
+//! [`Admin`] owns the local sockets with all their connections, the requests of operators that have no reply yet, the socket for
+//! hints with the limit for each sender, and the limits for log lines about upstreams.
+//!
+//! The event loop drives it. When a socket is readable the loop calls [`Admin::accept`], [`Admin::next_message`] or
+//! [`Admin::next_hint`], carries out what they return, and gives the result to [`Admin::reply`]. [`Admin::timeout`] says when a report
+//! is due, and [`Admin::on_time`] sends those that are.
+//!
+//! It promises that each operator's request gets one reply, that no user can keep root, the daemon's own user or the sorter out, and
+//! that the memory for connections, requests and senders has a bound. It never calls the core: everything that it needs from there is
+//! passed in.
 
-pub(crate) mod answer_source;
-pub(crate) mod control;
-pub(crate) mod hints;
-pub(crate) mod manage;
-pub(crate) mod notices;
-pub(crate) mod peers;
-pub(crate) mod requests;
+mod answer_source;
+mod control;
+mod flushes;
+mod hints;
+mod local_listener;
+mod notices;
+mod operator_query;
+mod peers;
+mod sorter_order;
+mod status;
+
+pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of};
+pub(crate) use control::{Message, Newcomers};
+pub(crate) use flushes::FlushSlice;
+pub(crate) use hints::{Hint, Sender};
+pub(crate) use operator_query::{Asker, Composed};
+pub(crate) use status::{StatusFacts, status_line};
+
+use crate::daemon::clients::listeners::Inherited;
+use crate::daemon::sources::{Slot, Source};
+use crate::daemon::turn::Budget;
+use control::Control;
+use flushes::Flushes;
+use hints::Hints;
+use hither_control::{SorterReply, SorterStatus};
+use hither_rounds::{ClientId, Note, OrderResult, Question, Trace, UpstreamReport};
+use hither_table::Monotonic;
+use hither_wire::name::Name;
+use mio::Registry;
+use notices::Notices;
+use operator_query::OperatorQueries;
+use status::StatusCache;
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::path::Path;
+use std::sync::mpsc;
+
+/// Everything that processes of this host ask of the daemon, besides DNS queries. See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    control: Control,
+    queries: OperatorQueries,
+    flushes: Flushes,
+    status: StatusCache,
+    hints: Hints,
+    notices: Notices,
+}
+
+/// How many messages of local processes were followed or refused, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AdminCounts {
+    pub control_errors: u64,
+    pub hints: u64,
+    pub hints_dropped: u64,
+}
+
+impl Admin {
+    /// Takes the local sockets that the service manager passed, and binds the others in the runtime directory `dir`.
+    ///
+    /// # Errors
+    /// Why a socket cannot be bound or polled.
+    pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Admin, String> {
+        Ok(Admin {
+            control: Control::open(inherited, dir, registry)?,
+            queries: OperatorQueries::default(),
+            flushes: Flushes::default(),
+            status: StatusCache::default(),
+            hints: Hints::bind(dir),
+            notices: Notices::default(),
+        })
+    }
+
+    /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed or replaced.
+    pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
+        self.control.bind_again(dir, registry);
+        self.hints.bind_again(dir, registry);
+    }
+
+    /// The same for the socket for hints alone.
+    pub fn bind_hints_again(&mut self, dir: &Path, registry: &Registry) {
+        self.hints.bind_again(dir, registry);
+    }
+
+    /// The descriptor of the socket for hints, for the poll.
+    pub fn hints_descriptor(&self) -> Option<RawFd> {
+        self.hints.descriptor()
+    }
+
+    /// Why a local socket is not bound, for each that is not.
+    pub fn problems(&self) -> impl Iterator<Item = String> {
+        self.control.problems()
+    }
+
+    /// What the sorter has reported.
+    pub fn sorter_status(&self) -> &SorterStatus {
+        self.control.sorter_status()
+    }
+
+    /// The counts for the statistics.
+    pub fn counts(&self) -> AdminCounts {
+        AdminCounts {
+            control_errors: self.control.errors(),
+            hints: self.hints.taken(),
+            hints_dropped: self.hints.dropped(),
+        }
+    }
+
+    /// Accepts some of the connections that wait at `source`, one of the two local sockets.
+    pub fn accept(
+        &mut self,
+        source: Source,
+        registry: &Registry,
+        now: Monotonic,
+        budget: &mut Budget,
+    ) -> Newcomers {
+        self.control.accept(registry, source == Source::SorterListener, now, budget)
+    }
+
+    /// Reads one message of a local connection.
+    pub fn next_message(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) -> Message {
+        self.control.next(slot, now, budget)
+    }
+
+    /// Sends a reply to an operator or to the sorter.
+    pub fn reply<T: serde::Serialize>(&mut self, slot: Slot, message: &T) {
+        self.control.reply(slot, message);
+    }
+
+    /// Replies to the sorter's order.
+    pub fn reply_to_order(&mut self, slot: Slot, result: OrderResult) {
+        let reply = match result {
+            OrderResult::Applied { version } => SorterReply::Applied { version },
+            OrderResult::Rejected { reason, set_version } => {
+                SorterReply::Rejected { reason: reason.to_owned(), set_version }
+            }
+        };
+        self.reply(slot, &reply);
+    }
+
+    /// The connections that have had a reply since the last call: their next request may be read.
+    pub fn take_replied(&mut self) -> impl Iterator<Item = Source> {
+        self.control.take_replied()
+    }
+
+    /// Logs what the core has noted. `upstreams` are its reports about all of them.
+    pub fn log(&mut self, note: &Note, upstreams: impl FnOnce() -> Vec<UpstreamReport>, now: Monotonic) {
+        self.notices.log(note, upstreams, now);
+    }
+
+    /// The upstreams or the network have changed: if no upstream answers then, that is logged again.
+    pub fn forget_outage(&mut self) {
+        self.notices.forget_outage();
+    }
+
+    /// The next hint. `Some(None)`: one was dropped. `None`: there are no more.
+    pub fn next_hint(&mut self, now: Monotonic) -> Option<Option<Hint>> {
+        self.hints.next(now)
+    }
+
+    /// Counts the rounds that a sender's hint has started.
+    pub fn count_hint_rounds(&mut self, sender: Sender, rounds: u32) {
+        self.hints.count_rounds(sender, rounds);
+    }
+
+    /// Whether a new status has to be composed before [`Admin::reply_with_status`].
+    pub fn is_status_stale(&self, now: Monotonic) -> bool {
+        self.status.is_stale(now)
+    }
+
+    /// Stores a status that was composed between `began` and `ended`.
+    pub fn store_status(&mut self, status: hither_control::Status, began: Monotonic, ended: Monotonic) {
+        self.status.store(status, began, ended);
+    }
+
+    /// Sends the last status.
+    pub fn reply_with_status(&mut self, slot: Slot) {
+        self.control.reply_encoded(slot, self.status.octets());
+    }
+
+    /// Has the next status composed anew, after a change that an operator made.
+    pub fn note_change(&mut self) {
+        self.status.clear();
+    }
+
+    /// Whether the last status would be sent again.
+    #[cfg(test)]
+    pub fn has_status(&self) -> bool {
+        self.status.is_filled()
+    }
+
+    /// Adds names to remove from the cache. `entries`: how many the table has.
+    pub fn add_flush(&mut self, slot: Slot, names: VecDeque<Name>, entries: u64) {
+        self.flushes.add(slot, names, entries);
+    }
+
+    /// Whether there are names to remove.
+    pub fn is_flushing(&self) -> bool {
+        !self.flushes.is_empty()
+    }
+
+    /// Takes the next names to remove.
+    pub fn next_flush(&mut self) -> Option<FlushSlice> {
+        self.flushes.next()
+    }
+
+    /// Makes room for another query of an operator.
+    pub fn make_room_for_query(&mut self) {
+        if self.queries.is_full() {
+            self.queries.retain_open(|slot| self.control.is_open(slot));
+        }
+    }
+
+    /// Adds an operator's query that the cache answered.
+    pub fn add_hit(
+        &mut self,
+        slot: Slot,
+        question: Question,
+        reply: &[u8],
+        source: &AnswerSource,
+        now: Monotonic,
+    ) {
+        self.queries.add_hit(slot, question, reply, source, now);
+    }
+
+    /// Adds an operator's query whose round begins for `client`.
+    pub fn add_miss(&mut self, slot: Slot, question: Question, client: ClientId, now: Monotonic) {
+        self.queries.add_miss(slot, question, client, now);
+    }
+
+    /// The operator's query that the core answers as `client`.
+    pub fn find_query(&self, slot: Slot, client: ClientId) -> Option<Asker> {
+        self.queries.find(slot, client)
+    }
+
+    /// Notes the reply of a query that [`Admin::find_query`] has just found.
+    pub fn note_reply(
+        &mut self,
+        asker: &Asker,
+        reply: &[u8],
+        source: &AnswerSource,
+        search: Option<mpsc::Receiver<String>>,
+        now: Monotonic,
+    ) {
+        self.queries.note_reply(asker, reply, source, search, now);
+    }
+
+    /// When the first report of a query is due at the latest.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.queries.timeout()
+    }
+
+    /// Sends the reports of queries whose round has ended, or that have waited long enough. `trace` is the latest round of a question.
+    pub fn on_time<'t>(&mut self, now: Monotonic, trace: impl Fn(&Question) -> Option<&'t Trace>) {
+        for (slot, response) in self.queries.take_finished(now, trace) {
+            self.control.reply(slot, &response);
+        }
+    }
+}

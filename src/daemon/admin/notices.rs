@@ -1,49 +1,38 @@
-//! What the core has noticed, as the operator is told.
+//! Log lines for the operator about what the core has noticed: upstreams that fail, withheld addresses, a restored cache.
 
 use crate::logging::Event;
-use hither_rounds::{Note, Restored, Rounds, Server, UpstreamReport};
+use hither_rounds::{Note, Restored, Server, UpstreamReport};
 use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What the operator has been told of the core's events, so that each is told once.
+/// Logs what the core notes, and remembers what has been logged.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     /// No upstream answers, and the log says so.
-    all_down: bool,
-    rebindings: Rebindings,
+    are_all_down: bool,
+    rebinding: RebindingLimit,
 }
 
 impl Notices {
-    /// The upstreams or the network are others: whether all are down is told anew.
+    /// The upstreams or the network have changed: if none answers then, that is logged again.
     pub fn forget_outage(&mut self) {
-        self.all_down = false;
+        self.are_all_down = false;
     }
 
-    /// Logs an event of the core.
-    pub fn log(&mut self, note: &Note, rounds: &Rounds, now: Monotonic) {
+    /// Logs one note. `upstreams` are the core's reports about all of them.
+    pub fn log(&mut self, note: &Note, upstreams: impl FnOnce() -> Vec<UpstreamReport>, now: Monotonic) {
         match note {
             Note::UpstreamDown { server, failures, .. } => {
                 log::warn!(
                     event = Event::UpstreamDown, upstream:% = server, failures = *failures;
                     "upstream {server} has failed {failures} times in a row; asking the others, and it again from time to time"
                 );
-                let mut upstreams = rounds.upstreams(now);
-                // Those of a domain that nobody asks for say nothing.
-                upstreams.retain(|upstream| upstream.queries > 0);
-                let before = std::mem::replace(&mut self.all_down, upstreams.iter().all(is_down));
-                if self.all_down && !before {
-                    let shown: Vec<String> = upstreams.iter().map(|u| u.server.to_string()).collect();
-                    let shown = shown.join(", ");
-                    log::error!(
-                        event = Event::AllUpstreamsDown, upstreams:% = shown;
-                        "no upstream answers, of {shown}: what is not in the cache gets SERVFAIL, or what has expired, until one does"
-                    );
-                }
+                self.look_for_outage(upstreams());
             }
             Note::UpstreamUp { server } => {
-                self.all_down = false;
+                self.are_all_down = false;
                 log::info!(event = Event::UpstreamUp, upstream:% = server; "upstream {server} answers again");
             }
             Note::NoEdns { server } => log::info!(
@@ -54,7 +43,7 @@ impl Notices {
                 event = Event::AnswerNotStored, reason = *reason;
                 "an answer could not be stored: {reason}; its clients were told SERVFAIL"
             ),
-            Note::Rebinding { name, address, server } => self.on_rebinding(name, *address, server, now),
+            Note::Rebinding { name, address, server } => self.log_rebinding(name, *address, server, now),
             Note::Restored(Restored { sets, expired, left_out, cut }) => {
                 let rest = cut.map(|why| format!("; the rest is not: {why}")).unwrap_or_default();
                 log::info!(
@@ -65,12 +54,25 @@ impl Notices {
         }
     }
 
-    /// Whoever knows such names can have as many of these as they ask questions: some lines are enough.
-    fn on_rebinding(&mut self, name: &Name, address: IpAddr, server: &Server, now: Monotonic) {
-        if !self.rebindings.is_due(now) {
-            return;
+    fn look_for_outage(&mut self, mut upstreams: Vec<UpstreamReport>) {
+        // An upstream of a domain for which no query came has failed nothing.
+        upstreams.retain(|upstream| upstream.queries > 0);
+        let is_down = upstreams.iter().all(is_down);
+        let was_down = std::mem::replace(&mut self.are_all_down, is_down);
+        if is_down && !was_down {
+            let shown: Vec<String> = upstreams.iter().map(|u| u.server.to_string()).collect();
+            let shown = shown.join(", ");
+            log::error!(
+                event = Event::AllUpstreamsDown, upstreams:% = shown;
+                "no upstream answers, of {shown}: what is not in the cache gets SERVFAIL, or what has expired, until one does"
+            );
         }
-        let more = match std::mem::take(&mut self.rebindings.unsaid) {
+    }
+
+    /// A client that knows such a name can cause one of these lines for each query, so they are limited.
+    fn log_rebinding(&mut self, name: &Name, address: IpAddr, server: &Server, now: Monotonic) {
+        let Some(skipped) = self.rebinding.next_line(now) else { return };
+        let more = match skipped {
             0 => String::new(),
             n => format!("; {n} more answers since the last such line"),
         };
@@ -83,28 +85,30 @@ impl Notices {
     }
 }
 
-/// Lines about withheld addresses.
+/// The limit for log lines about withheld addresses.
 #[derive(Debug, Default)]
-struct Rebindings {
+struct RebindingLimit {
     next: Monotonic,
-    unsaid: u64,
+    /// Lines that were left out since the last one.
+    skipped: u64,
 }
 
-impl Rebindings {
+impl RebindingLimit {
     /// Time between two lines.
     const PAUSE: Duration = Duration::from_secs(10);
 
-    fn is_due(&mut self, now: Monotonic) -> bool {
+    /// Whether a line is due, and how many were left out before it.
+    fn next_line(&mut self, now: Monotonic) -> Option<u64> {
         if now < self.next {
-            self.unsaid += 1;
-            return false;
+            self.skipped += 1;
+            return None;
         }
         self.next = now.plus(Self::PAUSE);
-        true
+        Some(std::mem::take(&mut self.skipped))
     }
 }
 
-/// One that is being tried has not answered yet.
+/// Whether an upstream is ignored, or on trial without a response so far.
 fn is_down(upstream: &UpstreamReport) -> bool {
     upstream.unresponsive || upstream.state == "trial"
 }

@@ -1,9 +1,9 @@
-//! Who is connected at the local sockets, and who gives way when all places are taken.
+//! The connections at the local sockets, and which of them is closed when all slots are in use.
 //!
-//! Anybody may connect, so a newcomer is never refused: somebody gives way to it. The sorter has a place of its own, and so have root and the
-//! daemon's user together, which no other user can take. The others share theirs by user: one of whoever has most gives way, first who
-//! has never said anything, then who has been silent longest, at last who waits for an answer. In a user namespace of our own
-//! (PrivateUsers=) all others are one user to us.
+//! Any user may connect, so a new connection is never refused: an old one is closed for it. The sorter has a slot of its own. Root
+//! and the daemon's user share slots that no other user can take. The other users share the rest: a connection of the user that has
+//! most is closed, first one that has never sent a message, then the one that has been silent longest, and last one that awaits a
+//! reply. Where the unit has PrivateUsers=, all those other users have one user id for us.
 
 use crate::daemon::sources::Slot;
 use hither_net::seqpacket::{Connection, Peer};
@@ -12,106 +12,155 @@ use slab::Slab;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Places of root and the daemon's user.
-pub(crate) const OURS: usize = 16;
-/// Places of all other users.
-pub(crate) const OTHERS: usize = 48;
-/// Who has not said anything for so long since it came goes first.
-const SPEAKS: Duration = Duration::from_secs(1);
+/// Connections of root and the daemon's user.
+pub(crate) const OURS_MAX: usize = 16;
+/// Connections of all other users.
+pub(crate) const OTHERS_MAX: usize = 48;
+/// A connection that has sent nothing for so long since it was accepted is the first to be closed.
+const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Whose place a connection has.
+/// Which slots a connection takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rank {
-    /// One at a time; the newer one wins, for the older may hang.
+    /// One at a time. A newer one replaces the older, which may hang.
     Sorter,
-    /// Root's, or the daemon's own user's.
+    /// Root, or the daemon's own user.
     Ours,
+    /// Any other user.
     Others,
 }
 
 impl Rank {
-    fn places(self) -> usize {
+    fn slots(self) -> usize {
         match self {
             Self::Sorter => 1,
-            Self::Ours => OURS,
-            Self::Others => OTHERS,
+            Self::Ours => OURS_MAX,
+            Self::Others => OTHERS_MAX,
         }
     }
 }
 
-/// What decides who gives way.
+/// What decides which connection is closed for a new one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
-    pub rank: Rank,
-    pub uid: u32,
-    /// It has a request that is not answered yet. Until then no other is read.
-    pub owed: bool,
-    /// When it last said something.
-    pub heard: Option<Monotonic>,
-    pub came: Monotonic,
+    rank: Rank,
+    uid: u32,
+    /// Its request has no reply yet. No other request is read until then.
+    awaits_reply: bool,
+    last_message: Option<Monotonic>,
+    accepted: Monotonic,
 }
 
 impl Standing {
-    /// The least gives way.
-    fn worth(&self, now: Monotonic) -> (bool, bool, Monotonic) {
-        let may_speak = self.heard.is_some() || now < self.came.plus(SPEAKS);
-        (self.owed, may_speak, self.heard.unwrap_or(self.came))
+    /// The connection with the least value is closed.
+    fn value(&self, now: Monotonic) -> (bool, bool, Monotonic) {
+        let is_new = now < self.accepted.plus(FIRST_MESSAGE_WITHIN);
+        let may_speak = self.last_message.is_some() || is_new;
+        (self.awaits_reply, may_speak, self.last_message.unwrap_or(self.accepted))
     }
 }
 
-/// Who of `all` has to give way before there is a place for one more of `rank`.
-fn gives_way<'s>(
+/// Which connection of `all` must be closed before another one of `rank` can be accepted.
+fn to_close<'s>(
     all: impl Iterator<Item = (usize, &'s Standing)>,
     rank: Rank,
     now: Monotonic,
 ) -> Option<usize> {
     let all: Vec<_> = all.filter(|(_, standing)| standing.rank == rank).collect();
-    if all.len() < rank.places() {
+    if all.len() < rank.slots() {
         return None;
     }
     let mut users = BTreeMap::<u32, usize>::new();
     all.iter().for_each(|(_, standing)| *users.entry(standing.uid).or_default() += 1);
     let most = users.values().max().copied()?;
     let of_fullest = all.into_iter().filter(|(_, standing)| users.get(&standing.uid) == Some(&most));
-    of_fullest.min_by_key(|(_, standing)| standing.worth(now)).map(|(key, _)| key)
+    of_fullest.min_by_key(|(_, standing)| standing.value(now)).map(|(key, _)| key)
 }
 
+/// An accepted connection, and the process at its other end.
 #[derive(Debug)]
-pub(crate) struct Local {
-    pub connection: Connection,
-    pub peer: Peer,
-    pub standing: Standing,
+pub(crate) struct LocalConnection {
+    connection: Connection,
+    process: Peer,
+    standing: Standing,
     generation: u32,
 }
 
+impl LocalConnection {
+    /// The process as the kernel names it.
+    pub fn process(&self) -> Peer {
+        self.process
+    }
+
+    /// Whether this is the sorter's connection.
+    pub fn is_sorter(&self) -> bool {
+        self.standing.rank == Rank::Sorter
+    }
+
+    /// Whether its request has no reply yet.
+    pub fn awaits_reply(&self) -> bool {
+        self.standing.awaits_reply
+    }
+
+    /// Notes that its request needs a reply before the next request is read.
+    pub fn expect_reply(&mut self) {
+        self.standing.awaits_reply = true;
+    }
+
+    /// Reads one message, and notes when.
+    pub fn receive<'b>(&mut self, buffer: &'b mut [u8], now: Monotonic) -> std::io::Result<&'b [u8]> {
+        let octets = self.connection.receive(buffer)?;
+        self.standing.last_message = Some(now);
+        Ok(octets)
+    }
+
+    /// Sends a message. Returns whether it was the reply to a request.
+    ///
+    /// # Errors
+    /// The send failed, for instance because the process leaves too much unread.
+    pub fn send(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        self.connection.send(octets)
+    }
+
+    /// Whether a reply was awaited; from now on none is.
+    pub fn take_awaits_reply(&mut self) -> bool {
+        std::mem::take(&mut self.standing.awaits_reply)
+    }
+}
+
+/// All accepted connections, by slot.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    slab: Slab<Local>,
+    slab: Slab<LocalConnection>,
     generation: u32,
 }
 
 impl Peers {
-    /// Whose connection is to be closed before one more of `rank` is taken.
-    pub fn gives_way(&self, rank: Rank, now: Monotonic) -> Option<usize> {
-        gives_way(self.slab.iter().map(|(key, local)| (key, &local.standing)), rank, now)
+    /// The connection to close before another one of `rank` is accepted.
+    pub fn to_close(&self, rank: Rank, now: Monotonic) -> Option<usize> {
+        to_close(self.slab.iter().map(|(key, local)| (key, &local.standing)), rank, now)
     }
 
-    /// The place that the next one gets.
+    /// The slot that the next connection gets.
     pub fn next_slot(&mut self) -> Slot {
         self.generation = self.generation.wrapping_add(1);
         Slot { key: self.slab.vacant_key(), generation: self.generation }
     }
 
-    /// Puts one into the place that [`Peers::next_slot`] has just given.
-    pub fn insert(&mut self, slot: Slot, connection: Connection, peer: Peer, standing: Standing) {
-        self.slab.insert(Local { connection, peer, standing, generation: slot.generation });
+    /// Puts a connection into the slot that [`Peers::next_slot`] has just given.
+    pub fn insert(&mut self, slot: Slot, connection: Connection, process: Peer, rank: Rank, now: Monotonic) {
+        let standing =
+            Standing { rank, uid: process.uid, awaits_reply: false, last_message: None, accepted: now };
+        self.slab.insert(LocalConnection { connection, process, standing, generation: slot.generation });
     }
 
-    pub fn get(&mut self, slot: Slot) -> Option<&mut Local> {
+    /// The connection in `slot`, unless it has been closed since.
+    pub fn get(&mut self, slot: Slot) -> Option<&mut LocalConnection> {
         self.slab.get_mut(slot.key).filter(|local| local.generation == slot.generation)
     }
 
-    pub fn remove(&mut self, key: usize) -> Option<Local> {
+    /// Takes out a connection, in order to close it.
+    pub fn remove(&mut self, key: usize) -> Option<LocalConnection> {
         self.slab.try_remove(key)
     }
 }
@@ -122,45 +171,47 @@ mod tests {
 
     const LATER: Monotonic = Monotonic(3_000_000_000);
 
-    fn one(rank: Rank, uid: u32, came: u64) -> Standing {
-        Standing { rank, uid, owed: false, heard: None, came: Monotonic(came) }
+    fn standing(rank: Rank, uid: u32, accepted: u64) -> Standing {
+        let accepted = Monotonic(accepted);
+        Standing { rank, uid, awaits_reply: false, last_message: None, accepted }
     }
 
-    fn out(all: &[Standing], rank: Rank) -> Option<usize> {
-        gives_way(all.iter().enumerate(), rank, LATER)
-    }
-
-    #[test]
-    fn nobody_elses_connections_keep_root_or_the_sorter_out() {
-        let mut all: Vec<Standing> = (0..OTHERS as u64).map(|n| one(Rank::Others, 65_534, n)).collect();
-        assert_eq!(out(&all, Rank::Ours), None);
-        assert_eq!(out(&all, Rank::Sorter), None);
-        assert_eq!(out(&all, Rank::Others), Some(0), "the oldest of those who say nothing");
-        all.extend((0..OURS as u64).map(|n| one(Rank::Ours, 0, 100 + n)));
-        assert_eq!(out(&all, Rank::Others), Some(0), "others do not drive root away");
-        assert_eq!(out(&all, Rank::Ours), Some(OTHERS), "root's own give way to root");
-        all.push(one(Rank::Sorter, 7, 200));
-        assert_eq!(out(&all, Rank::Sorter), Some(all.len() - 1), "the newer sorter wins");
+    fn closed(all: &[Standing], rank: Rank) -> Option<usize> {
+        to_close(all.iter().enumerate(), rank, LATER)
     }
 
     #[test]
-    fn whoever_has_most_gives_way_and_of_theirs_the_one_that_is_missed_least() {
-        let mut all = vec![one(Rank::Others, 1000, 0)];
-        all.extend((1..OTHERS as u64).map(|n| one(Rank::Others, 2000, n)));
-        assert_eq!(out(&all, Rank::Others), Some(1), "not the other user's, although it is older");
+    fn other_users_connections_do_not_keep_root_or_the_sorter_out() {
+        let mut all: Vec<Standing> =
+            (0..OTHERS_MAX as u64).map(|n| standing(Rank::Others, 65_534, n)).collect();
+        assert_eq!(closed(&all, Rank::Ours), None);
+        assert_eq!(closed(&all, Rank::Sorter), None);
+        assert_eq!(closed(&all, Rank::Others), Some(0), "the oldest of the silent ones");
+        all.extend((0..OURS_MAX as u64).map(|n| standing(Rank::Ours, 0, 100 + n)));
+        assert_eq!(closed(&all, Rank::Others), Some(0), "other users do not displace root");
+        assert_eq!(closed(&all, Rank::Ours), Some(OTHERS_MAX), "root displaces root");
+        all.push(standing(Rank::Sorter, 7, 200));
+        assert_eq!(closed(&all, Rank::Sorter), Some(all.len() - 1), "the newer sorter replaces the older");
+    }
+
+    #[test]
+    fn the_user_with_most_connections_loses_the_one_that_is_of_least_use() {
+        let mut all = vec![standing(Rank::Others, 1000, 0)];
+        all.extend((1..OTHERS_MAX as u64).map(|n| standing(Rank::Others, 2000, n)));
+        assert_eq!(closed(&all, Rank::Others), Some(1), "not the other user's, although it is older");
         for standing in &mut all[1..40] {
-            standing.heard = Some(Monotonic(900));
+            standing.last_message = Some(Monotonic(900));
         }
-        assert_eq!(out(&all, Rank::Others), Some(40), "who has never said anything");
+        assert_eq!(closed(&all, Rank::Others), Some(40), "it has never sent a message");
         for standing in &mut all[40..] {
-            (standing.owed, standing.heard) = (true, Some(Monotonic(50)));
+            (standing.awaits_reply, standing.last_message) = (true, Some(Monotonic(50)));
         }
-        all[7].heard = Some(Monotonic(800));
-        assert_eq!(out(&all, Rank::Others), Some(7), "silent longest, of those who wait for nothing");
-        all[1..].iter_mut().for_each(|standing| standing.owed = true);
-        assert_eq!(out(&all, Rank::Others), Some(40), "silent longest, where all wait");
-        all[1..].iter_mut().for_each(|standing| standing.owed = false);
-        (all[5].heard, all[5].came) = (None, LATER);
-        assert_eq!(out(&all, Rank::Others), Some(40), "who has just come may still speak");
+        all[7].last_message = Some(Monotonic(800));
+        assert_eq!(closed(&all, Rank::Others), Some(7), "silent longest of those that await no reply");
+        all[1..].iter_mut().for_each(|standing| standing.awaits_reply = true);
+        assert_eq!(closed(&all, Rank::Others), Some(40), "silent longest, where all await a reply");
+        all[1..].iter_mut().for_each(|standing| standing.awaits_reply = false);
+        (all[5].last_message, all[5].accepted) = (None, LATER);
+        assert_eq!(closed(&all, Rank::Others), Some(40), "a new connection may still send its first message");
     }
 }

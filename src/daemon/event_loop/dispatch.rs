@@ -22,8 +22,8 @@ impl Daemon {
         self.clients.has_more()
             || work
             || !self.ready.is_empty()
-            || self.keep.has_more()
-            || self.is_flushing()
+            || self.persist.may_have_more()
+            || self.admin.is_flushing()
             || self.upstreams.has_over()
     }
 
@@ -46,7 +46,7 @@ impl Daemon {
         self.send_queries(now);
         self.clients.send_replies();
         self.upstreams.tidy(self.poll.registry(), now);
-        self.control.resumed().for_each(|source| self.ready.push_back(source));
+        self.admin.take_replied().for_each(|source| self.ready.push_back(source));
         self.set_alarm();
     }
 
@@ -72,7 +72,7 @@ impl Daemon {
     /// Looks at queries by UDP once more where something else has taken its time.
     fn look_at_queries(&mut self) {
         let now = now();
-        if now >= self.ready.looked_at.plus(UNSEEN) && self.config.workers == 1 {
+        if now >= self.ready.looked_at.plus(UNSEEN) && self.reload.config().workers == 1 {
             self.clients.udp_sources().for_each(|source| self.ready.push_back(source));
             self.serve(Kind::Datagrams, now);
         }
@@ -95,7 +95,7 @@ impl Daemon {
         if self.core.rounds().is_reviewing() {
             let (core, mut executor) = self.executor();
             core.review(now, SLICE, &mut executor);
-            self.on_loaded(now);
+            self.on_lists_read(now);
             self.look_at_queries();
         }
         if self.restore_some(now) {
@@ -119,7 +119,7 @@ impl Daemon {
             Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
             Source::Peer(slot) => self.on_peer(slot, now, budget),
             Source::Hints => self.on_hints(now, budget),
-            Source::Network => self.network.ready(now),
+            Source::Network => self.reload.on_network(now),
             Source::WallClock => self.on_wall_clock(now),
             Source::Woken => self.on_woken(now, budget),
         }
@@ -128,8 +128,8 @@ impl Daemon {
     /// Another thread has something.
     fn on_woken(&mut self, now: Monotonic, budget: &mut Budget) {
         self.on_followed(now);
-        self.on_loaded(now);
-        self.on_heard(now);
+        self.on_lists_read(now);
+        self.on_links(now);
         self.on_saved();
         self.on_handed(now, budget);
         if self.clients.has_failed() {

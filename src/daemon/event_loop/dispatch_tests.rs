@@ -60,6 +60,12 @@ fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     (daemon, upstream)
 }
 
+/// Hints that were taken or dropped, since the start.
+fn hints_of(daemon: &Daemon) -> u64 {
+    let counts = daemon.admin.counts();
+    counts.hints + counts.hints_dropped
+}
+
 /// Whoever feeds the daemon's sources.
 struct Feeders {
     dir: PathBuf,
@@ -165,9 +171,10 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
         turns += 1;
         let statuses = feeders.feed();
         assert!(statuses <= local, "{statuses} statuses in the turn before");
-        daemon.waker.wake().expect("it can be woken");
-        let (queries, probes) = (daemon.counters().get(Counter::Queries), daemon.control.status.probes);
-        let heard = daemon.hints.taken + daemon.hints.dropped;
+        daemon.reload.waker().wake().expect("it can be woken");
+        let (queries, probes) =
+            (daemon.counters().get(Counter::Queries), daemon.admin.sorter_status().probes);
+        let heard = hints_of(&daemon);
         socket.send(&ask(NAME, 8)).expect("sent");
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
         daemon.ready.used.clear();
@@ -178,9 +185,9 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
         assert!(replied, "a hit is answered in the turn that it comes in, the {turns}th");
         let queries = (daemon.counters().get(Counter::Queries) - queries) as usize;
         assert!(queries <= Kind::Connections.share().messages + 2, "{queries} queries by TCP");
-        let hints_now = (daemon.hints.taken + daemon.hints.dropped - heard) as usize;
+        let hints_now = (hints_of(&daemon) - heard) as usize;
         assert!(hints_now <= local, "{hints_now} hints");
-        let reports = (daemon.control.status.probes - probes) as usize;
+        let reports = (daemon.admin.sorter_status().probes - probes) as usize;
         assert!(reports <= local, "{reports} messages of the sorter");
         hints += hints_now;
         let mut seen: Vec<Kind> = Vec::new();
@@ -201,7 +208,7 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
     let read: Vec<usize> = feeders.clients.iter().map(|(_, heard)| *heard).collect();
     assert!(feeders.all_are_heard(), "who is left out? {heard:?} {read:?} after {turns}");
     assert!(heard_from_upstream > 0 && hints > 0, "{heard_from_upstream} of the upstream, {hints} hints");
-    assert!(daemon.control.status.connected, "the sorter has its place");
+    assert!(daemon.admin.sorter_status().connected, "the sorter has its place");
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }
@@ -218,7 +225,7 @@ fn a_status_is_composed_anew_after_a_change_and_not_for_other_requests() {
             daemon.poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
             daemon.turn(&events);
             if peer.receive(&mut buffer).is_ok() {
-                return daemon.requests.has_told();
+                return daemon.admin.has_status();
             }
         }
         panic!("{request:?} has no answer");
@@ -268,7 +275,7 @@ fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_s
 
 /// Has the daemon ask these upstreams.
 fn reroute(daemon: &mut Daemon, upstreams: &[SocketAddr]) {
-    let settings = daemon.config.settings.clone();
+    let settings = daemon.reload.config().settings.clone();
     daemon.tell(now(), Input::Reload { settings, routes: Routes::from(upstreams) });
 }
 

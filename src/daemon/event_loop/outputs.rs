@@ -1,30 +1,26 @@
 //! What the core wants done, executed on the parts of the daemon.
 
-use crate::config::Config;
-use crate::daemon::admin::control::Control;
-use crate::daemon::admin::notices::Notices;
-use crate::daemon::admin::requests::Requests;
-use crate::daemon::clients::Clients;
+use crate::daemon::admin::{Admin, Asker, Search, has_record, source_of};
+use crate::daemon::clients::{Clients, OperatorReply};
 use crate::daemon::core::{Core, Outputs, Sending};
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::reload::local::Loader;
+use crate::daemon::reload::Reload;
 use crate::daemon::sources::Slot;
 use crate::daemon::turn::Ready;
 use crate::daemon::upstreams::sockets::Upstreams;
 use hither_rounds::{Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Rounds, SenderId};
 use hither_table::Monotonic;
 use mio::Registry;
+use std::sync::mpsc;
 
 /// The parts of the daemon that actions are executed on.
 pub(crate) struct Executor<'a> {
     registry: &'a Registry,
     upstreams: &'a mut Upstreams,
     clients: &'a mut Clients,
-    control: &'a mut Control,
-    requests: &'a mut Requests,
-    notices: &'a mut Notices,
+    admin: &'a mut Admin,
+    reload: &'a Reload,
     ready: &'a mut Ready,
-    lists: (&'a Config, &'a Loader),
 }
 
 impl Daemon {
@@ -40,11 +36,9 @@ impl Daemon {
             registry: self.poll.registry(),
             upstreams: &mut self.upstreams,
             clients: &mut self.clients,
-            control: &mut self.control,
-            requests: &mut self.requests,
-            notices: &mut self.notices,
+            admin: &mut self.admin,
+            reload: &self.reload,
             ready: &mut self.ready,
-            lists: (&self.config, &self.loader),
         };
         (&mut self.core, executor)
     }
@@ -61,10 +55,34 @@ impl Executor<'_> {
     ) -> Vec<ClientId> {
         let delivered = self.clients.deliver(client, answer, now);
         if let Some(reply) = delivered.operator {
-            self.requests.is_answered(&reply, answer, rounds, self.lists, now);
+            self.note_operator_reply(&reply, answer, rounds, now);
         }
         self.clients.resumed().for_each(|source| self.ready.push_back(source));
         delivered.gone
+    }
+
+    /// Notes the reply to an operator's query, with the source of the answer.
+    fn note_operator_reply(
+        &mut self,
+        reply: &OperatorReply,
+        answer: &Answer,
+        rounds: &Rounds,
+        now: Monotonic,
+    ) {
+        let Some(asker) = self.admin.find_query(reply.slot, reply.client) else { return };
+        let trace = rounds.trace(&asker.question);
+        let source = source_of(answer, &asker.question.name, trace, asker.began);
+        let search = self.search_for(answer, &asker, rounds);
+        self.admin.note_reply(&asker, &reply.octets, &source, search, now);
+    }
+
+    /// Starts the search for the line of a file that an answer comes from, if it comes from a file.
+    fn search_for(&self, answer: &Answer, asker: &Asker, rounds: &Rounds) -> Option<mpsc::Receiver<String>> {
+        let Answer::Local(local) = answer else { return None };
+        let (name, rtype, is_nodata) = (&asker.question.name, asker.question.rtype, local.data.is_empty());
+        let block = rounds.blocked_by(name).and_then(|position| self.reload.block(position));
+        let hosts = self.reload.hosts_file(|hosts| has_record(hosts, name, rtype, is_nodata));
+        Search::of(local, &asker.question, hosts, block)?.begin(self.reload.waker())
     }
 }
 
@@ -89,11 +107,11 @@ impl Outputs for Executor<'_> {
     }
 
     fn order_result(&mut self, sender: SenderId, result: OrderResult) {
-        self.control.order_result(Slot::of(sender.0), result);
+        self.admin.reply_to_order(Slot::of(sender.0), result);
     }
 
     fn note(&mut self, now: Monotonic, rounds: &Rounds, note: &Note) {
-        self.notices.log(note, rounds, now);
+        self.admin.log(note, || rounds.upstreams(now), now);
     }
 
     fn drained(&mut self, rounds: &Rounds) {

@@ -1,16 +1,15 @@
-//! Reading what was saved before the host was started: checked in a thread, all of it before any of it counts, and handed to the core in slices.
+//! Reads the saved cache after a reboot, in a thread that first checks the whole file. The core gets the address sets in slices.
 
 use crate::config::Config;
-use crate::daemon::event_loop::Daemon;
 use crate::daemon::persist::save::FILE;
 use crate::daemon::sources::Source;
 use crate::logging::Event;
 use hither_net::clock::{self, Setting};
-use hither_rounds::{Input, Restore, SavedSet, Upkeep};
+use hither_rounds::{Restore, SavedSet, Upkeep};
 use hither_saved::{Age, Clocks, Header, MARGIN, OCTETS_MAX, ReadError, Reader, Set};
-use hither_table::{Chain, Link, Monotonic};
+use hither_table::{Chain, Link};
 use mio::unix::SourceFd;
-use mio::{Interest, Waker};
+use mio::{Interest, Registry, Waker};
 use nix::errno::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Seek as _};
@@ -20,19 +19,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-/// Sets handed over at once, and taken up before others get their turn: less than a millisecond.
+/// Sets that the core gets at once: that takes less than a millisecond.
 const SLICE: usize = 256;
-/// Slices that are read ahead.
+/// Slices that the thread reads ahead.
 const AHEAD: usize = 2;
 
-/// What the reading thread has.
+/// What the thread has read.
 enum Slice {
     Sets(Vec<SavedSet>),
     End,
     Failed(String),
 }
 
-/// A file whose header is right and whose age can be told.
+/// A file with a valid header and a known age.
 #[derive(Debug)]
 pub(crate) struct Found {
     file: File,
@@ -42,16 +41,17 @@ pub(crate) struct Found {
     clocks: Clocks,
 }
 
-/// What is being restored, and then the doubt about it.
+/// A restore that runs, or that has ended but may still turn out to be based on a wrong clock.
 #[derive(Debug)]
-pub(crate) struct Restorer {
+pub(super) struct Restorer {
+    /// None: the restore has ended.
     slices: Option<Receiver<Slice>>,
     path: PathBuf,
-    /// There may be another slice at once.
-    pub more: bool,
-    /// When it was dated.
+    /// Another slice may be ready.
+    may_have_more: bool,
+    /// The clocks by which the age of the file was computed.
     began: Clocks,
-    /// Tells that the clock was set, by which it was.
+    /// Reports when the wall clock is set. None: it is compared once a second.
     setting: Option<Setting>,
 }
 
@@ -65,13 +65,13 @@ impl std::fmt::Debug for Slice {
     }
 }
 
-/// Both clocks, now.
-pub(crate) fn clocks() -> Clocks {
+/// Both clocks as they are now.
+pub(super) fn clocks() -> Clocks {
     Clocks { wall_ms: clock::wall_ms(), boot_ms: clock::now().as_ms() }
 }
 
-/// What was saved, if it is to be restored into this table: a new one. Versions go on above it in any case.
-pub(crate) fn found(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<Found> {
+/// Finds the saved cache, if it is to be restored: the table is a new one. The table's versions continue above those of the file.
+pub(super) fn find_saved(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<Found> {
     if config.state_dir.is_none() && !config.save.is_zero() {
         log::info!("nothing is kept over a reboot: neither state_dir nor $STATE_DIRECTORY says where");
     }
@@ -79,13 +79,13 @@ pub(crate) fn found(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<
     match find(&path, table) {
         Ok(found) => found,
         Err(why) => {
-            not_restored(&path, &why);
+            log_failure(&path, &why);
             None
         }
     }
 }
 
-fn not_restored(path: &Path, why: &str) {
+fn log_failure(path: &Path, why: &str) {
     log::warn!(
         event = Event::CacheNotRestored, path:% = path.display(), reason = why;
         "'{}' is not restored: {why}; the cache begins empty",
@@ -106,8 +106,8 @@ fn find(path: &Path, mut table: Upkeep<'_>) -> Result<Option<Found>, String> {
     Ok(Some(Found { file, path: path.to_owned(), header, age, clocks }))
 }
 
-/// Opens a file that nobody but root and ourselves can have written. `None`: there is none.
-pub(crate) fn open(path: &Path) -> Result<Option<File>, String> {
+/// Opens a file that only root and the daemon's own user can have written. `None`: it does not exist.
+pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -132,100 +132,98 @@ pub(crate) fn open(path: &Path) -> Result<Option<File>, String> {
     }
 }
 
-impl Daemon {
-    /// Begins to restore: before the first question is taken.
-    pub(crate) fn begin_restore(&mut self, found: Found, waker: Arc<Waker>, now: Monotonic) {
+impl Restorer {
+    /// Starts the thread. Returns what the core is to be told first, too. `None`: the thread cannot be started, which was logged.
+    pub fn start(found: Found, waker: Arc<Waker>, registry: &Registry) -> Option<(Restorer, Restore)> {
         let (began, path) = (found.clocks, found.path.clone());
         let usual = found.header.usual.iter().copied().filter(|mark| *mark != 0).collect();
         let ago = found.age.elapsed().as_secs();
         let (sender, slices) = sync_channel(AHEAD);
-        let work = move || hand_over(&found, |slice| sender.send(slice).is_ok() && waker.wake().is_ok());
+        let work = move || read(&found, |slice| sender.send(slice).is_ok() && waker.wake().is_ok());
         if let Err(error) = std::thread::Builder::new().name("restore".to_owned()).spawn(work) {
-            return not_restored(&path, &format!("no thread can be had: {error}"));
+            log_failure(&path, &format!("cannot start a thread: {error}"));
+            return None;
         }
         log::info!("'{}', saved {ago} s ago, is being restored", path.display());
-        self.tell(now, Input::Restore(Restore::Begin { usual }));
         let setting = Setting::new().and_then(|setting| {
             let descriptor = setting.as_raw_fd();
             let token = Source::WallClock.token();
-            self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+            registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
             Ok(setting)
         });
         let setting = setting.map_err(|error| log::warn!("{UNWATCHED}: {error}")).ok();
-        self.keep.restorer = Some(Restorer { slices: Some(slices), path, more: false, began, setting });
+        let restorer = Restorer { slices: Some(slices), path, may_have_more: false, began, setting };
+        Some((restorer, Restore::Begin { usual }))
     }
 
-    /// Takes up a slice, if there is one.
-    pub(crate) fn restore_some(&mut self, now: Monotonic) -> bool {
-        let Some(restorer) = &mut self.keep.restorer else { return false };
-        let Some(slices) = &restorer.slices else { return false };
-        let slice = slices.try_recv();
-        restorer.more = matches!(slice, Ok(Slice::Sets(_)));
-        let restore = match slice {
-            Err(TryRecvError::Empty) => return false,
-            Ok(Slice::Sets(sets)) => Restore::Sets(sets),
-            Ok(Slice::End) => Restore::End,
+    /// Whether another slice may be ready.
+    pub fn may_have_more(&self) -> bool {
+        self.may_have_more
+    }
+
+    /// Takes the next slice for the core, if one is ready.
+    pub fn next(&mut self) -> Option<Restore> {
+        let slice = self.slices.as_ref()?.try_recv();
+        self.may_have_more = matches!(slice, Ok(Slice::Sets(_)));
+        match slice {
+            Err(TryRecvError::Empty) => None,
+            Ok(Slice::Sets(sets)) => Some(Restore::Sets(sets)),
+            Ok(Slice::End) => Some(Restore::End),
             Ok(Slice::Failed(why)) => {
-                not_restored(&restorer.path, &why);
-                Restore::End
+                log_failure(&self.path, &why);
+                Some(Restore::End)
             }
             Err(TryRecvError::Disconnected) => {
-                not_restored(&restorer.path, "its reader has ended before its time");
-                Restore::End
+                log_failure(&self.path, "its reader has ended before its time");
+                Some(Restore::End)
             }
-        };
-        self.tell(now, Input::Restore(restore));
-        if !self.core.rounds().is_restoring()
-            && let Some(restorer) = &mut self.keep.restorer
-        {
-            (restorer.slices, restorer.more) = (None, false);
         }
-        true
     }
 
-    /// The kernel says that the clock was set.
-    pub(crate) fn on_wall_clock(&mut self, now: Monotonic) {
-        let Some(restorer) = &mut self.keep.restorer else { return };
-        if let Some(setting) = &restorer.setting
+    /// The core needs no more slices.
+    pub fn end(&mut self) {
+        (self.slices, self.may_have_more) = (None, false);
+    }
+
+    /// The kernel reports that the wall clock was set.
+    pub fn on_clock_set(&mut self) {
+        if let Some(setting) = &self.setting
             && let Err(error) = setting.take()
         {
             log::warn!("{UNWATCHED}: {error}");
-            restorer.setting = None;
+            self.setting = None;
         }
-        self.look_at_wall_clock(now);
     }
 
-    /// Notices that the clock by which something was dated has turned out to be behind.
-    pub(crate) fn look_at_wall_clock(&mut self, now: Monotonic) {
-        let Some(restorer) = &self.keep.restorer else { return };
-        let forward = clocks().set_forward_since(&restorer.began);
+    /// Whether the wall clock was set forward since the file's age was computed: then the restored sets are older than assumed.
+    pub fn was_clock_behind(&self) -> bool {
+        let forward = clocks().set_forward_since(&self.began);
         if forward > MARGIN {
             log::warn!(
                 "the clock was set forward by {} s: what was restored is older than it seemed, and goes",
                 forward.as_secs()
             );
-            self.keep.restorer = None;
-            self.tell(now, Input::Restore(Restore::Void));
         }
+        forward > MARGIN
     }
 }
 
 const UNWATCHED: &str = "whether the clock is set is looked at once a second at most";
 
-/// Reads a file twice: once to know that it is whole, and once to tell what it holds, until nobody wants it.
-fn hand_over(found: &Found, tell: impl Fn(Slice) -> bool) {
-    let last = match check(found).and_then(|()| tell_all(found, &tell)) {
+/// Reads a file twice: first to check all of it, then to send its sets, until `send` returns that they are not needed any more.
+fn read(found: &Found, send: impl Fn(Slice) -> bool) {
+    let last = match check(found).and_then(|()| send_all(found, &send)) {
         Ok(()) => Slice::End,
         Err(error) => Slice::Failed(error.to_string()),
     };
-    tell(last);
+    send(last);
 }
 
 fn reader(found: &Found) -> Result<Reader<BufReader<&File>>, ReadError> {
     let mut file = &found.file;
     file.rewind()?;
     let (header, reader) = Reader::open(BufReader::with_capacity(1 << 16, file))?;
-    // Whoever writes into it, rather than put another in its place, makes no file of it.
+    // The file has been written to, instead of being replaced.
     if header == found.header { Ok(reader) } else { Err(ReadError::Header) }
 }
 
@@ -235,17 +233,17 @@ fn check(found: &Found) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn tell_all(found: &Found, tell: &impl Fn(Slice) -> bool) -> Result<(), ReadError> {
+fn send_all(found: &Found, send: &impl Fn(Slice) -> bool) -> Result<(), ReadError> {
     let mut reader = reader(found)?;
     let mut sets = Vec::with_capacity(SLICE);
     while let Some(set) = reader.next_set()? {
         sets.push(dated(set, &found.age));
-        if sets.len() == SLICE && !tell(Slice::Sets(std::mem::replace(&mut sets, Vec::with_capacity(SLICE))))
+        if sets.len() == SLICE && !send(Slice::Sets(std::mem::replace(&mut sets, Vec::with_capacity(SLICE))))
         {
             return Ok(());
         }
     }
-    tell(Slice::Sets(sets));
+    send(Slice::Sets(sets));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Writing what the table holds to a file: in a thread of its own, which reads the table as any other process does.
+//! Writes the table's address sets to the file `cache`, in a thread that reads the table as any other process does.
 
 use crate::daemon::clients::handover::hand_in;
 use hither_rounds::Routes;
@@ -12,38 +12,38 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-/// The file's name in the state directory.
+/// The file in the state directory.
 pub(crate) const FILE: &str = "cache";
-/// Under which it is written, to be renamed when it is whole.
+/// The name under which it is written, and then renamed.
 const NEW_FILE: &str = "cache.new";
 
-/// What is to be saved.
+/// Everything that a save needs.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub reader: Reader,
     pub routes: Routes,
-    /// Who the usual upstreams are.
+    /// Marks of the usual upstreams, by which a later start recognises them.
     pub usual: Vec<u64>,
     pub dir: PathBuf,
-    /// What is left of each set is as of then.
+    /// The time that the remaining lifetimes are counted from.
     pub now: Clocks,
-    /// Whether to wait until the disk has it, so that a loss of power costs neither this file nor the one before. What is lost otherwise
-    /// shows by its checksum.
+    /// Whether to wait until the disk has the file, so that a power failure loses neither it nor the one before. Otherwise its checksum
+    /// shows the loss.
     pub sync: bool,
 }
 
-/// What was saved.
+/// The result of a save.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Done {
     pub sets: u64,
-    /// There were more than a file may hold.
+    /// There were more sets than a file may hold.
     pub cut: bool,
 }
 
-/// What was saved, or why nothing was; the file of before, if there is one, is as it was then.
+/// What was saved, or why nothing was. Then the file of before is unchanged.
 pub(crate) type Outcome = Result<Done, String>;
 
-/// Writes in the background, one file at a time.
+/// Starts the thread that saves. One runs at a time.
 #[derive(Debug)]
 pub(crate) struct Saver {
     waker: Arc<Waker>,
@@ -52,27 +52,29 @@ pub(crate) struct Saver {
 }
 
 impl Saver {
+    /// A saver whose thread wakes the event loop by `waker`.
     pub fn new(waker: Arc<Waker>) -> Saver {
         Saver { waker, results: mpsc::channel(), busy: false }
     }
 
+    /// Whether a save is running.
     pub fn is_busy(&self) -> bool {
         self.busy
     }
 
-    /// Begins to write. Only when it is not busy.
+    /// Starts to save. To be called only when no save is running.
     ///
     /// # Errors
-    /// If there is no thread to be had.
+    /// The thread cannot be started.
     pub fn begin(&mut self, job: Job) -> Result<(), String> {
         let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
         let work = move || hand_in(&sender, &waker, save(&job));
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(work);
         self.busy = thread.is_ok();
-        thread.map(drop).map_err(|error| format!("no thread can be had: {error}"))
+        thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
     }
 
-    /// What became of it, once that is known.
+    /// The result of the save, once it has ended.
     pub fn take(&mut self) -> Option<Outcome> {
         let result = self.results.1.try_recv().ok()?;
         self.busy = false;
@@ -80,8 +82,8 @@ impl Saver {
     }
 }
 
-/// Leaves no half of a file, when nobody waits for the other half.
-pub(crate) fn abandon(dir: &Path) {
+/// Removes the incomplete file of a save that will not be waited for.
+pub(crate) fn remove_incomplete(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(NEW_FILE));
 }
 
@@ -101,7 +103,7 @@ fn save(job: &Job) -> Outcome {
     let file = file.map_err(cannot("create", &new))?;
     let done = write(job, &file).map_err(cannot("write", &new));
     if done.is_err() {
-        // Half a file is of no use, and on a full disk in the way.
+        // An incomplete file is useless, and takes space on a full disk.
         let _ = std::fs::remove_file(&new);
     }
     let done = done?;
@@ -111,7 +113,7 @@ fn save(job: &Job) -> Outcome {
 
 fn write(job: &Job, file: &File) -> io::Result<Done> {
     let mut usual = [0; USUAL_MAX];
-    usual.iter_mut().zip(&job.usual).for_each(|(place, mark)| *place = *mark);
+    usual.iter_mut().zip(&job.usual).for_each(|(saved, mark)| *saved = *mark);
     let header = Header { saved_ms: job.now.wall_ms, version: job.reader.version(), usual };
     let mut writer = Writer::begin(BufWriter::with_capacity(1 << 16, file), &header)?;
     let now = Monotonic::from_ms(job.now.boot_ms);
@@ -134,7 +136,7 @@ fn write(job: &Job, file: &File) -> io::Result<Done> {
     Ok(Done { sets, cut })
 }
 
-/// The set to save of a family, if it can be restored: addresses that do not expire sooner than anything that is restored.
+/// The set to save of a family. None: it has no addresses, or expires too soon to be restored.
 fn set(name: Name, family: Family, view: &FamilyView<'_>, now: Monotonic) -> Option<Set> {
     let left = |expire_ms: u64| expire_ms.saturating_sub(now.as_ms());
     let left_ms = left(view.expire_ms());

@@ -1,13 +1,13 @@
-//! Versions grow although a table is lost: a version that none has come to is kept in a file, and a new table begins above it.
+//! The file `versions`: it has a version that the table has not reached, and a new table begins above it. So versions grow even if the
+//! table is lost.
 //!
-//! The file is one step ahead when it is written ([`FAR`], [`NEAR`]), and is written again once half of that has been given out. So versions
-//! pass it only where half a step is given out before the next writing ends, or where it cannot be written.
+//! When the file is written, it is one step ahead of the table ([`FAR`], [`NEAR`]). It is written again when half of the step is used. So
+//! the table passes it only if it uses half a step before the next write ends, or if the file cannot be written.
 //!
-//! It is in the state directory, or in the runtime directory where there is no other; there it goes with the table, and the wall clock alone says where
-//! the next one begins.
+//! The file is in the state directory, or else in the runtime directory. There it is lost together with the table, and only the wall
+//! clock determines where the next table begins.
 
 use crate::config::Config;
-use crate::daemon::event_loop::Daemon;
 use crate::daemon::persist::restore;
 use hither_rounds::Upkeep;
 use hither_saved::{MARK_LEN, mark, marked};
@@ -23,43 +23,43 @@ use std::time::Duration;
 
 const FILE: &str = "versions";
 const NEW_FILE: &str = "versions.new";
-/// How far ahead a file in the state directory is, and how often it is written at most. Half of that is what may be given out meanwhile.
+/// How far ahead a file in the state directory is, and the least time between two writes. The table may use half of it meanwhile.
 const FAR: (u64, Duration) = (1 << 22, Duration::from_secs(1));
-/// The same in the runtime directory, which is memory, and may be lost as a whole: a start takes longer than what it leaves out stands for by the
-/// clock, so that starts alone do not take versions ahead of that.
+/// The same in the runtime directory, which is in memory and may be lost. Versions that begin by the clock grow by more during a start
+/// than the step that a start may skip, so that starts alone do not bring versions ahead of the clock.
 const NEAR: (u64, Duration) = (1 << 12, Duration::from_millis(50));
-/// How long it is not tried again where the file could not be written.
-const AGAIN: Duration = Duration::from_secs(60);
+/// How long after a failed write the next one is tried.
+const RETRY: Duration = Duration::from_secs(60);
 
-/// What is kept, and what of it is being done.
+/// The file, and the thread that writes it.
 #[derive(Debug)]
-pub(crate) struct Ahead {
+pub(super) struct VersionFile {
     dir: PathBuf,
-    /// One of [`FAR`] and [`NEAR`].
-    pace: (u64, Duration),
+    /// [`FAR`] or [`NEAR`].
+    step: (u64, Duration),
     shared: Arc<Shared>,
-    /// When a version was last to be kept; none: it is due.
+    /// When the thread was last started. None: a write is due.
     tried: Option<Monotonic>,
-    /// The file is there, but a loss of power may still cost it.
+    /// The file is written, but a power failure may still lose it.
     is_unsynced: bool,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What the file says.
-    kept: AtomicU64,
-    /// What it said although we had not come so far: it came to be there after we began.
+    /// The version in the file.
+    written: AtomicU64,
+    /// A version above ours that was found in the file: another file system was mounted since. 0: none.
     found: AtomicU64,
-    /// It could not be written last time.
+    /// The last write failed.
     failed: AtomicBool,
     busy: AtomicBool,
 }
 
-impl Ahead {
-    /// Reads what a predecessor kept, before anything is published, and keeps another one. What is known of the table itself counts
-    /// more: only a new one (`is_new`) begins above the file.
-    pub fn begin(config: &Config, mut table: Upkeep<'_>, is_new: bool) -> Ahead {
-        let (dir, pace) = match &config.state_dir {
+impl VersionFile {
+    /// Reads the file of an earlier process, before anything is published, and writes it anew. A table that was taken over knows its
+    /// version: only a new one (`is_new`) begins above the file.
+    pub fn open(config: &Config, mut table: Upkeep<'_>, is_new: bool) -> VersionFile {
+        let (dir, step) = match &config.state_dir {
             Some(dir) => (dir.clone(), FAR),
             None => (config.runtime_dir.clone(), NEAR),
         };
@@ -74,51 +74,75 @@ impl Ahead {
         if is_new {
             table.begin_above(there.unwrap_or(0));
         }
-        let mut ahead = Ahead { dir, pace, shared: Arc::default(), tried: None, is_unsynced: false };
+        let mut file = VersionFile { dir, step, shared: Arc::default(), tried: None, is_unsynced: false };
         let last = table.last_version();
         match there.filter(|there| *there > last) {
-            // It holds until the thread writes it anew, where that is due: what is synced is not replaced by what is not.
-            Some(there) => ahead.shared.kept.store(there, SeqCst),
+            // It is far enough ahead. The thread writes it when that is due, and syncs it, which a write here does not.
+            Some(there) => file.shared.written.store(there, SeqCst),
             None => {
-                if let Err(error) = ahead.write(last) {
+                if let Err(error) = file.write(last) {
                     log::info!(
-                        "where versions are is not kept in '{}': {error}; it is tried again",
+                        "the version of the table cannot be written to '{}': {error}; it is tried again",
                         path.display()
                     );
                 }
             }
         }
-        ahead
+        file
     }
 
-    /// Writes the file at once, which outlives this process from now on; that it outlives a loss of power is left to the thread.
+    /// Writes the file at once, without a sync: it outlives this process. The thread makes it outlive a power failure.
     fn write(&mut self, last: u64) -> io::Result<()> {
-        let wanted = last.saturating_add(self.pace.0).max(self.shared.kept.load(SeqCst));
-        keep(&self.dir, wanted, false)?;
-        self.shared.kept.store(wanted, SeqCst);
-        self.is_unsynced = self.pace == FAR;
+        let version = last.saturating_add(self.step.0).max(self.shared.written.load(SeqCst));
+        write(&self.dir, version, false)?;
+        self.shared.written.store(version, SeqCst);
+        self.is_unsynced = self.step == FAR;
         Ok(())
     }
 
-    /// The version that is to be kept now, if there is one; before that, the table goes on above what was found.
+    /// The version to write now, if a write is due. First the table continues above a version that was found.
     fn next(&mut self, mut table: Upkeep<'_>, now: Monotonic) -> Option<u64> {
         let found = self.shared.found.swap(0, SeqCst);
         if found > 0 {
             table.begin_above(found);
             self.tried = None;
         }
-        let (step, every) = self.pace;
-        let (kept, last) = (self.shared.kept.load(SeqCst), table.last_version());
+        let (step, every) = self.step;
+        let (written, last) = (self.shared.written.load(SeqCst), table.last_version());
         let failed = self.shared.failed.load(SeqCst);
-        let is_enough = kept >= last.saturating_add(step / 2) && !self.is_unsynced && !failed;
-        let pause = if failed { AGAIN } else { every };
+        let is_enough = written >= last.saturating_add(step / 2) && !self.is_unsynced && !failed;
+        let pause = if failed { RETRY } else { every };
         let is_early = self.tried.is_some_and(|tried| tried.plus(pause) > now);
         if is_enough || is_early || self.shared.busy.load(SeqCst) {
             return None;
         }
         self.tried = Some(now);
         self.is_unsynced = false;
-        Some(last.saturating_add(step).max(kept))
+        Some(last.saturating_add(step).max(written))
+    }
+
+    /// Writes the file again if it has been removed. `last`: the table's version.
+    pub fn restore_file(&mut self, last: u64) {
+        let path = self.dir.join(FILE);
+        if self.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
+            return;
+        }
+        if let Err(error) = self.write(last) {
+            log::debug!("'{}' cannot be written anew: {error}; it is tried again", path.display());
+        }
+    }
+
+    /// Starts the thread that writes the next version, if that is due.
+    pub fn on_time(&mut self, table: Upkeep<'_>, now: Monotonic) {
+        let Some(version) = self.next(table, now) else { return };
+        self.shared.busy.store(true, SeqCst);
+        let (dir, shared) = (self.dir.clone(), Arc::clone(&self.shared));
+        let sync = self.step == FAR;
+        let work = move || write_in_thread(&dir, version, sync, &shared);
+        if std::thread::Builder::new().name("versions".to_owned()).spawn(work).is_err() {
+            self.shared.busy.store(false, SeqCst);
+            self.is_unsynced = true;
+        }
     }
 }
 
@@ -130,8 +154,8 @@ fn read(path: &Path) -> Result<Option<u64>, String> {
     if version < VERSION_MAX / 2 { Ok(Some(version)) } else { Err("its version is out of range".to_owned()) }
 }
 
-/// Writes the file: whole under another name, then renamed. `sync`: a loss of power costs neither this one nor the one before.
-fn keep(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
+/// Writes the file under another name, then renames it. `sync`: a power failure loses neither it nor the one before.
+fn write(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let new = dir.join(NEW_FILE);
     match std::fs::remove_file(&new) {
@@ -149,16 +173,16 @@ fn keep(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
     renamed
 }
 
-/// In a thread of its own: keeps `version`, unless the file has a higher one.
-fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
+/// The thread's work: writes `version`, unless the file has a higher one.
+fn write_in_thread(dir: &Path, version: u64, sync: bool, shared: &Shared) {
     let failed = match read(&dir.join(FILE)) {
         Ok(Some(there)) if there > version => {
             shared.found.store(there, SeqCst);
             false
         }
-        _ => match keep(dir, version, sync) {
+        _ => match write(dir, version, sync) {
             Ok(()) => {
-                shared.kept.store(version, SeqCst);
+                shared.written.store(version, SeqCst);
                 false
             }
             Err(_) => true,
@@ -168,46 +192,17 @@ fn go_on(dir: &Path, version: u64, sync: bool, shared: &Shared) {
     shared.busy.store(false, SeqCst);
 }
 
-impl Daemon {
-    /// Writes the file anew where somebody has taken it away.
-    pub(crate) fn look_after_versions(&mut self) {
-        let last = self.core.table().last_version();
-        let Some(ahead) = &mut self.keep.ahead else { return };
-        let path = ahead.dir.join(FILE);
-        if ahead.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
-            return;
-        }
-        if let Err(error) = ahead.write(last) {
-            log::debug!("'{}' cannot be written anew: {error}; it is tried again", path.display());
-        }
-    }
-
-    /// Keeps a further version where half of what was kept has been given out.
-    pub(crate) fn keep_versions(&mut self, now: Monotonic) {
-        let Some(ahead) = &mut self.keep.ahead else { return };
-        let Some(wanted) = ahead.next(self.core.table(), now) else { return };
-        ahead.shared.busy.store(true, SeqCst);
-        let (dir, shared) = (ahead.dir.clone(), Arc::clone(&ahead.shared));
-        let sync = ahead.pace == FAR;
-        let work = move || go_on(&dir, wanted, sync, &shared);
-        if std::thread::Builder::new().name("versions".to_owned()).spawn(work).is_err() {
-            ahead.shared.busy.store(false, SeqCst);
-            ahead.is_unsynced = true;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use hither_table::{Geometry, Memory, Writer};
 
-    /// What was there before, in a file system that was not mounted when we began.
+    /// The version in a file system that was not mounted at the start.
     const THERE: u64 = 5_000_000_000;
 
     struct World {
         dir: PathBuf,
-        ahead: Ahead,
+        file: VersionFile,
         writer: Writer,
     }
 
@@ -217,26 +212,26 @@ mod tests {
             let _ = std::fs::remove_dir_all(&dir);
             let geometry = Geometry { entries: 64 };
             let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 1_000_000);
-            let ahead = Ahead {
+            let file = VersionFile {
                 dir: dir.join("state"),
-                pace: FAR,
+                step: FAR,
                 shared: Arc::default(),
                 tried: None,
                 is_unsynced: false,
             };
-            World { dir, ahead, writer: writer.expect("a table") }
+            World { dir, file, writer: writer.expect("a table") }
         }
 
         fn next(&mut self, ms: u64) -> Option<u64> {
-            self.ahead.next(Upkeep::of(&mut self.writer), Monotonic::from_ms(1000 + ms))
+            self.file.next(Upkeep::of(&mut self.writer), Monotonic::from_ms(1000 + ms))
         }
 
-        fn go_on(&self, version: u64) {
-            go_on(&self.ahead.dir, version, false, &self.ahead.shared);
+        fn run_thread(&self, version: u64) {
+            write_in_thread(&self.file.dir, version, false, &self.file.shared);
         }
 
-        fn kept(&self) -> Option<u64> {
-            read(&self.ahead.dir.join(FILE)).expect("a mark")
+        fn written(&self) -> Option<u64> {
+            read(&self.file.dir.join(FILE)).expect("a mark")
         }
     }
 
@@ -247,59 +242,59 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_version_that_comes_to_be_there_is_gone_above_at_once() {
+    fn the_table_continues_above_a_higher_version_that_is_found_later() {
         let mut world = World::new("found");
-        let wanted = world.next(0).expect("nothing is kept yet");
-        keep(&world.ahead.dir, THERE, false).expect("written");
-        world.go_on(wanted);
-        assert_eq!(world.kept(), Some(THERE));
+        let wanted = world.next(0).expect("nothing is written yet");
+        write(&world.file.dir, THERE, false).expect("written");
+        world.run_thread(wanted);
+        assert_eq!(world.written(), Some(THERE));
         assert_eq!(world.next(1), Some(THERE + FAR.0));
         assert_eq!(world.writer.last_version(), THERE);
-        world.go_on(THERE + FAR.0);
-        assert_eq!((world.kept(), world.next(2), world.next(90_000)), (Some(THERE + FAR.0), None, None));
+        world.run_thread(THERE + FAR.0);
+        assert_eq!((world.written(), world.next(2), world.next(90_000)), (Some(THERE + FAR.0), None, None));
     }
 
     #[test]
-    fn a_higher_version_is_not_overwritten_by_a_lower_one_that_was_kept_elsewhere() {
+    fn a_higher_version_is_not_overwritten_by_a_lower_one() {
         let mut world = World::new("mounted");
-        let wanted = world.next(0).expect("nothing is kept yet");
-        world.go_on(wanted);
-        assert_eq!(world.kept(), Some(wanted));
-        // Another file system takes the directory's place, and half of what was kept is given out.
-        keep(&world.ahead.dir, THERE, false).expect("written");
+        let wanted = world.next(0).expect("nothing is written yet");
+        world.run_thread(wanted);
+        assert_eq!(world.written(), Some(wanted));
+        // Another file system is mounted over the directory, and half of the step is used.
+        write(&world.file.dir, THERE, false).expect("written");
         world.writer.begin_above(wanted);
         let wanted = world.next(2000).expect("it is used up");
-        world.go_on(wanted);
-        assert_eq!(world.kept(), Some(THERE));
+        world.run_thread(wanted);
+        assert_eq!(world.written(), Some(THERE));
         assert_eq!((world.next(2001), world.writer.last_version()), (Some(THERE + FAR.0), THERE));
     }
 
     #[test]
-    fn what_was_written_at_once_is_synced_by_the_thread() {
+    fn the_thread_syncs_a_file_that_was_written_at_once() {
         let mut world = World::new("synced");
         let last = world.writer.last_version();
-        world.ahead.write(last).expect("written");
-        assert_eq!((world.kept(), world.next(0)), (Some(last + FAR.0), Some(last + FAR.0)));
-        world.go_on(last + FAR.0);
+        world.file.write(last).expect("written");
+        assert_eq!((world.written(), world.next(0)), (Some(last + FAR.0), Some(last + FAR.0)));
+        world.run_thread(last + FAR.0);
         assert_eq!(world.next(5000), None);
     }
 
     #[test]
-    fn what_cannot_be_written_is_tried_again_once_a_minute_whether_or_not_it_could_be_before() {
+    fn a_failed_write_is_tried_again_once_a_minute() {
         let mut world = World::new("refused");
         std::fs::write(&world.dir, "a file where a directory is to be").expect("written");
-        let wanted = world.next(0).expect("nothing is kept yet");
-        world.go_on(wanted);
+        let wanted = world.next(0).expect("nothing is written yet");
+        world.run_thread(wanted);
         assert_eq!((world.next(59_999), world.next(60_000)), (None, Some(wanted)));
         std::fs::remove_file(&world.dir).expect("removable");
-        world.go_on(wanted);
-        assert_eq!((world.kept(), world.next(60_001)), (Some(wanted), None));
-        // All of it is given out, and the directory is taken away.
+        world.run_thread(wanted);
+        assert_eq!((world.written(), world.next(60_001)), (Some(wanted), None));
+        // The whole step is used, and the directory is removed.
         std::fs::remove_dir_all(&world.dir).expect("removable");
         std::fs::write(&world.dir, "a file where a directory is to be").expect("written");
         world.writer.begin_above(wanted);
         let wanted = world.next(70_000).expect("it is used up");
-        world.go_on(wanted);
+        world.run_thread(wanted);
         assert_eq!((world.next(129_999), world.next(130_000)), (None, Some(wanted)));
         std::fs::remove_file(&world.dir).expect("removable");
     }

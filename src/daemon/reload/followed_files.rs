@@ -1,9 +1,9 @@
-//! Followed files: any change of what a path leads to is noticed, whichever of its directories and links it is in.
+//! Notices every change of a followed file, and of any directory or symbolic link on the way to it.
 //!
-//! A thread looks, so that a file system that hangs holds up nobody. It watches every entry of the way to each file (`watch`), waits until a
-//! burst of changes is over (`settle`), walks the ways anew, for they may lead elsewhere, and only then says so: whoever reads the files
-//! thereafter reads what is watched. inotify does not tell of mounts; the kernel's list of them does. What cannot be watched is looked at now
-//! and then.
+//! A thread does that, so that a file system that hangs does not hold up the event loop. It watches every entry on the way to each file
+//! (`watches`), waits until a burst of changes is over (`settle`), resolves the paths again, since they may lead to other files (`walk`),
+//! and only then reports the change: so the files that are read then are the watched ones. inotify does not report mounts, but the
+//! kernel's list of mounts does. Files that cannot be watched are checked every two seconds.
 
 mod settle;
 mod walk;
@@ -28,22 +28,23 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use watches::{Cause, Watches};
 
-/// How often what cannot be watched is looked at.
+/// How often files are checked that cannot be watched.
 const POLLED: Duration = Duration::from_secs(2);
-/// Entries of a followed directory that are told apart when it is looked at.
+/// Entries of a followed directory that are compared when it is checked.
 const ENTRIES_MAX: usize = 4096;
 
-/// The event loop's end: what is to be followed, and whether it has changed.
+/// The event loop's end: it names the files to follow, and asks whether they have changed.
 #[derive(Debug)]
 pub(crate) struct Follower {
     paths: Vec<PathBuf>,
-    orders: mpsc::Sender<Vec<PathBuf>>,
-    call: Arc<EventFd>,
+    requests: mpsc::Sender<Vec<PathBuf>>,
+    /// Wakes the thread.
+    wake: Arc<EventFd>,
     changed: Arc<AtomicBool>,
 }
 
 impl Follower {
-    /// Begins to follow; what changes from here on is noticed. `None` if that cannot be, which is said.
+    /// Starts to follow: every change from now on is noticed. `None`: that is impossible, which was logged.
     pub fn begin(paths: Vec<PathBuf>, waker: &Arc<Waker>) -> Option<Follower> {
         let follower = Follower::new(paths, Arc::clone(waker)).map_err(|error| {
             log::warn!(
@@ -55,13 +56,13 @@ impl Follower {
     }
 
     fn new(paths: Vec<PathBuf>, waker: Arc<Waker>) -> std::io::Result<Follower> {
-        let call = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let changed = Arc::new(AtomicBool::new(false));
-        let (orders, wanted) = mpsc::channel();
+        let (requests, received) = mpsc::channel();
         let mut looker = Looker {
             paths: Vec::new(),
-            wanted,
-            call: Arc::clone(&call),
+            requests: received,
+            wake: Arc::clone(&wake),
             watches: Watches::new(),
             mounts: File::open("/proc/self/mountinfo").ok(),
             settle: Settle::new(),
@@ -71,30 +72,30 @@ impl Follower {
             changed: Arc::clone(&changed),
             waker,
         };
-        looker.turn_to(paths.clone());
+        looker.follow(paths.clone());
         std::thread::Builder::new().name("follow".to_owned()).spawn(move || looker.run())?;
-        Ok(Follower { paths, orders, call, changed })
+        Ok(Follower { paths, requests, wake, changed })
     }
 
-    /// Follows other paths. Once it does, they count as changed.
+    /// Follows other paths. They count as changed when the thread follows them.
     pub fn follow(&mut self, paths: Vec<PathBuf>) {
         if paths != self.paths {
             self.paths.clone_from(&paths);
-            // It ends with this end of the channel or where it cannot wait for anything, which it has said then.
-            if self.orders.send(paths).is_ok() {
-                self.call();
+            // The thread has ended only if its poll failed, which it has logged.
+            if self.requests.send(paths).is_ok() {
+                self.wake_thread();
             }
         }
     }
 
     /// Has the thread look at its channel.
-    fn call(&self) {
-        if let Err(error) = self.call.write(1) {
+    fn wake_thread(&self) {
+        if let Err(error) = self.wake.write(1) {
             log::error!("the thread that follows files cannot be woken: {error}");
         }
     }
 
-    /// Whether something has changed since this was last asked.
+    /// Whether a file has changed since the last call.
     pub fn take(&self) -> bool {
         self.changed.swap(false, Ordering::AcqRel)
     }
@@ -102,34 +103,34 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        // The channel is closed before the thread looks: it is told until it does.
+        // The channel is closed first, so that the thread finds it closed when it wakes.
         let (closed, _) = mpsc::channel();
-        self.orders = closed;
-        self.call();
+        self.requests = closed;
+        self.wake_thread();
     }
 }
 
 /// The thread's end.
 struct Looker {
     paths: Vec<PathBuf>,
-    wanted: mpsc::Receiver<Vec<PathBuf>>,
-    call: Arc<EventFd>,
+    requests: mpsc::Receiver<Vec<PathBuf>>,
+    wake: Arc<EventFd>,
     watches: Watches,
     mounts: Option<File>,
     settle: Settle<Cause>,
-    /// What is to settle is a change of ours; without, something was mounted, and perhaps none of ours.
+    /// One of the changes concerns a followed file. Otherwise there was a mount, which may concern none.
     is_certain: bool,
-    /// When what cannot be watched is looked at next.
+    /// When files are checked that cannot be watched.
     polled: Option<Monotonic>,
-    /// What each path led to when it was last walked.
+    /// A fingerprint of the file that each path led to when it was last resolved.
     prints: Vec<u64>,
     changed: Arc<AtomicBool>,
     waker: Arc<Waker>,
 }
 
-/// What is ready.
+/// Which descriptors are ready.
 struct Ready {
-    call: bool,
+    wake: bool,
     events: bool,
     mounts: bool,
 }
@@ -138,14 +139,14 @@ impl Looker {
     fn run(&mut self) {
         loop {
             let Some(ready) = self.wait() else { return };
-            if ready.call {
-                let _ = self.call.read();
-                match self.orders() {
+            if ready.wake {
+                let _ = self.wake.read();
+                match self.latest_request() {
                     Err(mpsc::TryRecvError::Disconnected) => return,
                     Err(mpsc::TryRecvError::Empty) => {}
                     Ok(paths) => {
-                        self.turn_to(paths);
-                        self.tell();
+                        self.follow(paths);
+                        self.report();
                     }
                 }
             }
@@ -166,25 +167,25 @@ impl Looker {
         }
     }
 
-    /// The latest of the orders.
-    fn orders(&self) -> Result<Vec<PathBuf>, mpsc::TryRecvError> {
-        let mut latest = self.wanted.try_recv()?;
-        while let Ok(paths) = self.wanted.try_recv() {
+    /// The latest paths that were requested.
+    fn latest_request(&self) -> Result<Vec<PathBuf>, mpsc::TryRecvError> {
+        let mut latest = self.requests.try_recv()?;
+        while let Ok(paths) = self.requests.try_recv() {
             latest = paths;
         }
         Ok(latest)
     }
 
-    fn turn_to(&mut self, paths: Vec<PathBuf>) {
+    fn follow(&mut self, paths: Vec<PathBuf>) {
         self.paths = paths.iter().filter_map(|path| std::path::absolute(path).ok()).collect();
         self.prints = self.walk();
     }
 
-    /// Watches the ways as they are now, and says what is at their ends.
+    /// Watches the ways to all files as they are now. Returns fingerprints of the files.
     fn walk(&mut self) -> Vec<u64> {
         let is_polled = self.watches.install(&self.paths);
         self.polled = is_polled.then(|| clock::now().plus(POLLED));
-        self.paths.iter().map(|path| print(path)).collect()
+        self.paths.iter().map(|path| fingerprint(path)).collect()
     }
 
     fn look(&mut self, is_over: bool) {
@@ -193,28 +194,28 @@ impl Looker {
         self.prints = prints;
         let is_certain = is_over && std::mem::take(&mut self.is_certain);
         if differs || is_certain {
-            self.tell();
+            self.report();
         }
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         self.changed.store(true, Ordering::Release);
         wake_up(&self.waker);
     }
 
-    /// Waits for something to do; `None` if that cannot be.
+    /// Waits for something to do. `None`: the poll failed, which was logged.
     fn wait(&self) -> Option<Ready> {
         let now = clock::now();
         let due = self.settle.due().into_iter().chain(self.polled).min();
         let timeout = match due {
-            // The milliseconds that are begun, so that it is not too early.
+            // Rounded up, so that the wait is not too short.
             Some(due) => PollTimeout::try_from(due.since(now).as_millis() + 1).unwrap_or(PollTimeout::MAX),
             None => PollTimeout::NONE,
         };
-        let mut polled = vec![PollFd::new(self.call.as_fd(), PollFlags::POLLIN)];
-        // A source that is not there is a second look at the one that is.
+        let mut polled = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        // Without inotify the event descriptor is polled twice.
         let events = self.watches.descriptor();
-        polled.push(PollFd::new(events.unwrap_or(self.call.as_fd()), PollFlags::POLLIN));
+        polled.push(PollFd::new(events.unwrap_or(self.wake.as_fd()), PollFlags::POLLIN));
         if let Some(mounts) = &self.mounts {
             polled.push(PollFd::new(mounts.as_fd(), PollFlags::POLLPRI));
         }
@@ -229,12 +230,12 @@ impl Looker {
             }
         }
         let ready = |n: usize| polled.get(n).is_some_and(|fd| fd.any().unwrap_or(true));
-        Some(Ready { call: ready(0), events: ready(1), mounts: ready(2) })
+        Some(Ready { wake: ready(0), events: ready(1), mounts: ready(2) })
     }
 }
 
-/// Tells apart what a path led to at different times, as far as can be told without reading it.
-fn print(path: &Path) -> u64 {
+/// A fingerprint of the file that a path leads to, from its metadata alone.
+fn fingerprint(path: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     match std::fs::metadata(path) {
         Ok(found) => {
@@ -253,7 +254,7 @@ fn print(path: &Path) -> u64 {
 }
 
 fn add(found: &Metadata, hasher: &mut DefaultHasher) {
-    let who = (found.dev(), found.ino(), found.mode(), found.uid(), found.gid());
-    let what = (found.size(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
-    (who, what).hash(hasher);
+    let identity = (found.dev(), found.ino(), found.mode(), found.uid(), found.gid());
+    let times = (found.size(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
+    (identity, times).hash(hasher);
 }

@@ -1,49 +1,55 @@
-//! What tells that the network or the host's name is another than before: netlink, the kernel's word for the name, and a host that slept.
+//! Notices changes of the network, by netlink; of the host's name, by the kernel's file for it; and that the host was suspended.
 
-mod pace;
+mod change_pace;
 
 use crate::host::interfaces::fingerprint;
 use crate::logging::Event;
+use change_pace::ChangePace;
 use hither_net::netlink::Netlink;
 use hither_table::Monotonic;
-use pace::Pace;
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
-/// News is acted upon so long after the first of it: it comes in bursts.
+/// How long changes are gathered after the first one, since they come in bursts.
 const SETTLE: Duration = Duration::from_millis(100);
-/// A gap between the clock that runs on in sleep and the one that does not, beyond which the host has slept.
-const SLEPT: Duration = Duration::from_secs(2);
-/// When it is looked again where there was no descriptor for it.
-const BLIND: Duration = Duration::from_secs(1);
+/// If the clock that runs on during a suspend gains so much on the one that does not, the host was suspended.
+const SUSPEND_MIN: Duration = Duration::from_secs(2);
+/// How long after a look that failed for lack of a descriptor the next one is tried.
+const RETRY: Duration = Duration::from_secs(1);
 
+/// The watch of the network and of the host's name.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(super) struct Network {
+    /// None: changes cannot be followed, which was logged.
     netlink: Option<Netlink>,
     name: HostName,
+    /// When the gathered changes are looked at.
     due: Option<Monotonic>,
-    /// Addresses and routes when they were last looked at; not known where there was no descriptor for it.
+    /// The fingerprint of addresses and routes at the last look. None: there was no descriptor for a look.
     seen: Option<u64>,
-    slept: Duration,
-    /// Addresses or routes were others, or the host slept, since the last news.
+    /// How long the host has been suspended, since its start.
+    suspended: Duration,
+    /// Addresses or routes have changed, or the host was suspended, since the last news.
     changed: bool,
-    pace: Pace,
+    pace: ChangePace,
+    /// The host's name has changed since the last news.
     renamed: bool,
 }
 
 /// What has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct News {
-    /// Addresses or routes, or the host has slept.
+    /// Addresses or routes have changed, or the host was suspended.
     pub network: bool,
-    /// The same, gathered as long as it goes on: what is out is to be sent again.
+    /// Such changes are over for now, or have gone on for long: queries that wait for a response are to be sent again.
     pub settled: bool,
-    /// What the host is called.
+    /// The host's name has changed.
     pub name: bool,
 }
 
 impl Network {
+    /// Starts to watch. What cannot be watched is logged.
     pub fn new() -> Network {
         let netlink = Netlink::new().map_err(|error| {
             log::warn!(
@@ -56,28 +62,28 @@ impl Network {
             name: HostName::new(),
             due: None,
             seen: fingerprint(),
-            slept: asleep(),
+            suspended: suspended(),
             changed: false,
-            pace: Pace::new(),
+            pace: ChangePace::new(),
             renamed: false,
         }
     }
 
-    /// The descriptor to be polled.
+    /// The descriptor of netlink, for the poll.
     pub fn descriptor(&self) -> Option<RawFd> {
         self.netlink.as_ref().map(|n| n.as_raw_fd())
     }
 
-    /// What is to be polled for urgent news alone: a file of the kernel's, which can be read at any time.
-    pub fn urgent(&self) -> Option<RawFd> {
+    /// The descriptor of the host's name, to be polled for priority events only: it is a file, which can be read at any time.
+    pub fn urgent_descriptor(&self) -> Option<RawFd> {
         self.name.file.as_ref().map(|file| file.as_raw_fd())
     }
 
-    /// A descriptor is ready.
+    /// Notes that a descriptor is ready.
     pub fn ready(&mut self, now: Monotonic) {
         let heard = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
         let news = heard.news || heard.more;
-        // At the first news of a burst too: what goes and comes back before it has settled has cut something off all the same.
+        // The first look is at the start of a burst: an address that goes and comes back within it has cut off queries, too.
         if news && self.due.is_none() {
             self.look();
         }
@@ -87,52 +93,53 @@ impl Network {
             self.due.get_or_insert(now.plus(SETTLE));
         }
         if renamed {
-            // No burst follows.
+            // The name does not change in bursts.
             self.due = Some(now);
         }
     }
 
-    /// Whether it could be looked: without a descriptor nothing is seen, which is no change.
+    /// Compares addresses and routes with the last look. `false`: there was no descriptor for it.
     fn look(&mut self) -> bool {
         let Some(seen) = fingerprint() else { return false };
         self.changed |= self.seen.replace(seen) != Some(seen);
         true
     }
 
-    /// Notices that the host has slept since the last look.
+    /// Notes whether the host was suspended since the last call.
     pub fn look_at_clocks(&mut self, now: Monotonic) {
-        let slept = asleep();
-        if slept > self.slept + SLEPT {
+        let suspended = suspended();
+        if suspended > self.suspended + SUSPEND_MIN {
             self.changed = true;
             self.due.get_or_insert(now.plus(SETTLE));
         }
-        self.slept = slept;
+        self.suspended = suspended;
     }
 
+    /// When [`Network::news`] may have something.
     pub fn timeout(&self) -> Option<Monotonic> {
         [self.due, self.pace.timeout()].into_iter().flatten().min()
     }
 
-    /// What has changed, once it has settled.
+    /// The changes, once a burst of them is over.
     pub fn news(&mut self, now: Monotonic) -> Option<News> {
         let seen = self.seen_anew(now);
         if seen.is_some_and(|news| news.network) {
             self.pace.changed(now);
         }
-        let settled = self.pace.tell(now);
+        let settled = self.pace.take(now);
         (seen.is_some() || settled).then(|| News { settled, ..seen.unwrap_or_default() })
     }
 
-    /// What is another than at the last look, where it is time for one.
+    /// The changes since the last look, if another one is due.
     fn seen_anew(&mut self, now: Monotonic) -> Option<News> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
-        // A socket that was overrun hears nothing until it has been read empty, of which no poll tells.
+        // A netlink socket whose buffer overflowed delivers nothing until it has been read empty, and the poll does not report it.
         if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
             self.due = Some(now.plus(SETTLE));
         }
         if !self.look() {
-            self.due = Some(now.plus(BLIND));
+            self.due = Some(now.plus(RETRY));
             return None;
         }
         let network = std::mem::take(&mut self.changed);
@@ -141,7 +148,7 @@ impl Network {
     }
 }
 
-/// What the host is called: the kernel says when that changes, whoever changes it and whether or not a file does.
+/// The host's name. The kernel reports each change, whichever program makes it.
 #[derive(Debug)]
 struct HostName {
     file: Option<std::fs::File>,
@@ -165,8 +172,8 @@ impl HostName {
     }
 }
 
-/// How long the host has slept since it was started.
-fn asleep() -> Duration {
+/// How long the host has been suspended, since its start.
+fn suspended() -> Duration {
     let read = |clock| nix::time::clock_gettime(clock).map(Duration::from).unwrap_or_default();
     read(nix::time::ClockId::CLOCK_BOOTTIME).saturating_sub(read(nix::time::ClockId::CLOCK_MONOTONIC))
 }

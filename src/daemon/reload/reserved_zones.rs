@@ -1,8 +1,8 @@
-//! Reserved zones in which a network may have names of its own: home.arpa, the reverse zones of private addresses, and local where a search
-//! list says so.
+//! Reserved zones in which a network may have names of its own: home.arpa, the reverse zones of private addresses, and `local` if a
+//! search list has it.
 //!
-//! They are answered here lest anything of a network leaks (RFC 6303, RFC 8375). The network's own servers are no strangers: where there are some
-//! among those who would be asked, they are, and they alone.
+//! The daemon answers them itself, so that names of a network do not leak to public resolvers (RFC 6303, RFC 8375). But if some of the
+//! upstreams are the network's own servers, queries for these zones go to those, and only to those.
 
 use hither_local::{locally_served_zones, may_be_locally_served};
 use hither_rounds::{Routes, Server};
@@ -10,11 +10,11 @@ use hither_wire::name::Name;
 use hither_wire::reach::Reach;
 use std::net::IpAddr;
 
-/// Adds whom to ask for reserved zones that have no upstreams of their own. `system`: the usual upstreams are the system's, which has this search
-/// list.
+/// Adds routes for reserved zones that have no upstreams of their own. `system`: the usual upstreams are the system's resolvers, and this
+/// is its search list.
 pub(crate) fn add(routes: &mut Routes, system: Option<&[Name]>) {
     for domain in system.unwrap_or_default().iter().filter(|domain| may_be_locally_served(domain)) {
-        // Whoever hands out a search list says that its own servers know it.
+        // The network that gives a search list has servers that know its domains.
         if routes.domain(domain) != Some(domain) && !routes.usual.is_empty() {
             routes.domains.insert(*domain, routes.usual.clone());
         }
@@ -34,13 +34,13 @@ pub(crate) fn add(routes: &mut Routes, system: Option<&[Name]>) {
     }
 }
 
-/// Whether a server is the network's own: not one that can be reached from everywhere. Who is behind a server of this host is known only when the
-/// system itself asks there.
+/// Whether a server is the network's own, not a public one. A server on this host may forward to public ones, unless the system itself
+/// uses it.
 fn is_of_network(server: IpAddr, is_system: bool) -> bool {
     match server.to_canonical() {
         ip if ip.is_loopback() => is_system,
         ip if Reach::of(ip) == Reach::Private => true,
-        // Laboratories use these for themselves.
+        // Test networks use these addresses.
         IpAddr::V4(v4) => v4.is_documentation() || matches!(v4.octets(), [198, 18 | 19, ..]),
         IpAddr::V6(v6) => matches!(v6.segments(), [0x2001, 0xdb8, ..]),
     }
@@ -62,8 +62,8 @@ mod tests {
         Routes { usual: servers.iter().map(|text| server(text)).collect(), ..Routes::default() }
     }
 
-    /// Who is asked for a name in a reserved zone.
-    fn asked(routes: &Routes, text: &str) -> Vec<String> {
+    /// The upstreams for a name in a reserved zone.
+    fn upstreams_for(routes: &Routes, text: &str) -> Vec<String> {
         let domain = routes.domain(&name(text));
         domain
             .map(|domain| routes.domains[domain].iter().map(ToString::to_string).collect())
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_networks_own_servers_are_asked_and_no_strangers() {
+    fn queries_go_to_the_networks_own_servers_and_to_no_public_ones() {
         let mut routes = usual(&["9.9.9.9:53", "192.168.1.1:53", "[fd00::1]:53"]);
         add(&mut routes, None);
         for text in [
@@ -81,7 +81,7 @@ mod tests {
             "9.127.100.in-addr.arpa",
             "a.d.f.ip6.arpa",
         ] {
-            assert_eq!(asked(&routes, text), ["192.168.1.1:53", "[fd00::1]:53"], "{text}");
+            assert_eq!(upstreams_for(&routes, text), ["192.168.1.1:53", "[fd00::1]:53"], "{text}");
         }
         for text in [
             "printer.local",
@@ -92,20 +92,20 @@ mod tests {
             "1.15.172.in-addr.arpa",
             "www.example",
         ] {
-            assert!(asked(&routes, text).is_empty(), "{text}");
+            assert!(upstreams_for(&routes, text).is_empty(), "{text}");
         }
-        for strangers in [&["9.9.9.9:53", "[2620:fe::fe]:53"][..], &["127.0.0.1:5300", "[::1]:5300"]] {
-            let mut routes = usual(strangers);
+        for public in [&["9.9.9.9:53", "[2620:fe::fe]:53"][..], &["127.0.0.1:5300", "[::1]:5300"]] {
+            let mut routes = usual(public);
             add(&mut routes, None);
-            assert!(routes.domains.is_empty(), "{strangers:?}");
+            assert!(routes.domains.is_empty(), "{public:?}");
         }
     }
 
     #[test]
-    fn the_systems_servers_may_be_on_this_host_and_its_search_list_is_theirs() {
+    fn the_systems_resolvers_may_be_on_this_host_and_know_its_search_list() {
         let mut routes = usual(&["127.0.0.2:53"]);
         add(&mut routes, Some(&[]));
-        assert_eq!(asked(&routes, "nas.home.arpa"), ["127.0.0.2:53"]);
+        assert_eq!(upstreams_for(&routes, "nas.home.arpa"), ["127.0.0.2:53"]);
         let mut routes = usual(&["9.9.9.9:53"]);
         add(
             &mut routes,
@@ -117,20 +117,23 @@ mod tests {
                 name("localhost"),
             ]),
         );
-        assert_eq!(asked(&routes, "nas.office.home.arpa"), ["9.9.9.9:53"]);
-        assert_eq!(asked(&routes, "dc.corp.local"), ["9.9.9.9:53"]);
-        assert!(asked(&routes, "nas.home.arpa").is_empty() && asked(&routes, "printer.local").is_empty());
+        assert_eq!(upstreams_for(&routes, "nas.office.home.arpa"), ["9.9.9.9:53"]);
+        assert_eq!(upstreams_for(&routes, "dc.corp.local"), ["9.9.9.9:53"]);
+        assert!(
+            upstreams_for(&routes, "nas.home.arpa").is_empty()
+                && upstreams_for(&routes, "printer.local").is_empty()
+        );
         assert_eq!(routes.domains.len(), 2);
     }
 
     #[test]
-    fn upstreams_of_a_domain_stay_and_count_for_what_is_below() {
+    fn upstreams_of_a_domain_stay_and_apply_to_its_subdomains() {
         let mut routes = usual(&["9.9.9.9:53"]);
         routes.domains.insert(name("home.arpa"), vec![server("9.9.9.10:53")]);
         routes.domains.insert(name("in-addr.arpa"), vec![server("10.0.0.1:53"), server("9.9.9.9:53")]);
         add(&mut routes, None);
-        assert_eq!(asked(&routes, "nas.home.arpa"), ["9.9.9.10:53"], "as configured");
-        assert_eq!(asked(&routes, "1.0.0.10.in-addr.arpa"), ["10.0.0.1:53"]);
-        assert!(asked(&routes, "a.d.f.ip6.arpa").is_empty());
+        assert_eq!(upstreams_for(&routes, "nas.home.arpa"), ["9.9.9.10:53"], "as configured");
+        assert_eq!(upstreams_for(&routes, "1.0.0.10.in-addr.arpa"), ["10.0.0.1:53"]);
+        assert!(upstreams_for(&routes, "a.d.f.ip6.arpa").is_empty());
     }
 }

@@ -1,26 +1,26 @@
-//! The way to a file, link by link: which entries of which directories decide where it leads.
+//! Resolves a path as the kernel does, and lists each directory entry on the way: a change of any of them may lead to another file.
 //!
-//! Pure: who calls says what is found at a path. Directories of a way are real, without a link in them, so `..` is the one above.
+//! Pure: the caller looks at the file system. The directories on a way are resolved, without links, so `..` is the parent directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// Links on one way, as many as the kernel takes; behind more of them there is nothing.
+/// Symbolic links on one way. The kernel does not follow more, either.
 const LINKS_MAX: usize = 40;
-/// Names on one way: links to links make no walk long.
+/// Names on one way, which links to links could make very long.
 const NAMES_MAX: usize = 1024;
 
 /// What is found at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Entry {
     Missing,
-    /// Its directory lets nobody like us look into it.
+    /// Its directory may not be searched by the daemon's user.
     Hidden,
     Link(PathBuf),
     Directory,
     File,
-    /// A device, a FIFO, a socket: nothing that is read.
+    /// A device, a FIFO, or a socket, which is not read.
     Special,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Entry {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum End {
     File(PathBuf),
-    /// All that is in it counts.
+    /// A directory, with all its entries.
     Directory(PathBuf),
     Nowhere,
 }
@@ -36,7 +36,7 @@ pub(super) enum End {
 /// The way of one path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Way {
-    /// Directories, and the entry of each that the way goes through: a change of any of them may lead elsewhere.
+    /// Each directory on the way, with the entry that the way goes through.
     pub places: Vec<(PathBuf, OsString)>,
     pub end: End,
 }
@@ -66,7 +66,7 @@ pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> Way {
         };
         let next = at.join(&name);
         let entry = look(&next);
-        // Leave to look into it comes with a change of the directory itself, which is an entry of the one above.
+        // If the directory becomes searchable, that is a change of its entry in the parent directory.
         if entry == Entry::Hidden || way.places.len() == NAMES_MAX {
             break End::Nowhere;
         }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A tree in lines: `/a/` a directory, `/a/b -> target` a link, `/a/c` a file, `/a/d !` a directory that is closed to us.
+    /// A tree in lines: `/a/` a directory, `/a/b -> target` a link, `/a/c` a file, `/a/d !` a directory that may not be searched.
     fn look_in(tree: &str) -> impl Fn(&Path) -> Entry {
         let lines: Vec<String> = tree.lines().map(|line| line.trim().to_owned()).collect();
         move |path| {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_above_is_that_of_where_the_link_leads() {
+    fn the_parent_directory_is_that_of_the_link_target() {
         leads(
             "/a/\n/a/l -> /b/c\n/b/\n/b/c/\n/b/f",
             "/a/l/../f",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_directory_is_an_entry_and_nothing_in_it_is() {
+    fn a_directory_that_may_not_be_searched_is_listed_and_its_entries_are_not() {
         leads("/a/\n/a/b !\n/a/b/c", "/a/b/c", &["/a", "/a/b"], "");
     }
 

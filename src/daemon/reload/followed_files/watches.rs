@@ -1,5 +1,5 @@
-//! inotify's watches on the ways of all followed paths: a directory for the entries that the ways go through, and the file at the end
-//! itself, which may be written by another of its names.
+//! The inotify watches for all followed paths: on each directory of a way, for the entries that the way goes through, and on the file at
+//! its end, which may be written by another hard link.
 
 use super::POLLED;
 use super::walk::{End, Entry, Way, walk};
@@ -13,12 +13,12 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-/// Walks until two are alike: what came between a look and its watch is seen by the next.
+/// How often paths are resolved until two results are equal: a change between a look and its watch is seen by the next look.
 const WALKS: usize = 4;
 
-/// Reads of events before others get their turn, some hundred of them each.
+/// Reads of events in one pass of the thread. Each returns some hundred events.
 const READS: usize = 64;
-/// File systems on which others write without our kernel's knowing: NFS, SMB (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda,
+/// File systems that other hosts or processes write without this kernel's knowledge: NFS, SMB (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda,
 /// VirtualBox's shared folders.
 const REMOTE: [u64; 13] = [
     0x6969,
@@ -40,43 +40,45 @@ const REMOTE: [u64; 13] = [
 pub(super) struct Watches {
     inotify: Option<Inotify>,
     watched: BTreeMap<WatchDescriptor, Watched>,
-    /// What could not be watched when that was last tried, which has been said.
-    told: BTreeSet<PathBuf>,
+    /// Paths that could not be watched last time, which was logged.
+    logged: BTreeSet<PathBuf>,
 }
 
-/// What counts of a watched file or directory.
+/// What is watched of a file or directory.
 #[derive(Clone, Default, Debug)]
 struct Watched {
     entries: BTreeSet<OsString>,
-    /// Every entry.
-    whole: bool,
-    /// It is a file that is followed.
+    /// All entries count.
+    all_entries: bool,
+    /// It is a followed file.
     is_file: bool,
 }
 
-/// What has changed, or may have.
+/// What may have changed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Cause {
     /// A watched file or directory itself.
     Itself(WatchDescriptor),
     /// An entry of a watched directory.
     Entry(WatchDescriptor, OsString),
-    /// Anything: events were lost.
+    /// Events were lost, so anything may have changed.
     Lost,
-    /// What is mounted.
+    /// The list of mounts.
     Mounts,
 }
 
 impl Watches {
+    /// Watches nothing so far.
     pub fn new() -> Watches {
-        Watches { inotify: None, watched: BTreeMap::new(), told: BTreeSet::new() }
+        Watches { inotify: None, watched: BTreeMap::new(), logged: BTreeSet::new() }
     }
 
+    /// The descriptor of inotify, for the poll.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(Inotify::as_fd)
     }
 
-    /// Watches the ways of `paths` as they are now, and nothing else. Whether some of it has to be looked at now and then instead.
+    /// Watches the ways to `paths` as they are now, and nothing else. Returns whether some of them have to be checked regularly instead.
     pub fn install(&mut self, paths: &[PathBuf]) -> bool {
         let mut failed = BTreeMap::new();
         if self.inotify.is_none() {
@@ -85,14 +87,14 @@ impl Watches {
                 Inotify::init(flags).map_err(|error| failed.insert(PathBuf::from("/"), error)).ok();
         }
         let mut ways: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
-        // Ways that never are the same twice are walked again later.
+        // Paths that resolve differently each time are resolved again later.
         let mut is_settled = false;
         if let Some(inotify) = &self.inotify {
             for _ in 0..WALKS {
                 failed.clear();
                 let watched = watch(inotify, &ways, &mut failed);
                 for gone in self.watched.keys().filter(|watch| !watched.contains_key(watch)) {
-                    // The kernel has taken it away already where what was watched is gone.
+                    // If the watched file is gone, the kernel has removed the watch already.
                     let _ = inotify.rm_watch(*gone);
                 }
                 self.watched = watched;
@@ -104,12 +106,12 @@ impl Watches {
                 }
             }
         }
-        self.tell(&failed);
+        self.log(&failed);
         !is_settled || !failed.is_empty() || ways.iter().any(is_remote)
     }
 
-    fn tell(&mut self, failed: &BTreeMap<PathBuf, Errno>) {
-        for (path, error) in failed.iter().filter(|(path, _)| !self.told.contains(*path)) {
+    fn log(&mut self, failed: &BTreeMap<PathBuf, Errno>) {
+        for (path, error) in failed.iter().filter(|(path, _)| !self.logged.contains(*path)) {
             let limit = match error {
                 Errno::ENOSPC => "; the limit is fs.inotify.max_user_watches",
                 Errno::EMFILE => "; the limit is fs.inotify.max_user_instances",
@@ -122,19 +124,19 @@ impl Watches {
                 POLLED.as_secs()
             );
         }
-        self.told = failed.keys().cloned().collect();
+        self.logged = failed.keys().cloned().collect();
     }
 
-    /// Takes what has come. `heard` is told what has changed, and whether somebody may write more of it.
-    pub fn take(&self, mut heard: impl FnMut(Cause, bool)) {
+    /// Reads events. `on_change` gets what has changed, and whether a process may write more to it.
+    pub fn take(&self, mut on_change: impl FnMut(Cause, bool)) {
         for _ in 0..READS {
-            // What is left is there at the next turn.
+            // Further events are read in the next pass.
             let events = self.inotify.as_ref().map(Inotify::read_events);
             let Some(Ok(events)) = events else { return };
             for event in events {
                 let is_open = event.mask.contains(AddWatchFlags::IN_MODIFY);
                 if let Some(cause) = self.cause(event) {
-                    heard(cause, is_open);
+                    on_change(cause, is_open);
                 }
             }
         }
@@ -147,7 +149,7 @@ impl Watches {
         let watched = self.watched.get(&event.wd)?;
         match event.name {
             Some(name) if watched.entries.contains(&name) => Some(Cause::Entry(event.wd, name)),
-            Some(_) if !watched.whole => None,
+            Some(_) if !watched.all_entries => None,
             _ => Some(Cause::Itself(event.wd)),
         }
     }
@@ -165,25 +167,25 @@ fn watch(
         }
         match &way.end {
             End::File(file) => wanted.entry(file).or_default().is_file = true,
-            End::Directory(dir) => wanted.entry(dir).or_default().whole = true,
+            End::Directory(dir) => wanted.entry(dir).or_default().all_entries = true,
             End::Nowhere => {}
         }
     }
     let mut watched: BTreeMap<WatchDescriptor, Watched> = BTreeMap::new();
-    // Directories before what is in them: who exchanges one after it was watched is seen from above.
+    // Directories come before their entries, so that a directory which is replaced meanwhile is noticed in its parent.
     for (path, what) in wanted {
         match inotify.add_watch(path, flags(&what)) {
             Ok(watch) => {
-                // Two paths may lead to one directory, through mounts, and to one file, through its names.
+                // Two paths may lead to one directory, through mounts, and to one file, through hard links.
                 let place = watched.entry(watch).or_default();
                 place.entries.extend(what.entries);
-                place.whole |= what.whole;
+                place.all_entries |= what.all_entries;
                 place.is_file |= what.is_file;
             }
-            // It went while we looked, which is seen from above.
+            // It was removed meanwhile, which is noticed in its parent directory.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-            // What we may not read; a change of that is seen from above.
-            Err(Errno::EACCES) if what.is_file || what.whole => {}
+            // It may not be read. A change of that is noticed in its parent directory.
+            Err(Errno::EACCES) if what.is_file || what.all_entries => {}
             Err(error) => drop(failed.insert(path.to_owned(), error)),
         }
     }
@@ -199,14 +201,14 @@ fn flags(what: &Watched) -> AddWatchFlags {
         | AddWatchFlags::IN_MOVED_FROM
         | AddWatchFlags::IN_MOVED_TO
         | AddWatchFlags::IN_ONLYDIR;
-    match (what.is_file, what.whole) {
+    match (what.is_file, what.all_entries) {
         (true, _) => itself | written,
         (false, true) => itself | entries | written,
         (false, false) => itself | entries,
     }
 }
 
-/// Ways have no links left in them, and what is watched for one path stays watched when another leads there too.
+/// Paths are resolved, so they have no links. A watch for one path is added to the watch for another to the same file.
 fn no_link() -> AddWatchFlags {
     AddWatchFlags::IN_DONT_FOLLOW | AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD)
 }

@@ -1,4 +1,4 @@
-//! `resolv.conf` in the runtime directory: the upstreams that are asked, for containers and others that do not reach us at 127.0.0.1.
+//! Writes `resolv.conf` in the runtime directory: it names the upstreams, for containers and others that cannot reach 127.0.0.1 here.
 
 use crate::config::Config;
 use crate::host::files;
@@ -15,23 +15,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Octets read of one.
+/// Octets read of the file that is there.
 const LENGTH_MAX: u64 = 1 << 20;
-/// Domains to search in, as many as container runtimes take.
+/// Search domains, as many as container runtimes accept.
 const SEARCH_MAX: usize = 32;
 
 const HEAD: &str = "# Written by hitherd(8): the upstreams that it asks, for containers and others that do not reach hitherd at 127.0.0.1.
 # It is written anew when they change. In the place of /etc/resolv.conf it would have programs ask others than hitherd.
 ";
 
-/// The files that the text depends on beside upstreams.
+/// The system's files that the text depends on.
 pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
     SEARCH_LIST_FILES.map(|path| root.join(path)).into_iter()
 }
 
-/// Writes whom we ask, if that is not what stands there. Without it we serve as well: what keeps it from being written is said.
+/// Writes the upstreams, if the file has others. A failure is logged, and the daemon goes on without the file.
 pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &ResolverFiles) {
-    // Whom a wrong configuration would name is not known; who was asked before may still be.
+    // With an invalid configuration the upstreams are not known. Those in the file may still be right.
     if config.wrong.is_none() {
         let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
         offer_in(&config.runtime_dir, &addresses, files);
@@ -53,11 +53,11 @@ fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &ResolverFiles)
     }
 }
 
-/// What stands in the file.
+/// The text of the file.
 fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
     let mut text = HEAD.to_owned();
     let mut left_out = |upstream: &SocketAddr, why: &str| {
-        // Into memory.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "# {upstream} is left out: {why}");
     };
     let mut servers = Vec::new();
@@ -65,14 +65,14 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
         match upstream {
             _ if upstream.port() != 53 => left_out(upstream, "resolv.conf(5) has no ports"),
             SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
-                // A zone is a link's number or name on this host, and means nothing, or another link, in a container.
+                // A zone names a link of this host. In a container it means another link, or none.
                 left_out(upstream, "it is known on a link of this host only");
             }
             _ => servers.push(upstream.ip().to_canonical()),
         }
     }
     let (near, far): (Vec<IpAddr>, Vec<IpAddr>) = servers.into_iter().partition(IpAddr::is_loopback);
-    // Who has a loopback interface of its own does not reach ours, and would ask itself; beside others they are no loss.
+    // A container has a loopback interface of its own. With other upstreams the ones on this host are not missed.
     let shown = if far.is_empty() { &near } else { &far };
     if far.is_empty() {
         text += match near.is_empty() {
@@ -95,13 +95,13 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
     text
 }
 
-/// In which domains the system searches.
+/// The system's search domains.
 fn search(files: &ResolverFiles) -> &[Name] {
     let names = files.search_list_of_programs();
     &names[..names.len().min(SEARCH_MAX)]
 }
 
-/// Whoever reads meanwhile reads the old one or the new one.
+/// Replaces the file, so that a reader gets either the old text or the new one.
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("conf.new");
     let mut options = OpenOptions::new();
@@ -118,18 +118,18 @@ mod tests {
     use crate::host::resolv_conf::is_own;
     use std::os::unix::fs::MetadataExt as _;
 
-    fn said(upstreams: &[&str], search: &[&str]) -> (Vec<String>, usize) {
+    fn written(upstreams: &[&str], search: &[&str]) -> (Vec<String>, usize) {
         let upstreams: Vec<SocketAddr> = upstreams.iter().map(|text| text.parse().expect("one")).collect();
         let search: Vec<Name> = search.iter().map(|text| text.parse().expect("a name")).collect();
         let text = text(&upstreams, &search);
         let lines = text.strip_prefix(HEAD).expect("the head").lines();
-        let (comments, said): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('#'));
-        (said.into_iter().map(str::to_owned).collect(), comments.len())
+        let (comments, others): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('#'));
+        (others.into_iter().map(str::to_owned).collect(), comments.len())
     }
 
     #[test]
-    fn what_resolv_conf_can_say_is_said_and_the_rest_is_a_comment() {
-        let (lines, comments) = said(
+    fn what_resolv_conf_cannot_express_becomes_a_comment() {
+        let (lines, comments) = written(
             &[
                 "192.0.2.1:53",
                 "127.0.0.2:53",
@@ -143,13 +143,13 @@ mod tests {
         let servers = ["nameserver 192.0.2.1", "nameserver 2001:db8::1", "nameserver 192.0.2.3"];
         assert_eq!(lines, [&servers[..], &["search example.com lab.example"]].concat());
         assert_eq!(comments, 3);
-        assert_eq!(said(&["127.0.0.2:53"], &[]), (vec!["nameserver 127.0.0.2".to_owned()], 1));
-        assert_eq!(said(&[], &[]), (vec![], 1));
-        assert_eq!(said(&["192.0.2.2:5353"], &[]), (vec![], 2));
+        assert_eq!(written(&["127.0.0.2:53"], &[]), (vec!["nameserver 127.0.0.2".to_owned()], 1));
+        assert_eq!(written(&[], &[]), (vec![], 1));
+        assert_eq!(written(&["192.0.2.2:5353"], &[]), (vec![], 2));
     }
 
     #[test]
-    fn it_is_written_when_it_changes_readable_for_all_and_known_again() {
+    fn the_file_is_written_when_it_changes_readable_for_all_and_recognised() {
         let root = std::env::temp_dir().join(format!("hither-containers-{}", std::process::id()));
         let run = root.join("run/hither");
         std::fs::create_dir_all(&run).expect("a directory");

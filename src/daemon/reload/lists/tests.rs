@@ -1,4 +1,4 @@
-//! When what was read is handed on.
+//! Which changes of files replace the data that is in force.
 
 use super::*;
 use hither_local::Verdict;
@@ -9,7 +9,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A loader with the loop that it wakes, and a directory with a list and a hosts file.
 struct Read {
-    loader: Loader,
+    loader: ListLoader,
     poll: Poll,
     config: Config,
     dir: PathBuf,
@@ -32,17 +32,17 @@ impl Read {
         let mut config = Config::default();
         config.hosts = config::Hosts { files: vec![dir.join("hosts")], own_name: true };
         config.blocks = ["first.example", "second.example"].map(|name| block(&dir, name)).to_vec();
-        let mut read = Read { loader: Loader::new(Arc::new(waker)), poll, config, dir };
-        read.loader.load(&read.wanted());
-        read.freeze();
-        // What the files say has been read before they cannot be read.
+        let mut read = Read { loader: ListLoader::new(Arc::new(waker)), poll, config, dir };
+        read.loader.load(&read.plan());
+        read.make_unreadable();
+        // The first data comes from files that can be read.
         read.begin();
-        assert!(matches!(read.end(), Loaded::AsBefore));
+        assert!(matches!(read.end(), Loaded::Unchanged));
         read
     }
 
-    /// Puts what cannot be read in the place of the files: what was read of them stays.
-    fn freeze(&self) {
+    /// Replaces the files by directories, which cannot be read: the data stays in force.
+    fn make_unreadable(&self) {
         for name in ["list", "hosts"] {
             std::fs::remove_file(self.dir.join(name)).expect("there");
             std::fs::create_dir(self.dir.join(name)).expect("a directory");
@@ -54,24 +54,24 @@ impl Read {
         std::fs::write(self.dir.join(name), text).expect("written");
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn plan(&self) -> Plan {
+        Plan {
             hosts: self.config.hosts.clone(),
             blocks: self.config.blocks.clone(),
             system: None,
-            anew: false,
+            rereads: false,
         }
     }
 
     fn begin(&mut self) {
-        self.loader.begin(self.wanted());
+        self.loader.begin(self.plan());
     }
 
     fn end(&mut self) -> Loaded {
         loop {
             let mut events = Events::with_capacity(1);
             self.poll.poll(&mut events, Some(LONG)).expect("polled");
-            assert!(!events.is_empty(), "nothing is handed in");
+            assert!(!events.is_empty(), "no result comes");
             if let Some(loaded) = self.loader.take() {
                 return loaded;
             }
@@ -80,7 +80,7 @@ impl Read {
 
     fn is_new(&mut self) -> bool {
         self.begin();
-        matches!(self.end(), Loaded::Anew(_))
+        matches!(self.end(), Loaded::Changed(_))
     }
 }
 
@@ -90,7 +90,7 @@ fn block(dir: &Path, name: &str) -> config::Block {
 }
 
 #[test]
-fn what_is_as_it_was_is_not_handed_on() {
+fn unchanged_data_is_not_put_in_force_again() {
     let mut read = Read::new("same");
     assert!(!read.is_new(), "nothing has changed");
     read.write("list", "listed.example\n");
@@ -113,16 +113,16 @@ fn what_is_as_it_was_is_not_handed_on() {
 }
 
 #[test]
-fn what_was_overtaken_is_handed_on_with_what_comes_next() {
+fn data_that_a_later_read_overtakes_is_put_in_force_by_that_one() {
     let mut read = Read::new("next");
     read.write("list", "other.example\n");
     read.begin();
-    // While it is read the file goes again, and it is to be looked at once more.
+    // While the file is read, another read is requested, and the file goes.
     read.begin();
     let first = read.loader.results.1.recv_timeout(LONG).expect("read");
     std::fs::remove_file(read.dir.join("list")).expect("there");
     read.loader.results.0.send(first).expect("kept");
-    let Loaded::Anew(local) = read.end() else { panic!("it is in force nowhere") };
+    let Loaded::Changed(local) = read.end() else { panic!("it is not in force yet") };
     assert_eq!(local.blocked_by(&"other.example".parse().expect("a name")), Some(1));
     assert!(!read.is_new());
 }

@@ -1,4 +1,4 @@
-//! One hosts file or list, read as a stream and never held as a text; and what is to be said of what was found in it.
+//! One hosts file or list: it is parsed as a stream, never held in memory as text, and what is wrong with it is logged.
 
 use crate::logging::Event;
 use hither_control::{FileStatus, counted};
@@ -10,19 +10,19 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Octets read of one file, and the line in which they end where that may be read; of a longer one the rest is not read, and the log says so.
+/// Octets read of one file, up to the end of the line that they end in. The rest of a longer file is not read, which is logged.
 const FILE_MAX: u64 = 256 << 20;
 /// Octets read at once, more than a line may have.
-const AT_ONCE: usize = 128 << 10;
-/// Milliseconds after which a file's times show every change: those of some file systems have steps of two seconds.
+const BUFFER: usize = 128 << 10;
+/// Milliseconds after which a file's times show every change. Some file systems store them in steps of two seconds.
 const STEP_MS: u64 = 2_500;
 
-/// What was read last of a file.
+/// The data that was read last from a file.
 #[derive(Debug)]
 pub(super) struct Known<T> {
     pub value: Arc<T>,
     status: FileStatus,
-    /// By which it is known that the file is as it was; none: that cannot be known.
+    /// Tells whether the file has changed since. None: it has to be read again.
     stamp: Option<Stamp>,
 }
 
@@ -32,7 +32,7 @@ impl<T> Clone for Known<T> {
     }
 }
 
-/// Which file it is, and when it was changed last.
+/// The file's identity and its times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stamp {
     device: u64,
@@ -53,7 +53,7 @@ impl Stamp {
         }
     }
 
-    /// Whether a change after `wall_ms` would have other times.
+    /// Whether a change after `wall_ms` would show in the times.
     fn is_old(&self, wall_ms: u64) -> bool {
         let ms = |(s, ns): (i64, i64)| u64::try_from(s * 1000 + ns / 1_000_000).unwrap_or(u64::MAX);
         ms(self.changed).saturating_add(STEP_MS) < wall_ms
@@ -61,27 +61,27 @@ impl Stamp {
 }
 
 /// One file and what is expected in it.
-pub(super) struct Source<'a> {
+pub(super) struct ListFile<'a> {
     pub path: &'a Path,
     pub expected: &'a str,
-    /// Whether a text without a name, and without a line that is wrong, is meant to be one.
-    pub is_meant: fn(&Seen) -> bool,
-    /// What became of it before, which the log has.
-    pub told: Option<&'a FileStatus>,
-    /// It is read although it is as it was.
-    pub anew: bool,
+    /// Whether a text without a name and without an invalid line is taken as it is.
+    pub may_be_empty: fn(&Seen) -> bool,
+    /// Its last status, which has been logged.
+    pub logged: Option<&'a FileStatus>,
+    /// It is read even if it has not changed.
+    pub rereads: bool,
 }
 
-/// What there was in a text, whatever it means.
+/// Which octets a text has.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Seen {
-    /// A NUL, which a host that stopped amid writing leaves.
+    /// A NUL, which a host leaves that stopped while it wrote the file.
     pub nul: bool,
-    /// Something else than blanks and NULs.
+    /// Anything but white space and NULs.
     pub words: bool,
 }
 
-/// A file as it is read.
+/// A file while it is read.
 pub(super) struct Text {
     file: File,
     octets: u64,
@@ -97,10 +97,10 @@ impl Read for Text {
         let mut length = self.file.read(buffer)?;
         self.octets += length as u64;
         if self.octets > FILE_MAX {
-            // Half a name is another name.
+            // The text ends with a line, since half a name is another name.
             match buffer[..length].iter().rposition(|octet| matches!(octet, b'\n' | b'\r')) {
                 Some(end) => (self.is_cut, length) = (true, end + 1),
-                // Of a line that began before, so much is read that whoever parses it passes it over as too long.
+                // Of a longer line so much is read that the parser skips it as too long.
                 None => self.is_cut = self.octets > FILE_MAX + LINE_MAX as u64,
             }
         }
@@ -111,7 +111,7 @@ impl Read for Text {
     }
 }
 
-impl Source<'_> {
+impl ListFile<'_> {
     /// What the file says, or what it said `before`, and what became of it. `parse` gets that too.
     pub fn read<T>(
         &self,
@@ -119,7 +119,7 @@ impl Source<'_> {
         parse: impl FnOnce(&mut BufReader<Text>, Option<&T>) -> io::Result<(T, PassedOver)>,
         len: impl Fn(&T) -> usize,
     ) -> (Option<Known<T>>, FileStatus) {
-        if let Some(known) = before.filter(|known| !self.anew && self.is_as(known)) {
+        if let Some(known) = before.filter(|known| !self.rereads && self.is_unchanged(known)) {
             return (Some(known.clone()), known.status.clone());
         }
         let names_before = before.map_or(0, |before| len(&before.value));
@@ -145,7 +145,7 @@ impl Source<'_> {
         let read = crate::host::files::open_regular(self.path).and_then(|file| {
             let stamp = Stamp::of(&file.metadata()?);
             let text = Text { file, octets: 0, is_cut: false, seen: Seen::default() };
-            let mut text = BufReader::with_capacity(AT_ONCE, text);
+            let mut text = BufReader::with_capacity(BUFFER, text);
             let (new, passed) = parse(&mut text, before.map(|before| &*before.value))?;
             let text = text.into_inner();
             let is_same = stamp == Stamp::of(&text.file.metadata()?);
@@ -156,7 +156,7 @@ impl Source<'_> {
             Err(error) => return stays(format!("cannot be read: {error}")),
         };
         let names = len(&new);
-        let is_lost = names == 0 && (passed.lines > 0 || !(self.is_meant)(&text.seen));
+        let is_lost = names == 0 && (passed.lines > 0 || !(self.may_be_empty)(&text.seen));
         if is_lost && names_before > 0 {
             let problem = match passed.lines {
                 0 => "is empty".to_owned(),
@@ -179,21 +179,21 @@ impl Source<'_> {
                     FILE_MAX >> 20
                 );
             }
-            complain(self.path, &passed, self.expected);
+            log_skipped(self.path, &passed, self.expected);
         }
         (Some(Known { value: Arc::new(new), status: status.clone(), stamp }), status)
     }
 
-    /// Whether the file is as it was when that was read of it.
-    fn is_as<T>(&self, known: &Known<T>) -> bool {
+    /// Whether the file has not changed since it was read.
+    fn is_unchanged<T>(&self, known: &Known<T>) -> bool {
         known
             .stamp
             .is_some_and(|stamp| std::fs::metadata(self.path).is_ok_and(|found| stamp == Stamp::of(&found)))
     }
 
-    /// Files are read again whenever one of them, or the network, has changed: what is as it was is told once.
+    /// Whether a status has not been logged yet. All files are checked again whenever one of them, or the network, has changed.
     pub fn is_news(&self, status: &FileStatus) -> bool {
-        self.told != Some(status)
+        self.logged != Some(status)
     }
 
     pub fn status(&self, names: usize, passed_over: usize, problem: Option<String>) -> FileStatus {
@@ -206,8 +206,8 @@ impl Source<'_> {
     }
 }
 
-/// One entry for a file, whatever is in it. The count stands before `lines` whatever it is, so that tools find it.
-pub(super) fn complain(path: &Path, passed: &PassedOver, expected: &str) {
+/// Logs what was skipped of a file, in one entry. The count stands before `lines`, even if it is 1, so that tools find it.
+pub(super) fn log_skipped(path: &Path, passed: &PassedOver, expected: &str) {
     let (all, shown) = (format!("{} lines", passed.lines + passed.remarks), path.display());
     if passed.lines == 0 {
         if passed.remarks > 0 {
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_old_when_a_change_would_have_other_times() {
+    fn a_stamp_is_old_when_a_later_change_would_show_in_it() {
         let changed_ms = 1_700_000_000_123;
         let stamp =
             Stamp { device: 1, inode: 2, size: 3, modified: (0, 0), changed: (1_700_000_000, 123_999_999) };
@@ -247,10 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_just_written_has_no_stamp() {
+    fn a_file_that_was_just_written_is_read_again() {
         let path = std::env::temp_dir().join(format!("hither-stamp-{}", std::process::id()));
         std::fs::write(&path, "x").expect("written");
-        let source = Source { path: &path, expected: "a name", is_meant: |_| true, told: None, anew: false };
+        let source = ListFile {
+            path: &path,
+            expected: "a name",
+            may_be_empty: |_| true,
+            logged: None,
+            rereads: false,
+        };
         let read = || source.read(None, |_, _| Ok(((), PassedOver::default())), |()| 1).0.expect("read");
         assert_eq!(read().stamp, None);
         std::fs::remove_file(path).expect("removable");

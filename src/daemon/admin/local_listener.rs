@@ -1,0 +1,122 @@
+//! A listening socket in the runtime directory: bound again when it could not be bound, or when its file has been taken away.
+
+use crate::daemon::shortage::is_waited_at;
+use crate::daemon::sources::Source;
+use crate::host::files;
+use crate::logging::Event;
+use hither_net::seqpacket::{Connection, Listener};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+
+/// What accepting a connection gave.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    Connection(Connection),
+    /// No process waits.
+    Nothing,
+    /// A process waits, but no connection could be accepted, for lack of descriptors for instance.
+    Failed(io::Error),
+}
+
+/// One local socket.
+#[derive(Debug)]
+pub(crate) struct LocalListener {
+    /// None: it could not be bound.
+    listener: Option<Listener>,
+    name: &'static str,
+    source: Source,
+    /// The service manager passed it, so its file belongs to another unit.
+    is_inherited: bool,
+    /// Device and inode of the socket's file.
+    identity: Option<(u64, u64)>,
+    /// Why it could not be bound.
+    problem: Option<String>,
+}
+
+impl LocalListener {
+    /// Takes the socket that the service manager passed, if it passed one, and polls it as `source`.
+    ///
+    /// # Errors
+    /// The socket cannot be polled.
+    pub fn new(
+        inherited: Option<Listener>,
+        name: &'static str,
+        source: Source,
+        registry: &Registry,
+    ) -> Result<LocalListener, String> {
+        if let Some(listener) = &inherited {
+            poll(listener, source, registry)
+                .map_err(|error| format!("a local socket cannot be polled: {error}"))?;
+        }
+        let is_inherited = inherited.is_some();
+        Ok(LocalListener { listener: inherited, name, source, is_inherited, identity: None, problem: None })
+    }
+
+    /// Binds the socket in `dir` if it is not bound, or if its file has been removed or replaced.
+    ///
+    /// # Errors
+    /// The kernel's error. It is logged once, and [`LocalListener::problem`] has it until the socket is bound.
+    pub fn bind(&mut self, dir: &Path, registry: &Registry) -> io::Result<()> {
+        let path = dir.join(self.name);
+        if self.listener.is_some() && (self.is_inherited || self.identity == files::identity(&path)) {
+            return Ok(());
+        }
+        // Every user may connect. What a process may do depends on its user, which the kernel tells us.
+        let bound = Listener::bind(&path, 0o666).and_then(|listener| {
+            poll(&listener, self.source, registry)?;
+            Ok(listener)
+        });
+        match bound {
+            Ok(listener) => {
+                self.listener = Some(listener);
+                self.identity = files::identity(&path);
+                if self.problem.take().is_some() {
+                    log::info!("listening at '{}'", path.display());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.listener = None;
+                let problem = format!("cannot listen at '{}': {error}", path.display());
+                if self.problem.as_ref() != Some(&problem) {
+                    log::warn!(
+                        event = Event::NotListening, address:% = path.display(), reason:% = error;
+                        "{problem}; tried again every minute"
+                    );
+                }
+                self.problem = Some(problem);
+                Err(error)
+            }
+        }
+    }
+
+    /// Why the socket is not bound.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// Accepts one connection.
+    pub fn accept(&self) -> Accepted {
+        let Some(listener) = &self.listener else { return Accepted::Nothing };
+        match listener.accept() {
+            Ok(Some(connection)) => Accepted::Connection(connection),
+            Ok(None) => Accepted::Nothing,
+            // Without a free descriptor accept(2) fails whether or not a process waits.
+            Err(error) if is_waited_at(listener) => Accepted::Failed(error),
+            Err(_) => Accepted::Nothing,
+        }
+    }
+}
+
+fn poll(listener: &Listener, source: Source, registry: &Registry) -> io::Result<()> {
+    registry.register(&mut SourceFd(&listener.as_raw_fd()), source.token(), Interest::READABLE)
+}
+
+/// Whether the file system is full or read-only. The daemon answers queries without its local sockets then.
+pub(crate) fn is_storage_full(error: &io::Error) -> bool {
+    use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
+    error.raw_os_error().is_some_and(|number| [ENOSPC, EDQUOT, EROFS, ENOMEM].contains(&number))
+}

@@ -1,0 +1,209 @@
+//! The queries of `hitherctl query`: each goes through the daemon as a client's does, and its report is sent when the round has
+//! ended, so that it has what every upstream answered.
+
+use crate::daemon::admin::answer_source::AnswerSource;
+use crate::daemon::admin::peers::{OTHERS_MAX, OURS_MAX};
+use crate::daemon::sources::Slot;
+use hither_control::{AttemptReport, QueryReport, Response};
+use hither_rounds::{AttemptTrace, ClientId, Question, Trace, Transport};
+use hither_table::Monotonic;
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked, QueryBits, query};
+use hither_wire::name::Name;
+use std::fmt::Write as _;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Queries that run at once. Each connection has one at most.
+const QUERIES_MAX: usize = OURS_MAX + OTHERS_MAX;
+/// How long a report waits for the end of its round.
+const ROUND_WITHIN: Duration = Duration::from_secs(4);
+
+/// A query in wire form, and its question.
+#[derive(Debug)]
+pub(crate) struct Composed {
+    octets: [u8; 300],
+    len: usize,
+    pub question: Question,
+}
+
+impl Composed {
+    /// Composes a query from the words of the operator.
+    ///
+    /// # Errors
+    /// The name or the type is malformed.
+    pub fn parse(name: &str, rtype: &str) -> Result<Composed, String> {
+        let name: Name = name.parse().map_err(|error| format!("'{name}': {error}"))?;
+        let rtype: Rtype = rtype.parse().map_err(|error| format!("'{rtype}': {error}"))?;
+        let mut octets = [0; 300];
+        let bits = QueryBits { rd: true, cd: false, edns: Some((1232, false)) };
+        let len = query(&mut octets, 0, &Asked { name: &name, rtype }, bits);
+        let question = Question { name: name.to_lower(), rtype, dnssec_ok: false, checking_disabled: false };
+        Ok(Composed { octets, len, question })
+    }
+
+    /// The query in wire form.
+    pub fn octets(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+}
+
+/// A query that an operator made through the daemon, and its report so far.
+#[derive(Debug)]
+struct OperatorQuery {
+    slot: Slot,
+    /// None: the cache answered it.
+    client: Option<ClientId>,
+    question: Question,
+    began: Monotonic,
+    report: Option<QueryReport>,
+    /// Receives the line of the file that the answer comes from.
+    search: Option<mpsc::Receiver<String>>,
+    until: Monotonic,
+}
+
+/// An operator's query whose answer has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub question: Question,
+    pub began: Monotonic,
+    at: usize,
+}
+
+/// All queries of operators that have no report yet.
+#[derive(Debug, Default)]
+pub(crate) struct OperatorQueries {
+    queries: Vec<OperatorQuery>,
+}
+
+impl OperatorQueries {
+    /// Whether as many queries run as there can be connections. Then some of these connections are closed.
+    pub fn is_full(&self) -> bool {
+        self.queries.len() >= QUERIES_MAX
+    }
+
+    /// Drops the queries whose connection is closed.
+    pub fn retain_open(&mut self, mut is_open: impl FnMut(Slot) -> bool) {
+        self.queries.retain(|query| is_open(query.slot));
+    }
+
+    /// Adds a query that the cache answered, from `source`.
+    pub fn add_hit(
+        &mut self,
+        slot: Slot,
+        question: Question,
+        reply: &[u8],
+        source: &AnswerSource,
+        now: Monotonic,
+    ) {
+        self.add(slot, None, question, now);
+        if let Some(added) = self.queries.last_mut() {
+            added.report = Some(report(reply, Duration::ZERO, source));
+        }
+    }
+
+    /// Adds a query whose round begins, for the client that the core knows it by.
+    pub fn add_miss(&mut self, slot: Slot, question: Question, client: ClientId, now: Monotonic) {
+        self.add(slot, Some(client), question, now);
+    }
+
+    fn add(&mut self, slot: Slot, client: Option<ClientId>, question: Question, now: Monotonic) {
+        let until = now.plus(ROUND_WITHIN);
+        self.queries.push(OperatorQuery {
+            slot,
+            client,
+            question,
+            began: now,
+            report: None,
+            search: None,
+            until,
+        });
+    }
+
+    /// The query that the core answers as `client`.
+    pub fn find(&self, slot: Slot, client: ClientId) -> Option<Asker> {
+        let at = self.queries.iter().position(|query| query.slot == slot && query.client == Some(client))?;
+        let query = &self.queries[at];
+        Some(Asker { question: query.question, began: query.began, at })
+    }
+
+    /// Notes the reply of a query that [`OperatorQueries::find`] has just found. `search` receives the line of a file.
+    pub fn note_reply(
+        &mut self,
+        asker: &Asker,
+        reply: &[u8],
+        source: &AnswerSource,
+        search: Option<mpsc::Receiver<String>>,
+        now: Monotonic,
+    ) {
+        if let Some(query) = self.queries.get_mut(asker.at) {
+            query.report = Some(report(reply, now.since(asker.began), source));
+            query.search = search;
+        }
+    }
+
+    /// When the first report is due at the latest.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.queries.iter().map(|query| query.until).min()
+    }
+
+    /// Takes the reports whose round has ended or that have waited long enough. `trace` is the latest round of a question.
+    pub fn take_finished<'t>(
+        &mut self,
+        now: Monotonic,
+        trace: impl Fn(&Question) -> Option<&'t Trace>,
+    ) -> Vec<(Slot, Response)> {
+        let mut finished = Vec::new();
+        for at in (0..self.queries.len()).rev() {
+            let query = &self.queries[at];
+            let trace = trace(&query.question);
+            let has_ended = trace.is_none_or(|trace| trace.ended) || now >= query.until;
+            if query.report.is_none() && now < query.until || !has_ended {
+                continue;
+            }
+            let line = query.search.as_ref().map(mpsc::Receiver::try_recv);
+            if now < query.until && matches!(line, Some(Err(mpsc::TryRecvError::Empty))) {
+                continue;
+            }
+            let mut query = self.queries.swap_remove(at);
+            let response = match query.report.take() {
+                None => Response::Error { message: "there was no reply in time".to_owned() },
+                Some(mut report) => {
+                    report.attempts = trace.map(attempts).unwrap_or_default();
+                    report.source_detail = report.source_detail.or(line.and_then(Result::ok));
+                    Response::Query(report)
+                }
+            };
+            finished.push((query.slot, response));
+        }
+        finished
+    }
+}
+
+fn report(reply: &[u8], elapsed: Duration, source: &AnswerSource) -> QueryReport {
+    let hex = reply.iter().fold(String::new(), |mut hex, octet| {
+        let _ = write!(hex, "{octet:02x}");
+        hex
+    });
+    QueryReport {
+        reply: hex,
+        elapsed_us: elapsed.as_micros() as u64,
+        from_cache: matches!(source.kind, "cache" | "restored"),
+        source: source.kind.to_owned(),
+        source_detail: source.detail.clone(),
+        attempts: Vec::new(),
+    }
+}
+
+fn attempts(trace: &Trace) -> Vec<AttemptReport> {
+    let after = |at: Monotonic| at.since(trace.started).as_micros() as u64;
+    let attempt = |a: &AttemptTrace| AttemptReport {
+        upstream: a.upstream.to_string(),
+        transport: if a.transport == Transport::Udp { "udp" } else { "tcp" }.to_owned(),
+        sent_us: after(a.sent),
+        ended_us: a.ended.map(after),
+        outcome: a.outcome.to_string(),
+        addresses: a.addresses.clone(),
+    };
+    trace.attempts.iter().map(attempt).collect()
+}

@@ -1,0 +1,191 @@
+//! Between the core and the processes of this host: requests of operators, orders of the sorter, hints of readers.
+
+use crate::daemon::admin::{AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, status_line};
+use crate::daemon::clients::pending::{Pending, Way};
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::sources::{Slot, Source};
+use crate::daemon::turn::Budget;
+use hither_control::{Request, Response};
+use hither_net::clock::now;
+use hither_net::seqpacket::Peer;
+use hither_rounds::{Input, SenderId};
+use hither_table::{Counter, Monotonic};
+use hither_wire::name::Name;
+use hither_wire::query::Query;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The address of an operator, as a client.
+const OPERATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Hints taken before other sources have their turn.
+const HINTS: usize = 64;
+/// Messages of one local connection taken before other sources have their turn.
+const MESSAGES: usize = 4;
+
+impl Daemon {
+    /// Accepts connections at a local socket.
+    pub(super) fn on_local_listener(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
+        let newcomers = self.admin.accept(source, self.poll.registry(), now, budget);
+        // A new connection is read before another one is accepted, which may close it.
+        newcomers.slots.into_iter().for_each(|slot| self.ready.push_back(Source::Peer(slot)));
+        if newcomers.may_be_more {
+            self.ready.push_back(source);
+        }
+        if let Some(error) = newcomers.failure {
+            self.is_short(source, &error, now);
+        }
+    }
+
+    /// Reads messages of a local connection.
+    pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
+        for _ in 0..MESSAGES {
+            match self.admin.next_message(slot, now, budget) {
+                Message::None => return,
+                Message::Handled => {}
+                // The next request is read after the reply, and after those of other connections.
+                Message::Request(request, peer) => return self.on_request(slot, request, peer, now),
+                Message::Order(order) => {
+                    let sender = SenderId(slot.number());
+                    self.tell(now, Input::Order { sender, order: *order });
+                }
+            }
+            if budget.is_spent() {
+                break;
+            }
+        }
+        self.ready.push_back(Source::Peer(slot));
+    }
+
+    /// Starts the refresh rounds that readers ask for.
+    pub(super) fn on_hints(&mut self, now: Monotonic, budget: &mut Budget) {
+        for _ in 0..HINTS {
+            let Some(hint) = self.admin.next_hint(now) else { return };
+            budget.use_up(0);
+            if let Some(Hint { sender, questions }) = hint {
+                let before = self.core.counters().get(Counter::Prefetches);
+                for question in questions {
+                    self.tell(now, Input::Refresh { question });
+                }
+                let rounds = self.core.counters().get(Counter::Prefetches) - before;
+                self.admin.count_hint_rounds(sender, rounds as u32);
+            }
+            if budget.is_spent() {
+                break;
+            }
+        }
+        self.ready.push_back(Source::Hints);
+    }
+
+    fn on_request(&mut self, slot: Slot, request: Request, peer: Peer, now: Monotonic) {
+        let done = match request {
+            Request::Status => {
+                self.reply_with_status(slot, now);
+                Ok(())
+            }
+            Request::Flush { names } => {
+                may_change(peer, "flush").and_then(|()| self.flush(slot, &names, now))
+            }
+            Request::Reload => may_change(peer, "reload").map(|()| self.reload.request(slot)),
+            Request::ReloadBegun => may_change(peer, "reload").map(|()| self.reload_begun(slot, now)),
+            Request::Query { name, rtype } => self.query_for_operator(slot, &name, &rtype, now),
+        };
+        if let Err(message) = done {
+            self.admin.reply(slot, &Response::Error { message });
+        }
+    }
+
+    fn reply_with_status(&mut self, slot: Slot, at: Monotonic) {
+        let began = now();
+        if self.admin.is_status_stale(began) {
+            let (counters, problems) = (self.counters(), self.problems());
+            let entries = self.core.table().entries() as u64;
+            let rounds = self.core.rounds();
+            let facts = StatusFacts {
+                uptime: at.since(self.started),
+                listen: &self.addresses,
+                table_generation: rounds.reader().generation(),
+                entries,
+                counters,
+                upstreams: rounds.upstreams(at),
+                routes: rounds.routes(),
+                origins: &self.reload.origins().origins,
+                files: self.reload.files(),
+                sorts: self.reload.config().sort.enabled,
+                sorter: self.admin.sorter_status(),
+                problems,
+            };
+            let status = facts.compose();
+            self.admin.store_status(status, began, now());
+        }
+        self.admin.reply_with_status(slot);
+    }
+
+    /// The status in one line, for the service manager.
+    pub(super) fn status_line(&mut self) -> String {
+        let upstreams = self.core.rounds().upstreams(now());
+        status_line(&upstreams, &self.counters(), &self.problems())
+    }
+
+    /// Removes everything from the cache at once, or names in slices.
+    fn flush(&mut self, slot: Slot, names: &[String], now: Monotonic) -> Result<(), String> {
+        let entries = self.core.table().entries() as u64;
+        let parse = |name: &String| {
+            name.parse::<Name>().map(|n| n.to_lower()).map_err(|error| format!("'{name}': {error}"))
+        };
+        let names: VecDeque<Name> = names.iter().map(parse).collect::<Result<_, String>>()?;
+        if names.is_empty() {
+            self.tell(now, Input::Flush { names: None });
+            self.persist.note_flush();
+            self.admin.note_change();
+            self.admin.reply(slot, &Response::Flushed { entries });
+        } else {
+            self.admin.add_flush(slot, names, entries);
+        }
+        Ok(())
+    }
+
+    /// Removes some of the names that operators want removed. `false`: there were none.
+    pub(super) fn flush_some(&mut self, now: Monotonic) -> bool {
+        let Some(FlushSlice { names, done }) = self.admin.next_flush() else { return false };
+        self.tell(now, Input::Flush { names: Some(names) });
+        self.persist.note_flush();
+        if let Some((slot, entries)) = done {
+            self.admin.note_change();
+            self.admin.reply(slot, &Response::Flushed { entries });
+        }
+        true
+    }
+
+    fn query_for_operator(
+        &mut self,
+        slot: Slot,
+        name: &str,
+        rtype: &str,
+        now: Monotonic,
+    ) -> Result<(), String> {
+        self.admin.make_room_for_query();
+        let composed = Composed::parse(name, rtype)?;
+        let question = composed.question;
+        let query = Query::read(composed.octets())
+            .map_err(|_| format!("{} is not asked for like this", question.rtype))?;
+        // It counts as a hit or a miss, so it counts as a query.
+        self.core.counters().add(Counter::Queries, 1);
+        let mut reply = vec![0; 65_535];
+        let hit = self.core.answer_hit(now, (&query, None), 65_535, &mut reply);
+        if hit > 0 {
+            let kind = if self.core.is_restored(&question) { "restored" } else { "cache" };
+            self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, None), now);
+            return Ok(());
+        }
+        let client = self.clients.wait(Pending::new(&query, Way::Control(slot), OPERATOR));
+        self.admin.add_miss(slot, question, client, now);
+        self.tell(now, Input::Ask { client, question: &question, recursion: true });
+        Ok(())
+    }
+}
+
+/// Only root and the daemon's own user may change something.
+fn may_change(peer: Peer, what: &str) -> Result<(), String> {
+    let may = peer.uid == 0 || peer.uid == nix::unistd::geteuid().as_raw();
+    may.then_some(()).ok_or_else(|| format!("only root and the daemon's user may {what}"))
+}

@@ -1,0 +1,145 @@
+//! Between the core and what outlives it: the table's file, the restore of the saved cache, and its saves.
+
+use crate::config::Config;
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::persist::{Contents, Due, Found, Mark, TableState};
+use crate::logging::Event;
+use hither_rounds::{Input, Restore};
+use hither_table::Monotonic;
+
+impl Daemon {
+    /// Begins with a new or an old table, as the daemon starts or as its configuration becomes valid.
+    pub(super) fn begin_persisting(&mut self, now: Monotonic) {
+        let found = self.persist.find_saved(self.reload.config(), self.core.table());
+        self.begin_with_saved(found, now);
+    }
+
+    /// The same with a saved cache that was found before.
+    pub(super) fn begin_with_saved(&mut self, found: Option<Found>, now: Monotonic) {
+        let mark = self.mark();
+        self.persist.begin(self.reload.config(), self.core.table(), mark);
+        let restore = found.and_then(|found| self.persist.begin_restore(found, self.poll.registry()));
+        if let Some(restore) = restore {
+            self.tell(now, Input::Restore(restore));
+        }
+    }
+
+    fn mark(&mut self) -> Mark {
+        (self.core.rounds().reader().generation(), self.core.table().changes())
+    }
+
+    fn table_state(&mut self) -> TableState {
+        let mark = self.mark();
+        let rounds = self.core.rounds();
+        TableState { mark, is_restoring: rounds.is_restoring(), is_reviewing: rounds.is_reviewing() }
+    }
+
+    /// When the table is to be saved or checked.
+    pub(super) fn persist_timeout(&mut self) -> Option<Monotonic> {
+        let (table, has_problems) = (self.table_state(), self.admin.problems().next().is_some());
+        self.persist.timeout(self.reload.config(), table, has_problems)
+    }
+
+    /// Saves the table if that is due, or ends when it has been saved.
+    pub(super) fn persist_on_time(&mut self, now: Monotonic) {
+        // Changes while the daemon ends are not worth another save.
+        while self.draining.is_none() {
+            let table = self.table_state();
+            match self.persist.on_time(self.reload.config(), table, now) {
+                Some(Due::Save) => self.save(table.mark, now),
+                Some(Due::End) => self.drain(now),
+                None => break,
+            }
+        }
+        self.persist.write_version(self.core.table(), now);
+        if self.persist.take_check(now) {
+            self.mend_runtime_dir();
+            if self.persist.grow(self.core.table(), self.reload.config()) {
+                self.bind_hints_again();
+                self.clients.brief_workers(self.core.rounds());
+            }
+        }
+    }
+
+    fn save(&mut self, mark: Mark, now: Monotonic) {
+        let rounds = self.core.rounds();
+        let contents = Contents {
+            reader: rounds.reader(),
+            routes: rounds.routes().clone(),
+            usual: rounds.usual(),
+            mark,
+        };
+        self.persist.save(contents, self.reload.config(), now);
+    }
+
+    /// The thread that saves may have ended.
+    pub(super) fn on_saved(&mut self) {
+        self.persist.on_saved(self.reload.config());
+    }
+
+    /// Ends the daemon when the table has been saved and no client waits any more, or at once if it is told a second time.
+    pub(super) fn leave(&mut self, now: Monotonic) {
+        if !self.persist.leave(now) {
+            self.stop = true;
+            return;
+        }
+        log::info!(event = Event::Stopping; "stopping");
+        self.manager.stopping("stopping");
+        // Names that operators want removed must not be saved.
+        while self.flush_some(now) {}
+    }
+
+    /// Hands the core a slice to restore, if one is ready.
+    pub(super) fn restore_some(&mut self, now: Monotonic) -> bool {
+        let Some(restore) = self.persist.next_slice() else { return false };
+        self.tell(now, Input::Restore(restore));
+        if !self.core.rounds().is_restoring() {
+            self.persist.end_restore();
+        }
+        true
+    }
+
+    /// The kernel reports that the wall clock was set.
+    pub(super) fn on_wall_clock(&mut self, now: Monotonic) {
+        self.persist.on_clock_set();
+        self.look_at_wall_clock(now);
+    }
+
+    /// Voids what was restored if the wall clock was wrong at the start.
+    pub(super) fn look_at_wall_clock(&mut self, now: Monotonic) {
+        if self.persist.is_restore_void() {
+            self.tell(now, Input::Restore(Restore::Void));
+        }
+    }
+
+    /// Makes another table if the new configuration has another size or mode.
+    pub(super) fn resize_table(&mut self, new: &Config) {
+        self.mend_runtime_dir();
+        if self.persist.resize(self.core.table(), new, self.reload.config()) {
+            self.bind_hints_again();
+        }
+    }
+
+    /// Makes the files in the runtime directory again that have been removed, or that could not be made before.
+    pub(super) fn mend_runtime_dir(&mut self) {
+        if self.persist.mend_table(self.core.table(), self.reload.config()) {
+            self.bind_hints_again();
+            self.reload.offer_to_containers(&self.core.rounds().routes().usual);
+            self.clients.brief_workers(self.core.rounds());
+        }
+        if self.persist.mend_versions(&self.core.table()) {
+            self.admin.bind_again(&self.reload.config().runtime_dir, self.poll.registry());
+        }
+    }
+
+    fn bind_hints_again(&mut self) {
+        self.admin.bind_hints_again(&self.reload.config().runtime_dir, self.poll.registry());
+    }
+
+    /// What differs from the configuration, and why, for the operator.
+    pub(super) fn problems(&mut self) -> Vec<String> {
+        let table = self.persist.problem(&self.core.table());
+        let config = self.reload.config_problems();
+        config.chain(table).chain(self.admin.problems()).chain(self.reload.upstream_problems()).collect()
+    }
+}

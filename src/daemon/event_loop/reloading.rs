@@ -1,0 +1,226 @@
+//! Between the core and what may change while the daemon runs: signals, the configuration, files, the network.
+
+use crate::config::Config;
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::reload::{ListsRead, unusable_config};
+use crate::daemon::setup::fit_to_descriptors;
+use crate::daemon::sources::{Slot, Source};
+use crate::logging::Event;
+use hither_control::Response;
+use hither_local::Local;
+use hither_net::clock::now as clock;
+use hither_net::signals::Signal;
+use hither_rounds::{Input, Server};
+use hither_table::{Counter, Monotonic};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Daemon {
+    pub(super) fn on_signals(&mut self, now: Monotonic) {
+        let Some(signal) = self.signals.take() else { return };
+        match signal {
+            Signal::Terminate => self.leave(now),
+            Signal::Reload => self.reload.on_signal(now),
+            Signal::Child => {
+                if let Some(sorter) = &mut self.sorter {
+                    sorter.reap(now);
+                }
+            }
+        }
+        self.ready.push_back(Source::Signals);
+    }
+
+    /// Notes an operator's request that belongs to a signal.
+    pub(super) fn reload_begun(&mut self, slot: Slot, now: Monotonic) {
+        if let Some(response) = self.reload.request_of_signal(slot, now) {
+            self.admin.reply(slot, &response);
+        }
+    }
+
+    /// Reads the configuration again if that was requested.
+    pub(super) fn reload_on_time(&mut self, now: Monotonic) {
+        if self.core.rounds().is_behind() || !self.reload.take_request(now) {
+            return;
+        }
+        let began = clock();
+        let result = self.reload_configuration(now);
+        let requesters = self.reload.end_request(&result, began, clock());
+        match result {
+            Ok(()) if !self.reload.is_reading() => self.end_reload(),
+            Ok(()) => {}
+            Err(message) => self.reply_to_all(&requesters, &Response::Error { message }),
+        }
+    }
+
+    /// # Errors
+    /// Why the configuration is not put in force.
+    fn reload_configuration(&mut self, now: Monotonic) -> Result<(), String> {
+        self.manager.reloading();
+        let was_invalid = self.reload.config().wrong.is_some();
+        match self.reload.read_configuration() {
+            Ok(config) if was_invalid => self.begin_mended(config, now),
+            Ok(config) => self.put_in_force(config, now),
+            Err(reason) => {
+                self.drop_mended(&reason);
+                let is_running = self.reload.refuse(&reason);
+                log::error!(
+                    event = Event::ConfigurationRefused, reason:% = reason;
+                    "the configuration is not reloaded, {}: {reason}",
+                    if was_invalid { "and there is none in force" } else { "the old one stays in force" }
+                );
+                if !is_running {
+                    self.report_ready();
+                }
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a configuration in force in all parts, and has its lists read.
+    fn put_in_force(&mut self, mut config: Config, now: Monotonic) {
+        self.reload.keep_fixed(&mut config);
+        self.upstreams.set_shares(&fit_to_descriptors(&mut config));
+        self.resize_table(&config);
+        crate::logging::start(config.level);
+        self.clients.configure(&config);
+        self.reload.put_in_force(config);
+        self.reroute(now);
+        self.clients.brief_workers(self.core.rounds());
+        self.reload.begin_reading();
+    }
+
+    /// Puts hosts files and lists in force that have been read. They wait while the core still looks through much else.
+    pub(super) fn on_lists_read(&mut self, now: Monotonic) {
+        if self.core.rounds().is_behind() {
+            return;
+        }
+        let Some(ListsRead { local, mended }) = self.reload.take_lists() else { return };
+        if let Some(config) = mended {
+            return self.end_mended(*config, local, now);
+        }
+        if let Some(local) = local {
+            self.tell(now, Input::Local { local });
+        }
+        self.end_reload();
+    }
+
+    /// The running reload has ended, if one was running.
+    fn end_reload(&mut self) {
+        if let Some(waiting) = self.reload.end() {
+            log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
+            self.admin.note_change();
+            self.reply_to_all(&waiting, &Response::Reloaded);
+            self.report_ready();
+        }
+    }
+
+    /// Reads a configuration again that was invalid at the start, if it is due or has `changed`.
+    pub(super) fn retry_configuration(&mut self, changed: bool, now: Monotonic) {
+        match self.reload.retry(changed, now) {
+            Some(Ok(config)) => self.begin_mended(config, now),
+            Some(Err(reason)) => self.drop_mended(&reason),
+            None => {}
+        }
+    }
+
+    /// A configuration that was invalid at the start has become valid.
+    fn begin_mended(&mut self, config: Config, now: Monotonic) {
+        if let Some((config, local)) = self.reload.begin_mended(config) {
+            self.end_mended(config, Some(Arc::new(local)), now);
+        }
+    }
+
+    /// Puts such a configuration in force, and does what a start does and a reload does not.
+    fn end_mended(&mut self, config: Config, local: Option<Arc<Local>>, now: Monotonic) {
+        if let Some(local) = local {
+            self.tell(now, Input::Local { local });
+        }
+        self.put_in_force(config, now);
+        unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
+        self.begin_persisting(now);
+        if !self.reload.is_reading() {
+            self.end_reload();
+        }
+    }
+
+    /// Such a configuration has become invalid again before it came into force.
+    fn drop_mended(&mut self, reason: &str) {
+        if let Some(waiting) = self.reload.drop_mended() {
+            self.reply_to_all(&waiting, &Response::Error { message: reason.to_owned() });
+            self.report_ready();
+        }
+    }
+
+    fn reply_to_all(&mut self, slots: &[Slot], response: &Response) {
+        slots.iter().for_each(|slot| self.admin.reply(*slot, response));
+    }
+
+    /// Reports to the service manager that the daemon is ready, with its status.
+    pub(super) fn report_ready(&mut self) {
+        let status = self.status_line();
+        self.manager.ready(&status);
+    }
+
+    /// Sends queries to the upstreams that the configuration, or the system, names now.
+    fn reroute(&mut self, now: Monotonic) {
+        let routes = self.reload.plan_routes();
+        let before = self.servers(now);
+        let settings = self.reload.config().settings.clone();
+        self.tell(now, Input::Reload { settings, routes });
+        let servers = self.servers(now);
+        if servers != before {
+            self.admin.forget_outage();
+            let shown: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+            log::info!(
+                event = Event::UpstreamsChanged, upstreams:% = shown;
+                "the upstreams have changed: {shown}"
+            );
+        }
+    }
+
+    fn servers(&self, now: Monotonic) -> BTreeSet<Server> {
+        self.core.rounds().upstreams(now).iter().map(|upstream| upstream.server).collect()
+    }
+
+    /// The system's programs have reported something new about links.
+    pub(super) fn on_links(&mut self, now: Monotonic) {
+        if self.reload.have_links_changed() {
+            self.reroute(now);
+        }
+    }
+
+    /// Followed files have changed.
+    pub(super) fn on_followed(&mut self, now: Monotonic) {
+        if self.reload.have_files_changed() {
+            self.mend_runtime_dir();
+            self.reread(true, now);
+        }
+    }
+
+    /// The network, the host's name or the clocks have changed.
+    pub(super) fn on_news(&mut self, now: Monotonic) {
+        let Some(news) = self.reload.take_news(now) else { return };
+        if news.network || news.name {
+            self.reread(news.name, now);
+        }
+        if news.settled {
+            log::info!(
+                event = Event::NetworkChanged;
+                "the network has changed: what is out is sent again, every upstream is tried"
+            );
+            self.core.counters().add(Counter::NetworkChanges, 1);
+            self.admin.forget_outage();
+            self.upstreams.renew();
+            self.tell(now, Input::NetworkChanged);
+        }
+    }
+
+    fn reread(&mut self, files_changed: bool, now: Monotonic) {
+        self.reload.ask_for_links();
+        self.reroute(now);
+        self.reload.begin_reading_changed();
+        self.retry_configuration(files_changed, now);
+    }
+}

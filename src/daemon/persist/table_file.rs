@@ -1,0 +1,217 @@
+//! The table's file: of the configured size, or of the size that there is space for, until there is more.
+
+use crate::config::{Config, ENTRIES};
+use crate::daemon::setup::{make_runtime_dir, warn_of_directory};
+use crate::host::files::identity;
+use crate::logging::Event;
+use hither_net::clock::now;
+use hither_net::random::Random;
+use hither_rounds::Upkeep;
+use hither_table::paths::{LOCK_FILE, TABLE_FILE};
+use hither_table::{
+    Geometry, Held, Monotonic, Opened, Origin, Writer, first_version, names_of, open_as_it_fits, usual,
+};
+use std::path::Path;
+use std::time::Duration;
+
+/// How often it is checked whether there is space for the configured table.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The file of the table, and how the table differs from the configured one.
+#[derive(Debug)]
+pub(super) struct TableFile {
+    lock: Option<Held>,
+    configured: Geometry,
+    /// No table was taken over at the start.
+    is_new: bool,
+    /// Why the table is not the configured one.
+    problem: Option<String>,
+    /// Device and inode of the table's file and of the lock's. None: other processes cannot open them.
+    identities: [Option<(u64, u64)>; 2],
+    /// When it is checked again.
+    due: Monotonic,
+}
+
+impl TableFile {
+    /// Takes over the table of an earlier process, or creates a new one. What was done is logged.
+    ///
+    /// # Errors
+    /// Why there is no table.
+    pub fn open(config: &Config, random: &mut Random) -> Result<(TableFile, Writer), String> {
+        #[allow(clippy::disallowed_methods)]
+        // Once, so that versions begin above those of a table that was lost.
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let dir = &config.runtime_dir;
+        // Without a valid configuration the table keeps its size.
+        let as_it_is = || config.wrong.as_ref().and_then(|_| names_of(dir));
+        let configured = configured(config.table_entries.or_else(as_it_is), dir);
+        let opened = open_as_it_fits(dir, &configured, config.table_mode, seeds(random), first_version(wall));
+        let opened = opened.map_err(|error| format!("there is no table: {error}"))?;
+        warn_of_directory(dir);
+        log_opened(&opened, &configured, dir);
+        let Opened { writer, origin, lock, short } = opened;
+        let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
+        let problem = short.map(|why| why.to_string());
+        let identities = identities(writer.is_shared(), dir);
+        let due = now().plus(EVERY);
+        Ok((TableFile { lock, configured, is_new, problem, identities, due }, writer))
+    }
+
+    /// Whether no table was taken over at the start.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Why the table is not the configured one, for the operator.
+    pub fn problem(&self, table: &Upkeep<'_>) -> Option<String> {
+        self.problem.as_ref().map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity())))
+    }
+
+    /// When it is checked again whether there is space for the configured table. `has_problems`: something else is checked then, too.
+    pub fn timeout(&self, has_problems: bool) -> Option<Monotonic> {
+        (self.problem.is_some() || has_problems).then_some(self.due)
+    }
+
+    /// Whether a check is due; then the next one is scheduled.
+    pub fn take_check(&mut self, now: Monotonic) -> bool {
+        let is_due = self.due <= now;
+        if is_due {
+            self.due = now.plus(EVERY);
+        }
+        is_due
+    }
+
+    /// Makes another table if the new configuration has another size or mode than `old`, the one in force.
+    pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
+        let configured = configured(new.table_entries, &old.runtime_dir);
+        let is_same = configured.words() == self.configured.words() && new.table_mode == old.table_mode;
+        if is_same && self.problem.is_none() {
+            return false;
+        }
+        self.configured = configured;
+        self.make(table, &old.runtime_dir, new.table_mode);
+        true
+    }
+
+    /// Makes the configured table if there is space for it by now. Returns whether it tried.
+    pub fn grow(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
+        let dir = &config.runtime_dir;
+        let may_fit = self.problem.is_some() && table.is_there_more_room(dir, &self.configured);
+        if may_fit {
+            self.make(table, dir, config.table_mode);
+        }
+        may_fit
+    }
+
+    /// Makes another table if the file of this one has been removed or replaced. Returns whether it has.
+    pub fn mend(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
+        let dir = &config.runtime_dir;
+        if !table.is_shared() || self.identities == identities(true, dir) {
+            return false;
+        }
+        self.due = now().plus(EVERY);
+        log::warn!(
+            event = Event::TableRefused, reason = "its file is gone or another";
+            "the table in '{}' has been taken away: a new one takes its entries over",
+            dir.display()
+        );
+        if let Err(why) = make_runtime_dir(dir) {
+            log::error!("{why}");
+        }
+        // The lock of a removed file excludes no other daemon.
+        self.lock = None;
+        self.make(table, dir, config.table_mode);
+        true
+    }
+
+    /// Whether the runtime directory is ours: no other daemon has the lock by now.
+    pub fn owns_runtime_dir(&self, table: &Upkeep<'_>) -> bool {
+        self.lock.is_some() || !table.is_shared()
+    }
+
+    fn make(&mut self, mut table: Upkeep<'_>, dir: &Path, mode: u32) {
+        let made = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"));
+        let made = made.and_then(|mut random| {
+            let seeds = seeds(&mut random);
+            table
+                .rotate_as_it_fits(&mut self.lock, dir, (&self.configured, mode), seeds)
+                .map_err(|error| error.to_string())
+        });
+        match made {
+            Ok(short) => {
+                self.problem = short.map(|why| why.to_string());
+                self.identities = identities(table.is_shared(), dir);
+                let (entries, configured) = (table.capacity(), self.configured.entries);
+                match &self.problem {
+                    None => log::info!(
+                        event = Event::TableResized, entries = entries;
+                        "a table for {entries} names takes the place of the old one"
+                    ),
+                    Some(why) => log::warn!(
+                        event = Event::TableNotResized, reason:% = why, entries = entries;
+                        "a table for {entries} names takes the place of the old one, one for {configured} when there is room: {why}"
+                    ),
+                }
+            }
+            Err(why) => {
+                log::error!(event = Event::TableNotResized, reason:% = why; "the table stays as it is: {why}");
+                self.problem = Some(why);
+            }
+        }
+    }
+}
+
+/// Device and inode of the files that have the names of the table and of the lock.
+fn identities(is_shared: bool, dir: &Path) -> [Option<(u64, u64)>; 2] {
+    [TABLE_FILE, LOCK_FILE].map(|name| is_shared.then(|| identity(&dir.join(name))).flatten())
+}
+
+fn configured(entries: Option<usize>, dir: &Path) -> Geometry {
+    Geometry { entries: entries.unwrap_or_else(|| usual(dir, ENTRIES)) }
+}
+
+fn seeds(random: &mut Random) -> [u64; 3] {
+    [random.draw(), random.draw(), random.draw()]
+}
+
+fn log_opened(opened: &Opened, configured: &Geometry, dir: &Path) {
+    let (writer, dir) = (&opened.writer, dir.display());
+    let entries = writer.capacity();
+    if let Some(why) = &opened.short {
+        log::warn!(
+            event = Event::TableNotResized, reason:% = why, entries = entries;
+            "{}; a table for {} names takes its place when there is room: {why}",
+            instead(writer.is_shared(), entries),
+            configured.entries
+        );
+    }
+    match &opened.origin {
+        Origin::Created if !writer.is_shared() => {}
+        Origin::Created => log::info!(
+            event = Event::TableCreated, entries = entries;
+            "a new table for {entries} names is in '{dir}'"
+        ),
+        Origin::Adopted => log::info!(
+            event = Event::TableTakenOver, entries = writer.entries();
+            "the table in '{dir}' is taken over: about {} entries",
+            writer.entries()
+        ),
+        Origin::Resized => log::info!(
+            event = Event::TableResized, entries = entries;
+            "the table in '{dir}' had another size: a new one for {entries} names takes its entries over"
+        ),
+        Origin::Replaced { why } => log::warn!(
+            event = Event::TableRefused, reason:% = why;
+            "the table that was in '{dir}' is replaced by a new one: {why}"
+        ),
+    }
+}
+
+/// The table that there is, in place of the configured one.
+fn instead(is_shared: bool, capacity: usize) -> String {
+    if is_shared {
+        format!("the table has room for {capacity} names only")
+    } else {
+        "the table cannot be shared: other programs ask hitherd instead of reading it".to_owned()
+    }
+}
