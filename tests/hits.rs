@@ -167,11 +167,11 @@ fn alarm_is_set(daemon: &Daemon) -> bool {
 }
 
 /// Whether the thread that wakes readers waits for something to be published, without a time.
-fn rouse_sleeps(daemon: &Daemon) -> bool {
+fn wake_thread_sleeps(daemon: &Daemon) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process.id())).expect("it runs");
     tasks.flatten().map(|task| task.path()).any(|task| {
         let text = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
-        text("comm").trim() == "rouse" && text("syscall").starts_with(&format!("{} ", nix::libc::SYS_futex))
+        text("comm").trim() == "wake" && text("syscall").starts_with(&format!("{} ", nix::libc::SYS_futex))
     })
 }
 
@@ -212,7 +212,7 @@ fn an_idle_daemon_does_not_wake_up() {
         std::thread::sleep(Duration::from_millis(100));
     }
     // What was published last is told to readers some milliseconds later.
-    counted.daemon.until("nobody is to be woken", rouse_sleeps);
+    counted.daemon.until("no reader has to be woken", wake_thread_sleeps);
     let mut outside = Outside::new();
     for _ in 0..20 {
         let before = counted.counts();

@@ -32,7 +32,8 @@ impl<'b> Arena<'b> {
         let octets = size_of::<T>().checked_mul(count).ok_or(Full)?;
         let all = skip.checked_add(octets).ok_or(Full)?;
         self.left = self.left.checked_sub(all).ok_or(Full)?;
-        // SAFETY: `all` octets from `at` on were left, and `new`'s caller may write them; they are given out once. Zero is valid for `T`.
+        // SAFETY: `all` octets from `at` on were left, and `new`'s caller may write them; they are
+        // given out once. Zero is valid for `T`.
         unsafe {
             let place = self.at.add(skip);
             self.at = self.at.add(all);

@@ -1,4 +1,5 @@
-//! Asking the daemon over its DNS socket. The answer itself is read from the table: the daemon publishes before it replies.
+//! Asking the daemon over its DNS socket. The answer itself is read from the table: the daemon
+//! publishes before it replies.
 
 use crate::sys;
 use core::net::SocketAddr;
@@ -7,8 +8,8 @@ use hither_table::{Family, Monotonic, Wanted};
 use hither_wire::header::HEADER_LEN;
 use hither_wire::name::{NAME_MAX, Name};
 
-/// How long to wait for the daemon's reply about one name. The daemon waits longer for its upstreams, but the caller has other
-/// NSS modules to try.
+/// How long to wait for the daemon's reply about one name. The daemon waits longer for its
+/// upstreams, but the caller has other NSS modules to try.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long one call of a program waits for all the names that it looks up together.
 pub(crate) const CALL: Duration = Duration::from_millis(2500);
@@ -33,12 +34,13 @@ pub(crate) struct Wait {
     pub until: Monotonic,
 }
 
-/// Asks for the wanted families of `name`. `Ok`: the daemon has answered each of them, with addresses or a denial.
+/// Asks for the wanted families of `name`. `Ok`: the daemon has answered each of them, with
+/// addresses or a denial.
 #[cold]
 pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) -> Result<(), Unanswered> {
     let socket = sys::connect(daemon).ok_or(Unanswered::Refused)?;
-    // The id need not be secret: a forger would have to send from the daemon's own address, and a forged reply only makes us
-    // read the table. The lowest bit stands for the family.
+    // The id need not be secret: a forger would have to send from the daemon's own address, and a
+    // forged reply only makes us read the table. The lowest bit stands for the family.
     let began = wait.began.0;
     let id = (began ^ began >> 16 ^ u64::from(sys::process_id())) as u16 & !1;
     let mut open = 0;

@@ -1,9 +1,10 @@
-//! The mapping of the table that a process reads, exchanged when the daemon replaces the file. No reader waits for a lock, and
-//! nothing is allocated.
+//! The mapping of the table that a process reads, exchanged when the daemon replaces the file. No
+//! reader waits for a lock, and nothing is allocated.
 //!
-//! Hazard counting: a handle has a few slots for mappings, and each slot counts its readers. A reader adds itself to the count of
-//! the current slot and then checks that the slot is still current. A thread that exchanges mappings first makes another slot
-//! current and then unmaps slots that have no reader. A child that is forked while another thread reads inherits a count that
+//! Hazard counting: a handle has a few slots for mappings, and each slot counts its readers. A
+//! reader adds itself to the count of the current slot and then checks that the slot is still
+//! current. A thread that exchanges mappings first makes another slot current and then unmaps slots
+//! that have no reader. A child that is forked while another thread reads inherits a count that
 //! never falls; that mapping stays, and the other slots are used.
 #![allow(unsafe_code)]
 
@@ -18,9 +19,11 @@ use hither_table::{Monotonic, Plan, Recheck, View};
 
 /// Mappings at most: the current one and replaced ones that are still read.
 const SLOTS: usize = 4;
-/// Versions that are remembered so that each is hinted once; each has one place, by its lowest bits.
+/// Versions that are remembered so that each is hinted once; each has one place, by its lowest
+/// bits.
 const HINTED: usize = 64;
-/// How often a thread yields to another one that is opening the table (about ten microseconds in all) before it goes on without.
+/// How often a thread yields to another one that is opening the table (about ten microseconds in
+/// all) before it goes on without.
 const YIELDS: usize = 200;
 /// Octets of the longest runtime directory, one more for the NUL.
 const DIR_LEN: usize = 96;
@@ -36,11 +39,13 @@ pub enum Unusable {
     NotATable,
     /// This process is in another time namespace, where the table's expiry times mean nothing.
     OtherClock,
-    /// This thread is in another network namespace, where other answers hold, or cannot find out in which one it is.
+    /// This thread is in another network namespace, where other answers hold, or cannot find out in
+    /// which one it is.
     OtherNetwork,
 }
 
-/// Reads the tables of one runtime directory, one after the other. All zeros is a valid handle that has nothing open yet.
+/// Reads the tables of one runtime directory, one after the other. All zeros is a valid handle that
+/// has nothing open yet.
 #[repr(C)]
 pub struct Handle {
     /// The runtime directory, ended by a NUL; empty: the environment's, else the default.
@@ -83,8 +88,9 @@ struct Held {
     plan: Plan,
 }
 
-// SAFETY: `held` is written only by the one thread that has `exchanging`, in a slot that is not current and has no user; readers
-// look at it only while they are counted as users of the current slot. The pointers in it lead to shared, read-only words.
+// SAFETY: `held` is written only by the one thread that has `exchanging`, in a slot that is not
+// current and has no user; readers look at it only while they are counted as users of the current
+// slot. The pointers in it lead to shared, read-only words.
 unsafe impl Sync for Slot {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for Slot {}
@@ -105,7 +111,8 @@ impl Handle {
         }
     }
 
-    /// Sets the runtime directory, before the first lookup; `None` if it is empty, contains a NUL or has over 95 octets.
+    /// Sets the runtime directory, before the first lookup; `None` if it is empty, contains a NUL
+    /// or has over 95 octets.
     pub fn set_dir(&mut self, dir: &[u8]) -> Option<()> {
         let room = self.dir.get_mut(..dir.len())?;
         if dir.is_empty() || dir.contains(&0) || dir.len() == DIR_LEN {
@@ -146,8 +153,9 @@ impl Handle {
             };
             slot.users.fetch_add(1, SeqCst);
             if self.current.load(SeqCst) == current {
-                // SAFETY: counted as a user of the current slot: it is filled, and neither written nor unmapped before the count
-                // falls. The words are those of a mapping, aligned to a page, and that many; all accesses are atomic.
+                // SAFETY: counted as a user of the current slot: it is filled, and neither written
+                // nor unmapped before the count falls. The words are those of a mapping, aligned to
+                // a page, and that many; all accesses are atomic.
                 let result = unsafe {
                     let held = (*slot.held.get()).assume_init_ref();
                     let words = core::slice::from_raw_parts(held.memory.words, held.memory.count);
@@ -173,7 +181,8 @@ impl Handle {
         }
     }
 
-    /// Like [`Handle::with`], if this thread is in the network namespace in which the table's answers hold.
+    /// Like [`Handle::with`], if this thread is in the network namespace in which the table's
+    /// answers hold.
     ///
     /// # Errors
     /// Why there is no table here.
@@ -197,7 +206,8 @@ impl Handle {
         self.current.load(SeqCst)
     }
 
-    /// Opens the file that is there now in place of the table `before`, unless another thread has done so.
+    /// Opens the file that is there now in place of the table `before`, unless another thread has
+    /// done so.
     #[cold]
     pub(crate) fn exchange(&self, before: u32) -> Result<(), Unusable> {
         let me = sys::process_id();
@@ -209,7 +219,8 @@ impl Handle {
             sys::yield_now();
             holder = self.exchanging.load(SeqCst);
         }
-        // Another process's id is that of the parent of a forked child, whose thread does not exist here: it is taken over.
+        // Another process's id is that of the parent of a forked child, whose thread does not exist
+        // here: it is taken over.
         if holder == me || self.exchanging.compare_exchange(holder, me, SeqCst, SeqCst).is_err() {
             return Err(Unusable::NoTable);
         }
@@ -218,7 +229,8 @@ impl Handle {
         result
     }
 
-    /// Maps the file that is there into a free slot and makes that slot current. Only for the thread that has `exchanging`.
+    /// Maps the file that is there into a free slot and makes that slot current. Only for the
+    /// thread that has `exchanging`.
     #[cold]
     fn fill(&self, before: u32) -> Result<(), Unusable> {
         let dir = self.dir().ok_or(Unusable::NoTable)?;
@@ -226,7 +238,8 @@ impl Handle {
         let (n, slot) = self.slots.iter().enumerate().find(is_free).ok_or(Unusable::NoTable)?;
         let table = sys::open_table(&dir)?;
         if !sys::rights().may_map(table.owner) {
-            // Root's own table was mapped, and the one that replaced it is not root's: from now on it is read unmapped.
+            // Root's own table was mapped, and the one that replaced it is not root's: from now on
+            // it is read unmapped.
             self.clear_current(before);
             return Err(Unusable::NoTable);
         }
@@ -246,8 +259,9 @@ impl Handle {
             }
         };
         Self::empty(slot);
-        // SAFETY: the slot is not current and had no user, and this is the one thread that exchanges. A reader that counts itself
-        // now finds that the slot is not current and does not look.
+        // SAFETY: the slot is not current and had no user, and this is the one thread that
+        // exchanges. A reader that counts itself now finds that the slot is not current and does
+        // not look.
         unsafe { *slot.held.get() = MaybeUninit::new(Held { memory, plan }) };
         slot.mapped.store(1, SeqCst);
         self.current.store(n as u32 + 1, SeqCst);
@@ -273,7 +287,8 @@ impl Handle {
     /// Unmaps the table of a slot that is not current and has no user.
     fn empty(slot: &Slot) {
         if slot.mapped.swap(0, SeqCst) == 1 {
-            // SAFETY: `mapped` was 1, so the slot is filled; it is not current, and a reader that counts itself now sees that.
+            // SAFETY: `mapped` was 1, so the slot is filled; it is not current, and a reader that
+            // counts itself now sees that.
             unsafe {
                 let held = (*slot.held.get()).assume_init_ref();
                 sys::unmap(held.memory.words, held.memory.count);
@@ -281,7 +296,8 @@ impl Handle {
         }
     }
 
-    /// Whether another file is there than the one that is read. Asks the kernel at most once a second, see [`Recheck`].
+    /// Whether another file is there than the one that is read. Asks the kernel at most once a
+    /// second, see [`Recheck`].
     pub(crate) fn is_outdated(&self, now: Monotonic) -> bool {
         if !self.recheck.is_due(now) {
             return false;
@@ -309,7 +325,8 @@ impl Handle {
         self.silent_until.store(until.0, SeqCst);
     }
 
-    /// Whether no hint has been sent for this version yet, as far as is remembered; it counts as sent from now on.
+    /// Whether no hint has been sent for this version yet, as far as is remembered; it counts as
+    /// sent from now on.
     pub(crate) fn is_first_hint(&self, version: u64) -> bool {
         let at = (version as usize) % HINTED;
         self.hinted.get(at).is_some_and(|last| last.swap(version, SeqCst) != version)
@@ -325,7 +342,8 @@ impl Handle {
     }
 }
 
-/// Whether the table's times mean something to this process, by the clocks' difference that the daemon wrote.
+/// Whether the table's times mean something to this process, by the clocks' difference that the
+/// daemon wrote.
 pub(crate) fn check_clock(offset_ms: u64) -> Result<(), Unusable> {
     let apart = sys::clock_offset_ms().abs_diff(offset_ms);
     if apart > CLOCK_SLACK_MS { Err(Unusable::OtherClock) } else { Ok(()) }

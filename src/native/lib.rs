@@ -1,10 +1,13 @@
-//! Reads the table from inside the processes of other programs: what the C library and the NSS module share.
+//! Reads the table from inside the processes of other programs: what the C library and the NSS
+//! module share.
 //!
-//! Such a process may fork, run in a chroot, close descriptors that it does not know, have small stacks, or be root. So this
-//! crate does not allocate and has no thread-local storage, no open descriptor between calls, no signal handler, no lock that a
-//! thread waits for, and no panic (the NSS module does not link if a panic can be reached).
+//! Such a process may fork, run in a chroot, close descriptors that it does not know, have small
+//! stacks, or be root. So this crate does not allocate and has no thread-local storage, no open
+//! descriptor between calls, no signal handler, no lock that a thread waits for, and no panic (the
+//! NSS module does not link if a panic can be reached).
 //!
-//! Not here: the functions that C programs call (`hither-capi`) and those that glibc calls (`hither-nss`).
+//! Not here: the functions that C programs call (`hither-capi`) and those that glibc calls
+//! (`hither-nss`).
 
 #![no_std]
 #![deny(unsafe_code)]

@@ -1,4 +1,5 @@
-//! One lookup and what belongs to it: opening a replaced table again, sending a hint, asking the daemon.
+//! One lookup and what belongs to it: opening a replaced table again, sending a hint, asking the
+//! daemon.
 
 use crate::ask::{CALL, PATIENCE, SILENCE, Unanswered, Wait, ask};
 use crate::handle::{Handle, Unusable};
@@ -22,8 +23,9 @@ pub struct Found<'r> {
 }
 
 impl Handle {
-    /// Looks up `name`, which must be in lower case, and copies its entry into `out`. Makes no system call but the first time
-    /// and after a replacement. Sends the daemon a hint if the entry is about to expire.
+    /// Looks up `name`, which must be in lower case, and copies its entry into `out`. Makes no
+    /// system call but the first time and after a replacement. Sends the daemon a hint if the entry
+    /// is about to expire.
     ///
     /// # Errors
     /// An [`Unusable`]: there is no table to look in. In a table: a [`NoEntry`].
@@ -47,7 +49,8 @@ impl Handle {
         }))
     }
 
-    /// Finds an entry in the mapped table, and opens the table again where another has taken its place.
+    /// Finds an entry in the mapped table, and opens the table again where another has taken its
+    /// place.
     fn find_mapped(
         &self,
         key: &Key,
@@ -71,7 +74,8 @@ impl Handle {
                         .is_ok_and(|shape| Entry::of(out, shape).freshness(wanted, now) == Freshness::Fresh);
                     let is_final = is_fresh || matches!(other, Err(NoEntry::Busy | NoEntry::TooLarge));
                     found = other;
-                    // The daemon may have put another file there without marking this one, see `hither_table::Recheck`.
+                    // The daemon may have put another file there without marking this one, see
+                    // `hither_table::Recheck`.
                     if is_final || !self.is_outdated(now) {
                         break;
                     }
@@ -125,11 +129,13 @@ impl Handle {
         }
     }
 
-    /// Asks the daemon for `name`. `true`: the daemon has answered, so the table has the answer or cannot hold it. `until` ends
-    /// the program's call, which may ask for several names; `None` before the first of them.
+    /// Asks the daemon for `name`. `true`: the daemon has answered, so the table has the answer or
+    /// cannot hold it. `until` ends the program's call, which may ask for several names; `None`
+    /// before the first of them.
     ///
-    /// A daemon that does not reply while nothing in its table changes hangs: it is not asked for a while. One that waits for its
-    /// upstreams has counted the query meanwhile, so it is asked again.
+    /// A daemon that does not reply while nothing in its table changes hangs: it is not asked for a
+    /// while. One that waits for its upstreams has counted the query meanwhile, so it is asked
+    /// again.
     #[must_use]
     #[cold]
     pub fn ask(&self, name: &Name, wanted: Wanted, until: &mut Option<Monotonic>) -> bool {
@@ -162,7 +168,8 @@ impl Handle {
         }
     }
 
-    /// Waits until the table has seen more than `seen` changes, at most `timeout_ms`; returns how many it has seen.
+    /// Waits until the table has seen more than `seen` changes, at most `timeout_ms`; returns how
+    /// many it has seen.
     ///
     /// # Errors
     /// Why there is no table.

@@ -1,7 +1,7 @@
 //! Calls of the kernel and of the C library, behind safe functions.
 //!
-//! This file and those below `sys/`, with `handle.rs`, which exchanges mappings, and `arena.rs`, which fills the caller's buffer,
-//! are the files of this crate that may contain `unsafe`.
+//! This file and those below `sys/`, with `handle.rs`, which exchanges mappings, and `arena.rs`,
+//! which fills the caller's buffer, are the files of this crate that may contain `unsafe`.
 #![allow(unsafe_code)]
 
 mod libc_state;
@@ -42,14 +42,16 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// Octets of the longest path, without the final NUL: that of a local socket's address (`sun_path`, unix(7)).
+    /// Octets of the longest path, without the final NUL: that of a local socket's address
+    /// (`sun_path`, unix(7)).
     pub const MAX: usize = 107;
 
     pub fn new() -> Path {
         Path { octets: [0; Path::MAX + 1], len: 0 }
     }
 
-    /// Appends `more`; `None` if the path would be too long or `more` contains a NUL. The path is then not to be used.
+    /// Appends `more`; `None` if the path would be too long or `more` contains a NUL. The path is
+    /// then not to be used.
     pub fn push(&mut self, more: &[u8]) -> Option<()> {
         for octet in more {
             if *octet == 0 || self.len >= Path::MAX {
@@ -72,11 +74,12 @@ impl Path {
     }
 }
 
-/// The users this process runs as, by which [`hither_table::trust`] decides whether it may map a table.
+/// The users this process runs as, by which [`hither_table::trust`] decides whether it may map a
+/// table.
 pub(crate) fn rights() -> Rights {
     let (mut real, mut effective, mut saved) = (0, 0, 0);
-    // SAFETY: three places for the result; on an error they stay 0, which is root, the careful answer. getauxval has no
-    // preconditions.
+    // SAFETY: three places for the result; on an error they stay 0, which is root, the careful
+    // answer. getauxval has no preconditions.
     let secure = unsafe {
         libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved);
         libc::getauxval(libc::AT_SECURE) != 0
@@ -86,12 +89,14 @@ pub(crate) fn rights() -> Rights {
 
 fn clock(which: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a place for the result; the clock exists since Linux 2.6.39, and an error leaves zero.
+    // SAFETY: a place for the result; the clock exists since Linux 2.6.39, and an error leaves
+    // zero.
     unsafe { libc::clock_gettime(which, &raw mut time) };
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
-/// The table's clock at this moment. `Monotonic::now` does the same, but needs the standard library.
+/// The table's clock at this moment. `Monotonic::now` does the same, but needs the standard
+/// library.
 pub(crate) fn now() -> Monotonic {
     Monotonic(clock(libc::CLOCK_BOOTTIME))
 }
@@ -131,7 +136,8 @@ fn futex_wait(word: *const u32, seen: u32, timeout_ms: u32) {
         tv_sec: libc::time_t::from(timeout_ms / 1000),
         tv_nsec: libc::c_long::from(timeout_ms % 1000) * 1_000_000,
     };
-    // SAFETY: only the kernel loads from the address, and it returns EFAULT where nothing is mapped. `time` outlives the call.
+    // SAFETY: only the kernel loads from the address, and it returns EFAULT where nothing is
+    // mapped. `time` outlives the call.
     unsafe {
         libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT, seen, &raw const time);
     }

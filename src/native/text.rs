@@ -1,8 +1,8 @@
 //! Names as C programs expect them.
 
-/// The text of a name without its final dot, if it can be the name of a host: letters, digits, `-` and `_`, and no `-` at its
-/// beginning. `None` for other names, since programs put such text into commands and files. glibc's own DNS module has the same
-/// rule (`res_hnok`).
+/// The text of a name without its final dot, if it can be the name of a host: letters, digits, `-`
+/// and `_`, and no `-` at its beginning. `None` for other names, since programs put such text into
+/// commands and files. glibc's own DNS module has the same rule (`res_hnok`).
 #[must_use]
 pub fn host_name(wire: &[u8]) -> Option<impl Iterator<Item = u8> + Clone + use<'_>> {
     let labels = wire.get(1..wire.len().checked_sub(1)?)?;

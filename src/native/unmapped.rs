@@ -1,11 +1,13 @@
-//! The table of a process that must not map it (see [`hither_table::trust`]): opened for each lookup, and read by system calls.
+//! The table of a process that must not map it (see [`hither_table::trust`]): opened for each
+//! lookup, and read by system calls.
 //!
-//! No descriptor stays open: the process may close descriptors that it does not know, and reuse their numbers.
+//! No descriptor stays open: the process may close descriptors that it does not know, and reuse
+//! their numbers.
 
 use crate::handle::{Handle, Unusable, check_clock};
 use crate::sys::{self, Opened};
 use hither_table::layout::PULSE;
-use hither_table::{Distant, Head, Key, Monotonic, NoEntry, Plan, Shape, Source};
+use hither_table::{Head, Key, Monotonic, NoEntry, Plan, Shape, Source, UnmappedTable};
 
 /// An open table whose header has been read.
 pub(crate) struct Unmapped {
@@ -52,7 +54,7 @@ impl Unmapped {
     /// See [`hither_table::View::find`].
     #[cold]
     pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<Shape, NoEntry> {
-        Distant::new(&self.table, &self.plan).find(key, None, out)
+        UnmappedTable::new(&self.table, &self.plan).find(key, None, out)
     }
 
     /// See [`hither_table::View::pulse`]; `None` if the file has been cut.

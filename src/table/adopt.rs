@@ -1,5 +1,6 @@
-//! Taking over what a predecessor left: its very table, or, where another size is wanted, its entries; in slices beside the daily
-//! work. What is whole stays, every doubt about the table itself ends in a new one.
+//! Takeover of a predecessor's table after a restart: the table itself, or, for another size, a
+//! copy of its entries. The work is done in portions between other work. Intact entries stay; a
+//! table of which anything is doubtful is replaced.
 
 use crate::alloc::{Alloc, class_of};
 use crate::key::Key;
@@ -13,18 +14,18 @@ use crate::writer::{Geometry, Writer};
 use core::fmt;
 use std::sync::Arc;
 
-/// Why a table that is there is not taken over.
+/// Why a predecessor's table is not taken over.
 #[derive(Debug)]
 pub enum Doubt {
     /// It cannot be read as a table.
     Unreadable(OpenError),
-    /// It is of another size than configured.
+    /// It has another size than configured.
     OtherSize,
-    /// It was written before the host was started: its times mean nothing now.
+    /// It was written in an earlier boot, so its times mean nothing.
     OtherBoot,
-    /// Its answers hold in another network namespace.
+    /// Its answers hold in another network namespace than the daemon's.
     OtherNetwork,
-    /// Its last version cannot be one.
+    /// Its last version is out of range.
     Version,
 }
 
@@ -42,50 +43,53 @@ impl fmt::Display for Doubt {
 
 impl std::error::Error for Doubt {}
 
-/// What was found in what a predecessor left.
+/// What became of a predecessor's entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Adopted {
-    /// Entries that stayed.
+    /// Entries that were taken over.
     pub entries: usize,
-    /// Entries that were not whole and were left out.
+    /// Entries that were damaged, or did not fit any more.
     pub dropped: usize,
 }
 
-/// Versions left out after a predecessor that may have drawn, but not yet published, some. A sixteenth of what a second of the wall clock
-/// stands for, so that starts alone do not take versions ahead of it.
+/// Versions that are skipped after a predecessor, which may have used some without publishing them.
+/// A sixteenth of those that [`crate::first_version`] gives to a second, so that restarts do not
+/// bring versions ahead of the wall clock.
 const VERSION_GAP: u64 = 1 << 16;
 
-/// What has not been looked at yet.
+/// The part of a predecessor's table that has not been checked or copied yet.
 #[derive(Debug)]
-pub(crate) struct Heritage {
-    /// Another table, whose entries are copied; none: our own, whose records stay where they are.
+pub(crate) struct Takeover {
+    /// Another table, whose entries are copied; `None`: this table itself, whose records stay where
+    /// they are.
     from: Option<Reader>,
-    /// The next index word.
+    /// The next index word to check or copy.
     at: usize,
-    /// Index words from there on that lead to records of the predecessor's.
+    /// How many index words from there on lead to records of the predecessor.
     unseen: usize,
-    /// Chunks of our own table in which the predecessor left records.
+    /// The chunks of this table in which the predecessor has records.
     taken: Vec<bool>,
     found: Adopted,
 }
 
-impl Heritage {
+impl Takeover {
+    /// Records of this table that have not been checked yet.
     pub fn unseen(&self) -> usize {
         if self.from.is_some() { 0 } else { self.unseen }
     }
 
-    /// An index word of the predecessor's has gone before it was looked at.
+    /// Notes that an index word of the predecessor was overwritten before it was checked.
     pub fn overwritten(&mut self) {
         self.unseen = self.unseen.saturating_sub(1);
     }
 }
 
 impl Writer {
-    /// Takes over the table in `memory`. Readers go on meanwhile and notice nothing. Its entries can be used at once, and are looked at
-    /// one after the other by [`Writer::work`].
+    /// Takes over the table in `memory`, without any effect on its readers. Its entries can be used
+    /// at once; [`Writer::work`] checks them one after the other.
     ///
     /// # Errors
-    /// A [`Doubt`]; nothing has been written then.
+    /// A [`Doubt`]; then nothing has been written.
     pub fn adopt(memory: Memory, geometry: &Geometry) -> Result<Writer, Doubt> {
         Writer::take_over(Reader::over(Arc::new(memory)).map_err(Doubt::Unreadable)?, geometry)
     }
@@ -109,56 +113,58 @@ impl Writer {
         let alloc = Alloc::new(reader.plan.lines, |chunk| taken[chunk]);
         let at = reader.plan.index;
         let mut writer = Writer::over(reader, geometry, version, alloc);
-        writer.heritage = Some(Heritage { from: None, at, unseen, taken, found: Adopted::default() });
+        writer.takeover = Some(Takeover { from: None, at, unseen, taken, found: Adopted::default() });
         Ok(writer)
     }
 
-    /// Has the entries of another table copied, under their versions, by [`Writer::work`] and as they are asked for.
+    /// Copies the entries of another table, under their versions: each when it is looked up, and
+    /// the rest by [`Writer::work`].
     pub(crate) fn inherit_from(&mut self, before: Reader) {
         let at = before.plan.index;
         let (unseen, taken, found) = (0, Vec::new(), Adopted::default());
-        self.heritage = Some(Heritage { from: Some(before), at, unseen, taken, found });
+        self.takeover = Some(Takeover { from: Some(before), at, unseen, taken, found });
     }
 
-    /// Does some of the work that is left of taking over: looks at so many places of the index. The result when it is done.
+    /// Continues a takeover by that many index words. Returns the result when the takeover is
+    /// complete.
     pub fn work(&mut self, places: usize, now: Monotonic) -> Option<Adopted> {
-        self.heritage.as_ref()?;
+        self.takeover.as_ref()?;
         self.inherit_more(places, now)
     }
 
-    /// Whether there is such work left.
+    /// Whether a takeover is not complete yet.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.heritage.is_some()
+        self.takeover.is_some()
     }
 
-    /// Whether records of our own table have not been looked at yet.
+    /// Whether records of this table have not been checked yet.
     pub(crate) fn recovering(&self) -> bool {
-        self.heritage.as_ref().is_some_and(|heritage| heritage.from.is_none())
+        self.takeover.as_ref().is_some_and(|takeover| takeover.from.is_none())
     }
 
     pub(crate) fn inherit_more(&mut self, places: usize, now: Monotonic) -> Option<Adopted> {
-        let mut heritage = self.heritage.take()?;
-        let end = heritage.from.as_ref().map_or(self.reader.plan.data, |from| from.plan.data);
-        let until = end.min(heritage.at.saturating_add(places));
-        while heritage.at < until {
-            let at = heritage.at;
-            heritage.at += 1;
-            match heritage.from.clone() {
-                None => self.adopt_word(&mut heritage, at),
-                Some(from) => self.copy_word(&mut heritage, &from, at, now),
+        let mut takeover = self.takeover.take()?;
+        let end = takeover.from.as_ref().map_or(self.reader.plan.data, |from| from.plan.data);
+        let until = end.min(takeover.at.saturating_add(places));
+        while takeover.at < until {
+            let at = takeover.at;
+            takeover.at += 1;
+            match takeover.from.clone() {
+                None => self.adopt_word(&mut takeover, at),
+                Some(from) => self.copy_word(&mut takeover, &from, at, now),
             }
         }
-        if heritage.at < end {
-            self.heritage = Some(heritage);
+        if takeover.at < end {
+            self.takeover = Some(takeover);
             return None;
         }
-        self.alloc.adopted(|chunk| heritage.taken.get(chunk) == Some(&true));
-        Some(heritage.found)
+        self.alloc.adopted(|chunk| takeover.taken.get(chunk) == Some(&true));
+        Some(takeover.found)
     }
 
-    /// Looks at an index word of our own table.
-    fn adopt_word(&mut self, heritage: &mut Heritage, at: usize) {
+    /// Checks the entry of an index word of this table, and removes it if it is damaged.
+    fn adopt_word(&mut self, takeover: &mut Takeover, at: usize) {
         let word = peek(&self.words()[at]);
         if word == 0 {
             return;
@@ -166,16 +172,16 @@ impl Writer {
         let line = word as u32;
         let ours = self.alloc.in_use(line);
         if !ours {
-            heritage.overwritten();
+            takeover.overwritten();
         }
         let mut entry = self.scratch.take().unwrap_or_default();
         let bucket = (at - self.reader.plan.index) / LINE;
         let whole = self.reader.copy(word, &mut entry)
-            && self.reader.misfit(word, bucket, &entry).is_none()
+            && self.reader.entry_fault(word, bucket, &entry).is_none()
             && entry.version() <= self.version;
         let class = class_of(entry.shape.words());
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
-        // The first place with the name is the one that readers find.
+        // If a name is in the index twice, readers find the first one.
         let first = key.filter(|key| whole && self.find(key, &mut entry).is_some_and(|found| found.0 == at));
         self.scratch = Some(entry);
         step();
@@ -185,18 +191,19 @@ impl Writer {
                 self.live += 1;
                 let hash = self.place(&key).hash;
                 self.queues.insert(self.alloc.spot(line), hash, true);
-                heritage.found.entries += 1;
+                takeover.found.entries += 1;
             }
             _ => {
                 publish(&self.words()[at], 0);
                 self.changed(0);
-                heritage.found.dropped += 1;
+                takeover.found.dropped += 1;
             }
         }
     }
 
-    /// Copies the entry of another table's index word, unless the name has one here, or as many entries are there as may be.
-    fn copy_word(&mut self, heritage: &mut Heritage, from: &Reader, at: usize, now: Monotonic) {
+    /// Copies the entry of an index word of another table, unless this one has the name already or
+    /// is full.
+    fn copy_word(&mut self, takeover: &mut Takeover, from: &Reader, at: usize, now: Monotonic) {
         let word = peek(&from.words()[at]);
         if word == 0 {
             return;
@@ -205,7 +212,7 @@ impl Writer {
         let bucket = (at - from.plan.index) / LINE;
         let flushed = peek(&from.words()[head::FLUSHED]);
         let whole = from.copy(word, &mut entry)
-            && from.misfit(word, bucket, &entry).is_none()
+            && from.entry_fault(word, bucket, &entry).is_none()
             && entry.version() <= self.version
             && entry.version() >= flushed;
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
@@ -221,48 +228,50 @@ impl Writer {
             Some(key) => {
                 let slot = self.slot(&key);
                 match self.put_words(&key, &slot, (&words, version), now) {
-                    Ok(()) => heritage.found.entries += 1,
-                    Err(_) => heritage.found.dropped += 1,
+                    Ok(()) => takeover.found.entries += 1,
+                    Err(_) => takeover.found.dropped += 1,
                 }
             }
-            None => heritage.found.dropped += 1,
+            None => takeover.found.dropped += 1,
         }
     }
 
-    /// Copies the entry of `key` from the table that is being copied, ahead of its turn.
+    /// Copies the entry of `key` at once from the table that is being copied.
     pub(crate) fn inherit(&mut self, key: &Key) -> bool {
-        let Some(mut heritage) = self.heritage.take() else { return false };
-        let before = heritage.found.entries;
-        if let Some(from) = heritage.from.clone()
+        let Some(mut takeover) = self.takeover.take() else { return false };
+        let before = takeover.found.entries;
+        if let Some(from) = takeover.from.clone()
             && let Some(at) = slot(&from, key)
         {
-            self.copy_word(&mut heritage, &from, at, Monotonic(0));
+            self.copy_word(&mut takeover, &from, at, Monotonic(0));
         }
-        let copied = heritage.found.entries > before;
-        self.heritage = Some(heritage);
+        let copied = takeover.found.entries > before;
+        self.takeover = Some(takeover);
         copied
     }
 
-    /// What the table that is being copied has of `key` is out of date: it must not come after what is put now.
+    /// Removes `key` from the table that is being copied, so that its older entry does not replace
+    /// a newer one later.
     pub(crate) fn disinherit(&mut self, key: &Key) -> bool {
-        let from = self.heritage.as_ref().and_then(|heritage| heritage.from.as_ref());
+        let from = self.takeover.as_ref().and_then(|takeover| takeover.from.as_ref());
         let Some((from, at)) = from.and_then(|from| Some((from, slot(from, key)?))) else { return false };
         publish(&from.words()[at], 0);
         true
     }
 
-    pub(crate) fn drop_foreign_heritage(&mut self) {
-        self.heritage.take_if(|heritage| heritage.from.is_some());
+    /// Ends the copying of another table.
+    pub(crate) fn end_copying(&mut self) {
+        self.takeover.take_if(|takeover| takeover.from.is_some());
     }
 }
 
-/// Where the first version after those of a predecessor is.
+/// The version above which a successor of this table continues.
 pub(crate) fn next_version(before: &Reader) -> Result<u64, Doubt> {
     let version = before.version().saturating_add(VERSION_GAP);
     if version >= VERSION_MAX / 2 { Err(Doubt::Version) } else { Ok(version) }
 }
 
-/// Where the index word of `key` is.
+/// Where a table has the index word of `key`.
 fn slot(table: &Reader, key: &Key) -> Option<usize> {
     let place = key.place(&table.plan.secrets, table.plan.mask);
     let mut entry = Box::new(crate::record::Snapshot::new());

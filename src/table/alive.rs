@@ -1,6 +1,8 @@
-//! The sign of life in the table's header: a robust futex, which the kernel marks when the thread that holds it dies, however it does.
+//! The sign of life in the table's header: a robust futex, which the kernel marks when the thread
+//! that holds it dies, for whatever reason (set_robust_list(2)).
 //!
-//! The thread does nothing else: its list of robust futexes is ours, not that of its C library, and it sleeps until it is told to end.
+//! That thread does nothing else. While it sleeps its list of robust futexes is this file's instead
+//! of the C library's.
 #![allow(unsafe_code)]
 
 use crate::layout::head;
@@ -10,20 +12,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// `struct robust_list_head` of the kernel, with one entry that is a list node of its own.
+/// `struct robust_list_head` of the kernel, followed by the only node of the list.
 #[repr(C)]
 struct List {
     next: *const List,
     futex_offset: libc::c_long,
     pending: *const List,
-    /// The one node: it leads back to the head.
+    /// The node: it points back to the head.
     node: *const List,
 }
 
-/// What the kernel expects of a list's head: three words.
+/// The size of the head, without the node, as the kernel expects it: three words.
 const LIST_LEN: usize = 3 * size_of::<*const List>();
 
-/// Shows that this process lives, until it is dropped.
+/// Shows readers that this process lives, until it is dropped.
 #[derive(Debug)]
 pub struct Alive {
     stop: Option<Sender<()>>,
@@ -31,7 +33,7 @@ pub struct Alive {
 }
 
 impl Alive {
-    /// `None`: no thread could be had; readers then cannot tell, and do without.
+    /// Starts the thread; `None` if that is impossible. Readers then see no sign of life.
     pub(crate) fn show(memory: Arc<Memory>) -> Option<Alive> {
         let ((stop, stopped), (shown, seen)) = (channel(), channel());
         let hold = move || hold(&memory, &shown, &stopped);
@@ -57,19 +59,20 @@ fn hold(memory: &Memory, shown: &Sender<()>, stopped: &Receiver<()>) {
         List { next: std::ptr::null(), futex_offset: 0, pending: std::ptr::null(), node: std::ptr::null() };
     let at = &raw mut list;
     // SAFETY:
-    // - `list` is this function's own and stays where it is until the C library's list, which is only put aside, is back in its place
-    //   below; nobody else touches it;
-    // - the kernel reads it when the thread is killed: head to node to head, and finds the futex `futex_offset` from the node, which is
-    //   the lower half of a live word of `memory`, mapped as long as this function runs and, when the process is killed, to its end;
+    // - `list` belongs to this function and does not move until the C library's list is installed
+    //   again below; no other code uses it;
+    // - the kernel reads it when the thread is killed: from head to node to head. It finds the
+    //   futex `futex_offset` from the node: the lower half of a word of `memory`, which is mapped
+    //   as long as this function runs;
     // - this thread uses no robust mutex meanwhile.
     let set_list = |list: *const List| unsafe { libc::syscall(libc::SYS_set_robust_list, list, LIST_LEN) };
     let (mut before, mut len) = (std::ptr::null::<List>(), 0_usize);
-    // SAFETY: two places for the result; 0 is the calling thread.
+    // SAFETY: two places for the result; 0 stands for the calling thread.
     let known = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut before, &raw mut len) } == 0;
     if !known {
         return;
     }
-    // SAFETY: `at` leads to `list`; gettid has no preconditions.
+    // SAFETY: `at` points to `list`; gettid has no preconditions.
     let me = unsafe {
         let node = &raw const (*at).node;
         (*at).next = node.cast();
@@ -81,11 +84,11 @@ fn hold(memory: &Memory, shown: &Sender<()>, stopped: &Receiver<()>) {
         return;
     }
     set(word, u64::from(me as u32));
-    // Until we are told, or nobody is left who could tell.
+    // Ends when the sender is dropped.
     if shown.send(()).is_ok() {
         let _ = stopped.recv();
     }
     set(word, 0);
-    // Otherwise the kernel would look at our list when the thread ends, and it is gone by then.
+    // When the thread ends the kernel reads its list, and `list` is gone by then.
     set_list(before);
 }

@@ -1,34 +1,37 @@
-//! Space for records: chunks of one size class each, freed records reused last, so that late readers still find them.
+//! Allocation of space for records, in chunks of one size class each. Freed records are reused
+//! last, so that late readers still find them intact.
 //!
-//! Private to the writer; nothing here is part of the ABI.
+//! Private to the writer: nothing here is part of the ABI.
 
 use crate::fifo::Fifo;
 use crate::layout::{CHUNK, CLASSES, LINE};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::Arc;
 
-/// A freed record is not reused before so many others of its class have been freed.
+/// A freed record is not reused before that many others of its class have been freed.
 const QUARANTINE: usize = 1024;
-/// Class of a chunk that has none: it is in the pool, or what a predecessor left there has not been looked at.
+/// The class of a chunk that has none: it is in the pool, or holds a predecessor's records that
+/// have not been checked yet.
 const NONE: u8 = u8::MAX;
-/// A record that the index leads to begins at this line.
+/// A record to which the index leads begins at this line.
 const IN_USE: u8 = 0x80;
-/// The line is in one of the lists of free ones.
+/// The line is in a list of free records.
 const LISTED: u8 = 0x40;
-/// How often the place was given out or withdrawn, of which the last four bits are kept.
-const TURNS: u8 = 0x3c;
-const TURN: u8 = 0x04;
-/// How often the record was asked for since eviction last looked.
+/// The generation counter: the last four bits of how often the line was given out or withdrawn.
+const GENERATIONS: u8 = 0x3c;
+const GENERATION: u8 = 0x04;
+/// Uses of the record since eviction last looked, at most three.
 const USES: u8 = 3;
-/// Bits of a line in a [`Spot`]: four times as many as the largest table has.
+/// Bits of a line in a [`Spot`]: enough for four times the largest table.
 const SPOT_LINE: u32 = 28;
 const LINE_OF_SPOT: u32 = (1 << SPOT_LINE) - 1;
-/// Entries of a list beyond twice those that count before it is tidied.
+/// Entries that a list may have beyond twice the valid ones before it is compacted.
 const SLACK: usize = 1024;
-/// Chunks that are compared when one is to be emptied.
+/// Chunks that are compared at most when one is to be emptied.
 const COMPARED: usize = 4096;
 
-/// A place and its turn: what queues and lists remember of a record. It counts while the place has the same turn.
+/// A line and its generation: how queues and lists refer to a record. Valid while the line has that
+/// generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Spot(pub u32);
 
@@ -37,61 +40,63 @@ impl Spot {
         self.0 & LINE_OF_SPOT
     }
 
-    fn turn(self) -> u8 {
-        (self.0 >> SPOT_LINE) as u8 * TURN
+    fn generation(self) -> u8 {
+        (self.0 >> SPOT_LINE) as u8 * GENERATION
     }
 }
 
-/// How often records were asked for: threads that answer from the table note it here, where the writer looks when it needs room.
+/// Use counts of records: threads that answer from the table note uses here, and eviction reads
+/// them.
 ///
-/// A note says nothing of any other memory, so its order does not matter; one that is lost is lost.
+/// Notes do not order other memory accesses, and one may be lost.
 #[derive(Clone, Debug)]
 pub struct Uses(Arc<[AtomicU8]>);
 
 impl Uses {
-    /// The record at a line was asked for.
+    /// Notes a use of the record at a line.
     pub fn note(&self, line: u32) {
         if let Some(line) = self.0.get(line as usize) {
             let before = line.load(Relaxed);
             if before & USES < USES {
-                // Not an addition: two at once must not touch the bits above.
+                // Not an addition: two at once could carry into the bits above.
                 let _ = line.compare_exchange(before, before + 1, Relaxed, Relaxed);
             }
         }
     }
 }
 
-/// The class of a record of so many words.
+/// The smallest class for a record of that many words.
 pub(crate) fn class_of(words: usize) -> usize {
     CLASSES.partition_point(|lines| lines * LINE < words)
 }
 
 #[derive(Debug)]
 pub(crate) struct Alloc {
-    /// Each chunk's class.
+    /// The class of each chunk.
     chunks: Vec<u8>,
-    /// Records in use of each chunk.
+    /// The number of records in use in each chunk.
     used: Vec<u16>,
+    /// Chunks without a class.
     pool: Vec<u32>,
-    /// Records never used since their chunk was given to the class.
+    /// Records not used since their chunk got its class.
     fresh: [Vec<u32>; CLASSES.len()],
-    /// Freed records, oldest first, and some that have been withdrawn.
+    /// Freed records, oldest first; some have been withdrawn since.
     freed: [Fifo; CLASSES.len()],
-    /// Records of each class that are free.
+    /// The number of free records of each class.
     free: [usize; CLASSES.len()],
-    /// Chunks that got a class and whose former records have not been retired yet.
+    /// Chunks that got a class, and whose former records have not been retired yet.
     given: Vec<u32>,
-    /// Of each line: `IN_USE`, `LISTED`, `TURNS`, `USES`.
+    /// For each line: `IN_USE`, `LISTED`, `GENERATIONS`, `USES`.
     lines: Uses,
-    /// Where the search for a chunk to be emptied goes on.
+    /// Where the search for a chunk to empty continues.
     search: usize,
-    /// The chunk that is being emptied: what is freed there is not given out again.
+    /// The chunk that is being emptied, whose freed records are not given out again.
     sealed: Option<u32>,
 }
 
 impl Alloc {
-    /// All `lines` free but those of chunks that are `taken`. The first record of the first chunk is never given out: line 0
-    /// stands for none.
+    /// All of `lines` free, except for chunks that are `taken`. The first record of the first chunk
+    /// is never given out, since line 0 stands for none.
     pub fn new(lines: usize, taken: impl Fn(usize) -> bool) -> Self {
         let chunks = lines / CHUNK;
         Self {
@@ -108,7 +113,7 @@ impl Alloc {
         }
     }
 
-    /// Whether the index leads to a record there.
+    /// Whether the index leads to a record at the line.
     pub fn in_use(&self, line: u32) -> bool {
         self.line(line) & IN_USE != 0
     }
@@ -117,19 +122,20 @@ impl Alloc {
         self.lines.0.get(line as usize).map_or(0, |line| line.load(Relaxed))
     }
 
-    /// The writer's own: whether a record is there. A use that is noted meanwhile may be lost, a bit of ours cannot.
+    /// Stores the state of a line. A use that another thread notes meanwhile may be lost; the other
+    /// bits belong to the writer.
     fn set_line(&self, line: u32, value: u8) {
         if let Some(line) = self.lines.0.get(line as usize) {
             line.store(value, Relaxed);
         }
     }
 
-    /// Where other threads note what was asked for.
+    /// Where other threads note uses.
     pub fn notes(&self) -> Uses {
         self.lines.clone()
     }
 
-    /// The record was asked for.
+    /// Notes a use of the record at a line.
     pub fn use_line(&mut self, line: u32) {
         self.lines.note(line);
     }
@@ -138,7 +144,7 @@ impl Alloc {
         self.line(line) & USES
     }
 
-    /// How often the record was asked for, one of which is forgotten.
+    /// Returns the use count and lowers it by one.
     pub fn forget_use(&mut self, line: u32) -> u8 {
         let uses = self.uses(line);
         self.set_uses(line, uses.saturating_sub(1));
@@ -149,34 +155,35 @@ impl Alloc {
         self.set_line(line, self.line(line) & !USES | uses.min(USES));
     }
 
-    /// The record at a line, for a queue.
+    /// The record at a line as queues refer to it.
     pub fn spot(&self, line: u32) -> Spot {
-        Spot(u32::from((self.line(line) & TURNS) / TURN) << SPOT_LINE | line & LINE_OF_SPOT)
+        Spot(u32::from((self.line(line) & GENERATIONS) / GENERATION) << SPOT_LINE | line & LINE_OF_SPOT)
     }
 
     fn has(&self, spot: Spot, state: u8) -> bool {
-        self.line(spot.line()) & (IN_USE | LISTED | TURNS) == state | spot.turn()
+        self.line(spot.line()) & (IN_USE | LISTED | GENERATIONS) == state | spot.generation()
     }
 
-    /// Whether the record is still the one that was queued.
+    /// Whether the record is in use and still the one that was queued.
     pub fn is_current(&self, spot: Spot) -> bool {
         self.has(spot, IN_USE)
     }
 
-    /// Begins another turn of a place.
-    fn turn(&mut self, line: u32, state: u8) {
-        let turn = self.line(line).wrapping_add(TURN) & TURNS;
-        self.set_line(line, state | turn);
+    /// Begins another generation of a line.
+    fn begin_generation(&mut self, line: u32, state: u8) {
+        let generation = self.line(line).wrapping_add(GENERATION) & GENERATIONS;
+        self.set_line(line, state | generation);
     }
 
-    /// Puts a place into one of the lists.
+    /// Marks a line as listed among the free records of its class.
     fn list(&mut self, line: u32) {
         let class = usize::from(self.chunks[line as usize / CHUNK]);
-        self.set_line(line, LISTED | self.line(line) & TURNS);
+        self.set_line(line, LISTED | self.line(line) & GENERATIONS);
         self.free[class] += 1;
     }
 
-    /// Takes a record of the class, from a free chunk rather than from quarantine; `None`: something must be given up first.
+    /// Takes a free record of the class, from a free chunk while the freed ones are in quarantine.
+    /// `None`: there is none.
     pub fn take(&mut self, class: usize) -> Option<u32> {
         if self.fresh[class].is_empty()
             && self.free[class] <= QUARANTINE
@@ -185,7 +192,7 @@ impl Alloc {
             self.give(chunk, class);
         }
         let line = self.fresh[class].pop().or_else(|| self.take_freed(class))?;
-        self.turn(line, IN_USE);
+        self.begin_generation(line, IN_USE);
         self.free[class] -= 1;
         self.used[line as usize / CHUNK] += 1;
         Some(line)
@@ -214,20 +221,21 @@ impl Alloc {
         }
     }
 
-    /// A chunk that has just got a class: before anything is written there, whatever stood in it must be marked as gone. A reader
-    /// may still look for a record of the former class, whose first word the new ones need not touch.
+    /// A chunk that has just got a class. Before anything is written there, its former records must
+    /// be retired: a reader may still look for one of them, and new records need not overwrite its
+    /// first word.
     pub fn given(&mut self) -> Option<u32> {
         self.given.pop()
     }
 
-    /// A record that the index no longer leads to.
+    /// Frees a record to which the index no longer leads.
     pub fn release(&mut self, line: u32) {
         let chunk = line as usize / CHUNK;
         if !self.in_use(line) {
             return;
         }
         self.used[chunk] -= 1;
-        self.set_line(line, self.line(line) & TURNS);
+        self.set_line(line, self.line(line) & GENERATIONS);
         if self.sealed != Some(chunk as u32) {
             self.list(line);
             let spot = self.spot(line);
@@ -235,20 +243,21 @@ impl Alloc {
         }
     }
 
-    /// A chunk of another class that is to be emptied for `class`, one of the poorest. All of its records find places elsewhere; or else,
-    /// with `at_a_cost`, some do not.
-    pub fn poorest(&mut self, class: usize, at_a_cost: bool) -> Option<u32> {
-        // With as many free places as a chunk has, the others have one for each record of any chunk.
-        let spares: [bool; CLASSES.len()] =
-            std::array::from_fn(|c| c != class && (at_a_cost || self.free[c] >= CHUNK / CLASSES[c]));
-        if !spares.contains(&true) {
+    /// A chunk of another class to be emptied for `class`, one of those with the fewest records.
+    /// Its records have free places in other chunks, unless `may_evict`.
+    pub fn emptiest(&mut self, class: usize, may_evict: bool) -> Option<u32> {
+        // A class with at least as many free records as a chunk has can take in all records of any
+        // of its chunks.
+        let may_shrink: [bool; CLASSES.len()] =
+            std::array::from_fn(|c| c != class && (may_evict || self.free[c] >= CHUNK / CLASSES[c]));
+        if !may_shrink.contains(&true) {
             return None;
         }
         let count = self.chunks.len();
         let (mut best, mut compared) = (None, 0);
         for n in 0..count {
             let chunk = (self.search + n) % count;
-            if spares.get(usize::from(self.chunks[chunk])) == Some(&true)
+            if may_shrink.get(usize::from(self.chunks[chunk])) == Some(&true)
                 && best.is_none_or(|(least, _)| self.used[chunk] < least)
             {
                 best = Some((self.used[chunk], chunk));
@@ -263,7 +272,8 @@ impl Alloc {
         Some(chunk as u32)
     }
 
-    /// Takes a chunk's free records out of the lists, so that it can be emptied; the places that are in use.
+    /// Removes a chunk's free records from the lists, so that it can be emptied. Returns the lines
+    /// in use.
     pub fn seal(&mut self, chunk: u32) -> Vec<u32> {
         self.sealed = Some(chunk);
         let class = usize::from(self.chunks[chunk as usize]);
@@ -271,13 +281,13 @@ impl Alloc {
         let first = chunk * CHUNK as u32;
         for line in first..first + CHUNK as u32 {
             if self.line(line) & LISTED != 0 {
-                self.turn(line, 0);
+                self.begin_generation(line, 0);
                 self.free[class] -= 1;
             }
         }
         if self.freed[class].len() > 2 * self.free[class] + SLACK {
             let mut list = std::mem::take(&mut self.freed[class]);
-            // More at a time than a chunk brings.
+            // Twice, which removes more than one chunk adds.
             list.tidy(|spot| self.is_free(spot, class));
             list.tidy(|spot| self.is_free(spot, class));
             self.freed[class] = list;
@@ -285,14 +295,14 @@ impl Alloc {
         (first..first + CHUNK as u32).filter(|line| self.in_use(*line)).collect()
     }
 
-    /// Gives the sealed chunk, now empty, to another class.
+    /// Gives the sealed chunk, which is empty now, to another class.
     pub fn regive(&mut self, class: usize) {
         if let Some(chunk) = self.sealed.take() {
             self.give(chunk, class);
         }
     }
 
-    /// Takes up a record that a predecessor left; `false` if it cannot stand there.
+    /// Takes over a predecessor's record; `false` if no record of the class can begin at the line.
     pub fn adopt(&mut self, line: u32, class: usize) -> bool {
         let chunk = line as usize / CHUNK;
         let fits = (line as usize % CHUNK).is_multiple_of(CLASSES[class]) && !self.in_use(line);
@@ -302,11 +312,11 @@ impl Alloc {
         }
         *owner = class as u8;
         self.used[chunk] += 1;
-        self.turn(line, IN_USE);
+        self.begin_generation(line, IN_USE);
         true
     }
 
-    /// After all records have been adopted: what they left of their chunks is free.
+    /// Ends a takeover: the rest of the chunks with adopted records is free.
     pub fn adopted(&mut self, taken: impl Fn(usize) -> bool) {
         for chunk in (0..self.chunks.len()).filter(|chunk| taken(*chunk)) {
             let Some(step) = CLASSES.get(usize::from(self.chunks[chunk])) else {

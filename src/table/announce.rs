@@ -1,4 +1,5 @@
-//! What the writer tells readers beside the entries: counters, where the daemon answers, who it is, that it stops.
+//! What the writer publishes besides entries: counters, the daemon's address and process, its
+//! network, and that it stops.
 
 use crate::counters::Counters;
 use crate::layout::{CLOSED, LIVE, head};
@@ -7,14 +8,14 @@ use crate::writer::Writer;
 use core::net::SocketAddr;
 
 impl Writer {
-    /// Shows the counters to readers.
+    /// Publishes the counters.
     pub fn set_counters(&self, counters: &Counters) {
         for (word, value) in self.words()[head::COUNTERS..].iter().zip(counters.0) {
             set(word, value);
         }
     }
 
-    /// Tells readers where the daemon answers.
+    /// Publishes the address at which the daemon answers queries; `None`: at none.
     pub fn set_dns_address(&self, address: Option<SocketAddr>) {
         let words = self.words();
         let (family, octets, port) = match address {
@@ -32,7 +33,7 @@ impl Writer {
         set(&words[head::DNS], family << 16 | u64::from(port));
     }
 
-    /// Tells readers who writes, and in which boot of the host.
+    /// Publishes the writer's process id and the id of this boot.
     pub fn set_owner(&self, pid: u32, boot: [u64; 2]) {
         let words = self.words();
         set(&words[head::PID], u64::from(pid));
@@ -41,12 +42,12 @@ impl Writer {
         publish(&words[head::STATE], LIVE);
     }
 
-    /// Tells readers in which network namespace the answers hold, by its number; 0: nobody knows.
+    /// Publishes the number of the network namespace in which the answers hold; 0: unknown.
     pub fn set_network(&self, number: u32) {
         set(&self.words()[head::NETWORK], u64::from(number));
     }
 
-    /// Copies what the header of `before` tells readers.
+    /// Copies what another writer published in this way.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());
         let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;
@@ -55,14 +56,15 @@ impl Writer {
         }
     }
 
-    /// Notes how far the wall clock is ahead of the table's, by which readers notice that they live in another time namespace.
-    /// To be called about once a second, since the wall clock can be set.
+    /// Publishes the difference between the wall clock and the table's clock, by which readers
+    /// notice that they are in another time namespace. To be called about once a second, since the
+    /// wall clock can be set.
     #[cfg(not(loom))]
     pub fn note_clocks(&self) {
         set(&self.words()[head::CLOCK_OFFSET], crate::time::clock_offset_ms());
     }
 
-    /// The daemon stops in good order. Entries stay readable until they expire.
+    /// Publishes that the daemon stops. Entries stay readable until they expire.
     pub fn close(&mut self) {
         #[cfg(not(loom))]
         {
@@ -72,8 +74,8 @@ impl Writer {
         self.changed(0);
         #[cfg(not(loom))]
         {
-            // The process may end before a thread has had its turn.
-            self.rouse = None;
+            // The process may end before the waking thread runs.
+            self.wake = None;
             [head::CHANGES, head::WAKING].iter().for_each(|at| crate::futex::wake(&self.words()[*at]));
         }
     }

@@ -1,21 +1,23 @@
-//! The daemon's counters, in the header of the table, so that they can be read without asking anybody.
+//! The daemon's counters. They are in the table's header, so that they can be read without asking
+//! the daemon.
 
-/// Words kept for them.
+/// Words of the header for counters, some of them still unused.
 pub(crate) const COUNT: usize = 64;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),* $(,)?) => {
-        /// What is counted. The order is part of the ABI: new ones go last.
+        /// A counter of the daemon. The order is part of the ABI: new counters are added at the
+        /// end.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Counter {
             $($(#[$doc])* $variant),*
         }
 
         impl Counter {
-            /// All of them.
+            /// All counters, in the order of the table.
             pub const ALL: &'static [Counter] = &[$(Counter::$variant),*];
 
-            /// Its name, as in `hitherctl stats --json`.
+            /// The name, as in `hitherctl stats --json`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -33,41 +35,41 @@ counters! {
     Replies = "replies",
     /// Queries answered from the cache.
     Hits = "hits",
-    /// Queries that had to wait for a round.
+    /// Queries that needed a round.
     Misses = "misses",
     /// Clients answered with expired data.
     StaleServed = "stale_served",
-    /// Rounds begun.
+    /// Rounds that began.
     RoundsStarted = "rounds_started",
-    /// Rounds that ended with every upstream heard.
+    /// Rounds that ended after every upstream had responded or failed.
     RoundsComplete = "rounds_complete",
-    /// Rounds that ended because time was up.
+    /// Rounds that ended at their deadline.
     RoundsPartial = "rounds_partial",
-    /// Rounds that gave way to a newer one, a flush or a reload.
+    /// Rounds that were superseded by a newer one, a flush or a reload.
     RoundsSuperseded = "rounds_superseded",
-    /// Rounds alive now.
+    /// Rounds that are live now.
     RoundsLive = "rounds_live",
     /// Queries sent to upstreams.
     Attempts = "attempts",
-    /// Of them, those not yet answered.
+    /// Attempts that have no response yet.
     AttemptsOutstanding = "attempts_outstanding",
-    /// Responses that came after their attempt had ended.
+    /// Late responses: their attempt had ended.
     LateResponsesDropped = "late_responses_dropped",
-    /// Responses that did not fit the query of their socket.
+    /// Responses that did not match the query of their socket.
     MismatchedResponsesDropped = "mismatched_responses_dropped",
-    /// Versions published.
+    /// Versions of address sets that were published.
     Publishes = "publishes",
     /// Orders of the sorter that were applied.
     OrdersApplied = "orders_applied",
     /// Orders of the sorter that were refused.
     OrdersRejected = "orders_rejected",
-    /// Entries of table and answer cache now.
+    /// Entries in the table and the answer cache now.
     Entries = "entries",
-    /// Entries that made room for others.
+    /// Entries that were evicted for others.
     Evictions = "evictions",
-    /// Queries that could not be read.
+    /// Queries that were malformed.
     MalformedQueries = "malformed_queries",
-    /// Queries from networks that may not ask.
+    /// Queries from networks that are not allowed to use hither.
     RefusedClients = "refused_clients",
     /// Queries refused because of a limit.
     ShedQueries = "shed_queries",
@@ -75,33 +77,34 @@ counters! {
     TcpClients = "tcp_clients",
     /// Messages of sorter or control clients that could not be read.
     ControlErrors = "control_errors",
-    /// Hints of readers that an entry is still wanted.
+    /// Hints received: a reader still uses an entry that is about to expire.
     Hints = "hints",
-    /// Hints that could not be read, or were more than a user may send.
+    /// Hints that were malformed, or exceeded what one user may send.
     HintsDropped = "hints_dropped",
-    /// Rounds begun because an entry's time was nearly over, before anybody had to wait.
+    /// Refreshes: rounds that began because an entry was about to expire.
     Prefetches = "prefetches",
-    /// Attempts for which a datagram came that somebody else may have sent; they were asked again over TCP.
+    /// Attempts that received a datagram which may be forged; their question was repeated over TCP.
     ForgeriesSuspected = "forgeries_suspected",
-    /// Queries answered from what is known here: special names, hosts files, block lists.
+    /// Queries answered locally: special-use names, hosts files, block lists.
     LocalAnswers = "local_answers",
-    /// Of them, those that a block list denied.
+    /// Queries that a block list denied.
     Blocked = "blocked",
-    /// Replies to clients beyond this host that were held back or cut to TC, because of too many alike.
+    /// Replies to clients on other hosts that were dropped or truncated (TC), since too many were
+    /// alike.
     RateLimited = "rate_limited",
-    /// Queries that this host itself had sent, and that came back to it.
+    /// Queries that hither itself had sent and that came back to it.
     Loops = "loops",
-    /// TCP connections closed to make room for others, or because they gave too little too slowly.
+    /// TCP connections closed in favour of others, or since their clients were too slow.
     TcpDropped = "tcp_dropped",
-    /// Times the network was seen to change, the host's waking from sleep included.
+    /// Changes of the network, including resumption after sleep.
     NetworkChanges = "network_changes",
-    /// Addresses that one upstream added to what another had answered, and that were left out: beyond what fits a reply, or for too short a time.
+    /// Extra addresses that were left out: they did not fit a reply, or their TTL was too short.
     AdditionsLeftOut = "additions_left_out",
-    /// Answers of upstreams with private addresses for a public name, which were withheld.
+    /// Answers with private addresses for a public name, which were withheld.
     RebindingBlocked = "rebinding_blocked",
 }
 
-/// One reading of all counters.
+/// The values of all counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counters(pub(crate) [u64; COUNT]);
 
@@ -112,18 +115,18 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Its value.
+    /// The value of a counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
         self.0[counter as usize]
     }
 
-    /// Sets it, for what is a level rather than a count.
+    /// Sets a counter that is a level rather than a count.
     pub fn set(&mut self, counter: Counter, value: u64) {
         self.0[counter as usize] = value;
     }
 
-    /// Adds to it.
+    /// Adds to a counter; wraps around.
     pub fn add(&mut self, counter: Counter, more: u64) {
         let value = &mut self.0[counter as usize];
         *value = value.wrapping_add(more);

@@ -1,8 +1,10 @@
-//! An entry in owned form, as its owner builds it, and its words.
+//! An entry in owned form, as the daemon builds it, and its encoding as a record.
 
+use crate::family::{FamilyView, WITHHELD};
 use crate::key::Key;
 use crate::layout::{ADDRESSES_MAX, BLOCK, RECORD_MAX, VERSION_MAX};
-use crate::record::{FamilyView, Shape, Snapshot, WITHHELD, lifetime_code, sum};
+use crate::record::{Snapshot, lifetime_code, sum};
+use crate::shape::Shape;
 use crate::types::{Address, Family, Negative, Rtt, State};
 use core::fmt;
 use core::net::IpAddr;
@@ -11,27 +13,28 @@ use hither_wire::name::Name;
 /// One CNAME of a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// Where it leads.
+    /// The name to which it points.
     pub target: Name,
-    /// When it expires, in milliseconds.
+    /// When it expires, in milliseconds of [`crate::Monotonic`].
     pub expire_ms: u64,
 }
 
-/// The CNAMEs from the entry's name on; none of them: the name itself has the addresses.
+/// The CNAMEs from the entry's name to the name that has the addresses; none if that is the entry's
+/// own name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Chain {
-    /// In order.
+    /// The CNAMEs in order.
     pub links: Vec<Link>,
 }
 
 /// The SOA record that came with a denial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SoaRecord {
-    /// The zone.
+    /// The zone's name.
     pub owner: Name,
-    /// When the denial expires, in milliseconds.
+    /// When the denial expires, in milliseconds of [`crate::Monotonic`].
     pub expire_ms: u64,
-    /// Its data in uncompressed wire form.
+    /// Its RDATA with uncompressed names.
     pub rdata: Vec<u8>,
 }
 
@@ -54,7 +57,8 @@ pub struct FamilyDraft {
 }
 
 impl FamilyDraft {
-    /// A complete set in no order: addresses that one upstream gave without a CNAME, not measured. It is of its own version and round.
+    /// A complete, unmeasured set of addresses that one upstream gave without a CNAME. Its round
+    /// has the number of its version.
     pub fn of(
         version: u64,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -77,30 +81,30 @@ impl FamilyDraft {
     }
 }
 
-/// An entry.
+/// An entry: what the table has for one name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Draft {
-    /// In lower case.
+    /// The name, in lower case.
     pub name: Name,
-    /// IPv4.
+    /// The family A.
     pub a: Option<FamilyDraft>,
-    /// IPv6.
+    /// The family AAAA.
     pub aaaa: Option<FamilyDraft>,
 }
 
 /// Why an entry cannot be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutError {
-    /// More addresses or longer chains than a record holds.
+    /// It has more addresses or longer chains than fit in a record.
     TooLarge,
-    /// Neither family is there, an address is of the other family, or a version is not below 2^53.
+    /// It has no family, an address of the other family, or a version that is not below 2^53.
     Malformed,
-    /// No space could be made, though everything was tried.
+    /// No entry could be evicted for it.
     Full,
 }
 
 impl PutError {
-    /// In a few words.
+    /// The reason in a few words.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -126,8 +130,7 @@ impl Draft {
         [&self.a, &self.aaaa].into_iter().flatten().map(|f| f.version).max().unwrap_or(0)
     }
 
-    /// The record's words, version word excepted (it is 0).
-    /// `key` is that of its name.
+    /// Encodes the record into `out`, with 0 for its version word. `key` is that of the name.
     pub(crate) fn encode(&self, key: &Key, out: &mut Vec<u64>) -> Result<(), PutError> {
         let (tail_a, tail_aaaa) = (tail(self.a.as_ref())?, tail(self.aaaa.as_ref())?);
         let count = |family: &Option<FamilyDraft>| family.as_ref().map_or(0, |f| f.addresses.len());
@@ -203,7 +206,7 @@ fn addresses(out: &mut [u64], shape: &Shape, family: Family, addresses: &[Addres
     Ok(())
 }
 
-/// Chains and SOA as octets; nothing at all where there are none.
+/// Chains and SOA record as octets; empty if there are only addresses of the name itself.
 fn tail(family: Option<&FamilyDraft>) -> Result<Vec<u8>, PutError> {
     let mut out = Vec::new();
     let Some(family) = family else { return Ok(out) };
@@ -241,7 +244,7 @@ fn link(out: &mut Vec<u8>, name: &[u8], expire_ms: u64) {
 }
 
 impl Snapshot {
-    /// The owned form; `None` if its octets are not those of an entry.
+    /// The entry in owned form; `None` if the record is damaged.
     #[must_use]
     pub fn to_draft(&self) -> Option<Draft> {
         let owned = |family| match self.family(family) {

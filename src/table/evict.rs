@@ -1,25 +1,28 @@
-//! Which entry goes when another needs its place: S3-FIFO (Yang et al., SOSP 2023).
+//! Which entry is evicted when another needs space: S3-FIFO (Yang et al., SOSP 2023).
 //!
-//! New names wait in a small queue; only those that were asked for again get into the main one. A flood of names that are asked
-//! for once passes through the small queue and leaves the others alone. Names that went from the small queue are remembered for a while,
-//! by a few bits each, and come back into the main one.
+//! New names enter a small queue; only those that are used again get into the main queue. So a
+//! flood of names that are used once passes through the small queue and evicts no others. Names
+//! that were evicted from the small queue are remembered for a while by a fingerprint, and enter
+//! the main queue if they return.
 
 use crate::alloc::Spot;
 use crate::fifo::{Fifo, SEGMENT};
 
-/// An entry counts while its spot does. One that is mistaken for another, since a spot tells only sixteen uses of a place apart, changes no
-/// more than who has to go.
+/// The queues hold [`Spot`]s. A spot may be mistaken for a later record of the same line, since it
+/// has only four bits of generation; that only affects which entry is evicted.
 #[derive(Debug)]
 pub(crate) struct Queues {
     small: Fifo,
     main: Fifo,
-    /// Fingerprints of names that went from the small queue, each at a place of its own hash: the next one there takes it over.
+    /// Fingerprints of names evicted from the small queue, at indexes from their hash. Another name
+    /// with that index overwrites it.
     ghost: Vec<u16>,
 }
 
-/// Entries looked at before one is given up come what may: bounds the work of a put.
+/// Entries that are considered before one is evicted in any case. Bounds the work of storing an
+/// entry.
 const LOOKS: usize = 64;
-/// Entries that are gone which a queue's first segment may hold, where they are left.
+/// Invalid entries that a queue's first segment may hold, since compaction leaves it alone.
 const FIRST: usize = SEGMENT;
 
 impl Queues {
@@ -33,7 +36,7 @@ impl Queues {
         (self.ghost.get_mut(at), (hash >> 48) as u16 | 1)
     }
 
-    /// Takes up an entry: `known` names and those that went not long ago into the main queue.
+    /// Adds an entry: to the main queue if its name is `known` or was evicted not long ago.
     pub fn insert(&mut self, entry: Spot, hash: u64, known: bool) {
         let (ghost, fingerprint) = self.ghost_of(hash);
         let back = ghost.is_some_and(|ghost| *ghost == fingerprint && std::mem::take(ghost) != 0);
@@ -44,8 +47,8 @@ impl Queues {
         }
     }
 
-    /// Remembers a name that had to go.
-    pub fn gone(&mut self, hash: u64) {
+    /// Remembers a name that was evicted from the small queue.
+    pub fn remember(&mut self, hash: u64) {
         if let (Some(ghost), fingerprint) = self.ghost_of(hash) {
             *ghost = fingerprint;
         }
@@ -55,8 +58,9 @@ impl Queues {
         self.small.len() + self.main.len()
     }
 
-    /// Forgets some of the entries that are gone, when there are more than half as many as live ones. Over all puts that is a look at
-    /// some three entries for each, and never more than a segment of each queue at once.
+    /// Removes some invalid entries if there are more than half as many as live ones. That
+    /// considers about three entries for each new one on average, and at most a segment of each
+    /// queue at once.
     pub fn tidy(&mut self, live: usize, is_live: impl Fn(Spot) -> bool) {
         if self.len() > live + live / 2 + 2 * FIRST {
             self.small.tidy(&is_live);
@@ -64,8 +68,8 @@ impl Queues {
         }
     }
 
-    /// The entry to give up. `uses` says how often it was asked for since last looked at (and forgets one of them), or `None` when
-    /// it is gone.
+    /// The entry to evict. `uses` returns how often an entry was used, and lowers that count by
+    /// one; `None` if it is invalid.
     pub fn victim(&mut self, mut uses: impl FnMut(Spot) -> Option<u8>) -> Option<Spot> {
         let mut looks = 0;
         loop {
@@ -87,10 +91,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_that_are_gone_are_never_many_more_than_half_as_many_as_live_ones() {
+    fn invalid_entries_are_at_most_about_half_as_many_as_live_ones() {
         let (mut queues, live) = (Queues::new(8192), 8192);
         for n in 0..20 * live as u32 {
-            // The last one of each place counts.
+            // Only the last one of each line is valid.
             queues.insert(Spot(n), u64::from(n), n % 3 > 0);
             queues.tidy(live, |spot| spot.0 + live as u32 > n);
             let most = live + live / 2 + 2 * FIRST + 8192;

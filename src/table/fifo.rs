@@ -1,24 +1,25 @@
-//! A queue in segments of a fixed size: it never doubles, and what no longer counts is taken out a segment at a time.
+//! A queue in segments of a fixed size. It never copies itself to grow, and is compacted one
+//! segment at a time.
 
 use crate::alloc::Spot;
 use std::collections::VecDeque;
 
-/// Entries of a segment: a page, and some microseconds to look through.
+/// Entries of a segment: one page of memory, which takes some microseconds to compact.
 pub(crate) const SEGMENT: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Fifo {
-    /// None is empty.
+    /// The segments; none is empty.
     segments: VecDeque<Vec<Spot>>,
-    /// Entries of the first segment that have been taken out.
+    /// Entries of the first segment that have been removed.
     taken: usize,
     len: usize,
-    /// The segment to be looked through next.
+    /// The segment to compact next.
     sweep: usize,
 }
 
 impl Fifo {
-    /// Entries, those that no longer count included.
+    /// The number of entries, including invalid ones.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -52,15 +53,16 @@ impl Fifo {
         entry
     }
 
-    /// Takes out of one segment what does not count, and moves what stays up to the one before. The first one is left to
-    /// [`Fifo::pop_front`]. Called again and again it looks at all of them in turn.
-    pub fn tidy(&mut self, counts: impl Fn(Spot) -> bool) {
+    /// Compacts one segment: removes invalid entries, and moves valid ones to the segment before if
+    /// it has space. The first segment is left to [`Fifo::pop_front`]. Repeated calls compact all
+    /// others in turn.
+    pub fn tidy(&mut self, is_valid: impl Fn(Spot) -> bool) {
         let at = if (1..self.segments.len()).contains(&self.sweep) { self.sweep } else { 1 };
         self.sweep = at + 1;
         let Some(segment) = self.segments.get_mut(at) else { return };
         let mut stays = std::mem::take(segment);
         let before = stays.len();
-        stays.retain(|entry| counts(*entry));
+        stays.retain(|entry| is_valid(*entry));
         self.len -= before - stays.len();
         if let Some(previous) = self.segments.get_mut(at - 1) {
             let room = SEGMENT - previous.len();
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_counts_comes_out_in_order_and_the_rest_takes_no_room() {
+    fn valid_entries_stay_in_order_and_invalid_ones_take_no_memory() {
         let (mut fifo, mut next) = (Fifo::default(), 0);
         for n in 0..20_000 {
             fifo.push_back(Spot(n));

@@ -1,4 +1,5 @@
-//! Finding the table's file: by a descriptor of its directory, judged before anything is read.
+//! Opening the table's file through a descriptor of its directory. Both are judged before anything
+//! is read.
 
 use crate::memory::OpenError;
 use crate::paths::TABLE_FILE;
@@ -11,23 +12,23 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// A table's file, as it was found.
+/// An open file that [`trust`] accepts as a table.
 pub(crate) struct Found {
     pub file: File,
     pub owner: u32,
     pub id: FileId,
 }
 
-/// Opens `hosts` in `dir`, without waiting for anybody.
+/// Opens the table's file in `dir`. Never blocks, even if there is a FIFO in its place.
 ///
 /// # Errors
-/// If it is not there, or not to be believed.
+/// If it is not there, or [`trust`] does not accept it.
 pub(crate) fn find(dir: &Path, access: OFlag) -> Result<Found, OpenError> {
     let io = |error: Errno| OpenError::Io(error.into());
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let directory = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY | flags, Mode::empty());
     let directory = directory.map_err(|error| match error {
-        // What is in its place is a link, or something else.
+        // A symbolic link, or not a directory.
         Errno::ENOTDIR => OpenError::Foreign(Distrust::NotADirectory.as_str()),
         other => io(other),
     })?;

@@ -1,5 +1,6 @@
-//! A table where there may be no room for it: a smaller one, the one that is there, or one in this process's own memory, which nobody else
-//! reads. Names are answered in any case.
+//! Opening a table where the file system may be too small for it: the existing table instead, a
+//! smaller one, or one on the heap, which only the daemon reads. So the daemon can answer in any
+//! case.
 
 use crate::adopt::next_version;
 use crate::memory::Memory;
@@ -10,25 +11,26 @@ use crate::writer::{Geometry, Writer};
 use nix::sys::statvfs::statvfs;
 use std::path::Path;
 
-/// Names of the smallest table that is made where there is room for no larger one.
+/// Names of the smallest table in a file.
 const SMALLEST: usize = 1024;
-/// Names of the largest one in this process's own memory.
+/// Names of the largest table on the heap.
 const PRIVATE_MAX: usize = 65_536;
 
-/// A table, and what it falls short of.
+/// A table, and why it is not the configured one.
 #[derive(Debug)]
 pub struct Opened {
-    /// Its writer.
+    /// The table's writer.
     pub writer: Writer,
     /// How it came to be.
     pub origin: Origin,
-    /// None: not even the lock could be had.
+    /// The lock; `None` if not even that could be created.
     pub lock: Option<Held>,
-    /// Why it is not the one that was wanted.
+    /// Why the table is not in a file of the configured size; `None` if it is.
     pub short: Option<ShareError>,
 }
 
-/// Octets of the file system that may be written, and all that it has; one without a bound says that it has none.
+/// Free and total octets of the file system. A tmpfs without a limit reports 0 blocks and counts as
+/// unlimited.
 fn free_and_all(dir: &Path) -> nix::Result<(u64, u64)> {
     let seen = statvfs(dir)?;
     if seen.blocks() == 0 {
@@ -38,37 +40,39 @@ fn free_and_all(dir: &Path) -> nix::Result<(u64, u64)> {
     Ok((seen.blocks_available().saturating_mul(unit), seen.blocks().saturating_mul(unit)))
 }
 
-/// Names of the table where nobody says how many: as many as `most`, and so few that it takes no more than a quarter of the file system, a
-/// tmpfs that others live in too.
+/// The number of names where none is configured: at most `most`, and so few that the table takes at
+/// most a quarter of the file system, which other programs use too.
 #[must_use]
 pub fn usual(dir: &Path, most: usize) -> usize {
     let Ok((_, all)) = free_and_all(dir) else { return most };
     halves(most).find(|geometry| geometry.octets() <= all / 4).map_or(SMALLEST.min(most), |g| g.entries)
 }
 
-/// Names of the table that is there, if it is one that can be taken over.
+/// The number of names of the existing table, if it can be taken over.
 #[must_use]
 pub fn names_of(dir: &Path) -> Option<usize> {
     let there = predecessor(dir).ok()??;
     Geometry::of(&there).map(|geometry| geometry.entries)
 }
 
-/// Halves of `most`, from itself on.
+/// `most`, its half, its quarter, and so on, down to the smallest table.
 fn halves(most: usize) -> impl Iterator<Item = Geometry> {
     let halve = |entries: &usize| Some(entries / 2).filter(|half| *half >= SMALLEST);
     std::iter::successors(Some(most), halve).map(|entries| Geometry { entries })
 }
 
-/// Smaller tables that leave half of what is free to others.
+/// Tables smaller than `wanted` that leave half of the free space to other programs.
 fn smaller(dir: &Path, wanted: &Geometry) -> impl Iterator<Item = Geometry> {
     let free = free_and_all(dir).map_or(0, |(free, _)| free);
     halves(wanted.entries).skip(1).filter(move |geometry| geometry.octets() <= free / 2)
 }
 
-/// [`crate::host::open_or_create`], and where there is no room for that table the one that is there, a smaller one, or one that nobody else reads.
+/// [`crate::open_or_create`], and if the file system has no space for that table: the existing one,
+/// a smaller one, or one on the heap.
 ///
 /// # Errors
-/// A [`ShareError`] that room would not mend: another daemon writes it, or the directory is not ours to write to.
+/// A [`ShareError`] that is no lack of space: another daemon writes the table, or the directory
+/// cannot be written.
 pub fn open_as_it_fits(
     dir: &Path,
     wanted: &Geometry,
@@ -78,21 +82,21 @@ pub fn open_as_it_fits(
 ) -> Result<Opened, ShareError> {
     let held = match lock(&dir.join(LOCK_FILE)) {
         Ok(held) => held,
-        Err(why) if why.is_want_of_room() => return private(wanted, random, first, (None, why)),
+        Err(why) if why.is_lack_of_space() => return private(wanted, random, first, (None, why)),
         Err(why) => return Err(why),
     };
-    // Versions go on above those of a table that is withdrawn for want of room, too.
+    // Versions continue above those of the existing table even if it is removed for lack of space.
     let before = Reader::open(dir).ok().and_then(|before| next_version(&before).ok());
     let first = before.unwrap_or(0).max(first);
     let why = match under_lock(dir, wanted, mode, random, first) {
         Ok((writer, origin)) => return Ok(Opened { writer, origin, lock: Some(held), short: None }),
-        Err(why) if why.is_want_of_room() => why,
+        Err(why) if why.is_lack_of_space() => why,
         Err(why) => return Err(why),
     };
     let path = dir.join(TABLE_FILE);
     let there = predecessor(dir).ok().flatten().and_then(|old| Geometry::of(&old));
     if there.is_none() {
-        // What cannot be taken over is in the way.
+        // A file that cannot be taken over only takes space.
         withdraw(&path);
     }
     for geometry in there.into_iter().chain(smaller(dir, wanted)) {
@@ -118,7 +122,8 @@ fn private(
     Ok(Opened { writer, origin: Origin::Created, lock, short: Some(why) })
 }
 
-/// [`rotate`], and where there is no room for that table a smaller one, if that is more than there is. What it then falls short of.
+/// [`rotate`], and if the file system has no space for that table: to a smaller one, if that is
+/// larger than the present one. Returns why the table is then smaller than `wanted`.
 ///
 /// # Errors
 /// A [`ShareError`]; `writer` then goes on as before.
@@ -134,7 +139,7 @@ pub fn rotate_as_it_fits(
     }
     let why = match rotate(writer, dir, wanted, mode, random) {
         Ok(()) => return Ok(None),
-        Err(why) if why.is_want_of_room() => why,
+        Err(why) if why.is_lack_of_space() => why,
         Err(why) => return Err(why),
     };
     for geometry in smaller(dir, wanted) {
@@ -148,7 +153,7 @@ pub fn rotate_as_it_fits(
     Err(why)
 }
 
-/// Whether there is room for a table that is more than `writer`'s: one question to the kernel.
+/// Whether there is space for a larger table than `writer`'s. Makes one system call.
 #[must_use]
 pub fn is_there_more_room(writer: &Writer, dir: &Path, wanted: &Geometry) -> bool {
     let more = |geometry: &Geometry| !writer.is_shared() || geometry.entries > writer.capacity();
@@ -157,25 +162,25 @@ pub fn is_there_more_room(writer: &Writer, dir: &Path, wanted: &Geometry) -> boo
 }
 
 impl Geometry {
-    /// Octets of the whole table.
+    /// The size of the whole table in octets.
     fn octets(self) -> u64 {
         self.words() as u64 * 8
     }
 
-    /// The largest number of names whose table has the size of this one.
+    /// The geometry of an existing table, with the largest number of names for its size.
     fn of(table: &Reader) -> Option<Geometry> {
         Geometry::largest(table.plan.mask, table.plan.lines)
     }
 }
 
 impl Writer {
-    /// Whether other processes can read it.
+    /// Whether other processes can read the table.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(*self.reader.memory(), Memory::Mapped(_))
     }
 
-    /// Names that it holds at most.
+    /// The number of names that the table can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity

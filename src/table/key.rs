@@ -1,4 +1,4 @@
-//! A name as the table looks it up: lower-case wire form, in whole words.
+//! A name as a key of the table: lower-case wire form, in whole words.
 
 use hither_wire::name::{NAME_MAX, Name};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
@@ -6,15 +6,15 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 /// Words of the longest key.
 pub(crate) const KEY_WORDS: usize = 32;
 
-/// What to look up.
+/// A name to look up.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub(crate) words: [u64; KEY_WORDS],
     pub(crate) len: usize,
 }
 
-/// Where a key may stand in the index of one table, and the tag of its word: what hashing it gives. That of another key or another table
-/// finds nothing.
+/// Where the index of one table may have a key, and the tag of its index word; both from the key's
+/// hash. A place of another key or another table finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     pub(crate) buckets: [usize; 2],
@@ -23,13 +23,14 @@ pub struct Place {
 }
 
 impl Key {
-    /// From a name.
+    /// The key of a name.
     #[must_use]
     pub fn of(name: &Name) -> Key {
         Key::of_wire(name.as_wire())
     }
 
-    /// From a name in uncompressed wire form, whatever its letter case; octets beyond the longest name are left out.
+    /// The key of a name in uncompressed wire form and any letter case. Octets beyond the longest
+    /// name are ignored.
     #[inline]
     #[must_use]
     pub fn of_wire(octets: &[u8]) -> Key {
@@ -40,7 +41,7 @@ impl Key {
         }
         if let Some(word) = key.words.get_mut(whole.len()) {
             *word = lower(match octets.last_chunk() {
-                // What was there before is shifted out, all of it when nothing is left.
+                // The octets of the word before are shifted out.
                 Some(last) => u64::from_le_bytes(*last).checked_shr(64 - 8 * rest.len() as u32).unwrap_or(0),
                 None => rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)),
             });
@@ -59,8 +60,9 @@ impl Key {
         self.words.get(..self.len.div_ceil(8)).unwrap_or(&self.words)
     }
 
-    /// Where it may stand. The hash is keyed, so that who chooses names cannot choose buckets; rapidhash v3 rather than SipHash,
-    /// which took a third of a lookup: what a guessed key could gain is evictions in two buckets.
+    /// Where the index may have it. The hash is keyed, so that a client that chooses names cannot
+    /// choose buckets. It is rapidhash v3 instead of SipHash, which took a third of a lookup; a
+    /// guessed key would only allow evictions in two buckets (`chosen_names.rs`).
     #[inline]
     pub(crate) fn place(&self, secrets: &RapidSecrets, mask: u64) -> Place {
         let hash = rapidhash_v3_micro_inline::<true, true>(self.as_wire(), secrets);
@@ -73,7 +75,8 @@ impl Key {
     }
 }
 
-/// Eight octets with ASCII letters in lower case. Length octets of labels are below 64 and no letters.
+/// Eight octets with ASCII letters in lower case. Length octets of labels are below 64, so they are
+/// not letters.
 #[inline]
 fn lower(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
@@ -83,12 +86,12 @@ fn lower(word: u64) -> u64 {
     word | upper >> 2
 }
 
-/// The hash of a table, from the eight words of its header.
+/// The keys of a table's hash, from the eight words of its header.
 pub(crate) fn secrets([seed, secrets @ ..]: [u64; 8]) -> RapidSecrets {
     RapidSecrets { seed, secrets }
 }
 
-/// The eight words for a new table, from two random ones.
+/// The eight words for a new table, from two random words.
 #[cfg(feature = "writer")]
 pub(crate) fn new_secrets(random: [u64; 2]) -> [u64; 8] {
     let RapidSecrets { seed, secrets: [a, b, c, d, e, f, g] } =
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_and_nothing_else_are_lowered() {
+    fn only_letters_are_changed_to_lower_case() {
         for octet in 0..=u8::MAX {
             for place in 0..8 {
                 let mut octets = [0xff; 8];

@@ -1,17 +1,32 @@
-//! The shared table: answers that other processes read without asking the daemon.
+//! The shared table: names and their addresses in memory that every process of the host may read
+//! without asking the daemon.
 //!
-//! One writer, any number of readers, in any process of the host. Records are written out of place and published by one 64-bit store of an
-//! index word; a record's first word is its version and its seqlock. What a reader may rely on: a [`Snapshot`] is one publish,
-//! never a mix (I1); the versions of a name only grow (I2); a lookup ends after a bounded number of tries, whatever writers do.
-//! Nothing that is read from the memory is trusted: every offset and length is checked in a private copy.
+//! There is one [`Writer`], in the daemon, and any number of [`Reader`]s, in any process. A reader
+//! can rely on this:
 //!
-//! Not here: what to store (`hither-rounds`), what a DNS message means (`hither-wire`).
+//! * **One publish.** What a lookup returns was published together; it is never a mix of two
+//!   versions (I1).
+//! * **Versions grow.** A later lookup of the same name never returns a lower version (I2).
+//! * **Bounded work.** A lookup ends after at most [`layout::TRIES`] tries, even if the writer is
+//!   fast or has died. It takes no lock, allocates nothing, and makes no system call on a mapped
+//!   table.
+//! * **No trust in the memory.** Every offset and length is checked in a private copy, so a damaged
+//!   or malicious table gives wrong answers at worst: no panic and no access outside the table.
+//! * **Expiry is absolute**, in [`Monotonic`] time. A lookup also returns expired entries;
+//!   [`Snapshot::freshness`] tells.
+//!
+//! How: a record is written where no reader looks and published by one store of a 64-bit index
+//! word. The record's first word is its version and at the same time a seqlock (`seqlock.rs`). The
+//! layout is described in [`layout`] and hither-table(5).
+//!
+//! Not here: which answers to store (`hither-rounds`), and what a DNS message means
+//! (`hither-wire`).
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
 mod counters;
-mod distant;
+mod family;
 mod key;
 pub mod layout;
 pub mod network;
@@ -19,11 +34,13 @@ pub mod paths;
 mod plan;
 mod record;
 mod seqlock;
+mod shape;
 mod successor;
 mod sync;
 mod time;
 pub mod trust;
 mod types;
+mod unmapped;
 mod view;
 
 #[cfg(all(feature = "std", not(loom)))]
@@ -38,17 +55,21 @@ mod memory;
 mod reader;
 #[cfg(feature = "std")]
 mod ring;
+#[cfg(feature = "std")]
+mod scan;
+#[cfg(feature = "std")]
+mod verify;
 
 #[cfg(feature = "writer")]
 mod adopt;
-#[cfg(all(test, feature = "writer", not(loom)))]
-mod aimed;
 #[cfg(all(feature = "writer", not(loom)))]
 mod alive;
 #[cfg(feature = "writer")]
 mod alloc;
 #[cfg(feature = "writer")]
 mod announce;
+#[cfg(all(test, feature = "writer", not(loom)))]
+mod chosen_names;
 #[cfg(feature = "writer")]
 mod draft;
 #[cfg(feature = "writer")]
@@ -63,33 +84,39 @@ mod models;
 mod owned;
 #[cfg(feature = "writer")]
 mod put;
-#[cfg(feature = "writer")]
-mod room;
-#[cfg(all(feature = "writer", not(loom)))]
-mod rouse;
 #[cfg(all(feature = "writer", not(loom)))]
 mod share;
 #[cfg(feature = "writer")]
+mod space;
+#[cfg(feature = "writer")]
 mod steps;
+#[cfg(all(feature = "writer", not(loom)))]
+mod wake;
 #[cfg(feature = "writer")]
 mod writer;
 
 pub use counters::{Counter, Counters};
-pub use distant::{Distant, Head, Source};
+pub use family::FamilyView;
 pub use key::{Key, Place};
 pub use plan::{Invalid, Plan};
-pub use record::{Entry, FamilyView, Freshness, Shape, Snapshot, Wanted};
+pub use record::{Entry, Freshness, Snapshot, Wanted};
+pub use shape::Shape;
 pub use successor::{FileId, Recheck};
 pub use time::Monotonic;
 pub use types::{Address, Family, Negative, Rtt, State};
+pub use unmapped::{Head, Source, UnmappedTable};
 pub use view::{NoEntry, View, pulse};
 
 #[cfg(feature = "std")]
 pub use memory::{Memory, OpenError};
 #[cfg(feature = "std")]
-pub use reader::{Reader, Scan, VerifyReport};
+pub use reader::Reader;
 #[cfg(feature = "std")]
 pub use ring::{Follower, Step};
+#[cfg(feature = "std")]
+pub use scan::Scan;
+#[cfg(feature = "std")]
+pub use verify::VerifyReport;
 
 #[cfg(feature = "steps")]
 pub use steps::counted::die_after;

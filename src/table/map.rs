@@ -1,13 +1,16 @@
-//! Mapping the table's file. With `futex.rs` and `alive.rs`, all the unsafe code of this crate.
+//! The table's file as memory: mapped, or, for processes that must not map it, read by system
+//! calls.
+//!
+//! Of this crate only this file, `futex.rs` and `alive.rs` may contain `unsafe`.
 #![allow(unsafe_code)]
 
-use crate::distant::Source;
 #[cfg(feature = "writer")]
 use crate::layout::SUPERSEDED;
 use crate::layout::{HEADER, head};
 use crate::memory::{Memory, OpenError};
 use crate::sync::AtomicU64;
 use crate::trust::{self, Rights};
+use crate::unmapped::Source;
 use core::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
@@ -15,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
-/// A mapped file: shared, and for readers read-only.
+/// A mapped file, shared with other processes; read-only for readers.
 pub struct Mapping {
     map: MmapRaw,
     words: usize,
@@ -24,45 +27,50 @@ pub struct Mapping {
 impl Mapping {
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY:
-        // - in bounds: `words` is the mapping's length in whole words, and the file is never truncated, only replaced by rename
-        //   (`share`); where its owner truncates it by hand the kernel ends who reads (SIGBUS), so those who must not be ended that
-        //   way do not map it (`trust`);
+        // - in bounds: `words` is the mapping's length in whole words, and the daemon never
+        //   truncates the file, but replaces it by rename (`share.rs`); where its owner truncates
+        //   it by hand the kernel kills readers by SIGBUS, so processes that must not be killed in
+        //   this way do not map it (`trust.rs`);
         // - aligned: a mapping begins at a page;
         // - alive: the mapping lives as long as `self`, which the result borrows;
-        // - other processes may write meanwhile: every word is an atomic and every bit pattern is valid;
-        // - a read-only mapping is only ever loaded from, relaxed and eight octets at a time (`Reader`), which is allowed there.
+        // - other processes may write meanwhile: every word is an atomic and every bit pattern is
+        //   valid;
+        // - a read-only mapping is only ever loaded from, relaxed and eight octets at a time
+        //   (`Reader`), which is allowed there.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), self.words) }
     }
 }
 
-/// A file whose words are asked of the kernel.
-pub struct Asked {
+/// A file that is read by system calls instead of being mapped.
+pub struct UnmappedFile {
     file: File,
     words: usize,
-    /// Its header, for the kernel to wait at (it says so if that is not there any more); never looked at from here.
+    /// The mapped header, whose address only the kernel uses, for waiting: it returns an error if
+    /// the file has been cut. This process never loads from it.
     header: MmapRaw,
 }
 
-impl Asked {
+impl UnmappedFile {
     pub(crate) fn count(&self) -> usize {
         self.words
     }
 
-    /// The lower half of the word that counts changes, for the kernel alone to look at.
+    /// The lower half of the word that counts changes, for the kernel.
     fn changes(&self) -> *const u32 {
         self.header.as_ptr().cast::<u64>().wrapping_add(head::CHANGES).cast::<u32>()
     }
 
-    /// Waits for a change, as `futex::wait` does.
+    /// Waits for a change, see `futex::wait`.
     pub(crate) fn wait(&self, seen: u32, timeout: Duration) {
         crate::futex::wait_at(self.changes(), seen, timeout);
     }
 
-    /// Has the file say that another one has taken its place, which is there by now, and wakes who waits for a change if it `wakes`. The
-    /// kernel writes the word, so that whoever cuts the file meanwhile does not end this process.
+    /// Marks the file as superseded, when the other file is in place already; `wakes`: and wakes
+    /// readers that wait for a change. The word is written by a system call, so this process is not
+    /// killed if the file is cut meanwhile.
     ///
     /// # Errors
-    /// As the kernel says.
+    /// If the word cannot be written.
     #[cfg(feature = "writer")]
     pub(crate) fn supersede(&self, wakes: bool) -> io::Result<()> {
         self.file.write_all_at(&SUPERSEDED.to_le_bytes(), head::STATE as u64 * 8)?;
@@ -73,42 +81,42 @@ impl Asked {
     }
 }
 
-impl Source for Asked {
+impl Source for UnmappedFile {
     fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
         at.checked_add(out.len()).filter(|end| *end <= self.words)?;
-        // Short of what is asked for: somebody has cut the file.
+        // An error where the file has been cut.
         self.file.read_exact_at(bytemuck::cast_slice_mut(out), at as u64 * 8).ok()
     }
 }
 
-/// What this process is to be spared, see [`trust`].
+/// The users this process runs as, by which [`trust`] decides whether it may map a table.
 pub(crate) fn rights() -> Rights {
     // SAFETY: getauxval has no preconditions.
     let secure = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
-    // Who cannot tell takes the careful way.
+    // If they are unknown, root: the careful answer.
     let uids =
         nix::unistd::getresuid().map_or([0; 3], |of| [of.real, of.effective, of.saved].map(|id| id.as_raw()));
     Rights { uids, secure }
 }
 
 impl Memory {
-    /// Reads a file, mapped or asked.
+    /// A file for reading, mapped if `may_map`.
     ///
     /// # Errors
-    /// If the file is no whole number of words, or cannot be mapped.
+    /// If the file cannot be a table, or cannot be mapped.
     pub(crate) fn of_file(file: File, may_map: bool) -> Result<Memory, OpenError> {
         if may_map {
             return Memory::map_reader(&file);
         }
         let words = words_of(&file)?;
         let header = MmapOptions::new().len(HEADER * 8).map_raw_read_only(&file).map_err(OpenError::Io)?;
-        Ok(Memory::Asked(Asked { file, words, header }))
+        Ok(Memory::Unmapped(UnmappedFile { file, words, header }))
     }
 
     /// Maps a file for its one writer.
     ///
     /// # Errors
-    /// If the file is no whole number of words, or cannot be mapped.
+    /// If the file cannot be a table, or cannot be mapped.
     pub fn map_writer(file: &File) -> Result<Memory, OpenError> {
         let words = words_of(file)?;
         let map = MmapOptions::new().len(words * 8).map_raw(file).map_err(OpenError::Io)?;
@@ -118,7 +126,7 @@ impl Memory {
     /// Maps a file read-only.
     ///
     /// # Errors
-    /// If the file is no whole number of words, or cannot be mapped.
+    /// If the file cannot be a table, or cannot be mapped.
     pub fn map_reader(file: &File) -> Result<Memory, OpenError> {
         let words = words_of(file)?;
         let map = MmapOptions::new().len(words * 8).map_raw_read_only(file).map_err(OpenError::Io)?;

@@ -1,36 +1,37 @@
-//! The memory a table lives in: a file mapped by several processes, or the heap of one.
+//! The memory of a table: a file that several processes share, or the heap of one.
 
 use crate::plan::{Invalid, Plan};
 use crate::seqlock::peek;
 use crate::sync::AtomicU64;
 use core::fmt;
 
-/// Words that one process may write and others read.
+/// The words of a table.
 pub enum Memory {
-    /// For tests and simulations.
+    /// On the heap: for tests, and for a table that only the daemon uses.
     Heap(Box<[AtomicU64]>),
-    /// A mapped file.
+    /// In a mapped file.
     #[cfg(not(loom))]
     Mapped(crate::map::Mapping),
-    /// A file that is not mapped, see [`crate::trust`]: its words are asked of the kernel one lookup after the other.
+    /// In a file that this process must not map, see [`crate::trust`]: each lookup reads it by
+    /// system calls.
     #[cfg(not(loom))]
-    Asked(crate::map::Asked),
+    Unmapped(crate::map::UnmappedFile),
 }
 
 impl Memory {
-    /// Zeroed words on the heap.
+    /// That many zeroed words on the heap.
     #[must_use]
     pub fn heap(words: usize) -> Memory {
         Memory::Heap((0..words).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// These words on the heap.
+    /// A copy of these words on the heap.
     #[must_use]
     pub fn of(words: &[u64]) -> Memory {
         Memory::Heap(words.iter().copied().map(AtomicU64::new).collect())
     }
 
-    /// What is mapped; nothing of a file that is not.
+    /// The words in this process's memory; none of a file that is not mapped.
     #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
         match self {
@@ -38,42 +39,43 @@ impl Memory {
             #[cfg(not(loom))]
             Memory::Mapped(mapping) => mapping.words(),
             #[cfg(not(loom))]
-            Memory::Asked(_) => &[],
+            Memory::Unmapped(_) => &[],
         }
     }
 
-    /// The file that is asked for its words, where nothing is mapped.
+    /// The file, where it is not mapped.
     #[cfg(not(loom))]
     #[inline]
-    pub(crate) fn asked(&self) -> Option<&crate::map::Asked> {
-        if let Memory::Asked(asked) = self { Some(asked) } else { None }
+    pub(crate) fn unmapped(&self) -> Option<&crate::map::UnmappedFile> {
+        if let Memory::Unmapped(file) = self { Some(file) } else { None }
     }
 
-    /// A word on its own, that orders nothing; `None` if it is not there, or not any more.
+    /// Loads one word without ordering other loads; `None` if there is none, or the file has been
+    /// cut.
     #[inline]
     pub(crate) fn peek(&self, at: usize) -> Option<u64> {
         #[cfg(not(loom))]
-        if let Memory::Asked(asked) = self {
-            return crate::distant::Source::word(asked, at);
+        if let Memory::Unmapped(file) = self {
+            return crate::unmapped::Source::word(file, at);
         }
         self.words().get(at).map(peek)
     }
 
-    /// How many words there are.
+    /// The number of words.
     fn count(&self) -> usize {
         #[cfg(not(loom))]
-        if let Memory::Asked(asked) = self {
-            return asked.count();
+        if let Memory::Unmapped(file) = self {
+            return file.count();
         }
         self.words().len()
     }
 
-    /// Where the parts of the table in it stand.
+    /// Where the parts of the table are.
     pub(crate) fn plan(&self) -> Result<Plan, OpenError> {
         #[cfg(not(loom))]
-        if let Memory::Asked(asked) = self {
-            let head = crate::distant::Head::read(asked).ok_or(Invalid("it is cut off"))?;
-            return Ok(head.plan(asked.count())?);
+        if let Memory::Unmapped(file) = self {
+            let head = crate::unmapped::Head::read(file).ok_or(Invalid("it is cut off"))?;
+            return Ok(head.plan(file.count())?);
         }
         Ok(Plan::read(self.words())?)
     }
@@ -85,18 +87,18 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// Why a table cannot be read.
+/// Why a table cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// The file cannot be opened or mapped.
     Io(std::io::Error),
-    /// It is not a regular file, or belongs to somebody who has no business with it.
+    /// It is not to be trusted: by its type, owner or mode, or those of its directory.
     Foreign(&'static str),
-    /// It is no table of an ABI known here, or a damaged one.
+    /// It is not a table, has another ABI, or is damaged.
     Invalid(&'static str),
-    /// This process lives in another time namespace than the daemon: it cannot tell when entries expire.
+    /// This process is in another time namespace than the daemon, where expiry times mean nothing.
     OtherClock,
-    /// This thread is in another network namespace than the daemon: the answers do not hold here.
+    /// This thread is in another network namespace than the daemon, where other answers hold.
     OtherNetwork,
 }
 

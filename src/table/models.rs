@@ -1,19 +1,21 @@
-//! The protocols around a record, for the model checker: recycling, removing and putting back, dividing space otherwise, rotation,
-//! recovery; each beside a reader, and each with a weakened twin that has to fail.
+//! Models for loom of what the writer does around a record: reuse, removal and return, division
+//! into other sizes, replacement of the table, takeover. Each runs beside a reader, and each has a
+//! weakened twin that must fail.
 //!
-//! As in the table, readers use `observe` and `read` alone, and the writer `write`, `publish` and `retire`.
+//! As in the table, readers use only `observe` and `read`, and the writer `write`, `publish` and
+//! `retire`.
 
 use crate::seqlock::{Weakness, observe, peek, publish, read_weakly, retire, write};
 use crate::sync::{AtomicU64, Ordering};
 use loom::sync::Arc;
 use loom::thread;
 
-/// Version in bits 32 to 47, key in bit 8, record in bit 0.
+/// An index word: version in bits 32 to 47, key in bit 8, record in bit 0.
 fn word(version: u64, key: u64, record: u64) -> u64 {
     version << 32 | key << 8 | record | 1 << 63
 }
 
-/// Four words: mark, length, key, and data that follow from the version.
+/// A record of four words: mark, length, key, and data derived from version and key.
 fn record(version: u64, key: u64) -> [u64; 4] {
     [version << 1, 4, key, version * 10 + key]
 }
@@ -26,7 +28,7 @@ fn put(at: &[AtomicU64], version: u64, key: u64) {
     write(at, &record(version, key), version);
 }
 
-/// Copies the record of an index word; checks that it is whole.
+/// Copies the record of an index word, and checks that all of it is of one version.
 fn copy(at: &[AtomicU64], word: u64, weakness: Weakness) -> Option<[u64; 4]> {
     let mut out = [0; 4];
     read_weakly(at, Some((word >> 32) & 0xffff), &mut out, |n| (n == 4).then_some(4), weakness)?;
@@ -40,8 +42,9 @@ enum Twin {
     Weak,
 }
 
-/// Key 0 is always there, once in this record, once in that; the other record is given to key 1. Nobody may find key 0 absent.
-fn recycled_for_another_name(twin: Twin) {
+/// Key 0 is always present, first in one record, then in the other; its first record is reused for
+/// key 1. No reader may miss key 0.
+fn reused_for_another_name(twin: Twin) {
     loom::model(move || {
         let table = Arc::new((AtomicU64::new(word(1, 0, 0)), [space(&record(1, 0)), space(&[1, 0, 0, 0])]));
         let writer = thread::spawn({
@@ -54,7 +57,7 @@ fn recycled_for_another_name(twin: Twin) {
             }
         });
         let (index, records) = &*table;
-        // As `View::attempt`: another key is believed only while the index word stands still.
+        // As in `View::attempt`: another key is believed only if the index word has not changed.
         let weakness = if twin == Twin::Sound { Weakness::None } else { Weakness::NoNonce };
         let seen = observe(index);
         if let Some(found) = copy(&records[(seen & 1) as usize], seen, weakness) {
@@ -66,17 +69,18 @@ fn recycled_for_another_name(twin: Twin) {
 }
 
 #[test]
-fn a_name_that_is_there_is_not_found_absent() {
-    recycled_for_another_name(Twin::Sound);
+fn a_present_name_is_not_found_absent() {
+    reused_for_another_name(Twin::Sound);
 }
 
 #[test]
 #[should_panic(expected = "found absent")]
-fn without_nonce_and_another_look_it_is() {
-    recycled_for_another_name(Twin::Weak);
+fn without_nonce_and_second_look_a_present_name_is_found_absent() {
+    reused_for_another_name(Twin::Weak);
 }
 
-/// Removed, its record quarantined, put back elsewhere: versions only grow, and what was removed is not seen after what came back.
+/// A name is removed, its record is in quarantine, and it returns in another record. Versions only
+/// grow, and the removed record is not seen after the new one.
 fn removed_and_put_back(twin: Twin) {
     loom::model(move || {
         let table = Arc::new((AtomicU64::new(word(1, 0, 0)), [space(&record(1, 0)), space(&[1, 0, 0, 0])]));
@@ -106,18 +110,19 @@ fn removed_and_put_back(twin: Twin) {
 }
 
 #[test]
-fn what_comes_back_has_a_higher_version() {
+fn a_name_that_returns_has_a_higher_version() {
     removed_and_put_back(Twin::Sound);
 }
 
 #[test]
 #[should_panic(expected = "went back")]
-fn with_a_version_of_before_it_goes_back() {
+fn with_an_old_version_a_name_that_returns_goes_back() {
     removed_and_put_back(Twin::Weak);
 }
 
-/// The space of a record is divided otherwise: a new record begins in the middle of the old one, whose mark it never touches.
-fn divided_otherwise(twin: Twin) {
+/// The space of a record is divided into other sizes: a new record begins in the middle of the old
+/// one and never writes its mark.
+fn divided_into_other_sizes(twin: Twin) {
     loom::model(move || {
         let mut words = record(1, 0).to_vec();
         words.extend([0, 0]);
@@ -143,18 +148,19 @@ fn divided_otherwise(twin: Twin) {
 }
 
 #[test]
-fn space_that_is_divided_otherwise_is_not_read_as_before() {
-    divided_otherwise(Twin::Sound);
+fn space_that_is_divided_into_other_sizes_is_not_read_as_before() {
+    divided_into_other_sizes(Twin::Sound);
 }
 
 #[test]
 #[should_panic(expected = "torn")]
-fn without_retiring_the_old_record_it_is() {
-    divided_otherwise(Twin::Weak);
+fn without_retiring_it_the_old_record_is_torn() {
+    divided_into_other_sizes(Twin::Weak);
 }
 
-/// Two files: state, index, record. The name leads to one of them; the second is filled, renamed into place, then the first one
-/// says that it is superseded, and publishing goes on in the second.
+/// Two files, each with state, index and record; the file name leads to one of them. The second is
+/// filled and renamed into place, then the first is marked as superseded, and publishing continues
+/// in the second.
 fn rotated(twin: Twin) {
     loom::model(move || {
         let file = |state, version| {
@@ -202,12 +208,13 @@ fn readers_follow_to_the_new_file() {
 
 #[test]
 #[should_panic(expected = "opened again")]
-fn superseded_before_the_rename_they_open_the_old_one_again() {
+fn marked_before_the_rename_readers_open_the_old_file_again() {
     rotated(Twin::Weak);
 }
 
-/// The writer was killed while it wrote the second record. Its successor keeps what the index leads to and goes on above the gap;
-/// the twin draws the version again that its predecessor had published.
+/// The writer was killed while it wrote the second record. Its successor keeps the records to which
+/// the index leads and continues with higher versions; the weakened twin reuses a version that was
+/// published.
 fn recovered(twin: Twin) {
     loom::model(move || {
         let torn = [2 << 1 | 1, 4, 0, 7];
@@ -241,12 +248,12 @@ fn recovered(twin: Twin) {
 }
 
 #[test]
-fn readers_do_not_notice_a_successor() {
+fn readers_are_not_affected_by_a_takeover() {
     recovered(Twin::Sound);
 }
 
 #[test]
 #[should_panic(expected = "torn")]
-fn a_version_that_is_drawn_again_is_noticed() {
+fn a_version_that_is_used_twice_gives_torn_records() {
     recovered(Twin::Weak);
 }

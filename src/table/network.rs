@@ -1,42 +1,46 @@
-//! In which network namespace a thread is: what the table says holds in the daemon's, and another may have other servers.
+//! The network namespace of a thread. The table's answers hold in the daemon's; in another one the
+//! servers may be others.
 //!
-//! A namespace goes by the number of its file, `/proc/thread-self/ns/net`. Each thread has its own and may change it, and nothing tells
-//! that it has: one has to look, which costs a system call and so some twenty lookups. So looking is rationed: a process that looks names
-//! up all the time looks [`LOOKS`] times in each [`WINDOW`], one that looks names up now and then does each time. Who enters another
-//! namespace between two lookups is seen there at once, or, where it was so busy before, when the window is over.
+//! A namespace is known by the inode number of `/proc/thread-self/ns/net`. A thread may change its
+//! namespace, and no event reports that, so a lookup has to ask the kernel. That takes as long as
+//! about twenty lookups, so it is rationed: a process asks at most [`LOOKS`] times in each
+//! [`WINDOW`]. A process with few lookups so asks at each of them and notices a change at once; a
+//! busy one notices it when the window ends.
 
 use crate::time::Monotonic;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Where the number is read.
+/// The link that contains the number.
 pub const PATH: &core::ffi::CStr = c"/proc/thread-self/ns/net";
 
-/// Looks in one window of time.
+/// Questions to the kernel in one window of time.
 pub const LOOKS: u64 = 16;
-/// Bits of the nanoseconds of a window: an eighth of a second.
+/// The length of a window, as a power of two of nanoseconds: 134 ms.
 pub const WINDOW: u32 = 27;
-/// Bits of the number of a window.
+/// Bits of a window's number.
 const WINDOW_BITS: u32 = 26;
 const COUNT_SHIFT: u32 = 32 + WINDOW_BITS;
-/// The process has been seen in two namespaces: from then on each lookup looks.
+/// The process was seen in two namespaces, so from then on each lookup asks.
 const SEVERAL: u64 = 1 << 63;
 
-/// What a process remembers of it. All zeros: nothing yet.
+/// What a process remembers of its namespace. All zeros: nothing yet.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct Network {
-    /// The number that was last seen in the lower half, then the window's number, how often was looked in it, and [`SEVERAL`].
+    /// From the lowest bit on: the namespace last seen (32 bits), the window's number (26), the
+    /// questions in it (5), [`SEVERAL`].
     seen: AtomicU64,
 }
 
 impl Network {
-    /// Nothing is remembered yet.
+    /// One that remembers nothing yet.
     #[must_use]
     pub const fn new() -> Network {
         Network { seen: AtomicU64::new(0) }
     }
 
-    /// The number of the namespace of this thread at `now`, by `look` or from memory; 0 where `look` cannot tell.
+    /// The number of this thread's namespace at `now`: remembered, or by `look`, which returns 0 if
+    /// it cannot find out.
     pub fn of_thread(&self, now: Monotonic, look: impl FnOnce() -> u32) -> u32 {
         let seen = self.seen.load(Relaxed);
         let last = seen as u32;
@@ -55,14 +59,14 @@ impl Network {
         } else {
             let next =
                 seen & SEVERAL | (count + 1).min(LOOKS) << COUNT_SHIFT | window << 32 | u64::from(here);
-            // Another thread was faster: it has seen the same, or something else and said so.
+            // If another thread was faster it has stored the same number, or has set `SEVERAL`.
             let _ = self.seen.compare_exchange(seen, next, Relaxed, Relaxed);
         }
         here
     }
 }
 
-/// The number in what the link says: `net:[4026531840]`; 0 if it says something else.
+/// The number in the link's text, such as `net:[4026531840]`; 0 if it has another form.
 #[must_use]
 pub fn number(link: &[u8]) -> u32 {
     let digits = link.strip_prefix(b"net:[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or_default();
@@ -73,7 +77,7 @@ pub fn number(link: &[u8]) -> u32 {
     value.unwrap_or(0)
 }
 
-/// The number of this thread's namespace; 0 if it cannot be told.
+/// The number of this thread's namespace; 0 if it cannot be found out.
 #[cfg(feature = "std")]
 #[must_use]
 pub fn here() -> u32 {
@@ -88,7 +92,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn the_link_is_read_and_nonsense_is_no_number() {
+    fn the_number_is_read_and_other_text_gives_none() {
         assert_eq!(number(b"net:[4026531840]"), 4_026_531_840);
         for odd in
             ["", "net:[]", "net:[4026531840", "mnt:[4026531840]", "net:[42949672960]", "net:[1x]", "net:[-1]"]
@@ -99,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_is_rationed_and_a_change_is_seen_within_the_window() {
+    fn questions_are_rationed_and_a_change_is_noticed_in_the_next_window() {
         let network = Network::new();
         let looks = Cell::new(0);
         let at = |ms: u64, truth: u32| {
@@ -109,24 +113,24 @@ mod tests {
             };
             network.of_thread(Monotonic::from_ms(ms), look)
         };
-        // A busy program: some looks, then none until the window is over.
+        // A busy program: some questions, then none until the window ends.
         assert!((0..1000).all(|_| at(1000, 7) == 7));
         assert_eq!(looks.get(), 16);
         assert_eq!(at(1000, 8), 7, "too soon to be seen");
         assert_eq!(at(1080, 8), 8, "seen in the next window");
-        // From then on each lookup looks: threads may be here and there.
+        // From then on each lookup asks, since threads may be in different namespaces.
         assert!((0..100).all(|n| at(1080, n % 2 + 7) == n % 2 + 7));
         assert_eq!(looks.get(), 117);
     }
 
     #[test]
-    fn who_enters_another_namespace_between_two_lookups_is_seen_there() {
+    fn a_thread_that_changes_its_namespace_between_two_lookups_is_noticed() {
         let network = Network::new();
         assert_eq!(network.of_thread(Monotonic(5), || 7), 7);
         assert_eq!(network.of_thread(Monotonic(6), || 8), 8);
         assert_eq!(network.of_thread(Monotonic(7), || 7), 7);
         let blind = Network::new();
         assert!((0..10).all(|_| blind.of_thread(Monotonic(5), || 0) == 0));
-        assert_eq!(blind.of_thread(Monotonic(5), || 7), 7, "what cannot be told is looked for each time");
+        assert_eq!(blind.of_thread(Monotonic(5), || 7), 7, "an unknown namespace is not remembered");
     }
 }

@@ -1,10 +1,13 @@
-//! A record that is kept for a while, in no more memory than it takes.
+//! A copied record in memory of its own size, for the daemon, which keeps it longer than one
+//! lookup.
 
-use crate::record::{Entry, FamilyView, Shape, Snapshot};
+use crate::family::FamilyView;
+use crate::record::{Entry, Snapshot};
+use crate::shape::Shape;
 use crate::types::Family;
 use std::rc::Rc;
 
-/// One publish, whole, as a [`Snapshot`] held it; clones share it.
+/// A record as a [`Snapshot`] held it, all of one publish. Clones share the memory.
 #[derive(Clone, Debug)]
 pub struct Record {
     words: Rc<[u64]>,
@@ -12,14 +15,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// A copy of what the snapshot holds.
+    /// A copy of the snapshot's record.
     #[must_use]
     pub fn of(snapshot: &Snapshot) -> Record {
         let words = snapshot.words.get(..snapshot.shape.words()).unwrap_or(&snapshot.words);
         Record { words: words.into(), shape: snapshot.shape }
     }
 
-    /// A copy of what was written to a record's place.
+    /// A copy of a record that has just been written under `version`.
     pub(crate) fn written(encoded: &[u64], version: u64) -> Option<Record> {
         let mut words: Rc<[u64]> = encoded.into();
         let shape = Shape::of(*encoded.get(1)?)?;
@@ -33,7 +36,7 @@ impl Record {
         Entry::of(&self.words, self.shape).name()
     }
 
-    /// What it says of a family.
+    /// One of its families; `None` if that is unknown.
     #[must_use]
     pub fn family(&self, family: Family) -> Option<FamilyView<'_>> {
         Entry::of(&self.words, self.shape).family(family)

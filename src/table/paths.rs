@@ -1,4 +1,5 @@
-//! The runtime directory and the files in it: the names by which the daemon and its readers find each other.
+//! The runtime directory and the files in it: the names by which the daemon and its readers find
+//! each other.
 
 use core::ffi::CStr;
 

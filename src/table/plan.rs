@@ -1,14 +1,14 @@
-//! Where the parts of one table stand: its header, read and checked once.
+//! Where the parts of a table are: its header, read and checked once.
 
 use crate::layout::{self, HEADER, LINE, head};
 use crate::seqlock::{observe, peek};
 use crate::sync::AtomicU64;
 
-/// What is wrong with words that are not those of a table.
+/// Why words are not those of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Invalid(pub &'static str);
 
-/// Where things stand in one table; fixed for its life, checked once.
+/// Where the parts of a table are. It never changes while the table exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
     pub(crate) secrets: rapidhash::v3::RapidSecrets,
@@ -25,12 +25,12 @@ impl Plan {
     /// # Errors
     /// If the words are not those of a table that this code can read.
     pub fn read(words: &[AtomicU64]) -> Result<Plan, Invalid> {
-        // Who sees the magic number sees what was written before it.
+        // The magic number is stored last, so a reader that sees it sees the rest of the header.
         let _ = words.get(head::MAGIC).map(observe);
         Plan::of(&|at| words.get(at).map_or(0, peek), words.len())
     }
 
-    /// The same of a header that is at hand otherwise, of a table of so many words.
+    /// [`Plan::read`] of a header whose words `word` loads, for a table of that many words.
     ///
     /// # Errors
     /// As of [`Plan::read`].
@@ -76,14 +76,15 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Where the record at a line begins, and words from there to the end of the data or the largest size.
+    /// The first word of the record at a line, and the number of words to the end of the data, at
+    /// most those of the largest record.
     pub(crate) fn place_of(&self, line: u32) -> Option<(usize, usize)> {
         let line = line as usize;
         let left = self.lines.checked_sub(line).filter(|_| line > 0)?.checked_mul(LINE)?;
         (left > 0).then_some((self.data + line * LINE, left.min(layout::RECORD_MAX)))
     }
 
-    /// The record at a line, to the end of the data or the largest size.
+    /// The words from a line to the end of the data, at most those of the largest record.
     pub(crate) fn record<'m>(&self, words: &'m [AtomicU64], line: u32) -> Option<&'m [AtomicU64]> {
         let line = line as usize;
         if line == 0 || line >= self.lines {

@@ -1,24 +1,27 @@
-//! Putting an entry in place: looked up once, written out of place, published by one store.
+//! Storing an entry: its record is written to free space and published by one store of the index
+//! word.
 
 use crate::alloc::class_of;
 use crate::draft::{Draft, PutError};
 use crate::key::{Key, Place};
 use crate::layout::{LINE, head};
 use crate::owned::Record;
-use crate::record::{Shape, Snapshot};
+use crate::record::Snapshot;
 use crate::seqlock::{peek, publish, write};
+use crate::shape::Shape;
 use crate::steps::step;
 use crate::time::Monotonic;
 use crate::writer::{Writer, index_word};
 
-/// Where a name stands in the index or may be put, as [`Writer::look`] found it; void after the next change.
+/// Where the index has a name or may have it, as [`Writer::look`] found. Valid until the next
+/// change of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     place: Place,
-    /// The index word, and where it is.
+    /// Where the index word is, and its value.
     found: Option<(usize, u64)>,
     taken: bool,
-    /// Changes of the table until then.
+    /// The number of changes at that time.
     changes: u64,
 }
 
@@ -31,11 +34,12 @@ impl Slot {
 }
 
 impl Writer {
-    /// Looks a name up before something is put there: like [`Writer::get`], with what [`Writer::put_at`] need not find out again.
+    /// Like [`Writer::get`], for a caller that will store the name: the result saves
+    /// [`Writer::put_at`] a second lookup.
     pub fn look(&mut self, key: &Key, out: &mut Snapshot) -> Slot {
         let place = self.place(key);
         let mut found = self.seek(key, &place, out);
-        if found.is_none() && self.heritage.is_some() && self.inherit(key) {
+        if found.is_none() && self.takeover.is_some() && self.inherit(key) {
             found = self.seek(key, &place, out);
         }
         let taken = found.is_some() && out.version() >= peek(&self.words()[head::FLUSHED]);
@@ -45,17 +49,19 @@ impl Writer {
         Slot { place, found, taken, changes: self.changes() }
     }
 
-    /// Puts an entry in place of the one that its name has, if any: written out of place, then published by one store. Returns it as it stands there.
+    /// Stores an entry, which replaces the one that its name has. Returns a copy of its record.
     ///
     /// # Errors
-    /// A [`PutError`]; the table is then as it was, but for entries that made room in vain.
+    /// A [`PutError`]. The table is then as it was, except that other entries may have been
+    /// evicted.
     pub fn put(&mut self, draft: &Draft, now: Monotonic) -> Result<Record, PutError> {
         let key = Key::of(&draft.name);
         let slot = self.slot(&key);
         self.put_at(&key, &slot, draft, now)
     }
 
-    /// Like [`Writer::put`], where [`Writer::look`] has found the draft's own name before, of which `key` was made.
+    /// Like [`Writer::put`], for a name that [`Writer::look`] has looked up; `key` is that of the
+    /// name.
     ///
     /// # Errors
     /// As for [`Writer::put`].
@@ -82,7 +88,7 @@ impl Writer {
         Ok(record)
     }
 
-    /// Where a name stands in the index at this moment.
+    /// Where the index has a name now, flushed or not.
     pub(crate) fn slot(&mut self, key: &Key) -> Slot {
         let place = self.place(key);
         let found = self.found(key, &place);
@@ -96,7 +102,7 @@ impl Writer {
         found
     }
 
-    /// Puts a record in place; its version may be an old one.
+    /// Stores an encoded record under its version, which may be lower than the last one published.
     pub(crate) fn put_words(
         &mut self,
         key: &Key,
@@ -109,9 +115,9 @@ impl Writer {
         if found.is_none() && self.entries() >= self.capacity {
             self.evict(now);
         }
-        let line = self.room(class, now).ok_or(PutError::Full)?;
+        let line = self.allocate(class, now).ok_or(PutError::Full)?;
         if found.is_some_and(|(at, word)| peek(&self.words()[at]) != word) {
-            // Making room has moved it, or given it up.
+            // The eviction has moved or evicted this very entry.
             found = self.found(key, &place);
         }
         let (at, before) = found.unwrap_or_else(|| self.vacancy(&place));
@@ -135,7 +141,8 @@ impl Writer {
         Ok(())
     }
 
-    /// A free word for a new name: in the emptier bucket, or that of the entry that expires first.
+    /// The index word for a new name: a free one in the emptier bucket, else that of the entry with
+    /// the lowest version.
     fn vacancy(&self, place: &Place) -> (usize, u64) {
         let words = self.words();
         let free = place

@@ -1,10 +1,9 @@
-//! Looking things up, from any process, without a system call, a lock or a writer's help.
+//! The reader for programs with the standard library: lookups in an open table, and what else its
+//! header tells.
 
 use crate::counters::{COUNT, Counters};
-#[cfg(not(loom))]
-use crate::distant::Distant;
 use crate::key::{Key, Place};
-use crate::layout::{self, LINE, LIVE, SUPERSEDED, TRIES, head};
+use crate::layout::{self, LINE, LIVE, SUPERSEDED, head};
 use crate::memory::{Memory, OpenError};
 use crate::plan::Plan;
 use crate::record::Snapshot;
@@ -12,11 +11,13 @@ use crate::ring::Follower;
 use crate::seqlock::after_read;
 use crate::successor::FileId;
 use crate::sync::AtomicU64;
+#[cfg(not(loom))]
+use crate::unmapped::UnmappedTable;
 use crate::view::{NoEntry, View};
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-/// A view of a table. Cheap to clone.
+/// An open table. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader {
     memory: Arc<Memory>,
@@ -26,11 +27,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `dir/hosts`, read-only, if [`crate::trust`] has nothing against it. A process that can be root does not map what is not
-    /// root's; one that gives its rights up later goes on like that with this reader, and opens another one to be quicker.
+    /// Opens the table in `dir` for reading, if [`crate::trust`] accepts it. A process that can
+    /// become root does not map a file that is not root's, so its lookups make system calls. If it
+    /// gives up that right later, it has to open another reader to map the table, see
+    /// [`Reader::could_be_mapped`].
     ///
     /// # Errors
-    /// An [`OpenError`] that says what is wrong.
+    /// An [`OpenError`].
     #[cfg(not(loom))]
     pub fn open(dir: &std::path::Path) -> Result<Reader, OpenError> {
         let found = crate::file::find(dir, nix::fcntl::OFlag::O_RDONLY)?;
@@ -38,7 +41,7 @@ impl Reader {
         Reader::of_found(found, may_map)
     }
 
-    /// [`Reader::open`] as for a process that must not map the table, whoever owns it: for the torture test.
+    /// [`Reader::open`] without a mapping, whoever owns the table: for the torture test.
     ///
     /// # Errors
     /// As of [`Reader::open`].
@@ -54,17 +57,17 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Whether the table's words are asked of the kernel although this process could map them by now.
+    /// Whether the table is not mapped although this process may map it by now.
     #[cfg(not(loom))]
     #[must_use]
     pub fn could_be_mapped(&self) -> bool {
-        self.memory.asked().is_some() && crate::map::rights().may_map(u32::MAX)
+        self.memory.unmapped().is_some() && crate::map::rights().may_map(u32::MAX)
     }
 
-    /// Reads a table in memory that is already at hand.
+    /// A reader of a table in memory.
     ///
     /// # Errors
-    /// If it is no table.
+    /// If it is not a table.
     pub fn over(memory: Arc<Memory>) -> Result<Reader, OpenError> {
         let plan = memory.plan()?;
         Ok(Reader { memory, plan, file: None })
@@ -75,29 +78,29 @@ impl Reader {
         Arc::clone(&self.memory)
     }
 
-    /// What is mapped, see [`Memory::words`].
+    /// See [`Memory::words`].
     pub(crate) fn words(&self) -> &[AtomicU64] {
         self.memory.words()
     }
 
-    /// A word on its own, that orders nothing; 0 where there is none any more.
+    /// Loads one word without ordering other loads; 0 where the file has been cut.
     pub(crate) fn peek(&self, at: usize) -> u64 {
         self.memory.peek(at).unwrap_or(0)
     }
 
-    /// A word that orders what is read after it, see `seqlock.rs`.
+    /// Loads one word; later loads see what was written before it, see `seqlock.rs`.
     pub(crate) fn observe(&self, at: usize) -> Option<u64> {
         let word = self.memory.peek(at);
         after_read();
         word
     }
 
-    /// Waits for a change.
+    /// Waits until [`head::CHANGES`] is no longer `seen`; may return early.
     #[cfg(not(loom))]
     pub(crate) fn wait(&self, seen: u32, timeout: core::time::Duration) {
         let word = self.words().get(head::CHANGES);
-        match (self.memory.asked(), word) {
-            (Some(asked), _) => asked.wait(seen, timeout),
+        match (self.memory.unmapped(), word) {
+            (Some(file), _) => file.wait(seen, timeout),
             (None, Some(word)) => crate::futex::wait(word, seen, timeout),
             (None, None) => {}
         }
@@ -107,8 +110,8 @@ impl Reader {
         View::new(self.memory.words(), &self.plan)
     }
 
-    /// Copies the entry of `key` into `out`, all of one publish. It may have expired: see [`Snapshot::freshness`]. Does not
-    /// allocate, and ends after a bounded number of tries.
+    /// Copies the entry of `key` into `out`, all of one publish. It may have expired: see
+    /// [`Snapshot::freshness`]. Does not allocate, and ends after a bounded number of tries.
     ///
     /// # Errors
     /// A [`NoEntry`], never [`NoEntry::TooLarge`]; what `out` holds then means nothing.
@@ -117,8 +120,8 @@ impl Reader {
         self.lookup_at(key, None, out, |_| ())
     }
 
-    /// [`Reader::lookup`] for a key whose place may be known already. `used` receives the line of the entry, for
-    /// [`crate::Uses::note`].
+    /// [`Reader::lookup`] for a key whose place may be known already. `used` receives the line of
+    /// the entry, for [`crate::Uses::note`].
     ///
     /// # Errors
     /// As of [`Reader::lookup`].
@@ -131,8 +134,8 @@ impl Reader {
         used: impl FnOnce(u32),
     ) -> Result<(), NoEntry> {
         #[cfg(not(loom))]
-        if let Some(asked) = self.memory.asked() {
-            let found = Distant::new(asked, &self.plan).find(key, place, &mut out.words);
+        if let Some(file) = self.memory.unmapped() {
+            let found = UnmappedTable::new(file, &self.plan).find(key, place, &mut out.words);
             out.shape = found.unwrap_or_default();
             return found.map(|_| ());
         }
@@ -141,25 +144,28 @@ impl Reader {
         found.map(|(_, line)| used(line))
     }
 
-    /// Where a key may stand: its hash, to be made once for [`Reader::fetch`] and [`Reader::lookup_at`].
+    /// Where the index may have a key. Computed once for [`Reader::fetch`] and
+    /// [`Reader::lookup_at`].
     #[inline]
     #[must_use]
     pub fn place(&self, key: &Key) -> Place {
         key.place(&self.plan.secrets, self.plan.mask)
     }
 
-    /// Has what lookups at `places` will read fetched from memory. One lookup alone waits for memory twice, for the index and for the record; here
-    /// each step is taken for all of them, and none waits for another.
+    /// Loads into the processor's caches what lookups at `places` will read. A lookup waits for
+    /// memory twice: for the index and for the record. Here all places take each of the two steps
+    /// together, so that the waits overlap.
     pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
         self.view().fetch(places);
     }
 
-    /// How many tries a lookup takes at this moment, more than [`layout::TRIES`] where it says busy: for measurements.
+    /// How many tries a lookup takes at this moment, for measurements; more than [`layout::TRIES`]
+    /// means busy.
     pub fn tries(&self, key: &Key, out: &mut Snapshot) -> usize {
         self.view().tries(key, &mut out.words)
     }
 
-    /// Copies the record that an index word points to, from words that are at hand.
+    /// [`Reader::copy`] from a mapped table's words.
     #[cfg(feature = "writer")]
     #[inline]
     pub(crate) fn copy_from(&self, words: &[AtomicU64], word: u64, out: &mut Snapshot) -> bool {
@@ -169,15 +175,16 @@ impl Reader {
         shape.is_some()
     }
 
-    /// Copies the record that an index word points to.
+    /// Copies the record that an index word points to; `false` if it moved or cannot be read.
     pub(crate) fn copy(&self, word: u64, out: &mut Snapshot) -> bool {
         self.copy_at(word as u32, Some((word >> 32) & 0xffff), out)
     }
 
+    /// Copies the record at a line, if its version ends in `nonce`.
     pub(crate) fn copy_at(&self, line: u32, nonce: Option<u64>, out: &mut Snapshot) -> bool {
         #[cfg(not(loom))]
-        let shape = match self.memory.asked() {
-            Some(asked) => Distant::new(asked, &self.plan).copy(line, nonce, &mut out.words).ok(),
+        let shape = match self.memory.unmapped() {
+            Some(file) => UnmappedTable::new(file, &self.plan).copy(line, nonce, &mut out.words).ok(),
             None => self.view().copy(line, nonce, &mut out.words),
         };
         #[cfg(loom)]
@@ -186,41 +193,43 @@ impl Reader {
         shape.is_some()
     }
 
-    /// Whether the daemon has this table in use.
+    /// Whether the daemon uses this table now.
     #[must_use]
     pub fn live(&self) -> bool {
         self.peek(head::STATE) == LIVE
     }
 
-    /// Whether this process and the daemon agree about the clocks: in another time namespace nobody can tell when entries expire.
+    /// Whether this process is in the daemon's time namespace, by their clocks. In another one
+    /// expiry times mean nothing.
     #[cfg(not(loom))]
     #[must_use]
     pub fn same_clock(&self) -> bool {
         crate::time::clock_offset_ms().abs_diff(self.peek(head::CLOCK_OFFSET)) <= layout::CLOCK_SLACK_MS
     }
 
-    /// The number of the network namespace that the answers hold in; 0 if it is not told.
+    /// The number of the network namespace in which the answers hold; 0: unknown.
     #[must_use]
     pub fn network(&self) -> u32 {
         self.peek(head::NETWORK) as u32
     }
 
-    /// Whether the answers hold in the network namespace of this thread, as far as the table says; a system call. Who cannot tell where
-    /// it is itself is elsewhere.
+    /// Whether the answers hold in this thread's network namespace, or the table does not say where
+    /// they do. Makes a system call. A thread that cannot find out its namespace gets `false`.
     #[cfg(not(loom))]
     #[must_use]
     pub fn same_network(&self) -> bool {
         self.network() == 0 || self.network() == crate::network::here()
     }
 
-    /// Whether another file has taken its place, or there is nothing in its own any more.
+    /// Whether another file has replaced this one, or this one has been cut.
     #[must_use]
     pub fn replaced(&self) -> bool {
-        // Who sees it opens the file by its name, and must find the new one there.
+        // `observe`, since a reader that sees the mark opens the file by its name and must find the
+        // new one.
         self.observe(head::STATE).is_none_or(|state| state == SUPERSEDED)
     }
 
-    /// A number that no other table has.
+    /// The random number that tells this table from every other.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.peek(head::GENERATION)
@@ -232,7 +241,8 @@ impl Reader {
         self.peek(head::VERSION)
     }
 
-    /// Whether the daemon lives, as the kernel says. A daemon that was killed is no reason to distrust what it published.
+    /// Whether the writer lives, as the kernel marked it; `None` if it does not say. What a killed
+    /// daemon published is valid.
     #[must_use]
     pub fn writer_lives(&self) -> Option<bool> {
         let word = self.peek(head::ALIVE) as u32;
@@ -245,13 +255,13 @@ impl Reader {
         self.peek(head::PID) as u32
     }
 
-    /// Where the daemon answers DNS queries.
+    /// The address at which the daemon answers DNS queries.
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {
         crate::view::dns_address([0, 1, 2].map(|n| self.peek(head::DNS + n)))
     }
 
-    /// The daemon's counters.
+    /// The values of the daemon's counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
@@ -261,132 +271,15 @@ impl Reader {
         counters
     }
 
-    /// Goes through all entries, in no order; what changes meanwhile may be missed or seen.
-    #[must_use]
-    pub fn entries(&self) -> Scan<'_> {
-        self.entries_at(0, self.places())
-    }
-
-    /// Places that an entry may be at.
-    #[must_use]
-    pub fn places(&self) -> usize {
-        self.plan.data - self.plan.index
-    }
-
-    /// Like [`Reader::entries`], those of `count` places from the `first` on.
-    #[must_use]
-    pub fn entries_at(&self, first: usize, count: usize) -> Scan<'_> {
-        let at = |place: usize| self.plan.index + place.min(self.places());
-        Scan { reader: self, at: at(first), end: at(first.saturating_add(count)) }
-    }
-
-    /// All words as they are at this moment, each by itself: for inspection.
+    /// All words of the table, each loaded on its own: for inspection.
     #[must_use]
     pub fn copy_words(&self) -> Vec<u64> {
         (0..self.plan.data + self.plan.lines * LINE).map(|at| self.peek(at)).collect()
     }
 
-    /// Follows the changes from now on.
+    /// A follower of all changes from now on.
     #[must_use]
     pub fn follow(&self) -> Follower {
         Follower::new(self.clone())
-    }
-
-    /// Walks the whole table and checks every entry.
-    #[must_use]
-    pub fn verify(&self) -> VerifyReport {
-        let mut report = VerifyReport::default();
-        let mut snapshot = Snapshot::new();
-        for at in self.plan.index..self.plan.data {
-            if self.peek(at) == 0 {
-                continue;
-            }
-            report.entries += 1;
-            let fault = (0..TRIES).find_map(|_| self.fault(at, &mut snapshot));
-            if let Some(Some(fault)) = fault {
-                report.bad.push(format!("index word {}: {fault}", at - self.plan.index));
-            } else if fault.is_none() {
-                report.busy += 1;
-            }
-        }
-        report
-    }
-
-    /// What is wrong with the entry of the index word at a place; `None` when it moved.
-    fn fault(&self, at: usize, out: &mut Snapshot) -> Option<Option<&'static str>> {
-        let word = self.observe(at).unwrap_or(0);
-        if word == 0 {
-            return Some(None);
-        }
-        let copied = self.copy(word, out);
-        if self.peek(at) != word {
-            return None;
-        }
-        if !copied {
-            return Some(Some("its record cannot be read"));
-        }
-        Some(self.misfit(word, (at - self.plan.index) / LINE, out))
-    }
-
-    pub(crate) fn misfit(&self, word: u64, bucket: usize, entry: &Snapshot) -> Option<&'static str> {
-        if !entry.intact() {
-            return Some("the checksum of its record is wrong");
-        }
-        let Ok(name) = hither_wire::name::Name::from_wire(entry.name()) else {
-            return Some("its name is none");
-        };
-        if name.to_lower() != name {
-            return Some("its name is not in lower case");
-        }
-        let place = self.place(&Key::of(&name));
-        if !place.buckets.contains(&bucket) || place.tag != word >> 48 {
-            return Some("it does not belong there");
-        }
-        None
-    }
-}
-
-/// What [`Reader::verify`] found.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct VerifyReport {
-    /// Entries looked at.
-    pub entries: usize,
-    /// Entries that moved under every try.
-    pub busy: usize,
-    /// What is wrong, an entry a line.
-    pub bad: Vec<String>,
-}
-
-/// See [`Reader::entries`].
-#[derive(Debug)]
-pub struct Scan<'r> {
-    reader: &'r Reader,
-    at: usize,
-    end: usize,
-}
-
-impl Scan<'_> {
-    /// The next entry; `false` at the end.
-    pub fn next(&mut self, out: &mut Snapshot) -> bool {
-        while self.at < self.end {
-            let at = self.at;
-            self.at += 1;
-            for _ in 0..TRIES {
-                let word = self.reader.observe(at).unwrap_or(0);
-                if word == 0 {
-                    break;
-                }
-                if self.reader.copy(word, out) {
-                    if out.version() >= self.reader.peek(head::FLUSHED) {
-                        return true;
-                    }
-                    break;
-                }
-                if self.reader.peek(at) == word {
-                    break;
-                }
-            }
-        }
-        false
     }
 }

@@ -1,4 +1,5 @@
-//! Following changes: a ring of record places in the table, each with the number of its change.
+//! Following changes: the table has a ring with the lines of new records, each with the number of
+//! its change.
 
 use crate::layout::{RING, SLOTS_MASK, head};
 use crate::reader::Reader;
@@ -7,19 +8,22 @@ use crate::record::Snapshot;
 /// One step of a [`Follower`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// The snapshot holds what was published, or something newer that took its place.
+    /// The snapshot has the entry that was published, or another one that has been written to its
+    /// line since.
     Record,
-    /// Something was removed, flushed, or replaced before it could be read: what is followed must be looked up again.
+    /// An entry was removed, flushed, or replaced before it could be read. The caller has to look
+    /// up what it follows.
     Changed,
-    /// Nothing has happened since.
+    /// There is no further change yet.
     Nothing,
-    /// More happened than the ring holds: scan the whole table. The follower goes on from now.
+    /// There were more changes than the ring holds: scan the whole table. The follower continues
+    /// with the next change.
     Lapped,
-    /// Another file has taken this table's place: open and scan that.
+    /// Another file has replaced this table: open and scan that.
     Replaced,
 }
 
-/// Sees every change, or is told that it did not.
+/// Reads every change, or learns that it missed some.
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
@@ -32,15 +36,15 @@ impl Follower {
         Self { reader, next }
     }
 
-    /// The table that is followed.
+    /// A reader of the followed table.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
 
-    /// The next change.
+    /// Reads the next change; copies its entry into `out`.
     pub fn step(&mut self, out: &mut Snapshot) -> Step {
-        // What is not there any more has no changes either.
+        // The file has been cut.
         let Some(head) = self.reader.observe(head::CHANGES) else { return Step::Replaced };
         if head == self.next {
             return if self.reader.replaced() { Step::Replaced } else { Step::Nothing };
@@ -54,7 +58,8 @@ impl Follower {
         }
         self.next = self.next.wrapping_add(1);
         let line = slot as u32;
-        // The place may have been given to other records since, or be the middle of one: only the checksum tells a record from chance.
+        // The line may have been given to another record since, or be the middle of one. Only the
+        // checksum tells that this is a record.
         let read = line != 0 && self.reader.copy_at(line, None, out) && out.intact();
         if read && out.version() >= self.reader.peek(head::FLUSHED) {
             return Step::Record;
@@ -62,7 +67,7 @@ impl Follower {
         Step::Changed
     }
 
-    /// Waits until something changes, at most so long. May return early.
+    /// Waits for a change, at most for `timeout`. May return early.
     #[cfg(not(loom))]
     pub fn wait(&self, timeout: core::time::Duration) {
         if self.reader.observe(head::CHANGES) == Some(self.next) && !self.reader.replaced() {

@@ -1,13 +1,20 @@
-//! The only memory orderings of the table's words: one writer publishes, readers copy and then check that nothing moved.
+//! The seqlock of a record, and the loads and stores of a table's words: one writer publishes,
+//! readers copy and then check that nothing has changed.
 //!
-//! After Boehm, "Can Seqlocks Get Along With Programming Language Memory Models?" (2012): the data are atomics, the writer puts a release
-//! fence after it has marked the record, the reader an acquire fence before it looks at the mark again. Readers use relaxed loads
-//! and fences alone, the only atomics that are allowed on read-only pages. The model checker proves it, and that each fence is needed
-//! (`cargo test -p hither-table --features writer --release`, with `--cfg loom`).
+//! After Boehm, "Can Seqlocks Get Along With Programming Language Memory Models?" (2012): the data
+//! are atomics; the writer has a release fence after it has marked the record, the reader an
+//! acquire fence before it reads the mark again. Readers use only relaxed loads and fences, since
+//! other atomic operations are not allowed on read-only pages.
+//!
+//! All loads and stores of a mapped table's words are in this file. Two readers of the same words
+//! are elsewhere: `unmapped.rs` has the kernel load them and uses the fences from here, and the
+//! kernel itself reads and marks futex words (`futex.rs`, `alive.rs`). loom checks the models below
+//! and in `models.rs`, and that each fails without one of its fences or checks (CONTRIBUTING.md has
+//! the command).
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// A planted weakness, for the model checker to find.
+/// A fence or check that is left out, for the model checker to notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(dead_code)] // All but `None` are made by the model tests alone.
 pub(crate) enum Weakness {
@@ -19,7 +26,8 @@ pub(crate) enum Weakness {
 }
 
 #[cfg(feature = "writer")]
-/// Writes a record that no index word points to: readers that still hold an old word see it marked, or see its version changed.
+/// Writes a record to which no index word points. Readers that still have an older word see that
+/// the record is marked, or that its version has changed.
 pub(crate) fn write(record: &[AtomicU64], words: &[u64], version: u64) {
     write_weakly(record, words, version, Weakness::None);
 }
@@ -37,8 +45,9 @@ pub(crate) fn write_weakly(record: &[AtomicU64], words: &[u64], version: u64, we
     mark.store(version << 1, Ordering::Release);
 }
 
-/// Marks records that are gone for good, since their space is about to be divided otherwise. The fence orders it before all that is
-/// written there from now on, the marks of new records included, which [`write`] stores before its own fence.
+/// Marks records whose space will be divided into records of another size. The fence orders the
+/// marks before all later writes there, including the marks of new records, which [`write`] stores
+/// before its own fence.
 #[cfg(feature = "writer")]
 pub(crate) fn retire<'m>(marks: impl Iterator<Item = &'m AtomicU64>) {
     marks.for_each(|mark| mark.store(1, Ordering::Relaxed));
@@ -46,18 +55,19 @@ pub(crate) fn retire<'m>(marks: impl Iterator<Item = &'m AtomicU64>) {
 }
 
 #[cfg(feature = "writer")]
-/// Makes what was written before visible to whoever sees `value`.
+/// Stores a word. A reader that [`observe`]s `value` sees all that was written before it.
 pub(crate) fn publish(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Release);
 }
 
-/// Keeps the reads that follow behind those before. What was written before a published word that was read is visible to them.
+/// Orders later loads after earlier ones: if an earlier load read a published word, later ones see
+/// what was written before it.
 #[inline]
 pub(crate) fn after_read() {
     fence(Ordering::Acquire);
 }
 
-/// Reads a published word, see [`after_read`].
+/// Loads a published word, see [`after_read`].
 #[inline]
 pub(crate) fn observe(word: &AtomicU64) -> u64 {
     let value = word.load(Ordering::Relaxed);
@@ -65,20 +75,21 @@ pub(crate) fn observe(word: &AtomicU64) -> u64 {
     value
 }
 
-/// A word on its own, that orders nothing.
+/// Loads one word without ordering other loads.
 #[inline]
 pub(crate) fn peek(word: &AtomicU64) -> u64 {
     word.load(Ordering::Relaxed)
 }
 
 #[cfg(feature = "writer")]
-/// Sets a word that orders nothing.
+/// Stores a word without ordering other stores.
 pub(crate) fn set(word: &AtomicU64, value: u64) {
     word.store(value, Ordering::Relaxed);
 }
 
-/// Copies a record out, all of one version; `nonce` is what its index word says of that version. `length` finds the number of
-/// words in the copy of word 1, or refuses. `None`: a writer was there, or it is another record by now.
+/// Copies a record into `out`, all of one version. `nonce` is the part of the version that is in
+/// the index word. `length` derives the number of words from word 1, `None` if no record can have
+/// it. `None`: the record is being written, or is another by now.
 #[inline]
 pub(crate) fn read(
     record: &[AtomicU64],
@@ -123,7 +134,8 @@ mod model {
     use super::*;
     use loom::sync::Arc;
 
-    /// Two records of four words and the index word that says which one is current: version in the upper half, record in the lowest bit.
+    /// Two records of four words, and the index word, which has the version in its upper half and
+    /// the current record in bit 0.
     struct Small {
         index: AtomicU64,
         records: [Vec<AtomicU64>; 2],
@@ -154,7 +166,7 @@ mod model {
         Some(out[0] >> 1)
     }
 
-    /// Publishes, recycles the first record, publishes again, beside a reader that looks twice.
+    /// A writer publishes, reuses the first record and publishes again, while a reader looks twice.
     fn publish_beside_a_reader(weakness: Weakness) {
         loom::model(move || {
             let small = Arc::new(Small { index: AtomicU64::new(1 << 32), records: [record(1), record(0)] });
@@ -174,25 +186,25 @@ mod model {
     }
 
     #[test]
-    fn a_reader_sees_whole_records_and_growing_versions() {
+    fn a_reader_sees_records_of_one_version_and_growing_versions() {
         publish_beside_a_reader(Weakness::None);
     }
 
     #[test]
     #[should_panic(expected = "torn")]
-    fn without_the_writers_fence_it_is_torn() {
+    fn without_the_writers_fence_a_record_is_torn() {
         publish_beside_a_reader(Weakness::NoWriterFence);
     }
 
     #[test]
     #[should_panic(expected = "torn")]
-    fn without_the_readers_fence_it_is_torn() {
+    fn without_the_readers_fence_a_record_is_torn() {
         publish_beside_a_reader(Weakness::NoReaderFence);
     }
 
     #[test]
     #[should_panic(expected = "torn")]
-    fn without_the_second_look_it_is_torn() {
+    fn without_the_second_look_a_record_is_torn() {
         publish_beside_a_reader(Weakness::NoSecondLook);
     }
 

@@ -1,4 +1,5 @@
-//! The table as a file: one writer by lock, taken over or replaced by rename, never truncated, never with holes.
+//! The table as a file. A lock ensures that there is one writer. The file is taken over or replaced
+//! by rename, never truncated, and never has holes.
 
 use crate::adopt::{Doubt, next_version};
 use crate::layout::head;
@@ -19,31 +20,31 @@ use std::sync::Arc;
 /// How a table came to be.
 #[derive(Debug)]
 pub enum Origin {
-    /// There was none.
+    /// There was no table.
     Created,
-    /// A predecessor's was taken over.
+    /// A predecessor's table was taken over.
     Adopted,
-    /// A predecessor's had another size: its entries are taken over.
+    /// A predecessor's table had another size; its entries are copied.
     Resized,
-    /// A predecessor's could not be trusted.
+    /// A predecessor's table could not be taken over.
     Replaced {
-        /// What was wrong with it.
+        /// The reason.
         why: Doubt,
     },
 }
 
-/// Why there is no table.
+/// Why no table could be opened or created.
 #[derive(Debug)]
 pub enum ShareError {
     /// Another daemon writes it.
     Locked(PathBuf),
-    /// The file cannot be made.
+    /// A file operation failed.
     Io {
-        /// What was tried.
+        /// The operation, as a verb.
         what: &'static str,
-        /// Of which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The kernel's error.
         error: io::Error,
     },
     /// The new file cannot be used.
@@ -63,9 +64,10 @@ impl fmt::Display for ShareError {
 impl std::error::Error for ShareError {}
 
 impl ShareError {
-    /// Whether it is the file system that has no room, or takes nothing at all: nothing is wrong with the table then.
+    /// Whether the file system has no space or is read-only, so that a smaller table or one on the
+    /// heap may help.
     #[must_use]
-    pub fn is_want_of_room(&self) -> bool {
+    pub fn is_lack_of_space(&self) -> bool {
         let (Self::Io { error, .. } | Self::Table(OpenError::Io(error))) = self else { return false };
         let wants = [libc::ENOSPC, libc::EDQUOT, libc::EROFS, libc::ENOMEM, libc::EFBIG];
         error.raw_os_error().is_some_and(|number| wants.contains(&number))
@@ -76,10 +78,12 @@ impl ShareError {
 #[derive(Debug)]
 pub struct Held(#[allow(dead_code)] Flock<File>);
 
-/// Takes over `dir/hosts`, or puts a new table there: built whole under another name, then renamed, so that readers see
-/// either. What is there and cannot be trusted is left to its readers, marked as superseded if it is a table at all.
+/// Takes over the table in `dir`, or creates a new one: complete under another name, then renamed,
+/// so that readers see either the old or the new file. A table that cannot be taken over is marked
+/// as superseded, and its readers can go on reading it.
 ///
-/// `random` gives the table's seed and number; no version begins below `first`, see [`crate::first_version`].
+/// `random` gives the seed and the generation of a new table. Versions begin at `first` or above,
+/// see [`crate::first_version`].
 ///
 /// # Errors
 /// A [`ShareError`].
@@ -95,7 +99,7 @@ pub fn open_or_create(
     Ok((writer, origin, lock))
 }
 
-/// [`open_or_create`] for who holds the lock.
+/// [`open_or_create`] for a caller that holds the lock.
 pub(crate) fn under_lock(
     dir: &Path,
     geometry: &Geometry,
@@ -117,7 +121,7 @@ pub(crate) fn under_lock(
         },
         Err(why) => (None, Some(why)),
     };
-    // Also of a table that is not taken over: versions go on above it, if it is one at all.
+    // Versions continue above those of a table that is not taken over, too.
     let before = old.clone().or_else(|| Reader::open(dir).ok());
     let first = before.and_then(|before| next_version(&before).ok()).unwrap_or(0).max(first);
     let mut writer = create(dir, geometry, mode, random, first)?;
@@ -134,8 +138,8 @@ pub(crate) fn under_lock(
     Ok((writer, origin))
 }
 
-/// Puts a table of another size in the place of `writer`'s, whose entries follow with their versions. Readers that look something up
-/// are told to open the new file.
+/// Replaces `writer`'s table by one of another size, into which its entries are copied under their
+/// versions. Lookups in the old one then return [`crate::NoEntry::Replaced`].
 ///
 /// # Errors
 /// A [`ShareError`]; `writer` then goes on as before.
@@ -148,22 +152,22 @@ pub fn rotate(
 ) -> Result<(), ShareError> {
     let mut next = create(dir, geometry, mode, random, writer.version)?;
     next.announce_like(writer);
-    // What was still to be taken over is left behind with the table that it is in: a cache may forget.
+    // Entries of an unfinished takeover are lost, which a cache may do.
     next.inherit_from(writer.reader());
-    // Its own thread wakes who waits at the old one, once the writer has gone on.
-    supersede(&dir.join(TABLE_FILE), dir, writer.rouse.is_none())?;
+    // The old writer's own thread wakes its waiters when that writer is dropped below.
+    supersede(&dir.join(TABLE_FILE), dir, writer.wake.is_none())?;
     own(&mut next);
     *writer = next;
     Ok(())
 }
 
-/// Says who writes, now.
+/// Publishes this process as the table's writer, and starts its threads.
 pub(crate) fn own(writer: &mut Writer) {
     writer.note_clocks();
     writer.set_network(crate::network::here());
     writer.set_owner(std::process::id(), boot_id());
     writer.alive = crate::alive::Alive::show(writer.reader.memory());
-    writer.rouse = writer.is_shared().then(|| crate::rouse::Rouse::start(writer.reader.memory())).flatten();
+    writer.wake = writer.is_shared().then(|| crate::wake::Waker::start(writer.reader.memory())).flatten();
 }
 
 pub(crate) fn lock(path: &Path) -> Result<Held, ShareError> {
@@ -181,7 +185,7 @@ pub(crate) fn lock(path: &Path) -> Result<Held, ShareError> {
     }
 }
 
-/// The table in a directory, if nobody but us can have written it and nobody but us can go on writing it.
+/// The table in a directory, if only this process's user can have written it, and can write it.
 fn own_file(dir: &Path) -> Result<File, OpenError> {
     let found = crate::file::find(dir, OFlag::O_RDWR)?;
     if found.owner != nix::unistd::geteuid().as_raw() {
@@ -204,7 +208,7 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// The table that is there, if it is one of this boot that nobody has replaced. Nothing is written.
+/// The existing table, if it is of this boot and network and was not replaced. Writes nothing.
 pub(crate) fn predecessor(dir: &Path) -> Result<Option<Reader>, Doubt> {
     let memory = match own_file(dir).and_then(|file| Memory::map_writer(&file)) {
         Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -249,10 +253,11 @@ fn create(
         .custom_flags(flags)
         .open(&path)
         .map_err(io("create"))?;
-    // All of it at once: touching a hole of a full file system kills the process that does, reader or writer.
+    // All of it at once: access to a hole in a full file system kills the process, reader or
+    // writer, by SIGBUS.
     let octets = i64::try_from(geometry.words() * 8).unwrap_or(i64::MAX);
     if let Err(error) = posix_fallocate(&file, 0, octets) {
-        // What it has got of it is wanted by others.
+        // Frees the part that was allocated.
         let _ = std::fs::remove_file(&path);
         return Err(io("allocate space for")(error.into()));
     }
@@ -272,7 +277,7 @@ fn chmod(path: &Path, mode: u32) -> Result<(), ShareError> {
     })
 }
 
-/// Puts the new file in place, then tells readers of the old one.
+/// Renames the new file into place, then marks the old one as superseded.
 fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
     let old = open_file(path);
     step();
@@ -285,25 +290,25 @@ fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
     Ok(())
 }
 
-/// Tells readers of what was there to look for another one.
+/// Marks a replaced file as superseded, if it is a table.
 fn mark(old: Result<File, OpenError>, wakes: bool) {
-    // Not mapped: others may be able to write it, and to cut it.
+    // Not mapped, since another user may be able to cut it.
     if let Ok(memory) = old.and_then(|file| Memory::of_file(file, false))
         && memory.plan().is_ok()
-        && let Some(asked) = memory.asked()
+        && let Some(file) = memory.unmapped()
     {
         step();
-        let _ = asked.supersede(wakes);
+        let _ = file.supersede(wakes);
     }
 }
 
-/// Takes away what nothing takes the place of, as far as that can be done: readers of it are told, and others find nothing.
+/// Marks the table as superseded and removes it, as far as possible.
 pub(crate) fn withdraw(path: &Path) {
     mark(open_file(path), true);
     let _ = std::fs::remove_file(path);
 }
 
-/// The kernel's name for this run of the host.
+/// The kernel's id of this boot; zeros if it cannot be read.
 fn boot_id() -> [u64; 2] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
@@ -316,19 +321,19 @@ fn boot_id() -> [u64; 2] {
 mod tests {
     use super::*;
 
-    /// Whoever may write the file may cut it at any moment, for instance in this one.
+    /// A user that may write the file may cut it at any moment.
     #[test]
-    fn a_file_that_is_cut_while_its_readers_are_told_ends_nobody() {
+    fn a_file_that_is_cut_while_it_is_marked_kills_no_process() {
         let dir = std::env::temp_dir().join(format!("hither-mark-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let made = open_or_create(&dir, &Geometry { entries: 64 }, 0o666, [1, 2, 3], 1).expect("a table");
         drop(made);
         let path = dir.join(TABLE_FILE);
-        let asked = Memory::of_file(open_file(&path).expect("ours"), false).expect("a table");
-        assert!(asked.plan().is_ok());
+        let file = Memory::of_file(open_file(&path).expect("ours"), false).expect("a table");
+        assert!(file.plan().is_ok());
         let cut = || OpenOptions::new().write(true).truncate(true).open(&path);
         cut().expect("writable");
-        asked.asked().expect("not mapped").supersede(true).expect("writable");
+        file.unmapped().expect("not mapped").supersede(true).expect("writable");
         let file = open_file(&path);
         cut().expect("writable");
         mark(file, true);

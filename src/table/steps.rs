@@ -1,6 +1,7 @@
-//! Places at which a writer may die: the torture test has it die at each of them. Without the feature, nothing.
+//! Points between two stores of the writer, at each of which the torture test kills it. Without the
+//! feature `steps` they are empty.
 
-/// A place between two steps of a writer.
+/// A point at which the writer may die.
 #[inline]
 pub(crate) fn step() {
     #[cfg(feature = "steps")]
@@ -13,7 +14,7 @@ pub(crate) mod counted {
 
     static LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
 
-    /// Has the process killed when it passes so many more places.
+    /// Kills the process when it has passed that many more points.
     pub fn die_after(steps: u64) {
         LEFT.store(steps, Ordering::Relaxed);
     }

@@ -1,9 +1,11 @@
-//! Whether another file has taken the place of a table that is open, and when a reader asks the kernel for that.
+//! Whether another file has taken the place of a table that is open, and when a reader asks the
+//! kernel for that.
 //!
-//! A daemon that replaces its table first renames the new file into place and then marks the old one as superseded
-//! ([`crate::layout::SUPERSEDED`]). Every lookup and every follower reads that mark, so readers normally open the new file at
-//! once and without a system call. A daemon that is killed between the two steps leaves no mark. Only the directory tells then,
-//! and only a reader that finds nothing useful asks it:
+//! A daemon that replaces its table first renames the new file into place and then marks the old
+//! one as superseded ([`crate::layout::SUPERSEDED`]). Every lookup and every follower reads that
+//! mark, so readers normally open the new file at once and without a system call. A daemon that is
+//! killed between the two steps leaves no mark. Only the directory tells then, and only a reader
+//! that finds nothing useful asks it:
 //!
 //! * a lookup that finds no fresh entry, at most once a second and process ([`Recheck`]);
 //! * a follower that has waited and found no change ([`crate::Reader::has_successor`]).
@@ -20,7 +22,8 @@ pub struct FileId {
     pub inode: u64,
 }
 
-/// Limits the question whether the file was replaced to one a second. All zeros: it has not been asked yet.
+/// Limits the question whether the file was replaced to one a second. All zeros: it has not been
+/// asked yet.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct Recheck {
@@ -43,8 +46,8 @@ impl Recheck {
 
 #[cfg(all(feature = "std", not(loom)))]
 impl crate::Reader {
-    /// Whether the file in `dir` is still the one that was opened, by one system call. No file there counts as unchanged: a
-    /// daemon that starts again will put one there.
+    /// Whether the file in `dir` is still the one that was opened, by one system call. No file
+    /// there counts as unchanged: a daemon that starts again will put one there.
     #[must_use]
     pub fn is_current(&self, dir: &std::path::Path) -> bool {
         use std::os::unix::fs::MetadataExt as _;
@@ -53,7 +56,8 @@ impl crate::Reader {
         found.is_none() || found == self.file
     }
 
-    /// Whether `dir` holds another table that can be read. Opens it, so this takes several system calls.
+    /// Whether `dir` holds another table that can be read. Opens it, so this takes several system
+    /// calls.
     #[must_use]
     pub fn has_successor(&self, dir: &std::path::Path) -> bool {
         crate::Reader::open(dir).is_ok_and(|found| found.generation() != self.generation())

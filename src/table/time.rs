@@ -1,4 +1,5 @@
-//! The table's clock: nanoseconds of `CLOCK_BOOTTIME`, which no one can set and which runs on while the host sleeps.
+//! The table's clock: `CLOCK_BOOTTIME`, which cannot be set and which also runs while the host
+//! sleeps.
 
 use core::time::Duration;
 
@@ -13,7 +14,7 @@ impl Monotonic {
     }
 }
 
-/// The wall clock less the table's clock, in milliseconds.
+/// The wall clock minus the table's clock, in milliseconds.
 #[cfg(all(feature = "std", not(loom)))]
 pub(crate) fn clock_offset_ms() -> u64 {
     use nix::time::{ClockId, clock_gettime};
@@ -22,30 +23,31 @@ pub(crate) fn clock_offset_ms() -> u64 {
     read(ClockId::CLOCK_REALTIME).wrapping_sub(read(ClockId::CLOCK_BOOTTIME))
 }
 
-/// A point in time. Stored in the table, hence part of its ABI.
+/// A point in time, in nanoseconds since the host was started. Stored in the table, so part of its
+/// ABI.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Monotonic(pub u64);
 
 impl Monotonic {
-    /// From milliseconds; saturates.
+    /// The time so many milliseconds after the start; saturates.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
         Self(ms.saturating_mul(1_000_000))
     }
 
-    /// In whole milliseconds.
+    /// The time in whole milliseconds.
     #[must_use]
     pub const fn as_ms(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// Later by `time`; saturates.
+    /// The time that is later by `time`; saturates.
     #[must_use]
     pub fn plus(self, time: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// How much later than `earlier`; zero if it is not.
+    /// The time since `earlier`; zero if that is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

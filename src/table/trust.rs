@@ -1,46 +1,50 @@
-//! Whom a table is believed from, and how it is read: decided from numbers alone, for every reader there is.
+//! Whether a table is trusted, and whether it may be mapped: decided from owners and modes, by one
+//! rule for all readers.
 //!
-//! The directory is opened first, not through a link, and the file through the directory, so that what is judged is what is read.
+//! Readers open the directory first, without following a link, and the file through the directory,
+//! so that they read the file that was judged.
 //!
-//! A mapped file that its owner cuts ends its readers by SIGBUS. So a process that can be root, or that was started with more rights than
-//! who started it, does not map a file that somebody else than root owns: it asks the kernel for its words, which then are there or not.
+//! If its owner cuts a mapped file, the kernel kills its readers by SIGBUS. So a process that can
+//! become root, or that was started with more rights than its caller, does not map a file that
+//! another user than root owns: it reads it by system calls, which fail.
 
 use crate::layout::HEADER;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
-/// Nobody takes away or replaces what is another's; what strangers put there first has the wrong owner.
+/// The sticky bit: only a file's owner can remove or replace it. A file that another user put there
+/// first has the wrong owner.
 const STICKY: u32 = 0o1000;
-/// Group and others may write.
+/// Write permission for group or others.
 const OTHERS: u32 = 0o022;
 
-/// What fstat(2) says of an open directory or file.
+/// Mode and owner of an open directory or file, by fstat(2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Facts {
     /// Type and permissions: `st_mode`.
     pub mode: u32,
-    /// The owner.
+    /// The owner: `st_uid`.
     pub uid: u32,
 }
 
-/// Why a table is not read.
+/// Why a table is not trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Distrust {
-    /// Others may put any file in its place.
+    /// Other users may replace the file, by the directory's mode.
     DirectoryWritable,
-    /// What is in the directory's place is none.
+    /// The directory is a link or another file.
     NotADirectory,
-    /// It is a FIFO, a device, a directory.
+    /// It is not a regular file, but for instance a FIFO.
     NotRegular,
     /// It belongs neither to root nor to the directory's owner.
     Owner,
-    /// Group or others may write it.
+    /// Other users may write the file, by its mode.
     Writable,
 }
 
 impl Distrust {
-    /// What is wrong, in words.
+    /// The reason in words.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,11 +59,11 @@ impl Distrust {
     }
 }
 
-/// Whether the table is to be believed. Who owns the directory is for whoever named it to know: `/run` is root's, and the environment is
-/// not asked in a setuid program.
+/// Whether the table is trusted. Who may own the directory is not judged: `/run` is root's, and a
+/// setuid program ignores the environment's directory.
 ///
 /// # Errors
-/// What speaks against it.
+/// Why it is not.
 pub const fn judge(directory: Facts, file: Facts) -> Result<(), Distrust> {
     if let Err(why) = judge_directory(directory) {
         return Err(why);
@@ -76,10 +80,10 @@ pub const fn judge(directory: Facts, file: Facts) -> Result<(), Distrust> {
     Ok(())
 }
 
-/// Whether a table may be believed that is in this directory.
+/// Whether a table in this directory can be trusted.
 ///
 /// # Errors
-/// What speaks against it.
+/// Why it cannot.
 pub const fn judge_directory(directory: Facts) -> Result<(), Distrust> {
     if directory.mode & S_IFMT != S_IFDIR {
         return Err(Distrust::NotADirectory);
@@ -90,17 +94,18 @@ pub const fn judge_directory(directory: Facts) -> Result<(), Distrust> {
     Ok(())
 }
 
-/// What a process may do to itself by what it maps.
+/// The rights of a process, which decide whether it may map a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rights {
-    /// Real, effective and saved user: where none of them is root, none will be, but for who may set them at will.
+    /// Real, effective and saved user. If none of them is root the process cannot become root,
+    /// unless it has CAP_SETUID.
     pub uids: [u32; 3],
-    /// It was started with more rights than who started it (`AT_SECURE`).
+    /// It was started with more rights than its caller (`AT_SECURE`).
     pub secure: bool,
 }
 
 impl Rights {
-    /// Whether a process may map a file of this owner: whoever must not be ended by it asks the kernel for its words instead.
+    /// Whether the process may map a file of this owner. If not, it reads the file by system calls.
     #[must_use]
     pub const fn may_map(&self, owner: u32) -> bool {
         let [real, effective, saved] = self.uids;
@@ -108,8 +113,8 @@ impl Rights {
     }
 }
 
-/// Words of a file of so many octets, in as many blocks of 512, if it can be a table: a whole number, and none of it a hole, which reading
-/// would have to fill.
+/// The number of words of a file with that many octets, in that many blocks of 512 octets, if it
+/// can be a table: it has whole words and no holes, which a read would have to fill.
 ///
 /// # Errors
 /// Why it cannot be one.
@@ -138,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_root_and_the_directorys_owner_alone_can_write_is_believed() {
+    fn only_a_file_that_no_user_but_root_and_the_directorys_owner_can_write_is_trusted() {
         let dir = facts(S_IFDIR | 0o755, 991);
         for (file, verdict) in [
             (facts(S_IFREG | 0o644, 991), Ok(())),
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_be_root_maps_what_is_roots_alone() {
+    fn a_process_that_can_become_root_maps_only_files_of_root() {
         let rights = |uids, secure| Rights { uids, secure };
         for (rights, of_hither) in [
             (rights([1000; 3], false), true),

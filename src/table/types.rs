@@ -1,9 +1,9 @@
-//! The words of an entry: family, state, denial, address, round-trip time.
+//! The types that describe an entry: family, state, denial, address, round-trip time.
 
 use core::net::IpAddr;
 use hither_wire::codes::Rtype;
 
-/// Which of a name's two sets.
+/// An address family: each name has one set of addresses for each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Family {
     /// IPv4 addresses.
@@ -13,7 +13,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The record type whose data it is.
+    /// The record type of its addresses.
     #[must_use]
     pub const fn rtype(self) -> Rtype {
         match self {
@@ -22,7 +22,7 @@ impl Family {
         }
     }
 
-    /// The family of an address.
+    /// The family to which an address belongs.
     #[must_use]
     pub const fn of(address: &IpAddr) -> Self {
         match address {
@@ -32,12 +32,12 @@ impl Family {
     }
 }
 
-/// How far the round has come that gathered a set.
+/// How far the round has got that gathered a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// At least one upstream has answered, others may still.
+    /// At least one upstream has answered, and others may still answer.
     First,
-    /// Time was up before all upstreams had answered.
+    /// The round ended at its deadline, before all upstreams had answered.
     Partial,
     /// Every upstream answered or failed.
     Complete,
@@ -55,15 +55,15 @@ impl State {
     }
 }
 
-/// What does not exist (RFC 2308).
+/// A denial: what does not exist (RFC 2308).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Negative {
     /// The name has no data of this type.
     NoData,
     /// The name does not exist.
     NxDomain,
-    /// There is data, and it is withheld: addresses of a private network for a name that is everybody's. Who does not know this takes it for
-    /// [`Negative::NoData`].
+    /// There are addresses, but of a private network for a public name, so the daemon withholds
+    /// them. Readers that do not know this value read [`Negative::NoData`].
     Withheld,
 }
 
@@ -78,14 +78,14 @@ impl Negative {
     }
 }
 
-/// What the sorter knows of an address.
+/// The round-trip time of an address, as the sorter measured it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rtt {
-    /// Nothing.
+    /// It has not been measured.
     Unmeasured,
-    /// It did not answer, or refused.
+    /// It did not answer, or refused the connection.
     Unreachable,
-    /// It answered after so many microseconds.
+    /// It answered after this time, in microseconds.
     Micros(u32),
 }
 
@@ -108,31 +108,33 @@ impl Rtt {
     }
 }
 
-/// One address of a set, in its place of the order.
+/// One address of a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Address {
-    /// The address.
+    /// The address itself.
     pub address: IpAddr,
-    /// What the sorter knows of it.
+    /// Its round-trip time.
     pub rtt: Rtt,
-    /// Which of the set's chains of CNAMEs led to it.
+    /// The number of the CNAME chain that led to it, among those of its set.
     pub chain: u8,
-    /// Which upstreams gave it, see [`Address::given_by`], and [`Address::TRUSTED`].
+    /// The upstreams that gave it, see [`Address::given_by`], and [`Address::TRUSTED`].
     pub upstreams: u32,
 }
 
 impl Address {
-    /// Set in `upstreams` where more than one upstream's word stands for the address: another gave it too, or the first answer had it. It means
-    /// the same after a restart, when the other bits stand for nobody any more.
+    /// Set in `upstreams` if the address is confirmed: another upstream gave it too, or the first
+    /// answer had it. Unlike the other bits it keeps its meaning over a restart, when upstreams may
+    /// get other numbers.
     pub const TRUSTED: u32 = 1 << 23;
 
-    /// A bit for each of the first 22 upstreams in the configuration of that time that gave it, and one for all others.
+    /// A bit for each upstream that gave it: for each of the first 22 in the configuration of that
+    /// time, and one for all others.
     #[must_use]
     pub const fn given_by(&self) -> u32 {
         self.upstreams & (Self::TRUSTED - 1)
     }
 
-    /// Whether it may stand before others: see [`Address::TRUSTED`].
+    /// Whether it may come before other addresses, see [`Address::TRUSTED`].
     #[must_use]
     pub const fn is_trusted(&self) -> bool {
         self.upstreams & Self::TRUSTED != 0

@@ -1,28 +1,31 @@
-//! The lookup itself: index, copy, second look. Needs nothing but the words, and never panics.
+//! The lookup in mapped words: find the name in the index, copy the record, check that neither has
+//! moved. Never panics.
 
 use crate::counters::COUNT;
 use crate::key::{Key, Place};
 use crate::layout::{SUPERSEDED, TRIES, head};
 use crate::plan::Plan;
-use crate::record::{Entry, Shape};
+use crate::record::Entry;
 use crate::seqlock::{self, observe, peek};
+use crate::shape::Shape;
 use crate::sync::AtomicU64;
 use core::net::{IpAddr, SocketAddr};
 
-/// Why there is no entry.
+/// Why a lookup returned no entry. The one type for this in all crates that read the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoEntry {
-    /// The table does not have the name.
+    /// The table does not have the name: ask the daemon.
     Missing,
-    /// The writer was faster on every try; ask the daemon, or try again.
+    /// The writer changed the entry during every try: ask the daemon, or look again.
     Busy,
-    /// Another file has taken this table's place: open that.
+    /// Another file has replaced this table: open that.
     Replaced,
-    /// The entry is larger than the room for it; none is larger than [`crate::layout::RECORD_MAX`] words.
+    /// The caller's buffer is too small. [`crate::layout::RECORD_MAX`] words are enough for every
+    /// entry.
     TooLarge,
 }
 
-/// The words of a table and where its parts stand.
+/// The words of a table, and where its parts are.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'m> {
     words: &'m [AtomicU64],
@@ -30,7 +33,7 @@ pub struct View<'m> {
 }
 
 impl<'m> View<'m> {
-    /// `plan` should be that of these words; with another one, lookups find nothing or nonsense.
+    /// `plan` must be that of these words; with another one lookups find nothing or wrong entries.
     #[must_use]
     pub fn new(words: &'m [AtomicU64], plan: &'m Plan) -> Self {
         Self { words, plan }
@@ -41,8 +44,8 @@ impl<'m> View<'m> {
         self.words.get(at).map_or(0, peek)
     }
 
-    /// Copies the entry of `key` into `out`, all of one publish, and tells its shape and line. Does not allocate; ends after a bounded
-    /// number of tries.
+    /// Copies the entry of `key` into `out`, all of one publish; returns its shape and line. Does
+    /// not allocate, and ends after a bounded number of tries.
     #[inline]
     pub(crate) fn lookup(
         &self,
@@ -63,7 +66,7 @@ impl<'m> View<'m> {
         Err(NoEntry::Busy)
     }
 
-    /// Reads what lookups at `places` will read. What it reads means nothing here: it is near afterwards.
+    /// See [`crate::Reader::fetch`]. The loaded values are not used.
     #[cfg(feature = "std")]
     pub(crate) fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
         let first = |words: &[AtomicU64]| words.first().map_or(0, peek);
@@ -80,14 +83,14 @@ impl<'m> View<'m> {
         core::hint::black_box(all);
     }
 
-    /// How many tries a lookup takes at this moment, for measurements.
+    /// See [`crate::Reader::tries`].
     #[cfg(feature = "std")]
     pub(crate) fn tries(&self, key: &Key, out: &mut [u64]) -> usize {
         let place = key.place(&self.plan.secrets, self.plan.mask);
         1 + (0..TRIES).take_while(|_| matches!(self.attempt(key, &place, out), Err(NoEntry::Busy))).count()
     }
 
-    /// Copies the entry of `key` into room of the caller's.
+    /// Copies the entry of `key` into the caller's buffer, all of one publish.
     ///
     /// # Errors
     /// A [`NoEntry`].
@@ -115,7 +118,8 @@ impl<'m> View<'m> {
                     let flushed = out.first().is_none_or(|first| first >> 1 < self.word(head::FLUSHED));
                     return if flushed { Err(NoEntry::Missing) } else { Ok((shape, word as u32)) };
                 }
-                // Another name with this tag, or the record was recycled meanwhile: only a word that stands still says which.
+                // Another name with this tag, or the record was reused meanwhile. If the word is
+                // unchanged it is the former.
                 if peek(slot) != word {
                     return Err(NoEntry::Busy);
                 }
@@ -128,14 +132,14 @@ impl<'m> View<'m> {
         Err(NoEntry::Missing)
     }
 
-    /// Whether the record at a line seems not to fit.
+    /// Whether the record at a line is too large for the caller's buffer.
     #[cold]
     fn is_larger(&self, line: u32, room: usize) -> bool {
         let shape = self.plan.record(self.words, line).and_then(|record| Shape::of(peek(record.get(1)?)));
         shape.is_some_and(|shape| shape.words() > room)
     }
 
-    /// Copies the record at a line; `None` when it moved, is none, or does not fit.
+    /// Copies the record at a line; `None` if it moved, is not a record, or does not fit `out`.
     #[inline]
     pub(crate) fn copy(&self, line: u32, nonce: Option<u64>, out: &mut [u64]) -> Option<Shape> {
         let record = self.plan.record(self.words, line)?;
@@ -148,15 +152,16 @@ impl<'m> View<'m> {
         Some(shape)
     }
 
-    /// Whether another file has taken its place.
+    /// Whether another file has replaced this one.
     #[inline]
     #[must_use]
     pub fn replaced(&self) -> bool {
-        // Who sees it opens the file by its name, and must find the new one there.
+        // `observe`, since a reader that sees the mark opens the file by its name and must find the
+        // new one.
         self.words.get(head::STATE).map_or(0, observe) == SUPERSEDED
     }
 
-    /// Changes so far, and the word to wait at for more: a futex of its lower half.
+    /// The number of changes, and the word whose lower half is a futex to wait for more.
     #[must_use]
     pub fn changes(&self) -> (u64, Option<&'m AtomicU64>) {
         (self.word(head::CHANGES), self.words.get(head::CHANGES))
@@ -168,37 +173,39 @@ impl<'m> View<'m> {
         self.word(head::VERSION)
     }
 
-    /// The wall clock less the table's clock, in milliseconds, as the writer last saw it. A process whose own difference is another
-    /// lives in another time namespace: the table's times mean nothing to it.
+    /// The wall clock minus the table's clock, in milliseconds, as the writer last read them. A
+    /// process whose clocks differ by another time is in another time namespace, where the table's
+    /// times mean nothing.
     #[must_use]
     pub fn clock_offset_ms(&self) -> u64 {
         self.word(head::CLOCK_OFFSET)
     }
 
-    /// The number of the network namespace that the answers hold in; 0 if it is not told.
+    /// The number of the network namespace in which the answers hold; 0: unknown.
     #[inline]
     #[must_use]
     pub fn network(&self) -> u32 {
         self.word(head::NETWORK) as u32
     }
 
-    /// A number that is another one whenever the daemon has done anything, a query taken included.
+    /// A number that changes whenever the daemon does anything, such as taking a query.
     #[must_use]
     pub fn pulse(&self) -> u64 {
         pulse(|at| Some(self.word(at))).unwrap_or(0)
     }
 
-    /// Where the daemon answers DNS queries.
+    /// The address at which the daemon answers DNS queries.
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {
         dns_address([0, 1, 2].map(|n| self.word(head::DNS + n)))
     }
 }
 
-/// [`View::pulse`] of words that are fetched one by one; `None` if one cannot be.
+/// [`View::pulse`] of words that `word` loads; `None` if it cannot load one.
 pub fn pulse(mut word: impl FnMut(usize) -> Option<u64>) -> Option<u64> {
     let counters = head::COUNTERS..head::COUNTERS + COUNT;
-    // Each counter has a place of its own in the sum, so that one that falls does not make up for one that grows.
+    // Each counter has its own factor in the sum, so that a counter that falls does not offset one
+    // that grows.
     counters
         .chain([head::CHANGES, head::CLOCK_OFFSET])
         .try_fold(0_u64, |sum, at| Some(sum.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(word(at)?)))

@@ -1,6 +1,6 @@
-//! The one writer: makes a table, looks into it, takes records out, tells followers.
+//! The writer of a table: creates it, looks entries up, removes them, and notifies followers.
 
-use crate::adopt::Heritage;
+use crate::adopt::Takeover;
 use crate::alloc::{Alloc, Uses};
 use crate::evict::Queues;
 use crate::key::{Key, Place};
@@ -8,22 +8,25 @@ use crate::layout::{self, CHUNK, CLASSES, HEADER, LINE, LIVE, RING, SLOTS_MASK, 
 use crate::memory::{Memory, OpenError};
 use crate::plan::header_checksum;
 use crate::reader::Reader;
-use crate::record::{Shape, Snapshot};
+use crate::record::Snapshot;
 use crate::seqlock::{peek, publish, set};
+use crate::shape::Shape;
 use crate::steps::step;
 use crate::sync::AtomicU64;
 use std::sync::Arc;
 
-/// Chunks beyond those for the names, so that a class may begin one before another has to be emptied. Miri takes minutes for that many.
+/// Chunks beyond those for the names: two for each class, so that a class can get a chunk before
+/// another has to be emptied. Fewer under Miri, which would take minutes.
 const SPARE_CHUNKS: usize = if cfg!(miri) { 2 } else { 2 * CLASSES.len() };
 
-/// Versions left out above the last one that is known of a table that is gone; as many as a thousand seconds of the wall clock stand for
-/// where a table begins by that.
+/// Versions that are skipped above the last known one of a lost table, since it may have published
+/// more: as many as [`first_version`] gives to a thousand seconds.
 const LOST_VERSIONS: u64 = 1 << 30;
 
-/// Where the versions of a table begin of whose predecessors nothing is known, by the wall clock's time since 1970: above those of a table that
-/// began earlier, if the clock was not set back since and no more than 2^20 versions a second were drawn. A clock beyond the year 2097
-/// says nothing: versions have an end.
+/// Where versions begin if nothing is known of an earlier table: at 2^20 for each second of the
+/// wall clock since 1970. That is above the versions of every earlier table, unless the clock was
+/// set back or more than 2^20 versions a second were used. A clock beyond the year 2097 counts as
+/// unknown (0), since versions have an upper bound.
 #[must_use]
 pub const fn first_version(wall: core::time::Duration) -> u64 {
     const END_S: u64 = (1 << 32) - (1 << 28);
@@ -33,39 +36,42 @@ pub const fn first_version(wall: core::time::Duration) -> u64 {
     (wall.as_secs() << 20) + ((wall.subsec_nanos() as u64) << 20) / 1_000_000_000
 }
 
-/// How large a table is.
+/// The size of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Geometry {
-    /// Names it holds at most.
+    /// The number of names that it can hold.
     pub entries: usize,
 }
 
 impl Geometry {
-    /// Buckets of the index: filled to three quarters at most, two choices of eight words practically never overflow.
+    /// Buckets of the index. They are at most three quarters full; then two buckets of eight words
+    /// for each name practically never overflow.
     fn buckets(self) -> usize {
         (self.entries * 4 / 3).div_ceil(LINE).max(2).next_power_of_two()
     }
 
-    /// Lines of data: 3.4 a name, and some chunks for the classes. A name with one address takes two, with two addresses of each
-    /// family three. What is beyond three lets chunks that change their class be emptied at the cost of moving less than one record for
-    /// each that comes: those of the class that shrinks are then never fuller than two thirds on average.
+    /// Lines of data: 3.4 a name, and some chunks for the classes. A name with one address takes
+    /// two lines, with two addresses of each family three. The rest keeps the chunks of a class
+    /// that shrinks at most two thirds full on average, so that emptying them moves less than one
+    /// record for each new one.
     fn lines(self) -> usize {
         (self.entries * 17 / 5).div_ceil(CHUNK).saturating_add(SPARE_CHUNKS) * CHUNK
     }
 
-    /// Words of the whole table.
+    /// The number of words of the whole table.
     #[must_use]
     pub fn words(self) -> usize {
         HEADER + RING + (self.buckets() + self.lines()) * LINE
     }
 
-    /// The largest one that [`Geometry::fits`].
+    /// The largest geometry that [`Geometry::fits`].
     pub(crate) fn largest(mask: u64, lines: usize) -> Option<Geometry> {
         let by_lines = (lines / CHUNK).checked_sub(SPARE_CHUNKS)? * CHUNK * 5 / 17;
         let by_buckets = usize::try_from(mask).ok()?.checked_add(1)? * LINE * 3 / 4;
         Some(Geometry { entries: by_lines.min(by_buckets) }).filter(|found| found.fits(mask, lines))
     }
 
+    /// Whether a table with these header words has this size.
     pub(crate) fn fits(self, mask: u64, lines: usize) -> bool {
         mask + 1 == self.buckets() as u64 && lines == self.lines()
     }
@@ -78,27 +84,27 @@ pub struct Writer {
     pub(crate) capacity: usize,
     pub(crate) alloc: Alloc,
     pub(crate) queues: Queues,
-    /// Records in use.
+    /// The number of records in use.
     pub(crate) live: usize,
-    /// What a predecessor left and has not been looked at yet.
-    pub(crate) heritage: Option<Heritage>,
-    /// Where the search for expired entries goes on in the index.
+    /// The part of a predecessor's table that has not been checked or copied yet.
+    pub(crate) takeover: Option<Takeover>,
+    /// Where the search for expired entries continues in the index.
     pub(crate) sweep: usize,
     pub(crate) version: u64,
     pub(crate) evictions: u64,
     pub(crate) encoded: Vec<u64>,
-    /// Lent to whoever looks something up; made once, for it is 16 KiB.
+    /// A buffer for lookups, reused since it has 16 KiB.
     pub(crate) scratch: Option<Box<Snapshot>>,
-    /// The sign of life that the kernel takes back when this process dies.
+    /// The sign of life, which the kernel marks when this process dies.
     #[cfg(not(loom))]
     pub(crate) alive: Option<crate::alive::Alive>,
-    /// Wakes those who wait for changes.
+    /// Wakes readers that wait for changes.
     #[cfg(not(loom))]
-    pub(crate) rouse: Option<crate::rouse::Rouse>,
+    pub(crate) wake: Option<crate::wake::Waker>,
 }
 
 impl Writer {
-    /// Makes an empty table of `memory`, which must be zeroed and have [`Geometry::words`] words.
+    /// Creates an empty table in `memory`, which must be zeroed and have [`Geometry::words`] words.
     ///
     /// # Errors
     /// If the memory has another size.
@@ -150,7 +156,7 @@ impl Writer {
             alloc,
             queues: Queues::new(geometry.entries),
             live: 0,
-            heritage: None,
+            takeover: None,
             sweep: 0,
             version,
             evictions: 0,
@@ -159,7 +165,7 @@ impl Writer {
             #[cfg(not(loom))]
             alive: None,
             #[cfg(not(loom))]
-            rouse: None,
+            wake: None,
         }
     }
 
@@ -169,7 +175,8 @@ impl Writer {
         self.reader.clone()
     }
 
-    /// Where other threads note what they were asked for; made anew with the table.
+    /// Where other threads note which entries they used. A table that replaces this one has
+    /// another.
     #[must_use]
     pub fn uses(&self) -> Uses {
         self.alloc.notes()
@@ -179,24 +186,25 @@ impl Writer {
         self.reader.words()
     }
 
-    /// A version above every other, never given twice.
+    /// A new version, above every other one.
     pub fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    /// Has versions go on above `version`, the last one that is known of a table that is gone: it may have published more of them. One
-    /// that is out of range changes nothing.
+    /// Continues versions well above `version`, the last one known of a lost table, which may have
+    /// published more. A version out of range changes nothing.
     pub fn go_on_above(&mut self, version: u64) {
         self.begin_above(version.saturating_add(LOST_VERSIONS));
     }
 
-    /// Has versions go on above `version`, which no table that is gone has come to. One that is out of range changes nothing: `false`.
+    /// Continues versions above `version`, which no lost table has reached. `false`: it is out of
+    /// range and changes nothing.
     pub fn begin_above(&mut self, version: u64) -> bool {
         let fits = version < VERSION_MAX / 2;
         if fits && version > self.version {
             self.version = version;
-            // A successor goes on from there, whatever will have been published until then.
+            // A successor then continues above it, even if nothing is published until then.
             publish(&self.words()[head::VERSION], version);
         }
         fits
@@ -208,12 +216,12 @@ impl Writer {
         self.version
     }
 
-    /// Copies the entry of `key` out, if there is one that has not been flushed.
+    /// Copies the entry of `key` into `out`; `false` if there is none, or it was flushed.
     pub fn get(&mut self, key: &Key, out: &mut Snapshot) -> bool {
         self.find_or_inherit(key, &self.place(key), out).is_some()
     }
 
-    /// Like [`Writer::get`], for a client: the entry counts as asked for, and stays longer.
+    /// Like [`Writer::get`], for a client's query: notes the use, which delays eviction.
     pub fn hit(&mut self, key: &Key, place: Option<Place>, out: &mut Snapshot) -> bool {
         let place = place.unwrap_or_else(|| self.place(key));
         let found = self.find_or_inherit(key, &place, out);
@@ -230,7 +238,7 @@ impl Writer {
 
     fn find_or_inherit(&mut self, key: &Key, place: &Place, out: &mut Snapshot) -> Option<(usize, u64)> {
         let mut found = self.seek(key, place, out);
-        if found.is_none() && self.heritage.is_some() && self.inherit(key) {
+        if found.is_none() && self.takeover.is_some() && self.inherit(key) {
             found = self.seek(key, place, out);
         }
         if out.version() < peek(&self.words()[head::FLUSHED]) {
@@ -242,7 +250,7 @@ impl Writer {
         found
     }
 
-    /// Where the index word of `key` is, and what it says.
+    /// Where the index word of `key` is, and its value.
     pub(crate) fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
         self.seek(key, &self.place(key), out)
     }
@@ -281,13 +289,13 @@ impl Writer {
         if self.alloc.in_use(line) {
             self.live = self.live.saturating_sub(1);
             self.alloc.release(line);
-        } else if let Some(heritage) = &mut self.heritage {
-            heritage.overwritten();
+        } else if let Some(takeover) = &mut self.takeover {
+            takeover.overwritten();
         }
         self.evictions += u64::from(evicted);
     }
 
-    /// Takes an entry out; `false` if there is none.
+    /// Removes an entry; `false` if there is none.
     pub fn remove(&mut self, key: &Key) -> bool {
         let inherited = self.disinherit(key);
         let mut scratch = self.scratch.take().unwrap_or_default();
@@ -300,16 +308,17 @@ impl Writer {
         true
     }
 
-    /// Takes everything out, at once: what has a lower version counts as gone.
+    /// Flushes all entries at once: from now on readers ignore records with a lower version.
     pub fn flush_all(&mut self) {
         let version = self.next_version();
         publish(&self.words()[head::FLUSHED], version);
         publish(&self.words()[head::VERSION], version);
-        self.drop_foreign_heritage();
+        self.end_copying();
         self.changed(0);
     }
 
-    /// Tells followers. Line 0: look again.
+    /// Adds a change to the ring: the line of the new record, or 0 if followers have to look up
+    /// again.
     pub(crate) fn changed(&self, line: u32) {
         let words = self.words();
         let change = peek(&words[head::CHANGES]);
@@ -319,41 +328,42 @@ impl Writer {
         publish(&words[head::CHANGES], change.wrapping_add(1));
     }
 
-    /// Has those who wait for a change woken. They cost the writer nothing, however many they are.
+    /// Wakes readers that wait for a change. Another thread does it, so their number does not
+    /// matter here.
     #[cfg(not(loom))]
     pub fn wake_followers(&self) {
-        match &self.rouse {
-            Some(rouse) => rouse.note(),
+        match &self.wake {
+            Some(wake) => wake.note(),
             None => crate::futex::wake(&self.words()[head::CHANGES]),
         }
     }
 
-    /// Entries, flushed ones that still take space included.
+    /// The number of entries, including flushed ones that still take space.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.live + self.heritage.as_ref().map_or(0, Heritage::unseen)
+        self.live + self.takeover.as_ref().map_or(0, Takeover::unseen)
     }
 
-    /// Whether one more name takes the place of another.
+    /// Whether one more name evicts another.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.entries() >= self.capacity
     }
 
-    /// Entries that made room for others.
+    /// The number of evictions so far.
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evictions
     }
 
-    /// Changes so far.
+    /// The number of changes so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         peek(&self.words()[head::CHANGES])
     }
 }
 
-/// The first index word with the tag, from `from` on.
+/// The number of the first index word with the tag, from `from` on.
 #[inline]
 fn tagged(slots: &[AtomicU64], from: usize, tag: u64) -> Option<usize> {
     slots.iter().skip(from).position(|slot| peek(slot) >> 48 == tag).map(|n| from + n)

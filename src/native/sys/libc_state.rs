@@ -1,4 +1,5 @@
-//! What the C library keeps for a process or a thread: the environment, the resolver's search list, errno.
+//! What the C library keeps for a process or a thread: the environment, the resolver's search list,
+//! errno.
 #![allow(unsafe_code)]
 
 use super::Path;
@@ -11,11 +12,12 @@ unsafe extern "C" {
     fn __res_state() -> *const ResolverState;
 }
 
-/// Appends the runtime directory that the environment names to `out`; `None` if it names none, or the program runs with more
-/// rights than its caller.
+/// Appends the runtime directory that the environment names to `out`; `None` if it names none, or
+/// the program runs with more rights than its caller.
 pub(crate) fn environment_dir(out: &mut Path) -> Option<()> {
-    // SAFETY: the name is a C string; the result is a C string of the environment, copied at once. A program that changes its
-    // environment in another thread at this moment has the same race with every getenv of the C library.
+    // SAFETY: the name is a C string; the result is a C string of the environment, copied at once.
+    // A program that changes its environment in another thread at this moment has the same race
+    // with every getenv of the C library.
     unsafe {
         let value = secure_getenv(RUNTIME_DIR_VARIABLE_C.as_ptr());
         if value.is_null() || *value == 0 {
@@ -32,8 +34,9 @@ pub fn is_in_environment(name: &CStr) -> bool {
     unsafe { !secure_getenv(name.as_ptr()).is_null() }
 }
 
-/// The beginning of `struct __res_state` (`<resolv.h>`): what the C library made of resolv.conf, the environment and the host's
-/// name for this thread. The C library reads resolv.conf again before it calls an NSS module.
+/// The beginning of `struct __res_state` (`<resolv.h>`): what the C library made of resolv.conf,
+/// the environment and the host's name for this thread. The C library reads resolv.conf again
+/// before it calls an NSS module.
 #[repr(C)]
 struct ResolverState {
     retrans: c_int,
@@ -49,13 +52,14 @@ struct ResolverState {
     bits: u32,
 }
 
-/// Domains of a search list in [`ResolverState`] (`MAXDNSRCH`); glibc keeps further ones where programs cannot see them.
+/// Domains of a search list in [`ResolverState`] (`MAXDNSRCH`); glibc keeps further ones where
+/// programs cannot see them.
 const DOMAINS: usize = 6;
 /// The state has been initialised (`<resolv.h>`).
 const RES_INIT: c_ulong = 1;
 
-/// How this thread's resolver completes names: `search` and `options` of resolv.conf(5). Valid until the thread next calls the
-/// C library's resolver.
+/// How this thread's resolver completes names: `search` and `options` of resolv.conf(5). Valid
+/// until the thread next calls the C library's resolver.
 pub struct Resolver {
     /// `RES_` options of `<resolv.h>`.
     pub options: u64,
@@ -68,7 +72,8 @@ impl Resolver {
     /// That of the calling thread; `None` if it has none yet.
     #[must_use]
     pub fn of_thread() -> Option<Resolver> {
-        // SAFETY: the C library gives the address of this thread's state, which stays valid; only this thread writes it.
+        // SAFETY: the C library gives the address of this thread's state, which stays valid; only
+        // this thread writes it.
         let state = unsafe { __res_state().as_ref() }?;
         let ndots = if cfg!(target_endian = "little") { state.bits & 15 } else { state.bits >> 28 };
         let is_initialised = state.options & RES_INIT != 0;
@@ -83,12 +88,14 @@ impl Resolver {
     #[must_use]
     pub fn domain(&self, n: usize) -> Option<&[u8]> {
         let domain = *self.dnsrch.get(..DOMAINS)?.get(n)?;
-        // SAFETY: not null, hence a C string of the thread's resolver, which does not change while `self` is used.
+        // SAFETY: not null, hence a C string of the thread's resolver, which does not change while
+        // `self` is used.
         (!domain.is_null()).then(|| unsafe { CStr::from_ptr(domain) }.to_bytes())
     }
 }
 
-/// Saves errno of this thread and restores it when dropped, so that a successful lookup does not change it.
+/// Saves errno of this thread and restores it when dropped, so that a successful lookup does not
+/// change it.
 pub struct Errno(c_int);
 
 impl Errno {

@@ -17,7 +17,8 @@ pub(crate) fn connect(to: &SocketAddr) -> Option<Descriptor> {
         SocketAddr::V4(_) => (libc::AF_INET, size_of::<libc::sockaddr_in>()),
         SocketAddr::V6(_) => (libc::AF_INET6, size_of::<libc::sockaddr_in6>()),
     };
-    // SAFETY: plain C structures for which zero is valid; the length is that of the one that is filled; the socket is ours.
+    // SAFETY: plain C structures for which zero is valid; the length is that of the one that is
+    // filled; the socket is ours.
     unsafe {
         let mut address: libc::sockaddr_in6 = mem::zeroed();
         match to {
@@ -46,7 +47,8 @@ pub(crate) fn send(socket: &Descriptor, octets: &[u8]) -> Option<()> {
     (usize::try_from(sent) == Ok(octets.len())).then_some(())
 }
 
-/// Receives one datagram into `out` and returns its length. Waits until the table's clock shows `until`.
+/// Receives one datagram into `out` and returns its length. Waits until the table's clock shows
+/// `until`.
 pub(crate) fn receive(socket: &Descriptor, out: &mut [u8], until: Monotonic) -> Result<usize, Unanswered> {
     loop {
         // SAFETY: the octets are writable for their length.
@@ -71,7 +73,8 @@ pub(crate) fn receive(socket: &Descriptor, out: &mut [u8], until: Monotonic) -> 
 
 /// Sends one datagram to a local socket without waiting. A failure is ignored: a hint may be lost.
 pub(crate) fn send_to_path(path: &Path, octets: &[u8]) {
-    // SAFETY: a plain C structure for which zero is valid; the path fits with its NUL, since `Path::MAX` is one less.
+    // SAFETY: a plain C structure for which zero is valid; the path fits with its NUL, since
+    // `Path::MAX` is one less.
     unsafe {
         let mut address: libc::sockaddr_un = mem::zeroed();
         address.sun_family = libc::AF_UNIX as libc::sa_family_t;

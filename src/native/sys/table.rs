@@ -39,7 +39,8 @@ impl Source for Opened {
     fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
         let octets = size_of_val(out);
         let from = libc::off_t::try_from(at.checked_mul(8)?).ok()?;
-        // SAFETY: the octets of a slice of numbers, which are ours to write and for which all values are valid.
+        // SAFETY: the octets of a slice of numbers, which are ours to write and for which all
+        // values are valid.
         let got = unsafe { libc::pread(self.file.0, out.as_mut_ptr().cast(), octets, from) };
         // Fewer octets than asked for: the file has been cut.
         (usize::try_from(got) == Ok(octets)).then_some(())
@@ -60,7 +61,8 @@ pub(crate) fn open_table(dir: &Path) -> Result<Opened, Unusable> {
     // SAFETY: the path is a C string that outlives the call.
     let folder = unsafe { libc::open(dir.as_c().as_ptr(), flags | libc::O_DIRECTORY) };
     let folder = Descriptor::of(folder).ok_or(Unusable::NoTable)?;
-    // SAFETY: an open descriptor, a C string, and for the calls of `fstat` a place for their result.
+    // SAFETY: an open descriptor, a C string, and for the calls of `fstat` a place for their
+    // result.
     let (outer, file, stat) = unsafe {
         let outer = status(|to| libc::fstat(folder.0, to)).ok_or(Unusable::NoTable)?;
         let file = libc::openat(folder.0, TABLE_FILE_C.as_ptr(), flags);
@@ -94,8 +96,9 @@ pub(crate) fn map_table(table: &Opened) -> Result<Mapped, Unusable> {
     Ok(Mapped { words: at.cast(), count: table.words, file: table.id })
 }
 
-/// Waits, without holding a descriptor, until the table has seen more than `seen` changes, for a process that must not map the
-/// table. It maps the header alone, and only the kernel looks at it: where the file has been cut, the wait ends with an error.
+/// Waits, without holding a descriptor, until the table has seen more than `seen` changes, for a
+/// process that must not map the table. It maps the header alone, and only the kernel looks at it:
+/// where the file has been cut, the wait ends with an error.
 pub(crate) fn wait_at_header(table: Opened, seen: u32, timeout_ms: u32) {
     let Ok(at) = map(&table, HEADER) else { return };
     drop(table);
@@ -116,7 +119,8 @@ pub(crate) fn table_file(dir: Path) -> Option<FileId> {
 /// Unmaps a table.
 ///
 /// # Safety
-/// The mapping must be one of [`map_table`]'s and not unmapped yet, and no thread may read it from now on.
+/// The mapping must be one of [`map_table`]'s and not unmapped yet, and no thread may read it from
+/// now on.
 pub(crate) unsafe fn unmap(words: *const AtomicU64, count: usize) {
     // SAFETY: as the caller promises.
     unsafe { libc::munmap(words.cast_mut().cast::<c_void>(), count * 8) };

@@ -1,4 +1,4 @@
-//! Tables where there is little room, or none: in file systems of their own, which take root to make.
+//! Tables in file systems with little or no space. Needs root to mount them.
 #![cfg(feature = "writer")]
 
 use hither_table::layout::head;
@@ -36,7 +36,7 @@ fn why(opened: &Opened) -> String {
     opened.short.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Takes all that is free.
+/// Fills the file system.
 fn fill(dir: &Path) -> PathBuf {
     let path = dir.join("rest");
     let mut rest = std::fs::File::create(&path).expect("a file");
@@ -44,7 +44,7 @@ fn fill(dir: &Path) -> PathBuf {
     path
 }
 
-/// Octets that are free.
+/// The free octets of the file system.
 fn free(dir: &Path) -> u64 {
     let seen = nix::sys::statvfs::statvfs(dir).expect("a file system");
     seen.blocks_available() * seen.fragment_size()
@@ -58,7 +58,7 @@ fn grow(dir: &Path, size: &str) {
 
 const PART: &str = "HITHER_FIT_TEST_DIR";
 
-/// Runs `part` in this very test, started again where `dir` is a tmpfs of that size.
+/// Runs `part` in a second process of this test, where `dir` is a tmpfs with these options.
 fn in_a_tmpfs(test: &str, options: &str, part: fn(&Path)) {
     if let Some(dir) = std::env::var_os(PART) {
         return part(Path::new(&dir));
@@ -97,13 +97,13 @@ fn in_a_tiny_runtime_directory_the_table_is_smaller() {
         (0..2000).for_each(|n| put(&mut writer, n));
         let (reader, capacity) = (Reader::open(dir).expect("readable"), writer.capacity());
         assert_eq!(found(&reader, 1999), Ok(()));
-        // A successor that wants as much takes this one over.
+        // A successor with the same configuration takes this table over.
         drop((writer, opened.lock));
         let mut again = open(dir, 65_536);
         assert!(matches!(again.origin, Origin::Adopted) && !why(&again).is_empty(), "{:?}", again.origin);
         assert!(again.writer.capacity() >= capacity);
         assert_eq!(found(&reader, 1999), Ok(()));
-        // Where there is room again the larger one takes its place, with what is in it.
+        // When there is space again the larger table replaces it, with its entries.
         let wanted = Geometry { entries: 65_536 };
         assert!(!is_there_more_room(&again.writer, dir, &wanted));
         grow(dir, "64m");
@@ -118,9 +118,9 @@ fn in_a_tiny_runtime_directory_the_table_is_smaller() {
 }
 
 #[test]
-fn in_a_full_runtime_directory_the_table_is_our_own() {
-    in_a_tmpfs("in_a_full_runtime_directory_the_table_is_our_own", "size=40m", |dir| {
-        // What was there and cannot be trusted is gone, since nobody keeps it right.
+fn in_a_full_runtime_directory_the_table_is_on_the_heap() {
+    in_a_tmpfs("in_a_full_runtime_directory_the_table_is_on_the_heap", "size=40m", |dir| {
+        // The file that could not be taken over is removed, since no process updates it.
         std::fs::write(dir.join("hosts"), [7; 70_000]).expect("writable");
         let rest = fill(dir);
         let mut opened = open(dir, 4096);
@@ -143,14 +143,15 @@ fn in_a_full_runtime_directory_the_table_is_our_own() {
 }
 
 #[test]
-fn versions_go_on_above_a_table_that_is_withdrawn_for_want_of_room() {
-    in_a_tmpfs("versions_go_on_above_a_table_that_is_withdrawn_for_want_of_room", "size=40m", |dir| {
+fn versions_continue_above_a_table_that_is_removed_for_lack_of_space() {
+    in_a_tmpfs("versions_continue_above_a_table_that_is_removed_for_lack_of_space", "size=40m", |dir| {
         let mut opened = open(dir, 16_384);
         assert!(opened.writer.begin_above(5_000_000_000));
         put(&mut opened.writer, 1);
         let last = opened.writer.last_version();
         drop(opened);
-        // Of another boot: it is not taken over, and there is no room for what is to take its place until it is gone.
+        // The table is of another boot, so it is not taken over, and there is no space for a new
+        // one until it is removed.
         let file = std::fs::OpenOptions::new().write(true).open(dir.join("hosts")).expect("there");
         file.write_all_at(&[7; 16], head::BOOT as u64 * 8).expect("writable");
         fill(dir);
@@ -162,9 +163,9 @@ fn versions_go_on_above_a_table_that_is_withdrawn_for_want_of_room() {
 }
 
 #[test]
-fn a_larger_table_that_does_not_fit_beside_the_one_that_is_there_leaves_it() {
+fn a_larger_table_that_does_not_fit_beside_the_existing_one_leaves_it_in_use() {
     in_a_tmpfs(
-        "a_larger_table_that_does_not_fit_beside_the_one_that_is_there_leaves_it",
+        "a_larger_table_that_does_not_fit_beside_the_existing_one_leaves_it_in_use",
         "size=16m",
         |dir| {
             let mut opened = open(dir, 16_384);
@@ -173,7 +174,7 @@ fn a_larger_table_that_does_not_fit_beside_the_one_that_is_there_leaves_it() {
             let wanted = Geometry { entries: 1 << 20 };
             let kept =
                 rotate_as_it_fits(&mut opened.writer, &mut opened.lock, dir, (&wanted, 0o644), [4, 5, 6]);
-            assert!(kept.is_err_and(|why| why.is_want_of_room()));
+            assert!(kept.is_err_and(|why| why.is_lack_of_space()));
             drop((opened.writer, opened.lock));
             let again = open(dir, 1 << 20);
             assert!(matches!(again.origin, Origin::Adopted) && again.short.is_some(), "{:?}", again.origin);
@@ -183,8 +184,8 @@ fn a_larger_table_that_does_not_fit_beside_the_one_that_is_there_leaves_it() {
 }
 
 #[test]
-fn in_a_read_only_runtime_directory_the_table_is_our_own() {
-    in_a_tmpfs("in_a_read_only_runtime_directory_the_table_is_our_own", "ro", |dir| {
+fn in_a_read_only_runtime_directory_the_table_is_on_the_heap() {
+    in_a_tmpfs("in_a_read_only_runtime_directory_the_table_is_on_the_heap", "ro", |dir| {
         let opened = open(dir, 4096);
         assert!(why(&opened).contains("Read-only") && opened.lock.is_none(), "{}", why(&opened));
         assert!(!opened.writer.is_shared());
@@ -192,14 +193,15 @@ fn in_a_read_only_runtime_directory_the_table_is_our_own() {
 }
 
 #[test]
-fn without_a_free_inode_the_table_is_our_own() {
-    in_a_tmpfs("without_a_free_inode_the_table_is_our_own", "nr_inodes=1", |dir| {
+fn without_a_free_inode_the_table_is_on_the_heap() {
+    in_a_tmpfs("without_a_free_inode_the_table_is_on_the_heap", "nr_inodes=1", |dir| {
         let opened = open(dir, 4096);
         assert!(!opened.writer.is_shared() && opened.lock.is_none(), "{}", why(&opened));
     });
 }
 
-/// By default a host with 128 MiB of memory keeps most of its /run, a tenth or a fifth of it, to others.
+/// On a host with 128 MiB of memory /run has a tenth or a fifth of that, and most of it stays free
+/// for other programs.
 #[test]
 fn the_usual_table_takes_a_quarter_at_most() {
     in_a_tmpfs("the_usual_table_takes_a_quarter_at_most", "size=13m", |dir| {
@@ -213,14 +215,14 @@ fn the_usual_table_takes_a_quarter_at_most() {
 }
 
 #[test]
-fn where_there_is_no_bound_the_usual_table_is_whole() {
-    in_a_tmpfs("where_there_is_no_bound_the_usual_table_is_whole", "size=0", |dir| {
+fn on_a_file_system_without_a_limit_the_usual_table_has_full_size() {
+    in_a_tmpfs("on_a_file_system_without_a_limit_the_usual_table_has_full_size", "size=0", |dir| {
         assert_eq!((usual(dir, 65_536), open(dir, 65_536).short.is_none()), (65_536, true));
     });
 }
 
 #[test]
-fn a_table_that_is_held_is_left_alone() {
+fn a_table_that_another_process_writes_is_left_alone() {
     let dir = std::env::temp_dir().join(format!("hither-fit-held-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
     let held = open(&dir, 1024);

@@ -1,5 +1,6 @@
-//! A writer beside readers in threads, on the heap: small enough for Miri, which looks for undefined behaviour and data races.
-//! `cargo +nightly miri test -p hither-table --features writer --test threads`
+//! A writer and readers in threads, with a table on the heap: small enough for Miri, which looks
+//! for undefined behaviour and data races. `cargo +nightly miri test -p hither-table --features
+//! writer --test threads`
 #![cfg(feature = "writer")]
 
 use hither_table::{Draft, Family, FamilyDraft, Geometry, Key, Memory, Monotonic, Snapshot, State, Writer};
@@ -18,7 +19,7 @@ fn draft(n: u32, version: u64) -> Draft {
 }
 
 #[test]
-fn readers_see_whole_entries_and_growing_versions() {
+fn readers_see_entries_of_one_publish_and_growing_versions() {
     let geometry = Geometry { entries: 8 };
     let memory = Memory::heap(geometry.words());
     let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 10).expect("a table");

@@ -1,7 +1,7 @@
-//! Readers in processes of their own, beside writers that run at full speed and are killed: nothing that is read is torn, and no
-//! version goes back. `HITHER_TORTURE_S` says for how many seconds.
+//! Reader processes beside writer processes that run at full speed and are killed: no entry is a
+//! mix of two versions, and no version goes back. `HITHER_TORTURE_S` sets the duration in seconds.
 #![cfg(feature = "writer")]
-#![allow(clippy::print_stdout)] // The counts.
+#![allow(clippy::print_stdout)] // Prints the counts.
 
 use hither_table::{
     Address, Draft, Family, FamilyDraft, Geometry, Key, Monotonic, NoEntry, Reader, Rtt, Snapshot, State,
@@ -23,7 +23,7 @@ fn name(n: u64) -> Name {
     format!("host{n}.example.com").parse().expect("a name")
 }
 
-/// A set whose every part follows from its version, so that a mix of two shows.
+/// A set of which every part is derived from its version, so that a mix of two is noticed.
 fn set(version: u64, family: Family) -> FamilyDraft {
     let count = 1 + version % 16;
     let address = |n: u64| -> IpAddr {
@@ -64,7 +64,7 @@ fn open(dir: &Path) -> (Writer, impl Sized + use<>) {
     loop {
         match open_or_create(dir, &geometry(false), 0o644, [1, 2, 3], 1) {
             Ok((writer, _, lock)) => return (writer, lock),
-            // The predecessor was killed a moment ago and its lock goes with it.
+            // The predecessor was killed just now, and the kernel is about to release its lock.
             Err(hither_table::ShareError::Locked(_)) => std::thread::yield_now(),
             Err(error) => panic!("{error}"),
         }
@@ -123,7 +123,7 @@ fn check(snapshot: &Snapshot, last: &mut u64, counts: &mut Counts) {
     *last = snapshot.version();
 }
 
-/// Reads until standard input ends, mapped or by asking the kernel for each word; prints what it counted.
+/// Reads until standard input ends, with or without a mapping; prints its counts.
 fn read(dir: &Path, is_mapped: bool) {
     let open = if is_mapped { Reader::open } else { Reader::open_unmapped };
     let mut reader = open(dir).expect("readable");
@@ -148,7 +148,7 @@ fn read(dir: &Path, is_mapped: bool) {
                 Err(NoEntry::Replaced) => replaced = true,
             }
         }
-        // What the ring leads to is whole too, however late.
+        // Records to which the ring leads are of one version too, however late they are read.
         for _ in 0..64 {
             if follower.step(&mut snapshot) == Step::Record {
                 check(&snapshot, &mut 0, &mut counts);
@@ -166,7 +166,7 @@ fn read(dir: &Path, is_mapped: bool) {
 
 fn child(role: &str, dir: &Path) -> Child {
     Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", "nothing_is_torn_while_writers_are_killed", "--nocapture"])
+        .args(["--exact", "no_entry_is_torn_while_writers_are_killed", "--nocapture"])
         .env(ROLE, role)
         .env("HITHER_TORTURE_DIR", dir)
         .stdin(Stdio::piped())
@@ -177,7 +177,7 @@ fn child(role: &str, dir: &Path) -> Child {
 
 fn writer(dir: &Path, steps: u64) -> Child {
     Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", "nothing_is_torn_while_writers_are_killed", "--nocapture"])
+        .args(["--exact", "no_entry_is_torn_while_writers_are_killed", "--nocapture"])
         .env(ROLE, "writer")
         .env("HITHER_TORTURE_DIR", dir)
         .env("HITHER_TORTURE_STEPS", steps.to_string())
@@ -187,7 +187,7 @@ fn writer(dir: &Path, steps: u64) -> Child {
 }
 
 #[test]
-fn nothing_is_torn_while_writers_are_killed() {
+fn no_entry_is_torn_while_writers_are_killed() {
     if let Ok(role) = std::env::var(ROLE) {
         let dir = PathBuf::from(std::env::var_os("HITHER_TORTURE_DIR").expect("given"));
         return if role == "writer" { write(&dir) } else { read(&dir, role == MAPPED) };
@@ -204,7 +204,7 @@ fn nothing_is_torn_while_writers_are_killed() {
         n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let way = (n >> 40) % 3;
         kills[way as usize] += 1;
-        // At a step of its own, early (while it takes over) or late; else by us.
+        // It kills itself at a step during the takeover or later; or this process kills it.
         let steps =
             if way == 0 { [(n >> 20) % 300, (n >> 20) % 200_000][(n >> 50) as usize % 2] } else { u64::MAX };
         let mut writer = writer(&dir, steps);
@@ -212,7 +212,7 @@ fn nothing_is_torn_while_writers_are_killed() {
             assert!(!writer.wait().expect("a child").success(), "it dies at step {steps}");
             continue;
         }
-        // A moment after it was started, or after it has been stopped and continued amid its work.
+        // Just after its start, or after it was stopped and continued.
         std::thread::sleep(Duration::from_micros((n >> 24) % 60_000));
         if way == 2 {
             let pid = nix::unistd::Pid::from_raw(writer.id() as i32);
@@ -220,7 +220,7 @@ fn nothing_is_torn_while_writers_are_killed() {
             signal(nix::sys::signal::Signal::SIGSTOP);
             let stopped = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WUNTRACED));
             assert!(matches!(stopped, Ok(nix::sys::wait::WaitStatus::Stopped(..))), "{stopped:?}");
-            // Readers go on beside a writer that stands still, and then beside one that goes on.
+            // Readers continue beside a stopped writer, and beside one that continues.
             std::thread::sleep(Duration::from_millis(20));
             signal(nix::sys::signal::Signal::SIGCONT);
             std::thread::sleep(Duration::from_millis(20));
@@ -258,7 +258,7 @@ fn nothing_is_torn_while_writers_are_killed() {
     assert_eq!((total.torn, total.back), (0, 0), "{total:?}");
 }
 
-/// The check itself notices a mix: two versions' halves in one draft.
+/// The check notices an entry that is made of halves of two versions.
 #[test]
 fn a_mix_of_two_versions_would_be_noticed() {
     let geometry = Geometry { entries: 128 };

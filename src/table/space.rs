@@ -1,25 +1,27 @@
-//! Making room: which entry goes, and how a chunk of records of one size becomes one of another.
+//! Getting space for a record: by evicting entries, and by giving a chunk to another size class.
 
 use crate::key::{KEY_WORDS, Key, Place};
 use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
-use crate::record::Shape;
 use crate::seqlock::{peek, publish, retire, write};
+use crate::shape::Shape;
 use crate::steps::step;
 use crate::sync::AtomicU64;
 use crate::time::Monotonic;
 use crate::writer::{Writer, index_word};
 
-/// Entries given up for one record before a chunk is emptied at the cost of others.
+/// Entries that are evicted for one record before a chunk is emptied by evicting all its entries.
 const GIVEN_UP: usize = 8;
-/// Index words that are looked at for an expired entry before a living one has to go.
+/// Index words that are searched for an expired entry before another one is evicted.
 const SWEPT: usize = 2 * LINE;
-/// Index words of a predecessor's that are looked at when there is no room before all are known.
+/// Index words of a takeover that are checked at a time if there is no space before the takeover is
+/// complete.
 const SLICE: usize = 4096;
 
 impl Writer {
-    /// A place for a record of the class, giving up entries where there is none. The work is bounded: by the entries given up, by
-    /// the records of a chunk, and while a predecessor's table is being taken over by what it left.
-    pub(crate) fn room(&mut self, class: usize, now: Monotonic) -> Option<u32> {
+    /// A free line for a record of the class; evicts entries if there is none. The work is bounded
+    /// by the number of evictions, the records of a chunk, and during a takeover the size of the
+    /// predecessor's table.
+    pub(crate) fn allocate(&mut self, class: usize, now: Monotonic) -> Option<u32> {
         let mut line = self.alloc.take(class);
         while line.is_none() && self.recovering() {
             self.inherit_more(SLICE, now);
@@ -39,7 +41,8 @@ impl Writer {
         line
     }
 
-    /// Marks every place of newly given chunks where a record could have begun.
+    /// Retires all former records of chunks that have got another class: every line where one could
+    /// have begun.
     fn retire_given(&mut self) {
         while let Some(chunk) = self.alloc.given() {
             step();
@@ -49,7 +52,7 @@ impl Writer {
         }
     }
 
-    /// Gives up one entry: an expired one where the sweep finds one, else the one least asked for.
+    /// Evicts one entry: an expired one if the search finds one, else the one that S3-FIFO chooses.
     pub(crate) fn evict(&mut self, now: Monotonic) -> bool {
         if let Some(line) = self.expired(now) {
             return self.evict_line(line);
@@ -59,7 +62,8 @@ impl Writer {
         victim.is_some_and(|spot| self.evict_line(spot.line()))
     }
 
-    /// An entry whose time is over, from the next few of the index: over all evictions every entry is looked at.
+    /// An expired entry among the next few of the index. Over many evictions the whole index is
+    /// searched.
     fn expired(&mut self, now: Monotonic) -> Option<u32> {
         let (first, past) = (self.reader.plan.index, self.reader.plan.data);
         let index = &self.words()[first..past];
@@ -69,7 +73,7 @@ impl Writer {
         let before = before.get(..SWEPT - after.len()).unwrap_or(before);
         let over = |slot: &AtomicU64| {
             let line = peek(slot) as u32;
-            line != 0 && self.alloc.in_use(line) && self.useless(line, now)
+            line != 0 && self.alloc.in_use(line) && self.has_expired(line, now)
         };
         let at = after.iter().position(over).map(|at| from + at).or_else(|| before.iter().position(over));
         let found = at.map(|at| (at, peek(&index[at]) as u32));
@@ -78,8 +82,8 @@ impl Writer {
         found.map(|(_, line)| line)
     }
 
-    /// Whether every family of a record has expired.
-    fn useless(&self, line: u32, now: Monotonic) -> bool {
+    /// Whether every family of the record at a line has expired.
+    fn has_expired(&self, line: u32, now: Monotonic) -> bool {
         let Some(record) = self.reader.plan.record(self.words(), line) else { return true };
         let families = record.get(1).map_or(0, |shape| peek(shape) >> 40 & 3).count_ones();
         let over =
@@ -87,7 +91,8 @@ impl Writer {
         (families == 0 || over(0)) && (families < 2 || over(1))
     }
 
-    /// Where the index leads to the record at a line, and where its name may stand.
+    /// The index word that leads to the record at a line: where it is, its value, and the place of
+    /// the name.
     fn slot_of(&self, line: u32) -> Option<(usize, u64, Place)> {
         let record = self.reader.plan.record(self.words(), line)?;
         let shape = Shape::of(peek(record.get(1)?))?;
@@ -101,28 +106,31 @@ impl Writer {
         Some((at, word, place))
     }
 
+    /// Evicts the entry whose record is at a line; `false` if there is none.
     pub(crate) fn evict_line(&mut self, line: u32) -> bool {
         let Some((at, word, place)) = self.slot_of(line) else { return false };
         step();
         publish(&self.words()[at], 0);
         step();
         if self.alloc.uses(line) == 0 {
-            self.queues.gone(place.hash);
+            self.queues.remember(place.hash);
         }
         self.forget(word, true);
         self.changed(0);
         true
     }
 
-    /// Empties a chunk of another class and gives it to this one: its records move to free places of their own class, as they are,
-    /// and readers follow the index words. Where there are no such places, only with `at_a_cost`: those that find none are given up.
-    fn evacuate(&mut self, class: usize, at_a_cost: bool) -> Option<u32> {
-        let chunk = self.alloc.poorest(class, at_a_cost)?;
+    /// Empties a chunk of another class and gives it to this one. Its records move to free lines of
+    /// their own class, and readers follow the index words. Records for which there is no free line
+    /// are evicted, but only with `may_evict`.
+    fn evacuate(&mut self, class: usize, may_evict: bool) -> Option<u32> {
+        let chunk = self.alloc.emptiest(class, may_evict)?;
         for line in self.alloc.seal(chunk) {
             if !self.move_line(line) {
                 self.evict_line(line);
             }
-            // A record that the index does not lead to, which cannot be, must not keep the chunk.
+            // If the index does not lead to a record, which would be a bug, it must not keep the
+            // chunk from being reused.
             if self.alloc.in_use(line) {
                 self.live -= 1;
                 self.alloc.release(line);
@@ -132,6 +140,7 @@ impl Writer {
         self.alloc.take(class)
     }
 
+    /// Moves the record at a line to a free line of its class; `false` if there is none.
     fn move_line(&mut self, line: u32) -> bool {
         let Some((at, _, place)) = self.slot_of(line) else { return false };
         let mut copy = self.scratch.take().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What somebody can do who aims: the secrets of the hash stand in the header, which every user of the host may read by default.
+//! What an attacker can do who knows the hash: its secrets are in the header, which by default
+//! every user of the host may read.
 
 use crate::draft::{Draft, FamilyDraft};
 use crate::key::Key;
@@ -26,7 +27,7 @@ fn has(writer: &mut Writer, name: &Name) -> bool {
 }
 
 #[test]
-fn who_aims_at_one_name_costs_it_its_place_and_others_nothing_but_what_shares_its_buckets() {
+fn names_chosen_to_share_the_buckets_of_one_name_evict_that_name_and_few_others() {
     let geometry = Geometry { entries: 1024 };
     let memory = Memory::heap(geometry.words());
     let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 10).expect("a table");
@@ -43,10 +44,10 @@ fn who_aims_at_one_name_costs_it_its_place_and_others_nothing_but_what_shares_it
     let aimed: Vec<Name> = aimed.collect();
     assert!(has(&mut writer, &target));
     aimed.iter().for_each(|name| put(&mut writer, *name));
-    assert!(!has(&mut writer, &target), "as many as there are places push it out");
+    assert!(!has(&mut writer, &target), "as many as there are slots evict it");
     let lost = others.iter().filter(|other| !has(&mut writer, other)).count();
     assert!(lost < 2 * LINE, "{lost} of 300 other names are lost");
-    // It comes back with the next question, in the place of the oldest of those.
+    // The next query for it stores it again, in the place of the oldest of those.
     put(&mut writer, target);
     assert!(has(&mut writer, &target));
 }

@@ -1,28 +1,32 @@
-//! The lookup for who must not map the table: each word is asked of the kernel, which gives it or says that it is not there any more.
+//! The lookup for processes that must not map the table: each part is read by a system call, which
+//! fails where the file has been cut.
 //!
-//! The same steps as in `view.rs`, under the same orderings: a read is a run of loads by this thread, so fences between two reads order
-//! their loads. Within one read no order is relied on, but one thing is: that the kernel copies each aligned word of eight octets whole.
-//! No document promises it; a 64-bit kernel copies by words, or by more at once.
+//! The steps are those of `view.rs`, with the same fences: pread(2) loads in this thread, so a
+//! fence between two reads orders their loads. Within one read no order is assumed, only that the
+//! kernel copies each aligned word of eight octets as a whole. That is not documented, but a 64-bit
+//! kernel copies by words or larger units.
 
 use crate::key::{Key, Place};
 use crate::layout::{LINE, SUPERSEDED, head};
 use crate::plan::{Invalid, Plan};
-use crate::record::{Entry, Shape};
+use crate::record::Entry;
 use crate::seqlock::after_read;
+use crate::shape::Shape;
 use crate::view::{NoEntry, dns_address};
 use core::net::SocketAddr;
 
-/// Tries of a lookup before it says busy: each takes some reads.
+/// Tries of a lookup before it returns busy; each takes several system calls.
 const TRIES: usize = 16;
-/// Words of the header that lookups need.
+/// Words of the header that a lookup needs.
 const HEAD: usize = head::HASH + 8;
 
-/// Words of a table that somebody fetches.
+/// A source of a table's words.
 pub trait Source {
-    /// Fetches the words from `at` on; `None` if they are not all there.
+    /// Copies the words from `at` on into `out`; `None` if the table does not have all of them any
+    /// more.
     fn read(&self, at: usize, out: &mut [u64]) -> Option<()>;
 
-    /// One of them.
+    /// The word at `at`.
     fn word(&self, at: usize) -> Option<u64> {
         let mut word = [0];
         self.read(at, &mut word)?;
@@ -31,17 +35,18 @@ pub trait Source {
     }
 }
 
-/// What the header said at one moment.
+/// A copy of the header.
 #[derive(Clone, Copy, Debug)]
 pub struct Head([u64; HEAD]);
 
 impl Head {
-    /// Reads it.
+    /// Reads the header; `None` if the file is too short.
     #[must_use]
     pub fn read(source: &impl Source) -> Option<Head> {
         let mut words = [0; HEAD];
         source.read(0, &mut words)?;
-        // As `view.rs` looks at the state: the file that took this one's place is there for who sees that it was replaced.
+        // As in `View::replaced`: a reader that sees the mark opens the file by its name and must
+        // find the new one.
         after_read();
         Some(Head(words))
     }
@@ -50,10 +55,10 @@ impl Head {
         self.0.get(at).copied().unwrap_or(0)
     }
 
-    /// Where the parts stand of a table of so many words in all.
+    /// Where the parts are of a table of that many words.
     ///
     /// # Errors
-    /// If it is none.
+    /// If this is not the header of such a table.
     pub fn plan(&self, words: usize) -> Result<Plan, Invalid> {
         Plan::of(&|at| self.at(at), words)
     }
@@ -82,29 +87,29 @@ impl Head {
         dns_address([0, 1, 2].map(|n| self.at(head::DNS + n)))
     }
 
-    /// Changes so far.
+    /// See [`crate::View::changes`].
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.at(head::CHANGES)
     }
 }
 
-/// A table of a source, whose parts stand where `plan` says.
+/// A table whose words come from a [`Source`].
 #[derive(Clone, Copy, Debug)]
-pub struct Distant<'s, S> {
+pub struct UnmappedTable<'s, S> {
     source: &'s S,
     plan: &'s Plan,
 }
 
-impl<'s, S: Source> Distant<'s, S> {
-    /// `plan` should be that of these words.
+impl<'s, S: Source> UnmappedTable<'s, S> {
+    /// `plan` must be that of the source's table.
     #[must_use]
     pub fn new(source: &'s S, plan: &'s Plan) -> Self {
         Self { source, plan }
     }
 
-    /// Copies the entry of `key` into `out`, all of one publish; what is not there any more is missing. Ends after a bounded number of
-    /// reads.
+    /// Copies the entry of `key` into `out`, all of one publish. An entry in a part of the file
+    /// that has been cut is missing. Ends after a bounded number of reads.
     ///
     /// # Errors
     /// A [`NoEntry`].
@@ -127,8 +132,8 @@ impl<'s, S: Source> Distant<'s, S> {
         Err(NoEntry::Busy)
     }
 
-    /// One try. [`NoEntry::Busy`]: the entry moved meanwhile, so another try may succeed. [`NoEntry::Missing`] also where the
-    /// file has been cut.
+    /// One try. [`NoEntry::Busy`]: the entry moved meanwhile, so another try may succeed.
+    /// [`NoEntry::Missing`] also where the file has been cut.
     fn attempt(&self, key: &Key, place: &Place, flushed: u64, out: &mut [u64]) -> Result<Shape, NoEntry> {
         for bucket in place.buckets {
             let first = bucket.checked_mul(LINE).and_then(|at| self.plan.index.checked_add(at));
@@ -157,10 +162,11 @@ impl<'s, S: Source> Distant<'s, S> {
         Err(NoEntry::Missing)
     }
 
-    /// Copies the record at a line, all of one version, see `seqlock.rs`; `nonce` is what its index word says of that version.
+    /// Copies the record at a line, all of one version, as `seqlock::read` does; `nonce` is the
+    /// part of the version that is in the index word.
     ///
     /// # Errors
-    /// Missing: it is not there any more; busy: it moved, or is none; too large for `out`.
+    /// Missing: the file has been cut. Busy: the record moved, or is not one. Too large for `out`.
     pub(crate) fn copy(&self, line: u32, nonce: Option<u64>, out: &mut [u64]) -> Result<Shape, NoEntry> {
         let (from, most) = self.plan.place_of(line).ok_or(NoEntry::Busy)?;
         let mut start = [0; 2];
@@ -170,7 +176,8 @@ impl<'s, S: Source> Distant<'s, S> {
         if mark & 1 == 1 || other {
             return Err(NoEntry::Busy);
         }
-        // The mark alone was before this: what came with it counts only if it comes again.
+        // Of this first read only the mark is before the fence; the shape is read again with the
+        // rest.
         after_read();
         let words = Shape::of(shape).map(Shape::words).filter(|words| *words <= most);
         let words = words.ok_or(NoEntry::Busy)?;
@@ -223,13 +230,13 @@ mod tests {
         let (mut mapped, mut copied) = (Box::new(Snapshot::new()), vec![0; 2048]);
         for n in 0..64 {
             let key = Key::of(&name(n));
-            let found = Distant::new(&source, &plan).find(&key, None, &mut copied);
+            let found = UnmappedTable::new(&source, &plan).find(&key, None, &mut copied);
             match reader.lookup(&key, &mut mapped) {
                 Ok(()) => {
                     let shape = found.expect("both find it");
                     assert_eq!(copied[..shape.words()], mapped.words[..shape.words()]);
                     assert_eq!(
-                        Distant::new(&source, &plan).find(&key, None, &mut [0; 2]),
+                        UnmappedTable::new(&source, &plan).find(&key, None, &mut [0; 2]),
                         Err(NoEntry::TooLarge)
                     );
                 }
@@ -240,12 +247,12 @@ mod tests {
             let source = Words(&reader, left);
             let _ = Head::read(&source);
             for n in 0..48 {
-                let found = Distant::new(&source, &plan).find(&Key::of(&name(n)), None, &mut copied);
+                let found = UnmappedTable::new(&source, &plan).find(&Key::of(&name(n)), None, &mut copied);
                 assert!(matches!(found, Ok(_) | Err(NoEntry::Missing)), "{found:?}");
             }
         }
         writer.flush_all();
-        let found = Distant::new(&source, &plan).find(&Key::of(&name(1)), None, &mut copied);
+        let found = UnmappedTable::new(&source, &plan).find(&Key::of(&name(1)), None, &mut copied);
         assert_eq!(found, Err(NoEntry::Missing), "flushed");
     }
 

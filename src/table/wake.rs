@@ -1,12 +1,15 @@
-//! Waking who waits for a change, in a thread of its own: however many they are, the writer waits for none of it.
+//! Waking the readers that wait for a change, in a thread of its own: the writer is not delayed,
+//! however many readers wait.
 //!
-//! The writer leaves a note, and wakes the thread where that is asleep: one cheap system call at most. The thread wakes everybody at once,
-//! then rests, so that sleepers who come back at once are woken some rests later, and no more often than they can be. While nothing is
-//! published it sleeps without a timer.
+//! The writer sets a flag and unparks the thread: at most one cheap system call. The thread wakes
+//! all waiters at once and then pauses, so that readers that wait again at once are woken at most
+//! 50 times a second. While nothing is published it sleeps without a timer.
 //!
-//! Everybody is first moved to another futex of the table, where nobody new comes, and woken there in small portions: so each is woken
-//! once, and neither the kernel nor the processors are held up by all of them. Any process that may read the table may also wake, move
-//! or be a sleeper, by the kernel's rules: who waits must bound its waits, and look.
+//! Waiters are first moved to a second futex of the table, on which no reader begins to wait, and
+//! are woken there in small portions. So each is woken once, and neither the kernel nor the
+//! processors are busy with all of them at the same time. The kernel allows any process that may
+//! read the table to wait, wake and move waiters, so a reader must bound its waits and look at the
+//! table itself.
 
 use crate::futex;
 use crate::layout::head;
@@ -16,20 +19,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How many are woken, and how often.
+/// How many waiters are woken, and how often.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Between two times that everybody is woken, at least and at most.
+    /// The least and the longest pause after all waiters were woken.
     rest: (Duration, Duration),
-    /// Sleepers that are woken by one system call.
+    /// Waiters that one system call wakes.
     portion: usize,
-    /// After it, for them and others to run.
+    /// The pause after each such call, in which other threads can run.
     pause: Duration,
-    /// Portions that are woken one time at most; the others the next time.
+    /// Portions that are woken at a time; the rest is woken the next time.
     portions: usize,
 }
 
-/// At most 50 times a second.
+/// The pace in use: at most 50 times a second.
 const USUAL: Pace = Pace {
     rest: (Duration::from_millis(20), Duration::from_millis(200)),
     portion: 64,
@@ -37,52 +40,52 @@ const USUAL: Pace = Pace {
     portions: 1024,
 };
 
-/// Wakes sleepers when it is told to, until it is dropped: then once more.
+/// Wakes waiters when a change is noted; the last time when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Rouse {
+pub(crate) struct Waker {
     notes: Arc<Notes>,
     thread: Thread,
 }
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// Something has changed.
+    /// There was a change since waiters were last woken.
     changed: AtomicBool,
-    /// Nothing will any more.
+    /// There will be no more changes.
     over: AtomicBool,
 }
 
-impl Rouse {
-    /// `None`: no thread can be had; then the writer has to wake them itself.
-    pub fn start(memory: Arc<Memory>) -> Option<Rouse> {
+impl Waker {
+    /// Starts the thread; `None` if that is impossible. Then the writer has to wake waiters itself.
+    pub fn start(memory: Arc<Memory>) -> Option<Waker> {
         let notes = Arc::new(Notes::default());
         let work = {
             let notes = Arc::clone(&notes);
-            move || serve(&memory, &notes, &USUAL)
+            move || run(&memory, &notes, &USUAL)
         };
         let thread =
-            std::thread::Builder::new().name("rouse".to_owned()).stack_size(64 * 1024).spawn(work).ok()?;
-        Some(Rouse { notes, thread: thread.thread().clone() })
+            std::thread::Builder::new().name("wake".to_owned()).stack_size(64 * 1024).spawn(work).ok()?;
+        Some(Waker { notes, thread: thread.thread().clone() })
     }
 
-    /// Something has changed. Waits for nobody.
+    /// Notes a change. Never blocks.
     pub fn note(&self) {
-        // Where the note has not been read yet, so has this one.
+        // If the flag was set the thread has not read it yet, and need not be unparked.
         if !self.notes.changed.swap(true, Ordering::Release) {
             self.thread.unpark();
         }
     }
 }
 
-impl Drop for Rouse {
-    /// Sleepers are woken once more, and nobody waits for that.
+impl Drop for Waker {
+    /// Has waiters woken once more, without waiting for it.
     fn drop(&mut self) {
         self.notes.over.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
 
-fn serve(memory: &Memory, notes: &Notes, pace: &Pace) {
+fn run(memory: &Memory, notes: &Notes, pace: &Pace) {
     let mut rested = Instant::now();
     loop {
         let over = notes.over.load(Ordering::Acquire);
@@ -90,7 +93,7 @@ fn serve(memory: &Memory, notes: &Notes, pace: &Pace) {
             std::thread::park();
             continue;
         }
-        // What is noted meanwhile is part of this.
+        // Changes that are noted during the pause are part of this time.
         std::thread::sleep(if over {
             Duration::ZERO
         } else {
@@ -105,17 +108,17 @@ fn serve(memory: &Memory, notes: &Notes, pace: &Pace) {
         if !all {
             notes.changed.store(true, Ordering::Release);
         }
-        // Many sleepers cost the processors more than they cost this thread.
+        // Waking many waiters takes the processors longer than it takes this thread.
         rested = Instant::now() + (3 * began.elapsed()).clamp(pace.rest.0, pace.rest.1);
     }
 }
 
-/// `false`: there were more than are woken one time.
+/// Wakes all waiters, as far as the pace allows; `false` if there are more.
 fn wake_all(memory: &Memory, pace: &Pace) -> bool {
     let words = memory.words();
     let (Some(word), Some(aside)) = (words.get(head::CHANGES), words.get(head::WAKING)) else { return true };
     if !futex::move_all(word, aside) {
-        // Only where a filter knows no such call.
+        // A system call filter may not allow FUTEX_REQUEUE.
         futex::wake(word);
         return true;
     }
@@ -135,10 +138,10 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     const PATIENCE: Duration = Duration::from_secs(30);
-    /// Longer than any test: who is to be woken after it is not woken.
+    /// Longer than any test.
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// Sleepers that wait again whenever they are woken, and count that.
+    /// Threads that wait again whenever they are woken, and count how often they are.
     struct Sleepers {
         memory: Arc<Memory>,
         woken: Arc<AtomicUsize>,
@@ -153,7 +156,7 @@ mod tests {
             for _ in 0..count {
                 let (memory, woken, sender) = (Arc::clone(&memory), Arc::clone(&woken), sender.clone());
                 std::thread::spawn(move || {
-                    sender.send(nix::unistd::gettid().as_raw()).expect("somebody listens");
+                    sender.send(nix::unistd::gettid().as_raw()).expect("the receiver exists");
                     let word = &memory.words()[head::CHANGES];
                     loop {
                         futex::wait(word, peek(word) as u32, NEVER);
@@ -166,7 +169,8 @@ mod tests {
             sleepers
         }
 
-        /// How often one of them was woken so far, once so many have been and all sleep again.
+        /// How often threads were woken so far. Waits until that is at least `expected` and all
+        /// sleep again.
         fn woken(&self, expected: usize) -> usize {
             wait_until(|| self.woken.load(Ordering::SeqCst) >= expected);
             self.wait_until_asleep();
@@ -181,7 +185,7 @@ mod tests {
     fn wait_until(done: impl Fn() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done() {
-            assert!(Instant::now() < end, "it never comes to that");
+            assert!(Instant::now() < end, "it does not happen in time");
             std::thread::yield_now();
         }
     }
@@ -192,10 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn more_than_are_woken_one_time_are_woken_the_next_time() {
+    fn waiters_beyond_those_woken_at_a_time_are_woken_the_next_time() {
         let sleepers = Sleepers::start(5);
         let pace = Pace { portion: 1, pause: Duration::ZERO, portions: 2, ..USUAL };
-        // Who was woken waits again, behind who was not.
+        // A thread that was woken waits again, behind those that were not.
         for so_far in [2, 4, 6] {
             assert!(!wake_all(&sleepers.memory, &pace));
             assert_eq!(sleepers.woken(so_far), so_far);
@@ -205,22 +209,22 @@ mod tests {
     }
 
     #[test]
-    fn sleepers_are_woken_at_once_and_then_not_before_the_rest_is_over() {
+    fn waiters_are_woken_at_once_and_then_not_before_the_pause_ends() {
         let sleepers = Sleepers::start(20);
         let (memory, notes) = (Arc::clone(&sleepers.memory), Arc::new(Notes::default()));
         let (sender, id) = std::sync::mpsc::channel();
         let work = {
             let notes = Arc::clone(&notes);
             move || {
-                sender.send(nix::unistd::gettid().as_raw()).expect("somebody listens");
-                serve(&memory, &notes, &Pace { rest: (NEVER, NEVER), ..USUAL });
+                sender.send(nix::unistd::gettid().as_raw()).expect("the receiver exists");
+                run(&memory, &notes, &Pace { rest: (NEVER, NEVER), ..USUAL });
             }
         };
-        let rouse = Rouse { notes, thread: std::thread::spawn(work).thread().clone() };
+        let wake = Waker { notes, thread: std::thread::spawn(work).thread().clone() };
         let thread = id.recv().expect("it runs");
-        rouse.note();
+        wake.note();
         assert_eq!(sleepers.woken(20), 20);
-        (0..2000).for_each(|_| rouse.note());
+        (0..2000).for_each(|_| wake.note());
         wait_until(|| is_in(thread, libc::SYS_clock_nanosleep));
         assert_eq!(sleepers.woken(20), 20);
     }
