@@ -1,4 +1,5 @@
-//! The numbers of DNS: types, classes, response codes, opcodes. Any number is a value; some have names.
+//! The numbers of DNS: types, classes, response codes, opcodes. Every number is a value; the known
+//! ones have names.
 
 use core::fmt;
 use core::str::FromStr;
@@ -41,7 +42,8 @@ macro_rules! codes {
     };
 }
 
-/// A mnemonic that is neither known nor of the generic form, such as `TYPE65280` (RFC 3597 section 5).
+/// A mnemonic that is neither known nor in the generic form, such as `TYPE65280` (RFC 3597, section
+/// 5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnknownCode;
 
@@ -71,7 +73,8 @@ codes! {
 }
 
 codes! {
-    /// A response code: four bits of the header, and above them those of OPT (RFC 6891 section 6.1.3).
+    /// A response code: four bits of the header, and the upper eight bits of OPT above them (RFC
+    /// 6891, section 6.1.3).
     Rcode, u8, "RCODE", {
         NOERROR = 0, FORMERR = 1, SERVFAIL = 2, NXDOMAIN = 3, NOTIMP = 4, REFUSED = 5, YXDOMAIN = 6, YXRRSET = 7, NXRRSET = 8,
         NOTAUTH = 9, NOTZONE = 10, BADVERS = 16, BADCOOKIE = 23,
@@ -79,6 +82,6 @@ codes! {
 }
 
 codes! {
-    /// What kind of message it is.
+    /// The kind of query that a message is.
     Opcode, u8, "OPCODE", { QUERY = 0, IQUERY = 1, STATUS = 2, NOTIFY = 4, UPDATE = 5, DSO = 6 }
 }

@@ -1,4 +1,5 @@
-//! Writing messages into a caller's buffer. What does not fit is not written, and says so.
+//! Composing messages in a caller's buffer. A part that does not fit is not written, and the call
+//! returns `false`.
 
 use crate::codes::{Class, Rtype};
 use crate::header::HEADER_LEN;
@@ -7,21 +8,21 @@ use crate::name::Name;
 
 pub use crate::header::flags;
 
-/// Whose record it is.
+/// The owner name of a record to be written.
 #[derive(Clone, Copy, Debug)]
 pub enum Owner<'a> {
-    /// The name at this offset, below 16384, of the message: written as a compression pointer.
+    /// The name at this offset of the message, below 16384: written as a compression pointer.
     At(usize),
     /// A name in uncompressed wire form.
     Wire(&'a [u8]),
 }
 
-/// A message under construction.
+/// A message that is being composed.
 #[derive(Debug)]
 pub struct Composer<'b> {
     out: &'b mut [u8],
     len: usize,
-    /// Octets that may be used, those kept for later excepted.
+    /// Octets that the message may have, including reserved ones.
     limit: usize,
     reserved: usize,
     question_end: usize,
@@ -29,7 +30,7 @@ pub struct Composer<'b> {
 }
 
 impl<'b> Composer<'b> {
-    /// Begins a message of at most `limit` octets; `None` when there is no room for a header.
+    /// Begins a message of at most `limit` octets; `None` if a header does not fit.
     #[inline]
     #[must_use]
     pub fn new(out: &'b mut [u8], limit: usize) -> Option<Composer<'b>> {
@@ -38,7 +39,7 @@ impl<'b> Composer<'b> {
         Some(Composer { out, len: HEADER_LEN, limit, reserved: 0, question_end: HEADER_LEN, counts: [0; 4] })
     }
 
-    /// Sets id and flags.
+    /// Sets the id and the flags word.
     #[inline]
     pub fn set_header(&mut self, id: u16, flags: u16) {
         self.put(0, &(u32::from(id) << 16 | u32::from(flags)).to_be_bytes());
@@ -62,7 +63,7 @@ impl<'b> Composer<'b> {
         self.len + octets + self.reserved <= self.limit
     }
 
-    /// Appends a question as its octets stand in another message.
+    /// Appends a question by its octets in another message.
     #[inline]
     pub fn question_octets(&mut self, question: &[u8]) -> bool {
         if !self.fits(question.len()) || self.counts[0] != 0 {
@@ -74,7 +75,7 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Appends a question.
+    /// Appends a question: QNAME, QTYPE and QCLASS.
     pub fn question(&mut self, name: &Name, rtype: Rtype, class: Class) -> bool {
         if !self.fits(name.as_wire().len() + 4) || self.counts[0] != 0 {
             return false;
@@ -87,7 +88,7 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Keeps room at the end, for [`Composer::opt`].
+    /// Reserves octets at the end for [`Composer::opt`].
     #[inline]
     pub fn reserve(&mut self, octets: usize) -> bool {
         let fits = self.fits(octets);
@@ -97,7 +98,8 @@ impl<'b> Composer<'b> {
         fits
     }
 
-    /// Appends a record of class IN. Sections must come in order. `false`: it does not fit, nothing was written.
+    /// Appends a record of class IN. Sections must come in order. `false`: it does not fit, and
+    /// nothing was written.
     pub fn record(
         &mut self,
         section: Section,
@@ -131,10 +133,10 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Appends an answer of class IN for each RDATA, all with the owner that stands at `owner` in the message and one TTL. `false`: not
-    /// all of them fit.
+    /// Appends an answer of class IN for each RDATA, all with one TTL and the owner name at offset
+    /// `owner`. `false`: not all of them fit.
     ///
-    /// Their length is known when this is compiled: each is a few moves, where [`Composer::record`] makes calls.
+    /// Faster than [`Composer::record`], since the length is known to the compiler.
     #[inline]
     pub fn answers<const N: usize>(
         &mut self,
@@ -173,8 +175,8 @@ impl<'b> Composer<'b> {
         self.counts[place] = self.counts[place].saturating_add(records);
     }
 
-    /// Appends records that stand ready, with their numbers in the answer and the authority section. Compression pointers in them
-    /// stay true when they follow a question of the same length.
+    /// Appends encoded records, with their numbers in the answer and the authority section.
+    /// Compression pointers in them stay valid if the question has the same length as before.
     pub fn body(&mut self, octets: &[u8], counts: [u16; 2]) -> bool {
         if !self.fits(octets.len()) {
             return false;
@@ -185,14 +187,14 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Overwrites four octets that have been written, such as a TTL.
+    /// Overwrites four written octets, such as a TTL.
     pub fn patch_u32(&mut self, at: usize, value: u32) {
         if at + 4 <= self.len {
             self.put(at, &value.to_be_bytes());
         }
     }
 
-    /// Appends OPT (RFC 6891 section 6.1.2), using what was reserved for it.
+    /// Appends OPT (RFC 6891, section 6.1.2) in the reserved octets.
     pub fn opt(&mut self, udp_size: u16, extended_rcode: u8, dnssec_ok: bool, options: &[u8]) -> bool {
         self.reserved = 0;
         if !self.fits(11 + options.len()) {
@@ -210,19 +212,20 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Where the next octet goes.
+    /// The offset of the next octet.
     #[must_use]
     pub fn position(&self) -> usize {
         self.len
     }
 
-    /// Drops every record, to write others instead.
+    /// Removes every record, to write others instead.
     pub fn back_to_question(&mut self) {
         self.len = self.question_end;
         self.counts = [self.counts[0], 0, 0, 0];
     }
 
-    /// Drops every record and says so by TC: part of an answer would be taken for the whole (RFC 2181 section 9).
+    /// Removes every record and sets TC, since a client could take part of an answer for the
+    /// complete one (RFC 2181, section 9).
     pub fn truncate_to_question(&mut self) {
         self.back_to_question();
         if let Some(high) = self.out.get_mut(2) {
@@ -230,7 +233,7 @@ impl<'b> Composer<'b> {
         }
     }
 
-    /// Fills the counts in; returns the message's length.
+    /// Writes the counts into the header; returns the message's length.
     #[inline]
     #[must_use]
     pub fn finish(mut self) -> usize {
@@ -241,7 +244,7 @@ impl<'b> Composer<'b> {
     }
 }
 
-/// What a query of ours asks.
+/// The question of a query to an upstream.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // QNAME and QTYPE; the class is IN.
 pub struct Asked<'a> {
@@ -249,18 +252,18 @@ pub struct Asked<'a> {
     pub rtype: Rtype,
 }
 
-/// The bits and the EDNS of a query of ours.
+/// The header bits and the OPT record of a query to an upstream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueryBits {
-    /// Recursion desired.
+    /// Whether RD is set: recursion desired.
     pub rd: bool,
-    /// Checking disabled.
+    /// Whether CD is set: checking disabled.
     pub cd: bool,
-    /// UDP payload size and DO; `None` for a query without OPT.
+    /// UDP payload size and DO bit; `None` for a query without OPT.
     pub edns: Option<(u16, bool)>,
 }
 
-/// Writes a query. 282 octets hold any; returns 0 when `out` does not.
+/// Writes a query and returns its length, at most 282 octets; 0 if `out` is too small.
 pub fn query(out: &mut [u8], id: u16, asked: &Asked<'_>, bits: QueryBits) -> usize {
     let Some(mut composer) = Composer::new(out, usize::from(u16::MAX)) else { return 0 };
     let rd = if bits.rd { flags::RD } else { 0 };

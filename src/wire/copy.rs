@@ -1,4 +1,5 @@
-//! Records of other messages put together to one: their names are written out, since what they point to stands elsewhere.
+//! Composing a message from records of other messages. Their names are written uncompressed, since
+//! compression pointers of the other message mean nothing here.
 
 use crate::codes::{Class, Rtype};
 use crate::header::HEADER_LEN;
@@ -6,25 +7,25 @@ use crate::message::{Record, Section};
 use crate::name::{Name, NameError};
 use crate::place;
 
-/// Names that later owners may point to.
+/// Names that are remembered as targets of compression pointers.
 const PLACES: usize = 24;
 
-/// What an RDATA is made of, up to its last name.
+/// A part of an RDATA. The parts of a type describe its RDATA up to the last name.
 pub(crate) enum Part {
     Octets(usize),
-    /// A length octet and so many more.
+    /// A length octet and that many octets.
     Text,
     Name,
 }
 
 impl Part {
-    /// Where it ends that begins at `at`.
+    /// The offset after the part at `at`.
     pub(crate) fn end(&self, message: &[u8], at: usize) -> Option<usize> {
         let mut budget = u32::MAX;
         self.end_within(message, at, &mut budget).ok()
     }
 
-    /// The same, the steps of a name taken from `budget`.
+    /// [`Part::end`], with the steps of a name taken from `budget`.
     pub(crate) fn end_within(&self, message: &[u8], at: usize, budget: &mut u32) -> Result<usize, NameError> {
         match self {
             Part::Octets(count) => Ok(at + count),
@@ -34,13 +35,14 @@ impl Part {
     }
 }
 
-/// Whether the RDATA has all these parts.
+/// Whether the RDATA has these parts.
 pub(crate) fn is_formed(record: &Record<'_>, parts: &[Part]) -> bool {
     let end = parts.iter().try_fold(record.rdata_at, |at, part| part.end(record.message, at));
     end.is_some_and(|end| end <= record.rdata_at + record.rdata.len())
 }
 
-/// Types in whose RDATA names may be compressed (RFC 3597 section 4), and RRSIG, whose signer's name some compress all the same.
+/// The parts of RDATA in which names may be compressed: the types of RFC 3597, section 4, and
+/// RRSIG, whose signer's name some servers compress although they must not.
 pub(crate) const fn parts(rtype: Rtype) -> &'static [Part] {
     use Part::{Name, Octets, Text};
     match rtype.0 {
@@ -62,19 +64,20 @@ pub(crate) const fn parts(rtype: Rtype) -> &'static [Part] {
     }
 }
 
-/// A response under construction: a question, and records of answer and authority section.
+/// A response that is being composed: a question, and records of the answer and the authority
+/// section.
 #[derive(Debug)]
 pub struct Copier<'b> {
     out: &'b mut [u8],
     len: usize,
     counts: [u16; 2],
-    /// Where names stand that owners may point to.
+    /// Offsets of names that owner names may point to.
     places: [u16; PLACES],
     known: usize,
 }
 
 impl<'b> Copier<'b> {
-    /// Begins one with these flags and this question; `None` when there is no room for them.
+    /// Begins a response with these flags and this question; `None` if they do not fit.
     #[must_use]
     pub fn new(
         out: &'b mut [u8],
@@ -109,12 +112,12 @@ impl<'b> Copier<'b> {
         }
     }
 
-    /// Appends a record of the answer or the authority section with another TTL, its owner spelled as `owner`; those of the answer come first.
-    /// `false`: it does not fit, nothing was written.
+    /// Appends a record of the answer or the authority section with another TTL and with `owner` as
+    /// owner name. Answers come first. `false`: it does not fit, and nothing was written.
     pub fn copy(&mut self, owner: &Name, record: &Record<'_>, ttl: u32) -> bool {
         let (Section::Answer | Section::Authority) = record.section else { return false };
         let key = (*owner, record.rtype, record.class);
-        let written = self.whole(&key, ttl, |copier| copier.data(record));
+        let written = self.append(&key, ttl, |copier| copier.data(record));
         if written {
             self.counts[usize::from(record.section == Section::Authority)] += 1;
         }
@@ -123,15 +126,15 @@ impl<'b> Copier<'b> {
 
     /// Appends a CNAME of the answer section.
     pub fn cname(&mut self, owner: &Name, target: &Name, ttl: u32) -> bool {
-        let written = self.whole(&(*owner, Rtype::CNAME, Class::IN), ttl, |copier| copier.name(target));
+        let written = self.append(&(*owner, Rtype::CNAME, Class::IN), ttl, |copier| copier.name(target));
         if written {
             self.counts[0] += 1;
         }
         written
     }
 
-    /// A record with what `data` writes; all of it or nothing.
-    fn whole(
+    /// Appends a record whose RDATA `data` writes; all of it or nothing.
+    fn append(
         &mut self,
         key: &(Name, Rtype, Class),
         ttl: u32,
@@ -152,7 +155,7 @@ impl<'b> Copier<'b> {
         data: impl FnOnce(&mut Self) -> Option<()>,
     ) -> Option<()> {
         let places = self.places.get(..self.known).unwrap_or_default();
-        // They stand there as a whole.
+        // These names are uncompressed, so comparing octets is enough.
         let stands = |at: &&u16| {
             self.out.get(usize::from(**at)..).is_some_and(|name| name.starts_with(owner.as_wire()))
         };
@@ -198,7 +201,7 @@ impl<'b> Copier<'b> {
         self.put(record.message.get(at..record.rdata_at + record.rdata.len())?)
     }
 
-    /// Fills the counts in; returns the message's length.
+    /// Writes the counts into the header; returns the message's length.
     #[must_use]
     pub fn finish(self) -> usize {
         for (n, count) in self.counts.iter().enumerate() {

@@ -6,27 +6,27 @@ use crate::u16_at;
 pub const COOKIE: u16 = 10;
 /// Option code of extended errors (RFC 8914).
 pub const EDE: u16 = 15;
-/// Least UDP payload size; smaller values stand for it (RFC 6891 section 6.2.3).
+/// The least UDP payload size; smaller values mean the same (RFC 6891, section 6.2.3).
 pub const UDP_SIZE_MIN: u16 = 512;
 
-/// What an OPT record says.
+/// The contents of an OPT record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Edns<'a> {
-    /// UDP payload the sender takes, at least 512.
+    /// The UDP payload size that the sender accepts, at least 512.
     pub udp_size: u16,
-    /// Upper eight bits of the response code.
+    /// The upper eight bits of the response code.
     pub extended_rcode: u8,
-    /// EDNS version.
+    /// The version of EDNS.
     pub version: u8,
-    /// DO: DNSSEC records are wanted (RFC 3225).
+    /// The DO bit: the sender wants DNSSEC records (RFC 3225).
     pub dnssec_ok: bool,
-    /// The options, checked to be well formed.
+    /// The options; their lengths have been checked.
     pub options: &'a [u8],
 }
 
 impl<'a> Edns<'a> {
-    /// From the CLASS, TTL and RDATA of an OPT record; `None` when an option runs over the end or a cookie has an illegal
-    /// length (RFC 7873 section 5.2.2: 8 octets, or 16 to 40).
+    /// Reads CLASS, TTL and RDATA of an OPT record. `None` if an option exceeds the RDATA, or a
+    /// cookie has a wrong length (8 octets, or 16 to 40: RFC 7873, section 5.2.2).
     #[must_use]
     pub fn new(class: u16, ttl: u32, rdata: &'a [u8]) -> Option<Edns<'a>> {
         let [extended_rcode, version, high, _] = ttl.to_be_bytes();
@@ -49,7 +49,7 @@ impl<'a> Edns<'a> {
         Some(edns)
     }
 
-    /// The options: code and data.
+    /// Code and data of each option.
     pub fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let mut rest = self.options;
         core::iter::from_fn(move || {

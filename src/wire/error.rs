@@ -1,4 +1,4 @@
-//! What can be wrong with a message.
+//! The errors of reading a message.
 
 use crate::codes::Rtype;
 use crate::name::NameError;

@@ -1,30 +1,30 @@
-//! The twelve octets that every message begins with (RFC 1035 section 4.1.1).
+//! The twelve octets that every message begins with (RFC 1035, section 4.1.1).
 
 use crate::codes::{Opcode, Rcode};
 use crate::u16_at;
 
-/// Length of a header, in octets.
+/// The length of a header in octets.
 pub const HEADER_LEN: usize = 12;
 
 /// Bits of the flags word.
 pub mod flags {
-    /// A response.
+    /// The message is a response.
     pub const QR: u16 = 0x8000;
-    /// Authoritative answer.
+    /// The answer is authoritative.
     pub const AA: u16 = 0x0400;
-    /// Truncated.
+    /// The message is truncated.
     pub const TC: u16 = 0x0200;
-    /// Recursion desired.
+    /// Recursion is desired.
     pub const RD: u16 = 0x0100;
-    /// Recursion available.
+    /// Recursion is available.
     pub const RA: u16 = 0x0080;
-    /// Authentic data (RFC 4035 section 3.2.3).
+    /// The data are authentic (RFC 4035, section 3.2.3).
     pub const AD: u16 = 0x0020;
-    /// Checking disabled (RFC 4035 section 3.2.2).
+    /// Checking is disabled (RFC 4035, section 3.2.2).
     pub const CD: u16 = 0x0010;
 }
 
-/// A header.
+/// The header of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)] // The fields are those of the RFC.
 pub struct Header {
@@ -50,19 +50,19 @@ impl Header {
         })
     }
 
-    /// Whether it is a response.
+    /// Whether the message is a response.
     #[must_use]
     pub fn qr(&self) -> bool {
         self.flags & flags::QR != 0
     }
 
-    /// The opcode.
+    /// The opcode, four bits.
     #[must_use]
     pub fn opcode(&self) -> Opcode {
         Opcode(((self.flags >> 11) & 15) as u8)
     }
 
-    /// Whether it was cut.
+    /// Whether the message was truncated.
     #[must_use]
     pub fn tc(&self) -> bool {
         self.flags & flags::TC != 0

@@ -1,9 +1,10 @@
-//! DNS messages as octets: borrowed views, composing, cutting to size.
+//! DNS messages as octets: reading them without a copy, composing them, truncating them.
 //!
-//! Any octets give a value or a typed error; nothing here panics, allocates or trusts a length it has not checked. What is read:
-//! RFC 1035 section 4 (messages, compression), 4343 (letter case), 6891 (EDNS), 2181 section 8 (TTLs), 3597 (unknown types).
+//! Any octets give a value or a typed error. Nothing here panics, allocates, or uses a length that
+//! it has not checked. The standards are RFC 1035, section 4 (messages, compression), RFC 4343
+//! (letter case), RFC 6891 (EDNS), RFC 2181, section 8 (TTLs), and RFC 3597 (unknown types).
 //!
-//! Not here: what an answer means (`hither-rounds`), sockets (`hither-net`).
+//! Not here: what an answer means (`hither-rounds`), and sockets (`hither-net`).
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod name;
 mod place;
 pub mod query;
 pub mod reach;
+mod record;
 pub mod spell;
 #[cfg(all(feature = "work", debug_assertions))]
 pub mod work;

@@ -1,4 +1,4 @@
-//! Domain names: labels, compression, letter case (RFC 1035 sections 3.1 and 4.1.4, RFC 4343).
+//! Domain names: labels, compression, letter case (RFC 1035, sections 3.1 and 4.1.4, RFC 4343).
 
 use crate::place;
 use core::cmp::Ordering;
@@ -6,12 +6,13 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::str::FromStr;
 
-/// Longest name in wire form, root label included (RFC 1035 section 2.3.4).
+/// Octets of the longest name in wire form, including the root label (RFC 1035, section 2.3.4).
 pub const NAME_MAX: usize = 255;
-/// Longest label.
+/// Octets of the longest label.
 pub const LABEL_MAX: usize = 63;
 
-/// A name in uncompressed wire form, 1 to 255 octets, letter case kept. Equality, order and hash are those of the octets.
+/// A name in uncompressed wire form, 1 to 255 octets, with its letter case. Equality, order and
+/// hash are those of the octets.
 #[derive(Clone, Copy)]
 pub struct Name {
     len: u8,
@@ -21,21 +22,21 @@ pub struct Name {
 /// Why octets or text are not a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NameError {
-    /// The octets end inside the name.
+    /// The octets end within the name.
     Short,
-    /// More than 255 octets.
+    /// The name has more than 255 octets.
     TooLong,
     /// A label of more than 63 octets, or an empty one.
     BadLabel,
-    /// A label type other than 00 and 11 (RFC 6891 section 5 retired the others).
+    /// A label type other than 00 and 11 (RFC 6891, section 5, retired the others).
     BadLabelType,
     /// A compression pointer that does not point strictly backward.
     BadPointer,
-    /// More labels and pointers than names have.
+    /// More labels and pointers than a name can have, or than are left for the message.
     TooDeep,
     /// An escape that is not \DDD up to 255 or \X.
     BadEscape,
-    /// Octets after the name.
+    /// Octets follow the name.
     Trailing,
 }
 
@@ -57,10 +58,10 @@ impl fmt::Display for NameError {
 impl core::error::Error for NameError {}
 
 impl Name {
-    /// The root.
+    /// The name of the root.
     pub const ROOT: Name = Name { len: 1, octets: [0; NAME_MAX] };
 
-    /// A whole uncompressed name with nothing after it.
+    /// Reads an uncompressed name with nothing after it.
     ///
     /// # Errors
     /// Any [`NameError`] but `BadEscape`.
@@ -74,8 +75,8 @@ impl Name {
         Ok(name)
     }
 
-    /// Reads the name at `at`, following compression pointers, which must point strictly backward: that bounds the work.
-    /// Returns the offset of what follows the name there.
+    /// Reads the name at `at` and follows its compression pointers, which must point strictly
+    /// backward; that bounds the work. Also returns the offset after the name.
     ///
     /// # Errors
     /// Any [`NameError`] but `BadEscape` and `Trailing`.
@@ -93,13 +94,14 @@ impl Name {
         Ok(())
     }
 
-    /// The octets, root label included.
+    /// The octets of the name, including the root label.
     #[must_use]
     pub fn as_wire(&self) -> &[u8] {
         self.octets.get(..usize::from(self.len)).unwrap_or(&[0])
     }
 
-    /// The name with ASCII letters in lower case. Length octets are below 64 and no letters, so all octets may be mapped.
+    /// The name with ASCII letters in lower case. All octets can be converted, since length octets
+    /// are below 64 and so not letters.
     #[must_use]
     pub fn to_lower(&self) -> Name {
         let mut lower = *self;
@@ -108,13 +110,13 @@ impl Name {
         lower
     }
 
-    /// A number that names have in common which are equal without regard to letter case (RFC 4343); others may have it too.
+    /// A hash that does not depend on letter case (RFC 4343).
     #[must_use]
     pub fn folded_hash(&self) -> u64 {
         place::folded(place::FOLD_START, self.as_wire())
     }
 
-    /// Lower-case copy of octets that are known to be one uncompressed name.
+    /// The lower-case name of octets that are known to be one uncompressed name.
     pub(crate) fn lower_of(wire: &[u8]) -> Name {
         let mut name = Name::ROOT;
         if let (Some(room), Ok(len)) = (name.octets.get_mut(..wire.len()), u8::try_from(wire.len())) {
@@ -125,25 +127,25 @@ impl Name {
         name
     }
 
-    /// Equality without regard to ASCII letter case (RFC 4343).
+    /// Whether both names are equal in any letter case (RFC 4343).
     #[must_use]
     pub fn eq_ignore_case(&self, other: &Name) -> bool {
         self.as_wire().eq_ignore_ascii_case(other.as_wire())
     }
 
-    /// The labels, root excluded.
+    /// The labels without the root.
     #[must_use]
     pub fn labels(&self) -> Labels<'_> {
         Labels { rest: self.as_wire() }
     }
 
-    /// How many labels it has, root excluded.
+    /// The number of labels without the root.
     #[must_use]
     pub fn label_count(&self) -> usize {
         self.labels().count()
     }
 
-    /// Whether it is the root.
+    /// Whether the name is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.len <= 1
@@ -159,16 +161,17 @@ impl Name {
         Name::from_wire(self.as_wire().get(1 + first..)?).ok()
     }
 
-    /// Whether it is below `above`, without regard to letter case.
+    /// Whether the name is below `above`, in any letter case.
     #[must_use]
     pub fn is_below(&self, above: &Name) -> bool {
         self.len > above.len && self.ends_with(above)
     }
 
-    /// The name below `to` that this one, below `from`, is substituted by (RFC 6672 section 2.2). `None`: it is not below `from`.
+    /// The name with its suffix `from` replaced by `to`, as a DNAME record does (RFC 6672, section
+    /// 2.2). `None`: it is not below `from`.
     ///
     /// # Errors
-    /// `TooLong`.
+    /// [`NameError::TooLong`].
     pub fn moved(&self, from: &Name, to: &Name) -> Option<Result<Name, NameError>> {
         let labels =
             self.as_wire().len().checked_sub(from.as_wire().len()).filter(|_| self.is_below(from))?;
@@ -177,7 +180,7 @@ impl Name {
         Some(pushed.map(|()| name))
     }
 
-    /// Whether `suffix` is this name or one above it, without regard to letter case.
+    /// Whether `suffix` is this name or one above it, in any letter case.
     #[must_use]
     pub fn ends_with(&self, suffix: &Name) -> bool {
         let mut rest = self.as_wire();
@@ -195,7 +198,7 @@ impl Name {
     }
 }
 
-/// Length of the uncompressed name at `at`.
+/// The length of the uncompressed name at `at`.
 pub(crate) fn uncompressed_len(octets: &[u8], at: usize) -> Result<usize, NameError> {
     let mut end = at;
     loop {
@@ -216,7 +219,7 @@ pub(crate) fn uncompressed_len(octets: &[u8], at: usize) -> Result<usize, NameEr
     }
 }
 
-/// See [`Name::labels`].
+/// An iterator over labels, see [`Name::labels`].
 #[derive(Clone, Debug)]
 pub struct Labels<'a> {
     rest: &'a [u8],
@@ -246,8 +249,8 @@ impl FromStr for Name {
 }
 
 impl Name {
-    /// Reads presentation form: `\DDD` (decimal) and `\X` escapes, the final dot may be missing, `.` is the root
-    /// (RFC 1035 section 5.1).
+    /// Reads presentation form: `\DDD` (decimal) and `\X` escapes, the final dot may be missing,
+    /// `.` is the root (RFC 1035, section 5.1).
     ///
     /// # Errors
     /// Any [`NameError`] but `Short`, `BadLabelType`, `BadPointer` and `Trailing`.
@@ -310,7 +313,8 @@ fn escape(rest: &[u8]) -> Result<(u8, usize), NameError> {
 }
 
 impl fmt::Display for Name {
-    /// Presentation form with the final dot; what is not printable ASCII, or has a meaning there, is escaped.
+    /// Writes presentation form with the final dot. Octets that are not printable ASCII or have a
+    /// meaning there are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         if self.is_root() {

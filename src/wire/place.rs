@@ -1,12 +1,14 @@
-//! Names where they stand in a message: followed, checked and compared without a copy.
+//! Names in a message: followed, checked and compared in place.
 
 use crate::name::{NAME_MAX, Name, NameError};
 
-/// Steps that a name takes at the most: 127 labels and the root, and as many pointers as can lead from one label to the next.
+/// Steps that a name takes at most: 127 labels and the root, and a compression pointer before each
+/// label but the first.
 const STEPS_MAX: u32 = 128 + 127;
 
-/// Gives each label of the name at `at` to `each`, with where it stands and its length octet, the root last. Compression pointers must point strictly
-/// backward, and not over one another for ever: that bounds the work. Returns the offset of what follows the name there.
+/// Calls `each` with the offset of each label of the name at `at` and the label with its length
+/// octet, the root last. Compression pointers must point strictly backward, and each further than
+/// the one before, which bounds the work. Returns the offset after the name.
 #[inline]
 pub(crate) fn walk<'m>(
     message: &'m [u8],
@@ -17,7 +19,7 @@ pub(crate) fn walk<'m>(
     walk_within(message, at, &mut budget, each)
 }
 
-/// The same, its steps taken from `budget`, whatever comes of it: names that are none are work too.
+/// [`walk`], with its steps taken from `budget`, also where the name is broken.
 #[inline]
 pub(crate) fn walk_within<'m>(
     message: &'m [u8],
@@ -32,7 +34,7 @@ pub(crate) fn walk_within<'m>(
     end
 }
 
-/// The same, within `left` steps.
+/// [`walk`] in at most `left` steps.
 #[inline]
 fn steps<'m>(
     message: &'m [u8],
@@ -70,7 +72,7 @@ fn steps<'m>(
     }
 }
 
-/// Checks the name at `at` as [`Name::skip`] does, its steps taken from `budget`.
+/// [`Name::skip`], with its steps taken from `budget`.
 #[inline]
 pub(crate) fn skip_within(message: &[u8], at: usize, budget: &mut u32) -> Result<usize, NameError> {
     let mut len = 0;
@@ -80,7 +82,7 @@ pub(crate) fn skip_within(message: &[u8], at: usize, budget: &mut u32) -> Result
     })
 }
 
-/// A number that names of the same letters have in common, whatever their case and wherever they stand: FNV-1a. Others may have it too.
+/// Continues the FNV-1a hash of a name, which is the same for any letter case.
 #[inline]
 pub(crate) fn folded(hash: u64, octets: &[u8]) -> u64 {
     octets.iter().fold(hash, |hash, octet| {
@@ -88,10 +90,10 @@ pub(crate) fn folded(hash: u64, octets: &[u8]) -> u64 {
     })
 }
 
-/// Where [`folded`] begins.
+/// The initial value for [`folded`].
 pub(crate) const FOLD_START: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// Where the name at `at` ends, which has been checked before.
+/// The offset after the name at `at`, which must have been checked.
 #[inline]
 pub(crate) fn end(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
@@ -103,10 +105,11 @@ pub(crate) fn end(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Whether the name at `at` has the labels of `other`, a whole name in uncompressed wire form, as `same` compares them.
+/// Whether the name at `at` has the labels of `other`, a name in uncompressed wire form; `same`
+/// compares two labels.
 #[inline]
 pub(crate) fn is(message: &[u8], at: usize, other: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
-    // Most names are written out, in the case that is asked for.
+    // Most names are uncompressed and in the same letter case.
     if message.get(at..).is_some_and(|octets| octets.starts_with(other)) {
         return true;
     }
@@ -122,7 +125,7 @@ pub(crate) fn is(message: &[u8], at: usize, other: &[u8], same: impl Fn(&[u8], &
 }
 
 impl Name {
-    /// Checks the name at `at` as [`Name::read`] does, without keeping it. Returns the offset of what follows it there.
+    /// Checks the name at `at` as [`Name::read`] does. Returns the offset after it.
     ///
     /// # Errors
     /// Those of [`Name::read`].
@@ -131,7 +134,7 @@ impl Name {
         skip_within(message, at, &mut budget)
     }
 
-    /// Whether the name at `at` of a message is this one, without regard to ASCII letter case (RFC 4343).
+    /// Whether the name at `at` of a message is this one, in any letter case (RFC 4343).
     #[must_use]
     pub fn stands_at(&self, message: &[u8], at: usize) -> bool {
         is(message, at, self.as_wire(), <[u8]>::eq_ignore_ascii_case)

@@ -1,4 +1,5 @@
-//! A client's query, read in one pass, and the refusals that need nothing but it (DESIGN section 9; RFC 8906).
+//! Reading a client's query in one pass, and the replies that depend on nothing else: errors and
+//! refusals (RFC 8906).
 
 use crate::codes::{Class, Opcode, Rcode, Rtype};
 use crate::compose::Composer;
@@ -7,12 +8,13 @@ use crate::header::{HEADER_LEN, Header, flags};
 use crate::name::{Name, uncompressed_len};
 use crate::{u16_at, u32_at};
 
-/// UDP payload used at most towards clients: fits every path without fragments (RFC 9715).
+/// The largest UDP payload sent to clients, which fits every path without fragments (RFC 9715).
 pub const UDP_SIZE_MAX: u16 = 1232;
-/// Extended response code BADVERS (RFC 6891 section 6.1.3).
+/// The extended response code BADVERS (RFC 6891, section 6.1.3).
 pub const BADVERS: u16 = 16;
 
-/// A query that can be answered: opcode QUERY, one question of class IN, at most one OPT of version 0.
+/// A query that can be answered: opcode QUERY, one question of class IN, at most one OPT of version
+/// 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     octets: &'a [u8],
@@ -24,30 +26,31 @@ pub struct Query<'a> {
 /// Why a query is not answered with data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// A response, or fewer than 12 octets: answering could start a loop.
+    /// No reply: it is a response, or shorter than a header, and a reply could start a loop.
     Silent,
-    /// It is answered with this response code and nothing else.
+    /// A reply with this response code and no records.
     Answer {
-        /// The response code; 16 is BADVERS.
+        /// The response code, with its extension; 16 is BADVERS.
         rcode: u16,
-        /// The message itself is broken, rather than asking for what is not given.
+        /// The message is malformed. Otherwise it asks for something that hither does not do.
         malformed: bool,
     },
 }
 
 impl<'a> Query<'a> {
-    /// Reads a query. Octets after its last record are ignored, as unbound and BIND do.
+    /// Reads a query. Octets after its last record are ignored, as in Unbound and BIND.
     ///
     /// # Errors
-    /// A [`Refusal`]: FORMERR when it cannot be read or has not exactly one question (RFC 9619), NOTIMP for other opcodes,
-    /// REFUSED for other classes and for zone transfers, BADVERS for EDNS versions above 0.
+    /// A [`Refusal`]: FORMERR if it is malformed or does not have exactly one question (RFC 9619),
+    /// NOTIMP for other opcodes, REFUSED for other classes and for zone transfers, BADVERS for EDNS
+    /// versions above 0.
     pub fn read(octets: &'a [u8]) -> Result<Query<'a>, Refusal> {
         let header = Header::parse(octets).filter(|h| !h.qr()).ok_or(Refusal::Silent)?;
         if header.opcode() != Opcode::QUERY {
             return Err(refuse_with(Rcode::NOTIMP));
         }
         if header.qdcount != 1 || header.ancount != 0 || header.nscount != 0 {
-            // NOTIFY and UPDATE carry records there, but they are other opcodes; IXFR carries an SOA in authority.
+            // Of opcode QUERY only IXFR has a record there: an SOA record in the authority section.
             let ixfr = header.qdcount == 1 && qtype_of(octets) == Some(Rtype::IXFR);
             return Err(if ixfr { refuse_with(Rcode::REFUSED) } else { MALFORMED });
         }
@@ -83,7 +86,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The client's id.
+    /// The id that the client chose.
     #[must_use]
     pub fn id(&self) -> u16 {
         self.header.id
@@ -95,19 +98,19 @@ impl<'a> Query<'a> {
         self.header.flags
     }
 
-    /// RD: the client wants recursion.
+    /// Whether RD is set: the client wants recursion.
     #[must_use]
     pub fn rd(&self) -> bool {
         self.header.flags & flags::RD != 0
     }
 
-    /// CD: the client checks signatures itself.
+    /// Whether CD is set: the client validates signatures itself.
     #[must_use]
     pub fn cd(&self) -> bool {
         self.header.flags & flags::CD != 0
     }
 
-    /// QNAME as sent, uncompressed.
+    /// QNAME as it was sent, in uncompressed wire form.
     #[must_use]
     pub fn qname(&self) -> &'a [u8] {
         self.octets.get(HEADER_LEN..self.question_end - 4).unwrap_or_default()
@@ -119,37 +122,38 @@ impl<'a> Query<'a> {
         Name::lower_of(self.qname())
     }
 
-    /// QTYPE.
+    /// The type that the question asks for.
     #[must_use]
     pub fn qtype(&self) -> Rtype {
         Rtype(u16_at(self.octets, self.question_end - 4).unwrap_or(0))
     }
 
-    /// QCLASS.
+    /// The class that the question asks for.
     #[must_use]
     pub fn qclass(&self) -> Class {
         Class(u16_at(self.octets, self.question_end - 2).unwrap_or(0))
     }
 
-    /// The question's octets, to be echoed exactly.
+    /// The octets of the question, which the reply repeats exactly.
     #[must_use]
     pub fn question(&self) -> &'a [u8] {
         self.octets.get(HEADER_LEN..self.question_end).unwrap_or_default()
     }
 
-    /// The OPT record.
+    /// The contents of the OPT record, if there is one.
     #[must_use]
     pub fn edns(&self) -> Option<Edns<'a>> {
         self.edns
     }
 
-    /// DO: the client wants DNSSEC records.
+    /// Whether DO is set: the client wants DNSSEC records.
     #[must_use]
     pub fn dnssec_ok(&self) -> bool {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// Octets of the largest UDP reply: 512 without OPT, else what the client takes, at most 1232.
+    /// The size of the largest UDP reply: 512 octets without OPT, else what the client accepts, at
+    /// most 1232.
     #[must_use]
     pub fn udp_limit(&self) -> usize {
         self.edns.map_or(512, |edns| usize::from(edns.udp_size.min(UDP_SIZE_MAX)))
@@ -157,8 +161,8 @@ impl<'a> Query<'a> {
 }
 
 impl Query<'_> {
-    /// Writes the query without what its reply does not depend on: options, and records other than OPT. Returns the length, at most 282;
-    /// 0 if `out` is too small.
+    /// Writes the query without the parts that do not affect its reply: options, and records other
+    /// than OPT. Returns its length, at most 282 octets; 0 if `out` is too small.
     pub fn essence(&self, out: &mut [u8]) -> usize {
         let Some(mut composer) = Composer::new(out, usize::from(u16::MAX)) else { return 0 };
         composer.set_header(self.header.id, self.header.flags);
@@ -168,7 +172,8 @@ impl Query<'_> {
     }
 }
 
-/// Cuts a reply with one question behind that question and sets TC. Returns its new length.
+/// Truncates a reply after its question and sets TC. Returns its new length; 0 if it does not have
+/// a question.
 pub fn cut_to_question(reply: &mut [u8]) -> usize {
     let Ok(len) = uncompressed_len(reply, HEADER_LEN) else { return 0 };
     let end = HEADER_LEN + len + 4;
@@ -195,7 +200,7 @@ fn qtype_of(octets: &[u8]) -> Option<Rtype> {
     u16_at(octets, HEADER_LEN + len).map(Rtype)
 }
 
-/// The OPT record whose root owner stands at `at`, and where it ends.
+/// The OPT record at `at`, whose owner name is the root, and the offset after it.
 fn opt(octets: &[u8], at: usize) -> Result<(Edns<'_>, usize), Refusal> {
     let read = || {
         let (class, ttl) = (u16_at(octets, at + 3)?, u32_at(octets, at + 5)?);
@@ -205,7 +210,8 @@ fn opt(octets: &[u8], at: usize) -> Result<(Edns<'_>, usize), Refusal> {
     read().ok_or(MALFORMED)
 }
 
-/// Additional records other than a single OPT: any but OPT are passed over, TSIG included, for no key is known here.
+/// Reads the additional section and returns its OPT record. Other records are ignored, including
+/// TSIG, since hither has no keys.
 fn additional(octets: &[u8], mut at: usize, count: u16) -> Result<Option<Edns<'_>>, Refusal> {
     let mut edns = None;
     for _ in 0..count {
@@ -226,14 +232,14 @@ fn additional(octets: &[u8], mut at: usize, count: u16) -> Result<Option<Edns<'_
     Ok(edns)
 }
 
-/// Writes the reply to a refused query: its id, opcode, RD and CD bits, its question when that could be read, OPT if it had one.
-/// Returns the length; 0 if `out` is too small.
+/// Writes the reply to a refused query: with its id, opcode, RD and CD bits, its question unless it
+/// is malformed, and OPT if it had one. Returns the length; 0 if `out` is too small.
 pub fn refuse(query: &[u8], rcode: u16, out: &mut [u8]) -> usize {
     let Some(header) = Header::parse(query) else { return 0 };
     let Some(mut composer) = Composer::new(out, 512) else { return 0 };
     let kept = header.flags & (0x7800 | flags::RD | flags::CD);
     composer.set_header(header.id, flags::QR | flags::RA | kept | (rcode & 15));
-    // Octets of a query that cannot be read are not sent back.
+    // Octets of a malformed query are not sent back.
     let broken = rcode == u16::from(Rcode::FORMERR.0);
     if !broken
         && header.qdcount == 1

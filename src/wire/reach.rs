@@ -1,25 +1,28 @@
-//! How far an address leads: to anybody, to neighbours only, or to no host (IANA's special-purpose registries, RFC 6890).
+//! The reach of an address: public, private, or no host at all (IANA's special-purpose registries,
+//! RFC 6890).
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How far an address leads.
+/// The reach of an address.
 ///
-/// Ranges for documentation and benchmarks (RFC 5737, RFC 3849, RFC 2544) count as public: nothing of a host answers there, and laboratories use
-/// them in place of public ones.
+/// Ranges for documentation and benchmarks (RFC 5737, RFC 3849, RFC 2544) count as public: no host
+/// of a private network has them, and laboratories use them instead of public ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// To no host: unspecified, "this network", multicast, reserved, broadcast, discard-only (RFC 6666).
+    /// No host has it: unspecified, "this network", multicast, reserved, broadcast, discard-only
+    /// (RFC 6666).
     Nowhere,
-    /// To this host, or to what belongs to its network: loopback, private, shared (RFC 6598), between a host and its translator (RFC 7335),
-    /// link-local, unique local.
+    /// This host or its network: loopback, private, shared (RFC 6598), between a host and its
+    /// translator (RFC 7335), link-local, unique local.
     Private,
-    /// To a host of the Internet.
+    /// A host of the Internet.
     Public,
 }
 
 impl Reach {
-    /// An IPv6 address that wraps an IPv4 one leads where that leads: mapped and compatible ones (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056),
-    /// Teredo (RFC 4380) and ISATAP (RFC 5214). A prefix for local NAT64 (RFC 8215) leads to neighbours whatever is in it.
+    /// The reach of `address`. An IPv6 address that contains an IPv4 one has its reach: mapped and
+    /// compatible addresses (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380) and
+    /// ISATAP (RFC 5214). The prefix of local NAT64 (RFC 8215) is always private.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match address {
@@ -59,7 +62,7 @@ impl Reach {
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for.
+/// The IPv4 address that an IPv6 address contains.
 fn wrapped(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -69,7 +72,7 @@ fn wrapped(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),
-        // The client's address, each bit turned.
+        // Teredo: the client's address with each bit inverted.
         [0x2001, 0, .., high, low] => v4(!high, !low),
         [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
         _ => None,
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_private_however_they_are_written() {
+    fn private_addresses_are_private_in_every_notation() {
         let plain = [
             "127.0.0.9",
             "10.1.2.3",
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_leads_nowhere() {
+    fn addresses_of_no_host_lead_nowhere() {
         let nowhere = [
             "0.0.0.0",
             "0.1.2.3",
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_public() {
+    fn other_addresses_are_public() {
         let public = [
             "192.0.0.8",
             "100:0:1::1",

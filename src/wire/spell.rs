@@ -1,4 +1,5 @@
-//! The names of a message in other words of the same meaning: letters put back, a question put in.
+//! Normalising a response: restoring the letter case of names after mixed letter case (0x20), and
+//! adding a missing question.
 
 use crate::codes::{Class, Rtype};
 use crate::copy::{Copier, Part, is_formed, parts};
@@ -7,7 +8,8 @@ use crate::message::{Message, Question, Record, Section};
 use crate::name::{NAME_MAX, NameError};
 use crate::place;
 
-/// RDATA with names whose letter case a signature covers (RFC 4034 section 6.2, as RFC 6840 section 5.1 amends it).
+/// The parts of RDATA whose names a signature covers with their letter case (RFC 4034, section 6.2,
+/// amended by RFC 6840, section 5.1).
 pub(crate) const fn lettered(rtype: Rtype) -> &'static [Part] {
     use Part::{Name, Octets};
     match rtype.0 {
@@ -21,21 +23,21 @@ pub(crate) const fn lettered(rtype: Rtype) -> &'static [Part] {
     }
 }
 
-/// Whether the letters of such a type are signed.
+/// Whether the record is a signature that covers letter case.
 fn signs_letters(record: &Record<'_>) -> bool {
     record.rtype == Rtype::RRSIG && !lettered(record.set_type()).is_empty()
 }
 
-/// Labels of a name, each with its length octet, the root included.
+/// Labels of a name at most, including the root.
 const LABELS_MAX: usize = NAME_MAX.div_ceil(2);
 
-/// The labels of a question that were sent in other letters than meant.
+/// The labels of a question that were sent in another letter case than the client's.
 struct Drawn<'q> {
     sent: &'q [u8],
     meant: &'q [u8],
     at: [u8; LABELS_MAX],
     count: usize,
-    /// A bit for each of their lengths: most labels of a message have none of them.
+    /// A bit for each of their lengths. It rules out most labels of a message at once.
     lengths: u64,
 }
 
@@ -54,12 +56,12 @@ impl<'q> Drawn<'q> {
         Ok(drawn)
     }
 
-    /// Whether one of them is as long as a label, given with its length octet.
+    /// Whether one of them has the length of `label`, which includes its length octet.
     fn may_be(&self, label: &[u8]) -> bool {
         self.lengths >> (label.len() - 1) & 1 != 0
     }
 
-    /// What was meant by a label; of two that were sent alike, the first.
+    /// The client's letter case of a label; of two labels that were sent alike, the first one's.
     fn meant_by(&self, label: &[u8]) -> Option<&'q [u8]> {
         let mut all = self.at.iter().take(self.count).map(|at| usize::from(*at));
         let at = all.find(|at| self.sent.get(*at..at + label.len()) == Some(label))?;
@@ -67,7 +69,8 @@ impl<'q> Drawn<'q> {
     }
 }
 
-/// Labels that compression pointers can lead to, by where they stand: each is looked at once, however many names end in it.
+/// The offsets of labels that have been processed, as far as compression pointers reach: each is
+/// processed once, however many names share it.
 struct Seen([u64; 256]);
 
 impl Seen {
@@ -80,10 +83,12 @@ impl Seen {
     }
 }
 
-/// Puts the question of `message` into `out`, a copy of its octets, in the letters of `meant`, and does so with each label of the names
-/// of its answer and authority sections that is one of `sent`, letter by letter: those are ours, drawn against forgery, and nobody
-/// else's, wherever a server writes them (the ends of aliases that it makes up from QNAME, RFC 6672 section 3.1). What a signature
-/// covers letter by letter stays. Both are the question's name in wire form.
+/// Restores letter case in `out`, a copy of the octets of `message`. `sent` is QNAME in the mixed
+/// letter case that was sent upstream, `meant` is QNAME in the client's; both in wire form. The
+/// question gets the letter case of `meant`, and so does each label in the answer and authority
+/// sections that is exactly a label of `sent`: servers copy labels from QNAME, for instance into
+/// synthesised CNAME records (RFC 6672, section 3.1). RDATA whose letter case a signature covers is
+/// not changed.
 pub fn put_back(message: &Message<'_>, out: &mut [u8], sent: &[u8], meant: &[u8]) {
     if message.asked().is_some()
         && let Some(question) = out.get_mut(HEADER_LEN..HEADER_LEN + meant.len())
@@ -96,11 +101,11 @@ pub fn put_back(message: &Message<'_>, out: &mut [u8], sent: &[u8], meant: &[u8]
         return;
     }
     let mut seen = Seen([0; 256]);
-    let mut mend = |at: usize| {
-        // Every name has been followed before: nothing is left half mended.
+    let mut restore = |at: usize| {
+        // Every name has been checked, so no name is restored only in part.
         let _ = place::walk(message.octets(), at, |at, label| {
             if !seen.insert(at) {
-                // So was all that follows.
+                // The labels after it have been processed too.
                 return Err(NameError::Trailing);
             }
             if drawn.may_be(label)
@@ -115,7 +120,7 @@ pub fn put_back(message: &Message<'_>, out: &mut [u8], sent: &[u8], meant: &[u8]
     let mut signed = None;
     for record in message.records().take_while(|record| record.section != Section::Additional) {
         if record.owner_pointer() != Some(HEADER_LEN) {
-            mend(record.owner_at);
+            restore(record.owner_at);
         }
         let parts = match (parts(record.rtype), lettered(record.rtype)) {
             ([], []) => continue,
@@ -124,11 +129,12 @@ pub fn put_back(message: &Message<'_>, out: &mut [u8], sent: &[u8], meant: &[u8]
             }
             ([], parts) | (parts, _) => parts,
         };
-        names(&record, parts, &mut mend);
+        names(&record, parts, &mut restore);
     }
 }
 
-/// Gives where each name of an RDATA of these parts stands; none of one that is not so formed.
+/// Calls `each` with the offset of each name in an RDATA of these parts; not at all if the RDATA
+/// has another form.
 fn names(record: &Record<'_>, parts: &[Part], mut each: impl FnMut(usize)) {
     if !is_formed(record, parts) {
         return;
@@ -143,7 +149,8 @@ fn names(record: &Record<'_>, parts: &[Part], mut each: impl FnMut(usize)) {
     }
 }
 
-/// Writes a message without a question as the answer to one, its records written anew. Returns its length, or `None` when it does not fit.
+/// Writes a response that has no question as the response to `question`. Returns its length; `None`
+/// if it does not fit.
 pub fn put_question(message: &Message<'_>, question: &Question, out: &mut [u8]) -> Option<usize> {
     let header = message.header();
     let asked = (&question.name, question.rtype, Class::IN);

@@ -1,4 +1,5 @@
-//! How much work names have been in this process, for tests: time says little on a busy machine.
+//! Counts the labels and pointers that were followed, for tests: time says little on a busy
+//! machine.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +9,7 @@ pub(crate) fn count(steps: u32) {
     STEPS.fetch_add(u64::from(steps), Ordering::Relaxed);
 }
 
-/// Labels and compression pointers of messages that have been followed so far, by all threads.
+/// The labels and compression pointers of messages that all threads have followed so far.
 #[must_use]
 pub fn steps() -> u64 {
     STEPS.load(Ordering::Relaxed)

@@ -1,4 +1,5 @@
-//! Records that are taken over into another message are what they were, as hickory-proto reads them; DNAME's substitution.
+//! Records that are copied into another message stay the same, as hickory-proto reads them;
+//! substitution by DNAME.
 
 use hickory_proto::op::{Message as Oracle, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::{CNAME, MX, NAPTR, NS, PTR, SOA, SRV, TXT};
@@ -9,7 +10,7 @@ use hither_wire::message::{Message, Section};
 use hither_wire::name::{Name, NameError};
 use proptest::prelude::*;
 
-/// Few labels, so that names meet and are compressed.
+/// Names of few different labels, so that they share suffixes and are compressed.
 fn any_name() -> impl Strategy<Value = OracleName> {
     prop::collection::vec(prop_oneof!["a", "B", "www", "example"], 0..5)
         .prop_map(|labels| OracleName::from_labels(labels.iter().map(String::as_bytes)).expect("a name"))
@@ -65,7 +66,7 @@ proptest! {
         prop_assert_eq!(format!("{:?}", copied.queries), format!("{:?}", oracle.queries));
     }
 
-    /// What does not fit is left out whole, whatever the room.
+    /// A record that does not fit is left out completely, for every size of the buffer.
     #[test]
     fn there_is_never_half_a_record(room in 0usize..200, answers in prop::collection::vec((any_name(), any_data()), 1..9)) {
         let mut oracle = Oracle::new(0, MessageType::Response, OpCode::Query);
@@ -86,7 +87,7 @@ proptest! {
 }
 
 #[test]
-fn a_dname_takes_the_place_of_its_owner_and_of_nothing_else() {
+fn a_dname_replaces_its_owner_name_and_nothing_else() {
     let name = |text: &str| -> Name { text.parse().expect("a name") };
     let moved = |of: &str, from: &str, to: &str| name(of).moved(&name(from), &name(to));
     assert_eq!(moved("x.y.Old.test", "oLD.test", "new.test"), Some(Ok(name("x.y.new.test"))));

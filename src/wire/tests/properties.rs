@@ -1,4 +1,5 @@
-//! Any octets give a value or an error; what we write we read; what hickory-proto reads too, we read alike.
+//! Any octets give a value or an error; composed messages can be read; messages are read as
+//! hickory-proto reads them.
 
 use hickory_proto::op::Message as Oracle;
 use hither_wire::codes::{Class, Rtype};
@@ -9,7 +10,7 @@ use hither_wire::query::{Query, refuse};
 use hither_wire::spell;
 use proptest::prelude::*;
 
-/// An answer such as a forwarder meets: a CNAME, addresses, an SOA, OPT.
+/// A typical answer: a CNAME, addresses, an SOA record, OPT.
 fn answer(owner: &Name, addresses: &[[u8; 4]], ttl: u32) -> Vec<u8> {
     let mut out = vec![0; 4096];
     let mut composer = Composer::new(&mut out, 4096).expect("room for a header");
@@ -77,7 +78,8 @@ proptest! {
         let _ = Name::from_wire(&octets);
     }
 
-    /// Labels of any length, pointers and broken ones among few octets, so that names are long, meet and loop.
+    /// Labels of any length and valid and invalid pointers in few octets, so that names are long,
+    /// share labels and loop.
     #[test]
     fn a_name_in_place_is_what_it_is_as_a_copy(
         octets in prop::collection::vec(prop_oneof![0u8..5, 60u8..64, 0xc0u8..0xc2, 0x41u8..0x43, 0x61u8..0x63], 0..400),
@@ -146,8 +148,8 @@ proptest! {
         prop_assert_eq!(ours.edns().map(|e| e.udp_size), theirs.edns.as_ref().map(hickory_proto::op::Edns::max_payload));
     }
 
-    /// hickory refuses more than we do (an empty RDATA, an odd record); what it accepts of a changed message, we accept, but for
-    /// what it is lax in: a second OPT or question it refuses too, forward pointers both refuse.
+    /// hickory-proto refuses more than this crate (an empty RDATA, an odd record). What it accepts
+    /// of a changed message this crate accepts too.
     #[test]
     fn a_changed_answer_that_both_read_says_the_same(at in 12usize..120, value in any::<u8>()) {
         let mut octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);
@@ -160,7 +162,7 @@ proptest! {
         }
     }
 
-    /// Cut anywhere, a message gives out whole sections or none of one.
+    /// A message that is cut anywhere gives each section completely or not at all.
     #[test]
     fn a_message_that_is_cut_is_read_as_far_as_its_sections_are_whole(len in 0usize..200) {
         let octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);
@@ -233,7 +235,7 @@ fn a_ttl_with_the_top_bit_counts_as_zero() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_written() {
+fn parts_that_do_not_fit_are_not_written() {
     let name: Name = "a.example".parse().expect("a name");
     let mut out = [0; 50];
     let mut composer = Composer::new(&mut out, 50).expect("a header fits");

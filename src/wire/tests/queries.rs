@@ -1,4 +1,5 @@
-//! Malformed and odd queries, each with the reply that the standards ask for (RFC 1035, 6891, 7873, 8906, 9619).
+//! Malformed and odd queries, each with the reply that the standards ask for (RFC 1035, 6891, 7873,
+//! 8906, 9619).
 
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -136,7 +137,7 @@ fn cases() -> Vec<(String, Vec<u8>, Expect)> {
 }
 
 #[test]
-fn every_odd_query_gets_what_the_standards_ask_for() {
+fn every_odd_query_gets_the_reply_of_the_standards() {
     let cases = cases();
     assert!(cases.len() >= 100, "{}", cases.len());
     for (name, octets, expect) in cases {
@@ -174,7 +175,7 @@ fn a_refusal_is_a_readable_reply_that_never_amplifies() {
 }
 
 #[test]
-fn the_question_is_echoed_as_it_came() {
+fn the_question_is_repeated_as_it_was_sent() {
     let name: Name = "WwW.ExAmPlE.CoM".parse().expect("a name");
     let octets = of(&name, Rtype::AAAA, true);
     let query = Query::read(&octets).expect("a query");

@@ -1,4 +1,5 @@
-//! Letters drawn against forgery are put back wherever a server repeats a label of the question, and nothing else is touched.
+//! Mixed letter case (0x20) is undone wherever a server repeats a label of the question, and
+//! nothing else changes.
 
 use hither_wire::codes::{Class, Rtype};
 use hither_wire::compose::{Composer, Owner, flags};
@@ -13,7 +14,7 @@ fn wire(text: &str) -> Vec<u8> {
     text.parse::<Name>().expect("a name").as_wire().to_vec()
 }
 
-/// A reply to [`SENT`], with these records of the answer section.
+/// A response to [`SENT`] with these records in the answer section.
 fn reply(records: &[(&str, Rtype, Vec<u8>)]) -> Vec<u8> {
     let mut out = vec![0; 65_535];
     let mut composer = Composer::new(&mut out, 65_535).expect("room for a header");
@@ -27,7 +28,7 @@ fn reply(records: &[(&str, Rtype, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-fn mended(octets: &[u8]) -> Vec<u8> {
+fn restored(octets: &[u8]) -> Vec<u8> {
     let message = Message::read(octets).expect("a reply");
     let mut out = octets.to_vec();
     let meant = SENT.to_ascii_lowercase();
@@ -36,7 +37,7 @@ fn mended(octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// RDATA of each type with names, by what gives a name in wire form.
+/// RDATA of a type that contains names.
 fn with_names(rtype: Rtype, name: &str) -> Vec<u8> {
     let name = wire(name);
     match rtype.0 {
@@ -54,7 +55,7 @@ fn with_names(rtype: Rtype, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn names_of_every_type_that_has_them_are_as_meant() {
+fn names_in_rdata_of_every_type_are_restored() {
     let kinds = [
         ("under another suffix", "aBcD.tgt.Example.", "abcd.tgt.Example."),
         ("the whole name", "aBcD.sUb.exAMPle.eDge.", "abcd.sub.example.eDge."),
@@ -68,7 +69,7 @@ fn names_of_every_type_that_has_them_are_as_meant() {
         [2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 21, 24, 26, 30, 33, 35, 36, 39, 46, 47, 64, 65, 66, 107];
     for (kind, written, meant) in kinds {
         for rtype in types.map(Rtype) {
-            let got = mended(&reply(&[(written, rtype, with_names(rtype, written))]));
+            let got = restored(&reply(&[(written, rtype, with_names(rtype, written))]));
             let message = Message::read(&got).expect("a reply");
             let record = message.records().next().expect("a record");
             assert_eq!(message.question().expect("a question").name.to_string(), SENT.to_ascii_lowercase());
@@ -79,19 +80,19 @@ fn names_of_every_type_that_has_them_are_as_meant() {
 }
 
 #[test]
-fn what_is_no_name_keeps_its_letters() {
+fn text_that_is_not_a_name_keeps_its_letter_case() {
     for rtype in [Rtype::TXT, Rtype::NSEC3, Rtype(65_300)] {
-        let got = mended(&reply(&[("x.", rtype, wire(SENT))]));
+        let got = restored(&reply(&[("x.", rtype, wire(SENT))]));
         let message = Message::read(&got).expect("a reply");
         assert_eq!(message.records().next().expect("a record").rdata, wire(SENT), "{rtype}");
     }
-    // Not formed as its type asks.
-    let got = mended(&reply(&[("x.", Rtype::RP, wire(SENT))]));
+    // RDATA that does not have the form of its type.
+    let got = restored(&reply(&[("x.", Rtype::RP, wire(SENT))]));
     assert_eq!(Message::read(&got).expect("a reply").records().next().expect("a record").rdata, wire(SENT));
 }
 
 #[test]
-fn letters_that_a_signature_covers_stay() {
+fn letter_case_that_a_signature_covers_is_kept() {
     for rtype in [Rtype::NSEC, Rtype::SVCB, Rtype::HTTPS] {
         let signature = |covered: Rtype| {
             let mut rdata = with_names(Rtype::RRSIG, "sUb.exAMPle.");
@@ -99,7 +100,7 @@ fn letters_that_a_signature_covers_stay() {
             (SENT, Rtype::RRSIG, rdata)
         };
         for (covered, kept) in [(rtype, SENT), (Rtype::SOA, "abcd.sub.example.")] {
-            let got = mended(&reply(&[(SENT, rtype, with_names(rtype, SENT)), signature(covered)]));
+            let got = restored(&reply(&[(SENT, rtype, with_names(rtype, SENT)), signature(covered)]));
             let message = Message::read(&got).expect("a reply");
             let record = message.records().next().expect("a record");
             assert_eq!(record.owner().to_string(), "abcd.sub.example.", "an owner is signed in lower case");
@@ -109,8 +110,9 @@ fn letters_that_a_signature_covers_stay() {
 }
 
 #[test]
-fn a_name_that_is_pointed_to_is_mended_where_it_stands() {
-    // The second owner points to a label of the first record's RDATA; the third into what is no name of its record.
+fn a_name_that_a_pointer_leads_to_is_restored_in_place() {
+    // The second owner name points to a label in the first record's RDATA; the third into octets
+    // that are not a name there.
     let target = wire("x.aBcD.tgt.");
     let mut octets = reply(&[("x.", Rtype::CNAME, target), ("p.", Rtype::TXT, wire("sUb.tXt."))]);
     let find = |octets: &[u8], label: &[u8]| {
@@ -125,15 +127,16 @@ fn a_name_that_is_pointed_to_is_mended_where_it_stands() {
         octets.extend([&at.to_be_bytes()[..], &[0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 198, 18, 0, 1]].concat());
         octets[7] += 1;
     }
-    let got = mended(&octets);
+    let got = restored(&octets);
     let owners =
         Message::read(&got).expect("a reply").records().map(|r| r.owner().to_string()).collect::<Vec<_>>();
     assert_eq!(owners, ["x.", "p.", "abcd.tgt.", "sub.tXt."]);
 }
 
-/// Names of short labels, each of which thousands of records point to, as many as are read at all: as much work as there are labels, not their product.
+/// Thousands of records point to the same names of many short labels. The work is proportional to
+/// the number of labels, not to the product.
 #[test]
-fn thousands_of_names_of_many_labels_cost_little() {
+fn thousands_of_pointers_to_names_of_many_labels_take_little_work() {
     let sent = [&b"\x01A".repeat(20)[..], &[0]].concat();
     let name = Name::from_wire(&sent).expect("a name");
     let mut octets = vec![0; 65_535];
@@ -157,7 +160,7 @@ fn thousands_of_names_of_many_labels_cost_little() {
 }
 
 #[test]
-fn a_reply_without_a_question_gets_one_and_its_names_in_full() {
+fn a_response_without_a_question_gets_one_and_uncompressed_names() {
     let with = reply(&[
         ("aBcD.x.", Rtype::NAPTR, with_names(Rtype::NAPTR, "y.")),
         ("y.", Rtype::HTTPS, [&[0, 1, 0][..], &[0, 1, 0x03, 0xe8], &[b'x'; 1000]].concat()),
@@ -179,7 +182,7 @@ fn a_reply_without_a_question_gets_one_and_its_names_in_full() {
 }
 
 proptest! {
-    /// What is spelled anew is what was meant, if the labels are the question's; every other label stays.
+    /// Labels of the question get the client's letter case, and every other label stays as it is.
     #[test]
     fn labels_are_the_questions_or_stay(
         labels in prop::collection::vec(prop_oneof!["aBcD", "abcd", "ABCD", "sUb", "SUB", "exAMPle", "other", "OTHER"], 1..6),
@@ -187,7 +190,7 @@ proptest! {
         let written = labels.iter().map(|l| format!("{l}.")).collect::<String>();
         let own = |l: &String| ["aBcD", "sUb", "exAMPle"].contains(&l.as_str());
         let meant = labels.iter().map(|l| if own(l) { format!("{}.", l.to_lowercase()) } else { format!("{l}.") });
-        let got = mended(&reply(&[(SENT, Rtype::CNAME, wire(&written))]));
+        let got = restored(&reply(&[(SENT, Rtype::CNAME, wire(&written))]));
         let message = Message::read(&got).expect("a reply");
         prop_assert_eq!(message.records().next().expect("a record").rdata.to_vec(), wire(&meant.collect::<String>()));
     }
