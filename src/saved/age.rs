@@ -1,16 +1,17 @@
-//! How long saved sets still last: by the wall clock, the one that goes on while the host is off, and that may be wrong.
+//! How long saved sets still last: by the wall clock, the only one that runs while the host is off,
+//! and which may be wrong.
 
 use crate::Header;
 use core::fmt;
 use core::time::Duration;
 
-/// What is older is not restored at all, whatever its sets say.
+/// An older file is not restored, whatever the TTLs of its sets.
 pub const AGE_MAX: Duration = Duration::from_secs(86_400);
-/// By so much sets are taken to be older than the clock says: where it is set forward by less, once a host that has just been started knows
-/// the time, nothing has lasted too long.
+/// Sets count as older by this. A host that has just started may set its clock forward when it
+/// learns the time; if that is by less than this, no set has lasted too long.
 pub const MARGIN: Duration = Duration::from_secs(5);
 
-/// Two clocks, read together, in milliseconds.
+/// The two clocks, read at the same moment, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clocks {
     /// `CLOCK_REALTIME`, since 1970.
@@ -20,7 +21,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// By how much the wall clock was set forward between `before` and now; zero if it was set back.
+    /// By how much the wall clock was set forward since `before`; zero if it was set back.
     #[must_use]
     pub fn set_forward_since(&self, before: &Clocks) -> Duration {
         let wall_ms = self.wall_ms.saturating_sub(before.wall_ms);
@@ -28,17 +29,17 @@ impl Clocks {
     }
 }
 
-/// Why nothing can be made of a file's times.
+/// Why a file's sets cannot be restored, by its time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unusable {
-    /// The clock is behind the file: nobody knows how much time has passed.
+    /// The file was written later than the clock shows, so its age is unknown.
     Ahead {
-        /// By how much.
+        /// How much later.
         by: Duration,
     },
     /// It is older than [`AGE_MAX`].
     Old {
-        /// How old it is.
+        /// The file's age.
         age: Duration,
     },
 }
@@ -60,7 +61,7 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// How old a file is at one moment.
+/// The age of a file at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Age {
     elapsed_ms: u64,
@@ -68,10 +69,10 @@ pub struct Age {
 }
 
 impl Age {
-    /// Of a file with this header, now.
+    /// The age of a file with this header at `now`.
     ///
     /// # Errors
-    /// If its sets cannot be dated, or are too old.
+    /// If the age is unknown or too high.
     pub fn of(header: &Header, now: Clocks) -> Result<Age, Unusable> {
         let Some(elapsed_ms) = now.wall_ms.checked_sub(header.saved_ms) else {
             return Err(Unusable::Ahead { by: Duration::from_millis(header.saved_ms - now.wall_ms) });
@@ -83,13 +84,14 @@ impl Age {
         Ok(Age { elapsed_ms, now_ms: now.boot_ms })
     }
 
-    /// How old.
+    /// The time since the file was written.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms)
     }
 
-    /// When what had `left_ms` left expires by the table's clock, in milliseconds: at once if its time is over.
+    /// When a set that had `left_ms` left expires by the table's clock, in milliseconds; now if it
+    /// has expired.
     #[must_use]
     pub fn expire_ms(&self, left_ms: u64) -> u64 {
         let margin_ms = u64::try_from(MARGIN.as_millis()).unwrap_or(u64::MAX);

@@ -1,12 +1,14 @@
-//! A version that no table has come to yet, as octets: where the versions of the next one begin if this one is lost.
+//! A version that no table has reached yet, as octets of a file. If the table is lost, the versions
+//! of the next one begin there.
 //!
-//! Magic (8 octets), the version (8), CRC-32 of these 16 (4). Written ahead, in steps, so that a daemon that is killed has not passed it.
+//! Magic (8 octets), the version (8), CRC-32 of these 16 octets (4). It is written ahead, in steps,
+//! so that a daemon that is killed has not passed it.
 
 use crate::Fault;
 
-/// First octets.
+/// The first octets of the file.
 const MAGIC: [u8; 8] = *b"HITHVERS";
-/// All octets.
+/// The number of octets.
 pub const MARK_LEN: usize = 20;
 
 /// The octets of a version.
@@ -20,10 +22,10 @@ pub fn mark(version: u64) -> [u8; MARK_LEN] {
     octets
 }
 
-/// The version of such octets.
+/// The version in such octets.
 ///
 /// # Errors
-/// What is wrong with octets that [`mark`] did not make.
+/// A [`Fault`] if [`mark`] did not write them.
 pub fn marked(octets: &[u8]) -> Result<u64, Fault> {
     let octets: &[u8; MARK_LEN] =
         octets.try_into().map_err(|_| Fault("it has another length than 20 octets"))?;
@@ -41,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_read_as_it_was_written_and_nothing_else_is_one() {
+    fn a_mark_is_read_as_it_was_written_and_other_octets_are_refused() {
         for version in [0, 1, 1 << 51, u64::MAX] {
             let octets = mark(version);
             assert_eq!(marked(&octets), Ok(version));

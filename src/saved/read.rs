@@ -1,36 +1,37 @@
-//! Reading a file, set after set; that all of it is whole is known at its end alone.
+//! Reading a file, one set after the other. Only at the end is it known whether the file is
+//! complete and intact.
 
 use crate::{ENDIAN, Fault, Header, MAGIC, Set, USUAL_MAX, VERSION};
 use core::fmt;
 use std::io::{self, Read};
 
-/// Why octets are not a file of saved sets.
+/// Why a file cannot be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// They cannot be read.
+    /// The read failed.
     Io(io::Error),
-    /// They are something else.
+    /// The first octets are not [`MAGIC`].
     Magic,
-    /// They were written on a machine of the other byte order.
+    /// It was written on a machine of the other byte order.
     ByteOrder,
-    /// They are of another version of the format.
+    /// It has another version of the format.
     Version(u32),
     /// The header is damaged.
     Header,
-    /// They end too early.
+    /// It ends too early.
     Cut,
-    /// What stands at a place is no set.
+    /// A set cannot be decoded.
     Set {
-        /// Which one, counted from 0.
+        /// The number of the set, counted from 0.
         n: u64,
         /// What is wrong with it.
         fault: Fault,
     },
-    /// There are more or fewer sets than the end says.
+    /// The number of sets differs from the one at the end.
     Count,
-    /// The checksum of the whole is wrong.
+    /// The checksum of the file is wrong.
     Checksum,
-    /// Something follows the end.
+    /// Octets follow the end.
     Trailing,
 }
 
@@ -62,7 +63,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads from `from`, which should be buffered. Takes the memory of one set.
+/// Reads sets from `from`, which should be buffered. Needs memory for one set.
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
@@ -111,10 +112,10 @@ impl<R: Read> Reader<R> {
         Ok(octets)
     }
 
-    /// The next set; `None` at the end, when the whole has been found to be what was written.
+    /// The next set; `None` at the end, if the file is complete and intact.
     ///
     /// # Errors
-    /// A [`ReadError`]; nothing that follows can be read then.
+    /// A [`ReadError`]; then nothing more can be read.
     pub fn next_set(&mut self) -> Result<Option<Set>, ReadError> {
         if self.ended {
             return Ok(None);

@@ -1,61 +1,66 @@
-//! One saved set as octets.
+//! One saved set as octets. The format, with sizes in octets:
 //!
-//! Flags (1 octet): 1 the addresses are IPv6, 2 the set is complete, 4 it is sorted. Route (8), time left in milliseconds (8), the TTL it was
-//! published with in seconds (4). Name: length (1), wire form. Chains: how many (1), of each how many links (1), of each link the time left in
-//! milliseconds (8), length (1) and wire form of its target. Addresses: how many (1), of each its 4 or 16 octets, the round-trip time in
-//! microseconds (4; 2^32-1 unreachable, 2^32-2 unmeasured) and its chain (1), 128 more where one upstream alone gave it. Nothing after that.
+//! * Flags (1): 1 the addresses are IPv6, 2 the set is complete, 4 it is sorted.
+//! * Route (8), time left in milliseconds (8), the TTL with which it was published in seconds (4).
+//! * Name: length (1), wire form.
+//! * Chains: their number (1); for each chain the number of links (1); for each link the time left
+//!   in milliseconds (8), and length (1) and wire form of its target.
+//! * Addresses: their number (1); for each address its octets (4 or 16), the round-trip time in
+//!   microseconds (4; 2^32-1 unreachable, 2^32-2 unmeasured), and the number of its chain (1), plus
+//!   128 if the address is not trusted.
 
 use core::fmt;
 use core::net::IpAddr;
 use hither_table::{Address, Family, Rtt};
 use hither_wire::name::Name;
 
-/// Different chains of one set.
+/// Chains of one set at most.
 pub const CHAINS_MAX: usize = 8;
-/// Links of one chain: what a response may have, and a chase may add.
+/// Links of one chain at most: those of a response, and those found by following its last CNAME.
 pub const LINKS_MAX: usize = 32;
 
 const IPV6: u8 = 1;
 const COMPLETE: u8 = 2;
 const SORTED: u8 = 4;
-/// Beside the number of a chain, which is below [`CHAINS_MAX`].
+/// Added to the number of a chain, which is below [`CHAINS_MAX`], if the address is not trusted.
 const ALONE: u8 = 128;
 const UNREACHABLE: u32 = u32::MAX;
 const UNMEASURED: u32 = u32::MAX - 1;
 
-/// The addresses of one family of a name.
+/// A saved address set: the addresses of one name and family.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Set {
     /// The name, in lower case.
     pub name: Name,
-    /// Which family; all addresses are of it.
+    /// The family of all addresses.
     pub family: Family,
-    /// Stands for whom the name was asked of.
+    /// A hash of the upstreams that were asked.
     pub route: u64,
-    /// Whether every upstream had answered or failed.
+    /// Whether every upstream had answered or failed when it was published.
     pub complete: bool,
-    /// Whether the order is a measured one.
+    /// Whether the order is that of measured latency.
     pub sorted: bool,
     /// How long it had left when it was saved, in milliseconds.
     pub left_ms: u64,
-    /// The TTL it was published with, in seconds.
+    /// The TTL with which it was published, in seconds.
     pub lifetime_s: u32,
-    /// In order: 1 to 255, each once. Of who gave them it is saved whether they are trusted.
+    /// The addresses in order: 1 to 255, each once. Of their upstreams only [`Address::TRUSTED`] is
+    /// saved.
     pub addresses: Vec<Address>,
-    /// The chains of CNAMEs that led to them, at least one; one without links is the name itself.
+    /// The CNAME chains that led to them, at least one. A chain without links is the name itself.
     pub chains: Vec<Vec<Link>>,
 }
 
 /// One CNAME of a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// Where it leads.
+    /// The name to which it points.
     pub target: Name,
     /// How long it had left when it was saved, in milliseconds.
     pub left_ms: u64,
 }
 
-/// What is wrong with octets that are not those of a set.
+/// Why octets are not a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault(pub &'static str);
 
@@ -71,7 +76,7 @@ impl Set {
     /// Reads a set with nothing after it.
     ///
     /// # Errors
-    /// A [`Fault`]. What is no error would be written as it was read.
+    /// A [`Fault`]. A set without one is encoded to the same octets again.
     pub fn decode(octets: &[u8]) -> Result<Set, Fault> {
         let mut from = Cursor { rest: octets };
         let flags = from.octet()?;
@@ -93,10 +98,10 @@ impl Set {
         Ok(set)
     }
 
-    /// Writes it to the end of `out`.
+    /// Appends the set to `out`.
     ///
     /// # Errors
-    /// A [`Fault`] if it could not be read again; `out` is then as it was.
+    /// A [`Fault`] if it could not be decoded again; then `out` is unchanged.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         self.check()?;
         let flag = |bit, set: bool| if set { bit } else { 0 };
@@ -126,7 +131,7 @@ impl Set {
         Ok(())
     }
 
-    /// What the parts have to be to each other; the counts fit their octets then.
+    /// Checks that the parts fit together, and that each number fits its octet.
     fn check(&self) -> Result<(), Fault> {
         if self.name.to_lower() != self.name {
             return Err(Fault("its name is not in lower case"));

@@ -1,9 +1,9 @@
-//! Writing a file, set after set.
+//! Writing a file, one set after the other.
 
 use crate::{ENDIAN, Header, MAGIC, Set, VERSION};
 use std::io::{self, Write};
 
-/// Writes to `to`, which should be buffered: a set takes one call.
+/// Writes sets to `to`, which should be buffered: each set is one write.
 #[derive(Debug)]
 pub struct Writer<W> {
     to: W,
@@ -14,10 +14,10 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a file.
+    /// Begins a file with its header.
     ///
     /// # Errors
-    /// As `to` says.
+    /// That of `to`.
     pub fn begin(to: W, header: &Header) -> io::Result<Writer<W>> {
         let mut octets = MAGIC.to_vec();
         octets.extend(VERSION.to_le_bytes());
@@ -37,10 +37,10 @@ impl<W: Write> Writer<W> {
         self.to.write_all(octets)
     }
 
-    /// Adds a set. One that could not be read again is left out, which is `false`.
+    /// Adds a set. `false`: it could not be decoded again, so it was left out.
     ///
     /// # Errors
-    /// As `to` says.
+    /// That of `to`.
     pub fn add(&mut self, set: &Set) -> io::Result<bool> {
         let mut octets = std::mem::take(&mut self.set);
         octets.clear();
@@ -58,22 +58,22 @@ impl<W: Write> Writer<W> {
         written.map_or(Ok(false), |written| written.map(|()| true))
     }
 
-    /// Sets so far.
+    /// The number of sets so far.
     #[must_use]
     pub fn sets(&self) -> u64 {
         self.sets
     }
 
-    /// Octets so far.
+    /// The number of octets so far.
     #[must_use]
     pub fn octets(&self) -> u64 {
         self.octets
     }
 
-    /// Ends the file, and gives `to` back, which is still to be flushed.
+    /// Ends the file and returns `to`, which the caller must flush.
     ///
     /// # Errors
-    /// As `to` says.
+    /// That of `to`.
     pub fn finish(mut self) -> io::Result<W> {
         let mut octets = vec![0, 0];
         octets.extend(self.sets.to_le_bytes());

@@ -1,4 +1,5 @@
-//! What is written is read again as it was; any other octets are an error, never a panic; nothing lasts longer than it would have.
+//! Written sets are read unchanged; other octets give an error, never a panic; no set lasts longer
+//! than it would have.
 
 use hither_saved::{
     AGE_MAX, Age, CHAINS_MAX, Clocks, Header, LINKS_MAX, Link, MARGIN, ReadError, Reader, Set, Unusable,
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEADER: Header = Header { saved_ms: 1_790_000_000_000, version: 77, usual: [9, 8, 7, 0, 0, 0, 0, 1] };
-/// Octets of a header.
+/// The length of a header.
 const HEADER_LEN: usize = 100;
 
 fn any_name() -> impl Strategy<Value = Name> {
@@ -135,7 +136,7 @@ proptest! {
         }
     }
 
-    /// Octets that look like a set's get further than random ones.
+    /// Octets that resemble a set reach more checks than random ones.
     #[test]
     fn a_set_with_changed_octets_is_a_set_or_an_error(set in any_set(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let mut octets = Vec::new();
@@ -168,7 +169,7 @@ proptest! {
 }
 
 #[test]
-fn a_file_says_what_is_wrong_with_it() {
+fn each_fault_of_a_file_has_its_error() {
     let good = written(&[plain(), Set { route: 9, ..plain() }]);
     assert_eq!(read(&good).expect("own octets").len(), 2);
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -188,7 +189,7 @@ fn a_file_says_what_is_wrong_with_it() {
     assert_eq!(with(&|o| o[HEADER_LEN + 3] = 1), "its checksum is wrong");
     let count = good.len() - 12;
     assert_eq!(with(&|o| o[count] = 7), "its checksum is wrong");
-    // A whole that was put together of parts, its checksum made right.
+    // A file made of parts of others, with a right checksum.
     let other = with(&|o| {
         o[count] = 7;
         let sum = crc32fast::hash(&o[..o.len() - 4]).to_le_bytes();
@@ -199,7 +200,7 @@ fn a_file_says_what_is_wrong_with_it() {
 }
 
 #[test]
-fn a_set_that_could_not_be_read_again_is_left_out() {
+fn a_set_that_could_not_be_decoded_is_left_out() {
     let link = Link { target: "edge.example".parse().expect("a name"), left_ms: 1 };
     let address = plain().addresses[0];
     let v6 = Address { address: Ipv6Addr::LOCALHOST.into(), ..address };
@@ -221,7 +222,7 @@ fn a_set_that_could_not_be_read_again_is_left_out() {
 }
 
 #[test]
-fn an_age_is_what_the_clock_says_and_a_margin() {
+fn an_age_is_the_difference_of_clocks_and_a_margin() {
     let header = Header { saved_ms: 1_000_000, version: 0, usual: [0; 8] };
     let now = |wall_ms| Clocks { wall_ms, boot_ms: 500 };
     let age = Age::of(&header, now(1_060_000)).expect("a minute");
@@ -238,7 +239,7 @@ fn an_age_is_what_the_clock_says_and_a_margin() {
 }
 
 #[test]
-fn a_clock_that_is_set_forward_is_told_from_time_that_passes() {
+fn a_clock_that_is_set_forward_is_distinguished_from_elapsed_time() {
     let before = Clocks { wall_ms: 10_000, boot_ms: 1_000 };
     let forward = |wall_ms, boot_ms| Clocks { wall_ms, boot_ms }.set_forward_since(&before).as_millis();
     assert_eq!(forward(70_000, 61_000), 0, "a minute passed");
