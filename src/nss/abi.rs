@@ -1,6 +1,6 @@
-//! The functions glibc calls, and the structures it gives and takes.
+//! The functions that glibc calls, and the structures that it passes.
 #![allow(unsafe_code)]
-#![allow(clippy::missing_safety_doc)] // All alike: called by glibc with what its manual promises.
+#![allow(clippy::missing_safety_doc)] // Alike for all: glibc calls them with the arguments that its manual describes.
 
 use crate::answer::{FAMILIES, Verdict, resolve, set};
 use core::ffi::{CStr, c_char, c_int};
@@ -33,7 +33,7 @@ pub struct Tuple {
 // SAFETY: numbers and pointers, for which zero is a value.
 unsafe impl Plain for Tuple {}
 
-/// What glibc is told: a status and, of a failure, why.
+/// What a function returns to glibc: a status and the reasons of a failure.
 struct Outcome {
     status: c_int,
     errno: c_int,
@@ -59,11 +59,12 @@ impl Outcome {
         }
     }
 
-    /// Says it. What glibc gives as `errno` is errno of the thread, which is put back before: a success leaves no trace in it.
+    /// Stores the reasons and returns the status. glibc passes the thread's own errno as `errno`,
+    /// which has been restored before; a success does not change it.
     ///
     /// # Safety
     /// Both pointers are null or may be written.
-    unsafe fn tell(&self, errno: *mut c_int, h_errno: *mut c_int) -> c_int {
+    unsafe fn store(&self, errno: *mut c_int, h_errno: *mut c_int) -> c_int {
         // SAFETY: as the caller promises.
         unsafe {
             if !errno.is_null() && self.status != SUCCESS {
@@ -88,8 +89,9 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
     h_errno: *mut c_int,
     ttl: *mut i32,
 ) -> c_int {
-    // SAFETY: a C string, a place for a list, a buffer of so many octets and places for errors, as glibc promises.
-    unsafe { find_tuples(name, list, (buffer, len), ttl).tell(errno, h_errno) }
+    // SAFETY: glibc passes a C string, a place for a list, a buffer of that many octets, and places
+    // for errors.
+    unsafe { find_tuples(name, list, (buffer, len), ttl).store(errno, h_errno) }
 }
 
 /// # Safety
@@ -108,17 +110,17 @@ unsafe fn find_tuples(
     unsafe {
         let verdict = resolve(CStr::from_ptr(name).to_bytes(), Wanted::Both, &mut |entry, now| {
             let mut arena = Arena::new(buffer.cast(), len);
-            tell_ttl(ttl, entry, Wanted::Both, now);
+            store_ttl(ttl, entry, Wanted::Both, now);
             tuples(entry, &mut arena, list)
         });
         Outcome::of(verdict)
     }
 }
 
-/// Fills the list: its first tuple may be there already, further ones come from the buffer.
+/// Fills the list. glibc may provide its first tuple; others are allocated in the buffer.
 ///
 /// # Safety
-/// `list` may be read and written, and is null or leads to a tuple.
+/// `list` may be read and written; it contains null or points to a tuple.
 unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple) -> Result<(), Full> {
     let mut place = list;
     let mut name: *mut c_char = null_mut();
@@ -128,13 +130,14 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
         }
         for address in set.addresses() {
             let (family, octets) = octets_of(address.address);
-            // SAFETY: `place` is where glibc told us to put the list, or the `next` of a tuple that stands in the buffer.
+            // SAFETY: `place` is glibc's place for the list, or the `next` of a tuple in the
+            // buffer.
             unsafe {
                 if (*place).is_null() {
                     *place = arena.take(1)?;
                 }
                 let tuple = *place;
-                // The first tuple may be glibc's own, with a `next` that is not ours.
+                // All fields are written, since glibc does not initialise `next` of its tuple.
                 tuple.write(Tuple { next: null_mut(), name, family, address: octets, scope: 0 });
                 place = &raw mut (*tuple).next;
             }
@@ -143,15 +146,15 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
     Ok(())
 }
 
-/// The names that lead to the first address, the asked one first; those that are neither names of hosts nor the root are left out, as the
-/// C library's own source of names does. So the last one is the canonical name, and it is one that programs can be shown.
+/// The names that lead to the first address, from the requested one to the canonical one. Names
+/// that are neither host names nor the root are left out, as in glibc's own DNS module.
 fn shown<'e>(entry: &Entry<'e>, set: &FamilyView<'e>) -> impl Iterator<Item = &'e [u8]> + use<'e> {
     let chain = set.addresses().next().map_or(0, |first| first.chain);
     let names = core::iter::once(entry.name()).chain(set.chain(chain).map(|(target, _)| target));
     names.filter(|name| **name == [0] || host_name(name).is_some())
 }
 
-/// The text of such a name.
+/// The text of a name that [`shown`] gives.
 #[inline(never)]
 fn text_of(name: &[u8], arena: &mut Arena<'_>) -> Result<*mut c_char, Full> {
     match host_name(name) {
@@ -170,9 +173,11 @@ fn octets_of(address: IpAddr) -> (c_int, [u8; 16]) {
     }
 }
 
+/// Stores the lowest TTL of the wanted sets.
+///
 /// # Safety
 /// `ttl` is null or may be written.
-unsafe fn tell_ttl(ttl: *mut i32, entry: &Entry<'_>, wanted: Wanted, now: Monotonic) {
+unsafe fn store_ttl(ttl: *mut i32, entry: &Entry<'_>, wanted: Wanted, now: Monotonic) {
     let sets = FAMILIES.into_iter().filter_map(|family| set(entry, family, wanted));
     let least = sets.map(|set| set.ttl(now)).min().unwrap_or(0);
     if !ttl.is_null() {
@@ -195,7 +200,7 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
     canonical: *mut *mut c_char,
 ) -> c_int {
     // SAFETY: as of the function above; `canonical` is null or a place for a pointer.
-    unsafe { find_host(name, family, host, (buffer, len), (ttl, canonical)).tell(errno, h_errno) }
+    unsafe { find_host(name, family, host, (buffer, len), (ttl, canonical)).store(errno, h_errno) }
 }
 
 /// # Safety
@@ -222,7 +227,7 @@ unsafe fn find_host(
         let verdict = resolve(CStr::from_ptr(name).to_bytes(), wanted, &mut |entry, now| {
             let mut arena = Arena::new(buffer.cast(), len);
             let filled = host_of(entry, family, &mut arena)?;
-            tell_ttl(ttl, entry, wanted, now);
+            store_ttl(ttl, entry, wanted, now);
             if !canonical.is_null() {
                 *canonical = filled.h_name;
             }
@@ -233,16 +238,18 @@ unsafe fn find_host(
     }
 }
 
-/// The structure of `gethostbyname`: canonical name, the names that led to it as aliases, addresses best first.
+/// The structure of `gethostbyname`: the canonical name, the names that lead to it as aliases, and
+/// the addresses, best first.
 fn host_of(entry: &Entry<'_>, family: Family, arena: &mut Arena<'_>) -> Result<hostent, Full> {
-    // `resolve` has seen that there are addresses.
+    // `resolve` has checked that there are addresses.
     let set = entry.family(family).ok_or(Full)?;
     let count = shown(entry, &set).count();
     let h_name = text_of(shown(entry, &set).last().unwrap_or_default(), arena)?;
     let aliases: *mut *mut c_char = arena.take(count + 1)?;
     for (n, alias) in shown(entry, &set).take(count.saturating_sub(1)).enumerate() {
         let text = text_of(alias, arena)?;
-        // SAFETY: `count` places and one for the final null were given out, and there are fewer aliases.
+        // SAFETY: `count` places and one for the final null were given out, and there are fewer
+        // aliases.
         unsafe { aliases.add(n).write(text) };
     }
     let count = set.len();
@@ -255,7 +262,8 @@ fn host_of(entry: &Entry<'_>, family: Family, arena: &mut Arena<'_>) -> Result<h
             arena.take::<[u8; 16]>(1)?.cast()
         };
         let (_, octets) = octets_of(address.address);
-        // SAFETY: `length` octets were given out, and of the list `count` places and one for the final null.
+        // SAFETY: `length` octets were given out, and of the list `count` places and one for the
+        // final null.
         unsafe {
             core::ptr::copy_nonoverlapping(octets.as_ptr(), place, length);
             list.add(n).write(place.cast());
@@ -296,7 +304,8 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname_r(
     unsafe { _nss_hither_gethostbyname2_r(name, AF_INET, host, buffer, len, errno, h_errno) }
 }
 
-/// Where a panic would end. There is no such function: if it can be reached, the module does not link.
+/// The panic handler's function. It calls a function that does not exist: if it can be reached, the
+/// module does not link.
 #[cfg(panic = "abort")]
 pub fn a_panic_can_be_reached() -> ! {
     unsafe extern "C" {

@@ -1,4 +1,5 @@
-//! From a name to what is to be told: found in the table, found out by the daemon, denied, or left to the next source.
+//! The answer for a name: found in the table, resolved by the daemon, denied, or left to the next
+//! NSS module.
 
 use crate::search::{Asked, NOALIASES, Rules, walk};
 use hither_native::{Found, Full, Handle, Resolver, host_name, is_in_environment};
@@ -8,52 +9,55 @@ use hither_wire::name::Name;
 /// The one handle of the process.
 pub static HANDLE: Handle = Handle::new();
 
-/// What a name comes to, for a caller who has to be told so.
+/// The result for a name. Unlike [`NoEntry`] it is what the program gets: one name may take several
+/// lookups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It was found, and told.
+    /// Its addresses were found and stored in the caller's buffer.
     Found,
-    /// It was found, and the caller's buffer is too small for it.
+    /// Its addresses were found and do not fit in the caller's buffer.
     Full,
     /// The name does not exist.
     NoName,
-    /// It exists without such addresses.
+    /// The name exists without such addresses.
     NoData,
-    /// It exists, as an alias of a name without such addresses.
+    /// The name is an alias of a name without such addresses.
     Alias,
-    /// This is for the next source to find out.
+    /// No result: the next NSS module has to look.
     Pass,
 }
 
 impl Verdict {
-    /// Whether a name for which the asked one may stand besides can still be found.
+    /// Whether the search continues with the next name of the search list.
     pub fn lets_search_go_on(&self) -> bool {
         matches!(self, Verdict::NoName | Verdict::NoData)
     }
 }
 
-/// Names that other sources answer, or that must not leave the host (RFC 6761, 6762): `localhost` and multicast DNS.
+/// Names that other NSS modules answer, or that must not leave the host (RFC 6761, RFC 6762):
+/// `localhost`, multicast DNS, addresses.
 pub fn is_special(name: &Name) -> bool {
     let last = name.labels().last().unwrap_or_default();
     last.eq_ignore_ascii_case(b"localhost") || last.eq_ignore_ascii_case(b"local") || is_numeric(name)
 }
 
-/// `192.0.2.1` is an address, whatever the DNS says of it; getaddrinfo does not ask us, others may.
+/// Whether the text of the name is an IPv4 address, such as `192.0.2.1`. getaddrinfo does not look
+/// these up, other functions may.
 fn is_numeric(name: &Name) -> bool {
     name.label_count() <= 4 && name.labels().all(|label| label.iter().all(u8::is_ascii_digit))
 }
 
-/// Tells what was found.
+/// Stores a found entry in the caller's buffer.
 pub type Fill<'f> = dyn FnMut(&Entry<'_>, Monotonic) -> Result<(), Full> + 'f;
 
-/// Finds `text` and lets `fill` tell what was found.
+/// Looks up `text`, and has `fill` store the entry that is found.
 pub fn resolve(text: &[u8], wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
-    // What is no domain name cannot be one's owner, here or elsewhere.
+    // Text that is not a domain name has no addresses in any module.
     let Ok(name) = Name::from_text(text) else { return Verdict::NoName };
     if is_special(&name) || name.is_root() {
         return Verdict::Pass;
     }
-    // What is no name of a host is not looked for by the C library's own source either.
+    // glibc's own DNS module does not look up names that are not host names either.
     if host_name(name.as_wire()).is_none() {
         return Verdict::NoName;
     }
@@ -68,9 +72,9 @@ pub fn resolve(text: &[u8], wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
     walk(&asked, &rules, &mut |name| find(name, wanted, fill, &mut until))
 }
 
-/// Finds one name, as it stands.
+/// Looks up one name, without the search list.
 fn find(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Option<Monotonic>) -> Verdict {
-    // A small room first: stacks may be small, and few entries are large.
+    // A small buffer first: stacks may be small, and few entries are large.
     match search(name, wanted, &mut [0; 128], fill, until) {
         Some(verdict) => verdict,
         None => search_large(name, wanted, fill, until),
@@ -82,7 +86,7 @@ fn search_large(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Op
     search(name, wanted, &mut [0; hither_table::layout::RECORD_MAX], fill, until).unwrap_or(Verdict::Pass)
 }
 
-/// `None`: the room is too small.
+/// Looks up one name in a buffer of that size. `None`: it is too small.
 #[inline(never)]
 fn search(
     name: &Name,
@@ -94,7 +98,7 @@ fn search(
     for asked in [false, true] {
         match HANDLE.look(name, wanted, room) {
             Ok(Ok(Found { entry, freshness, now })) => {
-                // The daemon has answered and the entry is still over: it serves stale data (RFC 8767).
+                // Still expired although the daemon has answered: it serves stale data (RFC 8767).
                 let good = freshness == Freshness::Fresh || (asked && freshness == Freshness::Stale);
                 if good {
                     return Some(verdict(&entry, wanted, now, fill));
@@ -115,7 +119,7 @@ fn verdict(entry: &Entry<'_>, wanted: Wanted, now: Monotonic, fill: &mut Fill<'_
     let (mut found, mut denied, mut alias) = (false, false, false);
     for family in FAMILIES {
         let Some(set) = entry.family(family) else { continue };
-        // What was wanted may be over already: the daemon has just said it.
+        // A denial of a wanted family counts even if it has expired: the daemon has just given it.
         denied |=
             set.negative() == Some(Negative::NxDomain) && (wanted.includes(family) || !set.expired(now));
         if !wanted.includes(family) {
@@ -132,10 +136,10 @@ fn verdict(entry: &Entry<'_>, wanted: Wanted, now: Monotonic, fill: &mut Fill<'_
     }
 }
 
-/// IPv4 first, as the daemon stores them; glibc sorts the families.
+/// The families in the order of the result; glibc sorts the addresses of both.
 pub const FAMILIES: [Family; 2] = [Family::A, Family::Aaaa];
 
-/// The set of a family, if that is wanted and it is not empty.
+/// The set of a family, if it is wanted and has addresses.
 pub fn set<'e>(entry: &Entry<'e>, family: Family, wanted: Wanted) -> Option<FamilyView<'e>> {
     entry.family(family).filter(|set| wanted.includes(family) && !set.is_empty())
 }
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_answer_is_left_to_them() {
+    fn names_that_other_modules_answer_are_left_to_them() {
         for text in ["localhost", "foo.localhost", "printer.local", "PRINTER.Local", "192.0.2.1", "10"] {
             assert!(is_special(&name(text)), "{text}");
         }
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_hosts_are_text_and_others_are_not() {
+    fn only_host_names_have_a_text() {
         let text = |name: &Name| {
             host_name(name.as_wire()).map(|octets| String::from_utf8(octets.collect()).expect("ASCII"))
         };

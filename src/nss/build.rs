@@ -1,4 +1,5 @@
-//! How the module is linked: its name, never unloaded, and nothing undefined, so that a reachable panic is an error.
+//! How the module is linked: its soname; never unloaded; no undefined symbols, so that a reachable
+//! panic is an error.
 fn main() {
     for argument in ["-soname,libnss_hither.so.2", "-z,relro,-z,now", "-z,nodelete", "-z,noseparate-code"] {
         println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");

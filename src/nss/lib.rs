@@ -1,9 +1,11 @@
-//! libnss_hither.so.2: hither's answers for `getaddrinfo` and `gethostbyname`, read from shared memory in hither's order.
+//! libnss_hither.so.2, an NSS module: gives hither's addresses in hither's order to `getaddrinfo`
+//! and `gethostbyname`, from shared memory.
 //!
-//! It is loaded into every process that looks up a name, root's included. So it is small, keeps nothing but one mapping, and cannot
-//! panic: where panics abort, its handler calls a function that does not exist, and the module does not link if that is reachable.
+//! It is loaded into every process that looks up a name, including root's. So it is small, keeps
+//! only one mapping, and cannot panic: the panic handler calls a function that does not exist, so
+//! that the module does not link if the handler can be reached.
 //!
-//! What glibc expects of such a module: "Adding another Service to NSS" in the manual of the GNU C library.
+//! The manual of the GNU C library describes the interface under "Adding another Service to NSS".
 
 #![cfg_attr(panic = "abort", no_std)]
 #![deny(unsafe_code)]

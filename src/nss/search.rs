@@ -1,39 +1,42 @@
-//! The search list: the names that a name may stand for, tried one after the other as the C library's own source of names does
-//! (`res_nsearch`), so that what is said here is what that would say.
+//! The search list: which names are looked up for a name, one after the other, as in glibc's own
+//! DNS module (`res_nsearch`). So the result is the same as that module's.
 
 use crate::answer::{Verdict, is_special};
 use hither_native::{Resolver, host_name};
 use hither_wire::name::Name;
 
-/// Options of `<resolv.h>`: names without a dot are completed; all names are; names without a dot have no file of aliases; they are not
-/// asked for as they stand.
+/// Option of `<resolv.h>`: names without a dot are completed by the first domain.
 const DEFNAMES: u64 = 0x80;
+/// Option: names are completed by each domain of the list.
 const DNSRCH: u64 = 0x200;
+/// Option: the file that `HOSTALIASES` names is not used.
 pub const NOALIASES: u64 = 0x1000;
+/// Option: names without a dot are not looked up as they are.
 const NOTLDQUERY: u64 = 0x0100_0000;
 
-/// Domains of the list that can be seen from here.
+/// Domains of the list that the resolver's public state shows.
 const DOMAINS: usize = 6;
-/// Octets of them that leave no room for doubt: of 256 so many are left that a further domain would have been seen.
+/// If the domains have at most this many octets the list is complete: the state has 256 octets for
+/// them, so a further one would be shown.
 const OCTETS: usize = 128;
-/// Octets of a name at most.
+/// Octets of the longest name.
 const NAME_MAX: usize = 255;
 
-/// How names are completed.
+/// How a thread's resolver completes names.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'r> {
-    /// `RES_` options.
+    /// `RES_` options of `<resolv.h>`.
     pub options: u64,
-    /// A name with fewer dots is looked for in the list first.
+    /// A name with fewer dots is looked up with the list first.
     pub ndots: usize,
-    /// The list, as far as it can be seen.
+    /// The domains of the list that are shown.
     pub domains: [Option<&'r [u8]>; DOMAINS],
-    /// There may be more of it.
+    /// The list may have further domains.
     pub may_go_on: bool,
 }
 
 impl<'r> Rules<'r> {
-    /// Those of a thread's resolver. Of a thread without one nothing is known but that there may be a list.
+    /// The rules of a thread's resolver. Without one there may be any list.
     pub fn of(resolver: Option<&'r Resolver>) -> Rules<'r> {
         let Some(resolver) = resolver else {
             return Rules { options: DEFNAMES | DNSRCH, ndots: 1, domains: [None; DOMAINS], may_go_on: true };
@@ -50,21 +53,22 @@ impl<'r> Rules<'r> {
     }
 }
 
-/// A name as it was written.
+/// A requested name.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'n> {
     /// The name.
     pub name: &'n Name,
-    /// How many dots there are, a final one counted.
+    /// The number of dots in the text, including a final one.
     pub dots: usize,
-    /// Whether one is at the end: then it stands for itself alone.
+    /// Whether there is a final dot: then the list is not used.
     pub absolute: bool,
 }
 
-/// Looks for a name as it stands.
+/// Looks up one name.
 pub type Look<'l> = dyn FnMut(&Name) -> Verdict + 'l;
 
-/// Has `look` look for what was asked and, while that is denied, for what else it may stand for, in the order of the rules.
+/// Looks up the requested name and, while the result is a denial, its completions, in the order of
+/// the rules.
 pub fn walk(asked: &Asked<'_>, rules: &Rules<'_>, look: &mut Look<'_>) -> Verdict {
     let mut first = None;
     if asked.absolute || asked.dots >= rules.ndots {
@@ -83,7 +87,7 @@ pub fn walk(asked: &Asked<'_>, rules: &Rules<'_>, look: &mut Look<'_>) -> Verdic
     let (mut searched, mut root, mut no_data) = (false, false, false);
     for domain in rules.domains.iter().take(count).map_while(|domain| *domain) {
         searched = true;
-        // As of a server that fails: what comes later in the list is not tried, the name itself is.
+        // As if a server failed: the rest of the list is not tried, but the name itself is.
         let Some(name) = completed(asked.name, domain) else { break };
         root |= name == *asked.name;
         let foreign = is_special(&name) || name.label_count() < 2 || host_name(name.as_wire()).is_none();
@@ -107,12 +111,12 @@ pub fn walk(asked: &Asked<'_>, rules: &Rules<'_>, look: &mut Look<'_>) -> Verdic
     first.unwrap_or(if no_data { Verdict::NoData } else { Verdict::NoName })
 }
 
-/// A name of one label is not forwarded: other sources may know it.
+/// A name of one label is left to other modules: hither does not forward it.
 fn look_as_is(asked: &Asked<'_>, look: &mut Look<'_>) -> Verdict {
     if asked.dots == 0 { Verdict::Pass } else { look(asked.name) }
 }
 
-/// The name with a domain behind; `None` where that is no name.
+/// The name completed by a domain; `None` if that is too long or not a name.
 fn completed(name: &Name, domain: &[u8]) -> Option<Name> {
     let domain = domain.strip_prefix(b".").unwrap_or(domain);
     if domain.is_empty() {
