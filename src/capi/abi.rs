@@ -1,144 +1,40 @@
-//! The functions and structures of `include/hither.h`. A test compares sizes and offsets with what the C compiler makes of it.
+//! The functions of `include/hither.h`.
 #![allow(unsafe_code)]
 
+use crate::types::{
+    Address, BAD_ARGUMENT, BAD_NAME, BUSY, EMPTY, Entry, FRESH, Hither, MISSING, NO_TABLE, NOT_A_TABLE,
+    NOT_TRUSTED, OTHER_CLOCK, OTHER_NETWORK, PARTIAL, RANGE, RTT_UNMEASURED, RTT_UNREACHABLE, STALE, Set,
+    code,
+};
 use core::ffi::{CStr, c_char, c_int};
 use core::net::IpAddr;
-use core::ptr::{null, null_mut};
-use hither_native::{Arena, Errno, Found, Full, Handle, Plain, Unusable, host_name};
+use core::ptr::null_mut;
+use hither_native::{Arena, Errno, Found, Full, Handle, host_name};
 use hither_table::layout::RECORD_MAX;
 use hither_table::{Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Rtt, State, Wanted};
 use hither_wire::name::Name;
 
-const FRESH: c_int = 0;
-const STALE: c_int = 1;
-const PARTIAL: c_int = 2;
-const MISSING: c_int = 3;
-const BUSY: c_int = 4;
-const NO_TABLE: c_int = 5;
-const NOT_TRUSTED: c_int = 6;
-const NOT_A_TABLE: c_int = 7;
-const OTHER_CLOCK: c_int = 8;
-const BAD_NAME: c_int = 9;
-const RANGE: c_int = 10;
-const BAD_ARGUMENT: c_int = 11;
-const OTHER_NETWORK: c_int = 12;
-/// `rtt_us` of an address that nobody has measured.
-const RTT_UNMEASURED: u32 = 0xffff_fffe;
-/// `rtt_us` of an address that does not answer.
-const RTT_UNREACHABLE: u32 = 0xffff_ffff;
-
-/// `hither`: a table of a runtime directory.
-#[repr(C)]
-pub struct Hither {
-    opaque: [u64; 256],
-}
-
-const _: () =
-    assert!(size_of::<Handle>() <= size_of::<Hither>() && align_of::<Handle>() <= align_of::<Hither>());
-
-/// `hither_address`.
-#[repr(C)]
-pub struct Address {
-    /// AF_INET or AF_INET6.
-    pub family: u32,
-    /// Microseconds, or one of the two constants.
-    pub rtt_us: u32,
-    /// A bit for each upstream that gave it.
-    pub upstreams: u32,
-    /// 4 or 16 octets.
-    pub octets: [u8; 16],
-}
-
-// SAFETY: numbers.
-unsafe impl Plain for Address {}
-
-/// `hither_set`: one family of a name.
-#[repr(C)]
-pub struct Set {
-    /// Version of this family's publish.
-    pub version: u64,
-    /// Version at which the addresses last changed.
-    pub set_version: u64,
-    /// The round that gathered it.
-    pub round: u64,
-    /// When it expires, in milliseconds of CLOCK_BOOTTIME.
-    pub expire_ms: u64,
-    /// Best first; null without any.
-    pub addresses: *const Address,
-    /// The name that owns the first address, without final dot; null if it is not a host's.
-    pub canonical: *const c_char,
-    /// Seconds left.
-    pub ttl_s: u32,
-    /// How many addresses there are.
-    pub count: u32,
-    /// Whether the table knows this family at all.
-    pub known: u8,
-    /// 0 first, 1 partial, 2 complete.
-    pub state: u8,
-    /// 0 no denial, 1 no such data, 2 no such name.
-    pub negative: u8,
-    /// Whether the order is that of measured latency.
-    pub sorted: u8,
-    /// Zero.
-    pub reserved: u32,
-}
-
-/// `hither_entry`: both families of a name, of one publish.
-#[repr(C)]
-pub struct Entry {
-    /// The newer version of the two.
-    pub version: u64,
-    /// IPv4.
-    pub a: Set,
-    /// IPv6.
-    pub aaaa: Set,
-}
-
-const EMPTY: Set = Set {
-    version: 0,
-    set_version: 0,
-    round: 0,
-    expire_ms: 0,
-    addresses: null(),
-    canonical: null(),
-    ttl_s: 0,
-    count: 0,
-    known: 0,
-    state: 0,
-    negative: 0,
-    sorted: 0,
-    reserved: 0,
-};
-
-fn code(why: Unusable) -> c_int {
-    match why {
-        Unusable::NoTable => NO_TABLE,
-        Unusable::NotTrusted => NOT_TRUSTED,
-        Unusable::NotATable => NOT_A_TABLE,
-        Unusable::OtherClock => OTHER_CLOCK,
-        Unusable::OtherNetwork => OTHER_NETWORK,
-    }
-}
-
+/// The handle in the caller's structure; `None` if that is null.
+///
 /// # Safety
-/// `handle` is null or one of `hither_open`.
+/// `handle` is null, or was filled by `hither_open` or with zeros.
 unsafe fn handle_of<'h>(handle: *mut Hither) -> Option<&'h Handle> {
-    // SAFETY: as the caller promises; the structure is large enough and aligned (checked above), and was filled by `hither_open`, or
-    // is all zeros, which is a handle too.
+    // SAFETY: as the caller promises; the structure is large enough and aligned (checked in
+    // `types.rs`), and all zeros are a handle too.
     unsafe { handle.cast::<Handle>().as_ref() }
 }
 
-/// Number of this interface: programs built for another do not work.
+/// The number of this interface. A program that was built for another number does not work.
 #[unsafe(no_mangle)]
 pub extern "C" fn hither_abi() -> u32 {
     1
 }
 
-/// Prepares `handle` and opens the table in `dir`, or where it is by default if that is null. What it returns tells whether it is
-/// there now; a lookup tries again.
+/// Initialises `handle` and opens the table in `dir`; null: in the environment's or the default
+/// directory. The result says whether the table could be opened; each lookup tries again.
 ///
 /// # Safety
-/// `handle` may be written and is in no other use; `dir` is null or a C string.
+/// `handle` may be written and is not used by another thread; `dir` is null or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hither_open(handle: *mut Hither, dir: *const c_char) -> c_int {
     let _errno = Errno::save();
@@ -153,7 +49,7 @@ pub unsafe extern "C" fn hither_open(handle: *mut Hither, dir: *const c_char) ->
             return BAD_ARGUMENT;
         }
     }
-    // SAFETY: large enough and aligned (checked above), and the caller's to write.
+    // SAFETY: large enough and aligned (checked in `types.rs`), and the caller allows writing.
     let opened = unsafe {
         handle.cast::<Handle>().write(fresh);
         handle_of(handle).map(Handle::open)
@@ -165,10 +61,11 @@ pub unsafe extern "C" fn hither_open(handle: *mut Hither, dir: *const c_char) ->
     }
 }
 
-/// Lets the table go.
+/// Unmaps the table.
 ///
 /// # Safety
-/// `handle` is null or one of `hither_open`, and no other thread uses it now or later.
+/// `handle` is null, or was filled by `hither_open` or with zeros, and no other thread uses it now
+/// or later.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hither_close(handle: *mut Hither) {
     // SAFETY: as the caller promises.
@@ -179,10 +76,11 @@ pub unsafe extern "C" fn hither_close(handle: *mut Hither) {
     }
 }
 
-/// Looks `name` up: `families` is 1 for A, 2 for AAAA, 3 for both.
+/// Looks up `name`: `families` is 1 for A, 2 for AAAA, 3 for both.
 ///
 /// # Safety
-/// `handle` is one of `hither_open`; `name` is a C string; `out` may be written, `buffer` for `size` octets, `needed` if not null.
+/// `handle` is as for `hither_close`; `name` is null or a C string; `out` is null or may be
+/// written, and so is `needed`; `buffer` is null or has `size` octets that may be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hither_lookup(
     handle: *mut Hither,
@@ -209,7 +107,7 @@ pub unsafe extern "C" fn hither_lookup(
     let name = name.to_lower();
     let mut fill = |entry: &hither_table::Entry<'_>, freshness: Freshness, now: Monotonic| {
         let need = size_of_parts(entry);
-        // SAFETY: `out` and `buffer` are the caller's to write, `needed` too if it is not null.
+        // SAFETY: the caller allows writing `out`, `buffer`, and `needed` if it is not null.
         unsafe {
             if !needed.is_null() {
                 *needed = need;
@@ -242,7 +140,7 @@ fn look_large(handle: &Handle, name: &Name, wanted: Wanted, fill: &mut Fill<'_>)
     look(handle, name, wanted, &mut [0; RECORD_MAX], fill).unwrap_or(BUSY)
 }
 
-/// `None`: the room is too small.
+/// Looks up a name with `room` for the record. `None`: it is too small.
 fn look(
     handle: &Handle,
     name: &Name,
@@ -259,7 +157,7 @@ fn look(
     })
 }
 
-/// Octets of the buffer that an entry takes at most, whatever the buffer's alignment.
+/// The size of a buffer that is enough for an entry with any alignment of the buffer.
 fn size_of_parts(entry: &hither_table::Entry<'_>) -> usize {
     let mut size = 0;
     for family in [Family::A, Family::Aaaa] {
@@ -284,7 +182,7 @@ fn set_of(
     };
     let addresses = if set.is_empty() { null_mut() } else { arena.take::<Address>(set.len())? };
     for (n, address) in set.addresses().enumerate().take(set.len()) {
-        // SAFETY: so many places were just given out.
+        // SAFETY: memory for that many addresses was just given out.
         unsafe { addresses.add(n).write(address_of(&address)) };
     }
     Ok(Set {
@@ -332,11 +230,11 @@ fn address_of(address: &hither_table::Address) -> Address {
     Address { family, rtt_us, upstreams: address.given_by(), octets }
 }
 
-/// Waits until the table has seen more than `*changes` changes, at most `timeout_ms`; sets `*changes` to how many it has seen.
-/// With `timeout_ms` 0 it only tells.
+/// Waits until the table has seen more than `*changes` changes, at most `timeout_ms`; sets
+/// `*changes` to the number that it has seen.
 ///
 /// # Safety
-/// `handle` is one of `hither_open`; `changes` may be read and written.
+/// `handle` is as for `hither_close`; `changes` is null or may be read and written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hither_wait(handle: *mut Hither, changes: *mut u64, timeout_ms: u32) -> c_int {
     let _errno = Errno::save();
@@ -355,7 +253,7 @@ pub unsafe extern "C" fn hither_wait(handle: *mut Hither, changes: *mut u64, tim
     }
 }
 
-/// What a result means, in a few words.
+/// The meaning of a result in a few words.
 #[unsafe(no_mangle)]
 pub extern "C" fn hither_strerror(code: c_int) -> *const c_char {
     let text = match code {
@@ -377,7 +275,8 @@ pub extern "C" fn hither_strerror(code: c_int) -> *const c_char {
     text.as_ptr()
 }
 
-/// Where a panic would end. There is no such function: if it can be reached, the library does not link.
+/// The panic handler's function. It calls a function that does not exist: if it can be reached, the
+/// library does not link.
 #[cfg(panic = "abort")]
 pub fn a_panic_can_be_reached() -> ! {
     unsafe extern "C" {
@@ -385,59 +284,4 @@ pub fn a_panic_can_be_reached() -> ! {
     }
     // SAFETY: never linked, hence never called.
     unsafe { hither_has_a_panic_that_can_be_reached() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fmt::Write as _;
-    use std::mem::offset_of;
-    use std::process::Command;
-
-    /// `include/hither.h` says the same as this file: the C compiler is asked where it puts things.
-    #[test]
-    fn the_header_describes_these_structures() {
-        let mut program = "#include <hither.h>\n".to_owned();
-        let mut same = |what: &str, ours: usize| {
-            let _ = writeln!(program, "_Static_assert({what} == {ours}, \"{what}\");");
-        };
-        macro_rules! fields {
-            ($rust:ty, $c:literal, $($field:ident),*) => {
-                same(concat!("sizeof(", $c, ")"), size_of::<$rust>());
-                $(same(concat!("offsetof(", $c, ", ", stringify!($field), ")"), offset_of!($rust, $field));)*
-            };
-        }
-        fields!(Hither, "hither", opaque);
-        fields!(Address, "hither_address", family, rtt_us, upstreams, octets);
-        fields!(
-            Set,
-            "hither_set",
-            version,
-            set_version,
-            round,
-            expire_ms,
-            addresses,
-            canonical,
-            ttl_s,
-            count
-        );
-        fields!(Set, "hither_set", known, state, negative, sorted, reserved);
-        fields!(Entry, "hither_entry", version, a, aaaa);
-        let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
-        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK";
-        let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT, OTHER_NETWORK]);
-        for (name, result) in names.split(' ').zip(results) {
-            same(&format!("HITHER_{name}"), result as usize);
-        }
-        same("HITHER_RTT_UNMEASURED", RTT_UNMEASURED as usize);
-        same("HITHER_RTT_UNREACHABLE", RTT_UNREACHABLE as usize);
-        same("HITHER_ABI", hither_abi() as usize);
-        let file = std::env::temp_dir().join(format!("hither-header-{}.c", std::process::id()));
-        std::fs::write(&file, program).expect("writable");
-        let include = concat!(env!("CARGO_MANIFEST_DIR"), "/../../include");
-        let compiled = Command::new("gcc").args(["-fsyntax-only", "-I", include]).arg(&file).output();
-        let compiled = compiled.expect("gcc is installed");
-        let _ = std::fs::remove_file(&file);
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    }
 }

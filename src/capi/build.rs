@@ -1,4 +1,5 @@
-//! How the library is linked: its name, never unloaded while a thread may read, nothing undefined, so that a reachable panic is an error.
+//! How the library is linked: its soname; never unloaded, since a thread may be reading; no
+//! undefined symbols, so that a reachable panic is an error.
 fn main() {
     for argument in ["-soname,libhither.so.1", "-z,relro,-z,now", "-z,nodelete"] {
         println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");

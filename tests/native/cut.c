@@ -1,5 +1,5 @@
-/* Looks a name up through libhither and through the NSS module, over and over, until standard input ends; says "found" and "gone" whenever
- * both agree and it was otherwise before. cut NAME */
+/* Looks up a name through libhither and the NSS module again and again, until standard input ends. Prints "found" or "gone" when both agree
+ * and that is a change. Usage: cut NAME */
 #include <dlfcn.h>
 #include <errno.h>
 #include <hither.h>

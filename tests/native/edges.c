@@ -1,5 +1,5 @@
-/* The edges of libhither: buffers of every size, odd names, bad arguments, many threads and forks on one handle, a signal mask.
- * edges DIR NAME COUNT: NAME has COUNT addresses. */
+/* Edge cases of libhither: buffers of every size, odd names, wrong arguments, many threads and forks with one handle, a signal mask.
+ * Usage: edges DIR NAME COUNT, where NAME has COUNT addresses. */
 #include <hither.h>
 #include <pthread.h>
 #include <signal.h>
@@ -50,7 +50,7 @@ int main(int argc, char **argv) {
   CHECK(hither_open(&table, argv[1]) == HITHER_FRESH);
   look();
   CHECK(hither_lookup(&table, name, HITHER_A, &entry, NULL, 0, &needed) == HITHER_RANGE);
-  for (size_t size = 0; size < needed; size++) { /* each exactly so large: a sanitizer sees one octet more */
+  for (size_t size = 0; size < needed; size++) { /* allocated in this size, so that a sanitizer notices access beyond it */
     char *buffer = malloc(size ? size : 1);
     CHECK(hither_lookup(&table, name, HITHER_A, &entry, buffer, size, NULL) == HITHER_RANGE);
     free(buffer);

@@ -1,5 +1,5 @@
-/* names SOURCES NAME...: what the C library makes of each name with these sources of hosts, everything that a program gets to see but
- * the order of addresses. */
+/* Prints the results of the C library for each name with these NSS modules: all that a program gets, except for the order of addresses.
+ * Usage: names MODULES NAME... */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,7 +23,7 @@ static void show(void) {
   count = 0;
 }
 
-/* A name that is not there, has no such address or is refused: versions of the C library tell these apart in ways of their own. */
+/* A name that does not exist, has no such address or is refused: versions of glibc differ in how they tell these apart. */
 static const char *lacks(int why, int again) {
   return again ? "to be asked again" : why == EAI_SYSTEM ? strerror(errno) : "none";
 }

@@ -1,5 +1,5 @@
-/* A process that enters another network namespace and comes back, as a whole and in one of its threads; how often it looks where it is.
- * places DIR NAME: DIR has the table, NAME has addresses. */
+/* A process enters another network namespace and returns, as a whole and in one of its threads. Counts how often it reads its namespace.
+ * Usage: places DIR NAME, where DIR has the table and NAME has addresses. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static const char *dir, *name;
 static atomic_uint looks;
 static int home;
 
-/* In place of the C library's, for both libraries too. */
+/* Replaces the C library's function, also for both libraries. */
 ssize_t readlink(const char *path, char *buffer, size_t size) {
   looks++;
   return syscall(SYS_readlinkat, AT_FDCWD, path, buffer, size);
@@ -67,7 +67,7 @@ static void elsewhere(void) {
   CHECK(strstr(hither_strerror(HITHER_OTHER_NETWORK), "network namespace"));
 }
 
-/* Lookups all the time: hardly one of them looks where it is. */
+/* Continuous lookups, of which few read the namespace. */
 static void often(int (*look)(void)) {
   unsigned before = looks, count = 0;
   double from = seconds(), until = from + 0.2;
@@ -76,7 +76,7 @@ static void often(int (*look)(void)) {
   CHECK(count > 100 && looks - before <= 16 * windows);
 }
 
-/* One that is elsewhere, beside threads that are not, in a process that looks names up all the time. */
+/* A thread in another namespace beside threads that are not, in a process with continuous lookups. */
 static void *stray(void *nothing) {
   CHECK(unshare(CLONE_NEWNET) == 0);
   double until = seconds() + 5;

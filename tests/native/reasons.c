@@ -1,5 +1,6 @@
-/* What the module says of its results, as the C library has it say them: `errno` of the thread as the place for the error, or another.
- * reasons NAME COUNT: NAME has so many IPv4 addresses; www.example has some, none.example does not exist, v4.example has no IPv6. */
+/* The reasons that the module returns, called as glibc calls it: with the thread's errno as the place for the error, or another place.
+ * Usage: reasons NAME COUNT, where NAME has COUNT IPv4 addresses. www.example has some, none.example does not exist, v4.example has no
+ * IPv6 address. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -30,7 +31,7 @@ static enum nss_status (*by4)(const char *, struct tuple **, char *, size_t, int
 static enum nss_status (*by2)(const char *, int, struct hostent *, char *, size_t, int *, int *);
 static enum nss_status (*by1)(const char *, struct hostent *, char *, size_t, int *, int *);
 
-/* Through the C library: every size of buffer says ERANGE until the answer fits, and then it is whole. */
+/* Through the C library: every size of buffer gives ERANGE until the answer fits, which is then complete. */
 static void by_library(const char *name, size_t total) {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
   for (int family = 0; family < 2; family++) {
@@ -72,7 +73,7 @@ static void told(enum nss_status status, enum nss_status wanted, int apart, int 
   }
 }
 
-/* Each function itself, with the thread's errno as the place or with another. */
+/* Each function of the module, with the thread's errno as the place for the error or another place. */
 static void by_module(const char *name, int family, size_t size, enum nss_status wanted, int error, int reason) {
   static char buffer[65536];
   for (int apart = 0; apart < 2; apart++) {

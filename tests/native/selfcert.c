@@ -1,5 +1,5 @@
-/* Asks the NSS module for names whose address is a hash of the name, for so many seconds, and counts.
- * selfcert MODULE SECONDS NAMES; the table is where HITHER_RUNTIME_DIR says. */
+/* Looks up names whose address is a hash of the name, through the NSS module, and counts the results.
+ * Usage: selfcert MODULE SECONDS NAMES; the table is in HITHER_RUNTIME_DIR. */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stdint.h>
@@ -11,7 +11,7 @@
 
 typedef int by_name(const char *, int, struct hostent *, char *, size_t, int *, int *);
 
-/* FNV-1a of the name's wire form. */
+/* The FNV-1a hash of the name in wire form. */
 static void address_of(const char *name, unsigned char out[4]) {
   uint64_t hash = 0xcbf29ce484222325ULL;
   const char *label = name;

@@ -1,6 +1,6 @@
-/* Many threads look names up through getaddrinfo and gethostbyname2_r, then through the module alone while the process forks and
- * every child looks up too.
- * threads NAME EXPECTED...: fails unless the addresses are these, in this order, every time. */
+/* Many threads look up a name through getaddrinfo and gethostbyname2_r, then through the module alone while the process forks and each child
+ * looks it up too.
+ * Usage: threads NAME EXPECTED...; fails unless the addresses are always these, in this order. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -32,7 +32,7 @@ static int look(void) {
   return all < count ? 5 : 0;
 }
 
-/* The module itself, without glibc's own locks, which a child that was forked beside other threads finds held by nobody. */
+/* Calls the module directly, since a child that was forked beside other threads may find glibc's own locks held for ever. */
 static int (*module)(const char *, int, struct hostent *, char *, size_t, int *, int *);
 
 static int look_directly(void) {

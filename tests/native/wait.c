@@ -1,4 +1,4 @@
-/* Waits at the table through libhither, ten minutes at most; says "waits" before, and "woken" after. wait */
+/* Waits for a change of the table through libhither, ten minutes at most. Prints "waits" before and "woken" after. */
 #include <hither.h>
 #include <stdio.h>
 

@@ -1,0 +1,178 @@
+//! The results and structures of `include/hither.h`.
+//!
+//! A test compares their sizes, offsets and values with those that the C compiler finds in the
+//! header; `tests/abi.rs` compares them with a committed list.
+#![allow(unsafe_code)]
+
+use core::ffi::{c_char, c_int};
+use core::ptr::null;
+use hither_native::{Handle, Plain, Unusable};
+
+pub(crate) const FRESH: c_int = 0;
+pub(crate) const STALE: c_int = 1;
+pub(crate) const PARTIAL: c_int = 2;
+pub(crate) const MISSING: c_int = 3;
+pub(crate) const BUSY: c_int = 4;
+pub(crate) const NO_TABLE: c_int = 5;
+pub(crate) const NOT_TRUSTED: c_int = 6;
+pub(crate) const NOT_A_TABLE: c_int = 7;
+pub(crate) const OTHER_CLOCK: c_int = 8;
+pub(crate) const BAD_NAME: c_int = 9;
+pub(crate) const RANGE: c_int = 10;
+pub(crate) const BAD_ARGUMENT: c_int = 11;
+pub(crate) const OTHER_NETWORK: c_int = 12;
+/// `rtt_us` of an address that has not been measured.
+pub(crate) const RTT_UNMEASURED: u32 = 0xffff_fffe;
+/// `rtt_us` of an address that does not answer.
+pub(crate) const RTT_UNREACHABLE: u32 = 0xffff_ffff;
+
+/// `hither`: the table of a runtime directory; a [`Handle`].
+#[repr(C)]
+pub struct Hither {
+    opaque: [u64; 256],
+}
+
+const _: () =
+    assert!(size_of::<Handle>() <= size_of::<Hither>() && align_of::<Handle>() <= align_of::<Hither>());
+
+/// `hither_address`.
+#[repr(C)]
+pub struct Address {
+    /// AF_INET or AF_INET6, which are 2 and 10 on Linux.
+    pub family: u32,
+    /// The round-trip time in microseconds, or one of the two constants.
+    pub rtt_us: u32,
+    /// The upstreams that gave it, a bit for each.
+    pub upstreams: u32,
+    /// 4 or 16 octets in network order.
+    pub octets: [u8; 16],
+}
+
+// SAFETY: numbers, for which zero is a value.
+unsafe impl Plain for Address {}
+
+/// `hither_set`: one family of a name.
+#[repr(C)]
+pub struct Set {
+    /// The version under which this family was published.
+    pub version: u64,
+    /// The version at which the addresses last changed.
+    pub set_version: u64,
+    /// The round that gathered the addresses.
+    pub round: u64,
+    /// When it expires, in milliseconds of CLOCK_BOOTTIME.
+    pub expire_ms: u64,
+    /// The addresses, best first; null if there are none.
+    pub addresses: *const Address,
+    /// The canonical name without a final dot; null if it is not a host name.
+    pub canonical: *const c_char,
+    /// The TTL that is left, in seconds.
+    pub ttl_s: u32,
+    /// The number of addresses.
+    pub count: u32,
+    /// 1 if the table has this family, else 0.
+    pub known: u8,
+    /// How far the round got: 0 first, 1 partial, 2 complete.
+    pub state: u8,
+    /// The denial: 0 none, 1 NODATA, 2 NXDOMAIN.
+    pub negative: u8,
+    /// 1 if the order is that of measured latency, else 0.
+    pub sorted: u8,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// `hither_entry`: both families of a name, all of one publish.
+#[repr(C)]
+pub struct Entry {
+    /// The newer version of the two.
+    pub version: u64,
+    /// The family A.
+    pub a: Set,
+    /// The family AAAA.
+    pub aaaa: Set,
+}
+
+/// A family that the table does not have.
+pub(crate) const EMPTY: Set = Set {
+    version: 0,
+    set_version: 0,
+    round: 0,
+    expire_ms: 0,
+    addresses: null(),
+    canonical: null(),
+    ttl_s: 0,
+    count: 0,
+    known: 0,
+    state: 0,
+    negative: 0,
+    sorted: 0,
+    reserved: 0,
+};
+
+/// The result for a table that cannot be read.
+pub(crate) fn code(why: Unusable) -> c_int {
+    match why {
+        Unusable::NoTable => NO_TABLE,
+        Unusable::NotTrusted => NOT_TRUSTED,
+        Unusable::NotATable => NOT_A_TABLE,
+        Unusable::OtherClock => OTHER_CLOCK,
+        Unusable::OtherNetwork => OTHER_NETWORK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::hither_abi;
+    use std::fmt::Write as _;
+    use std::mem::offset_of;
+    use std::process::Command;
+
+    /// Compiles static assertions about `include/hither.h`.
+    #[test]
+    fn the_header_describes_these_structures() {
+        let mut program = "#include <hither.h>\n".to_owned();
+        let mut same = |what: &str, ours: usize| {
+            let _ = writeln!(program, "_Static_assert({what} == {ours}, \"{what}\");");
+        };
+        macro_rules! fields {
+            ($rust:ty, $c:literal, $($field:ident),*) => {
+                same(concat!("sizeof(", $c, ")"), size_of::<$rust>());
+                $(same(concat!("offsetof(", $c, ", ", stringify!($field), ")"), offset_of!($rust, $field));)*
+            };
+        }
+        fields!(Hither, "hither", opaque);
+        fields!(Address, "hither_address", family, rtt_us, upstreams, octets);
+        fields!(
+            Set,
+            "hither_set",
+            version,
+            set_version,
+            round,
+            expire_ms,
+            addresses,
+            canonical,
+            ttl_s,
+            count
+        );
+        fields!(Set, "hither_set", known, state, negative, sorted, reserved);
+        fields!(Entry, "hither_entry", version, a, aaaa);
+        let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
+        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK";
+        let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT, OTHER_NETWORK]);
+        for (name, result) in names.split(' ').zip(results) {
+            same(&format!("HITHER_{name}"), result as usize);
+        }
+        same("HITHER_RTT_UNMEASURED", RTT_UNMEASURED as usize);
+        same("HITHER_RTT_UNREACHABLE", RTT_UNREACHABLE as usize);
+        same("HITHER_ABI", hither_abi() as usize);
+        let file = std::env::temp_dir().join(format!("hither-header-{}.c", std::process::id()));
+        std::fs::write(&file, program).expect("writable");
+        let include = concat!(env!("CARGO_MANIFEST_DIR"), "/../../include");
+        let compiled = Command::new("gcc").args(["-fsyntax-only", "-I", include]).arg(&file).output();
+        let compiled = compiled.expect("gcc is installed");
+        let _ = std::fs::remove_file(&file);
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    }
+}
