@@ -1,7 +1,8 @@
-//! What the daemon's user can do to processes that read its table: nothing to those that can be root. A file that is mapped ends its readers
-//! by SIGBUS when its owner cuts it.
+//! An attack by the daemon's user: it cuts the table's file while others read it. Processes that
+//! have the file mapped are killed by SIGBUS; processes that can become root read it by system
+//! calls and are not affected.
 //!
-//! Needs root, to be two users at once, and says so.
+//! Needs root, to act as two users, and prints SKIPPED without it.
 
 mod support;
 
@@ -17,11 +18,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Instant;
 use support::{Daemon, PATIENCE, Upstream, answer, compile, directory, libraries};
 
-/// Whom the table belongs to here, and who else reads it.
+/// The table's owner, and another user that reads it.
 const DAEMON: u32 = 65_533;
 const SOMEBODY: u32 = 65_531;
 const NAME: &str = "www.example";
-/// How often it is cut.
+/// How often the file is cut.
 const CUTS: usize = 40;
 
 fn is_root(test: &str) -> bool {
@@ -34,7 +35,7 @@ fn is_root(test: &str) -> bool {
 
 /// A table of the daemon's user, with one name.
 struct Table {
-    /// For as long as its answers are to hold.
+    /// Keeps the upstream running while the table is in use.
     _daemon: Daemon,
     dir: PathBuf,
     whole: Vec<u8>,
@@ -63,7 +64,7 @@ impl Table {
         self.run().join("hosts")
     }
 
-    /// As the daemon's user, who needs no right but to the file.
+    /// Cuts the file as the daemon's user.
     fn cut(&self, octets: usize) {
         let cut =
             Command::new("truncate").arg("-s").arg(octets.to_string()).arg(self.file()).uid(DAEMON).status();
@@ -82,7 +83,7 @@ impl Drop for Table {
     }
 }
 
-/// What a program says, a line at a time; none is waited for longer than [`PATIENCE`].
+/// The output lines of a program. None is waited for longer than [`PATIENCE`].
 struct Lines(mpsc::Receiver<String>);
 
 impl Lines {
@@ -94,12 +95,12 @@ impl Lines {
         Lines(lines)
     }
 
-    /// The next one; `None` if it says no more, or nothing for too long.
+    /// The next line; `None` at the end of the output or after [`PATIENCE`].
     fn next(&self) -> Option<String> {
         self.0.recv_timeout(PATIENCE).ok()
     }
 
-    /// How the program ends, which it does soon.
+    /// Waits for the end of the program, and returns its status.
     fn end(&self, child: &mut Child) -> ExitStatus {
         loop {
             match self.0.recv_timeout(PATIENCE) {
@@ -112,7 +113,7 @@ impl Lines {
     }
 }
 
-/// `cut.c` as some user.
+/// Starts `cut.c` as a user.
 fn looker(table: &Table, uid: u32) -> (Ended, Lines) {
     start(table, uid, Command::new(compile(&table.dir, "tests/native/cut.c", &["-ldl"])).arg(NAME))
 }
@@ -130,7 +131,7 @@ fn start(table: &Table, uid: u32, program: &mut Command) -> (Ended, Lines) {
     (Ended(child), lines)
 }
 
-/// Ended when it is let go, also by a test that fails.
+/// A program that is killed when this is dropped, also by a test that fails.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -141,8 +142,8 @@ impl Drop for Ended {
 }
 
 #[test]
-fn root_reads_a_table_that_is_cut_under_it_and_goes_on() {
-    if !is_root("root_reads_a_table_that_is_cut_under_it_and_goes_on") {
+fn root_reads_a_table_that_is_cut_meanwhile_and_is_not_killed() {
+    if !is_root("root_reads_a_table_that_is_cut_meanwhile_and_is_not_killed") {
         return;
     }
     let table = Table::new();
@@ -157,19 +158,19 @@ fn root_reads_a_table_that_is_cut_under_it_and_goes_on() {
     }
     drop(child.0.stdin.take());
     assert_eq!(lines.end(&mut child.0).code(), Some(0));
-    // The same attack ends who is not root and has the file mapped: it is one.
+    // The same attack kills a process that has the file mapped, so the test is effective.
     let (mut child, lines) = looker(&table, SOMEBODY);
     assert_eq!(lines.next().as_deref(), Some("found"));
     table.cut(0);
-    // Its standard input stays open: it ends by nothing else.
+    // Its standard input stays open, so it does not end for another reason.
     let _held = child.0.stdin.take();
     let status = lines.end(&mut child.0);
     assert_eq!(status.signal(), Some(nix::sys::signal::Signal::SIGBUS as i32), "{status}");
 }
 
 #[test]
-fn rust_programs_of_root_and_hitherctl_go_on_too() {
-    if !is_root("rust_programs_of_root_and_hitherctl_go_on_too") {
+fn rust_programs_of_root_and_hitherctl_are_not_killed_either() {
+    if !is_root("rust_programs_of_root_and_hitherctl_are_not_killed_either") {
         return;
     }
     let table = Table::new();
@@ -201,14 +202,14 @@ fn rust_programs_of_root_and_hitherctl_go_on_too() {
         let status = verify.wait_with_output().expect("a child").status;
         assert!(status.code().is_some(), "{status}");
         assert_eq!(reader.lookup(&key, &mut out), Err(NoEntry::Missing));
-        // The index word may be in what is left; its record is not.
+        // The index word may be in the rest of the file; its record is not.
         let found = reader.verify();
         assert!(found.entries == found.bad.len() && !reader.entries().next(&mut out), "{found:?}");
         if n % 3 == 0 {
             assert_eq!((follower.step(&mut out), reader.replaced()), (Step::Replaced, true));
             let began = Instant::now();
             follower.wait(PATIENCE);
-            assert!(began.elapsed() < PATIENCE, "nobody waits for what is not there");
+            assert!(began.elapsed() < PATIENCE, "the wait ends at once in a file that was cut");
             assert_eq!(reader.counters().get(Counter::Queries), 0);
         }
         assert!(Reader::open(&table.run()).is_err());
@@ -217,10 +218,10 @@ fn rust_programs_of_root_and_hitherctl_go_on_too() {
     assert!(watch.0.try_wait().expect("a child").is_none(), "it still watches");
 }
 
-/// It was replaced after it was opened: who tells of changes does so in another one.
+/// The table is replaced after it was opened, so there are no more changes in it.
 #[test]
-fn root_does_not_wait_at_a_table_whose_place_another_has_taken() {
-    if !is_root("root_does_not_wait_at_a_table_whose_place_another_has_taken") {
+fn root_does_not_wait_at_a_table_that_was_replaced() {
+    if !is_root("root_does_not_wait_at_a_table_that_was_replaced") {
         return;
     }
     let table = Table::new();
@@ -233,10 +234,10 @@ fn root_does_not_wait_at_a_table_whose_place_another_has_taken() {
     assert_eq!(lines.end(&mut child.0).code(), Some(0));
 }
 
-/// Waiting works without looking: a change is seen at once.
+/// A waiting process is woken by a change although it does not map the table.
 #[test]
-fn root_is_woken_by_what_it_does_not_map() {
-    if !is_root("root_is_woken_by_what_it_does_not_map") {
+fn root_is_woken_by_a_change_of_a_table_that_it_does_not_map() {
+    if !is_root("root_is_woken_by_a_change_of_a_table_that_it_does_not_map") {
         return;
     }
     let dir = directory();
@@ -269,7 +270,7 @@ fn root_is_woken_by_what_it_does_not_map() {
     std::fs::remove_dir_all(dir).expect("removable");
 }
 
-/// Whether a thread of this process waits at a futex that is in the table of the directory: then it is in the system call.
+/// Whether a thread of this process is in a futex system call at an address in the table.
 fn is_waited_for(dir: &Path) -> bool {
     let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
     let file = dir.join("hosts");

@@ -1,7 +1,8 @@
-//! What programs get through the module beside what the C library's own source of names gives them: the same, for odd names, for names
-//! that a search list completes, and in other network namespaces than the daemon's.
+//! The NSS module compared with glibc's own DNS module: the same results for odd names and for
+//! names that a search list completes; and the module in other network namespaces than the
+//! daemon's.
 //!
-//! Needs root, namespaces, ip(8) and gcc, and says so when it has to skip.
+//! Needs root, namespaces, ip(8) and gcc, and prints SKIPPED without them.
 
 mod support;
 
@@ -21,7 +22,7 @@ fn soa(composer: &mut Composer<'_>) {
     assert!(composer.record(Section::Authority, Owner::Wire(&[0]), Rtype(6), 300, &rdata));
 }
 
-/// An alias, and an address of what it leads to if that is an IPv4 query.
+/// A CNAME, and for a query for A the address of its target if it `leads_on`.
 fn alias(query: &[u8], to: &str, leads_on: bool) -> Vec<u8> {
     let a = Query::read(query).expect("the daemon's own").qtype() == Rtype::A;
     let target: Name = to.parse().expect("a name");
@@ -37,7 +38,7 @@ fn alias(query: &[u8], to: &str, leads_on: bool) -> Vec<u8> {
     })
 }
 
-/// Some names, most of them odd; `*.any.example` has all names that one can write.
+/// An upstream with some names, most of them odd. `*.any.example` has an address for every name.
 fn upstream() -> Upstream {
     Upstream::start(|query, _| {
         let read = Query::read(query).expect("the daemon's own");
@@ -77,7 +78,7 @@ fn upstream() -> Upstream {
     })
 }
 
-/// A daemon at the address that resolv.conf names, with an /etc of our own.
+/// A daemon at the address in resolv.conf, with an /etc for the test.
 fn daemon(upstream: &Upstream) -> (Daemon, PathBuf) {
     let dir = directory();
     let program = compile(&dir, "tests/native/names.c", &[]);
@@ -98,7 +99,7 @@ fn resolv_conf(more: &str) {
     std::fs::write("/etc/resolv.conf", format!("nameserver 127.0.0.1\n{more}\n")).expect("written");
 }
 
-/// What the C library makes of names with these sources.
+/// The results of the C library for names, with these modules.
 fn made_of(
     daemon: &Daemon,
     program: &Path,
@@ -121,8 +122,8 @@ fn made_of(
 const LIKE_ENABLED: &str = "hither [NOTFOUND=return] dns";
 
 #[test]
-fn odd_names_are_refused_as_the_c_librarys_own_source_does() {
-    if !alone("odd_names_are_refused_as_the_c_librarys_own_source_does") {
+fn odd_names_are_refused_as_in_glibcs_own_module() {
+    if !alone("odd_names_are_refused_as_in_glibcs_own_module") {
         return;
     }
     let upstream = upstream();
@@ -163,7 +164,8 @@ fn odd_names_are_refused_as_the_c_librarys_own_source_does() {
         let alone = made_of(&daemon, &program, "hither", &[name], &[]);
         assert!(!odd.contains(&name) || !alone.contains("198.18.0."), "{alone}");
     }
-    // What an alias leads to is not shown where it is no name of a host; versions of the C library refuse such answers or do the same.
+    // The target of an alias is not shown if it is not a host name. Some versions of glibc refuse
+    // such answers, others do the same.
     for name in targets {
         let ours = made_of(&daemon, &program, LIKE_ENABLED, &[name], &[]);
         let theirs = made_of(&daemon, &program, "dns", &[name], &[]);
@@ -206,7 +208,7 @@ const NAMES: [&str; 25] = [
     "localhost.x",
 ];
 
-/// What resolv.conf says further, and the environment of who asks.
+/// Further lines of resolv.conf, and the environment of the program.
 const SEARCHES: [(&str, &[(&str, &str)]); 15] = [
     ("", &[]),
     ("search corp.example", &[]),
@@ -226,8 +228,8 @@ const SEARCHES: [(&str, &[(&str, &str)]); 15] = [
 ];
 
 #[test]
-fn names_are_completed_as_the_c_librarys_own_source_does() {
-    if !alone("names_are_completed_as_the_c_librarys_own_source_does") {
+fn names_are_completed_as_in_glibcs_own_module() {
+    if !alone("names_are_completed_as_in_glibcs_own_module") {
         return;
     }
     let upstream = upstream();
@@ -246,7 +248,7 @@ fn names_are_completed_as_the_c_librarys_own_source_does() {
             assert_eq!(ours, theirs, "{name}: {more:?} {environment:?}");
         }
     }
-    // What was found and what was denied came from the module, not from the source behind it.
+    // Results and denials came from the module, not from the one after it.
     let alone = |names: &[&str]| made_of(&daemon, &program, "hither", names, &[]);
     resolv_conf("search corp.example sub.example\noptions ndots:5");
     assert!(alone(&["db.prod"]).contains("getaddrinfo 2: db.prod.sub.example 198.18.0.3"));
@@ -255,7 +257,7 @@ fn names_are_completed_as_the_c_librarys_own_source_does() {
     let asked = upstream.count();
     assert!(alone(&["none.example"]).contains("gethostbyname 2: none"), "{}", alone(&["none.example"]));
     assert_eq!(upstream.count(), asked, "denials were in memory");
-    // The list is the one of now.
+    // A changed search list is used at once.
     resolv_conf("search last.example");
     assert!(alone(&["db.prod"]).contains("getaddrinfo 2: db.prod.last.example 198.18.0.4"));
 }
@@ -275,8 +277,8 @@ fn environment(daemon: &Daemon) -> [(&'static str, PathBuf); 2] {
 }
 
 #[test]
-fn in_another_network_namespace_the_next_source_is_asked() {
-    if !alone("in_another_network_namespace_the_next_source_is_asked") {
+fn in_another_network_namespace_the_next_module_is_asked() {
+    if !alone("in_another_network_namespace_the_next_module_is_asked") {
         return;
     }
     let upstream = upstream();
@@ -285,34 +287,34 @@ fn in_another_network_namespace_the_next_source_is_asked() {
     let daemon = daemon_here(dir, &upstream);
     let run = daemon.dir.join("run");
     assert_eq!(getent(&daemon, ""), Some(0));
-    // Neither from memory nor from whoever listens there at the daemon's address.
+    // Neither the table is used nor a program there that listens at the daemon's address.
     assert_eq!(getent(&daemon, "unshare --net"), Some(2));
     assert_eq!(getent(&daemon, "unshare --net sh -c 'ip link set lo up; exec \"$@\"' sh"), Some(2));
-    // A process in other namespaces of other kinds, or with fewer rights, is where the daemon is.
+    // A process in other namespaces of other kinds, or with fewer rights, uses the table.
     let proc = "mount -t proc -o hidepid=2,subset=pid proc /proc";
     let sandbox = format!(
         "unshare --mount --pid --fork sh -c '{proc} && exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs \"$@\"' sh"
     );
     assert_eq!(getent(&daemon, &sandbox), Some(0));
     assert_eq!(getent(&daemon, "unshare --user --map-root-user"), Some(0));
-    // Who cannot tell where it is is elsewhere.
+    // A process that cannot find out its namespace does not use the table.
     assert_eq!(
         getent(&daemon, "unshare --mount sh -c 'mount -t tmpfs none /proc && exec \"$@\"' sh"),
         Some(2)
     );
-    // A reader that knows what its manual page says.
+    // A reader written from hither-table(5).
     let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/native/reader.py");
     let read = |before: &str| {
         let line = format!("{before} python3 {} {}/hosts www.example", reader.display(), run.display());
         Command::new("sh").args(["-c", &line]).output().expect("sh runs").status.code()
     };
     assert_eq!((read(""), read("unshare --net")), (Some(0), Some(4)));
-    // Within one process, and one of its threads.
+    // Changes within one process, and in one of its threads.
     let mut command = Command::new(&program);
     command.arg(&run).arg("www.example").envs(environment(&daemon));
     let output = command.output().expect("runs");
     assert!(output.status.success(), "{output:?}");
-    // The operator's tool shows it, and says so.
+    // hitherctl shows the entry, and says that it holds elsewhere.
     let shown = |before: &str| {
         let ctl = env!("CARGO_BIN_EXE_hitherctl");
         let line = format!("{before} {ctl} --runtime-dir {} lookup www.example", run.display());
@@ -324,7 +326,7 @@ fn in_another_network_namespace_the_next_source_is_asked() {
     };
     assert!(found(&here) && found(&there) && here.stderr.is_empty(), "{here:?} {there:?}");
     assert!(String::from_utf8_lossy(&there.stderr).contains("another network namespace"), "{there:?}");
-    // Rust programs.
+    // The client for Rust programs.
     let name: Name = "www.example".parse().expect("a name");
     let (a, mut entry) = (Wanted::One(Family::A), Snapshot::new());
     let table = Table::open(Some(&run)).expect("readable");
@@ -345,8 +347,8 @@ fn in_another_network_namespace_the_next_source_is_asked() {
 }
 
 #[test]
-fn a_daemon_that_comes_back_in_another_network_namespace_begins_anew() {
-    if !alone("a_daemon_that_comes_back_in_another_network_namespace_begins_anew") {
+fn a_daemon_that_restarts_in_another_network_namespace_begins_a_new_table() {
+    if !alone("a_daemon_that_restarts_in_another_network_namespace_begins_a_new_table") {
         return;
     }
     let upstream = upstream();
@@ -361,14 +363,14 @@ fn a_daemon_that_comes_back_in_another_network_namespace_begins_anew() {
     let end = |mut daemon: Daemon| {
         daemon.process.kill().expect("it runs");
         daemon.process.wait().expect("a child");
-        std::mem::forget(daemon); // Its directory is the next one's.
+        std::mem::forget(daemon); // The next daemon uses its directory.
     };
     end(daemon);
-    // One that comes back where it was takes its table over.
+    // A daemon that restarts in the same namespace takes its table over.
     let daemon = daemon_here(dir.clone(), &upstream);
     assert_eq!(Table::open(Some(&run)).expect("readable").reader().generation(), generation);
     end(daemon);
-    // One that comes back elsewhere does not, and who reads follows it there.
+    // A daemon that restarts in another namespace does not, and readers find its new table.
     assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Fresh);
     std::thread::scope(|threads| {
         let there = threads.spawn(|| {
