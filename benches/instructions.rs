@@ -1,8 +1,10 @@
-//! Instructions a query, counted by callgrind: a regression shows without a stopwatch. `cargo bench --bench instructions`
+//! Instructions per query, counted by callgrind, so that a regression shows without a clock: `cargo
+//! bench --bench instructions`
 //!
-//! Each way is gone N and 3 N times in processes of their own; the difference is divided by 2 N, so that start and warm-up drop out.
-//! `-- WAY` counts one way alone; `-- WAY N` only goes it, for a profiler. `large-KIND` is a miss that is answered by 64 KiB made to be work
-//! (`tests/large/messages.rs`), the making of them included.
+//! Each path is run N and 3 N times in separate processes; the difference is divided by 2 N, so that
+//! start and warm-up cancel out. `-- PATH` counts one path; `-- PATH N` only runs it, for a profiler.
+//! `large-KIND` is a miss whose response has 64 KiB and is expensive to process
+//! (`tests/large/messages.rs`); composing the response is included.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 #[path = "../tests/large/messages.rs"]
@@ -20,7 +22,7 @@ use hither_wire::query::Query;
 use std::net::SocketAddr;
 use std::process::Command;
 
-const WAYS: [(&str, &str); 6] = [
+const PATHS: [(&str, &str); 6] = [
     ("hit-a", "a hit with one address: query to reply, reading ahead included, without the system calls"),
     ("hit-16", "the same with 16 addresses"),
     ("hit-denied", "the same for a name that does not exist"),
@@ -62,7 +64,7 @@ impl Bench {
         Bench { rounds, now, next: 0, rtype, records, out: [0; 1344] }
     }
 
-    /// A query that is not known, from its octets to the reply's.
+    /// Answers a query that is not cached, and returns the length of the reply.
     fn miss(&mut self, asked: &[u8]) -> usize {
         self.now = Monotonic(self.now.0 + 10_000);
         self.next += 1;
@@ -129,7 +131,8 @@ impl Bench {
     }
 
     fn misses(&mut self, count: u64) {
-        // Names come back when they have been evicted long ago: making them is not counted.
+        // Queries are made beforehand, so that composing them is not counted. Names repeat long after
+        // their eviction.
         let all: Vec<_> = (0..50_000).map(|n| ask(n, self.rtype)).collect();
         for n in 0..count + 10_000 {
             let (octets, len) = &all[(n % 50_000) as usize];
@@ -171,8 +174,8 @@ fn put(count: u64) {
     }
 }
 
-fn go(way: &str, count: u64) {
-    match way {
+fn run(path: &str, count: u64) {
+    match path {
         "hit-a" => Bench::new(Rtype::A, 1).hits(count),
         "hit-16" => Bench::new(Rtype::A, 16).hits(count),
         "hit-denied" => Bench::new(Rtype::A, 0).hits(count),
@@ -184,17 +187,17 @@ fn go(way: &str, count: u64) {
             let (kind, mut world) = (kind.expect("a kind of messages/KINDS"), world::World::new());
             (0..count as usize).for_each(|n| assert!(world.ask(kind, n).1 > 0));
         }
-        other => println!("there is no way '{other}'"),
+        other => println!("there is no path '{other}'"),
     }
 }
 
-/// Instructions of the whole process.
-fn counted(way: &str, count: u64) -> Option<u64> {
+/// The instructions of a process that runs a path `count` times.
+fn counted(path: &str, count: u64) -> Option<u64> {
     let exe = std::env::current_exe().ok()?;
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(exe)
-        .args([way, &count.to_string()])
+        .args([path, &count.to_string()])
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&run.stderr).into_owned();
@@ -203,21 +206,21 @@ fn counted(way: &str, count: u64) -> Option<u64> {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    if let [way, count] = &args[..] {
-        return go(way, count.parse().expect("a number"));
+    if let [path, count] = &args[..] {
+        return run(path, count.parse().expect("a number"));
     }
-    let wanted = |way: &str| args.is_empty() || args[0] == way;
-    for (way, what) in WAYS.iter().filter(|(way, _)| wanted(way)) {
-        match (counted(way, 20_000), counted(way, 60_000)) {
-            (Some(few), Some(many)) => println!("instructions\t{way}\t{}\t{what}", (many - few) / 40_000),
+    let wanted = |path: &str| args.is_empty() || args[0] == path;
+    for (path, what) in PATHS.iter().filter(|(path, _)| wanted(path)) {
+        match (counted(path, 20_000), counted(path, 60_000)) {
+            (Some(few), Some(many)) => println!("instructions\t{path}\t{}\t{what}", (many - few) / 40_000),
             _ => return println!("SKIPPED: valgrind is not installed"),
         }
     }
     let large = messages::KINDS.map(|(kind, ..)| format!("large-{kind}"));
-    for way in large.iter().filter(|way| wanted(way)) {
-        if let (Some(few), Some(many)) = (counted(way, 2), counted(way, 6)) {
+    for path in large.iter().filter(|path| wanted(path)) {
+        if let (Some(few), Some(many)) = (counted(path, 2), counted(path, 6)) {
             println!(
-                "instructions\t{way}\t{}\tan answer of 64 KiB, from its octets to the reply's",
+                "instructions\t{path}\t{}\tan answer of 64 KiB, from its octets to the reply's",
                 (many - few) / 4
             );
         }

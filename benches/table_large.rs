@@ -1,6 +1,6 @@
-//! A table of a million names: its size, cold lookups, and how long a successor takes:
-//! `cargo bench --bench table_large [-- NAMES LOOKUPS ABSENT]`. Under cachegrind, the difference of two numbers of lookups gives the
-//! cache misses of one.
+//! A table of a million names: its size, lookups without cached memory, and how long a new writer takes
+//! to adopt it: `cargo bench --bench table_large [-- NAMES LOOKUPS ABSENT]`. Under cachegrind, two runs
+//! with different numbers of lookups give the cache misses of a lookup.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use hither_table::{
@@ -43,7 +43,7 @@ fn draft(n: usize, version: u64) -> Draft {
     Draft { name: name(n), a: Some(set(Family::A)), aaaa: Some(set(Family::Aaaa)) }
 }
 
-/// Looks up names in a scattered order; nanoseconds each, and how many were there.
+/// Looks up names in scattered order. Returns nanoseconds per lookup, and how many names were found.
 fn scattered(reader: &Reader, keys: &[Key], looks: usize) -> (f64, usize) {
     let (mut snapshot, mut hits, mut at) = (Snapshot::new(), 0, 1);
     let began = Instant::now();
@@ -84,7 +84,8 @@ fn main() {
         (scattered(&reader, &keys, looks), scattered(&reader, &absent, absent_looks));
     println!("scattered lookups {hit:.0} ns ({hits} of {looks} there), of absent names {miss:.0} ns");
     drop((writer, lock));
-    // A reader goes on all the while; its longest pause between two lookups is what it notices.
+    // A reader continues meanwhile; its longest pause between two lookups is what readers notice of the
+    // restart.
     let (done, longest, missed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {

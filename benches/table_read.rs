@@ -1,4 +1,5 @@
-//! Reading the table, beside a bare copy of the same words with two looks at the version: `cargo bench --bench table_read`
+//! Lookups in the table, compared with a plain copy of the same words between two reads of the version:
+//! `cargo bench --bench table_read`
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use hither_table::layout::TRIES;
@@ -35,8 +36,8 @@ fn median_of(batches: usize, mut run: impl FnMut(usize)) -> f64 {
     all[all.len() / 2]
 }
 
-/// What any seqlock reader must do: look, copy, look again.
-fn bare_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
+/// The least that a seqlock reader does: read the version, copy, read the version again.
+fn plain_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
     let before = from[0].load(Ordering::Relaxed);
     fence(Ordering::Acquire);
     for (to, from) in to.iter_mut().zip(from) {
@@ -46,7 +47,7 @@ fn bare_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
     from[0].load(Ordering::Relaxed) == before
 }
 
-/// One query and its reply over loopback, from one thread to another that waits for it: the least that asking a daemon costs.
+/// A query and its reply over loopback between two threads: the least that asking a daemon costs.
 fn udp_exchange_ns() -> f64 {
     let socket = || UdpSocket::bind("127.0.0.1:0").expect("a port");
     let (here, there) = (socket(), socket());
@@ -69,7 +70,8 @@ fn udp_exchange_ns() -> f64 {
     })
 }
 
-/// Reads one key for a second while a thread publishes it over and over: reads, how many took more than one try, how many gave up.
+/// Reads one key for a second while another thread publishes it over and over. Returns the reads, how
+/// many took more than one try, and how many gave up.
 fn beside_a_busy_writer(
     reader: &Reader,
     key: &Key,
@@ -132,17 +134,17 @@ fn main() {
         let version = writer.next_version();
         writer.put(&draft(n, version), Monotonic(0)).expect("room");
     }
-    // From another mapping of the same file, as another process would.
+    // Through another mapping of the file, as another process would.
     let reader = Reader::open(&dir).expect("readable");
     let (present, absent) = (Key::of(&name(7)), Key::of(&name(77_777)));
     let mut snapshot = Snapshot::new();
     let hit = median_ns(|_| assert_eq!(reader.lookup(black_box(&present), &mut snapshot), Ok(())));
     let missing = Err(NoEntry::Missing);
     let miss = median_ns(|_| assert_eq!(reader.lookup(black_box(&absent), &mut snapshot), missing));
-    // A record with 16 addresses of IPv6 and this name has so many words.
+    // The words of a record with 16 IPv6 addresses and this name.
     let words: Vec<AtomicU64> = (0..3 + 4 + 4 + 48).map(AtomicU64::new).collect();
     let mut copy = vec![0; words.len()];
-    let bare = median_ns(|_| assert!(bare_copy(black_box(&words), black_box(&mut copy))));
+    let plain = median_ns(|_| assert!(plain_copy(black_box(&words), black_box(&mut copy))));
     let put = median_ns(|n| {
         let version = writer.next_version();
         writer.put(&draft(n, version), Monotonic(0)).expect("room");
@@ -165,11 +167,11 @@ fn main() {
         "beside a writer at full speed on that very key: {reads} reads, {retried} of them retried, {busy} busy"
     );
     println!("miss                {miss:>8.1} ns");
-    println!("bare copy           {bare:>8.1} ns");
+    println!("plain copy          {plain:>8.1} ns");
     println!("put, 16 addresses   {put:>8.1} ns");
     println!(
-        "hit / bare copy: {:.2} (at most 2 without the hash of the name), miss / hit: {:.2}",
-        hit / bare,
+        "hit / plain copy: {:.2} (at most 2 without the hash of the name), miss / hit: {:.2}",
+        hit / plain,
         miss / hit
     );
     let _ = std::fs::remove_dir_all(&dir);

@@ -1,84 +1,22 @@
-//! Upstreams that lose, die, slow down and leave, and floods of names nobody has: what clients notice of it. Each figure beside the same
-//! without the fault, from the same run. `cargo build --release && cargo bench --bench faults [loss|dead|slow|gone|flood|silent|greedy|million]`.
+//! What clients notice when upstreams lose queries, fail, become slow or disappear, and during floods
+//! of random names. Each figure is printed with the same one without the fault, from the same run.
+//! `cargo build --release && cargo bench --bench faults
+//! [loss|dead|slow|gone|flood|silent|greedy|million]`.
 #![allow(clippy::print_stdout)] // It is what a benchmark is for.
+
+mod upstream;
 
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
 use hither_wire::name::Name;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// What an upstream does, changed while it runs: its delay, how many of a thousand queries it loses; names that begin with `no` do not exist,
-/// those that begin with `mute` are never answered.
-#[derive(Default)]
-struct Mood {
-    delay_ms: AtomicU64,
-    lost: AtomicU64,
-    queries: AtomicU64,
-}
-
-struct Upstream {
-    address: SocketAddr,
-    mood: Arc<Mood>,
-}
-
-fn draw(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
-
-fn reply(query: &[u8]) -> Vec<u8> {
-    let end = 12 + query[12..].iter().position(|octet| *octet == 0).unwrap_or(0) + 5;
-    let denied = query[13..15].eq_ignore_ascii_case(b"no");
-    let mut out = query[..end].to_vec();
-    (out[2], out[3]) = (0x81, if denied { 0x83 } else { 0x80 });
-    out[6..12].copy_from_slice(if denied { &[0, 0, 0, 1, 0, 0] } else { &[0, 1, 0, 0, 0, 0] });
-    match denied {
-        false => out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 198, 18, 0, 1]),
-        true => {
-            let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
-            out.extend([0, 0, 6, 0, 1, 0, 0, 1, 44, 0, rdata.len() as u8]);
-            out.extend(rdata);
-        }
-    }
-    out
-}
-
-fn upstream(delay_ms: u64, lost: u64) -> Upstream {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let address = socket.local_addr().expect("bound");
-    let mood = Arc::new(Mood::default());
-    mood.delay_ms.store(delay_ms, Ordering::SeqCst);
-    mood.lost.store(lost, Ordering::SeqCst);
-    let own = Arc::clone(&mood);
-    std::thread::spawn(move || {
-        let (mut state, mut buffer) = (u64::from(address.port()), [0; 2048]);
-        let mut waiting: BinaryHeap<(std::cmp::Reverse<Instant>, Vec<u8>, SocketAddr)> = BinaryHeap::new();
-        loop {
-            while waiting.peek().is_some_and(|(at, ..)| at.0 <= Instant::now()) {
-                let Some((_, octets, peer)) = waiting.pop() else { break };
-                let _ = socket.send_to(&octets, peer);
-            }
-            let left = waiting.peek().map_or(Duration::from_millis(200), |(at, ..)| {
-                at.0.saturating_duration_since(Instant::now())
-            });
-            let _ = socket.set_read_timeout(Some(left.max(Duration::from_micros(100))));
-            let Ok((len, peer)) = socket.recv_from(&mut buffer) else { continue };
-            own.queries.fetch_add(1, Ordering::Relaxed);
-            let mute = buffer[13..17].eq_ignore_ascii_case(b"mute");
-            if !mute && draw(&mut state) % 1000 >= own.lost.load(Ordering::Relaxed) {
-                let at = Instant::now() + Duration::from_millis(own.delay_ms.load(Ordering::Relaxed));
-                waiting.push((std::cmp::Reverse(at), reply(&buffer[..len]), peer));
-            }
-        }
-    });
-    Upstream { address, mood }
-}
+use upstream::{Upstream, upstream};
 
 struct Daemon {
     process: Child,
@@ -148,11 +86,11 @@ fn ask(name: &str, id: u16) -> Vec<u8> {
     out[..len].to_vec()
 }
 
-/// What clients saw.
+/// The replies that clients received.
 struct Seen {
     asked: usize,
     good: usize,
-    /// Microseconds, ascending.
+    /// Times to the reply in microseconds, sorted.
     times: Vec<u64>,
 }
 
@@ -174,18 +112,29 @@ impl Seen {
     }
 }
 
-/// Asks for fresh names, so many a second, each waited for up to five seconds. `good` judges the code of a reply.
-fn ask_fresh(daemon: &Daemon, prefix: &str, count: usize, rate: f64, good: u8) -> Seen {
-    let names = |n: usize| format!("{prefix}{n}.faults.example");
-    ask_names(daemon, (count, rate), names, good)
+/// How many queries are sent, and how many per second.
+#[derive(Clone, Copy)]
+struct Load {
+    count: usize,
+    rate: f64,
 }
 
-fn ask_names(
-    daemon: &Daemon,
-    (count, rate): (usize, f64),
-    names: impl Fn(usize) -> String,
-    good: u8,
-) -> Seen {
+/// Names per second, and the number of ports that they are sent from.
+#[derive(Clone, Copy)]
+struct Flood {
+    rate: f64,
+    ports: usize,
+}
+
+/// Asks for names that are not cached and waits up to five seconds for each reply. Replies with the
+/// RCODE `good` are successes.
+fn ask_fresh(daemon: &Daemon, prefix: &str, count: usize, rate: f64, good: u8) -> Seen {
+    let names = |n: usize| format!("{prefix}{n}.faults.example");
+    ask_names(daemon, Load { count, rate }, names, good)
+}
+
+fn ask_names(daemon: &Daemon, load: Load, names: impl Fn(usize) -> String, good: u8) -> Seen {
+    let Load { count, rate } = load;
     let socket = client(daemon, Duration::from_micros(200));
     let (began, mut sent, mut open, mut seen) =
         (Instant::now(), 0, HashMap::new(), Seen { asked: count, good: 0, times: Vec::new() });
@@ -220,8 +169,8 @@ fn loss() {
     let daemon = daemon(&[&a, &b], "");
     ask_fresh(&daemon, "w", 200, 200.0, 0);
     ask_fresh(&daemon, "l", 5000, 500.0, 0).say("20 % lost");
-    a.mood.lost.store(0, Ordering::SeqCst);
-    b.mood.lost.store(0, Ordering::SeqCst);
+    a.behaviour.lost.store(0, Ordering::SeqCst);
+    b.behaviour.lost.store(0, Ordering::SeqCst);
     ask_fresh(&daemon, "k", 2000, 500.0, 0).say("nothing lost");
 }
 
@@ -229,13 +178,13 @@ fn dead() {
     println!("-- one of two dead, first or second (wanted: 100 %, p99 at most 25 ms)");
     for (at, what) in [(0, "the first of two is dead"), (1, "the second of two is dead")] {
         let both = [upstream(10, 0), upstream(10, 0)];
-        both[at].mood.lost.store(1000, Ordering::SeqCst);
+        both[at].behaviour.lost.store(1000, Ordering::SeqCst);
         ask_fresh(&daemon(&[&both[0], &both[1]], ""), "d", 2000, 300.0, 0).say(what);
     }
     println!("-- one or two of three dead beside none (wanted: no slower)");
     for dead in 0..3 {
         let all = [upstream(10, 0), upstream(10, 0), upstream(10, 0)];
-        all[..dead].iter().for_each(|u| u.mood.lost.store(1000, Ordering::SeqCst));
+        all[..dead].iter().for_each(|u| u.behaviour.lost.store(1000, Ordering::SeqCst));
         let daemon = daemon(&[&all[0], &all[1], &all[2]], "");
         ask_fresh(&daemon, "d", 1500, 200.0, 0).say(&format!("{dead} of three dead, addresses"));
         ask_fresh(&daemon, "no", 1500, 200.0, 3).say(&format!("{dead} of three dead, NXDOMAIN"));
@@ -247,7 +196,7 @@ fn slow() {
     let one = upstream(10, 0);
     let daemon = daemon(&[&one], "");
     ask_fresh(&daemon, "s", 500, 200.0, 0).say("10 ms");
-    one.mood.delay_ms.store(1000, Ordering::SeqCst);
+    one.behaviour.delay_ms.store(1000, Ordering::SeqCst);
     ask_fresh(&daemon, "t", 500, 100.0, 0).say("1 s");
 }
 
@@ -258,15 +207,16 @@ fn gone() {
     let (a, b) = (upstream(10, 0), upstream(10, 0));
     let daemon = daemon(&[&a, &b], "");
     ask_fresh(&daemon, "h", 100, 200.0, 0);
-    let queries = || a.mood.queries.load(Ordering::SeqCst) + b.mood.queries.load(Ordering::SeqCst);
+    let queries = || a.behaviour.queries.load(Ordering::SeqCst) + b.behaviour.queries.load(Ordering::SeqCst);
     let before = queries();
     ask_fresh(&daemon, "i", 300, 100.0, 0).say("all there");
     let steady = (queries() - before) as f64 / 3.0;
-    let lost = |n| [&a, &b].iter().for_each(|u| u.mood.lost.store(n, Ordering::SeqCst));
+    let lost = |n| [&a, &b].iter().for_each(|u| u.behaviour.lost.store(n, Ordering::SeqCst));
     lost(1000);
     ask_fresh(&daemon, "j", 300, 100.0, 2).say("gone, at first (SERVFAIL counts)");
     ask_fresh(&daemon, "k", 300, 100.0, 2).say("gone, known (SERVFAIL counts)");
-    ask_names(&daemon, (1000, 1000.0), |n| format!("h{}.faults.example", n % 100), 0).say("hits meanwhile");
+    ask_names(&daemon, Load { count: 1000, rate: 1000.0 }, |n| format!("h{}.faults.example", n % 100), 0)
+        .say("hits meanwhile");
     lost(0);
     let (began, before) = (Instant::now(), queries());
     let mut n = 0;
@@ -285,8 +235,10 @@ fn memory(daemon: &Daemon) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0) / 1024
 }
 
-/// Fresh names that begin so, at a steady rate, in turn from so many ports; replies not awaited.
-fn flood(server: SocketAddr, (rate, ports): (f64, usize), prefix: &str, stop: &AtomicBool) -> u64 {
+/// Sends queries for random names that begin with `prefix`, from the ports in turn, without waiting for
+/// replies. Returns how many.
+fn flood(server: SocketAddr, load: Flood, prefix: &str, stop: &AtomicBool) -> u64 {
+    let Flood { rate, ports } = load;
     let socket = || {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         socket.connect(server).expect("a route");
@@ -311,19 +263,19 @@ fn flood(server: SocketAddr, (rate, ports): (f64, usize), prefix: &str, stop: &A
     sent
 }
 
-/// Runs something beside a flood; says what that was.
-fn beside<R>(daemon: &Daemon, how: (f64, usize), prefix: &'static str, act: impl FnOnce() -> R) -> R {
+/// Runs `act` during a flood, and prints how large the flood was.
+fn beside<R>(daemon: &Daemon, load: Flood, prefix: &'static str, act: impl FnOnce() -> R) -> R {
     let stop = Arc::new(AtomicBool::new(false));
     let (server, over) = (daemon.server, Arc::clone(&stop));
-    let thread = std::thread::spawn(move || flood(server, how, prefix, &over));
-    // Until it is felt.
+    let thread = std::thread::spawn(move || flood(server, load, prefix, &over));
+    // Until the flood has its full effect.
     std::thread::sleep(Duration::from_secs(2));
     let began = Instant::now();
     let seen = act();
     let elapsed = began.elapsed().as_secs_f64() + 2.0;
     stop.store(true, Ordering::Relaxed);
     let sent = thread.join().expect("no panic") as f64;
-    println!("{:.0} flooding queries a second were sent, from {} ports", sent / elapsed, how.1);
+    println!("{:.0} flooding queries a second were sent, from {} ports", sent / elapsed, load.ports);
     seen
 }
 
@@ -332,7 +284,8 @@ fn silent() {
     for ports in [1, 5000] {
         let (a, b) = (upstream(10, 0), upstream(10, 0));
         let daemon = daemon(&[&a, &b], "");
-        beside(&daemon, (2000.0, ports), "mute", || ask_fresh(&daemon, "q", 300, 20.0, 0)).say("quick names");
+        beside(&daemon, Flood { rate: 2000.0, ports }, "mute", || ask_fresh(&daemon, "q", 300, 20.0, 0))
+            .say("quick names");
         stats(&daemon);
     }
 }
@@ -345,10 +298,10 @@ fn greedy() {
     for ports in [1, 64, 1000] {
         let daemon = daemon(&[&a, &b], "");
         let hot = |n: usize| format!("h{}.faults.example", n % 1000);
-        ask_names(&daemon, (1000, 500.0), hot, 0);
-        beside(&daemon, (60_000.0, ports), "", || {
+        ask_names(&daemon, Load { count: 1000, rate: 500.0 }, hot, 0);
+        beside(&daemon, Flood { rate: 60_000.0, ports }, "", || {
             ask_fresh(&daemon, "v", 200, 20.0, 0).say("another client's new names");
-            ask_names(&daemon, (10_000, 2000.0), hot, 0).say("another client's hits");
+            ask_names(&daemon, Load { count: 10_000, rate: 2000.0 }, hot, 0).say("another client's hits");
         });
         ask_fresh(&daemon, "w", 100, 100.0, 0).say("new names in the second after its end");
         ask_fresh(&daemon, "x", 200, 200.0, 0).say("new names after that");
@@ -363,11 +316,13 @@ fn flooded() {
     let (a, b) = (upstream(10, 0), upstream(10, 0));
     let daemon = daemon(&[&a, &b], "");
     let hot = |n: usize| format!("h{}.faults.example", n % 1000);
-    ask_names(&daemon, (1000, 500.0), hot, 0);
+    ask_names(&daemon, Load { count: 1000, rate: 500.0 }, hot, 0);
     let before = memory(&daemon);
-    ask_names(&daemon, (10_000, 2000.0), hot, 0).say("hits, undisturbed");
-    beside(&daemon, (100_000.0, 1), "", || ask_names(&daemon, (40_000, 2000.0), hot, 0))
-        .say("hits, beside the flood");
+    ask_names(&daemon, Load { count: 10_000, rate: 2000.0 }, hot, 0).say("hits, undisturbed");
+    beside(&daemon, Flood { rate: 100_000.0, ports: 1 }, "", || {
+        ask_names(&daemon, Load { count: 40_000, rate: 2000.0 }, hot, 0)
+    })
+    .say("hits, beside the flood");
     println!("{} MiB before, {} MiB after", before, memory(&daemon));
     stats(&daemon);
 }
@@ -377,15 +332,16 @@ fn million() {
     let (a, b) = (upstream(0, 0), upstream(0, 0));
     let daemon = daemon(&[&a, &b], "[round]\nfirst = 1\ncomplete = false\n");
     let hot = |n: usize| format!("h{}.faults.example", n % 1000);
-    ask_names(&daemon, (3000, 2000.0), hot, 0);
+    ask_names(&daemon, Load { count: 3000, rate: 2000.0 }, hot, 0);
     let before = memory(&daemon);
     for part in 0..20 {
         ask_fresh(&daemon, &format!("u{part}x"), 50_000, 12_000.0, 0);
-        ask_names(&daemon, (1000, 5000.0), hot, 0);
+        ask_names(&daemon, Load { count: 1000, rate: 5000.0 }, hot, 0);
     }
-    let asked = a.mood.queries.load(Ordering::SeqCst) + b.mood.queries.load(Ordering::SeqCst);
-    ask_names(&daemon, (1000, 2000.0), hot, 0).say("popular names afterwards");
-    let again = a.mood.queries.load(Ordering::SeqCst) + b.mood.queries.load(Ordering::SeqCst) - asked;
+    let asked = a.behaviour.queries.load(Ordering::SeqCst) + b.behaviour.queries.load(Ordering::SeqCst);
+    ask_names(&daemon, Load { count: 1000, rate: 2000.0 }, hot, 0).say("popular names afterwards");
+    let again =
+        a.behaviour.queries.load(Ordering::SeqCst) + b.behaviour.queries.load(Ordering::SeqCst) - asked;
     println!("{again} of 1000 had to be asked for again; {before} MiB before, {} MiB after", memory(&daemon));
     stats(&daemon);
 }
