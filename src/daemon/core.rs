@@ -85,7 +85,7 @@ impl Core {
 
     /// Refreshes entries that were answered when their time was nearly over, and lets deadlines pass.
     pub fn on_time(&mut self, now: Monotonic, outputs: &mut impl Outputs) {
-        while let Some(question) = self.rounds.wanted() {
+        while let Some(question) = self.rounds.next_expiring() {
             self.tell(now, Input::Refresh { question }, outputs);
         }
         if self.rounds.poll_timeout().is_some_and(|at| at <= now) {
@@ -154,7 +154,7 @@ impl Core {
 
     /// Remembers a question whose entry was answered when its time was nearly over.
     pub fn want(&mut self, question: Question) {
-        self.rounds.want(question);
+        self.rounds.note_expiring(question);
     }
 
     /// Whether an entry was restored from before the restart and has not been renewed since.

@@ -1,38 +1,41 @@
 //! Everything the core can ask of the shell, executed once each and in order.
 
-use crate::{AttemptId, ClientId, Restored, SenderId, Server, UpstreamId, reply::Answer};
+use crate::ids::{AttemptId, ClientId, SenderId, UpstreamId};
+use crate::reply::Answer;
+use crate::saved_set::Restored;
+use crate::server::Server;
 use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// How an attempt travels.
+/// The transport of an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
     /// One datagram each way.
     Udp,
-    /// A connection of its own (RFC 7766), after a truncated answer.
+    /// A connection of its own (RFC 7766), for instance after a truncated response.
     Tcp,
 }
 
-/// What the shell is to do.
+/// An action that the shell executes.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Open a fresh connected socket (UDP: from a random port) and send `octets`, a whole query; report what comes
-    /// as `Input::Message`, what goes wrong as `Input::Failed`.
+    /// Open a new connected socket (UDP: from a random port) and send `octets`, a complete query.
+    /// Report a message on it as `Input::Message`, a failure as `Input::Failed`.
     Send {
-        /// The new attempt.
+        /// The attempt that begins.
         attempt: AttemptId,
-        /// For the shell's log and counters.
+        /// Its upstream, for the shell's log and counters.
         upstream: UpstreamId,
-        /// Where to.
+        /// The address and link to send to.
         server: Server,
-        /// How.
+        /// The transport to use.
         transport: Transport,
-        /// The query.
+        /// The query in wire form.
         octets: Rc<[u8]>,
     },
-    /// Send the same octets once more from the attempt's own socket: the datagram may have been lost.
+    /// Retransmit the query from the attempt's own socket: the datagram may have been lost.
     Resend {
         /// A UDP attempt that is still open.
         attempt: AttemptId,
@@ -41,39 +44,40 @@ pub enum Action {
     },
     /// Close the attempt's socket.
     Close {
-        /// The attempt.
+        /// The attempt that has ended.
         attempt: AttemptId,
-        /// When given, a UDP socket stays open until then at the longest, so that a late datagram is counted (hand it in as
-        /// `Input::Message`, the core knows that it is late) instead of provoking an ICMP error that tells the port to strangers.
+        /// When given, a UDP socket stays open until then, so that a late response is counted: report
+        /// it as `Input::Message`, the core knows that it is late. A closed socket would answer it by
+        /// an ICMP error, which shows the port to others.
         linger: Option<Monotonic>,
     },
-    /// Tell a client; its id is free afterwards.
+    /// Send the reply to a client, whose id is free afterwards.
     Reply {
-        /// Who.
+        /// The client that asked.
         client: ClientId,
-        /// What.
+        /// The answer to compose the reply from.
         answer: Answer,
     },
-    /// What became of `Input::Order`.
+    /// The outcome of an `Input::Order`.
     OrderResult {
-        /// Who sent the order.
+        /// The sender of the order.
         sender: SenderId,
-        /// Whether it was applied.
+        /// Whether the order was applied.
         result: OrderResult,
     },
-    /// Worth a line in the log.
+    /// An event for the log.
     Note(Note),
 }
 
-/// What became of an order.
+/// The outcome of a sorter's order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OrderResult {
-    /// It was published under this version.
+    /// The order is published under this version.
     Applied {
-        /// The new version.
+        /// The version of the published set.
         version: u64,
     },
-    /// It was not applied.
+    /// The order was not applied.
     Rejected {
         /// Why, in a few words.
         reason: &'static str,
@@ -82,26 +86,27 @@ pub enum OrderResult {
     },
 }
 
-/// An event that an operator wants to read about.
+/// An event that an operator wants to see in the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
-    /// An upstream is left alone until its next trial.
+    /// An upstream is down: it gets no queries until its next trial.
     UpstreamDown {
-        /// Which.
+        /// The upstream that is down.
         server: Server,
-        /// When it is tried again.
+        /// When the next trial begins.
         until: Monotonic,
         /// Failures in a row.
         failures: u32,
     },
     /// An upstream that was down has answered.
     UpstreamUp {
-        /// Which.
+        /// The upstream that responded.
         server: Server,
     },
-    /// An upstream answers queries with EDNS by an error; it is asked without for a while (RFC 6891 section 7).
+    /// An upstream answers EDNS with an error. It gets queries without EDNS for a while (RFC 6891
+    /// section 7).
     NoEdns {
-        /// Which.
+        /// The upstream without EDNS.
         server: Server,
     },
     /// A set of addresses could not be stored in the table.
@@ -109,15 +114,15 @@ pub enum Note {
         /// Why, in a few words.
         reason: &'static str,
     },
-    /// An upstream gave a public name an address of a private network, which was withheld.
+    /// An upstream gave a public name a private address, which was withheld.
     Rebinding {
-        /// The name that was asked for.
+        /// The name of the question.
         name: Box<Name>,
         /// The first such address.
         address: IpAddr,
-        /// Who gave it.
+        /// The upstream that gave it.
         server: Server,
     },
-    /// What was saved has been taken up, as far as it may be.
+    /// The saved sets have been restored, as far as they may be.
     Restored(Restored),
 }

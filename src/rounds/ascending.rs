@@ -1,8 +1,9 @@
-//! A map of ids that are counted up: the newest goes to the end, and mostly the oldest leaves first.
+//! A map with ascending ids as keys: a new id goes to the end, and the oldest usually leaves first.
 
 use std::collections::VecDeque;
 
-/// Sorted by key. What has been removed leaves a hole until all before it have gone, or holes are the most of it.
+/// Sorted by key. A removed entry leaves a hole until all entries before it are gone, or until most
+/// entries are holes.
 #[derive(Debug)]
 pub(crate) struct Ascending<K, V> {
     entries: VecDeque<(K, Option<V>)>,
@@ -35,7 +36,7 @@ impl<K: Ord + Copy, V> Ascending<K, V> {
         self.entries.get_mut(place)?.1.as_mut()
     }
 
-    /// Puts a value in place of the key's former one.
+    /// Inserts a value, or replaces the key's value.
     pub fn insert(&mut self, key: K, value: V) {
         let before = match self.place(&key) {
             Ok(place) => self.entries.get_mut(place).and_then(|(_, own)| own.replace(value)),

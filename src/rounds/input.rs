@@ -1,166 +1,111 @@
-//! Everything the core can be told, and the ids it is told it by.
+//! Everything that can happen to the core: the events that the shell reports.
 
-use crate::restore::Restore;
-use crate::{Question, Routes, Settings};
+use crate::ids::{AttemptId, ClientId, SenderId};
+use crate::question::Question;
+use crate::routes::Routes;
+use crate::saved_set::Restore;
+use crate::settings::Settings;
 use hither_local::Local;
 use hither_table::{Family, Rtt};
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// An upstream: its place in the configured list.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct UpstreamId(pub u16);
-
-/// One query to one upstream within a round. Never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AttemptId(pub u64);
-
-/// One question of one client that waits for its reply; the shell draws it and never uses it twice at a time. Its upper 16 bits are
-/// its [`Source`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ClientId(pub u64);
-
-impl ClientId {
-    /// The client `number`, of 48 bits, on the account of `source`.
-    #[must_use]
-    pub const fn of(source: Source, number: u64) -> ClientId {
-        ClientId((source.0 as u64) << 48 | (number & 0xffff_ffff_ffff))
-    }
-
-    /// On whose account it is.
-    #[must_use]
-    pub const fn source(self) -> Source {
-        Source::of(self.0 >> 48)
-    }
-}
-
-/// On whose account something is that there is a bound for. Whoever has most gives way first when the bound is reached.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Source(u16);
-
-impl Source {
-    /// How many there are. The shell spreads those who ask over them by a hash that they do not know.
-    pub const PLACES: u16 = 16_384;
-    /// What is done for nobody who waits, beside them: no number falls on it.
-    pub const NOBODY: Source = Source(Source::PLACES);
-
-    /// The source that a number falls on.
-    #[must_use]
-    pub const fn of(number: u64) -> Source {
-        Source((number % Source::PLACES as u64) as u16)
-    }
-
-    pub(crate) const fn at(place: u16) -> Source {
-        Source(place)
-    }
-
-    pub(crate) const fn number(self) -> u16 {
-        self.0
-    }
-
-    pub(crate) fn place(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-/// What happened outside.
+/// An event outside of the core.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A client asks something that [`crate::Rounds::answer_hit`] could not answer.
+    /// A client's question that [`crate::Rounds::answer_hit`] could not answer.
     Ask {
-        /// Who waits for the reply.
+        /// The client that waits for the reply.
         client: ClientId,
-        /// What is asked.
+        /// The question of the query.
         question: &'a Question,
         /// RD: without it only the cache may answer (RFC 1035 section 4.1.1).
         recursion: bool,
     },
-    /// One whole message arrived on the attempt's own socket or connection.
+    /// One complete message arrived on the attempt's own socket or connection.
     Message {
         /// The attempt whose socket it was.
         attempt: AttemptId,
-        /// The message as it came.
+        /// The message in wire form.
         octets: &'a [u8],
     },
     /// The attempt's socket failed.
     Failed {
         /// The attempt whose socket it was.
         attempt: AttemptId,
-        /// How.
+        /// The kind of failure.
         failure: Failure,
     },
-    /// An entry that is there is still wanted: find it out again if its time is nearly over, before anybody has to wait for it.
+    /// A cached entry is still in use: it is refreshed if it is about to expire, before a client has to
+    /// wait.
     Refresh {
-        /// What is wanted.
+        /// The question of the entry.
         question: Question,
     },
-    /// Nobody waits for this reply any more.
+    /// A client no longer waits for its reply.
     ClientGone {
         /// The client of an earlier `Ask`.
         client: ClientId,
     },
-    /// The sorter measured a set.
+    /// The sorter has measured an address set.
     Order {
-        /// Who sent it: given back in `Action::OrderResult`.
+        /// The sender, which `Action::OrderResult` names again.
         sender: SenderId,
-        /// What it measured.
+        /// The measured order.
         order: Order,
     },
-    /// Forget these names, or everything.
+    /// Forget what is known of these names, or everything.
     Flush {
-        /// `None`: everything.
+        /// The names; `None` means everything.
         names: Option<Vec<Name>>,
     },
-    /// The configuration changed.
+    /// The configuration has changed.
     Reload {
         /// The new settings.
         settings: Settings,
-        /// The new upstreams; a change ends every live round.
+        /// The new upstreams; a change of them ends every live round.
         routes: Routes,
     },
-    /// What is answered here has changed.
+    /// The names that are answered locally have changed.
     Local {
-        /// All of it.
+        /// All local names.
         local: Arc<Local>,
     },
-    /// Addresses, links or routes of the host have changed, or it has slept: what was sent may not come back, and who was out of reach
-    /// may be there.
+    /// Addresses, links or routes of the host have changed, or the host has slept. Responses to
+    /// outstanding queries may never arrive, and upstreams that were unreachable may respond.
     NetworkChanged,
-    /// What was saved before the host was started.
+    /// Address sets that were saved before the host was started.
     Restore(Restore),
-    /// The process ends: every waiting client is told so, every socket closed.
+    /// The process ends: every client gets its reply, every socket is closed.
     Shutdown,
 }
 
-/// How a socket failed.
+/// The way in which a socket failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
     /// An ICMP error or no route.
     Unreachable,
-    /// Nobody listens there: ICMP port unreachable, or a TCP reset while connecting.
+    /// ICMP port unreachable, or a TCP reset while connecting.
     Refused,
-    /// The TCP connection ended before the whole message had come.
+    /// The TCP connection ended before the complete message had arrived.
     Closed,
-    /// There was no socket to be had here (descriptors, ports): says nothing about the upstream.
+    /// The host had no socket for the attempt (descriptors, ports). This says nothing about the
+    /// upstream.
     NoSocket,
 }
 
-/// A connection that orders come from. The shell numbers them; the core only gives the number back.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct SenderId(pub u64);
-
-/// A measured order of one set.
+/// A measured order of one address set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Which table was read.
+    /// The generation of the table that the sorter read.
     pub generation: u64,
     /// Owner, in lower case.
     pub name: Name,
-    /// Which of its sets.
+    /// The family of the set.
     pub family: Family,
-    /// The version at which the measured set came to be.
+    /// The set version of the measured set.
     pub set_version: u64,
-    /// The whole set in its new order.
+    /// All addresses of the set in their new order.
     pub addresses: Vec<(IpAddr, Rtt)>,
 }

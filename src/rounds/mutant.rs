@@ -1,8 +1,9 @@
 //! Planted faults: each breaks one promise of the core, and the tests must notice every one.
 //!
-//! Only tests can plant one; in every other build [`Mutants::has`] is a constant `false` and the faults vanish.
+//! Only tests can plant one; in every other build [`Mutants::has`] is a constant `false` and the faults
+//! vanish.
 
-/// A planted fault.
+/// A planted fault, named after what goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)] // The names are the documentation: each is the sentence of what goes wrong.
 pub enum Mutant {
@@ -63,7 +64,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    /// Every one.
+    /// Every planted fault.
     pub const ALL: [Mutant; 54] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,

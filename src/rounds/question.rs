@@ -1,18 +1,21 @@
-//! The question a round answers.
+//! The question that a round answers.
 
 use hither_answers::Asked;
 use hither_table::Family;
-use hither_wire::{codes::Rtype, name::Name, query::Query};
+use hither_wire::codes::Rtype;
+use hither_wire::name::Name;
+use hither_wire::query::Query;
 
-/// QNAME in lower case, QTYPE, DO and CD; the class is IN, others are refused before they get here.
+/// QNAME in lower case, QTYPE, DO and CD. The class is IN; other classes are refused before.
 ///
-/// DO and CD are part of it because they change what an upstream says (RFC 4035 section 3.2.1). So a name and type have three rounds at the most at a
-/// time, and two while signatures stand: without DO, with it, and with both where that fails.
+/// DO and CD are part of the question because they change what an upstream answers (RFC 4035 section
+/// 3.2.1). So a name and type have at most three rounds at a time: without DO, with DO, and with DO and
+/// CD where validation fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Question {
     /// QNAME in lower case (RFC 4343).
     pub name: Name,
-    /// QTYPE.
+    /// The QTYPE of the query.
     pub rtype: Rtype,
     /// The client asked for DNSSEC records (RFC 3225).
     pub dnssec_ok: bool,
@@ -21,7 +24,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// What a client asks.
+    /// The question of a client's query.
     #[must_use]
     pub fn of(query: &Query<'_>) -> Question {
         Question {
@@ -32,25 +35,25 @@ impl Question {
         }
     }
 
-    /// As its upstreams are asked first for whoever wants DNSSEC records or checks signatures itself: with DO, and with signatures checked there. What
-    /// stands that is right for who checks again, too.
-    pub(crate) fn checked(&self) -> Question {
+    /// The question that is asked first for a client with DO or CD: DO set, CD clear, so that the
+    /// upstream validates. A valid answer is right for a validating client too.
+    pub(crate) fn validated(&self) -> Question {
         Question { dnssec_ok: true, checking_disabled: false, ..*self }
     }
 
-    /// The same for who checks signatures itself, when nobody has an answer that stands.
-    pub(crate) fn unchecked(&self) -> Question {
+    /// The question for a validating client when the validated one has no answer: DO and CD set.
+    pub(crate) fn unvalidated(&self) -> Question {
         Question { dnssec_ok: true, checking_disabled: true, ..*self }
     }
 
-    /// As the answer cache looks it up.
+    /// The key of the question in the answer cache.
     #[must_use]
     pub fn asked(&self) -> Asked<'_> {
         let dnssec = (self.dnssec_ok, self.checking_disabled);
         Asked { name: self.name.as_wire(), rtype: self.rtype, dnssec }
     }
 
-    /// The family whose addresses the table keeps for this question, or `None` when its answers are kept apart.
+    /// The family that the table keeps for this question; `None`: its answers are in the answer cache.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         family_of(self.rtype, self.dnssec_ok || self.checking_disabled)
@@ -99,15 +102,18 @@ mod tests {
             });
             sent.last()
         };
-        // A round that nobody waits for, one that two wait for who check, and one of somebody else: all places are taken.
+        // One round without clients, one with two validating clients, one of another source: all limits
+        // are reached.
         ask(&mut rounds, 1000, client(1, 0), ("z.example", false));
         rounds.handle(Monotonic::from_ms(1001), Input::ClientGone { client: client(1, 0) });
+        rounds.drain();
         let (attempt, mut octets) = ask(&mut rounds, 1002, client(1, 1), ("x.example", true)).expect("sent");
         ask(&mut rounds, 1003, client(1, 2), ("x.example", true));
         ask(&mut rounds, 1004, client(2, 1), ("y.example", false));
         octets[2] |= 0x80;
         octets[3] = Rcode::SERVFAIL.0;
         rounds.handle(Monotonic::from_ms(1010), Input::Message { attempt, octets: &octets });
+        rounds.drain();
         rounds.check_invariants();
         ask(&mut rounds, 1500, client(3, 1), ("w.example", false));
     }

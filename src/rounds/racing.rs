@@ -1,47 +1,50 @@
-//! Rounds that have not answered anybody yet: whose they are, how long they have raced, and which of them gives way to a newcomer.
+//! Rounds that have not answered yet: their sources, their ages, and which of them is evicted for a new
+//! one.
 //!
-//! As unbound's jostle list does it (unbound.conf(5), num-queries-per-thread, jostle-timeout): a round of the first half of all runs
-//! to its end, where it can; one of the other half is over for a newcomer's sake once it has taken longer than rounds usually do. So
-//! neither names that nobody answers keep quick ones out, nor does a flood of quick ones keep slow ones from ever being answered.
+//! This follows unbound's jostle list (unbound.conf(5), num-queries-per-thread, jostle-timeout): half
+//! of all rounds may run to their end, the other half may be evicted once they have taken longer than
+//! rounds usually do. So neither do names that no upstream answers block quick ones, nor does a flood
+//! of quick names keep slow ones from an answer.
 
-use crate::Source;
 use crate::ascending::Ascending;
+use crate::ids::Source;
 use crate::tally::Tally;
 use hither_table::Monotonic;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Bounds of what counts as longer than usual. The lower one is unbound's jostle-timeout; with the upper one 2000 places suffice for
-/// as many names a second that are never answered.
+/// Bounds of what counts as longer than usual. The lower one is unbound's jostle-timeout. With the
+/// upper one 2000 rounds suffice for 2000 unanswered names per second.
 const USUAL_MIN: Duration = Duration::from_millis(200);
 const USUAL_MAX: Duration = Duration::from_secs(1);
-/// A round has taken longer than is usual after so many times what rounds take.
+/// A round has taken longer than usual after this multiple of the usual time.
 const USUAL_TIMES: u64 = 4;
 
-/// The time from the start of a round to its first answer, smoothed as round-trip times are (RFC 6298 section 2).
+/// The time from the start of a round to its first answer, smoothed as round-trip times are (RFC 6298
+/// section 2).
 #[derive(Debug, Default)]
 struct Usual {
     smoothed_us: Option<u64>,
 }
 
 impl Usual {
-    fn learn(&mut self, took: Duration) {
+    pub fn learn(&mut self, took: Duration) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX / 16);
         self.smoothed_us = Some(self.smoothed_us.map_or(took_us, |smoothed| (7 * smoothed + took_us) / 8));
     }
 
-    fn longest(&self) -> Duration {
+    pub fn longest(&self) -> Duration {
         let usual = Duration::from_micros(self.smoothed_us.unwrap_or(0).saturating_mul(USUAL_TIMES));
         usual.clamp(USUAL_MIN, USUAL_MAX)
     }
 }
 
-/// See the module.
+/// The rounds that race, by source and by age.
 #[derive(Debug)]
 pub(crate) struct Racing {
     tally: Tally,
     of_source: BTreeSet<(Source, u64)>,
-    /// When each round began: those that run to their end where they can, and the others.
+    /// When each round began: those that may run to their end, and the others.
     patient: Ascending<u64, Monotonic>,
     quick: Ascending<u64, Monotonic>,
     usual: Usual,
@@ -58,7 +61,7 @@ impl Racing {
         }
     }
 
-    /// A round begins, one of `most` that there may be.
+    /// Adds a round that begins, one of at most `most`.
     pub fn enter(&mut self, id: u64, source: Source, began: Monotonic, most: usize) {
         let half = if self.patient.len() < most / 2 { &mut self.patient } else { &mut self.quick };
         half.insert(id, began);
@@ -66,7 +69,7 @@ impl Racing {
         self.tally.add(source);
     }
 
-    /// It races no more: it has answered its clients at `now`, or it is over.
+    /// Removes a round: it has answered its clients at `answered`, or it has ended.
     pub fn leave(&mut self, id: u64, source: Source, answered: Option<Monotonic>) {
         let Some(began) = self.patient.remove(&id).or_else(|| self.quick.remove(&id)) else { return };
         self.of_source.remove(&(source, id));
@@ -76,8 +79,9 @@ impl Racing {
         }
     }
 
-    /// Somebody else waits for a round too: it is on the account of who has fewer, and never of nobody.
-    pub fn share(&mut self, id: u64, own: Source, other: Source) -> Source {
+    /// A client of another source joins a round. The round then counts for the source with fewer
+    /// rounds, never for NOBODY. Returns that source.
+    pub fn recharge(&mut self, id: u64, own: Source, other: Source) -> Source {
         let stays = own != Source::NOBODY && self.tally.of(other) + 1 >= self.tally.of(own);
         if stays || !self.of_source.remove(&(own, id)) {
             return own;
@@ -88,7 +92,7 @@ impl Racing {
         other
     }
 
-    /// How long a round may race before it may have to give way.
+    /// How long a round may race before it may be evicted.
     pub fn longest(&self) -> Duration {
         self.usual.longest()
     }
@@ -98,26 +102,27 @@ impl Racing {
         began.is_some_and(|began| now.since(*began) > self.longest())
     }
 
-    fn of(&self, source: Source) -> impl DoubleEndedIterator<Item = u64> {
+    pub fn of(&self, source: Source) -> impl DoubleEndedIterator<Item = u64> {
         self.of_source.range((source, 0)..=(source, u64::MAX)).map(|(_, id)| *id)
     }
 
-    /// Which round ends for a newcomer of `source` because somebody else has more of them: of theirs, the oldest if it is slow, else
-    /// the newest.
+    /// The round to evict for `source` because another source has more: of that source the oldest if it
+    /// is slow, else the newest.
     pub fn of_the_fullest(&self, now: Monotonic, source: Source) -> Option<u64> {
         let fullest = self.tally.ahead_of(source)?;
         let oldest = self.of(fullest).next().filter(|id| self.is_slow(*id, now));
         oldest.or_else(|| self.of(fullest).next_back())
     }
 
-    /// Which round ends for a newcomer of `source` because it has raced longer than is usual: the oldest, its own before others'.
+    /// The round to evict for `source` because it has raced longer than usual: the oldest, of its own
+    /// source first.
     pub fn slowest(&self, now: Monotonic, source: Source) -> Option<u64> {
         let oldest = |half: &Ascending<u64, Monotonic>| half.keys().next().copied();
         let slow = [self.of(source).next(), oldest(&self.quick), oldest(&self.patient)];
         slow.into_iter().flatten().find(|id| self.is_slow(*id, now))
     }
 
-    /// Those that race, for whoever checks.
+    /// All rounds that race, for the checks of invariants.
     pub fn all(&self) -> &BTreeSet<(Source, u64)> {
         &self.of_source
     }
@@ -150,7 +155,7 @@ mod tests {
         Monotonic::from_ms(n)
     }
 
-    /// Rounds of one source that began a millisecond after the other.
+    /// Rounds of one source, each begun a millisecond after the one before.
     fn racing(source: Source, ids: std::ops::Range<u64>, most: usize) -> Racing {
         let mut racing = Racing::new();
         ids.for_each(|id| racing.enter(id, source, ms(id), most));
@@ -201,8 +206,8 @@ mod tests {
     #[test]
     fn a_round_that_others_wait_for_is_on_the_account_of_who_has_fewer() {
         let mut racing = racing(A, 0..3, 4);
-        assert_eq!(racing.share(0, A, B), B);
-        assert_eq!(racing.share(1, A, B), A, "nobody would have fewer");
+        assert_eq!(racing.recharge(0, A, B), B);
+        assert_eq!(racing.recharge(1, A, B), A, "nobody would have fewer");
         assert_eq!(racing.of_the_fullest(ms(10), Source::of(3)), Some(2));
         racing.check();
     }
@@ -211,7 +216,7 @@ mod tests {
     fn what_was_begun_for_nobody_is_on_the_account_of_who_waits_for_it() {
         let mut racing = racing(A, 0..3, 8);
         racing.enter(3, Source::NOBODY, ms(3), 8);
-        assert_eq!(racing.share(3, Source::NOBODY, A), A, "A has more, and nobody waits for it but A");
+        assert_eq!(racing.recharge(3, Source::NOBODY, A), A, "A has more, and nobody waits for it but A");
         assert!((0..=u64::from(Source::PLACES)).all(|n| Source::of(n) != Source::NOBODY));
         racing.check();
     }

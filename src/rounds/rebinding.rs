@@ -1,29 +1,25 @@
-//! Addresses of private networks for names that are everybody's: by these a page of the Internet reaches routers and printers (DNS rebinding).
+//! Private addresses of public names, by which a web page can reach routers and printers (DNS
+//! rebinding).
 //!
-//! They are withheld: they never join a set, and an answer that has nothing else is held like a denial, so that what another upstream says wins. A name
-//! is not everybody's that standards reserve or that nobody can register, that the network has for its own, that has upstreams of its own, or
-//! that the operator allows. The question's name decides, not where its CNAMEs lead: whoever owns that name has written them.
+//! Such addresses are withheld: they never join a set, and an answer without any other address is held
+//! like a denial, so that another upstream's answer wins. A name is not public if standards reserve it,
+//! if it cannot be registered, if it belongs to the network or has upstreams of its own, or if the
+//! operator allows it. The question's name decides, not the end of its CNAMEs: the owner of the name
+//! has written them.
 
-use crate::Routes;
-use crate::mutant::Mutant;
-use crate::response::is_sinkhole;
-use crate::routes::nearest;
-use crate::shared::Shared;
-use crate::whole::Piece;
+use crate::routes::{Routes, nearest};
 use hither_local::NON_DNS_TLDS;
-use hither_wire::codes::Rtype;
-use hither_wire::message::Message;
 use hither_wire::name::Name;
 use hither_wire::reach::Reach;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// What an operator may choose about it.
+/// The operator's choice about rebinding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rebinding {
-    /// Whether anything is withheld at all.
+    /// Whether private addresses are withheld at all.
     pub protect: bool,
-    /// Names that may have private addresses, with all below them; in lower case.
+    /// Names that may have private addresses, with all names below them; in lower case.
     pub allow: BTreeSet<Name>,
 }
 
@@ -33,12 +29,14 @@ impl Default for Rebinding {
     }
 }
 
-/// Seconds for which it is remembered that there was nothing but what is withheld; fewer where the answer or the bound of denials says so.
+/// For how many seconds it is remembered that all addresses were withheld; fewer where the answer or
+/// the limit of negative TTLs says so.
 pub(crate) const WITHHELD_S: u32 = 60;
 
-/// Further top-level names that nobody can register: RFC 6761, those that ICANN reserved or will not delegate, what RFC 6762 appendix G lists as
-/// seen in networks, and `localdomain`, which hosts files give to `localhost`. `test` and `example` are forwarded, since networks have servers for
-/// them; names in example.com are as public as any.
+/// Further top-level names that cannot be registered: RFC 6761, those that ICANN reserved or will not
+/// delegate, those that RFC 6762 appendix G lists as seen in networks, and `localdomain`, which hosts
+/// files give to `localhost`. `test` and `example` are forwarded, since networks have servers for them;
+/// names in example.com are public.
 const UNREGISTERED: [&[u8]; 12] = [
     b"test",
     b"example",
@@ -55,9 +53,9 @@ const UNREGISTERED: [&[u8]; 12] = [
 ];
 
 impl Rebinding {
-    /// Whether a name in lower case is everybody's, so that it may have public addresses only.
+    /// Whether a name in lower case is public, so that it may have public addresses only.
     pub(crate) fn is_public(&self, name: &Name, routes: &Routes) -> bool {
-        // Every name being asked of some upstreams makes none of them a network's own.
+        // Upstreams for the root, so for every name, make no name private.
         let has_upstreams = || routes.domain(name).is_some_and(|domain| !domain.is_root());
         self.protect
             && name.label_count() > 1
@@ -75,42 +73,17 @@ fn is_below(domains: &BTreeSet<Name>, name: &Name) -> bool {
     !domains.is_empty() && nearest(name, |at| domains.get(at)).is_some()
 }
 
-impl Shared {
-    /// Whether a name in lower case is everybody's.
-    pub fn is_public(&self, name: &Name) -> bool {
-        self.settings.rebinding.is_public(name, &self.groups.routes)
-    }
-
-    /// Takes from the addresses of a name what must not be told of it; the first of that. 0.0.0.0 and its like stay: filtering resolvers mean them, and
-    /// they lose against any other address.
-    pub fn withhold(&self, name: &Name, addresses: &mut Vec<IpAddr>) -> Option<IpAddr> {
-        let first = addresses.iter().copied().find(is_private)?;
-        if !self.is_public(name) || self.mutants.has(Mutant::PrivateAddressesJoin) {
-            return None;
-        }
-        addresses.retain(|address| !is_private(address));
-        Some(first)
-    }
-
-    /// The first address for which an answer that is kept whole is withheld: of the records that would be told, which is not all that a message may
-    /// carry. Beside a public address a sinkhole is one.
-    pub fn withheld_of(&self, piece: &Piece<'_>, message: &Message<'_>) -> Option<IpAddr> {
-        if !matches!(piece.question.rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
-            return None;
-        }
-        let all = piece.addresses(message);
-        let mixed = all.iter().any(|address| !is_sinkhole(address));
-        let withheld =
-            |address: &IpAddr| Reach::of(*address) != Reach::Public && (mixed || is_private(address));
-        let first = all.into_iter().find(withheld)?;
-        (self.is_public(&piece.question.name) && !self.mutants.has(Mutant::PrivateAddressesJoin))
-            .then_some(first)
-    }
-}
-
-/// Whether an address leads to neighbours, or to nobody, and is no sinkhole.
+/// Whether an address is private or unusable, and no sinkhole.
 pub(crate) fn is_private(address: &IpAddr) -> bool {
     Reach::of(*address) != Reach::Public && !is_sinkhole(address)
+}
+
+/// 0.0.0.0, ::, 127.0.0.1 and ::1: the addresses that filtering resolvers give for a blocked name.
+pub(crate) fn is_sinkhole(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a.is_unspecified() || a.octets() == [127, 0, 0, 1],
+        IpAddr::V6(a) => a.is_unspecified() || a.is_loopback(),
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +146,7 @@ mod tests {
             let public = rebinding.is_public(&name(text), &routes);
             assert_eq!(public, text.contains('.'), "{text}");
         }
-        // All names being asked of somebody makes none of them private.
+        // Upstreams for the root make no name private.
         routes.domains.insert(Name::ROOT, vec![server]);
         assert!(rebinding.is_public(&name("www.example.com"), &routes));
         rebinding.allow.insert(Name::ROOT);

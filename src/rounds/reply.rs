@@ -1,7 +1,10 @@
-//! Replies: an answer, rendered for the client that asked.
+//! Replies: an answer, composed for the client that asked.
 //!
-//! The id, the letter case of the question, EDNS, the size and the DO, CD and RD bits are the client's; everything else is what
-//! upstreams stated (I6). Nothing here allocates, but where signatures are left out, once an answer.
+//! The id, the letter case of the question, EDNS, the size and the DO, CD and RD bits are the client's.
+//! All else is what upstreams stated (I6). Nothing here allocates, except the one time that signatures
+//! are left out of an answer.
+
+mod local_names;
 
 use hither_answers::Stored;
 use hither_local::LocalAnswer;
@@ -16,34 +19,35 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What a client is to be told, however it asked.
+/// An answer for any client, however it asked.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The family's set of a record of the table.
+    /// A family's set in a record of the table.
     Record {
-        /// The record as published.
+        /// The record as it was published.
         record: Record,
-        /// Which of its families.
+        /// The family of the question.
         family: Family,
-        /// `Some`: expired, to be told with this TTL in seconds (RFC 8767).
+        /// `Some`: the set has expired, its records get this TTL in seconds (RFC 8767).
         stale_ttl_s: Option<u32>,
     },
-    /// One upstream's own answer.
+    /// A complete answer of one upstream.
     Stored {
-        /// The answer.
+        /// The answer from the answer cache.
         stored: Arc<Stored>,
-        /// The same for those who want no signatures, where it has some; `None` if it does not fit into a message.
+        /// The answer without signatures, for clients without DO; `None` inside: it does not fit into a
+        /// message.
         bare: Option<Rc<OnceCell<Option<Stored>>>>,
-        /// As in `Record`.
+        /// As in `Record`: `Some` for a stale answer.
         stale_ttl_s: Option<u32>,
     },
-    /// What is answered here.
+    /// An answer to a local name.
     Local(Rc<LocalAnswer>),
-    /// Nothing but an RCODE.
+    /// An RCODE without records.
     Failure {
-        /// The RCODE.
+        /// The RCODE of the reply.
         rcode: Rcode,
-        /// The extended error (RFC 8914), told to clients that use EDNS.
+        /// The extended error (RFC 8914), for clients that use EDNS.
         ede: Option<u16>,
     },
 }
@@ -61,34 +65,34 @@ impl Answer {
 
 /// Extended errors used here (RFC 8914 section 4).
 pub mod ede {
-    /// Stale Answer.
+    /// Stale Answer: RFC 8767.
     pub const STALE: u16 = 3;
     /// Stale NXDOMAIN Answer.
     pub const STALE_NXDOMAIN: u16 = 19;
     /// Not Ready: no upstream is configured, or the daemon is stopping.
     pub const NOT_READY: u16 = 14;
-    /// Cached Error.
+    /// Cached Error: a failure is remembered (RFC 9520).
     pub const CACHED_ERROR: u16 = 13;
-    /// No Reachable Authority: nobody answered in time.
+    /// No Reachable Authority: no upstream answered in time.
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
-    /// Network Error: upstreams answered, but none usably.
+    /// Network Error: upstreams answered, but with errors only.
     pub const NETWORK_ERROR: u16 = 23;
     /// Blocked: the operator of this server blocks the name.
     pub const BLOCKED: u16 = 15;
-    /// Prohibited: the client may not ask.
+    /// Prohibited: the client may not ask here.
     pub const PROHIBITED: u16 = 18;
-    /// Other Error, here: more work than the limits allow.
+    /// Other Error, here: a limit is reached.
     pub const OTHER: u16 = 0;
 }
 
-/// UDP payload we say we take (RFC 9715).
+/// The UDP payload size that we advertise to clients (RFC 9715).
 const UDP_SIZE_HERE: u16 = 1232;
-/// OPT with one extended error: 11 octets, 4 of option header, 2 of code.
+/// Length of an OPT record with one extended error: 11 octets, 4 of option header, 2 of code.
 pub(crate) const OPT_WITH_EDE: usize = 17;
 pub(crate) const OPT: usize = 11;
 
-/// Renders `answer` to `query` in at most `limit` octets of `out`, with TC where it does not fit. Returns the length;
-/// 0 only if `out` cannot hold even the question.
+/// Composes the reply to `query` in at most `limit` octets of `out`, with TC where the answer does not
+/// fit. Returns its length, or 0 if `out` cannot hold even the question.
 pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize, out: &mut [u8]) -> usize {
     let written = match answer {
         Answer::Record { record: published, family, stale_ttl_s } => {
@@ -102,7 +106,7 @@ pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize,
             };
             told.map_or(0, |told| self::stored(now, query, told, *stale_ttl_s, (limit, out)))
         }
-        Answer::Local(said) => crate::local::compose(query, said, limit, out),
+        Answer::Local(said) => local_names::compose(query, said, limit, out),
         Answer::Failure { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
     };
     if written == 0 { failure(query, Rcode::SERVFAIL, None, limit, out) } else { written }
@@ -113,7 +117,7 @@ fn reply_flags(query: &Query<'_>, rcode: Rcode) -> u16 {
     flags::QR | flags::RA | kept | u16::from(rcode.0)
 }
 
-/// Header, question and room for OPT.
+/// Begins a reply: header, question, and space reserved for OPT.
 pub(crate) fn open<'b>(
     query: &Query<'_>,
     rcode: Rcode,
@@ -147,13 +151,14 @@ pub(crate) fn close(mut composer: Composer<'_>, query: &Query<'_>, ede: Option<u
     composer.finish()
 }
 
-/// A reply without records.
+/// Composes a reply without records.
 pub fn failure(query: &Query<'_>, rcode: Rcode, ede: Option<u16>, limit: usize, out: &mut [u8]) -> usize {
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
     open(query, rcode, reserve, limit, out).map_or(0, |composer| close(composer, query, ede))
 }
 
-/// A reply from a record of the table: one chain, the one that owns the best address, with that chain's addresses in order.
+/// Composes a reply from a record of the table: the chain of the best address, and that chain's
+/// addresses in order.
 pub(crate) fn record(
     now: Monotonic,
     query: &Query<'_>,
@@ -177,7 +182,8 @@ pub(crate) fn record(
     close(composer, query, ede)
 }
 
-/// Where not all of a set fits, what one upstream alone has added to it is left out, and only then is anything cut: the rest is an answer too.
+/// Where not all addresses fit, the extra addresses are left out first; only then is the reply
+/// truncated.
 fn without_lone_ones(
     composer: &mut Composer<'_>,
     view: &FamilyView<'_>,
@@ -194,7 +200,7 @@ fn remaining_s(now: Monotonic, expire_ms: u64) -> u32 {
     u32::try_from(expire_ms.saturating_sub(now.as_ms()) / 1000).unwrap_or(u32::MAX)
 }
 
-/// Writes chain, addresses up to a number of `most`, and SOA; `false` when they do not fit.
+/// Writes the chain, at most `most` addresses, and the SOA record. `false`: they do not fit.
 fn records(
     composer: &mut Composer<'_>,
     view: &FamilyView<'_>,
@@ -232,7 +238,7 @@ fn records(
     }
 }
 
-/// A reply from an upstream's own octets: copied, TTLs counted down.
+/// Composes a reply from an upstream's own octets, with TTLs counted down.
 pub(crate) fn stored(
     now: Monotonic,
     query: &Query<'_>,

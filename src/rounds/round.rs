@@ -1,43 +1,61 @@
-//! One round: a question that is being answered, from its first attempt to its end.
+//! A round: all the work on one question, from its first query to its end.
 //!
-//! Racing → Denied or Completing → gone. A state carries what is true in it and nothing else. Each event ends in
-//! [`Round::conclude`], the only place that decides whether something is settled or over.
+//! Its phases are racing, then denied or completing. A phase has only the data that is valid in it.
+//! Each event ends in [`Round::conclude`], the only function that decides whether an answer is accepted
+//! or the round is over.
 
-use crate::attempt::{Attempt, Plan, Target, Way, send};
-use crate::held::{Bare, Held};
+mod addresses;
+mod answers;
+mod asking;
+mod case_0x20;
+mod closing;
+mod cname_chase;
+mod deadlines;
+mod denial;
+mod failure;
+mod failures;
+mod learning;
+mod messages;
+mod negative_grace;
+mod replies;
+mod tcp_confirmation;
+
+use crate::attempt::{Attempts, Target, Way};
+use crate::ids::{ClientId, Source, UpstreamId};
 use crate::mutant::Mutant;
-use crate::reply::{Answer, ede};
+use crate::question::Question;
+use crate::round::deadlines::Deadline;
 use crate::settings::DOWN_DEADLINE;
 use crate::shared::Shared;
-use crate::spare::Room;
-use crate::trace::{ATTEMPTS_KEPT, AttemptTrace, Trace};
-use crate::upstream::choose;
-use crate::{ClientId, Question, Source, UpstreamId};
-use hither_table::{FamilyDraft, Monotonic};
-use hither_wire::codes::Rcode;
-use std::borrow::Cow;
+use crate::trace::Trace;
+use crate::weak_answer::{DanglingCname, Held};
+use hither_table::{Address, Chain, FamilyDraft, Monotonic};
 use std::collections::VecDeque;
 use std::mem::take;
+use std::net::IpAddr;
 use std::rc::Rc;
 
-/// How far a round has come.
+/// Items that a list of an ended round may keep memory for: few rounds have more clients or attempts.
+const ITEMS_MAX: usize = 16;
+
+/// The phase of a round.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// No client has been told anything but stale data.
+    /// No client has a reply, except stale data.
     Racing {
-        /// An answer that waits for a second opinion.
+        /// A weak answer that waits for a second upstream.
         held: Option<Held>,
-        /// A CNAME whose target nobody has looked up yet.
-        bare: Option<Bare>,
+        /// A CNAME whose target no upstream has looked up.
+        dangling: Option<DanglingCname>,
     },
-    /// Clients were told that it does not exist; an attempt that is still out may know better.
+    /// Clients got a denial or another final answer; an outstanding attempt may still correct a denial.
     Denied {
-        /// What the table says of it, where it keeps such answers.
+        /// The denial as published, where the table keeps it.
         set: Option<FamilyDraft>,
     },
-    /// Clients have their answer, and the table the set so far; the others may add to it.
+    /// Clients have their reply and the table has the set so far; other upstreams may add addresses.
     Completing {
-        /// The set as published.
+        /// The set as it was published.
         set: FamilyDraft,
     },
 }
@@ -45,11 +63,11 @@ pub(crate) enum Phase {
 /// How a round ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
-    /// Every upstream answered or failed.
+    /// Every upstream has answered or failed.
     Complete,
-    /// Time was up: its own, or its set's.
+    /// Time was up, its own or its set's; or it was evicted.
     Partial,
-    /// A newer round, a flush, a reload or the end of the process took its place.
+    /// A newer round, a flush, a reload or the end of the process ended it.
     Superseded,
 }
 
@@ -58,57 +76,59 @@ pub(crate) struct Round {
     pub question: Rc<Question>,
     pub deadline: Monotonic,
     pub clients: Vec<ClientId>,
-    /// On whose account it is while it races.
+    /// The source that it counts for while it races.
     pub source: Source,
-    /// How many clients it has, as written in the table of crowds.
-    pub crowd: usize,
+    /// How many clients it has, as noted in the index of live rounds.
+    pub joined: usize,
     pub phase: Phase,
-    /// Outstanding ones only.
-    pub attempts: Vec<Attempt>,
-    /// Whom to ask next, best first.
+    /// The outstanding attempts.
+    pub attempts: Attempts,
+    /// The upstreams to ask next, best first.
     pub unasked: VecDeque<UpstreamId>,
-    /// Some were not asked: there was no time or no socket left. Such a round is never complete.
-    pub cut: bool,
-    /// So far nothing has come of any attempt but that there was no socket for it. What was not asked has not failed.
-    pub starved: bool,
-    /// When to ask them.
-    pub wave_at: Option<Monotonic>,
+    /// Some upstreams were not asked, for want of time or sockets. Such a round is never complete.
+    pub is_cut_short: bool,
+    /// So far every attempt has failed for want of a socket. An upstream that was not asked has not
+    /// failed.
+    pub has_no_socket: bool,
+    /// When the next upstreams are asked.
+    pub next_wave_at: Option<Monotonic>,
     /// When waiting clients get stale data, if there is any.
     pub stale_at: Option<Monotonic>,
-    /// When it is looked at whether anybody still answers anything.
-    pub look_at: Option<Monotonic>,
-    /// What is asked now: the question's name, or the end of a chain that is being chased.
+    /// When the round checks whether every upstream is down.
+    pub down_check_at: Option<Monotonic>,
+    /// The name that is asked for now: the question's, or the end of a chased chain.
     pub target: Target,
-    /// How those are asked once more that had an error for it, when nobody is left.
+    /// How upstreams that answered with an error are asked once more when no other is left.
     pub plain: Vec<Way>,
-    /// An upstream has failed in a way in which it would if signatures were wrong.
-    pub refuted: bool,
-    /// The extended error to tell if all fails.
+    /// An upstream has answered SERVFAIL, as it does when validation fails.
+    pub has_servfail: bool,
+    /// The extended error if all attempts fail.
     pub ede: u16,
     pub trace: Trace,
-    pub room: Room,
-    /// When it is woken, as written in the table of timers.
+    pub room: Lists,
+    /// When it is woken, as noted in the index of live rounds.
     pub timer: Monotonic,
 }
 
-/// What a round begins with.
+/// What a new round begins with.
 pub(crate) struct Start {
     pub question: Rc<Question>,
     pub clients: Vec<ClientId>,
-    /// Inherited when it takes the place of one with waiting clients.
+    /// Inherited from the round that it replaces.
     pub deadline: Monotonic,
-    /// There is stale data for them.
+    /// The cache has stale data for the clients.
     pub stale: bool,
 }
 
 impl Round {
-    /// Whether nobody has an answer of it yet.
+    /// Whether it has not answered yet.
     pub fn is_racing(&self) -> bool {
         matches!(self.phase, Phase::Racing { .. })
     }
 
-    /// Begins a round and sends its first wave.
-    pub fn start(shared: &mut Shared, now: Monotonic, start: Start) -> Box<Self> {
+    /// Begins a round and sends its first wave. `reused`: memory of an ended round.
+    pub fn start(shared: &mut Shared, start: Start, reused: Option<Box<Self>>) -> Box<Self> {
+        let now = shared.now;
         let Start { question, clients, deadline, stale } = start;
         let id = shared.writer.next_version();
         for client in &clients {
@@ -118,7 +138,7 @@ impl Round {
             true => std::time::Duration::ZERO,
             false => shared.settings.stale_wait,
         };
-        let mut spare = shared.spare.take();
+        let mut spare = reused;
         let lent = spare.as_mut().map(|old| {
             let Self { attempts, unasked, trace, room, .. } = &mut **old;
             (take(attempts), take(unasked), take(&mut trace.attempts), take(room))
@@ -137,18 +157,18 @@ impl Round {
             deadline,
             source: clients.first().map_or(Source::NOBODY, |client| client.source()),
             clients,
-            crowd: 0,
-            phase: Phase::Racing { held: None, bare: None },
+            joined: 0,
+            phase: Phase::Racing { held: None, dangling: None },
             attempts,
             unasked,
-            cut: false,
-            starved: true,
-            wave_at: None,
+            is_cut_short: false,
+            has_no_socket: true,
+            next_wave_at: None,
             stale_at: stale.then(|| now.plus(wait)),
-            look_at: Some(now.plus(DOWN_DEADLINE)),
+            down_check_at: Some(now.plus(DOWN_DEADLINE)),
             target: Target::of(Rc::clone(&question)),
             plain: Vec::new(),
-            refuted: false,
+            has_servfail: false,
             ede: crate::reply::ede::NO_REACHABLE_AUTHORITY,
             timer: deadline,
             question,
@@ -161,200 +181,76 @@ impl Round {
             None => Box::new(begun),
         };
         let first = shared.settings.first;
-        round.ask_all(shared, now, first);
+        round.ask_all(shared, first);
         round
     }
 
-    /// Puts all usable upstreams in line for the target and asks the first of them.
-    pub fn ask_all(&mut self, shared: &mut Shared, now: Monotonic, first: usize) {
-        self.plain.clear();
-        let group = shared.group(self.target.name());
-        let choice = choose(&mut shared.upstreams, &group, now, (first, take(&mut self.unasked)));
-        self.unasked = choice.order;
-        self.ask_next(shared, now, choice.first);
-        let lost = shared.mutants.has(Mutant::LostFallback);
-        self.wave_at = (!self.unasked.is_empty() && !lost).then(|| now.plus(shared.settings.fallback));
-    }
-
-    /// Asks the next `count` upstreams.
-    pub fn ask_next(&mut self, shared: &mut Shared, now: Monotonic, count: usize) {
-        for _ in 0..count {
-            let Some(upstream) = self.unasked.pop_front() else { break };
-            let target = self.target.clone();
-            if !self.send(shared, now, &target, Way::to(upstream)) {
-                if let Some(upstream) = shared.upstream(upstream) {
-                    upstream.trial_over();
-                }
-                self.unasked.clear();
-                self.cut = true;
-            }
+    /// Does what is due, then concludes.
+    pub fn on_time(&mut self, shared: &mut Shared) -> Option<End> {
+        let now = shared.now;
+        // Datagrams that waited for TCP come first: after a sleep of the host other deadlines have
+        // passed too.
+        self.end_overdue_confirmations(shared);
+        self.accept_overdue_denials(shared);
+        if self.is_due(shared, Deadline::StaleReply) {
+            self.serve_stale(shared);
         }
-        if self.unasked.is_empty() {
-            self.wave_at = None;
+        if self.is_due(shared, Deadline::AllDown) {
+            self.down_check_at = None;
         }
-    }
-
-    /// Those who had an error are asked once more, without what that may be for. `false` if there is nobody.
-    fn ask_plainly(&mut self, shared: &mut Shared, now: Monotonic) -> bool {
-        let (ways, target) = (take(&mut self.plain), self.target.clone());
-        ways.into_iter().filter(|way| self.send(shared, now, &target, *way)).count() > 0
-    }
-
-    pub fn send(&mut self, shared: &mut Shared, now: Monotonic, target: &Target, way: Way) -> bool {
-        let trace = self.trace.attempts.len();
-        let plan = Plan { round: self.id, question: &self.question, target, way, trace };
-        // What is asked when time is up cannot be heard.
-        if now >= self.deadline {
-            return false;
-        }
-        let Some(attempt) = send(shared, now, &plan) else { return false };
-        if trace < ATTEMPTS_KEPT
-            && let Some(upstream) = shared.upstream(way.upstream)
-        {
-            self.trace.attempts.push(AttemptTrace {
-                upstream: upstream.server,
-                transport: way.transport,
-                sent: now,
-                ended: None,
-                outcome: "waiting".into(),
-                addresses: Vec::new(),
-            });
-        }
-        self.attempts.push(attempt);
-        true
-    }
-
-    /// Sends what is out once more, from fresh sockets.
-    pub fn send_again(&mut self, shared: &mut Shared, now: Monotonic) {
-        let ids: Vec<_> = self.attempts.iter().map(|a| a.id).collect();
-        for id in &ids {
-            let Some(at) = self.attempts.iter().position(|a| a.id == *id) else { continue };
-            let mut old = self.close(shared, now, at, "network changed");
-            // What was to be confirmed is asked again altogether.
-            let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
-            if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
-                // In another network a connection that ended has its second try again.
-                let way = crate::attempt::Way { again: false, ..old.way };
-                if !self.follow(shared, now, &mut old, way) {
-                    self.stands(shared, now, &mut old);
-                }
-            }
-        }
-    }
-
-    /// The attempt has ended: nothing from it matters any more.
-    pub fn close(
-        &mut self,
-        shared: &mut Shared,
-        now: Monotonic,
-        at: usize,
-        outcome: impl Into<Cow<'static, str>>,
-    ) -> Attempt {
-        let attempt = self.attempts.swap_remove(at);
-        shared.attempts.remove(&attempt.id);
-        shared.actions.push_back(crate::Action::Close { attempt: attempt.id, linger: None });
-        if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
-            trace.ended = Some(now);
-            trace.outcome = outcome.into();
-        }
-        attempt
-    }
-
-    /// What is due at `now`, then [`Round::conclude`].
-    pub fn on_time(&mut self, shared: &mut Shared, now: Monotonic) -> Option<End> {
-        // What has waited for a connection is fresh: after a sleep both may be due.
-        self.stop_waiting_for_tcp(shared, now);
-        self.stop_waiting_for_lower(shared, now);
-        if self.stale_at.is_some_and(|at| now >= at) {
-            self.serve_stale(shared, now);
-        }
-        self.look_at = self.look_at.filter(|at| now < *at);
         if matches!(self.phase, Phase::Racing { .. }) {
-            for attempt in &mut self.attempts {
-                attempt.resend(shared, now);
+            for attempt in self.attempts.iter_mut() {
+                attempt.resend(shared);
             }
         }
-        if self.wave_at.is_some_and(|at| now >= at) {
+        if self.is_due(shared, Deadline::NextWave) {
             let batch = shared.settings.batch.max(1);
-            self.ask_next(shared, now, batch);
-            self.wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.stagger));
+            self.ask_next(shared, batch);
+            self.next_wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.stagger));
         }
-        self.conclude(shared, now)
+        self.conclude(shared)
     }
 
-    fn serve_stale(&mut self, shared: &mut Shared, now: Monotonic) {
-        self.stale_at = None;
-        if let Some(answer) = shared.stale(now, &self.question) {
-            shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
-            self.tell(shared, &answer);
-        }
-    }
-
-    /// There is no more time for it, although its own is not over: nothing is known that would be worth remembering.
-    pub fn give_up(&mut self, shared: &mut Shared, now: Monotonic) {
-        if let Phase::Racing { held, .. } = &mut self.phase
-            && let Some(held) = held.take()
-        {
-            self.settle(shared, now, held);
-        }
-        if self.clients.is_empty() {
-            return;
-        }
-        if self.stale_at.is_some() {
-            self.serve_stale(shared, now);
-        }
-        shared.counters.add(hither_table::Counter::ShedQueries, self.clients.len() as u64);
-        self.tell(shared, &Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
-    }
-
-    /// Tells every waiting client.
-    pub fn tell(&mut self, shared: &mut Shared, answer: &Answer) {
-        let mut clients = std::mem::take(&mut self.clients);
-        if shared.mutants.has(Mutant::ForgetsAClient) && clients.len() > 1 {
-            clients.pop();
-        }
-        for client in clients.drain(..) {
-            shared.reply(client, answer.clone());
-        }
-        self.clients = clients;
-    }
-
-    /// Settles what can be settled, asks whom it takes, and says whether the round is over.
-    pub fn conclude(&mut self, shared: &mut Shared, now: Monotonic) -> Option<End> {
+    /// Accepts what can be accepted, asks further upstreams where needed, and returns how the round
+    /// ended, if it did.
+    pub fn conclude(&mut self, shared: &mut Shared) -> Option<End> {
+        let now = shared.now;
         loop {
-            let due = self.due(shared);
+            let is_due = self.is_due(shared, Deadline::End);
+            let is_denial_due = self.is_due(shared, Deadline::NegativeGrace);
+            let is_chase_due = self.is_due(shared, Deadline::CnameChase);
             let idle = self.attempts.is_empty() && self.unasked.is_empty();
-            let heard = if self.cut { End::Partial } else { End::Complete };
-            // Whether somebody who usually answers may still do so.
+            let heard = if self.is_cut_short { End::Partial } else { End::Complete };
+            // Whether an upstream that usually answers may still do so.
             let asked = self.attempts.iter().map(|a| &a.upstream).chain(&self.unasked);
             let hopeful =
                 asked.filter_map(|id| shared.upstreams.get(usize::from(id.0))).any(|u| u.is_trusted(now));
-            let hopeless = self.is_hopeless(shared, now);
+            let hopeless = self.is_hopeless(shared);
             match &mut self.phase {
                 Phase::Completing { set } => {
-                    let over = now >= due || now.as_ms() >= set.expire_ms;
+                    let over = is_due || now.as_ms() >= set.expire_ms;
                     return if idle { Some(heard) } else { over.then_some(End::Partial) };
                 }
                 Phase::Denied { .. } => {
                     let settled = self.attempts.is_empty();
-                    return if settled { Some(heard) } else { (now >= due).then_some(End::Partial) };
+                    return if settled { Some(heard) } else { is_due.then_some(End::Partial) };
                 }
-                Phase::Racing { held, bare } => {
-                    let settle = idle || now >= due || !hopeful;
-                    if held.as_ref().is_some_and(|h| settle || now >= h.until) {
+                Phase::Racing { held, dangling } => {
+                    let settle = idle || is_due || !hopeful;
+                    if held.is_some() && (settle || is_denial_due) {
                         let held = held.take()?;
-                        self.settle(shared, now, held);
-                    } else if now >= due || hopeless {
-                        self.fail(shared, now);
+                        self.accept(shared, held);
+                    } else if is_due || hopeless {
+                        self.fail(shared);
                         return Some(End::Partial);
-                    } else if bare.as_ref().is_some_and(|b| settle || now >= b.until) {
-                        let bare = bare.take()?;
-                        self.chase(shared, now, bare);
-                    } else if idle && !self.ask_plainly(shared, now) {
-                        self.fail(shared, now);
+                    } else if dangling.is_some() && (settle || is_chase_due) {
+                        let dangling = dangling.take()?;
+                        self.chase_cname(shared, dangling);
+                    } else if idle && !self.ask_plainly(shared) {
+                        self.fail(shared);
                         return Some(heard);
                     } else if self.attempts.is_empty() {
-                        self.ask_next(shared, now, 1);
+                        self.ask_next(shared, 1);
                     } else {
                         return None;
                     }
@@ -363,36 +259,47 @@ impl Round {
         }
     }
 
-    /// Whether clients have waited as long as makes sense while nobody answers anything.
-    fn is_hopeless(&self, shared: &Shared, now: Monotonic) -> bool {
-        now.since(self.trace.started) >= DOWN_DEADLINE && shared.all_down(now, self.target.name())
+    /// Whether clients have waited long enough although every upstream is down.
+    fn is_hopeless(&self, shared: &Shared) -> bool {
+        let now = shared.now;
+        now.since(self.trace.started) >= DOWN_DEADLINE && shared.all_down(self.target.name())
+    }
+}
+
+/// Memory for the lists that a round builds.
+#[derive(Default)]
+pub(crate) struct Lists {
+    /// For the addresses and chains of its set.
+    pub addresses: Vec<Address>,
+    pub chains: Vec<Chain>,
+    /// For the addresses of one response.
+    pub heard: Vec<IpAddr>,
+}
+
+impl Lists {
+    pub fn empty(&mut self) {
+        self.addresses.clear();
+        self.addresses.shrink_to(ITEMS_MAX);
+        self.chains.clear();
+        self.heard.clear();
+        self.heard.shrink_to(ITEMS_MAX);
+    }
+}
+
+impl Round {
+    /// Takes the phase out of an ended round.
+    pub fn take_phase(&mut self) -> Phase {
+        std::mem::replace(&mut self.phase, Phase::Racing { held: None, dangling: None })
     }
 
-    fn due(&self, shared: &Shared) -> Monotonic {
-        let late = u64::from(shared.mutants.has(Mutant::DeadlineOffByOne)) * 1_000_000_000;
-        Monotonic(self.deadline.0 + late)
-    }
-
-    /// When [`Round::on_time`] has something to do.
-    pub fn wake(&self, shared: &Shared) -> Monotonic {
-        let phase = match &self.phase {
-            Phase::Racing { held, bare } => {
-                let resend = self.attempts.iter().filter_map(|a| a.resend_at).min();
-                [held.as_ref().map(|h| h.until), bare.as_ref().map(|b| b.until), resend, self.look_at]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            }
-            Phase::Completing { set } => Some(Monotonic::from_ms(set.expire_ms)),
-            Phase::Denied { .. } => None,
-        };
-        let waits = |a: &Attempt| a.doubt.until.into_iter().chain(a.denied.as_ref().map(|d| d.until)).min();
-        let doubt = self.attempts.iter().filter_map(waits).min();
-        let stale = self.stale_at.filter(|_| !self.clients.is_empty());
-        [phase, self.wave_at, stale, doubt]
-            .into_iter()
-            .flatten()
-            .min()
-            .map_or(self.due(shared), |at| at.min(self.due(shared)))
+    /// Empties the lists of an ended round, and keeps no more memory than most rounds need.
+    pub fn empty(&mut self) {
+        self.take_phase();
+        self.clients.clear();
+        self.clients.shrink_to(ITEMS_MAX);
+        self.attempts.empty(ITEMS_MAX);
+        self.unasked.clear();
+        self.trace.attempts.shrink_to(ITEMS_MAX);
+        self.room.empty();
     }
 }

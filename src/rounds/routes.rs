@@ -1,20 +1,22 @@
-//! Whom to ask for which names: the usual upstreams, and those of some domains (split DNS).
+//! Routes: the default upstreams, and upstreams of single domains (split DNS).
 
-use crate::{Server, UpstreamId};
+use crate::ids::UpstreamId;
+use crate::server::Server;
 use hither_table::layout::checksum;
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// Upstreams by domain. The longest suffix of a name decides; the order in which they were written does not matter.
+/// Upstreams by domain. The longest suffix of a name decides, not the order in which they are written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Routes {
-    /// For every name without a domain of its own here.
+    /// The default upstreams, for names without a domain here.
     pub usual: Vec<Server>,
-    /// Domains, in lower case.
+    /// Upstreams by domain, in lower case.
     pub domains: BTreeMap<Name, Vec<Server>>,
-    /// Domains, in lower case, that are the network's own whoever is asked for them: their names may have private addresses.
+    /// Domains of the network itself, in lower case, whichever upstreams serve them: their names may
+    /// have private addresses.
     pub own: BTreeSet<Name>,
 }
 
@@ -24,14 +26,14 @@ impl From<&[SocketAddr]> for Routes {
     }
 }
 
-/// What becomes of what is known of a name when others are asked for it.
+/// What happens to the knowledge about a name when other upstreams are asked for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
-    /// Who said it is still asked, and nobody else.
+    /// The same upstreams are asked.
     Stays,
-    /// Others are asked too: they may know what was denied.
+    /// More upstreams are asked: they may know what was denied.
     DenialsGo,
-    /// Somebody is not asked for it any more.
+    /// An upstream is no longer asked for it.
     Goes,
 }
 
@@ -42,7 +44,7 @@ impl Routes {
         suffix(&self.domains, name).map(|(domain, _)| domain)
     }
 
-    /// A number that stands for whom `name` is asked of: 0 for the usual upstreams, whoever they are; else another for other upstreams. It means the
+    /// A number for the upstreams of `name`: 0 for the default ones, else a hash of them. It means the
     /// same in every process.
     #[must_use]
     pub fn mark(&self, name: &Name) -> u64 {
@@ -50,7 +52,7 @@ impl Routes {
         checksum(marks(upstreams).into_iter()).max(1)
     }
 
-    /// Every upstream once.
+    /// All upstreams, each of them once.
     #[must_use]
     pub fn all(&self) -> Vec<Server> {
         let mut all: Vec<Server> = Vec::new();
@@ -62,7 +64,7 @@ impl Routes {
         all
     }
 
-    /// Whether the same are asked for the same names. The order of upstreams says nothing.
+    /// Whether the same upstreams are asked for the same names. Their order does not matter.
     pub(crate) fn leads_as(&self, other: &Routes) -> bool {
         marks(&self.usual) == marks(&other.usual)
             && self.domains.len() == other.domains.len()
@@ -73,8 +75,8 @@ impl Routes {
                 .all(|((name, own), (other_name, others))| name == other_name && marks(own) == marks(others))
     }
 
-    /// What becomes of what is known of `name` when these routes take the place of `before`. Where nobody was asked nothing is known
-    /// to be wrong.
+    /// What happens to the knowledge about `name` when these routes replace `before`. Where no upstream
+    /// was asked, nothing is wrong.
     pub(crate) fn fate(&self, name: &Name, before: &Routes) -> Fate {
         let (now, then) = (self.asked(name), before.asked(name));
         if then.iter().any(|server| !now.contains(server)) {
@@ -91,7 +93,7 @@ impl Routes {
     }
 }
 
-/// Upstreams as numbers, each once, in an order of their own.
+/// Upstreams as numbers, each once.
 pub(crate) fn marks(upstreams: &[Server]) -> BTreeSet<u64> {
     upstreams.iter().map(Server::mark).collect()
 }
@@ -103,16 +105,17 @@ fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Nam
     nearest(name, |at| domains.get_key_value(at))
 }
 
-/// What is found of a name, or else of the nearest name above it.
+/// What `find` returns for a name, or else for the nearest name above it.
 pub(crate) fn nearest<T>(name: &Name, find: impl Fn(&Name) -> Option<T>) -> Option<T> {
     std::iter::successors(Some(*name), Name::parent).find_map(|at| find(&at))
 }
 
-/// Routes as places in the list of upstreams.
+/// The routes with upstreams as indices.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub routes: Routes,
-    /// The usual upstreams, or who they were when there were any: a network that is away for a while is the same when it comes back.
+    /// The default upstreams, or the last ones where there are none now: a network that returns after a
+    /// while is the same.
     pub latest: Vec<Server>,
     usual: Rc<[UpstreamId]>,
     domains: BTreeMap<Name, Rc<[UpstreamId]>>,

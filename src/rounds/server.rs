@@ -1,20 +1,21 @@
-//! Who is asked: an address, and the link by which it is asked.
+//! A server: an address, and the link by which it is reached.
 
 use hither_table::layout::checksum;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A server of DNS. The same address on two links is two servers: each network has its own.
+/// A DNS server. The same address on two links is two servers: each network has its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Server {
-    /// Address and port.
+    /// Its address and port.
     pub address: SocketAddr,
-    /// The number of the link by which it is asked; 0: whichever the routes of the host lead to.
+    /// The index of its link; 0: the host's routes decide.
     pub link: u32,
 }
 
 impl Server {
-    /// A number that stands for it, the same in every process. IPv4 addresses and those that are mapped to IPv6 are one.
+    /// A hash of the server, the same in every process. An IPv4 address and its mapped IPv6 address are
+    /// the same.
     #[must_use]
     pub fn mark(&self) -> u64 {
         let (address, scope) = match self.address {

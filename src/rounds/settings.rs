@@ -1,6 +1,6 @@
-//! What an operator may choose about rounds and the cache, and the bounds nobody may exceed.
+//! Settings of rounds and the cache, and the bounds that no setting can exceed.
 
-use crate::Rebinding;
+use crate::rebinding::Rebinding;
 use std::time::Duration;
 
 /// The configuration of the core; the defaults are those of hither.toml(5).
@@ -16,13 +16,13 @@ pub struct Settings {
     pub stagger: Duration,
     /// Whether the remaining upstreams are asked too, to complete a set of addresses.
     pub complete: bool,
-    /// How long a round may live.
+    /// How long a round may take.
     pub deadline: Duration,
-    /// How long a negative answer waits for a second opinion.
+    /// How long a denial waits for a second upstream.
     pub negative_grace: Duration,
-    /// Whose denials count.
+    /// Which denials count.
     pub deny: Deny,
-    /// What may have addresses of private networks.
+    /// Which names may have private addresses.
     pub rebinding: Rebinding,
     /// Lower bound of the TTL of positive answers.
     pub min_ttl: Duration,
@@ -36,13 +36,14 @@ pub struct Settings {
     pub stale: Duration,
     /// How long a client waits for a fresh answer before it gets a stale one.
     pub stale_wait: Duration,
-    /// TTL of a stale answer.
+    /// TTL of stale records.
     pub stale_ttl: Duration,
-    /// Whether an entry that is asked for when less than a fifth of its time is left is found out again at once.
+    /// Whether an entry that is used when less than a fifth of its lifetime is left is refreshed at
+    /// once.
     pub prefetch: bool,
-    /// Whether questions are sent in mixed letter case, for a forger to guess too.
+    /// Whether questions are sent in mixed letter case (0x20), which a forger has to guess too.
     pub mix_case: bool,
-    /// How many answers that are not plain addresses are kept.
+    /// How many answers the answer cache holds.
     pub answers: usize,
     /// Bounds of the work in progress.
     pub limits: Limits,
@@ -75,16 +76,17 @@ impl Default for Settings {
     }
 }
 
-/// Whose denials count, sinkholes among them.
+/// Which denials count, sinkholes included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deny {
-    /// That of one upstream waits for another's, and loses against an answer.
+    /// A denial waits for a second upstream, and loses against an answer.
     Agreed,
-    /// Any upstream's, at once and whatever others say: one of them filters, and the others are there for when it does not answer.
+    /// Any upstream's denial counts at once: one of them filters, the others are there for when it does
+    /// not answer.
     Any,
 }
 
-/// The bounds of TTLs, in the whole seconds that TTLs have.
+/// The bounds of TTLs, in whole seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     least_s: u32,
@@ -102,27 +104,29 @@ impl Bounds {
         }
     }
 
-    /// The TTL of what there is.
+    /// The TTL of data within the bounds.
     pub fn data(self, ttl_s: u32) -> u32 {
         ttl_s.max(self.least_s).min(self.most_s)
     }
 
-    /// The TTL of what says that there is nothing.
+    /// The TTL of a denial within the bounds.
     pub fn denial(self, ttl_s: u32) -> u32 {
         ttl_s.min(self.negative_s)
     }
 }
 
-/// Bounds of the work in progress; what would exceed one gives way or is refused, never queued without end.
+/// Limits of the work in progress. At a limit, something is evicted or refused; nothing queues without
+/// bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Rounds alive at once. A new question beyond it ends the oldest round that has answered its clients; else one of whoever has
-    /// most of them, or one that has raced longer than is usual; it is refused when there is none.
+    /// Live rounds. At the limit a new question ends the oldest round that has answered, else evicts
+    /// one of the source with the most, or one that has raced longer than usual; else it is refused.
     pub rounds: usize,
-    /// Attempts outstanding at once: each is a socket, and sockets are what a process runs out of first. Rounds give way for them too.
+    /// Outstanding attempts: each is a socket, which a process runs out of first. Rounds are evicted
+    /// for them too.
     pub attempts: usize,
-    /// Clients waiting in all, however many of them for one round. One more takes the place of one of whoever has most, or of one of
-    /// those who ask what most wait for; it is refused when it is of them.
+    /// Waiting clients in all. At the limit a new client evicts one of the source with the most, or one
+    /// of the question with the most; else it is refused.
     pub clients: usize,
 }
 
@@ -132,49 +136,52 @@ impl Default for Limits {
     }
 }
 
-/// CNAMEs followed for one question, in one message or by asking on. Chains beyond it are loops or abuse;
+/// CNAMEs followed for one question, in one message or by chasing. Longer chains are loops or abuse;
 /// unbound and BIND stop at 11 and 16.
 pub const LINKS_MAX: usize = 16;
-/// DNAME records of one message that are looked at: a chain that needs one for each of its names has fewer.
+/// DNAME records of one message that are used; a real chain needs fewer.
 pub const ABOVE_MAX: usize = 64;
 /// Different chains kept for one set of addresses; more bring no client anything.
 pub const CHAINS_MAX: usize = 8;
 /// Addresses of one family kept for one name (the table's own bound).
 pub const ADDRESSES_MAX: usize = 255;
-/// Octets of a reply that what is added to a first answer must leave it at: they pass without TC and without fragments (RFC 9715).
+/// Size of a reply, in octets, that extra addresses must stay within: it fits without TC and without
+/// fragments (RFC 9715).
 pub const REPLY_MAX: usize = 1232;
-/// How long an answer after the first one must hold to add to a set and to say for how long it lives. So a TTL of 0 does not void what others
-/// said, while upstreams' caches of different age do join.
+/// How long a further answer must hold to join a set and to shorten its life. So a TTL of 0 does not
+/// void what other upstreams said, while caches of different age do join.
 pub const LEAST_LEFT: Duration = Duration::from_secs(1);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
-/// Repetitions of one attempt's datagram while its round has no answer: where every other datagram is lost, one name in two hundred is, at an upstream
-/// that answers within milliseconds. A slow one is asked fewer times before the round is over.
+/// Retransmissions of one attempt while its round has no answer. Where every other datagram is lost,
+/// one name in two hundred is lost with these, at an upstream that answers within milliseconds. A slow
+/// upstream gets fewer before the round is over.
 pub const RESENDS_MAX: u8 = 7;
-/// Longest wait between two of them, so that all of them fall into a round's time.
+/// Longest pause between two retransmissions, so that all fit into a round's time.
 pub const RESEND_PAUSE_MAX: Duration = Duration::from_millis(800);
-/// Wait before the first repetition when the upstream's round-trip time is unknown.
+/// Pause before the first retransmission when the upstream's round-trip time is unknown.
 pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
-/// Bounds of the wait before the first repetition.
+/// Lower bound of the pause before the first retransmission.
 pub const RESEND_MIN: Duration = Duration::from_millis(50);
-/// See [`RESEND_MIN`].
+/// Upper bound of the pause before the first retransmission.
 pub const RESEND_MAX: Duration = Duration::from_millis(800);
-/// A datagram is repeated once before that when its answer is later than usual, by at least so much: quick upstreams need not lose 50
-/// milliseconds for a lost datagram.
+/// How much later than usual an answer must be for an early retransmission: so a lost datagram costs a
+/// fast upstream milliseconds instead of 50.
 pub const EARLY_MARGIN: Duration = Duration::from_millis(3);
-/// Answers that an early repetition has to be saved up by, and how many are saved at most: who is slow is not asked twice for it.
+/// Answers that pay for one early retransmission. So a slow upstream does not get every query twice.
 pub const EARLY_PRICE: u8 = 5;
-/// See [`EARLY_PRICE`].
+/// Answers saved at most for early retransmissions.
 pub const EARLY_SAVED: u8 = 50;
-/// An attempt that was given less time than this before its round ended says nothing about its upstream.
+/// An attempt with less time than this before its round ended says nothing about its upstream.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// Time for a connection to confirm what came by UDP in doubtful company; afterwards the datagram counts.
+/// How long UDP waits for TCP to confirm it; afterwards the datagram counts.
 pub const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
-/// Doubtful datagrams for one attempt beyond which nothing that comes by UDP counts: somebody is guessing.
+/// Doubtful datagrams of one attempt beyond which no datagram counts: another host is guessing.
 pub const DOUBTS_MAX: u16 = 64;
-/// Repetitions without an answer after which an upstream that never sent an OPT record is asked without.
+/// Retransmissions after which EDNS is left out, to an upstream that never sent an OPT record.
 pub const RESENDS_WITH_EDNS: u8 = 2;
-/// How long clients wait while every upstream is known to be down: stub resolvers give up after a few seconds.
+/// How long clients wait while every upstream is down: stub resolvers give up after a few seconds.
 pub const DOWN_DEADLINE: Duration = Duration::from_millis(1_800);
-/// Time between two questions that are asked although their failure is remembered, to see whether an upstream is back.
+/// Pause between two questions that are asked although their failure is remembered, to learn whether an
+/// upstream is back.
 pub const DOWN_TRIAL: Duration = Duration::from_millis(500);

@@ -1,17 +1,19 @@
-//! How much each source has of something, and which of them has most: each step in constant time, whatever there is.
+//! How much each source has of something, and which source has most: every operation takes constant
+//! time.
 //!
-//! Sources are places of a fixed number, so a flood of them costs no memory; strangers that fall on one place share its count.
+//! The number of sources is fixed, so a flood of clients costs no memory; clients that map to one
+//! source share its count.
 
 use crate::Source;
 
-/// Links are one more than the place that they lead to, so that zeroed memory is an empty tally.
+/// Links are the source's index plus one, so that zeroed memory is an empty tally.
 #[derive(Debug)]
 pub struct Tally {
     counts: Vec<u32>,
-    /// Places with the same count, as a list.
+    /// Sources with the same count, as a doubly linked list.
     next: Vec<u16>,
     before: Vec<u16>,
-    /// The first place of each count.
+    /// The first source of each count.
     first: Vec<u16>,
     most: u32,
     total: usize,
@@ -24,7 +26,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// An empty one, with a place for every source.
+    /// An empty tally of all sources.
     #[must_use]
     pub fn new() -> Tally {
         let all = Source::NOBODY.place() + 1;
@@ -32,7 +34,7 @@ impl Tally {
         Tally { counts: vec![0; all], next: places(), before: places(), first: Vec::new(), most: 0, total: 0 }
     }
 
-    /// All that is counted.
+    /// The sum of all counts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.total
@@ -44,27 +46,28 @@ impl Tally {
         self.total == 0
     }
 
-    /// What one source has.
+    /// The count of one source.
     #[must_use]
     pub fn of(&self, source: Source) -> u32 {
         self.counts.get(source.place()).copied().unwrap_or(0)
     }
 
-    /// A source that has most, and how much that is; of several the one that came to it last.
+    /// The source with the highest count, and that count. Of several, the one that reached it last.
     #[must_use]
     pub fn fullest(&self) -> Option<(Source, u32)> {
         let first = self.first.get(self.most as usize).copied()?.checked_sub(1)?;
         Some((Source::at(first), self.most))
     }
 
-    /// Who has to give way to one more of `source`: another that would still have more than `source` then has.
+    /// The source to evict from for one more of `source`: another that would still have more than
+    /// `source` then has.
     #[must_use]
     pub fn ahead_of(&self, source: Source) -> Option<Source> {
         let (fullest, most) = self.fullest()?;
         (fullest != source && most > self.of(source) + 1).then_some(fullest)
     }
 
-    /// One more.
+    /// Adds one to a source's count.
     pub fn add(&mut self, source: Source) {
         let count = self.of(source);
         self.move_to(source, count, count + 1);
@@ -72,7 +75,7 @@ impl Tally {
         self.total += 1;
     }
 
-    /// One less; nothing, where there is none.
+    /// Subtracts one from a source's count, unless it is 0.
     pub fn take(&mut self, source: Source) {
         let count = self.of(source);
         if count == 0 {
@@ -81,7 +84,7 @@ impl Tally {
         self.move_to(source, count, count - 1);
         self.total -= 1;
         if self.first.get(self.most as usize).is_none_or(|first| *first == 0) {
-            // The one that had most has one less.
+            // Only one source had the highest count, and it has one less.
             self.most -= 1;
         }
     }

@@ -1,37 +1,40 @@
-//! What happened in the latest rounds, for `hitherctl query`: bounded, written by the rounds, read by the operator.
+//! Traces: what happened in the latest rounds, for `hitherctl query`. Their number is bounded.
 
-use crate::{Question, Server, Transport};
+use crate::action::Transport;
+use crate::question::Question;
+use crate::server::Server;
 use hither_table::Monotonic;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// One attempt of a traced round.
+/// One attempt of a round.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptTrace {
-    /// Whom it asked.
+    /// The upstream that it asked.
     pub upstream: Server,
-    /// How.
+    /// The transport it used.
     pub transport: Transport,
     /// When it was sent.
     pub sent: Monotonic,
-    /// When it ended.
+    /// When it ended, if it has.
     pub ended: Option<Monotonic>,
-    /// How it ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower case, `"timeout"`, …
+    /// How it ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower case,
+    /// `"timeout"`, …
     pub outcome: Cow<'static, str>,
     /// The addresses it brought.
     pub addresses: Vec<IpAddr>,
 }
 
-/// One round.
+/// The trace of one round.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trace {
-    /// The round's id.
+    /// The id of the round.
     pub round: u64,
-    /// What was asked.
+    /// The question of the round.
     pub question: Rc<Question>,
-    /// When it began.
+    /// When the round began.
     pub started: Monotonic,
     /// Whether it has ended.
     pub ended: bool,
@@ -39,9 +42,9 @@ pub struct Trace {
     pub attempts: Vec<AttemptTrace>,
 }
 
-/// Ended rounds that are remembered.
+/// Ended rounds that are kept.
 const ROUNDS_KEPT: usize = 64;
-/// Attempts remembered of one round; a long chase may have more.
+/// Attempts kept of one round; a long chase may have more.
 pub(crate) const ATTEMPTS_KEPT: usize = 64;
 
 #[derive(Debug, Default)]
@@ -54,7 +57,7 @@ impl Traces {
         self.0.push_back(trace);
     }
 
-    /// Makes room for one more, and gives away the oldest for it where there is none.
+    /// Makes room for one more trace, and returns the oldest where there is no room.
     pub fn room(&mut self) -> Option<Trace> {
         if self.0.len() < ROUNDS_KEPT { None } else { self.0.pop_front() }
     }

@@ -1,47 +1,45 @@
-//! What is known of the upstreams: how quick, whether they answer, whether they can EDNS; and from it, whom to ask.
+//! What is known about an upstream: its round-trip time, its health, what it copes with.
 
-use crate::attempt::Suspected;
-use crate::cookie::{Cookie, Strange};
-use crate::letters::Letters;
+pub(crate) mod case_0x20;
+pub(crate) mod choice;
+pub(crate) mod cookie;
+pub(crate) mod habits;
+
+use crate::action::{Note, Transport};
+use crate::server::Server;
 use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
-use crate::{Note, Server, Transport, UpstreamId};
+use crate::upstream::case_0x20::Letters;
+use crate::upstream::cookie::{Cookie, Strange};
 use hither_table::Monotonic;
-use hither_wire::name::Name;
-use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Failures in a row after which an upstream is left alone; one lost datagram is no reason.
+/// Failures in a row after which an upstream is down; one lost datagram is no reason.
 const FAILURES_DOWN: u32 = 2;
-/// First pause of an upstream that does not answer; each failed trial doubles it.
+/// First pause of an upstream that is down; each failed trial doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause, so that a revived upstream is used again within seconds.
 const PAUSE_MAX: Duration = Duration::from_secs(4);
-/// How long an upstream that cannot EDNS is asked without (RFC 6891 section 7 leaves it open; unbound keeps it for minutes).
-const NO_EDNS_FOR: Duration = Duration::from_secs(300);
-/// Names that can be read without EDNS alone, after which an upstream is asked without.
-const BARE_MAX: u8 = 3;
-/// Answers such as SERVFAIL or REFUSED in a row after which an upstream is asked after the others.
-const LAME: u32 = 4;
-/// How long an upstream that changes the letter case of questions is asked in lower case.
-const FOLDS_CASE_FOR: Duration = Duration::from_secs(3_600);
-/// Queries without any answer, and the time since the first of them, after which an upstream counts as down.
+/// Answers such as SERVFAIL or REFUSED in a row after which an upstream is asked last.
+pub(crate) const LAME: u32 = 4;
+/// Queries without any response, and the time since the first of them, after which an upstream counts
+/// as down.
 const UNANSWERED_DOWN: u32 = 5;
 const SILENT_DOWN: Duration = Duration::from_secs(1);
-/// Silence after which an upstream that is not known yet, or answered quickly so far, is asked after the others.
+/// Silence after which an upstream that is new or fast is asked last.
 const SUSPECT_MIN: Duration = Duration::from_millis(100);
 
-/// Whether an upstream is asked.
+/// The health of an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Health {
-    /// It answers, or is not known not to.
+pub(crate) enum Health {
+    /// It answers, or is not known to be down.
     Up,
-    /// It is left alone until then.
+    /// It gets no queries until then.
     Down { until: Monotonic, pause: Duration },
-    /// One attempt is out to see whether it is back.
+    /// One attempt is outstanding to see whether it is back.
     Trial { pause: Duration },
 }
 
-/// One upstream.
+/// One upstream, and what is known about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
     pub server: Server,
@@ -52,55 +50,56 @@ pub(crate) struct Upstream {
     last_failure: Option<Monotonic>,
     lame: u32,
     no_edns_until: Option<Monotonic>,
-    /// It has sent an OPT record once, so silence is not for want of EDNS.
+    /// It has sent an OPT record, so silence is not for want of EDNS support.
     edns_seen: bool,
-    /// Names that it answered without EDNS alone, although it has sent an OPT record.
-    bare: u8,
-    /// Names in a row that it was silent for until they were asked without a cookie, or without EDNS.
+    /// Names that it answered only without EDNS, although it has sent an OPT record.
+    unread_with_edns: u8,
+    /// Names in a row for which it was silent until the cookie or EDNS was left out.
     silent_to: u8,
-    /// Names in a row that it had an error for until they were asked without EDNS, or in lower case.
+    /// Names in a row for which it had an error until EDNS or mixed case was left out.
     fails_edns: u8,
     fails_letters: u8,
-    /// Answers in other letters than were sent that TCP confirmed, and since when.
+    /// Answers in a wrong letter case that TCP confirmed.
     strange_letters: Strange,
     folds_case_until: Option<Monotonic>,
     pub letters: Letters,
-    /// Since when nothing has come back, whatever was sent, and how much that was.
+    /// Since when it has been silent, and how many queries it got since.
     silent_since: Option<Monotonic>,
     unanswered: u32,
-    /// Answers that early repetitions are paid by.
+    /// Answers saved for early retransmissions.
     saved: u8,
     pub cookie: Cookie,
     pub queries: u64,
     pub answers: u64,
 }
 
-/// What `hitherctl status` shows of an upstream.
+/// The state of an upstream, for `hitherctl status`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamReport {
-    /// Where it is.
+    /// Its address and link.
     pub server: Server,
-    /// `"up"`, `"down"`, `"trial"`, `"silent"` when it is asked and has not answered lately, or `"unknown"` before the first answer.
+    /// `"up"`, `"down"`, `"trial"`, `"silent"` when it has not answered lately, or `"unknown"` before
+    /// its first answer.
     pub state: &'static str,
     /// Smoothed round-trip time, microseconds.
     pub srtt_us: Option<u64>,
-    /// Its variation, microseconds.
+    /// Variation of the round-trip time, microseconds.
     pub rttvar_us: Option<u64>,
-    /// Whether nothing is expected of it: it is down, or has been silent to several queries for a second.
+    /// Whether no answer is expected: it is down, or silent to several queries for a second.
     pub unresponsive: bool,
     /// Failures in a row.
     pub failures: u32,
     /// Time until the next trial.
     pub retry_in: Option<Duration>,
-    /// Queries sent.
+    /// Queries sent to it.
     pub queries: u64,
-    /// Usable and unusable answers received.
+    /// Responses received, errors included.
     pub answers: u64,
     /// Whether it is asked with EDNS.
     pub edns: bool,
-    /// Whether it keeps the letter case of questions, so that they can be mixed against forgery.
+    /// Whether it preserves the letter case of questions, so that mixed case can be used (0x20).
     pub keeps_case: bool,
-    /// Whether it gives DNS cookies (RFC 7873).
+    /// Whether it sends DNS cookies (RFC 7873).
     pub cookies: bool,
 }
 
@@ -115,7 +114,7 @@ impl Upstream {
             lame: 0,
             no_edns_until: None,
             edns_seen: false,
-            bare: 0,
+            unread_with_edns: 0,
             silent_to: 0,
             fails_edns: 0,
             fails_letters: 0,
@@ -131,86 +130,12 @@ impl Upstream {
         }
     }
 
-    pub fn edns(&self, now: Monotonic) -> bool {
-        self.no_edns_until.is_none_or(|until| now >= until)
-    }
-
-    pub fn cannot_edns(&mut self, now: Monotonic) -> Note {
-        self.no_edns_until = Some(now.plus(NO_EDNS_FOR));
-        self.bare = 0;
-        Note::NoEdns { server: self.server }
-    }
-
-    /// It answered without EDNS what could not be read with it. Whether that is its way, or one broken name's.
-    pub fn answers_bare(&mut self) -> bool {
-        self.bare = self.bare.saturating_add(1);
-        !self.edns_seen || self.bare >= BARE_MAX
-    }
-
-    pub fn edns_seen(&mut self) {
-        self.edns_seen = true;
-    }
-
-    /// It was silent until something was left out. Whether that is its way, or datagrams were lost.
-    pub fn is_silent_to_it(&mut self) -> bool {
-        self.silent_to = self.silent_to.saturating_add(1);
-        !self.edns_seen || self.silent_to >= BARE_MAX
-    }
-
-    /// It answered what had everything.
-    pub fn takes_everything(&mut self, mixed: bool) {
-        (self.silent_to, self.fails_edns) = (0, 0);
-        self.fails_letters *= u8::from(!mixed);
-    }
-
-    /// It answered a name as it is meant, and not in drawn letters.
-    pub fn drops_letters(&mut self, now: Monotonic, name: &Name) {
-        self.letters.are_dropped(now, name);
-        self.fails_letters = self.fails_letters.saturating_add(1);
-        if self.fails_letters >= BARE_MAX {
-            self.folds_case(now);
-        }
-    }
-
-    /// It answered, without what is suspected, what it had an error for. An upstream that is merely out of order at times shows by
-    /// other answers that it is not that.
-    pub fn answers_plain(&mut self, now: Monotonic, suspected: Suspected) -> Option<Note> {
-        if !suspected.cookie && !suspected.edns {
-            return None;
-        }
-        self.fails_edns = self.fails_edns.saturating_add(1);
-        if suspected.cookie && self.fails_edns >= BARE_MAX - 1 {
-            self.cookie.is_dropped(now);
-        }
-        (suspected.edns && self.fails_edns > BARE_MAX).then(|| self.cannot_edns(now))
-    }
-
-    /// An answer in other letters than were sent was the upstream's own: TCP said so.
-    pub fn was_in_strange_letters(&mut self, now: Monotonic) {
-        if self.strange_letters.is_its_way(now) {
-            self.folds_case(now);
-        }
-    }
-
-    /// Whether nothing has come from it since then.
+    /// Whether it has been silent since before `sent`.
     pub fn is_silent_since(&self, sent: Monotonic) -> bool {
         self.silent_since.is_some_and(|since| since <= sent)
     }
 
-    /// Whether its silence may be for want of EDNS: some servers and boxes drop what they do not know.
-    pub fn may_lack_edns(&self) -> bool {
-        !self.edns_seen
-    }
-
-    pub fn keeps_case(&self, now: Monotonic) -> bool {
-        self.folds_case_until.is_none_or(|until| now >= until)
-    }
-
-    pub fn folds_case(&mut self, now: Monotonic) {
-        self.folds_case_until = Some(now.plus(FOLDS_CASE_FOR));
-    }
-
-    /// A query goes out. One over TCP says nothing when it is not answered: it is sent because an answer came by UDP.
+    /// Notes a query. One over TCP is not counted as unanswered: it follows a response by UDP.
     pub fn asked(&mut self, now: Monotonic, transport: Transport) {
         self.queries += 1;
         if transport == Transport::Tcp {
@@ -220,20 +145,20 @@ impl Upstream {
         self.silent_since.get_or_insert(now);
     }
 
-    /// Whether an answer is to be expected: it is not left alone, and has not been silent for longer than it takes to answer.
+    /// Whether an answer is expected: it is up, and not silent for longer than its answers take.
     pub fn is_trusted(&self, now: Monotonic) -> bool {
         self.health == Health::Up && !self.is_silent(now)
     }
 
-    /// Whether it is known not to answer: it failed again and again, or has not answered one of several queries for a second. One
-    /// question that takes long says nothing: its zone may be far away.
+    /// Whether it is down: it failed repeatedly, or was silent to several queries for a second. One
+    /// slow question says nothing: its zone may be far away.
     pub fn is_down(&self, now: Monotonic) -> bool {
         let long = |since: Monotonic| now.since(since) >= self.patience().max(SILENT_DOWN);
         let silent = self.unanswered >= UNANSWERED_DOWN && self.silent_since.is_some_and(long);
         silent || matches!(self.health, Health::Down { .. })
     }
 
-    fn is_silent(&self, now: Monotonic) -> bool {
+    pub fn is_silent(&self, now: Monotonic) -> bool {
         self.silent_since.is_some_and(|since| now.since(since) > self.patience())
     }
 
@@ -244,16 +169,16 @@ impl Upstream {
         usual.max(SUSPECT_MIN)
     }
 
-    /// The network is another: behind the same address there may be another server, or another box on the way. So all that was learned is
-    /// void, its cookie too, which would tell two networks that the same host asks (RFC 7873 section 6). The round-trip time stays as a first
-    /// guess, which the next answers correct; so do the counts.
+    /// Forgets what was learned, because the network has changed: behind the same address there may be
+    /// another server or middlebox. The cookie goes too, as it would tell two networks that the host is
+    /// the same (RFC 7873 section 6). The round-trip time stays as a first guess, and so do the counts.
     pub fn forget_reach(&mut self) {
         let fresh = Self::new(self.server);
         let Self { rtt, saved, queries, answers, .. } = *self;
         *self = Self { rtt, saved, queries, answers, ..fresh };
     }
 
-    /// It answered, whatever it said. `useful`: with something else than an error.
+    /// Notes a response. `useful`: it is no error.
     pub fn answered(&mut self, rtt: Option<Duration>, useful: bool) -> Option<Note> {
         if let Some(sample) = rtt.map(micros) {
             self.rtt = Some(match self.rtt {
@@ -274,10 +199,11 @@ impl Upstream {
         (was != Health::Up).then_some(Note::UpstreamUp { server: self.server })
     }
 
-    /// An attempt was given up after `waited` although nothing failed: its answer would have taken longer still.
+    /// Notes an attempt that was ended after `waited` without a failure: its response would have taken
+    /// longer still.
     pub fn not_awaited(&mut self, waited: Duration) {
         if waited <= self.patience() {
-            // It had no chance.
+            // It had no chance to answer.
             self.silent_since = None;
         }
         let waited = micros(waited);
@@ -287,7 +213,8 @@ impl Upstream {
         self.trial_over();
     }
 
-    /// An attempt sent at `sent` failed or was never answered. Attempts sent before the last failure say nothing new.
+    /// Notes an attempt, sent at `sent`, that failed or timed out. Attempts sent before the last
+    /// failure say nothing new.
     pub fn failed(&mut self, now: Monotonic, sent: Monotonic) -> Option<Note> {
         if self.last_failure.is_some_and(|last| sent < last) {
             return None;
@@ -308,28 +235,28 @@ impl Upstream {
         })
     }
 
-    /// The trial was cancelled or says nothing: the next question may try again.
+    /// Ends a trial that says nothing: the next question may try again.
     pub fn trial_over(&mut self) {
         if let Health::Trial { pause } = self.health {
             self.health = Health::Down { until: Monotonic(0), pause };
         }
     }
 
-    /// How long to wait before a datagram counts as perhaps lost.
+    /// The pause before a datagram counts as perhaps lost.
     pub fn resend_after(&self) -> Duration {
         self.rtt.map_or(RESEND_UNKNOWN, |(smoothed, variation)| {
             Duration::from_micros(smoothed + 4 * variation).clamp(RESEND_MIN, RESEND_MAX)
         })
     }
 
-    /// How long to wait before a datagram may be repeated early; `None` where that is no earlier than usual.
+    /// The pause before an early retransmission; `None` where that is no earlier than usual.
     pub fn early_after(&self) -> Option<Duration> {
         let (smoothed, variation) = self.rtt?;
         let late = Duration::from_micros(smoothed) + Duration::from_micros(4 * variation).max(EARLY_MARGIN);
         (late < RESEND_MIN).then_some(late)
     }
 
-    /// Whether an early repetition may be sent, which then is paid for.
+    /// Whether an early retransmission may be sent; if so, it is paid for.
     pub fn may_repeat_early(&mut self) -> bool {
         let may = self.saved >= EARLY_PRICE;
         self.saved -= if may { EARLY_PRICE } else { 0 };
@@ -365,52 +292,12 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX / 16).min(u64::MAX / 16)
 }
 
-/// Whom a new round asks, in order, and how many of them at once.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub order: VecDeque<UpstreamId>,
-    pub first: usize,
-}
-
-/// Orders those of `group` that answer by round-trip time, those not known yet first, so that they become known, and silent ones
-/// last; one that is due for a trial is asked besides the first wave, so that no client waits for it. When none answers, all are
-/// asked at once. The order is written where an older one was.
-pub(crate) fn choose(
-    upstreams: &mut [Upstream],
-    group: &[UpstreamId],
-    now: Monotonic,
-    (first, mut order): (usize, VecDeque<UpstreamId>),
-) -> Choice {
-    order.clear();
-    let mut trials = Vec::new();
-    for id in group {
-        let Some(upstream) = upstreams.get_mut(usize::from(id.0)) else { continue };
-        match upstream.health {
-            Health::Up => order.push_back(*id),
-            Health::Down { until, pause } if now >= until => {
-                upstream.health = Health::Trial { pause };
-                trials.push(*id);
-            }
-            Health::Down { .. } | Health::Trial { .. } => {}
-        }
-    }
-    if order.is_empty() {
-        order.extend(group);
-        return Choice { first: group.len(), order };
-    }
-    let rank = |id: &UpstreamId| {
-        let upstream = upstreams.get(usize::from(id.0));
-        upstream.map(|u| (u.lame >= LAME, u.is_silent(now), u.rtt.map_or(0, |(smoothed, _)| smoothed), *id))
-    };
-    order.make_contiguous().sort_unstable_by_key(rank);
-    let first = first.max(1).min(order.len()) + trials.len();
-    trials.into_iter().rev().for_each(|id| order.push_front(id));
-    Choice { order, first }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::UpstreamId;
+    use crate::upstream::choice::Choice;
+    use std::collections::VecDeque;
 
     const fn at(ms: u64) -> Monotonic {
         Monotonic(ms * 1_000_000)
@@ -423,7 +310,7 @@ mod tests {
     const GROUP: [UpstreamId; 3] = [UpstreamId(0), UpstreamId(1), UpstreamId(2)];
 
     fn choose(upstreams: &mut [Upstream], now: Monotonic, first: usize) -> Choice {
-        super::choose(upstreams, &GROUP, now, (first, VecDeque::new()))
+        super::choice::choose(upstreams, &GROUP, now, (first, VecDeque::new()))
     }
 
     fn ids(choice: &Choice) -> Vec<u16> {
@@ -526,7 +413,7 @@ mod tests {
         for _ in 0..9 {
             upstream.cannot_edns(at(0));
             upstream.was_in_strange_letters(at(0));
-            upstream.answers_bare();
+            upstream.answers_without_edns();
             upstream.drops_letters(at(0), &name);
             upstream.answered(None, false);
         }
@@ -534,7 +421,7 @@ mod tests {
         upstream.forget_reach();
         assert!(upstream.edns(at(1)) && upstream.keeps_case(at(1)), "that was another box on the way");
         assert!(!upstream.letters.tells_apart(at(1), &name));
-        assert_eq!((upstream.lame, upstream.bare, upstream.fails_letters), (0, 0, 0));
+        assert_eq!((upstream.lame, upstream.unread_with_edns, upstream.fails_letters), (0, 0, 0));
         upstream.was_in_strange_letters(at(1));
         assert!(upstream.keeps_case(at(1)), "one answer alone says nothing");
         let report = upstream.report(at(1));

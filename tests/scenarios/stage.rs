@@ -319,7 +319,7 @@ impl<'s> Stage<'s> {
                 Question { name: name.to_lower(), rtype, dnssec_ok: dnssec, checking_disabled: cd };
             self.core.handle(self.now, Input::Ask { client: id, question: &question, recursion: true });
         }
-        while let Some(question) = self.core.wanted() {
+        while let Some(question) = self.core.next_expiring() {
             self.core.handle(self.now, Input::Refresh { question });
         }
         self.settle()

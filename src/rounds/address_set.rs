@@ -1,0 +1,186 @@
+//! The set of addresses that a round gathers from several responses, and which upstream gave each address.
+
+use crate::ids::UpstreamId;
+use crate::mutant::Mutant;
+use crate::provenance::{bit_of, confirm, put_in_place, would_confirm};
+use crate::rebinding::is_sinkhole;
+use crate::reply::OPT_WITH_EDE;
+use crate::settings::{ADDRESSES_MAX, CHAINS_MAX, LEAST_LEFT, REPLY_MAX};
+use crate::shared::Shared;
+use hither_table::{Address, Chain, Counter, FamilyDraft, Link, Rtt};
+use hither_wire::header::HEADER_LEN;
+use hither_wire::name::Name;
+use std::net::IpAddr;
+
+/// The addresses that one response gives for the round's name.
+#[derive(Clone, Debug)]
+pub(crate) struct Contribution {
+    pub from: UpstreamId,
+    /// All CNAMEs, beginning at the round's own name.
+    pub chain: Vec<Link>,
+    pub addresses: Vec<IpAddr>,
+    /// When its first record expires, in milliseconds of the table's clock.
+    pub expire_ms: u64,
+}
+
+impl Contribution {
+    /// Whether it holds long enough to join a set and to shorten the set's life: as long as the set, or
+    /// a second.
+    fn lasts(&self, shared: &Shared, set: &FamilyDraft) -> bool {
+        let now = shared.now;
+        self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
+            || shared.mutants.has(Mutant::ShortAnswersJoin)
+    }
+}
+
+/// Whether all of its addresses are sinkholes.
+pub(crate) fn all_sinkholes(contribution: &Contribution) -> bool {
+    contribution.addresses.iter().all(is_sinkhole)
+}
+
+/// Whether `more` changes nothing in the set, as with most second responses. Then only the upstream is
+/// noted in the set.
+pub(crate) fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution) -> bool {
+    let bit = bit_of(more.from);
+    let known = |address: &IpAddr| {
+        let own = set.addresses.iter().find(|own| own.address == *address);
+        own.is_some_and(|own| !is_confirmed(shared, own, bit))
+    };
+    let shorter = more.expire_ms < set.expire_ms && more.lasts(shared, set);
+    if shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl)
+        || shorter
+        || !more.addresses.iter().all(known)
+    {
+        return false;
+    }
+    for own in set.addresses.iter_mut().filter(|own| more.addresses.contains(&own.address)) {
+        own.upstreams |= bit;
+    }
+    true
+}
+
+/// Merges a response into a set; `true` when the result is worth a new version. The set's TTL is the
+/// lowest TTL of the responses in it (RFC 2181 section 5.2).
+///
+/// The first response is taken as it is. A later one may neither make replies larger than what fits
+/// without TC, nor let the set expire at once.
+pub(crate) fn merge(
+    shared: &mut Shared,
+    name: &Name,
+    mut merged: FamilyDraft,
+    more: &Contribution,
+) -> (FamilyDraft, bool) {
+    let begins = merged.addresses.iter().all(|own| is_sinkhole(&own.address))
+        && (merged.addresses.is_empty() || !more.addresses.iter().all(is_sinkhole));
+    if begins {
+        // A sinkhole leaves nothing behind: neither its expiry nor its chain.
+        merged.addresses.clear();
+        merged.chains.clear();
+        (merged.expire_ms, merged.lifetime_s) = (u64::MAX, 0);
+    }
+    let (chain, bit) = (chain_of(&merged, &more.chain), bit_of(more.from));
+    let lasts = begins || more.lasts(shared, &merged);
+    let most = if begins { ADDRESSES_MAX } else { most(shared, name, &merged, more) };
+    let (mut added, mut stated, mut confirmed, mut left_out) = (false, false, false, 0);
+    // A sinkhole loses against any other address, whichever came first.
+    let is_real = |address: &IpAddr| !is_sinkhole(address);
+    let real = more.addresses.iter().any(is_real) || merged.addresses.iter().any(|own| is_real(&own.address));
+    for address in more.addresses.iter().copied().filter(|address| !real || is_real(address)) {
+        if let Some(at) = merged.addresses.iter().position(|own| own.address == address) {
+            stated = true;
+            confirmed |= gives(shared, &mut merged, (at, chain), bit);
+        } else if lasts
+            && merged.addresses.len() < most
+            && chain < CHAINS_MAX
+            && let Ok(chain) = u8::try_from(chain)
+        {
+            merged.addresses.push(Address { address, rtt: Rtt::Unmeasured, chain, upstreams: bit });
+            added = true;
+        } else {
+            left_out += 1;
+        }
+    }
+    shared.counters.add(Counter::AdditionsLeftOut, left_out);
+    // At least one upstream has to be trusted: the first.
+    if !merged.addresses.iter().any(Address::is_trusted) {
+        merged.addresses.iter_mut().for_each(confirm);
+    }
+    let longest = shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl) && merged.expire_ms != u64::MAX;
+    let sooner = if longest { more.expire_ms > merged.expire_ms } else { more.expire_ms < merged.expire_ms };
+    let shorter = sooner && lasts && (added || stated);
+    if added {
+        merged.set_version = 0;
+        merged.sorted = false;
+        if chain == merged.chains.len() {
+            merged.chains.push(Chain { links: more.chain.clone() });
+        }
+    }
+    if shorter {
+        merged.expire_ms = more.expire_ms;
+        merged.lifetime_s = 0;
+    }
+    if added || shorter {
+        shorten(&mut merged, chain, &more.chain);
+    }
+    (merged, added || shorter || confirmed)
+}
+
+/// Notes that an upstream gave a known address, with the chain it gave. Returns whether that confirms
+/// the address.
+fn gives(shared: &Shared, set: &mut FamilyDraft, (at, chain): (usize, usize), bit: u32) -> bool {
+    let (sorted, chains) = (set.sorted, set.chains.len());
+    let Some(own) = set.addresses.get_mut(at) else { return false };
+    let confirmed = is_confirmed(shared, own, bit);
+    own.upstreams |= bit;
+    if !confirmed {
+        return false;
+    }
+    confirm(own);
+    // The older chain is that of an earlier response, so it is preferred.
+    if let Some(older) = u8::try_from(chain).ok().filter(|older| chain < chains && *older < own.chain) {
+        own.chain = older;
+    }
+    if sorted {
+        put_in_place(&mut set.addresses, at);
+    }
+    true
+}
+
+/// Whether this upstream's response makes an address trusted.
+fn is_confirmed(shared: &Shared, address: &Address, bit: u32) -> bool {
+    would_confirm(address, bit) && !shared.mutants.has(Mutant::ConfirmationChangesNothing)
+}
+
+/// How many addresses a set may have once `more` joins: as many as fit into a reply behind the longest
+/// chain.
+fn most(shared: &Shared, name: &Name, set: &FamilyDraft, more: &Contribution) -> usize {
+    const HEAD: usize = HEADER_LEN + 4 + OPT_WITH_EDE;
+    /// Octets of a record without its data: compressed owner, type, class, TTL, length.
+    const RECORD: usize = 12;
+    if shared.mutants.has(Mutant::AdditionsAreUncapped) {
+        return ADDRESSES_MAX;
+    }
+    let octets = |links: &[Link]| links.iter().map(|l| RECORD + l.target.as_wire().len()).sum::<usize>();
+    let longest = set.chains.iter().map(|chain| octets(&chain.links)).max().unwrap_or(0);
+    let before = HEAD + name.as_wire().len() + longest.max(octets(&more.chain));
+    let data = if more.addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
+    (REPLY_MAX.saturating_sub(before) / (RECORD + data)).min(ADDRESSES_MAX)
+}
+
+/// The index of a chain in the set, or the next free index.
+fn chain_of(set: &FamilyDraft, links: &[Link]) -> usize {
+    let same = |chain: &Chain| {
+        chain.links.len() == links.len()
+            && chain.links.iter().zip(links).all(|(a, b)| a.target.eq_ignore_case(&b.target))
+    };
+    set.chains.iter().position(same).unwrap_or(set.chains.len())
+}
+
+/// A CNAME that two responses give expires with the shorter TTL.
+fn shorten(set: &mut FamilyDraft, chain: usize, links: &[Link]) {
+    if let Some(kept) = set.chains.get_mut(chain) {
+        for (kept, link) in kept.links.iter_mut().zip(links) {
+            kept.expire_ms = kept.expire_ms.min(link.expire_ms);
+        }
+    }
+}

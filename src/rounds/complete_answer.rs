@@ -1,0 +1,336 @@
+//! Complete answers: which records of a message belong to an answer, and which TTL each of them has.
+//!
+//! An answer has the CNAMEs from QNAME on and the records at their end, with signatures. From the
+//! authority section it has only what proves a denial or a wildcard. All else is left out (RFC 5452
+//! section 6). A message from which nothing is left out is stored as the upstream wrote it. A chain
+//! that we had to chase is composed from several messages; each RRset comes from one upstream (I6).
+
+use crate::mutant::{Mutant, Mutants};
+use crate::question::Question;
+use crate::response::cname_chain::{Owners, answers};
+use crate::settings::{ABOVE_MAX, Bounds};
+use hither_answers::Stored;
+use hither_table::{Link, Monotonic};
+use hither_wire::codes::{Class, Rcode, Rtype};
+use hither_wire::compose::flags;
+use hither_wire::copy::Copier;
+use hither_wire::message::{Message, Record, Section};
+use hither_wire::name::Name;
+use std::net::IpAddr;
+
+/// Proofs of one message that are kept while a chain is chased. A wildcard name needs up to three, and
+/// their signatures.
+const PROOFS_MAX: usize = 32;
+
+/// The records of the chain so far, as an answer to the round's question; the next query asks for its
+/// end.
+#[derive(Debug)]
+pub(crate) struct ChainSoFar {
+    octets: Box<[u8]>,
+    /// When the first of them was received; all TTLs count from then.
+    at: Monotonic,
+}
+
+/// The part of an answer that one message gives.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    /// The question of the round.
+    pub question: &'a Question,
+    /// The chain before this message.
+    pub before: Option<&'a ChainSoFar>,
+    /// The QNAME that the message responds to.
+    pub asked: &'a Name,
+    /// The CNAMEs from that name on.
+    pub chain: &'a [Link],
+    pub rcode: Rcode,
+    pub bounds: Bounds,
+    pub mutants: Mutants,
+}
+
+/// Which records of a message are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Take {
+    /// The CNAMEs and their proofs.
+    Chain,
+    /// The CNAMEs and the records of the denial.
+    Denial,
+    /// The whole answer of the message.
+    Data,
+}
+
+/// The records of an answer section that belong to the answer.
+struct OwnRecords<'m> {
+    /// Each record with the number of CNAMEs before it.
+    records: Vec<(usize, Record<'m>)>,
+    /// Bit n is set when the CNAME of the chain's name n is among them.
+    led: u32,
+}
+
+impl OwnRecords<'_> {
+    /// Whether the CNAME of the chain's name `hop` is among them.
+    fn is_led(&self, hop: usize) -> bool {
+        self.led >> hop & 1 != 0
+    }
+}
+
+impl Piece<'_> {
+    /// The chain so far with this message's CNAMEs. `None`: it does not fit into a message.
+    pub fn before(&self, message: &Message<'_>, now: Monotonic) -> Option<ChainSoFar> {
+        let kept = self.belonging(message, Take::Chain);
+        let at = self.before.map_or(now, |before| before.at);
+        let octets = self.written(message, (&kept, Take::Chain), now)?.into_boxed_slice();
+        Some(ChainSoFar { octets, at })
+    }
+
+    /// The answer that ends with this message. `denied_s`: a denial, with this TTL. `None`: it does not
+    /// fit into a message.
+    pub fn stored(&self, message: &Message<'_>, now: Monotonic, denied_s: Option<u32>) -> Option<Stored> {
+        let take = if denied_s.is_some() { Take::Denial } else { Take::Data };
+        let kept = self.belonging(message, take);
+        let (all, own) = self.authority(message, take);
+        let as_it_is = message.asked().is_some()
+            && self.before.is_none()
+            && message.header().rcode() == self.rcode
+            && kept.records.len() == usize::from(message.header().ancount)
+            && kept.records.is_sorted_by_key(|(hop, _)| *hop)
+            && (0..self.chain.len()).all(|hop| kept.is_led(hop))
+            && (own == 0 || own == all);
+        if as_it_is {
+            // The answer section never points to a later section.
+            let last = if own == 0 { Section::Answer } else { Section::Authority };
+            let lowest = Lowest::of(message, self.mutants);
+            return kept_for(message, now, (denied_s, last), |record| self.ttl(&lowest, record, take));
+        }
+        let octets = self.written(message, (&kept, take), now)?;
+        kept_for(&Message::read(&octets).ok()?, now, (denied_s, Section::Authority), |record| record.ttl)
+    }
+
+    /// The addresses of the answer section that belong to the answer.
+    pub fn addresses(&self, message: &Message<'_>) -> Vec<IpAddr> {
+        let kept = self.belonging(message, Take::Data);
+        kept.records.iter().filter_map(|(_, record)| record.address()).collect()
+    }
+
+    /// How many records the authority section has, and how many of them belong to the answer.
+    fn authority(&self, message: &Message<'_>, take: Take) -> (usize, usize) {
+        let mut all = (0, 0);
+        for record in message.records().filter(|record| record.section == Section::Authority) {
+            all.0 += 1;
+            all.1 += usize::from(self.is_beside(&record, take));
+        }
+        all
+    }
+
+    /// Whether a record of the authority section belongs to the answer: the SOA record that denies, and
+    /// what proves that something does not exist.
+    fn is_beside(&self, record: &Record<'_>, take: Take) -> bool {
+        let signs = record.rtype != Rtype::RRSIG || self.question.dnssec_ok;
+        if self.mutants.has(Mutant::StrangersGoAlong) {
+            return take != Take::Chain || self.is_proof(record);
+        }
+        let denies = || take == Take::Denial && record.set_type() == Rtype::SOA && self.denies(record);
+        record.class == Class::IN && signs && (self.is_proof(record) || denies())
+    }
+
+    /// Whether an SOA record, or its signature, is of a zone that holds the name at the end.
+    fn denies(&self, record: &Record<'_>) -> bool {
+        self.mutants.has(Mutant::SoaOfAnotherZoneDenies)
+            || self.name(self.chain.len()).ends_with(&record.owner())
+    }
+
+    pub fn name(&self, hop: usize) -> &Name {
+        hop.checked_sub(1).and_then(|n| self.chain.get(n)).map_or(self.asked, |link| &link.target)
+    }
+
+    /// The records of the answer section that belong to the answer.
+    fn belonging<'m>(&self, message: &Message<'m>, take: Take) -> OwnRecords<'m> {
+        let mut wanted = self.question.rtype;
+        if wanted == Rtype::ANY {
+            // One RRset of any type is enough (RFC 8482 section 4.1).
+            let first = answers(message).find(|record| record.owner_is(self.asked));
+            wanted = first.map_or(wanted, |record| record.rtype);
+        }
+        let hashes: Vec<u64> = (0..=self.chain.len()).map(|hop| self.name(hop).folded_hash()).collect();
+        let (mut owners, mut above) = (Owners::default(), 0);
+        let mut kept = OwnRecords { records: Vec::new(), led: 0 };
+        for record in answers(message) {
+            let mut hop = self.hop(&record, (take, wanted), |record, hop| {
+                hashes.get(hop) == Some(&owners.hash(record)) && record.owner_is(self.name(hop))
+            });
+            if hop.is_none() && record.set_type() == Rtype::DNAME && above < ABOVE_MAX {
+                above += 1;
+                hop = self.above(&record, wanted);
+            }
+            let Some(hop) = hop else { continue };
+            // A name has one CNAME (RFC 1034 section 3.6.2). Of several the first counts: it is the one
+            // that was followed.
+            if record.rtype == Rtype::CNAME && hop < self.chain.len() && kept.is_led(hop) {
+                continue;
+            }
+            kept.led |= u32::from(record.rtype == Rtype::CNAME) << hop;
+            kept.records.push((hop, record));
+        }
+        kept
+    }
+
+    /// How many CNAMEs lead to a record; `None`: it does not belong to the answer. `is` tells whether
+    /// the record is at name `hop`.
+    fn hop(
+        &self,
+        record: &Record<'_>,
+        (take, wanted): (Take, Rtype),
+        mut is: impl FnMut(&Record<'_>, usize) -> bool,
+    ) -> Option<usize> {
+        let end = self.chain.len();
+        let signature = record.rtype == Rtype::RRSIG && wanted != Rtype::RRSIG;
+        if signature && !self.question.dnssec_ok {
+            return None;
+        }
+        let of = if signature { record.set_type() } else { record.rtype };
+        // A CNAME that the question asks for is not followed.
+        let asked_for = wanted != Rtype::CNAME || end == 0;
+        if take == Take::Data && asked_for && of == wanted && is(record, end) {
+            return Some(end);
+        }
+        (0..end).find(|hop| of == Rtype::CNAME && is(record, *hop))
+    }
+
+    /// The first name of the chain that is below the owner of a DNAME record or of its signature.
+    fn above(&self, record: &Record<'_>, wanted: Rtype) -> Option<usize> {
+        if record.rtype == Rtype::RRSIG && wanted != Rtype::RRSIG && !self.question.dnssec_ok {
+            return None;
+        }
+        let (owner, end) = (record.owner(), self.chain.len());
+        // A DNAME above the last name matters where it makes the CNAME that the question asks for, or a
+        // name that is too long.
+        let last = self.rcode == Rcode::YXDOMAIN || wanted == Rtype::CNAME;
+        (0..end + usize::from(last)).find(|hop| self.name(*hop).is_below(&owner))
+    }
+
+    /// Composes a message with the answer.
+    fn written(
+        &self,
+        message: &Message<'_>,
+        (kept, take): (&OwnRecords<'_>, Take),
+        now: Monotonic,
+    ) -> Option<Vec<u8>> {
+        let mut out = vec![0; usize::from(u16::MAX)];
+        let question = (&self.question.name, self.question.rtype, Class::IN);
+        let flags = flags::QR | flags::RD | flags::RA | u16::from(self.rcode.0 & 0xf);
+        let mut copier = Copier::new(&mut out, flags, question)?;
+        let before = self.before.and_then(|before| Message::read(&before.octets).ok());
+        let led: Vec<Record<'_>> = before.iter().flat_map(Message::records).collect();
+        let lowest = Lowest::of(message, self.mutants);
+        let (led_ago_s, later_s) = self.ages_s(take, now);
+        let led_ttl = |record: &Record<'_>| record.ttl.saturating_sub(led_ago_s);
+        let ttl = |record: &Record<'_>| self.ttl(&lowest, record, take).saturating_add(later_s);
+        for record in led.iter().filter(|record| record.section == Section::Answer) {
+            copier.copy(&record.owner(), record, led_ttl(record)).then_some(())?;
+        }
+        for hop in 0..=self.chain.len() {
+            let here = self.name(hop);
+            for (_, record) in kept.records.iter().filter(|(of, _)| *of == hop) {
+                let owner = if record.owner_is(here) { *here } else { record.owner() };
+                copier.copy(&owner, record, ttl(record)).then_some(())?;
+            }
+            if let Some(link) = self.chain.get(hop).filter(|_| !kept.is_led(hop)) {
+                // The DNAME record that makes this CNAME may be above other names of the chain too.
+                let all = kept.records.iter().map(|(_, record)| record);
+                let above = all.filter(|record| record.rtype == Rtype::DNAME);
+                let ttl = above.filter(|record| here.is_below(&record.owner())).map(ttl).min()?;
+                copier.cname(here, &link.target, ttl).then_some(())?;
+            }
+        }
+        let proofs = led.iter().filter(|record| record.section == Section::Authority);
+        let mut known: Vec<(u64, Record<'_>)> = Vec::new();
+        for record in proofs {
+            known.push((set_key(record.owner_hash(), record), *record));
+            copier.copy(&record.owner(), record, led_ttl(record)).then_some(())?;
+        }
+        let most = if take == Take::Chain { PROOFS_MAX } else { usize::MAX };
+        let authority = message.records().filter(|record| record.section == Section::Authority);
+        for record in authority.filter(|record| self.is_beside(record, take)).take(most) {
+            let (owner, key) = (record.owner(), set_key(record.owner_hash(), &record));
+            if !known.iter().any(|(of, other)| *of == key && other.owner_is(&owner)) {
+                copier.copy(&owner, &record, ttl(&record)).then_some(())?;
+            }
+        }
+        let len = copier.finish();
+        out.truncate(len);
+        Some(out)
+    }
+
+    /// Whether a record, or the record it signs, proves that a wildcard may answer for a name (RFC 4035
+    /// section 3.1.3.3).
+    fn is_proof(&self, record: &Record<'_>) -> bool {
+        self.question.dnssec_ok && matches!(record.set_type(), Rtype::NSEC | Rtype::NSEC3)
+    }
+
+    /// The seconds to subtract from TTLs of the chain so far, and the seconds to add to those of a
+    /// message in mid-chain, so that all count from one time. A second that has begun counts as over
+    /// for older records, so that no client gets a TTL that is too long.
+    fn ages_s(&self, take: Take, now: Monotonic) -> (u32, u32) {
+        let Some(before) = self.before else { return (0, 0) };
+        let seconds = |millis: u128| u32::try_from(millis / 1000).unwrap_or(u32::MAX);
+        let ms = now.since(before.at).as_millis();
+        match take {
+            Take::Chain => (0, seconds(ms)),
+            _ if self.mutants.has(Mutant::ChasedLinksDoNotAge) => (0, 0),
+            Take::Denial | Take::Data => (seconds(ms + 999), 0),
+        }
+    }
+
+    /// The TTL of a record within the bounds: the lowest of its RRset (RFC 2181 section 5.2).
+    fn ttl(&self, lowest: &Lowest, record: &Record<'_>, take: Take) -> u32 {
+        match (take, record.section) {
+            (Take::Denial, Section::Authority) => self.bounds.denial(lowest.ttl(record)),
+            _ => self.bounds.data(lowest.ttl(record)),
+        }
+    }
+}
+
+/// Stores a message up to the end of section `last`, until its first record expires. A proof of a
+/// denial counts no longer than the denial (RFC 2308 section 5, RFC 9077).
+fn kept_for(
+    message: &Message<'_>,
+    now: Monotonic,
+    (denied_s, last): (Option<u32>, Section),
+    ttl: impl Fn(&Record<'_>) -> u32,
+) -> Option<Stored> {
+    let kept = message.records().take_while(|record| record.section <= last);
+    let least_s = kept.map(|record| ttl(&record)).chain(denied_s).min().unwrap_or(0);
+    Stored::new(message, now, (least_s, last), ttl)
+}
+
+/// A hash that the records of an RRset and its signatures share; other RRsets may collide with it.
+fn set_key(owner: u64, record: &Record<'_>) -> u64 {
+    let kind = u64::from(record.set_type().0) << 32 | u64::from(record.class.0) << 8 | record.section as u64;
+    (owner ^ kind).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The lowest TTL of each RRset, signatures included (RFC 4034 section 3), by the position of each
+/// record's TTL. RRsets whose hashes collide share the lower one.
+struct Lowest(Vec<(usize, u32)>);
+
+impl Lowest {
+    pub fn of(message: &Message<'_>, mutants: Mutants) -> Self {
+        if mutants.has(Mutant::RecordsKeepTheirOwnTtl) {
+            return Self(Vec::new());
+        }
+        let mut owners = Owners::default();
+        let records = message.records().take_while(|record| record.section != Section::Additional);
+        let mut keyed: Vec<(u64, u32, usize)> =
+            records.map(|r| (set_key(owners.hash(&r), &r), r.ttl, r.ttl_at)).collect();
+        keyed.sort_unstable();
+        let sets = keyed.chunk_by(|a, b| a.0 == b.0);
+        let least = sets.flat_map(|set| set.iter().map(|(.., at)| (*at, set[0].1)));
+        let mut lowest: Vec<(usize, u32)> = least.collect();
+        lowest.sort_unstable();
+        Self(lowest)
+    }
+
+    fn ttl(&self, record: &Record<'_>) -> u32 {
+        let found = self.0.binary_search_by_key(&record.ttl_at, |(at, _)| *at);
+        found.ok().and_then(|n| self.0.get(n)).map_or(record.ttl, |(_, ttl)| *ttl)
+    }
+}

@@ -1,0 +1,107 @@
+//! Provenance: only addresses that more than one upstream gives may stand first.
+//!
+//! The addresses of a round's first response are trusted, as in any forwarder. An address that only one
+//! later upstream adds stands behind them, however near it is, until another upstream confirms it.
+//! [`crate::shared::Shared::publish`] applies this rule to every set.
+
+use crate::ids::UpstreamId;
+use hither_table::{Address, Rtt};
+
+/// The bit of an upstream in [`Address::upstreams`]. Those beyond the first 22 share one, so that they
+/// cannot confirm each other.
+pub(crate) fn bit_of(upstream: UpstreamId) -> u32 {
+    1 << u32::from(upstream.0).min(Address::TRUSTED.trailing_zeros() - 1)
+}
+
+/// Whether the upstream of `bit` would confirm an address that others gave.
+pub(crate) fn would_confirm(address: &Address, bit: u32) -> bool {
+    !address.is_trusted() && address.given_by() & !bit != 0
+}
+
+/// Marks an address as confirmed by a second upstream.
+pub(crate) fn confirm(address: &mut Address) {
+    address.upstreams |= Address::TRUSTED;
+}
+
+/// Moves trusted addresses to the front; each part keeps its order.
+pub(crate) fn trusted_first(addresses: &mut [Address]) {
+    if !addresses.is_sorted_by_key(|address| !address.is_trusted()) {
+        addresses.sort_by_key(|address| !address.is_trusted());
+    }
+}
+
+/// Moves an address that has just become trusted within a measured order: before the first trusted one
+/// that is slower.
+pub(crate) fn put_in_place(addresses: &mut [Address], at: usize) {
+    let Some((own, before)) = addresses.get(..=at).and_then(|part| part.split_last()) else { return };
+    let slower = |other: &Address| other.is_trusted() && rank(other.rtt) > rank(own.rtt);
+    if let Some(to) = before.iter().position(slower) {
+        addresses[to..=at].rotate_right(1);
+    }
+}
+
+/// The rank of a measurement, as the sorter ranks them: unmeasured comes before unreachable.
+fn rank(rtt: Rtt) -> (u8, u32) {
+    match rtt {
+        Rtt::Micros(micros) => (0, micros),
+        Rtt::Unmeasured => (1, 0),
+        Rtt::Unreachable => (2, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(all: &[(u8, Rtt, bool)]) -> Vec<Address> {
+        let address = |(end, rtt, trusted): &(u8, Rtt, bool)| Address {
+            address: [192, 0, 2, *end].into(),
+            rtt: *rtt,
+            chain: 0,
+            upstreams: if *trusted { 1 | Address::TRUSTED } else { 2 },
+        };
+        all.iter().map(address).collect()
+    }
+
+    fn ends(all: &[Address]) -> Vec<String> {
+        all.iter().map(|a| a.address.to_string().replace("192.0.2.", "")).collect()
+    }
+
+    #[test]
+    fn each_part_keeps_its_order() {
+        let ms = Rtt::Micros;
+        let mut all = of(&[(4, ms(4), false), (1, ms(9), true), (3, ms(2), false), (2, ms(5), true)]);
+        trusted_first(&mut all);
+        assert_eq!(ends(&all), ["1", "2", "4", "3"]);
+    }
+
+    #[test]
+    fn what_is_confirmed_takes_the_place_of_its_measurement() {
+        let known = [(1, Rtt::Micros(10), true), (2, Rtt::Micros(30), true), (3, Rtt::Unreachable, true)];
+        for (rtt, expected) in [
+            (Rtt::Micros(5), ["9", "1", "2", "3"]),
+            (Rtt::Micros(10), ["1", "9", "2", "3"]),
+            (Rtt::Unmeasured, ["1", "2", "9", "3"]),
+            (Rtt::Unreachable, ["1", "2", "3", "9"]),
+        ] {
+            let mut all = of(&known);
+            all.extend(of(&[(9, rtt, true)]));
+            put_in_place(&mut all, 3);
+            assert_eq!(ends(&all), expected, "{rtt:?}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_does_not_confirm_itself_nor_do_those_that_share_a_bit() {
+        let bit = |n: u16| bit_of(UpstreamId(n));
+        let mut address = of(&[(1, Rtt::Unmeasured, false)])[0];
+        for (given, more, confirms) in
+            [(0, 0, false), (0, 1, true), (21, 22, true), (22, 63, false), (63, 3, true)]
+        {
+            address.upstreams = bit(given);
+            assert_eq!(would_confirm(&address, bit(more)), confirms, "{given} and {more}");
+        }
+        confirm(&mut address);
+        assert!(address.is_trusted() && address.given_by() == bit(63));
+    }
+}

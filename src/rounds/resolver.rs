@@ -1,0 +1,255 @@
+//! The core: events in, actions out. Each event is handed to the round that it concerns.
+
+mod ask;
+mod cache_hits;
+mod eviction;
+mod flush;
+mod invariants;
+#[cfg(any(test, feature = "mutants"))]
+mod late_merge_fault;
+mod late_responses;
+mod live_rounds;
+mod memory_pool;
+mod network_change;
+mod reload;
+mod restore;
+mod review;
+mod round_end;
+mod sorter_orders;
+mod timers;
+mod validating_clients;
+
+pub use cache_hits::Hits;
+
+use crate::action::Action;
+use crate::ascending::Ascending;
+use crate::input::Input;
+#[cfg(any(test, feature = "mutants"))]
+use crate::mutant::Mutant;
+use crate::mutant::Mutants;
+use crate::question::Question;
+use crate::racing::Racing;
+use crate::resolver::cache_hits::WANTED_MAX;
+use crate::resolver::memory_pool::MemoryPool;
+use crate::resolver::restore::{FromBefore, Restoring};
+use crate::resolver::review::Review;
+use crate::round::Round;
+use crate::routes::{Groups, Routes};
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::table_upkeep::Upkeep;
+use crate::trace::{Trace, Traces};
+use crate::upstream::{Upstream, UpstreamReport};
+use crate::waiting_clients::Waiting;
+use hither_answers::Answers;
+use hither_table::{Counter, Counters, Monotonic, Reader, Snapshot, Writer};
+use hither_wire::name::Name;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The resolver core: it answers clients from the cache or by rounds. The crate's documentation shows
+/// how to run it.
+pub struct Rounds {
+    pub(crate) shared: Shared,
+    /// The memory of ended rounds.
+    pool: MemoryPool,
+    rounds: Ascending<u64, Box<Round>>,
+    /// The one live round of each question (I3).
+    live: BTreeMap<Rc<Question>, u64>,
+    /// The timer of each round.
+    timers: BTreeSet<(Monotonic, u64)>,
+    /// Rounds whose clients have been answered, oldest first: the first to end early when there are too
+    /// many.
+    answered: BTreeSet<u64>,
+    /// Rounds that have not answered yet, and which of them is evicted.
+    racing: Racing,
+    /// Rounds that several clients wait for, by the number of clients.
+    joined: BTreeSet<(usize, u64)>,
+    stopping: bool,
+    reviews: VecDeque<Review>,
+    /// How often a review has begun or ended.
+    changed: u64,
+    /// The restore that is under way.
+    restoring: Option<Restoring>,
+    restored: Option<FromBefore>,
+    /// Cached entries that were used when they were about to expire, for [`Rounds::next_expiring`].
+    wanted: VecDeque<Question>,
+    /// When a question whose failure is remembered may be asked again although every upstream is down.
+    trial_at: Monotonic,
+}
+
+impl Rounds {
+    /// A core that asks the upstreams of `routes` and publishes into `writer`'s table. `random` must be
+    /// unpredictable: it gives the ids of queries (RFC 5452 section 9.2).
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        routes: Routes,
+        writer: Writer,
+        mut random: Box<dyn FnMut() -> u64>,
+    ) -> Self {
+        let (capacity, seed) = (settings.answers, random());
+        let shared = Shared {
+            now: Monotonic(0),
+            settings,
+            upstreams: routes.all().into_iter().map(Upstream::new).collect(),
+            groups: Groups::new(routes),
+            local: Arc::default(),
+            writer,
+            answers: Answers::new(capacity, seed),
+            counters: Counters::default(),
+            actions: VecDeque::new(),
+            random,
+            traces: Traces::default(),
+            attempts: Ascending::new(),
+            clients: Waiting::default(),
+            next_attempt: 0,
+            scratch: Box::new(Snapshot::new()),
+            plain: Vec::new(),
+            mutants: Mutants::default(),
+        };
+        Self {
+            shared,
+            pool: MemoryPool::default(),
+            rounds: Ascending::new(),
+            live: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            racing: Racing::new(),
+            joined: BTreeSet::new(),
+            stopping: false,
+            reviews: VecDeque::new(),
+            changed: 0,
+            restoring: None,
+            restored: None,
+            wanted: VecDeque::with_capacity(WANTED_MAX),
+            trial_at: Monotonic(0),
+        }
+    }
+
+    /// Plants a fault that tests must notice.
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn plant(&mut self, mutant: Mutant) {
+        self.shared.mutants.plant(mutant);
+    }
+
+    /// Handles an event. Timers before `now` fire first: those of the event's own round always, of
+    /// others a few.
+    ///
+    /// The actions of the call before must have been executed: [`Rounds::poll_action`] has returned
+    /// `None`.
+    pub fn handle(&mut self, now: Monotonic, input: Input<'_>) {
+        self.shared.now = now;
+        let before = Monotonic(now.0.saturating_sub(1));
+        self.fire_timers(before);
+        self.fire_timers_of(before, &input);
+        match input {
+            Input::Ask { client, question, recursion } => self.ask(client, question, recursion),
+            Input::Message { attempt, octets } => match self.shared.attempts.get(&attempt).copied() {
+                Some(id) => {
+                    self.with(id, |round, shared| round.on_message(shared, attempt, octets));
+                }
+                None => self.count_late_response(octets),
+            },
+            Input::Failed { attempt, failure } => {
+                if let Some(id) = self.shared.attempts.get(&attempt).copied() {
+                    self.with(id, |round, shared| round.on_failure(shared, attempt, failure));
+                }
+            }
+            Input::Refresh { question } => self.refresh(question),
+            Input::ClientGone { client } => self.client_gone(client),
+            Input::Order { sender, order } => self.order(sender, &order),
+            Input::Flush { names } => self.flush(names.as_deref()),
+            Input::Reload { settings, routes } => self.reload(settings, routes),
+            Input::Local { local } => self.replace_local(local),
+            Input::NetworkChanged => self.network_changed(),
+            Input::Restore(restore) => self.restore(restore),
+            Input::Shutdown => self.shutdown(),
+        }
+        self.gauges();
+    }
+
+    /// All actions that are to be executed.
+    #[cfg(test)]
+    pub(crate) fn drain(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.poll_action()).collect()
+    }
+
+    /// The next action to execute; `None` when all are done.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.shared.actions.pop_front()
+    }
+
+    /// Whether several clients wait for this question: one more costs next to nothing.
+    #[must_use]
+    pub fn is_shared(&self, question: &Question) -> bool {
+        let is_crowded = |question: &Question| {
+            self.live.get(question).is_some_and(|id| self.rounds.get(id).is_some_and(|r| r.joined > 1))
+        };
+        let checks = question.checking_disabled;
+        !self.joined.is_empty() && (is_crowded(question) || checks && is_crowded(&question.validated()))
+    }
+
+    /// How long a round may race before it may be evicted.
+    #[must_use]
+    pub fn longest_usual(&self) -> Duration {
+        self.racing.longest()
+    }
+
+    pub(crate) fn gauges(&mut self) {
+        self.shared.counters.set(Counter::RoundsLive, self.rounds.len() as u64);
+        self.shared.counters.set(Counter::AttemptsOutstanding, self.shared.attempts.len() as u64);
+        let entries = self.shared.writer.entries() + self.shared.answers.len();
+        self.shared.counters.set(Counter::Entries, entries as u64);
+        self.shared.counters.set(Counter::Evictions, self.shared.writer.evictions());
+    }
+
+    /// The upstreams of each domain.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.shared.groups.routes
+    }
+
+    /// The counters, so that the shell can add its own.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.shared.counters
+    }
+
+    /// A reader of the core's table.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.shared.writer.reader()
+    }
+
+    /// The table, for everything but publishing.
+    pub fn table(&mut self) -> Upkeep<'_> {
+        Upkeep::of(&mut self.shared.writer)
+    }
+
+    /// Ends the core and returns its table.
+    #[must_use]
+    pub fn into_writer(self) -> Writer {
+        self.shared.writer
+    }
+
+    /// The state of each upstream.
+    #[must_use]
+    pub fn upstreams(&self, now: Monotonic) -> Vec<UpstreamReport> {
+        self.shared.upstreams.iter().map(|upstream| upstream.report(now)).collect()
+    }
+
+    /// The trace of the live round for a question, else of its latest.
+    #[must_use]
+    pub fn trace(&self, question: &Question) -> Option<&Trace> {
+        let live = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| &round.trace);
+        live.or_else(|| self.shared.traces.latest(question))
+    }
+
+    /// The index of the block list that blocks a name, among those of `Input::Local`.
+    #[must_use]
+    pub fn blocked_by(&self, name: &Name) -> Option<usize> {
+        self.shared.local.blocked_by(name)
+    }
+}

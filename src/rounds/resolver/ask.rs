@@ -1,0 +1,189 @@
+//! A client asks: the reply comes from the cache, from a live round that the client joins, or from a
+//! new round.
+
+use crate::ids::ClientId;
+use crate::mutant::Mutant;
+use crate::question::Question;
+use crate::reply::{Answer, ede};
+use crate::resolver::Rounds;
+use crate::round::{Phase, Round, Start};
+use crate::settings::{DOWN_DEADLINE, DOWN_TRIAL};
+use hither_local::{LocalAnswer, Reason};
+use hither_table::{Counter, FamilyView, Key};
+use hither_wire::codes::Rcode;
+use std::rc::Rc;
+
+impl Rounds {
+    pub(crate) fn ask(&mut self, client: ClientId, question: &Question, recursion: bool) {
+        let now = self.shared.now;
+        if self.stopping {
+            return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
+        }
+        self.remove_void(&question.name);
+        if let Some(said) = self.shared.local_answer(question) {
+            return self.reply_locally(client, &Rc::new(said));
+        }
+        if let Some(answer) = self.shared.cached(question) {
+            self.shared.count(Counter::Hits);
+            let flight = self.shared.coalesced_question(question);
+            let failed = self.shared.answers.has_failed(now, &flight.asked());
+            self.shared.reply(client, answer);
+            if failed {
+                self.retry_while_down(&flight);
+            }
+            return;
+        }
+        let checks = question.checking_disabled;
+        let question = &self.shared.coalesced_question(question);
+        // The cache has no fresh answer: it has just been searched.
+        let stale = match question.family() {
+            Some(family) => self.shared.is_stale(family),
+            None => self.shared.stale(question).is_some(),
+        };
+        if self.shared.group(&question.name).is_empty() {
+            return self.refuse(client, Rcode::SERVFAIL, ede::NOT_READY);
+        }
+        self.shared.count(Counter::Misses);
+        if !recursion {
+            return self.refuse(client, Rcode::REFUSED, ede::NOT_READY);
+        }
+        let early = self.shared.mutants.has(Mutant::TwoGiveWayForOne);
+        if early && !self.evict_for_client(client, question) {
+            return self.shed(client);
+        }
+        if checks && !question.checking_disabled {
+            self.shared.clients.note_validating(client);
+        }
+        match self.live.get(question).copied() {
+            Some(id) if !self.shared.mutants.has(Mutant::NoCoalescing) => self.join(id, client),
+            Some(_) | None => {
+                let question = self.pool.question(question);
+                let clients = self.pool.client(client);
+                self.begin(question, clients, stale);
+            }
+        }
+    }
+
+    pub(crate) fn reply_locally(&mut self, client: ClientId, said: &Rc<LocalAnswer>) {
+        self.shared.count(Counter::LocalAnswers);
+        self.shared.counters.add(Counter::Blocked, u64::from(said.reason == Reason::Blocked));
+        self.shared.reply(client, Answer::Local(Rc::clone(said)));
+    }
+
+    /// While every upstream is down, a question whose failure is remembered is asked now and then, to
+    /// learn when an upstream is back.
+    fn retry_while_down(&mut self, question: &Question) {
+        let now = self.shared.now;
+        if now < self.trial_at || self.live.contains_key(question) || !self.shared.all_down(&question.name) {
+            return;
+        }
+        self.trial_at = now.plus(DOWN_TRIAL);
+        let stale = self.shared.stale(question).is_some();
+        let question = self.pool.question(question);
+        self.begin(question, Vec::new(), stale);
+    }
+
+    /// Begins a round without clients for an entry that is about to expire; never at the cost of a
+    /// round that clients wait for.
+    pub(crate) fn refresh(&mut self, question: Question) {
+        let now = self.shared.now;
+        let room = self.rounds.len() < self.shared.settings.limits.rounds / 2;
+        let unknown =
+            self.shared.group(&question.name).is_empty() || self.shared.local_answer(&question).is_some();
+        if self.stopping || unknown || !room || self.live.contains_key(&question) {
+            return;
+        }
+        let Some(family) = question.family() else { return };
+        self.remove_void(&question.name);
+        if !self.shared.writer.get(&Key::of(&question.name), &mut self.shared.scratch) {
+            return;
+        }
+        let any = self.shared.mutants.has(Mutant::RefreshesWhatIsFresh);
+        let due = |set: &FamilyView<'_>| (set.is_ending(now) || any) && !set.expired(now);
+        if self.shared.scratch.family(family).is_some_and(|set| due(&set)) {
+            self.shared.count(Counter::Prefetches);
+            let question = self.pool.question(&question);
+            self.begin(question, Vec::new(), false);
+        }
+    }
+
+    /// The client joins the live round. A round that has answered is superseded instead: its set has
+    /// expired, else this were a hit.
+    pub(crate) fn join(&mut self, id: u64, client: ClientId) {
+        let now = self.shared.now;
+        let Some(round) = self.rounds.get_mut(&id) else { return self.shed(client) };
+        let question = Rc::clone(&round.question);
+        if !matches!(round.phase, Phase::Racing { .. }) {
+            self.supersede(id);
+            let stale = self.shared.stale(&question).is_some();
+            let clients = self.pool.client(client);
+            return self.begin(question, clients, stale);
+        }
+        if round.stale_at.is_none()
+            && now.since(round.trace.started) >= self.shared.settings.stale_wait
+            && let Some(answer) = self.shared.stale(&question)
+        {
+            self.shared.count(Counter::StaleServed);
+            return self.shared.reply(client, answer);
+        }
+        if self.shared.mutants.has(Mutant::SharedRoundIsBounded) && !round.clients.is_empty() {
+            return self.shed(client);
+        }
+        if !self.evict_for_client(client, &question) {
+            return self.shed(client);
+        }
+        self.shared.clients.insert(client, id);
+        if let Some(round) = self.rounds.get_mut(&id) {
+            round.source = self.racing.recharge(id, round.source, client.source());
+        }
+        self.with(id, |round, _| {
+            round.clients.push(client);
+            None
+        });
+    }
+
+    fn begin(&mut self, question: Rc<Question>, clients: Vec<ClientId>, stale: bool) {
+        let now = self.shared.now;
+        if !self.admit(clients.first().copied(), &question) {
+            return clients.into_iter().for_each(|client| self.shed(client));
+        }
+        let mut patience = self.shared.settings.deadline;
+        if self.shared.all_down(&question.name) {
+            patience = patience.min(DOWN_DEADLINE);
+        }
+        let deadline = now.plus(patience);
+        self.start_round(Start { question, clients, deadline, stale });
+    }
+
+    pub(crate) fn start_round(&mut self, start: Start) {
+        self.shared.count(Counter::RoundsStarted);
+        self.note_newer_than_saved(&start.question);
+        let mut round = Round::start(&mut self.shared, start, self.pool.take());
+        self.live.insert(Rc::clone(&round.question), round.id);
+        match round.conclude(&mut self.shared) {
+            Some(end) => self.finish(round, end),
+            None => self.index(round),
+        }
+    }
+
+    pub(crate) fn shed(&mut self, client: ClientId) {
+        self.shared.count(Counter::ShedQueries);
+        self.refuse(client, Rcode::SERVFAIL, ede::OTHER);
+    }
+
+    pub(crate) fn refuse(&mut self, client: ClientId, rcode: Rcode, ede: u16) {
+        self.shared.reply(client, Answer::Failure { rcode, ede: Some(ede) });
+    }
+
+    pub(crate) fn client_gone(&mut self, client: ClientId) {
+        let Some(id) = self.shared.clients.remove(client) else { return };
+        // This begins no other round: the client may have left to make room.
+        self.with_round(id, |round, _| {
+            // Usually it is one of the latest.
+            if let Some(at) = round.clients.iter().rposition(|waiting| *waiting == client) {
+                round.clients.remove(at);
+            }
+            None
+        });
+    }
+}

@@ -1,0 +1,189 @@
+//! The hit path: a query that the cache can answer is answered without an allocation, a round, or an
+//! action.
+
+use crate::question::{Question, family_of};
+use crate::reply;
+use crate::resolver::Rounds;
+use crate::resolver::review::Change;
+use hither_answers::{Asked, Reader as AnswerReader, Stored};
+use hither_table::{Counter, Family, Key, Monotonic, Place, Reader, Snapshot, Uses};
+use hither_wire::query::Query;
+
+/// The cache as a worker thread uses it, without the core.
+#[derive(Clone, Debug)]
+pub struct Hits {
+    reader: Reader,
+    uses: Uses,
+    answers: AnswerReader,
+    /// The changes that the cache is still being reviewed for.
+    changes: Vec<Change>,
+    prefetch: bool,
+    scratch: Box<Snapshot>,
+}
+
+impl Hits {
+    /// The entry's place in the table, see [`Rounds::place`].
+    #[must_use]
+    pub fn place(&self, query: &Query<'_>) -> Option<Place> {
+        family(query).map(|_| self.reader.place(&Key::of_wire(query.qname())))
+    }
+
+    /// Prefetches memory, see [`Rounds::fetch`].
+    pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.reader.fetch(places);
+    }
+
+    /// Answers `query` in at most `limit` octets of `out`. Returns the reply's length, or 0 when a
+    /// round is needed; and whether the entry is about to expire, so that it should be refreshed.
+    pub fn answer(
+        &mut self,
+        now: Monotonic,
+        (query, place): (&Query<'_>, Option<Place>),
+        limit: usize,
+        out: &mut [u8],
+    ) -> (usize, bool) {
+        let key = Key::of_wire(query.qname());
+        if let Some(family) = family(query)
+            && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line)).is_ok()
+            && !is_void(self.changes.iter(), query, &self.scratch)
+            && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
+        {
+            return (len, ending && self.prefetch);
+        }
+        (from_answers(now, (query, &key), (&self.answers, self.changes.iter()), limit, out), false)
+    }
+}
+
+/// The family of the table that answers a query, if the table does.
+fn family(query: &Query<'_>) -> Option<Family> {
+    family_of(query.qtype(), query.dnssec_ok() || query.cd())
+}
+
+/// A reply from a record that was found, and whether it is about to expire. `None`: it has expired.
+#[inline]
+fn from_table(
+    now: Monotonic,
+    query: &Query<'_>,
+    family: Family,
+    found: &Snapshot,
+    limit: usize,
+    out: &mut [u8],
+) -> Option<(usize, bool)> {
+    let view = found.family(family).filter(|view| !view.expired(now))?;
+    Some((reply::record(now, query, &view, None, limit, out), view.is_ending(now)))
+}
+
+/// Whether a change has voided the entry that was found.
+#[inline]
+fn is_void<'c>(
+    mut changes: impl ExactSizeIterator<Item = &'c Change>,
+    query: &Query<'_>,
+    found: &Snapshot,
+) -> bool {
+    changes.len() > 0 && {
+        let name = query.name_lower();
+        changes.any(|change| change.voids_entry(&name, found))
+    }
+}
+
+/// Remembered failures are left to `Input::Ask`: there may be stale data beside them, or a trial may be
+/// due.
+#[inline]
+fn from_answers<'c>(
+    now: Monotonic,
+    (query, key): (&Query<'_>, &Key),
+    (answers, mut changes): (&AnswerReader, impl ExactSizeIterator<Item = &'c Change>),
+    limit: usize,
+    out: &mut [u8],
+) -> usize {
+    let dnssec = (query.dnssec_ok(), query.cd());
+    let asked = Asked { name: key.as_wire(), rtype: query.qtype(), dnssec };
+    let is_void = |number| {
+        changes.len() > 0 && {
+            let name = query.name_lower();
+            changes.any(|change| change.voids_answer(&name, number))
+        }
+    };
+    let take = |stored: &Stored| reply::stored(now, query, stored, None, (limit, out));
+    answers.with(now, &asked, is_void, take).unwrap_or(0)
+}
+
+impl Rounds {
+    /// The place in the table where the answer to a query may be; `None`: the table keeps no such
+    /// answers.
+    #[must_use]
+    pub fn place(&self, query: &Query<'_>) -> Option<Place> {
+        family(query).map(|_| self.shared.writer.place(&Key::of_wire(query.qname())))
+    }
+
+    /// Prefetches several places from memory, before the queries are answered one by one.
+    pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
+        self.shared.writer.fetch(places);
+    }
+
+    /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's
+    /// length, or 0 when the cache has no answer: then hand the query in as `Input::Ask`.
+    pub fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
+        self.answer_hit_at(now, (query, None), limit, out)
+    }
+
+    /// The same for a query whose [`Rounds::place`] may be known.
+    pub fn answer_hit_at(
+        &mut self,
+        now: Monotonic,
+        (query, place): (&Query<'_>, Option<Place>),
+        limit: usize,
+        out: &mut [u8],
+    ) -> usize {
+        let key = Key::of_wire(query.qname());
+        let shared = &mut self.shared;
+        let mut written = 0;
+        if let Some(family) = family(query)
+            && shared.writer.hit(&key, place, &mut shared.scratch)
+            && !is_void(self.changes(), query, &self.shared.scratch)
+            && let Some((len, ending)) = from_table(now, query, family, &self.shared.scratch, limit, out)
+        {
+            written = len;
+            if ending && self.shared.settings.prefetch {
+                self.note_expiring(Question::of(query));
+            }
+        } else if !self.shared.answers.is_empty() {
+            let answers = self.shared.answers.reader();
+            written = from_answers(now, (query, &key), (answers, self.changes()), limit, out);
+        }
+        if written > 0 {
+            self.shared.counters.add(Counter::Hits, 1);
+        }
+        written
+    }
+
+    /// Notes a cached entry that was used when less than a fifth of its lifetime was left.
+    pub fn note_expiring(&mut self, question: Question) {
+        if self.wanted.len() < WANTED_MAX {
+            self.wanted.push_back(question);
+        }
+    }
+
+    /// The cache for a worker thread. It is to be fetched again when the table has been replaced, when
+    /// settings, routes or local names change, or when [`Rounds::changed`] does.
+    #[must_use]
+    pub fn hits(&self) -> Hits {
+        Hits {
+            reader: self.shared.writer.reader(),
+            uses: self.shared.writer.uses(),
+            answers: self.shared.answers.reader().clone(),
+            changes: self.changes().cloned().collect(),
+            prefetch: self.shared.settings.prefetch,
+            scratch: Box::new(Snapshot::new()),
+        }
+    }
+
+    /// The next entry that was used when less than a fifth of its lifetime was left, for
+    /// [`crate::Input::Refresh`].
+    pub fn next_expiring(&mut self) -> Option<Question> {
+        self.wanted.pop_front()
+    }
+}
+
+/// Entries kept for [`Rounds::next_expiring`]. More are dropped: an entry in use is noted again.
+pub(crate) const WANTED_MAX: usize = 32;

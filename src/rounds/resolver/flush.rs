@@ -1,0 +1,42 @@
+//! Flushes: names, or everything, are forgotten, and live rounds begin anew.
+
+use crate::mutant::Mutant;
+use crate::resolver::Rounds;
+use crate::routes::Fate;
+use hither_table::Key;
+use hither_wire::name::Name;
+
+impl Rounds {
+    pub(crate) fn flush(&mut self, names: Option<&[Name]>) {
+        match names {
+            None => {
+                self.shared.writer.flush_all();
+                self.shared.answers.forget_failures();
+                self.review_answers();
+                self.stop_restore("everything was flushed");
+            }
+            Some(names) => {
+                for name in names {
+                    self.flush_saved(name);
+                    self.shared.writer.remove(&Key::of(name));
+                    self.shared.answers.remove_name(name);
+                }
+            }
+        }
+        if self.shared.mutants.has(Mutant::FlushKeepsTheRound) {
+            return;
+        }
+        let ended = self.live.iter().filter(|(q, _)| names.is_none_or(|names| names.contains(&q.name)));
+        let ended: Vec<u64> = ended.map(|(_, id)| *id).collect();
+        for id in ended {
+            self.restart(id);
+        }
+    }
+
+    /// Voids what is known of every name whose fate says so: other upstreams are asked for it now, or
+    /// none.
+    pub(crate) fn void_names(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
+        self.shared.answers.forget_failures();
+        self.review(fate);
+    }
+}

@@ -1,0 +1,85 @@
+//! The index of live rounds: by timer, by age and source, by number of clients. Every change of a round
+//! passes here.
+
+use crate::resolver::Rounds;
+use crate::round::{End, Phase, Round};
+use crate::shared::Shared;
+use std::collections::BTreeSet;
+
+impl Rounds {
+    /// Lets a round act, then sets its timer, or ends it.
+    pub(crate) fn with(&mut self, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
+        self.with_round(id, act);
+        if self.shared.clients.has_validating() {
+            self.separate_validating_clients(id);
+        }
+    }
+
+    pub(crate) fn with_round(&mut self, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
+        let now = self.shared.now;
+        let Some(round) = self.rounds.get_mut(&id) else { return };
+        let raced = round.is_racing();
+        let end = act(round, &mut self.shared);
+        if raced && !round.is_racing() {
+            self.racing.leave(id, round.source, Some(now));
+            self.answered.insert(id);
+        }
+        if let Some(end) = end {
+            if let Some(round) = self.rounds.remove(&id) {
+                self.unindex(&round);
+                self.finish(round, end);
+            }
+            return;
+        }
+        let timer = round.wake(&self.shared);
+        if timer != round.timer {
+            self.timers.remove(&(round.timer, id));
+            self.timers.insert((timer, id));
+            round.timer = timer;
+        }
+        if round.joined != round.clients.len() {
+            note_joined(&mut self.joined, round);
+        }
+    }
+
+    pub(crate) fn index(&mut self, mut round: Box<Round>) {
+        round.timer = round.wake(&self.shared);
+        self.timers.insert((round.timer, round.id));
+        match round.phase {
+            Phase::Racing { .. } => {
+                let most = self.shared.settings.limits.rounds;
+                self.racing.enter(round.id, round.source, round.trace.started, most);
+            }
+            Phase::Denied { .. } | Phase::Completing { .. } => {
+                self.answered.insert(round.id);
+            }
+        }
+        note_joined(&mut self.joined, &mut round);
+        self.rounds.insert(round.id, round);
+    }
+
+    fn unindex(&mut self, round: &Round) {
+        self.timers.remove(&(round.timer, round.id));
+        match round.phase {
+            Phase::Racing { .. } => self.racing.leave(round.id, round.source, None),
+            Phase::Denied { .. } | Phase::Completing { .. } => {
+                self.answered.remove(&round.id);
+            }
+        }
+        if round.joined > 1 {
+            self.joined.remove(&(round.joined, round.id));
+        }
+    }
+}
+
+/// Notes how many clients a round has, where there are several.
+fn note_joined(joined: &mut BTreeSet<(usize, u64)>, round: &mut Round) {
+    let now = round.clients.len();
+    if round.joined > 1 {
+        joined.remove(&(round.joined, round.id));
+    }
+    if now > 1 {
+        joined.insert((now, round.id));
+    }
+    round.joined = now;
+}

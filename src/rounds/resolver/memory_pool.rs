@@ -1,0 +1,63 @@
+//! The memory of ended rounds, reused by new ones. Without it each round would begin with a dozen
+//! allocations and end with as many releases.
+//!
+//! Its lists are empty; only the question of an older round stays until the memory is reused.
+
+use crate::ids::ClientId;
+use crate::question::Question;
+use crate::round::Round;
+use crate::trace::Traces;
+use std::rc::Rc;
+
+/// Ended rounds whose memory is kept: so many may begin in one burst without an allocation.
+const SPARE_MAX: usize = 64;
+
+/// Boxed, as live rounds are: reused without a copy.
+#[allow(clippy::vec_box)]
+#[derive(Default)]
+pub(crate) struct MemoryPool(Vec<Box<Round>>);
+
+impl MemoryPool {
+    /// Memory for a new round, with empty lists.
+    pub fn take(&mut self) -> Option<Box<Round>> {
+        self.0.pop()
+    }
+
+    /// The question of the next round, in reused memory where possible.
+    pub fn question(&mut self, question: &Question) -> Rc<Question> {
+        if let Some(round) = self.0.last_mut()
+            && let Some(own) = Rc::get_mut(&mut round.trace.question)
+        {
+            *own = *question;
+            return Rc::clone(&round.trace.question);
+        }
+        Rc::new(*question)
+    }
+
+    /// The list with the first client of the next round.
+    pub fn client(&mut self, client: ClientId) -> Vec<ClientId> {
+        let mut clients =
+            self.0.last_mut().map(|round| std::mem::take(&mut round.clients)).unwrap_or_default();
+        clients.push(client);
+        clients
+    }
+
+    /// Keeps the trace of an ended round, and the round's memory together with that of the oldest
+    /// trace.
+    pub fn keep(&mut self, mut round: Box<Round>, traces: &mut Traces) {
+        let Some(mut trace) = traces.room() else {
+            let Round { trace, .. } = *round;
+            return traces.keep(trace);
+        };
+        if let Some(attempt) = trace.attempts.pop() {
+            round.room.heard = attempt.addresses;
+        }
+        trace.attempts.clear();
+        std::mem::swap(&mut trace, &mut round.trace);
+        traces.keep(trace);
+        if self.0.len() < SPARE_MAX {
+            round.empty();
+            self.0.push(round);
+        }
+    }
+}

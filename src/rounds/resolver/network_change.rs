@@ -1,0 +1,21 @@
+//! Another network: what was learned about upstreams is void, and outstanding queries are sent again
+//! from new sockets.
+
+use crate::resolver::Rounds;
+use crate::upstream::Upstream;
+
+impl Rounds {
+    /// Upstreams may have become reachable or unreachable: outstanding queries are sent again from
+    /// sockets of the new network.
+    pub(crate) fn network_changed(&mut self) {
+        self.shared.upstreams.iter_mut().for_each(Upstream::forget_reach);
+        self.shared.answers.forget_failures();
+        let ids: Vec<u64> = self.rounds.keys().copied().collect();
+        for id in ids {
+            self.with(id, |round, shared| {
+                round.send_again(shared);
+                round.conclude(shared)
+            });
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Reloads: other settings, upstreams or local names. What they void is forgotten, and the rounds they
+//! concern begin again.
+
+use crate::mutant::Mutant;
+use crate::rebinding::Rebinding;
+use crate::resolver::Rounds;
+use crate::round::Start;
+use crate::routes::{Fate, Groups, Routes};
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::upstream::Upstream;
+use hither_local::Local;
+use hither_wire::name::Name;
+use std::sync::Arc;
+
+impl Rounds {
+    pub(crate) fn reload(&mut self, settings: Settings, routes: Routes) {
+        self.shared.answers.resize(settings.answers);
+        let before = std::mem::replace(&mut self.shared.settings, settings).rebinding;
+        let affected = self.void_where_exposure_changed(before, &routes);
+        if self.shared.groups.routes.leads_as(&routes) {
+            self.shared.groups.routes.own = routes.own;
+            self.reindex();
+            return affected.into_iter().for_each(|id| self.restart(id));
+        }
+        // Attempts know upstreams by their index, so rounds end before the list changes.
+        let keeps = self.shared.mutants.has(Mutant::ReloadKeepsTheRounds);
+        let ended = if keeps { Vec::new() } else { self.live.values().copied().collect() };
+        let halted: Vec<Start> = ended.into_iter().filter_map(|id| self.stop_for_restart(id)).collect();
+        let Groups { routes: mut before, latest, .. } = std::mem::take(&mut self.shared.groups);
+        let known = std::mem::take(&mut self.shared.upstreams);
+        let find = |server: &Server| known.iter().find(|u| u.server == *server).cloned();
+        self.shared.upstreams = routes
+            .all()
+            .into_iter()
+            .map(|server| find(&server).unwrap_or_else(|| Upstream::new(server)))
+            .collect();
+        self.shared.groups = Groups::new(routes.clone());
+        self.void_restored_of_others();
+        let mut after = routes;
+        if after.usual.is_empty() {
+            after.usual.clone_from(&latest);
+            self.shared.groups.latest.clone_from(&latest);
+        }
+        before.usual = latest;
+        if !after.leads_as(&before) && !self.shared.mutants.has(Mutant::ReloadKeepsWhatOthersSaid) {
+            self.void_names(move |name| after.fate(name, &before));
+        }
+        self.shared.answers.forget_failures();
+        halted.into_iter().for_each(|start| self.begin_again(start));
+    }
+
+    /// Other names may have private addresses than before, or a domain with local answers is gone. What
+    /// is known of such names is void: addresses may have been withheld, or would be now. Returns their
+    /// rounds; the caller begins them again once everything has changed.
+    fn void_where_exposure_changed(&mut self, before: Rebinding, routes: &Routes) -> Vec<u64> {
+        let (after, then) = (&self.shared.settings.rebinding, &self.shared.groups.routes);
+        if *after == before && then.own == routes.own && then.domains.keys().eq(routes.domains.keys()) {
+            return Vec::new();
+        }
+        let (after, then, routes) = (after.clone(), then.clone(), routes.clone());
+        let moves = move |name: &Name| {
+            after.is_public(name, &routes) != before.is_public(name, &then)
+                || routes.domain(name) != then.domain(name)
+        };
+        let affected: Vec<u64> =
+            self.live.iter().filter(|(q, _)| moves(&q.name)).map(|(_, id)| *id).collect();
+        self.void_names(move |name| if moves(name) { Fate::Goes } else { Fate::Stays });
+        affected
+    }
+
+    /// Other names are answered locally, or exist because of a hosts file. What the cache has of them
+    /// is void, and their rounds begin again.
+    pub(crate) fn replace_local(&mut self, local: Arc<Local>) {
+        let before = std::mem::replace(&mut self.shared.local, Arc::clone(&local));
+        let fate = move |name: &Name| {
+            let moves = local.covers(name) || local.presence(name) != before.presence(name);
+            if moves { Fate::Goes } else { Fate::Stays }
+        };
+        let affected = self.live.iter().filter(|(question, _)| fate(&question.name) != Fate::Stays);
+        let ended: Vec<u64> = affected.map(|(_, id)| *id).collect();
+        self.void_names(fate);
+        for id in ended {
+            self.restart(id);
+        }
+    }
+
+    fn reindex(&mut self) {
+        for round in self.rounds.values_mut() {
+            round.timer = round.wake(&self.shared);
+        }
+        self.timers = self.rounds.values().map(|round| (round.timer, round.id)).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, ClientId, Input, Question};
+    use hither_table::{Counter, Draft, FamilyDraft, Geometry, Key, Memory, Monotonic, Snapshot, Writer};
+    use hither_wire::codes::Rtype;
+    use std::net::SocketAddr;
+
+    fn routes(last: &[u8]) -> Routes {
+        let upstreams: Vec<SocketAddr> = last.iter().map(|n| ([192, 0, 2, *n], 53).into()).collect();
+        Routes::from(&upstreams[..])
+    }
+
+    /// A core with one question outstanding at upstream 1.
+    fn asking() -> Rounds {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let settings = Settings { first: 1, ..Settings::default() };
+        let mut rounds = Rounds::new(settings, routes(&[1]), writer.expect("a table"), Box::new(|| 7));
+        let name = "www.example.com".parse().expect("a name");
+        let question = Question { name, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
+        let ask = Input::Ask { client: ClientId(1), question: &question, recursion: true };
+        rounds.handle(Monotonic::from_ms(1_000), ask);
+        assert_eq!(asked(&mut rounds), ["192.0.2.1:53"]);
+        rounds
+    }
+
+    /// The upstreams that got a query since the last call.
+    fn asked(rounds: &mut Rounds) -> Vec<String> {
+        let mut asked = Vec::new();
+        while let Some(action) = rounds.poll_action() {
+            if let Action::Send { server, .. } = action {
+                asked.push(server.to_string());
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_round_that_two_changes_of_one_reload_concern_begins_anew_once_where_it_belongs() {
+        let mut rounds = asking();
+        let mut settings = rounds.shared.settings.clone();
+        settings.rebinding.allow.insert("example.com".parse().expect("a name"));
+        rounds.handle(Monotonic::from_ms(1_300), Input::Reload { settings, routes: routes(&[2]) });
+        assert_eq!(asked(&mut rounds), ["192.0.2.2:53"]);
+        assert_eq!(rounds.counters().get(Counter::RoundsStarted), 2);
+    }
+
+    #[test]
+    fn a_domain_that_comes_or_goes_voids_what_is_known_below_it_whoever_is_asked() {
+        let mut rounds = asking();
+        let now = Monotonic::from_ms(1_300);
+        let names: [Name; 2] = ["a.example.com", "a.example.net"].map(|name| name.parse().expect("a name"));
+        let put = |rounds: &mut Rounds| {
+            for name in names {
+                let version = rounds.shared.writer.next_version();
+                let a = FamilyDraft::of(version, [std::net::Ipv4Addr::LOCALHOST.into()], (1_000_000, 1000));
+                rounds.shared.writer.put(&Draft { name, a: Some(a), aaaa: None }, now).expect("room");
+            }
+        };
+        let known = |rounds: &mut Rounds| {
+            let mut found = Snapshot::new();
+            names.map(|name| rounds.shared.writer.get(&Key::of(&name), &mut found))
+        };
+        let usual = routes(&[1]);
+        let domains = [("example.com".parse().expect("a name"), usual.usual.clone())].into();
+        for routes in [Routes { domains, ..usual.clone() }, usual] {
+            put(&mut rounds);
+            assert_eq!(known(&mut rounds), [true, true]);
+            let settings = rounds.shared.settings.clone();
+            rounds.handle(now, Input::Reload { settings, routes });
+            rounds.drain();
+            assert_eq!(known(&mut rounds), [false, true]);
+        }
+    }
+
+    #[test]
+    fn how_long_one_was_waited_for_says_nothing_of_who_is_asked_in_its_place() {
+        let mut rounds = asking();
+        let (now, settings) = (Monotonic::from_ms(1_300), rounds.shared.settings.clone());
+        rounds.handle(now, Input::Reload { settings, routes: routes(&[2, 1]) });
+        let waited: Vec<_> = rounds.upstreams(now).iter().map(|upstream| upstream.srtt_us).collect();
+        assert_eq!(waited, [None, Some(300_000)]);
+    }
+}

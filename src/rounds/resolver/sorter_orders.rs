@@ -1,0 +1,97 @@
+//! Orders from the sorter: applied to the set they were measured for, or refused (I5).
+
+use crate::action::{Action, OrderResult};
+use crate::ids::SenderId;
+use crate::input::Order;
+use crate::mutant::Mutant;
+use crate::provenance::trusted_first;
+use crate::question::Question;
+use crate::resolver::Rounds;
+use crate::round::Phase;
+use hither_table::{Address, Counter, FamilyDraft, Key};
+
+impl Rounds {
+    pub(crate) fn order(&mut self, sender: SenderId, order: &Order) {
+        let result = match self.ordered(order) {
+            // An order that changes nothing is accepted without a new version. The sorter would else
+            // repeat it: it may rank an extra address first, which the rule of provenance keeps behind.
+            Ok((set, false)) => OrderResult::Applied { version: set.version },
+            Ok((set, true)) => match self.shared.publish(&order.name, order.family, set) {
+                Ok(published) => {
+                    self.adopt_order(order, published.set.clone());
+                    OrderResult::Applied { version: published.set.version }
+                }
+                Err(error) => OrderResult::Rejected { reason: error.reason(), set_version: None },
+            },
+            Err((reason, set_version)) => OrderResult::Rejected { reason, set_version },
+        };
+        self.shared.count(match result {
+            OrderResult::Applied { .. } => Counter::OrdersApplied,
+            OrderResult::Rejected { .. } => Counter::OrdersRejected,
+        });
+        self.shared.actions.push_back(Action::OrderResult { sender, result });
+    }
+
+    /// The table's set in the new order, as far as provenance allows, and whether that differs from the
+    /// table's order.
+    fn ordered(&mut self, order: &Order) -> Result<(FamilyDraft, bool), (&'static str, Option<u64>)> {
+        self.remove_void(&order.name);
+        let shared = &mut self.shared;
+        if order.generation != shared.writer.reader().generation() {
+            return Err(("another table", None));
+        }
+        if !shared.writer.get(&Key::of(&order.name), &mut shared.scratch) {
+            return Err(("not in the table", None));
+        }
+        let draft = shared.scratch.to_draft();
+        let set = draft.and_then(|draft| match order.family {
+            hither_table::Family::A => draft.a,
+            hither_table::Family::Aaaa => draft.aaaa,
+        });
+        let Some(mut set) = set else { return Err(("not in the table", None)) };
+        let refused = |reason| Err((reason, Some(set.set_version)));
+        if set.set_version != order.set_version && !shared.mutants.has(Mutant::OrderWithoutSetCheck) {
+            return refused("outdated set");
+        }
+        let mut addresses: Vec<Address> = Vec::with_capacity(set.addresses.len());
+        for (address, rtt) in &order.addresses {
+            match set.addresses.iter().find(|known| known.address == *address) {
+                Some(known) if addresses.iter().all(|a| a.address != *address) => {
+                    let forgets = shared.mutants.has(Mutant::OrderForgetsWhoSaidIt);
+                    let upstreams = if forgets { Address::TRUSTED } else { known.upstreams };
+                    addresses.push(Address { rtt: *rtt, upstreams, ..*known });
+                }
+                _ if shared.mutants.has(Mutant::OrderNeedNotBeAPermutation)
+                    || shared.mutants.has(Mutant::OrderWithoutSetCheck) => {}
+                _ => return refused("not a permutation of the set"),
+            }
+        }
+        let whole = addresses.len() == set.addresses.len();
+        if addresses.is_empty() || !(whole || shared.mutants.has(Mutant::OrderNeedNotBeAPermutation)) {
+            return refused("not a permutation of the set");
+        }
+        if !shared.mutants.has(Mutant::LoneAddressesStandFirst) {
+            trusted_first(&mut addresses);
+        }
+        let changes = !set.sorted || set.addresses != addresses;
+        set.addresses = addresses;
+        set.sorted = true;
+        Ok((set, changes))
+    }
+
+    /// Lets a live round continue with the set as it is published now.
+    fn adopt_order(&mut self, order: &Order, published: FamilyDraft) {
+        let question = Question {
+            name: order.name,
+            rtype: order.family.rtype(),
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
+        let live = self.live.get(&question).and_then(|id| self.rounds.get_mut(id));
+        if let Some(Phase::Completing { set }) = live.map(|round| &mut round.phase)
+            && set.round == published.round
+        {
+            *set = published;
+        }
+    }
+}

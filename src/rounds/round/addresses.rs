@@ -1,0 +1,93 @@
+//! Addresses: the first answer the clients, further ones join the set.
+
+use crate::address_set::{Contribution, merge, restates};
+use crate::mutant::Mutant;
+use crate::reply::Answer;
+use crate::round::{Phase, Round};
+use crate::shared::Shared;
+use hither_table::{FamilyDraft, State};
+
+impl Round {
+    /// Adds the addresses of a response: the first ones answer the clients, further ones join the set
+    /// of this round (I3).
+    pub fn add_addresses(&mut self, shared: &mut Shared, contribution: &Contribution) {
+        let Some(family) = self.question.family() else { return };
+        if let Phase::Completing { set } = &mut self.phase
+            && restates(shared, set, contribution)
+        {
+            return;
+        }
+        let name = self.question.name;
+        let (mut set, changed) = match &self.phase {
+            Phase::Completing { set } => merge(shared, &name, set.clone(), contribution),
+            Phase::Racing { .. } | Phase::Denied { .. } => {
+                if matches!(self.phase, Phase::Denied { .. })
+                    && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
+                {
+                    return;
+                }
+                let set = merge(shared, &name, self.empty_set(), contribution);
+                self.ask_the_others(shared);
+                set
+            }
+        };
+        if !changed {
+            // A further upstream of an address is published with the round's next version.
+            if let Phase::Completing { set: kept } = &mut self.phase {
+                *kept = set;
+            }
+            return;
+        }
+        set.state = if self.attempts.is_empty() && self.unasked.is_empty() && !self.is_cut_short {
+            State::Complete
+        } else {
+            State::First
+        };
+        match shared.publish(&self.question.name, family, set) {
+            Ok(published) => {
+                self.reply_to_all(
+                    shared,
+                    &Answer::Record { record: published.record, family, stale_ttl_s: None },
+                );
+                self.phase = Phase::Completing { set: published.set };
+            }
+            // A set that has grown too large stays as it was last published.
+            Err(_) if matches!(self.phase, Phase::Completing { .. }) => {}
+            Err(error) => self.reply_not_stored(shared, error),
+        }
+    }
+
+    fn empty_set(&mut self) -> FamilyDraft {
+        let addresses = std::mem::take(&mut self.room.addresses);
+        let chains = std::mem::take(&mut self.room.chains);
+        FamilyDraft {
+            version: 0,
+            set_version: 0,
+            round: self.id,
+            state: State::First,
+            negative: None,
+            sorted: false,
+            expire_ms: u64::MAX,
+            lifetime_s: 0,
+            addresses,
+            chains,
+            soa: None,
+        }
+    }
+
+    /// After the first good answer the other upstreams are asked too, where the settings want complete
+    /// sets.
+    fn ask_the_others(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        if !shared.settings.complete {
+            self.clear_unasked(shared);
+            self.cancel(shared, None);
+            return;
+        }
+        let batch = shared.settings.batch.max(1);
+        self.ask_next(shared, batch);
+        if !self.unasked.is_empty() {
+            self.next_wave_at = Some(now.plus(shared.settings.stagger));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Answers: the meaning of a response is applied to the round.
+
+use crate::action::{Action, Note};
+use crate::address_set::{Contribution, all_sinkholes};
+use crate::attempt::{Attempt, Target};
+use crate::complete_answer::Piece;
+use crate::ids::AttemptId;
+use crate::mutant::Mutant;
+use crate::rebinding::WITHHELD_S;
+use crate::reply::Answer;
+use crate::response::Meaning;
+use crate::round::{Phase, Round};
+use crate::settings::{Bounds, Deny, LINKS_MAX};
+use crate::shared::Shared;
+use crate::weak_answer::{DanglingCname, WeakAnswer};
+use hither_answers::Stored;
+use hither_table::{Counter, Link, Monotonic};
+use hither_wire::codes::Rcode;
+use hither_wire::message::Message;
+use hither_wire::name::Name;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Round {
+    pub fn on_answer(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        id: AttemptId,
+        meaning: Meaning,
+        message: &Message<'_>,
+    ) {
+        let attempt = self.close(shared, id, outcome(&meaning));
+        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        self.learn_from_plain_retry(shared, &attempt, message);
+        if !self.apply_answer(shared, came, &attempt, meaning, message) {
+            self.next_after_failure(shared);
+        }
+    }
+
+    /// Applies the meaning of a response. `false`: it has no use, since its CNAMEs are too many or
+    /// loop, or the answer is too long.
+    pub fn apply_answer(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        attempt: &Attempt,
+        meaning: Meaning,
+        message: &Message<'_>,
+    ) -> bool {
+        let now = shared.now;
+        let came = if shared.mutants.has(Mutant::HeldAnswersAreNew) { now } else { came };
+        let (upstream, target) = (attempt.upstream, &attempt.target);
+        let until =
+            |ttl_s: u32| came.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
+        let joined = |chain: Vec<Link>| join(&self.question.name, target.prefix(), chain);
+        match meaning {
+            Meaning::Addresses { chain, mut addresses, ttl_s } => {
+                let Some(chain) = joined(chain) else { return false };
+                if let Some(private) = shared.withhold(&self.question.name, &mut addresses) {
+                    self.on_private_address(shared, came, attempt, (private, ttl_s, addresses.is_empty()));
+                    if addresses.is_empty() {
+                        return true;
+                    }
+                }
+                let contribution = Contribution { from: upstream, chain, addresses, expire_ms: until(ttl_s) };
+                let counts = shared.settings.deny == Deny::Any || matches!(self.phase, Phase::Racing { .. });
+                if all_sinkholes(&contribution) && counts {
+                    self.trace_addresses(attempt.trace, contribution.addresses.clone());
+                    self.hold(shared, came, WeakAnswer::Sinkhole(contribution));
+                } else {
+                    self.add_addresses(shared, &contribution);
+                    self.trace_addresses(attempt.trace, contribution.addresses);
+                }
+            }
+            Meaning::Negative { kind, chain, soa, ttl_s } => {
+                let Some(chain) = joined(chain) else { return false };
+                if shared.mutants.has(Mutant::NegativeBeatsPositive)
+                    && matches!(self.phase, Phase::Completing { .. })
+                {
+                    self.phase = Phase::Racing { held: None, dangling: None };
+                }
+                self.hold(shared, came, WeakAnswer::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
+            }
+            Meaning::Dangling { chain } => {
+                let before = self.piece(shared, target, (&chain, Rcode::NOERROR)).before(message, came);
+                let (Some(before), Some(links)) = (before, joined(chain)) else { return false };
+                let until = came.plus(shared.settings.negative_grace);
+                let current = target.leg() == self.target.leg();
+                if let Phase::Racing { dangling: dangling @ None, .. } = &mut self.phase
+                    && current
+                {
+                    *dangling = Some(DanglingCname { until, from: upstream, links, before });
+                }
+            }
+            Meaning::Complete { chain, rcode } => {
+                let piece = self.piece(shared, target, (&chain, rcode));
+                let (stored, withheld) =
+                    (piece.stored(message, came, None), shared.withheld_of(&piece, message));
+                let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
+                if let Some(private) = withheld {
+                    let left_s = stored.expires().since(now).as_secs();
+                    let ttl_s = u32::try_from(left_s).unwrap_or(u32::MAX);
+                    self.on_private_address(shared, came, attempt, (private, ttl_s, true));
+                    return true;
+                }
+                if !matches!(self.phase, Phase::Completing { .. }) {
+                    self.store_complete(shared, Arc::new(stored));
+                }
+            }
+            Meaning::CompleteDenial { kind, chain, ttl_s } => {
+                let rcode = message.header().rcode();
+                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, Some(ttl_s));
+                let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
+                debug_assert!(!stored.is_withheld(), "a denial that would be told as one of ours");
+                self.hold(shared, came, WeakAnswer::CompleteDenial { kind, stored: Arc::new(stored) });
+            }
+            Meaning::Truncated | Meaning::Failed(_) => {}
+        }
+        true
+    }
+
+    /// A response has private addresses for a public name. If it has no others, that is held like a
+    /// denial.
+    fn on_private_address(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        attempt: &Attempt,
+        (address, ttl_s, all): (IpAddr, u32, bool),
+    ) {
+        shared.count(Counter::RebindingBlocked);
+        let name = Box::new(self.question.name);
+        if let Some(server) = shared.upstream(attempt.upstream).map(|upstream| upstream.server) {
+            shared.actions.push_back(Action::Note(Note::Rebinding { name, address, server }));
+        }
+        if all {
+            self.trace_addresses(attempt.trace, vec![address]);
+            if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+                trace.outcome = "withheld".into();
+            }
+            let ttl_s = Bounds::of(&shared.settings).denial(ttl_s.min(WITHHELD_S));
+            let until = came.plus(Duration::from_secs(u64::from(ttl_s)));
+            self.hold(shared, came, WeakAnswer::Withheld { until });
+        }
+    }
+
+    /// The part of the round's answer that a message gives: these CNAMEs, from `target` on.
+    fn piece<'a>(
+        &'a self,
+        shared: &Shared,
+        target: &'a Target,
+        (chain, rcode): (&'a [Link], Rcode),
+    ) -> Piece<'a> {
+        Piece {
+            question: &self.question,
+            before: target.before(),
+            asked: target.name(),
+            chain,
+            rcode,
+            bounds: Bounds::of(&shared.settings),
+            mutants: shared.mutants,
+        }
+    }
+
+    fn trace_addresses(&mut self, trace: usize, addresses: Vec<IpAddr>) {
+        if let Some(trace) = self.trace.attempts.get_mut(trace) {
+            trace.addresses = addresses;
+        }
+    }
+
+    /// Stores a complete answer: of another type, signed, or too large for a set.
+    pub fn store_complete(&mut self, shared: &mut Shared, stored: Arc<Stored>) {
+        let now = shared.now;
+        if let Some(family) = self.question.family() {
+            shared.unpublish(&self.question.name, family);
+        }
+        self.clear_unasked(shared);
+        if !stored.expired(now) {
+            shared.answers.put(&self.question.asked(), Arc::clone(&stored));
+        }
+        self.reply_to_all(shared, &Answer::stored(&stored));
+        self.cancel(shared, None);
+        self.phase = Phase::Denied { set: None };
+    }
+}
+
+/// Joins the CNAMEs before a target and those behind it. `None`: they are too many, or loop.
+fn join(name: &Name, prefix: &[Link], chain: Vec<Link>) -> Option<Vec<Link>> {
+    if prefix.is_empty() {
+        return Some(chain);
+    }
+    let seen = |link: &Link| {
+        link.target.eq_ignore_case(name)
+            || prefix.iter().any(|known| known.target.eq_ignore_case(&link.target))
+    };
+    (prefix.len() + chain.len() <= LINKS_MAX && !chain.iter().any(seen))
+        .then(|| prefix.iter().cloned().chain(chain).collect())
+}
+
+fn outcome(meaning: &Meaning) -> &'static str {
+    match meaning {
+        Meaning::Addresses { .. } => "answer",
+        Meaning::Negative { kind, .. } => kind.as_str(),
+        Meaning::Dangling { .. } => "cname",
+        Meaning::CompleteDenial { kind, .. } => kind.as_str(),
+        Meaning::Complete { .. } => "answer",
+        Meaning::Truncated | Meaning::Failed(_) => "unusable",
+    }
+}

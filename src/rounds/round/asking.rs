@@ -1,0 +1,102 @@
+//! Queries of a round: the first wave, later waves, one more after a failure, and the plain query at the end.
+
+use crate::attempt::{Plan, Target, Way, send};
+use crate::mutant::Mutant;
+use crate::round::Round;
+use crate::shared::Shared;
+use crate::trace::{ATTEMPTS_KEPT, AttemptTrace};
+use crate::upstream::choice::choose;
+use std::mem::take;
+
+impl Round {
+    /// Queues all usable upstreams for the target, and asks the first of them.
+    pub fn ask_all(&mut self, shared: &mut Shared, first: usize) {
+        let now = shared.now;
+        self.plain.clear();
+        let group = shared.group(self.target.name());
+        let choice = choose(&mut shared.upstreams, &group, now, (first, take(&mut self.unasked)));
+        self.unasked = choice.order;
+        self.ask_next(shared, choice.first);
+        let lost = shared.mutants.has(Mutant::LostFallback);
+        self.next_wave_at = (!self.unasked.is_empty() && !lost).then(|| now.plus(shared.settings.fallback));
+    }
+
+    /// Asks the next `count` upstreams.
+    pub fn ask_next(&mut self, shared: &mut Shared, count: usize) {
+        for _ in 0..count {
+            let Some(upstream) = self.unasked.pop_front() else { break };
+            let target = self.target.clone();
+            if !self.send(shared, &target, Way::to(upstream)) {
+                if let Some(upstream) = shared.upstream(upstream) {
+                    upstream.trial_over();
+                }
+                self.unasked.clear();
+                self.is_cut_short = true;
+            }
+        }
+        if self.unasked.is_empty() {
+            self.next_wave_at = None;
+        }
+    }
+
+    /// Asks upstreams that answered with an error once more, without what they may not cope with.
+    /// `false`: there are none.
+    pub fn ask_plainly(&mut self, shared: &mut Shared) -> bool {
+        let (ways, target) = (take(&mut self.plain), self.target.clone());
+        ways.into_iter().filter(|way| self.send(shared, &target, *way)).count() > 0
+    }
+
+    pub fn send(&mut self, shared: &mut Shared, target: &Target, way: Way) -> bool {
+        let now = shared.now;
+        let trace = self.trace.attempts.len();
+        let plan = Plan { round: self.id, question: &self.question, target, way, trace };
+        // A response after the deadline would not count.
+        if now >= self.deadline {
+            return false;
+        }
+        let Some(attempt) = send(shared, &plan) else { return false };
+        if trace < ATTEMPTS_KEPT
+            && let Some(upstream) = shared.upstream(way.upstream)
+        {
+            self.trace.attempts.push(AttemptTrace {
+                upstream: upstream.server,
+                transport: way.transport,
+                sent: now,
+                ended: None,
+                outcome: "waiting".into(),
+                addresses: Vec::new(),
+            });
+        }
+        self.attempts.push(attempt);
+        true
+    }
+
+    /// Sends outstanding queries again, from new sockets.
+    pub fn send_again(&mut self, shared: &mut Shared) {
+        let ids: Vec<_> = self.attempts.iter().map(|a| a.id).collect();
+        for id in &ids {
+            if self.attempts.get(*id).is_none() {
+                continue;
+            }
+            let mut old = self.close(shared, *id, "network changed");
+            // An attempt that is being confirmed is repeated itself, not its TCP attempt.
+            let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
+            if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
+                // In another network an ended connection may be retried again.
+                let way = crate::attempt::Way { again: false, ..old.way };
+                if !self.retry(shared, &mut old, way) {
+                    self.accept_denied(shared, &mut old);
+                }
+            }
+        }
+    }
+
+    pub fn clear_unasked(&mut self, shared: &mut Shared) {
+        while let Some(id) = self.unasked.pop_front() {
+            if let Some(upstream) = shared.upstream(id) {
+                upstream.trial_over();
+            }
+        }
+        self.next_wave_at = None;
+    }
+}

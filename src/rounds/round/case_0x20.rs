@@ -1,0 +1,124 @@
+//! Mixed letter case (0x20): a denial in mixed case is asked again in lower case before it counts.
+//!
+//! An answer to mixed case shows as well that the upstream ignores case, so most of this is learned
+//! without a further query.
+
+use crate::attempt::{Attempt, Denied, Way};
+use crate::ids::AttemptId;
+use crate::mutant::Mutant;
+use crate::response::{Meaning, read};
+use crate::round::{Phase, Round};
+use crate::settings::CONFIRM_WITHIN;
+use crate::shared::Shared;
+use crate::upstream::case_0x20::{ALIKE_AFTER, above, denied_domain};
+use hither_table::{Monotonic, Negative};
+use hither_wire::message::Message;
+
+impl Round {
+    /// Learns from the response to attempt `id` whether its upstream ignores letter case. `true`: it
+    /// denies a name in mixed case, and the question is sent again in lower case first.
+    pub fn retries_in_lower_case(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        id: AttemptId,
+        meaning: &Meaning,
+        message: &Message<'_>,
+    ) -> bool {
+        let now = shared.now;
+        let verdict = verdict(meaning);
+        if self.attempts[id].denied.is_some() {
+            self.learn_from_lower_case(shared, id, &verdict);
+            return false;
+        }
+        let attempt = &self.attempts[id];
+        if !attempt.is_mixed() || shared.mutants.has(Mutant::MixedDenialIsBelieved) {
+            return false;
+        }
+        let (name, way) = (attempt.target.name(), attempt.way);
+        let domain = above(name);
+        let Some(upstream) = shared.upstream(way.upstream) else { return false };
+        let known = upstream.letters.are_alike(now, domain);
+        let kind = match verdict {
+            Verdict::Denial(kind) if !known && matches!(self.phase, Phase::Racing { .. }) => kind,
+            Verdict::Answer if !known => {
+                upstream.letters.agree(now, domain, ALIKE_AFTER);
+                return false;
+            }
+            Verdict::Denial(_) | Verdict::Answer | Verdict::Neither => return false,
+        };
+        let domain = denied_domain(name, message);
+        if upstream.letters.are_alike(now, domain.as_wire()) {
+            return false;
+        }
+        let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
+        let denied = Denied { kind, domain, came, octets: message.octets().to_vec(), until };
+        let target = attempt.target.clone();
+        // By the same transport: a response that was too long for UDP will be so again.
+        if !self.send(shared, &target, Way { lower: true, again: false, ..way }) {
+            return false;
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.denied = Some(Box::new(denied));
+        }
+        let attempt = self.close(shared, id, kind.as_str());
+        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        true
+    }
+
+    /// Learns from the response to a query in lower case. An answer decides; any other response is
+    /// handled as usual first.
+    fn learn_from_lower_case(&mut self, shared: &mut Shared, id: AttemptId, verdict: &Verdict) {
+        let now = shared.now;
+        let attempt = &mut self.attempts[id];
+        let (Some(upstream), false) =
+            (shared.upstream(attempt.upstream), matches!(verdict, Verdict::Neither))
+        else {
+            return;
+        };
+        let Some(denied) = attempt.denied.take() else { return };
+        match verdict {
+            Verdict::Denial(kind) if *kind == denied.kind => {
+                upstream.letters.agree(now, denied.domain.as_wire(), 1)
+            }
+            Verdict::Answer | Verdict::Denial(_) | Verdict::Neither => {
+                upstream.letters.differ(now, denied.domain)
+            }
+        }
+    }
+
+    /// Accepts denials whose query in lower case has not contradicted them in time.
+    pub fn accept_overdue_denials(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        let due = |a: &Attempt| a.denied.as_ref().is_some_and(|denied| now >= denied.until);
+        while let Some(id) = self.attempts.iter().find(|a| due(a)).map(|a| a.id) {
+            let mut attempt = self.close(shared, id, "not contradicted");
+            // The upstream has answered the query before.
+            self.note_response(shared, attempt.upstream, None, true);
+            self.ask_instead(shared, &mut attempt);
+        }
+    }
+
+    /// Accepts the denial that an ended attempt was to check. `false`: there is none.
+    pub fn accept_denied(&mut self, shared: &mut Shared, attempt: &mut Attempt) -> bool {
+        let Some(denied) = attempt.denied.take() else { return false };
+        let Ok(message) = Message::open(&denied.octets) else { return false };
+        let came = denied.came;
+        let meaning = read(&message, &self.expected(shared, attempt), came, Vec::new());
+        self.apply_answer(shared, came, attempt, meaning, &message)
+    }
+}
+
+enum Verdict {
+    Answer,
+    Denial(Negative),
+    Neither,
+}
+
+fn verdict(meaning: &Meaning) -> Verdict {
+    match meaning {
+        Meaning::Negative { kind, .. } | Meaning::CompleteDenial { kind, .. } => Verdict::Denial(*kind),
+        Meaning::Addresses { .. } | Meaning::Dangling { .. } | Meaning::Complete { .. } => Verdict::Answer,
+        Meaning::Truncated | Meaning::Failed(_) => Verdict::Neither,
+    }
+}

@@ -1,0 +1,53 @@
+//! The end of attempts: of one with its outcome, or of all that are no longer needed.
+
+use crate::attempt::Attempt;
+use crate::ids::AttemptId;
+use crate::mutant::Mutant;
+use crate::round::Round;
+use crate::shared::Shared;
+use hither_table::Monotonic;
+use std::borrow::Cow;
+
+impl Round {
+    /// Ends an attempt. Anything that arrives for it afterwards is late.
+    pub fn close(
+        &mut self,
+        shared: &mut Shared,
+        id: AttemptId,
+        outcome: impl Into<Cow<'static, str>>,
+    ) -> Attempt {
+        let now = shared.now;
+        let attempt = self.attempts.remove(id);
+        shared.attempts.remove(&attempt.id);
+        shared.actions.push_back(crate::Action::Close { attempt: attempt.id, linger: None });
+        if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+            trace.ended = Some(now);
+            trace.outcome = outcome.into();
+        }
+        attempt
+    }
+
+    /// Ends all outstanding attempts. Their upstreams have not failed by that.
+    pub fn cancel(&mut self, shared: &mut Shared, linger: Option<Monotonic>) {
+        let now = shared.now;
+        if shared.mutants.has(Mutant::KeepsAttemptsAfterTheEnd) {
+            return;
+        }
+        let mut attempts = std::mem::take(&mut self.attempts);
+        for attempt in attempts.drain() {
+            shared.attempts.remove(&attempt.id);
+            shared.actions.push_back(crate::Action::Close {
+                attempt: attempt.id,
+                linger: linger.filter(|at| *at > now),
+            });
+            if let Some(upstream) = shared.upstream(attempt.upstream) {
+                upstream.not_awaited(now.since(attempt.sent));
+            }
+            if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+                trace.ended = Some(now);
+                trace.outcome = "not awaited".into();
+            }
+        }
+        self.attempts = attempts;
+    }
+}

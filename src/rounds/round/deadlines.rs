@@ -1,0 +1,96 @@
+//! Everything that wakes a round: one table of its deadlines.
+
+use crate::attempt::Attempt;
+use crate::mutant::Mutant;
+use crate::round::{Phase, Round};
+use crate::shared::Shared;
+use hither_table::Monotonic;
+
+/// A reason for which a round is woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Deadline {
+    /// The round ends, answered or not: `Settings::deadline` after its start, sooner where every
+    /// upstream is down.
+    End,
+    /// The next upstreams are asked: `Settings::fallback` after the first wave, then
+    /// `Settings::stagger` after each.
+    NextWave,
+    /// Clients that still wait get stale data (`Settings::stale_wait`).
+    StaleReply,
+    /// The round ends early if every upstream is down by now ([`DOWN_DEADLINE`]).
+    AllDown,
+    /// The held denial is accepted alone (`Settings::negative_grace`).
+    NegativeGrace,
+    /// The target of a dangling CNAME is asked for although attempts are outstanding
+    /// (`Settings::negative_grace`).
+    CnameChase,
+    /// A query is retransmitted.
+    Retransmission,
+    /// TCP has not confirmed a doubtful datagram in time, so that the datagram counts.
+    TcpConfirmation,
+    /// The query in lower case has not contradicted a denial in time, so that the denial counts.
+    LowerCase,
+    /// The published set expires: nothing may join it any more.
+    SetExpiry,
+}
+
+impl Deadline {
+    const ALL: [Deadline; 10] = [
+        Deadline::End,
+        Deadline::NextWave,
+        Deadline::StaleReply,
+        Deadline::AllDown,
+        Deadline::NegativeGrace,
+        Deadline::CnameChase,
+        Deadline::Retransmission,
+        Deadline::TcpConfirmation,
+        Deadline::LowerCase,
+        Deadline::SetExpiry,
+    ];
+}
+
+impl Round {
+    /// The time of a deadline, if it is set.
+    pub fn at(&self, shared: &Shared, deadline: Deadline) -> Option<Monotonic> {
+        let soonest = |of: fn(&Attempt) -> Option<Monotonic>| self.attempts.iter().filter_map(of).min();
+        match (deadline, &self.phase) {
+            (Deadline::End, _) => Some(self.end(shared)),
+            (Deadline::NextWave, _) => self.next_wave_at,
+            (Deadline::StaleReply, _) => self.stale_at,
+            (Deadline::TcpConfirmation, _) => soonest(|attempt| attempt.doubt.until),
+            (Deadline::LowerCase, _) => soonest(|attempt| attempt.denied.as_ref().map(|denied| denied.until)),
+            (Deadline::AllDown, Phase::Racing { .. }) => self.down_check_at,
+            (Deadline::NegativeGrace, Phase::Racing { held, .. }) => held.as_ref().map(|held| held.until),
+            (Deadline::CnameChase, Phase::Racing { dangling, .. }) => {
+                dangling.as_ref().map(|dangling| dangling.until)
+            }
+            (Deadline::Retransmission, Phase::Racing { .. }) => soonest(|attempt| attempt.resend_at),
+            (Deadline::SetExpiry, Phase::Completing { set }) => Some(Monotonic::from_ms(set.expire_ms)),
+            (
+                Deadline::AllDown
+                | Deadline::NegativeGrace
+                | Deadline::CnameChase
+                | Deadline::Retransmission
+                | Deadline::SetExpiry,
+                _,
+            ) => None,
+        }
+    }
+
+    /// Whether a deadline has passed.
+    pub fn is_due(&self, shared: &Shared, deadline: Deadline) -> bool {
+        self.at(shared, deadline).is_some_and(|at| shared.now >= at)
+    }
+
+    /// When [`Round::on_time`] is to be called: the first of all deadlines.
+    pub fn wake(&self, shared: &Shared) -> Monotonic {
+        let wakes = |deadline: &Deadline| *deadline != Deadline::StaleReply || !self.clients.is_empty();
+        let all = Deadline::ALL.into_iter().filter(wakes);
+        all.filter_map(|deadline| self.at(shared, deadline)).min().unwrap_or(self.deadline)
+    }
+
+    pub fn end(&self, shared: &Shared) -> Monotonic {
+        let late = u64::from(shared.mutants.has(Mutant::DeadlineOffByOne)) * 1_000_000_000;
+        Monotonic(self.deadline.0 + late)
+    }
+}

@@ -1,0 +1,159 @@
+//! Failed attempts: the question is sent again in another way, or to the next upstream.
+
+use crate::action::Action;
+use crate::attempt::{Attempt, Way};
+use crate::ids::AttemptId;
+use crate::input::Failure;
+use crate::mutant::Mutant;
+use crate::reply::ede;
+use crate::response::Doubt;
+use crate::round::{End, Phase, Round};
+use crate::settings::CONFIRM_WITHIN;
+use crate::shared::Shared;
+use hither_table::Monotonic;
+use hither_wire::codes::Rcode;
+use hither_wire::message::Message;
+
+impl Round {
+    /// Handles a socket failure of an attempt.
+    pub fn on_failure(&mut self, shared: &mut Shared, id: AttemptId, failure: Failure) -> Option<End> {
+        let now = shared.now;
+        self.attempts.get(id)?;
+        let outcome = match failure {
+            Failure::Unreachable => "unreachable",
+            Failure::Refused => "refused",
+            Failure::Closed => "closed",
+            Failure::NoSocket => "no socket",
+        };
+        self.has_no_socket &= failure == Failure::NoSocket;
+        let mut attempt = self.close(shared, id, outcome);
+        // A server may close a connection that it has just accepted: one more, at once.
+        let once_more = Way { again: true, ..attempt.way };
+        if failure == Failure::Closed
+            && !attempt.way.again
+            && !shared.mutants.has(Mutant::ClosedConnectionIsFinal)
+            && self.retry(shared, &mut attempt, once_more)
+        {
+            self.mark_confirming(attempt.doubt.confirms);
+            return self.conclude(shared);
+        }
+        if let Some(doubted) = attempt.doubt.confirms {
+            // No TCP there. That says nothing about the upstream's health.
+            self.end_confirmation(shared, doubted);
+            return self.conclude(shared);
+        }
+        if let Some(upstream) = shared.upstream(attempt.upstream) {
+            if failure == Failure::NoSocket {
+                upstream.trial_over();
+            } else if attempt.is_udp()
+                && let Some(note) = upstream.failed(now, attempt.sent)
+            {
+                shared.actions.push_back(Action::Note(note));
+            }
+        }
+        // Some servers close every connection on which they receive EDNS.
+        let bare = Way { again: true, last: true, ..attempt.way.plain_dns() };
+        if failure == Failure::Closed && attempt.edns && self.retry(shared, &mut attempt, bare) {
+            return self.conclude(shared);
+        }
+        // A response that was truncated by UDP and is unavailable by TCP may be short enough without
+        // EDNS.
+        let alone = self.attempts.is_empty() && self.unasked.is_empty();
+        let plain = Way { last: true, ..attempt.way.plain_dns().by_udp() };
+        let again = attempt.edns || attempt.way.again;
+        let cut = !attempt.is_udp() && again && alone && matches!(self.phase, Phase::Racing { .. });
+        if !(cut && self.retry(shared, &mut attempt, plain)) {
+            self.ask_instead(shared, &mut attempt);
+        }
+        self.conclude(shared)
+    }
+
+    /// Handles an error response: the upstream is alive.
+    pub fn on_error(&mut self, shared: &mut Shared, came: Monotonic, id: AttemptId, rcode: Rcode) {
+        let mut attempt = self.close(shared, id, rcode.to_string().to_ascii_lowercase());
+        self.note_response(shared, attempt.upstream, attempt.rtt(came), false);
+        self.ede = ede::NETWORK_ERROR;
+        self.has_servfail |= rcode == Rcode::SERVFAIL;
+        let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
+        let no_edns = attempt.edns && wants_none;
+        let bare = attempt.way.plain_dns();
+        if !(no_edns && self.retry(shared, &mut attempt, bare)) {
+            self.ask_instead(shared, &mut attempt);
+        }
+    }
+
+    /// Notes how to repeat attempt `id`: its error may be due to the way it was asked.
+    pub fn note_plain_retry(&mut self, id: AttemptId, rcode: Rcode) {
+        let attempt = &self.attempts[id];
+        if attempt.target.leg() == self.target.leg()
+            && matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR | Rcode::NOTIMP)
+        {
+            self.plain.retain(|way| way.upstream != attempt.upstream);
+            self.plain.extend(attempt.plainly());
+        }
+    }
+
+    pub fn over_tcp(&mut self, shared: &mut Shared, came: Monotonic, id: AttemptId) {
+        let mut attempt = self.close(shared, id, "truncated");
+        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        let way = attempt.way.over_tcp();
+        if !self.retry(shared, &mut attempt, way) {
+            self.ask_instead(shared, &mut attempt);
+        }
+    }
+
+    /// The server wants the cookie in its BADCOOKIE response: once more with that cookie, then in ways
+    /// that need none (RFC 7873 section 5.3).
+    pub fn with_new_cookie(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        id: AttemptId,
+        message: &Message<'_>,
+    ) {
+        if self.attempts[id].way.again {
+            return self.on_doubtful_message(shared, id, Doubt::Unreadable, message.octets());
+        }
+        let mut attempt = self.close(shared, id, "badcookie");
+        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        let way = Way { again: true, ..attempt.way };
+        if !self.retry(shared, &mut attempt, way) {
+            self.ask_instead(shared, &mut attempt);
+        }
+    }
+
+    /// An attempt failed: while clients wait, the next upstream is asked at once.
+    pub fn next_after_failure(&mut self, shared: &mut Shared) {
+        if shared.mutants.has(Mutant::FailureStartsNobody) {
+            return;
+        }
+        if matches!(self.phase, Phase::Racing { .. }) {
+            if shared.mutants.has(Mutant::ServfailBeforeTheLastAttempt) {
+                self.fail(shared);
+            }
+            self.ask_next(shared, 1);
+        }
+    }
+
+    /// Sends the question of an ended attempt once more in another way. A denial that it was to check
+    /// waits for that.
+    pub fn retry(&mut self, shared: &mut Shared, attempt: &mut Attempt, way: Way) -> bool {
+        let now = shared.now;
+        if !self.send(shared, &attempt.target, way) {
+            return false;
+        }
+        if let (Some(mut denied), Some(next)) = (attempt.denied.take(), self.attempts.last_mut()) {
+            denied.until = now.plus(CONFIRM_WITHIN).min(self.deadline);
+            next.denied = Some(denied);
+        }
+        true
+    }
+
+    /// An ended attempt brought nothing: the denial that it was to check counts, else the next upstream
+    /// is asked.
+    pub fn ask_instead(&mut self, shared: &mut Shared, attempt: &mut Attempt) {
+        if !self.accept_denied(shared, attempt) {
+            self.next_after_failure(shared);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a response shows about its upstream: that it is alive, how fast it is, what it copes with.
+
+use crate::action::Action;
+use crate::attempt::Attempt;
+use crate::ids::{AttemptId, UpstreamId};
+use crate::response::{cookie_of, full_rcode, is_error};
+use crate::round::Round;
+use crate::shared::Shared;
+use hither_wire::message::Message;
+use std::time::Duration;
+
+impl Round {
+    /// Learns from an accepted message what its upstream copes with.
+    pub fn learn(&self, shared: &mut Shared, id: AttemptId, message: &Message<'_>) {
+        let now = shared.now;
+        let attempt = &self.attempts[id];
+        let Some(upstream) = shared.upstream(attempt.upstream) else { return };
+        if message.edns().is_some() {
+            let own = attempt.without_cookie && cookie_of(message).is_none();
+            if own && upstream.is_silent_to_it() {
+                upstream.cookie.is_dropped(now);
+            }
+            upstream.edns_seen();
+            if attempt.edns && !attempt.without_cookie && !is_error(full_rcode(message)) {
+                upstream.takes_everything(attempt.is_mixed());
+            }
+        }
+        if attempt.relettered && message.asks_exactly(attempt.asked()) {
+            upstream.drops_letters(now, attempt.target.name());
+        }
+        if attempt.cookie {
+            upstream.cookie.learn(cookie_of(message));
+        }
+        if attempt.is_mixed() && message.asked().is_some() && !message.asks_exactly(attempt.asked()) {
+            upstream.folds_case(now);
+        }
+    }
+
+    /// Learns from an answer to a query that lacked something usual.
+    pub fn learn_from_plain_retry(&self, shared: &mut Shared, attempt: &Attempt, message: &Message<'_>) {
+        let now = shared.now;
+        let Some(upstream) = shared.upstream(attempt.upstream) else { return };
+        let note = if let Some(suspected) = attempt.way.plain {
+            if suspected.letters {
+                upstream.drops_letters(now, attempt.target.name());
+            }
+            upstream.answers_plain(now, suspected)
+        } else {
+            let lacks = attempt.way.without_edns
+                && upstream.edns(now)
+                && !(attempt.dropped_edns && (message.edns().is_some() || !upstream.is_silent_to_it()))
+                && (!attempt.way.last || upstream.answers_without_edns());
+            lacks.then(|| upstream.cannot_edns(now))
+        };
+        shared.actions.extend(note.map(Action::Note));
+    }
+
+    pub fn note_response(&self, shared: &mut Shared, id: UpstreamId, rtt: Option<Duration>, useful: bool) {
+        let now = shared.now;
+        let Some(upstream) = shared.upstream(id) else { return };
+        let was_down = upstream.is_down(now);
+        let note = upstream.answered(rtt, useful);
+        shared.actions.extend(note.map(Action::Note));
+        if was_down {
+            // Questions that failed while it was down may be asked again.
+            shared.answers.forget_failures();
+        }
+    }
+}

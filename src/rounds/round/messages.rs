@@ -1,0 +1,148 @@
+//! A message on an attempt's socket: checked, read, and acted on.
+
+use crate::attempt::Attempt;
+use crate::ids::AttemptId;
+use crate::response::{Doubt, Expected, Meaning, check, full_rcode, is_error, read};
+use crate::round::{End, Round};
+use crate::settings::Bounds;
+use crate::shared::Shared;
+use hither_table::{Counter, Monotonic};
+use hither_wire::codes::{Class, Rcode};
+use hither_wire::header::HEADER_LEN;
+use hither_wire::message::{Message, Question};
+use hither_wire::spell;
+
+impl Round {
+    /// Handles a message on an attempt's socket.
+    pub fn on_message(&mut self, shared: &mut Shared, id: AttemptId, octets: &[u8]) -> Option<End> {
+        let now = shared.now;
+        self.attempts.get(id)?;
+        self.has_no_socket = false;
+        match self.check_message(shared, id, octets) {
+            Err(doubt) => {
+                shared.count(Counter::MismatchedResponsesDropped);
+                self.on_doubtful_message(shared, id, doubt, octets);
+            }
+            Ok(_) if self.waits_for_tcp(shared, id) => {
+                self.attempts[id].doubt.keep(now, octets, None);
+                return None;
+            }
+            Ok(message) => self.on_accepted_message(shared, now, id, &message),
+        }
+        self.conclude(shared)
+    }
+
+    /// Accepts the message if it responds to the attempt. By UDP any host may have sent it.
+    pub fn check_message<'m>(
+        &self,
+        shared: &Shared,
+        id: AttemptId,
+        octets: &'m [u8],
+    ) -> Result<Message<'m>, Doubt> {
+        let now = shared.now;
+        let attempt = &self.attempts[id];
+        let udp = attempt.is_udp();
+        let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
+        let cookie = upstream.map(|u| &u.cookie).filter(|c| udp && attempt.cookie && c.counts(now));
+        let exact = udp && attempt.is_mixed();
+        check(octets, &Expected { exact, cookie, ..self.expected(shared, attempt) })
+    }
+
+    pub fn expected<'a>(&self, shared: &Shared, attempt: &'a Attempt) -> Expected<'a> {
+        Expected {
+            id: attempt.dns_id,
+            name: attempt.target.name(),
+            sent: attempt.asked(),
+            udp: attempt.is_udp(),
+            exact: false,
+            last: attempt.way.last || (!attempt.is_udp() && !attempt.edns),
+            cookie: None,
+            rtype: self.question.rtype,
+            addresses: self.question.family().is_some(),
+            bounds: Bounds::of(&shared.settings),
+            mutants: shared.mutants,
+        }
+    }
+
+    /// Handles a message that has been accepted.
+    pub fn on_accepted_message(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        id: AttemptId,
+        message: &Message<'_>,
+    ) {
+        self.learn(shared, id, message);
+        let (mut plain, mut asked) = (std::mem::take(&mut shared.plain), Vec::new());
+        let message = self.questioned(message, &self.attempts[id], &mut asked);
+        let message = unmixed(&message, &self.attempts[id], &mut plain);
+        let memory = std::mem::take(&mut self.room.heard);
+        let meaning = read(&message, &self.expected(shared, &self.attempts[id]), came, memory);
+        self.act_on_meaning(shared, came, id, meaning, &message);
+        shared.plain = plain;
+    }
+
+    /// The message with the question that it lacks.
+    fn questioned<'m>(&self, message: &Message<'m>, attempt: &Attempt, room: &'m mut Vec<u8>) -> Message<'m> {
+        if message.asked().is_some() || message.header().tc() || is_error(full_rcode(message)) {
+            return *message;
+        }
+        let question =
+            Question { name: *attempt.target.name(), rtype: self.question.rtype, class: Class::IN };
+        room.resize(usize::from(u16::MAX), 0);
+        let len = spell::put_question(message, &question, room).unwrap_or(0);
+        Message::open(room.get(..len).unwrap_or_default()).unwrap_or(*message)
+    }
+
+    pub fn act_on_meaning(
+        &mut self,
+        shared: &mut Shared,
+        came: Monotonic,
+        id: AttemptId,
+        meaning: Meaning,
+        message: &Message<'_>,
+    ) {
+        let failed = matches!(meaning, Meaning::Failed(_));
+        if failed && self.prefers_udp_answer(shared, id) {
+            return;
+        }
+        self.end_doubted_attempt(shared, id);
+        if self.retries_in_lower_case(shared, came, id, &meaning, message) {
+            return;
+        }
+        match &meaning {
+            Meaning::Truncated if !self.attempts[id].is_udp() => self.on_unreadable_over_tcp(shared, id),
+            Meaning::Truncated if !self.attempts[id].way.last => self.over_tcp(shared, came, id),
+            Meaning::Failed(Rcode::BADCOOKIE) if self.attempts[id].is_udp() => {
+                self.with_new_cookie(shared, came, id, message)
+            }
+            Meaning::Truncated => self.on_error(shared, came, id, Rcode::SERVFAIL),
+            Meaning::Failed(rcode) => {
+                self.note_plain_retry(id, full_rcode(message));
+                self.on_error(shared, came, id, *rcode);
+            }
+            Meaning::Addresses { .. }
+            | Meaning::Negative { .. }
+            | Meaning::Dangling { .. }
+            | Meaning::Complete { .. }
+            | Meaning::CompleteDenial { .. } => self.on_answer(shared, came, id, meaning, message),
+        }
+    }
+}
+
+/// The message in the question's own letters. The question, names that point to it, and names written
+/// out would else show clients the random case.
+fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>) -> Message<'m> {
+    let (meant, mut sent) = (attempt.target.name().as_wire(), attempt.asked());
+    match message.octets().get(HEADER_LEN..HEADER_LEN + meant.len()) {
+        Some(question) if question == meant && sent == meant => return *message,
+        // The retransmission was in the name's own letters, the response is to the first datagram.
+        Some(question) if sent == meant && question.eq_ignore_ascii_case(meant) => sent = question,
+        Some(question) if question.eq_ignore_ascii_case(meant) => {}
+        Some(_) | None => return *message,
+    }
+    plain.clear();
+    plain.extend_from_slice(message.octets());
+    spell::put_back(message, plain, sent, meant);
+    message.respelled(plain)
+}

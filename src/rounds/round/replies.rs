@@ -1,0 +1,47 @@
+//! Replies to the clients that wait for a round, stale data among them.
+
+use crate::mutant::Mutant;
+use crate::reply::{Answer, ede};
+use crate::round::{Phase, Round};
+use crate::shared::Shared;
+use hither_wire::codes::Rcode;
+
+impl Round {
+    /// Replies to every waiting client.
+    pub fn reply_to_all(&mut self, shared: &mut Shared, answer: &Answer) {
+        let mut clients = std::mem::take(&mut self.clients);
+        if shared.mutants.has(Mutant::ForgetsAClient) && clients.len() > 1 {
+            clients.pop();
+        }
+        for client in clients.drain(..) {
+            shared.reply(client, answer.clone());
+        }
+        self.clients = clients;
+    }
+
+    pub fn serve_stale(&mut self, shared: &mut Shared) {
+        self.stale_at = None;
+        if let Some(answer) = shared.stale(&self.question) {
+            shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
+            self.reply_to_all(shared, &answer);
+        }
+    }
+
+    /// Ends a round before its deadline, when it is evicted. Nothing is known that would be worth
+    /// remembering.
+    pub fn end_early(&mut self, shared: &mut Shared) {
+        if let Phase::Racing { held, .. } = &mut self.phase
+            && let Some(held) = held.take()
+        {
+            self.accept(shared, held);
+        }
+        if self.clients.is_empty() {
+            return;
+        }
+        if self.stale_at.is_some() {
+            self.serve_stale(shared);
+        }
+        shared.counters.add(hither_table::Counter::ShedQueries, self.clients.len() as u64);
+        self.reply_to_all(shared, &Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
+    }
+}

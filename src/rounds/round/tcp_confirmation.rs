@@ -1,0 +1,285 @@
+//! TCP confirmation: after the first sign of forgery the question is also sent by TCP, which cannot be
+//! guessed, and UDP waits for it (RFC 5452 section 9; BIND and pdns-recursor do the same).
+//!
+//! A response that cannot be read goes the same way, then once without EDNS; after that the attempt has
+//! failed.
+
+use crate::attempt::{Attempt, Kept, Way};
+use crate::ids::{AttemptId, UpstreamId};
+use crate::mutant::Mutant;
+use crate::reply::ede;
+use crate::response::Doubt;
+use crate::round::{Phase, Round};
+use crate::settings::{CONFIRM_WITHIN, DOUBTS_MAX};
+use crate::shared::Shared;
+use hither_table::{Counter, Monotonic};
+use hither_wire::message::Message;
+
+impl Round {
+    /// Handles a message for attempt `id` that is not accepted, or not yet.
+    pub fn on_doubtful_message(&mut self, shared: &mut Shared, id: AttemptId, doubt: Doubt, octets: &[u8]) {
+        let now = shared.now;
+        if now >= self.deadline
+            || (doubt == Doubt::Unreadable && shared.mutants.has(Mutant::UnreadableIsJunk))
+        {
+            return;
+        }
+        let attempt = &mut self.attempts[id];
+        if !attempt.is_udp() {
+            // No other host can have sent it.
+            return self.on_unreadable_over_tcp(shared, id);
+        }
+        let way = attempt.way;
+        attempt.doubt.count = attempt.doubt.count.saturating_add(1);
+        if doubt == Doubt::Unreadable && !std::mem::replace(&mut attempt.doubt.unreadable, true) {
+            let rtt = attempt.rtt(now);
+            self.note_response(shared, way.upstream, rtt, false);
+            if way.last {
+                return self.retry_unreadable(shared, id);
+            }
+        }
+        let attempt = &mut self.attempts[id];
+        attempt.doubt.other |= doubt == Doubt::Other;
+        if attempt.doubt.count == 1 && !shared.mutants.has(Mutant::ForgeryIsOnlyCounted) {
+            if doubt != Doubt::Unreadable {
+                shared.count(Counter::ForgeriesSuspected);
+            }
+            let target = attempt.target.clone();
+            if self.send(shared, &target, way.over_tcp()) {
+                self.mark_confirming(Some(id));
+                let (attempt, until) = (&mut self.attempts[id], now.plus(CONFIRM_WITHIN));
+                attempt.doubt.until = Some(until);
+                attempt.denied.iter_mut().for_each(|denied| denied.until = until.min(self.deadline));
+            }
+        }
+        let attempt = &mut self.attempts[id];
+        if matches!(doubt, Doubt::Unasked | Doubt::Letters | Doubt::Cookie) {
+            attempt.doubt.keep(now, octets, Some(doubt));
+        }
+        if attempt.doubt.until.is_none() {
+            self.end_confirmation(shared, id);
+        }
+    }
+
+    /// Marks the latest attempt as the one that confirms `doubted`.
+    pub fn mark_confirming(&mut self, doubted: Option<AttemptId>) {
+        if let Some(tcp) = self.attempts.last_mut() {
+            tcp.doubt.confirms = doubted;
+        }
+    }
+
+    /// A TCP response cannot be read: once more without EDNS, which many servers do not cope with.
+    pub fn on_unreadable_over_tcp(&mut self, shared: &mut Shared, id: AttemptId) {
+        let mut attempt = self.close(shared, id, "unusable");
+        self.note_response(shared, attempt.upstream, None, false);
+        let bare = Way { last: true, ..attempt.way.plain_dns() };
+        if attempt.edns && self.retry(shared, &mut attempt, bare) {
+            return self.mark_confirming(attempt.doubt.confirms);
+        }
+        let doubted = attempt.doubt.confirms.and_then(|id| self.attempts.get(id));
+        let Some(doubted) = doubted else {
+            return self.end_unreadable(shared, &mut attempt);
+        };
+        let (id, doubt) = (doubted.id, &doubted.doubt);
+        match &doubt.kept {
+            // It could be read neither by UDP nor by TCP.
+            None if doubt.unreadable => {
+                let mut attempt = self.close(shared, id, "unusable");
+                self.end_unreadable(shared, &mut attempt);
+            }
+            None if doubt.other => self.retry_unreadable(shared, id),
+            _ => self.end_confirmation(shared, id),
+        }
+    }
+
+    /// A UDP response cannot be read, and TCP failed: once more without EDNS, for the last time.
+    fn retry_unreadable(&mut self, shared: &mut Shared, id: AttemptId) {
+        let mut attempt = self.close(shared, id, "unusable");
+        let bare = Way { last: true, ..attempt.way.plain_dns().by_udp() };
+        if attempt.way.last || !attempt.edns || !self.retry(shared, &mut attempt, bare) {
+            self.end_unreadable(shared, &mut attempt);
+        }
+    }
+
+    fn end_unreadable(&mut self, shared: &mut Shared, attempt: &mut Attempt) {
+        self.ede = ede::NETWORK_ERROR;
+        self.ask_instead(shared, attempt);
+    }
+
+    /// Whether a good UDP response has to wait for the TCP attempt.
+    pub fn waits_for_tcp(&self, shared: &Shared, id: AttemptId) -> bool {
+        self.attempts[id].doubt.until.is_some() && !shared.mutants.has(Mutant::DoubtIsForgotten)
+    }
+
+    /// Attempt `id` has an answer. If it was the TCP attempt of a doubted one, the doubted attempt
+    /// ends.
+    pub fn end_doubted_attempt(&mut self, shared: &mut Shared, id: AttemptId) {
+        if let Some(doubted) = self.attempts[id].doubt.confirms
+            && self.attempts.get(doubted).is_some()
+        {
+            let doubted = self.close(shared, doubted, "doubted");
+            let strange = doubted.doubt.kept.as_ref().and_then(|kept| kept.strange);
+            self.learn_strange_answer(shared, doubted.upstream, strange);
+            self.attempts[id].denied = doubted.denied;
+        }
+    }
+
+    /// The TCP attempt `id` got an error although its UDP attempt has an answer: then the UDP answer
+    /// counts. The error is due to the transport and shows nothing about the upstream otherwise.
+    pub fn prefers_udp_answer(&mut self, shared: &mut Shared, id: AttemptId) -> bool {
+        let Some(doubted) = self.attempts[id].doubt.confirms else { return false };
+        let kept = self.attempts.get_mut(doubted).and_then(|a| a.doubt.kept.as_mut());
+        let Some(kept) = kept.filter(|kept| kept.answers()) else { return false };
+        if shared.mutants.has(Mutant::ErrorOverTcpOutweighsAnAnswer) {
+            return false;
+        }
+        kept.strange = None;
+        let tcp = self.close(shared, id, "not confirmed");
+        self.note_response(shared, tcp.upstream, None, false);
+        self.end_confirmation(shared, doubted);
+        true
+    }
+
+    /// Learns that an answer with a wrong cookie or letter case was the upstream's own.
+    fn learn_strange_answer(&self, shared: &mut Shared, upstream: UpstreamId, strange: Option<Doubt>) {
+        let now = shared.now;
+        let Some(upstream) = shared.upstream(upstream) else { return };
+        match strange {
+            Some(Doubt::Cookie) => upstream.cookie.was_strange(now),
+            Some(Doubt::Letters) => upstream.was_in_strange_letters(now),
+            Some(_) | None => {}
+        }
+    }
+
+    /// TCP failed: the doubted attempt counts again, with the datagram it has kept, unless there were
+    /// too many doubtful ones.
+    pub fn end_confirmation(&mut self, shared: &mut Shared, doubted: AttemptId) {
+        let now = shared.now;
+        let Some(attempt) = self.attempts.get_mut(doubted) else { return };
+        attempt.doubt.until = None;
+        if attempt.doubt.count > DOUBTS_MAX {
+            let mut attempt = self.close(shared, doubted, "forged");
+            return self.ask_instead(shared, &mut attempt);
+        }
+        // Nothing kept counts if the round or its set is over too, or if the host has slept.
+        let over = matches!(&self.phase, Phase::Completing { set } if now.as_ms() >= set.expire_ms);
+        let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
+        if let Some(Kept { came, octets, strange }) =
+            attempt.doubt.kept.take().filter(|kept| fresh(kept.came))
+        {
+            let upstream = attempt.upstream;
+            // As of when it came: its TTLs have run since.
+            if let Ok(message) = Message::open(&octets) {
+                self.learn_strange_answer(shared, upstream, strange);
+                self.on_accepted_message(shared, came, doubted, &message);
+            }
+        } else if self.attempts[doubted].doubt.unreadable {
+            self.retry_unreadable(shared, doubted);
+        }
+    }
+
+    /// Ends the wait for TCP where its time is up.
+    pub fn end_overdue_confirmations(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        let due = |a: &&Attempt| a.doubt.until.is_some_and(|at| now >= at);
+        // The earliest attempt first.
+        while let Some(id) = self.attempts.iter().filter(due).map(|a| a.id).min() {
+            let tcp = self.attempts.iter().find(|a| a.doubt.confirms == Some(id)).map(|a| a.id);
+            if let Some(tcp) = tcp {
+                self.close(shared, tcp, "not confirmed");
+            }
+            self.end_confirmation(shared, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::cookie::OPTION_MAX;
+    use crate::{Action, ClientId, Failure, Input, Question, Rounds, Routes, Settings, Transport};
+    use hither_table::{Geometry, Memory, Writer};
+    use hither_wire::codes::{Rcode, Rtype};
+    use hither_wire::compose::{Composer, Owner, flags};
+    use hither_wire::message::Section;
+    use hither_wire::query::Query;
+    use std::collections::VecDeque;
+
+    fn message(query: &[u8], rcode: Rcode) -> Vec<u8> {
+        let read = Query::read(query).expect("a query of ours");
+        let mut out = vec![0; 512];
+        let mut composer = Composer::new(&mut out, 512).expect("room");
+        composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | u16::from(rcode.0));
+        assert!(composer.question_octets(read.question()));
+        if rcode == Rcode::NOERROR {
+            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::TXT, 60, b"\x04here"));
+        }
+        // The cookie of another client.
+        composer.opt(1232, 0, false, &[0, 10, 0, 16, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let len = composer.finish();
+        out.truncate(len);
+        out
+    }
+
+    /// Sends five questions whose UDP answers have a wrong cookie. Returns how many got data, and over
+    /// how many connections. Each connection ends in a failure, or brings an error.
+    fn five(tcp: Option<Failure>) -> (usize, usize) {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let upstream = std::net::SocketAddr::from(([192, 0, 2, 1], 53));
+        let settings = Settings { mix_case: false, ..Settings::default() };
+        let routes = Routes::from(&[upstream][..]);
+        let mut rounds = Rounds::new(settings, routes, writer.expect("a table"), Box::new(|| 7));
+        let cookie = &mut rounds.shared.upstreams[0].cookie;
+        cookie.option(|| 7, &mut [0; OPTION_MAX]);
+        cookie.learn(Some(&[0, 0, 0, 0, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8]));
+        let (mut answered, mut connections) = (0, 0);
+        for n in 0..5 {
+            let now = Monotonic::from_ms(1_000 * (n + 1));
+            let name = format!("n{n}.test").parse().expect("a name");
+            let question = Question { name, rtype: Rtype::TXT, dnssec_ok: false, checking_disabled: false };
+            rounds.handle(now, Input::Ask { client: ClientId(n), question: &question, recursion: true });
+            let mut actions = VecDeque::from(rounds.drain());
+            while let Some(action) = actions.pop_front() {
+                match action {
+                    Action::Send { attempt, transport: Transport::Udp, octets, .. } => {
+                        let octets = message(&octets, Rcode::NOERROR);
+                        rounds.handle(now, Input::Message { attempt, octets: &octets });
+                        actions.extend(rounds.drain());
+                    }
+                    Action::Send { attempt, octets, .. } => {
+                        connections += 1;
+                        let octets = message(&octets, Rcode::REFUSED);
+                        rounds.handle(
+                            now,
+                            match tcp {
+                                Some(failure) => Input::Failed { attempt, failure },
+                                None => Input::Message { attempt, octets: &octets },
+                            },
+                        );
+                        actions.extend(rounds.drain());
+                    }
+                    Action::Reply { answer, .. } => {
+                        answered += usize::from(!matches!(answer, crate::Answer::Failure { .. }));
+                    }
+                    Action::Resend { .. }
+                    | Action::Close { .. }
+                    | Action::Note(_)
+                    | Action::OrderResult { .. } => {}
+                }
+            }
+        }
+        (answered, connections)
+    }
+
+    #[test]
+    fn strange_cookies_count_where_there_is_no_tcp_and_are_its_way_after_two() {
+        assert_eq!(five(Some(Failure::Refused)), (5, 2));
+        assert_eq!(five(Some(Failure::Closed)), (5, 4), "each is tried twice");
+    }
+
+    #[test]
+    fn an_error_over_tcp_teaches_nothing_of_cookies() {
+        assert_eq!(five(None), (5, 5));
+    }
+}

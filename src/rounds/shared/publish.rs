@@ -1,0 +1,178 @@
+//! The one function that publishes (I7).
+
+use crate::mutant::{Mutant, Mutants};
+use crate::provenance::{put_in_place, trusted_first};
+use crate::shared::Shared;
+use hither_table::{Address, Counter, Draft, Family, FamilyDraft, Key, PutError, Record};
+use hither_wire::name::Name;
+
+/// A published set, and the record that holds it.
+pub(crate) struct Published {
+    pub set: FamilyDraft,
+    pub record: Record,
+}
+
+impl Shared {
+    /// Publishes a set of a name: gives it a new version and replaces the family's set (I7).
+    ///
+    /// A set with unchanged addresses keeps its set version and, unless it brings an order, their
+    /// order: a refresh does not void a measurement (I5). `set.set_version` is 0 for a new set. Extra
+    /// addresses stand behind the others, whatever the order is (I10).
+    pub fn publish(
+        &mut self,
+        name: &Name,
+        family: Family,
+        mut set: FamilyDraft,
+    ) -> Result<Published, PutError> {
+        let now = self.now;
+        let key = Key::of(name);
+        let slot = self.writer.look(&key, &mut self.scratch);
+        let before = if slot.is_taken() { self.scratch.to_draft() } else { None };
+        let mut draft = before.unwrap_or(Draft { name: *name, a: None, aaaa: None });
+        let place = match family {
+            Family::A => &mut draft.a,
+            Family::Aaaa => &mut draft.aaaa,
+        };
+        let version = self.writer.next_version();
+        set.version = version;
+        let left_s = set.expire_ms.saturating_sub(now.as_ms()) / 1000;
+        set.lifetime_s = set.lifetime_s.max(u32::try_from(left_s).unwrap_or(u32::MAX));
+        if let Some(before) = place.as_ref() {
+            if self.mutants.has(Mutant::VersionDoesNotGrow) {
+                set.version = before.version;
+            }
+            if same_set(&before.addresses, &set.addresses) {
+                set.set_version = before.set_version;
+                if before.sorted && !set.sorted {
+                    keep_order(&before.addresses, &mut set, self.mutants);
+                }
+            } else if self.mutants.has(Mutant::SetVersionSticks) {
+                set.set_version = before.set_version;
+            }
+        }
+        if set.set_version == 0 {
+            set.set_version = version;
+        }
+        if !self.mutants.has(Mutant::LoneAddressesStandFirst) {
+            trusted_first(&mut set.addresses);
+        }
+        *place = Some(set);
+        let record = match self.writer.put_at(&key, &slot, &draft, now) {
+            // The new set has priority: the other family is asked for again when it is needed.
+            Err(PutError::TooLarge) => {
+                match family {
+                    Family::A => draft.aaaa = None,
+                    Family::Aaaa => draft.a = None,
+                }
+                self.writer.put_at(&key, &slot, &draft, now)?
+            }
+            put => put?,
+        };
+        self.count(Counter::Publishes);
+        let set = match family {
+            Family::A => draft.a,
+            Family::Aaaa => draft.aaaa,
+        };
+        Ok(Published { set: set.ok_or(PutError::Malformed)?, record })
+    }
+
+    /// Removes a family from the table, when its answer is stored elsewhere.
+    pub fn unpublish(&mut self, name: &Name, family: Family) {
+        let now = self.now;
+        let key = Key::of(name);
+        if !self.writer.get(&key, &mut self.scratch) {
+            return;
+        }
+        let Some(mut draft) = self.scratch.to_draft() else { return };
+        match family {
+            Family::A => draft.a = None,
+            Family::Aaaa => draft.aaaa = None,
+        }
+        if (draft.a.is_none() && draft.aaaa.is_none()) || self.writer.put(&draft, now).is_err() {
+            self.writer.remove(&key);
+        }
+    }
+}
+
+pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
+    a.len() == b.len() && a.iter().all(|x| b.iter().any(|y| y.address == x.address))
+}
+
+/// Gives `set` the order and the measurements that the same addresses had before.
+fn keep_order(before: &[Address], set: &mut FamilyDraft, mutants: Mutants) {
+    let place = |a: &Address| before.iter().position(|b| b.address == a.address).unwrap_or(usize::MAX);
+    let mut placed: Vec<(usize, Address)> = set.addresses.drain(..).map(|a| (place(&a), a)).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    for (place, address) in &mut placed {
+        if let Some(known) = before.get(*place) {
+            address.rtt = known.rtt;
+            if mutants.has(Mutant::RefreshKeepsWhoSaidIt) {
+                address.upstreams = known.upstreams;
+            }
+        }
+    }
+    set.addresses.extend(placed.iter().map(|(_, address)| *address));
+    set.sorted = true;
+    // A newly trusted address moves forward by its measurement; those behind it stay.
+    for (at, (place, own)) in placed.iter().enumerate() {
+        if own.is_trusted() && before.get(*place).is_some_and(|known| !known.is_trusted()) {
+            put_in_place(&mut set.addresses, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::{Rounds, Routes};
+    use hither_table::{Chain, Geometry, Link, Memory, Rtt, State};
+    use hither_table::{Monotonic, Writer};
+    use std::net::IpAddr;
+
+    /// As many addresses as a set may have, behind the longest chain.
+    fn large(address: impl Fn(u8) -> IpAddr) -> FamilyDraft {
+        let long = [["a".repeat(62).as_str(); 3].join("."), "b".repeat(60)].join(".");
+        let target: Name = long.parse().expect("a name");
+        let addresses = (0..255).map(address).map(|address| Address {
+            address,
+            rtt: Rtt::Unmeasured,
+            chain: 0,
+            upstreams: 1,
+        });
+        FamilyDraft {
+            version: 0,
+            set_version: 0,
+            round: 1,
+            state: State::First,
+            negative: None,
+            sorted: false,
+            expire_ms: 60_000,
+            lifetime_s: 60,
+            addresses: addresses.collect(),
+            chains: vec![Chain { links: vec![Link { target, expire_ms: 60_000 }; 16] }],
+            soa: None,
+        }
+    }
+
+    #[test]
+    fn two_families_too_large_for_one_record_take_turns_and_each_is_told() {
+        let geometry = Geometry { entries: 64 };
+        let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
+        let routes = Routes::from(&[][..]);
+        let mut rounds = Rounds::new(Settings::default(), routes, writer.expect("a table"), Box::new(|| 7));
+        rounds.shared.now = Monotonic::from_ms(1);
+        let name: Name = "large.test".parse().expect("a name");
+        for family in [Family::A, Family::Aaaa, Family::A] {
+            let set = large(|n| match family {
+                Family::A => [192, 0, 2, n].into(),
+                Family::Aaaa => [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)].into(),
+            });
+            let published = rounds.shared.publish(&name, family, set).expect("it is published");
+            let view = published.record.family(family).expect("it is there");
+            assert_eq!(view.addresses().count(), 255);
+            let other = if family == Family::A { Family::Aaaa } else { Family::A };
+            assert!(published.record.family(other).is_none(), "both fit, so this shows nothing");
+        }
+    }
+}

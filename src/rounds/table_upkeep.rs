@@ -1,0 +1,125 @@
+//! What the shell may do with the table: everything but publishing, which the core alone does (I7).
+
+use hither_table::{Adopted, Counters, Geometry, Held, Monotonic, ShareError, Writer};
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// The table's writer without the methods that change an entry.
+///
+/// The shell keeps the table's file, header and versions; the core alone changes entries. Before the
+/// core exists, the shell uses the whole [`Writer`] through this type too.
+#[derive(Debug)]
+pub struct Upkeep<'w>(&'w mut Writer);
+
+impl<'w> Upkeep<'w> {
+    /// The upkeep of a table that no core owns yet.
+    #[must_use]
+    pub fn of(writer: &'w mut Writer) -> Upkeep<'w> {
+        Upkeep(writer)
+    }
+
+    /// How many names the table holds; flushed ones count until their space is reused.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.0.entries()
+    }
+
+    /// How many names the table can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// Whether other processes can read the table.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
+    /// How many changes the table has announced so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.0.changes()
+    }
+
+    /// The last version that was given out.
+    #[must_use]
+    pub fn last_version(&self) -> u64 {
+        self.0.last_version()
+    }
+
+    /// Lets versions continue above `version`, which no earlier table has reached. `false`: it is out
+    /// of range, nothing changes.
+    pub fn begin_above(&mut self, version: u64) -> bool {
+        self.0.begin_above(version)
+    }
+
+    /// Lets versions continue above `version`, the last one known of an earlier table, which may have
+    /// published more since.
+    pub fn go_on_above(&mut self, version: u64) {
+        self.0.go_on_above(version);
+    }
+
+    /// Whether entries of a predecessor's table are still to be checked or copied.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.0.has_work()
+    }
+
+    /// Checks or copies the predecessor's entries in the next `places` index slots. `Some`: all are
+    /// done, with the result.
+    pub fn work(&mut self, places: usize, now: Monotonic) -> Option<Adopted> {
+        self.0.work(places, now)
+    }
+
+    /// Shows the counters to readers.
+    pub fn set_counters(&self, counters: &Counters) {
+        self.0.set_counters(counters);
+    }
+
+    /// Shows readers the address at which the daemon answers DNS queries.
+    pub fn set_dns_address(&self, address: Option<SocketAddr>) {
+        self.0.set_dns_address(address);
+    }
+
+    /// Notes the distance between the wall clock and the table's clock; to be called about once a second.
+    pub fn note_clocks(&self) {
+        self.0.note_clocks();
+    }
+
+    /// Wakes the readers that wait for a change.
+    pub fn wake_followers(&self) {
+        self.0.wake_followers();
+    }
+
+    /// Marks the table as closed in good order; its entries stay readable until they expire.
+    pub fn close(&mut self) {
+        self.0.close();
+    }
+
+    /// Whether `dir` has space for a larger table than this one, up to `wanted`: one system call.
+    #[must_use]
+    pub fn is_there_more_room(&self, dir: &Path, wanted: &Geometry) -> bool {
+        hither_table::is_there_more_room(self.0, dir, wanted)
+    }
+
+    /// Replaces the table by one of the wanted size and file mode, or by the largest smaller one that
+    /// `dir` has space for. `Some`: why it is smaller than wanted.
+    ///
+    /// # Errors A [`ShareError`]; the table then stays as it was.
+    pub fn rotate_as_it_fits(
+        &mut self,
+        held: &mut Option<Held>,
+        dir: &Path,
+        wanted: (&Geometry, u32),
+        random: [u64; 3],
+    ) -> Result<Option<ShareError>, ShareError> {
+        hither_table::rotate_as_it_fits(self.0, held, dir, wanted, random)
+    }
+
+    /// The whole writer, for tests that put entries in place.
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn writer(self) -> &'w mut Writer {
+        self.0
+    }
+}

@@ -1,0 +1,156 @@
+//! Mixed letter case (0x20): in which domains an upstream treats names in different case as different.
+//!
+//! Some forwarders compare names of their own domain octet by octet. This is learned by upstream and
+//! domain, since most such upstreams forward all other names.
+
+use hither_table::Monotonic;
+use hither_wire::codes::{Class, Rtype};
+use hither_wire::message::{Message, Section};
+use hither_wire::name::Name;
+use std::time::Duration;
+
+/// What is known about an upstream's treatment of letter case.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Letters {
+    /// Domains in which it distinguishes case, and until when that is remembered.
+    apart: Vec<(Name, Monotonic)>,
+    /// Domains in which it ignores case, by hash.
+    alike: Vec<Alike>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Alike {
+    hash: u64,
+    count: u8,
+    until: Monotonic,
+}
+
+impl Letters {
+    /// Whether a name is to be asked for in lower case.
+    pub fn tells_apart(&self, now: Monotonic, name: &Name) -> bool {
+        self.apart.iter().any(|(domain, until)| now < *until && name.ends_with(domain))
+    }
+
+    pub fn differ(&mut self, now: Monotonic, domain: Name) {
+        self.apart.retain(|(known, until)| now < *until && *known != domain);
+        if self.apart.len() == APART_MAX {
+            self.apart.remove(0);
+        }
+        self.apart.push((domain, now.plus(LEARNED_FOR)));
+    }
+
+    /// It answered a name in its own letters and not in mixed case.
+    pub fn are_dropped(&mut self, now: Monotonic, name: &Name) {
+        if let Ok(domain) = Name::from_wire(above(name)) {
+            self.differ(now, domain);
+        }
+    }
+
+    pub fn are_alike(&self, now: Monotonic, domain: &[u8]) -> bool {
+        let (hash, at) = place(domain);
+        self.alike.get(at).is_some_and(|a| a.hash == hash && a.count >= ALIKE_AFTER && now < a.until)
+    }
+
+    pub fn agree(&mut self, now: Monotonic, domain: &[u8], weight: u8) {
+        if self.alike.is_empty() {
+            self.alike.resize(ALIKE_MAX, Alike { hash: 0, count: 0, until: Monotonic(0) });
+        }
+        let (hash, at) = place(domain);
+        let Some(known) = self.alike.get_mut(at) else { return };
+        let before = if known.hash == hash && now < known.until { known.count } else { 0 };
+        *known = Alike { hash, count: before.saturating_add(weight), until: now.plus(LEARNED_FOR) };
+    }
+}
+
+fn place(domain: &[u8]) -> (u64, usize) {
+    let fold = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = domain.iter().fold(0xcbf2_9ce4_8422_2325, fold);
+    (hash, (hash >> 32) as usize % ALIKE_MAX)
+}
+
+/// The domain that an answer for `name` tells about, in wire form: the one above it, unless that is a
+/// top-level domain.
+pub(crate) fn above(name: &Name) -> &[u8] {
+    let behind = |octets: &'_ [u8]| octets.first().map_or(0, |length| 1 + usize::from(*length));
+    let wire = name.as_wire();
+    let parent = wire.get(behind(wire)..).unwrap_or_default();
+    match parent.get(behind(parent)) {
+        Some(1..) => parent,
+        Some(0) | None => wire,
+    }
+}
+
+/// The domain that a denial tells about: its zone, unless that is a top-level domain.
+pub(crate) fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
+    let soa = |r: &hither_wire::message::Record<'_>| (r.section, r.rtype, r.class);
+    let wanted = (Section::Authority, Rtype::SOA, Class::IN);
+    let zone = message.records().find(|r| soa(r) == wanted).map(|r| r.owner());
+    let Some(zone) = zone.filter(|zone| name.ends_with(zone)) else {
+        return Name::from_wire(above(name)).unwrap_or(*name);
+    };
+    let mut domain = *name;
+    while domain.label_count() > zone.label_count().max(2) {
+        let Some(parent) = domain.parent() else { break };
+        domain = parent;
+    }
+    domain
+}
+
+/// How long it is remembered how an upstream treats letter case.
+const LEARNED_FOR: Duration = Duration::from_secs(3_600);
+
+/// Domains remembered in which case is distinguished.
+const APART_MAX: usize = 16;
+
+/// Slots for domains in which case is ignored; a collision costs one query more.
+const ALIKE_MAX: usize = 256;
+
+/// Denials of a domain that were the same in lower case, after which the next count at once. One alone
+/// says little: most names that are denied exist in no letter case.
+pub(crate) const ALIKE_AFTER: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn what_a_domain_shows_is_known_of_that_domain_for_an_hour() {
+        let (mut letters, at) = (Letters::default(), |s: u64| Monotonic::from_ms(s * 1000));
+        letters.differ(at(0), name("lan.test"));
+        assert!(
+            letters.tells_apart(at(1), &name("me.lan.test")) && !letters.tells_apart(at(1), &name("me.test"))
+        );
+        assert!(!letters.tells_apart(at(3600), &name("me.lan.test")));
+        for n in 1..=ALIKE_AFTER {
+            assert!(!letters.are_alike(at(1), name("a.test").as_wire()));
+            letters.agree(at(1), name("a.test").as_wire(), 1);
+            assert_eq!(letters.are_alike(at(1), name("a.test").as_wire()), n == ALIKE_AFTER);
+        }
+        assert!(
+            !letters.are_alike(at(1), name("b.test").as_wire())
+                && !letters.are_alike(at(3602), name("a.test").as_wire())
+        );
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut letters = Letters::default();
+        for n in 0..1000 {
+            letters.differ(Monotonic(1), name(&format!("d{n}.test")));
+            letters.agree(Monotonic(1), name(&format!("d{n}.test")).as_wire(), 1);
+        }
+        assert_eq!((letters.apart.len(), letters.alike.len()), (APART_MAX, ALIKE_MAX));
+        assert!(letters.tells_apart(Monotonic(2), &name("d999.test")), "the latest are kept");
+    }
+
+    #[test]
+    fn a_domain_is_never_everybodys() {
+        for (asked, domain) in [("me.lan", "me.lan"), ("me.x.lan", "x.lan"), ("lan", "lan"), (".", ".")] {
+            assert_eq!(above(&name(asked)), name(domain).as_wire());
+        }
+    }
+}

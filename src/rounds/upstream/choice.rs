@@ -1,0 +1,49 @@
+//! Which upstreams a round asks, in which order, and how many of them at once.
+
+use crate::ids::UpstreamId;
+use crate::upstream::{Health, LAME, Upstream};
+use hither_table::Monotonic;
+use std::collections::VecDeque;
+
+/// The upstreams that a round asks, in order, and how many of them at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub order: VecDeque<UpstreamId>,
+    pub first: usize,
+}
+
+/// Orders the upstreams of `group` by round-trip time: new ones first, so that they become known,
+/// silent ones last. One that is due for a trial is asked besides the first wave, so that no client
+/// waits for it. If all are down, all are asked at once. `order` is memory for the result.
+pub(crate) fn choose(
+    upstreams: &mut [Upstream],
+    group: &[UpstreamId],
+    now: Monotonic,
+    (first, mut order): (usize, VecDeque<UpstreamId>),
+) -> Choice {
+    order.clear();
+    let mut trials = Vec::new();
+    for id in group {
+        let Some(upstream) = upstreams.get_mut(usize::from(id.0)) else { continue };
+        match upstream.health {
+            Health::Up => order.push_back(*id),
+            Health::Down { until, pause } if now >= until => {
+                upstream.health = Health::Trial { pause };
+                trials.push(*id);
+            }
+            Health::Down { .. } | Health::Trial { .. } => {}
+        }
+    }
+    if order.is_empty() {
+        order.extend(group);
+        return Choice { first: group.len(), order };
+    }
+    let rank = |id: &UpstreamId| {
+        let upstream = upstreams.get(usize::from(id.0));
+        upstream.map(|u| (u.lame >= LAME, u.is_silent(now), u.rtt.map_or(0, |(smoothed, _)| smoothed), *id))
+    };
+    order.make_contiguous().sort_unstable_by_key(rank);
+    let first = first.max(1).min(order.len()) + trials.len();
+    trials.into_iter().rev().for_each(|id| order.push_front(id));
+    Choice { order, first }
+}

@@ -1,0 +1,141 @@
+//! DNS cookies with upstreams (RFC 7873, 9018): a response with our cookie is from the upstream we
+//! asked.
+
+use hither_table::Monotonic;
+use hither_wire::edns::COOKIE;
+use std::time::Duration;
+
+/// Longest server cookie in octets (RFC 7873 section 4).
+const SERVER_MAX: usize = 32;
+/// Longest option in octets: code, length, both cookies.
+pub(crate) const OPTION_MAX: usize = 4 + 8 + SERVER_MAX;
+
+/// Answers with a wrong or missing cookie that were right all the same, after which that is a habit of
+/// the upstream. One alone a forger may have guessed.
+const STRANGE_MAX: u8 = 2;
+/// How long such answers are counted, and how long the cookies of such an upstream are ignored.
+const STRANGE_FOR: Duration = Duration::from_secs(3_600);
+
+/// The DNS cookies of one upstream (RFC 7873): our client cookie and its server cookie.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cookie {
+    client: Option<[u8; 8]>,
+    server: Vec<u8>,
+    /// Answers with a wrong cookie lately.
+    strange: Strange,
+    /// Until when cookies are ignored: the upstream sends those of other clients, or its own only at
+    /// times.
+    ignored_until: Option<Monotonic>,
+    /// Until when none is sent: queries with a cookie were not answered, and without one they were.
+    unsent_until: Option<Monotonic>,
+}
+
+impl Cookie {
+    /// The option for the next query; `draw` gives the client cookie when there is none yet.
+    pub fn option<'b>(&mut self, draw: impl FnOnce() -> u64, room: &'b mut [u8; OPTION_MAX]) -> &'b [u8] {
+        let client = self.client.get_or_insert_with(|| draw().to_be_bytes());
+        let length = (client.len() + self.server.len()) as u16;
+        room[..2].copy_from_slice(&COOKIE.to_be_bytes());
+        room[2..4].copy_from_slice(&length.to_be_bytes());
+        room[4..12].copy_from_slice(client);
+        room[12..12 + self.server.len()].copy_from_slice(&self.server);
+        &room[..12 + self.server.len()]
+    }
+
+    /// Whether queries carry a cookie.
+    pub fn is_sent(&self, now: Monotonic) -> bool {
+        self.unsent_until.is_none_or(|until| now >= until)
+    }
+
+    /// Queries with a cookie seem to be dropped.
+    pub fn is_dropped(&mut self, now: Monotonic) {
+        self.unsent_until = Some(now.plus(STRANGE_FOR));
+    }
+
+    /// Whether the option of a response, or its absence, fits the upstream we asked.
+    pub fn fits(&self, came: Option<&[u8]>) -> bool {
+        match (came, self.client) {
+            (Some(cookie), Some(client)) => cookie.starts_with(&client),
+            (Some(_), None) => false,
+            // A server that has sent a cookie sends one again.
+            (None, _) => self.server.is_empty(),
+        }
+    }
+
+    /// Whether the upstream sends cookies.
+    pub fn is_known(&self) -> bool {
+        !self.server.is_empty()
+    }
+
+    /// Whether a response must have our cookie.
+    pub fn counts(&self, now: Monotonic) -> bool {
+        self.ignored_until.is_none_or(|until| now >= until)
+    }
+
+    /// Remembers the server cookie, or that there is none. One for another client cookie is ignored.
+    pub fn learn(&mut self, came: Option<&[u8]>) {
+        let halves = came.and_then(|cookie| cookie.split_at_checked(8));
+        let server = match (halves, self.client) {
+            (Some((client, server)), Some(own)) if client == own => server,
+            (Some(_), _) => return,
+            (None, _) => &[],
+        };
+        if self.server != server && server.len() <= SERVER_MAX {
+            self.server = server.to_vec();
+        }
+    }
+
+    /// An answer with a wrong cookie was the upstream's own, as far as can be known.
+    pub fn was_strange(&mut self, now: Monotonic) {
+        if self.strange.is_habit(now) {
+            self.ignored_until = Some(now.plus(STRANGE_FOR));
+        }
+    }
+}
+
+/// Strange answers that were right all the same: how many, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Strange(Option<(u8, Monotonic)>);
+
+impl Strange {
+    /// Counts one more. `true`: they are a habit of the upstream.
+    pub fn is_habit(&mut self, now: Monotonic) -> bool {
+        let before = self.0.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
+        let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
+        self.0 = (count < STRANGE_MAX).then_some((count, since));
+        count >= STRANGE_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_that_is_not_ours_or_is_missing_does_not_fit() {
+        let mut cookie = Cookie::default();
+        assert!(cookie.fits(None) && !cookie.fits(Some(&[0; 8])));
+        let mut room = [0; OPTION_MAX];
+        let draw = || 0x0102_0304_0506_0708;
+        assert_eq!(cookie.option(draw, &mut room), [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        cookie.learn(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
+        assert!(cookie.fits(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 77])) && !cookie.fits(None));
+        let option = cookie.option(|| unreachable!("drawn once"), &mut room);
+        assert_eq!(option, [0, 10, 0, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn who_hands_out_the_cookies_of_others_is_believed_without_for_an_hour() {
+        let mut cookie = Cookie::default();
+        cookie.option(|| 0x0102_0304_0506_0708, &mut [0; OPTION_MAX]);
+        cookie.learn(Some(b"otherone12345678"));
+        assert!(!cookie.is_known(), "what was given to somebody else");
+        let at = |s: u64| Monotonic::from_ms(s * 1000);
+        cookie.was_strange(at(0));
+        assert!(cookie.counts(at(0)), "once is a guess");
+        cookie.was_strange(at(4000));
+        assert!(cookie.counts(at(4000)), "so is once an hour");
+        cookie.was_strange(at(4001));
+        assert!(!cookie.counts(at(4002)) && !cookie.counts(at(7600)) && cookie.counts(at(7602)));
+    }
+}
