@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Where an atomic may go up and down, and why that is no count of what is in a queue.
 const COUNTED: [(&str, &str); 7] = [
-    ("src/daemon/clients/workers.rs", "briefed: a version, which only grows"),
+    ("src/daemon/clients/workers.rs", "version: it only grows"),
     (
         "src/daemon/admin/answer_source.rs",
         "SEARCHES: taken back when a value is dropped, whatever becomes of its thread",

@@ -1,5 +1,6 @@
-//! The one place where sockets meet the core: wait, read the clock once, hand in what happened, do what the core says, sleep.
+//! The event loop: it waits for events, hands them to the parts of the daemon and to the core, and sets the alarm for the next deadline.
 
+mod deadlines;
 mod dispatch;
 #[cfg(test)]
 mod dispatch_tests;
@@ -8,20 +9,23 @@ mod local_requests;
 mod outputs;
 mod persisting;
 mod reloading;
+mod shortages;
+mod stopping;
 
 use crate::config::Config;
 use crate::daemon::admin::Admin;
 use crate::daemon::clients::Clients;
-use crate::daemon::clients::listeners::{Inherited, Listeners};
+use crate::daemon::clients::listeners::Listeners;
 use crate::daemon::core::Core;
 use crate::daemon::persist::Persist;
 use crate::daemon::reload::{Reload, unusable_config};
 use crate::daemon::setup::{fit_to_descriptors, make_room_for_descriptors};
 use crate::daemon::shortage::Shortage;
+use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sorter_child::Sorter;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Ready;
-use crate::daemon::upstreams::sockets::Upstreams;
+use crate::daemon::upstreams::Upstreams;
 use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_net::clock::{Alarm, now};
@@ -32,7 +36,6 @@ use hither_table::{Counter, Counters, Monotonic, Writer};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,43 +45,65 @@ const EVENTS: usize = 256;
 /// How often the clocks are compared, to notice that the host has slept.
 const CLOCKS: Duration = Duration::from_secs(1);
 
+/// The daemon: its parts, and the loop that drives them.
+///
+/// Each part owns its state. The loop waits for events, reads the clock once a turn, calls the part that an event is for, and tells the
+/// core what follows from it. The parts know neither the loop nor the core's inputs. What they share with the loop, sources and budgets,
+/// is in `sources.rs` and `turn.rs`.
 pub(crate) struct Daemon {
     pub poll: Poll,
+    /// Sources with something to do.
+    pub ready: Ready,
     pub core: Core,
-    pub addresses: Vec<SocketAddr>,
     pub clients: Clients,
     pub upstreams: Upstreams,
-    /// Who waits for a descriptor.
+    /// Listeners with connections that could not be accepted for want of descriptors.
     pub shortage: Shortage,
     pub persist: Persist,
     pub reload: Reload,
     pub admin: Admin,
-    pub alarm: Alarm,
-    pub signals: Signals,
-    /// Sources with something to do.
-    pub ready: Ready,
-    /// A message of an upstream.
-    received: Vec<u8>,
-    pub sorter: Option<Sorter>,
-    /// Who started us, if somebody did who wants to hear how we are.
-    pub manager: ServiceManager,
-    watchdog: Option<(Duration, Monotonic)>,
-    changes: u64,
-    /// When the table's note of the clocks is to be renewed.
-    clocks_at: Monotonic,
-    pub started: Monotonic,
-    pub stop: bool,
-    /// Told to stop: nothing new is taken, and until then those who wait for a round may still get its answer.
-    pub draining: Option<Monotonic>,
-    /// Why it is not to go on.
-    pub failure: Option<&'static str>,
+    supervision: Supervision,
+    housekeeping: Housekeeping,
+    ending: Ending,
 }
 
-/// Serves until told to stop.
+/// Who supervises the daemon, and whom it supervises.
+struct Supervision {
+    signals: Signals,
+    /// The service manager, if one started the daemon.
+    manager: ServiceManager,
+    /// How often the service manager wants a sign of life, and when the next is due.
+    watchdog: Option<(Duration, Monotonic)>,
+    /// The sorter, where no service manager starts it.
+    sorter: Option<Sorter>,
+}
+
+/// The loop's own timer, and what it does for readers of the table.
+struct Housekeeping {
+    alarm: Alarm,
+    started: Monotonic,
+    /// When the clocks are compared next.
+    clocks_at: Monotonic,
+    /// How many changes of the table its followers have been woken for.
+    changes: u64,
+}
+
+/// Whether and why the loop ends.
+#[derive(Debug, Default)]
+struct Ending {
+    /// The loop ends after this turn.
+    stop: bool,
+    /// No query is taken any more. Until then clients that wait for a round may still get its answer.
+    draining: Option<Monotonic>,
+    /// The failure that ends the loop.
+    failure: Option<&'static str>,
+}
+
+/// Runs the daemon until it is told to stop.
 ///
 /// # Errors
-/// What keeps it from starting, in words.
-pub(crate) fn serve(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<(), String> {
+/// Why it cannot start, or cannot go on.
+pub(crate) fn run(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<(), String> {
     let mut daemon = Daemon::start(config, path, with_sorter)?;
     daemon.run()
 }
@@ -94,13 +119,13 @@ fn sockets(config: &Config) -> Result<(Inherited, Listeners), String> {
 }
 
 fn poll() -> Result<(Poll, Arc<Waker>), String> {
-    let poll = Poll::new().map_err(because("no poll can be had"))?;
+    let poll = Poll::new().map_err(because("cannot create the epoll instance"))?;
     let waker = Waker::new(poll.registry(), Source::Woken.token());
-    Ok((poll, Arc::new(waker.map_err(because("no waker can be had"))?)))
+    Ok((poll, Arc::new(waker.map_err(because("cannot create the eventfd of the epoll instance"))?)))
 }
 
 fn core(config: &Config, routes: Routes, writer: Writer) -> Result<Core, String> {
-    let ids = Random::new().map_err(because("the kernel gives no random numbers"))?;
+    let ids = Random::new().map_err(because("cannot get random numbers from the kernel"))?;
     Ok(Core::new(config.settings.clone(), routes, writer, ids))
 }
 
@@ -112,59 +137,63 @@ impl Daemon {
     ) -> Result<Daemon, String> {
         let shares = fit_to_descriptors(&mut config);
         make_room_for_descriptors();
-        let signals = Signals::new().map_err(because("signals cannot be taken"))?;
+        let signals = Signals::new().map_err(because("cannot create the signalfd"))?;
         let dir = config.runtime_dir.clone();
-        let mut random = Random::new().map_err(because("the kernel gives no random numbers"))?;
+        let mut random = Random::new().map_err(because("cannot get random numbers from the kernel"))?;
         let (poll, waker) = poll()?;
         let (persist, mut writer) = Persist::open(&config, &mut random, Arc::clone(&waker))?;
         let found = persist.find_saved(&config, Upkeep::of(&mut writer));
         let (mut inherited, listeners) = sockets(&config)?;
         let addresses = listeners.addresses.clone();
-        let (reload, routes) = Reload::start(config, path.clone(), addresses.clone(), Arc::clone(&waker));
+        let (reload, routes) = Reload::start(config, path.clone(), addresses, Arc::clone(&waker));
         let config = reload.config();
         let admin = Admin::open(&mut inherited, &dir, poll.registry())?;
+        let supervision = Supervision {
+            signals,
+            manager: ServiceManager::new(),
+            watchdog: service_manager::watchdog().map(|every| (every, now())),
+            sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
+        };
+        let housekeeping = Housekeeping {
+            alarm: Alarm::new().map_err(because("cannot create the timerfd"))?,
+            started: now(),
+            clocks_at: Monotonic(0),
+            changes: 0,
+        };
         let mut daemon = Daemon {
             poll,
+            ready: Ready::default(),
             core: core(config, routes, writer)?,
-            addresses,
             clients: Clients::new(listeners, config, waker, random.draw()),
             upstreams: Upstreams::new(random, &shares),
             shortage: Shortage::default(),
             persist,
-            admin,
-            alarm: Alarm::new().map_err(because("no timer can be had"))?,
-            signals,
-            ready: Ready::default(),
-            received: vec![0; 65_535],
-            sorter: (with_sorter && config.sort.enabled).then(|| Sorter::start(path, now())),
-            manager: ServiceManager::new(),
-            watchdog: service_manager::watchdog().map(|every| (every, now())),
-            changes: 0,
-            clocks_at: Monotonic(0),
-            started: now(),
-            stop: false,
-            draining: None,
-            failure: None,
             reload,
+            admin,
+            supervision,
+            housekeeping,
+            ending: Ending::default(),
         };
-        daemon.register().map_err(because("a socket cannot be polled"))?;
+        daemon.register().map_err(because("cannot add a descriptor to the epoll instance"))?;
         daemon.begin();
         daemon.begin_with_saved(found, now());
-        daemon.clients.start_workers(daemon.core.rounds()).map_err(because("workers cannot be started"))?;
+        daemon.clients.start_workers(daemon.core.rounds()).map_err(because("cannot start the workers"))?;
         Ok(daemon)
     }
 
+    /// Shows readers the address that queries go to, and reads hosts files and lists before the first query is taken.
     fn begin(&mut self) {
-        let shown = self.addresses.iter().find(|a| a.port() != 0).copied();
+        let shown = self.clients.addresses().iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
         let local = Arc::new(self.reload.read_lists_now());
         self.tell(now(), Input::Local { local });
     }
 
+    /// Adds the descriptors of all parts to the epoll instance.
     fn register(&mut self) -> std::io::Result<()> {
         let registry = self.poll.registry();
-        registry.register(&mut self.alarm, Source::Alarm.token(), Interest::READABLE)?;
-        registry.register(&mut self.signals, Source::Signals.token(), Interest::READABLE)?;
+        registry.register(&mut self.housekeeping.alarm, Source::Alarm.token(), Interest::READABLE)?;
+        registry.register(&mut self.supervision.signals, Source::Signals.token(), Interest::READABLE)?;
         if let Some(hints) = self.admin.hints_descriptor() {
             registry.register(&mut SourceFd(&hints), Source::Hints.token(), Interest::READABLE)?;
         }
@@ -174,8 +203,9 @@ impl Daemon {
         Ok(())
     }
 
+    /// The loop: one turn after the other until the daemon stops.
     fn run(&mut self) -> Result<(), String> {
-        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        let addresses: Vec<String> = self.clients.addresses().iter().map(ToString::to_string).collect();
         let addresses = addresses.join(", ");
         if self.reload.config().wrong.is_none() {
             unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
@@ -183,29 +213,29 @@ impl Daemon {
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
         self.report_ready();
         let mut events = Events::with_capacity(EVENTS);
-        while !self.stop && !self.is_drained() {
+        while !self.ending.stop && !self.is_drained() {
             let timeout = self.has_more().then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    return Err(format!("polling fails: {error}"));
+                    return Err(format!("cannot wait for events: {error}"));
                 }
                 _ => {}
             }
             self.turn(&events);
         }
         self.shut_down(now());
-        self.failure.map_or(Ok(()), |why| Err(why.to_owned()))
+        self.ending.failure.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
-    /// What is due, and what is to be seen of what was done; then the alarm for what comes next.
-    pub(crate) fn on_time(&mut self, now: Monotonic) {
+    /// Lets each part do what is due, and publishes the counters.
+    fn on_time(&mut self, now: Monotonic) {
         let (core, mut executor) = self.executor();
         core.on_time(now, &mut executor);
-        self.upstreams.sweep(now);
+        self.upstreams.on_time(now);
         self.on_shortage(now);
         let effects = self.clients.on_time(now);
         self.apply(effects, now);
-        if let Some(sorter) = &mut self.sorter {
+        if let Some(sorter) = &mut self.supervision.sorter {
             sorter.on_time(now);
         }
         self.on_news(now);
@@ -213,71 +243,48 @@ impl Daemon {
         self.retry_configuration(false, now);
         self.reload_on_time(now);
         self.admin.on_time(now, |question| self.core.rounds().trace(question));
-        self.tell_manager(now);
+        self.report_alive(now);
         self.publish_counters(now);
     }
 
-    /// Sets the alarm for what is due next.
-    pub(crate) fn set_alarm(&mut self) {
-        let watchdog = self.watchdog.map(|(_, at)| at);
-        let sorter = self.sorter.as_ref().and_then(Sorter::timeout);
-        let times = [
-            self.core.timeout(),
-            self.upstreams.timeout(),
-            self.shortage.timeout(),
-            self.clients.timeout(),
-            sorter,
-            watchdog,
-            self.manager.timeout(),
-            self.admin.timeout(),
-            self.draining,
-            self.persist_timeout(),
-            self.reload.timeout(),
-        ];
-        let next = times.into_iter().flatten().min();
-        if let Err(error) = self.alarm.set(next) {
-            log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
-        }
-    }
-
-    fn tell_manager(&mut self, now: Monotonic) {
-        if let Some((every, at)) = self.watchdog
+    /// Gives the service manager its sign of life where that is due, and what it did not take before.
+    fn report_alive(&mut self, now: Monotonic) {
+        if let Some((every, at)) = self.supervision.watchdog
             && at <= now
         {
-            self.manager.alive();
+            self.supervision.manager.alive();
             let status = self.status_line();
-            self.manager.status(&status);
+            self.supervision.manager.status(&status);
             log::logger().flush();
-            self.watchdog = Some((every, now.plus(every)));
+            self.supervision.watchdog = Some((every, now.plus(every)));
         }
-        self.manager.try_again(now);
+        self.supervision.manager.try_again(now);
     }
 
-    pub(crate) fn publish_counters(&mut self, now: Monotonic) {
-        let admin = self.admin.counts();
-        let counters = self.core.counters();
-        counters.set(Counter::ControlErrors, admin.control_errors);
-        counters.set(Counter::Hints, admin.hints);
-        counters.set(Counter::HintsDropped, admin.hints_dropped);
+    /// Writes the counters into the table, compares the clocks once a second, and wakes readers that wait for a change.
+    fn publish_counters(&mut self, now: Monotonic) {
         let counters = self.counters();
         self.core.table().set_counters(&counters);
-        if now >= self.clocks_at {
-            self.clocks_at = now.plus(CLOCKS);
+        if now >= self.housekeeping.clocks_at {
+            self.housekeeping.clocks_at = now.plus(CLOCKS);
             self.core.table().note_clocks();
             self.reload.look_at_clocks(now);
             self.look_at_wall_clock(now);
         }
         let table = self.core.table();
-        if table.changes() != self.changes {
-            self.changes = table.changes();
+        if table.changes() != self.housekeeping.changes {
+            self.housekeeping.changes = table.changes();
             table.wake_followers();
         }
     }
 
-    /// All that was counted, by workers too.
-    pub fn counters(&mut self) -> Counters {
-        let mut all = *self.core.counters();
+    /// The counters of all parts, workers included.
+    fn counters(&mut self) -> Counters {
+        let (mut all, admin) = (*self.core.counters(), self.admin.counts());
         self.clients.add_counts(&mut all);
+        all.set(Counter::ControlErrors, admin.control_errors);
+        all.set(Counter::Hints, admin.hints);
+        all.set(Counter::HintsDropped, admin.hints_dropped);
         all
     }
 }

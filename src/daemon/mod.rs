@@ -5,12 +5,12 @@ mod check;
 mod clients;
 mod core;
 mod demo;
-mod ending;
 mod event_loop;
 mod persist;
 pub(crate) mod reload;
 mod setup;
 mod shortage;
+mod socket_activation;
 mod sorter_child;
 mod sources;
 mod turn;
@@ -87,7 +87,7 @@ pub fn run() -> ExitCode {
         }
     };
     crate::logging::start(config.level);
-    match event_loop::serve(config, args.config, args.with_sorter) {
+    match event_loop::run(config, args.config, args.with_sorter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             log::error!(event = Event::Failed; "{message}");

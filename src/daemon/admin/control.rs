@@ -5,7 +5,7 @@
 use crate::daemon::admin::local_listener::{Accepted, LocalListener, is_storage_full};
 use crate::daemon::admin::peers::{Peers, Rank};
 use crate::daemon::admin::sorter_order::parse_order;
-use crate::daemon::clients::listeners::Inherited;
+use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use crate::logging::Event;

@@ -29,7 +29,7 @@ pub(crate) use hints::{Hint, Sender};
 pub(crate) use operator_query::{Asker, Composed};
 pub(crate) use status::{StatusFacts, status_line};
 
-use crate::daemon::clients::listeners::Inherited;
+use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use control::Control;

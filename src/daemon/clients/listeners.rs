@@ -1,9 +1,8 @@
-//! Where clients ask: sockets handed over by systemd, or bound from the configuration.
+//! The sockets at which clients ask: handed over by systemd (`daemon/socket_activation.rs`), or bound from the configuration.
 
+use crate::daemon::socket_activation::{DnsSockets, Inherited};
 use crate::logging::Event;
-use hither_net::activation::{self, Socket};
 use hither_net::listen;
-use hither_net::seqpacket::Listener;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 #[derive(Debug, Default)]
@@ -12,58 +11,6 @@ pub(crate) struct Listeners {
     pub udp: Vec<UdpSocket>,
     pub tcp: Vec<TcpListener>,
     pub addresses: Vec<SocketAddr>,
-}
-
-/// What systemd hands over, by what it is for.
-#[derive(Debug, Default)]
-pub(crate) struct Inherited {
-    udp: Vec<(SocketAddr, UdpSocket)>,
-    tcp: Vec<(SocketAddr, TcpListener)>,
-    pub control: Option<Listener>,
-    pub sorter: Option<Listener>,
-}
-
-impl Inherited {
-    /// Takes what there is; what cannot be used is logged and left out.
-    ///
-    /// # Errors
-    /// If what the environment says of them contradicts itself.
-    pub fn take() -> Result<Inherited, String> {
-        let mut inherited = Inherited::default();
-        for one in activation::inherited().map_err(|error| error.to_string())? {
-            let taken = one.map_err(|error| error.to_string()).and_then(|one| inherited.sort_in(one));
-            if let Err(error) = taken {
-                log::error!("{error}; going on without it");
-            }
-        }
-        Ok(inherited)
-    }
-
-    /// DNS sockets may have any name, local ones are told apart by it.
-    fn sort_in(&mut self, one: activation::Inherited) -> Result<(), String> {
-        let (listener, place) = match (one.socket, one.name.as_str()) {
-            (Socket::Udp(address, socket), _) => {
-                self.udp.push((address, socket));
-                return Ok(());
-            }
-            (Socket::Tcp(address, socket), _) => {
-                self.tcp.push((address, socket));
-                return Ok(());
-            }
-            (Socket::Local(listener), "control") => (listener, &mut self.control),
-            (Socket::Local(listener), "sorter") => (listener, &mut self.sorter),
-            (Socket::Local(_), name) => {
-                return Err(format!(
-                    "the local socket '{name}' handed over by systemd is for nothing; expected FileDescriptorName=control or sorter"
-                ));
-            }
-        };
-        if place.is_some() {
-            return Err(format!("systemd hands over more than one socket '{}'", one.name));
-        }
-        *place = Some(listener);
-        Ok(())
-    }
 }
 
 impl Listeners {
@@ -75,7 +22,7 @@ impl Listeners {
         workers: usize,
     ) -> Result<Listeners, String> {
         let mut listeners = Listeners::default();
-        let (udp, tcp) = (std::mem::take(&mut inherited.udp), std::mem::take(&mut inherited.tcp));
+        let DnsSockets { udp, tcp } = inherited.take_dns();
         if udp.is_empty() && tcp.is_empty() {
             for address in configured {
                 // A port that the kernel chose for one protocol may be taken for the other: then another one.

@@ -1,17 +1,18 @@
 //! Clients: queries by UDP and TCP in, replies out, hit workers, and the queues in which queries and replies wait.
 
 pub(crate) mod admission;
+pub(crate) mod due_replies;
 pub(crate) mod fair_queue;
 pub(crate) mod handover;
 pub(crate) mod listeners;
-pub(crate) mod misses;
-pub(crate) mod owed;
-pub(crate) mod pending;
 mod queries;
+pub(crate) mod rate_limit;
 mod replies;
 pub(crate) mod tcp;
-pub(crate) mod tcp_places;
+pub(crate) mod tcp_eviction;
 pub(crate) mod udp;
+pub(crate) mod waiting_clients;
+pub(crate) mod waiting_queries;
 pub(crate) mod workers;
 
 pub(crate) use queries::TcpStep;
@@ -19,13 +20,14 @@ pub(crate) use replies::OperatorReply;
 
 use crate::config::{Config, Limits, Network};
 use crate::daemon::clients::admission::Admission;
+use crate::daemon::clients::due_replies::Owed;
 use crate::daemon::clients::listeners::Listeners;
-use crate::daemon::clients::misses::{Miss, Misses};
-use crate::daemon::clients::owed::Owed;
-use crate::daemon::clients::pending::{Pending, Waiting};
+use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::replies::UdpReplies;
 use crate::daemon::clients::tcp::Connections;
-use crate::daemon::clients::workers::{Brief, Team};
+use crate::daemon::clients::waiting_clients::{Pending, Waiting};
+use crate::daemon::clients::waiting_queries::{Miss, Misses};
+use crate::daemon::clients::workers::{WorkerState, Workers};
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Budget;
 use hither_net::batch::Batch;
@@ -35,6 +37,7 @@ use hither_table::{Counter, Counters, Monotonic};
 use mio::net::{TcpListener, UdpSocket};
 use mio::{Interest, Registry, Waker};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tcp::Accepted;
 
@@ -45,17 +48,18 @@ use tcp::Accepted;
 /// when a socket is ready, `take_handed` when a worker has handed something over, `next_miss` when rounds may be begun, and `deliver` when
 /// the core has a reply.
 ///
-/// It promises one reply, or none where a limit forbids it, to each query that it took; that hits are answered before misses are begun; and
-/// that each queue has a bound. It never calls the core but to read the cache: what the core is to be told is returned as [`Effects`].
+/// It promises one reply to each query that it took, unless the limit on similar replies forbids it; that hits are answered before
+/// rounds are begun for misses; and that each queue has a bound. It calls the core only to read the cache. What the core is to be told is
+/// returned as [`Effects`].
 pub(crate) struct Clients {
-    udp: Vec<UdpSocket>,
-    batch: Batch,
+    udp: UdpSockets,
     /// Replies of rounds by UDP, which leave together.
     replies: UdpReplies,
     listeners: Vec<TcpListener>,
     connections: Connections,
-    workers: Team,
+    workers: Workers,
     admission: Admission,
+    rate_limit: RateLimit,
     /// Queries whose rounds are to be begun.
     misses: Misses,
     waiting: Waiting,
@@ -64,12 +68,21 @@ pub(crate) struct Clients {
     counted: Counters,
 }
 
-/// Who may ask, and how much.
+/// The UDP sockets that clients ask at.
+struct UdpSockets {
+    sockets: Vec<UdpSocket>,
+    /// All addresses that clients ask at, by UDP or TCP.
+    addresses: Vec<SocketAddr>,
+    /// Queries that were read together, and their replies.
+    batch: Batch,
+}
+
+/// The networks that may ask, and the limits on their queries and replies.
 #[derive(Debug)]
 struct Rules {
     allow: Vec<Network>,
     limits: Limits,
-    /// As at the start: a reload does not change their number.
+    /// The number of workers, which a reload does not change.
     workers: usize,
 }
 
@@ -84,13 +97,17 @@ pub(crate) struct Effects {
 impl Clients {
     pub fn new(listeners: Listeners, config: &Config, waker: Arc<Waker>, seed: u64) -> Clients {
         Clients {
-            udp: listeners.udp.into_iter().map(UdpSocket::from_std).collect(),
-            batch: Batch::new(),
+            udp: UdpSockets {
+                sockets: listeners.udp.into_iter().map(UdpSocket::from_std).collect(),
+                addresses: listeners.addresses,
+                batch: Batch::new(),
+            },
             replies: UdpReplies::new(),
             listeners: listeners.tcp.into_iter().map(TcpListener::from_std).collect(),
             connections: Connections::new(config.limits.tcp, config.limits.tcp_per_network),
-            workers: Team::new(waker),
-            admission: Admission::new(seed),
+            workers: Workers::new(waker),
+            admission: Admission::default(),
+            rate_limit: RateLimit::new(seed),
             misses: Misses::new(),
             waiting: Waiting::default(),
             owed: Owed::default(),
@@ -99,11 +116,16 @@ impl Clients {
         }
     }
 
-    /// Has the sockets polled, and returns all of them: queries may have come before.
+    /// The addresses that clients ask at.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.udp.addresses
+    }
+
+    /// Adds the sockets to the epoll instance. Returns all of them, since queries may have come before.
     pub fn register(&mut self, registry: &Registry) -> io::Result<Vec<Source>> {
         let mut sources = Vec::new();
         let own = self.own_sockets();
-        for (n, socket) in self.udp.iter_mut().enumerate().take(own) {
+        for (n, socket) in self.udp.sockets.iter_mut().enumerate().take(own) {
             registry.register(socket, Source::Udp(n).token(), Interest::READABLE)?;
             sources.push(Source::Udp(n));
         }
@@ -114,9 +136,9 @@ impl Clients {
         Ok(sources)
     }
 
-    /// How many UDP sockets the event loop reads: with workers none, for they do.
+    /// How many UDP sockets the event loop reads: none if there are workers, which read them.
     fn own_sockets(&self) -> usize {
-        if self.rules.workers > 1 { 0 } else { self.udp.len() }
+        if self.rules.workers > 1 { 0 } else { self.udp.sockets.len() }
     }
 
     /// The UDP sockets that the event loop reads.
@@ -127,8 +149,8 @@ impl Clients {
     /// Starts the workers, where there is to be more than one.
     pub fn start_workers(&mut self, rounds: &Rounds) -> io::Result<()> {
         if self.rules.workers > 1 {
-            let brief = self.rules.brief(rounds);
-            self.workers.start(self.rules.workers, &self.udp, brief, now().0)?;
+            let state = self.rules.worker_state(rounds);
+            self.workers.start(self.rules.workers, &self.udp.sockets, state, now().0)?;
             log::info!("{} workers answer from the cache", self.rules.workers);
         }
         Ok(())
@@ -141,15 +163,15 @@ impl Clients {
         self.connections.set_limits(config.limits.tcp, config.limits.tcp_per_network);
     }
 
-    /// Tells the workers that there is another table, or another configuration.
-    pub fn brief_workers(&mut self, rounds: &Rounds) {
-        self.workers.brief(rounds.changed(), || self.rules.brief(rounds));
+    /// Gives the workers the table and the configuration as they are now.
+    pub fn update_workers(&mut self, rounds: &Rounds) {
+        self.workers.update(rounds.changed(), || self.rules.worker_state(rounds));
     }
 
-    /// Tells the workers what has changed in the core, if anything has.
+    /// The same if the core has changed since.
     pub fn follow_changes(&mut self, rounds: &Rounds) {
-        if rounds.changed() != self.workers.told_of {
-            self.brief_workers(rounds);
+        if !self.workers.have(rounds.changed()) {
+            self.update_workers(rounds);
         }
     }
 
@@ -192,7 +214,7 @@ impl Clients {
         accepted
     }
 
-    /// Closes the connection that is missed least; `None`: there is none.
+    /// Closes the connection that is evicted first, see `tcp_eviction.rs`; `None`: there is none.
     pub fn drop_idlest(&mut self) -> Option<Effects> {
         let gone = self.connections.drop_idlest()?;
         Some(self.gone(gone))
@@ -213,12 +235,12 @@ impl Clients {
         all.set(Counter::TcpDropped, self.connections.dropped());
     }
 
-    /// Lets a client wait, in the name of the source that it asks from.
+    /// Lets a client wait for its reply. It counts for the source that its query comes from.
     pub fn wait(&mut self, pending: Pending) -> ClientId {
         self.waiting.add(self.misses.source(pending.peer), pending)
     }
 
-    /// These clients are gone with their connection.
+    /// Releases what clients held that are gone with their connection.
     fn gone(&mut self, gone: Vec<ClientId>) -> Effects {
         gone.iter().for_each(|client| self.release(*client));
         Effects { gone, asks: Vec::new() }
@@ -234,9 +256,9 @@ impl Clients {
 #[cfg(test)]
 impl Clients {
     /// Fills the queue of misses with copies of a query of `peer`.
-    pub fn fill_misses(&mut self, peer: std::net::SocketAddr, question: hither_rounds::Question) {
+    pub fn fill_misses(&mut self, peer: SocketAddr, question: hither_rounds::Question) {
         let client = ClientId::of(self.misses.source(peer), 0);
-        while self.misses.len() < misses::MISSES_MAX {
+        while self.misses.len() < waiting_queries::MISSES_MAX {
             let miss = Miss { client, peer, question, recursion: true };
             assert_eq!(self.misses.push(miss), None);
         }
@@ -252,7 +274,7 @@ impl Clients {
 const COUNTED: [Counter; 4] = [Counter::Replies, Counter::RateLimited, Counter::ShedQueries, Counter::Loops];
 
 impl Rules {
-    fn brief(&self, rounds: &Rounds) -> Brief {
-        Brief::new(rounds.hits(), self.allow.clone(), self.limits, self.workers)
+    fn worker_state(&self, rounds: &Rounds) -> WorkerState {
+        WorkerState::new(rounds.hits(), self.allow.clone(), self.limits, self.workers)
     }
 }

@@ -1,10 +1,10 @@
 //! Queries as they come: what the cache has is answered at once, the rest waits for a round, or is refused where a limit says so.
 
 use crate::daemon::clients::handover::Handed;
-use crate::daemon::clients::misses::Miss;
-use crate::daemon::clients::pending::{Pending, Taken, Way};
 use crate::daemon::clients::tcp::Look;
-use crate::daemon::clients::udp::{Asked, Desk, Left, Verdict, answer, answer_batch};
+use crate::daemon::clients::udp::{Asked, Responder, Taking, Verdict, answer, answer_batch};
+use crate::daemon::clients::waiting_clients::{Pending, Taken, Way};
+use crate::daemon::clients::waiting_queries::Miss;
 use crate::daemon::clients::{Clients, Effects};
 use crate::daemon::core::Core;
 use crate::daemon::sources::Slot;
@@ -29,8 +29,8 @@ impl Clients {
     /// Reads one batch of queries from a UDP socket and answers those that the cache can answer. Returns how many there were; `None`: no
     /// more for now.
     pub fn take_batch(&mut self, n: usize, core: &mut Core, now: Monotonic) -> Option<(usize, Effects)> {
-        let socket = self.udp.get(n)?;
-        let count = match self.batch.receive(socket) {
+        let socket = self.udp.sockets.get(n)?;
+        let count = match self.udp.batch.receive(socket) {
             Ok(count) => count,
             // An ICMP error for an earlier reply, for instance: the next call is past it.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -38,25 +38,26 @@ impl Clients {
             }
             Err(_) => return None,
         };
-        let desk = Desk {
+        let responder = Responder {
             cache: core,
             allow: &self.rules.allow,
             limits: &self.rules.limits,
-            admission: &mut self.admission,
+            rate_limit: &mut self.rate_limit,
             now,
         };
+        let admission = &mut self.admission;
         let (misses, waiting, owed) = (&mut self.misses, &mut self.waiting, &self.owed);
         let most = self.rules.limits.clients_per_network;
         let (mut gave_way, mut shared) = (Vec::new(), Vec::new());
-        answer_batch(desk, &mut self.batch, count, |(core, admission), received, at, query| {
-            let Some(taken) = Taken::of(received, at, query, n) else { return Left::Refused };
+        answer_batch(responder, &mut self.udp.batch, count, |core, received, at, query| {
+            let Some(taken) = Taken::of(received, at, query, n) else { return Taking::Refused };
             if waiting.has(&taken.pending) {
-                return Left::Again;
+                return Taking::Repeated;
             }
             let Taken { pending, question, recursion } = taken;
             let (peer, network, source) = (pending.peer, pending.network, misses.source(pending.peer));
             if !admission.admit(network, most) {
-                return Left::Refused;
+                return Taking::Refused;
             }
             if misses.has_room_for(source) {
                 let client = waiting.add(source, pending);
@@ -66,11 +67,11 @@ impl Clients {
                 shared.push(Miss { client, peer, question, recursion });
             } else {
                 admission.release(network);
-                return Left::Refused;
+                return Taking::Refused;
             }
-            Left::Waits
+            Taking::Waits
         });
-        let sent = self.batch.send(socket);
+        let sent = self.udp.batch.send(socket);
         self.counted.add(Counter::Replies, sent as u64);
         let mut effects = Effects { gone: Vec::new(), asks: shared };
         gave_way.into_iter().for_each(|client| self.shed(client, now, &mut effects));

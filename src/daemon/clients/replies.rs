@@ -1,7 +1,7 @@
 //! Replies to clients whose queries needed a round: by UDP several together, by TCP each on its connection.
 
-use crate::daemon::clients::admission::Ruling;
-use crate::daemon::clients::pending::{Pending, Way};
+use crate::daemon::clients::rate_limit::Ruling;
+use crate::daemon::clients::waiting_clients::{Pending, Way};
 use crate::daemon::clients::{Clients, Effects};
 use crate::daemon::sources::Slot;
 use hither_net::batch::{Outgoing, Route};
@@ -144,14 +144,14 @@ impl Clients {
             self.replies.socket = socket;
         }
         let most = self.rules.limits.replies_per_second;
-        let (admission, mut limited) = (&mut self.admission, false);
+        let (rate_limit, mut limited) = (&mut self.rate_limit, false);
         self.replies.outgoing.push(route, |out| {
             let len = reply::compose(now, query, answer, query.udp_limit(), out);
-            let ruling = admission.judge(peer, &out[..len], most, now);
+            let ruling = rate_limit.judge(peer, &out[..len], most, now);
             limited = ruling != Ruling::Send;
             match ruling {
                 Ruling::Send => len,
-                Ruling::Cut => cut_to_question(&mut out[..len]),
+                Ruling::Truncate => cut_to_question(&mut out[..len]),
                 Ruling::Drop => 0,
             }
         });
@@ -166,7 +166,7 @@ impl Clients {
         if self.replies.is_empty() {
             return;
         }
-        if let Some(socket) = self.udp.get(self.replies.socket) {
+        if let Some(socket) = self.udp.sockets.get(self.replies.socket) {
             let sent = self.replies.outgoing.send(socket);
             self.counted.add(Counter::Replies, sent as u64);
         }

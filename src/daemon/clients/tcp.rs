@@ -1,7 +1,7 @@
 //! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
 
 use crate::daemon::clients::admission::ClientNetwork;
-use crate::daemon::clients::tcp_places::{Standing, frees_room, gives_way};
+use crate::daemon::clients::tcp_eviction::{Standing, frees_room, gives_way};
 use crate::daemon::shortage::is_waited_at;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;

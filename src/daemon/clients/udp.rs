@@ -1,7 +1,7 @@
 //! The hit path: a batch of queries in, a batch of replies out, nothing allocated for what the cache can answer.
 
 use crate::config::{Limits, Network};
-use crate::daemon::clients::admission::{Admission, Ruling};
+use crate::daemon::clients::rate_limit::{RateLimit, Ruling};
 use crate::daemon::core::Core;
 use hither_net::batch::{Batch, Received, SIZE};
 use hither_rounds::reply;
@@ -10,13 +10,13 @@ use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
 use std::net::IpAddr;
 
-/// What answers from the cache: the core in the event loop, or what a worker has of it.
+/// Answers queries from the cache: the core in the event loop, a reader of the same memory in a worker.
 pub(crate) trait Cache {
     /// Where in the table the answer to a query may be.
     fn place(&self, query: &Query<'_>) -> Option<Place>;
-    /// Has what is at some places fetched from memory.
+    /// Prefetches these records into the processor's cache.
     fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone);
-    /// Writes the reply to a query that needs no round; 0: it needs one.
+    /// Writes the reply to a query and returns its length; 0: it needs a round.
     fn answer_hit(
         &mut self,
         now: Monotonic,
@@ -27,14 +27,14 @@ pub(crate) trait Cache {
     fn count(&mut self, counter: Counter, more: u64);
 }
 
-/// What became of a query that needs a round.
+/// What became of a miss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Left {
-    /// It waits.
+pub(crate) enum Taking {
+    /// It waits for its round.
     Waits,
-    /// It waited already; its client has sent it again.
-    Again,
-    /// There is no room for it.
+    /// It waited already: the client has retransmitted it.
+    Repeated,
+    /// A limit is reached: it gets SERVFAIL.
     Refused,
 }
 
@@ -62,20 +62,20 @@ impl Cache for Core {
     }
 }
 
-/// What is to become of a query.
+/// Whether a query can be answered at once.
 #[derive(Debug)]
 pub(crate) enum Verdict<'q> {
-    /// The reply stands in the buffer; 0: none is sent.
+    /// The reply is in the buffer and has this length; 0: none is sent.
     Reply(usize),
     /// It needs a round.
     Ask(&'q Query<'q>),
 }
 
-/// A query as it came, and what reading it gave.
+/// A query as it was received, and as it was parsed.
 pub(crate) struct Asked<'q> {
     pub octets: &'q [u8],
     pub read: Result<Query<'q>, Refusal>,
-    /// Where its answer may be, if that has been found out.
+    /// Where in the table its answer may be, if that has been looked up.
     pub place: Option<Place>,
 }
 
@@ -119,52 +119,53 @@ pub(crate) fn answer<'q>(
     }
 }
 
-/// What answering a batch takes.
-pub(crate) struct Desk<'a, C> {
+/// The cache and the limits by which a batch is answered.
+pub(crate) struct Responder<'a, C> {
     pub cache: &'a mut C,
     pub allow: &'a [Network],
     pub limits: &'a Limits,
-    pub admission: &'a mut Admission,
+    pub rate_limit: &'a mut RateLimit,
     pub now: Monotonic,
 }
 
-/// Answers the received batch as far as that needs no round; `miss` gets the others, and says what becomes of them. Who is refused is told SERVFAIL in the
-/// same batch, and counted.
+/// Answers the hits of a received batch. `miss` gets the other queries, and decides what becomes of them: those that it refuses get SERVFAIL
+/// in the same batch, and are counted.
 pub(crate) fn answer_batch<C: Cache>(
-    mut desk: Desk<'_, C>,
+    mut responder: Responder<'_, C>,
     batch: &mut Batch,
     count: usize,
-    mut miss: impl FnMut((&C, &mut Admission), Received<'_>, usize, &Query<'_>) -> Left,
+    mut miss: impl FnMut(&C, Received<'_>, usize, &Query<'_>) -> Taking,
 ) {
     let (received, mut replies) = batch.parts();
     let mut all = [const { None }; SIZE];
     for (n, one) in all.iter_mut().enumerate().take(count) {
         let asked = one.insert(Asked::read(received.query(n)));
-        asked.place = asked.read.as_ref().ok().and_then(|query| desk.cache.place(query));
+        asked.place = asked.read.as_ref().ok().and_then(|query| responder.cache.place(query));
     }
     if count > 1 {
-        desk.cache.fetch(all.iter().flatten().filter_map(|asked| asked.place.as_ref()));
+        responder.cache.fetch(all.iter().flatten().filter_map(|asked| asked.place.as_ref()));
     }
     for (n, asked) in all.iter().flatten().enumerate() {
         let Some(peer) = received.peer(n) else { continue };
-        replies
-            .write(n, |out| desk.answer(asked, peer.ip(), out, |desk, query| miss(desk, received, n, query)));
+        replies.write(n, |out| {
+            responder.answer(asked, peer.ip(), out, |responder, query| miss(responder, received, n, query))
+        });
     }
 }
 
-impl<C: Cache> Desk<'_, C> {
+impl<C: Cache> Responder<'_, C> {
     /// Writes the reply to a query, or hands it to `miss`.
     fn answer(
         &mut self,
         asked: &Asked<'_>,
         peer: IpAddr,
         out: &mut [u8],
-        miss: impl FnOnce((&C, &mut Admission), &Query<'_>) -> Left,
+        miss: impl FnOnce(&C, &Query<'_>) -> Taking,
     ) -> usize {
         let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(query) => {
-                if miss((self.cache, self.admission), query) != Left::Refused {
+                if miss(self.cache, query) != Taking::Refused {
                     return 0;
                 }
                 self.cache.count(Counter::ShedQueries, 1);
@@ -175,17 +176,17 @@ impl<C: Cache> Desk<'_, C> {
         if most == 0 || len == 0 {
             return len;
         }
-        let ruling = self.admission.judge(peer, &out[..len], most, self.now);
+        let ruling = self.rate_limit.judge(peer, &out[..len], most, self.now);
         self.cache.count(Counter::RateLimited, u64::from(ruling != Ruling::Send));
         match ruling {
             Ruling::Send => len,
-            Ruling::Cut => cut_to_question(&mut out[..len]),
+            Ruling::Truncate => cut_to_question(&mut out[..len]),
             Ruling::Drop => 0,
         }
     }
 }
 
-/// There is more to do than can be done: whose turn it is to go is told so at once.
+/// Writes SERVFAIL for a query that a limit forbids to take.
 fn shed(asked: &Asked<'_>, out: &mut [u8]) -> usize {
     let Ok(read) = &asked.read else { return 0 };
     reply::failure(read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)

@@ -1,10 +1,10 @@
-//! Hit workers: threads with sockets of their own that answer what is in the cache, and hand the event loop what is not.
+//! Hit workers: threads with sockets of their own that answer hits, and hand misses over to the event loop.
 
 use crate::config::{Limits, Network};
-use crate::daemon::clients::admission::Admission;
-use crate::daemon::clients::handover::{Counterpart, Handed, Hatch, hatch, wake_up};
-use crate::daemon::clients::pending::Taken;
-use crate::daemon::clients::udp::{Cache, Desk, Left, answer_batch};
+use crate::daemon::clients::handover::{Handed, HandoverReceiver, HandoverSender, handover, wake_up};
+use crate::daemon::clients::rate_limit::RateLimit;
+use crate::daemon::clients::udp::{Cache, Responder, Taking, answer_batch};
+use crate::daemon::clients::waiting_clients::Taken;
 use hither_answers::Latest;
 use hither_net::batch::{Batch, SIZE};
 use hither_net::clock::now;
@@ -24,11 +24,11 @@ use std::time::Duration;
 
 /// Events taken from the poll at once.
 const EVENTS: usize = 16;
-/// Batches taken from one socket before others get their turn.
+/// Batches taken from one socket before the next socket has its turn.
 const BATCHES: usize = 4;
-/// How long counts may be behind while there is something to count.
+/// How far published counters may be behind.
 const BEHIND: Duration = Duration::from_secs(1);
-/// What a worker counts.
+/// The counters of a worker.
 const COUNTED: [Counter; 7] = [
     Counter::Queries,
     Counter::Replies,
@@ -40,67 +40,73 @@ const COUNTED: [Counter; 7] = [
 ];
 type Counts = [u64; COUNTED.len()];
 
-/// What a worker has to know.
+/// The cache and the limits, as the workers use them.
 #[derive(Debug)]
-pub(crate) struct Brief {
+pub(crate) struct WorkerState {
     hits: Hits,
     allow: Vec<Network>,
     limits: Limits,
 }
 
-impl Brief {
-    pub fn new(hits: Hits, allow: Vec<Network>, mut limits: Limits, workers: usize) -> Brief {
-        // A network's clients are spread over all workers.
+impl WorkerState {
+    pub fn new(hits: Hits, allow: Vec<Network>, mut limits: Limits, workers: usize) -> WorkerState {
+        // The clients of a network are spread over all workers.
         let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
         limits.replies_per_second = limits.replies_per_second.div_ceil(workers);
-        Brief { hits, allow, limits }
+        WorkerState { hits, allow, limits }
     }
 }
 
-/// The workers, as the event loop has them. Without any, all of it does nothing.
+/// The threads, as the event loop controls them. Without any, every method does nothing.
 #[derive(Debug)]
-pub(crate) struct Team {
+pub(crate) struct Workers {
     waker: Arc<Waker>,
-    handed: Option<Counterpart>,
+    handed: Option<HandoverReceiver>,
     shared: Option<Arc<Shared>>,
-    /// See [`Rounds::changed`].
-    pub told_of: u64,
+    /// The number of changes of the core that the workers know, as `Rounds::changed` counts them.
+    known: u64,
     workers: Vec<(JoinHandle<()>, Waker)>,
-    /// Of each worker, also when it has ended.
+    /// The counters of each worker, also after it has ended.
     counts: Vec<Arc<SeqLock<Counts>>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    brief: Latest<Brief>,
-    /// How often there was a new one.
-    briefed: AtomicU64,
+    state: Latest<WorkerState>,
+    /// Grows with each new state.
+    version: AtomicU64,
     stop: AtomicBool,
-    /// One has ended.
+    /// A worker has ended.
     ended: AtomicBool,
 }
 
-/// Tells the event loop when its worker ends, however that comes about.
-struct Farewell(Arc<Shared>, Arc<Waker>);
+/// Wakes the event loop when its worker ends, also by a panic.
+struct EndNotice(Arc<Shared>, Arc<Waker>);
 
-impl Drop for Farewell {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Release);
         wake_up(&self.1);
     }
 }
 
-impl Team {
-    pub fn new(waker: Arc<Waker>) -> Team {
-        Team { waker, handed: None, shared: None, told_of: 0, workers: Vec::new(), counts: Vec::new() }
+impl Workers {
+    pub fn new(waker: Arc<Waker>) -> Workers {
+        Workers { waker, handed: None, shared: None, known: 0, workers: Vec::new(), counts: Vec::new() }
     }
 
-    /// Starts `count` workers, each with one of the sockets of every address, or all with the same where there are fewer.
-    pub fn start(&mut self, count: usize, sockets: &[UdpSocket], brief: Brief, seed: u64) -> io::Result<()> {
-        let (hatch, handed) = hatch();
+    /// Starts `count` workers. Each gets one of the sockets of every address; where an address has fewer sockets, workers share them.
+    pub fn start(
+        &mut self,
+        count: usize,
+        sockets: &[UdpSocket],
+        state: WorkerState,
+        seed: u64,
+    ) -> io::Result<()> {
+        let (sender, handed) = handover();
         let shared = Arc::new(Shared {
-            brief: Latest::new(brief),
-            briefed: AtomicU64::new(1),
+            state: Latest::new(state),
+            version: AtomicU64::new(1),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -112,20 +118,20 @@ impl Team {
                 poll,
                 sockets: shares(sockets, n)?,
                 shared: Arc::clone(&shared),
-                briefed: 0,
-                hatch: hatch.clone(),
+                version: 0,
+                sender: sender.clone(),
                 event_loop: Arc::clone(&self.waker),
                 published: Arc::clone(&counts),
-                admission: Admission::new(seed ^ n as u64),
+                rate_limit: RateLimit::new(seed ^ n as u64),
                 allow: Vec::new(),
                 own: None,
-                told: Monotonic(0),
-                untold: false,
+                reported: Monotonic(0),
+                is_unreported: false,
             };
             worker.register()?;
-            let farewell = Farewell(Arc::clone(&shared), Arc::clone(&self.waker));
+            let notice = EndNotice(Arc::clone(&shared), Arc::clone(&self.waker));
             let run = move || {
-                let _farewell = farewell;
+                let _notice = notice;
                 worker.run();
             };
             let thread = std::thread::Builder::new().name(format!("hits-{n}")).spawn(run)?;
@@ -136,12 +142,12 @@ impl Team {
         Ok(())
     }
 
-    /// The next thing that was handed over.
+    /// The next thing that a worker has handed over.
     pub fn take(&self) -> Option<Handed> {
         self.handed.as_ref()?.take()
     }
 
-    /// Whether a worker has ended although it was not told to.
+    /// Whether a worker has ended without being stopped.
     pub fn has_failed(&self) -> bool {
         let early = |s: &Arc<Shared>| s.ended.load(Ordering::Acquire) && !s.stop.load(Ordering::Acquire);
         self.shared.as_ref().is_some_and(early)
@@ -153,16 +159,21 @@ impl Team {
         }
     }
 
-    /// Tells them what is to be known, of so many changes of the rounds.
-    pub fn brief(&mut self, changed: u64, brief: impl Fn() -> Brief) {
-        self.told_of = changed;
+    /// Whether the workers know so many changes of the core.
+    pub fn have(&self, changed: u64) -> bool {
+        self.known == changed
+    }
+
+    /// Gives the workers another state, after so many changes of the core.
+    pub fn update(&mut self, changed: u64, state: impl Fn() -> WorkerState) {
+        self.known = changed;
         if let Some(shared) = &self.shared {
-            shared.brief.set(brief());
-            shared.briefed.fetch_add(1, Ordering::Release);
+            shared.state.set(state());
+            shared.version.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Ends the workers; what they handed over can still be taken.
+    /// Ends the workers. Queries that they have handed over can still be taken.
     pub fn stop(&mut self) {
         if let Some(shared) = &self.shared {
             shared.stop.store(true, Ordering::Release);
@@ -170,13 +181,13 @@ impl Team {
         for (thread, waker) in self.workers.drain(..) {
             wake_up(&waker);
             if thread.join().is_err() {
-                log::error!("a worker has ended by a fault of its own");
+                log::error!("a worker has panicked");
             }
         }
     }
 }
 
-/// One socket for each address: the n-th of those that have it, counted round.
+/// The sockets of the n-th worker: one for each address, in turn.
 fn shares(sockets: &[UdpSocket], n: usize) -> io::Result<Vec<(usize, UdpSocket)>> {
     let addresses: Vec<SocketAddr> = sockets.iter().map(UdpSocket::local_addr).collect::<io::Result<_>>()?;
     let mut own = Vec::new();
@@ -196,28 +207,28 @@ const WAKER: Token = Token(usize::MAX);
 #[derive(Debug)]
 struct Worker {
     poll: Poll,
-    /// With their numbers at the event loop, which sends the replies to misses.
+    /// Each with its number at the event loop, which sends the replies to misses.
     sockets: Vec<(usize, UdpSocket)>,
     shared: Arc<Shared>,
-    briefed: u64,
-    hatch: Hatch,
+    version: u64,
+    sender: HandoverSender,
     event_loop: Arc<Waker>,
     published: Arc<SeqLock<Counts>>,
-    admission: Admission,
+    rate_limit: RateLimit,
     allow: Vec<Network>,
     own: Option<Own>,
-    /// When the event loop was last told to look at the counts, and whether there is something new.
-    told: Monotonic,
-    untold: bool,
+    /// When the event loop was last woken to publish the counters, and whether they have changed since.
+    reported: Monotonic,
+    is_unreported: bool,
 }
 
-/// The cache and what it counts.
+/// The cache, and the counters of the worker.
 #[derive(Debug)]
 struct Own {
     hits: Hits,
     limits: Limits,
     counts: Counts,
-    /// An entry that was answered when little of its time was left; one a batch is enough, for who is asked for often is asked for again.
+    /// An entry that was answered in the last fifth of its lifetime. One a batch is enough: popular entries come up again.
     ending: Option<Question>,
 }
 
@@ -270,36 +281,35 @@ impl Worker {
 
     fn run(&mut self) {
         let (mut events, mut batch) = (Events::with_capacity(EVENTS), Batch::new());
-        // Sockets to be looked at: at first all of them, for queries that came before we did; then those that had more than their share.
+        // The sockets to read: first all of them, since queries may have come before; then those that may have more.
         let mut ready: Vec<usize> = Vec::with_capacity(2 * EVENTS + self.sockets.len());
         ready.extend(0..self.sockets.len());
         while !self.shared.stop.load(Ordering::Acquire) {
-            let timeout = match (ready.is_empty(), self.untold) {
+            let timeout = match (ready.is_empty(), self.is_unreported) {
                 (false, _) => Some(Duration::ZERO),
-                (true, true) => Some(self.told.plus(BEHIND).since(now())),
+                (true, true) => Some(self.reported.plus(BEHIND).since(now())),
                 (true, false) => None,
             };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    return log::error!("a worker cannot poll: {error}");
+                    return log::error!("a worker cannot wait for events: {error}");
                 }
                 _ => {}
             }
             let now = now();
-            self.take_brief();
+            self.take_state();
             for token in events.iter().map(|event| event.token()).filter(|token| *token != WAKER) {
-                // One that is still to be looked at may have more by now.
                 if !ready.contains(&token.0) {
                     ready.push(token.0);
                 }
             }
-            ready.retain(|n| self.serve(*n, &mut batch, now));
-            self.tell(now);
+            ready.retain(|n| self.answer_some(*n, &mut batch, now));
+            self.report_counts(now);
         }
     }
 
-    /// Answers some batches; `true`: there may be more.
-    fn serve(&mut self, n: usize, batch: &mut Batch, now: Monotonic) -> bool {
+    /// Answers some batches of one socket. `true`: there may be more.
+    fn answer_some(&mut self, n: usize, batch: &mut Batch, now: Monotonic) -> bool {
         for _ in 0..BATCHES {
             match self.take_batch(n, batch, now) {
                 Some(SIZE) => {}
@@ -317,22 +327,22 @@ impl Worker {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(SIZE),
             Err(_) => return None,
         };
-        // What somebody asks who was told of a change is answered with it.
-        self.take_brief();
+        // A client that saw a change, such as a reload, gets answers by it.
+        self.take_state();
         let (number, socket) = self.sockets.get(n)?;
         let own = self.own.as_mut()?;
         let limits = own.limits;
-        let desk = Desk {
+        let responder = Responder {
             cache: &mut *own,
             allow: &self.allow,
             limits: &limits,
-            admission: &mut self.admission,
+            rate_limit: &mut self.rate_limit,
             now,
         };
-        let mut handing = self.hatch.begin();
-        answer_batch(desk, batch, count, |_, received, at, query| {
+        let mut handing = self.sender.begin();
+        answer_batch(responder, batch, count, |_, received, at, query| {
             let taken = handing.miss(|| Taken::of(received, at, query, *number));
-            if taken { Left::Waits } else { Left::Refused }
+            if taken { Taking::Waits } else { Taking::Refused }
         });
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);
@@ -341,32 +351,32 @@ impl Worker {
         }
         let wake = handing.has_handed;
         *self.published.lock_write() = own.counts;
-        self.untold = true;
+        self.is_unreported = true;
         if wake {
             wake_up(&self.event_loop);
         }
         Some(count)
     }
 
-    /// Takes over what the event loop has changed, if anything.
-    fn take_brief(&mut self) {
-        let latest = self.shared.briefed.load(Ordering::Acquire);
-        if latest == self.briefed {
+    /// Takes over a new state, if the event loop has set one.
+    fn take_state(&mut self) {
+        let latest = self.shared.version.load(Ordering::Acquire);
+        if latest == self.version {
             return;
         }
-        self.briefed = latest;
+        self.version = latest;
         let counts = self.own.as_ref().map_or_else(Counts::default, |own| own.counts);
-        let hits = self.shared.brief.with(|brief| {
-            self.allow.clone_from(&brief.allow);
-            (brief.hits.clone(), brief.limits)
+        let hits = self.shared.state.with(|state| {
+            self.allow.clone_from(&state.allow);
+            (state.hits.clone(), state.limits)
         });
         self.own = Some(Own { hits: hits.0, limits: hits.1, counts, ending: None });
     }
 
-    /// Lets the event loop publish the counts, not more often than once in a while.
-    fn tell(&mut self, now: Monotonic) {
-        if self.untold && now >= self.told.plus(BEHIND) {
-            (self.told, self.untold) = (now, false);
+    /// Wakes the event loop to publish the counters, once a second at most.
+    fn report_counts(&mut self, now: Monotonic) {
+        if self.is_unreported && now >= self.reported.plus(BEHIND) {
+            (self.reported, self.is_unreported) = (now, false);
             wake_up(&self.event_loop);
         }
     }

@@ -109,8 +109,9 @@ impl Daemon {
     fn ready(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
         budget.use_up(0);
         match source {
-            Source::Udp(_) | Source::TcpListener(_) | Source::Client(_) if self.draining.is_some() => {}
-            Source::Alarm => self.alarm.ack(),
+            Source::Udp(_) | Source::TcpListener(_) | Source::Client(_) if self.ending.draining.is_some() => {
+            }
+            Source::Alarm => self.housekeeping.alarm.ack(),
             Source::Signals => self.on_signals(now),
             Source::Udp(n) => self.on_udp(n, now, budget),
             Source::TcpListener(n) => self.on_listener(n, now, budget),
@@ -133,8 +134,8 @@ impl Daemon {
         self.on_saved();
         self.on_handed(now, budget);
         if self.clients.has_failed() {
-            self.failure = Some("a worker has ended before its time");
-            self.stop = true;
+            self.ending.failure = Some("a worker has ended before its time");
+            self.ending.stop = true;
         }
     }
 }

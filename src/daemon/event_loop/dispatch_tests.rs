@@ -2,7 +2,7 @@
 //! UDP, and everybody has some.
 
 use crate::config::Config;
-use crate::daemon::clients::owed::JOINED_MAX;
+use crate::daemon::clients::due_replies::JOINED_MAX;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::turn::Kind;
 use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
@@ -158,7 +158,7 @@ impl Feeders {
 fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply() {
     let dir = std::env::temp_dir().join(format!("hither-turns-{}", std::process::id()));
     let (mut daemon, upstream) = daemon(&dir);
-    let server = daemon.addresses[0];
+    let server = daemon.clients.addresses()[0];
     let mut feeders = Feeders::new(&dir, server, upstream);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.connect(server).expect("a route");
@@ -255,7 +255,7 @@ fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_s
     let question = Question { name: Name::ROOT, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
     let (mut events, mut most) = (Events::with_capacity(256), 0);
     for round in 0..ROUNDS {
-        for server in daemon.addresses.clone() {
+        for server in daemon.clients.addresses().to_vec() {
             // What finds no room in the socket's buffer is lost, which is its client's affair.
             (0..256).for_each(|n| drop(client.send_to(&ask("slow.example", 256 * round + n), server)));
         }
@@ -300,7 +300,7 @@ fn queries_to_upstreams_that_cannot_be_reached_fail_after_all_actions_have_been_
     reroute(&mut daemon, &[1, 2].map(|port| SocketAddr::from(([127, 255, 255, 255], port))));
     let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
     client.set_nonblocking(true).expect("an option");
-    let server = daemon.addresses[0];
+    let server = daemon.clients.addresses()[0];
     (0..8).for_each(|n| drop(client.send_to(&ask(&format!("n{n}.example"), n), server)));
     let (mut buffer, mut replies) = ([0; 512], 0);
     until(&mut daemon, "eight replies", |_| {
@@ -315,7 +315,7 @@ fn queries_to_upstreams_that_cannot_be_reached_fail_after_all_actions_have_been_
 fn clients_that_are_gone_when_a_reply_is_due_are_told_to_the_core_after_all_actions() {
     let dir = std::env::temp_dir().join(format!("hither-gone-{}", std::process::id()));
     let (mut daemon, upstream) = daemon(&dir);
-    let mut client = TcpStream::connect(daemon.addresses[0]).expect("connected");
+    let mut client = TcpStream::connect(daemon.clients.addresses()[0]).expect("connected");
     for (name, id) in [("one.example", 1), ("two.example", 2)] {
         let octets = ask(name, id);
         let framed = [&(octets.len() as u16).to_be_bytes()[..], &octets].concat();
@@ -351,7 +351,7 @@ fn until_counted(daemon: &mut Daemon, queries: u64, end: Monotonic) {
 fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
     let dir = std::env::temp_dir().join(format!("hither-handed-{}", std::process::id()));
     let (mut daemon, upstream) = daemon_with(&dir, "workers = 2\ndns = [\"127.0.0.1:0\"]");
-    let (server, end) = (daemon.addresses[0], now().plus(Duration::from_secs(30)));
+    let (server, end) = (daemon.clients.addresses()[0], now().plus(Duration::from_secs(30)));
     let one = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let (mut events, mut sent) = (Events::with_capacity(256), 0);
     for _ in 0..3 {

@@ -1,13 +1,13 @@
 //! What clients and upstreams have sent, taken from their sockets and handed to the core.
 
 use crate::daemon::clients::handover::{HANDED_MAX, Handed};
-use crate::daemon::clients::misses::Miss;
+use crate::daemon::clients::waiting_queries::Miss;
 use crate::daemon::clients::{Effects, TcpStep};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use crate::daemon::upstreams::sockets::{Conversation, Event, MESSAGES};
-use crate::logging::Event as Logged;
+use crate::daemon::upstreams::{Conversation, MESSAGES, Received};
+use crate::logging::Event;
 use hither_net::batch::SIZE;
 use hither_net::clock;
 use hither_rounds::Input;
@@ -102,7 +102,7 @@ impl Daemon {
             return false;
         }
         log::error!(
-            event = Logged::UpstreamIsOurselves, address:% = peer;
+            event = Event::UpstreamIsOurselves, address:% = peer;
             "a query that was sent to an upstream came back here from {peer}: that upstream leads to ourselves"
         );
         let effects = self.clients.refuse_loop(miss.client, now);
@@ -169,7 +169,7 @@ impl Daemon {
             }
             return;
         }
-        let mut buffer = std::mem::take(&mut self.received);
+        let mut buffer = self.upstreams.lend_buffer();
         let mut left = MESSAGES;
         while left > 0
             && let Some(event) = self.upstreams.receive(slot, &mut buffer)
@@ -177,11 +177,11 @@ impl Daemon {
             left -= 1;
             let waits = self.upstreams.is_busy(slot);
             match event {
-                Event::Message(attempt, len) => {
+                Received::Message(attempt, len) => {
                     budget.use_up(len);
                     self.tell(now, Input::Message { attempt, octets: &buffer[..len] });
                 }
-                Event::Failed(attempt, failure) => self.tell(now, Input::Failed { attempt, failure }),
+                Received::Failed(attempt, failure) => self.tell(now, Input::Failed { attempt, failure }),
             }
             if waits && !self.upstreams.is_busy(slot) {
                 // Its answer is there; whatever comes behind it announces itself.
@@ -191,7 +191,7 @@ impl Daemon {
                 left = 0;
             }
         }
-        self.received = buffer;
+        self.upstreams.give_back_buffer(buffer);
         if left == 0 {
             self.ready.push_back(Source::Upstream(slot));
         }

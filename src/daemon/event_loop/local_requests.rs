@@ -1,7 +1,7 @@
 //! Between the core and the processes of this host: requests of operators, orders of the sorter, hints of readers.
 
 use crate::daemon::admin::{AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, status_line};
-use crate::daemon::clients::pending::{Pending, Way};
+use crate::daemon::clients::waiting_clients::{Pending, Way};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
@@ -101,8 +101,8 @@ impl Daemon {
             let entries = self.core.table().entries() as u64;
             let rounds = self.core.rounds();
             let facts = StatusFacts {
-                uptime: at.since(self.started),
-                listen: &self.addresses,
+                uptime: at.since(self.housekeeping.started),
+                listen: self.clients.addresses(),
                 table_generation: rounds.reader().generation(),
                 entries,
                 counters,

@@ -7,7 +7,7 @@ use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::Reload;
 use crate::daemon::sources::Slot;
 use crate::daemon::turn::Ready;
-use crate::daemon::upstreams::sockets::Upstreams;
+use crate::daemon::upstreams::Upstreams;
 use hither_rounds::{Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Rounds, SenderId};
 use hither_table::Monotonic;
 use mio::Registry;

@@ -43,7 +43,7 @@ impl Daemon {
     /// Saves the table if that is due, or ends when it has been saved.
     pub(super) fn persist_on_time(&mut self, now: Monotonic) {
         // Changes while the daemon ends are not worth another save.
-        while self.draining.is_none() {
+        while self.ending.draining.is_none() {
             let table = self.table_state();
             match self.persist.on_time(self.reload.config(), table, now) {
                 Some(Due::Save) => self.save(table.mark, now),
@@ -56,7 +56,7 @@ impl Daemon {
             self.mend_runtime_dir();
             if self.persist.grow(self.core.table(), self.reload.config()) {
                 self.bind_hints_again();
-                self.clients.brief_workers(self.core.rounds());
+                self.clients.update_workers(self.core.rounds());
             }
         }
     }
@@ -80,11 +80,11 @@ impl Daemon {
     /// Ends the daemon when the table has been saved and no client waits any more, or at once if it is told a second time.
     pub(super) fn leave(&mut self, now: Monotonic) {
         if !self.persist.leave(now) {
-            self.stop = true;
+            self.ending.stop = true;
             return;
         }
         log::info!(event = Event::Stopping; "stopping");
-        self.manager.stopping("stopping");
+        self.supervision.manager.stopping("stopping");
         // Names that operators want removed must not be saved.
         while self.flush_some(now) {}
     }
@@ -125,7 +125,7 @@ impl Daemon {
         if self.persist.mend_table(self.core.table(), self.reload.config()) {
             self.bind_hints_again();
             self.reload.offer_to_containers(&self.core.rounds().routes().usual);
-            self.clients.brief_workers(self.core.rounds());
+            self.clients.update_workers(self.core.rounds());
         }
         if self.persist.mend_versions(&self.core.table()) {
             self.admin.bind_again(&self.reload.config().runtime_dir, self.poll.registry());

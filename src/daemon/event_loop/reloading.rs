@@ -17,12 +17,12 @@ use std::sync::Arc;
 
 impl Daemon {
     pub(super) fn on_signals(&mut self, now: Monotonic) {
-        let Some(signal) = self.signals.take() else { return };
+        let Some(signal) = self.supervision.signals.take() else { return };
         match signal {
             Signal::Terminate => self.leave(now),
             Signal::Reload => self.reload.on_signal(now),
             Signal::Child => {
-                if let Some(sorter) = &mut self.sorter {
+                if let Some(sorter) = &mut self.supervision.sorter {
                     sorter.reap(now);
                 }
             }
@@ -55,7 +55,7 @@ impl Daemon {
     /// # Errors
     /// Why the configuration is not put in force.
     fn reload_configuration(&mut self, now: Monotonic) -> Result<(), String> {
-        self.manager.reloading();
+        self.supervision.manager.reloading();
         let was_invalid = self.reload.config().wrong.is_some();
         match self.reload.read_configuration() {
             Ok(config) if was_invalid => self.begin_mended(config, now),
@@ -86,7 +86,7 @@ impl Daemon {
         self.clients.configure(&config);
         self.reload.put_in_force(config);
         self.reroute(now);
-        self.clients.brief_workers(self.core.rounds());
+        self.clients.update_workers(self.core.rounds());
         self.reload.begin_reading();
     }
 
@@ -159,7 +159,7 @@ impl Daemon {
     /// Reports to the service manager that the daemon is ready, with its status.
     pub(super) fn report_ready(&mut self) {
         let status = self.status_line();
-        self.manager.ready(&status);
+        self.supervision.manager.ready(&status);
     }
 
     /// Sends queries to the upstreams that the configuration, or the system, names now.

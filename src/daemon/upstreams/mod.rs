@@ -1,4 +1,6 @@
-//! Queries to upstreams out, responses in: sockets, their pool, and what the core wants done with attempts.
+//! Queries to upstreams out, responses in: the sockets of attempts, and the pool of idle ones.
 
-pub(crate) mod pool;
-pub(crate) mod sockets;
+mod pool;
+mod sockets;
+
+pub(crate) use sockets::{Conversation, MESSAGES, Received, Upstreams};

@@ -1,9 +1,13 @@
-//! Attempts on their way: a socket each, connected to its upstream; UDP sockets serve one attempt after the other.
+//! The sockets of outstanding attempts, each connected to its upstream. A UDP socket serves one attempt after the other.
 //!
-//! There are no more sockets than leave descriptors for everything else. Where there are as many, or the kernel gives none, what nobody uses is
-//! given up for the attempt; only when all are used is there none for it.
+//! Their number is bounded, so that descriptors remain for everything else. At the bound, or where the kernel has no descriptor, an idle
+//! socket is closed for a new attempt; an attempt fails only when all sockets are in use.
 
+mod late_responses;
 mod opening;
+mod receiving;
+
+pub(crate) use receiving::{Conversation, MESSAGES, Received};
 
 use crate::daemon::core::Sending;
 use crate::daemon::setup::Shares;
@@ -31,59 +35,47 @@ enum Line {
 
 #[derive(Debug)]
 struct Socket {
-    /// Whose it is; `None`: it waits for the next, or for stragglers.
+    /// The attempt that uses it; `None`: it is idle, or waits for late responses.
     attempt: Option<AttemptId>,
     generation: u32,
     line: Line,
-    /// The core has done with it; it only waits for stragglers.
+    /// Its attempt has ended, and until then it waits for late responses.
     lingers: Option<Monotonic>,
 }
 
-/// What came in on a socket.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// For this attempt, or what is left of it, so many octets of the buffer.
-    Message(AttemptId, usize),
-    Failed(AttemptId, Failure),
-}
-
-/// What came in on a connection.
-#[derive(Debug)]
-pub(crate) struct Conversation {
-    pub attempt: AttemptId,
-    pub messages: Vec<Vec<u8>>,
-    pub failed: Option<Failure>,
-    /// There may be more at once.
-    pub more: bool,
-}
-
+/// Everything between the core and its upstreams.
+///
+/// It owns the sockets of attempts, those that wait for late responses, and the pool of idle ones. The event loop drives it: `send`,
+/// `resend` and `close` execute actions of the core, `send_queries` sends the datagrams of a turn together, `receive` and `converse` read
+/// a socket that is ready, `tidy` opens and closes sockets when no client waits for it.
+///
+/// It promises that an attempt has a socket of its own while it is outstanding, that no id is sent from a port twice, and that there are
+/// never more sockets than its share of the descriptors. It never calls the core: failures are returned.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     sockets: Slab<Socket>,
     attempts: BTreeMap<AttemptId, usize>,
     lingering: BTreeSet<(Monotonic, usize)>,
-    /// Queries that leave together: their sockets, whose they are, octets.
+    /// Queries that are sent together: socket, attempt, octets.
     outgoing: Vec<(usize, AttemptId, Rc<[u8]>)>,
-    /// To be closed when what is more urgent has been done.
+    /// Sockets to be closed when more urgent work is done.
     over: Vec<usize>,
     generation: u32,
     pool: Pool,
-    /// How many sockets there may be.
+    /// The bound on all sockets.
     most: usize,
-    /// Of them for stragglers alone; further ones are given to others, or closed, at once.
+    /// The bound on sockets that only wait for late responses. Beyond it they become idle, or are closed, at once.
     lingering_most: usize,
-    /// The kernel had no descriptor then.
+    /// When the kernel last had no descriptor.
     short: Option<Monotonic>,
     random: Random,
+    /// Room for one message; lent to the event loop.
+    buffer: Vec<u8>,
 }
 
-/// Messages taken from one socket in one go; one is what is expected.
-pub(crate) const MESSAGES: usize = 16;
-/// Octets taken from one connection in one go: the longest message, and one more.
-const OCTETS: usize = 2 * 65_537;
 /// Sockets closed in one turn.
 const CLOSED: usize = 32;
-/// How long after the kernel had no descriptor none is opened ahead.
+/// How long after a shortage of descriptors no socket is opened ahead.
 const SHORT: Duration = Duration::from_secs(1);
 
 fn failure(error: &io::Error) -> Failure {
@@ -92,7 +84,7 @@ fn failure(error: &io::Error) -> Failure {
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable | ErrorKind::NetworkDown => {
             Failure::Unreachable
         }
-        // The link by which it is asked is gone.
+        // The interface that the socket is bound to is gone.
         _ if error.raw_os_error() == Some(nix::libc::ENODEV) => Failure::Unreachable,
         _ => Failure::NoSocket,
     }
@@ -112,15 +104,25 @@ impl Upstreams {
             lingering_most: shares.lingering,
             short: None,
             random,
+            buffer: vec![0; 65_535],
         }
     }
 
-    /// Another configuration is in force.
+    /// Lends the room for one message, which is to be given back.
+    pub fn lend_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    pub fn give_back_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
+    }
+
+    /// Takes over the bounds of another configuration.
     pub fn set_shares(&mut self, shares: &Shares) {
         (self.most, self.lingering_most) = (shares.sockets, shares.lingering);
     }
 
-    /// Has the query sent from a socket of its own, a datagram by [`Upstreams::send_queries`].
+    /// Gives a query a socket of its own. A datagram leaves with the next [`Upstreams::send_queries`].
     pub fn send(&mut self, registry: &Registry, now: Monotonic, query: Sending) -> Result<(), Failure> {
         let Sending { attempt, server, transport, octets } = query;
         match transport {
@@ -141,20 +143,20 @@ impl Upstreams {
         }
     }
 
-    /// Sends the datagrams that were handed in, one after the other: an upstream that was woken by the first finds them all. Says
-    /// which failed.
+    /// Sends the datagrams of this turn one after the other, so that an upstream that is woken by the first finds them all. Returns the
+    /// attempts that failed.
     pub fn send_queries(&mut self, registry: &Registry, now: Monotonic) -> Vec<(AttemptId, Failure)> {
         let mut failed = Vec::new();
         let mut outgoing = std::mem::take(&mut self.outgoing);
         for (key, attempt, octets) in outgoing.drain(..) {
-            // Unless it was given up meanwhile.
+            // The attempt may have ended meanwhile.
             let Some(socket) = self.sockets.get_mut(key).filter(|s| s.attempt == Some(attempt)) else {
                 continue;
             };
             let Line::Udp(line) = &mut socket.line else { continue };
             match line.send(&octets, attempt) {
                 Ok(()) => {}
-                // A full buffer, of the socket or of the kernel, is a lost datagram: the core sends again.
+                // A full buffer, of the socket or of the kernel, counts as a lost datagram: the core retransmits.
                 Err(error) if error.kind() == ErrorKind::WouldBlock || is_shortage(&error) => {}
                 Err(_) => failed.extend(self.send_anew(registry, now, (key, attempt), &octets).err()),
             }
@@ -163,8 +165,7 @@ impl Upstreams {
         failed
     }
 
-    /// Sends the datagram from a socket that is opened for it: the one it had may have been opened before the host's addresses changed, and
-    /// so may all that wait for a query.
+    /// Sends a datagram from a new socket: the one it had, and all idle ones, may have been opened before the host's addresses changed.
     fn send_anew(
         &mut self,
         registry: &Registry,
@@ -188,7 +189,7 @@ impl Upstreams {
         }
     }
 
-    /// A socket to an upstream from which no query with this id has been sent: one of the pool, or a new one.
+    /// A socket to an upstream from which no query with this id has been sent: from the pool, or a new one.
     fn udp_socket(
         &mut self,
         registry: &Registry,
@@ -220,33 +221,17 @@ impl Upstreams {
         Ok(slot.key)
     }
 
-    /// Sends the query again from the same socket. A failure will show when its answer does not come.
+    /// Retransmits a query. If that fails, it counts as a lost datagram.
     pub fn resend(&mut self, attempt: AttemptId, octets: &[u8]) {
         let line = self.attempts.get(&attempt).map(|key| &self.sockets[*key].line);
         if let Some(Line::Udp(line)) = line
             && let Err(error) = line.socket.send(octets)
         {
-            log::debug!("a query cannot be sent again: {error}; its answer will not come, which shows");
+            log::debug!("a query cannot be retransmitted: {error}; it counts as lost");
         }
     }
 
-    /// The core has done with an attempt.
-    pub fn close(&mut self, attempt: AttemptId, linger: Option<Monotonic>, now: Monotonic) {
-        let Some(key) = self.attempts.remove(&attempt) else { return };
-        let socket = &mut self.sockets[key];
-        socket.attempt = None;
-        match linger {
-            Some(until)
-                if self.lingering.len() < self.lingering_most && matches!(socket.line, Line::Udp(_)) =>
-            {
-                socket.lingers = Some(until);
-                self.lingering.insert((until, key));
-            }
-            _ => self.release(key, now),
-        }
-    }
-
-    /// Gives a socket that nobody uses back to the pool, or up.
+    /// Gives an unused socket back to the pool, or has it closed.
     fn release(&mut self, key: usize, now: Monotonic) {
         let over = match &self.sockets[key].line {
             Line::Udp(line) => self.pool.take_back(line, key, now),
@@ -255,7 +240,7 @@ impl Upstreams {
         self.over.extend(over);
     }
 
-    /// What nobody waits for: closes sockets that are over, opens those that will be needed.
+    /// Closes sockets that are not needed, and opens some for the next queries.
     pub fn tidy(&mut self, registry: &Registry, now: Monotonic) {
         for _ in 0..CLOSED {
             let Some(key) = self.over.pop() else { break };
@@ -283,7 +268,7 @@ impl Upstreams {
         !self.over.is_empty()
     }
 
-    /// Closes a socket, which takes it out of the poll: nobody else has it.
+    /// Closes a socket, which removes it from the epoll instance.
     fn drop_socket(&mut self, key: usize) {
         let socket = self.sockets.remove(key);
         if let Some(until) = socket.lingers {
@@ -294,69 +279,8 @@ impl Upstreams {
         }
     }
 
-    /// The host's addresses or routes have changed: sockets that nobody uses may have a source address that is gone.
-    pub fn renew(&mut self) {
-        self.over.extend(self.pool.empty());
-        while let Some((_, key)) = self.lingering.pop_first() {
-            self.sockets[key].lingers = None;
-            self.over.push(key);
-        }
-    }
-
-    /// When [`Upstreams::sweep`] has something to do.
-    pub fn timeout(&self) -> Option<Monotonic> {
-        let lingering = self.lingering.first().map(|(until, _)| *until);
-        lingering.into_iter().chain(self.pool.timeout()).min()
-    }
-
-    /// Gives sockets that have waited for stragglers to others, and closes those that nobody has needed for long.
-    pub fn sweep(&mut self, now: Monotonic) {
-        while let Some((until, key)) = self.lingering.first().copied()
-            && until <= now
-        {
-            self.lingering.remove(&(until, key));
-            self.sockets[key].lingers = None;
-            self.release(key, now);
-        }
-        self.over.extend(self.pool.sweep(now));
-    }
-
-    /// What came in on a socket that is ready, put into `buffer`; `None` when there is no more, or when the attempt that it was for has ended:
-    /// what is behind its answer waits for the next that comes in.
-    pub fn receive(&mut self, slot: Slot, buffer: &mut [u8]) -> Option<Event> {
-        let socket = self.sockets.get_mut(slot.key).filter(|socket| socket.generation == slot.generation)?;
-        let Line::Udp(line) = &mut socket.line else { return None };
-        loop {
-            return match line.socket.recv(buffer) {
-                Ok(len) => line.whose(&buffer[..len]).or(socket.attempt).map(|id| Event::Message(id, len)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-                Err(error) => {
-                    // Of a query that nobody waits for any more: nothing to tell.
-                    let Some(attempt) = socket.attempt else { continue };
-                    let refused = error.kind() == ErrorKind::ConnectionRefused;
-                    let failure = if refused { Failure::Refused } else { Failure::Unreachable };
-                    Some(Event::Failed(attempt, failure))
-                }
-            };
-        }
-    }
-
-    /// Whether an attempt still has the socket at a place.
-    pub fn is_busy(&self, slot: Slot) -> bool {
-        self.sockets.get(slot.key).is_some_and(|s| s.generation == slot.generation && s.attempt.is_some())
-    }
-
-    /// What came in on a connection that is ready, whether it failed, and whether there may be more; `None` when it is no connection, or gone.
-    pub fn converse(&mut self, slot: Slot) -> Option<Conversation> {
-        let socket = self.sockets.get_mut(slot.key).filter(|socket| socket.generation == slot.generation)?;
-        let Line::Tcp { stream, framer, outbox, connected } = &mut socket.line else { return None };
-        let mut messages = Vec::new();
-        let result = converse(stream, framer, (outbox, connected), &mut messages);
-        let (more, failed) = result.map_or_else(|failure| (false, Some(failure)), |more| (more, None));
-        Some(Conversation { attempt: socket.attempt?, messages, failed, more })
-    }
-
-    /// Whether a query is one of ours, come back: it has the address, the port and the id that ours was sent with last, and asks the same.
+    /// Whether a query of a client is one of our own that came back: it has the address, port and id of the latest query of one of our
+    /// sockets, and the same question.
     pub fn is_own(&self, peer: SocketAddr, id: u16, question: &Question) -> bool {
         let socket = self.pool.key_of(peer.port()).and_then(|key| self.sockets.get(key));
         let Some(Line::Udp(line)) = socket.map(|socket| &socket.line) else { return false };
@@ -364,51 +288,10 @@ impl Upstreams {
         line.has_asked(id, question) && line.socket.local_addr().is_ok_and(from)
     }
 
+    /// The number of open sockets.
     pub fn len(&self) -> usize {
         self.sockets.len()
     }
-}
-
-fn converse(
-    stream: &mut TcpStream,
-    framer: &mut Framer,
-    (outbox, connected): (&mut Outbox, &mut bool),
-    messages: &mut Vec<Vec<u8>>,
-) -> Result<bool, Failure> {
-    if !*connected {
-        if let Ok(Some(error)) = stream.take_error() {
-            return Err(match error.kind() {
-                ErrorKind::ConnectionRefused => Failure::Refused,
-                // It was taken and ended before we looked.
-                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Closed,
-                _ => Failure::Unreachable,
-            });
-        }
-        if stream.peer_addr().is_err() {
-            return Ok(false);
-        }
-        *connected = true;
-    }
-    outbox.write_to(stream).map_err(|_| Failure::Closed)?;
-    let mut taken = 0;
-    while taken < OCTETS {
-        match framer.fill(stream) {
-            Ok(0) => return Err(Failure::Closed),
-            Ok(octets) => {
-                taken += octets;
-                while let Some(message) = framer.message() {
-                    messages.push(message.to_vec());
-                }
-                if messages.len() > MESSAGES {
-                    return Err(Failure::Closed);
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Err(Failure::Closed),
-        }
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Opening a socket towards an upstream, and what is given up for it where there is none to be had.
+//! Opening a socket to an upstream, and closing others for it where there is no descriptor.
 
 use super::{Line, Upstreams};
 use hither_net::frame::{Framer, Outbox};
@@ -9,11 +9,11 @@ use hither_table::Monotonic;
 use mio::Registry;
 use std::io;
 
-/// Sockets that are given up at once where the kernel has none.
+/// Sockets that are closed at once where the kernel has no descriptor.
 const GIVEN_UP: usize = 4;
 
 impl Upstreams {
-    /// A new UDP socket; where the kernel gives none, whichever there is to that upstream.
+    /// A new UDP socket. Where the kernel has no descriptor, any idle one to that upstream.
     pub(super) fn open(
         &mut self,
         registry: &Registry,
@@ -49,7 +49,7 @@ impl Upstreams {
         Ok(key)
     }
 
-    /// A connection for this query; where the kernel has no descriptor for it, in place of sockets that nobody uses.
+    /// A connection for this query. Where the kernel has no descriptor, idle sockets are closed for it.
     pub(super) fn tcp_socket(
         &mut self,
         registry: &Registry,
@@ -74,15 +74,15 @@ impl Upstreams {
         self.enter(registry, Line::Tcp { stream, framer: Framer::default(), outbox, connected: false })
     }
 
-    /// Gives up sockets that nobody uses where there are as many as there may be.
+    /// Closes an unused socket where there are as many as there may be.
     fn make_room(&mut self) {
         if self.sockets.len() >= self.most {
             self.give_up(1);
         }
     }
 
-    /// Closes some sockets that nobody waits for: those that are over, then idle ones, then those that only wait for stragglers. Returns how
-    /// many there were.
+    /// Closes up to `count` unused sockets: first those that are to be closed anyway, then idle ones, then those that wait for late
+    /// responses. Returns how many.
     pub(crate) fn give_up(&mut self, count: usize) -> usize {
         let before = self.sockets.len();
         let closed = |upstreams: &Upstreams| before - upstreams.sockets.len();

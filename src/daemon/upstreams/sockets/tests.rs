@@ -36,11 +36,11 @@ fn idle_sockets_give_way_and_there_are_no_more_than_may_be() {
     assert_eq!(upstreams.give_up(9), 0, "all of them are used");
     upstreams.close(AttemptId(1), Some(now.plus(Duration::from_secs(3))), now);
     ask(&mut upstreams, 5, second);
-    assert!(upstreams.lingering.is_empty(), "who waits for stragglers alone gives way too");
+    assert!(upstreams.lingering.is_empty(), "sockets that wait for late responses are closed too");
     upstreams.close(AttemptId(2), None, now);
     let later = now.plus(Duration::from_secs(61));
     assert_eq!(upstreams.timeout(), Some(now.plus(Duration::from_secs(60))));
-    upstreams.sweep(later);
+    upstreams.on_time(later);
     upstreams.tidy(poll.registry(), later);
     assert_eq!((upstreams.len(), upstreams.timeout()), (3, None), "nobody has needed it for a minute");
 }

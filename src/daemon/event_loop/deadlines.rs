@@ -1,0 +1,68 @@
+//! Why and when the event loop wakes up without an event.
+
+use crate::daemon::event_loop::Daemon;
+use crate::daemon::sorter_child::Sorter;
+use crate::logging::Event;
+use hither_table::Monotonic;
+
+/// The reason why the loop is to wake up at a certain time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Deadline {
+    /// The core: retransmissions, ends of rounds, replies with stale data.
+    Rounds,
+    /// Sockets to upstreams have waited long enough for late responses, or for their next query.
+    UpstreamSockets,
+    /// Listeners are tried again that had no descriptor for a connection.
+    Accept,
+    /// TCP connections are idle for too long, or the next queries may begin their rounds.
+    Clients,
+    /// The sorter is started again after it has ended.
+    SorterStart,
+    /// The service manager expects a sign of life.
+    Watchdog,
+    /// The service manager did not take a message, which is sent again.
+    ServiceManager,
+    /// Queries of operators have waited long enough.
+    Operators,
+    /// The daemon stops, and clients have waited long enough for their rounds.
+    Drain,
+    /// The cache is to be saved, or the table to be checked.
+    Persist,
+    /// The network has settled, or the configuration is to be read again.
+    Reload,
+}
+
+impl Daemon {
+    /// All deadlines, each with its time if there is one.
+    fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 11] {
+        let supervision = &self.supervision;
+        let sorter = supervision.sorter.as_ref().and_then(Sorter::timeout);
+        let (watchdog, manager) = (supervision.watchdog.map(|(_, at)| at), supervision.manager.timeout());
+        [
+            (Deadline::Rounds, self.core.timeout()),
+            (Deadline::UpstreamSockets, self.upstreams.timeout()),
+            (Deadline::Accept, self.shortage.timeout()),
+            (Deadline::Clients, self.clients.timeout()),
+            (Deadline::SorterStart, sorter),
+            (Deadline::Watchdog, watchdog),
+            (Deadline::ServiceManager, manager),
+            (Deadline::Operators, self.admin.timeout()),
+            (Deadline::Drain, self.ending.draining),
+            (Deadline::Persist, self.persist_timeout()),
+            (Deadline::Reload, self.reload.timeout()),
+        ]
+    }
+
+    /// Sets the alarm for the earliest deadline.
+    pub(super) fn set_alarm(&mut self) {
+        let due = self.deadlines().into_iter().filter_map(|(deadline, at)| Some((at?, deadline)));
+        let next = due.min_by_key(|(at, _)| *at);
+        if let Err(error) = self.housekeeping.alarm.set(next.map(|(at, _)| at)) {
+            let deadline = next.map(|(_, deadline)| deadline);
+            log::error!(
+                event = Event::ClockTrouble, reason:% = error;
+                "the timer cannot be set: {error}, ignoring; it was for {deadline:?}"
+            );
+        }
+    }
+}
