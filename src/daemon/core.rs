@@ -1,9 +1,12 @@
-//! The resolver core, fed with one input at a time: its actions are executed to the last before it gets the next.
+//! The resolver core, fed with one input at a time: its actions are executed to the last before it gets
+//! the next.
 //!
-//! [`Core`] owns the [`Rounds`] and is the only caller of `Rounds::handle` and `Rounds::handle_timeout`. The event loop drives it. After
-//! each input, [`Core::tell`] executes every action that the core wants done on [`Outputs`], in order. What fails meanwhile (a query that
-//! cannot be sent, TCP clients that are gone when their reply is due) waits in a queue and is handed in afterwards, one by one, each with
-//! a full drain of its own. So the order of calls is one that the simulator produces too.
+//! [`Core`] owns the [`Rounds`] and is the only caller of `Rounds::handle` and
+//! `Rounds::handle_timeout`. The event loop drives it. After each input, [`Core::tell`] executes every
+//! action that the core wants done on [`Outputs`], in order. What fails meanwhile (a query that cannot
+//! be sent, TCP clients that are gone when their reply is due) waits in a queue and is handed in
+//! afterwards, one by one, each with a full drain of its own. So the order of calls is one that the
+//! simulator produces too.
 
 use hither_net::random::Random;
 use hither_rounds::{
@@ -38,7 +41,8 @@ pub(crate) trait Outputs {
     /// Closes the socket of an attempt, at the latest at `linger` if that is given.
     fn close(&mut self, now: Monotonic, attempt: AttemptId, linger: Option<Monotonic>);
 
-    /// Sends the reply to a client. Returns other clients that are gone, whose connection turned out to be over.
+    /// Sends the reply to a client. Returns other clients that are gone, whose connection turned out to
+    /// be over.
     fn reply(&mut self, now: Monotonic, rounds: &Rounds, client: ClientId, answer: Answer) -> Vec<ClientId>;
 
     /// Reports what became of an order.
@@ -51,7 +55,8 @@ pub(crate) trait Outputs {
     fn drained(&mut self, rounds: &Rounds);
 }
 
-/// What could not be done while actions were executed. The core is told of it when all the others have been.
+/// What could not be done while actions were executed. The core is told of it when all the others have
+/// been.
 #[derive(Debug)]
 enum Undone {
     Failed { attempt: AttemptId, failure: Failure },
@@ -61,7 +66,8 @@ enum Undone {
 /// The resolver core of the daemon. See the module.
 pub(crate) struct Core {
     rounds: Rounds,
-    /// Empty between two calls. Each entry is an outstanding attempt or a waiting client, so it is bounded by their limits.
+    /// Empty between two calls. Each entry is an outstanding attempt or a waiting client, so it is
+    /// bounded by their limits.
     undone: VecDeque<Undone>,
 }
 
@@ -94,13 +100,15 @@ impl Core {
         }
     }
 
-    /// Compares `places` more places of the table, or of the answer cache, with a change of lists or routes.
+    /// Compares `places` more places of the table, or of the answer cache, with a change of lists or
+    /// routes.
     pub fn review(&mut self, now: Monotonic, places: usize, outputs: &mut impl Outputs) {
         self.rounds.review_some(places);
         self.settle(now, outputs);
     }
 
-    /// Executes all actions, then hands in what failed, one failure after the other, until nothing is left of either.
+    /// Executes all actions, then hands in what failed, one failure after the other, until nothing is
+    /// left of either.
     fn settle(&mut self, now: Monotonic, outputs: &mut impl Outputs) {
         self.drain(now, outputs);
         while let Some(undone) = self.undone.pop_front() {

@@ -1,4 +1,5 @@
-//! The event loop: it waits for events, hands them to the parts of the daemon and to the core, and sets the alarm for the next deadline.
+//! The event loop: it waits for events, hands them to the parts of the daemon and to the core, and sets
+//! the alarm for the next deadline.
 
 mod deadlines;
 mod dispatch;
@@ -47,9 +48,10 @@ const CLOCKS: Duration = Duration::from_secs(1);
 
 /// The daemon: its parts, and the loop that drives them.
 ///
-/// Each part owns its state. The loop waits for events, reads the clock once a turn, calls the part that an event is for, and tells the
-/// core what follows from it. The parts know neither the loop nor the core's inputs. What they share with the loop, sources and budgets,
-/// is in `sources.rs` and `turn.rs`.
+/// Each part owns its state. The loop waits for events, reads the clock once a turn, calls the part
+/// that an event is for, and tells the core what follows from it. The parts know neither the loop nor
+/// the core's inputs. What they share with the loop, sources and budgets, is in `sources.rs` and
+/// `turn.rs`.
 pub(crate) struct Daemon {
     pub poll: Poll,
     /// Sources with something to do.
@@ -181,7 +183,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Shows readers the address that queries go to, and reads hosts files and lists before the first query is taken.
+    /// Shows readers the address that queries go to, and reads hosts files and lists before the first
+    /// query is taken.
     fn begin(&mut self) {
         let shown = self.clients.addresses().iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
@@ -261,7 +264,8 @@ impl Daemon {
         self.supervision.manager.try_again(now);
     }
 
-    /// Writes the counters into the table, compares the clocks once a second, and wakes readers that wait for a change.
+    /// Writes the counters into the table, compares the clocks once a second, and wakes readers that
+    /// wait for a change.
     fn publish_counters(&mut self, now: Monotonic) {
         let counters = self.counters();
         self.core.table().set_counters(&counters);

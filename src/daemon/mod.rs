@@ -1,4 +1,5 @@
-//! hitherd: asks upstreams for clients, and writes the table.
+//! hitherd: forwards queries of clients to upstreams, answers from its cache, and publishes addresses
+//! in the shared table.
 
 mod admin;
 mod check;
@@ -25,7 +26,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Exit status for a configuration that is wrong: EX_CONFIG of sysexits(3), which `systemctl status` shows by this name.
+/// The exit status for an invalid configuration: EX_CONFIG of sysexits(3), which `systemctl status`
+/// shows by this name.
 const CONFIGURATION: u8 = 78;
 
 /// A DNS forwarder for this host, whose cache every process reads from shared memory.
@@ -50,14 +52,14 @@ struct Args {
     demo: bool,
 }
 
-/// The command line, as a description.
+/// The description of the command line, for manuals and completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// Runs the program. Started under the name of another of hither's programs it is that one: so a daemon that was built alone can
-/// start its sorter.
+/// Runs the program. Started under the name of another program of hither, it is that one, so that a
+/// daemon that was built alone can start its sorter.
 #[must_use]
 pub fn run() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
@@ -97,9 +99,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// For who asked, and not for the log.
+/// Prints an error of the command line or configuration to standard error, not to the log.
 fn fail(message: &str) -> ExitCode {
-    // Who has closed it does not want to hear it.
+    // Standard error may be closed.
     let _ = writeln!(std::io::stderr(), "{message}");
     ExitCode::from(CONFIGURATION)
 }

@@ -9,39 +9,43 @@ use nix::unistd::close;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
-/// What the daemon has open beside attempts and TCP clients when it runs and nothing is asked of it: standard streams, the table and its lock,
-/// polls, timers, signals, inotify, netlink, the bus, local sockets, threads' own.
+/// Descriptors that an idle daemon has open beside attempts and TCP clients: standard streams, the
+/// table and its lock, epoll instances, timers, signals, inotify, netlink, the bus, local sockets,
+/// those of threads.
 const HELD: usize = 28;
-/// The least that is left for local connections, files that are read and written, and clients that are about to be turned away.
+/// The least that remains for local connections, files that are read and written, and clients that are
+/// about to be refused.
 const SPARE_MIN: usize = 12;
-/// The most that is left for all of that.
+/// The most that remains for them.
 const RESERVE_MAX: usize = 256;
-/// Sockets of all upstreams that are kept for the next queries, and those that are kept for stragglers alone, where there are descriptors enough.
+/// Idle sockets to upstreams, and sockets that wait for late responses, if there are enough
+/// descriptors.
 const IDLE_ALL: usize = 1024;
 const LINGERING_MAX: usize = 1024;
 
-/// How the descriptors that the process may have are shared out.
+/// How the descriptors of the process are divided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Shares {
-    /// Queries to upstreams that are out at once.
+    /// Outstanding queries to upstreams.
     pub attempts: usize,
-    /// TCP clients.
+    /// Connections of TCP clients.
     pub tcp: usize,
-    /// Sockets towards upstreams, whatever they are for.
+    /// All sockets to upstreams.
     pub sockets: usize,
-    /// Of them: idle ones that are kept, and those that wait for stragglers.
+    /// Of them, idle sockets, and sockets that wait for late responses.
     pub idle: usize,
     pub lingering: usize,
 }
 
 impl Shares {
-    /// Of `descriptors`, of which `held` are never given back, as many for attempts and TCP clients as are wanted and can be. Sockets that only
-    /// wait take no share: they are given up for those that are needed.
+    /// Divides `descriptors`, of which `held` are always open, so that attempts and TCP clients get as
+    /// many as configured if possible. Unused sockets are not reserved: they are closed when others
+    /// need descriptors.
     fn of(descriptors: usize, held: usize, (attempts, tcp): (usize, usize)) -> Shares {
         let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + SPARE_MIN);
-        // Too few for anything: still something is tried.
+        // With too few for anything, some are tried nevertheless.
         let room = descriptors.saturating_sub(reserve).max(8);
-        // A third for clients at most: their share comes back soon, an attempt is what answers them.
+        // A third for clients at most: their replies need attempts.
         let tcp = if attempts.saturating_add(tcp) <= room { tcp } else { tcp.min(room / 3) };
         let attempts = attempts.min(room - tcp);
         let (idle, lingering) = (IDLE_ALL.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
@@ -50,7 +54,7 @@ impl Shares {
     }
 }
 
-/// Takes as many descriptors as the process may have, and makes the limits fit what there is.
+/// Raises the soft limit to the hard limit, and fits the configured limits to it.
 pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     let hard = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) => {
@@ -64,12 +68,13 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
             }
             usize::try_from(hard).unwrap_or(usize::MAX)
         }
-        // Not known: as on most hosts.
+        // The limit is unknown: the default of most hosts.
         Err(_) => 1024,
     };
     let workers = if config.workers > 1 { config.workers } else { 0 };
     let addresses = config.listen.len().max(1);
-    // A socket of each kind for each address; a worker has a poll, a waker, and a socket of its own beside the loop's copy for each of them.
+    // A UDP and a TCP socket for each address. A worker has an epoll instance, an eventfd, its own UDP
+    // socket and the copy of the loop for each address.
     let held = HELD + 2 * addresses + workers * (2 + 2 * addresses);
     let (attempts, tcp) = (config.settings.limits.attempts, config.limits.tcp);
     let shares = Shares::of(hard, held, (attempts, tcp));
@@ -86,8 +91,9 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     shares
 }
 
-/// Has the kernel make its list of this process's descriptors as long as it will be needed, before there are threads. It grows by doubling,
-/// which in a process with threads waits until every processor has passed by: some ten milliseconds without a reply, each time.
+/// Has the kernel enlarge the descriptor table of this process, before there are threads. It grows by
+/// doubling, which in a process with threads waits for an RCU grace period: some ten milliseconds
+/// without a reply, each time.
 pub(crate) fn make_room_for_descriptors() {
     const ENOUGH: i32 = 16_384;
     let most =
@@ -99,9 +105,9 @@ pub(crate) fn make_room_for_descriptors() {
     }
 }
 
-/// The runtime directory, where no service manager has made it.
+/// Creates the runtime directory, if no service manager has.
 pub(crate) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
-    // Whatever the umask: readers do not believe a table in a directory that others can write.
+    // Whatever the umask: readers do not trust a table in a directory that others can write.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(|error| {
         format!(
@@ -111,7 +117,7 @@ pub(crate) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
     })
 }
 
-/// Readers do not believe a table where others can put another in its place.
+/// Warns if others can write the runtime directory, since readers do not trust a table there.
 pub(crate) fn warn_of_directory(dir: &Path) {
     let Ok(found) = std::fs::metadata(dir) else { return };
     if judge_directory(Facts { mode: found.mode(), uid: found.uid() }) == Err(Distrust::DirectoryWritable) {
@@ -127,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_are_shared_out_whatever_the_limit() {
+    fn descriptors_are_divided_whatever_the_limit() {
         let of = |descriptors| Shares::of(descriptors, HELD + 2, (6000, 1000));
         let (least, few, usual, many) = (of(64), of(256), of(1024), of(20_000));
         assert_eq!((least.attempts, least.tcp, least.sockets), (15, 7, 15));

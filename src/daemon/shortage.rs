@@ -1,7 +1,8 @@
-//! Connections that cannot be accepted for want of descriptors. Idle sockets are closed for them, and accepting is tried again soon.
+//! Connections that cannot be accepted for want of descriptors. Idle sockets are closed for them, and
+//! accepting is tried again soon.
 //!
-//! The kernel reports each waiting connection once, so without another try it would wait until the next one comes. Trying again at once
-//! would be a busy loop.
+//! The kernel reports each waiting connection once, so without another try it would wait until the next
+//! one comes. Trying again at once would be a busy loop.
 
 use crate::daemon::sources::Source;
 use crate::logging::Event;
@@ -32,7 +33,8 @@ impl Shortage {
         self.due
     }
 
-    /// Notes that a connection waits at `source`. `true`: sockets are to be closed for it; `false`: that was done less than [`RETRY`] ago.
+    /// Notes that a connection waits at `source`. `true`: sockets are to be closed for it; `false`:
+    /// that was done less than [`RETRY`] ago.
     pub fn note(&mut self, source: Source, error: &io::Error, now: Monotonic) -> bool {
         if !self.waiting.contains(&source) {
             self.waiting.push(source);

@@ -1,8 +1,8 @@
-//! Tokens of the poll: what kind of source, which one, and which of those that had its place one after the other.
+//! Event sources and their tokens in the epoll instance.
 
 use mio::Token;
 
-/// What a token stands for.
+/// A source of events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Source {
     Alarm,
@@ -15,18 +15,20 @@ pub(crate) enum Source {
     Client(Slot),
     /// A socket towards an upstream.
     Upstream(Slot),
-    /// A local connection.
+    /// A local connection of an operator or the sorter.
     Peer(Slot),
     Hints,
-    /// Netlink, or the host's name.
+    /// The network (netlink), or the name of the host.
     Network,
-    /// Another thread has something: files have changed or been read, the cache has been saved or some of it is to be restored, a worker has misses or counts, or has failed.
+    /// Another thread has a result: files have changed or been read, the cache was saved, saved data is
+    /// to be restored, a worker has misses or counters, or has ended.
     Woken,
-    /// The wall clock was set.
+    /// The wall clock, when it is set.
     WallClock,
 }
 
-/// A place in a slab, and how often it has changed hands: an event for a former holder is recognised.
+/// A slot of a slab with a generation counter, so that an event for a former holder of the slot is
+/// recognised.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Slot {
     pub key: usize,

@@ -1,44 +1,46 @@
-//! One turn of the event loop: what each kind of source may use of it, and the line of those that want more.
+//! One turn of the event loop: the budget of each kind of source, and the queue of sources that have
+//! more to do.
 //!
-//! Queries by UDP are looked at between any two kinds. So a hit waits for what one kind may use at the longest, whatever all of them are
-//! fed with; what is left of a kind's work stands at the back of its own line, where nobody is passed over and each stands once.
+//! Queries by UDP are looked at between any two kinds. So a hit waits at most for the budget of one
+//! kind, whatever the others are fed with. A source that has used up its budget goes to the back of the
+//! queue of its kind, in which each source is once.
 
 use crate::daemon::sources::Source;
 use hither_table::Monotonic;
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-/// Sources that share what they may use of a turn.
+/// Sources that share one budget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// Clients by UDP.
+    /// Queries by UDP.
     Datagrams,
-    /// The daemon's own: the alarm, signals, the network's news, the clock, what threads hand over.
+    /// The alarm, signals, the network, the wall clock, results of other threads.
     Own,
-    /// What upstreams say.
+    /// Responses of upstreams.
     Upstreams,
-    /// Clients by TCP, those who come and those who are there.
+    /// Clients by TCP: new connections and queries.
     Connections,
-    /// The operator, the sorter, hints: whoever is on this host.
+    /// Processes of this host: operators, the sorter, hints of readers.
     Local,
 }
 
-/// Everybody but clients by UDP, in the order in which they have their turn.
+/// All kinds but queries by UDP, in the order of their turns.
 pub(crate) const OTHERS: [Kind; 4] = [Kind::Own, Kind::Upstreams, Kind::Connections, Kind::Local];
 const KINDS: usize = OTHERS.len() + 1;
 
-/// What a kind may use before queries by UDP are looked at ready. The last message may go beyond it.
+/// The budget of a kind between two looks at queries by UDP. The last message may go beyond it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     pub messages: usize,
     pub octets: usize,
     pub time: Duration,
-    /// Messages handled between two looks at the clock.
+    /// Messages handled between two readings of the clock.
     pub look: usize,
 }
 
 impl Share {
-    /// Whatever there is, for the end.
+    /// No bound, for the end of the daemon.
     pub const ALL: Share =
         Share { messages: usize::MAX, octets: usize::MAX, time: Duration::from_secs(3600), look: 64 };
 }
@@ -63,16 +65,16 @@ impl Kind {
             Self::Datagrams => (16, 1024 * KIB, 2_000, 8),
             Self::Own => (2_048, 1024 * KIB, 500, 8),
             Self::Upstreams => (256, 512 * KIB, 1_000, 4),
-            // Some 15 microseconds to compose 64 KiB, and more for the kernel to take them.
+            // A reply of 64 KiB takes some 15 microseconds to compose, and more to send.
             Self::Connections => (256, 512 * KIB, 1_000, 8),
-            // A status may take a millisecond by itself.
+            // One status may take a millisecond.
             Self::Local => (128, 256 * KIB, 500, 1),
         };
         Share { messages, octets, time: Duration::from_micros(micros), look }
     }
 }
 
-/// What has been used of a share.
+/// The part of a budget that has been used.
 #[derive(Debug)]
 pub(crate) struct Budget {
     share: Share,
@@ -80,7 +82,7 @@ pub(crate) struct Budget {
     pub octets: usize,
     until: Monotonic,
     is_late: bool,
-    /// Messages since the last look at the clock.
+    /// Messages since the clock was last read.
     unseen: usize,
     clock: fn() -> Monotonic,
 }
@@ -91,7 +93,7 @@ impl Budget {
         Budget { share, messages: 0, octets: 0, until, is_late: false, unseen: 0, clock }
     }
 
-    /// Counts a message that was handled, and the octets that it took or gave.
+    /// Counts a message that was handled, with the octets read and written for it.
     pub fn use_up(&mut self, octets: usize) {
         self.messages += 1;
         self.octets = self.octets.saturating_add(octets);
@@ -102,46 +104,46 @@ impl Budget {
         }
     }
 
-    /// Whether others have their turn.
+    /// Whether the budget is used up.
     pub fn is_spent(&self) -> bool {
         self.is_late || self.messages >= self.share.messages || self.octets >= self.share.octets
     }
 }
 
-/// Sources with something to do, a line for each kind. A source stands in it once, however often it is told of: so a line is no longer than
-/// there are sources.
+/// The sources that have something to do, in a queue for each kind. A source is in it once, so a queue
+/// is no longer than there are sources.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    lines: [VecDeque<Source>; KINDS],
-    there: HashSet<Source>,
-    /// When queries by UDP were looked at last.
+    queues: [VecDeque<Source>; KINDS],
+    queued: HashSet<Source>,
+    /// When queries by UDP were last looked at.
     pub looked_at: Monotonic,
-    /// What each kind has used, one after the other.
+    /// The budgets that were used, one after the other.
     #[cfg(test)]
     pub used: Vec<(Kind, Budget)>,
 }
 
 impl Ready {
-    /// Puts a source at the back of its line, unless it stands there.
+    /// Appends a source to the queue of its kind, unless it is there.
     pub fn push_back(&mut self, source: Source) {
-        if self.there.insert(source) {
-            self.lines[Kind::of(source) as usize].push_back(source);
+        if self.queued.insert(source) {
+            self.queues[Kind::of(source) as usize].push_back(source);
         }
     }
 
-    /// Who is first in a line.
+    /// Takes the first source of a kind.
     pub fn pop_front(&mut self, kind: Kind) -> Option<Source> {
-        let source = self.lines[kind as usize].pop_front()?;
-        self.there.remove(&source);
+        let source = self.queues[kind as usize].pop_front()?;
+        self.queued.remove(&source);
         Some(source)
     }
 
     pub fn len(&self, kind: Kind) -> usize {
-        self.lines[kind as usize].len()
+        self.queues[kind as usize].len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.there.is_empty()
+        self.queued.is_empty()
     }
 }
 
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_stands_in_line_once_and_none_is_passed_over() {
+    fn each_source_is_queued_once_and_none_is_passed_over() {
         let mut ready = Ready::default();
         let client = |key| Source::Client(Slot { key, generation: 1 });
         for _ in 0..1000 {

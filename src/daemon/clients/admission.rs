@@ -1,6 +1,7 @@
 //! How many queries of one network of clients beyond this host may wait for a round.
 //!
-//! Clients of this host are not counted: they share one address, and the kernel's limits on processes apply to them.
+//! Clients of this host are not counted: they share one address, and the kernel's limits on processes
+//! apply to them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

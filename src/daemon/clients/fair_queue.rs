@@ -1,27 +1,29 @@
 //! A queue for each source, served in turn.
 //!
-//! As fair queueing does it (RFC 8290 section 4): whoever has nothing else waiting is served before, and beside, those who always have.
-//! So a flood makes its own wait, not those of others.
+//! This is fair queueing with priority for sparse sources (RFC 8290 section 4): a source that had
+//! nothing waiting is served in alternation with those that have more. So a flood delays its own items,
+//! not those of others.
 
 use hither_rounds::{Source, Tally};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
-/// The first and the last place of a source.
+/// The slots of the first and the last item of a source.
 #[derive(Clone, Copy, Debug)]
 struct Queue {
     first: usize,
     last: usize,
 }
 
-/// Bounded by who pushes.
+/// The queues. The caller bounds the number of items.
 #[derive(Debug)]
 pub(crate) struct Queues<T> {
-    /// Each with the next one of its source.
+    /// Each item with the slot of the next one of its source.
     places: Slab<(T, usize)>,
     queues: HashMap<Source, Queue>,
     tally: Tally,
-    /// Sources that had nothing waiting, and those that were served and have more, in turn.
+    /// Sources that had nothing waiting before, and sources that were served and have more, each in
+    /// turn.
     fresh: VecDeque<Source>,
     others: VecDeque<Source>,
     is_turn_of_others: bool,
@@ -53,12 +55,12 @@ impl<T> Queues<T> {
         self.places.is_empty()
     }
 
-    /// How much each source has.
+    /// The number of items of each source.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Puts one behind those of its source.
+    /// Appends an item to the queue of its source.
     pub fn push(&mut self, source: Source, one: T) {
         let place = self.places.insert((one, usize::MAX));
         self.tally.add(source);
@@ -73,12 +75,12 @@ impl<T> Queues<T> {
         }
     }
 
-    /// The oldest one of the source whose turn it is.
+    /// The oldest item of the source whose turn it is.
     pub fn pop(&mut self) -> Option<T> {
         self.is_turn_of_others = !self.is_turn_of_others;
         let Queues { fresh, others, .. } = self;
         let (one, other) = if self.is_turn_of_others { (others, fresh) } else { (fresh, others) };
-        // Each source with something waiting stands in one of both: who gives way to others keeps something.
+        // Each source with items is in one of both lists: eviction leaves it at least one.
         let source = one.pop_front().or_else(|| other.pop_front())?;
         let oldest = self.take(source);
         if self.queues.contains_key(&source) {
@@ -88,14 +90,15 @@ impl<T> Queues<T> {
         oldest
     }
 
-    /// Takes out the oldest of who has most, and of two at least: so that no source is left with a turn and nothing to do in it.
+    /// Takes the oldest item of the source with most items, of two at least, so that no source keeps a
+    /// turn without an item.
     pub fn take_of_fullest(&mut self) -> Option<T> {
         let (fullest, most) = self.tally.fullest()?;
-        debug_assert!(most > 1, "who has but one does not give way");
+        debug_assert!(most > 1, "a source with one item keeps it");
         self.take(fullest)
     }
 
-    /// Takes the oldest of a source out.
+    /// Takes the oldest item of a source.
     fn take(&mut self, source: Source) -> Option<T> {
         let queue = self.queues.get_mut(&source)?;
         let (oldest, next) = self.places.try_remove(queue.first)?;

@@ -1,7 +1,7 @@
 //! Queues by which other threads hand queries and results over to the event loop.
 //!
-//! There is no count beside a queue: it would go wrong with each item that the queue did not take. The sender has to handle an item that
-//! the queue did not take. `tests/tidy.rs` checks both.
+//! There is no count beside a queue: it would go wrong with each item that the queue did not take. The
+//! sender has to handle an item that the queue did not take. `tests/tidy.rs` checks both.
 
 use crate::daemon::clients::waiting_clients::Taken;
 use crate::daemon::clients::waiting_queries::MISSES_MAX;
@@ -9,7 +9,8 @@ use hither_rounds::Question;
 use mio::Waker;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
-/// Entries that are to be refreshed, at once. They have a queue of their own, so that they take no slot of a client's query.
+/// Entries that are to be refreshed, at once. They have a queue of their own, so that they take no slot
+/// of a client's query.
 const ENDINGS_MAX: usize = 256;
 /// Items that both queues can hold.
 pub(crate) const HANDED_MAX: usize = MISSES_MAX + ENDINGS_MAX;
@@ -69,8 +70,8 @@ impl HandoverSender {
 }
 
 impl BatchHandover<'_> {
-    /// Hands over a query. `false`: the queue is full, or the event loop has ended; the client is to get SERVFAIL, and so are the other
-    /// misses of the batch.
+    /// Hands over a query. `false`: the queue is full, or the event loop has ended; the client is to
+    /// get SERVFAIL, and so are the other misses of the batch.
     #[must_use]
     pub fn miss(&mut self, miss: impl FnOnce() -> Option<Taken>) -> bool {
         if self.is_full {
@@ -83,13 +84,15 @@ impl BatchHandover<'_> {
         taken
     }
 
-    /// Hands over an entry that is to be refreshed. If the queue is full, the next query for the entry tries again.
+    /// Hands over an entry that is to be refreshed. If the queue is full, the next query for the entry
+    /// tries again.
     pub fn ending(&mut self, question: Question) {
         self.has_handed |= self.sender.endings.try_send(Box::new(question)).is_ok();
     }
 }
 
-/// Hands the result of a thread over to the event loop, and wakes it. If the loop has ended, the result is dropped.
+/// Hands the result of a thread over to the event loop, and wakes it. If the loop has ended, the result
+/// is dropped.
 pub(crate) fn hand_in<T>(sender: &Sender<T>, waker: &Waker, made: T) {
     if sender.send(made).is_ok() {
         wake_up(waker);

@@ -1,4 +1,5 @@
-//! The sockets at which clients ask: handed over by systemd (`daemon/socket_activation.rs`), or bound from the configuration.
+//! The sockets at which clients ask: handed over by systemd (`daemon/socket_activation.rs`), or bound
+//! from the configuration.
 
 use crate::daemon::socket_activation::{DnsSockets, Inherited};
 use crate::logging::Event;
@@ -7,15 +8,17 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    /// Several with the same address where there are several workers.
+    /// Several with the same address if there are several workers.
     pub udp: Vec<UdpSocket>,
     pub tcp: Vec<TcpListener>,
     pub addresses: Vec<SocketAddr>,
 }
 
 impl Listeners {
+    /// Takes the sockets that were handed over, or binds the configured addresses.
+    ///
     /// # Errors
-    /// If not one address can be listened at; what else fails is logged.
+    /// If not one address can be listened at. Other failures are logged.
     pub fn open(
         inherited: &mut Inherited,
         configured: &[SocketAddr],
@@ -25,7 +28,8 @@ impl Listeners {
         let DnsSockets { udp, tcp } = inherited.take_dns();
         if udp.is_empty() && tcp.is_empty() {
             for address in configured {
-                // A port that the kernel chose for one protocol may be taken for the other: then another one.
+                // A port that the kernel chose for one protocol may be in use for the other. Then
+                // another one is tried.
                 let tries = if address.port() == 0 { 16 } else { 1 };
                 let bound = (1..tries)
                     .find_map(|_| listeners.bind(*address, workers).ok())
@@ -62,7 +66,7 @@ impl Listeners {
 
     fn bind(&mut self, address: SocketAddr, workers: usize) -> std::io::Result<()> {
         let mut udp = vec![listen::udp(address, workers > 1)?];
-        // With port 0 all take the one that the kernel chose.
+        // With port 0, all sockets use the port that the kernel chose for the first.
         let address = udp[0].local_addr()?;
         let tcp = listen::tcp(address)?;
         for _ in 1..workers {

@@ -1,4 +1,5 @@
-//! Clients: queries by UDP and TCP in, replies out, hit workers, and the queues in which queries and replies wait.
+//! Clients: queries by UDP and TCP in, replies out, hit workers, and the queues in which queries and
+//! replies wait.
 
 pub(crate) mod admission;
 pub(crate) mod due_replies;
@@ -20,7 +21,7 @@ pub(crate) use replies::OperatorReply;
 
 use crate::config::{Config, Limits, Network};
 use crate::daemon::clients::admission::Admission;
-use crate::daemon::clients::due_replies::Owed;
+use crate::daemon::clients::due_replies::DueReplies;
 use crate::daemon::clients::listeners::Listeners;
 use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::replies::UdpReplies;
@@ -43,14 +44,15 @@ use tcp::Accepted;
 
 /// Everything between clients and the core.
 ///
-/// It owns the sockets that clients ask at, their TCP connections, the hit workers, the queries that wait for a round, the clients that
-/// wait for a reply, and the limits that decide who may. The event loop drives it: it calls `take_batch`, `accept` and `on_connection`
-/// when a socket is ready, `take_handed` when a worker has handed something over, `next_miss` when rounds may be begun, and `deliver` when
-/// the core has a reply.
+/// It owns the sockets that clients ask at, their TCP connections, the hit workers, the queries that
+/// wait for a round, the clients that wait for a reply, and the limits that decide who may. The event
+/// loop drives it: it calls `take_batch`, `accept` and `on_connection` when a socket is ready,
+/// `take_handed` when a worker has handed something over, `next_miss` when rounds may be begun, and
+/// `deliver` when the core has a reply.
 ///
-/// It promises one reply to each query that it took, unless the limit on similar replies forbids it; that hits are answered before
-/// rounds are begun for misses; and that each queue has a bound. It calls the core only to read the cache. What the core is to be told is
-/// returned as [`Effects`].
+/// It promises one reply to each query that it took, unless the limit on similar replies forbids it;
+/// that hits are answered before rounds are begun for misses; and that each queue has a bound. It calls
+/// the core only to read the cache. What the core is to be told is returned as [`Effects`].
 pub(crate) struct Clients {
     udp: UdpSockets,
     /// Replies of rounds by UDP, which leave together.
@@ -63,7 +65,7 @@ pub(crate) struct Clients {
     /// Queries whose rounds are to be begun.
     misses: Misses,
     waiting: Waiting,
-    owed: Owed,
+    due: DueReplies,
     rules: Rules,
     counted: Counters,
 }
@@ -110,7 +112,7 @@ impl Clients {
             rate_limit: RateLimit::new(seed),
             misses: Misses::new(),
             waiting: Waiting::default(),
-            owed: Owed::default(),
+            due: DueReplies::default(),
             rules: Rules { allow: config.allow.clone(), limits: config.limits, workers: config.workers },
             counted: Counters::default(),
         }
@@ -198,7 +200,7 @@ impl Clients {
 
     /// Whether there is something to do without waiting for events.
     pub fn has_more(&self) -> bool {
-        self.misses.is_due() || !self.owed.is_empty()
+        self.misses.is_due() || !self.due.is_empty()
     }
 
     /// Whether no client waits for anything.
@@ -265,8 +267,8 @@ impl Clients {
     }
 
     /// How many replies are due and have not been sent.
-    pub fn owed(&self) -> usize {
-        self.owed.len()
+    pub fn due_replies(&self) -> usize {
+        self.due.len()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Queries as they come: what the cache has is answered at once, the rest waits for a round, or is refused where a limit says so.
+//! Queries as they are received: hits are answered at once, misses wait for a round, or are refused
+//! where a limit says so.
 
 use crate::daemon::clients::handover::Handed;
 use crate::daemon::clients::tcp::Look;
@@ -16,18 +17,18 @@ use hither_wire::query::Query;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-/// What reading from a TCP connection brought.
+/// The outcome of reading from a TCP connection.
 #[derive(Debug)]
 pub(crate) enum TcpStep {
     /// There is nothing more to read for now, or the connection is over.
     Done(Effects),
-    /// A query was read, and perhaps answered: so many octets in both directions.
+    /// A query was read, and perhaps answered: the octets of both.
     Query { octets: usize, effects: Effects },
 }
 
 impl Clients {
-    /// Reads one batch of queries from a UDP socket and answers those that the cache can answer. Returns how many there were; `None`: no
-    /// more for now.
+    /// Reads one batch of queries from a UDP socket and answers its hits. Returns the number of
+    /// queries; `None`: there are no more for now.
     pub fn take_batch(&mut self, n: usize, core: &mut Core, now: Monotonic) -> Option<(usize, Effects)> {
         let socket = self.udp.sockets.get(n)?;
         let count = match self.udp.batch.receive(socket) {
@@ -46,7 +47,7 @@ impl Clients {
             now,
         };
         let admission = &mut self.admission;
-        let (misses, waiting, owed) = (&mut self.misses, &mut self.waiting, &self.owed);
+        let (misses, waiting, due) = (&mut self.misses, &mut self.waiting, &self.due);
         let most = self.rules.limits.clients_per_network;
         let (mut gave_way, mut shared) = (Vec::new(), Vec::new());
         answer_batch(responder, &mut self.udp.batch, count, |core, received, at, query| {
@@ -62,7 +63,7 @@ impl Clients {
             if misses.has_room_for(source) {
                 let client = waiting.add(source, pending);
                 gave_way.extend(misses.push(Miss { client, peer, question, recursion }));
-            } else if core.rounds().is_shared(&question) && owed.lets_join(shared.len() + 1) {
+            } else if core.rounds().is_shared(&question) && due.lets_join(shared.len() + 1) {
                 let client = waiting.add(source, pending);
                 shared.push(Miss { client, peer, question, recursion });
             } else {
@@ -83,7 +84,7 @@ impl Clients {
         self.workers.take()
     }
 
-    /// Takes a query that a worker could not answer. One for which there is no room is refused.
+    /// Takes a miss that a worker has handed over. It is refused if there is no slot for it.
     pub fn take_handed(&mut self, taken: Taken, core: &Core, now: Monotonic) -> Effects {
         let Taken { pending, question, recursion } = taken;
         let mut effects = Effects::default();
@@ -93,7 +94,7 @@ impl Clients {
         let (peer, network) = (pending.peer, pending.network);
         let admitted = self.admission.admit(network, self.rules.limits.clients_per_network);
         let has_room = admitted && self.misses.has_room_for(self.misses.source(peer));
-        let joins = admitted && !has_room && core.rounds().is_shared(&question) && self.owed.lets_join(1);
+        let joins = admitted && !has_room && core.rounds().is_shared(&question) && self.due.lets_join(1);
         if !has_room && !joins {
             self.admission.release(network.filter(|_| admitted));
             self.shed_handed(&pending, now);
@@ -108,7 +109,8 @@ impl Clients {
         effects
     }
 
-    /// Begins a slice of time in which rounds may be begun, and returns its end. `None`: no query waits, or hits have the time now.
+    /// Begins a slice of time in which rounds may be begun, and returns its end. `None`: no query
+    /// waits, or hits have the time now.
     pub fn begin_slice(&mut self) -> Option<Monotonic> {
         self.misses.begin_slice(clock::now)
     }
@@ -143,7 +145,7 @@ impl Clients {
         }
     }
 
-    /// Answers a query if that needs no round; returns how many octets its reply has.
+    /// Answers a query if it is a hit, and returns the octets of the reply.
     fn on_tcp_query(
         &mut self,
         (slot, peer): (Slot, SocketAddr),
@@ -171,7 +173,7 @@ impl Clients {
         octets
     }
 
-    /// Has a query by TCP asked, unless its network has as many as it may.
+    /// Has a round begun for a query by TCP, unless its network has as many waiting as it may.
     fn begin_tcp(
         &mut self,
         (slot, peer): (Slot, SocketAddr),

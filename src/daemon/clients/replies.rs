@@ -11,19 +11,20 @@ use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, cut_to_question};
 use std::net::IpAddr;
 
-/// Replies of rounds that leave by one system call; the first of them waits for the others.
+/// Replies that are sent by one system call. The first of them waits for the others, at most until the
+/// end of the turn.
 const TOGETHER: usize = 16;
 
-/// The answer to queries that a limit forbids to ask.
+/// The answer to queries that a limit refuses.
 const SHED: Answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
 
-/// What became of a reply.
+/// The outcome of a reply.
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Delivered {
     /// Other clients of the same connection, if that turned out to be over.
     pub gone: Vec<ClientId>,
-    /// It is for a request of the operator.
+    /// The reply, if it is for a query of an operator.
     pub operator: Option<OperatorReply>,
 }
 
@@ -35,11 +36,11 @@ pub(crate) struct OperatorReply {
     pub octets: Vec<u8>,
 }
 
-/// Replies by UDP that wait to leave together, all from one socket.
+/// Replies by UDP that are sent together, all from one socket.
 pub(crate) struct UdpReplies {
     outgoing: Outgoing,
     socket: usize,
-    /// Room to compose a reply in.
+    /// A buffer to compose a reply in.
     room: Vec<u8>,
 }
 
@@ -52,7 +53,7 @@ impl UdpReplies {
         self.outgoing.is_empty()
     }
 
-    /// Lends the room for a reply of any size; it is to be given back.
+    /// Lends the buffer for a reply of any size. It is to be given back.
     pub fn lend(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.room)
     }
@@ -63,18 +64,19 @@ impl UdpReplies {
 }
 
 impl Clients {
-    /// Whether the reply to a client may be sent at once. Otherwise it waits its turn, for [`Clients::next_owed`].
+    /// Whether the reply to a client may be sent at once. Otherwise it waits its turn, for
+    /// [`Clients::next_due`].
     pub fn is_next(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
-        self.owed.put(client, answer)
+        self.due.put(client, answer)
     }
 
     /// The next reply that has waited and is to be sent in this turn; `None` ends the turn.
-    pub fn next_owed(&mut self) -> Option<(ClientId, Answer)> {
-        self.owed.next()
+    pub fn next_due(&mut self) -> Option<(ClientId, Answer)> {
+        self.due.next()
     }
 
-    pub fn owes_replies(&self) -> bool {
-        !self.owed.is_empty()
+    pub fn has_due_replies(&self) -> bool {
+        !self.due.is_empty()
     }
 
     /// Sends the reply to a client that waits.
@@ -102,13 +104,13 @@ impl Clients {
         delivered
     }
 
-    /// Refuses a query that had a place: there is more to do than can be done.
+    /// Refuses a query that had a slot and has lost it to another.
     pub(super) fn shed(&mut self, client: ClientId, now: Monotonic, effects: &mut Effects) {
         self.counted.add(Counter::ShedQueries, 1);
         effects.gone.extend(self.deliver(client, &SHED, now).gone);
     }
 
-    /// Refuses a query that a worker handed over and that never got a place.
+    /// Refuses a query that a worker handed over and that got no slot.
     pub(super) fn shed_handed(&mut self, pending: &Pending, now: Monotonic) {
         self.counted.add(Counter::ShedQueries, 1);
         if let (Way::Udp { socket, route }, Ok(read)) = (&pending.way, Query::read(&pending.query)) {
@@ -123,7 +125,8 @@ impl Clients {
         Effects { gone, asks: Vec::new() }
     }
 
-    /// Sends a reply on a connection. Returns the clients that are gone with it, or with others that hold too much memory.
+    /// Sends a reply on a connection. Returns the clients that are gone with it, or with others that
+    /// hold too much memory.
     pub(super) fn reply_tcp(&mut self, slot: Slot, octets: &[u8]) -> Vec<ClientId> {
         self.counted.add(Counter::Replies, 1);
         let mut gone = self.connections.reply(slot, octets);
@@ -131,7 +134,7 @@ impl Clients {
         self.gone(gone).gone
     }
 
-    /// Puts a reply to those that leave together.
+    /// Adds a reply to those that are sent together.
     fn reply_udp(
         &mut self,
         (socket, route): (usize, &Route),
@@ -161,7 +164,7 @@ impl Clients {
         }
     }
 
-    /// Sends the replies by UDP that have been collected. One that cannot be sent is lost like one that is lost on the way.
+    /// Sends the collected replies by UDP. A reply that cannot be sent counts as a lost datagram.
     pub fn send_replies(&mut self) {
         if self.replies.is_empty() {
             return;

@@ -1,7 +1,8 @@
-//! Clients on TCP: queries one after the other without waiting, replies as they become ready (RFC 7766).
+//! Clients by TCP: queries are read one after the other without waiting for replies, and replies are
+//! sent as they become ready (RFC 7766). Idle connections are closed.
 
 use crate::daemon::clients::admission::ClientNetwork;
-use crate::daemon::clients::tcp_eviction::{Standing, frees_room, gives_way};
+use crate::daemon::clients::tcp_eviction::{Standing, first_by_idleness, first_by_memory};
 use crate::daemon::shortage::is_waited_at;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
@@ -17,24 +18,24 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Time without a whole query after which a connection is closed (RFC 7766 section 6.2.3 leaves it open; unbound and dnsdist take
-/// 30 and 2 seconds).
+/// Idle timeout: the time without a complete query after which a connection is closed. RFC 7766 section
+/// 6.2.3 leaves it open; unbound takes 30 seconds, dnsdist 2.
 const IDLE: Duration = Duration::from_secs(10);
-/// The same while more than half of the places are taken.
+/// The idle timeout while more than half of the connections that may be open are.
 const IDLE_CROWDED: Duration = Duration::from_secs(2);
-/// Queries of one connection that may wait for their replies; more are not read before.
+/// Queries of one connection that may wait for their replies. While so many wait, no more are read.
 const WAITING_MAX: usize = 128;
-/// Octets of replies that a client may leave unread: those of all its questions that may wait. Once it leaves any, no further query of its is
-/// read.
+/// Octets of replies that a client may leave unread: the replies to all queries that may wait. While it
+/// leaves any unread, no query of its is read.
 const UNREAD_MAX: usize = WAITING_MAX * (2 + u16::MAX as usize);
-/// Octets of memory for all clients together, for replies that are not read and queries that are not whole. Beyond, one of who has most
-/// is closed.
+/// Octets of memory for all connections together: unread replies and incomplete queries. Beyond it, a
+/// connection is closed, see `tcp_eviction.rs`.
 const HELD_MAX: usize = 32 * 1024 * 1024;
-/// Octets that a client takes of what it had left unread, for which its connection counts as used.
+/// Octets of unread replies that a client has to take for its connection to count as used.
 const TAKEN: usize = 16 * 1024;
-/// Connections closed in one turn because they are idle.
+/// Idle connections closed in one turn.
 const SWEPT: usize = 32;
-/// Connections taken from one listener before those who have come have their turn.
+/// Connections accepted from one listener before those have their turn.
 const ACCEPTS: usize = 32;
 
 #[derive(Debug)]
@@ -46,11 +47,12 @@ struct Client {
     outbox: Outbox,
     waiting: Vec<ClientId>,
     deadline: Monotonic,
-    /// When it came, or last had a query, or took of what was left unread. Its deadline does not say: who comes in a crowd has less time.
+    /// When it was accepted, last had a query, or last took unread replies. The deadline does not give
+    /// this time, since the idle timeout varies.
     used: Monotonic,
-    /// Octets that it has taken of what it had left unread.
+    /// Octets of unread replies that it has taken since it last counted as used.
     taken: usize,
-    /// The client has sent its last query, but still reads.
+    /// The client has closed its sending side, but still reads.
     ended: bool,
 }
 
@@ -68,7 +70,7 @@ impl Client {
         }
     }
 
-    /// Writes what can be, and reads the next query, unless there is enough to do for this client.
+    /// Writes unread replies, then reads the next query unless replies or too many queries still wait.
     fn look(&mut self) -> Look {
         match self.outbox.write_to(&mut self.stream) {
             Ok(taken) => self.taken += taken,
@@ -95,7 +97,7 @@ impl Client {
                 Err(_) => return Look::Gone(Vec::new()),
             }
         }
-        // A client that has closed its half still reads what it has asked for.
+        // The client still reads the replies to its queries.
         if self.waiting.is_empty() { Look::Gone(Vec::new()) } else { Look::Idle }
     }
 }
@@ -107,17 +109,18 @@ pub(crate) struct Connections {
     generation: u32,
     most: usize,
     most_per_network: usize,
-    /// Connections of networks beyond this host.
+    /// The number of connections of each network beyond this host.
     networks: BTreeMap<ClientNetwork, usize>,
-    /// Octets of memory for what is not read or not whole.
+    /// Octets of memory for unread replies and incomplete queries.
     held: usize,
-    /// Connections that were closed for others' sake.
+    /// The number of connections that were closed to make room for others.
     dropped: u64,
-    /// Connections that may have something to do: they have come, or a reply has made room for a further query.
+    /// Connections that may have something to do: they have come, or a reply has made room for a
+    /// further query.
     resumed: Vec<Slot>,
 }
 
-/// What came of accepting connections.
+/// The outcome of accepting connections.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted {
     /// There may be more to accept.
@@ -128,14 +131,14 @@ pub(crate) struct Accepted {
     pub short: Option<std::io::Error>,
 }
 
-/// What a look at a connection brought.
+/// The outcome of reading from a connection.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// A query, to be answered or shed.
+    /// A query, to be answered or refused.
     Query(Vec<u8>),
-    /// Nothing more for now.
+    /// There is nothing more to read for now.
     Idle,
-    /// The connection is over: these clients are gone.
+    /// The connection is closed. These clients are gone.
     Gone(Vec<ClientId>),
 }
 
@@ -148,7 +151,7 @@ impl Connections {
         (self.most, self.most_per_network) = (most, most_per_network);
     }
 
-    /// How long a connection may be idle now.
+    /// The idle timeout that applies now.
     fn patience(&self) -> Duration {
         if self.slab.len() * 2 > self.most { IDLE_CROWDED } else { IDLE }
     }
@@ -157,7 +160,7 @@ impl Connections {
         self.slab.len()
     }
 
-    /// Connections that were closed for others' sake so far.
+    /// The number of connections that were closed to make room for others.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -188,7 +191,7 @@ impl Connections {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return accepted,
-                // Of one connection (accept(2)): the next may be well.
+                // The error concerns one connection (accept(2)), and the next may be well.
                 Err(error) if !is_shortage(&error) => {}
                 Err(error) => {
                     accepted.short = is_waited_at(listener).then_some(error);
@@ -250,7 +253,8 @@ impl Connections {
         }
     }
 
-    /// A client's reply is due: what was left unread while too many waited is read, or the connection ends that only waited for this.
+    /// A client's reply is due: what was left unread while too many waited is read, or the connection
+    /// ends that only waited for this.
     pub fn waits_no_longer(&mut self, slot: Slot, client: ClientId) {
         if let Some(connection) = self.get(slot) {
             connection.waiting.retain(|waiting| *waiting != client);
@@ -278,13 +282,14 @@ impl Connections {
         if matches!(look, Look::Gone(_)) { Look::Gone(self.drop_client(slot.key)) } else { look }
     }
 
-    /// Takes note of what a client holds, which was so much before.
+    /// Counts the memory of a connection anew, which was `before`.
     fn recount(&mut self, slot: Slot, before: usize) {
         let held = self.get(slot).map_or(0, |client| client.held());
         self.held = self.held + held - before;
     }
 
-    /// Sends a reply, or as much of it as the client takes. Where that ends the connection, its other clients are returned.
+    /// Sends a reply, or as much of it as the client takes. Where that ends the connection, its other
+    /// clients are returned.
     pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> Vec<ClientId> {
         let Some(client) = self.get(slot) else { return Vec::new() };
         let before = client.held();
@@ -293,11 +298,11 @@ impl Connections {
         if sent.unwrap_or(false) { Vec::new() } else { self.drop_client(slot.key) }
     }
 
-    /// Closes one of who holds most, as long as all of them hold more than they may.
+    /// Closes connections as long as all of them together hold too much memory.
     pub fn make_room(&mut self) -> Vec<ClientId> {
         let mut gone = Vec::new();
         while self.held > HELD_MAX
-            && let Some(key) = frees_room(self.standings())
+            && let Some(key) = first_by_memory(self.standings())
         {
             self.dropped += 1;
             gone.extend(self.drop_client(key));
@@ -313,7 +318,8 @@ impl Connections {
         let Some(client) = self.slab.try_remove(key) else { return Vec::new() };
         self.held -= client.held();
         if !client.outbox.is_empty() {
-            // What it does not read is of no use to it any more: the kernel is not to go on offering it.
+            // A reset, since the client does not read: otherwise the kernel would go on offering the
+            // data.
             let _ = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
         }
         self.deadlines.remove(&(client.deadline, key));
@@ -328,9 +334,9 @@ impl Connections {
         client.waiting
     }
 
-    /// Closes the connection that is missed least, if there is one; these clients are gone.
+    /// Closes the connection that is evicted first, if there is one. Its clients are returned.
     pub fn drop_idlest(&mut self) -> Option<Vec<ClientId>> {
-        let key = gives_way(self.standings())?;
+        let key = first_by_idleness(self.standings())?;
         self.dropped += 1;
         Some(self.drop_client(key))
     }
@@ -339,7 +345,8 @@ impl Connections {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Closes some of what has been idle too long, or does not read; a connection whose replies are still being found is not idle.
+    /// Closes some connections that have been idle for too long, or do not read. One whose replies are
+    /// not ready yet is not idle.
     pub fn sweep(&mut self, now: Monotonic) -> Vec<ClientId> {
         let mut gone = Vec::new();
         for _ in 0..SWEPT {

@@ -1,4 +1,5 @@
-//! The hit path: a batch of queries in, a batch of replies out, nothing allocated for what the cache can answer.
+//! The hit path: a batch of queries is received, hits are answered without allocation, and the replies
+//! are sent together.
 
 use crate::config::{Limits, Network};
 use crate::daemon::clients::rate_limit::{RateLimit, Ruling};
@@ -85,7 +86,8 @@ impl<'q> Asked<'q> {
     }
 }
 
-/// Answers one query as far as that needs no round. `limit` octets at most, or the client's own limit where that is `None`.
+/// Answers one query if it needs no round, in at most `limit` octets, or in as many as the client
+/// accepts by UDP if that is `None`.
 pub(crate) fn answer<'q>(
     cache: &mut impl Cache,
     allow: &[Network],
@@ -128,8 +130,8 @@ pub(crate) struct Responder<'a, C> {
     pub now: Monotonic,
 }
 
-/// Answers the hits of a received batch. `miss` gets the other queries, and decides what becomes of them: those that it refuses get SERVFAIL
-/// in the same batch, and are counted.
+/// Answers the hits of a received batch. `miss` gets the other queries, and decides what becomes of
+/// them: those that it refuses get SERVFAIL in the same batch, and are counted.
 pub(crate) fn answer_batch<C: Cache>(
     mut responder: Responder<'_, C>,
     batch: &mut Batch,

@@ -1,4 +1,5 @@
-//! Clients whose reply needs a round: what they asked, and how to reach them.
+//! Clients that wait for a round: the parts of their queries that the reply needs, and the way to send
+//! it.
 
 use crate::daemon::clients::admission::ClientNetwork;
 use crate::daemon::sources::Slot;
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 
-/// How a reply gets to its client.
+/// The way a reply is sent.
 #[derive(Clone, Debug)]
 pub(crate) enum Way {
     Udp {
@@ -18,29 +19,31 @@ pub(crate) enum Way {
         route: Route,
     },
     Tcp(Slot),
-    /// The operator's tool, on a local connection.
+    /// To a local connection of `hitherctl`.
     Control(Slot),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
-    /// What of the query its reply keeps: id, flags, letter case, EDNS.
+    /// The parts of the query that the reply repeats: id, flags, letter case, EDNS.
     pub query: Vec<u8>,
     pub way: Way,
     pub peer: SocketAddr,
-    /// Whose share of waiting queries it has.
+    /// The network whose bound on waiting queries it counts for.
     pub network: Option<ClientNetwork>,
 }
 
 impl Pending {
-    /// Of the query its essence is kept: a long one would occupy memory for as long as its client waits.
+    /// Keeps the essence of the query only: a long one would take memory for as long as its client
+    /// waits.
     pub fn new(query: &Query<'_>, way: Way, peer: SocketAddr) -> Pending {
         let mut essence = [0; 12 + 255 + 4 + 11];
         let len = query.essence(&mut essence);
         Pending { query: essence[..len].to_vec(), way, peer, network: ClientNetwork::of(peer.ip()) }
     }
 
-    /// Whether another query is this one, sent again: by the same client to the same address, with the same id, letters and EDNS.
+    /// Whether another query is a retransmission of this one: from the same client to the same address,
+    /// with the same id, letters and EDNS.
     fn is_repeated_by(&self, other: &Pending) -> bool {
         let same_way = match (&self.way, &other.way) {
             (Way::Udp { socket, route }, Way::Udp { socket: other, route: back }) => {
@@ -52,7 +55,7 @@ impl Pending {
     }
 }
 
-/// A query that needs a round, as it was taken.
+/// A query that needs a round, as it was received.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub pending: Pending,
@@ -61,7 +64,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// That of a datagram of a batch; `None` without an address to reply to, which cannot be.
+    /// The query of a datagram in a batch; `None` without an address to reply to, which cannot be.
     pub fn of(received: Received<'_>, n: usize, query: &Query<'_>, socket: usize) -> Option<Taken> {
         let way = Way::Udp { socket, route: received.route(n) };
         let pending = Pending::new(query, way, received.peer(n)?);
@@ -69,27 +72,28 @@ impl Taken {
     }
 }
 
-/// A client in its place.
+/// A client in its slot.
 #[derive(Debug)]
 struct Client {
     count: u64,
-    /// What its query would have in common with a repetition of it.
+    /// A hash by which retransmissions of its query are found; 0: they are not looked for.
     print: u64,
     pending: Pending,
 }
 
-/// Clients that wait: for their rounds to begin, or for an answer.
+/// All clients that wait, for their round to begin or for its answer.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// How many there were: told apart by it are those that have a place one after the other.
+    /// A generation counter, which distinguishes clients that have the same slot one after the other.
     count: u64,
     clients: Slab<Client>,
-    /// Who waits by UDP, by what the query and its sender are. Whose hash is the same by chance is not found twice, which costs a reply.
+    /// Clients that wait by UDP, by the hash of query and sender. Of two with the same hash,
+    /// retransmissions are found of one only, and the other may get two replies.
     prints: HashMap<u64, ClientId>,
     secret: RandomState,
 }
 
-/// Bits of an id for the place; those above are for the count, and above that for the source.
+/// Bits of a client id for its slot, then for the generation counter. The upper 16 are for the source.
 const PLACE_BITS: u32 = 28;
 const COUNT_BITS: u32 = 20;
 
@@ -124,13 +128,13 @@ impl Waiting {
         Some(client.pending)
     }
 
-    /// Whether the same client waits for the reply to the same query already: it has sent it again.
+    /// Whether this query is a retransmission of one that waits already.
     pub fn has(&self, pending: &Pending) -> bool {
         let known = self.prints.get(&self.print(pending)).and_then(|id| self.get(*id));
         known.is_some_and(|known| known.is_repeated_by(pending))
     }
 
-    /// 0 where repetitions are not looked for.
+    /// 0 for clients whose retransmissions are not looked for.
     fn print(&self, pending: &Pending) -> u64 {
         match pending.way {
             Way::Udp { .. } => self.secret.hash_one((pending.peer, &pending.query)).max(1),
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_taken_again_is_another_client() {
+    fn a_slot_that_is_used_again_is_another_client() {
         let mut waiting = Waiting::default();
         let first = waiting.add(Source::of(3), pending(1, 1));
         assert_eq!((first.source(), waiting.get(first).map(|p| p.peer.port())), (Source::of(3), Some(1)));

@@ -1,5 +1,6 @@
-//! Queries whose rounds are to be begun: a queue for each source, served in turn. When all places are taken the longest of them gives way.
-//! So a flood makes its own queries wait, and lose, not those of others.
+//! Misses that wait for their rounds: a queue for each source, served in turn. When all slots are
+//! taken, the longest queue loses its oldest query to a newcomer. So a flood delays and loses its own
+//! queries, not those of others.
 
 use crate::daemon::clients::fair_queue::Queues;
 use hither_rounds::{ClientId, Question, Source};
@@ -8,13 +9,13 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Queries that wait for their round to begin. At some 10 microseconds each, for which a tenth of the time is spent in a flood, the last of them waits some
-/// 200 milliseconds.
+/// Queries that may wait. In a flood a round takes some 10 microseconds to begin, and a tenth of the
+/// time is spent on that, so the last of them waits some 200 milliseconds.
 pub(crate) const MISSES_MAX: usize = 2048;
-/// Time spent on beginning rounds before hits get their turn.
+/// Time spent on beginning rounds before hits have their turn.
 const SLICE: Duration = Duration::from_micros(200);
-/// The same while there are too many queries for all of them, and how often there is such a slice: what the answers cost comes on top, and
-/// hits are to find the daemon idle most of the time.
+/// The same after the queue was full, and how often there is such a slice. Answering takes time as
+/// well, and hits should find the daemon idle most of the time.
 const SLICE_CROWDED: Duration = Duration::from_micros(100);
 const SLICE_EVERY: Duration = Duration::from_millis(1);
 
@@ -30,7 +31,7 @@ pub(crate) struct Miss {
 #[derive(Debug)]
 pub(crate) struct Misses {
     queues: Queues<Miss>,
-    /// Keys the hash that sources are derived by, so that nobody can aim at another's source.
+    /// Keys the hash that sources are derived by, so that clients cannot choose the source they count for.
     secret: RandomState,
     /// The queue was full. Until it is empty, rounds are begun in one slice of time per millisecond.
     is_crowded: bool,
@@ -47,7 +48,8 @@ impl Misses {
         }
     }
 
-    /// Begins a slice of time in which rounds may be begun, and returns its end. `None`: no query waits, or hits have the time now.
+    /// Begins a slice of time in which rounds may be begun, and returns its end. `None`: no query
+    /// waits, or hits have the time now.
     pub fn begin_slice(&mut self, clock: fn() -> Monotonic) -> Option<Monotonic> {
         if self.is_empty() {
             self.is_crowded = false;
@@ -72,8 +74,8 @@ impl Misses {
         (self.is_crowded && !self.is_empty()).then_some(self.next_slice)
     }
 
-    /// On whose account a client's queries are: on this host a port is all that tells programs apart; others have an address, a /64 of
-    /// IPv6.
+    /// The source that the queries of a client count for. Programs on this host differ only by port;
+    /// other clients count by address, in IPv6 by /64.
     pub fn source(&self, peer: SocketAddr) -> Source {
         let address = peer.ip().to_canonical();
         let port = if address.is_loopback() { peer.port() } else { 0 };
@@ -93,12 +95,13 @@ impl Misses {
         self.queues.is_empty()
     }
 
-    /// Whether one more of a source may wait, if need be in the place of another's.
+    /// Whether one more query of a source may wait, if need be in the slot of another source.
     pub fn has_room_for(&self, source: Source) -> bool {
         self.len() < MISSES_MAX || self.queues.tally().ahead_of(source).is_some()
     }
 
-    /// Lets a query wait. Whoever gave way to it is returned: the oldest of who has most.
+    /// Lets a query wait. Returns the client whose query lost its slot: the oldest query of the longest
+    /// queue.
     pub fn push(&mut self, miss: Miss) -> Option<ClientId> {
         let full = self.len() >= MISSES_MAX;
         let gone = full.then(|| self.queues.take_of_fullest()).flatten().map(|miss| miss.client);
@@ -106,7 +109,7 @@ impl Misses {
         gone
     }
 
-    /// The next one whose round is to begin.
+    /// The next query whose round is to begin.
     pub fn pop(&mut self) -> Option<Miss> {
         self.queues.pop()
     }
@@ -141,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_queue_gives_way_and_a_newcomer_is_served_beside_it() {
+    fn the_longest_queue_loses_a_query_and_a_newcomer_is_served_beside_it() {
         let mut misses = full_of(1);
         assert!(!misses.has_room_for(Source::of(0)) && misses.has_room_for(Source::of(7)));
-        let gone = misses.push(miss(7, 9999)).expect("somebody gives way");
+        let gone = misses.push(miss(7, 9999)).expect("a query loses its slot");
         assert_eq!((gone, misses.len()), (ClientId::of(Source::of(0), 0), MISSES_MAX));
         let served: Vec<ClientId> = (0..4).filter_map(|_| misses.pop()).map(|miss| miss.client).collect();
         assert!(served[..2].contains(&ClientId::of(Source::of(7), 9999)), "{served:?}");
@@ -153,24 +156,24 @@ mod tests {
     }
 
     #[test]
-    fn of_many_sources_each_has_its_turn() {
+    fn each_of_many_sources_has_its_turn() {
         let mut misses = full_of(512);
         assert!(misses.has_room_for(Source::of(600)));
         misses.push(miss(600, 9999));
-        // Whoever was served and has more is served beside those who have not been.
+        // A source that was served and has more is served beside those that have not been.
         let first = (0..2 * 513).filter_map(|_| misses.pop()).map(|miss| miss.client.0 >> 48);
         let served: std::collections::BTreeSet<u64> = first.collect();
         assert!(served.len() == 513 && served.contains(&600), "{} sources are served", served.len());
     }
 
     #[test]
-    fn where_all_have_as_much_nobody_gives_way() {
+    fn no_source_loses_a_query_where_all_have_equally_many() {
         let misses = full_of(MISSES_MAX as u64);
         assert!(!misses.has_room_for(Source::of(3000)) && !misses.has_room_for(Source::of(3)));
     }
 
     #[test]
-    fn a_port_tells_programs_of_this_host_apart_and_an_address_others() {
+    fn programs_of_this_host_are_distinguished_by_port_and_others_by_address() {
         let misses = Misses::new();
         let source = |text: &str| misses.source(text.parse().expect("an address"));
         let many = |text: fn(u16) -> String| {

@@ -95,7 +95,8 @@ impl Workers {
         Workers { waker, handed: None, shared: None, known: 0, workers: Vec::new(), counts: Vec::new() }
     }
 
-    /// Starts `count` workers. Each gets one of the sockets of every address; where an address has fewer sockets, workers share them.
+    /// Starts `count` workers. Each gets one of the sockets of every address; where an address has
+    /// fewer sockets, workers share them.
     pub fn start(
         &mut self,
         count: usize,
@@ -228,7 +229,8 @@ struct Own {
     hits: Hits,
     limits: Limits,
     counts: Counts,
-    /// An entry that was answered in the last fifth of its lifetime. One a batch is enough: popular entries come up again.
+    /// An entry that was answered in the last fifth of its lifetime. One a batch is enough: popular
+    /// entries come up again.
     ending: Option<Question>,
 }
 
@@ -281,7 +283,8 @@ impl Worker {
 
     fn run(&mut self) {
         let (mut events, mut batch) = (Events::with_capacity(EVENTS), Batch::new());
-        // The sockets to read: first all of them, since queries may have come before; then those that may have more.
+        // The sockets to read: first all of them, since queries may have come before; then those that
+        // may have more.
         let mut ready: Vec<usize> = Vec::with_capacity(2 * EVENTS + self.sockets.len());
         ready.extend(0..self.sockets.len());
         while !self.shared.stop.load(Ordering::Acquire) {

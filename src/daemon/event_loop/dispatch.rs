@@ -1,4 +1,5 @@
-//! Who has a turn and in which order: queries by UDP first, and again between all others, each of whom has a share.
+//! The order of a turn: queries by UDP first, and again between all other kinds of sources, each of
+//! which has a budget.
 
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::Source;
@@ -9,10 +10,10 @@ use hither_table::Monotonic;
 use mio::Events;
 use std::time::Duration;
 
-/// Places of a predecessor's table, or of one that is looked through for what is void, before others get their turn: less than a
-/// millisecond.
+/// Slots of the table that are taken over, or compared with a change, before other work has its turn.
+/// Takes less than a millisecond.
 const SLICE: usize = 1024;
-/// What is done without a look at queries by UDP, where that has no bound of its own.
+/// The longest time between two looks at queries by UDP, for work without a budget.
 const UNSEEN: Duration = Duration::from_micros(500);
 
 impl Daemon {
@@ -27,21 +28,21 @@ impl Daemon {
             || self.upstreams.has_over()
     }
 
-    /// Handles what has happened, and a slice of what there is to do besides.
+    /// Handles events, then a slice of the work that is left.
     pub(crate) fn turn(&mut self, events: &Events) {
         let now = now();
         events.iter().for_each(|event| self.ready.push_back(Source::of(event.token())));
-        self.serve(Kind::Datagrams, now);
+        self.handle_kind(Kind::Datagrams, now);
         self.ready.looked_at = now;
         for kind in OTHERS {
-            if self.serve(kind, now) {
+            if self.handle_kind(kind, now) {
                 self.look_at_queries();
             }
         }
         self.begin_rounds(now);
         self.look_at_queries();
         self.send_queries(now);
-        self.look_at_table(now);
+        self.work_on_table(now);
         self.on_time(now);
         self.send_queries(now);
         self.clients.send_replies();
@@ -50,8 +51,9 @@ impl Daemon {
         self.set_alarm();
     }
 
-    /// Lets the sources of a kind have their turn, each once at most and no more than fits their share. `false`: there was none.
-    fn serve(&mut self, kind: Kind, now: Monotonic) -> bool {
+    /// Handles the sources of a kind that have something to do, each once at most, within the budget.
+    /// `false`: there were none.
+    fn handle_kind(&mut self, kind: Kind, now: Monotonic) -> bool {
         let waiting = self.ready.len(kind);
         if waiting == 0 {
             return false;
@@ -59,7 +61,7 @@ impl Daemon {
         let mut budget = Budget::new(kind.share(), clock::now);
         for _ in 0..waiting {
             let Some(source) = self.ready.pop_front(kind) else { break };
-            self.ready(source, now, &mut budget);
+            self.handle(source, now, &mut budget);
             if budget.is_spent() {
                 break;
             }
@@ -69,18 +71,18 @@ impl Daemon {
         true
     }
 
-    /// Looks at queries by UDP once more where something else has taken its time.
+    /// Looks at queries by UDP if other work has taken long since the last look.
     fn look_at_queries(&mut self) {
         let now = now();
         if now >= self.ready.looked_at.plus(UNSEEN) && self.reload.config().workers == 1 {
             self.clients.udp_sources().for_each(|source| self.ready.push_back(source));
-            self.serve(Kind::Datagrams, now);
+            self.handle_kind(Kind::Datagrams, now);
         }
         self.ready.looked_at = now;
     }
 
-    /// What a table that is new or void in part needs, in slices.
-    fn look_at_table(&mut self, now: Monotonic) {
+    /// Takes a table over, compares it with changes, restores and flushes, each in slices.
+    fn work_on_table(&mut self, now: Monotonic) {
         if self.core.table().has_work() {
             if let Some(found) = self.core.table().work(SLICE, now) {
                 log::info!(
@@ -106,7 +108,7 @@ impl Daemon {
         }
     }
 
-    fn ready(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
+    fn handle(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
         budget.use_up(0);
         match source {
             Source::Udp(_) | Source::TcpListener(_) | Source::Client(_) if self.ending.draining.is_some() => {
@@ -126,7 +128,7 @@ impl Daemon {
         }
     }
 
-    /// Another thread has something.
+    /// Takes the results of other threads.
     fn on_woken(&mut self, now: Monotonic, budget: &mut Budget) {
         self.on_followed(now);
         self.on_lists_read(now);

@@ -1,5 +1,5 @@
-//! The loop itself, a turn at a time, with every source fed as fast as it takes: nobody has more than a share between two looks at queries by
-//! UDP, and everybody has some.
+//! The event loop, a turn at a time, with every source fed as fast as it reads: no kind of source has
+//! more than its budget between two looks at queries by UDP, and each has some of it.
 
 use crate::config::Config;
 use crate::daemon::clients::due_replies::JOINED_MAX;
@@ -23,7 +23,8 @@ use std::time::Duration;
 const NAME: &str = "www.example";
 const PEERS: usize = 12;
 const CLIENTS: usize = 40;
-/// Turns within which everybody has to be heard, on however slow a host: each takes some milliseconds.
+/// Turns within which each source has to be handled, on however slow a host: each takes some
+/// milliseconds.
 const TURNS: usize = 3_000;
 
 fn ask(name: &str, id: u16) -> Vec<u8> {
@@ -33,12 +34,12 @@ fn ask(name: &str, id: u16) -> Vec<u8> {
     octets[..len].to_vec()
 }
 
-/// A daemon that knows one name, and the upstream that it asks for others, which says nothing by itself.
+/// A daemon whose cache has one name, and its upstream, which does not respond by itself.
 fn daemon(dir: &Path) -> (Daemon, UdpSocket) {
     daemon_with(dir, "dns = [\"127.0.0.1:0\"]")
 }
 
-/// The same, where more is said in `[listen]` or after it.
+/// The same with more lines in `[listen]` or after it.
 fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     let upstream = UdpSocket::bind("127.0.0.1:0").expect("a port");
     upstream.set_nonblocking(true).expect("an option");
@@ -66,7 +67,7 @@ fn hints_of(daemon: &Daemon) -> u64 {
     counts.hints + counts.hints_dropped
 }
 
-/// Whoever feeds the daemon's sources.
+/// Feeds all sources of the daemon.
 struct Feeders {
     dir: PathBuf,
     server: SocketAddr,
@@ -75,11 +76,11 @@ struct Feeders {
     probes: u64,
     hints: UnixDatagram,
     clients: Vec<(TcpStream, usize)>,
-    /// How far each client is in what it sends again and again.
+    /// How far each client is in the octets that it sends again and again.
     sent: Vec<usize>,
     comers: Vec<TcpStream>,
     upstream: UdpSocket,
-    /// The daemon's socket towards it.
+    /// The socket of the daemon to the upstream.
     asker: Option<SocketAddr>,
 }
 
@@ -108,7 +109,7 @@ impl Feeders {
         }
     }
 
-    /// Fills whatever takes something, and takes what has come back. Returns how many replies came at the control socket.
+    /// Fills all sources, and reads the replies. Returns how many replies came at the control socket.
     fn feed(&mut self) -> usize {
         let (mut buffer, mut replies) = (vec![0; 65_536], 0);
         let status = encode(&Request::Status).expect("short");
@@ -155,7 +156,7 @@ impl Feeders {
 }
 
 #[test]
-fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply() {
+fn whatever_the_sources_are_fed_each_kind_has_its_budget_and_a_hit_its_reply() {
     let dir = std::env::temp_dir().join(format!("hither-turns-{}", std::process::id()));
     let (mut daemon, upstream) = daemon(&dir);
     let server = daemon.clients.addresses()[0];
@@ -206,7 +207,7 @@ fn whatever_the_sources_are_fed_each_has_its_share_of_a_turn_and_a_hit_its_reply
     }
     let heard: Vec<usize> = feeders.peers.iter().map(|(_, heard)| *heard).collect();
     let read: Vec<usize> = feeders.clients.iter().map(|(_, heard)| *heard).collect();
-    assert!(feeders.all_are_heard(), "who is left out? {heard:?} {read:?} after {turns}");
+    assert!(feeders.all_are_heard(), "a source is left out: {heard:?} {read:?} after {turns}");
     assert!(heard_from_upstream > 0 && hints > 0, "{heard_from_upstream} of the upstream, {hints} hints");
     assert!(daemon.admin.sorter_status().connected, "the sorter has its place");
     drop(daemon);
@@ -242,12 +243,12 @@ fn a_status_is_composed_anew_after_a_change_and_not_for_other_requests() {
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
-/// A query that asks what is being asked already waits for its answer where there is no room for another miss of its source: but not
-/// beyond what can be told to them.
+/// A query joins a crowded round where its source has no slot left among the misses, but only while few
+/// replies are due.
 #[test]
-fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_send() {
+fn a_client_that_repeats_one_question_under_many_ids_gets_no_more_replies_than_some_turns_can_send() {
     const ROUNDS: u16 = 40;
-    let dir = std::env::temp_dir().join(format!("hither-owed-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("hither-due-{}", std::process::id()));
     let listen = "dns = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n[limits]\nclients = 4";
     let (mut daemon, _upstream) = daemon_with(&dir, listen);
     let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -256,19 +257,20 @@ fn who_repeats_one_question_under_many_ids_is_owed_no_more_than_some_turns_can_s
     let (mut events, mut most) = (Events::with_capacity(256), 0);
     for round in 0..ROUNDS {
         for server in daemon.clients.addresses().to_vec() {
-            // What finds no room in the socket's buffer is lost, which is its client's affair.
+            // Datagrams that do not fit the buffer of the socket are lost.
             (0..256).for_each(|n| drop(client.send_to(&ask("slow.example", 256 * round + n), server)));
         }
-        // Its queue of misses is as long as it can be, but for the two that begin what the others join.
+        // The queue of misses is full, but for the two queries that begin the round which the others
+        // join.
         if round > 0 {
             daemon.clients.fill_misses(peer, question);
         }
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
         daemon.turn(&events);
-        most = most.max(daemon.clients.owed());
+        most = most.max(daemon.clients.due_replies());
     }
-    assert!(most > JOINED_MAX / 2, "nobody joins: {most}");
-    assert!(most <= JOINED_MAX, "{most} replies are owed");
+    assert!(most > JOINED_MAX / 2, "no query joins: {most}");
+    assert!(most <= JOINED_MAX, "{most} replies are due");
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }
@@ -334,12 +336,12 @@ fn clients_that_are_gone_when_a_reply_is_due_are_told_to_the_core_after_all_acti
     let (mut response, from) = asked.swap_remove(0);
     (response[2], response[3]) = (response[2] | 0x80, 3);
     upstream.send_to(&response, from).expect("sent");
-    until(&mut daemon, "nobody waits", |daemon| daemon.clients.is_empty());
+    until(&mut daemon, "no client waits", |daemon| daemon.clients.is_empty());
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
-/// Waits until so many queries have been taken: workers are threads of their own.
+/// Waits until so many queries are counted: workers are threads of their own.
 fn until_counted(daemon: &mut Daemon, queries: u64, end: Monotonic) {
     while daemon.counters().get(Counter::Queries) < queries {
         assert!(now() < end, "{queries} queries are not taken");
@@ -355,7 +357,7 @@ fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
     let one = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let (mut events, mut sent) = (Events::with_capacity(256), 0);
     for _ in 0..3 {
-        // One client, one socket, one worker, until that finds no place for more.
+        // One client by one worker, until there is no slot for more.
         let shed = daemon.counters().get(Counter::ShedQueries);
         while daemon.counters().get(Counter::ShedQueries) == shed {
             for _ in 0..64 {
@@ -368,7 +370,8 @@ fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
         daemon.turn(&events);
         assert!(daemon.clients.next_handed().is_none(), "something is left in the queue between threads");
     }
-    // Another one's query is among those whose rounds begin, however many of the first one wait.
+    // The query of another client is among those whose rounds begin, however many of the first one
+    // wait.
     let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
     other.send_to(&ask("other.example", 1), server).expect("sent");
     until_counted(&mut daemon, sent + 1, end);

@@ -34,8 +34,8 @@ impl Daemon {
         self.ready.push_back(Source::Udp(n));
     }
 
-    /// Takes all that workers have handed over at once: the queue between threads has no shares, so whoever fills it keeps out others. A
-    /// place among misses is the cheap part of it, and queries by UDP are not this thread's.
+    /// Takes everything that workers have handed over at once: their queue is not fair, so a client
+    /// that fills it keeps out others. Adding to the queue of misses costs little.
     pub(crate) fn on_handed(&mut self, now: Monotonic, budget: &mut Budget) {
         for _ in 0..HANDED_MAX {
             let Some(handed) = self.clients.next_handed() else { return };
@@ -59,7 +59,7 @@ impl Daemon {
         effects.asks.iter().for_each(|miss| self.ask(miss, now));
     }
 
-    /// Has a question answered for a client.
+    /// Has a round begun for a query.
     fn ask(&mut self, miss: &Miss, now: Monotonic) {
         let Miss { client, peer, question, recursion } = miss;
         log::debug!(
@@ -72,9 +72,9 @@ impl Daemon {
         self.tell(now, Input::Ask { client: *client, question, recursion: *recursion });
     }
 
-    /// Sends the replies that are due since an earlier turn, then begins rounds for those who wait, for a slice of time.
+    /// Sends replies that are due since an earlier turn, then begins rounds for a slice of time.
     pub(super) fn begin_rounds(&mut self, now: Monotonic) {
-        self.deliver_owed(now);
+        self.deliver_due(now);
         let Some(until) = self.clients.begin_slice() else { return };
         while let Some(miss) = self.clients.next_miss() {
             if !self.came_back(&miss, now) {
@@ -86,15 +86,15 @@ impl Daemon {
         }
     }
 
-    /// Has every query asked that still waits for its round: the daemon ends, and each gets a reply.
+    /// Begins the rounds of all queries that wait, as the daemon stops: so each gets a reply.
     pub(crate) fn begin_all_rounds(&mut self, now: Monotonic) {
         while let Some(miss) = self.clients.next_miss() {
             self.ask(&miss, now);
         }
     }
 
-    /// Whether a query is one of our own, sent to an upstream that is ourselves after all, however that came about. It is answered with
-    /// an error, which makes that upstream the last one to be asked.
+    /// Whether a query is one of our own, because an upstream leads back to this daemon. It is refused,
+    /// so that this upstream is asked last.
     fn came_back(&mut self, miss: &Miss, now: Monotonic) -> bool {
         let Some(id) = self.clients.id_of(miss.client) else { return true };
         let peer = miss.peer;
@@ -110,25 +110,25 @@ impl Daemon {
         true
     }
 
-    /// Sends replies that are due since an earlier turn, as far as there is time.
-    fn deliver_owed(&mut self, now: Monotonic) {
-        while let Some((client, answer)) = self.clients.next_owed() {
+    /// Sends replies that are due, as many as fit a turn.
+    fn deliver_due(&mut self, now: Monotonic) {
+        while let Some((client, answer)) = self.clients.next_due() {
             let (core, mut executor) = self.executor();
             let gone = executor.deliver(now, core.rounds(), client, &answer);
             self.apply(Effects { gone, asks: Vec::new() }, now);
         }
     }
 
-    /// Sends all replies that are due: the daemon ends.
+    /// Sends all replies that are due, as the daemon stops.
     pub(crate) fn deliver_all(&mut self, now: Monotonic) {
-        while self.clients.owes_replies() {
-            self.deliver_owed(now);
+        while self.clients.has_due_replies() {
+            self.deliver_due(now);
         }
     }
 
     pub(super) fn on_listener(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
         let accepted = self.clients.accept(n, self.poll.registry(), now, budget);
-        // Whoever has come is looked at before anybody else comes, and may have to give way.
+        // New connections are read before others are accepted, which may close them.
         self.clients.resumed().for_each(|source| self.ready.push_back(source));
         if accepted.more {
             self.ready.push_back(Source::TcpListener(n));
@@ -184,7 +184,7 @@ impl Daemon {
                 Received::Failed(attempt, failure) => self.tell(now, Input::Failed { attempt, failure }),
             }
             if waits && !self.upstreams.is_busy(slot) {
-                // Its answer is there; whatever comes behind it announces itself.
+                // The attempt has its response. Later messages are events of their own.
                 break;
             }
             if budget.is_spent() {
@@ -197,7 +197,8 @@ impl Daemon {
         }
     }
 
-    /// Sends the queries to upstreams that have come together. Those that cannot be sent are told to the core one by one.
+    /// Sends the queries of this turn to upstreams. Those that cannot be sent are told to the core one
+    /// by one.
     pub(super) fn send_queries(&mut self, now: Monotonic) {
         loop {
             let failed = self.upstreams.send_queries(self.poll.registry(), now);

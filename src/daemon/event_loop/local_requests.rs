@@ -1,4 +1,5 @@
-//! Between the core and the processes of this host: requests of operators, orders of the sorter, hints of readers.
+//! Between the core and the processes of this host: requests of operators, orders of the sorter, hints
+//! of readers.
 
 use crate::daemon::admin::{AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, status_line};
 use crate::daemon::clients::waiting_clients::{Pending, Way};

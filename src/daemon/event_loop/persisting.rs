@@ -77,7 +77,8 @@ impl Daemon {
         self.persist.on_saved(self.reload.config());
     }
 
-    /// Ends the daemon when the table has been saved and no client waits any more, or at once if it is told a second time.
+    /// Ends the daemon when the table has been saved and no client waits any more, or at once if it is
+    /// told a second time.
     pub(super) fn leave(&mut self, now: Monotonic) {
         if !self.persist.leave(now) {
             self.ending.stop = true;
@@ -120,7 +121,8 @@ impl Daemon {
         }
     }
 
-    /// Makes the files in the runtime directory again that have been removed, or that could not be made before.
+    /// Makes the files in the runtime directory again that have been removed, or that could not be made
+    /// before.
     pub(super) fn mend_runtime_dir(&mut self) {
         if self.persist.mend_table(self.core.table(), self.reload.config()) {
             self.bind_hints_again();

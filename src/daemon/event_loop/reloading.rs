@@ -1,4 +1,5 @@
-//! Between the core and what may change while the daemon runs: signals, the configuration, files, the network.
+//! Between the core and what may change while the daemon runs: signals, the configuration, files, the
+//! network.
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
@@ -90,7 +91,8 @@ impl Daemon {
         self.reload.begin_reading();
     }
 
-    /// Puts hosts files and lists in force that have been read. They wait while the core still looks through much else.
+    /// Puts hosts files and lists in force that have been read. They wait while the core still looks
+    /// through much else.
     pub(super) fn on_lists_read(&mut self, now: Monotonic) {
         if self.core.rounds().is_behind() {
             return;

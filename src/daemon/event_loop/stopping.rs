@@ -1,5 +1,5 @@
-//! How the daemon stops, once the cache has been saved: no query is taken any more, clients that wait get a moment for their replies, then
-//! SERVFAIL, and the table is closed.
+//! How the daemon stops, once the cache has been saved: no query is taken any more, clients that wait
+//! get a moment for their replies, then SERVFAIL, and the table is closed.
 
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::unusable_config;

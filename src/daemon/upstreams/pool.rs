@@ -1,9 +1,11 @@
-//! UDP sockets towards upstreams, which serve one query after the other where there are many: opening one costs more than all else of a query.
+//! UDP sockets to upstreams. Where there are many queries, a socket serves one after the other, since
+//! opening one costs more than the rest of a query.
 //!
-//! What an outsider has to guess stays what it is (RFC 5452 section 9.2): so many queries a second get a socket of their own, from a port that is
-//! drawn; beyond that the socket is drawn from many idle ones; and no id is sent from a port twice. One query at a time is out on a socket,
-//! so that whatever else comes in on it is known for late or forged. New ones are opened ahead, when nobody waits for it. What nobody has needed
-//! for a minute is closed.
+//! An off-path attacker has to guess as much as with a socket for each query (RFC 5452 section 9.2): a
+//! bounded number of queries a second get a new socket from a random port; beyond that the socket is
+//! drawn from many idle ones; and no id is sent from a port twice. A socket has one outstanding query
+//! at a time, so that other messages on it are known to be late or forged. New sockets are opened
+//! ahead, when no client waits for it. Sockets that were not needed for a minute are closed.
 
 use hither_net::ports;
 use hither_net::random::Random;
@@ -16,44 +18,45 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Sockets opened in a second, and how many of them at once.
+/// New sockets a second, and how many of them at once.
 const FRESH_RATE: u64 = 1024;
 const FRESH_BURST: u64 = 2048;
-/// New sockets of an upstream that wait for their first query, and how many of them are opened in one go.
+/// New sockets of one upstream that wait for their first query, and how many of them are opened
+/// together.
 const AHEAD: usize = 16;
 const AHEAD_AT_ONCE: usize = 8;
-/// Idle sockets of an upstream before one of them is used again.
+/// Idle sockets of one upstream above which they are used again.
 const IDLE_MIN: usize = 64;
-/// Idle sockets of an upstream that are kept, so that there are 512 of them with those opened ahead.
+/// Idle sockets of one upstream that are kept: 512 together with those opened ahead.
 const IDLE_MAX: usize = 512 - AHEAD;
-/// Queries sent from one socket.
+/// Queries sent from one socket before it is closed.
 const USES: usize = 256;
-/// How long a socket is used, where there is another to be had.
+/// How long a socket is used, if another one can be had.
 const AGE: Duration = Duration::from_secs(60);
-/// How long a socket is kept that nobody needs, and the least time between two looks at which of them have their time behind them.
+/// How long an idle socket is kept, and the least time between two sweeps.
 const KEPT: Duration = Duration::from_secs(60);
 const LOOKS: Duration = Duration::from_secs(5);
-/// Closed sockets whose ports and ids are remembered, for when the port is drawn again.
+/// Closed sockets whose ports and ids are remembered, in case that a port is drawn again.
 const SPENT: usize = 1024;
-/// Ports drawn to find one from which an id has not been sent.
+/// Ports tried to find one from which an id has not been sent.
 const DRAWS: usize = 4;
 
-/// A socket, and what has been sent from it.
+/// A socket, and the queries sent from it.
 #[derive(Debug)]
 pub(crate) struct UdpLine {
     pub socket: UdpSocket,
     pub port: u16,
     pub upstream: Server,
     opened: Monotonic,
-    /// Ids, oldest first; the last query itself, and whose it was.
+    /// Ids, oldest first; then the latest query and its attempt.
     sent: Vec<u16>,
     query: Option<Rc<[u8]>>,
     latest: AttemptId,
-    /// Ids sent from the same port before.
+    /// Ids sent from the same port by earlier sockets.
     spent: Vec<u16>,
 }
 
-/// Stands for attempts that have ended: what comes for them is late, whichever it was.
+/// Stands for any attempt that has ended: responses to it are late.
 const ENDED: AttemptId = AttemptId(0);
 
 impl UdpLine {
@@ -63,7 +66,7 @@ impl UdpLine {
         self.socket.send(octets).map(drop)
     }
 
-    /// Whether the query that was sent from here last has this id and asks this.
+    /// Whether the latest query has this id and this question.
     pub fn has_asked(&self, id: u16, question: &Question) -> bool {
         let asked = self.query.as_deref().filter(|_| self.sent.last() == Some(&id)).map(Query::read);
         matches!(asked, Some(Ok(query)) if query.name_lower() == question.name && query.qtype() == question.rtype)
@@ -73,12 +76,13 @@ impl UdpLine {
         self.may_still_send(id) && now < self.opened.plus(AGE)
     }
 
-    /// The same where there is no other socket to be had: however old it is, no id goes out from its port twice.
+    /// The same where no other socket can be had: whatever its age, no id is sent from a port twice.
     pub fn may_still_send(&self, id: u16) -> bool {
         self.sent.len() < USES && !self.sent.contains(&id) && !self.spent.contains(&id)
     }
 
-    /// The attempt that a message is for, by its id; what fits none is held against the latest.
+    /// The attempt that a message is for, by its id. A message with an unknown id counts for the latest
+    /// attempt.
     pub fn whose(&self, message: &[u8]) -> Option<AttemptId> {
         let id = id_of(message);
         let (last, earlier) = self.sent.split_last()?;
@@ -92,22 +96,22 @@ pub(crate) fn id_of(octets: &[u8]) -> Option<u16> {
     octets.first_chunk().map(|id| u16::from_be_bytes(*id))
 }
 
-/// A socket that waits for its next query, and since when.
+/// An idle socket, and since when it is idle.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     key: usize,
     since: Monotonic,
 }
 
-/// An upstream's sockets that nobody uses, those that have waited longest first.
+/// The idle sockets of one upstream, those that are idle longest first.
 #[derive(Debug, Default)]
-struct Shelf {
+struct IdleSockets {
     idle: VecDeque<Kept>,
-    /// New ones.
+    /// Opened ahead, and never used yet.
     ahead: VecDeque<Kept>,
 }
 
-impl Shelf {
+impl IdleSockets {
     fn len(&self) -> usize {
         self.idle.len() + self.ahead.len()
     }
@@ -128,18 +132,18 @@ impl Shelf {
 
 #[derive(Debug)]
 pub(crate) struct Pool {
-    /// Sockets that nobody uses, of all upstreams, at most.
+    /// The bound on idle sockets of all upstreams.
     most: usize,
-    /// Of upstreams that have any.
-    shelves: BTreeMap<Server, Shelf>,
-    /// When it is looked next which of them nobody has needed.
+    /// The idle sockets of upstreams that have any.
+    shelves: BTreeMap<Server, IdleSockets>,
+    /// When idle sockets are swept next.
     look_at: Option<Monotonic>,
-    /// Upstreams that were asked since new ones were last opened.
+    /// Upstreams that queries were sent to since sockets were last opened ahead.
     asked: Vec<Server>,
-    /// Which socket has a port.
+    /// The socket of each port.
     ports: HashMap<u16, usize>,
     spent: VecDeque<(u16, Vec<u16>)>,
-    /// New sockets that may be opened although there are idle ones, and as of when.
+    /// How many new sockets may be opened although there are idle ones, as of `fresh_at`.
     fresh: u64,
     fresh_at: Monotonic,
 }
@@ -158,7 +162,8 @@ impl Pool {
         }
     }
 
-    /// A socket that is there: a new one, or when there is no time to open another an idle one, drawn from many. `None`: one is to be opened.
+    /// Takes a socket for a query: a new one, or an idle one drawn from many if no more may be opened
+    /// now. `None`: one is to be opened.
     pub fn draw(&mut self, upstream: Server, now: Monotonic, random: &mut Random) -> Option<usize> {
         if !self.asked.contains(&upstream) {
             self.asked.push(upstream);
@@ -175,7 +180,7 @@ impl Pool {
         Some(self.taken(upstream, kept))
     }
 
-    /// A socket of this upstream that is there, however few there are, where no other can be had: drawn from those that `fit`.
+    /// Takes any idle socket of this upstream that fits, where no other can be had.
     pub fn draw_any(
         &mut self,
         upstream: Server,
@@ -196,7 +201,7 @@ impl Pool {
         kept.key
     }
 
-    /// Whether there is time to open a socket, which is then taken for it.
+    /// Whether one more socket may be opened now, which is then counted.
     fn may_open(&mut self, now: Monotonic) -> bool {
         let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_RATE / 1_000_000;
         if more > 0 {
@@ -208,10 +213,11 @@ impl Pool {
         may
     }
 
-    /// Opens sockets, `room` at most, for the next queries to the upstreams that were just asked; each is to be handed to [`Pool::ready`].
+    /// Opens up to `room` sockets for the next queries to the upstreams that were used lately. The
+    /// caller hands each to [`Pool::ready`].
     ///
     /// # Errors
-    /// What the kernel says to the first that cannot be had; then there are no others either.
+    /// The error of the first socket that cannot be opened; no more are tried then.
     pub fn open_ahead(
         &mut self,
         room: usize,
@@ -234,23 +240,23 @@ impl Pool {
         (lines, Ok(()))
     }
 
-    /// Nobody opens sockets ahead for those who were asked so far.
+    /// Forgets the upstreams that sockets would be opened ahead for.
     pub fn open_none_ahead(&mut self) {
         self.asked.clear();
     }
 
-    /// Sockets that nobody uses.
+    /// The number of idle sockets.
     pub fn len(&self) -> usize {
-        self.shelves.values().map(Shelf::len).sum()
+        self.shelves.values().map(IdleSockets::len).sum()
     }
 
-    /// A new socket waits for its first query.
+    /// Adds a new socket, which waits for its first query.
     pub fn ready(&mut self, upstream: Server, key: usize, now: Monotonic) {
         self.look_at.get_or_insert(now.plus(KEPT));
         self.shelves.entry(upstream).or_default().ahead.push_back(Kept { key, since: now });
     }
 
-    /// A new socket, from a port from which `id` was not sent lately.
+    /// Opens a socket on a port from which `id` was not sent lately.
     pub fn open(
         &mut self,
         upstream: Server,
@@ -284,7 +290,8 @@ impl Pool {
         self.ports.get(&port).copied()
     }
 
-    /// Keeps a socket for the next query; returns one that is to be closed for it, or itself.
+    /// Keeps a socket for the next query. Returns a socket that is to be closed for it, which may be
+    /// itself.
     pub fn take_back(&mut self, line: &UdpLine, key: usize, now: Monotonic) -> Option<usize> {
         if line.sent.len() >= USES {
             return Some(key);
@@ -300,9 +307,9 @@ impl Pool {
         Some(self.taken(line.upstream, oldest))
     }
 
-    /// Remembers what was sent from a socket that is closed now.
+    /// Remembers the ids that were sent from a socket that is closed now.
     pub fn closed(&mut self, line: UdpLine, key: usize) {
-        // Sockets that are bound to links may share a port.
+        // Sockets that are bound to different interfaces may have the same port.
         if self.ports.get(&line.port) == Some(&key) {
             self.ports.remove(&line.port);
         }
@@ -312,7 +319,7 @@ impl Pool {
         self.spent.push_back((line.port, line.sent));
     }
 
-    /// Gives up some sockets, of whichever upstreams, those first that have waited longest; they are to be closed.
+    /// Removes idle sockets of any upstream, those that are idle longest first. The caller closes them.
     pub fn give_up(&mut self, count: usize) -> Vec<usize> {
         let mut given = Vec::new();
         while given.len() < count {
@@ -326,12 +333,12 @@ impl Pool {
         given
     }
 
-    /// When [`Pool::sweep`] has something to do; never, when there is no socket that nobody uses.
+    /// When [`Pool::sweep`] has something to do; `None` while no socket is idle.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.look_at
     }
 
-    /// Gives up what nobody has needed for a minute, to be closed.
+    /// Removes sockets that were not needed for a minute. The caller closes them.
     pub fn sweep(&mut self, now: Monotonic) -> Vec<usize> {
         let mut over = Vec::new();
         if self.look_at.is_none_or(|at| now < at) {
@@ -344,12 +351,12 @@ impl Pool {
             }
             shelf.len() > 0
         });
-        let oldest = self.shelves.values().filter_map(Shelf::oldest).map(|kept| kept.since).min();
+        let oldest = self.shelves.values().filter_map(IdleSockets::oldest).map(|kept| kept.since).min();
         self.look_at = oldest.map(|since| since.plus(KEPT).max(now.plus(LOOKS)));
         over
     }
 
-    /// Gives up all sockets that nobody uses, to be closed.
+    /// Removes all idle sockets. The caller closes them.
     pub fn empty(&mut self) -> Vec<usize> {
         self.look_at = None;
         let all = std::mem::take(&mut self.shelves).into_values();
@@ -357,7 +364,7 @@ impl Pool {
     }
 }
 
-/// A number below `len`.
+/// A random number below `len`.
 fn below(len: usize, random: &mut Random) -> usize {
     (random.draw() >> 16) as usize % len.max(1)
 }

@@ -1,7 +1,9 @@
-//! The sockets of outstanding attempts, each connected to its upstream. A UDP socket serves one attempt after the other.
+//! The sockets of outstanding attempts, each connected to its upstream. A UDP socket serves one attempt
+//! after the other.
 //!
-//! Their number is bounded, so that descriptors remain for everything else. At the bound, or where the kernel has no descriptor, an idle
-//! socket is closed for a new attempt; an attempt fails only when all sockets are in use.
+//! Their number is bounded, so that descriptors remain for everything else. At the bound, or where the
+//! kernel has no descriptor, an idle socket is closed for a new attempt; an attempt fails only when all
+//! sockets are in use.
 
 mod late_responses;
 mod opening;
@@ -45,12 +47,14 @@ struct Socket {
 
 /// Everything between the core and its upstreams.
 ///
-/// It owns the sockets of attempts, those that wait for late responses, and the pool of idle ones. The event loop drives it: `send`,
-/// `resend` and `close` execute actions of the core, `send_queries` sends the datagrams of a turn together, `receive` and `converse` read
-/// a socket that is ready, `tidy` opens and closes sockets when no client waits for it.
+/// It owns the sockets of attempts, those that wait for late responses, and the pool of idle ones. The
+/// event loop drives it: `send`, `resend` and `close` execute actions of the core, `send_queries` sends
+/// the datagrams of a turn together, `receive` and `converse` read a socket that is ready, `tidy` opens
+/// and closes sockets when no client waits for it.
 ///
-/// It promises that an attempt has a socket of its own while it is outstanding, that no id is sent from a port twice, and that there are
-/// never more sockets than its share of the descriptors. It never calls the core: failures are returned.
+/// It promises that an attempt has a socket of its own while it is outstanding, that no id is sent from
+/// a port twice, and that there are never more sockets than its share of the descriptors. It never
+/// calls the core: failures are returned.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     sockets: Slab<Socket>,
@@ -64,7 +68,8 @@ pub(crate) struct Upstreams {
     pool: Pool,
     /// The bound on all sockets.
     most: usize,
-    /// The bound on sockets that only wait for late responses. Beyond it they become idle, or are closed, at once.
+    /// The bound on sockets that only wait for late responses. Beyond it they become idle, or are
+    /// closed, at once.
     lingering_most: usize,
     /// When the kernel last had no descriptor.
     short: Option<Monotonic>,
@@ -143,8 +148,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends the datagrams of this turn one after the other, so that an upstream that is woken by the first finds them all. Returns the
-    /// attempts that failed.
+    /// Sends the datagrams of this turn one after the other, so that an upstream that is woken by the
+    /// first finds them all. Returns the attempts that failed.
     pub fn send_queries(&mut self, registry: &Registry, now: Monotonic) -> Vec<(AttemptId, Failure)> {
         let mut failed = Vec::new();
         let mut outgoing = std::mem::take(&mut self.outgoing);
@@ -156,7 +161,8 @@ impl Upstreams {
             let Line::Udp(line) = &mut socket.line else { continue };
             match line.send(&octets, attempt) {
                 Ok(()) => {}
-                // A full buffer, of the socket or of the kernel, counts as a lost datagram: the core retransmits.
+                // A full buffer, of the socket or of the kernel, counts as a lost datagram: the core
+                // retransmits.
                 Err(error) if error.kind() == ErrorKind::WouldBlock || is_shortage(&error) => {}
                 Err(_) => failed.extend(self.send_anew(registry, now, (key, attempt), &octets).err()),
             }
@@ -165,7 +171,8 @@ impl Upstreams {
         failed
     }
 
-    /// Sends a datagram from a new socket: the one it had, and all idle ones, may have been opened before the host's addresses changed.
+    /// Sends a datagram from a new socket: the one it had, and all idle ones, may have been opened
+    /// before the host's addresses changed.
     fn send_anew(
         &mut self,
         registry: &Registry,
@@ -279,8 +286,8 @@ impl Upstreams {
         }
     }
 
-    /// Whether a query of a client is one of our own that came back: it has the address, port and id of the latest query of one of our
-    /// sockets, and the same question.
+    /// Whether a query of a client is one of our own that came back: it has the address, port and id of
+    /// the latest query of one of our sockets, and the same question.
     pub fn is_own(&self, peer: SocketAddr, id: u16, question: &Question) -> bool {
         let socket = self.pool.key_of(peer.port()).and_then(|key| self.sockets.get(key));
         let Some(Line::Udp(line)) = socket.map(|socket| &socket.line) else { return false };

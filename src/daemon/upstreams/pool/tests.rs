@@ -34,7 +34,7 @@ fn ports_and_ids_are_not_used_again_together() {
     line.send(&asking("B.example", 8), AttemptId(2)).expect("sent");
     assert!(!line.may_send(7, now) && !line.may_send(8, now) && line.may_send(9, now));
     assert!(!line.may_send(9, now.plus(AGE)), "it is too old");
-    assert!(line.may_still_send(9) && !line.may_still_send(8), "where there is no other");
+    assert!(line.may_still_send(9) && !line.may_still_send(8), "where no other can be had");
     let whose = |id: u16| line.whose(&id.to_be_bytes());
     assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [0, 2, 2, 2].map(|n| Some(AttemptId(n))));
     let question = |name: &str, rtype| Question {
@@ -43,7 +43,7 @@ fn ports_and_ids_are_not_used_again_together() {
         dnssec_ok: false,
         checking_disabled: false,
     };
-    assert!(line.has_asked(8, &question("b.example", Rtype::A)), "the letters are not what is asked");
+    assert!(line.has_asked(8, &question("b.example", Rtype::A)), "letter case is not part of the question");
     assert!(!line.has_asked(8, &question("a.example", Rtype::A)), "another name");
     assert!(!line.has_asked(8, &question("b.example", Rtype::AAAA)), "another type");
     assert!(!line.has_asked(9, &question("b.example", Rtype::A)), "another id");
@@ -69,8 +69,8 @@ fn an_idle_socket_is_used_again_only_where_there_are_many() {
         assert_eq!(pool.take_back(&line(), key, now), None);
     }
     let fresh = (0..FRESH_BURST).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
-    assert_eq!(fresh, FRESH_BURST, "as long as there is time for new ones");
-    assert!(pool.open_ahead(99, now, &mut random).0.is_empty(), "no more than there is time for");
+    assert_eq!(fresh, FRESH_BURST, "as many as may be opened");
+    assert!(pool.open_ahead(99, now, &mut random).0.is_empty(), "no more than may be opened");
     assert!(pool.draw(upstream, now, &mut random).is_some());
     assert_eq!(pool.draw(upstream, now, &mut random), None, "few are idle");
     for key in 100..100 + IDLE_MAX - IDLE_MIN {
@@ -96,7 +96,7 @@ fn new_sockets_are_opened_ahead_of_their_first_query() {
         assert!(pool.draw(upstream, now, &mut random).is_some());
     }
     assert!(pool.open_ahead(99, now, &mut random).0.len() <= AHEAD_AT_ONCE);
-    assert!(pool.open_ahead(99, now, &mut random).0.is_empty(), "nobody was asked");
+    assert!(pool.open_ahead(99, now, &mut random).0.is_empty(), "no upstream was used");
     assert!(pool.empty().len() < AHEAD);
     let mut pool = Pool::new(3);
     pool.draw(upstream, now, &mut random);
@@ -107,12 +107,12 @@ fn new_sockets_are_opened_ahead_of_their_first_query() {
 }
 
 #[test]
-fn what_nobody_has_needed_for_a_minute_is_closed_and_then_there_is_nothing_to_do() {
+fn sockets_that_are_idle_for_a_minute_are_closed_and_then_there_is_nothing_to_do() {
     let (_bound, upstream) = bound();
     let mut pool = Pool::new(IDLE_ALL);
     let line = pool_line(upstream);
     let after = |s: u64| START.plus(Duration::from_secs(s));
-    assert_eq!(pool.timeout(), None, "nothing is kept, nobody is woken");
+    assert_eq!(pool.timeout(), None, "no socket is idle");
     for (key, at) in [(1, 0), (2, 3), (3, 30)] {
         assert_eq!(pool.take_back(&line, key, after(at)), None);
     }
@@ -131,7 +131,7 @@ fn what_nobody_has_needed_for_a_minute_is_closed_and_then_there_is_nothing_to_do
 }
 
 #[test]
-fn what_is_given_up_first_has_waited_longest_whosever_it_is() {
+fn the_sockets_that_are_idle_longest_are_given_up_first_whichever_upstream_they_are_for() {
     let (_bounds, servers): (Vec<_>, Vec<_>) = (0..3).map(|_| bound()).unzip();
     let mut pool = Pool::new(IDLE_ALL);
     for key in 0..9 {
@@ -147,7 +147,7 @@ fn what_is_given_up_first_has_waited_longest_whosever_it_is() {
 }
 
 #[test]
-fn in_need_any_that_fits_will_do() {
+fn any_idle_socket_that_fits_is_used_where_no_other_can_be_had() {
     let (_bound, upstream) = bound();
     let (_other_bound, other) = bound();
     let (mut pool, mut random) = (Pool::new(IDLE_ALL), random());
@@ -157,7 +157,7 @@ fn in_need_any_that_fits_will_do() {
     assert_eq!(pool.draw_any(upstream, &mut random, |key| key == 2), Some(2));
     assert_eq!(pool.draw_any(upstream, &mut random, |key| key == 2), None);
     assert_eq!(pool.draw_any(upstream, &mut random, |_| true), Some(1));
-    assert_eq!(pool.draw_any(upstream, &mut random, |_| true), None, "others' are no help");
+    assert_eq!(pool.draw_any(upstream, &mut random, |_| true), None, "sockets to other upstreams do not fit");
     assert_eq!(pool.len(), 1);
 }
 

@@ -1,5 +1,5 @@
-//! Sockets whose attempts have ended stay open for a while, so that a late response is counted instead of provoking an ICMP error that
-//! shows the port to others.
+//! Sockets whose attempts have ended stay open for a while, so that a late response is counted instead
+//! of provoking an ICMP error that shows the port to others.
 
 use super::{Line, Upstreams};
 use hither_rounds::AttemptId;
@@ -22,7 +22,8 @@ impl Upstreams {
         }
     }
 
-    /// The addresses or routes of the host have changed: closes all unused sockets, whose source address may be gone.
+    /// The addresses or routes of the host have changed: closes all unused sockets, whose source
+    /// address may be gone.
     pub fn renew(&mut self) {
         self.over.extend(self.pool.empty());
         while let Some((_, key)) = self.lingering.pop_first() {
@@ -37,7 +38,8 @@ impl Upstreams {
         lingering.into_iter().chain(self.pool.timeout()).min()
     }
 
-    /// Gives sockets that have waited long enough back to the pool, and closes idle ones that were not needed for a minute.
+    /// Gives sockets that have waited long enough back to the pool, and closes idle ones that were not
+    /// needed for a minute.
     pub fn on_time(&mut self, now: Monotonic) {
         while let Some((until, key)) = self.lingering.first().copied()
             && until <= now

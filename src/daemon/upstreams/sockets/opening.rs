@@ -81,8 +81,8 @@ impl Upstreams {
         }
     }
 
-    /// Closes up to `count` unused sockets: first those that are to be closed anyway, then idle ones, then those that wait for late
-    /// responses. Returns how many.
+    /// Closes up to `count` unused sockets: first those that are to be closed anyway, then idle ones,
+    /// then those that wait for late responses. Returns how many.
     pub(crate) fn give_up(&mut self, count: usize) -> usize {
         let before = self.sockets.len();
         let closed = |upstreams: &Upstreams| before - upstreams.sockets.len();

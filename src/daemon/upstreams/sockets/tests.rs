@@ -42,7 +42,7 @@ fn idle_sockets_give_way_and_there_are_no_more_than_may_be() {
     assert_eq!(upstreams.timeout(), Some(now.plus(Duration::from_secs(60))));
     upstreams.on_time(later);
     upstreams.tidy(poll.registry(), later);
-    assert_eq!((upstreams.len(), upstreams.timeout()), (3, None), "nobody has needed it for a minute");
+    assert_eq!((upstreams.len(), upstreams.timeout()), (3, None), "it was not needed for a minute");
 }
 
 #[test]
