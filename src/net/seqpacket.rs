@@ -106,7 +106,7 @@ impl Connection {
     /// `InvalidData` for a message longer than `buffer`, `WouldBlock` if there is none, else those of
     /// recv(2).
     pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-        let len = recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?;
+        let len = uninterrupted(|| recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))?;
         buffer
             .get(..len)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is longer than allowed"))
@@ -117,8 +117,18 @@ impl Connection {
     /// # Errors
     /// `WouldBlock` if the queue of the peer is full, else those of send(2).
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        send(self.0.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL)?;
+        uninterrupted(|| send(self.0.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL))?;
         Ok(())
+    }
+}
+
+/// Makes a call again while it fails with EINTR, which a call with a timeout does when its process is stopped and continued.
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return other,
+        }
     }
 }
 
