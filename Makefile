@@ -87,4 +87,8 @@ deb:
 	find $(debs) -maxdepth 1 -name '*-dbgsym_*' -exec mv -t $(debs)/symbols {} +
 	rm -rf $(deb_leftovers)
 
-.PHONY: all libraries install uninstall deb
+# What CI checks, in minutes, with what needs no root.
+check:
+	.ci/run quick
+
+.PHONY: all libraries install uninstall deb check
