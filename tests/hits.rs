@@ -16,7 +16,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Daemon, Upstream, answer, ask_for, compose, directory, preloaded};
+use support::{Daemon, Upstream, answer, ask_for, compose, directory, preloaded, retried, skip};
 
 /// As `hits/counts.c` has them.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ fn backlog(counted: &Counted, socket: &UdpSocket, count: usize) {
     counted.daemon.signal(Signal::SIGCONT);
     for n in 0..count {
         let mut reply = [0; 1500];
-        let len = socket.recv(&mut reply).unwrap_or_else(|error| panic!("reply {n}: {error}"));
+        let len = retried(|| socket.recv(&mut reply)).unwrap_or_else(|error| panic!("reply {n}: {error}"));
         assert!(len > 12 && reply[2] & 0x80 != 0);
     }
 }
@@ -116,8 +116,7 @@ fn hits_cost_nothing_of_their_own(more: &str) {
     const COUNT: usize = 2048;
     let upstream = upstream();
     let Some(counted) = Counted::start(&upstream, more) else {
-        #[allow(clippy::print_stdout)] // What is skipped is said.
-        return println!("SKIPPED hits_cost_nothing_of_their_own: there is no C compiler");
+        return skip("hits_cost_nothing_of_their_own", "there is no C compiler");
     };
     let socket = counted.daemon.client();
     let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &(8 << 20));
@@ -191,8 +190,7 @@ fn the_kernels_list_of_descriptors_is_long_enough_from_the_start() {
 fn an_idle_daemon_does_not_wake_up() {
     let upstream = upstream();
     let Some(counted) = Counted::start(&upstream, "") else {
-        #[allow(clippy::print_stdout)]
-        return println!("SKIPPED an_idle_daemon_does_not_wake_up: there is no C compiler");
+        return skip("an_idle_daemon_does_not_wake_up", "there is no C compiler");
     };
     let descriptors = counted.daemon.descriptors();
     for n in 0..100 {

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use support::{Daemon, Upstream, answer, directory};
+use support::{Daemon, Upstream, answer, directory, skip};
 
 const CTL: &str = env!("CARGO_BIN_EXE_hitherctl");
 /// A host's files in a directory of its own.
@@ -84,11 +84,6 @@ impl Drop for Host {
     }
 }
 
-#[allow(clippy::print_stderr)] // For who reads what was tested.
-fn skipped(what: &str) {
-    eprintln!("SKIPPED {what}");
-}
-
 fn objects(output: &Output) -> Vec<Value> {
     let text = String::from_utf8(output.stdout.clone()).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
@@ -129,7 +124,7 @@ fn a_daemon_on_this_host_is_found_at_its_port_by_root_and_by_others() {
     };
     check(&objects(&doctor().output().expect("started")));
     if !nix::unistd::geteuid().is_root() {
-        return skipped("nobody's view: not root");
+        return skip("the view of another user in what_doctor_says", "needs root");
     }
     // The program lies where nobody else may look: a copy is run. Made by another process, since a descriptor of ours to write to it may
     // live on in a child of another test, and then it is busy.
@@ -446,7 +441,7 @@ fn programs_are_not_led_to_where_nobody_answers_and_nothing_is_done_to_try() {
     let file = host.0.join("etc/resolv.conf");
     let immutable = Command::new("chattr").arg("+i").arg(&file).status().is_ok_and(|status| status.success());
     if !immutable {
-        return skipped("files cannot be made immutable here");
+        return skip("an immutable /etc/resolv.conf", "files cannot be made immutable here");
     }
     let (code, _, why) = run(&host, &[]);
     assert!(Command::new("chattr").arg("-i").arg(&file).status().expect("started").success());
@@ -635,7 +630,7 @@ fn completions_know_every_verb_and_their_shells_take_them() {
                     let said = String::from_utf8_lossy(&parsed.stderr).into_owned();
                     assert!(parsed.status.success() && said.is_empty(), "{shell}: {said}");
                 }
-                Err(error) => skipped(&format!("{shell} does not parse its completions: {error}")),
+                Err(error) => skip(&format!("parsing of the completions for {shell}"), &error.to_string()),
             }
         }
     }
@@ -657,6 +652,6 @@ fn bash_completes_a_verb() {
     .expect("in memory");
     match Command::new("bash").args(["--norc", "-c", &script]).output() {
         Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "doctor\n"),
-        Err(error) => skipped(&format!("bash does not run: {error}")),
+        Err(error) => skip("what bash completes", &error.to_string()),
     }
 }

@@ -6,8 +6,8 @@ use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
 use nix::sys::signal::Signal;
 use std::process::Command;
-use std::time::{Duration, Instant};
-use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory};
+use std::time::Instant;
+use support::{Daemon, HELD, PATIENCE, Upstream, answer, ask_for, directory, retried, until};
 
 fn upstream(after_ms: u64) -> Upstream {
     Upstream::start(move |query, _| vec![(after_ms, answer(query, &[1], 3600))])
@@ -55,7 +55,7 @@ fn a_wrong_configuration_fails_the_reload_with_its_reason_and_the_old_one_stays(
 
 #[test]
 fn who_waits_for_a_name_that_comes_to_be_answered_here_is_told_that_and_so_are_others() {
-    let slow = Upstream::start(|query, _| vec![(300, answer(query, &[1], 3600))]);
+    let slow = upstream(HELD);
     let dir = directory();
     let hosts = dir.join("hosts");
     let daemon = Daemon::start_in(dir, &[&slow], &format!("[hosts]\nfiles = [{hosts:?}]\n"));
@@ -65,7 +65,7 @@ fn who_waits_for_a_name_that_comes_to_be_answered_here_is_told_that_and_so_are_o
     std::fs::write(&hosts, "192.0.2.77 printer.example\n").expect("writable");
     assert!(daemon.ctl(&["reload"]).status.success());
     let mut buffer = [0; 512];
-    let len = client.recv(&mut buffer).expect("a reply");
+    let len = retried(|| client.recv(&mut buffer)).expect("a reply");
     let address = |reply: &[u8]| {
         Message::read(reply).expect("readable").records().next().map(|record| record.rdata.to_vec())
     };
@@ -77,14 +77,19 @@ fn who_waits_for_a_name_that_comes_to_be_answered_here_is_told_that_and_so_are_o
 
 #[test]
 fn who_waits_when_the_daemon_is_stopped_is_still_answered() {
-    let upstream = upstream(30);
+    let upstream = upstream(HELD);
     let daemon = Daemon::start(&[&upstream], "");
     let client = daemon.client();
     client.send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
     daemon.until("the upstream is asked", |_| upstream.count() == 1);
+    // The response and the signal are both there when the daemon runs on, however busy the machine is.
+    daemon.signal(Signal::SIGSTOP);
     daemon.signal(Signal::SIGTERM);
+    upstream.release();
+    until("the response is sent", || upstream.sent() > 0);
+    daemon.signal(Signal::SIGCONT);
     let mut buffer = [0; 512];
-    let len = client.recv(&mut buffer).expect("a reply");
+    let len = retried(|| client.recv(&mut buffer)).expect("a reply");
     let read = Message::read(&buffer[..len]).expect("readable");
     assert_eq!((read.header().rcode(), read.records().count()), (Rcode::NOERROR, 1));
 }
@@ -92,34 +97,33 @@ fn who_waits_when_the_daemon_is_stopped_is_still_answered() {
 #[test]
 fn who_would_wait_too_long_is_told_so_and_the_stop_is_quick() {
     let silent = Upstream::start(|_, _| Vec::new());
-    let mut daemon = Daemon::start(&[&silent], "");
+    let mut daemon = Daemon::start(&[&silent], "[round]\ndeadline = \"60s\"\n");
     let client = daemon.client();
     client.send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
     daemon.until("the upstream is asked", |_| silent.count() == 1);
-    let began = Instant::now();
     daemon.signal(Signal::SIGTERM);
+    // Before the deadline of its round, which is later than this client waits.
     let mut buffer = [0; 512];
-    let len = client.recv(&mut buffer).expect("a reply");
+    let len = retried(|| client.recv(&mut buffer)).expect("a reply");
     assert_eq!(Message::read(&buffer[..len]).expect("readable").header().rcode(), Rcode::SERVFAIL);
     assert!(daemon.process.wait().expect("our child").success());
-    // A round without an answer takes three seconds.
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_daemon_that_is_stopped_leaves_new_queries_to_its_successor() {
     let slow = upstream(40);
-    let daemon = Daemon::start(&[&slow], "");
+    let mut daemon = Daemon::start(&[&slow], "");
     daemon.ask("known.example");
     daemon.client().send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
     daemon.until("the upstream is asked", |_| slow.count() == 2);
     daemon.signal(Signal::SIGTERM);
     daemon.wait_for("stopping");
     let late = daemon.client();
-    late.set_read_timeout(Some(PATIENCE / 4)).expect("an option");
     late.send(&ask_for("known.example", Rtype::A, None, 1)).expect("sent");
     // It ended with this query unread; with the socket of a service manager it would wait there.
-    assert!(late.recv(&mut [0; 512]).is_err(), "taken after it was told to stop");
+    assert!(daemon.process.wait().expect("our child").success());
+    late.set_nonblocking(true).expect("an option");
+    assert!(retried(|| late.recv(&mut [0; 512])).is_err(), "taken after it was told to stop");
 }
 
 #[test]
@@ -278,7 +282,7 @@ fn a_configuration_that_comes_right_holds_nobody_up_while_its_lists_are_read() {
     let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let list = dir.join("list");
-    let text: String = (0..1_000_000).map(|n| format!("a.name.that.is.blocked{n}.example\n")).collect();
+    let text: String = (0..300_000).map(|n| format!("a.name.that.is.blocked{n}.example\n")).collect();
     std::fs::write(&list, text + "blocked.example\n").expect("written");
     Daemon::configure(&dir, &[&upstream], "[cache]\nmax_tll = \"1h\"\n");
     let first = managed(&dir, &socket, true).output().expect("started");
@@ -291,17 +295,23 @@ fn a_configuration_that_comes_right_holds_nobody_up_while_its_lists_are_read() {
         open.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|file| file == list))
     };
     let right = format!("[[block]]\nfiles = [{list:?}]\n");
-    Daemon::configure(&dir, &[&upstream], &right);
-    // While the list is read, which takes a while, who asks is answered as before.
-    let end = Instant::now() + PATIENCE;
-    while !is_read() {
-        assert!(Instant::now() < end, "the list is never read:\n{}", daemon.log());
-    }
-    assert_eq!(rcode(), Rcode::SERVFAIL, "answered once the list had been read, and not before");
-    // Wrong again, most likely before all has been read.
-    Daemon::configure(&dir, &[&upstream], "[cache]\nmax_tll = \"2h\"\n");
     let problems = |d: &Daemon| d.json(&["status"])["problems"].to_string();
-    daemon.until("another mistake is told", |d| problems(d).contains("2h"));
+    // While the list is read a client is answered as before. It counts when the list was open before the query and after the reply; a
+    // busy machine may let us run only when it has been read.
+    let end = Instant::now() + PATIENCE;
+    for n in 0.. {
+        assert!(Instant::now() < end, "no reply while the list is read:\n{}", daemon.log());
+        Daemon::configure(&dir, &[&upstream], &right);
+        while !is_read() && problems(&daemon) != "[]" {}
+        let (was_open, rcode, is_open) = (is_read(), rcode(), is_read());
+        // Wrong again, most likely before all has been read.
+        Daemon::configure(&dir, &[&upstream], &format!("[cache]\nmax_tll = \"{n}h\"\n"));
+        if was_open && is_open {
+            assert_eq!(rcode, Rcode::SERVFAIL);
+            daemon.until("another mistake is told", |d| problems(d).contains(&format!("{n}h")));
+            break;
+        }
+    }
     Daemon::configure(&dir, &[&upstream], &right);
     assert!(daemon.ctl(&["reload"]).status.success());
     assert_eq!(problems(&daemon), "[]", "the right one is in force");

@@ -18,14 +18,8 @@ use hither_wire::compose::{Owner, flags};
 use hither_wire::message::Section;
 use hither_wire::name::Name;
 use hither_wire::query::Query;
-use std::io::Write as _;
 use std::process::{Command, Output};
-use support::{Daemon, Upstream, answer, compose, libraries};
-
-/// Writes to standard error, since the test harness hides the output of a passing test.
-fn skipped(what: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
-}
+use support::{Daemon, Upstream, answer, compose, libraries, skip as skipped};
 
 fn has(tool: &str, test: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output();

@@ -1,6 +1,5 @@
 //! The daemon in a network of its own: upstreams of the system that change, addresses that come and go, clients beyond the host.
 //! Needs root and namespaces; says so when it has to skip.
-#![allow(clippy::print_stdout)] // What is skipped is said.
 
 mod support;
 
@@ -11,14 +10,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{Daemon, Upstream, alone, answer, ask_for, compose, directory, ends, ip, sh};
+use support::{
+    Daemon, PATIENCE, Upstream, alone, answer, ask_for, compose, directory, ends, ip, retried, sh,
+};
 
 /// An upstream at an address of its own, port 53.
 fn upstream(address: &str, end: u8) {
     let socket = UdpSocket::bind((address, 53)).expect("a port of one's own");
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        while let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+        while let Ok((len, peer)) = retried(|| socket.recv_from(&mut buffer)) {
             let _ = socket.send_to(&answer(&buffer[..len], &[end], 300), peer);
         }
     });
@@ -59,7 +60,7 @@ fn the_systems_upstreams_are_followed_as_they_change() {
             if ends(&reply) == [end] {
                 return;
             }
-            assert!(began.elapsed() < Duration::from_secs(10), "never asked there:\n{}", daemon.log());
+            assert!(began.elapsed() < PATIENCE, "never asked there:\n{}", daemon.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     };
@@ -198,7 +199,8 @@ fn a_network_that_changes_without_end_keeps_no_far_upstream_from_answering() {
     assert!(counted <= whole, "{counted} counted in less than {whole} s");
     is_over.store(true, Ordering::Relaxed);
     let count = storm.join().expect("no panic");
-    assert!(count > 10 * whole, "{count} changes in {whole} s are no storm");
+    // Closer together than the upstream's answers take.
+    assert!(count > 4 * whole, "{count} changes in {whole} s are no storm");
     let before = changes(&daemon);
     assert!(ip("addr add 10.89.0.1/32 dev lo"));
     daemon.until("the last change counts", |d| changes(d) > before);
@@ -228,7 +230,8 @@ fn clients_beyond_the_host_have_their_bounds() {
     let from = |address: &str| {
         let socket = UdpSocket::bind((address, 0)).expect("a port");
         socket.connect((address, 53)).expect("a route");
-        socket.set_read_timeout(Some(Duration::from_millis(300))).expect("an option");
+        // Long enough that what is not there by then will not come.
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("an option");
         socket
     };
     let (far, near) = (from("10.77.0.1"), from("127.0.0.1"));
@@ -236,7 +239,9 @@ fn clients_beyond_the_host_have_their_bounds() {
     let mut burst = |socket: &UdpSocket, name: &str| {
         (0..40).for_each(|id| assert!(socket.send(&ask_for(name, Rtype::A, None, id)).is_ok()));
         let (mut whole, mut cut) = (0, 0);
-        while let Ok(len) = socket.recv(&mut buffer) {
+        while whole + cut < 40
+            && let Ok(len) = retried(|| socket.recv(&mut buffer))
+        {
             let tc = Message::read(&buffer[..len]).expect("readable").header().tc();
             (whole, cut) = (whole + usize::from(!tc), cut + usize::from(tc));
         }

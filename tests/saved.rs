@@ -1,6 +1,6 @@
 //! What the real daemon keeps over a reboot, which is a stop, an empty runtime directory and a start: names and addresses, never more than was
 //! there, never longer, and nothing at all from a file that is not what it should be.
-#![allow(clippy::print_stdout)] // What is skipped is said.
+#![allow(clippy::print_stdout)] // A count.
 
 mod support;
 
@@ -19,7 +19,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends, preloaded};
+use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends, preloaded, skip};
+
+/// A short deadline, for where the upstream is silent.
+const SHORT: &str = "[round]\ndeadline = \"300ms\"\n";
 
 fn good(ends: &'static [u8]) -> Upstream {
     Upstream::start(move |query, _| vec![(0, answer(query, ends, 300))])
@@ -31,7 +34,7 @@ fn silent() -> Upstream {
 
 /// Writes the configuration; what is saved is in `state` beside the runtime directory, unless `more` says otherwise.
 fn configure(dir: &Path, upstream: &Upstream, more: &str) {
-    Daemon::configure(dir, &[upstream], "[sort]\nenabled = false\n[round]\ndeadline = \"300ms\"\n");
+    Daemon::configure(dir, &[upstream], "[sort]\nenabled = false\n");
     std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
     let state = format!("state_dir = {:?}\n", dir.join("state").display().to_string());
     let text = if more.contains("state_dir") { more.to_owned() } else { state + more };
@@ -172,7 +175,7 @@ fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_lon
     assert_eq!(names.len(), 3, "neither the denial nor what is over in seconds: {names:?}");
     quiet.store(true, Ordering::SeqCst);
     let asked = upstream.count();
-    let after = start(&dir, &upstream, "");
+    let after = start(&dir, &upstream, SHORT);
     says(&after, "3 sets of addresses are restored; 0 had run out, 0 were left out");
     let (addresses, ttls) = told(&after.ask("a.example"));
     assert_eq!(addresses, ["198.18.0.3", "198.18.0.1", "198.18.0.2"]);
@@ -266,7 +269,7 @@ fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
         nix::unistd::chown(&path, Some(12_345.into()), None).expect("root");
         says(&start(&dir, &upstream, ""), "it belongs to user 12345, neither to root nor to us");
     } else {
-        println!("SKIPPED a file of another user: needs root");
+        skip("a file of another user in a_file_that_is_not_what_it_should_be_is_passed_over", "needs root");
     }
 }
 
@@ -316,7 +319,10 @@ fn versions_grow_across_a_table_that_is_lost_within_a_second() {
 fn versions_grow_although_the_clock_is_set_back_and_the_table_is_lost() {
     let dir = directory();
     let Some(library) = preloaded(&dir, "tests/hostile/clocks.c") else {
-        return println!("SKIPPED versions_grow_although_the_clock_is_set_back…: there is no C compiler");
+        return skip(
+            "versions_grow_although_the_clock_is_set_back_and_the_table_is_lost",
+            "there is no C compiler",
+        );
     };
     let upstream = good(&[1]);
     let mut last = 0;
@@ -406,8 +412,7 @@ fn a_full_or_read_only_disk_leaves_what_was_saved_before() {
         && sh("mount --make-rprivate /".to_owned())
         && sh(format!("mount -t tmpfs -o size=12k none {place}"));
     if !alone {
-        println!("SKIPPED a_full_or_read_only_disk_leaves_what_was_saved_before: needs root and namespaces");
-        return;
+        return skip("a_full_or_read_only_disk_leaves_what_was_saved_before", "needs root and namespaces");
     }
     let upstream = good(&[1]);
     let mut daemon = start(&dir, &upstream, "[cache]\nsave = \"1s\"\n");
@@ -522,8 +527,7 @@ fn what_is_answered_here_or_asked_elsewhere_since_is_not_restored() {
 fn only_time_that_has_passed_for_certain_is_believed() {
     let dir = directory();
     let Some(library) = preloaded(&dir, "tests/hostile/clocks.c") else {
-        println!("SKIPPED only_time_that_has_passed_for_certain_is_believed: there is no C compiler");
-        return;
+        return skip("only_time_that_has_passed_for_certain_is_believed", "there is no C compiler");
     };
     let file = dir.join("offsets");
     let ahead = |seconds: i64| {
@@ -537,7 +541,7 @@ fn only_time_that_has_passed_for_certain_is_believed() {
         ahead(seconds);
         std::fs::write(&path, &octets).expect("written");
         let _ = std::fs::remove_dir_all(dir.join("run"));
-        configure(&dir, &upstream, "");
+        configure(&dir, &upstream, SHORT);
         Daemon::spawn(dir.clone(), command(&dir).env("LD_PRELOAD", &library).env("CLOCKS", &file))
     };
     // Dropped in the end, since the directory goes with a daemon.

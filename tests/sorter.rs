@@ -18,7 +18,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Instant;
-use support::{Daemon, PATIENCE, Upstream, ask_for, compose, directory};
+use support::{Daemon, PATIENCE, Upstream, ask_for, compose, directory, retried};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_hitherd");
 
@@ -113,7 +113,7 @@ fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
     kill(still.0, Signal::SIGSTOP).expect("it runs");
     daemon.signal(Signal::SIGTERM);
     let mut reply = [0; 512];
-    let len = client.recv(&mut reply).expect("who waits is told");
+    let len = retried(|| client.recv(&mut reply)).expect("who waits is told");
     assert_eq!(Message::read(&reply[..len]).expect("readable").header().rcode(), Rcode::SERVFAIL);
     let end = Instant::now() + PATIENCE;
     while daemon.process.try_wait().expect("our child").is_none() {
@@ -149,7 +149,7 @@ fn a_service_manager_that_reads_nothing_holds_no_sorter_up() {
     let mut message = [0; 1024];
     manager.set_read_timeout(Some(PATIENCE)).expect("an option");
     while !message.starts_with(b"READY=1\n") {
-        manager.recv(&mut message).expect("it is told later");
+        retried(|| manager.recv(&mut message)).expect("it is told later");
     }
     kill(still.0, Signal::SIGTERM).expect("it runs");
     assert!(sorter.wait().expect("our child").success());

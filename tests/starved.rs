@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use support::{Daemon, PATIENCE, Upstream, answer, ask_for, compose, directory, ends, frame, framed};
+use support::{
+    Daemon, PATIENCE, Upstream, answer, ask_for, compose, directory, ends, frame, framed, retried, skip,
+};
 
 const NOBODY: u32 = 65_534;
 /// Connections of the other user to the control socket: more than there are places.
@@ -33,7 +35,7 @@ impl Other {
     /// Starts it and waits until it has what it does well under way; `None` without root.
     fn begin(what: &str, daemon: &Daemon) -> Option<Other> {
         if !nix::unistd::geteuid().is_root() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: to be another user takes root");
+            skip(what, "needs root to be another user as well");
             return None;
         }
         let mut command = Command::new(std::env::current_exe().expect("this program"));
@@ -55,12 +57,12 @@ impl Drop for Other {
     }
 }
 
-/// Not a test: what the other user does, by its environment, until its standard input ends or a minute has passed.
+/// Not a test: what the other user does, by its environment, until its standard input ends or five minutes have passed.
 #[test]
 #[ignore = "it is what other tests start as another user"]
 fn the_other_user() {
     let (Ok(what), Ok(dir)) = (std::env::var("OTHER"), std::env::var("OTHER_DIR")) else { return };
-    let (dir, end) = (PathBuf::from(dir), Instant::now() + Duration::from_secs(60));
+    let (dir, end) = (PathBuf::from(dir), Instant::now() + Duration::from_secs(300));
     match what.as_str() {
         "asks for the status" => ask_without_end(&dir, end),
         "says nothing" => {
@@ -141,7 +143,7 @@ fn hits(daemon: &Daemon, count: usize) {
     for n in 0..count {
         socket.send(&query).expect("sent");
         let mut reply = [0; 512];
-        let len = socket.recv(&mut reply).unwrap_or_else(|error| panic!("hit {n}: {error}"));
+        let len = retried(|| socket.recv(&mut reply)).unwrap_or_else(|error| panic!("hit {n}: {error}"));
         assert_eq!(ends(&reply[..len]), [1]);
     }
 }
@@ -163,7 +165,7 @@ fn watched(upstream: &Upstream) -> (Daemon, mpsc::Receiver<()>) {
     let (sender, alive) = mpsc::channel();
     std::thread::spawn(move || {
         let mut message = [0; 1024];
-        while let Ok(len) = manager.recv(&mut message) {
+        while let Ok(len) = retried(|| manager.recv(&mut message)) {
             let is_alive = String::from_utf8_lossy(&message[..len]).contains("WATCHDOG=1");
             if is_alive && sender.send(()).is_err() {
                 break;
@@ -208,7 +210,7 @@ fn a_service_manager_that_reads_nothing_is_told_later_and_holds_nobody_up() {
     let mut is_over = false;
     while let Some(next) = expected.peek() {
         let mut message = [0; 1024];
-        let len = manager.recv(&mut message).unwrap_or_else(|error| panic!("no {next}: {error}"));
+        let len = retried(|| manager.recv(&mut message)).unwrap_or_else(|error| panic!("no {next}: {error}"));
         let text = String::from_utf8_lossy(&message[..len]).into_owned();
         // What it took before comes first.
         is_over |= text == "X=1\n";
@@ -352,10 +354,7 @@ fn a_thousand_clients_who_do_not_read_hold_little_memory_and_not_for_long() {
         })
         .collect();
     if in_kernel(daemon.server).is_none() {
-        #[allow(clippy::print_stdout)]
-        {
-            println!("SKIPPED the kernel's part of a_thousand_clients_who_do_not_read…: needs ss(8)");
-        }
+        skip("the kernel's part of a_thousand_clients_who_do_not_read_hold_little_memory", "needs ss(8)");
     }
     // As long as it grows.
     let (mut most, mut most_in_kernel) = (0, 0);

@@ -18,8 +18,19 @@ const COUNTED: [(&str, &str); 7] = [
 
 /// Every source file outside tests, with its path from the top.
 fn sources() -> Vec<(String, String)> {
+    let mut found = all_below("src");
+    found.retain(|(path, _)| !is_test(path));
+    assert!(found.len() > 150, "only {} sources are found", found.len());
+    found
+}
+
+fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs")
+}
+
+fn all_below(dir: &str) -> Vec<(String, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut left, mut found) = (vec![top.join("src")], Vec::new());
+    let (mut left, mut found) = (vec![top.join(dir)], Vec::new());
     while let Some(path) = left.pop() {
         if path.is_dir() {
             let entries = std::fs::read_dir(&path).expect("readable");
@@ -29,8 +40,6 @@ fn sources() -> Vec<(String, String)> {
             found.push((from(top, &path), text));
         }
     }
-    found.retain(|(path, _)| !path.contains("/tests/") && !path.ends_with("tests.rs"));
-    assert!(found.len() > 150, "only {} sources are found", found.len());
     found
 }
 
@@ -98,6 +107,28 @@ fn nothing_is_counted_beside_a_queue() {
     );
 }
 
+/// Whether a test makes a call that a signal may interrupt, or says in a way of its own that it is skipped.
+fn lies_now_and_then(line: &str) -> bool {
+    let receives = [".recv(&mut", ".recv_from(&mut", "stream.read(&mut"];
+    let is_interrupted = receives.iter().any(|call| line.contains(call)) && !line.contains("retried(||");
+    is_interrupted || line.contains("\"SKIPPED")
+}
+
+#[test]
+fn tests_retry_what_a_signal_interrupts_and_skip_by_the_one_helper() {
+    let wrong: Vec<String> = [all_below("tests"), all_below("src")]
+        .concat()
+        .iter()
+        .filter(|(path, _)| is_test(path) && path != "tests/tidy.rs" && path != "tests/support/skip.rs")
+        // Its sockets never wait.
+        .filter(|(path, _)| path != "src/logging/tests.rs")
+        .flat_map(|(path, text)| (1..).zip(text.lines()).map(move |(number, line)| (path, number, line)))
+        .filter(|(_, _, line)| lies_now_and_then(line))
+        .map(|(path, number, line)| format!("{path}:{number}: {}", line.trim()))
+        .collect();
+    assert!(wrong.is_empty(), "use retried() and skip() of tests/support:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_rules_see_what_they_are_for() {
     for away in [
@@ -113,6 +144,9 @@ fn the_rules_see_what_they_are_for() {
     {
         assert!(!looks_away(seen), "{seen}");
     }
+    assert!(lies_now_and_then("let len = socket.recv(&mut buffer)?;"));
+    assert!(lies_now_and_then("println!(\"SKIPPED x\");") && !lies_now_and_then("skip(x, y);"));
+    assert!(!lies_now_and_then("let len = retried(|| socket.recv(&mut buffer))?;"));
     let text = "fn f() {\n    // let _ = a.send(1);\n    let _ =\n        a.send(1);\n}\n";
     let found: Vec<usize> =
         statements(text).iter().filter(|(_, what)| looks_away(what)).map(|(line, _)| *line).collect();

@@ -1,5 +1,9 @@
 //! What black-box tests need: scripted upstreams, the daemon in a directory of its own, clients.
-#![allow(dead_code)] // Each test file uses its own part.
+#![allow(dead_code, unused_imports)] // Each test file uses its own part.
+
+mod retry;
+mod skip;
+mod upstream;
 
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
@@ -7,93 +11,20 @@ use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
 use nix::sched::{CloneFlags, unshare};
-use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub use retry::retried;
+pub use skip::skip;
+pub use upstream::{HELD, Upstream};
 
-/// What an upstream does with a query: messages, each after so many milliseconds.
-pub type Script = dyn Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync;
-
-/// An upstream on loopback, UDP and TCP.
-pub struct Upstream {
-    pub address: SocketAddr,
-    /// Queries by UDP. One that the daemon repeats, as it may when we are slow, counts once: same socket, same id.
-    pub queries: Arc<AtomicUsize>,
-    /// All datagrams.
-    pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Upstream {
-    pub fn start(script: impl Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync + 'static) -> Upstream {
-        let (udp, tcp) = loop {
-            let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
-            if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("bound")) {
-                break (udp, tcp);
-            }
-        };
-        let address = udp.local_addr().expect("bound");
-        let (queries, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
-        let script: Arc<Script> = Arc::new(script);
-        std::thread::spawn({
-            let (queries, seen, script) = (Arc::clone(&queries), Arc::clone(&seen), Arc::clone(&script));
-            move || {
-                let mut buffer = [0; 4096];
-                let mut known = HashSet::new();
-                while let Ok((len, peer)) = udp.recv_from(&mut buffer) {
-                    // A reply that is late may meet a port that is ours now.
-                    if len < 12 || buffer[2] & 0x80 != 0 {
-                        continue;
-                    }
-                    if known.insert((peer, [buffer[0], buffer[1]])) {
-                        queries.fetch_add(1, Ordering::SeqCst);
-                    }
-                    seen.lock().expect("no panic").push(buffer[..len].to_vec());
-                    for (after_ms, octets) in script(&buffer[..len], false) {
-                        let socket = udp.try_clone().expect("a descriptor");
-                        later(after_ms, move || drop(socket.send_to(&octets, peer)));
-                    }
-                }
-            }
-        });
-        std::thread::spawn(move || {
-            for stream in tcp.incoming().map_while(Result::ok) {
-                let script = Arc::clone(&script);
-                std::thread::spawn(move || converse(stream, &*script));
-            }
-        });
-        Upstream { address, queries, seen }
-    }
-
-    pub fn count(&self) -> usize {
-        self.queries.load(Ordering::SeqCst)
-    }
-}
-
-fn later(after_ms: u64, act: impl FnOnce() + Send + 'static) {
-    if after_ms == 0 {
-        return act();
-    }
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(after_ms));
-        act();
-    });
-}
-
-fn converse(mut stream: TcpStream, script: &Script) {
-    while let Some(query) = framed(&mut stream) {
-        for (after_ms, octets) in script(&query, true) {
-            let Ok(mut stream) = stream.try_clone() else { return };
-            later(after_ms, move || drop(stream.write_all(&frame(&octets))));
-        }
-    }
-}
+/// How long something may take that has to come some time; no test is right or wrong by this number on a machine that is only busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn frame(octets: &[u8]) -> Vec<u8> {
     [&u16::try_from(octets.len()).expect("short").to_be_bytes()[..], octets].concat()
@@ -257,7 +188,7 @@ impl Daemon {
         let socket = self.client();
         socket.send(octets).expect("sent");
         let mut buffer = [0; 65_535];
-        let len = socket.recv(&mut buffer).expect("a reply");
+        let len = retried(|| socket.recv(&mut buffer)).expect("a reply");
         buffer[..len].to_vec()
     }
 
@@ -281,16 +212,11 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
     }
 
-    /// Waits until a counter or an entry is as it should be; nobody announces that.
+    /// Waits until a counter or an entry is as it should be, which no event announces.
     pub fn until(&self, what: &str, holds: impl Fn(&Daemon) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(
-                Instant::now() < end,
-                "{what} never comes true; {}\n{}",
-                self.json(&["stats"]),
-                self.log()
-            );
+            assert!(Instant::now() < end, "not in time: {what}; {}\n{}", self.json(&["stats"]), self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -308,11 +234,20 @@ impl Drop for Daemon {
     }
 }
 
+/// Waits until something holds that no event announces.
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Enters a network and a mount namespace, for this thread and what it starts; `false` where that is not allowed.
 pub fn alone(test: &str) -> bool {
     let made = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS);
     if made.is_err() || !ip("link set lo up") {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: needs root, namespaces and ip(8)");
+        skip(test, "needs root, namespaces and ip(8)");
         return false;
     }
     assert!(sh("mount --make-rprivate /"), "mounts stay here");

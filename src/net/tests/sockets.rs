@@ -1,5 +1,10 @@
 //! Tests with the real kernel: batches, ports, alarms, signals, local sockets, sockets passed by systemd.
-#![allow(clippy::print_stdout)] // A test that is skipped says so.
+#![allow(clippy::print_stdout)] // What the child of a test finds.
+
+#[path = "../../../tests/support/retry.rs"]
+mod retry;
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
 
 use hither_net::batch::{Batch, Outgoing};
 use hither_net::random::Random;
@@ -7,6 +12,8 @@ use hither_net::seqpacket::{Connection, Listener};
 use hither_net::{activation, clock, listen, ports, signals};
 use hither_table::Monotonic;
 use mio::{Events, Interest, Poll, Token};
+use retry::retried;
+use skip::skip;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -32,7 +39,7 @@ fn echo_reversed(socket: &UdpSocket, mut left: usize) {
     let mut batch = Batch::new();
     while left > 0 {
         let Ok(n) = batch.receive(socket) else {
-            poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+            retried(|| poll.poll(&mut events, Some(PATIENCE))).expect("polled");
             assert!(!events.is_empty(), "{left} datagrams never came");
             continue;
         };
@@ -53,7 +60,7 @@ fn echo_reversed(socket: &UdpSocket, mut left: usize) {
 fn exchange(bind: &str, ask: &[&str]) {
     let server = match listen::udp(bind.parse().expect("an address"), false) {
         Ok(server) => server,
-        Err(error) => return println!("SKIPPED: {bind} cannot be bound here: {error}"),
+        Err(error) => return skip(&format!("exchanges at {bind}"), &error.to_string()),
     };
     let port = server.local_addr().expect("bound").port();
     let clients: Vec<UdpSocket> = ask
@@ -71,7 +78,7 @@ fn exchange(bind: &str, ask: &[&str]) {
         let answers: BTreeSet<u8> = (0..5)
             .map(|_| {
                 let mut reply = [0; 16];
-                assert_eq!(client.recv(&mut reply).expect("a reply"), 4);
+                assert_eq!(retried(|| client.recv(&mut reply)).expect("a reply"), 4);
                 reply[3]
             })
             .collect();
@@ -104,7 +111,7 @@ fn a_late_reply_takes_the_route_of_its_query() {
     });
     assert!(written && later.send(&server) == 1 && later.is_empty());
     let mut reply = [0; 16];
-    assert_eq!(client.recv(&mut reply).expect("a reply"), 5);
+    assert_eq!(retried(|| client.recv(&mut reply)).expect("a reply"), 5);
 }
 
 #[test]
@@ -130,11 +137,11 @@ fn an_alarm_rings_after_its_time_and_not_before() {
     poll.registry().register(&mut alarm, Token(0), Interest::READABLE).expect("registered");
     let at = clock::now().plus(Duration::from_millis(3));
     alarm.set(Some(at)).expect("set");
-    poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+    retried(|| poll.poll(&mut events, Some(PATIENCE))).expect("polled");
     assert!(!events.is_empty() && clock::now() >= at);
     alarm.ack();
     alarm.set(Some(Monotonic(1))).expect("a time that has passed rings at once");
-    poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+    retried(|| poll.poll(&mut events, Some(PATIENCE))).expect("polled");
     assert!(!events.is_empty());
 }
 
@@ -237,8 +244,8 @@ fn ip(lines: &str) -> bool {
 fn changes_are_noticed_after_an_overrun_of_netlink() {
     // A network namespace for this thread and its children.
     if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() || !ip("link set lo up\n") {
-        println!("SKIPPED: needs root, namespaces and ip(8)");
-        return;
+        let test = "changes_are_noticed_after_an_overrun_of_netlink";
+        return skip(test, "needs root, namespaces and ip(8)");
     }
     let mut netlink = hither_net::netlink::Netlink::new().expect("a socket");
     let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
@@ -247,7 +254,7 @@ fn changes_are_noticed_after_an_overrun_of_netlink() {
         .register(&mut mio::unix::SourceFd(&fd), Token(0), Interest::READABLE)
         .expect("registered");
     let mut has_changes = |netlink: &mut hither_net::netlink::Netlink| {
-        poll.poll(&mut events, Some(PATIENCE)).expect("polled");
+        retried(|| poll.poll(&mut events, Some(PATIENCE))).expect("polled");
         !events.is_empty() && netlink.take().news
     };
     assert!(!netlink.take().news, "nothing has happened");

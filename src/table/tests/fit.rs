@@ -1,6 +1,9 @@
 //! Tables in file systems with little or no space. Needs root to mount them.
 #![cfg(feature = "writer")]
 
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
+
 use hither_table::layout::head;
 use hither_table::{
     Draft, FamilyDraft, Geometry, Key, Monotonic, NoEntry, Opened, Origin, Reader, Snapshot, Writer,
@@ -63,7 +66,7 @@ fn in_a_tmpfs(test: &str, options: &str, part: fn(&Path)) {
     if let Some(dir) = std::env::var_os(PART) {
         return part(Path::new(&dir));
     }
-    let skip = |why: &str| drop(writeln!(std::io::stderr(), "SKIPPED {test}: {why}"));
+    let skip = |why: &str| skip::skip(test, why);
     if !nix::unistd::geteuid().is_root() {
         return skip("needs root to mount one");
     }

@@ -10,13 +10,10 @@ use std::sync::Arc;
 /// written and read.
 #[test]
 fn on_a_full_tmpfs_no_process_is_killed() {
-    use std::io::Write as _;
     if let Some(dir) = part() {
         return fill_a_tmpfs(&dir);
     }
-    let skip = |why: &str| {
-        let _ = writeln!(std::io::stderr(), "SKIPPED on_a_full_tmpfs_no_process_is_killed: {why}");
-    };
+    let skip = |why: &str| super::skip::skip("on_a_full_tmpfs_no_process_is_killed", why);
     if !nix::unistd::geteuid().is_root() {
         return skip("needs root to mount a tmpfs");
     }

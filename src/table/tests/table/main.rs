@@ -7,6 +7,8 @@ mod eviction;
 mod files;
 mod followers;
 mod model;
+#[path = "../../../../tests/support/skip.rs"]
+mod skip;
 
 use hither_table::{
     Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Memory, Monotonic, NoEntry, Origin, Reader,
