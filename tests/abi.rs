@@ -15,7 +15,7 @@ mod table;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::libraries;
+use support::{libraries, skip};
 
 /// Set to write the lists anew instead of comparing them.
 const RENEW: &str = "HITHER_RENEW_ABI";
@@ -51,10 +51,7 @@ fn compare(list: &str, found: &str, wanted_change: &str) {
 fn the_libraries_export_the_symbols_of_the_list() {
     let tool = Command::new("readelf").arg("--version").output();
     if !tool.is_ok_and(|output| output.status.success()) {
-        use std::io::Write as _;
-        let _ =
-            writeln!(std::io::stderr(), "SKIPPED the_libraries_export_the_symbols: readelf is not installed");
-        return;
+        return skip("the_libraries_export_the_symbols_of_the_list", "readelf is not installed");
     }
     let mut found = String::new();
     for library in ["libhither.so.1", "libnss_hither.so.2"] {

@@ -37,8 +37,7 @@ fn run(include: &Path, program: &str) -> Option<String> {
     std::fs::write(&source, program).expect("writable");
     let compiler = Command::new("cc").arg("-I").arg(include).arg(&source).arg("-o").arg(&binary).output();
     let Ok(compiled) = compiler else {
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), "SKIPPED the_header_file: there is no C compiler");
+        crate::support::skip("the C header in its list", "there is no C compiler");
         return None;
     };
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));

@@ -1,6 +1,6 @@
 //! Programs of others with the module, in mount and time namespaces and in a chroot.
 
-use crate::support::{Daemon, compile};
+use crate::support::{Daemon, compile, retried};
 use crate::{command, has, is_root, skipped, text, upstream};
 use std::io::{Read as _, Write as _};
 use std::process::Output;
@@ -43,7 +43,7 @@ fn other_programs_find_names_through_the_module() {
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("curl comes");
             let mut request = [0; 1024];
-            let _ = stream.read(&mut request);
+            let _ = retried(|| stream.read(&mut request));
             stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\nhither\n").expect("it reads");
         });
         let url = format!("http://web.example:{port}/");
