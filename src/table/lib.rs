@@ -1,7 +1,7 @@
 //! The shared table: names and their addresses in memory that every process of the host may read
 //! without asking the daemon.
 //!
-//! There is one [`Writer`], in the daemon, and any number of [`Reader`]s, in any process. A reader
+//! There is one `Writer`, in the daemon, and any number of [`Reader`]s, in any process. A reader
 //! can rely on this:
 //!
 //! * **One publish.** What a lookup returns was published together; it is never a mix of two

@@ -121,7 +121,7 @@ impl Reader {
     }
 
     /// [`Reader::lookup`] for a key whose place may be known already. `used` receives the line of
-    /// the entry, for [`crate::Uses::note`].
+    /// the entry, for `Uses::note`.
     ///
     /// # Errors
     /// As of [`Reader::lookup`].
