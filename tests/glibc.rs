@@ -339,7 +339,7 @@ fn in_another_network_namespace_the_next_module_is_asked() {
             assert!(!table_there.is_of_here() && !table.is_of_here());
             let mut entry = Snapshot::new();
             assert_eq!(table_there.answer(&name, a, hither_client::now(), &mut entry), Answer::Fresh);
-            assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Elsewhere);
+            assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::OtherNetwork);
         });
         there.join().expect("no panic");
     });
@@ -389,7 +389,7 @@ fn a_daemon_that_restarts_in_another_network_namespace_begins_a_new_table() {
             daemon
         });
         let _daemon = there.join().expect("no panic");
-        assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Elsewhere);
+        assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::OtherNetwork);
         assert!(matches!(Table::open(Some(&run)), Err(OpenError::OtherNetwork)));
     });
 }

@@ -1,22 +1,22 @@
-//! The answer cache: what is not plain addresses, written by one thread and read by any number of them without a lock.
+//! The answer cache: answers of all types but plain addresses, written by one thread and read by any number of
+//! threads without a lock.
 //!
-//! Each answer is one upstream's own octets, found by its question alone. Bounded in entries and octets; who has not been asked for
-//! since it was last looked at goes first. Unsafe code is in `index` and `latest` alone.
+//! An answer is kept as the octets of one upstream, under its question. The cache is bounded in entries and in
+//! octets; an answer that has not been read since eviction last looked at it is evicted first. Unsafe code is in
+//! `index` only.
 
 #![deny(unsafe_code)]
 
 mod cache;
 mod index;
-mod latest;
 mod stored;
 
 pub use cache::{Answers, Number, Reader};
-pub use latest::Latest;
 pub use stored::Stored;
 
 use hither_wire::codes::Rtype;
 
-/// What an answer is found by.
+/// A question, as the key of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// QNAME in lower-case wire form (RFC 4343).

@@ -1,34 +1,54 @@
-//! hither's answers for Rust programs: read from shared memory, without a system call and without asking the daemon.
+//! hither's answers for Rust programs, read from shared memory.
+//!
+//! The daemon publishes the addresses of every name that it resolves in a table below [`RUNTIME_DIR`]. A lookup
+//! here reads that table: it needs no system call, does not ask the daemon, and takes less than a microsecond.
+//! The table has only names that some program on this host has asked for lately. A program that needs an answer
+//! in any case asks the resolver, for instance with getaddrinfo(3), unless the answer here is
+//! [`Answer::Fresh`].
 //!
 //! ```no_run
 //! use hither_client::{Answer, Family, Snapshot, Table, Wanted};
 //!
+//! // Once per process; threads can share it.
 //! let table = Table::open(None)?;
+//!
+//! // Once per thread: room for one entry, so that lookups do not allocate.
 //! let mut entry = Snapshot::new();
-//! let now = hither_client::now();
-//! if table.answer(&"www.example.com".parse()?, Wanted::One(Family::A), now, &mut entry) == Answer::Fresh {
-//!     let addresses = entry.family(Family::A).map(|set| set.addresses().map(|a| a.address).collect::<Vec<_>>());
-//!     assert!(addresses.is_some());
+//!
+//! let name = "www.example.com".parse()?;
+//! match table.answer(&name, Wanted::One(Family::A), hither_client::now(), &mut entry) {
+//!     Answer::Fresh => {
+//!         // Nearest first. There are none if the name, or its addresses of this family, do not exist.
+//!         for address in entry.family(Family::A).into_iter().flat_map(|set| set.addresses()) {
+//!             println!("{}", address.address);
+//!         }
+//!     }
+//!     _ => println!("ask the resolver"),
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! `examples/lookup.rs` prints an entry with its TTLs and measurements, `examples/watch.rs` follows every
+//! change of the table.
 
 #![deny(unsafe_code)]
 
 mod raw;
 
+use hither_latest::Latest;
 use hither_table::Recheck;
 use hither_table::network::{self, Network};
+pub use hither_table::paths::RUNTIME_DIR;
 pub use hither_table::{
     Address, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Monotonic, Negative, NoEntry,
     OpenError, Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport, Wanted,
 };
 pub use hither_wire::name::Name;
+pub use raw::now;
 use std::path::{Path, PathBuf};
 
-pub use hither_table::paths::RUNTIME_DIR;
-
-/// The runtime directory: `HITHER_RUNTIME_DIR` where it is set and this is not a setuid program, else [`RUNTIME_DIR`].
+/// The runtime directory: `HITHER_RUNTIME_DIR` if that is set and the program is not setuid, otherwise
+/// [`RUNTIME_DIR`].
 #[must_use]
 pub fn runtime_dir() -> PathBuf {
     let chosen = std::env::var_os(hither_table::paths::RUNTIME_DIR_VARIABLE)
@@ -36,80 +56,71 @@ pub fn runtime_dir() -> PathBuf {
     chosen.map_or_else(|| PathBuf::from(RUNTIME_DIR), PathBuf::from)
 }
 
-/// The table's clock.
-#[must_use]
-pub fn now() -> Monotonic {
-    raw::now()
-}
-
-/// A table that is followed when the daemon puts another in its place. To be shared between threads.
+/// The daemon's table, and its successors: when the daemon replaces the table, lookups go on in the new one.
+/// Threads can share it.
 ///
-/// A process that can be root does not map what is not root's, since whoever may cut a file ends those who have it mapped: lookups then
-/// take some system calls, about a microsecond. Who gives its rights up for good maps the table
-/// once [`Table::answer`] finds nothing fresh, in another second than it last did.
+/// A process that can become root does not map a table that another user owns, since the owner of a file can
+/// truncate it, which kills every process that has it mapped. Lookups then take some system calls, about a
+/// microsecond. A process that gives up its rights for good maps the table later, when [`Table::answer`] finds
+/// nothing fresh.
 #[derive(Debug)]
 pub struct Table {
     dir: PathBuf,
-    current: raw::Current,
-    /// Whether answers that hold in another network namespace are wanted too.
-    anywhere: bool,
+    current: Latest<Reader>,
+    /// Whether answers are wanted that hold in another network namespace.
+    any_network: bool,
     network: Network,
     recheck: Recheck,
 }
 
 impl Table {
-    /// Opens the table in `dir`, or where [`runtime_dir`] says.
+    /// Opens the table in `dir`, or in [`runtime_dir`].
     ///
     /// # Errors
-    /// If there is none, none that can be trusted, one whose times mean nothing here, or one whose answers hold in another network
-    /// namespace than the calling thread's.
+    /// If there is no table; if it is not to be trusted; if it is from before the last boot or from another
+    /// time namespace, so that its times mean nothing here; or if its answers hold in another network namespace
+    /// than the calling thread's.
     pub fn open(dir: Option<&Path>) -> Result<Table, OpenError> {
-        let table = Table::open_anywhere(dir)?;
-        if !table.is_of_here() {
+        let table = Table::open_any_network(dir)?;
+        if !table.is_same_network() {
             return Err(OpenError::OtherNetwork);
         }
-        Ok(Table { anywhere: false, ..table })
+        Ok(Table { any_network: false, ..table })
     }
 
-    /// The same for those who want to see what the daemon says, whatever network namespace it says it in; [`Table::is_of_here`] tells.
+    /// Opens the table whatever network namespace its answers hold in, to show what the daemon has;
+    /// [`Table::is_same_network`] says whether that is the calling thread's.
     ///
     /// # Errors
-    /// As of [`Table::open`], but for the last.
-    pub fn open_anywhere(dir: Option<&Path>) -> Result<Table, OpenError> {
+    /// As [`Table::open`], except for the network namespace.
+    pub fn open_any_network(dir: Option<&Path>) -> Result<Table, OpenError> {
         let dir = dir.map_or_else(runtime_dir, Path::to_owned);
-        let current = raw::Current::new(open(&dir)?);
-        Ok(Table { dir, current, anywhere: true, network: Network::new(), recheck: Recheck::new() })
+        let current = Latest::new(open(&dir)?);
+        let (network, recheck) = (Network::new(), Recheck::new());
+        Ok(Table { dir, current, any_network: true, network, recheck })
     }
 
-    /// Whether the answers hold in the network namespace of the calling thread, as far as the table says. Asks the kernel.
-    pub fn is_of_here(&self) -> bool {
+    /// Whether the answers hold in the network namespace of the calling thread, as far as the table says. Makes
+    /// a system call.
+    pub fn is_same_network(&self) -> bool {
         self.current.with(Reader::same_network)
     }
 
-    /// Copies the entry of `name` out, all of one publish; opens the table anew when it was replaced. Letter case does not matter.
-    /// Whether the entry has expired, and whether it holds in the thread's network namespace, is not looked at: [`Table::answer`] does.
+    /// Gives the answer of the table about `name` at `now`, for the families that are wanted. Letter case does
+    /// not matter.
     ///
-    /// # Errors
-    /// A [`NoEntry`].
-    pub fn lookup(&self, name: &Name, out: &mut Snapshot) -> Result<(), NoEntry> {
-        let key = Key::of(&name.to_lower());
-        match self.current.with(|reader| reader.lookup(&key, out)) {
-            Err(NoEntry::Replaced) if self.reopen() => self.current.with(|reader| reader.lookup(&key, out)),
-            other => other,
-        }
-    }
-
-    /// What the table has to say of the wanted families of `name` at `now`.
+    /// After [`Answer::Fresh`] and [`Answer::Stale`] the entry is in `out`, all of it from one publish. Makes no
+    /// system call while the answer is fresh and the table is mapped.
     pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
-        let answer = self.answer_here(name, wanted, now, out);
-        let doubt =
-            matches!(answer, Answer::Missing | Answer::Stale | Answer::Elsewhere) && self.is_outdated(now);
-        if doubt && self.reopen() { self.answer_here(name, wanted, now, out) } else { answer }
+        let answer = self.answer_of_current(name, wanted, now, out);
+        let outdated =
+            matches!(answer, Answer::Missing | Answer::Stale | Answer::OtherNetwork) && self.is_outdated(now);
+        if outdated && self.reopen() { self.answer_of_current(name, wanted, now, out) } else { answer }
     }
 
-    fn answer_here(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
-        if self.is_elsewhere(now) {
-            return Answer::Elsewhere;
+    fn answer_of_current(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
+        if self.is_other_network(now) {
+            return Answer::OtherNetwork;
         }
         match self.lookup(name, out) {
             Ok(()) => match out.freshness(wanted, now) {
@@ -122,34 +133,50 @@ impl Table {
         }
     }
 
-    /// Whether the thread is in another network namespace than the answers hold in. Asks the kernel now and then, see [`network`].
-    fn is_elsewhere(&self, now: Monotonic) -> bool {
-        let told = self.current.with(|reader| if reader.replaced() { 0 } else { reader.network() });
-        !self.anywhere && told != 0 && told != self.network.of_thread(now, network::here)
+    /// Copies the entry of `name`, expired or not, and whatever network namespace it holds in. Letter case does
+    /// not matter. A replaced table is opened anew.
+    ///
+    /// # Errors
+    /// If the table has no entry of that name, or its entry could not be read.
+    pub fn lookup(&self, name: &Name, out: &mut Snapshot) -> Result<(), NoEntry> {
+        let key = Key::of(&name.to_lower());
+        match self.current.with(|reader| reader.lookup(&key, out)) {
+            Err(NoEntry::Replaced) if self.reopen() => self.current.with(|reader| reader.lookup(&key, out)),
+            other => other,
+        }
     }
 
-    /// Whether another file is there than the one that is read, or it could be read quicker; asks the kernel at most once a second.
+    /// Whether the calling thread is in another network namespace than the answers hold in. Makes a system call
+    /// now and then, see [`network`].
+    fn is_other_network(&self, now: Monotonic) -> bool {
+        let stated = self.current.with(|reader| if reader.replaced() { 0 } else { reader.network() });
+        !self.any_network && stated != 0 && stated != self.network.of_thread(now, network::here)
+    }
+
+    /// Whether the directory has another table than the current one, or that could be mapped by now. Makes
+    /// system calls at most once a second.
     fn is_outdated(&self, now: Monotonic) -> bool {
         self.recheck.is_due(now)
             && self.current.with(|reader| !reader.is_current(&self.dir) || reader.could_be_mapped())
     }
 
-    /// Follows every publish from now on. After [`Step::Replaced`] call [`Table::reopen`] and follow anew.
+    /// Follows every publish from now on. After [`Step::Replaced`], call [`Table::reopen`] and follow the new
+    /// table.
     #[must_use]
     pub fn watch(&self) -> Follower {
         self.reader().follow()
     }
 
-    /// The table as it is now; it stays readable as long as this is held.
+    /// The current table, which stays readable as long as the reader is held, even if the daemon replaces it.
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.current.with(Reader::clone)
     }
 
-    /// Maps the file that took the table's place; `false` if that cannot be read.
+    /// Opens the table that the directory has by now; `false` if there is none that can be read.
     pub fn reopen(&self) -> bool {
         let Ok(reader) = open(&self.dir) else { return false };
-        self.current.replace(reader);
+        self.current.set(reader);
         true
     }
 }
@@ -157,18 +184,18 @@ impl Table {
 /// What [`Table::answer`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// The snapshot answers all that was asked: addresses, or a denial.
+    /// The snapshot has every family that is wanted: addresses, or a denial.
     Fresh,
-    /// It has what was asked, but the time of some of it is over.
+    /// The snapshot has every family that is wanted, but some of it has expired.
     Stale,
-    /// A family that was asked for is not known.
+    /// A family that is wanted is not known.
     Partial,
-    /// The name is not in the table.
+    /// The table does not have the name.
     Missing,
-    /// It changed under every try: ask the daemon, or try again.
+    /// The entry changed during every try: ask the resolver, or try again.
     Busy,
-    /// The thread has entered another network namespace, where other answers hold: ask that one's resolver.
-    Elsewhere,
+    /// The thread is in another network namespace than the answers hold in: ask the resolver there.
+    OtherNetwork,
 }
 
 fn open(dir: &Path) -> Result<Reader, OpenError> {

@@ -185,9 +185,9 @@ impl Context {
     }
 
     fn open(&self) -> Result<Table, OpenError> {
-        let table = Table::open_anywhere(Some(&self.dir))?;
+        let table = Table::open_any_network(Some(&self.dir))?;
         static SAID: Once = Once::new();
-        if !table.is_of_here() {
+        if !table.is_same_network() {
             SAID.call_once(|| {
                 remark("the daemon is in another network namespace: programs here do not read its table");
             });

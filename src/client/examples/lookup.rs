@@ -1,21 +1,31 @@
-//! Prints the addresses that hither has for a name: `cargo run -p hither-client --example lookup -- www.example.com`.
+//! Prints what hither has for a name: `cargo run -p hither-client --example lookup -- www.example.com`.
 #![allow(clippy::print_stdout)]
 
-use hither_client::{Family, Snapshot, Table};
+use hither_client::{Answer, Family, Rtt, Snapshot, Table, Wanted, now};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let name = std::env::args().nth(1).ok_or("which name?")?.parse()?;
+    let name = std::env::args().nth(1).ok_or("usage: lookup NAME")?.parse()?;
     let table = Table::open(None)?;
-    let mut entry = Snapshot::new();
-    match table.lookup(&name, &mut entry) {
-        Ok(()) => {
-            for family in [Family::A, Family::Aaaa] {
-                let addresses =
-                    entry.family(family).into_iter().flat_map(|set| set.addresses().map(|a| a.address));
-                addresses.for_each(|address| println!("{address}"));
-            }
+    let (mut entry, now) = (Snapshot::new(), now());
+    let answer = table.answer(&name, Wanted::Both, now, &mut entry);
+    if !matches!(answer, Answer::Fresh | Answer::Stale) {
+        println!("{name}: {answer:?}, ask the resolver");
+        return Ok(());
+    }
+    println!("{name}: {answer:?}");
+    for set in [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family)) {
+        if let Some(denial) = set.negative() {
+            println!("  {} for {} s", denial.as_str(), set.ttl(now));
         }
-        other => println!("{name} {other:?}"),
+        // Nearest first.
+        for address in set.addresses() {
+            let measured = match address.rtt {
+                Rtt::Micros(micros) => format!("{micros} us away"),
+                Rtt::Unmeasured => "not measured".to_owned(),
+                Rtt::Unreachable => "unreachable".to_owned(),
+            };
+            println!("  {} for {} s, {measured}", address.address, set.ttl(now));
+        }
     }
     Ok(())
 }

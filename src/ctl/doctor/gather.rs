@@ -127,7 +127,7 @@ fn usual(all: &[UpstreamStatus]) -> Vec<SocketAddr> {
 }
 
 fn table(dir: &Path, passwd: &str) -> Table {
-    match hither_client::Table::open_anywhere(Some(dir)) {
+    match hither_client::Table::open_any_network(Some(dir)) {
         Ok(table) => {
             let reader = table.reader();
             let report = reader.verify();

@@ -5,7 +5,7 @@ use crate::daemon::clients::handover::{Handed, HandoverReceiver, HandoverSender,
 use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::udp::{Cache, Responder, Taking, answer_batch};
 use crate::daemon::clients::waiting_clients::Taken;
-use hither_answers::Latest;
+use hither_latest::Latest;
 use hither_net::batch::{Batch, SIZE};
 use hither_net::clock::now;
 use hither_rounds::{Hits, Question};
