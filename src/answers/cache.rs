@@ -1,6 +1,6 @@
-//! What is kept and what goes.
+//! The cache: which answers are kept, and which are evicted.
 
-use crate::index::{BITS, Index, IndexWriter, Node, OVERHEAD, given};
+use crate::index::{BITS, Index, IndexWriter, Node, OVERHEAD, allocated};
 use crate::{Asked, Stored};
 use crossbeam_epoch as epoch;
 use hither_table::Monotonic;
@@ -11,33 +11,35 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Octets kept for an entry on average, all told, before others go; most answers take a third of that.
+/// How many octets an entry may take on average, overhead included; most take a third of that.
 const OCTETS_PER_ENTRY: usize = 1024;
-/// Octets that an entry takes in the order of age, which doubles, and in the index, of at least half as many buckets as entries.
-const PLACE: usize = size_of::<Place>() * 3 / 2 + 6;
-/// Entries looked at before one goes although it was asked for.
-const LOOKS: usize = 16;
-/// Places looked at with each answer that is kept, while many do not count.
+/// Octets of an entry beside its node: in the queue, whose memory doubles as it grows, and in the index, which
+/// has at least half as many buckets as entries.
+const PLACE_OCTETS: usize = size_of::<Place>() * 3 / 2 + 6;
+/// How many entries that have been read are passed over before one of them is evicted.
+const PASSED_MAX: usize = 16;
+/// How many places are checked with each new answer, while many are out of date.
 const TIDIED: usize = 8;
-/// Failures remembered at most.
+/// How many failures are remembered at most.
 const FAILURES_MAX: usize = 16_384;
 
-/// Where an entry is: its hash and number.
+/// An entry in the queue: its hash and its number.
 type Place = (u32, u32);
 
-/// Which of two entries was put later.
+/// The number of an entry: a later entry has a higher one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Number(pub(crate) u32);
 
 impl Number {
-    /// Whether an entry is not later than another. They count modulo 2^29: right while half as many have not come between them.
+    /// Whether this entry is not later than `other`. Numbers count modulo 2^29, so this is right for entries that
+    /// are less than 2^28 apart.
     #[must_use]
     pub fn is_up_to(self, other: Number) -> bool {
         (other.0.wrapping_sub(self.0) << BITS).cast_signed() >= 0
     }
 }
 
-/// Looks answers up, in any thread.
+/// Looks up answers, in any thread.
 #[derive(Clone)]
 pub struct Reader {
     index: Arc<Index>,
@@ -55,7 +57,7 @@ impl Reader {
         rapidhash_v3_micro_inline::<true, true>(name, &self.secrets) as u32
     }
 
-    /// Gives the answer to a question to `take`, while its time is not over and its number is not void. Neither allocates nor waits.
+    /// Gives the answer to a question to `take`, unless it has expired or `is_void`. Neither allocates nor waits.
     #[inline]
     pub fn with<R>(
         &self,
@@ -85,19 +87,20 @@ fn fits(node: &Node, asked: &Asked<'_>) -> bool {
 pub struct Answers {
     index: IndexWriter,
     reader: Reader,
-    /// Oldest first; a place counts only while the index has an entry of that number.
-    order: VecDeque<Place>,
-    /// See [`Answers::tidy_order`].
+    /// Oldest first. A place is out of date if the index has no entry of its number.
+    queue: VecDeque<Place>,
+    /// See [`Answers::tidy`].
     kept: usize,
-    looked_at: usize,
+    checked: usize,
     next: u32,
     entries: usize,
     octets: usize,
     capacity: usize,
-    /// How often the index was put together anew.
+    /// How often the index was rebuilt.
     rebuilt: u64,
-    /// Questions that every upstream failed to answer (RFC 9520), and until when that is remembered.
+    /// Questions that every upstream failed to answer, and until when that is remembered (RFC 9520).
     failures: BTreeMap<Box<[u8]>, Monotonic>,
+    /// Their keys, oldest first, and keys of failures that are no longer remembered.
     failed: VecDeque<Box<[u8]>>,
 }
 
@@ -107,7 +110,7 @@ impl fmt::Debug for Answers {
     }
 }
 
-/// What a failure is found by: the name first, so that those of one name are side by side.
+/// The key of a failure, with its length: the name first, so that failures of one name are side by side.
 fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
     let mut key = [0; 258];
     let len = asked.name.len().min(255);
@@ -119,11 +122,11 @@ fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
 }
 
 fn cost(stored: &Stored) -> usize {
-    given(stored.len()) + OVERHEAD + PLACE
+    allocated(stored.len()) + OVERHEAD + PLACE_OCTETS
 }
 
 impl Answers {
-    /// For so many answers. The seed should not be known to those who choose names.
+    /// A cache of at most `capacity` answers. The seed keys its hash: programs that choose names should not know it.
     #[must_use]
     pub fn new(capacity: usize, seed: u64) -> Answers {
         let index = IndexWriter::new(capacity.max(2) / 2);
@@ -132,9 +135,9 @@ impl Answers {
         Answers {
             index,
             reader,
-            order: VecDeque::new(),
+            queue: VecDeque::new(),
             kept: 0,
-            looked_at: 0,
+            checked: 0,
             next: 0,
             entries: 0,
             octets: 0,
@@ -145,13 +148,13 @@ impl Answers {
         }
     }
 
-    /// For other threads.
+    /// A reader, which other threads may have.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
 
-    /// Keeps so many from now on.
+    /// Changes the capacity, and evicts answers beyond it.
     pub fn resize(&mut self, capacity: usize) {
         if capacity != self.capacity {
             self.capacity = capacity;
@@ -161,7 +164,7 @@ impl Answers {
         }
     }
 
-    /// The answer that is kept, its time over or not.
+    /// The answer to a question, expired or not.
     #[must_use]
     pub fn get(&self, asked: &Asked<'_>) -> Option<Arc<Stored>> {
         if self.is_empty() {
@@ -172,7 +175,7 @@ impl Answers {
         self.index.index().find(hash, guard, |node| fits(node, asked)).map(|node| Arc::clone(&node.stored))
     }
 
-    /// Whether a failure to answer the question is remembered.
+    /// Whether a failure is remembered for the question.
     #[must_use]
     pub fn has_failed(&self, now: Monotonic, asked: &Asked<'_>) -> bool {
         if self.failures.is_empty() {
@@ -182,7 +185,7 @@ impl Answers {
         self.failures.get(&key[..len]).is_some_and(|until| now < *until)
     }
 
-    /// Remembers a failure, beside what was known.
+    /// Remembers a failure. An answer that there is stays.
     pub fn fail(&mut self, asked: &Asked<'_>, until: Monotonic) {
         let (key, len) = key(asked);
         let key: Box<[u8]> = key[..len].into();
@@ -196,79 +199,80 @@ impl Answers {
         }
     }
 
-    /// Forgets that anything failed.
+    /// Forgets all failures.
     pub fn forget_failures(&mut self) {
         self.failures.clear();
         self.failed.clear();
     }
 
-    /// Keeps an answer in place of what there was.
+    /// Stores an answer in place of the one before.
     pub fn put(&mut self, asked: &Asked<'_>, stored: Arc<Stored>) {
         let (key, len) = key(asked);
-        // Its place among the failures is forgotten with them, or when it is its turn.
+        // Its key stays in `failed` until it is the oldest.
         self.failures.remove(&key[..len]);
         self.remove(asked);
         let hash = self.reader.hash(asked.name);
         self.next = self.next.wrapping_add(1);
         self.octets += cost(&stored);
         self.entries += 1;
-        self.order.push_back((hash, self.next));
+        self.queue.push_back((hash, self.next));
         self.index.insert(Node::new(hash, asked.dnssec, self.next, stored));
         self.make_room();
     }
 
     fn make_room(&mut self) {
-        let (mut looks, most) = (0, self.capacity.max(1));
+        let (mut passed, most) = (0, self.capacity.max(1));
         while self.entries > most || self.octets > most * OCTETS_PER_ENTRY {
             let Some(place) = self.take_oldest() else { break };
-            if looks < LOOKS && self.spared(place) {
-                looks += 1;
-                self.order.push_back(place);
+            if passed < PASSED_MAX && self.was_read(place) {
+                passed += 1;
+                self.queue.push_back(place);
             } else {
-                self.drop_one(place);
+                self.evict(place);
             }
         }
-        self.tidy_order();
+        self.tidy();
     }
 
-    /// Takes places out that do not count, some at a time, where there are many: those from `kept` up to `looked_at` are such, those before count.
-    fn tidy_order(&mut self) {
-        if self.looked_at == 0 && self.order.len() <= self.entries + self.entries / 2 + 64 {
+    /// Removes places that are out of date from the queue, some at a time, if there are many. Those before `kept`
+    /// are up to date, those from `kept` to `checked` are not.
+    fn tidy(&mut self) {
+        if self.checked == 0 && self.queue.len() <= self.entries + self.entries / 2 + 64 {
             return;
         }
         let (index, guard) = (self.index.index(), &epoch::pin());
         for _ in 0..TIDIED {
-            let Some((hash, number)) = self.order.get(self.looked_at).copied() else {
-                self.order.truncate(self.kept);
-                (self.kept, self.looked_at) = (0, 0);
+            let Some((hash, number)) = self.queue.get(self.checked).copied() else {
+                self.queue.truncate(self.kept);
+                (self.kept, self.checked) = (0, 0);
                 return;
             };
             if index.find(hash, guard, |node| node.is_number(number)).is_some() {
-                self.order.swap(self.kept, self.looked_at);
+                self.queue.swap(self.kept, self.checked);
                 self.kept += 1;
             }
-            self.looked_at += 1;
+            self.checked += 1;
         }
     }
 
-    /// The oldest place.
+    /// Takes the oldest place out of the queue.
     fn take_oldest(&mut self) -> Option<Place> {
-        (self.kept, self.looked_at) = (self.kept.saturating_sub(1), self.looked_at.saturating_sub(1));
-        self.order.pop_front()
+        (self.kept, self.checked) = (self.kept.saturating_sub(1), self.checked.saturating_sub(1));
+        self.queue.pop_front()
     }
 
-    /// Whether it was asked for since this was last looked at.
-    fn spared(&self, (hash, number): Place) -> bool {
+    /// Whether an entry has been read since this was last asked.
+    fn was_read(&self, (hash, number): Place) -> bool {
         let guard = &epoch::pin();
         let node = self.index.index().find(hash, guard, |node| node.is_number(number));
         node.is_some_and(Node::forget_use)
     }
 
-    fn drop_one(&mut self, (hash, number): Place) {
+    fn evict(&mut self, (hash, number): Place) {
         self.unlink(hash, |node| node.is_number(number));
     }
 
-    /// Forgets an answer.
+    /// Removes the answer to a question.
     pub fn remove(&mut self, asked: &Asked<'_>) {
         self.unlink(self.reader.hash(asked.name), |node| fits(node, asked));
     }
@@ -281,11 +285,11 @@ impl Answers {
         });
     }
 
-    /// Forgets every type and variant of a name, and its failures.
+    /// Removes all answers about a name, and its failures.
     pub fn remove_name(&mut self, name: &Name) {
         self.remove_of(name, |_| true);
         let wire = name.as_wire();
-        // No name begins with another one: it ends with the root.
+        // Names end with the root label, so no name is the beginning of another.
         let of_name = self.failures.range::<[u8], _>((Bound::Included(wire), Bound::Unbounded));
         let failed: Vec<_> =
             of_name.map(|(key, _)| key).take_while(|key| key.starts_with(wire)).cloned().collect();
@@ -294,7 +298,7 @@ impl Answers {
         }
     }
 
-    /// Forgets those answers to a name whose number is void.
+    /// Removes those answers about a name whose number `is_void`.
     pub fn remove_of(&mut self, name: &Name, is_void: impl Fn(Number) -> bool) {
         let hash = self.reader.hash(name.as_wire());
         self.unlink(hash, |node| {
@@ -311,13 +315,13 @@ impl Answers {
         Number(self.next)
     }
 
-    /// In how many places of the index entries may be, and how often it was put together anew: then each may be in another place.
+    /// How many buckets the index has, and how often it was rebuilt: each entry may be in another bucket then.
     #[must_use]
     pub fn places(&self) -> (usize, u64) {
         (self.index.index().len(), self.rebuilt)
     }
 
-    /// Forgets those answers in so many places from `at` on that are void.
+    /// Removes those answers in so many buckets from `at` on that are void.
     pub fn remove_at(&mut self, at: usize, places: usize, mut is_void: impl FnMut(&Name, Number) -> bool) {
         let mut void = Vec::new();
         self.index.index().each(at, places, |node| {
@@ -327,28 +331,28 @@ impl Answers {
                 void.push((node.hash, node.number().0));
             }
         });
-        void.into_iter().for_each(|place| self.drop_one(place));
+        void.into_iter().for_each(|place| self.evict(place));
     }
 
-    /// Answers kept.
+    /// How many answers there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries
     }
 
-    /// Whether none is kept.
+    /// Whether there are no answers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// Octets that the answers take, all told.
+    /// How many octets the answers take, overhead included.
     #[must_use]
     pub fn octets(&self) -> usize {
         self.octets
     }
 
-    /// Compares what is counted with what is there.
+    /// Compares the counts of entries and octets with the entries.
     ///
     /// # Panics
     /// If they differ.
@@ -361,13 +365,13 @@ impl Answers {
         });
         assert_eq!((entries, octets), (self.entries, self.octets), "entries and octets of the answer cache");
         let (index, guard) = (self.index.index(), &epoch::pin());
-        for (hash, number) in &self.order {
+        for (hash, number) in &self.queue {
             if let Some(node) = index.find(*hash, guard, |node| node.is_number(*number)) {
                 places.remove(&std::ptr::from_ref(node).addr());
             }
         }
-        assert!(places.is_empty(), "an answer that never ages");
-        assert!(self.kept <= self.looked_at && self.looked_at <= self.order.len(), "beyond the order of age");
+        assert!(places.is_empty(), "an answer that is in no place of the queue");
+        assert!(self.kept <= self.checked && self.checked <= self.queue.len(), "beyond the queue");
         assert!(self.failures.len() <= self.failed.len(), "a failure that is remembered for ever");
     }
 }

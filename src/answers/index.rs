@@ -1,7 +1,8 @@
 //! The index: chains of nodes that one thread links and unlinks while others walk them.
 //!
-//! One thread, because there is one [`IndexWriter`] and changing takes it `&mut`. A node that is unlinked is freed when nobody can be walking over it any more (crossbeam-epoch). Nodes are never changed but for their
-//! links, which only the writer stores, and their marks.
+//! Only one thread changes the index: there is one [`IndexWriter`], and changes take it `&mut`. An unlinked node
+//! is freed when no thread can be on it any more (crossbeam-epoch). Nodes do not change, except for their links,
+//! which only the writer stores, and their marks.
 #![allow(unsafe_code)]
 
 use crate::{Number, Stored};
@@ -9,36 +10,37 @@ use crossbeam_epoch::{self as epoch, Atomic, Guard, Owned};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// An entry.
+/// An entry: an answer, and the link to the next one of its chain.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub hash: u32,
-    /// Its number, by which it is told apart from another of the same question at another time; DO and CD of the question; `USED`.
+    /// The number, which tells it from an earlier or later answer to the same question; `DO`, `CD` and `USED`.
     mark: AtomicU32,
     pub stored: Arc<Stored>,
     next: Atomic<Node>,
 }
 
-/// Asked for since eviction last looked.
+/// It has been read since eviction last looked.
 const USED: u32 = 1;
 const DO: u32 = 2;
 const CD: u32 = 4;
+/// Bits of a mark below the number.
 pub(crate) const BITS: u32 = 3;
 
-/// Octets that a node and an answer take beside the answer's own, as glibc's malloc gives them out: with one word of its own, in multiples of
-/// two words.
+/// Octets that a node and an answer take beside the answer's message.
 pub(crate) const OVERHEAD: usize =
-    given(size_of::<Node>()) + given(size_of::<[usize; 2]>() + size_of::<Stored>());
+    allocated(size_of::<Node>()) + allocated(size_of::<[usize; 2]>() + size_of::<Stored>());
 
-/// Octets that so many take.
-pub(crate) const fn given(octets: usize) -> usize {
+/// How many octets glibc's malloc takes for an allocation: one word of its own, and a multiple of two words.
+pub(crate) const fn allocated(octets: usize) -> usize {
     (octets + size_of::<usize>()).next_multiple_of(2 * size_of::<usize>())
 }
 
-const _: () = assert!(OVERHEAD == 32 + 64, "an octet more would cost sixteen");
+const _: () = assert!(OVERHEAD == 32 + 64, "one octet more would cost sixteen");
 
 impl Node {
-    /// The number counts modulo 2^29: two alike of one hash, which cannot be by chance, would go in each other's stead.
+    /// Numbers count modulo 2^29. Two nodes of one hash and one number, which chance does not bring about, could be
+    /// evicted in each other's place.
     pub fn new(
         hash: u32,
         (dnssec_ok, checking_disabled): (bool, bool),
@@ -64,14 +66,14 @@ impl Node {
         (self.mark.load(Ordering::Relaxed) ^ number << BITS) >> BITS == 0
     }
 
-    /// It was asked for.
+    /// Notes that it was read.
     pub fn note_use(&self) {
         if self.mark.load(Ordering::Relaxed) & USED == 0 {
             self.mark.fetch_or(USED, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was asked for, which is forgotten.
+    /// Whether it was read since this was last asked.
     pub fn forget_use(&self) -> bool {
         self.mark.fetch_and(!USED, Ordering::Relaxed) & USED != 0
     }
@@ -82,8 +84,10 @@ struct Buckets(Box<[Atomic<Node>]>);
 
 impl Drop for Buckets {
     fn drop(&mut self) {
-        // SAFETY: whoever drops the buckets is the last to have them: the index itself when it goes, or the epoch when nobody walks
-        // over them any more. So nobody else has their nodes.
+        // SAFETY:
+        // - unshared: buckets are dropped by the index when it is dropped, or by the epoch when no thread reads them
+        //   any more, so no other thread has their nodes;
+        // - once: a node is in one chain of one set of buckets.
         unsafe {
             let guard = epoch::unprotected();
             for bucket in &self.0 {
@@ -97,7 +101,7 @@ impl Drop for Buckets {
     }
 }
 
-/// The index, for whoever looks something up.
+/// The index, for readers.
 #[derive(Debug)]
 pub(crate) struct Index(Atomic<Buckets>);
 
@@ -120,12 +124,13 @@ impl Buckets {
 
 impl Index {
     fn buckets<'g>(&self, guard: &'g Guard) -> &'g Buckets {
-        // SAFETY: never null while the index is there; what it leads to is freed only after all guards that could have seen it are
-        // gone, or with the index.
+        // SAFETY:
+        // - never null: `IndexWriter` stores buckets, and only exchanges them for others;
+        // - alive: they are freed when all guards that could have seen them are gone, or with the index.
         unsafe { self.0.load(Ordering::Acquire, guard).deref() }
     }
 
-    /// The first node of the hash's chain that `fits`.
+    /// The first node of the hash's chain for which `fits` holds.
     #[inline]
     pub fn find<'g>(&self, hash: u32, guard: &'g Guard, fits: impl Fn(&Node) -> bool) -> Option<&'g Node> {
         let mut link = self.buckets(guard).chain(hash);
@@ -138,18 +143,18 @@ impl Index {
         }
     }
 
-    /// How many chains there are.
+    /// The number of chains.
     pub fn len(&self) -> usize {
         self.buckets(&epoch::pin()).0.len()
     }
 
-    /// Tells of every node of so many chains from `at` on.
-    pub fn each(&self, at: usize, chains: usize, mut tell: impl FnMut(&Node)) {
+    /// Calls `visit` with every node of so many chains from `at` on.
+    pub fn each(&self, at: usize, chains: usize, mut visit: impl FnMut(&Node)) {
         let guard = &epoch::pin();
         for bucket in self.buckets(guard).0.iter().skip(at).take(chains) {
             let mut link = bucket;
             while let Some(node) = follow(link, guard) {
-                tell(node);
+                visit(node);
                 link = &node.next;
             }
         }
@@ -157,14 +162,15 @@ impl Index {
 }
 
 fn follow<'g>(link: &Atomic<Node>, guard: &'g Guard) -> Option<&'g Node> {
-    // SAFETY: a node that a link led to when the guard was there is freed only when the guard is gone; it was whole before the link to
-    // it was stored with `Release`.
+    // SAFETY:
+    // - alive: a node that a link leads to under a guard is freed only after that guard is gone;
+    // - initialised: the node was complete before the link to it was stored with `Release`.
     unsafe { link.load(Ordering::Acquire, guard).as_ref() }
 }
 
 impl Drop for Index {
     fn drop(&mut self) {
-        // SAFETY: nobody else has the index any more, nor anything that it leads to.
+        // SAFETY: `self` is borrowed mutably, so no other thread has the index or its buckets.
         unsafe {
             let all = self.0.load(Ordering::Relaxed, epoch::unprotected());
             if !all.is_null() {
@@ -174,7 +180,7 @@ impl Drop for Index {
     }
 }
 
-/// The one who changes an index.
+/// The only way to change an index.
 #[derive(Debug)]
 pub(crate) struct IndexWriter(Arc<Index>);
 
@@ -183,7 +189,7 @@ impl IndexWriter {
         IndexWriter(Arc::new(Index(Atomic::new(buckets(count)))))
     }
 
-    /// For readers.
+    /// The index for readers.
     pub fn index(&self) -> &Arc<Index> {
         &self.0
     }
@@ -193,8 +199,8 @@ impl IndexWriter {
         self.0.buckets(guard).link(node, guard);
     }
 
-    /// Unlinks the nodes of the hash's chain that `fits` holds for, and tells of each.
-    pub fn remove(&mut self, hash: u32, fits: impl Fn(&Node) -> bool, mut gone: impl FnMut(&Node)) {
+    /// Unlinks the nodes of the hash's chain for which `fits` holds, and calls `removed` with each.
+    pub fn remove(&mut self, hash: u32, fits: impl Fn(&Node) -> bool, mut removed: impl FnMut(&Node)) {
         let guard = &epoch::pin();
         let mut link = self.0.buckets(guard).chain(hash);
         while let Some(node) = follow(link, guard) {
@@ -202,16 +208,18 @@ impl IndexWriter {
                 link = &node.next;
                 continue;
             }
-            gone(node);
+            removed(node);
             let at = link.load(Ordering::Relaxed, guard);
             link.store(node.next.load(Ordering::Relaxed, guard), Ordering::Release);
-            // SAFETY: no link leads to it any more, and it is given up once: only we unlink. Whoever walks over it still finds the way on, for its
-            // own link stays.
+            // SAFETY:
+            // - unreachable: no link leads to the node any more; a thread that is on it still finds the next one, since
+            //   its own link stays;
+            // - once: only this writer unlinks.
             unsafe { guard.defer_destroy(at) };
         }
     }
 
-    /// Puts everything into so many buckets.
+    /// Puts all entries into so many buckets, rounded up to a power of two.
     pub fn rebuild(&mut self, count: usize) {
         let guard = &epoch::pin();
         let fresh = buckets(count);
@@ -221,7 +229,7 @@ impl IndexWriter {
             fresh.link(Node { hash: node.hash, mark, stored, next: Atomic::null() }, guard);
         });
         let old = self.0.0.swap(Owned::new(fresh), Ordering::AcqRel, guard);
-        // SAFETY: the index leads to the new buckets now; the old ones are given up once, with their nodes.
+        // SAFETY: the index leads to the new buckets, and the swap gives the old ones to this call only.
         unsafe { guard.defer_destroy(old) };
     }
 }

@@ -1,4 +1,4 @@
-//! One upstream's answer, as it is kept.
+//! One upstream's answer, in the form in which it is stored.
 
 use hither_table::Monotonic;
 use hither_wire::codes::{Class, Rcode, Rtype};
@@ -7,21 +7,21 @@ use hither_wire::copy::Copier;
 use hither_wire::message::{Message, Record, Section};
 use std::time::Duration;
 
-/// Octets of the note of a TTL behind the message: where it stands, and the TTL as it came.
+/// Octets of a note behind the message: the offset of a TTL, and the TTL as received.
 const NOTE: usize = 6;
 
 /// The bits of an RCODE in a header (RFC 1035 section 4.1.1).
 const RCODE: u8 = 0xf;
-/// There are records that only those get who want DNSSEC (RFC 4035 section 3.2.1).
+/// There are records that only queries with DO get (RFC 4035 section 3.2.1).
 const SIGNED: u8 = 0x80;
 
-/// Whether a record is for those alone who want DNSSEC records, where it was not asked for by its type.
+/// Whether only queries with DO get a record, because its type was not asked for.
 fn is_for_dnssec(record: &Record<'_>, asked: Rtype) -> bool {
     let is_one = matches!(record.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3);
     is_one && record.rtype != asked && asked != Rtype::ANY
 }
 
-/// One upstream's answer, without its OPT and additional records.
+/// One upstream's answer, without its additional section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The message from its question to the end of its authority section; then a note of each TTL.
@@ -39,8 +39,9 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Keeps what `message` says up to the end of section `last`, for `lifetime_s`, each record with the TTL that `ttl_s` gives it, and with no more than that of the
-    /// whole: who keeps a record for longer would know more of it than is known here (RFC 2308 section 5).
+    /// Stores `message` up to the end of section `last`, for `lifetime_s`. Each record has the TTL that `ttl_s`
+    /// gives it, but not more than `lifetime_s`: clients must not keep a record for longer than it is kept here
+    /// (RFC 2308 section 5). `None` if the message has no question, or is broken or too large.
     #[must_use]
     pub fn new(
         message: &Message<'_>,
@@ -49,7 +50,7 @@ impl Stored {
         ttl_s: impl Fn(&Record<'_>) -> u32,
     ) -> Option<Self> {
         let question = message.question()?;
-        // What is broken behind the answers is not among the records.
+        // A fault behind the answer section only ends the records.
         if message.fault().is_some_and(|fault| fault.section == Section::Answer) {
             return None;
         }
@@ -79,20 +80,20 @@ impl Stored {
         })
     }
 
-    /// Whether it stands for one that is withheld from clients. Only such has no record at all and a time to live: an upstream's denial has that of
-    /// its SOA record.
+    /// Whether it stands for an answer that is withheld from clients. Only that has a TTL without any record: an
+    /// upstream's denial has its TTL from the SOA record.
     #[must_use]
     pub fn is_withheld(&self) -> bool {
         self.rcode() == Rcode::NOERROR && self.counts == [0, 0] && self.expires > self.received
     }
 
-    /// Whether there are records that only those get who want DNSSEC.
+    /// Whether there are records that only queries with DO get.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.marks & SIGNED != 0
     }
 
-    /// The same for those who do not; `None` if it does not fit into a message.
+    /// The answer to queries without DO; `None` if it does not fit into a message.
     #[must_use]
     pub fn without_signatures(&self) -> Option<Stored> {
         let mut octets = vec![0; 12];
@@ -117,27 +118,27 @@ impl Stored {
         Stored::new(&message, self.received, (lifetime_s, Section::Authority), |record| record.ttl)
     }
 
-    /// The same for a name that exists whatever the upstream says: a denial of the name without a chain denies the type alone.
+    /// The answer about a name that exists whatever the upstream says: NXDOMAIN without a chain becomes NODATA.
     #[must_use]
     pub fn of_existing(&self) -> Stored {
-        let is_bare = self.counts[0] == 0 && self.rcode() == Rcode::NXDOMAIN;
-        let rcode = if is_bare { Rcode::NOERROR } else { self.rcode() };
+        let is_denied = self.counts[0] == 0 && self.rcode() == Rcode::NXDOMAIN;
+        let rcode = if is_denied { Rcode::NOERROR } else { self.rcode() };
         Stored { marks: self.marks & !RCODE | rcode.0 & RCODE, ..self.clone() }
     }
 
-    /// The question it answers, as the upstream wrote it.
+    /// The question, as the upstream wrote it.
     pub(crate) fn question(&self) -> &[u8] {
         self.octets.get(..self.question_len()).unwrap_or_default()
     }
 
-    /// What follows the question, TTLs as they came.
+    /// The octets behind the question, with TTLs as received.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.octets.get(self.question_len()..usize::from(self.notes_at)).unwrap_or_default()
     }
 
-    /// Where in [`Stored::body`] each TTL stands, and what it is at `now`. A second that has begun is over, so that nobody keeps a
-    /// record for longer than it is kept here.
+    /// The offset of each TTL in [`Stored::body`], and the TTL at `now`. A second that has begun counts as over, so
+    /// that no client keeps a record for longer than it is kept here.
     pub fn ttls(&self, now: Monotonic) -> impl Iterator<Item = (usize, u32)> + '_ {
         let age_ns = now.0.saturating_sub(self.received.0);
         let age_s = u32::try_from(age_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
@@ -147,13 +148,13 @@ impl Stored {
         })
     }
 
-    /// Length of the question it answers, in octets; a client's question has the same.
+    /// The length of the question, in octets; a client's question has the same.
     #[must_use]
     pub fn question_len(&self) -> usize {
         usize::from(self.name_len) + 4
     }
 
-    /// Records in the answer and in the authority section.
+    /// How many records the answer and the authority section have.
     #[must_use]
     pub fn counts(&self) -> [u16; 2] {
         self.counts
@@ -165,25 +166,25 @@ impl Stored {
         Rcode(self.marks & RCODE)
     }
 
-    /// Whether it says that there is nothing.
+    /// Whether it is a negative response, or an error.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         self.counts[0] == 0 || self.rcode() != Rcode::NOERROR
     }
 
-    /// When its time is over.
+    /// When it expires.
     #[must_use]
     pub fn expires(&self) -> Monotonic {
         self.expires
     }
 
-    /// Whether its time is over.
+    /// Whether it has expired.
     #[must_use]
     pub fn expired(&self, now: Monotonic) -> bool {
         now >= self.expires
     }
 
-    /// Octets on the heap.
+    /// The octets of the message and its notes.
     pub(crate) fn len(&self) -> usize {
         self.octets.len()
     }

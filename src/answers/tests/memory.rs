@@ -1,4 +1,5 @@
-//! What the cache says it takes beside what the process takes; alone in its process, since others would be counted too.
+//! The octets that the cache counts, compared with those that the process takes. A process of its own, since
+//! other tests would be counted too.
 #![allow(clippy::print_stdout)]
 #![cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 
@@ -8,7 +9,7 @@ use hither_answers::{Answers, Asked};
 use hither_wire::codes::Rtype;
 use made::{name, stored};
 
-/// Octets of memory of its own that this process occupies.
+/// How many octets of anonymous memory this process has.
 fn occupied() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("there");
@@ -24,7 +25,7 @@ fn fill(answers: &mut Answers, names: std::ops::Range<u32>, octets: impl Fn(u32)
 }
 
 #[test]
-fn what_is_counted_is_what_is_occupied_and_stays_so_beyond_the_bound() {
+fn counted_octets_are_those_of_the_process_also_beyond_the_capacity() {
     const ENTRIES: u32 = 100_000;
     let before = occupied();
     let mut answers = Answers::new(ENTRIES as usize, 7);
@@ -44,7 +45,7 @@ fn what_is_counted_is_what_is_occupied_and_stays_so_beyond_the_bound() {
     assert_eq!(answers.len(), ENTRIES as usize);
     let beyond = within(&answers, "three times as many");
     assert!(beyond <= full + full / 10, "{full} octets at the bound, {beyond} after three times as many");
-    // Of all sizes, and the same ones again and again.
+    // Answers of all sizes, and the same ones again and again.
     fill(&mut answers, 0..ENTRIES, |n| n as u8);
     (0..4).for_each(|_| fill(&mut answers, 0..ENTRIES / 2, |n| (n * 7) as u8));
     within(&answers, "of all sizes");

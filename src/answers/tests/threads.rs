@@ -1,5 +1,5 @@
-//! Readers beside the writer; also under Miri, which knows of every misuse of memory:
-//! `cargo +nightly miri test -p hither-answers --test threads`
+//! Readers beside the writer, also under Miri, which finds every misuse of memory:
+//! `cargo +nightly miri test -p hither-answers --test threads`.
 
 mod made;
 
@@ -16,15 +16,15 @@ fn asked(name: &Name) -> Asked<'_> {
     Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) }
 }
 
-/// Whether the text is what was once put: all octets alike, as many as they say.
-fn is_whole(stored: &Stored) -> bool {
+/// Whether a text is as it was stored: all octets are the same, and as many as they say.
+fn is_complete(stored: &Stored) -> bool {
     let body = stored.body();
     let text = &body[12..];
     text.iter().all(|octet| *octet == text[0]) && text.len() == usize::from(text[0]) + 1
 }
 
 #[test]
-fn readers_see_whole_answers_while_they_are_replaced_removed_and_moved() {
+fn readers_see_complete_answers_while_they_are_replaced_removed_and_moved() {
     let (names, turns) = if cfg!(miri) { (3, 40) } else { (50, 40_000) };
     let mut answers = Answers::new(names as usize * 3 / 4, 7);
     let (reader, done) = (answers.reader().clone(), AtomicBool::new(false));
@@ -33,9 +33,9 @@ fn readers_see_whole_answers_while_they_are_replaced_removed_and_moved() {
         let mut n = 0;
         while !done.load(Ordering::Relaxed) {
             n = (n + 1) % names;
-            let whole = reader.with(NOW, &asked(&name(n)), |_| false, is_whole);
-            assert_ne!(whole, Some(false));
-            seen.fetch_add(u64::from(whole.is_some()), Ordering::Relaxed);
+            let complete = reader.with(NOW, &asked(&name(n)), |_| false, is_complete);
+            assert_ne!(complete, Some(false));
+            seen.fetch_add(u64::from(complete.is_some()), Ordering::Relaxed);
         }
     };
     std::thread::scope(|scope| {
@@ -70,7 +70,7 @@ fn readers_see_whole_answers_while_they_are_replaced_removed_and_moved() {
 }
 
 #[test]
-fn what_was_asked_for_stays_and_the_bound_holds() {
+fn an_answer_that_is_read_stays_and_the_capacity_holds() {
     let mut answers = Answers::new(100, 7);
     for n in 0..1000 {
         answers.put(&asked(&name(n)), stored(n, 10, 300));
@@ -110,7 +110,7 @@ fn failures_are_remembered_in_bounded_number_until_an_answer_comes() {
 }
 
 #[test]
-fn what_was_put_up_to_a_moment_goes_in_slices_and_what_came_later_stays() {
+fn answers_up_to_a_number_are_removed_in_slices_and_later_ones_stay() {
     let mut answers = Answers::new(1000, 7);
     (0..600).for_each(|n| answers.put(&asked(&name(n)), stored(n, 10, 300)));
     let until = answers.latest();
@@ -138,9 +138,9 @@ fn what_was_put_up_to_a_moment_goes_in_slices_and_what_came_later_stays() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
-    /// Beside a map that never forgets: what is found is what was put last, whatever the letter case and the variant.
+    /// Compared with a map that never forgets: an answer that is found is the one that was stored last.
     #[test]
-    fn nothing_but_what_was_put_is_found(ops in proptest::collection::vec((0u32..20, 0u8..4, any::<u8>()), 1..200)) {
+    fn only_stored_answers_are_found(ops in proptest::collection::vec((0u32..20, 0u8..4, any::<u8>()), 1..200)) {
         let (mut answers, mut known) = (Answers::new(8, 7), BTreeMap::new());
         for (n, bits, what) in ops {
             let dnssec = (bits & 1 != 0, bits & 2 != 0);
@@ -166,7 +166,7 @@ proptest! {
                 let name = self::name(*n);
                 let asked = Asked { dnssec: *dnssec, ..self::asked(&name) };
                 let found = answers.get(&asked);
-                prop_assert!(found.is_none_or(|found| found.body()[12] == *octets && is_whole(&found)));
+                prop_assert!(found.is_none_or(|found| found.body()[12] == *octets && is_complete(&found)));
             }
         }
     }

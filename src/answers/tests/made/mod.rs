@@ -1,4 +1,4 @@
-//! Answers for tests, each made from the octets of a message.
+//! Answers for tests, made from messages.
 
 use hither_answers::Stored;
 use hither_table::Monotonic;
@@ -15,7 +15,7 @@ pub fn name(n: u32) -> Name {
     format!("n{n}.example").parse().expect("a name")
 }
 
-/// An answer with as many octets of text as its number says.
+/// The answer about the n-th name: a text of `octets` + 1 octets, each of them `octets`.
 pub fn stored(n: u32, octets: u8, ttl_s: u32) -> Arc<Stored> {
     let mut asked = [0; 300];
     let bits = QueryBits { rd: true, cd: false, edns: None };
