@@ -61,11 +61,12 @@ pub enum Mutant {
     AdditionsAreUncapped,
     ShortAnswersJoin,
     PrivateAddressesJoin,
+    FailureWhileSendingIsLost,
 }
 
 impl Mutant {
     /// Every planted fault.
-    pub const ALL: [Mutant; 54] = [
+    pub const ALL: [Mutant; 55] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -120,6 +121,7 @@ impl Mutant {
         Mutant::AdditionsAreUncapped,
         Mutant::ShortAnswersJoin,
         Mutant::PrivateAddressesJoin,
+        Mutant::FailureWhileSendingIsLost,
     ];
 }
 

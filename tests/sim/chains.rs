@@ -1,5 +1,6 @@
-//! Chains of CNAMEs as upstreams tell them: whole and cut, doubled, out of order, by DNAME records, among what does not belong there. Each question
-//! is asked twice, and what is told is held against what a reader of the same messages makes of them (`chains/reader.rs`).
+//! Chains of CNAMEs: complete and cut, doubled, out of order, by DNAME records, beside records that do not belong
+//! there. Each question is asked twice, and the replies are compared with those of a reader of the same messages
+//! (`chains/reader.rs`).
 
 mod reader;
 mod zone;
@@ -14,16 +15,17 @@ use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
 use reader::{Bounds, Expected, expected};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 use zone::{Line, Zone};
 
-/// What the upstream takes for an answer.
+/// How long a response takes.
 const DELAY: Duration = Duration::from_millis(5);
-/// When the same is asked again, after the first answer.
+/// How long after the first reply the question is asked again.
 const AGAIN: Duration = Duration::from_millis(1_500);
 
-/// What is asked, and whether with DO and CD.
+/// Questions: QTYPE, DO and CD.
 const ASKED: [(Rtype, bool, bool); 8] = [
     (Rtype::A, false, false),
     (Rtype::AAAA, false, false),
@@ -35,21 +37,21 @@ const ASKED: [(Rtype, bool, bool); 8] = [
     (Rtype::CNAME, false, false),
 ];
 
-/// A message that was told: its code, and its records.
+/// A reply to the client.
 #[derive(Debug)]
-struct Told {
+struct Reply {
     rcode: Rcode,
     answers: Vec<Line>,
     authority: Vec<Line>,
 }
 
-fn told(octets: &[u8]) -> Told {
+fn reply_of(octets: &[u8]) -> Reply {
     let message = Message::read(octets).expect("a reply that can be read");
     let oracle = hickory_proto::op::Message::from_vec(octets);
     assert!(oracle.is_ok(), "hickory does not read it: {oracle:?}");
     let of =
         |section| message.records().filter(move |r| r.section == section).map(|r| Line::of(&r)).collect();
-    Told { rcode: message.header().rcode(), answers: of(Section::Answer), authority: of(Section::Authority) }
+    Reply { rcode: message.header().rcode(), answers: of(Section::Answer), authority: of(Section::Authority) }
 }
 
 struct World {
@@ -97,13 +99,13 @@ impl World {
         World { core, now: Monotonic::from_ms(1_000_000), bounds, zone, query, question, sent: 0, clients: 0 }
     }
 
-    /// Asks; what the cache says at once, else what a round says and after how many messages.
-    fn ask(&mut self) -> (Option<Told>, usize) {
+    /// Asks. Gives the reply, `None` for a failure, and how many queries it took; none if the cache has it.
+    fn ask(&mut self) -> (Option<Reply>, usize) {
         let (query, mut out) = (self.query.clone(), vec![0; 65_535]);
         let read = Query::read(&query).expect("an own query");
         let len = self.core.answer_hit(self.now, &read, 65_535, &mut out);
         if len > 0 {
-            return (Some(told(&out[..len])), 0);
+            return (Some(reply_of(&out[..len])), 0);
         }
         self.clients += 1;
         let (client, before) = (ClientId(self.clients), self.sent);
@@ -111,30 +113,36 @@ impl World {
         let answer = self.run();
         let len = reply::compose(self.now, &read, &answer, 65_535, &mut out);
         let failed = matches!(answer, Answer::Failure { .. });
-        ((!failed).then(|| told(&out[..len])), self.sent - before)
+        ((!failed).then(|| reply_of(&out[..len])), self.sent - before)
     }
 
-    /// Lets the upstream answer until the client has its reply.
+    /// Lets the upstream respond until the client has its reply.
     fn run(&mut self) -> Answer {
+        let mut queries = VecDeque::new();
         for _ in 0..100 {
             self.core.check_invariants();
-            match self.core.poll_action() {
-                Some(Action::Send { attempt, octets, .. }) => {
-                    self.sent += 1;
-                    self.now = self.now.plus(DELAY);
-                    let message = self.zone.message(&octets);
-                    self.core.handle(self.now, Input::Message { attempt, octets: &message });
+            let mut reply = None;
+            while let Some(action) = self.core.poll_action() {
+                match action {
+                    Action::Send { attempt, octets, .. } => queries.push_back((attempt, octets)),
+                    Action::Reply { answer, .. } => reply = Some(answer),
+                    _ => {}
                 }
-                Some(Action::Reply { answer, .. }) => return answer,
-                Some(_) => {}
-                None => panic!("nothing goes on, and nobody was answered"),
             }
+            if let Some(answer) = reply {
+                return answer;
+            }
+            let (attempt, octets) = queries.pop_front().expect("a client waits, and no query is out");
+            self.sent += 1;
+            self.now = self.now.plus(DELAY);
+            let message = self.zone.message(&octets);
+            self.core.handle(self.now, Input::Message { attempt, octets: &message });
         }
-        panic!("it goes on for ever");
+        panic!("a hundred messages, and no reply");
     }
 }
 
-/// One world: what is told first, and what once more.
+/// Runs one world: judges the first reply, and what the cache makes of it.
 pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) {
     let mut draw = Seeded(seed);
     let mut world = World::new(&mut draw, mutant);
@@ -155,16 +163,16 @@ pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) {
     world.now = world.now.plus(AGAIN);
     if least >= 2 {
         let (again, sent) = world.ask();
-        assert_eq!(sent, 0, "asked again though it has {least} s");
-        compare(&first, &again.expect("it was there"));
+        assert_eq!(sent, 0, "asked again although it has {least} s left");
+        compare(&first, &again.expect("the cache has it"));
         world.now = world.now.plus(Duration::from_secs(u64::from(least)));
     }
     let (_, sent) = world.ask();
-    assert!(sent > 0, "told although its {least} s are over");
+    assert!(sent > 0, "replied although its {least} s are over");
 }
 
-/// What the cache tells is what was told first, a little older.
-fn compare(first: &Told, again: &Told) {
+/// The cache gives the first reply, a little older.
+fn compare(first: &Reply, again: &Reply) {
     assert_eq!(first.rcode, again.rcode);
     let aged = |line: &Line| [1, 2].map(|s| Line { ttl: line.ttl.saturating_sub(s), ..line.clone() });
     for (before, after) in [(&first.answers, &again.answers), (&first.authority, &again.authority)] {
@@ -176,22 +184,22 @@ fn compare(first: &Told, again: &Told) {
 }
 
 impl Expected {
-    fn judge(&self, told: &Told, question: &Question) {
-        assert_eq!(told.rcode, self.rcode, "{self:?} {told:?}");
+    fn judge(&self, reply: &Reply, question: &Question) {
+        assert_eq!(reply.rcode, self.rcode, "{self:?} {reply:?}");
         let is_signature = |line: &&Line| line.rtype == Rtype::RRSIG;
-        let (signatures, rest): (Vec<&Line>, Vec<&Line>) = told.answers.iter().partition(is_signature);
+        let (signatures, rest): (Vec<&Line>, Vec<&Line>) = reply.answers.iter().partition(is_signature);
         let (above, rest): (Vec<&Line>, Vec<&Line>) = rest.into_iter().partition(|l| l.rtype == Rtype::DNAME);
         let (links, data) = rest.split_at(self.links.len().min(rest.len()));
-        for (link, told) in self.links.iter().zip(links) {
-            assert!(link.line.is(told), "{:?} became {told:?}", link.line);
+        for (link, given) in self.links.iter().zip(links) {
+            assert!(link.line.is(given), "{:?} became {given:?}", link.line);
             if !link.stated && question.family().is_none() {
-                assert!(above.iter().any(|l| link.line.owner.is_below(&l.owner)), "no DNAME for {told:?}");
+                assert!(above.iter().any(|l| link.line.owner.is_below(&l.owner)), "no DNAME for {given:?}");
             }
         }
-        assert_eq!(links.len(), self.links.len(), "{self:?} {told:?}");
-        assert!(data.iter().all(|told| self.data.iter().any(|line| line.is(told))), "{self:?} {told:?}");
-        assert!(self.data.iter().all(|line| data.iter().any(|told| line.is(told))), "{self:?} {told:?}");
-        assert!(question.dnssec_ok || signatures.is_empty(), "signatures for who wants none: {told:?}");
+        assert_eq!(links.len(), self.links.len(), "{self:?} {reply:?}");
+        assert!(data.iter().all(|given| self.data.iter().any(|line| line.is(given))), "{self:?} {reply:?}");
+        assert!(self.data.iter().all(|line| data.iter().any(|given| line.is(given))), "{self:?} {reply:?}");
+        assert!(question.dnssec_ok || signatures.is_empty(), "signatures although DO was not set: {reply:?}");
         let stated = self.links.iter().filter(|link| link.stated).map(|link| &link.line);
         for line in stated.chain(&self.data).filter(|_| question.dnssec_ok) {
             let signs = |s: &&Line| s.owner.eq_ignore_case(&line.owner) && s.covered() == line.rtype;
@@ -201,18 +209,18 @@ impl Expected {
         }
         for proof in &self.proofs {
             assert!(
-                told.authority.iter().any(|line| line.is(proof)),
-                "{proof:?} is lost, or has another TTL: {told:?}"
+                reply.authority.iter().any(|line| line.is(proof)),
+                "{proof:?} is missing, or has another TTL: {reply:?}"
             );
             let signs = |s: &&Line| s.owner.eq_ignore_case(&proof.owner) && s.is_signature_of(proof.rtype);
             assert!(
-                told.authority.iter().any(|s| signs(&s) && s.ttl == proof.ttl),
+                reply.authority.iter().any(|s| signs(&s) && s.ttl == proof.ttl),
                 "{proof:?} is not signed"
             );
         }
-        let soa = told.authority.iter().find(|line| line.rtype == Rtype::SOA);
-        assert_eq!(soa.map(|line| line.ttl), self.denied_s, "{self:?} {told:?}");
-        // Nothing of what stands beside the answer is told with it.
+        let soa = reply.authority.iter().find(|line| line.rtype == Rtype::SOA);
+        assert_eq!(soa.map(|line| line.ttl), self.denied_s, "{self:?} {reply:?}");
+        // No record that does not belong to the answer is given.
         let denies = |line: &Line| {
             line.rtype == Rtype::SOA
                 || (line.is_signature_of(Rtype::SOA) && question.dnssec_ok && self.denies)
@@ -221,7 +229,10 @@ impl Expected {
             let kind = line.rtype == Rtype::NSEC || line.is_signature_of(Rtype::NSEC);
             kind && question.dnssec_ok && !line.chaos
         };
-        assert!(told.authority.iter().all(|line| denies(line) || proves(line)), "a stranger: {told:?}");
+        assert!(
+            reply.authority.iter().all(|line| denies(line) || proves(line)),
+            "a record that does not belong to the answer: {reply:?}"
+        );
         let names: Vec<&Name> = self
             .links
             .iter()
@@ -232,6 +243,6 @@ impl Expected {
             let above = line.rtype == Rtype::DNAME || line.is_signature_of(Rtype::DNAME);
             names.iter().any(|name| name.eq_ignore_case(&line.owner) || (above && name.is_below(&line.owner)))
         };
-        assert!(told.answers.iter().all(own), "a stranger: {told:?}");
+        assert!(reply.answers.iter().all(own), "a record that does not belong to the answer: {reply:?}");
     }
 }

@@ -1,11 +1,14 @@
-//! Choices of a simulated world: all of them one after the other, or drawn from a seed.
+//! The choices of a simulated world: every combination one after the other, or drawn from a seed.
 
-/// Gives numbers below a bound.
+/// A source of choices.
 pub trait Picks {
+    /// A number below `n`, which is not 0.
     fn below(&mut self, n: u64) -> u64;
 }
 
-/// Every combination of choices, one a run, like the digits of a counter whose bases are found out on the way.
+/// Every combination of choices, one for each run.
+///
+/// A run is a number whose digits are its choices; the base of each digit is known once a run has come to it.
 #[derive(Default)]
 pub struct Exhaustive {
     digits: Vec<(u64, u64)>,
@@ -14,7 +17,7 @@ pub struct Exhaustive {
 }
 
 impl Exhaustive {
-    /// Goes on to the next combination; `false` when there is none.
+    /// Begins the next combination; `false` if there is none.
     pub fn next_run(&mut self) -> bool {
         self.at = 0;
         if self.runs > 0 {
@@ -31,10 +34,8 @@ impl Exhaustive {
         self.runs += 1;
         true
     }
-}
 
-impl Exhaustive {
-    /// Goes back to the beginning of the same run.
+    /// Begins the same combination once more.
     pub fn rewind(&mut self) {
         self.at = 0;
     }
@@ -53,7 +54,7 @@ impl Picks for Exhaustive {
     }
 }
 
-/// splitmix64.
+/// Choices drawn from a seed, by splitmix64.
 pub struct Seeded(pub u64);
 
 impl Picks for Seeded {

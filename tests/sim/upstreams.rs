@@ -1,4 +1,4 @@
-//! Scripted upstreams: each attempt draws a fate, and real messages come back for it.
+//! Scripted upstreams: every query has a fate, for which real messages come back.
 
 use super::picks::Picks;
 use hither_rounds::Failure;
@@ -10,6 +10,7 @@ use hither_wire::name::Name;
 use hither_wire::query::Query;
 use std::net::Ipv4Addr;
 
+/// What becomes of one query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     Good,
@@ -18,13 +19,13 @@ pub enum Fate {
     Late,
     Twice,
     Unreachable,
-    /// There is no descriptor or port to be had here.
+    /// This host has no descriptor or port left.
     NoSocket,
-    /// An answer to another id, then the right one.
+    /// A response with another id, then the right one.
     WrongId,
-    /// An answer to another question, then the right one.
+    /// A response to another question, then the right one.
     WrongQuestion,
-    /// TC, with part of the set in it.
+    /// TC, with a part of the set.
     Truncated,
     /// A TTL of 0, or one with the top bit set.
     LyingTtl,
@@ -32,36 +33,36 @@ pub enum Fate {
     NoData,
     /// A CNAME and the addresses of its target.
     Chain,
-    /// A CNAME alone.
-    Bare,
-    /// The right answer, its question in lower case.
-    Folded,
-    /// The right answer, without its question.
-    Unasked,
+    /// A CNAME without its target.
+    Dangling,
+    /// The right response, with its question in lower case.
+    Lowered,
+    /// The right response, without its question.
+    NoQuestion,
     /// TC, cut in the middle of a record.
     Cut,
-    /// Cut in the middle of a record, unless asked over TCP without EDNS.
+    /// Cut in the middle of a record, unless the query came over TCP without EDNS.
     Broken,
-    /// A connection that ends without a word; by UDP a good answer.
+    /// A connection that ends without a message; by UDP a good answer.
     Closed,
-    /// NXDOMAIN, but in lower case the name is there.
-    Lettered,
+    /// NXDOMAIN in mixed letter case, addresses in lower case.
+    CaseSensitive,
     /// Two CNAMEs of one name, and the addresses of the first one's target.
     TwoNames,
     /// A DNAME record alone.
     Moved,
-    /// A header with an error and nothing else, as anybody may send one who guesses the id; then the right answer.
+    /// A header with an error and nothing else, which is easy to forge; then the right response.
     Header,
-    /// The right answer, and before it more addresses than a reply has room for, which nobody else knows but who does so too.
+    /// The right addresses, behind more false ones than a reply can hold.
     Many,
-    /// The right answer, and before it a private address.
+    /// The right addresses, behind a private one.
     Private,
     /// A private address alone.
     PrivateOnly,
-    /// The same address, each time.
-    Half,
-    /// That and one more, each time.
-    Whole,
+    /// One address, the same every time.
+    One,
+    /// That address and one more, every time.
+    OneAndMore,
 }
 
 pub const FATES: [Fate; 26] = [
@@ -79,9 +80,9 @@ pub const FATES: [Fate; 26] = [
     Fate::NxDomain,
     Fate::NoData,
     Fate::Chain,
-    Fate::Bare,
-    Fate::Folded,
-    Fate::Unasked,
+    Fate::Dangling,
+    Fate::Lowered,
+    Fate::NoQuestion,
     Fate::Cut,
     Fate::Broken,
     Fate::Closed,
@@ -93,27 +94,37 @@ pub const FATES: [Fate; 26] = [
     Fate::PrivateOnly,
 ];
 
-/// Those of upstreams that say the same whenever they are asked.
-pub const FATES_STEADY: &[Fate] = &[Fate::Half, Fate::Whole];
+/// Of upstreams that give the same addresses every time.
+pub const FATES_STEADY: &[Fate] = &[Fate::One, Fate::OneAndMore];
 
-/// Those of upstreams that lie about addresses.
+/// Of upstreams that give false addresses.
 pub const FATES_LIES: &[Fate] =
     &[Fate::Good, Fate::NxDomain, Fate::LyingTtl, Fate::Many, Fate::Private, Fate::PrivateOnly];
 
-/// Those of upstreams with ways of their own, in small worlds too.
-pub const FATES_ODD: &[Fate] =
-    &[Fate::Good, Fate::NxDomain, Fate::Unasked, Fate::Cut, Fate::Broken, Fate::Closed, Fate::Lettered];
+/// Of upstreams with ways of their own, few enough that all worlds can be tried.
+pub const FATES_ODD: &[Fate] = &[
+    Fate::Good,
+    Fate::NxDomain,
+    Fate::NoQuestion,
+    Fate::Cut,
+    Fate::Broken,
+    Fate::Closed,
+    Fate::CaseSensitive,
+];
 
-/// Those of the small worlds, where each is met by every other.
+/// Few enough that each meets every other in small worlds.
 pub const FATES_SMALL: &[Fate] = FATES.split_at(15).0;
 
-/// What comes back for one attempt.
+/// Of worlds in which actions fail: by UDP and over TCP.
+pub const FATES_DRAIN: &[Fate] = &[Fate::Good, Fate::Truncated];
+
+/// What comes back for a query.
 pub enum Echo {
     Message(Vec<u8>),
     Failed(Failure),
 }
 
-/// A set that an upstream knows: addresses by their last octet, and their TTL.
+/// The set that an upstream knows: the last octets of its addresses, and their TTL.
 #[derive(Clone, Debug)]
 pub struct Knowledge {
     pub ends: Vec<u8>,
@@ -124,30 +135,30 @@ pub fn address(end: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, 0, end)
 }
 
+/// The target of a name's CNAME.
 pub fn alias(name: &Name) -> Name {
-    // One more label in front, which no question of a world has.
     format!("edge.{name}").parse().expect("a name")
 }
 
-/// Where a DNAME record of the zone leads.
+/// The name that the zone's DNAME record leads to.
 pub fn moved(name: &Name) -> Name {
     let (zone, to) = (name.parent().expect("two labels"), "moved.test".parse().expect("a name"));
     name.moved(&zone, &to).expect("below it").expect("short")
 }
 
-/// The messages of a fate, each with the time from the query to its arrival.
+/// The messages of a fate, each with the milliseconds from the query to its arrival.
 pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: u64) -> Vec<(u64, Echo)> {
     let full = |ttl_s| Echo::Message(answer(query, &known.ends, ttl_s, 0));
     let good = || full(known.ttl_s);
     match fate {
-        // Over TCP what was cut comes whole.
+        // Over TCP the whole message comes.
         Fate::Truncated | Fate::Cut if tcp => vec![(after_ms, good())],
         Fate::Closed if tcp => vec![(after_ms, Echo::Failed(Failure::Closed))],
         Fate::Broken if tcp && !has_edns(query) => vec![(after_ms, good())],
-        Fate::Lettered if is_mixed(query) => {
+        Fate::CaseSensitive if is_mixed(query) => {
             vec![(after_ms, Echo::Message(empty(query, Rcode::NXDOMAIN, true)))]
         }
-        Fate::Good | Fate::Closed | Fate::Lettered => vec![(after_ms, good())],
+        Fate::Good | Fate::Closed | Fate::CaseSensitive => vec![(after_ms, good())],
         Fate::ServFail => vec![(after_ms, Echo::Message(empty(query, Rcode::SERVFAIL, false)))],
         Fate::Lost => Vec::new(),
         Fate::Late => vec![(1_500, good())],
@@ -167,9 +178,11 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::NxDomain => vec![(after_ms, Echo::Message(empty(query, Rcode::NXDOMAIN, true)))],
         Fate::NoData => vec![(after_ms, Echo::Message(empty(query, Rcode::NOERROR, true)))],
         Fate::Chain => vec![(after_ms, Echo::Message(chain(query, &known.ends, known.ttl_s)))],
-        Fate::Folded => vec![(after_ms, Echo::Message(folded(answer(query, &known.ends, known.ttl_s, 0))))],
-        Fate::Bare => vec![(after_ms, Echo::Message(chain(query, &[], known.ttl_s)))],
-        Fate::Unasked => vec![(after_ms, Echo::Message(unasked(query, &known.ends, known.ttl_s)))],
+        Fate::Lowered => vec![(after_ms, Echo::Message(lowered(answer(query, &known.ends, known.ttl_s, 0))))],
+        Fate::Dangling => vec![(after_ms, Echo::Message(chain(query, &[], known.ttl_s)))],
+        Fate::NoQuestion => {
+            vec![(after_ms, Echo::Message(without_question(query, &known.ends, known.ttl_s)))]
+        }
         Fate::Cut => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, flags::TC))))],
         Fate::Broken => vec![(after_ms, Echo::Message(cut(answer(query, &known.ends, known.ttl_s, 0))))],
         Fate::Many => vec![(after_ms, lie(query, known, (0..90).map(|end| [198, 19, 0, end].into()), true))],
@@ -177,8 +190,8 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
         Fate::PrivateOnly => {
             vec![(after_ms, lie(query, known, [Ipv4Addr::new(10, 0, 0, known.ends[0])], false))]
         }
-        Fate::Half => vec![(after_ms, lie(query, known, [Ipv4Addr::new(198, 20, 0, 1)], false))],
-        Fate::Whole => {
+        Fate::One => vec![(after_ms, lie(query, known, [Ipv4Addr::new(198, 20, 0, 1)], false))],
+        Fate::OneAndMore => {
             vec![(after_ms, lie(query, known, [1, 2].map(|end| Ipv4Addr::new(198, 20, 0, end)), false))]
         }
         Fate::TwoNames => vec![(after_ms, Echo::Message(two_names(query, &known.ends, known.ttl_s)))],
@@ -189,7 +202,7 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
     }
 }
 
-/// Addresses that are not so, and behind them those that are or not.
+/// False addresses, and behind them the right ones if `true_ones`.
 fn lie(query: &[u8], known: &Knowledge, more: impl IntoIterator<Item = Ipv4Addr>, true_ones: bool) -> Echo {
     let ends = if true_ones { &known.ends[..] } else { &[] };
     let all = more.into_iter().chain(ends.iter().map(|end| address(*end)));
@@ -204,7 +217,7 @@ pub fn has_edns(query: &[u8]) -> bool {
     Query::read(query).expect("the core's own query").edns().is_some()
 }
 
-/// Whether its name has letters in upper case, which no question of a world has.
+/// Whether the query's name has letters in upper case, which no question of a world has.
 pub fn is_mixed(query: &[u8]) -> bool {
     let read = Query::read(query).expect("the core's own query");
     read.qname() != read.name_lower().as_wire()
@@ -222,7 +235,7 @@ fn header(query: &[u8], rcode: Rcode) -> Vec<u8> {
     octets
 }
 
-fn unasked(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
+fn without_question(query: &[u8], ends: &[u8], ttl_s: u32) -> Vec<u8> {
     let read = Query::read(query).expect("the core's own query");
     let mut octets = compose(query, Rcode::NOERROR, 0, |composer| {
         ends.iter().for_each(|end| {
@@ -304,31 +317,32 @@ fn dname(query: &[u8], ttl_s: u32) -> Vec<u8> {
     })
 }
 
-/// The message with one octet changed: the id at 0, a letter of the question at 13.
+/// The message with one octet changed: at 0 the id, at 13 a letter of the question.
 fn damaged(mut octets: Vec<u8>, at: usize) -> Vec<u8> {
     octets[at] ^= 0x15;
     octets
 }
 
 /// The message with its question in lower case.
-fn folded(mut octets: Vec<u8>) -> Vec<u8> {
+fn lowered(mut octets: Vec<u8>) -> Vec<u8> {
     let name = Name::read(&octets, 12).expect("an own message").0;
     let lower = name.to_lower();
     octets[12..12 + lower.as_wire().len()].copy_from_slice(lower.as_wire());
     octets
 }
 
-/// Draws a fate and how long it takes.
+/// Draws a fate and how many milliseconds it takes.
 pub fn draw(picks: &mut dyn Picks, fates: &[Fate], delays_ms: &[u64]) -> (Fate, u64) {
     let fate = fates[picks.below(fates.len() as u64) as usize];
-    // Where time decides nothing but when the next one is asked, the first delay will do.
-    let timed = matches!(fate, Fate::Good | Fate::NxDomain | Fate::NoData | Fate::Bare | Fate::PrivateOnly)
-        || delays_ms.len() > 2;
+    // For the other fates time decides only when the next upstream is asked.
+    let timed =
+        matches!(fate, Fate::Good | Fate::NxDomain | Fate::NoData | Fate::Dangling | Fate::PrivateOnly)
+            || delays_ms.len() > 2;
     let delay = if timed { delays_ms[picks.below(delays_ms.len() as u64) as usize] } else { delays_ms[0] };
     (fate, delay)
 }
 
-/// When a message arrives.
+/// When a message arrives that takes so long.
 pub fn arrival(now: Monotonic, after_ms: u64) -> Monotonic {
     Monotonic(now.0 + after_ms * 1_000_000)
 }

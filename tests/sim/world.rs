@@ -1,102 +1,156 @@
-//! A simulated world: clients, upstreams, a clock and the core between them. Whatever is due in the same instant, timers included, is
-//! delivered in every order that the picks give.
+//! A simulated world: clients, upstreams, a sorter and a clock around the resolver core.
+//!
+//! Events that are due in the same instant, the core's timer included, are delivered in every order that
+//! the picks give. After each call all actions are executed, in order, before the next call, as the core
+//! demands; what fails meanwhile (`world/drain.rs`) is handed in afterwards, in every order too.
 
-use super::oracle::{Looks, Oracle, Sent};
+mod drain;
+mod send;
+mod sorter;
+
+use super::oracle::Oracle;
 use super::picks::Picks;
-use super::upstreams::{self, Echo, Fate, Knowledge};
+use super::upstreams::{self, Fate};
+use drain::Connections;
+pub use drain::Failures;
 use hither_rounds::mutant::Mutant;
 use hither_rounds::{
-    Action, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Restore, Rounds, Routes,
-    SavedSet, SenderId, Settings, Transport, UpstreamId, UpstreamReport,
+    AttemptId, ClientId, Failure, Input, Order, Question, Restore, Rounds, Routes, SavedSet, Settings,
+    UpstreamReport,
 };
-use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Rtt, Snapshot, Writer};
+use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Snapshot, Writer};
 use hither_wire::codes::Rtype;
-use hither_wire::message::Message;
 use hither_wire::name::Name;
+use send::Query;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-/// Steps after which a world that does not come to rest is broken.
+/// A world that has not come to rest after so many steps is broken.
 const STEPS_MAX: usize = 2_000;
 
-/// What a world is made of.
+/// The instant at which every world begins.
+pub const START: Monotonic = Monotonic::from_ms(1_000_000);
+
+/// The settings of a world.
 pub struct Plan {
     pub upstreams: usize,
+    /// How many names clients ask for.
     pub names: usize,
+    /// What may become of a query.
     pub fates: &'static [Fate],
+    /// How long a response may take.
     pub delays_ms: &'static [u64],
+    /// Whether every query draws its fate. Otherwise only the first to an upstream about a name does, so
+    /// that all worlds can be tried.
+    pub every_fate: bool,
+    /// Which TTLs upstreams give: drawn from these, or the n-th upstream's is always the n-th of them.
+    pub ttls_s: Ttls,
     pub settings: Settings,
     pub mutant: Option<Mutant>,
-    /// Whether every upstream has sets of its own for each round, or all the same.
+    /// What fails while actions are executed.
+    pub drain: Drain,
+    /// Whether a line is kept for each event and action.
     pub trace: bool,
 }
 
+/// How the TTL of an upstream's answer is chosen.
+#[derive(Clone, Copy)]
+pub enum Ttls {
+    Drawn([u32; 3]),
+    OfUpstream([u32; 3]),
+}
+
+/// Which actions fail while the core's actions are executed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// None: attempts fail and clients leave as events of their own.
+    Smooth,
+    /// Each that can fail does so in every way that differs to the core.
+    EveryWay,
+    /// One in so many, in a way that is drawn.
+    OneIn(u64),
+}
+
+/// Something that happens to the core.
 #[derive(Debug)]
 pub enum Event {
     Ask(ClientId, Question),
+    /// A datagram, or a message over TCP, arrives for an attempt.
     Message(AttemptId, Vec<u8>),
     Failed(AttemptId, Failure),
     /// The host sleeps for so many milliseconds.
     Sleep(u64),
+    /// A client leaves, or its connection ends.
     Gone(ClientId),
-    /// A reader says that it still wants an entry.
+    /// A reader still uses an entry.
     Refresh(Question),
+    /// The operator flushes these names, or all.
     Flush(Option<Vec<Name>>),
+    /// The configuration names so many upstreams.
     Reload(usize),
     /// The host is in another network.
     Network,
-    /// Some of what was saved before the host was started.
+    /// Sets that were saved before the host was started.
     Restore(Vec<SavedSet>),
     RestoreEnds,
-    /// What was restored may be older than was thought.
+    /// Restored sets may be older than assumed.
     Doubt,
-    /// The sorter sends what it saw of a name so long ago: the current order reversed, or nonsense.
+    /// The sorter sends an order for the name: the reverse of what it saw last, or (`false`) nonsense.
     Order(Name, bool),
+}
+
+/// What is left of a world that has come to rest.
+pub struct Outcome {
+    /// The table, for the next world.
+    pub writer: Writer,
+    pub trace: Vec<String>,
+    /// What failed while actions were executed.
+    pub failures: Failures,
 }
 
 pub struct World<'p> {
     picks: &'p mut dyn Picks,
     plan: &'p Plan,
     core: Option<Rounds>,
-    pub now: Monotonic,
+    now: Monotonic,
     events: Vec<(Monotonic, Event)>,
     oracle: Oracle,
-    attempts: BTreeMap<AttemptId, (Question, UpstreamId)>,
-    /// What was sent, and whether over UDP.
-    sent: BTreeMap<AttemptId, (Vec<u8>, bool)>,
-    /// What an upstream said last to drawn letters, if that was a denial: it says the same to the same in lower case.
+    attempts: BTreeMap<AttemptId, Query>,
+    /// The denial that an upstream gave to a name in mixed letter case: it gives the same one in lower case.
     denied: BTreeMap<(Name, u16), Fate>,
-    /// Rounds so far of each question: knowledge changes with them.
-    sends: BTreeMap<(Name, u16), u8>,
+    /// Queries so far about each name to each upstream: every one is answered with other addresses.
+    queries: BTreeMap<(Name, u16), u8>,
+    /// The order that the sorter would send for what it saw last.
     last_order: Option<Order>,
+    connections: Connections,
+    /// What failed while actions were executed, and is handed in when all have been.
+    failed: Vec<Event>,
+    failures: Failures,
     snapshot: Box<Snapshot>,
     steps: usize,
-    pub trace: Vec<String>,
+    trace: Vec<String>,
 }
 
+/// The n-th name of a world.
 pub fn name(n: u64) -> Name {
     format!("n{n}.sim").parse().expect("a name")
 }
 
+/// The question for the address of the n-th name.
 pub fn question(n: u64) -> Question {
     Question { name: name(n), rtype: Rtype::A, dnssec_ok: false, checking_disabled: false }
 }
 
-fn name_of(message: &[u8]) -> Name {
-    Name::read(message, 12).map_or(Name::ROOT, |(name, _)| name)
-}
-
+/// The address of the n-th upstream.
 pub fn upstream(n: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, n as u8 + 1], 53))
 }
 
-/// A table to be used by one world after the other.
+/// A table that one world after the other may use.
 pub fn table() -> Writer {
     let geometry = Geometry { entries: 64 };
     Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table")
 }
-
-pub const START: Monotonic = Monotonic::from_ms(1_000_000);
 
 impl<'p> World<'p> {
     pub fn new(picks: &'p mut dyn Picks, plan: &'p Plan, mut writer: Writer) -> Self {
@@ -111,45 +165,55 @@ impl<'p> World<'p> {
         if let Some(mutant) = plan.mutant {
             core.plant(mutant);
         }
-        let oracle = Oracle::new(plan.settings.clone(), plan.upstreams);
         Self {
             picks,
             plan,
             core: Some(core),
             now: START,
             events: Vec::new(),
-            oracle,
+            oracle: Oracle::new(plan.settings.clone(), plan.upstreams),
             attempts: BTreeMap::new(),
-            sent: BTreeMap::new(),
             denied: BTreeMap::new(),
-            sends: BTreeMap::new(),
+            queries: BTreeMap::new(),
             last_order: None,
+            connections: Connections::default(),
+            failed: Vec::new(),
+            failures: Failures::default(),
             snapshot: Box::new(Snapshot::new()),
             steps: 0,
             trace: Vec::new(),
         }
     }
 
-    /// Upstreams that the core leaves alone, by its own account; that this account is right is the business of its own tests.
-    fn down(&mut self) -> BTreeSet<SocketAddr> {
-        let now = self.now;
-        let reports = self.core().upstreams(now).into_iter();
-        reports.filter(|u| u.state == "down" || u.state == "trial").map(|u| u.server.address).collect()
-    }
-
-    fn core(&mut self) -> &mut Rounds {
-        self.core.as_mut().expect("taken at the end alone")
-    }
-
+    /// Lets an event happen so long after the beginning.
     pub fn at(&mut self, after_ms: u64, event: Event) {
         self.events.push((upstreams::arrival(START, after_ms), event));
     }
 
-    /// There is something to restore, before anything else happens.
+    /// Lets these clients share a connection.
+    pub fn connect(&mut self, clients: impl IntoIterator<Item = ClientId>) {
+        self.connections.add(clients);
+    }
+
+    /// Announces saved sets, before anything else happens.
     pub fn begin_restore(&mut self) {
         let now = self.now;
         self.oracle.begin_restore();
         self.core().handle(now, Input::Restore(Restore::Begin { usual: Vec::new() }));
+        self.drain();
+    }
+
+    /// Lets everything happen.
+    pub fn run(mut self) -> Outcome {
+        while self.step() {}
+        let core = self.core.as_mut().expect("only taken here");
+        self.oracle.at_rest(core);
+        let writer = self.core.take().expect("only taken here").into_writer();
+        Outcome { writer, trace: std::mem::take(&mut self.trace), failures: self.failures }
+    }
+
+    fn core(&mut self) -> &mut Rounds {
+        self.core.as_mut().expect("taken at the end only")
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {
@@ -159,15 +223,8 @@ impl<'p> World<'p> {
         }
     }
 
-    /// Lets everything happen; gives the table back.
-    pub fn run(mut self) -> (Writer, Vec<String>) {
-        while self.step() {}
-        let core = self.core.as_mut().expect("only taken here");
-        self.oracle.at_rest(self.now, core);
-        let writer = self.core.take().expect("only taken here").into_writer();
-        (writer, std::mem::take(&mut self.trace))
-    }
-
+    /// Delivers one event, or lets the core's timer pass, and then hands in what failed meanwhile; `false`
+    /// when nothing is left to happen.
     fn step(&mut self) -> bool {
         self.steps += 1;
         assert!(self.steps < STEPS_MAX, "the world does not come to rest");
@@ -175,23 +232,11 @@ impl<'p> World<'p> {
         let Some(next) = self.events.iter().map(|(at, _)| *at).chain(timer).min() else { return false };
         self.now = self.now.max(next);
         let due: Vec<usize> = (0..self.events.len()).filter(|n| self.events[*n].0 <= self.now).collect();
-        let timer_due = timer.is_some_and(|at| at <= self.now);
-        let choices = due.len() as u64 + u64::from(timer_due);
-        // After a sleep what is overdue passes first, in the core's own order; here it is a step of its own.
+        let choices = due.len() as u64 + u64::from(timer.is_some_and(|at| at <= self.now));
+        // After a sleep the core lets overdue deadlines pass before anything else; here that is a step.
         let overdue = timer.is_some_and(|at| at < self.now);
-        let pick = if overdue {
-            choices - 1
-        } else if choices > 1 {
-            self.picks.below(choices)
-        } else {
-            0
-        };
-        let reports = self.core.as_ref().expect("taken at the end alone").upstreams(self.now);
-        let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
-        let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
-        self.oracle.before_step(places, reports.iter().all(|u| u.unresponsive));
-        let longest = self.core().longest_usual();
-        self.oracle.before_ask(longest);
+        let pick = if overdue { choices - 1 } else { self.pick(choices) };
+        self.before_call();
         match due.get(pick as usize) {
             None => {
                 self.note(|| "timer".to_owned());
@@ -204,11 +249,41 @@ impl<'p> World<'p> {
                 self.deliver(event);
             }
         }
+        self.after_call();
+        while !self.failed.is_empty() {
+            let pick = self.pick(self.failed.len() as u64);
+            let event = self.failed.remove(pick as usize);
+            self.before_call();
+            self.deliver(event);
+            self.after_call();
+        }
+        true
+    }
+
+    fn pick(&mut self, choices: u64) -> u64 {
+        if choices > 1 { self.picks.below(choices) } else { 0 }
+    }
+
+    /// Tells the oracle how the core rates the upstreams, and how long rounds usually race. Whether the core
+    /// is right about that is left to the core's own tests.
+    fn before_call(&mut self) {
+        let now = self.now;
+        let reports = self.core().upstreams(now);
+        let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
+        let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
+        let longest = self.core().longest_usual();
+        self.oracle.before_call(places, reports.iter().all(|u| u.unresponsive), longest);
+    }
+
+    /// Executes the actions of a call, and lets the oracle judge what there is then.
+    fn after_call(&mut self) {
         self.core().check_invariants();
         self.drain();
-        // What is due now and has not been delivered may still change what is seen, so deadlines are judged when nothing is.
+        // What is due now and has not been delivered may still change the outcome: deadlines are judged
+        // when nothing is.
         let timer = self.core().poll_timeout();
-        let quiet = self.events.iter().map(|(at, _)| *at).chain(timer).all(|at| at > self.now);
+        let quiet = self.failed.is_empty()
+            && self.events.iter().map(|(at, _)| *at).chain(timer).all(|at| at > self.now);
         for n in 0..self.plan.names as u64 {
             let question = question(n);
             let reader = self.core().reader();
@@ -216,8 +291,7 @@ impl<'p> World<'p> {
             let view = found.is_ok().then(|| self.snapshot.family(Family::A)).flatten();
             self.oracle.see(self.now, &question, view.as_ref());
         }
-        self.oracle.after_step(self.now, quiet);
-        true
+        self.oracle.after_call(self.now, quiet);
     }
 
     fn deliver(&mut self, event: Event) {
@@ -232,18 +306,19 @@ impl<'p> World<'p> {
         });
         let now = self.now;
         match event {
+            Event::Ask(client, _) if self.connections.is_gone(client) => {}
             Event::Ask(client, question) => {
+                self.connections.asks(client);
                 self.oracle.ask(now, client, question);
                 self.core().handle(now, Input::Ask { client, question: &question, recursion: true });
             }
             Event::Message(attempt, octets) => {
-                let known = self.attempts.get(&attempt).map(|(question, upstream)| (*question, *upstream));
-                let looks = self.looks(attempt, &octets);
-                self.oracle.message(now, attempt, known, &octets, looks);
+                let query = self.attempts.get(&attempt).expect("a message to an attempt that never was");
+                self.oracle.message(now, attempt, &query.question, &octets, query.rate(&octets));
                 self.core().handle(now, Input::Message { attempt, octets: &octets });
             }
             Event::Failed(attempt, failure) => {
-                let tcp = self.sent.get(&attempt).is_some_and(|(_, udp)| !udp);
+                let tcp = self.attempts.get(&attempt).is_some_and(|query| query.tcp);
                 self.oracle.failed(now, attempt, tcp && failure == Failure::Closed);
                 self.core().handle(now, Input::Failed { attempt, failure });
             }
@@ -252,17 +327,11 @@ impl<'p> World<'p> {
                 self.oracle.slept(self.now, now);
             }
             Event::Gone(client) => {
+                self.connections.leaves(client);
                 self.oracle.gone(client);
                 self.core().handle(now, Input::ClientGone { client });
             }
-            Event::Refresh(question) => {
-                self.oracle.refresh(&question);
-                let due = self.is_ending(&question);
-                let before = self.core().counters().get(Counter::RoundsStarted);
-                self.core().handle(now, Input::Refresh { question });
-                let begun = self.core().counters().get(Counter::RoundsStarted) > before;
-                assert!(due || !begun, "what is fresh, or gone, is refreshed");
-            }
+            Event::Refresh(question) => self.refresh(question),
             Event::Network => {
                 self.oracle.network_changed();
                 self.core().handle(now, Input::NetworkChanged);
@@ -276,16 +345,16 @@ impl<'p> World<'p> {
                 self.core().handle(now, Input::Restore(Restore::End));
             }
             Event::Doubt => {
-                self.oracle.doubt_what_was_saved();
+                self.oracle.doubt_saved_sets();
                 self.core().handle(now, Input::Restore(Restore::Void));
             }
             Event::Flush(names) => {
-                self.oracle.flush(now, names.as_deref());
+                self.oracle.flush(names.as_deref());
                 self.core().handle(now, Input::Flush { names });
             }
             Event::Reload(count) => {
                 let upstreams: Vec<SocketAddr> = (0..count).map(upstream).collect();
-                self.oracle.reload(now, count);
+                self.oracle.reload(count);
                 let settings = self.plan.settings.clone();
                 self.core().handle(now, Input::Reload { settings, routes: Routes::from(&upstreams[..]) });
             }
@@ -293,26 +362,17 @@ impl<'p> World<'p> {
         }
     }
 
-    /// How a message compares with what was sent.
-    fn looks(&self, attempt: AttemptId, octets: &[u8]) -> Looks {
-        let Some((sent, udp)) = self.sent.get(&attempt) else { return Looks::Right };
-        let (edns, tc) = (upstreams::has_edns(sent), octets[2] & 2 != 0);
-        let unasked = octets[5] == 0;
-        let (asked, came) = (name_of(sent), if unasked { name_of(sent) } else { name_of(octets) });
-        if octets[..2] != sent[..2] || !asked.eq_ignore_case(&came) {
-            Looks::Forged
-        } else if tc && *udp {
-            Looks::Right
-        } else if Message::read(octets).is_err() {
-            Looks::Unreadable { udp: *udp, edns }
-        } else if *udp && (unasked || (asked != came && upstreams::is_mixed(sent))) {
-            Looks::Unusual
-        } else {
-            Looks::Right
-        }
+    fn refresh(&mut self, question: Question) {
+        let now = self.now;
+        self.oracle.refresh(&question);
+        let due = self.is_ending(&question);
+        let before = self.core().counters().get(Counter::RoundsStarted);
+        self.core().handle(now, Input::Refresh { question });
+        let begun = self.core().counters().get(Counter::RoundsStarted) > before;
+        assert!(due || !begun, "an entry is refreshed that is fresh, or that has expired");
     }
 
-    /// Whether an entry is there whose time is nearly over.
+    /// Whether there is an entry that will soon expire.
     fn is_ending(&mut self, question: &Question) -> bool {
         let (now, reader) = (self.now, self.core().reader());
         let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot).is_ok();
@@ -320,148 +380,11 @@ impl<'p> World<'p> {
         view.is_some_and(|view| view.is_ending(now) && !view.expired(now))
     }
 
-    fn order(&mut self, name: Name, honest: bool) {
-        let mut snapshot = Snapshot::new();
-        let reader = self.core().reader();
-        let current = (reader.lookup(&Key::of(&name), &mut snapshot).is_ok())
-            .then(|| snapshot.family(Family::A))
-            .flatten()
-            .filter(|view| !view.is_empty())
-            .map(|view| Order {
-                generation: reader.generation(),
-                name,
-                family: Family::A,
-                set_version: view.set_version(),
-                addresses: view.addresses().rev_addresses(),
-            });
-        // An order for what was seen before, if there is one: its set may have changed meanwhile.
-        let order = match self.last_order.take() {
-            Some(old) if self.picks.below(2) == 0 => old,
-            _ => match current.clone() {
-                Some(order) => order,
-                None => return,
-            },
-        };
-        self.last_order = current;
-        let mut order = order;
-        if !honest {
-            let mutilation = self.picks.below(3);
-            match mutilation {
-                0 => drop(order.addresses.pop()),
-                1 => order.addresses.push((IpAddr::from([203, 0, 113, 1]), Rtt::Micros(1))),
-                _ => order.addresses.iter_mut().for_each(|(_, rtt)| *rtt = Rtt::Unreachable),
-            }
-        }
-        // The order may be for another name than the one that was looked at last.
-        let found = reader.lookup(&Key::of(&order.name), &mut snapshot).is_ok();
-        let before = found.then(|| snapshot.family(Family::A)).flatten();
-        self.oracle.order(&order, before.as_ref());
+    /// Upstreams that new rounds leave alone, by the core's own account.
+    fn down(&mut self) -> BTreeSet<SocketAddr> {
         let now = self.now;
-        self.core().handle(now, Input::Order { sender: SenderId(0), order });
-    }
-
-    fn drain(&mut self) {
-        while let Some(action) = self.core().poll_action() {
-            self.note(|| match &action {
-                Action::Send { attempt, upstream, transport, .. } => {
-                    format!("    {attempt:?} to {upstream:?} over {transport:?}")
-                }
-                Action::Reply { client, .. } => format!("    reply to {client:?}"),
-                other => format!("    {other:?}").chars().take(120).collect(),
-            });
-            match action {
-                Action::Send { attempt, upstream, transport, octets, .. } => {
-                    self.send(attempt, upstream, transport, &octets)
-                }
-                Action::Resend { attempt, octets } => {
-                    // It may ask in other letters than at first.
-                    self.sent.entry(attempt).and_modify(|(sent, _)| *sent = octets.to_vec());
-                    self.oracle.resent(attempt);
-                }
-                Action::Close { attempt, .. } => {
-                    self.oracle.closed(self.now, attempt);
-                }
-                Action::Reply { client, answer } => self.oracle.reply(self.now, client, &answer),
-                Action::OrderResult { result, .. } => {
-                    self.oracle.order_result(matches!(result, OrderResult::Applied { .. }))
-                }
-                Action::Note(_) => {}
-            }
-        }
-    }
-
-    fn send(&mut self, attempt: AttemptId, upstream: UpstreamId, transport: Transport, octets: &[u8]) {
-        let asked = hither_wire::query::Query::read(octets).expect("the core's own query").name_lower();
-        // A chase asks for an alias: it belongs to the question whose alias that is.
-        let question = (0..self.plan.names as u64)
-            .map(question)
-            .find(|q| [q.name, upstreams::alias(&q.name), upstreams::moved(&q.name)].contains(&asked))
-            .expect("nothing is asked that no client wants");
-        self.attempts.insert(attempt, (question, upstream));
-        // Whoever is down when a round begins, or while a chain is found, is not asked.
-        let down = self.down();
-        self.oracle.leaves_alone(&down);
-        let tcp = transport == Transport::Tcp;
-        self.sent.insert(attempt, (octets.to_vec(), !tcp));
-        let confirms = tcp && self.oracle.sends_to_confirm(&question, upstream);
-        let mixed = upstreams::is_mixed(octets);
-        let way = Sent { chased: asked != question.name, tcp, mixed };
-        self.oracle.sent(self.now, attempt, (question, upstream), way);
-        let round = self.sends.entry((question.name, upstream.0)).or_default();
-        *round += 1;
-        let sets = [[1, 2], [2, 3], [4, 4]];
-        let mut ends: Vec<u8> =
-            sets[usize::from(upstream.0) % 3].iter().map(|end| end + 10 * *round).collect();
-        ends.dedup();
-        let first = *round == 1 || transport == Transport::Tcp;
-        let ttl_s = if self.plan.names == 1 {
-            [1, 300, 300][usize::from(upstream.0) % 3]
-        } else {
-            [1, 2, 300][self.picks.below(3) as usize]
-        };
-        let known = Knowledge { ends, ttl_s };
-        // In the small world only the first attempt of each upstream has a choice; what comes later is plain, or the worlds are too many.
-        let chosen = (first && !confirms) || self.plan.names > 1;
-        let (fate, after_ms) = if chosen {
-            upstreams::draw(self.picks, self.plan.fates, self.plan.delays_ms)
-        } else {
-            (Fate::Good, 10)
-        };
-        let fate = match (transport, fate) {
-            (
-                Transport::Tcp,
-                Fate::Good
-                | Fate::Unreachable
-                | Fate::NoSocket
-                | Fate::ServFail
-                | Fate::Lost
-                | Fate::Broken
-                | Fate::Closed,
-            ) => fate,
-            (Transport::Tcp, _) => Fate::Good,
-            (Transport::Udp, fate) => fate,
-        };
-        // What a bare CNAME leads to is there, at every upstream.
-        let fate = if asked == question.name { fate } else { Fate::Good };
-        let (fate, after_ms) = match self.denied.remove(&(asked, upstream.0)) {
-            Some(denied) if !tcp && !mixed => (denied, 10),
-            _ => (fate, after_ms),
-        };
-        if mixed && !tcp && matches!(fate, Fate::NxDomain | Fate::NoData | Fate::Lettered) {
-            self.denied.insert((asked, upstream.0), fate);
-        }
-        if fate == Fate::Lettered && mixed {
-            self.oracle.lies(attempt);
-        }
-        self.note(|| format!("      fate {fate:?} after {after_ms} ms"));
-        for (after_ms, echo) in upstreams::script(fate, octets, transport == Transport::Tcp, &known, after_ms)
-        {
-            let event = match echo {
-                Echo::Message(octets) => Event::Message(attempt, octets),
-                Echo::Failed(failure) => Event::Failed(attempt, failure),
-            };
-            self.events.push((upstreams::arrival(self.now, after_ms), event));
-        }
+        let reports = self.core().upstreams(now).into_iter();
+        reports.filter(|u| u.state == "down" || u.state == "trial").map(|u| u.server.address).collect()
     }
 }
 
@@ -470,25 +393,5 @@ impl Drop for World<'_> {
         if std::thread::panicking() && self.plan.trace {
             self.trace.iter().for_each(|line| println!("{line}"));
         }
-    }
-}
-
-trait Reversed {
-    fn rev_addresses(self) -> Vec<(IpAddr, Rtt)>;
-}
-
-impl<I: Iterator<Item = hither_table::Address>> Reversed for I {
-    fn rev_addresses(self) -> Vec<(IpAddr, Rtt)> {
-        let mut all: Vec<_> = self.map(|a| (a.address, rtt(a.address))).collect();
-        all.reverse();
-        all
-    }
-}
-
-/// The same from one order to the next, and not in any order.
-fn rtt(address: IpAddr) -> Rtt {
-    match address {
-        IpAddr::V4(v4) => Rtt::Micros(u32::from(v4.octets()[3]) * 7 % 5 + 5),
-        IpAddr::V6(_) => Rtt::Unmeasured,
     }
 }

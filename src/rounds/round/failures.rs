@@ -18,7 +18,10 @@ impl Round {
     /// Handles a socket failure of an attempt.
     pub fn on_failure(&mut self, shared: &mut Shared, id: AttemptId, failure: Failure) -> Option<End> {
         let now = shared.now;
-        self.attempts.get(id)?;
+        let at_once = self.attempts.get(id)?.sent == now && failure != Failure::NoSocket;
+        if at_once && shared.mutants.has(Mutant::FailureWhileSendingIsLost) {
+            return None;
+        }
         let outcome = match failure {
             Failure::Unreachable => "unreachable",
             Failure::Refused => "refused",

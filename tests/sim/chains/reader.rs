@@ -1,4 +1,4 @@
-//! What a reader who knows nothing of the core makes of an upstream's messages.
+//! A reader of an upstream's messages that knows nothing of the core: the reply that a client has to get.
 
 use super::zone::{Line, Said, Zone};
 use hither_rounds::{Question, Settings};
@@ -6,9 +6,9 @@ use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
 
-/// CNAMEs that are followed.
+/// How many CNAMEs are followed.
 const LINKS_MAX: usize = 16;
-/// Addresses that a set of the table has; one record of a message may be said twice.
+/// How many addresses a set of the table holds. One record of a message may be repeated.
 const ADDRESSES_MAX: usize = 255;
 
 #[derive(Clone, Copy)]
@@ -33,20 +33,20 @@ impl Bounds {
 #[derive(Debug)]
 pub struct ExpectedLink {
     pub line: Line,
-    /// As a CNAME; else it follows from a DNAME record.
+    /// It is a CNAME of the message; otherwise it follows from a DNAME record.
     pub stated: bool,
     leg: usize,
 }
 
-/// What a client is to be told.
+/// The reply that a client has to get.
 #[derive(Debug)]
 pub struct Expected {
     pub rcode: Rcode,
     pub links: Vec<ExpectedLink>,
     pub data: Vec<Line>,
-    /// What proves that wildcards stand for names of the chain.
+    /// Proofs that names of the chain come from a wildcard.
     pub proofs: Vec<Line>,
-    /// The least TTL of DNAME records that stand above names of the chain, where they are told.
+    /// The least TTL of DNAME records above names of the chain, if they are in the reply.
     pub above_s: Option<u32>,
     pub denies: bool,
     /// The TTL of a denial's SOA record.
@@ -77,7 +77,7 @@ impl Said {
         above.map(|line| self.lowest(&line.owner, Rtype::DNAME)).min()
     }
 
-    /// What a name leads to, for how long, and whether a CNAME says so.
+    /// What a name leads to, with which TTL, and whether a CNAME states it.
     fn next(&self, name: &Name, rtype: Rtype) -> Option<(Name, u32, bool)> {
         if rtype != Rtype::CNAME
             && let Some(first) = self.records(name, Rtype::CNAME).first()
@@ -97,10 +97,10 @@ impl Said {
     }
 }
 
-/// A TTL that was told in a message, and which one that was.
+/// A TTL, and the number of the message that it came in.
 type Timed = (u32, usize);
 
-/// What has been read so far.
+/// The messages that have been read, as far as the chain leads.
 struct Walk<'z> {
     question: &'z Question,
     bounds: Bounds,
@@ -113,7 +113,7 @@ struct Walk<'z> {
 }
 
 impl Walk<'_> {
-    /// Reads one message, as far as its CNAMEs lead; `None`: too far, or back.
+    /// Reads one message, as far as its CNAMEs lead; `None` if they are too many or lead back.
     fn read(&mut self, said: &Said) -> Option<()> {
         self.legs += 1;
         let (bounds, leg, rtype) = (self.bounds, self.legs, self.question.rtype);
@@ -139,18 +139,18 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// What is left when the last message is heard: a second that has begun is over for what was said before.
+    /// The TTL when the last message comes: earlier messages are older by a second that has begun.
     fn aged(&self, (ttl, leg): Timed) -> u32 {
         ttl.saturating_sub(u32::from(leg < self.legs))
     }
 
-    fn told(&mut self) -> Vec<ExpectedLink> {
+    fn aged_links(&mut self) -> Vec<ExpectedLink> {
         let links = std::mem::take(&mut self.links);
-        let told = |mut link: ExpectedLink| {
+        let aged = |mut link: ExpectedLink| {
             link.line.ttl = self.aged((link.line.ttl, link.leg));
             link
         };
-        links.into_iter().map(told).collect()
+        links.into_iter().map(aged).collect()
     }
 
     fn above_s(&self) -> Option<u32> {
@@ -158,7 +158,7 @@ impl Walk<'_> {
     }
 
     fn answer(mut self, data: Vec<Line>, lowest: u32) -> Expected {
-        let (links, mut ttl) = (self.told(), self.bounds.data(lowest));
+        let (links, mut ttl) = (self.aged_links(), self.bounds.data(lowest));
         let is_set = self.question.family().is_some() && data.len() <= ADDRESSES_MAX + 1;
         if is_set {
             // A set lives no longer than what leads to it.
@@ -171,13 +171,13 @@ impl Walk<'_> {
         };
         let proofs = self.proofs.iter().map(proof).collect();
         let above_s = self.above_s().filter(|_| !is_set);
-        let told =
+        let expected =
             Expected { rcode: Rcode::NOERROR, links, data, proofs, above_s, denies: false, denied_s: None };
-        if is_set { told } else { told.no_longer_than_the_whole() }
+        if is_set { expected } else { expected.with_least_ttl() }
     }
 
     fn denial(mut self, said: &Said, soa: Option<&Line>) -> Expected {
-        let (rcode, links) = (said.rcode, self.told());
+        let (rcode, links) = (said.rcode, self.aged_links());
         let above_s = self.above_s().filter(|_| self.question.family().is_none());
         let proof = |(line, leg): &(Line, usize)| match *leg < self.legs {
             true => self.aged((self.bounds.data(line.ttl), *leg)),
@@ -191,11 +191,11 @@ impl Walk<'_> {
             all.min().unwrap_or(own)
         };
         let denied_s = soa.map(denied);
-        // What proves a denial lives as long as that.
-        let told = |(line, _): &(Line, usize)| Line { ttl: denied_s.unwrap_or(0), ..line.clone() };
-        let proofs = self.proofs.iter().map(told).collect();
-        let told = Expected { rcode, links, data: Vec::new(), proofs, above_s, denies: true, denied_s };
-        if self.question.family().is_some() { told } else { told.no_longer_than_the_whole() }
+        // Proofs of a denial have its TTL.
+        let proof = |(line, _): &(Line, usize)| Line { ttl: denied_s.unwrap_or(0), ..line.clone() };
+        let proofs = self.proofs.iter().map(proof).collect();
+        let expected = Expected { rcode, links, data: Vec::new(), proofs, above_s, denies: true, denied_s };
+        if self.question.family().is_some() { expected } else { expected.with_least_ttl() }
     }
 }
 
@@ -208,8 +208,8 @@ impl Expected {
         if self.denies && self.denied_s.is_none() { 0 } else { all.min().unwrap_or(0) }
     }
 
-    /// No record is told for longer than the answer is kept that it is part of.
-    fn no_longer_than_the_whole(mut self) -> Expected {
+    /// No record has a longer TTL than the answer that it is part of.
+    fn with_least_ttl(mut self) -> Expected {
         let least = self.least_s();
         let links = self.links.iter_mut().map(|link| &mut link.line);
         links.chain(&mut self.data).chain(&mut self.proofs).for_each(|line| line.ttl = line.ttl.min(least));
@@ -219,7 +219,7 @@ impl Expected {
     }
 }
 
-/// What is to be told, and after how many messages; `None`: nothing can be told.
+/// The reply that a client has to get, and after how many messages; `None` for a failure.
 pub fn expected(zone: &Zone, question: &Question, bounds: Bounds) -> Option<(Expected, usize)> {
     let nothing = Said { rcode: Rcode::NXDOMAIN, ..Said::default() };
     let mut walk = Walk {

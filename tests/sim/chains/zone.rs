@@ -1,4 +1,4 @@
-//! A few names and what an upstream says of them.
+//! A few names, and the messages of an upstream about them.
 
 use super::super::picks::{Picks, Seeded};
 use hither_wire::codes::{Rcode, Rtype};
@@ -9,15 +9,15 @@ use hither_wire::query::Query;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A record.
+/// One record of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
     pub owner: Name,
     pub rtype: Rtype,
-    /// It is of class CH.
+    /// It is of class CH, so that it does not count.
     pub chaos: bool,
     pub ttl: u32,
-    /// Names in it are written out.
+    /// Names in it are not compressed.
     pub rdata: Vec<u8>,
 }
 
@@ -32,7 +32,7 @@ impl Line {
         Line { owner, rtype: record.rtype, chaos: record.class.0 == 3, ttl: record.ttl, rdata }
     }
 
-    /// Whether `other` is the same, TTL included.
+    /// Whether `other` is the same record with the same TTL.
     pub fn is(&self, other: &Line) -> bool {
         self.owner.eq_ignore_case(&other.owner)
             && (self.rtype, self.ttl) == (other.rtype, other.ttl)
@@ -53,7 +53,7 @@ impl Line {
     }
 }
 
-/// What is said of a name.
+/// What a message says about a name.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
     pub rcode: Rcode,
@@ -65,7 +65,7 @@ pub struct Said {
 #[allow(clippy::large_enum_variant)] // A handful of them.
 enum Kind {
     Alias(Vec<(Name, u32)>),
-    /// A DNAME record above, and the TTL of its CNAME if that is said too.
+    /// A DNAME record above, and the TTL of its CNAME if the message has that too.
     Moved {
         zone: Name,
         to: Name,
@@ -81,7 +81,7 @@ enum Kind {
 }
 
 pub struct Zone {
-    /// The first is asked.
+    /// The client asks for the first.
     pub names: Vec<Name>,
     pub said: BTreeMap<Name, Said>,
 }
@@ -118,7 +118,7 @@ impl Zone {
         Zone { said: said.collect(), names }
     }
 
-    /// The message for a query.
+    /// The response to a query.
     pub fn message(&self, octets: &[u8]) -> Vec<u8> {
         let query = Query::read(octets).expect("the core's own query");
         let empty = Said { rcode: Rcode::NXDOMAIN, ..Said::default() };
@@ -130,7 +130,7 @@ impl Zone {
         let mut chaos = Vec::new();
         for (section, lines) in [(Section::Answer, &said.answers), (Section::Authority, &said.authority)] {
             for line in lines {
-                // The name that was asked is mostly a pointer to the question.
+                // The name that was asked for is written as a pointer to the question.
                 let wire = line.owner.as_wire();
                 let owner = if line.owner == query.name_lower() { Owner::At(12) } else { Owner::Wire(wire) };
                 let at = composer.position() + if matches!(owner, Owner::At(_)) { 2 } else { wire.len() };
@@ -173,7 +173,7 @@ fn kind(draw: &mut Seeded, own: &Name, names: &[Name], rtype: Rtype) -> Kind {
             Kind::Moved { zone, to, ttl: ttl(draw), cname: (draw.below(2) == 0).then(|| ttl(draw)) }
         }
         3..=6 if rtype != Rtype::CNAME => {
-            // Few of them, or more than a set of the table has.
+            // Few of them, or more than a set of the table holds.
             let count = if draw.below(12) == 0 { 300 } else { 1 + draw.below(3) as u16 };
             let lowest = ttl(draw);
             Kind::Data((1..=count).map(|n| (data(rtype, n), ttl(draw).max(lowest))).collect())
@@ -190,7 +190,7 @@ fn soa(zone: &str, ttl: u32, minimum: u32) -> Line {
     Line::new(name(zone), Rtype::SOA, ttl, &rdata)
 }
 
-/// What a message for `asked` says: the names from there on, as far as it goes.
+/// A message about `asked`: that name and those that it leads to, up to a hop that is drawn.
 fn say(
     draw: &mut Seeded,
     asked: &Name,
@@ -229,7 +229,7 @@ fn say(
             }
         };
         if hop >= cut || rtype == Rtype::CNAME || !seen.insert(here.to_lower()) {
-            // Of another zone: it denies nothing of what comes next.
+            // The SOA record of another zone denies nothing about the next name.
             said.authority.extend((draw.below(3) == 0).then(|| soa("elsewhere.example", 300, 300)));
             break;
         }
@@ -237,7 +237,7 @@ fn say(
     }
     if dnssec_ok {
         if draw.below(3) == 0 {
-            // A wildcard may stand for a name: the next one is proved to be another, by a name of this message's own.
+            // A proof that a name comes from a wildcard, of an owner that only this message has.
             let owner = name(&format!("nsec.{asked}"));
             said.authority.push(Line::new(owner, Rtype::NSEC, ttl(draw), name("z.test").as_wire()));
         }
@@ -248,7 +248,7 @@ fn say(
     said
 }
 
-/// A signature for each RRset.
+/// Adds a signature for each RRset.
 fn sign(lines: &mut Vec<Line>) {
     let mut signatures: Vec<Line> = Vec::new();
     for line in &*lines {
@@ -261,12 +261,13 @@ fn sign(lines: &mut Vec<Line>) {
     lines.append(&mut signatures);
 }
 
-/// What does not belong there, what is said twice, and another order; of two CNAMEs the first stays so.
+/// Adds records that do not belong there, repeats one, and changes their order; of two CNAMEs the first stays
+/// first.
 fn disturb(draw: &mut Seeded, said: &mut Said, asked: &Name, rtype: Rtype) {
-    let stranger = name("stranger.example");
+    let unrelated = name("unrelated.example");
     if draw.below(4) == 0 {
         said.answers.push(Line::new(
-            stranger,
+            unrelated,
             rtype,
             9_999,
             &match rtype {
@@ -276,17 +277,17 @@ fn disturb(draw: &mut Seeded, said: &mut Said, asked: &Name, rtype: Rtype) {
         ));
     }
     if draw.below(4) == 0 {
-        let line = Line::new(*asked, Rtype::CNAME, 9_999, stranger.as_wire());
+        let line = Line::new(*asked, Rtype::CNAME, 9_999, unrelated.as_wire());
         said.answers.insert(0, Line { chaos: true, ..line });
     }
     if draw.below(4) == 0 {
         let rdata = [&Rtype::NSEC.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat();
-        said.answers.push(Line::new(stranger, Rtype::RRSIG, 9_999, &rdata));
+        said.answers.push(Line::new(unrelated, Rtype::RRSIG, 9_999, &rdata));
     }
     if draw.below(4) == 0 {
-        // In the authority section: where to ask instead, and an address of somebody else's.
-        said.authority.push(Line::new(name("test"), Rtype::NS, 9_999, stranger.as_wire()));
-        said.authority.push(Line::new(stranger, Rtype::A, 9_999, &[203, 0, 113, 66]));
+        // In the authority section: a name server, and the address of another name.
+        said.authority.push(Line::new(name("test"), Rtype::NS, 9_999, unrelated.as_wire()));
+        said.authority.push(Line::new(unrelated, Rtype::A, 9_999, &[203, 0, 113, 66]));
     }
     if draw.below(3) == 0 && !said.answers.is_empty() {
         let mut twice = said.answers[draw.below(said.answers.len() as u64) as usize].clone();

@@ -1,31 +1,37 @@
-//! Who said what of a set, and what follows from that: what is in it, for how long, and what may stand first. Told once more, from the messages alone.
+//! Which upstreams gave each address of a set, and what follows from that: the addresses that belong to it,
+//! its TTL, and which of them may stand first. Computed once more, from the messages alone.
 
-use super::*;
-use hither_table::Address;
+use super::known::Known;
+use hither_rounds::UpstreamId;
+use hither_table::{Address, FamilyView, Monotonic, Rtt};
+use hither_wire::name::Name;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
 
-/// A good answer, as it counts: private addresses are not in it.
+/// An answer that counts, without its private addresses.
 #[derive(Clone, Debug)]
 pub(super) struct Good {
     pub from: UpstreamId,
     /// When it counted.
     pub at: Monotonic,
     pub addresses: Vec<IpAddr>,
-    /// Until when it holds, in milliseconds.
-    pub until: u64,
+    /// When it expires, in milliseconds.
+    pub until_ms: u64,
     /// Octets that its CNAMEs take in a reply.
     pub links: usize,
 }
 
-/// A set as it has to be.
+/// A set as it has to be published.
 #[derive(Debug, Default)]
 pub(super) struct Set {
     pub addresses: BTreeMap<IpAddr, BTreeSet<UpstreamId>>,
     pub trusted: BTreeSet<IpAddr>,
-    /// Until when; `None` while there is nothing.
-    pub until: Option<u64>,
+    /// When it expires, in milliseconds; `None` while it is empty.
+    pub until_ms: Option<u64>,
 }
 
-/// How long an answer after the first must hold to say for how long a set does.
+/// The least TTL that an answer after the first must have left to add to a set, and to shorten its TTL.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 impl Set {
@@ -33,15 +39,16 @@ impl Set {
         let (mut set, mut longest) = (Set::default(), 0);
         for answer in good {
             let first = set.addresses.is_empty();
-            let floor = later(answer.at, LEAST_LEFT).as_ms();
-            let lasts = set.until.is_none_or(|until| answer.until >= until.min(floor));
-            // A header, a question, an OPT record with an extended error, and of each address its owner, ten octets and itself.
+            let floor = answer.at.plus(LEAST_LEFT).as_ms();
+            let lasts = set.until_ms.is_none_or(|until| answer.until_ms >= until.min(floor));
+            // A reply has a header, a question, an OPT record with an extended error, and for each address
+            // its owner, ten octets and itself.
             let head = 12 + name.as_wire().len() + 4 + 17 + answer.links.max(longest);
-            let room = if first { usize::MAX } else { (1232 - head) / 16 };
+            let most = if first { usize::MAX } else { (1232 - head) / 16 };
             let (mut belongs, mut adds) = (false, false);
             for address in &answer.addresses {
                 let there = set.addresses.contains_key(address);
-                if !there && (!lasts || set.addresses.len() >= room) {
+                if !there && (!lasts || set.addresses.len() >= most) {
                     continue;
                 }
                 adds |= !there;
@@ -56,7 +63,7 @@ impl Set {
                 longest = longest.max(answer.links);
             }
             if belongs && lasts {
-                set.until = Some(set.until.map_or(answer.until, |until| until.min(answer.until)));
+                set.until_ms = Some(set.until_ms.map_or(answer.until_ms, |until| until.min(answer.until_ms)));
             }
         }
         set
@@ -75,20 +82,23 @@ pub(super) fn trusted(view: &FamilyView<'_>) -> BTreeSet<IpAddr> {
     view.addresses().filter(Address::is_trusted).map(|a| a.address).collect()
 }
 
-/// What one upstream added alone stands behind the rest.
+/// Addresses that only one upstream added stand behind the others.
 pub(super) fn judge_place(view: &FamilyView<'_>) {
     let all: Vec<bool> = view.addresses().map(|a| a.is_trusted()).collect();
-    assert!(all.is_sorted_by_key(|trusted| !trusted), "what one upstream alone says stands before others");
+    assert!(
+        all.is_sorted_by_key(|trusted| !trusted),
+        "an address that one upstream alone gave stands before others"
+    );
 }
 
-/// An order as it has to be in force.
+/// An order as it has to be published: trusted addresses first.
 pub(super) fn in_force(ordered: &[IpAddr], trusted: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
     let (first, last): (Vec<_>, Vec<_>) = ordered.iter().partition(|address| trusted.contains(*address));
     first.into_iter().chain(last).copied().collect()
 }
 
-/// An order that is kept although more is known of who said what: each stays in its place but what is confirmed, which stands before the first that
-/// is slower.
+/// An order that is kept while trust changes: every address stays in its place, but for one that has just
+/// been confirmed, which stands before the first slower one.
 pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
     let now: Vec<Address> = view.addresses().collect();
     let stays = |a: &&Address| a.is_trusted() == known.trusted.contains(&a.address);
@@ -97,7 +107,7 @@ pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
         let after: Vec<IpAddr> =
             now.iter().filter(stays).filter(|a| a.is_trusted() == part).map(|a| a.address).collect();
         let same: Vec<IpAddr> = before.iter().filter(|a| after.contains(a)).copied().collect();
-        assert_eq!(after, same, "an order that nobody measured for this set");
+        assert_eq!(after, same, "an order that was measured for another set");
     }
     let rank = |a: &Address| match a.rtt {
         Rtt::Micros(micros) => (0, micros),
@@ -109,7 +119,7 @@ pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
         let before = now[..at].iter().filter(stays).all(|a| rank(a) <= rank(own));
         assert!(
             before && first_after.is_none_or(|a| rank(a) > rank(own)),
-            "what is confirmed does not stand where its measurement puts it"
+            "a confirmed address does not stand where its measurement puts it"
         );
     }
 }

@@ -1,27 +1,35 @@
-//! What must hold of sets that were saved before the host was started: they come in whole, and only where nothing newer is known.
+//! Sets that were saved before the host was started: they are restored unchanged, and only where nothing newer
+//! is known.
 
-use super::*;
-use hither_rounds::SavedSet;
+use super::Oracle;
+use super::known::Known;
+use super::provenance::{in_force, trusted};
+use hither_rounds::{Question, SavedSet};
+use hither_table::{FamilyView, Monotonic};
+use hither_wire::codes::Rtype;
+use hither_wire::name::Name;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-/// A saved set that is to be in the table.
+/// A saved set that has to be restored.
 #[derive(Debug)]
 pub(super) struct Saved {
     addresses: Vec<IpAddr>,
     expire_ms: u64,
     sorted: bool,
     trusted: BTreeSet<IpAddr>,
-    /// Its round, once it has been seen.
+    /// The round that the table gives for it, once it has been seen there.
     round: Option<u64>,
 }
 
 impl Saved {
-    /// Whether it has not been seen yet.
+    /// Whether it has not been seen in the table yet.
     pub fn is_awaited(&self) -> bool {
         self.round.is_none()
     }
 }
 
-/// What was flushed since there is something to restore.
+/// Names that were flushed since the restore began.
 #[derive(Default)]
 pub(super) struct Restoring {
     goes_on: bool,
@@ -38,21 +46,21 @@ impl Restoring {
 }
 
 impl Known {
-    /// Its set is gone from the table, and the next one is a new one.
+    /// The set is gone from the table; the next one is new, whatever its addresses.
     pub fn forget_set(&mut self) {
-        self.set.clear();
         self.set_version = 0;
         self.saved = None;
     }
 
-    /// What was seen of it must not be seen again.
+    /// The set that was seen must not be seen again.
     pub fn forget_seen(&mut self) {
         let waits = self.saved.take().filter(Saved::is_awaited);
         self.forget_set();
         (self.saved, self.doubted) = (waits, true);
     }
 
-    /// Whether a version that is seen for the first time is the saved set: as it was saved, or in an order that was applied to it.
+    /// Whether a version that is seen for the first time is the saved set: as it was saved, or in an order that
+    /// was applied to it.
     pub fn sees_saved(
         &mut self,
         view: &FamilyView<'_>,
@@ -62,7 +70,7 @@ impl Known {
         let Some(saved) = &mut self.saved else { return false };
         let ordered = ordered.map(|ordered| in_force(ordered, &saved.trusted));
         if saved.round.is_none_or(|round| round == view.round()) {
-            assert_eq!(trusted(view), saved.trusted, "who said what is not as it was saved");
+            assert_eq!(trusted(view), saved.trusted, "trust is not as it was saved");
         }
         match saved.round {
             None => {
@@ -77,12 +85,12 @@ impl Known {
             Some(round) if round == view.round() => {
                 assert!(
                     view.sorted() && ordered.is_some_and(|ordered| ordered == *addresses),
-                    "nobody changed it"
+                    "a restored set has changed without an order"
                 );
             }
             Some(_) => return false,
         }
-        assert_eq!(view.expire_ms(), saved.expire_ms, "it lives as long as was left of it");
+        assert_eq!(view.expire_ms(), saved.expire_ms, "a restored set lives as long as it had left");
         true
     }
 }
@@ -102,9 +110,9 @@ impl Oracle {
                 Question { name: set.name, rtype: Rtype::A, dnssec_ok: false, checking_disabled: false };
             let asked = self.questions.get(&question).is_some_and(|known| !known.rounds.is_empty());
             let there = self.questions.get(&question).is_some_and(|known| known.saved.is_some());
-            let elsewhere = set.route != 0 || self.restoring.flushed.contains(&set.name);
+            let void = set.route != 0 || self.restoring.flushed.contains(&set.name);
             let over = set.expire_ms <= now.as_ms();
-            if self.restoring.goes_on && !(asked || there || elsewhere || over) {
+            if self.restoring.goes_on && !(asked || there || void || over) {
                 self.questions.entry(question).or_default().saved = Some(Saved {
                     addresses: set.addresses.iter().map(|a| a.address).collect(),
                     expire_ms: set.expire_ms,
@@ -116,8 +124,8 @@ impl Oracle {
         }
     }
 
-    /// What is left of saved sets has to go.
-    pub fn doubt_what_was_saved(&mut self) {
+    /// Restored sets may be too old, and have to leave the table.
+    pub fn doubt_saved_sets(&mut self) {
         self.restoring.goes_on = false;
         for known in self.questions.values_mut() {
             if known.saved.as_ref().is_some_and(|saved| saved.round == Some(known.round_id)) {
@@ -126,9 +134,9 @@ impl Oracle {
         }
     }
 
-    /// A name is not in the table.
+    /// The table has no set for a question.
     pub(super) fn misses(&self, question: &Question) {
         let saved = self.questions.get(question).and_then(|known| known.saved.as_ref());
-        assert!(saved.is_none_or(|saved| saved.round.is_some()), "what was saved is not restored");
+        assert!(saved.is_none_or(|saved| saved.round.is_some()), "a saved set is not restored");
     }
 }

@@ -1,69 +1,65 @@
-//! When there is more to do than may be done: who is refused, and who gives way to whom.
+//! More queries than the limits allow: which client is refused, and which one loses its round to a newcomer.
 
 use super::Oracle;
 use hither_rounds::{ClientId, Question, Source};
 use hither_table::Monotonic;
-use std::time::Duration;
 
-/// What happens in a step, as far as room is concerned.
+/// The client that asks in a call, and what becomes of others for its sake.
 #[derive(Debug, Default)]
-pub struct Room {
-    /// Who asks.
-    pub newcomer: Option<(ClientId, Question)>,
-    /// There was no room for another round when it asked.
+pub(super) struct Newcomer {
+    asks: Option<(ClientId, Question)>,
+    /// The limit of rounds was reached when it asked.
     pub is_full: bool,
-    /// What they asked who gave way.
-    pub gone: Option<Question>,
-    /// What the core takes for longer than usual; that this is well judged is the business of its own tests.
-    pub longest: Duration,
+    /// The question of the clients that were refused or evicted in this call.
+    evicted: Option<Question>,
+}
+
+impl Newcomer {
+    pub fn of(client: ClientId, question: Question, is_full: bool) -> Newcomer {
+        Newcomer { asks: Some((client, question)), is_full, evicted: None }
+    }
 }
 
 impl Oracle {
-    /// What the core takes for longer than usual.
-    pub fn before_ask(&mut self, longest: Duration) {
-        self.room.longest = longest;
-    }
-
-    /// A client is told that there is more to do than can be done: a newcomer, or for a newcomer's sake.
+    /// A client is told that a limit is reached: it is the newcomer, or was evicted for the newcomer's sake.
     ///
-    /// Worlds in which that happens have names of which each is asked by one source alone.
-    pub fn gives_way(&mut self, now: Monotonic, client: ClientId) {
-        let (newcomer, asked) = self.room.newcomer.expect("somebody gives way, and nobody has come");
+    /// In worlds in which that happens only one source asks for a name.
+    pub(super) fn is_evicted(&mut self, now: Monotonic, client: ClientId) {
+        let (newcomer, asked) = self.newcomer.asks.expect("a client is evicted, and no other has come");
         let found = self.questions.iter().find(|(_, known)| known.clients.contains_key(&client));
         let question = *found.expect("a reply to a client that does not wait").0;
-        self.leaves_a_place(question);
+        self.evict_one(question);
         let (own, other) = (newcomer.source(), client.source());
         let waiting = |source: Source| {
             self.clients().filter(|(id, _)| id.source() == source && *id != newcomer).count()
         };
         let crowd = |asked: Question| self.clients().filter(|(id, q)| *q == asked && *id != newcomer).count();
         let limits = self.settings.limits;
+        let longest = self.rating.longest;
         let all_clients = self.clients().filter(|(id, _)| *id != newcomer).count() >= limits.clients;
         let all_rounds = self.has_all_rounds();
-        assert!(all_clients || all_rounds, "{client:?} gives way although there is room");
+        assert!(all_clients || all_rounds, "{client:?} is evicted although no limit is reached");
         if client == newcomer {
             let others = || self.clients().map(|(id, _)| id.source());
             let fair = others().all(|other| other == own || waiting(other) <= waiting(own) + 1)
                 && self.clients().all(|(_, q)| crowd(q) <= crowd(asked) + 1);
-            let late = |began| now.since(began) > self.room.longest;
+            let late = |began| now.since(began) > longest;
             let slow = self.live().find(|(_, began, stage)| *stage == Stage::Races && late(*began));
             let behind =
                 self.live().find(|(other, ..)| *other != own && self.least(*other) > self.most(own) + 1);
             let answered = self.live().any(|(.., stage)| stage == Stage::Answered);
             assert!(
                 (all_clients && fair) || (all_rounds && slow.is_none() && behind.is_none() && !answered),
-                "{client:?} is refused before one that is slow {slow:?}, or of who has more {behind:?}"
+                "{client:?} is refused before a slow round {slow:?}, or a source with more of them {behind:?}"
             );
         } else {
             let fair = waiting(other) > waiting(own) + 1 || crowd(question) > crowd(asked) + 1;
-            let slow = self.questions[&question]
-                .rounds
-                .last()
-                .is_some_and(|r| now.since(r.started) > self.room.longest);
+            let round = self.questions[&question].rounds.last();
+            let slow = round.is_some_and(|r| now.since(r.started) > longest);
             let fullest = self.most(other) > self.least(own) + 1;
             assert!(
                 (all_clients && fair) || (all_rounds && (slow || fullest)),
-                "{client:?} gives way although it is neither slow nor of who has most"
+                "{client:?} is evicted although its round is not slow, and its source has not the most"
             );
         }
         if let Some(known) = self.questions.get_mut(&question) {
@@ -71,25 +67,27 @@ impl Oracle {
         }
     }
 
-    /// Somebody who asks this has gone for the newcomer's sake, or is the newcomer: one does, with all who wait for the same where their round ends.
-    fn leaves_a_place(&mut self, question: Question) {
-        let first = *self.room.gone.get_or_insert(question);
-        assert!(first == question, "{first:?} and {question:?} both give way, where one would do");
+    /// A client with this question is refused or evicted. Only one is in a call, or all that wait for the one
+    /// round that ends.
+    fn evict_one(&mut self, question: Question) {
+        let first = *self.newcomer.evicted.get_or_insert(question);
+        assert!(first == question, "{first:?} and {question:?} are both evicted, where one would do");
     }
 
-    /// A client has an answer: whether it has it because its round ends for a newcomer's sake.
-    pub fn is_pressed(&mut self, client: ClientId, question: Question) -> bool {
-        let Some((newcomer, asked)) = self.room.newcomer else { return false };
-        let gone = self.room.gone;
-        assert!(client != newcomer || gone.is_none(), "{gone:?} gave way to one who does not wait");
-        let pressed = self.room.is_full && asked != question;
+    /// Whether a client has its answer because its round ends for a newcomer's sake.
+    pub(super) fn is_pressed(&mut self, client: ClientId, question: Question) -> bool {
+        let Some((newcomer, asked)) = self.newcomer.asks else { return false };
+        let evicted = self.newcomer.evicted;
+        assert!(client != newcomer || evicted.is_none(), "{evicted:?} is evicted for one that does not wait");
+        let pressed = self.newcomer.is_full && asked != question;
         if pressed {
-            self.leaves_a_place(question);
+            self.evict_one(question);
         }
         pressed
     }
 
-    pub fn has_all_rounds(&self) -> bool {
+    /// Whether no other round may begin.
+    pub(super) fn has_all_rounds(&self) -> bool {
         let limits = self.settings.limits;
         self.live().count() >= limits.rounds || self.open.len() + self.settings.first > limits.attempts
     }
@@ -98,7 +96,7 @@ impl Oracle {
         self.questions.iter().flat_map(|(question, known)| known.clients.keys().map(|id| (*id, *question)))
     }
 
-    /// Rounds that go on: whose they are, since when, and how far they have come.
+    /// Live rounds: their source, when they began, and how far they have come.
     fn live(&self) -> impl Iterator<Item = (Source, Monotonic, Stage)> {
         self.questions.values().filter_map(|known| {
             let round = known.rounds.last().filter(|round| !round.open.is_empty())?;
@@ -111,11 +109,12 @@ impl Oracle {
         })
     }
 
-    /// How many rounds of a source race for certain, and how many may.
+    /// How many rounds of a source race for certain.
     fn least(&self, source: Source) -> usize {
         self.live().filter(|(own, _, stage)| *stage == Stage::Races && *own == source).count()
     }
 
+    /// How many rounds of a source may race.
     fn most(&self, source: Source) -> usize {
         self.live().filter(|(own, _, stage)| *stage != Stage::Answered && *own == source).count()
     }
