@@ -1,8 +1,10 @@
-//! Scenarios as text: `tests/scenarios/*.txt`, each a world of upstreams, clients and a table, on a clock that only the script moves.
-//! `tests/README.md` says how they read; a wrong line is an error with its place.
+//! Scenarios as text: each of `tests/scenarios/*.txt` has upstreams, clients and a table, on a clock that only
+//! the script moves. `tests/README.md` describes the language; a wrong line is an error with its place.
 
 #[path = "scenarios/language.rs"]
 mod language;
+#[path = "scenarios/messages.rs"]
+mod messages;
 #[path = "scenarios/stage.rs"]
 mod stage;
 
@@ -53,7 +55,7 @@ fn a_scenario_that_does_not_hold_fails_and_says_where() {
         ("set protect no", "4: 'no' is neither true nor false"),
     ] {
         let result = language::read(&format!("{world}\n{line}\n")).and_then(|script| stage::play(&script));
-        let said = result.expect_err(line);
-        assert!(said.starts_with(error), "{line}: {said}");
+        let found = result.expect_err(line);
+        assert!(found.starts_with(error), "{line}: {found}");
     }
 }

@@ -1,4 +1,4 @@
-//! The words of scenarios: lines of text to steps.
+//! The language of scenarios: reads lines of text as a script.
 
 use hither_rounds::{Deny, Settings};
 use hither_wire::codes::{Rcode, Rtype};
@@ -6,24 +6,26 @@ use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// A scenario: its world, and its steps in the order of time.
 pub struct Script {
     pub settings: Settings,
     pub upstreams: usize,
-    pub says: Vec<Says>,
+    pub responses: Vec<Upstream>,
     pub steps: Vec<Step>,
 }
 
-/// What an upstream does with a question.
-pub struct Says {
+/// How an upstream responds to a question.
+pub struct Upstream {
     pub upstream: usize,
     pub tcp: bool,
     pub name: Name,
     pub rtype: Rtype,
-    /// From which time it is asked on, counted from 1.
+    /// The first query that this holds for, counted from 1.
     pub from: usize,
     pub acts: Vec<(Duration, Act)>,
 }
 
+/// One response, or the lack of one.
 #[derive(Clone, Debug)]
 pub enum Act {
     Answer {
@@ -34,11 +36,11 @@ pub enum Act {
     WrongId,
     WrongQuestion,
     WrongCase(Vec<Record>),
-    /// To queries with CD; SERVFAIL to others.
+    /// These records to a query with CD, SERVFAIL to others.
     Unchecked(Vec<Record>),
-    /// NXDOMAIN to letters in mixed case.
+    /// These records to a query in lower case, NXDOMAIN to mixed letter case.
     InLower(Vec<Record>),
-    /// With part of its last record missing; to queries with EDNS alone.
+    /// A message whose last record is cut; `with_edns`: only to queries with EDNS.
     Broken {
         truncated: bool,
         with_edns: bool,
@@ -53,11 +55,11 @@ pub enum Act {
     Closed,
 }
 
-/// A record: its owner is the question, or where the CNAME before it leads, unless it is said.
+/// A record. Without an owner it belongs to the question's name, or to the target of the CNAME before it.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub owner: Option<Name>,
-    /// It stands in the authority section, as an SOA record does in any case.
+    /// It stands in the authority section, as SOA records always do.
     pub authority: bool,
     pub data: Data,
 }
@@ -69,9 +71,9 @@ pub enum Data {
     Dname(Name, u32),
     Text(String, u32),
     Soa(Name, u32, u32),
-    /// Of the record before it.
+    /// It covers the record before it.
     Rrsig(u32),
-    /// The next name.
+    /// With the next name.
     Nsec(Name, u32),
     Ns(Name, u32),
 }
@@ -133,12 +135,13 @@ pub enum What {
         addresses: Vec<IpAddr>,
         applied: bool,
     },
-    Rest,
+    /// No socket is open, and no timer runs.
+    NothingLeft,
 }
 
 pub fn read(text: &str) -> Result<Script, String> {
     let mut script =
-        Script { settings: Settings::default(), upstreams: 0, says: Vec::new(), steps: Vec::new() };
+        Script { settings: Settings::default(), upstreams: 0, responses: Vec::new(), steps: Vec::new() };
     let mut at = Duration::ZERO;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split(" ;").next().unwrap_or_default().trim();
@@ -157,7 +160,7 @@ fn one(script: &mut Script, at: &mut Duration, line: usize, words: &[&str]) -> R
         [upstream, rest @ ..] if number_of(upstream, 'u').is_some() => {
             let upstream = number_of(upstream, 'u').unwrap_or(0);
             script.upstreams = script.upstreams.max(upstream + 1);
-            script.says.push(says(upstream, rest)?);
+            script.responses.push(self::response(upstream, rest)?);
             Ok(())
         }
         [first, rest @ ..] => {
@@ -186,13 +189,13 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
         "batch" => settings.batch = number()?,
         "rounds" => settings.limits.rounds = number()?,
         "clients" => settings.limits.clients = number()?,
-        "complete" => settings.complete = is(value, ["true", "false"])?,
-        "mix_case" => settings.mix_case = is(value, ["true", "false"])?,
+        "complete" => settings.complete = is_first(value, ["true", "false"])?,
+        "mix_case" => settings.mix_case = is_first(value, ["true", "false"])?,
         "fallback" => settings.fallback = duration(value)?,
         "stagger" => settings.stagger = duration(value)?,
         "deadline" => settings.deadline = duration(value)?,
-        "deny" => settings.deny = if is(value, ["any", "agreed"])? { Deny::Any } else { Deny::Agreed },
-        "protect" => settings.rebinding.protect = is(value, ["true", "false"])?,
+        "deny" => settings.deny = if is_first(value, ["any", "agreed"])? { Deny::Any } else { Deny::Agreed },
+        "protect" => settings.rebinding.protect = is_first(value, ["true", "false"])?,
         "allow" => drop(settings.rebinding.allow.insert(name(value)?)),
         "negative_grace" => settings.negative_grace = duration(value)?,
         "min_ttl" => settings.min_ttl = duration(value)?,
@@ -206,8 +209,8 @@ fn set(settings: &mut Settings, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a word is the first of two, if it is one of them.
-fn is(word: &str, [first, second]: [&str; 2]) -> Result<bool, String> {
+/// Whether a word is the first of two; an error if it is neither.
+fn is_first(word: &str, [first, second]: [&str; 2]) -> Result<bool, String> {
     if word == first || word == second {
         return Ok(word == first);
     }
@@ -242,7 +245,7 @@ fn rtype(word: &str) -> Result<Rtype, String> {
     word.parse().map_err(|error| format!("'{word}' is {error}"))
 }
 
-fn says(upstream: usize, words: &[&str]) -> Result<Says, String> {
+fn response(upstream: usize, words: &[&str]) -> Result<Upstream, String> {
     let (tcp, words) = match words {
         ["tcp", rest @ ..] => (true, rest),
         rest => (false, rest),
@@ -261,7 +264,7 @@ fn says(upstream: usize, words: &[&str]) -> Result<Says, String> {
             acts.push((duration(time)?, self::act(act)?));
         }
     }
-    Ok(Says { upstream, tcp, name: name(asked)?.to_lower(), rtype: rtype(kind)?, from, acts })
+    Ok(Upstream { upstream, tcp, name: name(asked)?.to_lower(), rtype: rtype(kind)?, from, acts })
 }
 
 fn act(words: &[&str]) -> Result<Act, String> {
@@ -375,7 +378,7 @@ fn step(words: &[&str]) -> Result<What, String> {
             };
             What::Orders { label: (*label).to_owned(), addresses: addresses(rest)?, applied }
         }
-        ["nothing", "is", "left"] => What::Rest,
+        ["nothing", "is", "left"] => What::NothingLeft,
         _ => return Err(format!("'{}' is no step", words.last().unwrap_or(&""))),
     })
 }

@@ -1,6 +1,8 @@
-//! Plays a script: the core, upstreams that do as it says, a clock that goes from event to event.
+//! Plays a script: the core, upstreams that respond as the script says, and a clock that goes from event to
+//! event.
 
-use super::language::{Act, Data, Record, Says, Script, What};
+use super::language::{Act, Script, Upstream, What};
+use super::messages::{response, shown};
 use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
     SenderId, Settings, Transport, reply,
@@ -8,12 +10,11 @@ use hither_rounds::{
 use hither_table::{
     Counter, Family, Geometry, Key, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
 };
-use hither_wire::codes::{Rcode, Rtype};
-use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
-use hither_wire::message::{Message, Section};
+use hither_wire::codes::Rtype;
+use hither_wire::compose::{Asked, QueryBits, query};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ struct Client {
 
 struct Stage<'s> {
     script: &'s Script,
-    /// As they are by now.
+    /// In force; steps may change them.
     settings: Settings,
     core: Rounds,
     now: Monotonic,
@@ -39,7 +40,7 @@ struct Stage<'s> {
     clients: Vec<(String, Client)>,
     asked: BTreeMap<(usize, bool, Name, u16), usize>,
     sent: Vec<usize>,
-    open: BTreeMap<AttemptId, ()>,
+    open: BTreeSet<AttemptId>,
     orders: BTreeMap<String, (Name, u64)>,
     order_applied: Option<bool>,
     versions: BTreeMap<(Name, u16), u64>,
@@ -79,14 +80,14 @@ impl<'s> Stage<'s> {
             clients: Vec::new(),
             asked: BTreeMap::new(),
             sent: vec![0; script.upstreams],
-            open: BTreeMap::new(),
+            open: BTreeSet::new(),
             orders: BTreeMap::new(),
             order_applied: None,
             versions: BTreeMap::new(),
         }
     }
 
-    /// Everything up to `until`, timers after what arrives in the same instant.
+    /// Lets everything happen up to `until`; of one instant responses first, then the timer.
     fn run_until(&mut self, until: Monotonic) -> Result<(), String> {
         loop {
             let arrival = (0..self.arrivals.len()).min_by_key(|n| (self.arrivals[*n].0, *n));
@@ -117,13 +118,13 @@ impl<'s> Stage<'s> {
         Ok(())
     }
 
-    /// Does what the core says, and looks at what must always hold.
+    /// Executes the core's actions, and checks that no version has gone back.
     fn settle(&mut self) -> Result<(), String> {
         self.core.check_invariants();
         while let Some(action) = self.core.poll_action() {
             match action {
                 Action::Send { attempt, upstream, transport, octets, .. } => {
-                    self.open.insert(attempt, ());
+                    self.open.insert(attempt);
                     self.send(attempt, upstream.0.into(), transport == Transport::Tcp, &octets)?;
                 }
                 Action::Close { attempt, .. } => drop(self.open.remove(&attempt)),
@@ -147,33 +148,33 @@ impl<'s> Stage<'s> {
     }
 
     fn send(&mut self, attempt: AttemptId, upstream: usize, tcp: bool, octets: &[u8]) -> Result<(), String> {
-        let read = Query::read(octets).map_err(|_| "the core sends what is no query")?;
+        let read = Query::read(octets).map_err(|_| "the core sends an unreadable query")?;
         let key = (upstream, tcp, read.name_lower(), read.qtype().0);
         let nth = self.asked.entry(key).or_default();
         *nth += 1;
         if !tcp {
             self.sent[upstream] += 1;
         }
-        let fits = |says: &&Says| {
-            says.upstream == upstream
-                && says.tcp == tcp
-                && says.name == key.2
-                && says.rtype.0 == key.3
-                && says.from <= *nth
+        let fits = |line: &&Upstream| {
+            line.upstream == upstream
+                && line.tcp == tcp
+                && line.name == key.2
+                && line.rtype.0 == key.3
+                && line.from <= *nth
         };
-        let found = self.script.says.iter().filter(fits).max_by_key(|says| says.from);
-        let Some(says) = found else {
+        let found = self.script.responses.iter().filter(fits).max_by_key(|line| line.from);
+        let Some(line) = found else {
             let failure = if tcp { Arrival::Failed(Failure::Refused) } else { return Ok(()) };
             self.arrivals.push((self.now, attempt, failure));
             return Ok(());
         };
-        for (after, act) in &says.acts {
+        for (after, act) in &line.acts {
             let arrival = match act {
                 Act::Refused => Arrival::Failed(Failure::Refused),
                 Act::Unreachable => Arrival::Failed(Failure::Unreachable),
                 Act::NoSocket => Arrival::Failed(Failure::NoSocket),
                 Act::Closed => Arrival::Failed(Failure::Closed),
-                act => Arrival::Message(message(act, octets)),
+                act => Arrival::Message(response(act, octets)),
             };
             self.arrivals.push((self.now.plus(*after), attempt, arrival));
         }
@@ -255,7 +256,7 @@ impl<'s> Stage<'s> {
                 self.orders.insert(label.clone(), (*name, view.set_version()));
             }
             What::Orders { label, addresses, applied } => self.order(label, addresses, *applied)?,
-            What::Rest => {
+            What::NothingLeft => {
                 if !self.open.is_empty() || self.core.poll_timeout().is_some() {
                     return Err(format!(
                         "{} sockets and timer {:?} are left",
@@ -318,11 +319,13 @@ impl<'s> Stage<'s> {
             let question =
                 Question { name: name.to_lower(), rtype, dnssec_ok: dnssec, checking_disabled: cd };
             self.core.handle(self.now, Input::Ask { client: id, question: &question, recursion: true });
+            self.settle()?;
         }
         while let Some(question) = self.core.next_expiring() {
             self.core.handle(self.now, Input::Refresh { question });
+            self.settle()?;
         }
-        self.settle()
+        Ok(())
     }
 
     fn client(&self, name: &str) -> Result<&Client, String> {
@@ -330,7 +333,7 @@ impl<'s> Stage<'s> {
         found.map(|(_, client)| client).ok_or(format!("{name} has asked nothing"))
     }
 
-    /// What a reader of the table sees: its version and a text.
+    /// What a reader of the table sees of a name: its version, and its text in the words of scenarios.
     fn view(&self, name: &Name, rtype: Rtype) -> Option<(u64, String)> {
         let family = if rtype == Rtype::AAAA { Family::Aaaa } else { Family::A };
         let mut snapshot = Snapshot::new();
@@ -358,128 +361,4 @@ impl<'s> Stage<'s> {
         view.addresses().for_each(|a| text += &format!(" {}", a.address));
         Some((view.version(), text))
     }
-}
-
-fn name_of(query: &[u8]) -> Name {
-    Name::read(query, 12).expect("the core's own query").0
-}
-
-/// A message of an upstream, to the query that it got.
-fn message(act: &Act, octets: &[u8]) -> Vec<u8> {
-    let (rcode, truncated, records) = match act {
-        Act::Answer { rcode, truncated, records } => (*rcode, *truncated, &records[..]),
-        Act::WrongCase(records) => (Rcode::NOERROR, false, &records[..]),
-        Act::Unchecked(_) if octets[3] & 0x10 == 0 => (Rcode::SERVFAIL, false, &[][..]),
-        Act::Unchecked(records) => (Rcode::NOERROR, false, &records[..]),
-        Act::InLower(_) if name_of(octets) != name_of(octets).to_lower() => (Rcode::NXDOMAIN, false, &[][..]),
-        Act::InLower(records) => (Rcode::NOERROR, false, &records[..]),
-        Act::Broken { truncated, records, .. } => (Rcode::NOERROR, *truncated, &records[..]),
-        Act::Unasked(rcode, records) => (*rcode, false, &records[..]),
-        Act::Garbage => return vec![0xff; 40],
-        _ => (
-            Rcode::NOERROR,
-            false,
-            &[Record { owner: None, authority: false, data: Data::Address([203, 0, 113, 66].into(), 300) }][..],
-        ),
-    };
-    let read = Query::read(octets).expect("the core's own query");
-    let mut out = vec![0; 65_535];
-    let mut composer = Composer::new(&mut out, 65_535).expect("room");
-    let more = if truncated { flags::TC } else { 0 };
-    composer.set_header(read.id(), flags::QR | flags::RD | flags::RA | more | u16::from(rcode.0));
-    assert!(composer.question_octets(read.question()));
-    put(&mut composer, read.name_lower(), records);
-    let len = composer.finish();
-    out.truncate(len);
-    match act {
-        Act::Broken { with_edns, .. } if !with_edns || read.edns().is_some() => out.truncate(out.len() - 2),
-        Act::Unasked(..) => {
-            out[5] = 0;
-            out.drain(12..12 + read.question().len());
-        }
-        Act::WrongId => out[0] ^= 0x55,
-        Act::WrongQuestion => out[13] ^= 0x15,
-        Act::WrongCase(_) => {
-            let lower = read.name_lower();
-            let folded = if read.qname() == lower.as_wire() {
-                read.qname().to_ascii_uppercase()
-            } else {
-                lower.as_wire().to_vec()
-            };
-            out[12..12 + folded.len()].copy_from_slice(&folded);
-        }
-        _ => {}
-    }
-    out
-}
-
-/// Writes records, answers first.
-fn put(composer: &mut Composer<'_>, mut owner: Name, records: &[Record]) {
-    let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.authority);
-    let mut before = Rtype::A;
-    for record in answers.into_iter().chain(authority) {
-        let mut wire = record.owner.unwrap_or(owner);
-        let section = if record.authority { Section::Authority } else { Section::Answer };
-        let (rtype, ttl, rdata) = match &record.data {
-            Data::Address(std::net::IpAddr::V4(a), ttl) => (Rtype::A, *ttl, a.octets().to_vec()),
-            Data::Address(std::net::IpAddr::V6(a), ttl) => (Rtype::AAAA, *ttl, a.octets().to_vec()),
-            Data::Cname(target, ttl) => {
-                owner = target.to_lower();
-                (Rtype::CNAME, *ttl, target.as_wire().to_vec())
-            }
-            Data::Dname(target, ttl) => (Rtype::DNAME, *ttl, target.as_wire().to_vec()),
-            Data::Ns(server, ttl) => (Rtype::NS, *ttl, server.as_wire().to_vec()),
-            Data::Nsec(next, ttl) => (Rtype::NSEC, *ttl, [next.as_wire(), &[0, 1, 0x40]].concat()),
-            Data::Text(text, ttl) => (Rtype::TXT, *ttl, [&[text.len() as u8], text.as_bytes()].concat()),
-            Data::Rrsig(ttl) => {
-                let rdata = [&before.0.to_be_bytes()[..], &[7; 16], &[0], b"signature"].concat();
-                (Rtype::RRSIG, *ttl, rdata)
-            }
-            Data::Soa(zone, ttl, minimum) => {
-                wire = record.owner.unwrap_or(*zone);
-                let rdata = [&b"\x02ns\0\x04host\0"[..], &[0; 16], &minimum.to_be_bytes()].concat();
-                (Rtype::SOA, *ttl, rdata)
-            }
-        };
-        assert!(composer.record(section, Owner::Wire(wire.as_wire()), rtype, ttl, &rdata));
-        before = rtype;
-    }
-}
-
-/// A reply as scenarios write it: its code, then its records; what was asked and how must come back as it was.
-fn shown(reply: &[u8], query: &[u8]) -> Result<String, String> {
-    let message = Message::read(reply).map_err(|error| format!("an unreadable reply: {error}"))?;
-    let asked = Query::read(query).expect("an own query");
-    if reply.get(12..12 + asked.question().len()) != Some(asked.question())
-        || message.header().id != asked.id()
-    {
-        return Err("a reply with another question or id".to_owned());
-    }
-    if message.edns().is_some() != asked.edns().is_some() || reply.len() > asked.udp_limit() {
-        return Err("OPT or size are not the client's".to_owned());
-    }
-    let mut text = message.header().rcode().to_string();
-    if message.header().tc() {
-        text += " TC";
-    }
-    for record in message.records().filter(|r| r.rtype != Rtype::OPT) {
-        text += &match (record.address(), record.rtype) {
-            (Some(address), rtype) => format!(" {rtype} {address}"),
-            (None, rtype @ (Rtype::CNAME | Rtype::DNAME)) => {
-                format!(" {rtype} {}", record.target().ok_or("a broken name")?)
-            }
-            (None, Rtype::TXT) => format!(" TXT {}", String::from_utf8_lossy(&record.rdata[1..])),
-            (None, rtype) => format!(" {rtype}"),
-        };
-        if record.ttl != 0 {
-            text += &format!(" ttl {}", record.ttl);
-        }
-    }
-    let ede = message
-        .edns()
-        .and_then(|edns| edns.options().find(|(code, _)| *code == 15).map(|(_, data)| data.to_vec()));
-    if let Some([high, low, ..]) = ede.as_deref() {
-        text += &format!(" EDE {}", u16::from_be_bytes([*high, *low]));
-    }
-    Ok(text)
 }
