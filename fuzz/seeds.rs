@@ -1,4 +1,4 @@
-//! Writes seeds for every target below `target/fuzz`, so that a short run begins where real messages are.
+//! Writes seeds for every target below `target/fuzz`, so that a short run begins with real messages.
 
 #[allow(dead_code)]
 #[path = "../tests/hostile/messages.rs"]
@@ -44,7 +44,7 @@ fn response(n: usize) -> Vec<u8> {
     out
 }
 
-/// Sets with their lengths before them, as the target takes them, and the file that they make.
+/// Saved sets with their lengths before them, as the target reads them, and a file of them.
 fn saved() {
     use hither_saved::{Header, Link, Set, Writer};
     use hither_table::{Address, Family, Rtt};
@@ -80,7 +80,7 @@ fn saved() {
     write("saved", 100, &file.finish().expect("memory"));
 }
 
-/// Messages as the kernel writes them: a link, an address, a route, a neighbour, an error; and echoes.
+/// Messages of rtnetlink (a link, an address, a route, a neighbour, an error), and ICMP echoes.
 fn kernel() {
     let message = |kind: u16, payload: &[u8]| {
         let len = 16 + payload.len() as u32;

@@ -1,4 +1,4 @@
-//! Any text as a configuration: values or an error that says where.
+//! Any text as a configuration: values, or an error that says where.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Any octets as a message of the operator's tool, of the sorter or of the daemon: a message that survives being written, or an error.
+//! Any octets as a message of hitherctl, of the sorter or of the daemon: one that can be written and read again, or an
+//! error.
 #![no_main]
 
 use hither_control::{Request, Response, SorterMessage, SorterReply, decode, encode};
@@ -7,9 +8,9 @@ use libfuzzer_sys::fuzz_target;
 macro_rules! check {
     ($octets:expr, $($kind:ty),*) => {$(
         if let Ok(message) = decode::<$kind>($octets) {
-            // An answer from which something was left out is longer when it is written.
+            // A message with fields left out is longer when it is written, and may be too long.
             let Ok(written) = encode(&message) else { return };
-            let again = decode::<$kind>(&written).expect("what was written can be read");
+            let again = decode::<$kind>(&written).expect("a written message can be read");
             assert_eq!(encode(&again).expect("written"), written);
         }
     )*};

@@ -1,12 +1,12 @@
-//! Any octets as a TCP stream: however it is cut, the same messages come out. The first octet says how.
+//! Any octets as a TCP stream: in pieces of whatever size, it has the same messages. The first octet is the size.
 #![no_main]
 
 use hither_net::frame::{Framer, Outbox};
 use libfuzzer_sys::fuzz_target;
 
-fn messages(octets: &[u8], cut: usize) -> Vec<Vec<u8>> {
+fn messages(octets: &[u8], size: usize) -> Vec<Vec<u8>> {
     let (mut framer, mut seen) = (Framer::default(), Vec::new());
-    for piece in octets.chunks(cut) {
+    for piece in octets.chunks(size) {
         let mut stream = std::io::Cursor::new(piece);
         while framer.fill(&mut stream).expect("memory") > 0 {
             while let Some(message) = framer.message() {
@@ -18,12 +18,12 @@ fn messages(octets: &[u8], cut: usize) -> Vec<Vec<u8>> {
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((cut, octets)) = input.split_first() else { return };
-    let whole = messages(octets, octets.len().max(1));
-    assert_eq!(messages(octets, usize::from(*cut).max(1)), whole);
+    let Some((size, octets)) = input.split_first() else { return };
+    let all = messages(octets, octets.len().max(1));
+    assert_eq!(messages(octets, usize::from(*size).max(1)), all);
     let mut outbox = Outbox::new(1 << 20);
-    assert!(whole.iter().all(|message| outbox.queue(message)));
+    assert!(all.iter().all(|message| outbox.queue(message)));
     let mut stream = Vec::new();
     outbox.write_to(&mut stream).expect("memory");
-    assert!(octets.starts_with(&stream), "what was taken apart is put together");
+    assert!(octets.starts_with(&stream), "the messages written again are the stream");
 });

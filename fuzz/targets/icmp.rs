@@ -1,4 +1,5 @@
-//! Any octets as an ICMP message, with and without an IPv4 header: a number or none; and our own requests, answered, have their number.
+//! Any octets as an ICMP message, with and without an IPv4 header: an echo reply with a nonce, or none. A reply to
+//! our own request has its nonce.
 #![no_main]
 
 use hither::sorter::echo::{ECHO, reply, request};
@@ -7,8 +8,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|octets: &[u8]| {
     for (v4, header) in [(true, false), (true, true), (false, false)] {
         if let Some(nonce) = reply(octets, v4, header) {
-            assert!(octets[8..].windows(8).any(|eight| eight == nonce.to_be_bytes()), "the number stands behind a header");
-            assert!((0..ECHO).all(|cut| reply(&octets[..cut], v4, header).is_none()), "never of less than an echo");
+            assert!(octets[8..].windows(8).any(|eight| eight == nonce.to_be_bytes()), "the nonce stands behind a header");
+            assert!((0..ECHO).all(|cut| reply(&octets[..cut], v4, header).is_none()), "less than an echo is no reply");
         }
     }
     let Some((eight, rest)) = octets.split_first_chunk::<8>() else { return };

@@ -1,11 +1,12 @@
-//! Any octets as a datagram of rtnetlink: news or none, and what stands before or behind a message changes nothing about it.
+//! Any octets as a datagram of rtnetlink: it has a change of the network or not, whatever stands before and behind it.
 #![no_main]
 
 use hither_net::netlink::is_news;
 use libfuzzer_sys::fuzz_target;
 
-/// A change, RTM_NEWADDR; and what is none, NLMSG_NOOP.
+/// RTM_NEWADDR, a change.
 const CHANGE: u16 = 20;
+/// NLMSG_NOOP, which is none.
 const NOOP: u16 = 1;
 
 fn message(kind: u16) -> Vec<u8> {
@@ -16,11 +17,11 @@ fuzz_target!(|octets: &[u8]| {
     let news = is_news(octets);
     assert_eq!(is_news(&[&message(NOOP)[..], octets].concat()), news, "behind another message");
     assert!(is_news(&[&message(CHANGE)[..], octets].concat()));
-    // What is no news was read to its end, so a change behind it is found.
+    // Without a change the datagram is read to its end, so that a change behind it is found.
     if !news {
-        let whole = octets.len().next_multiple_of(4);
+        let len = octets.len().next_multiple_of(4);
         let mut padded = octets.to_vec();
-        padded.resize(whole, 0);
+        padded.resize(len, 0);
         assert!(is_news(&[padded, message(CHANGE)].concat()));
     }
 });

@@ -1,4 +1,4 @@
-//! Any octets as a client's query: a refusal or a question whose essence says the same; what is sent back is never longer than allowed.
+//! Any octets as a client's query: a refusal, or a question whose essence says the same. No reply is too long.
 #![no_main]
 
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
@@ -10,7 +10,7 @@ fuzz_target!(|octets: &[u8]| {
         Ok(query) => {
             let mut essence = [0; 282];
             let len = query.essence(&mut essence);
-            let same = Query::read(&essence[..len]).expect("the essence of a query is one");
+            let same = Query::read(&essence[..len]).expect("the essence of a query is a query");
             assert_eq!((query.id(), query.flags(), query.question()), (same.id(), same.flags(), same.question()));
             assert_eq!((query.udp_limit(), query.dnssec_ok()), (same.udp_limit(), same.dnssec_ok()));
             assert!((512..=1232).contains(&query.udp_limit()));

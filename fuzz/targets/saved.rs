@@ -1,5 +1,5 @@
-//! Any octets as what was saved before a reboot: sets that are written as they were read, or an error; and a file of any sets is read as it
-//! was written, and by the core into a table in which nothing is wrong.
+//! Any octets as a file of saved sets: sets that are written as they were read, or an error. A file of any sets is read
+//! as it was written, and the core restores it into a table without a bad record.
 #![no_main]
 
 use hither_rounds::{Input, Restore, Rounds, Routes, SavedSet, Settings};
@@ -28,14 +28,14 @@ fuzz_target!(|octets: &[u8]| {
     if let Ok((_, mut reader)) = Reader::open(octets) {
         while let Ok(Some(_)) = reader.next_set() {}
     }
-    // Sets with their lengths before them, without a header that is hard to guess.
+    // Sets with their lengths before them: a header would be hard to guess.
     let (mut sets, mut rest) = (Vec::new(), octets);
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let Some((own, next)) = after.split_at_checked(usize::from(u16::from_le_bytes(*length))) else { break };
         rest = next;
         let Ok(set) = Set::decode(own) else { continue };
         let mut again = Vec::new();
-        set.encode(&mut again).expect("what was read can be written");
+        set.encode(&mut again).expect("a set that was read can be written");
         assert_eq!(again, own);
         sets.push(set);
     }
@@ -49,7 +49,11 @@ fuzz_target!(|octets: &[u8]| {
     let geometry = Geometry { entries: 64 };
     let table = hither_table::Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
     let mut rounds = Rounds::new(Settings { answers: 8, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
-    rounds.handle(NOW, Input::Restore(Restore::Begin { usual: Vec::new() }));
+    let restore = |rounds: &mut Rounds, step: Restore| {
+        rounds.handle(NOW, Input::Restore(step));
+        while rounds.poll_action().is_some() {}
+    };
+    restore(&mut rounds, Restore::Begin { usual: Vec::new() });
     let mut n = 0;
     while let Some(set) = reader.next_set().expect("own octets") {
         assert_eq!(Some(&set), sets.get(n));
@@ -57,10 +61,10 @@ fuzz_target!(|octets: &[u8]| {
         let left_ms = set.left_ms;
         let set = dated(set, &age);
         assert!(set.expire_ms - NOW.as_ms() <= left_ms.saturating_sub(60_000));
-        rounds.handle(NOW, Input::Restore(Restore::Sets(vec![set])));
+        restore(&mut rounds, Restore::Sets(vec![set]));
     }
     assert_eq!(n, sets.len());
-    rounds.handle(NOW, Input::Restore(Restore::End));
+    restore(&mut rounds, Restore::End);
     let report = rounds.reader().verify();
     assert!(report.bad.is_empty(), "{:?}", report.bad);
     rounds.check_invariants();

@@ -1,7 +1,9 @@
-//! Any octets as a table: readers neither panic, nor read out of bounds, nor take more than their tries.
+//! Any octets as a table: readers do not panic, do not read out of bounds, and give up after a bounded number of
+//! tries.
 //!
-//! The input is a list of changes to a genuine table: the offset of a word in three octets, its new value in eight. The first octet says
-//! whether the header's checksum is made right afterwards, so that what lies behind it is reached.
+//! The input is a list of changes to a genuine table: the offset of a word in three octets, its new value in eight.
+//! If the lowest bit of the first octet is set, the header's checksum is made right afterwards, so that readers go on
+//! behind it.
 #![no_main]
 
 use hither_table::{
@@ -61,7 +63,7 @@ fn genuine() -> &'static [u64] {
 fuzz_target!(|input: &[u8]| {
     let Some((mode, changes)) = input.split_first() else { return };
     let mut words = genuine().to_vec();
-    // Where something stands: header, ring, index, and the first chunks.
+    // The words in use: header, ring, index, and the first chunks.
     let used = words.len().min(layout::HEADER + layout::RING + 20_000);
     for change in changes.chunks_exact(11) {
         let at = usize::from(change[0]) | usize::from(change[1]) << 8 | usize::from(change[2]) << 16;
@@ -89,7 +91,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = follower.step(&mut out);
     }
     let _ = (reader.verify(), reader.counters(), reader.dns_address(), reader.writer_lives(), reader.version());
-    // A successor takes it over, or doubts it.
+    // A daemon adopts it, or refuses to.
     if let Ok(mut writer) = Writer::adopt(Memory::of(&words), &GEOMETRY) {
         while writer.has_work() {
             let _ = writer.work(64, Monotonic(0));
@@ -99,7 +101,7 @@ fuzz_target!(|input: &[u8]| {
             let a = Some(family(version, Family::A, 40 * n));
             let _ = writer.put(&Draft { name: name(n + 7), a, aaaa: None }, Monotonic(0));
         }
-        assert!(writer.reader().verify().bad.is_empty(), "what was taken over is whole");
+        assert!(writer.reader().verify().bad.is_empty(), "an adopted table has no bad record");
     }
 });
 

@@ -1,4 +1,4 @@
-//! Three readers of DNS, one message: where ours and another read it, they see the same.
+//! Any octets as a DNS message, for three implementations: when ours and another can read it, they read the same.
 #![no_main]
 
 use hickory_proto::op::Message as Hickory;
@@ -41,7 +41,7 @@ fuzz_target!(|octets: &[u8]| {
             (counts.qdcount(), counts.ancount(), counts.nscount(), counts.arcount()),
             (header.qdcount, header.ancount, header.nscount, header.arcount)
         );
-        let answer = theirs.answer().expect("what we have walked whole can be walked");
+        let answer = theirs.answer().expect("a message that we can read can be read");
         let addresses: Vec<IpAddr> = answer
             .limit_to_in::<domain::rdata::A>()
             .filter_map(Result::ok)
