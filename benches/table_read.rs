@@ -150,7 +150,7 @@ fn main() {
         writer.put(&draft(n, version), Monotonic(0)).expect("room");
     });
     let fresh = median_ns(|_| {
-        let now = hither_client::now();
+        let now = hither_client::Monotonic::now();
         let found = reader.lookup(black_box(&present), &mut snapshot).is_ok();
         assert!(found && snapshot.freshness(Wanted::One(Family::Aaaa), now) == Freshness::Fresh);
     });

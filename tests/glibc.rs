@@ -330,20 +330,20 @@ fn in_another_network_namespace_the_next_module_is_asked() {
     let name: Name = "www.example".parse().expect("a name");
     let (a, mut entry) = (Wanted::One(Family::A), Snapshot::new());
     let table = Table::open(Some(&run)).expect("readable");
-    assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Fresh);
+    assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::Fresh);
     std::thread::scope(|threads| {
         let there = threads.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("root may");
             assert!(matches!(Table::open(Some(&run)), Err(OpenError::OtherNetwork)));
-            let table_there = Table::open_anywhere(Some(&run)).expect("readable");
-            assert!(!table_there.is_of_here() && !table.is_of_here());
+            let table_there = Table::open_any_network(Some(&run)).expect("readable");
+            assert!(!table_there.is_same_network() && !table.is_same_network());
             let mut entry = Snapshot::new();
-            assert_eq!(table_there.answer(&name, a, hither_client::now(), &mut entry), Answer::Fresh);
-            assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::OtherNetwork);
+            assert_eq!(table_there.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::Fresh);
+            assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::OtherNetwork);
         });
         there.join().expect("no panic");
     });
-    assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Fresh);
+    assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::Fresh);
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn a_daemon_that_restarts_in_another_network_namespace_begins_a_new_table() {
     assert_eq!(Table::open(Some(&run)).expect("readable").reader().generation(), generation);
     end(daemon);
     // A daemon that restarts in another namespace does not, and readers find its new table.
-    assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Fresh);
+    assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::Fresh);
     std::thread::scope(|threads| {
         let there = threads.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("root may");
@@ -385,11 +385,11 @@ fn a_daemon_that_restarts_in_another_network_namespace_begins_a_new_table() {
             let there = Table::open(Some(&run)).expect("readable");
             assert!(there.reader().version() > table.reader().version());
             let mut entry = Snapshot::new();
-            assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::Missing);
+            assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::Missing);
             daemon
         });
         let _daemon = there.join().expect("no panic");
-        assert_eq!(table.answer(&name, a, hither_client::now(), &mut entry), Answer::OtherNetwork);
+        assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::OtherNetwork);
         assert!(matches!(Table::open(Some(&run)), Err(OpenError::OtherNetwork)));
     });
 }

@@ -7,7 +7,7 @@
 //! [`Answer::Fresh`].
 //!
 //! ```no_run
-//! use hither_client::{Answer, Family, Snapshot, Table, Wanted};
+//! use hither_client::{Answer, Family, Monotonic, Snapshot, Table, Wanted};
 //!
 //! // Once per process; threads can share it.
 //! let table = Table::open(None)?;
@@ -16,7 +16,7 @@
 //! let mut entry = Snapshot::new();
 //!
 //! let name = "www.example.com".parse()?;
-//! match table.answer(&name, Wanted::One(Family::A), hither_client::now(), &mut entry) {
+//! match table.answer(&name, Wanted::One(Family::A), Monotonic::now(), &mut entry) {
 //!     Answer::Fresh => {
 //!         // Nearest first. There are none if the name, or its addresses of this family, do not exist.
 //!         for address in entry.family(Family::A).into_iter().flat_map(|set| set.addresses()) {
@@ -44,7 +44,6 @@ pub use hither_table::{
     OpenError, Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport, Wanted,
 };
 pub use hither_wire::name::Name;
-pub use raw::now;
 use std::path::{Path, PathBuf};
 
 /// The runtime directory: `HITHER_RUNTIME_DIR` if that is set and the program is not setuid, otherwise

@@ -1,12 +1,12 @@
 //! Prints what hither has for a name: `cargo run -p hither-client --example lookup -- www.example.com`.
 #![allow(clippy::print_stdout)]
 
-use hither_client::{Answer, Family, Rtt, Snapshot, Table, Wanted, now};
+use hither_client::{Answer, Family, Monotonic, Rtt, Snapshot, Table, Wanted};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = std::env::args().nth(1).ok_or("usage: lookup NAME")?.parse()?;
     let table = Table::open(None)?;
-    let (mut entry, now) = (Snapshot::new(), now());
+    let (mut entry, now) = (Snapshot::new(), Monotonic::now());
     let answer = table.answer(&name, Wanted::Both, now, &mut entry);
     if !matches!(answer, Answer::Fresh | Answer::Stale) {
         println!("{name}: {answer:?}, ask the resolver");

@@ -12,18 +12,16 @@ impl World<'_> {
         let mut snapshot = Snapshot::new();
         let reader = self.core().reader();
         let found = reader.lookup(&Key::of(&name), &mut snapshot);
-        let current = found
-            .is_ok()
-            .then(|| snapshot.family(Family::A))
-            .flatten()
-            .filter(|view| !view.is_empty())
-            .map(|view| Order {
-                generation: reader.generation(),
-                name,
-                family: Family::A,
-                set_version: view.set_version(),
-                addresses: reversed(view.addresses()),
-            });
+        let current =
+            found.is_ok().then(|| snapshot.family(Family::A)).flatten().filter(|view| !view.is_empty()).map(
+                |view| Order {
+                    generation: reader.generation(),
+                    name,
+                    family: Family::A,
+                    set_version: view.set_version(),
+                    addresses: reversed(view.addresses()),
+                },
+            );
         let mut order = match self.last_order.take() {
             Some(old) if self.picks.below(2) == 0 => old,
             _ => match current.clone() {
