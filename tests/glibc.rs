@@ -338,8 +338,14 @@ fn in_another_network_namespace_the_next_module_is_asked() {
             let table_there = Table::open_any_network(Some(&run)).expect("readable");
             assert!(!table_there.is_same_network() && !table.is_same_network());
             let mut entry = Snapshot::new();
-            assert_eq!(table_there.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::Fresh);
-            assert_eq!(table.answer(&name, a, hither_client::Monotonic::now(), &mut entry), Answer::OtherNetwork);
+            assert_eq!(
+                table_there.answer(&name, a, hither_client::Monotonic::now(), &mut entry),
+                Answer::Fresh
+            );
+            assert_eq!(
+                table.answer(&name, a, hither_client::Monotonic::now(), &mut entry),
+                Answer::OtherNetwork
+            );
         });
         there.join().expect("no panic");
     });
