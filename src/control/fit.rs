@@ -1,16 +1,16 @@
-//! A status that fits into a message, however much there is to tell: what is left out is counted.
+//! Shortens a status until it fits into a message. Whatever is left out is counted.
 
 use crate::{MAX_MESSAGE, Status, UpstreamStatus};
 
-/// Octets that a response has besides its status.
+/// Octets of a response around its status.
 const AROUND: usize = 64;
-/// Elements of a list, one after the other until all fits.
+/// Lengths to which lists are cut, one after the other until the status fits.
 const STEPS: [usize; 5] = [64, 16, 4, 1, 0];
-/// Octets of a text, when shorter lists of domains are not enough.
+/// Octets to which texts are cut, when shorter lists of domains are not enough.
 const TEXT_MAX: usize = 200;
 
 impl Status {
-    /// Leaves out what does not fit: first domains of upstreams, the same for each, then the ends of long texts, then whole elements.
+    /// Shortens the status until it fits: first the domains of each upstream, then long texts, then all lists.
     #[must_use]
     pub fn fitting(mut self) -> Status {
         for most in STEPS {
@@ -30,7 +30,7 @@ impl Status {
             }
             self.upstreams_more += cut(&mut self.upstreams, most);
             self.files_more += cut(&mut self.files, most);
-            // The line that counts those left out before is none of them.
+            // The last line counts the problems that were left out before, and is not itself a problem.
             self.problems.pop_if(|_| problems_more > 0);
             problems_more += cut(&mut self.problems, most.max(1));
             if problems_more > 0 {
@@ -60,7 +60,7 @@ impl Status {
 }
 
 impl UpstreamStatus {
-    /// Leaves `most` domains, and the root behind them, which says that all else is asked for there too.
+    /// Cuts the list to `most` domains and, behind them, the root, which stands for all names without another upstream.
     pub fn shorten(&mut self, most: usize) {
         let root = self.domains.pop_if(|last| last == ".");
         self.domains_more += cut(&mut self.domains, most);
@@ -93,9 +93,9 @@ mod tests {
     }
 
     #[test]
-    fn a_status_fits_however_much_there_is_to_tell() {
+    fn a_status_of_any_size_fits_into_a_message() {
         let small = status(2, 20, 9);
-        assert_eq!(small.clone().fitting(), small, "what fits is told whole");
+        assert_eq!(small.clone().fitting(), small, "a status that fits stays as it is");
         let told = status(64, 300, 30).fitting();
         assert!(encode(&Response::Status(told.clone())).is_ok());
         let upstream = &told.upstreams[63];
@@ -120,16 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_or_counted() {
+    fn every_problem_is_listed_or_counted() {
         for (problems, octets) in [(100, 3000), (1000, 150), (70, 900), (3, 30_000)] {
             let mut status = status(500, 20, 3000);
-            // Six octets each in the message.
+            // JSON writes each of these characters as six octets.
             status.problems = vec!["\u{1}".repeat(octets); problems];
             let told = status.fitting().problems;
             let more = told.last().and_then(|last| last.strip_suffix(" more problems; the log has them"));
             let more = more.map_or(0, |count| count.parse::<usize>().expect("a number"));
-            let whole = told.len() - usize::from(more > 0);
-            assert_eq!(whole + more, problems, "{whole} are told of {problems}");
+            let listed = told.len() - usize::from(more > 0);
+            assert_eq!(listed + more, problems, "{listed} are listed of {problems}");
             assert!(
                 told.iter().rev().skip(1).all(|line| line.starts_with("\u{1}\u{1}")),
                 "the count comes last, once"

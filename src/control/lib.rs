@@ -1,295 +1,117 @@
-//! The words between daemon, sorter and operator: one JSON object a message, encoded and decoded, nothing else.
+//! Messages between the daemon, the sorter and `hitherctl`: one JSON object a message. Encoded and decoded here, nothing else.
 //!
-//! A message has at most [`MAX_MESSAGE`] octets. In what the daemon is told unknown fields and kinds are errors, so that a misspelt word is
-//! not passed over. In its answers unknown fields are passed over, and missing ones are empty: amid an upgrade it is of another version than
-//! who asks.
+//! A message has at most [`MAX_MESSAGE`] octets. In requests to the daemon unknown fields and kinds are errors, so that a misspelt
+//! one does not pass unnoticed. In the daemon's answers unknown fields are ignored, missing ones are empty, and unknown words are
+//! kept: during an upgrade the daemon may be of another version than the program that asks.
 
 #![forbid(unsafe_code)]
 
 mod fit;
+mod paths;
+mod sorter;
+mod status;
+mod words;
 
-use hither_table::paths::RUNTIME_DIR;
+pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, UPSTREAMS_FILE, socket_paths};
+pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION};
+pub use status::{FileStatus, SorterStatus, Status, UpstreamStatus};
+pub use words::{SorterState, SourceKind, Transport, UpstreamState};
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
-/// The language spoken here; a sorter of another is turned away.
-pub const VERSION: u32 = 1;
-/// Octets of a message.
+/// The largest size of a message in octets.
 pub const MAX_MESSAGE: usize = 65_536;
-/// Where the operator's tool connects, in the runtime directory.
-pub const CONTROL_SOCKET: &str = "control.sock";
-/// Where the sorter connects, in the runtime directory.
-pub const SORTER_SOCKET: &str = "sorter.sock";
-/// Where both are when systemd made them: not in the runtime directory, which goes when the daemon is stopped.
-pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
 
-/// Where a socket may be, the likelier place first, for a daemon with this runtime directory.
-#[must_use]
-pub fn places(runtime_dir: &Path, socket: &str) -> Vec<PathBuf> {
-    let system = runtime_dir == Path::new(RUNTIME_DIR);
-    let system = system.then(|| Path::new(SYSTEM_SOCKETS).join(socket));
-    std::iter::once(runtime_dir.join(socket)).chain(system).collect()
-}
-
-/// What the operator's tool asks.
+/// A request of `hitherctl`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// How the daemon, the sorter and the upstreams are.
+    /// Give the state of the daemon, the sorter and the upstreams.
     Status,
-    /// Forget these names; everything, when there are none.
+    /// Remove these names from the cache; all names, if none is given.
     Flush {
-        /// In presentation form.
+        /// Names in presentation form.
         names: Vec<String>,
     },
     /// Read the configuration again, and answer when it is in force.
     Reload,
     /// Answer when the reload that a signal begins, or has just begun, is in force.
     ReloadBegun,
-    /// Ask as a client would, and tell what each upstream said.
+    /// Answer a question as for a client, and report the responses of all upstreams.
     Query {
-        /// In presentation form.
+        /// QNAME in presentation form.
         name: String,
-        /// A type's mnemonic.
+        /// The mnemonic of QTYPE.
         rtype: String,
     },
 }
 
-/// What the daemon answers.
+/// The daemon's answer to a request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
-    /// To `Status`.
+    /// The answer to [`Request::Status`].
     Status(Status),
-    /// To `Flush`.
+    /// The answer to [`Request::Flush`].
     Flushed {
-        /// Entries that were there before.
+        /// Entries that were removed.
         entries: u64,
     },
-    /// To `Reload`.
+    /// The answer to both kinds of reload.
     Reloaded,
-    /// To `Query`.
+    /// The answer to [`Request::Query`].
     Query(QueryReport),
-    /// The request cannot be granted.
+    /// The request was refused or has failed.
     Error {
-        /// Why.
+        /// The reason, for the operator.
         message: String,
     },
 }
 
-/// How everything is.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[allow(missing_docs)]
-pub struct Status {
-    pub pid: u32,
-    pub uptime_s: u64,
-    pub listen: Vec<String>,
-    pub table_generation: u64,
-    pub entries: u64,
-    /// Queries that the cache or an upstream was to answer, and of them those that the cache did.
-    pub looked_up: u64,
-    pub hits: u64,
-    pub upstreams: Vec<UpstreamStatus>,
-    /// How many upstreams there are besides, for whom there is no room in a message.
-    pub upstreams_more: u64,
-    /// Files whose names are answered here, or who are asked by them.
-    pub files: Vec<FileStatus>,
-    /// How many files there are besides.
-    pub files_more: u64,
-    pub sorter: SorterStatus,
-    /// What is not as the configuration wants it, and why: a table for which there is no room, a configuration that is wrong.
-    #[serde(default)]
-    pub problems: Vec<String>,
-}
-
-impl Status {
-    /// The share of hits among what was looked up; `None` when there was nothing.
-    #[must_use]
-    pub fn hit_rate(&self) -> Option<f64> {
-        (self.looked_up > 0).then(|| self.hits as f64 / self.looked_up as f64)
-    }
-}
-
-/// A hosts file, a block list, or resolv.conf where the system's servers are asked.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct FileStatus {
-    /// Where it is.
-    pub path: String,
-    /// How many names of it are in force; of resolv.conf, servers.
-    pub names: u64,
-    /// Lines that mean nothing, comments of any format aside.
-    pub passed_over: u64,
-    /// What is wrong with it, and what is done.
-    pub problem: Option<String>,
-}
-
-/// One upstream.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UpstreamStatus {
-    /// Address and port.
-    pub address: String,
-    /// `udp`, with TCP where an answer is cut.
-    pub transport: String,
-    /// Who named it: a file, a service, or a link and the service that manages it.
-    pub origin: String,
-    /// What it is asked for; empty: everything else, which is the root where it has domains besides.
-    pub domains: Vec<String>,
-    /// How many domains there are besides.
-    pub domains_more: u64,
-    /// `up`, `down`, `trial`, or `unknown` before the first answer.
-    pub state: String,
-    /// Smoothed round-trip time.
-    pub srtt_us: Option<u64>,
-    /// Its variation.
-    pub rttvar_us: Option<u64>,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Time to the next trial.
-    pub retry_in_ms: Option<u64>,
-    /// Queries sent.
-    pub queries: u64,
-    /// Answers received.
-    pub answers: u64,
-    /// Whether it is asked with EDNS.
-    pub edns: bool,
-}
-
-/// The sorter.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SorterStatus {
-    /// `connected`, `starting` as long as that may take after the daemon's own start, `missing`, or `off` by `sort.enabled`.
-    pub state: String,
-    /// Whether one is connected.
-    pub connected: bool,
-    /// Its process.
-    pub pid: Option<i32>,
-    /// Probes it has sent.
-    pub probes: u64,
-    /// Orders it has sent.
-    pub orders: u64,
-    /// What it cannot do, such as ICMP.
-    pub lacks: Vec<String>,
-}
-
-/// A reply and how it came to be.
+/// A reply, and where it comes from.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueryReport {
-    /// The message, in hexadecimal digits.
+    /// The message in hexadecimal digits.
     pub reply: String,
-    /// From the question to the reply.
+    /// Time from the question to the reply.
     pub elapsed_us: u64,
-    /// No round was needed.
+    /// Whether the cache answered, without a round.
     pub from_cache: bool,
-    /// Whose word it is: `cache`, `upstream`, `stale`, `restored`, `hosts`, `block`, `special` or `failure`.
-    pub source: String,
-    /// The file and line, the standard, the upstream; `None` where there is nothing to add.
+    /// The source of the answer.
+    pub source: SourceKind,
+    /// The file and line, the RFC, or the upstream; `None` where the source says it all.
     pub source_detail: Option<String>,
-    /// What each upstream was asked, in the latest round for the question.
+    /// The attempts of the latest round for the question.
     pub attempts: Vec<AttemptReport>,
 }
 
-/// One attempt.
+/// One attempt of a round.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptReport {
     /// Address and port.
     pub upstream: String,
-    /// `udp` or `tcp`.
-    pub transport: String,
-    /// After the round's start.
+    /// The attempt's transport.
+    pub transport: Transport,
+    /// When it was sent, after the round's start.
     pub sent_us: u64,
-    /// After the round's start.
+    /// When it ended, after the round's start; `None` while it waits.
     pub ended_us: Option<u64>,
-    /// What it said, or how it failed.
+    /// The response's kind or RCODE, or the failure. Text for the operator, not one of a fixed list.
     pub outcome: String,
-    /// The addresses it brought.
+    /// The addresses in its response.
     pub addresses: Vec<IpAddr>,
 }
 
-/// What the sorter says.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum SorterMessage {
-    /// First of all.
-    Hello {
-        /// [`VERSION`].
-        version: u32,
-        /// What it cannot do here.
-        lacks: Vec<String>,
-    },
-    /// A set was measured.
-    Order(Order),
-    /// How much it has done.
-    Stats {
-        /// Probes sent.
-        probes: u64,
-    },
-}
-
-/// An order for one set.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Order {
-    /// Which table was read.
-    pub generation: u64,
-    /// In presentation form.
-    pub name: String,
-    /// `A` or `AAAA`.
-    pub rtype: String,
-    /// The version at which the set came to be.
-    pub set_version: u64,
-    /// The whole set, best first.
-    pub addresses: Vec<OrderedAddress>,
-}
-
-/// One address of an order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OrderedAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Its round-trip time, if it answered.
-    pub rtt_us: Option<u32>,
-    /// Whether it answered; `None` if it was not measured.
-    pub reachable: Option<bool>,
-}
-
-/// What the daemon answers to an order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum SorterReply {
-    /// It was published.
-    Applied {
-        /// The new version.
-        version: u64,
-    },
-    /// It was not.
-    Rejected {
-        /// Why.
-        reason: String,
-        /// The set that is there instead.
-        set_version: Option<u64>,
-    },
-    /// The sorter speaks another language.
-    Unwelcome {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Why octets are no message.
+/// Why octets cannot be read as a message.
 #[derive(Debug)]
 pub enum ControlError {
     /// More than [`MAX_MESSAGE`] octets.
     TooLong(usize),
-    /// Not what is spoken here.
+    /// Not JSON, or not one of these messages.
     Malformed(serde_json::Error),
 }
 
@@ -306,25 +128,25 @@ impl fmt::Display for ControlError {
 
 impl std::error::Error for ControlError {}
 
-/// A number and what is counted, as people say it: 1 query, 2 queries.
+/// A number with its noun: "1 query", "2 queries".
 #[must_use]
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// A message's octets.
+/// Encodes a message.
 ///
 /// # Errors
-/// If they would be too many.
+/// If it has more than [`MAX_MESSAGE`] octets.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ControlError> {
     let octets = serde_json::to_vec(message).map_err(ControlError::Malformed)?;
     if octets.len() > MAX_MESSAGE { Err(ControlError::TooLong(octets.len())) } else { Ok(octets) }
 }
 
-/// A message from its octets.
+/// Decodes a message.
 ///
 /// # Errors
-/// If they are too many, or no message.
+/// If it has more than [`MAX_MESSAGE`] octets, or is none of the messages of type `T`.
 pub fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, ControlError> {
     if octets.len() > MAX_MESSAGE {
         return Err(ControlError::TooLong(octets.len()));
@@ -395,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_words_and_too_long_messages_are_refused() {
+    fn unknown_requests_and_too_long_messages_are_refused() {
         assert!(decode::<Request>(br#"{"flush":{"names":[],"force":true}}"#).is_err());
         assert!(decode::<Request>(br#""reboot""#).is_err());
         assert!(matches!(decode::<Request>(&vec![b' '; MAX_MESSAGE + 1]), Err(ControlError::TooLong(_))));

@@ -3,8 +3,8 @@
 use super::{Context, End, present};
 use hither_client::Name;
 use hither_control::{
-    CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, Status, UpstreamStatus, counted, decode,
-    encode, places,
+    CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, SorterState, SourceKind, Status,
+    UpstreamStatus, counted, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
 use hither_wire::edns::EDE;
@@ -22,7 +22,7 @@ const PATIENCE_RELOAD: Duration = Duration::from_secs(55);
 
 fn ask(context: &Context, request: &Request, patience: Duration) -> Result<Response, End> {
     let mut last = None;
-    for path in places(&context.dir, CONTROL_SOCKET) {
+    for path in socket_paths(&context.dir, CONTROL_SOCKET) {
         match Connection::connect(&path, Some(patience)) {
             Ok(connection) => return converse(&path, &connection, request),
             // Of several places the first is told.
@@ -160,9 +160,9 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
         None => writeln!(
             out,
             "sorter     {}",
-            match sorter.state.as_str() {
-                "starting" => "starting, not connected yet",
-                "off" => "off: sort.enabled is false",
+            match sorter.state {
+                SorterState::Starting => "starting, not connected yet",
+                SorterState::Off => "off: sort.enabled is false",
                 _ => "not connected",
             }
         )?,
@@ -277,7 +277,7 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
 fn is_withheld(reply: &hither_wire::message::Message<'_>, report: &QueryReport) -> bool {
     const BLOCKED: [u8; 2] = 15_u16.to_be_bytes();
     let said = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&BLOCKED[..]);
-    report.source != "block" && reply.edns().is_some_and(|edns| edns.options().any(said))
+    report.source != SourceKind::Block && reply.edns().is_some_and(|edns| edns.options().any(said))
 }
 
 fn how_to_allow(name: &Name) -> String {
@@ -320,17 +320,23 @@ fn print_query(
 /// Where the answer comes from.
 fn whence(report: &QueryReport) -> String {
     let detail = report.source_detail.as_deref();
-    match (report.source.as_str(), detail) {
-        ("upstream", Some(upstream)) => format!("from upstream {upstream}"),
-        ("upstream", None) => "since no upstream gave an answer of use".to_owned(),
-        ("stale", _) => "from the cache, expired, since no upstream gave an answer".to_owned(),
-        ("restored", _) => "from the cache as it was saved before the daemon's start".to_owned(),
-        ("hosts", detail) => format!("from {}", detail.unwrap_or("a hosts file")),
-        ("block", detail) => format!("by the block list {}", detail.unwrap_or("that has the name")),
-        ("special", detail) => format!("as a special-use name ({})", detail.unwrap_or("a standard")),
-        ("failure", detail) => format!("from a failure: {}", detail.unwrap_or("it is remembered")),
-        // Of a newer daemon.
-        (other, _) if !report.from_cache && !other.is_empty() => format!("from {other}"),
+    match (&report.source, detail) {
+        (SourceKind::Upstream, Some(upstream)) => format!("from upstream {upstream}"),
+        (SourceKind::Upstream, None) => "since no upstream gave an answer of use".to_owned(),
+        (SourceKind::Stale, _) => "from the cache, expired, since no upstream gave an answer".to_owned(),
+        (SourceKind::Restored, _) => "from the cache as it was saved before the daemon's start".to_owned(),
+        (SourceKind::Hosts, detail) => format!("from {}", detail.unwrap_or("a hosts file")),
+        (SourceKind::Block, detail) => {
+            format!("by the block list {}", detail.unwrap_or("that has the name"))
+        }
+        (SourceKind::Special, detail) => {
+            format!("as a special-use name ({})", detail.unwrap_or("a standard"))
+        }
+        (SourceKind::Failure, detail) => {
+            format!("from a failure: {}", detail.unwrap_or("it is remembered"))
+        }
+        // The word of a newer daemon.
+        (SourceKind::Other(word), _) if !report.from_cache && !word.is_empty() => format!("from {word}"),
         _ if report.from_cache => "from the cache".to_owned(),
         _ => "from upstreams".to_owned(),
     }

@@ -1,11 +1,11 @@
-//! ICMP echo as octets (RFC 792, RFC 4443 section 4): a request with a number of ours, and that number in a reply. Pure.
+//! ICMP echo messages as octets (RFC 792, RFC 4443 section 4): a request that carries a nonce, and the nonce of a reply. Pure.
 
-/// Octets of an echo: header and a number of ours.
+/// Octets of an echo message: header and nonce.
 pub const ECHO: usize = 16;
 /// Octets of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;
 
-/// An echo request. Its `nonce` says later whose reply a reply is.
+/// An echo request. The `nonce` tells later which request a reply belongs to.
 #[must_use]
 pub fn request(v4: bool, identifier: u16, sequence: u16, nonce: u64) -> [u8; ECHO] {
     let mut message = [0; ECHO];
@@ -14,14 +14,14 @@ pub fn request(v4: bool, identifier: u16, sequence: u16, nonce: u64) -> [u8; ECH
     message[6..8].copy_from_slice(&sequence.to_be_bytes());
     message[8..].copy_from_slice(&nonce.to_be_bytes());
     if v4 {
-        // For IPv6 the kernel does it, since its sum covers the addresses.
+        // For IPv6 the kernel computes the checksum, which covers the addresses.
         let sum = checksum(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     message
 }
 
-/// The sum of RFC 1071.
+/// The Internet checksum (RFC 1071).
 fn checksum(octets: &[u8]) -> u16 {
     let words =
         octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
@@ -30,7 +30,8 @@ fn checksum(octets: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
-/// Our number in an echo reply; `None` for everything else. With `header` the octets begin with an IPv4 header, as those of a raw socket do.
+/// The nonce of an echo reply; `None` for all other messages. With `header` the octets begin with an IPv4 header, as a raw socket
+/// gives them.
 #[must_use]
 pub fn reply(octets: &[u8], v4: bool, header: bool) -> Option<u64> {
     let message = if header { octets.get(header_len(octets)?..)? } else { octets };
@@ -52,9 +53,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_echo_has_a_right_checksum_and_its_reply_is_found_behind_an_ip_header() {
+    fn an_echo_has_a_correct_checksum_and_its_reply_is_found_behind_an_ip_header() {
         let request = request(true, 3, 7, 0x0123_4567_89ab_cdef);
-        assert_eq!(checksum(&request), 0, "with its own sum in it, the sum is zero");
+        assert_eq!(checksum(&request), 0, "over a message with its checksum, the sum is zero");
         let mut answer = request;
         answer[0] = 0;
         assert_eq!(reply(&answer, true, false), Some(0x0123_4567_89ab_cdef));
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_none_has_nothing_behind_it() {
+    fn a_malformed_ip_header_gives_no_reply() {
         let mut answer = request(true, 3, 7, 5);
         answer[0] = 0;
         for first in [0x00, 0x40, 0x44, 0x65] {

@@ -1,15 +1,18 @@
-//! The sorter's loop: what changed in the table, which probes have ended, which may go out, what the daemon says.
+//! The sorter's event loop: it passes events to the parts and gives each part its turn.
+//!
+//! A turn reads changes of the table, sends the probes that are due, and sends the orders that they have made possible.
 
-use super::link::{Link, Said};
-use super::news::News;
-use super::probe::Prober;
-use super::schedule::{Found, Schedule};
-use super::sets::{Seen, Sets, ordered};
-use super::walk::Walk;
-use crate::config::{Config, Probe, Sort};
-use crate::host::service_manager::{self, ServiceManager};
+use super::daemon_connection::{DaemonConnection, Sent};
+use super::followed_table::{Change, FollowedTable};
+use super::network_changes::NetworkChanges;
+use super::probe_choice::{ProbeChoice, ProbeResult};
+use super::prober::Prober;
+use super::sets::{FoundBy, Sets};
+use super::table_walk::TableWalk;
+use crate::config::{Config, Probe};
+use crate::host::service_manager::{self, Manager};
 use crate::logging::Event;
-use hither_client::{Family, Follower, Key, Monotonic, Reader, Snapshot, Step};
+use hither_client::{Family, Monotonic};
 use hither_control::{Order, SorterMessage};
 use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
@@ -18,58 +21,45 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ALARM: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const TABLE: Token = Token(2);
-const LINK: Token = Token(3);
+const DAEMON: Token = Token(3);
 const PARENT: Token = Token(4);
 const NETWORK: Token = Token(5);
-/// Probes and connections have the tokens from here on.
+/// The first token of the prober's sockets.
 const PROBES: usize = 16;
 
-/// Changes taken up before probes get their turn.
-const STEPS: usize = 256;
-/// How often a missing table is looked for, and a silent one looked at for a successor.
-const LOOK: Duration = Duration::from_millis(250);
+/// Changes of the table that are read in one turn.
+const CHANGES_PER_TURN: usize = 256;
 
+/// The parts of the sorter. Each owns its state; the loop passes it between them.
 struct Sorter {
     poll: Poll,
-    sort: Sort,
-    dir: PathBuf,
-    table: Option<Follower>,
-    sets: Sets,
-    schedule: Schedule,
-    prober: Prober,
-    link: Link,
     alarm: Alarm,
     signals: Signals,
-    snapshot: Box<Snapshot>,
-    /// The table has changes that have not been taken up.
-    behind: bool,
-    /// Looks at all sets again, so that names in use are measured anew, and what found no room is found.
-    walk: Walk,
-    /// Sets were passed over in the last walk, and the log was told.
-    is_short_of_room: bool,
-    news: News,
-    /// Who started us, if somebody did who wants to hear how we are.
-    manager: ServiceManager,
-    watchdog: Option<(Duration, Monotonic)>,
-    reported: u64,
-    stop: bool,
+    table: FollowedTable,
+    walk: TableWalk,
+    sets: Sets,
+    choice: ProbeChoice,
+    prober: Prober,
+    daemon: DaemonConnection,
+    network: NetworkChanges,
+    supervision: Supervision,
+    is_stopping: bool,
 }
 
-/// Measures until told to stop.
+/// Measures until it is stopped.
 ///
 /// # Errors
-/// What keeps it from starting, in words.
-pub(super) fn serve(config: &Config, with_parent: bool) -> Result<(), String> {
-    let signals = Signals::new().map_err(|error| format!("signals cannot be taken: {error}"))?;
-    let poll = Poll::new().map_err(|error| format!("no poll can be had: {error}"))?;
+/// Why it cannot start or go on, for the log.
+pub(super) fn run(config: &Config, with_parent: bool) -> Result<(), String> {
+    let signals = Signals::new().map_err(|error| format!("cannot receive signals: {error}"))?;
+    let poll = Poll::new().map_err(|error| format!("cannot create the epoll instance: {error}"))?;
     let mut sorter = Sorter::new(config, poll, signals)?;
-    sorter.register(with_parent).map_err(|error| format!("a source cannot be polled: {error}"))?;
+    sorter.register(with_parent).map_err(|error| format!("cannot register with epoll: {error}"))?;
     if !config.sort.enabled {
         log::info!("sort.enabled is false: nothing is measured");
     }
@@ -78,12 +68,11 @@ pub(super) fn serve(config: &Config, with_parent: bool) -> Result<(), String> {
 
 impl Sorter {
     fn new(config: &Config, poll: Poll, signals: Signals) -> Result<Sorter, String> {
-        let now = now();
-        let sort = config.sort.clone();
+        let (now, sort) = (now(), &config.sort);
         let random = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"))?;
         let icmp = sort.enabled && sort.probes.contains(&Probe::Icmp);
         let (prober, lacks) = Prober::new(poll.registry(), sort.timeout, icmp, random);
-        let mut schedule = Schedule::new(&sort, now);
+        let mut choice = ProbeChoice::new(sort, now);
         for lack in &lacks {
             log::warn!(
                 event = Event::ProbesLacking, probe = lack.as_str();
@@ -91,27 +80,20 @@ impl Sorter {
             );
         }
         if lacks.len() == 2 {
-            schedule.lacks(Probe::Icmp);
+            choice.leave_out(Probe::Icmp);
         }
         Ok(Sorter {
-            link: Link::new(&config.runtime_dir, lacks, now),
-            dir: config.runtime_dir.clone(),
-            table: None,
-            sets: Sets::default(),
-            schedule,
-            prober,
-            alarm: Alarm::new().map_err(|error| format!("no timer can be had: {error}"))?,
+            alarm: Alarm::new().map_err(|error| format!("cannot create the timer: {error}"))?,
             signals,
-            snapshot: Box::new(Snapshot::new()),
-            behind: true,
-            walk: Walk::new(now),
-            is_short_of_room: false,
-            news: News::new(),
-            manager: ServiceManager::new(),
-            watchdog: service_manager::watchdog().map(|every| (every, now)),
-            reported: 0,
-            stop: false,
-            sort,
+            table: FollowedTable::new(&config.runtime_dir, sort.enabled),
+            walk: TableWalk::new(now),
+            sets: Sets::new(sort),
+            choice,
+            prober,
+            daemon: DaemonConnection::new(&config.runtime_dir, lacks, now),
+            network: NetworkChanges::new(),
+            supervision: Supervision::new(now),
+            is_stopping: false,
             poll,
         })
     }
@@ -123,27 +105,22 @@ impl Sorter {
         if with_parent {
             registry.register(&mut SourceFd(&0), PARENT, Interest::READABLE)?;
         }
-        if let Some(descriptor) = self.news.descriptor() {
+        if let Some(descriptor) = self.network.descriptor() {
             registry.register(&mut SourceFd(&descriptor), NETWORK, Interest::READABLE)?;
         }
-        let waker = Waker::new(registry, TABLE)?;
-        let dir = self.dir.clone();
-        std::thread::Builder::new().name("table".to_owned()).spawn(move || watch(&dir, &waker))?;
-        Ok(())
+        self.table.wake_on_changes(Waker::new(registry, TABLE)?)
     }
 
     fn run(&mut self) -> Result<(), String> {
-        self.manager.ready("waiting for sets");
+        self.supervision.manager.ready("waiting for sets");
         let mut events = Events::with_capacity(256);
-        // What there is to do has not to wait for the first event.
-        self.on_time(now());
-        while !self.stop {
-            let has_work = self.behind || (self.walk.is_walking() && !self.sets.is_backed_up());
-            let at_once = (has_work && self.table.is_some()) || self.link.has_more();
-            let timeout = at_once.then_some(Duration::ZERO);
+        // Work that is there at the start does not wait for the first event.
+        self.take_turn(now());
+        while !self.is_stopping {
+            let timeout = self.has_work().then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    return Err(format!("polling fails: {error}"));
+                    return Err(format!("epoll fails: {error}"));
                 }
                 _ => {}
             }
@@ -152,242 +129,199 @@ impl Sorter {
                 match event.token() {
                     ALARM => self.alarm.ack(),
                     SIGNALS => self.on_signals(),
-                    TABLE => self.behind = true,
-                    LINK => {
+                    TABLE => self.table.has_changed(),
+                    DAEMON => {
                         if event.is_writable() {
-                            self.link.writable();
+                            self.daemon.is_writable();
                         }
-                        self.link.ready(now);
+                        self.daemon.receive(now);
                     }
-                    NETWORK => self.news.ready(now),
-                    PARENT => self.stop = true,
+                    NETWORK => self.network.receive(now),
+                    PARENT => self.is_stopping = true,
                     token if token.0 >= PROBES => {
-                        for (address, found) in self.prober.ready(token, now) {
-                            self.found(address, found, now);
+                        for (address, result) in self.prober.receive(token, now) {
+                            self.probe_ended(address, result, now);
                         }
                     }
                     _ => {}
                 }
             }
-            self.on_time(now);
+            self.take_turn(now);
         }
-        self.manager.stopping("stopping");
+        self.supervision.manager.stopping("stopping");
         Ok(())
+    }
+
+    /// Whether the next turn follows at once, without an event.
+    fn has_work(&self) -> bool {
+        let walks = self.walk.is_walking() && !self.sets.is_backed_up() && self.table.is_open();
+        self.table.has_unread_changes() || walks || self.daemon.has_more()
     }
 
     fn on_signals(&mut self) {
         while let Some(signal) = self.signals.take() {
             match signal {
-                Signal::Terminate => self.stop = true,
+                Signal::Terminate => self.is_stopping = true,
                 Signal::Reload | Signal::Child => {}
             }
         }
     }
 
-    fn on_time(&mut self, now: Monotonic) {
-        for (address, found) in self.prober.sweep(now) {
-            self.found(address, found, now);
+    fn take_turn(&mut self, now: Monotonic) {
+        for (address, result) in self.prober.time_out(now) {
+            self.probe_ended(address, result, now);
         }
-        if self.link.has_more() {
-            self.link.ready(now);
+        if self.daemon.has_more() {
+            self.daemon.receive(now);
         }
-        if self.link.sweep(self.poll.registry(), LINK, now) {
-            // What was said before this daemon has not heard.
-            self.sets.forget_ready();
-            self.walk.hurry(now);
+        if self.daemon.connect_if_due(self.poll.registry(), DAEMON, now) {
+            // This daemon has not received the orders of the last connection: all sets are looked at again.
+            self.sets.drop_ready();
+            self.walk.restart(now);
         }
-        if self.news.changed(now) {
+        if self.network.has_changed(now) {
             log::info!("addresses or routes have changed: everything is measured again, in time");
-            self.schedule.network_changed();
-            self.walk.hurry(now);
+            self.choice.network_changed();
+            self.walk.restart(now);
         }
-        self.take_up(now);
-        self.look_again(now);
-        while let Some((address, probe)) = self.schedule.next(now) {
-            if let Some(found) = self.prober.send(self.poll.registry(), address, probe, now) {
-                self.found(address, found, now);
+        self.read_changes(now);
+        self.walk_table(now);
+        while let Some((address, probe)) = self.choice.next_probe(now) {
+            if let Some(result) = self.prober.send(self.poll.registry(), address, probe, now) {
+                self.probe_ended(address, result, now);
             }
         }
-        self.bring(now);
-        if let Some((every, at)) = self.watchdog
-            && at <= now
-        {
-            self.manager.alive();
-            self.watchdog = Some((every, now.plus(every)));
-        }
-        self.manager.try_again(now);
-        if self.prober.sent != self.reported && self.link.takes() {
-            let stats = SorterMessage::Stats { probes: self.prober.sent };
-            if self.link.say(&stats, now) == Said::Sent {
-                self.reported = self.prober.sent;
-            }
-        }
+        self.send_orders(now);
+        self.supervision.take_turn(now);
+        self.daemon.report_probes(self.prober.sent, now);
         self.set_alarm(now);
     }
 
     fn set_alarm(&mut self, now: Monotonic) {
-        let look = self.table.is_none().then(|| now.plus(LOOK));
-        let watchdog = self.watchdog.map(|(_, at)| at);
-        let walk = self.walk.timeout().filter(|_| self.table.is_some() && self.sort.enabled);
         let times = [
             self.prober.timeout(),
-            self.schedule.timeout(),
-            self.link.timeout(),
-            self.news.timeout(),
-            look,
-            watchdog,
-            self.manager.timeout(),
-            walk,
+            self.choice.timeout(),
+            self.daemon.timeout(),
+            self.network.timeout(),
+            self.table.timeout(now),
+            self.supervision.timeout(),
+            self.walk.timeout().filter(|_| self.table.is_open()),
         ];
         if let Err(error) = self.alarm.set(times.into_iter().flatten().min()) {
             log::error!(event = Event::ClockTrouble, reason:% = error; "the timer cannot be set: {error}, ignoring");
         }
     }
 
-    fn found(&mut self, address: IpAddr, found: Found, now: Monotonic) {
-        if self.schedule.result(address, found, now) {
+    fn probe_ended(&mut self, address: IpAddr, result: ProbeResult, now: Monotonic) {
+        if self.choice.probe_ended(address, result, now) {
             self.sets.measured(address);
         }
     }
 
-    /// Sends the orders that can be sent, as far as the daemon takes them.
-    fn bring(&mut self, now: Monotonic) {
-        while self.link.takes()
-            && let Some((number, name, family)) = self.sets.ready()
+    /// Sends the orders of all measured sets, until the daemon accepts no more.
+    fn send_orders(&mut self, now: Monotonic) {
+        while self.daemon.accepts()
+            && let Some((number, name, family)) = self.sets.next_ready()
         {
             if let Some(order) = self.order(&name, family, now)
-                && self.link.say(&SorterMessage::Order(order), now) != Said::Sent
+                && self.daemon.send(&SorterMessage::Order(order), now) != Sent::Yes
             {
                 return;
             }
-            self.sets.sent(number);
+            self.sets.remove_ready(number);
         }
     }
 
-    /// The order of a name's set as it stands in the table now.
+    /// The order of a name's set as the table has it now.
     fn order(&mut self, name: &[u8], family: Family, now: Monotonic) -> Option<Order> {
-        let reader = self.table.as_ref()?.reader();
-        if reader.lookup(&Key::of_wire(name), &mut self.snapshot).is_err() {
-            return None;
-        }
-        ordered(&self.snapshot, family, reader.generation(), (&self.sort, &self.schedule), now)
+        let generation = self.table.look_up(name)?;
+        self.sets.order(self.table.snapshot(), family, generation, &self.choice, now)
     }
 
-    /// Takes up what changed in the table, in bounded portions.
-    fn take_up(&mut self, now: Monotonic) {
-        if !self.sort.enabled {
-            self.behind = false;
+    /// Adds the sets that were published since the last turn.
+    fn read_changes(&mut self, now: Monotonic) {
+        if self.table.open_if_missing() {
+            self.walk.restart(now);
+        }
+        if !self.table.has_unread_changes() {
             return;
         }
-        if self.table.is_none() {
-            match Reader::open(&self.dir) {
-                Ok(reader) if !reader.replaced() => {
-                    self.table = Some(reader.follow());
-                    self.behind = true;
-                    self.walk.hurry(now);
-                }
-                _ => return,
-            }
-        }
-        if !self.behind {
-            return;
-        }
-        for step in 0..STEPS {
-            let Some(table) = &mut self.table else { return };
-            match table.step(&mut self.snapshot) {
-                Step::Record => self.saw(Seen::Published, now),
-                // What was removed needs no order, and what took its place has a change of its own.
-                Step::Changed => {}
-                Step::Nothing => {
-                    self.behind = false;
-                    // Woken for nothing: perhaps because the table is no longer the one that the daemon writes.
-                    if step == 0 {
-                        self.leave_if_moved();
-                    }
-                    return;
-                }
-                Step::Lapped => return self.walk.hurry(now),
-                Step::Replaced => {
-                    self.table = None;
-                    return;
-                }
+        for step in 0..CHANGES_PER_TURN {
+            match self.table.next_change(step == 0) {
+                Change::Published => self.update_sets(FoundBy::Change, now),
+                // A removed entry needs no order, and its replacement has a change of its own.
+                Change::Removed => {}
+                Change::None => return,
+                Change::Lost => return self.walk.restart(now),
             }
         }
     }
 
-    fn leave_if_moved(&mut self) {
-        if self.table.as_ref().is_some_and(|table| table.reader().has_successor(&self.dir)) {
-            self.table = None;
-            self.behind = true;
-        }
+    fn update_sets(&mut self, found_by: FoundBy, now: Monotonic) {
+        self.sets.update(self.table.snapshot(), found_by, &mut self.choice, now);
     }
 
-    fn saw(&mut self, seen: Seen, now: Monotonic) {
-        self.sets.saw(&self.snapshot, seen, (&self.sort, &mut self.schedule), now);
-    }
-
-    /// Goes on with the walk over the table, or begins one when it is time to.
-    fn look_again(&mut self, now: Monotonic) {
-        let Some(reader) =
-            self.table.as_ref().map(|table| table.reader().clone()).filter(|_| self.sort.enabled)
-        else {
-            return;
-        };
-        self.walk.keep_up(self.sets.passed_over, self.sets.has_room(&self.schedule), now);
+    /// Continues the walk over the table, or begins one when it is due.
+    fn walk_table(&mut self, now: Monotonic) {
+        let Some(reader) = self.table.reader() else { return };
+        self.walk.delay_or_advance(self.sets.passed_over, self.sets.has_capacity(&self.choice), now);
         if self.walk.is_due(now) {
             self.walk.begin(reader.places(), self.sets.passed_over);
         }
         if !self.walk.is_walking() || self.sets.is_backed_up() {
             return;
         }
-        let (at, count) = self.walk.portion(reader.places());
-        let mut entries = reader.entries_at(at, count);
-        while entries.next(&mut self.snapshot) {
-            self.saw(Seen::Found, now);
+        let portion = self.walk.next_portion(reader.places());
+        let mut entries = reader.entries_at(portion.first, portion.count);
+        while entries.next(self.table.snapshot_mut()) {
+            self.update_sets(FoundBy::Walk, now);
         }
-        let ended = self.walk.went((at, count), self.sets.passed_over, now, self.sort.remeasure);
-        if let Some(passed_over) = ended {
-            self.tell_of_room(passed_over);
-        }
-    }
-
-    fn tell_of_room(&mut self, passed_over: u64) {
-        let is_short = passed_over > 0;
-        if is_short != self.is_short_of_room {
-            self.is_short_of_room = is_short;
-            if is_short {
-                log::info!(
-                    "more is to be measured than can wait at once: {passed_over} sets passed over in this walk over the table; they are found again by the next ones"
-                );
-            } else {
-                log::info!(
-                    "all sets are measured or wait for it; {} were passed over so far",
-                    self.sets.passed_over
-                );
-            }
+        let ended = self.walk.portion_done(portion, self.sets.passed_over, now, self.choice.remeasure());
+        if let Some(passed_over) = ended
+            && self.walk.shortage_changed(passed_over)
+        {
+            log_shortage(passed_over, self.sets.passed_over);
         }
     }
 }
 
-/// Wakes the loop when the table changes, comes to be, or is replaced. Ends with the process.
-fn watch(dir: &Path, waker: &Waker) {
-    let mut snapshot = Snapshot::new();
-    loop {
-        if let Ok(reader) = Reader::open(dir) {
-            let mut follower = reader.follow();
-            while !reader.replaced() {
-                follower.wait(Duration::from_secs(2));
-                let mut changes = 0;
-                while !matches!(follower.step(&mut snapshot), Step::Nothing | Step::Replaced) {
-                    changes += 1;
-                }
-                let moved = changes == 0 && reader.has_successor(dir);
-                if waker.wake().is_err() || moved {
-                    break;
-                }
-            }
+fn log_shortage(passed_over: u64, in_all: u64) {
+    if passed_over > 0 {
+        log::info!(
+            "more is to be measured than can wait at once: {passed_over} sets passed over in this walk over the table; they are found again by the next ones"
+        );
+    } else {
+        log::info!("all sets are measured or wait for it; {in_all} were passed over so far");
+    }
+}
+
+/// The service manager that started the sorter, if any, and its watchdog.
+struct Supervision {
+    manager: Manager,
+    watchdog: Option<Watchdog>,
+}
+
+struct Watchdog {
+    every: Duration,
+    due: Monotonic,
+}
+
+impl Supervision {
+    fn new(now: Monotonic) -> Supervision {
+        let watchdog = service_manager::watchdog().map(|every| Watchdog { every, due: now });
+        Supervision { manager: Manager::new(), watchdog }
+    }
+
+    fn timeout(&self) -> Option<Monotonic> {
+        let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.due);
+        watchdog.into_iter().chain(self.manager.timeout()).min()
+    }
+
+    fn take_turn(&mut self, now: Monotonic) {
+        if let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.due <= now) {
+            self.manager.alive();
+            watchdog.due = now.plus(watchdog.every);
         }
-        // Nothing tells of a file that is not there yet.
-        std::thread::sleep(LOOK);
+        self.manager.try_again(now);
     }
 }

@@ -1,4 +1,4 @@
-//! See `hither::sorter`.
+//! The program `hither-sorter`; see `hither::sorter`.
 
 #![forbid(unsafe_code)]
 

@@ -1,19 +1,20 @@
-//! hither-sorter: measures the addresses of answers, and tells the daemon in which order to give them.
+//! hither-sorter: measures the addresses of answers and sends the daemon their order, the quickest first.
 //!
-//! It reads the table like any other process and decides nothing but an order: the worst it can do is a bad permutation of the
+//! It reads the table like any other process and decides nothing but the order: the worst that it can do is a bad permutation of the
 //! right set.
 
+mod daemon_connection;
 pub mod echo;
 mod event_loop;
-mod link;
-mod measured;
-mod news;
-mod probe;
-mod rank;
-mod schedule;
+mod followed_table;
+mod measurements;
+mod network_changes;
+mod probe_choice;
+mod probe_targets;
+mod prober;
+mod ranking;
 mod sets;
-mod targets;
-mod walk;
+mod table_walk;
 
 use crate::config::Config;
 use crate::host::service_manager::ServiceManager;
@@ -34,23 +35,24 @@ struct Args {
     /// The configuration file, instead of /etc/hither/hither.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// End when standard input does: how hitherd --with-sorter keeps its child.
+    /// End with standard input: hitherd --with-sorter starts its child like this.
     #[arg(long, hide = true)]
     with_parent: bool,
 }
 
-/// The command line, as a description.
+/// The command line, for the manual's test and for completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// How often a configuration that is wrong is read again, and after how many times the log is told again.
-const AGAIN: Duration = Duration::from_secs(2);
-const TOLD_EVERY: u32 = 30;
+/// The time after which a wrong configuration is read again.
+const READ_AGAIN: Duration = Duration::from_secs(2);
+/// A configuration that stays wrong is logged at every so many-th reading.
+const LOGGED_EVERY: u32 = 30;
 
-/// The configuration. Under a service manager one that is wrong is waited for: started again and again, this would fill the journal.
-fn configuration(args: &Args) -> Option<Config> {
+/// Reads the configuration. Under a service manager it waits until a wrong one is corrected, since restarts would fill the journal.
+fn read_configuration(args: &Args) -> Option<Config> {
     let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some() && !args.with_parent;
     let mut manager = ServiceManager::new();
     for turn in 0.. {
@@ -58,7 +60,7 @@ fn configuration(args: &Args) -> Option<Config> {
             Ok(config) => return Some(config),
             Err(error) => error,
         };
-        if turn % TOLD_EVERY == 0 {
+        if turn % LOGGED_EVERY == 0 {
             crate::logging::start(log::LevelFilter::Info);
             log::error!(event = Event::ConfigurationRefused, reason:% = error; "{error}");
         }
@@ -69,18 +71,18 @@ fn configuration(args: &Args) -> Option<Config> {
             manager.ready("the configuration is wrong: nothing is measured until it is right");
         }
         manager.alive();
-        std::thread::sleep(AGAIN);
+        std::thread::sleep(READ_AGAIN);
     }
     None
 }
 
-/// Runs the program.
+/// Runs the program `hither-sorter`.
 #[must_use]
 pub fn run() -> ExitCode {
     let args = Args::parse();
-    let Some(config) = configuration(&args) else { return ExitCode::FAILURE };
+    let Some(config) = read_configuration(&args) else { return ExitCode::FAILURE };
     crate::logging::start(config.level);
-    match event_loop::serve(&config, args.with_parent) {
+    match event_loop::run(&config, args.with_parent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             log::error!(event = Event::Failed; "{message}");

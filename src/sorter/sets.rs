@@ -1,12 +1,13 @@
-//! The sets that wait for measurements, and those whose orders wait to be sent: pure, fed with what the table holds.
+//! The sets that wait for measurements, and those whose orders wait to be sent. Pure: fed with the records of the table.
 //!
-//! A set is a number here, its name stands once, and its addresses are read again from the table when it is ordered. So what waits is
-//! bounded in octets: [`SETS_MAX`] sets of at most [`PROBED_MAX`] addresses each. Where there is no room, what was published last
-//! stays, short sets before long ones; what has to go is counted, and found again by the next walk over the table.
+//! A waiting set is its name and the addresses that are still to be measured; the set itself is read from the table again when it is
+//! ordered. So memory is bounded: [`SETS_MAX`] sets of at most [`PROBED_MAX`] addresses each. At the bound later published sets displace
+//! earlier ones, and small sets large ones. A set that is displaced or refused is counted as passed over, and found again by the next
+//! walk over the table.
 
-use super::rank::{Outcome, improves, order};
-use super::schedule::{Line, MEASURING_MAX, Rank, Schedule};
-use super::targets::may_be_probed;
+use super::probe_choice::{Priority, ProbeChoice, SetSize, WAITING_MAX};
+use super::probe_targets::may_be_probed;
+use super::ranking::{Outcome, improves, ranked};
 use crate::config::Sort;
 use hither_client::{Family, FamilyView, Monotonic, Name, Snapshot};
 use hither_control::{Order, OrderedAddress};
@@ -14,54 +15,67 @@ use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// Addresses of one set that are measured within `sort.remeasure`: the first ones as the set was published. The others keep their places
-/// behind them, unless another name has them measured.
+/// Addresses of one set that are measured within `sort.remeasure`: the first ones, in the order in which they were published. The others
+/// rank behind them, unless another set has them measured.
 pub(super) const PROBED_MAX: usize = 16;
-/// Sets that wait at once, those whose orders wait included; with everything that belongs to them, some 10 MiB.
+/// Sets that wait, for measurements or for being sent; with all their indexes some 10 MiB.
 pub(super) const SETS_MAX: usize = 8192;
-/// Sets whose orders the daemon has not taken yet.
+/// Sets whose orders wait to be sent.
 pub(super) const READY_MAX: usize = 1024;
-/// A set of which no more than this is missing is short.
-const SHORT_MAX: usize = 4;
+/// The most addresses that a small set has to be measured.
+const SMALL_MAX: usize = 4;
 
-/// A set that waits: for measurements while something is missing, else for being sent.
+/// A set that waits: for measurements as long as addresses are missing, then for being sent.
 #[derive(Debug)]
 struct Set {
     name: Rc<[u8]>,
     family: Family,
-    rank: Rank,
-    missing: Vec<IpAddr>,
+    priority: Priority,
+    unmeasured: Vec<IpAddr>,
 }
 
-/// Whether a set has just been published, or was found by a walk over the table: then it stands behind all others.
+/// A set that is to be added.
+struct NewSet<'a> {
+    name: &'a [u8],
+    family: Family,
+    priority: Priority,
+    unmeasured: Vec<IpAddr>,
+}
+
+/// How a set was found. One found by a walk ranks behind all that were published.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Seen {
-    Published,
-    Found,
+pub(super) enum FoundBy {
+    /// It has just been published.
+    Change,
+    /// It was met by a walk over the table.
+    Walk,
 }
 
-/// What sets are judged by.
-pub(super) type Rules<'a, S> = (&'a Sort, S);
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sets {
+    /// `sort.private`: whether private addresses are probed too.
+    private: bool,
+    /// `sort.hysteresis`: how much an order must gain.
+    hysteresis: Duration,
     sets: Slab<Set>,
-    /// The numbers of a name's two sets.
+    /// The numbers in `sets` of a name's two sets.
     numbers: BTreeMap<Rc<[u8]>, [Option<usize>; 2]>,
-    /// Those for which something is missing, the first to go where there is no room first.
-    line: BTreeSet<(Rank, usize)>,
-    /// Who waits for which address.
-    holders: BTreeSet<(IpAddr, usize)>,
-    /// Those whose orders can be sent, the oldest first.
+    /// Sets with unmeasured addresses; the first one is displaced first.
+    queue: BTreeSet<(Priority, usize)>,
+    /// Which sets wait for which address.
+    waiting: BTreeSet<(IpAddr, usize)>,
+    /// Sets whose orders can be sent, the oldest first.
     ready: BTreeSet<(i64, usize)>,
+    /// The greatest and the least recency that were given out.
     newest: i64,
     oldest: i64,
-    /// Sets that found no room, or lost it.
+    /// Sets that were refused or displaced, so far.
     pub passed_over: u64,
 }
 
-const fn place(family: Family) -> usize {
+const fn index_of(family: Family) -> usize {
     match family {
         Family::A => 0,
         Family::Aaaa => 1,
@@ -69,90 +83,90 @@ const fn place(family: Family) -> usize {
 }
 
 impl Sets {
-    /// Takes up what a record holds.
-    pub fn saw(
-        &mut self,
-        snapshot: &Snapshot,
-        seen: Seen,
-        (sort, schedule): Rules<'_, &mut Schedule>,
-        now: Monotonic,
-    ) {
+    pub fn new(sort: &Sort) -> Sets {
+        Sets {
+            private: sort.private,
+            hysteresis: sort.hysteresis,
+            sets: Slab::new(),
+            numbers: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            newest: 0,
+            oldest: 0,
+            passed_over: 0,
+        }
+    }
+
+    /// Takes the sets of a record: each replaces the name's earlier one.
+    pub fn update(&mut self, record: &Snapshot, found_by: FoundBy, choice: &mut ProbeChoice, now: Monotonic) {
         for family in [Family::A, Family::Aaaa] {
-            let before = self.take(snapshot.name(), family);
-            if let Some(view) = snapshot.family(family).filter(|view| is_of_interest(view, sort, now)) {
-                let missing = missing(&view, (sort, schedule), now);
-                let line = if missing.len() > SHORT_MAX { Line::Long } else { Line::Short };
-                // A walk puts nobody further back.
-                let kept = before.as_ref().filter(|_| seen == Seen::Found).map(|set| set.rank.age);
-                let rank = Rank { line, age: kept.unwrap_or_else(|| self.age(seen)), address: 0 };
-                if !missing.is_empty() {
-                    self.wait(snapshot.name(), family, rank, missing, schedule);
-                } else if is_worth_sending(&view, (sort, schedule))
-                    && let Some(number) = self.add(snapshot.name(), family, rank, Vec::new(), schedule)
+            let before = self.take(record.name(), family);
+            if let Some(view) = record.family(family).filter(|view| self.may_be_ordered(view, now)) {
+                let unmeasured = self.unmeasured(&view, choice, now);
+                let size = if unmeasured.len() > SMALL_MAX { SetSize::Large } else { SetSize::Small };
+                // A set that a walk meets keeps the priority that it has.
+                let kept = before.as_ref().filter(|_| found_by == FoundBy::Walk);
+                let recency = kept.map(|set| set.priority.recency).unwrap_or_else(|| self.recency(found_by));
+                let priority = Priority { size, recency, address: 0 };
+                let is_measured = unmeasured.is_empty();
+                let set = NewSet { name: record.name(), family, priority, unmeasured };
+                if !is_measured {
+                    self.wait(set, choice);
+                } else if self.is_worth_sending(&view, choice)
+                    && let Some(number) = self.add(set, choice)
                 {
                     self.make_ready(number);
                 }
             }
-            // Only now, so that what both want has not lost its place in line.
-            before.iter().for_each(|set| self.leave(set, schedule));
+            // After the new set is added, so that addresses of both keep their places in the queue.
+            before.iter().for_each(|set| self.dequeue_unneeded(set, choice));
         }
     }
 
-    fn age(&mut self, seen: Seen) -> i64 {
-        match seen {
-            Seen::Published => {
+    fn recency(&mut self, found_by: FoundBy) -> i64 {
+        match found_by {
+            FoundBy::Change => {
                 self.newest += 1;
                 self.newest
             }
-            Seen::Found => {
+            FoundBy::Walk => {
                 self.oldest -= 1;
                 self.oldest
             }
         }
     }
 
-    fn wait(
-        &mut self,
-        name: &[u8],
-        family: Family,
-        rank: Rank,
-        missing: Vec<IpAddr>,
-        schedule: &mut Schedule,
-    ) {
-        let Some(number) = self.add(name, family, rank, missing, schedule) else { return };
-        self.line.insert((rank, number));
-        let missing = self.sets.get(number).map(|set| set.missing.clone()).unwrap_or_default();
-        // The first has the highest place.
-        for (place, address) in (0..=u8::MAX).rev().zip(missing) {
-            self.holders.insert((address, number));
-            schedule.want(address, Rank { address: place, ..rank });
+    /// Adds a set with unmeasured addresses, and enqueues these.
+    fn wait(&mut self, set: NewSet<'_>, choice: &mut ProbeChoice) {
+        let priority = set.priority;
+        let Some(number) = self.add(set, choice) else { return };
+        self.queue.insert((priority, number));
+        let unmeasured = self.sets.get(number).map(|set| set.unmeasured.clone()).unwrap_or_default();
+        for (rank, address) in (0..=u8::MAX).rev().zip(unmeasured) {
+            self.waiting.insert((address, number));
+            choice.enqueue(address, Priority { address: rank, ..priority });
         }
     }
 
-    /// Gives a set a number, if there is room for it, or for what is less urgent to go.
-    fn add(
-        &mut self,
-        name: &[u8],
-        family: Family,
-        rank: Rank,
-        missing: Vec<IpAddr>,
-        schedule: &mut Schedule,
-    ) -> Option<usize> {
+    /// Adds a set and returns its number; displaces sets of lower priority at the bounds. `None` if that is not enough.
+    fn add(&mut self, set: NewSet<'_>, choice: &mut ProbeChoice) -> Option<usize> {
         loop {
-            let new = missing.iter().filter(|address| !schedule.is_measuring(address)).count();
-            if self.sets.len() < SETS_MAX && schedule.measuring() + new <= MEASURING_MAX {
+            let new = set.unmeasured.iter().filter(|address| !choice.is_waiting(address)).count();
+            if self.sets.len() < SETS_MAX && choice.waiting() + new <= WAITING_MAX {
                 break;
             }
             self.passed_over += 1;
-            let (_, last) = self.line.first().copied().filter(|(last, _)| *last < rank)?;
-            if let Some(set) = self.remove(last) {
-                self.leave(&set, schedule);
+            let (_, least) = self.queue.first().copied().filter(|(least, _)| *least < set.priority)?;
+            if let Some(displaced) = self.remove(least) {
+                self.dequeue_unneeded(&displaced, choice);
             }
         }
-        let known = self.numbers.get_key_value(name).map(|(name, _)| Rc::clone(name));
-        let name = known.unwrap_or_else(|| Rc::from(name));
-        let number = self.sets.insert(Set { name: Rc::clone(&name), family, rank, missing });
-        self.numbers.entry(name).or_default()[place(family)] = Some(number);
+        let known = self.numbers.get_key_value(set.name).map(|(name, _)| Rc::clone(name));
+        let name = known.unwrap_or_else(|| Rc::from(set.name));
+        let NewSet { family, priority, unmeasured, .. } = set;
+        let number = self.sets.insert(Set { name: Rc::clone(&name), family, priority, unmeasured });
+        self.numbers.entry(name).or_default()[index_of(family)] = Some(number);
         Some(number)
     }
 
@@ -164,24 +178,24 @@ impl Sets {
             self.passed_over += 1;
         }
         if let Some(set) = self.sets.get(number) {
-            self.ready.insert((set.rank.age, number));
+            self.ready.insert((set.priority.recency, number));
         }
     }
 
     fn take(&mut self, name: &[u8], family: Family) -> Option<Set> {
-        let number = self.numbers.get(name).and_then(|numbers| numbers[place(family)])?;
+        let number = self.numbers.get(name).and_then(|numbers| numbers[index_of(family)])?;
         self.remove(number)
     }
 
     fn remove(&mut self, number: usize) -> Option<Set> {
         let set = self.sets.try_remove(number)?;
-        self.line.remove(&(set.rank, number));
-        self.ready.remove(&(set.rank.age, number));
-        for address in &set.missing {
-            self.holders.remove(&(*address, number));
+        self.queue.remove(&(set.priority, number));
+        self.ready.remove(&(set.priority.recency, number));
+        for address in &set.unmeasured {
+            self.waiting.remove(&(*address, number));
         }
         if let Some(numbers) = self.numbers.get_mut(&set.name) {
-            numbers[place(set.family)] = None;
+            numbers[index_of(set.family)] = None;
             if *numbers == [None, None] {
                 self.numbers.remove(&set.name);
             }
@@ -189,129 +203,130 @@ impl Sets {
         Some(set)
     }
 
-    /// What a set that was removed waited for and nobody else does leaves the line.
-    fn leave(&self, set: &Set, schedule: &mut Schedule) {
-        for address in &set.missing {
-            if self.holders.range((*address, 0)..=(*address, usize::MAX)).next().is_none() {
-                schedule.leave(address);
+    /// Removes from the queue the addresses of a removed set that no other set waits for.
+    fn dequeue_unneeded(&self, removed: &Set, choice: &mut ProbeChoice) {
+        for address in &removed.unmeasured {
+            if self.waiting.range((*address, 0)..=(*address, usize::MAX)).next().is_none() {
+                choice.dequeue(address);
             }
         }
     }
 
-    /// An address has been measured: the sets that waited for nothing else can be ordered.
+    /// An address has been measured. Sets that waited for no other address become ready.
     pub fn measured(&mut self, address: IpAddr) {
-        while let Some((_, number)) = self.holders.range((address, 0)..=(address, usize::MAX)).next().copied()
+        while let Some((_, number)) = self.waiting.range((address, 0)..=(address, usize::MAX)).next().copied()
         {
-            self.holders.remove(&(address, number));
+            self.waiting.remove(&(address, number));
             let Some(set) = self.sets.get_mut(number) else { continue };
-            set.missing.retain(|missing| *missing != address);
-            if set.missing.is_empty() {
-                self.line.remove(&(set.rank, number));
+            set.unmeasured.retain(|other| *other != address);
+            if set.unmeasured.is_empty() {
+                self.queue.remove(&(set.priority, number));
                 self.make_ready(number);
             }
         }
     }
 
-    /// The oldest set that can be ordered, by name.
-    pub fn ready(&self) -> Option<(usize, Rc<[u8]>, Family)> {
+    /// The oldest set whose order can be sent: its number, name and family.
+    pub fn next_ready(&self) -> Option<(usize, Rc<[u8]>, Family)> {
         let (_, number) = self.ready.first()?;
         self.sets.get(*number).map(|set| (*number, Rc::clone(&set.name), set.family))
     }
 
-    /// Its order was sent, or has become pointless.
-    pub fn sent(&mut self, number: usize) {
+    /// Removes a ready set: its order was sent, or is not needed.
+    pub fn remove_ready(&mut self, number: usize) {
         self.remove(number);
     }
 
-    /// Nobody is there who takes orders.
-    pub fn forget_ready(&mut self) {
+    /// Removes all ready sets: the daemon that was to get their orders is gone.
+    pub fn drop_ready(&mut self) {
         while let Some((_, number)) = self.ready.first().copied() {
             self.remove(number);
         }
     }
 
-    /// Whether more than half as many orders wait for the daemon as may: a walk need not find more.
+    /// Whether so many orders wait to be sent that a walk need not find more sets.
     pub fn is_backed_up(&self) -> bool {
         self.ready.len() > READY_MAX / 2
     }
 
-    /// Whether less than half of the room is taken.
-    pub fn has_room(&self, schedule: &Schedule) -> bool {
-        self.sets.len() < SETS_MAX / 2 && schedule.measuring() < MEASURING_MAX / 2
+    /// Whether less than half of each bound is used.
+    pub fn has_capacity(&self, choice: &ProbeChoice) -> bool {
+        self.sets.len() < SETS_MAX / 2 && choice.waiting() < WAITING_MAX / 2
+    }
+
+    fn may_be_ordered(&self, view: &FamilyView<'_>, now: Monotonic) -> bool {
+        view.len() >= 2
+            && !view.expired(now)
+            && view.addresses().any(|address| may_be_probed(address.address, self.private))
+    }
+
+    /// The addresses of a set that are to be measured now.
+    fn unmeasured(&self, view: &FamilyView<'_>, choice: &mut ProbeChoice, now: Monotonic) -> Vec<IpAddr> {
+        let mut unmeasured = Vec::new();
+        let mut settled = 0;
+        for address in view.addresses().map(|a| a.address).filter(|a| may_be_probed(*a, self.private)) {
+            if choice.is_settled(&address, now) {
+                settled += 1;
+            } else if unmeasured.len() < PROBED_MAX {
+                unmeasured.push(address);
+            }
+        }
+        unmeasured.truncate(PROBED_MAX.saturating_sub(settled));
+        unmeasured
+    }
+
+    fn is_worth_sending(&self, view: &FamilyView<'_>, choice: &ProbeChoice) -> bool {
+        let outcomes = outcomes(view, choice);
+        // The daemon puts extra addresses behind the others, whatever the order says.
+        let (trusted, extra) = outcomes.split_at(view.trusted().count());
+        outcomes.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured)
+            && (!view.sorted() || [trusted, extra].iter().any(|part| improves(part, self.hysteresis)))
+    }
+
+    /// The order of a set as a record of the table has it; `None` if it is not worth sending.
+    pub fn order(
+        &self,
+        record: &Snapshot,
+        family: Family,
+        generation: u64,
+        choice: &ProbeChoice,
+        now: Monotonic,
+    ) -> Option<Order> {
+        let name = Name::from_wire(record.name()).ok()?;
+        let view = record.family(family).filter(|view| self.may_be_ordered(view, now))?;
+        if !self.is_worth_sending(&view, choice) {
+            return None;
+        }
+        let outcomes = outcomes(&view, choice);
+        let (trusted, extra) = outcomes.split_at(view.trusted().count());
+        let addresses = ranked(trusted).into_iter().chain(ranked(extra));
+        Some(Order {
+            generation,
+            name: name.to_string(),
+            rtype: if family == Family::A { "A" } else { "AAAA" }.to_owned(),
+            set_version: view.set_version(),
+            addresses: addresses.map(|(address, outcome)| ordered_address(address, outcome)).collect(),
+        })
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.sets.is_empty() && self.numbers.is_empty() && self.line.is_empty() && self.holders.is_empty()
+        self.sets.is_empty() && self.numbers.is_empty() && self.queue.is_empty() && self.waiting.is_empty()
     }
 }
 
-fn is_of_interest(view: &FamilyView<'_>, sort: &Sort, now: Monotonic) -> bool {
-    view.len() >= 2
-        && !view.expired(now)
-        && view.addresses().any(|address| may_be_probed(address.address, sort.private))
+fn outcomes(view: &FamilyView<'_>, choice: &ProbeChoice) -> Vec<(IpAddr, Outcome)> {
+    view.addresses().map(|a| (a.address, choice.outcome(&a.address))).collect()
 }
 
-/// The addresses of a set that are to be measured now.
-fn missing(view: &FamilyView<'_>, (sort, schedule): Rules<'_, &mut Schedule>, now: Monotonic) -> Vec<IpAddr> {
-    let mut unsettled = Vec::new();
-    let mut settled = 0;
-    for address in view.addresses().map(|a| a.address).filter(|a| may_be_probed(*a, sort.private)) {
-        if schedule.is_settled(&address, now) {
-            settled += 1;
-        } else if unsettled.len() < PROBED_MAX {
-            unsettled.push(address);
-        }
-    }
-    unsettled.truncate(PROBED_MAX.saturating_sub(settled));
-    unsettled
-}
-
-fn known(view: &FamilyView<'_>, schedule: &Schedule) -> Vec<(IpAddr, Outcome)> {
-    view.addresses().map(|a| (a.address, schedule.known(&a.address))).collect()
-}
-
-fn is_worth_sending(view: &FamilyView<'_>, (sort, schedule): Rules<'_, &Schedule>) -> bool {
-    let known = known(view, schedule);
-    // The daemon has what one upstream alone gave behind the rest, whatever is ordered.
-    let (trusted, others) = known.split_at(view.trusted().count());
-    known.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured)
-        && (!view.sorted() || [trusted, others].iter().any(|part| improves(part, sort.hysteresis)))
-}
-
-/// The order of a set as it stands in the table, if it is worth sending.
-pub(super) fn ordered(
-    snapshot: &Snapshot,
-    family: Family,
-    generation: u64,
-    rules: Rules<'_, &Schedule>,
-    now: Monotonic,
-) -> Option<Order> {
-    let name = Name::from_wire(snapshot.name()).ok()?;
-    let view = snapshot.family(family).filter(|view| is_of_interest(view, rules.0, now))?;
-    if !is_worth_sending(&view, rules) {
-        return None;
-    }
-    let known = known(&view, rules.1);
-    let (first, others) = known.split_at(view.trusted().count());
-    let ordered = order(first).into_iter().chain(order(others));
-    let addresses = ordered.map(|(address, outcome)| match outcome {
-        Outcome::Open(rtt) => {
-            let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 2);
-            OrderedAddress { address, rtt_us: Some(rtt_us), reachable: Some(true) }
-        }
-        Outcome::Unmeasured => OrderedAddress { address, rtt_us: None, reachable: None },
-        Outcome::Refused | Outcome::Silent => {
-            OrderedAddress { address, rtt_us: None, reachable: Some(false) }
-        }
-    });
-    Some(Order {
-        generation,
-        name: name.to_string(),
-        rtype: if family == Family::A { "A" } else { "AAAA" }.to_owned(),
-        set_version: view.set_version(),
-        addresses: addresses.collect(),
-    })
+fn ordered_address(address: IpAddr, outcome: Outcome) -> OrderedAddress {
+    let (rtt_us, reachable) = match outcome {
+        // The two greatest numbers have other meanings in the table.
+        Outcome::Answered(rtt) => (Some(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 2)), Some(true)),
+        Outcome::Unmeasured => (None, None),
+        Outcome::Refused | Outcome::Silent => (None, Some(false)),
+    };
+    OrderedAddress { address, rtt_us, reachable }
 }
 
 #[cfg(test)]

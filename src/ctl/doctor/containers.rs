@@ -6,6 +6,7 @@ use super::finding::Finding;
 use super::ini;
 use crate::config::{Config, Network};
 use crate::ctl::files;
+use hither_control::UPSTREAMS_FILE;
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ pub(super) fn gather(root: &Path, runtime_dir: &Path) -> Containers {
             .into_iter()
             .filter(|path| text(path).is_some_and(|text| flag(&text).is_some()))
             .collect();
-        let real = runtime_dir.join(crate::host::resolv_conf::OWN_FILE);
+        let real = runtime_dir.join(UPSTREAMS_FILE);
         let below = |path: &Path| text(path.strip_prefix("/").unwrap_or(path).to_str()?);
         let mut kubelet = Kubelet {
             config,

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::host::resolvers;
 use hither_client::OpenError;
-use hither_control::UpstreamStatus;
+use hither_control::{SorterState, UPSTREAMS_FILE, UpstreamStatus};
 use hither_table::paths::TABLE_FILE;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -49,8 +49,8 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
         _ => resolvers::plan(
-            &resolvers::ResolverFiles::read(root, &context.dir),
-            &resolvers::BusLinks::default(),
+            &resolvers::Files::read(root, &context.dir),
+            &resolvers::Heard::default(),
             &|server| facts.is_own(server.ip()) && server.port() == 53,
         )
         .routes
@@ -70,7 +70,7 @@ fn text(root: &Path, path: &str) -> String {
 fn configuration(root: &Path) -> Configuration {
     let main = root.join("etc/hither/hither.toml");
     let drop_ins = files::beside(&main, ".d");
-    let hidden = [crate::host::files::open_regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
+    let hidden = [crate::host::open::regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
     if let Some(error) =
         hidden.into_iter().flatten().find(|error| error.kind() == ErrorKind::PermissionDenied)
     {
@@ -105,7 +105,7 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
             uptime_s: status.uptime_s,
             listen: status.listen.iter().filter_map(|address| address.parse().ok()).collect(),
             sorter: status.sorter.pid.filter(|_| status.sorter.connected),
-            sorter_starts: status.sorter.state == "starting",
+            sorter_starts: status.sorter.state == SorterState::Starting,
             lacks: status.sorter.lacks,
             problems: status.problems,
             upstreams: usual(&status.upstreams),
@@ -147,7 +147,7 @@ fn names(root: &Path, dir: &Path) -> Names {
     let link = std::fs::read_link(&path).ok();
     let is_denied = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     let real = std::fs::canonicalize(&path).ok();
-    let ours = std::fs::canonicalize(dir.join(crate::host::resolv_conf::OWN_FILE)).ok();
+    let ours = std::fs::canonicalize(dir.join(UPSTREAMS_FILE)).ok();
     let resolv = Resolv {
         is_in_the_way: link.is_none() && path.exists() && !path.is_file(),
         is_ours: link.is_some() && real.is_some() && real == ours,

@@ -6,6 +6,7 @@
 use crate::config::Block as BlockConfig;
 use crate::daemon::clients::handover::hand_in;
 use crate::host::files;
+use hither_control::SourceKind;
 use hither_local::text::{LineRead, read_line};
 use hither_local::{Block, Hosts, List, Local, LocalAnswer, Reason, Verdict};
 use hither_rounds::reply::ede;
@@ -36,13 +37,13 @@ static SEARCHES: AtomicUsize = AtomicUsize::new(0);
 /// The source of an answer. The kind is a word of `hitherctl query --json`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct AnswerSource {
-    pub kind: &'static str,
+    pub kind: SourceKind,
     pub detail: Option<String>,
 }
 
 impl AnswerSource {
     /// A source of this kind, with what is known of it besides.
-    pub fn new(kind: &'static str, detail: Option<String>) -> AnswerSource {
+    pub fn new(kind: SourceKind, detail: Option<String>) -> AnswerSource {
         AnswerSource { kind, detail }
     }
 }
@@ -56,24 +57,28 @@ pub(crate) fn source_of(
 ) -> AnswerSource {
     match answer {
         Answer::Record { stale_ttl_s: Some(_), .. } | Answer::Stored { stale_ttl_s: Some(_), .. } => {
-            AnswerSource::new("stale", None)
+            AnswerSource::new(SourceKind::Stale, None)
         }
         Answer::Record { .. } | Answer::Stored { .. } => match trace {
-            Some(trace) if has_ended_since(trace, began) => AnswerSource::new("upstream", upstream(trace)),
-            Some(_) | None => AnswerSource::new("cache", None),
+            Some(trace) if has_ended_since(trace, began) => {
+                AnswerSource::new(SourceKind::Upstream, upstream(trace))
+            }
+            Some(_) | None => AnswerSource::new(SourceKind::Cache, None),
         },
         Answer::Local(said) => match said.reason {
-            Reason::Special => AnswerSource::new("special", Some(hither_local::standard(name).to_owned())),
-            Reason::Hosts => AnswerSource::new("hosts", None),
-            Reason::Blocked => AnswerSource::new("block", None),
+            Reason::Special => {
+                AnswerSource::new(SourceKind::Special, Some(hither_local::standard(name).to_owned()))
+            }
+            Reason::Hosts => AnswerSource::new(SourceKind::Hosts, None),
+            Reason::Blocked => AnswerSource::new(SourceKind::Block, None),
         },
         Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => {
-            AnswerSource::new("failure", Some("it is remembered for some seconds".to_owned()))
+            AnswerSource::new(SourceKind::Failure, Some("it is remembered for some seconds".to_owned()))
         }
         Answer::Failure { ede: Some(ede::NOT_READY), .. } => {
-            AnswerSource::new("failure", Some("there is no upstream for it".to_owned()))
+            AnswerSource::new(SourceKind::Failure, Some("there is no upstream for it".to_owned()))
         }
-        Answer::Failure { .. } => AnswerSource::new("upstream", None),
+        Answer::Failure { .. } => AnswerSource::new(SourceKind::Upstream, None),
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::daemon::admin::answer_source::AnswerSource;
 use crate::daemon::admin::peers::{OTHERS_MAX, OURS_MAX};
 use crate::daemon::sources::Slot;
-use hither_control::{AttemptReport, QueryReport, Response};
+use hither_control::{AttemptReport, QueryReport, Response, SourceKind};
 use hither_rounds::{AttemptTrace, ClientId, Question, Trace, Transport};
 use hither_table::Monotonic;
 use hither_wire::codes::Rtype;
@@ -188,8 +188,8 @@ fn report(reply: &[u8], elapsed: Duration, source: &AnswerSource) -> QueryReport
     QueryReport {
         reply: hex,
         elapsed_us: elapsed.as_micros() as u64,
-        from_cache: matches!(source.kind, "cache" | "restored"),
-        source: source.kind.to_owned(),
+        from_cache: matches!(source.kind, SourceKind::Cache | SourceKind::Restored),
+        source: source.kind.clone(),
         source_detail: source.detail.clone(),
         attempts: Vec::new(),
     }
@@ -199,7 +199,10 @@ fn attempts(trace: &Trace) -> Vec<AttemptReport> {
     let after = |at: Monotonic| at.since(trace.started).as_micros() as u64;
     let attempt = |a: &AttemptTrace| AttemptReport {
         upstream: a.upstream.to_string(),
-        transport: if a.transport == Transport::Udp { "udp" } else { "tcp" }.to_owned(),
+        transport: match a.transport {
+            Transport::Udp => hither_control::Transport::Udp,
+            Transport::Tcp => hither_control::Transport::Tcp,
+        },
         sent_us: after(a.sent),
         ended_us: a.ended.map(after),
         outcome: a.outcome.to_string(),

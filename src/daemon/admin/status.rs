@@ -1,6 +1,8 @@
 //! The status: what `hitherctl status` prints, and the line that the service manager shows.
 
-use hither_control::{FileStatus, Response, SorterStatus, Status, UpstreamStatus, counted, encode};
+use hither_control::{
+    FileStatus, Response, SorterState, SorterStatus, Status, Transport, UpstreamStatus, counted, encode,
+};
 use hither_rounds::{Routes, Server, UpstreamReport};
 use hither_table::{Counter, Counters, Monotonic};
 use hither_wire::name::Name;
@@ -97,17 +99,17 @@ impl StatusFacts<'_> {
             files_more: self.files.len().saturating_sub(FILES_MAX) as u64,
             looked_up,
             hits,
-            sorter: SorterStatus { state: self.sorter_state().to_owned(), ..self.sorter.clone() },
+            sorter: SorterStatus { state: self.sorter_state(), ..self.sorter.clone() },
             problems: self.problems,
         }
     }
 
-    fn sorter_state(&self) -> &'static str {
+    fn sorter_state(&self) -> SorterState {
         match (self.sorts, self.sorter.connected) {
-            (_, true) => "connected",
-            (false, false) => "off",
-            (true, false) if self.uptime < SORTER_WITHIN => "starting",
-            (true, false) => "missing",
+            (_, true) => SorterState::Connected,
+            (false, false) => SorterState::Off,
+            (true, false) if self.uptime < SORTER_WITHIN => SorterState::Starting,
+            (true, false) => SorterState::Missing,
         }
     }
 
@@ -115,11 +117,11 @@ impl StatusFacts<'_> {
         let (domains, domains_more) = domains_of(&report.server, self.routes, reserved);
         UpstreamStatus {
             address: report.server.address.to_string(),
-            transport: "udp".to_owned(),
+            transport: Transport::Udp,
             origin: self.origins.get(&report.server).cloned().unwrap_or_default(),
             domains,
             domains_more,
-            state: report.state.to_owned(),
+            state: report.state.into(),
             srtt_us: report.srtt_us,
             rttvar_us: report.rttvar_us,
             failures: report.failures,

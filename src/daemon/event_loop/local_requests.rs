@@ -6,7 +6,7 @@ use crate::daemon::clients::waiting_clients::{Pending, Way};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use hither_control::{Request, Response};
+use hither_control::{Request, Response, SourceKind};
 use hither_net::clock::now;
 use hither_net::seqpacket::Peer;
 use hither_rounds::{Input, SenderId};
@@ -174,7 +174,8 @@ impl Daemon {
         let mut reply = vec![0; 65_535];
         let hit = self.core.answer_hit(now, (&query, None), 65_535, &mut reply);
         if hit > 0 {
-            let kind = if self.core.is_restored(&question) { "restored" } else { "cache" };
+            let kind =
+                if self.core.is_restored(&question) { SourceKind::Restored } else { SourceKind::Cache };
             self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, None), now);
             return Ok(());
         }

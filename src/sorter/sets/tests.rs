@@ -1,6 +1,6 @@
-//! A world in which each probe is answered at once, and sets without end.
+//! Sets beside a choice of probes whose probes are answered at once.
 
-use super::super::schedule::Found;
+use super::super::probe_choice::ProbeResult;
 use super::*;
 use crate::config::Config;
 use hither_table::{Address, Draft, FamilyDraft, Geometry, Key, Memory, Rtt, Writer};
@@ -9,11 +9,11 @@ use std::time::Duration;
 const NOW: Monotonic = Monotonic::from_ms(1_000_000);
 
 fn snapshot(name: &str, addresses: &[IpAddr], sorted: bool) -> Snapshot {
-    snapshot_of(name, (addresses, &[]), sorted)
+    snapshot_with(name, addresses, &[], sorted)
 }
 
-/// With addresses that one upstream alone gave behind the others.
-fn snapshot_of(name: &str, (addresses, alone): (&[IpAddr], &[IpAddr]), sorted: bool) -> Snapshot {
+/// A record with extra addresses behind the others.
+fn snapshot_with(name: &str, addresses: &[IpAddr], extra: &[IpAddr], sorted: bool) -> Snapshot {
     let geometry = Geometry { entries: 64 };
     let mut writer =
         Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
@@ -22,11 +22,11 @@ fn snapshot_of(name: &str, (addresses, alone): (&[IpAddr], &[IpAddr]), sorted: b
         address: *address,
         rtt: Rtt::Unmeasured,
         chain: 0,
-        upstreams: if alone.contains(address) { 1 } else { 1 | Address::TRUSTED },
+        upstreams: if extra.contains(address) { 1 } else { 1 | Address::TRUSTED },
     };
     let set = FamilyDraft {
         sorted,
-        addresses: addresses.iter().chain(alone).map(address).collect(),
+        addresses: addresses.iter().chain(extra).map(address).collect(),
         ..FamilyDraft::of(11, [], (NOW.as_ms() + 60_000, 60))
     };
     writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("room");
@@ -35,12 +35,11 @@ fn snapshot_of(name: &str, (addresses, alone): (&[IpAddr], &[IpAddr]), sorted: b
     out
 }
 
-/// A world of its own: sets, schedule and the settings.
+/// Sets, the choice of probes, and the table from which they come.
 struct World {
     sets: Sets,
-    schedule: Schedule,
-    sort: Sort,
-    /// What each name holds.
+    choice: ProbeChoice,
+    /// The record of each name.
     table: BTreeMap<Vec<u8>, Snapshot>,
     now: Monotonic,
     probes: Vec<IpAddr>,
@@ -50,52 +49,44 @@ struct World {
 impl World {
     fn new(sort: Sort) -> World {
         let (table, probes, orders) = Default::default();
-        World {
-            sets: Sets::default(),
-            schedule: Schedule::new(&sort, NOW),
-            sort,
-            table,
-            now: NOW,
-            probes,
-            orders,
-        }
+        let choice = ProbeChoice::new(&sort, NOW);
+        World { sets: Sets::new(&sort), choice, table, now: NOW, probes, orders }
     }
 
-    fn saw(&mut self, name: &str, addresses: &[IpAddr], seen: Seen) {
-        self.saw_it(snapshot(name, addresses, false), seen);
+    fn update(&mut self, name: &str, addresses: &[IpAddr], found_by: FoundBy) {
+        self.update_with(snapshot(name, addresses, false), found_by);
     }
 
-    fn saw_it(&mut self, snapshot: Snapshot, seen: Seen) {
-        self.sets.saw(&snapshot, seen, (&self.sort, &mut self.schedule), self.now);
+    fn update_with(&mut self, snapshot: Snapshot, found_by: FoundBy) {
+        self.sets.update(&snapshot, found_by, &mut self.choice, self.now);
         self.table.insert(snapshot.name().to_vec(), snapshot);
     }
 
-    fn bring(&mut self) {
-        while let Some((number, name, family)) = self.sets.ready() {
-            let rules = (&self.sort, &self.schedule);
-            self.orders.extend(ordered(&self.table[&*name], family, 3, rules, self.now));
-            self.sets.sent(number);
+    fn send_orders(&mut self) {
+        while let Some((number, name, family)) = self.sets.next_ready() {
+            self.orders.extend(self.sets.order(&self.table[&*name], family, 3, &self.choice, self.now));
+            self.sets.remove_ready(number);
         }
     }
 
-    /// Lets so many milliseconds go by in which every probe is answered at once.
+    /// Lets this many milliseconds pass, in which every probe is answered at once.
     fn wait(&mut self, ms: u64) {
         for _ in 0..ms {
             self.now = Monotonic(self.now.0 + 1_000_000);
-            while let Some((address, _)) = self.schedule.next(self.now) {
+            while let Some((address, _)) = self.choice.next_probe(self.now) {
                 self.probes.push(address);
-                let IpAddr::V4(v4) = address else { panic!("no other was wanted") };
+                let IpAddr::V4(v4) = address else { panic!("no set has another family") };
                 let rtt = Duration::from_millis(u64::from(255 - v4.octets()[3]));
-                if self.schedule.result(address, Found::Open(rtt), self.now) {
+                if self.choice.probe_ended(address, ProbeResult::Answered(rtt), self.now) {
                     self.sets.measured(address);
                 }
             }
-            self.bring();
+            self.send_orders();
         }
     }
 
     fn is_at_rest(&self) -> bool {
-        self.sets.is_empty() && self.schedule.measuring() == 0
+        self.sets.is_empty() && self.choice.waiting() == 0
     }
 }
 
@@ -116,162 +107,168 @@ fn many(name: u16, count: u16) -> Vec<IpAddr> {
 #[test]
 fn names_that_share_an_address_share_its_measurement() {
     let mut world = World::new(Config::default().sort);
-    world.saw("a.example", &few(&[1, 2]), Seen::Published);
-    world.saw("b.example", &few(&[2, 3]), Seen::Published);
+    world.update("a.example", &few(&[1, 2]), FoundBy::Change);
+    world.update("b.example", &few(&[2, 3]), FoundBy::Change);
     world.wait(10);
     assert_eq!((world.probes.len(), world.orders.len(), world.is_at_rest()), (3, 2, true));
     assert_eq!(world.orders[0].addresses[0].address, ip(0, 2));
     assert_eq!(world.orders[1].addresses[0].address, ip(0, 3));
-    world.saw("c.example", &few(&[3, 1]), Seen::Published);
+    world.update("c.example", &few(&[3, 1]), FoundBy::Change);
     world.wait(1);
-    // It stands in the best order already, and an order says so.
-    assert_eq!((world.probes.len(), world.orders.len()), (3, 3), "what is known is not measured again");
+    // It is in the best order already, and its order says so.
+    assert_eq!((world.probes.len(), world.orders.len()), (3, 3), "known addresses are not measured again");
 }
 
-/// The daemon would have it behind again, and the sorter send it again, for ever.
+/// The daemon would put them behind again, and the sorter would send the same order again and again.
 #[test]
-fn what_one_upstream_alone_gave_is_not_ordered_to_the_front() {
+fn extra_addresses_are_not_ordered_to_the_front() {
     let mut world = World::new(Config::default().sort);
-    world.saw_it(snapshot_of("a.example", (&few(&[10, 20]), &few(&[30, 40])), false), Seen::Published);
+    world.update_with(snapshot_with("a.example", &few(&[10, 20]), &few(&[30, 40]), false), FoundBy::Change);
     world.wait(10);
     let sent: Vec<IpAddr> = world.orders[0].addresses.iter().map(|a| a.address).collect();
     assert_eq!(sent, few(&[20, 10, 40, 30]));
-    let again = |first: &[u16], alone: &[u16]| {
-        let stands = snapshot_of("a.example", (&few(first), &few(alone)), true);
-        ordered(&stands, Family::A, 3, (&world.sort, &world.schedule), world.now).is_some()
+    let is_sent_again = |first: &[u16], extra: &[u16]| {
+        let record = snapshot_with("a.example", &few(first), &few(extra), true);
+        world.sets.order(&record, Family::A, 3, &world.choice, world.now).is_some()
     };
-    assert!(!again(&[20, 10], &[40, 30]), "it is as it should be");
-    assert!(again(&[10, 20], &[40, 30]) && again(&[20, 10], &[30, 40]));
+    assert!(!is_sent_again(&[20, 10], &[40, 30]), "it is in the best order already");
+    assert!(is_sent_again(&[10, 20], &[40, 30]) && is_sent_again(&[20, 10], &[30, 40]));
 }
 
 #[test]
-fn what_needs_no_order_or_cannot_be_measured_is_left_alone() {
+fn sets_that_need_no_order_or_cannot_be_measured_are_ignored() {
     let mut world = World::new(Config::default().sort);
-    world.saw("a.example", &few(&[1]), Seen::Published);
-    world.saw("c.example", &["10.0.0.1", "127.0.0.1"].map(|a| a.parse().expect("one")), Seen::Published);
+    world.update("a.example", &few(&[1]), FoundBy::Change);
+    world.update("c.example", &["10.0.0.1", "127.0.0.1"].map(|a| a.parse().expect("one")), FoundBy::Change);
     world.now = Monotonic::from_ms(NOW.as_ms() + 60_000);
-    world.saw("b.example", &few(&[1, 2]), Seen::Published);
+    world.update("b.example", &few(&[1, 2]), FoundBy::Change);
     assert!(world.is_at_rest());
 }
 
 #[test]
-fn a_newer_set_takes_the_place_of_the_one_that_waits() {
+fn a_newer_set_replaces_the_one_that_waits() {
     let mut world = World::new(Config::default().sort);
-    world.saw("a.example", &few(&[1, 2]), Seen::Published);
-    world.saw("a.example", &few(&[8, 9]), Seen::Published);
+    world.update("a.example", &few(&[1, 2]), FoundBy::Change);
+    world.update("a.example", &few(&[8, 9]), FoundBy::Change);
     world.wait(10);
     assert_eq!((world.orders.len(), world.is_at_rest()), (1, true));
     assert!(world.orders[0].addresses.iter().all(|a| a.address >= ip(0, 8)));
-    assert_eq!(world.probes.len(), 2, "what nobody wants any more is not probed");
+    assert_eq!(world.probes.len(), 2, "addresses that no set has any more are not probed");
 }
 
 #[test]
-fn of_a_large_set_sixteen_are_measured_and_the_order_has_all() {
+fn sixteen_addresses_of_a_large_set_are_measured_and_its_order_has_all() {
     let mut world = World::new(Config::default().sort);
     let set = many(1, 250);
-    world.saw("a.example", &set, Seen::Published);
+    world.update("a.example", &set, FoundBy::Change);
     world.wait(1000);
     assert_eq!(world.probes.iter().copied().collect::<BTreeSet<_>>(), set[..16].iter().copied().collect());
     let order: Vec<IpAddr> = world.orders[0].addresses.iter().map(|a| a.address).collect();
     let expected: Vec<IpAddr> = set[..16].iter().rev().chain(&set[16..]).copied().collect();
-    assert_eq!(order, expected, "the others keep their places behind");
+    assert_eq!(order, expected, "the others follow in their places");
     assert!(world.orders[0].addresses[16..].iter().all(|a| a.reachable.is_none() && a.rtt_us.is_none()));
-    world.saw("a.example", &order, Seen::Published);
-    world.saw("a.example", &order, Seen::Found);
+    world.update("a.example", &order, FoundBy::Change);
+    world.update("a.example", &order, FoundBy::Walk);
     world.wait(1000);
     assert_eq!((world.probes.len(), world.is_at_rest()), (16, true), "not sixteen more each time");
-    world.saw("b.example", &[&set[100..102], &set[..8]].concat(), Seen::Published);
+    world.update("b.example", &[&set[100..102], &set[..8]].concat(), FoundBy::Change);
     world.wait(1000);
-    assert_eq!(world.probes.len(), 18, "what others have measured counts");
+    assert_eq!(world.probes.len(), 18, "measurements for other sets count");
 }
 
 #[test]
-fn thousands_of_large_sets_take_bounded_room_and_short_ones_do_not_wait_for_them() {
+fn thousands_of_large_sets_take_bounded_memory_and_small_ones_do_not_wait_for_them() {
     let mut world = World::new(Config::default().sort);
     for n in 0..2000 {
-        world.saw(&format!("n{n}.large.example"), &many(n, 250), Seen::Published);
-        assert!(world.schedule.measuring() <= MEASURING_MAX && world.sets.sets.len() <= SETS_MAX);
-        assert!(world.sets.holders.len() <= SETS_MAX * PROBED_MAX);
+        world.update(&format!("n{n}.large.example"), &many(n, 250), FoundBy::Change);
+        assert!(world.choice.waiting() <= WAITING_MAX && world.sets.sets.len() <= SETS_MAX);
+        assert!(world.sets.waiting.len() <= SETS_MAX * PROBED_MAX);
     }
     let waiting = world.sets.sets.len() as u64;
-    assert_eq!(waiting, MEASURING_MAX as u64 / 16, "as many as there is room for");
+    assert_eq!(waiting, WAITING_MAX as u64 / 16, "as many as fit");
     assert_eq!(world.sets.passed_over, 2000 - waiting);
-    assert!(!world.sets.numbers.contains_key(&b"\x02n0\x05large\x07example\0"[..]), "the oldest went");
-    // While more come, one that is short is ordered all the same, found by a walk or published.
-    for (n, seen) in [(1, Seen::Published), (5, Seen::Found)] {
-        world.saw(&format!("s{n}.short.example"), &few(&[n, n + 1, n + 2, n + 3]), seen);
+    assert!(
+        !world.sets.numbers.contains_key(&b"\x02n0\x05large\x07example\0"[..]),
+        "the oldest was displaced"
+    );
+    // While more are published, a small set is still ordered, whether it is published or found by a walk.
+    for (n, found_by) in [(1, FoundBy::Change), (5, FoundBy::Walk)] {
+        world.update(&format!("s{n}.small.example"), &few(&[n, n + 1, n + 2, n + 3]), found_by);
         for more in 0..20 {
-            world.saw(&format!("more{more}.large.example"), &many(7000 + more, 250), Seen::Published);
+            world.update(&format!("more{more}.large.example"), &many(7000 + more, 250), FoundBy::Change);
             world.wait(5);
         }
-        let of_short = |order: &&Order| order.name == format!("s{n}.short.example.");
-        assert_eq!(world.orders.iter().filter(of_short).count(), 1, "within a tenth of a second");
+        let of_small = |order: &&Order| order.name == format!("s{n}.small.example.");
+        assert_eq!(world.orders.iter().filter(of_small).count(), 1, "within a tenth of a second");
     }
     let before = world.orders.len();
     world.wait(2000);
-    assert!(world.orders.len() > before + 20, "large ones are ordered too");
+    assert!(world.orders.len() > before + 20, "large sets are ordered too");
 }
 
 #[test]
-fn while_short_sets_never_end_long_ones_have_their_share() {
+fn large_sets_get_their_share_while_small_ones_keep_coming() {
     let mut world = World::new(Sort { rate: 1000, ..Config::default().sort });
     for n in 0..200 {
-        // Not before probes are short.
+        // When probes are already scarce.
         if n == 50 {
-            world.saw("long.example", &many(1, 250), Seen::Published);
+            world.update("large.example", &many(1, 250), FoundBy::Change);
         }
-        world.saw(&format!("s{n}.example"), &many(10 + n, 4), Seen::Published);
+        world.update(&format!("s{n}.example"), &many(10 + n, 4), FoundBy::Change);
         world.wait(1);
     }
-    assert!(world.schedule.measuring() > 500, "short ones wait");
-    assert!(world.orders.iter().any(|order| order.name == "long.example."));
+    assert!(world.choice.waiting() > 500, "small sets wait");
+    assert!(world.orders.iter().any(|order| order.name == "large.example."));
 }
 
 #[test]
-fn one_address_of_all_names_costs_one_place_and_names_have_a_bound_of_their_own() {
+fn an_address_of_many_names_waits_once_and_the_number_of_sets_has_its_own_bound() {
     let mut world = World::new(Config::default().sort);
     for n in 0..2 * SETS_MAX {
-        world.saw(&format!("n{n}.example"), &few(&[1, 2]), Seen::Published);
+        world.update(&format!("n{n}.example"), &few(&[1, 2]), FoundBy::Change);
     }
-    assert_eq!((world.sets.sets.len(), world.schedule.measuring()), (SETS_MAX, 2));
+    assert_eq!((world.sets.sets.len(), world.choice.waiting()), (SETS_MAX, 2));
     assert_eq!(world.sets.passed_over, SETS_MAX as u64);
-    // Nobody takes their orders.
+    // Their orders are not sent.
     for address in few(&[1, 2]) {
-        assert!(world.schedule.next(world.now).is_some());
-        assert!(world.schedule.result(address, Found::Open(Duration::ZERO), world.now));
+        assert!(world.choice.next_probe(world.now).is_some());
+        assert!(world.choice.probe_ended(address, ProbeResult::Answered(Duration::ZERO), world.now));
         world.sets.measured(address);
     }
     assert_eq!((world.sets.ready.len(), world.sets.sets.len()), (READY_MAX, READY_MAX));
     assert!(world.sets.is_backed_up());
-    world.sets.forget_ready();
+    world.sets.drop_ready();
     assert!(world.is_at_rest());
 }
 
 #[test]
-fn a_walk_puts_nobody_further_back_and_lets_in_whom_there_is_room_for() {
+fn a_walk_lowers_no_priority_and_adds_the_sets_that_fit() {
     let mut world = World::new(Config::default().sort);
-    world.saw("a.example", &few(&[1, 2]), Seen::Published);
-    world.saw("b.example", &few(&[3, 4]), Seen::Published);
-    world.saw("b.example", &few(&[3, 4]), Seen::Found);
-    world.saw("c.example", &few(&[5, 6]), Seen::Found);
-    let line: Vec<&[u8]> =
-        world.sets.line.iter().map(|(_, number)| &world.sets.sets[*number].name[1..2]).collect();
-    assert_eq!(line, [b"c", b"a", b"b"], "who would have to go first");
+    world.update("a.example", &few(&[1, 2]), FoundBy::Change);
+    world.update("b.example", &few(&[3, 4]), FoundBy::Change);
+    world.update("b.example", &few(&[3, 4]), FoundBy::Walk);
+    world.update("c.example", &few(&[5, 6]), FoundBy::Walk);
+    let queue: Vec<&[u8]> =
+        world.sets.queue.iter().map(|(_, number)| &world.sets.sets[*number].name[1..2]).collect();
+    assert_eq!(queue, [b"c", b"a", b"b"], "the first would be displaced first");
     world.wait(1);
     assert_eq!((world.probes.clone(), world.orders.len()), (few(&[3, 4, 1, 2, 5, 6]), 3));
 }
 
 #[test]
-fn another_network_makes_all_that_is_known_stale_and_what_is_on_its_way_begins_anew() {
+fn in_another_network_all_measurements_are_stale_and_probes_in_flight_begin_anew() {
     let mut world = World::new(Config::default().sort);
-    world.saw("a.example", &few(&[1, 2]), Seen::Published);
+    world.update("a.example", &few(&[1, 2]), FoundBy::Change);
     world.wait(5);
-    world.saw("b.example", &few(&[3, 4]), Seen::Published);
-    let (flying, _) = world.schedule.next(world.now).expect("a probe");
+    world.update("b.example", &few(&[3, 4]), FoundBy::Change);
+    let (in_flight, _) = world.choice.next_probe(world.now).expect("a probe");
     world.now = Monotonic(world.now.0 + 1);
-    world.schedule.network_changed();
-    assert!(!world.schedule.result(flying, Found::Open(Duration::ZERO), world.now), "measured elsewhere");
-    world.saw("a.example", &few(&[1, 2]), Seen::Found);
+    world.choice.network_changed();
+    assert!(
+        !world.choice.probe_ended(in_flight, ProbeResult::Answered(Duration::ZERO), world.now),
+        "measured in another network"
+    );
+    world.update("a.example", &few(&[1, 2]), FoundBy::Walk);
     world.wait(100);
     assert_eq!(world.probes.len(), 2 + 4);
     assert!(world.is_at_rest());
@@ -281,14 +278,14 @@ fn another_network_makes_all_that_is_known_stale_and_what_is_on_its_way_begins_a
 fn after_a_change_of_network_probes_stay_within_the_rate() {
     let mut world = World::new(Sort { rate: 50, ..Config::default().sort });
     for n in 0..300 {
-        world.saw(&format!("n{n}.example"), &many(n, 4), Seen::Published);
+        world.update(&format!("n{n}.example"), &many(n, 4), FoundBy::Change);
     }
     world.wait(30_000);
     for _ in 0..20 {
-        world.schedule.network_changed();
+        world.choice.network_changed();
         let known: Vec<Snapshot> = world.table.values().cloned().collect();
         for snapshot in &known {
-            world.sets.saw(snapshot, Seen::Found, (&world.sort, &mut world.schedule), world.now);
+            world.sets.update(snapshot, FoundBy::Walk, &mut world.choice, world.now);
         }
         let before = world.probes.len();
         world.wait(100);

@@ -1,4 +1,4 @@
-//! News of the network: what was measured in one network says nothing of another.
+//! Notices that the host has moved to another network, where earlier measurements say nothing.
 
 use crate::host::interfaces::fingerprint;
 use crate::logging::Event;
@@ -7,38 +7,39 @@ use hither_table::Monotonic;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
-/// Changes come in bursts, and are acted upon so long after the first one.
+/// The time from a burst's first change to the look at addresses and routes.
 const SETTLE: Duration = Duration::from_millis(100);
-/// At least so long lies between two changes that are acted upon: where routes never come to rest, measurements would never come to an end.
+/// The least time between two looks: where routes change all the time, measurements would never end.
 const PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct NetworkChanges {
     netlink: Option<Netlink>,
     pace: Pace,
-    /// Addresses and routes when they were last looked at.
+    /// The fingerprint of addresses and routes at the last look.
     seen: Option<u64>,
 }
 
-impl News {
-    pub fn new() -> News {
+impl NetworkChanges {
+    pub fn new() -> NetworkChanges {
         let netlink = Netlink::new().map_err(|error| {
             log::warn!(
                 event = Event::NotFollowed, what = "links and addresses", reason:% = error;
                 "links and addresses cannot be followed: {error}; after a change of network measurements count for sort.remeasure"
             );
         });
-        News { netlink: netlink.ok(), pace: Pace::default(), seen: fingerprint() }
+        NetworkChanges { netlink: netlink.ok(), pace: Pace::default(), seen: fingerprint() }
     }
 
     pub fn descriptor(&self) -> Option<RawFd> {
         self.netlink.as_ref().map(|netlink| netlink.as_raw_fd())
     }
 
-    pub fn ready(&mut self, now: Monotonic) {
-        let heard = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
-        if heard.news || heard.more {
-            self.pace.heard(now);
+    /// Reads the kernel's messages about links, addresses and routes.
+    pub fn receive(&mut self, now: Monotonic) {
+        let received = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
+        if received.news || received.more {
+            self.pace.schedule(now);
         }
     }
 
@@ -46,30 +47,31 @@ impl News {
         self.pace.due
     }
 
-    /// Whether addresses or routes are others than before, once that has settled.
-    pub fn changed(&mut self, now: Monotonic) -> bool {
+    /// Whether addresses or routes differ from those at the last look. Looks only when one is due.
+    pub fn has_changed(&mut self, now: Monotonic) -> bool {
         if !self.pace.is_due(now) {
             return false;
         }
-        // What has come meanwhile is seen by this look; a socket that was overrun hears nothing until it has been read empty.
+        // This look covers the messages so far. A socket that has overflowed gets no further ones until it is empty.
         if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
-            self.pace.heard(now);
+            self.pace.schedule(now);
         }
         let seen = fingerprint();
-        // Without a descriptor to look by nothing is seen, which is no change.
+        // Without a free descriptor there is no fingerprint, which is no change.
         seen.is_some() && std::mem::replace(&mut self.seen, seen) != seen
     }
 }
 
-/// When to look: soon after the first news, and not too often.
+/// When to look: soon after the first message, and not too often.
 #[derive(Debug, Default)]
 struct Pace {
     due: Option<Monotonic>,
+    /// The last look.
     last: Option<Monotonic>,
 }
 
 impl Pace {
-    fn heard(&mut self, now: Monotonic) {
+    fn schedule(&mut self, now: Monotonic) {
         let settled = now.plus(SETTLE);
         self.due.get_or_insert(self.last.map_or(settled, |last| settled.max(last.plus(PAUSE))));
     }
@@ -89,19 +91,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_storm_is_looked_at_soon_and_then_every_ten_seconds() {
+    fn continuous_changes_cause_a_look_soon_and_then_every_ten_seconds() {
         let at = |ms: u64| Monotonic::from_ms(1_000_000 + ms);
         let mut pace = Pace::default();
         let mut looks = Vec::new();
         for ms in 0..25_000 {
             if ms < 22_000 {
-                pace.heard(at(ms));
+                pace.schedule(at(ms));
             }
             if pace.is_due(at(ms)) {
                 looks.push(ms);
             }
         }
         assert_eq!(looks, [100, 10_100, 20_100]);
-        assert_eq!(pace.due, Some(at(30_100)), "what came last is looked at too");
+        assert_eq!(pace.due, Some(at(30_100)), "a look follows the last change");
     }
 }

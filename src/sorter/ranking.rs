@@ -1,33 +1,33 @@
-//! From measurements to an order. Pure: the same measurements always give the same order.
+//! The ranking of a set's addresses by their measurements. Pure: the same measurements always give the same order.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What is known of an address.
+/// The outcome of an address's measurement. A lesser one ranks before a greater one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Outcome {
-    /// It answered after so long.
-    Open(Duration),
-    /// Nobody has looked: it is not dead for that.
+    /// It answered, with this round-trip time.
+    Answered(Duration),
+    /// It was not measured, and may be as good as any.
     Unmeasured,
-    /// It refused: something is there, but not what is wanted.
+    /// A host is there and refuses the connection.
     Refused,
-    /// It did not answer.
+    /// It did not answer in time.
     Silent,
 }
 
-/// The addresses of a set, best first; equals stay as they were.
-pub(super) fn order(set: &[(IpAddr, Outcome)]) -> Vec<(IpAddr, Outcome)> {
+/// The addresses of a set, the best one first; equal ones keep their places.
+pub(super) fn ranked(set: &[(IpAddr, Outcome)]) -> Vec<(IpAddr, Outcome)> {
     let mut ordered = set.to_vec();
     ordered.sort_by_key(|(_, outcome)| *outcome);
     ordered
 }
 
-/// Whether a set that is in some measured order already would gain by another: a better kind of address before a worse one, or more
-/// than `hysteresis` of time. Less is not worth that a client's next answer differs from its last.
+/// Whether a set that is in a measured order already would gain by another one: an address with a better kind of outcome moves
+/// forward, or one that is quicker by more than `hysteresis`. For less, a client's next reply need not differ from its last one.
 pub(super) fn improves(set: &[(IpAddr, Outcome)], hysteresis: Duration) -> bool {
     let gains = |before: &Outcome, after: &Outcome| match (before, after) {
-        (Outcome::Open(before), Outcome::Open(after)) => before.saturating_sub(*after) > hysteresis,
+        (Outcome::Answered(before), Outcome::Answered(after)) => before.saturating_sub(*after) > hysteresis,
         (before, after) => after < before,
     };
     set.iter()
@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ms(ms: u64) -> Outcome {
-        Outcome::Open(Duration::from_millis(ms))
+        Outcome::Answered(Duration::from_millis(ms))
     }
 
     fn set(outcomes: &[Outcome]) -> Vec<(IpAddr, Outcome)> {
@@ -54,18 +54,18 @@ mod tests {
 
     #[test]
     fn the_quickest_comes_first() {
-        assert_eq!(ends(&order(&set(&[ms(50), ms(20), ms(25), ms(80), ms(5)]))), [5, 2, 3, 1, 4]);
+        assert_eq!(ends(&ranked(&set(&[ms(50), ms(20), ms(25), ms(80), ms(5)]))), [5, 2, 3, 1, 4]);
     }
 
     #[test]
-    fn a_refusal_is_worse_than_any_open_one_and_better_than_silence() {
+    fn a_refusal_ranks_behind_any_answer_and_before_silence() {
         let measured =
             set(&[Outcome::Silent, Outcome::Refused, Outcome::Unmeasured, ms(900), Outcome::Unmeasured]);
-        assert_eq!(ends(&order(&measured)), [4, 3, 5, 2, 1]);
+        assert_eq!(ends(&ranked(&measured)), [4, 3, 5, 2, 1]);
     }
 
     #[test]
-    fn a_small_gain_changes_nothing() {
+    fn a_gain_within_the_hysteresis_changes_nothing() {
         let two = Duration::from_millis(2);
         assert!(!improves(&set(&[ms(10), ms(9), ms(8)]), two));
         assert!(improves(&set(&[ms(10), ms(11), ms(7)]), two));
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_order_is_a_permutation_that_needs_no_improving(outcomes in prop::collection::vec((0u64..100, 0u8..4), 0..40)) {
+        fn a_ranking_is_a_permutation_that_cannot_be_improved(outcomes in prop::collection::vec((0u64..100, 0u8..4), 0..40)) {
             let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(t, kind)| match kind {
                 0 => ms(t),
                 1 => Outcome::Unmeasured,
@@ -83,7 +83,7 @@ mod tests {
                 _ => Outcome::Silent,
             }).collect();
             let measured = set(&outcomes);
-            let ordered = order(&measured);
+            let ordered = ranked(&measured);
             prop_assert!(!improves(&ordered, Duration::ZERO));
             let sorted = |set: &[(IpAddr, Outcome)]| { let mut all = set.to_vec(); all.sort(); all };
             prop_assert_eq!(sorted(&measured), sorted(&ordered));

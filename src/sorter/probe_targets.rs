@@ -1,9 +1,9 @@
-//! Which addresses are probed. A DNS answer names the target, so a hostile one could make us knock on our neighbours' doors.
+//! Which addresses are probed. A hostile DNS answer could name addresses in our own network, and make us scan it.
 
 use hither_wire::reach::Reach;
 use std::net::IpAddr;
 
-/// Whether an address may be probed; `private` lets those in that lead to this host and its neighbours.
+/// Whether an address may be probed; `private` (`sort.private`) also allows those of this host and of private networks.
 pub(super) fn may_be_probed(address: IpAddr, private: bool) -> bool {
     match Reach::of(address) {
         Reach::Nowhere => false,
@@ -21,7 +21,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_left_alone_unless_the_operator_says_otherwise() {
+    fn private_addresses_are_probed_only_if_the_operator_allows_it() {
         for address in [
             "127.0.0.9",
             "10.1.2.3",
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_never_probed() {
+    fn addresses_of_no_host_are_never_probed() {
         for address in ["0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1"] {
             assert!(!may_be_probed(ip(address), true), "{address}");
         }

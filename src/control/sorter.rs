@@ -1,0 +1,78 @@
+//! Messages between the sorter and the daemon. Both are strict: the two are always of one version.
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The version of these messages; a sorter of another version is refused.
+pub const VERSION: u32 = 1;
+
+/// A message from the sorter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SorterMessage {
+    /// The first message of a connection.
+    Hello {
+        /// The sorter's [`VERSION`].
+        version: u32,
+        /// Kinds of probes that it cannot send on this host, with the reason.
+        lacks: Vec<String>,
+    },
+    /// The order of a set that was measured.
+    Order(Order),
+    /// How much the sorter has done.
+    Stats {
+        /// Probes sent since the sorter's start.
+        probes: u64,
+    },
+}
+
+/// An order for one address set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The generation of the table from which the set was read.
+    pub generation: u64,
+    /// The name in presentation form.
+    pub name: String,
+    /// The mnemonic `A` or `AAAA`.
+    pub rtype: String,
+    /// The version with which the set was published.
+    pub set_version: u64,
+    /// All addresses of the set, the best one first.
+    pub addresses: Vec<OrderedAddress>,
+}
+
+/// One address of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderedAddress {
+    /// The address itself.
+    pub address: IpAddr,
+    /// Its round-trip time, if it answered.
+    pub rtt_us: Option<u32>,
+    /// Whether it answered; `None` if it was not measured.
+    pub reachable: Option<bool>,
+}
+
+/// The daemon's reply to an order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SorterReply {
+    /// The order was published.
+    Applied {
+        /// The version that was published.
+        version: u64,
+    },
+    /// The order was refused.
+    Rejected {
+        /// Why it was refused.
+        reason: String,
+        /// The version of the set that the table holds instead.
+        set_version: Option<u64>,
+    },
+    /// The sorter is of another [`VERSION`]; the connection ends.
+    Unwelcome {
+        /// Both versions, for the log.
+        reason: String,
+    },
+}

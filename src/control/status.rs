@@ -1,0 +1,108 @@
+//! How the daemon is, as `hitherctl status` shows it. Missing fields are empty: the daemon may be of another version.
+
+use crate::{SorterState, Transport, UpstreamState};
+use serde::{Deserialize, Serialize};
+
+/// The state of the daemon and of everything that it uses.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The daemon's process.
+    pub pid: u32,
+    /// Seconds since its start.
+    pub uptime_s: u64,
+    /// Addresses and ports at which clients may ask.
+    pub listen: Vec<String>,
+    /// The generation of the table; another table has another one.
+    pub table_generation: u64,
+    /// Entries in the table.
+    pub entries: u64,
+    /// Queries that were looked up in the cache.
+    pub looked_up: u64,
+    /// Those of them that the cache answered.
+    pub hits: u64,
+    /// The upstreams, as many as fit.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// The number of upstreams that were left out.
+    pub upstreams_more: u64,
+    /// Files of names that are answered locally, and resolv.conf where its servers are asked.
+    pub files: Vec<FileStatus>,
+    /// The number of files that were left out.
+    pub files_more: u64,
+    /// The sorter's state.
+    pub sorter: SorterStatus,
+    /// Whatever differs from the configuration, and why: a table without enough memory, a wrong configuration.
+    pub problems: Vec<String>,
+}
+
+impl Status {
+    /// The share of hits among the queries that were looked up; `None` when there was none.
+    #[must_use]
+    pub fn hit_rate(&self) -> Option<f64> {
+        (self.looked_up > 0).then(|| self.hits as f64 / self.looked_up as f64)
+    }
+}
+
+/// The state of a hosts file, a block list, or resolv.conf.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileStatus {
+    /// The file's path.
+    pub path: String,
+    /// Names of it that are in force; for resolv.conf, servers.
+    pub names: u64,
+    /// Lines that could not be read, comments excluded.
+    pub passed_over: u64,
+    /// The file's problem, and what the daemon does about it.
+    pub problem: Option<String>,
+}
+
+/// The state of one upstream.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamStatus {
+    /// Address and port.
+    pub address: String,
+    /// The transport of its first query.
+    pub transport: Transport,
+    /// The source of its address: a file, a service, or a link and the service that manages it.
+    pub origin: String,
+    /// Domains that are asked here. Empty: all names; the root among others: all names without another upstream.
+    pub domains: Vec<String>,
+    /// The number of domains that were left out.
+    pub domains_more: u64,
+    /// Whether it answers.
+    pub state: UpstreamState,
+    /// Smoothed round-trip time.
+    pub srtt_us: Option<u64>,
+    /// Variation of the round-trip time.
+    pub rttvar_us: Option<u64>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Time until the next trial.
+    pub retry_in_ms: Option<u64>,
+    /// Queries sent to it.
+    pub queries: u64,
+    /// Responses received from it.
+    pub answers: u64,
+    /// Whether queries to it have EDNS.
+    pub edns: bool,
+}
+
+/// The state of the sorter.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SorterStatus {
+    /// Whether it is there, and why not.
+    pub state: SorterState,
+    /// Whether a sorter is connected.
+    pub connected: bool,
+    /// The process of the connected sorter.
+    pub pid: Option<i32>,
+    /// Probes that it has sent.
+    pub probes: u64,
+    /// Orders that it has sent.
+    pub orders: u64,
+    /// Kinds of probes that it cannot send, with the reason.
+    pub lacks: Vec<String>,
+}

@@ -1,0 +1,167 @@
+//! Which probes are chosen, with time and results as the test gives them.
+
+use super::*;
+use crate::config::Config;
+
+fn sort(probes: &[Probe], rate: u32) -> Sort {
+    Sort { probes: probes.to_vec(), rate, ..Config::default().sort }
+}
+
+fn ip(n: u16) -> IpAddr {
+    let [high, low] = n.to_be_bytes();
+    IpAddr::from([198, 18, high, low])
+}
+
+const fn at(ms: u64) -> Monotonic {
+    Monotonic::from_ms(1_000_000 + ms)
+}
+
+const SMALL: Priority = Priority { size: SetSize::Small, recency: 0, address: 0 };
+
+impl ProbeChoice {
+    /// The outcome of an address if it is settled; otherwise the address is enqueued, as a set does it.
+    fn settled_or_enqueued(&mut self, address: IpAddr, now: Monotonic) -> Option<Outcome> {
+        if self.is_settled(&address, now) {
+            return Some(self.outcome(&address));
+        }
+        self.enqueue(address, SMALL);
+        None
+    }
+}
+
+#[test]
+fn a_silent_address_costs_one_probe_a_method_and_period_however_many_sets_have_it() {
+    let methods = [Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)];
+    let mut choice = ProbeChoice::new(&sort(&methods, 1000), at(0));
+    let mut sent = Vec::new();
+    for round in 0..50 {
+        for n in 0..8 {
+            choice.settled_or_enqueued(ip(n), at(round));
+        }
+        while let Some((address, probe)) = choice.next_probe(at(round)) {
+            sent.push((address, probe));
+            choice.probe_ended(address, ProbeResult::Silent, at(round));
+        }
+    }
+    assert_eq!(sent.len(), 8 * 3);
+    assert_eq!(choice.outcome(&ip(3)), Outcome::Silent);
+    assert_eq!(choice.settled_or_enqueued(ip(3), at(599_000)), Some(Outcome::Silent));
+    assert_eq!(choice.settled_or_enqueued(ip(3), at(700_000)), None, "a new period");
+}
+
+#[test]
+fn no_method_is_tried_after_one_that_was_answered() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)], 100), at(0));
+    choice.settled_or_enqueued(ip(1), at(0));
+    assert_eq!(choice.next_probe(at(0)), Some((ip(1), Probe::Icmp)));
+    assert!(!choice.probe_ended(ip(1), ProbeResult::Refused, at(1)));
+    assert_eq!(choice.next_probe(at(1)), Some((ip(1), Probe::Tcp(443))));
+    assert!(choice.probe_ended(ip(1), ProbeResult::Answered(Duration::from_millis(7)), at(8)));
+    assert_eq!(choice.next_probe(at(9)), None);
+    assert_eq!(choice.outcome(&ip(1)), Outcome::Answered(Duration::from_millis(7)));
+}
+
+#[test]
+fn a_refusal_counts_more_than_a_later_silence() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Tcp(443), Probe::Tcp(80)], 100), at(0));
+    choice.settled_or_enqueued(ip(1), at(0));
+    for result in [ProbeResult::Refused, ProbeResult::Silent] {
+        choice.next_probe(at(0));
+        choice.probe_ended(ip(1), result, at(0));
+    }
+    assert_eq!(choice.outcome(&ip(1)), Outcome::Refused);
+}
+
+#[test]
+fn a_probe_that_could_not_be_sent_replaces_no_measurement() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp, Probe::Tcp(443)], 100), at(0));
+    let probe = |choice: &mut ProbeChoice, results: [ProbeResult; 2], ms: u64| {
+        assert_eq!(choice.settled_or_enqueued(ip(1), at(ms)), None);
+        for result in results {
+            choice.next_probe(at(ms));
+            if choice.probe_ended(ip(1), result, at(ms)) {
+                return;
+            }
+        }
+    };
+    probe(&mut choice, [ProbeResult::Answered(Duration::from_millis(7)); 2], 0);
+    probe(&mut choice, [ProbeResult::NotSent; 2], 700_000);
+    assert_eq!(choice.outcome(&ip(1)), Outcome::Answered(Duration::from_millis(7)));
+    choice.network_changed();
+    probe(&mut choice, [ProbeResult::NotSent; 2], 700_001);
+    assert_eq!(choice.outcome(&ip(1)), Outcome::Unmeasured, "measured in another network");
+}
+
+#[test]
+fn a_measurement_does_not_count_in_another_network() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100), at(0));
+    choice.settled_or_enqueued(ip(1), at(0));
+    choice.next_probe(at(0));
+    assert!(choice.probe_ended(ip(1), ProbeResult::Silent, at(1)));
+    // Noticed in the same turn, at the same time.
+    choice.network_changed();
+    assert_eq!(choice.settled_or_enqueued(ip(1), at(1)), None, "measured in the network before");
+    choice.next_probe(at(1));
+    assert!(choice.probe_ended(ip(1), ProbeResult::Silent, at(1)));
+    assert_eq!(choice.settled_or_enqueued(ip(1), at(1)), Some(Outcome::Silent));
+}
+
+#[test]
+fn probes_are_bounded_in_rate_and_in_flight() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 50), at(0));
+    (0..2000).for_each(|n| assert_eq!(choice.settled_or_enqueued(ip(n), at(0)), None));
+    let mut sent = 0;
+    for ms in 0..2000 {
+        while let Some((address, _)) = choice.next_probe(at(ms)) {
+            sent += 1;
+            choice.probe_ended(address, ProbeResult::Silent, at(ms));
+        }
+    }
+    assert!((100..=125).contains(&sent), "{sent} in two seconds at 50 a second");
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100_000), at(0));
+    (0..2000).for_each(|n| assert_eq!(choice.settled_or_enqueued(ip(n), at(0)), None));
+    let mut in_flight = 0;
+    for ms in 0..100 {
+        while choice.next_probe(at(ms)).is_some() {
+            in_flight += 1;
+        }
+    }
+    assert_eq!(in_flight, IN_FLIGHT_MAX);
+}
+
+#[test]
+fn silent_addresses_of_large_sets_do_not_hold_up_those_of_small_sets() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100_000), at(0));
+    (0..2000).for_each(|n| choice.enqueue(ip(n), Priority { size: SetSize::Large, ..SMALL }));
+    let mut in_flight = 0;
+    for ms in 0..100 {
+        while choice.next_probe(at(ms)).is_some() {
+            in_flight += 1;
+        }
+    }
+    assert_eq!((in_flight, choice.timeout()), (LARGE_IN_FLIGHT_MAX, None));
+    choice.enqueue(ip(3000), SMALL);
+    assert_eq!(choice.next_probe(at(100)), Some((ip(3000), Probe::Icmp)));
+}
+
+#[test]
+fn a_full_queue_still_raises_the_priority_of_a_waiting_address() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100), at(0));
+    let large = Priority { size: SetSize::Large, ..SMALL };
+    (0..WAITING_MAX).for_each(|n| choice.enqueue(ip(n as u16), large));
+    // The queue is full, and this address is in it.
+    choice.enqueue(ip(7), SMALL);
+    assert_eq!(choice.next_probe(at(0)), Some((ip(7), Probe::Icmp)));
+    choice.dequeue(&ip(7));
+    assert_eq!(choice.waiting(), WAITING_MAX, "its probe is in flight");
+    choice.dequeue(&ip(8));
+    assert_eq!((choice.waiting(), choice.is_waiting(&ip(8))), (WAITING_MAX - 1, false));
+}
+
+#[test]
+fn without_a_method_no_address_is_measured_or_waits() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 50), at(0));
+    choice.leave_out(Probe::Icmp);
+    assert_eq!(choice.settled_or_enqueued(ip(1), at(0)), Some(Outcome::Unmeasured));
+    assert_eq!((choice.next_probe(at(0)), choice.timeout()), (None, None));
+}

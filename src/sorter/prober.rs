@@ -1,0 +1,231 @@
+//! Sends probes and receives their results: ICMP echo by one socket for each family, TCP by one connection for each probe.
+
+use super::echo;
+use super::probe_choice::ProbeResult;
+use crate::config::Probe;
+use hither_net::random::Random;
+use hither_table::Monotonic;
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+/// Tokens of the echo sockets; those of connections are greater.
+const ECHO_V4: usize = 16;
+const ECHO_V6: usize = 17;
+const FIRST_CONNECTION: usize = 1024;
+/// Messages that are read from an echo socket in one turn.
+const MESSAGES_PER_TURN: usize = 4096;
+
+#[derive(Debug)]
+struct EchoSocket {
+    socket: Socket,
+    /// Received messages begin with an IP header, and include those of other processes.
+    is_raw: bool,
+}
+
+#[derive(Debug)]
+enum Method {
+    Echo { nonce: u64 },
+    Connection(TcpStream),
+}
+
+#[derive(Debug)]
+struct InFlight {
+    address: IpAddr,
+    sent: Monotonic,
+    deadline: Monotonic,
+    method: Method,
+}
+
+#[derive(Debug)]
+pub(super) struct Prober {
+    v4: Option<EchoSocket>,
+    v6: Option<EchoSocket>,
+    /// Probes by their id, which is also the token of a connection.
+    in_flight: BTreeMap<usize, InFlight>,
+    deadlines: BTreeSet<(Monotonic, usize)>,
+    last_id: usize,
+    timeout: Duration,
+    random: Random,
+    /// Probes sent so far.
+    pub sent: u64,
+}
+
+impl Prober {
+    /// Opens the echo sockets if `icmp`. Also returns the families for which that fails, with the reason.
+    pub fn new(registry: &Registry, timeout: Duration, icmp: bool, random: Random) -> (Prober, Vec<String>) {
+        let mut lacks = Vec::new();
+        let mut open = |domain, protocol, token, name: &str| {
+            if !icmp {
+                return None;
+            }
+            let socket = echo_socket(domain, protocol);
+            let registered = socket.and_then(|echo| {
+                registry.register(
+                    &mut SourceFd(&echo.socket.as_raw_fd()),
+                    Token(token),
+                    Interest::READABLE,
+                )?;
+                Ok(echo)
+            });
+            registered.map_err(|error| lacks.push(format!("{name} ({error})"))).ok()
+        };
+        let v4 = open(Domain::IPV4, Protocol::ICMPV4, ECHO_V4, "ICMPv4");
+        let v6 = open(Domain::IPV6, Protocol::ICMPV6, ECHO_V6, "ICMPv6");
+        let prober = Prober {
+            v4,
+            v6,
+            in_flight: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            last_id: FIRST_CONNECTION,
+            timeout,
+            random,
+            sent: 0,
+        };
+        (prober, lacks)
+    }
+
+    /// Sends a probe. Returns its result if that is known at once.
+    pub fn send(
+        &mut self,
+        registry: &Registry,
+        address: IpAddr,
+        probe: Probe,
+        now: Monotonic,
+    ) -> Option<ProbeResult> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let method = match probe {
+            Probe::Icmp => self.send_echo(address, id),
+            Probe::Tcp(port) => connect(registry, SocketAddr::new(address, port), id),
+        };
+        match method {
+            Ok(method) => {
+                self.sent += 1;
+                let deadline = now.plus(self.timeout);
+                self.deadlines.insert((deadline, id));
+                self.in_flight.insert(id, InFlight { address, sent: now, deadline, method });
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                self.sent += 1;
+                Some(ProbeResult::Refused)
+            }
+            // Without a route the address cannot be reached, which is a result.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) =>
+            {
+                Some(ProbeResult::Silent)
+            }
+            Err(_) => Some(ProbeResult::NotSent),
+        }
+    }
+
+    fn send_echo(&mut self, address: IpAddr, id: usize) -> io::Result<Method> {
+        let nonce = self.random.draw();
+        let echo = if address.is_ipv4() { &self.v4 } else { &self.v6 };
+        let Some(echo) = echo else { return Err(ErrorKind::PermissionDenied.into()) };
+        let message = echo::request(address.is_ipv4(), std::process::id() as u16, id as u16, nonce);
+        echo.socket.send_to(&message, &SocketAddr::new(address, 0).into())?;
+        Ok(Method::Echo { nonce })
+    }
+
+    /// Receives the results at a socket.
+    pub fn receive(&mut self, token: Token, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
+        match token.0 {
+            ECHO_V4 | ECHO_V6 => self.receive_echoes(token.0 == ECHO_V4, now),
+            id => self.connection_result(id, now).into_iter().collect(),
+        }
+    }
+
+    fn receive_echoes(&mut self, v4: bool, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
+        let mut results = Vec::new();
+        let mut buffer = [0; 1024];
+        // The socket's buffer is bounded, so a flood displaces real replies, but does not cost more than a turn.
+        for _ in 0..MESSAGES_PER_TURN {
+            let echo = if v4 { &self.v4 } else { &self.v6 };
+            let Some(echo) = echo else { break };
+            let has_header = echo.is_raw && v4;
+            match io::Read::read(&mut &echo.socket, &mut buffer) {
+                Ok(len) => {
+                    if let Some(nonce) = echo::reply(buffer.get(..len).unwrap_or_default(), v4, has_header) {
+                        results.extend(self.echo_answered(nonce, now));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // The error of another probe, which the kernel reports once; replies may be queued behind it.
+                Err(_) => {}
+            }
+        }
+        results
+    }
+
+    /// Finds the probe of a reply by its nonce: 64 bits that only the target and the path to it have seen.
+    fn echo_answered(&mut self, nonce: u64, now: Monotonic) -> Option<(IpAddr, ProbeResult)> {
+        let of = |probe: &InFlight| matches!(probe.method, Method::Echo { nonce: own } if own == nonce);
+        let id = self.in_flight.iter().find(|(_, probe)| of(probe)).map(|(id, _)| *id)?;
+        let probe = self.remove(id)?;
+        Some((probe.address, ProbeResult::Answered(now.since(probe.sent))))
+    }
+
+    fn connection_result(&mut self, id: usize, now: Monotonic) -> Option<(IpAddr, ProbeResult)> {
+        let Method::Connection(stream) = &self.in_flight.get(&id)?.method else { return None };
+        let failure = match stream.take_error() {
+            Ok(None) if stream.peer_addr().is_err() => return None,
+            Ok(None) => None,
+            Ok(Some(error)) | Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                Some(ProbeResult::Refused)
+            }
+            Ok(Some(_)) | Err(_) => Some(ProbeResult::Silent),
+        };
+        let probe = self.remove(id)?;
+        let result = failure.unwrap_or_else(|| ProbeResult::Answered(now.since(probe.sent)));
+        Some((probe.address, result))
+    }
+
+    fn remove(&mut self, id: usize) -> Option<InFlight> {
+        let probe = self.in_flight.remove(&id)?;
+        self.deadlines.remove(&(probe.deadline, id));
+        Some(probe)
+    }
+
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Ends the probes whose time is over, as silent.
+    pub fn time_out(&mut self, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
+        let mut silent = Vec::new();
+        while let Some((at, id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            if let Some(probe) = self.remove(id) {
+                silent.push((probe.address, ProbeResult::Silent));
+            }
+        }
+        silent
+    }
+}
+
+fn connect(registry: &Registry, target: SocketAddr, id: usize) -> io::Result<Method> {
+    let mut stream = TcpStream::connect(target)?;
+    // Closing it sends a reset, so that neither kernel keeps the connection.
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    registry.register(&mut stream, Token(id), Interest::WRITABLE)?;
+    Ok(Method::Connection(stream))
+}
+
+/// Opens a ping socket if the group may (net.ipv4.ping_group_range), otherwise a raw socket if the capability allows it.
+fn echo_socket(domain: Domain, protocol: Protocol) -> io::Result<EchoSocket> {
+    let open = |kind: Type| Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol));
+    match open(Type::DGRAM) {
+        Ok(socket) => Ok(EchoSocket { socket, is_raw: false }),
+        Err(_) => Ok(EchoSocket { socket: open(Type::RAW)?, is_raw: true }),
+    }
+}
