@@ -1,5 +1,6 @@
-//! Containers: commands that doctor names for Docker, Podman and the kubelet really run, beside what was configured before; and names from
-//! behind a bridge, in network namespaces of our own, which need root; says so when it has to skip.
+//! Containers: commands that doctor names for Docker, Podman and the kubelet really run, beside
+//! what was configured before; and names from behind a bridge, in network namespaces of our own,
+//! which need root; says so when it has to skip.
 
 mod support;
 
@@ -53,7 +54,8 @@ impl Host {
         (found["state"].as_str().expect("a state").to_owned(), found["fix"].as_str().map(str::to_owned))
     }
 
-    /// Runs the command with this host's directories in the place of the machine's, and a systemctl that only says how it was called.
+    /// Runs the command with this host's directories in the place of the machine's, and a systemctl
+    /// that only says how it was called.
     fn put_right(&self, check: &str) -> String {
         let fix = self.said(check).1.unwrap_or_else(|| panic!("{check}: {:?}", self.said(check)));
         let root = self.0.display();
@@ -78,7 +80,7 @@ impl Drop for Host {
 }
 
 #[test]
-fn the_command_for_docker_says_more_in_its_configuration_and_nothing_less() {
+fn the_fix_for_docker_adds_to_its_configuration_and_removes_nothing() {
     let docker = [("run/docker.sock", "")];
     for before in [
         None,
@@ -119,7 +121,7 @@ fn the_command_for_docker_says_more_in_its_configuration_and_nothing_less() {
 }
 
 #[test]
-fn the_command_for_podman_is_a_file_of_its_own() {
+fn the_fix_for_podman_is_a_file_of_its_own() {
     let host = Host::new(&[
         ("usr/bin/podman", ""),
         ("etc/containers/containers.conf", "[containers]\npids_limit = 100\n"),
@@ -136,7 +138,7 @@ fn the_command_for_podman_is_a_file_of_its_own() {
 }
 
 #[test]
-fn a_container_that_is_told_to_ask_itself_is_told_to_ask_the_bridge() {
+fn an_engine_that_names_a_loopback_address_gets_the_bridge_instead() {
     let before = "{ \"ip\": \"127.0.0.1\",\n  \"dns\" : [\n    \"127.0.0.1\",\n    \"192.0.2.7\" ],\n  \"dns-opts\": [] }\n";
     let host = Host::new(&[("run/docker.sock", ""), ("etc/docker/daemon.json", before)]);
     assert_eq!(host.said("docker").0, "problem");
@@ -158,7 +160,7 @@ fn a_container_that_is_told_to_ask_itself_is_told_to_ask_the_bridge() {
 }
 
 #[test]
-fn the_command_for_the_kubelet_changes_one_key() {
+fn the_fix_for_the_kubelet_changes_one_key() {
     let config = "var/lib/kubelet/config.yaml";
     let line = "resolvConf: /run/hither/resolv.conf";
     for (before, after) in [
@@ -210,8 +212,9 @@ fn sh(line: &str) -> bool {
     Command::new("sh").args(["-ec", line]).status().is_ok_and(|status| status.success())
 }
 
-/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that is not allowed.
-fn alone(test: &str) -> bool {
+/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that
+/// is not allowed.
+fn is_in_own_namespaces(test: &str) -> bool {
     let made = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS);
     if made.is_ok() && sh("ip link set lo up; mount --make-rprivate /") {
         return true;
@@ -221,14 +224,14 @@ fn alone(test: &str) -> bool {
 }
 
 /// Another network, behind one end of a pair of interfaces: a container, or somebody in the Internet.
-struct Elsewhere(Child);
+struct OtherNamespace(Child);
 
-impl Elsewhere {
+impl OtherNamespace {
     /// `here` is set up with the name of our end; there `address` is, and leads back by `gateway`.
-    fn new(name: &str, here: &str, address: &str, gateway: &str) -> Elsewhere {
+    fn new(name: &str, here: &str, address: &str, gateway: &str) -> OtherNamespace {
         let mut command = Command::new("unshare");
         command.args(["-n", "sh", "-c", "echo; exec sleep 600"]).stdout(Stdio::piped());
-        let mut child = Elsewhere(command.spawn().expect("started"));
+        let mut child = OtherNamespace(command.spawn().expect("started"));
         let mut first = [0];
         let stdout = child.0.stdout.as_mut().expect("piped");
         std::io::Read::read_exact(stdout, &mut first).expect("it is there");
@@ -274,7 +277,7 @@ impl Elsewhere {
     }
 }
 
-impl Drop for Elsewhere {
+impl Drop for OtherNamespace {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -291,18 +294,18 @@ fn serve(socket: UdpSocket, end: u8) {
 }
 
 #[test]
-fn a_container_behind_a_bridge_is_answered_and_knows_the_real_upstreams() {
-    if !alone("a_container_behind_a_bridge_is_answered_and_knows_the_real_upstreams") {
+fn a_container_behind_a_bridge_is_answered_and_finds_the_file_with_upstreams() {
+    if !is_in_own_namespaces("a_container_behind_a_bridge_is_answered_and_finds_the_file_with_upstreams") {
         return;
     }
     assert!(sh(
         "ip link add br0 type bridge; ip link set br0 up; ip addr add 172.17.0.1/16 dev br0; sysctl -qw net.ipv4.ip_forward=1"
     ));
-    let container = Elsewhere::new("v1", "ip link set v1 master br0", "172.17.0.2/16", "172.17.0.1");
+    let container = OtherNamespace::new("v1", "ip link set v1 master br0", "172.17.0.2/16", "172.17.0.1");
     let stranger =
-        Elsewhere::new("v2", "ip addr add 198.51.100.1/24 dev v2", "198.51.100.2/24", "198.51.100.1");
+        OtherNamespace::new("v2", "ip addr add 198.51.100.1/24 dev v2", "198.51.100.2/24", "198.51.100.1");
     let internet =
-        Elsewhere::new("v3", "ip addr add 203.0.113.1/24 dev v3", "203.0.113.53/24", "203.0.113.1");
+        OtherNamespace::new("v3", "ip addr add 203.0.113.1/24 dev v3", "203.0.113.53/24", "203.0.113.1");
     serve(internet.there(|| UdpSocket::bind("203.0.113.53:53").expect("a port")), 5);
     let dir = directory();
     let configure = |upstream: &str| {
@@ -337,8 +340,8 @@ fn a_container_behind_a_bridge_is_answered_and_knows_the_real_upstreams() {
 }
 
 #[test]
-fn the_file_for_containers_is_never_taken_for_the_systems_own() {
-    if !alone("the_file_for_containers_is_never_taken_for_the_systems_own") {
+fn the_file_for_containers_is_never_read_as_the_resolv_conf_of_the_system() {
+    if !is_in_own_namespaces("the_file_for_containers_is_never_read_as_the_resolv_conf_of_the_system") {
         return;
     }
     assert!(sh("mount -t tmpfs none /etc; mount -t tmpfs none /run"), "a host of our own");

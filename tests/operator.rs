@@ -1,5 +1,8 @@
-//! What hitherctl says of a running daemon, of one that hangs and of none; and that it ends quietly when nobody listens to it.
+//! hitherctl with a running daemon, with one that hangs and without one; and that it ends quietly
+//! when its output is closed.
 
+#[path = "operator/sources.rs"]
+mod sources;
 mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
@@ -20,8 +23,8 @@ fn good() -> Upstream {
     Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))])
 }
 
-/// Source and detail of an answer, and what is said of them.
-fn whence(daemon: &Daemon, name: &str) -> (String, String, String) {
+/// Source and detail of an answer in JSON, and the first line of the text.
+fn source_of(daemon: &Daemon, name: &str) -> (String, String, String) {
     let report = daemon.json(&["query", name]);
     let word = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
     let text = String::from_utf8(daemon.ctl(&["query", name]).stdout).expect("text");
@@ -29,176 +32,7 @@ fn whence(daemon: &Daemon, name: &str) -> (String, String, String) {
 }
 
 #[test]
-fn an_answer_from_a_file_names_file_and_line_and_one_by_a_standard_the_standard() {
-    let upstream = good();
-    let dir = directory();
-    let (hosts, list) = (dir.join("hosts"), dir.join("list"));
-    std::fs::write(&hosts, "# mine\n127.0.0.1 localhost\n192.0.2.7 nas.example  nas\n").expect("writable");
-    let mut text: String = (1..10_000).map(|n| format!("n{n}.ads.example\n")).collect();
-    text += "tracker.example\n0.0.0.0 exact.example\n";
-    std::fs::write(&list, &text).expect("writable");
-    let more = format!(
-        "[hosts]\nfiles = [{hosts:?}]\n[[block]]\nnames = [\"bad.example\"]\n[[block]]\nfiles = [{list:?}]\n"
-    );
-    let daemon = Daemon::start_in(dir, &[&upstream], &more);
-    for (name, source, detail) in [
-        ("nas.example", "hosts", format!("{}:3", hosts.display())),
-        ("7.2.0.192.in-addr.arpa", "special", "RFC 6303".to_owned()),
-        ("n1.ads.example", "block", format!("{}:1", list.display())),
-        ("n4096.ads.example", "block", format!("{}:4096", list.display())),
-        ("n4097.ads.example", "block", format!("{}:4097", list.display())),
-        ("www.tracker.example", "block", format!("{}:10000", list.display())),
-        ("exact.example", "block", format!("{}:10001", list.display())),
-        ("a.bad.example", "block", "names of [[block]] 1 in the configuration".to_owned()),
-        ("printer.local", "special", "RFC 6762".to_owned()),
-    ] {
-        // One search at a time: while the previous one is ending none is begun, and no line is named.
-        let (said, what, line) = std::iter::repeat_with(|| whence(&daemon, name))
-            .take(1000)
-            .find(|(_, what, _)| !what.is_empty())
-            .expect("a search is begun some time");
-        assert_eq!((said.as_str(), what.as_str()), (source, detail.as_str()), "{name}");
-        assert!(line.contains(&detail) && !line.contains("upstream"), "{line}");
-    }
-    let pointer = daemon.json(&["query", "7.2.0.192.in-addr.arpa", "PTR"]);
-    assert_eq!(pointer["source_detail"], format!("{}:3", hosts.display()), "{pointer}");
-    std::fs::write(&list, "tracker.example\n").expect("writable");
-    daemon.until("the new line is named", |daemon| {
-        whence(daemon, "tracker.example").1 == format!("{}:1", list.display())
-    });
-    assert_eq!(upstream.count(), 0);
-}
-
-/// A company's names at the usual upstream, or a router's: the log and query say in one line what to write, and then it counts.
-#[test]
-fn private_addresses_of_public_names_are_withheld_and_it_is_said_how_to_have_them() {
-    let upstream = Upstream::start(|query, _| {
-        let private = |composer: &mut hither_wire::compose::Composer<'_>| {
-            assert!(composer.record(Section::Answer, Owner::At(12), Rtype::A, 300, &[192, 168, 178, 1]));
-        };
-        vec![(0, compose(query, Rcode::NOERROR, 0, private))]
-    });
-    let daemon = Daemon::start(&[&upstream], "");
-    let line = "write allow = [\"router.example.com\"] below [rebinding] in hither.toml(5)";
-    for _ in 0..2 {
-        let text = String::from_utf8(daemon.ctl(&["query", "router.example.com"]).stdout).expect("text");
-        assert!(text.starts_with("NOERROR") && text.contains(line), "{text}");
-        assert!(text.contains("withheld at") && text.contains("192.168.178.1"), "{text}");
-    }
-    let json = daemon.json(&["query", "router.example.com"]);
-    assert!(json["hint"].as_str().is_some_and(|hint| hint.contains(line)), "{json}");
-    assert!(daemon.json(&["query", "a.test"])["hint"].is_null(), "any network's own name");
-    for n in 0..20 {
-        daemon.ctl(&["query", &format!("n{n}.example.com")]);
-    }
-    assert_eq!(daemon.json(&["stats"])["rebinding_blocked"], 21);
-    let said = format!("upstream {} says that router.example.com is at 192.168.178.1", upstream.address);
-    assert!(daemon.log().contains(&said) && daemon.log().contains(line), "{}", daemon.log());
-    assert!(daemon.log().matches("is withheld").count() < 10, "a line every ten seconds is enough");
-    Daemon::configure(&daemon.dir, &[&upstream], "[rebinding]\nallow = [\"example.com\"]\n");
-    assert!(daemon.ctl(&["reload"]).status.success());
-    let text = String::from_utf8(daemon.ctl(&["query", "router.example.com"]).stdout).expect("text");
-    assert!(text.contains("A 192.168.178.1") && !text.contains(line), "{text}");
-}
-
-/// Of several lines with the name one has the type, in this file or another; lines end in every way.
-#[test]
-fn the_line_that_has_the_type_is_named_however_lines_end() {
-    let upstream = good();
-    let dir = directory();
-    let (first, second) = (dir.join("first"), dir.join("second"));
-    std::fs::write(
-        &first,
-        "127.0.0.1 both.example four.example\n::1 both.example\n192.0.2.1 split.example\n",
-    )
-    .expect("writable");
-    std::fs::write(
-        &second,
-        "# old\r192.0.2.2 cr.example\r\n2001:db8::2 split.example\r192.0.2.3 end.example",
-    )
-    .expect("writable");
-    let more = format!("[hosts]\nfiles = [{first:?}, {second:?}]\n");
-    let daemon = Daemon::start_in(dir, &[&upstream], &more);
-    for (name, rtype, path, line) in [
-        ("both.example", "A", &first, 1),
-        ("both.example", "AAAA", &first, 2),
-        ("four.example", "AAAA", &first, 1),
-        ("both.example", "HTTPS", &first, 1),
-        ("split.example", "A", &first, 3),
-        ("split.example", "AAAA", &second, 3),
-        ("cr.example", "A", &second, 2),
-        ("end.example", "A", &second, 4),
-    ] {
-        let report = daemon.json(&["query", name, rtype]);
-        assert_eq!(report["source_detail"], format!("{}:{line}", path.display()), "{name} {rtype}: {report}");
-    }
-}
-
-#[test]
-fn a_hosts_file_that_was_lost_is_named_for_what_was_read_of_it_before() {
-    let upstream = good();
-    let dir = directory();
-    let hosts = dir.join("hosts");
-    std::fs::write(&hosts, "192.0.2.7 nas.example\n").expect("writable");
-    let daemon = Daemon::start_in(dir, &[&upstream], &format!("[hosts]\nfiles = [{hosts:?}]\n"));
-    assert_eq!(whence(&daemon, "nas.example").1, format!("{}:1", hosts.display()));
-    std::fs::remove_file(&hosts).expect("there");
-    std::fs::create_dir(&hosts).expect("a directory");
-    daemon.until("it is said to be lost", |daemon| {
-        daemon.json(&["status"])["files"][0]["problem"].as_str().is_some_and(|why| why.contains("directory"))
-    });
-    let text = String::from_utf8(daemon.ctl(&["status"]).stdout).expect("text");
-    let line = text.lines().find(|line| line.starts_with("file ")).unwrap_or_default();
-    assert!(line.contains("/hosts: cannot be read") && line.ends_with("in force, 1 name"), "{line}");
-    let (source, detail, _) = whence(&daemon, "nas.example");
-    assert_eq!(source, "hosts");
-    assert_eq!(detail, format!("{}, as it was read before", hosts.display()));
-}
-
-#[test]
-fn an_answer_of_an_upstream_of_the_cache_and_of_a_failure_are_told_apart() {
-    let moody = Upstream::start(|query, _| {
-        let failing = query.windows(6).any(|six| six.eq_ignore_ascii_case(b"broken"));
-        let reply = if failing { compose(query, Rcode::SERVFAIL, 0, |_| {}) } else { answer(query, &[1], 1) };
-        vec![(0, reply)]
-    });
-    let daemon = Daemon::start(
-        &[&moody],
-        "[cache]\nfailure_ttl = \"60s\"\nprefetch = false\n[round]\ndeadline = \"300ms\"\n",
-    );
-    let address = moody.address.to_string();
-    assert_eq!(daemon.json(&["query", "www.example"])["source_detail"], address, "{}", daemon.log());
-    let report = daemon.json(&["query", "other.example"]);
-    assert_eq!((&report["source"], &report["source_detail"]), (&"upstream".into(), &address.clone().into()));
-    let report = daemon.json(&["query", "other.example"]);
-    assert_eq!((&report["source"], &report["from_cache"]), (&"cache".into(), &true.into()));
-    let text = String::from_utf8(daemon.ctl(&["query", "third.example"]).stdout).expect("text");
-    assert!(text.starts_with(&format!("NOERROR from upstream {address} after ")), "{text}");
-    let report = daemon.json(&["query", "broken.example"]);
-    assert_eq!((&report["source"], &report["rcode"]), (&"upstream".into(), &"SERVFAIL".into()));
-    let (source, _, line) = whence(&daemon, "broken.example");
-    assert_eq!(source, "failure");
-    assert!(line.starts_with("SERVFAIL from a failure: it is remembered"), "{line}");
-}
-
-#[test]
-fn expired_data_are_said_to_be_so() {
-    let count = std::sync::atomic::AtomicUsize::new(0);
-    let dying = Upstream::start(move |query, _| {
-        let first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
-        if first { vec![(0, answer(query, &[1], 1))] } else { Vec::new() }
-    });
-    let daemon = Daemon::start(&[&dying], "[cache]\nprefetch = false\n[round]\ndeadline = \"300ms\"\n");
-    daemon.ask("www.example");
-    daemon.until("it has expired", |d| d.json(&["lookup", "www.example"])["stale"] == true);
-    let (source, _, _) = whence(&daemon, "www.example");
-    assert_eq!(source, "stale");
-    let text = String::from_utf8(daemon.ctl(&["query", "www.example"]).stdout).expect("text");
-    assert!(text.starts_with("NOERROR from the cache, expired, since no upstream"), "{text}");
-}
-
-#[test]
-fn the_hit_rate_is_a_share_and_nothing_before_the_first_query() {
+fn the_hit_rate_is_a_share_and_null_before_the_first_query() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");
     let status = daemon.json(&["status"]);
@@ -231,7 +65,7 @@ fn the_hit_rate_is_a_share_and_nothing_before_the_first_query() {
 }
 
 #[test]
-fn a_sorter_is_waited_for_before_it_is_missed() {
+fn a_sorter_is_expected_for_a_while_before_it_is_reported_missing() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");
     assert_eq!(daemon.json(&["status"])["sorter"]["state"], "starting");
@@ -240,7 +74,7 @@ fn a_sorter_is_waited_for_before_it_is_missed() {
 }
 
 #[test]
-fn service_records_are_shown_as_their_standard_writes_them() {
+fn svcb_records_are_printed_as_rfc_9460_writes_them() {
     const RDATA: &[u8] = b"\0\x01\0\0\x01\0\x06\x02h2\x02h3\0\x04\0\x04\xc0\0\x02\x01";
     let upstream = Upstream::start(|query, _| {
         let reply = compose(query, Rcode::NOERROR, 0, |composer| {
@@ -255,7 +89,7 @@ fn service_records_are_shown_as_their_standard_writes_them() {
 
 /// RFC 1035 section 5.1: what is no letter is written in decimal, as it may be asked for.
 #[test]
-fn names_are_shown_as_they_may_be_asked_for() {
+fn names_are_printed_so_that_they_can_be_asked_for() {
     const NAME: &[u8] = b"\x03a b\x07example\0";
     let upstream = Upstream::start(|query, _| {
         // Behind the header and the name.
@@ -313,7 +147,7 @@ fn a_signal_and_the_command_beside_it_are_one_reload_whichever_comes_first() {
 }
 
 #[test]
-fn a_daemon_that_hangs_fails_what_asks_it_in_bounded_time_and_not_what_reads_the_table() {
+fn with_a_daemon_that_hangs_requests_fail_in_bounded_time_and_the_table_is_still_read() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");
     daemon.ask("www.example");
@@ -332,7 +166,7 @@ fn a_daemon_that_hangs_fails_what_asks_it_in_bounded_time_and_not_what_reads_the
 }
 
 #[test]
-fn without_a_daemon_it_is_said_where_the_table_is_looked_for() {
+fn without_a_daemon_the_path_of_the_table_is_reported() {
     let dir = directory();
     let ctl = |words: &[&str]| {
         let done = Command::new(CTL).arg("--runtime-dir").arg(dir.join("run")).args(words).output();
@@ -357,7 +191,7 @@ fn without_a_daemon_it_is_said_where_the_table_is_looked_for() {
 }
 
 #[test]
-fn a_name_that_is_not_in_the_table_is_told_in_one_line() {
+fn a_name_that_is_not_in_the_table_is_reported_in_one_line() {
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
     let daemon = Daemon::start(&[&upstream], "");
     for words in [&["lookup", "new.example"][..], &["lookup", "new.example", "AAAA"]] {
@@ -370,7 +204,7 @@ fn a_name_that_is_not_in_the_table_is_told_in_one_line() {
 
 /// In a mount namespace where there is no room for the table.
 #[test]
-fn a_table_for_which_there_is_no_room_is_told_by_every_verb_that_misses_it() {
+fn a_table_without_enough_memory_is_reported_by_every_verb_that_needs_it() {
     let is_alone = unshare(CloneFlags::CLONE_NEWNS).is_ok();
     let sh = |line: &str| Command::new("sh").args(["-c", line]).status().is_ok_and(|done| done.success());
     let dir = directory();
@@ -379,7 +213,7 @@ fn a_table_for_which_there_is_no_room_is_told_by_every_verb_that_misses_it() {
     let mount = format!("mount --make-rprivate / && mount -t tmpfs -o size=64k none {}", run.display());
     if !is_alone || !sh(&mount) {
         std::fs::remove_dir_all(&dir).expect("removable");
-        return skip("a_table_for_which_there_is_no_room_is_told_by_every_verb_that_misses_it", "needs root");
+        return skip("a_table_without_enough_memory_is_reported_by_every_verb_that_needs_it", "needs root");
     }
     let upstream = good();
     let daemon = Daemon::start_in(dir, &[&upstream], "");
@@ -400,7 +234,7 @@ fn a_table_for_which_there_is_no_room_is_told_by_every_verb_that_misses_it() {
 
 /// In a mount namespace where user hither is one that may read little.
 #[test]
-fn a_check_by_root_names_what_the_daemons_user_cannot_read_and_what_denies_it() {
+fn a_check_by_root_reports_files_that_the_daemons_user_cannot_read_and_why() {
     let dir = directory();
     let set = |path: &Path, mode: u32| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
@@ -425,19 +259,12 @@ fn a_check_by_root_names_what_the_daemons_user_cannot_read_and_what_denies_it() 
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]).arg(&dir).arg(env!("CARGO_BIN_EXE_hitherd"));
     let output = command.output();
-    let Ok(output) = output.map_err(drop) else {
-        return skip(
-            "a_check_by_root_names_what_the_daemons_user_cannot_read_and_what_denies_it",
-            "needs unshare(1)",
-        );
-    };
+    let test = "a_check_by_root_reports_files_that_the_daemons_user_cannot_read_and_why";
+    let Ok(output) = output.map_err(drop) else { return skip(test, "needs unshare(1)") };
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if !nix::unistd::geteuid().is_root() || said.contains("unshare failed") {
         std::fs::remove_dir_all(&dir).expect("removable");
-        return skip(
-            "a_check_by_root_names_what_the_daemons_user_cannot_read_and_what_denies_it",
-            "needs root",
-        );
+        return skip(test, "needs root");
     }
     let missing = dir.join("missing").display().to_string();
     assert_eq!(
@@ -466,7 +293,7 @@ fn a_check_by_root_names_what_the_daemons_user_cannot_read_and_what_denies_it() 
 }
 
 #[test]
-fn nothing_panics_where_nobody_reads() {
+fn no_verb_panics_when_its_output_is_closed() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");
     let mut names = String::new();

@@ -1,5 +1,6 @@
-//! Daemon and sorter together: ports that are open or closed on loopback decide the order; the sorter dies and comes back. Then each of
-//! them alone: the sorter beside more names than it can ever measure (`many`), the daemon beside a sorter that means harm (`hostile`).
+//! Daemon and sorter together: ports that are open or closed on loopback decide the order; the
+//! sorter dies and comes back. Then each of them alone: the sorter beside more names than it can
+//! ever measure (`many`), the daemon beside a sorter that means harm (`hostile`).
 
 #[path = "sorter/hostile.rs"]
 mod hostile;

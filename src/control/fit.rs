@@ -10,7 +10,8 @@ const STEPS: [usize; 5] = [64, 16, 4, 1, 0];
 const TEXT_MAX: usize = 200;
 
 impl Status {
-    /// Shortens the status until it fits: first the domains of each upstream, then long texts, then all lists.
+    /// Shortens the status until it fits: first the domains of each upstream, then long texts, then
+    /// all lists.
     #[must_use]
     pub fn fitting(mut self) -> Status {
         for most in STEPS {
@@ -60,7 +61,8 @@ impl Status {
 }
 
 impl UpstreamStatus {
-    /// Cuts the list to `most` domains and, behind them, the root, which stands for all names without another upstream.
+    /// Cuts the list to `most` domains and, behind them, the root, which stands for all names
+    /// without another upstream.
     pub fn shorten(&mut self, most: usize) {
         let root = self.domains.pop_if(|last| last == ".");
         self.domains_more += cut(&mut self.domains, most);
@@ -96,10 +98,13 @@ mod tests {
     fn a_status_of_any_size_fits_into_a_message() {
         let small = status(2, 20, 9);
         assert_eq!(small.clone().fitting(), small, "a status that fits stays as it is");
-        let told = status(64, 300, 30).fitting();
-        assert!(encode(&Response::Status(told.clone())).is_ok());
-        let upstream = &told.upstreams[63];
-        assert_eq!((told.upstreams.len(), upstream.domains.len() as u64 + upstream.domains_more), (64, 301));
+        let shortened = status(64, 300, 30).fitting();
+        assert!(encode(&Response::Status(shortened.clone())).is_ok());
+        let upstream = &shortened.upstreams[63];
+        assert_eq!(
+            (shortened.upstreams.len(), upstream.domains.len() as u64 + upstream.domains_more),
+            (64, 301)
+        );
         assert!(upstream.domains.len() >= 16 && upstream.domains.last().is_some_and(|last| last == "."));
 
         let mut huge = status(500, 20, 3000);
@@ -112,11 +117,13 @@ mod tests {
         huge.problems = vec![text.clone(); 100];
         huge.listen = vec![text.clone(); 100];
         huge.sorter.lacks = vec![text; 100];
-        let told = huge.fitting();
-        assert!(encode(&Response::Status(told.clone())).is_ok());
-        assert_eq!(told.upstreams.len() as u64 + told.upstreams_more, 500);
-        assert_eq!(told.files.len() as u64 + told.files_more, 100);
-        assert!(told.problems.last().is_some_and(|last| last.ends_with("more problems; the log has them")));
+        let shortened = huge.fitting();
+        assert!(encode(&Response::Status(shortened.clone())).is_ok());
+        assert_eq!(shortened.upstreams.len() as u64 + shortened.upstreams_more, 500);
+        assert_eq!(shortened.files.len() as u64 + shortened.files_more, 100);
+        assert!(
+            shortened.problems.last().is_some_and(|last| last.ends_with("more problems; the log has them"))
+        );
     }
 
     #[test]
@@ -125,13 +132,14 @@ mod tests {
             let mut status = status(500, 20, 3000);
             // JSON writes each of these characters as six octets.
             status.problems = vec!["\u{1}".repeat(octets); problems];
-            let told = status.fitting().problems;
-            let more = told.last().and_then(|last| last.strip_suffix(" more problems; the log has them"));
+            let shortened = status.fitting().problems;
+            let more =
+                shortened.last().and_then(|last| last.strip_suffix(" more problems; the log has them"));
             let more = more.map_or(0, |count| count.parse::<usize>().expect("a number"));
-            let listed = told.len() - usize::from(more > 0);
+            let listed = shortened.len() - usize::from(more > 0);
             assert_eq!(listed + more, problems, "{listed} are listed of {problems}");
             assert!(
-                told.iter().rev().skip(1).all(|line| line.starts_with("\u{1}\u{1}")),
+                shortened.iter().rev().skip(1).all(|line| line.starts_with("\u{1}\u{1}")),
                 "the count comes last, once"
             );
         }

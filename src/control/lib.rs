@@ -1,8 +1,10 @@
-//! Messages between the daemon, the sorter and `hitherctl`: one JSON object a message. Encoded and decoded here, nothing else.
+//! Messages between the daemon, the sorter and `hitherctl`: one JSON object a message. Encoded and
+//! decoded here, nothing else.
 //!
-//! A message has at most [`MAX_MESSAGE`] octets. In requests to the daemon unknown fields and kinds are errors, so that a misspelt
-//! one does not pass unnoticed. In the daemon's answers unknown fields are ignored, missing ones are empty, and unknown words are
-//! kept: during an upgrade the daemon may be of another version than the program that asks.
+//! A message has at most [`MAX_MESSAGE`] octets. In requests to the daemon unknown fields and kinds
+//! are errors, so that a misspelt one does not pass unnoticed. In the daemon's answers unknown
+//! fields are ignored, missing ones are empty, and unknown words are kept: during an upgrade the
+//! daemon may be of another version than the program that asks.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +14,7 @@ mod sorter;
 mod status;
 mod words;
 
-pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, UPSTREAMS_FILE, socket_paths};
+pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION};
 pub use status::{FileStatus, SorterStatus, Status, UpstreamStatus};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// The socket to which the sorter connects, in the runtime directory.
 pub const SORTER_SOCKET: &str = "sorter.sock";
-/// Where systemd creates both sockets: not in the runtime directory, which it removes when the daemon is stopped.
+/// Where systemd creates both sockets: not in the runtime directory, which it removes when the
+/// daemon is stopped.
 pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
-/// The file in the runtime directory that names the upstreams, for containers.
-pub const UPSTREAMS_FILE: &str = "resolv.conf";
 
 /// The paths at which a socket of a daemon with this runtime directory may be, the likelier one first.
 #[must_use]

@@ -1,4 +1,5 @@
-//! How the daemon is, as `hitherctl status` shows it. Missing fields are empty: the daemon may be of another version.
+//! How the daemon is, as `hitherctl status` shows it. Missing fields are empty: the daemon may be
+//! of another version.
 
 use crate::{SorterState, Transport, UpstreamState};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,8 @@ pub struct Status {
     pub files_more: u64,
     /// The sorter's state.
     pub sorter: SorterStatus,
-    /// Whatever differs from the configuration, and why: a table without enough memory, a wrong configuration.
+    /// Whatever differs from the configuration, and why: a table without enough memory, a wrong
+    /// configuration.
     pub problems: Vec<String>,
 }
 
@@ -67,7 +69,8 @@ pub struct UpstreamStatus {
     pub transport: Transport,
     /// The source of its address: a file, a service, or a link and the service that manages it.
     pub origin: String,
-    /// Domains that are asked here. Empty: all names; the root among others: all names without another upstream.
+    /// Domains that are asked here. Empty: all names; the root among others: all names without
+    /// another upstream.
     pub domains: Vec<String>,
     /// The number of domains that were left out.
     pub domains_more: u64,

@@ -1,6 +1,7 @@
 //! Fields of the daemon's answers that have one of a few values, written as a word.
 //!
-//! A word that this version does not know is kept as text, since the daemon may be newer than the program that reads it.
+//! A word that this version does not know is kept as text, since the daemon may be newer than the
+//! program that reads it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;

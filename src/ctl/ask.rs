@@ -1,4 +1,4 @@
-//! Verbs that need the daemon.
+//! Verbs that ask the daemon: `status`, `reload`, `flush` and `query`.
 
 use super::{Context, End, present};
 use hither_client::Name;
@@ -13,26 +13,26 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long the daemon may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// A query ends with its round, and that with its deadline.
-const PATIENCE_QUERY: Duration = Duration::from_secs(8);
-/// A reload ends when all lists have been read.
-const PATIENCE_RELOAD: Duration = Duration::from_secs(55);
+/// The timeout of a request that the daemon answers at once.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The timeout of a query, which may last as long as a round.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
+/// The timeout of a reload, which reads all lists.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(55);
 
-fn ask(context: &Context, request: &Request, patience: Duration) -> Result<Response, End> {
-    let mut last = None;
+fn ask(context: &Context, request: &Request, timeout: Duration) -> Result<Response, End> {
+    let mut first = None;
     for path in socket_paths(&context.dir, CONTROL_SOCKET) {
-        match Connection::connect(&path, Some(patience)) {
-            Ok(connection) => return converse(&path, &connection, request),
-            // Of several places the first is told.
-            Err(error) => last.get_or_insert((path, error)),
+        match Connection::connect(&path, Some(timeout)) {
+            Ok(connection) => return exchange(&path, &connection, request),
+            // The error for the first path is reported.
+            Err(error) => first.get_or_insert((path, error)),
         };
     }
-    let why = last.map_or_else(String::new, |(path, error)| {
+    let why = first.map_or_else(String::new, |(path, error)| {
         let hint = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => "; does it run?",
-            // Its queue of connections is full, and stays full.
+            // Its queue of connections stays full.
             ErrorKind::WouldBlock => "; it does not take connections, and seems to hang",
             _ => "",
         };
@@ -41,7 +41,7 @@ fn ask(context: &Context, request: &Request, patience: Duration) -> Result<Respo
     Err(End::Failed(why))
 }
 
-fn converse(path: &Path, connection: &Connection, request: &Request) -> Result<Response, End> {
+fn exchange(path: &Path, connection: &Connection, request: &Request) -> Result<Response, End> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         End::Failed(format!("the daemon at '{}' {what}: {error}", path.display()))
     };
@@ -65,31 +65,31 @@ fn unexpected() -> End {
     End::Failed("the daemon answers something else than was asked; is it of another version?".to_owned())
 }
 
-fn json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), End> {
+fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), End> {
     serde_json::to_writer(&mut *out, value).map_err(|error| End::from(std::io::Error::from(error)))?;
     Ok(writeln!(out)?)
 }
 
-/// How the daemon says it is, or why it says nothing.
-pub(super) fn answering(context: &Context) -> Result<Status, String> {
-    match ask(context, &Request::Status, PATIENCE) {
+/// The daemon's status, or why it cannot be had.
+pub(super) fn daemon_status(context: &Context) -> Result<Status, String> {
+    match ask(context, &Request::Status, TIMEOUT) {
         Ok(Response::Status(status)) => Ok(status),
         Err(End::Failed(message)) => Err(message),
         Ok(_) | Err(_) => Err("it answers something else than was asked".to_owned()),
     }
 }
 
-/// What hitherd says of its table, if that is among its problems.
-pub(super) fn about_the_table(problems: &[String]) -> Option<&str> {
+/// The problem with the table among those that hitherd reports.
+pub(super) fn table_problem(problems: &[String]) -> Option<&str> {
     problems.iter().map(String::as_str).find(|problem| problem.starts_with("the table "))
 }
 
 pub(super) fn status(context: &Context, out: &mut impl Write) -> Result<End, End> {
-    let status = match ask(context, &Request::Status, PATIENCE) {
+    let status = match ask(context, &Request::Status, TIMEOUT) {
         Ok(Response::Status(status)) => status,
         Ok(_) => return Err(unexpected()),
         Err(end) => {
-            // What the table says of a daemon that says nothing itself.
+            // The table shows whether its daemon is alive.
             if let Ok(table) = context.open() {
                 let reader = table.reader();
                 let state = if reader.live() { "does not answer" } else { "has stopped" };
@@ -103,16 +103,16 @@ pub(super) fn status(context: &Context, out: &mut impl Write) -> Result<End, End
         }
     };
     if context.json {
-        json(out, &shown(&status)?)?;
+        print_json(out, &with_derived(&status)?)?;
     } else {
         print_status(out, &status)?;
     }
     Ok(End::Done)
 }
 
-/// The status as JSON, with what follows from it: the hit rate, for each upstream that of the daemon in all, and that no connection is
-/// encrypted.
-fn shown(status: &Status) -> Result<Value, End> {
+/// The status as JSON, with derived fields: the hit rate, for each upstream that of the whole
+/// daemon, and `tls`, which is null.
+fn with_derived(status: &Status) -> Result<Value, End> {
     let mut value = serde_json::to_value(status).map_err(|error| End::Failed(error.to_string()))?;
     let rate = Value::from(status.hit_rate());
     for upstream in value["upstreams"].as_array_mut().into_iter().flatten() {
@@ -175,17 +175,17 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
     }
     for file in &status.files {
         if let Some(problem) = &file.problem {
-            let passed = match file.passed_over {
+            let skipped = match file.passed_over {
                 0 => String::new(),
                 lines => format!("{} passed over; ", counted(lines, "line", "lines")),
             };
-            writeln!(out, "file       {}: {passed}{problem}", file.path)?;
+            writeln!(out, "file       {}: {skipped}{problem}", file.path)?;
         }
     }
     Ok(())
 }
 
-/// What was left out, for whom there was no room.
+/// The number of elements that were left out of a list.
 fn more(number: u64) -> String {
     if number > 0 { format!(" and {number} more") } else { String::new() }
 }
@@ -205,23 +205,23 @@ fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(),
         write!(out, ", tried again in {left} ms")?;
     }
     writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
-    // A daemon of another version says nothing of it.
+    // A daemon of another version may not report it.
     if !upstream.origin.is_empty() {
         let domains = upstream.domains.iter().fold(String::new(), |all, domain| all + " " + domain);
         let more = more(upstream.domains_more);
-        let asked = if domains.is_empty() && more.is_empty() {
+        let scope = if domains.is_empty() && more.is_empty() {
             String::new()
         } else {
             format!(", for{domains}{more}")
         };
-        writeln!(out, "           from {}{asked}", upstream.origin)?;
+        writeln!(out, "           from {}{scope}", upstream.origin)?;
     }
     Ok(())
 }
 
 pub(super) fn reload(context: &Context, out: &mut impl Write, begun: bool) -> Result<End, End> {
     let request = if begun { Request::ReloadBegun } else { Request::Reload };
-    match ask(context, &request, PATIENCE_RELOAD)? {
+    match ask(context, &request, RELOAD_TIMEOUT)? {
         Response::Reloaded if context.json => writeln!(out, "{}", serde_json::json!({ "reloaded": true }))?,
         Response::Reloaded => writeln!(out, "the configuration is reloaded")?,
         _ => return Err(unexpected()),
@@ -231,7 +231,7 @@ pub(super) fn reload(context: &Context, out: &mut impl Write, begun: bool) -> Re
 
 pub(super) fn flush(context: &Context, out: &mut impl Write, names: &[Name]) -> Result<End, End> {
     let request = Request::Flush { names: names.iter().map(ToString::to_string).collect() };
-    match ask(context, &request, PATIENCE)? {
+    match ask(context, &request, TIMEOUT)? {
         Response::Flushed { entries } if context.json => {
             writeln!(out, "{}", serde_json::json!({ "entries": entries }))?
         }
@@ -243,7 +243,7 @@ pub(super) fn flush(context: &Context, out: &mut impl Write, names: &[Name]) -> 
 
 pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype: &str) -> Result<End, End> {
     let request = Request::Query { name: name.to_string(), rtype: rtype.to_owned() };
-    let Response::Query(report) = ask(context, &request, PATIENCE_QUERY)? else { return Err(unexpected()) };
+    let Response::Query(report) = ask(context, &request, QUERY_TIMEOUT)? else { return Err(unexpected()) };
     let reply = octets(&report.reply).ok_or_else(unexpected)?;
     let read = hither_wire::message::Message::read(&reply)
         .map_err(|error| End::Failed(format!("the reply: {error}")))?;
@@ -273,11 +273,12 @@ pub(super) fn query(context: &Context, out: &mut impl Write, name: &Name, rtype:
     }
 }
 
-/// Whether private addresses are withheld: the reply says that something is blocked, and no list does.
+/// Whether private addresses were withheld: the reply has the error code "Blocked" (RFC 8914), and
+/// no block list is its source.
 fn is_withheld(reply: &hither_wire::message::Message<'_>, report: &QueryReport) -> bool {
     const BLOCKED: [u8; 2] = 15_u16.to_be_bytes();
-    let said = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&BLOCKED[..]);
-    report.source != SourceKind::Block && reply.edns().is_some_and(|edns| edns.options().any(said))
+    let is_blocked = |(code, data): (u16, &[u8])| code == EDE && data.get(..2) == Some(&BLOCKED[..]);
+    report.source != SourceKind::Block && reply.edns().is_some_and(|edns| edns.options().any(is_blocked))
 }
 
 fn how_to_allow(name: &Name) -> String {
@@ -295,7 +296,7 @@ fn print_query(
     records: &[String],
 ) -> Result<(), End> {
     let ms = |micros: u64| micros as f64 / 1000.0;
-    writeln!(out, "{rcode} {} after {:.3} ms", whence(report), ms(report.elapsed_us))?;
+    writeln!(out, "{rcode} {} after {:.3} ms", source_text(report), ms(report.elapsed_us))?;
     for record in records {
         writeln!(out, "    {record}")?;
     }
@@ -317,8 +318,8 @@ fn print_query(
     Ok(())
 }
 
-/// Where the answer comes from.
-fn whence(report: &QueryReport) -> String {
+/// The source of the answer in words.
+fn source_text(report: &QueryReport) -> String {
     let detail = report.source_detail.as_deref();
     match (&report.source, detail) {
         (SourceKind::Upstream, Some(upstream)) => format!("from upstream {upstream}"),
@@ -342,6 +343,7 @@ fn whence(report: &QueryReport) -> String {
     }
 }
 
+/// Decodes hexadecimal digits.
 fn octets(hex: &str) -> Option<Vec<u8>> {
     let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
     hex.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()

@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete the command lines of the three programs.
+//! `completions`: the scripts by which shells complete the command lines of the three programs.
 
 use super::End;
 use clap::ValueEnum;
@@ -31,7 +31,7 @@ pub(super) fn completions(out: &mut impl Write, shell: Shell, program: Program) 
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
     };
-    // Into memory first: it takes a pipe that is closed for a bug.
+    // Into memory first: the generator panics at a closed pipe.
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut text);
     out.write_all(&text)?;

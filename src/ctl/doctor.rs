@@ -1,7 +1,9 @@
-//! `doctor`: what on this host decides whether names come to hither, how it is, and the one command that puts it right.
+//! `doctor`: findings about everything on this host that decides whether names are looked up at
+//! hither, each with the one command that fixes it.
 //!
-//! Gathering (`gather` and what it calls) reads and does not judge; judging (`ports`, `service`, `names`, `lookups`, `containers`) is pure: facts in,
-//! findings out. Nothing is changed, and nothing is started: a daemon that waits for its first query is not asked.
+//! `gather` and the modules that it uses read the host and do not judge. `ports`, `service`,
+//! `names`, `lookups` and `containers` judge: pure functions from facts to findings. Nothing is
+//! changed or started: a daemon that waits for its first query is not asked.
 
 mod containers;
 mod facts;
@@ -50,19 +52,19 @@ pub(super) fn doctor(context: &Context, out: &mut impl Write, root: &Path) -> Re
     }
 }
 
-/// What is to be known before resolv.conf is led to hitherd.
+/// The facts that `enable-resolv` and `disable-resolv` need.
 pub(super) struct Outlook {
-    /// `None` where hitherd has no address that resolv.conf can name.
+    /// The steps; `None` if hitherd has no address that resolv.conf can name.
     pub plan: Option<Plan>,
-    /// Whether somebody serves where it would lead.
+    /// Whether hitherd listens at that address.
     pub is_served: bool,
     /// Why resolv.conf cannot be read.
     pub unreadable: Option<String>,
-    /// Where it would lead.
+    /// The address that resolv.conf would name.
     pub own: Option<IpAddr>,
-    /// Whom hitherd asks.
+    /// The upstreams of hitherd.
     pub upstreams: Vec<SocketAddr>,
-    /// hitherd would be started by being asked.
+    /// Whether a request to hitherd would start it.
     pub would_start: bool,
 }
 
@@ -78,9 +80,9 @@ pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
     }
 }
 
-/// Whether the daemon of this host would be started by being asked: its sockets are there, and it is not.
+/// Whether a request to the daemon of this host would start it: its sockets are open, and it does not run.
 pub(super) fn would_start() -> bool {
-    gather::is_started_by_asking(&units::systemd(Path::new("/"), Path::new("systemctl")))
+    gather::is_started_by_requests(&units::systemd(Path::new("/"), Path::new("systemctl")))
 }
 
 fn judge(facts: &Facts) -> Vec<Finding> {

@@ -1,4 +1,4 @@
-//! An entry as it is shown: as JSON, whose fields are a contract, and as text.
+//! An entry as `hitherctl` prints it: as JSON, whose fields do not change, and as text.
 
 use hither_client::{Family, FamilyView, Monotonic, Name, Rtt, Snapshot};
 use serde::Serialize;
@@ -19,11 +19,11 @@ pub(super) struct Entry {
     pub negative: Option<&'static str>,
     ttl: u32,
     canonical: String,
-    addresses: Vec<Shown>,
+    addresses: Vec<ShownAddress>,
 }
 
 #[derive(Serialize, Debug)]
-struct Shown {
+struct ShownAddress {
     address: IpAddr,
     rtt_us: Option<u32>,
     reachable: Option<bool>,
@@ -41,20 +41,20 @@ fn text(wire: &[u8]) -> String {
 }
 
 impl Entry {
-    /// The family's part of a record, if it has one.
+    /// The entry of one family in a record, if there is one.
     pub fn of(snapshot: &Snapshot, family: Family, now: Monotonic) -> Option<Entry> {
         let view = snapshot.family(family)?;
-        Some(Entry::shown(text(snapshot.name()), rtype(family), &view, now))
+        Some(Entry::from_view(text(snapshot.name()), rtype(family), &view, now))
     }
 
-    fn shown(name: String, rtype: &'static str, view: &FamilyView<'_>, now: Monotonic) -> Entry {
+    fn from_view(name: String, rtype: &'static str, view: &FamilyView<'_>, now: Monotonic) -> Entry {
         let addresses = view.addresses().map(|a| {
             let (rtt_us, reachable) = match a.rtt {
                 Rtt::Unmeasured => (None, None),
                 Rtt::Unreachable => (None, Some(false)),
                 Rtt::Micros(micros) => (Some(micros), Some(true)),
             };
-            Shown { address: a.address, rtt_us, reachable }
+            ShownAddress { address: a.address, rtt_us, reachable }
         });
         Entry {
             name,

@@ -1,30 +1,30 @@
-//! Small files of the system, read within bounds and replaced whole.
+//! Small configuration files of the system: read within a bound, replaced atomically.
 
 use crate::host::files;
 use std::ffi::OsString;
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use xattr::FileExt as _;
 
-/// Octets of a file that is read; none of those concerned has a hundredth of it.
-const MAX: u64 = 1 << 20;
-/// Entries of a directory of such files that are looked at.
+/// The largest file that is read, in octets. The files concerned have less than a hundredth of that.
+const SIZE_MAX: u64 = 1 << 20;
+/// Entries that are read of a directory.
 const ENTRIES_MAX: usize = 4096;
 
 /// A file's octets.
 ///
 /// # Errors
-/// As the kernel says, or what it is instead of a file; `InvalidData` for one of more than a mebibyte.
+/// If it cannot be read, is not a regular file, or has more than a mebibyte (`InvalidData`).
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    files::read_all(path, MAX)
+    files::read_all(path, SIZE_MAX)
 }
 
-/// A file's text, whatever is no UTF-8 replaced; `None` if there is no such file.
+/// A file's text, with malformed UTF-8 replaced; `None` if there is no such file.
 ///
 /// # Errors
-/// As of [`read`].
+/// As for [`read`].
 pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
     match read(path) {
         Ok(octets) => Ok(Some(String::from_utf8_lossy(&octets).into_owned())),
@@ -33,7 +33,8 @@ pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// The names of a directory's entries in their order, of very many some, which is said. None where it cannot be read.
+/// The sorted names of a directory's entries, at most [`ENTRIES_MAX`] with a remark about the
+/// others. None if it cannot be read.
 pub(super) fn names(dir: &Path) -> Vec<OsString> {
     let Ok(entries) = files::entries(dir, ENTRIES_MAX) else { return Vec::new() };
     if entries.is_cut {
@@ -45,11 +46,12 @@ pub(super) fn names(dir: &Path) -> Vec<OsString> {
     entries.names
 }
 
-/// Puts a file with `octets` in the place of `path`, whose content is `old`: with its owner, permissions and extended attributes
-/// (access lists, SELinux labels), and at no time half written. Nothing is changed if it fails.
+/// Replaces the file at `path`, whose content is `old`, by one with `octets` and the same owner,
+/// permissions and extended attributes (access lists, SELinux labels). Atomic: no reader sees a
+/// part of it, and a failure changes nothing.
 ///
 /// # Errors
-/// As the kernel says; `Other` if somebody else has changed the file meanwhile.
+/// If the kernel refuses it, or if the content is no longer `old` (`Other`).
 pub(super) fn replace(path: &Path, old: &[u8], octets: &[u8]) -> io::Result<()> {
     let new = beside(path, &format!(".hither-{}", std::process::id()));
     create_like(path, &new, octets)?;
@@ -64,19 +66,20 @@ pub(super) fn replace(path: &Path, old: &[u8], octets: &[u8]) -> io::Result<()> 
         let _ = std::fs::remove_file(&new);
     }
     exchanged?;
-    // What cannot be synchronized is still in its place.
+    // The file is replaced even if the directory cannot be synchronized.
     let _ = path.parent().map(|dir| File::open(dir).and_then(|dir| dir.sync_all()));
     Ok(())
 }
 
-/// Creates `new`, which must not be there, with `octets` and everything else as `path` has it.
+/// Creates `new`, which must not exist, with `octets` and the owner, permissions and extended
+/// attributes of `path`.
 ///
 /// # Errors
-/// As the kernel says, `AlreadyExists` for instance; then `new` is not there, or was there before.
+/// If the kernel refuses it, for instance since `new` exists (`AlreadyExists`). Nothing is left behind.
 pub(super) fn create_like(path: &Path, new: &Path, octets: &[u8]) -> io::Result<()> {
     let model = files::open_regular(path)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
-    let filled = fill(&mut file, octets).and_then(|()| liken(&model, &model.metadata()?, &file));
+    let filled = fill(&mut file, octets).and_then(|()| copy_attributes(&model, &file));
     if filled.is_err() {
         let _ = std::fs::remove_file(new);
     }
@@ -88,21 +91,22 @@ fn fill(file: &mut File, octets: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn liken(model: &File, is: &Metadata, file: &File) -> io::Result<()> {
-    let has = file.metadata()?;
-    if (has.uid(), has.gid()) != (is.uid(), is.gid()) {
-        fchown(file, Some(is.uid()), Some(is.gid()))?;
+/// Gives `file` the owner, permissions and extended attributes of `model`.
+fn copy_attributes(model: &File, file: &File) -> io::Result<()> {
+    let (wanted, current) = (model.metadata()?, file.metadata()?);
+    if (current.uid(), current.gid()) != (wanted.uid(), wanted.gid()) {
+        fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
     }
-    file.set_permissions(Permissions::from_mode(is.mode() & 0o7777))?;
+    file.set_permissions(Permissions::from_mode(wanted.mode() & 0o7777))?;
     let names = match model.list_xattr() {
         Ok(names) => names,
-        // A file system without them.
+        // The file system has none.
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
         Err(error) => return Err(error),
     };
     for name in names {
         let Some(value) = model.get_xattr(&name)? else { continue };
-        // A label that the directory gave it already may not be set by everybody.
+        // Not everybody may set a label, even one that the file already has from its directory.
         if file.get_xattr(&name)?.as_ref() != Some(&value) {
             file.set_xattr(&name, &value)?;
         }
@@ -110,30 +114,31 @@ fn liken(model: &File, is: &Metadata, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether NixOS makes the file: whatever is changed there is gone with its next switch.
+/// Whether NixOS generates the file, and would undo any change at its next switch.
 pub(super) fn is_of_nixos(path: &Path) -> bool {
     path.starts_with("/nix/store") || path.starts_with("/etc/static")
 }
 
-/// Whether something is mounted at the very path.
+/// Whether the path is a mount point.
 fn is_mounted(path: &Path) -> bool {
-    // Spaces and the like are written in octal there: a path that has them is not found, and the kernel says it later.
+    // The kernel writes spaces there in octal. A path that has some is not found here, and refused
+    // by the kernel later.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))
 }
 
-/// Whether a file can be replaced, as far as that shows without doing it.
+/// Checks whether a file can be replaced, as far as that shows without replacing it.
 ///
 /// # Errors
-/// What is in the way, and how to go on.
+/// The obstacle, and how to remove it, for the operator.
 pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
     let shown = path.display();
     match OpenOptions::new().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path) {
         Ok(_) => {}
-        // The link is replaced, wherever it leads.
+        // The link itself is replaced.
         Err(_) if path.is_symlink() => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // Root is refused by nothing else.
+        // For root this can only be the attribute "immutable" or "append only".
         Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => {
             return Err(format!(
                 "'{shown}' is immutable; nothing was changed. To allow it: chattr -ia {shown}"
@@ -153,7 +158,7 @@ pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
     })
 }
 
-/// The path with `suffix` behind its name.
+/// The path with `suffix` appended to its name.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);

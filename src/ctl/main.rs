@@ -1,4 +1,4 @@
-//! See `hither::ctl`.
+//! The program `hitherctl`; see `hither::ctl`.
 
 #![forbid(unsafe_code)]
 

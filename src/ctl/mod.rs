@@ -1,4 +1,5 @@
-//! hitherctl: what the operator reads and does. Whatever the table can tell is read from it, without asking the daemon.
+//! hitherctl: the operator's tool. It reads the table itself, and asks the daemon only for what the
+//! table does not have.
 
 mod ask;
 mod completions;
@@ -16,7 +17,6 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use hither_client::{Family, Name, OpenError, Table};
 use hither_table::paths::{RUNTIME_DIR, TABLE_FILE};
 use hither_wire::codes::Rtype;
-use resolv::How;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -111,7 +111,8 @@ enum Verb {
     },
     /// Have resolv.conf, and who writes it, lead to hitherd.
     EnableResolv {
-        /// Another host's files, below this directory. Commands are run where we are: whose files they are is for the caller to see to.
+        /// Another host's files, below this directory. Commands are run where we are: whose files
+        /// they are is for the caller to see to.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
         /// Say what would be done, and what that would take away, and do nothing.
@@ -154,17 +155,19 @@ fn rtype(text: &str) -> Result<String, String> {
     text.parse::<Rtype>().map(|_| text.to_owned()).map_err(|_| expected.to_owned())
 }
 
-/// How a verb ended.
+/// How a verb ended, which decides the exit status.
 enum End {
     Done,
     NotInTheTable,
+    /// The name or the type does not exist.
     DoesNotExist,
+    /// The message for the operator.
     Failed(String),
 }
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        // Whoever reads our output has seen enough.
+        // The reader of our output has closed it, as `head` does.
         if error.kind() == ErrorKind::BrokenPipe {
             End::Done
         } else {
@@ -173,22 +176,32 @@ impl From<io::Error> for End {
     }
 }
 
-/// What every verb needs.
+/// The options of every verb.
 struct Context {
+    /// The runtime directory.
     dir: PathBuf,
     json: bool,
 }
 
+/// The options of verbs that change files of the system.
+#[derive(Clone, Copy, Debug)]
+struct EditOptions {
+    /// Print the changes, and make none.
+    dry_run: bool,
+    /// Make changes that are refused otherwise.
+    force: bool,
+}
+
 impl Context {
     fn table(&self) -> Result<Table, End> {
-        self.open().map_err(|error| End::Failed(no_table(self, &error)))
+        self.open().map_err(|error| End::Failed(why_no_table(self, &error)))
     }
 
     fn open(&self) -> Result<Table, OpenError> {
         let table = Table::open_any_network(Some(&self.dir))?;
-        static SAID: Once = Once::new();
+        static REMARKED: Once = Once::new();
         if !table.is_same_network() {
-            SAID.call_once(|| {
+            REMARKED.call_once(|| {
                 remark("the daemon is in another network namespace: programs here do not read its table");
             });
         }
@@ -196,35 +209,35 @@ impl Context {
     }
 }
 
-fn no_table(context: &Context, error: &OpenError) -> String {
+fn why_no_table(context: &Context, error: &OpenError) -> String {
     let dir = &context.dir;
     let missing = matches!(error, OpenError::Io(error) if error.kind() == ErrorKind::NotFound);
     if missing
         && dir.exists()
-        && let Ok(status) = ask::answering(context)
+        && let Ok(status) = ask::daemon_status(context)
     {
-        let why = ask::about_the_table(&status.problems);
+        let why = ask::table_problem(&status.problems);
         let why = why.unwrap_or("hitherd answers, and its table is elsewhere or hidden from us");
         return format!("there is no table at '{}': {why}", dir.join(TABLE_FILE).display());
     }
-    // The service manager takes the directory away with the service.
-    let gone = match (missing, dir == Path::new(RUNTIME_DIR), dir.exists()) {
+    // The service manager removes the directory when the service stops.
+    let hint = match (missing, dir == Path::new(RUNTIME_DIR), dir.exists()) {
         (true, true, false) => {
             "; it goes when hitherd is stopped, what it knew is saved: systemctl start hitherd.service brings it back"
         }
         (true, ..) => "; hitherd makes it: does it run, with this directory as its runtime_dir?",
         (false, ..) => "",
     };
-    format!("the table '{}' cannot be read: {error}{gone}", dir.join(TABLE_FILE).display())
+    format!("the table '{}' cannot be read: {error}{hint}", dir.join(TABLE_FILE).display())
 }
 
-/// The command line, as a description.
+/// The command line, for the manual's test and for completions.
 #[must_use]
 pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// Runs the program.
+/// Runs the program `hitherctl`.
 #[must_use]
 pub fn run() -> ExitCode {
     let args = Args::parse();
@@ -243,14 +256,14 @@ pub fn run() -> ExitCode {
         Verb::Query { name, rtype } => ask::query(&context, &mut out, &name, &rtype),
         Verb::Doctor { root } => doctor::doctor(&context, &mut out, &root),
         Verb::EnableNss { file, dry_run, force } => {
-            nss::enable(&context, &mut out, &file, How { dry_run, force })
+            nss::enable(&context, &mut out, &file, EditOptions { dry_run, force })
         }
         Verb::DisableNss { file } => nss::disable(&context, &mut out, &file),
         Verb::EnableResolv { root, dry_run, force } => {
-            resolv::enable(&context, &mut out, &root, How { dry_run, force })
+            resolv::enable(&context, &mut out, &root, EditOptions { dry_run, force })
         }
         Verb::DisableResolv { root, dry_run } => {
-            resolv::disable(&context, &mut out, &root, How { dry_run, force: false })
+            resolv::disable(&context, &mut out, &root, EditOptions { dry_run, force: false })
         }
         Verb::Completions { shell, program } => completions::completions(&mut out, shell, program),
     };
@@ -272,6 +285,6 @@ fn complain(message: &str) -> ExitCode {
 }
 
 fn remark(message: &str) {
-    // Who has closed it does not want to hear it.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "hitherctl: {message}");
 }

@@ -1,50 +1,54 @@
-//! `enable-nss` and `disable-nss`: hither in nsswitch.conf, and the file as it was beside it.
+//! `enable-nss` and `disable-nss`: add hither to nsswitch.conf and remove it, with a backup beside the file.
 //!
-//! The backup is made before the first change and never written again. It goes when taking hither out gives that very file back, so
-//! that nothing is left of both.
+//! The backup is made before the first change and never overwritten. It is removed when removing
+//! hither gives the same file again.
 
-use super::nsswitch::{self, Odd};
-use super::resolv::How;
-use super::{Context, End, ask, doctor, files};
+use super::nsswitch::{self, LineError};
+use super::{Context, EditOptions, End, ask, doctor, files};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Where glibc reads it.
+/// The file that glibc reads.
 pub(super) const FILE: &str = "/etc/nsswitch.conf";
-/// Behind the file's name.
+/// The end of the backup's name.
 const BACKUP: &str = ".hither-backup";
 
-/// What was done.
-struct Done {
+/// The outcome of an edit.
+struct Edited {
     changed: bool,
-    /// What the line would be, had it not only been to be said, or been refused.
+    /// The line as it would be, if the change was not made: in a dry run, or refused.
     becomes: Option<String>,
-    /// Where the file as it was is; `None` if there is no such.
+    /// The path of the backup, if there is one.
     backup: Option<PathBuf>,
     /// The line as it is now.
     hosts: String,
-    /// What that changes for the sources behind hither.
+    /// How adding hither changes which sources are asked.
     effect: Option<String>,
 }
 
-pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: How) -> Result<End, End> {
-    let refused = if how.force { None } else { refusal(context, file, how) };
-    let acts = !how.dry_run && refused.is_none();
-    let mut beforehand = |path: &Path, old: &[u8], new: &[u8]| -> Result<bool, End> {
+pub(super) fn enable(
+    context: &Context,
+    out: &mut impl Write,
+    file: &Path,
+    options: EditOptions,
+) -> Result<End, End> {
+    let refused = if options.force { None } else { refusal(context, file, options) };
+    let acts = !options.dry_run && refused.is_none();
+    let mut announce = |path: &Path, old: &[u8], new: &[u8]| -> Result<bool, End> {
         if !context.json {
             let shown = |text: &[u8]| nsswitch::shown(text).unwrap_or_default();
             writeln!(out, "{} has hosts: {}", file.display(), shown(old))?;
             writeln!(out, "and gets hosts: {}", shown(new))?;
             writeln!(out, "the file as it is stays beside it: {}", files::beside(path, BACKUP).display())?;
-            if let Some(what) = effect(old) {
-                writeln!(out, "{what}")?;
+            if let Some(effect) = nsswitch::effect(old) {
+                writeln!(out, "{effect}")?;
             }
             out.flush()?;
         }
         Ok(acts)
     };
-    let done = edit(file, nsswitch::enabled, |path, old, new| {
-        if !beforehand(path, old, new)? {
+    let edited = edit(file, nsswitch::enabled, |path, old, new| {
+        if !announce(path, old, new)? {
             return Ok(false);
         }
         files::try_to_write(path).map_err(End::Failed)?;
@@ -67,28 +71,13 @@ pub(super) fn enable(context: &Context, out: &mut impl Write, file: &Path, how: 
         })?;
         Ok(true)
     })?;
-    // Where nothing is to be done there is nothing to be refused.
-    let refused = refused.filter(|_| done.becomes.is_some());
-    tell(context, out, (file, how.dry_run), &done, refused)
+    // Without a change there is nothing to refuse.
+    let refused = refused.filter(|_| edited.becomes.is_some());
+    report(context, out, file, &edited, Done { dry_run: options.dry_run, refused })
 }
 
-/// What hither in front changes for others.
-pub(super) fn effect(text: &[u8]) -> Option<String> {
-    let behind = nsswitch::behind(text);
-    match (behind.cut.as_slice(), behind.kept.as_slice()) {
-        ([], []) => None,
-        ([], kept) => Some(format!(
-            "without [NOTFOUND=return], so that {} is asked as before for what the DNS denies",
-            kept.join(", ")
-        )),
-        (cut, _) => {
-            Some(format!("takes away: {} is not asked any more for what hither denies", cut.join(", ")))
-        }
-    }
-}
-
-/// Why the file is better left as it is, and how to go on.
-fn refusal(context: &Context, file: &Path, how: How) -> Option<String> {
+/// Why the file should not be changed, and how to go on.
+fn refusal(context: &Context, file: &Path, options: EditOptions) -> Option<String> {
     let real = std::fs::canonicalize(file).ok()?;
     if files::is_of_nixos(&real) {
         return Some(
@@ -96,12 +85,12 @@ fn refusal(context: &Context, file: &Path, how: How) -> Option<String> {
                 .to_owned(),
         );
     }
-    let says_so = files::text(&real).ok().flatten().is_some_and(|text| {
+    let has_header = files::text(&real).ok().flatten().is_some_and(|text| {
         text.lines()
             .take_while(|line| line.starts_with('#') || line.is_empty())
             .any(|line| line.contains("by authselect"))
     });
-    if real.starts_with("/etc/authselect") || says_so {
+    if real.starts_with("/etc/authselect") || has_header {
         return Some(
             "nsswitch.conf is written by authselect, which would undo it: authselect create-profile hither -b PROFILE, name hither in the line of hosts in /etc/authselect/custom/hither/nsswitch.conf, authselect select custom/hither; or --force"
                 .to_owned(),
@@ -109,15 +98,15 @@ fn refusal(context: &Context, file: &Path, how: How) -> Option<String> {
     }
     let start = "systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
     let live = || context.open().is_ok_and(|table| table.reader().live());
-    // What is only to be said starts nothing.
-    if live() || how.dry_run && doctor::would_start() {
+    // A dry run does not start the daemon.
+    if live() || options.dry_run && doctor::would_start() {
         return None;
     }
-    match ask::answering(context) {
+    match ask::daemon_status(context) {
         Err(why) => Some(format!(
             "hitherd does not run, and the module would find nothing: {why}. Start it first: {start}; or --force"
         )),
-        // The question has started it.
+        // The request has started it.
         Ok(_) if live() => None,
         Ok(_) => Some(
             "hitherd serves without a table, which the module reads; 'hitherctl doctor' says more; or --force"
@@ -127,7 +116,7 @@ fn refusal(context: &Context, file: &Path, how: How) -> Option<String> {
 }
 
 pub(super) fn disable(context: &Context, out: &mut impl Write, file: &Path) -> Result<End, End> {
-    let done = edit(file, nsswitch::disabled, |path, old, new| {
+    let edited = edit(file, nsswitch::disabled, |path, old, new| {
         files::try_to_write(path).map_err(End::Failed)?;
         files::replace(path, old, new).map_err(|error| not_replaced(path, &error))?;
         let backup = files::beside(path, BACKUP);
@@ -141,60 +130,69 @@ pub(super) fn disable(context: &Context, out: &mut impl Write, file: &Path) -> R
         }
         Ok(true)
     })?;
-    tell(context, out, (file, false), &done, None)
+    report(context, out, file, &edited, Done { dry_run: false, refused: None })
 }
 
 fn not_replaced(path: &Path, error: &std::io::Error) -> End {
     End::Failed(format!("'{}' cannot be replaced: {error}; nothing was changed", path.display()))
 }
 
+/// Changes the file by `apply`, which gets its path, its old and its new text, and says whether it
+/// was changed.
 fn edit(
     file: &Path,
-    change: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, Odd>,
+    change: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, LineError>,
     mut apply: impl FnMut(&Path, &[u8], &[u8]) -> Result<bool, End>,
-) -> Result<Done, End> {
+) -> Result<Edited, End> {
     let unreadable =
         |error: std::io::Error| End::Failed(format!("'{}' cannot be read: {error}", file.display()));
-    let odd = |odd: Odd| End::Failed(format!("'{}': {odd}; nothing was changed", file.display()));
-    // The file itself is replaced, not a link that leads to it.
+    let unusable =
+        |error: LineError| End::Failed(format!("'{}': {error}; nothing was changed", file.display()));
+    // The file is replaced, not a link to it.
     let path = std::fs::canonicalize(file).map_err(unreadable)?;
     let old = files::read(&path).map_err(unreadable)?;
-    let new = change(&old).map_err(odd)?;
+    let new = change(&old).map_err(unusable)?;
     let changed = match &new {
         Some(new) => apply(&path, &old, new)?,
         None => false,
     };
     let backup = Some(files::beside(&path, BACKUP)).filter(|backup| backup.exists());
-    let line = |text: &[u8]| nsswitch::shown(text).map_err(odd);
+    let line = |text: &[u8]| nsswitch::shown(text).map_err(unusable);
     let hosts = line(new.as_ref().filter(|_| changed).unwrap_or(&old))?;
     let becomes = new.as_ref().filter(|_| !changed).map(|new| line(new)).transpose()?;
-    Ok(Done { changed, becomes, backup, hosts, effect: effect(&old) })
+    Ok(Edited { changed, becomes, backup, hosts, effect: nsswitch::effect(&old) })
 }
 
-fn tell(
+/// Why an edit was or was not made.
+struct Done {
+    dry_run: bool,
+    refused: Option<String>,
+}
+
+fn report(
     context: &Context,
     out: &mut impl Write,
-    (file, dry_run): (&Path, bool),
-    done: &Done,
-    refused: Option<String>,
+    file: &Path,
+    edited: &Edited,
+    done: Done,
 ) -> Result<End, End> {
     if context.json {
         let object = serde_json::json!({
-            "file": file, "changed": done.changed, "hosts": done.hosts, "backup": done.backup,
-            "effect": done.effect, "becomes": done.becomes, "refused": refused,
-            "done": !dry_run && done.becomes.is_none(),
+            "file": file, "changed": edited.changed, "hosts": edited.hosts, "backup": edited.backup,
+            "effect": edited.effect, "becomes": edited.becomes, "refused": done.refused,
+            "done": !done.dry_run && edited.becomes.is_none(),
         });
         writeln!(out, "{object}")?;
     }
-    if let Some(why) = refused {
+    if let Some(why) = done.refused {
         return Err(End::Failed(why));
     }
-    if context.json || done.becomes.is_some() {
+    if context.json || edited.becomes.is_some() {
         return Ok(End::Done);
     }
-    let was = if done.changed { "now has" } else { "already has" };
-    writeln!(out, "{} {was} hosts: {}", file.display(), done.hosts)?;
-    if let Some(backup) = &done.backup {
+    let was = if edited.changed { "now has" } else { "already has" };
+    writeln!(out, "{} {was} hosts: {}", file.display(), edited.hosts)?;
+    if let Some(backup) = &edited.backup {
         writeln!(out, "as it was before hither: {}", backup.display())?;
     }
     Ok(End::Done)
@@ -205,7 +203,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-    /// A directory of its own, gone with the test.
+    /// A directory that is removed with the test.
     struct Place(PathBuf);
 
     impl Place {
@@ -240,10 +238,10 @@ mod tests {
     type Verb = fn(&Context, &mut Vec<u8>, &Path) -> Result<End, End>;
 
     fn enable(context: &Context, out: &mut Vec<u8>, file: &Path) -> Result<End, End> {
-        super::enable(context, out, file, How { dry_run: false, force: true })
+        super::enable(context, out, file, EditOptions { dry_run: false, force: true })
     }
 
-    /// What the verb prints, or how it fails.
+    /// The output of the verb, or its error.
     fn run(verb: Verb, file: &Path) -> Result<String, String> {
         let context = Context { dir: PathBuf::new(), json: false };
         let mut out = Vec::new();
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_never_written_again_and_stays_if_it_differs() {
+    fn a_backup_is_never_overwritten_and_stays_if_it_differs() {
         let place = Place::new("backup");
         let file = place.write("nsswitch.conf", BEFORE);
         run(enable, &file).expect("enabled");
@@ -297,17 +295,17 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_beforehand_and_refused_where_it_would_do_harm() {
+    fn the_change_is_announced_and_refused_where_it_would_do_harm() {
         let place = Place::new("beforehand");
         let file = place.write("nsswitch.conf", BEFORE);
-        let how = |dry_run, force| {
+        let enable = |dry_run, force| {
             let context = Context { dir: place.0.join("run"), json: false };
             let mut out = Vec::new();
-            let end = super::enable(&context, &mut out, &file, How { dry_run, force });
+            let end = super::enable(&context, &mut out, &file, EditOptions { dry_run, force });
             let why = if let Err(End::Failed(why)) = end { why } else { String::new() };
             (String::from_utf8(out).expect("text"), why)
         };
-        let (said, why) = how(false, false);
+        let (said, why) = enable(false, false);
         assert!(
             said.contains("takes away: dns is not asked any more") && said.contains(".hither-backup"),
             "{said}"
@@ -318,7 +316,7 @@ mod tests {
                 && why.contains("--force"),
             "{why}"
         );
-        let (said, why) = how(true, true);
+        let (said, why) = enable(true, true);
         assert!(
             said.contains("and gets hosts: files hither [NOTFOUND=return] dns") && why.is_empty(),
             "{said} {why}"
@@ -326,7 +324,7 @@ mod tests {
         assert_eq!((text(&file).as_str(), place.names().len()), (BEFORE, 1), "nothing was done");
         let text = format!("# Generated by authselect on a day\n# Do not modify\n\n{BEFORE}");
         place.write("nsswitch.conf", &text);
-        assert!(how(false, false).1.contains("authselect select custom/hither"));
+        assert!(enable(false, false).1.contains("authselect select custom/hither"));
     }
 
     #[test]
@@ -341,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_edited_is_said_and_left_alone() {
+    fn a_file_that_cannot_be_edited_is_left_alone_with_the_reason() {
         let place = Place::new("odd");
         let file = place.write("nsswitch.conf", "passwd: files\n");
         let said = run(enable, &file).expect_err("no line");
@@ -354,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_else_changes_meanwhile_is_left_to_him() {
+    fn a_file_that_another_program_changes_meanwhile_is_not_replaced() {
         let place = Place::new("race");
         let file = place.write("nsswitch.conf", BEFORE);
         let failed = files::replace(&file, b"something older", b"new").expect_err("it has changed");

@@ -1,5 +1,6 @@
-//! Records as people write them: SVCB and HTTPS by RFC 9460, whose values hickory-proto does not quote, escape or know by number; names with
-//! decimal escapes (RFC 1035 section 5.1), where it writes octal ones; other data as it prints them.
+//! Records in presentation form. Most data are printed by hickory-proto. SVCB and HTTPS are printed
+//! here (RFC 9460), since it neither quotes nor escapes their values and does not know all keys; so
+//! are names, for which it writes octal escapes instead of decimal ones (RFC 1035 section 5.1).
 
 use hickory_proto::op::Message as Printed;
 use hither_client::Name;
@@ -8,7 +9,7 @@ use hither_wire::message::{Message, Record, Section};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The records of answer and authority; what cannot be read is named by type and length.
+/// The records of the answer and authority sections; those that cannot be read in the form of RFC 3597.
 pub(super) fn records(reply: &[u8]) -> Vec<String> {
     let Ok(message) = Message::read(reply) else { return Vec::new() };
     let printed = Printed::from_vec(reply).ok();
@@ -28,18 +29,18 @@ fn one(reply: &[u8], record: &Record<'_>, printed: Option<String>) -> String {
     }
 }
 
-/// The data of types with numbers and names.
+/// The data of types that consist of numbers and names.
 fn with_names(reply: &[u8], record: &Record<'_>) -> Option<String> {
-    let name_behind = |octets: usize| {
+    let name_at = |octets: usize| {
         Some(Name::read(reply, record.rdata_at + octets).ok().filter(|_| record.is_sound())?.0)
     };
     match record.rtype {
-        Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => Some(name_behind(0)?.to_string()),
-        Rtype::MX => Some(format!("{} {}", number(record.rdata)?.0, name_behind(2)?)),
+        Rtype::CNAME | Rtype::DNAME | Rtype::NS | Rtype::PTR => Some(name_at(0)?.to_string()),
+        Rtype::MX => Some(format!("{} {}", number(record.rdata)?.0, name_at(2)?)),
         Rtype::SRV => {
             let (priority, rest) = number(record.rdata)?;
             let (weight, rest) = number(rest)?;
-            Some(format!("{priority} {weight} {} {}", number(rest)?.0, name_behind(6)?))
+            Some(format!("{priority} {weight} {} {}", number(rest)?.0, name_at(6)?))
         }
         Rtype::SOA => {
             let soa = record.soa()?;
@@ -50,7 +51,7 @@ fn with_names(reply: &[u8], record: &Record<'_>) -> Option<String> {
     }
 }
 
-/// RFC 3597 section 5.
+/// The form for data of unknown types (RFC 3597 section 5).
 fn generic(record: &Record<'_>) -> String {
     let mut text = format!(
         "{} {} {} {} \\# {}",
@@ -67,10 +68,11 @@ fn generic(record: &Record<'_>) -> String {
     text
 }
 
-/// The data of an SVCB or HTTPS record in presentation form (RFC 9460 section 2.1); `None` if it is malformed (section 2.2).
+/// The data of an SVCB or HTTPS record in presentation form (RFC 9460 section 2.1); `None` if it is
+/// malformed (section 2.2).
 fn svcb(rdata: &[u8]) -> Option<String> {
     let (priority, rest) = number(rdata)?;
-    // Its name is not compressed.
+    // TargetName is not compressed (RFC 9460 section 2.2).
     let end = name_end(rest)?;
     let target = Name::from_wire(rest.get(..end)?).ok()?;
     let (mut params, mut last) = (rest.get(end..)?, None);
@@ -112,14 +114,14 @@ fn name_end(octets: &[u8]) -> Option<usize> {
     }
 }
 
-/// RFC 9460 section 14.3.2, RFC 9461 and RFC 9540.
+/// The name of a SvcParamKey (RFC 9460 section 14.3.2, RFC 9461 and RFC 9540).
 fn key_name(key: u16) -> String {
     const NAMES: [&str; 9] =
         ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"];
     NAMES.get(usize::from(key)).map_or_else(|| format!("key{key}"), |name| (*name).to_owned())
 }
 
-/// The value of a parameter, empty where there is none; `None` if it is malformed.
+/// The value of a SvcParam, empty if it has none; `None` if it is malformed.
 fn param(key: u16, value: &[u8]) -> Option<String> {
     Some(match key {
         0 if !value.is_empty() && value.len().is_multiple_of(2) => {
@@ -146,7 +148,8 @@ fn addresses<T: ToString>(all: impl Iterator<Item = T>) -> String {
     all.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// A value-list of RFC 9460 appendix A.1, not yet quoted: commas and backslashes within an id are escaped.
+/// A list of ALPN ids (RFC 9460 appendix A.1), not yet quoted: commas and backslashes within an id
+/// are escaped.
 fn alpn(mut value: &[u8]) -> Option<Vec<u8>> {
     let mut list = Vec::new();
     while let Some((length @ 1.., rest)) = value.split_first() {
@@ -165,7 +168,7 @@ fn alpn(mut value: &[u8]) -> Option<Vec<u8>> {
     (value.is_empty() && !list.is_empty()).then_some(list)
 }
 
-/// A character-string of RFC 1035 section 5.1.
+/// A character-string (RFC 1035 section 5.1).
 fn quoted(octets: &[u8]) -> String {
     let mut text = String::from('"');
     for octet in octets {
@@ -181,7 +184,7 @@ fn quoted(octets: &[u8]) -> String {
     text
 }
 
-/// RFC 4648 section 4.
+/// Base 64 (RFC 4648 section 4).
 fn base64(octets: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -214,9 +217,9 @@ mod tests {
     const FOO: &str = "03666f6f07657861 6d706c6503636f6d00";
     const FOO_ORG: &str = "03666f6f076578616d706c65036f726700";
 
-    /// RFC 9460 appendix D: the wire forms, and what is to be written for them.
+    /// RFC 9460 appendix D: wire forms and their presentation forms.
     #[test]
-    fn the_test_vectors_of_the_standard_are_shown_as_it_writes_them() {
+    fn the_test_vectors_of_rfc_9460_are_printed_as_it_writes_them() {
         for (wire, text) in [
             (format!("0000 {FOO}"), "0 foo.example.com."),
             ("0001 00".to_owned(), "1 ."),
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn everyday_records_and_rare_keys_are_shown() {
+    fn common_records_and_rare_keys_are_printed() {
         for (wire, text) in [
             ("0001 00 0001 0006 026832 026833 0004 0004 c0000201", r#"1 . alpn="h2,h3" ipv4hint=192.0.2.1"#),
             ("0001 00 0001 0003 026832 0002 0000", r#"1 . alpn="h2" no-default-alpn"#),
@@ -281,7 +284,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_data_is_shown_or_refused_in_one_line_of_printable_ascii(rdata in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_data_is_printed_in_one_line_of_ascii_or_refused(rdata in prop::collection::vec(any::<u8>(), 0..60)) {
             let rdata = [&[0, 1, 0][..], &rdata].concat();
             prop_assert!(svcb(&rdata).is_none_or(|text| text.bytes().all(|c| (b' '..=b'~').contains(&c))));
             let _ = records(&rdata);

@@ -1,4 +1,4 @@
-//! Verbs that read the table and need nobody.
+//! Verbs that read the table, without the daemon: `lookup`, `dump`, `verify` and `stats`.
 
 use super::entry::Entry;
 use super::{Context, End};
@@ -8,10 +8,10 @@ use hither_net::clock::now;
 use serde_json::{Map, Value};
 use std::io::Write;
 
-/// Tries while the writer is faster; each is bounded itself.
-const TRIES: usize = 1000;
+/// Attempts to read a record that the daemon keeps changing.
+const ATTEMPTS_MAX: usize = 1000;
 
-/// Prints one entry, one object a line.
+/// Prints one entry, as text or as one line of JSON.
 pub(super) fn print(context: &Context, out: &mut impl Write, entry: &Entry) -> Result<(), End> {
     if context.json {
         serde_json::to_writer(&mut *out, entry).map_err(|error| End::from(std::io::Error::from(error)))?;
@@ -30,11 +30,12 @@ pub(super) fn lookup(
 ) -> Result<End, End> {
     let table = context.table()?;
     let mut snapshot = Snapshot::new();
-    let found =
-        (0..TRIES).map(|_| table.lookup(name, &mut snapshot)).find(|found| *found != Err(NoEntry::Busy));
+    let found = (0..ATTEMPTS_MAX)
+        .map(|_| table.lookup(name, &mut snapshot))
+        .find(|found| *found != Err(NoEntry::Busy));
     match found {
         Some(Ok(())) => {}
-        Some(Err(NoEntry::Missing | NoEntry::Replaced)) => return Ok(unknown(name)),
+        Some(Err(NoEntry::Missing | NoEntry::Replaced)) => return Ok(not_in_table(name)),
         Some(Err(NoEntry::Busy | NoEntry::TooLarge)) | None => {
             return Err(End::Failed(format!("{name} changes too fast to be read")));
         }
@@ -47,14 +48,14 @@ pub(super) fn lookup(
         print(context, out, entry)?;
     }
     Ok(match entries.as_slice() {
-        [] => unknown(name),
+        [] => not_in_table(name),
         all if all.iter().all(|entry| entry.negative.is_some()) => End::DoesNotExist,
         _ => End::Done,
     })
 }
 
-/// Says so where nothing else is printed.
-fn unknown(name: &Name) -> End {
+/// Remarks that the table does not have the name, which prints nothing else.
+fn not_in_table(name: &Name) -> End {
     super::remark(&format!("{name} is not in the table; 'hitherctl query {name}' asks for it"));
     End::NotInTheTable
 }

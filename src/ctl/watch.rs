@@ -1,4 +1,5 @@
-//! `watch`: a line for every version of an entry, superseded ones included, as the change ring tells of them.
+//! `watch`: a line for every version of an entry, superseded ones included, as the table's ring of
+//! changes has them.
 
 use super::entry::{Entry, rtype};
 use super::read::print;
@@ -8,8 +9,8 @@ use hither_net::clock::now;
 use std::io::Write;
 use std::time::Duration;
 
-/// How long nothing may happen before we look whether the table was replaced or its daemon came to be.
-const LOOK: Duration = Duration::from_secs(1);
+/// The time without a change after which we check whether the table was replaced.
+const CHECK_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn watch(
     context: &Context,
@@ -18,7 +19,7 @@ pub(super) fn watch(
     family: Family,
 ) -> Result<End, End> {
     let name = name.to_lower();
-    let mut watched = Watched { context, name, family, last: 0, present: false };
+    let mut watched = Watched { context, name, family, last: 0, is_present: false };
     let mut snapshot = Snapshot::new();
     loop {
         let table = wait_for_table(context);
@@ -26,7 +27,7 @@ pub(super) fn watch(
     }
 }
 
-/// A table that is not there yet is waited for: the watch may be started before the daemon.
+/// Waits for a table: the watch may be started before the daemon.
 fn wait_for_table(context: &Context) -> Table {
     loop {
         match context.open() {
@@ -40,11 +41,13 @@ struct Watched<'c> {
     context: &'c Context,
     name: Name,
     family: Family,
+    /// The version that was printed last.
     last: u64,
-    present: bool,
+    /// Whether the entry was in the table when last looked.
+    is_present: bool,
 }
 
-/// Until the table is replaced by another.
+/// Prints versions until the table is replaced.
 fn follow(
     reader: &Reader,
     watched: &mut Watched<'_>,
@@ -52,14 +55,14 @@ fn follow(
     out: &mut impl Write,
 ) -> Result<(), End> {
     let mut follower = reader.follow();
-    watched.look(reader, snapshot, out)?;
+    watched.look_up(reader, snapshot, out)?;
     loop {
         match follower.step(snapshot) {
             Step::Record if snapshot.name() == watched.name.as_wire() => watched.show(snapshot, out)?,
             Step::Record => {}
-            Step::Changed | Step::Lapped => watched.look(reader, snapshot, out)?,
+            Step::Changed | Step::Lapped => watched.look_up(reader, snapshot, out)?,
             Step::Nothing => {
-                follower.wait(LOOK);
+                follower.wait(CHECK_AFTER);
                 if reader.replaced() || reader.has_successor(&watched.context.dir) {
                     return Ok(());
                 }
@@ -74,18 +77,18 @@ impl Watched<'_> {
         let Some(entry) = Entry::of(snapshot, self.family, now()) else { return Ok(()) };
         if entry.version > self.last {
             self.last = entry.version;
-            self.present = true;
+            self.is_present = true;
             print(self.context, out, &entry)?;
             out.flush()?;
         }
         Ok(())
     }
 
-    fn look(&mut self, reader: &Reader, snapshot: &mut Snapshot, out: &mut impl Write) -> Result<(), End> {
+    fn look_up(&mut self, reader: &Reader, snapshot: &mut Snapshot, out: &mut impl Write) -> Result<(), End> {
         match reader.lookup(&Key::of(&self.name), snapshot) {
             Ok(()) => self.show(snapshot, out),
-            Err(NoEntry::Missing) if self.present => {
-                self.present = false;
+            Err(NoEntry::Missing) if self.is_present => {
+                self.is_present = false;
                 if !self.context.json {
                     writeln!(out, "{} {}  is no longer in the table", self.name, rtype(self.family))?;
                     out.flush()?;

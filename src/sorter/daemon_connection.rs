@@ -83,7 +83,8 @@ impl DaemonConnection {
         self.has_more
     }
 
-    /// Connects when it is time; `true` if it has just connected, to a daemon that has not received any earlier message.
+    /// Connects when it is time; `true` if it has just connected, to a daemon that has not received
+    /// any earlier message.
     pub fn connect_if_due(&mut self, registry: &Registry, token: Token, now: Monotonic) -> bool {
         if self.connect_at.is_none_or(|at| now < at) {
             return false;
@@ -155,7 +156,8 @@ impl DaemonConnection {
         }
     }
 
-    /// Plans the next attempt: soon after a connection that has lasted, ever later after those that ended at once.
+    /// Plans the next attempt: soon after a connection that has lasted, ever later after those that
+    /// ended at once.
     fn connection_lost(&mut self, now: Monotonic) {
         log::info!(event = Event::SorterGone; "the connection with the daemon is lost");
         self.connection = None;
@@ -170,7 +172,8 @@ impl DaemonConnection {
         self.is_full = false;
     }
 
-    /// Reads replies. A refused order needs no reaction: its set has changed, and the new set is found in the table.
+    /// Reads replies. A refused order needs no reaction: its set has changed, and the new set is
+    /// found in the table.
     pub fn receive(&mut self, now: Monotonic) {
         self.has_more = false;
         for _ in 0..REPLIES_PER_TURN {

@@ -1,4 +1,5 @@
-//! ICMP echo messages as octets (RFC 792, RFC 4443 section 4): a request that carries a nonce, and the nonce of a reply. Pure.
+//! ICMP echo messages as octets (RFC 792, RFC 4443 section 4): a request that carries a nonce, and
+//! the nonce of a reply. Pure.
 
 /// Octets of an echo message: header and nonce.
 pub const ECHO: usize = 16;
@@ -30,8 +31,8 @@ fn checksum(octets: &[u8]) -> u16 {
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
-/// The nonce of an echo reply; `None` for all other messages. With `header` the octets begin with an IPv4 header, as a raw socket
-/// gives them.
+/// The nonce of an echo reply; `None` for all other messages. With `header` the octets begin with
+/// an IPv4 header, as a raw socket gives them.
 #[must_use]
 pub fn reply(octets: &[u8], v4: bool, header: bool) -> Option<u64> {
     let message = if header { octets.get(header_len(octets)?..)? } else { octets };

@@ -1,6 +1,7 @@
 //! The sorter's event loop: it passes events to the parts and gives each part its turn.
 //!
-//! A turn reads changes of the table, sends the probes that are due, and sends the orders that they have made possible.
+//! A turn reads changes of the table, sends the probes that are due, and sends the orders that they
+//! have made possible.
 
 use super::daemon_connection::{DaemonConnection, Sent};
 use super::followed_table::{Change, FollowedTable};
@@ -10,7 +11,7 @@ use super::prober::Prober;
 use super::sets::{FoundBy, Sets};
 use super::table_walk::TableWalk;
 use crate::config::{Config, Probe};
-use crate::host::service_manager::{self, Manager};
+use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_client::{Family, Monotonic};
 use hither_control::{Order, SorterMessage};
@@ -297,7 +298,7 @@ fn log_shortage(passed_over: u64, in_all: u64) {
 
 /// The service manager that started the sorter, if any, and its watchdog.
 struct Supervision {
-    manager: Manager,
+    manager: ServiceManager,
     watchdog: Option<Watchdog>,
 }
 
@@ -309,7 +310,7 @@ struct Watchdog {
 impl Supervision {
     fn new(now: Monotonic) -> Supervision {
         let watchdog = service_manager::watchdog().map(|every| Watchdog { every, due: now });
-        Supervision { manager: Manager::new(), watchdog }
+        Supervision { manager: ServiceManager::new(), watchdog }
     }
 
     fn timeout(&self) -> Option<Monotonic> {

@@ -112,7 +112,8 @@ impl FollowedTable {
         self.follower.as_ref().map(|follower| follower.reader().clone())
     }
 
-    /// Copies a name's record into [`FollowedTable::snapshot`]; returns the table's generation if it has the name.
+    /// Copies a name's record into [`FollowedTable::snapshot`]; returns the table's generation if
+    /// it has the name.
     pub fn look_up(&mut self, name: &[u8]) -> Option<u64> {
         let reader = self.follower.as_ref()?.reader();
         reader.lookup(&Key::of_wire(name), &mut self.snapshot).ok().map(|()| reader.generation())

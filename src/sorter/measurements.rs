@@ -1,4 +1,5 @@
-//! The latest measurement of each address, whichever names have it. Bounded: the least recently used one is evicted first.
+//! The latest measurement of each address, whichever names have it. Bounded: the least recently
+//! used one is evicted first.
 
 use super::ranking::Outcome;
 use hither_table::Monotonic;

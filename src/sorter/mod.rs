@@ -1,7 +1,7 @@
 //! hither-sorter: measures the addresses of answers and sends the daemon their order, the quickest first.
 //!
-//! It reads the table like any other process and decides nothing but the order: the worst that it can do is a bad permutation of the
-//! right set.
+//! It reads the table like any other process and decides nothing but the order: the worst that it
+//! can do is a bad permutation of the right set.
 
 mod daemon_connection;
 pub mod echo;
@@ -51,7 +51,8 @@ const READ_AGAIN: Duration = Duration::from_secs(2);
 /// A configuration that stays wrong is logged at every so many-th reading.
 const LOGGED_EVERY: u32 = 30;
 
-/// Reads the configuration. Under a service manager it waits until a wrong one is corrected, since restarts would fill the journal.
+/// Reads the configuration. Under a service manager it waits until a wrong one is corrected, since
+/// restarts would fill the journal.
 fn read_configuration(args: &Args) -> Option<Config> {
     let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some() && !args.with_parent;
     let mut manager = ServiceManager::new();

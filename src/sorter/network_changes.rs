@@ -52,7 +52,8 @@ impl NetworkChanges {
         if !self.pace.is_due(now) {
             return false;
         }
-        // This look covers the messages so far. A socket that has overflowed gets no further ones until it is empty.
+        // This look covers the messages so far. A socket that has overflowed gets no further ones
+        // until it is empty.
         if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
             self.pace.schedule(now);
         }

@@ -1,7 +1,8 @@
 //! The choice of probes: which address is probed next, by which method, and when.
 //!
-//! Pure: time is an argument. Probes are bounded in rate, in number on their way, and in memory. An address is probed once for all
-//! names that have it, by each method of `sort.probes` in turn until one is answered.
+//! Pure: time is an argument. Probes are bounded in rate, in number on their way, and in memory. An
+//! address is probed once for all names that have it, by each method of `sort.probes` in turn until
+//! one is answered.
 
 use super::measurements::{Measurement, Measurements};
 use super::ranking::Outcome;
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 /// Probes on their way at once.
 pub(super) const IN_FLIGHT_MAX: usize = 128;
-/// How many of them may be for large sets, so that small ones need not wait for the timeouts of silent addresses.
+/// How many of them may be for large sets, so that small ones need not wait for the timeouts of
+/// silent addresses.
 const LARGE_IN_FLIGHT_MAX: usize = 96;
-/// Addresses that wait for probes or are being probed: as many as the default rate measures in a minute and a half.
+/// Addresses that wait for probes or are being probed: as many as the default rate measures in a
+/// minute and a half.
 pub(super) const WAITING_MAX: usize = 16_384;
 /// While large sets wait, every so many-th probe is for one of them.
 const LARGE_SHARE: u32 = 4;
@@ -44,8 +47,8 @@ pub(super) enum SetSize {
     Small,
 }
 
-/// The priority of a set and of its addresses, the greatest first: small sets before large ones, later published sets before earlier
-/// ones, and the addresses of a set in their order.
+/// The priority of a set and of its addresses, the greatest first: small sets before large ones,
+/// later published sets before earlier ones, and the addresses of a set in their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Priority {
     pub size: SetSize,
@@ -118,7 +121,8 @@ impl ProbeChoice {
         self.remeasure
     }
 
-    /// Whether an address need not be probed now: its measurement is fresh, or there is no method to measure it.
+    /// Whether an address need not be probed now: its measurement is fresh, or there is no method
+    /// to measure it.
     pub fn is_settled(&mut self, address: &IpAddr, now: Monotonic) -> bool {
         if self.methods.is_empty() {
             return true;
@@ -142,7 +146,8 @@ impl ProbeChoice {
         self.waiting.contains_key(address)
     }
 
-    /// Adds an address, or raises its priority. The caller makes sure that [`ProbeChoice::waiting`] stays within its bound.
+    /// Adds an address, or raises its priority. The caller makes sure that [`ProbeChoice::waiting`]
+    /// stays within its bound.
     pub fn enqueue(&mut self, address: IpAddr, priority: Priority) {
         if let Some(waiting) = self.waiting.get_mut(&address) {
             if priority > waiting.priority {

@@ -1,9 +1,11 @@
-//! Which addresses are probed. A hostile DNS answer could name addresses in our own network, and make us scan it.
+//! Which addresses are probed. A hostile DNS answer could name addresses in our own network, and
+//! make us scan it.
 
 use hither_wire::reach::Reach;
 use std::net::IpAddr;
 
-/// Whether an address may be probed; `private` (`sort.private`) also allows those of this host and of private networks.
+/// Whether an address may be probed; `private` (`sort.private`) also allows those of this host and
+/// of private networks.
 pub(super) fn may_be_probed(address: IpAddr, private: bool) -> bool {
     match Reach::of(address) {
         Reach::Nowhere => false,

@@ -1,4 +1,5 @@
-//! Sends probes and receives their results: ICMP echo by one socket for each family, TCP by one connection for each probe.
+//! Sends probes and receives their results: ICMP echo by one socket for each family, TCP by one
+//! connection for each probe.
 
 use super::echo;
 use super::probe_choice::ProbeResult;
@@ -147,7 +148,8 @@ impl Prober {
     fn receive_echoes(&mut self, v4: bool, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
         let mut results = Vec::new();
         let mut buffer = [0; 1024];
-        // The socket's buffer is bounded, so a flood displaces real replies, but does not cost more than a turn.
+        // The socket's buffer is bounded, so a flood displaces real replies, but does not cost more
+        // than a turn.
         for _ in 0..MESSAGES_PER_TURN {
             let echo = if v4 { &self.v4 } else { &self.v6 };
             let Some(echo) = echo else { break };
@@ -221,7 +223,8 @@ fn connect(registry: &Registry, target: SocketAddr, id: usize) -> io::Result<Met
     Ok(Method::Connection(stream))
 }
 
-/// Opens a ping socket if the group may (net.ipv4.ping_group_range), otherwise a raw socket if the capability allows it.
+/// Opens a ping socket if the group may (net.ipv4.ping_group_range), otherwise a raw socket if the
+/// capability allows it.
 fn echo_socket(domain: Domain, protocol: Protocol) -> io::Result<EchoSocket> {
     let open = |kind: Type| Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol));
     match open(Type::DGRAM) {

@@ -1,4 +1,5 @@
-//! The ranking of a set's addresses by their measurements. Pure: the same measurements always give the same order.
+//! The ranking of a set's addresses by their measurements. Pure: the same measurements always give
+//! the same order.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,8 +24,9 @@ pub(super) fn ranked(set: &[(IpAddr, Outcome)]) -> Vec<(IpAddr, Outcome)> {
     ordered
 }
 
-/// Whether a set that is in a measured order already would gain by another one: an address with a better kind of outcome moves
-/// forward, or one that is quicker by more than `hysteresis`. For less, a client's next reply need not differ from its last one.
+/// Whether a set that is in a measured order already would gain by another one: an address with a
+/// better kind of outcome moves forward, or one that is quicker by more than `hysteresis`. For
+/// less, a client's next reply need not differ from its last one.
 pub(super) fn improves(set: &[(IpAddr, Outcome)], hysteresis: Duration) -> bool {
     let gains = |before: &Outcome, after: &Outcome| match (before, after) {
         (Outcome::Answered(before), Outcome::Answered(after)) => before.saturating_sub(*after) > hysteresis,

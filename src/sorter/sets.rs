@@ -1,9 +1,11 @@
-//! The sets that wait for measurements, and those whose orders wait to be sent. Pure: fed with the records of the table.
+//! The sets that wait for measurements, and those whose orders wait to be sent. Pure: fed with the
+//! records of the table.
 //!
-//! A waiting set is its name and the addresses that are still to be measured; the set itself is read from the table again when it is
-//! ordered. So memory is bounded: [`SETS_MAX`] sets of at most [`PROBED_MAX`] addresses each. At the bound later published sets displace
-//! earlier ones, and small sets large ones. A set that is displaced or refused is counted as passed over, and found again by the next
-//! walk over the table.
+//! A waiting set is its name and the addresses that are still to be measured; the set itself is
+//! read from the table again when it is ordered. So memory is bounded: [`SETS_MAX`] sets of at most
+//! [`PROBED_MAX`] addresses each. At the bound later published sets displace earlier ones, and
+//! small sets large ones. A set that is displaced or refused is counted as passed over, and found
+//! again by the next walk over the table.
 
 use super::probe_choice::{Priority, ProbeChoice, SetSize, WAITING_MAX};
 use super::probe_targets::may_be_probed;
@@ -17,8 +19,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Addresses of one set that are measured within `sort.remeasure`: the first ones, in the order in which they were published. The others
-/// rank behind them, unless another set has them measured.
+/// Addresses of one set that are measured within `sort.remeasure`: the first ones, in the order in
+/// which they were published. The others rank behind them, unless another set has them measured.
 pub(super) const PROBED_MAX: usize = 16;
 /// Sets that wait, for measurements or for being sent; with all their indexes some 10 MiB.
 pub(super) const SETS_MAX: usize = 8192;
@@ -149,7 +151,8 @@ impl Sets {
         }
     }
 
-    /// Adds a set and returns its number; displaces sets of lower priority at the bounds. `None` if that is not enough.
+    /// Adds a set and returns its number; displaces sets of lower priority at the bounds. `None` if
+    /// that is not enough.
     fn add(&mut self, set: NewSet<'_>, choice: &mut ProbeChoice) -> Option<usize> {
         loop {
             let new = set.unmeasured.iter().filter(|address| !choice.is_waiting(address)).count();

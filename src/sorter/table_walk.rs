@@ -1,11 +1,12 @@
-//! The walk over the whole table, in portions. It finds sets whose change was missed or that had to be passed over, and those that
-//! are to be measured again. Pure: it decides when to walk and where, the event loop reads the entries.
+//! The walk over the whole table, in portions. It finds sets whose change was missed or that had to
+//! be passed over, and those that are to be measured again. Pure: it decides when to walk and
+//! where, the event loop reads the entries.
 
 use hither_table::Monotonic;
 use std::time::Duration;
 
-/// Index slots of the table that are read in one turn. Each may hold two sets, and a quarter of the capacity is free then: see
-/// [`super::sets::Sets::is_backed_up`].
+/// Index slots of the table that are read in one turn. Each may hold two sets, and a quarter of the
+/// capacity is free then: see [`super::sets::Sets::is_backed_up`].
 const PORTION: usize = super::sets::READY_MAX / 4;
 /// The least time between a walk that passed sets over and the next walk.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -17,12 +18,13 @@ pub(super) struct TableWalk {
     /// Slots that are left of this walk.
     left: usize,
     due: Monotonic,
-    /// The slot at which a set was first passed over: the next walk begins there, so that no set is passed over every time.
+    /// The slot at which a set was first passed over: the next walk begins there, so that no set is
+    /// passed over every time.
     passed_over_at: Option<usize>,
     /// The count of sets passed over when the walk began, or when the last one ended.
     passed_over_before: u64,
-    /// When all sets are to be measured again. Then the walk is due with or without free capacity; earlier, for sets that were passed
-    /// over, only with it.
+    /// When all sets are to be measured again. Then the walk is due with or without free capacity;
+    /// earlier, for sets that were passed over, only with it.
     remeasure_at: Monotonic,
     /// Whether the last walk passed sets over.
     is_short: bool,
@@ -73,8 +75,9 @@ impl TableWalk {
         Portion { first, count: PORTION.min(self.left).min(slots - first) }
     }
 
-    /// The portion was read. `passed_over` counts all sets passed over so far. At the end of the walk this returns the number of sets
-    /// that were passed over since it began, and the next walk is due after `remeasure`, or sooner if that number is not zero.
+    /// The portion was read. `passed_over` counts all sets passed over so far. At the end of the
+    /// walk this returns the number of sets that were passed over since it began, and the next walk
+    /// is due after `remeasure`, or sooner if that number is not zero.
     pub fn portion_done(
         &mut self,
         portion: Portion,
@@ -98,7 +101,8 @@ impl TableWalk {
         Some(in_this_walk)
     }
 
-    /// Whether a walk that passed over so many sets differs from the last one in that it did or did not pass sets over.
+    /// Whether a walk that passed over so many sets differs from the last one in that it did or did
+    /// not pass sets over.
     pub fn shortage_changed(&mut self, passed_over: u64) -> bool {
         let is_short = passed_over > 0;
         std::mem::replace(&mut self.is_short, is_short) != is_short
@@ -113,8 +117,9 @@ impl TableWalk {
         self.remeasure_at = now;
     }
 
-    /// Advances the next walk if sets were passed over since the last one, and delays it while there is no free capacity. It is not
-    /// delayed beyond the time for measuring again: even then small sets displace large ones.
+    /// Advances the next walk if sets were passed over since the last one, and delays it while
+    /// there is no free capacity. It is not delayed beyond the time for measuring again: even then
+    /// small sets displace large ones.
     pub fn delay_or_advance(&mut self, passed_over: u64, has_capacity: bool, now: Monotonic) {
         if self.is_walking() {
             return;

@@ -1,4 +1,5 @@
-//! The real sorter beside a table with more addresses than it has memory for, and a stand-in for the daemon that takes its orders.
+//! The real sorter beside a table with more addresses than it has memory for, and a stand-in for
+//! the daemon that takes its orders.
 
 use crate::support::{PATIENCE, directory};
 use hither_control::{Order, SORTER_SOCKET, SorterMessage, decode};
@@ -166,7 +167,8 @@ fn check(order: &Order) {
 #[test]
 fn thousands_of_large_names_take_bounded_memory_and_ordinary_ones_are_ordered_meanwhile() {
     let mut table = Table::new();
-    // Nobody listens there, which is known at once; at the usual rate the large names take eight minutes all the same.
+    // Nobody listens there, which is known at once; at the usual rate the large names take eight
+    // minutes all the same.
     let probes = "[sort]\nprobes = [\"tcp:9\"]\nprivate = true\n";
     let run = table.dir.join("run");
     std::fs::write(table.dir.join("hither.toml"), format!("runtime_dir = {run:?}\n{probes}"))

@@ -1,6 +1,6 @@
-//! What is known of a host, as it was found and not yet judged.
+//! The facts about a host, as they were read and not yet judged.
 
-use super::containers::Containers;
+use super::containers::found::Containers;
 use super::ini::{Manager, Resolved};
 use super::sockets::Held;
 use super::units::{Systemd, Unit};
@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Everything that is judged.
+/// All facts.
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// Whether we may see everything: without, processes of others hide what they hold.
+    /// Whether root runs doctor: for other users the sockets of other processes are hidden.
     pub is_root: bool,
     pub config: Configuration,
     /// Sockets at the ports that hitherd listens at, and at 53.
@@ -20,7 +20,7 @@ pub(super) struct Facts {
     pub systemd: Systemd,
     pub daemon: Daemon,
     pub table: Table,
-    /// Whom hitherd asks: those of the configuration, or of the system.
+    /// The upstreams of hitherd: those of its configuration, or of the system.
     pub upstreams: Vec<SocketAddr>,
     pub names: Names,
     pub lookups: Lookups,
@@ -28,7 +28,7 @@ pub(super) struct Facts {
     pub ping: Ping,
 }
 
-/// hither.toml.
+/// The configuration of hitherd.
 #[derive(Debug)]
 pub(super) enum Configuration {
     Good(Box<Config>),
@@ -37,16 +37,17 @@ pub(super) enum Configuration {
     Hidden(String),
 }
 
-/// What came of asking the daemon how it is.
+/// The daemon's answer to a request for its status.
 #[derive(Debug)]
 pub(super) enum Daemon {
-    /// It was not asked, since that would start it.
+    /// It does not run, and was not asked, since that would start it.
     Stopped,
+    /// It did not answer: why.
     Silent(String),
     Answers(Answering),
 }
 
-/// What the daemon says of itself.
+/// The daemon's status, as far as it is judged.
 #[derive(Clone, Debug)]
 pub(super) struct Answering {
     pub pid: u32,
@@ -54,13 +55,13 @@ pub(super) struct Answering {
     pub listen: Vec<SocketAddr>,
     /// The sorter's process, if one is connected.
     pub sorter: Option<i32>,
-    /// It has not had the time to connect since hitherd's own start.
+    /// The sorter need not be connected yet: hitherd has just been started.
     pub sorter_starts: bool,
-    /// What the sorter cannot do.
+    /// Kinds of probes that the sorter cannot send.
     pub lacks: Vec<String>,
-    /// What is not as the configuration wants it.
+    /// Whatever differs from the configuration.
     pub problems: Vec<String>,
-    /// Whom it asks for everything else than some domains.
+    /// The upstreams for all names without another upstream.
     pub upstreams: Vec<SocketAddr>,
 }
 
@@ -80,78 +81,79 @@ pub(super) enum Table {
     },
 }
 
-/// Who answers what `resolv.conf` leads to, and who writes it.
+/// resolv.conf, and the programs that write it or answer behind it.
 #[derive(Debug)]
 pub(super) struct Names {
     pub resolv: Resolv,
     pub resolved: Resolved,
-    /// The servers that resolved uses now, its links' included.
+    /// The servers that systemd-resolved uses now, including those of links.
     pub resolved_uses: Vec<SocketAddr>,
     pub manager: Manager,
-    /// `/etc/dhcp/dhclient.conf`.
+    /// The text of `/etc/dhcp/dhclient.conf`.
     pub dhclient_conf: String,
-    /// `/etc/resolv.conf.head`.
+    /// The text of `/etc/resolv.conf.head`.
     pub dhcpcd_head: String,
-    /// Whether resolvconf(8), of whichever kind, is installed.
+    /// Whether any resolvconf(8) is installed.
     pub resolvconf: bool,
-    /// Names of processes that are alive.
+    /// The names of all processes.
     pub processes: BTreeSet<String>,
-    /// Where our examples for others are.
+    /// The directory of our example files.
     pub share: PathBuf,
 }
 
-/// `/etc/resolv.conf`.
+/// The file `/etc/resolv.conf`.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Resolv {
-    /// Where it leads to if it is a link.
+    /// The target, if it is a link.
     pub link: Option<PathBuf>,
-    /// Where that ends, if it ends somewhere.
+    /// The file at the end of all links, if it exists.
     pub real: Option<PathBuf>,
-    /// It is a link, and what could be read is not at its end.
+    /// It is a link without a readable file at its end.
     pub is_broken: bool,
-    /// It ends at the file that hitherd itself writes, for containers.
+    /// It is a link to the file that hitherd writes for containers.
     pub is_ours: bool,
-    /// Something else than a file is in its place.
-    pub is_in_the_way: bool,
-    /// Its text; `None` if there is none.
+    /// It is not a file but, for instance, a directory.
+    pub is_no_file: bool,
+    /// Its text; `None` if it does not exist.
     pub text: Option<String>,
     /// Why it cannot be read.
     pub error: Option<String>,
 }
 
-/// How the C library looks names up.
+/// How glibc looks names up.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    /// `/etc/nsswitch.conf`, or why it cannot be read.
+    /// The text of `/etc/nsswitch.conf`, or why it cannot be read.
     pub nsswitch: Result<Vec<u8>, String>,
     pub module: Module,
-    /// Whether somebody listens for glibc in front of the module.
+    /// Whether nscd answers glibc before the module is asked.
     pub nscd: bool,
-    /// `/etc/nscd.conf`.
+    /// The text of `/etc/nscd.conf`.
     pub nscd_conf: String,
 }
 
-/// The NSS module's file.
+/// The file of the NSS module.
 #[derive(Debug)]
 pub(super) struct Module {
-    /// Where it was found.
+    /// Its path, if it was found.
     pub path: Option<PathBuf>,
-    /// Whether the loader looks there.
+    /// Whether the dynamic loader finds it there.
     pub loadable: bool,
 }
 
-/// Who may send ICMP echo without a capability.
+/// Which groups may send ICMP echo without a capability.
 #[derive(Debug)]
 pub(super) struct Ping {
-    /// The groups, first and last; `None` if the kernel does not say.
+    /// The first and last group; `None` if that cannot be read.
     pub groups: Option<(u32, u32)>,
-    /// The sorter's group, if there is one.
+    /// The sorter's group, if it exists.
     pub sorter: Option<u32>,
 }
 
 impl Facts {
-    /// Where clients ask hitherd: what it says itself, else its socket unit, else the configuration.
-    pub fn wanted(&self) -> Vec<SocketAddr> {
+    /// The addresses at which hitherd listens or should: by its own status, else by its socket
+    /// unit, else by its configuration.
+    pub fn listen_addresses(&self) -> Vec<SocketAddr> {
         if let Daemon::Answers(daemon) = &self.daemon {
             return daemon.listen.clone();
         }
@@ -163,9 +165,9 @@ impl Facts {
         }
     }
 
-    /// The first of [`Facts::wanted`] that resolv.conf can name.
+    /// The first of [`Facts::listen_addresses`] that resolv.conf can name.
     pub fn own_nameserver(&self) -> Option<IpAddr> {
-        self.wanted().iter().find(|address| address.port() == 53).map(|address| {
+        self.listen_addresses().iter().find(|address| address.port() == 53).map(|address| {
             match (address.ip().is_unspecified(), address.is_ipv4()) {
                 (false, _) => address.ip(),
                 (true, true) => IpAddr::from([127, 0, 0, 1]),
@@ -174,17 +176,16 @@ impl Facts {
         })
     }
 
-    /// Whether a query to `server` comes to hitherd.
+    /// Whether hitherd gets the queries to `server`.
     pub fn is_own(&self, server: IpAddr) -> bool {
-        // Whoever has the address itself gets what is sent there, before a wildcard.
-        let elses = self.held.iter().any(|held| held.address == SocketAddr::new(server, 53));
-        self.wanted()
-            .iter()
-            .filter(|own| own.port() == 53)
-            .any(|own| own.ip() == server || own.ip().is_unspecified() && server.is_loopback() && !elses)
+        // A socket at the address itself gets them before one at the wildcard address.
+        let has_other_socket = self.held.iter().any(|held| held.address == SocketAddr::new(server, 53));
+        self.listen_addresses().iter().filter(|own| own.port() == 53).any(|own| {
+            own.ip() == server || own.ip().is_unspecified() && server.is_loopback() && !has_other_socket
+        })
     }
 
-    /// A unit that is installed.
+    /// A unit, if it is installed.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         match &self.systemd {
             Systemd::Running(units) => units.get(name),
@@ -192,7 +193,7 @@ impl Facts {
         }
     }
 
-    /// Whether a unit runs.
+    /// Whether a unit is active.
     pub fn is_active(&self, name: &str) -> bool {
         self.unit(name).is_some_and(Unit::is_active)
     }
@@ -207,8 +208,8 @@ pub(super) mod tests {
         text.parse().expect("an address")
     }
 
-    /// A host where everything is as it should be: hither by socket activation, resolv.conf and nsswitch.conf lead to it.
-    pub fn well() -> Facts {
+    /// A host without a fault: hitherd is started by its sockets, and resolv.conf and nsswitch.conf name it.
+    pub fn faultless() -> Facts {
         let listen = vec![address("127.0.0.1:53"), address("[::1]:53")];
         let text = "nameserver 127.0.0.1\nnameserver 192.0.2.1\n";
         let mut units = Units::default();
@@ -262,7 +263,7 @@ pub(super) mod tests {
     }
 
     impl Facts {
-        /// The units, to change them.
+        /// The units, for a change.
         pub fn units(&mut self) -> &mut Units {
             match &mut self.systemd {
                 Systemd::Running(units) => units,
@@ -270,7 +271,7 @@ pub(super) mod tests {
             }
         }
 
-        /// The same host with systemd-resolved before it, as Debian's package sets it up.
+        /// The same host behind systemd-resolved, as Debian's package configures it.
         pub fn behind_resolved(mut self) -> Facts {
             self.units().put("systemd-resolved.service", "active", "enabled");
             self.names.resolv = Resolv {
@@ -288,8 +289,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_daemons_own_word_counts_before_units_and_configuration() {
-        let mut facts = well();
+    fn the_daemons_status_counts_before_units_and_configuration() {
+        let mut facts = faultless();
         assert!(facts.is_own(IpAddr::from([127, 0, 0, 1])) && !facts.is_own(IpAddr::from([127, 0, 0, 53])));
         let Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };
         daemon.listen = vec![address("0.0.0.0:53")];
@@ -298,11 +299,11 @@ pub(super) mod tests {
         assert!(!facts.is_own(IpAddr::from([127, 0, 0, 53])));
         assert_eq!(facts.own_nameserver(), Some(IpAddr::from([127, 0, 0, 1])));
         facts.daemon = Daemon::Stopped;
-        assert_eq!(facts.wanted(), [address("127.0.0.1:53"), address("[::1]:53")]);
+        assert_eq!(facts.listen_addresses(), [address("127.0.0.1:53"), address("[::1]:53")]);
         facts.systemd = Systemd::Absent;
         let config = crate::config::check_text("[listen]\ndns = [\"127.0.0.1:5300\"]").expect("right");
         facts.config = Configuration::Good(Box::new(config));
-        assert_eq!(facts.wanted(), [address("127.0.0.1:5300")]);
+        assert_eq!(facts.listen_addresses(), [address("127.0.0.1:5300")]);
         assert_eq!(facts.own_nameserver(), None, "resolv.conf has no ports");
     }
 }

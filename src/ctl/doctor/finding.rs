@@ -1,36 +1,36 @@
-//! What doctor says of one thing.
+//! A finding: the state of one thing on the host, and the command that fixes it.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How it is.
+/// The state of one thing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
     Ok,
-    /// It could not be seen.
+    /// It could not be read or asked.
     Unknown,
     /// It works, but not as well as it could.
     Warning,
     Problem,
 }
 
-/// One thing that was looked at.
+/// The finding of one check.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Finding {
     pub check: String,
     pub state: State,
-    /// What is there.
+    /// The state in words.
     pub found: String,
-    /// The one command that puts it right, for root's shell.
+    /// The one command that fixes it, for root's shell.
     pub fix: Option<String>,
-    /// What that takes away.
+    /// What that command takes away.
     pub takes_away: Option<String>,
 }
 
 impl Finding {
     fn new(check: &str, state: State, found: impl Into<String>) -> Finding {
-        // Files and names of processes may hold anything.
+        // Texts from files and names of processes may have control characters.
         let plain = |text: String| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         Finding { check: check.to_owned(), state, found: plain(found.into()), fix: None, takes_away: None }
     }
@@ -95,13 +95,13 @@ impl fmt::Display for Finding {
 pub(super) mod tests {
     use super::*;
 
-    /// What is said of one thing, and the command, empty if there is none.
-    pub fn said_of(findings: Vec<Finding>, check: &str) -> (State, String, String) {
-        let found = findings.into_iter().find(|finding| finding.check == check).expect("looked at");
+    /// State, text and fix of a check; the fix is empty if there is none.
+    pub fn finding_of(findings: Vec<Finding>, check: &str) -> (State, String, String) {
+        let found = findings.into_iter().find(|finding| finding.check == check).expect("checked");
         (found.state, found.found, found.fix.unwrap_or_default())
     }
 
-    pub fn assert_well(findings: &[Finding]) {
+    pub fn assert_no_fault(findings: &[Finding]) {
         for finding in findings {
             assert!(finding.state == State::Ok && finding.fix.is_none(), "{finding}");
         }

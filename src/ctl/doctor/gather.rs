@@ -1,4 +1,5 @@
-//! Reads what is known of a host, all of it below one root. Nothing is judged, and nothing waits longer than for seconds.
+//! Reads the facts about a host below one root directory. Nothing is judged, and every wait is
+//! bounded by seconds.
 
 use super::facts::{Answering, Configuration, Daemon, Facts, Lookups, Module, Names, Ping, Resolv, Table};
 use super::units::{Systemd, Unit};
@@ -7,21 +8,21 @@ use crate::config::Config;
 use crate::ctl::{Context, ask, files};
 use crate::host::resolvers;
 use hither_client::OpenError;
-use hither_control::{SorterState, UPSTREAMS_FILE, UpstreamStatus};
+use hither_control::{SorterState, UpstreamStatus};
 use hither_table::paths::TABLE_FILE;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Where the loader looks without its cache, and behind them where it does if the cache says so.
+/// Directories that the dynamic loader searches, and one that it searches only if its cache has it.
 const LIBRARIES: [&str; 4] = ["lib", "usr/lib", "lib64", "usr/lib64"];
 const LIBRARIES_LOCAL: &str = "usr/local/lib";
 const MODULE: &str = "libnss_hither.so.2";
 
-/// Everything.
+/// Reads all facts.
 pub(super) fn facts(context: &Context, root: &Path) -> Facts {
-    let containers = containers::gather(root, &context.dir);
+    let containers = containers::found::gather(root, &context.dir);
     let dir = root.join(context.dir.strip_prefix("/").unwrap_or(&context.dir));
     let systemd = units::systemd(root, Path::new("systemctl"));
     let context = Context { dir, json: context.json };
@@ -40,7 +41,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
         ping: ping(root),
         systemd,
     };
-    let mut ports: Vec<u16> = facts.wanted().iter().map(SocketAddr::port).collect();
+    let mut ports: Vec<u16> = facts.listen_addresses().iter().map(SocketAddr::port).collect();
     ports.push(53);
     facts.held = sockets::held(root, &ports);
     facts.upstreams = match (&facts.daemon, &facts.config) {
@@ -49,8 +50,8 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
             config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
         }
         _ => resolvers::plan(
-            &resolvers::Files::read(root, &context.dir),
-            &resolvers::Heard::default(),
+            &resolvers::ResolverFiles::read(root, &context.dir),
+            &resolvers::BusLinks::default(),
             &|server| facts.is_own(server.ip()) && server.port() == 53,
         )
         .routes
@@ -62,7 +63,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
     facts
 }
 
-/// What cannot be read is taken for empty: who may read more sees more.
+/// The text of a file; empty if it cannot be read.
 fn text(root: &Path, path: &str) -> String {
     files::text(&root.join(path)).ok().flatten().unwrap_or_default()
 }
@@ -70,13 +71,13 @@ fn text(root: &Path, path: &str) -> String {
 fn configuration(root: &Path) -> Configuration {
     let main = root.join("etc/hither/hither.toml");
     let drop_ins = files::beside(&main, ".d");
-    let hidden = [crate::host::open::regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
+    let hidden = [crate::host::files::open_regular(&main).err(), std::fs::read_dir(&drop_ins).err()];
     if let Some(error) =
         hidden.into_iter().flatten().find(|error| error.kind() == ErrorKind::PermissionDenied)
     {
         return Configuration::Hidden(format!("'{}': {error}", main.display()));
     }
-    // Without a file of that name drop-ins count on this host alone.
+    // Only for this host drop-ins are read without a main file.
     let loaded = match (root == Path::new("/"), main.exists()) {
         (true, _) => Config::load(None),
         (false, true) => Config::load(Some(&main)),
@@ -88,18 +89,18 @@ fn configuration(root: &Path) -> Configuration {
     }
 }
 
-/// Whether whoever connects to the daemon would start it.
-pub(super) fn is_started_by_asking(systemd: &Systemd) -> bool {
+/// Whether a request to the daemon would start it.
+pub(super) fn is_started_by_requests(systemd: &Systemd) -> bool {
     let Systemd::Running(units) = systemd else { return false };
     let is_active = |name: &str| units.get(name).is_some_and(Unit::is_active);
     is_active("hitherd-control.socket") && !is_active("hitherd.service")
 }
 
 fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
-    if is_started_by_asking(systemd) {
+    if is_started_by_requests(systemd) {
         return Daemon::Stopped;
     }
-    match ask::answering(context) {
+    match ask::daemon_status(context) {
         Ok(status) => Daemon::Answers(Answering {
             pid: status.pid,
             uptime_s: status.uptime_s,
@@ -114,7 +115,7 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
     }
 }
 
-/// Those that are asked for everything else, each once.
+/// The upstreams for all names without another upstream, each once.
 fn usual(all: &[UpstreamStatus]) -> Vec<SocketAddr> {
     let usual = all.iter().filter(|one| one.domains.is_empty() || one.domains.iter().any(|at| at == "."));
     let mut found = Vec::new();
@@ -147,10 +148,10 @@ fn names(root: &Path, dir: &Path) -> Names {
     let link = std::fs::read_link(&path).ok();
     let is_denied = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     let real = std::fs::canonicalize(&path).ok();
-    let ours = std::fs::canonicalize(dir.join(UPSTREAMS_FILE)).ok();
+    let upstreams_file = std::fs::canonicalize(dir.join(crate::host::resolv_conf::OWN_FILE)).ok();
     let resolv = Resolv {
-        is_in_the_way: link.is_none() && path.exists() && !path.is_file(),
-        is_ours: link.is_some() && real.is_some() && real == ours,
+        is_no_file: link.is_none() && path.exists() && !path.is_file(),
+        is_ours: link.is_some() && real.is_some() && real == upstreams_file,
         is_broken: link.is_some() && !matches!(read, Ok(Some(_))) && !is_denied,
         real: real.map(|real| Path::new("/").join(real.strip_prefix(root).unwrap_or(&real))),
         link,
@@ -207,11 +208,12 @@ fn module(root: &Path) -> Module {
     Module { path: find(&[LIBRARIES_LOCAL]), loadable: false }
 }
 
+/// The place of an absolute path of the host.
 fn in_root(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// The path of the module in the loader's cache: texts with a NUL behind each.
+/// The module's path in the loader's cache, whose texts each end with a NUL.
 fn cached(cache: &[u8]) -> Option<PathBuf> {
     let mut texts = cache.split(|c| *c == 0).filter_map(|text| std::str::from_utf8(text).ok());
     texts.find(|text| text.starts_with('/') && text.ends_with(&format!("/{MODULE}"))).map(PathBuf::from)
@@ -227,13 +229,13 @@ fn ping(root: &Path) -> Ping {
     Ping { groups, sorter: id_of(&text(root, "etc/group"), "hither-sorter") }
 }
 
-/// The number of a name in passwd(5) or group(5).
+/// The id of a name in passwd(5) or group(5).
 fn id_of(text: &str, name: &str) -> Option<u32> {
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()
 }
 
-/// The name of a number in passwd(5), else the number.
+/// The name of an id in passwd(5), or else the id.
 fn name_of(text: &str, id: u32) -> String {
     let id = id.to_string();
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_read_below_its_root() {
+    fn all_facts_are_read_below_the_root() {
         let cache = "ld.so\0\0/opt/lib/libnss_hither.so.2\0x";
         let root = Root::new(
             "host",
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_and_a_broken_host_are_read_too() {
+    fn an_empty_and_a_damaged_host_are_read_too() {
         let root = Root::new("empty", &[("x", "")]);
         let facts = root.facts();
         assert!(
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn users_have_names_and_numbers() {
+    fn names_and_ids_are_found_in_passwd_and_group() {
         let text = "root:x:0:0::/root:/bin/sh\nhither:x:990:990::/:\n";
         assert_eq!((name_of(text, 990).as_str(), name_of(text, 5).as_str()), ("hither", "5"));
         assert_eq!((id_of(text, "hither"), id_of(text, "x")), (Some(990), None));

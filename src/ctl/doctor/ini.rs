@@ -1,4 +1,5 @@
-//! Settings of others that concern us: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5) with their drop-ins.
+//! Configuration of other programs: resolv.conf(5), and resolved.conf(5) and NetworkManager.conf(5)
+//! with their drop-ins.
 
 use crate::ctl::files;
 use crate::host::resolv_conf::{self, as_programs_ask, parse_server};
@@ -6,12 +7,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// What systemd-resolved is told.
+/// The configuration of systemd-resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Resolved {
-    /// `DNS=`, its upstreams beside those of links.
+    /// `DNS=`: its upstreams besides those of links.
     pub dns: Vec<SocketAddr>,
-    /// `Domains=`; `~.` among them: they are asked for every name.
+    /// `Domains=`; with `~.` its upstreams are asked for every name.
     pub domains: Vec<String>,
     /// `DNSStubListener=`: whether it listens at 127.0.0.53.
     pub stub: bool,
@@ -23,24 +24,25 @@ impl Default for Resolved {
     }
 }
 
-/// What NetworkManager is told.
+/// The configuration of NetworkManager.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Manager {
-    /// `dns=`; empty: it finds out itself.
+    /// `dns=`; empty: NetworkManager decides itself.
     pub dns: String,
-    /// `rc-manager=`, how it writes resolv.conf; empty: it finds out itself.
+    /// `rc-manager=`: how it writes resolv.conf; empty: it decides itself.
     pub rc_manager: String,
 }
 
 impl Manager {
-    /// Whether it is told to leave resolv.conf to others.
+    /// Whether it does not write resolv.conf.
     pub fn leaves_resolv_conf(&self) -> bool {
         self.dns == "none" || self.dns == "systemd-resolved" || self.rc_manager == "unmanaged"
     }
 }
 
 impl Resolved {
-    /// Whether every name is asked of those for whom `is_own` holds, and of nobody else: resolved stays with one of several.
+    /// Whether it asks only servers for which `is_own` holds, and for every name. Of several
+    /// servers it would stay with one.
     pub fn forwards(&self, is_own: impl Fn(&SocketAddr) -> bool) -> bool {
         !self.dns.is_empty()
             && self.dns.iter().all(is_own)
@@ -48,44 +50,47 @@ impl Resolved {
     }
 }
 
-/// The servers that a resolv.conf names, stubs and ourselves included.
+/// The servers that a resolv.conf names, including stubs and hitherd.
 pub(super) fn nameservers(text: &str) -> Vec<SocketAddr> {
     resolv_conf::read(text.as_bytes()).nameservers.into_iter().map(as_programs_ask).collect()
 }
 
-/// Later ones win over earlier ones, whole files by name and settings by order.
+/// Directories of drop-ins. A file replaces those of the same name in earlier directories; all
+/// files are read in the order of their names, and later settings win.
 const RESOLVED_DIRS: [&str; 4] = [
     "usr/lib/systemd/resolved.conf.d",
     "usr/local/lib/systemd/resolved.conf.d",
     "run/systemd/resolved.conf.d",
     "etc/systemd/resolved.conf.d",
 ];
-/// As before; NetworkManager reads these before its own file, and those of /etc after it.
+/// The same for NetworkManager, which reads these before its main file, and those in /etc after it.
 const MANAGER_DIRS: [&str; 3] =
     ["usr/lib/NetworkManager/conf.d", "run/NetworkManager/conf.d", "etc/NetworkManager/conf.d"];
 
-/// resolved.conf and its drop-ins below `root`.
+/// Reads resolved.conf and its drop-ins below `root`.
 pub(super) fn resolved(root: &Path) -> Resolved {
     let main =
         ["etc", "run", "usr/local/lib", "usr/lib"].map(|dir| root.join(dir).join("systemd/resolved.conf"));
     let main = main.into_iter().find(|path| path.exists());
-    let mut told = Resolved::default();
+    let mut config = Resolved::default();
     for path in main.into_iter().chain(drop_ins(root, &RESOLVED_DIRS)) {
-        resolved_of(&mut told, &files::text(&path).ok().flatten().unwrap_or_default());
+        resolved_of(&mut config, &files::text(&path).ok().flatten().unwrap_or_default());
     }
-    told
+    config
 }
 
-fn resolved_of(told: &mut Resolved, text: &str) {
+fn resolved_of(config: &mut Resolved, text: &str) {
     for (key, value) in settings(text, "Resolve") {
         match key {
-            // An empty list takes back what came before; another adds to it.
-            "DNS" if value.is_empty() => told.dns.clear(),
-            "DNS" => told.dns.extend(value.split_whitespace().filter_map(parse_server).map(as_programs_ask)),
-            "Domains" if value.is_empty() => told.domains.clear(),
-            "Domains" => told.domains.extend(value.split_whitespace().map(str::to_owned)),
+            // An empty list removes the earlier entries; another one adds to them.
+            "DNS" if value.is_empty() => config.dns.clear(),
+            "DNS" => {
+                config.dns.extend(value.split_whitespace().filter_map(parse_server).map(as_programs_ask))
+            }
+            "Domains" if value.is_empty() => config.domains.clear(),
+            "Domains" => config.domains.extend(value.split_whitespace().map(str::to_owned)),
             "DNSStubListener" => {
-                told.stub =
+                config.stub =
                     !matches!(value.to_ascii_lowercase().as_str(), "no" | "false" | "0" | "off" | "n" | "f");
             }
             _ => {}
@@ -93,29 +98,30 @@ fn resolved_of(told: &mut Resolved, text: &str) {
     }
 }
 
-/// NetworkManager.conf and its drop-ins below `root`.
+/// Reads NetworkManager.conf and its drop-ins below `root`.
 pub(super) fn manager(root: &Path) -> Manager {
     let (etc, others): (Vec<PathBuf>, Vec<PathBuf>) =
         drop_ins(root, &MANAGER_DIRS).into_iter().partition(|path| path.starts_with(root.join("etc")));
     let main = root.join("etc/NetworkManager/NetworkManager.conf");
-    let mut told = Manager::default();
+    let mut config = Manager::default();
     for path in others.into_iter().chain([main]).chain(etc) {
-        manager_of(&mut told, &files::text(&path).ok().flatten().unwrap_or_default());
+        manager_of(&mut config, &files::text(&path).ok().flatten().unwrap_or_default());
     }
-    told
+    config
 }
 
-fn manager_of(told: &mut Manager, text: &str) {
+fn manager_of(config: &mut Manager, text: &str) {
     for (key, value) in settings(text, "main") {
         match key {
-            "dns" => value.clone_into(&mut told.dns),
-            "rc-manager" => value.clone_into(&mut told.rc_manager),
+            "dns" => value.clone_into(&mut config.dns),
+            "rc-manager" => value.clone_into(&mut config.rc_manager),
             _ => {}
         }
     }
 }
 
-/// The `.conf` files of directories in the order of their names; of two with one name that of the later directory.
+/// The `.conf` files of directories in the order of their names; of two with one name that of the
+/// later directory.
 fn drop_ins(root: &Path, dirs: &[&str]) -> Vec<PathBuf> {
     let mut drop_ins = BTreeMap::new();
     for dir in dirs {
@@ -154,7 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn drop_ins_add_take_back_and_hide_one_another() {
+    fn drop_ins_add_to_reset_and_replace_one_another() {
         let root = std::env::temp_dir().join(format!("hither-ini-{}", std::process::id()));
         for (path, text) in [
             ("etc/systemd/resolved.conf", "[Resolve]\n#DNS=192.0.2.9\nDNS=192.0.2.1\nDNSStubListener=no\n"),
@@ -175,26 +181,26 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
             std::fs::write(path, text).expect("written");
         }
-        let told = resolved(&root);
-        assert_eq!(told.dns, [address("127.0.0.1:53"), address("[::1]:53")]);
-        assert!(!told.stub && told.forwards(|server| server.ip().is_loopback()));
-        assert!(!told.forwards(|_| false));
-        let told = manager(&root);
-        assert_eq!((told.dns.as_str(), told.rc_manager.as_str()), ("default", "unmanaged"));
-        assert!(told.leaves_resolv_conf());
+        let config = resolved(&root);
+        assert_eq!(config.dns, [address("127.0.0.1:53"), address("[::1]:53")]);
+        assert!(!config.stub && config.forwards(|server| server.ip().is_loopback()));
+        assert!(!config.forwards(|_| false));
+        let config = manager(&root);
+        assert_eq!((config.dns.as_str(), config.rc_manager.as_str()), ("default", "unmanaged"));
+        assert!(config.leaves_resolv_conf());
         std::fs::remove_dir_all(&root).expect("removable");
         assert_eq!((resolved(&root), manager(&root)), (Resolved::default(), Manager::default()));
     }
 
-    /// What is shipped is what doctor looks for.
+    /// Doctor recognizes the files that are shipped.
     #[test]
-    fn our_own_drop_ins_do_what_they_are_for() {
-        let mut told = Resolved::default();
-        resolved_of(&mut told, include_str!("../../../systemd/resolved.conf"));
-        assert!(told.forwards(|server| *server == address("127.0.0.1:53")) && told.stub);
-        let mut told = Manager::default();
-        manager_of(&mut told, include_str!("../../../systemd/NetworkManager.conf"));
-        assert!(told.leaves_resolv_conf());
+    fn the_shipped_drop_ins_have_their_effect() {
+        let mut config = Resolved::default();
+        resolved_of(&mut config, include_str!("../../../systemd/resolved.conf"));
+        assert!(config.forwards(|server| *server == address("127.0.0.1:53")) && config.stub);
+        let mut config = Manager::default();
+        manager_of(&mut config, include_str!("../../../systemd/NetworkManager.conf"));
+        assert!(config.leaves_resolv_conf());
     }
 
     proptest! {

@@ -1,11 +1,10 @@
-//! Judges how glibc looks names up: nsswitch.conf, the module, and nscd before both.
+//! Judges how glibc looks names up: nsswitch.conf, the NSS module, and nscd, which is asked before both.
 
 use super::facts::Facts;
 use super::finding::Finding;
-use crate::ctl::nss;
-use crate::ctl::nsswitch::{self, Odd};
+use crate::ctl::nsswitch::{self, LineError};
 
-/// A finding for each, nscd only where it runs.
+/// A finding for each; for nscd only if it runs.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![hosts_line(facts), module(facts)];
     findings.extend(nscd(facts));
@@ -26,8 +25,8 @@ fn hosts_line(facts: &Facts) -> Finding {
                 check,
                 format!("hosts: {shown}: without hither, programs ask it over DNS alone"),
             );
-            let effect = nss::effect(text).unwrap_or_default();
-            // Where nothing is cut off, nothing is taken away.
+            let effect = nsswitch::effect(text).unwrap_or_default();
+            // Other effects take nothing away.
             let takes_away = effect.strip_prefix("takes away: ").unwrap_or_default();
             if facts.lookups.module.loadable {
                 found.fixed_by("hitherctl enable-nss").taking_away(takes_away)
@@ -35,9 +34,9 @@ fn hosts_line(facts: &Facts) -> Finding {
                 found
             }
         }
-        Err(odd @ Odd::Late(..)) => Finding::warning(check, format!("hosts: {shown}: {odd}"))
+        Err(error @ LineError::Late(..)) => Finding::warning(check, format!("hosts: {shown}: {error}"))
             .fixed_by("hitherctl disable-nss && hitherctl enable-nss"),
-        Err(odd) => Finding::warning(check, format!("{odd}; hitherctl enable-nss leaves it alone")),
+        Err(error) => Finding::warning(check, format!("{error}; hitherctl enable-nss leaves it alone")),
     }
 }
 
@@ -72,7 +71,7 @@ fn nscd(facts: &Facts) -> Option<Finding> {
         ));
     }
     let caches = facts.lookups.nscd_conf.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    // The last line of a kind counts; without one nscd does not cache.
+    // The last such line counts; without one nscd does not cache.
     let mut caches = caches.filter_map(|words| match words.as_slice() {
         ["enable-cache", "hosts", value, ..] => Some(*value == "yes"),
         _ => None,
@@ -87,24 +86,24 @@ fn nscd(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::tests::well;
+    use super::super::facts::tests::faultless;
     use super::super::finding::State;
-    use super::super::finding::tests::{assert_well, said_of};
+    use super::super::finding::tests::{assert_no_fault, finding_of};
     use super::*;
     use std::path::PathBuf;
 
     fn of(facts: &Facts, check: &str) -> (State, String, String) {
-        said_of(judge(facts), check)
+        finding_of(judge(facts), check)
     }
 
     #[test]
-    fn where_all_is_well_nothing_is_to_be_fixed() {
-        assert_well(&judge(&well()));
+    fn a_faultless_host_needs_no_fix() {
+        assert_no_fault(&judge(&faultless()));
     }
 
     #[test]
     fn a_hosts_line_without_hither_or_with_it_too_late_has_its_command() {
-        let mut facts = well();
+        let mut facts = faultless();
         let mut with = |text: &str| {
             facts.lookups.nsswitch = Ok(text.as_bytes().to_vec());
             of(&facts, "nsswitch.conf")
@@ -119,8 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn what_enable_nss_takes_away_is_told_and_nothing_else() {
-        let mut facts = well();
+    fn only_the_effect_of_enable_nss_is_reported_as_taken_away() {
+        let mut facts = faultless();
         let mut with = |text: &str| {
             facts.lookups.nsswitch = Ok(text.as_bytes().to_vec());
             let found = judge(&facts).into_iter().find(|finding| finding.check == "nsswitch.conf");
@@ -132,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_missing_is_not_offered() {
-        let mut facts = well();
+    fn a_missing_module_is_not_recommended() {
+        let mut facts = faultless();
         facts.lookups.module.loadable = false;
         assert_eq!(of(&facts, "NSS module").2, "ldconfig");
         facts.lookups.module.path = None;
@@ -146,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn nscd_is_in_the_way_if_it_caches_hosts() {
-        let mut facts = well();
+    fn nscd_gets_a_warning_if_it_caches_hosts() {
+        let mut facts = faultless();
         facts.lookups.nscd = true;
         assert_eq!(of(&facts, "nscd").0, State::Ok);
         facts.lookups.nscd_conf = "# enable-cache hosts no\n\tenable-cache\thosts\tyes\n".to_owned();

@@ -1,22 +1,25 @@
-//! Judges where the names of programs go that ask the DNS: resolv.conf, who writes it, systemd-resolved, and whom hitherd asks.
+//! Judges which server programs ask: resolv.conf, the program that writes it, systemd-resolved, and
+//! the upstreams of hitherd.
 
 use super::facts::{Configuration, Facts};
 use super::finding::Finding;
-use super::plan::{Writer, is_own, is_stub, joined, keeps, leads, nameservers, plan, resolved_runs, writer};
+use super::plan::{
+    Writer, is_own, is_stub, joined, keeps, names_hitherd, nameservers, plan, resolved_runs, writer,
+};
 use super::ports;
 use crate::config::Endpoint;
 use crate::ctl::nsswitch;
 use std::net::{IpAddr, SocketAddr};
 
-/// What puts it right.
+/// The command that fixes resolv.conf.
 const FIX: &str = "hitherctl enable-resolv";
-/// Where something else than a file, a directory for instance, is in the place of resolv.conf.
+/// The command that moves away whatever is in the place of resolv.conf and no file.
 const MAKE_ROOM: &str = "mv /etc/resolv.conf /etc/resolv.conf.was";
 
 /// A finding for each.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![resolv_conf(facts)];
-    findings.extend(writer_of(facts));
+    findings.extend(writing_program(facts));
     findings.extend([resolved(facts), upstreams(facts)]);
     findings
 }
@@ -28,11 +31,11 @@ fn resolv_conf(facts: &Facts) -> Finding {
         let why = resolv.error.as_deref().unwrap_or("there is no such file");
         let found =
             format!("leads to {}, which cannot be read: {why}; programs ask 127.0.0.1", link.display());
-        return with(facts, Finding::problem(check, found));
+        return with_fix(facts, Finding::problem(check, found));
     }
     if let Some(error) = &resolv.error {
         let found = format!("cannot be read: {error}");
-        return if resolv.is_in_the_way {
+        return if resolv.is_no_file {
             Finding::problem(check, found).fixed_by(format!("{MAKE_ROOM} && {FIX}"))
         } else {
             Finding::unknown(check, found)
@@ -58,14 +61,14 @@ fn resolv_conf(facts: &Facts) -> Finding {
     } else {
         "hitherd is not asked"
     };
-    with(facts, worse(facts, format!("{named}: {says}")))
+    with_fix(facts, severity(facts, format!("{named}: {says}")))
 }
 
 fn behind_the_stub(facts: &Facts, named: String) -> Finding {
     let check = "resolv.conf";
     let names = &facts.names;
     if !resolved_runs(facts) {
-        return with(
+        return with_fix(
             facts,
             Finding::problem(check, format!("{named}: systemd-resolved, which does not run")),
         );
@@ -73,11 +76,11 @@ fn behind_the_stub(facts: &Facts, named: String) -> Finding {
     if names.resolved.forwards(is_own(facts)) {
         return Finding::ok(check, format!("{named}: systemd-resolved, which forwards to hitherd"));
     }
-    with(facts, worse(facts, format!("{named}: systemd-resolved, which does not forward to hitherd")))
+    with_fix(facts, severity(facts, format!("{named}: systemd-resolved, which does not forward to hitherd")))
 }
 
-/// Nothing is lost where programs reach hither by the NSS module.
-fn worse(facts: &Facts, found: String) -> Finding {
+/// A problem, or a warning if programs reach hither by the NSS module.
+fn severity(facts: &Facts, found: String) -> Finding {
     let by_nss =
         facts.lookups.nsswitch.as_ref().is_ok_and(|text| nsswitch::is_enabled(text).unwrap_or(false));
     if by_nss && facts.lookups.module.loadable {
@@ -87,8 +90,8 @@ fn worse(facts: &Facts, found: String) -> Finding {
     }
 }
 
-/// Names the command and what it takes away, unless it would lead programs to where nobody answers.
-fn with(facts: &Facts, mut finding: Finding) -> Finding {
+/// Adds the command and what it takes away, unless programs would then ask where nothing listens.
+fn with_fix(facts: &Facts, mut finding: Finding) -> Finding {
     match plan(facts).filter(|plan| !plan.steps.is_empty()) {
         Some(plan) if ports::is_served(facts) => {
             finding.fixed_by(FIX).taking_away(&plan.takes_away.join("; "))
@@ -101,24 +104,26 @@ fn with(facts: &Facts, mut finding: Finding) -> Finding {
     }
 }
 
-/// Somebody who writes resolv.conf anew, and whether what leads to us survives it.
-fn writer_of(facts: &Facts) -> Option<Finding> {
+/// The program that writes resolv.conf, and whether it keeps hitherd in it.
+fn writing_program(facts: &Facts) -> Option<Finding> {
     facts.own_nameserver()?;
-    let (leads, writer) = (leads(facts), writer(facts));
+    let (is_named, writer) = (names_hitherd(facts), writer(facts));
     let name = match writer {
         Writer::NetworkManager => "NetworkManager",
         Writer::Dhclient => "dhclient",
         Writer::Dhcpcd => "dhcpcd",
         Writer::Resolvconf | Writer::Openresolv => "resolvconf",
-        Writer::Resolved | Writer::Nobody if facts.is_active("NetworkManager.service") => {
+        Writer::Resolved | Writer::Operator if facts.is_active("NetworkManager.service") => {
             return Some(Finding::ok("NetworkManager", "leaves resolv.conf alone"));
         }
-        Writer::Resolved | Writer::Nobody => return None,
+        Writer::Resolved | Writer::Operator => return None,
     };
     let found = "writes resolv.conf anew when the network changes";
-    Some(match (leads, keeps(facts, writer)) {
+    Some(match (is_named, keeps(facts, writer)) {
         (true, true) => Finding::ok(name, format!("{found}, and hitherd first")),
-        (true, false) => with(facts, Finding::warning(name, format!("{found}, and then without hitherd"))),
+        (true, false) => {
+            with_fix(facts, Finding::warning(name, format!("{found}, and then without hitherd")))
+        }
         (false, _) => Finding::ok(name, found),
     })
 }
@@ -138,14 +143,14 @@ fn resolved(facts: &Facts) -> Finding {
             Finding::warning(check, format!("is told to forward to hitherd, but does not yet; {stub}"))
                 .fixed_by("systemctl restart systemd-resolved.service")
         }
-        (false, true) => with(
+        (false, true) => with_fix(
             facts,
             Finding::warning(
                 check,
                 format!("asks hitherd among others: {}; {stub}", joined(&names.resolved_uses)),
             ),
         ),
-        // Whether that matters, resolv.conf says.
+        // The finding of resolv.conf shows whether that matters.
         (false, false) => {
             Finding::ok(check, format!("runs beside hitherd and does not forward to it, {stub}"))
         }
@@ -181,5 +186,4 @@ fn upstreams(facts: &Facts) -> Finding {
 }
 
 #[cfg(test)]
-#[path = "names_tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
-//! What leads resolv.conf, and who writes it, to hitherd: the files that change, the commands that put that in force, and what is lost by it.
-//!
-//! Pure: facts in, steps out. `crate::ctl::resolv` takes them, and takes them back.
+//! The plan of `enable-resolv`: the changes after which programs ask hitherd by resolv.conf, the
+//! commands that put them in force, and what they take away. Pure: facts in, steps out.
+//! `crate::ctl::resolv` carries them out and undoes them.
 
 use super::facts::{Facts, Resolv};
 use super::ini;
@@ -8,13 +8,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path};
 
-/// In every file of ours, and above every line of ours in files of others, but for resolv.conf.
+/// The mark in every file of ours, and above every line of ours in other files except resolv.conf.
 pub(in crate::ctl) const MARK: &str = "# Made by hitherctl enable-resolv; disable-resolv takes it back.";
 pub(in crate::ctl) const RESOLV: &str = "/etc/resolv.conf";
 pub(in crate::ctl) const RESOLVED: &str = "/etc/systemd/resolved.conf.d/hither.conf";
 pub(in crate::ctl) const MANAGER: &str = "/etc/NetworkManager/conf.d/hither.conf";
 pub(in crate::ctl) const UPSTREAMS: &str = "/etc/hither/hither.toml.d/resolved.toml";
-/// Files of others that get lines of ours below the mark, and how many.
+/// Other programs' files that get lines below the mark, and how many.
 pub(in crate::ctl) const OTHERS: [(&str, usize); 4] = [
     (RESOLVCONF_HEAD, 1),
     ("/etc/resolvconf.conf", 2),
@@ -28,27 +28,18 @@ const RELOAD_MANAGER: &[&str] = &["systemctl", "reload", "NetworkManager.service
 const RELOAD_HITHERD: &[&str] = &["systemctl", "reload-or-restart", "hitherd.service"];
 pub(in crate::ctl) const RESOLVCONF: &[&str] = &["resolvconf", "-u"];
 
-/// One thing to be done.
+/// One step of a plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::ctl) enum Step {
-    /// A file of our own.
-    Whole {
-        path: &'static str,
-        text: String,
-    },
-    /// Lines below what a file of somebody else has.
-    Below {
-        path: &'static str,
-        text: String,
-    },
-    /// The first line of resolv.conf, which stays where it leads.
-    Above {
-        line: String,
-    },
-    /// A file in the place of resolv.conf, be it a link.
-    Anew {
-        text: String,
-    },
+    /// Create a file of our own.
+    Create { path: &'static str, text: String },
+    /// Append lines to a file of another program.
+    Append { path: &'static str, text: String },
+    /// Put a line first into resolv.conf, or into the target of its link.
+    Prepend { line: String },
+    /// Replace resolv.conf, or its link, by a file.
+    Replace { text: String },
+    /// Run a command.
     Run(&'static [&'static str]),
 }
 
@@ -56,24 +47,24 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let one = |text: &str| text.trim_end().replace('\n', "; ");
         match self {
-            Step::Whole { path, .. } => write!(f, "make {path}"),
-            Step::Below { path, text } => write!(f, "add to {path}: {}", one(text)),
-            Step::Above { line } => write!(f, "put first into {RESOLV}: {line}"),
-            Step::Anew { text } => write!(f, "replace {RESOLV} by: {}", one(text)),
+            Step::Create { path, .. } => write!(f, "make {path}"),
+            Step::Append { path, text } => write!(f, "add to {path}: {}", one(text)),
+            Step::Prepend { line } => write!(f, "put first into {RESOLV}: {line}"),
+            Step::Replace { text } => write!(f, "replace {RESOLV} by: {}", one(text)),
             Step::Run(words) => write!(f, "run {}", words.join(" ")),
         }
     }
 }
 
-/// What is to be done, in order.
+/// The steps, in order.
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(in crate::ctl) struct Plan {
     pub steps: Vec<Step>,
-    /// What is lost by it, a sentence each.
+    /// What they take away, one sentence each.
     pub takes_away: Vec<String>,
 }
 
-/// Who writes resolv.conf.
+/// The program that writes resolv.conf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Writer {
     Resolved,
@@ -83,111 +74,113 @@ pub(super) enum Writer {
     Openresolv,
     Dhclient,
     Dhcpcd,
-    /// The operator.
-    Nobody,
+    /// None: the operator writes it.
+    Operator,
 }
 
-/// What is missing; `None` where hitherd has no address that resolv.conf can name.
+/// The steps that are missing; `None` if hitherd has no address that resolv.conf can name.
 pub(super) fn plan(facts: &Facts) -> Option<Plan> {
     let own = facts.own_nameserver()?;
     let mut plan = Plan::default();
     let names = &facts.names;
     if names.resolv.error.is_some() && !names.resolv.is_broken {
-        // Only who can read it can say what is missing.
+        // Without its text the missing steps are not known.
         return Some(plan);
     }
     let first = nameservers(&names.resolv).first().copied().unwrap_or(own);
-    let leads = leads(facts);
+    let is_named = names_hitherd(facts);
     let forwards = names.resolved.forwards(is_own(facts));
     if is_stub(first) && !resolved_runs(facts) {
-        plan.anew(facts, own);
-    } else if !leads && !is_stub(first) {
-        plan.lead(facts, own, writer(facts));
+        plan.replace(facts, own);
+    } else if !is_named && !is_stub(first) {
+        plan.change_resolv_conf(facts, own, writer(facts));
     }
-    if leads {
+    if is_named {
         plan.persist(facts, own, writer(facts));
-        // It names nobody yet, and will.
+        // NetworkManager has written no server yet, and will.
         if writer(facts) == Writer::NetworkManager && names.resolv.link.is_some() {
-            plan.anew(facts, own);
+            plan.replace(facts, own);
         }
     }
-    let through = is_stub(first) || writer(facts) == Writer::Resolved && !leads;
+    let through = is_stub(first) || writer(facts) == Writer::Resolved && !is_named;
     let among_others = names.resolved_uses.iter().any(is_own(facts));
     if resolved_runs(facts) && !forwards && (through || among_others) {
         plan.forward(facts, own);
     } else if resolved_runs(facts) && through && !among_others {
-        // It was told, and does not do it yet.
+        // It is configured, and has not read that yet.
         plan.steps.push(Step::Run(RESTART_RESOLVED));
     }
     Some(plan)
 }
 
 impl Plan {
-    fn lead(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
+    /// Makes resolv.conf name hitherd, now and when it is written again.
+    fn change_resolv_conf(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
         self.persist(facts, own, writer);
         match writer {
-            // What they write comes here.
+            // Their own configuration changes what they write.
             Writer::Resolved | Writer::Resolvconf | Writer::Openresolv => {}
-            Writer::NetworkManager => self.anew(facts, own),
-            Writer::Nobody if !is_kept(&facts.names.resolv) => self.anew(facts, own),
-            Writer::Dhclient | Writer::Dhcpcd | Writer::Nobody => self.above(facts, own),
+            Writer::NetworkManager => self.replace(facts, own),
+            Writer::Operator if !is_kept(&facts.names.resolv) => self.replace(facts, own),
+            Writer::Dhclient | Writer::Dhcpcd | Writer::Operator => self.prepend(facts, own),
         }
     }
 
-    /// Who writes resolv.conf anew is told once.
+    /// Configures the program that writes resolv.conf, once.
     fn persist(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
-        let mut below = |path, line: String| self.steps.push(Step::Below { path, text: line + "\n" });
+        let mut append = |path, line: String| self.steps.push(Step::Append { path, text: line + "\n" });
         match writer {
-            Writer::Resolved | Writer::Nobody => {}
+            Writer::Resolved | Writer::Operator => {}
             Writer::NetworkManager => {
                 let text = include_str!("../../../systemd/NetworkManager.conf");
-                self.steps.push(Step::Whole { path: MANAGER, text: format!("{MARK}\n{text}") });
+                self.steps.push(Step::Create { path: MANAGER, text: format!("{MARK}\n{text}") });
                 self.steps.push(Step::Run(RELOAD_MANAGER));
                 self.takes_away.push("NetworkManager writes resolv.conf no more".to_owned());
             }
-            Writer::Resolvconf if !leads(facts) => {
-                below(RESOLVCONF_HEAD, format!("nameserver {own}"));
+            Writer::Resolvconf if !names_hitherd(facts) => {
+                append(RESOLVCONF_HEAD, format!("nameserver {own}"));
                 self.steps.push(Step::Run(RESOLVCONF));
             }
-            Writer::Openresolv if !leads(facts) => {
-                // It leaves all others out beside a server on this host, unless it is told not to.
-                below("/etc/resolvconf.conf", format!("name_servers={own}\nresolv_conf_local_only=NO"));
+            Writer::Openresolv if !names_hitherd(facts) => {
+                // By default it names no other server beside one on this host.
+                append("/etc/resolvconf.conf", format!("name_servers={own}\nresolv_conf_local_only=NO"));
                 self.steps.push(Step::Run(RESOLVCONF));
             }
             Writer::Dhclient if !keeps(facts, writer) => {
-                below("/etc/dhcp/dhclient.conf", format!("prepend domain-name-servers {own};"));
+                append("/etc/dhcp/dhclient.conf", format!("prepend domain-name-servers {own};"));
             }
             Writer::Dhcpcd if !keeps(facts, writer) => {
-                below("/etc/resolv.conf.head", format!("nameserver {own}"));
+                append("/etc/resolv.conf.head", format!("nameserver {own}"));
             }
             Writer::Resolvconf | Writer::Openresolv | Writer::Dhclient | Writer::Dhcpcd => {}
         }
     }
 
-    /// The servers that stand there stay below ours: whom hitherd asks, and whom programs ask while it is stopped.
-    fn above(&mut self, facts: &Facts, own: IpAddr) {
+    /// Puts hitherd before the other servers, which it asks itself, and which programs ask while it
+    /// is stopped.
+    fn prepend(&mut self, facts: &Facts, own: IpAddr) {
         let servers = nameservers(&facts.names.resolv);
         if let Some(third) = servers.get(2) {
             self.takes_away
                 .push(format!("nameserver {third} becomes the fourth, which the C library does not ask"));
         }
-        self.steps.push(Step::Above { line: format!("nameserver {own}") });
+        self.steps.push(Step::Prepend { line: format!("nameserver {own}") });
     }
 
-    /// A file of our own in the place of a link or of what a program wrote. What is no server stays; servers do where nobody else would
-    /// tell hitherd of them.
-    fn anew(&mut self, facts: &Facts, own: IpAddr) {
+    /// Replaces a link, or a file that a program wrote, by a file of our own. It keeps the other
+    /// lines, and the servers where hitherd has no other source for them.
+    fn replace(&mut self, facts: &Facts, own: IpAddr) {
         let resolv = &facts.names.resolv;
         let old = resolv.text.as_deref().unwrap_or_default();
         let mut text = format!("nameserver {own}\n");
-        let mut gone: Vec<SocketAddr> = ini::nameservers(old);
-        if writer(facts) == Writer::Nobody {
+        let mut removed: Vec<SocketAddr> = ini::nameservers(old);
+        if writer(facts) == Writer::Operator {
             let stays = |server: &SocketAddr| !server.ip().is_loopback() && !facts.is_own(server.ip());
-            let kept = gone.iter().filter(|server| stays(server));
+            let kept = removed.iter().filter(|server| stays(server));
             text.extend(kept.map(|server| format!("nameserver {}\n", written(server))));
-            gone.retain(|server| !stays(server));
+            removed.retain(|server| !stays(server));
         }
-        let gone: Vec<String> = gone.iter().map(written).collect();
+        let removed: Vec<String> = removed.iter().map(written).collect();
         for line in old.lines() {
             if matches!(line.split_whitespace().next(), Some("search" | "domain" | "options" | "sortlist")) {
                 text += line;
@@ -201,13 +194,13 @@ impl Plan {
         if let Some(link) = &resolv.link {
             self.takes_away.push(format!("the link to {} becomes a file", link.display()));
         }
-        if !gone.is_empty() {
-            self.takes_away.push(format!("nameserver {} does not stand there any more", joined(&gone)));
+        if !removed.is_empty() {
+            self.takes_away.push(format!("nameserver {} does not stand there any more", joined(&removed)));
         }
-        self.steps.push(Step::Anew { text });
+        self.steps.push(Step::Replace { text });
     }
 
-    /// Makes resolved forward here. What it was told to ask beside that becomes ours to ask.
+    /// Makes systemd-resolved forward to hitherd. Its other configured servers become upstreams of hitherd.
     fn forward(&mut self, facts: &Facts, own: IpAddr) {
         let is_own = is_own(facts);
         let others: Vec<&SocketAddr> =
@@ -215,7 +208,7 @@ impl Plan {
         if !others.is_empty() {
             let tables = others.iter().map(|server| format!("[[upstream]]\naddress = \"{server}\"\n"));
             let text = format!("{MARK}\n{}", tables.collect::<String>());
-            self.steps.push(Step::Whole { path: UPSTREAMS, text });
+            self.steps.push(Step::Create { path: UPSTREAMS, text });
             self.steps.push(Step::Run(RELOAD_HITHERD));
             let others: Vec<String> = others.iter().map(ToString::to_string).collect();
             self.takes_away.push(format!(
@@ -228,7 +221,7 @@ impl Plan {
         } else {
             format!("[Resolve]\nDNS=\nDNS={own}\nDomains=~.\n")
         };
-        self.steps.push(Step::Whole { path: RESOLVED, text: format!("{MARK}\n{text}") });
+        self.steps.push(Step::Create { path: RESOLVED, text: format!("{MARK}\n{text}") });
         self.steps.push(Step::Run(RESTART_RESOLVED));
         self.takes_away.push(
             "systemd-resolved asks no server of a link any more but hitherd, which asks those; DNSSEC= and DNSOverTLS= concern the way to hitherd alone"
@@ -237,7 +230,7 @@ impl Plan {
     }
 }
 
-/// Whether what writes resolv.conf anew leaves hitherd first.
+/// Whether the program that writes resolv.conf names hitherd first.
 pub(super) fn keeps(facts: &Facts, writer: Writer) -> bool {
     let names = &facts.names;
     let own = facts.own_nameserver().map(|own| own.to_string()).unwrap_or_default();
@@ -249,14 +242,14 @@ pub(super) fn keeps(facts: &Facts, writer: Writer) -> bool {
         Writer::NetworkManager => false,
         Writer::Dhclient => has(&names.dhclient_conf, "domain-name-servers"),
         Writer::Dhcpcd => has(&names.dhcpcd_head, "nameserver"),
-        // What leads to us came from them.
-        Writer::Resolvconf | Writer::Openresolv | Writer::Resolved | Writer::Nobody => true,
+        // What they write comes from their configuration.
+        Writer::Resolvconf | Writer::Openresolv | Writer::Resolved | Writer::Operator => true,
     }
 }
 
-/// Whether programs ask hitherd by what stands in resolv.conf, or because there is none. A link that leads nowhere leads there only until
-/// somebody makes its end.
-pub(super) fn leads(facts: &Facts) -> bool {
+/// Whether programs ask hitherd, since resolv.conf names it or does not exist. A dangling link does
+/// not count: another program may create its target.
+pub(super) fn names_hitherd(facts: &Facts) -> bool {
     let resolv = &facts.names.resolv;
     let first = nameservers(resolv).first().copied();
     resolv.error.is_none()
@@ -265,8 +258,8 @@ pub(super) fn leads(facts: &Facts) -> bool {
         && first.is_some_and(|first| facts.is_own(first))
 }
 
-/// Whether a line that is put into it stays there: not where a link leads nowhere, into /run, which every boot empties, or to the file that
-/// hitherd itself writes.
+/// Whether a line that is added to it stays there. It does not if a link dangles, or leads into
+/// /run, which every boot empties, or to the file that hitherd itself writes.
 fn is_kept(resolv: &Resolv) -> bool {
     let ends = [resolv.link.as_deref(), resolv.real.as_deref()];
     let is_of_run = |path: &Path| path.components().any(|part| part == Component::Normal("run".as_ref()));
@@ -274,13 +267,13 @@ fn is_kept(resolv: &Resolv) -> bool {
         || !resolv.is_broken && !resolv.is_ours && !ends.into_iter().flatten().any(is_of_run)
 }
 
-/// Whether resolvconf(8) is installed: what it wrote outlives it.
+/// Whether resolvconf(8) is installed. The file that it wrote may be left over from an earlier installation.
 pub(in crate::ctl) fn has_resolvconf(root: &Path) -> bool {
     let dirs = ["sbin", "usr/sbin", "bin", "usr/bin", "usr/local/sbin", "usr/local/bin"];
     dirs.iter().any(|dir| root.join(dir).join("resolvconf").exists())
 }
 
-/// Who writes resolv.conf, by its link, its first lines and who runs.
+/// The program that writes resolv.conf, by its link, its first lines, and the running processes.
 pub(super) fn writer(facts: &Facts) -> Writer {
     let names = &facts.names;
     let link = names.resolv.link.as_deref();
@@ -294,7 +287,7 @@ pub(super) fn writer(facts: &Facts) -> Writer {
     } else if names.resolvconf && leads_to("resolvconf/") {
         Writer::Resolvconf
     } else if names.resolvconf && says("Generated by resolvconf") {
-        // Perhaps for NetworkManager.
+        // NetworkManager may use it.
         Writer::Openresolv
     } else if manager
         && !names.manager.leaves_resolv_conf()
@@ -306,14 +299,14 @@ pub(super) fn writer(facts: &Facts) -> Writer {
     } else if link.is_none() && runs("dhclient") {
         Writer::Dhclient
     } else {
-        Writer::Nobody
+        Writer::Operator
     }
 }
 
-/// What glibc asks, in its order; without a line it asks this host.
+/// The servers that glibc asks, in its order; without a line it asks this host.
 pub(super) fn nameservers(resolv: &Resolv) -> Vec<IpAddr> {
     let found = ini::nameservers(resolv.text.as_deref().unwrap_or_default());
-    // glibc takes three.
+    // glibc uses three.
     let mut found: Vec<IpAddr> = found.iter().map(SocketAddr::ip).take(3).collect();
     if found.is_empty() {
         found.push(IpAddr::from([127, 0, 0, 1]));
@@ -321,7 +314,8 @@ pub(super) fn nameservers(resolv: &Resolv) -> Vec<IpAddr> {
     found
 }
 
-/// A server as resolv.conf has it: without its port, and one of a link with the link's number.
+/// A server as it is written in resolv.conf: without its port, and a link-local address with the
+/// number of its link.
 pub(in crate::ctl) fn written(server: &SocketAddr) -> String {
     match server {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
@@ -329,6 +323,7 @@ pub(in crate::ctl) fn written(server: &SocketAddr) -> String {
     }
 }
 
+/// Whether it is an address of systemd-resolved's stub listener.
 pub(in crate::ctl) fn is_stub(server: IpAddr) -> bool {
     [[127, 0, 0, 53], [127, 0, 0, 54]].iter().any(|stub| server == IpAddr::from(*stub))
 }

@@ -1,4 +1,4 @@
-//! Judges who holds the addresses that hitherd listens at.
+//! Judges which processes hold the addresses at which hitherd listens.
 
 use super::facts::{Daemon, Facts};
 use super::finding::Finding;
@@ -7,18 +7,20 @@ use super::units::{Systemd, Unit};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// Restarts ours, the service first: a socket unit cannot be restarted under its service.
+/// Restarts hitherd with its sockets. Both at once: a socket unit cannot be restarted under its
+/// running service.
 const RESTART: &str = "systemctl restart hitherd.socket hitherd.service";
-/// Starts ours, now and at every boot.
+/// Starts hitherd and the sorter, now and at every boot.
 pub(super) const ENABLE: &str = "systemctl enable --now hitherd.socket hitherd.service hither-sorter.service";
 
-/// A finding for each address, one for each protocol where they differ, and one for those of others that do not collide.
+/// A finding for each address, or for each of its protocols if they differ, and one for other
+/// processes at port 53.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for address in facts.wanted() {
+    for address in facts.listen_addresses() {
         let check = format!("port {address}");
         let [udp, tcp] =
-            [Protocol::Udp, Protocol::Tcp].map(|protocol| address_of(facts, &check, address, protocol));
+            [Protocol::Udp, Protocol::Tcp].map(|protocol| judge_address(facts, &check, address, protocol));
         if udp == tcp {
             findings.push(udp.prefixed("UDP and TCP: "));
         } else {
@@ -29,14 +31,14 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Whether hitherd, or systemd for it, listens where resolv.conf may lead.
+/// Whether hitherd, or systemd for it, listens at the address that resolv.conf can name.
 pub(super) fn is_served(facts: &Facts) -> bool {
     let serves = |held: &&Held| held.protocol == Protocol::Udp && is_ours(facts, held);
     let own = facts.own_nameserver().map(|own| SocketAddr::new(own, 53));
     own.is_some_and(|own| facts.held.iter().filter(serves).any(|held| covers(held.address, own)))
 }
 
-fn address_of(facts: &Facts, check: &str, address: SocketAddr, protocol: Protocol) -> Finding {
+fn judge_address(facts: &Facts, check: &str, address: SocketAddr, protocol: Protocol) -> Finding {
     let holders: Vec<&Held> =
         facts.held.iter().filter(|held| held.protocol == protocol && covers(held.address, address)).collect();
     if let Some(ours) = holders.iter().find(|held| is_ours(facts, held)) {
@@ -51,11 +53,11 @@ fn address_of(facts: &Facts, check: &str, address: SocketAddr, protocol: Protoco
     }
 }
 
-/// Whether a socket at `held` gets, or keeps others from, what is sent to `wanted`.
+/// Whether a socket at `held` gets the queries to `wanted`, or keeps another socket from getting them.
 fn covers(held: SocketAddr, wanted: SocketAddr) -> bool {
     let any = match (held.ip(), wanted.ip()) {
         (IpAddr::V4(held), IpAddr::V4(_)) => held.is_unspecified(),
-        // It may take IPv4 too: the kernel's table does not say.
+        // It may serve IPv4 too: the kernel's table does not tell.
         (IpAddr::V6(held), _) => held.is_unspecified(),
         (IpAddr::V4(_), IpAddr::V6(_)) => false,
     };
@@ -63,13 +65,15 @@ fn covers(held: SocketAddr, wanted: SocketAddr) -> bool {
 }
 
 fn is_ours(facts: &Facts, held: &Held) -> bool {
-    let says_so = matches!(&facts.daemon, Daemon::Answers(daemon) if daemon.listen.contains(&held.address));
-    says_so
+    let is_reported =
+        matches!(&facts.daemon, Daemon::Answers(daemon) if daemon.listen.contains(&held.address));
+    is_reported
         || socket_unit(facts, held) == Some("hitherd.socket")
         || held.holders.iter().any(|holder| holder.name == "hitherd")
 }
 
-/// The socket unit for which systemd holds the address; one that failed to is listed as well.
+/// The socket unit for which systemd holds the address. One that has failed is listed too, and does
+/// not count.
 fn socket_unit<'f>(facts: &'f Facts, held: &Held) -> Option<&'f str> {
     let Systemd::Running(units) = &facts.systemd else { return None };
     let unit =
@@ -77,14 +81,14 @@ fn socket_unit<'f>(facts: &'f Facts, held: &Held) -> Option<&'f str> {
     unit.filter(|unit| facts.unit(unit).is_none_or(Unit::is_active))
 }
 
-/// Somebody else has it.
+/// The finding for an address that another process holds.
 fn taken(facts: &Facts, check: &str, held: &Held) -> Finding {
     let found = format!("{} holds {}", named(facts, held), held.address);
     let service = held.holders.iter().find_map(|holder| holder.service.clone());
     let unit = socket_unit(facts, held).map(str::to_owned).or(service);
     let elsewhere = "it has to go or to listen elsewhere; or give hitherd another address, hitherd.socket(8)";
     match unit {
-        // Names of links depend on it: it is not for us to say that it should go.
+        // Other configuration may depend on it, so no command is given that stops it.
         Some(unit) if unit == "systemd-resolved.service" => {
             Finding::problem(check, format!("{found}: see DNSStubListenerExtra= in resolved.conf(5)"))
         }
@@ -96,6 +100,7 @@ fn taken(facts: &Facts, check: &str, held: &Held) -> Finding {
     }
 }
 
+/// The processes that hold a socket, for the operator.
 fn named(facts: &Facts, held: &Held) -> String {
     let mut holders: Vec<&Process> = held.holders.iter().collect();
     holders.sort_by_key(|holder| (holder.pid == 1, holder.pid));
@@ -115,9 +120,9 @@ fn named(facts: &Facts, held: &Held) -> String {
     names.join(", ")
 }
 
-/// Who else listens at port 53, without being in the way.
+/// Other processes that listen at port 53 without conflict.
 fn others(facts: &Facts) -> Option<Finding> {
-    let wanted = facts.wanted();
+    let wanted = facts.listen_addresses();
     let mut by_name: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     let beside =
         |held: &&Held| held.address.port() == 53 && !wanted.iter().any(|own| covers(held.address, *own));
@@ -137,7 +142,7 @@ fn others(facts: &Facts) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::tests::{address, well};
+    use super::super::facts::tests::{address, faultless};
     use super::super::finding::State;
     use super::*;
 
@@ -150,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn ours_is_ours_by_socket_unit_by_name_and_by_its_own_word() {
-        let mut facts = well();
+    fn our_socket_is_known_by_its_unit_its_process_and_the_daemons_status() {
+        let mut facts = faultless();
         assert!(all(&facts, State::Ok), "{:?}", lines(&facts));
         assert!(lines(&facts)[0].contains("UDP and TCP: hitherd (process 812), systemd for hitherd.socket"));
         for held in &mut facts.held {
@@ -167,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_service_is_named_with_what_stops_it() {
-        let mut facts = well();
+    fn another_service_is_named_with_the_command_that_stops_it() {
+        let mut facts = faultless();
         facts.daemon = Daemon::Stopped;
         facts.units().sockets.clear();
         facts.held =
@@ -181,7 +186,7 @@ mod tests {
         assert_eq!(findings[0].fix.as_deref(), Some(fix));
         let others: Vec<&str> = findings[1..].iter().map(|finding| finding.found.as_str()).collect();
         assert!(others[0].starts_with("UDP: dnsmasq") && others[1] == "TCP: nobody listens", "{others:?}");
-        facts = well();
+        facts = faultless();
         facts.daemon = Daemon::Stopped;
         facts.units().put("hitherd.socket", "failed", "enabled");
         facts.held = Held::some(&["udp 127.0.0.1:53 9 named", "tcp 127.0.0.1:53 9 named"]);
@@ -198,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_at_the_port_is_a_problem_and_the_stub_of_resolved_is_none() {
-        let mut facts = well().behind_resolved();
+    fn a_free_port_is_a_problem_and_the_stub_of_resolved_is_none() {
+        let mut facts = faultless().behind_resolved();
         assert!(all(&facts, State::Ok), "{:?}", lines(&facts));
         let last = lines(&facts).pop().expect("some");
         assert!(last.contains("systemd-resolve (process 300) at 127.0.0.53: not in the way"), "{last}");
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_covers_its_family_and_that_of_ipv6_both() {
+    fn a_wildcard_covers_its_family_and_that_of_ipv6_covers_both() {
         let covers = |held, wanted| covers(address(held), address(wanted));
         assert!(
             covers("0.0.0.0:53", "127.0.0.1:53")

@@ -1,4 +1,4 @@
-//! Judges hither's own parts: configuration, daemon, sorter, table, ICMP.
+//! Judges hither itself: configuration, daemon, sorter, table, and ICMP for the sorter.
 
 use super::facts::{Answering, Configuration, Daemon, Facts, Table};
 use super::finding::Finding;
@@ -30,7 +30,7 @@ fn daemon(facts: &Facts) -> Finding {
         (Daemon::Answers(daemon), _) if !daemon.problems.is_empty() => {
             Finding::warning(check, format!("{}; but {}", up(daemon), daemon.problems.join("; ")))
         }
-        (Daemon::Answers(daemon), Systemd::Running(_)) => answering(facts, daemon),
+        (Daemon::Answers(daemon), Systemd::Running(_)) => running(facts, daemon),
         (Daemon::Answers(daemon), _) => Finding::ok(check, format!("{}, without systemd", up(daemon))),
         (Daemon::Stopped, _) => stopped(facts),
         (Daemon::Silent(why), _) if facts.is_active("hitherd.service") => {
@@ -55,8 +55,8 @@ fn up(daemon: &Answering) -> String {
     format!("answers: process {}, up {} s", daemon.pid, daemon.uptime_s)
 }
 
-/// It runs; whether it will after a boot.
-fn answering(facts: &Facts, daemon: &Answering) -> Finding {
+/// The finding for a daemon that answers: whether it will be started at boot.
+fn running(facts: &Facts, daemon: &Answering) -> Finding {
     let (check, up) = ("hitherd", up(daemon));
     if !facts.is_active("hitherd.service") {
         return Finding::ok(check, format!("{up}; not started by systemd"));
@@ -99,7 +99,9 @@ fn sorter(facts: &Facts) -> Finding {
     };
     match daemon.sorter {
         Some(pid) => Finding::ok(check, format!("connected: process {pid}")),
-        None if daemon.sorter_starts && starts(facts) => Finding::ok(check, "starting: not connected yet"),
+        None if daemon.sorter_starts && is_starting(facts) => {
+            Finding::ok(check, "starting: not connected yet")
+        }
         None => {
             let found = Finding::warning(check, "not connected: addresses are given in no measured order");
             if facts.is_active("hither-sorter.service") {
@@ -113,8 +115,8 @@ fn sorter(facts: &Facts) -> Finding {
     }
 }
 
-/// Whether somebody starts it, as far as that is known.
-fn starts(facts: &Facts) -> bool {
+/// Whether the sorter is being started, as far as that is known.
+fn is_starting(facts: &Facts) -> bool {
     facts.unit("hither-sorter.service").is_none() || facts.is_active("hither-sorter.service")
 }
 
@@ -140,7 +142,7 @@ fn table(facts: &Facts) -> Finding {
         .fixed_by("systemctl restart hitherd.service"),
         Table::Hidden => Finding::unknown(check, "this user may not read it (table.mode in hither.toml(5))")
             .fixed_by("sudo hitherctl doctor"),
-        Table::Missing => match daemon.map(|daemon| ask::about_the_table(&daemon.problems)) {
+        Table::Missing => match daemon.map(|daemon| ask::table_problem(&daemon.problems)) {
             None => Finding::ok(check, "none; it comes with hitherd"),
             Some(Some(why)) => Finding::problem(check, format!("none: {why}")),
             Some(None) => Finding::problem(
@@ -157,7 +159,7 @@ fn icmp(facts: &Facts) -> Finding {
     let check = "ICMP";
     let file = "/etc/sysctl.d/50-hither.conf";
     let allow = format!("echo 'net.ipv4.ping_group_range = 0 2147483647' > {file} && sysctl -p {file}");
-    // The sorter opens its sockets when it starts.
+    // The sorter opens its sockets only when it is started.
     let restart = facts.unit("hither-sorter.service").map(|_| "systemctl restart hither-sorter.service");
     let lacks = match &facts.daemon {
         Daemon::Answers(daemon) if daemon.sorter.is_some() => Some(daemon.lacks.as_slice()),
@@ -170,7 +172,7 @@ fn icmp(facts: &Facts) -> Finding {
     });
     match (range, allowed, lacks) {
         (_, _, Some([])) => Finding::ok(check, "the sorter may send it"),
-        // One family alone: the host has no other.
+        // Without the other family the host may have no address of it.
         (_, true, Some([lack])) => Finding::ok(check, format!("the sorter may send it, but not {lack}")),
         (_, true, Some(lacks)) => {
             let found = format!("it is allowed, but the sorter was started without: {}", lacks.join(", "));
@@ -188,23 +190,23 @@ fn icmp(facts: &Facts) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::tests::well;
+    use super::super::facts::tests::faultless;
     use super::super::finding::State;
-    use super::super::finding::tests::{assert_well, said_of};
+    use super::super::finding::tests::{assert_no_fault, finding_of};
     use super::*;
 
     fn of(facts: &Facts, check: &str) -> (State, String, String) {
-        said_of(judge(facts), check)
+        finding_of(judge(facts), check)
     }
 
     #[test]
-    fn where_all_is_well_nothing_is_to_be_fixed() {
-        assert_well(&judge(&well()));
+    fn a_faultless_host_needs_no_fix() {
+        assert_no_fault(&judge(&faultless()));
     }
 
     #[test]
-    fn a_daemon_that_runs_only_until_the_next_boot_is_warned_of() {
-        let mut facts = well();
+    fn a_daemon_that_is_not_started_at_boot_gets_a_warning() {
+        let mut facts = faultless();
         facts.units().put("hitherd.socket", "active", "disabled");
         let (state, found, fix) = of(&facts, "hitherd");
         assert_eq!(state, State::Warning);
@@ -220,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_a_failed_and_a_silent_daemon_are_told_apart() {
-        let mut facts = well();
+    fn stopped_failed_and_silent_daemons_have_different_findings() {
+        let mut facts = faultless();
         facts.daemon = Daemon::Stopped;
         facts.units().put("hitherd.service", "inactive", "enabled");
         assert_eq!(of(&facts, "hitherd").0, State::Ok, "the socket unit starts it");
@@ -248,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_sorter_is_no_problem_and_an_unwanted_one_is_nothing() {
-        let mut facts = well();
+    fn a_missing_sorter_is_a_warning_and_a_disabled_one_is_ok() {
+        let mut facts = faultless();
         let Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };
         daemon.sorter = None;
         daemon.sorter_starts = true;
@@ -271,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_table_is_read_missing_hidden_or_bad() {
-        let mut facts = well();
+        let mut facts = faultless();
         let open = |damaged| Table::Open { entries: 9, damaged, owner: "hither".to_owned(), live: false };
         for (table, state, says) in [
             (open(0), State::Ok, "its daemon has stopped"),
@@ -289,8 +291,8 @@ mod tests {
     }
 
     #[test]
-    fn icmp_is_what_the_sorter_says_else_what_the_range_says() {
-        let mut facts = well();
+    fn icmp_is_judged_by_the_sorters_report_or_else_by_the_groups() {
+        let mut facts = faultless();
         facts.ping.groups = Some((1, 0));
         assert_eq!(of(&facts, "ICMP").0, State::Ok, "by a capability");
         let Daemon::Answers(daemon) = &mut facts.daemon else { panic!("it answers") };

@@ -1,18 +1,18 @@
-//! Who holds a port: the kernel's tables of sockets, and the processes that have them open.
+//! Which processes hold a port: by the kernel's tables of sockets and the descriptors of processes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-/// A socket that queries can come to.
+/// A socket that receives queries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Held {
     pub protocol: Protocol,
     pub address: SocketAddr,
-    /// Whose it is.
+    /// The user that created it.
     pub uid: u32,
-    /// Who has it open, as far as this user may see it.
+    /// The processes that have it open, as far as this user may see them.
     pub holders: Vec<Process>,
 }
 
@@ -22,27 +22,27 @@ pub(super) enum Protocol {
     Tcp,
 }
 
-/// A process.
+/// A process that holds a socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Process {
     pub pid: u32,
-    /// At most 15 octets, as the kernel keeps it.
+    /// The kernel keeps at most 15 octets of it.
     pub name: String,
-    /// The system service it belongs to.
+    /// The systemd service to which it belongs.
     pub service: Option<String>,
 }
 
-/// The tables, and the state of a socket there that waits for anybody.
+/// The kernel's tables, and the state of a socket that accepts queries from any client.
 const TABLES: [(&str, Protocol, &str); 4] = [
     ("proc/net/udp", Protocol::Udp, "07"),
     ("proc/net/udp6", Protocol::Udp, "07"),
     ("proc/net/tcp", Protocol::Tcp, "0A"),
     ("proc/net/tcp6", Protocol::Tcp, "0A"),
 ];
-/// Octets of a line that is read; the kernel writes at most 200.
+/// The longest line that is read, in octets; the kernel writes at most 200.
 const LINE_MAX: u64 = 1024;
 
-/// The sockets at `ports` and, as far as they can be seen, their processes.
+/// The sockets at `ports`, with the processes that this user may see.
 pub(super) fn held(root: &Path, ports: &[u16]) -> Vec<Held> {
     let mut found: BTreeMap<u64, Held> = BTreeMap::new();
     for (table, protocol, state) in TABLES {
@@ -65,7 +65,7 @@ pub(super) fn held(root: &Path, ports: &[u16]) -> Vec<Held> {
     held
 }
 
-/// The processes there are.
+/// The ids of all processes.
 pub(super) fn pids(root: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir(root.join("proc")).into_iter().flatten().filter_map(Result::ok);
     let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -100,7 +100,7 @@ fn add_holder(root: &Path, pid: u32, found: &mut BTreeMap<u64, Held>) {
     }
 }
 
-/// The system service of a process: what its control group is called.
+/// The systemd service of a process, by its control group.
 fn service(root: &Path, pid: u32) -> Option<String> {
     let text = crate::ctl::files::text(&root.join(format!("proc/{pid}/cgroup"))).ok()??;
     let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
@@ -114,23 +114,23 @@ fn inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// Calls `with` for every line, the table's title included; what is longer than a line of the kernel's is passed over.
+/// Calls `with` for every line, including the heading. Longer lines than the kernel writes are ignored.
 fn each_line(mut table: impl BufRead, mut with: impl FnMut(&str)) {
     let mut line = Vec::new();
-    let mut whole = true;
+    let mut is_start = true;
     loop {
         line.clear();
         match table.by_ref().take(LINE_MAX).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let ends = line.last() == Some(&b'\n') || (line.len() as u64) < LINE_MAX;
-                if whole
+                if is_start
                     && ends
                     && let Ok(text) = std::str::from_utf8(&line)
                 {
                     with(text);
                 }
-                whole = ends;
+                is_start = ends;
             }
         }
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_sockets_are_found_as_ours() {
+    fn sockets_of_this_process_are_found_with_it() {
         let sockets =
             (UdpSocket::bind("127.0.0.1:0").expect("a port"), TcpListener::bind("[::1]:0").expect("a port"));
         let addresses = [sockets.0.local_addr().expect("bound"), sockets.1.local_addr().expect("bound")];
@@ -233,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_a_table(octets in prop::collection::vec(any::<u8>(), 0..4000), cut in 0usize..160) {
+        fn any_octets_are_read_as_a_table(octets in prop::collection::vec(any::<u8>(), 0..4000), cut in 0usize..160) {
             each_line(octets.as_slice(), |line| {
                 let _ = socket(line, "07");
             });
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_takes_no_memory() {
+    fn an_endless_line_takes_no_memory() {
         let mut lines = Vec::new();
         let endless = std::io::repeat(b'x').take(10 << 20);
         each_line(BufReader::new(endless.chain(&b"\nlast\n"[..])), |line| lines.push(line.to_owned()));

@@ -1,4 +1,4 @@
-//! What systemd says of units, by systemctl(1): within a bound, and without starting anything.
+//! The state of systemd units, read by systemctl(1) with a timeout and without starting anything.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -8,38 +8,38 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// systemd on this host.
+/// The systemd of this host.
 #[derive(Debug)]
 pub(super) enum Systemd {
     /// It is not process 1.
     Absent,
-    /// It does not say anything: why.
+    /// It cannot be asked: why.
     Silent(String),
     Running(Units),
 }
 
-/// Its units, as far as they are looked at.
+/// The units that doctor judges.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Units {
     pub units: BTreeMap<String, Unit>,
-    /// The addresses it listens at itself, and for which socket unit.
+    /// The addresses at which systemd listens, each with its socket unit.
     pub sockets: Vec<(SocketAddr, String)>,
 }
 
-/// One unit.
+/// The state of one unit.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Unit {
-    /// `LoadState`.
+    /// Its `LoadState`, such as `loaded` or `not-found`.
     pub load: String,
-    /// `ActiveState`.
+    /// Its `ActiveState`, such as `active` or `failed`.
     pub active: String,
-    /// `UnitFileState`.
+    /// Its `UnitFileState`, such as `enabled`.
     pub file: String,
-    /// Where a socket unit listens.
+    /// The addresses of a socket unit.
     pub listen: Vec<SocketAddr>,
 }
 
-/// The units that are looked at.
+/// The units that doctor judges.
 const UNITS: [&str; 8] = [
     "hitherd.socket",
     "hitherd-control.socket",
@@ -50,25 +50,25 @@ const UNITS: [&str; 8] = [
     "nscd.service",
     "nsncd.service",
 ];
-/// How long systemctl may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Octets of what it says.
+/// The timeout of systemctl.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The most octets that are read of its output.
 const OUTPUT_MAX: u64 = 1 << 20;
 
 impl Units {
-    /// A unit that is installed.
+    /// A unit, if it is installed.
     pub fn get(&self, name: &str) -> Option<&Unit> {
         self.units.get(name).filter(|unit| unit.load != "not-found" && !unit.load.is_empty())
     }
 }
 
 impl Unit {
-    /// Whether it runs, or is about to.
+    /// Whether it is active or becoming so.
     pub fn is_active(&self) -> bool {
         matches!(self.active.as_str(), "active" | "activating" | "reloading" | "refreshing")
     }
 
-    /// Whether it is started at boot, or by another that is.
+    /// Whether it is started at boot, by itself or by another unit.
     pub fn is_enabled(&self) -> bool {
         matches!(
             self.file.as_str(),
@@ -77,7 +77,7 @@ impl Unit {
     }
 }
 
-/// Asks `systemctl`, a program or a path of one.
+/// Reads the units by `systemctl`, a program's name or path.
 pub(super) fn systemd(root: &Path, systemctl: &Path) -> Systemd {
     if !root.join("run/systemd/system").is_dir() {
         return Systemd::Absent;
@@ -87,15 +87,18 @@ pub(super) fn systemd(root: &Path, systemctl: &Path) -> Systemd {
     }
     let show =
         [&["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState,Listen"], &UNITS[..]];
-    let said = output(systemctl, &show.concat()).and_then(|units| {
+    let outputs = output(systemctl, &show.concat()).and_then(|units| {
         Ok((units, output(systemctl, &["list-sockets", "--no-pager", "--no-legend", "--full"])?))
     });
-    match said {
-        Ok((units, sockets)) => Systemd::Running(Units { units: shown(&units), sockets: listed(&sockets) }),
+    match outputs {
+        Ok((units, sockets)) => {
+            Systemd::Running(Units { units: read_units(&units), sockets: read_sockets(&sockets) })
+        }
         Err(why) => Systemd::Silent(format!("{}: {why}", systemctl.display())),
     }
 }
 
+/// Runs a program and returns its output.
 fn output(program: &Path, words: &[&str]) -> Result<String, String> {
     let mut child = Command::new(program)
         .args(words)
@@ -106,31 +109,31 @@ fn output(program: &Path, words: &[&str]) -> Result<String, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     if let Some(pipe) = child.stdout.take() {
         std::thread::spawn(move || {
             let mut octets = Vec::new();
             let read = pipe.take(OUTPUT_MAX).read_to_end(&mut octets).map(|_| octets);
-            // Fails where who was to hear it has given up.
-            tell.send(read)
+            // Fails after the timeout, when nothing waits for the output.
+            sender.send(read)
         });
     }
-    let said = told.recv_timeout(PATIENCE);
-    if said.is_err() {
-        // It may have ended in this moment.
+    let received = receiver.recv_timeout(TIMEOUT);
+    if received.is_err() {
+        // It fails if the program has just ended.
         let _ = child.kill();
     }
     let status = child.wait().map_err(|error| error.to_string())?;
-    match said {
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    match received {
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(_)) if !status.success() => Err(format!("failed, {status}")),
         Ok(Ok(octets)) => Ok(String::from_utf8_lossy(&octets).into_owned()),
     }
 }
 
-/// The output of `systemctl show`: properties of one unit after another, an empty line between them.
-fn shown(text: &str) -> BTreeMap<String, Unit> {
+/// Reads the output of `systemctl show`: the properties of each unit, with empty lines between units.
+fn read_units(text: &str) -> BTreeMap<String, Unit> {
     let mut units = BTreeMap::new();
     for block in text.split("\n\n") {
         let mut unit = Unit::default();
@@ -141,7 +144,7 @@ fn shown(text: &str) -> BTreeMap<String, Unit> {
                 "LoadState" => value.clone_into(&mut unit.load),
                 "ActiveState" => value.clone_into(&mut unit.active),
                 "UnitFileState" => value.clone_into(&mut unit.file),
-                // A line for each: `127.0.0.1:53 (Datagram)`.
+                // One line for each socket: `127.0.0.1:53 (Datagram)`.
                 "Listen" => unit
                     .listen
                     .extend(value.split_whitespace().next().and_then(|word| word.parse::<SocketAddr>().ok())),
@@ -157,12 +160,13 @@ fn shown(text: &str) -> BTreeMap<String, Unit> {
     units
 }
 
-/// The output of `systemctl list-sockets`: address, socket unit, what it starts. Addresses of other kinds are passed over.
-fn listed(text: &str) -> Vec<(SocketAddr, String)> {
+/// Reads the output of `systemctl list-sockets`: address, socket unit, started unit. Addresses of
+/// other kinds are ignored.
+fn read_sockets(text: &str) -> Vec<(SocketAddr, String)> {
     let one = |line: &str| {
         let mut words = line.split_whitespace();
         let address = words.next()?.split('%').collect::<Vec<_>>();
-        // `127.0.0.53%lo:53` has a link between address and port.
+        // `127.0.0.53%lo:53` has the name of a link between address and port.
         let address = match address.as_slice() {
             [address] => (*address).to_owned(),
             [ip, rest] => format!("{ip}{}", rest.trim_start_matches(|c: char| c != ':' && c != ']')),
@@ -188,8 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn what_systemctl_says_is_read() {
-        let units = shown(
+    fn the_output_of_systemctl_is_read() {
+        let units = read_units(
             "Id=hitherd.socket\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nListen=127.0.0.1:53 (Datagram)\nListen=127.0.0.1:53 (Stream)\nListen=[::1]:53 (Datagram)\nListen=/run/x (Stream)\n\nId=nscd.service\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n",
         );
         let listen = ["127.0.0.1:53", "[::1]:53"].map(|text| text.parse().expect("an address"));
@@ -197,7 +201,7 @@ mod tests {
         assert!(units["hitherd.socket"].is_active() && units["hitherd.socket"].is_enabled());
         let units = Units { units, sockets: Vec::new() };
         assert!(units.get("nscd.service").is_none() && units.get("other.service").is_none());
-        let sockets = listed(
+        let sockets = read_sockets(
             "/run/dbus/system_bus_socket dbus.socket dbus.service\n127.0.0.53%lo:53 a.socket a.service\n[::1]:53 hitherd.socket hitherd.service\nkobject-uevent 1 systemd-udevd-kernel.socket systemd-udevd.service\n\n",
         );
         let expected = [("127.0.0.53:53", "a.socket"), ("[::1]:53", "hitherd.socket")];
@@ -205,15 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn a_systemctl_that_fails_or_is_missing_is_said() {
-        let told = |program: &str, words: &[&str]| output(Path::new(program), words);
-        assert_eq!(told("/bin/sh", &["-c", "echo Id=x"]).as_deref(), Ok("Id=x\n"));
-        assert!(told("/bin/sh", &["-c", "exit 3"]).expect_err("it failed").contains("exit status: 3"));
-        assert!(told("/nonexistent/systemctl", &[]).is_err());
+    fn a_systemctl_that_fails_or_is_missing_is_an_error() {
+        let run = |program: &str, words: &[&str]| output(Path::new(program), words);
+        assert_eq!(run("/bin/sh", &["-c", "echo Id=x"]).as_deref(), Ok("Id=x\n"));
+        assert!(run("/bin/sh", &["-c", "exit 3"]).expect_err("it failed").contains("exit status: 3"));
+        assert!(run("/nonexistent/systemctl", &[]).is_err());
     }
 
     #[test]
-    fn another_hosts_systemd_is_not_asked() {
+    fn the_systemd_of_another_host_is_not_asked() {
         let root = std::env::temp_dir().join(format!("hither-units-{}", std::process::id()));
         std::fs::create_dir_all(&root).expect("a directory");
         assert!(matches!(systemd(&root, Path::new("/bin/false")), Systemd::Absent));
@@ -225,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read(text in "([a-z%:.=\\[\\] 0-9\n]|Id=|Listen=){0,100}") {
-            let _ = (shown(&text), listed(&text));
+            let _ = (read_units(&text), read_sockets(&text));
         }
     }
 }

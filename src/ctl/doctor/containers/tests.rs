@@ -1,16 +1,23 @@
+//! Hosts with container engines, and the finding and fix of each.
+
 use super::super::facts::Resolv;
-use super::super::facts::tests::{address, well};
+use super::super::facts::tests::{address, faultless};
 use super::super::finding::State;
-use super::super::finding::tests::said_of;
+use super::super::finding::tests::finding_of;
+use super::found::{CONFIGURATION_D, Docker, Podman, allowed_in, bridge_of, flag};
 use super::*;
+use crate::ctl::doctor::facts::Configuration;
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 fn docker(json: Option<&str>) -> Containers {
     let docker = Docker { json: json.map(str::to_owned), bridge: bridge_of([172, 17, 0, 1]) };
     Containers { docker: Some(docker), ..Containers::default() }
 }
 
-fn only_us() -> Facts {
-    let mut facts = well();
+/// A host whose resolv.conf names hitherd alone.
+fn only_hitherd() -> Facts {
+    let mut facts = faultless();
     facts.names.resolv = Resolv { text: Some("nameserver 127.0.0.1\n".to_owned()), ..Resolv::default() };
     facts
 }
@@ -26,32 +33,32 @@ fn allowing(facts: &mut Facts, network: &str) {
 }
 
 #[test]
-fn where_nobody_has_containers_nothing_is_said() {
-    assert!(judge(&well()).is_empty());
+fn a_host_without_containers_has_no_finding() {
+    assert!(judge(&faultless()).is_empty());
 }
 
 #[test]
 fn docker_beside_a_resolv_conf_of_this_host_alone_gets_the_bridge() {
-    let mut facts = only_us();
+    let mut facts = only_hitherd();
     facts.containers = docker(None);
-    let (state, found, fix) = said_of(judge(&facts), "docker");
+    let (state, found, fix) = finding_of(judge(&facts), "docker");
     assert_eq!(state, State::Warning);
     assert!(found.contains("public servers"), "{found}");
     assert_eq!(
         fix,
         "install -b -D -m 644 /usr/share/hither/bridge.conf /etc/systemd/system/hitherd.socket.d/docker.conf && install -b -D -m 644 /usr/share/hither/bridge.toml /etc/hither/hither.toml.d/bridge.toml && systemctl daemon-reload && { systemctl restart hitherd.socket hitherd.service || systemctl restart hitherd.socket hitherd.service; } && printf '{ \"dns\": [\"172.17.0.1\"] }\\n' | install -b -D -m 644 /dev/stdin /etc/docker/daemon.json && systemctl restart docker.service"
     );
-    // What is done already is not done again.
+    // Steps that are done already are left out.
     listening(&mut facts, "172.17.0.1:53");
     allowing(&mut facts, "172.17.0.0/16");
     facts.containers = docker(Some("{ \"bip\": \"\" }"));
-    let (_, _, fix) = said_of(judge(&facts), "docker");
+    let (_, _, fix) = finding_of(judge(&facts), "docker");
     assert_eq!(
         fix,
         "sed -i.before-hither --follow-symlinks '0,/{/s//{ \"dns\": [\"172.17.0.1\"],/' /etc/docker/daemon.json && systemctl restart docker.service"
     );
     allowing(&mut facts, "10.0.0.0/8");
-    let (_, _, fix) = said_of(judge(&facts), "docker");
+    let (_, _, fix) = finding_of(judge(&facts), "docker");
     assert!(
         fix.contains("allow = [\"127.0.0.0/8\", \"10.0.0.0/8\", \"172.16.0.0/12\"]"),
         "who may ask still may: {fix}"
@@ -59,27 +66,27 @@ fn docker_beside_a_resolv_conf_of_this_host_alone_gets_the_bridge() {
 }
 
 #[test]
-fn docker_that_asks_others_is_left_alone_and_one_that_means_us_is_helped() {
-    let mut facts = well();
+fn docker_with_other_servers_is_left_alone_and_one_that_names_hitherd_gets_a_fix() {
+    let mut facts = faultless();
     facts.containers = docker(None);
-    let (state, found, fix) = said_of(judge(&facts), "docker");
+    let (state, found, fix) = finding_of(judge(&facts), "docker");
     assert_eq!((state, fix.as_str()), (State::Ok, ""));
     assert!(found.contains("192.0.2.1, as in resolv.conf: not hitherd"), "{found}");
-    let mut facts = only_us();
+    let mut facts = only_hitherd();
     facts.containers = docker(Some("{\"dns\":[\"192.0.2.7\"]}"));
-    assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    assert_eq!(finding_of(judge(&facts), "docker").0, State::Ok);
     facts.containers = docker(Some("{\"dns\":[\"172.17.0.1\"]}"));
-    let (state, found, fix) = said_of(judge(&facts), "docker");
+    let (state, found, fix) = finding_of(judge(&facts), "docker");
     assert!(state == State::Problem && found.contains("does not listen there"), "{found}");
     assert!(fix.contains("docker.conf") && !fix.contains("daemon.json"), "{fix}");
     listening(&mut facts, "172.17.0.1:53");
-    let (state, found, fix) = said_of(judge(&facts), "docker");
+    let (state, found, fix) = finding_of(judge(&facts), "docker");
     assert!(state == State::Problem && found.contains("refuses"), "{found}");
     assert!(fix.contains("bridge.toml") && !fix.contains("hitherd.socket.d"), "{fix}");
     allowing(&mut facts, "172.16.0.0/12");
-    assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    assert_eq!(finding_of(judge(&facts), "docker").0, State::Ok);
     facts.containers = docker(Some("{\"dns\":[\"192.0.2.7\", \"127.0.0.53\"]}"));
-    let (state, found, fix) = said_of(judge(&facts), "docker");
+    let (state, found, fix) = finding_of(judge(&facts), "docker");
     assert!(state == State::Problem && found.contains("127.0.0.53 is each container itself"), "{found}");
     assert!(
         fix.starts_with("sed -z") && fix.ends_with("restart docker.service"),
@@ -87,28 +94,28 @@ fn docker_that_asks_others_is_left_alone_and_one_that_means_us_is_helped() {
     );
     for wrong in ["{", "[]", "{} {}"] {
         facts.containers = docker(Some(wrong));
-        assert_eq!(said_of(judge(&facts), "docker").0, State::Unknown, "{wrong}");
+        assert_eq!(finding_of(judge(&facts), "docker").0, State::Unknown, "{wrong}");
     }
 }
 
 #[test]
-fn behind_the_stub_of_resolved_what_it_uses_is_what_containers_get() {
-    let mut facts = well().behind_resolved();
+fn behind_the_stub_of_resolved_containers_get_its_servers() {
+    let mut facts = faultless().behind_resolved();
     facts.containers = docker(None);
-    assert_eq!(said_of(judge(&facts), "docker").0, State::Ok);
+    assert_eq!(finding_of(judge(&facts), "docker").0, State::Ok);
     facts.names.resolved_uses = vec![address("127.0.0.1:53")];
-    assert_eq!(said_of(judge(&facts), "docker").0, State::Warning);
+    assert_eq!(finding_of(judge(&facts), "docker").0, State::Warning);
 }
 
 #[test]
-fn the_kubelets_flag_counts_before_its_configuration() {
+fn the_kubelets_flag_overrides_its_configuration() {
     let kubelet = |config: &str, flags: Option<&str>| Kubelet {
         config: Some((PathBuf::from("/var/lib/kubelet/config.yaml"), config.to_owned())),
         flags: flags.map(|text| (PathBuf::from("/etc/default/kubelet"), text.to_owned())),
-        is_there: true,
+        has_file: true,
         servers: vec![IpAddr::from([127, 0, 0, 1])],
-        real: PathBuf::from("/run/hither/resolv.conf"),
-        is_real_there: true,
+        upstreams_file: PathBuf::from("/run/hither/resolv.conf"),
+        has_upstreams_file: true,
     };
     let at = |config, flags| kubelet(config, flags).resolv_conf().display().to_string();
     assert_eq!(at("kind: x\n", None), "/etc/resolv.conf");
@@ -119,21 +126,21 @@ fn the_kubelets_flag_counts_before_its_configuration() {
     assert_eq!(at("kind: x\n", Some("A=\"--resolv-conf  /z --x\"\n")), "/z");
     assert_eq!(at("kind: x\n", Some("A=\"--resolv-conf-else=/z --resolv-config /z\"\n")), "/etc/resolv.conf");
     let judged = |kubelet: Kubelet| {
-        let mut facts = well();
+        let mut facts = faultless();
         facts.containers.kubelet = Some(kubelet);
-        said_of(judge(&facts), "kubelet")
+        finding_of(judge(&facts), "kubelet")
     };
     assert_eq!(judged(kubelet("resolvConf: /run/hither/resolv.conf\n", None)).0, State::Ok);
     assert_eq!(judged(kubelet("resolvConf: \"\"\n", None)).0, State::Ok);
     let (state, _, fix) = judged(kubelet("kind: x\n", None));
     assert!(state == State::Problem && fix.ends_with(" && systemctl restart kubelet.service"), "{fix}");
-    let lost = Kubelet { is_there: false, ..kubelet("resolvConf: /lost\n", None) };
+    let lost = Kubelet { has_file: false, ..kubelet("resolvConf: /lost\n", None) };
     let (state, found, fix) = judged(lost);
     assert!(
         state == State::Problem && found.contains("/lost, which is missing") && !fix.is_empty(),
         "{found}"
     );
-    let early = Kubelet { is_real_there: false, ..kubelet("kind: x\n", None) };
+    let early = Kubelet { has_upstreams_file: false, ..kubelet("kind: x\n", None) };
     let (state, found, fix) = judged(early);
     assert!(state == State::Problem && fix.is_empty() && found.contains("has to write"), "{found}");
     let well_off = Kubelet { servers: vec![IpAddr::from([192, 0, 2, 1])], ..kubelet("kind: x\n", None) };
@@ -153,18 +160,18 @@ fn a_kubelets_flag_may_have_quotes_of_its_own() {
 }
 
 #[test]
-fn podman_keeps_the_servers_that_are_none_of_its_containers() {
-    let mut facts = only_us();
+fn podman_keeps_its_other_servers() {
+    let mut facts = only_hitherd();
     let servers = vec!["192.0.2.7".to_owned(), "127.0.0.1".to_owned()];
     let podman = Podman { servers, drop_in: "hither.conf".to_owned(), bridge: bridge_of([10, 88, 0, 1]) };
     facts.containers = Containers { podman: Some(podman), ..Containers::default() };
-    let (state, _, fix) = said_of(judge(&facts), "podman");
+    let (state, _, fix) = finding_of(judge(&facts), "podman");
     assert!(state == State::Problem && fix.contains("dns_servers = [\"192.0.2.7\", \"10.88.0.1\"]"), "{fix}");
 }
 
 #[test]
-fn a_restart_of_docker_is_said_to_stop_containers_unless_it_does_not() {
-    let mut facts = only_us();
+fn a_restart_of_docker_is_reported_to_stop_containers_unless_they_live_on() {
+    let mut facts = only_hitherd();
     let mut of = |json: &str| {
         facts.containers = docker(Some(json));
         judge(&facts).remove(0).takes_away.unwrap_or_default()
@@ -175,7 +182,7 @@ fn a_restart_of_docker_is_said_to_stop_containers_unless_it_does_not() {
 }
 
 #[test]
-fn who_may_ask_is_set_where_it_counts_and_for_all_bridges_at_once() {
+fn listen_allow_is_set_in_the_last_file_and_for_all_bridges_at_once() {
     let root = std::env::temp_dir().join(format!("hither-bridge-{}", std::process::id()));
     let dir = root.join(CONFIGURATION_D);
     std::fs::create_dir_all(&dir).expect("a directory");
@@ -188,14 +195,14 @@ fn who_may_ask_is_set_where_it_counts_and_for_all_bridges_at_once() {
     write(&name);
     assert_eq!(allowed_in(&root), name, "once");
     std::fs::remove_dir_all(root).expect("removable");
-    let mut facts = only_us();
+    let mut facts = only_hitherd();
     allowing(&mut facts, "10.0.0.0/16");
     facts.containers = docker(None);
     let podman = Podman { servers: Vec::new(), drop_in: String::new(), bridge: bridge_of([10, 99, 0, 1]) };
     facts.containers.podman = Some(podman);
     facts.containers.allowed_in = name;
     for check in ["docker", "podman"] {
-        let (_, _, fix) = said_of(judge(&facts), check);
+        let (_, _, fix) = finding_of(judge(&facts), check);
         assert!(fix.contains("172.16.0.0/12") && fix.contains("10.99.0.1/16"), "{fix}");
         assert!(fix.contains("hither.toml.d/zz.zz-bridge.toml"), "{fix}");
     }

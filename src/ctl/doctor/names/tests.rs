@@ -1,31 +1,31 @@
-//! Many hosts' ways to resolv.conf, and what is said of each.
+//! The ways in which hosts write resolv.conf, and the finding and plan of each.
 
 use super::super::facts::Resolv;
-use super::super::facts::tests::{address, well};
+use super::super::facts::tests::{address, faultless};
 use super::super::finding::State;
 use super::*;
 use std::path::PathBuf;
 
 fn of(facts: &Facts, check: &str) -> (State, String, String) {
     let found = judge(facts).into_iter().find(|finding| finding.check == check);
-    let found = found.unwrap_or_else(|| panic!("{check} is not looked at"));
+    let found = found.unwrap_or_else(|| panic!("{check} is not checked"));
     (found.state, found.found, found.fix.unwrap_or_default())
 }
 
-/// What enable-resolv would do.
+/// The steps of enable-resolv.
 fn steps(facts: &Facts) -> String {
     let plan = plan(facts).expect("it has a port 53");
     plan.steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" && ")
 }
 
-/// What it would take away.
+/// What they take away.
 fn takes_away(facts: &Facts) -> String {
     plan(facts).expect("it has a port 53").takes_away.join("; ")
 }
 
-/// The usual host with another resolv.conf.
+/// The faultless host with another resolv.conf.
 fn host(link: Option<&str>, text: &str) -> Facts {
-    let mut facts = well();
+    let mut facts = faultless();
     facts.names.resolv =
         Resolv { link: link.map(PathBuf::from), text: Some(text.to_owned()), ..Resolv::default() };
     facts
@@ -37,11 +37,11 @@ fn without_nss(mut facts: Facts) -> Facts {
 }
 
 #[test]
-fn where_all_is_well_nothing_is_to_be_fixed() {
-    for finding in judge(&well()) {
+fn a_faultless_host_needs_no_fix() {
+    for finding in judge(&faultless()) {
         assert!(finding.state == State::Ok && finding.fix.is_none(), "{finding}");
     }
-    let mut facts = well();
+    let mut facts = faultless();
     facts.names.resolv = Resolv::default();
     assert_eq!(of(&facts, "resolv.conf").1, "missing, so that programs ask 127.0.0.1: hitherd");
 }
@@ -71,7 +71,7 @@ fn a_file_that_nobody_writes_gets_our_line_above_the_others() {
 
 #[test]
 fn resolved_forwards_here_by_our_drop_in() {
-    let mut facts = well().behind_resolved();
+    let mut facts = faultless().behind_resolved();
     let (state, found, fix) = of(&facts, "resolv.conf");
     assert_eq!(state, State::Warning);
     assert!(found.contains("which does not forward to hitherd"));
@@ -101,7 +101,7 @@ fn resolved_forwards_here_by_our_drop_in() {
 
 #[test]
 fn servers_that_resolved_is_told_to_ask_become_ours() {
-    let mut facts = well().behind_resolved();
+    let mut facts = faultless().behind_resolved();
     facts.names.resolved.dns = vec![address("192.0.2.7:53"), address("127.0.0.1:53")];
     facts.names.resolved.domains = vec!["~.".to_owned()];
     facts.names.resolved_uses = facts.names.resolved.dns.clone();
@@ -117,7 +117,7 @@ fn servers_that_resolved_is_told_to_ask_become_ours() {
 
 #[test]
 fn a_stub_that_does_not_run_is_a_problem_whatever_else_there_is() {
-    let mut facts = well().behind_resolved();
+    let mut facts = faultless().behind_resolved();
     facts.units().put("systemd-resolved.service", "inactive", "disabled");
     let (state, found, fix) = of(&facts, "resolv.conf");
     assert_eq!(state, State::Problem);
@@ -158,7 +158,7 @@ fn network_manager_is_told_to_leave_the_file_alone() {
         "{}",
         steps(&facts)
     );
-    facts.names.resolv = well().names.resolv;
+    facts.names.resolv = faultless().names.resolv;
     let (state, found, fix) = of(&facts, "NetworkManager");
     assert_eq!(state, State::Warning, "it would write over it");
     assert!(
@@ -203,7 +203,7 @@ fn others_that_write_the_file_are_told_in_their_own_words() {
         assert_eq!(of(&facts, "resolv.conf").2, FIX);
         assert!(steps(&facts).contains(fix), "{}", steps(&facts));
     }
-    let mut facts = well();
+    let mut facts = faultless();
     facts.names.processes.insert("dhclient".to_owned());
     facts.names.dhclient_conf = "#prepend domain-name-servers 127.0.0.1;\n".to_owned();
     assert_eq!(of(&facts, "dhclient").0, State::Warning);
@@ -219,7 +219,7 @@ fn others_that_write_the_file_are_told_in_their_own_words() {
 
 #[test]
 fn loops_and_the_lack_of_upstreams_are_problems() {
-    let mut facts = well().behind_resolved();
+    let mut facts = faultless().behind_resolved();
     facts.names.resolved.dns = vec![address("127.0.0.1:53")];
     let config = crate::config::check_text("[[upstream]]\naddress = \"127.0.0.53\"").expect("right");
     facts.config = Configuration::Good(Box::new(config));
@@ -248,7 +248,7 @@ fn where_nobody_listens_programs_are_not_led() {
         found.ends_with("hitherd has to listen before that can be put right") && fix.is_empty(),
         "{found}"
     );
-    let mut facts = well().behind_resolved();
+    let mut facts = faultless().behind_resolved();
     facts.held.clear();
     assert_eq!(of(&facts, "resolv.conf").2, "");
 }
