@@ -35,7 +35,7 @@ const CONFIGURATION: u8 = 78;
 #[command(
     name = "hitherd",
     version,
-    after_help = "Exit status: 0 after SIGTERM or SIGINT, or when the configuration checked is right, 1 when it cannot start or go on, with the reason in the log, 2 usage, 78 when the configuration is wrong."
+    after_help = "Exit status: 0 after SIGTERM or SIGINT, or if the checked configuration is right, 1 if it cannot start or continue; the log has the reason, 2 for a wrong command line, 78 if the configuration is wrong."
 )]
 struct Args {
     /// The configuration file, instead of /etc/hither/hither.toml; drop-ins are read from FILE.d.

@@ -29,7 +29,7 @@ use std::time::Duration;
 #[command(
     name = "hither-sorter",
     version,
-    after_help = "Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot start or go on, with the reason in the log, 2 usage."
+    after_help = "Exit status: 0 after SIGTERM or SIGINT, 1 if it cannot start or continue; the log has the reason, 2 for a wrong command line."
 )]
 struct Args {
     /// The configuration file, instead of /etc/hither/hither.toml.
