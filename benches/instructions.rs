@@ -73,21 +73,23 @@ impl Bench {
         let len = self.rounds.answer_hit(self.now, &read, 512, &mut self.out);
         assert_eq!(len, 0);
         self.rounds.handle(self.now, Input::Ask { client, question: &Question::of(&read), recursion: true });
-        let mut written = 0;
-        while let Some(action) = self.rounds.poll_action() {
-            match action {
-                Action::Send { attempt, octets, .. } => {
+        let (mut written, mut sent) = (0, None);
+        loop {
+            match self.rounds.poll_action() {
+                Some(Action::Send { attempt, octets, .. }) => sent = Some((attempt, octets)),
+                Some(Action::Reply { answer, .. }) => {
+                    written = reply::compose(self.now, &read, &answer, 512, &mut self.out);
+                }
+                Some(_) => {}
+                // The response arrives when all actions have been executed.
+                None => {
+                    let Some((attempt, octets)) = sent.take() else { return written };
                     let mut reply = [0; 1232];
                     let len = self.response(&octets, &mut reply);
                     self.rounds.handle(self.now, Input::Message { attempt, octets: &reply[..len] });
                 }
-                Action::Reply { answer, .. } => {
-                    written = reply::compose(self.now, &read, &answer, 512, &mut self.out);
-                }
-                _ => {}
             }
         }
-        written
     }
 
     fn response(&self, octets: &[u8], out: &mut [u8]) -> usize {

@@ -13,6 +13,7 @@ use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
 use hither_wire::query::Query;
 use shapes::Shape;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use support::{Daemon, Upstream, ask_for};
@@ -46,6 +47,8 @@ fn play(shape: &Shape, way: Way) -> (Vec<u8>, u64) {
     let asked = ask_for("www.shape.test", shape.rtype, Some(1232), 9);
     let (mut now, mut told, mut exchanges) = (Monotonic::from_ms(1_000_000), None::<Answer>, 0);
     core.handle(now, Input::Ask { client: ClientId(1), question: &question, recursion: true });
+    // Responses and failures, handed in when the actions before them have been executed.
+    let mut arrived = VecDeque::new();
     while told.is_none() {
         core.check_invariants();
         match core.poll_action() {
@@ -58,20 +61,28 @@ fn play(shape: &Shape, way: Way) -> (Vec<u8>, u64) {
                     Way::Always | Way::AlwaysWithoutTcp => false,
                 };
                 if tcp && matches!(way, Way::EdnsWithoutTcp | Way::AlwaysWithoutTcp) {
-                    core.handle(now, Input::Failed { attempt, failure: Failure::Refused });
+                    arrived.push_back((attempt, None));
                     continue;
                 }
-                now = now.plus(Duration::from_millis(1));
                 exchanges += 1;
                 let octets = if well { shapes::good(&octets) } else { shape.reply(&octets) };
-                core.handle(now, Input::Message { attempt, octets: &octets });
+                arrived.push_back((attempt, Some(octets)));
             }
             Some(Action::Reply { answer, .. }) => told = Some(answer),
             Some(_) => {}
-            None => {
-                now = core.poll_timeout().expect("a client waits");
-                core.handle_timeout(now);
-            }
+            None => match arrived.pop_front() {
+                Some((attempt, Some(octets))) => {
+                    now = now.plus(Duration::from_millis(1));
+                    core.handle(now, Input::Message { attempt, octets: &octets });
+                }
+                Some((attempt, None)) => {
+                    core.handle(now, Input::Failed { attempt, failure: Failure::Refused });
+                }
+                None => {
+                    now = core.poll_timeout().expect("a client waits");
+                    core.handle_timeout(now);
+                }
+            },
         }
     }
     let read = Query::read(&asked).expect("a query");

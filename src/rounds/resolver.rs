@@ -53,6 +53,8 @@ use std::time::Duration;
 /// how to run it.
 pub struct Rounds {
     pub(crate) shared: Shared,
+    /// No action is left and the shell has executed the last one, so that the next call may come.
+    is_drained: bool,
     /// The memory of ended rounds.
     pool: MemoryPool,
     rounds: Ascending<u64, Box<Round>>,
@@ -112,6 +114,7 @@ impl Rounds {
         };
         Self {
             shared,
+            is_drained: true,
             pool: MemoryPool::default(),
             rounds: Ascending::new(),
             live: BTreeMap::new(),
@@ -141,6 +144,7 @@ impl Rounds {
     /// The actions of the call before must have been executed: [`Rounds::poll_action`] has returned
     /// `None`.
     pub fn handle(&mut self, now: Monotonic, input: Input<'_>) {
+        debug_assert!(self.is_drained, "actions of the call before have not been executed");
         self.shared.now = now;
         let before = Monotonic(now.0.saturating_sub(1));
         self.fire_timers(before);
@@ -169,6 +173,7 @@ impl Rounds {
             Input::Shutdown => self.shutdown(),
         }
         self.gauges();
+        self.is_drained = self.shared.actions.is_empty();
     }
 
     /// All actions that are to be executed.
@@ -179,7 +184,9 @@ impl Rounds {
 
     /// The next action to execute; `None` when all are done.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.shared.actions.pop_front()
+        let action = self.shared.actions.pop_front();
+        self.is_drained = action.is_none();
+        action
     }
 
     /// Whether several clients wait for this question: one more costs next to nothing.

@@ -6,6 +6,7 @@ use hither_table::{Geometry, Memory, Monotonic, Writer};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
 use hither_wire::query::Query;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub struct World {
@@ -47,7 +48,7 @@ impl World {
         let read = Query::read(&octets[..len]).expect("a query");
         let (client, question) = (ClientId(n as u64), Question::of(&read));
         self.core.handle(self.now, Input::Ask { client, question: &question, recursion: true });
-        let mut told = None;
+        let (mut told, mut arrived) = (None, VecDeque::new());
         self.messages = 0;
         for _ in 0..1_000 {
             match self.core.poll_action() {
@@ -63,16 +64,20 @@ impl World {
                             message(kind, &octets)
                         }
                     };
-                    self.core.handle(self.now, Input::Message { attempt, octets: &large });
+                    arrived.push_back((attempt, large));
                 }
                 Some(Action::Reply { answer, .. }) => {
                     let len = reply::compose(self.now, &read, &answer, 65_535, &mut self.out);
                     told = Some((answer, len));
                 }
                 Some(_) => {}
-                None => match told.take() {
-                    Some(told) => return told,
-                    None => {
+                None => match (arrived.pop_front(), told.take()) {
+                    (Some((attempt, large)), before) => {
+                        told = before;
+                        self.core.handle(self.now, Input::Message { attempt, octets: &large });
+                    }
+                    (None, Some(told)) => return told,
+                    (None, None) => {
                         self.now = self.core.poll_timeout().expect("the client is answered some time");
                         self.core.handle_timeout(self.now);
                     }

@@ -14,9 +14,11 @@ impl Rounds {
     /// The actions of the call before must have been executed: [`Rounds::poll_action`] has returned
     /// `None`.
     pub fn handle_timeout(&mut self, now: Monotonic) {
+        debug_assert!(self.is_drained, "actions of the call before have not been executed");
         self.shared.now = now;
         self.fire_timers(now);
         self.gauges();
+        self.is_drained = self.shared.actions.is_empty();
     }
 
     /// Wakes rounds whose timers are not after `until`, the oldest timer first.
