@@ -1,4 +1,5 @@
-//! The real daemon, from outside: scripted upstreams on loopback, clients over UDP and TCP, what another process reads.
+//! The real daemon, from outside: scripted upstreams on loopback, clients over UDP and TCP, what
+//! another process reads.
 
 mod support;
 

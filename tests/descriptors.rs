@@ -1,5 +1,6 @@
-//! The real daemon with few descriptors, and with none to be had for a while: what is wanted is done with those that there are, everybody
-//! gets a reply, and when there are enough again all is as before.
+//! The real daemon with few descriptors, and with none to be had for a while: what is wanted is
+//! done with those that there are, everybody gets a reply, and when there are enough again all is
+//! as before.
 #![allow(clippy::disallowed_methods)] // Time passes by itself here.
 
 mod support;
@@ -154,7 +155,8 @@ fn busy(daemon: &Daemon) -> u64 {
     text.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
 }
 
-/// As where the host has no descriptors left: whatever the daemon closes is no help, and nothing of it was to be foreseen.
+/// As where the host has no descriptors left: whatever the daemon closes is no help, and nothing of
+/// it was to be foreseen.
 #[test]
 fn while_there_are_no_descriptors_those_that_are_open_serve_and_nobody_waits_when_there_are_again() {
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);

@@ -1,5 +1,6 @@
-//! A followed file that changes in every way that files change, links, directories and mounts on its way included: the real daemon, and how
-//! long it takes until what was written is in force. Mounts need root and a mount namespace; says so when it has to skip.
+//! A followed file that changes in every way that files change, links, directories and mounts on
+//! its way included: the real daemon, and how long it takes until what was written is in force.
+//! Mounts need root and a mount namespace; says so when it has to skip.
 #![allow(clippy::print_stdout)] // Times.
 
 mod changes;

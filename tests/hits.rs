@@ -1,4 +1,5 @@
-//! What a hit costs beside its own work, and an idle daemon: the real daemon, with what it asks of the C library counted.
+//! What a hit costs beside its own work, and an idle daemon: the real daemon, with what it asks of
+//! the C library counted.
 #![allow(clippy::disallowed_methods)] // Time passes by itself here.
 
 mod support;
@@ -223,8 +224,8 @@ fn an_idle_daemon_does_not_wake_up() {
     );
 }
 
-/// What has a daemon look whether it is concerned, whoever does it: mounts, the host's name (of all namespaces together), and entries of
-/// directories on the way to the system's files.
+/// What has a daemon look whether it is concerned, whoever does it: mounts, the host's name (of all
+/// namespaces together), and entries of directories on the way to the system's files.
 struct Outside {
     directories: Inotify,
     mounts: File,

@@ -1,5 +1,5 @@
-//! The real daemon and what the network may throw at it: names that must not leave, forged answers, broken and odd messages, too many
-//! connections, upstreams that go, loops, clocks that jump.
+//! The real daemon and what the network may throw at it: names that must not leave, forged answers,
+//! broken and odd messages, too many connections, upstreams that go, loops, clocks that jump.
 
 #[path = "hostile/messages.rs"]
 mod messages;
@@ -87,7 +87,8 @@ fn files_decide_what_is_known_and_blocked_and_their_changes_count() {
     assert_eq!(ask("www.page.example"), (Rcode::NOERROR, vec!["192.0.2.99".to_owned()], Some(15)));
     assert_eq!(upstream.count(), 0);
     assert_eq!(ask("www.ads.example"), yes("198.18.0.1"));
-    // Another file in the place of the old one, as editors do: what was cached of its names is void, what was blocked is asked for.
+    // Another file in the place of the old one, as editors do: what was cached of its names is
+    // void, what was blocked is asked for.
     let write = |path: &std::path::Path, text: &str| {
         std::fs::write(path.with_extension("new"), text).expect("written");
         std::fs::rename(path.with_extension("new"), path).expect("renamed");
@@ -389,7 +390,8 @@ fn ports_and_ids_cannot_be_guessed_even_where_somebody_holds_most_ports() {
     distinct.sort_unstable();
     distinct.dedup();
     assert!(distinct.len() >= 1900, "{} ports of {}", distinct.len(), seen.len());
-    // 16 classes of the upper and of the lower four bits of the ids: 15 degrees of freedom, 44 is beyond chance of one in ten thousand.
+    // 16 classes of the upper and of the lower four bits of the ids: 15 degrees of freedom, 44 is
+    // beyond chance of one in ten thousand.
     for shift in [0, 4, 8, 12] {
         let mut counts = [0f64; 16];
         seen.iter().for_each(|(_, id)| counts[usize::from(id >> shift & 15)] += 1.0);
@@ -434,7 +436,8 @@ fn an_upstream_that_is_ourselves_is_noticed_at_once() {
             }
         }
     });
-    // Through a relay the round waits for itself, joined by its own question: bounded, and over at its deadline.
+    // Through a relay the round waits for itself, joined by its own question: bounded, and over at
+    // its deadline.
     assert_eq!(told(&daemon.ask("loop.example")).0, Rcode::SERVFAIL);
     assert!(passed.load(Ordering::SeqCst) <= 8, "{} queries went round", passed.load(Ordering::SeqCst));
 }

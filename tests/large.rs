@@ -1,4 +1,5 @@
-//! The largest messages that there are, made to be work: none of them holds the event loop up, whatever it is full of.
+//! The largest messages that there are, made to be work: none of them holds the event loop up,
+//! whatever it is full of.
 #![cfg(debug_assertions)] // Steps are counted where the code is checked; where its speed matters nothing counts them.
 #![allow(clippy::print_stdout)] // What each took.
 
@@ -12,7 +13,8 @@ use hither_wire::work::steps;
 use messages::{KINDS, asked, message};
 use world::World;
 
-/// Labels and pointers that are followed for one message: in few passes, of what it may have, three to an octet.
+/// Labels and pointers that are followed for one message: in few passes, of what it may have, three
+/// to an octet.
 const STEPS_MAX: u64 = 6 * 3 * 65_536;
 
 #[test]
@@ -22,7 +24,8 @@ fn no_message_of_64_kib_is_work_without_end() {
         world.ask(kind, 0);
         let before = steps();
         let (answer, len) = world.ask(kind, 1);
-        // Whether aliases lead somewhere, or what cannot be read can be read without EDNS, is asked by one more message each.
+        // Whether aliases lead somewhere, or what cannot be read can be read without EDNS, is asked
+        // by one more message each.
         let took = (steps() - before) / world.messages();
         println!("{}: {took} steps for each of {} messages", kind.0, world.messages());
         assert!(took < STEPS_MAX, "{}: {took}", kind.0);

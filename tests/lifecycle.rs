@@ -1,4 +1,5 @@
-//! Reload and stop, as operators and waiting clients meet them. What needs a service manager is in `tests/systemd`.
+//! Reload and stop, as operators and waiting clients meet them. What needs a service manager is in
+//! `tests/systemd`.
 
 mod support;
 
@@ -296,8 +297,9 @@ fn a_configuration_that_comes_right_holds_nobody_up_while_its_lists_are_read() {
     };
     let right = format!("[[block]]\nfiles = [{list:?}]\n");
     let problems = |d: &Daemon| d.json(&["status"])["problems"].to_string();
-    // While the list is read a client is answered as before. It counts when the list was open before the query and after the reply; a
-    // busy machine may let us run only when it has been read.
+    // While the list is read a client is answered as before. It counts when the list was open
+    // before the query and after the reply; a busy machine may let us run only when it has been
+    // read.
     let end = Instant::now() + PATIENCE;
     for n in 0.. {
         assert!(Instant::now() < end, "no reply while the list is read:\n{}", daemon.log());

@@ -1,5 +1,5 @@
-//! The real daemon with lists of very many names, and with what may stand in the place of a list: how much memory it takes to read them, and
-//! what is read at all.
+//! The real daemon with lists of very many names, and with what may stand in the place of a list:
+//! how much memory it takes to read them, and what is read at all.
 
 mod support;
 
@@ -112,7 +112,8 @@ fn a_file_without_a_line_or_without_an_end_is_not_held_in_memory() {
 
 #[test]
 fn of_a_list_that_is_cut_no_half_a_name_is_taken() {
-    // The bound, and the end of what is read at once beyond it, are within names of which the part before would be another.
+    // The bound, and the end of what is read at once beyond it, are within names of which the part
+    // before would be another.
     const MOST: usize = 256 << 20;
     const AT_ONCE: usize = 128 << 10;
     let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));

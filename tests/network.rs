@@ -1,5 +1,5 @@
-//! The daemon in a network of its own: upstreams of the system that change, addresses that come and go, clients beyond the host.
-//! Needs root and namespaces; says so when it has to skip.
+//! The daemon in a network of its own: upstreams of the system that change, addresses that come and
+//! go, clients beyond the host. Needs root and namespaces; says so when it has to skip.
 
 mod support;
 
@@ -65,7 +65,8 @@ fn the_systems_upstreams_are_followed_as_they_change() {
         }
     };
     comes_true(&mut daemon, 3, "example");
-    // The stub of systemd-resolved in front, and a link of systemd-networkd that has a domain of its own, whose server resolved names too.
+    // The stub of systemd-resolved in front, and a link of systemd-networkd that has a domain of
+    // its own, whose server resolved names too.
     for made in ["/run/systemd/resolve", "/run/systemd/netif/links"] {
         std::fs::create_dir_all(made).expect("a directory");
     }

@@ -1,4 +1,5 @@
-//! What is installed, removed and packaged is whole: `make install` and `make uninstall`, and the versions that packages state.
+//! What is installed, removed and packaged is whole: `make install` and `make uninstall`, and the
+//! versions that packages state.
 
 mod support;
 

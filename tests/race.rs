@@ -334,8 +334,8 @@ fn run_large(seed: u64, plan: &Plan, writer: Writer) -> Outcome {
     shown(world.run())
 }
 
-/// Three slices of saved sets, while some of their names are asked for; in a third of the worlds the sets turn
-/// out to be older than assumed.
+/// Three slices of saved sets, while some of their names are asked for; in a third of the worlds
+/// the sets turn out to be older than assumed.
 fn restore(draw: &mut Seeded, world: &mut World<'_>, names: u64) {
     world.begin_restore();
     for slice in 0..3 {

@@ -1,5 +1,6 @@
-//! What the real daemon keeps over a reboot, which is a stop, an empty runtime directory and a start: names and addresses, never more than was
-//! there, never longer, and nothing at all from a file that is not what it should be.
+//! What the real daemon keeps over a reboot, which is a stop, an empty runtime directory and a
+//! start: names and addresses, never more than was there, never longer, and nothing at all from a
+//! file that is not what it should be.
 #![allow(clippy::print_stdout)] // A count.
 
 mod support;
@@ -32,7 +33,8 @@ fn silent() -> Upstream {
     Upstream::start(|_, _| Vec::new())
 }
 
-/// Writes the configuration; what is saved is in `state` beside the runtime directory, unless `more` says otherwise.
+/// Writes the configuration; what is saved is in `state` beside the runtime directory, unless
+/// `more` says otherwise.
 fn configure(dir: &Path, upstream: &Upstream, more: &str) {
     Daemon::configure(dir, &[upstream], "[sort]\nenabled = false\n");
     std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");

@@ -1,5 +1,6 @@
-//! Answers that certify themselves: the address is a hash of the name, so that whoever reads one can tell whether it belongs there, whatever
-//! happened before. The daemon is killed once a second, its sockets held as systemd would; upstreams lose one datagram in twenty.
+//! Answers that certify themselves: the address is a hash of the name, so that whoever reads one
+//! can tell whether it belongs there, whatever happened before. The daemon is killed once a second,
+//! its sockets held as systemd would; upstreams lose one datagram in twenty.
 //!
 //! `HITHER_SELFCERT_S` says for how many seconds.
 #![allow(clippy::print_stdout)] // Numbers.
@@ -100,7 +101,8 @@ fn start(config: &Path, udp: &UdpSocket, tcp: &TcpListener) -> Child {
     command.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" --config \"$1\" 2>>\"$2\""]);
     command.arg(env!("CARGO_BIN_EXE_hitherd")).arg(config).arg(config.with_extension("log"));
     let (udp, tcp) = (udp.as_raw_fd(), tcp.as_raw_fd());
-    // SAFETY: between fork and exec only dup2 and fcntl are called, which are safe after fork; the descriptors are open, since their owners
+    // SAFETY: between fork and exec only dup2 and fcntl are called, which are safe after fork; the
+    // descriptors are open, since their owners
     // live until the child has been started.
     #[allow(unsafe_code)]
     unsafe {

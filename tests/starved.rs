@@ -1,8 +1,9 @@
-//! The real daemon beside programs of another user that feed one of its sources without end, or hold what others need: who asks for what is
-//! in the cache is answered, root is heard, the service manager hears that all is well, and memory stays bounded.
+//! The real daemon beside programs of another user that feed one of its sources without end, or
+//! hold what others need: who asks for what is in the cache is answered, root is heard, the service
+//! manager hears that all is well, and memory stays bounded.
 //!
-//! The other user is nobody: its part is played by this test's own program, started anew (`the_other_user`). That takes root, and is said
-//! where there is none.
+//! The other user is nobody: its part is played by this test's own program, started anew
+//! (`the_other_user`). That takes root, and is said where there is none.
 
 mod support;
 
@@ -57,7 +58,8 @@ impl Drop for Other {
     }
 }
 
-/// Not a test: what the other user does, by its environment, until its standard input ends or five minutes have passed.
+/// Not a test: what the other user does, by its environment, until its standard input ends or five
+/// minutes have passed.
 #[test]
 #[ignore = "it is what other tests start as another user"]
 fn the_other_user() {
@@ -98,7 +100,8 @@ fn connect(dir: &Path) -> Connection {
     Connection::connect(&dir.join(CONTROL_SOCKET), Some(PATIENCE)).expect("connected")
 }
 
-/// Requests on many connections, as many on each as the kernel takes; replies are read, and who was closed comes again.
+/// Requests on many connections, as many on each as the kernel takes; replies are read, and who was
+/// closed comes again.
 fn ask_without_end(dir: &Path, end: Instant) {
     let connect = || Connection::connect(&dir.join(CONTROL_SOCKET), None);
     let request = encode(&Request::Status).expect("short");

@@ -1,4 +1,5 @@
-//! House rules that a reader of one file cannot see kept, held over all sources of the programs and libraries.
+//! House rules that a reader of one file cannot see kept, held over all sources of the programs and
+//! libraries.
 
 use std::path::{Path, PathBuf};
 

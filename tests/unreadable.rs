@@ -1,4 +1,5 @@
-//! Upstreams whose replies cannot be read whole: what can be used is used, the rest goes to TCP, then without EDNS, and ends at once.
+//! Upstreams whose replies cannot be read whole: what can be used is used, the rest goes to TCP,
+//! then without EDNS, and ends at once.
 #![allow(clippy::print_stdout)] // The slowest.
 
 #[path = "unreadable/shapes.rs"]
@@ -31,7 +32,8 @@ enum Way {
     AlwaysWithoutTcp,
 }
 
-/// Plays one shape on a core of its own; an exchange takes a millisecond. Gives the reply and how many exchanges it took.
+/// Plays one shape on a core of its own; an exchange takes a millisecond. Gives the reply and how
+/// many exchanges it took.
 fn play(shape: &Shape, way: Way) -> (Vec<u8>, u64) {
     let geometry = Geometry { entries: 16 };
     let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
@@ -121,7 +123,8 @@ fn every_shape_resolves_where_tcp_or_plain_dns_is_well_and_ends_at_once_where_no
             let (rcode, found) = addresses(&reply, shape.rtype);
             let good = found == [shapes::address(shape.rtype)];
             let ends = matches!(way, Way::Always | Way::AlwaysWithoutTcp);
-            // Another question, with our id, may be a stranger's: where there is no TCP the upstream may still answer.
+            // Another question, with our id, may be a stranger's: where there is no TCP the
+            // upstream may still answer.
             let strange = way != Way::Udp && shape.name.starts_with("another");
             let right = good || (found.is_empty() && (ends || strange || says_something(shape)));
             // A denial is asked once more in lower case.

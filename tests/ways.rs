@@ -1,5 +1,5 @@
-//! The real daemon and upstreams with ways of their own: cookies that are not for us, names told apart by letter case, drawn letters
-//! written out, connections that end.
+//! The real daemon and upstreams with ways of their own: cookies that are not for us, names told
+//! apart by letter case, drawn letters written out, connections that end.
 
 mod support;
 

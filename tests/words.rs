@@ -1,4 +1,5 @@
-//! The real daemon with files as people write them: lost, odd or half written, and names of theirs that others deny.
+//! The real daemon with files as people write them: lost, odd or half written, and names of theirs
+//! that others deny.
 
 mod support;
 

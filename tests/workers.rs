@@ -1,5 +1,5 @@
-//! The real daemon with hit workers, and an event loop that stands still for a while: whoever asks meanwhile gets one reply, and afterwards
-//! all is as before.
+//! The real daemon with hit workers, and an event loop that stands still for a while: whoever asks
+//! meanwhile gets one reply, and afterwards all is as before.
 #![allow(clippy::disallowed_methods)] // Time passes by itself here.
 
 mod support;
@@ -49,7 +49,8 @@ fn hit(socket: &UdpSocket, id: u16) -> bool {
     reply[..2] == id.to_be_bytes() && ends(&reply[..len]) == [1]
 }
 
-/// A daemon with two workers whose entry `hot.example` is in the last tenth of its life, and that entry's end.
+/// A daemon with two workers whose entry `hot.example` is in the last tenth of its life, and that
+/// entry's end.
 fn near_the_end(upstream: &Upstream) -> (Daemon, Instant) {
     let dir = support::directory();
     Daemon::configure(&dir, &[upstream], "");
@@ -66,7 +67,8 @@ fn near_the_end(upstream: &Upstream) -> (Daemon, Instant) {
     (daemon, began + lifetime)
 }
 
-/// Hits until shortly before the entry's end, each of which has something for the event loop; how many there were.
+/// Hits until shortly before the entry's end, each of which has something for the event loop; how
+/// many there were.
 fn fill_the_queues(daemon: &Daemon, end: Instant) -> u32 {
     let hits = daemon.client();
     hits.set_read_timeout(Some(Duration::from_secs(2))).expect("an option");

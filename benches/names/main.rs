@@ -1,5 +1,6 @@
-//! Names through the C library, each way beside the others on one core: libnss_hither, the stub resolver to hitherd, unbound and
-//! dnsmasq, nscd, and a module that does nothing but copy. `cargo bench --bench names` (as root; in namespaces of its own).
+//! Names through the C library, each way beside the others on one core: libnss_hither, the stub
+//! resolver to hitherd, unbound and dnsmasq, nscd, and a module that does nothing but copy. `cargo
+//! bench --bench names` (as root; in namespaces of its own).
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::net::{SocketAddr, UdpSocket};

@@ -1,5 +1,5 @@
-//! How fast a server works off what is queued, while the load sleeps: with it on the same cores there is no other way to see what two
-//! of them do together.
+//! How fast a server works off what is queued, while the load sleeps: with it on the same cores
+//! there is no other way to see what two of them do together.
 
 use super::servers::Server;
 use hither_wire::codes::Rtype;
@@ -15,8 +15,8 @@ const CLIENTS: usize = 64;
 /// More would not fit into the queue of a single worker's socket.
 const EACH: usize = 80;
 
-/// Replies a second, by the kernel's own time stamps, while all of its threads have something to do: from the 5th to the 65th of a
-/// hundred replies, since clients are not spread evenly.
+/// Replies a second, by the kernel's own time stamps, while all of its threads have something to
+/// do: from the 5th to the 65th of a hundred replies, since clients are not spread evenly.
 pub fn rate(server: &Server) -> f64 {
     let clients: Vec<UdpSocket> = (0..CLIENTS).map(|_| client(server)).collect();
     let id = nix::unistd::Pid::from_raw(server.id() as i32);

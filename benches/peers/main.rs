@@ -1,10 +1,13 @@
-//! hither beside every other cache that is installed, doing the same work in turns: `cargo bench --bench peers -- [RIGS] [OPTIONS]`
+//! hither beside every other cache that is installed, doing the same work in turns: `cargo bench
+//! --bench peers -- [RIGS] [OPTIONS]`
 //!
-//! Rigs: `hits workers misses race memory start`; all of them without one. Options: `--rounds N` (7), `--only NAME,NAME`. Figures go to
-//! `target/bench-peers.tsv`, a line each: rig, server, metric, value, unit, round; tables with medians, and ratios to a reference of the same round,
-//! to standard output. With two cores or more servers run on core 0, load and upstreams on core 1; as root in the class SCHED_RR, in
-//! slices short enough that the kernel does not step in, with pauses between. `--role load ADDRESS NAMES WINDOW MS` is the load alone, for a
-//! profiler at some server of your own; 0 names: each is asked for once.
+//! Rigs: `hits workers misses race memory start`; all of them without one. Options: `--rounds N`
+//! (7), `--only NAME,NAME`. Figures go to `target/bench-peers.tsv`, a line each: rig, server,
+//! metric, value, unit, round; tables with medians, and ratios to a reference of the same round, to
+//! standard output. With two cores or more servers run on core 0, load and upstreams on core 1; as
+//! root in the class SCHED_RR, in slices short enough that the kernel does not step in, with pauses
+//! between. `--role load ADDRESS NAMES WINDOW MS` is the load alone, for a profiler at some server
+//! of your own; 0 names: each is asked for once.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod backlog;

@@ -25,7 +25,8 @@ impl Report {
         }
     }
 
-    /// One row a peer: the median of each metric, and in brackets the median of its ratio to `reference` in the same round.
+    /// One row a peer: the median of each metric, and in brackets the median of its ratio to
+    /// `reference` in the same round.
     pub fn table(&self, rig: &str, reference: &str) {
         let mut metrics: Vec<&str> = Vec::new();
         let mut peers: Vec<&str> = Vec::new();

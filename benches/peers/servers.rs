@@ -18,8 +18,9 @@ pub struct Task<'a> {
     pub names: usize,
 }
 
-/// A server's name, the program it needs, and how its configuration is written and its command line made. No DNSSEC, no log of queries, one
-/// worker, minimal replies; sizes so that it holds the names.
+/// A server's name, the program it needs, and how its configuration is written and its command line
+/// made. No DNSSEC, no log of queries, one worker, minimal replies; sizes so that it holds the
+/// names.
 pub struct Kind {
     pub name: &'static str,
     pub program: &'static str,
@@ -224,7 +225,8 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The command on a core of its own, with a priority that keeps other users of the machine out, where that may be had.
+/// The command on a core of its own, with a priority that keeps other users of the machine out,
+/// where that may be had.
 pub fn pinned(program: &Path, cores: &str, priority: Option<u8>) -> Command {
     let mut command = Command::new(if priority.is_some() { "chrt" } else { "taskset" });
     if let Some(priority) = priority {

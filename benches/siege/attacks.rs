@@ -68,8 +68,8 @@ fn raise_limit() {
     }
 }
 
-/// Many connections ask for the status without end, as often on each as the kernel takes it, and read what is said; whenever one is closed there
-/// is another.
+/// Many connections ask for the status without end, as often on each as the kernel takes it, and
+/// read what is said; whenever one is closed there is another.
 fn control(_: SocketAddr, dir: &Path) {
     let mut all: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
     let mut buffer = vec![0; 65_536];

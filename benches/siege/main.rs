@@ -1,8 +1,9 @@
-//! What clients notice while somebody else attacks: round-trip times of hits and of misses beside each attack, and without one, of hither and
-//! of unbound in the same run. `cargo build --release && cargo bench --bench siege -- [ATTACKS] [--seconds N]`
+//! What clients notice while somebody else attacks: round-trip times of hits and of misses beside
+//! each attack, and without one, of hither and of unbound in the same run. `cargo build --release
+//! && cargo bench --bench siege -- [ATTACKS] [--seconds N]`
 //!
-//! Attacks: `none control hints orders tcp sleepers reload unique ports silent`; all of them without one. Each is made by processes of their own, as the user
-//! nobody where this one is root.
+//! Attacks: `none control hints orders tcp sleepers reload unique ports silent`; all of them
+//! without one. Each is made by processes of their own, as the user nobody where this one is root.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod attacks;
@@ -135,8 +136,9 @@ impl Siege {
     }
 }
 
-/// Goes to the second core, ahead of the attackers there; says where servers may run: anywhere, as on a host that serves itself. They have no
-/// real-time priority, since the kernel stops for a while whoever has it and is never idle.
+/// Goes to the second core, ahead of the attackers there; says where servers may run: anywhere, as
+/// on a host that serves itself. They have no real-time priority, since the kernel stops for a
+/// while whoever has it and is never idle.
 fn place(root: bool) -> String {
     let own = std::process::id().to_string();
     let quiet = |command: &mut Command| {

@@ -1,5 +1,5 @@
-//! Any octets as a message of hitherctl, of the sorter or of the daemon: one that can be written and read again, or an
-//! error.
+//! Any octets as a message of hitherctl, of the sorter or of the daemon: one that can be written
+//! and read again, or an error.
 #![no_main]
 
 use hither_control::{Request, Response, SorterMessage, SorterReply, decode, encode};

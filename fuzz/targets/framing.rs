@@ -1,4 +1,5 @@
-//! Any octets as a TCP stream: in pieces of whatever size, it has the same messages. The first octet is the size.
+//! Any octets as a TCP stream: in pieces of whatever size, it has the same messages. The first
+//! octet is the size.
 #![no_main]
 
 use hither_net::frame::{Framer, Outbox};

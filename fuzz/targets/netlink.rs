@@ -1,4 +1,5 @@
-//! Any octets as a datagram of rtnetlink: it has a change of the network or not, whatever stands before and behind it.
+//! Any octets as a datagram of rtnetlink: it has a change of the network or not, whatever stands
+//! before and behind it.
 #![no_main]
 
 use hither_net::netlink::is_news;

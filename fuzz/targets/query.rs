@@ -1,4 +1,5 @@
-//! Any octets as a client's query: a refusal, or a question whose essence says the same. No reply is too long.
+//! Any octets as a client's query: a refusal, or a question whose essence says the same. No reply
+//! is too long.
 #![no_main]
 
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};

@@ -1,5 +1,6 @@
-//! Any octets as a file of saved sets: sets that are written as they were read, or an error. A file of any sets is read
-//! as it was written, and the core restores it into a table without a bad record.
+//! Any octets as a file of saved sets: sets that are written as they were read, or an error. A file
+//! of any sets is read as it was written, and the core restores it into a table without a bad
+//! record.
 #![no_main]
 
 use hither_rounds::{Input, Restore, Rounds, Routes, SavedSet, Settings};

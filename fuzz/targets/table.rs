@@ -1,9 +1,9 @@
-//! Any octets as a table: readers do not panic, do not read out of bounds, and give up after a bounded number of
-//! tries.
+//! Any octets as a table: readers do not panic, do not read out of bounds, and give up after a
+//! bounded number of tries.
 //!
-//! The input is a list of changes to a genuine table: the offset of a word in three octets, its new value in eight.
-//! If the lowest bit of the first octet is set, the header's checksum is made right afterwards, so that readers go on
-//! behind it.
+//! The input is a list of changes to a genuine table: the offset of a word in three octets, its new
+//! value in eight. If the lowest bit of the first octet is set, the header's checksum is made right
+//! afterwards, so that readers go on behind it.
 #![no_main]
 
 use hither_table::{

@@ -1,4 +1,5 @@
-//! Any octets as a DNS message, for three implementations: when ours and another can read it, they read the same.
+//! Any octets as a DNS message, for three implementations: when ours and another can read it, they
+//! read the same.
 #![no_main]
 
 use hickory_proto::op::Message as Hickory;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// How many octets an entry may take on average, overhead included; most take a third of that.
 const OCTETS_PER_ENTRY: usize = 1024;
-/// Octets of an entry beside its node: in the queue, whose memory doubles as it grows, and in the index, which
-/// has at least half as many buckets as entries.
+/// Octets of an entry beside its node: in the queue, whose memory doubles as it grows, and in the
+/// index, which has at least half as many buckets as entries.
 const PLACE_OCTETS: usize = size_of::<Place>() * 3 / 2 + 6;
 /// How many entries that have been read are passed over before one of them is evicted.
 const PASSED_MAX: usize = 16;
@@ -31,8 +31,8 @@ type Place = (u32, u32);
 pub struct Number(pub(crate) u32);
 
 impl Number {
-    /// Whether this entry is not later than `other`. Numbers count modulo 2^29, so this is right for entries that
-    /// are less than 2^28 apart.
+    /// Whether this entry is not later than `other`. Numbers count modulo 2^29, so this is right
+    /// for entries that are less than 2^28 apart.
     #[must_use]
     pub fn is_up_to(self, other: Number) -> bool {
         (other.0.wrapping_sub(self.0) << BITS).cast_signed() >= 0
@@ -57,7 +57,8 @@ impl Reader {
         rapidhash_v3_micro_inline::<true, true>(name, &self.secrets) as u32
     }
 
-    /// Gives the answer to a question to `take`, unless it has expired or `is_void`. Neither allocates nor waits.
+    /// Gives the answer to a question to `take`, unless it has expired or `is_void`. Neither
+    /// allocates nor waits.
     #[inline]
     pub fn with<R>(
         &self,
@@ -126,7 +127,8 @@ fn cost(stored: &Stored) -> usize {
 }
 
 impl Answers {
-    /// A cache of at most `capacity` answers. The seed keys its hash: programs that choose names should not know it.
+    /// A cache of at most `capacity` answers. The seed keys its hash: programs that choose names
+    /// should not know it.
     #[must_use]
     pub fn new(capacity: usize, seed: u64) -> Answers {
         let index = IndexWriter::new(capacity.max(2) / 2);
@@ -234,8 +236,8 @@ impl Answers {
         self.tidy();
     }
 
-    /// Removes places that are out of date from the queue, some at a time, if there are many. Those before `kept`
-    /// are up to date, those from `kept` to `checked` are not.
+    /// Removes places that are out of date from the queue, some at a time, if there are many. Those
+    /// before `kept` are up to date, those from `kept` to `checked` are not.
     fn tidy(&mut self) {
         if self.checked == 0 && self.queue.len() <= self.entries + self.entries / 2 + 64 {
             return;
@@ -315,7 +317,8 @@ impl Answers {
         Number(self.next)
     }
 
-    /// How many buckets the index has, and how often it was rebuilt: each entry may be in another bucket then.
+    /// How many buckets the index has, and how often it was rebuilt: each entry may be in another
+    /// bucket then.
     #[must_use]
     pub fn places(&self) -> (usize, u64) {
         (self.index.index().len(), self.rebuilt)

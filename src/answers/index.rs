@@ -1,8 +1,8 @@
 //! The index: chains of nodes that one thread links and unlinks while others walk them.
 //!
-//! Only one thread changes the index: there is one [`IndexWriter`], and changes take it `&mut`. An unlinked node
-//! is freed when no thread can be on it any more (crossbeam-epoch). Nodes do not change, except for their links,
-//! which only the writer stores, and their marks.
+//! Only one thread changes the index: there is one [`IndexWriter`], and changes take it `&mut`. An
+//! unlinked node is freed when no thread can be on it any more (crossbeam-epoch). Nodes do not
+//! change, except for their links, which only the writer stores, and their marks.
 #![allow(unsafe_code)]
 
 use crate::{Number, Stored};
@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug)]
 pub(crate) struct Node {
     pub hash: u32,
-    /// The number, which tells it from an earlier or later answer to the same question; `DO`, `CD` and `USED`.
+    /// The number, which tells it from an earlier or later answer to the same question; `DO`, `CD`
+    /// and `USED`.
     mark: AtomicU32,
     pub stored: Arc<Stored>,
     next: Atomic<Node>,
@@ -39,8 +40,8 @@ pub(crate) const fn allocated(octets: usize) -> usize {
 const _: () = assert!(OVERHEAD == 32 + 64, "one octet more would cost sixteen");
 
 impl Node {
-    /// Numbers count modulo 2^29. Two nodes of one hash and one number, which chance does not bring about, could be
-    /// evicted in each other's place.
+    /// Numbers count modulo 2^29. Two nodes of one hash and one number, which chance does not bring
+    /// about, could be evicted in each other's place.
     pub fn new(
         hash: u32,
         (dnssec_ok, checking_disabled): (bool, bool),
@@ -85,7 +86,8 @@ struct Buckets(Box<[Atomic<Node>]>);
 impl Drop for Buckets {
     fn drop(&mut self) {
         // SAFETY:
-        // - unshared: buckets are dropped by the index when it is dropped, or by the epoch when no thread reads them
+        // - unshared: buckets are dropped by the index when it is dropped, or by the epoch when no
+        //   thread reads them
         //   any more, so no other thread has their nodes;
         // - once: a node is in one chain of one set of buckets.
         unsafe {
@@ -212,7 +214,8 @@ impl IndexWriter {
             let at = link.load(Ordering::Relaxed, guard);
             link.store(node.next.load(Ordering::Relaxed, guard), Ordering::Release);
             // SAFETY:
-            // - unreachable: no link leads to the node any more; a thread that is on it still finds the next one, since
+            // - unreachable: no link leads to the node any more; a thread that is on it still finds
+            //   the next one, since
             //   its own link stays;
             // - once: only this writer unlinks.
             unsafe { guard.defer_destroy(at) };

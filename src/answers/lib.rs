@@ -1,9 +1,9 @@
-//! The answer cache: answers of all types but plain addresses, written by one thread and read by any number of
-//! threads without a lock.
+//! The answer cache: answers of all types but plain addresses, written by one thread and read by
+//! any number of threads without a lock.
 //!
-//! An answer is kept as the octets of one upstream, under its question. The cache is bounded in entries and in
-//! octets; an answer that has not been read since eviction last looked at it is evicted first. Unsafe code is in
-//! `index` only.
+//! An answer is kept as the octets of one upstream, under its question. The cache is bounded in
+//! entries and in octets; an answer that has not been read since eviction last looked at it is
+//! evicted first. Unsafe code is in `index` only.
 
 #![deny(unsafe_code)]
 

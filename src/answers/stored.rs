@@ -39,9 +39,10 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Stores `message` up to the end of section `last`, for `lifetime_s`. Each record has the TTL that `ttl_s`
-    /// gives it, but not more than `lifetime_s`: clients must not keep a record for longer than it is kept here
-    /// (RFC 2308 section 5). `None` if the message has no question, or is broken or too large.
+    /// Stores `message` up to the end of section `last`, for `lifetime_s`. Each record has the TTL
+    /// that `ttl_s` gives it, but not more than `lifetime_s`: clients must not keep a record for
+    /// longer than it is kept here (RFC 2308 section 5). `None` if the message has no question, or
+    /// is broken or too large.
     #[must_use]
     pub fn new(
         message: &Message<'_>,
@@ -80,8 +81,8 @@ impl Stored {
         })
     }
 
-    /// Whether it stands for an answer that is withheld from clients. Only that has a TTL without any record: an
-    /// upstream's denial has its TTL from the SOA record.
+    /// Whether it stands for an answer that is withheld from clients. Only that has a TTL without
+    /// any record: an upstream's denial has its TTL from the SOA record.
     #[must_use]
     pub fn is_withheld(&self) -> bool {
         self.rcode() == Rcode::NOERROR && self.counts == [0, 0] && self.expires > self.received
@@ -118,7 +119,8 @@ impl Stored {
         Stored::new(&message, self.received, (lifetime_s, Section::Authority), |record| record.ttl)
     }
 
-    /// The answer about a name that exists whatever the upstream says: NXDOMAIN without a chain becomes NODATA.
+    /// The answer about a name that exists whatever the upstream says: NXDOMAIN without a chain
+    /// becomes NODATA.
     #[must_use]
     pub fn of_existing(&self) -> Stored {
         let is_denied = self.counts[0] == 0 && self.rcode() == Rcode::NXDOMAIN;
@@ -137,8 +139,8 @@ impl Stored {
         self.octets.get(self.question_len()..usize::from(self.notes_at)).unwrap_or_default()
     }
 
-    /// The offset of each TTL in [`Stored::body`], and the TTL at `now`. A second that has begun counts as over, so
-    /// that no client keeps a record for longer than it is kept here.
+    /// The offset of each TTL in [`Stored::body`], and the TTL at `now`. A second that has begun
+    /// counts as over, so that no client keeps a record for longer than it is kept here.
     pub fn ttls(&self, now: Monotonic) -> impl Iterator<Item = (usize, u32)> + '_ {
         let age_ns = now.0.saturating_sub(self.received.0);
         let age_s = u32::try_from(age_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);

@@ -1,9 +1,10 @@
 //! hither's answers for Rust programs, read from shared memory.
 //!
-//! The daemon publishes the addresses of every name that it resolves in a table below [`RUNTIME_DIR`]. A lookup
-//! here reads that table: it needs no system call, does not ask the daemon, and takes less than a microsecond.
-//! The table has only names that some program on this host has asked for lately. A program that needs an answer
-//! in any case asks the resolver, for instance with getaddrinfo(3), unless the answer here is
+//! The daemon publishes the addresses of every name that it resolves in a table below
+//! [`RUNTIME_DIR`]. A lookup here reads that table: it needs no system call, does not ask the
+//! daemon, and takes less than a microsecond. The table has only names that some program on this
+//! host has asked for lately. A program that needs an answer in any case asks the resolver, for
+//! instance with getaddrinfo(3), unless the answer here is
 //! [`Answer::Fresh`].
 //!
 //! ```no_run
@@ -28,8 +29,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/lookup.rs` prints an entry with its TTLs and measurements, `examples/watch.rs` follows every
-//! change of the table.
+//! `examples/lookup.rs` prints an entry with its TTLs and measurements, `examples/watch.rs` follows
+//! every change of the table.
 
 #![deny(unsafe_code)]
 
@@ -55,13 +56,13 @@ pub fn runtime_dir() -> PathBuf {
     chosen.map_or_else(|| PathBuf::from(RUNTIME_DIR), PathBuf::from)
 }
 
-/// The daemon's table, and its successors: when the daemon replaces the table, lookups go on in the new one.
-/// Threads can share it.
+/// The daemon's table, and its successors: when the daemon replaces the table, lookups go on in the
+/// new one. Threads can share it.
 ///
-/// A process that can become root does not map a table that another user owns, since the owner of a file can
-/// truncate it, which kills every process that has it mapped. Lookups then take some system calls, about a
-/// microsecond. A process that gives up its rights for good maps the table later, when [`Table::answer`] finds
-/// nothing fresh.
+/// A process that can become root does not map a table that another user owns, since the owner of a
+/// file can truncate it, which kills every process that has it mapped. Lookups then take some
+/// system calls, about a microsecond. A process that gives up its rights for good maps the table
+/// later, when [`Table::answer`] finds nothing fresh.
 #[derive(Debug)]
 pub struct Table {
     dir: PathBuf,
@@ -76,9 +77,9 @@ impl Table {
     /// Opens the table in `dir`, or in [`runtime_dir`].
     ///
     /// # Errors
-    /// If there is no table; if it is not to be trusted; if it is from before the last boot or from another
-    /// time namespace, so that its times mean nothing here; or if its answers hold in another network namespace
-    /// than the calling thread's.
+    /// If there is no table; if it is not to be trusted; if it is from before the last boot or from
+    /// another time namespace, so that its times mean nothing here; or if its answers hold in
+    /// another network namespace than the calling thread's.
     pub fn open(dir: Option<&Path>) -> Result<Table, OpenError> {
         let table = Table::open_any_network(dir)?;
         if !table.is_same_network() {
@@ -99,17 +100,17 @@ impl Table {
         Ok(Table { dir, current, any_network: true, network, recheck })
     }
 
-    /// Whether the answers hold in the network namespace of the calling thread, as far as the table says. Makes
-    /// a system call.
+    /// Whether the answers hold in the network namespace of the calling thread, as far as the table
+    /// says. Makes a system call.
     pub fn is_same_network(&self) -> bool {
         self.current.with(Reader::same_network)
     }
 
-    /// Gives the answer of the table about `name` at `now`, for the families that are wanted. Letter case does
-    /// not matter.
+    /// Gives the answer of the table about `name` at `now`, for the families that are wanted.
+    /// Letter case does not matter.
     ///
-    /// After [`Answer::Fresh`] and [`Answer::Stale`] the entry is in `out`, all of it from one publish. Makes no
-    /// system call while the answer is fresh and the table is mapped.
+    /// After [`Answer::Fresh`] and [`Answer::Stale`] the entry is in `out`, all of it from one
+    /// publish. Makes no system call while the answer is fresh and the table is mapped.
     pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
         let answer = self.answer_of_current(name, wanted, now, out);
         let outdated =
@@ -132,8 +133,8 @@ impl Table {
         }
     }
 
-    /// Copies the entry of `name`, expired or not, and whatever network namespace it holds in. Letter case does
-    /// not matter. A replaced table is opened anew.
+    /// Copies the entry of `name`, expired or not, and whatever network namespace it holds in.
+    /// Letter case does not matter. A replaced table is opened anew.
     ///
     /// # Errors
     /// If the table has no entry of that name, or its entry could not be read.
@@ -145,8 +146,8 @@ impl Table {
         }
     }
 
-    /// Whether the calling thread is in another network namespace than the answers hold in. Makes a system call
-    /// now and then, see [`network`].
+    /// Whether the calling thread is in another network namespace than the answers hold in. Makes a
+    /// system call now and then, see [`network`].
     fn is_other_network(&self, now: Monotonic) -> bool {
         let stated = self.current.with(|reader| if reader.replaced() { 0 } else { reader.network() });
         !self.any_network && stated != 0 && stated != self.network.of_thread(now, network::here)

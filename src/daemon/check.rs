@@ -1,7 +1,8 @@
-//! `hitherd --check`: checks the configuration and, for root, whether the daemon's own user can read its files.
+//! `hitherd --check`: checks the configuration and, for root, whether the daemon's own user can
+//! read its files.
 //!
-//! To find out, the process becomes that user, opens the files, and ends. Access lists, capabilities and file systems have rules of their
-//! own, so modes alone do not tell.
+//! To find out, the process becomes that user, opens the files, and ends. Access lists,
+//! capabilities and file systems have rules of their own, so modes alone do not tell.
 
 use super::{CONFIGURATION, fail};
 use crate::config::Config;

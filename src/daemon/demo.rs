@@ -1,7 +1,9 @@
-//! `hitherd --demo`: shows how the table's entry for one name develops, without network, root or configuration.
+//! `hitherd --demo`: shows how the table's entry for one name develops, without network, root or
+//! configuration.
 //!
-//! Only the upstreams are not real: three threads on loopback that answer by hickory-proto. The daemon and the sorter are processes of
-//! their own, and the output is what another process reads from the table.
+//! Only the upstreams are not real: three threads on loopback that answer by hickory-proto. The
+//! daemon and the sorter are processes of their own, and the output is what another process reads
+//! from the table.
 
 #![allow(clippy::print_stdout)] // The demo is output for a terminal.
 

@@ -1,4 +1,5 @@
-//! The sorter as a child process, where no service manager starts it. It is started again when it ends, and ends with the daemon.
+//! The sorter as a child process, where no service manager starts it. It is started again when it
+//! ends, and ends with the daemon.
 
 use crate::logging::Event;
 use hither_table::Monotonic;
@@ -26,7 +27,8 @@ pub(crate) struct Sorter {
     restart_at: Option<Monotonic>,
 }
 
-/// A command that runs this program under the name of another of hither's, so that one executable is enough for all of them.
+/// A command that runs this program under the name of another of hither's, so that one executable
+/// is enough for all of them.
 pub(crate) fn ourselves_as(name: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0(name);

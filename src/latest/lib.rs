@@ -1,8 +1,8 @@
-//! A value that one thread replaces while others read it: the table that a client has mapped, the settings of
-//! the daemon's hit workers.
+//! A value that one thread replaces while others read it: the table that a client has mapped, the
+//! settings of the daemon's hit workers.
 //!
-//! A reader neither waits nor allocates. A replaced value is dropped when the last thread that could be reading
-//! it has left it (epoch-based reclamation, by crossbeam-epoch).
+//! A reader neither waits nor allocates. A replaced value is dropped when the last thread that
+//! could be reading it has left it (epoch-based reclamation, by crossbeam-epoch).
 #![allow(unsafe_code)]
 
 use crossbeam_epoch::{self as epoch, Atomic, Owned};
@@ -44,7 +44,8 @@ impl<T: Send + Sync> Latest<T> {
 impl<T: Send + Sync> Drop for Latest<T> {
     fn drop(&mut self) {
         let last = std::mem::replace(&mut self.0, Atomic::null());
-        // SAFETY: `self` is borrowed mutably, so no other thread reads; the pointer is not null, and no one else
+        // SAFETY: `self` is borrowed mutably, so no other thread reads; the pointer is not null,
+        // and no one else
         // owns what it points to.
         drop(unsafe { last.into_owned() });
     }

@@ -122,7 +122,8 @@ impl Connection {
     }
 }
 
-/// Makes a call again while it fails with EINTR, which a call with a timeout does when its process is stopped and continued.
+/// Makes a call again while it fails with EINTR, which a call with a timeout does when its process
+/// is stopped and continued.
 fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {

@@ -1,9 +1,11 @@
 //! The resolver core: rounds of attempts, the cache that they fill, and no I/O.
 //!
-//! The core has no socket, clock, thread, log, or randomness of its own. The shell reports each event and its time by
-//! [`Rounds::handle`], and calls [`Rounds::handle_timeout`] at the time that [`Rounds::poll_timeout`] gives.
-//! After each call it executes the actions that [`Rounds::poll_action`] returns, once each and in order, until
-//! there are no more: only then may it call again.
+//! The core has no socket, clock, thread, log, or randomness of its own. The shell reports each
+//! event and its time by
+//! [`Rounds::handle`], and calls [`Rounds::handle_timeout`] at the time that
+//! [`Rounds::poll_timeout`] gives.
+//! After each call it executes the actions that [`Rounds::poll_action`] returns, once each and in
+//! order, until there are no more: only then may it call again.
 //!
 //! ```
 //! use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings};
@@ -39,13 +41,14 @@
 //! assert!(queries > 1 && replies == 1, "retransmissions, then SERVFAIL");
 //! ```
 //!
-//! The modules stand in three layers. Below are data and small decisions: `upstream`, `attempt`, `response`,
-//! `complete_answer`, `address_set`, `reply`, and `shared`, the state that all rounds use. On them stands
-//! `round`: the work on one question. Above is `resolver`: the index of rounds, and what begins and ends them.
+//! The modules stand in three layers. Below are data and small decisions: `upstream`, `attempt`,
+//! `response`, `complete_answer`, `address_set`, `reply`, and `shared`, the state that all rounds
+//! use. On them stands `round`: the work on one question. Above is `resolver`: the index of rounds,
+//! and what begins and ends them.
 //!
-//! Invariants ([`Rounds::check_invariants`]): a question has at most one live round; every round has a
-//! deadline; an outstanding attempt belongs to exactly one live round, and so does a waiting client; only
-//! `Shared::publish` publishes.
+//! Invariants ([`Rounds::check_invariants`]): a question has at most one live round; every round
+//! has a deadline; an outstanding attempt belongs to exactly one live round, and so does a waiting
+//! client; only `Shared::publish` publishes.
 
 #![forbid(unsafe_code)]
 

@@ -54,8 +54,9 @@ fn constants(out: &mut String) {
     let _ = writeln!(out, "paths = {files:?}");
 }
 
-/// The words of a table with two entries, which have every part that a record may have: the header, and for each index word
-/// its record. The line of a record is left out, since the writer may choose any.
+/// The words of a table with two entries, which have every part that a record may have: the header,
+/// and for each index word its record. The line of a record is left out, since the writer may
+/// choose any.
 fn example(out: &mut String) {
     let geometry = Geometry { entries: 16 };
     let memory = Memory::heap(geometry.words());

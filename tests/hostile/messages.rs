@@ -1,4 +1,5 @@
-//! Broken and odd messages, generated, each with what the standards ask for (RFC 1035, 6891, 7873, 8906, 9619).
+//! Broken and odd messages, generated, each with what the standards ask for (RFC 1035, 6891, 7873,
+//! 8906, 9619).
 
 use hither_wire::message::Message as Read;
 use hither_wire::query::{Query, Refusal};

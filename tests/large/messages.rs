@@ -1,4 +1,5 @@
-//! Messages of 64 KiB that want a reader to work: thousands of records, owners, aliases, signatures, and names by a hundred pointers.
+//! Messages of 64 KiB that want a reader to work: thousands of records, owners, aliases,
+//! signatures, and names by a hundred pointers.
 
 use hither_wire::codes::{Class, Rtype};
 use hither_wire::query::Query;
@@ -59,7 +60,8 @@ fn signature(of: Rtype) -> Vec<u8> {
     [&of.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat()
 }
 
-/// Names of up to `labels` labels, each a label and a pointer to the one before, as octets that stand at `at`; and where the longest stands.
+/// Names of up to `labels` labels, each a label and a pointer to the one before, as octets that
+/// stand at `at`; and where the longest stands.
 fn stairs(at: usize, labels: usize) -> (Vec<u8>, [u8; 2]) {
     let pointer = |to: usize| [0xc0 | (to >> 8) as u8, to as u8];
     let mut octets = vec![1, b'a', 0];
@@ -89,7 +91,8 @@ pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
     } else if !["addresses", "aliases", "signed-aliases", "moved", "deep-name"].contains(&kind) {
         assert!(draft.record(0, &QNAME, Rtype::TXT, b"\x01x"));
     }
-    // Behind a root as owner and the fixed octets of its record: as opaque data no name of it is looked at there.
+    // Behind a root as owner and the fixed octets of its record: as opaque data no name of it is
+    // looked at there.
     let (octets, deep) = stairs(draft.octets.len() + 11, if kind == "broken-data" { 128 } else { 127 });
     if ["broken-data", "rp", "https"].contains(&kind) {
         assert!(draft.record(0, &[0], Rtype(65_280), &octets));

@@ -1,6 +1,6 @@
-//! Chains of CNAMEs: complete and cut, doubled, out of order, by DNAME records, beside records that do not belong
-//! there. Each question is asked twice, and the replies are compared with those of a reader of the same messages
-//! (`chains/reader.rs`).
+//! Chains of CNAMEs: complete and cut, doubled, out of order, by DNAME records, beside records that
+//! do not belong there. Each question is asked twice, and the replies are compared with those of a
+//! reader of the same messages (`chains/reader.rs`).
 
 mod reader;
 mod zone;

@@ -23,7 +23,8 @@ pub use retry::retried;
 pub use skip::skip;
 pub use upstream::{HELD, Upstream};
 
-/// How long something may take that has to come some time; no test is right or wrong by this number on a machine that is only busy.
+/// How long something may take that has to come some time; no test is right or wrong by this number
+/// on a machine that is only busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn frame(octets: &[u8]) -> Vec<u8> {
@@ -103,7 +104,8 @@ pub fn directory() -> PathBuf {
     dir
 }
 
-/// A library that stands between a program and the C library, for LD_PRELOAD; `None` where there is no C compiler.
+/// A library that stands between a program and the C library, for LD_PRELOAD; `None` where there is
+/// no C compiler.
 pub fn preloaded(dir: &std::path::Path, source: &str) -> Option<PathBuf> {
     let library = dir.join("preloaded.so");
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
@@ -243,7 +245,8 @@ pub fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that is not allowed.
+/// Enters a network and a mount namespace, for this thread and what it starts; `false` where that
+/// is not allowed.
 pub fn alone(test: &str) -> bool {
     let made = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS);
     if made.is_err() || !ip("link set lo up") {

@@ -1,11 +1,13 @@
-//! How a test says that it proves less here than elsewhere. Also included by path from the tests of other crates.
+//! How a test says that it proves less here than elsewhere. Also included by path from the tests of
+//! other crates.
 
 use std::io::Write as _;
 
 /// Reports that a test, or the part of it that `what` names, is skipped, and why.
 ///
-/// The line goes to standard error past the capture of the test harness, and to the file that the environment variable `HITHER_SKIPS`
-/// names; `.ci/run` and `make check` print and count the lines of that file at their end.
+/// The line goes to standard error past the capture of the test harness, and to the file that the
+/// environment variable `HITHER_SKIPS` names; `.ci/run` and `make check` print and count the lines
+/// of that file at their end.
 pub fn skip(what: &str, why: &str) {
     let line = format!("SKIPPED {what}: {why}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());

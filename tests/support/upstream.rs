@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What an upstream does with a query, which came over TCP or not: messages, each to be sent after so many milliseconds.
+/// What an upstream does with a query, which came over TCP or not: messages, each to be sent after
+/// so many milliseconds.
 pub type Script = dyn Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync;
 
 /// In place of a number of milliseconds: the message is held until [`Upstream::release`].
@@ -17,7 +18,8 @@ pub const HELD: u64 = u64::MAX;
 /// An upstream on loopback, UDP and TCP.
 pub struct Upstream {
     pub address: SocketAddr,
-    /// Queries by UDP. A retransmission, which has the same socket and id, counts once: on a slow machine the daemon may send one.
+    /// Queries by UDP. A retransmission, which has the same socket and id, counts once: on a slow
+    /// machine the daemon may send one.
     pub queries: Arc<AtomicUsize>,
     /// All datagrams.
     pub seen: Arc<Mutex<Vec<Vec<u8>>>>,

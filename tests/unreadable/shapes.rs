@@ -1,4 +1,5 @@
-//! Broken replies, generated: each is a good one with something wrong, and has the query's id unless it says so.
+//! Broken replies, generated: each is a good one with something wrong, and has the query's id
+//! unless it says so.
 
 use hither_wire::codes::Rtype;
 use hither_wire::query::Query;

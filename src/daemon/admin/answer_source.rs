@@ -1,7 +1,9 @@
-//! Where an answer comes from, for `hitherctl query`: the cache, an upstream, a standard, or a line of a file.
+//! Where an answer comes from, for `hitherctl query`: the cache, an upstream, a standard, or a line
+//! of a file.
 //!
-//! To save memory, names from hosts files and lists are stored without the line that they were read from. So the files are searched
-//! again when an operator asks, in a thread, by the same parsers that read them before.
+//! To save memory, names from hosts files and lists are stored without the line that they were read
+//! from. So the files are searched again when an operator asks, in a thread, by the same parsers
+//! that read them before.
 
 use crate::config::Block as BlockConfig;
 use crate::daemon::clients::handover::hand_in;
@@ -27,8 +29,8 @@ const CHANGED: &str = "a list that reads otherwise by now";
 /// Lines, and octets, of a file that are parsed at once.
 const LINES: usize = 4096;
 const OCTETS: usize = 1 << 20;
-/// Searches that run at once. A query beyond that gets no line. Any user may ask, and a search may read a file of 256 MiB: a processor
-/// is to be left for clients.
+/// Searches that run at once. A query beyond that gets no line. Any user may ask, and a search may
+/// read a file of 256 MiB: a processor is to be left for clients.
 const SEARCHES_MAX: usize = 1;
 
 /// Searches that run, also those whose connection is closed.
@@ -48,7 +50,8 @@ impl AnswerSource {
     }
 }
 
-/// The source of an answer that the core gave. `trace` is the latest round of the question, `began` is when the operator asked.
+/// The source of an answer that the core gave. `trace` is the latest round of the question, `began`
+/// is when the operator asked.
 pub(crate) fn source_of(
     answer: &Answer,
     name: &Name,
@@ -109,8 +112,8 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// The search for an answer, if the answer came from a file. `hosts` is the hosts file that has the answer, `block` the block of
-    /// the configuration that blocks the name, with its position.
+    /// The search for an answer, if the answer came from a file. `hosts` is the hosts file that has
+    /// the answer, `block` the block of the configuration that blocks the name, with its position.
     pub fn of(
         answer: &LocalAnswer,
         question: &Question,
@@ -127,8 +130,8 @@ impl Search {
         })
     }
 
-    /// Searches in a thread. The result is sent to the receiver, and wakes the event loop. `None`: too many searches run, or the thread
-    /// cannot be started.
+    /// Searches in a thread. The result is sent to the receiver, and wakes the event loop. `None`:
+    /// too many searches run, or the thread cannot be started.
     pub fn begin(self, waker: Arc<Waker>) -> Option<mpsc::Receiver<String>> {
         let (sender, receiver) = mpsc::channel();
         if SEARCHES.load(Ordering::Relaxed) >= SEARCHES_MAX {
@@ -195,7 +198,8 @@ impl Drop for Running {
     }
 }
 
-/// The first line of a file for which `has_it` holds, as `FILE:LINE`. Many lines are tried at once, then half of them, and so on.
+/// The first line of a file for which `has_it` holds, as `FILE:LINE`. Many lines are tried at once,
+/// then half of them, and so on.
 fn first_line(path: &Path, has_it: impl Fn(&[u8]) -> bool) -> Option<String> {
     let mut file = BufReader::new(files::open_regular(path).ok()?.take(FILE_MAX));
     let (mut before, mut text, mut ends) = (0, Vec::new(), Vec::new());

@@ -1,6 +1,7 @@
 //! The two local sockets: operators send requests to one, the sorter sends orders to the other.
 //!
-//! The kernel names the process at the other end, so that nothing in a message has to be believed about its sender.
+//! The kernel names the process at the other end, so that nothing in a message has to be believed
+//! about its sender.
 
 use crate::daemon::admin::local_listener::{Accepted, LocalListener, is_storage_full};
 use crate::daemon::admin::peers::{Peers, Rank};
@@ -70,7 +71,8 @@ impl Control {
     /// # Errors
     /// A socket can neither be bound now nor, since its file system is not merely full, soon.
     pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Control, String> {
-        // A passed socket has a mode that its unit chose. With PrivateUsers= the sorter's user has no name here.
+        // A passed socket has a mode that its unit chose. With PrivateUsers= the sorter's user has
+        // no name here.
         let trusts_sorter_socket = inherited.sorter.is_some();
         let (operator, sorter) = (inherited.control.take(), inherited.sorter.take());
         let mut operator = LocalListener::new(operator, CONTROL_SOCKET, Source::ControlListener, registry)?;
@@ -97,7 +99,8 @@ impl Control {
         })
     }
 
-    /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed or replaced.
+    /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed
+    /// or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
         for listener in [&mut self.operator, &mut self.sorter] {
             // A failure is among the problems.
@@ -208,7 +211,8 @@ impl Control {
         }
     }
 
-    /// Reads one message of a connection, unless the connection awaits a reply. Counts its octets in `budget`.
+    /// Reads one message of a connection, unless the connection awaits a reply. Counts its octets
+    /// in `budget`.
     pub fn next(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) -> Message {
         let Some(local) = self.peers.get(slot).filter(|local| !local.awaits_reply()) else {
             return Message::None;
@@ -311,8 +315,8 @@ impl Control {
         self.reply_encoded(slot, &octets.unwrap_or_default());
     }
 
-    /// Sends an encoded message. If the process has left too much unread for that, an operator loses the connection, the sorter only
-    /// the message.
+    /// Sends an encoded message. If the process has left too much unread for that, an operator
+    /// loses the connection, the sorter only the message.
     pub fn reply_encoded(&mut self, slot: Slot, octets: &[u8]) {
         let Some(local) = self.peers.get(slot) else { return };
         if local.take_awaits_reply() {

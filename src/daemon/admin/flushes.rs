@@ -1,4 +1,5 @@
-//! `hitherctl flush NAME...`: names are removed from the cache in slices, so that a long list does not hold up queries.
+//! `hitherctl flush NAME...`: names are removed from the cache in slices, so that a long list does
+//! not hold up queries.
 
 use crate::daemon::sources::Slot;
 use hither_wire::name::Name;
@@ -20,7 +21,8 @@ struct Flush {
 #[derive(Debug)]
 pub(crate) struct FlushSlice {
     pub names: Vec<Name>,
-    /// The operator to reply to after this slice, and how many entries the table had: it was the last of its list.
+    /// The operator to reply to after this slice, and how many entries the table had: it was the
+    /// last of its list.
     pub done: Option<(Slot, u64)>,
 }
 

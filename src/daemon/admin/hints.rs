@@ -1,5 +1,6 @@
-//! Hints: a reader's message that it still uses an entry of the table which is about to expire. Readers are other processes that
-//! read the table from shared memory, so that the daemon sees no query of theirs.
+//! Hints: a reader's message that it still uses an entry of the table which is about to expire.
+//! Readers are other processes that read the table from shared memory, so that the daemon sees no
+//! query of theirs.
 
 use crate::daemon::sources::Source;
 use crate::host::files::identity;
@@ -15,10 +16,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 
-/// Rounds that one user's hints may start in a second. Hints that start none, for names that are unknown or still fresh, are not
-/// counted: so a flood of them uses up no share, not even the sender's own.
+/// Rounds that one user's hints may start in a second. Hints that start none, for names that are
+/// unknown or still fresh, are not counted: so a flood of them uses up no share, not even the
+/// sender's own.
 const PER_SECOND: u32 = 200;
-/// The user id that the kernel shows for all users that are not mapped into our user namespace (PrivateUsers=).
+/// The user id that the kernel shows for all users that are not mapped into our user namespace
+/// (PrivateUsers=).
 const OVERFLOW_UID: u32 = 65_534;
 /// Shares of all unmapped users together. Each process of theirs has one.
 const OVERFLOW_SHARES: u32 = 10;

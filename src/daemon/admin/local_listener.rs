@@ -1,4 +1,5 @@
-//! A listening socket in the runtime directory: bound again when it could not be bound, or when its file has been taken away.
+//! A listening socket in the runtime directory: bound again when it could not be bound, or when its
+//! file has been taken away.
 
 use crate::daemon::shortage::is_waited_at;
 use crate::daemon::sources::Source;
@@ -58,7 +59,8 @@ impl LocalListener {
     /// Binds the socket in `dir` if it is not bound, or if its file has been removed or replaced.
     ///
     /// # Errors
-    /// The kernel's error. It is logged once, and [`LocalListener::problem`] has it until the socket is bound.
+    /// The kernel's error. It is logged once, and [`LocalListener::problem`] has it until the
+    /// socket is bound.
     pub fn bind(&mut self, dir: &Path, registry: &Registry) -> io::Result<()> {
         let path = dir.join(self.name);
         if self.listener.is_some() && (self.is_inherited || self.identity == files::identity(&path)) {

@@ -1,15 +1,19 @@
-//! Administration from this host: operators and the sorter at the local sockets, hints of readers, and log lines about upstreams.
+//! Administration from this host: operators and the sorter at the local sockets, hints of readers,
+//! and log lines about upstreams.
 //!
-//! [`Admin`] owns the local sockets with all their connections, the requests of operators that have no reply yet, the socket for
+//! [`Admin`] owns the local sockets with all their connections, the requests of operators that have
+//! no reply yet, the socket for
 //! hints with the limit for each sender, and the limits for log lines about upstreams.
 //!
-//! The event loop drives it. When a socket is readable the loop calls [`Admin::accept`], [`Admin::next_message`] or
-//! [`Admin::next_hint`], carries out what they return, and gives the result to [`Admin::reply`]. [`Admin::timeout`] says when a report
+//! The event loop drives it. When a socket is readable the loop calls [`Admin::accept`],
+//! [`Admin::next_message`] or
+//! [`Admin::next_hint`], carries out what they return, and gives the result to [`Admin::reply`].
+//! [`Admin::timeout`] says when a report
 //! is due, and [`Admin::on_time`] sends those that are.
 //!
-//! It promises that each operator's request gets one reply, that no user can keep root, the daemon's own user or the sorter out, and
-//! that the memory for connections, requests and senders has a bound. It never calls the core: everything that it needs from there is
-//! passed in.
+//! It promises that each operator's request gets one reply, that no user can keep root, the
+//! daemon's own user or the sorter out, and that the memory for connections, requests and senders
+//! has a bound. It never calls the core: everything that it needs from there is passed in.
 
 mod answer_source;
 mod control;
@@ -48,7 +52,8 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::mpsc;
 
-/// Everything that processes of this host ask of the daemon, besides DNS queries. See the module's documentation.
+/// Everything that processes of this host ask of the daemon, besides DNS queries. See the module's
+/// documentation.
 #[derive(Debug)]
 pub(crate) struct Admin {
     control: Control,
@@ -68,7 +73,8 @@ pub(crate) struct AdminCounts {
 }
 
 impl Admin {
-    /// Takes the local sockets that the service manager passed, and binds the others in the runtime directory `dir`.
+    /// Takes the local sockets that the service manager passed, and binds the others in the runtime
+    /// directory `dir`.
     ///
     /// # Errors
     /// Why a socket cannot be bound or polled.
@@ -83,7 +89,8 @@ impl Admin {
         })
     }
 
-    /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed or replaced.
+    /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed
+    /// or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
         self.control.bind_again(dir, registry);
         self.hints.bind_again(dir, registry);
@@ -262,7 +269,8 @@ impl Admin {
         self.queries.timeout()
     }
 
-    /// Sends the reports of queries whose round has ended, or that have waited long enough. `trace` is the latest round of a question.
+    /// Sends the reports of queries whose round has ended, or that have waited long enough. `trace`
+    /// is the latest round of a question.
     pub fn on_time<'t>(&mut self, now: Monotonic, trace: impl Fn(&Question) -> Option<&'t Trace>) {
         for (slot, response) in self.queries.take_finished(now, trace) {
             self.control.reply(slot, &response);

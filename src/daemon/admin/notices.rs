@@ -1,4 +1,5 @@
-//! Log lines for the operator about what the core has noticed: upstreams that fail, withheld addresses, a restored cache.
+//! Log lines for the operator about what the core has noticed: upstreams that fail, withheld
+//! addresses, a restored cache.
 
 use crate::logging::Event;
 use hither_rounds::{Note, Restored, Server, UpstreamReport};

@@ -1,5 +1,5 @@
-//! The queries of `hitherctl query`: each goes through the daemon as a client's does, and its report is sent when the round has
-//! ended, so that it has what every upstream answered.
+//! The queries of `hitherctl query`: each goes through the daemon as a client's does, and its
+//! report is sent when the round has ended, so that it has what every upstream answered.
 
 use crate::daemon::admin::answer_source::AnswerSource;
 use crate::daemon::admin::peers::{OTHERS_MAX, OURS_MAX};
@@ -127,7 +127,8 @@ impl OperatorQueries {
         Some(Asker { question: query.question, began: query.began, at })
     }
 
-    /// Notes the reply of a query that [`OperatorQueries::find`] has just found. `search` receives the line of a file.
+    /// Notes the reply of a query that [`OperatorQueries::find`] has just found. `search` receives
+    /// the line of a file.
     pub fn note_reply(
         &mut self,
         asker: &Asker,
@@ -147,7 +148,8 @@ impl OperatorQueries {
         self.queries.iter().map(|query| query.until).min()
     }
 
-    /// Takes the reports whose round has ended or that have waited long enough. `trace` is the latest round of a question.
+    /// Takes the reports whose round has ended or that have waited long enough. `trace` is the
+    /// latest round of a question.
     pub fn take_finished<'t>(
         &mut self,
         now: Monotonic,

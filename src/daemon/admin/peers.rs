@@ -1,9 +1,10 @@
 //! The connections at the local sockets, and which of them is closed when all slots are in use.
 //!
-//! Any user may connect, so a new connection is never refused: an old one is closed for it. The sorter has a slot of its own. Root
-//! and the daemon's user share slots that no other user can take. The other users share the rest: a connection of the user that has
-//! most is closed, first one that has never sent a message, then the one that has been silent longest, and last one that awaits a
-//! reply. Where the unit has PrivateUsers=, all those other users have one user id for us.
+//! Any user may connect, so a new connection is never refused: an old one is closed for it. The
+//! sorter has a slot of its own. Root and the daemon's user share slots that no other user can
+//! take. The other users share the rest: a connection of the user that has most is closed, first
+//! one that has never sent a message, then the one that has been silent longest, and last one that
+//! awaits a reply. Where the unit has PrivateUsers=, all those other users have one user id for us.
 
 use crate::daemon::sources::Slot;
 use hither_net::seqpacket::{Connection, Peer};

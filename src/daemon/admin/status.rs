@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// One part in so many of the time may be spent on composing a status. Requests that come sooner get the last one.
+/// One part in so many of the time may be spent on composing a status. Requests that come sooner
+/// get the last one.
 const TIME_PART: u32 = 20;
 /// Files in a status.
 const FILES_MAX: usize = 64;
@@ -150,14 +151,16 @@ pub(crate) fn status_line(upstreams: &[UpstreamReport], counters: &Counters, pro
     )
 }
 
-/// Queries that the cache answered, and queries for which it was searched. Others were answered from local data, or not at all.
+/// Queries that the cache answered, and queries for which it was searched. Others were answered
+/// from local data, or not at all.
 fn looked_up(counters: &Counters) -> (u64, u64) {
     let hits = counters.get(Counter::Hits);
     (hits, hits + counters.get(Counter::Misses))
 }
 
-/// The domains whose queries go to a server, and how many more there are. The root is among them if the server has other domains and
-/// receives all other queries too. A reserved zone of a network is left out where the server has the surrounding domain as well.
+/// The domains whose queries go to a server, and how many more there are. The root is among them if
+/// the server has other domains and receives all other queries too. A reserved zone of a network is
+/// left out where the server has the surrounding domain as well.
 fn domains_of(server: &Server, routes: &Routes, reserved: &BTreeSet<Name>) -> (Vec<String>, u64) {
     let usual = routes.usual.contains(server);
     let has_surrounding = |name: &Name| {

@@ -1,14 +1,19 @@
-//! What outlives the process and the host's start: the table, the saved cache, and the version above which the next table begins.
+//! What outlives the process and the host's start: the table, the saved cache, and the version
+//! above which the next table begins.
 //!
-//! [`Persist`] owns the table's file with its lock, the schedule of saves with the thread that saves, the restore of a saved cache, and
-//! the file `versions`. What is saved over a reboot is in `save.rs`, how it comes back in `restore.rs`.
+//! [`Persist`] owns the table's file with its lock, the schedule of saves with the thread that
+//! saves, the restore of a saved cache, and
+//! the file `versions`. What is saved over a reboot is in `save.rs`, how it comes back in
+//! `restore.rs`.
 //!
-//! The event loop drives it: [`Persist::timeout`] says when, and [`Persist::on_time`] returns whether to save or to end. The loop passes
-//! in the configuration in force and the table's state, takes slices to restore with [`Persist::next_slice`] and hands them to the core.
+//! The event loop drives it: [`Persist::timeout`] says when, and [`Persist::on_time`] returns
+//! whether to save or to end. The loop passes in the configuration in force and the table's state,
+//! takes slices to restore with [`Persist::next_slice`] and hands them to the core.
 //!
-//! It promises that no two daemons use one runtime directory; that the versions of a name grow, whatever is lost; that a flushed name
-//! does not come back after a reboot; and that the end of the daemon waits two seconds for the last save at most. An incomplete or
-//! foreign file is never restored.
+//! It promises that no two daemons use one runtime directory; that the versions of a name grow,
+//! whatever is lost; that a flushed name does not come back after a reboot; and that the end of the
+//! daemon waits two seconds for the last save at most. An incomplete or foreign file is never
+//! restored.
 
 mod restore;
 mod save;
@@ -90,7 +95,8 @@ impl Persist {
         self.cache.on_clock_set();
     }
 
-    /// Whether what was restored is void, since the wall clock was wrong at the start. To be called about once a second.
+    /// Whether what was restored is void, since the wall clock was wrong at the start. To be called
+    /// about once a second.
     pub fn is_restore_void(&mut self) -> bool {
         self.cache.is_restore_void()
     }
@@ -117,7 +123,8 @@ impl Persist {
         self.cache.on_saved(config.saved_in().unwrap_or(Path::new("")));
     }
 
-    /// When there is something to do. `has_problems`: other parts have files in the runtime directory that they could not make.
+    /// When there is something to do. `has_problems`: other parts have files in the runtime
+    /// directory that they could not make.
     pub fn timeout(&self, config: &Config, table: TableState, has_problems: bool) -> Option<Monotonic> {
         let times = [self.cache.timeout(config, table), self.table.timeout(has_problems)];
         times.into_iter().flatten().min()
@@ -140,7 +147,8 @@ impl Persist {
         self.table.problem(table)
     }
 
-    /// Makes another table if `new` has another size or mode than `old`, the configuration in force. Returns whether it tried.
+    /// Makes another table if `new` has another size or mode than `old`, the configuration in
+    /// force. Returns whether it tried.
     pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
         self.table.resize(table, new, old)
     }
@@ -160,8 +168,9 @@ impl Persist {
         self.table.mend(table, config)
     }
 
-    /// Writes the file `versions` again if it has been removed. Returns whether the runtime directory is ours, so that other parts may do
-    /// the same with their files: no other daemon has the lock by now.
+    /// Writes the file `versions` again if it has been removed. Returns whether the runtime
+    /// directory is ours, so that other parts may do the same with their files: no other daemon has
+    /// the lock by now.
     pub fn mend_versions(&mut self, table: &Upkeep<'_>) -> bool {
         let owns = self.table.owns_runtime_dir(table);
         if owns && let Some(versions) = &mut self.versions {

@@ -1,4 +1,5 @@
-//! Reads the saved cache after a reboot, in a thread that first checks the whole file. The core gets the address sets in slices.
+//! Reads the saved cache after a reboot, in a thread that first checks the whole file. The core
+//! gets the address sets in slices.
 
 use crate::config::Config;
 use crate::daemon::persist::save::FILE;
@@ -70,7 +71,8 @@ pub(super) fn clocks() -> Clocks {
     Clocks { wall_ms: clock::wall_ms(), boot_ms: clock::now().as_ms() }
 }
 
-/// Finds the saved cache, if it is to be restored: the table is a new one. The table's versions continue above those of the file.
+/// Finds the saved cache, if it is to be restored: the table is a new one. The table's versions
+/// continue above those of the file.
 pub(super) fn find_saved(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<Found> {
     if config.state_dir.is_none() && !config.save.is_zero() {
         log::info!("nothing is kept over a reboot: neither state_dir nor $STATE_DIRECTORY says where");
@@ -133,7 +135,8 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
 }
 
 impl Restorer {
-    /// Starts the thread. Returns what the core is to be told first, too. `None`: the thread cannot be started, which was logged.
+    /// Starts the thread. Returns what the core is to be told first, too. `None`: the thread cannot
+    /// be started, which was logged.
     pub fn start(found: Found, waker: Arc<Waker>, registry: &Registry) -> Option<(Restorer, Restore)> {
         let (began, path) = (found.clocks, found.path.clone());
         let usual = found.header.usual.iter().copied().filter(|mark| *mark != 0).collect();
@@ -195,7 +198,8 @@ impl Restorer {
         }
     }
 
-    /// Whether the wall clock was set forward since the file's age was computed: then the restored sets are older than assumed.
+    /// Whether the wall clock was set forward since the file's age was computed: then the restored
+    /// sets are older than assumed.
     pub fn was_clock_behind(&self) -> bool {
         let forward = clocks().set_forward_since(&self.began);
         if forward > MARGIN {
@@ -210,7 +214,8 @@ impl Restorer {
 
 const UNWATCHED: &str = "whether the clock is set is looked at once a second at most";
 
-/// Reads a file twice: first to check all of it, then to send its sets, until `send` returns that they are not needed any more.
+/// Reads a file twice: first to check all of it, then to send its sets, until `send` returns that
+/// they are not needed any more.
 fn read(found: &Found, send: impl Fn(Slice) -> bool) {
     let last = match check(found).and_then(|()| send_all(found, &send)) {
         Ok(()) => Slice::End,

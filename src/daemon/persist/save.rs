@@ -1,4 +1,5 @@
-//! Writes the table's address sets to the file `cache`, in a thread that reads the table as any other process does.
+//! Writes the table's address sets to the file `cache`, in a thread that reads the table as any
+//! other process does.
 
 use crate::daemon::clients::handover::hand_in;
 use hither_rounds::Routes;
@@ -27,8 +28,8 @@ pub(crate) struct Job {
     pub dir: PathBuf,
     /// The time that the remaining lifetimes are counted from.
     pub now: Clocks,
-    /// Whether to wait until the disk has the file, so that a power failure loses neither it nor the one before. Otherwise its checksum
-    /// shows the loss.
+    /// Whether to wait until the disk has the file, so that a power failure loses neither it nor
+    /// the one before. Otherwise its checksum shows the loss.
     pub sync: bool,
 }
 

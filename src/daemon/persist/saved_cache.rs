@@ -1,4 +1,5 @@
-//! When the table's address sets are saved: at intervals while there are changes, soon after a flush, and when the daemon ends.
+//! When the table's address sets are saved: at intervals while there are changes, soon after a
+//! flush, and when the daemon ends.
 
 use crate::config::Config;
 use crate::daemon::persist::restore::{Found, Restorer, clocks};
@@ -25,7 +26,8 @@ pub(crate) struct TableState {
     pub mark: Mark,
     /// The saved cache is being restored: its file has more than the table.
     pub is_restoring: bool,
-    /// The table may hold void entries, which must not be saved: for less than a second after a start or a change.
+    /// The table may hold void entries, which must not be saved: for less than a second after a
+    /// start or a change.
     pub is_reviewing: bool,
 }
 

@@ -67,7 +67,8 @@ impl TableFile {
         self.problem.as_ref().map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity())))
     }
 
-    /// When it is checked again whether there is space for the configured table. `has_problems`: something else is checked then, too.
+    /// When it is checked again whether there is space for the configured table. `has_problems`:
+    /// something else is checked then, too.
     pub fn timeout(&self, has_problems: bool) -> Option<Monotonic> {
         (self.problem.is_some() || has_problems).then_some(self.due)
     }

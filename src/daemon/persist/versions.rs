@@ -1,11 +1,12 @@
-//! The file `versions`: it has a version that the table has not reached, and a new table begins above it. So versions grow even if the
-//! table is lost.
+//! The file `versions`: it has a version that the table has not reached, and a new table begins
+//! above it. So versions grow even if the table is lost.
 //!
-//! When the file is written, it is one step ahead of the table ([`FAR`], [`NEAR`]). It is written again when half of the step is used. So
-//! the table passes it only if it uses half a step before the next write ends, or if the file cannot be written.
+//! When the file is written, it is one step ahead of the table ([`FAR`], [`NEAR`]). It is written
+//! again when half of the step is used. So the table passes it only if it uses half a step before
+//! the next write ends, or if the file cannot be written.
 //!
-//! The file is in the state directory, or else in the runtime directory. There it is lost together with the table, and only the wall
-//! clock determines where the next table begins.
+//! The file is in the state directory, or else in the runtime directory. There it is lost together
+//! with the table, and only the wall clock determines where the next table begins.
 
 use crate::config::Config;
 use crate::daemon::persist::restore;
@@ -23,10 +24,12 @@ use std::time::Duration;
 
 const FILE: &str = "versions";
 const NEW_FILE: &str = "versions.new";
-/// How far ahead a file in the state directory is, and the least time between two writes. The table may use half of it meanwhile.
+/// How far ahead a file in the state directory is, and the least time between two writes. The table
+/// may use half of it meanwhile.
 const FAR: (u64, Duration) = (1 << 22, Duration::from_secs(1));
-/// The same in the runtime directory, which is in memory and may be lost. Versions that begin by the clock grow by more during a start
-/// than the step that a start may skip, so that starts alone do not bring versions ahead of the clock.
+/// The same in the runtime directory, which is in memory and may be lost. Versions that begin by
+/// the clock grow by more during a start than the step that a start may skip, so that starts alone
+/// do not bring versions ahead of the clock.
 const NEAR: (u64, Duration) = (1 << 12, Duration::from_millis(50));
 /// How long after a failed write the next one is tried.
 const RETRY: Duration = Duration::from_secs(60);
@@ -56,8 +59,9 @@ struct Shared {
 }
 
 impl VersionFile {
-    /// Reads the file of an earlier process, before anything is published, and writes it anew. A table that was taken over knows its
-    /// version: only a new one (`is_new`) begins above the file.
+    /// Reads the file of an earlier process, before anything is published, and writes it anew. A
+    /// table that was taken over knows its version: only a new one (`is_new`) begins above the
+    /// file.
     pub fn open(config: &Config, mut table: Upkeep<'_>, is_new: bool) -> VersionFile {
         let (dir, step) = match &config.state_dir {
             Some(dir) => (dir.clone(), FAR),
@@ -77,7 +81,8 @@ impl VersionFile {
         let mut file = VersionFile { dir, step, shared: Arc::default(), tried: None, is_unsynced: false };
         let last = table.last_version();
         match there.filter(|there| *there > last) {
-            // It is far enough ahead. The thread writes it when that is due, and syncs it, which a write here does not.
+            // It is far enough ahead. The thread writes it when that is due, and syncs it, which a
+            // write here does not.
             Some(there) => file.shared.written.store(there, SeqCst),
             None => {
                 if let Err(error) = file.write(last) {
@@ -91,7 +96,8 @@ impl VersionFile {
         file
     }
 
-    /// Writes the file at once, without a sync: it outlives this process. The thread makes it outlive a power failure.
+    /// Writes the file at once, without a sync: it outlives this process. The thread makes it
+    /// outlive a power failure.
     fn write(&mut self, last: u64) -> io::Result<()> {
         let version = last.saturating_add(self.step.0).max(self.shared.written.load(SeqCst));
         write(&self.dir, version, false)?;
@@ -154,7 +160,8 @@ fn read(path: &Path) -> Result<Option<u64>, String> {
     if version < VERSION_MAX / 2 { Ok(Some(version)) } else { Err("its version is out of range".to_owned()) }
 }
 
-/// Writes the file under another name, then renames it. `sync`: a power failure loses neither it nor the one before.
+/// Writes the file under another name, then renames it. `sync`: a power failure loses neither it
+/// nor the one before.
 fn write(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let new = dir.join(NEW_FILE);

@@ -1,4 +1,5 @@
-//! Writes `resolv.conf` in the runtime directory: it names the upstreams, for containers and others that cannot reach 127.0.0.1 here.
+//! Writes `resolv.conf` in the runtime directory: it names the upstreams, for containers and others
+//! that cannot reach 127.0.0.1 here.
 
 use crate::config::Config;
 use crate::host::files;
@@ -29,7 +30,8 @@ pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
     SEARCH_LIST_FILES.map(|path| root.join(path)).into_iter()
 }
 
-/// Writes the upstreams, if the file has others. A failure is logged, and the daemon goes on without the file.
+/// Writes the upstreams, if the file has others. A failure is logged, and the daemon goes on
+/// without the file.
 pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &ResolverFiles) {
     // With an invalid configuration the upstreams are not known. Those in the file may still be right.
     if config.wrong.is_none() {
@@ -72,7 +74,8 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
         }
     }
     let (near, far): (Vec<IpAddr>, Vec<IpAddr>) = servers.into_iter().partition(IpAddr::is_loopback);
-    // A container has a loopback interface of its own. With other upstreams the ones on this host are not missed.
+    // A container has a loopback interface of its own. With other upstreams the ones on this host
+    // are not missed.
     let shown = if far.is_empty() { &near } else { &far };
     if far.is_empty() {
         text += match near.is_empty() {

@@ -1,9 +1,11 @@
 //! Notices every change of a followed file, and of any directory or symbolic link on the way to it.
 //!
-//! A thread does that, so that a file system that hangs does not hold up the event loop. It watches every entry on the way to each file
-//! (`watches`), waits until a burst of changes is over (`settle`), resolves the paths again, since they may lead to other files (`walk`),
-//! and only then reports the change: so the files that are read then are the watched ones. inotify does not report mounts, but the
-//! kernel's list of mounts does. Files that cannot be watched are checked every two seconds.
+//! A thread does that, so that a file system that hangs does not hold up the event loop. It watches
+//! every entry on the way to each file (`watches`), waits until a burst of changes is over
+//! (`settle`), resolves the paths again, since they may lead to other files (`walk`), and only then
+//! reports the change: so the files that are read then are the watched ones. inotify does not
+//! report mounts, but the kernel's list of mounts does. Files that cannot be watched are checked
+//! every two seconds.
 
 mod settle;
 mod walk;

@@ -1,7 +1,9 @@
-//! Hosts files and block lists: they are read in a thread, while queries are answered from what was read before.
+//! Hosts files and block lists: they are read in a thread, while queries are answered from what was
+//! read before.
 //!
-//! A file that cannot be read any more, or without a single valid line, has been lost or is being written. What was read of it before
-//! stays in force then, and the log and `hitherctl status` say so.
+//! A file that cannot be read any more, or without a single valid line, has been lost or is being
+//! written. What was read of it before stays in force then, and the log and `hitherctl status` say
+//! so.
 
 mod list_file;
 #[cfg(test)]
@@ -99,8 +101,9 @@ pub(crate) enum Loaded {
 }
 
 impl Read {
-    /// Whether the data is as it was `before`: each file, the order of the blocks, and this host's name. A file that was read again
-    /// counts as changed, since comparing its data would take as long as replacing it.
+    /// Whether the data is as it was `before`: each file, the order of the blocks, and this host's
+    /// name. A file that was read again counts as changed, since comparing its data would take as
+    /// long as replacing it.
     fn is_as(&self, before: &Read) -> bool {
         self.settings == before.settings
             && self.own_name == before.own_name
@@ -152,7 +155,8 @@ impl ListLoader {
         drop(Held(std::mem::replace(&mut self.read, read)));
     }
 
-    /// Begins to read in a thread, or when the running one has ended. If no thread can be started, that is logged.
+    /// Begins to read in a thread, or when the running one has ended. If no thread can be started,
+    /// that is logged.
     pub fn begin(&mut self, plan: Plan) {
         if self.busy {
             let rereads = plan.rereads || self.next.as_ref().is_some_and(|next| next.rereads);
@@ -221,7 +225,8 @@ fn load(plan: &Plan, before: &Read) -> Result {
         let expected = "an address with names";
         let logged = before.logged(path);
         let file = ListFile { path, expected, may_be_empty: |seen| !seen.nul, logged, rereads: plan.rereads };
-        // A hosts file is removed in order to remove its names. A list that is gone was lost in a failed update.
+        // A hosts file is removed in order to remove its names. A list that is gone was lost in a
+        // failed update.
         let known = before.hosts.get(path).filter(|_| !is_gone(path));
         let (file, status) = file.read(known, |text, _| HostsFile::read_from(text), HostsFile::len);
         read.files.push(status);
@@ -247,7 +252,8 @@ fn load(plan: &Plan, before: &Read) -> Result {
     (Local { hosts, own, blocks, keep_alive: Some(held) }, read)
 }
 
-/// The position of the `[[block]]` in the configuration that the core's block at `position` was made of: the core has two of each.
+/// The position of the `[[block]]` in the configuration that the core's block at `position` was
+/// made of: the core has two of each.
 pub(crate) fn block_of(position: usize) -> usize {
     position / 2
 }
@@ -310,7 +316,8 @@ fn servers(found: &ResolvConfFile, logged: Option<&FileStatus>) -> Option<FileSt
     Some(status)
 }
 
-/// The host's name and its first label, with the addresses that other hosts reach it at, or else the loopback addresses.
+/// The host's name and its first label, with the addresses that other hosts reach it at, or else
+/// the loopback addresses.
 fn own_name() -> Option<OwnName> {
     let text = nix::unistd::gethostname().ok()?.into_string().ok()?;
     let mut addresses: Vec<IpAddr> = interfaces::addresses().into_iter().filter(is_global).collect();

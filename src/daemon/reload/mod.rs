@@ -1,14 +1,18 @@
-//! What may change while the daemon runs: the configuration, hosts files and lists, the network, and the system's resolvers.
+//! What may change while the daemon runs: the configuration, hosts files and lists, the network,
+//! and the system's resolvers.
 //!
-//! [`Reload`] owns the configuration in force with its path, the requests to reload it, the loader of hosts files and lists, the
-//! follower of their files, the watch of the network and of the host's name, and the system's resolvers with the routes that come from
-//! them.
+//! [`Reload`] owns the configuration in force with its path, the requests to reload it, the loader
+//! of hosts files and lists, the
+//! follower of their files, the watch of the network and of the host's name, and the system's
+//! resolvers with the routes that come from them.
 //!
-//! The event loop drives it. It reports signals, requests and descriptors that are ready, asks with the `take_` and `has_` methods what
-//! has changed, and carries that out in the core and in the other parts. [`Reload::timeout`] says when there is something to ask.
+//! The event loop drives it. It reports signals, requests and descriptors that are ready, asks with
+//! the `take_` and `has_` methods what has changed, and carries that out in the core and in the
+//! other parts. [`Reload::timeout`] says when there is something to ask.
 //!
-//! It promises that one set of files is read at a time, in a thread; that a configuration which is invalid, or whose files cannot be
-//! read, leaves the one before in force; and that each operator who requests a reload gets one reply, when the reload has ended.
+//! It promises that one set of files is read at a time, in a thread; that a configuration which is
+//! invalid, or whose files cannot be read, leaves the one before in force; and that each operator
+//! who requests a reload gets one reply, when the reload has ended.
 
 pub(crate) mod containers_file;
 mod followed_files;
@@ -45,7 +49,8 @@ use unusable_config::Unusable;
 /// How often an invalid configuration is read again, besides whenever it changes.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The configuration in force, and everything that may replace it or parts of it. See the module's documentation.
+/// The configuration in force, and everything that may replace it or parts of it. See the module's
+/// documentation.
 #[derive(Debug)]
 pub(crate) struct Reload {
     config: Config,
@@ -58,7 +63,8 @@ pub(crate) struct Reload {
     follower: Option<Follower>,
     network: Network,
     resolvers: Resolvers,
-    /// A configuration that was invalid at the start and is valid now. It comes into force when its lists have been read.
+    /// A configuration that was invalid at the start and is valid now. It comes into force when its
+    /// lists have been read.
     mended: Option<Box<Config>>,
     /// When a configuration that was invalid at the start is read again.
     retry_at: Monotonic,
@@ -74,7 +80,8 @@ pub(crate) struct ListsRead {
 }
 
 impl Reload {
-    /// Starts with a configuration. Returns the routes for the core, too. `listening`: the addresses that the daemon listens at.
+    /// Starts with a configuration. Returns the routes for the core, too. `listening`: the
+    /// addresses that the daemon listens at.
     pub fn start(
         config: Config,
         path: Option<PathBuf>,
@@ -189,7 +196,8 @@ impl Reload {
         unusable_config::load(self.path.as_deref()).map_err(|unusable| unusable.reason)
     }
 
-    /// Notes how the requested reload went, between `began` and `ended`. Returns the operators to reply to if it failed.
+    /// Notes how the requested reload went, between `began` and `ended`. Returns the operators to
+    /// reply to if it failed.
     pub fn end_request(
         &mut self,
         result: &Result<(), String>,
@@ -199,7 +207,8 @@ impl Reload {
         self.requests.has_read(result, began, ended)
     }
 
-    /// Notes why the configuration that was read last is not in force. Returns whether an earlier reload still runs.
+    /// Notes why the configuration that was read last is not in force. Returns whether an earlier
+    /// reload still runs.
     pub fn refuse(&mut self, reason: &str) -> bool {
         let is_in_force = self.config.wrong.is_none();
         self.requests.refuse(is_in_force.then(|| reason.to_owned()));
@@ -264,7 +273,8 @@ impl Reload {
     /// The result of reading, once there is one.
     pub fn take_lists(&mut self) -> Option<ListsRead> {
         let local = match self.lists.take()? {
-            // The core compares changed data with all that is cached, which takes time. Nearly always nothing has changed.
+            // The core compares changed data with all that is cached, which takes time. Nearly
+            // always nothing has changed.
             Loaded::Changed(local) => Some(Arc::from(local)),
             Loaded::Unchanged => None,
         };
@@ -301,8 +311,9 @@ impl Reload {
         }
     }
 
-    /// Begins to read the lists of a configuration that has become valid: it comes into force with them, so that no blocked name is
-    /// sent to an upstream. If no thread can be started, the lists are read at once and returned.
+    /// Begins to read the lists of a configuration that has become valid: it comes into force with
+    /// them, so that no blocked name is sent to an upstream. If no thread can be started, the lists
+    /// are read at once and returned.
     pub fn begin_mended(&mut self, config: Config) -> Option<(Config, Local)> {
         let plan = Plan::all(&config, self.resolvers.files());
         self.lists.begin(plan.clone());
@@ -315,7 +326,8 @@ impl Reload {
         Some((config, local))
     }
 
-    /// Drops a configuration that had become valid, since it is invalid again. Returns the operators to reply to.
+    /// Drops a configuration that had become valid, since it is invalid again. Returns the
+    /// operators to reply to.
     pub fn drop_mended(&mut self) -> Option<Vec<Slot>> {
         self.mended.take()?;
         self.lists.begin(Plan::changed(&self.config, self.resolvers.files()));

@@ -1,4 +1,5 @@
-//! Notices changes of the network, by netlink; of the host's name, by the kernel's file for it; and that the host was suspended.
+//! Notices changes of the network, by netlink; of the host's name, by the kernel's file for it; and
+//! that the host was suspended.
 
 mod change_pace;
 
@@ -42,7 +43,8 @@ pub(super) struct Network {
 pub(crate) struct News {
     /// Addresses or routes have changed, or the host was suspended.
     pub network: bool,
-    /// Such changes are over for now, or have gone on for long: queries that wait for a response are to be sent again.
+    /// Such changes are over for now, or have gone on for long: queries that wait for a response
+    /// are to be sent again.
     pub settled: bool,
     /// The host's name has changed.
     pub name: bool,
@@ -74,7 +76,8 @@ impl Network {
         self.netlink.as_ref().map(|n| n.as_raw_fd())
     }
 
-    /// The descriptor of the host's name, to be polled for priority events only: it is a file, which can be read at any time.
+    /// The descriptor of the host's name, to be polled for priority events only: it is a file,
+    /// which can be read at any time.
     pub fn urgent_descriptor(&self) -> Option<RawFd> {
         self.name.file.as_ref().map(|file| file.as_raw_fd())
     }
@@ -83,7 +86,8 @@ impl Network {
     pub fn ready(&mut self, now: Monotonic) {
         let heard = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
         let news = heard.news || heard.more;
-        // The first look is at the start of a burst: an address that goes and comes back within it has cut off queries, too.
+        // The first look is at the start of a burst: an address that goes and comes back within it
+        // has cut off queries, too.
         if news && self.due.is_none() {
             self.look();
         }
@@ -134,7 +138,8 @@ impl Network {
     fn seen_anew(&mut self, now: Monotonic) -> Option<News> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
-        // A netlink socket whose buffer overflowed delivers nothing until it has been read empty, and the poll does not report it.
+        // A netlink socket whose buffer overflowed delivers nothing until it has been read empty,
+        // and the poll does not report it.
         if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
             self.due = Some(now.plus(SETTLE));
         }

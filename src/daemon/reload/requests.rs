@@ -1,4 +1,5 @@
-//! Requests to reload the configuration: several of them become one reload, and each operator gets a reply when it ends.
+//! Requests to reload the configuration: several of them become one reload, and each operator gets
+//! a reply when it ends.
 
 use crate::daemon::sources::Slot;
 use hither_control::Response;
@@ -29,7 +30,8 @@ pub(super) struct ReloadRequests {
     refusal: Option<String>,
 }
 
-/// systemd from version 253 on sends a signal and runs a command for one reload, in either order: the later one joins the earlier.
+/// systemd from version 253 on sends a signal and runs a command for one reload, in either order:
+/// the later one joins the earlier.
 #[derive(Debug, Default)]
 struct Pairs {
     /// The requested reload was requested by a signal, and no operator's request has joined it.
@@ -94,14 +96,15 @@ impl ReloadRequests {
         self.is_requested |= self.pairs.signal(now);
     }
 
-    /// Notes an operator's request. All requests before the reload begins share it. While lists are being read, another reload is
-    /// needed, since the configuration may have been written since.
+    /// Notes an operator's request. All requests before the reload begins share it. While lists are
+    /// being read, another reload is needed, since the configuration may have been written since.
     pub fn request(&mut self, slot: Slot) {
         self.requesters.push(slot);
         self.is_requested = true;
     }
 
-    /// Notes a request that belongs to a signal, so that it joins the reload of that. Returns the reply if the reload has ended.
+    /// Notes a request that belongs to a signal, so that it joins the reload of that. Returns the
+    /// reply if the reload has ended.
     pub fn request_of_signal(&mut self, slot: Slot, now: Monotonic) -> Option<Response> {
         match self.pairs.request(self.is_running, now) {
             Joins::Requested => self.requesters.push(slot),
@@ -122,8 +125,8 @@ impl ReloadRequests {
         is_due
     }
 
-    /// Notes that the reload which was taken has read the configuration, between `began` and `ended`. Returns the operators to reply to
-    /// if that failed; otherwise they wait for its end.
+    /// Notes that the reload which was taken has read the configuration, between `began` and
+    /// `ended`. Returns the operators to reply to if that failed; otherwise they wait for its end.
     pub fn has_read(&mut self, result: &Result<(), String>, began: Monotonic, ended: Monotonic) -> Vec<Slot> {
         self.next = began.plus((ended.since(began) * TIME_PART).min(PAUSE_MAX));
         self.pairs.began(result, began);

@@ -1,8 +1,9 @@
-//! Reserved zones in which a network may have names of its own: home.arpa, the reverse zones of private addresses, and `local` if a
-//! search list has it.
+//! Reserved zones in which a network may have names of its own: home.arpa, the reverse zones of
+//! private addresses, and `local` if a search list has it.
 //!
-//! The daemon answers them itself, so that names of a network do not leak to public resolvers (RFC 6303, RFC 8375). But if some of the
-//! upstreams are the network's own servers, queries for these zones go to those, and only to those.
+//! The daemon answers them itself, so that names of a network do not leak to public resolvers (RFC
+//! 6303, RFC 8375). But if some of the upstreams are the network's own servers, queries for these
+//! zones go to those, and only to those.
 
 use hither_local::{locally_served_zones, may_be_locally_served};
 use hither_rounds::{Routes, Server};
@@ -10,8 +11,8 @@ use hither_wire::name::Name;
 use hither_wire::reach::Reach;
 use std::net::IpAddr;
 
-/// Adds routes for reserved zones that have no upstreams of their own. `system`: the usual upstreams are the system's resolvers, and this
-/// is its search list.
+/// Adds routes for reserved zones that have no upstreams of their own. `system`: the usual
+/// upstreams are the system's resolvers, and this is its search list.
 pub(crate) fn add(routes: &mut Routes, system: Option<&[Name]>) {
     for domain in system.unwrap_or_default().iter().filter(|domain| may_be_locally_served(domain)) {
         // The network that gives a search list has servers that know its domains.
@@ -34,8 +35,8 @@ pub(crate) fn add(routes: &mut Routes, system: Option<&[Name]>) {
     }
 }
 
-/// Whether a server is the network's own, not a public one. A server on this host may forward to public ones, unless the system itself
-/// uses it.
+/// Whether a server is the network's own, not a public one. A server on this host may forward to
+/// public ones, unless the system itself uses it.
 fn is_of_network(server: IpAddr, is_system: bool) -> bool {
     match server.to_canonical() {
         ip if ip.is_loopback() => is_system,

@@ -1,4 +1,5 @@
-//! The upstreams and the domains that each of them is asked for: from the configuration, or from the system's own resolvers.
+//! The upstreams and the domains that each of them is asked for: from the configuration, or from
+//! the system's own resolvers.
 
 use crate::config::{Config, Endpoint, FILE};
 use crate::daemon::reload::{containers_file, reserved_zones, unusable_config};
@@ -79,8 +80,8 @@ impl Resolvers {
     }
 }
 
-/// The routes, their origins, and the system's files that were read for it. Writes the file for containers, too. What is as it was
-/// `before` is not logged again.
+/// The routes, their origins, and the system's files that were read for it. Writes the file for
+/// containers, too. What is as it was `before` is not logged again.
 fn route(
     config: &Config,
     path: Option<&Path>,
@@ -121,7 +122,8 @@ fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
     started.map_err(failed).ok()
 }
 
-/// The upstreams: those of the configuration, or else the system's own resolvers. The daemon's own addresses are left out.
+/// The upstreams: those of the configuration, or else the system's own resolvers. The daemon's own
+/// addresses are left out.
 fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: System<'_>) -> Plan {
     let host = interfaces::addresses();
     let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, listening, &host);

@@ -1,8 +1,9 @@
 //! An invalid configuration when the daemon starts.
 //!
-//! The first start fails, so that the operator sees it. The service manager starts the daemon again, and that one answers what needs no
-//! configuration: names of hosts files, what is in the cache, and SERVFAIL for all others. So clients go on to their next server at once
-//! instead of waiting at a socket that no process reads. It ends when the configuration is valid.
+//! The first start fails, so that the operator sees it. The service manager starts the daemon
+//! again, and that one answers what needs no configuration: names of hosts files, what is in the
+//! cache, and SERVFAIL for all others. So clients go on to their next server at once instead of
+//! waiting at a socket that no process reads. It ends when the configuration is valid.
 
 use crate::config::{Config, DROP_INS_MAX, FILE};
 use crate::daemon::setup::make_runtime_dir;
@@ -13,10 +14,11 @@ use std::time::Duration;
 
 /// The file in the runtime directory that has the time of the last failed start.
 const MARK_FILE: &str = "refused";
-/// Within this time the service manager starts the daemon again. A later start was made by an operator, and fails again.
+/// Within this time the service manager starts the daemon again. A later start was made by an
+/// operator, and fails again.
 const RESTART_WITHIN: Duration = Duration::from_secs(300);
-/// Whether to run without a valid configuration: if the service manager holds the sockets and has started the daemon again. Otherwise
-/// the start fails.
+/// Whether to run without a valid configuration: if the service manager holds the sockets and has
+/// started the daemon again. Otherwise the start fails.
 pub(crate) fn may_run_without(dir: &Path) -> bool {
     let is = |name: &str, expected: &str| std::env::var(name).is_ok_and(|value| value == expected);
     let holds = is("LISTEN_PID", &std::process::id().to_string()) && !is("LISTEN_FDS", "0");
@@ -58,7 +60,8 @@ pub(crate) fn forget_failed_start(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(MARK_FILE));
 }
 
-/// The configuration to run with while the operator's is invalid, for this reason. The saved cache is left as it is.
+/// The configuration to run with while the operator's is invalid, for this reason. The saved cache
+/// is left as it is.
 pub(crate) fn placeholder(reason: String) -> Config {
     Config { wrong: Some(reason), save: Duration::ZERO, ..Config::default() }
 }

@@ -25,8 +25,9 @@ fn readers_see_entries_of_one_publish_and_growing_versions() {
     let memory = Memory::heap(geometry.words());
     let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 10).expect("a table");
     let readers: Vec<_> = (0..2).map(|_| writer.reader()).collect();
-    // All begin together, and each reader looks once more at all names when the writer has finished: of three versions in a row at most
-    // one removes its name, so that each reader finds something whoever runs first.
+    // All begin together, and each reader looks once more at all names when the writer has
+    // finished: of three versions in a row at most one removes its name, so that each reader finds
+    // something whoever runs first.
     let (begin, finished) = (&Barrier::new(3), &Barrier::new(3));
     std::thread::scope(|scope| {
         let looks: Vec<_> = readers

@@ -217,7 +217,8 @@ fn no_entry_is_torn_while_writers_are_killed() {
     drop(open(&dir));
     let readers = [MAPPED, MAPPED, UNMAPPED].map(|role| start_reader(role, &dir));
     let (end, mut kills, mut n) = (Instant::now() + Duration::from_secs(seconds), [0; 3], 7_u64);
-    // Longer on a busy machine: until each way has been taken, and the file has been replaced under readers that had it open.
+    // Longer on a busy machine: until each way has been taken, and the file has been replaced under
+    // readers that had it open.
     let first = Reader::open(&dir).expect("readable");
     let latest = end + Duration::from_secs(60);
     let is_enough = |kills: &[u64; 3]| kills.iter().all(|n| *n > 0) && !first.is_current(&dir);

@@ -200,7 +200,8 @@ impl Walk<'_> {
 }
 
 impl Expected {
-    /// For how long it is kept: as long as the first of its records, and without an SOA record a denial not at all.
+    /// For how long it is kept: as long as the first of its records, and without an SOA record a
+    /// denial not at all.
     pub fn least_s(&self) -> u32 {
         let links = self.links.iter().map(|link| &link.line);
         let all = links.chain(&self.data).map(|line| line.ttl).chain(self.denied_s).chain(self.above_s);

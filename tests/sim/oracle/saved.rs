@@ -1,5 +1,5 @@
-//! Sets that were saved before the host was started: they are restored unchanged, and only where nothing newer
-//! is known.
+//! Sets that were saved before the host was started: they are restored unchanged, and only where
+//! nothing newer is known.
 
 use super::Oracle;
 use super::known::Known;
@@ -59,8 +59,8 @@ impl Known {
         (self.saved, self.doubted) = (waits, true);
     }
 
-    /// Whether a version that is seen for the first time is the saved set: as it was saved, or in an order that
-    /// was applied to it.
+    /// Whether a version that is seen for the first time is the saved set: as it was saved, or in
+    /// an order that was applied to it.
     pub fn sees_saved(
         &mut self,
         view: &FamilyView<'_>,

@@ -1,4 +1,5 @@
-//! When a burst of changes is over. Editors and scripts write a file in several steps, and some files are written without end.
+//! When a burst of changes is over. Editors and scripts write a file in several steps, and some
+//! files are written without end.
 
 use hither_table::Monotonic;
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
-//! Resolves a path as the kernel does, and lists each directory entry on the way: a change of any of them may lead to another file.
+//! Resolves a path as the kernel does, and lists each directory entry on the way: a change of any
+//! of them may lead to another file.
 //!
-//! Pure: the caller looks at the file system. The directories on a way are resolved, without links, so `..` is the parent directory.
+//! Pure: the caller looks at the file system. The directories on a way are resolved, without links,
+//! so `..` is the parent directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -103,7 +105,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A tree in lines: `/a/` a directory, `/a/b -> target` a link, `/a/c` a file, `/a/d !` a directory that may not be searched.
+    /// A tree in lines: `/a/` a directory, `/a/b -> target` a link, `/a/c` a file, `/a/d !` a
+    /// directory that may not be searched.
     fn look_in(tree: &str) -> impl Fn(&Path) -> Entry {
         let lines: Vec<String> = tree.lines().map(|line| line.trim().to_owned()).collect();
         move |path| {

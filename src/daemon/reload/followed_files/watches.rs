@@ -1,5 +1,5 @@
-//! The inotify watches for all followed paths: on each directory of a way, for the entries that the way goes through, and on the file at
-//! its end, which may be written by another hard link.
+//! The inotify watches for all followed paths: on each directory of a way, for the entries that the
+//! way goes through, and on the file at its end, which may be written by another hard link.
 
 use super::POLLED;
 use super::walk::{End, Entry, Way, walk};
@@ -13,13 +13,14 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-/// How often paths are resolved until two results are equal: a change between a look and its watch is seen by the next look.
+/// How often paths are resolved until two results are equal: a change between a look and its watch
+/// is seen by the next look.
 const WALKS: usize = 4;
 
 /// Reads of events in one pass of the thread. Each returns some hundred events.
 const READS: usize = 64;
-/// File systems that other hosts or processes write without this kernel's knowledge: NFS, SMB (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda,
-/// VirtualBox's shared folders.
+/// File systems that other hosts or processes write without this kernel's knowledge: NFS, SMB
+/// (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda, VirtualBox's shared folders.
 const REMOTE: [u64; 13] = [
     0x6969,
     0x517b,
@@ -78,7 +79,8 @@ impl Watches {
         self.inotify.as_ref().map(Inotify::as_fd)
     }
 
-    /// Watches the ways to `paths` as they are now, and nothing else. Returns whether some of them have to be checked regularly instead.
+    /// Watches the ways to `paths` as they are now, and nothing else. Returns whether some of them
+    /// have to be checked regularly instead.
     pub fn install(&mut self, paths: &[PathBuf]) -> bool {
         let mut failed = BTreeMap::new();
         if self.inotify.is_none() {
@@ -172,7 +174,8 @@ fn watch(
         }
     }
     let mut watched: BTreeMap<WatchDescriptor, Watched> = BTreeMap::new();
-    // Directories come before their entries, so that a directory which is replaced meanwhile is noticed in its parent.
+    // Directories come before their entries, so that a directory which is replaced meanwhile is
+    // noticed in its parent.
     for (path, what) in wanted {
         match inotify.add_watch(path, flags(&what)) {
             Ok(watch) => {
@@ -208,7 +211,8 @@ fn flags(what: &Watched) -> AddWatchFlags {
     }
 }
 
-/// Paths are resolved, so they have no links. A watch for one path is added to the watch for another to the same file.
+/// Paths are resolved, so they have no links. A watch for one path is added to the watch for
+/// another to the same file.
 fn no_link() -> AddWatchFlags {
     AddWatchFlags::IN_DONT_FOLLOW | AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD)
 }

@@ -1,4 +1,5 @@
-//! One hosts file or list: it is parsed as a stream, never held in memory as text, and what is wrong with it is logged.
+//! One hosts file or list: it is parsed as a stream, never held in memory as text, and what is
+//! wrong with it is logged.
 
 use crate::logging::Event;
 use hither_control::{FileStatus, counted};
@@ -10,11 +11,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Octets read of one file, up to the end of the line that they end in. The rest of a longer file is not read, which is logged.
+/// Octets read of one file, up to the end of the line that they end in. The rest of a longer file
+/// is not read, which is logged.
 const FILE_MAX: u64 = 256 << 20;
 /// Octets read at once, more than a line may have.
 const BUFFER: usize = 128 << 10;
-/// Milliseconds after which a file's times show every change. Some file systems store them in steps of two seconds.
+/// Milliseconds after which a file's times show every change. Some file systems store them in steps
+/// of two seconds.
 const STEP_MS: u64 = 2_500;
 
 /// The data that was read last from a file.
@@ -191,7 +194,8 @@ impl ListFile<'_> {
             .is_some_and(|stamp| std::fs::metadata(self.path).is_ok_and(|found| stamp == Stamp::of(&found)))
     }
 
-    /// Whether a status has not been logged yet. All files are checked again whenever one of them, or the network, has changed.
+    /// Whether a status has not been logged yet. All files are checked again whenever one of them,
+    /// or the network, has changed.
     pub fn is_news(&self, status: &FileStatus) -> bool {
         self.logged != Some(status)
     }
@@ -206,7 +210,8 @@ impl ListFile<'_> {
     }
 }
 
-/// Logs what was skipped of a file, in one entry. The count stands before `lines`, even if it is 1, so that tools find it.
+/// Logs what was skipped of a file, in one entry. The count stands before `lines`, even if it is 1,
+/// so that tools find it.
 pub(super) fn log_skipped(path: &Path, passed: &PassedOver, expected: &str) {
     let (all, shown) = (format!("{} lines", passed.lines + passed.remarks), path.display());
     if passed.lines == 0 {

@@ -1,4 +1,5 @@
-//! How often a change of the network has queries sent again: that is worth its cost once, but not ten times a second.
+//! How often a change of the network has queries sent again: that is worth its cost once, but not
+//! ten times a second.
 
 use hither_table::Monotonic;
 use std::time::Duration;
@@ -8,8 +9,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// The most time between two reports while changes go on.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// The first change is reported at once. Later ones are gathered and reported when they are over, or after a pause that doubles while
-/// they go on, and never within [`QUIET`] of the last report.
+/// The first change is reported at once. Later ones are gathered and reported when they are over,
+/// or after a pause that doubles while they go on, and never within [`QUIET`] of the last report.
 #[derive(Debug)]
 pub(super) struct ChangePace {
     latest_change: Option<Monotonic>,
