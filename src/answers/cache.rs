@@ -201,7 +201,7 @@ impl Answers {
         }
     }
 
-    /// Forgets all failures.
+    /// Removes every cached failure, so that its question is asked again.
     pub fn forget_failures(&mut self) {
         self.failures.clear();
         self.failed.clear();

@@ -21,7 +21,7 @@ use hither_wire::codes::Rtype;
 pub struct Asked<'a> {
     /// QNAME in lower-case wire form (RFC 4343).
     pub name: &'a [u8],
-    /// QTYPE.
+    /// The type in the question, QTYPE.
     pub rtype: Rtype,
     /// DO and CD: they change what an upstream says (RFC 4035 section 3.2).
     pub dnssec: (bool, bool),

@@ -162,7 +162,7 @@ impl Stored {
         self.counts
     }
 
-    /// The upstream's RCODE.
+    /// The RCODE of the upstream's response.
     #[must_use]
     pub fn rcode(&self) -> Rcode {
         Rcode(self.marks & RCODE)
@@ -174,7 +174,7 @@ impl Stored {
         self.counts[0] == 0 || self.rcode() != Rcode::NOERROR
     }
 
-    /// When it expires.
+    /// The time at which the answer expires, by the table's clock.
     #[must_use]
     pub fn expires(&self) -> Monotonic {
         self.expires

@@ -35,7 +35,7 @@ pub struct Hither {
 const _: () =
     assert!(size_of::<Handle>() <= size_of::<Hither>() && align_of::<Handle>() <= align_of::<Hither>());
 
-/// `hither_address`.
+/// One address of a set, `hither_address` in C.
 #[repr(C)]
 pub struct Address {
     /// AF_INET or AF_INET6, which are 2 and 10 on Linux.
@@ -78,7 +78,7 @@ pub struct Set {
     pub negative: u8,
     /// 1 if the order is that of measured latency, else 0.
     pub sorted: u8,
-    /// Always zero.
+    /// Always zero, for later versions of the ABI.
     pub reserved: u32,
 }
 
@@ -87,9 +87,9 @@ pub struct Set {
 pub struct Entry {
     /// The newer version of the two.
     pub version: u64,
-    /// The family A.
+    /// The set of IPv4 addresses.
     pub a: Set,
-    /// The family AAAA.
+    /// The set of IPv6 addresses.
     pub aaaa: Set,
 }
 

@@ -181,7 +181,7 @@ impl Table {
     }
 }
 
-/// What [`Table::answer`] found.
+/// The result of a lookup by [`Table::answer`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// The snapshot has every family that is wanted: addresses, or a denial.

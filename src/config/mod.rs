@@ -80,7 +80,7 @@ pub struct Config {
     pub table_mode: u32,
     /// Settings of the sorter.
     pub sort: Sort,
-    /// The log level.
+    /// The least severity that is logged.
     pub level: log::LevelFilter,
     /// Set if the configuration is wrong and the daemon serves without it: what is wrong.
     pub wrong: Option<String>,
@@ -88,7 +88,7 @@ pub struct Config {
     pub hints: Vec<String>,
 }
 
-/// The section `[hosts]`.
+/// Hosts files and the own name, section `[hosts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosts {
     /// The paths of hosts files.
@@ -123,7 +123,7 @@ pub struct Limits {
     pub replies_per_second: u32,
 }
 
-/// The section `[sort]`.
+/// How addresses are measured, section `[sort]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sort {
     /// Whether addresses are measured.
@@ -136,7 +136,7 @@ pub struct Sort {
     pub remeasure: Duration,
     /// Whether loopback, link-local and private addresses are probed.
     pub private: bool,
-    /// Probes per second.
+    /// The largest number of probes per second.
     pub rate: u32,
     /// The least gain in round-trip time for which the order of addresses changes.
     pub hysteresis: Duration,

@@ -334,7 +334,7 @@ impl<'de> Deserialize<'de> for Probe {
     }
 }
 
-/// The log level.
+/// The least severity that is logged.
 #[derive(Clone, Copy)]
 pub struct Level(pub log::LevelFilter);
 

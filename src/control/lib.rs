@@ -94,9 +94,9 @@ pub struct QueryReport {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptReport {
-    /// Address and port.
+    /// Address and port of the upstream.
     pub upstream: String,
-    /// The attempt's transport.
+    /// The transport of the attempt, UDP or TCP.
     pub transport: Transport,
     /// When it was sent, after the round's start.
     pub sent_us: u64,

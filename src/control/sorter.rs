@@ -46,7 +46,7 @@ pub struct Order {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderedAddress {
-    /// The address itself.
+    /// The address that was measured.
     pub address: IpAddr,
     /// Its round-trip time, if it answered.
     pub rtt_us: Option<u32>,

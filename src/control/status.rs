@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// The daemon's process.
+    /// The process id of the daemon.
     pub pid: u32,
     /// Seconds since its start.
     pub uptime_s: u64,
@@ -30,7 +30,7 @@ pub struct Status {
     pub files: Vec<FileStatus>,
     /// The number of files that were left out.
     pub files_more: u64,
-    /// The sorter's state.
+    /// Whether the sorter is connected.
     pub sorter: SorterStatus,
     /// Whatever differs from the configuration, and why: a table without enough memory, a wrong
     /// configuration.
@@ -49,7 +49,7 @@ impl Status {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FileStatus {
-    /// The file's path.
+    /// The path of the file, as configured.
     pub path: String,
     /// Names of it that are in force; for resolv.conf, servers.
     pub names: u64,
@@ -63,7 +63,7 @@ pub struct FileStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamStatus {
-    /// Address and port.
+    /// Address and port of the upstream.
     pub address: String,
     /// The transport of its first query.
     pub transport: Transport,
@@ -74,9 +74,9 @@ pub struct UpstreamStatus {
     pub domains: Vec<String>,
     /// The number of domains that were left out.
     pub domains_more: u64,
-    /// Whether it answers.
+    /// Whether the upstream answers.
     pub state: UpstreamState,
-    /// Smoothed round-trip time.
+    /// Smoothed round-trip time (RFC 6298).
     pub srtt_us: Option<u64>,
     /// Variation of the round-trip time.
     pub rttvar_us: Option<u64>,

@@ -44,7 +44,7 @@ pub(crate) fn read_all(path: &Path, octets_max: u64) -> Result<Vec<u8>> {
 
 /// Entries of a directory.
 pub(crate) struct Entries {
-    /// Their names, sorted.
+    /// Names of the entries, sorted by octets.
     pub names: Vec<OsString>,
     /// Whether the directory has more entries than were asked for.
     pub is_cut: bool,

@@ -76,7 +76,7 @@ impl ResolverFiles {
         }
     }
 
-    /// The system's resolv.conf.
+    /// The content of the system's resolv.conf.
     pub fn resolv_conf(&self) -> &ResolvConfFile {
         &self.resolv_conf
     }

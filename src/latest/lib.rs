@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 pub struct Latest<T: Send + Sync + 'static>(Atomic<T>);
 
 impl<T: Send + Sync> Latest<T> {
-    /// Begins with `value`.
+    /// A holder whose first value is `value`.
     #[must_use]
     pub fn new(value: T) -> Latest<T> {
         Latest(Atomic::new(value))

@@ -73,7 +73,7 @@ pub struct LocalAnswer {
     pub zone: Option<Name>,
 }
 
-/// A record's data.
+/// The data of one record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Data {
     /// The data of an A or AAAA record.

@@ -12,7 +12,7 @@ macro_rules! events {
         }
 
         impl Event {
-            /// All events.
+            /// Every event that the log may contain.
             pub const ALL: &'static [Event] = &[$(Event::$variant),*];
 
             /// The name of the event, as in the field `HITHER_EVENT`.

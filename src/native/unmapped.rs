@@ -51,7 +51,7 @@ impl Handle {
 }
 
 impl Unmapped {
-    /// See [`hither_table::View::find`].
+    /// Finds an entry as [`hither_table::View::find`] does.
     #[cold]
     pub fn find(&self, key: &Key, out: &mut [u64]) -> Result<Shape, NoEntry> {
         UnmappedTable::new(&self.table, &self.plan).find(key, None, out)

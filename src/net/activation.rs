@@ -24,7 +24,7 @@ pub enum Socket {
 pub struct Inherited {
     /// The `FileDescriptorName=` of its unit.
     pub name: String,
-    /// The socket itself.
+    /// The socket, which this process now owns.
     pub socket: Socket,
 }
 

@@ -126,7 +126,7 @@ fn zeroed<T>() -> T {
 }
 
 impl Batch {
-    /// Allocates the buffers.
+    /// Allocates the buffers of a whole batch.
     #[must_use]
     pub fn new() -> Batch {
         Batch {
@@ -326,7 +326,7 @@ impl Default for Outgoing {
 }
 
 impl Outgoing {
-    /// Allocates the buffers.
+    /// Allocates the buffers of a whole batch.
     #[must_use]
     pub fn new() -> Outgoing {
         Outgoing {

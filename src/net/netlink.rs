@@ -23,7 +23,7 @@ const CHANGES: [u16; 6] = [16, 17, 20, 21, 24, 25];
 #[derive(Debug)]
 pub struct Netlink(OwnedFd);
 
-/// What [`Netlink::take`] found.
+/// The result of [`Netlink::take`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Changes {
     /// Whether something changed. Lost messages count as changes.

@@ -19,7 +19,7 @@ impl Random {
         Ok(Random(ChaCha20Rng::from_seed(seed)))
     }
 
-    /// The next number.
+    /// The next unpredictable number.
     pub fn draw(&mut self) -> u64 {
         self.0.next_u64()
     }

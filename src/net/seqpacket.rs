@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
-/// A local connection.
+/// A local connection that carries whole messages.
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
 

@@ -273,7 +273,7 @@ fn host_of(entry: &Entry<'_>, family: Family, arena: &mut Arena<'_>) -> Result<h
     Ok(hostent { h_name, h_aliases: aliases, h_addrtype, h_length: length as c_int, h_addr_list: list })
 }
 
-/// For `gethostbyname2_r`.
+/// Answers `gethostbyname2_r(3)`, for one family.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_hither_gethostbyname2_r(
     name: *const c_char,
@@ -290,7 +290,7 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname2_r(
     }
 }
 
-/// For `gethostbyname_r`: IPv4.
+/// Answers `gethostbyname_r(3)`, for IPv4.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_hither_gethostbyname_r(
     name: *const c_char,

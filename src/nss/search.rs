@@ -53,10 +53,10 @@ impl<'r> Rules<'r> {
     }
 }
 
-/// A requested name.
+/// A name as the caller requested it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'n> {
-    /// The name.
+    /// The name in wire form.
     pub name: &'n Name,
     /// The number of dots in the text, including a final one.
     pub dots: usize,

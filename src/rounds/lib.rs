@@ -27,7 +27,7 @@
 //! loop {
 //!     while let Some(action) = rounds.poll_action() {
 //!         match action {
-//!             // The shell sends `octets`. A response is handed in as `Input::Message`, after the last action.
+//!             // The shell sends `octets`; a response comes in as `Input::Message` later.
 //!             Action::Send { .. } | Action::Resend { .. } => queries += 1,
 //!             Action::Reply { .. } => replies += 1,
 //!             Action::Close { .. } | Action::OrderResult { .. } | Action::Note(_) => {}

@@ -65,7 +65,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    /// Every planted fault.
+    /// Every planted fault, for tests that try them all.
     pub const ALL: [Mutant; 55] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,

@@ -67,7 +67,7 @@ impl Answer {
 pub mod ede {
     /// Stale Answer: RFC 8767.
     pub const STALE: u16 = 3;
-    /// Stale NXDOMAIN Answer.
+    /// Stale NXDOMAIN Answer (RFC 8914, code 19).
     pub const STALE_NXDOMAIN: u16 = 19;
     /// Not Ready: no upstream is configured, or the daemon is stopping.
     pub const NOT_READY: u16 = 14;

@@ -12,8 +12,8 @@ mod closing;
 mod cname_chase;
 mod deadlines;
 mod denial;
+mod failed_attempts;
 mod failure;
-mod failures;
 mod learning;
 mod messages;
 mod negative_grace;
@@ -81,7 +81,7 @@ pub(crate) struct Round {
     /// How many clients it has, as noted in the index of live rounds.
     pub joined: usize,
     pub phase: Phase,
-    /// The outstanding attempts.
+    /// The outstanding attempts of the round.
     pub attempts: Attempts,
     /// The upstreams to ask next, best first.
     pub unasked: VecDeque<UpstreamId>,

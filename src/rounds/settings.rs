@@ -20,7 +20,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// How long a denial waits for a second upstream.
     pub negative_grace: Duration,
-    /// Which denials count.
+    /// Which negative responses count (`round.deny`).
     pub deny: Deny,
     /// Which names may have private addresses.
     pub rebinding: Rebinding,

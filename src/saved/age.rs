@@ -14,9 +14,9 @@ pub const MARGIN: Duration = Duration::from_secs(5);
 /// The two clocks, read at the same moment, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clocks {
-    /// `CLOCK_REALTIME`, since 1970.
+    /// `CLOCK_REALTIME` in milliseconds since 1970.
     pub wall_ms: u64,
-    /// `CLOCK_BOOTTIME`, the table's.
+    /// `CLOCK_BOOTTIME` in milliseconds, the table's clock.
     pub boot_ms: u64,
 }
 

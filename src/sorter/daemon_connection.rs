@@ -133,7 +133,7 @@ impl DaemonConnection {
         }
     }
 
-    /// Sends one message.
+    /// Sends one message to the daemon.
     pub fn send(&mut self, message: &SorterMessage, now: Monotonic) -> Sent {
         let Some(connection) = &self.connection else { return Sent::NotConnected };
         let octets = match encode(message) {

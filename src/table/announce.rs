@@ -8,7 +8,7 @@ use crate::writer::Writer;
 use core::net::SocketAddr;
 
 impl Writer {
-    /// Publishes the counters.
+    /// Publishes the counters in the header.
     pub fn set_counters(&self, counters: &Counters) {
         for (word, value) in self.words()[head::COUNTERS..].iter().zip(counters.0) {
             set(word, value);

@@ -30,7 +30,7 @@ pub struct Chain {
 /// The SOA record that came with a denial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SoaRecord {
-    /// The zone's name.
+    /// The name of the zone, owner of the SOA.
     pub owner: Name,
     /// When the denial expires, in milliseconds of [`crate::Monotonic`].
     pub expire_ms: u64,
@@ -86,9 +86,9 @@ impl FamilyDraft {
 pub struct Draft {
     /// The name, in lower case.
     pub name: Name,
-    /// The family A.
+    /// The set of IPv4 addresses.
     pub a: Option<FamilyDraft>,
-    /// The family AAAA.
+    /// The set of IPv6 addresses.
     pub aaaa: Option<FamilyDraft>,
 }
 

@@ -19,7 +19,7 @@ const PRIVATE_MAX: usize = 65_536;
 /// A table, and why it is not the configured one.
 #[derive(Debug)]
 pub struct Opened {
-    /// The table's writer.
+    /// The writer of the table that was made.
     pub writer: Writer,
     /// How it came to be.
     pub origin: Origin,

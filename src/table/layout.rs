@@ -4,7 +4,7 @@
 //! `[header 512 words][ring][index, 8 words a bucket][data, 8 words a line]`. Every word is
 //! little-endian, and is loaded and stored as a whole.
 
-/// `"HITHER\x01\n"`.
+/// The first word of a table: the octets `HITHER\x01\n`.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HITHER\x01\n");
 /// The major version in the upper half, the minor version in the lower half. A reader needs the
 /// same major version. Since 1.1 there is [`head::NETWORK`]; since 1.2 [`crate::Address::TRUSTED`]

@@ -11,7 +11,7 @@ pub const RUNTIME_DIR_VARIABLE: &str = text(RUNTIME_DIR_VARIABLE_C);
 /// [`RUNTIME_DIR_VARIABLE`] for system calls.
 pub const RUNTIME_DIR_VARIABLE_C: &CStr = c"HITHER_RUNTIME_DIR";
 
-/// The table's file.
+/// The file name of the table.
 pub const TABLE_FILE: &str = text(TABLE_FILE_C);
 /// [`TABLE_FILE`] for system calls.
 pub const TABLE_FILE_C: &CStr = c"hosts";

@@ -52,19 +52,19 @@ impl Snapshot {
         Entry::of(&self.words, self.shape)
     }
 
-    /// See [`Entry::version`].
+    /// The version, as [`Entry::version`] returns it.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.entry().version()
     }
 
-    /// See [`Entry::name`].
+    /// The name, as [`Entry::name`] returns it.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.entry().name()
     }
 
-    /// See [`Entry::intact`].
+    /// Whether it is intact, as [`Entry::intact`] says.
     #[must_use]
     pub fn intact(&self) -> bool {
         self.entry().intact()

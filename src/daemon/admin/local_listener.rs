@@ -100,7 +100,7 @@ impl LocalListener {
         self.problem.as_deref()
     }
 
-    /// Accepts one connection.
+    /// Accepts one connection, if one waits.
     pub fn accept(&self) -> Accepted {
         let Some(listener) = &self.listener else { return Accepted::Nothing };
         match listener.accept() {

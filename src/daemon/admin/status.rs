@@ -83,7 +83,7 @@ pub(crate) struct StatusFacts<'f> {
 }
 
 impl StatusFacts<'_> {
-    /// Composes the status.
+    /// Composes the status that `hitherctl status` prints.
     pub fn compose(self) -> Status {
         let (hits, looked_up) = looked_up(&self.counters);
         let reserved: BTreeSet<Name> = hither_local::locally_served_zones().collect();

@@ -95,7 +95,7 @@ impl Link {
 /// A domain of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Domain {
-    /// In lower case.
+    /// The domain in lower case.
     pub name: Name,
     /// Names in it are sent to the link's servers, but it is not in the search list.
     pub is_routing_only: bool,

@@ -24,7 +24,7 @@ pub(crate) struct Opened {
     file: Descriptor,
     words: usize,
     id: FileId,
-    /// The file's owner.
+    /// User id of the file's owner.
     pub owner: u32,
 }
 

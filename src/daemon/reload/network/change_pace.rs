@@ -25,7 +25,7 @@ impl ChangePace {
         ChangePace { latest_change: None, latest_report: None, pause: QUIET, is_due: false }
     }
 
-    /// Notes a change.
+    /// Notes a change that happened at `now`.
     pub fn changed(&mut self, now: Monotonic) {
         if self.latest_change.is_none_or(|latest| latest.plus(QUIET) <= now) && !self.is_due {
             self.pause = QUIET;

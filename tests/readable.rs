@@ -1,0 +1,245 @@
+//! Documents and comments against the tree: every cited file exists, the map of files is complete,
+//! and comments can be read.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Documents whose citations are checked, and whose lines are bounded.
+const DOCUMENTS: [&str; 6] = [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "docs/scenario-catalogue.md",
+    "tests/README.md",
+];
+/// Columns of a line of a document, but for tables and code, which cannot be broken.
+const COLUMNS: usize = 100;
+/// Columns of a comment: `max_width` of rustfmt.toml.
+const COMMENT_COLUMNS: usize = 110;
+/// Names in documents that look like files of this tree and are files of a host.
+const OF_A_HOST: [&str; 3] = ["hither.toml", "block.list", "hither.conf"];
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `dir`, with its path from the top, in order. Build outputs and hidden
+/// directories are left out.
+fn files(dir: &str) -> BTreeSet<String> {
+    let (mut left, mut found) = (vec![top().join(dir)], BTreeSet::new());
+    while let Some(path) = left.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            let is_source =
+                name != "target" && !(name.starts_with('.') && name != ".ci" && name != ".github");
+            if is_source || path == top() {
+                let entries = std::fs::read_dir(&path).expect("a readable directory");
+                left.extend(entries.map(|entry| entry.expect("a readable entry").path()));
+            }
+        } else {
+            let path = path.strip_prefix(top()).map(PathBuf::from).expect("a path below the top");
+            found.insert(path.display().to_string());
+        }
+    }
+    found
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(top().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn is_test(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("tests.rs")
+}
+
+/// Sources of programs and libraries.
+fn sources() -> Vec<String> {
+    let sources: Vec<String> =
+        files("src").into_iter().filter(|path| path.ends_with(".rs") && !is_test(path)).collect();
+    assert!(sources.len() > 200, "only {} sources are found", sources.len());
+    sources
+}
+
+/// The words in backticks of a document.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// Expands `a/{b,c}.rs` to `a/b.rs` and `a/c.rs`.
+fn expanded(path: &str) -> Vec<String> {
+    match path.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?))) {
+        Some((before, (names, after))) => {
+            names.split(',').flat_map(|name| expanded(&format!("{before}{name}{after}"))).collect()
+        }
+        None => vec![path.to_owned()],
+    }
+}
+
+fn looks_like_a_file(word: &str) -> bool {
+    const ENDS: [&str; 8] = [".rs", ".py", ".md", ".c", ".h", ".toml", ".sh", ".catalog"];
+    let is_path = word.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.{},".contains(c));
+    is_path && !word.starts_with('/') && ENDS.iter().any(|end| word.ends_with(end)) && !word.starts_with('.')
+}
+
+#[test]
+fn every_file_that_a_document_cites_exists() {
+    let tree = files("");
+    let exists = |path: &str| tree.iter().any(|file| file == path || file.ends_with(&format!("/{path}")));
+    let mut missing = Vec::new();
+    for document in DOCUMENTS {
+        let text = text(document);
+        for word in quoted(&text).filter(|word| looks_like_a_file(word) && !OF_A_HOST.contains(word)) {
+            missing.extend(
+                expanded(word)
+                    .into_iter()
+                    .filter(|path| !exists(path))
+                    .map(|path| format!("{document}: {path}")),
+            );
+        }
+    }
+    assert!(missing.is_empty(), "documents cite files that are not in the tree:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn lines_of_documents_fit_on_a_screen() {
+    for document in DOCUMENTS {
+        for (number, line) in (1..).zip(text(document).lines()) {
+            let is_table = line.starts_with('|') || line.starts_with("    ");
+            let length = line.chars().count();
+            assert!(is_table || length <= COLUMNS, "{document}:{number} has {length} columns");
+        }
+    }
+}
+
+/// The first sentence of a source's header, which is its entry in the map of files.
+fn sentence(path: &str) -> String {
+    let text = text(path);
+    let header: Vec<&str> = text
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    assert!(!header.is_empty(), "{path} has no header (//!) that says what the file is for");
+    let header = header.join(" ");
+    let end = header.find(". ").map_or(header.len(), |end| end + 1);
+    header[..end].to_owned()
+}
+
+/// The map of files as ARCHITECTURE.md has it: a heading a folder, a line a file.
+fn map() -> String {
+    let (mut map, mut folder) = (String::new(), String::new());
+    for path in sources() {
+        let (of, name) = path.rsplit_once('/').expect("a source is below src");
+        if of != folder {
+            folder = of.to_owned();
+            map += &format!("\n`{folder}`\n\n");
+        }
+        let entry = format!("* `{name}`: {}", sentence(&path));
+        map += &wrapped(&entry, 100);
+    }
+    map
+}
+
+/// A list item broken at words, its further lines indented.
+fn wrapped(item: &str, columns: usize) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in item.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > columns {
+            lines += &format!("{}\n", line.trim_end());
+            line = String::from(" ");
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines + line.trim_end() + "\n"
+}
+
+#[test]
+fn the_map_of_files_has_every_file_and_its_header() {
+    const BEGIN: &str =
+        "<!-- The list below is made from the headers: HITHER_RENEW=1 cargo test --test readable -->\n";
+    let document = text("ARCHITECTURE.md");
+    let (before, there) = document.split_once(BEGIN).expect("ARCHITECTURE.md has the mark of its map");
+    let map = map();
+    if std::env::var_os("HITHER_RENEW").is_some() {
+        std::fs::write(top().join("ARCHITECTURE.md"), format!("{before}{BEGIN}{map}")).expect("writable");
+        return;
+    }
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<String>>();
+    let (wanted, there) = (lines(&map), lines(there));
+    let differ: Vec<&String> = wanted.symmetric_difference(&there).collect();
+    assert!(
+        differ.is_empty(),
+        "the map in ARCHITECTURE.md is out of date; renew it by HITHER_RENEW=1 cargo test --test readable:\n{differ:#?}"
+    );
+}
+
+#[test]
+fn unsafe_code_is_where_architecture_says() {
+    let document = text("ARCHITECTURE.md");
+    let list =
+        document.split("## Unsafe code").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a list");
+    let cited: BTreeSet<String> =
+        quoted(list).filter(|word| word.ends_with(".rs")).map(|path| format!("src/{path}")).collect();
+    let has_unsafe = |path: &String| {
+        let text = text(path);
+        let mut code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        code.any(|line| {
+            ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "#[unsafe("]
+                .iter()
+                .any(|sign| line.contains(sign))
+        })
+    };
+    let found: BTreeSet<String> = sources().into_iter().filter(has_unsafe).collect();
+    assert_eq!(found, cited, "the files with unsafe code (left) are not those of ARCHITECTURE.md (right)");
+}
+
+#[test]
+fn comments_fit_into_the_formatters_width() {
+    let trees = ["src", "tests", "benches", "fuzz"];
+    let mut long = Vec::new();
+    for path in trees.iter().flat_map(|dir| files(dir)).filter(|path| path.ends_with(".rs")) {
+        for (number, line) in (1..).zip(text(&path).lines()) {
+            if line.trim_start().starts_with("//") && line.chars().count() > COMMENT_COLUMNS {
+                long.push(format!("{path}:{number}"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "comments wider than {COMMENT_COLUMNS} columns:\n{}", long.join("\n"));
+}
+
+/// The documentation comments of public items in a source, each with the line on which its item stands.
+fn public_documentation(text: &str) -> Vec<(usize, String)> {
+    let (mut documented, mut comment) = (Vec::new(), String::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim_start();
+        if let Some(more) = line.strip_prefix("///") {
+            comment += more;
+        } else if line.starts_with("#[") {
+            continue;
+        } else {
+            if line.starts_with("pub ") && !comment.is_empty() {
+                documented.push((number, std::mem::take(&mut comment)));
+            }
+            comment.clear();
+        }
+    }
+    documented
+}
+
+#[test]
+fn documentation_of_public_items_says_something() {
+    let mut short = Vec::new();
+    for path in sources() {
+        for (number, comment) in public_documentation(&text(&path)) {
+            if comment.split_whitespace().count() <= 3 {
+                short.push(format!("{path}:{number}:{comment}"));
+            }
+        }
+    }
+    assert!(short.is_empty(), "documentation of three words or fewer:\n{}", short.join("\n"));
+}
