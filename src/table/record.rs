@@ -70,13 +70,13 @@ impl Snapshot {
         self.entry().intact()
     }
 
-    /// See [`Entry::family`].
+    /// One family, as [`Entry::family`] returns it.
     #[must_use]
     pub fn family(&self, family: Family) -> Option<FamilyView<'_>> {
         self.entry().family(family)
     }
 
-    /// See [`Entry::freshness`].
+    /// The freshness, as [`Entry::freshness`] returns it.
     #[must_use]
     pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
         self.entry().freshness(wanted, now)

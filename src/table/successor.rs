@@ -16,9 +16,9 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Device and inode of an open file. A file that is renamed into its place has others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId {
-    /// The device, `st_dev`.
+    /// The device of the file, `st_dev`.
     pub device: u64,
-    /// The inode, `st_ino`.
+    /// The inode of the file, `st_ino`.
     pub inode: u64,
 }
 

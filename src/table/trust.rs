@@ -24,7 +24,7 @@ const OTHERS: u32 = 0o022;
 pub struct Facts {
     /// Type and permissions: `st_mode`.
     pub mode: u32,
-    /// The owner: `st_uid`.
+    /// User id of the owner, `st_uid`.
     pub uid: u32,
 }
 

@@ -68,7 +68,7 @@ pub enum Negative {
 }
 
 impl Negative {
-    /// `"nodata"` or `"nxdomain"`.
+    /// The word for people and JSON: `"nodata"` or `"nxdomain"`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -111,9 +111,9 @@ impl Rtt {
 /// One address of a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Address {
-    /// The address itself.
+    /// The IPv4 or IPv6 address.
     pub address: IpAddr,
-    /// Its round-trip time.
+    /// The round-trip time that was measured last.
     pub rtt: Rtt,
     /// The number of the CNAME chain that led to it, among those of its set.
     pub chain: u8,

@@ -63,31 +63,31 @@ impl Head {
         Plan::of(&|at| self.at(at), words)
     }
 
-    /// See [`crate::View::replaced`].
+    /// Whether another file took its place, as [`crate::View::replaced`].
     #[must_use]
     pub fn replaced(&self) -> bool {
         self.at(head::STATE) == SUPERSEDED
     }
 
-    /// See [`crate::View::network`].
+    /// The network namespace, as [`crate::View::network`].
     #[must_use]
     pub fn network(&self) -> u32 {
         self.at(head::NETWORK) as u32
     }
 
-    /// See [`crate::View::clock_offset_ms`].
+    /// The difference of the clocks, as [`crate::View::clock_offset_ms`].
     #[must_use]
     pub fn clock_offset_ms(&self) -> u64 {
         self.at(head::CLOCK_OFFSET)
     }
 
-    /// See [`crate::View::dns_address`].
+    /// The daemon's address, as [`crate::View::dns_address`].
     #[must_use]
     pub fn dns_address(&self) -> Option<SocketAddr> {
         dns_address([0, 1, 2].map(|n| self.at(head::DNS + n)))
     }
 
-    /// See [`crate::View::changes`].
+    /// The number of changes, as [`crate::View::changes`].
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.at(head::CHANGES)

@@ -62,7 +62,7 @@ impl Reader {
     }
 }
 
-/// What [`Reader::verify`] found.
+/// The result of [`Reader::verify`], counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VerifyReport {
     /// How many entries were checked.

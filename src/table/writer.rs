@@ -231,7 +231,7 @@ impl Writer {
         found.is_some()
     }
 
-    /// See [`Reader::fetch`].
+    /// Reads ahead as [`Reader::fetch`] does.
     pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
         self.reader.fetch(places);
     }
@@ -271,7 +271,7 @@ impl Writer {
         None
     }
 
-    /// See [`Reader::place`].
+    /// The place of a key, as [`Reader::place`] finds it.
     #[inline]
     #[must_use]
     pub fn place(&self, key: &Key) -> Place {

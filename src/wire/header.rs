@@ -14,9 +14,9 @@ pub mod flags {
     pub const AA: u16 = 0x0400;
     /// The message is truncated.
     pub const TC: u16 = 0x0200;
-    /// Recursion is desired.
+    /// The bit RD: recursion is desired.
     pub const RD: u16 = 0x0100;
-    /// Recursion is available.
+    /// The bit RA: recursion is available.
     pub const RA: u16 = 0x0080;
     /// The data are authentic (RFC 4035, section 3.2.3).
     pub const AD: u16 = 0x0020;

@@ -45,7 +45,7 @@ pub struct Message<'a> {
 pub struct Fault {
     /// The section with the fault; those before it have none.
     pub section: Section,
-    /// What is wrong.
+    /// The first fault in the message.
     pub error: WireError,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Message<'a> {
         self.fault
     }
 
-    /// The message's header.
+    /// The header of the message.
     #[must_use]
     pub fn header(&self) -> Header {
         self.header

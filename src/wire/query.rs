@@ -92,7 +92,7 @@ impl<'a> Query<'a> {
         self.header.id
     }
 
-    /// The flags word.
+    /// The flags of the header, 16 bits.
     #[must_use]
     pub fn flags(&self) -> u16 {
         self.header.flags

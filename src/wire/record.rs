@@ -20,13 +20,13 @@ pub enum Section {
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     pub(crate) message: &'a [u8],
-    /// Its section.
+    /// The section that the record is in.
     pub section: Section,
     /// The offset of its owner name.
     pub owner_at: usize,
-    /// The record type.
+    /// The TYPE of the record.
     pub rtype: Rtype,
-    /// The record class.
+    /// The CLASS of the record.
     pub class: Class,
     /// The TTL in seconds.
     pub ttl: u32,
@@ -54,7 +54,7 @@ pub struct Soa {
 }
 
 impl Record<'_> {
-    /// The owner name.
+    /// The owner name of the record.
     #[must_use]
     pub fn owner(&self) -> Name {
         Name::read(self.message, self.owner_at).map_or(Name::ROOT, |(name, _)| name)
