@@ -139,8 +139,10 @@ impl Search {
         }
         let running = Running::begin();
         let thread = std::thread::Builder::new().name("search".to_owned()).spawn(move || {
-            let _running = running;
-            hand_in(&sender, &waker, self.run());
+            let line = self.run();
+            // The search counts as ended before its reply is sent, so that the operator's next query finds it so.
+            drop(running);
+            hand_in(&sender, &waker, line);
         });
         thread.is_ok().then_some(receiver)
     }
