@@ -1,6 +1,6 @@
 //! Planted faults: each breaks one promise of the core, and the tests must notice every one.
 //!
-//! Only tests can plant one; in every other build [`Mutants::has`] is a constant `false` and the faults
+//! Only tests can plant one; in every other build `Mutants::has` is a constant `false` and the faults
 //! vanish.
 
 /// A planted fault, named after what goes wrong.

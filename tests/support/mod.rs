@@ -314,7 +314,10 @@ pub fn libraries() -> &'static Path {
             ("libhither_c.so", &["libhither.so.1", "libhither.so"]),
         ] {
             for name in names {
-                std::fs::copy(target.join("loadable").join(built), folder.join(name)).expect("built");
+                // By rename: another test program may have the library mapped.
+                let new = folder.join(format!("{name}.{}", std::process::id()));
+                std::fs::copy(target.join("loadable").join(built), &new).expect("a built library");
+                std::fs::rename(&new, folder.join(name)).expect("a folder of our own");
             }
         }
         folder

@@ -140,7 +140,8 @@ impl Search {
         let running = Running::begin();
         let thread = std::thread::Builder::new().name("search".to_owned()).spawn(move || {
             let line = self.run();
-            // The search counts as ended before its reply is sent, so that the operator's next query finds it so.
+            // The search counts as ended before its reply is sent, so that the operator's next
+            // query finds it so.
             drop(running);
             hand_in(&sender, &waker, line);
         });
