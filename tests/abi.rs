@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{libraries, skip};
 
-/// Set to write the lists anew instead of comparing them.
+/// The environment variable that makes the tests rewrite the lists instead of comparing them.
 const RENEW: &str = "HITHER_RENEW_ABI";
 
 /// Compares `found` with the committed list. `wanted_change` says which version a wanted change has

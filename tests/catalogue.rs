@@ -1,4 +1,4 @@
-//! What explains the log, the catalogue and the manual, against what is logged.
+//! The message catalogue and the manual explain exactly the events that the programs log.
 
 mod support;
 
@@ -12,7 +12,7 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("there")
 }
 
-/// The entries of the catalogue: ids with what is said of them.
+/// The entries of the catalogue: each id with its explanation.
 fn catalogue() -> BTreeMap<u128, String> {
     let text = file("systemd/hither.catalog");
     let entries = text.split("\n-- ").skip(1).map(|entry| {
@@ -55,7 +55,7 @@ fn the_catalogue_and_the_manual_explain_each_event_and_nothing_else() {
     assert_eq!(described, ours.iter().map(|(name, id)| (*name, id.as_str())).collect::<Vec<_>>());
 }
 
-/// All of the programs' own files.
+/// All source files of the programs.
 fn sources(dir: &Path, all: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).expect("a folder").map_while(Result::ok) {
         let path = entry.path();
@@ -67,7 +67,7 @@ fn sources(dir: &Path, all: &mut Vec<String>) {
     }
 }
 
-/// What the catalogue wants filled in would stay empty.
+/// A field that the catalogue shows and the log call does not set would stay empty.
 #[test]
 fn each_event_is_logged_with_the_fields_that_the_catalogue_shows() {
     let mut all = Vec::new();
@@ -85,7 +85,7 @@ fn each_event_is_logged_with_the_fields_that_the_catalogue_shows() {
             .iter()
             .filter(|place| place.split([',', ' ', '\n']).next() == Some(format!("{event:?}").as_str()))
             .collect();
-        // The log says the one of itself.
+        // LinesLost is logged by the log itself, without a call site.
         assert!(!places.is_empty() || *event == Event::LinesLost, "{event:?} is never logged");
         for field in
             catalogue()[&event.id()].split('@').skip(1).step_by(2).filter(|field| *field != "MESSAGE")

@@ -1,6 +1,7 @@
-//! Containers: commands that doctor names for Docker, Podman and the kubelet really run, beside
-//! what was configured before; and names from behind a bridge, in network namespaces of our own,
-//! which need root; says so when it has to skip.
+//! Containers: the commands that doctor names for Docker, Podman and the kubelet are run, and keep
+//! earlier configuration; clients behind a bridge are answered, in network namespaces.
+//!
+//! Needs root for the namespaces, and prints SKIPPED without it.
 
 mod support;
 
@@ -18,7 +19,7 @@ use support::{Daemon, PATIENCE, answer, ask_for, directory, ends, retried, skip}
 
 const SYSTEMD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
 
-/// A host's files in a directory of its own.
+/// The files of a host, in a directory of the test.
 struct Host(PathBuf);
 
 impl Host {
@@ -40,7 +41,7 @@ impl Host {
         fs::read_to_string(self.0.join(path)).expect("a file")
     }
 
-    /// What doctor says of one thing: state and command.
+    /// The state and the command of one finding of doctor.
     fn said(&self, check: &str) -> (String, Option<String>) {
         let ctl = Command::new(env!("CARGO_BIN_EXE_hitherctl"))
             .args(["--runtime-dir", "/run/hither", "--json", "doctor", "--root"])
@@ -54,8 +55,8 @@ impl Host {
         (found["state"].as_str().expect("a state").to_owned(), found["fix"].as_str().map(str::to_owned))
     }
 
-    /// Runs the command with this host's directories in the place of the machine's, and a systemctl
-    /// that only says how it was called.
+    /// Runs the command on this host's directories instead of the machine's, with a systemctl that only
+    /// prints how it was called.
     fn put_right(&self, check: &str) -> String {
         let fix = self.said(check).1.unwrap_or_else(|| panic!("{check}: {:?}", self.said(check)));
         let root = self.0.display();
@@ -114,7 +115,7 @@ fn the_fix_for_docker_adds_to_its_configuration_and_removes_nothing() {
             hitherd.arg("--check").arg("--config").arg(host.0.join("etc/hither/hither.toml")).output();
         let checked = checked.expect("started");
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-        // All that is left is the listener, which systemd would have opened.
+        // The only remaining problem is the listener, which systemd would have opened.
         let (state, fix) = host.said("docker");
         assert!(state == "problem" && !fix.expect("a command").contains("daemon.json"));
     }
@@ -131,7 +132,7 @@ fn the_fix_for_podman_is_a_file_of_its_own() {
     let drop_in: toml::Table =
         host.text("etc/containers/containers.conf.d/hither.conf").parse().expect("TOML");
     assert_eq!(drop_in["containers"]["dns_servers"][0].as_str(), Some("10.88.0.1"));
-    assert_eq!(host.said("podman").0, "problem", "nobody listens there before systemd does");
+    assert_eq!(host.said("podman").0, "problem", "systemd would open the listener");
     host.write("etc/resolv.conf", "nameserver 192.0.2.1\nnameserver 127.0.0.1\n");
     fs::remove_file(host.0.join("etc/containers/containers.conf.d/hither.conf")).expect("removed");
     assert_eq!(host.said("podman"), ("ok".to_owned(), None));
@@ -153,7 +154,7 @@ fn an_engine_that_names_a_loopback_address_gets_the_bridge_instead() {
         assert_eq!(host.said("podman").0, "problem");
         host.put_right("podman");
         let (state, fix) = host.said("podman");
-        // All that is left is the listener.
+        // The only remaining problem is the listener.
         assert!(state == "problem" && !fix.expect("a command").contains("dns_servers"), "{place}");
         assert_eq!(host.text(place), text);
     }
@@ -197,7 +198,7 @@ fn the_fix_for_the_kubelet_changes_one_key() {
         );
         assert_eq!((host.said("kubelet").0, host.text(config)), ("ok".to_owned(), "kind: x\n".to_owned()));
     }
-    // In quotes of its own.
+    // The key is in quotes.
     let flags = "KUBELET_EXTRA_ARGS='--resolv-conf=\"/etc/resolv.conf\" --v=2'\n";
     let host = Host::new(&[(config, "kind: x\n"), ("etc/default/kubelet", flags)]);
     host.put_right("kubelet");
@@ -223,11 +224,11 @@ fn is_in_own_namespaces(test: &str) -> bool {
     false
 }
 
-/// Another network, behind one end of a pair of interfaces: a container, or somebody in the Internet.
+/// Another network, behind one end of a pair of interfaces: a container, or a host in the Internet.
 struct OtherNamespace(Child);
 
 impl OtherNamespace {
-    /// `here` is set up with the name of our end; there `address` is, and leads back by `gateway`.
+    /// `here` is the command that configures our end; the other end has `address` and routes by `gateway`.
     fn new(name: &str, here: &str, address: &str, gateway: &str) -> OtherNamespace {
         let mut command = Command::new("unshare");
         command.args(["-n", "sh", "-c", "echo; exec sleep 600"]).stdout(Stdio::piped());
@@ -242,7 +243,7 @@ impl OtherNamespace {
         child
     }
 
-    /// Does something there, in a thread of its own.
+    /// Runs `act` in that network, in a thread of its own.
     fn there<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
         let path = format!("/proc/{}/ns/net", self.0.id());
         let thread = std::thread::spawn(move || {
@@ -253,7 +254,7 @@ impl OtherNamespace {
         thread.join().expect("no panic")
     }
 
-    /// What a server answers there.
+    /// The addresses that a server gives to a client in that network.
     fn ask(&self, server: &'static str, name: &'static str) -> Vec<u8> {
         self.there(move || {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
@@ -266,7 +267,7 @@ impl OtherNamespace {
         })
     }
 
-    /// What a program there finds by glibc with this resolv.conf.
+    /// The result of getent in that network with this resolv.conf.
     fn getent(&self, resolv_conf: &Path, name: &str) -> String {
         let line =
             format!("mount --bind {} /etc/resolv.conf && exec getent ahostsv4 {name}", resolv_conf.display());
@@ -332,7 +333,7 @@ fn a_container_behind_a_bridge_is_answered_and_finds_the_file_with_upstreams() {
     let text = fs::read_to_string(&real).expect("written");
     assert!(text.contains("\nnameserver 203.0.113.53\n"), "{text}");
     let found = container.getent(&real, "c.example");
-    assert!(found.contains("198.18.0.5") && queries() == before, "{found}: past hitherd");
+    assert!(found.contains("198.18.0.5") && queries() == before, "{found}: hitherd was not asked");
     configure("203.0.113.54");
     assert!(daemon.ctl(&["reload"]).status.success());
     let text = fs::read_to_string(&real).expect("written");
@@ -344,7 +345,7 @@ fn the_file_for_containers_is_never_read_as_the_resolv_conf_of_the_system() {
     if !is_in_own_namespaces("the_file_for_containers_is_never_read_as_the_resolv_conf_of_the_system") {
         return;
     }
-    assert!(sh("mount -t tmpfs none /etc; mount -t tmpfs none /run"), "a host of our own");
+    assert!(sh("mount -t tmpfs none /etc; mount -t tmpfs none /run"), "tmpfs at /etc and /run");
     for end in [2, 3] {
         serve(UdpSocket::bind((format!("127.0.0.{end}"), 53)).expect("a port"), end);
     }
@@ -355,7 +356,7 @@ fn the_file_for_containers_is_never_read_as_the_resolv_conf_of_the_system() {
     fs::create_dir_all("/run/systemd/resolve").expect("directories");
     fs::create_dir_all("/run/hither").expect("a directory");
     upstream(2);
-    // As if a predecessor had left it.
+    // An earlier daemon may have left the file.
     fs::write("/run/hither/resolv.conf", "nameserver 127.0.0.9\n").expect("written");
     symlink("/run/hither/resolv.conf", "/etc/resolv.conf").expect("a link");
     let dir = directory();

@@ -1,6 +1,8 @@
-//! The real daemon, from outside: scripted upstreams on loopback, clients over UDP and TCP, what
-//! another process reads.
+//! The real daemon with scripted upstreams on loopback, clients over UDP and TCP, and readers in
+//! other processes.
 
+#[path = "daemon/local.rs"]
+mod local;
 mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
@@ -18,10 +20,10 @@ fn good(ends: &'static [u8], after_ms: u64) -> Upstream {
 }
 
 #[test]
-fn the_first_good_answer_is_told_at_once_and_the_others_complete_the_set() {
+fn the_first_good_answer_is_sent_at_once_and_the_others_complete_the_set() {
     let upstreams = [good(&[1], 0), good(&[2], HELD), good(&[3], HELD)];
     let daemon = Daemon::start(&upstreams.each_ref(), "[round]\ndeadline = \"60s\"\n");
-    assert_eq!(ends(&daemon.ask("www.example")), [1], "the others are not waited for");
+    assert_eq!(ends(&daemon.ask("www.example")), [1], "the reply does not wait for the others");
     upstreams.iter().for_each(Upstream::release);
     daemon.until("the set is complete", |d| d.json(&["lookup", "www.example"])["state"] == "complete");
     assert_eq!(ends(&daemon.ask("www.example")), [1, 2, 3]);
@@ -29,7 +31,7 @@ fn the_first_good_answer_is_told_at_once_and_the_others_complete_the_set() {
 }
 
 #[test]
-fn an_older_rounds_late_answer_is_counted_and_never_published() {
+fn a_late_response_to_an_older_round_is_counted_and_never_published() {
     let rounds = std::sync::atomic::AtomicUsize::new(0);
     let quick = Upstream::start(move |query, _| {
         let first = rounds.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
@@ -46,7 +48,7 @@ fn an_older_rounds_late_answer_is_counted_and_never_published() {
     daemon.ask("seed.example");
     daemon.until("the second is complete", |d| d.json(&["stats"])["rounds_complete"] == 1);
     slow.release();
-    daemon.until("the late answer has come", |d| {
+    daemon.until("the late response has come", |d| {
         d.json(&["stats"])["late_responses_dropped"].as_u64() >= Some(1)
     });
     let mut reply = ends(&daemon.ask("seed.example"));
@@ -55,8 +57,8 @@ fn an_older_rounds_late_answer_is_counted_and_never_published() {
 }
 
 #[test]
-fn junk_before_the_right_answer_is_passed_over() {
-    // Nobody answers over TCP, where the question goes as well.
+fn malformed_and_foreign_datagrams_before_the_right_response_are_ignored() {
+    // The question also goes to TCP, where no upstream responds.
     let upstream = Upstream::start(|query, tcp| {
         if tcp {
             return vec![];
@@ -82,7 +84,7 @@ fn junk_before_the_right_answer_is_passed_over() {
 }
 
 #[test]
-fn a_reply_keeps_what_is_the_clients_and_fits_what_it_takes() {
+fn a_reply_has_the_clients_id_and_letter_case_and_fits_its_buffer_size() {
     let upstream = Upstream::start(|query, tcp| {
         let all: Vec<u8> = (1..=80).collect();
         vec![(
@@ -121,12 +123,12 @@ fn queries_on_one_connection_are_answered_as_they_become_ready() {
     }
     stream.shutdown(std::net::Shutdown::Write).expect("half closed");
     let ids: Vec<u8> = (0..3).map(|_| framed(&mut stream).expect("a reply")[1]).collect();
-    assert_eq!(ids[2], 1, "the slow one is last: {ids:?}");
+    assert_eq!(ids[2], 1, "the reply to the slow query is last: {ids:?}");
     assert_eq!(retried(|| stream.read(&mut [0; 1])).expect("the end"), 0, "then the connection is closed");
 }
 
 #[test]
-fn every_type_passes_and_a_denial_keeps_its_zone() {
+fn every_type_is_forwarded_and_a_denial_keeps_its_soa() {
     let upstream = Upstream::start(|query, _| {
         let read = hither_wire::query::Query::read(query).expect("a query");
         vec![(
@@ -159,13 +161,13 @@ fn every_type_passes_and_a_denial_keeps_its_zone() {
         assert_eq!(read.header().rcode(), Rcode::NXDOMAIN);
         assert!(soa.is_some_and(|(minimum, ttl)| minimum == 60 && ttl <= 60), "{soa:?}");
     }
-    // The denial was asked once more, in lower case.
+    // The denial was confirmed by one more query in lower case.
     assert_eq!(upstream.count(), 3, "the second of each came from the cache");
     assert_eq!(daemon.ctl(&["lookup", "no.example"]).status.code(), Some(4));
 }
 
 #[test]
-fn silence_is_servfail_at_the_deadline_then_remembered_and_leaves_nothing_open() {
+fn silent_upstreams_give_servfail_at_the_deadline_which_is_cached_and_leave_nothing_open() {
     let silent = Upstream::start(|_, _| Vec::new());
     let daemon = Daemon::start(&[&silent], "[round]\ndeadline = \"300ms\"\n");
     let before = daemon.descriptors();
@@ -176,7 +178,8 @@ fn silence_is_servfail_at_the_deadline_then_remembered_and_leaves_nothing_open()
                 .send(&ask_for(&format!("n{n}.lot{lot}.example"), Rtype::A, None, 1))
                 .expect("sent");
         }
-        daemon.until("all have been taken", |d| d.json(&["stats"])["queries"].as_u64() >= Some(300 * lot));
+        daemon
+            .until("all queries are received", |d| d.json(&["stats"])["queries"].as_u64() >= Some(300 * lot));
     }
     let have_ended = |d: &Daemon| {
         let stats = d.json(&["stats"]);
@@ -186,23 +189,23 @@ fn silence_is_servfail_at_the_deadline_then_remembered_and_leaves_nothing_open()
     let began = Instant::now();
     let reply = daemon.ask("silent.example");
     assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::SERVFAIL);
-    // Counted from when the daemon woke up, which on a busy machine may be before it came to this query.
+    // The failure's time begins when the daemon woke up, on a busy machine before it handled this query.
     assert!(began.elapsed() >= Duration::from_millis(150));
     let sent = |d: &Daemon| d.json(&["stats"])["attempts"].as_u64();
-    // One question every half second is let through, to see whether the upstream is back.
+    // Every half second the daemon forwards one question to find out whether the upstream is back.
     let is_remembered = |_| {
         let attempts = sent(&daemon);
         daemon.ask("silent.example");
         sent(&daemon) == attempts
     };
-    assert!((0..20).any(is_remembered), "a failure is not remembered");
+    assert!((0..20).any(is_remembered), "a failure is not cached");
     daemon.until("all rounds have ended", have_ended);
-    // Some are kept for the next queries, those opened ahead among them.
+    // The pool keeps some sockets for the next queries, including those opened ahead.
     daemon.until("all other sockets are closed", |d| d.descriptors() <= before + 512);
 }
 
 #[test]
-fn who_may_not_ask_is_refused_and_what_cannot_be_read_gets_its_code() {
+fn clients_that_are_not_allowed_are_refused_and_malformed_queries_get_their_rcode() {
     let upstream = good(&[1], 0);
     let daemon = Daemon::start(&[&upstream], "");
     let rcode = |octets: &[u8]| Message::read(&daemon.exchange(octets)).expect("readable").header().rcode();
@@ -219,7 +222,7 @@ fn who_may_not_ask_is_refused_and_what_cannot_be_read_gets_its_code() {
         let octets: Vec<u8> = (0..random.draw() % 120).map(|_| random.draw() as u8).collect();
         daemon.client().send(&octets).unwrap_or_else(|error| panic!("datagram {n}: {error}"));
     }
-    assert_eq!(ends(&daemon.ask("a.example")), [1], "after all that it answers");
+    assert_eq!(ends(&daemon.ask("a.example")), [1], "it still answers");
     let closed = Daemon::start(
         &[&upstream],
         "[cache]\nentries = 10\n[table]\nentries = 100\n[log]\nlevel = \"debug\"\n",
@@ -241,163 +244,9 @@ fn who_may_not_ask_is_refused_and_what_cannot_be_read_gets_its_code() {
     strict.until("the refusal is counted", |strict| strict.json(&["stats"])["refused_clients"] == 1);
 }
 
+/// Replies to misses come from the socket that received the query, as with one worker.
 #[test]
-fn a_damaged_table_is_replaced_and_the_log_says_what_was_wrong() {
-    let upstream = good(&[1], 0);
-    let dir = directory();
-    std::fs::write(dir.join("run/hosts"), [0x5a; 10_000]).expect("writable");
-    let daemon = Daemon::start_in(dir, &[&upstream], "");
-    assert!(
-        daemon.log().contains(
-            "is replaced by a new one: not a table of this version of hither: its first octets are others"
-        ),
-        "{}",
-        daemon.log()
-    );
-    assert_eq!(ends(&daemon.ask("a.example")), [1]);
-    assert!(daemon.ctl(&["verify"]).status.success());
-}
-
-#[test]
-fn a_reload_with_another_size_keeps_the_entries_and_readers_follow() {
-    let upstream = good(&[1, 2], 0);
-    let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
-    daemon.ask("kept.example");
-    let before = daemon.json(&["lookup", "kept.example"]);
-    let size = || std::fs::metadata(daemon.dir.join("run/hosts")).expect("there").len();
-    let small = size();
-    Daemon::configure(&daemon.dir, &[&upstream], "[sort]\nenabled = false\n[table]\nentries = 200000\n");
-    daemon.signal(Signal::SIGHUP);
-    daemon.wait_for("takes the place of the old one");
-    daemon.wait_for("is taken over: 1 entries, 0 dropped");
-    assert!(size() > 2 * small);
-    let after = daemon.json(&["lookup", "kept.example"]);
-    assert_eq!((&after["version"], &after["addresses"]), (&before["version"], &before["addresses"]));
-    assert_eq!(ends(&daemon.ask("kept.example")), [1, 2]);
-    assert_eq!(upstream.count(), 1);
-    daemon.ask("new.example");
-    assert!(daemon.json(&["lookup", "new.example"])["version"].as_u64() > before["version"].as_u64());
-    assert!(daemon.ctl(&["verify"]).status.success());
-}
-
-#[test]
-fn a_kill_loses_neither_entries_nor_the_growth_of_versions() {
-    let upstream = good(&[1, 2], 0);
-    let dir = directory();
-    let mut daemon = Daemon::start_in(dir.clone(), &[&upstream], "");
-    daemon.ask("kept.example");
-    let version = daemon.json(&["lookup", "kept.example"])["version"].as_u64().expect("there");
-    daemon.process.kill().expect("running");
-    daemon.process.wait().expect("a child");
-    assert_eq!(
-        daemon.json(&["lookup", "kept.example"])["version"].as_u64(),
-        Some(version),
-        "readable without a daemon"
-    );
-    let next = Daemon::start_in(dir, &[&upstream], "");
-    assert!(next.log().contains("is taken over: about 1 entries"), "{}", next.log());
-    assert_eq!(ends(&next.ask("kept.example")), [1, 2]);
-    assert_eq!(upstream.count(), 1, "from what the predecessor left");
-    assert!(next.ctl(&["flush"]).status.success());
-    next.ask("kept.example");
-    assert!(next.json(&["lookup", "kept.example"])["version"].as_u64() > Some(version));
-}
-
-#[test]
-fn a_reload_takes_a_right_configuration_and_refuses_a_wrong_one() {
-    let (first, second) = (good(&[1], 0), good(&[2], 0));
-    let mut daemon = Daemon::start(&[&first], "");
-    assert_eq!(ends(&daemon.ask("a.example")), [1]);
-    std::fs::write(daemon.dir.join("hither.toml"), "[round]\nfrist = 2\n").expect("writable");
-    daemon.signal(Signal::SIGHUP);
-    let line = daemon.wait_for("stays in force");
-    assert!(line.contains("hither.toml:2:1") && line.contains("'first'"), "{line}");
-    assert_eq!(ends(&daemon.ask("b.example")), [1]);
-    Daemon::configure(&daemon.dir, &[&second], "");
-    daemon.signal(Signal::SIGHUP);
-    daemon.wait_for("is reloaded");
-    assert_eq!(ends(&daemon.ask("c.example")), [2]);
-    daemon.signal(Signal::SIGTERM);
-    assert_eq!(daemon.process.wait().expect("a child").code(), Some(0));
-}
-
-#[test]
-fn a_stopped_daemon_does_not_stop_its_readers() {
-    let upstream = good(&[1], 0);
-    let daemon = Daemon::start(&[&upstream], "");
-    daemon.ask("a.example");
-    daemon.signal(Signal::SIGSTOP);
-    for args in [&["lookup", "a.example"][..], &["dump"], &["verify"], &["stats"]] {
-        assert!(daemon.ctl(args).status.success(), "{args:?}");
-    }
-    let status = daemon.ctl(&["status"]);
-    assert_eq!(status.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&status.stderr).contains("does not answer in time"));
-    daemon.signal(Signal::SIGCONT);
-    assert!(daemon.ctl(&["status"]).status.success());
-}
-
-#[test]
-fn garbage_at_the_local_sockets_is_an_error_and_nothing_more() {
-    use hither_net::seqpacket::Connection;
-    let upstream = good(&[1], 0);
-    let daemon = Daemon::start(&[&upstream], "");
-    for socket in ["run/control.sock", "run/sorter.sock"] {
-        for octets in [&b"\0"[..], b"{}", b"[[[[", &[0xff; 3000]] {
-            let near = Connection::connect(&daemon.dir.join(socket), Some(PATIENCE)).expect("connected");
-            near.send(octets).expect("sent");
-            let mut buffer = vec![0; 70_000];
-            // An error in words, or the end of the connection.
-            while !near.receive(&mut buffer).expect("no hang").is_empty() {}
-        }
-    }
-    daemon.until("each is counted", |d| d.json(&["stats"])["control_errors"] == 8);
-    assert_eq!(ends(&daemon.ask("a.example")), [1]);
-}
-
-#[test]
-fn an_order_for_an_outdated_set_is_refused_and_counted() {
-    use hither_control::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION, decode, encode};
-    let upstream = good(&[1, 2], 0);
-    let daemon = Daemon::start(&[&upstream], "");
-    daemon.ask("a.example");
-    let entry = daemon.json(&["lookup", "a.example"]);
-    let generation = daemon.json(&["status"])["table_generation"].as_u64().expect("there");
-    let near =
-        hither_net::seqpacket::Connection::connect(&daemon.dir.join("run/sorter.sock"), Some(PATIENCE))
-            .expect("connected");
-    near.send(&encode(&SorterMessage::Hello { version: VERSION, lacks: Vec::new() }).expect("short"))
-        .expect("sent");
-    let order = |set_version: u64, last: &[u8]| {
-        let address = |n: &u8| OrderedAddress {
-            address: [198, 18, 0, *n].into(),
-            rtt_us: Some(u32::from(*n)),
-            reachable: Some(true),
-        };
-        let addresses = last.iter().map(address).collect();
-        let order =
-            Order { generation, name: "A.Example.".into(), rtype: "A".into(), set_version, addresses };
-        near.send(&encode(&SorterMessage::Order(order)).expect("short")).expect("sent");
-        let mut buffer = vec![0; 65_536];
-        decode::<SorterReply>(near.receive(&mut buffer).expect("an answer")).expect("readable")
-    };
-    let current = entry["set_version"].as_u64().expect("there");
-    assert!(
-        matches!(order(current - 1, &[2, 1]), SorterReply::Rejected { set_version: Some(v), .. } if v == current)
-    );
-    for wrong in [&[1][..], &[1, 1], &[1, 3], &[1, 2, 3], &[]] {
-        assert!(matches!(order(current, wrong), SorterReply::Rejected { .. }), "{wrong:?}");
-    }
-    assert_eq!(ends(&daemon.ask("a.example")), [1, 2]);
-    assert!(matches!(order(current, &[2, 1]), SorterReply::Applied { .. }));
-    assert_eq!(ends(&daemon.ask("a.example")), [2, 1]);
-    let stats = daemon.json(&["stats"]);
-    assert_eq!((&stats["orders_applied"], &stats["orders_rejected"]), (&1.into(), &6.into()));
-}
-
-/// With several workers everything is as with one; replies to misses come from the socket that was asked.
-#[test]
-fn several_workers_answer_from_the_cache_and_hand_over_the_rest() {
+fn several_workers_answer_hits_and_hand_misses_to_the_event_loop() {
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
     let dir = directory();
     let workers = dir.join("hither.toml.d/workers.toml");
@@ -405,7 +254,7 @@ fn several_workers_answer_from_the_cache_and_hand_over_the_rest() {
     std::fs::write(&workers, "[listen]\nworkers = 3\n").expect("written");
     let daemon = Daemon::start_in(dir, &[&upstream], "");
     assert!(daemon.log().contains("3 workers answer"), "{}", daemon.log());
-    // Many clients: the kernel spreads them over the workers' sockets.
+    // The kernel spreads many clients over the workers' sockets.
     let clients: Vec<std::net::UdpSocket> = (0..64).map(|_| daemon.client()).collect();
     for turn in 0..4_u16 {
         for (n, client) in clients.iter().enumerate() {
@@ -417,14 +266,14 @@ fn several_workers_answer_from_the_cache_and_hand_over_the_rest() {
             assert_eq!((ends(&buffer[..len]), buffer[..2] == turn.to_be_bytes()), (vec![1], true));
         }
     }
-    assert_eq!(upstream.count(), 8, "one round a name, whoever took the query");
+    assert_eq!(upstream.count(), 8, "one round per name, whichever worker received the query");
     daemon.until("all is counted", |d| {
         let stats = d.json(&["stats"]);
         stats["queries"].as_u64() == Some(256) && stats["replies"].as_u64() == Some(256)
     });
     let stats = daemon.json(&["stats"]);
     assert!(stats["hits"].as_u64() >= Some(3 * 64), "{stats}");
-    // A flush and a reload are seen by all of them.
+    // All workers observe a flush and a reload.
     daemon.ctl(&["flush", "n0.example"]);
     for client in &clients {
         client.send(&ask_for("n0.example", Rtype::A, None, 9)).expect("sent");
@@ -432,7 +281,7 @@ fn several_workers_answer_from_the_cache_and_hand_over_the_rest() {
     for client in &clients {
         retried(|| client.recv(&mut [0; 512])).expect("a reply");
     }
-    assert_eq!(upstream.count(), 9, "it was asked for again, once");
+    assert_eq!(upstream.count(), 9, "one more round after the flush");
     std::fs::write(&workers, "[listen]\nworkers = 3\nallow = [\"192.0.2.0/24\"]\n").expect("written");
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
     daemon.wait_for("the configuration is reloaded");

@@ -1,7 +1,6 @@
-//! The real daemon with few descriptors, and with none to be had for a while: what is wanted is
-//! done with those that there are, everybody gets a reply, and when there are enough again all is
-//! as before.
-#![allow(clippy::disallowed_methods)] // Time passes by itself here.
+//! The real daemon with few descriptors, and for a while without a free one: it works with those
+//! that are open, each client gets a reply, and it recovers when descriptors are free again.
+#![allow(clippy::disallowed_methods)] // Tests with real time.
 
 mod support;
 
@@ -17,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory, ends, frame, framed, retried, sh};
 
-/// A daemon that may have so many descriptors.
+/// A daemon with this descriptor limit.
 fn limited(descriptors: usize, upstreams: &[SocketAddr], more: &str) -> Daemon {
     let dir = directory();
     Daemon::configure(&dir, &[], "");
@@ -36,7 +35,7 @@ fn rcode(reply: &[u8]) -> Rcode {
     Rcode(reply[3] & 15)
 }
 
-/// Queries that were sent at once by one socket, as many as its buffer has room for replies.
+/// Queries that one socket sends at once: as many as its buffer can hold replies for.
 struct Asked(UdpSocket, usize);
 
 /// Sends a query for each name at once.
@@ -52,7 +51,7 @@ fn send_all(daemon: &Daemon, names: impl Iterator<Item = String>) -> Vec<Asked> 
     names.chunks(100).map(send).collect()
 }
 
-/// Takes one reply to each query: how many of them have which code.
+/// Receives one reply to each query, and counts the replies of each RCODE.
 fn take_all(all: &[Asked]) -> BTreeMap<u8, usize> {
     let mut codes = BTreeMap::new();
     for Asked(socket, count) in all {
@@ -81,7 +80,7 @@ fn serves_operators_and_files(daemon: &Daemon) {
 }
 
 fn exhausted(descriptors: usize) {
-    // Well below the second after which an upstream counts as down, also where the machine is busy.
+    // Well below the second after which an upstream counts as down, also on a busy machine.
     let delay = Arc::new(AtomicU64::new(300));
     let upstream = Upstream::start({
         let delay = Arc::clone(&delay);
@@ -100,27 +99,31 @@ fn exhausted(descriptors: usize) {
         assert!(other.is_empty(), "{codes:?}");
         answered += codes.get(&Rcode::NOERROR.0).unwrap_or(&0);
     }
-    assert!(answered > 0, "nothing is answered in an overload");
+    assert!(answered > 0, "no query is answered in an overload");
     delay.store(0, Ordering::SeqCst);
     all_are_answered(&daemon, "after");
     let mut stream = daemon.tcp();
     stream.write_all(&frame(&ask_for("stream.example", Rtype::A, None, 1))).expect("written");
-    assert_eq!(ends(&framed(&mut stream).expect("a place is made for who asks")), [1]);
+    assert_eq!(
+        ends(&framed(&mut stream).expect("a descriptor is freed for a client that sends a query")),
+        [1]
+    );
     assert!(daemon.descriptors() <= descriptors);
     drop(idle);
 }
 
 #[test]
-fn with_256_descriptors_an_overload_is_over_when_it_ends() {
+fn with_256_descriptors_the_daemon_recovers_from_an_overload() {
     exhausted(256);
 }
 
 #[test]
-fn with_64_descriptors_too() {
+fn with_64_descriptors_the_daemon_recovers_from_an_overload() {
     exhausted(64);
 }
 
-/// With so many descriptors so many queries are out at once: the upstream answers nobody before.
+/// With this descriptor limit this many queries are outstanding at once: the upstream answers none
+/// before it has received all.
 fn are_out_at_once(descriptors: usize, at_once: usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("bound");
@@ -140,25 +143,25 @@ fn are_out_at_once(descriptors: usize, at_once: usize) {
 }
 
 #[test]
-fn with_1024_descriptors_256_queries_are_out_at_once() {
+fn with_1024_descriptors_256_queries_are_outstanding_at_once() {
     are_out_at_once(1024, 256);
 }
 
 #[test]
-fn with_256_descriptors_a_hundred_are() {
+fn with_256_descriptors_a_hundred_queries_are_outstanding_at_once() {
     are_out_at_once(256, 100);
 }
 
-/// Time that the daemon has had a processor, in nanoseconds.
+/// Processor time of the daemon, in nanoseconds.
 fn busy(daemon: &Daemon) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", daemon.process.id())).expect("it runs");
     text.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
 }
 
-/// As where the host has no descriptors left: whatever the daemon closes is no help, and nothing of
-/// it was to be foreseen.
+/// Like a host without free descriptors: the daemon cannot foresee it, and closing its own sockets
+/// does not help.
 #[test]
-fn while_there_are_no_descriptors_those_that_are_open_serve_and_nobody_waits_when_there_are_again() {
+fn without_free_descriptors_open_sockets_serve_and_waiting_clients_are_served_afterwards() {
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
     let daemon = Daemon::start(&[&upstream], "");
     let before = daemon.descriptors();
@@ -169,25 +172,28 @@ fn while_there_are_no_descriptors_those_that_are_open_serve_and_nobody_waits_whe
     };
     limit("3");
     all_are_answered(&daemon, "during");
-    // By now the kernel has taken the connection, and the daemon cannot.
+    // The kernel has accepted the connection, the daemon cannot.
     let mut stream = daemon.tcp();
     stream.write_all(&frame(&ask_for("warm1.example", Rtype::A, None, 1))).expect("written");
     daemon.wait_for("cannot be accepted");
     let began = busy(&daemon);
     std::thread::sleep(Duration::from_secs(2));
     let spent = Duration::from_nanos(busy(&daemon) - began);
-    assert!(spent < Duration::from_millis(100), "{spent:?} of two seconds: it turns in a circle");
-    // The same of an operator, whose connection the kernel has taken when connect returns.
+    assert!(spent < Duration::from_millis(100), "{spent:?} of two seconds: a busy loop");
+    // An operator's connection also waits: the kernel has accepted it when connect returns.
     let operator =
         Connection::connect(&daemon.dir.join("run/control.sock"), Some(PATIENCE)).expect("connected");
     operator.send(&encode(&Request::Status).expect("short")).expect("sent");
     limit("20000");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-    assert_eq!(ends(&framed(&mut stream).expect("who has waited is served first")), [1]);
+    assert_eq!(ends(&framed(&mut stream).expect("the waiting client is served first")), [1]);
     let mut told = vec![0; MAX_MESSAGE];
-    assert!(operator.receive(&mut told).is_ok_and(|told| !told.is_empty()), "and so is the operator");
+    assert!(operator.receive(&mut told).is_ok_and(|told| !told.is_empty()), "the operator is served as well");
     all_are_answered(&daemon, "after");
-    assert!(!daemon.log().contains("the network has changed"), "what cannot be looked at has not changed");
+    assert!(
+        !daemon.log().contains("the network has changed"),
+        "a network that cannot be read does not count as changed"
+    );
     let told = daemon.log().matches("cannot be accepted").count();
     assert!(told <= 2, "said {told} times");
 }

@@ -1,7 +1,8 @@
-//! A followed file that changes in every way that files change, links, directories and mounts on
-//! its way included: the real daemon, and how long it takes until what was written is in force.
-//! Mounts need root and a mount namespace; says so when it has to skip.
-#![allow(clippy::print_stdout)] // Times.
+//! Followed files that change in every way, including links, directories and mounts on their path:
+//! the real daemon applies each change within a bound.
+//!
+//! Mounts need root and a mount namespace; without them the test prints SKIPPED.
+#![allow(clippy::print_stdout)] // The times are printed.
 
 mod changes;
 mod support;
@@ -18,12 +19,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{Daemon, PATIENCE, Upstream, compose, directory, ends, retried, skip};
 
-/// What a busy machine keeps; the aim is 200 ms, and the times are printed.
+/// A bound that a busy machine keeps; the aim is 200 ms, and the times are printed.
 const BOUND: Duration = PATIENCE;
-/// Nobody: who is root may read everything.
+/// The user nobody, since root may read every file.
 const NOBODY: u32 = 65_534;
 
-/// The daemon with all files of `ways`, as a user who is not root.
+/// The daemon with all files of `ways`, run by a user other than root.
 fn daemon(ways: &[Way]) -> (Daemon, Vec<Place>) {
     let upstream = Upstream::start(|query, _| vec![(0, compose(query, Rcode::NXDOMAIN, 0, |_| {}))]);
     let dir = directory();
@@ -40,7 +41,7 @@ fn daemon(ways: &[Way]) -> (Daemon, Vec<Place>) {
     (spawn(dir, &[]), places)
 }
 
-/// Starts the daemon with these words before it.
+/// Starts the daemon by a command line that begins with these words.
 fn spawn(dir: PathBuf, before: &[&str]) -> Daemon {
     let words = [before, &[env!("CARGO_BIN_EXE_hitherd"), "--config"]].concat();
     let mut command = Command::new(words[0]);
@@ -54,7 +55,7 @@ fn spawn(dir: PathBuf, before: &[&str]) -> Daemon {
     Daemon::spawn(dir, &mut command)
 }
 
-/// How long it takes until the name has this address.
+/// Waits until the name has this address, and returns how long that took.
 fn in_force(daemon: &Daemon, name: &str, end: u8, what: &str) -> Duration {
     let began = Instant::now();
     let wanted: &[u8] = if end == 0 { &[] } else { &[end] };
@@ -75,7 +76,7 @@ fn go(ways: &[Way]) {
         for (n, (step, end)) in way.steps.iter().enumerate() {
             step(place);
             let (name, end) = match *end {
-                // Whoever reads the one beside has read this one, or tried to.
+                // When the file beside it has been read, this one has been read or tried as well.
                 UNREADABLE => {
                     beside += 1;
                     let text = format!("198.51.100.{beside} beside.test\n");
@@ -111,19 +112,19 @@ fn alone(test: &str, more: CloneFlags) -> bool {
 }
 
 #[test]
-fn a_change_is_in_force_soon_however_it_is_made() {
+fn every_way_of_changing_a_followed_file_takes_effect_soon() {
     go(WAYS);
 }
 
 #[test]
-fn a_mount_on_the_way_is_noticed() {
-    if alone("a_mount_on_the_way_is_noticed", CloneFlags::empty()) {
+fn a_mount_on_the_path_of_a_followed_file_is_noticed() {
+    if alone("a_mount_on_the_path_of_a_followed_file_is_noticed", CloneFlags::empty()) {
         go(MOUNTS);
     }
 }
 
 #[test]
-fn what_happens_beside_a_followed_file_makes_nobody_read_it() {
+fn changes_of_other_files_in_its_directory_do_not_reread_a_followed_file() {
     let dir = directory();
     fs::write(dir.join("list"), "blocked.test\n").expect("written");
     let upstream = Upstream::start(|query, _| vec![(0, compose(query, Rcode::NXDOMAIN, 0, |_| {}))]);
@@ -143,13 +144,13 @@ fn what_happens_beside_a_followed_file_makes_nobody_read_it() {
         fs::remove_file(&other).expect("removed");
     }
     fs::write(dir.join("hosts"), "198.51.100.7 a.test\n").expect("written");
-    in_force(&daemon, "a.test", 7, "the one that counts");
+    in_force(&daemon, "a.test", 7, "the followed file");
     daemon.until("it is read", |_| readings() >= 2);
     assert!(readings() <= 5, "{}", daemon.log());
 }
 
 #[test]
-fn events_that_are_lost_lose_no_change() {
+fn lost_inotify_events_lose_no_change() {
     let dir = directory();
     let hosts = dir.join("hosts");
     fs::write(&hosts, "198.51.100.1 a.test\n").expect("written");
@@ -161,7 +162,7 @@ fn events_that_are_lost_lose_no_change() {
     let most: usize = most.trim().parse().expect("a number");
     if most > 100_000 {
         let why = format!("the kernel's queue holds {most} events");
-        return skip("events_that_are_lost_lose_no_change", &why);
+        return skip("lost_inotify_events_lose_no_change", &why);
     }
     daemon.signal(Signal::SIGSTOP);
     let other = dir.join("other");
@@ -177,7 +178,7 @@ fn events_that_are_lost_lose_no_change() {
 }
 
 #[test]
-fn without_watches_files_are_looked_at_now_and_then_and_that_is_said() {
+fn without_inotify_watches_files_are_polled_and_that_is_logged() {
     for (limit, most, word) in [("watches", 1, "max_user_watches"), ("instances", 0, "max_user_instances")] {
         let dir = directory();
         let hosts = dir.join("hosts");
@@ -189,7 +190,7 @@ fn without_watches_files_are_looked_at_now_and_then_and_that_is_said() {
         let allowed = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
         if !allowed.is_ok_and(|done| done.success()) {
             return skip(
-                "without_watches_files_are_looked_at_now_and_then_and_that_is_said",
+                "without_inotify_watches_files_are_polled_and_that_is_logged",
                 "needs user namespaces",
             );
         }
@@ -203,8 +204,8 @@ fn without_watches_files_are_looked_at_now_and_then_and_that_is_said() {
 }
 
 #[test]
-fn upstreams_of_the_system_that_come_after_us_are_asked_at_once() {
-    let test = "upstreams_of_the_system_that_come_after_us_are_asked_at_once";
+fn upstreams_of_the_system_that_appear_after_the_start_are_used_at_once() {
+    let test = "upstreams_of_the_system_that_appear_after_the_start_are_used_at_once";
     if !alone(test, CloneFlags::CLONE_NEWNET) {
         return;
     }
@@ -213,7 +214,7 @@ fn upstreams_of_the_system_that_come_after_us_are_asked_at_once() {
         sh(
             "ip link set lo up; sysctl -qw net.ipv4.ip_unprivileged_port_start=0; mount -t tmpfs none /etc; mount -t tmpfs none /run"
         ),
-        "a host of our own"
+        "a network and mounts for this test"
     );
     for end in [2, 3] {
         let socket = std::net::UdpSocket::bind((format!("127.0.0.{end}"), 53)).expect("a port of one's own");

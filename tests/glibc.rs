@@ -99,7 +99,7 @@ fn resolv_conf(more: &str) {
     std::fs::write("/etc/resolv.conf", format!("nameserver 127.0.0.1\n{more}\n")).expect("written");
 }
 
-/// The results of the C library for names, with these modules.
+/// The results of the C library for names, with these NSS modules.
 fn made_of(
     daemon: &Daemon,
     program: &Path,
@@ -256,7 +256,7 @@ fn names_are_completed_as_in_glibcs_own_module() {
     assert!(alone(&["mail"]).contains("mail.corp.example 198.18.0.2"));
     let asked = upstream.count();
     assert!(alone(&["none.example"]).contains("gethostbyname 2: none"), "{}", alone(&["none.example"]));
-    assert_eq!(upstream.count(), asked, "denials were in memory");
+    assert_eq!(upstream.count(), asked, "denials came from the table");
     // A changed search list is used at once.
     resolv_conf("search last.example");
     assert!(alone(&["db.prod"]).contains("getaddrinfo 2: db.prod.last.example 198.18.0.4"));

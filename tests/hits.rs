@@ -1,6 +1,6 @@
-//! What a hit costs beside its own work, and an idle daemon: the real daemon, with what it asks of
-//! the C library counted.
-#![allow(clippy::disallowed_methods)] // Time passes by itself here.
+//! The real daemon's calls of the C library are counted: a hit allocates and locks nothing and has
+//! no system call of its own, and an idle daemon does not wake up.
+#![allow(clippy::disallowed_methods)] // Tests with real time.
 
 mod support;
 
@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{Daemon, Upstream, answer, ask_for, compose, directory, preloaded, retried, skip};
 
-/// As `hits/counts.c` has them.
+/// The counters, in the order of `hits/counts.c`.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     allocations: u64,
@@ -37,7 +37,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// `None` where there is no C compiler.
+    /// Starts a daemon with counted calls; `None` without a C compiler.
     fn start(upstream: &Upstream, more: &str) -> Option<Counted> {
         let dir = directory();
         let (library, file) = (preloaded(&dir, "tests/hits/counts.c")?, dir.join("counts"));
@@ -89,17 +89,17 @@ fn upstream() -> Upstream {
 }
 
 const NAMES: usize = 64;
-/// How long sockets towards upstreams are kept that nobody needs.
+/// How long the pool keeps unused sockets towards upstreams.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// The n-th of some queries that are answered from the cache once they have been asked.
+/// The n-th of some queries that are hits once they have been asked.
 fn query(n: usize) -> Vec<u8> {
     let (name, edns) = (n / 4 % NAMES, (n % 8 < 4).then_some(1232));
     let (letter, rtype) = [("a", Rtype::A), ("b", Rtype::AAAA), ("c", Rtype::TXT), ("x", Rtype::A)][n % 4];
     ask_for(&format!("{letter}{name}.Hits.Example"), rtype, edns, n as u16)
 }
 
-/// Asks `count` times while the daemon is stopped, lets it go on, and takes the replies.
+/// Sends `count` queries while the daemon is stopped, continues it, and receives the replies.
 fn backlog(counted: &Counted, socket: &UdpSocket, count: usize) {
     counted.daemon.signal(Signal::SIGSTOP);
     for n in 0..count {
@@ -125,7 +125,7 @@ fn hits_cost_nothing_of_their_own(more: &str) {
         counted.daemon.exchange(&query(n));
     }
     counted.daemon.until("nothing is under way", |d| d.json(&["stats"])["rounds_live"] == 0);
-    // Whatever the first batch is still to be prepared for.
+    // The first batch may still allocate.
     backlog(&counted, &socket, COUNT);
     let asked = upstream.count();
     let before = counted.counts();
@@ -148,16 +148,16 @@ fn hits_cost_nothing_of_their_own(more: &str) {
 }
 
 #[test]
-fn hits_allocate_and_lock_nothing_and_have_no_calls_of_their_own() {
+fn hits_allocate_and_lock_nothing_and_make_no_system_call_per_packet() {
     hits_cost_nothing_of_their_own("");
 }
 
 #[test]
-fn nor_do_hits_that_workers_answer() {
+fn hits_of_workers_allocate_and_lock_nothing_and_make_no_system_call_per_packet() {
     hits_cost_nothing_of_their_own("[listen]\nworkers = 2\n");
 }
 
-/// Whether a timer of the daemon runs, as the kernel says.
+/// Whether a timer of the daemon is armed, from /proc.
 fn alarm_is_set(daemon: &Daemon) -> bool {
     let all = std::fs::read_dir(format!("/proc/{}/fdinfo", daemon.process.id())).expect("it runs");
     let texts: Vec<String> = all.flatten().filter_map(|fd| std::fs::read_to_string(fd.path()).ok()).collect();
@@ -166,7 +166,7 @@ fn alarm_is_set(daemon: &Daemon) -> bool {
     values.any(|value| value != "it_value: (0, 0)")
 }
 
-/// Whether the thread that wakes readers waits for something to be published, without a time.
+/// Whether the thread that wakes readers waits for a publish, without a timeout.
 fn wake_thread_sleeps(daemon: &Daemon) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process.id())).expect("it runs");
     tasks.flatten().map(|task| task.path()).any(|task| {
@@ -175,9 +175,10 @@ fn wake_thread_sleeps(daemon: &Daemon) -> bool {
     })
 }
 
-/// Else each doubling would stop all replies for some milliseconds: the process has threads.
+/// In a process with threads, each doubling of that table would stop all replies for some
+/// milliseconds.
 #[test]
-fn the_kernels_list_of_descriptors_is_long_enough_from_the_start() {
+fn the_kernels_table_of_descriptors_is_large_enough_from_the_start() {
     let upstream = upstream();
     let daemon = Daemon::start(&[&upstream], "");
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).expect("it runs");
@@ -198,8 +199,8 @@ fn an_idle_daemon_does_not_wake_up() {
         counted.daemon.exchange(&query(n));
     }
     assert!(counted.daemon.descriptors() >= descriptors + 64, "sockets are kept for the next queries");
-    // For a minute, until nobody has needed them. An alarm for a deadline that has gone rings once in vain.
-    // Between a ring and the next alarm there is none for a moment.
+    // The pool keeps unused sockets for a minute. An alarm for a deadline that is gone fires once in
+    // vain. Between two alarms none is set for a moment.
     let kept = Instant::now();
     while counted.daemon.descriptors() > descriptors || alarm_is_set(&counted.daemon) {
         assert!(
@@ -210,7 +211,7 @@ fn an_idle_daemon_does_not_wake_up() {
         );
         std::thread::sleep(Duration::from_millis(100));
     }
-    // What was published last is told to readers some milliseconds later.
+    // Readers are notified some milliseconds after the last publish.
     counted.daemon.until("no reader has to be woken", wake_thread_sleeps);
     let mut outside = Outside::new();
     for _ in 0..20 {
@@ -224,8 +225,8 @@ fn an_idle_daemon_does_not_wake_up() {
     );
 }
 
-/// What has a daemon look whether it is concerned, whoever does it: mounts, the host's name (of all
-/// namespaces together), and entries of directories on the way to the system's files.
+/// Events of the host that rightly wake a daemon: changes of mounts, of the host's name (in any
+/// namespace), and of entries of directories on the path to the system's files.
 struct Outside {
     directories: Inotify,
     mounts: File,
@@ -248,7 +249,7 @@ impl Outside {
         Outside { directories, mounts: open("/proc/self/mountinfo"), name: open("/proc/sys/kernel/hostname") }
     }
 
-    /// Waits for such a thing; `false` when none came in so many milliseconds.
+    /// Waits for such an event; `false` when none came within so many milliseconds.
     fn happens_within(&mut self, ms: u16) -> bool {
         let mut all = [
             PollFd::new(self.directories.as_fd(), PollFlags::POLLIN),

@@ -1,5 +1,5 @@
-//! hitherctl's verbs about the host: doctor, enable-resolv, enable-nss and completions; with real
-//! files, and with the fixes that doctor names.
+//! The verbs of hitherctl that concern the host: doctor, enable-resolv, enable-nss and completions;
+//! with real files, and with the fixes that doctor names.
 
 #[path = "host/resolv.rs"]
 mod resolv;
@@ -113,7 +113,7 @@ fn a_daemon_on_this_host_is_found_at_its_port_by_root_and_by_others() {
         assert!(found.contains(&format!("hitherd (process {})", daemon.process.id())), "{found}");
         assert_eq!(state(findings, "hitherd"), "ok");
         let sorter = of(findings, "hither-sorter")["found"].as_str().expect("text");
-        assert!(sorter.contains("not connected"), "none was started: {sorter}");
+        assert!(sorter.contains("not connected"), "no sorter runs: {sorter}");
         assert_eq!(state(findings, "table"), "ok");
         for finding in findings {
             assert_eq!(finding.as_object().map(serde_json::Map::len), Some(5), "{finding}");
@@ -127,7 +127,10 @@ fn a_daemon_on_this_host_is_found_at_its_port_by_root_and_by_others() {
     };
     check(&objects(&doctor().output().expect("started")));
     if !nix::unistd::geteuid().is_root() {
-        return skip("the view of another user in what_doctor_says", "needs root");
+        return skip(
+            "the view of another user in a_daemon_on_this_host_is_found_at_its_port_by_root_and_by_others",
+            "needs root",
+        );
     }
     // Other users may not read the program's directory, so a copy is run. Another process makes it:
     // a child of another test may inherit our descriptor for writing, and then the kernel does not
@@ -283,7 +286,10 @@ fn enable_nss_and_disable_nss_report_their_changes() {
     assert_eq!(state(&host.findings(), "nsswitch.conf"), "ok");
     let again = objects(&run("enable-nss", &["--json"]));
     assert_eq!((&again[0]["changed"], &again[0]["done"]), (&false.into(), &true.into()));
-    assert!(again[0]["refused"].is_null() && again[0]["becomes"].is_null(), "nothing is to be refused");
+    assert!(
+        again[0]["refused"].is_null() && again[0]["becomes"].is_null(),
+        "a second call has nothing to refuse"
+    );
     assert_eq!(again[0]["hosts"], becomes);
     assert!(run("disable-nss", &[]).status.success());
     assert_eq!(host.text("etc/nsswitch.conf"), "hosts:          files dns\n");
@@ -330,7 +336,7 @@ fn completions_have_every_verb_and_their_shells_accept_them() {
     assert!(closed.wait().expect("it ends").code().is_some_and(|code| code < 2), "no panic");
 }
 
-/// bash really completes: what stands behind `hitherctl do`.
+/// bash itself completes `hitherctl do`.
 #[test]
 fn bash_completes_a_verb() {
     let output = Command::new(CTL).args(["completions", "bash"]).output().expect("started");

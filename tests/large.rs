@@ -1,7 +1,7 @@
-//! The largest messages that there are, made to be work: none of them holds the event loop up,
-//! whatever it is full of.
-#![cfg(debug_assertions)] // Steps are counted where the code is checked; where its speed matters nothing counts them.
-#![allow(clippy::print_stdout)] // What each took.
+//! Messages of 64 KiB that are expensive to process: the work for each is bounded, so none holds up
+//! the event loop.
+#![cfg(debug_assertions)] // Steps are counted only with debug assertions.
+#![allow(clippy::print_stdout)] // The counts are printed.
 
 #[path = "large/messages.rs"]
 mod messages;
@@ -13,25 +13,24 @@ use hither_wire::work::steps;
 use messages::{KINDS, asked, message};
 use world::World;
 
-/// Labels and pointers that are followed for one message: in few passes, of what it may have, three
-/// to an octet.
+/// Bound of the labels and pointers that are followed for one message: about three per octet, since
+/// a message is read in few passes.
 const STEPS_MAX: u64 = 6 * 3 * 65_536;
 
 #[test]
-fn no_message_of_64_kib_is_work_without_end() {
+fn the_work_for_a_message_of_64_kib_is_bounded() {
     for kind in KINDS {
         let mut world = World::new();
         world.ask(kind, 0);
         let before = steps();
         let (answer, len) = world.ask(kind, 1);
-        // Whether aliases lead somewhere, or what cannot be read can be read without EDNS, is asked
-        // by one more message each.
+        // One more query follows a CNAME, and one more asks without EDNS after an unreadable response.
         let took = (steps() - before) / world.messages();
         println!("{}: {took} steps for each of {} messages", kind.0, world.messages());
         assert!(took < STEPS_MAX, "{}: {took}", kind.0);
         assert!(len > 12, "{}: no reply", kind.0);
         let failed = matches!(answer, Answer::Failure { .. });
-        // Aliases that lead nowhere, and names by more labels and pointers than a message may have.
+        // Dangling CNAMEs, and names with more labels and pointers than a message may have.
         let expected = ["aliases", "signed-aliases", "moved", "deep-name", "broken-data", "rp", "https"]
             .contains(&kind.0);
         assert_eq!(failed, expected, "{}: whether there is an answer", kind.0);

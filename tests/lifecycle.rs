@@ -1,5 +1,5 @@
-//! Reload and stop, as operators and waiting clients meet them. What needs a service manager is in
-//! `tests/systemd`.
+//! Reload, stop and failed starts, as seen by operators and waiting clients. Tests that need a
+//! service manager are in `tests/systemd`.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn a_reload_returns_when_the_new_configuration_is_in_force() {
     );
     let done = daemon.ctl(&["reload"]);
     assert!(done.status.success(), "{done:?}");
-    // Without waiting for anything else.
+    // No wait in between: the reload has returned.
     let reply = daemon.ask("n19999.blocked.example");
     assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::NXDOMAIN);
     daemon.ask("www.example");
@@ -51,11 +51,11 @@ fn a_wrong_configuration_fails_the_reload_with_its_reason_and_the_old_one_stays(
     let reply = daemon.ask("www.example");
     assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::NOERROR);
     Daemon::configure(&daemon.dir, &[&upstream], "");
-    assert!(daemon.ctl(&["reload"]).status.success(), "what is right is taken again");
+    assert!(daemon.ctl(&["reload"]).status.success(), "a valid configuration is accepted again");
 }
 
 #[test]
-fn who_waits_for_a_name_that_comes_to_be_answered_here_is_told_that_and_so_are_others() {
+fn clients_waiting_for_a_name_that_becomes_local_get_the_local_answer() {
     let slow = upstream(HELD);
     let dir = directory();
     let hosts = dir.join("hosts");
@@ -71,19 +71,19 @@ fn who_waits_for_a_name_that_comes_to_be_answered_here_is_told_that_and_so_are_o
         Message::read(reply).expect("readable").records().next().map(|record| record.rdata.to_vec())
     };
     assert_eq!(address(&buffer[..len]), Some(vec![192, 0, 2, 77]));
-    daemon.until("nothing is asked for it any more", |d| d.json(&["stats"])["rounds_live"] == 0);
+    daemon.until("its round has ended", |d| d.json(&["stats"])["rounds_live"] == 0);
     assert_eq!(address(&daemon.ask("printer.example")), Some(vec![192, 0, 2, 77]));
     assert_eq!(slow.count(), 1);
 }
 
 #[test]
-fn who_waits_when_the_daemon_is_stopped_is_still_answered() {
+fn clients_waiting_when_the_daemon_is_stopped_are_still_answered() {
     let upstream = upstream(HELD);
     let daemon = Daemon::start(&[&upstream], "");
     let client = daemon.client();
     client.send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
     daemon.until("the upstream is asked", |_| upstream.count() == 1);
-    // The response and the signal are both there when the daemon runs on, however busy the machine is.
+    // The daemon is stopped meanwhile, so that it finds the response and the signal at the same time.
     daemon.signal(Signal::SIGSTOP);
     daemon.signal(Signal::SIGTERM);
     upstream.release();
@@ -96,14 +96,14 @@ fn who_waits_when_the_daemon_is_stopped_is_still_answered() {
 }
 
 #[test]
-fn who_would_wait_too_long_is_told_so_and_the_stop_is_quick() {
+fn clients_that_would_wait_too_long_get_a_reply_at_once_and_the_stop_is_quick() {
     let silent = Upstream::start(|_, _| Vec::new());
     let mut daemon = Daemon::start(&[&silent], "[round]\ndeadline = \"60s\"\n");
     let client = daemon.client();
     client.send(&ask_for("www.example", Rtype::A, None, 1)).expect("sent");
     daemon.until("the upstream is asked", |_| silent.count() == 1);
     daemon.signal(Signal::SIGTERM);
-    // Before the deadline of its round, which is later than this client waits.
+    // The deadline of the round is later than this client waits.
     let mut buffer = [0; 512];
     let len = retried(|| client.recv(&mut buffer)).expect("a reply");
     assert_eq!(Message::read(&buffer[..len]).expect("readable").header().rcode(), Rcode::SERVFAIL);
@@ -121,14 +121,15 @@ fn a_daemon_that_is_stopped_leaves_new_queries_to_its_successor() {
     daemon.wait_for("stopping");
     let late = daemon.client();
     late.send(&ask_for("known.example", Rtype::A, None, 1)).expect("sent");
-    // It ended with this query unread; with the socket of a service manager it would wait there.
+    // The daemon ended without reading this query. In the socket of a service manager the query would
+    // wait for the successor.
     assert!(daemon.process.wait().expect("our child").success());
     late.set_nonblocking(true).expect("an option");
-    assert!(retried(|| late.recv(&mut [0; 512])).is_err(), "taken after it was told to stop");
+    assert!(retried(|| late.recv(&mut [0; 512])).is_err(), "a query was read after the signal to stop");
 }
 
 #[test]
-fn a_credential_is_the_last_of_the_configuration() {
+fn a_credential_is_read_after_all_other_configuration() {
     let dir = directory();
     std::fs::create_dir_all(&dir).expect("writable");
     std::fs::write(dir.join("hither.toml"), "[cache]\nmax_tll = \"1h\"\n").expect("writable");
@@ -143,7 +144,8 @@ fn a_credential_is_the_last_of_the_configuration() {
     std::fs::remove_dir_all(dir).expect("removable");
 }
 
-/// As a service manager starts it: with a socket that it holds, somebody who hears, and a runtime directory.
+/// Starts the daemon like a service manager: with a passed socket, a notification socket, and a runtime
+/// directory.
 fn managed(dir: &std::path::Path, socket: &std::net::UdpSocket, notify: bool) -> Command {
     let mut command = Command::new("sh");
     command
@@ -159,7 +161,7 @@ fn managed(dir: &std::path::Path, socket: &std::net::UdpSocket, notify: bool) ->
 }
 
 #[test]
-fn a_wrong_configuration_fails_the_first_start_and_the_next_one_serves_without_until_it_is_right() {
+fn a_wrong_configuration_fails_the_first_start_and_the_next_one_answers_not_ready_until_it_is_right() {
     let (dir, upstream) = (directory(), upstream(0));
     let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -178,18 +180,19 @@ fn a_wrong_configuration_fails_the_first_start_and_the_next_one_serves_without_u
     let status = daemon.json(&["status"]);
     assert!(status["problems"][0].as_str().is_some_and(|text| text.contains("max_tll")), "{status}");
     assert_eq!(daemon.ctl(&["reload"]).status.code(), Some(1));
-    // Followed without being told.
+    // The file is followed, without a reload.
     wrong("[cache]\nmax_tll = \"2h\"\n");
-    daemon
-        .until("another mistake is told", |d| d.json(&["status"])["problems"][0].to_string().contains("2h"));
+    daemon.until("another error is reported", |d| {
+        d.json(&["status"])["problems"][0].to_string().contains("2h")
+    });
     wrong("[[block]]\nnames = [\"blocked.example\"]\n");
-    daemon.until("the right one is in force", |d| {
+    daemon.until("the valid configuration is in force", |d| {
         let blocked = Message::read(&d.ask("blocked.example")).expect("readable").header().rcode();
-        assert_ne!(blocked, Rcode::NOERROR, "not even for a moment");
+        assert_ne!(blocked, Rcode::NOERROR, "a blocked name is never answered");
         Message::read(&d.ask("www.example")).expect("readable").header().rcode() == Rcode::NOERROR
     });
     assert_eq!(daemon.json(&["status"])["problems"], serde_json::json!([]));
-    // Whoever starts it the next time sees the next mistake.
+    // The next start reports the next error.
     let mut daemon = daemon;
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.process.wait().expect("our child").success());
@@ -198,7 +201,7 @@ fn a_wrong_configuration_fails_the_first_start_and_the_next_one_serves_without_u
 }
 
 #[test]
-fn a_runtime_directory_that_cannot_be_made_is_named_and_served_without_as_well() {
+fn a_runtime_directory_that_cannot_be_made_fails_the_first_start_and_the_next_one_answers_servfail() {
     let (dir, upstream) = (directory(), upstream(0));
     let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -221,8 +224,8 @@ fn a_runtime_directory_that_cannot_be_made_is_named_and_served_without_as_well()
 }
 
 #[test]
-fn a_runtime_directory_that_takes_nothing_keeps_nobody_from_an_answer() {
-    if !support::alone("a_runtime_directory_that_takes_nothing_keeps_nobody_from_an_answer") {
+fn clients_are_answered_while_the_runtime_directory_cannot_be_written() {
+    if !support::alone("clients_are_answered_while_the_runtime_directory_cannot_be_written") {
         return;
     }
     let upstream = upstream(0);
@@ -250,7 +253,7 @@ fn a_runtime_directory_that_takes_nothing_keeps_nobody_from_an_answer() {
 }
 
 #[test]
-fn what_is_taken_away_from_the_runtime_directory_is_made_anew() {
+fn files_removed_from_the_runtime_directory_are_made_again() {
     let upstream = upstream(0);
     let daemon = Daemon::start(&[&upstream], "");
     daemon.ask("www.example");
@@ -278,7 +281,7 @@ fn what_is_taken_away_from_the_runtime_directory_is_made_anew() {
 }
 
 #[test]
-fn a_configuration_that_comes_right_holds_nobody_up_while_its_lists_are_read() {
+fn clients_are_answered_while_the_lists_of_a_corrected_configuration_are_read() {
     let (dir, upstream) = (directory(), upstream(0));
     let _manager = std::os::unix::net::UnixDatagram::bind(dir.join("notify")).expect("a socket");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -297,25 +300,25 @@ fn a_configuration_that_comes_right_holds_nobody_up_while_its_lists_are_read() {
     };
     let right = format!("[[block]]\nfiles = [{list:?}]\n");
     let problems = |d: &Daemon| d.json(&["status"])["problems"].to_string();
-    // While the list is read a client is answered as before. It counts when the list was open
-    // before the query and after the reply; a busy machine may let us run only when it has been
-    // read.
+    // While the list is read a client is answered as before. A reply counts when the list was open
+    // before the query and after the reply; on a busy machine the test may run only after the list
+    // has been read.
     let end = Instant::now() + PATIENCE;
     for n in 0.. {
         assert!(Instant::now() < end, "no reply while the list is read:\n{}", daemon.log());
         Daemon::configure(&dir, &[&upstream], &right);
         while !is_read() && problems(&daemon) != "[]" {}
         let (was_open, rcode, is_open) = (is_read(), rcode(), is_read());
-        // Wrong again, most likely before all has been read.
+        // The configuration becomes invalid again, most likely before the list has been read.
         Daemon::configure(&dir, &[&upstream], &format!("[cache]\nmax_tll = \"{n}h\"\n"));
         if was_open && is_open {
             assert_eq!(rcode, Rcode::SERVFAIL);
-            daemon.until("another mistake is told", |d| problems(d).contains(&format!("{n}h")));
+            daemon.until("another error is reported", |d| problems(d).contains(&format!("{n}h")));
             break;
         }
     }
     Daemon::configure(&dir, &[&upstream], &right);
     assert!(daemon.ctl(&["reload"]).status.success());
-    assert_eq!(problems(&daemon), "[]", "the right one is in force");
-    assert_eq!(rcode(), Rcode::NXDOMAIN, "what is blocked is denied");
+    assert_eq!(problems(&daemon), "[]", "the valid configuration is in force");
+    assert_eq!(rcode(), Rcode::NXDOMAIN, "a blocked name is denied");
 }

@@ -1,5 +1,5 @@
-//! The real daemon with lists of very many names, and with what may stand in the place of a list:
-//! how much memory it takes to read them, and what is read at all.
+//! The real daemon with lists of very many names, and with malformed files instead of lists: the
+//! memory that reading takes, and which lines are accepted.
 
 mod support;
 
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::{Daemon, Upstream, answer, directory};
 
-/// What a loaded machine needs to read a million names.
+/// Enough for a busy machine to read a million names.
 const PATIENCE: Duration = Duration::from_secs(120);
 const KIB_A_MIB: u64 = 1024;
 
-/// A daemon with one list, and what it says of itself in /proc.
+/// A daemon with one list, and its figures in /proc.
 struct Listed {
     daemon: Daemon,
     list: PathBuf,
@@ -37,7 +37,7 @@ impl Listed {
     fn until(&self, what: &str, holds: impl Fn(&Listed) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(Instant::now() < end, "{what} never comes true\n{}", self.daemon.log());
+            assert!(Instant::now() < end, "not in time: {what}\n{}", self.daemon.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -47,7 +47,7 @@ impl Listed {
         Message::read(&reply).expect("readable").header().rcode() == Rcode::NXDOMAIN
     }
 
-    /// A number of a file of the process, in the file's own unit.
+    /// A number from a file of the process in /proc, in the file's own unit.
     fn number(&self, file: &str, key: &str) -> u64 {
         let text =
             std::fs::read_to_string(format!("/proc/{}/{file}", self.daemon.process.id())).expect("it runs");
@@ -55,7 +55,7 @@ impl Listed {
         line.split_whitespace().find_map(|word| word.parse().ok()).expect("a number")
     }
 
-    /// From here on the kernel notes the peak anew.
+    /// Resets the kernel's record of the peak memory.
     fn forget_the_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.daemon.process.id()), "5").expect("ours");
     }
@@ -76,13 +76,13 @@ fn write_names(path: &Path, names: std::ops::Range<u32>, more: &str) {
 }
 
 #[test]
-fn another_edition_of_a_million_names_does_not_stand_in_memory_beside_the_last_one() {
+fn a_new_edition_of_a_list_of_a_million_names_is_not_in_memory_beside_the_old_one() {
     let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
     write_names(&listed.list, 0..1_000_000, "first.example\n");
     listed.until("it is read", |l| l.is_blocked("first.example"));
     assert!(listed.is_blocked("tracker-7.ads7.example") && !listed.is_blocked("second.example"));
     let size = listed.number("status", "VmRSS:");
-    // A twentieth of it is gone, and as many are new; then a fifth.
+    // A twentieth of the names is replaced, then a fifth.
     for (from, most, new) in [(50_000, 13, "second.example"), (250_000, 16, "third.example")] {
         listed.forget_the_peak();
         write_names(&listed.list, from..from + 1_000_000, &format!("{new}\n"));
@@ -100,20 +100,20 @@ fn a_file_without_a_line_or_without_an_end_is_not_held_in_memory() {
     listed.forget_the_peak();
     let before = listed.number("status", "VmRSS:");
     let blocked = |l: &Listed| l.is_blocked("x.ads.example");
-    // Longer than what is read of a file, and nothing but one line.
+    // One line that is longer than the bound of a file.
     let sparse = File::create(listed.list.with_extension("new")).expect("created");
     sparse.set_len(300 << 20).expect("sparse");
     std::fs::rename(listed.list.with_extension("new"), &listed.list).expect("renamed");
     listed.until("it is read", |l| l.problem().contains("longer than 64 KiB"));
-    assert!(blocked(&listed), "what was read before stays: {}", listed.problem());
+    assert!(blocked(&listed), "the earlier names stay: {}", listed.problem());
     let peak = listed.number("status", "VmHWM:");
     assert!(peak < before + 32 * KIB_A_MIB, "{before} KiB before, {peak} KiB at the peak");
 }
 
 #[test]
-fn of_a_list_that_is_cut_no_half_a_name_is_taken() {
-    // The bound, and the end of what is read at once beyond it, are within names of which the part
-    // before would be another.
+fn a_truncated_list_gives_no_truncated_name() {
+    // The bound, and the end of the block that is read beyond it, lie within names whose first part is a
+    // different valid name.
     const MOST: usize = 256 << 20;
     const AT_ONCE: usize = 128 << 10;
     let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
@@ -121,7 +121,7 @@ fn of_a_list_that_is_cut_no_half_a_name_is_taken() {
     for (most, name) in
         [(MOST, "half.example"), (MOST + AT_ONCE, "part.example"), (MOST + 2 * AT_ONCE, "last.example")]
     {
-        // Comments, up to a name of which four letters are before the bound.
+        // Comments fill the file, up to a name that has four letters before the bound.
         while text.len() < most - 4 {
             let length = (most - 4 - text.len()).min(1000);
             text.extend(vec![b'#'; length - 1]);
@@ -142,7 +142,7 @@ fn of_a_list_that_is_cut_no_half_a_name_is_taken() {
 }
 
 #[test]
-fn of_a_list_that_is_cut_in_a_very_long_line_nothing_of_that_is_taken() {
+fn a_list_truncated_in_a_very_long_line_gives_nothing_of_that_line() {
     const MOST: usize = 256 << 20;
     let listed = Listed::start(|list| std::fs::write(list, "ads.example\n").expect("written"));
     let mut text = b"ads.example\n".to_vec();
@@ -165,12 +165,12 @@ fn of_a_list_that_is_cut_in_a_very_long_line_nothing_of_that_is_taken() {
 }
 
 #[test]
-fn who_asks_for_a_reload_while_another_reads_lists_has_what_stands_there_by_then() {
+fn a_reload_requested_while_another_reads_lists_reads_their_latest_content() {
     let listed = Listed::start(|list| write_names(list, 0..1_000_000, "first.example\n"));
     let operator = Connection::connect(&listed.daemon.dir.join("run/control.sock"), Some(PATIENCE));
     let operator = operator.expect("connected");
     operator.send(&encode(&Request::Reload).expect("short")).expect("sent");
-    // The next connection is heard after it.
+    // The daemon handles the next connection after this one.
     listed.daemon.json(&["status"]);
     let other = listed.daemon.dir.join("other.txt");
     std::fs::write(&other, "second.example\n").expect("written");
@@ -179,11 +179,14 @@ fn who_asks_for_a_reload_while_another_reads_lists_has_what_stands_there_by_then
     assert!(listed.daemon.ctl(&["reload"]).status.success());
     assert!(listed.is_blocked("first.example") && listed.is_blocked("second.example"));
     let mut told = vec![0; MAX_MESSAGE];
-    assert!(operator.receive(&mut told).is_ok_and(|told| !told.is_empty()), "the first is told too");
+    assert!(
+        operator.receive(&mut told).is_ok_and(|told| !told.is_empty()),
+        "the first operator gets its reply too"
+    );
 }
 
 #[test]
-fn what_has_not_changed_is_not_read_again_but_by_a_reload() {
+fn unchanged_lists_are_read_again_only_by_a_reload() {
     const NAMES: std::ops::Range<u32> = 0..50_000;
     let listed = Listed::start(|list| write_names(list, NAMES, ""));
     let size = std::fs::metadata(&listed.list).expect("there").len();
@@ -192,11 +195,11 @@ fn what_has_not_changed_is_not_read_again_but_by_a_reload() {
     let more = format!("[hosts]\nfiles = [{other:?}]\n[[block]]\nfiles = [{:?}]\n", listed.list);
     Daemon::configure(&listed.daemon.dir, &[&listed._upstream], &more);
     assert!(listed.daemon.ctl(&["reload"]).status.success());
-    // Another file changes until the times of the list show that it has not.
+    // Another file changes until the time stamps of the list show that the list is unchanged.
     let mut n = 0;
     let end = Instant::now() + PATIENCE;
     loop {
-        assert!(Instant::now() < end, "it is read again and again");
+        assert!(Instant::now() < end, "the list is read again and again");
         let before = listed.number("io", "rchar:");
         n += 1;
         std::fs::write(&other, format!("192.0.2.1 n{n}.example\n")).expect("written");
@@ -209,5 +212,5 @@ fn what_has_not_changed_is_not_read_again_but_by_a_reload() {
     assert!(listed.is_blocked("tracker-7.ads7.example"));
     let before = listed.number("io", "rchar:");
     assert!(listed.daemon.ctl(&["reload"]).status.success());
-    assert!(listed.number("io", "rchar:") - before >= size, "a reload reads all");
+    assert!(listed.number("io", "rchar:") - before >= size, "a reload reads all files");
 }

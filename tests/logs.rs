@@ -1,4 +1,5 @@
-//! The log from outside: what the journal gets from the real daemon, and what it may do to it.
+//! The log of the real daemon: the entries that the journal receives, and a journal or pipe that
+//! hangs or disappears.
 
 mod support;
 
@@ -21,11 +22,12 @@ use support::{Daemon, PATIENCE, Upstream, answer, ask_for, directory, ends, retr
 
 type Fields = BTreeMap<String, String>;
 
-/// A daemon whose standard error is the journal's, as far as it can tell, and what stands for that journal.
+/// A daemon with a stand-in for the journal: its socket, and a standard error that looks like the
+/// journal's.
 struct Journaled {
     dir: PathBuf,
     socket: UnixDatagram,
-    /// Both ends of standard error: the one that the journal would read, and a copy of the daemon's.
+    /// Both ends of standard error: the end that the journal would read, and a copy of the daemon's.
     stderr: (UnixStream, UnixStream),
     process: Child,
 }
@@ -37,7 +39,7 @@ impl Journaled {
         socket
     }
 
-    /// `None` where there may be no mount namespaces.
+    /// `None` without the right to create a mount namespace.
     fn start(upstreams: &[&Upstream], more: &str) -> Option<Journaled> {
         let dir = directory();
         std::fs::create_dir_all(dir.join("journal")).expect("a directory");
@@ -45,7 +47,7 @@ impl Journaled {
         let socket = Journaled::bind(&dir);
         let (stderr, theirs) = UnixStream::pair().expect("sockets");
         let stat = fstat(&theirs).expect("open");
-        // A /run of its own, with our socket in the place of the journal's.
+        // A private /run with our socket at the path of the journal's.
         let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal \
             && mount --bind \"$1\" /run/systemd/journal && exec \"$2\" --config \"$3\"";
         let mut command = Command::new("unshare");
@@ -115,8 +117,8 @@ fn ask(server: &str, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_service_goes_on_while_the_journal_stands_still_and_after_it_is_gone() {
-    let test = "the_service_goes_on_while_the_journal_stands_still_and_after_it_is_gone";
+fn clients_are_answered_while_the_journal_hangs_and_after_it_is_gone() {
+    let test = "clients_are_answered_while_the_journal_hangs_and_after_it_is_gone";
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))]);
     let Some(mut daemon) = Journaled::start(&[&upstream], "[log]\nlevel = \"debug\"\n") else {
         return skip(test, "needs root, mount namespaces and unshare(1)");
@@ -131,7 +133,7 @@ fn the_service_goes_on_while_the_journal_stands_still_and_after_it_is_gone() {
         assert_eq!(ends(&ask(&server, &format!("n{n}.example"))), [1]);
     };
     answers();
-    // It stands still: neither its socket nor standard error takes any more.
+    // The journal hangs: its socket and standard error are full.
     let probe = UnixDatagram::unbound().expect("a socket");
     probe.set_nonblocking(true).expect("an option");
     while probe.send_to(b"MESSAGE=probe\n", daemon.dir.join("journal/socket")).is_ok() {}
@@ -141,7 +143,7 @@ fn the_service_goes_on_while_the_journal_stands_still_and_after_it_is_gone() {
         daemon.signal(Signal::SIGHUP);
         answers();
     }
-    // Stopped: its socket is gone, and standard error with it.
+    // The journal has stopped: its socket and standard error are gone.
     std::fs::remove_file(daemon.dir.join("journal/socket")).expect("removable");
     daemon.socket = UnixDatagram::unbound().expect("a socket");
     daemon.stderr.0.shutdown(std::net::Shutdown::Both).expect("it is open");
@@ -149,7 +151,7 @@ fn the_service_goes_on_while_the_journal_stands_still_and_after_it_is_gone() {
         daemon.signal(Signal::SIGHUP);
         answers();
     }
-    // Started again: it hears what it has missed.
+    // The journal has started again, and receives the number of lost lines.
     daemon.socket = Journaled::bind(&daemon.dir);
     daemon.signal(Signal::SIGHUP);
     let lost = daemon.event(Event::LinesLost);
@@ -167,7 +169,7 @@ fn a_pipe_that_nobody_reads_does_not_stop_the_daemon() {
     let dir = directory();
     Daemon::configure(&dir, &[&upstream], "[log]\nlevel = \"debug\"\n");
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    // Opened once more, so that the daemon's own is as blocking as ever.
+    // A second open file, so that the daemon's own stays blocking.
     let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
     let filler =
         nix::fcntl::open(path.as_str(), OFlag::O_WRONLY | OFlag::O_NONBLOCK, Mode::empty()).expect("ours");
@@ -196,7 +198,7 @@ fn a_pipe_that_nobody_reads_does_not_stop_the_daemon() {
     }
     daemon.process.kill().expect("it runs");
     drop(filler);
-    assert!(read.join().expect("no panic") >= Some(3), "what was lost is told");
+    assert!(read.join().expect("no panic") >= Some(3), "the number of lost lines is logged");
 }
 
 struct Piped {
@@ -212,13 +214,13 @@ impl Drop for Piped {
     }
 }
 
-/// What clients ask for is their own affair.
+/// The names that clients ask for are private.
 #[test]
 fn names_and_clients_are_in_the_log_at_debug_and_never_above() {
     use hither_net::seqpacket::Connection;
     for (level, said) in [("info", false), ("debug", true)] {
         let upstream = Upstream::start(|query, _| {
-            // Some get no answer at all, some junk.
+            // Some queries get no response, some a malformed one.
             match query[12] {
                 15 => Vec::new(),
                 14 => vec![(0, vec![0xff; 40])],
@@ -232,7 +234,7 @@ fn names_and_clients_are_in_the_log_at_debug_and_never_above() {
         {
             daemon.ask(name);
         }
-        // Quoted by what says that it cannot be read.
+        // The error about a malformed request must not quote it.
         for socket in ["run/control.sock", "run/sorter.sock"] {
             for octets in [&b"{\"secret\":1}"[..], b"{\"Query\":\"secret\"}", b"\"secret\""] {
                 let near = Connection::connect(&daemon.dir.join(socket), Some(PATIENCE)).expect("connected");
@@ -252,7 +254,7 @@ fn names_and_clients_are_in_the_log_at_debug_and_never_above() {
 }
 
 #[test]
-fn upstreams_that_fall_silent_and_answer_again_are_told_of_once() {
+fn upstreams_that_fall_silent_and_answer_again_are_logged_once() {
     static SILENT: AtomicBool = AtomicBool::new(true);
     let start = |end: &'static [u8]| {
         Upstream::start(move |query, _| {
@@ -260,7 +262,7 @@ fn upstreams_that_fall_silent_and_answer_again_are_told_of_once() {
         })
     };
     let upstreams = [start(&[1]), start(&[2])];
-    // And one that nobody asks, of a domain.
+    // A third upstream, of a domain, gets no query.
     let more =
         "[round]\ndeadline = \"200ms\"\n[[domain]]\nnames = [\"corp.test\"]\nupstreams = [\"127.0.0.1:1\"]\n";
     let daemon = Daemon::start(&upstreams.each_ref(), more);
@@ -271,7 +273,7 @@ fn upstreams_that_fall_silent_and_answer_again_are_told_of_once() {
         }
         assert!(n < 20, "{}", daemon.log());
     }
-    // What is later than the deadline on a busy machine would be one more failure.
+    // On a busy machine a response after the deadline would be one more failure.
     Daemon::configure(&daemon.dir, &upstreams.each_ref(), &more.replace("200ms", "20s"));
     assert!(daemon.ctl(&["reload"]).status.success());
     SILENT.store(false, Ordering::SeqCst);
@@ -289,7 +291,7 @@ fn upstreams_that_fall_silent_and_answer_again_are_told_of_once() {
         }
     }
     assert_eq!(log.matches("no upstream answers, of ").count(), 1, "{log}");
-    // Others instead of them, one of which is among them.
+    // A new set of upstreams, of which one was in the old set.
     Daemon::configure(&daemon.dir, &[&upstreams[1]], "");
     daemon.signal(Signal::SIGHUP);
     daemon.wait_for(&format!("the upstreams have changed: {}", upstreams[1].address));

@@ -39,7 +39,7 @@ fn programs() -> [(CommandLine, String); 3] {
     })
 }
 
-/// The options that are not hidden, as mdoc has them: `config Ar FILE`.
+/// The options that are not hidden, in mdoc syntax: `config Ar FILE`.
 fn options(command: &CommandLine) -> BTreeSet<String> {
     let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
     shown
@@ -74,7 +74,7 @@ fn verbs(page: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Somebody writes a reader from hither-table(5) alone.
+/// A reader can be written from hither-table(5) alone.
 #[test]
 fn the_table_stands_where_its_page_says() {
     let page = page("hither-table.5");
@@ -278,7 +278,7 @@ fn every_exit_status_is_described_and_every_described_one_happens() {
     assert_eq!(statuses(&page("hither-sorter.8")), BTreeSet::from([0, 1, 2]));
 }
 
-/// What hitherd.socket(8) says is shipped is shipped.
+/// hitherd.socket(8) lists the settings of the shipped units.
 #[test]
 fn every_setting_of_the_sockets_that_is_described_is_in_the_unit() {
     let page = page("hitherd.socket.8");
@@ -295,7 +295,7 @@ fn every_setting_of_the_sockets_that_is_described_is_in_the_unit() {
     }
 }
 
-/// A page of ours that another page of ours points to is there.
+/// Each of our pages that another one refers to exists.
 #[test]
 fn every_page_that_is_referred_to_is_there() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");

@@ -1,5 +1,7 @@
-//! The daemon in a network of its own: upstreams of the system that change, addresses that come and
-//! go, clients beyond the host. Needs root and namespaces; says so when it has to skip.
+//! The daemon in its own network namespace: upstreams of the system that change, addresses that
+//! appear and disappear, clients beyond the host.
+//!
+//! Needs root and namespaces, and prints SKIPPED without them.
 
 mod support;
 
@@ -14,7 +16,7 @@ use support::{
     Daemon, PATIENCE, Upstream, alone, answer, ask_for, compose, directory, ends, ip, retried, sh,
 };
 
-/// An upstream at an address of its own, port 53.
+/// An upstream at this address, port 53.
 fn upstream(address: &str, end: u8) {
     let socket = UdpSocket::bind((address, 53)).expect("a port of one's own");
     std::thread::spawn(move || {
@@ -34,7 +36,7 @@ fn the_systems_upstreams_are_followed_as_they_change() {
     upstream("127.0.0.3", 3);
     upstream("127.0.0.4", 4);
     let dir = directory();
-    // An /etc and a /run of our own.
+    // A private /etc and /run.
     let write = |path: &str, text: &str| {
         let new = format!("{path}.new");
         std::fs::write(&new, text).expect("written");
@@ -65,8 +67,8 @@ fn the_systems_upstreams_are_followed_as_they_change() {
         }
     };
     comes_true(&mut daemon, 3, "example");
-    // The stub of systemd-resolved in front, and a link of systemd-networkd that has a domain of
-    // its own, whose server resolved names too.
+    // resolv.conf names the stub of systemd-resolved. A link of systemd-networkd has a domain and a
+    // server, which resolved lists too.
     for made in ["/run/systemd/resolve", "/run/systemd/netif/links"] {
         std::fs::create_dir_all(made).expect("a directory");
     }
@@ -77,15 +79,15 @@ fn the_systems_upstreams_are_followed_as_they_change() {
     comes_true(&mut daemon, 2, "corp.example");
     write("/run/systemd/netif/links/7", "DNS=127.0.0.3\nROUTE_DOMAINS=corp.example\n");
     comes_true(&mut daemon, 3, "corp.example");
-    // A VPN that wants everything.
+    // A VPN that claims all names.
     write("/run/systemd/netif/links/8", "DNS=127.0.0.2\nROUTE_DOMAINS=.\n");
     comes_true(&mut daemon, 2, "example");
     comes_true(&mut daemon, 3, "corp.example");
 }
 
 #[test]
-fn a_networks_own_names_are_asked_of_its_own_servers_and_of_no_stranger() {
-    if !alone("a_networks_own_names_are_asked_of_its_own_servers_and_of_no_stranger") {
+fn a_networks_own_names_are_sent_only_to_its_own_servers() {
+    if !alone("a_networks_own_names_are_sent_only_to_its_own_servers") {
         return;
     }
     assert!(ip("addr add 192.168.7.1/32 dev lo") && ip("addr add 9.9.9.9/32 dev lo"));
@@ -93,7 +95,7 @@ fn a_networks_own_names_are_asked_of_its_own_servers_and_of_no_stranger() {
         upstream(address, end);
     }
     let dir = directory();
-    assert!(sh("mount -t tmpfs none /etc"), "an /etc of our own");
+    assert!(sh("mount -t tmpfs none /etc"), "a private /etc");
     let resolv_conf = b"# M\xfcnchen\r\nnameserver 127.0.0.1\r\nnameserver 127.0.0.2 # router\r\nnameserver 192.0.2\r\nsearch corp.local\r\n";
     std::fs::write("/etc/resolv.conf", resolv_conf).expect("written");
     let configure = |upstreams: &[&str]| {
@@ -121,20 +123,20 @@ fn a_networks_own_names_are_asked_of_its_own_servers_and_of_no_stranger() {
         Some((Some(2), Some(1)))
     );
     assert!(daemon.log().contains("line 4: '192.0.2' is no address"), "{}", daemon.log());
-    // Another configuration: what is known is void where others would be asked, or nobody.
+    // After a reload, cached answers are dropped where other upstreams, or none, would be asked.
     let reload = |upstreams: &[&str]| {
         configure(upstreams);
         assert!(daemon.ctl(&["reload"]).status.success());
     };
     reload(&["9.9.9.9"]);
     for name in own.iter().chain(&["dc.corp.local"]) {
-        assert_eq!(asked(name), [0; 0], "{name} is nothing for strangers");
+        assert_eq!(asked(name), [0; 0], "{name} is not sent to other servers");
     }
     reload(&["9.9.9.9", "192.168.7.1"]);
     for name in own {
         assert_eq!(asked(name), [7], "{name}");
     }
-    // Who is behind a server of this host is not known.
+    // It is not known which servers a server of this host forwards to.
     reload(&["127.0.0.2"]);
     for name in own {
         assert_eq!(asked(name), [0; 0], "{name}");
@@ -163,7 +165,7 @@ fn an_address_that_comes_and_goes_needs_no_restart() {
         let code = |reply: &[u8]| Message::read(reply).expect("readable").header().rcode();
         assert_eq!(code(&daemon.ask(&format!("gone{n}.example"))), Rcode::SERVFAIL);
         assert!(ip("addr add 10.77.0.1/24 dev lo"));
-        daemon.until("the failure is forgotten with the network that it was in", |d| {
+        daemon.until("the failure is dropped with the network in which it happened", |d| {
             ends(&d.ask(&format!("gone{n}.example"))) == [1]
         });
     }
@@ -171,11 +173,11 @@ fn an_address_that_comes_and_goes_needs_no_restart() {
 }
 
 #[test]
-fn a_network_that_changes_without_end_keeps_no_far_upstream_from_answering() {
-    if !alone("a_network_that_changes_without_end_keeps_no_far_upstream_from_answering") {
+fn endless_network_changes_do_not_stop_a_distant_upstream_from_answering() {
+    if !alone("endless_network_changes_do_not_stop_a_distant_upstream_from_answering") {
         return;
     }
-    // Farther away than changes are apart.
+    // The upstream's round-trip time is longer than the interval of the changes.
     let upstream = Upstream::start(|query, _| vec![(400, answer(query, &[1], 300))]);
     let daemon = Daemon::start(&[&upstream], "");
     let changes = |d: &Daemon| d.json(&["stats"])["network_changes"].as_u64().expect("a number");
@@ -195,12 +197,12 @@ fn a_network_that_changes_without_end_keeps_no_far_upstream_from_answering() {
     for n in 0..4 {
         assert_eq!(ends(&daemon.ask(&format!("n{n}.example"))), [1], "{n}\n{}", daemon.log());
     }
-    daemon.until("others count while it goes on", |d| changes(d) >= 2);
+    daemon.until("further changes count during the storm", |d| changes(d) >= 2);
     let (counted, whole) = (changes(&daemon), began.elapsed().as_secs() + 1);
     assert!(counted <= whole, "{counted} counted in less than {whole} s");
     is_over.store(true, Ordering::Relaxed);
     let count = storm.join().expect("no panic");
-    // Closer together than the upstream's answers take.
+    // The changes must be faster than the upstream's responses.
     assert!(count > 4 * whole, "{count} changes in {whole} s are no storm");
     let before = changes(&daemon);
     assert!(ip("addr add 10.89.0.1/32 dev lo"));
@@ -208,8 +210,8 @@ fn a_network_that_changes_without_end_keeps_no_far_upstream_from_answering() {
 }
 
 #[test]
-fn clients_beyond_the_host_have_their_bounds() {
-    if !alone("clients_beyond_the_host_have_their_bounds") {
+fn clients_beyond_the_host_have_limits() {
+    if !alone("clients_beyond_the_host_have_limits") {
         return;
     }
     assert!(ip("addr add 10.77.0.1/24 dev lo"));
@@ -231,7 +233,7 @@ fn clients_beyond_the_host_have_their_bounds() {
     let from = |address: &str| {
         let socket = UdpSocket::bind((address, 0)).expect("a port");
         socket.connect((address, 53)).expect("a route");
-        // Long enough that what is not there by then will not come.
+        // Long enough that a reply that has not come by then will not come.
         socket.set_read_timeout(Some(Duration::from_secs(2))).expect("an option");
         socket
     };
@@ -250,19 +252,19 @@ fn clients_beyond_the_host_have_their_bounds() {
     };
     burst(&near, "warm.example");
     let (whole, cut) = burst(&far, "warm.example");
-    // A burst may fall into two seconds.
+    // The burst may span two seconds, each with its own limit.
     assert!((5..=10).contains(&whole) && (10..=18).contains(&cut), "{whole} whole, {cut} cut of 40");
     assert_eq!(burst(&near, "warm.example"), (40, 0), "the host's own clients are not counted");
-    // Who lets many questions wait gets SERVFAIL for the rest, at once; others are served meanwhile.
+    // A client with many waiting queries gets SERVFAIL for more, at once; others are served meanwhile.
     (0..60u16).for_each(|n| {
         assert!(far.send(&ask_for(&format!("silence{n}.example"), Rtype::A, Some(1232), n)).is_ok());
     });
     daemon.until("the rest is shed", |d| d.json(&["stats"])["shed_queries"].as_u64() == Some(40));
-    // One that waits and is sent again is one, though its network has its share.
+    // A retransmission of a waiting query does not count again, although its network is at its limit.
     assert!(far.send(&ask_for("silence0.example", Rtype::A, Some(1232), 0)).is_ok());
     assert_eq!(ends(&daemon.ask("other.example")).len(), 0, "denied by its upstream, not shed");
     assert_eq!(daemon.json(&["stats"])["shed_queries"], 40);
-    // Connections of one network.
+    // The limit of connections of one network.
     let connections: Vec<std::net::TcpStream> =
         (0..10).filter_map(|_| std::net::TcpStream::connect("10.77.0.1:53").ok()).collect();
     daemon.until("the rest is closed", |d| d.json(&["stats"])["tcp_dropped"].as_u64() == Some(7));
@@ -271,11 +273,11 @@ fn clients_beyond_the_host_have_their_bounds() {
 }
 
 #[test]
-fn an_upstream_that_leads_straight_back_is_named_and_answered_for() {
-    if !alone("an_upstream_that_leads_straight_back_is_named_and_answered_for") {
+fn an_upstream_that_leads_straight_back_is_named_in_the_log_and_gives_servfail() {
+    if !alone("an_upstream_that_leads_straight_back_is_named_in_the_log_and_gives_servfail") {
         return;
     }
-    // Addresses that are this host's although no interface has them, as behind some load balancers.
+    // A local route gives this host addresses that no interface has, as behind some load balancers.
     assert!(ip("route add local 10.99.0.0/24 dev lo"));
     let dir = directory();
     let text = format!(
@@ -293,6 +295,6 @@ fn an_upstream_that_leads_straight_back_is_named_and_answered_for() {
     let stats = daemon.json(&["stats"]);
     assert!(
         stats["loops"] == 2 && stats["attempts"] == 2,
-        "one query and its plain repetition, once round each: {stats}"
+        "one query and its repetition without EDNS, each returns once: {stats}"
     );
 }

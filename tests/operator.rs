@@ -1,5 +1,4 @@
-//! hitherctl with a running daemon, with one that hangs and without one; and that it ends quietly
-//! when its output is closed.
+//! hitherctl with a running daemon, with one that hangs and without one, and with a closed output.
 
 #[path = "operator/sources.rs"]
 mod sources;
@@ -87,12 +86,12 @@ fn svcb_records_are_printed_as_rfc_9460_writes_them() {
     assert_eq!(report["answer"][0], r#"www.example. 300 IN HTTPS 1 . alpn="h2,h3" ipv4hint=192.0.2.1"#);
 }
 
-/// RFC 1035 section 5.1: what is no letter is written in decimal, as it may be asked for.
+/// RFC 1035, section 5.1: other octets are escaped in decimal, so that the name can be typed again.
 #[test]
 fn names_are_printed_so_that_they_can_be_asked_for() {
     const NAME: &[u8] = b"\x03a b\x07example\0";
     let upstream = Upstream::start(|query, _| {
-        // Behind the header and the name.
+        // After the header and the name.
         let rtype = Rtype(u16::from_be_bytes([query[25], query[26]]));
         let rdata = match rtype {
             Rtype::MX => [&[0, 10], NAME].concat(),
@@ -131,7 +130,7 @@ fn a_signal_and_the_command_beside_it_are_one_reload_whichever_comes_first() {
     assert!(daemon.ctl(&["reload", "--begun"]).status.success(), "before its signal");
     daemon.until("it reloads", |_| reloads() == 2);
     daemon.signal(Signal::SIGHUP);
-    assert!(daemon.ctl(&["reload"]).status.success(), "by itself it is one more");
+    assert!(daemon.ctl(&["reload"]).status.success(), "without a signal the command is a reload of its own");
     daemon.until("it reloads", |_| reloads() == 3);
     Daemon::configure(&daemon.dir, &[&upstream], "[cache]\nmax_tll = \"1h\"\n");
     daemon.signal(Signal::SIGHUP);
@@ -202,7 +201,7 @@ fn a_name_that_is_not_in_the_table_is_reported_in_one_line() {
     }
 }
 
-/// In a mount namespace where there is no room for the table.
+/// The test runs in a mount namespace whose file system is too small for the table.
 #[test]
 fn a_table_without_enough_memory_is_reported_by_every_verb_that_needs_it() {
     let is_alone = unshare(CloneFlags::CLONE_NEWNS).is_ok();
@@ -232,7 +231,7 @@ fn a_table_without_enough_memory_is_reported_by_every_verb_that_needs_it() {
     assert!(found.contains(&format!(" upstreams          {}", upstream.address)), "{found}");
 }
 
-/// In a mount namespace where user hither is one that may read little.
+/// The test runs in a mount namespace where user hither may read few files.
 #[test]
 fn a_check_by_root_reports_files_that_the_daemons_user_cannot_read_and_why() {
     let dir = directory();

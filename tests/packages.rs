@@ -1,5 +1,4 @@
-//! What is installed, removed and packaged is whole: `make install` and `make uninstall`, and the
-//! versions that packages state.
+//! `make install` and `make uninstall` handle all files, and packages state the crate's version.
 
 mod support;
 
@@ -12,7 +11,7 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs make with programs of this build, and in the place of libraries files that nothing loads.
+/// Runs make with the programs of this build, and with dummy files as libraries.
 fn make(target: &str, dir: &Path) {
     let output = Command::new("make")
         .args(["-s", target, "PREFIX=/usr", "LIBDIR=/usr/lib/arch"])
@@ -25,7 +24,7 @@ fn make(target: &str, dir: &Path) {
     assert!(output.status.success(), "make {target}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Everything below a directory but directories.
+/// All files below a directory, without directories.
 fn files(dir: &Path) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     let mut dirs = vec![dir.to_owned()];
@@ -42,7 +41,7 @@ fn files(dir: &Path) -> BTreeSet<PathBuf> {
 }
 
 #[test]
-fn uninstall_takes_away_what_install_put_in_place_but_for_the_configuration() {
+fn uninstall_removes_all_installed_files_except_the_configuration() {
     let dir = support::directory();
     let built = |name: &str| dir.join("target").join(name);
     std::fs::create_dir_all(built("release")).expect("a directory");

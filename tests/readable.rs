@@ -1,5 +1,5 @@
-//! Documents and comments against the tree: every cited file exists, the map of files is complete,
-//! and comments can be read.
+//! Rules for documents and comments: every cited file exists, the map of files is complete, and
+//! comments fit on a line and say something.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ const DOCUMENTS: [&str; 6] = [
     "docs/scenario-catalogue.md",
     "tests/README.md",
 ];
-/// Columns of a line of a document, but for tables and code, which cannot be broken.
+/// Columns of a line of a document. Tables and code cannot be broken and are exempt.
 const COLUMNS: usize = 100;
 /// Columns of a comment: `max_width` of rustfmt.toml.
 const COMMENT_COLUMNS: usize = 110;
-/// Names in documents that look like files of this tree and are files of a host.
+/// Names in documents that look like files of this tree but are files of a host.
 const OF_A_HOST: [&str; 3] = ["hither.toml", "block.list", "hither.conf"];
 
 fn top() -> &'static Path {

@@ -14,7 +14,7 @@ fn git(at: &Path, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A repository with the files of this one; `None` where this is none.
+/// A repository with the files of this one; `None` when this directory is no git repository.
 fn copy(dir: &Path) -> Option<PathBuf> {
     let top = env!("CARGO_MANIFEST_DIR");
     let is_repository = Command::new("git").args(["-C", top, "rev-parse", "HEAD"]).output();

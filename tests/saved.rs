@@ -1,9 +1,14 @@
-//! What the real daemon keeps over a reboot, which is a stop, an empty runtime directory and a
-//! start: names and addresses, never more than was there, never longer, and nothing at all from a
-//! file that is not what it should be.
-#![allow(clippy::print_stdout)] // A count.
+//! The real daemon restores its cache after a reboot: a stop, an empty runtime directory and a start.
+//! It restores no more than was saved, keeps no TTL longer, and ignores an unusable file.
+#![allow(clippy::print_stdout)] // A count is printed.
 
+#[path = "saved/files.rs"]
+mod files;
+#[path = "saved/rejected.rs"]
+mod rejected;
 mod support;
+#[path = "saved/versions.rs"]
+mod versions;
 
 use hither_saved::{Header, Reader, Set, Writer};
 use hither_table::{Address, Family, Key, Rtt, Snapshot};
@@ -22,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends, preloaded, skip};
 
-/// A short deadline, for where the upstream is silent.
+/// A short deadline, for tests with a silent upstream.
 const SHORT: &str = "[round]\ndeadline = \"300ms\"\n";
 
 fn good(ends: &'static [u8]) -> Upstream {
@@ -33,8 +38,8 @@ fn silent() -> Upstream {
     Upstream::start(|_, _| Vec::new())
 }
 
-/// Writes the configuration; what is saved is in `state` beside the runtime directory, unless
-/// `more` says otherwise.
+/// Writes the configuration. The state directory is `state` beside the runtime directory, unless `more`
+/// names another.
 fn configure(dir: &Path, upstream: &Upstream, more: &str) {
     Daemon::configure(dir, &[upstream], "[sort]\nenabled = false\n");
     std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
@@ -54,14 +59,14 @@ fn start(dir: &Path, upstream: &Upstream, more: &str) -> Daemon {
     Daemon::spawn(dir.to_owned(), &mut command(dir))
 }
 
-/// Ends a daemon in good order; what the host keeps in memory is gone.
+/// Stops a daemon cleanly and empties its runtime directory, as a reboot does.
 fn stop(daemon: &mut Daemon) {
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.process.wait().expect("a child").code(), Some(0), "{}", daemon.log());
     forget(&daemon.dir);
 }
 
-/// Waits until the log has said it, and gives the line.
+/// Waits until the log has a line with `text`, and returns the line.
 fn says(daemon: &Daemon, text: &str) -> String {
     daemon.until(text, |daemon| daemon.log().contains(text));
     let log = daemon.log();
@@ -73,7 +78,7 @@ fn forget(dir: &Path) {
     std::fs::create_dir_all(dir.join("run")).expect("a directory");
 }
 
-/// All addresses of a reply, and the TTLs of its records but for OPT.
+/// All addresses of a reply, and the TTLs of its records without OPT.
 fn told(reply: &[u8]) -> (Vec<String>, Vec<u32>) {
     let message = Message::read(reply).expect("a readable reply");
     let addresses = message.records().filter_map(|r| r.address()).map(|a| a.to_string()).collect();
@@ -88,7 +93,7 @@ fn saved(path: &Path) -> Vec<Set> {
 }
 
 fn now_ms() -> u64 {
-    #[allow(clippy::disallowed_methods)] // As the daemon's own.
+    #[allow(clippy::disallowed_methods)] // The daemon reads the same clock.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     u64::try_from(now.as_millis()).expect("small")
 }
@@ -108,7 +113,7 @@ fn set(name: &str, end: u8) -> Set {
     }
 }
 
-/// A file as a daemon would have left it just now.
+/// Writes a cache file as a daemon would have saved it now.
 fn write(dir: &Path, sets: impl Iterator<Item = Set>) -> PathBuf {
     let state = dir.join("state");
     std::fs::create_dir_all(&state).expect("a directory");
@@ -122,7 +127,7 @@ fn write(dir: &Path, sets: impl Iterator<Item = Set>) -> PathBuf {
 }
 
 #[test]
-fn what_was_restored_is_said_to_be_until_it_is_found_out_anew() {
+fn restored_answers_are_reported_as_restored_until_they_are_renewed() {
     let dir = directory();
     write(&dir, std::iter::once(set("kept.example.", 7)));
     let upstream = good(&[1]);
@@ -135,7 +140,7 @@ fn what_was_restored_is_said_to_be_until_it_is_found_out_anew() {
 }
 
 #[test]
-fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_longer() {
+fn known_addresses_are_answered_after_a_reboot_without_an_upstream_and_not_for_longer() {
     let quiet = Arc::new(AtomicBool::new(false));
     let is_quiet = Arc::clone(&quiet);
     let upstream = Upstream::start(move |query, _| {
@@ -174,7 +179,7 @@ fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_lon
     stop(&mut before);
     assert!(before.log().contains("3 sets of addresses are saved in"), "{}", before.log());
     let names: Vec<String> = saved(&dir.join("state/cache")).iter().map(|set| set.name.to_string()).collect();
-    assert_eq!(names.len(), 3, "neither the denial nor what is over in seconds: {names:?}");
+    assert_eq!(names.len(), 3, "neither the denial nor an entry with few seconds left: {names:?}");
     quiet.store(true, Ordering::SeqCst);
     let asked = upstream.count();
     let after = start(&dir, &upstream, SHORT);
@@ -192,7 +197,7 @@ fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_lon
         let message = Message::read(reply).expect("readable");
         message.records().map(|r| r.owner().to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(owners(&reply), owners(&chain), "the chain is the one that was stated");
+    assert_eq!(owners(&reply), owners(&chain), "the chain is the saved one");
     assert!(version(&after) > known);
     assert!(after.ctl(&["verify"]).status.success());
     assert_eq!(upstream.count(), asked);
@@ -203,7 +208,7 @@ fn what_was_known_is_answered_after_a_reboot_without_an_upstream_and_not_for_lon
 }
 
 #[test]
-fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
+fn an_unusable_cache_file_is_ignored_and_logged() {
     let upstream = good(&[1]);
     let (dir, elsewhere) = (directory(), directory());
     let other = write(&elsewhere, [set("a.example", 9)].into_iter());
@@ -240,7 +245,7 @@ fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
             nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
         }),
     ];
-    // Dropped in the end, since the directory goes with a daemon.
+    // Dropped at the end, since dropping a daemon removes its directory.
     let mut all = Vec::new();
     for (why, make) in cases {
         std::fs::create_dir_all(dir.join("state")).expect("a directory");
@@ -253,7 +258,7 @@ fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
         assert!(said.contains(why) && said.contains("state/cache'"), "{why}: {said}");
         assert_eq!(ends(&daemon.ask("a.example")), [1], "{why}");
         stop(&mut daemon);
-        // In its place there is what was found out.
+        // The file is replaced by the answers of this run.
         assert_eq!(saved(&path).len(), 1, "{why}");
         all.push(daemon);
     }
@@ -275,341 +280,25 @@ fn a_file_that_is_not_what_it_should_be_is_passed_over_with_a_word() {
     }
 }
 
-/// The version of a name that is asked for now, as the table has it.
-fn version(daemon: &Daemon, name: &str) -> u64 {
-    daemon.ask(name);
-    let reader = hither_table::Reader::open(&daemon.dir.join("run")).expect("a table");
-    let (key, mut entry) = (Key::of(&name.parse().expect("a name")), Box::new(Snapshot::new()));
-    assert_eq!(reader.lookup(&key, &mut entry), Ok(()));
-    entry.version()
-}
-
 #[test]
-fn versions_grow_across_a_table_that_is_lost_within_a_second() {
-    let upstream = good(&[1]);
-    let (dir, elsewhere) = (directory(), directory());
-    // With a state directory; without one; without one and with nothing left.
-    for (dir, more, lost) in [
-        (&dir, "", "run"),
-        (&elsewhere, "[cache]\nsave = \"0s\"\n# no state_dir\n", "run/hosts"),
-        (&elsewhere, "[cache]\nsave = \"0s\"\n# no state_dir\n", "run"),
-    ] {
-        let mut last = 0;
-        for n in 0..6 {
-            let mut daemon = start(dir, &upstream, more);
-            // More of them in less time than the clock stands for.
-            for n in 0..n * 20 {
-                daemon.ask(&format!("n{n}.example"));
-            }
-            let next = version(&daemon, "www.example.com");
-            assert!(next > last, "{next} after {last}, {lost} lost");
-            last = next;
-            daemon.process.kill().expect("it runs");
-            daemon.process.wait().expect("a child");
-            match lost {
-                "run" => forget(dir),
-                file => std::fs::remove_file(dir.join(file)).expect("removable"),
-            }
-            // Its directory is for the next one.
-            std::mem::forget(daemon);
-        }
-    }
-    let _ = (std::fs::remove_dir_all(dir), std::fs::remove_dir_all(elsewhere));
-}
-
-#[test]
-fn versions_grow_although_the_clock_is_set_back_and_the_table_is_lost() {
-    let dir = directory();
-    let Some(library) = preloaded(&dir, "tests/hostile/clocks.c") else {
-        return skip(
-            "versions_grow_although_the_clock_is_set_back_and_the_table_is_lost",
-            "there is no C compiler",
-        );
-    };
-    let upstream = good(&[1]);
-    let mut last = 0;
-    for (n, ahead_s) in [0_i64, -1, -86_400, -1_700_000_000, 86_400, 90_000].into_iter().enumerate() {
-        std::fs::write(dir.join("offsets"), format!("{ahead_s} 0\n")).expect("written");
-        configure(&dir, &upstream, "");
-        let mut command = command(&dir);
-        command.env("LD_PRELOAD", &library).env("CLOCKS", dir.join("offsets"));
-        let mut daemon = Daemon::spawn(dir.clone(), &mut command);
-        let next = version(&daemon, "www.example.com");
-        assert!(next > last, "{next} after {last}, with the clock {ahead_s} s ahead");
-        last = next;
-        daemon.process.kill().expect("it runs");
-        daemon.process.wait().expect("a child");
-        forget(&dir);
-        // What is no mark is passed over with a word, and costs nothing but what it said.
-        if n == 4 {
-            std::fs::write(dir.join("state/versions"), "junk").expect("writable");
-        }
-        if n == 5 {
-            assert!(
-                daemon.log().contains("versions' is passed over: it has another length"),
-                "{}",
-                daemon.log()
-            );
-            last = 0;
-        }
-        std::mem::forget(daemon);
-    }
-    assert_eq!(last, 0, "all were tried");
-    let _ = std::fs::remove_dir_all(dir);
-}
-
-#[test]
-fn nothing_is_kept_where_that_is_off_or_has_no_place() {
-    let upstream = good(&[1]);
-    let dir = directory();
-    let path = write(&dir, [set("a.example", 9)].into_iter());
-    let before = std::fs::read(&path).expect("readable");
-    let mut off = start(&dir, &upstream, "[cache]\nsave = \"0s\"\n");
-    assert_eq!(ends(&off.ask("a.example")), [1], "from the upstream");
-    stop(&mut off);
-    assert_eq!(std::fs::read(&path).expect("there"), before);
-    // Without any state_dir.
-    Daemon::configure(&dir, &[&upstream], "");
-    std::fs::remove_file(dir.join("hither.toml.d/keep.toml")).expect("removable");
-    let mut nowhere = Daemon::spawn(dir.clone(), command(&dir).env_remove("STATE_DIRECTORY"));
-    assert!(nowhere.log().contains("nothing is kept over a reboot"), "{}", nowhere.log());
-    assert_eq!(ends(&nowhere.ask("a.example")), [1]);
-    stop(&mut nowhere);
-    // As systemd says it, several of them.
-    let both = format!("{}:/nonexistent", dir.join("state").display());
-    let systemd = Daemon::spawn(dir.clone(), command(&dir).env("STATE_DIRECTORY", both));
-    says(&systemd, "1 sets of addresses are restored");
-    assert_eq!(ends(&systemd.ask("a.example")), [9]);
-}
-
-#[test]
-fn a_place_that_cannot_be_written_is_told_once_and_service_goes_on() {
-    let upstream = good(&[1]);
-    let dir = directory();
-    std::fs::write(dir.join("file"), "").expect("written");
-    let mut all = Vec::new();
-    for (state, why) in [("/proc/hither", "cannot create '/proc/hither'"), ("file/below", "Not a directory")]
-    {
-        let state = if state.starts_with('/') { PathBuf::from(state) } else { dir.join(state) };
-        let more = format!("state_dir = {:?}\n[cache]\nsave = \"1s\"\n", state.display().to_string());
-        let mut daemon = start(&dir, &upstream, &more);
-        daemon.ask("a.example");
-        assert!(says(&daemon, "the cache is not saved: ").contains(why), "{}", daemon.log());
-        assert_eq!(ends(&daemon.ask("b.example")), [1]);
-        stop(&mut daemon);
-        assert_eq!(daemon.log().matches("the cache is not saved").count(), 1, "{}", daemon.log());
-        all.push(daemon);
-    }
-}
-
-#[test]
-fn a_full_or_read_only_disk_leaves_what_was_saved_before() {
-    let dir = directory();
-    let state = dir.join("state");
-    std::fs::create_dir_all(&state).expect("a directory");
-    let sh =
-        |line: String| Command::new("sh").args(["-c", &line]).status().is_ok_and(|status| status.success());
-    let place = state.display();
-    let alone = unshare(CloneFlags::CLONE_NEWNS).is_ok()
-        && sh("mount --make-rprivate /".to_owned())
-        && sh(format!("mount -t tmpfs -o size=12k none {place}"));
-    if !alone {
-        return skip("a_full_or_read_only_disk_leaves_what_was_saved_before", "needs root and namespaces");
-    }
-    let upstream = good(&[1]);
-    let mut daemon = start(&dir, &upstream, "[cache]\nsave = \"1s\"\n");
-    daemon.ask("a.example");
-    daemon.until("it is saved", |_| state.join("cache").exists());
-    for n in 0..500 {
-        daemon.ask(&format!("n{n}.example"));
-    }
-    says(&daemon, "cache.new': No space left on device");
-    daemon.until("half a file is gone", |_| !state.join("cache.new").exists());
-    let kept = saved(&state.join("cache")).len();
-    assert!((1..500).contains(&kept), "{kept}");
-    assert!(sh(format!("mount -o remount,ro {place}")));
-    assert_eq!(ends(&daemon.ask("b.example")), [1]);
-    says(&daemon, "cache.new': Read-only file system");
-    assert!(sh(format!("mount -o remount,rw,size=1m {place}")));
-    says(&daemon, "sets of addresses are saved in");
-    stop(&mut daemon);
-    assert!(saved(&state.join("cache")).len() >= 501);
-    assert!(sh(format!("umount {place}")));
-}
-
-#[test]
-fn a_kill_leaves_what_was_saved_before_it() {
-    let upstream = good(&[1]);
-    let dir = directory();
-    let path = dir.join("state/cache");
-    let mut daemon = start(&dir, &upstream, "[cache]\nsave = \"1s\"\n");
-    daemon.ask("a.example");
-    daemon.until("it is saved", |_| path.exists());
-    assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-    configure(&dir, &upstream, "[cache]\nsave = \"1h\"\n");
-    daemon.signal(Signal::SIGHUP);
-    says(&daemon, "the configuration is reloaded");
-    daemon.ask("b.example");
-    daemon.process.kill().expect("it runs");
-    daemon.process.wait().expect("a child");
-    // What it would have left amid saving.
-    std::fs::write(dir.join("state/cache.new"), "half of").expect("written");
-    forget(&dir);
-    let asked = upstream.count();
-    let mut next = start(&dir, &upstream, "");
-    says(&next, "1 sets of addresses are restored");
-    assert_eq!((ends(&next.ask("a.example")), upstream.count()), (vec![1], asked));
-    // Where the table itself is still there it is better than any file.
-    next.process.kill().expect("it runs");
-    next.process.wait().expect("a child");
-    let last = start(&dir, &upstream, "");
-    assert!(last.log().contains("is taken over: about 1 entries") && !last.log().contains("restored"));
-}
-
-#[test]
-fn what_others_said_than_are_asked_now_is_not_restored() {
-    let (first, second, other) = (good(&[1]), good(&[1]), good(&[2]));
-    let dir = directory();
-    let mut daemon = start(&dir, &first, &format!("[[upstream]]\naddress = \"{}\"\n", second.address));
-    daemon.ask("a.example");
-    stop(&mut daemon);
-    // A network comes up piece by piece: some of them will do.
-    let mut daemon = start(&dir, &second, "");
-    says(&daemon, "1 sets of addresses are restored");
-    stop(&mut daemon);
-    let daemon = start(&dir, &other, "");
-    says(&daemon, "0 sets of addresses are restored; 0 had run out, 1 were left out");
-    assert_eq!(ends(&daemon.ask("a.example")), [2]);
-}
-
-#[test]
-fn what_is_flushed_does_not_come_back() {
-    let upstream = good(&[1]);
-    let dir = directory();
-    let path = write(&dir, [set("a.example", 9), set("b.example", 9)].into_iter());
-    let mut daemon = start(&dir, &upstream, "");
-    says(&daemon, "2 sets of addresses are restored");
-    assert!(daemon.ctl(&["flush", "a.example"]).status.success());
-    daemon.until("it is gone from the file", |_| saved(&path).len() == 1);
-    daemon.process.kill().expect("it runs");
-    daemon.process.wait().expect("a child");
-    forget(&dir);
-    let next = start(&dir, &upstream, "");
-    says(&next, "1 sets of addresses are restored");
-    assert_eq!([ends(&next.ask("a.example")), ends(&next.ask("b.example"))], [[1], [9]]);
-}
-
-#[test]
-fn what_is_answered_here_or_asked_elsewhere_since_is_not_restored() {
-    let (usual, corp) = (good(&[1]), good(&[2]));
-    let dir = directory();
-    let domain = |upstream: &Upstream| {
-        format!("[[domain]]\nnames = [\"corp.example\"]\nupstreams = [\"{}\"]\n", upstream.address)
-    };
-    let names = ["a.corp.example", "b.example", "ads.example", "corp.test"];
-    let mut before = start(&dir, &usual, &domain(&corp));
-    for name in names {
-        before.ask(name);
-    }
-    stop(&mut before);
-    let more = "[[block]]\nnames = [\"ads.example\"]\n";
-    let mut after = start(&dir, &usual, &(domain(&corp) + more));
-    says(&after, "3 sets of addresses are restored; 0 had run out, 1 were left out");
-    assert_eq!(ends(&after.ask("a.corp.example")), [2]);
-    let blocked = after.ask("ads.example");
-    assert_eq!(Message::read(&blocked).expect("readable").header().rcode(), Rcode::NXDOMAIN);
-    assert_eq!((usual.count(), corp.count()), (3, 1), "none of that was asked again");
-    stop(&mut after);
-    let last = start(&dir, &usual, more);
-    says(&last, "2 sets of addresses are restored; 0 had run out, 1 were left out");
-    assert_eq!(ends(&last.ask("a.corp.example")), [1], "where it is asked without its domain");
-}
-
-#[test]
-fn only_time_that_has_passed_for_certain_is_believed() {
-    let dir = directory();
-    let Some(library) = preloaded(&dir, "tests/hostile/clocks.c") else {
-        return skip("only_time_that_has_passed_for_certain_is_believed", "there is no C compiler");
-    };
-    let file = dir.join("offsets");
-    let ahead = |seconds: i64| {
-        std::fs::write(dir.join("new"), format!("{seconds} 0\n")).expect("written");
-        std::fs::rename(dir.join("new"), &file).expect("renamed");
-    };
-    let upstream = silent();
-    let path = write(&dir, [set("a.example", 9), Set { left_ms: 60_000, ..set("b.example", 9) }].into_iter());
-    let octets = std::fs::read(&path).expect("readable");
-    let boot = |seconds: i64| {
-        ahead(seconds);
-        std::fs::write(&path, &octets).expect("written");
-        let _ = std::fs::remove_dir_all(dir.join("run"));
-        configure(&dir, &upstream, SHORT);
-        Daemon::spawn(dir.clone(), command(&dir).env("LD_PRELOAD", &library).env("CLOCKS", &file))
-    };
-    // Dropped in the end, since the directory goes with a daemon.
-    let mut all = Vec::new();
-    let mut end = |mut daemon: Daemon| {
-        daemon.process.kill().expect("it runs");
-        daemon.process.wait().expect("a child");
-        all.push(daemon);
-    };
-    let behind = boot(-3_600);
-    says(&behind, "by the clock it will be written in 3");
-    end(behind);
-    let old = boot(2 * 86_400);
-    says(&old, " s old, more than 86400 s");
-    end(old);
-    let later = boot(600);
-    says(&later, "1 sets of addresses are restored; 1 had run out, 0 were left out");
-    let (_, ttls) = told(&later.ask("a.example"));
-    assert!(ttls.iter().all(|ttl| (2_900..=2_995).contains(ttl)), "{ttls:?}");
-    end(later);
-    let over = boot(3_600);
-    says(&over, "0 sets of addresses are restored; 2 had run out, 0 were left out");
-    end(over);
-    // A clock that is right only later: a little does not matter, more does.
-    let set_later = boot(0);
-    says(&set_later, "2 sets of addresses are restored");
-    ahead(3);
-    set_later.until("the clock is looked at again", |d| {
-        d.json(&["stats"])["queries"].as_u64() >= Some(3) || {
-            d.ask("a.example");
-            false
-        }
-    });
-    assert_eq!(ends(&set_later.ask("a.example")), [9]);
-    ahead(1_800);
-    set_later.until("it is not believed any more", |d| {
-        d.ask("a.example");
-        d.log().contains("the clock was set forward by 1800 s")
-            || d.log().contains("the clock was set forward by 1799 s")
-    });
-    for name in ["a.example", "b.example"] {
-        let reply = set_later.ask(name);
-        assert_eq!(Message::read(&reply).expect("readable").header().rcode(), Rcode::SERVFAIL, "{name}");
-    }
-    end(set_later);
-}
-
-#[test]
-fn a_hundred_thousand_names_come_back_while_queries_go_on() {
+fn a_hundred_thousand_names_are_restored_while_queries_are_answered() {
     const NAMES: usize = 100_000;
     let upstream = good(&[1]);
     let dir = directory();
     let path = write(&dir, (0..NAMES).map(|n| set(&format!("n{n}.example"), 9)));
     let table = "[table]\nentries = 200000\n";
-    // Told to end at once it leaves the file as it is, or as large.
+    // When it is stopped at once, the file keeps its content or its size.
     let mut short = start(&dir, &upstream, table);
     stop(&mut short);
     assert_eq!(saved(&path).len(), NAMES);
     let mut daemon = start(&dir, &upstream, table);
     let mut first = Vec::new();
     while !daemon.log().contains("sets of addresses are restored") {
-        // The last ones of the file are asked for before their turn.
+        // Clients ask for the last names of the file before those are restored.
         let name = format!("n{}.example", NAMES - 1 - first.len() % 1000);
         first.push((name.clone(), ends(&daemon.ask(&name))));
     }
-    // Names, not datagrams: one may have been sent twice.
+    // Names are counted, not datagrams, since a query may be retransmitted.
     let names = || {
         upstream
             .seen
@@ -625,7 +314,7 @@ fn a_hundred_thousand_names_come_back_while_queries_go_on() {
     assert!(first.iter().all(|(_, ends)| *ends == [1] || *ends == [9]));
     for (name, ends) in first.iter().take(1000) {
         let now = support::ends(&daemon.ask(name));
-        assert!(now == *ends || *ends == [9], "{name}: what was found out since was replaced");
+        assert!(now == *ends || *ends == [9], "{name}: a newer answer was replaced");
     }
     assert_eq!(names(), asked, "all of them are known");
     let said = daemon.log();
@@ -637,7 +326,7 @@ fn a_hundred_thousand_names_come_back_while_queries_go_on() {
     assert!(daemon.ctl(&["verify"]).status.success());
     stop(&mut daemon);
     assert!(saved(&path).len() > NAMES - 10);
-    // A table with less room takes what fits.
+    // A smaller table takes as many as fit.
     let small = start(&dir, &upstream, "[table]\nentries = 1000\n");
     let line = says(&small, "the rest is not: the table is full");
     assert!(small.json(&["status"])["entries"].as_u64() <= Some(1000), "{line}");

@@ -1,9 +1,9 @@
-//! Answers that certify themselves: the address is a hash of the name, so that whoever reads one
-//! can tell whether it belongs there, whatever happened before. The daemon is killed once a second,
-//! its sockets held as systemd would; upstreams lose one datagram in twenty.
+//! Answers that certify themselves: the address is a hash of the name, so that each reader can
+//! check whether an answer belongs to its name. The daemon is killed once a second while the test holds
+//! its sockets, as systemd would; upstreams lose one datagram in twenty.
 //!
-//! `HITHER_SELFCERT_S` says for how many seconds.
-#![allow(clippy::print_stdout)] // Numbers.
+//! `HITHER_SELFCERT_S` is the duration in seconds.
+#![allow(clippy::print_stdout)] // The counts are printed.
 
 mod support;
 
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use support::{Upstream, ask_for, compose, directory, frame, framed, retried, skip};
 
 const NAMES: u64 = 2000;
-/// Queries a second by UDP.
+/// Queries per second over UDP.
 const RATE: u32 = 3000;
 
 fn name(n: u64) -> String {
@@ -102,8 +102,7 @@ fn start(config: &Path, udp: &UdpSocket, tcp: &TcpListener) -> Child {
     command.arg(env!("CARGO_BIN_EXE_hitherd")).arg(config).arg(config.with_extension("log"));
     let (udp, tcp) = (udp.as_raw_fd(), tcp.as_raw_fd());
     // SAFETY: between fork and exec only dup2 and fcntl are called, which are safe after fork; the
-    // descriptors are open, since their owners
-    // live until the child has been started.
+    // descriptors are open, since their owners live until the child has been started.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(move || {
@@ -171,7 +170,7 @@ fn read_table(dir: &Path, seen: &Seen, stop: &AtomicBool) {
     }
 }
 
-/// The NSS module, in a program of its own; `None` where there is no compiler for that.
+/// A program that uses the NSS module; `None` without a C compiler.
 fn ask_module(dir: &Path, seconds: u64) -> Option<Child> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/native/selfcert.c");
     let program = dir.join("selfcert");
@@ -221,7 +220,7 @@ fn no_answer_belongs_to_another_name() {
     threads.push(std::thread::spawn(move || read_table(&run, &all[2], &over)));
     let module = ask_module(&dir, seconds);
     let (end, mut kills) = (Instant::now() + Duration::from_secs(seconds), 0);
-    // On a busy machine until enough was seen.
+    // A busy machine runs longer, until enough answers were checked.
     let latest = end + Duration::from_secs(60);
     let is_enough = || seen.iter().all(|seen| seen.right.load(Ordering::Relaxed) > 20 * seconds);
     while Instant::now() < end || (!is_enough() && Instant::now() < latest) {
@@ -248,7 +247,7 @@ fn no_answer_belongs_to_another_name() {
         assert_eq!(wrong, 0, "{what}: an address of another name");
         assert!(
             right > 20 * seconds,
-            "{what}: hardly anything was seen:\n{}",
+            "{what}: too few answers were checked:\n{}",
             std::fs::read_to_string(config.with_extension("log")).unwrap_or_default()
         );
     }

@@ -1,4 +1,4 @@
-//! The real daemon when more is asked than can be done: who gives way, and who does not.
+//! The real daemon under overload: which queries and connections are evicted, and which are not.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Daemon, HELD, Upstream, answer, ask_for, frame, framed, retried};
 
-/// An upstream that never answers names that begin with `mute`, and others after so many milliseconds.
+/// An upstream that never answers names that begin with `mute`, and others after `after_ms` milliseconds.
 fn upstream(after_ms: u64) -> Upstream {
     Upstream::start(move |query, _| {
         let mute = query[13..17].eq_ignore_ascii_case(b"mute");
@@ -28,7 +28,7 @@ fn live(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn names_that_nobody_answers_do_not_keep_others_from_being_asked() {
+fn unanswered_names_do_not_keep_other_names_from_being_resolved() {
     let upstream = upstream(0);
     let daemon = Daemon::start(&[&upstream], "[limits]\nrounds = 20\n[round]\ndeadline = \"30s\"\n");
     let one = daemon.client();
@@ -39,20 +39,20 @@ fn names_that_nobody_answers_do_not_keep_others_from_being_asked() {
     for n in 0..10 {
         assert_eq!(code(&daemon.ask(&format!("quick{n}.one.test"))), Rcode::NOERROR);
     }
-    // Nobody has more than one: what has raced longer than is usual gives way, once it has.
+    // No client has more than one round: the round that has run longer than usual is evicted.
     let clients: Vec<UdpSocket> = (0..40).map(|_| daemon.client()).collect();
     for (n, client) in (0u16..).zip(&clients) {
         client.send(&ask_for(&format!("mute{n}.many.test"), Rtype::A, None, n)).expect("sent");
     }
     daemon.until("all rounds are taken", |daemon| live(daemon) == 20);
-    daemon.until("one of them gives way", |daemon| code(&daemon.ask("quick.many.test")) == Rcode::NOERROR);
+    daemon.until("one of them is evicted", |daemon| code(&daemon.ask("quick.many.test")) == Rcode::NOERROR);
     for n in 0..9 {
         assert_eq!(code(&daemon.ask(&format!("quick{n}.many.test"))), Rcode::NOERROR);
     }
 }
 
 #[test]
-fn queries_to_upstreams_are_taken_back_too() {
+fn attempts_for_unanswered_names_are_evicted_for_other_names() {
     let upstream = upstream(0);
     let daemon = Daemon::start(&[&upstream], "[limits]\nattempts = 20\n[round]\ndeadline = \"30s\"\n");
     let one = daemon.client();
@@ -68,7 +68,7 @@ fn queries_to_upstreams_are_taken_back_too() {
 }
 
 #[test]
-fn as_many_as_ask_one_question_get_its_one_answer() {
+fn any_number_of_clients_of_one_question_get_its_answer() {
     let upstream = upstream(300);
     let daemon = Daemon::start(&[&upstream], "");
     let clients: Vec<UdpSocket> = (0..6).map(|_| daemon.client()).collect();
@@ -88,7 +88,7 @@ fn as_many_as_ask_one_question_get_its_one_answer() {
 }
 
 #[test]
-fn a_query_that_is_sent_again_gets_one_reply() {
+fn a_retransmitted_query_gets_one_reply() {
     let upstream = upstream(HELD);
     let daemon = Daemon::start(&[&upstream], "");
     let client = daemon.client();
@@ -103,12 +103,12 @@ fn a_query_that_is_sent_again_gets_one_reply() {
         u16::from_be_bytes([buffer[0], buffer[1]])
     };
     assert_eq!(next(), 7);
-    // Whatever else is due to it has been sent before this.
+    // All earlier replies to this client have been sent before this one.
     client.send(&ask_for("localhost", Rtype::A, None, 8)).expect("sent");
     assert_eq!(next(), 8, "the same query gets a second reply");
 }
 
-/// New names from one port as fast as they go out; returns how many there were.
+/// Sends queries for new names from one port as fast as possible; returns how many.
 fn flood(daemon: &Daemon, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
     let (client, stop) = (daemon.client(), Arc::clone(stop));
     std::thread::spawn(move || {
@@ -118,14 +118,14 @@ fn flood(daemon: &Daemon, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32
                 let _ = client.send(&ask_for(&format!("n{sent}.flood.test"), Rtype::A, None, sent as u16));
                 sent += 1;
             }
-            // What a slow machine leaves in the kernel's queue there pushes out anybody's.
+            // On a slow machine a full kernel queue drops the queries of any client.
             std::thread::sleep(Duration::from_millis(4));
         }
         sent
     })
 }
 
-/// Asks for a name until there is a reply: the kernel's queue is not ours to share out.
+/// Asks for a name until there is a reply: the daemon cannot share out the kernel's queue.
 fn patiently(daemon: &Daemon, name: &str) -> Rcode {
     let client = daemon.client();
     client.set_read_timeout(Some(Duration::from_millis(500))).expect("an option");
@@ -140,19 +140,19 @@ fn patiently(daemon: &Daemon, name: &str) -> Rcode {
 }
 
 #[test]
-fn a_flood_of_one_client_is_its_own_misfortune() {
+fn a_flood_of_one_client_does_not_make_other_clients_fail() {
     is_its_own_misfortune(1);
 }
 
-/// There the queue between a worker and the event loop is one more that could be full of one client's.
+/// One client's queries could also fill the queue between a worker and the event loop.
 #[test]
-fn so_it_is_where_workers_take_it() {
+fn with_workers_a_flood_of_one_client_does_not_make_other_clients_fail() {
     is_its_own_misfortune(2);
 }
 
 fn is_its_own_misfortune(workers: u32) {
     let upstream = upstream(0);
-    // A round takes until the silent one of two upstreams has had its time: places are taken soon.
+    // One of two upstreams is silent, so each round lasts long and the slots are soon used.
     let silent = Upstream::start(|_, _| Vec::new());
     let dir = support::directory();
     std::fs::create_dir_all(dir.join("hither.toml.d")).expect("a directory");
@@ -161,7 +161,7 @@ fn is_its_own_misfortune(workers: u32) {
     let daemon = Daemon::start_in(dir, &[&upstream, &silent], "[limits]\nrounds = 20\nattempts = 60\n");
     let stop = Arc::new(AtomicBool::new(false));
     let thread = flood(&daemon, &stop);
-    daemon.until("more is asked than can be done", |daemon| {
+    daemon.until("the daemon is overloaded", |daemon| {
         daemon.json(&["stats"])["shed_queries"].as_u64().unwrap_or(0) > 1000
     });
     let failed =
@@ -169,7 +169,7 @@ fn is_its_own_misfortune(workers: u32) {
     stop.store(true, Ordering::Relaxed);
     let sent = thread.join().expect("no panic");
     assert!(failed <= 4, "{failed} of 40 names of another client fail beside {sent} of a flood");
-    daemon.until("it is over", |daemon| code(&daemon.ask("after.test")) == Rcode::NOERROR);
+    daemon.until("the overload is over", |daemon| code(&daemon.ask("after.test")) == Rcode::NOERROR);
     for n in 0..40 {
         assert_eq!(code(&daemon.ask(&format!("after{n}.test"))), Rcode::NOERROR);
     }
@@ -179,14 +179,14 @@ fn is_its_own_misfortune(workers: u32) {
 fn a_connection_whose_reply_is_under_way_outlives_idle_ones() {
     let upstream = upstream(HELD);
     let daemon = Daemon::start(&[&upstream], "[limits]\ntcp = 8\n[round]\ndeadline = \"60s\"\n");
-    // Who comes when half of the places are taken is not waited for as long as those.
+    // Connections that come when half of the slots are used have a shorter idle timeout.
     let mut others: Vec<TcpStream> = (0..7).map(|_| daemon.tcp()).collect();
-    daemon.until("they are there", |daemon| daemon.json(&["stats"])["tcp_clients"].as_u64() == Some(7));
+    daemon.until("they are accepted", |daemon| daemon.json(&["stats"])["tcp_clients"].as_u64() == Some(7));
     let mut first = daemon.tcp();
     first.write_all(&frame(&ask_for("slow.test", Rtype::A, None, 1))).expect("written");
     daemon.until("it is asked for", |_| upstream.count() == 1);
     others.extend((0..33).map(|_| daemon.tcp()));
-    daemon.until("some had to go", |daemon| {
+    daemon.until("some are closed", |daemon| {
         daemon.json(&["stats"])["tcp_dropped"].as_u64().is_some_and(|dropped| dropped >= 8)
     });
     upstream.release();

@@ -1,6 +1,6 @@
-//! Daemon and sorter together: ports that are open or closed on loopback decide the order; the
-//! sorter dies and comes back. Then each of them alone: the sorter beside more names than it can
-//! ever measure (`many`), the daemon beside a sorter that means harm (`hostile`).
+//! Daemon and sorter together: open and closed ports on loopback decide the order; the sorter dies
+//! and is restarted. The modules test each alone: the sorter with more names than it can measure
+//! (`many`), the daemon with a malicious sorter (`hostile`).
 
 #[path = "sorter/hostile.rs"]
 mod hostile;
@@ -23,7 +23,7 @@ use support::{Daemon, PATIENCE, Upstream, ask_for, compose, directory, retried};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_hitherd");
 
-/// Listeners at 127.0.0.61 and 63, all at one port; at 62 there is none.
+/// Listeners at 127.0.0.61 and 127.0.0.63, all at one port, and none at 127.0.0.62.
 fn doors() -> (Vec<TcpListener>, u16) {
     loop {
         let first = TcpListener::bind("127.0.0.61:0").expect("a port");
@@ -83,12 +83,12 @@ fn a_closed_port_comes_last_and_a_sorter_that_dies_comes_back() {
     let pid = sorter_pid(&daemon).expect("connected");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL)
         .expect("it runs");
-    assert_eq!(support::ends(&daemon.ask("a.example")).len(), 3, "answers go on");
+    assert_eq!(support::ends(&daemon.ask("a.example")).len(), 3, "queries are answered");
     daemon.until("another sorter is there", |d| sorter_pid(d).is_some_and(|now| now != pid));
     sorted("c.example");
 }
 
-/// A process that may stand still, and is killed at the end of a test that fails.
+/// A process that may be stopped, and is killed when this is dropped.
 struct Still(Pid);
 
 impl Drop for Still {
@@ -98,7 +98,7 @@ impl Drop for Still {
 }
 
 #[test]
-fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
+fn a_stopped_sorter_delays_neither_waiting_clients_nor_the_end_of_the_daemon() {
     let upstream = Upstream::start(|_, _| vec![]);
     let dir = directory();
     Daemon::configure(&dir, &[&upstream], "");
@@ -114,14 +114,14 @@ fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
     kill(still.0, Signal::SIGSTOP).expect("it runs");
     daemon.signal(Signal::SIGTERM);
     let mut reply = [0; 512];
-    let len = retried(|| client.recv(&mut reply)).expect("who waits is told");
+    let len = retried(|| client.recv(&mut reply)).expect("the waiting client gets a reply");
     assert_eq!(Message::read(&reply[..len]).expect("readable").header().rcode(), Rcode::SERVFAIL);
     let end = Instant::now() + PATIENCE;
     while daemon.process.try_wait().expect("our child").is_none() {
         assert!(Instant::now() < end, "the daemon waits for its sorter:\n{}", daemon.log());
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    // Nobody need have taken note of its end yet.
+    // Its parent may not have collected its status yet.
     let is_gone = || {
         let stat = std::fs::read_to_string(format!("/proc/{sorter}/stat"));
         stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
@@ -133,7 +133,7 @@ fn a_sorter_that_stands_still_holds_up_neither_who_waits_nor_the_end() {
 }
 
 #[test]
-fn a_service_manager_that_reads_nothing_holds_no_sorter_up() {
+fn a_service_manager_that_reads_nothing_does_not_delay_the_sorter() {
     let (dir, upstream) = (directory(), Upstream::start(|_, _| vec![]));
     let manager = UnixDatagram::bind(dir.join("notify")).expect("bound");
     let other = UnixDatagram::unbound().expect("a socket");
@@ -146,11 +146,11 @@ fn a_service_manager_that_reads_nothing_holds_no_sorter_up() {
     command.arg("--config").arg(dir.join("hither.toml")).env("NOTIFY_SOCKET", dir.join("notify"));
     let mut sorter = command.spawn().expect("started");
     let still = Still(Pid::from_raw(sorter.id() as i32));
-    daemon.until("it goes to its work", |d| sorter_pid(d) == Some(i64::from(sorter.id())));
+    daemon.until("the sorter is connected", |d| sorter_pid(d) == Some(i64::from(sorter.id())));
     let mut message = [0; 1024];
     manager.set_read_timeout(Some(PATIENCE)).expect("an option");
     while !message.starts_with(b"READY=1\n") {
-        retried(|| manager.recv(&mut message)).expect("it is told later");
+        retried(|| manager.recv(&mut message)).expect("the notification comes later");
     }
     kill(still.0, Signal::SIGTERM).expect("it runs");
     assert!(sorter.wait().expect("our child").success());

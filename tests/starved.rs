@@ -1,10 +1,11 @@
-//! The real daemon beside programs of another user that feed one of its sources without end, or
-//! hold what others need: who asks for what is in the cache is answered, root is heard, the service
-//! manager hears that all is well, and memory stays bounded.
+//! The real daemon while programs of another user send to it without end, or occupy its connections:
+//! hits are answered, root's requests are served, the watchdog is fed, and memory stays bounded.
 //!
-//! The other user is nobody: its part is played by this test's own program, started anew
-//! (`the_other_user`). That takes root, and is said where there is none.
+//! The other user is nobody, played by another process of this test program (`the_other_user`). Needs
+//! root, and prints SKIPPED without it.
 
+#[path = "starved/large_replies.rs"]
+mod large_replies;
 mod support;
 
 use hither_control::{CONTROL_SOCKET, Request, Response, SORTER_SOCKET, decode, encode};
@@ -26,14 +27,14 @@ use support::{
 };
 
 const NOBODY: u32 = 65_534;
-/// Connections of the other user to the control socket: more than there are places.
+/// Connections of the other user to the control socket: more than its limit.
 const PEERS: usize = 100;
 
-/// A process of the other user, which goes on until it is dropped.
+/// A process of the other user, which runs until this is dropped.
 struct Other(Child);
 
 impl Other {
-    /// Starts it and waits until it has what it does well under way; `None` without root.
+    /// Starts it and waits until its activity is under way; `None` without root.
     fn begin(what: &str, daemon: &Daemon) -> Option<Other> {
         if !nix::unistd::geteuid().is_root() {
             skip(what, "needs root to be another user as well");
@@ -58,10 +59,10 @@ impl Drop for Other {
     }
 }
 
-/// Not a test: what the other user does, by its environment, until its standard input ends or five
-/// minutes have passed.
+/// Not a test: the other user's program. Its environment names the activity, which lasts until
+/// standard input ends or five minutes have passed.
 #[test]
-#[ignore = "it is what other tests start as another user"]
+#[ignore = "other tests start it as another user"]
 fn the_other_user() {
     let (Ok(what), Ok(dir)) = (std::env::var("OTHER"), std::env::var("OTHER_DIR")) else { return };
     let (dir, end) = (PathBuf::from(dir), Instant::now() + Duration::from_secs(300));
@@ -87,11 +88,11 @@ fn the_other_user() {
                 }
             }
         }
-        other => panic!("nobody does '{other}'"),
+        other => panic!("unknown activity '{other}'"),
     }
 }
 
-#[allow(clippy::print_stdout)] // It is read by who started this.
+#[allow(clippy::print_stdout)] // The parent process reads it.
 fn say_so() {
     println!("under way");
 }
@@ -100,8 +101,8 @@ fn connect(dir: &Path) -> Connection {
     Connection::connect(&dir.join(CONTROL_SOCKET), Some(PATIENCE)).expect("connected")
 }
 
-/// Requests on many connections, as many on each as the kernel takes; replies are read, and who was
-/// closed comes again.
+/// Sends requests on many connections, as many on each as the kernel takes; reads the replies, and
+/// replaces closed connections.
 fn ask_without_end(dir: &Path, end: Instant) {
     let connect = || Connection::connect(&dir.join(CONTROL_SOCKET), None);
     let request = encode(&Request::Status).expect("short");
@@ -140,7 +141,7 @@ fn good() -> Upstream {
     Upstream::start(|query, _| vec![(0, answer(query, &[1], 300))])
 }
 
-/// So many hits, each with its reply.
+/// Sends `count` queries that are hits, and receives each reply.
 fn hits(daemon: &Daemon, count: usize) {
     let (socket, query) = (daemon.client(), ask_for("www.example", Rtype::A, None, 7));
     for n in 0..count {
@@ -151,7 +152,7 @@ fn hits(daemon: &Daemon, count: usize) {
     }
 }
 
-/// A daemon whose service manager is this test: its socket, which nobody reads yet.
+/// A daemon whose service manager is this test, and its notification socket, which is not read yet.
 fn managed(upstream: &Upstream) -> (Daemon, UnixDatagram) {
     let dir = directory();
     let manager = UnixDatagram::bind(dir.join("notify")).expect("bound");
@@ -162,7 +163,7 @@ fn managed(upstream: &Upstream) -> (Daemon, UnixDatagram) {
     (Daemon::spawn(dir, &mut command), manager)
 }
 
-/// The same, and what the manager hears: that the daemon is alive.
+/// The same, with a thread that reads the socket and forwards each watchdog message.
 fn watched(upstream: &Upstream) -> (Daemon, mpsc::Receiver<()>) {
     let (daemon, manager) = managed(upstream);
     let (sender, alive) = mpsc::channel();
@@ -185,17 +186,17 @@ fn beside(what: &str) {
     let Some(mut other) = Other::begin(what, &daemon) else { return };
     while alive.try_recv().is_ok() {}
     hits(&daemon, 300);
-    (0..3).for_each(|_| alive.recv_timeout(PATIENCE).expect("the service manager hears that all is well"));
+    (0..3).for_each(|_| alive.recv_timeout(PATIENCE).expect("a watchdog message in time"));
     for words in [&["status"][..], &["query", "www.example"], &["flush", "other.example"], &["reload"]] {
         let done = daemon.ctl(words);
         assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
     hits(&daemon, 10);
-    assert!(other.0.try_wait().is_ok_and(|ended| ended.is_none()), "it went on all the time");
+    assert!(other.0.try_wait().is_ok_and(|ended| ended.is_none()), "the other user's process ran to the end");
 }
 
 #[test]
-fn a_service_manager_that_reads_nothing_is_told_later_and_holds_nobody_up() {
+fn a_service_manager_that_reads_nothing_is_notified_later_and_delays_no_client() {
     let upstream = good();
     let (daemon, manager) = managed(&upstream);
     assert_eq!(ends(&daemon.ask("www.example")), [1]);
@@ -207,7 +208,7 @@ fn a_service_manager_that_reads_nothing_is_told_later_and_holds_nobody_up() {
     let done = daemon.ctl(&["reload"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     hits(&daemon, 10);
-    // Now it reads again: what it could not be told comes, in its order.
+    // The manager reads again: the delayed notifications come, in their order.
     manager.set_read_timeout(Some(PATIENCE)).expect("an option");
     let mut expected = ["RELOADING=1", "READY=1", "WATCHDOG=1"].into_iter().peekable();
     let mut is_over = false;
@@ -215,7 +216,7 @@ fn a_service_manager_that_reads_nothing_is_told_later_and_holds_nobody_up() {
         let mut message = [0; 1024];
         let len = retried(|| manager.recv(&mut message)).unwrap_or_else(|error| panic!("no {next}: {error}"));
         let text = String::from_utf8_lossy(&message[..len]).into_owned();
-        // What it took before comes first.
+        // Messages that the socket held before come first.
         is_over |= text == "X=1\n";
         if is_over && text.starts_with(next) {
             expected.next();
@@ -224,17 +225,17 @@ fn a_service_manager_that_reads_nothing_is_told_later_and_holds_nobody_up() {
 }
 
 #[test]
-fn requests_without_end_of_another_user_keep_nobody_from_an_answer() {
+fn endless_requests_of_another_user_keep_no_client_from_an_answer() {
     beside("asks for the status");
 }
 
 #[test]
-fn hints_without_end_of_another_user_keep_nobody_from_an_answer() {
+fn endless_hints_of_another_user_keep_no_client_from_an_answer() {
     beside("sends hints");
 }
 
 #[test]
-fn idle_connections_of_another_user_keep_neither_root_nor_the_sorter_out() {
+fn idle_connections_of_another_user_lock_out_neither_root_nor_the_sorter() {
     beside("says nothing");
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");
@@ -245,7 +246,7 @@ fn idle_connections_of_another_user_keep_neither_root_nor_the_sorter_out() {
 }
 
 #[test]
-fn who_does_not_read_its_replies_loses_its_connection() {
+fn a_client_that_does_not_read_its_replies_loses_its_connection() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");
     let connection =
@@ -261,7 +262,7 @@ fn who_does_not_read_its_replies_loses_its_connection() {
             break false;
         }
     };
-    assert!(gone, "its connection is as it was");
+    assert!(gone, "the connection is still open");
     assert!(daemon.ctl(&["status"]).status.success());
 }
 
@@ -285,120 +286,4 @@ fn requests_on_one_connection_are_answered_in_their_order() {
     assert!(matches!(next(), Response::Flushed { .. }));
     assert_eq!(next(), Response::Reloaded);
     assert!(matches!(next(), Response::Status(_)));
-}
-
-/// Octets of text in the large answer.
-const LARGE: usize = 60_000;
-
-/// Answers with some 60 KiB of text over TCP, and with TC over UDP.
-fn large() -> Upstream {
-    Upstream::start(|query, tcp| {
-        let reply = match Query::read(query) {
-            Ok(read) if read.qtype() == Rtype::TXT && tcp => compose(query, Rcode::NOERROR, 0, |out| {
-                let text = [&[255][..], &[b'x'; 255]].concat();
-                for n in 0..LARGE / 250 {
-                    let text = [&text[..], &[5], format!("{n:05}").as_bytes()].concat();
-                    out.record(Section::Answer, Owner::At(12), Rtype::TXT, 300, &text);
-                }
-            }),
-            Ok(read) if read.qtype() == Rtype::TXT => compose(query, Rcode::NOERROR, flags::TC, |_| {}),
-            _ => answer(query, &[1], 300),
-        };
-        vec![(0, reply)]
-    })
-}
-
-fn resident(daemon: &Daemon) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process.id())).expect("it runs");
-    // What is the table's is shared with every reader.
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("there");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
-}
-
-/// Octets of memory that the kernel holds for the daemon's connections; `None` without ss(8).
-fn in_kernel(server: SocketAddr) -> Option<usize> {
-    let mut command = Command::new("ss");
-    let ss = command
-        .args(["-tmnH", "state", "all", "sport", "=", &format!(":{}", server.port())])
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&ss.stdout).into_owned();
-    let memory = text.split("skmem:(").skip(1).filter_map(|rest| rest.split(')').next());
-    // Received and not read, sent and not acknowledged or not sent; what is reserved beyond.
-    let of = |fields: &str| {
-        let field = |letter: &str| {
-            let number = |f: &str| f.strip_prefix(letter).and_then(|n| n.parse::<usize>().ok());
-            fields.split(',').find_map(number).unwrap_or(0)
-        };
-        field("r") + field("w") + field("f")
-    };
-    Some(memory.map(of).sum())
-}
-
-#[test]
-fn a_thousand_clients_who_do_not_read_hold_little_memory_and_not_for_long() {
-    let upstream = large();
-    let daemon = Daemon::start(&[&upstream], "");
-    let query = frame(&ask_for("large.example", Rtype::TXT, None, 9));
-    let mut stream = daemon.tcp();
-    stream.write_all(&query).expect("written");
-    assert!(framed(&mut stream).expect("a reply").len() > LARGE);
-    assert_eq!(ends(&daemon.ask("www.example")), [1]);
-    let before = resident(&daemon);
-    let clients: Vec<TcpStream> = (0..999)
-        .map(|_| {
-            let stream = TcpStream::connect(daemon.server).expect("connected");
-            let _ = nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::RcvBuf, &4096);
-            stream.set_nonblocking(true).expect("an option");
-            for _ in 0..64 {
-                let _ = (&stream).write(&query);
-            }
-            stream
-        })
-        .collect();
-    if in_kernel(daemon.server).is_none() {
-        skip("the kernel's part of a_thousand_clients_who_do_not_read_hold_little_memory", "needs ss(8)");
-    }
-    // As long as it grows.
-    let (mut most, mut most_in_kernel) = (0, 0);
-    loop {
-        assert_eq!(ends(&daemon.ask("www.example")), [1], "a hit");
-        std::thread::sleep(Duration::from_millis(100));
-        let own = resident(&daemon).saturating_sub(before);
-        let kernel = in_kernel(daemon.server).unwrap_or(0);
-        if own + kernel <= most + most_in_kernel {
-            break;
-        }
-        (most, most_in_kernel) = (own, kernel);
-    }
-    #[allow(clippy::print_stdout)]
-    {
-        println!("{} KiB of its own, {} KiB in the kernel", most / 1024, most_in_kernel / 1024);
-    }
-    assert!(most + most_in_kernel < 128 << 20, "{most} of its own, {most_in_kernel} in the kernel");
-    let end = Instant::now() + 4 * PATIENCE;
-    while daemon.json(&["stats"])["tcp_clients"].as_u64() > Some(1) {
-        assert!(Instant::now() < end, "who does not read is not closed: {}", daemon.json(&["stats"]));
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(
-        in_kernel(daemon.server).is_none_or(|left| left < 1 << 20),
-        "the kernel goes on with those closed"
-    );
-    drop(clients);
-}
-
-#[test]
-fn who_reads_slowly_gets_all_of_its_large_replies() {
-    let upstream = large();
-    let daemon = Daemon::start(&[&upstream], "");
-    let mut stream = daemon.tcp();
-    for id in 0..40_u16 {
-        stream.write_all(&frame(&ask_for("large.example", Rtype::TXT, None, id))).expect("written");
-    }
-    for id in 0..40_u16 {
-        std::thread::sleep(Duration::from_millis(20));
-        let reply = framed(&mut stream).expect("a reply");
-        assert!(reply.len() > LARGE && reply[..2] == id.to_be_bytes(), "reply {id}");
-    }
 }

@@ -1,16 +1,15 @@
-//! House rules that a reader of one file cannot see kept, held over all sources of the programs and
-//! libraries.
+//! Rules that concern all sources of the programs and libraries, and that no single file shows.
 
 use std::path::{Path, PathBuf};
 
-/// Where an atomic may go up and down, and why that is no count of what is in a queue.
+/// Sources where an atomic may be incremented and decremented, and why it is not the length of a queue.
 const COUNTED: [(&str, &str); 7] = [
     ("src/daemon/clients/workers.rs", "version: it only grows"),
     (
         "src/daemon/admin/answer_source.rs",
-        "SEARCHES: taken back when a value is dropped, whatever becomes of its thread",
+        "SEARCHES: decremented when a value is dropped, also if its thread panics",
     ),
-    ("src/native/", "users of a mapping, counted out on every way"),
+    ("src/native/", "users of a mapping, decremented on every path"),
     ("src/table/", "words of the shared table"),
     ("src/answers/", "words that one thread writes and others read"),
     ("src/client/", "users of a mapping"),
@@ -48,7 +47,7 @@ fn from(top: &Path, path: &Path) -> String {
     path.strip_prefix(top).map(PathBuf::from).expect("below the top").display().to_string()
 }
 
-/// The statements of a source without its comments and its own tests, each with the number of its line.
+/// The statements of a source without comments and unit tests, each with its line number.
 fn statements(text: &str) -> Vec<(usize, String)> {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let (mut statements, mut open) = (Vec::new(), (0, String::new()));
@@ -68,7 +67,7 @@ fn statements(text: &str) -> Vec<(usize, String)> {
     statements
 }
 
-/// Whether a statement hands something to a queue and looks away.
+/// Whether a statement sends to a queue and ignores the result.
 fn looks_away(statement: &str) -> bool {
     let statement = statement.trim();
     let hands = statement.contains(".send(") || statement.contains(".try_send(");
@@ -78,7 +77,7 @@ fn looks_away(statement: &str) -> bool {
 }
 
 #[test]
-fn what_a_queue_does_not_take_is_seen_to() {
+fn every_failure_to_send_to_a_queue_is_handled() {
     let wrong: Vec<String> = sources()
         .iter()
         .flat_map(|(path, text)| statements(text).into_iter().map(move |(line, what)| (path, line, what)))
@@ -87,13 +86,13 @@ fn what_a_queue_does_not_take_is_seen_to() {
         .collect();
     assert!(
         wrong.is_empty(),
-        "a client may wait for what a queue did not take; look at the outcome, or use daemon/clients/handover.rs:\n{}",
+        "a client may wait for a message that a queue refused; handle the error, or use daemon/clients/handover.rs:\n{}",
         wrong.join("\n")
     );
 }
 
 #[test]
-fn nothing_is_counted_beside_a_queue() {
+fn no_counter_duplicates_the_length_of_a_queue() {
     let wrong: Vec<String> = sources()
         .iter()
         .filter(|(path, _)| !COUNTED.iter().any(|(known, _)| path.starts_with(known)))
@@ -103,12 +102,13 @@ fn nothing_is_counted_beside_a_queue() {
         .collect();
     assert!(
         wrong.is_empty(),
-        "a count beside a queue goes wrong by each thing that the queue does not take; ask the queue, or say in COUNTED why it is none:\n{}",
+        "a separate count of a queue becomes wrong when the queue refuses a message; ask the queue, or explain in COUNTED:\n{}",
         wrong.join("\n")
     );
 }
 
-/// Whether a test makes a call that a signal may interrupt, or says in a way of its own that it is skipped.
+/// Whether a test makes a call that a signal may interrupt without a retry, or reports a skip by other
+/// means than the helper.
 fn lies_now_and_then(line: &str) -> bool {
     let receives = [".recv(&mut", ".recv_from(&mut", "stream.read(&mut"];
     let is_interrupted = receives.iter().any(|call| line.contains(call)) && !line.contains("retried(||");
@@ -120,7 +120,7 @@ fn tests_retry_what_a_signal_interrupts_and_skip_by_the_one_helper() {
     let wrong: Vec<String> = [all_below("tests"), all_below("src")]
         .concat()
         .iter()
-        // The sockets of unit tests never wait.
+        // The sockets of unit tests never block.
         .filter(|(path, _)| path.starts_with("tests/") || path.contains("/tests/"))
         .filter(|(path, _)| path != "tests/tidy.rs" && path != "tests/support/skip.rs")
         .flat_map(|(path, text)| (1..).zip(text.lines()).map(move |(number, line)| (path, number, line)))
@@ -131,7 +131,7 @@ fn tests_retry_what_a_signal_interrupts_and_skip_by_the_one_helper() {
 }
 
 #[test]
-fn the_rules_see_what_they_are_for() {
+fn the_checks_find_planted_violations() {
     for away in [
         "let _ = handed.try_send(Handed::Miss(Box::new(miss)));",
         "let _ = sender.send(read);",
@@ -151,5 +151,5 @@ fn the_rules_see_what_they_are_for() {
     let text = "fn f() {\n    // let _ = a.send(1);\n    let _ =\n        a.send(1);\n}\n";
     let found: Vec<usize> =
         statements(text).iter().filter(|(_, what)| looks_away(what)).map(|(line, _)| *line).collect();
-    assert_eq!(found, [3], "over lines, and not in comments");
+    assert_eq!(found, [3], "found across lines, and not in comments");
 }

@@ -1,6 +1,6 @@
-//! Upstreams whose replies cannot be read whole: what can be used is used, the rest goes to TCP,
-//! then without EDNS, and ends at once.
-#![allow(clippy::print_stdout)] // The slowest.
+//! Upstreams whose responses cannot be read completely: usable records are used; otherwise the question
+//! is asked over TCP, then without EDNS, and the round fails at once if both fail.
+#![allow(clippy::print_stdout)] // The slowest time is printed.
 
 #[path = "unreadable/shapes.rs"]
 mod shapes;
@@ -19,21 +19,21 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use support::{Daemon, Upstream, ask_for};
 
-/// How an upstream is broken.
+/// Which transports of an upstream are broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
-    /// By UDP alone.
+    /// Only UDP is broken.
     Udp,
-    /// With EDNS alone.
+    /// Only queries with EDNS get broken responses.
     Edns,
-    /// There is no TCP either, and without EDNS it is well.
+    /// There is no TCP, and responses without EDNS are good.
     EdnsWithoutTcp,
     Always,
     AlwaysWithoutTcp,
 }
 
-/// Plays one shape on a core of its own; an exchange takes a millisecond. Gives the reply and how
-/// many exchanges it took.
+/// Runs one shape on a new core, where an exchange takes a millisecond. Returns the reply and the
+/// number of exchanges.
 fn play(shape: &Shape, way: Way) -> (Vec<u8>, u64) {
     let geometry = Geometry { entries: 16 };
     let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
@@ -49,7 +49,7 @@ fn play(shape: &Shape, way: Way) -> (Vec<u8>, u64) {
     let asked = ask_for("www.shape.test", shape.rtype, Some(1232), 9);
     let (mut now, mut told, mut exchanges) = (Monotonic::from_ms(1_000_000), None::<Answer>, 0);
     core.handle(now, Input::Ask { client: ClientId(1), question: &question, recursion: true });
-    // Responses and failures, handed in when the actions before them have been executed.
+    // Responses and failures are handed in after all earlier actions have been executed.
     let mut arrived = VecDeque::new();
     while told.is_none() {
         core.check_invariants();
@@ -104,7 +104,7 @@ fn addresses(reply: &[u8], rtype: Rtype) -> (Rcode, Vec<Vec<u8>>) {
     (message.header().rcode(), own.collect())
 }
 
-/// Whether a shape can be read after all, as something else than a good answer.
+/// Whether a shape is readable, but as something other than a good answer.
 fn says_something(shape: &Shape) -> bool {
     let octets = shape.reply(&ask_for("www.shape.test", shape.rtype, Some(1232), 9));
     let Ok(message) = Message::read(&octets) else { return false };
@@ -114,7 +114,7 @@ fn says_something(shape: &Shape) -> bool {
 }
 
 #[test]
-fn every_shape_resolves_where_tcp_or_plain_dns_is_well_and_ends_at_once_where_not() {
+fn unreadable_responses_are_replaced_over_tcp_or_without_edns_and_fail_at_once_otherwise() {
     let (all, mut wrong) = (shapes::all(), Vec::new());
     assert!(all.len() > 150, "{}", all.len());
     for shape in &all {
@@ -123,11 +123,11 @@ fn every_shape_resolves_where_tcp_or_plain_dns_is_well_and_ends_at_once_where_no
             let (rcode, found) = addresses(&reply, shape.rtype);
             let good = found == [shapes::address(shape.rtype)];
             let ends = matches!(way, Way::Always | Way::AlwaysWithoutTcp);
-            // Another question, with our id, may be a stranger's: where there is no TCP the
-            // upstream may still answer.
+            // A response with our id and another question may be forged. Without TCP the round still
+            // waits for the upstream.
             let strange = way != Way::Udp && shape.name.starts_with("another");
             let right = good || (found.is_empty() && (ends || strange || says_something(shape)));
-            // A denial is asked once more in lower case.
+            // A denial is confirmed by one more query in lower case.
             let most = if rcode == Rcode::NXDOMAIN { 4 } else { 3 };
             if !right || (exchanges > most && !strange) {
                 wrong.push(format!("{}, {way:?}: {rcode} {found:?} after {exchanges} exchanges", shape.name));
@@ -137,7 +137,7 @@ fn every_shape_resolves_where_tcp_or_plain_dns_is_well_and_ends_at_once_where_no
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// The number of the shape that a query is about, and its way.
+/// The number of the shape that a query's name selects, and the way in which it is broken.
 fn numbered(query: &[u8]) -> Option<(char, usize)> {
     let name = Query::read(query).ok()?.name_lower();
     let label = String::from_utf8(name.labels().next()?.to_vec()).ok()?;
@@ -156,11 +156,11 @@ fn broken(all: &'static [Shape]) -> Upstream {
 }
 
 #[test]
-fn a_daemon_asks_on_at_once_and_thinks_no_worse_of_the_upstream() {
+fn an_unreadable_response_is_replaced_at_once_and_does_not_count_against_the_upstream() {
     let all: &'static [Shape] = shapes::all().leak();
     let (alone, beside) = (broken(all), broken(all));
     let well = Upstream::start(|query, _| vec![(0, shapes::good(query))]);
-    // Later than a client waits here, so that a reply is never owed to the deadline.
+    // The deadline is later than a client waits here, so that no reply is due to the deadline.
     let more = "[round]\ndeadline = \"60s\"\n";
     let (one, two) = (Daemon::start(&[&alone], more), Daemon::start(&[&beside, &well], more));
     let (mut wrong, mut slowest) = (Vec::new(), Duration::ZERO);

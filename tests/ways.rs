@@ -1,5 +1,5 @@
-//! The real daemon and upstreams with ways of their own: cookies that are not for us, names told
-//! apart by letter case, drawn letters written out, connections that end.
+//! The real daemon with peculiar upstreams: cookies of other clients, case-sensitive names, mixed
+//! letter case in records, connections that end early.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::{Daemon, Upstream, answer, ask_for, compose, ends};
 
-/// An answer with a cookie for `client`, or for who asks.
+/// An answer with a cookie for `client`, or for the querier.
 fn with_cookie(query: &[u8], client: Option<&[u8]>) -> Vec<u8> {
     let edns = Query::read(query).expect("a query").edns();
     let own =
@@ -25,7 +25,7 @@ fn with_cookie(query: &[u8], client: Option<&[u8]>) -> Vec<u8> {
     })
 }
 
-/// Asks for so many names; how many connections that took.
+/// Asks for `count` names; returns how many TCP connections that took.
 fn connections(daemon: &Daemon, counted: &AtomicUsize, names: std::ops::Range<usize>) -> usize {
     let before = counted.load(Ordering::SeqCst);
     for n in names {
@@ -35,7 +35,7 @@ fn connections(daemon: &Daemon, counted: &AtomicUsize, names: std::ops::Range<us
 }
 
 #[test]
-fn cookies_of_others_cost_a_few_connections_and_no_answer() {
+fn cookies_of_other_clients_cost_a_few_connections_and_no_answer() {
     for kind in ["others", "every second"] {
         let (tcp_queries, asked) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
         let upstream = Upstream::start({
@@ -54,11 +54,11 @@ fn cookies_of_others_cost_a_few_connections_and_no_answer() {
             }
         });
         let daemon = Daemon::start(&[&upstream], "");
-        // A repeated datagram may make it one more or less.
+        // A retransmission may make it one more or less.
         let first = connections(&daemon, &tcp_queries, 0..12);
         assert!(first <= 3, "{kind}: {first}");
         let later = connections(&daemon, &tcp_queries, 12..40);
-        assert!(later <= 2 && first + later <= 3, "{kind}: it is learned, {first} and {later}");
+        assert!(later <= 2 && first + later <= 3, "{kind}: not learned, {first} and {later} connections");
         assert_eq!(daemon.json(&["status"])["upstreams"][0]["state"], "up");
     }
 }
@@ -104,8 +104,8 @@ fn an_upstream_that_drops_cookies_is_asked_without_them() {
     }
     let seen = upstream.seen.lock().expect("no panic");
     let signed = |query: &&Vec<u8>| Query::read(query).expect("a query").dnssec_ok();
-    assert!(seen.iter().filter(signed).count() >= 4, "never without EDNS");
-    assert!(seen.len() <= 6, "it is learned: {} queries", seen.len());
+    assert!(seen.iter().filter(signed).count() >= 4, "it is never asked without EDNS");
+    assert!(seen.len() <= 6, "not learned: {} queries", seen.len());
 }
 
 /// Whether a query's name has a letter in upper case.
@@ -122,7 +122,7 @@ fn denied(query: &[u8], zone: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn names_told_apart_by_letter_case_are_found_and_denials_are_not_asked_twice_for_ever() {
+fn names_at_a_case_sensitive_upstream_are_found_and_denials_are_not_repeated_for_ever() {
     let upstream = Upstream::start(|query, _| {
         let name = Query::read(query).expect("a query").name_lower().to_string();
         let reply = match name.as_str() {
@@ -139,18 +139,18 @@ fn names_told_apart_by_letter_case_are_found_and_denials_are_not_asked_twice_for
         assert_eq!(ends(&daemon.ask(&format!("host-with-letters-{n}.other.test"))), [2]);
     }
     let before = upstream.count();
-    assert!(before <= 17, "one more question for the domain, not for each name: {before}");
+    assert!(before <= 17, "one more query per domain, not per name: {before}");
     for n in 0..8 {
         assert!(ends(&daemon.ask(&format!("no-such-host-{n}.other.test"))).is_empty());
     }
     assert_eq!(
         upstream.count() - before,
         8,
-        "answers to drawn letters have shown that they do not matter there"
+        "answers to mixed case have shown that the upstream ignores case"
     );
 }
 
-/// The reply of an upstream that repeats the letters of a query wherever it can, all names in full.
+/// The response of an upstream that repeats the query's letter case in all records, without compression.
 fn repeated(query: &[u8]) -> Vec<u8> {
     let read = Query::read(query).expect("a query");
     let own = read.qname().to_vec();
@@ -163,7 +163,7 @@ fn repeated(query: &[u8]) -> Vec<u8> {
             assert!(composer.record(section, Owner::Wire(owner), rtype, 300, rdata));
         };
         match (read.qtype(), own[1].to_ascii_lowercase()) {
-            // As RFC 6672 section 3.1 has a DNAME answered.
+            // A DNAME answer as in RFC 6672, section 3.1.
             (Rtype::A, b'd') => {
                 put(Section::Answer, zone, Rtype::DNAME, b"\x03tgt\x07example\0");
                 put(Section::Answer, &own, Rtype::CNAME, &elsewhere);
@@ -182,7 +182,7 @@ fn repeated(query: &[u8]) -> Vec<u8> {
             (Rtype::PTR, _) => put(Section::Answer, &own, Rtype::PTR, &elsewhere),
             (Rtype::RP, _) => put(Section::Answer, &own, Rtype::RP, &under(&elsewhere, &whole)),
             (Rtype::HTTPS, _) => put(Section::Answer, &own, Rtype::HTTPS, &under(&[0, 1], &elsewhere)),
-            // Its target is at another server's, where it is asked for in other letters.
+            // The target is in another domain, and is asked for in a letter case of its own.
             (Rtype::LOC, b'w') => put(Section::Answer, &own, Rtype::CNAME, &under(b"\x01x", &elsewhere)),
             (Rtype::LOC, _) => put(Section::Answer, &own, Rtype::LOC, &[0; 16]),
             _ => {
@@ -194,7 +194,7 @@ fn repeated(query: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn drawn_letters_reach_nobody_wherever_they_are_written() {
+fn mixed_letter_case_reaches_no_client_wherever_an_upstream_writes_it() {
     let upstream = Upstream::start(|query, _| vec![(0, repeated(query))]);
     let daemon = Daemon::start(&[&upstream], "");
     let denied = [Rtype::AAAA, Rtype::TXT, Rtype::NAPTR];
@@ -204,7 +204,7 @@ fn drawn_letters_reach_nobody_wherever_they_are_written() {
             let name = format!("{first}-a-host.letters-of-a-long-name.example");
             let reply = daemon.exchange(&ask_for(&name, rtype, Some(1232), 7));
             assert!(Message::read(&reply).is_ok_and(|m| m.records().count() > 1), "{name} {rtype}");
-            // Beside another letter: a pointer's octet may look like one.
+            // Next to another letter only, since an octet of a pointer may look like a letter.
             let letters = |two: &[u8]| two.iter().all(u8::is_ascii_alphabetic);
             let mut pairs = reply.windows(2).filter(|two| letters(two));
             let shown = pairs.any(|two| two.iter().any(u8::is_ascii_uppercase));
@@ -234,10 +234,10 @@ fn error(query: &[u8], rcode: Rcode) -> Vec<u8> {
     compose(query, rcode, 0, |_| {})
 }
 
-/// Says what an upstream with this way answers; nothing where it is silent.
+/// The response of an upstream with one peculiarity; `None` when it stays silent.
 type Says = fn(&[u8], bool) -> Option<Vec<u8>>;
 
-/// Asks an upstream with a way of its own for names in four domains. How many queries that took.
+/// Asks a peculiar upstream for names in four domains; returns how many queries that took.
 fn answers_all(kind: &str, says: Says, names: usize) -> usize {
     let upstream =
         Upstream::start(move |query, tcp| says(query, tcp).map(|reply| (0, reply)).into_iter().collect());
@@ -250,7 +250,7 @@ fn answers_all(kind: &str, says: Says, names: usize) -> usize {
 }
 
 #[test]
-fn a_denial_of_drawn_letters_waits_for_whatever_answers_the_letters_that_were_meant() {
+fn a_denial_of_mixed_letter_case_waits_for_the_response_to_lower_case() {
     const TC: u16 = 0x0200;
     let ways: [(&str, Says); 5] = [
         ("TC, then TCP", |query, tcp| {
@@ -291,7 +291,7 @@ fn a_denial_of_drawn_letters_waits_for_whatever_answers_the_letters_that_were_me
 }
 
 #[test]
-fn errors_for_cookies_edns_or_drawn_letters_are_got_round_and_learned() {
+fn errors_due_to_cookies_edns_or_mixed_letter_case_are_worked_around_and_learned() {
     let ways: [(&str, Says); 5] = [
         ("SERVFAIL for cookies", |query, _| {
             Some(if has_cookie(query) { error(query, Rcode::SERVFAIL) } else { answer(query, &[1], 300) })
@@ -316,7 +316,7 @@ fn errors_for_cookies_edns_or_drawn_letters_are_got_round_and_learned() {
 }
 
 #[test]
-fn who_takes_edns_and_cookies_at_first_and_drops_them_later_is_asked_without() {
+fn an_upstream_that_later_drops_edns_and_cookies_gets_queries_without_them() {
     for kind in ["EDNS", "cookies"] {
         let asked = AtomicUsize::new(0);
         let upstream = Upstream::start(move |query, _| {
@@ -333,13 +333,13 @@ fn who_takes_edns_and_cookies_at_first_and_drops_them_later_is_asked_without() {
             assert_eq!(ends(&daemon.ask(&format!("n{n}.example"))), [1], "{kind}: {n}");
         }
         let queries = upstream.count();
-        assert!(queries <= 40, "{kind} {queries}: it is learned");
+        assert!(queries <= 40, "{kind}: not learned, {queries} queries");
         assert_eq!(daemon.json(&["status"])["upstreams"][0]["edns"], kind != "EDNS");
     }
 }
 
 #[test]
-fn letters_that_change_by_udp_alone_cost_a_few_connections() {
+fn a_letter_case_that_changes_only_over_udp_costs_a_few_connections() {
     let connections = Arc::new(AtomicUsize::new(0));
     let upstream = Upstream::start({
         let connections = Arc::clone(&connections);

@@ -1,5 +1,5 @@
-//! The real daemon with files as people write them: lost, odd or half written, and names of theirs
-//! that others deny.
+//! The real daemon with imperfect hosts files and block lists: lost, malformed or incomplete, and
+//! with names that upstreams deny.
 
 mod support;
 
@@ -9,7 +9,7 @@ use hither_wire::message::{Message, Section};
 use std::path::Path;
 use support::{Daemon, Upstream, answer, ask_for, compose, directory, ends};
 
-/// Denies whatever begins with `no`, and has an address for all else.
+/// An upstream that denies names that begin with `no`, and has an address for all others.
 fn denying() -> Upstream {
     Upstream::start(|query, _| {
         let asked = Message::read(query).expect("readable").question().expect("one").name;
@@ -35,7 +35,7 @@ fn replace(path: &Path, text: impl AsRef<[u8]>) {
     std::fs::rename(path.with_extension("new"), path).expect("renamed");
 }
 
-/// What status says of a file.
+/// The problem that status reports for a file.
 fn file(daemon: &Daemon, path: &Path) -> serde_json::Value {
     let status = daemon.json(&["status"]);
     let files = status["files"].as_array().cloned().unwrap_or_default();
@@ -47,7 +47,7 @@ fn problem(daemon: &Daemon, path: &Path) -> String {
 }
 
 #[test]
-fn what_was_read_last_of_a_file_stays_in_force_when_it_is_lost() {
+fn the_last_good_content_of_a_file_stays_in_force_when_the_file_is_lost() {
     let upstream = denying();
     let dir = directory();
     let (hosts, list) = (dir.join("hosts.txt"), dir.join("block.txt"));
@@ -61,7 +61,7 @@ fn what_was_read_last_of_a_file_stays_in_force_when_it_is_lost() {
     assert_eq!((seen["names"].as_u64(), seen["passed_over"].as_u64()), (Some(1), Some(1)), "{seen}");
     assert!(problem(&daemon, &list).starts_with("line 2: 'http://odd.test/'"), "{seen}");
     assert!(daemon.log().contains(": 1 lines passed over; expected a name"), "{}", daemon.log());
-    // What a server that was down, an editor that was killed, a disk that was full, and a wrong save leave.
+    // Files as left by a failed download, a killed editor, a full disk, and a save in a wrong encoding.
     let utf16: Vec<u8> = "ads.test\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (text, says) in [
         (&b"<html>\n<body>404\n"[..], "has no line that is understood"),
@@ -85,19 +85,19 @@ fn what_was_read_last_of_a_file_stays_in_force_when_it_is_lost() {
     assert!(blocked(&daemon));
     std::fs::remove_dir(&list).expect("removed");
     replace(&list, "# nothing is blocked\n");
-    daemon.until("a comment says that it is meant", |d| !blocked(d));
+    daemon.until("a file with only a comment is intended to be empty", |d| !blocked(d));
     assert!(problem(&daemon, &list).is_empty());
-    // A hosts file may be empty.
+    // An empty hosts file is valid.
     replace(&hosts, [0; 512]);
-    daemon.until("NULs are no hosts file", |d| problem(d, &hosts).contains("is empty"));
+    daemon.until("a file of NULs is no hosts file", |d| problem(d, &hosts).contains("is empty"));
     assert_eq!(ends(&daemon.ask("nas.test")), [7]);
     replace(&hosts, "");
-    daemon.until("it has no names", |d| ends(&d.ask("nas.test")) == [1]);
+    daemon.until("the file has no names", |d| ends(&d.ask("nas.test")) == [1]);
     assert!(problem(&daemon, &hosts).is_empty());
 }
 
 #[test]
-fn no_upstream_denies_a_name_of_a_hosts_file_or_what_is_above_it() {
+fn no_upstream_denies_a_name_of_a_hosts_file_or_its_parent_domain() {
     let upstream = denying();
     let dir = directory();
     let hosts = dir.join("hosts.txt");
@@ -107,12 +107,12 @@ fn no_upstream_denies_a_name_of_a_hosts_file_or_what_is_above_it() {
         for rtype in [Rtype::TXT, Rtype::MX, Rtype::SRV, Rtype::NS, Rtype::AAAA, Rtype::HTTPS, Rtype::ANY] {
             assert_eq!(code(&daemon, "nobody.nolan.test", rtype), Rcode::NOERROR, "{rtype}");
         }
-        assert_eq!(code(&daemon, "nolan.test", Rtype::A), Rcode::NOERROR, "nor what is above it");
+        assert_eq!(code(&daemon, "nolan.test", Rtype::A), Rcode::NOERROR, "nor its parent domain");
         assert_eq!(code(&daemon, "nowhere.test", Rtype::A), Rcode::NXDOMAIN);
         assert_eq!(code(&daemon, "nothing.nobody.nolan.test", Rtype::TXT), Rcode::NXDOMAIN);
     }
     assert_eq!(ends(&daemon.exchange(&ask_for("nobody.nolan.test", Rtype::ANY, None, 7))), [7]);
-    // Without the file the upstream's word counts, and with it ours.
+    // Without the file the upstream's denial counts, with the file its names exist.
     replace(&hosts, "");
     daemon.until("it is denied", |d| code(d, "nobody.nolan.test", Rtype::TXT) == Rcode::NXDOMAIN);
     assert_eq!(code(&daemon, "nolan.test", Rtype::A), Rcode::NXDOMAIN);
@@ -122,7 +122,7 @@ fn no_upstream_denies_a_name_of_a_hosts_file_or_what_is_above_it() {
 }
 
 #[test]
-fn a_fifo_in_the_place_of_any_file_holds_nobody_up() {
+fn a_fifo_in_place_of_any_file_blocks_nothing() {
     let upstream = denying();
     let dir = directory();
     let hosts = dir.join("hosts.txt");
@@ -133,10 +133,10 @@ fn a_fifo_in_the_place_of_any_file_holds_nobody_up() {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     };
     fifo(&hosts);
-    daemon.until("it is told", |daemon| problem(daemon, &hosts).contains("it is a FIFO and no file"));
+    daemon.until("status reports it", |daemon| problem(daemon, &hosts).contains("it is a FIFO and no file"));
     let line = |daemon: &Daemon| daemon.json(&["query", "nas.test"])["source_detail"].clone();
     let began = std::time::Instant::now();
-    // One search for the line more than there are at once.
+    // One more search for the line than may run at once.
     (0..5).for_each(|_| assert_ne!(line(&daemon), serde_json::Value::Null));
     replace(&hosts, "192.0.2.7 nas.test\n");
     assert_eq!(line(&daemon), format!("{}:1", hosts.display()), "searches come to an end");

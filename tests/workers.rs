@@ -1,6 +1,6 @@
-//! The real daemon with hit workers, and an event loop that stands still for a while: whoever asks
-//! meanwhile gets one reply, and afterwards all is as before.
-#![allow(clippy::disallowed_methods)] // Time passes by itself here.
+//! The real daemon with hit workers while its event loop is stopped: each query gets one reply, and
+//! the daemon works as before afterwards.
+#![allow(clippy::disallowed_methods)] // Tests with real time.
 
 mod support;
 
@@ -13,19 +13,19 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use support::{Daemon, PATIENCE, Upstream, answer, ask_for, ends, retried, skip};
 
-/// How long the entry lives of which workers say that its end is near.
+/// The TTL of the entry that workers report as about to expire.
 const TTL_S: u32 = 10;
 
-/// The thread of the event loop, stopped while this lives. The daemon's other threads run on.
+/// The thread of the event loop, stopped while this lives. The daemon's other threads run.
 struct Stopped(Pid);
 
 impl Stopped {
-    /// `None` where the kernel does not let us.
+    /// `None` when the kernel does not permit it.
     fn stop(daemon: &Daemon) -> Option<Stopped> {
-        // The first thread of a process has its number.
+        // The id of a process's first thread is the process id.
         let thread = Pid::from_raw(i32::try_from(daemon.process.id()).expect("small"));
         ptrace::seize(thread, ptrace::Options::empty()).ok()?;
-        ptrace::interrupt(thread).expect("it is ours by now");
+        ptrace::interrupt(thread).expect("we trace it");
         waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stops");
         Some(Stopped(thread))
     }
@@ -49,8 +49,8 @@ fn hit(socket: &UdpSocket, id: u16) -> bool {
     reply[..2] == id.to_be_bytes() && ends(&reply[..len]) == [1]
 }
 
-/// A daemon with two workers whose entry `hot.example` is in the last tenth of its life, and that
-/// entry's end.
+/// A daemon with two workers whose entry `hot.example` is in the last tenth of its TTL, and the
+/// time when that entry expires.
 fn near_the_end(upstream: &Upstream) -> (Daemon, Instant) {
     let dir = support::directory();
     Daemon::configure(&dir, &[upstream], "");
@@ -67,7 +67,7 @@ fn near_the_end(upstream: &Upstream) -> (Daemon, Instant) {
     (daemon, began + lifetime)
 }
 
-/// Hits until shortly before the entry's end, each of which has something for the event loop; how
+/// Sends hits until shortly before the entry expires. Each gives the event loop a message. Returns how
 /// many there were.
 fn fill_the_queues(daemon: &Daemon, end: Instant) -> u32 {
     let hits = daemon.client();
@@ -78,12 +78,12 @@ fn fill_the_queues(daemon: &Daemon, end: Instant) -> u32 {
 }
 
 #[test]
-fn a_loop_that_stands_still_costs_nobody_his_reply_and_nothing_afterwards() {
-    const TEST: &str = "a_loop_that_stands_still_costs_nobody_his_reply_and_nothing_afterwards";
-    /// More hits than any queue holds.
+fn a_stopped_event_loop_loses_no_reply_and_leaves_nothing_behind() {
+    const TEST: &str = "a_stopped_event_loop_loses_no_reply_and_leaves_nothing_behind";
+    /// More hits than a queue can hold.
     const ENOUGH: u32 = 2500;
     let upstream = Upstream::start(|query, _| vec![(0, answer(query, &[1], TTL_S))]);
-    // A busy machine may not make so many in the second that the entry has left.
+    // A busy machine may not send that many in the last second of the entry.
     for _ in 0..3 {
         let (daemon, end) = near_the_end(&upstream);
         let Some(stopped) = Stopped::stop(&daemon) else {
@@ -99,7 +99,7 @@ fn a_loop_that_stands_still_costs_nobody_his_reply_and_nothing_afterwards() {
 fn misses_are_answered(daemon: &Daemon, stopped: Stopped) {
     const MISSES: u16 = 4096;
     let misses = daemon.client();
-    // More queries than any queue holds; no more at once than the kernel's buffers hold.
+    // More queries than a queue can hold, but no more at once than the kernel's buffers hold.
     let mut replies: BTreeMap<u16, (usize, Rcode)> = BTreeMap::new();
     let take = |replies: &mut BTreeMap<u16, (usize, Rcode)>| {
         let mut reply = [0; 512];
@@ -110,7 +110,7 @@ fn misses_are_answered(daemon: &Daemon, stopped: Stopped) {
     };
     for id in 0..MISSES {
         misses.send(&ask_for(&format!("n{id}.example"), Rtype::A, None, id)).expect("sent");
-        // When what is sent behind them has its reply, they were looked at.
+        // When a later query has its reply, the workers have processed the earlier ones.
         if id % 64 == 63 {
             misses.send(&ask_for("pace.example", Rtype::A, None, MISSES)).expect("sent");
             while replies.remove(&MISSES).is_none() {
@@ -129,8 +129,8 @@ fn misses_are_answered(daemon: &Daemon, stopped: Stopped) {
     }
     assert!(replies.values().all(|(count, _)| *count == 1), "one reply each");
     let shed = daemon.json(&["stats"])["shed_queries"].as_u64();
-    assert!(shed >= Some(told as u64), "{told} were told at once, {shed:?} are counted");
+    assert!(shed >= Some(told as u64), "{told} were refused at once, {shed:?} are counted");
     for n in 0..500 {
-        assert_eq!(ends(&daemon.ask(&format!("after{n}.example"))), [1], "names are found out again at once");
+        assert_eq!(ends(&daemon.ask(&format!("after{n}.example"))), [1], "new names are resolved at once");
     }
 }

@@ -1,10 +1,10 @@
-//! What the C compiler makes of `include/hither.h`.
+//! The sizes, offsets and constants that the C compiler computes from `include/hither.h`.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-/// Sizes and offsets of all structures, values of all constants, and the prototypes, one a line;
+/// Sizes and offsets of all structures, values of all constants, and the prototypes, one per line;
 /// `None` without a C compiler.
 pub fn described() -> Option<String> {
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");

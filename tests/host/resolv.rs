@@ -70,7 +70,11 @@ fn servers_in_the_configuration_of_resolved_become_upstreams_of_hitherd() {
     assert!(!host.0.join("etc/hither/hither.toml.d/resolved.toml").exists());
     host.write("etc/hither/hither.toml.d/resolved.toml", "# mine\n");
     assert_eq!(host.apply("hitherctl disable-resolv"), "");
-    assert_eq!(host.text("etc/hither/hither.toml.d/resolved.toml"), "# mine\n", "by that name it may be his");
+    assert_eq!(
+        host.text("etc/hither/hither.toml.d/resolved.toml"),
+        "# mine\n",
+        "a file by that name may be the operator's"
+    );
 }
 
 #[test]
@@ -90,12 +94,16 @@ fn the_fix_for_network_manager_makes_it_leave_the_file_alone() {
     assert_eq!(
         host.text("etc/resolv.conf"),
         "nameserver 127.0.0.1\nsearch corp.example\noptions edns0\n",
-        "only the servers are others"
+        "only the servers differ"
     );
     let after = host.findings();
     assert_eq!(state(&after, "resolv.conf"), "ok");
     assert!(after.iter().all(|finding| finding["check"] != "NetworkManager"), "it writes nothing any more");
-    assert_eq!(of(&after, "upstreams")["found"], "192.0.2.1:53 (the system's)", "which it still tells");
+    assert_eq!(
+        of(&after, "upstreams")["found"],
+        "192.0.2.1:53 (the system's)",
+        "NetworkManager still publishes it"
+    );
     assert_eq!(
         host.apply("hitherctl disable-resolv"),
         "systemctl try-reload-or-restart NetworkManager.service\n"
@@ -120,13 +128,13 @@ fn lines_are_added_to_files_of_other_programs_and_removed_alone() {
             .ends_with("disable-resolv takes it back.\nnameserver 127.0.0.1\n")
     );
     assert_eq!(host.apply("hitherctl disable-resolv"), "resolvconf -u\n");
-    assert_eq!(host.text("etc/resolvconf/resolv.conf.d/head"), head, "his own line stays");
+    assert_eq!(host.text("etc/resolvconf/resolv.conf.d/head"), head, "the operator's own line stays");
     let host = Host::served(&[
         ("etc/dhcp/dhclient.conf", "timeout 300;"),
         ("etc/resolv.conf", "nameserver 192.0.2.1\n"),
         ("proc/9/comm", "dhclient\n"),
     ]);
-    // A comment in Latin-1 stays what it is.
+    // A comment in Latin-1 is not changed.
     let odd = b"# r\xe9seau\nnameserver 192.0.2.1\n";
     std::fs::write(host.0.join("etc/resolv.conf"), odd).expect("written");
     host.apply("hitherctl enable-resolv");
@@ -136,11 +144,7 @@ fn lines_are_added_to_files_of_other_programs_and_removed_alone() {
     host.write("etc/resolv.conf", "# anew\nnameserver 127.0.0.1\nnameserver 192.0.2.2\n");
     host.apply("hitherctl disable-resolv");
     assert_eq!(host.text("etc/dhcp/dhclient.conf"), "timeout 300;\n");
-    assert_eq!(
-        host.text("etc/resolv.conf"),
-        "# anew\nnameserver 192.0.2.2\n",
-        "what was written since stays"
-    );
+    assert_eq!(host.text("etc/resolv.conf"), "# anew\nnameserver 192.0.2.2\n", "later changes stay");
     host.apply("hitherctl enable-resolv");
     host.write("etc/resolv.conf", "nameserver 192.0.2.3\n");
     host.apply("hitherctl disable-resolv");
@@ -200,7 +204,7 @@ fn the_target_of_a_link_gets_and_loses_our_line_and_the_link_stays() {
     assert!(host.0.join("etc/resolv.conf").is_symlink());
 }
 
-/// A link whose end nobody keeps: it would be gone with the next boot, or is already.
+/// The link's target does not survive the next boot, or is missing already.
 #[test]
 fn a_link_whose_target_is_not_kept_is_replaced() {
     for (link, ends_at) in [
@@ -228,8 +232,10 @@ fn a_link_whose_target_is_not_kept_is_replaced() {
         assert!(file.is_file() && !file.is_symlink(), "{link}");
         let kept = if ends_at.is_some() { "nameserver 192.0.2.1\nsearch corp.example\n" } else { "" };
         let text = format!("nameserver 127.0.0.1\n{kept}");
-        assert_eq!(host.text("etc/resolv.conf"), text, "{link}: hitherd has them from nobody else");
-        ends_at.into_iter().for_each(|path| assert_eq!(host.text(path), before, "it is not ours"));
+        assert_eq!(host.text("etc/resolv.conf"), text, "{link}: hitherd has no other source of them");
+        ends_at
+            .into_iter()
+            .for_each(|path| assert_eq!(host.text(path), before, "a file of another program is not changed"));
         assert_eq!(state(&host.findings(), "resolv.conf"), "ok", "{link}");
         host.apply("hitherctl disable-resolv");
         assert_eq!(std::fs::read_link(&file).expect("the link again"), Path::new(link));

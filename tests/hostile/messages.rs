@@ -1,5 +1,5 @@
-//! Broken and odd messages, generated, each with what the standards ask for (RFC 1035, 6891, 7873,
-//! 8906, 9619).
+//! Generated broken and odd messages, each with the reply that the RFCs require (RFC 1035, 6891,
+//! 7873, 8906, 9619).
 
 use hither_wire::message::Message as Read;
 use hither_wire::query::{Query, Refusal};
@@ -8,20 +8,20 @@ pub struct Message {
     pub name: String,
     pub octets: Vec<u8>,
     pub expected: Expected,
-    /// Counted in `malformed_queries`.
+    /// The daemon counts it in `malformed_queries`.
     pub malformed: bool,
-    /// Its reply takes a round.
+    /// It is a miss that needs a round.
     pub asks_upstream: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expected {
     Silence,
-    /// This response code, that of OPT included.
+    /// This RCODE, with the upper bits in OPT.
     Code(u16),
     /// NOERROR with the question as it was sent.
     Answer,
-    /// Anything that is no harm.
+    /// Any harmless reply, or none.
     Harmless,
 }
 
@@ -58,7 +58,7 @@ impl Message {
     }
 }
 
-/// Every one, always the same.
+/// All messages, the same in each run.
 pub fn all() -> Vec<Message> {
     let mut all = List::default();
     all.headers();
@@ -78,7 +78,7 @@ const BADVERS: Expected = Expected::Code(16);
 #[derive(Default)]
 struct List(Vec<Message>);
 
-/// A query for one more name, id and flags included.
+/// A query for another name, with its id and flags.
 fn query(n: usize, rtype: u16) -> Vec<u8> {
     let name = format!("m{n}");
     let mut octets = vec![(n >> 8) as u8, n as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, name.len() as u8];
@@ -279,7 +279,7 @@ impl List {
         self.add("the root's servers", Expected::Answer, root);
     }
 
-    /// Messages with some octets changed; what they may be answered is what they then are.
+    /// Messages with random octets changed; the expected reply follows from the changed message.
     fn mutants(&mut self) {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut draw = |below: usize| {

@@ -1,10 +1,10 @@
-//! Messages of 64 KiB that want a reader to work: thousands of records, owners, aliases,
-//! signatures, and names by a hundred pointers.
+//! Messages of 64 KiB that are expensive to read: thousands of records, owners, CNAMEs, signatures,
+//! and names of a hundred compression pointers.
 
 use hither_wire::codes::{Class, Rtype};
 use hither_wire::query::Query;
 
-/// A kind of them: its name, the type that is asked for, and whether with DO.
+/// A kind of message: its name, QTYPE, and whether DO is set.
 pub const KINDS: [(&str, Rtype, bool); 12] = [
     ("addresses", Rtype::A, false),
     ("owners", Rtype::TXT, true),
@@ -20,7 +20,7 @@ pub const KINDS: [(&str, Rtype, bool); 12] = [
     ("https", Rtype::TXT, true),
 ];
 
-/// The name that is asked for.
+/// The QNAME.
 pub fn asked(kind: &str, n: usize) -> String {
     let deep = if kind == "deep-name" { "a.".repeat(100) } else { String::new() };
     format!("{deep}h{n}.large.example")
@@ -34,7 +34,7 @@ struct Draft {
 const QNAME: [u8; 2] = [0xc0, 12];
 
 impl Draft {
-    /// Appends a record to a section; `false`: there is no room left.
+    /// Appends a record to a section; `false` when the message is full.
     fn record(&mut self, section: usize, owner: &[u8], rtype: Rtype, rdata: &[u8]) -> bool {
         if self.octets.len() + owner.len() + 10 + rdata.len() > 65_535 {
             return false;
@@ -50,7 +50,7 @@ impl Draft {
     }
 }
 
-/// A label of its own for each number, below the asked name.
+/// A distinct label for each number, below the QNAME.
 fn below(n: usize) -> Vec<u8> {
     let [.., high, low] = n.to_be_bytes();
     [&[4, b'a' + (high >> 4), b'a' + (high & 15), b'a' + (low >> 4), b'a' + (low & 15)][..], &QNAME].concat()
@@ -60,8 +60,8 @@ fn signature(of: Rtype) -> Vec<u8> {
     [&of.0.to_be_bytes()[..], &[8; 16], &[0], b"signature"].concat()
 }
 
-/// Names of up to `labels` labels, each a label and a pointer to the one before, as octets that
-/// stand at `at`; and where the longest stands.
+/// Names of up to `labels` labels, each one label and a pointer to the previous name, as octets for
+/// offset `at`; and the offset of the longest.
 fn stairs(at: usize, labels: usize) -> (Vec<u8>, [u8; 2]) {
     let pointer = |to: usize| [0xc0 | (to >> 8) as u8, to as u8];
     let mut octets = vec![1, b'a', 0];
@@ -83,7 +83,7 @@ pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
         octets[3] |= 3;
     }
     let mut draft = Draft { octets, counts: [0; 2] };
-    // Where the name ends without its first label.
+    // The offset of the name without its first label.
     let parent = [0xc0, 12 + 1 + read.qname()[0]];
     if kind == "proofs" {
         let rdata = [&[0, 0][..], &[0; 16], &300_u32.to_be_bytes()].concat();
@@ -91,8 +91,8 @@ pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
     } else if !["addresses", "aliases", "signed-aliases", "moved", "deep-name"].contains(&kind) {
         assert!(draft.record(0, &QNAME, Rtype::TXT, b"\x01x"));
     }
-    // Behind a root as owner and the fixed octets of its record: as opaque data no name of it is
-    // looked at there.
+    // The names are in the opaque RDATA of a record with the root as owner, so they are not read
+    // there.
     let (octets, deep) = stairs(draft.octets.len() + 11, if kind == "broken-data" { 128 } else { 127 });
     if ["broken-data", "rp", "https"].contains(&kind) {
         assert!(draft.record(0, &[0], Rtype(65_280), &octets));
@@ -115,7 +115,7 @@ pub fn message(kind: &str, query: &[u8]) -> Vec<u8> {
             }
             "moved" => draft.record(0, &parent, Rtype::DNAME, &[&[1, b'a'][..], &below(n)].concat()),
             "deep-owners" => {
-                // One label more than the owner before.
+                // One label more than the previous owner.
                 let to = if n % 40 == 0 { 12 } else { before };
                 before = if at < 0x3f00 { at } else { before };
                 let owner = [1, b'a' + (n % 26) as u8, 0xc0 | (to >> 8) as u8, to as u8];

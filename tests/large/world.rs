@@ -1,4 +1,4 @@
-//! A core that is given one large answer after the other, over TCP as they come.
+//! A core without a daemon that processes one large response after the other, all over TCP.
 
 use super::messages::{asked, message};
 use hither_rounds::{Action, Answer, ClientId, Input, Question, Rounds, Routes, Settings, Transport, reply};
@@ -32,13 +32,13 @@ impl World {
         World { core, now: Monotonic::from_ms(1_000_000), out: vec![0; 65_535], messages: 0 }
     }
 
-    /// How many large messages the latest question took.
+    /// How many large responses the latest question took.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// Asks for name `n`; the answer, and the length of the reply.
+    /// Asks for name `n`; returns the outcome and the length of the reply.
     pub fn ask(&mut self, (kind, rtype, dnssec_ok): (&str, Rtype, bool), n: usize) -> (Answer, usize) {
         self.now = Monotonic(self.now.0 + 1_000_000);
         let name = asked(kind, n).parse().expect("a name");
@@ -84,6 +84,6 @@ impl World {
                 },
             }
         }
-        panic!("it goes on for ever");
+        panic!("the round does not end");
     }
 }

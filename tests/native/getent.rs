@@ -56,7 +56,10 @@ fn missing_names_are_denied_at_once_and_names_of_other_modules_are_left_to_them(
     if hosts.lines().any(|line| line.split_whitespace().skip(1).any(|name| name == "localhost")) {
         assert_eq!(after("[NOTFOUND=return]", "localhost"), Some(0), "localhost is for the next module");
     } else {
-        skipped("one check of what_does_not_exist", "/etc/hosts has no localhost");
+        skipped(
+            "the check with /etc/hosts in missing_names_are_denied_at_once_and_names_of_other_modules_are_left_to_them",
+            "/etc/hosts has no localhost",
+        );
     }
     assert_eq!(after("[NOTFOUND=return]", "none.example"), Some(2));
     assert_eq!(
@@ -98,7 +101,7 @@ fn a_daemon_that_hangs_is_waited_for_once_and_a_slow_one_is_asked_again() {
     let upstream = upstream();
     let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
     daemon.ask("www.example");
-    // The daemon is slow, since its upstream is: the next name is asked all the same.
+    // The daemon is slow because its upstream is. The next name is still asked.
     let (_, lines) = getent(&daemon, &["ahostsv4", "silent.example", "other.example"]);
     assert_eq!(addresses(&lines), ["198.18.0.3", "198.18.0.1", "198.18.0.2"], "{lines:?}");
     daemon.signal(nix::sys::signal::Signal::SIGSTOP);
@@ -138,7 +141,7 @@ fn a_reader_that_still_uses_an_entry_keeps_it_fresh() {
     while daemon.json(&["stats"])["hints"] == 0 {
         assert!(Instant::now() < deadline, "no hint is received: {}", daemon.json(&["stats"]));
         let (status, _) = getent(&daemon, &["ahostsv4", "short.example"]);
-        assert_eq!(status, Some(0), "it is always found");
+        assert_eq!(status, Some(0), "the name is always found");
         gap = gap.max(looked.elapsed());
         looked = Instant::now();
         // The counters are published about once a second.
@@ -150,7 +153,7 @@ fn a_reader_that_still_uses_an_entry_keeps_it_fresh() {
             assert!(gap > Duration::from_millis(800), "asked anew without a hint, looked at every {gap:?}");
             (began, asked, gap) = (looked, upstream.count(), Duration::ZERO);
         }
-        // Not for long: only a lookup sends the hint.
+        // The reader stops now: only a lookup sends the hint.
         table.follow().wait(Duration::from_millis(50));
     }
     let last = began.elapsed().as_millis();

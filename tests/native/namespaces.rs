@@ -1,4 +1,4 @@
-//! Programs of others with the module, in mount and time namespaces and in a chroot.
+//! Other programs that use the NSS module, in mount and time namespaces and in a chroot.
 
 use crate::support::{Daemon, compile, retried};
 use crate::{command, has, is_root, skipped, text, upstream};
@@ -41,7 +41,7 @@ fn other_programs_find_names_through_the_module() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("curl comes");
+            let (mut stream, _) = listener.accept().expect("curl connects");
             let mut request = [0; 1024];
             let _ = retried(|| stream.read(&mut request));
             stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 7\r\n\r\nhither\n").expect("it reads");

@@ -30,7 +30,7 @@ fn an_answer_from_a_file_has_its_line_and_one_by_a_standard_its_rfc() {
         ("a.bad.example", "block", "names of [[block]] 1 in the configuration".to_owned()),
         ("printer.local", "special", "RFC 6762".to_owned()),
     ] {
-        // One search runs at a time: while the previous one is ending, none is begun and no line is named.
+        // Only one search runs at a time: while the previous one is ending, no line is reported.
         let (said, what, line) = std::iter::repeat_with(|| source_of(&daemon, name))
             .take(1000)
             .find(|(_, what, line)| !what.is_empty() && line.contains(what.as_str()))
@@ -47,8 +47,8 @@ fn an_answer_from_a_file_has_its_line_and_one_by_a_standard_its_rfc() {
     assert_eq!(upstream.count(), 0);
 }
 
-/// For names of a company or of a router: the log and `query` name the setting in one line, and it
-/// takes effect.
+/// For names of a company or a router, the log and `query` name the setting in one line, and the
+/// setting takes effect.
 #[test]
 fn withheld_private_addresses_are_reported_with_the_setting_that_allows_them() {
     let upstream = Upstream::start(|query, _| {
@@ -80,7 +80,7 @@ fn withheld_private_addresses_are_reported_with_the_setting_that_allows_them() {
     assert!(text.contains("A 192.168.178.1") && !text.contains(line), "{text}");
 }
 
-/// Several lines have the name and one has the type, in one of two files whose lines end in different ways.
+/// Several lines have the name and one has the type, in two files with different line endings.
 #[test]
 fn the_line_with_the_type_is_named_whatever_ends_lines() {
     let upstream = good();

@@ -1,4 +1,4 @@
-//! The daemon beside a sorter that means harm: the worst it can do is a bad order of the right set.
+//! The daemon with a malicious sorter: the worst that it can do is a bad order of the right set.
 
 use crate::support::{Daemon, Upstream, answer, ends};
 use hither_control::{
@@ -14,12 +14,12 @@ use std::time::Duration;
 
 const ENDS: [u8; 6] = [1, 2, 3, 4, 5, 6];
 const NAME: &str = "a.example";
-/// Descriptors of the daemon beside those that it had before: connections are bounded.
+/// Bound of additional descriptors of the daemon: connections are bounded.
 const DESCRIPTORS: usize = 64 + 64;
-/// Memory that it may take besides, in KiB.
+/// Bound of its additional memory, in KiB.
 const MEMORY_KIB: usize = 16 * 1024;
 
-/// What the table says of the name.
+/// The entry of the name in the table.
 struct Seen {
     version: u64,
     set_version: u64,
@@ -64,7 +64,7 @@ fn order(seen: &Seen, turn: usize) -> Order {
     }
 }
 
-/// A connection to the sorter's socket, made again as often as it takes.
+/// A connection to the sorter's socket, reconnected whenever it is closed.
 struct Enemy<'a> {
     path: &'a Path,
     connection: Option<Connection>,
@@ -79,7 +79,7 @@ impl Enemy<'_> {
         self.connection.as_ref()
     }
 
-    /// Sends octets, and counts those that went out; replies are never read.
+    /// Sends octets and counts the messages that were sent; replies are never read.
     fn say(&mut self, octets: &[u8]) {
         let Some(connection) = self.connection() else { return std::thread::yield_now() };
         match connection.send(octets) {
@@ -90,7 +90,7 @@ impl Enemy<'_> {
     }
 }
 
-/// What an attack is: called over and over, with the number of the turn.
+/// An attack: a function that is called in a loop, with the number of the call.
 type Attack = fn(&mut Enemy<'_>, &Seen, usize);
 
 fn valid_orders(enemy: &mut Enemy<'_>, seen: &Seen, turn: usize) {
@@ -144,7 +144,7 @@ fn reconnects(enemy: &mut Enemy<'_>, seen: &Seen, turn: usize) {
     }
 }
 
-/// Connects without end, says nothing and closes nothing: up to a thousand at once.
+/// Connects without end, sends nothing and closes nothing: up to a thousand connections at once.
 fn half_open(enemy: &mut Enemy<'_>, _: &Seen, _: usize) {
     thread_local!(static HELD: std::cell::RefCell<Vec<Connection>> = const { std::cell::RefCell::new(Vec::new()) });
     HELD.with_borrow_mut(|held| {
@@ -158,7 +158,7 @@ fn half_open(enemy: &mut Enemy<'_>, _: &Seen, _: usize) {
     });
 }
 
-/// What everybody else sees while an attack goes on.
+/// Checks that other clients and readers are served during an attack.
 fn live_on(daemon: &Daemon, what: &str, before: &mut Seen, descriptors: usize, memory: usize) {
     for n in 0..10 {
         let all: BTreeSet<u8> = ends(&daemon.ask(NAME)).into_iter().collect();
@@ -204,7 +204,7 @@ fn the_worst_that_a_sorter_can_do_is_a_bad_order_of_the_right_set() {
                     turn += 1;
                 }
             });
-            // Also when something is wrong the thread has to end.
+            // The thread must also end when an assertion fails.
             let _stop = Stop(&stop);
             daemon.until("the attack has begun", |_| sent.load(Ordering::SeqCst) >= 20);
             live_on(&daemon, what, &mut before, descriptors, memory);
@@ -221,7 +221,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Afterwards one that means well is served.
+/// After the attacks an honest sorter is served.
 fn honest(daemon: &Daemon, path: &Path, before: &Seen) {
     let connection = Connection::connect(path, Some(crate::support::PATIENCE)).expect("connected");
     let say = |message: &SorterMessage| connection.send(&encode(message).expect("short")).expect("sent");

@@ -1,5 +1,5 @@
-//! The real sorter beside a table with more addresses than it has memory for, and a stand-in for
-//! the daemon that takes its orders.
+//! The real sorter with a table of more addresses than it has memory for, and a stand-in for the
+//! daemon that receives its orders.
 
 use crate::support::{PATIENCE, directory};
 use hither_control::{Order, SORTER_SOCKET, SorterMessage, decode};
@@ -14,11 +14,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Three quarters of what the unit allows.
+/// Three quarters of the memory that the unit allows.
 const MEMORY_KIB: usize = 48 * 1024;
 const LARGE_NAMES: u16 = 6000;
 const LARGE: u8 = 250;
-/// Of a set at most so many are measured.
+/// At most this many addresses of a set are measured.
 const MEASURED: usize = 16;
 
 struct Table {
@@ -62,7 +62,7 @@ fn ordinary(n: u8) -> (String, Vec<IpAddr>) {
     (format!("n{n}.ordinary.example."), (1..=2 + n % 3).map(|end| IpAddr::from([127, 200, n, end])).collect())
 }
 
-/// The sorter, with a bound to its memory that ends it.
+/// The sorter, killed when it exceeds its memory bound.
 struct Sorter(Child);
 
 impl Sorter {
@@ -76,7 +76,7 @@ impl Sorter {
         Sorter(child)
     }
 
-    /// Its own memory at most: without what it maps of the table.
+    /// The peak of its own memory, without its mapping of the table.
     fn memory_kib(&mut self) -> usize {
         let ended = self.0.try_wait().expect("a child");
         assert!(ended.is_none(), "the sorter has ended: {ended:?}");
@@ -94,14 +94,14 @@ impl Drop for Sorter {
     }
 }
 
-/// Until one of them has something to read, or somebody new.
+/// Waits until a connection can be read or a new one can be accepted.
 fn wait(listener: BorrowedFd<'_>, connection: Option<BorrowedFd<'_>>) {
     let poll = |fd| nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN);
     let mut fds: Vec<_> = std::iter::once(listener).chain(connection).map(poll).collect();
     nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).expect("polled");
 }
 
-/// Takes orders as the daemon does, one sorter after the other.
+/// Receives orders as the daemon does, from one sorter after the other.
 fn take_orders(listener: Listener) -> mpsc::Receiver<Order> {
     let (sender, orders) = mpsc::channel();
     std::thread::spawn(move || {
@@ -130,7 +130,7 @@ fn take_orders(listener: Listener) -> mpsc::Receiver<Order> {
     orders
 }
 
-/// Waits until all of these names are ordered, and checks every order meanwhile; how long that took.
+/// Waits until all of these names are ordered and checks every order; returns how long that took.
 fn ordered(orders: &mpsc::Receiver<Order>, names: impl Iterator<Item = u8>) -> Duration {
     let (start, mut missing) = (Instant::now(), names.map(|n| ordinary(n).0).collect::<BTreeSet<_>>());
     while !missing.is_empty() {
@@ -142,7 +142,7 @@ fn ordered(orders: &mpsc::Receiver<Order>, names: impl Iterator<Item = u8>) -> D
     start.elapsed()
 }
 
-/// For whoever looks with --nocapture; nothing depends on how long it takes.
+/// Prints a time for a run with --nocapture. No assertion depends on it.
 fn tell(what: &str, took: Duration, memory_kib: usize) {
     let _ = writeln!(std::io::stderr(), "{what}: {} ms, {memory_kib} KiB", took.as_millis());
 }
@@ -167,8 +167,8 @@ fn check(order: &Order) {
 #[test]
 fn thousands_of_large_names_take_bounded_memory_and_ordinary_ones_are_ordered_meanwhile() {
     let mut table = Table::new();
-    // Nobody listens there, which is known at once; at the usual rate the large names take eight
-    // minutes all the same.
+    // No port listens there, so each probe is refused at once. At the usual rate the large names
+    // still take eight minutes.
     let probes = "[sort]\nprobes = [\"tcp:9\"]\nprivate = true\n";
     let run = table.dir.join("run");
     std::fs::write(table.dir.join("hither.toml"), format!("runtime_dir = {run:?}\n{probes}"))
@@ -191,7 +191,7 @@ fn thousands_of_large_names_take_bounded_memory_and_ordinary_ones_are_ordered_me
     let memory = sorter.memory_kib();
     tell("20 ordinary names were ordered", took, memory);
     assert!(memory <= MEMORY_KIB);
-    // Another one begins with the same table.
+    // Another sorter begins with the same table.
     drop(sorter);
     while orders.try_recv().is_ok() {}
     let mut sorter = Sorter::start(&table.dir);
@@ -199,7 +199,7 @@ fn thousands_of_large_names_take_bounded_memory_and_ordinary_ones_are_ordered_me
     let memory = sorter.memory_kib();
     tell("after a restart", took, memory);
     assert!(memory <= MEMORY_KIB);
-    // Published while it runs, over and over.
+    // Sets are published again and again while it runs.
     for turn in 0..3 {
         for n in 0..LARGE_NAMES {
             let (name, addresses) = large(n);

@@ -1,4 +1,5 @@
-//! What black-box tests need: scripted upstreams, the daemon in a directory of its own, clients.
+//! Support for tests of the real daemon: scripted upstreams, a daemon in a directory of its own,
+//! clients.
 #![allow(dead_code, unused_imports)] // Each test file uses its own part.
 
 mod retry;
@@ -23,8 +24,7 @@ pub use retry::retried;
 pub use skip::skip;
 pub use upstream::{HELD, Upstream};
 
-/// How long something may take that has to come some time; no test is right or wrong by this number
-/// on a machine that is only busy.
+/// Timeout for events that must come; long enough that no test fails only because a machine is busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn frame(octets: &[u8]) -> Vec<u8> {
@@ -85,7 +85,7 @@ pub fn ends(reply: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// The daemon, ended when it is dropped.
+/// A running daemon, which is killed when this is dropped.
 pub struct Daemon {
     pub dir: PathBuf,
     pub server: SocketAddr,
@@ -104,8 +104,7 @@ pub fn directory() -> PathBuf {
     dir
 }
 
-/// A library that stands between a program and the C library, for LD_PRELOAD; `None` where there is
-/// no C compiler.
+/// Compiles a library for LD_PRELOAD; `None` without a C compiler.
 pub fn preloaded(dir: &std::path::Path, source: &str) -> Option<PathBuf> {
     let library = dir.join("preloaded.so");
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
@@ -185,7 +184,7 @@ impl Daemon {
         socket
     }
 
-    /// Sends octets and returns what comes back.
+    /// Sends octets and returns the reply.
     pub fn exchange(&self, octets: &[u8]) -> Vec<u8> {
         let socket = self.client();
         socket.send(octets).expect("sent");
@@ -214,7 +213,7 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
     }
 
-    /// Waits until a counter or an entry is as it should be, which no event announces.
+    /// Polls until a condition holds that no event announces, such as the value of a counter.
     pub fn until(&self, what: &str, holds: impl Fn(&Daemon) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
@@ -236,7 +235,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Waits until something holds that no event announces.
+/// Polls until a condition holds that no event announces.
 pub fn until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
@@ -253,7 +252,7 @@ pub fn alone(test: &str) -> bool {
         skip(test, "needs root, namespaces and ip(8)");
         return false;
     }
-    assert!(sh("mount --make-rprivate /"), "mounts stay here");
+    assert!(sh("mount --make-rprivate /"), "mounts are private");
     true
 }
 
@@ -306,7 +305,10 @@ pub fn libraries() -> &'static Path {
             .arg("--target-dir")
             .arg(target)
             .status();
-        assert!(built.expect("cargo runs").success(), "the libraries do not link: can a panic be reached?");
+        assert!(
+            built.expect("cargo runs").success(),
+            "the libraries do not link; perhaps a panic can be reached"
+        );
         let folder = target.join("loadable/installed");
         std::fs::create_dir_all(&folder).expect("a directory");
         for (built, names) in [

@@ -2,10 +2,10 @@
 
 use std::io::{ErrorKind, Result};
 
-/// Makes a call again as long as it fails with EINTR.
+/// Repeats a call as long as it fails with EINTR.
 ///
-/// The kernel ends a receive with a timeout that way when the process is stopped and continued, as
-/// a debugger or a container's freezer does; it says nothing of the socket.
+/// The kernel interrupts a receive with a timeout when the process is stopped and continued, as a
+/// debugger or a container's freezer does. That is no error of the socket.
 pub fn retried<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {

@@ -1,5 +1,5 @@
-//! How a test says that it proves less here than elsewhere. Also included by path from the tests of
-//! other crates.
+//! The one way for a test to report that it, or a part of it, is skipped. Also included by path
+//! from the tests of other crates.
 
 use std::io::Write as _;
 
@@ -13,7 +13,7 @@ pub fn skip(what: &str, why: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
     let Some(path) = std::env::var_os("HITHER_SKIPS") else { return };
     let mut options = std::fs::OpenOptions::new();
-    // One write a line, so that lines of several processes do not mix.
+    // One write per line, so that lines of several processes do not mix.
     let mut file = options.append(true).create(true).open(&path).expect("HITHER_SKIPS names a writable file");
     file.write_all(line.as_bytes()).expect("HITHER_SKIPS names a writable file");
 }

@@ -1,4 +1,4 @@
-//! An upstream on loopback that replies as a script says.
+//! An upstream on loopback that responds as a script says.
 
 use super::{frame, framed, retried};
 use std::collections::HashSet;
@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What an upstream does with a query, which came over TCP or not: messages, each to be sent after
-/// so many milliseconds.
+/// An upstream's script: from a query, and whether it came over TCP, to the messages that it sends,
+/// each with its delay in milliseconds.
 pub type Script = dyn Fn(&[u8], bool) -> Vec<(u64, Vec<u8>)> + Send + Sync;
 
-/// In place of a number of milliseconds: the message is held until [`Upstream::release`].
+/// As a delay: the message is held until [`Upstream::release`].
 pub const HELD: u64 = u64::MAX;
 
 /// An upstream on loopback, UDP and TCP.
 pub struct Upstream {
     pub address: SocketAddr,
-    /// Queries by UDP. A retransmission, which has the same socket and id, counts once: on a slow
-    /// machine the daemon may send one.
+    /// Queries over UDP. A retransmission has the same socket and id and counts once, since on a slow
+    /// machine the daemon may retransmit.
     pub queries: Arc<AtomicUsize>,
-    /// All datagrams.
+    /// All received datagrams, including retransmissions.
     pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
     sent: Arc<AtomicUsize>,
     released: Arc<Gate>,
@@ -62,7 +62,7 @@ impl Upstream {
                 let mut buffer = [0; 4096];
                 let mut known = HashSet::new();
                 while let Ok((len, peer)) = retried(|| udp.recv_from(&mut buffer)) {
-                    // A late reply may meet a port that is ours now.
+                    // A delayed response may be sent to a port that this upstream uses by now.
                     if len < 12 || buffer[2] & 0x80 != 0 {
                         continue;
                     }
@@ -99,13 +99,13 @@ impl Upstream {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Sends what is [`HELD`], and from now on sends such messages at once.
+    /// Sends all [`HELD`] messages, and from now on sends such messages at once.
     pub fn release(&self) {
         self.released.open();
     }
 }
 
-/// Sends messages in the order of their times, also where a busy machine delays them.
+/// Sends messages in the order of their times, even when a busy machine delays them.
 fn send_all(mut messages: Vec<(u64, Vec<u8>)>, released: &Arc<Gate>, send: impl Fn(&[u8]) + Send + 'static) {
     messages.sort_by_key(|(after_ms, _)| *after_ms);
     let at_once = messages.iter().take_while(|(after_ms, _)| *after_ms == 0).count();

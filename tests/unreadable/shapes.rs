@@ -1,5 +1,5 @@
-//! Broken replies, generated: each is a good one with something wrong, and has the query's id
-//! unless it says so.
+//! Generated broken responses: each is a good one with one fault, and has the query's id unless its
+//! name says otherwise.
 
 use hither_wire::codes::Rtype;
 use hither_wire::query::Query;
@@ -17,7 +17,7 @@ impl Shape {
     }
 }
 
-/// A good reply in pieces.
+/// A good response in pieces.
 #[derive(Clone)]
 pub struct Parts {
     id: [u8; 2],
@@ -32,7 +32,7 @@ struct Record {
     owner: Vec<u8>,
     rtype: u16,
     rdata: Vec<u8>,
-    /// What its RDLENGTH says beyond the truth.
+    /// The error in its RDLENGTH, in octets.
     off: i32,
 }
 
@@ -42,7 +42,7 @@ fn record(owner: &[u8], rtype: Rtype, rdata: &[u8]) -> Record {
 
 const AT_QUESTION: &[u8] = &[0xc0, 12];
 
-/// The address in every good reply.
+/// The address in every good response.
 pub fn address(rtype: Rtype) -> Vec<u8> {
     match rtype {
         Rtype::AAAA => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets().to_vec(),
@@ -51,7 +51,7 @@ pub fn address(rtype: Rtype) -> Vec<u8> {
 }
 
 impl Parts {
-    /// One address, a server of the zone, OPT if the query has one.
+    /// One address, an NS record, and OPT if the query has one.
     fn of(query: &[u8]) -> Parts {
         let read = Query::read(query).expect("the daemon's own query");
         let rtype = read.qtype();
