@@ -10,21 +10,21 @@ libraries = $(lib)/libnss_hither.so $(lib)/libhither_c.so
 version = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 programs = $(bin)/hitherd $(bin)/hither-sorter $(bin)/hitherctl
 units = hitherd.socket hitherd-control.socket hitherd-sorter.socket hitherd.service hither-sorter.service
-# Those with a command line that people type.
+# Programs that people call, which have completions.
 completed = hitherctl hitherd
 man3 = libhither.3
 man5 = hither.toml.5 hither-table.5
 man8 = hitherd.8 hitherd.socket.8 hither-sorter.8 nss-hither.8
 d = $(DESTDIR)$(PREFIX)
 
-# Cargo knows what is out of date; `install` takes what is there, since root often has no cargo.
+# Cargo knows which files are out of date; `install` uses the existing ones, since root often has no cargo.
 all: libraries
 	cargo build --release --locked
 
 $(programs):
 	cargo build --release --locked
 
-# What other programs load: libnss_hither.so.2 and libhither.so.1.
+# Libraries that other programs load: libnss_hither.so.2 and libhither.so.1.
 libraries $(libraries):
 	cargo build --profile loadable --locked -p hither-nss -p hither-capi
 
@@ -87,7 +87,7 @@ deb:
 	find $(debs) -maxdepth 1 -name '*-dbgsym_*' -exec mv -t $(debs)/symbols {} +
 	rm -rf $(deb_leftovers)
 
-# What CI checks, in minutes, with what needs no root.
+# The checks of CI that need no root, in minutes.
 check:
 	.ci/run quick
 
