@@ -1,6 +1,6 @@
 //! Takeover of a predecessor's table after a restart: the table itself, or, for another size, a
-//! copy of its entries. The work is done in portions between other work. Intact entries stay; a
-//! table of which anything is doubtful is replaced.
+//! copy of its entries. The work is done in slices between other work. Intact entries stay; a table
+//! with any doubt is replaced.
 
 use crate::alloc::{Alloc, class_of};
 use crate::key::Key;
@@ -23,7 +23,7 @@ pub enum Doubt {
     OtherSize,
     /// It was written in an earlier boot, so its times mean nothing.
     OtherBoot,
-    /// Its answers hold in another network namespace than the daemon's.
+    /// Its answers are valid in another network namespace than the daemon's.
     OtherNetwork,
     /// Its last version is out of range.
     Version,
@@ -35,7 +35,7 @@ impl fmt::Display for Doubt {
             Self::Unreadable(error) => write!(f, "{error}"),
             Self::OtherSize => f.write_str("it has another size than table.entries asks for"),
             Self::OtherBoot => f.write_str("it was written before the host was started"),
-            Self::OtherNetwork => f.write_str("its answers hold in another network namespace"),
+            Self::OtherNetwork => f.write_str("its answers are for another network namespace"),
             Self::Version => f.write_str("its last version is out of range"),
         }
     }
@@ -43,12 +43,12 @@ impl fmt::Display for Doubt {
 
 impl std::error::Error for Doubt {}
 
-/// What became of a predecessor's entries.
+/// The result of a takeover: counts of the predecessor's entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Adopted {
     /// Entries that were taken over.
     pub entries: usize,
-    /// Entries that were damaged, or did not fit any more.
+    /// Entries that were damaged, or for which there was no space.
     pub dropped: usize,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Takeover {
     from: Option<Reader>,
     /// The next index word to check or copy.
     at: usize,
-    /// How many index words from there on lead to records of the predecessor.
+    /// How many index words from `next` on lead to records of the predecessor.
     unseen: usize,
     /// The chunks of this table in which the predecessor has records.
     taken: Vec<bool>,
@@ -125,7 +125,7 @@ impl Writer {
         self.takeover = Some(Takeover { from: Some(before), at, unseen, taken, found });
     }
 
-    /// Continues a takeover by that many index words. Returns the result when the takeover is
+    /// Continues a takeover by `places` index words. Returns the result when the takeover is
     /// complete.
     pub fn work(&mut self, places: usize, now: Monotonic) -> Option<Adopted> {
         self.takeover.as_ref()?;
@@ -271,7 +271,7 @@ pub(crate) fn next_version(before: &Reader) -> Result<u64, Doubt> {
     if version >= VERSION_MAX / 2 { Err(Doubt::Version) } else { Ok(version) }
 }
 
-/// Where a table has the index word of `key`.
+/// The position of the index word of `key` in a table.
 fn slot(table: &Reader, key: &Key) -> Option<usize> {
     let place = key.place(&table.plan.secrets, table.plan.mask);
     let mut entry = Box::new(crate::record::Snapshot::new());

@@ -1,5 +1,5 @@
 //! The sign of life in the table's header: a robust futex, which the kernel marks when the thread
-//! that holds it dies, for whatever reason (set_robust_list(2)).
+//! that holds it dies for any reason (set_robust_list(2)).
 //!
 //! That thread does nothing else. While it sleeps its list of robust futexes is this file's instead
 //! of the C library's.
@@ -25,7 +25,7 @@ struct List {
 /// The size of the head, without the node, as the kernel expects it: three words.
 const LIST_LEN: usize = 3 * size_of::<*const List>();
 
-/// Shows readers that this process lives, until it is dropped.
+/// Shows readers that this process is alive, until it is dropped.
 #[derive(Debug)]
 pub struct Alive {
     stop: Option<Sender<()>>,
@@ -33,7 +33,7 @@ pub struct Alive {
 }
 
 impl Alive {
-    /// Starts the thread; `None` if that is impossible. Readers then see no sign of life.
+    /// Starts the thread. `None` if that is impossible; then readers see no sign of life.
     pub(crate) fn show(memory: Arc<Memory>) -> Option<Alive> {
         let ((stop, stopped), (shown, seen)) = (channel(), channel());
         let hold = move || hold(&memory, &shown, &stopped);

@@ -8,7 +8,7 @@ use crate::layout::{CHUNK, CLASSES, LINE};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::Arc;
 
-/// A freed record is not reused before that many others of its class have been freed.
+/// A freed record is not reused before this many others of its class have been freed.
 const QUARANTINE: usize = 1024;
 /// The class of a chunk that has none: it is in the pool, or holds a predecessor's records that
 /// have not been checked yet.
@@ -130,7 +130,7 @@ impl Alloc {
         }
     }
 
-    /// Where other threads note uses.
+    /// The use counts, for other threads to note uses.
     pub fn notes(&self) -> Uses {
         self.lines.clone()
     }
@@ -183,7 +183,7 @@ impl Alloc {
     }
 
     /// Takes a free record of the class, from a free chunk while the freed ones are in quarantine.
-    /// `None`: there is none.
+    /// `None` if there is none.
     pub fn take(&mut self, class: usize) -> Option<u32> {
         if self.fresh[class].is_empty()
             && self.free[class] <= QUARANTINE

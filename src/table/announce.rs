@@ -1,5 +1,5 @@
-//! What the writer publishes besides entries: counters, the daemon's address and process, its
-//! network, and that it stops.
+//! The writer's announcements besides entries: counters, the daemon's address and process, its
+//! network, and its end.
 
 use crate::counters::Counters;
 use crate::layout::{CLOSED, LIVE, head};
@@ -15,7 +15,7 @@ impl Writer {
         }
     }
 
-    /// Publishes the address at which the daemon answers queries; `None`: at none.
+    /// Publishes the address at which the daemon answers queries; `None` if there is none.
     pub fn set_dns_address(&self, address: Option<SocketAddr>) {
         let words = self.words();
         let (family, octets, port) = match address {
@@ -42,7 +42,7 @@ impl Writer {
         publish(&words[head::STATE], LIVE);
     }
 
-    /// Publishes the number of the network namespace in which the answers hold; 0: unknown.
+    /// Publishes the number of the network namespace in which the answers are valid; 0 if unknown.
     pub fn set_network(&self, number: u32) {
         set(&self.words()[head::NETWORK], u64::from(number));
     }

@@ -1,4 +1,4 @@
-//! What an attacker can do who knows the hash: its secrets are in the header, which by default
+//! Tests an attacker that knows the keys of the hash: they are in the header, which by default
 //! every user of the host may read.
 
 use crate::draft::{Draft, FamilyDraft};
@@ -47,7 +47,7 @@ fn names_chosen_to_share_the_buckets_of_one_name_evict_that_name_and_few_others(
     assert!(!has(&mut writer, &target), "as many as there are slots evict it");
     let lost = others.iter().filter(|other| !has(&mut writer, other)).count();
     assert!(lost < 2 * LINE, "{lost} of 300 other names are lost");
-    // The next query for it stores it again, in the place of the oldest of those.
+    // The next query for it stores it again, in the slot of the oldest of those.
     put(&mut writer, target);
     assert!(has(&mut writer, &target));
 }

@@ -1,5 +1,5 @@
-//! The daemon's counters. They are in the table's header, so that they can be read without asking
-//! the daemon.
+//! The daemon's counters. They are in the table's header, so that processes can read them without a
+//! request to the daemon.
 
 /// Words of the header for counters, some of them still unused.
 pub(crate) const COUNT: usize = 64;

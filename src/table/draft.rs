@@ -92,7 +92,7 @@ pub struct Draft {
     pub aaaa: Option<FamilyDraft>,
 }
 
-/// Why an entry cannot be stored.
+/// The reason why an entry cannot be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutError {
     /// It has more addresses or longer chains than fit in a record.

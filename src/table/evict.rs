@@ -1,4 +1,4 @@
-//! Which entry is evicted when another needs space: S3-FIFO (Yang et al., SOSP 2023).
+//! The eviction policy: S3-FIFO (Yang et al., SOSP 2023).
 //!
 //! New names enter a small queue; only those that are used again get into the main queue. So a
 //! flood of names that are used once passes through the small queue and evicts no others. Names
@@ -19,8 +19,8 @@ pub(crate) struct Queues {
     ghost: Vec<u16>,
 }
 
-/// Entries that are considered before one is evicted in any case. Bounds the work of storing an
-/// entry.
+/// Entries that are considered before one is evicted regardless of its uses. Bounds the work of
+/// storing an entry.
 const LOOKS: usize = 64;
 /// Invalid entries that a queue's first segment may hold, since compaction leaves it alone.
 const FIRST: usize = SEGMENT;

@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// between them is the one for a sorted set.
 pub(crate) const WITHHELD: u64 = 1 << 3;
 
-/// One family of an entry: its addresses or denial, and what is known of them.
+/// One family of an entry: its addresses or denial, with versions, state and times.
 #[derive(Clone, Copy, Debug)]
 pub struct FamilyView<'s> {
     pub(crate) entry: Entry<'s>,
@@ -40,7 +40,7 @@ impl<'s> FamilyView<'s> {
         self.block[2] & (VERSION_MAX - 1)
     }
 
-    /// How far that round has got.
+    /// The progress of that round.
     #[must_use]
     pub fn state(&self) -> State {
         match (self.block[0] >> 53) & 3 {
@@ -62,7 +62,7 @@ impl<'s> FamilyView<'s> {
         }
     }
 
-    /// Whether the addresses are in the order of measured latency, rather than in that of arrival.
+    /// Whether the addresses are in order of measured latency, not of arrival.
     #[must_use]
     pub fn sorted(&self) -> bool {
         (self.block[0] >> 57) & 1 == 1
@@ -89,7 +89,7 @@ impl<'s> FamilyView<'s> {
         u32::try_from(value).unwrap_or(u32::MAX)
     }
 
-    /// Whether less than a fifth of its TTL is left, when readers that still use it send a hint.
+    /// Whether less than a fifth of its TTL is left. Readers that still use it then send a hint.
     #[must_use]
     pub fn is_ending(&self, now: Monotonic) -> bool {
         let left_ms = self.expire_ms().saturating_sub(now.as_ms());

@@ -1,4 +1,4 @@
-//! Opening the table's file through a descriptor of its directory. Both are judged before anything
+//! Opens the table's file through a descriptor of its directory. Both are checked before anything
 //! is read.
 
 use crate::memory::OpenError;
@@ -22,7 +22,7 @@ pub(crate) struct Found {
 /// Opens the table's file in `dir`. Never blocks, even if there is a FIFO in its place.
 ///
 /// # Errors
-/// If it is not there, or [`trust`] does not accept it.
+/// The file does not exist, or [`trust`] does not accept it.
 pub(crate) fn find(dir: &Path, access: OFlag) -> Result<Found, OpenError> {
     let io = |error: Errno| OpenError::Io(error.into());
     let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;

@@ -1,6 +1,5 @@
-//! Opening a table where the file system may be too small for it: the existing table instead, a
-//! smaller one, or one on the heap, which only the daemon reads. So the daemon can answer in any
-//! case.
+//! Opens a table in a file system that may be too small for it: falls back to the existing table, a
+//! smaller one, or one on the heap, which only the daemon reads. So the daemon can always answer.
 
 use crate::adopt::next_version;
 use crate::memory::Memory;
@@ -11,9 +10,9 @@ use crate::writer::{Geometry, Writer};
 use nix::sys::statvfs::statvfs;
 use std::path::Path;
 
-/// Names of the smallest table in a file.
+/// The number of names of the smallest table in a file.
 const SMALLEST: usize = 1024;
-/// Names of the largest table on the heap.
+/// The number of names of the largest table on the heap.
 const PRIVATE_MAX: usize = 65_536;
 
 /// A table, and why it is not the configured one.
@@ -21,11 +20,11 @@ const PRIVATE_MAX: usize = 65_536;
 pub struct Opened {
     /// The writer of the table that was made.
     pub writer: Writer,
-    /// How it came to be.
+    /// Whether it is new or taken over.
     pub origin: Origin,
-    /// The lock; `None` if not even that could be created.
+    /// The lock; `None` if it could not be created either.
     pub lock: Option<Held>,
-    /// Why the table is not in a file of the configured size; `None` if it is.
+    /// The reason why the table is not in a file of the configured size; `None` if it is.
     pub short: Option<ShareError>,
 }
 
@@ -40,8 +39,8 @@ fn free_and_all(dir: &Path) -> nix::Result<(u64, u64)> {
     Ok((seen.blocks_available().saturating_mul(unit), seen.blocks().saturating_mul(unit)))
 }
 
-/// The number of names where none is configured: at most `most`, and so few that the table takes at
-/// most a quarter of the file system, which other programs use too.
+/// The number of names if none is configured: at most `most`, and at most as many as fit into a
+/// quarter of the file system, which other programs use too.
 #[must_use]
 pub fn usual(dir: &Path, most: usize) -> usize {
     let Ok((_, all)) = free_and_all(dir) else { return most };
@@ -126,7 +125,7 @@ fn private(
 /// larger than the present one. Returns why the table is then smaller than `wanted`.
 ///
 /// # Errors
-/// A [`ShareError`]; `writer` then goes on as before.
+/// A [`ShareError`]; `writer` then continues unchanged.
 pub fn rotate_as_it_fits(
     writer: &mut Writer,
     held: &mut Option<Held>,

@@ -1,4 +1,4 @@
-//! Waiting for a change of one word of the table, and waking waiters; futex(2). Works on read-only
+//! Waits for a change of one word of the table, and wakes waiters, by futex(2). Works on read-only
 //! mappings too.
 #![allow(unsafe_code)]
 
@@ -37,7 +37,7 @@ pub(crate) fn wake(word: &AtomicU64) {
 }
 
 #[cfg(feature = "writer")]
-/// Wakes at most that many waiters of the word, longest waiting first; returns their number.
+/// Wakes at most `most` waiters of the word, longest waiting first; returns their number.
 pub(crate) fn wake_some(word: &AtomicU64, most: usize) -> usize {
     wake_at(half(word), libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX))
 }

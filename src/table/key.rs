@@ -13,7 +13,7 @@ pub struct Key {
     pub(crate) len: usize,
 }
 
-/// Where the index of one table may have a key, and the tag of its index word; both from the key's
+/// The buckets of one table that may have a key, and the tag of its index word; both from the key's
 /// hash. A place of another key or another table finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -41,7 +41,7 @@ impl Key {
         }
         if let Some(word) = key.words.get_mut(whole.len()) {
             *word = lower(match octets.last_chunk() {
-                // The octets of the word before are shifted out.
+                // The shift removes the octets of the previous word.
                 Some(last) => u64::from_le_bytes(*last).checked_shr(64 - 8 * rest.len() as u32).unwrap_or(0),
                 None => rest.iter().rev().fold(0, |word, octet| word << 8 | u64::from(*octet)),
             });
@@ -60,9 +60,9 @@ impl Key {
         self.words.get(..self.len.div_ceil(8)).unwrap_or(&self.words)
     }
 
-    /// Where the index may have it. The hash is keyed, so that a client that chooses names cannot
-    /// choose buckets. It is rapidhash v3 instead of SipHash, which took a third of a lookup; a
-    /// guessed key would only allow evictions in two buckets (`chosen_names.rs`).
+    /// The place where the index may have it. The hash is keyed, so that a client that chooses
+    /// names cannot choose buckets. It is rapidhash v3 instead of SipHash, which took a third of a
+    /// lookup; a guessed key would only allow evictions in two buckets (`chosen_names.rs`).
     #[inline]
     pub(crate) fn place(&self, secrets: &RapidSecrets, mask: u64) -> Place {
         let hash = rapidhash_v3_micro_inline::<true, true>(self.as_wire(), secrets);

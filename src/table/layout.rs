@@ -40,12 +40,12 @@ macro_rules! words {
     ($($(#[$doc:meta])* $name:ident = $at:expr;)*) => {
         $($(#[$doc])* pub const $name: usize = $at;)*
 
-        /// The name of each word above and where it is.
+        /// The name and position of each word above.
         pub const ALL: &[(&str, usize)] = &[$((stringify!($name), $name)),*];
     };
 }
 
-/// Where the words of the header are.
+/// Positions of the words of the header.
 pub mod head {
     words! {
         /// [`super::MAGIC`]; stored last, when the table is complete.
@@ -58,7 +58,7 @@ pub mod head {
         FEATURES = 3;
         /// Octets of the file.
         FILE = 5;
-        /// A random number that tells this table from every other.
+        /// A random number that distinguishes this table from every other.
         GENERATION = 6;
         /// The checksum of words 0 to 15, without this one, and of the eight words from [`HASH`]
         /// on.
@@ -79,8 +79,8 @@ pub mod head {
         STATE = 16;
         /// Records with a lower version have been flushed.
         FLUSHED = 17;
-        /// The number of the network namespace in which the answers hold, see [`crate::network`];
-        /// 0: unknown.
+        /// The number of the network namespace in which the answers are valid, see
+        /// [`crate::network`]; 0 if unknown.
         NETWORK = 18;
         /// The last version published.
         VERSION = 24;
@@ -96,8 +96,8 @@ pub mod head {
         ALIVE = 41;
         /// The id of the boot in which the table was written; two words.
         BOOT = 42;
-        /// Where the daemon answers queries: the port in bits 0 to 15, the family (4 or 6) above;
-        /// then the address in two words.
+        /// The address at which the daemon answers queries: the port in bits 0 to 15, the family (4
+        /// or 6) above; then the address in two words.
         DNS = 44;
         /// The wall clock minus the table's clock, in milliseconds; updated with the counters.
         CLOCK_OFFSET = 47;
@@ -120,9 +120,9 @@ pub const OWNER_DIED: u32 = 0x4000_0000;
 
 /// The daemon uses the table.
 pub const LIVE: u64 = 1;
-/// Another file has replaced the table: open that.
+/// Another file has replaced the table: open that one.
 pub const SUPERSEDED: u64 = 2;
-/// The daemon has stopped as it was told; entries stay readable until they expire.
+/// The daemon has stopped in good order; entries stay readable until they expire.
 pub const CLOSED: u64 = 3;
 
 /// Words of a record before its family blocks: version, shape, checksum.

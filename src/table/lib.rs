@@ -1,5 +1,5 @@
 //! The shared table: names and their addresses in memory that every process of the host may read
-//! without asking the daemon.
+//! without a query to the daemon.
 //!
 //! There is one `Writer`, in the daemon, and any number of [`Reader`]s, in any process. A reader
 //! can rely on this:
@@ -13,11 +13,11 @@
 //! * **No trust in the memory.** Every offset and length is checked in a private copy, so a damaged
 //!   or malicious table gives wrong answers at worst: no panic and no access outside the table.
 //! * **Expiry is absolute**, in [`Monotonic`] time. A lookup also returns expired entries;
-//!   [`Snapshot::freshness`] tells.
+//!   [`Snapshot::freshness`] distinguishes them.
 //!
-//! How: a record is written where no reader looks and published by one store of a 64-bit index
-//! word. The record's first word is its version and at the same time a seqlock (`seqlock.rs`). The
-//! layout is described in [`layout`] and hither-table(5).
+//! Mechanism: a record is written to space that no reader uses, and published by one store of a
+//! 64-bit index word. The record's first word is its version and at the same time a seqlock
+//! (`seqlock.rs`). The layout is described in [`layout`] and hither-table(5).
 //!
 //! Not here: which answers to store (`hither-rounds`), and what a DNS message means
 //! (`hither-wire`).

@@ -1,5 +1,4 @@
-//! The table's file as memory: mapped, or, for processes that must not map it, read by system
-//! calls.
+//! The table's file as memory: mapped, or read by system calls in processes that must not map it.
 //!
 //! Of this crate only this file, `futex.rs` and `alive.rs` may contain `unsafe`.
 #![allow(unsafe_code)]
@@ -65,12 +64,12 @@ impl UnmappedFile {
         crate::futex::wait_at(self.changes(), seen, timeout);
     }
 
-    /// Marks the file as superseded, when the other file is in place already; `wakes`: and wakes
-    /// readers that wait for a change. The word is written by a system call, so this process is not
-    /// killed if the file is cut meanwhile.
+    /// Marks the file as superseded, when the other file is already in place, and with `wakes` also
+    /// wakes readers that wait for a change. The word is written by a system call, so this process
+    /// is not killed if the file is cut meanwhile.
     ///
     /// # Errors
-    /// If the word cannot be written.
+    /// The word cannot be written.
     #[cfg(feature = "writer")]
     pub(crate) fn supersede(&self, wakes: bool) -> io::Result<()> {
         self.file.write_all_at(&SUPERSEDED.to_le_bytes(), head::STATE as u64 * 8)?;
@@ -84,16 +83,16 @@ impl UnmappedFile {
 impl Source for UnmappedFile {
     fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
         at.checked_add(out.len()).filter(|end| *end <= self.words)?;
-        // An error where the file has been cut.
+        // An error if the file has been cut.
         self.file.read_exact_at(bytemuck::cast_slice_mut(out), at as u64 * 8).ok()
     }
 }
 
-/// The users this process runs as, by which [`trust`] decides whether it may map a table.
+/// The user ids of this process, by which [`trust`] decides whether it may map a table.
 pub(crate) fn rights() -> Rights {
     // SAFETY: getauxval has no preconditions.
     let secure = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
-    // If they are unknown, root: the careful answer.
+    // Root if they are unknown, which is the safe assumption.
     let uids =
         nix::unistd::getresuid().map_or([0; 3], |of| [of.real, of.effective, of.saved].map(|id| id.as_raw()));
     Rights { uids, secure }

@@ -19,7 +19,7 @@ pub enum Memory {
 }
 
 impl Memory {
-    /// That many zeroed words on the heap.
+    /// `words` zeroed words on the heap.
     #[must_use]
     pub fn heap(words: usize) -> Memory {
         Memory::Heap((0..words).map(|_| AtomicU64::new(0)).collect())
@@ -50,8 +50,8 @@ impl Memory {
         if let Memory::Unmapped(file) = self { Some(file) } else { None }
     }
 
-    /// Loads one word without ordering other loads; `None` if there is none, or the file has been
-    /// cut.
+    /// Loads one word without ordering other loads. `None` if it is outside the table, or if the
+    /// file has been cut.
     #[inline]
     pub(crate) fn peek(&self, at: usize) -> Option<u64> {
         #[cfg(not(loom))]
@@ -70,7 +70,7 @@ impl Memory {
         self.words().len()
     }
 
-    /// Where the parts of the table are.
+    /// The positions of the table's parts.
     pub(crate) fn plan(&self) -> Result<Plan, OpenError> {
         #[cfg(not(loom))]
         if let Memory::Unmapped(file) = self {
@@ -87,7 +87,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// Why a table cannot be opened.
+/// The reason why a table cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
     /// The file cannot be opened or mapped.
@@ -98,7 +98,7 @@ pub enum OpenError {
     Invalid(&'static str),
     /// This process is in another time namespace than the daemon, where expiry times mean nothing.
     OtherClock,
-    /// This thread is in another network namespace than the daemon, where other answers hold.
+    /// This thread is in another network namespace than the daemon, where other answers are valid.
     OtherNetwork,
 }
 

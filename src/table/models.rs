@@ -57,7 +57,7 @@ fn reused_for_another_name(twin: Twin) {
             }
         });
         let (index, records) = &*table;
-        // As in `View::attempt`: another key is believed only if the index word has not changed.
+        // As in `View::attempt`: another key counts only if the index word has not changed.
         let weakness = if twin == Twin::Sound { Weakness::None } else { Weakness::NoNonce };
         let seen = observe(index);
         if let Some(found) = copy(&records[(seen & 1) as usize], seen, weakness) {

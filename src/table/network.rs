@@ -1,11 +1,11 @@
-//! The network namespace of a thread. The table's answers hold in the daemon's; in another one the
-//! servers may be others.
+//! The network namespace of a thread. The table's answers are valid in the daemon's namespace;
+//! another one may have other servers.
 //!
 //! A namespace is known by the inode number of `/proc/thread-self/ns/net`. A thread may change its
 //! namespace, and no event reports that, so a lookup has to ask the kernel. That takes as long as
 //! about twenty lookups, so it is rationed: a process asks at most [`LOOKS`] times in each
-//! [`WINDOW`]. A process with few lookups so asks at each of them and notices a change at once; a
-//! busy one notices it when the window ends.
+//! [`WINDOW`]. So a process with few lookups asks at each of them and notices a change immediately;
+//! a busy one notices it when the window ends.
 
 use crate::time::Monotonic;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,7 +23,7 @@ const COUNT_SHIFT: u32 = 32 + WINDOW_BITS;
 /// The process was seen in two namespaces, so from then on each lookup asks.
 const SEVERAL: u64 = 1 << 63;
 
-/// What a process remembers of its namespace. All zeros: nothing yet.
+/// A process's memory of its namespace. All zeros mean that nothing is remembered yet.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct Network {
@@ -33,7 +33,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// One that remembers nothing yet.
+    /// A value that remembers nothing yet.
     #[must_use]
     pub const fn new() -> Network {
         Network { seen: AtomicU64::new(0) }

@@ -3,7 +3,7 @@
 
 use core::ffi::CStr;
 
-/// The runtime directory where neither the configuration nor the environment names another.
+/// The runtime directory if neither the configuration nor the environment names another.
 pub const RUNTIME_DIR: &str = "/run/hither";
 
 /// The environment variable that names another runtime directory to readers.
@@ -19,10 +19,10 @@ pub const TABLE_FILE_C: &CStr = c"hosts";
 /// A new table while it is being built; renamed to [`TABLE_FILE`] when it is complete.
 pub const NEW_TABLE_FILE: &str = "hosts.new";
 
-/// The lock that keeps a second writer away.
+/// The lock that keeps out a second writer.
 pub const LOCK_FILE: &str = "hosts.lock";
 
-/// The socket that takes hints: datagrams by which readers say that they still use an entry.
+/// The socket for hints: datagrams by which readers report that they still use an entry.
 pub const HINT_SOCKET: &str = "hint";
 
 const fn text(name: &'static CStr) -> &'static str {

@@ -1,14 +1,14 @@
-//! Where the parts of a table are: its header, read and checked once.
+//! The positions of a table's parts: its header, read and checked once.
 
 use crate::layout::{self, HEADER, LINE, head};
 use crate::seqlock::{observe, peek};
 use crate::sync::AtomicU64;
 
-/// Why words are not those of a table.
+/// The reason why words are not those of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Invalid(pub &'static str);
 
-/// Where the parts of a table are. It never changes while the table exists.
+/// The positions of a table's parts. They never change while the table exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
     pub(crate) secrets: rapidhash::v3::RapidSecrets,

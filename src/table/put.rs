@@ -13,12 +13,12 @@ use crate::steps::step;
 use crate::time::Monotonic;
 use crate::writer::{Writer, index_word};
 
-/// Where the index has a name or may have it, as [`Writer::look`] found. Valid until the next
-/// change of the table.
+/// The place where the index has a name or may have it, found by [`Writer::look`]. Valid until the
+/// next change of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     place: Place,
-    /// Where the index word is, and its value.
+    /// The position of the index word, and its value.
     found: Option<(usize, u64)>,
     taken: bool,
     /// The number of changes at that time.
@@ -88,7 +88,7 @@ impl Writer {
         Ok(record)
     }
 
-    /// Where the index has a name now, flushed or not.
+    /// The present place of a name in the index, flushed or not.
     pub(crate) fn slot(&mut self, key: &Key) -> Slot {
         let place = self.place(key);
         let found = self.found(key, &place);

@@ -1,5 +1,5 @@
-//! The reader for programs with the standard library: lookups in an open table, and what else its
-//! header tells.
+//! The reader for programs with the standard library: lookups in an open table, and access to its
+//! header.
 
 use crate::counters::{COUNT, Counters};
 use crate::key::{Key, Place};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub struct Reader {
     memory: Arc<Memory>,
     pub(crate) plan: Plan,
-    /// The file, where it was opened by name.
+    /// The file, if it was opened by name.
     pub(crate) file: Option<FileId>,
 }
 
@@ -41,7 +41,7 @@ impl Reader {
         Reader::of_found(found, may_map)
     }
 
-    /// [`Reader::open`] without a mapping, whoever owns the table: for the torture test.
+    /// [`Reader::open`] without a mapping, whatever the table's owner: for the torture test.
     ///
     /// # Errors
     /// As of [`Reader::open`].
@@ -83,7 +83,7 @@ impl Reader {
         self.memory.words()
     }
 
-    /// Loads one word without ordering other loads; 0 where the file has been cut.
+    /// Loads one word without ordering other loads; 0 if the file has been cut.
     pub(crate) fn peek(&self, at: usize) -> u64 {
         self.memory.peek(at).unwrap_or(0)
     }
@@ -114,7 +114,7 @@ impl Reader {
     /// [`Snapshot::freshness`]. Does not allocate, and ends after a bounded number of tries.
     ///
     /// # Errors
-    /// A [`NoEntry`], never [`NoEntry::TooLarge`]; what `out` holds then means nothing.
+    /// A [`NoEntry`], never [`NoEntry::TooLarge`]; the contents of `out` are then undefined.
     #[inline]
     pub fn lookup(&self, key: &Key, out: &mut Snapshot) -> Result<(), NoEntry> {
         self.lookup_at(key, None, out, |_| ())
@@ -144,7 +144,7 @@ impl Reader {
         found.map(|(_, line)| used(line))
     }
 
-    /// Where the index may have a key. Computed once for [`Reader::fetch`] and
+    /// The place where the index may have a key. Computed once for [`Reader::fetch`] and
     /// [`Reader::lookup_at`].
     #[inline]
     #[must_use]
@@ -152,9 +152,9 @@ impl Reader {
         key.place(&self.plan.secrets, self.plan.mask)
     }
 
-    /// Loads into the processor's caches what lookups at `places` will read. A lookup waits for
-    /// memory twice: for the index and for the record. Here all places take each of the two steps
-    /// together, so that the waits overlap.
+    /// Prefetches the memory that lookups at `places` will read. A lookup waits for memory twice:
+    /// for the index and for the record. Here all places take each of the two steps together, so
+    /// that the waits overlap.
     pub fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone) {
         self.view().fetch(places);
     }
@@ -207,14 +207,14 @@ impl Reader {
         crate::time::clock_offset_ms().abs_diff(self.peek(head::CLOCK_OFFSET)) <= layout::CLOCK_SLACK_MS
     }
 
-    /// The number of the network namespace in which the answers hold; 0: unknown.
+    /// The number of the network namespace in which the answers are valid; 0 if unknown.
     #[must_use]
     pub fn network(&self) -> u32 {
         self.peek(head::NETWORK) as u32
     }
 
-    /// Whether the answers hold in this thread's network namespace, or the table does not say where
-    /// they do. Makes a system call. A thread that cannot find out its namespace gets `false`.
+    /// Whether the answers are valid in this thread's network namespace, or the table does not name
+    /// a namespace. Makes a system call. A thread that cannot find out its namespace gets `false`.
     #[cfg(not(loom))]
     #[must_use]
     pub fn same_network(&self) -> bool {
@@ -229,7 +229,7 @@ impl Reader {
         self.observe(head::STATE).is_none_or(|state| state == SUPERSEDED)
     }
 
-    /// The random number that tells this table from every other.
+    /// The random number that distinguishes this table from every other.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.peek(head::GENERATION)
@@ -241,8 +241,8 @@ impl Reader {
         self.peek(head::VERSION)
     }
 
-    /// Whether the writer lives, as the kernel marked it; `None` if it does not say. What a killed
-    /// daemon published is valid.
+    /// Whether the writer is alive, by the kernel's mark; `None` if the table has no sign of life.
+    /// Entries of a killed daemon are valid.
     #[must_use]
     pub fn writer_lives(&self) -> Option<bool> {
         let word = self.peek(head::ALIVE) as u32;

@@ -83,7 +83,7 @@ impl Snapshot {
     }
 }
 
-/// Which families a lookup asks for.
+/// The families that a lookup asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
     /// This family alone.
@@ -100,7 +100,7 @@ impl Wanted {
     }
 }
 
-/// How far an entry answers a lookup.
+/// The extent to which an entry answers a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Freshness {
     /// Every family that is asked for is known and has not expired.
@@ -128,7 +128,7 @@ impl core::fmt::Debug for Entry<'_> {
 }
 
 impl<'s> Entry<'s> {
-    /// The entry of that shape that a lookup has copied into `words`.
+    /// The entry of shape `shape` that a lookup has copied into `words`.
     #[must_use]
     pub fn of(words: &'s [u64], shape: Shape) -> Self {
         Self { words, shape }
@@ -140,7 +140,7 @@ impl<'s> Entry<'s> {
         self.shape.words()
     }
 
-    /// Where its parts are.
+    /// The positions of its parts.
     #[must_use]
     pub fn shape(&self) -> Shape {
         self.shape
@@ -203,8 +203,8 @@ impl<'s> Entry<'s> {
         Some(FamilyView { entry: *self, family, block, tail })
     }
 
-    /// How far it answers a lookup at `now`. That a name does not exist is a denial for both
-    /// families (RFC 8020, section 2).
+    /// The extent to which it answers a lookup at `now`. NXDOMAIN denies both families (RFC 8020,
+    /// section 2).
     #[must_use]
     pub fn freshness(&self, wanted: Wanted, now: Monotonic) -> Freshness {
         let sets = [Family::A, Family::Aaaa].map(|family| (family, self.family(family)));

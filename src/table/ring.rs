@@ -1,5 +1,5 @@
-//! Following changes: the table has a ring with the lines of new records, each with the number of
-//! its change.
+//! Follows changes: the table has a ring with the lines of new records, each with the number of its
+//! change.
 
 use crate::layout::{RING, SLOTS_MASK, head};
 use crate::reader::Reader;
@@ -12,18 +12,18 @@ pub enum Step {
     /// line since.
     Record,
     /// An entry was removed, flushed, or replaced before it could be read. The caller has to look
-    /// up what it follows.
+    /// up the names that it follows.
     Changed,
     /// There is no further change yet.
     Nothing,
     /// There were more changes than the ring holds: scan the whole table. The follower continues
     /// with the next change.
     Lapped,
-    /// Another file has replaced this table: open and scan that.
+    /// Another file has replaced this table: open and scan that one.
     Replaced,
 }
 
-/// Reads every change, or learns that it missed some.
+/// Reads every change, or reports that it missed some.
 #[derive(Debug)]
 pub struct Follower {
     reader: Reader,
@@ -59,7 +59,7 @@ impl Follower {
         self.next = self.next.wrapping_add(1);
         let line = slot as u32;
         // The line may have been given to another record since, or be the middle of one. Only the
-        // checksum tells that this is a record.
+        // checksum shows that this is a record.
         let read = line != 0 && self.reader.copy_at(line, None, out) && out.intact();
         if read && out.version() >= self.reader.peek(head::FLUSHED) {
             return Step::Record;

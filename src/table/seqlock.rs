@@ -88,8 +88,8 @@ pub(crate) fn set(word: &AtomicU64, value: u64) {
 }
 
 /// Copies a record into `out`, all of one version. `nonce` is the part of the version that is in
-/// the index word. `length` derives the number of words from word 1, `None` if no record can have
-/// it. `None`: the record is being written, or is another by now.
+/// the index word. `length` derives the number of words from word 1, or `None` if no record can
+/// have it. Returns `None` if the record is being written, or is another one by now.
 #[inline]
 pub(crate) fn read(
     record: &[AtomicU64],

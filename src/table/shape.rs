@@ -1,9 +1,9 @@
-//! Where the parts of a record are.
+//! The positions of a record's parts.
 
 use crate::layout::{BLOCK, RECORD_HEAD, RECORD_MAX};
 use crate::types::Family;
 
-/// Where the parts of a record are, in words. Follows from its word 1 alone.
+/// The positions of a record's parts, in words. They follow from its word 1 alone.
 ///
 /// That word has, from its lowest bit on: the record's length in words (16 bits), octets of the key
 /// (8), addresses of A (8) and of AAAA (8), and a bit for each family that the record has.
@@ -11,7 +11,7 @@ use crate::types::Family;
 pub struct Shape(pub(crate) u64);
 
 impl Shape {
-    /// Of a record's word 1; `None` if no record can have it.
+    /// The shape in a record's word 1; `None` if no record can have it.
     #[inline]
     pub(crate) fn of(word: u64) -> Option<Shape> {
         let shape = Shape(word);
@@ -21,8 +21,8 @@ impl Shape {
         (families && any && fits).then_some(shape)
     }
 
-    /// Of a record with a key of that many octets, these numbers of addresses, and the families
-    /// that it `has`. Its length is still 0, see [`Shape::with_words`].
+    /// The shape of a record with a key of `key_len` octets, these numbers of addresses, and the
+    /// families that it `has`. Its length is still 0, see [`Shape::with_words`].
     #[cfg(feature = "writer")]
     pub(crate) fn new(key_len: usize, [n4, n6]: [usize; 2], has: [bool; 2]) -> Shape {
         let has = u64::from(has[0]) | u64::from(has[1]) << 1;

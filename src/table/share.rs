@@ -17,7 +17,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How a table came to be.
+/// The origin of a table.
 #[derive(Debug)]
 pub enum Origin {
     /// There was no table.
@@ -33,7 +33,7 @@ pub enum Origin {
     },
 }
 
-/// Why no table could be opened or created.
+/// The reason why no table could be opened or created.
 #[derive(Debug)]
 pub enum ShareError {
     /// Another daemon writes it.
@@ -80,7 +80,7 @@ pub struct Held(#[allow(dead_code)] Flock<File>);
 
 /// Takes over the table in `dir`, or creates a new one: complete under another name, then renamed,
 /// so that readers see either the old or the new file. A table that cannot be taken over is marked
-/// as superseded, and its readers can go on reading it.
+/// as superseded; its readers can still read it.
 ///
 /// `random` gives the seed and the generation of a new table. Versions begin at `first` or above,
 /// see [`crate::first_version`].
@@ -142,7 +142,7 @@ pub(crate) fn under_lock(
 /// versions. Lookups in the old one then return [`crate::NoEntry::Replaced`].
 ///
 /// # Errors
-/// A [`ShareError`]; `writer` then goes on as before.
+/// A [`ShareError`]; `writer` then continues unchanged.
 pub fn rotate(
     writer: &mut Writer,
     dir: &Path,
@@ -152,7 +152,7 @@ pub fn rotate(
 ) -> Result<(), ShareError> {
     let mut next = create(dir, geometry, mode, random, writer.version)?;
     next.announce_like(writer);
-    // Entries of an unfinished takeover are lost, which a cache may do.
+    // Entries of an unfinished takeover are lost, which a cache permits.
     next.inherit_from(writer.reader());
     // The old writer's own thread wakes its waiters when that writer is dropped below.
     supersede(&dir.join(TABLE_FILE), dir, writer.wake.is_none())?;
@@ -253,7 +253,7 @@ fn create(
         .custom_flags(flags)
         .open(&path)
         .map_err(io("create"))?;
-    // All of it at once: access to a hole in a full file system kills the process, reader or
+    // Allocated completely: access to a hole in a full file system kills the process, reader or
     // writer, by SIGBUS.
     let octets = i64::try_from(geometry.words() * 8).unwrap_or(i64::MAX);
     if let Err(error) = posix_fallocate(&file, 0, octets) {

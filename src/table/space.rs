@@ -1,4 +1,4 @@
-//! Getting space for a record: by evicting entries, and by giving a chunk to another size class.
+//! Finds space for a record: by evicting entries, and by giving a chunk to another size class.
 
 use crate::key::{KEY_WORDS, Key, Place};
 use crate::layout::{BLOCK, CHUNK, LINE, RECORD_HEAD};
@@ -91,7 +91,7 @@ impl Writer {
         (families == 0 || over(0)) && (families < 2 || over(1))
     }
 
-    /// The index word that leads to the record at a line: where it is, its value, and the place of
+    /// The index word that leads to the record at a line: its position, its value, and the place of
     /// the name.
     fn slot_of(&self, line: u32) -> Option<(usize, u64, Place)> {
         let record = self.reader.plan.record(self.words(), line)?;

@@ -14,7 +14,7 @@ pub(crate) mod counted {
 
     static LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
 
-    /// Kills the process when it has passed that many more points.
+    /// Kills the process when it has passed `steps` more points.
     pub fn die_after(steps: u64) {
         LEFT.store(steps, Ordering::Relaxed);
     }

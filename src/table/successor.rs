@@ -1,11 +1,11 @@
-//! Whether another file has taken the place of a table that is open, and when a reader asks the
-//! kernel for that.
+//! Detects that another file has replaced an open table, and limits how often a reader asks the
+//! kernel.
 //!
 //! A daemon that replaces its table first renames the new file into place and then marks the old
 //! one as superseded ([`crate::layout::SUPERSEDED`]). Every lookup and every follower reads that
 //! mark, so readers normally open the new file at once and without a system call. A daemon that is
-//! killed between the two steps leaves no mark. Only the directory tells then, and only a reader
-//! that finds nothing useful asks it:
+//! killed between the two steps leaves no mark. Then only the directory shows it, and only a reader
+//! without a useful result checks that:
 //!
 //! * a lookup that finds no fresh entry, at most once a second and process ([`Recheck`]);
 //! * a follower that has waited and found no change ([`crate::Reader::has_successor`]).
@@ -22,8 +22,8 @@ pub struct FileId {
     pub inode: u64,
 }
 
-/// Limits the question whether the file was replaced to one a second. All zeros: it has not been
-/// asked yet.
+/// Limits the check whether the file was replaced to one a second. All zeros mean that there was no
+/// check yet.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct Recheck {
@@ -31,13 +31,13 @@ pub struct Recheck {
 }
 
 impl Recheck {
-    /// One that has not been asked yet.
+    /// A value without a check so far.
     #[must_use]
     pub const fn new() -> Recheck {
         Recheck { last_s: AtomicU64::new(0) }
     }
 
-    /// Whether this is the first question in the second of `now`, among all threads.
+    /// Whether this is the first check in the second of `now`, among all threads.
     pub fn is_due(&self, now: Monotonic) -> bool {
         let now_s = now.as_ms() / 1000;
         self.last_s.swap(now_s, Relaxed) != now_s

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 #[cfg(all(feature = "std", not(loom)))]
 impl Monotonic {
-    /// The time at this moment; 0 if the kernel has no such clock (before Linux 2.6.39).
+    /// The present time; 0 if the kernel has no such clock (before Linux 2.6.39).
     #[must_use]
     pub fn now() -> Self {
         use nix::time::{ClockId, clock_gettime};
@@ -29,7 +29,7 @@ pub(crate) fn clock_offset_ms() -> u64 {
 pub struct Monotonic(pub u64);
 
 impl Monotonic {
-    /// The time so many milliseconds after the start; saturates.
+    /// The time `ms` milliseconds after the start; saturates.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
         Self(ms.saturating_mul(1_000_000))

@@ -1,8 +1,8 @@
-//! Whether a table is trusted, and whether it may be mapped: decided from owners and modes, by one
-//! rule for all readers.
+//! Decides from owners and modes whether a table is trusted, and whether it may be mapped: one rule
+//! for all readers.
 //!
 //! Readers open the directory first, without following a link, and the file through the directory,
-//! so that they read the file that was judged.
+//! so that they read the file that was checked.
 //!
 //! If its owner cuts a mapped file, the kernel kills its readers by SIGBUS. So a process that can
 //! become root, or that was started with more rights than its caller, does not map a file that
@@ -28,7 +28,7 @@ pub struct Facts {
     pub uid: u32,
 }
 
-/// Why a table is not trusted.
+/// The reason why a table is not trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Distrust {
     /// Other users may replace the file, by the directory's mode.
@@ -51,7 +51,7 @@ impl Distrust {
             Self::DirectoryWritable => {
                 "group or others can write its directory; expected one that only its owner writes, or a sticky one"
             }
-            Self::NotADirectory => "its directory is none",
+            Self::NotADirectory => "its directory is not a directory",
             Self::NotRegular => "it is not a regular file",
             Self::Owner => "it belongs neither to root nor to the directory's owner",
             Self::Writable => "others than the daemon's user can write it, by its mode",
@@ -59,11 +59,11 @@ impl Distrust {
     }
 }
 
-/// Whether the table is trusted. Who may own the directory is not judged: `/run` is root's, and a
+/// Whether the table is trusted. The owner of the directory is not checked: `/run` is root's, and a
 /// setuid program ignores the environment's directory.
 ///
 /// # Errors
-/// Why it is not.
+/// The reason why it is not.
 pub const fn judge(directory: Facts, file: Facts) -> Result<(), Distrust> {
     if let Err(why) = judge_directory(directory) {
         return Err(why);
@@ -83,7 +83,7 @@ pub const fn judge(directory: Facts, file: Facts) -> Result<(), Distrust> {
 /// Whether a table in this directory can be trusted.
 ///
 /// # Errors
-/// Why it cannot.
+/// The reason why it cannot.
 pub const fn judge_directory(directory: Facts) -> Result<(), Distrust> {
     if directory.mode & S_IFMT != S_IFDIR {
         return Err(Distrust::NotADirectory);
@@ -100,7 +100,7 @@ pub struct Rights {
     /// Real, effective and saved user. If none of them is root the process cannot become root,
     /// unless it has CAP_SETUID.
     pub uids: [u32; 3],
-    /// It was started with more rights than its caller (`AT_SECURE`).
+    /// Whether it was started with more rights than its caller (`AT_SECURE`).
     pub secure: bool,
 }
 
@@ -113,11 +113,11 @@ impl Rights {
     }
 }
 
-/// The number of words of a file with that many octets, in that many blocks of 512 octets, if it
-/// can be a table: it has whole words and no holes, which a read would have to fill.
+/// The number of words of a file with `octets` octets in `blocks` blocks of 512 octets, if it can
+/// be a table: it has whole words and no holes, which a read would have to fill.
 ///
 /// # Errors
-/// Why it cannot be one.
+/// The reason why it cannot be a table.
 pub const fn words(octets: u64, blocks: u64) -> Result<usize, &'static str> {
     if octets > i64::MAX as u64 {
         return Err("it is larger than memory");

@@ -32,7 +32,7 @@ impl Family {
     }
 }
 
-/// How far the round has got that gathered a set.
+/// The progress of the round that gathered a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// At least one upstream has answered, and others may still answer.
@@ -55,15 +55,15 @@ impl State {
     }
 }
 
-/// A denial: what does not exist (RFC 2308).
+/// A denial (RFC 2308).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Negative {
     /// The name has no data of this type.
     NoData,
     /// The name does not exist.
     NxDomain,
-    /// There are addresses, but of a private network for a public name, so the daemon withholds
-    /// them. Readers that do not know this value read [`Negative::NoData`].
+    /// The public name has private addresses, so the daemon withholds them. Readers that do not
+    /// know this value read [`Negative::NoData`].
     Withheld,
 }
 

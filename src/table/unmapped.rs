@@ -1,5 +1,5 @@
 //! The lookup for processes that must not map the table: each part is read by a system call, which
-//! fails where the file has been cut.
+//! fails if the file has been cut.
 //!
 //! The steps are those of `view.rs`, with the same fences: pread(2) loads in this thread, so a
 //! fence between two reads orders their loads. Within one read no order is assumed, only that the
@@ -22,8 +22,7 @@ const HEAD: usize = head::HASH + 8;
 
 /// A source of a table's words.
 pub trait Source {
-    /// Copies the words from `at` on into `out`; `None` if the table does not have all of them any
-    /// more.
+    /// Copies the words from `at` on into `out`; `None` if the table no longer has all of them.
     fn read(&self, at: usize, out: &mut [u64]) -> Option<()>;
 
     /// The word at `at`.
@@ -55,15 +54,15 @@ impl Head {
         self.0.get(at).copied().unwrap_or(0)
     }
 
-    /// Where the parts are of a table of that many words.
+    /// The positions of the parts of a table with `words` words.
     ///
     /// # Errors
-    /// If this is not the header of such a table.
+    /// This is not the header of such a table.
     pub fn plan(&self, words: usize) -> Result<Plan, Invalid> {
         Plan::of(&|at| self.at(at), words)
     }
 
-    /// Whether another file took its place, as [`crate::View::replaced`].
+    /// Whether another file replaced it, as [`crate::View::replaced`].
     #[must_use]
     pub fn replaced(&self) -> bool {
         self.at(head::STATE) == SUPERSEDED
@@ -133,7 +132,7 @@ impl<'s, S: Source> UnmappedTable<'s, S> {
     }
 
     /// One try. [`NoEntry::Busy`]: the entry moved meanwhile, so another try may succeed.
-    /// [`NoEntry::Missing`] also where the file has been cut.
+    /// [`NoEntry::Missing`] also if the file has been cut.
     fn attempt(&self, key: &Key, place: &Place, flushed: u64, out: &mut [u64]) -> Result<Shape, NoEntry> {
         for bucket in place.buckets {
             let first = bucket.checked_mul(LINE).and_then(|at| self.plan.index.checked_add(at));
@@ -155,7 +154,7 @@ impl<'s, S: Source> UnmappedTable<'s, S> {
                 if self.source.word(first + n).ok_or(NoEntry::Missing)? != word {
                     return Err(NoEntry::Busy);
                 }
-                // A record that was read is that of another name with this tag.
+                // The record is that of another name with this tag.
                 copied?;
             }
         }

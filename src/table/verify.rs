@@ -1,4 +1,4 @@
-//! Checking every entry of a table, for operators and tests.
+//! Checks every entry of a table, for operators and tests.
 
 use crate::key::Key;
 use crate::layout::{LINE, TRIES};
@@ -26,8 +26,8 @@ impl Reader {
         report
     }
 
-    /// What is wrong with the entry of the index word at `at`, if anything; `None` if the word
-    /// changed meanwhile.
+    /// The fault of the entry of the index word at `at`, if it has one; `None` if the word changed
+    /// meanwhile.
     fn fault(&self, at: usize, out: &mut Snapshot) -> Option<Option<&'static str>> {
         let word = self.observe(at).unwrap_or(0);
         if word == 0 {
@@ -43,7 +43,7 @@ impl Reader {
         Some(self.entry_fault(word, (at - self.plan.index) / LINE, out))
     }
 
-    /// What is wrong with the entry that index word `word` of `bucket` leads to.
+    /// The fault of the entry to which index word `word` of `bucket` leads.
     pub(crate) fn entry_fault(&self, word: u64, bucket: usize, entry: &Snapshot) -> Option<&'static str> {
         if !entry.intact() {
             return Some("the checksum of its record is wrong");
@@ -69,6 +69,6 @@ pub struct VerifyReport {
     pub entries: usize,
     /// How many of them changed during every try.
     pub busy: usize,
-    /// The faulty entries: which index word, and what is wrong.
+    /// The faulty entries: the index word, and the fault.
     pub bad: Vec<String>,
 }

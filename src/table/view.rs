@@ -11,21 +11,21 @@ use crate::shape::Shape;
 use crate::sync::AtomicU64;
 use core::net::{IpAddr, SocketAddr};
 
-/// Why a lookup returned no entry. The one type for this in all crates that read the table.
+/// The reason why a lookup returned no entry. All crates that read the table use this type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoEntry {
-    /// The table does not have the name: ask the daemon.
+    /// The table does not have the name: send a query to the daemon.
     Missing,
-    /// The writer changed the entry during every try: ask the daemon, or look again.
+    /// The writer changed the entry during every try: send a query to the daemon, or look again.
     Busy,
-    /// Another file has replaced this table: open that.
+    /// Another file has replaced this table: open that one.
     Replaced,
     /// The caller's buffer is too small. [`crate::layout::RECORD_MAX`] words are enough for every
     /// entry.
     TooLarge,
 }
 
-/// The words of a table, and where its parts are.
+/// The words of a table, and the positions of its parts.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'m> {
     words: &'m [AtomicU64],
@@ -118,8 +118,8 @@ impl<'m> View<'m> {
                     let flushed = out.first().is_none_or(|first| first >> 1 < self.word(head::FLUSHED));
                     return if flushed { Err(NoEntry::Missing) } else { Ok((shape, word as u32)) };
                 }
-                // Another name with this tag, or the record was reused meanwhile. If the word is
-                // unchanged it is the former.
+                // Another name with this tag, or a record that was reused meanwhile. An unchanged
+                // index word shows the former.
                 if peek(slot) != word {
                     return Err(NoEntry::Busy);
                 }
@@ -181,14 +181,14 @@ impl<'m> View<'m> {
         self.word(head::CLOCK_OFFSET)
     }
 
-    /// The number of the network namespace in which the answers hold; 0: unknown.
+    /// The number of the network namespace in which the answers are valid; 0 if unknown.
     #[inline]
     #[must_use]
     pub fn network(&self) -> u32 {
         self.word(head::NETWORK) as u32
     }
 
-    /// A number that changes whenever the daemon does anything, such as taking a query.
+    /// A number that changes with every activity of the daemon, such as taking a query.
     #[must_use]
     pub fn pulse(&self) -> u64 {
         pulse(|at| Some(self.word(at))).unwrap_or(0)

@@ -1,9 +1,9 @@
-//! Waking the readers that wait for a change, in a thread of its own: the writer is not delayed,
+//! Wakes the readers that wait for a change, in a thread of its own: the writer is not delayed,
 //! however many readers wait.
 //!
 //! The writer sets a flag and unparks the thread: at most one cheap system call. The thread wakes
-//! all waiters at once and then pauses, so that readers that wait again at once are woken at most
-//! 50 times a second. While nothing is published it sleeps without a timer.
+//! all waiters and then pauses, so that readers that wait again immediately are woken at most 50
+//! times a second. While nothing is published it sleeps without a timer.
 //!
 //! Waiters are first moved to a second futex of the table, on which no reader begins to wait, and
 //! are woken there in small portions. So each is woken once, and neither the kernel nor the
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How many waiters are woken, and how often.
+/// The number of waiters that are woken at a time, and the pauses.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     /// The least and the longest pause after all waiters were woken.
@@ -49,9 +49,9 @@ pub(crate) struct Waker {
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// There was a change since waiters were last woken.
+    /// Whether there was a change since waiters were last woken.
     changed: AtomicBool,
-    /// There will be no more changes.
+    /// Whether there will be no more changes.
     over: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl Waker {
 }
 
 impl Drop for Waker {
-    /// Has waiters woken once more, without waiting for it.
+    /// Makes the thread wake waiters once more, without waiting for it.
     fn drop(&mut self) {
         self.notes.over.store(true, Ordering::Release);
         self.thread.unpark();

@@ -23,10 +23,10 @@ const SPARE_CHUNKS: usize = if cfg!(miri) { 2 } else { 2 * CLASSES.len() };
 /// more: as many as [`first_version`] gives to a thousand seconds.
 const LOST_VERSIONS: u64 = 1 << 30;
 
-/// Where versions begin if nothing is known of an earlier table: at 2^20 for each second of the
-/// wall clock since 1970. That is above the versions of every earlier table, unless the clock was
-/// set back or more than 2^20 versions a second were used. A clock beyond the year 2097 counts as
-/// unknown (0), since versions have an upper bound.
+/// The version at which a table begins if nothing is known of an earlier one: 2^20 for each second
+/// of the wall clock since 1970. That is above the versions of every earlier table, unless the
+/// clock was set back or more than 2^20 versions a second were used. A clock beyond the year 2097
+/// counts as unknown (0), since versions have an upper bound.
 #[must_use]
 pub const fn first_version(wall: core::time::Duration) -> u64 {
     const END_S: u64 = (1 << 32) - (1 << 28);
@@ -88,7 +88,7 @@ pub struct Writer {
     pub(crate) live: usize,
     /// The part of a predecessor's table that has not been checked or copied yet.
     pub(crate) takeover: Option<Takeover>,
-    /// Where the search for expired entries continues in the index.
+    /// The position in the index where the search for expired entries continues.
     pub(crate) sweep: usize,
     pub(crate) version: u64,
     pub(crate) evictions: u64,
@@ -107,7 +107,7 @@ impl Writer {
     /// Creates an empty table in `memory`, which must be zeroed and have [`Geometry::words`] words.
     ///
     /// # Errors
-    /// If the memory has another size.
+    /// The memory has another size.
     pub fn create(
         memory: Memory,
         geometry: &Geometry,
@@ -175,8 +175,7 @@ impl Writer {
         self.reader.clone()
     }
 
-    /// Where other threads note which entries they used. A table that replaces this one has
-    /// another.
+    /// The use counts, for other threads to note uses. A table that replaces this one has others.
     #[must_use]
     pub fn uses(&self) -> Uses {
         self.alloc.notes()
@@ -198,13 +197,14 @@ impl Writer {
         self.begin_above(version.saturating_add(LOST_VERSIONS));
     }
 
-    /// Continues versions above `version`, which no lost table has reached. `false`: it is out of
-    /// range and changes nothing.
+    /// Continues versions above `version`, which no lost table has reached. `false` if it is out of
+    /// range; then nothing changes.
     pub fn begin_above(&mut self, version: u64) -> bool {
         let fits = version < VERSION_MAX / 2;
         if fits && version > self.version {
             self.version = version;
-            // A successor then continues above it, even if nothing is published until then.
+            // Published now, so that a successor continues above it even if nothing else is
+            // published.
             publish(&self.words()[head::VERSION], version);
         }
         fits
@@ -250,7 +250,7 @@ impl Writer {
         found
     }
 
-    /// Where the index word of `key` is, and its value.
+    /// The position of the index word of `key`, and its value.
     pub(crate) fn find(&self, key: &Key, out: &mut Snapshot) -> Option<(usize, u64)> {
         self.seek(key, &self.place(key), out)
     }
