@@ -232,11 +232,11 @@ fn an_unusable_cache_file_is_ignored_and_logged() {
         ("its checksum is wrong", &|| with(&|o| o[105] ^= 1)),
         ("set 0 in it is wrong", &|| with(&|o| o[102] = 0xff)),
         ("something follows its end", &|| with(&|o| o.push(0))),
-        ("others can write it, by its mode 0620", &|| {
+        ("its mode 0620 lets group or others write it", &|| {
             with(&|_| ());
             mode(0o620);
         }),
-        ("more than 1073741824", &|| {
+        ("expected 1073741824 at most", &|| {
             let file = std::fs::File::create(&path).expect("made");
             file.set_len(3 << 30).expect("a hole");
         }),
@@ -274,7 +274,7 @@ fn an_unusable_cache_file_is_ignored_and_logged() {
     if nix::unistd::geteuid().is_root() {
         with(&|_| ());
         nix::unistd::chown(&path, Some(12_345.into()), None).expect("root");
-        says(&start(&dir, &upstream, ""), "it belongs to user 12345, neither to root nor to us");
+        says(&start(&dir, &upstream, ""), "it belongs to user 12345; expected root or our own user");
     } else {
         skip("a file of another user in a_file_that_is_not_what_it_should_be_is_passed_over", "needs root");
     }

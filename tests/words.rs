@@ -64,15 +64,15 @@ fn the_last_good_content_of_a_file_stays_in_force_when_the_file_is_lost() {
     // Files as left by a failed download, a killed editor, a full disk, and a save in a wrong encoding.
     let utf16: Vec<u8> = "ads.test\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (text, says) in [
-        (&b"<html>\n<body>404\n"[..], "has no line that is understood"),
+        (&b"<html>\n<body>404\n"[..], "has no valid line"),
         (b"", "is empty"),
         (&[0; 4096], "is empty"),
-        (&utf16, "has no line that is understood"),
+        (&utf16, "has no valid line"),
     ] {
         replace(&list, text);
         daemon.until("status says so", |d| problem(d, &list).contains(says));
         let then = problem(&daemon, &list);
-        assert!(then.contains("what was read of it before stays in force, 1 name"), "{then}");
+        assert!(then.contains("its previous data stays in force, 1 name"), "{then}");
         assert!(blocked(&daemon), "{says}");
         replace(&list, "ads.test\n");
         daemon.until("it is read again", |d| problem(d, &list).is_empty());

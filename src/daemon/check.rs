@@ -1,8 +1,8 @@
 //! `hitherd --check`: checks the configuration and, for root, whether the daemon's own user can
 //! read its files.
 //!
-//! To find out, the process becomes that user, opens the files, and ends. Access lists,
-//! capabilities and file systems have rules of their own, so modes alone do not tell.
+//! The process becomes that user, opens the files, and exits. Modes alone do not decide: access
+//! lists, capabilities and file systems have rules of their own.
 
 use super::{CONFIGURATION, fail};
 use crate::config::Config;
@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 /// The user that the daemon runs as, by its unit.
 const USER: &str = "hither";
-/// Directories that the service cannot see, whatever their modes, and the line of its unit that hides them.
+/// Directories that the service cannot see, whatever their modes, each with the line of its unit
+/// that hides it.
 const HIDDEN: [(&str, &str); 7] = [
     ("/home", "ProtectHome="),
     ("/root", "ProtectHome="),
@@ -68,7 +69,7 @@ impl std::fmt::Display for Denied {
     }
 }
 
-/// A file that the daemon reads, and the file that it leads to.
+/// A file that the daemon reads, and the file that its symbolic links lead to.
 struct Source {
     file: PathBuf,
     real: PathBuf,
@@ -79,7 +80,7 @@ fn denied(config: &Config, path: Option<&Path>) -> Vec<Denied> {
     let Ok(Some(user)) = User::from_name(USER) else { return Vec::new() };
     let sources = sources(config, path);
     if let Err(error) = become_user(&user) {
-        print_error(&format!("what user {USER} can read cannot be tried: {error}"));
+        print_error(&format!("cannot check the files that user {USER} can read: {error}"));
         return Vec::new();
     }
     sources.iter().filter_map(try_to_read).collect()
@@ -91,7 +92,7 @@ fn sources(config: &Config, path: Option<&Path>) -> Vec<Source> {
     let system = config.upstreams.is_empty().then(|| PathBuf::from("/etc/resolv.conf"));
     let configuration = Config::files(path).into_iter().map(|file| (file, true));
     let all = configuration.chain(lists.chain(system).map(|file| (file, false)));
-    // A missing file may come later.
+    // A missing file may be created later.
     all.filter_map(|(file, is_configuration)| {
         let real = std::fs::canonicalize(&file).ok()?;
         Some(Source { file, real, is_configuration })
@@ -126,7 +127,8 @@ fn try_to_read(source: &Source) -> Option<Denied> {
     Some(Denied { file: source.file.clone(), is_configuration: source.is_configuration, why })
 }
 
-/// The directory on the way that may not be searched, or else the file's own mode.
+/// The reason of the error: a directory of the path that the user may not search, else the file's
+/// own mode.
 fn because(source: &Source, error: &io::Error) -> String {
     for path in [&source.file, &source.real] {
         let mut before: Option<&Path> = None;

@@ -1,12 +1,12 @@
-//! The resolver core, fed with one input at a time: its actions are executed to the last before it gets
-//! the next.
+//! The driver of the resolver core: it hands in one input at a time, and executes all actions
+//! before the next input.
 //!
 //! [`Core`] owns the [`Rounds`] and is the only caller of `Rounds::handle` and
-//! `Rounds::handle_timeout`. The event loop drives it. After each input, [`Core::tell`] executes every
-//! action that the core wants done on [`Outputs`], in order. What fails meanwhile (a query that cannot
-//! be sent, TCP clients that are gone when their reply is due) waits in a queue and is handed in
-//! afterwards, one by one, each with a full drain of its own. So the order of calls is one that the
-//! simulator produces too.
+//! `Rounds::handle_timeout`. The event loop drives it. After each input, [`Core::tell`] executes
+//! every action of the core on [`Outputs`], in order. Failures meanwhile (a query that cannot be
+//! sent, TCP clients that are gone when their reply is due) are queued and handed in afterwards,
+//! one by one, each followed by a full drain. So the order of calls is one that the simulator
+//! produces too.
 
 use hither_net::random::Random;
 use hither_rounds::{
@@ -18,7 +18,7 @@ use hither_wire::query::Query;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// A query that the core wants sent to an upstream.
+/// A query of the core to an upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct Sending {
     pub attempt: AttemptId,
@@ -27,36 +27,35 @@ pub(crate) struct Sending {
     pub octets: Rc<[u8]>,
 }
 
-/// Executes the actions of the core. It never calls the core: what fails is returned.
+/// Executes the actions of the core. It never calls the core: failures are returned.
 pub(crate) trait Outputs {
     /// Sends a query from a socket of its own.
     ///
     /// # Errors
-    /// How it failed: the attempt is over then.
+    /// The kind of failure. The attempt has ended then.
     fn send(&mut self, now: Monotonic, query: Sending) -> Result<(), Failure>;
 
-    /// Sends a query once more from the socket of its attempt.
+    /// Retransmits a query from the socket of its attempt.
     fn resend(&mut self, attempt: AttemptId, octets: &[u8]);
 
-    /// Closes the socket of an attempt, at the latest at `linger` if that is given.
+    /// Closes the socket of an attempt: at once, or by `linger` if that is given.
     fn close(&mut self, now: Monotonic, attempt: AttemptId, linger: Option<Monotonic>);
 
-    /// Sends the reply to a client. Returns other clients that are gone, whose connection turned out to
-    /// be over.
+    /// Sends the reply to a client. If its connection turns out to have ended, returns the other
+    /// clients on it.
     fn reply(&mut self, now: Monotonic, rounds: &Rounds, client: ClientId, answer: Answer) -> Vec<ClientId>;
 
-    /// Reports what became of an order.
+    /// Sends the outcome of an order to its sender.
     fn order_result(&mut self, sender: SenderId, result: OrderResult);
 
     /// Logs an event.
     fn note(&mut self, now: Monotonic, rounds: &Rounds, note: &Note);
 
-    /// All actions have been executed.
+    /// Called when all actions have been executed.
     fn drained(&mut self, rounds: &Rounds);
 }
 
-/// What could not be done while actions were executed. The core is told of it when all the others have
-/// been.
+/// An action that failed. The core gets it as an input when all other actions have been executed.
 #[derive(Debug)]
 enum Undone {
     Failed { attempt: AttemptId, failure: Failure },
@@ -72,24 +71,25 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// A core whose ids of queries are drawn from `random`.
+    /// A core that draws the ids of queries from `random`.
     pub fn new(settings: Settings, routes: Routes, writer: Writer, mut random: Random) -> Core {
         let rounds = Rounds::new(settings, routes, writer, Box::new(move || random.draw()));
         Core { rounds, undone: VecDeque::new() }
     }
 
-    /// Tells the core what happened, and has everything done that follows from it.
+    /// Hands an input to the core, and executes all resulting actions.
     pub fn tell(&mut self, now: Monotonic, input: Input<'_>, outputs: &mut impl Outputs) {
         self.rounds.handle(now, input);
         self.settle(now, outputs);
     }
 
-    /// Whether [`Core::on_time`] has something to do.
+    /// When [`Core::on_time`] is to be called.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.rounds.poll_timeout()
     }
 
-    /// Refreshes entries that were answered when their time was nearly over, and lets deadlines pass.
+    /// Refreshes entries that were used shortly before they expire, and handles deadlines that have
+    /// passed.
     pub fn on_time(&mut self, now: Monotonic, outputs: &mut impl Outputs) {
         while let Some(question) = self.rounds.next_expiring() {
             self.tell(now, Input::Refresh { question }, outputs);
@@ -100,15 +100,14 @@ impl Core {
         }
     }
 
-    /// Compares `places` more places of the table, or of the answer cache, with a change of lists or
-    /// routes.
+    /// Checks the next `places` slots of the table, or of the answer cache, against a change of
+    /// lists or routes.
     pub fn review(&mut self, now: Monotonic, places: usize, outputs: &mut impl Outputs) {
         self.rounds.review_some(places);
         self.settle(now, outputs);
     }
 
-    /// Executes all actions, then hands in what failed, one failure after the other, until nothing is
-    /// left of either.
+    /// Executes all actions, then hands in the failures one by one, until neither is left.
     fn settle(&mut self, now: Monotonic, outputs: &mut impl Outputs) {
         self.drain(now, outputs);
         while let Some(undone) = self.undone.pop_front() {
@@ -145,12 +144,12 @@ impl Core {
         }
     }
 
-    /// The core, for what can be read of it.
+    /// Read access to the core.
     pub fn rounds(&self) -> &Rounds {
         &self.rounds
     }
 
-    /// What the core has counted; the daemon's parts add their own.
+    /// The counters of the core; the daemon's parts add their own.
     pub fn counters(&mut self) -> &mut Counters {
         self.rounds.counters()
     }
@@ -160,7 +159,7 @@ impl Core {
         self.rounds.table()
     }
 
-    /// Remembers a question whose entry was answered when its time was nearly over.
+    /// Notes a question whose entry was used shortly before it expires.
     pub fn want(&mut self, question: Question) {
         self.rounds.note_expiring(question);
     }
@@ -170,12 +169,13 @@ impl Core {
         self.rounds.is_restored(question)
     }
 
-    /// Where in the table the answer to a query may be. See [`Rounds::place`].
+    /// The place in the table where the answer to a query may be. See [`Rounds::place`].
     pub fn place(&self, query: &Query<'_>) -> Option<Place> {
         self.rounds.place(query)
     }
 
-    /// Answers a query from the cache into `out`, in at most `limit` octets; 0: it needs a round.
+    /// Answers a query from the cache into `out`, in at most `limit` octets. Returns 0 if it needs
+    /// a round.
     pub fn answer_hit(
         &mut self,
         now: Monotonic,
@@ -196,7 +196,7 @@ mod tests {
 
     const NOW: Monotonic = Monotonic(1_000_000_000);
 
-    /// What was done, in order; and what is to fail.
+    /// Records the executed actions in order, and fails those that a test chooses.
     #[derive(Default)]
     struct Recorder {
         done: Vec<String>,

@@ -1,9 +1,9 @@
 //! `hitherd --demo`: shows how the table's entry for one name develops, without network, root or
 //! configuration.
 //!
-//! Only the upstreams are not real: three threads on loopback that answer by hickory-proto. The
-//! daemon and the sorter are processes of their own, and the output is what another process reads
-//! from the table.
+//! Only the upstreams are simulated: three threads on loopback that answer with hickory-proto. The
+//! daemon and the sorter are real processes, and the output is read from the table by another
+//! process.
 
 #![allow(clippy::print_stdout)] // The demo is output for a terminal.
 
@@ -38,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
     match show() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("the demo cannot go on: {error}");
+            println!("the demo cannot continue: {error}");
             ExitCode::FAILURE
         }
     }
@@ -52,11 +52,11 @@ fn show() -> Result<(), Box<dyn std::error::Error>> {
         let addresses: Vec<String> = upstream.addresses.iter().map(|n| address(*n).to_string()).collect();
         println!("    {at:<22} {:>4} ms   {}", upstream.delay.as_millis(), addresses.join(", "));
     }
-    println!("Of the addresses, {} has nothing behind it, the others take connections.\n", address(13));
+    println!("No server listens at {}; the other addresses accept connections.\n", address(13));
     let asked = hither_net::clock::now();
     let answer = ask(scene.server)?;
-    println!("{:>9.1} ms  a client asks, and has its answer: {answer}", since(asked));
-    println!("\nWhat another process reads from the table, without asking anybody:");
+    println!("{:>9.1} ms  a client has sent a query and has its reply: {answer}", since(asked));
+    println!("\nThe entry as another process reads it from the table, without a query:");
     scene.watch(asked)?;
     println!("\nServing at {} until Ctrl-C. Try, in another terminal:", scene.server);
     println!("    dig -p {} @{} {NAME}", scene.server.port(), scene.server.ip());
@@ -73,7 +73,7 @@ fn address(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, n)
 }
 
-/// Everything that runs for the demo. It is ended when this is dropped.
+/// The processes and files of the demo. Dropping it ends and removes them.
 struct Scene {
     dir: PathBuf,
     server: SocketAddr,
@@ -157,7 +157,7 @@ impl Drop for Scene {
 fn describe(entry: &serde_json::Value) -> String {
     let state = match entry["state"].as_str() {
         Some("first") => "more to come",
-        Some("partial") => "as much as came in time",
+        Some("partial") => "the addresses that came in time",
         _ => "complete",
     };
     let order =
@@ -174,7 +174,7 @@ fn describe(entry: &serde_json::Value) -> String {
     out
 }
 
-/// Listeners at the addresses of the answers but one, all at the same port.
+/// Listeners at all addresses of the answers except one, with the same port.
 fn listeners() -> std::io::Result<(Vec<TcpListener>, u16)> {
     for _ in 0..20 {
         let first = TcpListener::bind((address(11), 0))?;
@@ -221,7 +221,7 @@ fn spawn_and_read(command: &mut Command) -> std::io::Result<(Child, mpsc::Receiv
     Ok((child, receiver))
 }
 
-/// Waits until the daemon's log says that it is ready. Later lines are read and dropped.
+/// Waits until the daemon's log reports that it is ready. Later lines are read and dropped.
 fn wait_until_ready(daemon: &mut Child) -> Result<(), String> {
     let Some(log) = daemon.stderr.take() else { return Err("the daemon has no log".to_owned()) };
     let (sender, receiver) = mpsc::channel();
@@ -235,7 +235,7 @@ fn wait_until_ready(daemon: &mut Child) -> Result<(), String> {
                 && let Some(sender) = waiting.take()
                 && sender.send(Ok(())).is_err()
             {
-                // The demo has given up, and ends the daemon.
+                // The receiver is gone: the demo has failed and ends the daemon.
                 return Ok(());
             }
         }

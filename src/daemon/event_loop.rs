@@ -41,25 +41,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Events taken from the poll at once.
+/// Events taken from one poll.
 const EVENTS: usize = 256;
-/// How often the clocks are compared, to notice that the host has slept.
+/// How often the clocks are compared, to notice a suspend of the host.
 const CLOCKS: Duration = Duration::from_secs(1);
 
 /// The daemon: its parts, and the loop that drives them.
 ///
 /// Each part owns its state. The loop waits for events, reads the clock once a turn, calls the part
-/// that an event is for, and tells the core what follows from it. The parts know neither the loop nor
-/// the core's inputs. What they share with the loop, sources and budgets, is in `sources.rs` and
-/// `turn.rs`.
+/// that an event is for, and hands the resulting inputs to the core. The parts know neither the
+/// loop nor the core's inputs. The sources and budgets that they share with the loop are in
+/// `sources.rs` and `turn.rs`.
 pub(crate) struct Daemon {
     pub poll: Poll,
-    /// Sources with something to do.
+    /// Sources that are ready.
     pub ready: Ready,
     pub core: Core,
     pub clients: Clients,
     pub upstreams: Upstreams,
-    /// Listeners with connections that could not be accepted for want of descriptors.
+    /// Listeners with connections that could not be accepted for lack of descriptors.
     pub shortage: Shortage,
     pub persist: Persist,
     pub reload: Reload,
@@ -69,24 +69,24 @@ pub(crate) struct Daemon {
     ending: Ending,
 }
 
-/// Who supervises the daemon, and whom it supervises.
+/// The service manager above the daemon, and the sorter below it.
 struct Supervision {
     signals: Signals,
     /// The service manager, if one started the daemon.
     manager: ServiceManager,
-    /// How often the service manager wants a sign of life, and when the next is due.
+    /// How often the service manager expects a watchdog notification, and when the next is due.
     watchdog: Option<(Duration, Monotonic)>,
-    /// The sorter, where no service manager starts it.
+    /// The sorter, if no service manager starts it.
     sorter: Option<Sorter>,
 }
 
-/// The loop's own timer, and what it does for readers of the table.
+/// The loop's own timer, and its periodic work for readers of the table.
 struct Housekeeping {
     alarm: Alarm,
     started: Monotonic,
     /// When the clocks are compared next.
     clocks_at: Monotonic,
-    /// How many changes of the table its followers have been woken for.
+    /// The number of changes of the table that its followers have been woken for.
     changes: u64,
 }
 
@@ -95,16 +95,17 @@ struct Housekeeping {
 struct Ending {
     /// The loop ends after this turn.
     stop: bool,
-    /// No query is taken any more. Until then clients that wait for a round may still get its answer.
+    /// No query is taken any more. Until this time clients that wait for a round may still get its
+    /// answer.
     draining: Option<Monotonic>,
     /// The failure that ends the loop.
     failure: Option<&'static str>,
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until it is stopped.
 ///
 /// # Errors
-/// Why it cannot start, or cannot go on.
+/// Why it cannot start or continue.
 pub(crate) fn run(config: Config, path: Option<PathBuf>, with_sorter: bool) -> Result<(), String> {
     let mut daemon = Daemon::start(config, path, with_sorter)?;
     daemon.run()
@@ -183,8 +184,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Shows readers the address that queries go to, and reads hosts files and lists before the first
-    /// query is taken.
+    /// Writes the daemon's DNS address into the table, and reads hosts files and lists before the
+    /// first query is taken.
     fn begin(&mut self) {
         let shown = self.clients.addresses().iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
@@ -230,7 +231,7 @@ impl Daemon {
         self.ending.failure.map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
-    /// Lets each part do what is due, and publishes the counters.
+    /// Lets each part do its due work, and publishes the counters.
     fn on_time(&mut self, now: Monotonic) {
         let (core, mut executor) = self.executor();
         core.on_time(now, &mut executor);
@@ -250,7 +251,8 @@ impl Daemon {
         self.publish_counters(now);
     }
 
-    /// Gives the service manager its sign of life where that is due, and what it did not take before.
+    /// Sends a due watchdog notification to the service manager, and messages that could not be
+    /// sent before.
     fn report_alive(&mut self, now: Monotonic) {
         if let Some((every, at)) = self.supervision.watchdog
             && at <= now
@@ -264,8 +266,8 @@ impl Daemon {
         self.supervision.manager.try_again(now);
     }
 
-    /// Writes the counters into the table, compares the clocks once a second, and wakes readers that
-    /// wait for a change.
+    /// Writes the counters into the table, compares the clocks once a second, and wakes readers
+    /// that follow the table.
     fn publish_counters(&mut self, now: Monotonic) {
         let counters = self.counters();
         self.core.table().set_counters(&counters);

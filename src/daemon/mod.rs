@@ -26,8 +26,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The exit status for an invalid configuration: EX_CONFIG of sysexits(3), which `systemctl status`
-/// shows by this name.
+/// The exit status for an invalid configuration: EX_CONFIG of sysexits(3). `systemctl status` shows
+/// that name.
 const CONFIGURATION: u8 = 78;
 
 /// A DNS forwarder for this host, whose cache every process reads from shared memory.

@@ -1,4 +1,5 @@
-//! Before the event loop begins: the descriptors that the process may have, and the runtime directory.
+//! Prepares the process before the event loop begins: its share of descriptors, and the runtime
+//! directory.
 
 use crate::config::Config;
 use crate::logging::Event;
@@ -13,10 +14,10 @@ use std::path::Path;
 /// table and its lock, epoll instances, timers, signals, inotify, netlink, the bus, local sockets,
 /// those of threads.
 const HELD: usize = 28;
-/// The least that remains for local connections, files that are read and written, and clients that are
-/// about to be refused.
+/// The least number that remains for local connections, files that are read and written, and
+/// clients that are about to be refused.
 const SPARE_MIN: usize = 12;
-/// The most that remains for them.
+/// The largest number that remains for them.
 const RESERVE_MAX: usize = 256;
 /// Idle sockets to upstreams, and sockets that wait for late responses, if there are enough
 /// descriptors.
@@ -32,7 +33,7 @@ pub(crate) struct Shares {
     pub tcp: usize,
     /// All sockets to upstreams.
     pub sockets: usize,
-    /// Of them, idle sockets, and sockets that wait for late responses.
+    /// Those of them that are idle or wait for late responses.
     pub idle: usize,
     pub lingering: usize,
 }
@@ -43,9 +44,9 @@ impl Shares {
     /// need descriptors.
     fn of(descriptors: usize, held: usize, (attempts, tcp): (usize, usize)) -> Shares {
         let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + SPARE_MIN);
-        // With too few for anything, some are tried nevertheless.
+        // Even if there are too few, the daemon tries to work with some.
         let room = descriptors.saturating_sub(reserve).max(8);
-        // A third for clients at most: their replies need attempts.
+        // At most a third for clients: their replies need attempts.
         let tcp = if attempts.saturating_add(tcp) <= room { tcp } else { tcp.min(room / 3) };
         let attempts = attempts.min(room - tcp);
         let (idle, lingering) = (IDLE_ALL.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
@@ -63,7 +64,7 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
             {
                 log::warn!(
                     event = Event::TooFewDescriptors, reason:% = error;
-                    "the limit of descriptors cannot be raised: {error}"
+                    "the file descriptor limit cannot be raised: {error}"
                 );
             }
             usize::try_from(hard).unwrap_or(usize::MAX)
@@ -82,7 +83,7 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     if (attempts, tcp) != (shares.attempts, shares.tcp) {
         log::warn!(
             event = Event::TooFewDescriptors,
-            reason = "limits.attempts and limits.tcp ask for more", descriptors = hard;
+            reason = "limits.attempts and limits.tcp need more", descriptors = hard;
             "{hard} descriptors are not enough for limits.attempts {attempts} and limits.tcp {tcp}; going on with {} and {}",
             shares.attempts,
             shares.tcp
@@ -91,9 +92,9 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     shares
 }
 
-/// Has the kernel enlarge the descriptor table of this process, before there are threads. It grows by
-/// doubling, which in a process with threads waits for an RCU grace period: some ten milliseconds
-/// without a reply, each time.
+/// Makes the kernel enlarge the descriptor table of this process before there are threads. The
+/// table grows by doubling, and in a process with threads each step waits for an RCU grace period:
+/// some ten milliseconds without a reply.
 pub(crate) fn make_room_for_descriptors() {
     const ENOUGH: i32 = 16_384;
     let most =
@@ -101,13 +102,15 @@ pub(crate) fn make_room_for_descriptors() {
     let last = FcntlArg::F_DUPFD_CLOEXEC(most.min(ENOUGH) - 1);
     match fcntl(std::io::stderr(), last) {
         Ok(copy) => drop(close(copy)),
-        Err(error) => log::debug!("the list of descriptors grows as it is needed: {error}"),
+        Err(error) => {
+            log::debug!("cannot enlarge the descriptor table in advance: {error}; it grows when needed")
+        }
     }
 }
 
-/// Creates the runtime directory, if no service manager has.
+/// Creates the runtime directory, if the service manager has not.
 pub(crate) fn make_runtime_dir(dir: &Path) -> Result<(), String> {
-    // Whatever the umask: readers do not trust a table in a directory that others can write.
+    // Independent of the umask: readers do not trust a table in a directory that others can write.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(|error| {
         format!(
@@ -122,7 +125,7 @@ pub(crate) fn warn_of_directory(dir: &Path) {
     let Ok(found) = std::fs::metadata(dir) else { return };
     if judge_directory(Facts { mode: found.mode(), uid: found.uid() }) == Err(Distrust::DirectoryWritable) {
         log::warn!(
-            "group or others can write the runtime directory '{0}': programs do not read the table there, and ask hitherd; chmod go-w {0}",
+            "group or others can write the runtime directory '{0}': programs do not read the table there, and send queries to hitherd instead; chmod go-w {0}",
             dir.display()
         );
     }

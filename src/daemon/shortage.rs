@@ -1,5 +1,5 @@
-//! Connections that cannot be accepted for want of descriptors. Idle sockets are closed for them, and
-//! accepting is tried again soon.
+//! Connections that cannot be accepted for lack of descriptors. Idle sockets are closed for them,
+//! and accepting is tried again soon.
 //!
 //! The kernel reports each waiting connection once, so without another try it would wait until the next
 //! one comes. Trying again at once would be a busy loop.
@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How soon accepting is tried again.
+/// The pause before accepting is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long after the latest failure the shortage is over, so that the next failure is logged again.
 const OVER: Duration = Duration::from_secs(1);
@@ -21,20 +21,20 @@ const OVER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Shortage {
     waiting: Vec<Source>,
-    /// When they are tried again.
+    /// When accepting is tried again.
     due: Option<Monotonic>,
     /// When a connection last could not be accepted: a shortage is logged once.
     latest: Option<Monotonic>,
 }
 
 impl Shortage {
-    /// When [`Shortage::on_time`] has something to do.
+    /// When [`Shortage::on_time`] is to be called.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.due
     }
 
-    /// Notes that a connection waits at `source`. `true`: sockets are to be closed for it; `false`:
-    /// that was done less than [`RETRY`] ago.
+    /// Notes that a connection waits at `source`. `true` if the caller must close sockets for it;
+    /// `false` if that was done less than [`RETRY`] ago.
     pub fn note(&mut self, source: Source, error: &io::Error, now: Monotonic) -> bool {
         if !self.waiting.contains(&source) {
             self.waiting.push(source);
@@ -43,7 +43,7 @@ impl Shortage {
         if !lasts {
             log::warn!(
                 event = Event::TooFewDescriptors, reason:% = error;
-                "a connection cannot be accepted: {error}; closing sockets that nobody uses and connections that are idle longest until it can"
+                "a connection cannot be accepted: {error}; closing unused sockets and the connections that are idle longest until it can"
             );
         }
         let is_first = self.due.is_none();
@@ -51,7 +51,7 @@ impl Shortage {
         is_first
     }
 
-    /// The listeners to be tried again, if it is time.
+    /// The listeners at which to try again, if it is time.
     pub fn on_time(&mut self, now: Monotonic) -> Vec<Source> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
@@ -61,7 +61,8 @@ impl Shortage {
     }
 }
 
-/// Whether a connection waits to be accepted: without a descriptor accept(2) fails whether or not.
+/// Whether a connection waits to be accepted. accept(2) cannot show it: without a descriptor it
+/// fails in any case.
 pub(crate) fn is_waited_at(listener: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)

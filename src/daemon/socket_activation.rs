@@ -1,10 +1,10 @@
-//! Socket activation: the sockets that systemd hands over, sorted by their purpose.
+//! Socket activation: takes the sockets that systemd passes, sorted by their purpose.
 
 use hither_net::activation::{self, Socket};
 use hither_net::seqpacket::Listener;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-/// The sockets that systemd hands over, by their purpose.
+/// The sockets that systemd passes, by their purpose.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     dns: DnsSockets,
@@ -12,7 +12,7 @@ pub(crate) struct Inherited {
     pub sorter: Option<Listener>,
 }
 
-/// The sockets for DNS that systemd hands over, each with its address.
+/// The sockets for DNS that systemd passes, each with its address.
 #[derive(Debug, Default)]
 pub(crate) struct DnsSockets {
     pub udp: Vec<(SocketAddr, UdpSocket)>,
@@ -23,7 +23,7 @@ impl Inherited {
     /// Takes all sockets. One that cannot be used is logged and left out.
     ///
     /// # Errors
-    /// If the environment variables of sd_listen_fds(3) contradict each other.
+    /// The environment variables of sd_listen_fds(3) contradict each other.
     pub fn take() -> Result<Inherited, String> {
         let mut inherited = Inherited::default();
         for one in activation::inherited().map_err(|error| error.to_string())? {
@@ -35,7 +35,7 @@ impl Inherited {
         Ok(inherited)
     }
 
-    /// DNS sockets may have any name. Local sockets are distinguished by it.
+    /// DNS sockets may have any name. The names of local sockets give their purpose.
     fn sort_in(&mut self, one: activation::Inherited) -> Result<(), String> {
         let (listener, place) = match (one.socket, one.name.as_str()) {
             (Socket::Udp(address, socket), _) => {
@@ -55,7 +55,7 @@ impl Inherited {
             }
         };
         if place.is_some() {
-            return Err(format!("systemd hands over more than one socket '{}'", one.name));
+            return Err(format!("systemd passes more than one socket '{}'", one.name));
         }
         *place = Some(listener);
         Ok(())

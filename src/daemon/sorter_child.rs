@@ -1,5 +1,5 @@
-//! The sorter as a child process, where no service manager starts it. It is started again when it
-//! ends, and ends with the daemon.
+//! Runs the sorter as a child process if no service manager does. It is started again when it ends,
+//! and ends with the daemon.
 
 use crate::logging::Event;
 use hither_table::Monotonic;
@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// The pause before it is started again. It doubles each time, from the one to the other.
+/// The shortest and the longest pause before it is started again. The pause doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long the daemon waits for the sorter to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
-/// How often it is checked meanwhile whether it has ended.
+/// The interval of the checks meanwhile.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The sorter's process, or when it is started again.
+/// The sorter's process, or the time of its next start.
 #[derive(Debug)]
 pub(crate) struct Sorter {
     config: Option<PathBuf>,
@@ -27,8 +27,8 @@ pub(crate) struct Sorter {
     restart_at: Option<Monotonic>,
 }
 
-/// A command that runs this program under the name of another of hither's, so that one executable
-/// is enough for all of them.
+/// A command that runs this executable under the name of another program of hither, so that one
+/// executable is enough for all of them.
 pub(crate) fn ourselves_as(name: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg0(name);
@@ -89,14 +89,14 @@ impl Sorter {
         self.restart_at
     }
 
-    /// Starts it again if that is due.
+    /// Starts the sorter again if that is due.
     pub fn on_time(&mut self, now: Monotonic) {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.spawn(now);
         }
     }
 
-    /// Has it end. The wait for that is in `drop`.
+    /// Asks the sorter to end. `drop` waits for that.
     pub fn end(&mut self) {
         if let Some(child) = &mut self.child {
             drop(child.stdin.take());
@@ -116,7 +116,7 @@ impl Drop for Sorter {
             if Instant::now() >= until {
                 log::warn!("the sorter does not end within {} s, and is killed", END_WITHIN.as_secs());
                 let _ = child.kill();
-                // There is no wait for it now: it may hang in the kernel.
+                // Not waited for any longer: it may hang in the kernel.
                 return;
             }
             std::thread::sleep(LOOK);

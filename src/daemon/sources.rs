@@ -20,8 +20,8 @@ pub(crate) enum Source {
     Hints,
     /// The network (netlink), or the name of the host.
     Network,
-    /// Another thread has a result: files have changed or been read, the cache was saved, saved data is
-    /// to be restored, a worker has misses or counters, or has ended.
+    /// Another thread has a result: files have changed or were read, the cache was saved, saved
+    /// sets are ready to be restored, or a worker has misses or counters, or has ended.
     Woken,
     /// The wall clock, when it is set.
     WallClock,

@@ -1,9 +1,8 @@
-//! One turn of the event loop: the budget of each kind of source, and the queue of sources that have
-//! more to do.
+//! One turn of the event loop: the budget of each kind of source, and the queues of ready sources.
 //!
-//! Queries by UDP are looked at between any two kinds. So a hit waits at most for the budget of one
-//! kind, whatever the others are fed with. A source that has used up its budget goes to the back of the
-//! queue of its kind, in which each source is once.
+//! Queries by UDP are read between any two kinds. So a hit waits at most for the budget of one
+//! kind, however much the other sources receive. A source that has used up its budget moves to the
+//! back of the queue of its kind, in which each source is at most once.
 
 use crate::daemon::sources::Source;
 use hither_table::Monotonic;
@@ -29,7 +28,7 @@ pub(crate) enum Kind {
 pub(crate) const OTHERS: [Kind; 4] = [Kind::Own, Kind::Upstreams, Kind::Connections, Kind::Local];
 const KINDS: usize = OTHERS.len() + 1;
 
-/// The budget of a kind between two looks at queries by UDP. The last message may go beyond it.
+/// The budget of a kind between two reads of queries by UDP. The last message may exceed it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     pub messages: usize,
@@ -110,13 +109,13 @@ impl Budget {
     }
 }
 
-/// The sources that have something to do, in a queue for each kind. A source is in it once, so a queue
-/// is no longer than there are sources.
+/// The ready sources, in a queue for each kind. A source is queued at most once, so a queue is no
+/// longer than the number of sources.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     queues: [VecDeque<Source>; KINDS],
     queued: HashSet<Source>,
-    /// When queries by UDP were last looked at.
+    /// When queries by UDP were last read.
     pub looked_at: Monotonic,
     /// The budgets that were used, one after the other.
     #[cfg(test)]

@@ -131,7 +131,7 @@ fn a_hosts_file_that_was_removed_is_named_for_the_names_that_were_read() {
     assert!(line.contains("/hosts: cannot be read") && line.ends_with("in force, 1 name"), "{line}");
     let (source, detail, _) = source_of(&daemon, "nas.example");
     assert_eq!(source, "hosts");
-    assert_eq!(detail, format!("{}, as it was read before", hosts.display()));
+    assert_eq!(detail, format!("{} (its previous contents)", hosts.display()));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! of a file.
 //!
 //! To save memory, names from hosts files and lists are stored without the line that they were read
-//! from. So the files are searched again when an operator asks, in a thread, by the same parsers
-//! that read them before.
+//! from. For each query of an operator, a thread searches the files again with the parsers that
+//! loaded them.
 
 use crate::config::Block as BlockConfig;
 use crate::daemon::clients::handover::hand_in;
@@ -22,18 +22,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-/// Octets of a file that are searched, as many as are read of a list.
+/// Octets of a file that are searched: the same bound as for loading a list.
 const FILE_MAX: u64 = 256 << 20;
-/// The detail if the file does not have the name any more.
-const CHANGED: &str = "a list that reads otherwise by now";
+/// The detail if the file no longer has the name.
+const CHANGED: &str = "the name was in a file that has changed since";
 /// Lines, and octets, of a file that are parsed at once.
 const LINES: usize = 4096;
 const OCTETS: usize = 1 << 20;
-/// Searches that run at once. A query beyond that gets no line. Any user may ask, and a search may
-/// read a file of 256 MiB: a processor is to be left for clients.
+/// Searches that run at the same time. A query beyond that gets no line. Any user may start a
+/// search, and a search may read a file of 256 MiB; the bound leaves a processor for clients.
 const SEARCHES_MAX: usize = 1;
 
-/// Searches that run, also those whose connection is closed.
+/// Searches in progress, including those whose connection is closed.
 static SEARCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// The source of an answer. The kind is a word of `hitherctl query --json`.
@@ -44,14 +44,14 @@ pub(crate) struct AnswerSource {
 }
 
 impl AnswerSource {
-    /// A source of this kind, with what is known of it besides.
+    /// A source of this kind, with an optional detail.
     pub fn new(kind: SourceKind, detail: Option<String>) -> AnswerSource {
         AnswerSource { kind, detail }
     }
 }
 
-/// The source of an answer that the core gave. `trace` is the latest round of the question, `began`
-/// is when the operator asked.
+/// The source of an answer of the core. `trace` is the latest round of the question; `began` is the
+/// time of the operator's query.
 pub(crate) fn source_of(
     answer: &Answer,
     name: &Name,
@@ -75,22 +75,23 @@ pub(crate) fn source_of(
             Reason::Hosts => AnswerSource::new(SourceKind::Hosts, None),
             Reason::Blocked => AnswerSource::new(SourceKind::Block, None),
         },
-        Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => {
-            AnswerSource::new(SourceKind::Failure, Some("it is remembered for some seconds".to_owned()))
-        }
+        Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => AnswerSource::new(
+            SourceKind::Failure,
+            Some("a failure that is cached for some seconds".to_owned()),
+        ),
         Answer::Failure { ede: Some(ede::NOT_READY), .. } => {
-            AnswerSource::new(SourceKind::Failure, Some("there is no upstream for it".to_owned()))
+            AnswerSource::new(SourceKind::Failure, Some("no upstream is configured for it".to_owned()))
         }
         Answer::Failure { .. } => AnswerSource::new(SourceKind::Upstream, None),
     }
 }
 
-/// Whether an attempt of the round runs or has ended since then.
+/// Whether an attempt of the round is outstanding or has ended since `began`.
 fn has_ended_since(trace: &Trace, began: Monotonic) -> bool {
     !trace.ended || trace.attempts.iter().any(|attempt| attempt.ended.is_some_and(|at| at >= began))
 }
 
-/// The upstream that gave the answer: the last whose response had one.
+/// The upstream whose response gave the answer: the last one of the round.
 fn upstream(trace: &Trace) -> Option<String> {
     let has_one = |outcome: &str| matches!(outcome, "answer" | "nodata" | "nxdomain");
     let answered = trace.attempts.iter().filter(|attempt| has_one(&attempt.outcome));
@@ -102,7 +103,7 @@ fn upstream(trace: &Trace) -> Option<String> {
 pub(crate) struct Search {
     name: Name,
     rtype: Rtype,
-    /// The answer has no data, so a line with the name is enough, whatever its address family.
+    /// The answer is NODATA, so a line with the name is enough, whatever its address family.
     is_nodata: bool,
     /// The hosts file that had the answer when it was read last.
     hosts: Option<PathBuf>,
@@ -162,7 +163,7 @@ impl Search {
             let _ = hosts.add(lines);
             has_record(&hosts, &self.name, self.rtype, self.is_nodata)
         };
-        first_line(path, has_it).unwrap_or_else(|| format!("{}, as it was read before", path.display()))
+        first_line(path, has_it).unwrap_or_else(|| format!("{} (its previous contents)", path.display()))
     }
 
     fn line_of_block(&self) -> String {

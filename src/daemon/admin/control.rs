@@ -1,7 +1,7 @@
 //! The two local sockets: operators send requests to one, the sorter sends orders to the other.
 //!
-//! The kernel names the process at the other end, so that nothing in a message has to be believed
-//! about its sender.
+//! The kernel reports the process at the other end, so the daemon need not trust a message about
+//! its sender.
 
 use crate::daemon::admin::local_listener::{Accepted, LocalListener, is_storage_full};
 use crate::daemon::admin::peers::{Peers, Rank};
@@ -29,9 +29,10 @@ const ACCEPTS: usize = 8;
 /// The result of reading one local connection.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Nothing to read: no message has come, a reply is awaited first, or the connection is closed.
+    /// Nothing to read: no message has arrived, the previous request has no reply yet, or the
+    /// connection is closed.
     None,
-    /// A message that needs nothing more.
+    /// A message that needs no further action.
     Handled,
     /// An operator's request, and the process that sent it.
     Request(Request, Peer),
@@ -45,7 +46,7 @@ pub(crate) struct Newcomers {
     pub slots: Vec<Slot>,
     /// More connections may wait to be accepted.
     pub may_be_more: bool,
-    /// A process waits, but its connection could not be accepted.
+    /// A connection is waiting, but could not be accepted.
     pub failure: Option<io::Error>,
 }
 
@@ -60,7 +61,7 @@ pub(crate) struct Control {
     sorter_status: SorterStatus,
     errors: u64,
     sorter_uid: Option<u32>,
-    /// Any process that can connect to the sorter's socket counts as the sorter.
+    /// Whether any process that can connect to the sorter's socket counts as the sorter.
     trusts_sorter_socket: bool,
     buffer: Vec<u8>,
 }
@@ -69,10 +70,10 @@ impl Control {
     /// Takes the sockets that the service manager passed, and binds the others in `dir`.
     ///
     /// # Errors
-    /// A socket can neither be bound now nor, since its file system is not merely full, soon.
+    /// A socket cannot be bound, for another reason than a full or read-only file system.
     pub fn open(inherited: &mut Inherited, dir: &Path, registry: &Registry) -> Result<Control, String> {
-        // A passed socket has a mode that its unit chose. With PrivateUsers= the sorter's user has
-        // no name here.
+        // The unit of a passed socket sets its mode. With PrivateUsers= the sorter's user has no
+        // name here.
         let trusts_sorter_socket = inherited.sorter.is_some();
         let (operator, sorter) = (inherited.control.take(), inherited.sorter.take());
         let mut operator = LocalListener::new(operator, CONTROL_SOCKET, Source::ControlListener, registry)?;
@@ -103,7 +104,7 @@ impl Control {
     /// or replaced.
     pub fn bind_again(&mut self, dir: &Path, registry: &Registry) {
         for listener in [&mut self.operator, &mut self.sorter] {
-            // A failure is among the problems.
+            // `problems` reports a failure.
             let _ = listener.bind(dir, registry);
         }
     }
@@ -166,7 +167,7 @@ impl Control {
         if is_sorter && !may_sort {
             log::warn!(
                 event = Event::SorterRefused, reason = "its user is neither ours nor hither-sorter", user = process.uid;
-                "a process of user {} wants to be the sorter: refused",
+                "refused a connection to the sorter's socket by user {}; expected our own user or hither-sorter",
                 process.uid
             );
             self.errors += 1;
@@ -203,7 +204,7 @@ impl Control {
         if local.is_sorter() {
             log::info!(
                 event = Event::SorterGone, process = local.process().pid;
-                "the sorter, process {}, is gone: addresses keep the order that they have",
+                "the sorter, process {}, has disconnected; addresses keep their present order",
                 local.process().pid
             );
             self.sorter_status.connected = false;
@@ -224,7 +225,7 @@ impl Control {
             }
             Ok(octets) => octets,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Message::None,
-            // The process has closed its end with our messages unread.
+            // The process has closed its end without reading our messages.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.close(slot.key);
                 return Message::None;
@@ -253,12 +254,12 @@ impl Control {
         let (process, is_sorter) = (local.process(), local.is_sorter());
         self.errors += 1;
         // The error may quote the message, with names of clients in it.
-        log::debug!("a message of process {} cannot be read: {message}", process.pid);
-        // Any user can cause the line for operators, as often as it likes.
+        log::debug!("malformed message of process {}: {message}", process.pid);
+        // Any user can cause this line at any rate, so it is limited.
         let level = if is_sorter { log::Level::Warn } else { log::Level::Debug };
         log::log!(
             level,
-            "process {} of user {} sends what cannot be read; closing its connection",
+            "process {} of user {} sent a malformed message; closing its connection",
             process.pid,
             process.uid
         );
@@ -292,7 +293,7 @@ impl Control {
                     return Message::Order(Box::new(order));
                 }
                 self.errors += 1;
-                let reason = "its name or type is none".to_owned();
+                let reason = "its name or type is invalid".to_owned();
                 self.reply(slot, &SorterReply::Rejected { reason, set_version: None });
             }
         }
@@ -315,15 +316,15 @@ impl Control {
         self.reply_encoded(slot, &octets.unwrap_or_default());
     }
 
-    /// Sends an encoded message. If the process has left too much unread for that, an operator
-    /// loses the connection, the sorter only the message.
+    /// Sends an encoded message. If the process has left too much unread, an operator's connection
+    /// is closed; for the sorter only the message is lost.
     pub fn reply_encoded(&mut self, slot: Slot, octets: &[u8]) {
         let Some(local) = self.peers.get(slot) else { return };
         if local.take_awaits_reply() {
             self.replied.push(slot);
         }
         if let Err(error) = local.send(octets) {
-            log::debug!("process {} does not take its reply: {error}", local.process().pid);
+            log::debug!("cannot send the reply to process {}: {error}", local.process().pid);
             if !local.is_sorter() {
                 self.errors += 1;
                 self.close(slot.key);

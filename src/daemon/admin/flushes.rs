@@ -5,7 +5,7 @@ use crate::daemon::sources::Slot;
 use hither_wire::name::Name;
 use std::collections::VecDeque;
 
-/// Names removed at once.
+/// Names removed in one slice.
 const SLICE: usize = 64;
 
 /// One operator's list of names.
@@ -13,7 +13,7 @@ const SLICE: usize = 64;
 struct Flush {
     slot: Slot,
     names: VecDeque<Name>,
-    /// Entries that the table had before.
+    /// The number of entries in the table before the flush.
     entries: u64,
 }
 
@@ -21,8 +21,8 @@ struct Flush {
 #[derive(Debug)]
 pub(crate) struct FlushSlice {
     pub names: Vec<Name>,
-    /// The operator to reply to after this slice, and how many entries the table had: it was the
-    /// last of its list.
+    /// If this is the last slice of its list: the operator to reply to, and the number of entries
+    /// in the table before the flush.
     pub done: Option<(Slot, u64)>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Flushes {
 }
 
 impl Flushes {
-    /// Adds a list. `entries`: how many the table has.
+    /// Adds a list. `entries` is the number of entries in the table.
     pub fn add(&mut self, slot: Slot, names: VecDeque<Name>, entries: u64) {
         self.lists.push_back(Flush { slot, names, entries });
     }

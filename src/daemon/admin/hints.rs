@@ -1,6 +1,6 @@
 //! Hints: a reader's message that it still uses an entry of the table which is about to expire.
-//! Readers are other processes that read the table from shared memory, so that the daemon sees no
-//! query of theirs.
+//! Readers are other processes that read the table from shared memory; the daemon sees no queries
+//! of them.
 
 use crate::daemon::sources::Source;
 use crate::host::files::identity;
@@ -16,16 +16,16 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::Path;
 
-/// Rounds that one user's hints may start in a second. Hints that start none, for names that are
-/// unknown or still fresh, are not counted: so a flood of them uses up no share, not even the
-/// sender's own.
+/// Rounds that one user's hints may start in a second. Hints for unknown or fresh names start no
+/// round and are not counted, so a flood of them uses up no share, not even the sender's own.
 const PER_SECOND: u32 = 200;
 /// The user id that the kernel shows for all users that are not mapped into our user namespace
 /// (PrivateUsers=).
 const OVERFLOW_UID: u32 = 65_534;
-/// Shares of all unmapped users together. Each process of theirs has one.
+/// Shares of all unmapped users together. Each of their processes has one.
 const OVERFLOW_SHARES: u32 = 10;
-/// Senders that are counted at once. Beyond that, hints of a new sender are dropped until the next second.
+/// Senders that are counted at the same time. Beyond that, hints of a new sender are dropped until
+/// the next second.
 const SENDERS_MAX: usize = 256;
 
 /// How many rounds each sender's hints have started in this second.
@@ -60,7 +60,7 @@ pub(crate) struct Hint {
 /// The socket for hints, and the limit for each sender.
 #[derive(Debug)]
 pub(crate) struct Hints {
-    /// None: it could not be bound.
+    /// None if it could not be bound.
     socket: Option<Socket>,
     /// Device and inode of the socket's file.
     identity: Option<(u64, u64)>,
@@ -75,7 +75,7 @@ impl Hints {
         let path = dir.join(HINT_SOCKET);
         let socket = Socket::bind(&path).map_err(|error| {
             log::warn!(
-                "cannot receive at '{}': {error}; what other programs read from the table is not refreshed ahead of time",
+                "cannot receive hints at '{}': {error}; entries that only other programs read are not refreshed before they expire",
                 path.display()
             );
         });
@@ -108,9 +108,9 @@ impl Hints {
         self.socket.as_ref().map(|socket| socket.as_raw_fd())
     }
 
-    /// The next hint. `Some(None)`: one was dropped. `None`: there are no more.
+    /// The next hint. `Some(None)` if one was dropped, `None` if there are no more.
     pub fn next(&mut self, now: Monotonic) -> Option<Option<Hint>> {
-        // One octet more than the longest, so that a longer one shows.
+        // One octet more than the longest hint, so that a longer message is recognised.
         let mut octets = [0; 2 + 255 + 1];
         let (len, peer) = self.socket.as_ref()?.receive(&mut octets).ok().flatten()?;
         let sender = peer.map(Sender::of).filter(|sender| self.started.may_start(*sender, now));
@@ -129,7 +129,7 @@ impl Hints {
         self.started.add(sender, rounds);
     }
 
-    /// Hints that were followed, since the start.
+    /// Hints that started a refresh, since the start.
     pub fn taken(&self) -> u64 {
         self.taken
     }
@@ -185,7 +185,7 @@ mod tests {
         Sender::of(Peer { pid: 7, uid, gid: 0 })
     }
 
-    /// How many of so many hints are followed, each of which starts `rounds`.
+    /// How many of `hints` hints are followed if each starts `rounds` rounds.
     fn followed(started: &mut Started, sender: Sender, hints: usize, rounds: u32, now: Monotonic) -> usize {
         let mut one = |_: &usize| {
             let may = started.may_start(sender, now);

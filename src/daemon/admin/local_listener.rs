@@ -1,5 +1,5 @@
-//! A listening socket in the runtime directory: bound again when it could not be bound, or when its
-//! file has been taken away.
+//! A listening socket in the runtime directory. It is bound again if it could not be bound, or if
+//! its file was removed.
 
 use crate::daemon::shortage::is_waited_at;
 use crate::daemon::sources::Source;
@@ -12,24 +12,24 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// What accepting a connection gave.
+/// The result of accepting a connection.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     Connection(Connection),
-    /// No process waits.
+    /// No connection is waiting.
     Nothing,
-    /// A process waits, but no connection could be accepted, for lack of descriptors for instance.
+    /// A connection is waiting but could not be accepted, for instance for lack of descriptors.
     Failed(io::Error),
 }
 
 /// One local socket.
 #[derive(Debug)]
 pub(crate) struct LocalListener {
-    /// None: it could not be bound.
+    /// None if it could not be bound.
     listener: Option<Listener>,
     name: &'static str,
     source: Source,
-    /// The service manager passed it, so its file belongs to another unit.
+    /// Whether the service manager passed it: then its file belongs to another unit.
     is_inherited: bool,
     /// Device and inode of the socket's file.
     identity: Option<(u64, u64)>,
@@ -50,7 +50,7 @@ impl LocalListener {
     ) -> Result<LocalListener, String> {
         if let Some(listener) = &inherited {
             poll(listener, source, registry)
-                .map_err(|error| format!("a local socket cannot be polled: {error}"))?;
+                .map_err(|error| format!("cannot add a local socket to the epoll instance: {error}"))?;
         }
         let is_inherited = inherited.is_some();
         Ok(LocalListener { listener: inherited, name, source, is_inherited, identity: None, problem: None })
@@ -66,7 +66,8 @@ impl LocalListener {
         if self.listener.is_some() && (self.is_inherited || self.identity == files::identity(&path)) {
             return Ok(());
         }
-        // Every user may connect. What a process may do depends on its user, which the kernel tells us.
+        // Every user may connect. The kernel reports the user of a process, which decides its
+        // rights.
         let bound = Listener::bind(&path, 0o666).and_then(|listener| {
             poll(&listener, self.source, registry)?;
             Ok(listener)
@@ -86,7 +87,7 @@ impl LocalListener {
                 if self.problem.as_ref() != Some(&problem) {
                     log::warn!(
                         event = Event::NotListening, address:% = path.display(), reason:% = error;
-                        "{problem}; tried again every minute"
+                        "{problem}; trying again every minute"
                     );
                 }
                 self.problem = Some(problem);
@@ -106,7 +107,7 @@ impl LocalListener {
         match listener.accept() {
             Ok(Some(connection)) => Accepted::Connection(connection),
             Ok(None) => Accepted::Nothing,
-            // Without a free descriptor accept(2) fails whether or not a process waits.
+            // Without a free descriptor accept(2) fails even if no connection is waiting.
             Err(error) if is_waited_at(listener) => Accepted::Failed(error),
             Err(_) => Accepted::Nothing,
         }
@@ -117,7 +118,8 @@ fn poll(listener: &Listener, source: Source, registry: &Registry) -> io::Result<
     registry.register(&mut SourceFd(&listener.as_raw_fd()), source.token(), Interest::READABLE)
 }
 
-/// Whether the file system is full or read-only. The daemon answers queries without its local sockets then.
+/// Whether the file system is full or read-only. In that case the daemon answers queries without
+/// its local sockets.
 pub(crate) fn is_storage_full(error: &io::Error) -> bool {
     use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
     error.raw_os_error().is_some_and(|number| [ENOSPC, EDQUOT, EROFS, ENOMEM].contains(&number))

@@ -13,7 +13,7 @@
 //!
 //! It promises that each operator's request gets one reply, that no user can keep root, the
 //! daemon's own user or the sorter out, and that the memory for connections, requests and senders
-//! has a bound. It never calls the core: everything that it needs from there is passed in.
+//! has a bound. It never calls the core: the caller passes in what it needs from there.
 
 mod answer_source;
 mod control;
@@ -52,8 +52,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::mpsc;
 
-/// Everything that processes of this host ask of the daemon, besides DNS queries. See the module's
-/// documentation.
+/// Handles all requests of local processes except DNS queries. See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Admin {
     control: Control,
@@ -96,7 +95,7 @@ impl Admin {
         self.hints.bind_again(dir, registry);
     }
 
-    /// The same for the socket for hints alone.
+    /// Like [`Admin::bind_again`], for the socket for hints only.
     pub fn bind_hints_again(&mut self, dir: &Path, registry: &Registry) {
         self.hints.bind_again(dir, registry);
     }
@@ -162,12 +161,12 @@ impl Admin {
         self.control.take_replied()
     }
 
-    /// Logs what the core has noted. `upstreams` are its reports about all of them.
+    /// Logs a note of the core. `upstreams` are its reports about all upstreams.
     pub fn log(&mut self, note: &Note, upstreams: impl FnOnce() -> Vec<UpstreamReport>, now: Monotonic) {
         self.notices.log(note, upstreams, now);
     }
 
-    /// The upstreams or the network have changed: if no upstream answers then, that is logged again.
+    /// Notes that the upstreams or the network have changed: the next outage is logged again.
     pub fn forget_outage(&mut self) {
         self.notices.forget_outage();
     }
@@ -197,18 +196,18 @@ impl Admin {
         self.control.reply_encoded(slot, self.status.octets());
     }
 
-    /// Has the next status composed anew, after a change that an operator made.
+    /// Makes the next status be composed anew, after an operator made a change.
     pub fn note_change(&mut self) {
         self.status.clear();
     }
 
-    /// Whether the last status would be sent again.
+    /// Whether the stored status may be sent again.
     #[cfg(test)]
     pub fn has_status(&self) -> bool {
         self.status.is_filled()
     }
 
-    /// Adds names to remove from the cache. `entries`: how many the table has.
+    /// Adds names to remove from the cache. `entries` is the number of entries in the table.
     pub fn add_flush(&mut self, slot: Slot, names: VecDeque<Name>, entries: u64) {
         self.flushes.add(slot, names, entries);
     }
@@ -223,7 +222,7 @@ impl Admin {
         self.flushes.next()
     }
 
-    /// Makes room for another query of an operator.
+    /// Frees a slot for another query of an operator.
     pub fn make_room_for_query(&mut self) {
         if self.queries.is_full() {
             self.queries.retain_open(|slot| self.control.is_open(slot));
@@ -264,7 +263,7 @@ impl Admin {
         self.queries.note_reply(asker, reply, source, search, now);
     }
 
-    /// When the first report of a query is due at the latest.
+    /// The latest time at which the first report of a query is due.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.queries.timeout()
     }

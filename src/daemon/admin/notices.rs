@@ -11,13 +11,13 @@ use std::time::Duration;
 /// Logs what the core notes, and remembers what has been logged.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    /// No upstream answers, and the log says so.
+    /// Whether no upstream answers, which has been logged.
     are_all_down: bool,
     rebinding: RebindingLimit,
 }
 
 impl Notices {
-    /// The upstreams or the network have changed: if none answers then, that is logged again.
+    /// Notes that the upstreams or the network have changed: the next outage is logged again.
     pub fn forget_outage(&mut self) {
         self.are_all_down = false;
     }
@@ -28,7 +28,7 @@ impl Notices {
             Note::UpstreamDown { server, failures, .. } => {
                 log::warn!(
                     event = Event::UpstreamDown, upstream:% = server, failures = *failures;
-                    "upstream {server} has failed {failures} times in a row; asking the others, and it again from time to time"
+                    "upstream {server} has failed {failures} times in a row; using the others, and trying it again from time to time"
                 );
                 self.look_for_outage(upstreams());
             }
@@ -38,11 +38,11 @@ impl Notices {
             }
             Note::NoEdns { server } => log::info!(
                 event = Event::UpstreamWithoutEdns, upstream:% = server;
-                "upstream {server} cannot do EDNS; asking it without for a while"
+                "upstream {server} does not support EDNS; sending it queries without EDNS for a while"
             ),
             Note::NotStored { reason } => log::warn!(
                 event = Event::AnswerNotStored, reason = *reason;
-                "an answer could not be stored: {reason}; its clients were told SERVFAIL"
+                "an answer could not be stored in the table: {reason}; its clients got SERVFAIL"
             ),
             Note::Rebinding { name, address, server } => self.log_rebinding(name, *address, server, now),
             Note::Restored(Restored { sets, expired, left_out, cut }) => {
@@ -56,7 +56,7 @@ impl Notices {
     }
 
     fn look_for_outage(&mut self, mut upstreams: Vec<UpstreamReport>) {
-        // An upstream of a domain for which no query came has failed nothing.
+        // Upstreams that got no query, such as those of an unused domain, have not failed.
         upstreams.retain(|upstream| upstream.queries > 0);
         let is_down = upstreams.iter().all(is_down);
         let was_down = std::mem::replace(&mut self.are_all_down, is_down);
@@ -70,7 +70,8 @@ impl Notices {
         }
     }
 
-    /// A client that knows such a name can cause one of these lines for each query, so they are limited.
+    /// A client that knows such a name can cause one of these lines with each query, so they are
+    /// limited.
     fn log_rebinding(&mut self, name: &Name, address: IpAddr, server: &Server, now: Monotonic) {
         let Some(skipped) = self.rebinding.next_line(now) else { return };
         let more = match skipped {
@@ -98,7 +99,7 @@ impl RebindingLimit {
     /// Time between two lines.
     const PAUSE: Duration = Duration::from_secs(10);
 
-    /// Whether a line is due, and how many were left out before it.
+    /// The number of lines left out before this one, if a line is due.
     fn next_line(&mut self, now: Monotonic) -> Option<u64> {
         if now < self.next {
             self.skipped += 1;

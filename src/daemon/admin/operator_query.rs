@@ -1,5 +1,5 @@
-//! The queries of `hitherctl query`: each goes through the daemon as a client's does, and its
-//! report is sent when the round has ended, so that it has what every upstream answered.
+//! The queries of `hitherctl query`. Each is handled like a client's query. Its report is sent when
+//! the round has ended, so that it has the answers of all upstreams.
 
 use crate::daemon::admin::answer_source::AnswerSource;
 use crate::daemon::admin::peers::{OTHERS_MAX, OURS_MAX};
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Queries that run at once. Each connection has one at most.
+/// Queries in progress. Each connection has one at most.
 const QUERIES_MAX: usize = OURS_MAX + OTHERS_MAX;
 /// How long a report waits for the end of its round.
 const ROUND_WITHIN: Duration = Duration::from_secs(4);
@@ -52,7 +52,7 @@ impl Composed {
 #[derive(Debug)]
 struct OperatorQuery {
     slot: Slot,
-    /// None: the cache answered it.
+    /// None if the cache answered it.
     client: Option<ClientId>,
     question: Question,
     began: Monotonic,
@@ -62,7 +62,7 @@ struct OperatorQuery {
     until: Monotonic,
 }
 
-/// An operator's query whose answer has come.
+/// An operator's query that has its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub question: Question,
@@ -77,7 +77,8 @@ pub(crate) struct OperatorQueries {
 }
 
 impl OperatorQueries {
-    /// Whether as many queries run as there can be connections. Then some of these connections are closed.
+    /// Whether there are as many queries as there can be connections. Then some of their
+    /// connections are already closed.
     pub fn is_full(&self) -> bool {
         self.queries.len() >= QUERIES_MAX
     }
@@ -102,7 +103,7 @@ impl OperatorQueries {
         }
     }
 
-    /// Adds a query whose round begins, for the client that the core knows it by.
+    /// Adds a query whose round begins. `client` is its id in the core.
     pub fn add_miss(&mut self, slot: Slot, question: Question, client: ClientId, now: Monotonic) {
         self.add(slot, Some(client), question, now);
     }
@@ -120,7 +121,7 @@ impl OperatorQueries {
         });
     }
 
-    /// The query that the core answers as `client`.
+    /// The query whose id in the core is `client`.
     pub fn find(&self, slot: Slot, client: ClientId) -> Option<Asker> {
         let at = self.queries.iter().position(|query| query.slot == slot && query.client == Some(client))?;
         let query = &self.queries[at];
@@ -143,7 +144,7 @@ impl OperatorQueries {
         }
     }
 
-    /// When the first report is due at the latest.
+    /// The latest time at which the first report is due.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.queries.iter().map(|query| query.until).min()
     }
@@ -169,7 +170,7 @@ impl OperatorQueries {
             }
             let mut query = self.queries.swap_remove(at);
             let response = match query.report.take() {
-                None => Response::Error { message: "there was no reply in time".to_owned() },
+                None => Response::Error { message: "the reply did not come in time".to_owned() },
                 Some(mut report) => {
                     report.attempts = trace.map(attempts).unwrap_or_default();
                     report.source_detail = report.source_detail.or(line.and_then(Result::ok));

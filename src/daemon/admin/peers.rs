@@ -1,10 +1,12 @@
-//! The connections at the local sockets, and which of them is closed when all slots are in use.
+//! The connections at the local sockets, and the choice of the one to close when all slots are in
+//! use.
 //!
 //! Any user may connect, so a new connection is never refused: an old one is closed for it. The
 //! sorter has a slot of its own. Root and the daemon's user share slots that no other user can
-//! take. The other users share the rest: a connection of the user that has most is closed, first
-//! one that has never sent a message, then the one that has been silent longest, and last one that
-//! awaits a reply. Where the unit has PrivateUsers=, all those other users have one user id for us.
+//! take. The other users share the rest: the user with most connections loses one. Connections that
+//! have never sent a message are closed first, then the one that has been silent longest, and last
+//! those that await a reply. If the unit has PrivateUsers=, all other users appear with one user
+//! id.
 
 use crate::daemon::sources::Slot;
 use hither_net::seqpacket::{Connection, Peer};
@@ -17,10 +19,11 @@ use std::time::Duration;
 pub(crate) const OURS_MAX: usize = 16;
 /// Connections of all other users.
 pub(crate) const OTHERS_MAX: usize = 48;
-/// A connection that has sent nothing for so long since it was accepted is the first to be closed.
+/// A connection that has sent nothing for this long since it was accepted is the first to be
+/// closed.
 const FIRST_MESSAGE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Which slots a connection takes.
+/// The class of slots that a connection takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rank {
     /// One at a time. A newer one replaces the older, which may hang.
@@ -41,7 +44,7 @@ impl Rank {
     }
 }
 
-/// What decides which connection is closed for a new one.
+/// The facts that decide which connection is closed for a new one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     rank: Rank,
@@ -123,7 +126,7 @@ impl LocalConnection {
         self.connection.send(octets)
     }
 
-    /// Whether a reply was awaited; from now on none is.
+    /// Clears the flag that a reply is awaited, and returns its old value.
     pub fn take_awaits_reply(&mut self) -> bool {
         std::mem::take(&mut self.standing.awaits_reply)
     }

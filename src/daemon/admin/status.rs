@@ -17,7 +17,7 @@ const TIME_PART: u32 = 20;
 const FILES_MAX: usize = 64;
 /// Domains of one upstream in a status.
 const DOMAINS_MAX: usize = 64;
-/// How long after the daemon's start the sorter may be missing.
+/// How long after the daemon's start a missing sorter is no problem.
 const SORTER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The last status, for requests that follow it closely.
@@ -74,7 +74,7 @@ pub(crate) struct StatusFacts<'f> {
     pub counters: Counters,
     pub upstreams: Vec<UpstreamReport>,
     pub routes: &'f Routes,
-    /// Which file or program named each upstream.
+    /// The file or program that named each upstream.
     pub origins: &'f BTreeMap<Server, String>,
     pub files: &'f [FileStatus],
     pub sorts: bool,
@@ -159,8 +159,8 @@ fn looked_up(counters: &Counters) -> (u64, u64) {
 }
 
 /// The domains whose queries go to a server, and how many more there are. The root is among them if
-/// the server has other domains and receives all other queries too. A reserved zone of a network is
-/// left out where the server has the surrounding domain as well.
+/// the server has single domains and also gets all other queries. A reserved zone of a network is
+/// left out if the server has the surrounding domain as well.
 fn domains_of(server: &Server, routes: &Routes, reserved: &BTreeSet<Name>) -> (Vec<String>, u64) {
     let usual = routes.usual.contains(server);
     let has_surrounding = |name: &Name| {

@@ -1,4 +1,4 @@
-//! How many queries of one network of clients beyond this host may wait for a round.
+//! The limit on waiting queries of one client network beyond this host.
 //!
 //! Clients of this host are not counted: they share one address, and the kernel's limits on processes
 //! apply to them.
@@ -40,7 +40,7 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Lets a query wait. `false`: its network has as many as it may.
+    /// Admits a query to wait. `false` if its network is at its limit.
     pub fn admit(&mut self, network: Option<ClientNetwork>, most: usize) -> bool {
         let Some(network) = network else { return true };
         let waiting = self.waiting.entry(network).or_default();
@@ -49,7 +49,7 @@ impl Admission {
         free
     }
 
-    /// A query of this network waits no longer.
+    /// Notes that a query of this network no longer waits.
     pub fn release(&mut self, network: Option<ClientNetwork>) {
         let Some(network) = network else { return };
         if let Some(waiting) = self.waiting.get_mut(&network) {

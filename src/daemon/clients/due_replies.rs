@@ -1,5 +1,5 @@
-//! Replies that are due, but wait because so many became due at once. Between them hits have their
-//! turn, and sources are served one after the other.
+//! Replies that are due, but wait because many became due at the same time. Hits are answered
+//! between them, and sources are served in turn.
 
 use crate::daemon::clients::fair_queue::Queues;
 use hither_rounds::{Answer, ClientId};

@@ -1,8 +1,8 @@
 //! A queue for each source, served in turn.
 //!
 //! This is fair queueing with priority for sparse sources (RFC 8290 section 4): a source that had
-//! nothing waiting is served in alternation with those that have more. So a flood delays its own items,
-//! not those of others.
+//! no item waiting is served in alternation with those that have more. So a flood delays its own
+//! items, not those of others.
 
 use hither_rounds::{Source, Tally};
 use slab::Slab;
@@ -22,8 +22,8 @@ pub(crate) struct Queues<T> {
     places: Slab<(T, usize)>,
     queues: HashMap<Source, Queue>,
     tally: Tally,
-    /// Sources that had nothing waiting before, and sources that were served and have more, each in
-    /// turn.
+    /// Sources that had no item waiting before, and sources that were served and have more. Both
+    /// lists are in order of turn.
     fresh: VecDeque<Source>,
     others: VecDeque<Source>,
     is_turn_of_others: bool,

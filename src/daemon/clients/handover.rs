@@ -1,7 +1,7 @@
 //! Queues by which other threads hand queries and results over to the event loop.
 //!
-//! There is no count beside a queue: it would go wrong with each item that the queue did not take. The
-//! sender has to handle an item that the queue did not take. `tests/tidy.rs` checks both.
+//! No count is kept beside a queue: it would be wrong after each item that the queue refused. The
+//! sender handles a refused item itself. `tests/tidy.rs` checks both.
 
 use crate::daemon::clients::waiting_clients::Taken;
 use crate::daemon::clients::waiting_queries::MISSES_MAX;
@@ -9,10 +9,10 @@ use hither_rounds::Question;
 use mio::Waker;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 
-/// Entries that are to be refreshed, at once. They have a queue of their own, so that they take no slot
-/// of a client's query.
+/// Capacity of the queue of entries to refresh. It is separate, so that they take no slot of a
+/// client's query.
 const ENDINGS_MAX: usize = 256;
-/// Items that both queues can hold.
+/// Items that both queues together can hold.
 pub(crate) const HANDED_MAX: usize = MISSES_MAX + ENDINGS_MAX;
 
 /// An item that a worker hands over.
@@ -59,7 +59,7 @@ impl HandoverReceiver {
 pub(crate) struct BatchHandover<'h> {
     sender: &'h HandoverSender,
     is_full: bool,
-    /// Something was handed over, so that the event loop is to be woken.
+    /// Whether something was handed over, so that the event loop must be woken.
     pub has_handed: bool,
 }
 
@@ -70,8 +70,8 @@ impl HandoverSender {
 }
 
 impl BatchHandover<'_> {
-    /// Hands over a query. `false`: the queue is full, or the event loop has ended; the client is to
-    /// get SERVFAIL, and so are the other misses of the batch.
+    /// Hands over a query. `false` if the queue is full or the event loop has ended: then this
+    /// client and the other misses of the batch get SERVFAIL.
     #[must_use]
     pub fn miss(&mut self, miss: impl FnOnce() -> Option<Taken>) -> bool {
         if self.is_full {
@@ -101,8 +101,6 @@ pub(crate) fn hand_in<T>(sender: &Sender<T>, waker: &Waker, made: T) {
 
 pub(crate) fn wake_up(waker: &Waker) {
     if let Err(error) = waker.wake() {
-        log::error!(
-            "a thread cannot be woken, and sees what is there for it when something else wakes it: {error}"
-        );
+        log::error!("cannot wake a thread: {error}; it continues at its next event");
     }
 }

@@ -1,5 +1,5 @@
-//! The sockets at which clients ask: handed over by systemd (`daemon/socket_activation.rs`), or bound
-//! from the configuration.
+//! The sockets for clients: passed by systemd (`daemon/socket_activation.rs`), or bound from the
+//! configuration.
 
 use crate::daemon::socket_activation::{DnsSockets, Inherited};
 use crate::logging::Event;
@@ -15,10 +15,10 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Takes the sockets that were handed over, or binds the configured addresses.
+    /// Takes the sockets that systemd passed, or binds the configured addresses.
     ///
     /// # Errors
-    /// If not one address can be listened at. Other failures are logged.
+    /// None of the addresses can be bound. Other failures are logged.
     pub fn open(
         inherited: &mut Inherited,
         configured: &[SocketAddr],
@@ -42,7 +42,7 @@ impl Listeners {
                 }
             }
         } else {
-            log::info!("systemd hands over {} sockets; listen.dns is not used", udp.len() + tcp.len());
+            log::info!("systemd passed {} sockets; listen.dns is not used", udp.len() + tcp.len());
         }
         for (address, socket) in udp {
             let prepared = listen::prepare_udp(&socket);
@@ -59,7 +59,7 @@ impl Listeners {
         listeners.addresses.sort_unstable();
         listeners.addresses.dedup();
         if listeners.udp.is_empty() && listeners.tcp.is_empty() {
-            return Err("there is no address to listen at: see listen.dns in hither.toml(5), and who else holds port 53".to_owned());
+            return Err("there is no address to listen at: see listen.dns in hither.toml(5), and check whether another program uses port 53".to_owned());
         }
         Ok(listeners)
     }

@@ -44,25 +44,25 @@ use tcp::Accepted;
 
 /// Everything between clients and the core.
 ///
-/// It owns the sockets that clients ask at, their TCP connections, the hit workers, the queries that
-/// wait for a round, the clients that wait for a reply, and the limits that decide who may. The event
-/// loop drives it: it calls `take_batch`, `accept` and `on_connection` when a socket is ready,
-/// `take_handed` when a worker has handed something over, `next_miss` when rounds may be begun, and
-/// `deliver` when the core has a reply.
+/// It owns the sockets for clients, their TCP connections, the hit workers, the queries that wait
+/// for a round, the clients that wait for a reply, and the limits on them. The event loop drives
+/// it: it calls `take_batch`, `accept` and `on_connection` when a socket is ready, `take_handed`
+/// when a worker has handed something over, `next_miss` when rounds may be begun, and `deliver`
+/// when the core has a reply.
 ///
-/// It promises one reply to each query that it took, unless the limit on similar replies forbids it;
-/// that hits are answered before rounds are begun for misses; and that each queue has a bound. It calls
-/// the core only to read the cache. What the core is to be told is returned as [`Effects`].
+/// It promises one reply to each query that it took, unless the limit on similar replies forbids
+/// it; that hits are answered before rounds are begun for misses; and that each queue has a bound.
+/// It calls the core only to read the cache. It returns inputs for the core as [`Effects`].
 pub(crate) struct Clients {
     udp: UdpSockets,
-    /// Replies of rounds by UDP, which leave together.
+    /// Replies of rounds by UDP, which are sent together.
     replies: UdpReplies,
     listeners: Vec<TcpListener>,
     connections: Connections,
     workers: Workers,
     admission: Admission,
     rate_limit: RateLimit,
-    /// Queries whose rounds are to be begun.
+    /// Queries that wait for their rounds to begin.
     misses: Misses,
     waiting: Waiting,
     due: DueReplies,
@@ -70,16 +70,16 @@ pub(crate) struct Clients {
     counted: Counters,
 }
 
-/// The UDP sockets that clients ask at.
+/// The UDP sockets for clients.
 struct UdpSockets {
     sockets: Vec<UdpSocket>,
-    /// All addresses that clients ask at, by UDP or TCP.
+    /// All addresses that accept queries, by UDP or TCP.
     addresses: Vec<SocketAddr>,
     /// Queries that were read together, and their replies.
     batch: Batch,
 }
 
-/// The networks that may ask, and the limits on their queries and replies.
+/// The networks that may send queries, and the limits on their queries and replies.
 #[derive(Debug)]
 struct Rules {
     allow: Vec<Network>,
@@ -88,7 +88,8 @@ struct Rules {
     workers: usize,
 }
 
-/// What follows from a call for the core, in this order: clients that are gone, then questions to be asked.
+/// Inputs for the core that result from a call, in this order: clients that are gone, then
+/// questions to ask.
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
@@ -118,7 +119,7 @@ impl Clients {
         }
     }
 
-    /// The addresses that clients ask at.
+    /// The addresses that accept queries.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.udp.addresses
     }
@@ -138,7 +139,7 @@ impl Clients {
         Ok(sources)
     }
 
-    /// How many UDP sockets the event loop reads: none if there are workers, which read them.
+    /// How many UDP sockets the event loop reads: none if workers read them.
     fn own_sockets(&self) -> usize {
         if self.rules.workers > 1 { 0 } else { self.udp.sockets.len() }
     }
@@ -148,7 +149,7 @@ impl Clients {
         (0..self.own_sockets()).map(Source::Udp)
     }
 
-    /// Starts the workers, where there is to be more than one.
+    /// Starts the workers, if more than one is configured.
     pub fn start_workers(&mut self, rounds: &Rounds) -> io::Result<()> {
         if self.rules.workers > 1 {
             let state = self.rules.worker_state(rounds);
@@ -165,24 +166,24 @@ impl Clients {
         self.connections.set_limits(config.limits.tcp, config.limits.tcp_per_network);
     }
 
-    /// Gives the workers the table and the configuration as they are now.
+    /// Gives the workers the current table and configuration.
     pub fn update_workers(&mut self, rounds: &Rounds) {
         self.workers.update(rounds.changed(), || self.rules.worker_state(rounds));
     }
 
-    /// The same if the core has changed since.
+    /// Like [`Clients::update_workers`], but only if the core has changed since.
     pub fn follow_changes(&mut self, rounds: &Rounds) {
         if !self.workers.have(rounds.changed()) {
             self.update_workers(rounds);
         }
     }
 
-    /// A worker has ended although it was not told to.
+    /// Whether a worker has ended without being stopped.
     pub fn has_failed(&self) -> bool {
         self.workers.has_failed()
     }
 
-    /// Ends the workers. What they handed over can still be taken.
+    /// Ends the workers. The queries that they handed over can still be taken.
     pub fn stop_workers(&mut self) {
         self.workers.stop();
     }
@@ -198,7 +199,7 @@ impl Clients {
         self.gone(gone)
     }
 
-    /// Whether there is something to do without waiting for events.
+    /// Whether work is left that needs no event.
     pub fn has_more(&self) -> bool {
         self.misses.is_due() || !self.due.is_empty()
     }
@@ -216,13 +217,13 @@ impl Clients {
         accepted
     }
 
-    /// Closes the connection that is evicted first, see `tcp_eviction.rs`; `None`: there is none.
+    /// Closes the connection that is evicted first, see `tcp_eviction.rs`. `None` if there is none.
     pub fn drop_idlest(&mut self) -> Option<Effects> {
         let gone = self.connections.drop_idlest()?;
         Some(self.gone(gone))
     }
 
-    /// Connections that may have something to do since the last call.
+    /// Connections that may be ready since the last call.
     pub fn resumed(&mut self) -> impl Iterator<Item = Source> {
         self.connections.resumed()
     }
@@ -237,12 +238,12 @@ impl Clients {
         all.set(Counter::TcpDropped, self.connections.dropped());
     }
 
-    /// Lets a client wait for its reply. It counts for the source that its query comes from.
+    /// Adds a client that waits for its reply. It counts for the source of its query.
     pub fn wait(&mut self, pending: Pending) -> ClientId {
         self.waiting.add(self.misses.source(pending.peer), pending)
     }
 
-    /// Releases what clients held that are gone with their connection.
+    /// Releases the resources of clients that are gone with their connection.
     fn gone(&mut self, gone: Vec<ClientId>) -> Effects {
         gone.iter().for_each(|client| self.release(*client));
         Effects { gone, asks: Vec::new() }

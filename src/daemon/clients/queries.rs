@@ -1,5 +1,5 @@
-//! Queries as they are received: hits are answered at once, misses wait for a round, or are refused
-//! where a limit says so.
+//! Received queries: hits are answered at once, misses wait for a round or, at a limit, are
+//! refused.
 
 use crate::daemon::clients::handover::Handed;
 use crate::daemon::clients::tcp::Look;
@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 /// The outcome of reading from a TCP connection.
 #[derive(Debug)]
 pub(crate) enum TcpStep {
-    /// There is nothing more to read for now, or the connection is over.
+    /// There is nothing more to read for now, or the connection has ended.
     Done(Effects),
     /// A query was read, and perhaps answered: the octets of both.
     Query { octets: usize, effects: Effects },
@@ -33,7 +33,8 @@ impl Clients {
         let socket = self.udp.sockets.get(n)?;
         let count = match self.udp.batch.receive(socket) {
             Ok(count) => count,
-            // An ICMP error for an earlier reply, for instance: the next call is past it.
+            // For instance an ICMP error for an earlier reply. The next call returns the next
+            // datagram.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 return Some((SIZE, Effects::default()));
             }
@@ -79,7 +80,7 @@ impl Clients {
         Some((count, effects))
     }
 
-    /// The next thing that a worker has handed over.
+    /// The next item that a worker has handed over.
     pub fn next_handed(&self) -> Option<Handed> {
         self.workers.take()
     }
@@ -109,18 +110,18 @@ impl Clients {
         effects
     }
 
-    /// Begins a slice of time in which rounds may be begun, and returns its end. `None`: no query
-    /// waits, or hits have the time now.
+    /// Begins a slice of time in which rounds may be begun, and returns its end. `None` if no query
+    /// waits, or if it is the turn of hits.
     pub fn begin_slice(&mut self) -> Option<Monotonic> {
         self.misses.begin_slice(clock::now)
     }
 
-    /// The next query whose round is to be begun.
+    /// The next query that gets its round.
     pub fn next_miss(&mut self) -> Option<Miss> {
         self.misses.pop()
     }
 
-    /// The id of a query that waits; `None`: its client is gone.
+    /// The id of a query that waits; `None` if its client is gone.
     pub fn id_of(&self, client: ClientId) -> Option<u16> {
         let id = self.waiting.get(client)?.query.first_chunk();
         Some(id.map_or(0, |id| u16::from_be_bytes(*id)))
@@ -173,7 +174,7 @@ impl Clients {
         octets
     }
 
-    /// Has a round begun for a query by TCP, unless its network has as many waiting as it may.
+    /// Begins a round for a query by TCP, unless its network is at its limit of waiting queries.
     fn begin_tcp(
         &mut self,
         (slot, peer): (Slot, SocketAddr),

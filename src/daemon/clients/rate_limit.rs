@@ -11,8 +11,8 @@ use std::net::IpAddr;
 pub(crate) enum Ruling {
     /// It is sent as it is.
     Send,
-    /// It is cut to its question with TC: a real client retries over TCP, the victim of a forged
-    /// address gets no more than was sent.
+    /// It is cut to its question with TC: a real client retries over TCP; the victim of a forged
+    /// address gets no more octets than the forger sent.
     Truncate,
     /// It is not sent.
     Drop,
@@ -35,8 +35,8 @@ impl RateLimit {
         RateLimit { counts: vec![(0, 0); COUNTS], seed }
     }
 
-    /// Counts a reply by UDP and decides whether it is sent: `most` similar ones a second to one
-    /// network; 0: no bound.
+    /// Counts a reply by UDP and decides whether it is sent: at most `most` similar ones a second
+    /// to one network, or any number if `most` is 0.
     pub fn judge(&mut self, client: IpAddr, reply: &[u8], most: u32, now: Monotonic) -> Ruling {
         let Some(network) = ClientNetwork::of(client).filter(|_| most > 0) else { return Ruling::Send };
         let second = u32::try_from(now.0 / 1_000_000_000).unwrap_or(u32::MAX);
@@ -57,7 +57,7 @@ impl RateLimit {
     }
 }
 
-/// What similar replies have in common: the name of an answer; for all others the response code alone,
+/// The key that similar replies share: the name, for a reply with an answer; else the RCODE alone,
 /// since an attacker may vary the name without end.
 fn similarity(reply: &[u8]) -> Vec<u8> {
     let code = reply.get(3).map_or(0, |octet| octet & 15);

@@ -1,4 +1,5 @@
-//! Replies to clients whose queries needed a round: by UDP several together, by TCP each on its connection.
+//! Replies to clients whose queries needed a round: UDP replies are sent together, TCP replies one
+//! by one.
 
 use crate::daemon::clients::rate_limit::Ruling;
 use crate::daemon::clients::waiting_clients::{Pending, Way};
@@ -22,7 +23,7 @@ const SHED: Answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Delivered {
-    /// Other clients of the same connection, if that turned out to be over.
+    /// Other clients of the same connection, if it turned out to have ended.
     pub gone: Vec<ClientId>,
     /// The reply, if it is for a query of an operator.
     pub operator: Option<OperatorReply>,
@@ -53,7 +54,7 @@ impl UdpReplies {
         self.outgoing.is_empty()
     }
 
-    /// Lends the buffer for a reply of any size. It is to be given back.
+    /// Lends the buffer for a reply of any size. The caller gives it back.
     pub fn lend(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.room)
     }
@@ -64,13 +65,13 @@ impl UdpReplies {
 }
 
 impl Clients {
-    /// Whether the reply to a client may be sent at once. Otherwise it waits its turn, for
+    /// Returns the reply to a client if it may be sent at once. Otherwise it is queued for
     /// [`Clients::next_due`].
     pub fn is_next(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
         self.due.put(client, answer)
     }
 
-    /// The next reply that has waited and is to be sent in this turn; `None` ends the turn.
+    /// The next queued reply to send in this turn; `None` ends the turn.
     pub fn next_due(&mut self) -> Option<(ClientId, Answer)> {
         self.due.next()
     }
@@ -118,7 +119,8 @@ impl Clients {
         }
     }
 
-    /// Refuses a query of our own that came back, so that the upstream it was sent to is asked last.
+    /// Refuses a query of our own that came back through a forwarding loop, so that its upstream is
+    /// asked last.
     pub fn refuse_loop(&mut self, client: ClientId, now: Monotonic) -> Effects {
         self.counted.add(Counter::Loops, 1);
         let Delivered { gone, operator: _ } = self.deliver(client, &SHED, now);

@@ -23,10 +23,10 @@ use std::time::Duration;
 const IDLE: Duration = Duration::from_secs(10);
 /// The idle timeout while more than half of the connections that may be open are.
 const IDLE_CROWDED: Duration = Duration::from_secs(2);
-/// Queries of one connection that may wait for their replies. While so many wait, no more are read.
+/// Queries of one connection that may wait for their replies. At this limit no more are read.
 const WAITING_MAX: usize = 128;
-/// Octets of replies that a client may leave unread: the replies to all queries that may wait. While it
-/// leaves any unread, no query of its is read.
+/// Octets of replies that a client may leave unread: the replies to all queries that may wait.
+/// While any are unread, no further query of the client is read.
 const UNREAD_MAX: usize = WAITING_MAX * (2 + u16::MAX as usize);
 /// Octets of memory for all connections together: unread replies and incomplete queries. Beyond it, a
 /// connection is closed, see `tcp_eviction.rs`.
@@ -47,12 +47,12 @@ struct Client {
     outbox: Outbox,
     waiting: Vec<ClientId>,
     deadline: Monotonic,
-    /// When it was accepted, last had a query, or last took unread replies. The deadline does not give
-    /// this time, since the idle timeout varies.
+    /// When it was accepted, last sent a query, or last read replies. It cannot be computed from
+    /// the deadline, since the idle timeout varies.
     used: Monotonic,
     /// Octets of unread replies that it has taken since it last counted as used.
     taken: usize,
-    /// The client has closed its sending side, but still reads.
+    /// Whether the client has closed its sending side; it may still read.
     ended: bool,
 }
 
@@ -113,21 +113,21 @@ pub(crate) struct Connections {
     networks: BTreeMap<ClientNetwork, usize>,
     /// Octets of memory for unread replies and incomplete queries.
     held: usize,
-    /// The number of connections that were closed to make room for others.
+    /// The number of evicted connections.
     dropped: u64,
-    /// Connections that may have something to do: they have come, or a reply has made room for a
-    /// further query.
+    /// Connections that may be ready: new ones, and those where a reply has allowed a further
+    /// query.
     resumed: Vec<Slot>,
 }
 
 /// The outcome of accepting connections.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted {
-    /// There may be more to accept.
+    /// Whether there may be more to accept.
     pub more: bool,
     /// Clients of connections that were closed for the new ones.
     pub gone: Vec<ClientId>,
-    /// A connection waits that could not be accepted, and why: there is no descriptor for it.
+    /// The error if a waiting connection could not be accepted for lack of a descriptor.
     pub short: Option<std::io::Error>,
 }
 
@@ -160,7 +160,7 @@ impl Connections {
         self.slab.len()
     }
 
-    /// The number of connections that were closed to make room for others.
+    /// The number of evicted connections.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -191,7 +191,7 @@ impl Connections {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return accepted,
-                // The error concerns one connection (accept(2)), and the next may be well.
+                // The error concerns this connection only (accept(2)).
                 Err(error) if !is_shortage(&error) => {}
                 Err(error) => {
                     accepted.short = is_waited_at(listener).then_some(error);
@@ -246,15 +246,15 @@ impl Connections {
         self.get(slot).map(|client| client.peer)
     }
 
-    /// A client of this connection waits for its reply.
+    /// Notes that a client of this connection waits for its reply.
     pub fn waits(&mut self, slot: Slot, client: ClientId) {
         if let Some(connection) = self.get(slot) {
             connection.waiting.push(client);
         }
     }
 
-    /// A client's reply is due: what was left unread while too many waited is read, or the connection
-    /// ends that only waited for this.
+    /// Notes that a client's reply is ready. Queries that were left unread at the limit may be read
+    /// again; a connection that only waited for this reply ends.
     pub fn waits_no_longer(&mut self, slot: Slot, client: ClientId) {
         if let Some(connection) = self.get(slot) {
             connection.waiting.retain(|waiting| *waiting != client);
@@ -266,7 +266,7 @@ impl Connections {
         self.slab.get_mut(slot.key).filter(|client| client.generation == slot.generation)
     }
 
-    /// The next query of a connection, reading and writing what can be.
+    /// The next query of a connection. Writes unread replies and reads as far as possible.
     pub fn look(&mut self, slot: Slot, now: Monotonic) -> Look {
         let until = now.plus(self.patience());
         let Some(client) = self.get(slot) else { return Look::Idle };
@@ -282,13 +282,13 @@ impl Connections {
         if matches!(look, Look::Gone(_)) { Look::Gone(self.drop_client(slot.key)) } else { look }
     }
 
-    /// Counts the memory of a connection anew, which was `before`.
+    /// Updates the memory total for a connection that held `before` octets.
     fn recount(&mut self, slot: Slot, before: usize) {
         let held = self.get(slot).map_or(0, |client| client.held());
         self.held = self.held + held - before;
     }
 
-    /// Sends a reply, or as much of it as the client takes. Where that ends the connection, its other
+    /// Sends a reply, or as much of it as the client takes. If that ends the connection, its other
     /// clients are returned.
     pub fn reply(&mut self, slot: Slot, octets: &[u8]) -> Vec<ClientId> {
         let Some(client) = self.get(slot) else { return Vec::new() };
@@ -298,7 +298,7 @@ impl Connections {
         if sent.unwrap_or(false) { Vec::new() } else { self.drop_client(slot.key) }
     }
 
-    /// Closes connections as long as all of them together hold too much memory.
+    /// Closes connections until all of them together are within the memory bound.
     pub fn make_room(&mut self) -> Vec<ClientId> {
         let mut gone = Vec::new();
         while self.held > HELD_MAX
@@ -318,8 +318,8 @@ impl Connections {
         let Some(client) = self.slab.try_remove(key) else { return Vec::new() };
         self.held -= client.held();
         if !client.outbox.is_empty() {
-            // A reset, since the client does not read: otherwise the kernel would go on offering the
-            // data.
+            // A reset, since the client does not read: otherwise the kernel would keep
+            // retransmitting the data.
             let _ = socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO));
         }
         self.deadlines.remove(&(client.deadline, key));

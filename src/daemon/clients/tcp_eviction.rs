@@ -1,4 +1,4 @@
-//! Which TCP connection is closed to make room for others. Connections and memory are shared by client
+//! Chooses the TCP connection to close at a limit. Connections and memory are counted by client
 //! network.
 
 use crate::daemon::clients::admission::ClientNetwork;
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 /// The facts of a connection that decide.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
-    /// `None`: this host. Its programs share one address, and in a user namespace of our own the kernel
-    /// does not show the owner of a connection.
+    /// `None` for this host: its programs share one address, and in a user namespace of our own the
+    /// kernel does not show the owner of a connection.
     pub network: Option<ClientNetwork>,
-    /// A reply is not ready yet, or has not been read yet.
+    /// Whether a reply is not ready yet, or not read yet.
     pub is_busy: bool,
     pub used: Monotonic,
     pub held: usize,
@@ -28,8 +28,8 @@ fn networks(all: impl Iterator<Item = (usize, Standing)>) -> BTreeMap<Option<Cli
     networks
 }
 
-/// The connection whose slot another gets: in a network with most connections, the one that is idle
-/// longest; busy ones come last.
+/// The connection to close at the limit of connections: of the network with most, the one that is
+/// idle longest. Busy ones come last.
 pub(crate) fn first_by_idleness(all: impl Iterator<Item = (usize, Standing)> + Clone) -> Option<usize> {
     let networks = networks(all.clone());
     let most = networks.values().map(|(connections, _)| *connections).max()?;
@@ -38,9 +38,10 @@ pub(crate) fn first_by_idleness(all: impl Iterator<Item = (usize, Standing)> + C
     of_fullest.min_by_key(|(_, standing)| (standing.is_busy, standing.used)).map(|(key, _)| key)
 }
 
-/// The connection whose memory is freed: in the network that holds most, the one that is idle longest.
-/// Those that hold less than half of the average there are left out, since it would take many of them.
-/// So a slow reader outlives many that do not read, however little each of these holds.
+/// The connection to close at the limit of memory: of the network that holds most, the one that is
+/// idle longest. Connections below half of the network's average are left out, since closing them
+/// frees little. So a slow reader outlives many that do not read, however little each of these
+/// holds.
 pub(crate) fn first_by_memory(all: impl Iterator<Item = (usize, Standing)> + Clone) -> Option<usize> {
     let networks = networks(all.clone().filter(|(_, standing)| standing.held > 0));
     let (network, (connections, held)) = networks.into_iter().max_by_key(|(_, (_, held))| *held)?;

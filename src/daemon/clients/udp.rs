@@ -13,11 +13,11 @@ use std::net::IpAddr;
 
 /// Answers queries from the cache: the core in the event loop, a reader of the same memory in a worker.
 pub(crate) trait Cache {
-    /// Where in the table the answer to a query may be.
+    /// The place in the table where the answer to a query may be.
     fn place(&self, query: &Query<'_>) -> Option<Place>;
     /// Prefetches these records into the processor's cache.
     fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone);
-    /// Writes the reply to a query and returns its length; 0: it needs a round.
+    /// Writes the reply to a query and returns its length, or 0 if the query needs a round.
     fn answer_hit(
         &mut self,
         now: Monotonic,
@@ -28,12 +28,12 @@ pub(crate) trait Cache {
     fn count(&mut self, counter: Counter, more: u64);
 }
 
-/// What became of a miss.
+/// The outcome of a miss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taking {
     /// It waits for its round.
     Waits,
-    /// It waited already: the client has retransmitted it.
+    /// It is a retransmission of a query that already waits.
     Repeated,
     /// A limit is reached: it gets SERVFAIL.
     Refused,
@@ -66,7 +66,7 @@ impl Cache for Core {
 /// Whether a query can be answered at once.
 #[derive(Debug)]
 pub(crate) enum Verdict<'q> {
-    /// The reply is in the buffer and has this length; 0: none is sent.
+    /// The reply is in the buffer and has this length; at 0 none is sent.
     Reply(usize),
     /// It needs a round.
     Ask(&'q Query<'q>),
@@ -76,7 +76,7 @@ pub(crate) enum Verdict<'q> {
 pub(crate) struct Asked<'q> {
     pub octets: &'q [u8],
     pub read: Result<Query<'q>, Refusal>,
-    /// Where in the table its answer may be, if that has been looked up.
+    /// The place in the table where its answer may be, if it was looked up.
     pub place: Option<Place>,
 }
 
@@ -130,8 +130,8 @@ pub(crate) struct Responder<'a, C> {
     pub now: Monotonic,
 }
 
-/// Answers the hits of a received batch. `miss` gets the other queries, and decides what becomes of
-/// them: those that it refuses get SERVFAIL in the same batch, and are counted.
+/// Answers the hits of a received batch. `miss` gets the other queries. Those that it refuses get
+/// SERVFAIL in the same batch, and are counted.
 pub(crate) fn answer_batch<C: Cache>(
     mut responder: Responder<'_, C>,
     batch: &mut Batch,
@@ -188,7 +188,7 @@ impl<C: Cache> Responder<'_, C> {
     }
 }
 
-/// Writes SERVFAIL for a query that a limit forbids to take.
+/// Writes SERVFAIL for a query that is refused at a limit.
 fn shed(asked: &Asked<'_>, out: &mut [u8]) -> usize {
     let Ok(read) = &asked.read else { return 0 };
     reply::failure(read, Rcode::SERVFAIL, Some(reply::ede::OTHER), read.udp_limit(), out)

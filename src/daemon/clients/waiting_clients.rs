@@ -34,7 +34,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Keeps the essence of the query only: a long one would take memory for as long as its client
+    /// Keeps only the needed parts of the query: a long one would take memory as long as its client
     /// waits.
     pub fn new(query: &Query<'_>, way: Way, peer: SocketAddr) -> Pending {
         let mut essence = [0; 12 + 255 + 4 + 11];
@@ -42,8 +42,8 @@ impl Pending {
         Pending { query: essence[..len].to_vec(), way, peer, network: ClientNetwork::of(peer.ip()) }
     }
 
-    /// Whether another query is a retransmission of this one: from the same client to the same address,
-    /// with the same id, letters and EDNS.
+    /// Whether another query is a retransmission of this one: from the same client to the same
+    /// address, with the same id, letter case and EDNS.
     fn is_repeated_by(&self, other: &Pending) -> bool {
         let same_way = match (&self.way, &other.way) {
             (Way::Udp { socket, route }, Way::Udp { socket: other, route: back }) => {
@@ -64,7 +64,8 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// The query of a datagram in a batch; `None` without an address to reply to, which cannot be.
+    /// The query of a datagram in a batch. `None` if there is no address to reply to, which cannot
+    /// happen.
     pub fn of(received: Received<'_>, n: usize, query: &Query<'_>, socket: usize) -> Option<Taken> {
         let way = Way::Udp { socket, route: received.route(n) };
         let pending = Pending::new(query, way, received.peer(n)?);
@@ -76,7 +77,7 @@ impl Taken {
 #[derive(Debug)]
 struct Client {
     count: u64,
-    /// A hash by which retransmissions of its query are found; 0: they are not looked for.
+    /// A hash by which retransmissions of its query are found; 0 if they are not looked for.
     print: u64,
     pending: Pending,
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) const MISSES_MAX: usize = 2048;
 /// Time spent on beginning rounds before hits have their turn.
 const SLICE: Duration = Duration::from_micros(200);
-/// The same after the queue was full, and how often there is such a slice. Answering takes time as
+/// The same after the queue was full, and the time between two such slices. Answering takes time as
 /// well, and hits should find the daemon idle most of the time.
 const SLICE_CROWDED: Duration = Duration::from_micros(100);
 const SLICE_EVERY: Duration = Duration::from_millis(1);
@@ -69,7 +69,7 @@ impl Misses {
         !self.is_empty() && !self.is_crowded
     }
 
-    /// When the next slice may begin, where that is not at once.
+    /// When the next slice may begin, if not at once.
     pub fn timeout(&self) -> Option<Monotonic> {
         (self.is_crowded && !self.is_empty()).then_some(self.next_slice)
     }
@@ -95,12 +95,12 @@ impl Misses {
         self.queues.is_empty()
     }
 
-    /// Whether one more query of a source may wait, if need be in the slot of another source.
+    /// Whether one more query of a source may wait, possibly in a slot taken from another source.
     pub fn has_room_for(&self, source: Source) -> bool {
         self.len() < MISSES_MAX || self.queues.tally().ahead_of(source).is_some()
     }
 
-    /// Lets a query wait. Returns the client whose query lost its slot: the oldest query of the longest
+    /// Adds a query. Returns the client whose query lost its slot: the oldest query of the longest
     /// queue.
     pub fn push(&mut self, miss: Miss) -> Option<ClientId> {
         let full = self.len() >= MISSES_MAX;

@@ -26,7 +26,7 @@ use std::time::Duration;
 const EVENTS: usize = 16;
 /// Batches taken from one socket before the next socket has its turn.
 const BATCHES: usize = 4;
-/// How far published counters may be behind.
+/// How old published counters may be.
 const BEHIND: Duration = Duration::from_secs(1);
 /// The counters of a worker.
 const COUNTED: [Counter; 7] = [
@@ -57,7 +57,7 @@ impl WorkerState {
     }
 }
 
-/// The threads, as the event loop controls them. Without any, every method does nothing.
+/// The event loop's control of the threads. Without threads, every method does nothing.
 #[derive(Debug)]
 pub(crate) struct Workers {
     waker: Arc<Waker>,
@@ -76,7 +76,7 @@ struct Shared {
     /// Grows with each new state.
     version: AtomicU64,
     stop: AtomicBool,
-    /// A worker has ended.
+    /// Whether a worker has ended.
     ended: AtomicBool,
 }
 
@@ -143,7 +143,7 @@ impl Workers {
         Ok(())
     }
 
-    /// The next thing that a worker has handed over.
+    /// The next item that a worker has handed over.
     pub fn take(&self) -> Option<Handed> {
         self.handed.as_ref()?.take()
     }
@@ -160,12 +160,12 @@ impl Workers {
         }
     }
 
-    /// Whether the workers know so many changes of the core.
+    /// Whether the workers know `changed` changes of the core.
     pub fn have(&self, changed: u64) -> bool {
         self.known == changed
     }
 
-    /// Gives the workers another state, after so many changes of the core.
+    /// Gives the workers another state, made after `changed` changes of the core.
     pub fn update(&mut self, changed: u64, state: impl Fn() -> WorkerState) {
         self.known = changed;
         if let Some(shared) = &self.shared {
@@ -326,11 +326,12 @@ impl Worker {
         let (_, socket) = self.sockets.get(n)?;
         let count = match batch.receive(socket) {
             Ok(count) => count,
-            // An ICMP error for an earlier reply, for instance: the next call is past it.
+            // For instance an ICMP error for an earlier reply. The next call returns the next
+            // datagram.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(SIZE),
             Err(_) => return None,
         };
-        // A client that saw a change, such as a reload, gets answers by it.
+        // A client that has seen a change, such as a reload, gets answers that follow from it.
         self.take_state();
         let (number, socket) = self.sockets.get(n)?;
         let own = self.own.as_mut()?;

@@ -1,26 +1,26 @@
-//! Why and when the event loop wakes up without an event.
+//! The deadlines at which the event loop wakes up without an event.
 
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sorter_child::Sorter;
 use crate::logging::Event;
 use hither_table::Monotonic;
 
-/// The reason why the loop is to wake up at a certain time.
+/// The reason for which the loop wakes up at a certain time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Deadline {
     /// The core: retransmissions, ends of rounds, replies with stale data.
     Rounds,
     /// Sockets to upstreams have waited long enough for late responses, or for their next query.
     UpstreamSockets,
-    /// Listeners are tried again that had no descriptor for a connection.
+    /// Accepting is tried again at listeners that had no descriptor for a connection.
     Accept,
-    /// TCP connections are idle for too long, or the next queries may begin their rounds.
+    /// TCP connections have been idle for too long, or the next queries may begin their rounds.
     Clients,
     /// The sorter is started again after it has ended.
     SorterStart,
-    /// The service manager expects a sign of life.
+    /// The service manager expects a watchdog notification.
     Watchdog,
-    /// The service manager did not take a message, which is sent again.
+    /// A message that the service manager did not take is sent again.
     ServiceManager,
     /// Queries of operators have waited long enough.
     Operators,
@@ -33,7 +33,7 @@ pub(super) enum Deadline {
 }
 
 impl Daemon {
-    /// All deadlines, each with its time if there is one.
+    /// All deadlines, each with its time if it is set.
     fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 11] {
         let supervision = &self.supervision;
         let sorter = supervision.sorter.as_ref().and_then(Sorter::timeout);
@@ -61,7 +61,7 @@ impl Daemon {
             let deadline = next.map(|(_, deadline)| deadline);
             log::error!(
                 event = Event::ClockTrouble, reason:% = error;
-                "the timer cannot be set: {error}, ignoring; it was for {deadline:?}"
+                "cannot set the timer for {deadline:?}: {error}; going on without it until the next event"
             );
         }
     }

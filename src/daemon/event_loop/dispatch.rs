@@ -10,14 +10,14 @@ use hither_table::Monotonic;
 use mio::Events;
 use std::time::Duration;
 
-/// Slots of the table that are taken over, or compared with a change, before other work has its turn.
-/// Takes less than a millisecond.
+/// Slots of the table that are taken over, or checked against a change, in one slice. It takes less
+/// than a millisecond.
 const SLICE: usize = 1024;
-/// The longest time between two looks at queries by UDP, for work without a budget.
+/// For work without a budget: the longest time between two reads of queries by UDP.
 const UNSEEN: Duration = Duration::from_micros(500);
 
 impl Daemon {
-    /// Whether there is something to do without waiting for events.
+    /// Whether work is left that needs no event.
     pub(crate) fn has_more(&mut self) -> bool {
         let work = self.core.table().has_work() || self.core.rounds().is_reviewing();
         self.clients.has_more()
@@ -51,8 +51,8 @@ impl Daemon {
         self.set_alarm();
     }
 
-    /// Handles the sources of a kind that have something to do, each once at most, within the budget.
-    /// `false`: there were none.
+    /// Handles the ready sources of a kind, each at most once, within the budget. `false` if there
+    /// were none.
     fn handle_kind(&mut self, kind: Kind, now: Monotonic) -> bool {
         let waiting = self.ready.len(kind);
         if waiting == 0 {
@@ -71,7 +71,7 @@ impl Daemon {
         true
     }
 
-    /// Looks at queries by UDP if other work has taken long since the last look.
+    /// Reads queries by UDP if other work has taken long since the last read.
     fn look_at_queries(&mut self) {
         let now = now();
         if now >= self.ready.looked_at.plus(UNSEEN) && self.reload.config().workers == 1 {
@@ -81,7 +81,7 @@ impl Daemon {
         self.ready.looked_at = now;
     }
 
-    /// Takes a table over, compares it with changes, restores and flushes, each in slices.
+    /// Takes over a table, checks it against changes, restores and flushes, each in slices.
     fn work_on_table(&mut self, now: Monotonic) {
         if self.core.table().has_work() {
             if let Some(found) = self.core.table().work(SLICE, now) {
@@ -128,7 +128,7 @@ impl Daemon {
         }
     }
 
-    /// Takes the results of other threads.
+    /// Takes over the results of other threads.
     fn on_woken(&mut self, now: Monotonic, budget: &mut Budget) {
         self.on_followed(now);
         self.on_lists_read(now);
@@ -136,7 +136,7 @@ impl Daemon {
         self.on_saved();
         self.on_handed(now, budget);
         if self.clients.has_failed() {
-            self.ending.failure = Some("a worker has ended before its time");
+            self.ending.failure = Some("a worker has ended unexpectedly");
             self.ending.stop = true;
         }
     }

@@ -1,4 +1,4 @@
-//! What clients and upstreams have sent, taken from their sockets and handed to the core.
+//! Takes messages of clients and upstreams from their sockets, and hands them to the core.
 
 use crate::daemon::clients::handover::{HANDED_MAX, Handed};
 use crate::daemon::clients::waiting_queries::Miss;
@@ -34,8 +34,8 @@ impl Daemon {
         self.ready.push_back(Source::Udp(n));
     }
 
-    /// Takes everything that workers have handed over at once: their queue is not fair, so a client
-    /// that fills it keeps out others. Adding to the queue of misses costs little.
+    /// Takes everything that workers have handed over: their queue is not fair, so a client that
+    /// fills it would keep out others. Adding to the queue of misses costs little.
     pub(crate) fn on_handed(&mut self, now: Monotonic, budget: &mut Budget) {
         for _ in 0..HANDED_MAX {
             let Some(handed) = self.clients.next_handed() else { return };
@@ -51,7 +51,7 @@ impl Daemon {
         self.ready.push_back(Source::Woken);
     }
 
-    /// Tells the core what follows from a call to the clients.
+    /// Hands the core the inputs that a call to the clients returned.
     pub(crate) fn apply(&mut self, effects: Effects, now: Monotonic) {
         for client in effects.gone {
             self.tell(now, Input::ClientGone { client });
@@ -59,7 +59,7 @@ impl Daemon {
         effects.asks.iter().for_each(|miss| self.ask(miss, now));
     }
 
-    /// Has a round begun for a query.
+    /// Begins a round for a query.
     fn ask(&mut self, miss: &Miss, now: Monotonic) {
         let Miss { client, peer, question, recursion } = miss;
         log::debug!(
@@ -86,15 +86,15 @@ impl Daemon {
         }
     }
 
-    /// Begins the rounds of all queries that wait, as the daemon stops: so each gets a reply.
+    /// Begins the rounds of all queries that wait when the daemon stops, so that each gets a reply.
     pub(crate) fn begin_all_rounds(&mut self, now: Monotonic) {
         while let Some(miss) = self.clients.next_miss() {
             self.ask(&miss, now);
         }
     }
 
-    /// Whether a query is one of our own, because an upstream leads back to this daemon. It is refused,
-    /// so that this upstream is asked last.
+    /// Whether a query is one of our own: its upstream forwards to this daemon. It is refused, so
+    /// that this upstream is asked last.
     fn came_back(&mut self, miss: &Miss, now: Monotonic) -> bool {
         let Some(id) = self.clients.id_of(miss.client) else { return true };
         let peer = miss.peer;
@@ -110,7 +110,7 @@ impl Daemon {
         true
     }
 
-    /// Sends replies that are due, as many as fit a turn.
+    /// Sends due replies, as many as fit into a turn.
     fn deliver_due(&mut self, now: Monotonic) {
         while let Some((client, answer)) = self.clients.next_due() {
             let (core, mut executor) = self.executor();
@@ -119,7 +119,7 @@ impl Daemon {
         }
     }
 
-    /// Sends all replies that are due, as the daemon stops.
+    /// Sends all due replies when the daemon stops.
     pub(crate) fn deliver_all(&mut self, now: Monotonic) {
         while self.clients.has_due_replies() {
             self.deliver_due(now);
@@ -184,7 +184,7 @@ impl Daemon {
                 Received::Failed(attempt, failure) => self.tell(now, Input::Failed { attempt, failure }),
             }
             if waits && !self.upstreams.is_busy(slot) {
-                // The attempt has its response. Later messages are events of their own.
+                // The attempt has its response. Later messages are separate events.
                 break;
             }
             if budget.is_spent() {
@@ -197,8 +197,8 @@ impl Daemon {
         }
     }
 
-    /// Sends the queries of this turn to upstreams. Those that cannot be sent are told to the core one
-    /// by one.
+    /// Sends the queries of this turn to upstreams. Those that cannot be sent are handed to the
+    /// core as failures, one by one.
     pub(super) fn send_queries(&mut self, now: Monotonic) {
         loop {
             let failed = self.upstreams.send_queries(self.poll.registry(), now);

@@ -18,9 +18,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The address of an operator, as a client.
 const OPERATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// Hints taken before other sources have their turn.
+/// Hints taken in one turn.
 const HINTS: usize = 64;
-/// Messages of one local connection taken before other sources have their turn.
+/// Messages taken from one local connection in one turn.
 const MESSAGES: usize = 4;
 
 impl Daemon {
@@ -43,7 +43,8 @@ impl Daemon {
             match self.admin.next_message(slot, now, budget) {
                 Message::None => return,
                 Message::Handled => {}
-                // The next request is read after the reply, and after those of other connections.
+                // The next request is read after the reply, and after requests of other
+                // connections.
                 Message::Request(request, peer) => return self.on_request(slot, request, peer, now),
                 Message::Order(order) => {
                     let sender = SenderId(slot.number());
@@ -127,7 +128,7 @@ impl Daemon {
         status_line(&upstreams, &self.counters(), &self.problems())
     }
 
-    /// Removes everything from the cache at once, or names in slices.
+    /// Removes everything from the cache immediately, or names in slices.
     fn flush(&mut self, slot: Slot, names: &[String], now: Monotonic) -> Result<(), String> {
         let entries = self.core.table().entries() as u64;
         let parse = |name: &String| {
@@ -145,7 +146,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Removes some of the names that operators want removed. `false`: there were none.
+    /// Removes some of the names to flush. `false` if there were none.
     pub(super) fn flush_some(&mut self, now: Monotonic) -> bool {
         let Some(FlushSlice { names, done }) = self.admin.next_flush() else { return false };
         self.tell(now, Input::Flush { names: Some(names) });
@@ -168,7 +169,7 @@ impl Daemon {
         let composed = Composed::parse(name, rtype)?;
         let question = composed.question;
         let query = Query::read(composed.octets())
-            .map_err(|_| format!("{} is not asked for like this", question.rtype))?;
+            .map_err(|_| format!("type {} cannot be queried with hitherctl", question.rtype))?;
         // It counts as a hit or a miss, so it counts as a query.
         self.core.counters().add(Counter::Queries, 1);
         let mut reply = vec![0; 65_535];

@@ -1,4 +1,4 @@
-//! What the core wants done, executed on the parts of the daemon.
+//! Executes the actions of the core on the parts of the daemon.
 
 use crate::daemon::admin::{Admin, Asker, Search, has_record, source_of};
 use crate::daemon::clients::{Clients, OperatorReply};
@@ -24,7 +24,7 @@ pub(crate) struct Executor<'a> {
 }
 
 impl Daemon {
-    /// Tells the core what happened, and does everything that follows from it.
+    /// Hands an input to the core, and executes all resulting actions.
     pub(crate) fn tell(&mut self, now: Monotonic, input: Input<'_>) {
         let (core, mut executor) = self.executor();
         core.tell(now, input, &mut executor);

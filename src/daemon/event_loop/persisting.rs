@@ -1,4 +1,5 @@
-//! Between the core and what outlives it: the table's file, the restore of the saved cache, and its saves.
+//! Connects the core with the data that outlives it: the table's file, the restore of the saved
+//! cache, and its saves.
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
@@ -14,7 +15,7 @@ impl Daemon {
         self.begin_with_saved(found, now);
     }
 
-    /// The same with a saved cache that was found before.
+    /// Like `begin_persisting`, with a saved cache that was found before.
     pub(super) fn begin_with_saved(&mut self, found: Option<Found>, now: Monotonic) {
         let mark = self.mark();
         self.persist.begin(self.reload.config(), self.core.table(), mark);
@@ -72,13 +73,13 @@ impl Daemon {
         self.persist.save(contents, self.reload.config(), now);
     }
 
-    /// The thread that saves may have ended.
+    /// Takes over the result of the saving thread, if it has ended.
     pub(super) fn on_saved(&mut self) {
         self.persist.on_saved(self.reload.config());
     }
 
-    /// Ends the daemon when the table has been saved and no client waits any more, or at once if it is
-    /// told a second time.
+    /// Ends the daemon when the table has been saved and no client waits any more, or at once at a
+    /// second request.
     pub(super) fn leave(&mut self, now: Monotonic) {
         if !self.persist.leave(now) {
             self.ending.stop = true;
@@ -86,7 +87,7 @@ impl Daemon {
         }
         log::info!(event = Event::Stopping; "stopping");
         self.supervision.manager.stopping("stopping");
-        // Names that operators want removed must not be saved.
+        // Names to flush must not be saved.
         while self.flush_some(now) {}
     }
 
@@ -113,7 +114,7 @@ impl Daemon {
         }
     }
 
-    /// Makes another table if the new configuration has another size or mode.
+    /// Creates another table if the new configuration has another size or mode.
     pub(super) fn resize_table(&mut self, new: &Config) {
         self.mend_runtime_dir();
         if self.persist.resize(self.core.table(), new, self.reload.config()) {
@@ -121,8 +122,8 @@ impl Daemon {
         }
     }
 
-    /// Makes the files in the runtime directory again that have been removed, or that could not be made
-    /// before.
+    /// Creates those files in the runtime directory again that were removed, or that could not be
+    /// created before.
     pub(super) fn mend_runtime_dir(&mut self) {
         if self.persist.mend_table(self.core.table(), self.reload.config()) {
             self.bind_hints_again();
@@ -138,7 +139,7 @@ impl Daemon {
         self.admin.bind_hints_again(&self.reload.config().runtime_dir, self.poll.registry());
     }
 
-    /// What differs from the configuration, and why, for the operator.
+    /// The deviations from the configuration, with their reasons, for the operator.
     pub(super) fn problems(&mut self) -> Vec<String> {
         let table = self.persist.problem(&self.core.table());
         let config = self.reload.config_problems();

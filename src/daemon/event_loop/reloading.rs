@@ -1,5 +1,5 @@
-//! Between the core and what may change while the daemon runs: signals, the configuration, files, the
-//! network.
+//! Connects the core with everything that may change while the daemon runs: the configuration,
+//! files, the network; and handles signals.
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
@@ -67,7 +67,7 @@ impl Daemon {
                 log::error!(
                     event = Event::ConfigurationRefused, reason:% = reason;
                     "the configuration is not reloaded, {}: {reason}",
-                    if was_invalid { "and there is none in force" } else { "the old one stays in force" }
+                    if was_invalid { "and no valid one is in force" } else { "the old one stays in force" }
                 );
                 if !is_running {
                     self.report_ready();
@@ -91,8 +91,8 @@ impl Daemon {
         self.reload.begin_reading();
     }
 
-    /// Puts hosts files and lists in force that have been read. They wait while the core still looks
-    /// through much else.
+    /// Puts hosts files and lists in force that have been read. They wait while the core still
+    /// reviews too many other changes.
     pub(super) fn on_lists_read(&mut self, now: Monotonic) {
         if self.core.rounds().is_behind() {
             return;
@@ -107,7 +107,7 @@ impl Daemon {
         self.end_reload();
     }
 
-    /// The running reload has ended, if one was running.
+    /// Ends the running reload, if there is one.
     fn end_reload(&mut self) {
         if let Some(waiting) = self.reload.end() {
             log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
@@ -126,7 +126,7 @@ impl Daemon {
         }
     }
 
-    /// A configuration that was invalid at the start has become valid.
+    /// Begins to use a configuration that was invalid at the start and has become valid.
     fn begin_mended(&mut self, config: Config, now: Monotonic) {
         if let Some((config, local)) = self.reload.begin_mended(config) {
             self.end_mended(config, Some(Arc::new(local)), now);
@@ -146,7 +146,7 @@ impl Daemon {
         }
     }
 
-    /// Such a configuration has become invalid again before it came into force.
+    /// Drops such a configuration: it has become invalid again before it came into force.
     fn drop_mended(&mut self, reason: &str) {
         if let Some(waiting) = self.reload.drop_mended() {
             self.reply_to_all(&waiting, &Response::Error { message: reason.to_owned() });
@@ -164,7 +164,7 @@ impl Daemon {
         self.supervision.manager.ready(&status);
     }
 
-    /// Sends queries to the upstreams that the configuration, or the system, names now.
+    /// Switches to the upstreams that the configuration, or the system, names now.
     fn reroute(&mut self, now: Monotonic) {
         let routes = self.reload.plan_routes();
         let before = self.servers(now);
@@ -186,14 +186,14 @@ impl Daemon {
         self.core.rounds().upstreams(now).iter().map(|upstream| upstream.server).collect()
     }
 
-    /// The system's programs have reported something new about links.
+    /// Handles news of the system's programs about links.
     pub(super) fn on_links(&mut self, now: Monotonic) {
         if self.reload.have_links_changed() {
             self.reroute(now);
         }
     }
 
-    /// Followed files have changed.
+    /// Handles a change of followed files.
     pub(super) fn on_followed(&mut self, now: Monotonic) {
         if self.reload.have_files_changed() {
             self.mend_runtime_dir();
@@ -201,7 +201,7 @@ impl Daemon {
         }
     }
 
-    /// The network, the host's name or the clocks have changed.
+    /// Handles a change of the network, the host's name or the clocks.
     pub(super) fn on_news(&mut self, now: Monotonic) {
         let Some(news) = self.reload.take_news(now) else { return };
         if news.network || news.name {
@@ -210,7 +210,7 @@ impl Daemon {
         if news.settled {
             log::info!(
                 event = Event::NetworkChanged;
-                "the network has changed: what is out is sent again, every upstream is tried"
+                "the network has changed: outstanding queries are sent again, and every upstream is tried"
             );
             self.core.counters().add(Counter::NetworkChanges, 1);
             self.admin.forget_outage();

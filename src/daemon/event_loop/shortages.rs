@@ -9,7 +9,7 @@ use std::io;
 const CLOSED: usize = 4;
 
 impl Daemon {
-    /// A connection waits at `source` for which there is no descriptor.
+    /// Notes a connection at `source` that could not be accepted for lack of a descriptor.
     pub(super) fn is_short(&mut self, source: Source, error: &io::Error, now: Monotonic) {
         if !self.shortage.note(source, error, now) {
             return;

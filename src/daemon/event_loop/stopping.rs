@@ -1,5 +1,5 @@
-//! How the daemon stops, once the cache has been saved: no query is taken any more, clients that wait
-//! get a moment for their replies, then SERVFAIL, and the table is closed.
+//! Stops the daemon once the cache has been saved: no further query is taken, waiting clients get
+//! their replies for a moment, then SERVFAIL, and the table is closed.
 
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::unusable_config;
@@ -9,18 +9,19 @@ use hither_rounds::Input;
 use hither_table::Monotonic;
 use std::time::Duration;
 
-/// How long clients that wait for a round may still get its answer once the daemon is told to stop.
+/// How long clients that wait for a round may still get its answer after the request to stop.
 const DRAIN: Duration = Duration::from_millis(60);
 
 impl Daemon {
-    /// Takes no further query: those wait in the kernel for the next start, if the sockets stay open.
+    /// Takes no further query. If the service manager keeps the sockets open, they wait in the
+    /// kernel for the next start.
     pub(super) fn drain(&mut self, now: Monotonic) {
         self.ending.draining = Some(now.plus(DRAIN));
         self.clients.stop_workers();
         self.on_handed(now, &mut Budget::new(Share::ALL, clock::now));
     }
 
-    /// Whether no client waits any more, or all have waited long enough.
+    /// Whether no client waits any more, or the time for replies is over.
     pub(super) fn is_drained(&self) -> bool {
         self.ending.draining.is_some_and(|until| self.clients.is_empty() || now() >= until)
     }
@@ -41,7 +42,7 @@ impl Daemon {
         unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
         // Waiting for its end delays no client any more.
         self.supervision.sorter = None;
-        log::debug!("{} sockets were left open", self.upstreams.len());
+        log::debug!("{} sockets were still open at the end", self.upstreams.len());
         log::logger().flush();
     }
 }

@@ -1,10 +1,9 @@
-//! What outlives the process and the host's start: the table, the saved cache, and the version
+//! The data that outlives the process and a reboot: the table, the saved cache, and the version
 //! above which the next table begins.
 //!
 //! [`Persist`] owns the table's file with its lock, the schedule of saves with the thread that
-//! saves, the restore of a saved cache, and
-//! the file `versions`. What is saved over a reboot is in `save.rs`, how it comes back in
-//! `restore.rs`.
+//! saves, the restore of a saved cache, and the file `versions`. `save.rs` writes the saved cache,
+//! `restore.rs` reads it after a reboot.
 //!
 //! The event loop drives it: [`Persist::timeout`] says when, and [`Persist::on_time`] returns
 //! whether to save or to end. The loop passes in the configuration in force and the table's state,
@@ -34,20 +33,20 @@ use std::sync::Arc;
 use table_file::TableFile;
 use versions::VersionFile;
 
-/// Everything that the daemon keeps in files for its next start. See the module's documentation.
+/// The daemon's files for its next start. See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Persist {
     table: TableFile,
     cache: SavedCache,
-    /// None: [`Persist::begin`] has not been called.
+    /// None until [`Persist::begin`] is called.
     versions: Option<VersionFile>,
 }
 
 impl Persist {
-    /// Opens the table, and returns its writer, too. Threads wake the event loop by `waker`.
+    /// Opens the table, and also returns its writer. Threads wake the event loop by `waker`.
     ///
     /// # Errors
-    /// Why there is no table.
+    /// The table can be neither opened nor created.
     pub fn open(
         config: &Config,
         random: &mut Random,
@@ -58,7 +57,7 @@ impl Persist {
         Ok((persist, writer))
     }
 
-    /// Finds the saved cache, if it is to be restored. Versions continue above those of the file.
+    /// Finds the saved cache, if it should be restored. Versions continue above those of the file.
     pub fn find_saved(&self, config: &Config, table: Upkeep<'_>) -> Option<Found> {
         restore::find_saved(config, self.table.is_new(), table)
     }
@@ -70,7 +69,7 @@ impl Persist {
         self.cache.begin(is_new, mark);
     }
 
-    /// Starts to restore a saved cache. Returns what the core is to be told.
+    /// Starts to restore a saved cache. Returns the input for the core.
     pub fn begin_restore(&mut self, found: Found, registry: &Registry) -> Option<Restore> {
         self.cache.begin_restore(found, registry)
     }
@@ -85,18 +84,18 @@ impl Persist {
         self.cache.next_slice()
     }
 
-    /// The core has restored everything.
+    /// Notes that the core has restored everything.
     pub fn end_restore(&mut self) {
         self.cache.end_restore();
     }
 
-    /// The kernel reports that the wall clock was set.
+    /// Handles a report of the kernel that the wall clock was set.
     pub fn on_clock_set(&mut self) {
         self.cache.on_clock_set();
     }
 
-    /// Whether what was restored is void, since the wall clock was wrong at the start. To be called
-    /// about once a second.
+    /// Whether the restored sets are void because the wall clock was wrong at the start. To be
+    /// called about once a second.
     pub fn is_restore_void(&mut self) -> bool {
         self.cache.is_restore_void()
     }
@@ -106,7 +105,7 @@ impl Persist {
         self.cache.note_flush();
     }
 
-    /// Prepares the end of the daemon. `false`: that has been done before.
+    /// Prepares the end of the daemon. `false` if that was done before.
     pub fn leave(&mut self, now: Monotonic) -> bool {
         self.cache.leave(now)
     }
@@ -123,14 +122,14 @@ impl Persist {
         self.cache.on_saved(config.saved_in().unwrap_or(Path::new("")));
     }
 
-    /// When there is something to do. `has_problems`: other parts have files in the runtime
-    /// directory that they could not make.
+    /// When [`Persist::on_time`] is to be called. `has_problems`: other parts could not create
+    /// files in the runtime directory.
     pub fn timeout(&self, config: &Config, table: TableState, has_problems: bool) -> Option<Monotonic> {
         let times = [self.cache.timeout(config, table), self.table.timeout(has_problems)];
         times.into_iter().flatten().min()
     }
 
-    /// What is to be done now. To be asked again after a save.
+    /// The work that is due. To be called again after a save.
     pub fn on_time(&mut self, config: &Config, table: TableState, now: Monotonic) -> Option<Due> {
         self.cache.on_time(config, table, now)
     }
@@ -147,30 +146,31 @@ impl Persist {
         self.table.problem(table)
     }
 
-    /// Makes another table if `new` has another size or mode than `old`, the configuration in
+    /// Creates another table if `new` has another size or mode than `old`, the configuration in
     /// force. Returns whether it tried.
     pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
         self.table.resize(table, new, old)
     }
 
-    /// Whether the files in the runtime directory are to be checked now. Then that is scheduled again.
+    /// Whether the files in the runtime directory must be checked now. Then the next check is
+    /// scheduled.
     pub fn take_check(&mut self, now: Monotonic) -> bool {
         self.table.take_check(now)
     }
 
-    /// Makes the configured table if there is space for it by now. Returns whether it tried.
+    /// Creates the configured table if there is space for it by now. Returns whether it tried.
     pub fn grow(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
         self.table.grow(table, config)
     }
 
-    /// Makes another table if the file of this one has been removed or replaced. Returns whether it has.
+    /// Creates another table if the file of this one was removed or replaced. Returns whether it
+    /// was.
     pub fn mend_table(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
         self.table.mend(table, config)
     }
 
-    /// Writes the file `versions` again if it has been removed. Returns whether the runtime
-    /// directory is ours, so that other parts may do the same with their files: no other daemon has
-    /// the lock by now.
+    /// Writes the file `versions` again if it was removed. Returns whether the runtime directory is
+    /// ours (no other daemon has the lock), so that other parts may create their files again.
     pub fn mend_versions(&mut self, table: &Upkeep<'_>) -> bool {
         let owns = self.table.owns_runtime_dir(table);
         if owns && let Some(versions) = &mut self.versions {

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
-/// Sets that the core gets at once: that takes less than a millisecond.
+/// Sets in one slice: the core takes less than a millisecond for them.
 const SLICE: usize = 256;
-/// Slices that the thread reads ahead.
+/// Slices that the thread may read ahead.
 const AHEAD: usize = 2;
 
-/// What the thread has read.
+/// A result of the thread.
 enum Slice {
     Sets(Vec<SavedSet>),
     End,
@@ -42,17 +42,18 @@ pub(crate) struct Found {
     clocks: Clocks,
 }
 
-/// A restore that runs, or that has ended but may still turn out to be based on a wrong clock.
+/// A restore that is in progress, or that has ended but may still turn out to be based on a wrong
+/// clock.
 #[derive(Debug)]
 pub(super) struct Restorer {
-    /// None: the restore has ended.
+    /// None when the restore has ended.
     slices: Option<Receiver<Slice>>,
     path: PathBuf,
-    /// Another slice may be ready.
+    /// Whether another slice may be ready.
     may_have_more: bool,
     /// The clocks by which the age of the file was computed.
     began: Clocks,
-    /// Reports when the wall clock is set. None: it is compared once a second.
+    /// Reports when the wall clock is set. If None, the clocks are compared once a second.
     setting: Option<Setting>,
 }
 
@@ -71,8 +72,8 @@ pub(super) fn clocks() -> Clocks {
     Clocks { wall_ms: clock::wall_ms(), boot_ms: clock::now().as_ms() }
 }
 
-/// Finds the saved cache, if it is to be restored: the table is a new one. The table's versions
-/// continue above those of the file.
+/// Finds the saved cache, if it should be restored, which is if the table is new. The table's
+/// versions continue above those of the file.
 pub(super) fn find_saved(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<Found> {
     if config.state_dir.is_none() && !config.save.is_zero() {
         log::info!("nothing is kept over a reboot: neither state_dir nor $STATE_DIRECTORY says where");
@@ -108,7 +109,8 @@ fn find(path: &Path, mut table: Upkeep<'_>) -> Result<Option<Found>, String> {
     Ok(Some(Found { file, path: path.to_owned(), header, age, clocks }))
 }
 
-/// Opens a file that only root and the daemon's own user can have written. `None`: it does not exist.
+/// Opens a file that only root and the daemon's own user can have written. `None` if it does not
+/// exist.
 pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -119,24 +121,24 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, String> {
         }
         Err(error) => return Err(format!("it cannot be opened: {error}")),
     };
-    let metadata = file.metadata().map_err(|error| format!("it cannot be looked at: {error}"))?;
+    let metadata = file.metadata().map_err(|error| format!("its metadata cannot be read: {error}"))?;
     let me = nix::unistd::geteuid().as_raw();
     if !metadata.is_file() {
         Err("it is not a regular file".to_owned())
     } else if ![0, me].contains(&metadata.uid()) {
-        Err(format!("it belongs to user {}, neither to root nor to us", metadata.uid()))
+        Err(format!("it belongs to user {}; expected root or our own user", metadata.uid()))
     } else if metadata.mode() & 0o022 != 0 {
-        Err(format!("others can write it, by its mode {:04o}", metadata.mode() & 0o7777))
+        Err(format!("its mode {:04o} lets group or others write it", metadata.mode() & 0o7777))
     } else if metadata.len() > OCTETS_MAX {
-        Err(format!("it has {} octets, more than {OCTETS_MAX}", metadata.len()))
+        Err(format!("it has {} octets; expected {OCTETS_MAX} at most", metadata.len()))
     } else {
         Ok(Some(file))
     }
 }
 
 impl Restorer {
-    /// Starts the thread. Returns what the core is to be told first, too. `None`: the thread cannot
-    /// be started, which was logged.
+    /// Starts the thread. Also returns the first input for the core. `None` if the thread cannot be
+    /// started, which is logged.
     pub fn start(found: Found, waker: Arc<Waker>, registry: &Registry) -> Option<(Restorer, Restore)> {
         let (began, path) = (found.clocks, found.path.clone());
         let usual = found.header.usual.iter().copied().filter(|mark| *mark != 0).collect();
@@ -177,13 +179,13 @@ impl Restorer {
                 Some(Restore::End)
             }
             Err(TryRecvError::Disconnected) => {
-                log_failure(&self.path, "its reader has ended before its time");
+                log_failure(&self.path, "the reading thread has ended unexpectedly");
                 Some(Restore::End)
             }
         }
     }
 
-    /// The core needs no more slices.
+    /// Ends the restore: the core needs no more slices.
     pub fn end(&mut self) {
         (self.slices, self.may_have_more) = (None, false);
     }
@@ -199,12 +201,12 @@ impl Restorer {
     }
 
     /// Whether the wall clock was set forward since the file's age was computed: then the restored
-    /// sets are older than assumed.
+    /// sets are older than computed.
     pub fn was_clock_behind(&self) -> bool {
         let forward = clocks().set_forward_since(&self.began);
         if forward > MARGIN {
             log::warn!(
-                "the clock was set forward by {} s: what was restored is older than it seemed, and goes",
+                "the clock was set forward by {} s: the restored addresses are older than computed and are removed",
                 forward.as_secs()
             );
         }
@@ -212,10 +214,10 @@ impl Restorer {
     }
 }
 
-const UNWATCHED: &str = "whether the clock is set is looked at once a second at most";
+const UNWATCHED: &str = "a change of the wall clock is noticed only within a second";
 
-/// Reads a file twice: first to check all of it, then to send its sets, until `send` returns that
-/// they are not needed any more.
+/// Reads a file twice: first to check all of it, then to send its sets, until `send` returns
+/// `false` because they are no longer needed.
 fn read(found: &Found, send: impl Fn(Slice) -> bool) {
     let last = match check(found).and_then(|()| send_all(found, &send)) {
         Ok(()) => Slice::End,
@@ -228,7 +230,7 @@ fn reader(found: &Found) -> Result<Reader<BufReader<&File>>, ReadError> {
     let mut file = &found.file;
     file.rewind()?;
     let (header, reader) = Reader::open(BufReader::with_capacity(1 << 16, file))?;
-    // The file has been written to, instead of being replaced.
+    // The file was written in place instead of being replaced.
     if header == found.header { Ok(reader) } else { Err(ReadError::Header) }
 }
 

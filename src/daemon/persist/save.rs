@@ -1,5 +1,5 @@
-//! Writes the table's address sets to the file `cache`, in a thread that reads the table as any
-//! other process does.
+//! Writes the table's address sets to the file `cache`, in a thread that reads the table like any
+//! other process.
 
 use crate::daemon::clients::handover::hand_in;
 use hither_rounds::Routes;
@@ -18,7 +18,7 @@ pub(crate) const FILE: &str = "cache";
 /// The name under which it is written, and then renamed.
 const NEW_FILE: &str = "cache.new";
 
-/// Everything that a save needs.
+/// The inputs of a save.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub reader: Reader,
@@ -26,10 +26,10 @@ pub(crate) struct Job {
     /// Marks of the usual upstreams, by which a later start recognises them.
     pub usual: Vec<u64>,
     pub dir: PathBuf,
-    /// The time that the remaining lifetimes are counted from.
+    /// The time from which the remaining lifetimes are counted.
     pub now: Clocks,
-    /// Whether to wait until the disk has the file, so that a power failure loses neither it nor
-    /// the one before. Otherwise its checksum shows the loss.
+    /// Whether to sync the file to the disk, so that a power failure loses neither it nor the
+    /// previous one. Without a sync its checksum reveals the loss.
     pub sync: bool,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Done {
     pub sets: u64,
-    /// There were more sets than a file may hold.
+    /// Whether there were more sets than a file may hold.
     pub cut: bool,
 }
 
-/// What was saved, or why nothing was. Then the file of before is unchanged.
+/// The counts of a save, or why it failed. After a failure the previous file is unchanged.
 pub(crate) type Outcome = Result<Done, String>;
 
 /// Starts the thread that saves. One runs at a time.
@@ -83,7 +83,7 @@ impl Saver {
     }
 }
 
-/// Removes the incomplete file of a save that will not be waited for.
+/// Removes the incomplete file of a save that the daemon does not wait for.
 pub(crate) fn remove_incomplete(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(NEW_FILE));
 }
@@ -137,7 +137,7 @@ fn write(job: &Job, file: &File) -> io::Result<Done> {
     Ok(Done { sets, cut })
 }
 
-/// The set to save of a family. None: it has no addresses, or expires too soon to be restored.
+/// The set of a family to save. None if it has no addresses or expires too soon to be restored.
 fn set(name: Name, family: Family, view: &FamilyView<'_>, now: Monotonic) -> Option<Set> {
     let left = |expire_ms: u64| expire_ms.saturating_sub(now.as_ms());
     let left_ms = left(view.expire_ms());

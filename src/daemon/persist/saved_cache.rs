@@ -1,5 +1,5 @@
-//! When the table's address sets are saved: at intervals while there are changes, soon after a
-//! flush, and when the daemon ends.
+//! Schedules the saves of the table's address sets: at intervals while there are changes, soon
+//! after a flush, and when the daemon ends.
 
 use crate::config::Config;
 use crate::daemon::persist::restore::{Found, Restorer, clocks};
@@ -17,21 +17,21 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// The least time between two saves if names were flushed.
 const AFTER_FLUSH: Duration = Duration::from_secs(1);
 
-/// A state of the table: its generation, and how many changes it has seen.
+/// A state of the table: its generation and its number of changes.
 pub(crate) type Mark = (u64, u64);
 
-/// What decides whether the table is saved now.
+/// The facts that decide whether the table is saved now.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TableState {
     pub mark: Mark,
-    /// The saved cache is being restored: its file has more than the table.
+    /// Whether the saved cache is being restored: then its file has more than the table.
     pub is_restoring: bool,
-    /// The table may hold void entries, which must not be saved: for less than a second after a
-    /// start or a change.
+    /// Whether the table may hold void entries, which must not be saved. That lasts less than a
+    /// second after a start or a change.
     pub is_reviewing: bool,
 }
 
-/// What the event loop is to do.
+/// The work that is due for the event loop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Due {
     /// Save the table.
@@ -40,7 +40,7 @@ pub(crate) enum Due {
     End,
 }
 
-/// What is saved, for [`SavedCache::save`].
+/// The contents of a save, for [`SavedCache::save`].
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub reader: Reader,
@@ -56,28 +56,28 @@ pub(super) struct SavedCache {
     waker: Arc<Waker>,
     saver: Saver,
     restorer: Option<Restorer>,
-    /// The state that is saved, or need not be.
+    /// The last state that is saved or need not be saved.
     saved: Option<Mark>,
     /// The state that the last save began with, and when.
     begun: (Mark, Monotonic),
-    /// Names were flushed that the file may still have.
+    /// Whether the file may still have names that were flushed.
     flushed: bool,
-    /// Why the last save failed, which was logged.
+    /// Why the last save failed; it has been logged.
     failure: String,
     leaving: Option<Leaving>,
 }
 
-/// The daemon is to end.
+/// The end of the daemon, which waits for the last save.
 #[derive(Clone, Copy, Debug)]
 struct Leaving {
-    /// When it ends at the latest.
+    /// The latest time of the end.
     until: Monotonic,
-    /// The last save has begun.
+    /// Whether the last save has begun.
     is_last_save: bool,
 }
 
 impl SavedCache {
-    /// Nothing is saved and nothing restored so far. Threads wake the event loop by `waker`.
+    /// A cache with no save and no restore so far. Threads wake the event loop by `waker`.
     pub fn new(waker: Arc<Waker>) -> SavedCache {
         let saver = Saver::new(Arc::clone(&waker));
         SavedCache {
@@ -92,12 +92,13 @@ impl SavedCache {
         }
     }
 
-    /// Begins with a table. A new one need not be saved until it has changed: the file of before has more.
+    /// Begins with a table. A new one need not be saved until it has changed: the existing file has
+    /// more.
     pub fn begin(&mut self, is_new: bool, mark: Mark) {
         self.saved = is_new.then_some(mark);
     }
 
-    /// Starts to restore. Returns what the core is to be told.
+    /// Starts to restore. Returns the input for the core.
     pub fn begin_restore(&mut self, found: Found, registry: &Registry) -> Option<Restore> {
         let (restorer, begin) = Restorer::start(found, Arc::clone(&self.waker), registry)?;
         self.restorer = Some(restorer);
@@ -114,21 +115,21 @@ impl SavedCache {
         self.restorer.as_mut()?.next()
     }
 
-    /// The core has restored everything.
+    /// Notes that the core has restored everything.
     pub fn end_restore(&mut self) {
         if let Some(restorer) = &mut self.restorer {
             restorer.end();
         }
     }
 
-    /// The kernel reports that the wall clock was set.
+    /// Handles a report of the kernel that the wall clock was set.
     pub fn on_clock_set(&mut self) {
         if let Some(restorer) = &mut self.restorer {
             restorer.on_clock_set();
         }
     }
 
-    /// Whether what was restored is void, since the wall clock was wrong at the start.
+    /// Whether the restored sets are void because the wall clock was wrong at the start.
     pub fn is_restore_void(&mut self) -> bool {
         let is_void = self.restorer.as_ref().is_some_and(Restorer::was_clock_behind);
         if is_void {
@@ -151,14 +152,14 @@ impl SavedCache {
         if self.flushed { regular.min(began.plus(AFTER_FLUSH)) } else { regular }
     }
 
-    /// When [`SavedCache::on_time`] has something to return.
+    /// When [`SavedCache::on_time`] is to be called.
     pub fn timeout(&self, config: &Config, table: TableState) -> Option<Monotonic> {
         let is_to_save = !self.saver.is_busy() && self.is_unsaved(config, table);
         let due = is_to_save.then(|| self.save_due(config));
         [due, self.leaving.map(|leaving| leaving.until)].into_iter().flatten().min()
     }
 
-    /// What is to be done now. While the daemon ends it may have to be asked again after a save.
+    /// The work that is due. While the daemon ends, to be called again after a save.
     pub fn on_time(&mut self, config: &Config, table: TableState, now: Monotonic) -> Option<Due> {
         if let Some(leaving) = self.leaving {
             return self.go_on_leaving(leaving, config, table, now);
@@ -176,7 +177,7 @@ impl SavedCache {
     ) -> Option<Due> {
         if leaving.until <= now {
             log::warn!(
-                "the cache could not be saved within {} s; what was saved before stays",
+                "the cache could not be saved within {} s; the previous file stays",
                 LEAVE_WITHIN.as_secs()
             );
             if let Some(dir) = config.saved_in() {
@@ -200,7 +201,7 @@ impl SavedCache {
         (self.flushed, self.saved) = (true, None);
     }
 
-    /// Prepares the end of the daemon. `false`: that has been done before.
+    /// Prepares the end of the daemon. `false` if that was done before.
     pub fn leave(&mut self, now: Monotonic) -> bool {
         if self.leaving.is_some() {
             return false;
@@ -214,7 +215,7 @@ impl SavedCache {
         self.begun = (contents.mark, now);
         self.flushed = false;
         let Contents { reader, routes, usual, mark: _ } = contents;
-        // At the end of the daemon there is no time to wait for the disk.
+        // At the end of the daemon the file is not synced: a slow disk would delay the exit.
         let sync = self.leaving.is_none();
         let job = Job { reader, routes, usual, dir: dir.to_owned(), now: clocks(), sync };
         if let Err(why) = self.saver.begin(job) {
@@ -236,9 +237,7 @@ impl SavedCache {
                 self.log_saved(done, dir);
             }
             Err(why) if why != self.failure => {
-                log::warn!(
-                    "the cache is not saved: {why}; what was saved before stays, and it is tried again"
-                );
+                log::warn!("the cache is not saved: {why}; the previous file stays; trying again");
                 self.failure = why;
             }
             Err(_) => {}
@@ -251,7 +250,7 @@ impl SavedCache {
         let has_recovered = !std::mem::take(&mut self.failure).is_empty();
         if done.cut {
             log::warn!(
-                "'{file}' has no room for all of the cache: {sets} sets of addresses are saved, the others are not"
+                "'{file}' cannot hold the whole cache: {sets} sets of addresses are saved, the others are not"
             );
         } else if self.leaving.is_some() || has_recovered {
             log::info!("{sets} sets of addresses are saved in '{file}'");

@@ -1,4 +1,4 @@
-//! The table's file: of the configured size, or of the size that there is space for, until there is more.
+//! The table's file: of the configured size, or smaller until there is enough space.
 
 use crate::config::{Config, ENTRIES};
 use crate::daemon::setup::{make_runtime_dir, warn_of_directory};
@@ -14,7 +14,7 @@ use hither_table::{
 use std::path::Path;
 use std::time::Duration;
 
-/// How often it is checked whether there is space for the configured table.
+/// How often to check whether there is space for the configured table.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The file of the table, and how the table differs from the configured one.
@@ -22,31 +22,32 @@ const EVERY: Duration = Duration::from_secs(60);
 pub(super) struct TableFile {
     lock: Option<Held>,
     configured: Geometry,
-    /// No table was taken over at the start.
+    /// Whether no table was taken over at the start.
     is_new: bool,
     /// Why the table is not the configured one.
     problem: Option<String>,
-    /// Device and inode of the table's file and of the lock's. None: other processes cannot open them.
+    /// Device and inode of the table's file and of the lock's. None if other processes cannot open
+    /// them.
     identities: [Option<(u64, u64)>; 2],
-    /// When it is checked again.
+    /// When the next check is due.
     due: Monotonic,
 }
 
 impl TableFile {
-    /// Takes over the table of an earlier process, or creates a new one. What was done is logged.
+    /// Takes over the table of an earlier process, or creates a new one, and logs which.
     ///
     /// # Errors
-    /// Why there is no table.
+    /// The table can be neither taken over nor created.
     pub fn open(config: &Config, random: &mut Random) -> Result<(TableFile, Writer), String> {
         #[allow(clippy::disallowed_methods)]
-        // Once, so that versions begin above those of a table that was lost.
+        // Read once, so that versions begin above those of a table that was lost.
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let dir = &config.runtime_dir;
         // Without a valid configuration the table keeps its size.
         let as_it_is = || config.wrong.as_ref().and_then(|_| names_of(dir));
         let configured = configured(config.table_entries.or_else(as_it_is), dir);
         let opened = open_as_it_fits(dir, &configured, config.table_mode, seeds(random), first_version(wall));
-        let opened = opened.map_err(|error| format!("there is no table: {error}"))?;
+        let opened = opened.map_err(|error| format!("cannot open or create the table: {error}"))?;
         warn_of_directory(dir);
         log_opened(&opened, &configured, dir);
         let Opened { writer, origin, lock, short } = opened;
@@ -67,8 +68,8 @@ impl TableFile {
         self.problem.as_ref().map(|why| format!("{}: {why}", instead(table.is_shared(), table.capacity())))
     }
 
-    /// When it is checked again whether there is space for the configured table. `has_problems`:
-    /// something else is checked then, too.
+    /// When the next check for space for the configured table is due. `has_problems`: other parts
+    /// have something to check then, too.
     pub fn timeout(&self, has_problems: bool) -> Option<Monotonic> {
         (self.problem.is_some() || has_problems).then_some(self.due)
     }
@@ -82,7 +83,8 @@ impl TableFile {
         is_due
     }
 
-    /// Makes another table if the new configuration has another size or mode than `old`, the one in force.
+    /// Creates another table if the new configuration has another size or mode than `old`, the one
+    /// in force.
     pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
         let configured = configured(new.table_entries, &old.runtime_dir);
         let is_same = configured.words() == self.configured.words() && new.table_mode == old.table_mode;
@@ -94,7 +96,7 @@ impl TableFile {
         true
     }
 
-    /// Makes the configured table if there is space for it by now. Returns whether it tried.
+    /// Creates the configured table if there is space for it by now. Returns whether it tried.
     pub fn grow(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
         let dir = &config.runtime_dir;
         let may_fit = self.problem.is_some() && table.is_there_more_room(dir, &self.configured);
@@ -104,7 +106,8 @@ impl TableFile {
         may_fit
     }
 
-    /// Makes another table if the file of this one has been removed or replaced. Returns whether it has.
+    /// Creates another table if the file of this one was removed or replaced. Returns whether it
+    /// was.
     pub fn mend(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
         let dir = &config.runtime_dir;
         if !table.is_shared() || self.identities == identities(true, dir) {
@@ -112,8 +115,8 @@ impl TableFile {
         }
         self.due = now().plus(EVERY);
         log::warn!(
-            event = Event::TableRefused, reason = "its file is gone or another";
-            "the table in '{}' has been taken away: a new one takes its entries over",
+            event = Event::TableRefused, reason = "its file was removed or replaced";
+            "the file of the table in '{}' was removed or replaced: a new table takes its entries over",
             dir.display()
         );
         if let Err(why) = make_runtime_dir(dir) {
@@ -131,7 +134,8 @@ impl TableFile {
     }
 
     fn make(&mut self, mut table: Upkeep<'_>, dir: &Path, mode: u32) {
-        let made = Random::new().map_err(|error| format!("the kernel gives no random numbers: {error}"));
+        let made =
+            Random::new().map_err(|error| format!("cannot get random numbers from the kernel: {error}"));
         let made = made.and_then(|mut random| {
             let seeds = seeds(&mut random);
             table
@@ -150,7 +154,7 @@ impl TableFile {
                     ),
                     Some(why) => log::warn!(
                         event = Event::TableNotResized, reason:% = why, entries = entries;
-                        "a table for {entries} names takes the place of the old one, one for {configured} when there is room: {why}"
+                        "a table for {entries} names takes the place of the old one, a table for {configured} when there is space: {why}"
                     ),
                 }
             }
@@ -162,7 +166,7 @@ impl TableFile {
     }
 }
 
-/// Device and inode of the files that have the names of the table and of the lock.
+/// Device and inode of the files at the paths of the table and of the lock.
 fn identities(is_shared: bool, dir: &Path) -> [Option<(u64, u64)>; 2] {
     [TABLE_FILE, LOCK_FILE].map(|name| is_shared.then(|| identity(&dir.join(name))).flatten())
 }
@@ -181,7 +185,7 @@ fn log_opened(opened: &Opened, configured: &Geometry, dir: &Path) {
     if let Some(why) = &opened.short {
         log::warn!(
             event = Event::TableNotResized, reason:% = why, entries = entries;
-            "{}; a table for {} names takes its place when there is room: {why}",
+            "{}; a table for {} names replaces it when there is space: {why}",
             instead(writer.is_shared(), entries),
             configured.entries
         );
@@ -208,11 +212,11 @@ fn log_opened(opened: &Opened, configured: &Geometry, dir: &Path) {
     }
 }
 
-/// The table that there is, in place of the configured one.
+/// Describes the table in use, which is not the configured one.
 fn instead(is_shared: bool, capacity: usize) -> String {
     if is_shared {
-        format!("the table has room for {capacity} names only")
+        format!("the table holds {capacity} names only")
     } else {
-        "the table cannot be shared: other programs ask hitherd instead of reading it".to_owned()
+        "the table cannot be shared: other programs send queries to hitherd instead of reading it".to_owned()
     }
 }

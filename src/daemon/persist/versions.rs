@@ -1,5 +1,5 @@
-//! The file `versions`: it has a version that the table has not reached, and a new table begins
-//! above it. So versions grow even if the table is lost.
+//! The file `versions`: it holds a version that the table has not reached; a new table begins above
+//! it. So versions grow even if the table is lost.
 //!
 //! When the file is written, it is one step ahead of the table ([`FAR`], [`NEAR`]). It is written
 //! again when half of the step is used. So the table passes it only if it uses half a step before
@@ -41,9 +41,9 @@ pub(super) struct VersionFile {
     /// [`FAR`] or [`NEAR`].
     step: (u64, Duration),
     shared: Arc<Shared>,
-    /// When the thread was last started. None: a write is due.
+    /// When the thread was last started. None if a write is due.
     tried: Option<Monotonic>,
-    /// The file is written, but a power failure may still lose it.
+    /// Whether the file is written but not synced, so that a power failure may lose it.
     is_unsynced: bool,
 }
 
@@ -51,9 +51,10 @@ pub(super) struct VersionFile {
 struct Shared {
     /// The version in the file.
     written: AtomicU64,
-    /// A version above ours that was found in the file: another file system was mounted since. 0: none.
+    /// A version above ours that was found in the file, because another file system was mounted
+    /// since; 0 if there is none.
     found: AtomicU64,
-    /// The last write failed.
+    /// Whether the last write failed.
     failed: AtomicBool,
     busy: AtomicBool,
 }
@@ -70,7 +71,7 @@ impl VersionFile {
         let path = dir.join(FILE);
         let there = read(&path).unwrap_or_else(|why| {
             log::warn!(
-                "'{}' is passed over: {why}; versions begin by the clock, and it is written anew",
+                "'{}' is passed over: {why}; versions begin by the clock, and the file is written again",
                 path.display()
             );
             None
@@ -87,7 +88,7 @@ impl VersionFile {
             None => {
                 if let Err(error) = file.write(last) {
                     log::info!(
-                        "the version of the table cannot be written to '{}': {error}; it is tried again",
+                        "the version of the table cannot be written to '{}': {error}; trying again",
                         path.display()
                     );
                 }
@@ -127,14 +128,14 @@ impl VersionFile {
         Some(last.saturating_add(step).max(written))
     }
 
-    /// Writes the file again if it has been removed. `last`: the table's version.
+    /// Writes the file again if it was removed. `last` is the table's version.
     pub fn restore_file(&mut self, last: u64) {
         let path = self.dir.join(FILE);
         if self.shared.busy.load(SeqCst) || std::fs::symlink_metadata(&path).is_ok() {
             return;
         }
         if let Err(error) = self.write(last) {
-            log::debug!("'{}' cannot be written anew: {error}; it is tried again", path.display());
+            log::debug!("'{}' cannot be written again: {error}; trying again", path.display());
         }
     }
 
@@ -160,8 +161,8 @@ fn read(path: &Path) -> Result<Option<u64>, String> {
     if version < VERSION_MAX / 2 { Ok(Some(version)) } else { Err("its version is out of range".to_owned()) }
 }
 
-/// Writes the file under another name, then renames it. `sync`: a power failure loses neither it
-/// nor the one before.
+/// Writes the file under another name, then renames it. With `sync` a power failure loses neither
+/// it nor the previous one.
 fn write(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let new = dir.join(NEW_FILE);
@@ -204,7 +205,7 @@ mod tests {
     use super::*;
     use hither_table::{Geometry, Memory, Writer};
 
-    /// The version in a file system that was not mounted at the start.
+    /// The version in a file system that is mounted after the start.
     const THERE: u64 = 5_000_000_000;
 
     struct World {

@@ -1,5 +1,5 @@
-//! Writes `resolv.conf` in the runtime directory: it names the upstreams, for containers and others
-//! that cannot reach 127.0.0.1 here.
+//! Writes `resolv.conf` in the runtime directory. It names the upstreams for containers and other
+//! network namespaces, which cannot reach this host's 127.0.0.1.
 
 use crate::config::Config;
 use crate::host::files;
@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Octets read of the file that is there.
+/// Octets read of the existing file.
 const LENGTH_MAX: u64 = 1 << 20;
 /// Search domains, as many as container runtimes accept.
 const SEARCH_MAX: usize = 32;
@@ -25,12 +25,12 @@ const HEAD: &str = "# Written by hitherd(8): the upstreams that it asks, for con
 # It is written anew when they change. In the place of /etc/resolv.conf it would have programs ask others than hitherd.
 ";
 
-/// The system's files that the text depends on.
+/// The system's files on which the text depends.
 pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
     SEARCH_LIST_FILES.map(|path| root.join(path)).into_iter()
 }
 
-/// Writes the upstreams, if the file has others. A failure is logged, and the daemon goes on
+/// Writes the upstreams, if the file has others. A failure is logged, and the daemon continues
 /// without the file.
 pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &ResolverFiles) {
     // With an invalid configuration the upstreams are not known. Those in the file may still be right.
@@ -67,20 +67,21 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
         match upstream {
             _ if upstream.port() != 53 => left_out(upstream, "resolv.conf(5) has no ports"),
             SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
-                // A zone names a link of this host. In a container it means another link, or none.
+                // The zone of an address names a link of this host. In a container it means another
+                // link or none.
                 left_out(upstream, "it is known on a link of this host only");
             }
             _ => servers.push(upstream.ip().to_canonical()),
         }
     }
     let (near, far): (Vec<IpAddr>, Vec<IpAddr>) = servers.into_iter().partition(IpAddr::is_loopback);
-    // A container has a loopback interface of its own. With other upstreams the ones on this host
-    // are not missed.
+    // A container has a loopback interface of its own, so upstreams on this host are named only if
+    // there are no others.
     let shown = if far.is_empty() { &near } else { &far };
     if far.is_empty() {
         text += match near.is_empty() {
-            true => "# There is no upstream that can be named here.\n",
-            false => "# They are on this host: who has a network of its own does not reach them.\n",
+            true => "# No upstream can be named here.\n",
+            false => "# They are on this host: another network namespace does not reach them.\n",
         };
     } else {
         near.iter().for_each(|server| {
@@ -104,7 +105,7 @@ fn search(files: &ResolverFiles) -> &[Name] {
     &names[..names.len().min(SEARCH_MAX)]
 }
 
-/// Replaces the file, so that a reader gets either the old text or the new one.
+/// Replaces the file atomically: a reader gets either the old text or the new one.
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("conf.new");
     let mut options = OpenOptions::new();

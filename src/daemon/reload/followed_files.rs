@@ -1,11 +1,11 @@
 //! Notices every change of a followed file, and of any directory or symbolic link on the way to it.
 //!
-//! A thread does that, so that a file system that hangs does not hold up the event loop. It watches
-//! every entry on the way to each file (`watches`), waits until a burst of changes is over
-//! (`settle`), resolves the paths again, since they may lead to other files (`walk`), and only then
-//! reports the change: so the files that are read then are the watched ones. inotify does not
-//! report mounts, but the kernel's list of mounts does. Files that cannot be watched are checked
-//! every two seconds.
+//! This is the work of a thread, so that a file system that hangs does not hold up the event loop.
+//! The thread watches every directory entry on the way to each file (`watches`), waits until a
+//! burst of changes is over (`settle`), resolves the paths again, since they may lead to other
+//! files (`walk`), and only then reports the change, so that the files which are then read are the
+//! watched ones. inotify does not report mounts; the kernel's list of mounts does. Files that
+//! cannot be watched are checked every two seconds.
 
 mod settle;
 mod walk;
@@ -30,9 +30,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use watches::{Cause, Watches};
 
-/// How often files are checked that cannot be watched.
+/// How often files that cannot be watched are checked.
 const POLLED: Duration = Duration::from_secs(2);
-/// Entries of a followed directory that are compared when it is checked.
+/// Entries of a followed directory that a check compares.
 const ENTRIES_MAX: usize = 4096;
 
 /// The event loop's end: it names the files to follow, and asks whether they have changed.
@@ -46,12 +46,13 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Starts to follow: every change from now on is noticed. `None`: that is impossible, which was logged.
+    /// Starts to follow: every change from now on is noticed. `None` if that is impossible, which
+    /// is logged.
     pub fn begin(paths: Vec<PathBuf>, waker: &Arc<Waker>) -> Option<Follower> {
         let follower = Follower::new(paths, Arc::clone(waker)).map_err(|error| {
             log::warn!(
                 event = Event::NotFollowed, what = "files", reason:% = error;
-                "files cannot be followed: {error}; after a change of theirs reload hitherd"
+                "files cannot be followed: {error}; reload hitherd after they change"
             );
         });
         follower.ok()
@@ -83,14 +84,14 @@ impl Follower {
     pub fn follow(&mut self, paths: Vec<PathBuf>) {
         if paths != self.paths {
             self.paths.clone_from(&paths);
-            // The thread has ended only if its poll failed, which it has logged.
+            // If the thread has ended, its poll failed, which it has logged.
             if self.requests.send(paths).is_ok() {
                 self.wake_thread();
             }
         }
     }
 
-    /// Has the thread look at its channel.
+    /// Makes the thread look at its channel.
     fn wake_thread(&self) {
         if let Err(error) = self.wake.write(1) {
             log::error!("the thread that follows files cannot be woken: {error}");
@@ -120,9 +121,10 @@ struct Looker {
     watches: Watches,
     mounts: Option<File>,
     settle: Settle<Cause>,
-    /// One of the changes concerns a followed file. Otherwise there was a mount, which may concern none.
+    /// Whether one of the changes concerns a followed file. Otherwise there was a mount, which may
+    /// concern none.
     is_certain: bool,
-    /// When files are checked that cannot be watched.
+    /// When the files that cannot be watched are checked next.
     polled: Option<Monotonic>,
     /// A fingerprint of the file that each path led to when it was last resolved.
     prints: Vec<u64>,
@@ -130,7 +132,7 @@ struct Looker {
     waker: Arc<Waker>,
 }
 
-/// Which descriptors are ready.
+/// The descriptors that are ready.
 struct Ready {
     wake: bool,
     events: bool,
@@ -183,7 +185,7 @@ impl Looker {
         self.prints = self.walk();
     }
 
-    /// Watches the ways to all files as they are now. Returns fingerprints of the files.
+    /// Watches the present ways to all files. Returns fingerprints of the files.
     fn walk(&mut self) -> Vec<u64> {
         let is_polled = self.watches.install(&self.paths);
         self.polled = is_polled.then(|| clock::now().plus(POLLED));
@@ -205,7 +207,7 @@ impl Looker {
         wake_up(&self.waker);
     }
 
-    /// Waits for something to do. `None`: the poll failed, which was logged.
+    /// Waits for a descriptor or a deadline. `None` if the poll failed, which is logged.
     fn wait(&self) -> Option<Ready> {
         let now = clock::now();
         let due = self.settle.due().into_iter().chain(self.polled).min();
@@ -226,7 +228,7 @@ impl Looker {
             Err(error) => {
                 log::error!(
                     event = Event::NotFollowed, what = "files", reason:% = error;
-                    "files are followed no more: {error}; after a change of theirs reload hitherd"
+                    "files are no longer followed: {error}; reload hitherd after they change"
                 );
                 return None;
             }

@@ -1,9 +1,8 @@
-//! Hosts files and block lists: they are read in a thread, while queries are answered from what was
-//! read before.
+//! Hosts files and block lists. A thread reads them while queries are answered from the previous
+//! data.
 //!
-//! A file that cannot be read any more, or without a single valid line, has been lost or is being
-//! written. What was read of it before stays in force then, and the log and `hitherctl status` say
-//! so.
+//! A file that can no longer be read, or that has no valid line, was lost or is being written. Its
+//! previous data then stays in force, which the log and `hitherctl status` report.
 
 mod list_file;
 #[cfg(test)]
@@ -26,7 +25,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-/// Data of more names than this is freed in a thread, since that takes some milliseconds.
+/// Data with more names than this is freed in a thread, since that takes some milliseconds.
 const FREED_HERE_MAX: usize = 10_000;
 
 /// Which files to read, and how.
@@ -34,9 +33,9 @@ const FREED_HERE_MAX: usize = 10_000;
 pub(crate) struct Plan {
     hosts: config::Hosts,
     blocks: Vec<config::Block>,
-    /// The system's own files, if they name the upstreams: what is wrong with resolv.conf is logged.
+    /// The system's own files, if they name the upstreams: errors in resolv.conf are logged.
     system: Option<Arc<ResolverFiles>>,
-    /// Files are read even if they have not changed.
+    /// Whether files are read even if they have not changed.
     rereads: bool,
 }
 
@@ -51,13 +50,13 @@ impl Plan {
         }
     }
 
-    /// The same, but of files that have not changed nothing is read.
+    /// The same files, but only those that have changed are read.
     pub fn changed(config: &Config, system: &Arc<ResolverFiles>) -> Plan {
         Plan { rereads: false, ..Plan::all(config, system) }
     }
 }
 
-/// The data that was read last, by file.
+/// The data of the last read, by file.
 #[derive(Clone, Debug, Default)]
 struct Read {
     hosts: BTreeMap<PathBuf, Known<HostsFile>>,
@@ -76,13 +75,13 @@ struct Held(Read);
 impl Drop for Held {
     fn drop(&mut self) {
         let read = std::mem::take(&mut self.0);
-        // With one reference left it is freed here. Only the event loop hands out references.
+        // With one reference left, freeing happens here. Only the event loop hands out references.
         let hosts = read.hosts.values().filter(|known| Arc::strong_count(&known.value) == 1);
         let lists = read.lists.values().filter(|known| Arc::strong_count(&known.value) == 1);
         let names: usize =
             hosts.map(|known| known.value.len()).chain(lists.map(|known| known.value.len())).sum();
         if names > FREED_HERE_MAX {
-            // If the thread cannot be started, it is freed here.
+            // If the thread cannot be started, the data is freed here.
             let _ = std::thread::Builder::new().name("drop".to_owned()).spawn(move || drop(read));
         }
     }
@@ -94,16 +93,16 @@ type Result = (Local, Read);
 /// The result of reading.
 #[derive(Debug)]
 pub(crate) enum Loaded {
-    /// Other data than is in force.
+    /// Data that differs from the data in force.
     Changed(Box<Local>),
     /// The data that is in force.
     Unchanged,
 }
 
 impl Read {
-    /// Whether the data is as it was `before`: each file, the order of the blocks, and this host's
-    /// name. A file that was read again counts as changed, since comparing its data would take as
-    /// long as replacing it.
+    /// Whether the data is the same as `before`: each file, the order of the blocks, and this
+    /// host's name. A file that was read again counts as changed, since comparing its data would
+    /// take as long as replacing it.
     fn is_as(&self, before: &Read) -> bool {
         self.settings == before.settings
             && self.own_name == before.own_name
@@ -129,10 +128,10 @@ pub(crate) struct ListLoader {
     waker: Arc<Waker>,
     results: (mpsc::Sender<Result>, mpsc::Receiver<Result>),
     busy: bool,
-    /// What to read when the thread has ended.
+    /// The files to read when the thread has ended.
     next: Option<Plan>,
     read: Read,
-    /// The data that was read last was not returned, so other data is in force.
+    /// Whether the last data was not returned, so that other data is in force.
     has_unreturned: bool,
 }
 
@@ -155,8 +154,8 @@ impl ListLoader {
         drop(Held(std::mem::replace(&mut self.read, read)));
     }
 
-    /// Begins to read in a thread, or when the running one has ended. If no thread can be started,
-    /// that is logged.
+    /// Begins to read in a thread; if one is running, when it has ended. A thread that cannot be
+    /// started is logged.
     pub fn begin(&mut self, plan: Plan) {
         if self.busy {
             let rereads = plan.rereads || self.next.as_ref().is_some_and(|next| next.rereads);
@@ -167,7 +166,7 @@ impl ListLoader {
         let before = self.read.clone();
         let thread = std::thread::Builder::new().name("lists".to_owned()).spawn(move || {
             let read = load(&plan, &before);
-            // From here on the event loop alone has it, and frees it.
+            // From here on only the event loop has the data, and frees it.
             drop(before);
             hand_in(&sender, &waker, read);
         });
@@ -176,13 +175,13 @@ impl ListLoader {
             Err(error) => {
                 log::error!(
                     event = Event::FileNotRead, path = "all of them", reason:% = error;
-                    "lists cannot be read again: {error}; what was read before stays in force"
+                    "lists cannot be read again: {error}; the previous data stays in force"
                 )
             }
         }
     }
 
-    /// The result of reading, if nothing else is to be read after it.
+    /// The result of reading, unless another read has to follow.
     pub fn take(&mut self) -> Option<Loaded> {
         let (local, read) = self.results.1.try_recv().ok()?;
         let is_new = self.has_unreturned || !read.is_as(&self.read);
@@ -225,8 +224,8 @@ fn load(plan: &Plan, before: &Read) -> Result {
         let expected = "an address with names";
         let logged = before.logged(path);
         let file = ListFile { path, expected, may_be_empty: |seen| !seen.nul, logged, rereads: plan.rereads };
-        // A hosts file is removed in order to remove its names. A list that is gone was lost in a
-        // failed update.
+        // A hosts file is removed in order to remove its names. A missing list was lost in a failed
+        // update.
         let known = before.hosts.get(path).filter(|_| !is_gone(path));
         let (file, status) = file.read(known, |text, _| HostsFile::read_from(text), HostsFile::len);
         read.files.push(status);
@@ -252,8 +251,8 @@ fn load(plan: &Plan, before: &Read) -> Result {
     (Local { hosts, own, blocks, keep_alive: Some(held) }, read)
 }
 
-/// The position of the `[[block]]` in the configuration that the core's block at `position` was
-/// made of: the core has two of each.
+/// The position in the configuration of the `[[block]]` from which the core's block at `position`
+/// was made: each becomes two blocks of the core.
 pub(crate) fn block_of(position: usize) -> usize {
     position / 2
 }
@@ -288,7 +287,7 @@ fn blocks(settings: &config::Block, rereads: bool, before: &Read, read: &mut Rea
     [named, listed]
 }
 
-/// The status of resolv.conf, if there is one. What is wrong with it is logged once.
+/// The status of resolv.conf, if there is one. Its errors are logged once.
 fn servers(found: &ResolvConfFile, logged: Option<&FileStatus>) -> Option<FileStatus> {
     let (expected, path) = ("what resolv.conf(5) knows", &found.path);
     let file = ListFile { path, expected, may_be_empty: |_| true, logged, rereads: true };
@@ -300,7 +299,7 @@ fn servers(found: &ResolvConfFile, logged: Option<&FileStatus>) -> Option<FileSt
             if file.is_news(&status) {
                 log::warn!(
                     event = Event::FileNotRead, path:% = path.display(), reason:% = error;
-                    "'{}' cannot be read: {error}; whom it names is not known",
+                    "'{}' cannot be read: {error}; going on without its servers",
                     path.display()
                 );
             }
@@ -316,7 +315,7 @@ fn servers(found: &ResolvConfFile, logged: Option<&FileStatus>) -> Option<FileSt
     Some(status)
 }
 
-/// The host's name and its first label, with the addresses that other hosts reach it at, or else
+/// The host's name and its first label, with the addresses at which other hosts reach it, or else
 /// the loopback addresses.
 fn own_name() -> Option<OwnName> {
     let text = nix::unistd::gethostname().ok()?.into_string().ok()?;

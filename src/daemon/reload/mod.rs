@@ -1,14 +1,14 @@
-//! What may change while the daemon runs: the configuration, hosts files and lists, the network,
-//! and the system's resolvers.
+//! Everything that may change while the daemon runs: the configuration, hosts files and lists, the
+//! network, and the system's resolvers.
 //!
 //! [`Reload`] owns the configuration in force with its path, the requests to reload it, the loader
 //! of hosts files and lists, the
 //! follower of their files, the watch of the network and of the host's name, and the system's
 //! resolvers with the routes that come from them.
 //!
-//! The event loop drives it. It reports signals, requests and descriptors that are ready, asks with
-//! the `take_` and `has_` methods what has changed, and carries that out in the core and in the
-//! other parts. [`Reload::timeout`] says when there is something to ask.
+//! The event loop drives it. It reports signals, requests and ready descriptors, learns of changes
+//! by the `take_` and `have_` methods, and applies them to the core and the other parts.
+//! [`Reload::timeout`] says when something is due.
 //!
 //! It promises that one set of files is read at a time, in a thread; that a configuration which is
 //! invalid, or whose files cannot be read, leaves the one before in force; and that each operator
@@ -46,11 +46,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use unusable_config::Unusable;
 
-/// How often an invalid configuration is read again, besides whenever it changes.
+/// How often an invalid configuration is read again, even if it has not changed.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// The configuration in force, and everything that may replace it or parts of it. See the module's
-/// documentation.
+/// The configuration in force, and all sources of changes to it. See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Reload {
     config: Config,
@@ -59,7 +58,7 @@ pub(crate) struct Reload {
     waker: Arc<Waker>,
     requests: ReloadRequests,
     lists: ListLoader,
-    /// None: files cannot be followed, which was logged.
+    /// None if files cannot be followed, which has been logged.
     follower: Option<Follower>,
     network: Network,
     resolvers: Resolvers,
@@ -70,17 +69,17 @@ pub(crate) struct Reload {
     retry_at: Monotonic,
 }
 
-/// Hosts files and lists have been read.
+/// The result of reading hosts files and lists.
 #[derive(Debug)]
 pub(crate) struct ListsRead {
-    /// The new data; nothing if it has not changed.
+    /// The new data; None if it has not changed.
     pub local: Option<Arc<Local>>,
     /// The configuration that comes into force with it.
     pub mended: Option<Box<Config>>,
 }
 
 impl Reload {
-    /// Starts with a configuration. Returns the routes for the core, too. `listening`: the
+    /// Starts with a configuration. Also returns the routes for the core. `listening`: the
     /// addresses that the daemon listens at.
     pub fn start(
         config: Config,
@@ -105,10 +104,10 @@ impl Reload {
         (reload, routes)
     }
 
-    /// Has the network's descriptors polled.
+    /// Adds the network's descriptors to the epoll instance.
     ///
     /// # Errors
-    /// The kernel refuses one.
+    /// The kernel refuses a descriptor.
     pub fn register(&self, registry: &Registry) -> io::Result<()> {
         let token = Source::Network.token();
         if let Some(descriptor) = self.network.descriptor() {
@@ -125,7 +124,7 @@ impl Reload {
         &self.config
     }
 
-    /// Which file or program named each upstream.
+    /// The file or program that named each upstream.
     pub fn origins(&self) -> &PlanReport {
         self.resolvers.origins()
     }
@@ -140,29 +139,29 @@ impl Reload {
         self.lists.hosts_file(&self.config.hosts, has_it)
     }
 
-    /// The `[[block]]` that the core's block at `position` was made of, and its own position.
+    /// The `[[block]]` from which the core's block at `position` was made, and its own position.
     pub fn block(&self, position: usize) -> Option<(usize, Block)> {
         let position = lists::block_of(position);
         Some((position, self.config.blocks.get(position)?.clone()))
     }
 
-    /// What wakes the event loop when a thread has a result for it.
+    /// The waker by which a thread with a result wakes the event loop.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
 
-    /// What is wrong with the configuration, for the operator.
+    /// The errors of the configuration, for the operator.
     pub fn config_problems(&self) -> impl Iterator<Item = String> {
         let invalid = self.config.wrong.as_ref().map(|why| {
-            format!("names that are not known already are answered SERVFAIL, for the configuration is wrong: {why}")
+            format!("the configuration is invalid, and names that are not in the cache get SERVFAIL: {why}")
         });
         let refused = self.requests.refusal();
-        let refused =
-            refused.map(|why| format!("an older configuration is in force, for the new one is wrong: {why}"));
+        let refused = refused
+            .map(|why| format!("an older configuration is in force, because the new one is invalid: {why}"));
         invalid.into_iter().chain(refused)
     }
 
-    /// What is wrong with the upstreams that the system names, for the operator.
+    /// The errors of the upstreams that the system names, for the operator.
     pub fn upstream_problems(&self) -> impl Iterator<Item = String> {
         let origins = self.resolvers.origins();
         origins.problems.iter().chain(&origins.refused).cloned()
@@ -183,7 +182,7 @@ impl Reload {
         self.requests.request_of_signal(slot, now)
     }
 
-    /// Takes the requested reload, if it may begin: then the caller reads the configuration.
+    /// Takes the requested reload, if it may begin. `true`: the caller reads the configuration now.
     pub fn take_request(&mut self, now: Monotonic) -> bool {
         self.requests.take(now)
     }
@@ -191,13 +190,13 @@ impl Reload {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// Why the daemon cannot run with it.
+    /// The daemon cannot run with it, for this reason.
     pub fn read_configuration(&self) -> Result<Config, String> {
         unusable_config::load(self.path.as_deref()).map_err(|unusable| unusable.reason)
     }
 
-    /// Notes how the requested reload went, between `began` and `ended`. Returns the operators to
-    /// reply to if it failed.
+    /// Notes the result of the requested reload, which ran from `began` to `ended`. Returns the
+    /// operators to reply to if it failed.
     pub fn end_request(
         &mut self,
         result: &Result<(), String>,
@@ -215,7 +214,7 @@ impl Reload {
         self.requests.is_running()
     }
 
-    /// Keeps in a new configuration what takes effect at the next start only.
+    /// Keeps the old values of settings that take effect at the next start only.
     pub fn keep_fixed(&self, config: &mut Config) {
         let fixed = |c: &Config| (c.runtime_dir.clone(), c.state_dir.clone(), c.listen.clone(), c.workers);
         if fixed(config) != fixed(&self.config) {
@@ -243,12 +242,12 @@ impl Reload {
         self.resolvers.plan(&self.config, path, &self.waker)
     }
 
-    /// Writes the file for containers, if `upstreams` are others than in it.
+    /// Writes the file for containers, if `upstreams` differ from those in it.
     pub fn offer_to_containers(&self, upstreams: &[Server]) {
         containers_file::offer(&self.config, upstreams, self.resolvers.files());
     }
 
-    /// Reads all hosts files and lists at once: the daemon starts.
+    /// Reads all hosts files and lists in this thread, at the start of the daemon.
     pub fn read_lists_now(&mut self) -> Local {
         self.lists.load(&Plan::all(&self.config, self.resolvers.files()))
     }
@@ -273,7 +272,7 @@ impl Reload {
     /// The result of reading, once there is one.
     pub fn take_lists(&mut self) -> Option<ListsRead> {
         let local = match self.lists.take()? {
-            // The core compares changed data with all that is cached, which takes time. Nearly
+            // The core reviews the whole cache after a change of data, which takes time. Nearly
             // always nothing has changed.
             Loaded::Changed(local) => Some(Arc::from(local)),
             Loaded::Unchanged => None,
@@ -281,7 +280,7 @@ impl Reload {
         Some(ListsRead { local, mended: self.mended.take() })
     }
 
-    /// Ends the running reload. Returns the operators to reply to, or nothing if none was running.
+    /// Ends the running reload. Returns the operators to reply to, or `None` if none was running.
     pub fn end(&mut self) -> Option<Vec<Slot>> {
         self.requests.end()
     }
@@ -289,11 +288,12 @@ impl Reload {
     /// Reads a configuration again that was invalid at the start, if it is due or has `changed`.
     pub fn retry(&mut self, changed: bool, now: Monotonic) -> Option<Result<Config, String>> {
         let known = self.config.wrong.as_ref()?;
-        // A valid one whose lists are being read may be large: it is read again only if it has changed.
+        // A valid one whose lists are being read may be large: only a change has it read again.
         if !changed && (self.retry_at > now || self.mended.is_some()) {
             return None;
         }
-        // The first time is for changes before the files were followed. The error has been logged already.
+        // The first retry is for changes before the files were followed. Its error has been logged
+        // already.
         let is_first = self.retry_at == Monotonic(0);
         self.retry_at = now.plus(RETRY);
         match unusable_config::load(self.path.as_deref()) {
@@ -302,7 +302,7 @@ impl Reload {
                 if !changed && !is_first || reason != *known {
                     log::error!(
                         event = Event::ConfigurationRefused, reason:% = reason;
-                        "names that are not known already are answered SERVFAIL, for the configuration is wrong: {reason}"
+                        "the configuration is invalid, and names that are not in the cache get SERVFAIL: {reason}"
                     );
                 }
                 self.config.wrong = Some(reason.clone());
@@ -344,29 +344,29 @@ impl Reload {
         self.resolvers.has_news()
     }
 
-    /// Has the system's programs asked about links again.
+    /// Queries the system's programs about links again.
     pub fn ask_for_links(&self) {
         self.resolvers.ask_again();
     }
 
-    /// A descriptor of the network is ready.
+    /// Handles a descriptor of the network that is ready.
     pub fn on_network(&mut self, now: Monotonic) {
         self.network.ready(now);
     }
 
-    /// Looks whether the host has slept. To be called about once a second.
+    /// Checks whether the host was suspended. To be called about once a second.
     pub fn look_at_clocks(&mut self, now: Monotonic) {
         self.network.look_at_clocks(now);
     }
 
-    /// What has changed in the network, once it has settled.
+    /// The changes of the network, once they have settled.
     pub fn take_news(&mut self, now: Monotonic) -> Option<News> {
         let news = self.network.news(now)?;
         self.resolvers.ask_again();
         Some(news)
     }
 
-    /// When there is something to do.
+    /// The earliest time at which something is due.
     pub fn timeout(&self) -> Option<Monotonic> {
         let retry = (self.config.wrong.is_some() && self.mended.is_none()).then_some(self.retry_at);
         [self.requests.timeout(), self.network.timeout(), retry].into_iter().flatten().min()

@@ -1,5 +1,5 @@
 //! Notices changes of the network, by netlink; of the host's name, by the kernel's file for it; and
-//! that the host was suspended.
+//! suspends of the host.
 
 mod change_pace;
 
@@ -14,49 +14,51 @@ use std::time::Duration;
 
 /// How long changes are gathered after the first one, since they come in bursts.
 const SETTLE: Duration = Duration::from_millis(100);
-/// If the clock that runs on during a suspend gains so much on the one that does not, the host was suspended.
+/// The host was suspended if the clock that runs during a suspend gains this much on the one that
+/// does not.
 const SUSPEND_MIN: Duration = Duration::from_secs(2);
-/// How long after a look that failed for lack of a descriptor the next one is tried.
+/// How long after a look failed for lack of a descriptor the next one is tried.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The watch of the network and of the host's name.
 #[derive(Debug)]
 pub(super) struct Network {
-    /// None: changes cannot be followed, which was logged.
+    /// None if changes cannot be followed, which has been logged.
     netlink: Option<Netlink>,
     name: HostName,
-    /// When the gathered changes are looked at.
+    /// When the gathered changes are evaluated.
     due: Option<Monotonic>,
-    /// The fingerprint of addresses and routes at the last look. None: there was no descriptor for a look.
+    /// The fingerprint of addresses and routes at the last look. None if there was no descriptor
+    /// for a look.
     seen: Option<u64>,
     /// How long the host has been suspended, since its start.
     suspended: Duration,
-    /// Addresses or routes have changed, or the host was suspended, since the last news.
+    /// Whether addresses or routes have changed, or the host was suspended, since the last news.
     changed: bool,
     pace: ChangePace,
-    /// The host's name has changed since the last news.
+    /// Whether the host's name has changed since the last news.
     renamed: bool,
 }
 
-/// What has changed.
+/// The changes of the network and the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct News {
-    /// Addresses or routes have changed, or the host was suspended.
+    /// Whether addresses or routes have changed, or the host was suspended.
     pub network: bool,
-    /// Such changes are over for now, or have gone on for long: queries that wait for a response
-    /// are to be sent again.
+    /// Whether such changes are over for now, or have lasted long: outstanding queries must be sent
+    /// again.
     pub settled: bool,
-    /// The host's name has changed.
+    /// Whether the host's name has changed.
     pub name: bool,
 }
 
 impl Network {
-    /// Starts to watch. What cannot be watched is logged.
+    /// Starts to watch. A failure is logged.
     pub fn new() -> Network {
         let netlink = Netlink::new().map_err(|error| {
             log::warn!(
                 event = Event::NotFollowed, what = "links and addresses", reason:% = error;
-                "links and addresses cannot be followed: {error}; after a change of network reload hitherd"
+                "links and addresses cannot be followed: {error}; reload hitherd after the network changes"
             );
         });
         Network {
@@ -77,7 +79,7 @@ impl Network {
     }
 
     /// The descriptor of the host's name, to be polled for priority events only: it is a file,
-    /// which can be read at any time.
+    /// which is always readable.
     pub fn urgent_descriptor(&self) -> Option<RawFd> {
         self.name.file.as_ref().map(|file| file.as_raw_fd())
     }
@@ -86,8 +88,8 @@ impl Network {
     pub fn ready(&mut self, now: Monotonic) {
         let heard = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
         let news = heard.news || heard.more;
-        // The first look is at the start of a burst: an address that goes and comes back within it
-        // has cut off queries, too.
+        // The first look is at the start of a burst: an address that is removed and added again
+        // within it has cut off queries, too.
         if news && self.due.is_none() {
             self.look();
         }
@@ -102,7 +104,7 @@ impl Network {
         }
     }
 
-    /// Compares addresses and routes with the last look. `false`: there was no descriptor for it.
+    /// Compares addresses and routes with the last look. `false` if there was no descriptor for it.
     fn look(&mut self) -> bool {
         let Some(seen) = fingerprint() else { return false };
         self.changed |= self.seen.replace(seen) != Some(seen);
@@ -165,7 +167,7 @@ impl HostName {
         let file = std::fs::File::open("/proc/sys/kernel/hostname").map_err(|error| {
             log::warn!(
                 event = Event::NotFollowed, what = "the host's name", reason:% = error;
-                "the host's name cannot be followed: {error}; after a change of it reload hitherd"
+                "the host's name cannot be followed: {error}; reload hitherd after it changes"
             );
         });
         HostName { file: file.ok(), known: nix::unistd::gethostname().unwrap_or_default() }

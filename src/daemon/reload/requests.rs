@@ -8,21 +8,22 @@ use std::time::Duration;
 
 /// How long a signal and the request that belongs to it may be apart.
 const PAIR_WITHIN: Duration = Duration::from_secs(5);
-/// One part in so many of the time may be spent on reading the configuration, however often it is requested.
+/// At most one part in this many of the time is spent on reading the configuration, however often
+/// it is requested.
 const TIME_PART: u32 = 10;
-/// A requested reload begins at the latest so long after the one before.
+/// A requested reload begins at the latest this long after the previous one.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The requested reload, the running one, and who waits for them.
+/// The requested reload, the running one, and the operators that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct ReloadRequests {
     pairs: Pairs,
-    /// A reload is to begin, but not before `next`.
+    /// Whether a reload is requested. It does not begin before `next`.
     is_requested: bool,
     next: Monotonic,
     /// Operators that wait for the requested reload.
     requesters: Vec<Slot>,
-    /// The configuration is in force, but its lists are still being read.
+    /// Whether the configuration is in force while its lists are still being read.
     is_running: bool,
     /// Operators that wait for the end of the running reload.
     waiting: Vec<Slot>,
@@ -34,22 +35,22 @@ pub(super) struct ReloadRequests {
 /// the later one joins the earlier.
 #[derive(Debug, Default)]
 struct Pairs {
-    /// The requested reload was requested by a signal, and no operator's request has joined it.
+    /// Whether a signal requested the next reload and no operator's request has joined it.
     signalled: bool,
     /// The result of the last reload that a signal began, until a request joins it, and until when one may.
     begun: Option<(Monotonic, Result<(), String>)>,
-    /// A request came before its signal. Until then the signal begins no reload.
+    /// Set when a request came before its signal: a signal until then begins no reload.
     signal_until: Option<Monotonic>,
 }
 
-/// Which reload a request joins that belongs to a signal.
+/// The reload that a request joins which belongs to a signal.
 #[derive(PartialEq, Eq, Debug)]
 enum Joins {
     /// The reload that is to begin.
     Requested,
     /// A reload that has begun, with its result.
     Begun(Result<(), String>),
-    /// None: the request begins one.
+    /// No reload: the request begins one.
     Nothing,
 }
 
@@ -70,7 +71,7 @@ impl Pairs {
         }
     }
 
-    /// Notes a request. `is_running`: the last reload has not ended.
+    /// Notes a request. `is_running`: whether the last reload is still running.
     fn request(&mut self, is_running: bool, now: Monotonic) -> Joins {
         if std::mem::take(&mut self.signalled) {
             return Joins::Requested;
@@ -125,8 +126,8 @@ impl ReloadRequests {
         is_due
     }
 
-    /// Notes that the reload which was taken has read the configuration, between `began` and
-    /// `ended`. Returns the operators to reply to if that failed; otherwise they wait for its end.
+    /// Notes that the taken reload has read the configuration, from `began` to `ended`. Returns the
+    /// operators to reply to if that failed; otherwise they wait for its end.
     pub fn has_read(&mut self, result: &Result<(), String>, began: Monotonic, ended: Monotonic) -> Vec<Slot> {
         self.next = began.plus((ended.since(began) * TIME_PART).min(PAUSE_MAX));
         self.pairs.began(result, began);

@@ -36,7 +36,7 @@ pub(crate) fn add(routes: &mut Routes, system: Option<&[Name]>) {
 }
 
 /// Whether a server is the network's own, not a public one. A server on this host may forward to
-/// public ones, unless the system itself uses it.
+/// public ones, so it counts only if the system itself uses it.
 fn is_of_network(server: IpAddr, is_system: bool) -> bool {
     match server.to_canonical() {
         ip if ip.is_loopback() => is_system,

@@ -1,5 +1,4 @@
-//! The upstreams and the domains that each of them is asked for: from the configuration, or from
-//! the system's own resolvers.
+//! The upstreams and their domains: from the configuration, or from the system's own resolvers.
 
 use crate::config::{Config, Endpoint, FILE};
 use crate::daemon::reload::{containers_file, reserved_zones, unusable_config};
@@ -13,20 +12,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where the upstreams come from.
+/// The source of the upstreams.
 #[derive(Debug)]
 pub(super) struct Resolvers {
-    /// Follows what programs of the system know of links. None: upstreams are configured.
+    /// Follows the resolvers of links as the system's programs report them. None if upstreams are
+    /// configured.
     links: Option<BusFollower>,
     /// The system's own files, as they were read last.
     files: Arc<ResolverFiles>,
-    /// Which file or program named each upstream, and what is wrong with some of them.
+    /// The file or program that named each upstream, and the errors of some of them.
     report: PlanReport,
     /// The addresses that the daemon listens at, which are no upstreams.
     listening: Vec<SocketAddr>,
 }
 
-/// What the system knows of resolvers.
+/// The system's knowledge of resolvers.
 #[derive(Clone, Copy)]
 struct System<'s> {
     files: &'s ResolverFiles,
@@ -62,7 +62,7 @@ impl Resolvers {
         self.links.as_mut().is_some_and(BusFollower::take_changes)
     }
 
-    /// Has the system's programs asked about links again.
+    /// Queries the system's programs about links again.
     pub fn ask_again(&self) {
         if let Some(links) = &self.links {
             links.ask_again();
@@ -74,14 +74,14 @@ impl Resolvers {
         &self.files
     }
 
-    /// Which file or program named each upstream, and what is wrong with some of them.
+    /// The file or program that named each upstream, and the errors of some of them.
     pub fn origins(&self) -> &PlanReport {
         &self.report
     }
 }
 
-/// The routes, their origins, and the system's files that were read for it. Writes the file for
-/// containers, too. What is as it was `before` is not logged again.
+/// The routes, their origins, and the system's files that were read for them. Also writes the file
+/// for containers. Problems that are also in `before` are not logged again.
 fn route(
     config: &Config,
     path: Option<&Path>,
@@ -97,7 +97,7 @@ fn route(
     (routes, report, Arc::new(files))
 }
 
-/// Logs what `report` has and the report `before` did not have.
+/// Logs the entries of `report` that `before` does not have.
 fn log_changes(report: &PlanReport, before: Option<&PlanReport>) {
     let known = before.map(|before| &before.problems[..]).unwrap_or_default();
     for problem in report.problems.iter().filter(|problem| !known.contains(problem)) {
@@ -116,7 +116,7 @@ fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
     let failed = |error: std::io::Error| {
         log::warn!(
             event = Event::NotFollowed, what = "the message bus", reason:% = error;
-            "the message bus cannot be followed: {error}; the servers of links are not known"
+            "the message bus cannot be followed: {error}; going on without the servers of links"
         );
     };
     started.map_err(failed).ok()
@@ -138,7 +138,7 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
             let why = files.resolv_conf().why_no_upstream();
             log::warn!(
                 event = Event::NoUpstream;
-                "no upstream is configured and {why}: questions are answered SERVFAIL until there is one"
+                "no upstream is configured and {why}: queries get SERVFAIL until there is one"
             );
         }
     }
@@ -146,7 +146,7 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
         let there = upstreams.iter().filter_map(|upstream| {
             let address = upstream.address();
             if address.is_none() {
-                log::info!("the upstream {upstream} is asked when its interface is there");
+                log::info!("the upstream {upstream} is used once its interface exists");
             }
             address
         });
@@ -154,7 +154,7 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
         for upstream in ours {
             log::error!(
                 event = Event::UpstreamIsOurselves, upstream:% = upstream;
-                "the upstream {upstream} is ourselves; going on without it"
+                "the upstream {upstream} is this daemon itself; going on without it"
             );
         }
         others.into_iter().map(Server::from).collect()
@@ -174,7 +174,7 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
     plan
 }
 
-/// The files whose changes are followed.
+/// The files that are followed.
 pub(super) fn followed_files(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     let mut paths = config.hosts.files.clone();
     if config.wrong.is_some() {

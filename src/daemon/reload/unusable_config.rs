@@ -1,9 +1,9 @@
-//! An invalid configuration when the daemon starts.
+//! Handles an invalid configuration at the start of the daemon.
 //!
 //! The first start fails, so that the operator sees it. The service manager starts the daemon
-//! again, and that one answers what needs no configuration: names of hosts files, what is in the
-//! cache, and SERVFAIL for all others. So clients go on to their next server at once instead of
-//! waiting at a socket that no process reads. It ends when the configuration is valid.
+//! again, and then it answers from hosts files and the cache, and all other queries with SERVFAIL.
+//! So clients try their next server at once instead of waiting at a socket that no process reads.
+//! This mode ends when the configuration is valid.
 
 use crate::config::{Config, DROP_INS_MAX, FILE};
 use crate::daemon::setup::make_runtime_dir;
@@ -14,11 +14,11 @@ use std::time::Duration;
 
 /// The file in the runtime directory that has the time of the last failed start.
 const MARK_FILE: &str = "refused";
-/// Within this time the service manager starts the daemon again. A later start was made by an
+/// Within this time the service manager starts the daemon again. A later start is one of an
 /// operator, and fails again.
 const RESTART_WITHIN: Duration = Duration::from_secs(300);
-/// Whether to run without a valid configuration: if the service manager holds the sockets and has
-/// started the daemon again. Otherwise the start fails.
+/// Whether to run without a valid configuration: only if the service manager holds the sockets and
+/// has started the daemon again. Otherwise the start fails.
 pub(crate) fn may_run_without(dir: &Path) -> bool {
     let is = |name: &str, expected: &str| std::env::var(name).is_ok_and(|value| value == expected);
     let holds = is("LISTEN_PID", &std::process::id().to_string()) && !is("LISTEN_FDS", "0");
@@ -39,7 +39,7 @@ pub(crate) fn may_run_without(dir: &Path) -> bool {
 /// Reads the configuration, and creates the runtime directory.
 ///
 /// # Errors
-/// Why the daemon cannot start with it.
+/// The daemon cannot start with it, for this reason.
 pub(crate) fn load(path: Option<&Path>) -> Result<Config, Unusable> {
     let config =
         Config::load(path).map_err(|error| Unusable { reason: error.to_string(), is_invalid: true })?;
@@ -47,15 +47,15 @@ pub(crate) fn load(path: Option<&Path>) -> Result<Config, Unusable> {
     Ok(config)
 }
 
-/// Why the daemon cannot start with a configuration.
+/// The reason why the daemon cannot start with a configuration.
 #[derive(Debug)]
 pub(crate) struct Unusable {
     pub reason: String,
-    /// The configuration itself is invalid. Otherwise the host lacks something.
+    /// Whether the configuration itself is invalid. Otherwise the host lacks something.
     pub is_invalid: bool,
 }
 
-/// Has the next start with an invalid configuration fail.
+/// Makes the next start with an invalid configuration fail.
 pub(crate) fn forget_failed_start(dir: &Path) {
     let _ = std::fs::remove_file(dir.join(MARK_FILE));
 }
@@ -72,7 +72,7 @@ pub(crate) fn files(path: Option<&Path>) -> Vec<PathBuf> {
     let mut drop_ins = main.as_os_str().to_owned();
     drop_ins.push(".d");
     let drop_ins = PathBuf::from(drop_ins);
-    // A configuration with more drop-ins is refused. The directory is followed too.
+    // A configuration with more drop-ins than this is refused. The directory is followed too.
     let within = files::entries(&drop_ins, DROP_INS_MAX).map(|entries| entries.names).unwrap_or_default();
     let mut files: Vec<PathBuf> = within.into_iter().map(|name| drop_ins.join(name)).collect();
     files.extend([main.to_owned(), drop_ins]);

@@ -1,11 +1,12 @@
-//! UDP sockets to upstreams. Where there are many queries, a socket serves one after the other, since
-//! opening one costs more than the rest of a query.
+//! UDP sockets to upstreams. At high query rates sockets are reused, since opening one costs more
+//! than the rest of a query.
 //!
-//! An off-path attacker has to guess as much as with a socket for each query (RFC 5452 section 9.2): a
-//! bounded number of queries a second get a new socket from a random port; beyond that the socket is
-//! drawn from many idle ones; and no id is sent from a port twice. A socket has one outstanding query
-//! at a time, so that other messages on it are known to be late or forged. New sockets are opened
-//! ahead, when no client waits for it. Sockets that were not needed for a minute are closed.
+//! An off-path attacker has to guess as much as with a socket for each query (RFC 5452 section
+//! 9.2): a bounded number of queries a second get a new socket from a random port; beyond that the
+//! socket is drawn from many idle ones; and no id is sent from a port twice. A socket has one
+//! outstanding query at a time, so that other messages on it are known to be late or forged. New
+//! sockets are opened ahead, when no client waits for them. Sockets that were not needed for a
+//! minute are closed.
 
 use hither_net::ports;
 use hither_net::random::Random;
@@ -18,25 +19,24 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// New sockets a second, and how many of them at once.
+/// New sockets per second, and the largest burst of them.
 const FRESH_RATE: u64 = 1024;
 const FRESH_BURST: u64 = 2048;
-/// New sockets of one upstream that wait for their first query, and how many of them are opened
-/// together.
+/// New sockets of one upstream that wait for their first query, and how many are opened together.
 const AHEAD: usize = 16;
 const AHEAD_AT_ONCE: usize = 8;
-/// Idle sockets of one upstream above which they are used again.
+/// Idle sockets of one upstream above which they are reused.
 const IDLE_MIN: usize = 64;
 /// Idle sockets of one upstream that are kept: 512 together with those opened ahead.
 const IDLE_MAX: usize = 512 - AHEAD;
 /// Queries sent from one socket before it is closed.
 const USES: usize = 256;
-/// How long a socket is used, if another one can be had.
+/// How long a socket is used, if another one is available.
 const AGE: Duration = Duration::from_secs(60);
 /// How long an idle socket is kept, and the least time between two sweeps.
 const KEPT: Duration = Duration::from_secs(60);
 const LOOKS: Duration = Duration::from_secs(5);
-/// Closed sockets whose ports and ids are remembered, in case that a port is drawn again.
+/// Closed sockets whose ports and ids are remembered, in case a port is drawn again.
 const SPENT: usize = 1024;
 /// Ports tried to find one from which an id has not been sent.
 const DRAWS: usize = 4;
@@ -76,7 +76,8 @@ impl UdpLine {
         self.may_still_send(id) && now < self.opened.plus(AGE)
     }
 
-    /// The same where no other socket can be had: whatever its age, no id is sent from a port twice.
+    /// The same if no other socket is available: its age does not matter, but no id is sent from a
+    /// port twice.
     pub fn may_still_send(&self, id: u16) -> bool {
         self.sent.len() < USES && !self.sent.contains(&id) && !self.spent.contains(&id)
     }
@@ -107,7 +108,7 @@ struct Kept {
 #[derive(Debug, Default)]
 struct IdleSockets {
     idle: VecDeque<Kept>,
-    /// Opened ahead, and never used yet.
+    /// Sockets opened ahead that have not been used.
     ahead: VecDeque<Kept>,
 }
 
@@ -134,16 +135,16 @@ impl IdleSockets {
 pub(crate) struct Pool {
     /// The bound on idle sockets of all upstreams.
     most: usize,
-    /// The idle sockets of upstreams that have any.
+    /// The idle sockets by upstream, for upstreams that have any.
     shelves: BTreeMap<Server, IdleSockets>,
-    /// When idle sockets are swept next.
+    /// When idle sockets are next checked for their age.
     look_at: Option<Monotonic>,
-    /// Upstreams that queries were sent to since sockets were last opened ahead.
+    /// Upstreams that got queries since sockets were last opened ahead.
     asked: Vec<Server>,
     /// The socket of each port.
     ports: HashMap<u16, usize>,
     spent: VecDeque<(u16, Vec<u16>)>,
-    /// How many new sockets may be opened although there are idle ones, as of `fresh_at`.
+    /// How many new sockets may be opened although there are idle ones, at the time `fresh_at`.
     fresh: u64,
     fresh_at: Monotonic,
 }
@@ -162,8 +163,8 @@ impl Pool {
         }
     }
 
-    /// Takes a socket for a query: a new one, or an idle one drawn from many if no more may be opened
-    /// now. `None`: one is to be opened.
+    /// Takes a socket for a query: a new one, or an idle one drawn from many if no more may be
+    /// opened now. `None` if the caller must open one.
     pub fn draw(&mut self, upstream: Server, now: Monotonic, random: &mut Random) -> Option<usize> {
         if !self.asked.contains(&upstream) {
             self.asked.push(upstream);
@@ -180,7 +181,7 @@ impl Pool {
         Some(self.taken(upstream, kept))
     }
 
-    /// Takes any idle socket of this upstream that fits, where no other can be had.
+    /// Takes any idle socket of this upstream that fits, if no other is available.
     pub fn draw_any(
         &mut self,
         upstream: Server,
@@ -217,7 +218,7 @@ impl Pool {
     /// caller hands each to [`Pool::ready`].
     ///
     /// # Errors
-    /// The error of the first socket that cannot be opened; no more are tried then.
+    /// The error of the first socket that cannot be opened. No further ones are tried then.
     pub fn open_ahead(
         &mut self,
         room: usize,
@@ -240,7 +241,7 @@ impl Pool {
         (lines, Ok(()))
     }
 
-    /// Forgets the upstreams that sockets would be opened ahead for.
+    /// Cancels opening sockets ahead.
     pub fn open_none_ahead(&mut self) {
         self.asked.clear();
     }
@@ -290,8 +291,8 @@ impl Pool {
         self.ports.get(&port).copied()
     }
 
-    /// Keeps a socket for the next query. Returns a socket that is to be closed for it, which may be
-    /// itself.
+    /// Keeps a socket for the next query. Returns a socket that the caller must close for it,
+    /// possibly this one.
     pub fn take_back(&mut self, line: &UdpLine, key: usize, now: Monotonic) -> Option<usize> {
         if line.sent.len() >= USES {
             return Some(key);
@@ -333,7 +334,7 @@ impl Pool {
         given
     }
 
-    /// When [`Pool::sweep`] has something to do; `None` while no socket is idle.
+    /// When [`Pool::sweep`] is to be called; `None` while no socket is idle.
     pub fn timeout(&self) -> Option<Monotonic> {
         self.look_at
     }

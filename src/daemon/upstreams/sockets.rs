@@ -1,9 +1,9 @@
 //! The sockets of outstanding attempts, each connected to its upstream. A UDP socket serves one attempt
 //! after the other.
 //!
-//! Their number is bounded, so that descriptors remain for everything else. At the bound, or where the
-//! kernel has no descriptor, an idle socket is closed for a new attempt; an attempt fails only when all
-//! sockets are in use.
+//! Their number is bounded, so that descriptors remain for everything else. At the bound, or if the
+//! kernel has no descriptor, an idle socket is closed for a new attempt; an attempt fails only when
+//! all sockets are in use.
 
 mod late_responses;
 mod opening;
@@ -41,16 +41,16 @@ struct Socket {
     attempt: Option<AttemptId>,
     generation: u32,
     line: Line,
-    /// Its attempt has ended, and until then it waits for late responses.
+    /// Set when its attempt has ended: until this time it waits for late responses.
     lingers: Option<Monotonic>,
 }
 
 /// Everything between the core and its upstreams.
 ///
-/// It owns the sockets of attempts, those that wait for late responses, and the pool of idle ones. The
-/// event loop drives it: `send`, `resend` and `close` execute actions of the core, `send_queries` sends
-/// the datagrams of a turn together, `receive` and `converse` read a socket that is ready, `tidy` opens
-/// and closes sockets when no client waits for it.
+/// It owns the sockets of attempts, those that wait for late responses, and the pool of idle ones.
+/// The event loop drives it: `send`, `resend` and `close` execute actions of the core,
+/// `send_queries` sends the datagrams of a turn together, `receive` and `converse` read a socket
+/// that is ready, `tidy` opens and closes sockets when no client waits for that.
 ///
 /// It promises that an attempt has a socket of its own while it is outstanding, that no id is sent from
 /// a port twice, and that there are never more sockets than its share of the descriptors. It never
@@ -62,7 +62,7 @@ pub(crate) struct Upstreams {
     lingering: BTreeSet<(Monotonic, usize)>,
     /// Queries that are sent together: socket, attempt, octets.
     outgoing: Vec<(usize, AttemptId, Rc<[u8]>)>,
-    /// Sockets to be closed when more urgent work is done.
+    /// Sockets to close after more urgent work.
     over: Vec<usize>,
     generation: u32,
     pool: Pool,
@@ -74,7 +74,7 @@ pub(crate) struct Upstreams {
     /// When the kernel last had no descriptor.
     short: Option<Monotonic>,
     random: Random,
-    /// Room for one message; lent to the event loop.
+    /// Buffer for one message, lent to the event loop.
     buffer: Vec<u8>,
 }
 
@@ -113,7 +113,7 @@ impl Upstreams {
         }
     }
 
-    /// Lends the room for one message, which is to be given back.
+    /// Lends the buffer for one message. The caller gives it back.
     pub fn lend_buffer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
@@ -148,8 +148,8 @@ impl Upstreams {
         }
     }
 
-    /// Sends the datagrams of this turn one after the other, so that an upstream that is woken by the
-    /// first finds them all. Returns the attempts that failed.
+    /// Sends the datagrams of this turn together, so that an upstream that the first one wakes
+    /// finds them all. Returns the attempts that failed.
     pub fn send_queries(&mut self, registry: &Registry, now: Monotonic) -> Vec<(AttemptId, Failure)> {
         let mut failed = Vec::new();
         let mut outgoing = std::mem::take(&mut self.outgoing);
@@ -171,7 +171,7 @@ impl Upstreams {
         failed
     }
 
-    /// Sends a datagram from a new socket: the one it had, and all idle ones, may have been opened
+    /// Sends a datagram from a new socket: its old one, and all idle ones, may have been opened
     /// before the host's addresses changed.
     fn send_anew(
         &mut self,
@@ -238,7 +238,7 @@ impl Upstreams {
         }
     }
 
-    /// Gives an unused socket back to the pool, or has it closed.
+    /// Gives an unused socket back to the pool, or schedules it for closing.
     fn release(&mut self, key: usize, now: Monotonic) {
         let over = match &self.sockets[key].line {
             Line::Udp(line) => self.pool.take_back(line, key, now),
@@ -247,7 +247,7 @@ impl Upstreams {
         self.over.extend(over);
     }
 
-    /// Closes sockets that are not needed, and opens some for the next queries.
+    /// Closes unneeded sockets, and opens some for the next queries.
     pub fn tidy(&mut self, registry: &Registry, now: Monotonic) {
         for _ in 0..CLOSED {
             let Some(key) = self.over.pop() else { break };
@@ -270,7 +270,7 @@ impl Upstreams {
         }
     }
 
-    /// Whether there is more for [`Upstreams::tidy`] to close.
+    /// Whether [`Upstreams::tidy`] has more sockets to close.
     pub fn has_over(&self) -> bool {
         !self.over.is_empty()
     }
@@ -286,8 +286,8 @@ impl Upstreams {
         }
     }
 
-    /// Whether a query of a client is one of our own that came back: it has the address, port and id of
-    /// the latest query of one of our sockets, and the same question.
+    /// Whether a client's query is one of our own that came back through a forwarding loop: it has
+    /// the address, port and id of the latest query of one of our sockets, and the same question.
     pub fn is_own(&self, peer: SocketAddr, id: u16, question: &Question) -> bool {
         let socket = self.pool.key_of(peer.port()).and_then(|key| self.sockets.get(key));
         let Some(Line::Udp(line)) = socket.map(|socket| &socket.line) else { return false };

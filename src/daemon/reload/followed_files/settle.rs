@@ -1,20 +1,21 @@
-//! When a burst of changes is over. Editors and scripts write a file in several steps, and some
-//! files are written without end.
+//! Decides when a burst of changes is over. Editors and scripts write a file in several steps, and
+//! some files are written without end.
 
 use hither_table::Monotonic;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A burst is over so long after its last change.
+/// A burst is over this long after its last change.
 const QUIET: Duration = Duration::from_millis(20);
 /// The same while a process has the file open for writing.
 const OPEN: Duration = Duration::from_millis(80);
-/// A burst that goes on is reported so long after its first change.
+/// A burst that does not end is reported this long after its first change.
 const CUT_AFTER: Duration = Duration::from_millis(100);
-/// That time doubles with each burst that follows such a one at once, up to this.
+/// That time doubles with each burst that follows immediately, up to this bound.
 const CUT_AFTER_MAX: Duration = Duration::from_secs(5);
 
-/// The bursts of changes, one for each file: a file that is written without end does not delay another.
+/// The bursts of changes. Each file has its own, so that a file that is written without end does
+/// not delay another.
 #[derive(Debug)]
 pub(super) struct Settle<K> {
     bursts: BTreeMap<K, Burst>,
@@ -22,9 +23,9 @@ pub(super) struct Settle<K> {
 
 #[derive(Clone, Copy, Debug)]
 struct Burst {
-    /// When to report it. None: it was reported, but may go on.
+    /// When to report it. None if it was reported, but may continue.
     due: Option<Monotonic>,
-    /// When it is reported at the latest, or when it was.
+    /// The latest time to report it, or the time at which it was reported.
     end: Monotonic,
     cut_after: Duration,
 }
@@ -35,7 +36,7 @@ impl<K: Ord> Settle<K> {
         Settle { bursts: BTreeMap::new() }
     }
 
-    /// Notes a change of `file`. `is_open`: a process may write more to it.
+    /// Notes a change of `file`. `is_open`: a process has it open for writing.
     pub fn touched(&mut self, file: K, now: Monotonic, is_open: bool) {
         let first = Burst { due: None, end: now.plus(CUT_AFTER), cut_after: CUT_AFTER };
         let burst = self.bursts.entry(file).or_insert(first);
@@ -48,12 +49,12 @@ impl<K: Ord> Settle<K> {
         burst.due = Some(quiet.min(burst.end));
     }
 
-    /// When the first burst is to be reported.
+    /// When the first burst must be reported.
     pub fn due(&self) -> Option<Monotonic> {
         self.bursts.values().filter_map(|burst| burst.due).min()
     }
 
-    /// Takes the bursts that are to be reported now. Returns whether there were some.
+    /// Takes the bursts that are due. Returns whether there were any.
     pub fn over(&mut self, now: Monotonic) -> bool {
         let mut over = false;
         self.bursts.retain(|_, burst| match burst.due {
@@ -79,7 +80,7 @@ mod tests {
         Monotonic(ms * 1_000_000)
     }
 
-    /// When changes of a file at `touches` are reported.
+    /// The times at which changes of a file at `touches` are reported.
     fn reports(touches: impl Iterator<Item = u64>, is_open: bool) -> Vec<u64> {
         let (mut settle, mut reports) = (Settle::new(), Vec::new());
         let mut pass = |settle: &mut Settle<u8>, until: u64| {

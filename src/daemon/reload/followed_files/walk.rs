@@ -1,23 +1,23 @@
 //! Resolves a path as the kernel does, and lists each directory entry on the way: a change of any
 //! of them may lead to another file.
 //!
-//! Pure: the caller looks at the file system. The directories on a way are resolved, without links,
+//! Pure: the caller reads the file system. The directories on a way are resolved and have no links,
 //! so `..` is the parent directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links on one way. The kernel does not follow more, either.
+/// Symbolic links on one way, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
-/// Names on one way, which links to links could make very long.
+/// Names on one way. Links to links could make it very long.
 const NAMES_MAX: usize = 1024;
 
-/// What is found at a path.
+/// The kind of directory entry at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Entry {
     Missing,
-    /// Its directory may not be searched by the daemon's user.
+    /// The daemon's user may not search its directory.
     Hidden,
     Link(PathBuf),
     Directory,
@@ -26,7 +26,7 @@ pub(super) enum Entry {
     Special,
 }
 
-/// Where a way ends.
+/// The end of a way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum End {
     File(PathBuf),
@@ -68,7 +68,7 @@ pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> Way {
         };
         let next = at.join(&name);
         let entry = look(&next);
-        // If the directory becomes searchable, that is a change of its entry in the parent directory.
+        // When the directory becomes searchable, its entry in the parent directory changes.
         if entry == Entry::Hidden || way.places.len() == NAMES_MAX {
             break End::Nowhere;
         }

@@ -13,8 +13,8 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-/// How often paths are resolved until two results are equal: a change between a look and its watch
-/// is seen by the next look.
+/// How often paths are resolved until two results are equal: a change after resolving and before
+/// watching shows in the next result.
 const WALKS: usize = 4;
 
 /// Reads of events in one pass of the thread. Each returns some hundred events.
@@ -41,21 +41,21 @@ const REMOTE: [u64; 13] = [
 pub(super) struct Watches {
     inotify: Option<Inotify>,
     watched: BTreeMap<WatchDescriptor, Watched>,
-    /// Paths that could not be watched last time, which was logged.
+    /// Paths that could not be watched last time; that has been logged.
     logged: BTreeSet<PathBuf>,
 }
 
-/// What is watched of a file or directory.
+/// The events of a file or directory that are watched.
 #[derive(Clone, Default, Debug)]
 struct Watched {
     entries: BTreeSet<OsString>,
-    /// All entries count.
+    /// Whether all its entries count.
     all_entries: bool,
-    /// It is a followed file.
+    /// Whether it is a followed file.
     is_file: bool,
 }
 
-/// What may have changed.
+/// The object that may have changed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Cause {
     /// A watched file or directory itself.
@@ -79,8 +79,8 @@ impl Watches {
         self.inotify.as_ref().map(Inotify::as_fd)
     }
 
-    /// Watches the ways to `paths` as they are now, and nothing else. Returns whether some of them
-    /// have to be checked regularly instead.
+    /// Watches the present ways to `paths`, and nothing else. Returns whether some of them must be
+    /// checked regularly instead.
     pub fn install(&mut self, paths: &[PathBuf]) -> bool {
         let mut failed = BTreeMap::new();
         if self.inotify.is_none() {
@@ -96,7 +96,7 @@ impl Watches {
                 failed.clear();
                 let watched = watch(inotify, &ways, &mut failed);
                 for gone in self.watched.keys().filter(|watch| !watched.contains_key(watch)) {
-                    // If the watched file is gone, the kernel has removed the watch already.
+                    // If the watched file was removed, the kernel has already removed the watch.
                     let _ = inotify.rm_watch(*gone);
                 }
                 self.watched = watched;
@@ -121,7 +121,7 @@ impl Watches {
             };
             log::warn!(
                 event = Event::NotFollowed, what:% = path.display(), reason:% = error;
-                "'{}' cannot be watched: {error}{limit}; files there are looked at every {} s instead",
+                "'{}' cannot be watched: {error}{limit}; files there are checked every {} s instead",
                 path.display(),
                 POLLED.as_secs()
             );
@@ -129,7 +129,8 @@ impl Watches {
         self.logged = failed.keys().cloned().collect();
     }
 
-    /// Reads events. `on_change` gets what has changed, and whether a process may write more to it.
+    /// Reads events. `on_change` gets the changed object, and whether a process has it open for
+    /// writing.
     pub fn take(&self, mut on_change: impl FnMut(Cause, bool)) {
         for _ in 0..READS {
             // Further events are read in the next pass.
@@ -174,7 +175,7 @@ fn watch(
         }
     }
     let mut watched: BTreeMap<WatchDescriptor, Watched> = BTreeMap::new();
-    // Directories come before their entries, so that a directory which is replaced meanwhile is
+    // Directories come before their entries, so that the replacement of a directory meanwhile is
     // noticed in its parent.
     for (path, what) in wanted {
         match inotify.add_watch(path, flags(&what)) {
@@ -185,9 +186,9 @@ fn watch(
                 place.all_entries |= what.all_entries;
                 place.is_file |= what.is_file;
             }
-            // It was removed meanwhile, which is noticed in its parent directory.
+            // It was removed meanwhile: the watch on its parent directory reports that.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-            // It may not be read. A change of that is noticed in its parent directory.
+            // We may not read it: the watch on its parent directory reports when that changes.
             Err(Errno::EACCES) if what.is_file || what.all_entries => {}
             Err(error) => drop(failed.insert(path.to_owned(), error)),
         }
@@ -211,8 +212,8 @@ fn flags(what: &Watched) -> AddWatchFlags {
     }
 }
 
-/// Paths are resolved, so they have no links. A watch for one path is added to the watch for
-/// another to the same file.
+/// The paths are resolved and have no links. If two paths lead to the same file, their watches are
+/// merged.
 fn no_link() -> AddWatchFlags {
     AddWatchFlags::IN_DONT_FOLLOW | AddWatchFlags::from_bits_retain(nix::libc::IN_MASK_ADD)
 }

@@ -1,5 +1,5 @@
-//! One hosts file or list: it is parsed as a stream, never held in memory as text, and what is
-//! wrong with it is logged.
+//! One hosts file or list. It is parsed as a stream, never held in memory as text, and its errors
+//! are logged.
 
 use crate::logging::Event;
 use hither_control::{FileStatus, counted};
@@ -14,18 +14,18 @@ use std::sync::Arc;
 /// Octets read of one file, up to the end of the line that they end in. The rest of a longer file
 /// is not read, which is logged.
 const FILE_MAX: u64 = 256 << 20;
-/// Octets read at once, more than a line may have.
+/// Octets read by one call, more than a line may have.
 const BUFFER: usize = 128 << 10;
 /// Milliseconds after which a file's times show every change. Some file systems store them in steps
 /// of two seconds.
 const STEP_MS: u64 = 2_500;
 
-/// The data that was read last from a file.
+/// The data of the last read of a file.
 #[derive(Debug)]
 pub(super) struct Known<T> {
     pub value: Arc<T>,
     status: FileStatus,
-    /// Tells whether the file has changed since. None: it has to be read again.
+    /// Shows whether the file has changed since. None if it must be read again.
     stamp: Option<Stamp>,
 }
 
@@ -56,29 +56,29 @@ impl Stamp {
         }
     }
 
-    /// Whether a change after `wall_ms` would show in the times.
+    /// Whether every change after `wall_ms` shows in the times.
     fn is_old(&self, wall_ms: u64) -> bool {
         let ms = |(s, ns): (i64, i64)| u64::try_from(s * 1000 + ns / 1_000_000).unwrap_or(u64::MAX);
         ms(self.changed).saturating_add(STEP_MS) < wall_ms
     }
 }
 
-/// One file and what is expected in it.
+/// One file and its expected contents.
 pub(super) struct ListFile<'a> {
     pub path: &'a Path,
     pub expected: &'a str,
-    /// Whether a text without a name and without an invalid line is taken as it is.
+    /// Whether a text without names and without invalid lines is valid.
     pub may_be_empty: fn(&Seen) -> bool,
     /// Its last status, which has been logged.
     pub logged: Option<&'a FileStatus>,
-    /// It is read even if it has not changed.
+    /// Whether it is read even if it has not changed.
     pub rereads: bool,
 }
 
-/// Which octets a text has.
+/// The kinds of octets that a text has.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Seen {
-    /// A NUL, which a host leaves that stopped while it wrote the file.
+    /// A NUL: a host that crashed while it wrote the file leaves them.
     pub nul: bool,
     /// Anything but white space and NULs.
     pub words: bool,
@@ -100,10 +100,10 @@ impl Read for Text {
         let mut length = self.file.read(buffer)?;
         self.octets += length as u64;
         if self.octets > FILE_MAX {
-            // The text ends with a line, since half a name is another name.
+            // The text is cut at the end of a line, since half a name is another name.
             match buffer[..length].iter().rposition(|octet| matches!(octet, b'\n' | b'\r')) {
                 Some(end) => (self.is_cut, length) = (true, end + 1),
-                // Of a longer line so much is read that the parser skips it as too long.
+                // If a line is longer, enough is read for the parser to skip it as too long.
                 None => self.is_cut = self.octets > FILE_MAX + LINE_MAX as u64,
             }
         }
@@ -115,7 +115,8 @@ impl Read for Text {
 }
 
 impl ListFile<'_> {
-    /// What the file says, or what it said `before`, and what became of it. `parse` gets that too.
+    /// The data of the file, or its data `before`, with its new status. `parse` gets the data
+    /// before, too.
     pub fn read<T>(
         &self,
         before: Option<&Known<T>>,
@@ -129,7 +130,7 @@ impl ListFile<'_> {
         let stays = |problem: String| {
             let then = match before {
                 Some(_) => format!(
-                    "what was read of it before stays in force, {}",
+                    "its previous data stays in force, {}",
                     counted(names_before as u64, "name", "names")
                 ),
                 None => "going on without it".to_owned(),
@@ -163,7 +164,7 @@ impl ListFile<'_> {
         if is_lost && names_before > 0 {
             let problem = match passed.lines {
                 0 => "is empty".to_owned(),
-                _ => format!("has no line that is understood: {passed}"),
+                _ => format!("has no valid line: {passed}"),
             };
             return stays(format!("{problem}; a comment alone would mean that it has no names"));
         }
@@ -194,7 +195,7 @@ impl ListFile<'_> {
             .is_some_and(|stamp| std::fs::metadata(self.path).is_ok_and(|found| stamp == Stamp::of(&found)))
     }
 
-    /// Whether a status has not been logged yet. All files are checked again whenever one of them,
+    /// Whether a status has not been logged yet: all files are checked again whenever one of them,
     /// or the network, has changed.
     pub fn is_news(&self, status: &FileStatus) -> bool {
         self.logged != Some(status)

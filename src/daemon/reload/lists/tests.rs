@@ -1,4 +1,4 @@
-//! Which changes of files replace the data that is in force.
+//! Tests of the changes of files that replace the data in force.
 
 use super::*;
 use hither_local::Verdict;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A loader with the loop that it wakes, and a directory with a list and a hosts file.
+/// A loader with the poll that it wakes, and a directory with a list and a hosts file.
 struct Read {
     loader: ListLoader,
     poll: Poll,

@@ -1,22 +1,23 @@
-//! How often a change of the network has queries sent again: that is worth its cost once, but not
-//! ten times a second.
+//! Limits how often changes of the network make outstanding queries be sent again: once is worth
+//! its cost, ten times a second is not.
 
 use hither_table::Monotonic;
 use std::time::Duration;
 
 /// The least time between two reports, and the time without a change after which changes are over.
 const QUIET: Duration = Duration::from_secs(1);
-/// The most time between two reports while changes go on.
+/// The longest time between two reports while changes continue.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// The first change is reported at once. Later ones are gathered and reported when they are over,
-/// or after a pause that doubles while they go on, and never within [`QUIET`] of the last report.
+/// or after a pause that doubles while they continue, and never within [`QUIET`] of the last
+/// report.
 #[derive(Debug)]
 pub(super) struct ChangePace {
     latest_change: Option<Monotonic>,
     latest_report: Option<Monotonic>,
     pause: Duration,
-    /// There are changes since the latest report.
+    /// Whether there are changes since the latest report.
     is_due: bool,
 }
 
@@ -33,14 +34,14 @@ impl ChangePace {
         (self.latest_change, self.is_due) = (Some(now), true);
     }
 
-    /// When the gathered changes are to be reported.
+    /// When the gathered changes must be reported.
     pub fn timeout(&self) -> Option<Monotonic> {
         let change = self.latest_change.filter(|_| self.is_due)?;
         let Some(report) = self.latest_report else { return Some(change) };
         Some(report.plus(self.pause).min(change.plus(QUIET)).max(report.plus(QUIET)))
     }
 
-    /// Whether the changes are to be reported now. Then they count as reported.
+    /// Whether the changes must be reported now. Then they count as reported.
     pub fn take(&mut self, now: Monotonic) -> bool {
         let is_due = self.timeout().is_some_and(|at| at <= now);
         if is_due {
@@ -61,7 +62,7 @@ mod tests {
         Monotonic::from_ms(ms)
     }
 
-    /// When changes at `changes` are reported, in milliseconds, with a look every 50.
+    /// The times, in milliseconds, at which changes at `changes` are reported, checked every 50.
     fn reports(changes: impl Fn(u64) -> bool, until: u64) -> Vec<u64> {
         let mut pace = ChangePace::new();
         let looks = (0..until).step_by(50);

@@ -22,8 +22,8 @@ impl Upstreams {
         }
     }
 
-    /// The addresses or routes of the host have changed: closes all unused sockets, whose source
-    /// address may be gone.
+    /// Closes all unused sockets after a change of the host's addresses or routes: their source
+    /// addresses may be gone.
     pub fn renew(&mut self) {
         self.over.extend(self.pool.empty());
         while let Some((_, key)) = self.lingering.pop_first() {
@@ -32,7 +32,7 @@ impl Upstreams {
         }
     }
 
-    /// When [`Upstreams::on_time`] has something to do.
+    /// When [`Upstreams::on_time`] is to be called.
     pub fn timeout(&self) -> Option<Monotonic> {
         let lingering = self.lingering.first().map(|(until, _)| *until);
         lingering.into_iter().chain(self.pool.timeout()).min()

@@ -1,4 +1,4 @@
-//! Opening a socket to an upstream, and closing others for it where there is no descriptor.
+//! Opens a socket to an upstream, and closes others for it if there is no descriptor.
 
 use super::{Line, Upstreams};
 use hither_net::frame::{Framer, Outbox};
@@ -9,11 +9,11 @@ use hither_table::Monotonic;
 use mio::Registry;
 use std::io;
 
-/// Sockets that are closed at once where the kernel has no descriptor.
+/// Sockets that are closed together if the kernel has no descriptor.
 const GIVEN_UP: usize = 4;
 
 impl Upstreams {
-    /// A new UDP socket. Where the kernel has no descriptor, any idle one to that upstream.
+    /// A new UDP socket, or any idle one to that upstream if the kernel has no descriptor.
     pub(super) fn open(
         &mut self,
         registry: &Registry,
@@ -49,7 +49,8 @@ impl Upstreams {
         Ok(key)
     }
 
-    /// A connection for this query. Where the kernel has no descriptor, idle sockets are closed for it.
+    /// A connection for this query. If the kernel has no descriptor, idle sockets are closed for
+    /// it.
     pub(super) fn tcp_socket(
         &mut self,
         registry: &Registry,
@@ -74,7 +75,7 @@ impl Upstreams {
         self.enter(registry, Line::Tcp { stream, framer: Framer::default(), outbox, connected: false })
     }
 
-    /// Closes an unused socket where there are as many as there may be.
+    /// Closes an unused socket if the bound on sockets is reached.
     fn make_room(&mut self) {
         if self.sockets.len() >= self.most {
             self.give_up(1);

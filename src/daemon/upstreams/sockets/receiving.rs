@@ -14,7 +14,7 @@ const OCTETS: usize = 2 * 65_537;
 /// What a UDP socket has received.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// A message of this length, for this attempt or the one that had the socket before.
+    /// A message of this length, for this attempt or an earlier one on the same socket.
     Message(AttemptId, usize),
     /// The socket reports an error for its attempt.
     Failed(AttemptId, Failure),
@@ -40,7 +40,7 @@ impl Upstreams {
                 Ok(len) => line.whose(&buffer[..len]).or(socket.attempt).map(|id| Received::Message(id, len)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => None,
                 Err(error) => {
-                    // The attempt has ended, so its error says nothing.
+                    // The attempt has ended, so the error is ignored.
                     let Some(attempt) = socket.attempt else { continue };
                     let refused = error.kind() == ErrorKind::ConnectionRefused;
                     let failure = if refused { Failure::Refused } else { Failure::Unreachable };
@@ -76,7 +76,7 @@ fn converse(
         if let Ok(Some(error)) = stream.take_error() {
             return Err(match error.kind() {
                 ErrorKind::ConnectionRefused => Failure::Refused,
-                // The connection was accepted, and has ended meanwhile.
+                // The connection was established, and has ended meanwhile.
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::Closed,
                 _ => Failure::Unreachable,
             });
