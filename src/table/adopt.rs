@@ -35,7 +35,7 @@ impl fmt::Display for Doubt {
             Self::Unreadable(error) => write!(f, "{error}"),
             Self::OtherSize => f.write_str("it has another size than table.entries asks for"),
             Self::OtherBoot => f.write_str("it was written before the host was started"),
-            Self::OtherNetwork => f.write_str("its answers are for another network namespace"),
+            Self::OtherNetwork => f.write_str("its answers hold in another network namespace"),
             Self::Version => f.write_str("its last version is out of range"),
         }
     }

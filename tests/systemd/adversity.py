@@ -160,7 +160,7 @@ def saved_cache():
         begin()
         [answers(f"many{at}") for at in range(100)]
         check(f"a {what} state directory: it answers", answers(f"beside-{what}"))
-        said = lambda: sum(journal("hitherd").count(words) for words in ("the cache is not saved", "has no room"))
+        said = lambda: sum(journal("hitherd").count(words) for words in ("the cache is not saved", "cannot hold the whole cache"))
         before = said()
         stop()
         check(f"a {what} state directory: the journal says so, and stopping works", said() > before, journal("hitherd")[-500:])
