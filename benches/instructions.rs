@@ -13,7 +13,7 @@ mod messages;
 #[allow(dead_code)] // Counting messages is the test's.
 mod world;
 
-use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings, reply};
+use hither_rounds::{Action, ClientId, Input, PlacedQuery, Question, Rounds, Routes, Settings, reply};
 use hither_table::{Geometry, Memory, Monotonic, Writer};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, Composer, Owner, QueryBits, flags, query};
@@ -127,7 +127,12 @@ impl Bench {
             let read = Query::read(&octets[..*len]).expect("a query");
             let place = self.rounds.place(&read);
             self.rounds.fetch(place.iter());
-            let len = self.rounds.answer_hit_at(self.now, (&read, place), read.udp_limit(), &mut self.out);
+            let len = self.rounds.answer_hit_at(
+                self.now,
+                PlacedQuery { query: &read, place },
+                read.udp_limit(),
+                &mut self.out,
+            );
             assert!(len > 0);
         }
     }

@@ -81,7 +81,9 @@ fn fits(node: &Node, asked: &Asked<'_>) -> bool {
     let question = node.stored.question();
     let Some((name, rest)) = question.split_at_checked(asked.name.len()) else { return false };
     let [high, low] = asked.rtype.0.to_be_bytes();
-    node.dnssec() == asked.dnssec && rest == [high, low, 0, 1] && name.eq_ignore_ascii_case(asked.name)
+    node.dnssec() == (asked.dnssec_ok, asked.checking_disabled)
+        && rest == [high, low, 0, 1]
+        && name.eq_ignore_ascii_case(asked.name)
 }
 
 /// The cache, for the one thread that writes it.
@@ -115,7 +117,7 @@ impl fmt::Debug for Answers {
 fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
     let mut key = [0; 258];
     let len = asked.name.len().min(255);
-    let bits = u8::from(asked.dnssec.0) | u8::from(asked.dnssec.1) << 1;
+    let bits = u8::from(asked.dnssec_ok) | u8::from(asked.checking_disabled) << 1;
     let [high, low] = asked.rtype.0.to_be_bytes();
     key[..len].copy_from_slice(&asked.name[..len]);
     key[len..len + 3].copy_from_slice(&[bits, high, low]);
@@ -218,7 +220,7 @@ impl Answers {
         self.octets += cost(&stored);
         self.entries += 1;
         self.queue.push_back((hash, self.next));
-        self.index.insert(Node::new(hash, asked.dnssec, self.next, stored));
+        self.index.insert(Node::new(hash, asked.dnssec_ok, asked.checking_disabled, self.next, stored));
         self.make_room();
     }
 

@@ -44,7 +44,8 @@ impl Node {
     /// about, could be evicted in each other's place.
     pub fn new(
         hash: u32,
-        (dnssec_ok, checking_disabled): (bool, bool),
+        dnssec_ok: bool,
+        checking_disabled: bool,
         number: u32,
         stored: Arc<Stored>,
     ) -> Node {

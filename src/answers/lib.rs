@@ -23,6 +23,8 @@ pub struct Asked<'a> {
     pub name: &'a [u8],
     /// The type in the question, QTYPE.
     pub rtype: Rtype,
-    /// DO and CD: they change what an upstream says (RFC 4035 section 3.2).
-    pub dnssec: (bool, bool),
+    /// The DO bit. Like CD, it changes the answer of an upstream (RFC 4035 section 3.2).
+    pub dnssec_ok: bool,
+    /// The CD bit of the query.
+    pub checking_disabled: bool,
 }

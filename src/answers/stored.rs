@@ -1,7 +1,7 @@
 //! One upstream's answer, in the form in which it is stored.
 
 use hither_table::Monotonic;
-use hither_wire::codes::{Class, Rcode, Rtype};
+use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::flags;
 use hither_wire::copy::Copier;
 use hither_wire::message::{Message, Record, Section};
@@ -47,7 +47,8 @@ impl Stored {
     pub fn new(
         message: &Message<'_>,
         now: Monotonic,
-        (lifetime_s, last): (u32, Section),
+        lifetime_s: u32,
+        last: Section,
         ttl_s: impl Fn(&Record<'_>) -> u32,
     ) -> Option<Self> {
         let question = message.question()?;
@@ -106,7 +107,7 @@ impl Stored {
         let question = message.question()?;
         let mut out = vec![0; usize::from(u16::MAX)];
         let flags = flags::QR | u16::from(self.marks & RCODE);
-        let mut copier = Copier::new(&mut out, flags, (&question.name, question.rtype, Class::IN))?;
+        let mut copier = Copier::new(&mut out, flags, &question.name, question.rtype)?;
         for (record, (_, ttl)) in message.records().zip(self.ttls(self.received)) {
             if !is_for_dnssec(&record, question.rtype) {
                 copier.copy(&record.owner(), &record, ttl).then_some(())?;
@@ -116,7 +117,7 @@ impl Stored {
         let lifetime_s = self.expires.since(self.received).as_secs();
         let lifetime_s = u32::try_from(lifetime_s).unwrap_or(u32::MAX);
         let message = Message::read(out.get(..len)?).ok()?;
-        Stored::new(&message, self.received, (lifetime_s, Section::Authority), |record| record.ttl)
+        Stored::new(&message, self.received, lifetime_s, Section::Authority, |record| record.ttl)
     }
 
     /// The answer about a name that exists whatever the upstream says: NXDOMAIN without a chain

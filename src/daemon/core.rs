@@ -10,8 +10,8 @@
 
 use hither_net::random::Random;
 use hither_rounds::{
-    Action, Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, Question, Rounds, Routes,
-    SenderId, Server, Settings, Transport, Upkeep,
+    Action, Answer, AttemptId, ClientId, Failure, Input, Note, OrderResult, PlacedQuery, Question, Rounds,
+    Routes, SenderId, Server, Settings, Transport, Upkeep,
 };
 use hither_table::{Counters, Monotonic, Place, Writer};
 use hither_wire::query::Query;
@@ -179,7 +179,7 @@ impl Core {
     pub fn answer_hit(
         &mut self,
         now: Monotonic,
-        query: (&Query<'_>, Option<Place>),
+        query: PlacedQuery<'_>,
         limit: usize,
         out: &mut [u8],
     ) -> usize {

@@ -42,7 +42,7 @@ impl Shares {
     /// Divides `descriptors`, of which `held` are always open, so that attempts and TCP clients get as
     /// many as configured if possible. Unused sockets are not reserved: they are closed when others
     /// need descriptors.
-    fn of(descriptors: usize, held: usize, (attempts, tcp): (usize, usize)) -> Shares {
+    fn of(descriptors: usize, held: usize, attempts: usize, tcp: usize) -> Shares {
         let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + SPARE_MIN);
         // Even if there are too few, the daemon tries to work with some.
         let room = descriptors.saturating_sub(reserve).max(8);
@@ -78,7 +78,7 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     // socket and the copy of the loop for each address.
     let held = HELD + 2 * addresses + workers * (2 + 2 * addresses);
     let (attempts, tcp) = (config.settings.limits.attempts, config.limits.tcp);
-    let shares = Shares::of(hard, held, (attempts, tcp));
+    let shares = Shares::of(hard, held, attempts, tcp);
     (config.settings.limits.attempts, config.limits.tcp) = (shares.attempts, shares.tcp);
     if (attempts, tcp) != (shares.attempts, shares.tcp) {
         log::warn!(
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_divided_whatever_the_limit() {
-        let of = |descriptors| Shares::of(descriptors, HELD + 2, (6000, 1000));
+        let of = |descriptors| Shares::of(descriptors, HELD + 2, 6000, 1000);
         let (least, few, usual, many) = (of(64), of(256), of(1024), of(20_000));
         assert_eq!((least.attempts, least.tcp, least.sockets), (15, 7, 15));
         assert_eq!((few.attempts, few.tcp), (128, 64));

@@ -91,7 +91,7 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
 ) -> c_int {
     // SAFETY: glibc passes a C string, a place for a list, a buffer of that many octets, and places
     // for errors.
-    unsafe { find_tuples(name, list, (buffer, len), ttl).store(errno, h_errno) }
+    unsafe { find_tuples(name, list, buffer, len, ttl).store(errno, h_errno) }
 }
 
 /// # Safety
@@ -99,7 +99,8 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
 unsafe fn find_tuples(
     name: *const c_char,
     list: *mut *mut Tuple,
-    (buffer, len): (*mut c_char, usize),
+    buffer: *mut c_char,
+    len: usize,
     ttl: *mut i32,
 ) -> Outcome {
     let _errno = Errno::save();
@@ -199,8 +200,17 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
     ttl: *mut i32,
     canonical: *mut *mut c_char,
 ) -> c_int {
+    let results = HostResults { host, canonical, ttl };
     // SAFETY: as of the function above; `canonical` is null or a place for a pointer.
-    unsafe { find_host(name, family, host, (buffer, len), (ttl, canonical)).store(errno, h_errno) }
+    unsafe { find_host(name, family, results, buffer, len).store(errno, h_errno) }
+}
+
+/// Where glibc wants the results about a host. All but `host` may be null.
+#[derive(Clone, Copy)]
+struct HostResults {
+    host: *mut hostent,
+    canonical: *mut *mut c_char,
+    ttl: *mut i32,
 }
 
 /// # Safety
@@ -208,11 +218,12 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
 unsafe fn find_host(
     name: *const c_char,
     family: c_int,
-    host: *mut hostent,
-    (buffer, len): (*mut c_char, usize),
-    (ttl, canonical): (*mut i32, *mut *mut c_char),
+    results: HostResults,
+    buffer: *mut c_char,
+    len: usize,
 ) -> Outcome {
     let _errno = Errno::save();
+    let HostResults { host, canonical, ttl } = results;
     let family = match family {
         AF_INET => Family::A,
         AF_INET6 => Family::Aaaa,

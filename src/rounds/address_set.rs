@@ -88,7 +88,7 @@ pub(crate) fn merge(
     for address in more.addresses.iter().copied().filter(|address| !real || is_real(address)) {
         if let Some(at) = merged.addresses.iter().position(|own| own.address == address) {
             stated = true;
-            confirmed |= gives(shared, &mut merged, (at, chain), bit);
+            confirmed |= gives(shared, &mut merged, at, chain, bit);
         } else if lasts
             && merged.addresses.len() < most
             && chain < CHAINS_MAX
@@ -127,7 +127,7 @@ pub(crate) fn merge(
 
 /// Notes that an upstream gave a known address, with the chain it gave. Returns whether that confirms
 /// the address.
-fn gives(shared: &Shared, set: &mut FamilyDraft, (at, chain): (usize, usize), bit: u32) -> bool {
+fn gives(shared: &Shared, set: &mut FamilyDraft, at: usize, chain: usize, bit: u32) -> bool {
     let (sorted, chains) = (set.sorted, set.chains.len());
     let Some(own) = set.addresses.get_mut(at) else { return false };
     let confirmed = is_confirmed(shared, own, bit);

@@ -22,9 +22,9 @@ use hither_wire::name::Name;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How an attempt sends its question.
+/// How an attempt sends its query.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
+pub(crate) struct QueryMode {
     pub upstream: UpstreamId,
     pub transport: Transport,
     /// It repeats without EDNS what failed with EDNS.
@@ -39,23 +39,31 @@ pub(crate) struct Way {
     pub plain: Option<Suspected>,
 }
 
-impl Way {
-    /// The usual way: UDP, EDNS, mixed case.
-    pub fn to(upstream: UpstreamId) -> Way {
+impl QueryMode {
+    /// The default: UDP, EDNS, mixed case.
+    pub fn to(upstream: UpstreamId) -> QueryMode {
         let (lower, again, last) = (false, false, false);
-        Way { upstream, transport: Transport::Udp, without_edns: false, lower, again, last, plain: None }
+        QueryMode {
+            upstream,
+            transport: Transport::Udp,
+            without_edns: false,
+            lower,
+            again,
+            last,
+            plain: None,
+        }
     }
 
-    pub fn over_tcp(self) -> Way {
-        Way { transport: Transport::Tcp, again: false, ..self }
+    pub fn over_tcp(self) -> QueryMode {
+        QueryMode { transport: Transport::Tcp, again: false, ..self }
     }
 
-    pub fn by_udp(self) -> Way {
-        Way { transport: Transport::Udp, again: false, ..self }
+    pub fn by_udp(self) -> QueryMode {
+        QueryMode { transport: Transport::Udp, again: false, ..self }
     }
 
-    pub fn plain_dns(self) -> Way {
-        Way { without_edns: true, again: false, ..self }
+    pub fn plain_dns(self) -> QueryMode {
+        QueryMode { without_edns: true, again: false, ..self }
     }
 }
 
@@ -64,7 +72,7 @@ pub(crate) struct Attempt {
     pub id: AttemptId,
     pub upstream: UpstreamId,
     pub target: Target,
-    pub way: Way,
+    pub mode: QueryMode,
     pub edns: bool,
     pub dnssec_ok: bool,
     pub dns_id: u16,
@@ -97,7 +105,7 @@ pub(crate) struct Plan<'a> {
     pub round: u64,
     pub question: &'a Question,
     pub target: &'a Target,
-    pub way: Way,
+    pub mode: QueryMode,
     pub trace: usize,
 }
 
@@ -110,17 +118,17 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     let dns_id = (shared.random)().to_be_bytes();
     let dns_id = u16::from_be_bytes([dns_id[3], dns_id[4]]);
     let Shared { upstreams, random, settings, .. } = shared;
-    let way = plan.way;
-    let upstream = upstreams.get_mut(usize::from(way.upstream.0))?;
-    upstream.asked(now, way.transport);
+    let mode = plan.mode;
+    let upstream = upstreams.get_mut(usize::from(mode.upstream.0))?;
+    upstream.asked(now, mode.transport);
     let (server, wait, early) = (upstream.server, upstream.resend_after(), upstream.early_after());
-    let edns = !way.without_edns && upstream.edns(now);
+    let edns = !mode.without_edns && upstream.edns(now);
     let mut out = [0; query::QUERY_MAX];
-    let mut room = [0; OPTION_MAX];
-    let with_cookie = edns && way.plain.is_none() && upstream.cookie.is_sent(now);
-    let option = if with_cookie { upstream.cookie.option(&mut *random, &mut room) } else { &[] };
+    let mut option_octets = [0; OPTION_MAX];
+    let with_cookie = edns && mode.plain.is_none() && upstream.cookie.is_sent(now);
+    let option = if with_cookie { upstream.cookie.option(&mut *random, &mut option_octets) } else { &[] };
     let len = query::query(dns_id, plan, edns.then_some(option), &mut out);
-    let mixed = settings.mix_case && !way.lower && upstream.keeps_case(now);
+    let mixed = settings.mix_case && !mode.lower && upstream.keeps_case(now);
     if mixed && !upstream.letters.tells_apart(now, plan.target.name()) {
         query::mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
     }
@@ -131,22 +139,22 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     shared.count(Counter::Attempts);
     shared.actions.push_back(Action::Send {
         attempt: id,
-        upstream: way.upstream,
+        upstream: mode.upstream,
         server,
-        transport: way.transport,
+        transport: mode.transport,
         octets: Rc::clone(&octets),
     });
     Some(Attempt {
         id,
-        upstream: way.upstream,
+        upstream: mode.upstream,
         target: plan.target.clone(),
-        way,
+        mode,
         edns,
         dnssec_ok: plan.question.dnssec_ok,
         dns_id,
         sent: now,
         resent: 0,
-        resend_at: (way.transport == Transport::Udp).then(|| now.plus(early.unwrap_or(wait))),
+        resend_at: (mode.transport == Transport::Udp).then(|| now.plus(early.unwrap_or(wait))),
         early: early.is_some(),
         repeated: false,
         octets,
@@ -163,7 +171,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
 impl Attempt {
     /// Whether its response comes by UDP, so that another host may forge it.
     pub fn is_udp(&self) -> bool {
-        self.way.transport == Transport::Udp
+        self.mode.transport == Transport::Udp
     }
 
     /// QNAME as sent, in wire form: in mixed case where the upstream preserves case.
@@ -212,26 +220,26 @@ impl Attempt {
             self.octets = query::without_cookie(&self.octets, self.target.name());
         }
         if self.edns && !self.dnssec_ok && self.resent >= RESENDS_WITH_EDNS + later {
-            (self.edns, self.dropped_edns, self.way.without_edns) = (false, true, true);
+            (self.edns, self.dropped_edns, self.mode.without_edns) = (false, true, true);
             self.octets = query::without_edns(&self.octets, self.target.name());
         }
         if self.resent > RESENDS_WITH_EDNS && self.is_mixed() {
             let mut octets = self.octets.to_vec();
             let meant = self.target.name().as_wire();
             octets[HEADER_LEN..HEADER_LEN + meant.len()].copy_from_slice(meant);
-            (self.octets, self.way.lower, self.relettered) = (octets.into(), true, true);
+            (self.octets, self.mode.lower, self.relettered) = (octets.into(), true, true);
         }
     }
 
-    /// The way to repeat an attempt that ended in an error when no upstream is left: without anything
-    /// that may be the reason.
-    pub fn plainly(&self) -> Option<Way> {
+    /// How to repeat an attempt that ended in an error when no upstream is left: without anything that
+    /// may be the reason.
+    pub fn plainly(&self) -> Option<QueryMode> {
         let suspected =
             Suspected { letters: self.is_mixed(), cookie: self.cookie, edns: self.edns && !self.dnssec_ok };
         let any = suspected.letters || suspected.cookie || suspected.edns;
-        let way = Way { lower: true, again: false, plain: Some(suspected), ..self.way };
-        let without_edns = self.way.without_edns || suspected.edns;
-        (any && self.way.plain.is_none() && !self.way.last).then_some(Way { without_edns, ..way })
+        let mode = QueryMode { lower: true, again: false, plain: Some(suspected), ..self.mode };
+        let without_edns = self.mode.without_edns || suspected.edns;
+        (any && self.mode.plain.is_none() && !self.mode.last).then_some(QueryMode { without_edns, ..mode })
     }
 
     fn repeat_early(&mut self, shared: &mut Shared) {

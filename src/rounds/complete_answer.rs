@@ -31,9 +31,9 @@ pub(crate) struct ChainSoFar {
     at: Monotonic,
 }
 
-/// The part of an answer that one message gives.
+/// Builds an answer to the round's question from a message, and from the chain before it.
 #[derive(Clone, Copy)]
-pub(crate) struct Piece<'a> {
+pub(crate) struct AnswerBuilder<'a> {
     /// The question of the round.
     pub question: &'a Question,
     /// The chain before this message.
@@ -49,7 +49,7 @@ pub(crate) struct Piece<'a> {
 
 /// Which records of a message are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Take {
+enum Selection {
     /// The CNAMEs and their proofs.
     Chain,
     /// The CNAMEs and the records of the denial.
@@ -73,21 +73,21 @@ impl OwnRecords<'_> {
     }
 }
 
-impl Piece<'_> {
+impl AnswerBuilder<'_> {
     /// The chain so far with this message's CNAMEs. `None`: it does not fit into a message.
-    pub fn before(&self, message: &Message<'_>, now: Monotonic) -> Option<ChainSoFar> {
-        let kept = self.belonging(message, Take::Chain);
+    pub fn chain_so_far(&self, message: &Message<'_>, now: Monotonic) -> Option<ChainSoFar> {
+        let kept = self.belonging(message, Selection::Chain);
         let at = self.before.map_or(now, |before| before.at);
-        let octets = self.written(message, (&kept, Take::Chain), now)?.into_boxed_slice();
+        let octets = self.written(message, &kept, Selection::Chain, now)?.into_boxed_slice();
         Some(ChainSoFar { octets, at })
     }
 
     /// The answer that ends with this message. `denied_s`: a denial, with this TTL. `None`: it does not
     /// fit into a message.
     pub fn stored(&self, message: &Message<'_>, now: Monotonic, denied_s: Option<u32>) -> Option<Stored> {
-        let take = if denied_s.is_some() { Take::Denial } else { Take::Data };
-        let kept = self.belonging(message, take);
-        let (all, own) = self.authority(message, take);
+        let selection = if denied_s.is_some() { Selection::Denial } else { Selection::Data };
+        let kept = self.belonging(message, selection);
+        let (all, own) = self.authority(message, selection);
         let as_it_is = message.asked().is_some()
             && self.before.is_none()
             && message.header().rcode() == self.rcode
@@ -99,36 +99,37 @@ impl Piece<'_> {
             // The answer section never points to a later section.
             let last = if own == 0 { Section::Answer } else { Section::Authority };
             let lowest = Lowest::of(message, self.mutants);
-            return kept_for(message, now, (denied_s, last), |record| self.ttl(&lowest, record, take));
+            return kept_for(message, now, denied_s, last, |record| self.ttl(&lowest, record, selection));
         }
-        let octets = self.written(message, (&kept, take), now)?;
-        kept_for(&Message::read(&octets).ok()?, now, (denied_s, Section::Authority), |record| record.ttl)
+        let octets = self.written(message, &kept, selection, now)?;
+        kept_for(&Message::read(&octets).ok()?, now, denied_s, Section::Authority, |record| record.ttl)
     }
 
     /// The addresses of the answer section that belong to the answer.
     pub fn addresses(&self, message: &Message<'_>) -> Vec<IpAddr> {
-        let kept = self.belonging(message, Take::Data);
+        let kept = self.belonging(message, Selection::Data);
         kept.records.iter().filter_map(|(_, record)| record.address()).collect()
     }
 
     /// How many records the authority section has, and how many of them belong to the answer.
-    fn authority(&self, message: &Message<'_>, take: Take) -> (usize, usize) {
+    fn authority(&self, message: &Message<'_>, selection: Selection) -> (usize, usize) {
         let mut all = (0, 0);
         for record in message.records().filter(|record| record.section == Section::Authority) {
             all.0 += 1;
-            all.1 += usize::from(self.is_beside(&record, take));
+            all.1 += usize::from(self.is_beside(&record, selection));
         }
         all
     }
 
     /// Whether a record of the authority section belongs to the answer: the SOA record that denies, and
     /// what proves that something does not exist.
-    fn is_beside(&self, record: &Record<'_>, take: Take) -> bool {
+    fn is_beside(&self, record: &Record<'_>, selection: Selection) -> bool {
         let signs = record.rtype != Rtype::RRSIG || self.question.dnssec_ok;
         if self.mutants.has(Mutant::StrangersGoAlong) {
-            return take != Take::Chain || self.is_proof(record);
+            return selection != Selection::Chain || self.is_proof(record);
         }
-        let denies = || take == Take::Denial && record.set_type() == Rtype::SOA && self.denies(record);
+        let denies =
+            || selection == Selection::Denial && record.set_type() == Rtype::SOA && self.denies(record);
         record.class == Class::IN && signs && (self.is_proof(record) || denies())
     }
 
@@ -143,7 +144,7 @@ impl Piece<'_> {
     }
 
     /// The records of the answer section that belong to the answer.
-    fn belonging<'m>(&self, message: &Message<'m>, take: Take) -> OwnRecords<'m> {
+    fn belonging<'m>(&self, message: &Message<'m>, selection: Selection) -> OwnRecords<'m> {
         let mut wanted = self.question.rtype;
         if wanted == Rtype::ANY {
             // One RRset of any type is enough (RFC 8482 section 4.1).
@@ -154,7 +155,7 @@ impl Piece<'_> {
         let (mut owners, mut above) = (Owners::default(), 0);
         let mut kept = OwnRecords { records: Vec::new(), led: 0 };
         for record in answers(message) {
-            let mut hop = self.hop(&record, (take, wanted), |record, hop| {
+            let mut hop = self.hop(&record, selection, wanted, |record, hop| {
                 hashes.get(hop) == Some(&owners.hash(record)) && record.owner_is(self.name(hop))
             });
             if hop.is_none() && record.set_type() == Rtype::DNAME && above < ABOVE_MAX {
@@ -178,7 +179,8 @@ impl Piece<'_> {
     fn hop(
         &self,
         record: &Record<'_>,
-        (take, wanted): (Take, Rtype),
+        selection: Selection,
+        wanted: Rtype,
         mut is: impl FnMut(&Record<'_>, usize) -> bool,
     ) -> Option<usize> {
         let end = self.chain.len();
@@ -189,7 +191,7 @@ impl Piece<'_> {
         let of = if signature { record.set_type() } else { record.rtype };
         // A CNAME that the question asks for is not followed.
         let asked_for = wanted != Rtype::CNAME || end == 0;
-        if take == Take::Data && asked_for && of == wanted && is(record, end) {
+        if selection == Selection::Data && asked_for && of == wanted && is(record, end) {
             return Some(end);
         }
         (0..end).find(|hop| of == Rtype::CNAME && is(record, *hop))
@@ -211,19 +213,19 @@ impl Piece<'_> {
     fn written(
         &self,
         message: &Message<'_>,
-        (kept, take): (&OwnRecords<'_>, Take),
+        kept: &OwnRecords<'_>,
+        selection: Selection,
         now: Monotonic,
     ) -> Option<Vec<u8>> {
         let mut out = vec![0; usize::from(u16::MAX)];
-        let question = (&self.question.name, self.question.rtype, Class::IN);
         let flags = flags::QR | flags::RD | flags::RA | u16::from(self.rcode.0 & 0xf);
-        let mut copier = Copier::new(&mut out, flags, question)?;
+        let mut copier = Copier::new(&mut out, flags, &self.question.name, self.question.rtype)?;
         let before = self.before.and_then(|before| Message::read(&before.octets).ok());
         let led: Vec<Record<'_>> = before.iter().flat_map(Message::records).collect();
         let lowest = Lowest::of(message, self.mutants);
-        let (led_ago_s, later_s) = self.ages_s(take, now);
+        let (led_ago_s, later_s) = self.ages_s(selection, now);
         let led_ttl = |record: &Record<'_>| record.ttl.saturating_sub(led_ago_s);
-        let ttl = |record: &Record<'_>| self.ttl(&lowest, record, take).saturating_add(later_s);
+        let ttl = |record: &Record<'_>| self.ttl(&lowest, record, selection).saturating_add(later_s);
         for record in led.iter().filter(|record| record.section == Section::Answer) {
             copier.copy(&record.owner(), record, led_ttl(record)).then_some(())?;
         }
@@ -247,9 +249,9 @@ impl Piece<'_> {
             known.push((set_key(record.owner_hash(), record), *record));
             copier.copy(&record.owner(), record, led_ttl(record)).then_some(())?;
         }
-        let most = if take == Take::Chain { PROOFS_MAX } else { usize::MAX };
+        let most = if selection == Selection::Chain { PROOFS_MAX } else { usize::MAX };
         let authority = message.records().filter(|record| record.section == Section::Authority);
-        for record in authority.filter(|record| self.is_beside(record, take)).take(most) {
+        for record in authority.filter(|record| self.is_beside(record, selection)).take(most) {
             let (owner, key) = (record.owner(), set_key(record.owner_hash(), &record));
             if !known.iter().any(|(of, other)| *of == key && other.owner_is(&owner)) {
                 copier.copy(&owner, &record, ttl(&record)).then_some(())?;
@@ -269,21 +271,21 @@ impl Piece<'_> {
     /// The seconds to subtract from TTLs of the chain so far, and the seconds to add to those of a
     /// message in mid-chain, so that all count from one time. A second that has begun counts as over
     /// for older records, so that no client gets a TTL that is too long.
-    fn ages_s(&self, take: Take, now: Monotonic) -> (u32, u32) {
+    fn ages_s(&self, selection: Selection, now: Monotonic) -> (u32, u32) {
         let Some(before) = self.before else { return (0, 0) };
         let seconds = |millis: u128| u32::try_from(millis / 1000).unwrap_or(u32::MAX);
         let ms = now.since(before.at).as_millis();
-        match take {
-            Take::Chain => (0, seconds(ms)),
+        match selection {
+            Selection::Chain => (0, seconds(ms)),
             _ if self.mutants.has(Mutant::ChasedLinksDoNotAge) => (0, 0),
-            Take::Denial | Take::Data => (seconds(ms + 999), 0),
+            Selection::Denial | Selection::Data => (seconds(ms + 999), 0),
         }
     }
 
     /// The TTL of a record within the bounds: the lowest of its RRset (RFC 2181 section 5.2).
-    fn ttl(&self, lowest: &Lowest, record: &Record<'_>, take: Take) -> u32 {
-        match (take, record.section) {
-            (Take::Denial, Section::Authority) => self.bounds.denial(lowest.ttl(record)),
+    fn ttl(&self, lowest: &Lowest, record: &Record<'_>, selection: Selection) -> u32 {
+        match (selection, record.section) {
+            (Selection::Denial, Section::Authority) => self.bounds.denial(lowest.ttl(record)),
             _ => self.bounds.data(lowest.ttl(record)),
         }
     }
@@ -294,12 +296,13 @@ impl Piece<'_> {
 fn kept_for(
     message: &Message<'_>,
     now: Monotonic,
-    (denied_s, last): (Option<u32>, Section),
+    denied_s: Option<u32>,
+    last: Section,
     ttl: impl Fn(&Record<'_>) -> u32,
 ) -> Option<Stored> {
     let kept = message.records().take_while(|record| record.section <= last);
     let least_s = kept.map(|record| ttl(&record)).chain(denied_s).min().unwrap_or(0);
-    Stored::new(message, now, (least_s, last), ttl)
+    Stored::new(message, now, least_s, last, ttl)
 }
 
 /// A hash that the records of an RRset and its signatures share; other RRsets may collide with it.

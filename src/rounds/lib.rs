@@ -87,7 +87,7 @@ pub use input::{Failure, Input, Order};
 pub use question::Question;
 pub use rebinding::Rebinding;
 pub use reply::Answer;
-pub use resolver::{Hits, Rounds};
+pub use resolver::{Hits, PlacedQuery, Rounds};
 pub use routes::Routes;
 pub use saved_set::{Restore, Restored, SavedSet};
 pub use server::Server;

@@ -49,8 +49,12 @@ impl Question {
     /// The key of the question in the answer cache.
     #[must_use]
     pub fn asked(&self) -> Asked<'_> {
-        let dnssec = (self.dnssec_ok, self.checking_disabled);
-        Asked { name: self.name.as_wire(), rtype: self.rtype, dnssec }
+        Asked {
+            name: self.name.as_wire(),
+            rtype: self.rtype,
+            dnssec_ok: self.dnssec_ok,
+            checking_disabled: self.checking_disabled,
+        }
     }
 
     /// The family that the table keeps for this question; `None`: its answers are in the answer cache.

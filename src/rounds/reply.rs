@@ -37,7 +37,7 @@ pub enum Answer {
         stored: Arc<Stored>,
         /// The answer without signatures, for clients without DO; `None` inside: it does not fit into a
         /// message.
-        bare: Option<Rc<OnceCell<Option<Stored>>>>,
+        unsigned: Option<Rc<OnceCell<Option<Stored>>>>,
         /// As in `Record`: `Some` for a stale answer.
         stale_ttl_s: Option<u32>,
     },
@@ -58,8 +58,8 @@ impl Answer {
     }
 
     pub(crate) fn of(stored: Arc<Stored>, stale_ttl_s: Option<u32>) -> Answer {
-        let bare = stored.is_signed().then(Rc::default);
-        Answer::Stored { stored, bare, stale_ttl_s }
+        let unsigned = stored.is_signed().then(Rc::default);
+        Answer::Stored { stored, unsigned, stale_ttl_s }
     }
 }
 
@@ -91,22 +91,31 @@ const UDP_SIZE_HERE: u16 = 1232;
 pub(crate) const OPT_WITH_EDE: usize = 17;
 pub(crate) const OPT: usize = 11;
 
+/// Memory for a reply, and the number of octets that the reply may have.
+pub(crate) struct ReplyBuffer<'b> {
+    pub limit: usize,
+    pub out: &'b mut [u8],
+}
+
 /// Composes the reply to `query` in at most `limit` octets of `out`, with TC where the answer does not
 /// fit. Returns its length, or 0 if `out` cannot hold even the question.
 pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize, out: &mut [u8]) -> usize {
     let written = match answer {
         Answer::Record { record: published, family, stale_ttl_s } => {
-            published.family(*family).map_or(0, |view| record(now, query, &view, *stale_ttl_s, limit, out))
+            let view = published.family(*family);
+            view.map_or(0, |view| {
+                record(now, query, &view, *stale_ttl_s, ReplyBuffer { limit, out: &mut *out })
+            })
         }
-        Answer::Stored { stored, bare, stale_ttl_s } => {
-            let bare = bare.as_ref().filter(|_| !query.dnssec_ok());
-            let told = match bare {
-                Some(bare) => bare.get_or_init(|| stored.without_signatures()).as_ref(),
+        Answer::Stored { stored, unsigned, stale_ttl_s } => {
+            let stored = match unsigned.as_ref().filter(|_| !query.dnssec_ok()) {
+                Some(unsigned) => unsigned.get_or_init(|| stored.without_signatures()).as_ref(),
                 None => Some(&**stored),
             };
-            told.map_or(0, |told| self::stored(now, query, told, *stale_ttl_s, (limit, out)))
+            let buffer = ReplyBuffer { limit, out: &mut *out };
+            stored.map_or(0, |stored| self::stored(now, query, stored, *stale_ttl_s, buffer))
         }
-        Answer::Local(said) => local_names::compose(query, said, limit, out),
+        Answer::Local(local) => local_names::compose(query, local, limit, out),
         Answer::Failure { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
     };
     if written == 0 { failure(query, Rcode::SERVFAIL, None, limit, out) } else { written }
@@ -164,15 +173,14 @@ pub(crate) fn record(
     query: &Query<'_>,
     view: &FamilyView<'_>,
     stale_ttl_s: Option<u32>,
-    limit: usize,
-    out: &mut [u8],
+    buffer: ReplyBuffer<'_>,
 ) -> usize {
     let negative = view.negative();
     let rcode = if negative == Some(Negative::NxDomain) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
     let stale = stale_ttl_s.map(|_| if rcode == Rcode::NXDOMAIN { ede::STALE_NXDOMAIN } else { ede::STALE });
     let ede = if negative == Some(Negative::Withheld) { Some(ede::BLOCKED) } else { stale };
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
-    let Some(mut composer) = open(query, rcode, reserve, limit, out) else { return 0 };
+    let Some(mut composer) = open(query, rcode, reserve, buffer.limit, buffer.out) else { return 0 };
     let ttl_s = |expire_ms: u64| stale_ttl_s.unwrap_or_else(|| remaining_s(now, expire_ms));
     if !records(&mut composer, view, query.qtype(), ttl_s, usize::MAX)
         && !without_lone_ones(&mut composer, view, query.qtype(), ttl_s)
@@ -244,7 +252,7 @@ pub(crate) fn stored(
     query: &Query<'_>,
     stored: &Stored,
     stale_ttl_s: Option<u32>,
-    (limit, out): (usize, &mut [u8]),
+    buffer: ReplyBuffer<'_>,
 ) -> usize {
     if stored.question_len() != query.question().len() {
         return 0;
@@ -252,7 +260,7 @@ pub(crate) fn stored(
     let blocked = stored.is_withheld().then_some(ede::BLOCKED);
     let ede = blocked.or(stale_ttl_s.map(|_| ede::STALE));
     let reserve = if ede.is_some() { OPT_WITH_EDE } else { OPT };
-    let Some(mut composer) = open(query, stored.rcode(), reserve, limit, out) else { return 0 };
+    let Some(mut composer) = open(query, stored.rcode(), reserve, buffer.limit, buffer.out) else { return 0 };
     let at = composer.position();
     let fits = composer.body(stored.body(), stored.counts());
     if fits {

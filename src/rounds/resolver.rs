@@ -19,7 +19,7 @@ mod sorter_orders;
 mod timers;
 mod validating_clients;
 
-pub use cache_hits::Hits;
+pub use cache_hits::{Hits, PlacedQuery};
 
 use crate::action::Action;
 use crate::ascending::Ascending;
@@ -29,7 +29,7 @@ use crate::mutant::Mutant;
 use crate::mutant::Mutants;
 use crate::question::Question;
 use crate::racing::Racing;
-use crate::resolver::cache_hits::WANTED_MAX;
+use crate::resolver::cache_hits::EXPIRING_MAX;
 use crate::resolver::memory_pool::MemoryPool;
 use crate::resolver::restore::{FromBefore, Restoring};
 use crate::resolver::review::Review;
@@ -77,7 +77,7 @@ pub struct Rounds {
     restoring: Option<Restoring>,
     restored: Option<FromBefore>,
     /// Cached entries that were used when they were about to expire, for [`Rounds::next_expiring`].
-    wanted: VecDeque<Question>,
+    expiring: VecDeque<Question>,
     /// When a question whose failure is remembered may be asked again although every upstream is down.
     trial_at: Monotonic,
 }
@@ -127,7 +127,7 @@ impl Rounds {
             changed: 0,
             restoring: None,
             restored: None,
-            wanted: VecDeque::with_capacity(WANTED_MAX),
+            expiring: VecDeque::with_capacity(EXPIRING_MAX),
             trial_at: Monotonic(0),
         }
     }
@@ -201,7 +201,7 @@ impl Rounds {
 
     /// How long a round may race before it may be evicted.
     #[must_use]
-    pub fn longest_usual(&self) -> Duration {
+    pub fn longest_race(&self) -> Duration {
         self.racing.longest()
     }
 

@@ -156,7 +156,7 @@ pub(crate) fn read(
     if is_error(rcode) && rcode != Rcode::YXDOMAIN {
         return Meaning::Failed(rcode);
     }
-    meaning::meaning(message, rcode, expected, (now, memory))
+    meaning::meaning(message, rcode, expected, now, memory)
 }
 
 pub(crate) fn is_error(rcode: Rcode) -> bool {

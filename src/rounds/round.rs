@@ -20,7 +20,7 @@ mod negative_grace;
 mod replies;
 mod tcp_confirmation;
 
-use crate::attempt::{Attempts, Target, Way};
+use crate::attempt::{Attempts, QueryMode, Target};
 use crate::ids::{ClientId, Source, UpstreamId};
 use crate::mutant::Mutant;
 use crate::question::Question;
@@ -99,13 +99,14 @@ pub(crate) struct Round {
     /// The name that is asked for now: the question's, or the end of a chased chain.
     pub target: Target,
     /// How upstreams that answered with an error are asked once more when no other is left.
-    pub plain: Vec<Way>,
+    pub plain: Vec<QueryMode>,
     /// An upstream has answered SERVFAIL, as it does when validation fails.
     pub has_servfail: bool,
     /// The extended error if all attempts fail.
     pub ede: u16,
     pub trace: Trace,
-    pub room: Lists,
+    /// Memory that the next round reuses.
+    pub lists: Lists,
     /// When it is woken, as noted in the index of live rounds.
     pub timer: Monotonic,
 }
@@ -140,10 +141,10 @@ impl Round {
         };
         let mut spare = reused;
         let lent = spare.as_mut().map(|old| {
-            let Self { attempts, unasked, trace, room, .. } = &mut **old;
-            (take(attempts), take(unasked), take(&mut trace.attempts), take(room))
+            let Self { attempts, unasked, trace, lists, .. } = &mut **old;
+            (take(attempts), take(unasked), take(&mut trace.attempts), take(lists))
         });
-        let (attempts, unasked, traced, room) = lent.unwrap_or_default();
+        let (attempts, unasked, traced, lists) = lent.unwrap_or_default();
         let begun = Self {
             id,
             trace: Trace {
@@ -153,7 +154,7 @@ impl Round {
                 ended: false,
                 attempts: traced,
             },
-            room,
+            lists,
             deadline,
             source: clients.first().map_or(Source::NOBODY, |client| client.source()),
             clients,
@@ -220,7 +221,7 @@ impl Round {
             let is_denial_due = self.is_due(shared, Deadline::NegativeGrace);
             let is_chase_due = self.is_due(shared, Deadline::CnameChase);
             let idle = self.attempts.is_empty() && self.unasked.is_empty();
-            let heard = if self.is_cut_short { End::Partial } else { End::Complete };
+            let end_if_idle = if self.is_cut_short { End::Partial } else { End::Complete };
             // Whether an upstream that usually answers may still do so.
             let asked = self.attempts.iter().map(|a| &a.upstream).chain(&self.unasked);
             let hopeful =
@@ -229,11 +230,11 @@ impl Round {
             match &mut self.phase {
                 Phase::Completing { set } => {
                     let over = is_due || now.as_ms() >= set.expire_ms;
-                    return if idle { Some(heard) } else { over.then_some(End::Partial) };
+                    return if idle { Some(end_if_idle) } else { over.then_some(End::Partial) };
                 }
                 Phase::Denied { .. } => {
                     let settled = self.attempts.is_empty();
-                    return if settled { Some(heard) } else { is_due.then_some(End::Partial) };
+                    return if settled { Some(end_if_idle) } else { is_due.then_some(End::Partial) };
                 }
                 Phase::Racing { held, dangling } => {
                     let settle = idle || is_due || !hopeful;
@@ -248,7 +249,7 @@ impl Round {
                         self.chase_cname(shared, dangling);
                     } else if idle && !self.ask_plainly(shared) {
                         self.fail(shared);
-                        return Some(heard);
+                        return Some(end_if_idle);
                     } else if self.attempts.is_empty() {
                         self.ask_next(shared, 1);
                     } else {
@@ -273,7 +274,7 @@ pub(crate) struct Lists {
     pub addresses: Vec<Address>,
     pub chains: Vec<Chain>,
     /// For the addresses of one response.
-    pub heard: Vec<IpAddr>,
+    pub response_addresses: Vec<IpAddr>,
 }
 
 impl Lists {
@@ -281,8 +282,8 @@ impl Lists {
         self.addresses.clear();
         self.addresses.shrink_to(ITEMS_MAX);
         self.chains.clear();
-        self.heard.clear();
-        self.heard.shrink_to(ITEMS_MAX);
+        self.response_addresses.clear();
+        self.response_addresses.shrink_to(ITEMS_MAX);
     }
 }
 
@@ -300,6 +301,6 @@ impl Round {
         self.attempts.empty(ITEMS_MAX);
         self.unasked.clear();
         self.trace.attempts.shrink_to(ITEMS_MAX);
-        self.room.empty();
+        self.lists.empty();
     }
 }

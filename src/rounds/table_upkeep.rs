@@ -106,15 +106,17 @@ impl<'w> Upkeep<'w> {
     /// Replaces the table by one of the wanted size and file mode, or by the largest smaller one that
     /// `dir` has space for. `Some`: why it is smaller than wanted.
     ///
-    /// # Errors A [`ShareError`]; the table then stays as it was.
+    /// # Errors
+    /// A [`ShareError`]; the table then stays as it was.
     pub fn rotate_as_it_fits(
         &mut self,
         held: &mut Option<Held>,
         dir: &Path,
-        wanted: (&Geometry, u32),
+        wanted: &Geometry,
+        mode: u32,
         random: [u64; 3],
     ) -> Result<Option<ShareError>, ShareError> {
-        hither_table::rotate_as_it_fits(self.0, held, dir, wanted, random)
+        self.0.rotate_as_it_fits(held, dir, wanted, mode, random)
     }
 
     /// The whole writer, for tests that put entries in place.

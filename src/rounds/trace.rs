@@ -53,12 +53,12 @@ pub(crate) struct Traces(VecDeque<Trace>);
 impl Traces {
     pub fn keep(&mut self, mut trace: Trace) {
         trace.ended = true;
-        self.room();
+        self.make_space();
         self.0.push_back(trace);
     }
 
-    /// Makes room for one more trace, and returns the oldest where there is no room.
-    pub fn room(&mut self) -> Option<Trace> {
+    /// Makes space for one more trace. Returns the oldest, if there are as many as are kept.
+    pub fn make_space(&mut self) -> Option<Trace> {
         if self.0.len() < ROUNDS_KEPT { None } else { self.0.pop_front() }
     }
 

@@ -310,7 +310,7 @@ mod tests {
     const GROUP: [UpstreamId; 3] = [UpstreamId(0), UpstreamId(1), UpstreamId(2)];
 
     fn choose(upstreams: &mut [Upstream], now: Monotonic, first: usize) -> Choice {
-        super::choice::choose(upstreams, &GROUP, now, (first, VecDeque::new()))
+        super::choice::choose(upstreams, &GROUP, now, first, VecDeque::new())
     }
 
     fn ids(choice: &Choice) -> Vec<u16> {

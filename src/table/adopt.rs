@@ -227,7 +227,7 @@ impl Writer {
         match key.filter(|_| whole && room) {
             Some(key) => {
                 let slot = self.slot(&key);
-                match self.put_words(&key, &slot, (&words, version), now) {
+                match self.put_words(&key, &slot, &words, version, now) {
                     Ok(()) => takeover.found.entries += 1,
                     Err(_) => takeover.found.dropped += 1,
                 }

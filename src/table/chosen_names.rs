@@ -18,7 +18,7 @@ fn name(text: &str) -> Name {
 
 fn put(writer: &mut Writer, name: Name) {
     let version = writer.next_version();
-    let set = FamilyDraft::of(version, [[192, 0, 2, 1].into()], (600_000, 600));
+    let set = FamilyDraft::of(version, [[192, 0, 2, 1].into()], 600_000, 600);
     writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("it has room");
 }
 

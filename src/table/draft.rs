@@ -62,7 +62,8 @@ impl FamilyDraft {
     pub fn of(
         version: u64,
         addresses: impl IntoIterator<Item = IpAddr>,
-        (expire_ms, lifetime_s): (u64, u32),
+        expire_ms: u64,
+        lifetime_s: u32,
     ) -> Self {
         let address = |address| Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
         Self {

@@ -81,7 +81,7 @@ pub fn open_as_it_fits(
 ) -> Result<Opened, ShareError> {
     let held = match lock(&dir.join(LOCK_FILE)) {
         Ok(held) => held,
-        Err(why) if why.is_lack_of_space() => return private(wanted, random, first, (None, why)),
+        Err(why) if why.is_lack_of_space() => return private(wanted, random, first, None, why),
         Err(why) => return Err(why),
     };
     // Versions continue above those of the existing table even if it is removed for lack of space.
@@ -104,14 +104,15 @@ pub fn open_as_it_fits(
         }
     }
     withdraw(&path);
-    private(wanted, random, first, (Some(held), why))
+    private(wanted, random, first, Some(held), why)
 }
 
 fn private(
     wanted: &Geometry,
     random: [u64; 3],
     first: u64,
-    (lock, why): (Option<Held>, ShareError),
+    lock: Option<Held>,
+    why: ShareError,
 ) -> Result<Opened, ShareError> {
     let geometry = Geometry { entries: wanted.entries.min(PRIVATE_MAX) };
     let memory = Memory::heap(geometry.words());
@@ -121,35 +122,38 @@ fn private(
     Ok(Opened { writer, origin: Origin::Created, lock, short: Some(why) })
 }
 
-/// [`rotate`], and if the file system has no space for that table: to a smaller one, if that is
-/// larger than the present one. Returns why the table is then smaller than `wanted`.
-///
-/// # Errors
-/// A [`ShareError`]; `writer` then continues unchanged.
-pub fn rotate_as_it_fits(
-    writer: &mut Writer,
-    held: &mut Option<Held>,
-    dir: &Path,
-    (wanted, mode): (&Geometry, u32),
-    random: [u64; 3],
-) -> Result<Option<ShareError>, ShareError> {
-    if held.is_none() {
-        *held = Some(lock(&dir.join(LOCK_FILE))?);
-    }
-    let why = match rotate(writer, dir, wanted, mode, random) {
-        Ok(()) => return Ok(None),
-        Err(why) if why.is_lack_of_space() => why,
-        Err(why) => return Err(why),
-    };
-    for geometry in smaller(dir, wanted) {
-        if writer.is_shared() && geometry.entries <= writer.capacity() {
-            break;
+impl Writer {
+    /// [`rotate`], and if the file system has no space for that table: to a smaller one, if that is
+    /// larger than the present one. Returns why the table is then smaller than `wanted`.
+    ///
+    /// # Errors
+    /// A [`ShareError`]; the table then stays as it was.
+    pub fn rotate_as_it_fits(
+        &mut self,
+        held: &mut Option<Held>,
+        dir: &Path,
+        wanted: &Geometry,
+        mode: u32,
+        random: [u64; 3],
+    ) -> Result<Option<ShareError>, ShareError> {
+        if held.is_none() {
+            *held = Some(lock(&dir.join(LOCK_FILE))?);
         }
-        if rotate(writer, dir, &geometry, mode, random).is_ok() {
-            return Ok(Some(why));
+        let why = match rotate(self, dir, wanted, mode, random) {
+            Ok(()) => return Ok(None),
+            Err(why) if why.is_lack_of_space() => why,
+            Err(why) => return Err(why),
+        };
+        for geometry in smaller(dir, wanted) {
+            if self.is_shared() && geometry.entries <= self.capacity() {
+                break;
+            }
+            if rotate(self, dir, &geometry, mode, random).is_ok() {
+                return Ok(Some(why));
+            }
         }
+        Err(why)
     }
-    Err(why)
 }
 
 /// Whether there is space for a larger table than `writer`'s. Makes one system call.

@@ -128,7 +128,7 @@ pub use alloc::Uses;
 #[cfg(feature = "writer")]
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
 #[cfg(all(feature = "writer", not(loom)))]
-pub use fit::{Opened, is_there_more_room, names_of, open_as_it_fits, rotate_as_it_fits, usual};
+pub use fit::{Opened, is_there_more_room, names_of, open_as_it_fits, usual};
 #[cfg(feature = "writer")]
 pub use owned::Record;
 #[cfg(feature = "writer")]

@@ -75,7 +75,7 @@ impl Writer {
         let mut encoded = std::mem::take(&mut self.encoded);
         let version = draft.version();
         let result = draft.encode(key, &mut encoded).and_then(|()| {
-            self.put_words(key, slot, (&encoded, version), now)?;
+            self.put_words(key, slot, &encoded, version, now)?;
             Record::written(&encoded, version).ok_or(PutError::Malformed)
         });
         self.encoded = encoded;
@@ -107,7 +107,8 @@ impl Writer {
         &mut self,
         key: &Key,
         slot: &Slot,
-        (encoded, version): (&[u64], u64),
+        encoded: &[u64],
+        version: u64,
         now: Monotonic,
     ) -> Result<(), PutError> {
         let (class, place) = (class_of(encoded.len()), slot.place);

@@ -256,6 +256,6 @@ mod tests {
     }
 
     fn set(version: u64, n: u8) -> FamilyDraft {
-        FamilyDraft::of(version, (0..=n % 20).map(|end| [192, 0, 2, end].into()), (1 << 40, 60))
+        FamilyDraft::of(version, (0..=n % 20).map(|end| [192, 0, 2, end].into()), 1 << 40, 60)
     }
 }

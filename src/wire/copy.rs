@@ -77,13 +77,9 @@ pub struct Copier<'b> {
 }
 
 impl<'b> Copier<'b> {
-    /// Begins a response with these flags and this question; `None` if they do not fit.
+    /// Begins a response with these flags and a question of class IN; `None` if they do not fit.
     #[must_use]
-    pub fn new(
-        out: &'b mut [u8],
-        flags: u16,
-        (name, rtype, class): (&Name, Rtype, Class),
-    ) -> Option<Copier<'b>> {
+    pub fn new(out: &'b mut [u8], flags: u16, name: &Name, rtype: Rtype) -> Option<Copier<'b>> {
         let limit = out.len().min(usize::from(u16::MAX));
         let out = out.get_mut(..limit)?;
         let mut copier = Copier { out, len: 0, counts: [0; 2], places: [0; PLACES], known: 0 };
@@ -94,7 +90,7 @@ impl<'b> Copier<'b> {
         copier.remember(HEADER_LEN);
         copier.put(name.as_wire())?;
         copier.put(&rtype.0.to_be_bytes())?;
-        copier.put(&class.0.to_be_bytes())?;
+        copier.put(&Class::IN.0.to_be_bytes())?;
         Some(copier)
     }
 

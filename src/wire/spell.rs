@@ -153,8 +153,7 @@ fn names(record: &Record<'_>, parts: &[Part], mut each: impl FnMut(usize)) {
 /// if it does not fit.
 pub fn put_question(message: &Message<'_>, question: &Question, out: &mut [u8]) -> Option<usize> {
     let header = message.header();
-    let asked = (&question.name, question.rtype, Class::IN);
-    let mut copier = Copier::new(out, header.flags, asked)?;
+    let mut copier = Copier::new(out, header.flags, &question.name, question.rtype)?;
     let kept = |r: &Record<'_>| r.section != Section::Additional && r.class == Class::IN;
     for record in message.records().filter(kept) {
         if !copier.copy(&record.owner(), &record, record.ttl) {

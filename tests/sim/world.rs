@@ -271,7 +271,7 @@ impl<'p> World<'p> {
         let reports = self.core().upstreams(now);
         let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
         let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
-        let longest = self.core().longest_usual();
+        let longest = self.core().longest_race();
         self.oracle.before_call(places, reports.iter().all(|u| u.unresponsive), longest);
     }
 

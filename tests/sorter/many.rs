@@ -39,7 +39,7 @@ impl Table {
     fn publish(&mut self, name: &str, addresses: &[IpAddr]) {
         let now = hither_net::clock::now();
         let version = self.writer.next_version();
-        let set = FamilyDraft::of(version, addresses.iter().copied(), (now.as_ms() + 3_600_000, 3600));
+        let set = FamilyDraft::of(version, addresses.iter().copied(), now.as_ms() + 3_600_000, 3600);
         let draft = Draft { name: name.parse().expect("a name"), a: Some(set), aaaa: None };
         self.writer.put(&draft, now).expect("room");
         self.writer.wake_followers();

@@ -19,7 +19,8 @@ fn occupied() -> usize {
 fn fill(answers: &mut Answers, names: std::ops::Range<u32>, octets: impl Fn(u32) -> u8) {
     for n in names {
         let name = name(n);
-        let asked = Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) };
+        let asked =
+            Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec_ok: false, checking_disabled: false };
         answers.put(&asked, stored(n, octets(n), 300));
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 fn asked(name: &Name) -> Asked<'_> {
-    Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) }
+    Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec_ok: false, checking_disabled: false }
 }
 
 /// Whether a text is as it was stored: all octets are the same, and as many as they say.
@@ -164,7 +164,7 @@ proptest! {
             prop_assert!(answers.len() <= 8);
             for ((n, dnssec), octets) in &known {
                 let name = self::name(*n);
-                let asked = Asked { dnssec: *dnssec, ..self::asked(&name) };
+                let asked = Asked { dnssec_ok: dnssec.0, checking_disabled: dnssec.1, ..self::asked(&name) };
                 let found = answers.get(&asked);
                 prop_assert!(found.is_none_or(|found| found.body()[12] == *octets && is_complete(&found)));
             }

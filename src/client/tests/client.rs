@@ -21,7 +21,7 @@ fn table(dir: &Path, entries: usize) -> (Writer, impl Sized + use<>) {
 
 fn put(writer: &mut Writer, name: &Name) {
     let version = writer.next_version();
-    let set = FamilyDraft::of(version, ["192.0.2.1".parse().expect("an address")], (1 << 40, 60));
+    let set = FamilyDraft::of(version, ["192.0.2.1".parse().expect("an address")], 1 << 40, 60);
     writer.put(&Draft { name: *name, a: Some(set), aaaa: None }, Monotonic(0)).expect("room");
 }
 
@@ -99,7 +99,7 @@ fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
     let version = writer.next_version();
     let denial = FamilyDraft {
         negative: Some(hither_client::Negative::NxDomain),
-        ..FamilyDraft::of(version, [], (1 << 40, 60))
+        ..FamilyDraft::of(version, [], 1 << 40, 60)
     };
     writer.put(&Draft { name, a: Some(denial), aaaa: None }, Monotonic(0)).expect("room");
     assert_eq!(answer(Wanted::Both, early), Answer::Fresh);

@@ -3,7 +3,7 @@
 
 use crate::daemon::clients::handover::Handed;
 use crate::daemon::clients::tcp::Look;
-use crate::daemon::clients::udp::{Asked, Responder, Taking, Verdict, answer, answer_batch};
+use crate::daemon::clients::udp::{Asked, ClientQuery, Responder, Taking, Verdict, answer, answer_batch};
 use crate::daemon::clients::waiting_clients::{Pending, Taken, Way};
 use crate::daemon::clients::waiting_queries::Miss;
 use crate::daemon::clients::{Clients, Effects};
@@ -24,6 +24,13 @@ pub(crate) enum TcpStep {
     Done(Effects),
     /// A query was read, and perhaps answered: the octets of both.
     Query { octets: usize, effects: Effects },
+}
+
+/// A client by TCP: its connection, and its address.
+#[derive(Clone, Copy)]
+struct TcpClient {
+    slot: Slot,
+    peer: SocketAddr,
 }
 
 impl Clients {
@@ -137,10 +144,9 @@ impl Clients {
             Look::Gone(clients) => TcpStep::Done(self.gone(clients)),
             Look::Query(query) => {
                 let mut effects = Effects::default();
-                let reply = self
-                    .connections
-                    .peer(slot)
-                    .map_or(0, |peer| self.on_tcp_query((slot, peer), &query, core, now, &mut effects));
+                let client = self.connections.peer(slot).map(|peer| TcpClient { slot, peer });
+                let reply =
+                    client.map_or(0, |client| self.on_tcp_query(client, &query, core, now, &mut effects));
                 TcpStep::Query { octets: query.len() + reply, effects }
             }
         }
@@ -149,7 +155,7 @@ impl Clients {
     /// Answers a query if it is a hit, and returns the octets of the reply.
     fn on_tcp_query(
         &mut self,
-        (slot, peer): (Slot, SocketAddr),
+        client: TcpClient,
         query: &[u8],
         core: &mut Core,
         now: Monotonic,
@@ -157,16 +163,17 @@ impl Clients {
     ) -> usize {
         let limit = Some(usize::from(u16::MAX));
         let asked = Asked::read(query);
+        let query = ClientQuery { asked: &asked, client: client.peer.ip(), limit };
         let mut reply = self.replies.lend();
-        let verdict = answer(core, &self.rules.allow, now, (&asked, peer.ip(), limit), &mut reply);
+        let verdict = answer(core, &self.rules.allow, now, query, &mut reply);
         let octets = match verdict {
             Verdict::Reply(0) => 0,
             Verdict::Reply(len) => {
-                effects.gone.extend(self.reply_tcp(slot, &reply[..len]));
+                effects.gone.extend(self.reply_tcp(client.slot, &reply[..len]));
                 len
             }
             Verdict::Ask(query) => {
-                self.begin_tcp((slot, peer), query, now, effects);
+                self.begin_tcp(client, query, now, effects);
                 0
             }
         };
@@ -174,14 +181,9 @@ impl Clients {
         octets
     }
 
-    /// Begins a round for a query by TCP, unless its network is at its limit of waiting queries.
-    fn begin_tcp(
-        &mut self,
-        (slot, peer): (Slot, SocketAddr),
-        query: &Query<'_>,
-        now: Monotonic,
-        effects: &mut Effects,
-    ) {
+    /// Has a round begun for a query by TCP, unless its network has as many waiting as it may.
+    fn begin_tcp(&mut self, client: TcpClient, query: &Query<'_>, now: Monotonic, effects: &mut Effects) {
+        let TcpClient { slot, peer } = client;
         let pending = Pending::new(query, Way::Tcp(slot), peer);
         let admitted = self.admission.admit(pending.network, self.rules.limits.clients_per_network);
         let network = pending.network.filter(|_| admitted);

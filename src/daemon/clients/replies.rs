@@ -37,6 +37,13 @@ pub(crate) struct OperatorReply {
     pub octets: Vec<u8>,
 }
 
+/// A client by UDP: the socket that has received its query, the route back to it, and its address.
+struct UdpClient<'r> {
+    socket: usize,
+    route: &'r Route,
+    address: IpAddr,
+}
+
 /// Replies by UDP that are sent together, all from one socket.
 pub(crate) struct UdpReplies {
     outgoing: Outgoing,
@@ -87,7 +94,10 @@ impl Clients {
         self.admission.release(network);
         let Ok(read) = Query::read(&query) else { return delivered };
         match way {
-            Way::Udp { socket, route } => self.reply_udp((socket, &route), (&read, peer.ip()), answer, now),
+            Way::Udp { socket, route } => {
+                let client = UdpClient { socket, route: &route, address: peer.ip() };
+                self.reply_udp(client, &read, answer, now);
+            }
             Way::Tcp(slot) => {
                 self.connections.waits_no_longer(slot, client);
                 let mut reply = self.replies.lend();
@@ -115,7 +125,8 @@ impl Clients {
     pub(super) fn shed_handed(&mut self, pending: &Pending, now: Monotonic) {
         self.counted.add(Counter::ShedQueries, 1);
         if let (Way::Udp { socket, route }, Ok(read)) = (&pending.way, Query::read(&pending.query)) {
-            self.reply_udp((*socket, route), (&read, pending.peer.ip()), &SHED, now);
+            let client = UdpClient { socket: *socket, route, address: pending.peer.ip() };
+            self.reply_udp(client, &read, &SHED, now);
         }
     }
 
@@ -137,13 +148,8 @@ impl Clients {
     }
 
     /// Adds a reply to those that are sent together.
-    fn reply_udp(
-        &mut self,
-        (socket, route): (usize, &Route),
-        (query, peer): (&Query<'_>, IpAddr),
-        answer: &Answer,
-        now: Monotonic,
-    ) {
+    fn reply_udp(&mut self, client: UdpClient<'_>, query: &Query<'_>, answer: &Answer, now: Monotonic) {
+        let UdpClient { socket, route, address } = client;
         if self.replies.socket != socket {
             self.send_replies();
             self.replies.socket = socket;
@@ -152,7 +158,7 @@ impl Clients {
         let (rate_limit, mut limited) = (&mut self.rate_limit, false);
         self.replies.outgoing.push(route, |out| {
             let len = reply::compose(now, query, answer, query.udp_limit(), out);
-            let ruling = rate_limit.judge(peer, &out[..len], most, now);
+            let ruling = rate_limit.judge(address, &out[..len], most, now);
             limited = ruling != Ruling::Send;
             match ruling {
                 Ruling::Send => len,

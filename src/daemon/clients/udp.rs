@@ -5,7 +5,7 @@ use crate::config::{Limits, Network};
 use crate::daemon::clients::rate_limit::{RateLimit, Ruling};
 use crate::daemon::core::Core;
 use hither_net::batch::{Batch, Received, SIZE};
-use hither_rounds::reply;
+use hither_rounds::{PlacedQuery, reply};
 use hither_table::{Counter, Monotonic, Place};
 use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};
@@ -17,14 +17,8 @@ pub(crate) trait Cache {
     fn place(&self, query: &Query<'_>) -> Option<Place>;
     /// Prefetches these records into the processor's cache.
     fn fetch<'p>(&self, places: impl Iterator<Item = &'p Place> + Clone);
-    /// Writes the reply to a query and returns its length, or 0 if the query needs a round.
-    fn answer_hit(
-        &mut self,
-        now: Monotonic,
-        query: (&Query<'_>, Option<Place>),
-        limit: usize,
-        out: &mut [u8],
-    ) -> usize;
+    /// Writes the reply to a query and returns its length; 0: it needs a round.
+    fn answer_hit(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> usize;
     fn count(&mut self, counter: Counter, more: u64);
 }
 
@@ -48,13 +42,7 @@ impl Cache for Core {
         self.rounds().fetch(places);
     }
 
-    fn answer_hit(
-        &mut self,
-        now: Monotonic,
-        query: (&Query<'_>, Option<Place>),
-        limit: usize,
-        out: &mut [u8],
-    ) -> usize {
+    fn answer_hit(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> usize {
         Core::answer_hit(self, now, query, limit, out)
     }
 
@@ -86,17 +74,26 @@ impl<'q> Asked<'q> {
     }
 }
 
-/// Answers one query if it needs no round, in at most `limit` octets, or in as many as the client
-/// accepts by UDP if that is `None`.
+/// A query, and the client that has sent it.
+#[derive(Clone, Copy)]
+pub(crate) struct ClientQuery<'q> {
+    pub asked: &'q Asked<'q>,
+    pub client: IpAddr,
+    /// How many octets the reply may have; `None`: as many as the client accepts by UDP.
+    pub limit: Option<usize>,
+}
+
+/// Answers one query if it needs no round.
 pub(crate) fn answer<'q>(
     cache: &mut impl Cache,
     allow: &[Network],
     now: Monotonic,
-    (asked, peer, limit): (&'q Asked<'q>, IpAddr, Option<usize>),
+    query: ClientQuery<'q>,
     out: &mut [u8],
 ) -> Verdict<'q> {
+    let ClientQuery { asked, client, limit } = query;
     cache.count(Counter::Queries, 1);
-    if !allow.iter().any(|network| network.contains(peer)) {
+    if !allow.iter().any(|network| network.contains(client)) {
         cache.count(Counter::RefusedClients, 1);
         let silent = matches!(asked.read, Err(Refusal::Silent));
         return Verdict::Reply(if silent { 0 } else { refuse(asked.octets, Rcode::REFUSED.0.into(), out) });
@@ -104,7 +101,7 @@ pub(crate) fn answer<'q>(
     match &asked.read {
         Ok(read) => {
             let limit = limit.unwrap_or_else(|| read.udp_limit());
-            let len = cache.answer_hit(now, (read, asked.place), limit, out);
+            let len = cache.answer_hit(now, PlacedQuery { query: read, place: asked.place }, limit, out);
             if len > 0 {
                 return Verdict::Reply(len);
             }
@@ -164,7 +161,8 @@ impl<C: Cache> Responder<'_, C> {
         out: &mut [u8],
         miss: impl FnOnce(&C, &Query<'_>) -> Taking,
     ) -> usize {
-        let len = match answer(self.cache, self.allow, self.now, (asked, peer, None), out) {
+        let query = ClientQuery { asked, client: peer, limit: None };
+        let len = match answer(self.cache, self.allow, self.now, query, out) {
             Verdict::Reply(len) => len,
             Verdict::Ask(query) => {
                 if miss(self.cache, query) != Taking::Refused {

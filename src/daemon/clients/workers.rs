@@ -8,7 +8,7 @@ use crate::daemon::clients::waiting_clients::Taken;
 use hither_latest::Latest;
 use hither_net::batch::{Batch, SIZE};
 use hither_net::clock::now;
-use hither_rounds::{Hits, Question};
+use hither_rounds::{Hits, PlacedQuery, Question};
 use hither_table::{Counter, Counters, Monotonic, Place};
 use hither_wire::query::Query;
 use mio::net::UdpSocket;
@@ -243,24 +243,13 @@ impl Cache for Own {
         self.hits.fetch(places);
     }
 
-    fn answer_hit(
-        &mut self,
-        now: Monotonic,
-        (query, place): (&Query<'_>, Option<Place>),
-        limit: usize,
-        out: &mut [u8],
-    ) -> usize {
-        let (len, ending) = self.hits.answer(now, (query, place), limit, out);
+    fn answer_hit(&mut self, now: Monotonic, query: PlacedQuery<'_>, limit: usize, out: &mut [u8]) -> usize {
+        let (len, ending) = self.hits.answer(now, query, limit, out);
         if len > 0 {
             self.count(Counter::Hits, 1);
         }
         if ending {
-            self.ending = Some(Question {
-                name: query.name_lower(),
-                rtype: query.qtype(),
-                dnssec_ok: query.dnssec_ok(),
-                checking_disabled: query.cd(),
-            });
+            self.ending = Some(Question::of(query.query));
         }
         len
     }

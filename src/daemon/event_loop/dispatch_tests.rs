@@ -55,7 +55,7 @@ fn daemon_with(dir: &Path, listen: &str) -> (Daemon, UdpSocket) {
     let mut daemon = Daemon::start(config, Some(path), false).expect("started");
     let (version, time) = (daemon.core.table().writer().next_version(), now());
     let address = Ipv4Addr::new(192, 0, 2, 1).into();
-    let set = FamilyDraft::of(version, [address], (time.as_ms() + 1_000_000, 1000));
+    let set = FamilyDraft::of(version, [address], time.as_ms() + 1_000_000, 1000);
     let name = NAME.parse().expect("a name");
     daemon.core.table().writer().put(&Draft { name, a: Some(set), aaaa: None }, time).expect("room");
     (daemon, upstream)

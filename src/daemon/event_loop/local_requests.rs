@@ -9,7 +9,7 @@ use crate::daemon::turn::Budget;
 use hither_control::{Request, Response, SourceKind};
 use hither_net::clock::now;
 use hither_net::seqpacket::Peer;
-use hither_rounds::{Input, SenderId};
+use hither_rounds::{Input, PlacedQuery, SenderId};
 use hither_table::{Counter, Monotonic};
 use hither_wire::name::Name;
 use hither_wire::query::Query;
@@ -173,7 +173,8 @@ impl Daemon {
         // It counts as a hit or a miss, so it counts as a query.
         self.core.counters().add(Counter::Queries, 1);
         let mut reply = vec![0; 65_535];
-        let hit = self.core.answer_hit(now, (&query, None), 65_535, &mut reply);
+        let placed = PlacedQuery { query: &query, place: None };
+        let hit = self.core.answer_hit(now, placed, 65_535, &mut reply);
         if hit > 0 {
             let kind =
                 if self.core.is_restored(&question) { SourceKind::Restored } else { SourceKind::Cache };

@@ -67,7 +67,7 @@ impl Daemon {
         let contents = Contents {
             reader: rounds.reader(),
             routes: rounds.routes().clone(),
-            usual: rounds.usual(),
+            usual: rounds.default_upstreams(),
             mark,
         };
         self.persist.save(contents, self.reload.config(), now);

@@ -139,7 +139,7 @@ impl TableFile {
         let made = made.and_then(|mut random| {
             let seeds = seeds(&mut random);
             table
-                .rotate_as_it_fits(&mut self.lock, dir, (&self.configured, mode), seeds)
+                .rotate_as_it_fits(&mut self.lock, dir, &self.configured, mode, seeds)
                 .map_err(|error| error.to_string())
         });
         match made {

@@ -164,7 +164,7 @@ impl Upstreams {
                 // A full buffer, of the socket or of the kernel, counts as a lost datagram: the core
                 // retransmits.
                 Err(error) if error.kind() == ErrorKind::WouldBlock || is_shortage(&error) => {}
-                Err(_) => failed.extend(self.send_anew(registry, now, (key, attempt), &octets).err()),
+                Err(_) => failed.extend(self.send_anew(registry, now, key, attempt, &octets).err()),
             }
         }
         self.outgoing = outgoing;
@@ -177,7 +177,8 @@ impl Upstreams {
         &mut self,
         registry: &Registry,
         now: Monotonic,
-        (key, attempt): (usize, AttemptId),
+        key: usize,
+        attempt: AttemptId,
         octets: &Rc<[u8]>,
     ) -> Result<(), (AttemptId, Failure)> {
         self.renew();

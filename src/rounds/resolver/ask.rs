@@ -87,10 +87,10 @@ impl Rounds {
     /// round that clients wait for.
     pub(crate) fn refresh(&mut self, question: Question) {
         let now = self.shared.now;
-        let room = self.rounds.len() < self.shared.settings.limits.rounds / 2;
+        let has_capacity = self.rounds.len() < self.shared.settings.limits.rounds / 2;
         let unknown =
             self.shared.group(&question.name).is_empty() || self.shared.local_answer(&question).is_some();
-        if self.stopping || unknown || !room || self.live.contains_key(&question) {
+        if self.stopping || unknown || !has_capacity || self.live.contains_key(&question) {
             return;
         }
         let Some(family) = question.family() else { return };

@@ -2,12 +2,21 @@
 //! action.
 
 use crate::question::{Question, family_of};
-use crate::reply;
+use crate::reply::{self, ReplyBuffer};
 use crate::resolver::Rounds;
 use crate::resolver::review::Change;
 use hither_answers::{Asked, Reader as AnswerReader, Stored};
 use hither_table::{Counter, Family, Key, Monotonic, Place, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
+
+/// A query, and where in the table its answer may be, if that has been looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct PlacedQuery<'q> {
+    /// The query of a client.
+    pub query: &'q Query<'q>,
+    /// Its [`Rounds::place`]; `None`: it is not known.
+    pub place: Option<Place>,
+}
 
 /// The cache as a worker thread uses it, without the core.
 #[derive(Clone, Debug)]
@@ -38,19 +47,22 @@ impl Hits {
     pub fn answer(
         &mut self,
         now: Monotonic,
-        (query, place): (&Query<'_>, Option<Place>),
+        query: PlacedQuery<'_>,
         limit: usize,
         out: &mut [u8],
     ) -> (usize, bool) {
+        let PlacedQuery { query, place } = query;
         let key = Key::of_wire(query.qname());
         if let Some(family) = family(query)
             && self.reader.lookup_at(&key, place, &mut self.scratch, |line| self.uses.note(line)).is_ok()
             && !is_void(self.changes.iter(), query, &self.scratch)
-            && let Some((len, ending)) = from_table(now, query, family, &self.scratch, limit, out)
+            && let Some((len, ending)) =
+                from_table(now, query, family, &self.scratch, ReplyBuffer { limit, out: &mut *out })
         {
             return (len, ending && self.prefetch);
         }
-        (from_answers(now, (query, &key), (&self.answers, self.changes.iter()), limit, out), false)
+        let answers = AnswersUnderReview { answers: &self.answers, changes: self.changes.iter() };
+        (answers.reply(now, query, &key, ReplyBuffer { limit, out }), false)
     }
 }
 
@@ -66,11 +78,10 @@ fn from_table(
     query: &Query<'_>,
     family: Family,
     found: &Snapshot,
-    limit: usize,
-    out: &mut [u8],
+    buffer: ReplyBuffer<'_>,
 ) -> Option<(usize, bool)> {
     let view = found.family(family).filter(|view| !view.expired(now))?;
-    Some((reply::record(now, query, &view, None, limit, out), view.is_ending(now)))
+    Some((reply::record(now, query, &view, None, buffer), view.is_ending(now)))
 }
 
 /// Whether a change has voided the entry that was found.
@@ -86,26 +97,34 @@ fn is_void<'c>(
     }
 }
 
-/// Remembered failures are left to `Input::Ask`: there may be stale data beside them, or a trial may be
-/// due.
-#[inline]
-fn from_answers<'c>(
-    now: Monotonic,
-    (query, key): (&Query<'_>, &Key),
-    (answers, mut changes): (&AnswerReader, impl ExactSizeIterator<Item = &'c Change>),
-    limit: usize,
-    out: &mut [u8],
-) -> usize {
-    let dnssec = (query.dnssec_ok(), query.cd());
-    let asked = Asked { name: key.as_wire(), rtype: query.qtype(), dnssec };
-    let is_void = |number| {
-        changes.len() > 0 && {
-            let name = query.name_lower();
-            changes.any(|change| change.voids_answer(&name, number))
-        }
-    };
-    let take = |stored: &Stored| reply::stored(now, query, stored, None, (limit, out));
-    answers.with(now, &asked, is_void, take).unwrap_or(0)
+/// The answer cache, and the changes that it is being reviewed for.
+struct AnswersUnderReview<'a, C> {
+    answers: &'a AnswerReader,
+    changes: C,
+}
+
+impl<'c, C: ExactSizeIterator<Item = &'c Change>> AnswersUnderReview<'_, C> {
+    /// Composes the reply to a query whose name has this key. Returns its length; 0: there is no answer.
+    ///
+    /// Remembered failures are left to `Input::Ask`: there may be stale data beside them, or a trial may
+    /// be due.
+    #[inline]
+    fn reply(mut self, now: Monotonic, query: &Query<'_>, key: &Key, buffer: ReplyBuffer<'_>) -> usize {
+        let asked = Asked {
+            name: key.as_wire(),
+            rtype: query.qtype(),
+            dnssec_ok: query.dnssec_ok(),
+            checking_disabled: query.cd(),
+        };
+        let is_void = |number| {
+            self.changes.len() > 0 && {
+                let name = query.name_lower();
+                self.changes.any(|change| change.voids_answer(&name, number))
+            }
+        };
+        let take = |stored: &Stored| reply::stored(now, query, stored, None, buffer);
+        self.answers.with(now, &asked, is_void, take).unwrap_or(0)
+    }
 }
 
 impl Rounds {
@@ -124,32 +143,35 @@ impl Rounds {
     /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's
     /// length, or 0 when the cache has no answer: then hand the query in as `Input::Ask`.
     pub fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
-        self.answer_hit_at(now, (query, None), limit, out)
+        self.answer_hit_at(now, PlacedQuery { query, place: None }, limit, out)
     }
 
-    /// The same for a query whose [`Rounds::place`] may be known.
+    /// [`Rounds::answer_hit`] for a query whose [`Rounds::place`] may be known.
     pub fn answer_hit_at(
         &mut self,
         now: Monotonic,
-        (query, place): (&Query<'_>, Option<Place>),
+        query: PlacedQuery<'_>,
         limit: usize,
         out: &mut [u8],
     ) -> usize {
+        let PlacedQuery { query, place } = query;
         let key = Key::of_wire(query.qname());
         let shared = &mut self.shared;
         let mut written = 0;
         if let Some(family) = family(query)
             && shared.writer.hit(&key, place, &mut shared.scratch)
             && !is_void(self.changes(), query, &self.shared.scratch)
-            && let Some((len, ending)) = from_table(now, query, family, &self.shared.scratch, limit, out)
+            && let Some((len, ending)) =
+                from_table(now, query, family, &self.shared.scratch, ReplyBuffer { limit, out: &mut *out })
         {
             written = len;
             if ending && self.shared.settings.prefetch {
                 self.note_expiring(Question::of(query));
             }
         } else if !self.shared.answers.is_empty() {
-            let answers = self.shared.answers.reader();
-            written = from_answers(now, (query, &key), (answers, self.changes()), limit, out);
+            let answers =
+                AnswersUnderReview { answers: self.shared.answers.reader(), changes: self.changes() };
+            written = answers.reply(now, query, &key, ReplyBuffer { limit, out });
         }
         if written > 0 {
             self.shared.counters.add(Counter::Hits, 1);
@@ -159,8 +181,8 @@ impl Rounds {
 
     /// Notes a cached entry that was used when less than a fifth of its lifetime was left.
     pub fn note_expiring(&mut self, question: Question) {
-        if self.wanted.len() < WANTED_MAX {
-            self.wanted.push_back(question);
+        if self.expiring.len() < EXPIRING_MAX {
+            self.expiring.push_back(question);
         }
     }
 
@@ -181,9 +203,9 @@ impl Rounds {
     /// The next entry that was used when less than a fifth of its lifetime was left, for
     /// [`crate::Input::Refresh`].
     pub fn next_expiring(&mut self) -> Option<Question> {
-        self.wanted.pop_front()
+        self.expiring.pop_front()
     }
 }
 
 /// Entries kept for [`Rounds::next_expiring`]. More are dropped: an entry in use is noted again.
-pub(crate) const WANTED_MAX: usize = 32;
+pub(crate) const EXPIRING_MAX: usize = 32;

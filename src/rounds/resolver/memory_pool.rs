@@ -45,12 +45,12 @@ impl MemoryPool {
     /// Keeps the trace of an ended round, and the round's memory together with that of the oldest
     /// trace.
     pub fn keep(&mut self, mut round: Box<Round>, traces: &mut Traces) {
-        let Some(mut trace) = traces.room() else {
+        let Some(mut trace) = traces.make_space() else {
             let Round { trace, .. } = *round;
             return traces.keep(trace);
         };
         if let Some(attempt) = trace.attempts.pop() {
-            round.room.heard = attempt.addresses;
+            round.lists.response_addresses = attempt.addresses;
         }
         trace.attempts.clear();
         std::mem::swap(&mut trace, &mut round.trace);

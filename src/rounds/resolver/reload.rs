@@ -149,7 +149,7 @@ mod tests {
         let put = |rounds: &mut Rounds| {
             for name in names {
                 let version = rounds.shared.writer.next_version();
-                let a = FamilyDraft::of(version, [std::net::Ipv4Addr::LOCALHOST.into()], (1_000_000, 1000));
+                let a = FamilyDraft::of(version, [std::net::Ipv4Addr::LOCALHOST.into()], 1_000_000, 1000);
                 rounds.shared.writer.put(&Draft { name, a: Some(a), aaaa: None }, now).expect("room");
             }
         };

@@ -124,7 +124,7 @@ impl Rounds {
     /// The default upstreams, or the last ones where there are none now, as numbers that mean the same
     /// in every process.
     #[must_use]
-    pub fn usual(&self) -> Vec<u64> {
+    pub fn default_upstreams(&self) -> Vec<u64> {
         match (&self.shared.groups.latest[..], &self.restored) {
             ([], Some(before)) => before.usual.iter().copied().collect(),
             (latest, _) => marks(latest).into_iter().collect(),

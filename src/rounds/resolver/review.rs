@@ -78,20 +78,21 @@ pub(crate) struct Review {
 /// A walk over an index. It begins again when the index is replaced.
 #[derive(Default, Debug)]
 struct Walk {
-    of: u64,
+    /// The generation counter of the index.
+    generation: u64,
     at: usize,
     is_over: bool,
 }
 
 impl Walk {
-    /// Returns where the next `places` slots begin, and moves behind them.
-    fn step(&mut self, (all, of): (usize, u64), places: usize) -> usize {
-        if self.of != of {
-            *self = Walk { of, ..Walk::default() };
+    /// Returns where the next `places` of all slots begin, and moves behind them.
+    fn step(&mut self, slots: usize, generation: u64, places: usize) -> usize {
+        if self.generation != generation {
+            *self = Walk { generation, ..Walk::default() };
         }
         let at = self.at;
         self.at += places;
-        self.is_over = self.at >= all;
+        self.is_over = self.at >= slots;
         at
     }
 }
@@ -181,8 +182,8 @@ impl Rounds {
         }
         let reader = self.shared.writer.reader();
         let mut void = Vec::new();
-        let mut scan =
-            reader.entries_at(review.table.step((reader.places(), reader.generation()), places), places);
+        let at = review.table.step(reader.places(), reader.generation(), places);
+        let mut scan = reader.entries_at(at, places);
         while scan.next(&mut self.shared.scratch) {
             let name = Name::from_wire(self.shared.scratch.name()).ok();
             void.extend(name.filter(|name| review.change.voids_entry(name, &self.shared.scratch)));
@@ -197,7 +198,8 @@ impl Rounds {
             return;
         }
         let answers = &mut self.shared.answers;
-        let at = review.answers.step(answers.places(), places);
+        let (slots, generation) = answers.places();
+        let at = review.answers.step(slots, generation, places);
         answers.remove_at(at, places, |name, number| review.change.voids_answer(name, number));
     }
 
@@ -233,7 +235,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, ClientId, Input, Question, Routes, Server, Settings};
+    use crate::{Action, ClientId, Input, PlacedQuery, Question, Routes, Server, Settings};
     use hither_answers::{Answers, Stored};
     use hither_table::{Draft, FamilyDraft, Geometry, Memory, Monotonic, Writer};
     use hither_wire::codes::Rtype;
@@ -253,7 +255,7 @@ mod tests {
 
     fn put(writer: &mut Writer, name: Name) {
         let (version, a) = (writer.next_version(), Ipv4Addr::new(192, 0, 2, 1));
-        let set = FamilyDraft::of(version, [a.into()], (1_000_000, 1000));
+        let set = FamilyDraft::of(version, [a.into()], 1_000_000, 1000);
         writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("room");
     }
 
@@ -263,8 +265,13 @@ mod tests {
         let record = [0xc0, 12, 0, 16, 0, 1, 0, 0, 3, 232, 0, 2, 1, b'x'];
         let octets = [&header, name.as_wire(), &[0, 16, 0, 1], &record].concat();
         let message = Message::read(&octets).expect("a message");
-        let stored = Stored::new(&message, NOW, (1000, Section::Answer), |record| record.ttl);
-        let asked = hither_answers::Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec: (false, false) };
+        let stored = Stored::new(&message, NOW, 1000, Section::Answer, |record| record.ttl);
+        let asked = hither_answers::Asked {
+            name: name.as_wire(),
+            rtype: Rtype::TXT,
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
         answers.put(&asked, Arc::new(stored.expect("an answer")));
     }
 
@@ -275,7 +282,8 @@ mod tests {
         let len = query(&mut octets, 1, &Asked { name, rtype }, bits);
         let query = Query::read(&octets[..len]).expect("a query");
         let told = rounds.answer_hit(NOW, &query, 512, &mut out) > 0;
-        let of_a_worker = rounds.hits().answer(NOW, (&query, None), 512, &mut out).0 > 0;
+        let of_a_worker =
+            rounds.hits().answer(NOW, PlacedQuery { query: &query, place: None }, 512, &mut out).0 > 0;
         assert_eq!(told, of_a_worker);
         told
     }

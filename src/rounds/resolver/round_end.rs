@@ -121,7 +121,7 @@ impl Rounds {
                 }
             }
         }
-        (round.room.addresses, round.room.chains) = (set.addresses, set.chains);
+        (round.lists.addresses, round.lists.chains) = (set.addresses, set.chains);
     }
 
     pub(crate) fn shutdown(&mut self) {

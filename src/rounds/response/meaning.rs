@@ -17,7 +17,8 @@ pub(crate) fn meaning(
     message: &Message<'_>,
     rcode: Rcode,
     expected: &Expected<'_>,
-    (now, mut addresses): (Monotonic, Vec<IpAddr>),
+    now: Monotonic,
+    mut addresses: Vec<IpAddr>,
 ) -> Meaning {
     let Some(end) = follow(message, expected, now) else { return Meaning::Failed(Rcode::SERVFAIL) };
     if end.too_long || (is_asked_itself(expected) && !end.chain.is_empty()) {

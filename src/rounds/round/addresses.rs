@@ -58,8 +58,8 @@ impl Round {
     }
 
     fn empty_set(&mut self) -> FamilyDraft {
-        let addresses = std::mem::take(&mut self.room.addresses);
-        let chains = std::mem::take(&mut self.room.chains);
+        let addresses = std::mem::take(&mut self.lists.addresses);
+        let chains = std::mem::take(&mut self.lists.chains);
         FamilyDraft {
             version: 0,
             set_version: 0,

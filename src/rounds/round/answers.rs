@@ -3,7 +3,7 @@
 use crate::action::{Action, Note};
 use crate::address_set::{Contribution, all_sinkholes};
 use crate::attempt::{Attempt, Target};
-use crate::complete_answer::Piece;
+use crate::complete_answer::AnswerBuilder;
 use crate::ids::AttemptId;
 use crate::mutant::Mutant;
 use crate::rebinding::WITHHELD_S;
@@ -21,6 +21,15 @@ use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A private address in a response for a public name.
+#[derive(Clone, Copy)]
+struct PrivateAddress {
+    address: IpAddr,
+    ttl_s: u32,
+    /// The response has no other addresses.
+    is_only: bool,
+}
 
 impl Round {
     pub fn on_answer(
@@ -59,7 +68,8 @@ impl Round {
             Meaning::Addresses { chain, mut addresses, ttl_s } => {
                 let Some(chain) = joined(chain) else { return false };
                 if let Some(private) = shared.withhold(&self.question.name, &mut addresses) {
-                    self.on_private_address(shared, came, attempt, (private, ttl_s, addresses.is_empty()));
+                    let private = PrivateAddress { address: private, ttl_s, is_only: addresses.is_empty() };
+                    self.on_private_address(shared, came, attempt, private);
                     if addresses.is_empty() {
                         return true;
                     }
@@ -84,7 +94,8 @@ impl Round {
                 self.hold(shared, came, WeakAnswer::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
             }
             Meaning::Dangling { chain } => {
-                let before = self.piece(shared, target, (&chain, Rcode::NOERROR)).before(message, came);
+                let before =
+                    self.answer_builder(shared, target, &chain, Rcode::NOERROR).chain_so_far(message, came);
                 let (Some(before), Some(links)) = (before, joined(chain)) else { return false };
                 let until = came.plus(shared.settings.negative_grace);
                 let current = target.leg() == self.target.leg();
@@ -95,14 +106,15 @@ impl Round {
                 }
             }
             Meaning::Complete { chain, rcode } => {
-                let piece = self.piece(shared, target, (&chain, rcode));
+                let builder = self.answer_builder(shared, target, &chain, rcode);
                 let (stored, withheld) =
-                    (piece.stored(message, came, None), shared.withheld_of(&piece, message));
+                    (builder.stored(message, came, None), shared.withheld_of(&builder, message));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
                 if let Some(private) = withheld {
                     let left_s = stored.expires().since(now).as_secs();
                     let ttl_s = u32::try_from(left_s).unwrap_or(u32::MAX);
-                    self.on_private_address(shared, came, attempt, (private, ttl_s, true));
+                    let private = PrivateAddress { address: private, ttl_s, is_only: true };
+                    self.on_private_address(shared, came, attempt, private);
                     return true;
                 }
                 if !matches!(self.phase, Phase::Completing { .. }) {
@@ -111,7 +123,8 @@ impl Round {
             }
             Meaning::CompleteDenial { kind, chain, ttl_s } => {
                 let rcode = message.header().rcode();
-                let stored = self.piece(shared, target, (&chain, rcode)).stored(message, came, Some(ttl_s));
+                let stored =
+                    self.answer_builder(shared, target, &chain, rcode).stored(message, came, Some(ttl_s));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
                 debug_assert!(!stored.is_withheld(), "a denial that would be told as one of ours");
                 self.hold(shared, came, WeakAnswer::CompleteDenial { kind, stored: Arc::new(stored) });
@@ -128,14 +141,15 @@ impl Round {
         shared: &mut Shared,
         came: Monotonic,
         attempt: &Attempt,
-        (address, ttl_s, all): (IpAddr, u32, bool),
+        private: PrivateAddress,
     ) {
+        let PrivateAddress { address, ttl_s, is_only } = private;
         shared.count(Counter::RebindingBlocked);
         let name = Box::new(self.question.name);
         if let Some(server) = shared.upstream(attempt.upstream).map(|upstream| upstream.server) {
             shared.actions.push_back(Action::Note(Note::Rebinding { name, address, server }));
         }
-        if all {
+        if is_only {
             self.trace_addresses(attempt.trace, vec![address]);
             if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
                 trace.outcome = "withheld".into();
@@ -146,14 +160,15 @@ impl Round {
         }
     }
 
-    /// The part of the round's answer that a message gives: these CNAMEs, from `target` on.
-    fn piece<'a>(
+    /// Builds the round's answer from a message that has these CNAMEs, from `target` on.
+    fn answer_builder<'a>(
         &'a self,
         shared: &Shared,
         target: &'a Target,
-        (chain, rcode): (&'a [Link], Rcode),
-    ) -> Piece<'a> {
-        Piece {
+        chain: &'a [Link],
+        rcode: Rcode,
+    ) -> AnswerBuilder<'a> {
+        AnswerBuilder {
             question: &self.question,
             before: target.before(),
             asked: target.name(),

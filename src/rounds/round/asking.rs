@@ -1,6 +1,6 @@
 //! Queries of a round: the first wave, later waves, one more after a failure, and the plain query at the end.
 
-use crate::attempt::{Plan, Target, Way, send};
+use crate::attempt::{Plan, QueryMode, Target, send};
 use crate::mutant::Mutant;
 use crate::round::Round;
 use crate::shared::Shared;
@@ -14,7 +14,7 @@ impl Round {
         let now = shared.now;
         self.plain.clear();
         let group = shared.group(self.target.name());
-        let choice = choose(&mut shared.upstreams, &group, now, (first, take(&mut self.unasked)));
+        let choice = choose(&mut shared.upstreams, &group, now, first, take(&mut self.unasked));
         self.unasked = choice.order;
         self.ask_next(shared, choice.first);
         let lost = shared.mutants.has(Mutant::LostFallback);
@@ -26,7 +26,7 @@ impl Round {
         for _ in 0..count {
             let Some(upstream) = self.unasked.pop_front() else { break };
             let target = self.target.clone();
-            if !self.send(shared, &target, Way::to(upstream)) {
+            if !self.send(shared, &target, QueryMode::to(upstream)) {
                 if let Some(upstream) = shared.upstream(upstream) {
                     upstream.trial_over();
                 }
@@ -43,24 +43,24 @@ impl Round {
     /// `false`: there are none.
     pub fn ask_plainly(&mut self, shared: &mut Shared) -> bool {
         let (ways, target) = (take(&mut self.plain), self.target.clone());
-        ways.into_iter().filter(|way| self.send(shared, &target, *way)).count() > 0
+        ways.into_iter().filter(|mode| self.send(shared, &target, *mode)).count() > 0
     }
 
-    pub fn send(&mut self, shared: &mut Shared, target: &Target, way: Way) -> bool {
+    pub fn send(&mut self, shared: &mut Shared, target: &Target, mode: QueryMode) -> bool {
         let now = shared.now;
         let trace = self.trace.attempts.len();
-        let plan = Plan { round: self.id, question: &self.question, target, way, trace };
+        let plan = Plan { round: self.id, question: &self.question, target, mode, trace };
         // A response after the deadline would not count.
         if now >= self.deadline {
             return false;
         }
         let Some(attempt) = send(shared, &plan) else { return false };
         if trace < ATTEMPTS_KEPT
-            && let Some(upstream) = shared.upstream(way.upstream)
+            && let Some(upstream) = shared.upstream(mode.upstream)
         {
             self.trace.attempts.push(AttemptTrace {
                 upstream: upstream.server,
-                transport: way.transport,
+                transport: mode.transport,
                 sent: now,
                 ended: None,
                 outcome: "waiting".into(),
@@ -83,8 +83,8 @@ impl Round {
             let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
             if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
                 // In another network an ended connection may be retried again.
-                let way = crate::attempt::Way { again: false, ..old.way };
-                if !self.retry(shared, &mut old, way) {
+                let mode = crate::attempt::QueryMode { again: false, ..old.mode };
+                if !self.retry(shared, &mut old, mode) {
                     self.accept_denied(shared, &mut old);
                 }
             }

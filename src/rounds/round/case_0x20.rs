@@ -3,7 +3,7 @@
 //! An answer to mixed case shows as well that the upstream ignores case, so most of this is learned
 //! without a further query.
 
-use crate::attempt::{Attempt, Denied, Way};
+use crate::attempt::{Attempt, Denied, QueryMode};
 use crate::ids::AttemptId;
 use crate::mutant::Mutant;
 use crate::response::{Meaning, read};
@@ -35,9 +35,9 @@ impl Round {
         if !attempt.is_mixed() || shared.mutants.has(Mutant::MixedDenialIsBelieved) {
             return false;
         }
-        let (name, way) = (attempt.target.name(), attempt.way);
+        let (name, mode) = (attempt.target.name(), attempt.mode);
         let domain = above(name);
-        let Some(upstream) = shared.upstream(way.upstream) else { return false };
+        let Some(upstream) = shared.upstream(mode.upstream) else { return false };
         let known = upstream.letters.are_alike(now, domain);
         let kind = match verdict {
             Verdict::Denial(kind) if !known && matches!(self.phase, Phase::Racing { .. }) => kind,
@@ -55,7 +55,7 @@ impl Round {
         let denied = Denied { kind, domain, came, octets: message.octets().to_vec(), until };
         let target = attempt.target.clone();
         // By the same transport: a response that was too long for UDP will be so again.
-        if !self.send(shared, &target, Way { lower: true, again: false, ..way }) {
+        if !self.send(shared, &target, QueryMode { lower: true, again: false, ..mode }) {
             return false;
         }
         if let Some(attempt) = self.attempts.last_mut() {

@@ -9,17 +9,17 @@ use crate::weak_answer::DanglingCname;
 
 impl Round {
     /// Asks for the target of a CNAME, within the same round and deadline.
-    pub fn chase_cname(&mut self, shared: &mut Shared, bare: DanglingCname) {
-        let Some(last) = bare.links.last() else { return };
+    pub fn chase_cname(&mut self, shared: &mut Shared, dangling: DanglingCname) {
+        let Some(last) = dangling.links.last() else { return };
         let name = last.target.to_lower();
         let loops = name == self.question.name
-            || bare.links.iter().rev().skip(1).any(|link| link.target.eq_ignore_case(&name));
-        if loops || bare.links.len() > LINKS_MAX {
+            || dangling.links.iter().rev().skip(1).any(|link| link.target.eq_ignore_case(&name));
+        if loops || dangling.links.len() > LINKS_MAX {
             self.ede = ede::OTHER;
             return;
         }
-        self.target = self.target.chased(name, bare.links, bare.before);
-        self.ask_all_from(shared, bare.from);
+        self.target = self.target.chased(name, dangling.links, dangling.before);
+        self.ask_all_from(shared, dangling.from);
     }
 
     fn ask_all_from(&mut self, shared: &mut Shared, from: UpstreamId) {

@@ -15,8 +15,10 @@ impl Round {
     pub fn deny(
         &mut self,
         shared: &mut Shared,
-        (kind, expire_ms): (Negative, u64),
-        (chains, soa): (Vec<Chain>, Option<Box<SoaRecord>>),
+        kind: Negative,
+        expire_ms: u64,
+        chains: Vec<Chain>,
+        soa: Option<Box<SoaRecord>>,
     ) {
         let Some(family) = self.question.family() else { return };
         // No further upstream is asked; an outstanding attempt may still bring an address.
@@ -53,7 +55,7 @@ impl Round {
     pub fn deny_withheld(&mut self, shared: &mut Shared, until: Monotonic) {
         let now = shared.now;
         if self.question.family().is_some() {
-            return self.deny(shared, (Negative::Withheld, until.as_ms()), (Vec::new(), None));
+            return self.deny(shared, Negative::Withheld, until.as_ms(), Vec::new(), None);
         }
         self.clear_unasked(shared);
         let left_s = u32::try_from(until.since(now).as_secs()).unwrap_or(u32::MAX);
@@ -80,5 +82,5 @@ fn withheld_answer(question: &Question, now: Monotonic, ttl_s: u32) -> Option<St
     composer.set_header(0, flags::QR | flags::RD | flags::RA);
     composer.question(&question.name, question.rtype, Class::IN).then_some(())?;
     let len = composer.finish();
-    Stored::new(&Message::read(out.get(..len)?).ok()?, now, (ttl_s, Section::Answer), |record| record.ttl)
+    Stored::new(&Message::read(out.get(..len)?).ok()?, now, ttl_s, Section::Answer, |record| record.ttl)
 }

@@ -1,7 +1,7 @@
 //! Failed attempts: the question is sent again in another way, or to the next upstream.
 
 use crate::action::Action;
-use crate::attempt::{Attempt, Way};
+use crate::attempt::{Attempt, QueryMode};
 use crate::ids::AttemptId;
 use crate::input::Failure;
 use crate::mutant::Mutant;
@@ -31,9 +31,9 @@ impl Round {
         self.has_no_socket &= failure == Failure::NoSocket;
         let mut attempt = self.close(shared, id, outcome);
         // A server may close a connection that it has just accepted: one more, at once.
-        let once_more = Way { again: true, ..attempt.way };
+        let once_more = QueryMode { again: true, ..attempt.mode };
         if failure == Failure::Closed
-            && !attempt.way.again
+            && !attempt.mode.again
             && !shared.mutants.has(Mutant::ClosedConnectionIsFinal)
             && self.retry(shared, &mut attempt, once_more)
         {
@@ -55,15 +55,15 @@ impl Round {
             }
         }
         // Some servers close every connection on which they receive EDNS.
-        let bare = Way { again: true, last: true, ..attempt.way.plain_dns() };
-        if failure == Failure::Closed && attempt.edns && self.retry(shared, &mut attempt, bare) {
+        let plain_dns = QueryMode { again: true, last: true, ..attempt.mode.plain_dns() };
+        if failure == Failure::Closed && attempt.edns && self.retry(shared, &mut attempt, plain_dns) {
             return self.conclude(shared);
         }
         // A response that was truncated by UDP and is unavailable by TCP may be short enough without
         // EDNS.
         let alone = self.attempts.is_empty() && self.unasked.is_empty();
-        let plain = Way { last: true, ..attempt.way.plain_dns().by_udp() };
-        let again = attempt.edns || attempt.way.again;
+        let plain = QueryMode { last: true, ..attempt.mode.plain_dns().by_udp() };
+        let again = attempt.edns || attempt.mode.again;
         let cut = !attempt.is_udp() && again && alone && matches!(self.phase, Phase::Racing { .. });
         if !(cut && self.retry(shared, &mut attempt, plain)) {
             self.ask_instead(shared, &mut attempt);
@@ -79,8 +79,8 @@ impl Round {
         self.has_servfail |= rcode == Rcode::SERVFAIL;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
         let no_edns = attempt.edns && wants_none;
-        let bare = attempt.way.plain_dns();
-        if !(no_edns && self.retry(shared, &mut attempt, bare)) {
+        let plain_dns = attempt.mode.plain_dns();
+        if !(no_edns && self.retry(shared, &mut attempt, plain_dns)) {
             self.ask_instead(shared, &mut attempt);
         }
     }
@@ -91,7 +91,7 @@ impl Round {
         if attempt.target.leg() == self.target.leg()
             && matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR | Rcode::NOTIMP)
         {
-            self.plain.retain(|way| way.upstream != attempt.upstream);
+            self.plain.retain(|mode| mode.upstream != attempt.upstream);
             self.plain.extend(attempt.plainly());
         }
     }
@@ -99,8 +99,8 @@ impl Round {
     pub fn over_tcp(&mut self, shared: &mut Shared, came: Monotonic, id: AttemptId) {
         let mut attempt = self.close(shared, id, "truncated");
         self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
-        let way = attempt.way.over_tcp();
-        if !self.retry(shared, &mut attempt, way) {
+        let mode = attempt.mode.over_tcp();
+        if !self.retry(shared, &mut attempt, mode) {
             self.ask_instead(shared, &mut attempt);
         }
     }
@@ -114,13 +114,13 @@ impl Round {
         id: AttemptId,
         message: &Message<'_>,
     ) {
-        if self.attempts[id].way.again {
+        if self.attempts[id].mode.again {
             return self.on_doubtful_message(shared, id, Doubt::Unreadable, message.octets());
         }
         let mut attempt = self.close(shared, id, "badcookie");
         self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
-        let way = Way { again: true, ..attempt.way };
-        if !self.retry(shared, &mut attempt, way) {
+        let mode = QueryMode { again: true, ..attempt.mode };
+        if !self.retry(shared, &mut attempt, mode) {
             self.ask_instead(shared, &mut attempt);
         }
     }
@@ -140,9 +140,9 @@ impl Round {
 
     /// Sends the question of an ended attempt once more in another way. A denial that it was to check
     /// waits for that.
-    pub fn retry(&mut self, shared: &mut Shared, attempt: &mut Attempt, way: Way) -> bool {
+    pub fn retry(&mut self, shared: &mut Shared, attempt: &mut Attempt, mode: QueryMode) -> bool {
         let now = shared.now;
-        if !self.send(shared, &attempt.target, way) {
+        if !self.send(shared, &attempt.target, mode) {
             return false;
         }
         if let (Some(mut denied), Some(next)) = (attempt.denied.take(), self.attempts.last_mut()) {

@@ -40,16 +40,16 @@ impl Round {
     pub fn learn_from_plain_retry(&self, shared: &mut Shared, attempt: &Attempt, message: &Message<'_>) {
         let now = shared.now;
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
-        let note = if let Some(suspected) = attempt.way.plain {
+        let note = if let Some(suspected) = attempt.mode.plain {
             if suspected.letters {
                 upstream.drops_letters(now, attempt.target.name());
             }
             upstream.answers_plain(now, suspected)
         } else {
-            let lacks = attempt.way.without_edns
+            let lacks = attempt.mode.without_edns
                 && upstream.edns(now)
                 && !(attempt.dropped_edns && (message.edns().is_some() || !upstream.is_silent_to_it()))
-                && (!attempt.way.last || upstream.answers_without_edns());
+                && (!attempt.mode.last || upstream.answers_without_edns());
             lacks.then(|| upstream.cannot_edns(now))
         };
         shared.actions.extend(note.map(Action::Note));

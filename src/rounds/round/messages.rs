@@ -55,7 +55,7 @@ impl Round {
             sent: attempt.asked(),
             udp: attempt.is_udp(),
             exact: false,
-            last: attempt.way.last || (!attempt.is_udp() && !attempt.edns),
+            last: attempt.mode.last || (!attempt.is_udp() && !attempt.edns),
             cookie: None,
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
@@ -76,22 +76,27 @@ impl Round {
         let (mut plain, mut asked) = (std::mem::take(&mut shared.plain), Vec::new());
         let message = self.questioned(message, &self.attempts[id], &mut asked);
         let message = unmixed(&message, &self.attempts[id], &mut plain);
-        let memory = std::mem::take(&mut self.room.heard);
+        let memory = std::mem::take(&mut self.lists.response_addresses);
         let meaning = read(&message, &self.expected(shared, &self.attempts[id]), came, memory);
         self.act_on_meaning(shared, came, id, meaning, &message);
         shared.plain = plain;
     }
 
     /// The message with the question that it lacks.
-    fn questioned<'m>(&self, message: &Message<'m>, attempt: &Attempt, room: &'m mut Vec<u8>) -> Message<'m> {
+    fn questioned<'m>(
+        &self,
+        message: &Message<'m>,
+        attempt: &Attempt,
+        memory: &'m mut Vec<u8>,
+    ) -> Message<'m> {
         if message.asked().is_some() || message.header().tc() || is_error(full_rcode(message)) {
             return *message;
         }
         let question =
             Question { name: *attempt.target.name(), rtype: self.question.rtype, class: Class::IN };
-        room.resize(usize::from(u16::MAX), 0);
-        let len = spell::put_question(message, &question, room).unwrap_or(0);
-        Message::open(room.get(..len).unwrap_or_default()).unwrap_or(*message)
+        memory.resize(usize::from(u16::MAX), 0);
+        let len = spell::put_question(message, &question, memory).unwrap_or(0);
+        Message::open(memory.get(..len).unwrap_or_default()).unwrap_or(*message)
     }
 
     pub fn act_on_meaning(
@@ -112,7 +117,7 @@ impl Round {
         }
         match &meaning {
             Meaning::Truncated if !self.attempts[id].is_udp() => self.on_unreadable_over_tcp(shared, id),
-            Meaning::Truncated if !self.attempts[id].way.last => self.over_tcp(shared, came, id),
+            Meaning::Truncated if !self.attempts[id].mode.last => self.over_tcp(shared, came, id),
             Meaning::Failed(Rcode::BADCOOKIE) if self.attempts[id].is_udp() => {
                 self.with_new_cookie(shared, came, id, message)
             }

@@ -53,7 +53,7 @@ impl Round {
             WeakAnswer::Denial { kind, chain, soa, expire_ms } => {
                 let kind = if exists && chain.is_empty() { Negative::NoData } else { kind };
                 let chains = if chain.is_empty() { Vec::new() } else { vec![Chain { links: chain }] };
-                self.deny(shared, (kind, expire_ms), (chains, soa));
+                self.deny(shared, kind, expire_ms, chains, soa);
             }
             WeakAnswer::Withheld { until } => self.deny_withheld(shared, until),
             WeakAnswer::CompleteDenial { stored, .. } => {

@@ -4,7 +4,7 @@
 //! A response that cannot be read goes the same way, then once without EDNS; after that the attempt has
 //! failed.
 
-use crate::attempt::{Attempt, Kept, Way};
+use crate::attempt::{Attempt, Kept, QueryMode};
 use crate::ids::{AttemptId, UpstreamId};
 use crate::mutant::Mutant;
 use crate::reply::ede;
@@ -29,12 +29,12 @@ impl Round {
             // No other host can have sent it.
             return self.on_unreadable_over_tcp(shared, id);
         }
-        let way = attempt.way;
+        let mode = attempt.mode;
         attempt.doubt.count = attempt.doubt.count.saturating_add(1);
         if doubt == Doubt::Unreadable && !std::mem::replace(&mut attempt.doubt.unreadable, true) {
             let rtt = attempt.rtt(now);
-            self.note_response(shared, way.upstream, rtt, false);
-            if way.last {
+            self.note_response(shared, mode.upstream, rtt, false);
+            if mode.last {
                 return self.retry_unreadable(shared, id);
             }
         }
@@ -45,7 +45,7 @@ impl Round {
                 shared.count(Counter::ForgeriesSuspected);
             }
             let target = attempt.target.clone();
-            if self.send(shared, &target, way.over_tcp()) {
+            if self.send(shared, &target, mode.over_tcp()) {
                 self.mark_confirming(Some(id));
                 let (attempt, until) = (&mut self.attempts[id], now.plus(CONFIRM_WITHIN));
                 attempt.doubt.until = Some(until);
@@ -72,8 +72,8 @@ impl Round {
     pub fn on_unreadable_over_tcp(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
         self.note_response(shared, attempt.upstream, None, false);
-        let bare = Way { last: true, ..attempt.way.plain_dns() };
-        if attempt.edns && self.retry(shared, &mut attempt, bare) {
+        let plain_dns = QueryMode { last: true, ..attempt.mode.plain_dns() };
+        if attempt.edns && self.retry(shared, &mut attempt, plain_dns) {
             return self.mark_confirming(attempt.doubt.confirms);
         }
         let doubted = attempt.doubt.confirms.and_then(|id| self.attempts.get(id));
@@ -95,8 +95,8 @@ impl Round {
     /// A UDP response cannot be read, and TCP failed: once more without EDNS, for the last time.
     fn retry_unreadable(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
-        let bare = Way { last: true, ..attempt.way.plain_dns().by_udp() };
-        if attempt.way.last || !attempt.edns || !self.retry(shared, &mut attempt, bare) {
+        let plain_dns = QueryMode { last: true, ..attempt.mode.plain_dns().by_udp() };
+        if attempt.mode.last || !attempt.edns || !self.retry(shared, &mut attempt, plain_dns) {
             self.end_unreadable(shared, &mut attempt);
         }
     }

@@ -39,8 +39,8 @@ impl Shared {
             return Some(stored);
         }
         let stored = get(&question.unvalidated()).or_else(|| get(&question.validated()))?;
-        let bare = !question.dnssec_ok && stored.is_signed();
-        let stored = if bare { Arc::new(stored.without_signatures()?) } else { stored };
+        let omits_signatures = !question.dnssec_ok && stored.is_signed();
+        let stored = if omits_signatures { Arc::new(stored.without_signatures()?) } else { stored };
         self.answers.put(&question.asked(), Arc::clone(&stored));
         Some(stored)
     }

@@ -1,6 +1,6 @@
 //! Withholds private addresses from public names (DNS rebinding, see [`crate::rebinding`]).
 
-use crate::complete_answer::Piece;
+use crate::complete_answer::AnswerBuilder;
 use crate::mutant::Mutant;
 use crate::rebinding::{is_private, is_sinkhole};
 use crate::shared::Shared;
@@ -29,16 +29,16 @@ impl Shared {
 
     /// The first address because of which a complete answer is withheld. Only records of the answer
     /// count. Beside another address a sinkhole counts as private.
-    pub fn withheld_of(&self, piece: &Piece<'_>, message: &Message<'_>) -> Option<IpAddr> {
-        if !matches!(piece.question.rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
+    pub fn withheld_of(&self, builder: &AnswerBuilder<'_>, message: &Message<'_>) -> Option<IpAddr> {
+        if !matches!(builder.question.rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
             return None;
         }
-        let all = piece.addresses(message);
+        let all = builder.addresses(message);
         let mixed = all.iter().any(|address| !is_sinkhole(address));
         let withheld =
             |address: &IpAddr| Reach::of(*address) != Reach::Public && (mixed || is_private(address));
         let first = all.into_iter().find(withheld)?;
-        (self.is_public(&piece.question.name) && !self.mutants.has(Mutant::PrivateAddressesJoin))
+        (self.is_public(&builder.question.name) && !self.mutants.has(Mutant::PrivateAddressesJoin))
             .then_some(first)
     }
 }

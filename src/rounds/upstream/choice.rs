@@ -19,7 +19,8 @@ pub(crate) fn choose(
     upstreams: &mut [Upstream],
     group: &[UpstreamId],
     now: Monotonic,
-    (first, mut order): (usize, VecDeque<UpstreamId>),
+    first: usize,
+    mut order: VecDeque<UpstreamId>,
 ) -> Choice {
     order.clear();
     let mut trials = Vec::new();

@@ -32,14 +32,14 @@ pub(crate) struct Cookie {
 
 impl Cookie {
     /// The option for the next query; `draw` gives the client cookie when there is none yet.
-    pub fn option<'b>(&mut self, draw: impl FnOnce() -> u64, room: &'b mut [u8; OPTION_MAX]) -> &'b [u8] {
+    pub fn option<'b>(&mut self, draw: impl FnOnce() -> u64, out: &'b mut [u8; OPTION_MAX]) -> &'b [u8] {
         let client = self.client.get_or_insert_with(|| draw().to_be_bytes());
         let length = (client.len() + self.server.len()) as u16;
-        room[..2].copy_from_slice(&COOKIE.to_be_bytes());
-        room[2..4].copy_from_slice(&length.to_be_bytes());
-        room[4..12].copy_from_slice(client);
-        room[12..12 + self.server.len()].copy_from_slice(&self.server);
-        &room[..12 + self.server.len()]
+        out[..2].copy_from_slice(&COOKIE.to_be_bytes());
+        out[2..4].copy_from_slice(&length.to_be_bytes());
+        out[4..12].copy_from_slice(client);
+        out[12..12 + self.server.len()].copy_from_slice(&self.server);
+        &out[..12 + self.server.len()]
     }
 
     /// Whether queries carry a cookie.
@@ -115,12 +115,12 @@ mod tests {
     fn a_cookie_that_is_not_ours_or_is_missing_does_not_fit() {
         let mut cookie = Cookie::default();
         assert!(cookie.fits(None) && !cookie.fits(Some(&[0; 8])));
-        let mut room = [0; OPTION_MAX];
+        let mut out = [0; OPTION_MAX];
         let draw = || 0x0102_0304_0506_0708;
-        assert_eq!(cookie.option(draw, &mut room), [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(cookie.option(draw, &mut out), [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
         cookie.learn(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
         assert!(cookie.fits(Some(&[1, 2, 3, 4, 5, 6, 7, 8, 77])) && !cookie.fits(None));
-        let option = cookie.option(|| unreachable!("drawn once"), &mut room);
+        let option = cookie.option(|| unreachable!("drawn once"), &mut out);
         assert_eq!(option, [0, 10, 0, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 

@@ -27,7 +27,7 @@ fn snapshot_with(name: &str, addresses: &[IpAddr], extra: &[IpAddr], sorted: boo
     let set = FamilyDraft {
         sorted,
         addresses: addresses.iter().chain(extra).map(address).collect(),
-        ..FamilyDraft::of(11, [], (NOW.as_ms() + 60_000, 60))
+        ..FamilyDraft::of(11, [], NOW.as_ms() + 60_000, 60)
     };
     writer.put(&Draft { name, a: Some(set), aaaa: None }, NOW).expect("room");
     let mut out = Snapshot::new();

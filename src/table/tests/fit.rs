@@ -7,7 +7,7 @@ mod skip;
 use hither_table::layout::head;
 use hither_table::{
     Draft, FamilyDraft, Geometry, Key, Monotonic, NoEntry, Opened, Origin, Reader, Snapshot, Writer,
-    is_there_more_room, open_as_it_fits, rotate_as_it_fits, usual,
+    is_there_more_room, open_as_it_fits, usual,
 };
 use hither_wire::name::Name;
 use std::io::Write as _;
@@ -23,7 +23,7 @@ fn name(n: usize) -> Name {
 fn put(writer: &mut Writer, n: usize) {
     let version = writer.next_version();
     let address = "192.0.2.1".parse().expect("an address");
-    let set = FamilyDraft::of(version, [address], (1 << 40, 60));
+    let set = FamilyDraft::of(version, [address], 1 << 40, 60);
     writer.put(&Draft { name: name(n), a: Some(set), aaaa: None }, NOW).expect("room is made");
 }
 
@@ -111,7 +111,7 @@ fn in_a_tiny_runtime_directory_the_table_is_smaller() {
         assert!(!is_there_more_room(&again.writer, dir, &wanted));
         grow(dir, "64m");
         assert!(is_there_more_room(&again.writer, dir, &wanted));
-        let short = rotate_as_it_fits(&mut again.writer, &mut again.lock, dir, (&wanted, 0o644), [4, 5, 6]);
+        let short = again.writer.rotate_as_it_fits(&mut again.lock, dir, &wanted, 0o644, [4, 5, 6]);
         assert!(matches!(short, Ok(None)), "{short:?}");
         assert_eq!((again.writer.capacity(), found(&reader, 1999)), (65_536, Err(NoEntry::Replaced)));
         while again.writer.work(1024, NOW).is_none() {}
@@ -136,7 +136,7 @@ fn in_a_full_runtime_directory_the_table_is_on_the_heap() {
         let before = opened.writer.next_version();
         std::fs::remove_file(rest).expect("there");
         assert!(is_there_more_room(&opened.writer, dir, &wanted));
-        let short = rotate_as_it_fits(&mut opened.writer, &mut opened.lock, dir, (&wanted, 0o644), [4, 5, 6]);
+        let short = opened.writer.rotate_as_it_fits(&mut opened.lock, dir, &wanted, 0o644, [4, 5, 6]);
         assert!(matches!(short, Ok(None)) && opened.writer.is_shared(), "{short:?}");
         assert!(opened.writer.next_version() > before);
         while opened.writer.work(1024, NOW).is_none() {}
@@ -175,8 +175,7 @@ fn a_larger_table_that_does_not_fit_beside_the_existing_one_leaves_it_in_use() {
             assert!(opened.short.is_none());
             put(&mut opened.writer, 1);
             let wanted = Geometry { entries: 1 << 20 };
-            let kept =
-                rotate_as_it_fits(&mut opened.writer, &mut opened.lock, dir, (&wanted, 0o644), [4, 5, 6]);
+            let kept = opened.writer.rotate_as_it_fits(&mut opened.lock, dir, &wanted, 0o644, [4, 5, 6]);
             assert!(kept.is_err_and(|why| why.is_lack_of_space()));
             drop((opened.writer, opened.lock));
             let again = open(dir, 1 << 20);

@@ -15,7 +15,7 @@ fn draft(n: u32, version: u64) -> Draft {
     let name: Name = format!("h{n}.example").parse().expect("a name");
     let count = 1 + version % 5;
     let addresses = (0..count).map(|n| Ipv4Addr::from((version * 16 + n) as u32).into());
-    let set = FamilyDraft { state: State::First, ..FamilyDraft::of(version, addresses, (1 << 40, 60)) };
+    let set = FamilyDraft { state: State::First, ..FamilyDraft::of(version, addresses, 1 << 40, 60) };
     Draft { name, a: Some(set), aaaa: None }
 }
 

@@ -4,7 +4,7 @@
 use hickory_proto::op::{Message as Oracle, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::{CNAME, MX, NAPTR, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name as OracleName, RData, Record, RecordType};
-use hither_wire::codes::{Class, Rtype};
+use hither_wire::codes::Rtype;
 use hither_wire::copy::Copier;
 use hither_wire::message::{Message, Section};
 use hither_wire::name::{Name, NameError};
@@ -53,8 +53,7 @@ proptest! {
         let octets = oracle.to_vec().expect("written");
         let message = Message::read(&octets).expect("readable");
         let mut out = vec![0xff; 65_535];
-        let question = (&as_ours(&asked), Rtype::TXT, Class::IN);
-        let mut copier = Copier::new(&mut out, 0x8000, question).expect("room");
+        let mut copier = Copier::new(&mut out, 0x8000, &as_ours(&asked), Rtype::TXT).expect("room");
         for record in message.records() {
             prop_assert!(copier.copy(&record.owner(), &record, record.ttl));
         }
@@ -75,7 +74,7 @@ proptest! {
         let octets = oracle.to_vec().expect("written");
         let message = Message::read(&octets).expect("readable");
         let mut out = vec![0xff; room];
-        let Some(mut copier) = Copier::new(&mut out, 0x8000, (&Name::ROOT, Rtype::TXT, Class::IN)) else {
+        let Some(mut copier) = Copier::new(&mut out, 0x8000, &Name::ROOT, Rtype::TXT) else {
             prop_assert!(room < 17);
             return Ok(());
         };

@@ -29,5 +29,5 @@ pub fn stored(n: u32, octets: u8, ttl_s: u32) -> Arc<Stored> {
     composer.record(Section::Answer, Owner::At(12), Rtype::TXT, ttl_s, &text);
     let len = composer.finish();
     let message = Message::read(&out[..len]).expect("a message");
-    Arc::new(Stored::new(&message, NOW, (ttl_s, Section::Authority), |record| record.ttl).expect("an answer"))
+    Arc::new(Stored::new(&message, NOW, ttl_s, Section::Authority, |record| record.ttl).expect("an answer"))
 }

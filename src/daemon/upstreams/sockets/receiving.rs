@@ -60,7 +60,7 @@ impl Upstreams {
         let socket = self.sockets.get_mut(slot.key).filter(|socket| socket.generation == slot.generation)?;
         let Line::Tcp { stream, framer, outbox, connected } = &mut socket.line else { return None };
         let mut messages = Vec::new();
-        let result = converse(stream, framer, (outbox, connected), &mut messages);
+        let result = converse(stream, framer, outbox, connected, &mut messages);
         let (more, failed) = result.map_or_else(|failure| (false, Some(failure)), |more| (more, None));
         Some(Conversation { attempt: socket.attempt?, messages, failed, more })
     }
@@ -69,7 +69,8 @@ impl Upstreams {
 fn converse(
     stream: &mut TcpStream,
     framer: &mut Framer,
-    (outbox, connected): (&mut Outbox, &mut bool),
+    outbox: &mut Outbox,
+    connected: &mut bool,
     messages: &mut Vec<Vec<u8>>,
 ) -> Result<bool, Failure> {
     if !*connected {
