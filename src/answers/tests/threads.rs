@@ -143,13 +143,13 @@ proptest! {
     fn only_stored_answers_are_found(ops in proptest::collection::vec((0u32..20, 0u8..4, any::<u8>()), 1..200)) {
         let (mut answers, mut known) = (Answers::new(8, 7), BTreeMap::new());
         for (n, bits, what) in ops {
-            let dnssec = (bits & 1 != 0, bits & 2 != 0);
+            let (dnssec_ok, checking_disabled) = (bits & 1 != 0, bits & 2 != 0);
             let name = name(n);
-            let asked = Asked { dnssec, ..asked(&name) };
+            let asked = Asked { dnssec_ok, checking_disabled, ..asked(&name) };
             match what {
                 0..20 => {
                     answers.remove(&asked);
-                    known.remove(&(n, dnssec));
+                    known.remove(&(n, (dnssec_ok, checking_disabled)));
                 }
                 20..30 => {
                     answers.remove_name(&name);
@@ -157,7 +157,7 @@ proptest! {
                 }
                 octets => {
                     answers.put(&asked, stored(n, octets, 300));
-                    known.insert((n, dnssec), octets);
+                    known.insert((n, (dnssec_ok, checking_disabled)), octets);
                 }
             }
             answers.check_invariants();

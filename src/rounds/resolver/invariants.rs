@@ -57,7 +57,7 @@ impl Rounds {
                 "an attempt belongs to one round"
             );
             assert!(
-                asked.insert((attempt.upstream, *attempt.target.name(), attempt.way.transport as u8)),
+                asked.insert((attempt.upstream, *attempt.target.name(), attempt.mode.transport as u8)),
                 "two attempts at once for one question, upstream and transport"
             );
         }

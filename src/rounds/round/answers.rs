@@ -48,6 +48,14 @@ impl Round {
         }
     }
 
+    /// The planted fault `NegativeBeatsPositive`: a negative response voids the answer before it.
+    fn forget_answer_if_planted(&mut self, shared: &Shared) {
+        let is_planted = shared.mutants.has(Mutant::NegativeBeatsPositive);
+        if is_planted && matches!(self.phase, Phase::Completing { .. }) {
+            self.phase = Phase::Racing { held: None, dangling: None };
+        }
+    }
+
     /// Applies the meaning of a response. `false`: it has no use, since its CNAMEs are too many or
     /// loop, or the answer is too long.
     pub fn apply_answer(
@@ -86,11 +94,7 @@ impl Round {
             }
             Meaning::Negative { kind, chain, soa, ttl_s } => {
                 let Some(chain) = joined(chain) else { return false };
-                if shared.mutants.has(Mutant::NegativeBeatsPositive)
-                    && matches!(self.phase, Phase::Completing { .. })
-                {
-                    self.phase = Phase::Racing { held: None, dangling: None };
-                }
+                self.forget_answer_if_planted(shared);
                 self.hold(shared, came, WeakAnswer::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
             }
             Meaning::Dangling { chain } => {
