@@ -4,7 +4,7 @@
 //! This uses libc, since the safe wrappers share one list of control messages among all datagrams of a
 //! batch, and lose control messages when a batch is reused.
 //!
-//! The kernel gets pointers that stay valid from one call to the next: they lead into [`PinnedArray`]s.
+//! The kernel gets pointers that stay valid from one call to the next: they lead into `PinnedArray`s.
 //! Building headers and reading results is separate from the system calls, so that Miri can run it
 //! against a kernel that the tests simulate.
 #![allow(unsafe_code)]

@@ -20,19 +20,19 @@ impl std::fmt::Debug for Received<'_> {
 }
 
 impl<'b> Received<'b> {
-    /// The n-th datagram; see [`Batch::query`].
+    /// The n-th datagram; see [`super::Batch::query`].
     #[must_use]
     pub fn query(self, n: usize) -> &'b [u8] {
         octets(self.headers, self.octets, n)
     }
 
-    /// The sender of the n-th datagram; see [`Batch::peer`].
+    /// The sender of the n-th datagram; see [`super::Batch::peer`].
     #[must_use]
     pub fn peer(self, n: usize) -> Option<SocketAddr> {
         peer(&self.names[n])
     }
 
-    /// The way back for the n-th datagram; see [`Batch::route`].
+    /// The way back for the n-th datagram; see [`super::Batch::route`].
     #[must_use]
     pub fn route(self, n: usize) -> Route {
         route(self.headers, self.names, self.controls, n)

@@ -56,7 +56,7 @@ impl Oracle {
                 excused: if down.len() < upstreams { down.clone() } else { BTreeSet::new() },
                 asked: BTreeSet::new(),
                 open: Default::default(),
-                failures: 0,
+                failed: BTreeSet::new(),
                 good: Vec::new(),
                 denials: Vec::new(),
                 dangling_until_ms: None,
@@ -108,7 +108,7 @@ impl Oracle {
         let question = self.open.get(&attempt).copied();
         if let Some(round) = self.round_of(attempt) {
             let upstream = round.open.get(&attempt).copied();
-            round.failures += 1;
+            round.failed.extend(upstream);
             self.retries.ended_twice = question.zip(upstream).filter(|_| closed);
         }
     }
@@ -212,7 +212,7 @@ impl Oracle {
             Content::Dangling => {
                 round.dangling_until_ms.get_or_insert(now.as_ms() + u64::from(ttl_s) * 1000);
             }
-            Content::Error => round.failures += 1,
+            Content::Error => round.failed.extend(round.open.get(&attempt)),
             Content::Truncated => {}
         }
     }

@@ -57,7 +57,8 @@ pub(super) struct SeenRound {
     pub excused: BTreeSet<usize>,
     pub asked: BTreeSet<UpstreamId>,
     pub open: BTreeMap<AttemptId, UpstreamId>,
-    pub failures: usize,
+    /// Upstreams of which an attempt failed: the next upstream is due once for each.
+    pub failed: BTreeSet<UpstreamId>,
     pub good: Vec<Good>,
     pub denials: Vec<Denial>,
     /// When the first dangling CNAME expires, in milliseconds.

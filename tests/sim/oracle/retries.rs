@@ -101,7 +101,7 @@ impl Oracle {
             retries.second.insert(attempt);
             // The upstream has not failed yet.
             if let Some(round) = self.questions.get_mut(question).and_then(|known| known.rounds.last_mut()) {
-                round.failures -= 1;
+                round.failed.remove(&upstream);
             }
             return;
         }

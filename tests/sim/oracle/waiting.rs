@@ -71,9 +71,9 @@ fn judge_waiting(settings: &Settings, now: Monotonic, quiet: bool, known: &Known
     if round.dangling_until_ms.is_some() {
         return;
     }
-    // Each failure starts the next upstream at once, and after the fallback all are asked.
+    // Each failed upstream starts the next one at once, and after the fallback all are asked.
     let all = round.upstreams - round.excused.iter().filter(|n| **n < round.upstreams).count();
-    let mut due = settings.first + round.failures;
+    let mut due = settings.first + round.failed.len();
     let since = now.since(round.started).saturating_sub(round.slept);
     if since >= settings.fallback {
         let waves = 1 + (since - settings.fallback).as_millis() / settings.stagger.as_millis();
