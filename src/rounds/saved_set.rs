@@ -32,7 +32,7 @@ pub enum Restore {
     /// The restore begins. To be reported before the first question, since questions are noted from
     /// then on.
     Begin {
-        /// [`crate::Rounds::usual`] at the time they were saved.
+        /// [`crate::Rounds::default_upstreams`] at the time they were saved.
         usual: Vec<u64>,
     },
     /// Some sets: a slice, since nothing else happens meanwhile.
