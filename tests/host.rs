@@ -296,7 +296,7 @@ fn enable_nss_and_disable_nss_report_their_changes() {
     host.write("etc/nsswitch.conf", "passwd: files\n");
     let output = run("enable-nss", &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no line of hosts"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no hosts line"));
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_networks_own_names_are_sent_only_to_its_own_servers() {
         seen.map(|file| (file["names"].as_u64(), file["passed_over"].as_u64())),
         Some((Some(2), Some(1)))
     );
-    assert!(daemon.log().contains("line 4: '192.0.2' is no address"), "{}", daemon.log());
+    assert!(daemon.log().contains("line 4: '192.0.2' is not an address"), "{}", daemon.log());
     // After a reload, cached answers are dropped where other upstreams, or none, would be asked.
     let reload = |upstreams: &[&str]| {
         configure(upstreams);

@@ -41,7 +41,7 @@ fn the_hit_rate_is_a_share_and_null_before_the_first_query() {
         (&"udp".into(), &().into())
     );
     let text = || String::from_utf8(daemon.ctl(&["status"]).stdout).expect("text");
-    assert!(text().contains("\ncache      nothing was asked yet\n"), "{}", text());
+    assert!(text().contains("\ncache      no queries yet\n"), "{}", text());
     daemon.ask("www.example");
     let first = text();
     assert!(
@@ -271,7 +271,7 @@ fn a_check_by_root_reports_files_that_the_daemons_user_cannot_read_and_why() {
         (
             Some(0),
             format!(
-                "hint: there is no file '{missing}'; it is read when it is there\nthe configuration is right\n"
+                "hint: there is no file '{missing}'; it is read once it exists\nthe configuration is right\n"
             )
         ),
         "{said}"

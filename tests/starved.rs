@@ -203,7 +203,7 @@ fn a_service_manager_that_reads_nothing_is_notified_later_and_delays_no_client()
     let other = UnixDatagram::unbound().expect("a socket");
     other.set_nonblocking(true).expect("an option");
     while other.send_to(b"X=1\n", daemon.dir.join("notify")).is_ok() {}
-    daemon.wait_for("the service manager cannot be told anything");
+    daemon.wait_for("the service manager cannot be notified");
     hits(&daemon, 10);
     let done = daemon.ctl(&["reload"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -133,7 +133,7 @@ fn a_fifo_in_place_of_any_file_blocks_nothing() {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     };
     fifo(&hosts);
-    daemon.until("status reports it", |daemon| problem(daemon, &hosts).contains("it is a FIFO and no file"));
+    daemon.until("status reports it", |daemon| problem(daemon, &hosts).contains("it is a FIFO, not a file"));
     let line = |daemon: &Daemon| daemon.json(&["query", "nas.test"])["source_detail"].clone();
     let began = std::time::Instant::now();
     // One more search for the line than may run at once.
@@ -146,7 +146,7 @@ fn a_fifo_in_place_of_any_file_blocks_nothing() {
     fifo(&drop_in);
     daemon.signal(nix::sys::signal::Signal::SIGHUP);
     let said = daemon.wait_for("the old one stays in force");
-    assert!(said.contains("a.toml: cannot be read: it is a FIFO and no file"), "{said}");
+    assert!(said.contains("a.toml: cannot be read: it is a FIFO, not a file"), "{said}");
     assert_eq!(ends(&daemon.ask("nas.test")), [7]);
     let check = std::process::Command::new("timeout")
         .args(["10", env!("CARGO_BIN_EXE_hitherd"), "--check", "--config"])

@@ -51,14 +51,15 @@ impl Endpoint {
         let Some(zone) = zone else {
             let address = SocketAddr::new(ip, port);
             if why_link_is_missing(&address).is_some() {
-                return Err(format!("'{text}' is an address of a link: say of which, as in {ip}%eth0"));
+                return Err(format!("'{text}' is a link-local address: name its interface, as in {ip}%eth0"));
             }
             return Ok(Endpoint { address, interface: None });
         };
-        let v6 = of_link(ip)
-            .ok_or_else(|| format!("'{text}': only an address that begins with fe80: has a zone"))?;
+        let v6 = of_link(ip).ok_or_else(|| {
+            format!("'{text}': only a link-local address, which begins with fe80:, has a zone")
+        })?;
         if zone.is_empty() || zone.len() > 15 || zone.contains(['/', ' ', '%', ':', '@', '#']) {
-            return Err(format!("'{text}': '{zone}' is no interface"));
+            return Err(format!("'{text}': '{zone}' is not an interface"));
         }
         let number = zone.parse().ok().filter(|number| *number > 0);
         Ok(Endpoint {
@@ -67,13 +68,13 @@ impl Endpoint {
         })
     }
 
-    /// Reads the address of an upstream, which another host can have.
+    /// Reads the address of an upstream; an address that no upstream can have is an error.
     pub(super) fn upstream(text: &str) -> Result<Endpoint, String> {
         Endpoint::read_upstream(text)
             .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_upstream(text).is_ok()))
     }
 
-    /// Reads the address of a listener, on an interface that exists.
+    /// Reads the address of a listener; the interface that it names must exist.
     pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
         Endpoint::read_listener(text)
             .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_listener(text).is_ok()))
@@ -93,17 +94,19 @@ impl Endpoint {
             && port.parse::<u16>().is_ok()
         {
             return Err(format!(
-                "'{text}' has no address; write \"0.0.0.0:{port}\" and \"[::]:{port}\" for all of this host"
+                "'{text}' has no address; write \"0.0.0.0:{port}\" and \"[::]:{port}\" for all addresses of this host"
             ));
         }
         let endpoint = Endpoint::read(text)?;
         if endpoint.address.ip().is_multicast() {
-            return Err(format!("'{text}' is the address of many; write one of this host's"));
+            return Err(format!(
+                "'{text}' is a multicast or broadcast address; write an address of this host"
+            ));
         }
         let interface = endpoint.interface().unwrap_or_default().to_owned();
         endpoint
             .address()
-            .ok_or_else(|| format!("'{text}': there is no interface '{interface}' to listen at"))
+            .ok_or_else(|| format!("'{text}': there is not an interface '{interface}' to listen at"))
     }
 }
 
@@ -131,7 +134,7 @@ fn split(text: &str) -> Result<(&str, u16), String> {
         Some(port) => match port.parse() {
             Ok(port) => Ok((host, port)),
             Err(_) if host.parse::<IpAddr>().is_ok() => {
-                Err(format!("'{text}': '{port}' is no port; expected a number up to 65535"))
+                Err(format!("'{text}': '{port}' is not a port; expected a number up to 65535"))
             }
             Err(_) => Err(not_an_address(text)),
         },
@@ -175,7 +178,7 @@ fn with_suggestion(why: String, text: &str, is_accepted: impl Fn(&str) -> bool) 
     ];
     let right = |form: &String| !has_port_zero(form) && is_accepted(form);
     let tls = if of_tls || ["tls:", "https:", "quic:", "h3:"].iter().any(|scheme| text.starts_with(scheme)) {
-        ": DNS over TLS, HTTPS or QUIC, and a name for it behind #, is not in this version"
+        ": DNS over TLS, HTTPS or QUIC, and a server name after #, are not in this version"
     } else {
         ""
     };
@@ -195,12 +198,12 @@ fn not_an_address(text: &str) -> String {
     let forms =
         "expected an address such as 192.0.2.1, 192.0.2.1:53, 2001:db8::1, [2001:db8::1]:53 or fe80::1%eth0";
     if let Some((scheme, _)) = text.split_once("://") {
-        return format!("'{text}' is no address: {scheme} is not spoken here; {forms}");
+        return format!("'{text}' is not an address: {scheme} is not supported; {forms}");
     }
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains("::") {
-        return format!("'{text}' is a name, and an address is needed to look names up; {forms}");
+        return format!("'{text}' is a name, not an address; {forms}");
     }
-    format!("'{text}' is no address; {forms}")
+    format!("'{text}' is not an address; {forms}")
 }
 
 #[cfg(test)]
@@ -241,39 +244,39 @@ mod tests {
         for (text, reason) in [
             ("192.0.2.1#5353", "write \"192.0.2.1:5353\""),
             ("2001:db8::1@5353", "write \"[2001:db8::1]:5353\""),
-            ("udp://192.0.2.1", "udp is not spoken here"),
-            ("https://dns.example/dns-query", "https is not spoken here"),
+            ("udp://192.0.2.1", "udp is not supported"),
+            ("https://dns.example/dns-query", "https is not supported"),
             ("dns.example", "is a name"),
             ("localhost:53", "is a name"),
             ("0.0.0.0", "this host itself"),
             ("::", "this host itself"),
             ("::ffff:0.0.0.0", "this host itself"),
             ("192.0.2.1:0", "port 0"),
-            ("192.0.2.1:99999", "'99999' is no port"),
-            ("192.0.2", "is no address; expected"),
+            ("192.0.2.1:99999", "'99999' is not a port"),
+            ("192.0.2", "is not an address; expected"),
             ("192.0.2.1 ", "write \"192.0.2.1\""),
-            ("", "is no address; expected"),
-            ("255.255.255.255", "address of many"),
-            ("224.0.0.1", "address of many"),
-            ("ff02::1", "address of many"),
+            ("", "is not an address; expected"),
+            ("255.255.255.255", "multicast or broadcast"),
+            ("224.0.0.1", "multicast or broadcast"),
+            ("ff02::1", "multicast or broadcast"),
             ("0.1.2.3", "that no host has"),
             ("240.0.0.1", "that no host has"),
-            ("fe80::1", "say of which, as in fe80::1%eth0"),
-            ("[fe80::1]:53", "say of which"),
-            ("fe80::1%", "'' is no interface"),
+            ("fe80::1", "name its interface, as in fe80::1%eth0"),
+            ("[fe80::1]:53", "name its interface"),
+            ("fe80::1%", "'' is not an interface"),
             ("2001:db8::1%eth0", "begins with fe80:"),
             ("[2001:db8::1", "']' is missing"),
             ("[2001:db8::1", "write \"2001:db8::1\""),
             ("[2001:db8::1]54", "write \"[2001:db8::1]:54\""),
-            ("192.0.2.1#dns.example", "is not in this version; write \"192.0.2.1\""),
-            ("192.0.2.1@853#dns.example", "is not in this version; write \"192.0.2.1\""),
-            ("2001:db8::1#dns.example", "is not in this version; write \"2001:db8::1\""),
-            ("tls://192.0.2.1", "is not in this version; write \"192.0.2.1\""),
+            ("192.0.2.1#dns.example", "are not in this version; write \"192.0.2.1\""),
+            ("192.0.2.1@853#dns.example", "are not in this version; write \"192.0.2.1\""),
+            ("2001:db8::1#dns.example", "are not in this version; write \"2001:db8::1\""),
+            ("tls://192.0.2.1", "are not in this version; write \"192.0.2.1\""),
             ("udp://192.0.2.1:54", "write \"192.0.2.1:54\""),
             ("fe80::1@lo", "write \"fe80::1%lo\""),
             ("fe80::1%lo:54", "write \"[fe80::1%lo]:54\""),
             ("192.0.2.1@54", "write \"192.0.2.1:54\""),
-            ("[2001:db8::1]53", "is no address"),
+            ("[2001:db8::1]53", "is not an address"),
         ] {
             let said = Endpoint::upstream(text).expect_err(text);
             assert!(said.contains(reason), "{text:?}: {said}");

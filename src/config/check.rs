@@ -1,4 +1,4 @@
-//! Checks over several keys: what is wrong although each value by itself is right.
+//! Checks that concern several keys: values that are valid by themselves but not together.
 
 use super::place::{Of, Place};
 use super::{Config, Endpoint};
@@ -9,7 +9,7 @@ impl Config {
     /// Checks the values of the configuration together.
     ///
     /// # Errors
-    /// The key to blame, and what is wrong with it.
+    /// The key at fault, and the reason.
     pub(super) fn check(&self) -> Result<(), (Place, String)> {
         let s = &self.settings;
         let fail = |section, key, message: &str| {
@@ -25,7 +25,7 @@ impl Config {
             return fail("cache", "failure_ttl", "is not between 1s and 5m (RFC 9520 section 3.2)");
         }
         if !self.save.is_zero() && self.save < Duration::from_secs(1) {
-            return fail("cache", "save", "is neither 0s, which is never, nor at least 1s");
+            return fail("cache", "save", "is neither 0s (never) nor at least 1s");
         }
         if self.workers > 64 {
             return fail("listen", "workers", "is larger than 64");
@@ -44,7 +44,7 @@ impl Config {
         let count = distinct.len();
         if count > 64 {
             let place = Place { section: "upstream", key: "address", of: Of::Last };
-            return Err((place, format!("{count} upstreams; at most 64 are asked")));
+            return Err((place, format!("{count} upstreams; expected at most 64")));
         }
         if let Some((name, _)) = self.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
             let place = Place { section: "domain", key: "upstreams", of: Of::Domain(Box::new(*name)) };
@@ -58,8 +58,9 @@ impl Config {
             };
             if self.listen.iter().any(is_own) {
                 let place = Place { section: "upstream", key: "address", of: Of::Upstream(upstream.clone()) };
-                let message =
-                    format!("the upstream {upstream} is one of listen.dns: hitherd would ask itself");
+                let message = format!(
+                    "the upstream {upstream} is an address of listen.dns: hitherd would query itself"
+                );
                 return Err((place, message));
             }
         }

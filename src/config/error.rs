@@ -64,7 +64,7 @@ pub(super) fn text(path: &Path, octets: Vec<u8>) -> Result<String, ConfigError> 
             path,
             &shown,
             at,
-            &format!("the octet 0x{odd:02x} is no UTF-8; save the file as UTF-8"),
+            &format!("the octet 0x{odd:02x} is not UTF-8; save the file as UTF-8"),
         )
     })
 }
@@ -72,7 +72,7 @@ pub(super) fn text(path: &Path, octets: Vec<u8>) -> Result<String, ConfigError> 
 /// Adds to a message of the TOML parser: the nearest known key, or an explanation.
 fn explain(message: &str) -> String {
     if message == "duplicate key" {
-        return "this is there twice, and once is allowed: put what belongs together under one".to_owned();
+        return "this occurs twice; expected once: put the keys and values of both into one".to_owned();
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {

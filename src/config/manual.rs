@@ -23,7 +23,8 @@ const WITHOUT_DEFAULT: [&str; 8] = [
 /// The repeated sections.
 const BLOCKS: [&str; 3] = ["upstream", "domain", "block"];
 
-/// Deserializes along a path of keys into [`File`], and ends with an error that says what is at its end.
+/// Deserializes along a path of keys into [`File`], and ends with an error that describes the end
+/// of the path.
 struct Walk<'p> {
     path: &'p [&'static str],
 }

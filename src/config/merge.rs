@@ -6,7 +6,7 @@ use super::{Block, Config, Endpoint};
 use hither_local::Match;
 
 impl Config {
-    /// Sets what `file` has; keys that it does not have stay as they are.
+    /// Sets the keys that `file` has; other keys stay as they are.
     pub(super) fn merge(&mut self, file: File) {
         fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
             if let Some(value) = value {

@@ -1,4 +1,4 @@
-//! The configuration: hither.toml and its drop-ins. It takes effect only if all of it is right.
+//! The configuration: hither.toml and its drop-ins. It takes effect only if all of it is valid.
 //!
 //! Each file is read on its own, so that an error names its file, line and column; later files win key
 //! by key, their `[[upstream]]`, `[[domain]]` and `[[block]]` tables add to those of earlier files.
@@ -43,7 +43,7 @@ pub const DROP_INS_MAX: usize = 1024;
 /// The hosts file that is read unless the configuration names others.
 const HOSTS_FILE: &str = "/etc/hosts";
 
-/// Names that the table holds by default, if the file system has room for them.
+/// Names that the table holds by default, if the file system has space for them.
 pub const ENTRIES: usize = 65_536;
 
 /// The configuration with all defaults filled in. It has more fields than other structs, one for each
@@ -74,7 +74,7 @@ pub struct Config {
     pub limits: Limits,
     /// Settings of rounds and cache.
     pub settings: Settings,
-    /// Names that the table holds; `None`: [`ENTRIES`], or as many as the file system has room for.
+    /// Names that the table holds; `None`: [`ENTRIES`], or as many as the file system has space for.
     pub table_entries: Option<usize>,
     /// The permissions of the table's file.
     pub table_mode: u32,
@@ -82,7 +82,7 @@ pub struct Config {
     pub sort: Sort,
     /// The least severity that is logged.
     pub level: log::LevelFilter,
-    /// Set if the configuration is wrong and the daemon serves without it: what is wrong.
+    /// The error of a wrong configuration, if the daemon serves without it.
     pub wrong: Option<String>,
     /// Values that were understood differently from how they were written, for `hitherctl check`.
     pub hints: Vec<String>,
@@ -102,9 +102,9 @@ pub struct Hosts {
 pub struct Block {
     /// The paths of block lists.
     pub files: Vec<PathBuf>,
-    /// Names of the configuration itself, and what each covers.
+    /// Names in the configuration itself, each with the names that it covers.
     pub names: Vec<(Name, Match)>,
-    /// What plain names in the lists cover.
+    /// Which names a plain name in the lists covers.
     pub covers: Match,
     /// The answer for blocked names.
     pub verdict: Verdict,
@@ -115,7 +115,7 @@ pub struct Block {
 pub struct Limits {
     /// Clients of one network other than this host that may wait at the same time.
     pub clients_per_network: usize,
-    /// TCP connections at the same time; a further one replaces an idle one of the network that has most.
+    /// TCP connections at the same time; a further one replaces an idle one of the network that has the most.
     pub tcp: usize,
     /// TCP connections of one network other than this host.
     pub tcp_per_network: usize,
@@ -202,7 +202,7 @@ impl Config {
         let all = self.upstreams.iter().chain(self.domains.values().flatten());
         let later = all.filter(|upstream| upstream.address().is_none()).map(|upstream| {
             let interface = upstream.interface().unwrap_or_default();
-            format!("{upstream} is asked when there is an interface '{interface}'")
+            format!("{upstream} is used once the interface '{interface}' exists")
         });
         let lists = self.blocks.iter().flat_map(|block| &block.files).chain(&self.hosts.files);
         // The default file is not the author's, and may be missing.
@@ -210,10 +210,10 @@ impl Config {
             let shown = file.display();
             match std::fs::metadata(file) {
                 Ok(what) if what.is_dir() => {
-                    Some(format!("'{shown}' is a directory, and no file is read of it"))
+                    Some(format!("'{shown}' is a directory, not a file; nothing is read from it"))
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    Some(format!("there is no file '{shown}'; it is read when it is there"))
+                    Some(format!("there is no file '{shown}'; it is read once it exists"))
                 }
                 Ok(_) | Err(_) => None,
             }
@@ -252,8 +252,7 @@ fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let dir = drop_in_dir(main);
     let names = match files::entries(&dir, DROP_INS_MAX) {
         Ok(entries) if entries.is_cut => {
-            let message =
-                format!("'{}' has more than {DROP_INS_MAX} entries; expected some files", dir.display());
+            let message = format!("'{}' has more than {DROP_INS_MAX} entries; expected fewer", dir.display());
             return Err(ConfigError::of_file(main, message));
         }
         Ok(entries) => entries.names,

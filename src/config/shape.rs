@@ -178,7 +178,7 @@ fn top(table: &DeTable<'_>) -> Result<(), Misfit> {
                 }
                 _ => format!("write {}", section.header()),
             };
-            return Err((key.span(), format!("there is no '{name}'; {message}")));
+            return Err((key.span(), format!("unknown section '{name}'; {message}")));
         } else {
             check_place(key, None)?;
         }
@@ -198,7 +198,7 @@ fn check_section(section: &Section, value: &Spanned<DeValue<'_>>) -> Result<(), 
     match (value.get_ref(), section.is_repeated) {
         (DeValue::Table(table), false) => check_keys(section, table),
         (DeValue::Table(_), true) => {
-            misfit(format!("write [[{name}]], in double brackets: there may be several"))
+            misfit(format!("write [[{name}]], in double brackets: the section may occur several times"))
         }
         (DeValue::Array(all), true) => all.iter().try_for_each(|one| match one.get_ref() {
             DeValue::Table(table) => {
@@ -207,7 +207,7 @@ fn check_section(section: &Section, value: &Spanned<DeValue<'_>>) -> Result<(), 
             other => Err((one.span(), suggest_repeated(section, other))),
         }),
         (DeValue::Array(all), false) if all.iter().any(|one| one.get_ref().is_table()) => {
-            misfit(format!("write [{name}], in single brackets and once: there is one"))
+            misfit(format!("write [{name}], in single brackets and only once"))
         }
         (other, true) => misfit(suggest_repeated(section, other)),
         (_, false) => {
@@ -216,8 +216,8 @@ fn check_section(section: &Section, value: &Spanned<DeValue<'_>>) -> Result<(), 
     }
 }
 
-/// Checks that a section has the keys that it must have. An unknown key may be a misspelling of one;
-/// then it is reported elsewhere.
+/// Checks that a section has the keys that it must have. An unknown key may be a misspelling of
+/// one; then the unknown key is reported instead.
 fn check_required(section: &Section, table: &DeTable<'_>, span: Range<usize>) -> Result<(), Misfit> {
     let is_known = |name: &str| section.keys.iter().any(|(known, _)| *known == name);
     let missing = REQUIRED.iter().find(|(of, key, _)| *of == section.name && !table.contains_key(*key));
@@ -236,7 +236,7 @@ fn suggest_repeated(section: &Section, value: &DeValue<'_>) -> String {
         (Some(text), [(key, Text), ..]) => format!(", and below it {key} = \"{text}\""),
         _ => ", and its keys on the lines below".to_owned(),
     };
-    format!("'{name}' is a section of which there may be several: write [[{name}]]{example}")
+    format!("'{name}' is a section that may occur several times: write [[{name}]]{example}")
 }
 
 fn check_keys(section: &Section, table: &DeTable<'_>) -> Result<(), Misfit> {
@@ -249,8 +249,8 @@ fn check_keys(section: &Section, table: &DeTable<'_>) -> Result<(), Misfit> {
     })
 }
 
-/// Says where a key belongs that is unknown in this place. A key that is known nowhere is left to the
-/// parser of the values, which names the nearest known key.
+/// Reports where a key belongs that is unknown in this place. A key that no section has is left to
+/// the parser of the values, which names the nearest known key.
 fn check_place(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&Section>) -> Result<(), Misfit> {
     let name = key.get_ref().as_ref();
     let keys_here = here.map_or(TOP, |section| section.keys);
@@ -268,7 +268,7 @@ fn check_place(key: &Spanned<std::borrow::Cow<'_, str>>, here: Option<&Section>)
         let header = section.header();
         return Err((
             key.span(),
-            format!("'{name}' is a section of its own: write {header} without anything before it"),
+            format!("'{name}' is a section of its own: write {header} on a line of its own"),
         ));
     }
     let places: Vec<String> = SECTIONS
@@ -327,7 +327,7 @@ fn described(value: &DeValue<'_>) -> String {
     }
 }
 
-/// What to write instead of a value of another kind.
+/// The suggestion in place of a value of another kind.
 fn suggestion(key: Key<'_>, found: &DeValue<'_>) -> String {
     let kind = key.kind;
     let text = match found {
@@ -366,7 +366,7 @@ pub(super) fn meant(key: &str, kind: Kind, text: &str) -> Option<String> {
     })
 }
 
-/// What a value of this kind looks like.
+/// The expected form of a value of this kind.
 pub(super) fn expected(kind: Kind) -> &'static str {
     match kind {
         Time => "expected a number with a unit in quotes, such as \"60s\"",

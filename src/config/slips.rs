@@ -24,7 +24,7 @@ pub(super) fn explain(message: &str, text: &str, at: usize) -> String {
     let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     let above = text.get(..start).unwrap_or_default();
     if message.starts_with("carriage return") {
-        return "the lines end in CR alone; save the file with LF at their ends".to_owned();
+        return "the lines end in CR alone; save the file with LF line ends".to_owned();
     }
     if line.trim_start().starts_with([';', '/']) && list_above(above).is_none() {
         return "a comment begins with #".to_owned();
@@ -33,13 +33,13 @@ pub(super) fn explain(message: &str, text: &str, at: usize) -> String {
         return plain;
     }
     if message.starts_with("missing escaped") || message.starts_with("invalid escape") {
-        return "a \\ between double quotes begins an escape: write it twice, or single quotes around the text"
+        return "a \\ between double quotes begins an escape: write it twice, or put the text in single quotes"
             .to_owned();
     }
     let odd =
         text.get(at..).and_then(|rest| rest.chars().next()).filter(|c| c.is_whitespace() && !c.is_ascii());
     if let Some(space) = odd {
-        return format!("{} is no space of TOML; write a plain one", space.escape_unicode());
+        return format!("{} is not a space in TOML; write a plain one", space.escape_unicode());
     }
     let line = without_comment(line).trim();
     let explanation = if let Some(key) = list_above(above) {
@@ -61,7 +61,8 @@ pub(super) fn explain(message: &str, text: &str, at: usize) -> String {
 fn plain_quotes(line: &str) -> Option<String> {
     let plain =
         line.replace(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}'], "\"");
-    (plain != line).then(|| format!("these are no quotes of TOML; write {}", without_comment(&plain).trim()))
+    (plain != line)
+        .then(|| format!("typographic quotes do not count in TOML; write {}", without_comment(&plain).trim()))
 }
 
 /// The line up to a `#` outside of quotes.
@@ -119,16 +120,16 @@ fn heading(line: &str) -> String {
             let right = section.header();
             match line.strip_prefix(&right) {
                 Some(more) if more.starts_with(char::is_whitespace) => {
-                    format!("what is behind {right} belongs on the next line")
+                    format!("the text after {right} belongs on the next line")
                 }
                 _ => format!("write {right} on a line of its own"),
             }
         }
-        None => "a section is written [name], or [[name]] where there may be several".to_owned(),
+        None => "a section is written [name], or [[name]] if it may occur several times".to_owned(),
     }
 }
 
-/// What is wrong after the `=` of a key.
+/// The fault after the `=` of a key.
 fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
     let Key { section, name, kind } = key;
     if value.is_empty() {
@@ -137,7 +138,7 @@ fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
     if let Some(value) = value.strip_prefix('=') {
         return match Some(format!("{name} = {}", value.trim())).filter(|line| is_accepted(*section, line)) {
             Some(line) => format!("write {line}"),
-            None => "one = is written between key and value".to_owned(),
+            None => "expected one = between key and value".to_owned(),
         };
     }
     if !value.contains(['"', '\'']) {
@@ -146,24 +147,27 @@ fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
     if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         let whole = ["\"", "'", "\"]", "']"].iter().map(|end| format!("{name} = {value}{end}"));
         return match whole.into_iter().find(|line| is_accepted(*section, line)) {
-            Some(line) => format!("the text has no end; write {line}"),
-            None => "the text has no end, or something in it that a text in quotes cannot have".to_owned(),
+            Some(line) => format!("the closing quote is missing; write {line}"),
+            None => {
+                "the closing quote is missing, or the text has a character that a text in quotes cannot have"
+                    .to_owned()
+            }
         };
     }
     if message.contains("comma") {
         return comma();
     }
     if *section == Some("upstream") && value.contains(',') {
-        return format!("{name} is one; write [[upstream]] and {name} again for each that follows");
+        return format!("{name} takes one address; write [[upstream]] and {name} again for each further one");
     }
     format!("nothing may follow the value of {name} on its line, except for a comment that begins with #")
 }
 
 fn comma() -> String {
-    "expected a comma between the texts of a list, and ] behind the last".to_owned()
+    "expected a comma between the texts of a list, and ] after the last".to_owned()
 }
 
-/// What is wrong with a value without quotes.
+/// The fault of a value without quotes.
 fn unquoted(key: &Key<'_>, value: &str) -> String {
     let text = value.trim_matches(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
     // The brackets of a list, not those of an IPv6 address.
@@ -176,11 +180,11 @@ fn unquoted(key: &Key<'_>, value: &str) -> String {
     };
     match line {
         Some(line) => format!("write {line}{how}"),
-        None => format!("{}: '{text}' is none; {}", key.name, expected(key.kind)),
+        None => format!("{}: '{text}' is not accepted; {}", key.name, expected(key.kind)),
     }
 }
 
-/// What is wrong with a line within a list.
+/// The fault of a line within a list.
 fn in_list(key: &Key<'_>, line: &str) -> String {
     let item = line.trim_end_matches([',', ';', ']']).trim();
     if item.contains(['"', '\'']) || item.is_empty() || line.contains('=') {
@@ -197,7 +201,7 @@ fn in_list(key: &Key<'_>, line: &str) -> String {
         )
 }
 
-/// What is wrong with a line without `=`.
+/// The fault of a line without `=`.
 fn without_equals(line: &str, above: &str) -> Option<String> {
     let (name, value) = line.split_once([':', ' '])?;
     let key = key_of(name.trim(), above)?;

@@ -80,14 +80,14 @@ fn errors_of_shape_are_explained_by_the_line_itself() {
         ("[table]\nmode = 644\n", "write mode = \"0644\""),
         ("state_dir = [\"/x\"]\n", "write state_dir = \"/x\""),
         ("hosts = \"/etc/hosts\"\n", "write [hosts], and its keys on the lines below"),
-        ("[cache]\nmin_ttl = \"1s\"\nmin_ttl = \"2s\"\n", ":3:1: this is there twice"),
-        ("[cache]\n[cache]\n", "this is there twice"),
+        ("[cache]\nmin_ttl = \"1s\"\nmin_ttl = \"2s\"\n", ":3:1: this occurs twice"),
+        ("[cache]\n[cache]\n", "this occurs twice"),
         ("[[domain]]\nnames = []\nupstreams = [\"192.0.2.1\"]\n", "write names = [\"example.com\"]"),
         (
             "[[domain]]\nnames = [\"/corp.example/\"]\nupstreams = []\n",
-            "'/corp.example/' is no domain name: '/' cannot be part of it; write \"corp.example\"",
+            "'/corp.example/' is not a domain name: '/' cannot be part of it; write \"corp.example\"",
         ),
-        ("[[block]]\nnames = [\".\"]\n", "a list blocks some"),
+        ("[[block]]\nnames = [\".\"]\n", "which a list cannot block"),
     ] {
         let error = load(text).expect_err(text);
         assert!(error.contains(expected), "{text:?} gave {error}");
@@ -105,16 +105,16 @@ fn an_error_is_reported_at_its_own_line() {
         ("[listen]\ndns = [\n \"127.0.0.1\",\n \"bad\",\n]\n", ":4:2: 'bad' is a name"),
         (
             "[[block]]\nfiles = [\"/x\",\n \"https://lists.example/ads\"]\n",
-            ":3:2: 'https://lists.example/ads' is no path",
+            ":3:2: 'https://lists.example/ads' is not a path",
         ),
-        ("[[block]]\nnames = [\"a.example\",\n \".\"]\n", ":3:2: '.' is every name"),
+        ("[[block]]\nnames = [\"a.example\",\n \".\"]\n", ":3:2: '.' stands for all names"),
         (
             "[[domain]]\nnames = [\"a.example\"]\nupstreams = []\n",
             ":3:13: the domain a.example. has no upstreams",
         ),
         (
             &format!("{own}[[upstream]]\naddress = \"127.0.0.9:53\"\n"),
-            ":4:11: the upstream 127.0.0.9:53 is one",
+            ":4:11: the upstream 127.0.0.9:53 is an address of listen.dns",
         ),
         (
             &format!("{own}[[domain]]\nnames = [\"a.example\"]\nupstreams = [\n \"127.0.0.9\"]\n"),
@@ -137,9 +137,9 @@ fn empty_blocks_and_missing_files_are_remarked_on() {
         config.hints(),
         [
             "/etc/hither/hither.toml:3: this [[block]] has neither files nor names, and blocks nothing",
-            "there is no file '/nowhere/list'; it is read when it is there",
-            "'/' is a directory, and no file is read of it",
-            "there is no file '/nowhere/hosts'; it is read when it is there",
+            "there is no file '/nowhere/list'; it is read once it exists",
+            "'/' is a directory, not a file; nothing is read from it",
+            "there is no file '/nowhere/hosts'; it is read once it exists",
         ]
     );
 }
@@ -154,9 +154,9 @@ fn other_spellings_are_accepted_and_remarked_on() {
     assert_eq!(covers, [hither_local::Match::Subtree, hither_local::Match::Exact]);
     assert!(config.allow[0].contains("192.0.2.9".parse().expect("an address")));
     let hints = config.hints();
-    assert_eq!(hints[0], "'*.corp.example' is 'corp.example.' and all below it");
-    assert_eq!(hints[1], "'b\u{fc}ro.example' is asked for as 'xn--bro-hoa.example.'");
-    assert!(hints[3].ends_with("is asked when there is an interface 'not-there0'"), "{hints:?}");
+    assert_eq!(hints[0], "'*.corp.example' means 'corp.example.' and all names below it");
+    assert_eq!(hints[1], "'b\u{fc}ro.example' is used as 'xn--bro-hoa.example.'");
+    assert!(hints[3].ends_with("is used once the interface 'not-there0' exists"), "{hints:?}");
     assert!(
         load("[listen]\ndns = [\"[::ffff:127.0.0.9]:53\"]\n[[upstream]]\naddress = \"127.0.0.9\"\n").is_err()
     );
@@ -168,7 +168,7 @@ fn a_file_in_another_encoding_is_refused_with_the_place() {
     let path = Path::new("/x");
     let text = |octets: &[u8]| error::text(path, octets.to_vec()).map_err(|error| error.to_string());
     let error = text(b"[log]\n# M\xfcnchen\n").expect_err("Latin-1");
-    assert!(error.starts_with("/x:2:4: the octet 0xfc is no UTF-8; save the file as UTF-8"), "{error}");
+    assert!(error.starts_with("/x:2:4: the octet 0xfc is not UTF-8; save the file as UTF-8"), "{error}");
     assert!(text(b"\xff\xfe[\0l\0").expect_err("UTF-16").contains("UTF-16"));
     assert!(load(&text(b"\xef\xbb\xbf[log]\r\nlevel = \"warn\"").expect("UTF-8")).is_ok());
 }
@@ -201,19 +201,19 @@ fn every_wrong_value_says_what_was_expected() {
         ("[round]\ncomplete = 1\n", "write complete = true"),
         ("[round]\ndeadline = \"0s\"\n", "between 10ms and 60s"),
         ("[cache]\nfailure_ttl = \"10m\"\n", "between 1s and 5m"),
-        ("[cache]\nsave = \"10ms\"\n", "neither 0s, which is never, nor at least 1s"),
+        ("[cache]\nsave = \"10ms\"\n", "neither 0s (never) nor at least 1s"),
         ("[cache]\nmin_ttl = \"2d\"\n", "larger than cache.max_ttl"),
-        ("[[upstream]]\naddress = \"9.9.9\"\n", "2:11: '9.9.9' is no address"),
+        ("[[upstream]]\naddress = \"9.9.9\"\n", "2:11: '9.9.9' is not an address"),
         ("[[upstream]]\naddress = \"0.0.0.0\"\n", "this host itself"),
         ("[[upstream]]\n", ":1:1: [[upstream]] lacks address: write address = \"192.0.2.1\""),
-        ("[[upstream]]\naddress = \"127.0.0.1:53\"\n", "would ask itself"),
+        ("[[upstream]]\naddress = \"127.0.0.1:53\"\n", "would query itself"),
         ("[listen]\nallow = [\"10.0.0.0/40\"]\n", "expected an address or a network"),
         ("[listen]\ndns = [\"localhost:53\"]\n", "is a name"),
         ("[table]\nmode = \"0666\"\n", "at most read"),
         ("[table]\nentries = 99999999\n", "16777216"),
         ("[sort]\nprobes = [\"tls:443\"]\n", "not in this version"),
         ("[sort]\nprobes = [\"tcp:0\"]\n", "expected \"icmp\""),
-        ("[[domain]]\nnames = [\"a..b\"]\nupstreams = []\n", "'a..b' is no domain name"),
+        ("[[domain]]\nnames = [\"a..b\"]\nupstreams = []\n", "'a..b' is not a domain name"),
         (
             "[[domain]]\nnames = [\"corp.example\"]\nupstreams = []\n",
             "the domain corp.example. has no upstreams",
@@ -227,7 +227,7 @@ fn every_wrong_value_says_what_was_expected() {
         ("[[block]]\nanswer = 3\n", "expected a list of texts"),
         ("[hosts]\nfile = \"/etc/hosts\"\n", "nearest known key is 'files'"),
         ("[limits]\nrounds = 0\n", "expected a whole number from 1"),
-        ("[log]\nlevel = \"loud\"\n", "is no level"),
+        ("[log]\nlevel = \"loud\"\n", "is not a level"),
         ("round = 3\n", "'round' is a section: write [round], and its keys on the lines below"),
         ("[round\n", ":1:"),
     ] {
@@ -344,7 +344,7 @@ fn an_upstream_of_many_domains_is_one_upstream() {
         |upstreams: &[String]| format!("[[domain]]\nnames = {names:?}\nupstreams = {upstreams:?}\n");
     let upstreams: Vec<String> = (1..=65).map(|n| format!("192.0.2.{n}")).collect();
     assert_eq!(load(&domains(&upstreams[..64])).expect("right").domains.len(), 100);
-    assert!(load(&domains(&upstreams)).expect_err("one more").contains("65 upstreams; at most 64 are asked"));
+    assert!(load(&domains(&upstreams)).expect_err("one more").contains("65 upstreams; expected at most 64"));
 }
 
 proptest! {

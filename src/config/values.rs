@@ -44,7 +44,7 @@ impl<'de> Deserialize<'de> for Time {
         let expected = "expected a number with a unit, such as \"300ms\", \"1.8s\", \"10m\", \"1h\" or \"1d\", up to 366d";
         duration(&text)
             .map(Time)
-            .ok_or_else(|| D::Error::custom(format!("'{text}' is no duration; {expected}")))
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is not a duration; {expected}")))
     }
 }
 
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Mode {
             u32::from_str_radix(&text, 8).ok().filter(|mode| mode & !0o644 == 0 && mode & 0o600 == 0o600);
         let expected = "expected \"0600\", \"0640\" or \"0644\": the daemon writes, others at most read";
         mode.map(Mode)
-            .ok_or_else(|| D::Error::custom(format!("'{text}' is no mode for the table; {expected}")))
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is not a mode for the table; {expected}")))
     }
 }
 
@@ -121,8 +121,10 @@ impl Suffix {
     fn read(text: &str) -> Result<Suffix, NotAName> {
         let parsed = parse_name(text)?;
         let hint = match parsed {
-            ParsedName { idn: true, name, .. } => Some(format!("'{text}' is asked for as '{name}'")),
-            ParsedName { wildcard: true, name, .. } => Some(format!("'{text}' is '{name}' and all below it")),
+            ParsedName { idn: true, name, .. } => Some(format!("'{text}' is used as '{name}'")),
+            ParsedName { wildcard: true, name, .. } => {
+                Some(format!("'{text}' means '{name}' and all names below it"))
+            }
             ParsedName { .. } => None,
         };
         Ok(Suffix { parsed, hint })
@@ -132,7 +134,8 @@ impl Suffix {
 impl<'de> Deserialize<'de> for Suffix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Suffix::read(&text).map_err(|error| D::Error::custom(format!("'{text}' is no domain name: {error}")))
+        Suffix::read(&text)
+            .map_err(|error| D::Error::custom(format!("'{text}' is not a domain name: {error}")))
     }
 }
 
@@ -158,10 +161,10 @@ impl<'de> Deserialize<'de> for Blocked {
         let text = String::deserialize(deserializer)?;
         match Suffix::read(&text).map_err(NotAName::below_the_root) {
             Ok(all) if all.parsed.name.is_root() => {
-                Err(D::Error::custom(format!("'{text}' is every name, and a list blocks some")))
+                Err(D::Error::custom(format!("'{text}' stands for all names, which a list cannot block")))
             }
             Ok(name) => Ok(Blocked(name)),
-            Err(error) => Err(D::Error::custom(format!("'{text}' is no domain name: {error}"))),
+            Err(error) => Err(D::Error::custom(format!("'{text}' is not a domain name: {error}"))),
         }
     }
 }
@@ -174,7 +177,7 @@ impl<'de> Deserialize<'de> for LocalFile {
         let text = String::deserialize(deserializer)?;
         if text.is_empty() || text.contains("://") {
             return Err(D::Error::custom(format!(
-                "'{text}' is no path: nothing is fetched here; expected a file such as \"/etc/hither/ads.list\""
+                "'{text}' is not a path, and lists are not fetched; expected a file such as \"/etc/hither/ads.list\""
             )));
         }
         Ok(LocalFile(text.into()))
@@ -190,14 +193,14 @@ impl<'de> Deserialize<'de> for Covers {
         match String::deserialize(deserializer)?.as_str() {
             "subtree" => Ok(Covers(Match::Subtree)),
             "exact" => Ok(Covers(Match::Exact)),
-            other => {
-                Err(D::Error::custom(format!("'{other}' is no match; expected \"subtree\" or \"exact\"")))
-            }
+            other => Err(D::Error::custom(format!(
+                "'{other}' is not a kind of match; expected \"subtree\" or \"exact\""
+            ))),
         }
     }
 }
 
-/// Which denials count.
+/// Which negative responses count (`round.deny`).
 #[derive(Clone, Copy)]
 pub(super) struct DenyWord(Deny);
 
@@ -212,7 +215,7 @@ impl<'de> Deserialize<'de> for DenyWord {
         match String::deserialize(deserializer)?.as_str() {
             "agreed" => Ok(DenyWord(Deny::Agreed)),
             "any" => Ok(DenyWord(Deny::Any)),
-            other => Err(D::Error::custom(format!("'{other}' says nothing; expected \"agreed\" or \"any\""))),
+            other => Err(D::Error::custom(format!("'{other}' is unknown; expected \"agreed\" or \"any\""))),
         }
     }
 }
@@ -245,7 +248,7 @@ impl<'de> Deserialize<'de> for BlockAnswer {
         let expected = "expected \"nxdomain\", \"nodata\", or addresses such as \"0.0.0.0\" or [\"192.0.2.1\", \"2001:db8::1\"]";
         verdict
             .map(BlockAnswer)
-            .ok_or_else(|| D::Error::custom(format!("'{}' is no answer; {expected}", words.join(", "))))
+            .ok_or_else(|| D::Error::custom(format!("'{}' is not an answer; {expected}", words.join(", "))))
     }
 }
 
@@ -306,7 +309,8 @@ impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let expected = "expected an address or a network such as \"127.0.0.0/8\" or \"::1\"";
-        Network::parse(&text).ok_or_else(|| D::Error::custom(format!("'{text}' is no network; {expected}")))
+        Network::parse(&text)
+            .ok_or_else(|| D::Error::custom(format!("'{text}' is not a network; {expected}")))
     }
 }
 
@@ -329,7 +333,9 @@ impl<'de> Deserialize<'de> for Probe {
             Some(("tls", _)) => Err(D::Error::custom(format!(
                 "'{text}': probing by TLS is not in this version; expected \"icmp\" or \"tcp:PORT\""
             ))),
-            _ => Err(D::Error::custom(format!("'{text}' is no probe; expected \"icmp\" or \"tcp:PORT\""))),
+            _ => Err(D::Error::custom(format!(
+                "'{text}' is not a kind of probe; expected \"icmp\" or \"tcp:PORT\""
+            ))),
         }
     }
 }
@@ -342,6 +348,6 @@ impl<'de> Deserialize<'de> for Level {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let expected = "expected \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
-        text.parse().map(Level).map_err(|_| D::Error::custom(format!("'{text}' is no level; {expected}")))
+        text.parse().map(Level).map_err(|_| D::Error::custom(format!("'{text}' is not a level; {expected}")))
     }
 }

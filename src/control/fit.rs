@@ -1,4 +1,4 @@
-//! Shortens a status until it fits into a message. Whatever is left out is counted.
+//! Shortens a status until it fits into a message. The elements that are left out are counted.
 
 use crate::{MAX_MESSAGE, Status, UpstreamStatus};
 

@@ -1,5 +1,5 @@
-//! Messages between the daemon, the sorter and `hitherctl`: one JSON object a message. Encoded and
-//! decoded here, nothing else.
+//! Messages between the daemon, the sorter and `hitherctl`: one JSON object per message. This crate
+//! encodes and decodes them, and does no I/O.
 //!
 //! A message has at most [`MAX_MESSAGE`] octets. In requests to the daemon unknown fields and kinds
 //! are errors, so that a misspelt one does not pass unnoticed. In the daemon's answers unknown
@@ -84,7 +84,7 @@ pub struct QueryReport {
     pub from_cache: bool,
     /// The source of the answer.
     pub source: SourceKind,
-    /// The file and line, the RFC, or the upstream; `None` where the source says it all.
+    /// The file and line, the RFC, or the upstream; `None` if the source alone is the explanation.
     pub source_detail: Option<String>,
     /// The attempts of the latest round for the question.
     pub attempts: Vec<AttemptReport>,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_of_another_version_is_understood_as_far_as_may_be() {
+    fn messages_of_a_daemon_of_another_version_are_read() {
         let newer = br#"{"status":{"pid":7,"colour":"red","upstreams":[{"address":"192.0.2.1:53","tls":{"version":"1.3"}}],"sorter":{"mood":1}}}"#;
         let Ok(Response::Status(status)) = decode::<Response>(newer) else { panic!("not understood") };
         assert_eq!((status.pid, status.upstreams.len(), status.hit_rate()), (7, 1, None));

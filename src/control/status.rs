@@ -1,4 +1,4 @@
-//! How the daemon is, as `hitherctl status` shows it. Missing fields are empty: the daemon may be
+//! The state of the daemon, as `hitherctl status` shows it. Missing fields are empty: the daemon may be
 //! of another version.
 
 use crate::{SorterState, Transport, UpstreamState};
@@ -12,9 +12,9 @@ pub struct Status {
     pub pid: u32,
     /// Seconds since its start.
     pub uptime_s: u64,
-    /// Addresses and ports at which clients may ask.
+    /// Addresses and ports at which the daemon listens.
     pub listen: Vec<String>,
-    /// The generation of the table; another table has another one.
+    /// The generation of the table, which differs from that of every other table.
     pub table_generation: u64,
     /// Entries in the table.
     pub entries: u64,
@@ -26,14 +26,14 @@ pub struct Status {
     pub upstreams: Vec<UpstreamStatus>,
     /// The number of upstreams that were left out.
     pub upstreams_more: u64,
-    /// Files of names that are answered locally, and resolv.conf where its servers are asked.
+    /// Hosts files and block lists, and resolv.conf if its servers are the upstreams.
     pub files: Vec<FileStatus>,
     /// The number of files that were left out.
     pub files_more: u64,
     /// Whether the sorter is connected.
     pub sorter: SorterStatus,
-    /// Whatever differs from the configuration, and why: a table without enough memory, a wrong
-    /// configuration.
+    /// The differences from the configuration, each with its reason, for instance a table without
+    /// enough memory or a wrong configuration.
     pub problems: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ pub struct FileStatus {
     pub names: u64,
     /// Lines that could not be read, comments excluded.
     pub passed_over: u64,
-    /// The file's problem, and what the daemon does about it.
+    /// The file's problem, and the daemon's reaction.
     pub problem: Option<String>,
 }
 
@@ -69,8 +69,8 @@ pub struct UpstreamStatus {
     pub transport: Transport,
     /// The source of its address: a file, a service, or a link and the service that manages it.
     pub origin: String,
-    /// Domains that are asked here. Empty: all names; the root among others: all names without
-    /// another upstream.
+    /// Domains whose names are sent to this upstream. Empty: all names; the root among others: all
+    /// names without another upstream.
     pub domains: Vec<String>,
     /// The number of domains that were left out.
     pub domains_more: u64,
@@ -96,7 +96,7 @@ pub struct UpstreamStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SorterStatus {
-    /// Whether it is there, and why not.
+    /// Whether it is connected, or why not.
     pub state: SorterState,
     /// Whether a sorter is connected.
     pub connected: bool,

@@ -90,7 +90,7 @@ words! {
 }
 
 words! {
-    /// Whether the sorter is there.
+    /// Whether the sorter is connected.
     SorterState {
         /// It is connected to the daemon.
         Connected = "connected",
@@ -108,7 +108,7 @@ words! {
     SourceKind {
         /// The cache has it from an earlier response.
         Cache = "cache",
-        /// An upstream gave it, or none gave one of use.
+        /// An upstream gave it, or no upstream gave a usable one.
         Upstream = "upstream",
         /// The cache has it, expired, and no upstream answered (RFC 8767).
         Stale = "stale",

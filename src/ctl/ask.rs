@@ -32,8 +32,8 @@ fn ask(context: &Context, request: &Request, timeout: Duration) -> Result<Respon
     let why = first.map_or_else(String::new, |(path, error)| {
         let hint = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => "; does it run?",
-            // Its queue of connections stays full.
-            ErrorKind::WouldBlock => "; it does not take connections, and seems to hang",
+            // The daemon's queue of connections stays full.
+            ErrorKind::WouldBlock => "; it does not accept connections and seems to hang",
             _ => "",
         };
         format!("the daemon at '{}' cannot be reached: {error}{hint}", path.display())
@@ -45,8 +45,8 @@ fn exchange(path: &Path, connection: &Connection, request: &Request) -> Result<R
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         End::Failed(format!("the daemon at '{}' {what}: {error}", path.display()))
     };
-    let octets = encode(request).map_err(|error| failed("cannot be asked", &error))?;
-    connection.send(&octets).map_err(|error| failed("does not listen", &error))?;
+    let octets = encode(request).map_err(|error| failed("cannot get the request", &error))?;
+    connection.send(&octets).map_err(|error| failed("does not take the request", &error))?;
     let mut buffer = vec![0; MAX_MESSAGE];
     let octets = connection.receive(&mut buffer).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => failed("does not answer in time", &"it seems to hang"),
@@ -55,14 +55,14 @@ fn exchange(path: &Path, connection: &Connection, request: &Request) -> Result<R
     if octets.is_empty() {
         return Err(failed("does not answer", &"it has closed the connection"));
     }
-    match decode(octets).map_err(|error| failed("answers what cannot be read", &error))? {
+    match decode(octets).map_err(|error| failed("sent an answer that cannot be read", &error))? {
         Response::Error { message } => Err(End::Failed(message)),
         response => Ok(response),
     }
 }
 
 fn unexpected() -> End {
-    End::Failed("the daemon answers something else than was asked; is it of another version?".to_owned())
+    End::Failed("the daemon's answer does not fit the request; is it of another version?".to_owned())
 }
 
 fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), End> {
@@ -70,12 +70,12 @@ fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(),
     Ok(writeln!(out)?)
 }
 
-/// The daemon's status, or why it cannot be had.
+/// The daemon's status, or the reason why there is none.
 pub(super) fn daemon_status(context: &Context) -> Result<Status, String> {
     match ask(context, &Request::Status, TIMEOUT) {
         Ok(Response::Status(status)) => Ok(status),
         Err(End::Failed(message)) => Err(message),
-        Ok(_) | Err(_) => Err("it answers something else than was asked".to_owned()),
+        Ok(_) | Err(_) => Err("its answer does not fit the request".to_owned()),
     }
 }
 
@@ -144,7 +144,7 @@ fn print_status(out: &mut impl Write, status: &Status) -> Result<(), End> {
             status.hits,
             counted(status.looked_up, "query", "queries")
         )?,
-        None => writeln!(out, "cache      nothing was asked yet")?,
+        None => writeln!(out, "cache      no queries yet")?,
     }
     let sorter = &status.sorter;
     match sorter.pid {
@@ -285,7 +285,7 @@ fn how_to_allow(name: &Name) -> String {
     let name = name.to_string();
     let name = name.strip_suffix('.').unwrap_or(&name);
     format!(
-        "upstreams have nothing but private addresses for it, which are withheld for public names; where they are right, write allow = [\"{name}\"] below [rebinding] in hither.toml(5)"
+        "upstreams have only private addresses for it, which are withheld for public names; to allow them, write allow = [\"{name}\"] below [rebinding] in hither.toml(5)"
     )
 }
 
@@ -323,7 +323,7 @@ fn source_text(report: &QueryReport) -> String {
     let detail = report.source_detail.as_deref();
     match (&report.source, detail) {
         (SourceKind::Upstream, Some(upstream)) => format!("from upstream {upstream}"),
-        (SourceKind::Upstream, None) => "since no upstream gave an answer of use".to_owned(),
+        (SourceKind::Upstream, None) => "since no upstream gave a usable answer".to_owned(),
         (SourceKind::Stale, _) => "from the cache, expired, since no upstream gave an answer".to_owned(),
         (SourceKind::Restored, _) => "from the cache as it was saved before the daemon's start".to_owned(),
         (SourceKind::Hosts, detail) => format!("from {}", detail.unwrap_or("a hosts file")),

@@ -34,14 +34,12 @@ pub(super) fn text(path: &Path) -> io::Result<Option<String>> {
 }
 
 /// The sorted names of a directory's entries, at most [`ENTRIES_MAX`] with a remark about the
-/// others. None if it cannot be read.
+/// others. Empty if the directory cannot be read.
 pub(super) fn names(dir: &Path) -> Vec<OsString> {
     let Ok(entries) = files::entries(dir, ENTRIES_MAX) else { return Vec::new() };
     if entries.is_cut {
         let shown = dir.display();
-        super::remark(&format!(
-            "'{shown}' has more than {ENTRIES_MAX} entries; the others are not looked at"
-        ));
+        super::remark(&format!("'{shown}' has more than {ENTRIES_MAX} entries; the others are ignored"));
     }
     entries.names
 }
@@ -59,7 +57,7 @@ pub(super) fn replace(path: &Path, old: &[u8], octets: &[u8]) -> io::Result<()> 
         if now == old {
             std::fs::rename(&new, path)
         } else {
-            Err(io::Error::other("somebody else has just changed it"))
+            Err(io::Error::other("another program has just changed it"))
         }
     });
     if exchanged.is_err() {
@@ -106,7 +104,7 @@ fn copy_attributes(model: &File, file: &File) -> io::Result<()> {
     };
     for name in names {
         let Some(value) = model.get_xattr(&name)? else { continue };
-        // Not everybody may set a label, even one that the file already has from its directory.
+        // Not every user may set a label, even one that the file already has from its directory.
         if file.get_xattr(&name)?.as_ref() != Some(&value) {
             file.set_xattr(&name, &value)?;
         }
@@ -121,7 +119,7 @@ pub(super) fn is_of_nixos(path: &Path) -> bool {
 
 /// Whether the path is a mount point.
 fn is_mounted(path: &Path) -> bool {
-    // The kernel writes spaces there in octal. A path that has some is not found here, and refused
+    // The kernel writes spaces there in octal. A path with spaces is not found here, and is refused
     // by the kernel later.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))
@@ -150,11 +148,11 @@ pub(super) fn try_to_write(path: &Path) -> Result<(), String> {
     let dir = above.find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if is_mounted(path) {
         return Err(format!(
-            "'{shown}' is mounted there from elsewhere, as container engines do it, and cannot be replaced; whoever mounts it is to be told (docker run --dns)"
+            "'{shown}' is a mount point, as container engines make it, and cannot be replaced; configure the engine instead (docker run --dns)"
         ));
     }
     nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).map_err(|error| {
-        format!("in '{}' nothing can be written: {}; nothing was changed", dir.display(), error.desc())
+        format!("'{}' is not writable: {}; nothing was changed", dir.display(), error.desc())
     })
 }
 

@@ -1,5 +1,5 @@
-//! hitherctl: the operator's tool. It reads the table itself, and asks the daemon only for what the
-//! table does not have.
+//! hitherctl: the operator's tool. It reads the table itself, and asks the daemon only for facts
+//! that the table does not have.
 
 mod ask;
 mod completions;
@@ -33,7 +33,7 @@ struct Args {
     /// Where the table and the daemon's sockets are [default: $HITHER_RUNTIME_DIR, else /run/hither].
     #[arg(long, value_name = "DIR", global = true)]
     runtime_dir: Option<PathBuf>,
-    /// Print JSON, one object a line.
+    /// Print JSON, one object per line.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -42,15 +42,15 @@ struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// Show the entry of a name, from the table alone.
+    /// Show the entry of a name in the table, without asking the daemon.
     Lookup {
         /// The name.
         name: Name,
-        /// A or AAAA; without it, those that are known.
+        /// A or AAAA; without it, both if the table has them.
         #[arg(value_name = "A|AAAA", value_parser = family)]
         rtype: Option<Family>,
     },
-    /// Ask through the daemon, and show what each upstream said, and when.
+    /// Ask the daemon a question as a client does, and show the response and times of each upstream.
     Query {
         /// The name.
         name: Name,
@@ -72,70 +72,71 @@ enum Verb {
     Verify,
     /// Show the daemon's counters.
     Stats,
-    /// Show how daemon, sorter and upstreams are.
+    /// Show the state of the daemon, the sorter and the upstreams.
     Status,
-    /// Have the daemon read its configuration again; done when that is in force.
+    /// Make the daemon read its configuration again, and wait until it is in force.
     Reload {
-        /// It was begun by a signal, as systemd sends it: say how that one ends.
+        /// Wait for the reload that a signal of systemd has begun, and report its result.
         #[arg(long, hide = true)]
         begun: bool,
     },
-    /// Make the daemon forget names, or everything.
+    /// Remove names, or all names, from the daemon's caches.
     Flush {
-        /// The names; none: everything.
+        /// The names; without any, all names.
         names: Vec<Name>,
     },
-    /// Say who holds port 53 and where this host's names go, and what to do where it is not as it should be.
+    /// Show which process holds port 53 and which servers get this host's queries, with a fix for
+    /// each problem.
     Doctor {
         /// Another host's files, below this directory.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
     },
-    /// Name hither in nsswitch.conf, before what asks the DNS.
+    /// Name hither in nsswitch.conf, before the sources that ask the DNS.
     EnableNss {
         /// The file.
         #[arg(long, default_value = nss::FILE)]
         file: PathBuf,
-        /// Say what would be done, and what that would take away, and do nothing.
+        /// Print the changes and what they take away, without making them.
         #[arg(long)]
         dry_run: bool,
-        /// Do it although it is refused.
+        /// Make the changes even if hitherctl would refuse them.
         #[arg(long)]
         force: bool,
     },
-    /// Take hither out of nsswitch.conf.
+    /// Remove hither from nsswitch.conf.
     DisableNss {
         /// The file.
         #[arg(long, default_value = nss::FILE)]
         file: PathBuf,
     },
-    /// Have resolv.conf, and who writes it, lead to hitherd.
+    /// Make resolv.conf, and the program that writes it, name hitherd.
     EnableResolv {
-        /// Another host's files, below this directory. Commands are run where we are: whose files
-        /// they are is for the caller to see to.
+        /// Another host's files, below this directory. Commands are run on this host: the caller
+        /// makes sure that they concern those files.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
-        /// Say what would be done, and what that would take away, and do nothing.
+        /// Print the changes and what they take away, without making them.
         #[arg(long)]
         dry_run: bool,
-        /// Do it although it is refused.
+        /// Make the changes even if hitherctl would refuse them.
         #[arg(long)]
         force: bool,
     },
-    /// Take back what enable-resolv did.
+    /// Undo the changes of enable-resolv.
     DisableResolv {
         /// Another host's files, below this directory.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
-        /// Say what would be done, and do nothing.
+        /// Print the steps without making them.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Print the completions of a shell.
+    /// Print the completion script of a shell.
     Completions {
         /// The shell.
         shell: completions::Shell,
-        /// What is completed.
+        /// The program whose command line is completed.
         #[arg(default_value = "hitherctl")]
         program: completions::Program,
     },
@@ -217,15 +218,16 @@ fn why_no_table(context: &Context, error: &OpenError) -> String {
         && let Ok(status) = ask::daemon_status(context)
     {
         let why = ask::table_problem(&status.problems);
-        let why = why.unwrap_or("hitherd answers, and its table is elsewhere or hidden from us");
+        let why = why
+            .unwrap_or("hitherd answers, but its table is in another directory, or this user may not see it");
         return format!("there is no table at '{}': {why}", dir.join(TABLE_FILE).display());
     }
     // The service manager removes the directory when the service stops.
     let hint = match (missing, dir == Path::new(RUNTIME_DIR), dir.exists()) {
         (true, true, false) => {
-            "; it goes when hitherd is stopped, what it knew is saved: systemctl start hitherd.service brings it back"
+            "; it is removed when hitherd stops, after its entries are saved: systemctl start hitherd.service restores it"
         }
-        (true, ..) => "; hitherd makes it: does it run, with this directory as its runtime_dir?",
+        (true, ..) => "; hitherd creates it: does it run, with this directory as its runtime_dir?",
         (false, ..) => "",
     };
     format!("the table '{}' cannot be read: {error}{hint}", dir.join(TABLE_FILE).display())

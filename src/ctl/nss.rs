@@ -1,7 +1,8 @@
-//! `enable-nss` and `disable-nss`: add hither to nsswitch.conf and remove it, with a backup beside the file.
+//! `enable-nss` and `disable-nss`: add hither to nsswitch.conf and remove it, with a backup beside
+//! the file.
 //!
-//! The backup is made before the first change and never overwritten. It is removed when removing
-//! hither gives the same file again.
+//! The backup is made before the first change and never overwritten. It is removed when the file
+//! without hither is the same as the backup.
 
 use super::nsswitch::{self, LineError};
 use super::{Context, EditOptions, End, ask, doctor, files};
@@ -16,7 +17,7 @@ const BACKUP: &str = ".hither-backup";
 /// The outcome of an edit.
 struct Edited {
     changed: bool,
-    /// The line as it would be, if the change was not made: in a dry run, or refused.
+    /// The line that the change would give, if it was not made: in a dry run, or refused.
     becomes: Option<String>,
     /// The path of the backup, if there is one.
     backup: Option<PathBuf>,
@@ -39,7 +40,7 @@ pub(super) fn enable(
             let shown = |text: &[u8]| nsswitch::shown(text).unwrap_or_default();
             writeln!(out, "{} has hosts: {}", file.display(), shown(old))?;
             writeln!(out, "and gets hosts: {}", shown(new))?;
-            writeln!(out, "the file as it is stays beside it: {}", files::beside(path, BACKUP).display())?;
+            writeln!(out, "the backup of the present file is {}", files::beside(path, BACKUP).display())?;
             if let Some(effect) = nsswitch::effect(old) {
                 writeln!(out, "{effect}")?;
             }
@@ -58,7 +59,7 @@ pub(super) fn enable(
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
             Err(error) => {
                 return Err(End::Failed(format!(
-                    "the backup '{}' cannot be made: {error}; nothing was changed",
+                    "the backup '{}' cannot be created: {error}; nothing was changed",
                     backup.display()
                 )));
             }
@@ -92,7 +93,7 @@ fn refusal(context: &Context, file: &Path, options: EditOptions) -> Option<Strin
     });
     if real.starts_with("/etc/authselect") || has_header {
         return Some(
-            "nsswitch.conf is written by authselect, which would undo it: authselect create-profile hither -b PROFILE, name hither in the line of hosts in /etc/authselect/custom/hither/nsswitch.conf, authselect select custom/hither; or --force"
+            "nsswitch.conf is written by authselect, which would undo the change: authselect create-profile hither -b PROFILE, name hither in the line of hosts in /etc/authselect/custom/hither/nsswitch.conf, authselect select custom/hither; or --force"
                 .to_owned(),
         );
     }
@@ -104,12 +105,12 @@ fn refusal(context: &Context, file: &Path, options: EditOptions) -> Option<Strin
     }
     match ask::daemon_status(context) {
         Err(why) => Some(format!(
-            "hitherd does not run, and the module would find nothing: {why}. Start it first: {start}; or --force"
+            "hitherd does not run, so that the module would find no names: {why}. Start it first: {start}; or --force"
         )),
         // The request has started it.
         Ok(_) if live() => None,
         Ok(_) => Some(
-            "hitherd serves without a table, which the module reads; 'hitherctl doctor' says more; or --force"
+            "hitherd serves without a table, which the module reads; see 'hitherctl doctor'; or --force"
                 .to_owned(),
         ),
     }
@@ -163,7 +164,7 @@ fn edit(
     Ok(Edited { changed, becomes, backup, hosts, effect: nsswitch::effect(&old) })
 }
 
-/// Why an edit was or was not made.
+/// Whether an edit was made, and if it was refused, why.
 struct Done {
     dry_run: bool,
     refused: Option<String>,
@@ -193,7 +194,7 @@ fn report(
     let was = if edited.changed { "now has" } else { "already has" };
     writeln!(out, "{} {was} hosts: {}", file.display(), edited.hosts)?;
     if let Some(backup) = &edited.backup {
-        writeln!(out, "as it was before hither: {}", backup.display())?;
+        writeln!(out, "backup of the file without hither: {}", backup.display())?;
     }
     Ok(End::Done)
 }
@@ -204,13 +205,13 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     /// A directory that is removed with the test.
-    struct Place(PathBuf);
+    struct TestDir(PathBuf);
 
-    impl Place {
-        fn new(name: &str) -> Place {
+    impl TestDir {
+        fn new(name: &str) -> TestDir {
             let dir = std::env::temp_dir().join(format!("hither-nss-{name}-{}", std::process::id()));
             std::fs::create_dir_all(&dir).expect("a directory");
-            Place(dir)
+            TestDir(dir)
         }
 
         fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -229,7 +230,7 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for TestDir {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_file_keeps_its_permissions_and_comes_back_as_it_was() {
-        let place = Place::new("back");
+        let place = TestDir::new("back");
         let file = place.write("nsswitch.conf", BEFORE);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o604)).expect("ours");
         let label = b"kept".as_slice();
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_backup_is_never_overwritten_and_stays_if_it_differs() {
-        let place = Place::new("backup");
+        let place = TestDir::new("backup");
         let file = place.write("nsswitch.conf", BEFORE);
         run(enable, &file).expect("enabled");
         let edited = text(&file).replace("passwd: files", "passwd: files systemd");
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_change_is_announced_and_refused_where_it_would_do_harm() {
-        let place = Place::new("beforehand");
+        let place = TestDir::new("beforehand");
         let file = place.write("nsswitch.conf", BEFORE);
         let enable = |dry_run, force| {
             let context = Context { dir: place.0.join("run"), json: false };
@@ -307,7 +308,7 @@ mod tests {
         };
         let (said, why) = enable(false, false);
         assert!(
-            said.contains("takes away: dns is not asked any more") && said.contains(".hither-backup"),
+            said.contains("takes away: dns is no longer asked") && said.contains(".hither-backup"),
             "{said}"
         );
         assert!(
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_link_stays_a_link() {
-        let place = Place::new("link");
+        let place = TestDir::new("link");
         place.write("real", BEFORE);
         let link = place.0.join("nsswitch.conf");
         symlink("real", &link).expect("a link");
@@ -340,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_edited_is_left_alone_with_the_reason() {
-        let place = Place::new("odd");
+        let place = TestDir::new("odd");
         let file = place.write("nsswitch.conf", "passwd: files\n");
         let said = run(enable, &file).expect_err("no line");
         assert!(said.contains("expected one such as") && said.contains("nothing was changed"), "{said}");
@@ -353,10 +354,10 @@ mod tests {
 
     #[test]
     fn a_file_that_another_program_changes_meanwhile_is_not_replaced() {
-        let place = Place::new("race");
+        let place = TestDir::new("race");
         let file = place.write("nsswitch.conf", BEFORE);
         let failed = files::replace(&file, b"something older", b"new").expect_err("it has changed");
-        assert!(failed.to_string().contains("somebody else"), "{failed}");
+        assert!(failed.to_string().contains("another program"), "{failed}");
         assert_eq!((text(&file).as_str(), place.names().len()), (BEFORE, 1));
     }
 }

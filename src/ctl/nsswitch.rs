@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
-/// The words that are added. The sources behind would ask the DNS the same question again, so a
+/// The words that are added. The sources after them would ask the DNS the same question again, so a
 /// name that hither denies is denied.
 pub(super) const WORDS: &str = "hither [NOTFOUND=return]";
 /// The words that are added before a source that knows other names than the DNS.
@@ -43,27 +43,25 @@ pub(super) enum LineError {
     Missing,
     /// There are two; glibc uses the last one.
     Twice(usize, usize),
-    /// It cannot be read: where, and why.
+    /// It cannot be read; the line and the reason.
     Unreadable(usize, &'static str),
-    /// hither is named behind a source that asks the DNS, where it is asked too late.
+    /// hither is named after a source that asks the DNS, so that it is asked too late.
     Late(usize, String),
 }
 
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => {
-                f.write_str("there is no line of hosts; expected one such as 'hosts: files dns'")
-            }
+            Self::Missing => f.write_str("there is no hosts line; expected one such as 'hosts: files dns'"),
             Self::Twice(first, second) => {
-                write!(f, "lines {first} and {second} are both of hosts; expected one")
+                write!(f, "lines {first} and {second} are both hosts lines; expected one")
             }
             Self::Unreadable(line, what) => {
                 write!(f, "line {line}: {what}; expected sources such as 'hosts: files dns'")
             }
             Self::Late(line, before) => write!(
                 f,
-                "line {line}: hither stands behind {before}; expected it before (hitherctl disable-nss && hitherctl enable-nss)"
+                "line {line}: hither is named after {before}; expected it before (hitherctl disable-nss && hitherctl enable-nss)"
             ),
         }
     }
@@ -129,11 +127,11 @@ pub(super) fn effect(text: &[u8]) -> Option<String> {
     match (cut.as_slice(), kept.as_slice()) {
         ([], []) => None,
         ([], kept) => Some(format!(
-            "without [NOTFOUND=return], so that {} is asked as before for what the DNS denies",
+            "without [NOTFOUND=return], so that {} is asked as before for names that the DNS denies",
             kept.join(", ")
         )),
         (cut, _) => {
-            Some(format!("takes away: {} is not asked any more for what hither denies", cut.join(", ")))
+            Some(format!("takes away: {} is no longer asked for names that hither denies", cut.join(", ")))
         }
     }
 }
@@ -213,7 +211,7 @@ fn hosts(text: &[u8]) -> Result<HostsLine, LineError> {
                 return Err(LineError::Twice(first.line, line));
             }
             if visible.get(after) != Some(&b':') {
-                return Err(LineError::Unreadable(line, "there is no colon behind 'hosts'"));
+                return Err(LineError::Unreadable(line, "there is no colon after 'hosts'"));
             }
             found = Some(HostsLine { line, sources: sources(visible, after + 1, start, line)? });
         }

@@ -95,7 +95,7 @@ pub(super) fn verify(context: &Context, out: &mut impl Write) -> Result<End, End
     match report.bad.len() {
         0 => Ok(End::Done),
         n => Err(End::Failed(format!(
-            "{} of the table {} damaged; a restarted daemon drops what is",
+            "{} of the table {} damaged; a restarted daemon drops damaged entries",
             counted(n as u64, "entry", "entries"),
             if n == 1 { "is" } else { "are" }
         ))),

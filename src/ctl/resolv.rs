@@ -3,7 +3,7 @@
 //!
 //! The changes are doctor's plan. They are printed before they are made, with what they take away,
 //! and refused where they would leave programs without a name server. Every change has a file name
-//! or a mark by which it is found again: there is no list to be lost.
+//! or a mark by which it is found again, so that no list of changes can be lost.
 
 mod apply;
 mod text;
@@ -28,7 +28,7 @@ pub(super) fn enable(
     let refused = host.refusal(context, &outlook, options);
     let plan = outlook.plan.ok_or_else(|| {
         End::Failed(
-            "hitherd listens at no address with port 53, and resolv.conf can name no other".to_owned(),
+            "hitherd listens at no address with port 53, and resolv.conf cannot name another port".to_owned(),
         )
     })?;
     // A resolv.conf that cannot be read is not changed, not even with --force.
@@ -44,7 +44,7 @@ pub(super) fn enable(
         host.check_writable(&plan).map_err(End::Failed)?;
         for step in &plan.steps {
             host.apply(step).map_err(|why| {
-                let back = "'hitherctl disable-resolv' takes back what was done";
+                let back = "'hitherctl disable-resolv' undoes the steps before it";
                 End::Failed(format!("{step}: {why}; {back}"))
             })?;
         }
@@ -61,7 +61,10 @@ pub(super) fn enable(
 
 fn print_plan(out: &mut impl Write, plan: &Plan) -> Result<(), End> {
     if plan.steps.is_empty() {
-        writeln!(out, "resolv.conf leads to hitherd, and stays so: nothing is to be done")?;
+        writeln!(
+            out,
+            "resolv.conf leads to hitherd, and the program that writes it keeps it so: nothing to do"
+        )?;
     }
     for step in &plan.steps {
         writeln!(out, "{step}")?;
@@ -90,7 +93,7 @@ pub(super) fn disable(
         )?;
     } else {
         if done.is_empty() && result.is_ok() {
-            writeln!(out, "nothing of hitherctl enable-resolv is there")?;
+            writeln!(out, "there is no change of hitherctl enable-resolv to undo")?;
         }
         for step in &done {
             writeln!(out, "{step}")?;
@@ -130,7 +133,7 @@ impl Host<'_> {
         }
         if !outlook.is_served {
             return Some(format!(
-                "hitherd does not listen where resolv.conf would lead; {start}; or --force"
+                "hitherd does not listen at the address that resolv.conf would name; {start}; or --force"
             ));
         }
         // The daemon of another host cannot be asked, and a dry run does not start one.
@@ -139,7 +142,7 @@ impl Host<'_> {
             && let Err(why) = ask::daemon_status(context)
         {
             return Some(format!(
-                "hitherd does not answer: {why}; {start}, 'hitherctl doctor' says more; or --force"
+                "hitherd does not answer: {why}; {start}, see 'hitherctl doctor'; or --force"
             ));
         }
         None

@@ -1,5 +1,5 @@
-//! Reading files that other programs put in place, without blocking on what is at the path. All three
-//! programs read through this.
+//! Reads files that other programs write, without blocking if the path is a FIFO or a device. All
+//! three programs use it.
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -12,7 +12,7 @@ use std::path::Path;
 /// The device number of `/dev/null`, to which operators link a file that is to count as empty.
 const NULL_DEVICE: u64 = nix::libc::makedev(1, 3);
 
-/// Opens a regular file for reading, or `/dev/null`. Anything else is an error that says what it is:
+/// Opens a regular file for reading, or `/dev/null`. Anything else is an error that names its kind:
 /// opening a FIFO can block for ever, and opening a device can have effects.
 pub(crate) fn open_regular(path: &Path) -> Result<File> {
     check_kind(&std::fs::metadata(path)?)?;
@@ -75,7 +75,7 @@ fn check_kind(found: &Metadata) -> Result<()> {
         () if kind.is_socket() => "a socket",
         () => "a device",
     };
-    Err(Error::new(ErrorKind::InvalidInput, format!("it is {what} and no file")))
+    Err(Error::new(ErrorKind::InvalidInput, format!("it is {what}, not a file")))
 }
 
 #[cfg(test)]
@@ -88,11 +88,11 @@ mod tests {
         std::fs::create_dir_all(&dir).expect("a directory");
         let why = |path: &Path| open_regular(path).map_err(|error| error.to_string()).expect_err("no file");
         assert_eq!(why(&dir), "Is a directory (os error 21)");
-        assert_eq!(why(Path::new("/dev/zero")), "it is a device and no file");
+        assert_eq!(why(Path::new("/dev/zero")), "it is a device, not a file");
         nix::unistd::mkfifo(&dir.join("fifo"), nix::sys::stat::Mode::S_IRUSR).expect("a FIFO");
-        assert_eq!(why(&dir.join("fifo")), "it is a FIFO and no file");
+        assert_eq!(why(&dir.join("fifo")), "it is a FIFO, not a file");
         let _socket = std::os::unix::net::UnixListener::bind(dir.join("socket")).expect("bound");
-        assert_eq!(why(&dir.join("socket")), "it is a socket and no file");
+        assert_eq!(why(&dir.join("socket")), "it is a socket, not a file");
         std::fs::write(dir.join("file"), "x").expect("written");
         assert_eq!(read_up_to(Path::new("/dev/null"), 9).expect("empty"), b"");
         assert!(

@@ -1,8 +1,9 @@
-//! What this host says about itself, for the daemon, the sorter and hitherctl: the resolvers that it is
-//! configured with, its addresses and routes, its service manager, and files that other programs write.
+//! The state of this host, for the daemon, the sorter and hitherctl: the resolvers that it is
+//! configured with, its addresses and routes, its service manager, and files that other programs
+//! write.
 //!
-//! Nothing here knows hither's configuration or the daemon. Who names the upstreams of a link:
-//! `resolvers`.
+//! Nothing here depends on hither's configuration or on the daemon. `resolvers` finds the upstreams
+//! of each link.
 
 pub(crate) mod files;
 pub(crate) mod interfaces;

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The stub listeners of systemd-resolved, which would ask the same servers, or us.
+/// The stub listeners of systemd-resolved, which would ask the same servers or hitherd.
 const STUBS: [[u8; 4]; 2] = [[127, 0, 0, 53], [127, 0, 0, 54]];
 
 /// The file in the runtime directory in which the daemon lists its upstreams for containers.
@@ -19,9 +19,9 @@ pub(crate) const OWN_FILE: &str = "resolv.conf";
 
 /// Octets read of a file.
 const LENGTH_MAX: u64 = 1 << 20;
-/// Servers that are taken of a file, few enough to be compared one by one.
+/// Servers that are read from a file, few enough to be compared one by one.
 const SERVERS_MAX: usize = 256;
-/// Domains of the search list that are taken of a file.
+/// Domains of the search list that are read from a file.
 const SEARCH_MAX: usize = 256;
 
 /// The contents of a resolv.conf.
@@ -35,7 +35,7 @@ pub(crate) struct ResolvConf {
     pub passed_over: PassedOver,
 }
 
-/// Reads a resolv.conf. Lines that are not understood are passed over, whatever octets they have.
+/// Reads a resolv.conf. Lines that are not understood are passed over; they may have any octets.
 pub(crate) fn read(text: &[u8]) -> ResolvConf {
     let mut read = ResolvConf::default();
     if is_utf16(text) {
@@ -48,7 +48,7 @@ pub(crate) fn read(text: &[u8]) -> ResolvConf {
             None | Some(b"options" | b"sortlist" | b"lookup" | b"family") => None,
             Some(b"nameserver") => read.add_server(words.next()),
             Some(b"search" | b"domain") => read.set_search(words),
-            Some(word) => Some(format!("{} is no word of resolv.conf(5)", shown(word))),
+            Some(word) => Some(format!("{} is not a keyword of resolv.conf(5)", shown(word))),
         };
         if let Some(why) = why {
             read.passed_over.add(number, || why);
@@ -59,16 +59,16 @@ pub(crate) fn read(text: &[u8]) -> ResolvConf {
 
 impl ResolvConf {
     fn add_server(&mut self, word: Option<&[u8]>) -> Option<String> {
-        let Some(word) = word else { return Some("an address is missing behind 'nameserver'".to_owned()) };
+        let Some(word) = word else { return Some("an address is missing after 'nameserver'".to_owned()) };
         let Some(address) = std::str::from_utf8(word).ok().and_then(parse_server) else {
-            return Some(format!("{} is no address", shown(word)));
+            return Some(format!("{} is not an address", shown(word)));
         };
         if let Some(why) = why_link_is_missing(&address) {
             return Some(format!("{} {why}", shown(word)));
         }
         if !self.nameservers.contains(&address) {
             if self.nameservers.len() == SERVERS_MAX {
-                return Some(format!("{} is one more than the {SERVERS_MAX} that are taken", shown(word)));
+                return Some(format!("{} is beyond the {SERVERS_MAX} servers that are read", shown(word)));
             }
             self.nameservers.push(address);
         }
@@ -82,11 +82,11 @@ impl ResolvConf {
             match Name::from_text(word) {
                 Ok(name) if name.is_root() => {}
                 Ok(_) if self.search.len() == SEARCH_MAX => {
-                    why = Some(format!("{} is one more than the {SEARCH_MAX} that are taken", shown(word)));
+                    why = Some(format!("{} is beyond the {SEARCH_MAX} domains that are read", shown(word)));
                     break;
                 }
                 Ok(name) => self.search.push(name.to_lower()),
-                Err(error) => why = Some(format!("{} is no domain: {error}", shown(word))),
+                Err(error) => why = Some(format!("{} is not a domain: {error}", shown(word))),
             }
         }
         why
@@ -97,7 +97,7 @@ impl ResolvConf {
 #[derive(Debug)]
 pub(crate) struct ResolvConfFile {
     pub path: PathBuf,
-    /// Whether it is our own [`OWN_FILE`]. Its servers are then no news, or out of date.
+    /// Whether it is our own [`OWN_FILE`]. Its servers are then known already, or out of date.
     pub is_own: bool,
     pub contents: std::io::Result<ResolvConf>,
     is_empty: bool,
@@ -123,7 +123,7 @@ impl ResolvConfFile {
             Err(error) => format!("'{path}' cannot be read: {error}"),
             Ok(_) if self.is_empty => format!("'{path}' is empty"),
             Ok(contents) if contents.nameservers.is_empty() => format!("'{path}' names no server"),
-            Ok(_) => "the system names none but ourselves".to_owned(),
+            Ok(_) => "the system names no server but hitherd".to_owned(),
         }
     }
 }
@@ -202,17 +202,17 @@ mod tests {
     fn lines_passed_over_are_reported_with_their_numbers() {
         let read = read(b"nameserver\nnameserver 192.0.2\nnameservers 192.0.2.1\nsearch a..b corp.example . Lab.Example\nnameserver 192.0.2.9\n");
         assert_eq!((read.nameservers.len(), read.search.len(), read.passed_over.lines), (1, 2, 4));
-        let told = read.passed_over.to_string();
+        let problems = read.passed_over.to_string();
         assert!(
-            told.starts_with(
-                "line 1: an address is missing behind 'nameserver'; line 2: '192.0.2' is no address"
+            problems.starts_with(
+                "line 1: an address is missing after 'nameserver'; line 2: '192.0.2' is not an address"
             ),
-            "{told}"
+            "{problems}"
         );
         assert!(
-            told.contains("line 3: 'nameservers' is no word of resolv.conf(5)")
-                && told.ends_with("and 1 more"),
-            "{told}"
+            problems.contains("line 3: 'nameservers' is not a keyword of resolv.conf(5)")
+                && problems.ends_with("and 1 more"),
+            "{problems}"
         );
         let utf16: Vec<u8> = "nameserver 192.0.2.1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(super::read(&utf16).passed_over.to_string().contains("UTF-16"));
@@ -279,8 +279,8 @@ mod tests {
         assert!(why_none(&dir).contains("cannot be read: Is a directory"), "{}", why_none(&dir));
         for (text, why) in [
             ("", "' is empty"),
-            ("# nobody\nnameserver 192.0.2\n", "' names no server"),
-            ("nameserver 127.0.0.1\n", "none but ourselves"),
+            ("# none\nnameserver 192.0.2\n", "' names no server"),
+            ("nameserver 127.0.0.1\n", "no server but hitherd"),
         ] {
             std::fs::write(&file, text).expect("written");
             assert!(why_none(&file).contains(why), "{}", why_none(&file));

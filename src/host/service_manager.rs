@@ -47,7 +47,7 @@ pub(crate) struct ServiceManager {
     pause: Duration,
     /// When the waiting messages are sent again.
     retry_at: Option<Monotonic>,
-    /// Whether the log has a line that the service manager takes nothing.
+    /// Whether the log has a line that the service manager takes no messages.
     is_logged: bool,
 }
 
@@ -59,7 +59,7 @@ impl ServiceManager {
 
     fn at(name: Option<&OsStr>) -> ServiceManager {
         let socket =
-            name.and_then(|name| open(name).map_err(|error| warn(&error, "and is told nothing")).ok());
+            name.and_then(|name| open(name).map_err(|error| warn(&error, "sending no notifications")).ok());
         ServiceManager {
             socket,
             waiting: VecDeque::new(),
@@ -152,7 +152,7 @@ fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
 fn warn(error: &io::Error, consequence: &str) {
     log::warn!(
         event = Event::ManagerUnheard, reason:% = error;
-        "the service manager cannot be told anything: {error}, {consequence}"
+        "the service manager cannot be notified: {error}, {consequence}"
     );
 }
 

@@ -1,5 +1,4 @@
-//! Which addresses cannot be those of an upstream, whoever names them: the configuration, a file, or a
-//! manager of links.
+//! Addresses that no upstream can have, whether the configuration, a file or a manager of links names them.
 
 use hither_wire::reach::Reach;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +14,7 @@ pub(crate) fn why_unusable(address: &SocketAddr) -> Option<&'static str> {
 pub(crate) fn why_link_is_missing(address: &SocketAddr) -> Option<&'static str> {
     let is_without_link =
         matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0);
-    is_without_link.then_some("is an address of a link, and does not say of which")
+    is_without_link.then_some("is a link-local address without its interface")
 }
 
 /// [`why_unusable`] without regard to links.
@@ -23,10 +22,10 @@ pub(crate) fn why_link_is_missing(address: &SocketAddr) -> Option<&'static str> 
 pub(crate) fn why_unusable_on_any_link(address: &SocketAddr) -> Option<&'static str> {
     let ip = address.ip().to_canonical();
     if ip.is_unspecified() {
-        return Some("is this host itself, which would query itself");
+        return Some("is this host itself, so that hitherd would query itself");
     }
     if ip.is_multicast() || ip == IpAddr::from([255; 4]) {
-        return Some("is the address of many hosts, and an upstream is one");
+        return Some("is a multicast or broadcast address, and an upstream is one host");
     }
     if Reach::of(ip) == Reach::Nowhere {
         return Some("is an address that no host has");

@@ -158,7 +158,7 @@ impl Reading {
             return Ok(());
         }
         if name.is_root() {
-            return Err("it is every name".to_owned());
+            return Err("it stands for all names".to_owned());
         }
         self.names.add(name, number).ok_or_else(full)
     }
@@ -170,7 +170,7 @@ impl Reading {
 }
 
 fn full() -> String {
-    "there is no room for more names".to_owned()
+    "the list is full".to_owned()
 }
 
 /// Whether `names` contains `name`, or an ancestor whose whole subtree is covered.

@@ -59,9 +59,9 @@ impl HostsFile {
     fn add_line(&mut self, line: &[u8]) -> Result<bool, String> {
         let mut words = words(line).peekable();
         let Some(first) = words.next() else { return Ok(false) };
-        let address = read_address(first).ok_or_else(|| format!("{} is no address", shown(first)))?;
+        let address = read_address(first).ok_or_else(|| format!("{} is not an address", shown(first)))?;
         if words.peek().is_none() {
-            return Err("a name is missing behind the address".to_owned());
+            return Err("a name is missing after the address".to_owned());
         }
         let (mut mapped, mut wrong) = (false, None);
         for word in words {
@@ -74,9 +74,9 @@ impl HostsFile {
     fn add_word(&mut self, address: IpAddr, word: &[u8]) -> Result<(), String> {
         let mut octets = None;
         let name = maybe_idn(word, |as_octets| octets = Some(as_octets))
-            .map_err(|why| format!("{} is no name: {why}", shown(word)))?;
+            .map_err(|why| format!("{} is not a name: {why}", shown(word)))?;
         for name in std::iter::once(name).chain(octets) {
-            self.add_name(address, &name).ok_or("there is no room for more names")?;
+            self.add_name(address, &name).ok_or("the file has too many names")?;
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Layered {
         !self.parts.iter().any(|part| part.len() > 0)
     }
 
-    /// Octets of memory in use; what is shared with another edition counts in each.
+    /// Octets of memory in use; memory that is shared with another edition counts in each.
     pub fn memory(&self) -> usize {
         self.parts.iter().map(Part::memory).sum()
     }

@@ -86,10 +86,10 @@ pub enum Data {
     Authority,
 }
 
-/// TTL of what a file says, in seconds: clients see a change after at most this long.
+/// TTL of records from files, in seconds: clients see a change after at most this long.
 pub const FILE_TTL_S: u32 = 10;
-/// TTL of what a standard says, and MINIMUM of the zones that are served here, in seconds (RFC 6303,
-/// section 3).
+/// TTL of records that a standard defines, and MINIMUM of the zones that are served here, in
+/// seconds (RFC 6303, section 3).
 pub const SPECIAL_TTL_S: u32 = 10_800;
 
 impl LocalAnswer {
@@ -103,7 +103,7 @@ impl LocalAnswer {
     }
 }
 
-/// Whether a name exists on this host, whatever upstreams or block lists say.
+/// Whether a name exists on this host, regardless of upstreams and block lists.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Presence {
     /// Neither the name nor a name below it is known here.
@@ -154,7 +154,7 @@ impl Local {
         self.blocks.iter().position(|block| block.answer(name, Rtype::A).is_some())
     }
 
-    /// Whether a hosts file or block list has the name, so that what was cached for it before is void.
+    /// Whether a hosts file or block list has the name, so that its cached answers are void.
     #[must_use]
     pub fn covers(&self, name: &Name) -> bool {
         self.presence(name) == Presence::Listed

@@ -51,16 +51,13 @@ pub fn parse_name(text: &str) -> Result<ParsedName, NotAName> {
         return Ok(ParsedName { name: Name::ROOT, wildcard: false, idn: false });
     }
     if let Some(zones) = reverse_zones(text) {
-        return Err(NotAName {
-            why: "it is an address, and its names are others".to_owned(),
-            nearest: zones,
-        });
+        return Err(NotAName { why: "it is an address, not a name".to_owned(), nearest: zones });
     }
     let (wildcard, rest) = text.strip_prefix("*.").map_or((false, text), |rest| (true, rest));
     match name_of(rest) {
         Ok(name) => Ok(ParsedName { name, wildcard, idn: !rest.is_ascii() }),
         Err(_) if rest.split('.').skip(1).any(|label| label == "*") && !rest.contains("*.*.") => {
-            Err(NotAName { why: "a '*' stands only in front of a name".to_owned(), nearest: None })
+            Err(NotAName { why: "a '*' is allowed only in front of a name".to_owned(), nearest: None })
         }
         Err(why) => Err(NotAName { why, nearest: nearest(text) }),
     }
@@ -161,7 +158,7 @@ fn cannot_be(octet: char) -> String {
 /// Converts a name to A-labels (UTS 46, non-transitional).
 fn to_a_labels(text: &str) -> Result<Name, String> {
     let ascii =
-        idna::domain_to_ascii(text).map_err(|_| "its letters are none that a name can have".to_owned())?;
+        idna::domain_to_ascii(text).map_err(|_| "it has letters that a name cannot have".to_owned())?;
     plain(ascii.as_bytes())
 }
 
@@ -178,7 +175,7 @@ fn read(text: &[u8]) -> Result<Name, String> {
     }
 }
 
-/// What other programs write in front of a name.
+/// The prefixes that other programs write in front of a name.
 const PREFIXES: [&str; 16] = [
     "address=/",
     "local=/",
@@ -198,7 +195,7 @@ const PREFIXES: [&str; 16] = [
     ".",
 ];
 
-/// What was probably meant: a name, or several joined by `", "`. [`parse_name`] takes each of them.
+/// The text that was probably meant: a name, or several joined by `", "`. [`parse_name`] takes each of them.
 fn nearest(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let parts = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
@@ -334,8 +331,8 @@ mod tests {
         for (text, why) in [
             ("", "it is empty"),
             ("[::1]", "'[' cannot be part"),
-            ("corp.*.example", "a '*' stands only in front"),
-            ("corp.*", "a '*' stands only in front"),
+            ("corp.*.example", "a '*' is allowed only in front"),
+            ("corp.*", "a '*' is allowed only in front"),
             ("keyword:corp", "':' cannot be part"),
             ("regexp:^corp$", "':' cannot be part"),
             ("/^corp\\.example$/", "'/' cannot be part"),

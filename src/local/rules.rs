@@ -11,7 +11,7 @@ use crate::text::{shown, words};
 pub(crate) enum Scope {
     /// The name alone is blocked.
     Exact,
-    /// What the operator's `match` says is blocked.
+    /// The operator's `match` decides which names are blocked.
     Configured,
     /// The name and all names below it are blocked.
     Subtree,
@@ -30,11 +30,11 @@ pub(crate) enum Line {
     Rule,
 }
 
-/// Reads a line and passes each of its names to `add`, which returns what is wrong with the name.
+/// Reads a line and passes each of its names to `add`, which returns the fault of a name.
 ///
 /// # Errors
-/// Why the line is not understood, or what is wrong with one of its names; the other names have been
-/// passed on.
+/// The reason why the line is not understood, or the fault of one of its names; the other names
+/// have been passed on.
 pub(crate) fn read(
     line: &[u8],
     mut add: impl FnMut(&[u8], Scope) -> Result<(), String>,
@@ -46,7 +46,7 @@ pub(crate) fn read(
         Some(_) => {}
     }
     if is_element_rule(line) {
-        return Err("it is about parts of pages, not names".to_owned());
+        return Err("it hides parts of web pages, and blocks no name".to_owned());
     }
     // A '#' at the end of a dnsmasq setting begins no comment.
     let setting = line[start..].split(u8::is_ascii_whitespace).next().unwrap_or_default();
@@ -64,7 +64,7 @@ pub(crate) fn read(
         b"local-data:" => unbound_data(words, &mut add)?,
         first if read_address(first).is_some() => hosts_line(words, &mut add)?,
         first if words.next().is_some() => {
-            return Err(format!("{} is no address, and a name stands alone", shown(first)));
+            return Err(format!("{} is not an address, and a name has to stand alone", shown(first)));
         }
         first => single_word(first, &mut add)?,
     }
@@ -86,7 +86,7 @@ fn hosts_line<'a>(names: impl Iterator<Item = &'a [u8]>, add: &mut Add<'_>) -> R
         let added = add(name, Scope::Exact);
         all = Some(all.unwrap_or(Ok(())).and(added));
     }
-    all.unwrap_or_else(|| Err("a name is missing behind the address".to_owned()))
+    all.unwrap_or_else(|| Err("a name is missing after the address".to_owned()))
 }
 
 fn single_word(word: &[u8], add: &mut Add<'_>) -> Result<(), String> {
@@ -104,21 +104,21 @@ fn single_word(word: &[u8], add: &mut Add<'_>) -> Result<(), String> {
 
 /// `name^`, and the options after it that do not change which names are blocked.
 fn adblock(rest: &[u8]) -> Result<&[u8], String> {
-    let end = rest.iter().position(|octet| *octet == b'^').ok_or("'^' is missing behind the name")?;
+    let end = rest.iter().position(|octet| *octet == b'^').ok_or("'^' is missing after the name")?;
     match &rest[end + 1..] {
         b"" | b"|" | b"$important" | b"$all" => {
             let name = &rest[..end];
             Ok(name.strip_prefix(b"*.").unwrap_or(name))
         }
-        more => Err(format!("{} says when it counts, which cannot be known here", shown(more))),
+        more => Err(format!("{} is a condition, which cannot be checked here", shown(more))),
     }
 }
 
 /// `name/name/value`. A `server` setting with a value forwards the names to a server and blocks nothing.
 fn dnsmasq(rest: &[u8], is_server: bool, add: &mut Add<'_>) -> Result<(), String> {
-    let end = rest.iter().rposition(|octet| *octet == b'/').ok_or("'/' is missing behind the name")?;
+    let end = rest.iter().rposition(|octet| *octet == b'/').ok_or("'/' is missing after the name")?;
     if is_server && rest.len() > end + 1 {
-        return Err("it says whom to ask, and blocks nothing".to_owned());
+        return Err("it names a server to ask, and blocks nothing".to_owned());
     }
     let mut all = Ok(());
     for name in rest[..end].split(|octet| *octet == b'/') {

@@ -54,8 +54,8 @@ pub fn locally_served_zones() -> impl Iterator<Item = Name> {
 }
 
 /// Whether a name in lower case is in a reserved zone that a network may serve itself: one of
-/// [`locally_served_zones`], or `local`, which some networks serve by unicast DNS. Whether this network
-/// does is for the caller to find out, from its search list.
+/// [`locally_served_zones`], or `local`, which some networks serve by unicast DNS. The caller
+/// learns from the search list whether this network does.
 #[must_use]
 pub fn may_be_locally_served(name: &Name) -> bool {
     let labels: Vec<&[u8]> = name.labels().collect();

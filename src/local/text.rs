@@ -1,5 +1,5 @@
-//! Text files of any encoding, with or without byte order marks, with any line ends: lines, words, and
-//! what was not understood.
+//! Text files of any encoding, with or without byte order marks, with any line ends: lines, words,
+//! and the lines that were not understood.
 
 use std::io::{BufRead, Read as _};
 
@@ -45,7 +45,7 @@ pub enum LineRead {
 }
 
 /// Appends the next line to `text`, as [`lines`] delimits them, including its end. At most [`LINE_MAX`]
-/// octets and the line end are appended, whatever the file contains.
+/// octets and the line end are appended.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -160,7 +160,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// How many lines of a text were passed over, and what is wrong with the first of them.
+/// How many lines of a text were passed over, with the reasons for the first of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PassedOver {
     /// Lines that were not understood.
@@ -282,9 +282,9 @@ mod tests {
         #[test]
         fn lines_read_one_by_one_are_those_of_the_text(
             octets in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
-            room in 1..5usize,
+            capacity in 1..5usize,
         ) {
-            let mut file = std::io::BufReader::with_capacity(room, octets.as_slice());
+            let mut file = std::io::BufReader::with_capacity(capacity, octets.as_slice());
             let (mut text, mut ends) = (Vec::new(), Vec::new());
             while read_line(&mut file, &mut text).expect("in memory") == LineRead::Complete {
                 ends.push(text.len());
@@ -303,10 +303,10 @@ mod tests {
         #[test]
         fn a_file_has_the_lines_of_its_text(
             octets in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), Just(0xef), Just(0xbb), Just(0xbf), Just(0)], 0..40),
-            room in 1..5usize,
+            capacity in 1..5usize,
         ) {
             let (mut passed, mut read) = (PassedOver::default(), Vec::new());
-            let file = std::io::BufReader::with_capacity(room, octets.as_slice());
+            let file = std::io::BufReader::with_capacity(capacity, octets.as_slice());
             each_line(file, &mut passed, |_, number, line| read.push((number, line.to_vec()))).expect("in memory");
             let mut all: Vec<_> = lines(&octets).map(|(number, line)| (number, line.to_vec())).collect();
             if all.last().is_some_and(|(_, last)| last.is_empty()) && !octets.ends_with(b"\xef\xbb\xbf") {

@@ -56,7 +56,9 @@ impl Entry {
     pub fn lost(lost: u64) -> Entry {
         Entry {
             level: Level::Warn,
-            line: format!("{lost} lines of the log are lost: nobody took them in time"),
+            line: format!(
+                "{lost} lines of the log are lost: neither the journal nor standard error took them in time"
+            ),
             event: Some(Event::LinesLost),
             spot: (file!(), line!()),
             fields: vec![("HITHER_LINES".to_owned(), lost.to_string())],
@@ -86,10 +88,10 @@ impl<'kvs> VisitSource<'kvs> for Entry {
     }
 }
 
-fn text(most: usize, what: impl fmt::Display) -> String {
+fn text(most: usize, value: impl fmt::Display) -> String {
     let mut text = Text { text: String::new(), most };
     // An error means that the text was cut.
-    let _ = write!(text, "{what}");
+    let _ = write!(text, "{value}");
     text.text
 }
 

@@ -76,8 +76,9 @@ impl Stderr {
 
 fn is_writable(target: &impl AsFd) -> bool {
     let mut asked = [PollFd::new(target.as_fd(), PollFlags::POLLOUT)];
-    let room = |asked: &PollFd<'_>| asked.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
-    poll(&mut asked, PollTimeout::ZERO).is_ok() && asked.iter().all(room)
+    let is_ready =
+        |asked: &PollFd<'_>| asked.revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+    poll(&mut asked, PollTimeout::ZERO).is_ok() && asked.iter().all(is_ready)
 }
 
 #[cfg(test)]

@@ -132,14 +132,14 @@ fn a_journal_that_hangs_does_not_block_and_later_gets_the_number_of_lost_lines()
         written += 1;
     }
     // Entries fill the socket first, then standard error: nothing twice, nothing out of order.
-    let mut told = Vec::new();
+    let mut logged = Vec::new();
     while let Some(fields) = journald.next() {
-        told.push(fields["MESSAGE"].clone());
+        logged.push(fields["MESSAGE"].clone());
     }
     let mut lines = BufReader::new(&reader).lines().map_while(Result::ok);
-    told.extend(lines.by_ref().map(|line| line.strip_prefix("<6>").expect("a priority").to_owned()));
-    assert!(told.len() > 1 && told.len() + 100 == written, "{} of {written}", told.len());
-    assert!(told.iter().enumerate().all(|(n, line)| *line == format!("line {n}")));
+    logged.extend(lines.by_ref().map(|line| line.strip_prefix("<6>").expect("a priority").to_owned()));
+    assert!(logged.len() > 1 && logged.len() + 100 == written, "{} of {written}", logged.len());
+    assert!(logged.iter().enumerate().all(|(n, line)| *line == format!("line {n}")));
     outputs.write(&entry("at last"));
     let lost = journald.next().expect("an entry");
     assert_eq!((lost["HITHER_EVENT"].as_str(), lost["HITHER_LINES"].as_str()), ("lines-lost", "100"));

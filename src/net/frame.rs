@@ -93,7 +93,7 @@ impl Outbox {
         true
     }
 
-    /// Writes a message, and queues only what the stream does not take at once. `Ok(false)` as for
+    /// Writes a message, and queues only the octets that the stream does not take at once. `Ok(false)` as for
     /// [`Outbox::queue`].
     ///
     /// # Errors

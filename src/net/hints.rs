@@ -1,4 +1,4 @@
-//! A local datagram socket that every user may send to; the kernel tells who sent each datagram.
+//! A local datagram socket that every user may send to; the kernel reports the sender of each datagram.
 
 use crate::seqpacket::Peer;
 use nix::sys::socket::{
@@ -39,17 +39,17 @@ impl Hints {
     /// Those of recvmsg(2), except that there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<Peer>)>> {
         let mut space = nix::cmsg_space!(nix::libc::ucred);
-        let mut room = [IoSliceMut::new(buffer)];
+        let mut slices = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut room, Some(&mut space), flags) {
+        let message = match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut slices, Some(&mut space), flags) {
             Ok(message) => message,
             Err(nix::errno::Errno::EAGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let sender = message.cmsgs().ok().and_then(|mut all| {
             all.find_map(|one| match one {
-                ControlMessageOwned::ScmCredentials(who) => {
-                    Some(Peer { pid: who.pid(), uid: who.uid(), gid: who.gid() })
+                ControlMessageOwned::ScmCredentials(sender) => {
+                    Some(Peer { pid: sender.pid(), uid: sender.uid(), gid: sender.gid() })
                 }
                 _ => None,
             })

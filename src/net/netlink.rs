@@ -1,5 +1,5 @@
 //! Notices changes of links, addresses and routes (rtnetlink(7)). It reports only that something
-//! changed; the state itself is read elsewhere.
+//! changed; the caller reads the state itself.
 
 use nix::errno::Errno;
 use nix::sys::socket::{

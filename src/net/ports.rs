@@ -55,7 +55,7 @@ pub fn tcp(upstream: SocketAddr, link: u32) -> io::Result<TcpStream> {
 }
 
 /// Binds a socket to a link (SO_BINDTOIFINDEX), which any user may do since Linux 5.7. IP_UNICAST_IF
-/// instead would not limit what is received, and TCP connections ignore it before Linux 6.0.
+/// instead would not limit which packets are received, and TCP connections ignore it before Linux 6.0.
 fn bind_to_link(socket: &Socket, link: u32) -> io::Result<()> {
     let Ok(link) = libc::c_int::try_from(link) else { return Ok(()) };
     if link != 0 { set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, link) } else { Ok(()) }

@@ -1,5 +1,5 @@
-//! Local SEQPACKET sockets, which keep messages apart, between daemon, sorter and operator. The kernel
-//! tells who the peer is.
+//! Local SEQPACKET sockets, which keep messages apart, between daemon, sorter and operator. The
+//! kernel reports the peer's process and user.
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{

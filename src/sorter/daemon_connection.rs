@@ -188,7 +188,7 @@ impl DaemonConnection {
                     Ok(SorterReply::Unwelcome { reason }) => {
                         log::error!(
                             event = Event::SorterRefused, reason:% = reason;
-                            "the daemon takes no orders from us: {reason}"
+                            "the daemon refuses the orders of this sorter: {reason}"
                         )
                     }
                     Err(error) => self.log_unreadable(&error.to_string()),

@@ -6,7 +6,7 @@ pub const ECHO: usize = 16;
 /// Octets of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;
 
-/// An echo request. The `nonce` tells later which request a reply belongs to.
+/// An echo request. The `nonce` later identifies the request that a reply belongs to.
 #[must_use]
 pub fn request(v4: bool, identifier: u16, sequence: u16, nonce: u64) -> [u8; ECHO] {
     let mut message = [0; ECHO];

@@ -55,7 +55,7 @@ struct Sorter {
 /// Measures until it is stopped.
 ///
 /// # Errors
-/// Why it cannot start or go on, for the log.
+/// The reason why it cannot start or go on, for the log.
 pub(super) fn run(config: &Config, with_parent: bool) -> Result<(), String> {
     let signals = Signals::new().map_err(|error| format!("cannot receive signals: {error}"))?;
     let poll = Poll::new().map_err(|error| format!("cannot create the epoll instance: {error}"))?;
@@ -181,7 +181,7 @@ impl Sorter {
             self.walk.restart(now);
         }
         if self.network.has_changed(now) {
-            log::info!("addresses or routes have changed: everything is measured again, in time");
+            log::info!("addresses or routes have changed: all addresses are measured again, within the rate");
             self.choice.network_changed();
             self.walk.restart(now);
         }
@@ -289,7 +289,7 @@ impl Sorter {
 fn log_shortage(passed_over: u64, in_all: u64) {
     if passed_over > 0 {
         log::info!(
-            "more is to be measured than can wait at once: {passed_over} sets passed over in this walk over the table; they are found again by the next ones"
+            "more sets need measurements than can wait at once: {passed_over} were passed over in this walk over the table; the next walks find them again"
         );
     } else {
         log::info!("all sets are measured or wait for it; {in_all} were passed over so far");

@@ -1,4 +1,4 @@
-//! The latest measurement of each address, whichever names have it. Bounded: the least recently
+//! The latest measurement of each address, shared by all names that have it. Bounded: the least recently
 //! used one is evicted first.
 
 use super::ranking::Outcome;

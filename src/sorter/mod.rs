@@ -35,7 +35,7 @@ struct Args {
     /// The configuration file, instead of /etc/hither/hither.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// End with standard input: hitherd --with-sorter starts its child like this.
+    /// End when standard input is closed: hitherd --with-sorter starts the sorter like this.
     #[arg(long, hide = true)]
     with_parent: bool,
 }
@@ -48,7 +48,7 @@ pub fn command() -> clap::Command {
 
 /// The time after which a wrong configuration is read again.
 const READ_AGAIN: Duration = Duration::from_secs(2);
-/// A configuration that stays wrong is logged at every so many-th reading.
+/// A configuration that stays wrong is logged at one in this many readings.
 const LOGGED_EVERY: u32 = 30;
 
 /// Reads the configuration. Under a service manager it waits until a wrong one is corrected, since
@@ -69,7 +69,7 @@ fn read_configuration(args: &Args) -> Option<Config> {
             return None;
         }
         if turn == 0 {
-            manager.ready("the configuration is wrong: nothing is measured until it is right");
+            manager.ready("the configuration is wrong: nothing is measured until it is corrected");
         }
         manager.alive();
         std::thread::sleep(READ_AGAIN);

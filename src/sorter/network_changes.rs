@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The time from a burst's first change to the look at addresses and routes.
 const SETTLE: Duration = Duration::from_millis(100);
-/// The least time between two looks: where routes change all the time, measurements would never end.
+/// The least time between two looks: if routes change all the time, measurements would never end.
 const PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]

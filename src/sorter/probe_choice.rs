@@ -20,7 +20,7 @@ const LARGE_IN_FLIGHT_MAX: usize = 96;
 /// Addresses that wait for probes or are being probed: as many as the default rate measures in a
 /// minute and a half.
 pub(super) const WAITING_MAX: usize = 16_384;
-/// While large sets wait, every so many-th probe is for one of them.
+/// While large sets wait, one in this many probes is for one of them.
 const LARGE_SHARE: u32 = 4;
 /// The probes that may be sent in a burst, unless the rate is lower.
 const BURST_MAX: u32 = 20;

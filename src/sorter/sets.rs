@@ -280,7 +280,7 @@ impl Sets {
 
     fn is_worth_sending(&self, view: &FamilyView<'_>, choice: &ProbeChoice) -> bool {
         let outcomes = outcomes(view, choice);
-        // The daemon puts extra addresses behind the others, whatever the order says.
+        // The daemon puts extra addresses behind the others, regardless of the order.
         let (trusted, extra) = outcomes.split_at(view.trusted().count());
         outcomes.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured)
             && (!view.sorted() || [trusted, extra].iter().any(|part| improves(part, self.hysteresis)))

@@ -51,9 +51,9 @@ impl TableWalk {
     }
 
     /// Begins a walk over the whole table, at the slot where the last one ended or first passed a set over.
-    pub fn begin(&mut self, places: usize, passed_over: u64) {
+    pub fn begin(&mut self, slots: usize, passed_over: u64) {
         self.at = self.passed_over_at.take().unwrap_or(self.at);
-        self.left = places;
+        self.left = slots;
         self.passed_over_before = passed_over;
     }
 
@@ -101,8 +101,7 @@ impl TableWalk {
         Some(in_this_walk)
     }
 
-    /// Whether a walk that passed over so many sets differs from the last one in that it did or did
-    /// not pass sets over.
+    /// Whether this walk passed sets over and the last one did not, or the other way round.
     pub fn shortage_changed(&mut self, passed_over: u64) -> bool {
         let is_short = passed_over > 0;
         std::mem::replace(&mut self.is_short, is_short) != is_short
@@ -143,12 +142,12 @@ mod tests {
         let (now, long) = (Monotonic::from_ms(1000), Duration::from_secs(600));
         let mut walk = TableWalk::new(now);
         assert!(walk.is_due(now));
-        let places = PORTION * 2 + 7;
-        walk.begin(places, 0);
-        let mut seen = vec![0; places];
+        let slots = PORTION * 2 + 7;
+        walk.begin(slots, 0);
+        let mut seen = vec![0; slots];
         let mut passed_over = 0;
         while walk.is_walking() {
-            let portion = walk.next_portion(places);
+            let portion = walk.next_portion(slots);
             seen[portion.first..portion.first + portion.count].iter_mut().for_each(|times| *times += 1);
             passed_over += u64::from(portion.first == PORTION) * 3;
             let ended = walk.portion_done(portion, passed_over, now, long);
@@ -157,10 +156,10 @@ mod tests {
         }
         assert!(seen.iter().all(|times| *times == 1));
         assert_eq!(walk.timeout(), Some(now.plus(AGAIN)), "soon, since some were passed over");
-        walk.begin(places, passed_over);
+        walk.begin(slots, passed_over);
         let mut first = None;
         while walk.is_walking() {
-            let portion = walk.next_portion(places);
+            let portion = walk.next_portion(slots);
             first.get_or_insert(portion.first);
             seen[portion.first..portion.first + portion.count].iter_mut().for_each(|times| *times += 1);
             walk.portion_done(portion, passed_over, now, long);
@@ -215,12 +214,12 @@ mod tests {
     fn a_walk_that_is_restarted_after_every_portion_still_reads_every_slot() {
         let now = Monotonic::from_ms(1000);
         let mut walk = TableWalk::new(now);
-        let places = PORTION * 4;
-        let mut seen = vec![false; places];
+        let slots = PORTION * 4;
+        let mut seen = vec![false; slots];
         for turn in 0..4 {
             walk.restart(now);
-            walk.begin(places, turn);
-            let portion = walk.next_portion(places);
+            walk.begin(slots, turn);
+            let portion = walk.next_portion(slots);
             seen[portion.first..portion.first + portion.count].fill(true);
             walk.portion_done(portion, turn + 1, now, AGAIN);
         }

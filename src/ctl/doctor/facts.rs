@@ -42,7 +42,7 @@ pub(super) enum Configuration {
 pub(super) enum Daemon {
     /// It does not run, and was not asked, since that would start it.
     Stopped,
-    /// It did not answer: why.
+    /// It did not answer; the reason.
     Silent(String),
     Answers(Answering),
 }
@@ -59,7 +59,7 @@ pub(super) struct Answering {
     pub sorter_starts: bool,
     /// Kinds of probes that the sorter cannot send.
     pub lacks: Vec<String>,
-    /// Whatever differs from the configuration.
+    /// The problems that the daemon reports.
     pub problems: Vec<String>,
     /// The upstreams for all names without another upstream.
     pub upstreams: Vec<SocketAddr>,

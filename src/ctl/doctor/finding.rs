@@ -20,11 +20,11 @@ pub(super) enum State {
 pub(super) struct Finding {
     pub check: String,
     pub state: State,
-    /// The state in words.
+    /// The state, in words for the operator.
     pub found: String,
     /// The one command that fixes it, for root's shell.
     pub fix: Option<String>,
-    /// What that command takes away.
+    /// The servers, settings or connections that this command takes away.
     pub takes_away: Option<String>,
 }
 

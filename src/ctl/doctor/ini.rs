@@ -41,8 +41,8 @@ impl Manager {
 }
 
 impl Resolved {
-    /// Whether it asks only servers for which `is_own` holds, and for every name. Of several
-    /// servers it would stay with one.
+    /// Whether it asks only servers for which `is_own` holds, and for every name. With several
+    /// servers it would keep using one of them.
     pub fn forwards(&self, is_own: impl Fn(&SocketAddr) -> bool) -> bool {
         !self.dns.is_empty()
             && self.dns.iter().all(is_own)

@@ -23,7 +23,7 @@ fn hosts_line(facts: &Facts) -> Finding {
         Ok(false) => {
             let found = Finding::warning(
                 check,
-                format!("hosts: {shown}: without hither, programs ask it over DNS alone"),
+                format!("hosts: {shown}: without hither, so that programs reach it by DNS alone"),
             );
             let effect = nsswitch::effect(text).unwrap_or_default();
             // Other effects take nothing away.
@@ -36,7 +36,7 @@ fn hosts_line(facts: &Facts) -> Finding {
         }
         Err(error @ LineError::Late(..)) => Finding::warning(check, format!("hosts: {shown}: {error}"))
             .fixed_by("hitherctl disable-nss && hitherctl enable-nss"),
-        Err(error) => Finding::warning(check, format!("{error}; hitherctl enable-nss leaves it alone")),
+        Err(error) => Finding::warning(check, format!("{error}; hitherctl enable-nss does not change it")),
     }
 }
 
@@ -46,13 +46,14 @@ fn module(facts: &Facts) -> Finding {
     let named = facts.lookups.nsswitch.as_ref().is_ok_and(|text| nsswitch::is_enabled(text).unwrap_or(false));
     match (&module.path, module.loadable) {
         (Some(path), true) => Finding::ok(check, path.display().to_string()),
-        (Some(path), false) => {
-            Finding::warning(check, format!("{}, where the loader does not look yet", path.display()))
-                .fixed_by("ldconfig")
-        }
+        (Some(path), false) => Finding::warning(
+            check,
+            format!("{}, where the dynamic loader does not search yet", path.display()),
+        )
+        .fixed_by("ldconfig"),
         (None, _) if named => Finding::warning(
             check,
-            "libnss_hither.so.2 is not installed, though nsswitch.conf names it; glibc passes it over",
+            "libnss_hither.so.2 is not installed, though nsswitch.conf names it; glibc skips it",
         )
         .fixed_by("hitherctl disable-nss"),
         (None, _) => Finding::ok(check, "libnss_hither.so.2 is not installed"),
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!((state, fix.as_str()), (State::Warning, "hitherctl enable-nss"));
         assert!(found.starts_with("hosts: files dns: without hither"));
         assert_eq!(with("hosts: files dns hither\n").2, "hitherctl disable-nss && hitherctl enable-nss");
-        assert!(with("passwd: files\n").1.contains("no line of hosts"));
+        assert!(with("passwd: files\n").1.contains("no hosts line"));
         facts.lookups.nsswitch = Err("permission denied".to_owned());
         assert_eq!(of(&facts, "nsswitch.conf").0, State::Unknown);
     }
@@ -127,7 +128,7 @@ mod tests {
             (found.fix.is_some(), found.takes_away.unwrap_or_default())
         };
         assert_eq!(with("hosts: files dns wins\n"), (true, String::new()), "which is still asked");
-        assert_eq!(with("hosts: files dns\n").1, "dns is not asked any more for what hither denies");
+        assert_eq!(with("hosts: files dns\n").1, "dns is no longer asked for names that hither denies");
     }
 
     #[test]

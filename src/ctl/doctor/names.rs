@@ -13,8 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// The command that fixes resolv.conf.
 const FIX: &str = "hitherctl enable-resolv";
-/// The command that moves away whatever is in the place of resolv.conf and no file.
-const MAKE_ROOM: &str = "mv /etc/resolv.conf /etc/resolv.conf.was";
+/// The command that moves away a directory or device in the place of resolv.conf.
+const MOVE_AWAY: &str = "mv /etc/resolv.conf /etc/resolv.conf.was";
 
 /// A finding for each.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -36,7 +36,7 @@ fn resolv_conf(facts: &Facts) -> Finding {
     if let Some(error) = &resolv.error {
         let found = format!("cannot be read: {error}");
         return if resolv.is_no_file {
-            Finding::problem(check, found).fixed_by(format!("{MAKE_ROOM} && {FIX}"))
+            Finding::problem(check, found).fixed_by(format!("{MOVE_AWAY} && {FIX}"))
         } else {
             Finding::unknown(check, found)
         };
@@ -57,7 +57,7 @@ fn resolv_conf(facts: &Facts) -> Finding {
         return behind_the_stub(facts, named);
     }
     let says = if servers.iter().any(|server| facts.is_own(*server)) {
-        "hitherd is asked only if those before it are silent"
+        "hitherd is asked only if the servers before it do not respond"
     } else {
         "hitherd is not asked"
     };
@@ -90,14 +90,15 @@ fn severity(facts: &Facts, found: String) -> Finding {
     }
 }
 
-/// Adds the command and what it takes away, unless programs would then ask where nothing listens.
+/// Adds the fix and the list of what it takes away, unless programs would then ask an address at
+/// which nothing listens.
 fn with_fix(facts: &Facts, mut finding: Finding) -> Finding {
     match plan(facts).filter(|plan| !plan.steps.is_empty()) {
         Some(plan) if ports::is_served(facts) => {
             finding.fixed_by(FIX).taking_away(&plan.takes_away.join("; "))
         }
         Some(_) => {
-            finding.found += "; hitherd has to listen before that can be put right";
+            finding.found += "; hitherd has to listen before this can be fixed";
             finding
         }
         None => finding,
@@ -114,7 +115,7 @@ fn writing_program(facts: &Facts) -> Option<Finding> {
         Writer::Dhcpcd => "dhcpcd",
         Writer::Resolvconf | Writer::Openresolv => "resolvconf",
         Writer::Resolved | Writer::Operator if facts.is_active("NetworkManager.service") => {
-            return Some(Finding::ok("NetworkManager", "leaves resolv.conf alone"));
+            return Some(Finding::ok("NetworkManager", "does not write resolv.conf"));
         }
         Writer::Resolved | Writer::Operator => return None,
     };
@@ -140,7 +141,7 @@ fn resolved(facts: &Facts) -> Finding {
     match (forwards, in_force) {
         (true, true) => Finding::ok(check, format!("forwards to hitherd, {stub}")),
         (true, false) => {
-            Finding::warning(check, format!("is told to forward to hitherd, but does not yet; {stub}"))
+            Finding::warning(check, format!("is configured to forward to hitherd, but does not yet; {stub}"))
                 .fixed_by("systemctl restart systemd-resolved.service")
         }
         (false, true) => with_fix(
@@ -171,7 +172,7 @@ fn upstreams(facts: &Facts) -> Finding {
         return Finding::problem(
             check,
             format!(
-                "a loop: {upstream} in hither.toml leads back to hitherd; take it out there, or name the network's own servers"
+                "a loop: {upstream} in hither.toml leads back to hitherd; remove it there, or name the network's own servers"
             ),
         );
     }

@@ -60,7 +60,7 @@ impl fmt::Display for Step {
 #[derive(Default, PartialEq, Eq, Debug)]
 pub(in crate::ctl) struct Plan {
     pub steps: Vec<Step>,
-    /// What they take away, one sentence each.
+    /// The settings and servers that the steps take away, one sentence each.
     pub takes_away: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ pub(super) fn plan(facts: &Facts) -> Option<Plan> {
     }
     if is_named {
         plan.persist(facts, own, writer(facts));
-        // NetworkManager has written no server yet, and will.
+        // NetworkManager has not written any server yet, but will.
         if writer(facts) == Writer::NetworkManager && names.resolv.link.is_some() {
             plan.replace(facts, own);
         }
@@ -118,7 +118,7 @@ impl Plan {
     fn change_resolv_conf(&mut self, facts: &Facts, own: IpAddr, writer: Writer) {
         self.persist(facts, own, writer);
         match writer {
-            // Their own configuration changes what they write.
+            // Their own configuration changes the file that they write.
             Writer::Resolved | Writer::Resolvconf | Writer::Openresolv => {}
             Writer::NetworkManager => self.replace(facts, own),
             Writer::Operator if !is_kept(&facts.names.resolv) => self.replace(facts, own),
@@ -135,7 +135,7 @@ impl Plan {
                 let text = include_str!("../../../systemd/NetworkManager.conf");
                 self.steps.push(Step::Create { path: MANAGER, text: format!("{MARK}\n{text}") });
                 self.steps.push(Step::Run(RELOAD_MANAGER));
-                self.takes_away.push("NetworkManager writes resolv.conf no more".to_owned());
+                self.takes_away.push("NetworkManager no longer writes resolv.conf".to_owned());
             }
             Writer::Resolvconf if !names_hitherd(facts) => {
                 append(RESOLVCONF_HEAD, format!("nameserver {own}"));
@@ -195,7 +195,7 @@ impl Plan {
             self.takes_away.push(format!("the link to {} becomes a file", link.display()));
         }
         if !removed.is_empty() {
-            self.takes_away.push(format!("nameserver {} does not stand there any more", joined(&removed)));
+            self.takes_away.push(format!("nameserver {} is removed", joined(&removed)));
         }
         self.steps.push(Step::Replace { text });
     }
@@ -224,7 +224,7 @@ impl Plan {
         self.steps.push(Step::Create { path: RESOLVED, text: format!("{MARK}\n{text}") });
         self.steps.push(Step::Run(RESTART_RESOLVED));
         self.takes_away.push(
-            "systemd-resolved asks no server of a link any more but hitherd, which asks those; DNSSEC= and DNSOverTLS= concern the way to hitherd alone"
+            "systemd-resolved asks hitherd instead of the servers of links, which hitherd asks; DNSSEC= and DNSOverTLS= then apply between systemd-resolved and hitherd only"
                 .to_owned(),
         );
     }
@@ -242,7 +242,7 @@ pub(super) fn keeps(facts: &Facts, writer: Writer) -> bool {
         Writer::NetworkManager => false,
         Writer::Dhclient => has(&names.dhclient_conf, "domain-name-servers"),
         Writer::Dhcpcd => has(&names.dhcpcd_head, "nameserver"),
-        // What they write comes from their configuration.
+        // The servers that they write come from their configuration.
         Writer::Resolvconf | Writer::Openresolv | Writer::Resolved | Writer::Operator => true,
     }
 }

@@ -46,9 +46,9 @@ fn judge_address(facts: &Facts, check: &str, address: SocketAddr, protocol: Prot
     }
     match holders.as_slice() {
         [] if facts.unit("hitherd.socket").is_some() => {
-            Finding::problem(check, "nobody listens").fixed_by(ENABLE)
+            Finding::problem(check, "nothing listens").fixed_by(ENABLE)
         }
-        [] => Finding::problem(check, "nobody listens; start hitherd(8)"),
+        [] => Finding::problem(check, "nothing listens; start hitherd(8)"),
         [first, ..] => taken(facts, check, first),
     }
 }
@@ -57,7 +57,7 @@ fn judge_address(facts: &Facts, check: &str, address: SocketAddr, protocol: Prot
 fn covers(held: SocketAddr, wanted: SocketAddr) -> bool {
     let any = match (held.ip(), wanted.ip()) {
         (IpAddr::V4(held), IpAddr::V4(_)) => held.is_unspecified(),
-        // It may serve IPv4 too: the kernel's table does not tell.
+        // It may serve IPv4 too: the kernel's table does not show it.
         (IpAddr::V6(held), _) => held.is_unspecified(),
         (IpAddr::V4(_), IpAddr::V6(_)) => false,
     };
@@ -72,8 +72,8 @@ fn is_ours(facts: &Facts, held: &Held) -> bool {
         || held.holders.iter().any(|holder| holder.name == "hitherd")
 }
 
-/// The socket unit for which systemd holds the address. One that has failed is listed too, and does
-/// not count.
+/// The socket unit for which systemd holds the address. systemd lists a failed unit too, but it
+/// holds no address.
 fn socket_unit<'f>(facts: &'f Facts, held: &Held) -> Option<&'f str> {
     let Systemd::Running(units) = &facts.systemd else { return None };
     let unit =
@@ -86,17 +86,19 @@ fn taken(facts: &Facts, check: &str, held: &Held) -> Finding {
     let found = format!("{} holds {}", named(facts, held), held.address);
     let service = held.holders.iter().find_map(|holder| holder.service.clone());
     let unit = socket_unit(facts, held).map(str::to_owned).or(service);
-    let elsewhere = "it has to go or to listen elsewhere; or give hitherd another address, hitherd.socket(8)";
+    let advice = "stop it, or let it or hitherd listen at another address, see hitherd.socket(8)";
     match unit {
         // Other configuration may depend on it, so no command is given that stops it.
         Some(unit) if unit == "systemd-resolved.service" => {
             Finding::problem(check, format!("{found}: see DNSStubListenerExtra= in resolved.conf(5)"))
         }
-        Some(unit) => Finding::problem(check, format!("{found}: {elsewhere}"))
+        Some(unit) => Finding::problem(check, format!("{found}: {advice}"))
             .fixed_by(format!("systemctl disable --now {unit} && {RESTART}")),
-        None if held.holders.is_empty() => Finding::unknown(check, format!("{found}; only root sees which"))
-            .fixed_by("sudo hitherctl doctor"),
-        None => Finding::problem(check, format!("{found}: {elsewhere}")),
+        None if held.holders.is_empty() => {
+            Finding::unknown(check, format!("{found}; only root can see which process"))
+                .fixed_by("sudo hitherctl doctor")
+        }
+        None => Finding::problem(check, format!("{found}: {advice}")),
     }
 }
 
@@ -137,7 +139,7 @@ fn others(facts: &Facts) -> Option<Finding> {
         format!("{name} at {}", addresses.join(", "))
     });
     let found = each.collect::<Vec<_>>().join("; ");
-    (!found.is_empty()).then(|| Finding::ok("port 53, others", format!("{found}: not in the way")))
+    (!found.is_empty()).then(|| Finding::ok("port 53, others", format!("{found}: no conflict")))
 }
 
 #[cfg(test)]
@@ -164,11 +166,14 @@ mod tests {
         }
         assert!(all(&facts, State::Ok), "another user sees it by the socket unit: {:?}", lines(&facts));
         facts.systemd = Systemd::Absent;
-        assert!(all(&facts, State::Ok), "and by the daemon's word: {:?}", lines(&facts));
+        assert!(all(&facts, State::Ok), "and by the daemon's status: {:?}", lines(&facts));
         assert!(lines(&facts)[0].contains("hitherd (process 812)"));
         facts.daemon = Daemon::Silent("no answer".into());
         assert!(all(&facts, State::Unknown), "{:?}", lines(&facts));
-        assert!(lines(&facts)[0].contains("a process of user 0 holds 127.0.0.1:53; only root sees which"));
+        assert!(
+            lines(&facts)[0]
+                .contains("a process of user 0 holds 127.0.0.1:53; only root can see which process")
+        );
     }
 
     #[test]
@@ -185,7 +190,7 @@ mod tests {
             "systemctl disable --now dnsmasq.service && systemctl restart hitherd.socket hitherd.service";
         assert_eq!(findings[0].fix.as_deref(), Some(fix));
         let others: Vec<&str> = findings[1..].iter().map(|finding| finding.found.as_str()).collect();
-        assert!(others[0].starts_with("UDP: dnsmasq") && others[1] == "TCP: nobody listens", "{others:?}");
+        assert!(others[0].starts_with("UDP: dnsmasq") && others[1] == "TCP: nothing listens", "{others:?}");
         facts = faultless();
         facts.daemon = Daemon::Stopped;
         facts.units().put("hitherd.socket", "failed", "enabled");
@@ -196,7 +201,7 @@ mod tests {
             "a unit that failed holds nothing, though it is listed"
         );
         facts.held.iter_mut().for_each(|held| held.holders[0].service = None);
-        assert_eq!(judge(&facts)[0].fix, None, "what is no service is for the operator to stop");
+        assert_eq!(judge(&facts)[0].fix, None, "the operator has to stop a process that is not a service");
         facts.held =
             Held::some(&["udp 127.0.0.1:53 300 systemd-resolved", "tcp 127.0.0.1:53 300 systemd-resolved"]);
         assert!(judge(&facts)[0].fix.is_none() && judge(&facts)[0].found.contains("DNSStubListenerExtra="));
@@ -207,7 +212,7 @@ mod tests {
         let mut facts = faultless().behind_resolved();
         assert!(all(&facts, State::Ok), "{:?}", lines(&facts));
         let last = lines(&facts).pop().expect("some");
-        assert!(last.contains("systemd-resolve (process 300) at 127.0.0.53: not in the way"), "{last}");
+        assert!(last.contains("systemd-resolve (process 300) at 127.0.0.53: no conflict"), "{last}");
         assert!(is_served(&facts));
         facts.held.clear();
         assert!(!is_served(&facts));

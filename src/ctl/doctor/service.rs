@@ -18,7 +18,7 @@ fn configuration(facts: &Facts) -> Finding {
         Configuration::Good(_) => Finding::ok(check, "right"),
         Configuration::Bad(why) => Finding::problem(
             check,
-            format!("{why}; hitherd goes on with what it has, and does not start anew"),
+            format!("{why}; hitherd keeps its present configuration, and cannot start with this one"),
         ),
         Configuration::Hidden(why) => Finding::unknown(check, why.clone()).fixed_by("sudo hitherctl doctor"),
     }
@@ -103,7 +103,7 @@ fn sorter(facts: &Facts) -> Finding {
             Finding::ok(check, "starting: not connected yet")
         }
         None => {
-            let found = Finding::warning(check, "not connected: addresses are given in no measured order");
+            let found = Finding::warning(check, "not connected: addresses are not sorted by measurements");
             if facts.is_active("hither-sorter.service") {
                 found.fixed_by("systemctl restart hither-sorter.service")
             } else if facts.unit("hither-sorter.service").is_some() {
@@ -115,7 +115,7 @@ fn sorter(facts: &Facts) -> Finding {
     }
 }
 
-/// Whether the sorter is being started, as far as that is known.
+/// Whether the sorter is being started; `true` if that is not known.
 fn is_starting(facts: &Facts) -> bool {
     facts.unit("hither-sorter.service").is_none() || facts.is_active("hither-sorter.service")
 }
@@ -135,7 +135,7 @@ fn table(facts: &Facts) -> Finding {
         Table::Open { entries, damaged, .. } => Finding::problem(
             check,
             format!(
-                "{damaged} of {} damaged; a restarted hitherd drops what is",
+                "{damaged} of {} damaged; a restarted hitherd drops damaged entries",
                 counted(*entries as u64, "entry is", "entries are")
             ),
         )
@@ -143,11 +143,11 @@ fn table(facts: &Facts) -> Finding {
         Table::Hidden => Finding::unknown(check, "this user may not read it (table.mode in hither.toml(5))")
             .fixed_by("sudo hitherctl doctor"),
         Table::Missing => match daemon.map(|daemon| ask::table_problem(&daemon.problems)) {
-            None => Finding::ok(check, "none; it comes with hitherd"),
+            None => Finding::ok(check, "none; hitherd creates it when it starts"),
             Some(Some(why)) => Finding::problem(check, format!("none: {why}")),
             Some(None) => Finding::problem(
                 check,
-                "none, though hitherd answers; is its runtime_dir another one than ours, or hidden from us?",
+                "none, though hitherd answers; does it use another runtime_dir, or may this user not see it?",
             ),
         },
         Table::Bad(why) => Finding::problem(check, format!("cannot be read: {why}"))
@@ -217,7 +217,7 @@ mod tests {
         facts.units().put("hitherd.service", "inactive", "disabled");
         assert!(
             of(&facts, "hitherd").1.contains("not started by systemd"),
-            "by hand it is nobody's business"
+            "started by hand, it need not be enabled"
         );
     }
 
@@ -307,7 +307,7 @@ mod tests {
         facts.ping.groups = Some((100, 200));
         assert_eq!(of(&facts, "ICMP").0, State::Warning, "the sorter's group is 990");
         facts.ping.sorter = None;
-        assert_eq!(of(&facts, "ICMP").0, State::Ok, "anybody's group will do");
+        assert_eq!(of(&facts, "ICMP").0, State::Ok, "all groups are allowed");
         facts.ping.groups = None;
         assert_eq!(of(&facts, "ICMP").0, State::Unknown);
     }

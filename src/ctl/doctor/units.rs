@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) enum Systemd {
     /// It is not process 1.
     Absent,
-    /// It cannot be asked: why.
+    /// It cannot be asked; the reason.
     Silent(String),
     Running(Units),
 }
@@ -83,7 +83,7 @@ pub(super) fn systemd(root: &Path, systemctl: &Path) -> Systemd {
         return Systemd::Absent;
     }
     if root != Path::new("/") {
-        return Systemd::Silent("only that of this host could be asked".to_owned());
+        return Systemd::Silent("only the systemd of this host can be asked".to_owned());
     }
     let show =
         [&["show", "--no-pager", "--property=Id,LoadState,ActiveState,UnitFileState,Listen"], &UNITS[..]];

@@ -70,9 +70,9 @@ fn sources_that_know_other_names_than_the_dns_are_still_asked() {
 #[test]
 fn unreadable_lines_are_refused_with_the_reason() {
     for (text, expected) in [
-        ("", "there is no line of hosts"),
-        ("# hosts: files dns\npasswd: files", "there is no line of hosts"),
-        ("hosts: files\n\nhosts: dns\n", "lines 1 and 3 are both of hosts"),
+        ("", "there is no hosts line"),
+        ("# hosts: files dns\npasswd: files", "there is no hosts line"),
+        ("hosts: files\n\nhosts: dns\n", "lines 1 and 3 are both hosts lines"),
         ("hosts:\n", "line 1: it names no source"),
         ("hosts files dns\n", "line 1: there is no colon"),
         ("hosts : files dns\n", "line 1: there is no colon"),
@@ -80,7 +80,7 @@ fn unreadable_lines_are_refused_with_the_reason() {
         ("hosts: files [NOTFOUND=return] [SUCCESS=merge] dns\n", "line 1: actions in brackets"),
         ("hosts: files [NOTFOUND=return dns\n", "line 1: a bracket is not closed"),
         ("hosts: files \0dns\n", "line 1: it has a NUL"),
-        ("hosts: files dns hither\n", "line 1: hither stands behind dns"),
+        ("hosts: files dns hither\n", "line 1: hither is named after dns"),
     ] {
         let error = enabled(text.as_bytes()).expect_err(text).to_string();
         assert!(error.contains(expected) && error.contains("expected"), "{text:?}: {error}");

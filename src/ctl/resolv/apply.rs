@@ -83,7 +83,7 @@ impl Host<'_> {
     }
 }
 
-/// Creates or replaces a file that everybody may read. A link is replaced, not followed.
+/// Creates or replaces a file that all users may read. A link is replaced, not followed.
 pub(super) fn write_file(path: &Path, text: &[u8]) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| !dir.exists()).collect();
     for dir in missing.into_iter().rev() {

@@ -1,4 +1,4 @@
-//! Undoes what `enable-resolv` has changed.
+//! Undoes the changes of `enable-resolv`.
 
 use super::apply::{run, write_file};
 use super::text::{first_server, without_first_server, without_marked};
@@ -17,8 +17,8 @@ const OWN_FILES: [(&str, &[&str]); 3] = [
 ];
 
 impl Host<'_> {
-    /// Undoes all changes that are found. A failure does not keep it from the others. Adds what was
-    /// done to `done`.
+    /// Undoes all changes that are found. A failure does not keep it from the others. Adds a line
+    /// for each change to `done`.
     pub fn undo(&self, outlook: &Outlook, done: &mut Vec<String>, dry_run: bool) -> Result<(), String> {
         let mut failed = Vec::new();
         let mut act =
@@ -42,7 +42,7 @@ impl Host<'_> {
             }
         }
         for (path, lines) in plan::OTHERS.iter().filter(|(path, _)| is_marked(&self.at(path))) {
-            act(format!("taken out of {path}: what hitherctl enable-resolv added"), &|| {
+            act(format!("removed from {path}: the lines of hitherctl enable-resolv"), &|| {
                 self.change(path, |old| without_marked(old, *lines)).map_err(|error| error.to_string())
             });
             if path.contains("resolvconf") && plan::has_resolvconf(self.root) {
@@ -68,7 +68,7 @@ impl Host<'_> {
             // Another program has written it since.
             Some(_) => {
                 return Some((
-                    format!("removed {BACKUP}: {name} leads elsewhere by now"),
+                    format!("removed {BACKUP}: {name} names other servers by now"),
                     Restoration::RemoveBackup,
                 ));
             }
@@ -82,23 +82,23 @@ impl Host<'_> {
         Some(match (before, was.is_symlink()) {
             // The target of the link got our line.
             (Some(_), true) if path.is_symlink() => {
-                (format!("taken out of {name}: hitherd"), Restoration::TakeOut)
+                (format!("removed from {name}: hitherd"), Restoration::RemoveOurLine)
             }
-            (Some(_), true) => (format!("{name} is the link again that it was"), Restoration::FromBackup),
+            (Some(_), true) => (format!("{name} is its earlier link again"), Restoration::FromBackup),
             (Some(_), false) if untouched || !others => {
                 (format!("{name} is as it was"), Restoration::FromBackup)
             }
-            _ if others => (format!("taken out of {name}: hitherd"), Restoration::TakeOut),
+            _ if others => (format!("removed from {name}: hitherd"), Restoration::RemoveOurLine),
             _ => match upstream_lines(outlook, &rest) {
                 Some(text) => (
-                    format!("{name} names whom hitherd asks: what it led to is gone"),
+                    format!("{name} names hitherd's upstreams: its earlier target is gone"),
                     Restoration::Upstreams(text),
                 ),
                 None if was.is_symlink() => {
-                    (format!("{name} is the link again that it was"), Restoration::FromBackup)
+                    (format!("{name} is its earlier link again"), Restoration::FromBackup)
                 }
                 None => (
-                    format!("{name} leads nowhere else: what it led to is gone; name a server there"),
+                    format!("{name} names no other server: its earlier target is gone; name a server there"),
                     Restoration::Keep,
                 ),
             },
@@ -109,7 +109,7 @@ impl Host<'_> {
         let (path, backup) = (self.at(plan::RESOLV), self.at(BACKUP));
         match how {
             Restoration::FromBackup => std::fs::rename(&backup, &path),
-            Restoration::TakeOut => {
+            Restoration::RemoveOurLine => {
                 self.change(plan::RESOLV, without_first_server)?;
                 std::fs::remove_file(&backup)
             }
@@ -127,8 +127,8 @@ impl Host<'_> {
 enum Restoration {
     /// The backup replaces it.
     FromBackup,
-    /// Our line is taken out.
-    TakeOut,
+    /// Our line is removed.
+    RemoveOurLine,
     /// It is left alone, and the backup is removed.
     RemoveBackup,
     /// It gets this text, which names hitherd's upstreams.

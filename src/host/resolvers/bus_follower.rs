@@ -22,9 +22,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before managers are asked again, since changes come in bursts. It is longer than the step of
 /// the clock that dates files, so that no later change has the date of one that was seen.
 const SETTLE: Duration = Duration::from_millis(20);
-/// The directory in which systemd-resolved stores the domains and default routes of links. It sends no
-/// signal when they change, but the date of the directory tells. The files are private to it and are
-/// not read.
+/// The directory in which systemd-resolved stores the domains and default routes of links. It sends
+/// no signal when they change, but the date of the directory changes with them. The files are
+/// private to it and are not read.
 const RESOLVED_STATE: &str = "run/systemd/resolve/netif";
 /// How often the date of [`RESOLVED_STATE`] is read while systemd-resolved runs.
 const STATE_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,12 +35,12 @@ const RETRY: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(5);
 /// Pause between attempts while the bus is there and does not answer.
 const STUCK_RETRY: Duration = Duration::from_secs(60);
-/// How long the start waits until the bus has answered at all.
+/// How long the start waits for the first answer of the bus.
 const START_BUS: Duration = Duration::from_millis(50);
 /// How long the start waits for links after the bus has answered.
 const START_LINKS: Duration = Duration::from_secs(1);
 
-/// What the thread reports.
+/// A report of the thread to the event loop.
 #[derive(Debug)]
 enum Report {
     /// The connection is established.
@@ -94,13 +94,13 @@ impl BusFollower {
         Ok(follower)
     }
 
-    /// Has the managers asked again, because something changed that may concern their links.
+    /// Makes the thread ask the managers again, after a change that may concern their links.
     pub fn ask_again(&self) {
         // If the socket is full the thread has enough reasons to ask.
         let _ = (&self.wake).write(b"?");
     }
 
-    /// Takes what the thread has reported. Returns whether the links have changed.
+    /// Takes the reports of the thread. Returns whether the links have changed.
     pub fn take_changes(&mut self) -> bool {
         let mut changed = false;
         while let Ok(report) = self.reports.try_recv() {

@@ -13,7 +13,7 @@ pub(super) const SERVERS_MAX: usize = 256;
 /// Domains of one link; systemd-resolved allows 1024.
 pub(super) const DOMAINS_MAX: usize = 4096;
 
-/// What a source knows of one link, or of the whole host.
+/// One link, or the whole host, as a source describes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Link {
     /// The interface index; 0 for the whole host.
@@ -60,7 +60,7 @@ impl Link {
         self.domains = domains;
     }
 
-    /// What the operator should know about the link, if anything.
+    /// The problem that the link has, for the operator.
     pub fn problem(&self) -> Option<String> {
         let given = self.domains_given?;
         Some(format!(

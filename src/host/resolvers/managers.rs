@@ -1,4 +1,4 @@
-//! What the managers of links publish on the message bus, together.
+//! The links that the managers publish on the message bus, in one value.
 
 use super::dbus::Connection;
 use super::link::Link;

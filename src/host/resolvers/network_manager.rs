@@ -15,7 +15,7 @@ const NAME: &str = "org.freedesktop.NetworkManager";
 /// Octets read of the kernel's routing tables: the default routes are among the first.
 const ROUTES_MAX: u64 = 4 << 20;
 
-/// What NetworkManager publishes.
+/// The links that NetworkManager publishes, and whether it writes resolv.conf.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct NetworkManagerLinks {
     pub links: Vec<Link>,
@@ -40,7 +40,7 @@ pub(super) fn links(bus: &mut Connection, until: Instant) -> io::Result<Option<N
     Ok(Some(NetworkManagerLinks { links, writes_resolv_conf: writes }))
 }
 
-/// What NetworkManager answered.
+/// The answers of NetworkManager.
 #[derive(Clone, Copy)]
 struct Answers<'a> {
     /// The property `Configuration` of its DnsManager, of type aa{sv}.

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 /// Octets read of a file, more than networkd writes.
 const FILE_MAX: u64 = 4 << 20;
 
-/// Reads the files of a directory, whose names are the indexes of the links. Also returns what the
-/// operator should know if there are too many.
+/// Reads the files of a directory, whose names are the indexes of the links. Also returns a problem
+/// for the operator if there are too many.
 pub(super) fn links(dir: &Path) -> (Vec<Link>, Option<String>) {
     let Ok(Entries { names, is_cut }) = files::entries(dir, LINKS_MAX) else { return Default::default() };
     let shown = dir.display();
     let problem = is_cut.then(|| {
-        format!("'{shown}' has more than {LINKS_MAX} entries: what others say of their links is not known")
+        format!("'{shown}' has more than {LINKS_MAX} entries: the links of the others are not known")
     });
     let with_index = |name: OsString| Some((name.to_str()?.parse().ok()?, dir.join(name)));
     let mut files: Vec<(u32, PathBuf)> = names.into_iter().filter_map(with_index).collect();

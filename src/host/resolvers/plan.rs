@@ -1,4 +1,4 @@
-//! Which servers are asked for which names, from what the sources know of this host's links. Pure: no
+//! Which servers are asked for which names, from the links that the sources describe. Pure: no
 //! I/O, no clock.
 //!
 //! The rules are those of systemd-resolved and NetworkManager. The longest domain that a name ends with
@@ -16,14 +16,14 @@ use std::net::{IpAddr, SocketAddr};
 /// Unusable addresses that are described; further ones are ignored.
 const REFUSED_MAX: usize = 32;
 
-/// Which servers are asked for which names, and what the operator may want to know about that.
+/// Which servers are asked for which names, with remarks for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Plan {
     pub routes: Routes,
     pub report: PlanReport,
 }
 
-/// What the operator may want to know about a [`Plan`].
+/// Remarks on a [`Plan`] for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct PlanReport {
     /// The source that named each server.
@@ -41,9 +41,9 @@ impl Plan {
     }
 }
 
-/// Makes a plan from what several sources know, the most reliable first. A link is as the first source
-/// describes it that knows it. The default routes are those of the first source that has some.
-/// `is_ours` says which addresses lead back to us.
+/// Makes a plan from several sources, the most reliable first. Each link is taken from the first
+/// source that knows it, the default routes from the first source that has some. `is_ours` says
+/// which addresses lead back to us.
 pub(super) fn plan(
     sources: &[Vec<Link>],
     is_ours: &dyn Fn(&SocketAddr) -> bool,
@@ -77,7 +77,7 @@ fn with_possible_servers(sources: &[Vec<Link>], refused: &mut Vec<String>) -> Ve
             match why_unusable(&address) {
                 None => servers.push(address),
                 Some(why) if refused.len() < REFUSED_MAX => {
-                    let line = format!("{address}, named by {}, {why}: it is not asked", link.origin);
+                    let line = format!("{address}, named by {}, {why}: it is not used", link.origin);
                     if !refused.contains(&line) {
                         refused.push(line);
                     }

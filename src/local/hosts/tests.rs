@@ -14,16 +14,17 @@ fn hosts_files_are_read_as_hosts_5_says() {
     let mut hosts = Hosts::default();
     let passed = hosts.add(b"\xef\xbb\xbf# B\xfcro\n192.0.2.1\tNas.Home nas # here\n::1 localhost\n192.0.2.2 nas\n192.0.2.1 other\n\nnonsense\n192.0.2.9\n2001:db8::5%eth0 six. nas\r\n0 zero\r\n::ffff:192.0.2.7 mapped#glued\n192.0.2.3 a/b good_one ; not this\n192.0.2.4 m\xc3\xbcller.home\n192.0.2.5 no\xfc.home");
     assert_eq!((passed.lines, hosts.len()), (4, 10));
-    let told = passed.to_string();
+    let problems = passed.to_string();
     assert!(
-        told.starts_with(
-            "line 7: 'nonsense': 'nonsense' is no address; line 8: '192.0.2.9': a name is missing"
+        problems.starts_with(
+            "line 7: 'nonsense': 'nonsense' is not an address; line 8: '192.0.2.9': a name is missing"
         ),
-        "{told}"
+        "{problems}"
     );
     assert!(
-        told.contains("line 12: ") && told.contains("'a/b' is no name: '/' cannot be part of it; and 1 more"),
-        "{told}"
+        problems.contains("line 12: ")
+            && problems.contains("'a/b' is not a name: '/' cannot be part of it; and 1 more"),
+        "{problems}"
     );
     let local = Local { hosts, ..Local::default() };
     let data = |text: &str, rtype| local.answer(&name(text), rtype, None).expect("ours").data;

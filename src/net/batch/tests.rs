@@ -85,7 +85,7 @@ fn is_from(control: &[u8], n: usize) -> bool {
 }
 
 #[test]
-fn a_batch_is_read_and_answered_whatever_it_held_before() {
+fn a_reused_batch_is_read_and_answered() {
     let mut batch = Batch::new();
     for count in [3, 1, SIZE, 2, 2] {
         assert_eq!(batch.receive_by(receives(count)).expect("no error"), count);
@@ -98,7 +98,7 @@ fn a_batch_is_read_and_answered_whatever_it_held_before() {
                 out[0] = n as u8;
                 usize::from(n % 3 != 2)
             });
-            assert_eq!(received.query(n)[n], n as u8, "what was asked is still there");
+            assert_eq!(received.query(n)[n], n as u8, "the query is still there");
         }
         assert_eq!(batch.query(0), [0]);
         let later = batch.route(count - 1);
@@ -108,7 +108,7 @@ fn a_batch_is_read_and_answered_whatever_it_held_before() {
         assert_eq!(moved.send_by(sends(&mut sent, 2)), count - count / 3);
         for (n, (octets, port, control)) in (0..count).filter(|n| n % 3 != 2).zip(&sent) {
             assert_eq!((&octets[..], *port), (&[n as u8][..], peer_of(n).port()));
-            assert!(is_from(control, n), "from the address that was asked, by any interface");
+            assert!(is_from(control, n), "from the queried address, by any interface");
         }
         batch = *moved;
         let mut outgoing = Outgoing::new();

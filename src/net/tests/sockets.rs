@@ -1,5 +1,5 @@
 //! Tests with the real kernel: batches, ports, alarms, signals, local sockets, sockets passed by systemd.
-#![allow(clippy::print_stdout)] // What the child of a test finds.
+#![allow(clippy::print_stdout)] // The child of a test prints its findings.
 
 #[path = "../../../tests/support/retry.rs"]
 mod retry;
@@ -74,7 +74,7 @@ fn exchange(bind: &str, ask: &[&str]) {
     }
     echo_reversed(&server, 5 * clients.len());
     for client in &clients {
-        // The socket is connected: only what comes from the address that was asked gets here.
+        // The socket is connected: only datagrams from the queried address are received.
         let answers: BTreeSet<u8> = (0..5)
             .map(|_| {
                 let mut reply = [0; 16];
@@ -161,11 +161,12 @@ fn local_messages_stay_separate_and_the_sender_is_known() {
     assert_eq!(far.receive(&mut buffer).expect_err("nothing").kind(), ErrorKind::WouldBlock);
     drop(near);
     assert!(far.receive(&mut buffer).expect("the end").is_empty());
-    let _second = Listener::bind(&path, 0o600).expect("what a predecessor left is no obstacle");
+    let _second = Listener::bind(&path, 0o600).expect("a predecessor's socket is replaced");
     std::fs::remove_file(&path).expect("removable");
 }
 
-/// Runs itself as a child with descriptors where systemd puts them; the child prints what it finds.
+/// Runs itself as a child with descriptors where systemd puts them; the child prints the sockets
+/// that it finds.
 #[test]
 fn sockets_passed_by_systemd_are_distinguished_by_name_and_type() {
     if std::env::var_os("HITHER_TEST_CHILD").is_some() {

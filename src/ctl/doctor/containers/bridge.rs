@@ -106,7 +106,7 @@ impl Bridge {
         let is_loopback = |server: &&String| server.parse().is_ok_and(|server: IpAddr| server.is_loopback());
         let is_meant = |server: &String| server.parse() == Ok(self.address);
         if let Some(itself) = servers.iter().find(is_loopback).filter(|_| !servers.iter().any(is_meant)) {
-            let why = format!("{found}: {itself} is each container itself, and not this host");
+            let why = format!("{found}: {itself} is each container itself, not this host");
             let finding = Finding::problem(name, why);
             let Some(mut steps) = self.steps(facts, name) else { return finding };
             steps.push(to_bridge(itself));
@@ -119,10 +119,12 @@ impl Bridge {
             Some(steps) if steps.is_empty() => Finding::ok(name, format!("{found}: hitherd")),
             Some(steps) => {
                 let why = if self.is_served(facts) { "it refuses them" } else { "it does not listen there" };
-                Finding::problem(name, format!("{found}: meant is hitherd, but {why}"))
+                Finding::problem(name, format!("{found}: this is the address for hitherd, but {why}"))
                     .fixed_by(steps.join(" && "))
             }
-            None => Finding::unknown(name, format!("{found}; whom hitherd answers cannot be seen")),
+            None => {
+                Finding::unknown(name, format!("{found}; the clients that hitherd answers are not known"))
+            }
         }
     }
 
@@ -136,7 +138,7 @@ impl Bridge {
                 format!("containers ask {}, as in resolv.conf: not hitherd", joined(&copied)),
             );
         }
-        let found = "containers ask public servers, for resolv.conf names none but this host; running ones keep theirs";
+        let found = "containers ask public servers, since resolv.conf names only this host; running containers keep their servers";
         let finding = Finding::warning(name, found);
         match (self.steps(facts, name), then) {
             (Some(mut steps), Some(then)) => {

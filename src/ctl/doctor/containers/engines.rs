@@ -15,7 +15,7 @@ impl Docker {
         let restarts = finding.fix.as_deref().is_some_and(|fix| fix.contains("restart docker"));
         if restarts && !lives_on {
             return finding.taking_away(
-                "the containers that run: a restart of Docker stops them, for \"live-restore\" is not set",
+                "the containers that run: a restart of Docker stops them, since \"live-restore\" is not set",
             );
         }
         finding

@@ -35,7 +35,7 @@ const KUBELET_FLAGS: [&str; 3] =
 pub(super) const FLAG: &str = "--resolv-conf";
 /// The directory of hitherd's drop-ins.
 pub(super) const CONFIGURATION_D: &str = "etc/hither/hither.toml.d";
-/// The end of a drop-in's name that begins like another one's, so that it is read after that.
+/// The ending that is appended to the name of another drop-in, so that the result is read after it.
 const BEHIND: &str = ".zz-bridge";
 
 /// The engines of the host.
@@ -44,7 +44,7 @@ pub(in crate::ctl::doctor) struct Containers {
     pub docker: Option<Docker>,
     pub podman: Option<Podman>,
     pub kubelet: Option<Kubelet>,
-    /// The name of a drop-in of hitherd that is read after all others; empty if that of the shipped one is.
+    /// The name of a drop-in of hitherd that is read after all others; empty if the shipped name is.
     pub allowed_in: String,
 }
 

@@ -1,4 +1,4 @@
-//! The kubelet, which gives pods a resolv.conf of its own choice.
+//! The kubelet, which gives pods the resolv.conf that its configuration names.
 
 use super::found::{FLAG, Kubelet, resolv_conf_of};
 use crate::ctl::doctor::finding::Finding;
@@ -22,12 +22,12 @@ impl Kubelet {
         let found = if self.has_file {
             format!("{found}, which names this host: CoreDNS asks itself, a loop")
         } else {
-            format!("{found}, which is missing: none can be started")
+            format!("{found}, which is missing: no pod can be started")
         };
         if !self.has_upstreams_file {
             return Finding::problem(
                 name,
-                format!("{found}; hitherd has to write {real} before that can be put right"),
+                format!("{found}; hitherd has to write {real} before this can be fixed"),
             );
         }
         match self.fix() {

@@ -61,7 +61,7 @@ fn docker_beside_a_resolv_conf_of_this_host_alone_gets_the_bridge() {
     let (_, _, fix) = finding_of(judge(&facts), "docker");
     assert!(
         fix.contains("allow = [\"127.0.0.0/8\", \"10.0.0.0/8\", \"172.16.0.0/12\"]"),
-        "who may ask still may: {fix}"
+        "the earlier networks stay allowed: {fix}"
     );
 }
 
@@ -143,8 +143,8 @@ fn the_kubelets_flag_overrides_its_configuration() {
     let early = Kubelet { has_upstreams_file: false, ..kubelet("kind: x\n", None) };
     let (state, found, fix) = judged(early);
     assert!(state == State::Problem && fix.is_empty() && found.contains("has to write"), "{found}");
-    let well_off = Kubelet { servers: vec![IpAddr::from([192, 0, 2, 1])], ..kubelet("kind: x\n", None) };
-    assert_eq!(judged(well_off).0, State::Ok);
+    let with_servers = Kubelet { servers: vec![IpAddr::from([192, 0, 2, 1])], ..kubelet("kind: x\n", None) };
+    assert_eq!(judged(with_servers).0, State::Ok);
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn an_address_that_cannot_be_an_upstream_is_refused_and_the_others_are_asked() {
         assert_eq!(
             plan.report.refused[0],
             format!(
-                "0.0.0.0:53, named by link {index}, is this host itself, which would query itself: it is not asked"
+                "0.0.0.0:53, named by link {index}, is this host itself, so that hitherd would query itself: it is not used"
             )
         );
     }
