@@ -106,7 +106,7 @@ impl Endpoint {
         let interface = endpoint.interface().unwrap_or_default().to_owned();
         endpoint
             .address()
-            .ok_or_else(|| format!("'{text}': there is not an interface '{interface}' to listen at"))
+            .ok_or_else(|| format!("'{text}': there is no interface '{interface}' to listen at"))
     }
 }
 
