@@ -157,7 +157,7 @@ fn answers_of_upstreams_the_cache_and_failures_have_different_sources() {
     assert_eq!((&report["source"], &report["rcode"]), (&"upstream".into(), &"SERVFAIL".into()));
     let (source, _, line) = source_of(&daemon, "broken.example");
     assert_eq!(source, "failure");
-    assert!(line.starts_with("SERVFAIL from a failure: it is remembered"), "{line}");
+    assert!(line.starts_with("SERVFAIL from a failure: it is cached"), "{line}");
 }
 
 #[test]

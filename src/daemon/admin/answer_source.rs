@@ -77,7 +77,7 @@ pub(crate) fn source_of(
         },
         Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => AnswerSource::new(
             SourceKind::Failure,
-            Some("a failure that is cached for some seconds".to_owned()),
+            Some("it is cached for some seconds".to_owned()),
         ),
         Answer::Failure { ede: Some(ede::NOT_READY), .. } => {
             AnswerSource::new(SourceKind::Failure, Some("no upstream is configured for it".to_owned()))
