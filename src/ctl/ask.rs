@@ -334,7 +334,7 @@ fn source_text(report: &QueryReport) -> String {
             format!("as a special-use name ({})", detail.unwrap_or("a standard"))
         }
         (SourceKind::Failure, detail) => {
-            format!("from a failure: {}", detail.unwrap_or("it is remembered"))
+            format!("from a failure: {}", detail.unwrap_or("it is cached"))
         }
         // The word of a newer daemon.
         (SourceKind::Other(word), _) if !report.from_cache && !word.is_empty() => format!("from {word}"),
