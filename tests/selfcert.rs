@@ -222,7 +222,7 @@ fn no_answer_belongs_to_another_name() {
     let (end, mut kills) = (Instant::now() + Duration::from_secs(seconds), 0);
     // A busy machine runs longer, until enough answers were checked.
     let latest = end + Duration::from_secs(60);
-    let is_enough = || seen.iter().all(|seen| seen.right.load(Ordering::Relaxed) > 20 * seconds);
+    let is_enough = || seen.iter().all(|seen| seen.right.load(Ordering::Relaxed) > 100 * seconds);
     while Instant::now() < end || (!is_enough() && Instant::now() < latest) {
         let mut daemon = start(&config, &udp, &tcp);
         std::thread::sleep(Duration::from_secs(1));
@@ -240,13 +240,13 @@ fn no_answer_belongs_to_another_name() {
             .map(|n| n.parse().expect("a count"))
             .collect();
         println!("NSS: {} right, {} wrong, {} without an answer", counts[0], counts[1], counts[2]);
-        assert!(counts[1] == 0 && counts[0] > 0, "the module: {counts:?}");
+        assert!(counts[1] == 0 && counts[0] > 100 * seconds, "the module: {counts:?}");
     }
     for (seen, what) in seen.iter().zip(["UDP", "TCP", "table"]) {
         let (right, wrong) = seen.say(what);
         assert_eq!(wrong, 0, "{what}: an address of another name");
         assert!(
-            right > 20 * seconds,
+            right > 100 * seconds,
             "{what}: too few answers were checked:\n{}",
             std::fs::read_to_string(config.with_extension("log")).unwrap_or_default()
         );

@@ -262,7 +262,7 @@ fn no_entry_is_torn_while_writers_are_killed() {
             .into_iter()
             .find(|numbers| numbers.len() == 6)
             .unwrap_or_else(|| panic!("no counts: {text}"));
-        assert!(counted[1] > 0, "one of them found nothing: {text}");
+        assert!(counted[1] > 1000, "one of them found hardly anything: {text}");
         total.reads += counted[0];
         total.hits += counted[1];
         total.busy += counted[2];
