@@ -68,7 +68,8 @@ fn many_questions_while_actions_fail() {
     let failures = every_seed("while_actions_fail", 1_000, &large_drain, run_large);
     println!("{failures:?}");
     let Failures { sends, resends, connections, waiting } = failures;
-    assert!(sends > 0 && resends > 0 && connections > 0 && waiting > 0, "{failures:?}");
+    let each = sends > 0 && resends > 0 && connections > 0 && waiting > 0;
+    assert!(each || seed_of("HITHER_SIM_SEED").is_some(), "{failures:?}");
 }
 
 #[test]

@@ -203,6 +203,15 @@ impl Answers {
         }
     }
 
+    /// Removes the cached failure of a question that has an answer now.
+    pub fn forget_failure(&mut self, asked: &Asked<'_>) {
+        if !self.failures.is_empty() {
+            // Its key stays in `failed` until it is the oldest.
+            let (key, len) = key(asked);
+            self.failures.remove(&key[..len]);
+        }
+    }
+
     /// Removes every cached failure, so that its question is asked again.
     pub fn forget_failures(&mut self) {
         self.failures.clear();
@@ -211,9 +220,7 @@ impl Answers {
 
     /// Stores an answer in place of the one before.
     pub fn put(&mut self, asked: &Asked<'_>, stored: Arc<Stored>) {
-        let (key, len) = key(asked);
-        // Its key stays in `failed` until it is the oldest.
-        self.failures.remove(&key[..len]);
+        self.forget_failure(asked);
         self.remove(asked);
         let hash = self.reader.hash(asked.name);
         self.next = self.next.wrapping_add(1);

@@ -45,6 +45,7 @@ impl Round {
         };
         match shared.publish(&self.question.name, family, set) {
             Ok(published) => {
+                shared.answers.forget_failure(&self.question.asked());
                 self.reply_to_all(
                     shared,
                     &Answer::Record { record: published.record, family, stale_ttl_s: None },
