@@ -147,7 +147,7 @@ def no_upstream():
 def wrong_configuration():
     early(False)
     sane()
-    check("it serves without", prop("hitherd.service", "ActiveState") == "active" and "wrong" in ctl("status").stdout, ctl("status").stdout)
+    check("it serves without", prop("hitherd.service", "ActiveState") == "active" and "invalid" in ctl("status").stdout, ctl("status").stdout)
     pathlib.Path("/etc/hither/hither.toml.d/30.toml").unlink()
     found = lambda: "198.51.100." in dig("@127.0.0.1", "+short", "mended.load.test").stdout
     check("and with the configuration when it is right", until(found), ctl("status").stdout)

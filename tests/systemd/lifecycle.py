@@ -155,7 +155,7 @@ def wrong_configuration():
         lines = len(journal("hitherd", "hither-sorter").splitlines())
         done = run("systemctl", begin, "hitherd.service")
         check(f"{begin} with a wrong configuration fails", done.returncode != 0, done.stderr)
-        check("the service is there all the same, and its status says why", until(lambda: active() and "configuration is wrong" in status() and "max_ttl" in status()), status())
+        check("the service is there all the same, and its status says why", until(lambda: active() and "configuration is invalid" in status() and "max_ttl" in status()), status())
         check("so does hitherctl status", "max_ttl" in ctl("status").stdout, ctl("status").stdout)
         text = journal("hitherd")
         check("the failure is in the journal", "78/CONFIG" in text or "status=78" in text, text[-800:])
@@ -184,7 +184,7 @@ def wrong_configuration():
         bad.unlink()
         if turn == 1:
             check("a reload succeeds when it is right", run("systemctl", "reload", "hitherd.service").returncode == 0)
-        check("when it is right it is in force, without a restart", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", f"new{turn}.load.test").stdout) and pid() == old and until(lambda: "wrong" not in prop("hitherd.service", "StatusText")), status())
+        check("when it is right it is in force, without a restart", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", f"new{turn}.load.test").stdout) and pid() == old and until(lambda: "invalid" not in prop("hitherd.service", "StatusText")), status())
         text = journal("hitherd", "hither-sorter").splitlines()[lines:]
         check("the journal has some lines about it, not hundreds", len(text) < 100, text)
         check("the sorter is at work again", until(lambda: json.loads(ctl("status", "--json").stdout or "{}").get("sorter", {}).get("connected")), ctl("status").stdout)

@@ -150,7 +150,7 @@ def advice():
         resolv.symlink_to("/run/NetworkManager/resolv.conf")
         done = ctl("enable-resolv")
         check("enable-resolv tells NetworkManager to leave resolv.conf alone", done.returncode == 0 and manager.exists() and not resolv.is_symlink() and "nameserver 127.0.0.1" in resolv.read_text(), done.stdout + done.stderr)
-        check("and says beforehand what that takes away", "takes away: NetworkManager writes" in done.stdout and "the link to /run/Net" in done.stdout, done.stdout)
+        check("and says beforehand what that takes away", "takes away: NetworkManager no longer writes resolv.conf" in done.stdout and "the link to /run/Net" in done.stdout, done.stdout)
 
     def by_resolved():
         run("systemctl", "unmask", "systemd-resolved.service")
