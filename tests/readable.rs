@@ -243,3 +243,93 @@ fn documentation_of_public_items_says_something() {
     }
     assert!(short.is_empty(), "documentation of three words or fewer:\n{}", short.join("\n"));
 }
+
+/// The last cell of each row of tests/README.md, as text outside and within backticks by turns.
+fn cells(table: &str) -> impl Iterator<Item = Vec<&str>> {
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    rows.filter_map(|row| row.rsplit('|').nth(1)).map(|cell| cell.split('`').collect())
+}
+
+/// The names of functions in a source of Rust or Python.
+fn functions(source: &str) -> impl Iterator<Item = &str> {
+    let names = ["fn ", "def "].into_iter().flat_map(|keyword| source.split(keyword).skip(1));
+    names.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
+}
+
+/// The files of the tree that a citation means: `a/{b,c}.rs` means two, and a path may lack its beginning.
+fn cited<'a>(citation: &str, tree: &'a BTreeSet<String>) -> Vec<&'a String> {
+    let paths: Vec<String> = expanded(citation).iter().map(|path| format!("/{path}")).collect();
+    tree.iter().filter(|file| paths.iter().any(|path| format!("/{file}").ends_with(path))).collect()
+}
+
+/// Names of tests that a cell cites and that are not in the file before them, and scenarios that do not
+/// exist. "…" stands for the rest of a name.
+fn missing_tests(cell: &[&str], tree: &BTreeSet<String>) -> Vec<String> {
+    let (mut sources, mut missing) = (Vec::new(), Vec::new());
+    for (turn, words) in cell.iter().enumerate() {
+        if turn % 2 == 1 && looks_like_a_file(words) {
+            sources = cited(words, tree).into_iter().map(|path| text(path)).collect();
+        } else if turn % 2 == 1 {
+            let is_scenario = words.as_bytes().get(3) == Some(&b'-') && words.ends_with('…');
+            let beginning = format!("tests/scenarios/{}", words.trim_end_matches('…'));
+            if is_scenario && !tree.iter().any(|file| file.starts_with(&beginning)) {
+                missing.push((*words).to_owned());
+            }
+        } else {
+            for word in words.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '…') {
+                let beginning = word.trim_end_matches('…');
+                let is_cited = |name: &str| {
+                    name == beginning || beginning.len() < word.len() && name.starts_with(beginning)
+                };
+                let is_name = !beginning.is_empty() && (word.contains('_') || word.ends_with('…'));
+                if is_name && !sources.iter().any(|source| functions(source).any(is_cited)) {
+                    missing.push(word.to_owned());
+                }
+            }
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_test_that_tests_readme_cites_exists() {
+    let (tree, table) = (files(""), text("tests/README.md"));
+    let missing: Vec<String> = cells(&table).flat_map(|cell| missing_tests(&cell, &tree)).collect();
+    assert!(missing.is_empty(), "tests/README.md cites tests that do not exist:\n{}", missing.join("\n"));
+    assert_eq!(missing_tests(&["", "readable.rs", " no_such_test…"], &tree), ["no_such_test…"]);
+    assert_eq!(missing_tests(&["", "z99-…", ""], &tree), ["z99-…"]);
+}
+
+/// The names that follow "mutant" or "fate" in a document: a list with commas, or two with "and".
+fn planted(document: &str) -> BTreeSet<String> {
+    let document = document.replace(" and ", ", ");
+    let words: Vec<&str> = document.split_whitespace().collect();
+    let mut found = BTreeSet::new();
+    for (at, _) in
+        words.iter().enumerate().filter(|(_, word)| ["mutant", "mutants", "fate", "fates"].contains(word))
+    {
+        for name in words[at + 1..].iter().map(|word| word.trim_start_matches('`')) {
+            if !name.starts_with(char::is_uppercase) {
+                break;
+            }
+            found.insert(name.trim_matches(|c: char| !c.is_alphanumeric()).to_owned());
+            if !name.ends_with(',') {
+                break;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_planted_fault_and_fate_that_a_document_cites_exists() {
+    let code: String =
+        ["src/rounds", "tests/sim"].iter().flat_map(|dir| files(dir)).map(|path| text(&path)).collect();
+    let words: BTreeSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for document in ["ARCHITECTURE.md", "tests/README.md"] {
+        let cited = planted(&text(document));
+        let missing: Vec<_> = cited.iter().filter(|name| !words.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{document} cites planted faults that do not exist: {missing:?}");
+        assert!(cited.len() > 20, "only {} are found in {document}", cited.len());
+    }
+}

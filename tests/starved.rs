@@ -1,8 +1,8 @@
 //! The real daemon while programs of another user send to it without end, or occupy its connections:
 //! hits are answered, root's requests are served, the watchdog is fed, and memory stays bounded.
 //!
-//! The other user is nobody, played by another process of this test program (`the_other_user`). Needs
-//! root, and prints SKIPPED without it.
+//! The other user is nobody, played by another process of this test program
+//! (`another_user_occupies_the_daemon`). Needs root, and prints SKIPPED without it.
 
 #[path = "starved/large_replies.rs"]
 mod large_replies;
@@ -41,7 +41,7 @@ impl Other {
             return None;
         }
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args(["--exact", "the_other_user", "--include-ignored", "--nocapture"]);
+        command.args(["--exact", "another_user_occupies_the_daemon", "--include-ignored", "--nocapture"]);
         command.env("OTHER", what).env("OTHER_DIR", daemon.dir.join("run"));
         command.env("OTHER_SERVER", daemon.server.to_string());
         command.uid(NOBODY).gid(NOBODY).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -63,7 +63,7 @@ impl Drop for Other {
 /// standard input ends or five minutes have passed.
 #[test]
 #[ignore = "other tests start it as another user"]
-fn the_other_user() {
+fn another_user_occupies_the_daemon() {
     let (Ok(what), Ok(dir)) = (std::env::var("OTHER"), std::env::var("OTHER_DIR")) else { return };
     let (dir, end) = (PathBuf::from(dir), Instant::now() + Duration::from_secs(300));
     match what.as_str() {

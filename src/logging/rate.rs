@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_writes_ten_lines_a_second_and_counts_the_others() {
+    fn a_call_site_writes_ten_lines_a_second_and_counts_the_suppressed_ones() {
         let (mut places, here, there) = (Places::default(), ("a.rs", 1), ("a.rs", 2));
         let written = (0..1000).filter(|_| places.may_write(here, 7).is_some()).count();
         assert_eq!(written, 10);

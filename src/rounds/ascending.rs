@@ -82,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_map(steps in prop::collection::vec((0..3u8, 0..200u16), 0..600)) {
+        fn an_ascending_map_behaves_like_a_btree_map(steps in prop::collection::vec((0..3u8, 0..200u16), 0..600)) {
             let (mut own, mut other) = (Ascending::new(), BTreeMap::new());
             for (at, (step, key)) in steps.into_iter().enumerate() {
                 if step == 0 {

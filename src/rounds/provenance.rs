@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_keeps_its_order() {
+    fn trusted_addresses_come_first_and_both_groups_keep_their_order() {
         let ms = Rtt::Micros;
         let mut all = of(&[(4, ms(4), false), (1, ms(9), true), (3, ms(2), false), (2, ms(5), true)]);
         trusted_first(&mut all);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_confirmed_takes_the_place_of_its_measurement() {
+    fn a_confirmed_address_is_ranked_by_its_measured_latency() {
         let known = [(1, Rtt::Micros(10), true), (2, Rtt::Micros(30), true), (3, Rtt::Unreachable, true)];
         for (rtt, expected) in [
             (Rtt::Micros(5), ["9", "1", "2", "3"]),

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn who_checks_takes_no_place_that_was_made_for_another() {
+    fn a_validating_client_takes_no_slot_that_was_freed_for_another_client() {
         let geometry = Geometry { entries: 64 };
         let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
         let upstreams: [SocketAddr; 2] = [1, 2].map(|n| ([192, 0, 2, n], 53).into());

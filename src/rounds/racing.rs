@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fullest_gives_way_first_what_is_slow_then_what_is_new() {
+    fn the_source_with_most_rounds_loses_its_slow_ones_first_and_then_its_newest() {
         let racing = racing(A, 0..4, 4);
         assert_eq!(racing.of_the_fullest(ms(100), B), Some(3));
         assert_eq!(racing.of_the_fullest(ms(201), B), Some(0));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn among_equals_the_first_half_runs_to_its_end_while_others_are_slow() {
+    fn among_equal_sources_the_newer_half_of_the_rounds_is_evicted_first() {
         let mut racing = Racing::new();
         (0..4).for_each(|id| racing.enter(id, Source::of(id), ms(id), 4));
         let newcomer = Source::of(9);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usual_is_learnt_within_bounds() {
+    fn the_usual_time_of_a_round_is_learned_within_bounds() {
         let mut racing = racing(A, 0..1, 2);
         assert_eq!(racing.longest(), USUAL_MIN);
         racing.leave(0, A, Some(ms(150)));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_others_wait_for_is_on_the_account_of_who_has_fewer() {
+    fn a_round_with_clients_of_two_sources_counts_for_the_one_with_fewer_rounds() {
         let mut racing = racing(A, 0..3, 4);
         assert_eq!(racing.recharge(0, A, B), B);
         assert_eq!(racing.recharge(1, A, B), A, "nobody would have fewer");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_for_nobody_is_on_the_account_of_who_waits_for_it() {
+    fn a_refresh_counts_for_the_source_whose_client_joins_it() {
         let mut racing = racing(A, 0..3, 8);
         racing.enter(3, Source::NOBODY, ms(3), 8);
         assert_eq!(racing.recharge(3, Source::NOBODY, A), A, "A has more, and nobody waits for it but A");

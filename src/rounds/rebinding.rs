@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_networks_own_or_allowed_may_have_private_addresses() {
+    fn allowed_names_and_names_of_the_network_or_a_domain_may_have_private_addresses() {
         let server = Server::from(SocketAddr::from(([10, 0, 0, 1], 53)));
         let mut routes = Routes::default();
         routes.domains.insert(name("corp.example.com"), vec![server]);

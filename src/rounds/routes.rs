@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_goes_with_who_said_it() {
+    fn answers_are_voided_when_an_upstream_that_gave_them_is_removed() {
         let on = |n: u8, link: u32| Server { address: SocketAddr::from(([192, 0, 2, n], 53)), link };
         let usual = |usual: &[Server]| Routes { usual: usual.to_vec(), ..Routes::default() };
         let name = "www.example".parse().expect("a name");

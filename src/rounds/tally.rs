@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_counts_and_knows_who_has_most(steps in prop::collection::vec((any::<bool>(), 0..6u64), 0..400)) {
+        fn a_tally_counts_each_source_and_knows_the_fullest(steps in prop::collection::vec((any::<bool>(), 0..6u64), 0..400)) {
             let (mut tally, mut counts) = (Tally::new(), BTreeMap::<u16, u32>::new());
             for (more, of) in steps {
                 let source = Source::of(of);

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn one_lost_datagram_does_not_take_an_upstream_out() {
+    fn one_lost_datagram_does_not_make_an_upstream_down() {
         let mut all = three();
         assert_eq!(all[0].failed(at(0), at(0)), None);
         assert_eq!(ids(&choose(&mut all, at(1), 2)), [0, 1, 2]);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn early_repetitions_are_for_quick_upstreams_and_have_to_be_earned() {
+    fn early_retransmissions_go_to_quick_upstreams_at_a_bounded_share_of_responses() {
         let mut upstream = three().remove(0);
         assert_eq!(upstream.early_after(), None, "nothing is known of it");
         for _ in 0..40 {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn when_none_answers_all_are_asked_at_once() {
+    fn when_no_upstream_answers_all_are_asked_at_once() {
         let mut all = three();
         for upstream in &mut all {
             upstream.failed(at(0), at(0));
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn another_network_has_ways_of_its_own() {
+    fn facts_about_an_upstream_are_forgotten_in_another_network() {
         let mut upstream = three().remove(0);
         let name = "a.test".parse().expect("a name");
         upstream.answered(Some(Duration::from_millis(5)), false);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_nobody_answers_makes_nobody_silent() {
+    fn a_tcp_connection_without_an_answer_does_not_make_its_upstream_silent() {
         let mut upstream = three().remove(0);
         upstream.asked(at(0), Transport::Udp);
         upstream.answered(Some(Duration::from_millis(5)), false);
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
+    fn an_upstream_that_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
         let mut all = three();
         all.iter_mut().for_each(|upstream| upstream.asked(at(0), Transport::Udp));
         all[2].answered(Some(Duration::from_millis(30)), true);

@@ -92,7 +92,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn the_number_is_read_and_other_text_gives_none() {
+    fn the_number_of_a_network_namespace_is_read_and_other_text_gives_zero() {
         assert_eq!(number(b"net:[4026531840]"), 4_026_531_840);
         for odd in
             ["", "net:[]", "net:[4026531840", "mnt:[4026531840]", "net:[42949672960]", "net:[1x]", "net:[-1]"]

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_what_a_mapped_lookup_finds_and_what_is_cut_off_is_missing() {
+    fn a_lookup_without_mapping_finds_the_same_entries_and_truncated_records_are_missing() {
         let geometry = Geometry { entries: 64 };
         let memory = Memory::heap(geometry.words());
         let mut writer = Writer::create(memory, &geometry, [1, 2], 3, 1).expect("a table");

@@ -156,7 +156,7 @@ impl Feeders {
 }
 
 #[test]
-fn whatever_the_sources_are_fed_each_kind_has_its_budget_and_a_hit_its_reply() {
+fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_its_reply() {
     let dir = std::env::temp_dir().join(format!("hither-turns-{}", std::process::id()));
     let (mut daemon, upstream) = daemon(&dir);
     let server = daemon.clients.addresses()[0];
@@ -350,7 +350,7 @@ fn until_counted(daemon: &mut Daemon, queries: u64, end: Monotonic) {
 }
 
 #[test]
-fn what_one_client_hands_over_by_a_worker_does_not_fill_the_queue_for_others() {
+fn misses_of_one_client_that_a_worker_hands_over_do_not_fill_the_queue_for_others() {
     let dir = std::env::temp_dir().join(format!("hither-handed-{}", std::process::id()));
     let (mut daemon, upstream) = daemon_with(&dir, "workers = 2\ndns = [\"127.0.0.1:0\"]");
     let (server, end) = (daemon.clients.addresses()[0], now().plus(Duration::from_secs(30)));

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_are_mixed_and_nothing_else() {
+    fn only_the_case_of_letters_is_mixed() {
         let name: Name = "a-1.Example.test".parse().expect("a name");
         let mut n = 0xdead_beef_u64;
         let mut draw = || {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_two_changes_of_one_reload_concern_begins_anew_once_where_it_belongs() {
+    fn a_round_that_two_changes_of_one_reload_affect_is_restarted_once_with_the_new_upstreams() {
         let mut rounds = asking();
         let mut settings = rounds.shared.settings.clone();
         settings.rebinding.allow.insert("example.com".parse().expect("a name"));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_comes_or_goes_voids_what_is_known_below_it_whoever_is_asked() {
+    fn a_domain_that_is_added_or_removed_voids_entries_below_it_even_if_its_upstreams_are_the_usual_ones() {
         let mut rounds = asking();
         let now = Monotonic::from_ms(1_300);
         let names: [Name; 2] = ["a.example.com", "a.example.net"].map(|name| name.parse().expect("a name"));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_one_was_waited_for_says_nothing_of_who_is_asked_in_its_place() {
+    fn the_wait_for_one_upstream_is_not_attributed_to_another_in_its_place() {
         let mut rounds = asking();
         let (now, settings) = (Monotonic::from_ms(1_300), rounds.shared.settings.clone());
         rounds.handle(now, Input::Reload { settings, routes: routes(&[2, 1]) });

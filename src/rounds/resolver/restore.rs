@@ -266,7 +266,7 @@ mod tests {
     use hither_table::Link;
 
     #[test]
-    fn what_was_saved_under_a_larger_bound_is_cut_to_it_with_all_its_links() {
+    fn restored_lifetimes_are_cut_to_max_ttl_and_so_are_those_of_cnames() {
         let target = "edge.test".parse().expect("a name");
         let set = SavedSet {
             name: "a.test".parse().expect("a name"),

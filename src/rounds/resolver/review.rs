@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_void_is_neither_told_nor_kept_and_what_is_not_is() {
+    fn void_entries_are_neither_answered_nor_kept_and_others_are_both() {
         let geometry = Geometry { entries: 2 * NAMES };
         let memory = Memory::heap(geometry.words());
         let mut writer = Writer::create(memory, &geometry, [1, 2], 1, 0).expect("room");

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_that_are_due_a_part_is_woken_and_all_by_and_by() {
+    fn a_bounded_number_of_due_rounds_is_woken_at_once_and_all_of_them_in_turns() {
         let (mut rounds, _) = silent();
         let late = Monotonic::from_ms(60_000);
         let mut times = 0;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_is_not_woken_yet_is_as_late_as_if_it_were() {
+    fn a_round_that_is_overdue_but_not_yet_woken_ends_at_its_next_input() {
         let (mut rounds, sent) = silent();
         let late = Monotonic::from_ms(60_000);
         // A response after the deadline of its round, and a client that joins another overdue round.

@@ -273,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn strange_cookies_count_where_there_is_no_tcp_and_are_its_way_after_two() {
+    fn without_tcp_a_response_with_a_strange_cookie_counts_and_two_end_the_comparison() {
         assert_eq!(five(Some(Failure::Refused)), (5, 2));
         assert_eq!(five(Some(Failure::Closed)), (5, 4), "each is tried twice");
     }
 
     #[test]
-    fn an_error_over_tcp_teaches_nothing_of_cookies() {
+    fn an_error_over_tcp_does_not_end_the_comparison_of_cookies() {
         assert_eq!(five(None), (5, 5));
     }
 }

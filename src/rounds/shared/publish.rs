@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn two_families_too_large_for_one_record_take_turns_and_each_is_told() {
+    fn of_two_families_too_large_for_one_record_the_one_published_last_is_stored() {
         let geometry = Geometry { entries: 64 };
         let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
         let routes = Routes::from(&[][..]);

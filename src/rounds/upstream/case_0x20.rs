@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_domain_shows_is_known_of_that_domain_for_an_hour() {
+    fn how_a_domain_treats_letter_case_is_known_for_that_domain_for_an_hour() {
         let (mut letters, at) = (Letters::default(), |s: u64| Monotonic::from_ms(s * 1000));
         letters.differ(at(0), name("lan.test"));
         assert!(
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_remembered_domains_is_bounded() {
         let mut letters = Letters::default();
         for n in 0..1000 {
             letters.differ(Monotonic(1), name(&format!("d{n}.test")));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_never_everybodys() {
+    fn letter_case_is_never_learned_for_a_top_level_domain_from_a_name_below_it() {
         for (asked, domain) in [("me.lan", "me.lan"), ("me.x.lan", "x.lan"), ("lan", "lan"), (".", ".")] {
             assert_eq!(above(&name(asked)), name(domain).as_wire());
         }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hands_out_the_cookies_of_others_is_believed_without_for_an_hour() {
+    fn two_strange_cookies_switch_the_comparison_off_for_an_hour() {
         let mut cookie = Cookie::default();
         cookie.option(|| 0x0102_0304_0506_0708, &mut [0; OPTION_MAX]);
         cookie.learn(Some(b"otherone12345678"));

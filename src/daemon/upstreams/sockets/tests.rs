@@ -19,7 +19,7 @@ fn by_udp(attempt: AttemptId, server: Server, octets: Rc<[u8]>) -> Sending {
 }
 
 #[test]
-fn idle_sockets_give_way_and_there_are_no_more_than_may_be() {
+fn idle_sockets_are_closed_for_new_ones_and_the_limit_is_kept() {
     let ((_one, first), (_other, second), now) = (upstream(), upstream(), Monotonic(0));
     let poll = mio::Poll::new().expect("a poll");
     let mut upstreams = upstreams(4);
@@ -46,7 +46,7 @@ fn idle_sockets_give_way_and_there_are_no_more_than_may_be() {
 }
 
 #[test]
-fn only_our_own_query_is_known_for_one_that_came_back() {
+fn only_a_query_that_we_sent_is_recognized_as_our_own() {
     let ((listening, server), now) = (upstream(), Monotonic(0));
     let poll = mio::Poll::new().expect("a poll");
     let mut upstreams = upstreams(9);

@@ -94,7 +94,7 @@ fn the_better_priority_decides_and_a_negative_one_takes_all_below() {
 }
 
 #[test]
-fn no_domain_of_too_many_goes_to_other_links() {
+fn beyond_the_bound_of_domains_no_domain_of_a_link_is_sent_to_other_links() {
     let of = |count: usize| {
         let mut vpn = link(7, &VPN[..1], &[], false);
         let own = |n: usize| format!("d{n}.corp.example").parse().expect("a name");

@@ -35,7 +35,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_table_is_a_map(ops in ops()) {
+    fn the_table_behaves_like_a_map(ops in ops()) {
         let mut geometry = Geometry { entries: 64 };
         let dir = Dir::new("model");
         let (mut writer, _, mut lock) = dir.open();
