@@ -1,4 +1,4 @@
-//! Everything the core can ask of the shell, executed once each and in order.
+//! Actions: the requests of the core to the shell, which executes them once each and in order.
 
 use crate::ids::{AttemptId, ClientId, SenderId, UpstreamId};
 use crate::reply::Answer;
@@ -26,7 +26,7 @@ pub enum Action {
     Send {
         /// The attempt that begins.
         attempt: AttemptId,
-        /// Its upstream, for the shell's log and counters.
+        /// The upstream of the attempt, for the shell's log and counters.
         upstream: UpstreamId,
         /// The address and link to send to.
         server: Server,
@@ -37,7 +37,7 @@ pub enum Action {
     },
     /// Retransmit the query from the attempt's own socket: the datagram may have been lost.
     Resend {
-        /// A UDP attempt that is still open.
+        /// A UDP attempt that is still outstanding.
         attempt: AttemptId,
         /// The query, as in `Send`.
         octets: Rc<[u8]>,
@@ -46,9 +46,9 @@ pub enum Action {
     Close {
         /// The attempt that has ended.
         attempt: AttemptId,
-        /// When given, a UDP socket stays open until then, so that a late response is counted: report
-        /// it as `Input::Message`, the core knows that it is late. A closed socket would answer it by
-        /// an ICMP error, which shows the port to others.
+        /// `Some`: a UDP socket stays open until then, so that a late response is counted. Report that
+        /// response as `Input::Message`; the core knows that it is late. If the socket were closed, the
+        /// kernel would answer by an ICMP error, which reveals the port to other hosts.
         linger: Option<Monotonic>,
     },
     /// Send the reply to a client, whose id is free afterwards.
@@ -98,12 +98,12 @@ pub enum Note {
         /// Failures in a row.
         failures: u32,
     },
-    /// An upstream that was down has answered.
+    /// An upstream that was down has responded.
     UpstreamUp {
         /// The upstream that responded.
         server: Server,
     },
-    /// An upstream answers EDNS with an error. It gets queries without EDNS for a while (RFC 6891
+    /// An upstream responds to EDNS with an error. It gets queries without EDNS for a while (RFC 6891
     /// section 7).
     NoEdns {
         /// The upstream without EDNS.
@@ -123,6 +123,6 @@ pub enum Note {
         /// The upstream that gave it.
         server: Server,
     },
-    /// The saved sets have been restored, as far as they may be.
+    /// The restore of the saved sets has ended.
     Restored(Restored),
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// Sorted by key. A removed entry leaves a hole until all entries before it are gone, or until most
-/// entries are holes.
+/// A map sorted by key. A removed entry leaves a hole until all entries before it are removed, or until
+/// most entries are holes.
 #[derive(Debug)]
 pub(crate) struct Ascending<K, V> {
     entries: VecDeque<(K, Option<V>)>,

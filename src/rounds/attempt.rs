@@ -27,15 +27,17 @@ use std::time::Duration;
 pub(crate) struct QueryMode {
     pub upstream: UpstreamId,
     pub transport: Transport,
-    /// It repeats without EDNS what failed with EDNS.
+    /// Whether the query repeats, without EDNS, one that failed with EDNS.
     pub without_edns: bool,
-    /// In lower case, whatever the settings say.
+    /// Whether QNAME is sent in lower case even where the settings mix it.
     pub lower: bool,
-    /// It repeats an attempt that ended without any response, and is not repeated itself.
+    /// Whether the query repeats an attempt that ended without any response. It is then not repeated
+    /// again.
     pub again: bool,
-    /// If its response cannot be read either, nothing else is tried.
+    /// Whether no further way of asking is tried if this response cannot be read either.
     pub last: bool,
-    /// It repeats what ended in an error, without anything that a server may not cope with.
+    /// For a query that repeats one that ended in an error: the features that it leaves out, since the
+    /// server may not support them.
     pub plain: Option<Suspected>,
 }
 
@@ -79,24 +81,25 @@ pub(crate) struct Attempt {
     pub sent: Monotonic,
     pub resent: u8,
     pub resend_at: Option<Monotonic>,
-    /// The next retransmission may be an early one, if the upstream has earned it.
+    /// Whether the next retransmission is an early one, if the upstream has enough responses for it
+    /// ([`crate::settings::EARLY_PRICE`]).
     pub early: bool,
-    /// It was retransmitted early.
+    /// Whether the query was retransmitted early.
     pub repeated: bool,
     /// The query in wire form, shared with the shell.
     pub octets: Rc<[u8]>,
-    /// The query has a cookie, so that the response's cookie is compared.
+    /// Whether the query has a cookie, so that the response's cookie is compared.
     pub cookie: bool,
-    /// It was retransmitted without its cookie, for want of a response.
+    /// Whether the query was retransmitted without its cookie, for want of a response.
     pub without_cookie: bool,
-    /// It was retransmitted without EDNS, for want of a response.
+    /// Whether the query was retransmitted without EDNS, for want of a response.
     pub dropped_edns: bool,
-    /// It was retransmitted in the question's own letters, for want of a response.
+    /// Whether the query was retransmitted in the question's own letter case, for want of a response.
     pub relettered: bool,
     pub doubt: Doubtful,
-    /// It asks again what was denied to a query in mixed case.
+    /// For a query in lower case that checks a denial: the denial of the query in mixed case.
     pub denied: Option<Box<Denied>>,
-    /// Its index in the round's trace.
+    /// The index of the attempt in the round's trace.
     pub trace: usize,
 }
 
@@ -169,7 +172,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
 }
 
 impl Attempt {
-    /// Whether its response comes by UDP, so that another host may forge it.
+    /// Whether the response comes by UDP, so that another host may forge it.
     pub fn is_udp(&self) -> bool {
         self.mode.transport == Transport::Udp
     }
@@ -202,16 +205,16 @@ impl Attempt {
         self.resend_at = (self.resent < RESENDS_MAX).then(|| now.plus(pause));
     }
 
-    /// Leaves out what a server or a middlebox may drop queries for: first the cookie, then EDNS, then
-    /// mixed case. An upstream that coped with them before may have changed, but must have been silent
-    /// for longer.
+    /// Leaves out the features for which a server or a middlebox may drop queries: first the cookie,
+    /// then EDNS, then mixed case. An upstream that supported them before may have changed, but the
+    /// features are left out later for it.
     fn leave_out(&mut self, shared: &mut Shared) {
         let now = shared.now;
         let Some(upstream) = shared.upstream(self.upstream) else { return };
         let later = match upstream.may_lack_edns() {
             true => 0,
             false if !upstream.is_silent_since(self.sent) => RESENDS_MAX,
-            // An upstream that is down has little to lose by it.
+            // An upstream that is down does not respond with the features either.
             false if upstream.is_down(now) => 0,
             false => 1,
         };
@@ -231,8 +234,8 @@ impl Attempt {
         }
     }
 
-    /// How to repeat an attempt that ended in an error when no upstream is left: without anything that
-    /// may be the reason.
+    /// How to repeat an attempt that ended in an error when no other upstream is left: without the
+    /// features that may be the reason. `None`: there are none, or they were left out before.
     pub fn plainly(&self) -> Option<QueryMode> {
         let suspected =
             Suspected { letters: self.is_mixed(), cookie: self.cookie, edns: self.edns && !self.dnssec_ok };
@@ -259,7 +262,7 @@ impl Attempt {
     }
 }
 
-/// A denial that is being asked again in lower case.
+/// The denial of a query in mixed case, while a query in lower case checks it.
 #[derive(Debug)]
 pub(crate) struct Denied {
     pub kind: Negative,
@@ -275,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_other_datagram_may_be_lost() {
+    fn retransmissions_are_sent_after_50_ms_and_then_less_and_less_often() {
         use crate::{Input, Rounds, Routes, Settings};
         use hither_table::{Geometry, Memory, Writer};
         let geometry = Geometry { entries: 64 };
@@ -287,7 +290,7 @@ mod tests {
         let name: Name = "a.test".parse().expect("a name");
         let rtype = hither_wire::codes::Rtype::TXT;
         let question = Question { name, rtype, dnssec_ok: false, checking_disabled: false };
-        // It is known to be fast.
+        // The upstream is known to be fast, and has no early retransmission left.
         rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
         for _ in 0..40 {
             rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);

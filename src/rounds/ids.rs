@@ -8,8 +8,8 @@ pub struct UpstreamId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AttemptId(pub u64);
 
-/// The id of a client's query that waits for its reply. The shell chooses it, unique among those that
-/// wait. Its upper 16 bits are the client's [`Source`].
+/// The id of a client's query that waits for its reply. The shell chooses the id, unique among the
+/// queries that wait. Its upper 16 bits are the client's [`Source`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub u64);
 
@@ -20,7 +20,7 @@ impl ClientId {
         ClientId((source.0 as u64) << 48 | (number & 0xffff_ffff_ffff))
     }
 
-    /// The source that it is counted for.
+    /// The source that the client is counted for.
     #[must_use]
     pub const fn source(self) -> Source {
         Source::of(self.0 >> 48)
@@ -33,7 +33,7 @@ impl ClientId {
 pub struct Source(u16);
 
 impl Source {
-    /// How many sources there are. The shell maps client networks to them by a secret hash.
+    /// The number of sources. The shell maps client networks to them by a secret hash.
     pub const PLACES: u16 = 16_384;
     /// The source of work that no client waits for. No number maps to it.
     pub const NOBODY: Source = Source(Source::PLACES);

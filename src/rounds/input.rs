@@ -1,4 +1,4 @@
-//! Everything that can happen to the core: the events that the shell reports.
+//! Inputs of the core: the events that the shell reports.
 
 use crate::ids::{AttemptId, ClientId, SenderId};
 use crate::question::Question;
@@ -37,8 +37,8 @@ pub enum Input<'a> {
         /// The kind of failure.
         failure: Failure,
     },
-    /// A cached entry is still in use: it is refreshed if it is about to expire, before a client has to
-    /// wait.
+    /// A cached entry is still in use. If it is about to expire, it is refreshed before a client has to
+    /// wait for it.
     Refresh {
         /// The question of the entry.
         question: Question,
@@ -55,7 +55,7 @@ pub enum Input<'a> {
         /// The measured order.
         order: Order,
     },
-    /// Forget what is known of these names, or everything.
+    /// The operator removes names, or everything, from the cache.
     Flush {
         /// The names; `None` means everything.
         names: Option<Vec<Name>>,
@@ -72,8 +72,9 @@ pub enum Input<'a> {
         /// All local names.
         local: Arc<Local>,
     },
-    /// Addresses, links or routes of the host have changed, or the host has slept. Responses to
-    /// outstanding queries may never arrive, and upstreams that were unreachable may respond.
+    /// Addresses, links or routes of the host have changed, or the host has resumed from sleep.
+    /// Responses to outstanding queries may never arrive, and upstreams that were unreachable may
+    /// respond.
     NetworkChanged,
     /// Address sets that were saved before the host was started.
     Restore(Restore),

@@ -1,11 +1,10 @@
 //! The resolver core: rounds of attempts, the cache that they fill, and no I/O.
 //!
 //! The core has no socket, clock, thread, log, or randomness of its own. The shell reports each
-//! event and its time by
-//! [`Rounds::handle`], and calls [`Rounds::handle_timeout`] at the time that
-//! [`Rounds::poll_timeout`] gives.
-//! After each call it executes the actions that [`Rounds::poll_action`] returns, once each and in
-//! order, until there are no more: only then may it call again.
+//! event and its time by [`Rounds::handle`], and calls [`Rounds::handle_timeout`] at the time that
+//! [`Rounds::poll_timeout`] gives. After each of these calls, the shell executes the actions that
+//! [`Rounds::poll_action`] returns, once each and in order, until none is left. Only then may it
+//! report the next event.
 //!
 //! ```
 //! use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings};
@@ -33,7 +32,7 @@
 //!             Action::Close { .. } | Action::OrderResult { .. } | Action::Note(_) => {}
 //!         }
 //!     }
-//!     // This upstream is silent: the shell sleeps until the next deadline.
+//!     // This upstream never responds: the shell sleeps until the next deadline.
 //!     let Some(at) = rounds.poll_timeout() else { break };
 //!     now = at;
 //!     rounds.handle_timeout(now);
@@ -41,10 +40,10 @@
 //! assert!(queries > 1 && replies == 1, "retransmissions, then SERVFAIL");
 //! ```
 //!
-//! The modules stand in three layers. Below are data and small decisions: `upstream`, `attempt`,
+//! The modules form three layers. The lowest has data and small decisions: `upstream`, `attempt`,
 //! `response`, `complete_answer`, `address_set`, `reply`, and `shared`, the state that all rounds
-//! use. On them stands `round`: the work on one question. Above is `resolver`: the index of rounds,
-//! and what begins and ends them.
+//! use. The middle layer is `round`: the work on one question. The top layer is `resolver`: the
+//! index of rounds, and the events that begin and end them.
 //!
 //! Invariants ([`Rounds::check_invariants`]): a question has at most one live round; every round
 //! has a deadline; an outstanding attempt belongs to exactly one live round, and so does a waiting

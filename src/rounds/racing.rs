@@ -3,8 +3,8 @@
 //!
 //! This follows unbound's jostle list (unbound.conf(5), num-queries-per-thread, jostle-timeout): half
 //! of all rounds may run to their end, the other half may be evicted once they have taken longer than
-//! rounds usually do. So neither do names that no upstream answers block quick ones, nor does a flood
-//! of quick names keep slow ones from an answer.
+//! rounds usually do. So names that no upstream answers do not block other names, and a flood of quick
+//! names does not keep slow names from an answer.
 
 use crate::ascending::Ascending;
 use crate::ids::Source;
@@ -13,8 +13,8 @@ use hither_table::Monotonic;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Bounds of what counts as longer than usual. The lower one is unbound's jostle-timeout. With the
-/// upper one 2000 rounds suffice for 2000 unanswered names per second.
+/// Bounds of the time after which a round has taken longer than usual. The lower bound is unbound's
+/// jostle-timeout. With the upper bound, 2000 rounds suffice for 2000 unanswered names per second.
 const USUAL_MIN: Duration = Duration::from_millis(200);
 const USUAL_MAX: Duration = Duration::from_secs(1);
 /// A round has taken longer than usual after this multiple of the usual time.
@@ -39,13 +39,14 @@ impl Usual {
     }
 }
 
-/// The rounds that race, by source and by age.
+/// The rounds that race: that have not answered yet. They are indexed by source and by age.
 #[derive(Debug)]
 pub(crate) struct Racing {
     tally: Tally,
     of_source: BTreeSet<(Source, u64)>,
-    /// When each round began: those that may run to their end, and the others.
+    /// The start of each round in the half that may run to its end.
     patient: Ascending<u64, Monotonic>,
+    /// The start of each round in the half that is evicted first.
     quick: Ascending<u64, Monotonic>,
     usual: Usual,
 }
@@ -61,7 +62,7 @@ impl Racing {
         }
     }
 
-    /// Adds a round that begins, one of at most `most`.
+    /// Adds a round that begins. `most` is the limit of live rounds.
     pub fn enter(&mut self, id: u64, source: Source, began: Monotonic, most: usize) {
         let half = if self.patient.len() < most / 2 { &mut self.patient } else { &mut self.quick };
         half.insert(id, began);
@@ -79,8 +80,8 @@ impl Racing {
         }
     }
 
-    /// A client of another source joins a round. The round then counts for the source with fewer
-    /// rounds, never for NOBODY. Returns that source.
+    /// Notes that a client of the source `other` joins a round of `own`. The round then counts for the
+    /// source with fewer rounds, never for [`Source::NOBODY`]. Returns that source.
     pub fn recharge(&mut self, id: u64, own: Source, other: Source) -> Source {
         let stays = own != Source::NOBODY && self.tally.of(other) + 1 >= self.tally.of(own);
         if stays || !self.of_source.remove(&(own, id)) {
@@ -106,16 +107,16 @@ impl Racing {
         self.of_source.range((source, 0)..=(source, u64::MAX)).map(|(_, id)| *id)
     }
 
-    /// The round to evict for `source` because another source has more: of that source the oldest if it
-    /// is slow, else the newest.
+    /// The round to evict for `source` because another source has more rounds: that source's oldest
+    /// round if it is slow, else its newest.
     pub fn of_the_fullest(&self, now: Monotonic, source: Source) -> Option<u64> {
         let fullest = self.tally.ahead_of(source)?;
         let oldest = self.of(fullest).next().filter(|id| self.is_slow(*id, now));
         oldest.or_else(|| self.of(fullest).next_back())
     }
 
-    /// The round to evict for `source` because it has raced longer than usual: the oldest, of its own
-    /// source first.
+    /// The round to evict for `source` because it has raced longer than usual: the oldest round of
+    /// `source` itself, or else of the half that is evicted first, or else of all.
     pub fn slowest(&self, now: Monotonic, source: Source) -> Option<u64> {
         let oldest = |half: &Ascending<u64, Monotonic>| half.keys().next().copied();
         let slow = [self.of(source).next(), oldest(&self.quick), oldest(&self.patient)];
@@ -131,14 +132,14 @@ impl Racing {
         assert_eq!(
             self.of_source.len(),
             self.patient.len() + self.quick.len(),
-            "a racing round is of one half"
+            "every racing round is in exactly one half"
         );
-        assert_eq!(self.of_source.len(), self.tally.len(), "every racing round is on somebody's account");
+        assert_eq!(self.of_source.len(), self.tally.len(), "every racing round counts for one source");
         for (source, id) in &self.of_source {
-            assert!(self.tally.of(*source) > 0, "a racing round that nobody is charged for");
+            assert!(self.tally.of(*source) > 0, "a racing round does not count for its source");
             assert!(
                 self.patient.get(id).or_else(|| self.quick.get(id)).is_some(),
-                "a racing round of no half"
+                "a racing round is in neither half"
             );
         }
     }
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(racing.of_the_fullest(ms(100), B), Some(3));
         assert_eq!(racing.of_the_fullest(ms(201), B), Some(0));
         assert_eq!(racing.of_the_fullest(ms(201), A), None);
-        assert_eq!(racing.slowest(ms(100), A), None, "its own are no slower than usual");
+        assert_eq!(racing.slowest(ms(100), A), None, "no round has taken longer than usual");
         assert_eq!(racing.slowest(ms(300), A), Some(0));
     }
 
@@ -177,8 +178,8 @@ mod tests {
         let mut racing = Racing::new();
         (0..4).for_each(|id| racing.enter(id, Source::of(id), ms(id), 4));
         let newcomer = Source::of(9);
-        assert_eq!(racing.of_the_fullest(ms(999), newcomer), None, "nobody has more than one");
-        assert_eq!(racing.slowest(ms(202), newcomer), Some(0), "nothing of the other half is slow yet");
+        assert_eq!(racing.of_the_fullest(ms(999), newcomer), None, "no source has more than one round");
+        assert_eq!(racing.slowest(ms(202), newcomer), Some(0), "no round of the second half is slow yet");
         assert_eq!(racing.slowest(ms(203), newcomer), Some(2));
         racing.leave(2, Source::of(2), None);
         racing.leave(3, Source::of(3), None);
@@ -194,7 +195,11 @@ mod tests {
         assert_eq!(racing.longest(), Duration::from_millis(600));
         racing.enter(1, A, ms(1000), 2);
         racing.leave(1, A, None);
-        assert_eq!(racing.longest(), Duration::from_millis(600), "what was never answered says nothing");
+        assert_eq!(
+            racing.longest(),
+            Duration::from_millis(600),
+            "a round without an answer is not learned from"
+        );
         for id in 2..40 {
             racing.enter(id, A, ms(2000), 2);
             racing.leave(id, A, Some(ms(5000)));
@@ -207,7 +212,7 @@ mod tests {
     fn a_round_with_clients_of_two_sources_counts_for_the_one_with_fewer_rounds() {
         let mut racing = racing(A, 0..3, 4);
         assert_eq!(racing.recharge(0, A, B), B);
-        assert_eq!(racing.recharge(1, A, B), A, "nobody would have fewer");
+        assert_eq!(racing.recharge(1, A, B), A, "no source would have fewer");
         assert_eq!(racing.of_the_fullest(ms(10), Source::of(3)), Some(2));
         racing.check();
     }
@@ -216,7 +221,7 @@ mod tests {
     fn a_refresh_counts_for_the_source_whose_client_joins_it() {
         let mut racing = racing(A, 0..3, 8);
         racing.enter(3, Source::NOBODY, ms(3), 8);
-        assert_eq!(racing.recharge(3, Source::NOBODY, A), A, "A has more, and nobody waits for it but A");
+        assert_eq!(racing.recharge(3, Source::NOBODY, A), A, "A has more, but only A waits for the round");
         assert!((0..=u64::from(Source::PLACES)).all(|n| Source::of(n) != Source::NOBODY));
         racing.check();
     }

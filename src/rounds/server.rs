@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 /// A DNS server. The same address on two links is two servers: each network has its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Server {
-    /// Its address and port.
+    /// The address and port of the server.
     pub address: SocketAddr,
-    /// The index of its link; 0: the host's routes decide.
+    /// The interface index of the link; with 0, the host's routes decide.
     pub link: u32,
 }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 /// The configuration of the core; the defaults are those of hither.toml(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How many upstreams a round asks at once; at least 1.
+    /// How many upstreams a round queries when it begins; at least 1.
     pub first: usize,
-    /// How long a round without a good answer waits before it asks the upstreams it has not asked yet.
+    /// How long a round without an accepted answer waits before it queries the next upstreams.
     pub fallback: Duration,
-    /// How many upstreams each later wave asks; at least 1.
+    /// How many upstreams each later wave queries; at least 1.
     pub batch: usize,
     /// Time between two later waves.
     pub stagger: Duration,
-    /// Whether the remaining upstreams are asked too, to complete a set of addresses.
+    /// Whether the remaining upstreams are queried after an answer too, to complete a set of addresses.
     pub complete: bool,
     /// How long a round may take.
     pub deadline: Duration,
@@ -30,7 +30,7 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// Upper bound of the TTL of negative answers (RFC 2308 section 5).
     pub max_negative_ttl: Duration,
-    /// How long a failure is remembered (RFC 9520 section 3.2: 1 second to 5 minutes).
+    /// How long a failure is cached (RFC 9520 section 3.2: 1 second to 5 minutes).
     pub failure_ttl: Duration,
     /// How long after its expiry a set may still be served (RFC 8767); zero means never.
     pub stale: Duration,
@@ -38,10 +38,9 @@ pub struct Settings {
     pub stale_wait: Duration,
     /// TTL of stale records.
     pub stale_ttl: Duration,
-    /// Whether an entry that is used when less than a fifth of its lifetime is left is refreshed at
-    /// once.
+    /// Whether the use of an entry refreshes it when less than a fifth of its lifetime is left.
     pub prefetch: bool,
-    /// Whether questions are sent in mixed letter case (0x20), which a forger has to guess too.
+    /// Whether queries are sent in mixed letter case (0x20), which a forger has to guess too.
     pub mix_case: bool,
     /// How many answers the answer cache holds.
     pub answers: usize,
@@ -81,8 +80,8 @@ impl Default for Settings {
 pub enum Deny {
     /// A denial waits for a second upstream, and loses against an answer.
     Agreed,
-    /// Any upstream's denial counts at once: one of them filters, the others are there for when it does
-    /// not answer.
+    /// Any upstream's denial counts at once. This is for networks in which one upstream filters, and
+    /// the others are for the time when it does not respond.
     Any,
 }
 
@@ -115,18 +114,18 @@ impl Bounds {
     }
 }
 
-/// Limits of the work in progress. At a limit, something is evicted or refused; nothing queues without
-/// bound.
+/// Limits of the work in progress. At a limit, a round or a client is evicted, or the new one is
+/// refused; no queue is without a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Live rounds. At the limit a new question ends the oldest round that has answered, else evicts
-    /// one of the source with the most, or one that has raced longer than usual; else it is refused.
+    /// Live rounds. At the limit, a new question ends the oldest round that has answered its clients.
+    /// If there is none, a round of the source with the most rounds is evicted, or a round that has
+    /// taken longer than usual. If there is none of these either, the question is refused.
     pub rounds: usize,
-    /// Outstanding attempts: each is a socket, which a process runs out of first. Rounds are evicted
-    /// for them too.
+    /// Outstanding attempts, each with a socket of its own. At this limit, rounds are evicted too.
     pub attempts: usize,
-    /// Waiting clients in all. At the limit a new client evicts one of the source with the most, or one
-    /// of the question with the most; else it is refused.
+    /// Waiting clients in all. At the limit, a new client evicts a client of the source with the most,
+    /// or a client of the question with the most. If there is none, the new client is refused.
     pub clients: usize,
 }
 
@@ -141,23 +140,23 @@ impl Default for Limits {
 pub const LINKS_MAX: usize = 16;
 /// DNAME records of one message that are used; a real chain needs fewer.
 pub const ABOVE_MAX: usize = 64;
-/// Different chains kept for one set of addresses; more bring no client anything.
+/// Different CNAME chains kept for one set of addresses. No client needs more.
 pub const CHAINS_MAX: usize = 8;
 /// Addresses of one family kept for one name (the table's own bound).
 pub const ADDRESSES_MAX: usize = 255;
 /// Size of a reply, in octets, that extra addresses must stay within: it fits without TC and without
 /// fragments (RFC 9715).
 pub const REPLY_MAX: usize = 1232;
-/// How long a further answer must hold to join a set and to shorten its life. So a TTL of 0 does not
-/// void what other upstreams said, while caches of different age do join.
+/// The time that a further answer must have left to join a set and to shorten the set's lifetime. So an
+/// answer with TTL 0 does not void the answers of other upstreams, while answers of different age join.
 pub const LEAST_LEFT: Duration = Duration::from_secs(1);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
-/// Retransmissions of one attempt while its round has no answer. Where every other datagram is lost,
-/// one name in two hundred is lost with these, at an upstream that answers within milliseconds. A slow
-/// upstream gets fewer before the round is over.
+/// Retransmissions of one attempt while its round has no answer. With them, one name in 200 gets no
+/// answer where half of all datagrams are lost and the upstream responds within milliseconds. A slow
+/// upstream gets fewer retransmissions before the round ends.
 pub const RESENDS_MAX: u8 = 7;
-/// Longest pause between two retransmissions, so that all fit into a round's time.
+/// Longest pause between two retransmissions, so that all of them are sent before a round's deadline.
 pub const RESEND_PAUSE_MAX: Duration = Duration::from_millis(800);
 /// Pause before the first retransmission when the upstream's round-trip time is unknown.
 pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
@@ -165,23 +164,24 @@ pub const RESEND_UNKNOWN: Duration = Duration::from_millis(400);
 pub const RESEND_MIN: Duration = Duration::from_millis(50);
 /// Upper bound of the pause before the first retransmission.
 pub const RESEND_MAX: Duration = Duration::from_millis(800);
-/// How much later than usual an answer must be for an early retransmission: so a lost datagram costs a
-/// fast upstream milliseconds instead of 50.
+/// How much later than usual a response must be for an early retransmission. So a datagram that is lost
+/// at a fast upstream costs a client a few milliseconds instead of 50.
 pub const EARLY_MARGIN: Duration = Duration::from_millis(3);
-/// Answers that pay for one early retransmission. So a slow upstream does not get every query twice.
+/// Responses that an upstream must send for each early retransmission to it. So a slow upstream does
+/// not get every query twice.
 pub const EARLY_PRICE: u8 = 5;
-/// Answers saved at most for early retransmissions.
+/// Upper bound of the responses that are counted for later early retransmissions.
 pub const EARLY_SAVED: u8 = 50;
-/// An attempt with less time than this before its round ended says nothing about its upstream.
+/// Time that an attempt must have had before its round ended to count as a failure of its upstream.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// How long UDP waits for TCP to confirm it; afterwards the datagram counts.
+/// How long a doubtful datagram waits for a confirmation over TCP; afterwards the datagram counts.
 pub const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
-/// Doubtful datagrams of one attempt beyond which no datagram counts: another host is guessing.
+/// Doubtful datagrams of one attempt. With more, no datagram counts: another host is guessing.
 pub const DOUBTS_MAX: u16 = 64;
 /// Retransmissions after which EDNS is left out, to an upstream that never sent an OPT record.
 pub const RESENDS_WITH_EDNS: u8 = 2;
 /// How long clients wait while every upstream is down: stub resolvers give up after a few seconds.
 pub const DOWN_DEADLINE: Duration = Duration::from_millis(1_800);
-/// Pause between two questions that are asked although their failure is remembered, to learn whether an
-/// upstream is back.
+/// Pause between two questions that are sent to upstreams although their failure is cached, to learn
+/// whether an upstream is back.
 pub const DOWN_TRIAL: Duration = Duration::from_millis(500);

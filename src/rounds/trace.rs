@@ -1,4 +1,4 @@
-//! Traces: what happened in the latest rounds, for `hitherctl query`. Their number is bounded.
+//! Traces of the latest rounds and their attempts, for `hitherctl query`. Their number is bounded.
 
 use crate::action::Transport;
 use crate::question::Question;
@@ -12,18 +12,18 @@ use std::rc::Rc;
 /// One attempt of a round.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttemptTrace {
-    /// The upstream that it asked.
+    /// The upstream of the attempt.
     pub upstream: Server,
-    /// The transport it used.
+    /// The transport of the attempt.
     pub transport: Transport,
-    /// When it was sent.
+    /// When the query was sent.
     pub sent: Monotonic,
-    /// When it ended, if it has.
+    /// When the attempt ended; `None` while it is outstanding.
     pub ended: Option<Monotonic>,
-    /// How it ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower case,
-    /// `"timeout"`, …
+    /// How the attempt ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower
+    /// case, `"timeout"`, …
     pub outcome: Cow<'static, str>,
-    /// The addresses it brought.
+    /// The addresses in the response.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -36,13 +36,13 @@ pub struct Trace {
     pub question: Rc<Question>,
     /// When the round began.
     pub started: Monotonic,
-    /// Whether it has ended.
+    /// Whether the round has ended.
     pub ended: bool,
-    /// Its attempts in the order of sending.
+    /// The attempts of the round in the order of sending.
     pub attempts: Vec<AttemptTrace>,
 }
 
-/// Ended rounds that are kept.
+/// Upper bound of the ended rounds that are kept.
 const ROUNDS_KEPT: usize = 64;
 /// Attempts kept of one round; a long chase may have more.
 pub(crate) const ATTEMPTS_KEPT: usize = 64;

@@ -1,4 +1,4 @@
-//! What is known about an upstream: its round-trip time, its health, what it copes with.
+//! An upstream: its round-trip time, its health, and the features that it supports.
 
 pub(crate) mod case_0x20;
 pub(crate) mod choice;
@@ -13,29 +13,29 @@ use crate::upstream::cookie::{Cookie, Strange};
 use hither_table::Monotonic;
 use std::time::Duration;
 
-/// Failures in a row after which an upstream is down; one lost datagram is no reason.
+/// Failures in a row after which an upstream is down. One lost datagram does not suffice.
 const FAILURES_DOWN: u32 = 2;
 /// First pause of an upstream that is down; each failed trial doubles it.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause, so that a revived upstream is used again within seconds.
 const PAUSE_MAX: Duration = Duration::from_secs(4);
-/// Answers such as SERVFAIL or REFUSED in a row after which an upstream is asked last.
+/// Responses with errors such as SERVFAIL or REFUSED in a row after which an upstream is queried last.
 pub(crate) const LAME: u32 = 4;
 /// Queries without any response, and the time since the first of them, after which an upstream counts
 /// as down.
 const UNANSWERED_DOWN: u32 = 5;
 const SILENT_DOWN: Duration = Duration::from_secs(1);
-/// Silence after which an upstream that is new or fast is asked last.
+/// Time without a response after which an upstream that is new or fast is queried last.
 const SUSPECT_MIN: Duration = Duration::from_millis(100);
 
 /// The health of an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Health {
-    /// It answers, or is not known to be down.
+    /// The upstream responds, or is not known to be down.
     Up,
-    /// It gets no queries until then.
+    /// The upstream gets no queries before `until`; `pause` is the pause that ends then.
     Down { until: Monotonic, pause: Duration },
-    /// One attempt is outstanding to see whether it is back.
+    /// One attempt is outstanding to learn whether the upstream is back.
     Trial { pause: Duration },
 }
 
@@ -50,23 +50,25 @@ pub(crate) struct Upstream {
     last_failure: Option<Monotonic>,
     lame: u32,
     no_edns_until: Option<Monotonic>,
-    /// It has sent an OPT record, so silence is not for want of EDNS support.
+    /// Whether the upstream has sent an OPT record, so that its silence is not for want of EDNS.
     edns_seen: bool,
-    /// Names that it answered only without EDNS, although it has sent an OPT record.
+    /// Names that the upstream answered only without EDNS, although it has sent an OPT record.
     unread_with_edns: u8,
-    /// Names in a row for which it was silent until the cookie or EDNS was left out.
+    /// Names in a row for which no response came until the cookie or EDNS was left out.
     silent_to: u8,
-    /// Names in a row for which it had an error until EDNS or mixed case was left out.
+    /// Names in a row to which the upstream responded with an error until EDNS was left out.
     fails_edns: u8,
+    /// Names in a row that the upstream answered only without mixed case.
     fails_letters: u8,
     /// Answers in a wrong letter case that TCP confirmed.
     strange_letters: Strange,
     folds_case_until: Option<Monotonic>,
     pub letters: Letters,
-    /// Since when it has been silent, and how many queries it got since.
+    /// When the first query was sent that has had no response; later queries have had none either.
     silent_since: Option<Monotonic>,
+    /// Queries over UDP since then.
     unanswered: u32,
-    /// Answers saved for early retransmissions.
+    /// Responses that are counted for early retransmissions, at most [`EARLY_SAVED`].
     saved: u8,
     pub cookie: Cookie,
     pub queries: u64,
@@ -76,30 +78,32 @@ pub(crate) struct Upstream {
 /// The state of an upstream, for `hitherctl status`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamReport {
-    /// Its address and link.
+    /// The address and link of the upstream.
     pub server: Server,
-    /// `"up"`, `"down"`, `"trial"`, `"silent"` when it has not answered lately, or `"unknown"` before
-    /// its first answer.
+    /// `"up"`, `"down"`, `"trial"`, `"silent"` when the upstream has not responded lately, or
+    /// `"unknown"` before its first response.
     pub state: &'static str,
     /// Smoothed round-trip time, microseconds.
     pub srtt_us: Option<u64>,
     /// Variation of the round-trip time, microseconds.
     pub rttvar_us: Option<u64>,
-    /// Whether no answer is expected: it is down, or silent to several queries for a second.
+    /// Whether no response is expected: the upstream is down, or has not responded to several queries
+    /// for a second.
     pub unresponsive: bool,
     /// Failures in a row.
     pub failures: u32,
     /// Time until the next trial.
     pub retry_in: Option<Duration>,
-    /// Queries sent to it.
+    /// Queries sent to the upstream.
     pub queries: u64,
     /// Responses received, errors included.
     pub answers: u64,
-    /// Whether it is asked with EDNS.
+    /// Whether queries to the upstream have EDNS.
     pub edns: bool,
-    /// Whether it preserves the letter case of questions, so that mixed case can be used (0x20).
+    /// Whether the upstream preserves the letter case of questions, so that mixed case can be used
+    /// (0x20).
     pub keeps_case: bool,
-    /// Whether it sends DNS cookies (RFC 7873).
+    /// Whether the upstream sends DNS cookies (RFC 7873).
     pub cookies: bool,
 }
 
@@ -130,7 +134,7 @@ impl Upstream {
         }
     }
 
-    /// Whether it has been silent since before `sent`.
+    /// Whether the upstream has not responded since `sent` or longer.
     pub fn is_silent_since(&self, sent: Monotonic) -> bool {
         self.silent_since.is_some_and(|since| since <= sent)
     }
@@ -145,13 +149,14 @@ impl Upstream {
         self.silent_since.get_or_insert(now);
     }
 
-    /// Whether an answer is expected: it is up, and not silent for longer than its answers take.
+    /// Whether a response is expected: the upstream is up, and not silent for longer than it usually
+    /// takes to respond.
     pub fn is_trusted(&self, now: Monotonic) -> bool {
         self.health == Health::Up && !self.is_silent(now)
     }
 
-    /// Whether it is down: it failed repeatedly, or was silent to several queries for a second. One
-    /// slow question says nothing: its zone may be far away.
+    /// Whether the upstream is down: it failed repeatedly, or did not respond to several queries for a
+    /// second. One slow name does not suffice: its authoritative servers may be far away.
     pub fn is_down(&self, now: Monotonic) -> bool {
         let long = |since: Monotonic| now.since(since) >= self.patience().max(SILENT_DOWN);
         let silent = self.unanswered >= UNANSWERED_DOWN && self.silent_since.is_some_and(long);
@@ -169,16 +174,17 @@ impl Upstream {
         usual.max(SUSPECT_MIN)
     }
 
-    /// Forgets what was learned, because the network has changed: behind the same address there may be
-    /// another server or middlebox. The cookie goes too, as it would tell two networks that the host is
-    /// the same (RFC 7873 section 6). The round-trip time stays as a first guess, and so do the counts.
+    /// Discards what was learned, because the network has changed: behind the same address there may be
+    /// another server or middlebox. The cookie is discarded too, as it would show two networks that the
+    /// host is the same (RFC 7873 section 6). The round-trip time is kept as a first estimate, and the
+    /// counts are kept.
     pub fn forget_reach(&mut self) {
         let fresh = Self::new(self.server);
         let Self { rtt, saved, queries, answers, .. } = *self;
         *self = Self { rtt, saved, queries, answers, ..fresh };
     }
 
-    /// Notes a response. `useful`: it is no error.
+    /// Notes a response. `useful`: its RCODE is no error.
     pub fn answered(&mut self, rtt: Option<Duration>, useful: bool) -> Option<Note> {
         if let Some(sample) = rtt.map(micros) {
             self.rtt = Some(match self.rtt {
@@ -199,11 +205,11 @@ impl Upstream {
         (was != Health::Up).then_some(Note::UpstreamUp { server: self.server })
     }
 
-    /// Notes an attempt that was ended after `waited` without a failure: its response would have taken
-    /// longer still.
+    /// Notes an attempt that was ended after `waited` without a failure: the upstream's round-trip time
+    /// is longer than that.
     pub fn not_awaited(&mut self, waited: Duration) {
         if waited <= self.patience() {
-            // It had no chance to answer.
+            // The upstream had no time to respond.
             self.silent_since = None;
         }
         let waited = micros(waited);
@@ -213,8 +219,8 @@ impl Upstream {
         self.trial_over();
     }
 
-    /// Notes an attempt, sent at `sent`, that failed or timed out. Attempts sent before the last
-    /// failure say nothing new.
+    /// Notes an attempt, sent at `sent`, that failed or timed out. An attempt sent before the last
+    /// failure was noted does not count again.
     pub fn failed(&mut self, now: Monotonic, sent: Monotonic) -> Option<Note> {
         if self.last_failure.is_some_and(|last| sent < last) {
             return None;
@@ -235,14 +241,14 @@ impl Upstream {
         })
     }
 
-    /// Ends a trial that says nothing: the next question may try again.
+    /// Ends a trial without a result: the next question may begin another.
     pub fn trial_over(&mut self) {
         if let Health::Trial { pause } = self.health {
             self.health = Health::Down { until: Monotonic(0), pause };
         }
     }
 
-    /// The pause before a datagram counts as perhaps lost.
+    /// The pause before the first retransmission.
     pub fn resend_after(&self) -> Duration {
         self.rtt.map_or(RESEND_UNKNOWN, |(smoothed, variation)| {
             Duration::from_micros(smoothed + 4 * variation).clamp(RESEND_MIN, RESEND_MAX)
@@ -256,7 +262,8 @@ impl Upstream {
         (late < RESEND_MIN).then_some(late)
     }
 
-    /// Whether an early retransmission may be sent; if so, it is paid for.
+    /// Whether an early retransmission may be sent. If so, its responses are subtracted
+    /// ([`EARLY_PRICE`]).
     pub fn may_repeat_early(&mut self) -> bool {
         let may = self.saved >= EARLY_PRICE;
         self.saved -= if may { EARLY_PRICE } else { 0 };
@@ -318,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn upstreams_are_asked_in_the_order_of_their_round_trip_times() {
+    fn upstreams_are_queried_in_the_order_of_their_round_trip_times() {
         let mut all = three();
         for (upstream, ms) in all.iter_mut().zip([30, 10, 20]) {
             upstream.answered(Some(Duration::from_millis(ms)), true);
@@ -343,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_upstream_is_left_alone_then_tried_beside_the_first_wave() {
+    fn a_dead_upstream_gets_no_queries_then_one_trial_beside_the_first_wave() {
         let mut all = three();
         all[0].failed(at(0), at(0));
         assert!(matches!(all[0].failed(at(10), at(5)), Some(Note::UpstreamDown { failures: 2, .. })));
@@ -376,7 +383,7 @@ mod tests {
     #[test]
     fn early_retransmissions_go_to_quick_upstreams_at_a_bounded_share_of_responses() {
         let mut upstream = three().remove(0);
-        assert_eq!(upstream.early_after(), None, "nothing is known of it");
+        assert_eq!(upstream.early_after(), None, "its round-trip time is unknown");
         for _ in 0..40 {
             upstream.answered(Some(Duration::from_millis(5)), true);
         }
@@ -419,13 +426,17 @@ mod tests {
         }
         assert!(!upstream.edns(at(1)) && !upstream.keeps_case(at(1)) && upstream.lame >= LAME);
         upstream.forget_reach();
-        assert!(upstream.edns(at(1)) && upstream.keeps_case(at(1)), "that was another box on the way");
+        assert!(upstream.edns(at(1)) && upstream.keeps_case(at(1)), "that was another middlebox");
         assert!(!upstream.letters.tells_apart(at(1), &name));
         assert_eq!((upstream.lame, upstream.unread_with_edns, upstream.fails_letters), (0, 0, 0));
         upstream.was_in_strange_letters(at(1));
-        assert!(upstream.keeps_case(at(1)), "one answer alone says nothing");
+        assert!(upstream.keeps_case(at(1)), "one answer alone is no habit");
         let report = upstream.report(at(1));
-        assert_eq!((report.answers, report.srtt_us), (10, Some(5_000)), "a first guess, and the counts");
+        assert_eq!(
+            (report.answers, report.srtt_us),
+            (10, Some(5_000)),
+            "the estimate and the counts are kept"
+        );
     }
 
     #[test]
@@ -449,6 +460,6 @@ mod tests {
         assert!(all[2].is_trusted(at(101)) && !all[0].is_trusted(at(101)));
         all[2].asked(at(200), Transport::Udp);
         all[2].not_awaited(Duration::from_millis(10));
-        assert!(all[2].is_trusted(at(9_000)), "it had no chance to answer");
+        assert!(all[2].is_trusted(at(9_000)), "it had no time to respond");
     }
 }

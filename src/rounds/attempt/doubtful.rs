@@ -11,15 +11,16 @@ use hither_wire::message::Message;
 pub(crate) struct Doubtful {
     /// Doubtful datagrams so far.
     pub count: u16,
-    /// One had our id and could not be read: most likely from the upstream.
+    /// Whether a datagram had our id and could not be read. Most likely the upstream sent it.
     pub unreadable: bool,
-    /// One had our id and another question.
+    /// Whether a datagram had our id and another question.
     pub other: bool,
-    /// Until when UDP waits for TCP; afterwards UDP counts. `None`: no doubt, or TCP failed.
+    /// When the kept datagram counts although TCP has not confirmed it. `None`: nothing is in doubt, or
+    /// TCP has failed.
     pub until: Option<Monotonic>,
     /// The datagram that waits for TCP.
     pub kept: Option<Kept>,
-    /// For a TCP attempt: the UDP attempt that it is to confirm.
+    /// For a TCP attempt: the UDP attempt whose datagram it is to confirm.
     pub confirms: Option<AttemptId>,
 }
 
@@ -28,20 +29,20 @@ pub(crate) struct Doubtful {
 pub(crate) struct Kept {
     pub came: Monotonic,
     pub octets: Vec<u8>,
-    /// What it lacks compared to a correct response.
+    /// The reason to doubt the datagram, if its question or cookie was not as expected.
     pub strange: Option<Doubt>,
 }
 
 impl Kept {
-    /// Whether it has an answer, positive or negative. An error may be due to the way of asking, and a
-    /// truncated message says nothing.
+    /// Whether the datagram has an answer, positive or negative. An error may be due to the form of the
+    /// query, and a truncated message has no answer.
     pub fn answers(&self) -> bool {
         Message::open(&self.octets).is_ok_and(|m| !m.header().tc() && !is_error(full_rcode(&m)))
     }
 }
 
 impl Doubtful {
-    /// Keeps the first datagram, or the first that lacks nothing.
+    /// Keeps the first datagram, or the first of which nothing is unusual.
     pub fn keep(&mut self, now: Monotonic, octets: &[u8], strange: Option<Doubt>) {
         let better = |kept: &Kept| kept.strange.is_some() && strange.is_none();
         if self.kept.as_ref().is_none_or(better) {

@@ -24,7 +24,7 @@ impl Attempts {
     /// Takes an attempt out.
     ///
     /// # Panics
-    /// If it is not open: a caller has just found it.
+    /// If the attempt is not outstanding. Callers have just found it.
     pub fn remove(&mut self, id: AttemptId) -> Attempt {
         let at = self.0.iter().position(|attempt| attempt.id == id).expect("an open attempt");
         self.0.swap_remove(at)

@@ -1,5 +1,5 @@
-//! The octets of a query: composed, put into mixed case (0x20), and stripped of what a server may not
-//! cope with.
+//! The octets of a query: composed, put into mixed case (0x20), and stripped of features that a server
+//! may not support.
 
 use crate::attempt::Plan;
 use crate::settings::UDP_SIZE_UPSTREAM;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eight_octets_are_mixed_like_one_after_the_other() {
+    fn eight_octets_at_once_are_mixed_like_single_octets() {
         for octet in 0..=255_u8 {
             for bits in 0..=255_u8 {
                 let others = [octet, b'a', octet, b'Z', octet, octet ^ 0x20, b'-', octet];

@@ -1,4 +1,4 @@
-//! The name that an attempt asks for: the round's own, or the target of a CNAME.
+//! Targets of attempts: the round's own name, or the target of a CNAME that is chased.
 
 use crate::complete_answer::ChainSoFar;
 use crate::question::Question;
@@ -18,9 +18,9 @@ struct Chase {
     name: Name,
     /// The CNAMEs that lead to the name.
     prefix: Vec<Link>,
-    /// Their records, for an answer that is stored complete.
+    /// The records of those CNAMEs, for a complete answer.
     before: ChainSoFar,
-    /// When the first of them expires, in milliseconds.
+    /// When the first of those CNAMEs expires, in milliseconds.
     expire_ms: u64,
     leg: u8,
 }
@@ -56,7 +56,7 @@ impl Target {
         self.chase.as_ref().map_or(u64::MAX, |chase| chase.expire_ms)
     }
 
-    /// 0 for the round's own name, plus one for each chase.
+    /// How many chases led to the name; 0 for the round's own name.
     pub fn leg(&self) -> u8 {
         self.chase.as_ref().map_or(0, |chase| chase.leg)
     }

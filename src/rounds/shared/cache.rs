@@ -1,4 +1,4 @@
-//! Answers from the cache: fresh data, stale data (RFC 8767), or a remembered failure (RFC 9520).
+//! Answers from the cache: fresh data, stale data (RFC 8767), or a cached failure (RFC 9520).
 
 use crate::question::Question;
 use crate::reply::{Answer, ede};
@@ -30,8 +30,8 @@ impl Shared {
         self.answers.has_failed(now, &failed.asked()).then(|| self.stale(&failed).unwrap_or(failure))
     }
 
-    /// The answer for a validating client: one without validation, else one with it. It is stored under
-    /// the question as asked too, so that the next query is a hit.
+    /// The cached answer for a validating client: one without validation, else one with it. The answer
+    /// is then stored under the client's own question too, so that the next query is a hit.
     fn cached_for_validating(&mut self, question: &Question) -> Option<Arc<Stored>> {
         let now = self.now;
         let get = |of: &Question| self.answers.get(&of.asked()).filter(|stored| !stored.expired(now));

@@ -17,7 +17,7 @@ impl Shared {
     }
 
     /// Removes private addresses from those of a public name, and returns the first of them. Sinkholes
-    /// stay: filtering resolvers mean them, and they lose against any other address.
+    /// stay: filtering resolvers give them on purpose, and any other address replaces them.
     pub fn withhold(&self, name: &Name, addresses: &mut Vec<IpAddr>) -> Option<IpAddr> {
         let first = addresses.iter().copied().find(is_private)?;
         if !self.is_public(name) || self.mutants.has(Mutant::PrivateAddressesJoin) {
@@ -27,8 +27,8 @@ impl Shared {
         Some(first)
     }
 
-    /// The first address because of which a complete answer is withheld. Only records of the answer
-    /// count. Beside another address a sinkhole counts as private.
+    /// The first address because of which a complete answer is withheld. Only the records that belong
+    /// to the answer count. Beside another address, a sinkhole counts as private.
     pub fn withheld_of(&self, builder: &AnswerBuilder<'_>, message: &Message<'_>) -> Option<IpAddr> {
         if !matches!(builder.question.rtype, Rtype::A | Rtype::AAAA | Rtype::ANY) {
             return None;

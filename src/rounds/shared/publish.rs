@@ -1,4 +1,4 @@
-//! The one function that publishes (I7).
+//! Publishes address sets in the table. No other code does (I7).
 
 use crate::mutant::{Mutant, Mutants};
 use crate::provenance::{put_in_place, trusted_first};
@@ -58,7 +58,7 @@ impl Shared {
         }
         *place = Some(set);
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
-            // The new set has priority: the other family is asked for again when it is needed.
+            // The new set has priority. The other family is resolved again when a client asks for it.
             Err(PutError::TooLarge) => {
                 match family {
                     Family::A => draft.aaaa = None,
@@ -113,7 +113,7 @@ fn keep_order(before: &[Address], set: &mut FamilyDraft, mutants: Mutants) {
     }
     set.addresses.extend(placed.iter().map(|(_, address)| *address));
     set.sorted = true;
-    // A newly trusted address moves forward by its measurement; those behind it stay.
+    // A newly trusted address moves forward by its measurement; the addresses behind it stay.
     for (at, (place, own)) in placed.iter().enumerate() {
         if own.is_trusted() && before.get(*place).is_some_and(|known| !known.is_trusted()) {
             put_in_place(&mut set.addresses, at);
@@ -172,7 +172,10 @@ mod tests {
             let view = published.record.family(family).expect("it is there");
             assert_eq!(view.addresses().count(), 255);
             let other = if family == Family::A { Family::Aaaa } else { Family::A };
-            assert!(published.record.family(other).is_none(), "both fit, so this shows nothing");
+            assert!(
+                published.record.family(other).is_none(),
+                "both families fit into one record, so the test shows nothing"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Mixed letter case (0x20): in which domains an upstream treats names in different case as different.
+//! Mixed letter case (0x20): the domains in which an upstream treats names in different case as
+//! different.
 //!
-//! Some forwarders compare names of their own domain octet by octet. This is learned by upstream and
+//! Some forwarders compare names of their own domain octet by octet. This is learned per upstream and
 //! domain, since most such upstreams forward all other names.
 
 use hither_table::Monotonic;
@@ -9,12 +10,12 @@ use hither_wire::message::{Message, Section};
 use hither_wire::name::Name;
 use std::time::Duration;
 
-/// What is known about an upstream's treatment of letter case.
+/// How one upstream treats letter case, by domain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Letters {
-    /// Domains in which it distinguishes case, and until when that is remembered.
+    /// Domains in which the upstream distinguishes case, and until when this is remembered.
     apart: Vec<(Name, Monotonic)>,
-    /// Domains in which it ignores case, by hash.
+    /// Domains in which the upstream ignores case, by hash.
     alike: Vec<Alike>,
 }
 
@@ -39,7 +40,7 @@ impl Letters {
         self.apart.push((domain, now.plus(LEARNED_FOR)));
     }
 
-    /// It answered a name in its own letters and not in mixed case.
+    /// Notes that the upstream answered a name in its own letter case and not in mixed case.
     pub fn are_dropped(&mut self, now: Monotonic, name: &Name) {
         if let Ok(domain) = Name::from_wire(above(name)) {
             self.differ(now, domain);
@@ -68,8 +69,8 @@ fn place(domain: &[u8]) -> (u64, usize) {
     (hash, (hash >> 32) as usize % ALIKE_MAX)
 }
 
-/// The domain that an answer for `name` tells about, in wire form: the one above it, unless that is a
-/// top-level domain.
+/// The domain for which an answer to `name` shows how letter case is treated, in wire form: the parent
+/// domain, unless that is a top-level domain.
 pub(crate) fn above(name: &Name) -> &[u8] {
     let behind = |octets: &'_ [u8]| octets.first().map_or(0, |length| 1 + usize::from(*length));
     let wire = name.as_wire();
@@ -80,7 +81,8 @@ pub(crate) fn above(name: &Name) -> &[u8] {
     }
 }
 
-/// The domain that a denial tells about: its zone, unless that is a top-level domain.
+/// The domain for which a denial shows how letter case is treated: the zone, unless that is a top-level
+/// domain.
 pub(crate) fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
     let soa = |r: &hither_wire::message::Record<'_>| (r.section, r.rtype, r.class);
     let wanted = (Section::Authority, Rtype::SOA, Class::IN);
@@ -96,17 +98,17 @@ pub(crate) fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
     domain
 }
 
-/// How long it is remembered how an upstream treats letter case.
+/// How long an upstream's treatment of letter case is remembered.
 const LEARNED_FOR: Duration = Duration::from_secs(3_600);
 
-/// Domains remembered in which case is distinguished.
+/// Upper bound of the domains in [`Letters::apart`].
 const APART_MAX: usize = 16;
 
-/// Slots for domains in which case is ignored; a collision costs one query more.
+/// Slots for domains in which case is ignored; a collision costs one more query.
 const ALIKE_MAX: usize = 256;
 
-/// Denials of a domain that were the same in lower case, after which the next count at once. One alone
-/// says little: most names that are denied exist in no letter case.
+/// Denials of a domain that were the same in lower case, after which further denials count at once. One
+/// alone shows little: most denied names exist in no letter case.
 pub(crate) const ALIKE_AFTER: u8 = 4;
 
 #[cfg(test)]

@@ -1,20 +1,21 @@
-//! Which upstreams a round asks, in which order, and how many of them at once.
+//! The choice of upstreams for a round: which ones, in which order, and how many at once.
 
 use crate::ids::UpstreamId;
 use crate::upstream::{Health, LAME, Upstream};
 use hither_table::Monotonic;
 use std::collections::VecDeque;
 
-/// The upstreams that a round asks, in order, and how many of them at once.
+/// The upstreams that a round queries, in order; the first `first` of them at once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub order: VecDeque<UpstreamId>,
     pub first: usize,
 }
 
-/// Orders the upstreams of `group` by round-trip time: new ones first, so that they become known,
-/// silent ones last. One that is due for a trial is asked besides the first wave, so that no client
-/// waits for it. If all are down, all are asked at once. `order` is memory for the result.
+/// Orders the upstreams of `group` by round-trip time. New upstreams come first, so that their time
+/// becomes known, and silent ones last. An upstream that is due for a trial is queried in addition to
+/// the first wave, so that no client waits for it. If all are down, all are queried at once. `order` is
+/// memory for the result.
 pub(crate) fn choose(
     upstreams: &mut [Upstream],
     group: &[UpstreamId],

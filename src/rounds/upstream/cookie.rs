@@ -1,5 +1,5 @@
-//! DNS cookies with upstreams (RFC 7873, 9018): a response with our cookie is from the upstream we
-//! asked.
+//! DNS cookies with upstreams (RFC 7873, 9018): a response with our cookie is from the upstream that we
+//! queried.
 
 use hither_table::Monotonic;
 use hither_wire::edns::COOKIE;
@@ -10,10 +10,11 @@ const SERVER_MAX: usize = 32;
 /// Longest option in octets: code, length, both cookies.
 pub(crate) const OPTION_MAX: usize = 4 + 8 + SERVER_MAX;
 
-/// Answers with a wrong or missing cookie that were right all the same, after which that is a habit of
-/// the upstream. One alone a forger may have guessed.
+/// Answers with a wrong or missing cookie that TCP confirmed, after which this counts as a habit of the
+/// upstream. A forger may have guessed one alone.
 const STRANGE_MAX: u8 = 2;
-/// How long such answers are counted, and how long the cookies of such an upstream are ignored.
+/// How long such answers are counted, and how long the cookies of an upstream with this habit are
+/// ignored.
 const STRANGE_FOR: Duration = Duration::from_secs(3_600);
 
 /// The DNS cookies of one upstream (RFC 7873): our client cookie and its server cookie.
@@ -23,10 +24,11 @@ pub(crate) struct Cookie {
     server: Vec<u8>,
     /// Answers with a wrong cookie lately.
     strange: Strange,
-    /// Until when cookies are ignored: the upstream sends those of other clients, or its own only at
-    /// times.
+    /// Until when cookies are ignored, because the upstream sends the cookies of other clients, or does
+    /// not always send its own.
     ignored_until: Option<Monotonic>,
-    /// Until when none is sent: queries with a cookie were not answered, and without one they were.
+    /// Until when no cookie is sent, because queries with a cookie had no response, and queries without
+    /// one had.
     unsent_until: Option<Monotonic>,
 }
 
@@ -47,12 +49,12 @@ impl Cookie {
         self.unsent_until.is_none_or(|until| now >= until)
     }
 
-    /// Queries with a cookie seem to be dropped.
+    /// Notes that queries with a cookie seem to be dropped.
     pub fn is_dropped(&mut self, now: Monotonic) {
         self.unsent_until = Some(now.plus(STRANGE_FOR));
     }
 
-    /// Whether the option of a response, or its absence, fits the upstream we asked.
+    /// Whether the option of a response, or its absence, fits the upstream that we queried.
     pub fn fits(&self, came: Option<&[u8]>) -> bool {
         match (came, self.client) {
             (Some(cookie), Some(client)) => cookie.starts_with(&client),
@@ -72,7 +74,7 @@ impl Cookie {
         self.ignored_until.is_none_or(|until| now >= until)
     }
 
-    /// Remembers the server cookie, or that there is none. One for another client cookie is ignored.
+    /// Notes the server cookie, or that there is none. One for another client cookie is ignored.
     pub fn learn(&mut self, came: Option<&[u8]>) {
         let halves = came.and_then(|cookie| cookie.split_at_checked(8));
         let server = match (halves, self.client) {
@@ -85,7 +87,7 @@ impl Cookie {
         }
     }
 
-    /// An answer with a wrong cookie was the upstream's own, as far as can be known.
+    /// Notes that an answer with a wrong cookie was most likely the upstream's own.
     pub fn was_strange(&mut self, now: Monotonic) {
         if self.strange.is_habit(now) {
             self.ignored_until = Some(now.plus(STRANGE_FOR));
@@ -93,12 +95,12 @@ impl Cookie {
     }
 }
 
-/// Strange answers that were right all the same: how many, and since when.
+/// Answers that did not fit and were right all the same: their number, and when the first came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Strange(Option<(u8, Monotonic)>);
 
 impl Strange {
-    /// Counts one more. `true`: they are a habit of the upstream.
+    /// Counts one more such answer. `true`: they are a habit of the upstream.
     pub fn is_habit(&mut self, now: Monotonic) -> bool {
         let before = self.0.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
         let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
@@ -129,12 +131,12 @@ mod tests {
         let mut cookie = Cookie::default();
         cookie.option(|| 0x0102_0304_0506_0708, &mut [0; OPTION_MAX]);
         cookie.learn(Some(b"otherone12345678"));
-        assert!(!cookie.is_known(), "what was given to somebody else");
+        assert!(!cookie.is_known(), "that is another client's cookie");
         let at = |s: u64| Monotonic::from_ms(s * 1000);
         cookie.was_strange(at(0));
-        assert!(cookie.counts(at(0)), "once is a guess");
+        assert!(cookie.counts(at(0)), "a forger may have guessed once");
         cookie.was_strange(at(4000));
-        assert!(cookie.counts(at(4000)), "so is once an hour");
+        assert!(cookie.counts(at(4000)), "or once an hour");
         cookie.was_strange(at(4001));
         assert!(!cookie.counts(at(4002)) && !cookie.counts(at(7600)) && cookie.counts(at(7602)));
     }

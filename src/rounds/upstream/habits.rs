@@ -1,5 +1,5 @@
-//! The habits of an upstream: whether it copes with EDNS, cookies and mixed letter case (0x20). Each is
-//! learned from responses and forgotten after a while.
+//! The habits of an upstream: whether it supports EDNS, cookies and mixed letter case (0x20). Each habit
+//! is learned from responses and forgotten after a while.
 
 use crate::action::Note;
 use crate::upstream::Upstream;
@@ -7,7 +7,7 @@ use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::time::Duration;
 
-/// The possible reasons of an error.
+/// The features of a query that may be the reason of an error.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suspected {
     pub letters: bool,
@@ -26,8 +26,8 @@ impl Upstream {
         Note::NoEdns { server: self.server }
     }
 
-    /// It answered without EDNS what could not be read with it. `true`: that is its habit, and not one
-    /// broken name.
+    /// Notes that a response could be read without EDNS and not with it. `true`: this is a habit of the
+    /// upstream, and not due to one broken name.
     pub fn answers_without_edns(&mut self) -> bool {
         self.unread_with_edns = self.unread_with_edns.saturating_add(1);
         !self.edns_seen || self.unread_with_edns >= LEARN_AFTER
@@ -37,19 +37,20 @@ impl Upstream {
         self.edns_seen = true;
     }
 
-    /// It was silent until something was left out. `true`: that is its habit, and not lost datagrams.
+    /// Notes that a response came only after the cookie or EDNS was left out. `true`: this is a habit of
+    /// the upstream, and not due to lost datagrams.
     pub fn is_silent_to_it(&mut self) -> bool {
         self.silent_to = self.silent_to.saturating_add(1);
         !self.edns_seen || self.silent_to >= LEARN_AFTER
     }
 
-    /// It answered a query with everything in it.
+    /// Notes an answer to a query with cookie and EDNS; `mixed`: and in mixed case.
     pub fn takes_everything(&mut self, mixed: bool) {
         (self.silent_to, self.fails_edns) = (0, 0);
         self.fails_letters *= u8::from(!mixed);
     }
 
-    /// It answered a name in its own letters and not in mixed case.
+    /// Notes that the upstream answered a name in its own letter case and not in mixed case.
     pub fn drops_letters(&mut self, now: Monotonic, name: &Name) {
         self.letters.are_dropped(now, name);
         self.fails_letters = self.fails_letters.saturating_add(1);
@@ -58,8 +59,9 @@ impl Upstream {
         }
     }
 
-    /// It answered, without what is suspected, a question that it had an error for. An upstream with
-    /// errors at times shows by other answers that this is not the reason.
+    /// Notes an answer to a query without the suspected features, after an error with them. An upstream
+    /// that has errors for other reasons shows this by its other answers
+    /// ([`Self::takes_everything`]).
     pub fn answers_plain(&mut self, now: Monotonic, suspected: Suspected) -> Option<Note> {
         if !suspected.cookie && !suspected.edns {
             return None;
@@ -71,15 +73,15 @@ impl Upstream {
         (suspected.edns && self.fails_edns > LEARN_AFTER).then(|| self.cannot_edns(now))
     }
 
-    /// An answer in a wrong letter case was the upstream's own: TCP confirmed it.
+    /// Notes that TCP confirmed an answer in a wrong letter case.
     pub fn was_in_strange_letters(&mut self, now: Monotonic) {
         if self.strange_letters.is_habit(now) {
             self.folds_case(now);
         }
     }
 
-    /// Whether its silence may be for want of EDNS support: some servers and middleboxes drop such
-    /// queries.
+    /// Whether the upstream may be silent for want of EDNS support: some servers and middleboxes drop
+    /// queries with EDNS.
     pub fn may_lack_edns(&self) -> bool {
         !self.edns_seen
     }
