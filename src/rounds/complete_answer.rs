@@ -148,7 +148,7 @@ impl AnswerBuilder<'_> {
         let mut wanted = self.question.rtype;
         if wanted == Rtype::ANY {
             // One RRset of any type is enough (RFC 8482 section 4.1).
-            let first = answers(message).find(|record| record.owner_is(self.asked));
+            let first = answers(message).find(|record| record.is_owned_by(self.asked));
             wanted = first.map_or(wanted, |record| record.rtype);
         }
         let hashes: Vec<u64> = (0..=self.chain.len()).map(|hop| self.name(hop).folded_hash()).collect();
@@ -156,7 +156,7 @@ impl AnswerBuilder<'_> {
         let mut kept = OwnRecords { records: Vec::new(), led: 0 };
         for record in answers(message) {
             let mut hop = self.hop(&record, selection, wanted, |record, hop| {
-                hashes.get(hop) == Some(&owners.hash(record)) && record.owner_is(self.name(hop))
+                hashes.get(hop) == Some(&owners.hash(record)) && record.is_owned_by(self.name(hop))
             });
             if hop.is_none() && record.set_type() == Rtype::DNAME && above < ABOVE_MAX {
                 above += 1;
@@ -232,7 +232,7 @@ impl AnswerBuilder<'_> {
         for hop in 0..=self.chain.len() {
             let here = self.name(hop);
             for (_, record) in kept.records.iter().filter(|(of, _)| *of == hop) {
-                let owner = if record.owner_is(here) { *here } else { record.owner() };
+                let owner = if record.is_owned_by(here) { *here } else { record.owner() };
                 copier.copy(&owner, record, ttl(record)).then_some(())?;
             }
             if let Some(link) = self.chain.get(hop).filter(|_| !kept.is_led(hop)) {
@@ -253,7 +253,7 @@ impl AnswerBuilder<'_> {
         let authority = message.records().filter(|record| record.section == Section::Authority);
         for record in authority.filter(|record| self.is_beside(record, selection)).take(most) {
             let (owner, key) = (record.owner(), set_key(record.owner_hash(), &record));
-            if !known.iter().any(|(of, other)| *of == key && other.owner_is(&owner)) {
+            if !known.iter().any(|(of, other)| *of == key && other.is_owned_by(&owner)) {
                 copier.copy(&owner, &record, ttl(&record)).then_some(())?;
             }
         }

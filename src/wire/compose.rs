@@ -1,4 +1,4 @@
-//! Composing messages in a caller's buffer. A part that does not fit is not written, and the call
+//! Composing messages in a caller's buffer. A part that does not fit is not written; the call then
 //! returns `false`.
 
 use crate::codes::{Class, Rtype};
@@ -24,6 +24,7 @@ pub struct Composer<'b> {
     len: usize,
     /// Octets that the message may have, including reserved ones.
     limit: usize,
+    /// Octets that are kept free for OPT.
     reserved: usize,
     question_end: usize,
     counts: [u16; 4],
@@ -63,7 +64,8 @@ impl<'b> Composer<'b> {
         self.len + octets + self.reserved <= self.limit
     }
 
-    /// Appends a question by its octets in another message.
+    /// Appends a question that is given as the octets of another message's. `false`: it does not fit,
+    /// or there is a question already.
     #[inline]
     pub fn question_octets(&mut self, question: &[u8]) -> bool {
         if !self.fits(question.len()) || self.counts[0] != 0 {
@@ -75,7 +77,8 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Appends a question: QNAME, QTYPE and QCLASS.
+    /// Appends a question: QNAME, QTYPE and QCLASS. `false`: it does not fit, or there is a question
+    /// already.
     pub fn question(&mut self, name: &Name, rtype: Rtype, class: Class) -> bool {
         if !self.fits(name.as_wire().len() + 4) || self.counts[0] != 0 {
             return false;
@@ -88,7 +91,7 @@ impl<'b> Composer<'b> {
         true
     }
 
-    /// Reserves octets at the end for [`Composer::opt`].
+    /// Reserves octets at the end for [`Composer::opt`]. `false`: there are not so many left.
     #[inline]
     pub fn reserve(&mut self, octets: usize) -> bool {
         let fits = self.fits(octets);
@@ -129,7 +132,7 @@ impl<'b> Composer<'b> {
         self.append(owner);
         self.append(&fixed);
         self.append(rdata);
-        self.count(section, 1);
+        self.add_count(section, 1);
         true
     }
 
@@ -162,28 +165,29 @@ impl<'b> Composer<'b> {
             count += 1;
         }
         self.len += count * (fixed.len() + N);
-        self.count(Section::Answer, count as u16);
+        self.add_count(Section::Answer, count as u16);
         true
     }
 
-    fn count(&mut self, section: Section, records: u16) {
-        let place = match section {
+    fn add_count(&mut self, section: Section, records: u16) {
+        let at = match section {
             Section::Answer => 1,
             Section::Authority => 2,
             Section::Additional => 3,
         };
-        self.counts[place] = self.counts[place].saturating_add(records);
+        self.counts[at] = self.counts[at].saturating_add(records);
     }
 
-    /// Appends encoded records, with their numbers in the answer and the authority section.
-    /// Compression pointers in them stay valid if the question has the same length as before.
+    /// Appends encoded records; `counts` says how many of them are in the answer and in the authority
+    /// section. Compression pointers in them stay valid if the question is as long as the one that
+    /// they were encoded behind.
     pub fn body(&mut self, octets: &[u8], counts: [u16; 2]) -> bool {
         if !self.fits(octets.len()) {
             return false;
         }
         self.append(octets);
-        self.count(Section::Answer, counts[0]);
-        self.count(Section::Authority, counts[1]);
+        self.add_count(Section::Answer, counts[0]);
+        self.add_count(Section::Authority, counts[1]);
         true
     }
 
@@ -208,7 +212,7 @@ impl<'b> Composer<'b> {
         fixed[9..].copy_from_slice(&u16::try_from(options.len()).unwrap_or(0).to_be_bytes());
         self.append(&fixed);
         self.append(options);
-        self.count(Section::Additional, 1);
+        self.add_count(Section::Additional, 1);
         true
     }
 
@@ -255,11 +259,11 @@ pub struct Asked<'a> {
 /// The header bits and the OPT record of a query to an upstream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueryBits {
-    /// Whether RD is set: recursion desired.
+    /// Whether RD is set: recursion is desired.
     pub rd: bool,
-    /// Whether CD is set: checking disabled.
+    /// Whether CD is set: checking is disabled.
     pub cd: bool,
-    /// UDP payload size and DO bit; `None` for a query without OPT.
+    /// The UDP payload size in octets, and the DO bit; `None` for a query without OPT.
     pub edns: Option<(u16, bool)>,
 }
 

@@ -3,15 +3,17 @@
 
 use crate::codes::{Class, Rtype};
 use crate::header::HEADER_LEN;
+use crate::in_place;
 use crate::message::{Record, Section};
 use crate::name::{Name, NameError};
-use crate::place;
 
-/// Names that are remembered as targets of compression pointers.
-const PLACES: usize = 24;
+/// Names of a message that are remembered as targets of compression pointers.
+const TARGETS_MAX: usize = 24;
 
-/// A part of an RDATA. The parts of a type describe its RDATA up to the last name.
+/// A part of RDATA. The parts of a type describe its RDATA from the start to the last name; octets
+/// after that are opaque.
 pub(crate) enum Part {
+    /// So many octets without a name.
     Octets(usize),
     /// A length octet and that many octets.
     Text,
@@ -25,18 +27,18 @@ impl Part {
         self.end_within(message, at, &mut budget).ok()
     }
 
-    /// [`Part::end`], with the steps of a name taken from `budget`.
+    /// [`Part::end`]. Each label and compression pointer that is followed takes one from `budget`.
     pub(crate) fn end_within(&self, message: &[u8], at: usize, budget: &mut u32) -> Result<usize, NameError> {
         match self {
             Part::Octets(count) => Ok(at + count),
             Part::Text => Ok(at + 1 + usize::from(*message.get(at).ok_or(NameError::Short)?)),
-            Part::Name => place::skip_within(message, at, budget),
+            Part::Name => in_place::skip_within(message, at, budget),
         }
     }
 }
 
-/// Whether the RDATA has these parts.
-pub(crate) fn is_formed(record: &Record<'_>, parts: &[Part]) -> bool {
+/// Whether the RDATA begins with these parts.
+pub(crate) fn has_parts(record: &Record<'_>, parts: &[Part]) -> bool {
     let end = parts.iter().try_fold(record.rdata_at, |at, part| part.end(record.message, at));
     end.is_some_and(|end| end <= record.rdata_at + record.rdata.len())
 }
@@ -71,9 +73,9 @@ pub struct Copier<'b> {
     out: &'b mut [u8],
     len: usize,
     counts: [u16; 2],
-    /// Offsets of names that owner names may point to.
-    places: [u16; PLACES],
-    known: usize,
+    /// Offsets of names that owner names may point to; the first `target_count` are in use.
+    targets: [u16; TARGETS_MAX],
+    target_count: usize,
 }
 
 impl<'b> Copier<'b> {
@@ -82,12 +84,12 @@ impl<'b> Copier<'b> {
     pub fn new(out: &'b mut [u8], flags: u16, name: &Name, rtype: Rtype) -> Option<Copier<'b>> {
         let limit = out.len().min(usize::from(u16::MAX));
         let out = out.get_mut(..limit)?;
-        let mut copier = Copier { out, len: 0, counts: [0; 2], places: [0; PLACES], known: 0 };
+        let mut copier = Copier { out, len: 0, counts: [0; 2], targets: [0; TARGETS_MAX], target_count: 0 };
         let mut header = [0; HEADER_LEN];
         header[2..4].copy_from_slice(&flags.to_be_bytes());
         header[5] = 1;
         copier.put(&header)?;
-        copier.remember(HEADER_LEN);
+        copier.remember_target(HEADER_LEN);
         copier.put(name.as_wire())?;
         copier.put(&rtype.0.to_be_bytes())?;
         copier.put(&Class::IN.0.to_be_bytes())?;
@@ -101,15 +103,19 @@ impl<'b> Copier<'b> {
         Some(())
     }
 
-    fn remember(&mut self, at: usize) {
-        if let (Some(place), Ok(at @ ..0x4000)) = (self.places.get_mut(self.known), u16::try_from(at)) {
-            *place = at;
-            self.known += 1;
+    /// Remembers the name at `at` as a target, if there is room and a compression pointer can reach it.
+    fn remember_target(&mut self, at: usize) {
+        if let (Some(target), Ok(at @ ..0x4000)) =
+            (self.targets.get_mut(self.target_count), u16::try_from(at))
+        {
+            *target = at;
+            self.target_count += 1;
         }
     }
 
-    /// Appends a record of the answer or the authority section with another TTL and with `owner` as
-    /// owner name. Answers come first. `false`: it does not fit, and nothing was written.
+    /// Appends a copy of a record of the answer or the authority section with this TTL and owner
+    /// name. Answers come first. `false`: the record is of another section or does not fit, and
+    /// nothing was written.
     pub fn copy(&mut self, owner: &Name, record: &Record<'_>, ttl: u32) -> bool {
         let (Section::Answer | Section::Authority) = record.section else { return false };
         let key = (*owner, record.rtype, record.class);
@@ -120,7 +126,8 @@ impl<'b> Copier<'b> {
         written
     }
 
-    /// Appends a CNAME of the answer section.
+    /// Appends a CNAME record to the answer section. `false`: the record does not fit, and nothing
+    /// was written.
     pub fn cname(&mut self, owner: &Name, target: &Name, ttl: u32) -> bool {
         let written = self.append(&(*owner, Rtype::CNAME, Class::IN), ttl, |copier| copier.name(target));
         if written {
@@ -129,17 +136,18 @@ impl<'b> Copier<'b> {
         written
     }
 
-    /// Appends a record whose RDATA `data` writes; all of it or nothing.
+    /// Appends a record whose RDATA `data` writes. `false`: the record does not fit, and nothing was
+    /// written.
     fn append(
         &mut self,
         key: &(Name, Rtype, Class),
         ttl: u32,
         data: impl FnOnce(&mut Self) -> Option<()>,
     ) -> bool {
-        let (start, known) = (self.len, self.known);
+        let before = (self.len, self.target_count);
         let written = self.record(key, ttl, data);
         if written.is_none() {
-            (self.len, self.known) = (start, known);
+            (self.len, self.target_count) = before;
         }
         written.is_some()
     }
@@ -150,12 +158,12 @@ impl<'b> Copier<'b> {
         ttl: u32,
         data: impl FnOnce(&mut Self) -> Option<()>,
     ) -> Option<()> {
-        let places = self.places.get(..self.known).unwrap_or_default();
-        // These names are uncompressed, so comparing octets is enough.
-        let stands = |at: &&u16| {
+        let targets = self.targets.get(..self.target_count).unwrap_or_default();
+        // The targets are uncompressed, so comparing octets is enough.
+        let is_owner = |at: &&u16| {
             self.out.get(usize::from(**at)..).is_some_and(|name| name.starts_with(owner.as_wire()))
         };
-        match places.iter().find(stands).copied() {
+        match targets.iter().find(is_owner).copied() {
             Some(at) => self.put(&(0xc000 | at).to_be_bytes())?,
             None => self.name(owner)?,
         }
@@ -174,16 +182,17 @@ impl<'b> Copier<'b> {
         let at = self.len;
         self.put(name.as_wire())?;
         if !name.is_root() {
-            self.remember(at);
+            self.remember_target(at);
         }
         Some(())
     }
 
-    /// The RDATA, its names written out; what is not of the form that its type has stays as it is.
+    /// Appends the RDATA of `record` with its names uncompressed. RDATA that does not have the form
+    /// of its type is copied unchanged.
     fn data(&mut self, record: &Record<'_>) -> Option<()> {
         let mut at = record.rdata_at;
         let parts = parts(record.rtype);
-        for part in parts.iter().filter(|_| is_formed(record, parts)) {
+        for part in parts.iter().filter(|_| has_parts(record, parts)) {
             let next = part.end(record.message, at)?;
             match part {
                 Part::Name => {
@@ -201,8 +210,8 @@ impl<'b> Copier<'b> {
     #[must_use]
     pub fn finish(self) -> usize {
         for (n, count) in self.counts.iter().enumerate() {
-            if let Some(place) = self.out.get_mut(6 + 2 * n..8 + 2 * n) {
-                place.copy_from_slice(&count.to_be_bytes());
+            if let Some(field) = self.out.get_mut(6 + 2 * n..8 + 2 * n) {
+                field.copy_from_slice(&count.to_be_bytes());
             }
         }
         self.len

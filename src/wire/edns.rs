@@ -6,13 +6,14 @@ use crate::u16_at;
 pub const COOKIE: u16 = 10;
 /// Option code of extended errors (RFC 8914).
 pub const EDE: u16 = 15;
-/// The least UDP payload size; smaller values mean the same (RFC 6891, section 6.2.3).
+/// The smallest UDP payload size in octets. A smaller value in OPT counts as this one (RFC 6891,
+/// section 6.2.3).
 pub const UDP_SIZE_MIN: u16 = 512;
 
 /// The contents of an OPT record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Edns<'a> {
-    /// The UDP payload size that the sender accepts, at least 512.
+    /// The size in octets of the largest UDP payload that the sender accepts, at least 512.
     pub udp_size: u16,
     /// The upper eight bits of the response code.
     pub extended_rcode: u8,

@@ -7,15 +7,16 @@ use core::fmt;
 /// Why a message cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WireError {
-    /// It ends before what its counts and lengths promise.
+    /// The message ends before the octets that its counts and lengths announce.
     Short,
-    /// A name in it is broken.
+    /// A name in the message cannot be read.
     Name(NameError),
-    /// It has more than one question.
+    /// The message has more than one question.
     Questions,
     /// The RDATA of a record of this type has a wrong form.
     Rdata(Rtype),
-    /// It has a second OPT record, one that is not at the root, or outside the additional section.
+    /// The message has a second OPT record, or one that is not owned by the root or not in the
+    /// additional section.
     Opt,
 }
 

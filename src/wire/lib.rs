@@ -15,9 +15,9 @@ pub mod copy;
 pub mod edns;
 mod error;
 pub mod header;
+mod in_place;
 pub mod message;
 pub mod name;
-mod place;
 pub mod query;
 pub mod reach;
 mod record;
@@ -25,13 +25,13 @@ pub mod spell;
 #[cfg(all(feature = "work", debug_assertions))]
 pub mod work;
 
-/// Two octets at `at`, as a number.
+/// The number in the two octets at `at`; `None` beyond the end.
 pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     let two = octets.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes([two[0], two[1]]))
 }
 
-/// Four octets at `at`, as a number.
+/// The number in the four octets at `at`; `None` beyond the end.
 pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     let four = octets.get(at..at.checked_add(4)?)?;
     Some(u32::from_be_bytes([four[0], four[1], four[2], four[3]]))

@@ -5,17 +5,18 @@ use crate::codes::{Class, Rtype};
 use crate::edns::Edns;
 use crate::header::{HEADER_LEN, Header};
 use crate::name::Name;
-use crate::{place, u16_at};
+use crate::{in_place, u16_at};
 
 pub use crate::error::WireError;
 pub use crate::record::{Record, Section, Soa};
 
-/// Labels and compression pointers that reading the names of a message may take, for each of its
-/// octets. An A record takes 16 octets and mostly a handful of labels; only an attacker uses a
-/// hundred labels in each of a thousand records.
-const STEPS_PER_OCTET: u32 = 3;
-/// Labels and pointers that are allowed in any message.
-const STEPS_LEAST: u32 = 8_192;
+/// Labels and compression pointers that are followed to read the names of a message, for each of its
+/// octets. An A record has 16 octets and seldom more than five labels; only an attacker puts a
+/// hundred labels into each of a thousand records.
+const STEPS_PER_OCTET_MAX: u32 = 3;
+/// Labels and pointers that are followed in a message even if it is so short that
+/// [`STEPS_PER_OCTET_MAX`] allows fewer.
+const SHORT_MESSAGE_STEPS_MAX: u32 = 8_192;
 
 /// The question of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,9 +44,9 @@ pub struct Message<'a> {
 /// The first fault in the records of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// The section with the fault; those before it have none.
+    /// The section with the fault. The sections before it have none.
     pub section: Section,
-    /// The first fault in the message.
+    /// Why that section cannot be read completely.
     pub error: WireError,
 }
 
@@ -85,34 +86,35 @@ impl<'a> Message<'a> {
         let readable = [header.ancount, header.nscount, header.arcount];
         let mut message =
             Message { octets, header, asked, records_at: at, readable, fault: None, edns: None };
-        message.walk();
+        message.check_records();
         Ok(message)
     }
 
     /// Checks the records up to the first fault.
-    fn walk(&mut self) {
-        let mut budget = (self.octets.len() as u32).saturating_mul(STEPS_PER_OCTET).max(STEPS_LEAST);
+    fn check_records(&mut self) {
+        let mut budget =
+            (self.octets.len() as u32).saturating_mul(STEPS_PER_OCTET_MAX).max(SHORT_MESSAGE_STEPS_MAX);
         let mut records = self.records();
         let total = records.left.iter().map(|count| u32::from(*count)).sum();
         for _ in 0..total {
             let section = records.section();
-            let read = place::skip_within(self.octets, records.at, &mut budget).map_err(WireError::from);
-            let record = match read.and_then(|next| records.read_on(next)) {
+            let read = in_place::skip_within(self.octets, records.at, &mut budget).map_err(WireError::from);
+            let record = match read.and_then(|next| records.read_after_owner(next)) {
                 Ok(record) => record,
-                Err(error) => return self.fails(section, error, true),
+                Err(error) => return self.note_fault(section, error, true),
             };
             if record.rtype == Rtype::OPT {
                 self.take_opt(&record);
             } else if !record.is_sound_within(&mut budget) {
-                self.fails(section, WireError::Rdata(record.rtype), false);
+                self.note_fault(section, WireError::Rdata(record.rtype), false);
             }
         }
     }
 
-    /// Notes a fault, so that records of that section and those after it are not given. Exception:
-    /// answer records whose lengths are right are all given, and the caller checks those that
-    /// matter with [`Record::is_sound`].
-    fn fails(&mut self, section: Section, error: WireError, cut: bool) {
+    /// Notes a fault, so that [`Message::records`] gives no record of that section and of those after
+    /// it. Exception: unless the records are `cut`, so that the next one cannot be found, all answer
+    /// records are given, and the caller checks those that matter with [`Record::is_sound`].
+    fn note_fault(&mut self, section: Section, error: WireError, cut: bool) {
         self.fault.get_or_insert(Fault { section, error });
         let [answers, authority, additional] = &mut self.readable;
         match section {
@@ -123,21 +125,21 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Takes the first OPT record in its right section. Its options are taken if all of them are
-    /// well formed.
+    /// Keeps the first OPT record, which must be in the additional section and owned by the root. Its
+    /// options are kept if all of them are well formed.
     fn take_opt(&mut self, record: &Record<'a>) {
         let placed = record.section == Section::Additional && self.octets.get(record.owner_at) == Some(&0);
         if !placed || self.edns.is_some() {
-            return self.fails(record.section, WireError::Opt, false);
+            return self.note_fault(record.section, WireError::Opt, false);
         }
         let edns = |options| Edns::new(record.class.0, record.raw_ttl, options);
         self.edns = edns(record.rdata).or_else(|| {
-            self.fails(Section::Additional, WireError::Opt, false);
+            self.note_fault(Section::Additional, WireError::Opt, false);
             edns(&[])
         });
     }
 
-    /// What is wrong behind the question.
+    /// The first fault after the question, if there is one.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         self.fault
@@ -172,7 +174,7 @@ impl<'a> Message<'a> {
     /// Whether QNAME is `name` (in uncompressed wire form) in the same letter case.
     #[must_use]
     pub fn asks_exactly(&self, name: &[u8]) -> bool {
-        self.asked.is_some() && place::is(self.octets, HEADER_LEN, name, <[u8]>::eq)
+        self.asked.is_some() && in_place::has_labels(self.octets, HEADER_LEN, name, <[u8]>::eq)
     }
 
     /// Whether QNAME is `name` in any letter case.
@@ -191,7 +193,7 @@ impl<'a> Message<'a> {
         Message { octets, ..same }
     }
 
-    /// The contents of the OPT record.
+    /// The contents of the OPT record, if there is one.
     #[must_use]
     pub fn edns(&self) -> Option<Edns<'a>> {
         self.edns
@@ -209,6 +211,7 @@ impl<'a> Message<'a> {
 pub struct Records<'a> {
     octets: &'a [u8],
     at: usize,
+    /// How many records of each section are left.
     left: [u16; 3],
 }
 
@@ -222,9 +225,9 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Reads the next record, whose owner name ends at `next`.
+    /// Reads the next record, whose owner name ends before the offset `next`.
     #[inline]
-    fn read_on(&mut self, next: usize) -> Result<Record<'a>, WireError> {
+    fn read_after_owner(&mut self, next: usize) -> Result<Record<'a>, WireError> {
         let section = self.section();
         let owner_at = self.at;
         let fixed = self.octets.get(next..).and_then(<[u8]>::first_chunk).ok_or(WireError::Short)?;
@@ -264,7 +267,7 @@ impl<'a> Iterator for Records<'a> {
             return None;
         }
         // `Message::open` has checked every name.
-        let next = place::end(self.octets, self.at)?;
-        self.read_on(next).ok()
+        let next = in_place::end(self.octets, self.at)?;
+        self.read_after_owner(next).ok()
     }
 }

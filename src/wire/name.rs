@@ -1,6 +1,6 @@
 //! Domain names: labels, compression, letter case (RFC 1035, sections 3.1 and 4.1.4, RFC 4343).
 
-use crate::place;
+use crate::in_place;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -82,7 +82,7 @@ impl Name {
     /// Any [`NameError`] but `BadEscape` and `Trailing`.
     pub fn read(message: &[u8], at: usize) -> Result<(Name, usize), NameError> {
         let mut name = Name { len: 0, octets: [0; NAME_MAX] };
-        let next = place::walk(message, at, |_, label| name.push(label))?;
+        let next = in_place::walk(message, at, |_, label| name.push(label))?;
         Ok((name, next))
     }
 
@@ -113,10 +113,10 @@ impl Name {
     /// A hash that does not depend on letter case (RFC 4343).
     #[must_use]
     pub fn folded_hash(&self) -> u64 {
-        place::folded(place::FOLD_START, self.as_wire())
+        in_place::folded(in_place::FOLD_START, self.as_wire())
     }
 
-    /// The lower-case name of octets that are known to be one uncompressed name.
+    /// The name in lower case whose uncompressed wire form is `wire`, which must have been checked.
     pub(crate) fn lower_of(wire: &[u8]) -> Name {
         let mut name = Name::ROOT;
         if let (Some(room), Ok(len)) = (name.octets.get_mut(..wire.len()), u8::try_from(wire.len())) {
@@ -168,11 +168,11 @@ impl Name {
     }
 
     /// The name with its suffix `from` replaced by `to`, as a DNAME record does (RFC 6672, section
-    /// 2.2). `None`: it is not below `from`.
+    /// 2.2). `None`: the name is not below `from`.
     ///
     /// # Errors
     /// [`NameError::TooLong`].
-    pub fn moved(&self, from: &Name, to: &Name) -> Option<Result<Name, NameError>> {
+    pub fn with_suffix_replaced(&self, from: &Name, to: &Name) -> Option<Result<Name, NameError>> {
         let labels =
             self.as_wire().len().checked_sub(from.as_wire().len()).filter(|_| self.is_below(from))?;
         let mut name = Name { len: 0, octets: [0; NAME_MAX] };
@@ -291,6 +291,7 @@ impl Name {
     }
 }
 
+/// Writes the length octet of the label that begins at `start` and ends before `end`.
 fn end_label(octets: &mut [u8; NAME_MAX], start: usize, end: usize) -> Result<(), NameError> {
     let length = end - start - 1;
     if length == 0 || length > LABEL_MAX {
@@ -301,6 +302,7 @@ fn end_label(octets: &mut [u8; NAME_MAX], start: usize, end: usize) -> Result<()
     Ok(())
 }
 
+/// Reads an escape after its backslash: the octet that it stands for, and how many octets it takes.
 fn escape(rest: &[u8]) -> Result<(u8, usize), NameError> {
     match rest {
         [a, b, c, ..] if a.is_ascii_digit() && b.is_ascii_digit() && c.is_ascii_digit() => {

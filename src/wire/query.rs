@@ -1,5 +1,5 @@
-//! Reading a client's query in one pass, and the replies that depend on nothing else: errors and
-//! refusals (RFC 8906).
+//! Reading a client's query in one pass, and the replies that need no answer: errors and refusals
+//! (RFC 8906).
 
 use crate::codes::{Class, Opcode, Rcode, Rtype};
 use crate::compose::Composer;
@@ -8,7 +8,8 @@ use crate::header::{HEADER_LEN, Header, flags};
 use crate::name::{Name, uncompressed_len};
 use crate::{u16_at, u32_at};
 
-/// The largest UDP payload sent to clients, which fits every path without fragments (RFC 9715).
+/// The largest UDP payload sent to clients, in octets. It fits every path without fragments (RFC
+/// 9715).
 pub const UDP_SIZE_MAX: u16 = 1232;
 /// The extended response code BADVERS (RFC 6891, section 6.1.3).
 pub const BADVERS: u16 = 16;
@@ -26,13 +27,15 @@ pub struct Query<'a> {
 /// Why a query is not answered with data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// No reply: it is a response, or shorter than a header, and a reply could start a loop.
+    /// No reply: the message is a response, so that a reply could start a loop, or it is shorter than
+    /// a header.
     Silent,
     /// A reply with this response code and no records.
     Answer {
         /// The response code, with its extension; 16 is BADVERS.
         rcode: u16,
-        /// The message is malformed. Otherwise it asks for something that hither does not do.
+        /// Whether the message is malformed. Otherwise the query asks for a service that hither does
+        /// not have.
         malformed: bool,
     },
 }
@@ -152,8 +155,8 @@ impl<'a> Query<'a> {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// The size of the largest UDP reply: 512 octets without OPT, else what the client accepts, at
-    /// most 1232.
+    /// The size of the largest UDP reply in octets: 512 without OPT, else the size that the client
+    /// accepts, at most [`UDP_SIZE_MAX`].
     #[must_use]
     pub fn udp_limit(&self) -> usize {
         self.edns.map_or(512, |edns| usize::from(edns.udp_size.min(UDP_SIZE_MAX)))
@@ -172,8 +175,8 @@ impl Query<'_> {
     }
 }
 
-/// Truncates a reply after its question and sets TC. Returns its new length; 0 if it does not have
-/// a question.
+/// Truncates a reply after its question and sets TC. Returns the new length; 0 if the reply has no
+/// question.
 pub fn cut_to_question(reply: &mut [u8]) -> usize {
     let Ok(len) = uncompressed_len(reply, HEADER_LEN) else { return 0 };
     let end = HEADER_LEN + len + 4;
@@ -232,16 +235,16 @@ fn additional(octets: &[u8], mut at: usize, count: u16) -> Result<Option<Edns<'_
     Ok(edns)
 }
 
-/// Writes the reply to a refused query: with its id, opcode, RD and CD bits, its question unless it
-/// is malformed, and OPT if it had one. Returns the length; 0 if `out` is too small.
+/// Writes the reply to a refused query: id, opcode, RD and CD of the query, its question unless the
+/// query is malformed, and OPT if the query has one. Returns the length; 0 if `out` is too small.
 pub fn refuse(query: &[u8], rcode: u16, out: &mut [u8]) -> usize {
     let Some(header) = Header::parse(query) else { return 0 };
     let Some(mut composer) = Composer::new(out, 512) else { return 0 };
     let kept = header.flags & (0x7800 | flags::RD | flags::CD);
     composer.set_header(header.id, flags::QR | flags::RA | kept | (rcode & 15));
     // Octets of a malformed query are not sent back.
-    let broken = rcode == u16::from(Rcode::FORMERR.0);
-    if !broken
+    let is_malformed = rcode == u16::from(Rcode::FORMERR.0);
+    if !is_malformed
         && header.qdcount == 1
         && let Ok(len) = uncompressed_len(query, HEADER_LEN)
         && let Some(question) = query.get(HEADER_LEN..HEADER_LEN + len + 4)

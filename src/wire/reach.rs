@@ -9,18 +9,19 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// of a private network has them, and laboratories use them instead of public ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// No host has it: unspecified, "this network", multicast, reserved, broadcast, discard-only
-    /// (RFC 6666).
+    /// An address that no host has: unspecified, "this network", multicast, reserved, broadcast,
+    /// discard-only (RFC 6666).
     Nowhere,
-    /// This host or its network: loopback, private, shared (RFC 6598), between a host and its
-    /// translator (RFC 7335), link-local, unique local.
+    /// An address of this host or its network: loopback, private, shared (RFC 6598), between a host
+    /// and its translator (RFC 7335), link-local, unique local.
     Private,
-    /// A host of the Internet.
+    /// An address of a host on the Internet.
     Public,
 }
 
 impl Reach {
-    /// The reach of `address`. An IPv6 address that contains an IPv4 one has its reach: mapped and
+    /// The reach of `address`. An IPv6 address that contains an IPv4 address has the reach of
+    /// that one: mapped and
     /// compatible addresses (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380) and
     /// ISATAP (RFC 5214). The prefix of local NAT64 (RFC 8215) is always private.
     #[must_use]
@@ -37,16 +38,16 @@ impl Reach {
             return Self::Nowhere;
         }
         let shared = a == 100 && b & 0xc0 == 64;
-        let continuity = [a, b, c] == [192, 0, 0] && d < 8;
-        if v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared || continuity {
+        let service_continuity = [a, b, c] == [192, 0, 0] && d < 8;
+        if v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared || service_continuity {
             return Self::Private;
         }
         Self::Public
     }
 
     fn of_v6(v6: Ipv6Addr) -> Self {
-        let discarded = matches!(v6.segments(), [0x100, 0, 0, 0, ..]);
-        if v6.is_unspecified() || v6.is_multicast() || discarded {
+        let discard_only = matches!(v6.segments(), [0x100, 0, 0, 0, ..]);
+        if v6.is_unspecified() || v6.is_multicast() || discard_only {
             return Self::Nowhere;
         }
         let site_local = v6.segments()[0] & 0xffc0 == 0xfec0;
@@ -55,15 +56,15 @@ impl Reach {
         {
             return Self::Private;
         }
-        match wrapped(v6) {
+        match embedded_v4(v6) {
             Some(v4) => Self::of_v4(v4),
             None => Self::Public,
         }
     }
 }
 
-/// The IPv4 address that an IPv6 address contains.
-fn wrapped(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 address that an IPv6 address contains, if there is one.
+fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Some(Ipv4Addr::new(a, b, c, d))
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_no_host_lead_nowhere() {
+    fn addresses_that_no_host_has_are_nowhere() {
         let nowhere = [
             "0.0.0.0",
             "0.1.2.3",

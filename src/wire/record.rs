@@ -3,8 +3,8 @@
 use crate::codes::{Class, Rtype};
 use crate::copy::parts;
 use crate::name::{Name, NameError};
-use crate::spell::lettered;
-use crate::{place, u16_at, u32_at};
+use crate::spell::case_signed_parts;
+use crate::{in_place, u16_at, u32_at};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The section of a record.
@@ -22,7 +22,7 @@ pub struct Record<'a> {
     pub(crate) message: &'a [u8],
     /// The section that the record is in.
     pub section: Section,
-    /// The offset of its owner name.
+    /// The offset of the owner name in the message.
     pub owner_at: usize,
     /// The TYPE of the record.
     pub rtype: Rtype,
@@ -32,9 +32,9 @@ pub struct Record<'a> {
     pub ttl: u32,
     /// The TTL field as it was sent.
     pub(crate) raw_ttl: u32,
-    /// The offset of its TTL field.
+    /// The offset of the TTL field in the message.
     pub ttl_at: usize,
-    /// The offset of its RDATA.
+    /// The offset of the RDATA in the message.
     pub rdata_at: usize,
     /// The RDATA; names in it may be compressed.
     pub rdata: &'a [u8],
@@ -62,19 +62,19 @@ impl Record<'_> {
 
     /// Whether the owner name is `name` in any letter case.
     #[must_use]
-    pub fn owner_is(&self, name: &Name) -> bool {
+    pub fn is_owned_by(&self, name: &Name) -> bool {
         name.stands_at(self.message, self.owner_at)
     }
 
-    /// The offset of the owner name if here it is only a compression pointer to there.
+    /// The offset that the owner name points to, if the owner name is only a compression pointer.
     #[must_use]
     pub fn owner_pointer(&self) -> Option<usize> {
         let pointer = u16_at(self.message, self.owner_at)?;
         (pointer >= 0xc000).then_some(usize::from(pointer & 0x3fff))
     }
 
-    /// The type of the RRset to which it belongs: for a signature, the type that it covers (RFC
-    /// 4034, section 3).
+    /// The type of the RRset that the record belongs to: for a signature, the type that it covers
+    /// (RFC 4034, section 3).
     #[must_use]
     pub fn set_type(&self) -> Rtype {
         match self.rtype {
@@ -83,19 +83,19 @@ impl Record<'_> {
         }
     }
 
-    /// The [`Name::folded_hash`] of its owner name.
+    /// The [`Name::folded_hash`] of the owner name.
     #[must_use]
     pub fn owner_hash(&self) -> u64 {
-        let mut hash = place::FOLD_START;
-        let walked = place::walk(self.message, self.owner_at, |_, label| {
-            hash = place::folded(hash, label);
+        let mut hash = in_place::FOLD_START;
+        let walked = in_place::walk(self.message, self.owner_at, |_, label| {
+            hash = in_place::folded(hash, label);
             Ok(())
         });
         debug_assert!(walked.is_ok(), "the owner name has been checked");
         hash
     }
 
-    /// The address of an A or AAAA record of class IN.
+    /// The address of an A or AAAA record of class IN; `None` for other records.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match (self.rtype, self.class) {
@@ -107,7 +107,7 @@ impl Record<'_> {
         }
     }
 
-    /// The target of a CNAME, DNAME, NS or PTR record.
+    /// The target of a CNAME, DNAME, NS or PTR record; `None` for other records.
     #[must_use]
     pub fn target(&self) -> Option<Name> {
         match self.rtype {
@@ -118,7 +118,7 @@ impl Record<'_> {
         }
     }
 
-    /// The data of an SOA record.
+    /// The data of an SOA record; `None` for other records.
     #[must_use]
     pub fn soa(&self) -> Option<Soa> {
         if self.rtype != Rtype::SOA {
@@ -147,17 +147,18 @@ impl Record<'_> {
         (next + after <= self.rdata_at + self.rdata.len()).then_some((name, next))
     }
 
-    /// Whether its RDATA has the form of its type; `true` for types that are not known here.
+    /// Whether the RDATA has the form of its type; `true` for types that are not known here.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let mut budget = u32::MAX;
         self.is_sound_within(&mut budget)
     }
 
-    /// [`Record::is_sound`], with the labels and pointers of its names taken from `budget`.
+    /// [`Record::is_sound`]. Each label and compression pointer that is followed takes one from
+    /// `budget`.
     pub(crate) fn is_sound_within(&self, budget: &mut u32) -> bool {
         let end = self.rdata_at + self.rdata.len();
-        let mut skip = |at: usize| place::skip_within(self.message, at, budget);
+        let mut skip = |at: usize| in_place::skip_within(self.message, at, budget);
         match self.rtype {
             Rtype::A if self.class == Class::IN => self.rdata.len() == 4,
             Rtype::AAAA if self.class == Class::IN => self.rdata.len() == 16,
@@ -165,10 +166,10 @@ impl Record<'_> {
             Rtype::MX => self.rdata.len() > 2 && skip(self.rdata_at + 2) == Ok(end),
             Rtype::SRV => self.rdata.len() > 6 && skip(self.rdata_at + 6) == Ok(end),
             Rtype::SOA => skip(self.rdata_at).and_then(&mut skip).is_ok_and(|at| at + 20 == end),
-            // Opaque (RFC 3597), but names in known types may be written anew later, so they count
-            // towards the bound.
+            // Opaque (RFC 3597). Names of known types count towards the bound nevertheless, since they
+            // may have to be followed later.
             rtype => {
-                let mut parts = parts(rtype).iter().chain(lettered(rtype));
+                let mut parts = parts(rtype).iter().chain(case_signed_parts(rtype));
                 let walked =
                     parts.try_fold(self.rdata_at, |at, part| part.end_within(self.message, at, budget));
                 walked != Err(NameError::TooDeep)

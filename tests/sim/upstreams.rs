@@ -143,7 +143,7 @@ pub fn alias(name: &Name) -> Name {
 /// The name that the zone's DNAME record leads to.
 pub fn moved(name: &Name) -> Name {
     let (zone, to) = (name.parent().expect("two labels"), "moved.test".parse().expect("a name"));
-    name.moved(&zone, &to).expect("below it").expect("short")
+    name.with_suffix_replaced(&zone, &to).expect("below it").expect("short")
 }
 
 /// The messages of a fate, each with the milliseconds from the query to its arrival.

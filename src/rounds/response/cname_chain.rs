@@ -120,7 +120,7 @@ impl<'m> Leads<'m> {
     pub fn next(&self, name: &Name) -> Result<Option<(Name, u32)>, NameError> {
         let hash = if self.cnames.is_empty() && self.above.is_empty() { 0 } else { name.folded_hash() };
         let mut led = None::<(Name, u32)>;
-        for (_, record) in self.cnames.iter().filter(|(of, record)| *of == hash && record.owner_is(name)) {
+        for (_, record) in self.cnames.iter().filter(|(of, record)| *of == hash && record.is_owned_by(name)) {
             let first = led.map(|(target, _)| target).or_else(|| record.target());
             let least_s = led.map_or(u32::MAX, |(_, ttl_s)| ttl_s).min(record.ttl);
             led = first.map(|target| (target, least_s));
@@ -137,6 +137,6 @@ impl<'m> Leads<'m> {
         let Some((owner, target, _)) = above.filter(|_| led.is_none() && !self.own.contains(&hash)) else {
             return Ok(led);
         };
-        name.moved(owner, target).transpose().map(|moved| moved.map(|moved| (moved, least_s)))
+        name.with_suffix_replaced(owner, target).transpose().map(|moved| moved.map(|moved| (moved, least_s)))
     }
 }

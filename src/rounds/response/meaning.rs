@@ -37,7 +37,7 @@ pub(crate) fn meaning(
     for record in answers(message) {
         let wanted = record.rtype == expected.rtype || expected.rtype == Rtype::ANY;
         let pointer = record.owner_pointer();
-        if !wanted || !((pointer.is_some() && pointer == known) || record.owner_is(name)) {
+        if !wanted || !((pointer.is_some() && pointer == known) || record.is_owned_by(name)) {
             continue;
         }
         known = pointer.or(known);

@@ -95,7 +95,7 @@ impl Round {
         let question =
             Question { name: *attempt.target.name(), rtype: self.question.rtype, class: Class::IN };
         memory.resize(usize::from(u16::MAX), 0);
-        let len = spell::put_question(message, &question, memory).unwrap_or(0);
+        let len = spell::add_question(message, &question, memory).unwrap_or(0);
         Message::open(memory.get(..len).unwrap_or_default()).unwrap_or(*message)
     }
 
@@ -148,6 +148,6 @@ fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>)
     }
     plain.clear();
     plain.extend_from_slice(message.octets());
-    spell::put_back(message, plain, sent, meant);
+    spell::restore_letter_case(message, plain, sent, meant);
     message.respelled(plain)
 }

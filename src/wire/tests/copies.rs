@@ -39,7 +39,7 @@ fn as_ours(name: &OracleName) -> Name {
 
 proptest! {
     #[test]
-    fn what_is_copied_says_what_it_said(
+    fn copied_records_are_unchanged(
         asked in any_name(),
         answers in prop::collection::vec((any_name(), any_data()), 0..30),
         authority in prop::collection::vec((any_name(), any_data()), 0..6),
@@ -67,7 +67,7 @@ proptest! {
 
     /// A record that does not fit is left out completely, for every size of the buffer.
     #[test]
-    fn there_is_never_half_a_record(room in 0usize..200, answers in prop::collection::vec((any_name(), any_data()), 1..9)) {
+    fn a_record_is_copied_completely_or_not_at_all(room in 0usize..200, answers in prop::collection::vec((any_name(), any_data()), 1..9)) {
         let mut oracle = Oracle::new(0, MessageType::Response, OpCode::Query);
         oracle.add_query(Query::query(OracleName::root(), RecordType::TXT));
         oracle.add_answers(answers.into_iter().map(|(owner, data)| Record::from_rdata(owner, 5, data)));
@@ -88,7 +88,7 @@ proptest! {
 #[test]
 fn a_dname_replaces_its_owner_name_and_nothing_else() {
     let name = |text: &str| -> Name { text.parse().expect("a name") };
-    let moved = |of: &str, from: &str, to: &str| name(of).moved(&name(from), &name(to));
+    let moved = |of: &str, from: &str, to: &str| name(of).with_suffix_replaced(&name(from), &name(to));
     assert_eq!(moved("x.y.Old.test", "oLD.test", "new.test"), Some(Ok(name("x.y.new.test"))));
     assert_eq!(moved("x.test", ".", "new"), Some(Ok(name("x.test.new"))));
     assert_eq!(moved("x.old.test", "old.test", "."), Some(Ok(name("x"))));

@@ -40,7 +40,7 @@ fn any_name() -> impl Strategy<Value = Name> {
     })
 }
 
-fn walk(octets: &[u8]) {
+fn read_all(octets: &[u8]) {
     if let Ok(message) = Message::read(octets) {
         for record in message.records() {
             let _ = (record.owner(), record.address(), record.target(), record.soa());
@@ -52,11 +52,11 @@ fn walk(octets: &[u8]) {
         }
         let mut copy = octets.to_vec();
         let name: Name = "aB.example".parse().expect("a name");
-        spell::put_back(&message, &mut copy, name.as_wire(), name.to_lower().as_wire());
+        spell::restore_letter_case(&message, &mut copy, name.as_wire(), name.to_lower().as_wire());
         assert!(copy.eq_ignore_ascii_case(octets));
         let question = hither_wire::message::Question { name, rtype: Rtype::A, class: Class::IN };
         let mut room = vec![0; 65_535];
-        let len = spell::put_question(&message, &question, &mut room).unwrap_or(0);
+        let len = spell::add_question(&message, &question, &mut room).unwrap_or(0);
         assert!(len == 0 || Message::open(&room[..len]).is_ok_and(|m| m.asked().is_some()));
     }
     let mut out = [0; 512];
@@ -73,7 +73,7 @@ fn walk(octets: &[u8]) {
 proptest! {
     #[test]
     fn any_octets_are_read_without_a_panic(octets in prop::collection::vec(any::<u8>(), 0..300), at in 0usize..400) {
-        walk(&octets);
+        read_all(&octets);
         let _ = Name::read(&octets, at);
         let _ = Name::from_wire(&octets);
     }
@@ -81,7 +81,7 @@ proptest! {
     /// Labels of any length and valid and invalid pointers in few octets, so that names are long,
     /// share labels and loop.
     #[test]
-    fn a_name_in_place_is_what_it_is_as_a_copy(
+    fn a_name_in_place_is_compared_like_its_copy(
         octets in prop::collection::vec(prop_oneof![0u8..5, 60u8..64, 0xc0u8..0xc2, 0x41u8..0x43, 0x61u8..0x63], 0..400),
         (at, other_at) in (0usize..400, 0usize..400),
     ) {
@@ -102,10 +102,10 @@ proptest! {
         for name in [owner, owner.to_lower(), other] {
             prop_assert_eq!(message.asks(&name), owner.eq_ignore_case(&name));
             prop_assert_eq!(message.asks_exactly(name.as_wire()), owner == name);
-            prop_assert!(message.records().all(|r| r.owner_is(&name) == r.owner().eq_ignore_case(&name)));
+            prop_assert!(message.records().all(|r| r.is_owned_by(&name) == r.owner().eq_ignore_case(&name)));
         }
-        let loud = octets.to_ascii_uppercase();
-        let asked = message.respelled(&loud).question().expect("a question").name;
+        let upper = octets.to_ascii_uppercase();
+        let asked = message.respelled(&upper).question().expect("a question").name;
         prop_assert!(asked.eq_ignore_case(&owner));
     }
 
@@ -114,12 +114,12 @@ proptest! {
         let mut octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);
         let len = octets.len();
         octets[at % len] = value;
-        walk(&octets);
-        walk(&octets[..cut.min(len)]);
+        read_all(&octets);
+        read_all(&octets[..cut.min(len)]);
     }
 
     #[test]
-    fn a_name_survives_its_text(name in any_name()) {
+    fn a_name_written_as_text_is_read_as_the_same_name(name in any_name()) {
         prop_assert_eq!(name.to_string().parse::<Name>(), Ok(name));
     }
 
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn what_hickory_reads_we_read_alike(owner in any_name(), addresses in prop::collection::vec(any::<[u8; 4]>(), 0..6), ttl in 0u32..=0x7fff_ffff) {
+    fn messages_are_read_as_hickory_reads_them(owner in any_name(), addresses in prop::collection::vec(any::<[u8; 4]>(), 0..6), ttl in 0u32..=0x7fff_ffff) {
         let octets = answer(&owner, &addresses, ttl);
         let ours = Message::read(&octets).expect("our own message");
         let theirs = Oracle::from_vec(&octets).expect("hickory reads it");
@@ -151,7 +151,7 @@ proptest! {
     /// hickory-proto refuses more than this crate (an empty RDATA, an odd record). What it accepts
     /// of a changed message this crate accepts too.
     #[test]
-    fn a_changed_answer_that_both_read_says_the_same(at in 12usize..120, value in any::<u8>()) {
+    fn a_changed_answer_that_both_accept_has_as_many_addresses(at in 12usize..120, value in any::<u8>()) {
         let mut octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);
         let len = octets.len();
         octets[at % len] = value;
@@ -164,7 +164,7 @@ proptest! {
 
     /// A message that is cut anywhere gives each section completely or not at all.
     #[test]
-    fn a_message_that_is_cut_is_read_as_far_as_its_sections_are_whole(len in 0usize..200) {
+    fn a_message_that_is_cut_has_each_section_completely_or_not_at_all(len in 0usize..200) {
         let octets = answer(&"www.example.com".parse().expect("a name"), &[[192, 0, 2, 1], [192, 0, 2, 2]], 300);
         let cut = &octets[..len.min(octets.len())];
         let strict = Message::read(cut);

@@ -32,13 +32,13 @@ fn restored(octets: &[u8]) -> Vec<u8> {
     let message = Message::read(octets).expect("a reply");
     let mut out = octets.to_vec();
     let meant = SENT.to_ascii_lowercase();
-    spell::put_back(&message, &mut out, &wire(SENT), &wire(&meant));
-    assert!(out.eq_ignore_ascii_case(octets), "letters alone differ");
+    spell::restore_letter_case(&message, &mut out, &wire(SENT), &wire(&meant));
+    assert!(out.eq_ignore_ascii_case(octets), "only letter case differs");
     out
 }
 
 /// RDATA of a type that contains names.
-fn with_names(rtype: Rtype, name: &str) -> Vec<u8> {
+fn rdata_with(rtype: Rtype, name: &str) -> Vec<u8> {
     let name = wire(name);
     match rtype.0 {
         6 => [&name[..], &name, &[0; 20]].concat(),
@@ -61,7 +61,7 @@ fn names_in_rdata_of_every_type_are_restored() {
         ("the whole name", "aBcD.sUb.exAMPle.eDge.", "abcd.sub.example.eDge."),
         ("in the middle", "x.aBcD.sUb.cdn.", "x.abcd.sub.cdn."),
         ("its end", "www.sUb.exAMPle.", "www.sub.example."),
-        ("another's letters", "ABCD.SUB.www.EXAMPLE.", "ABCD.SUB.www.EXAMPLE."),
+        ("another letter case than was sent", "ABCD.SUB.www.EXAMPLE.", "ABCD.SUB.www.EXAMPLE."),
         ("part of a label", "aBcDe.x-aBcD.", "aBcDe.x-aBcD."),
         ("the root", ".", "."),
     ];
@@ -69,12 +69,12 @@ fn names_in_rdata_of_every_type_are_restored() {
         [2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 21, 24, 26, 30, 33, 35, 36, 39, 46, 47, 64, 65, 66, 107];
     for (kind, written, meant) in kinds {
         for rtype in types.map(Rtype) {
-            let got = restored(&reply(&[(written, rtype, with_names(rtype, written))]));
+            let got = restored(&reply(&[(written, rtype, rdata_with(rtype, written))]));
             let message = Message::read(&got).expect("a reply");
             let record = message.records().next().expect("a record");
             assert_eq!(message.question().expect("a question").name.to_string(), SENT.to_ascii_lowercase());
             assert_eq!(record.owner().to_string(), meant, "{kind}, {rtype}: owner");
-            assert_eq!(record.rdata, with_names(rtype, meant), "{kind}, {rtype}");
+            assert_eq!(record.rdata, rdata_with(rtype, meant), "{kind}, {rtype}");
         }
     }
 }
@@ -95,16 +95,16 @@ fn text_that_is_not_a_name_keeps_its_letter_case() {
 fn letter_case_that_a_signature_covers_is_kept() {
     for rtype in [Rtype::NSEC, Rtype::SVCB, Rtype::HTTPS] {
         let signature = |covered: Rtype| {
-            let mut rdata = with_names(Rtype::RRSIG, "sUb.exAMPle.");
+            let mut rdata = rdata_with(Rtype::RRSIG, "sUb.exAMPle.");
             rdata[..2].copy_from_slice(&covered.0.to_be_bytes());
             (SENT, Rtype::RRSIG, rdata)
         };
         for (covered, kept) in [(rtype, SENT), (Rtype::SOA, "abcd.sub.example.")] {
-            let got = restored(&reply(&[(SENT, rtype, with_names(rtype, SENT)), signature(covered)]));
+            let got = restored(&reply(&[(SENT, rtype, rdata_with(rtype, SENT)), signature(covered)]));
             let message = Message::read(&got).expect("a reply");
             let record = message.records().next().expect("a record");
             assert_eq!(record.owner().to_string(), "abcd.sub.example.", "an owner is signed in lower case");
-            assert_eq!(record.rdata, with_names(rtype, kept), "{rtype}, {covered} signed");
+            assert_eq!(record.rdata, rdata_with(rtype, kept), "{rtype}, {covered} signed");
         }
     }
 }
@@ -133,8 +133,8 @@ fn a_name_that_a_pointer_leads_to_is_restored_in_place() {
     assert_eq!(owners, ["x.", "p.", "abcd.tgt.", "sub.tXt."]);
 }
 
-/// Thousands of records point to the same names of many short labels. The work is proportional to
-/// the number of labels, not to the product.
+/// Thousands of records point to one name of many short labels. The work grows with the number of
+/// labels plus records, not with the product.
 #[test]
 fn thousands_of_pointers_to_names_of_many_labels_take_little_work() {
     let sent = [&b"\x01A".repeat(20)[..], &[0]].concat();
@@ -152,7 +152,7 @@ fn thousands_of_pointers_to_names_of_many_labels_take_little_work() {
     let message = Message::read(&octets[..len]).expect("a reply");
     let mut out = octets[..len].to_vec();
     let start = std::time::Instant::now();
-    spell::put_back(&message, &mut out, &sent, &sent.to_ascii_lowercase());
+    spell::restore_letter_case(&message, &mut out, &sent, &sent.to_ascii_lowercase());
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     assert!(
         Message::read(&out).expect("a reply").records().all(|r| r.owner().to_string().starts_with("a.a.a."))
@@ -162,16 +162,16 @@ fn thousands_of_pointers_to_names_of_many_labels_take_little_work() {
 #[test]
 fn a_response_without_a_question_gets_one_and_uncompressed_names() {
     let with = reply(&[
-        ("aBcD.x.", Rtype::NAPTR, with_names(Rtype::NAPTR, "y.")),
+        ("aBcD.x.", Rtype::NAPTR, rdata_with(Rtype::NAPTR, "y.")),
         ("y.", Rtype::HTTPS, [&[0, 1, 0][..], &[0, 1, 0x03, 0xe8], &[b'x'; 1000]].concat()),
-        ("z.", Rtype::RRSIG, [&with_names(Rtype::RRSIG, "s.")[..], &[7; 4000]].concat()),
+        ("z.", Rtype::RRSIG, [&rdata_with(Rtype::RRSIG, "s.")[..], &[7; 4000]].concat()),
     ]);
     let question = Question { name: SENT.parse().expect("a name"), rtype: Rtype::A, class: Class::IN };
-    let mut bare = [&with[..12], &with[12 + question.name.as_wire().len() + 4..]].concat();
-    bare[5] = 0;
+    let mut without_question = [&with[..12], &with[12 + question.name.as_wire().len() + 4..]].concat();
+    without_question[5] = 0;
     let mut room = vec![0; 65_535];
-    let bare = Message::read(&bare).expect("a reply");
-    let len = spell::put_question(&bare, &question, &mut room).expect("room");
+    let without_question = Message::read(&without_question).expect("a reply");
+    let len = spell::add_question(&without_question, &question, &mut room).expect("room");
     let (was, is) = (Message::read(&with).expect("a reply"), Message::read(&room[..len]).expect("a reply"));
     assert_eq!(is.question(), Some(question));
     assert_eq!((is.header().id, is.header().flags), (was.header().id, was.header().flags));
@@ -184,7 +184,7 @@ fn a_response_without_a_question_gets_one_and_uncompressed_names() {
 proptest! {
     /// Labels of the question get the client's letter case, and every other label stays as it is.
     #[test]
-    fn labels_are_the_questions_or_stay(
+    fn only_labels_of_the_question_change_letter_case(
         labels in prop::collection::vec(prop_oneof!["aBcD", "abcd", "ABCD", "sUb", "SUB", "exAMPle", "other", "OTHER"], 1..6),
     ) {
         let written = labels.iter().map(|l| format!("{l}.")).collect::<String>();

@@ -92,7 +92,7 @@ impl Said {
         let nearest = above.max_by_key(|line| line.owner.label_count())?;
         // Of several with one owner the first.
         let nearest = self.records(&nearest.owner, Rtype::DNAME)[0];
-        let next = name.moved(&nearest.owner, &nearest.target())?.ok()?;
+        let next = name.with_suffix_replaced(&nearest.owner, &nearest.target())?.ok()?;
         Some((next, self.lowest(&nearest.owner, Rtype::DNAME), false))
     }
 }

@@ -214,7 +214,7 @@ fn say(
             }
             Kind::Moved { zone, to, ttl, cname } => {
                 said.answers.push(Line::new(*zone, Rtype::DNAME, *ttl, to.as_wire()));
-                let next = here.moved(zone, to).expect("below it").expect("short");
+                let next = here.with_suffix_replaced(zone, to).expect("below it").expect("short");
                 said.answers.extend(cname.map(|ttl| Line::new(here, Rtype::CNAME, ttl, next.as_wire())));
                 next
             }

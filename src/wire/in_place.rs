@@ -1,9 +1,9 @@
-//! Names in a message: followed, checked and compared in place.
+//! Names in a message: followed, checked and compared without a copy.
 
 use crate::name::{NAME_MAX, Name, NameError};
 
-/// Steps that a name takes at most: 127 labels and the root, and a compression pointer before each
-/// label but the first.
+/// Steps of a name, each a label or a compression pointer: 127 labels, the root, and a pointer before
+/// each of these but the first.
 const STEPS_MAX: u32 = 128 + 127;
 
 /// Calls `each` with the offset of each label of the name at `at` and the label with its length
@@ -19,7 +19,7 @@ pub(crate) fn walk<'m>(
     walk_within(message, at, &mut budget, each)
 }
 
-/// [`walk`], with its steps taken from `budget`, also where the name is broken.
+/// [`walk`], where each step takes one from `budget`, even if the name turns out to be broken.
 #[inline]
 pub(crate) fn walk_within<'m>(
     message: &'m [u8],
@@ -27,14 +27,14 @@ pub(crate) fn walk_within<'m>(
     budget: &mut u32,
     each: impl FnMut(usize, &'m [u8]) -> Result<(), NameError>,
 ) -> Result<usize, NameError> {
-    let most = STEPS_MAX.min(*budget);
-    let mut left = most;
+    let allowed = STEPS_MAX.min(*budget);
+    let mut left = allowed;
     let end = steps(message, at, &mut left, each);
-    *budget -= most - left;
+    *budget -= allowed - left;
     end
 }
 
-/// [`walk`] in at most `left` steps.
+/// [`walk`] in at most `left` steps, which are counted down.
 #[inline]
 fn steps<'m>(
     message: &'m [u8],
@@ -72,7 +72,7 @@ fn steps<'m>(
     }
 }
 
-/// [`Name::skip`], with its steps taken from `budget`.
+/// [`Name::skip`], where each step takes one from `budget`.
 #[inline]
 pub(crate) fn skip_within(message: &[u8], at: usize, budget: &mut u32) -> Result<usize, NameError> {
     let mut len = 0;
@@ -82,7 +82,7 @@ pub(crate) fn skip_within(message: &[u8], at: usize, budget: &mut u32) -> Result
     })
 }
 
-/// Continues the FNV-1a hash of a name, which is the same for any letter case.
+/// Continues the FNV-1a hash of a name, which does not depend on letter case.
 #[inline]
 pub(crate) fn folded(hash: u64, octets: &[u8]) -> u64 {
     octets.iter().fold(hash, |hash, octet| {
@@ -108,7 +108,12 @@ pub(crate) fn end(message: &[u8], mut at: usize) -> Option<usize> {
 /// Whether the name at `at` has the labels of `other`, a name in uncompressed wire form; `same`
 /// compares two labels.
 #[inline]
-pub(crate) fn is(message: &[u8], at: usize, other: &[u8], same: impl Fn(&[u8], &[u8]) -> bool) -> bool {
+pub(crate) fn has_labels(
+    message: &[u8],
+    at: usize,
+    other: &[u8],
+    same: impl Fn(&[u8], &[u8]) -> bool,
+) -> bool {
     // Most names are uncompressed and in the same letter case.
     if message.get(at..).is_some_and(|octets| octets.starts_with(other)) {
         return true;
@@ -137,6 +142,6 @@ impl Name {
     /// Whether the name at `at` of a message is this one, in any letter case (RFC 4343).
     #[must_use]
     pub fn stands_at(&self, message: &[u8], at: usize) -> bool {
-        is(message, at, self.as_wire(), <[u8]>::eq_ignore_ascii_case)
+        has_labels(message, at, self.as_wire(), <[u8]>::eq_ignore_ascii_case)
     }
 }
