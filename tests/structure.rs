@@ -4,18 +4,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Fields that a structure of the programs may have.
+/// Fields that a structure may have.
 const FIELDS_MAX: usize = 12;
-/// The programs, and the units that only they use.
-const PROGRAMS: [&str; 6] =
-    ["src/daemon/", "src/sorter/", "src/ctl/", "src/host/", "src/net/", "src/logging/"];
+/// Structures that have more fields, how many they may have, and the reason. The numbers only shrink.
+const LARGER: [(&str, &str, usize, &str); 13] = [
+    ("src/capi/types.rs", "Set", 13, "the layout of struct hither_set in hither.h"),
+    ("src/config/file.rs", "File", 14, "the sections and keys at the top of hither.toml"),
+    ("src/control/status.rs", "Status", 13, "the JSON object that hitherctl status --json prints"),
+    ("src/control/status.rs", "UpstreamStatus", 13, "a JSON object in that one"),
+    ("src/rounds/attempt.rs", "Attempt", 20, "the core: one state machine, which the simulator drives"),
+    ("src/rounds/resolver.rs", "Rounds", 16, "the core"),
+    ("src/rounds/round.rs", "Round", 21, "the core"),
+    ("src/rounds/settings.rs", "Settings", 20, "the keys of [round], [cache] and [limits] in hither.toml"),
+    ("src/rounds/shared.rs", "Shared", 17, "the core"),
+    ("src/rounds/upstream.rs", "Upstream", 21, "the core"),
+    ("tests/sim/oracle/known.rs", "Known", 17, "the oracle's model of the core's rounds on one question"),
+    ("tests/sim/oracle/known.rs", "SeenRound", 13, "the oracle's model of one round of the core"),
+    ("tests/sim/world.rs", "World", 16, "one simulated run of the core"),
+];
 /// Where no file may depend on itself by way of others, but for parents and their children.
 const WITHOUT_CIRCLES: [&str; 2] = ["src/daemon/", "src/rounds/"];
 
 /// Every source of programs and libraries with its path from the top, without tests.
 fn sources() -> BTreeMap<String, String> {
+    let mut found = sources_in("src");
+    found.retain(|path, _| !path.contains("/tests/") && !path.ends_with("tests.rs"));
+    assert!(found.len() > 200, "only {} sources are found", found.len());
+    found
+}
+
+/// Every source in a directory with its path from the top.
+fn sources_in(dir: &str) -> BTreeMap<String, String> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut left, mut found) = (vec![top.join("src")], BTreeMap::new());
+    let (mut left, mut found) = (vec![top.join(dir)], BTreeMap::new());
     while let Some(path) = left.pop() {
         if path.is_dir() {
             let entries = std::fs::read_dir(&path).expect("a readable directory");
@@ -27,8 +48,6 @@ fn sources() -> BTreeMap<String, String> {
             found.insert(name, without_tests_and_comments(&text));
         }
     }
-    found.retain(|path, _| !path.contains("/tests/") && !path.ends_with("tests.rs"));
-    assert!(found.len() > 200, "only {} sources are found", found.len());
     found
 }
 
@@ -83,23 +102,26 @@ fn places<'a>(text: &'a str, keyword: &'a str) -> impl Iterator<Item = usize> + 
 }
 
 #[test]
-fn no_structure_of_the_programs_has_too_many_fields() {
-    let mut large = Vec::new();
-    for (path, text) in sources() {
-        if !PROGRAMS.iter().any(|unit| path.starts_with(unit)) {
-            continue;
-        }
+fn no_structure_has_too_many_fields() {
+    let (mut large, mut unneeded) = (Vec::new(), LARGER.to_vec());
+    for (path, text) in ["src", "tests", "benches"].into_iter().flat_map(sources_in) {
         for at in places(&text, "struct ") {
             let Some(open) = text[at..].find(['{', ';', '(']).map(|open| at + open) else { continue };
-            if text[open..].starts_with('{') {
-                let fields = parts(bracketed(&text, open)).len();
-                if fields > FIELDS_MAX {
-                    large.push(format!("{path}: {} has {fields} fields", text[at..open].trim()));
-                }
+            if !text[open..].starts_with('{') {
+                continue;
             }
+            let fields = parts(bracketed(&text, open)).len();
+            let name = text[at..open].split(|c: char| !c.is_alphanumeric()).nth(1).unwrap_or_default();
+            let is_it = |larger: &(&str, &str, usize, &str)| path == larger.0 && name == larger.1;
+            let most = LARGER.iter().find(|larger| is_it(larger)).map_or(FIELDS_MAX, |larger| larger.2);
+            if fields > most {
+                large.push(format!("{path}: {name} has {fields} fields, more than {most}"));
+            }
+            unneeded.retain(|larger| !is_it(larger) || fields <= FIELDS_MAX);
         }
     }
-    assert!(large.is_empty(), "more than {FIELDS_MAX} fields:\n{}", large.join("\n"));
+    assert!(large.is_empty(), "too many fields:\n{}", large.join("\n"));
+    assert!(unneeded.is_empty(), "need no exception any more: {unneeded:?}");
 }
 
 #[test]

@@ -24,19 +24,18 @@ impl Config {
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&s.failure_ttl) {
             return fail("cache", "failure_ttl", "is not between 1s and 5m (RFC 9520 section 3.2)");
         }
-        if !self.save.is_zero() && self.save < Duration::from_secs(1) {
+        if !self.state.save_every.is_zero() && self.state.save_every < Duration::from_secs(1) {
             return fail("cache", "save", "is neither 0s (never) nor at least 1s");
         }
-        if self.workers > 64 {
+        if self.listen.workers > 64 {
             return fail("listen", "workers", "is larger than 64");
         }
-        if self.table_entries > Some(16 << 20) {
+        if self.table.entries > Some(16 << 20) {
             return fail("table", "entries", "is larger than 16777216");
         }
-        let all = || self.upstreams.iter().chain(self.domains.values().flatten());
         // An upstream of several domains counts once.
         let mut distinct: Vec<&Endpoint> = Vec::new();
-        all().for_each(|upstream| {
+        self.upstreams.all().for_each(|upstream| {
             if !distinct.contains(&upstream) {
                 distinct.push(upstream)
             }
@@ -46,17 +45,17 @@ impl Config {
             let place = Place { section: "upstream", key: "address", of: Of::Last };
             return Err((place, format!("{count} upstreams; expected at most 64")));
         }
-        if let Some((name, _)) = self.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
+        if let Some((name, _)) = self.upstreams.domains.iter().find(|(_, upstreams)| upstreams.is_empty()) {
             let place = Place { section: "domain", key: "upstreams", of: Of::Domain(Box::new(*name)) };
             return Err((place, format!("the domain {name} has no upstreams")));
         }
-        let all = all().filter_map(|upstream| Some((upstream, upstream.address()?)));
+        let all = self.upstreams.all().filter_map(|upstream| Some((upstream, upstream.address()?)));
         for (upstream, address) in all.filter(|(_, address)| address.port() != 0) {
             let is_own = |own: &SocketAddr| {
                 let everywhere = own.ip().is_unspecified() && address.ip().is_loopback();
                 own.port() == address.port() && (own.ip() == address.ip() || everywhere)
             };
-            if self.listen.iter().any(is_own) {
+            if self.listen.addresses.iter().any(is_own) {
                 let place = Place { section: "upstream", key: "address", of: Of::Upstream(upstream.clone()) };
                 let message = format!(
                     "the upstream {upstream} is an address of listen.dns: hitherd would query itself"

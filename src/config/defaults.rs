@@ -1,8 +1,9 @@
 //! The configuration without any file, as hither.toml(5) documents it.
 
-use super::{Config, HOSTS_FILE, Hosts, Limits, Network, Probe, Sort};
+use super::{
+    Config, Findings, HOSTS_FILE, Hosts, Limits, Listen, Network, Probe, Sort, State, Table, Upstreams,
+};
 use hither_rounds::Settings;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,16 +12,16 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             runtime_dir: default_runtime_dir(),
-            state_dir: first_of("STATE_DIRECTORY"),
-            save: Duration::from_secs(300),
-            listen: vec![
-                SocketAddr::from(([127, 0, 0, 1], 53)),
-                SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 53)),
-            ],
-            allow: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
-            workers: 1,
-            upstreams: Vec::new(),
-            domains: BTreeMap::new(),
+            state: State { dir: first_of("STATE_DIRECTORY"), save_every: Duration::from_secs(300) },
+            listen: Listen {
+                addresses: vec![
+                    SocketAddr::from(([127, 0, 0, 1], 53)),
+                    SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 53)),
+                ],
+                allow: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
+                workers: 1,
+            },
+            upstreams: Upstreams::default(),
             hosts: Hosts { files: vec![PathBuf::from(HOSTS_FILE)], own_name: true },
             blocks: Vec::new(),
             limits: Limits {
@@ -30,8 +31,7 @@ impl Default for Config {
                 replies_per_second: 100,
             },
             settings: Settings::default(),
-            table_entries: None,
-            table_mode: 0o644,
+            table: Table { entries: None, mode: 0o644 },
             sort: Sort {
                 enabled: true,
                 probes: vec![Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)],
@@ -42,8 +42,7 @@ impl Default for Config {
                 hysteresis: Duration::from_millis(2),
             },
             level: log::LevelFilter::Info,
-            wrong: None,
-            hints: Vec::new(),
+            findings: Findings::default(),
         }
     }
 }

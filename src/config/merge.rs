@@ -30,13 +30,13 @@ impl Config {
             log,
         } = file;
         set(&mut self.runtime_dir, runtime_dir);
-        self.state_dir = state_dir.or(self.state_dir.take());
-        set(&mut self.save, cache.save);
+        self.state.dir = state_dir.or(self.state.dir.take());
+        set(&mut self.state.save_every, cache.save);
         let dns = listen.dns.map(|all| all.into_iter().map(|one| one.0).collect::<Vec<_>>());
-        set(&mut self.listen, dns);
-        set(&mut self.allow, listen.allow);
-        set(&mut self.workers, listen.workers);
-        extend(&mut self.upstreams, upstream.into_iter().map(|upstream| upstream.address.0));
+        set(&mut self.listen.addresses, dns);
+        set(&mut self.listen.allow, listen.allow);
+        set(&mut self.listen.workers, listen.workers);
+        extend(&mut self.upstreams.usual, upstream.into_iter().map(|upstream| upstream.address.0));
         self.merge_local(domain, hosts, block);
         self.merge_rebinding(rebinding);
         set(&mut self.limits.clients_per_network, limits.clients_per_network);
@@ -65,8 +65,8 @@ impl Config {
         set(&mut s.stale_wait, cache.stale_wait);
         set(&mut s.stale_ttl, cache.stale_ttl);
         set(&mut s.prefetch, cache.prefetch);
-        self.table_entries = table.entries.map(usize::from).or(self.table_entries);
-        set(&mut self.table_mode, table.mode);
+        self.table.entries = table.entries.map(usize::from).or(self.table.entries);
+        set(&mut self.table.mode, table.mode);
         set(&mut self.sort.enabled, sort.enabled);
         set(&mut self.sort.probes, sort.probes);
         set(&mut self.sort.timeout, sort.timeout);
@@ -82,7 +82,7 @@ impl Config {
         rebinding.protect = file.protect.unwrap_or(rebinding.protect);
         if let Some(names) = file.allow {
             rebinding.allow = names.iter().map(|name| name.parsed.name).collect();
-            self.hints.extend(names.into_iter().filter_map(|name| name.hint));
+            self.findings.hints.extend(names.into_iter().filter_map(|name| name.hint));
         }
     }
 
@@ -95,9 +95,9 @@ impl Config {
         for block in domains {
             let upstreams: Vec<Endpoint> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
             for name in block.names.0 {
-                let place = self.domains.entry(name.parsed.name).or_default();
+                let place = self.upstreams.domains.entry(name.parsed.name).or_default();
                 extend(place, upstreams.iter().cloned());
-                self.hints.extend(name.hint);
+                self.findings.hints.extend(name.hint);
             }
         }
         if let Some(files) = hosts.files {
@@ -107,7 +107,7 @@ impl Config {
         for block in blocks {
             let covers = block.covers.0;
             let names = block.names.into_iter().map(|Blocked(name)| {
-                self.hints.extend(name.hint);
+                self.findings.hints.extend(name.hint);
                 (name.parsed.name, if name.parsed.wildcard { Match::Subtree } else { covers })
             });
             let names = names.collect();

@@ -46,26 +46,17 @@ const HOSTS_FILE: &str = "/etc/hosts";
 /// Names that the table holds by default, if the file system has space for them.
 pub const ENTRIES: usize = 65_536;
 
-/// The configuration with all defaults filled in. It has more fields than other structs, one for each
-/// section or key of the file outside of a section.
+/// The configuration with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The directory of the table and the local sockets.
     pub runtime_dir: PathBuf,
-    /// The directory of the saved cache; `None`: the cache is not saved.
-    pub state_dir: Option<PathBuf>,
-    /// How often the cache is saved; zero: never, and it is not restored either.
-    pub save: Duration,
-    /// The addresses to listen at, unless systemd hands sockets over.
-    pub listen: Vec<SocketAddr>,
-    /// The networks whose clients may send queries.
-    pub allow: Vec<Network>,
-    /// Threads that answer from the cache; 1: only the event loop.
-    pub workers: usize,
-    /// The upstreams; empty: the system's resolvers.
-    pub upstreams: Vec<Endpoint>,
-    /// The upstreams of some domains.
-    pub domains: BTreeMap<Name, Vec<Endpoint>>,
+    /// The directory of the saved cache, and how often the cache is saved.
+    pub state: State,
+    /// Where clients reach the daemon, and which of them may.
+    pub listen: Listen,
+    /// The upstreams that the configuration names.
+    pub upstreams: Upstreams,
     /// Hosts files, and whether the host's own name is answered.
     pub hosts: Hosts,
     /// Block lists, in order.
@@ -74,18 +65,68 @@ pub struct Config {
     pub limits: Limits,
     /// Settings of rounds and cache.
     pub settings: Settings,
-    /// Names that the table holds; `None`: [`ENTRIES`], or as many as the file system has space for.
-    pub table_entries: Option<usize>,
-    /// The permissions of the table's file.
-    pub table_mode: u32,
+    /// Size and permissions of the table.
+    pub table: Table,
     /// Settings of the sorter.
     pub sort: Sort,
     /// The least severity that is logged.
     pub level: log::LevelFilter,
-    /// The error of a wrong configuration, if the daemon serves without it.
-    pub wrong: Option<String>,
+    /// The error and the remarks that reading the configuration has given.
+    pub findings: Findings,
+}
+
+/// Where the cache is saved, and how often: `state_dir`, and `save` of section `[cache]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The directory of the saved cache; `None`: the cache is not saved.
+    pub dir: Option<PathBuf>,
+    /// How often the cache is saved; zero: never, and it is not restored either.
+    pub save_every: Duration,
+}
+
+/// Where clients reach the daemon, section `[listen]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The addresses to listen at, unless systemd passes sockets.
+    pub addresses: Vec<SocketAddr>,
+    /// The networks whose clients may send queries.
+    pub allow: Vec<Network>,
+    /// Threads that answer from the cache; 1: only the event loop.
+    pub workers: usize,
+}
+
+/// The upstreams of the `[[upstream]]` and `[[domain]]` sections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstreams {
+    /// The upstreams of all names that belong to none of the domains; empty: the system's resolvers.
+    pub usual: Vec<Endpoint>,
+    /// The upstreams of some domains.
+    pub domains: BTreeMap<Name, Vec<Endpoint>>,
+}
+
+/// The size and permissions of the table, section `[table]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Names that the table holds; `None`: [`ENTRIES`], or as many as the file system has space for.
+    pub entries: Option<usize>,
+    /// The permissions of the table's file.
+    pub mode: u32,
+}
+
+/// The error and the remarks that reading the configuration has given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The error of an invalid configuration, if the daemon serves without it.
+    pub error: Option<String>,
     /// Values that were understood differently from how they were written, for `hitherctl check`.
     pub hints: Vec<String>,
+}
+
+impl Upstreams {
+    /// All upstreams. One that several domains name is there several times.
+    pub fn all(&self) -> impl Iterator<Item = &Endpoint> {
+        self.usual.iter().chain(self.domains.values().flatten())
+    }
 }
 
 /// Hosts files and the own name, section `[hosts]`.
@@ -146,7 +187,7 @@ impl Config {
     /// The directory in which the cache is saved, if it is saved.
     #[must_use]
     pub fn saved_in(&self) -> Option<&Path> {
-        self.state_dir.as_deref().filter(|_| !self.save.is_zero())
+        self.state.dir.as_deref().filter(|_| !self.state.save_every.is_zero())
     }
 
     /// Reads `path` and the files in `path.d`. Without a path it reads [`FILE`], which may be missing,
@@ -182,7 +223,7 @@ impl Config {
         let mut config = Config::default();
         for (path, text) in files {
             config.merge(parse(path, text)?);
-            config.hints.extend(place::empty_blocks(path, text));
+            config.findings.hints.extend(place::empty_blocks(path, text));
         }
         config.check().map_err(|(place, message)| place.error(main, files, message))?;
         Ok(config)
@@ -199,8 +240,7 @@ impl Config {
     /// they were written, and interfaces and files that do not exist yet.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
-        let all = self.upstreams.iter().chain(self.domains.values().flatten());
-        let later = all.filter(|upstream| upstream.address().is_none()).map(|upstream| {
+        let later = self.upstreams.all().filter(|upstream| upstream.address().is_none()).map(|upstream| {
             let interface = upstream.interface().unwrap_or_default();
             format!("{upstream} is used once the interface '{interface}' exists")
         });
@@ -218,7 +258,7 @@ impl Config {
                 Ok(_) | Err(_) => None,
             }
         });
-        self.hints.iter().cloned().chain(later).chain(files).collect()
+        self.findings.hints.iter().cloned().chain(later).chain(files).collect()
     }
 }
 

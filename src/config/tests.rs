@@ -19,13 +19,11 @@ fn example() -> String {
 
 #[test]
 fn the_shipped_example_is_the_default() {
-    let config = load(&example()).expect("the example is right");
-    let default = Config {
-        runtime_dir: PathBuf::from("/run/hither"),
-        state_dir: Some(PathBuf::from("/var/lib/hither")),
-        ..Config::default()
-    };
-    assert_eq!(Config { upstreams: Vec::new(), ..config }, default);
+    let mut config = load(&example()).expect("the example is right");
+    let mut default = Config { runtime_dir: PathBuf::from("/run/hither"), ..Config::default() };
+    default.state.dir = Some(PathBuf::from("/var/lib/hither"));
+    config.upstreams.usual.clear();
+    assert_eq!(config, default);
 }
 
 #[test]
@@ -147,12 +145,12 @@ fn empty_blocks_and_missing_files_are_remarked_on() {
 #[test]
 fn other_spellings_are_accepted_and_remarked_on() {
     let config = load("[[domain]]\nnames = [\"*.corp.example\", \"b\u{fc}ro.example\"]\nupstreams = [\"fe80::1%not-there0\", \"192.0.2.1\", \"192.0.2.1:53\"]\n[[block]]\nnames = [\"*.a.example\", \"b.example\"]\nmatch = \"exact\"\n[listen]\nallow = [\"::ffff:192.0.2.0/120\"]\n").expect("right");
-    let names: Vec<String> = config.domains.keys().map(ToString::to_string).collect();
+    let names: Vec<String> = config.upstreams.domains.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["corp.example.", "xn--bro-hoa.example."]);
-    assert!(config.domains.values().all(|upstreams| upstreams.len() == 2), "each once");
+    assert!(config.upstreams.domains.values().all(|upstreams| upstreams.len() == 2), "each once");
     let covers: Vec<hither_local::Match> = config.blocks[0].names.iter().map(|(_, covers)| *covers).collect();
     assert_eq!(covers, [hither_local::Match::Subtree, hither_local::Match::Exact]);
-    assert!(config.allow[0].contains("192.0.2.9".parse().expect("an address")));
+    assert!(config.listen.allow[0].contains("192.0.2.9".parse().expect("an address")));
     let hints = config.hints();
     assert_eq!(hints[0], "'*.corp.example' means 'corp.example.' and all names below it");
     assert_eq!(hints[1], "'b\u{fc}ro.example' is used as 'xn--bro-hoa.example.'");
@@ -244,7 +242,7 @@ fn values_are_read_with_their_units_and_defaults() {
     .expect("right");
     assert_eq!(config.settings.fallback, Duration::from_millis(1800));
     assert_eq!(config.settings.stale, Duration::ZERO);
-    let upstreams: Vec<String> = config.upstreams.iter().map(ToString::to_string).collect();
+    let upstreams: Vec<String> = config.upstreams.usual.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["[2001:db8::1]:53", "192.0.2.1:5300"]);
 }
 
@@ -252,7 +250,10 @@ fn values_are_read_with_their_units_and_defaults() {
 fn the_cache_is_saved_if_there_is_a_directory_and_an_interval() {
     assert_eq!(load("").expect("right").save, Duration::from_secs(300));
     let config = load("state_dir = \"/x\"\n[cache]\nsave = \"1m\"\n").expect("right");
-    assert_eq!((config.saved_in(), config.save), (Some(Path::new("/x")), Duration::from_secs(60)));
+    assert_eq!(
+        (config.saved_in(), config.state.save_every),
+        (Some(Path::new("/x")), Duration::from_secs(60))
+    );
     let config = load("state_dir = \"/x\"\n[cache]\nsave = \"0s\"\n").expect("right");
     assert_eq!(config.saved_in(), None);
 }
@@ -264,9 +265,9 @@ fn domains_hosts_and_blocks_are_read() {
     )
     .expect("right");
     let corp: hither_wire::name::Name = "corp.example".parse().expect("a name");
-    let upstreams: Vec<String> = config.domains[&corp].iter().map(ToString::to_string).collect();
+    let upstreams: Vec<String> = config.upstreams.domains[&corp].iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.1:53", "10.0.0.2:5353"]);
-    assert!(config.hosts.files.is_empty() && config.hosts.own_name && config.domains.len() == 2);
+    assert!(config.hosts.files.is_empty() && config.hosts.own_name && config.upstreams.domains.len() == 2);
     assert!(matches!(&config.blocks[0].verdict, hither_local::Verdict::Addresses(all) if all.len() == 2));
     assert_eq!(config.blocks[1].covers, hither_local::Match::Exact);
 }
@@ -319,7 +320,7 @@ fn later_files_win_and_add_upstreams() {
     .expect("written");
     std::fs::write(dir.join("h.toml.d/ignored.conf"), "nonsense").expect("written");
     let config = Config::load(Some(&main)).expect("right");
-    assert_eq!((config.settings.first, config.settings.batch, config.upstreams.len()), (3, 7, 2));
+    assert_eq!((config.settings.first, config.settings.batch, config.upstreams.usual.len()), (3, 7, 2));
     // Files that are no drop-ins count towards the limit too.
     let many: Vec<_> = (0..1024).map(|n| dir.join(format!("h.toml.d/{n}.bak"))).collect();
     many.iter().for_each(|file| std::fs::write(file, "").expect("written"));
@@ -343,7 +344,7 @@ fn an_upstream_of_many_domains_is_one_upstream() {
     let domains =
         |upstreams: &[String]| format!("[[domain]]\nnames = {names:?}\nupstreams = {upstreams:?}\n");
     let upstreams: Vec<String> = (1..=65).map(|n| format!("192.0.2.{n}")).collect();
-    assert_eq!(load(&domains(&upstreams[..64])).expect("right").domains.len(), 100);
+    assert_eq!(load(&domains(&upstreams[..64])).expect("right").upstreams.domains.len(), 100);
     assert!(load(&domains(&upstreams)).expect_err("one more").contains("65 upstreams; expected at most 64"));
 }
 

@@ -89,7 +89,7 @@ fn denied(config: &Config, path: Option<&Path>) -> Vec<Denied> {
 /// All files that the daemon reads, as root finds them.
 fn sources(config: &Config, path: Option<&Path>) -> Vec<Source> {
     let lists = config.blocks.iter().flat_map(|block| &block.files).chain(&config.hosts.files).cloned();
-    let system = config.upstreams.is_empty().then(|| PathBuf::from("/etc/resolv.conf"));
+    let system = config.upstreams.usual.is_empty().then(|| PathBuf::from("/etc/resolv.conf"));
     let configuration = Config::files(path).into_iter().map(|file| (file, true));
     let all = configuration.chain(lists.chain(system).map(|file| (file, false)));
     // A missing file may be created later.

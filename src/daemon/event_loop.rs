@@ -117,7 +117,7 @@ fn because<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
 
 fn sockets(config: &Config) -> Result<(Inherited, Listeners), String> {
     let mut inherited = Inherited::take()?;
-    let listeners = Listeners::open(&mut inherited, &config.listen, config.workers)?;
+    let listeners = Listeners::open(&mut inherited, &config.listen.addresses, config.listen.workers)?;
     Ok((inherited, listeners))
 }
 
@@ -211,7 +211,7 @@ impl Daemon {
     fn run(&mut self) -> Result<(), String> {
         let addresses: Vec<String> = self.clients.addresses().iter().map(ToString::to_string).collect();
         let addresses = addresses.join(", ");
-        if self.reload.config().wrong.is_none() {
+        if self.reload.config().findings.error.is_none() {
             unusable_config::forget_failed_start(&self.reload.config().runtime_dir);
         }
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");

@@ -72,8 +72,8 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
         // The limit is unknown: the default of most hosts.
         Err(_) => 1024,
     };
-    let workers = if config.workers > 1 { config.workers } else { 0 };
-    let addresses = config.listen.len().max(1);
+    let workers = if config.listen.workers > 1 { config.listen.workers } else { 0 };
+    let addresses = config.listen.addresses.len().max(1);
     // A UDP and a TCP socket for each address. A worker has an epoll instance, an eventfd, its own UDP
     // socket and the copy of the loop for each address.
     let held = HELD + 2 * addresses + workers * (2 + 2 * addresses);

@@ -174,7 +174,7 @@ impl Writer {
         if !ours {
             takeover.overwritten();
         }
-        let mut entry = self.scratch.take().unwrap_or_default();
+        let mut entry = self.buffers.scratch.take().unwrap_or_default();
         let bucket = (at - self.reader.plan.index) / LINE;
         let whole = self.reader.copy(word, &mut entry)
             && self.reader.entry_fault(word, bucket, &entry).is_none()
@@ -183,7 +183,7 @@ impl Writer {
         let key = hither_wire::name::Name::from_wire(entry.name()).ok().map(|name| Key::of(&name));
         // If a name is in the index twice, readers find the first one.
         let first = key.filter(|key| whole && self.find(key, &mut entry).is_some_and(|found| found.0 == at));
-        self.scratch = Some(entry);
+        self.buffers.scratch = Some(entry);
         step();
         match first {
             Some(_) if ours => {}
@@ -208,7 +208,7 @@ impl Writer {
         if word == 0 {
             return;
         }
-        let mut entry = self.scratch.take().unwrap_or_default();
+        let mut entry = self.buffers.scratch.take().unwrap_or_default();
         let bucket = (at - from.plan.index) / LINE;
         let flushed = peek(&from.words()[head::FLUSHED]);
         let whole = from.copy(word, &mut entry)
@@ -219,7 +219,7 @@ impl Writer {
         let words = entry.words[..entry.shape.words()].to_vec();
         let version = entry.version();
         let known = key.is_some_and(|key| self.find(&key, &mut entry).is_some());
-        self.scratch = Some(entry);
+        self.buffers.scratch = Some(entry);
         if known {
             return;
         }

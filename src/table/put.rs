@@ -72,13 +72,13 @@ impl Writer {
         draft: &Draft,
         now: Monotonic,
     ) -> Result<Record, PutError> {
-        let mut encoded = std::mem::take(&mut self.encoded);
+        let mut encoded = std::mem::take(&mut self.buffers.encoded);
         let version = draft.version();
         let result = draft.encode(key, &mut encoded).and_then(|()| {
             self.put_words(key, slot, &encoded, version, now)?;
             Record::written(&encoded, version).ok_or(PutError::Malformed)
         });
-        self.encoded = encoded;
+        self.buffers.encoded = encoded;
         let record = result?;
         step();
         self.disinherit(key);
@@ -96,9 +96,9 @@ impl Writer {
     }
 
     fn found(&mut self, key: &Key, place: &Place) -> Option<(usize, u64)> {
-        let mut scratch = self.scratch.take().unwrap_or_default();
+        let mut scratch = self.buffers.scratch.take().unwrap_or_default();
         let found = self.seek(key, place, &mut scratch);
-        self.scratch = Some(scratch);
+        self.buffers.scratch = Some(scratch);
         found
     }
 

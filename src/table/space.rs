@@ -143,9 +143,9 @@ impl Writer {
     /// Moves the record at a line to a free line of its class; `false` if there is none.
     fn move_line(&mut self, line: u32) -> bool {
         let Some((at, _, place)) = self.slot_of(line) else { return false };
-        let mut copy = self.scratch.take().unwrap_or_default();
+        let mut copy = self.buffers.scratch.take().unwrap_or_default();
         let readable = self.reader.copy_at(line, None, &mut copy);
-        let copy = self.scratch.insert(copy);
+        let copy = self.buffers.scratch.insert(copy);
         if !readable {
             return false;
         }

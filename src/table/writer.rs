@@ -92,15 +92,22 @@ pub struct Writer {
     pub(crate) sweep: usize,
     pub(crate) version: u64,
     pub(crate) evictions: u64,
-    pub(crate) encoded: Vec<u64>,
-    /// A buffer for lookups, reused since it has 16 KiB.
-    pub(crate) scratch: Option<Box<Snapshot>>,
+    pub(crate) buffers: Buffers,
     /// The sign of life, which the kernel marks when this process dies.
     #[cfg(not(loom))]
     pub(crate) alive: Option<crate::alive::Alive>,
     /// Wakes readers that wait for changes.
     #[cfg(not(loom))]
     pub(crate) wake: Option<crate::wake::Waker>,
+}
+
+/// Memory that the writer uses again for each record.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// The words of a record before they are written to the table.
+    pub encoded: Vec<u64>,
+    /// The result of a lookup. It has 16 KiB; `None` while a lookup uses it.
+    pub scratch: Option<Box<Snapshot>>,
 }
 
 impl Writer {
@@ -160,8 +167,7 @@ impl Writer {
             sweep: 0,
             version,
             evictions: 0,
-            encoded: Vec::new(),
-            scratch: None,
+            buffers: Buffers::default(),
             #[cfg(not(loom))]
             alive: None,
             #[cfg(not(loom))]
@@ -298,9 +304,9 @@ impl Writer {
     /// Removes an entry; `false` if there is none.
     pub fn remove(&mut self, key: &Key) -> bool {
         let inherited = self.disinherit(key);
-        let mut scratch = self.scratch.take().unwrap_or_default();
+        let mut scratch = self.buffers.scratch.take().unwrap_or_default();
         let found = self.find(key, &mut scratch);
-        self.scratch = Some(scratch);
+        self.buffers.scratch = Some(scratch);
         let Some((at, word)) = found else { return inherited };
         publish(&self.words()[at], 0);
         self.forget(word, false);

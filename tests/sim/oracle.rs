@@ -36,9 +36,7 @@ pub struct Oracle {
     retries: Retries,
     /// Which upstreams each question waited for when the network changed.
     cut_off: Vec<(Question, BTreeSet<UpstreamId>)>,
-    /// Clients that have asked, and those that have a reply or have left.
-    asked: BTreeSet<ClientId>,
-    replied: BTreeSet<ClientId>,
+    clients: Clients,
     orders: Orders,
     restoring: saved::Restoring,
     newcomer: Newcomer,
@@ -55,6 +53,15 @@ struct Rating {
     all_down: bool,
     /// A round that races for longer is slow.
     longest: Duration,
+}
+
+/// The clients of the daemon.
+#[derive(Default)]
+struct Clients {
+    /// Clients that have sent a query.
+    asked: BTreeSet<ClientId>,
+    /// Clients that have a reply or have left.
+    replied: BTreeSet<ClientId>,
 }
 
 /// The orders of the sorter.
@@ -76,8 +83,7 @@ impl Oracle {
             open: BTreeMap::new(),
             retries: Retries::default(),
             cut_off: Vec::new(),
-            asked: BTreeSet::new(),
-            replied: BTreeSet::new(),
+            clients: Clients::default(),
             orders: Orders::default(),
             restoring: saved::Restoring::default(),
             newcomer: Newcomer::default(),
@@ -97,7 +103,7 @@ impl Oracle {
     }
 
     pub fn ask(&mut self, now: Monotonic, client: ClientId, question: Question) {
-        self.asked.insert(client);
+        self.clients.asked.insert(client);
         self.newcomer = Newcomer::of(client, question, self.has_all_rounds());
         let deadline = now.plus(self.settings.deadline);
         let known = self.questions.entry(question).or_default();
@@ -115,7 +121,7 @@ impl Oracle {
     }
 
     pub fn gone(&mut self, client: ClientId) {
-        self.replied.insert(client);
+        self.clients.replied.insert(client);
         self.questions.values_mut().for_each(|known| {
             known.clients.remove(&client);
         });
@@ -187,7 +193,7 @@ impl Oracle {
 
     /// Judges a world in which nothing is left to happen.
     pub fn at_rest(&mut self, core: &mut Rounds) {
-        let waiting: Vec<_> = self.asked.difference(&self.replied).collect();
+        let waiting: Vec<_> = self.clients.asked.difference(&self.clients.replied).collect();
         assert!(waiting.is_empty(), "never answered: {waiting:?}");
         assert!(self.open.is_empty(), "sockets are left open: {:?}", self.open);
         assert_eq!(core.poll_timeout(), None, "a timer is left");

@@ -160,7 +160,7 @@ impl Facts {
         let unit = self.unit("hitherd.socket").map(|unit| unit.listen.clone()).unwrap_or_default();
         match (&self.config, unit.is_empty()) {
             (_, false) => unit,
-            (Configuration::Good(config), true) => config.listen.clone(),
+            (Configuration::Good(config), true) => config.listen.addresses.clone(),
             (_, true) => Config::default().listen,
         }
     }

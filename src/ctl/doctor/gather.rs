@@ -46,8 +46,8 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
     facts.held = sockets::held(root, &ports);
     facts.upstreams = match (&facts.daemon, &facts.config) {
         (Daemon::Answers(daemon), _) => daemon.upstreams.clone(),
-        (_, Configuration::Good(config)) if !config.upstreams.is_empty() => {
-            config.upstreams.iter().filter_map(crate::config::Endpoint::address).collect()
+        (_, Configuration::Good(config)) if !config.upstreams.usual.is_empty() => {
+            config.upstreams.usual.iter().filter_map(crate::config::Endpoint::address).collect()
         }
         _ => resolvers::plan(
             &resolvers::ResolverFiles::read(root, &context.dir),

@@ -161,7 +161,7 @@ fn resolved(facts: &Facts) -> Finding {
 fn upstreams(facts: &Facts) -> Finding {
     let check = "upstreams";
     let configured: Vec<SocketAddr> = match &facts.config {
-        Configuration::Good(config) => config.upstreams.iter().filter_map(Endpoint::address).collect(),
+        Configuration::Good(config) => config.upstreams.usual.iter().filter_map(Endpoint::address).collect(),
         Configuration::Bad(_) | Configuration::Hidden(_) => Vec::new(),
     };
     let loops = configured.iter().find(|upstream| {

@@ -114,7 +114,11 @@ impl Clients {
             misses: Misses::new(),
             waiting: Waiting::default(),
             due: DueReplies::default(),
-            rules: Rules { allow: config.allow.clone(), limits: config.limits, workers: config.workers },
+            rules: Rules {
+                allow: config.listen.allow.clone(),
+                limits: config.limits,
+                workers: config.listen.workers,
+            },
             counted: Counters::default(),
         }
     }
@@ -162,7 +166,7 @@ impl Clients {
     /// Takes over the limits of another configuration.
     pub fn configure(&mut self, config: &Config) {
         self.rules =
-            Rules { allow: config.allow.clone(), limits: config.limits, workers: self.rules.workers };
+            Rules { allow: config.listen.allow.clone(), limits: config.limits, workers: self.rules.workers };
         self.connections.set_limits(config.limits.tcp, config.limits.tcp_per_network);
     }
 

@@ -74,7 +74,7 @@ impl Daemon {
     /// Reads queries by UDP if other work has taken long since the last read.
     fn look_at_queries(&mut self) {
         let now = now();
-        if now >= self.ready.looked_at.plus(UNSEEN) && self.reload.config().workers == 1 {
+        if now >= self.ready.looked_at.plus(UNSEEN) && self.reload.config().listen.workers == 1 {
             self.clients.udp_sources().for_each(|source| self.ready.push_back(source));
             self.handle_kind(Kind::Datagrams, now);
         }

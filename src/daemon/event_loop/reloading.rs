@@ -57,7 +57,7 @@ impl Daemon {
     /// Why the configuration is not put in force.
     fn reload_configuration(&mut self, now: Monotonic) -> Result<(), String> {
         self.supervision.manager.reloading();
-        let was_invalid = self.reload.config().wrong.is_some();
+        let was_invalid = self.reload.config().findings.error.is_some();
         match self.reload.read_configuration() {
             Ok(config) if was_invalid => self.begin_mended(config, now),
             Ok(config) => self.put_in_force(config, now),

@@ -75,7 +75,7 @@ pub(super) fn clocks() -> Clocks {
 /// Finds the saved cache, if it should be restored, which is if the table is new. The table's
 /// versions continue above those of the file.
 pub(super) fn find_saved(config: &Config, is_new: bool, table: Upkeep<'_>) -> Option<Found> {
-    if config.state_dir.is_none() && !config.save.is_zero() {
+    if config.state.dir.is_none() && !config.state.save_every.is_zero() {
         log::info!("nothing is kept over a reboot: neither state_dir nor $STATE_DIRECTORY says where");
     }
     let path = config.saved_in().filter(|_| is_new)?.join(FILE);

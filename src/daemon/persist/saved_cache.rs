@@ -148,7 +148,7 @@ impl SavedCache {
 
     fn save_due(&self, config: &Config) -> Monotonic {
         let (_, began) = self.begun;
-        let regular = began.plus(config.save);
+        let regular = began.plus(config.state.save_every);
         if self.flushed { regular.min(began.plus(AFTER_FLUSH)) } else { regular }
     }
 

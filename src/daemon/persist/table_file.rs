@@ -44,9 +44,9 @@ impl TableFile {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let dir = &config.runtime_dir;
         // Without a valid configuration the table keeps its size.
-        let as_it_is = || config.wrong.as_ref().and_then(|_| names_of(dir));
-        let configured = configured(config.table_entries.or_else(as_it_is), dir);
-        let opened = open_as_it_fits(dir, &configured, config.table_mode, seeds(random), first_version(wall));
+        let as_it_is = || config.findings.error.as_ref().and_then(|_| names_of(dir));
+        let configured = configured(config.table.entries.or_else(as_it_is), dir);
+        let opened = open_as_it_fits(dir, &configured, config.table.mode, seeds(random), first_version(wall));
         let opened = opened.map_err(|error| format!("cannot open or create the table: {error}"))?;
         warn_of_directory(dir);
         log_opened(&opened, &configured, dir);
@@ -86,13 +86,13 @@ impl TableFile {
     /// Creates another table if the new configuration has another size or mode than `old`, the one
     /// in force.
     pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
-        let configured = configured(new.table_entries, &old.runtime_dir);
-        let is_same = configured.words() == self.configured.words() && new.table_mode == old.table_mode;
+        let configured = configured(new.table.entries, &old.runtime_dir);
+        let is_same = configured.words() == self.configured.words() && new.table.mode == old.table.mode;
         if is_same && self.problem.is_none() {
             return false;
         }
         self.configured = configured;
-        self.make(table, &old.runtime_dir, new.table_mode);
+        self.make(table, &old.runtime_dir, new.table.mode);
         true
     }
 
@@ -101,7 +101,7 @@ impl TableFile {
         let dir = &config.runtime_dir;
         let may_fit = self.problem.is_some() && table.is_there_more_room(dir, &self.configured);
         if may_fit {
-            self.make(table, dir, config.table_mode);
+            self.make(table, dir, config.table.mode);
         }
         may_fit
     }
@@ -124,7 +124,7 @@ impl TableFile {
         }
         // The lock of a removed file excludes no other daemon.
         self.lock = None;
-        self.make(table, dir, config.table_mode);
+        self.make(table, dir, config.table.mode);
         true
     }
 

@@ -64,7 +64,7 @@ impl VersionFile {
     /// table that was taken over knows its version: only a new one (`is_new`) begins above the
     /// file.
     pub fn open(config: &Config, mut table: Upkeep<'_>, is_new: bool) -> VersionFile {
-        let (dir, step) = match &config.state_dir {
+        let (dir, step) = match &config.state.dir {
             Some(dir) => (dir.clone(), FAR),
             None => (config.runtime_dir.clone(), NEAR),
         };

@@ -34,7 +34,7 @@ pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
 /// without the file.
 pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &ResolverFiles) {
     // With an invalid configuration the upstreams are not known. Those in the file may still be right.
-    if config.wrong.is_none() {
+    if config.findings.error.is_none() {
         let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
         offer_in(&config.runtime_dir, &addresses, files);
     }

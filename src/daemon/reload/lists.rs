@@ -45,7 +45,7 @@ impl Plan {
         Plan {
             hosts: config.hosts.clone(),
             blocks: config.blocks.clone(),
-            system: config.upstreams.is_empty().then(|| Arc::clone(system)),
+            system: config.upstreams.usual.is_empty().then(|| Arc::clone(system)),
             rereads: true,
         }
     }

@@ -152,7 +152,7 @@ impl Reload {
 
     /// The errors of the configuration, for the operator.
     pub fn config_problems(&self) -> impl Iterator<Item = String> {
-        let invalid = self.config.wrong.as_ref().map(|why| {
+        let invalid = self.config.findings.error.as_ref().map(|why| {
             format!("the configuration is invalid, and names that are not in the cache get SERVFAIL: {why}")
         });
         let refused = self.requests.refusal();
@@ -209,22 +209,24 @@ impl Reload {
     /// Notes why the configuration that was read last is not in force. Returns whether an earlier
     /// reload still runs.
     pub fn refuse(&mut self, reason: &str) -> bool {
-        let is_in_force = self.config.wrong.is_none();
+        let is_in_force = self.config.findings.error.is_none();
         self.requests.refuse(is_in_force.then(|| reason.to_owned()));
         self.requests.is_running()
     }
 
     /// Keeps the old values of settings that take effect at the next start only.
     pub fn keep_fixed(&self, config: &mut Config) {
-        let fixed = |c: &Config| (c.runtime_dir.clone(), c.state_dir.clone(), c.listen.clone(), c.workers);
+        let fixed = |c: &Config| {
+            (c.runtime_dir.clone(), c.state.dir.clone(), c.listen.addresses.clone(), c.listen.workers)
+        };
         if fixed(config) != fixed(&self.config) {
             log::warn!(
                 event = Event::RestartNeeded;
                 "runtime_dir, state_dir, listen.dns and listen.workers take effect at the next start"
             );
         }
-        config.workers = self.config.workers;
-        config.state_dir.clone_from(&self.config.state_dir);
+        config.listen.workers = self.config.listen.workers;
+        config.state.dir.clone_from(&self.config.state.dir);
         config.runtime_dir.clone_from(&self.config.runtime_dir);
     }
 
@@ -287,7 +289,7 @@ impl Reload {
 
     /// Reads a configuration again that was invalid at the start, if it is due or has `changed`.
     pub fn retry(&mut self, changed: bool, now: Monotonic) -> Option<Result<Config, String>> {
-        let known = self.config.wrong.as_ref()?;
+        let known = self.config.findings.error.as_ref()?;
         // A valid one whose lists are being read may be large: only a change has it read again.
         if !changed && (self.retry_at > now || self.mended.is_some()) {
             return None;
@@ -305,7 +307,7 @@ impl Reload {
                         "the configuration is invalid, and names that are not in the cache get SERVFAIL: {reason}"
                     );
                 }
-                self.config.wrong = Some(reason.clone());
+                self.config.findings.error = Some(reason.clone());
                 Some(Err(reason))
             }
         }
@@ -368,7 +370,7 @@ impl Reload {
 
     /// The earliest time at which something is due.
     pub fn timeout(&self) -> Option<Monotonic> {
-        let retry = (self.config.wrong.is_some() && self.mended.is_none()).then_some(self.retry_at);
+        let retry = (self.config.findings.error.is_some() && self.mended.is_none()).then_some(self.retry_at);
         [self.requests.timeout(), self.network.timeout(), retry].into_iter().flatten().min()
     }
 }

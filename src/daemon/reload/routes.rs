@@ -48,7 +48,7 @@ impl Resolvers {
 
     /// Plans the routes again. Problems that were logged before are not logged again.
     pub fn plan(&mut self, config: &Config, path: Option<&Path>, waker: &Arc<Waker>) -> Routes {
-        if config.upstreams.is_empty() != self.links.is_some() {
+        if config.upstreams.usual.is_empty() != self.links.is_some() {
             self.links = bus_follower(config, waker);
         }
         let (routes, report, files) =
@@ -112,7 +112,7 @@ fn log_changes(report: &PlanReport, before: Option<&PlanReport>) {
 /// Starts to follow the links on the message bus, if the configuration names no upstream.
 fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
     let started =
-        config.upstreams.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
+        config.upstreams.usual.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
     let failed = |error: std::io::Error| {
         log::warn!(
             event = Event::NotFollowed, what = "the message bus", reason:% = error;
@@ -129,10 +129,10 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
     let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, listening, &host);
     let System { files, bus_links } = system;
     let mut plan = Plan::default();
-    if config.wrong.is_some() {
+    if config.findings.error.is_some() {
         return plan;
     }
-    if config.upstreams.is_empty() {
+    if config.upstreams.usual.is_empty() {
         plan = resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &is_ours);
         if plan.routes.usual.is_empty() {
             let why = files.resolv_conf().why_no_upstream();
@@ -159,12 +159,14 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
         }
         others.into_iter().map(Server::from).collect()
     };
-    if !config.upstreams.is_empty() {
-        plan.routes.usual = others(&config.upstreams);
+    if !config.upstreams.usual.is_empty() {
+        plan.routes.usual = others(&config.upstreams.usual);
     }
-    plan.routes.domains.extend(config.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
+    plan.routes
+        .domains
+        .extend(config.upstreams.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
     let search: Option<Vec<Name>> =
-        config.upstreams.is_empty().then(|| files.search_lists().flatten().copied().collect());
+        config.upstreams.usual.is_empty().then(|| files.search_lists().flatten().copied().collect());
     // A search list comes from the network or from the operator: names in its domains are their own.
     plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
     reserved_zones::add(&mut plan.routes, search.as_deref());
@@ -177,7 +179,7 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
 /// The files that are followed.
 pub(super) fn followed_files(config: &Config, path: Option<&Path>) -> Vec<PathBuf> {
     let mut paths = config.hosts.files.clone();
-    if config.wrong.is_some() {
+    if config.findings.error.is_some() {
         paths.extend(unusable_config::files(path));
     }
     paths.extend(config.blocks.iter().flat_map(|block| block.files.iter().cloned()));
@@ -185,7 +187,7 @@ pub(super) fn followed_files(config: &Config, path: Option<&Path>) -> Vec<PathBu
         paths.push(PathBuf::from("/etc/hostname"));
     }
     paths.extend(containers_file::paths(Path::new("/")));
-    if config.upstreams.is_empty() {
+    if config.upstreams.usual.is_empty() {
         paths.extend(resolvers::followed_paths(Path::new("/")));
     }
     paths

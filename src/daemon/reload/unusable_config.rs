@@ -63,7 +63,10 @@ pub(crate) fn forget_failed_start(dir: &Path) {
 /// The configuration to run with while the operator's is invalid, for this reason. The saved cache
 /// is left as it is.
 pub(crate) fn placeholder(reason: String) -> Config {
-    Config { wrong: Some(reason), save: Duration::ZERO, ..Config::default() }
+    let mut config = Config::default();
+    config.findings.error = Some(reason);
+    config.state.save_every = Duration::ZERO;
+    config
 }
 
 /// The files of the configuration, and their directory.

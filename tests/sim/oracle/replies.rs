@@ -11,8 +11,8 @@ use hither_wire::codes::Rcode;
 impl Oracle {
     /// Judges a reply: each client gets one, in time, that the responses so far give.
     pub fn reply(&mut self, now: Monotonic, client: ClientId, answer: &Answer) {
-        assert!(self.asked.contains(&client), "a reply to a client that has not asked");
-        assert!(self.replied.insert(client), "a reply to {client:?}, which has one or has left");
+        assert!(self.clients.asked.contains(&client), "a reply to a client that has not asked");
+        assert!(self.clients.replied.insert(client), "a reply to {client:?}, which has one or has left");
         self.believe_handed_on();
         if matches!(answer, Answer::Failure { ede: Some(ede::OTHER), .. }) {
             return self.is_evicted(now, client);

@@ -56,7 +56,7 @@ impl Bridge {
                 format!("{here} | install -b -D -m 644 /dev/stdin {place}")
             });
         }
-        if !config.allow.iter().any(|network| network.contains(self.address)) {
+        if !config.listen.allow.iter().any(|network| network.contains(self.address)) {
             steps.push(self.allow(facts, config));
         }
         if !steps.is_empty() {
@@ -73,16 +73,19 @@ impl Bridge {
         let place = format!("/{CONFIGURATION_D}/{name}");
         let shipped = [bridge_of([172, 17, 0, 1]), bridge_of([10, 88, 0, 1])];
         let is_shipped = shipped.iter().any(|known| known.address == self.address);
-        if is_shipped && config.allow == [Network::LOOPBACK_V4, Network::LOOPBACK_V6] {
+        if is_shipped && config.listen.allow == [Network::LOOPBACK_V4, Network::LOOPBACK_V6] {
             return format!("install -b -D -m 644 {share}/bridge.toml {place}");
         }
-        let mut all: Vec<String> = config.allow.iter().map(|network| format!("\"{network}\"")).collect();
+        let mut all: Vec<String> =
+            config.listen.allow.iter().map(|network| format!("\"{network}\"")).collect();
         // All engines share one drop-in, so that the second one does not undo the first.
         let of_docker = containers.docker.as_ref().map(|docker| docker.bridge);
         let of_podman = containers.podman.as_ref().map(|podman| podman.bridge);
         for bridge in [Some(*self), of_docker, of_podman].into_iter().flatten() {
             let network = format!("\"{}\"", bridge.network());
-            if !config.allow.iter().any(|known| known.contains(bridge.address)) && !all.contains(&network) {
+            if !config.listen.allow.iter().any(|known| known.contains(bridge.address))
+                && !all.contains(&network)
+            {
                 all.push(network);
             }
         }
