@@ -2,7 +2,7 @@
 //! `cargo bench --bench table_read`
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
-use hither_table::layout::TRIES;
+use hither_table::layout::TRIES_MAX;
 use hither_table::{
     Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Monotonic, NoEntry, Reader, Rtt,
     Snapshot, State, Wanted, Writer, open_or_create,
@@ -93,7 +93,7 @@ fn beside_a_busy_writer(
                 let tries = reader.tries(key, &mut snapshot);
                 reads += 1;
                 retried += u64::from(tries > 1);
-                busy += u64::from(tries > TRIES);
+                busy += u64::from(tries > TRIES_MAX);
             }
         }
         done.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 
 mod support;
 
-use hither_control::{MAX_MESSAGE, Request, encode};
+use hither_control::{MESSAGE_MAX, Request, encode};
 use hither_net::seqpacket::Connection;
 use hither_wire::codes::{Rcode, Rtype};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -187,7 +187,7 @@ fn without_free_descriptors_open_sockets_serve_and_waiting_clients_are_served_af
     limit("20000");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
     assert_eq!(ends(&framed(&mut stream).expect("the waiting client is served first")), [1]);
-    let mut told = vec![0; MAX_MESSAGE];
+    let mut told = vec![0; MESSAGE_MAX];
     assert!(operator.receive(&mut told).is_ok_and(|told| !told.is_empty()), "the operator is served as well");
     all_are_answered(&daemon, "after");
     assert!(

@@ -3,7 +3,7 @@
 
 mod support;
 
-use hither_control::{MAX_MESSAGE, Request, encode};
+use hither_control::{MESSAGE_MAX, Request, encode};
 use hither_net::seqpacket::Connection;
 use hither_wire::codes::Rcode;
 use hither_wire::message::Message;
@@ -178,7 +178,7 @@ fn a_reload_requested_while_another_reads_lists_reads_their_latest_content() {
     Daemon::configure(&listed.daemon.dir, &[&listed._upstream], &more);
     assert!(listed.daemon.ctl(&["reload"]).status.success());
     assert!(listed.is_blocked("first.example") && listed.is_blocked("second.example"));
-    let mut told = vec![0; MAX_MESSAGE];
+    let mut told = vec![0; MESSAGE_MAX];
     assert!(
         operator.receive(&mut told).is_ok_and(|told| !told.is_empty()),
         "the first operator gets its reply too"

@@ -44,7 +44,7 @@ pub const DROP_INS_MAX: usize = 1024;
 const HOSTS_FILE: &str = "/etc/hosts";
 
 /// Names that the table holds by default, if the file system has space for them.
-pub const ENTRIES: usize = 65_536;
+pub const ENTRIES_DEFAULT: usize = 65_536;
 
 /// The configuration with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub struct Upstreams {
 /// The size and permissions of the table, section `[table]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Names that the table holds; `None`: [`ENTRIES`], or as many as the file system has space for.
+    /// Names that the table holds; `None`: [`ENTRIES_DEFAULT`], or as many as the file system has space for.
     pub entries: Option<usize>,
     /// The permissions of the table's file.
     pub mode: u32,

@@ -46,7 +46,7 @@ fn examples_of_the_readme_can_be_appended_to_the_shipped_file() {
         .nth(1)
         .and_then(|rest| rest.split(".Ed").next())
         .expect("one");
-    assert_eq!(load(&format!("{shipped}{example}")).expect("right").upstreams.len(), 2);
+    assert_eq!(load(&format!("{shipped}{example}")).expect("right").upstreams.usual.len(), 2);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn values_are_read_with_their_units_and_defaults() {
 
 #[test]
 fn the_cache_is_saved_if_there_is_a_directory_and_an_interval() {
-    assert_eq!(load("").expect("right").save, Duration::from_secs(300));
+    assert_eq!(load("").expect("right").state.save_every, Duration::from_secs(300));
     let config = load("state_dir = \"/x\"\n[cache]\nsave = \"1m\"\n").expect("right");
     assert_eq!(
         (config.saved_in(), config.state.save_every),

@@ -1,6 +1,6 @@
 //! Shortens a status until it fits into a message. The elements that are left out are counted.
 
-use crate::{MAX_MESSAGE, Status, UpstreamStatus};
+use crate::{MESSAGE_MAX, Status, UpstreamStatus};
 
 /// Octets of a response around its status.
 const AROUND: usize = 64;
@@ -44,7 +44,7 @@ impl Status {
     }
 
     fn fits(&self) -> bool {
-        serde_json::to_vec(self).is_ok_and(|octets| octets.len() + AROUND <= MAX_MESSAGE)
+        serde_json::to_vec(self).is_ok_and(|octets| octets.len() + AROUND <= MESSAGE_MAX)
     }
 
     fn cut_texts(&mut self) {

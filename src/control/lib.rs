@@ -1,7 +1,7 @@
 //! Messages between the daemon, the sorter and `hitherctl`: one JSON object per message. This crate
 //! encodes and decodes them, and does no I/O.
 //!
-//! A message has at most [`MAX_MESSAGE`] octets. In requests to the daemon unknown fields and kinds
+//! A message has at most [`MESSAGE_MAX`] octets. In requests to the daemon unknown fields and kinds
 //! are errors, so that a misspelt one does not pass unnoticed. In the daemon's answers unknown
 //! fields are ignored, missing ones are empty, and unknown words are kept: during an upgrade the
 //! daemon may be of another version than the program that asks.
@@ -24,7 +24,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// The largest size of a message in octets.
-pub const MAX_MESSAGE: usize = 65_536;
+pub const MESSAGE_MAX: usize = 65_536;
 
 /// A request of `hitherctl`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ pub struct AttemptReport {
 /// Why octets cannot be read as a message.
 #[derive(Debug)]
 pub enum ControlError {
-    /// More than [`MAX_MESSAGE`] octets.
+    /// More than [`MESSAGE_MAX`] octets.
     TooLong(usize),
     /// Not JSON, or not one of these messages.
     Malformed(serde_json::Error),
@@ -121,7 +121,7 @@ impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(octets) => {
-                write!(f, "a message of {octets} octets; at most {MAX_MESSAGE} are allowed")
+                write!(f, "a message of {octets} octets; at most {MESSAGE_MAX} are allowed")
             }
             Self::Malformed(error) => write!(f, "not a message of this protocol: {error}"),
         }
@@ -139,18 +139,18 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
 /// Encodes a message.
 ///
 /// # Errors
-/// If it has more than [`MAX_MESSAGE`] octets.
+/// If it has more than [`MESSAGE_MAX`] octets.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ControlError> {
     let octets = serde_json::to_vec(message).map_err(ControlError::Malformed)?;
-    if octets.len() > MAX_MESSAGE { Err(ControlError::TooLong(octets.len())) } else { Ok(octets) }
+    if octets.len() > MESSAGE_MAX { Err(ControlError::TooLong(octets.len())) } else { Ok(octets) }
 }
 
 /// Decodes a message.
 ///
 /// # Errors
-/// If it has more than [`MAX_MESSAGE`] octets, or is none of the messages of type `T`.
+/// If it has more than [`MESSAGE_MAX`] octets, or is none of the messages of type `T`.
 pub fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, ControlError> {
-    if octets.len() > MAX_MESSAGE {
+    if octets.len() > MESSAGE_MAX {
         return Err(ControlError::TooLong(octets.len()));
     }
     serde_json::from_slice(octets).map_err(ControlError::Malformed)
@@ -215,15 +215,15 @@ mod tests {
             addresses: (0..=254).map(address).collect(),
         };
         let octets = encode(&SorterMessage::Order(order)).expect("it fits");
-        assert!(octets.len() < MAX_MESSAGE / 2, "{}", octets.len());
+        assert!(octets.len() < MESSAGE_MAX / 2, "{}", octets.len());
     }
 
     #[test]
     fn unknown_requests_and_too_long_messages_are_refused() {
         assert!(decode::<Request>(br#"{"flush":{"names":[],"force":true}}"#).is_err());
         assert!(decode::<Request>(br#""reboot""#).is_err());
-        assert!(matches!(decode::<Request>(&vec![b' '; MAX_MESSAGE + 1]), Err(ControlError::TooLong(_))));
-        assert!(encode(&Request::Flush { names: vec!["x".repeat(MAX_MESSAGE)] }).is_err());
+        assert!(matches!(decode::<Request>(&vec![b' '; MESSAGE_MAX + 1]), Err(ControlError::TooLong(_))));
+        assert!(encode(&Request::Flush { names: vec!["x".repeat(MESSAGE_MAX)] }).is_err());
         assert!(decode::<Request>("[".repeat(60_000).as_bytes()).is_err(), "depth is bounded");
     }
 }

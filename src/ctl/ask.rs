@@ -3,7 +3,7 @@
 use super::{Context, End, present};
 use hither_client::Name;
 use hither_control::{
-    CONTROL_SOCKET, MAX_MESSAGE, QueryReport, Request, Response, SorterState, SourceKind, Status,
+    CONTROL_SOCKET, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind, Status,
     UpstreamStatus, counted, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
@@ -47,7 +47,7 @@ fn exchange(path: &Path, connection: &Connection, request: &Request) -> Result<R
     };
     let octets = encode(request).map_err(|error| failed("cannot get the request", &error))?;
     connection.send(&octets).map_err(|error| failed("does not take the request", &error))?;
-    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut buffer = vec![0; MESSAGE_MAX];
     let octets = connection.receive(&mut buffer).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock => failed("does not answer in time", &"it seems to hang"),
         _ => failed("does not answer", &error),

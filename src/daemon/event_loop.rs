@@ -42,9 +42,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Events taken from one poll.
-const EVENTS: usize = 256;
+const EVENTS_PER_POLL_MAX: usize = 256;
 /// How often the clocks are compared, to notice a suspend of the host.
-const CLOCKS: Duration = Duration::from_secs(1);
+const COMPARE_CLOCKS_EVERY: Duration = Duration::from_secs(1);
 
 /// The daemon: its parts, and the loop that drives them.
 ///
@@ -216,7 +216,7 @@ impl Daemon {
         }
         log::info!(event = Event::Ready, addresses:% = addresses; "ready at {addresses}");
         self.report_ready();
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = Events::with_capacity(EVENTS_PER_POLL_MAX);
         while !self.ending.stop && !self.is_drained() {
             let timeout = self.has_more().then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
@@ -272,7 +272,7 @@ impl Daemon {
         let counters = self.counters();
         self.core.table().set_counters(&counters);
         if now >= self.housekeeping.clocks_at {
-            self.housekeeping.clocks_at = now.plus(CLOCKS);
+            self.housekeeping.clocks_at = now.plus(COMPARE_CLOCKS_EVERY);
             self.core.table().note_clocks();
             self.reload.look_at_clocks(now);
             self.look_at_wall_clock(now);

@@ -14,6 +14,7 @@ mod shortage;
 mod socket_activation;
 mod sorter_child;
 mod sources;
+mod thread_results;
 mod turn;
 mod upstreams;
 

@@ -13,15 +13,15 @@ use std::path::Path;
 /// Descriptors that an idle daemon has open beside attempts and TCP clients: standard streams, the
 /// table and its lock, epoll instances, timers, signals, inotify, netlink, the bus, local sockets,
 /// those of threads.
-const HELD: usize = 28;
+const HELD_DESCRIPTORS: usize = 28;
 /// The least number that remains for local connections, files that are read and written, and
 /// clients that are about to be refused.
-const SPARE_MIN: usize = 12;
+const RESERVE_MIN: usize = 12;
 /// The largest number that remains for them.
 const RESERVE_MAX: usize = 256;
 /// Idle sockets to upstreams, and sockets that wait for late responses, if there are enough
 /// descriptors.
-const IDLE_ALL: usize = 1024;
+const IDLE_MAX: usize = 1024;
 const LINGERING_MAX: usize = 1024;
 
 /// How the descriptors of the process are divided.
@@ -43,13 +43,13 @@ impl Shares {
     /// many as configured if possible. Unused sockets are not reserved: they are closed when others
     /// need descriptors.
     fn of(descriptors: usize, held: usize, attempts: usize, tcp: usize) -> Shares {
-        let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + SPARE_MIN);
+        let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + RESERVE_MIN);
         // Even if there are too few, the daemon tries to work with some.
         let room = descriptors.saturating_sub(reserve).max(8);
         // At most a third for clients: their replies need attempts.
         let tcp = if attempts.saturating_add(tcp) <= room { tcp } else { tcp.min(room / 3) };
         let attempts = attempts.min(room - tcp);
-        let (idle, lingering) = (IDLE_ALL.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
+        let (idle, lingering) = (IDLE_MAX.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
         let sockets = (attempts + idle + lingering).min(room - tcp);
         Shares { attempts, tcp, sockets, idle, lingering }
     }
@@ -76,7 +76,7 @@ pub(crate) fn fit_to_descriptors(config: &mut Config) -> Shares {
     let addresses = config.listen.addresses.len().max(1);
     // A UDP and a TCP socket for each address. A worker has an epoll instance, an eventfd, its own UDP
     // socket and the copy of the loop for each address.
-    let held = HELD + 2 * addresses + workers * (2 + 2 * addresses);
+    let held = HELD_DESCRIPTORS + 2 * addresses + workers * (2 + 2 * addresses);
     let (attempts, tcp) = (config.settings.limits.attempts, config.limits.tcp);
     let shares = Shares::of(hard, held, attempts, tcp);
     (config.settings.limits.attempts, config.limits.tcp) = (shares.attempts, shares.tcp);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_divided_whatever_the_limit() {
-        let of = |descriptors| Shares::of(descriptors, HELD + 2, 6000, 1000);
+        let of = |descriptors| Shares::of(descriptors, HELD_DESCRIPTORS + 2, 6000, 1000);
         let (least, few, usual, many) = (of(64), of(256), of(1024), of(20_000));
         assert_eq!((least.attempts, least.tcp, least.sockets), (15, 7, 15));
         assert_eq!((few.attempts, few.tcp), (128, 64));
@@ -147,7 +147,7 @@ mod tests {
             let shares = of(descriptors);
             assert!(shares.attempts > 0 && shares.tcp > 0, "{descriptors}: {shares:?}");
             assert!(shares.attempts <= shares.sockets, "{descriptors}: {shares:?}");
-            let all = shares.sockets + shares.tcp + HELD + 2 + SPARE_MIN;
+            let all = shares.sockets + shares.tcp + HELD_DESCRIPTORS + 2 + RESERVE_MIN;
             assert!(descriptors < 50 || all <= descriptors, "{descriptors}: {shares:?}");
         }
     }

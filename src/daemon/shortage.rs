@@ -13,9 +13,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// The pause before accepting is tried again.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long after the latest failure the shortage is over, so that the next failure is logged again.
-const OVER: Duration = Duration::from_secs(1);
+const OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// Listeners at which connections wait for descriptors.
 #[derive(Debug, Default)]
@@ -34,12 +34,12 @@ impl Shortage {
     }
 
     /// Notes that a connection waits at `source`. `true` if the caller must close sockets for it;
-    /// `false` if that was done less than [`RETRY`] ago.
+    /// `false` if that was done less than [`RETRY_AFTER`] ago.
     pub fn note(&mut self, source: Source, error: &io::Error, now: Monotonic) -> bool {
         if !self.waiting.contains(&source) {
             self.waiting.push(source);
         }
-        let lasts = self.latest.replace(now).is_some_and(|latest| now < latest.plus(OVER));
+        let lasts = self.latest.replace(now).is_some_and(|latest| now < latest.plus(OVER_AFTER));
         if !lasts {
             log::warn!(
                 event = Event::TooFewDescriptors, reason:% = error;
@@ -47,7 +47,7 @@ impl Shortage {
             );
         }
         let is_first = self.due.is_none();
-        self.due.get_or_insert(now.plus(RETRY));
+        self.due.get_or_insert(now.plus(RETRY_AFTER));
         is_first
     }
 

@@ -15,7 +15,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long the daemon waits for the sorter to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
 /// The interval of the checks meanwhile.
-const LOOK: Duration = Duration::from_millis(5);
+const CHECK_EVERY: Duration = Duration::from_millis(5);
 
 /// The sorter's process, or the time of its next start.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Drop for Sorter {
                 // Not waited for any longer: it may hang in the kernel.
                 return;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(CHECK_EVERY);
         }
     }
 }

@@ -63,7 +63,7 @@ impl Log for Logger {
             return;
         }
         let spot = (record.file_static().unwrap_or_default(), record.line().unwrap_or(0));
-        let may = self.state().places.may_write(spot, clock::now().as_ms() / 1000);
+        let may = self.state().places.admit(spot, clock::now().as_ms() / 1000);
         if let Some(left_out) = may {
             let entry = Entry::of(record, left_out);
             self.state().outputs.write(&entry);

@@ -2,7 +2,7 @@
 
 use crate::logging::Event;
 use hither_control::{
-    MAX_MESSAGE, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, socket_paths,
+    MESSAGE_MAX, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
 use hither_table::Monotonic;
@@ -17,7 +17,7 @@ use std::time::Duration;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Replies that are read in one turn.
-const REPLIES_PER_TURN: usize = 256;
+const REPLIES_PER_TURN_MAX: usize = 256;
 
 /// Whether a message was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +53,7 @@ pub(super) struct DaemonConnection {
 
 impl DaemonConnection {
     pub fn new(dir: &Path, lacks: Vec<String>, now: Monotonic) -> DaemonConnection {
-        let buffer = vec![0; MAX_MESSAGE];
+        let buffer = vec![0; MESSAGE_MAX];
         DaemonConnection {
             paths: socket_paths(dir, SORTER_SOCKET),
             connection: None,
@@ -168,7 +168,7 @@ impl DaemonConnection {
     }
 
     /// The socket's buffer has free space again.
-    pub fn is_writable(&mut self) {
+    pub fn note_writable(&mut self) {
         self.is_full = false;
     }
 
@@ -176,7 +176,7 @@ impl DaemonConnection {
     /// found in the table.
     pub fn receive(&mut self, now: Monotonic) {
         self.has_more = false;
-        for _ in 0..REPLIES_PER_TURN {
+        for _ in 0..REPLIES_PER_TURN_MAX {
             let Some(connection) = &self.connection else { return };
             match connection.receive(&mut self.buffer) {
                 Ok([]) => self.connection_lost(now),

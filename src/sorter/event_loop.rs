@@ -34,7 +34,7 @@ const NETWORK: Token = Token(5);
 const PROBES: usize = 16;
 
 /// Changes of the table that are read in one turn.
-const CHANGES_PER_TURN: usize = 256;
+const CHANGES_PER_TURN_MAX: usize = 256;
 
 /// The parts of the sorter. Each owns its state; the loop passes it between them.
 struct Sorter {
@@ -130,10 +130,10 @@ impl Sorter {
                 match event.token() {
                     ALARM => self.alarm.ack(),
                     SIGNALS => self.on_signals(),
-                    TABLE => self.table.has_changed(),
+                    TABLE => self.table.note_change(),
                     DAEMON => {
                         if event.is_writable() {
-                            self.daemon.is_writable();
+                            self.daemon.note_writable();
                         }
                         self.daemon.receive(now);
                     }
@@ -180,7 +180,7 @@ impl Sorter {
             self.sets.drop_ready();
             self.walk.restart(now);
         }
-        if self.network.has_changed(now) {
+        if self.network.take_change(now) {
             log::info!("addresses or routes have changed: all addresses are measured again, within the rate");
             self.choice.network_changed();
             self.walk.restart(now);
@@ -247,7 +247,7 @@ impl Sorter {
         if !self.table.has_unread_changes() {
             return;
         }
-        for step in 0..CHANGES_PER_TURN {
+        for step in 0..CHANGES_PER_TURN_MAX {
             match self.table.next_change(step == 0) {
                 Change::Published => self.update_sets(FoundBy::Change, now),
                 // A removed entry needs no order, and its replacement has a change of its own.

@@ -60,7 +60,7 @@ impl FollowedTable {
         self.follower.is_none().then(|| now.plus(LOOK_EVERY))
     }
 
-    pub fn has_changed(&mut self) {
+    pub fn note_change(&mut self) {
         self.is_behind = true;
     }
 

@@ -47,7 +47,7 @@ pub fn command() -> clap::Command {
 }
 
 /// The time after which a wrong configuration is read again.
-const READ_AGAIN: Duration = Duration::from_secs(2);
+const READ_AGAIN_EVERY: Duration = Duration::from_secs(2);
 /// A configuration that stays wrong is logged at one in this many readings.
 const LOGGED_EVERY: u32 = 30;
 
@@ -72,7 +72,7 @@ fn read_configuration(args: &Args) -> Option<Config> {
             manager.ready("the configuration is wrong: nothing is measured until it is corrected");
         }
         manager.alive();
-        std::thread::sleep(READ_AGAIN);
+        std::thread::sleep(READ_AGAIN_EVERY);
     }
     None
 }

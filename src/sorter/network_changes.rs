@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The time from a burst's first change to the look at addresses and routes.
 const SETTLE: Duration = Duration::from_millis(100);
 /// The least time between two looks: if routes change all the time, measurements would never end.
-const PAUSE: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct NetworkChanges {
@@ -48,8 +48,8 @@ impl NetworkChanges {
     }
 
     /// Whether addresses or routes differ from those at the last look. Looks only when one is due.
-    pub fn has_changed(&mut self, now: Monotonic) -> bool {
-        if !self.pace.is_due(now) {
+    pub fn take_change(&mut self, now: Monotonic) -> bool {
+        if !self.pace.take_due(now) {
             return false;
         }
         // This look covers the messages so far. A socket that has overflowed gets no further ones
@@ -74,10 +74,10 @@ struct Pace {
 impl Pace {
     fn schedule(&mut self, now: Monotonic) {
         let settled = now.plus(SETTLE);
-        self.due.get_or_insert(self.last.map_or(settled, |last| settled.max(last.plus(PAUSE))));
+        self.due.get_or_insert(self.last.map_or(settled, |last| settled.max(last.plus(PAUSE_MIN))));
     }
 
-    fn is_due(&mut self, now: Monotonic) -> bool {
+    fn take_due(&mut self, now: Monotonic) -> bool {
         if self.due.is_none_or(|due| now < due) {
             return false;
         }
@@ -100,7 +100,7 @@ mod tests {
             if ms < 22_000 {
                 pace.schedule(at(ms));
             }
-            if pace.is_due(at(ms)) {
+            if pace.take_due(at(ms)) {
                 looks.push(ms);
             }
         }

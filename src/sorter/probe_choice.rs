@@ -123,7 +123,7 @@ impl ProbeChoice {
 
     /// Whether an address need not be probed now: its measurement is fresh, or there is no method
     /// to measure it.
-    pub fn is_settled(&mut self, address: &IpAddr, now: Monotonic) -> bool {
+    pub fn check_settled(&mut self, address: &IpAddr, now: Monotonic) -> bool {
         if self.methods.is_empty() {
             return true;
         }

@@ -21,7 +21,7 @@ const ECHO_V4: usize = 16;
 const ECHO_V6: usize = 17;
 const FIRST_CONNECTION: usize = 1024;
 /// Messages that are read from an echo socket in one turn.
-const MESSAGES_PER_TURN: usize = 4096;
+const MESSAGES_PER_TURN_MAX: usize = 4096;
 
 #[derive(Debug)]
 struct EchoSocket {
@@ -150,7 +150,7 @@ impl Prober {
         let mut buffer = [0; 1024];
         // The socket's buffer is bounded, so a flood displaces real replies, but does not cost more
         // than a turn.
-        for _ in 0..MESSAGES_PER_TURN {
+        for _ in 0..MESSAGES_PER_TURN_MAX {
             let echo = if v4 { &self.v4 } else { &self.v6 };
             let Some(echo) = echo else { break };
             let has_header = echo.is_raw && v4;

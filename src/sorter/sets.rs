@@ -268,7 +268,7 @@ impl Sets {
         let mut unmeasured = Vec::new();
         let mut settled = 0;
         for address in view.addresses().map(|a| a.address).filter(|a| may_be_probed(*a, self.private)) {
-            if choice.is_settled(&address, now) {
+            if choice.check_settled(&address, now) {
                 settled += 1;
             } else if unmeasured.len() < PROBED_MAX {
                 unmeasured.push(address);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// Index slots of the table that are read in one turn. Each may hold two sets, and a quarter of the
 /// capacity is free then: see [`super::sets::Sets::is_backed_up`].
-const PORTION: usize = super::sets::READY_MAX / 4;
+const PORTION_SLOTS: usize = super::sets::READY_MAX / 4;
 /// The least time between a walk that passed sets over and the next walk.
-const AGAIN: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct TableWalk {
@@ -72,7 +72,7 @@ impl TableWalk {
     /// The next slots to read of a table with so many `slots`.
     pub fn next_portion(&self, slots: usize) -> Portion {
         let first = if self.at < slots { self.at } else { 0 };
-        Portion { first, count: PORTION.min(self.left).min(slots - first) }
+        Portion { first, count: PORTION_SLOTS.min(self.left).min(slots - first) }
     }
 
     /// The portion was read. `passed_over` counts all sets passed over so far. At the end of the
@@ -97,7 +97,8 @@ impl TableWalk {
         }
         self.passed_over_before = passed_over;
         self.remeasure_at = now.plus(remeasure);
-        self.due = if in_this_walk > 0 { now.plus(AGAIN).min(self.remeasure_at) } else { self.remeasure_at };
+        self.due =
+            if in_this_walk > 0 { now.plus(PAUSE_MIN).min(self.remeasure_at) } else { self.remeasure_at };
         Some(in_this_walk)
     }
 
@@ -123,7 +124,7 @@ impl TableWalk {
         if self.is_walking() {
             return;
         }
-        let soon = now.plus(AGAIN);
+        let soon = now.plus(PAUSE_MIN);
         if passed_over > self.passed_over_before {
             self.due = self.due.min(soon);
         }
@@ -142,20 +143,20 @@ mod tests {
         let (now, long) = (Monotonic::from_ms(1000), Duration::from_secs(600));
         let mut walk = TableWalk::new(now);
         assert!(walk.is_due(now));
-        let slots = PORTION * 2 + 7;
+        let slots = PORTION_SLOTS * 2 + 7;
         walk.begin(slots, 0);
         let mut seen = vec![0; slots];
         let mut passed_over = 0;
         while walk.is_walking() {
             let portion = walk.next_portion(slots);
             seen[portion.first..portion.first + portion.count].iter_mut().for_each(|times| *times += 1);
-            passed_over += u64::from(portion.first == PORTION) * 3;
+            passed_over += u64::from(portion.first == PORTION_SLOTS) * 3;
             let ended = walk.portion_done(portion, passed_over, now, long);
             assert_eq!(ended.is_some(), !walk.is_walking());
             assert!(ended.is_none_or(|passed| passed == 3));
         }
         assert!(seen.iter().all(|times| *times == 1));
-        assert_eq!(walk.timeout(), Some(now.plus(AGAIN)), "soon, since some were passed over");
+        assert_eq!(walk.timeout(), Some(now.plus(PAUSE_MIN)), "soon, since some were passed over");
         walk.begin(slots, passed_over);
         let mut first = None;
         while walk.is_walking() {
@@ -164,7 +165,7 @@ mod tests {
             seen[portion.first..portion.first + portion.count].iter_mut().for_each(|times| *times += 1);
             walk.portion_done(portion, passed_over, now, long);
         }
-        assert_eq!(first, Some(PORTION));
+        assert_eq!(first, Some(PORTION_SLOTS));
         assert!(seen.iter().all(|times| *times == 2), "round the end");
         assert_eq!(walk.timeout(), Some(now.plus(long)));
     }
@@ -178,11 +179,11 @@ mod tests {
         walk.delay_or_advance(0, true, now);
         assert_eq!(walk.timeout(), Some(now.plus(long)));
         walk.delay_or_advance(3, false, now);
-        let soon = now.plus(AGAIN);
+        let soon = now.plus(PAUSE_MIN);
         assert_eq!(walk.timeout(), Some(soon));
         walk.delay_or_advance(3, false, soon);
         assert!(!walk.is_due(soon), "no capacity");
-        let later = soon.plus(AGAIN);
+        let later = soon.plus(PAUSE_MIN);
         walk.delay_or_advance(3, true, later);
         assert!(walk.is_due(later));
         walk.restart(now);
@@ -214,14 +215,14 @@ mod tests {
     fn a_walk_that_is_restarted_after_every_portion_still_reads_every_slot() {
         let now = Monotonic::from_ms(1000);
         let mut walk = TableWalk::new(now);
-        let slots = PORTION * 4;
+        let slots = PORTION_SLOTS * 4;
         let mut seen = vec![false; slots];
         for turn in 0..4 {
             walk.restart(now);
             walk.begin(slots, turn);
             let portion = walk.next_portion(slots);
             seen[portion.first..portion.first + portion.count].fill(true);
-            walk.portion_done(portion, turn + 1, now, AGAIN);
+            walk.portion_done(portion, turn + 1, now, PAUSE_MIN);
         }
         assert!(seen.iter().all(|seen| *seen), "even if every portion passes a set over");
     }
@@ -231,11 +232,11 @@ mod tests {
         let now = Monotonic::from_ms(1000);
         let mut walk = TableWalk::new(now);
         walk.begin(10_000, 0);
-        walk.portion_done(walk.next_portion(10_000), 0, now, AGAIN);
+        walk.portion_done(walk.next_portion(10_000), 0, now, PAUSE_MIN);
         walk.begin(100, 0);
         let all = Portion { first: 0, count: 100 };
         assert_eq!(walk.next_portion(100), all);
-        assert_eq!(walk.portion_done(all, 0, now, AGAIN), Some(0));
+        assert_eq!(walk.portion_done(all, 0, now, PAUSE_MIN), Some(0));
         walk.begin(0, 0);
         assert!(!walk.is_walking());
     }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// A freed record is not reused before this many others of its class have been freed.
-const QUARANTINE: usize = 1024;
+const QUARANTINE_MIN: usize = 1024;
 /// The class of a chunk that has none: it is in the pool, or holds a predecessor's records that
 /// have not been checked yet.
 const NONE: u8 = u8::MAX;
@@ -26,9 +26,9 @@ const USES: u8 = 3;
 const SPOT_LINE: u32 = 28;
 const LINE_OF_SPOT: u32 = (1 << SPOT_LINE) - 1;
 /// Entries that a list may have beyond twice the valid ones before it is compacted.
-const SLACK: usize = 1024;
+const SLACK_MAX: usize = 1024;
 /// Chunks that are compared at most when one is to be emptied.
-const COMPARED: usize = 4096;
+const COMPARED_MAX: usize = 4096;
 
 /// A line and its generation: how queues and lists refer to a record. Valid while the line has that
 /// generation.
@@ -186,7 +186,7 @@ impl Alloc {
     /// `None` if there is none.
     pub fn take(&mut self, class: usize) -> Option<u32> {
         if self.fresh[class].is_empty()
-            && self.free[class] <= QUARANTINE
+            && self.free[class] <= QUARANTINE_MIN
             && let Some(chunk) = self.pool.pop()
         {
             self.give(chunk, class);
@@ -263,7 +263,7 @@ impl Alloc {
                 best = Some((self.used[chunk], chunk));
             }
             compared += usize::from(best.is_some());
-            if compared == COMPARED || best.is_some_and(|(least, _)| least == 0) {
+            if compared == COMPARED_MAX || best.is_some_and(|(least, _)| least == 0) {
                 break;
             }
         }
@@ -285,7 +285,7 @@ impl Alloc {
                 self.free[class] -= 1;
             }
         }
-        if self.freed[class].len() > 2 * self.free[class] + SLACK {
+        if self.freed[class].len() > 2 * self.free[class] + SLACK_MAX {
             let mut list = std::mem::take(&mut self.freed[class]);
             // Twice, which removes more than one chunk adds.
             list.tidy(|spot| self.is_free(spot, class));

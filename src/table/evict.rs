@@ -21,9 +21,9 @@ pub(crate) struct Queues {
 
 /// Entries that are considered before one is evicted regardless of its uses. Bounds the work of
 /// storing an entry.
-const LOOKS: usize = 64;
+const CONSIDERED_MAX: usize = 64;
 /// Invalid entries that a queue's first segment may hold, since compaction leaves it alone.
-const FIRST: usize = SEGMENT;
+const FIRST_INVALID_MAX: usize = SEGMENT;
 
 impl Queues {
     pub fn new(capacity: usize) -> Self {
@@ -62,7 +62,7 @@ impl Queues {
     /// considers about three entries for each new one on average, and at most a segment of each
     /// queue at once.
     pub fn tidy(&mut self, live: usize, is_live: impl Fn(Spot) -> bool) {
-        if self.len() > live + live / 2 + 2 * FIRST {
+        if self.len() > live + live / 2 + 2 * FIRST_INVALID_MAX {
             self.small.tidy(&is_live);
             self.main.tidy(&is_live);
         }
@@ -78,7 +78,7 @@ impl Queues {
             let entry = queue.pop_front()?;
             let Some(used) = uses(entry) else { continue };
             looks += 1;
-            if used == 0 || looks > LOOKS {
+            if used == 0 || looks > CONSIDERED_MAX {
                 return Some(entry);
             }
             self.main.push_back(entry);
@@ -97,7 +97,7 @@ mod tests {
             // Only the last one of each line is valid.
             queues.insert(Spot(n), u64::from(n), n % 3 > 0);
             queues.tidy(live, |spot| spot.0 + live as u32 > n);
-            let most = live + live / 2 + 2 * FIRST + 8192;
+            let most = live + live / 2 + 2 * FIRST_INVALID_MAX + 8192;
             assert!(queues.len() <= most, "{} entries after {n}", queues.len());
         }
     }

@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 use std::path::Path;
 
 /// The number of names of the smallest table in a file.
-const SMALLEST: usize = 1024;
+const ENTRIES_MIN: usize = 1024;
 /// The number of names of the largest table on the heap.
 const PRIVATE_MAX: usize = 65_536;
 
@@ -44,7 +44,7 @@ fn free_and_all(dir: &Path) -> nix::Result<(u64, u64)> {
 #[must_use]
 pub fn usual(dir: &Path, most: usize) -> usize {
     let Ok((_, all)) = free_and_all(dir) else { return most };
-    halves(most).find(|geometry| geometry.octets() <= all / 4).map_or(SMALLEST.min(most), |g| g.entries)
+    halves(most).find(|geometry| geometry.octets() <= all / 4).map_or(ENTRIES_MIN.min(most), |g| g.entries)
 }
 
 /// The number of names of the existing table, if it can be taken over.
@@ -56,7 +56,7 @@ pub fn names_of(dir: &Path) -> Option<usize> {
 
 /// `most`, its half, its quarter, and so on, down to the smallest table.
 fn halves(most: usize) -> impl Iterator<Item = Geometry> {
-    let halve = |entries: &usize| Some(entries / 2).filter(|half| *half >= SMALLEST);
+    let halve = |entries: &usize| Some(entries / 2).filter(|half| *half >= ENTRIES_MIN);
     std::iter::successors(Some(most), halve).map(|entries| Geometry { entries })
 }
 

@@ -27,7 +27,7 @@ pub const CHUNK: usize = 768;
 /// The classes: sizes of records in lines.
 pub const CLASSES: [usize; 14] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256];
 /// Tries of a lookup before it returns [`crate::NoEntry::Busy`].
-pub const TRIES: usize = 64;
+pub const TRIES_MAX: usize = 64;
 /// Addresses of one family in a record.
 pub const ADDRESSES_MAX: usize = 255;
 /// How far a reader's [`head::CLOCK_OFFSET`] may differ from the writer's. Beyond that the reader

@@ -7,7 +7,7 @@
 //! * **One publish.** What a lookup returns was published together; it is never a mix of two
 //!   versions (I1).
 //! * **Versions grow.** A later lookup of the same name never returns a lower version (I2).
-//! * **Bounded work.** A lookup ends after at most [`layout::TRIES`] tries, even if the writer is
+//! * **Bounded work.** A lookup ends after at most [`layout::TRIES_MAX`] tries, even if the writer is
 //!   fast or has died. It takes no lock, allocates nothing, and makes no system call on a mapped
 //!   table.
 //! * **No trust in the memory.** Every offset and length is checked in a private copy, so a damaged

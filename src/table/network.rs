@@ -3,7 +3,7 @@
 //!
 //! A namespace is known by the inode number of `/proc/thread-self/ns/net`. A thread may change its
 //! namespace, and no event reports that, so a lookup has to ask the kernel. That takes as long as
-//! about twenty lookups, so it is rationed: a process asks at most [`LOOKS`] times in each
+//! about twenty lookups, so it is rationed: a process asks at most [`LOOKS_MAX`] times in each
 //! [`WINDOW`]. So a process with few lookups asks at each of them and notices a change immediately;
 //! a busy one notices it when the window ends.
 
@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub const PATH: &core::ffi::CStr = c"/proc/thread-self/ns/net";
 
 /// Questions to the kernel in one window of time.
-pub const LOOKS: u64 = 16;
+pub const LOOKS_MAX: u64 = 16;
 /// The length of a window, as a power of two of nanoseconds: 134 ms.
 pub const WINDOW: u32 = 27;
 /// Bits of a window's number.
@@ -50,7 +50,7 @@ impl Network {
         } else {
             0
         };
-        if last != 0 && seen & SEVERAL == 0 && count >= LOOKS {
+        if last != 0 && seen & SEVERAL == 0 && count >= LOOKS_MAX {
             return last;
         }
         let here = look();
@@ -58,7 +58,7 @@ impl Network {
             self.seen.fetch_or(SEVERAL, Relaxed);
         } else {
             let next =
-                seen & SEVERAL | (count + 1).min(LOOKS) << COUNT_SHIFT | window << 32 | u64::from(here);
+                seen & SEVERAL | (count + 1).min(LOOKS_MAX) << COUNT_SHIFT | window << 32 | u64::from(here);
             // If another thread was faster it has stored the same number, or has set `SEVERAL`.
             let _ = self.seen.compare_exchange(seen, next, Relaxed, Relaxed);
         }

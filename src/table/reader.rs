@@ -159,7 +159,7 @@ impl Reader {
         self.view().fetch(places);
     }
 
-    /// How many tries a lookup takes at this moment, for measurements; more than [`layout::TRIES`]
+    /// How many tries a lookup takes at this moment, for measurements; more than [`layout::TRIES_MAX`]
     /// means busy.
     pub fn tries(&self, key: &Key, out: &mut Snapshot) -> usize {
         self.view().tries(key, &mut out.words)

@@ -1,6 +1,6 @@
 //! Scanning all entries of a table.
 
-use crate::layout::{TRIES, head};
+use crate::layout::{TRIES_MAX, head};
 use crate::reader::Reader;
 use crate::record::Snapshot;
 
@@ -39,7 +39,7 @@ impl Scan<'_> {
         while self.at < self.end {
             let at = self.at;
             self.at += 1;
-            for _ in 0..TRIES {
+            for _ in 0..TRIES_MAX {
                 let word = self.reader.observe(at).unwrap_or(0);
                 if word == 0 {
                     break;

@@ -10,12 +10,12 @@ use crate::time::Monotonic;
 use crate::writer::{Writer, index_word};
 
 /// Entries that are evicted for one record before a chunk is emptied by evicting all its entries.
-const GIVEN_UP: usize = 8;
+const EVICTIONS_MAX: usize = 8;
 /// Index words that are searched for an expired entry before another one is evicted.
-const SWEPT: usize = 2 * LINE;
+const SWEPT_WORDS_MAX: usize = 2 * LINE;
 /// Index words of a takeover that are checked at a time if there is no space before the takeover is
 /// complete.
-const SLICE: usize = 4096;
+const SLICE_WORDS_MAX: usize = 4096;
 
 impl Writer {
     /// A free line for a record of the class; evicts entries if there is none. The work is bounded
@@ -24,13 +24,13 @@ impl Writer {
     pub(crate) fn allocate(&mut self, class: usize, now: Monotonic) -> Option<u32> {
         let mut line = self.alloc.take(class);
         while line.is_none() && self.recovering() {
-            self.inherit_more(SLICE, now);
+            self.inherit_more(SLICE_WORDS_MAX, now);
             line = self.alloc.take(class);
         }
         if line.is_none() {
             line = self.evacuate(class, false);
         }
-        for _ in 0..GIVEN_UP {
+        for _ in 0..EVICTIONS_MAX {
             if line.is_some() || !self.evict(now) {
                 break;
             }
@@ -69,15 +69,15 @@ impl Writer {
         let index = &self.words()[first..past];
         let from = self.sweep;
         let (before, after) = index.split_at(from);
-        let after = after.get(..SWEPT).unwrap_or(after);
-        let before = before.get(..SWEPT - after.len()).unwrap_or(before);
+        let after = after.get(..SWEPT_WORDS_MAX).unwrap_or(after);
+        let before = before.get(..SWEPT_WORDS_MAX - after.len()).unwrap_or(before);
         let over = |slot: &AtomicU64| {
             let line = peek(slot) as u32;
             line != 0 && self.alloc.in_use(line) && self.has_expired(line, now)
         };
         let at = after.iter().position(over).map(|at| from + at).or_else(|| before.iter().position(over));
         let found = at.map(|at| (at, peek(&index[at]) as u32));
-        let last = at.unwrap_or(from + SWEPT - 1);
+        let last = at.unwrap_or(from + SWEPT_WORDS_MAX - 1);
         self.sweep = (last + 1) % (past - first);
         found.map(|(_, line)| line)
     }

@@ -16,7 +16,7 @@ use crate::view::{NoEntry, dns_address};
 use core::net::SocketAddr;
 
 /// Tries of a lookup before it returns busy; each takes several system calls.
-const TRIES: usize = 16;
+const TRIES_MAX: usize = 16;
 /// Words of the header that a lookup needs.
 const HEAD: usize = head::HASH + 8;
 
@@ -122,7 +122,7 @@ impl<'s, S: Source> UnmappedTable<'s, S> {
             return Err(NoEntry::Replaced);
         }
         let place = place.unwrap_or_else(|| key.place(&self.plan.secrets, self.plan.mask));
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             match self.attempt(key, &place, flushed, out) {
                 Err(NoEntry::Busy) => {}
                 ended => return ended,

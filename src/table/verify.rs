@@ -1,7 +1,7 @@
 //! Checks every entry of a table, for operators and tests.
 
 use crate::key::Key;
-use crate::layout::{LINE, TRIES};
+use crate::layout::{LINE, TRIES_MAX};
 use crate::reader::Reader;
 use crate::record::Snapshot;
 
@@ -16,7 +16,7 @@ impl Reader {
                 continue;
             }
             report.entries += 1;
-            let fault = (0..TRIES).find_map(|_| self.fault(at, &mut snapshot));
+            let fault = (0..TRIES_MAX).find_map(|_| self.fault(at, &mut snapshot));
             if let Some(Some(fault)) = fault {
                 report.bad.push(format!("index word {}: {fault}", at - self.plan.index));
             } else if fault.is_none() {

@@ -3,7 +3,7 @@
 
 use crate::counters::COUNT;
 use crate::key::{Key, Place};
-use crate::layout::{SUPERSEDED, TRIES, head};
+use crate::layout::{SUPERSEDED, TRIES_MAX, head};
 use crate::plan::Plan;
 use crate::record::Entry;
 use crate::seqlock::{self, observe, peek};
@@ -57,7 +57,7 @@ impl<'m> View<'m> {
             return Err(NoEntry::Replaced);
         }
         let place = place.unwrap_or_else(|| key.place(&self.plan.secrets, self.plan.mask));
-        for _ in 0..TRIES {
+        for _ in 0..TRIES_MAX {
             match self.attempt(key, &place, out) {
                 Err(NoEntry::Busy) => core::hint::spin_loop(),
                 ended => return ended,
@@ -87,7 +87,9 @@ impl<'m> View<'m> {
     #[cfg(feature = "std")]
     pub(crate) fn tries(&self, key: &Key, out: &mut [u64]) -> usize {
         let place = key.place(&self.plan.secrets, self.plan.mask);
-        1 + (0..TRIES).take_while(|_| matches!(self.attempt(key, &place, out), Err(NoEntry::Busy))).count()
+        1 + (0..TRIES_MAX)
+            .take_while(|_| matches!(self.attempt(key, &place, out), Err(NoEntry::Busy)))
+            .count()
     }
 
     /// Copies the entry of `key` into the caller's buffer, all of one publish.

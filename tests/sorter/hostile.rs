@@ -2,7 +2,7 @@
 
 use crate::support::{Daemon, Upstream, answer, ends};
 use hither_control::{
-    MAX_MESSAGE, Order, OrderedAddress, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode,
+    MESSAGE_MAX, Order, OrderedAddress, SORTER_SOCKET, SorterMessage, SorterReply, VERSION, decode, encode,
 };
 use hither_net::seqpacket::Connection;
 use std::collections::BTreeSet;
@@ -129,7 +129,7 @@ fn junk(enemy: &mut Enemy<'_>, seen: &Seen, turn: usize) {
 fn huge(enemy: &mut Enemy<'_>, _: &Seen, turn: usize) {
     let hello = SorterMessage::Hello { version: VERSION, lacks: vec!["x".repeat(800); 75] };
     match turn % 3 {
-        0 => enemy.say(&vec![b' '; MAX_MESSAGE + 1]),
+        0 => enemy.say(&vec![b' '; MESSAGE_MAX + 1]),
         1 => enemy.say(&vec![b'['; 150_000]),
         _ => enemy.say(&encode(&hello).expect("it fits")),
     }
@@ -229,7 +229,7 @@ fn honest(daemon: &Daemon, path: &Path, before: &Seen) {
     let mut good = order(before, 0);
     good.addresses.reverse();
     say(&SorterMessage::Order(good));
-    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut buffer = vec![0; MESSAGE_MAX];
     let reply = decode::<SorterReply>(connection.receive(&mut buffer).expect("a reply")).expect("readable");
     assert!(matches!(reply, SorterReply::Applied { version } if version > before.version), "{reply:?}");
     assert_eq!(ends(&daemon.ask(NAME)), [6, 5, 4, 3, 2, 1]);

@@ -105,7 +105,7 @@ fn wait(listener: BorrowedFd<'_>, connection: Option<BorrowedFd<'_>>) {
 fn take_orders(listener: Listener) -> mpsc::Receiver<Order> {
     let (sender, orders) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut buffer = vec![0; hither_control::MAX_MESSAGE];
+        let mut buffer = vec![0; hither_control::MESSAGE_MAX];
         let mut current = None;
         loop {
             if let Ok(Some(connection)) = listener.accept() {

@@ -161,7 +161,7 @@ impl Facts {
         match (&self.config, unit.is_empty()) {
             (_, false) => unit,
             (Configuration::Good(config), true) => config.listen.addresses.clone(),
-            (_, true) => Config::default().listen,
+            (_, true) => Config::default().listen.addresses,
         }
     }
 

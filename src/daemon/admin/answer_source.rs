@@ -6,7 +6,7 @@
 //! loaded them.
 
 use crate::config::Block as BlockConfig;
-use crate::daemon::clients::handover::hand_in;
+use crate::daemon::thread_results::send_result;
 use crate::host::files;
 use hither_control::SourceKind;
 use hither_local::text::{LineRead, read_line};
@@ -27,8 +27,8 @@ const FILE_MAX: u64 = 256 << 20;
 /// The detail if the file no longer has the name.
 const CHANGED: &str = "the name was in a file that has changed since";
 /// Lines, and octets, of a file that are parsed at once.
-const LINES: usize = 4096;
-const OCTETS: usize = 1 << 20;
+const PARSED_LINES_MAX: usize = 4096;
+const PARSED_OCTETS_MAX: usize = 1 << 20;
 /// Searches that run at the same time. A query beyond that gets no line. Any user may start a
 /// search, and a search may read a file of 256 MiB; the bound leaves a processor for clients.
 const SEARCHES_MAX: usize = 1;
@@ -143,7 +143,7 @@ impl Search {
             // The search counts as ended before its reply is sent, so that the operator's next
             // query finds it so.
             drop(running);
-            hand_in(&sender, &waker, line);
+            send_result(&sender, &waker, line);
         });
         thread.is_ok().then_some(receiver)
     }
@@ -209,8 +209,8 @@ fn first_line(path: &Path, has_it: impl Fn(&[u8]) -> bool) -> Option<String> {
     loop {
         text.clear();
         ends.clear();
-        while ends.len() < LINES
-            && text.len() < OCTETS
+        while ends.len() < PARSED_LINES_MAX
+            && text.len() < PARSED_OCTETS_MAX
             && read_line(&mut file, &mut text).ok()? != LineRead::End
         {
             ends.push(text.len());

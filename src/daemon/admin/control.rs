@@ -11,7 +11,7 @@ use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use crate::logging::Event;
 use hither_control::{
-    CONTROL_SOCKET, MAX_MESSAGE, Request, Response, SORTER_SOCKET, SorterMessage, SorterReply, SorterStatus,
+    CONTROL_SOCKET, MESSAGE_MAX, Request, Response, SORTER_SOCKET, SorterMessage, SorterReply, SorterStatus,
     decode, encode,
 };
 use hither_net::seqpacket::{Connection, Peer};
@@ -24,7 +24,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 /// Connections accepted from one socket before the messages of the accepted ones are read.
-const ACCEPTS: usize = 8;
+const ACCEPTED_PER_TURN_MAX: usize = 8;
 
 /// The result of reading one local connection.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Control {
             errors: 0,
             sorter_uid,
             trusts_sorter_socket,
-            buffer: vec![0; MAX_MESSAGE],
+            buffer: vec![0; MESSAGE_MAX],
         })
     }
 
@@ -133,7 +133,7 @@ impl Control {
         budget: &mut Budget,
     ) -> Newcomers {
         let mut newcomers = Newcomers::default();
-        for _ in 0..ACCEPTS {
+        for _ in 0..ACCEPTED_PER_TURN_MAX {
             let listener = if from_sorter { &self.sorter } else { &self.operator };
             match listener.accept() {
                 Accepted::Connection(connection) => {

@@ -6,7 +6,7 @@ use hither_wire::name::Name;
 use std::collections::VecDeque;
 
 /// Names removed in one slice.
-const SLICE: usize = 64;
+const SLICE_NAMES_MAX: usize = 64;
 
 /// One operator's list of names.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Flushes {
     /// Takes the next slice.
     pub fn next(&mut self) -> Option<FlushSlice> {
         let flush = self.lists.front_mut()?;
-        let count = flush.names.len().min(SLICE);
+        let count = flush.names.len().min(SLICE_NAMES_MAX);
         let names = flush.names.drain(..count).collect();
         let done = flush.names.is_empty().then_some((flush.slot, flush.entries));
         if done.is_some() {

@@ -18,12 +18,12 @@ use std::path::Path;
 
 /// Rounds that one user's hints may start in a second. Hints for unknown or fresh names start no
 /// round and are not counted, so a flood of them uses up no share, not even the sender's own.
-const PER_SECOND: u32 = 200;
+const ROUNDS_PER_SECOND_MAX: u32 = 200;
 /// The user id that the kernel shows for all users that are not mapped into our user namespace
 /// (PrivateUsers=).
 const OVERFLOW_UID: u32 = 65_534;
 /// Shares of all unmapped users together. Each of their processes has one.
-const OVERFLOW_SHARES: u32 = 10;
+const OVERFLOW_SHARES_MAX: u32 = 10;
 /// Senders that are counted at the same time. Beyond that, hints of a new sender are dropped until
 /// the next second.
 const SENDERS_MAX: usize = 256;
@@ -113,7 +113,7 @@ impl Hints {
         // One octet more than the longest hint, so that a longer message is recognised.
         let mut octets = [0; 2 + 255 + 1];
         let (len, peer) = self.socket.as_ref()?.receive(&mut octets).ok().flatten()?;
-        let sender = peer.map(Sender::of).filter(|sender| self.started.may_start(*sender, now));
+        let sender = peer.map(Sender::of).filter(|sender| self.started.admit(*sender, now));
         let questions = octets.get(..len).and_then(read);
         let hint = sender.zip(questions).map(|(sender, questions)| Hint { sender, questions });
         if hint.is_some() {
@@ -141,15 +141,15 @@ impl Hints {
 }
 
 impl Started {
-    fn may_start(&mut self, sender: Sender, now: Monotonic) -> bool {
+    fn admit(&mut self, sender: Sender, now: Monotonic) -> bool {
         if self.second != now.as_ms() / 1000 {
             self.second = now.as_ms() / 1000;
             self.senders.clear();
             self.overflow = 0;
         }
         let own = self.senders.get(&sender).copied();
-        let all = sender.uid != OVERFLOW_UID || self.overflow < OVERFLOW_SHARES * PER_SECOND;
-        all && own.map_or(self.senders.len() < SENDERS_MAX, |own| own < PER_SECOND)
+        let all = sender.uid != OVERFLOW_UID || self.overflow < OVERFLOW_SHARES_MAX * ROUNDS_PER_SECOND_MAX;
+        all && own.map_or(self.senders.len() < SENDERS_MAX, |own| own < ROUNDS_PER_SECOND_MAX)
     }
 
     fn add(&mut self, sender: Sender, rounds: u32) {
@@ -188,7 +188,7 @@ mod tests {
     /// How many of `hints` hints are followed if each starts `rounds` rounds.
     fn followed(started: &mut Started, sender: Sender, hints: usize, rounds: u32, now: Monotonic) -> usize {
         let mut one = |_: &usize| {
-            let may = started.may_start(sender, now);
+            let may = started.admit(sender, now);
             started.add(sender, if may { rounds } else { 0 });
             may
         };
@@ -198,11 +198,11 @@ mod tests {
     #[test]
     fn one_user_does_not_use_up_other_users_shares_and_many_users_do_not_fill_the_memory() {
         let (mut started, now) = (Started::default(), Monotonic::from_ms(5_000));
-        assert_eq!(followed(&mut started, user(7), 1000, 1, now), PER_SECOND as usize);
-        assert!(started.may_start(user(8), now), "another user");
+        assert_eq!(followed(&mut started, user(7), 1000, 1, now), ROUNDS_PER_SECOND_MAX as usize);
+        assert!(started.admit(user(8), now), "another user");
         let users = (100..10_000).filter(|uid| followed(&mut started, user(*uid), 1, 1, now) == 1).count();
         assert_eq!((users, started.senders.len()), (SENDERS_MAX - 1, SENDERS_MAX));
-        assert!(started.may_start(user(7), Monotonic::from_ms(6_000)), "in the next second");
+        assert!(started.admit(user(7), Monotonic::from_ms(6_000)), "in the next second");
     }
 
     #[test]
@@ -213,11 +213,19 @@ mod tests {
             assert_eq!(followed(&mut started, process(pid), 100, 0, now), 100);
         }
         assert!(started.senders.is_empty(), "nothing is counted");
-        assert_eq!(followed(&mut started, process(1), 1000, 1, now), PER_SECOND as usize, "one process");
-        assert!(started.may_start(process(2), now), "another process of an unmapped user");
+        assert_eq!(
+            followed(&mut started, process(1), 1000, 1, now),
+            ROUNDS_PER_SECOND_MAX as usize,
+            "one process"
+        );
+        assert!(started.admit(process(2), now), "another process of an unmapped user");
         let all: usize = (2..100).map(|pid| followed(&mut started, process(pid), 1000, 1, now)).sum();
-        assert_eq!(all, (OVERFLOW_SHARES - 1) as usize * PER_SECOND as usize, "all of them together");
-        assert!(started.may_start(user(7), now), "a mapped user has its own share");
+        assert_eq!(
+            all,
+            (OVERFLOW_SHARES_MAX - 1) as usize * ROUNDS_PER_SECOND_MAX as usize,
+            "all of them together"
+        );
+        assert!(started.admit(user(7), now), "a mapped user has its own share");
     }
 
     #[test]

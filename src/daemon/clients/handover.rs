@@ -1,4 +1,4 @@
-//! Queues by which other threads hand queries and results over to the event loop.
+//! Queues by which workers hand queries over to the event loop.
 //!
 //! No count is kept beside a queue: it would be wrong after each item that the queue refused. The
 //! sender handles a refused item itself. `tests/tidy.rs` checks both.
@@ -6,8 +6,7 @@
 use crate::daemon::clients::waiting_clients::Taken;
 use crate::daemon::clients::waiting_queries::MISSES_MAX;
 use hither_rounds::Question;
-use mio::Waker;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Capacity of the queue of entries to refresh. It is separate, so that they take no slot of a
 /// client's query.
@@ -24,14 +23,14 @@ pub(crate) enum Handed {
     Ending(Box<Question>),
 }
 
-/// The workers' end of the queues.
+/// The workers' side of the queues.
 #[derive(Clone, Debug)]
 pub(crate) struct HandoverSender {
     misses: SyncSender<Box<Taken>>,
     endings: SyncSender<Box<Question>>,
 }
 
-/// The event loop's end of the queues.
+/// The event loop's side of the queues.
 #[derive(Debug)]
 pub(crate) struct HandoverReceiver {
     misses: Receiver<Box<Taken>>,
@@ -88,19 +87,5 @@ impl BatchHandover<'_> {
     /// tries again.
     pub fn ending(&mut self, question: Question) {
         self.has_handed |= self.sender.endings.try_send(Box::new(question)).is_ok();
-    }
-}
-
-/// Hands the result of a thread over to the event loop, and wakes it. If the loop has ended, the result
-/// is dropped.
-pub(crate) fn hand_in<T>(sender: &Sender<T>, waker: &Waker, made: T) {
-    if sender.send(made).is_ok() {
-        wake_up(waker);
-    }
-}
-
-pub(crate) fn wake_up(waker: &Waker) {
-    if let Err(error) = waker.wake() {
-        log::error!("cannot wake a thread: {error}; it continues at its next event");
     }
 }

@@ -4,7 +4,7 @@
 use crate::daemon::clients::handover::Handed;
 use crate::daemon::clients::tcp::Look;
 use crate::daemon::clients::udp::{Asked, ClientQuery, Responder, Taking, Verdict, answer, answer_batch};
-use crate::daemon::clients::waiting_clients::{Pending, Taken, Way};
+use crate::daemon::clients::waiting_clients::{Pending, ReplyTo, Taken};
 use crate::daemon::clients::waiting_queries::Miss;
 use crate::daemon::clients::{Clients, Effects};
 use crate::daemon::core::Core;
@@ -184,7 +184,7 @@ impl Clients {
     /// Has a round begun for a query by TCP, unless its network has as many waiting as it may.
     fn begin_tcp(&mut self, client: TcpClient, query: &Query<'_>, now: Monotonic, effects: &mut Effects) {
         let TcpClient { slot, peer } = client;
-        let pending = Pending::new(query, Way::Tcp(slot), peer);
+        let pending = Pending::new(query, ReplyTo::Tcp(slot), peer);
         let admitted = self.admission.admit(pending.network, self.rules.limits.clients_per_network);
         let network = pending.network.filter(|_| admitted);
         let client = self.wait(Pending { network, ..pending });

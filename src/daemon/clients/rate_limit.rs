@@ -19,7 +19,7 @@ pub(crate) enum Ruling {
 }
 
 /// Counts of similar replies. Replies that hash to the same count share it.
-const COUNTS: usize = 8192;
+const COUNTS_LEN: usize = 8192;
 
 /// How many similar replies each network got in the current second.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct RateLimit {
 
 impl RateLimit {
     pub fn new(seed: u64) -> RateLimit {
-        RateLimit { counts: vec![(0, 0); COUNTS], seed }
+        RateLimit { counts: vec![(0, 0); COUNTS_LEN], seed }
     }
 
     /// Counts a reply by UDP and decides whether it is sent: at most `most` similar ones a second
@@ -44,7 +44,7 @@ impl RateLimit {
         hasher.write_u64(self.seed);
         hasher.write(&network.octets());
         hasher.write(&similarity(reply));
-        let count = &mut self.counts[hasher.finish() as usize % COUNTS];
+        let count = &mut self.counts[hasher.finish() as usize % COUNTS_LEN];
         if count.0 != second {
             *count = (second, 0);
         }

@@ -2,7 +2,7 @@
 //! by one.
 
 use crate::daemon::clients::rate_limit::Ruling;
-use crate::daemon::clients::waiting_clients::{Pending, Way};
+use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::clients::{Clients, Effects};
 use crate::daemon::sources::Slot;
 use hither_net::batch::{Outgoing, Route};
@@ -14,10 +14,10 @@ use std::net::IpAddr;
 
 /// Replies that are sent by one system call. The first of them waits for the others, at most until the
 /// end of the turn.
-const TOGETHER: usize = 16;
+const BATCH_MAX: usize = 16;
 
 /// The answer to queries that a limit refuses.
-const SHED: Answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+const SHED_ANSWER: Answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
 
 /// The outcome of a reply.
 #[must_use]
@@ -74,7 +74,7 @@ impl UdpReplies {
 impl Clients {
     /// Returns the reply to a client if it may be sent at once. Otherwise it is queued for
     /// [`Clients::next_due`].
-    pub fn is_next(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
+    pub fn schedule_reply(&mut self, client: ClientId, answer: Answer) -> Option<(ClientId, Answer)> {
         self.due.put(client, answer)
     }
 
@@ -90,22 +90,24 @@ impl Clients {
     /// Sends the reply to a client that waits.
     pub fn deliver(&mut self, client: ClientId, answer: &Answer, now: Monotonic) -> Delivered {
         let mut delivered = Delivered::default();
-        let Some(Pending { query, way, peer, network }) = self.waiting.take(client) else { return delivered };
+        let Some(Pending { query, reply_to, peer, network }) = self.waiting.take(client) else {
+            return delivered;
+        };
         self.admission.release(network);
         let Ok(read) = Query::read(&query) else { return delivered };
-        match way {
-            Way::Udp { socket, route } => {
+        match reply_to {
+            ReplyTo::Udp { socket, route } => {
                 let client = UdpClient { socket, route: &route, address: peer.ip() };
                 self.reply_udp(client, &read, answer, now);
             }
-            Way::Tcp(slot) => {
+            ReplyTo::Tcp(slot) => {
                 self.connections.waits_no_longer(slot, client);
                 let mut reply = self.replies.lend();
                 let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut reply);
                 delivered.gone = self.reply_tcp(slot, &reply[..len]);
                 self.replies.give_back(reply);
             }
-            Way::Control(slot) => {
+            ReplyTo::Control(slot) => {
                 let mut octets = vec![0; 65_535];
                 let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut octets);
                 octets.truncate(len);
@@ -118,15 +120,15 @@ impl Clients {
     /// Refuses a query that had a slot and has lost it to another.
     pub(super) fn shed(&mut self, client: ClientId, now: Monotonic, effects: &mut Effects) {
         self.counted.add(Counter::ShedQueries, 1);
-        effects.gone.extend(self.deliver(client, &SHED, now).gone);
+        effects.gone.extend(self.deliver(client, &SHED_ANSWER, now).gone);
     }
 
     /// Refuses a query that a worker handed over and that got no slot.
     pub(super) fn shed_handed(&mut self, pending: &Pending, now: Monotonic) {
         self.counted.add(Counter::ShedQueries, 1);
-        if let (Way::Udp { socket, route }, Ok(read)) = (&pending.way, Query::read(&pending.query)) {
+        if let (ReplyTo::Udp { socket, route }, Ok(read)) = (&pending.reply_to, Query::read(&pending.query)) {
             let client = UdpClient { socket: *socket, route, address: pending.peer.ip() };
-            self.reply_udp(client, &read, &SHED, now);
+            self.reply_udp(client, &read, &SHED_ANSWER, now);
         }
     }
 
@@ -134,7 +136,7 @@ impl Clients {
     /// asked last.
     pub fn refuse_loop(&mut self, client: ClientId, now: Monotonic) -> Effects {
         self.counted.add(Counter::Loops, 1);
-        let Delivered { gone, operator: _ } = self.deliver(client, &SHED, now);
+        let Delivered { gone, operator: _ } = self.deliver(client, &SHED_ANSWER, now);
         Effects { gone, asks: Vec::new() }
     }
 
@@ -167,7 +169,7 @@ impl Clients {
             }
         });
         self.counted.add(Counter::RateLimited, u64::from(limited));
-        if self.replies.outgoing.len() >= TOGETHER {
+        if self.replies.outgoing.len() >= BATCH_MAX {
             self.send_replies();
         }
     }

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 /// Idle timeout: the time without a complete query after which a connection is closed. RFC 7766 section
 /// 6.2.3 leaves it open; unbound takes 30 seconds, dnsdist 2.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// The idle timeout while more than half of the connections that may be open are.
-const IDLE_CROWDED: Duration = Duration::from_secs(2);
+const IDLE_TIME_CROWDED_MAX: Duration = Duration::from_secs(2);
 /// Queries of one connection that may wait for their replies. At this limit no more are read.
 const WAITING_MAX: usize = 128;
 /// Octets of replies that a client may leave unread: the replies to all queries that may wait.
@@ -32,11 +32,11 @@ const UNREAD_MAX: usize = WAITING_MAX * (2 + u16::MAX as usize);
 /// connection is closed, see `tcp_eviction.rs`.
 const HELD_MAX: usize = 32 * 1024 * 1024;
 /// Octets of unread replies that a client has to take for its connection to count as used.
-const TAKEN: usize = 16 * 1024;
+const TAKEN_MIN: usize = 16 * 1024;
 /// Idle connections closed in one turn.
-const SWEPT: usize = 32;
+const CLOSED_PER_TURN_MAX: usize = 32;
 /// Connections accepted from one listener before those have their turn.
-const ACCEPTS: usize = 32;
+const ACCEPTED_PER_TURN_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Client {
@@ -152,8 +152,8 @@ impl Connections {
     }
 
     /// The idle timeout that applies now.
-    fn patience(&self) -> Duration {
-        if self.slab.len() * 2 > self.most { IDLE_CROWDED } else { IDLE }
+    fn idle_timeout(&self) -> Duration {
+        if self.slab.len() * 2 > self.most { IDLE_TIME_CROWDED_MAX } else { IDLE_TIME_MAX }
     }
 
     pub fn len(&self) -> usize {
@@ -174,7 +174,7 @@ impl Connections {
         budget: &mut Budget,
     ) -> Accepted {
         let mut accepted = Accepted::default();
-        for _ in 0..ACCEPTS {
+        for _ in 0..ACCEPTED_PER_TURN_MAX {
             match listener.accept() {
                 Ok((stream, peer)) => {
                     let network = ClientNetwork::of(peer.ip());
@@ -209,7 +209,7 @@ impl Connections {
 
     fn add(&mut self, registry: &Registry, mut stream: TcpStream, peer: SocketAddr, now: Monotonic) {
         let _ = stream.set_nodelay(true);
-        let deadline = now.plus(self.patience());
+        let deadline = now.plus(self.idle_timeout());
         self.generation = self.generation.wrapping_add(1);
         let entry = self.slab.vacant_entry();
         let slot = Slot { key: entry.key(), generation: self.generation };
@@ -268,11 +268,11 @@ impl Connections {
 
     /// The next query of a connection. Writes unread replies and reads as far as possible.
     pub fn look(&mut self, slot: Slot, now: Monotonic) -> Look {
-        let until = now.plus(self.patience());
+        let until = now.plus(self.idle_timeout());
         let Some(client) = self.get(slot) else { return Look::Idle };
         let before = client.held();
         let look = client.look();
-        if matches!(look, Look::Query(_)) || client.taken >= TAKEN {
+        if matches!(look, Look::Query(_)) || client.taken >= TAKEN_MIN {
             (client.taken, client.used) = (0, now);
             let deadline = std::mem::replace(&mut client.deadline, until);
             self.deadlines.remove(&(deadline, slot.key));
@@ -349,12 +349,12 @@ impl Connections {
     /// not ready yet is not idle.
     pub fn sweep(&mut self, now: Monotonic) -> Vec<ClientId> {
         let mut gone = Vec::new();
-        for _ in 0..SWEPT {
+        for _ in 0..CLOSED_PER_TURN_MAX {
             let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) else { break };
             match self.slab.get_mut(key) {
                 Some(client) if !client.waiting.is_empty() && client.outbox.is_empty() => {
                     self.deadlines.remove(&(at, key));
-                    client.deadline = now.plus(IDLE);
+                    client.deadline = now.plus(IDLE_TIME_MAX);
                     self.deadlines.insert((client.deadline, key));
                 }
                 _ => gone.extend(self.drop_client(key)),

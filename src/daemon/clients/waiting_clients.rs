@@ -1,5 +1,5 @@
-//! Clients that wait for a round: the parts of their queries that the reply needs, and the way to send
-//! it.
+//! Clients that wait for a round: the parts of their queries that the reply needs, and the destination
+//! of the reply.
 
 use crate::daemon::clients::admission::ClientNetwork;
 use crate::daemon::sources::Slot;
@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 
-/// The way a reply is sent.
+/// The destination of a reply.
 #[derive(Clone, Debug)]
-pub(crate) enum Way {
+pub(crate) enum ReplyTo {
     Udp {
         socket: usize,
         route: Route,
@@ -27,7 +27,7 @@ pub(crate) enum Way {
 pub(crate) struct Pending {
     /// The parts of the query that the reply repeats: id, flags, letter case, EDNS.
     pub query: Vec<u8>,
-    pub way: Way,
+    pub reply_to: ReplyTo,
     pub peer: SocketAddr,
     /// The network whose bound on waiting queries it counts for.
     pub network: Option<ClientNetwork>,
@@ -36,22 +36,22 @@ pub(crate) struct Pending {
 impl Pending {
     /// Keeps only the needed parts of the query: a long one would take memory as long as its client
     /// waits.
-    pub fn new(query: &Query<'_>, way: Way, peer: SocketAddr) -> Pending {
+    pub fn new(query: &Query<'_>, reply_to: ReplyTo, peer: SocketAddr) -> Pending {
         let mut essence = [0; 12 + 255 + 4 + 11];
         let len = query.essence(&mut essence);
-        Pending { query: essence[..len].to_vec(), way, peer, network: ClientNetwork::of(peer.ip()) }
+        Pending { query: essence[..len].to_vec(), reply_to, peer, network: ClientNetwork::of(peer.ip()) }
     }
 
     /// Whether another query is a retransmission of this one: from the same client to the same
     /// address, with the same id, letter case and EDNS.
     fn is_repeated_by(&self, other: &Pending) -> bool {
-        let same_way = match (&self.way, &other.way) {
-            (Way::Udp { socket, route }, Way::Udp { socket: other, route: back }) => {
+        let same_route = match (&self.reply_to, &other.reply_to) {
+            (ReplyTo::Udp { socket, route }, ReplyTo::Udp { socket: other, route: back }) => {
                 socket == other && route.leaves_as(back)
             }
-            (Way::Udp { .. } | Way::Tcp(_) | Way::Control(_), _) => false,
+            (ReplyTo::Udp { .. } | ReplyTo::Tcp(_) | ReplyTo::Control(_), _) => false,
         };
-        same_way && self.peer == other.peer && self.query == other.query
+        same_route && self.peer == other.peer && self.query == other.query
     }
 }
 
@@ -67,8 +67,8 @@ impl Taken {
     /// The query of a datagram in a batch. `None` if there is no address to reply to, which cannot
     /// happen.
     pub fn of(received: Received<'_>, n: usize, query: &Query<'_>, socket: usize) -> Option<Taken> {
-        let way = Way::Udp { socket, route: received.route(n) };
-        let pending = Pending::new(query, way, received.peer(n)?);
+        let reply_to = ReplyTo::Udp { socket, route: received.route(n) };
+        let pending = Pending::new(query, reply_to, received.peer(n)?);
         Some(Taken { pending, question: Question::of(query), recursion: query.rd() })
     }
 }
@@ -137,9 +137,9 @@ impl Waiting {
 
     /// 0 for clients whose retransmissions are not looked for.
     fn print(&self, pending: &Pending) -> u64 {
-        match pending.way {
-            Way::Udp { .. } => self.secret.hash_one((pending.peer, &pending.query)).max(1),
-            Way::Tcp(_) | Way::Control(_) => 0,
+        match pending.reply_to {
+            ReplyTo::Udp { .. } => self.secret.hash_one((pending.peer, &pending.query)).max(1),
+            ReplyTo::Tcp(_) | ReplyTo::Control(_) => 0,
         }
     }
 
@@ -154,8 +154,8 @@ mod tests {
 
     fn pending(port: u16, id: u8) -> Pending {
         let query = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
-        let way = Way::Tcp(Slot { key: 0, generation: 0 });
-        Pending { query, way, peer: SocketAddr::from(([127, 0, 0, 1], port)), network: None }
+        let reply_to = ReplyTo::Tcp(Slot { key: 0, generation: 0 });
+        Pending { query, reply_to, peer: SocketAddr::from(([127, 0, 0, 1], port)), network: None }
     }
 
     #[test]

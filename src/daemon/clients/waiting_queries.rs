@@ -13,10 +13,10 @@ use std::time::Duration;
 /// time is spent on that, so the last of them waits some 200 milliseconds.
 pub(crate) const MISSES_MAX: usize = 2048;
 /// Time spent on beginning rounds before hits have their turn.
-const SLICE: Duration = Duration::from_micros(200);
+const SLICE_TIME: Duration = Duration::from_micros(200);
 /// The same after the queue was full, and the time between two such slices. Answering takes time as
 /// well, and hits should find the daemon idle most of the time.
-const SLICE_CROWDED: Duration = Duration::from_micros(100);
+const SLICE_TIME_CROWDED: Duration = Duration::from_micros(100);
 const SLICE_EVERY: Duration = Duration::from_millis(1);
 
 /// A query that waits for its round to begin.
@@ -61,7 +61,7 @@ impl Misses {
             return None;
         }
         self.next_slice = began.plus(SLICE_EVERY);
-        Some(began.plus(if self.is_crowded { SLICE_CROWDED } else { SLICE }))
+        Some(began.plus(if self.is_crowded { SLICE_TIME_CROWDED } else { SLICE_TIME }))
     }
 
     /// Whether a slice may begin at once.

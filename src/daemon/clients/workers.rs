@@ -1,10 +1,11 @@
 //! Hit workers: threads with sockets of their own that answer hits, and hand misses over to the event loop.
 
 use crate::config::{Limits, Network};
-use crate::daemon::clients::handover::{Handed, HandoverReceiver, HandoverSender, handover, wake_up};
+use crate::daemon::clients::handover::{Handed, HandoverReceiver, HandoverSender, handover};
 use crate::daemon::clients::rate_limit::RateLimit;
 use crate::daemon::clients::udp::{Cache, Responder, Taking, answer_batch};
 use crate::daemon::clients::waiting_clients::Taken;
+use crate::daemon::thread_results::wake;
 use hither_latest::Latest;
 use hither_net::batch::{Batch, SIZE};
 use hither_net::clock::now;
@@ -23,11 +24,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Events taken from the poll at once.
-const EVENTS: usize = 16;
+const EVENTS_PER_POLL_MAX: usize = 16;
 /// Batches taken from one socket before the next socket has its turn.
-const BATCHES: usize = 4;
+const BATCHES_PER_TURN_MAX: usize = 4;
 /// How old published counters may be.
-const BEHIND: Duration = Duration::from_secs(1);
+const COUNTERS_AGE_MAX: Duration = Duration::from_secs(1);
 /// The counters of a worker.
 const COUNTED: [Counter; 7] = [
     Counter::Queries,
@@ -86,7 +87,7 @@ struct EndNotice(Arc<Shared>, Arc<Waker>);
 impl Drop for EndNotice {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Release);
-        wake_up(&self.1);
+        wake(&self.1);
     }
 }
 
@@ -180,7 +181,7 @@ impl Workers {
             shared.stop.store(true, Ordering::Release);
         }
         for (thread, waker) in self.workers.drain(..) {
-            wake_up(&waker);
+            wake(&waker);
             if thread.join().is_err() {
                 log::error!("a worker has panicked");
             }
@@ -271,15 +272,15 @@ impl Worker {
     }
 
     fn run(&mut self) {
-        let (mut events, mut batch) = (Events::with_capacity(EVENTS), Batch::new());
+        let (mut events, mut batch) = (Events::with_capacity(EVENTS_PER_POLL_MAX), Batch::new());
         // The sockets to read: first all of them, since queries may have come before; then those that
         // may have more.
-        let mut ready: Vec<usize> = Vec::with_capacity(2 * EVENTS + self.sockets.len());
+        let mut ready: Vec<usize> = Vec::with_capacity(2 * EVENTS_PER_POLL_MAX + self.sockets.len());
         ready.extend(0..self.sockets.len());
         while !self.shared.stop.load(Ordering::Acquire) {
             let timeout = match (ready.is_empty(), self.is_unreported) {
                 (false, _) => Some(Duration::ZERO),
-                (true, true) => Some(self.reported.plus(BEHIND).since(now())),
+                (true, true) => Some(self.reported.plus(COUNTERS_AGE_MAX).since(now())),
                 (true, false) => None,
             };
             match self.poll.poll(&mut events, timeout) {
@@ -302,7 +303,7 @@ impl Worker {
 
     /// Answers some batches of one socket. `true`: there may be more.
     fn answer_some(&mut self, n: usize, batch: &mut Batch, now: Monotonic) -> bool {
-        for _ in 0..BATCHES {
+        for _ in 0..BATCHES_PER_TURN_MAX {
             match self.take_batch(n, batch, now) {
                 Some(SIZE) => {}
                 Some(_) | None => return false,
@@ -342,11 +343,11 @@ impl Worker {
         if let Some(question) = own.ending.take() {
             handing.ending(question);
         }
-        let wake = handing.has_handed;
+        let has_handed = handing.has_handed;
         *self.published.lock_write() = own.counts;
         self.is_unreported = true;
-        if wake {
-            wake_up(&self.event_loop);
+        if has_handed {
+            wake(&self.event_loop);
         }
         Some(count)
     }
@@ -368,9 +369,9 @@ impl Worker {
 
     /// Wakes the event loop to publish the counters, once a second at most.
     fn report_counts(&mut self, now: Monotonic) {
-        if self.is_unreported && now >= self.reported.plus(BEHIND) {
+        if self.is_unreported && now >= self.reported.plus(COUNTERS_AGE_MAX) {
             (self.reported, self.is_unreported) = (now, false);
-            wake_up(&self.event_loop);
+            wake(&self.event_loop);
         }
     }
 }

@@ -10,14 +10,14 @@ use hither_table::Monotonic;
 use mio::Events;
 use std::time::Duration;
 
-/// Slots of the table that are taken over, or checked against a change, in one slice. It takes less
+/// Slots of the table that are taken over, or checked against a change, in one slice, which takes less
 /// than a millisecond.
-const SLICE: usize = 1024;
-/// For work without a budget: the longest time between two reads of queries by UDP.
-const UNSEEN: Duration = Duration::from_micros(500);
+const SLICE_SLOTS_MAX: usize = 1024;
+/// The longest time for which work without a budget delays reading queries by UDP.
+const QUERIES_UNREAD_MAX: Duration = Duration::from_micros(500);
 
 impl Daemon {
-    /// Whether work is left that needs no event.
+    /// Whether work is left that waits for no event.
     pub(crate) fn has_more(&mut self) -> bool {
         let work = self.core.table().has_work() || self.core.rounds().is_reviewing();
         self.clients.has_more()
@@ -74,7 +74,7 @@ impl Daemon {
     /// Reads queries by UDP if other work has taken long since the last read.
     fn look_at_queries(&mut self) {
         let now = now();
-        if now >= self.ready.looked_at.plus(UNSEEN) && self.reload.config().listen.workers == 1 {
+        if now >= self.ready.looked_at.plus(QUERIES_UNREAD_MAX) && self.reload.config().listen.workers == 1 {
             self.clients.udp_sources().for_each(|source| self.ready.push_back(source));
             self.handle_kind(Kind::Datagrams, now);
         }
@@ -84,7 +84,7 @@ impl Daemon {
     /// Takes over a table, checks it against changes, restores and flushes, each in slices.
     fn work_on_table(&mut self, now: Monotonic) {
         if self.core.table().has_work() {
-            if let Some(found) = self.core.table().work(SLICE, now) {
+            if let Some(found) = self.core.table().work(SLICE_SLOTS_MAX, now) {
                 log::info!(
                     event = Event::TableTakenOver, entries = found.entries, dropped = found.dropped;
                     "the predecessor's table is taken over: {} entries, {} dropped",
@@ -96,7 +96,7 @@ impl Daemon {
         }
         if self.core.rounds().is_reviewing() {
             let (core, mut executor) = self.executor();
-            core.review(now, SLICE, &mut executor);
+            core.review(now, SLICE_SLOTS_MAX, &mut executor);
             self.on_lists_read(now);
             self.look_at_queries();
         }

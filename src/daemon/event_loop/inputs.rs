@@ -1,4 +1,4 @@
-//! Takes messages of clients and upstreams from their sockets, and hands them to the core.
+//! Reads messages of clients and upstreams from their sockets, and hands them to the core.
 
 use crate::daemon::clients::handover::{HANDED_MAX, Handed};
 use crate::daemon::clients::waiting_queries::Miss;
@@ -6,7 +6,7 @@ use crate::daemon::clients::{Effects, TcpStep};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
-use crate::daemon::upstreams::{Conversation, MESSAGES, Received};
+use crate::daemon::upstreams::{Conversation, MESSAGES_PER_TURN_MAX, Received};
 use crate::logging::Event;
 use hither_net::batch::SIZE;
 use hither_net::clock;
@@ -14,13 +14,13 @@ use hither_rounds::Input;
 use hither_table::Monotonic;
 
 /// Batches taken from one UDP socket before others get their turn.
-const BATCHES: usize = 4;
+const BATCHES_PER_TURN_MAX: usize = 4;
 /// Queries taken from one connection before others get their turn.
-const QUERIES: usize = 16;
+const QUERIES_PER_TURN_MAX: usize = 16;
 
 impl Daemon {
     pub(super) fn on_udp(&mut self, n: usize, now: Monotonic, budget: &mut Budget) {
-        for _ in 0..BATCHES {
+        for _ in 0..BATCHES_PER_TURN_MAX {
             let Some((count, effects)) = self.clients.take_batch(n, &mut self.core, now) else { return };
             self.apply(effects, now);
             if count < SIZE {
@@ -77,7 +77,7 @@ impl Daemon {
         self.deliver_due(now);
         let Some(until) = self.clients.begin_slice() else { return };
         while let Some(miss) = self.clients.next_miss() {
-            if !self.came_back(&miss, now) {
+            if !self.refuse_own(&miss, now) {
                 self.ask(&miss, now);
             }
             if clock::now() >= until {
@@ -93,9 +93,9 @@ impl Daemon {
         }
     }
 
-    /// Whether a query is one of our own: its upstream forwards to this daemon. It is refused, so
-    /// that this upstream is asked last.
-    fn came_back(&mut self, miss: &Miss, now: Monotonic) -> bool {
+    /// Refuses a query that is one of our own: its upstream forwards to this daemon. After the refusal
+    /// this upstream is asked last. Returns whether the query needs no round.
+    fn refuse_own(&mut self, miss: &Miss, now: Monotonic) -> bool {
         let Some(id) = self.clients.id_of(miss.client) else { return true };
         let peer = miss.peer;
         if !self.upstreams.is_own(peer, id, &miss.question) {
@@ -134,13 +134,13 @@ impl Daemon {
             self.ready.push_back(Source::TcpListener(n));
         }
         if let Some(error) = accepted.short {
-            self.is_short(Source::TcpListener(n), &error, now);
+            self.note_shortage(Source::TcpListener(n), &error, now);
         }
         self.apply(Effects { gone: accepted.gone, asks: Vec::new() }, now);
     }
 
     pub(super) fn on_connection(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
-        for _ in 0..QUERIES {
+        for _ in 0..QUERIES_PER_TURN_MAX {
             match self.clients.on_connection(slot, &mut self.core, now) {
                 TcpStep::Done(effects) => return self.apply(effects, now),
                 TcpStep::Query { octets, effects } => {
@@ -170,7 +170,7 @@ impl Daemon {
             return;
         }
         let mut buffer = self.upstreams.lend_buffer();
-        let mut left = MESSAGES;
+        let mut left = MESSAGES_PER_TURN_MAX;
         while left > 0
             && let Some(event) = self.upstreams.receive(slot, &mut buffer)
         {

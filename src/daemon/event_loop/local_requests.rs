@@ -1,8 +1,8 @@
-//! Between the core and the processes of this host: requests of operators, orders of the sorter, hints
-//! of readers.
+//! Handles messages of processes of this host: requests of operators, orders of the sorter, hints of
+//! readers.
 
 use crate::daemon::admin::{AnswerSource, Composed, FlushSlice, Hint, Message, StatusFacts, status_line};
-use crate::daemon::clients::waiting_clients::{Pending, Way};
+use crate::daemon::clients::waiting_clients::{Pending, ReplyTo};
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
@@ -19,9 +19,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// The address of an operator, as a client.
 const OPERATOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Hints taken in one turn.
-const HINTS: usize = 64;
+const HINTS_PER_TURN_MAX: usize = 64;
 /// Messages taken from one local connection in one turn.
-const MESSAGES: usize = 4;
+const MESSAGES_PER_TURN_MAX: usize = 4;
 
 impl Daemon {
     /// Accepts connections at a local socket.
@@ -33,13 +33,13 @@ impl Daemon {
             self.ready.push_back(source);
         }
         if let Some(error) = newcomers.failure {
-            self.is_short(source, &error, now);
+            self.note_shortage(source, &error, now);
         }
     }
 
     /// Reads messages of a local connection.
     pub(super) fn on_peer(&mut self, slot: Slot, now: Monotonic, budget: &mut Budget) {
-        for _ in 0..MESSAGES {
+        for _ in 0..MESSAGES_PER_TURN_MAX {
             match self.admin.next_message(slot, now, budget) {
                 Message::None => return,
                 Message::Handled => {}
@@ -58,9 +58,9 @@ impl Daemon {
         self.ready.push_back(Source::Peer(slot));
     }
 
-    /// Starts the refresh rounds that readers ask for.
+    /// Starts the refresh rounds that hints of readers request.
     pub(super) fn on_hints(&mut self, now: Monotonic, budget: &mut Budget) {
-        for _ in 0..HINTS {
+        for _ in 0..HINTS_PER_TURN_MAX {
             let Some(hint) = self.admin.next_hint(now) else { return };
             budget.use_up(0);
             if let Some(Hint { sender, questions }) = hint {
@@ -170,7 +170,7 @@ impl Daemon {
         let question = composed.question;
         let query = Query::read(composed.octets())
             .map_err(|_| format!("type {} cannot be queried with hitherctl", question.rtype))?;
-        // It counts as a hit or a miss, so it counts as a query.
+        // The query counts as a hit or a miss, so it counts as a query.
         self.core.counters().add(Counter::Queries, 1);
         let mut reply = vec![0; 65_535];
         let placed = PlacedQuery { query: &query, place: None };
@@ -181,7 +181,7 @@ impl Daemon {
             self.admin.add_hit(slot, question, &reply[..hit], &AnswerSource::new(kind, None), now);
             return Ok(());
         }
-        let client = self.clients.wait(Pending::new(&query, Way::Control(slot), OPERATOR));
+        let client = self.clients.wait(Pending::new(&query, ReplyTo::Control(slot), OPERATOR));
         self.admin.add_miss(slot, question, client, now);
         self.tell(now, Input::Ask { client, question: &question, recursion: true });
         Ok(())

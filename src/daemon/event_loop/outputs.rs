@@ -100,7 +100,7 @@ impl Outputs for Executor<'_> {
     }
 
     fn reply(&mut self, now: Monotonic, rounds: &Rounds, client: ClientId, answer: Answer) -> Vec<ClientId> {
-        match self.clients.is_next(client, answer) {
+        match self.clients.schedule_reply(client, answer) {
             Some((client, answer)) => self.deliver(now, rounds, client, &answer),
             None => Vec::new(),
         }

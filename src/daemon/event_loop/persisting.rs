@@ -1,10 +1,9 @@
-//! Connects the core with the data that outlives it: the table's file, the restore of the saved
-//! cache, and its saves.
+//! Saves and restores: the table's file is created and grows, the cache is saved at intervals, and the
+//! saved cache is restored after a reboot.
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::persist::{Contents, Due, Found, Mark, TableState};
-use crate::logging::Event;
 use hither_rounds::{Input, Restore};
 use hither_table::Monotonic;
 
@@ -78,19 +77,6 @@ impl Daemon {
         self.persist.on_saved(self.reload.config());
     }
 
-    /// Ends the daemon when the table has been saved and no client waits any more, or at once at a
-    /// second request.
-    pub(super) fn leave(&mut self, now: Monotonic) {
-        if !self.persist.leave(now) {
-            self.ending.stop = true;
-            return;
-        }
-        log::info!(event = Event::Stopping; "stopping");
-        self.supervision.manager.stopping("stopping");
-        // Names to flush must not be saved.
-        while self.flush_some(now) {}
-    }
-
     /// Hands the core a slice to restore, if one is ready.
     pub(super) fn restore_some(&mut self, now: Monotonic) -> bool {
         let Some(restore) = self.persist.next_slice() else { return false };
@@ -109,7 +95,7 @@ impl Daemon {
 
     /// Voids what was restored if the wall clock was wrong at the start.
     pub(super) fn look_at_wall_clock(&mut self, now: Monotonic) {
-        if self.persist.is_restore_void() {
+        if self.persist.drop_void_restore() {
             self.tell(now, Input::Restore(Restore::Void));
         }
     }

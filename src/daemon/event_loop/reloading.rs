@@ -1,5 +1,5 @@
-//! Connects the core with everything that may change while the daemon runs: the configuration,
-//! files, the network; and handles signals.
+//! Reloads: passes changes of the configuration, of followed files and of the network to the core and the
+//! parts, and handles signals.
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
@@ -20,7 +20,7 @@ impl Daemon {
     pub(super) fn on_signals(&mut self, now: Monotonic) {
         let Some(signal) = self.supervision.signals.take() else { return };
         match signal {
-            Signal::Terminate => self.leave(now),
+            Signal::Terminate => self.begin_stop(now),
             Signal::Reload => self.reload.on_signal(now),
             Signal::Child => {
                 if let Some(sorter) = &mut self.supervision.sorter {
@@ -117,7 +117,8 @@ impl Daemon {
         }
     }
 
-    /// Reads a configuration again that was invalid at the start, if it is due or has `changed`.
+    /// Reads a configuration again that was invalid at the start, if that is due or its files have
+    /// `changed`.
     pub(super) fn retry_configuration(&mut self, changed: bool, now: Monotonic) {
         match self.reload.retry(changed, now) {
             Some(Ok(config)) => self.begin_mended(config, now),
@@ -188,14 +189,14 @@ impl Daemon {
 
     /// Handles news of the system's programs about links.
     pub(super) fn on_links(&mut self, now: Monotonic) {
-        if self.reload.have_links_changed() {
+        if self.reload.take_links_changed() {
             self.reroute(now);
         }
     }
 
     /// Handles a change of followed files.
     pub(super) fn on_followed(&mut self, now: Monotonic) {
-        if self.reload.have_files_changed() {
+        if self.reload.take_files_changed() {
             self.mend_runtime_dir();
             self.reread(true, now);
         }

@@ -6,15 +6,15 @@ use hither_table::Monotonic;
 use std::io;
 
 /// Sockets to upstreams that are closed each time.
-const CLOSED: usize = 4;
+const CLOSED_AT_SHORTAGE_MAX: usize = 4;
 
 impl Daemon {
     /// Notes a connection at `source` that could not be accepted for lack of a descriptor.
-    pub(super) fn is_short(&mut self, source: Source, error: &io::Error, now: Monotonic) {
+    pub(super) fn note_shortage(&mut self, source: Source, error: &io::Error, now: Monotonic) {
         if !self.shortage.note(source, error, now) {
             return;
         }
-        if self.upstreams.give_up(CLOSED) > 0 {
+        if self.upstreams.give_up(CLOSED_AT_SHORTAGE_MAX) > 0 {
             self.ready.push_back(source);
         } else if let Some(effects) = self.clients.drop_idlest() {
             self.apply(effects, now);

@@ -1,22 +1,36 @@
-//! Stops the daemon once the cache has been saved: no further query is taken, waiting clients get
-//! their replies for a moment, then SERVFAIL, and the table is closed.
+//! Stops the daemon: the cache is saved, no further query is taken, clients that wait get their replies
+//! for a moment, then SERVFAIL, and the table is closed.
 
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::unusable_config;
 use crate::daemon::turn::{Budget, Share};
+use crate::logging::Event;
 use hither_net::clock::{self, now};
 use hither_rounds::Input;
 use hither_table::Monotonic;
 use std::time::Duration;
 
 /// How long clients that wait for a round may still get its answer after the request to stop.
-const DRAIN: Duration = Duration::from_millis(60);
+const DRAIN_TIME_MAX: Duration = Duration::from_millis(60);
 
 impl Daemon {
+    /// Begins to stop: the daemon ends when the table has been saved and no client waits any more. A
+    /// second request ends it at once.
+    pub(super) fn begin_stop(&mut self, now: Monotonic) {
+        if !self.persist.begin_stop(now) {
+            self.ending.stop = true;
+            return;
+        }
+        log::info!(event = Event::Stopping; "stopping");
+        self.supervision.manager.stopping("stopping");
+        // Names to flush must not be saved.
+        while self.flush_some(now) {}
+    }
+
     /// Takes no further query. If the service manager keeps the sockets open, they wait in the
     /// kernel for the next start.
     pub(super) fn drain(&mut self, now: Monotonic) {
-        self.ending.draining = Some(now.plus(DRAIN));
+        self.ending.draining = Some(now.plus(DRAIN_TIME_MAX));
         self.clients.stop_workers();
         self.on_handed(now, &mut Budget::new(Share::ALL, clock::now));
     }

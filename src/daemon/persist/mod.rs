@@ -96,8 +96,8 @@ impl Persist {
 
     /// Whether the restored sets are void because the wall clock was wrong at the start. To be
     /// called about once a second.
-    pub fn is_restore_void(&mut self) -> bool {
-        self.cache.is_restore_void()
+    pub fn drop_void_restore(&mut self) -> bool {
+        self.cache.drop_void_restore()
     }
 
     /// Notes that names were flushed.
@@ -106,8 +106,8 @@ impl Persist {
     }
 
     /// Prepares the end of the daemon. `false` if that was done before.
-    pub fn leave(&mut self, now: Monotonic) -> bool {
-        self.cache.leave(now)
+    pub fn begin_stop(&mut self, now: Monotonic) -> bool {
+        self.cache.begin_stop(now)
     }
 
     /// Starts to save the table.

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 /// Sets in one slice: the core takes less than a millisecond for them.
-const SLICE: usize = 256;
+const SLICE_SETS_MAX: usize = 256;
 /// Slices that the thread may read ahead.
-const AHEAD: usize = 2;
+const SLICES_AHEAD_MAX: usize = 2;
 
 /// A result of the thread.
 enum Slice {
@@ -143,7 +143,7 @@ impl Restorer {
         let (began, path) = (found.clocks, found.path.clone());
         let usual = found.header.usual.iter().copied().filter(|mark| *mark != 0).collect();
         let ago = found.age.elapsed().as_secs();
-        let (sender, slices) = sync_channel(AHEAD);
+        let (sender, slices) = sync_channel(SLICES_AHEAD_MAX);
         let work = move || read(&found, |slice| sender.send(slice).is_ok() && waker.wake().is_ok());
         if let Err(error) = std::thread::Builder::new().name("restore".to_owned()).spawn(work) {
             log_failure(&path, &format!("cannot start a thread: {error}"));
@@ -242,10 +242,11 @@ fn check(found: &Found) -> Result<(), ReadError> {
 
 fn send_all(found: &Found, send: &impl Fn(Slice) -> bool) -> Result<(), ReadError> {
     let mut reader = reader(found)?;
-    let mut sets = Vec::with_capacity(SLICE);
+    let mut sets = Vec::with_capacity(SLICE_SETS_MAX);
     while let Some(set) = reader.next_set()? {
         sets.push(dated(set, &found.age));
-        if sets.len() == SLICE && !send(Slice::Sets(std::mem::replace(&mut sets, Vec::with_capacity(SLICE))))
+        if sets.len() == SLICE_SETS_MAX
+            && !send(Slice::Sets(std::mem::replace(&mut sets, Vec::with_capacity(SLICE_SETS_MAX))))
         {
             return Ok(());
         }

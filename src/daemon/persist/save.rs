@@ -1,7 +1,7 @@
 //! Writes the table's address sets to the file `cache`, in a thread that reads the table like any
 //! other process.
 
-use crate::daemon::clients::handover::hand_in;
+use crate::daemon::thread_results::send_result;
 use hither_rounds::Routes;
 use hither_saved::{Clocks, Header, Link, MARGIN, OCTETS_MAX, Set, USUAL_MAX, Writer};
 use hither_table::{Family, FamilyView, Monotonic, Reader, Snapshot, State};
@@ -69,7 +69,7 @@ impl Saver {
     /// The thread cannot be started.
     pub fn begin(&mut self, job: Job) -> Result<(), String> {
         let (sender, waker) = (self.results.0.clone(), Arc::clone(&self.waker));
-        let work = move || hand_in(&sender, &waker, save(&job));
+        let work = move || send_result(&sender, &waker, save(&job));
         let thread = std::thread::Builder::new().name("save".to_owned()).spawn(work);
         self.busy = thread.is_ok();
         thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the end of the daemon waits for the save.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// The least time between two saves if names were flushed.
 const AFTER_FLUSH: Duration = Duration::from_secs(1);
 
@@ -64,12 +64,12 @@ pub(super) struct SavedCache {
     flushed: bool,
     /// Why the last save failed; it has been logged.
     failure: String,
-    leaving: Option<Leaving>,
+    stopping: Option<Stopping>,
 }
 
 /// The end of the daemon, which waits for the last save.
 #[derive(Clone, Copy, Debug)]
-struct Leaving {
+struct Stopping {
     /// The latest time of the end.
     until: Monotonic,
     /// Whether the last save has begun.
@@ -88,7 +88,7 @@ impl SavedCache {
             begun: ((0, 0), now()),
             flushed: false,
             failure: String::new(),
-            leaving: None,
+            stopping: None,
         }
     }
 
@@ -130,7 +130,7 @@ impl SavedCache {
     }
 
     /// Whether the restored sets are void because the wall clock was wrong at the start.
-    pub fn is_restore_void(&mut self) -> bool {
+    pub fn drop_void_restore(&mut self) -> bool {
         let is_void = self.restorer.as_ref().is_some_and(Restorer::was_clock_behind);
         if is_void {
             self.restorer = None;
@@ -156,29 +156,29 @@ impl SavedCache {
     pub fn timeout(&self, config: &Config, table: TableState) -> Option<Monotonic> {
         let is_to_save = !self.saver.is_busy() && self.is_unsaved(config, table);
         let due = is_to_save.then(|| self.save_due(config));
-        [due, self.leaving.map(|leaving| leaving.until)].into_iter().flatten().min()
+        [due, self.stopping.map(|stopping| stopping.until)].into_iter().flatten().min()
     }
 
     /// The work that is due. While the daemon ends, to be called again after a save.
     pub fn on_time(&mut self, config: &Config, table: TableState, now: Monotonic) -> Option<Due> {
-        if let Some(leaving) = self.leaving {
-            return self.go_on_leaving(leaving, config, table, now);
+        if let Some(stopping) = self.stopping {
+            return self.continue_stopping(stopping, config, table, now);
         }
         let is_due = !self.saver.is_busy() && self.save_due(config) <= now;
         (is_due && self.is_unsaved(config, table)).then_some(Due::Save)
     }
 
-    fn go_on_leaving(
+    fn continue_stopping(
         &mut self,
-        leaving: Leaving,
+        stopping: Stopping,
         config: &Config,
         table: TableState,
         now: Monotonic,
     ) -> Option<Due> {
-        if leaving.until <= now {
+        if stopping.until <= now {
             log::warn!(
                 "the cache could not be saved within {} s; the previous file stays",
-                LEAVE_WITHIN.as_secs()
+                STOP_WITHIN.as_secs()
             );
             if let Some(dir) = config.saved_in() {
                 save::remove_incomplete(dir);
@@ -189,8 +189,8 @@ impl SavedCache {
         if self.saver.is_busy() || is_void {
             return None;
         }
-        if !leaving.is_last_save && self.is_unsaved(config, table) {
-            self.leaving = Some(Leaving { is_last_save: true, ..leaving });
+        if !stopping.is_last_save && self.is_unsaved(config, table) {
+            self.stopping = Some(Stopping { is_last_save: true, ..stopping });
             return Some(Due::Save);
         }
         Some(Due::End)
@@ -202,11 +202,11 @@ impl SavedCache {
     }
 
     /// Prepares the end of the daemon. `false` if that was done before.
-    pub fn leave(&mut self, now: Monotonic) -> bool {
-        if self.leaving.is_some() {
+    pub fn begin_stop(&mut self, now: Monotonic) -> bool {
+        if self.stopping.is_some() {
             return false;
         }
-        self.leaving = Some(Leaving { until: now.plus(LEAVE_WITHIN), is_last_save: false });
+        self.stopping = Some(Stopping { until: now.plus(STOP_WITHIN), is_last_save: false });
         true
     }
 
@@ -216,7 +216,7 @@ impl SavedCache {
         self.flushed = false;
         let Contents { reader, routes, usual, mark: _ } = contents;
         // At the end of the daemon the file is not synced: a slow disk would delay the exit.
-        let sync = self.leaving.is_none();
+        let sync = self.stopping.is_none();
         let job = Job { reader, routes, usual, dir: dir.to_owned(), now: clocks(), sync };
         if let Err(why) = self.saver.begin(job) {
             self.note(Err(why), dir);
@@ -252,7 +252,7 @@ impl SavedCache {
             log::warn!(
                 "'{file}' cannot hold the whole cache: {sets} sets of addresses are saved, the others are not"
             );
-        } else if self.leaving.is_some() || has_recovered {
+        } else if self.stopping.is_some() || has_recovered {
             log::info!("{sets} sets of addresses are saved in '{file}'");
         } else {
             log::debug!("{sets} sets of addresses are saved in '{file}'");

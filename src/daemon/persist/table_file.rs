@@ -1,6 +1,6 @@
 //! The table's file: of the configured size, or smaller until there is enough space.
 
-use crate::config::{Config, ENTRIES};
+use crate::config::{Config, ENTRIES_DEFAULT};
 use crate::daemon::setup::{make_runtime_dir, warn_of_directory};
 use crate::host::files::identity;
 use crate::logging::Event;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How often to check whether there is space for the configured table.
-const EVERY: Duration = Duration::from_secs(60);
+const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// The file of the table, and how the table differs from the configured one.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl TableFile {
         let is_new = matches!(origin, Origin::Created | Origin::Replaced { .. });
         let problem = short.map(|why| why.to_string());
         let identities = identities(writer.is_shared(), dir);
-        let due = now().plus(EVERY);
+        let due = now().plus(CHECK_EVERY);
         Ok((TableFile { lock, configured, is_new, problem, identities, due }, writer))
     }
 
@@ -78,7 +78,7 @@ impl TableFile {
     pub fn take_check(&mut self, now: Monotonic) -> bool {
         let is_due = self.due <= now;
         if is_due {
-            self.due = now.plus(EVERY);
+            self.due = now.plus(CHECK_EVERY);
         }
         is_due
     }
@@ -113,7 +113,7 @@ impl TableFile {
         if !table.is_shared() || self.identities == identities(true, dir) {
             return false;
         }
-        self.due = now().plus(EVERY);
+        self.due = now().plus(CHECK_EVERY);
         log::warn!(
             event = Event::TableRefused, reason = "its file was removed or replaced";
             "the file of the table in '{}' was removed or replaced: a new table takes its entries over",
@@ -172,7 +172,7 @@ fn identities(is_shared: bool, dir: &Path) -> [Option<(u64, u64)>; 2] {
 }
 
 fn configured(entries: Option<usize>, dir: &Path) -> Geometry {
-    Geometry { entries: entries.unwrap_or_else(|| usual(dir, ENTRIES)) }
+    Geometry { entries: entries.unwrap_or_else(|| usual(dir, ENTRIES_DEFAULT)) }
 }
 
 fn seeds(random: &mut Random) -> [u64; 3] {

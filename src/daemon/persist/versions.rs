@@ -1,9 +1,9 @@
 //! The file `versions`: it holds a version that the table has not reached; a new table begins above
 //! it. So versions grow even if the table is lost.
 //!
-//! When the file is written, it is one step ahead of the table ([`FAR`], [`NEAR`]). It is written
-//! again when half of the step is used. So the table passes it only if it uses half a step before
-//! the next write ends, or if the file cannot be written.
+//! When the file is written, it is one step ahead of the table ([`IN_STATE_DIR`], [`IN_RUNTIME_DIR`]).
+//! The file is written again when half of the step is used. So the table passes it only if the table
+//! uses half a step before the next write ends, or if the file cannot be written.
 //!
 //! The file is in the state directory, or else in the runtime directory. There it is lost together
 //! with the table, and only the wall clock determines where the next table begins.
@@ -24,21 +24,21 @@ use std::time::Duration;
 
 const FILE: &str = "versions";
 const NEW_FILE: &str = "versions.new";
-/// How far ahead a file in the state directory is, and the least time between two writes. The table
-/// may use half of it meanwhile.
-const FAR: (u64, Duration) = (1 << 22, Duration::from_secs(1));
+/// The step of a file in the state directory, and the least time between two writes. The table may use
+/// half of the step meanwhile.
+const IN_STATE_DIR: (u64, Duration) = (1 << 22, Duration::from_secs(1));
 /// The same in the runtime directory, which is in memory and may be lost. Versions that begin by
 /// the clock grow by more during a start than the step that a start may skip, so that starts alone
 /// do not bring versions ahead of the clock.
-const NEAR: (u64, Duration) = (1 << 12, Duration::from_millis(50));
+const IN_RUNTIME_DIR: (u64, Duration) = (1 << 12, Duration::from_millis(50));
 /// How long after a failed write the next one is tried.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The file, and the thread that writes it.
 #[derive(Debug)]
 pub(super) struct VersionFile {
     dir: PathBuf,
-    /// [`FAR`] or [`NEAR`].
+    /// [`IN_STATE_DIR`] or [`IN_RUNTIME_DIR`].
     step: (u64, Duration),
     shared: Arc<Shared>,
     /// When the thread was last started. None if a write is due.
@@ -65,8 +65,8 @@ impl VersionFile {
     /// file.
     pub fn open(config: &Config, mut table: Upkeep<'_>, is_new: bool) -> VersionFile {
         let (dir, step) = match &config.state.dir {
-            Some(dir) => (dir.clone(), FAR),
-            None => (config.runtime_dir.clone(), NEAR),
+            Some(dir) => (dir.clone(), IN_STATE_DIR),
+            None => (config.runtime_dir.clone(), IN_RUNTIME_DIR),
         };
         let path = dir.join(FILE);
         let there = read(&path).unwrap_or_else(|why| {
@@ -103,7 +103,7 @@ impl VersionFile {
         let version = last.saturating_add(self.step.0).max(self.shared.written.load(SeqCst));
         write(&self.dir, version, false)?;
         self.shared.written.store(version, SeqCst);
-        self.is_unsynced = self.step == FAR;
+        self.is_unsynced = self.step == IN_STATE_DIR;
         Ok(())
     }
 
@@ -118,7 +118,7 @@ impl VersionFile {
         let (written, last) = (self.shared.written.load(SeqCst), table.last_version());
         let failed = self.shared.failed.load(SeqCst);
         let is_enough = written >= last.saturating_add(step / 2) && !self.is_unsynced && !failed;
-        let pause = if failed { RETRY } else { every };
+        let pause = if failed { RETRY_AFTER } else { every };
         let is_early = self.tried.is_some_and(|tried| tried.plus(pause) > now);
         if is_enough || is_early || self.shared.busy.load(SeqCst) {
             return None;
@@ -144,7 +144,7 @@ impl VersionFile {
         let Some(version) = self.next(table, now) else { return };
         self.shared.busy.store(true, SeqCst);
         let (dir, shared) = (self.dir.clone(), Arc::clone(&self.shared));
-        let sync = self.step == FAR;
+        let sync = self.step == IN_STATE_DIR;
         let work = move || write_in_thread(&dir, version, sync, &shared);
         if std::thread::Builder::new().name("versions".to_owned()).spawn(work).is_err() {
             self.shared.busy.store(false, SeqCst);
@@ -222,7 +222,7 @@ mod tests {
             let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 1_000_000);
             let file = VersionFile {
                 dir: dir.join("state"),
-                step: FAR,
+                step: IN_STATE_DIR,
                 shared: Arc::default(),
                 tried: None,
                 is_unsynced: false,
@@ -256,10 +256,13 @@ mod tests {
         write(&world.file.dir, THERE, false).expect("written");
         world.run_thread(wanted);
         assert_eq!(world.written(), Some(THERE));
-        assert_eq!(world.next(1), Some(THERE + FAR.0));
+        assert_eq!(world.next(1), Some(THERE + IN_STATE_DIR.0));
         assert_eq!(world.writer.last_version(), THERE);
-        world.run_thread(THERE + FAR.0);
-        assert_eq!((world.written(), world.next(2), world.next(90_000)), (Some(THERE + FAR.0), None, None));
+        world.run_thread(THERE + IN_STATE_DIR.0);
+        assert_eq!(
+            (world.written(), world.next(2), world.next(90_000)),
+            (Some(THERE + IN_STATE_DIR.0), None, None)
+        );
     }
 
     #[test]
@@ -274,7 +277,7 @@ mod tests {
         let wanted = world.next(2000).expect("it is used up");
         world.run_thread(wanted);
         assert_eq!(world.written(), Some(THERE));
-        assert_eq!((world.next(2001), world.writer.last_version()), (Some(THERE + FAR.0), THERE));
+        assert_eq!((world.next(2001), world.writer.last_version()), (Some(THERE + IN_STATE_DIR.0), THERE));
     }
 
     #[test]
@@ -282,8 +285,11 @@ mod tests {
         let mut world = World::new("synced");
         let last = world.writer.last_version();
         world.file.write(last).expect("written");
-        assert_eq!((world.written(), world.next(0)), (Some(last + FAR.0), Some(last + FAR.0)));
-        world.run_thread(last + FAR.0);
+        assert_eq!(
+            (world.written(), world.next(0)),
+            (Some(last + IN_STATE_DIR.0), Some(last + IN_STATE_DIR.0))
+        );
+        world.run_thread(last + IN_STATE_DIR.0);
         assert_eq!(world.next(5000), None);
     }
 

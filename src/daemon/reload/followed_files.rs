@@ -11,7 +11,7 @@ mod settle;
 mod walk;
 mod watches;
 
-use crate::daemon::clients::handover::wake_up;
+use crate::daemon::thread_results::wake;
 use crate::host::files;
 use crate::logging::Event;
 use hither_net::clock;
@@ -31,7 +31,7 @@ use std::time::Duration;
 use watches::{Cause, Watches};
 
 /// How often files that cannot be watched are checked.
-const POLLED: Duration = Duration::from_secs(2);
+const POLL_EVERY: Duration = Duration::from_secs(2);
 /// Entries of a followed directory that a check compares.
 const ENTRIES_MAX: usize = 4096;
 
@@ -188,7 +188,7 @@ impl Looker {
     /// Watches the present ways to all files. Returns fingerprints of the files.
     fn walk(&mut self) -> Vec<u64> {
         let is_polled = self.watches.install(&self.paths);
-        self.polled = is_polled.then(|| clock::now().plus(POLLED));
+        self.polled = is_polled.then(|| clock::now().plus(POLL_EVERY));
         self.paths.iter().map(|path| fingerprint(path)).collect()
     }
 
@@ -204,7 +204,7 @@ impl Looker {
 
     fn report(&self) {
         self.changed.store(true, Ordering::Release);
-        wake_up(&self.waker);
+        wake(&self.waker);
     }
 
     /// Waits for a descriptor or a deadline. `None` if the poll failed, which is logged.

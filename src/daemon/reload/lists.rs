@@ -9,7 +9,7 @@ mod list_file;
 mod tests;
 
 use crate::config::{self, Config};
-use crate::daemon::clients::handover::hand_in;
+use crate::daemon::thread_results::send_result;
 use crate::host::interfaces;
 use crate::host::resolv_conf::ResolvConfFile;
 use crate::host::resolvers::ResolverFiles;
@@ -168,7 +168,7 @@ impl ListLoader {
             let read = load(&plan, &before);
             // From here on only the event loop has the data, and frees it.
             drop(before);
-            hand_in(&sender, &waker, read);
+            send_result(&sender, &waker, read);
         });
         match thread {
             Ok(_) => self.busy = true,

@@ -47,7 +47,7 @@ use std::time::Duration;
 use unusable_config::Unusable;
 
 /// How often an invalid configuration is read again, even if it has not changed.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY_EVERY: Duration = Duration::from_secs(60);
 
 /// The configuration in force, and all sources of changes to it. See the module's documentation.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ impl Reload {
         began: Monotonic,
         ended: Monotonic,
     ) -> Vec<Slot> {
-        self.requests.has_read(result, began, ended)
+        self.requests.note_read(result, began, ended)
     }
 
     /// Notes why the configuration that was read last is not in force. Returns whether an earlier
@@ -297,7 +297,7 @@ impl Reload {
         // The first retry is for changes before the files were followed. Its error has been logged
         // already.
         let is_first = self.retry_at == Monotonic(0);
-        self.retry_at = now.plus(RETRY);
+        self.retry_at = now.plus(RETRY_EVERY);
         match unusable_config::load(self.path.as_deref()) {
             Ok(config) => Some(Ok(config)),
             Err(Unusable { reason, .. }) => {
@@ -337,13 +337,13 @@ impl Reload {
     }
 
     /// Whether followed files have changed since the last call.
-    pub fn have_files_changed(&self) -> bool {
+    pub fn take_files_changed(&self) -> bool {
         self.follower.as_ref().is_some_and(Follower::take)
     }
 
     /// Whether the system's programs have reported something new about links since the last call.
-    pub fn have_links_changed(&mut self) -> bool {
-        self.resolvers.has_news()
+    pub fn take_links_changed(&mut self) -> bool {
+        self.resolvers.take_news()
     }
 
     /// Queries the system's programs about links again.

@@ -18,7 +18,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// does not.
 const SUSPEND_MIN: Duration = Duration::from_secs(2);
 /// How long after a look failed for lack of a descriptor the next one is tried.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The watch of the network and of the host's name.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Network {
         if news && self.due.is_none() {
             self.look();
         }
-        let renamed = self.name.has_changed();
+        let renamed = self.name.take_change();
         self.renamed |= renamed;
         if news || renamed {
             self.due.get_or_insert(now.plus(SETTLE));
@@ -146,7 +146,7 @@ impl Network {
             self.due = Some(now.plus(SETTLE));
         }
         if !self.look() {
-            self.due = Some(now.plus(RETRY));
+            self.due = Some(now.plus(RETRY_AFTER));
             return None;
         }
         let network = std::mem::take(&mut self.changed);
@@ -173,7 +173,7 @@ impl HostName {
         HostName { file: file.ok(), known: nix::unistd::gethostname().unwrap_or_default() }
     }
 
-    fn has_changed(&mut self) -> bool {
+    fn take_change(&mut self) -> bool {
         let name = nix::unistd::gethostname().unwrap_or_default();
         std::mem::replace(&mut self.known, name) != self.known
     }

@@ -128,7 +128,12 @@ impl ReloadRequests {
 
     /// Notes that the taken reload has read the configuration, from `began` to `ended`. Returns the
     /// operators to reply to if that failed; otherwise they wait for its end.
-    pub fn has_read(&mut self, result: &Result<(), String>, began: Monotonic, ended: Monotonic) -> Vec<Slot> {
+    pub fn note_read(
+        &mut self,
+        result: &Result<(), String>,
+        began: Monotonic,
+        ended: Monotonic,
+    ) -> Vec<Slot> {
         self.next = began.plus((ended.since(began) * TIME_PART).min(PAUSE_MAX));
         self.pairs.began(result, began);
         let requesters = std::mem::take(&mut self.requesters);

@@ -58,7 +58,7 @@ impl Resolvers {
     }
 
     /// Whether the system's programs have reported something new about links.
-    pub fn has_news(&mut self) -> bool {
+    pub fn take_news(&mut self) -> bool {
         self.links.as_mut().is_some_and(BusFollower::take_changes)
     }
 

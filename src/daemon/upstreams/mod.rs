@@ -3,4 +3,4 @@
 mod pool;
 mod sockets;
 
-pub(crate) use sockets::{Conversation, MESSAGES, Received, Upstreams};
+pub(crate) use sockets::{Conversation, MESSAGES_PER_TURN_MAX, Received, Upstreams};

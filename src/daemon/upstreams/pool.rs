@@ -20,26 +20,26 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// New sockets per second, and the largest burst of them.
-const FRESH_RATE: u64 = 1024;
-const FRESH_BURST: u64 = 2048;
+const FRESH_PER_SECOND_MAX: u64 = 1024;
+const FRESH_BURST_MAX: u64 = 2048;
 /// New sockets of one upstream that wait for their first query, and how many are opened together.
-const AHEAD: usize = 16;
-const AHEAD_AT_ONCE: usize = 8;
+const AHEAD_MAX: usize = 16;
+const AHEAD_PER_TURN_MAX: usize = 8;
 /// Idle sockets of one upstream above which they are reused.
 const IDLE_MIN: usize = 64;
 /// Idle sockets of one upstream that are kept: 512 together with those opened ahead.
-const IDLE_MAX: usize = 512 - AHEAD;
+const IDLE_MAX: usize = 512 - AHEAD_MAX;
 /// Queries sent from one socket before it is closed.
-const USES: usize = 256;
+const USES_MAX: usize = 256;
 /// How long a socket is used, if another one is available.
-const AGE: Duration = Duration::from_secs(60);
+const AGE_MAX: Duration = Duration::from_secs(60);
 /// How long an idle socket is kept, and the least time between two sweeps.
-const KEPT: Duration = Duration::from_secs(60);
-const LOOKS: Duration = Duration::from_secs(5);
+const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+const SWEEP_EVERY_MIN: Duration = Duration::from_secs(5);
 /// Closed sockets whose ports and ids are remembered, in case a port is drawn again.
-const SPENT: usize = 1024;
+const CLOSED_REMEMBERED_MAX: usize = 1024;
 /// Ports tried to find one from which an id has not been sent.
-const DRAWS: usize = 4;
+const PORT_DRAWS_MAX: usize = 4;
 
 /// A socket, and the queries sent from it.
 #[derive(Debug)]
@@ -73,13 +73,13 @@ impl UdpLine {
     }
 
     pub fn may_send(&self, id: u16, now: Monotonic) -> bool {
-        self.may_still_send(id) && now < self.opened.plus(AGE)
+        self.may_still_send(id) && now < self.opened.plus(AGE_MAX)
     }
 
     /// The same if no other socket is available: its age does not matter, but no id is sent from a
     /// port twice.
     pub fn may_still_send(&self, id: u16) -> bool {
-        self.sent.len() < USES && !self.sent.contains(&id) && !self.spent.contains(&id)
+        self.sent.len() < USES_MAX && !self.sent.contains(&id) && !self.spent.contains(&id)
     }
 
     /// The attempt that a message is for, by its id. A message with an unknown id counts for the latest
@@ -158,7 +158,7 @@ impl Pool {
             ports: HashMap::new(),
             spent: VecDeque::new(),
             asked: Vec::new(),
-            fresh: FRESH_BURST,
+            fresh: FRESH_BURST_MAX,
             fresh_at: Monotonic(0),
         }
     }
@@ -172,7 +172,7 @@ impl Pool {
         if let Some(kept) = self.shelves.get_mut(&upstream).and_then(|shelf| shelf.ahead.pop_back()) {
             return Some(self.taken(upstream, kept));
         }
-        if self.may_open(now) {
+        if self.take_permit(now) {
             return None;
         }
         let idle = &mut self.shelves.get_mut(&upstream)?.idle;
@@ -203,10 +203,10 @@ impl Pool {
     }
 
     /// Whether one more socket may be opened now, which is then counted.
-    fn may_open(&mut self, now: Monotonic) -> bool {
-        let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_RATE / 1_000_000;
+    fn take_permit(&mut self, now: Monotonic) -> bool {
+        let more = now.since(self.fresh_at).as_micros() as u64 * FRESH_PER_SECOND_MAX / 1_000_000;
         if more > 0 {
-            self.fresh = (self.fresh + more).min(FRESH_BURST);
+            self.fresh = (self.fresh + more).min(FRESH_BURST_MAX);
             self.fresh_at = now;
         }
         let may = self.fresh > 0;
@@ -228,8 +228,8 @@ impl Pool {
         let mut lines = Vec::new();
         for upstream in std::mem::take(&mut self.asked) {
             let there = self.shelves.get(&upstream).map_or(0, |shelf| shelf.ahead.len());
-            for _ in there..AHEAD.min(there + AHEAD_AT_ONCE) {
-                if self.len() + lines.len() >= self.most || lines.len() >= room || !self.may_open(now) {
+            for _ in there..AHEAD_MAX.min(there + AHEAD_PER_TURN_MAX) {
+                if self.len() + lines.len() >= self.most || lines.len() >= room || !self.take_permit(now) {
                     break;
                 }
                 match self.open_any(upstream, now, random) {
@@ -253,7 +253,7 @@ impl Pool {
 
     /// Adds a new socket, which waits for its first query.
     pub fn ready(&mut self, upstream: Server, key: usize, now: Monotonic) {
-        self.look_at.get_or_insert(now.plus(KEPT));
+        self.look_at.get_or_insert(now.plus(IDLE_TIME_MAX));
         self.shelves.entry(upstream).or_default().ahead.push_back(Kept { key, since: now });
     }
 
@@ -266,7 +266,7 @@ impl Pool {
         random: &mut Random,
     ) -> io::Result<UdpLine> {
         let mut line = self.open_any(upstream, now, random)?;
-        for _ in 1..DRAWS {
+        for _ in 1..PORT_DRAWS_MAX {
             if !line.spent.contains(&id) {
                 break;
             }
@@ -294,10 +294,10 @@ impl Pool {
     /// Keeps a socket for the next query. Returns a socket that the caller must close for it,
     /// possibly this one.
     pub fn take_back(&mut self, line: &UdpLine, key: usize, now: Monotonic) -> Option<usize> {
-        if line.sent.len() >= USES {
+        if line.sent.len() >= USES_MAX {
             return Some(key);
         }
-        self.look_at.get_or_insert(now.plus(KEPT));
+        self.look_at.get_or_insert(now.plus(IDLE_TIME_MAX));
         self.shelves.entry(line.upstream).or_default().idle.push_back(Kept { key, since: now });
         let len = self.len();
         let idle = &mut self.shelves.get_mut(&line.upstream)?.idle;
@@ -314,7 +314,7 @@ impl Pool {
         if self.ports.get(&line.port) == Some(&key) {
             self.ports.remove(&line.port);
         }
-        if self.spent.len() == SPENT {
+        if self.spent.len() == CLOSED_REMEMBERED_MAX {
             self.spent.pop_front();
         }
         self.spent.push_back((line.port, line.sent));
@@ -347,13 +347,13 @@ impl Pool {
         }
         self.shelves.retain(|_, shelf| {
             for shelf in [&mut shelf.idle, &mut shelf.ahead] {
-                let done = shelf.iter().take_while(|kept| kept.since.plus(KEPT) <= now).count();
+                let done = shelf.iter().take_while(|kept| kept.since.plus(IDLE_TIME_MAX) <= now).count();
                 over.extend(shelf.drain(..done).map(|kept| kept.key));
             }
             shelf.len() > 0
         });
         let oldest = self.shelves.values().filter_map(IdleSockets::oldest).map(|kept| kept.since).min();
-        self.look_at = oldest.map(|since| since.plus(KEPT).max(now.plus(LOOKS)));
+        self.look_at = oldest.map(|since| since.plus(IDLE_TIME_MAX).max(now.plus(SWEEP_EVERY_MIN)));
         over
     }
 

@@ -9,7 +9,7 @@ mod late_responses;
 mod opening;
 mod receiving;
 
-pub(crate) use receiving::{Conversation, MESSAGES, Received};
+pub(crate) use receiving::{Conversation, MESSAGES_PER_TURN_MAX, Received};
 
 use crate::daemon::core::Sending;
 use crate::daemon::setup::Shares;
@@ -79,9 +79,9 @@ pub(crate) struct Upstreams {
 }
 
 /// Sockets closed in one turn.
-const CLOSED: usize = 32;
+const CLOSED_PER_TURN_MAX: usize = 32;
 /// How long after a shortage of descriptors no socket is opened ahead.
-const SHORT: Duration = Duration::from_secs(1);
+const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 fn failure(error: &io::Error) -> Failure {
     match error.kind() {
@@ -250,12 +250,12 @@ impl Upstreams {
 
     /// Closes unneeded sockets, and opens some for the next queries.
     pub fn tidy(&mut self, registry: &Registry, now: Monotonic) {
-        for _ in 0..CLOSED {
+        for _ in 0..CLOSED_PER_TURN_MAX {
             let Some(key) = self.over.pop() else { break };
             self.drop_socket(key);
         }
         let room = self.most.saturating_sub(self.sockets.len());
-        if room == 0 || self.short.is_some_and(|at| now < at.plus(SHORT)) {
+        if room == 0 || self.short.is_some_and(|at| now < at.plus(SHORTAGE_LASTS)) {
             return self.pool.open_none_ahead();
         }
         let (lines, outcome) = self.pool.open_ahead(room, now, &mut self.random);

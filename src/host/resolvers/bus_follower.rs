@@ -16,9 +16,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// The socket of the system's bus, below the root directory.
 pub(super) const SOCKET: &str = "run/dbus/system_bus_socket";
 /// How long a connection may take: while the host starts the socket exists before the bus does.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 /// How long both managers may take to answer.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Pause before managers are asked again, since changes come in bursts. It is longer than the step of
 /// the clock that dates files, so that no later change has the date of one that was seen.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -27,18 +27,18 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// private to it and are not read.
 const RESOLVED_STATE: &str = "run/systemd/resolve/netif";
 /// How often the date of [`RESOLVED_STATE`] is read while systemd-resolved runs.
-const STATE_INTERVAL: Duration = Duration::from_millis(100);
+const READ_STATE_EVERY: Duration = Duration::from_millis(100);
 /// Pause before a lost bus or a silent manager is asked again.
-const RETRY: Duration = Duration::from_millis(250);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How long the last known links stay in force without the bus or a manager: one that is restarted is
 /// back by then.
-const GRACE: Duration = Duration::from_secs(5);
+const KEEP_LINKS_FOR: Duration = Duration::from_secs(5);
 /// Pause between attempts while the bus is there and does not answer.
-const STUCK_RETRY: Duration = Duration::from_secs(60);
+const RETRY_STUCK_AFTER: Duration = Duration::from_secs(60);
 /// How long the start waits for the first answer of the bus.
-const START_BUS: Duration = Duration::from_millis(50);
+const START_BUS_WITHIN: Duration = Duration::from_millis(50);
 /// How long the start waits for links after the bus has answered.
-const START_LINKS: Duration = Duration::from_secs(1);
+const START_LINKS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A report of the thread to the event loop.
 #[derive(Debug)]
@@ -80,11 +80,11 @@ impl BusFollower {
         };
         std::thread::Builder::new().name("bus".to_owned()).spawn(move || thread.run())?;
         let mut follower = BusFollower { reports, wake, links: BusLinks::default() };
-        let mut until = Instant::now() + START_BUS;
+        let mut until = Instant::now() + START_BUS_WITHIN;
         while let Ok(report) = follower.reports.recv_timeout(until.saturating_duration_since(Instant::now()))
         {
             match report {
-                Report::Connected => until = Instant::now() + START_LINKS,
+                Report::Connected => until = Instant::now() + START_LINKS_WITHIN,
                 Report::Links(links) => {
                     follower.links = links;
                     break;
@@ -147,7 +147,7 @@ impl Thread {
 
     /// Follows the bus until it is lost, then waits until another attempt makes sense.
     fn follow_until_lost(&mut self, lost_since: &mut Option<Instant>) -> Result<(), Ended> {
-        let error = match Connection::connect(&self.socket, CONNECT_PATIENCE) {
+        let error = match Connection::connect(&self.socket, CONNECT_WITHIN) {
             Ok(mut bus) => {
                 self.send(Report::Connected)?;
                 match self.follow(&mut bus, lost_since) {
@@ -159,33 +159,35 @@ impl Thread {
         };
         let has_links = self.reported.as_ref().is_some_and(|links| !links.is_empty());
         let lost_for = lost_since.get_or_insert_with(Instant::now).elapsed();
-        if has_links && lost_for < GRACE {
-            return self.sleep(Some(RETRY));
+        if has_links && lost_for < KEEP_LINKS_FOR {
+            return self.sleep(Some(RETRY_AFTER));
         }
         log::debug!("the message bus at '{}': {error}", self.socket.display());
         self.report(BusLinks::default())?;
         // When a bus starts, or lets this user in, the file of its socket changes, and the event loop
         // wakes this thread. A bus that is stuck gives no such sign.
         let is_stuck = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
-        self.sleep(is_stuck.then_some(STUCK_RETRY))
+        self.sleep(is_stuck.then_some(RETRY_STUCK_AFTER))
     }
 
     /// Reports the links of the managers and each change of them, until the bus fails.
     fn follow(&mut self, bus: &mut Connection, lost_since: &mut Option<Instant>) -> io::Result<Ended> {
-        let until = Instant::now() + ANSWER_PATIENCE;
+        let until = Instant::now() + ANSWER_WITHIN;
         for rule in MATCH_RULES {
             bus.subscribe(rule, until)?;
         }
         loop {
             self.state_date = date(&self.state_dir);
-            let links = ask(bus, Instant::now() + ANSWER_PATIENCE)?;
+            let links = ask(bus, Instant::now() + ANSWER_WITHIN)?;
             let before = self.reported.as_ref();
             let has_gone =
                 |lacks: fn(&BusLinks) -> bool| lacks(&links) && before.is_some_and(|links| !lacks(links));
             let manager_has_gone = has_gone(|links| links.resolved.is_none())
                 || has_gone(|links| links.network_manager.is_none());
-            let retry = if manager_has_gone && lost_since.get_or_insert_with(Instant::now).elapsed() < GRACE {
-                Some(RETRY)
+            let retry = if manager_has_gone
+                && lost_since.get_or_insert_with(Instant::now).elapsed() < KEEP_LINKS_FOR
+            {
+                Some(RETRY_AFTER)
             } else {
                 *lost_since = None;
                 if self.report(links).is_err() {
@@ -210,7 +212,7 @@ impl Thread {
         }
         let mut until = retry.map(|retry| Instant::now() + retry);
         let has_resolved = self.reported.as_ref().is_some_and(|links| links.resolved.is_some());
-        let interval = has_resolved.then_some(STATE_INTERVAL);
+        let interval = has_resolved.then_some(READ_STATE_EVERY);
         let mut is_settling = false;
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -221,7 +223,7 @@ impl Thread {
             if readable.woken && self.drain().is_err() {
                 return Ok(Err(Ended));
             }
-            let has_signal = readable.bus && bus.receive(ANSWER_PATIENCE)?;
+            let has_signal = readable.bus && bus.receive(ANSWER_WITHIN)?;
             let has_new_state = has_resolved && date(&self.state_dir) != self.state_date;
             if (has_signal || readable.woken || has_new_state) && !is_settling {
                 is_settling = true;

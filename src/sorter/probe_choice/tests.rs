@@ -21,7 +21,7 @@ const SMALL: Priority = Priority { size: SetSize::Small, recency: 0, address: 0 
 impl ProbeChoice {
     /// The outcome of an address if it is settled; otherwise the address is enqueued, as a set does it.
     fn settled_or_enqueued(&mut self, address: IpAddr, now: Monotonic) -> Option<Outcome> {
-        if self.is_settled(&address, now) {
+        if self.check_settled(&address, now) {
             return Some(self.outcome(&address));
         }
         self.enqueue(address, SMALL);

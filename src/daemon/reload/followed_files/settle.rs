@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A burst is over this long after its last change.
-const QUIET: Duration = Duration::from_millis(20);
+const QUIET_AFTER: Duration = Duration::from_millis(20);
 /// The same while a process has the file open for writing.
-const OPEN: Duration = Duration::from_millis(80);
+const QUIET_AFTER_OPEN: Duration = Duration::from_millis(80);
 /// A burst that does not end is reported this long after its first change.
 const CUT_AFTER: Duration = Duration::from_millis(100);
 /// That time doubles with each burst that follows immediately, up to this bound.
@@ -41,11 +41,11 @@ impl<K: Ord> Settle<K> {
         let first = Burst { due: None, end: now.plus(CUT_AFTER), cut_after: CUT_AFTER };
         let burst = self.bursts.entry(file).or_insert(first);
         if burst.due.is_none() && burst.end <= now {
-            let goes_on = now <= burst.end.plus(OPEN);
+            let goes_on = now <= burst.end.plus(QUIET_AFTER_OPEN);
             burst.cut_after = if goes_on { (burst.cut_after * 2).min(CUT_AFTER_MAX) } else { CUT_AFTER };
             burst.end = now.plus(burst.cut_after);
         }
-        let quiet = now.plus(if is_open { OPEN } else { QUIET });
+        let quiet = now.plus(if is_open { QUIET_AFTER_OPEN } else { QUIET_AFTER });
         burst.due = Some(quiet.min(burst.end));
     }
 
@@ -66,7 +66,7 @@ impl<K: Ord> Settle<K> {
                 burst.end = now;
                 is_cut
             }
-            None => now <= burst.end.plus(OPEN),
+            None => now <= burst.end.plus(QUIET_AFTER_OPEN),
         });
         over
     }

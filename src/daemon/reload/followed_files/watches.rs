@@ -1,7 +1,7 @@
 //! The inotify watches for all followed paths: on each directory of a way, for the entries that the
 //! way goes through, and on the file at its end, which may be written by another hard link.
 
-use super::POLLED;
+use super::POLL_EVERY;
 use super::walk::{End, Entry, Way, walk};
 use crate::logging::Event;
 use nix::errno::Errno;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// How often paths are resolved until two results are equal: a change after resolving and before
 /// watching shows in the next result.
-const WALKS: usize = 4;
+const WALKS_MAX: usize = 4;
 
 /// Reads of events in one pass of the thread. Each returns some hundred events.
-const READS: usize = 64;
+const READS_PER_PASS_MAX: usize = 64;
 /// File systems that other hosts or processes write without this kernel's knowledge: NFS, SMB
 /// (three of them), FUSE, 9p, Ceph, AFS, OCFS2, GFS2, Lustre, Coda, VirtualBox's shared folders.
 const REMOTE: [u64; 13] = [
@@ -92,7 +92,7 @@ impl Watches {
         // Paths that resolve differently each time are resolved again later.
         let mut is_settled = false;
         if let Some(inotify) = &self.inotify {
-            for _ in 0..WALKS {
+            for _ in 0..WALKS_MAX {
                 failed.clear();
                 let watched = watch(inotify, &ways, &mut failed);
                 for gone in self.watched.keys().filter(|watch| !watched.contains_key(watch)) {
@@ -123,7 +123,7 @@ impl Watches {
                 event = Event::NotFollowed, what:% = path.display(), reason:% = error;
                 "'{}' cannot be watched: {error}{limit}; files there are checked every {} s instead",
                 path.display(),
-                POLLED.as_secs()
+                POLL_EVERY.as_secs()
             );
         }
         self.logged = failed.keys().cloned().collect();
@@ -132,7 +132,7 @@ impl Watches {
     /// Reads events. `on_change` gets the changed object, and whether a process has it open for
     /// writing.
     pub fn take(&self, mut on_change: impl FnMut(Cause, bool)) {
-        for _ in 0..READS {
+        for _ in 0..READS_PER_PASS_MAX {
             // Further events are read in the next pass.
             let events = self.inotify.as_ref().map(Inotify::read_events);
             let Some(Ok(events)) = events else { return };

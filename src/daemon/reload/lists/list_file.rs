@@ -15,10 +15,10 @@ use std::sync::Arc;
 /// is not read, which is logged.
 const FILE_MAX: u64 = 256 << 20;
 /// Octets read by one call, more than a line may have.
-const BUFFER: usize = 128 << 10;
+const BUFFER_OCTETS: usize = 128 << 10;
 /// Milliseconds after which a file's times show every change. Some file systems store them in steps
 /// of two seconds.
-const STEP_MS: u64 = 2_500;
+const DATE_STEP_MAX_MS: u64 = 2_500;
 
 /// The data of the last read of a file.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Stamp {
     /// Whether every change after `wall_ms` shows in the times.
     fn is_old(&self, wall_ms: u64) -> bool {
         let ms = |(s, ns): (i64, i64)| u64::try_from(s * 1000 + ns / 1_000_000).unwrap_or(u64::MAX);
-        ms(self.changed).saturating_add(STEP_MS) < wall_ms
+        ms(self.changed).saturating_add(DATE_STEP_MAX_MS) < wall_ms
     }
 }
 
@@ -149,7 +149,7 @@ impl ListFile<'_> {
         let read = crate::host::files::open_regular(self.path).and_then(|file| {
             let stamp = Stamp::of(&file.metadata()?);
             let text = Text { file, octets: 0, is_cut: false, seen: Seen::default() };
-            let mut text = BufReader::with_capacity(BUFFER, text);
+            let mut text = BufReader::with_capacity(BUFFER_OCTETS, text);
             let (new, passed) = parse(&mut text, before.map(|before| &*before.value))?;
             let text = text.into_inner();
             let is_same = stamp == Stamp::of(&text.file.metadata()?);
@@ -246,7 +246,8 @@ mod tests {
         let changed_ms = 1_700_000_000_123;
         let stamp =
             Stamp { device: 1, inode: 2, size: 3, modified: (0, 0), changed: (1_700_000_000, 123_999_999) };
-        let is_old = [-1, 0, 1].map(|ms| stamp.is_old((changed_ms + STEP_MS).saturating_add_signed(ms)));
+        let is_old =
+            [-1, 0, 1].map(|ms| stamp.is_old((changed_ms + DATE_STEP_MAX_MS).saturating_add_signed(ms)));
         assert_eq!(is_old, [false, false, true]);
         // A clock that was set back, or a time before 1970: nothing is known.
         assert!(!stamp.is_old(0) && !Stamp { changed: (-1, 0), ..stamp }.is_old(u64::MAX));

@@ -78,7 +78,7 @@ impl Read {
         }
     }
 
-    fn is_new(&mut self) -> bool {
+    fn reads_change(&mut self) -> bool {
         self.begin();
         matches!(self.end(), Loaded::Changed(_))
     }
@@ -92,24 +92,24 @@ fn block(dir: &Path, name: &str) -> config::Block {
 #[test]
 fn unchanged_data_is_not_put_in_force_again() {
     let mut read = Read::new("same");
-    assert!(!read.is_new(), "nothing has changed");
+    assert!(!read.reads_change(), "nothing has changed");
     read.write("list", "listed.example\n");
-    assert!(read.is_new(), "a list was read again");
+    assert!(read.reads_change(), "a list was read again");
     std::fs::remove_file(read.dir.join("list")).expect("there");
-    assert!(!read.is_new(), "what was read of a list that is gone stays");
+    assert!(!read.reads_change(), "what was read of a list that is gone stays");
     read.write("hosts", "192.0.2.1 host.example\n");
-    assert!(read.is_new(), "a hosts file was read again");
+    assert!(read.reads_change(), "a hosts file was read again");
     std::fs::remove_file(read.dir.join("hosts")).expect("there");
-    assert!(read.is_new(), "a hosts file is gone");
-    assert!(!read.is_new(), "it is still gone");
+    assert!(read.reads_change(), "a hosts file is gone");
+    assert!(!read.reads_change(), "it is still gone");
     read.config.blocks.reverse();
-    assert!(read.is_new(), "the blocks have another order");
+    assert!(read.reads_change(), "the blocks have another order");
     read.config.blocks[0].verdict = Verdict::NoData;
-    assert!(read.is_new(), "something else is said of blocked names");
-    assert!(!read.is_new());
+    assert!(read.reads_change(), "something else is said of blocked names");
+    assert!(!read.reads_change());
     read.config.hosts.own_name = false;
-    assert_eq!(read.is_new(), own_name().is_some(), "the host's name is not answered any more");
-    assert!(!read.is_new());
+    assert_eq!(read.reads_change(), own_name().is_some(), "the host's name is not answered any more");
+    assert!(!read.reads_change());
 }
 
 #[test]
@@ -124,5 +124,5 @@ fn data_that_a_later_read_overtakes_is_put_in_force_by_that_one() {
     read.loader.results.0.send(first).expect("kept");
     let Loaded::Changed(local) = read.end() else { panic!("it is not in force yet") };
     assert_eq!(local.blocked_by(&"other.example".parse().expect("a name")), Some(1));
-    assert!(!read.is_new());
+    assert!(!read.reads_change());
 }

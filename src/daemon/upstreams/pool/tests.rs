@@ -33,7 +33,7 @@ fn ports_and_ids_are_not_used_again_together() {
     line.send(&asking("a.example", 7), AttemptId(1)).expect("sent");
     line.send(&asking("B.example", 8), AttemptId(2)).expect("sent");
     assert!(!line.may_send(7, now) && !line.may_send(8, now) && line.may_send(9, now));
-    assert!(!line.may_send(9, now.plus(AGE)), "it is too old");
+    assert!(!line.may_send(9, now.plus(AGE_MAX)), "it is too old");
     assert!(line.may_still_send(9) && !line.may_still_send(8), "where no other can be had");
     let whose = |id: u16| line.whose(&id.to_be_bytes());
     assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [0, 2, 2, 2].map(|n| Some(AttemptId(n))));
@@ -68,8 +68,9 @@ fn an_idle_socket_is_used_again_only_where_there_are_many() {
     for key in 0..=IDLE_MIN {
         assert_eq!(pool.take_back(&line(), key, now), None);
     }
-    let fresh = (0..FRESH_BURST).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
-    assert_eq!(fresh, FRESH_BURST, "as many as may be opened");
+    let fresh =
+        (0..FRESH_BURST_MAX).filter(|_| pool.draw(upstream, now, &mut random).is_none()).count() as u64;
+    assert_eq!(fresh, FRESH_BURST_MAX, "as many as may be opened");
     assert!(pool.open_ahead(99, now, &mut random).0.is_empty(), "no more than may be opened");
     assert!(pool.draw(upstream, now, &mut random).is_some());
     assert_eq!(pool.draw(upstream, now, &mut random), None, "few are idle");
@@ -78,7 +79,7 @@ fn an_idle_socket_is_used_again_only_where_there_are_many() {
     }
     assert!(pool.take_back(&line(), 7, now).is_some_and(|oldest| oldest <= IDLE_MIN), "room is made");
     let mut worn = line();
-    (0..USES as u16).for_each(|id| worn.sent.push(id));
+    (0..USES_MAX as u16).for_each(|id| worn.sent.push(id));
     assert_eq!(pool.take_back(&worn, 99, now), Some(99), "it has been used often enough");
     assert_eq!(pool.empty().len(), IDLE_MAX);
 }
@@ -95,9 +96,9 @@ fn new_sockets_are_opened_ahead_of_their_first_query() {
         (0..lines.len()).for_each(|key| pool.ready(upstream, key, now));
         assert!(pool.draw(upstream, now, &mut random).is_some());
     }
-    assert!(pool.open_ahead(99, now, &mut random).0.len() <= AHEAD_AT_ONCE);
+    assert!(pool.open_ahead(99, now, &mut random).0.len() <= AHEAD_PER_TURN_MAX);
     assert!(pool.open_ahead(99, now, &mut random).0.is_empty(), "no upstream was used");
-    assert!(pool.empty().len() < AHEAD);
+    assert!(pool.empty().len() < AHEAD_MAX);
     let mut pool = Pool::new(3);
     pool.draw(upstream, now, &mut random);
     assert_eq!(pool.open_ahead(99, now, &mut random).0.len(), 3, "no more than may be kept");

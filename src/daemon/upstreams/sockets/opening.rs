@@ -10,7 +10,7 @@ use mio::Registry;
 use std::io;
 
 /// Sockets that are closed together if the kernel has no descriptor.
-const GIVEN_UP: usize = 4;
+const CLOSED_AT_SHORTAGE_MAX: usize = 4;
 
 impl Upstreams {
     /// A new UDP socket, or any idle one to that upstream if the kernel has no descriptor.
@@ -32,7 +32,11 @@ impl Upstreams {
         if let Some(key) = self.pool.draw_any(upstream, &mut self.random, fits) {
             return Ok(key);
         }
-        if self.give_up(GIVEN_UP) == 0 { Err(error) } else { self.open_new(registry, now, upstream, id) }
+        if self.give_up(CLOSED_AT_SHORTAGE_MAX) == 0 {
+            Err(error)
+        } else {
+            self.open_new(registry, now, upstream, id)
+        }
     }
 
     fn open_new(
@@ -63,7 +67,7 @@ impl Upstreams {
         let stream = match connect() {
             Err(error) if is_shortage(&error) => {
                 self.short = Some(now);
-                if self.give_up(GIVEN_UP) == 0 {
+                if self.give_up(CLOSED_AT_SHORTAGE_MAX) == 0 {
                     return Err(error);
                 }
                 connect()?

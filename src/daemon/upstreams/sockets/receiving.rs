@@ -8,9 +8,9 @@ use mio::net::TcpStream;
 use std::io::ErrorKind;
 
 /// Messages taken from one socket in one turn; one is expected.
-pub(crate) const MESSAGES: usize = 16;
+pub(crate) const MESSAGES_PER_TURN_MAX: usize = 16;
 /// Octets taken from one connection in one turn: two messages of the greatest length.
-const OCTETS: usize = 2 * 65_537;
+const OCTETS_PER_TURN_MAX: usize = 2 * 65_537;
 /// What a UDP socket has received.
 #[derive(Debug)]
 pub(crate) enum Received {
@@ -89,7 +89,7 @@ fn converse(
     }
     outbox.write_to(stream).map_err(|_| Failure::Closed)?;
     let mut taken = 0;
-    while taken < OCTETS {
+    while taken < OCTETS_PER_TURN_MAX {
         match framer.fill(stream) {
             Ok(0) => return Err(Failure::Closed),
             Ok(octets) => {
@@ -97,7 +97,7 @@ fn converse(
                 while let Some(message) = framer.message() {
                     messages.push(message.to_vec());
                 }
-                if messages.len() > MESSAGES {
+                if messages.len() > MESSAGES_PER_TURN_MAX {
                     return Err(Failure::Closed);
                 }
             }
