@@ -19,13 +19,13 @@ pub(crate) struct Contribution {
     /// All CNAMEs, beginning at the round's own name.
     pub chain: Vec<Link>,
     pub addresses: Vec<IpAddr>,
-    /// When its first record expires, in milliseconds of the table's clock.
+    /// When the first of the records expires, in milliseconds of the table's clock.
     pub expire_ms: u64,
 }
 
 impl Contribution {
-    /// Whether it holds long enough to join a set and to shorten the set's life: as long as the set, or
-    /// a second.
+    /// Whether the addresses are valid long enough to join a set and to shorten its lifetime: as long
+    /// as the set, or [`LEAST_LEFT`].
     fn lasts(&self, shared: &Shared, set: &FamilyDraft) -> bool {
         let now = shared.now;
         self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
@@ -33,13 +33,13 @@ impl Contribution {
     }
 }
 
-/// Whether all of its addresses are sinkholes.
+/// Whether all addresses of the response are sinkholes.
 pub(crate) fn all_sinkholes(contribution: &Contribution) -> bool {
     contribution.addresses.iter().all(is_sinkhole)
 }
 
-/// Whether `more` changes nothing in the set, as with most second responses. Then only the upstream is
-/// noted in the set.
+/// Whether `more` has nothing new for the set, as with most second responses. If so, the upstream is
+/// noted in the set, and the set needs no new version.
 pub(crate) fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contribution) -> bool {
     let bit = bit_of(more.from);
     let known = |address: &IpAddr| {
@@ -59,11 +59,11 @@ pub(crate) fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contributi
     true
 }
 
-/// Merges a response into a set; `true` when the result is worth a new version. The set's TTL is the
-/// lowest TTL of the responses in it (RFC 2181 section 5.2).
+/// Merges a response into a set. Returns the set, and whether it needs a new version. The set's TTL is
+/// the lowest TTL of the responses in it (RFC 2181 section 5.2).
 ///
-/// The first response is taken as it is. A later one may neither make replies larger than what fits
-/// without TC, nor let the set expire at once.
+/// The first response is taken as it is. A later response adds no address with which replies would need
+/// TC, and does not make the set expire at once.
 pub(crate) fn merge(
     shared: &mut Shared,
     name: &Name,
@@ -73,7 +73,7 @@ pub(crate) fn merge(
     let begins = merged.addresses.iter().all(|own| is_sinkhole(&own.address))
         && (merged.addresses.is_empty() || !more.addresses.iter().all(is_sinkhole));
     if begins {
-        // A sinkhole leaves nothing behind: neither its expiry nor its chain.
+        // The expiry and the chain of a sinkhole are discarded with its address.
         merged.addresses.clear();
         merged.chains.clear();
         (merged.expire_ms, merged.lifetime_s) = (u64::MAX, 0);
@@ -82,7 +82,7 @@ pub(crate) fn merge(
     let lasts = begins || more.lasts(shared, &merged);
     let most = if begins { ADDRESSES_MAX } else { most(shared, name, &merged, more) };
     let (mut added, mut stated, mut confirmed, mut left_out) = (false, false, false, 0);
-    // A sinkhole loses against any other address, whichever came first.
+    // Any other address replaces a sinkhole, whichever came first.
     let is_real = |address: &IpAddr| !is_sinkhole(address);
     let real = more.addresses.iter().any(is_real) || merged.addresses.iter().any(|own| is_real(&own.address));
     for address in more.addresses.iter().copied().filter(|address| !real || is_real(address)) {
@@ -101,7 +101,7 @@ pub(crate) fn merge(
         }
     }
     shared.counters.add(Counter::AdditionsLeftOut, left_out);
-    // At least one upstream has to be trusted: the first.
+    // The addresses of the first response are trusted.
     if !merged.addresses.iter().any(Address::is_trusted) {
         merged.addresses.iter_mut().for_each(confirm);
     }
@@ -125,8 +125,8 @@ pub(crate) fn merge(
     (merged, added || shorter || confirmed)
 }
 
-/// Notes that an upstream gave a known address, with the chain it gave. Returns whether that confirms
-/// the address.
+/// Notes that an upstream gave a known address behind a chain. Returns whether this confirms the
+/// address.
 fn gives(shared: &Shared, set: &mut FamilyDraft, at: usize, chain: usize, bit: u32) -> bool {
     let (sorted, chains) = (set.sorted, set.chains.len());
     let Some(own) = set.addresses.get_mut(at) else { return false };
@@ -136,7 +136,7 @@ fn gives(shared: &Shared, set: &mut FamilyDraft, at: usize, chain: usize, bit: u
         return false;
     }
     confirm(own);
-    // The older chain is that of an earlier response, so it is preferred.
+    // A chain with a lower index is from an earlier response, and is preferred.
     if let Some(older) = u8::try_from(chain).ok().filter(|older| chain < chains && *older < own.chain) {
         own.chain = older;
     }
@@ -151,8 +151,8 @@ fn is_confirmed(shared: &Shared, address: &Address, bit: u32) -> bool {
     would_confirm(address, bit) && !shared.mutants.has(Mutant::ConfirmationChangesNothing)
 }
 
-/// How many addresses a set may have once `more` joins: as many as fit into a reply behind the longest
-/// chain.
+/// The number of addresses that a set may have once `more` joins: as many as fit into a reply of
+/// [`REPLY_MAX`] octets behind the longest chain.
 fn most(shared: &Shared, name: &Name, set: &FamilyDraft, more: &Contribution) -> usize {
     const HEAD: usize = HEADER_LEN + 4 + OPT_WITH_EDE;
     /// Octets of a record without its data: compressed owner, type, class, TTL, length.
@@ -176,7 +176,7 @@ fn chain_of(set: &FamilyDraft, links: &[Link]) -> usize {
     set.chains.iter().position(same).unwrap_or(set.chains.len())
 }
 
-/// A CNAME that two responses give expires with the shorter TTL.
+/// Gives each CNAME that two responses have the earlier expiry of both.
 fn shorten(set: &mut FamilyDraft, chain: usize, links: &[Link]) {
     if let Some(kept) = set.chains.get_mut(chain) {
         for (kept, link) in kept.links.iter_mut().zip(links) {

@@ -1,9 +1,9 @@
-//! Complete answers: which records of a message belong to an answer, and which TTL each of them has.
+//! Complete answers: the selection of the records of a message that belong to an answer, and their TTLs.
 //!
 //! An answer has the CNAMEs from QNAME on and the records at their end, with signatures. From the
-//! authority section it has only what proves a denial or a wildcard. All else is left out (RFC 5452
-//! section 6). A message from which nothing is left out is stored as the upstream wrote it. A chain
-//! that we had to chase is composed from several messages; each RRset comes from one upstream (I6).
+//! authority section, it has only the proofs of a denial or a wildcard. Other records are left out (RFC
+//! 5452 section 6). A message from which nothing is left out is stored as the upstream wrote it. A chain
+//! that was chased is composed from several messages; each RRset comes from one upstream (I6).
 
 use crate::mutant::{Mutant, Mutants};
 use crate::question::Question;
@@ -18,16 +18,16 @@ use hither_wire::message::{Message, Record, Section};
 use hither_wire::name::Name;
 use std::net::IpAddr;
 
-/// Proofs of one message that are kept while a chain is chased. A wildcard name needs up to three, and
-/// their signatures.
+/// NSEC and NSEC3 records of one message, with signatures, that are kept while a chain is chased. A
+/// wildcard name needs up to three records and their signatures.
 const PROOFS_MAX: usize = 32;
 
-/// The records of the chain so far, as an answer to the round's question; the next query asks for its
-/// end.
+/// The records of the chain so far, as an answer to the round's question. The next query asks for the
+/// last target.
 #[derive(Debug)]
 pub(crate) struct ChainSoFar {
     octets: Box<[u8]>,
-    /// When the first of them was received; all TTLs count from then.
+    /// When the first of the records was received; all TTLs count from then.
     at: Monotonic,
 }
 
@@ -40,14 +40,14 @@ pub(crate) struct AnswerBuilder<'a> {
     pub before: Option<&'a ChainSoFar>,
     /// The QNAME that the message responds to.
     pub asked: &'a Name,
-    /// The CNAMEs from that name on.
+    /// The CNAMEs from `asked` on.
     pub chain: &'a [Link],
     pub rcode: Rcode,
     pub bounds: Bounds,
     pub mutants: Mutants,
 }
 
-/// Which records of a message are taken.
+/// The kind of records that are taken from a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Selection {
     /// The CNAMEs and their proofs.
@@ -60,21 +60,21 @@ enum Selection {
 
 /// The records of an answer section that belong to the answer.
 struct OwnRecords<'m> {
-    /// Each record with the number of CNAMEs before it.
+    /// Each record with the number of CNAMEs that lead to its owner.
     records: Vec<(usize, Record<'m>)>,
-    /// Bit n is set when the CNAME of the chain's name n is among them.
+    /// Bit n is set when the CNAME of the chain's name n is one of the records.
     led: u32,
 }
 
 impl OwnRecords<'_> {
-    /// Whether the CNAME of the chain's name `hop` is among them.
+    /// Whether the CNAME of the chain's name `hop` is one of the records.
     fn is_led(&self, hop: usize) -> bool {
         self.led >> hop & 1 != 0
     }
 }
 
 impl AnswerBuilder<'_> {
-    /// The chain so far with this message's CNAMEs. `None`: it does not fit into a message.
+    /// The chain so far, extended by this message's CNAMEs. `None`: it does not fit into a message.
     pub fn chain_so_far(&self, message: &Message<'_>, now: Monotonic) -> Option<ChainSoFar> {
         let kept = self.belonging(message, Selection::Chain);
         let at = self.before.map_or(now, |before| before.at);
@@ -82,8 +82,8 @@ impl AnswerBuilder<'_> {
         Some(ChainSoFar { octets, at })
     }
 
-    /// The answer that ends with this message. `denied_s`: a denial, with this TTL. `None`: it does not
-    /// fit into a message.
+    /// The answer that ends with this message. `denied_s` is the TTL of a denial in seconds, `None` for
+    /// data. Returns `None` if the answer does not fit into a message.
     pub fn stored(&self, message: &Message<'_>, now: Monotonic, denied_s: Option<u32>) -> Option<Stored> {
         let selection = if denied_s.is_some() { Selection::Denial } else { Selection::Data };
         let kept = self.belonging(message, selection);
@@ -96,7 +96,7 @@ impl AnswerBuilder<'_> {
             && (0..self.chain.len()).all(|hop| kept.is_led(hop))
             && (own == 0 || own == all);
         if as_it_is {
-            // The answer section never points to a later section.
+            // Names in the answer section never point to a later section.
             let last = if own == 0 { Section::Answer } else { Section::Authority };
             let lowest = Lowest::of(message, self.mutants);
             return kept_for(message, now, denied_s, last, |record| self.ttl(&lowest, record, selection));
@@ -111,7 +111,8 @@ impl AnswerBuilder<'_> {
         kept.records.iter().filter_map(|(_, record)| record.address()).collect()
     }
 
-    /// How many records the authority section has, and how many of them belong to the answer.
+    /// The number of records in the authority section, and the number of those that belong to the
+    /// answer.
     fn authority(&self, message: &Message<'_>, selection: Selection) -> (usize, usize) {
         let mut all = (0, 0);
         for record in message.records().filter(|record| record.section == Section::Authority) {
@@ -121,8 +122,8 @@ impl AnswerBuilder<'_> {
         all
     }
 
-    /// Whether a record of the authority section belongs to the answer: the SOA record that denies, and
-    /// what proves that something does not exist.
+    /// Whether a record of the authority section belongs to the answer: the SOA record of a denial, and
+    /// the proofs that a name or type does not exist.
     fn is_beside(&self, record: &Record<'_>, selection: Selection) -> bool {
         let signs = record.rtype != Rtype::RRSIG || self.question.dnssec_ok;
         if self.mutants.has(Mutant::StrangersGoAlong) {
@@ -133,7 +134,7 @@ impl AnswerBuilder<'_> {
         record.class == Class::IN && signs && (self.is_proof(record) || denies())
     }
 
-    /// Whether an SOA record, or its signature, is of a zone that holds the name at the end.
+    /// Whether an SOA record, or its signature, is of a zone that contains the last name of the chain.
     fn denies(&self, record: &Record<'_>) -> bool {
         self.mutants.has(Mutant::SoaOfAnotherZoneDenies)
             || self.name(self.chain.len()).ends_with(&record.owner())
@@ -163,8 +164,8 @@ impl AnswerBuilder<'_> {
                 hop = self.above(&record, wanted);
             }
             let Some(hop) = hop else { continue };
-            // A name has one CNAME (RFC 1034 section 3.6.2). Of several the first counts: it is the one
-            // that was followed.
+            // A name has one CNAME (RFC 1034 section 3.6.2). Of several, the first counts, which was
+            // followed.
             if record.rtype == Rtype::CNAME && hop < self.chain.len() && kept.is_led(hop) {
                 continue;
             }
@@ -174,8 +175,8 @@ impl AnswerBuilder<'_> {
         kept
     }
 
-    /// How many CNAMEs lead to a record; `None`: it does not belong to the answer. `is` tells whether
-    /// the record is at name `hop`.
+    /// The number of CNAMEs that lead to a record. `None`: the record does not belong to the answer.
+    /// `is` says whether the record's owner is the chain's name `hop`.
     fn hop(
         &self,
         record: &Record<'_>,
@@ -203,8 +204,8 @@ impl AnswerBuilder<'_> {
             return None;
         }
         let (owner, end) = (record.owner(), self.chain.len());
-        // A DNAME above the last name matters where it makes the CNAME that the question asks for, or a
-        // name that is too long.
+        // A DNAME above the last name belongs to the answer if it implies the CNAME that the question
+        // asks for, or a name that is too long.
         let last = self.rcode == Rcode::YXDOMAIN || wanted == Rtype::CNAME;
         (0..end + usize::from(last)).find(|hop| self.name(*hop).is_below(&owner))
     }
@@ -236,7 +237,7 @@ impl AnswerBuilder<'_> {
                 copier.copy(&owner, record, ttl(record)).then_some(())?;
             }
             if let Some(link) = self.chain.get(hop).filter(|_| !kept.is_led(hop)) {
-                // The DNAME record that makes this CNAME may be above other names of the chain too.
+                // The DNAME record that implies this CNAME may be above other names of the chain too.
                 let all = kept.records.iter().map(|(_, record)| record);
                 let above = all.filter(|record| record.rtype == Rtype::DNAME);
                 let ttl = above.filter(|record| here.is_below(&record.owner())).map(ttl).min()?;
@@ -268,9 +269,9 @@ impl AnswerBuilder<'_> {
         self.question.dnssec_ok && matches!(record.set_type(), Rtype::NSEC | Rtype::NSEC3)
     }
 
-    /// The seconds to subtract from TTLs of the chain so far, and the seconds to add to those of a
-    /// message in mid-chain, so that all count from one time. A second that has begun counts as over
-    /// for older records, so that no client gets a TTL that is too long.
+    /// The seconds to subtract from the TTLs of the chain so far, and the seconds to add to the TTLs of
+    /// a message in mid-chain, so that all count from one time. For older records, a second that has
+    /// begun counts as a full one, so that no client gets a TTL that is too long.
     fn ages_s(&self, selection: Selection, now: Monotonic) -> (u32, u32) {
         let Some(before) = self.before else { return (0, 0) };
         let seconds = |millis: u128| u32::try_from(millis / 1000).unwrap_or(u32::MAX);
@@ -291,8 +292,8 @@ impl AnswerBuilder<'_> {
     }
 }
 
-/// Stores a message up to the end of section `last`, until its first record expires. A proof of a
-/// denial counts no longer than the denial (RFC 2308 section 5, RFC 9077).
+/// Stores a message up to the end of section `last`, until its first record expires. The proofs of a
+/// denial are kept no longer than the denial (RFC 2308 section 5, RFC 9077).
 fn kept_for(
     message: &Message<'_>,
     now: Monotonic,

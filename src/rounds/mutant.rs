@@ -1,7 +1,7 @@
 //! Planted faults: each breaks one promise of the core, and the tests must notice every one.
 //!
-//! Only tests can plant one; in every other build `Mutants::has` is a constant `false` and the faults
-//! vanish.
+//! Only tests can plant a fault. In every other build, `Mutants::has` is a constant `false`, so that
+//! the compiler removes the faults.
 
 /// A planted fault, named after what goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -1,19 +1,19 @@
-//! Provenance: only addresses that more than one upstream gives may stand first.
+//! Provenance: the upstreams that gave an address, and the rule that extra addresses come last.
 //!
 //! The addresses of a round's first response are trusted, as in any forwarder. An address that only one
-//! later upstream adds stands behind them, however near it is, until another upstream confirms it.
-//! [`crate::shared::Shared::publish`] applies this rule to every set.
+//! later upstream adds comes after them, however short its round-trip time is, until another upstream
+//! confirms it. [`crate::shared::Shared::publish`] applies this rule to every set.
 
 use crate::ids::UpstreamId;
 use hither_table::{Address, Rtt};
 
-/// The bit of an upstream in [`Address::upstreams`]. Those beyond the first 22 share one, so that they
-/// cannot confirm each other.
+/// The bit of an upstream in [`Address::upstreams`]. Upstreams beyond the first 22 share one bit, so
+/// that they cannot confirm each other.
 pub(crate) fn bit_of(upstream: UpstreamId) -> u32 {
     1 << u32::from(upstream.0).min(Address::TRUSTED.trailing_zeros() - 1)
 }
 
-/// Whether the upstream of `bit` would confirm an address that others gave.
+/// Whether the upstream of `bit` would confirm an address that other upstreams gave.
 pub(crate) fn would_confirm(address: &Address, bit: u32) -> bool {
     !address.is_trusted() && address.given_by() & !bit != 0
 }

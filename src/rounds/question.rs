@@ -1,4 +1,4 @@
-//! The question that a round answers.
+//! Questions: the keys of rounds and of the cache.
 
 use hither_answers::Asked;
 use hither_table::Family;
@@ -6,9 +6,10 @@ use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
 use hither_wire::query::Query;
 
-/// QNAME in lower case, QTYPE, DO and CD. The class is IN; other classes are refused before.
+/// A question: QNAME in lower case, QTYPE, DO and CD. The class is IN; other classes are refused
+/// earlier.
 ///
-/// DO and CD are part of the question because they change what an upstream answers (RFC 4035 section
+/// DO and CD are part of the question because they change an upstream's answer (RFC 4035 section
 /// 3.2.1). So a name and type have at most three rounds at a time: without DO, with DO, and with DO and
 /// CD where validation fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -17,9 +18,9 @@ pub struct Question {
     pub name: Name,
     /// The QTYPE of the query.
     pub rtype: Rtype,
-    /// The client asked for DNSSEC records (RFC 3225).
+    /// Whether the client asked for DNSSEC records (DO, RFC 3225).
     pub dnssec_ok: bool,
-    /// The client checks signatures itself (RFC 4035 section 3.2.2).
+    /// Whether the client validates signatures itself (CD, RFC 4035 section 3.2.2).
     pub checking_disabled: bool,
 }
 
@@ -35,8 +36,8 @@ impl Question {
         }
     }
 
-    /// The question that is asked first for a client with DO or CD: DO set, CD clear, so that the
-    /// upstream validates. A valid answer is right for a validating client too.
+    /// The question that is sent first for a validating client: DO set, CD clear, so that the upstream
+    /// validates. A valid answer is right for a validating client too.
     pub(crate) fn validated(&self) -> Question {
         Question { dnssec_ok: true, checking_disabled: false, ..*self }
     }
@@ -106,8 +107,8 @@ mod tests {
             });
             sent.last()
         };
-        // One round without clients, one with two validating clients, one of another source: all limits
-        // are reached.
+        // One round without clients, one with two validating clients, and one of another source reach
+        // all limits.
         ask(&mut rounds, 1000, client(1, 0), ("z.example", false));
         rounds.handle(Monotonic::from_ms(1001), Input::ClientGone { client: client(1, 0) });
         rounds.drain();

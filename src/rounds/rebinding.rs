@@ -2,10 +2,10 @@
 //! rebinding).
 //!
 //! Such addresses are withheld: they never join a set, and an answer without any other address is held
-//! like a denial, so that another upstream's answer wins. A name is not public if standards reserve it,
-//! if it cannot be registered, if it belongs to the network or has upstreams of its own, or if the
-//! operator allows it. The question's name decides, not the end of its CNAMEs: the owner of the name
-//! has written them.
+//! like a denial, so that another upstream's answer replaces it. A name is not public if standards
+//! reserve it, if it cannot be registered, if it belongs to the network or has upstreams of its own, or
+//! if the operator allows it. The question's name decides, not the target of its CNAMEs, which the owner
+//! of the name can choose.
 
 use crate::routes::{Routes, nearest};
 use hither_local::NON_DNS_TLDS;
@@ -29,8 +29,8 @@ impl Default for Rebinding {
     }
 }
 
-/// For how many seconds it is remembered that all addresses were withheld; fewer where the answer or
-/// the limit of negative TTLs says so.
+/// Upper bound of the seconds for which the withholding of all addresses is cached. The TTL of the
+/// answer and the limit of negative TTLs bound it too.
 pub(crate) const WITHHELD_S: u32 = 60;
 
 /// Further top-level names that cannot be registered: RFC 6761, those that ICANN reserved or will not
@@ -55,7 +55,7 @@ const UNREGISTERED: [&[u8]; 12] = [
 impl Rebinding {
     /// Whether a name in lower case is public, so that it may have public addresses only.
     pub(crate) fn is_public(&self, name: &Name, routes: &Routes) -> bool {
-        // Upstreams for the root, so for every name, make no name private.
+        // Upstreams of the root are for every name, and make no name private.
         let has_upstreams = || routes.domain(name).is_some_and(|domain| !domain.is_root());
         self.protect
             && name.label_count() > 1

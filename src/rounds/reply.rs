@@ -1,8 +1,8 @@
-//! Replies: an answer, composed for the client that asked.
+//! Replies: an answer, composed for one client's query.
 //!
 //! The id, the letter case of the question, EDNS, the size and the DO, CD and RD bits are the client's.
-//! All else is what upstreams stated (I6). Nothing here allocates, except the one time that signatures
-//! are left out of an answer.
+//! The rest is from upstreams (I6). Replies are composed without an allocation, except when signatures
+//! are left out of an answer for the first time.
 
 mod local_names;
 
@@ -19,7 +19,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// An answer for any client, however it asked.
+/// An answer, from which the reply to any client's query can be composed.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// A family's set in a record of the table.
@@ -35,13 +35,13 @@ pub enum Answer {
     Stored {
         /// The answer from the answer cache.
         stored: Arc<Stored>,
-        /// The answer without signatures, for clients without DO; `None` inside: it does not fit into a
-        /// message.
+        /// The answer without signatures, for clients without DO. It is made when it is first needed;
+        /// `None` inside means that it does not fit into a message.
         unsigned: Option<Rc<OnceCell<Option<Stored>>>>,
         /// As in `Record`: `Some` for a stale answer.
         stale_ttl_s: Option<u32>,
     },
-    /// An answer to a local name.
+    /// An answer for a local name.
     Local(Rc<LocalAnswer>),
     /// An RCODE without records.
     Failure {
@@ -71,15 +71,15 @@ pub mod ede {
     pub const STALE_NXDOMAIN: u16 = 19;
     /// Not Ready: no upstream is configured, or the daemon is stopping.
     pub const NOT_READY: u16 = 14;
-    /// Cached Error: a failure is remembered (RFC 9520).
+    /// Cached Error: the failure is cached (RFC 9520).
     pub const CACHED_ERROR: u16 = 13;
-    /// No Reachable Authority: no upstream answered in time.
+    /// No Reachable Authority: no upstream responded in time.
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
-    /// Network Error: upstreams answered, but with errors only.
+    /// Network Error: upstreams responded, but with errors only.
     pub const NETWORK_ERROR: u16 = 23;
     /// Blocked: the operator of this server blocks the name.
     pub const BLOCKED: u16 = 15;
-    /// Prohibited: the client may not ask here.
+    /// Prohibited: the client may not use this server.
     pub const PROHIBITED: u16 = 18;
     /// Other Error, here: a limit is reached.
     pub const OTHER: u16 = 0;
@@ -190,8 +190,8 @@ pub(crate) fn record(
     close(composer, query, ede)
 }
 
-/// Where not all addresses fit, the extra addresses are left out first; only then is the reply
-/// truncated.
+/// Writes the records again without extra addresses, where not all fit. `false`: they do not fit
+/// either, and the reply is truncated.
 fn without_lone_ones(
     composer: &mut Composer<'_>,
     view: &FamilyView<'_>,
@@ -246,7 +246,7 @@ fn records(
     }
 }
 
-/// Composes a reply from an upstream's own octets, with TTLs counted down.
+/// Composes a reply from a stored answer, with TTLs counted down.
 pub(crate) fn stored(
     now: Monotonic,
     query: &Query<'_>,

@@ -1,7 +1,8 @@
-//! The meaning of an upstream's response: octets in, one of a few meanings out.
+//! Responses of upstreams: checked against the query, and read as one of a few meanings.
 //!
 //! Header and question are checked first, then whether the needed part can be read. Only records of
-//! QNAME's own chain are used; other records are never stored under another name (RFC 5452 section 6).
+//! QNAME's own chain are used. Other records are ignored, so that no name gets data from the response
+//! to another (RFC 5452 section 6).
 
 pub(crate) mod cname_chain;
 mod meaning;
@@ -23,17 +24,17 @@ pub(crate) struct Expected<'a> {
     pub name: &'a Name,
     /// QNAME as it was sent, in wire form.
     pub sent: &'a [u8],
-    /// It came by UDP, so that another host may have sent it.
+    /// Whether the response came by UDP, so that another host may have sent it.
     pub udp: bool,
-    /// The letter case must match exactly, since it was random.
+    /// Whether the letter case must match exactly, since it was random.
     pub exact: bool,
-    /// Nothing else is tried if this cannot be read. Then an NXDOMAIN counts although the message is
-    /// damaged.
+    /// Whether no further way of asking is tried if this response cannot be read. Then an NXDOMAIN
+    /// counts although the message is damaged.
     pub last: bool,
     /// The cookie that the response must have.
     pub cookie: Option<&'a Cookie>,
     pub rtype: Rtype,
-    /// A and AAAA without DNSSEC: chains and addresses are stored separately.
+    /// Whether the question is A or AAAA without DNSSEC: chains and addresses are then read into a set.
     pub addresses: bool,
     pub bounds: Bounds,
     pub mutants: Mutants,
@@ -42,11 +43,11 @@ pub(crate) struct Expected<'a> {
 /// Why a response is not accepted, or not yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Doubt {
-    /// It has another id: another host may be guessing (RFC 5452 section 9.1).
+    /// The response has another id: another host may be guessing (RFC 5452 section 9.1).
     Forged,
-    /// It has our id and another question.
+    /// The response has our id and another question.
     Other,
-    /// It has our id and cannot be read.
+    /// The response has our id and cannot be read.
     Unreadable,
     /// Only the letter case of the question is wrong. The upstream may not preserve case.
     Letters,
@@ -63,20 +64,21 @@ pub(crate) enum Meaning {
     Truncated,
     /// The upstream cannot or will not answer.
     Failed(Rcode),
-    /// Addresses at the end of `chain`; `ttl_s` is the lowest TTL of all records on the way.
+    /// Addresses at the end of `chain`; `ttl_s` is the lowest TTL of the CNAMEs and addresses.
     Addresses { chain: Vec<Link>, addresses: Vec<IpAddr>, ttl_s: u32 },
     /// The name or the type does not exist. Without an SOA record it must not be cached (RFC 2308
     /// section 5).
     Negative { kind: Negative, chain: Vec<Link>, soa: Option<Box<SoaRecord>>, ttl_s: u32 },
-    /// CNAMEs only: the upstream did not look up the name at their end.
+    /// A dangling CNAME: the upstream did not look up the target of the last CNAME.
     Dangling { chain: Vec<Link> },
-    /// An answer that is stored complete: of another type, with signatures, or too large for a set.
+    /// A complete answer: of another type, with signatures, or too large for a set.
     Complete { chain: Vec<Link>, rcode: Rcode },
-    /// A denial that is stored complete.
+    /// A denial as a complete answer.
     CompleteDenial { kind: Negative, chain: Vec<Link>, ttl_s: u32 },
 }
 
-/// Accepts a response that matches. After one that does not, the upstream's own may still arrive.
+/// Accepts a response that matches the query. After one that does not, the upstream's own response may
+/// still arrive.
 pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Message<'m>, Doubt> {
     let id = octets.first_chunk().map(|id| u16::from_be_bytes(*id));
     if id != Some(expected.id) && !expected.mutants.has(Mutant::MismatchIsAccepted) {
@@ -100,13 +102,13 @@ pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Mes
     }
     match unusual(&message, expected, exactly) {
         None => Ok(message),
-        // It has no answer that could be kept.
+        // A truncated response has no answer that could be kept.
         Some(_) if header.tc() => Err(Doubt::Unreadable),
         Some(doubt) => Err(doubt),
     }
 }
 
-/// What a UDP response lacks of what a forger would have to guess.
+/// The first value that a UDP response does not have and a forger would have to guess.
 fn unusual(message: &Message<'_>, expected: &Expected<'_>, exactly: bool) -> Option<Doubt> {
     let believed = expected.mutants.has(Mutant::BareErrorIsBelieved) && is_error(full_rcode(message));
     if expected.cookie.is_some_and(|known| !known.fits(cookie_of(message))) {
@@ -118,9 +120,9 @@ fn unusual(message: &Message<'_>, expected: &Expected<'_>, exactly: bool) -> Opt
     }
 }
 
-/// Whether the damage in a message does not matter. An error needs no records, and an answer no later
-/// section. A denial needs its SOA record and an empty answer section that was not meant to have
-/// records.
+/// Whether the needed part of a message can be read, even if another part is damaged. An error needs no
+/// records, and an answer needs no later section. A denial needs its SOA record, and an answer section
+/// that is empty and not merely unreadable.
 fn suffices(message: &Message<'_>, expected: &Expected<'_>) -> bool {
     let Some(fault) = message.fault() else { return true };
     let rcode = full_rcode(message);
@@ -130,7 +132,7 @@ fn suffices(message: &Message<'_>, expected: &Expected<'_>) -> bool {
     if fault.section == Section::Additional {
         return true;
     }
-    // What is stored complete must be complete.
+    // A complete answer is stored with all of its records.
     if rcode != Rcode::NOERROR || (fault.section == Section::Answer && !expected.addresses) {
         return false;
     }

@@ -1,8 +1,8 @@
 //! A round: all the work on one question, from its first query to its end.
 //!
-//! Its phases are racing, then denied or completing. A phase has only the data that is valid in it.
-//! Each event ends in [`Round::conclude`], the only function that decides whether an answer is accepted
-//! or the round is over.
+//! The phases are racing, then denied or completing. A phase has only the data that is valid in it.
+//! Each event ends in [`Round::conclude`], the only function that decides whether a weak answer is
+//! accepted or the round ends.
 
 mod addresses;
 mod answers;
@@ -35,13 +35,13 @@ use std::mem::take;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-/// Items that a list of an ended round may keep memory for: few rounds have more clients or attempts.
+/// Items that the lists of an ended round keep memory for. Few rounds have more clients or attempts.
 const ITEMS_MAX: usize = 16;
 
 /// The phase of a round.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// No client has a reply, except stale data.
+    /// The round has no answer yet. No client has a reply, except stale data.
     Racing {
         /// A weak answer that waits for a second upstream.
         held: Option<Held>,
@@ -65,7 +65,7 @@ pub(crate) enum Phase {
 pub(crate) enum End {
     /// Every upstream has answered or failed.
     Complete,
-    /// Time was up, its own or its set's; or it was evicted.
+    /// The round's deadline or the expiry of its set was reached, or the round was evicted.
     Partial,
     /// A newer round, a flush, a reload or the end of the process ended it.
     Superseded,
@@ -76,53 +76,55 @@ pub(crate) struct Round {
     pub question: Rc<Question>,
     pub deadline: Monotonic,
     pub clients: Vec<ClientId>,
-    /// The source that it counts for while it races.
+    /// The source that the round counts for while it races.
     pub source: Source,
-    /// How many clients it has, as noted in the index of live rounds.
+    /// The number of clients, as noted in the index of live rounds.
     pub joined: usize,
     pub phase: Phase,
     /// The outstanding attempts of the round.
     pub attempts: Attempts,
-    /// The upstreams to ask next, best first.
+    /// The upstreams to query next, best first.
     pub unasked: VecDeque<UpstreamId>,
-    /// Some upstreams were not asked, for want of time or sockets. Such a round is never complete.
+    /// Whether some upstreams were not queried, for want of time or sockets. Such a round is never
+    /// complete.
     pub is_cut_short: bool,
-    /// So far every attempt has failed for want of a socket. An upstream that was not asked has not
-    /// failed.
+    /// Whether every attempt so far has failed for want of a socket. Such attempts are no failures of
+    /// their upstreams.
     pub has_no_socket: bool,
-    /// When the next upstreams are asked.
+    /// When the next upstreams are queried.
     pub next_wave_at: Option<Monotonic>,
     /// When waiting clients get stale data, if there is any.
     pub stale_at: Option<Monotonic>,
     /// When the round checks whether every upstream is down.
     pub down_check_at: Option<Monotonic>,
-    /// The name that is asked for now: the question's, or the end of a chased chain.
+    /// The name that the next queries ask for: the question's, or the end of a chased chain.
     pub target: Target,
-    /// How upstreams that answered with an error are asked once more when no other is left.
+    /// How to repeat queries that upstreams answered with an error, when no other upstream is left.
     pub plain: Vec<QueryMode>,
-    /// An upstream has answered SERVFAIL, as it does when validation fails.
+    /// Whether an upstream has responded with SERVFAIL, as validating upstreams do when validation
+    /// fails.
     pub has_servfail: bool,
     /// The extended error if all attempts fail.
     pub ede: u16,
     pub trace: Trace,
     /// Memory that the next round reuses.
     pub lists: Lists,
-    /// When it is woken, as noted in the index of live rounds.
+    /// When the round is woken, as noted in the index of live rounds.
     pub timer: Monotonic,
 }
 
-/// What a new round begins with.
+/// The data that a new round begins with.
 pub(crate) struct Start {
     pub question: Rc<Question>,
     pub clients: Vec<ClientId>,
-    /// Inherited from the round that it replaces.
+    /// When the round ends at the latest. A round that replaces another inherits the deadline.
     pub deadline: Monotonic,
-    /// The cache has stale data for the clients.
+    /// Whether the cache has stale data for the clients.
     pub stale: bool,
 }
 
 impl Round {
-    /// Whether it has not answered yet.
+    /// Whether the round has not answered yet.
     pub fn is_racing(&self) -> bool {
         matches!(self.phase, Phase::Racing { .. })
     }
@@ -186,11 +188,11 @@ impl Round {
         round
     }
 
-    /// Does what is due, then concludes.
+    /// Handles the deadlines that have passed, then concludes.
     pub fn on_time(&mut self, shared: &mut Shared) -> Option<End> {
         let now = shared.now;
-        // Datagrams that waited for TCP come first: after a sleep of the host other deadlines have
-        // passed too.
+        // Datagrams that waited for TCP are handled first: after a sleep of the host, other deadlines
+        // have passed too.
         self.end_overdue_confirmations(shared);
         self.accept_overdue_denials(shared);
         if self.is_due(shared, Deadline::StaleReply) {
@@ -212,8 +214,8 @@ impl Round {
         self.conclude(shared)
     }
 
-    /// Accepts what can be accepted, asks further upstreams where needed, and returns how the round
-    /// ended, if it did.
+    /// Accepts a weak answer if it is time, queries further upstreams where needed, and returns how the
+    /// round ends, if it does.
     pub fn conclude(&mut self, shared: &mut Shared) -> Option<End> {
         let now = shared.now;
         loop {
@@ -222,7 +224,7 @@ impl Round {
             let is_chase_due = self.is_due(shared, Deadline::CnameChase);
             let idle = self.attempts.is_empty() && self.unasked.is_empty();
             let end_if_idle = if self.is_cut_short { End::Partial } else { End::Complete };
-            // Whether an upstream that usually answers may still do so.
+            // Whether a response of an upstream that usually responds may still arrive.
             let asked = self.attempts.iter().map(|a| &a.upstream).chain(&self.unasked);
             let hopeful =
                 asked.filter_map(|id| shared.upstreams.get(usize::from(id.0))).any(|u| u.is_trusted(now));
@@ -267,13 +269,14 @@ impl Round {
     }
 }
 
-/// Memory for the lists that a round builds.
+/// Memory for the lists of a round, reused from round to round.
 #[derive(Default)]
 pub(crate) struct Lists {
-    /// For the addresses and chains of its set.
+    /// Memory for the addresses of the set.
     pub addresses: Vec<Address>,
+    /// Memory for the chains of the set.
     pub chains: Vec<Chain>,
-    /// For the addresses of one response.
+    /// Memory for the addresses of one response.
     pub response_addresses: Vec<IpAddr>,
 }
 

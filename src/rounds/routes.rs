@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// Upstreams by domain. The longest suffix of a name decides, not the order in which they are written.
+/// Upstreams by domain. The longest suffix of a name decides, not the order in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Routes {
     /// The default upstreams, for names without a domain here.
     pub usual: Vec<Server>,
     /// Upstreams by domain, in lower case.
     pub domains: BTreeMap<Name, Vec<Server>>,
-    /// Domains of the network itself, in lower case, whichever upstreams serve them: their names may
-    /// have private addresses.
+    /// Domains of the network itself, in lower case. Their names may have private addresses, whichever
+    /// upstreams they have.
     pub own: BTreeSet<Name>,
 }
 
@@ -26,26 +26,26 @@ impl From<&[SocketAddr]> for Routes {
     }
 }
 
-/// What happens to the knowledge about a name when other upstreams are asked for it.
+/// What happens to the cached data of a name when the name gets other upstreams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
-    /// The same upstreams are asked.
+    /// All data stays: the name has the same upstreams.
     Stays,
-    /// More upstreams are asked: they may know what was denied.
+    /// Denials are removed: the name has more upstreams, which may have an answer.
     DenialsGo,
-    /// An upstream is no longer asked for it.
+    /// All data is removed: an upstream of the name is no longer one.
     Goes,
 }
 
 impl Routes {
-    /// The domain whose upstreams are asked for `name`, in lower case.
+    /// The domain whose upstreams are queried for `name`, in lower case.
     #[must_use]
     pub fn domain(&self, name: &Name) -> Option<&Name> {
         suffix(&self.domains, name).map(|(domain, _)| domain)
     }
 
-    /// A number for the upstreams of `name`: 0 for the default ones, else a hash of them. It means the
-    /// same in every process.
+    /// A number for the upstreams of `name`: 0 for the default ones, else a hash of them. The number is
+    /// the same in every process.
     #[must_use]
     pub fn mark(&self, name: &Name) -> u64 {
         let Some((_, upstreams)) = suffix(&self.domains, name) else { return 0 };
@@ -64,7 +64,7 @@ impl Routes {
         all
     }
 
-    /// Whether the same upstreams are asked for the same names. Their order does not matter.
+    /// Whether every name has the same upstreams in both. Their order does not matter.
     pub(crate) fn leads_as(&self, other: &Routes) -> bool {
         marks(&self.usual) == marks(&other.usual)
             && self.domains.len() == other.domains.len()
@@ -75,8 +75,8 @@ impl Routes {
                 .all(|((name, own), (other_name, others))| name == other_name && marks(own) == marks(others))
     }
 
-    /// What happens to the knowledge about `name` when these routes replace `before`. Where no upstream
-    /// was asked, nothing is wrong.
+    /// What happens to the cached data of `name` when these routes replace `before`. A name that had no
+    /// upstream keeps its data.
     pub(crate) fn fate(&self, name: &Name, before: &Routes) -> Fate {
         let (now, then) = (self.asked(name), before.asked(name));
         if then.iter().any(|server| !now.contains(server)) {
@@ -105,17 +105,17 @@ fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Nam
     nearest(name, |at| domains.get_key_value(at))
 }
 
-/// What `find` returns for a name, or else for the nearest name above it.
+/// The result of `find` for a name, or else for the nearest name above it.
 pub(crate) fn nearest<T>(name: &Name, find: impl Fn(&Name) -> Option<T>) -> Option<T> {
     std::iter::successors(Some(*name), Name::parent).find_map(|at| find(&at))
 }
 
-/// The routes with upstreams as indices.
+/// The routes, with upstreams as indices into the list of upstreams.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub routes: Routes,
-    /// The default upstreams, or the last ones where there are none now: a network that returns after a
-    /// while is the same.
+    /// The default upstreams, or the last ones while there are none. A network without upstreams for a
+    /// while counts as the same network when they return.
     pub latest: Vec<Server>,
     usual: Rc<[UpstreamId]>,
     domains: BTreeMap<Name, Rc<[UpstreamId]>>,

@@ -1,45 +1,47 @@
-//! Saved address sets, as the shell hands them in after a start of the host.
+//! Saved address sets, which the shell hands to the core after the host has started.
 
 use hither_table::{Address, Chain, Family};
 use hither_wire::name::Name;
 
-/// An address set as it was saved, its times by the table's clock.
+/// A saved address set. Its times are those of the table's clock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SavedSet {
     /// Owner, in lower case.
     pub name: Name,
-    /// The family of all its addresses.
+    /// The family of all addresses of the set.
     pub family: Family,
-    /// [`crate::Routes::mark`] of the name when it was saved.
+    /// [`crate::Routes::mark`] of the name when the set was saved.
     pub route: u64,
-    /// Whether every upstream had answered or failed.
+    /// Whether the set's round was complete: every upstream had answered or failed.
     pub complete: bool,
     /// Whether the order is a measured one.
     pub sorted: bool,
-    /// When it expires, in milliseconds.
+    /// When the set expires, in milliseconds.
     pub expire_ms: u64,
-    /// The TTL with which it was published.
+    /// The TTL in seconds with which the set was published.
     pub lifetime_s: u32,
-    /// Its addresses in order, each of one of the chains.
+    /// The addresses in order, each with the index of its chain.
     pub addresses: Vec<Address>,
-    /// The CNAMEs before them: at least one chain.
+    /// The CNAME chains that lead to the addresses: at least one, which may be empty.
     pub chains: Vec<Chain>,
 }
 
 /// An event of a restore.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Restore {
-    /// The restore begins. To be reported before the first question, since questions are noted from
-    /// then on.
+    /// The restore begins. The shell reports this before the first question, since questions are noted
+    /// from then on.
     Begin {
-        /// [`crate::Rounds::default_upstreams`] at the time they were saved.
+        /// [`crate::Rounds::default_upstreams`] at the time the sets were saved.
         usual: Vec<u64>,
     },
-    /// Some sets: a slice, since nothing else happens meanwhile.
+    /// Some of the sets. The shell hands them over in slices, since no other event is handled
+    /// meanwhile.
     Sets(Vec<SavedSet>),
     /// The restore is complete.
     End,
-    /// The sets may be older than they seemed: those that are left are void.
+    /// The clock was set, so that the sets may be older than assumed. Restored sets are removed, and no
+    /// more are restored.
     Void,
 }
 
@@ -50,9 +52,9 @@ pub struct Restored {
     pub sets: u64,
     /// Sets that had expired.
     pub expired: u64,
-    /// Sets that were not restored: their names were asked for or flushed meanwhile, are local, have
+    /// Sets that were not restored: their names were queried or flushed meanwhile, are local, have
     /// other upstreams, or do not fit.
     pub left_out: u64,
-    /// Why the rest was not restored, in a few words.
+    /// Why the restore ended early, in a few words.
     pub cut: Option<&'static str>,
 }

@@ -1,4 +1,4 @@
-//! What the shell may do with the table: everything but publishing, which the core alone does (I7).
+//! The shell's access to the table: everything but publishing, which the core alone does (I7).
 
 use hither_table::{Adopted, Counters, Geometry, Held, Monotonic, ShareError, Writer};
 use std::net::SocketAddr;
@@ -48,14 +48,14 @@ impl<'w> Upkeep<'w> {
         self.0.last_version()
     }
 
-    /// Lets versions continue above `version`, which no earlier table has reached. `false`: it is out
-    /// of range, nothing changes.
+    /// Lets versions continue above `version`, which no earlier table has reached. `false`: `version`
+    /// is out of range, and nothing changes.
     pub fn begin_above(&mut self, version: u64) -> bool {
         self.0.begin_above(version)
     }
 
-    /// Lets versions continue above `version`, the last one known of an earlier table, which may have
-    /// published more since.
+    /// Lets versions continue well above `version`, the last known version of an earlier table, which
+    /// may have published more since.
     pub fn go_on_above(&mut self, version: u64) {
         self.0.go_on_above(version);
     }
@@ -66,8 +66,8 @@ impl<'w> Upkeep<'w> {
         self.0.has_work()
     }
 
-    /// Checks or copies the predecessor's entries in the next `places` index slots. `Some`: all are
-    /// done, with the result.
+    /// Checks or copies the predecessor's entries in the next `places` index slots. Returns the result
+    /// when all are done.
     pub fn work(&mut self, places: usize, now: Monotonic) -> Option<Adopted> {
         self.0.work(places, now)
     }
@@ -82,7 +82,8 @@ impl<'w> Upkeep<'w> {
         self.0.set_dns_address(address);
     }
 
-    /// Notes the distance between the wall clock and the table's clock; to be called about once a second.
+    /// Notes the offset between the wall clock and the table's clock. The shell calls this about once a
+    /// second.
     pub fn note_clocks(&self) {
         self.0.note_clocks();
     }
@@ -104,10 +105,10 @@ impl<'w> Upkeep<'w> {
     }
 
     /// Replaces the table by one of the wanted size and file mode, or by the largest smaller one that
-    /// `dir` has space for. `Some`: why it is smaller than wanted.
+    /// `dir` has space for. Returns the reason if the new table is smaller than wanted.
     ///
     /// # Errors
-    /// A [`ShareError`]; the table then stays as it was.
+    /// A [`ShareError`] if no new table can be made; the table is then unchanged.
     pub fn rotate_as_it_fits(
         &mut self,
         held: &mut Option<Held>,

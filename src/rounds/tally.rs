@@ -1,12 +1,12 @@
-//! How much each source has of something, and which source has most: every operation takes constant
-//! time.
+//! Tallies: a count for each source, and the source with the highest count. Every operation takes
+//! constant time.
 //!
 //! The number of sources is fixed, so a flood of clients costs no memory; clients that map to one
 //! source share its count.
 
 use crate::Source;
 
-/// Links are the source's index plus one, so that zeroed memory is an empty tally.
+/// Counts by source. Links are the source's index plus one, so that zeroed memory is an empty tally.
 #[derive(Debug)]
 pub struct Tally {
     counts: Vec<u32>,
@@ -52,15 +52,16 @@ impl Tally {
         self.counts.get(source.place()).copied().unwrap_or(0)
     }
 
-    /// The source with the highest count, and that count. Of several, the one that reached it last.
+    /// The source with the highest count, and that count. Of several sources, the one that reached it
+    /// last.
     #[must_use]
     pub fn fullest(&self) -> Option<(Source, u32)> {
         let first = self.first.get(self.most as usize).copied()?.checked_sub(1)?;
         Some((Source::at(first), self.most))
     }
 
-    /// The source to evict from for one more of `source`: another that would still have more than
-    /// `source` then has.
+    /// The source to evict from to add one to `source`: one that still has a higher count than
+    /// `source` afterwards.
     #[must_use]
     pub fn ahead_of(&self, source: Source) -> Option<Source> {
         let (fullest, most) = self.fullest()?;

@@ -1,11 +1,11 @@
-//! Clients that wait for a round, and their sources.
+//! Waiting clients: the round that each waits for, and their number by source.
 
 use crate::ids::{ClientId, Source};
 use crate::tally::Tally;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Clients and the rounds that they wait for. The clients of one source are adjacent, by their upper
-/// bits.
+/// Clients and the rounds that they wait for. The clients of one source are adjacent in the map, since
+/// their upper bits are the same.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     rounds: BTreeMap<ClientId, u64>,
@@ -49,18 +49,18 @@ impl Waiting {
         Some(round)
     }
 
-    /// Checks that every noted client waits.
+    /// Checks that every validating client waits for a round.
     ///
     /// # Panics
-    /// If one does not.
+    /// If a validating client does not wait.
     pub fn check(&self) {
         assert!(
             self.validating.iter().all(|client| self.rounds.contains_key(client)),
-            "who is gone is noted"
+            "a validating client that does not wait is noted"
         );
     }
 
-    /// The client to evict for one of `source`: the newest of the source with the most.
+    /// The client to evict for one of `source`: the newest client of the source with the most clients.
     pub fn client_to_evict(&self, source: Source) -> Option<ClientId> {
         let fullest = self.tally.ahead_of(source)?;
         let own = ClientId::of(fullest, 0)..=ClientId::of(fullest, u64::MAX);

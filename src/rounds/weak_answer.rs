@@ -1,5 +1,5 @@
-//! Weak answers: denials, sinkholes, withheld addresses, and CNAMEs whose target is unknown. They are
-//! not accepted at once.
+//! Weak answers: denials, sinkholes, withheld addresses, and dangling CNAMEs, whose target is unknown.
+//! They are not accepted at once.
 
 use crate::address_set::Contribution;
 use crate::complete_answer::ChainSoFar;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// A weak answer that waits for a second upstream.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// When it is accepted alone.
+    /// When the weak answer is accepted without a second one.
     pub until: Monotonic,
     pub weak: WeakAnswer,
 }
@@ -24,14 +24,14 @@ pub(crate) enum WeakAnswer {
         soa: Option<Box<SoaRecord>>,
         expire_ms: u64,
     },
-    /// Sinkholes only: any other address wins against them.
+    /// Sinkholes only; any other address replaces them.
     Sinkhole(Contribution),
-    /// A denial that is stored complete.
+    /// A denial as a complete answer.
     CompleteDenial {
         kind: Negative,
         stored: Arc<Stored>,
     },
-    /// Withheld addresses only, and until when that is remembered.
+    /// Withheld addresses only; the withholding is cached until `until`.
     Withheld {
         until: Monotonic,
     },
@@ -60,11 +60,12 @@ impl WeakAnswer {
 /// A CNAME whose target no upstream has looked up.
 #[derive(Debug)]
 pub(crate) struct DanglingCname {
-    /// When it is chased although attempts are outstanding.
+    /// When the target is chased although attempts are outstanding.
     pub until: Monotonic,
-    /// The upstream that gave it: the first to be asked for the target, since its answer fits.
+    /// The upstream that gave the CNAME. It is queried for the target first, since its answers fit
+    /// together.
     pub from: UpstreamId,
     pub links: Vec<Link>,
-    /// The records of its CNAMEs.
+    /// The records of the CNAMEs, for a complete answer.
     pub before: ChainSoFar,
 }

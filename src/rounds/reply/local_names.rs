@@ -8,7 +8,8 @@ use hither_wire::message::Section;
 use hither_wire::name::Name;
 use hither_wire::query::Query;
 
-/// Composes the reply. 0: `out` cannot hold even the question.
+/// Composes the reply in at most `limit` octets of `out`. Returns its length, or 0 if `out` cannot hold
+/// even the question.
 pub(crate) fn compose(query: &Query<'_>, said: &LocalAnswer, limit: usize, out: &mut [u8]) -> usize {
     let rcode = if said.exists { Rcode::NOERROR } else { Rcode::NXDOMAIN };
     let blocked = (said.reason == Reason::Blocked).then_some(ede::BLOCKED);

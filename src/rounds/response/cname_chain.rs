@@ -1,5 +1,5 @@
-//! The CNAME chain of a response, followed from QNAME to its end, with CNAMEs that a DNAME record
-//! stands for.
+//! The CNAME chain of a response, followed from QNAME to its end, with the CNAMEs that DNAME records
+//! imply (RFC 6672).
 
 use crate::mutant::Mutant;
 use crate::response::Expected;
@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) struct End {
     pub chain: Vec<Link>,
     pub ttl_s: u32,
-    /// A DNAME record makes a name of more than 255 octets (RFC 6672 section 2.2).
+    /// Whether a DNAME record would make a name of more than 255 octets (RFC 6672 section 2.2).
     pub too_long: bool,
 }
 
@@ -23,7 +23,7 @@ impl End {
         self.chain.last().map_or(expected.name, |link| &link.target)
     }
 
-    /// The TTL of the CNAMEs.
+    /// The lowest TTL of the CNAMEs within the bounds, in seconds; `u32::MAX` without CNAMEs.
     pub fn lives_s(&self, bounds: Bounds) -> u32 {
         if self.chain.is_empty() { u32::MAX } else { bounds.data(self.ttl_s) }
     }
@@ -39,7 +39,7 @@ pub(crate) fn is_asked_itself(expected: &Expected<'_>) -> bool {
     expected.rtype == Rtype::CNAME || expected.rtype == Rtype::ANY
 }
 
-/// Follows the CNAMEs from QNAME on. `None`: a loop, or too long a chain.
+/// Follows the CNAMEs from QNAME on. `None`: they form a loop, or are more than [`LINKS_MAX`].
 pub(crate) fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Option<End> {
     let mut end = End { chain: Vec::new(), ttl_s: u32::MAX, too_long: false };
     let leads = Leads::of(message, expected);
@@ -85,13 +85,13 @@ impl Owners {
     }
 }
 
-/// The records of an answer section that continue a chain, each owner read once.
+/// The records of an answer section that continue a chain. Each owner is read once.
 #[derive(Default)]
 struct Leads<'m> {
     cnames: Vec<(u64, Record<'m>)>,
     /// DNAME records: owner, target and TTL.
     above: Vec<(Name, Name, u32)>,
-    /// Hashes of the owners that have the asked type.
+    /// Hashes of the owners that have records of QTYPE.
     own: Vec<u64>,
 }
 
@@ -115,8 +115,8 @@ impl<'m> Leads<'m> {
         leads
     }
 
-    /// The first CNAME of a name, with the lowest TTL of all of them. Without one, and without data of
-    /// its own, the CNAME that the nearest DNAME record above makes (RFC 6672 section 2.3).
+    /// The target of the name's first CNAME, with the lowest TTL of its CNAMEs. For a name without
+    /// CNAME and data, the target that the nearest DNAME record above it implies (RFC 6672 section 2.3).
     pub fn next(&self, name: &Name) -> Result<Option<(Name, u32)>, NameError> {
         let hash = if self.cnames.is_empty() && self.above.is_empty() { 0 } else { name.folded_hash() };
         let mut led = None::<(Name, u32)>;

@@ -1,5 +1,5 @@
-//! The meaning of a response that has no error: addresses, a denial, an unfinished chain, or an answer
-//! to keep complete.
+//! The meaning of a response without an error: addresses, a denial, a dangling CNAME, or a complete
+//! answer.
 
 use crate::mutant::Mutant;
 use crate::response::cname_chain::{End, answers, follow, is_asked_itself};
@@ -43,7 +43,7 @@ pub(crate) fn meaning(
         known = pointer.or(known);
         found = true;
         ttl_s = ttl_s.min(record.ttl);
-        // One address more than a set may have shows that there are too many.
+        // One address more than a set may have suffices to show that there are too many.
         if let Some(address) = record.address()
             && addresses.len() <= ADDRESSES_MAX
             && !addresses.contains(&address)
@@ -91,8 +91,8 @@ fn without_data(
 }
 
 /// The SOA record of a zone that contains `name`, and its negative TTL: the lower of its TTL and
-/// MINIMUM (RFC 2308 section 5). The SOA record of another zone, such as that of an alias, denies
-/// nothing.
+/// MINIMUM (RFC 2308 section 5). The SOA record of another zone, such as that of an alias, is no
+/// denial.
 fn soa_of(
     message: &Message<'_>,
     expected: &Expected<'_>,

@@ -1,4 +1,4 @@
-//! Addresses: the first answer the clients, further ones join the set.
+//! Addresses of responses: the first addresses answer the clients, further ones join the set.
 
 use crate::address_set::{Contribution, merge, restates};
 use crate::mutant::Mutant;
@@ -32,7 +32,7 @@ impl Round {
             }
         };
         if !changed {
-            // A further upstream of an address is published with the round's next version.
+            // A further upstream of a known address is published with the set's next version.
             if let Phase::Completing { set: kept } = &mut self.phase {
                 *kept = set;
             }
@@ -52,7 +52,7 @@ impl Round {
                 );
                 self.phase = Phase::Completing { set: published.set };
             }
-            // A set that has grown too large stays as it was last published.
+            // A set that has become too large stays as it was last published.
             Err(_) if matches!(self.phase, Phase::Completing { .. }) => {}
             Err(error) => self.reply_not_stored(shared, error),
         }
@@ -76,8 +76,8 @@ impl Round {
         }
     }
 
-    /// After the first good answer the other upstreams are asked too, where the settings want complete
-    /// sets.
+    /// Queries the remaining upstreams after the first accepted answer, if the settings want complete
+    /// sets; else ends all attempts.
     fn ask_the_others(&mut self, shared: &mut Shared) {
         let now = shared.now;
         if !shared.settings.complete {

@@ -27,7 +27,7 @@ use std::time::Duration;
 struct PrivateAddress {
     address: IpAddr,
     ttl_s: u32,
-    /// The response has no other addresses.
+    /// Whether the response has no other addresses.
     is_only: bool,
 }
 
@@ -56,8 +56,8 @@ impl Round {
         }
     }
 
-    /// Applies the meaning of a response. `false`: it has no use, since its CNAMEs are too many or
-    /// loop, or the answer is too long.
+    /// Applies the meaning of a response. `false`: the response is unusable, since its CNAMEs are too
+    /// many or loop, or the answer is too long.
     pub fn apply_answer(
         &mut self,
         shared: &mut Shared,
@@ -130,7 +130,7 @@ impl Round {
                 let stored =
                     self.answer_builder(shared, target, &chain, rcode).stored(message, came, Some(ttl_s));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
-                debug_assert!(!stored.is_withheld(), "a denial that would be told as one of ours");
+                debug_assert!(!stored.is_withheld(), "an upstream's denial looks like withheld addresses");
                 self.hold(shared, came, WeakAnswer::CompleteDenial { kind, stored: Arc::new(stored) });
             }
             Meaning::Truncated | Meaning::Failed(_) => {}
@@ -138,8 +138,8 @@ impl Round {
         true
     }
 
-    /// A response has private addresses for a public name. If it has no others, that is held like a
-    /// denial.
+    /// Notes that a response has private addresses for a public name. If it has no others, this is held
+    /// like a denial.
     fn on_private_address(
         &mut self,
         shared: &mut Shared,
@@ -164,7 +164,7 @@ impl Round {
         }
     }
 
-    /// Builds the round's answer from a message that has these CNAMEs, from `target` on.
+    /// The builder of the round's answer from a message that has the CNAMEs `chain`, from `target` on.
     fn answer_builder<'a>(
         &'a self,
         shared: &Shared,
@@ -205,7 +205,7 @@ impl Round {
     }
 }
 
-/// Joins the CNAMEs before a target and those behind it. `None`: they are too many, or loop.
+/// Joins the CNAMEs before a target and the CNAMEs after it. `None`: they are too many, or loop.
 fn join(name: &Name, prefix: &[Link], chain: Vec<Link>) -> Option<Vec<Link>> {
     if prefix.is_empty() {
         return Some(chain);

@@ -1,4 +1,5 @@
-//! Queries of a round: the first wave, later waves, one more after a failure, and the plain query at the end.
+//! Queries of a round: the first wave, later waves, one more after a failure, and plain queries at the
+//! end.
 
 use crate::attempt::{Plan, QueryMode, Target, send};
 use crate::mutant::Mutant;
@@ -9,7 +10,7 @@ use crate::upstream::choice::choose;
 use std::mem::take;
 
 impl Round {
-    /// Queues all usable upstreams for the target, and asks the first of them.
+    /// Queues all usable upstreams for the target, and queries the first of them.
     pub fn ask_all(&mut self, shared: &mut Shared, first: usize) {
         let now = shared.now;
         self.plain.clear();
@@ -21,7 +22,7 @@ impl Round {
         self.next_wave_at = (!self.unasked.is_empty() && !lost).then(|| now.plus(shared.settings.fallback));
     }
 
-    /// Asks the next `count` upstreams.
+    /// Queries the next `count` upstreams.
     pub fn ask_next(&mut self, shared: &mut Shared, count: usize) {
         for _ in 0..count {
             let Some(upstream) = self.unasked.pop_front() else { break };
@@ -39,8 +40,8 @@ impl Round {
         }
     }
 
-    /// Asks upstreams that answered with an error once more, without what they may not cope with.
-    /// `false`: there are none.
+    /// Queries upstreams that responded with an error once more, without the features that they may not
+    /// support. `false`: there are none.
     pub fn ask_plainly(&mut self, shared: &mut Shared) -> bool {
         let (ways, target) = (take(&mut self.plain), self.target.clone());
         ways.into_iter().filter(|mode| self.send(shared, &target, *mode)).count() > 0
@@ -50,7 +51,7 @@ impl Round {
         let now = shared.now;
         let trace = self.trace.attempts.len();
         let plan = Plan { round: self.id, question: &self.question, target, mode, trace };
-        // A response after the deadline would not count.
+        // A response after the deadline would be too late.
         if now >= self.deadline {
             return false;
         }
@@ -71,7 +72,7 @@ impl Round {
         true
     }
 
-    /// Sends outstanding queries again, from new sockets.
+    /// Ends outstanding attempts and sends their queries from new sockets.
     pub fn send_again(&mut self, shared: &mut Shared) {
         let ids: Vec<_> = self.attempts.iter().map(|a| a.id).collect();
         for id in &ids {
@@ -79,10 +80,11 @@ impl Round {
                 continue;
             }
             let mut old = self.close(shared, *id, "network changed");
-            // An attempt that is being confirmed is repeated itself, not its TCP attempt.
+            // Of a doubted UDP attempt and the TCP attempt that confirms it, only the first is
+            // repeated.
             let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
             if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
-                // In another network an ended connection may be retried again.
+                // In another network, a connection that ended may be retried once more.
                 let mode = crate::attempt::QueryMode { again: false, ..old.mode };
                 if !self.retry(shared, &mut old, mode) {
                     self.accept_denied(shared, &mut old);

@@ -1,7 +1,7 @@
-//! Mixed letter case (0x20): a denial in mixed case is asked again in lower case before it counts.
+//! Mixed letter case (0x20): after a denial of a name in mixed case, a query in lower case checks it.
 //!
-//! An answer to mixed case shows as well that the upstream ignores case, so most of this is learned
-//! without a further query.
+//! An answer to a query in mixed case shows too that the upstream ignores case. So most upstreams are
+//! known without a further query.
 
 use crate::attempt::{Attempt, Denied, QueryMode};
 use crate::ids::AttemptId;
@@ -15,8 +15,8 @@ use hither_table::{Monotonic, Negative};
 use hither_wire::message::Message;
 
 impl Round {
-    /// Learns from the response to attempt `id` whether its upstream ignores letter case. `true`: it
-    /// denies a name in mixed case, and the question is sent again in lower case first.
+    /// Learns from the response to attempt `id` whether its upstream ignores letter case. `true`: the
+    /// response denies a name in mixed case, and a query in lower case was sent to check it.
     pub fn retries_in_lower_case(
         &mut self,
         shared: &mut Shared,
@@ -54,7 +54,7 @@ impl Round {
         let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
         let denied = Denied { kind, domain, came, octets: message.octets().to_vec(), until };
         let target = attempt.target.clone();
-        // By the same transport: a response that was too long for UDP will be so again.
+        // The transport is the same: a response that was too long for UDP will be so again.
         if !self.send(shared, &target, QueryMode { lower: true, again: false, ..mode }) {
             return false;
         }
@@ -66,8 +66,8 @@ impl Round {
         true
     }
 
-    /// Learns from the response to a query in lower case. An answer decides; any other response is
-    /// handled as usual first.
+    /// Learns from the response to a query in lower case. Only an answer or a denial decides; after
+    /// other responses, the denial in mixed case still waits.
     fn learn_from_lower_case(&mut self, shared: &mut Shared, id: AttemptId, verdict: &Verdict) {
         let now = shared.now;
         let attempt = &mut self.attempts[id];
@@ -87,13 +87,13 @@ impl Round {
         }
     }
 
-    /// Accepts denials whose query in lower case has not contradicted them in time.
+    /// Accepts denials that the query in lower case has not contradicted in time.
     pub fn accept_overdue_denials(&mut self, shared: &mut Shared) {
         let now = shared.now;
         let due = |a: &Attempt| a.denied.as_ref().is_some_and(|denied| now >= denied.until);
         while let Some(id) = self.attempts.iter().find(|a| due(a)).map(|a| a.id) {
             let mut attempt = self.close(shared, id, "not contradicted");
-            // The upstream has answered the query before.
+            // The upstream has responded to the query in mixed case.
             self.note_response(shared, attempt.upstream, None, true);
             self.ask_instead(shared, &mut attempt);
         }

@@ -1,4 +1,4 @@
-//! The end of attempts: of one with its outcome, or of all that are no longer needed.
+//! The end of attempts: of one attempt with an outcome, or of all attempts that are no longer needed.
 
 use crate::attempt::Attempt;
 use crate::ids::AttemptId;
@@ -9,7 +9,7 @@ use hither_table::Monotonic;
 use std::borrow::Cow;
 
 impl Round {
-    /// Ends an attempt. Anything that arrives for it afterwards is late.
+    /// Ends an attempt. A response that arrives for it afterwards is late.
     pub fn close(
         &mut self,
         shared: &mut Shared,
@@ -27,7 +27,7 @@ impl Round {
         attempt
     }
 
-    /// Ends all outstanding attempts. Their upstreams have not failed by that.
+    /// Ends all outstanding attempts. This is no failure of their upstreams.
     pub fn cancel(&mut self, shared: &mut Shared, linger: Option<Monotonic>) {
         let now = shared.now;
         if shared.mutants.has(Mutant::KeepsAttemptsAfterTheEnd) {

@@ -1,4 +1,4 @@
-//! CNAME chase: where no upstream has looked up the target of a CNAME, the round asks for it.
+//! CNAME chase: the round queries the target of a dangling CNAME, which no upstream has looked up.
 
 use crate::ids::UpstreamId;
 use crate::reply::ede;
@@ -8,7 +8,7 @@ use crate::shared::Shared;
 use crate::weak_answer::DanglingCname;
 
 impl Round {
-    /// Asks for the target of a CNAME, within the same round and deadline.
+    /// Queries the target of a CNAME, within the same round and deadline.
     pub fn chase_cname(&mut self, shared: &mut Shared, dangling: DanglingCname) {
         let Some(last) = dangling.links.last() else { return };
         let name = last.target.to_lower();

@@ -1,4 +1,4 @@
-//! Everything that wakes a round: one table of its deadlines.
+//! Deadlines of a round: all times at which it is woken, in one table.
 
 use crate::attempt::Attempt;
 use crate::mutant::Mutant;
@@ -12,25 +12,25 @@ pub(crate) enum Deadline {
     /// The round ends, answered or not: `Settings::deadline` after its start, sooner where every
     /// upstream is down.
     End,
-    /// The next upstreams are asked: `Settings::fallback` after the first wave, then
+    /// The next upstreams are queried: `Settings::fallback` after the first wave, then
     /// `Settings::stagger` after each.
     NextWave,
     /// Clients that still wait get stale data (`Settings::stale_wait`).
     StaleReply,
     /// The round ends early if every upstream is down by now ([`DOWN_DEADLINE`]).
     AllDown,
-    /// The held denial is accepted alone (`Settings::negative_grace`).
+    /// The held weak answer is accepted without a second one (`Settings::negative_grace`).
     NegativeGrace,
-    /// The target of a dangling CNAME is asked for although attempts are outstanding
+    /// The target of a dangling CNAME is queried although attempts are outstanding
     /// (`Settings::negative_grace`).
     CnameChase,
     /// A query is retransmitted.
     Retransmission,
-    /// TCP has not confirmed a doubtful datagram in time, so that the datagram counts.
+    /// A doubtful datagram counts, since TCP has not confirmed it in time.
     TcpConfirmation,
-    /// The query in lower case has not contradicted a denial in time, so that the denial counts.
+    /// A denial in mixed case counts, since the query in lower case has not contradicted it in time.
     LowerCase,
-    /// The published set expires: nothing may join it any more.
+    /// The published set expires: no address may join it any more.
     SetExpiry,
 }
 

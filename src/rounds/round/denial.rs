@@ -1,4 +1,4 @@
-//! Denials: the clients get NXDOMAIN or NODATA, and the cache keeps it.
+//! Denials: the clients get NXDOMAIN or NODATA, and the cache stores it.
 
 use crate::question::Question;
 use crate::reply::{Answer, ede};
@@ -21,7 +21,7 @@ impl Round {
         soa: Option<Box<SoaRecord>>,
     ) {
         let Some(family) = self.question.family() else { return };
-        // No further upstream is asked; an outstanding attempt may still bring an address.
+        // No further upstream is queried. An outstanding attempt may still have an answer.
         self.next_wave_at = None;
         let set = FamilyDraft {
             version: 0,
@@ -67,7 +67,7 @@ impl Round {
         self.phase = Phase::Denied { set: None };
     }
 
-    /// The table cannot store the set: clients get SERVFAIL, and the operator a message.
+    /// Ends the race when the table cannot store the set: clients get SERVFAIL, and a note is logged.
     pub fn reply_not_stored(&mut self, shared: &mut Shared, error: hither_table::PutError) {
         let reason = error.reason();
         shared.actions.push_back(crate::Action::Note(crate::Note::NotStored { reason }));

@@ -1,4 +1,4 @@
-//! Failed attempts: the question is sent again in another way, or to the next upstream.
+//! Failed attempts: the question is sent in another way, or to the next upstream.
 
 use crate::action::Action;
 use crate::attempt::{Attempt, QueryMode};
@@ -30,7 +30,7 @@ impl Round {
         };
         self.has_no_socket &= failure == Failure::NoSocket;
         let mut attempt = self.close(shared, id, outcome);
-        // A server may close a connection that it has just accepted: one more, at once.
+        // A server may close a connection that it has just accepted, so another is tried at once.
         let once_more = QueryMode { again: true, ..attempt.mode };
         if failure == Failure::Closed
             && !attempt.mode.again
@@ -41,7 +41,7 @@ impl Round {
             return self.conclude(shared);
         }
         if let Some(doubted) = attempt.doubt.confirms {
-            // No TCP there. That says nothing about the upstream's health.
+            // The upstream has no TCP. This is no failure of the upstream.
             self.end_confirmation(shared, doubted);
             return self.conclude(shared);
         }
@@ -59,8 +59,8 @@ impl Round {
         if failure == Failure::Closed && attempt.edns && self.retry(shared, &mut attempt, plain_dns) {
             return self.conclude(shared);
         }
-        // A response that was truncated by UDP and is unavailable by TCP may be short enough without
-        // EDNS.
+        // A response that was truncated over UDP and is unavailable over TCP may be short enough
+        // without EDNS.
         let alone = self.attempts.is_empty() && self.unasked.is_empty();
         let plain = QueryMode { last: true, ..attempt.mode.plain_dns().by_udp() };
         let again = attempt.edns || attempt.mode.again;
@@ -71,7 +71,7 @@ impl Round {
         self.conclude(shared)
     }
 
-    /// Handles an error response: the upstream is alive.
+    /// Handles a response with an error, which shows that the upstream is up.
     pub fn on_error(&mut self, shared: &mut Shared, came: Monotonic, id: AttemptId, rcode: Rcode) {
         let mut attempt = self.close(shared, id, rcode.to_string().to_ascii_lowercase());
         self.note_response(shared, attempt.upstream, attempt.rtt(came), false);
@@ -85,7 +85,7 @@ impl Round {
         }
     }
 
-    /// Notes how to repeat attempt `id`: its error may be due to the way it was asked.
+    /// Notes how to repeat attempt `id`, since its error may be due to features of the query.
     pub fn note_plain_retry(&mut self, id: AttemptId, rcode: Rcode) {
         let attempt = &self.attempts[id];
         if attempt.target.leg() == self.target.leg()
@@ -105,8 +105,8 @@ impl Round {
         }
     }
 
-    /// The server wants the cookie in its BADCOOKIE response: once more with that cookie, then in ways
-    /// that need none (RFC 7873 section 5.3).
+    /// Handles BADCOOKIE: repeats the query once with the cookie in that response, then in ways that
+    /// need no cookie (RFC 7873 section 5.3).
     pub fn with_new_cookie(
         &mut self,
         shared: &mut Shared,
@@ -125,7 +125,7 @@ impl Round {
         }
     }
 
-    /// An attempt failed: while clients wait, the next upstream is asked at once.
+    /// Queries the next upstream at once after a failed attempt, while the round has no answer.
     pub fn next_after_failure(&mut self, shared: &mut Shared) {
         if shared.mutants.has(Mutant::FailureStartsNobody) {
             return;
@@ -138,8 +138,8 @@ impl Round {
         }
     }
 
-    /// Sends the question of an ended attempt once more in another way. A denial that it was to check
-    /// waits for that.
+    /// Sends the question of an ended attempt once more in another way. If the attempt was to check a
+    /// denial, the new attempt does.
     pub fn retry(&mut self, shared: &mut Shared, attempt: &mut Attempt, mode: QueryMode) -> bool {
         let now = shared.now;
         if !self.send(shared, &attempt.target, mode) {
@@ -152,8 +152,8 @@ impl Round {
         true
     }
 
-    /// An ended attempt brought nothing: the denial that it was to check counts, else the next upstream
-    /// is asked.
+    /// Continues after an attempt that ended without an answer: accepts the denial that it was to check,
+    /// or else queries the next upstream.
     pub fn ask_instead(&mut self, shared: &mut Shared, attempt: &mut Attempt) {
         if !self.accept_denied(shared, attempt) {
             self.next_after_failure(shared);

@@ -1,5 +1,5 @@
-//! Failure: the end of a round without an answer. Clients get stale data or SERVFAIL, and the failure
-//! cache remembers it (RFC 9520).
+//! Failure: the end of a round without an answer. Clients get stale data or SERVFAIL, and the failure is
+//! cached (RFC 9520).
 
 use crate::ids::ClientId;
 use crate::reply::Answer;
@@ -8,9 +8,9 @@ use crate::shared::Shared;
 use hither_wire::codes::Rcode;
 
 impl Round {
-    /// Ends without an answer: every attempt failed, or time is up. Clients get stale data or SERVFAIL,
-    /// and the failure is remembered (RFC 9520), unless the host had no socket: the next query may get
-    /// one.
+    /// Replies at the end of a round without an answer: every attempt failed, or the deadline is
+    /// reached. Clients get stale data or SERVFAIL, and the failure is cached (RFC 9520). A failure
+    /// for want of sockets is not cached: the next round may get one.
     pub fn fail(&mut self, shared: &mut Shared) {
         let now = shared.now;
         let is_ours = self.has_no_socket && self.attempts.is_empty();
@@ -28,21 +28,22 @@ impl Round {
         if is_ours {
             return;
         }
-        // A question with stale data is not asked again before the stale TTL is over (RFC 8767 section
-        // 5: not within 30 seconds).
+        // A question with stale data is not resolved again before the stale TTL is over (RFC 8767
+        // section 5: not within 30 seconds).
         let pause = match answer {
             Answer::Failure { .. } => shared.settings.failure_ttl,
             _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
         };
         shared.answers.fail(&self.question.asked(), now.plus(pause));
-        // Silence of all upstreams concerns the question without validation too.
+        // If no upstream responds, the question without validation has failed too.
         if self.question.dnssec_ok && !self.has_servfail {
             shared.answers.fail(&self.question.unvalidated().asked(), now.plus(pause));
         }
     }
 
-    /// The validating clients, for whom an upstream's failed validation is no answer, while time is
-    /// left for another round.
+    /// Takes the validating clients out of the round if an upstream may have failed to validate the
+    /// answer and time is left for another round. An upstream's failed validation is no answer for
+    /// them.
     pub fn take_validating_clients(&mut self, shared: &Shared) -> Vec<ClientId> {
         let now = shared.now;
         if !self.has_servfail || self.question.checking_disabled || now >= self.deadline {

@@ -1,4 +1,5 @@
-//! What a response shows about its upstream: that it is alive, how fast it is, what it copes with.
+//! Facts that a response shows about its upstream: that it is up, its round-trip time, and the features
+//! that it supports.
 
 use crate::action::Action;
 use crate::attempt::Attempt;
@@ -10,7 +11,7 @@ use hither_wire::message::Message;
 use std::time::Duration;
 
 impl Round {
-    /// Learns from an accepted message what its upstream copes with.
+    /// Learns from an accepted message which features its upstream supports.
     pub fn learn(&self, shared: &mut Shared, id: AttemptId, message: &Message<'_>) {
         let now = shared.now;
         let attempt = &self.attempts[id];
@@ -36,7 +37,7 @@ impl Round {
         }
     }
 
-    /// Learns from an answer to a query that lacked something usual.
+    /// Learns from an answer to a query that left out some features.
     pub fn learn_from_plain_retry(&self, shared: &mut Shared, attempt: &Attempt, message: &Message<'_>) {
         let now = shared.now;
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
@@ -62,7 +63,7 @@ impl Round {
         let note = upstream.answered(rtt, useful);
         shared.actions.extend(note.map(Action::Note));
         if was_down {
-            // Questions that failed while it was down may be asked again.
+            // Questions that failed while the upstream was down may have an answer now.
             shared.answers.forget_failures();
         }
     }

@@ -1,4 +1,4 @@
-//! A message on an attempt's socket: checked, read, and acted on.
+//! Messages on the sockets of attempts: each is checked, read, and acted on.
 
 use crate::attempt::Attempt;
 use crate::ids::AttemptId;
@@ -32,7 +32,7 @@ impl Round {
         self.conclude(shared)
     }
 
-    /// Accepts the message if it responds to the attempt. By UDP any host may have sent it.
+    /// Accepts the message if it responds to the attempt. Over UDP, any host may have sent it.
     pub fn check_message<'m>(
         &self,
         shared: &Shared,
@@ -82,7 +82,7 @@ impl Round {
         shared.plain = plain;
     }
 
-    /// The message with the question that it lacks.
+    /// The message with the attempt's question added, if it is an answer without a question.
     fn questioned<'m>(
         &self,
         message: &Message<'m>,
@@ -135,13 +135,14 @@ impl Round {
     }
 }
 
-/// The message in the question's own letters. The question, names that point to it, and names written
-/// out would else show clients the random case.
+/// The message in the question's own letter case. Otherwise clients would see the random case in the
+/// question, in names that point to it, and in names that repeat it.
 fn unmixed<'m>(message: &Message<'m>, attempt: &Attempt, plain: &'m mut Vec<u8>) -> Message<'m> {
     let (meant, mut sent) = (attempt.target.name().as_wire(), attempt.asked());
     match message.octets().get(HEADER_LEN..HEADER_LEN + meant.len()) {
         Some(question) if question == meant && sent == meant => return *message,
-        // The retransmission was in the name's own letters, the response is to the first datagram.
+        // The retransmission was in the name's own letter case, but the response is to an earlier
+        // datagram.
         Some(question) if sent == meant && question.eq_ignore_ascii_case(meant) => sent = question,
         Some(question) if question.eq_ignore_ascii_case(meant) => {}
         Some(_) | None => return *message,

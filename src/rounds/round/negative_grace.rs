@@ -1,4 +1,4 @@
-//! Negative grace: a denial waits for a second upstream, and loses against an answer.
+//! Negative grace: a denial waits for a second upstream, whose answer would replace it.
 
 use crate::mutant::Mutant;
 use crate::reply::Answer;
@@ -32,7 +32,7 @@ impl Round {
         }
     }
 
-    /// One upstream's denial counts at once, whatever others say (`Deny::Any`).
+    /// Accepts one upstream's denial at once, even after another upstream's answer (`Deny::Any`).
     fn deny_at_once(&mut self, shared: &mut Shared, weak: WeakAnswer) {
         let now = shared.now;
         if matches!(self.phase, Phase::Denied { .. }) {

@@ -1,4 +1,4 @@
-//! Replies to the clients that wait for a round, stale data among them.
+//! Replies to the clients that wait for a round, with stale data too.
 
 use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
@@ -27,8 +27,8 @@ impl Round {
         }
     }
 
-    /// Ends a round before its deadline, when it is evicted. Nothing is known that would be worth
-    /// remembering.
+    /// Replies to the clients of a round that is evicted. The failure is not cached, since upstreams
+    /// could still have answered.
     pub fn end_early(&mut self, shared: &mut Shared) {
         if let Phase::Racing { held, .. } = &mut self.phase
             && let Some(held) = held.take()

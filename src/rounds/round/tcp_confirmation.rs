@@ -1,8 +1,9 @@
-//! TCP confirmation: after the first sign of forgery the question is also sent by TCP, which cannot be
-//! guessed, and UDP waits for it (RFC 5452 section 9; BIND and pdns-recursor do the same).
+//! TCP confirmation: after the first sign of forgery, the question is also sent over TCP, where another
+//! host cannot forge a response. The UDP response waits for it (RFC 5452 section 9; BIND and
+//! pdns-recursor do the same).
 //!
-//! A response that cannot be read goes the same way, then once without EDNS; after that the attempt has
-//! failed.
+//! After a response that cannot be read, the question is sent over TCP too, then once without EDNS. Then
+//! the attempt has failed.
 
 use crate::attempt::{Attempt, Kept, QueryMode};
 use crate::ids::{AttemptId, UpstreamId};
@@ -26,7 +27,7 @@ impl Round {
         }
         let attempt = &mut self.attempts[id];
         if !attempt.is_udp() {
-            // No other host can have sent it.
+            // Over TCP, no other host can have sent the message.
             return self.on_unreadable_over_tcp(shared, id);
         }
         let mode = attempt.mode;
@@ -68,7 +69,8 @@ impl Round {
         }
     }
 
-    /// A TCP response cannot be read: once more without EDNS, which many servers do not cope with.
+    /// Handles a TCP response that cannot be read: repeats the query once without EDNS, which some
+    /// servers do not support.
     pub fn on_unreadable_over_tcp(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
         self.note_response(shared, attempt.upstream, None, false);
@@ -82,7 +84,7 @@ impl Round {
         };
         let (id, doubt) = (doubted.id, &doubted.doubt);
         match &doubt.kept {
-            // It could be read neither by UDP nor by TCP.
+            // The response could be read neither over UDP nor over TCP.
             None if doubt.unreadable => {
                 let mut attempt = self.close(shared, id, "unusable");
                 self.end_unreadable(shared, &mut attempt);
@@ -92,7 +94,7 @@ impl Round {
         }
     }
 
-    /// A UDP response cannot be read, and TCP failed: once more without EDNS, for the last time.
+    /// Repeats a query without EDNS, for the last time: its UDP response cannot be read, and TCP failed.
     fn retry_unreadable(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
         let plain_dns = QueryMode { last: true, ..attempt.mode.plain_dns().by_udp() };
@@ -111,8 +113,7 @@ impl Round {
         self.attempts[id].doubt.until.is_some() && !shared.mutants.has(Mutant::DoubtIsForgotten)
     }
 
-    /// Attempt `id` has an answer. If it was the TCP attempt of a doubted one, the doubted attempt
-    /// ends.
+    /// Ends the doubted attempt that attempt `id`, which now has an answer, confirms over TCP.
     pub fn end_doubted_attempt(&mut self, shared: &mut Shared, id: AttemptId) {
         if let Some(doubted) = self.attempts[id].doubt.confirms
             && self.attempts.get(doubted).is_some()
@@ -124,8 +125,9 @@ impl Round {
         }
     }
 
-    /// The TCP attempt `id` got an error although its UDP attempt has an answer: then the UDP answer
-    /// counts. The error is due to the transport and shows nothing about the upstream otherwise.
+    /// Accepts the UDP answer if the TCP attempt `id` that was to confirm it has an error. `false`:
+    /// there is no such answer. The error is due to the transport, and shows nothing else about the
+    /// upstream.
     pub fn prefers_udp_answer(&mut self, shared: &mut Shared, id: AttemptId) -> bool {
         let Some(doubted) = self.attempts[id].doubt.confirms else { return false };
         let kept = self.attempts.get_mut(doubted).and_then(|a| a.doubt.kept.as_mut());
@@ -140,7 +142,7 @@ impl Round {
         true
     }
 
-    /// Learns that an answer with a wrong cookie or letter case was the upstream's own.
+    /// Notes that an answer with a wrong cookie or letter case was the upstream's own.
     fn learn_strange_answer(&self, shared: &mut Shared, upstream: UpstreamId, strange: Option<Doubt>) {
         let now = shared.now;
         let Some(upstream) = shared.upstream(upstream) else { return };
@@ -151,8 +153,8 @@ impl Round {
         }
     }
 
-    /// TCP failed: the doubted attempt counts again, with the datagram it has kept, unless there were
-    /// too many doubtful ones.
+    /// Ends the wait for TCP without a confirmation: the kept datagram of the doubted attempt counts,
+    /// unless there were too many doubtful datagrams.
     pub fn end_confirmation(&mut self, shared: &mut Shared, doubted: AttemptId) {
         let now = shared.now;
         let Some(attempt) = self.attempts.get_mut(doubted) else { return };
@@ -161,14 +163,15 @@ impl Round {
             let mut attempt = self.close(shared, doubted, "forged");
             return self.ask_instead(shared, &mut attempt);
         }
-        // Nothing kept counts if the round or its set is over too, or if the host has slept.
+        // The kept datagram does not count if the round or its set has ended, or if the host has slept
+        // since.
         let over = matches!(&self.phase, Phase::Completing { set } if now.as_ms() >= set.expire_ms);
         let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
         if let Some(Kept { came, octets, strange }) =
             attempt.doubt.kept.take().filter(|kept| fresh(kept.came))
         {
             let upstream = attempt.upstream;
-            // As of when it came: its TTLs have run since.
+            // The TTLs count from the time of receipt.
             if let Ok(message) = Message::open(&octets) {
                 self.learn_strange_answer(shared, upstream, strange);
                 self.on_accepted_message(shared, came, doubted, &message);
@@ -178,7 +181,7 @@ impl Round {
         }
     }
 
-    /// Ends the wait for TCP where its time is up.
+    /// Ends the waits for TCP that have reached [`CONFIRM_WITHIN`].
     pub fn end_overdue_confirmations(&mut self, shared: &mut Shared) {
         let now = shared.now;
         let due = |a: &&Attempt| a.doubt.until.is_some_and(|at| now >= at);
@@ -221,8 +224,9 @@ mod tests {
         out
     }
 
-    /// Sends five questions whose UDP answers have a wrong cookie. Returns how many got data, and over
-    /// how many connections. Each connection ends in a failure, or brings an error.
+    /// Sends five questions whose UDP answers have a wrong cookie. Returns the number of replies with
+    /// data, and the number of TCP connections. Each connection ends in the failure `tcp`, or with an
+    /// error response.
     fn five(tcp: Option<Failure>) -> (usize, usize) {
         let geometry = Geometry { entries: 64 };
         let writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10);
