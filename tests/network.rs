@@ -7,8 +7,9 @@ mod support;
 
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::message::Message;
+use std::io::Write as _;
 use std::net::UdpSocket;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -185,11 +186,19 @@ fn endless_network_changes_do_not_stop_a_distant_upstream_from_answering() {
     let storm = std::thread::spawn({
         let is_over = Arc::clone(&is_over);
         move || {
+            let mut command = Command::new("ip");
+            let mut batch = command.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip");
+            let mut lines = batch.stdin.take().expect("a pipe");
             let mut count = 0;
             while !is_over.load(Ordering::Relaxed) {
-                assert!(ip(&format!("addr add 10.88.{}.{}/32 dev lo", count / 250, count % 250 + 1)));
+                let address = format!("10.88.{}.{}", count / 250, count % 250 + 1);
+                writeln!(lines, "addr add {address}/32 dev lo").expect("it runs");
                 count += 1;
+                // A pace: some fifty changes a second.
+                std::thread::sleep(Duration::from_millis(20));
             }
+            drop(lines);
+            assert!(batch.wait().expect("it ends").success(), "an address cannot be added");
             count
         }
     });
@@ -203,7 +212,7 @@ fn endless_network_changes_do_not_stop_a_distant_upstream_from_answering() {
     is_over.store(true, Ordering::Relaxed);
     let count = storm.join().expect("no panic");
     // The changes must be faster than the upstream's responses.
-    assert!(count > 4 * whole, "{count} changes in {whole} s are no storm");
+    assert!(count > 10 * whole, "{count} changes in {whole} s are no storm");
     let before = changes(&daemon);
     assert!(ip("addr add 10.89.0.1/32 dev lo"));
     daemon.until("the last change counts", |d| changes(d) > before);
