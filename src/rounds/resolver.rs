@@ -1,4 +1,4 @@
-//! The core: events in, actions out. Each event is handed to the round that it concerns.
+//! The resolver core: it takes events, hands each to the round that it concerns, and queues actions.
 
 mod ask;
 mod cache_hits;
@@ -49,11 +49,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The resolver core: it answers clients from the cache or by rounds. The crate's documentation shows
-/// how to run it.
+/// The resolver core, which answers clients from the cache or by rounds. The crate's documentation
+/// shows how to run it.
 pub struct Rounds {
     pub(crate) shared: Shared,
-    /// No action is left and the shell has executed the last one, so that the next call may come.
+    /// Whether no action is left and the shell has executed the last one, so that the next call may
+    /// come.
     is_drained: bool,
     /// The memory of ended rounds.
     pool: MemoryPool,
@@ -62,29 +63,29 @@ pub struct Rounds {
     live: BTreeMap<Rc<Question>, u64>,
     /// The timer of each round.
     timers: BTreeSet<(Monotonic, u64)>,
-    /// Rounds whose clients have been answered, oldest first: the first to end early when there are too
-    /// many.
+    /// Rounds that have answered their clients, oldest first. They are the first to end early at the
+    /// limit of rounds.
     answered: BTreeSet<u64>,
-    /// Rounds that have not answered yet, and which of them is evicted.
+    /// Rounds that have not answered yet, in the order of eviction.
     racing: Racing,
-    /// Rounds that several clients wait for, by the number of clients.
+    /// Rounds with several waiting clients, by the number of clients.
     joined: BTreeSet<(usize, u64)>,
     stopping: bool,
     reviews: VecDeque<Review>,
-    /// How often a review has begun or ended.
+    /// The number of reviews that have begun or ended.
     changed: u64,
     /// The restore that is under way.
     restoring: Option<Restoring>,
     restored: Option<FromBefore>,
-    /// Cached entries that were used when they were about to expire, for [`Rounds::next_expiring`].
+    /// Cached entries that were used shortly before their expiry, for [`Rounds::next_expiring`].
     expiring: VecDeque<Question>,
-    /// When a question whose failure is remembered may be asked again although every upstream is down.
+    /// When a question whose failure is cached may be resolved again although every upstream is down.
     trial_at: Monotonic,
 }
 
 impl Rounds {
-    /// A core that asks the upstreams of `routes` and publishes into `writer`'s table. `random` must be
-    /// unpredictable: it gives the ids of queries (RFC 5452 section 9.2).
+    /// A core that queries the upstreams of `routes` and publishes into `writer`'s table. `random` must
+    /// be unpredictable: it gives the ids of queries (RFC 5452 section 9.2).
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -138,8 +139,8 @@ impl Rounds {
         self.shared.mutants.plant(mutant);
     }
 
-    /// Handles an event. Timers before `now` fire first: those of the event's own round always, of
-    /// others a few.
+    /// Handles an event. Timers before `now` fire first: those of the event's own round, and a bounded
+    /// number of others.
     ///
     /// The actions of the call before must have been executed: [`Rounds::poll_action`] has returned
     /// `None`.
@@ -189,7 +190,7 @@ impl Rounds {
         action
     }
 
-    /// Whether several clients wait for this question: one more costs next to nothing.
+    /// Whether several clients wait for this question. One more client then costs no query.
     #[must_use]
     pub fn is_shared(&self, question: &Question) -> bool {
         let is_crowded = |question: &Question| {
@@ -247,7 +248,7 @@ impl Rounds {
         self.shared.upstreams.iter().map(|upstream| upstream.report(now)).collect()
     }
 
-    /// The trace of the live round for a question, else of its latest.
+    /// The trace of the live round for a question, else of the latest round for it.
     #[must_use]
     pub fn trace(&self, question: &Question) -> Option<&Trace> {
         let live = self.live.get(question).and_then(|id| self.rounds.get(id)).map(|round| &round.trace);

@@ -1,5 +1,5 @@
-//! A client asks: the reply comes from the cache, from a live round that the client joins, or from a
-//! new round.
+//! Questions of clients: the reply comes from the cache, from a live round that the client joins, or
+//! from a new round.
 
 use crate::ids::ClientId;
 use crate::mutant::Mutant;
@@ -70,8 +70,8 @@ impl Rounds {
         self.shared.reply(client, Answer::Local(Rc::clone(said)));
     }
 
-    /// While every upstream is down, a question whose failure is remembered is asked now and then, to
-    /// learn when an upstream is back.
+    /// Resolves a question whose failure is cached if every upstream is down and [`DOWN_TRIAL`] has
+    /// passed, to learn when an upstream is back.
     fn retry_while_down(&mut self, question: &Question) {
         let now = self.shared.now;
         if now < self.trial_at || self.live.contains_key(question) || !self.shared.all_down(&question.name) {
@@ -83,8 +83,8 @@ impl Rounds {
         self.begin(question, Vec::new(), stale);
     }
 
-    /// Begins a round without clients for an entry that is about to expire; never at the cost of a
-    /// round that clients wait for.
+    /// Begins a round without clients for an entry that is about to expire. No round that clients wait
+    /// for is evicted for it.
     pub(crate) fn refresh(&mut self, question: Question) {
         let now = self.shared.now;
         let has_capacity = self.rounds.len() < self.shared.settings.limits.rounds / 2;
@@ -107,8 +107,8 @@ impl Rounds {
         }
     }
 
-    /// The client joins the live round. A round that has answered is superseded instead: its set has
-    /// expired, else this were a hit.
+    /// Lets a client join the live round. A round that has answered is superseded instead: its set has
+    /// expired, or the query would have been a hit.
     pub(crate) fn join(&mut self, id: u64, client: ClientId) {
         let now = self.shared.now;
         let Some(round) = self.rounds.get_mut(&id) else { return self.shed(client) };
@@ -177,9 +177,9 @@ impl Rounds {
 
     pub(crate) fn client_gone(&mut self, client: ClientId) {
         let Some(id) = self.shared.clients.remove(client) else { return };
-        // This begins no other round: the client may have left to make room.
+        // No other round may begin here, since the client may be evicted for a new one.
         self.with_round(id, |round, _| {
-            // Usually it is one of the latest.
+            // The client is usually one of the latest.
             if let Some(at) = round.clients.iter().rposition(|waiting| *waiting == client) {
                 round.clients.remove(at);
             }

@@ -1,5 +1,4 @@
-//! The hit path: a query that the cache can answer is answered without an allocation, a round, or an
-//! action.
+//! The hit path: a query that the cache can answer needs no allocation, round, or action.
 
 use crate::question::{Question, family_of};
 use crate::reply::{self, ReplyBuffer};
@@ -9,12 +8,12 @@ use hither_answers::{Asked, Reader as AnswerReader, Stored};
 use hither_table::{Counter, Family, Key, Monotonic, Place, Reader, Snapshot, Uses};
 use hither_wire::query::Query;
 
-/// A query, and where in the table its answer may be, if that has been looked up.
+/// A query, and the place of its answer in the table, if that has been computed.
 #[derive(Clone, Copy, Debug)]
 pub struct PlacedQuery<'q> {
     /// The query of a client.
     pub query: &'q Query<'q>,
-    /// Its [`Rounds::place`]; `None`: it is not known.
+    /// The query's [`Rounds::place`]; `None` if it has not been computed.
     pub place: Option<Place>,
 }
 
@@ -24,7 +23,7 @@ pub struct Hits {
     reader: Reader,
     uses: Uses,
     answers: AnswerReader,
-    /// The changes that the cache is still being reviewed for.
+    /// The changes for which the cache is under review.
     changes: Vec<Change>,
     prefetch: bool,
     scratch: Box<Snapshot>,
@@ -43,7 +42,7 @@ impl Hits {
     }
 
     /// Answers `query` in at most `limit` octets of `out`. Returns the reply's length, or 0 when a
-    /// round is needed; and whether the entry is about to expire, so that it should be refreshed.
+    /// round is needed, and whether the entry is about to expire, so that it should be refreshed.
     pub fn answer(
         &mut self,
         now: Monotonic,
@@ -66,12 +65,13 @@ impl Hits {
     }
 }
 
-/// The family of the table that answers a query, if the table does.
+/// The family of the table's answer to a query; `None` if the answer cache has such answers.
 fn family(query: &Query<'_>) -> Option<Family> {
     family_of(query.qtype(), query.dnssec_ok() || query.cd())
 }
 
-/// A reply from a record that was found, and whether it is about to expire. `None`: it has expired.
+/// Composes a reply from a record of the table. Returns its length, and whether the record is about to
+/// expire; `None` if it has expired.
 #[inline]
 fn from_table(
     now: Monotonic,
@@ -97,7 +97,7 @@ fn is_void<'c>(
     }
 }
 
-/// The answer cache, and the changes that it is being reviewed for.
+/// The answer cache, and the changes for which it is under review.
 struct AnswersUnderReview<'a, C> {
     answers: &'a AnswerReader,
     changes: C,
@@ -106,7 +106,7 @@ struct AnswersUnderReview<'a, C> {
 impl<'c, C: ExactSizeIterator<Item = &'c Change>> AnswersUnderReview<'_, C> {
     /// Composes the reply to a query whose name has this key. Returns its length; 0: there is no answer.
     ///
-    /// Remembered failures are left to `Input::Ask`: there may be stale data beside them, or a trial may
+    /// Cached failures are left to `Input::Ask`: there may be stale data for the question, or a trial may
     /// be due.
     #[inline]
     fn reply(mut self, now: Monotonic, query: &Query<'_>, key: &Key, buffer: ReplyBuffer<'_>) -> usize {
@@ -128,8 +128,8 @@ impl<'c, C: ExactSizeIterator<Item = &'c Change>> AnswersUnderReview<'_, C> {
 }
 
 impl Rounds {
-    /// The place in the table where the answer to a query may be; `None`: the table keeps no such
-    /// answers.
+    /// The place in the table where the answer to a query may be; `None` if the table does not store
+    /// such answers.
     #[must_use]
     pub fn place(&self, query: &Query<'_>) -> Option<Place> {
         family(query).map(|_| self.shared.writer.place(&Key::of_wire(query.qname())))
@@ -186,7 +186,7 @@ impl Rounds {
         }
     }
 
-    /// The cache for a worker thread. It is to be fetched again when the table has been replaced, when
+    /// The cache for a worker thread. The shell makes a new one when the table has been replaced, when
     /// settings, routes or local names change, or when [`Rounds::changed`] does.
     #[must_use]
     pub fn hits(&self) -> Hits {
@@ -207,5 +207,6 @@ impl Rounds {
     }
 }
 
-/// Entries kept for [`Rounds::next_expiring`]. More are dropped: an entry in use is noted again.
+/// Upper bound of the entries kept for [`Rounds::next_expiring`]. More are dropped: an entry in use is
+/// noted again.
 pub(crate) const EXPIRING_MAX: usize = 32;

@@ -1,4 +1,4 @@
-//! Eviction: which round or client ends early when a limit is reached.
+//! Eviction: the choice of a round or client that ends early when a limit is reached.
 
 use crate::ids::{ClientId, Source};
 use crate::mutant::Mutant;
@@ -7,15 +7,15 @@ use crate::resolver::Rounds;
 use crate::round::End;
 
 impl Rounds {
-    /// Makes room for a round and its client. `false`: the new client is refused. A round without
-    /// clients evicts nothing.
+    /// Evicts rounds and clients until a new round and its client are within the limits. `false`: the
+    /// new client is refused. A round without clients evicts nothing.
     ///
-    /// The clients of an evicted round leave too, so room for the round comes first, and no other
-    /// client is evicted if that is enough.
+    /// Rounds are evicted first, since their clients are evicted with them. If that suffices, no other
+    /// client is evicted.
     pub(crate) fn admit(&mut self, newcomer: Option<ClientId>, question: &Question) -> bool {
         let Some(client) = newcomer else { return self.has_capacity() };
-        // A round that has answered has no clients. Ending one is in vain where no client can be
-        // evicted.
+        // A round that has answered has no clients, so ending it does not help at the limit of
+        // clients.
         let in_vain = (self.has_capacity() || !self.answered.is_empty())
             && self.is_full()
             && self.client_to_evict(client, question).is_none();
@@ -39,8 +39,8 @@ impl Rounds {
         true
     }
 
-    /// The client to evict: one of the source with the most, else one of the question with the most
-    /// clients.
+    /// The client to evict: one of the source with the most clients, else one of the question with the
+    /// most clients.
     fn client_to_evict(&self, newcomer: ClientId, question: &Question) -> Option<ClientId> {
         let own = self.live.get(question).and_then(|id| self.rounds.get(id)).map_or(0, |r| r.clients.len());
         let fullest = self.shared.clients.client_to_evict(newcomer.source());
@@ -57,8 +57,8 @@ impl Rounds {
         self.rounds.len() < limits.rounds && self.shared.attempts.len() + first <= limits.attempts.max(first)
     }
 
-    /// Ends rounds until the limits allow one of `source`, or at least one attempt of it. `false`: they
-    /// do not.
+    /// Ends rounds until the limits allow a new round of `source` with all first attempts, or at least
+    /// with one. `false`: they do not.
     fn evict_for_round(&mut self, source: Source) -> bool {
         // Each round that ends frees at least one attempt.
         for _ in 0..=self.shared.settings.first.max(1) {
@@ -87,7 +87,7 @@ impl Rounds {
         fullest.or_else(|| slowest().filter(|_| !mutants.has(Mutant::NewcomerIsRefusedBeforeTheSlow)))
     }
 
-    /// Evicts a round: its clients get what is known, else SERVFAIL.
+    /// Evicts a round. Its clients get a held denial or stale data, else SERVFAIL.
     fn evict_round(&mut self, id: u64) {
         self.with(id, |round, shared| {
             round.end_early(shared);

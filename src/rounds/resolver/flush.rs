@@ -1,4 +1,4 @@
-//! Flushes: names, or everything, are forgotten, and live rounds begin anew.
+//! Flushes: names, or everything, are removed from the cache, and their live rounds begin again.
 
 use crate::mutant::Mutant;
 use crate::resolver::Rounds;
@@ -33,8 +33,7 @@ impl Rounds {
         }
     }
 
-    /// Voids what is known of every name whose fate says so: other upstreams are asked for it now, or
-    /// none.
+    /// Voids the cached data of every name as `fate` says. Cached failures of all names are removed.
     pub(crate) fn void_names(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
         self.shared.answers.forget_failures();
         self.review(fate);

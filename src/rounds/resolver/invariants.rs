@@ -34,7 +34,7 @@ impl Rounds {
             .map(|r| (r.clients.len(), r.id))
             .filter(|(clients, _)| *clients > 1)
             .collect();
-        assert_eq!(joined, self.joined, "rounds that several wait for are known as such");
+        assert_eq!(joined, self.joined, "rounds with several clients are known as such");
         let attempts: usize = self.rounds.values().map(|r| r.attempts.len()).sum();
         assert_eq!(attempts, self.shared.attempts.len(), "an attempt outlived its round");
         let clients: usize = self.rounds.values().map(|r| r.clients.len()).sum();

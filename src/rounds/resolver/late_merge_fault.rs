@@ -1,5 +1,5 @@
-//! A planted fault: a late response is merged into the live round. It is the race that the core was
-//! written against.
+//! A planted fault: a late response is merged into the live round. The core was designed to exclude
+//! this race.
 
 use crate::address_set::Contribution;
 use crate::ids::UpstreamId;
@@ -12,7 +12,7 @@ use hither_wire::message::Message;
 use std::time::Duration;
 
 impl Rounds {
-    /// Merges a late response, as a program would that looks rounds up by their question.
+    /// Merges a late response, as a program does that looks up rounds by their question.
     pub(crate) fn merge_late(&mut self, octets: &[u8]) {
         let now = self.shared.now;
         if !self.shared.mutants.has(Mutant::LateAnswerOfAnOldRoundIsMerged) {

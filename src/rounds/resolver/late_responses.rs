@@ -1,4 +1,4 @@
-//! Late responses: they are counted, and never change anything.
+//! Late responses: they are counted, and change no round and no cache.
 
 use crate::resolver::Rounds;
 use hither_table::Counter;

@@ -1,5 +1,5 @@
 //! The index of live rounds: by timer, by age and source, by number of clients. Every change of a round
-//! passes here.
+//! is made through it.
 
 use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round};
@@ -72,7 +72,7 @@ impl Rounds {
     }
 }
 
-/// Notes how many clients a round has, where there are several.
+/// Notes the number of a round's clients, if there are several.
 fn note_joined(joined: &mut BTreeSet<(usize, u64)>, round: &mut Round) {
     let now = round.clients.len();
     if round.joined > 1 {

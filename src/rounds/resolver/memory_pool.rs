@@ -1,7 +1,7 @@
 //! The memory of ended rounds, reused by new ones. Without it each round would begin with a dozen
 //! allocations and end with as many releases.
 //!
-//! Its lists are empty; only the question of an older round stays until the memory is reused.
+//! The lists in that memory are empty. Only the question of an older round stays until it is reused.
 
 use crate::ids::ClientId;
 use crate::question::Question;
@@ -9,10 +9,11 @@ use crate::round::Round;
 use crate::trace::Traces;
 use std::rc::Rc;
 
-/// Ended rounds whose memory is kept: so many may begin in one burst without an allocation.
+/// Upper bound of the ended rounds whose memory is kept. So many rounds can begin in a burst without an
+/// allocation.
 const SPARE_MAX: usize = 64;
 
-/// Boxed, as live rounds are: reused without a copy.
+/// The memory of ended rounds. Rounds are boxed, as live rounds are, so that reuse needs no copy.
 #[allow(clippy::vec_box)]
 #[derive(Default)]
 pub(crate) struct MemoryPool(Vec<Box<Round>>);
@@ -42,8 +43,8 @@ impl MemoryPool {
         clients
     }
 
-    /// Keeps the trace of an ended round, and the round's memory together with that of the oldest
-    /// trace.
+    /// Keeps the trace of an ended round. The round's memory is kept for reuse, with the memory of the
+    /// oldest trace, which is dropped.
     pub fn keep(&mut self, mut round: Box<Round>, traces: &mut Traces) {
         let Some(mut trace) = traces.make_space() else {
             let Round { trace, .. } = *round;

@@ -1,12 +1,12 @@
-//! Another network: what was learned about upstreams is void, and outstanding queries are sent again
+//! Changes of the network: learned facts about upstreams are discarded, and outstanding queries are sent
 //! from new sockets.
 
 use crate::resolver::Rounds;
 use crate::upstream::Upstream;
 
 impl Rounds {
-    /// Upstreams may have become reachable or unreachable: outstanding queries are sent again from
-    /// sockets of the new network.
+    /// Handles a change of the network. Upstreams may have become reachable or unreachable, so
+    /// outstanding queries are sent from sockets of the new network.
     pub(crate) fn network_changed(&mut self) {
         self.shared.upstreams.iter_mut().for_each(Upstream::forget_reach);
         self.shared.answers.forget_failures();

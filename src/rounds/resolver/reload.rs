@@ -1,5 +1,5 @@
-//! Reloads: other settings, upstreams or local names. What they void is forgotten, and the rounds they
-//! concern begin again.
+//! Reloads: other settings, upstreams or local names. Cached data that may have become wrong is removed,
+//! and the rounds of such names begin again.
 
 use crate::mutant::Mutant;
 use crate::rebinding::Rebinding;
@@ -23,7 +23,7 @@ impl Rounds {
             self.reindex();
             return affected.into_iter().for_each(|id| self.restart(id));
         }
-        // Attempts know upstreams by their index, so rounds end before the list changes.
+        // Attempts refer to upstreams by index, so rounds end before the list changes.
         let keeps = self.shared.mutants.has(Mutant::ReloadKeepsTheRounds);
         let ended = if keeps { Vec::new() } else { self.live.values().copied().collect() };
         let halted: Vec<Start> = ended.into_iter().filter_map(|id| self.stop_for_restart(id)).collect();
@@ -50,9 +50,9 @@ impl Rounds {
         halted.into_iter().for_each(|start| self.begin_again(start));
     }
 
-    /// Other names may have private addresses than before, or a domain with local answers is gone. What
-    /// is known of such names is void: addresses may have been withheld, or would be now. Returns their
-    /// rounds; the caller begins them again once everything has changed.
+    /// Voids the cached data of names that are public now and were not, or the other way round, and of
+    /// names whose domain changed: their private addresses may have been withheld, or would be now.
+    /// Returns their live rounds, which the caller restarts after the other changes.
     fn void_where_exposure_changed(&mut self, before: Rebinding, routes: &Routes) -> Vec<u64> {
         let (after, then) = (&self.shared.settings.rebinding, &self.shared.groups.routes);
         if *after == before && then.own == routes.own && then.domains.keys().eq(routes.domains.keys()) {
@@ -69,8 +69,8 @@ impl Rounds {
         affected
     }
 
-    /// Other names are answered locally, or exist because of a hosts file. What the cache has of them
-    /// is void, and their rounds begin again.
+    /// Replaces the local names. For names that are answered locally now, or whose presence in hosts
+    /// files has changed, cached data is void, and rounds begin again.
     pub(crate) fn replace_local(&mut self, local: Arc<Local>) {
         let before = std::mem::replace(&mut self.shared.local, Arc::clone(&local));
         let fate = move |name: &Name| {

@@ -1,9 +1,9 @@
-//! Restores sets that were saved before the host was started, in slices and never over newer knowledge.
+//! Restores sets that were saved before the host was started, in slices and never over newer data.
 //!
-//! A saved set is what an older round found. It is restored only where no round has begun for its
-//! question and nothing was flushed since (I3), where the name is not local, and where the same
-//! upstreams would be asked. It never replaces an entry, and is published by the one function that
-//! publishes (I7), under a new version (I2).
+//! A saved set is the result of an older round. It is restored only if no round has begun for its
+//! question and its name was not flushed since (I3), if the name is not local, and if the name has the
+//! same upstreams. It never replaces an entry, and is published by the one function that publishes (I7),
+//! under a new version (I2).
 
 use crate::action::{Action, Note};
 use crate::mutant::Mutant;
@@ -17,7 +17,7 @@ use hither_wire::name::Name;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// What is remembered of a restore until the process ends.
+/// Facts of a restore that are kept until the process ends.
 #[derive(Debug)]
 pub(crate) struct FromBefore {
     /// The round id of all restored sets.
@@ -27,8 +27,8 @@ pub(crate) struct FromBefore {
 }
 
 impl FromBefore {
-    /// Whether these default upstreams may be those of the saved sets: one list contains the other,
-    /// since a network comes up in steps.
+    /// Whether the default upstreams `usual` may be those of the saved sets: one list contains the
+    /// other. A network comes up in steps, so that one list may be incomplete.
     pub(crate) fn fits(&self, usual: &BTreeSet<u64>) -> bool {
         usual.is_subset(&self.usual) || self.usual.is_subset(usual)
     }
@@ -37,22 +37,22 @@ impl FromBefore {
 /// The restore that is under way.
 #[derive(Debug)]
 pub(crate) struct Restoring {
-    /// The round id of all restored sets: older than any round that begins later.
+    /// The round id of all restored sets, lower than that of any later round.
     round: u64,
     known: Known,
     evictions: u64,
     result: Restored,
 }
 
-/// A Bloom filter of questions for which newer knowledge exists, two bits each. A collision loses a
-/// saved set, and nothing else: one in a million after a thousand questions.
+/// A Bloom filter of the questions for which there is newer data, with two bits each. A collision only
+/// loses a saved set: about one in a million after a thousand questions.
 #[derive(Debug)]
 struct Known {
     bits: Box<[u64]>,
     seed: u64,
 }
 
-/// Words of the filter: 256 KiB while a restore is under way.
+/// Words of the filter, 256 KiB in all while a restore is under way.
 const KNOWN_WORDS: usize = 1 << 15;
 
 impl Known {
@@ -60,7 +60,7 @@ impl Known {
         Known { bits: vec![0; KNOWN_WORDS].into(), seed }
     }
 
-    /// The words and bits of a question.
+    /// The index of each word of a question, and the bit in it.
     pub(crate) fn places(&self, name: &Name, family: Family) -> [(usize, u64); 2] {
         let mut hasher = DefaultHasher::new();
         (self.seed, name, family).hash(&mut hasher);
@@ -111,7 +111,7 @@ impl Rounds {
         }
     }
 
-    /// Whether the cache's set for a question was restored and not refreshed since.
+    /// Whether the cached set for a question was restored and not refreshed since.
     pub fn is_restored(&mut self, question: &crate::Question) -> bool {
         let (Some(family), Some(restored)) = (question.family(), self.restored.as_ref()) else {
             return false;
@@ -121,8 +121,8 @@ impl Rounds {
             && shared.scratch.family(family).is_some_and(|set| set.round() == restored.round)
     }
 
-    /// The default upstreams, or the last ones where there are none now, as numbers that mean the same
-    /// in every process.
+    /// The default upstreams, or the last ones while there are none, as numbers that are the same in
+    /// every process.
     #[must_use]
     pub fn default_upstreams(&self) -> Vec<u64> {
         match (&self.shared.groups.latest[..], &self.restored) {
@@ -131,7 +131,7 @@ impl Rounds {
         }
     }
 
-    /// Other default upstreams are in use: restored sets may be from another network.
+    /// Voids restored sets if other default upstreams are in use: the sets may be from another network.
     pub(crate) fn void_restored_of_others(&mut self) {
         let routes = &self.shared.groups.routes;
         let Some(before) = self.restored.as_ref().filter(|before| !before.fits(&marks(&routes.usual))) else {
@@ -163,14 +163,14 @@ impl Rounds {
         }
     }
 
-    /// A round begins: a saved set for its question is older from now on.
+    /// Notes that a round begins, so that no saved set is restored for its question.
     pub(crate) fn note_newer_than_saved(&mut self, question: &Question) {
         if let (Some(restoring), Some(family)) = (&mut self.restoring, question.family()) {
             restoring.known.note(&question.name, family);
         }
     }
 
-    /// A name is flushed, and with it any saved set that is still to come.
+    /// Notes that a name is flushed, so that no saved set is restored for it.
     pub(crate) fn flush_saved(&mut self, name: &Name) {
         if let Some(restoring) = &mut self.restoring
             && !self.shared.mutants.has(Mutant::FlushKeepsWhatIsSaved)
@@ -181,7 +181,7 @@ impl Rounds {
 
     fn restore_one(&mut self, set: SavedSet) {
         let Some(restoring) = &self.restoring else { return };
-        // A table that would have to evict entries for saved sets already has what is in use.
+        // A full table has the entries that are in use, which saved sets must not evict.
         if self.shared.writer.is_full() || self.shared.writer.evictions() != restoring.evictions {
             return self.end_restore(Some("the table is full"));
         }
@@ -217,7 +217,8 @@ impl Rounds {
         }
     }
 
-    /// Whether something newer is known, or other upstreams would be asked.
+    /// Whether a saved set must not be restored: there is newer data, the name has other upstreams or is
+    /// local, or the set has private addresses that would be withheld.
     fn is_outdated(&mut self, set: &SavedSet) -> bool {
         let fits =
             self.restored.as_ref().is_none_or(|before| before.fits(&marks(&self.shared.groups.routes.usual)));
@@ -247,7 +248,7 @@ fn draft(mut set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
         version: 0,
         set_version: 0,
         round,
-        // Its round has ended with the process that saved it.
+        // The set's round has ended with the process that saved it.
         state: if set.complete { State::Complete } else { State::Partial },
         negative: None,
         sorted: set.sorted,

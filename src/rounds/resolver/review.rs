@@ -1,8 +1,7 @@
-//! Reviews: the table and the answer cache are searched, in slices, for entries that a change has
-//! voided.
+//! Reviews: searches of the table and the answer cache, in slices, for entries that a change has voided.
 //!
 //! A change of lists or routes may void entries anywhere in a table of a million names. Until its
-//! review is complete, every entry that is read from the cache is checked against the change first, so
+//! review is complete, every entry that is read from the cache is first checked against the change, so
 //! that no void entry reaches a client or the sorter.
 
 use crate::resolver::Rounds;
@@ -13,7 +12,7 @@ use hither_wire::name::Name;
 use std::fmt;
 use std::sync::Arc;
 
-/// Reviews at a time beyond which further changes wait, where they can.
+/// Reviews at a time. With so many under way, further changes wait if they can.
 const REVIEWS_MAX: usize = 4;
 
 /// A change, in the form that readers of the cache check entries against.
@@ -41,7 +40,7 @@ impl fmt::Debug for Change {
 }
 
 impl Change {
-    /// Whether it voids the table's entry of a name.
+    /// Whether the change voids the table's entry of a name.
     pub fn voids_entry(&self, name: &Name, entry: &Snapshot) -> bool {
         let mut sets = [Family::A, Family::Aaaa].into_iter().filter_map(|family| entry.family(family));
         let is_of = |set: &FamilyView<'_>| match self.of {
@@ -56,7 +55,7 @@ impl Change {
         }
     }
 
-    /// Whether it voids an answer for a name.
+    /// Whether the change voids the stored answer with this number for a name.
     pub fn voids_answer(&self, name: &Name, number: Number) -> bool {
         match self.of {
             Of::Before(_, until) | Of::Answers(until) => {
@@ -67,7 +66,7 @@ impl Change {
     }
 }
 
-/// A review: a change, and how far it has come.
+/// A review: a change, and the progress of the search in the table and the answer cache.
 #[derive(Debug)]
 pub(crate) struct Review {
     change: Change,
@@ -75,7 +74,7 @@ pub(crate) struct Review {
     answers: Walk,
 }
 
-/// A walk over an index. It begins again when the index is replaced.
+/// A walk over the slots of an index, which begins again when the index is replaced.
 #[derive(Default, Debug)]
 struct Walk {
     /// The generation counter of the index.
@@ -85,7 +84,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Returns where the next `places` of all slots begin, and moves behind them.
+    /// Returns the index of the next slot, and moves `places` slots on.
     fn step(&mut self, slots: usize, generation: u64, places: usize) -> usize {
         if self.generation != generation {
             *self = Walk { generation, ..Walk::default() };
@@ -104,7 +103,7 @@ impl Review {
 }
 
 impl Rounds {
-    /// Voids what is known of names by their fate. What is learned later is not concerned.
+    /// Voids the cached data of names by their fate. Data that is stored later stays.
     pub(crate) fn review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
         let of = Of::Before(self.shared.writer.next_version(), self.shared.answers.latest());
         self.begin_review(fate, of);
@@ -115,7 +114,7 @@ impl Rounds {
         self.begin_review(move |name| if of(name) { Fate::Goes } else { Fate::Stays }, Of::Round(round));
     }
 
-    /// Voids all answers, in slices, since freeing them all at once takes long.
+    /// Voids all stored answers. They are freed in slices, since freeing all at once takes long.
     pub(crate) fn review_answers(&mut self) {
         self.begin_review(|_| Fate::Goes, Of::Answers(self.shared.answers.latest()));
     }
@@ -124,7 +123,7 @@ impl Rounds {
     fn begin_review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static, of: Of) {
         const AT_ONCE: usize = 1024;
         if let Of::Answers(_) = of {
-            // The new change voids whatever the older one would.
+            // The new change voids all answers that the older one would.
             let before = self.reviews.len();
             self.reviews.retain(|review| !matches!(review.change.of, Of::Answers(_)));
             self.changed += (before - self.reviews.len()) as u64;
@@ -140,7 +139,7 @@ impl Rounds {
         if !review.is_over() {
             self.reviews.push_back(review);
             self.changed += 1;
-            // A live round may serve stale data of its name.
+            // A live round may reply with stale data of its name.
             let live: Vec<Name> = self.live.keys().map(|question| question.name).collect();
             live.iter().for_each(|name| self.remove_void(name));
         }
@@ -152,8 +151,8 @@ impl Rounds {
         !self.reviews.is_empty()
     }
 
-    /// Whether so many reviews are under way that a further change should wait: each makes every hit
-    /// from the cache slower.
+    /// Whether so many reviews are under way that a further change should wait. Each review makes every
+    /// hit slower.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.reviews.len() >= REVIEWS_MAX
@@ -208,13 +207,14 @@ impl Rounds {
         self.reviews.iter().map(|review| &review.change)
     }
 
-    /// How often a review has begun or ended; [`Rounds::hits`] is to be fetched again when it changes.
+    /// The number of reviews that have begun or ended. [`Rounds::hits`] is to be called again when it
+    /// changes.
     #[must_use]
     pub fn changed(&self) -> u64 {
         self.changed
     }
 
-    /// Removes what is void of a name, before it is used.
+    /// Removes the void entries of a name before they are used.
     pub(crate) fn remove_void(&mut self, name: &Name) {
         if !self.is_reviewing() {
             return;
@@ -305,7 +305,7 @@ mod tests {
         let changed = rounds.changed();
         rounds.handle(NOW, Input::Reload { settings: Settings::default(), routes });
         rounds.drain();
-        assert!(rounds.is_reviewing() && rounds.changed() > changed, "a slice is not the whole");
+        assert!(rounds.is_reviewing() && rounds.changed() > changed, "one slice is not the whole review");
         for n in 0..NAMES {
             let told = both.map(|rtype| hits(&mut rounds, &name(n), rtype));
             assert_eq!(told, [!n.is_multiple_of(2); 2], "{n}");

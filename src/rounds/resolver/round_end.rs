@@ -1,4 +1,5 @@
-//! The end of a round: complete, partial or superseded. It holds nothing afterwards (I4).
+//! The end of a round: complete, partial or superseded. An ended round has no socket, timer or client
+//! (I4).
 
 use crate::action::Action;
 use crate::attempt::Attempt;
@@ -21,7 +22,7 @@ impl Rounds {
         self.end(id, End::Superseded);
     }
 
-    /// Ends a live round. Clients that still wait continue in a new one with the old deadline, or get a
+    /// Ends a live round. Its waiting clients continue in a new round with the same deadline, or get a
     /// local answer.
     pub(crate) fn restart(&mut self, id: u64) {
         if let Some(start) = self.stop_for_restart(id) {
@@ -35,7 +36,7 @@ impl Rounds {
         let round = self.rounds.get_mut(&id)?;
         let (question, deadline) = (Rc::clone(&round.question), round.deadline);
         if now >= deadline {
-            // The deadline has passed: its clients get what a round without an answer ends with.
+            // The deadline has passed: the clients get the replies of a failed round.
             self.with(id, |round, shared| {
                 if !round.clients.is_empty() {
                     round.fail(shared);
@@ -60,7 +61,7 @@ impl Rounds {
         self.start_round(Start { stale, ..start });
     }
 
-    /// Ends a round: afterwards it holds no socket, timer or client (I4). Its memory is reused.
+    /// Ends a round: afterwards it has no socket, timer or client (I4). Its memory is reused.
     pub(crate) fn finish(&mut self, mut round: Box<Round>, end: End) {
         let now = self.shared.now;
         if self.live.get(&round.question) == Some(&round.id) {
@@ -86,14 +87,14 @@ impl Rounds {
         self.ask_unvalidated(&question, validating, deadline);
     }
 
-    /// Counts attempts that had time to be answered and were not as failures of their upstreams.
+    /// Counts attempts that had enough time and no response as failures of their upstreams.
     fn note_timeouts(&mut self, round: &mut Round) {
         let now = self.shared.now;
         let patience = PATIENCE.min(self.shared.settings.deadline);
         let timed_out = |a: &&Attempt| now.since(a.sent) >= patience;
         while let Some(id) = round.attempts.iter().find(timed_out).map(|a| a.id) {
             let attempt = round.close(&mut self.shared, id, "timeout");
-            // A TCP attempt follows a response by UDP, so its timeout says nothing.
+            // A TCP attempt follows a response by UDP, so its timeout is no failure of the upstream.
             if attempt.is_udp()
                 && let Some(upstream) = self.shared.upstream(attempt.upstream)
                 && let Some(note) = upstream.failed(now, attempt.sent)

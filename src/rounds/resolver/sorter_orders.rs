@@ -1,4 +1,4 @@
-//! Orders from the sorter: applied to the set they were measured for, or refused (I5).
+//! Orders from the sorter: each is applied to the set that it was measured for, or rejected (I5).
 
 use crate::action::{Action, OrderResult};
 use crate::ids::SenderId;
@@ -13,8 +13,8 @@ use hither_table::{Address, Counter, FamilyDraft, Key};
 impl Rounds {
     pub(crate) fn order(&mut self, sender: SenderId, order: &Order) {
         let result = match self.ordered(order) {
-            // An order that changes nothing is accepted without a new version. The sorter would else
-            // repeat it: it may rank an extra address first, which the rule of provenance keeps behind.
+            // An order that changes nothing is accepted without a new version. If it were rejected, the
+            // sorter would repeat it: it may rank an extra address first, which provenance keeps last.
             Ok((set, false)) => OrderResult::Applied { version: set.version },
             Ok((set, true)) => match self.shared.publish(&order.name, order.family, set) {
                 Ok(published) => {
@@ -32,8 +32,8 @@ impl Rounds {
         self.shared.actions.push_back(Action::OrderResult { sender, result });
     }
 
-    /// The table's set in the new order, as far as provenance allows, and whether that differs from the
-    /// table's order.
+    /// The table's set in the new order, with extra addresses last, and whether that differs from the
+    /// table's order. An error is the reason, with the set version in the table.
     fn ordered(&mut self, order: &Order) -> Result<(FamilyDraft, bool), (&'static str, Option<u64>)> {
         self.remove_void(&order.name);
         let shared = &mut self.shared;

@@ -1,15 +1,16 @@
-//! Timers: which rounds are woken, and how many of them per call.
+//! Timers: rounds are woken at their deadlines, a bounded number of them per call.
 
 use crate::input::Input;
 use crate::resolver::Rounds;
 use hither_table::Monotonic;
 
-/// Rounds woken per call: each may send a few queries, so this takes about half a millisecond.
+/// Upper bound of the rounds woken per call. Each may send a few queries, so a call takes about half a
+/// millisecond.
 const TIMERS: usize = 64;
 
 impl Rounds {
-    /// Handles what is due at `now`, up to a limit per call: afterwards [`Rounds::poll_timeout`] may
-    /// still be in the past.
+    /// Wakes the rounds whose timers have passed at `now`, up to a limit per call. Afterwards
+    /// [`Rounds::poll_timeout`] may still be in the past.
     ///
     /// The actions of the call before must have been executed: [`Rounds::poll_action`] has returned
     /// `None`.
@@ -21,7 +22,7 @@ impl Rounds {
         self.is_drained = self.shared.actions.is_empty();
     }
 
-    /// Wakes rounds whose timers are not after `until`, the oldest timer first.
+    /// Wakes rounds whose timers are not after `until`, the earliest timer first.
     pub(crate) fn fire_timers(&mut self, until: Monotonic) {
         for _ in 0..TIMERS {
             match self.timers.first().copied() {
@@ -31,7 +32,8 @@ impl Rounds {
         }
     }
 
-    /// Wakes the round that an event concerns if its timer is over, so that it never acts late.
+    /// Wakes the round that an event concerns if its timer has passed, so that the round handles its
+    /// deadline before the event.
     pub(crate) fn fire_timers_of(&mut self, until: Monotonic, input: &Input<'_>) {
         let late =
             |rounds: &Rounds, id: u64| rounds.rounds.get(&id).is_some_and(|round| round.timer <= until);

@@ -1,5 +1,4 @@
-//! Clients that validate signatures themselves (CD): they get the unvalidated answer where validation
-//! fails.
+//! Validating clients (CD): they get the unvalidated answer if the upstream's validation fails.
 
 use crate::ids::ClientId;
 use crate::question::Question;
@@ -9,7 +8,8 @@ use hither_table::Monotonic;
 use std::rc::Rc;
 
 impl Rounds {
-    /// Validating clients leave a round whose upstream may have rejected signatures.
+    /// Moves validating clients out of a round whose upstream may have rejected signatures, into a round
+    /// without validation.
     pub(crate) fn separate_validating_clients(&mut self, id: u64) {
         let Some(round) = self.rounds.get(&id).filter(|round| round.is_racing() && round.has_servfail) else {
             return;
@@ -25,8 +25,8 @@ impl Rounds {
         }
     }
 
-    /// Lets validating clients, which are already counted, wait for the answer without validation (RFC
-    /// 4035 section 3.2.2).
+    /// Lets validating clients wait for the answer without validation (RFC 4035 section 3.2.2). They are
+    /// already counted as waiting clients.
     pub(crate) fn ask_unvalidated(&mut self, of: &Question, clients: Vec<ClientId>, deadline: Monotonic) {
         if clients.is_empty() {
             return;
