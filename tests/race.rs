@@ -1,10 +1,10 @@
-//! The resolver core in every order of events in small worlds, and under many seeds in large ones.
+//! The resolver core in every order of events in small worlds, and with many seeds in large worlds.
 //!
-//! The promises of the core hold in each of them (`sim/oracle.rs`), and each planted fault is noticed.
+//! The core keeps its promises in each world (`sim/oracle.rs`), and each planted fault is noticed.
 //!
-//! `HITHER_SIM_SEED=0x…` replays one seed and prints its trace, `HITHER_SIM_SEEDS=n` runs so many, and
+//! `HITHER_SIM_SEED=0x…` replays one seed and prints its trace, `HITHER_SIM_SEEDS=n` runs n seeds, and
 //! `HITHER_SIM_MUTANT=name` plants that fault only.
-#![allow(clippy::print_stdout)] // Counts, and traces of what failed.
+#![allow(clippy::print_stdout)] // Counts, and traces of failures.
 
 mod sim;
 
@@ -44,7 +44,7 @@ fn every_race_of_upstreams_that_lie() {
     assert!(runs > 500, "{runs}");
 }
 
-/// Each query that is sent, each retransmission and each reply over TCP may fail while actions are executed.
+/// Each query, each retransmission and each reply over TCP may fail while actions are executed.
 #[test]
 fn every_way_in_which_actions_fail_while_they_are_executed() {
     let (mut runs, mut failures) = (0, Failures::default());
@@ -101,7 +101,7 @@ fn every_planted_fault_is_noticed() {
     let only = std::env::var("HITHER_SIM_MUTANT").ok();
     let mut planted = Mutant::ALL.to_vec();
     planted.retain(|mutant| only.as_ref().is_none_or(|only| format!("{mutant:?}") == *only));
-    assert!(!planted.is_empty(), "{only:?} is no fault that can be planted");
+    assert!(!planted.is_empty(), "{only:?} is not the name of a planted fault");
     let survivors: Vec<Mutant> = planted
         .into_iter()
         .filter(|mutant| {
@@ -116,7 +116,7 @@ fn every_planted_fault_is_noticed() {
     assert!(survivors.is_empty(), "no world notices {survivors:?}");
 }
 
-/// The fault breaks nothing while actions succeed: worlds in which some fail are needed to notice it.
+/// The fault changes nothing while actions succeed, so only worlds in which some fail can notice it.
 #[test]
 fn only_worlds_in_which_actions_fail_notice_a_lost_failure() {
     let planted = Some(Mutant::FailureWhileSendingIsLost);
@@ -127,21 +127,22 @@ fn only_worlds_in_which_actions_fail_notice_a_lost_failure() {
     assert!(noticed, "the worlds in which actions fail do not notice it either");
 }
 
-/// In how many worlds a planted fault goes unnoticed before one notices it; `None`: none does.
+/// The number of worlds that are run until one notices a planted fault; `None` if none does.
 fn notices(mutant: Mutant) -> Option<usize> {
     let planted = Some(mutant);
     let (large, crowded, steady) = (large(planted), crowded(planted), steady(planted));
     let drain = [failing_sends(planted), failing_replies(planted)];
     let small = [small(FATES_LIES, planted), odd(planted), small(FATES_SMALL, planted)];
     type Kind<'a> = &'a dyn Fn(u64);
-    // Most faults are noticed by a few seeds of one kind: so many of each come first, of all that there are.
+    // Seeds of each kind: the number that runs first, and the number in all. A few seeds of one kind
+    // notice most faults.
     let seeded: [(u64, u64, Kind<'_>); 4] = [
         (25, 300, &|seed| drop(run_large(seed, &large, table()))),
         (25, 100, &|seed| drop(run_crowded(seed, &crowded, table()))),
         (25, 100, &|seed| drop(run_large(seed, &steady, table()))),
         (200, 200, &|seed| chains::run(seed, planted, false)),
     ];
-    // All worlds of such a plan count as one.
+    // All worlds of one of these plans count as one.
     let exhaustive: [(u64, Kind<'_>); 2] = [
         (2, &|n| assert!(exhaust(drain_world, &drain[n as usize], 60_000).0 > 0)),
         (small.len() as u64, &|n| assert!(exhaust(small_world, &small[n as usize], 60_000).0 > 0)),
@@ -153,7 +154,7 @@ fn notices(mutant: Mutant) -> Option<usize> {
     found.map(|before| before + 1)
 }
 
-/// Runs something without a word about its panic.
+/// Runs a function without printing its panic.
 fn quietly<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -162,7 +163,7 @@ fn quietly<T>(run: impl FnOnce() -> T) -> std::thread::Result<T> {
     result
 }
 
-/// Runs every combination of choices; one that fails is run again with its trace.
+/// Runs every combination of choices. A combination that fails is run again with its trace.
 fn exhaust(build: Build, plan: &Plan, runs_max: u64) -> (u64, Failures) {
     let (mut picks, mut failures) = (Exhaustive::default(), Failures::default());
     let mut writer = table();
@@ -179,7 +180,7 @@ fn exhaust(build: Build, plan: &Plan, runs_max: u64) -> (u64, Failures) {
     (picks.runs, failures)
 }
 
-/// Runs so many seeds of a plan, or the one that the environment names.
+/// Runs `usual` seeds of a plan, or as many as the environment says, or the one seed that it names.
 fn every_seed(
     test: &str,
     usual: u64,
@@ -211,7 +212,7 @@ fn seed_of(variable: &str) -> Option<u64> {
     digits.map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
 }
 
-/// An answer cache of a few entries: all of them are looked at after each call.
+/// An answer cache of a few entries, since all of them are checked after each call.
 fn settings() -> Settings {
     Settings { answers: 64, ..Settings::default() }
 }
@@ -231,13 +232,13 @@ fn small(fates: &'static [Fate], mutant: Option<Mutant>) -> Plan {
     }
 }
 
-/// Two upstreams with ways of their own.
+/// Two upstreams with unusual responses.
 fn odd(mutant: Option<Mutant>) -> Plan {
     Plan { upstreams: 2, ..small(FATES_ODD, mutant) }
 }
 
-/// Three clients: one begins the round, one joins it, and one asks when a short TTL has expired, while late
-/// responses are under way.
+/// Three clients: one begins the round, one joins it, and one asks after a short TTL has expired, before late
+/// responses have arrived.
 fn small_world<'p>(picks: &'p mut dyn Picks, plan: &'p Plan, writer: Writer) -> World<'p> {
     let mut world = World::new(picks, plan, writer);
     world.at(0, Event::Ask(ClientId(1), question(0)));
@@ -246,13 +247,13 @@ fn small_world<'p>(picks: &'p mut dyn Picks, plan: &'p Plan, writer: Writer) -> 
     world
 }
 
-/// Every query may fail while it is sent: one question, and a third upstream that is left to ask.
+/// Every query may fail while it is sent: one question, and a third upstream for later waves.
 fn failing_sends(mutant: Option<Mutant>) -> Plan {
     let settings = Settings { first: 2, ..settings() };
     Plan { delays_ms: &[10], settings, drain: Drain::EveryWay, ..small(FATES_DRAIN, mutant) }
 }
 
-/// Connections may end while a reply is written too: two questions, and two clients that share a connection.
+/// Connections may end while a reply is written, too: two questions, and two clients that share a connection.
 fn failing_replies(mutant: Option<Mutant>) -> Plan {
     Plan { upstreams: 2, names: 2, fates: &[Fate::Good], ..failing_sends(mutant) }
 }
@@ -289,13 +290,12 @@ fn large_drain(mutant: Option<Mutant>) -> Plan {
     Plan { drain: Drain::OneIn(8), ..large(mutant) }
 }
 
-/// Two upstreams that give the same addresses every time, so that orders outlast the sets that they were
-/// measured for.
+/// Two upstreams that give the same addresses every time, so that orders stay valid for later sets.
 fn steady(mutant: Option<Mutant>) -> Plan {
     Plan { upstreams: 2, names: 2, fates: FATES_STEADY, ..large(mutant) }
 }
 
-/// Fifty clients and eight questions within eight seconds; flushes, reloads, orders, hints, a host that
+/// Fifty clients and eight questions within eight seconds, with flushes, reloads, orders, hints, a host that
 /// sleeps, clients that leave, and in half of the worlds saved sets.
 fn run_large(seed: u64, plan: &Plan, writer: Writer) -> Outcome {
     let mut picks = Seeded(seed);
@@ -343,8 +343,8 @@ fn run_large(seed: u64, plan: &Plan, writer: Writer) -> Outcome {
     shown(world.run())
 }
 
-/// Three slices of saved sets, while some of their names are asked for; in a third of the worlds
-/// the sets turn out to be older than assumed.
+/// Three slices of saved sets, while clients ask for some of their names. In a third of the worlds, the sets
+/// are found to be older than assumed.
 fn restore(draw: &mut Seeded, world: &mut World<'_>, names: u64) {
     world.begin_restore();
     for slice in 0..3 {
@@ -373,7 +373,8 @@ fn crowded(mutant: Option<Mutant>) -> Plan {
     Plan { upstreams: 3, names: 12, fates, delays_ms: &[5, 80, 300], settings, ..large(mutant) }
 }
 
-/// Sixty clients within three seconds. Only one source asks for a name; most names are asked for by the same.
+/// Sixty clients within three seconds. Each name has clients of one source only, and one source has most of
+/// the names.
 fn run_crowded(seed: u64, plan: &Plan, writer: Writer) -> Outcome {
     let mut picks = Seeded(seed);
     let mut draw = Seeded(seed ^ 0x1234_5678);

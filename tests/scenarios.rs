@@ -1,6 +1,6 @@
 //! Scenarios as text: each of `tests/scenarios/*.txt` has upstreams, clients and a table, on a
-//! clock that only the script moves. `tests/README.md` describes the language; a wrong line is an
-//! error with its place.
+//! clock that only the script moves. `tests/README.md` describes the language. The error for a wrong
+//! line has its number.
 
 #[path = "scenarios/language.rs"]
 mod language;

@@ -6,7 +6,7 @@ use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A scenario: its world, and its steps in the order of time.
+/// A scenario: settings, upstreams, and steps in the order of time.
 pub struct Script {
     pub settings: Settings,
     pub upstreams: usize,
@@ -20,12 +20,12 @@ pub struct Upstream {
     pub tcp: bool,
     pub name: Name,
     pub rtype: Rtype,
-    /// The first query that this holds for, counted from 1.
+    /// The first query that gets this response, counted from 1.
     pub from: usize,
     pub acts: Vec<(Duration, Act)>,
 }
 
-/// One response, or the lack of one.
+/// One response of an upstream, or a failure.
 #[derive(Clone, Debug)]
 pub enum Act {
     Answer {
@@ -36,7 +36,7 @@ pub enum Act {
     WrongId,
     WrongQuestion,
     WrongCase(Vec<Record>),
-    /// These records to a query with CD, SERVFAIL to others.
+    /// These records to a query with CD, SERVFAIL to other queries.
     Unchecked(Vec<Record>),
     /// These records to a query in lower case, NXDOMAIN to mixed letter case.
     InLower(Vec<Record>),
@@ -46,7 +46,7 @@ pub enum Act {
         with_edns: bool,
         records: Vec<Record>,
     },
-    /// Without a question section.
+    /// A response without a question section.
     Unasked(Rcode, Vec<Record>),
     Garbage,
     Refused,
@@ -55,11 +55,11 @@ pub enum Act {
     Closed,
 }
 
-/// A record. Without an owner it belongs to the question's name, or to the target of the CNAME before it.
+/// A record. The owner of a record without one is the question's name, or the target of the CNAME before it.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub owner: Option<Name>,
-    /// It stands in the authority section, as SOA records always do.
+    /// Whether the record is in the authority section, where SOA records always are.
     pub authority: bool,
     pub data: Data,
 }
@@ -71,9 +71,9 @@ pub enum Data {
     Dname(Name, u32),
     Text(String, u32),
     Soa(Name, u32, u32),
-    /// It covers the record before it.
+    /// A signature of the record before it, with this TTL.
     Rrsig(u32),
-    /// With the next name.
+    /// An NSEC record with the next name and this TTL.
     Nsec(Name, u32),
     Ns(Name, u32),
 }

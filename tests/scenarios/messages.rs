@@ -56,8 +56,8 @@ pub fn response(act: &Act, octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Writes records, those of the answer section first. A record without an owner belongs to the question's
-/// name, or to the target of the CNAME before it.
+/// Writes records, those of the answer section first. The owner of a record without one is the question's
+/// name, or the target of the CNAME before it.
 fn put(composer: &mut Composer<'_>, mut owner: Name, records: &[Record]) {
     let (authority, answers): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.authority);
     let mut before = Rtype::A;
@@ -93,7 +93,7 @@ fn put(composer: &mut Composer<'_>, mut owner: Name, records: &[Record]) {
 /// A reply as scenarios write it: its RCODE, then its records.
 ///
 /// # Errors
-/// If the reply does not have the id and the question of the client's query, letter for letter, or its EDNS.
+/// If the id, the question with its letter case, or the EDNS of the reply does not match the client's query.
 pub fn shown(reply: &[u8], query: &[u8]) -> Result<String, String> {
     let message = Message::read(reply).map_err(|error| format!("an unreadable reply: {error}"))?;
     let asked = Query::read(query).expect("an own query");

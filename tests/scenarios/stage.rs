@@ -1,5 +1,5 @@
-//! Plays a script: the core, upstreams that respond as the script says, and a clock that goes from event to
-//! event.
+//! Plays a script with the core, upstreams that respond as the script says, and a clock that advances from
+//! event to event.
 
 use super::language::{Act, Script, Upstream, What};
 use super::messages::{response, shown};
@@ -32,7 +32,7 @@ struct Client {
 
 struct Stage<'s> {
     script: &'s Script,
-    /// In force; steps may change them.
+    /// The current settings, which steps may change.
     settings: Settings,
     core: Rounds,
     now: Monotonic,
@@ -87,7 +87,7 @@ impl<'s> Stage<'s> {
         }
     }
 
-    /// Lets everything happen up to `until`; of one instant responses first, then the timer.
+    /// Delivers responses and timers up to `until`. At the same time, responses come before the timer.
     fn run_until(&mut self, until: Monotonic) -> Result<(), String> {
         loop {
             let arrival = (0..self.arrivals.len()).min_by_key(|n| (self.arrivals[*n].0, *n));
@@ -333,7 +333,7 @@ impl<'s> Stage<'s> {
         found.map(|(_, client)| client).ok_or(format!("{name} has asked nothing"))
     }
 
-    /// What a reader of the table sees of a name: its version, and its text in the words of scenarios.
+    /// The set of a name in the table: its version, and its text in the words of scenarios.
     fn view(&self, name: &Name, rtype: Rtype) -> Option<(u64, String)> {
         let family = if rtype == Rtype::AAAA { Family::Aaaa } else { Family::A };
         let mut snapshot = Snapshot::new();

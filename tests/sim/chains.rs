@@ -1,6 +1,6 @@
-//! Chains of CNAMEs: complete and cut, doubled, out of order, by DNAME records, beside records that
-//! do not belong there. Each question is asked twice, and the replies are compared with those of a
-//! reader of the same messages (`chains/reader.rs`).
+//! Chains of CNAMEs: complete and cut, doubled, out of order, from DNAME records, and with unrelated
+//! records. Each question is asked twice, and the replies are compared with those of a reader of the
+//! same messages (`chains/reader.rs`).
 
 mod reader;
 mod zone;
@@ -20,9 +20,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use zone::{Line, Zone};
 
-/// How long a response takes.
+/// The time that a response takes.
 const DELAY: Duration = Duration::from_millis(5);
-/// How long after the first reply the question is asked again.
+/// The time from the first reply to the second query.
 const AGAIN: Duration = Duration::from_millis(1_500);
 
 /// Questions: QTYPE, DO and CD.
@@ -37,7 +37,7 @@ const ASKED: [(Rtype, bool, bool); 8] = [
     (Rtype::CNAME, false, false),
 ];
 
-/// A reply to the client.
+/// A reply to the client, by sections.
 #[derive(Debug)]
 struct Reply {
     rcode: Rcode,
@@ -99,7 +99,8 @@ impl World {
         World { core, now: Monotonic::from_ms(1_000_000), bounds, zone, query, question, sent: 0, clients: 0 }
     }
 
-    /// Asks. Gives the reply, `None` for a failure, and how many queries it took; none if the cache has it.
+    /// Asks the question. Returns the reply, `None` for a failure, and the number of queries to upstreams,
+    /// which is 0 for a hit.
     fn ask(&mut self) -> (Option<Reply>, usize) {
         let (query, mut out) = (self.query.clone(), vec![0; 65_535]);
         let read = Query::read(&query).expect("an own query");
@@ -142,7 +143,7 @@ impl World {
     }
 }
 
-/// Runs one world: judges the first reply, and what the cache makes of it.
+/// Runs one world: judges the first reply, and the second, which may come from the cache.
 pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) {
     let mut draw = Seeded(seed);
     let mut world = World::new(&mut draw, mutant);
@@ -171,7 +172,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) {
     assert!(sent > 0, "replied although its {least} s are over");
 }
 
-/// The cache gives the first reply, a little older.
+/// Judges that the second reply is the first with lower TTLs.
 fn compare(first: &Reply, again: &Reply) {
     assert_eq!(first.rcode, again.rcode);
     let aged = |line: &Line| [1, 2].map(|s| Line { ttl: line.ttl.saturating_sub(s), ..line.clone() });
@@ -220,7 +221,7 @@ impl Expected {
         }
         let soa = reply.authority.iter().find(|line| line.rtype == Rtype::SOA);
         assert_eq!(soa.map(|line| line.ttl), self.denied_s, "{self:?} {reply:?}");
-        // No record that does not belong to the answer is given.
+        // The reply has no record that does not belong to the answer.
         let denies = |line: &Line| {
             line.rtype == Rtype::SOA
                 || (line.is_signature_of(Rtype::SOA) && question.dnssec_ok && self.denies)

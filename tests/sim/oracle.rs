@@ -1,7 +1,7 @@
-//! What must hold, computed once more from the log of what was delivered, sent and published.
+//! The oracle: it judges the core by the events, queries, replies and published sets of a world.
 //!
-//! Nothing here is the code under test. The oracle knows rounds only by the queries that go out, and reads
-//! messages by itself (`oracle/judge.rs`).
+//! The oracle shares no code with the core. It knows rounds only by their queries, and reads messages by
+//! itself (`oracle/judge.rs`).
 
 mod attempts;
 mod judge;
@@ -27,14 +27,14 @@ use std::time::Duration;
 
 pub struct Oracle {
     settings: Settings,
-    /// How many are configured.
+    /// The number of configured upstreams.
     upstreams: usize,
     rating: Rating,
     questions: BTreeMap<Question, Known>,
-    /// The question of each attempt that is open.
+    /// The question of each outstanding attempt.
     open: BTreeMap<AttemptId, Question>,
     retries: Retries,
-    /// Which upstreams each question waited for when the network changed.
+    /// The upstreams that each question waited for when the network changed.
     cut_off: Vec<(Question, BTreeSet<UpstreamId>)>,
     clients: Clients,
     orders: Orders,
@@ -42,16 +42,16 @@ pub struct Oracle {
     newcomer: Newcomer,
 }
 
-/// How the core rates upstreams and rounds. Whether it is right is left to its own tests.
+/// How the core rates upstreams and rounds. The core's own tests check these ratings.
 #[derive(Default)]
 struct Rating {
-    /// Upstreams that a round need not ask.
+    /// Upstreams that a round need not query.
     down: BTreeSet<usize>,
     /// Upstreams that no round need wait for.
     untrusted: BTreeSet<usize>,
-    /// No upstream responds.
+    /// Whether every upstream is down.
     all_down: bool,
-    /// A round that races for longer is slow.
+    /// The time after which a racing round is slow.
     longest: Duration,
 }
 
@@ -67,9 +67,9 @@ struct Clients {
 /// The orders of the sorter.
 #[derive(Default)]
 struct Orders {
-    /// The one that was sent: its name, whether it fits the set in the table, and its addresses.
+    /// The order that was sent: its name, whether it fits the set in the table, and its addresses.
     sent: Option<(Name, bool, Vec<IpAddr>)>,
-    /// The one that the core says it applied.
+    /// The order that the core has applied, according to its result.
     applied: Option<(Name, Vec<IpAddr>)>,
 }
 
@@ -90,12 +90,12 @@ impl Oracle {
         }
     }
 
-    /// Upstreams that a round which begins now need not ask.
+    /// Notes the upstreams that a round which begins now need not query.
     pub fn leaves_alone(&mut self, down: &BTreeSet<SocketAddr>) {
         self.rating.down = (0..16).filter(|n| down.contains(&super::world::upstream(*n))).collect();
     }
 
-    /// How the core rates upstreams and rounds before a call.
+    /// Notes how the core rates upstreams and rounds before a call.
     pub fn before_call(&mut self, untrusted: BTreeSet<usize>, all_down: bool, longest: Duration) {
         self.rating.untrusted = untrusted;
         self.rating.all_down = all_down;
@@ -113,7 +113,7 @@ impl Oracle {
         known.inherits = None;
     }
 
-    /// A round may begin that no client waits for.
+    /// Notes that a round without a client may begin.
     pub fn refresh(&mut self, question: &Question) {
         if let Some(known) = self.questions.get_mut(question) {
             known.fresh = true;
@@ -146,21 +146,21 @@ impl Oracle {
         self.upstreams = upstreams;
         for known in self.questions.values_mut() {
             known.restart();
-            // The upstream that gave an address may not be asked any more, and a new upstream may know what
-            // others denied.
+            // The upstream that gave an address may have been removed, and a new upstream may have an answer
+            // where others denied.
             if known.version != 0 && (fewer || known.addresses.is_empty()) {
                 known.forget_seen();
             }
         }
     }
 
-    /// Open attempts are cut off, and their upstreams have to be asked again.
+    /// Notes that outstanding attempts are cut off, so that their upstreams have to be queried again.
     pub fn network_changed(&mut self) {
         let waits = |known: &Known| known.rounds.last().map(|r| r.open.values().copied().collect());
         self.cut_off = self.questions.iter().filter_map(|(q, known)| Some((*q, waits(known)?))).collect();
     }
 
-    /// The host slept from `before` to `now`: clients have to wait until it is awake.
+    /// Notes that the host slept from `before` to `now`: clients have to wait until it is awake.
     pub fn slept(&mut self, now: Monotonic, before: Monotonic) {
         for known in self.questions.values_mut() {
             known.clients.values_mut().for_each(|deadline| *deadline = (*deadline).max(Monotonic(now.0 + 1)));
@@ -170,7 +170,7 @@ impl Oracle {
         }
     }
 
-    /// The sorter sends an order, for a set that is in the table as `current`.
+    /// Notes an order of the sorter, for a set that is in the table as `current`.
     pub fn order(&mut self, order: &Order, current: Option<&FamilyView<'_>>) {
         let mut sent: Vec<IpAddr> = order.addresses.iter().map(|(address, _)| *address).collect();
         let ordered = sent.clone();
@@ -185,7 +185,7 @@ impl Oracle {
 
     pub fn order_result(&mut self, applied: bool) {
         let (name, fits, ordered) = self.orders.sent.take().expect("a result without an order");
-        assert_eq!(applied, fits, "an order is applied exactly if it orders the set that is in the table");
+        assert_eq!(applied, fits, "an order is applied if and only if it orders the set in the table");
         if applied {
             self.orders.applied = Some((name, ordered));
         }
@@ -195,13 +195,13 @@ impl Oracle {
     pub fn at_rest(&mut self, core: &mut Rounds) {
         let waiting: Vec<_> = self.clients.asked.difference(&self.clients.replied).collect();
         assert!(waiting.is_empty(), "never answered: {waiting:?}");
-        assert!(self.open.is_empty(), "sockets are left open: {:?}", self.open);
+        assert!(self.open.is_empty(), "attempts are left open: {:?}", self.open);
         assert_eq!(core.poll_timeout(), None, "a timer is left");
         assert_eq!(core.counters().get(Counter::RoundsLive), 0, "a round is left");
         assert_eq!(core.counters().get(Counter::AttemptsOutstanding), 0, "an attempt is left");
     }
 
-    /// The round of an open attempt.
+    /// The round of an outstanding attempt.
     fn round_of(&mut self, attempt: AttemptId) -> Option<&mut SeenRound> {
         let question = self.open.get(&attempt)?;
         self.questions.get_mut(question)?.rounds.last_mut()

@@ -1,4 +1,4 @@
-//! The choices of a simulated world: every combination one after the other, or drawn from a seed.
+//! The choices of a simulated world: every combination in turn, or drawn from a seed.
 
 /// A source of choices.
 pub trait Picks {
@@ -8,7 +8,7 @@ pub trait Picks {
 
 /// Every combination of choices, one for each run.
 ///
-/// A run is a number whose digits are its choices; the base of each digit is known once a run has come to it.
+/// A run is a number whose digits are its choices. The base of a digit is known once a run has reached it.
 #[derive(Default)]
 pub struct Exhaustive {
     digits: Vec<(u64, u64)>,

@@ -5,8 +5,8 @@ use super::world::{START, name};
 use hither_rounds::SavedSet;
 use hither_table::{Address, Chain, Family, Rtt};
 
-/// The saved set of the n-th name: addresses that no upstream of a world has, and a TTL of so many
-/// milliseconds from the beginning of the world.
+/// The saved set of the n-th name. It has addresses that no upstream of a world gives, and expires `left_ms`
+/// after the world begins.
 pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
     let own = |end: u8, upstreams: u32| Address {
         address: address(end + n as u8).into(),

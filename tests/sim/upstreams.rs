@@ -1,4 +1,4 @@
-//! Scripted upstreams: every query has a fate, for which real messages come back.
+//! Scripted upstreams: every query has a fate, which decides the messages of the response.
 
 use super::picks::Picks;
 use hither_rounds::Failure;
@@ -10,7 +10,7 @@ use hither_wire::name::Name;
 use hither_wire::query::Query;
 use std::net::Ipv4Addr;
 
-/// What becomes of one query.
+/// The fate of one query: how its upstream or the network treats it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     Good,
@@ -19,7 +19,7 @@ pub enum Fate {
     Late,
     Twice,
     Unreachable,
-    /// This host has no descriptor or port left.
+    /// The host has no descriptor or port left.
     NoSocket,
     /// A response with another id, then the right one.
     WrongId,
@@ -49,9 +49,9 @@ pub enum Fate {
     CaseSensitive,
     /// Two CNAMEs of one name, and the addresses of the first one's target.
     TwoNames,
-    /// A DNAME record alone.
+    /// A DNAME record without the CNAME that it implies.
     Moved,
-    /// A header with an error and nothing else, which is easy to forge; then the right response.
+    /// A header alone with an error, which is easy to forge; then the right response.
     Header,
     /// The right addresses, behind more false ones than a reply can hold.
     Many,
@@ -61,7 +61,7 @@ pub enum Fate {
     PrivateOnly,
     /// One address, the same every time.
     One,
-    /// That address and one more, every time.
+    /// The address of `One` and another, every time.
     OneAndMore,
 }
 
@@ -94,14 +94,14 @@ pub const FATES: [Fate; 26] = [
     Fate::PrivateOnly,
 ];
 
-/// Of upstreams that give the same addresses every time.
+/// Fates at upstreams that give the same addresses every time.
 pub const FATES_STEADY: &[Fate] = &[Fate::One, Fate::OneAndMore];
 
-/// Of upstreams that give false addresses.
+/// Fates at upstreams that give false addresses.
 pub const FATES_LIES: &[Fate] =
     &[Fate::Good, Fate::NxDomain, Fate::LyingTtl, Fate::Many, Fate::Private, Fate::PrivateOnly];
 
-/// Of upstreams with ways of their own, few enough that all worlds can be tried.
+/// Fates at upstreams with unusual responses, few enough that all worlds can be run.
 pub const FATES_ODD: &[Fate] = &[
     Fate::Good,
     Fate::NxDomain,
@@ -112,13 +112,13 @@ pub const FATES_ODD: &[Fate] = &[
     Fate::CaseSensitive,
 ];
 
-/// Few enough that each meets every other in small worlds.
+/// Fates for small worlds, few enough that every combination can be run.
 pub const FATES_SMALL: &[Fate] = FATES.split_at(15).0;
 
-/// Of worlds in which actions fail: by UDP and over TCP.
+/// Fates for worlds in which actions fail, with queries by UDP and over TCP.
 pub const FATES_DRAIN: &[Fate] = &[Fate::Good, Fate::Truncated];
 
-/// What comes back for a query.
+/// The event that follows a query.
 pub enum Echo {
     Message(Vec<u8>),
     Failed(Failure),
@@ -151,7 +151,7 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
     let full = |ttl_s| Echo::Message(answer(query, &known.ends, ttl_s, 0));
     let good = || full(known.ttl_s);
     match fate {
-        // Over TCP the whole message comes.
+        // Over TCP, the whole message is sent.
         Fate::Truncated | Fate::Cut if tcp => vec![(after_ms, good())],
         Fate::Closed if tcp => vec![(after_ms, Echo::Failed(Failure::Closed))],
         Fate::Broken if tcp && !has_edns(query) => vec![(after_ms, good())],
@@ -331,10 +331,10 @@ fn lowered(mut octets: Vec<u8>) -> Vec<u8> {
     octets
 }
 
-/// Draws a fate and how many milliseconds it takes.
+/// Draws a fate and the milliseconds until its first event.
 pub fn draw(picks: &mut dyn Picks, fates: &[Fate], delays_ms: &[u64]) -> (Fate, u64) {
     let fate = fates[picks.below(fates.len() as u64) as usize];
-    // For the other fates time decides only when the next upstream is asked.
+    // For other fates, the time only decides when the next upstream is queried.
     let timed =
         matches!(fate, Fate::Good | Fate::NxDomain | Fate::NoData | Fate::Dangling | Fate::PrivateOnly)
             || delays_ms.len() > 2;
@@ -342,7 +342,7 @@ pub fn draw(picks: &mut dyn Picks, fates: &[Fate], delays_ms: &[u64]) -> (Fate, 
     (fate, delay)
 }
 
-/// When a message arrives that takes so long.
+/// When a message arrives that takes `after_ms`.
 pub fn arrival(now: Monotonic, after_ms: u64) -> Monotonic {
     Monotonic(now.0 + after_ms * 1_000_000)
 }

@@ -1,8 +1,8 @@
 //! A simulated world: clients, upstreams, a sorter and a clock around the resolver core.
 //!
 //! Events that are due in the same instant, the core's timer included, are delivered in every order that
-//! the picks give. After each call all actions are executed, in order, before the next call, as the core
-//! demands; what fails meanwhile (`world/drain.rs`) is handed in afterwards, in every order too.
+//! the picks give. After each call, all actions are executed in order before the next call, as the core
+//! requires. Failures meanwhile (`world/drain.rs`) are reported afterwards, in every order too.
 
 mod drain;
 mod send;
@@ -25,35 +25,35 @@ use send::Query;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-/// A world that has not come to rest after so many steps is broken.
+/// Upper bound of the steps of a world.
 const STEPS_MAX: usize = 2_000;
 
-/// The instant at which every world begins.
+/// The time at which every world begins.
 pub const START: Monotonic = Monotonic::from_ms(1_000_000);
 
 /// The settings of a world.
 pub struct Plan {
     pub upstreams: usize,
-    /// How many names clients ask for.
+    /// The number of names that clients ask for.
     pub names: usize,
-    /// What may become of a query.
+    /// The fates that queries may have.
     pub fates: &'static [Fate],
-    /// How long a response may take.
+    /// The times that a response may take, in milliseconds.
     pub delays_ms: &'static [u64],
-    /// Whether every query draws its fate. Otherwise only the first to an upstream about a name does, so
-    /// that all worlds can be tried.
+    /// Whether a fate is drawn for every query. Otherwise it is drawn only for the first query about a name
+    /// to an upstream, so that all worlds can be run.
     pub every_fate: bool,
-    /// Which TTLs upstreams give: drawn from these, or the n-th upstream's is always the n-th of them.
+    /// The TTLs that upstreams give.
     pub ttls_s: Ttls,
     pub settings: Settings,
     pub mutant: Option<Mutant>,
-    /// What fails while actions are executed.
+    /// Which actions fail while they are executed.
     pub drain: Drain,
     /// Whether a line is kept for each event and action.
     pub trace: bool,
 }
 
-/// How the TTL of an upstream's answer is chosen.
+/// How the TTL of an upstream's answer is chosen: drawn from three for each query, or one for each upstream.
 #[derive(Clone, Copy)]
 pub enum Ttls {
     Drawn([u32; 3]),
@@ -63,15 +63,15 @@ pub enum Ttls {
 /// Which actions fail while the core's actions are executed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Drain {
-    /// None: attempts fail and clients leave as events of their own.
+    /// No action fails. Attempts fail and clients leave only by events of their own.
     Smooth,
-    /// Each that can fail does so in every way that differs to the core.
+    /// Each action that can fail fails in every way that the core distinguishes.
     EveryWay,
-    /// One in so many, in a way that is drawn.
+    /// One action in so many fails, in a way that is drawn.
     OneIn(u64),
 }
 
-/// Something that happens to the core.
+/// An event for the core.
 #[derive(Debug)]
 pub enum Event {
     Ask(ClientId, Question),
@@ -84,27 +84,28 @@ pub enum Event {
     Gone(ClientId),
     /// A reader still uses an entry.
     Refresh(Question),
-    /// The operator flushes these names, or all.
+    /// The operator flushes these names, or all names.
     Flush(Option<Vec<Name>>),
     /// The configuration names so many upstreams.
     Reload(usize),
-    /// The host is in another network.
+    /// The host has changed to another network.
     Network,
     /// Sets that were saved before the host was started.
     Restore(Vec<SavedSet>),
     RestoreEnds,
     /// Restored sets may be older than assumed.
     Doubt,
-    /// The sorter sends an order for the name: the reverse of what it saw last, or (`false`) nonsense.
+    /// The sorter sends an order for the name: the reverse of the set that it saw last, or (`false`) a wrong
+    /// order.
     Order(Name, bool),
 }
 
-/// What is left of a world that has come to rest.
+/// The outcome of a world in which nothing is left to happen.
 pub struct Outcome {
     /// The table, for the next world.
     pub writer: Writer,
     pub trace: Vec<String>,
-    /// What failed while actions were executed.
+    /// The numbers of failed actions.
     pub failures: Failures,
 }
 
@@ -116,14 +117,14 @@ pub struct World<'p> {
     events: Vec<(Monotonic, Event)>,
     oracle: Oracle,
     attempts: BTreeMap<AttemptId, Query>,
-    /// The denial that an upstream gave to a name in mixed letter case: it gives the same one in lower case.
+    /// The denial that an upstream gave for a name in mixed letter case. It gives the same in lower case.
     denied: BTreeMap<(Name, u16), Fate>,
-    /// Queries so far about each name to each upstream: every one is answered with other addresses.
+    /// The number of queries so far about each name to each upstream. Each is answered with other addresses.
     queries: BTreeMap<(Name, u16), u8>,
-    /// The order that the sorter would send for what it saw last.
+    /// The order that the sorter would send for the set that it saw last.
     last_order: Option<Order>,
     connections: Connections,
-    /// What failed while actions were executed, and is handed in when all have been.
+    /// Failures of actions, which are reported when all actions have been executed.
     failed: Vec<Event>,
     failures: Failures,
     snapshot: Box<Snapshot>,
@@ -146,7 +147,7 @@ pub fn upstream(n: usize) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, n as u8 + 1], 53))
 }
 
-/// A table that one world after the other may use.
+/// A table, which worlds may use one after another.
 pub fn table() -> Writer {
     let geometry = Geometry { entries: 64 };
     Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table")
@@ -185,7 +186,7 @@ impl<'p> World<'p> {
         }
     }
 
-    /// Lets an event happen so long after the beginning.
+    /// Adds an event that is due `after_ms` after the beginning.
     pub fn at(&mut self, after_ms: u64, event: Event) {
         self.events.push((upstreams::arrival(START, after_ms), event));
     }
@@ -195,7 +196,7 @@ impl<'p> World<'p> {
         self.connections.add(clients);
     }
 
-    /// Announces saved sets, before anything else happens.
+    /// Begins a restore of saved sets, before any other event.
     pub fn begin_restore(&mut self) {
         let now = self.now;
         self.oracle.begin_restore();
@@ -203,7 +204,7 @@ impl<'p> World<'p> {
         self.drain();
     }
 
-    /// Lets everything happen.
+    /// Runs the world until nothing is left to happen.
     pub fn run(mut self) -> Outcome {
         while self.step() {}
         let core = self.core.as_mut().expect("only taken here");
@@ -223,8 +224,8 @@ impl<'p> World<'p> {
         }
     }
 
-    /// Delivers one event, or lets the core's timer pass, and then hands in what failed meanwhile; `false`
-    /// when nothing is left to happen.
+    /// Delivers one event, or the core's timer, and then reports failures meanwhile. `false`: nothing is left
+    /// to happen.
     fn step(&mut self) -> bool {
         self.steps += 1;
         assert!(self.steps < STEPS_MAX, "the world does not come to rest");
@@ -233,7 +234,7 @@ impl<'p> World<'p> {
         self.now = self.now.max(next);
         let due: Vec<usize> = (0..self.events.len()).filter(|n| self.events[*n].0 <= self.now).collect();
         let choices = due.len() as u64 + u64::from(timer.is_some_and(|at| at <= self.now));
-        // After a sleep the core lets overdue deadlines pass before anything else; here that is a step.
+        // After a sleep, the core handles overdue deadlines before any event. Here that is a step.
         let overdue = timer.is_some_and(|at| at < self.now);
         let pick = if overdue { choices - 1 } else { self.pick(choices) };
         self.before_call();
@@ -264,8 +265,8 @@ impl<'p> World<'p> {
         if choices > 1 { self.picks.below(choices) } else { 0 }
     }
 
-    /// Tells the oracle how the core rates the upstreams, and how long rounds usually race. Whether the core
-    /// is right about that is left to the core's own tests.
+    /// Reports to the oracle how the core rates the upstreams, and how long rounds usually race. The core's
+    /// own tests check these ratings.
     fn before_call(&mut self) {
         let now = self.now;
         let reports = self.core().upstreams(now);
@@ -275,12 +276,12 @@ impl<'p> World<'p> {
         self.oracle.before_call(places, reports.iter().all(|u| u.unresponsive), longest);
     }
 
-    /// Executes the actions of a call, and lets the oracle judge what there is then.
+    /// Executes the actions of a call, and lets the oracle judge the result.
     fn after_call(&mut self) {
         self.core().check_invariants();
         self.drain();
-        // What is due now and has not been delivered may still change the outcome: deadlines are judged
-        // when nothing is.
+        // Events that are due now and not yet delivered may still change the outcome, so deadlines are judged
+        // when none is left.
         let timer = self.core().poll_timeout();
         let quiet = self.failed.is_empty()
             && self.events.iter().map(|(at, _)| *at).chain(timer).all(|at| at > self.now);
@@ -313,7 +314,7 @@ impl<'p> World<'p> {
                 self.core().handle(now, Input::Ask { client, question: &question, recursion: true });
             }
             Event::Message(attempt, octets) => {
-                let query = self.attempts.get(&attempt).expect("a message to an attempt that never was");
+                let query = self.attempts.get(&attempt).expect("a message to an attempt that was never sent");
                 self.oracle.message(now, attempt, &query.question, &octets, query.rate(&octets));
                 self.core().handle(now, Input::Message { attempt, octets: &octets });
             }
@@ -372,7 +373,7 @@ impl<'p> World<'p> {
         assert!(due || !begun, "an entry is refreshed that is fresh, or that has expired");
     }
 
-    /// Whether there is an entry that will soon expire.
+    /// Whether the table has an entry that will soon expire.
     fn is_ending(&mut self, question: &Question) -> bool {
         let (now, reader) = (self.now, self.core().reader());
         let found = reader.lookup(&Key::of(&question.name), &mut self.snapshot).is_ok();
@@ -380,7 +381,7 @@ impl<'p> World<'p> {
         view.is_some_and(|view| view.is_ending(now) && !view.expired(now))
     }
 
-    /// Upstreams that new rounds leave alone, by the core's own account.
+    /// Upstreams that new rounds do not query, according to the core.
     fn down(&mut self) -> BTreeSet<SocketAddr> {
         let now = self.now;
         let reports = self.core().upstreams(now).into_iter();

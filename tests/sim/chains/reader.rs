@@ -1,4 +1,4 @@
-//! A reader of an upstream's messages that knows nothing of the core: the reply that a client has to get.
+//! A reader of an upstream's messages that shares no code with the core: it gives the expected reply.
 
 use super::zone::{Line, Said, Zone};
 use hither_rounds::{Question, Settings};
@@ -6,9 +6,9 @@ use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
 
-/// How many CNAMEs are followed.
+/// Upper bound of the CNAMEs that are followed.
 const LINKS_MAX: usize = 16;
-/// How many addresses a set of the table holds. One record of a message may be repeated.
+/// Upper bound of the addresses of a set. One record of a message may be repeated.
 const ADDRESSES_MAX: usize = 255;
 
 #[derive(Clone, Copy)]
@@ -33,12 +33,12 @@ impl Bounds {
 #[derive(Debug)]
 pub struct ExpectedLink {
     pub line: Line,
-    /// It is a CNAME of the message; otherwise it follows from a DNAME record.
+    /// Whether the CNAME is a record of the message; otherwise a DNAME record implies it.
     pub stated: bool,
     leg: usize,
 }
 
-/// The reply that a client has to get.
+/// The expected reply to a client.
 #[derive(Debug)]
 pub struct Expected {
     pub rcode: Rcode,
@@ -46,7 +46,7 @@ pub struct Expected {
     pub data: Vec<Line>,
     /// Proofs that names of the chain come from a wildcard.
     pub proofs: Vec<Line>,
-    /// The least TTL of DNAME records above names of the chain, if they are in the reply.
+    /// The lowest TTL of the DNAME records above names of the chain, if they are in the reply.
     pub above_s: Option<u32>,
     pub denies: bool,
     /// The TTL of a denial's SOA record.
@@ -70,14 +70,14 @@ impl Said {
         own.map(|line| line.ttl).min().unwrap_or(0)
     }
 
-    /// The least TTL of DNAME records above a name.
+    /// The lowest TTL of the DNAME records above a name.
     fn above(&self, name: &Name) -> Option<u32> {
         let above =
             self.answers.iter().filter(|l| !l.chaos && l.rtype == Rtype::DNAME && name.is_below(&l.owner));
         above.map(|line| self.lowest(&line.owner, Rtype::DNAME)).min()
     }
 
-    /// What a name leads to, with which TTL, and whether a CNAME states it.
+    /// The target of a name, its TTL, and whether a CNAME record of the message gives it.
     fn next(&self, name: &Name, rtype: Rtype) -> Option<(Name, u32, bool)> {
         if rtype != Rtype::CNAME
             && let Some(first) = self.records(name, Rtype::CNAME).first()
@@ -90,17 +90,17 @@ impl Said {
         let above =
             self.answers.iter().filter(|l| !l.chaos && l.rtype == Rtype::DNAME && name.is_below(&l.owner));
         let nearest = above.max_by_key(|line| line.owner.label_count())?;
-        // Of several with one owner the first.
+        // Of several with one owner, the first counts.
         let nearest = self.records(&nearest.owner, Rtype::DNAME)[0];
         let next = name.with_suffix_replaced(&nearest.owner, &nearest.target())?.ok()?;
         Some((next, self.lowest(&nearest.owner, Rtype::DNAME), false))
     }
 }
 
-/// A TTL, and the number of the message that it came in.
+/// A TTL, and the number of the message with the record.
 type Timed = (u32, usize);
 
-/// The messages that have been read, as far as the chain leads.
+/// The records of the messages read so far that belong to the chain.
 struct Walk<'z> {
     question: &'z Question,
     bounds: Bounds,
@@ -113,7 +113,7 @@ struct Walk<'z> {
 }
 
 impl Walk<'_> {
-    /// Reads one message, as far as its CNAMEs lead; `None` if they are too many or lead back.
+    /// Reads the CNAMEs of one message; `None` if they are too many or form a loop.
     fn read(&mut self, said: &Said) -> Option<()> {
         self.legs += 1;
         let (bounds, leg, rtype) = (self.bounds, self.legs, self.question.rtype);
@@ -139,7 +139,8 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// The TTL when the last message comes: earlier messages are older by a second that has begun.
+    /// The TTL when the last message is received. Earlier messages are less than a second older, which
+    /// counts as a full one.
     fn aged(&self, (ttl, leg): Timed) -> u32 {
         ttl.saturating_sub(u32::from(leg < self.legs))
     }
@@ -161,7 +162,7 @@ impl Walk<'_> {
         let (links, mut ttl) = (self.aged_links(), self.bounds.data(lowest));
         let is_set = self.question.family().is_some() && data.len() <= ADDRESSES_MAX + 1;
         if is_set {
-            // A set lives no longer than what leads to it.
+            // A set expires with the first CNAME that leads to it, or before.
             ttl = links.iter().map(|link| link.line.ttl).chain([ttl]).min().unwrap_or(ttl);
         }
         let data = data.into_iter().map(|line| Line { ttl, ..line }).collect();
@@ -191,7 +192,7 @@ impl Walk<'_> {
             all.min().unwrap_or(own)
         };
         let denied_s = soa.map(denied);
-        // Proofs of a denial have its TTL.
+        // Proofs of a denial have the TTL of the denial.
         let proof = |(line, _): &(Line, usize)| Line { ttl: denied_s.unwrap_or(0), ..line.clone() };
         let proofs = self.proofs.iter().map(proof).collect();
         let expected = Expected { rcode, links, data: Vec::new(), proofs, above_s, denies: true, denied_s };
@@ -200,8 +201,8 @@ impl Walk<'_> {
 }
 
 impl Expected {
-    /// For how long it is kept: as long as the first of its records, and without an SOA record a
-    /// denial not at all.
+    /// The time in seconds for which the answer is cached: until the first of its records expires. A denial
+    /// without an SOA record is not cached.
     pub fn least_s(&self) -> u32 {
         let links = self.links.iter().map(|link| &link.line);
         let all = links.chain(&self.data).map(|line| line.ttl).chain(self.denied_s).chain(self.above_s);
@@ -209,7 +210,7 @@ impl Expected {
         if self.denies && self.denied_s.is_none() { 0 } else { all.min().unwrap_or(0) }
     }
 
-    /// No record has a longer TTL than the answer that it is part of.
+    /// The answer with no record's TTL longer than the answer's own.
     fn with_least_ttl(mut self) -> Expected {
         let least = self.least_s();
         let links = self.links.iter_mut().map(|link| &mut link.line);
@@ -220,7 +221,7 @@ impl Expected {
     }
 }
 
-/// The reply that a client has to get, and after how many messages; `None` for a failure.
+/// The expected reply to a client, and the number of messages before it; `None` for a failure.
 pub fn expected(zone: &Zone, question: &Question, bounds: Bounds) -> Option<(Expected, usize)> {
     let nothing = Said { rcode: Rcode::NXDOMAIN, ..Said::default() };
     let mut walk = Walk {

@@ -1,4 +1,4 @@
-//! A few names, and the messages of an upstream about them.
+//! A zone of a few names, and the messages of an upstream about them.
 
 use super::super::picks::{Picks, Seeded};
 use hither_wire::codes::{Rcode, Rtype};
@@ -14,10 +14,10 @@ use std::fmt;
 pub struct Line {
     pub owner: Name,
     pub rtype: Rtype,
-    /// It is of class CH, so that it does not count.
+    /// Whether the record is of class CH, so that it does not count.
     pub chaos: bool,
     pub ttl: u32,
-    /// Names in it are not compressed.
+    /// The RDATA, with names that are not compressed.
     pub rdata: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl Line {
     }
 }
 
-/// What a message says about a name.
+/// The records of a message about a name.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
     pub rcode: Rcode,
@@ -81,7 +81,7 @@ enum Kind {
 }
 
 pub struct Zone {
-    /// The client asks for the first.
+    /// The names of the zone. The client asks for the first.
     pub names: Vec<Name>,
     pub said: BTreeMap<Name, Said>,
 }
@@ -130,7 +130,7 @@ impl Zone {
         let mut chaos = Vec::new();
         for (section, lines) in [(Section::Answer, &said.answers), (Section::Authority, &said.authority)] {
             for line in lines {
-                // The name that was asked for is written as a pointer to the question.
+                // QNAME is written as a pointer to the question.
                 let wire = line.owner.as_wire();
                 let owner = if line.owner == query.name_lower() { Owner::At(12) } else { Owner::Wire(wire) };
                 let at = composer.position() + if matches!(owner, Owner::At(_)) { 2 } else { wire.len() };
@@ -173,7 +173,7 @@ fn kind(draw: &mut Seeded, own: &Name, names: &[Name], rtype: Rtype) -> Kind {
             Kind::Moved { zone, to, ttl: ttl(draw), cname: (draw.below(2) == 0).then(|| ttl(draw)) }
         }
         3..=6 if rtype != Rtype::CNAME => {
-            // Few of them, or more than a set of the table holds.
+            // Few addresses, or more than a set of the table may have.
             let count = if draw.below(12) == 0 { 300 } else { 1 + draw.below(3) as u16 };
             let lowest = ttl(draw);
             Kind::Data((1..=count).map(|n| (data(rtype, n), ttl(draw).max(lowest))).collect())
@@ -190,7 +190,7 @@ fn soa(zone: &str, ttl: u32, minimum: u32) -> Line {
     Line::new(name(zone), Rtype::SOA, ttl, &rdata)
 }
 
-/// A message about `asked`: that name and those that it leads to, up to a hop that is drawn.
+/// A message about `asked`: that name and the names that its CNAMEs lead to, up to a hop that is drawn.
 fn say(
     draw: &mut Seeded,
     asked: &Name,
@@ -229,7 +229,7 @@ fn say(
             }
         };
         if hop >= cut || rtype == Rtype::CNAME || !seen.insert(here.to_lower()) {
-            // The SOA record of another zone denies nothing about the next name.
+            // The SOA record of another zone is no denial of the next name.
             said.authority.extend((draw.below(3) == 0).then(|| soa("elsewhere.example", 300, 300)));
             break;
         }
@@ -237,7 +237,7 @@ fn say(
     }
     if dnssec_ok {
         if draw.below(3) == 0 {
-            // A proof that a name comes from a wildcard, of an owner that only this message has.
+            // A proof that a name comes from a wildcard, with an owner that only this message has.
             let owner = name(&format!("nsec.{asked}"));
             said.authority.push(Line::new(owner, Rtype::NSEC, ttl(draw), name("z.test").as_wire()));
         }
@@ -261,8 +261,7 @@ fn sign(lines: &mut Vec<Line>) {
     lines.append(&mut signatures);
 }
 
-/// Adds records that do not belong there, repeats one, and changes their order; of two CNAMEs the first stays
-/// first.
+/// Adds unrelated records, repeats a record, and changes the order. Of two CNAMEs, the first stays first.
 fn disturb(draw: &mut Seeded, said: &mut Said, asked: &Name, rtype: Rtype) {
     let unrelated = name("unrelated.example");
     if draw.below(4) == 0 {

@@ -1,4 +1,4 @@
-//! Queries that go out, and what comes of them: what counts, when, and for which round.
+//! Queries of the core and their responses: which response counts, when, and for which round.
 
 use super::Oracle;
 use super::judge::{Path, read};
@@ -16,7 +16,7 @@ pub(super) const DOWN_DEADLINE: Duration = Duration::from_millis(1_800);
 /// The longest TTL of a denial that stands for withheld private addresses.
 const WITHHELD: Duration = Duration::from_secs(60);
 
-/// A readable message, and when it came.
+/// A readable message, and when it was received.
 #[derive(Clone, Debug)]
 pub(super) struct Response {
     pub came: Monotonic,
@@ -44,7 +44,7 @@ impl Oracle {
             self.asks_in_lower_case(now, attempt, (&question, upstream));
         }
         let (upstreams, down) = (self.upstreams, &self.rating.down);
-        let known = self.questions.get_mut(&question).expect("nothing is sent that no client asked");
+        let known = self.questions.get_mut(&question).expect("each query belongs to a question of a client");
         let idle = known.rounds.last().is_none_or(|round| round.open.is_empty());
         if known.rounds.is_empty() || (known.fresh && idle) {
             known.fresh = false;
@@ -66,7 +66,7 @@ impl Oracle {
             });
         }
         let round = known.rounds.last_mut().expect("just made sure");
-        assert!(now < round.deadline, "an attempt is sent when its round is over");
+        assert!(now < round.deadline, "an attempt is sent after its round's deadline");
         round.asked.insert(upstream);
         if chased {
             round.excused.extend(down);
@@ -76,7 +76,7 @@ impl Oracle {
     }
 
     pub fn resent(&mut self, attempt: AttemptId) {
-        assert!(self.open.contains_key(&attempt), "an attempt that is over is repeated");
+        assert!(self.open.contains_key(&attempt), "an attempt that has ended is retransmitted");
     }
 
     pub fn closed(&mut self, now: Monotonic, attempt: AttemptId) {
@@ -84,7 +84,10 @@ impl Oracle {
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
         let doubted = self.retries.doubted.remove(&attempt);
         let believed = doubted.is_some_and(|doubted| doubted.unusual && doubted.tcp.is_none());
-        assert!(late || !believed, "{attempt:?} ends with what may be forged, and TCP was not asked");
+        assert!(
+            late || !believed,
+            "{attempt:?} ends with a response that may be forged, without a query over TCP"
+        );
         let pending = self.retries.unconfirmed.remove(&attempt);
         let Some(known) = self.questions.get_mut(&question) else { return };
         if let Some(round) = known.rounds.last_mut() {
@@ -94,7 +97,7 @@ impl Oracle {
         }
     }
 
-    /// An attempt's socket failed. `closed`: its connection ended without a message.
+    /// Notes that an attempt's socket failed. `closed`: its connection ended without a message.
     pub fn failed(&mut self, now: Monotonic, attempt: AttemptId, closed: bool) {
         if !self.open.contains_key(&attempt) {
             return;
@@ -113,20 +116,20 @@ impl Oracle {
         }
     }
 
-    /// Deadlines pass: TCP has had its time to confirm a response.
+    /// Notes that deadlines pass: responses that TCP has not confirmed in time count.
     pub fn time(&mut self, now: Monotonic) {
         let over = |doubted: &Doubted| !doubted.alone && doubted.until.is_some_and(|until| now >= until);
         let doubted = self.retries.doubted.iter();
         let over: Vec<_> = doubted.filter(|(_, d)| over(d)).map(|(id, _)| *id).collect();
         over.iter().for_each(|id| self.unconfirmed(now, *id));
-        // An attempt without EDNS that follows in this instant takes the denial along.
+        // If an attempt without EDNS follows in this instant, it checks the denial instead.
         let due = |id: &AttemptId, p: &Unconfirmed| now >= p.asked.plus(CONFIRM_WITHIN) && !over.contains(id);
         let unconfirmed = self.retries.unconfirmed.iter();
         let due: Vec<_> = unconfirmed.filter(|(id, p)| due(id, p)).map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.stands(id));
     }
 
-    /// Takes note of a message, if it counts: its attempt is open, and it answers the attempt's question.
+    /// Notes a message if it counts: its attempt is outstanding, and it responds to the attempt's question.
     pub fn message(
         &mut self,
         now: Monotonic,
@@ -163,7 +166,7 @@ impl Oracle {
         }
     }
 
-    /// A response counts now, as of when it came.
+    /// Notes that a response counts now. Its TTLs count from its receipt.
     pub(super) fn counts(&mut self, now: Monotonic, attempt: AttemptId, response: Response) {
         let settings = self.settings.clone();
         let Response { came, content, ttl_s, path } = response;
@@ -177,8 +180,8 @@ impl Oracle {
             self.retries.unconfirmed.remove(&attempt);
         }
         let Some(round) = self.round_of(attempt) else { return };
-        // After a sleep the round may be over although its timer has not passed yet; a response that was
-        // kept does not outlast the instant.
+        // After a sleep, the round's deadline may have passed before its timer is handled. A response that
+        // was kept does not count at the deadline itself.
         let past = |at: Monotonic| now > at || (came < now && now == at);
         let name = question.map_or(Name::ROOT, |question| question.name);
         if past(round.deadline) || round.until_ms(&name).is_some_and(|at| past(Monotonic::from_ms(at))) {

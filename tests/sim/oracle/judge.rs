@@ -1,5 +1,4 @@
-//! Judgements: of a reply, of a published set, and what a message says to a reader that knows nothing of the
-//! core.
+//! Judgements of a reply and of a published set, and the content of a message, read without the core.
 
 use super::known::{Content, Denial, Known, SeenRound};
 use super::provenance::{Set, judge_place, trusted};
@@ -12,8 +11,8 @@ use hither_wire::name::Name;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// A reply from the table is the live round's answer, or one that was fresh already; it is stale only if no
-/// upstream has answered in time.
+/// Judges a reply from the table: it is the live round's answer, or one that was fresh already. It is stale
+/// only if no upstream has answered in time.
 pub(super) fn judge_record(
     now: Monotonic,
     settings: &Settings,
@@ -22,8 +21,8 @@ pub(super) fn judge_record(
     (view, stale): (&FamilyView<'_>, bool),
 ) {
     if !stale && view.version() == known.version && view.round() == known.round_id {
-        // From the cache, judged when it was published. A refresh may be under way.
-        assert!(!view.expired(now), "expired data as if it were fresh");
+        // The set is from the cache, and was judged when it was published. A refresh may be under way.
+        assert!(!view.expired(now), "expired data in a reply as fresh data");
         return;
     }
     let round = known.rounds.last().expect("there was a round");
@@ -37,7 +36,7 @@ pub(super) fn judge_record(
             || known.failed_until.is_some_and(|until| now < until);
         assert!(
             waited && round.good.is_empty() && view.expired(now),
-            "stale data too early, or in place of fresh"
+            "stale data too early, or in place of fresh data"
         );
         return;
     }
@@ -49,22 +48,22 @@ pub(super) fn judge_record(
             assert!(!set.is_empty());
         }
         Some(kind) => {
-            assert!(round.good.is_empty(), "a denial although there was a good answer");
+            assert!(round.good.is_empty(), "a denial although an upstream answered");
             let first = round.denials.first().expect("an upstream denied");
             let same = round.denials.iter().filter(|denial| denial.kind == kind).count();
-            assert!(same > 0, "a denial that no upstream stated");
+            assert!(same > 0, "a denial that no upstream gave");
             let agreed = same >= 2;
             let waited = now >= first.came.plus(settings.negative_grace) || now >= round.deadline;
             let alone = round.open.values().all(|upstream| untrusted.contains(&usize::from(upstream.0)));
             assert!(
                 agreed || waited || alone || round.evicted || view.version() == known.version,
-                "a denial is believed too early"
+                "a denial is accepted too early"
             );
         }
     }
 }
 
-/// A published set is exactly the union of the round's responses, as far as they may join.
+/// Judges a published set: it is the union of those responses to the round that may join.
 pub(super) fn judge_set(
     settings: &Settings,
     (name, round): (&Name, &SeenRound),
@@ -72,31 +71,34 @@ pub(super) fn judge_set(
     now: Monotonic,
 ) {
     if let Some(kind) = view.negative() {
-        assert!(set.is_empty() && round.good.is_empty(), "a denial beside an answer");
-        // Its time runs from when it came, however long it waited for a second denial.
+        assert!(
+            set.is_empty() && round.good.is_empty(),
+            "a denial although an upstream answered, or with addresses"
+        );
+        // The TTL counts from the receipt, however long the denial waited for a second one.
         let until = |denial: &Denial| denial.kind == kind && denial.until_ms == view.expire_ms();
-        assert!(round.denials.iter().any(until), "a denial lives as long as its SOA record says");
+        assert!(round.denials.iter().any(until), "a denial expires with its SOA record");
         let soa_ms = view.soa().map(|(_, at, _)| at);
         let proof = (kind != Negative::Withheld).then_some(view.expire_ms());
-        assert_eq!(soa_ms, proof, "the proof lives as long as the denial, and we have none of our own");
+        assert_eq!(soa_ms, proof, "the SOA record expires with the denial, and withheld addresses have none");
         return;
     }
     let stated = Set::of(name, &round.good);
     assert!(stated.has(set), "the set is not the union of the round's responses: {set:?}, {stated:?}");
     let expire = stated.until_ms.expect("an upstream stated it");
-    assert_eq!(view.expire_ms(), expire, "the set lives as long as its shortest TTL that counts");
+    assert_eq!(view.expire_ms(), expire, "the set expires with the shortest TTL that counts");
     assert_eq!(
         trusted(view),
         stated.trusted,
-        "trust is published that the responses do not give: {:?}",
+        "the trusted addresses are not those of the responses: {:?}",
         round.good
     );
     let mut links = (0..view.chain_count()).flat_map(|n| view.chain(n));
-    assert!(links.all(|(_, at)| at >= expire), "a CNAME that runs out before its set");
+    assert!(links.all(|(_, at)| at >= expire), "a CNAME expires before its set");
     let complete = round.open.is_empty() && round.all_asked();
     match view.state() {
         State::Complete => {
-            assert!(complete || !settings.complete, "complete although an upstream may still add to it")
+            assert!(complete || !settings.complete, "complete although an upstream may still respond")
         }
         State::Partial => {
             let over = now >= round.deadline || now.as_ms() >= expire;
@@ -117,8 +119,8 @@ pub(super) struct Path {
     pub octets: usize,
 }
 
-/// Reads a message without the core: its content, its TTL, and the path there; `None` if it answers another
-/// question.
+/// Reads a message without the core: its content, its TTL, and the CNAMEs before the content. `None`: the
+/// message responds to another question.
 pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Content, u32, Path)> {
     let message = Message::open(octets).ok()?;
     let asked = message.question().map_or(question.name, |asked| asked.name.to_lower());
@@ -126,7 +128,7 @@ pub(super) fn read(octets: &[u8], question: &Question) -> Option<(Content, u32, 
     if asked != question.name && !chased.contains(&asked) {
         return None;
     }
-    // Only forged messages carry this address: the oracle need not compare ids.
+    // Only forged messages have this address, so the oracle need not compare ids.
     let marked = message.records().any(|r| r.address() == Some(IpAddr::from(address(66))));
     if marked {
         return None;

@@ -1,4 +1,4 @@
-//! What the oracle remembers of each question and of its rounds.
+//! The oracle's record of each question and of its rounds.
 
 use super::provenance::{Good, Set, trusted};
 use super::saved;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What one message says.
+/// The content of one message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Content {
     Addresses(Vec<IpAddr>),
@@ -24,11 +24,11 @@ pub(super) enum Content {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plausible {
     Right,
-    /// It has another id, or another question.
+    /// The response has another id, or another question.
     Forged,
-    /// It has another letter case, or no question.
+    /// The response has another letter case, or no question.
     Unusual,
-    /// It cannot be read whole. `edns`: the query had EDNS.
+    /// A part of the response cannot be read. `edns`: the query had EDNS.
     Unreadable {
         udp: bool,
         edns: bool,
@@ -38,36 +38,36 @@ pub enum Plausible {
 /// How a query is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// It asks for an alias of the question's name.
+    /// Whether the query is for an alias of the question's name.
     pub chased: bool,
     pub tcp: bool,
-    /// Its name is in mixed letter case.
+    /// Whether QNAME is in mixed letter case.
     pub mixed: bool,
 }
 
-/// A round, as its queries show it.
+/// A round as far as its queries show it.
 #[derive(Clone, Debug)]
 pub(super) struct SeenRound {
     pub started: Monotonic,
-    /// How much of its time the host slept: nothing can have been done then.
+    /// The part of the round's time in which the host slept and no query could be sent.
     pub slept: Duration,
-    /// The deadline is inherited from the round that this one replaced while clients waited.
+    /// The deadline. It is inherited from the round that this one replaced while clients waited, if any.
     pub deadline: Monotonic,
-    /// Upstreams that need not be asked: they are down.
+    /// Upstreams that need not be queried, since they are down.
     pub excused: BTreeSet<usize>,
     pub asked: BTreeSet<UpstreamId>,
     pub open: BTreeMap<AttemptId, UpstreamId>,
-    /// Upstreams of which an attempt failed: the next upstream is due once for each.
+    /// Upstreams to which an attempt failed. For each of them one further upstream is due.
     pub failed: BTreeSet<UpstreamId>,
     pub good: Vec<Good>,
     pub denials: Vec<Denial>,
     /// When the first dangling CNAME expires, in milliseconds.
     pub dangling_until_ms: Option<u64>,
-    /// How many upstreams were configured.
+    /// The number of upstreams that were configured.
     pub upstreams: usize,
-    /// A flush or other upstreams ended it: nothing of it may be published any more.
+    /// Whether a flush or other upstreams ended the round, so that it must not publish any more.
     pub void: bool,
-    /// It ended for a newcomer's sake.
+    /// Whether the round was evicted for a new client.
     pub evicted: bool,
 }
 
@@ -80,50 +80,50 @@ pub(super) struct Denial {
 }
 
 impl SeenRound {
-    /// When the set that it has gathered expires, in milliseconds.
+    /// When the union of the round's answers expires, in milliseconds.
     pub fn until_ms(&self, name: &Name) -> Option<u64> {
         Set::of(name, &self.good).until_ms
     }
 
-    /// Whether every upstream has been asked, but for those that need not be.
+    /// Whether every upstream has been queried that is not excused.
     pub fn all_asked(&self) -> bool {
         (0..self.upstreams).all(|n| self.excused.contains(&n) || self.asked.contains(&UpstreamId(n as u16)))
     }
 }
 
-/// A question, and what the table has for it.
+/// A question: its rounds, its clients, and its set in the table.
 #[derive(Default)]
 pub(super) struct Known {
     pub rounds: Vec<SeenRound>,
-    /// Clients that wait, and until when at the longest.
+    /// The waiting clients, each with its deadline.
     pub clients: BTreeMap<ClientId, Monotonic>,
-    /// Whose client asked last.
+    /// The source of the client that asked last.
     pub source: Option<Source>,
-    /// It was asked, so that the next query begins a round if no attempt is open.
+    /// Whether a client has asked, so that the next query begins a round if no attempt is outstanding.
     pub fresh: bool,
     /// The deadline that the next round inherits.
     pub inherits: Option<Monotonic>,
-    /// The latest round began in this call, in which the one before may have ended.
+    /// Whether the latest round began in this call, in which the round before may have ended.
     pub began: bool,
     pub version: u64,
-    /// 0: the table has no set, so that the next one is neither the same nor another.
+    /// The set version in the table. 0: the table has no set to compare the next one with.
     pub set_version: u64,
     pub round_id: u64,
-    /// The place in `rounds` of the one that published the set.
+    /// The index in `rounds` of the round that published the set.
     pub round_of_set: usize,
     pub failed_until: Option<Monotonic>,
     pub expire_ms: u64,
     pub sorted: bool,
     pub addresses: Vec<IpAddr>,
     pub trusted: BTreeSet<IpAddr>,
-    /// The set that was saved for it: it has to be in the table, or was.
+    /// The saved set of the question, which has to be restored, or was.
     pub saved: Option<saved::Saved>,
-    /// The set that was seen has become doubtful, and must not be seen again.
+    /// Whether the set that was in the table has become void, so that it must not be there again.
     pub doubted: bool,
 }
 
 impl Known {
-    /// A flush or other upstreams end its round; clients that wait get another one.
+    /// Notes that a flush or other upstreams end the round. Waiting clients get another one.
     pub fn restart(&mut self) {
         self.fresh = true;
         self.inherits = self.rounds.last().map(|round| round.deadline);
@@ -132,7 +132,7 @@ impl Known {
         }
     }
 
-    /// An address that another upstream confirms is trusted at once.
+    /// Judges that an address is trusted as soon as another upstream confirms it.
     pub fn judge_trust(&self, question: &Question, view: &FamilyView<'_>) {
         let latest = self.rounds.len().checked_sub(1).filter(|latest| *latest == self.round_of_set);
         let live = self.saved.is_none() && view.round() == self.round_id;
@@ -140,11 +140,11 @@ impl Known {
             && view.negative().is_none()
         {
             let set = Set::of(&question.name, &round.good);
-            assert_eq!(trusted(view), set.trusted, "trust is published that the responses do not give");
+            assert_eq!(trusted(view), set.trusted, "the trusted addresses are not those of the responses");
         }
     }
 
-    /// Remembers what is in the table.
+    /// Remembers the set in the table.
     pub fn remember(&mut self, view: &FamilyView<'_>, addresses: Vec<IpAddr>) {
         self.version = view.version();
         self.set_version = view.set_version();

@@ -1,14 +1,14 @@
-//! More queries than the limits allow: which client is refused, and which one loses its round to a newcomer.
+//! More queries than the limits allow: the client that is refused, or the client whose round is evicted.
 
 use super::Oracle;
 use hither_rounds::{ClientId, Question, Source};
 use hither_table::Monotonic;
 
-/// The client that asks in a call, and what becomes of others for its sake.
+/// The client that asks in a call, and the question that is refused or evicted for it.
 #[derive(Debug, Default)]
 pub(super) struct Newcomer {
     asks: Option<(ClientId, Question)>,
-    /// The limit of rounds was reached when it asked.
+    /// Whether the limit of rounds was reached when the client asked.
     pub is_full: bool,
     /// The question of the clients that were refused or evicted in this call.
     evicted: Option<Question>,
@@ -21,11 +21,11 @@ impl Newcomer {
 }
 
 impl Oracle {
-    /// A client is told that a limit is reached: it is the newcomer, or was evicted for the newcomer's sake.
+    /// Judges a reply that a limit is reached: the client is the newcomer, or was evicted for the newcomer.
     ///
-    /// In worlds in which that happens only one source asks for a name.
+    /// In worlds with low limits, each name has clients of one source.
     pub(super) fn is_evicted(&mut self, now: Monotonic, client: ClientId) {
-        let (newcomer, asked) = self.newcomer.asks.expect("a client is evicted, and no other has come");
+        let (newcomer, asked) = self.newcomer.asks.expect("a client is evicted, and no new client has asked");
         let found = self.questions.iter().find(|(_, known)| known.clients.contains_key(&client));
         let question = *found.expect("a reply to a client that does not wait").0;
         self.evict_one(question);
@@ -50,7 +50,7 @@ impl Oracle {
             let answered = self.live().any(|(.., stage)| stage == Stage::Answered);
             assert!(
                 (all_clients && fair) || (all_rounds && slow.is_none() && behind.is_none() && !answered),
-                "{client:?} is refused before a slow round {slow:?}, or a source with more of them {behind:?}"
+                "{client:?} is refused although {slow:?} is slow, or a source has more rounds: {behind:?}"
             );
         } else {
             let fair = waiting(other) > waiting(own) + 1 || crowd(question) > crowd(asked) + 1;
@@ -59,7 +59,7 @@ impl Oracle {
             let fullest = self.most(other) > self.least(own) + 1;
             assert!(
                 (all_clients && fair) || (all_rounds && (slow || fullest)),
-                "{client:?} is evicted although its round is not slow, and its source has not the most"
+                "{client:?} is evicted although its round is not slow and its source has not the most"
             );
         }
         if let Some(known) = self.questions.get_mut(&question) {
@@ -67,14 +67,17 @@ impl Oracle {
         }
     }
 
-    /// A client with this question is refused or evicted. Only one is in a call, or all that wait for the one
-    /// round that ends.
+    /// Notes that a client with this question is refused or evicted. In one call this is one client, or all
+    /// clients of one round.
     fn evict_one(&mut self, question: Question) {
         let first = *self.newcomer.evicted.get_or_insert(question);
-        assert!(first == question, "{first:?} and {question:?} are both evicted, where one would do");
+        assert!(
+            first == question,
+            "{first:?} and {question:?} are both evicted, and one would have sufficed"
+        );
     }
 
-    /// Whether a client has its answer because its round ends for a newcomer's sake.
+    /// Whether a client has its answer because its round is evicted for a new client.
     pub(super) fn is_pressed(&mut self, client: ClientId, question: Question) -> bool {
         let Some((newcomer, asked)) = self.newcomer.asks else { return false };
         let evicted = self.newcomer.evicted;
@@ -86,7 +89,7 @@ impl Oracle {
         pressed
     }
 
-    /// Whether no other round may begin.
+    /// Whether the limits allow no other round.
     pub(super) fn has_all_rounds(&self) -> bool {
         let limits = self.settings.limits;
         self.live().count() >= limits.rounds || self.open.len() + self.settings.first > limits.attempts
@@ -96,7 +99,7 @@ impl Oracle {
         self.questions.iter().flat_map(|(question, known)| known.clients.keys().map(|id| (*id, *question)))
     }
 
-    /// Live rounds: their source, when they began, and how far they have come.
+    /// Live rounds: their source, when they began, and their stage.
     fn live(&self) -> impl Iterator<Item = (Source, Monotonic, Stage)> {
         self.questions.values().filter_map(|known| {
             let round = known.rounds.last().filter(|round| !round.open.is_empty())?;
@@ -109,12 +112,12 @@ impl Oracle {
         })
     }
 
-    /// How many rounds of a source race for certain.
+    /// The number of a source's rounds that certainly race.
     fn least(&self, source: Source) -> usize {
         self.live().filter(|(own, _, stage)| *stage == Stage::Races && *own == source).count()
     }
 
-    /// How many rounds of a source may race.
+    /// The number of a source's rounds that may race.
     fn most(&self, source: Source) -> usize {
         self.live().filter(|(own, _, stage)| *stage != Stage::Answered && *own == source).count()
     }
@@ -123,7 +126,7 @@ impl Oracle {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Races,
-    /// A denial has come: clients have it, or it waits for a second one.
+    /// A denial was received: clients have it, or it waits for a second one.
     Denied,
     Answered,
 }

@@ -1,5 +1,5 @@
-//! Which upstreams gave each address of a set, and what follows from that: the addresses that belong to it,
-//! its TTL, and which of them may stand first. Computed once more, from the messages alone.
+//! Provenance: which upstreams gave each address of a set, and so the addresses of the set, its TTL, and
+//! which of them may come first. All is computed from the messages alone.
 
 use super::known::Known;
 use hither_rounds::UpstreamId;
@@ -13,12 +13,12 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(super) struct Good {
     pub from: UpstreamId,
-    /// When it counted.
+    /// When the answer counted.
     pub at: Monotonic,
     pub addresses: Vec<IpAddr>,
-    /// When it expires, in milliseconds.
+    /// When the answer expires, in milliseconds.
     pub until_ms: u64,
-    /// Octets that its CNAMEs take in a reply.
+    /// Octets that the answer's CNAMEs take in a reply.
     pub links: usize,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct Good {
 pub(super) struct Set {
     pub addresses: BTreeMap<IpAddr, BTreeSet<UpstreamId>>,
     pub trusted: BTreeSet<IpAddr>,
-    /// When it expires, in milliseconds; `None` while it is empty.
+    /// When the set expires, in milliseconds; `None` while it is empty.
     pub until_ms: Option<u64>,
 }
 
-/// The least TTL that an answer after the first must have left to add to a set, and to shorten its TTL.
+/// The time that an answer after the first must have left to add to a set, and to shorten its TTL.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 impl Set {
@@ -41,8 +41,8 @@ impl Set {
             let first = set.addresses.is_empty();
             let floor = answer.at.plus(LEAST_LEFT).as_ms();
             let lasts = set.until_ms.is_none_or(|until| answer.until_ms >= until.min(floor));
-            // A reply has a header, a question, an OPT record with an extended error, and for each address
-            // its owner, ten octets and itself.
+            // A reply has a header, a question, an OPT record with an extended error, and for each address a
+            // compressed owner, ten octets and the address.
             let head = 12 + name.as_wire().len() + 4 + 17 + answer.links.max(longest);
             let most = if first { usize::MAX } else { (1232 - head) / 16 };
             let (mut belongs, mut adds) = (false, false);
@@ -82,13 +82,10 @@ pub(super) fn trusted(view: &FamilyView<'_>) -> BTreeSet<IpAddr> {
     view.addresses().filter(Address::is_trusted).map(|a| a.address).collect()
 }
 
-/// Addresses that only one upstream added stand behind the others.
+/// Judges that extra addresses come last.
 pub(super) fn judge_place(view: &FamilyView<'_>) {
     let all: Vec<bool> = view.addresses().map(|a| a.is_trusted()).collect();
-    assert!(
-        all.is_sorted_by_key(|trusted| !trusted),
-        "an address that one upstream alone gave stands before others"
-    );
+    assert!(all.is_sorted_by_key(|trusted| !trusted), "an extra address comes before a trusted one");
 }
 
 /// An order as it has to be published: trusted addresses first.
@@ -97,8 +94,8 @@ pub(super) fn in_force(ordered: &[IpAddr], trusted: &BTreeSet<IpAddr>) -> Vec<Ip
     first.into_iter().chain(last).copied().collect()
 }
 
-/// An order that is kept while trust changes: every address stays in its place, but for one that has just
-/// been confirmed, which stands before the first slower one.
+/// Judges an order that is kept while trust changes: every address keeps its place, except an address that
+/// has just been confirmed, which comes before the first slower one.
 pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
     let now: Vec<Address> = view.addresses().collect();
     let stays = |a: &&Address| a.is_trusted() == known.trusted.contains(&a.address);
@@ -119,7 +116,7 @@ pub(super) fn judge_kept(known: &Known, view: &FamilyView<'_>) {
         let before = now[..at].iter().filter(stays).all(|a| rank(a) <= rank(own));
         assert!(
             before && first_after.is_none_or(|a| rank(a) > rank(own)),
-            "a confirmed address does not stand where its measurement puts it"
+            "a confirmed address is not where its measurement puts it"
         );
     }
 }

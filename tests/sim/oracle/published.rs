@@ -9,18 +9,18 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 impl Oracle {
-    /// Judges the set of a question that is in the table.
+    /// Judges the set of a question in the table.
     pub fn see(&mut self, now: Monotonic, question: &Question, view: Option<&FamilyView<'_>>) {
         self.believe_handed_on();
         let Some(view) = view else { return self.misses(question) };
         let applied = self.orders.applied.take_if(|(name, _)| *name == question.name);
-        let known = self.questions.get_mut(question).expect("nothing is published that no client asked");
+        let known = self.questions.get_mut(question).expect("each set belongs to a question of a client");
         let addresses: Vec<IpAddr> = view.addresses().map(|a| a.address).collect();
         let set: BTreeSet<IpAddr> = addresses.iter().copied().collect();
         assert_eq!(set.len(), addresses.len(), "an address twice in a set");
         let saved_anew = known.saved.as_ref().is_some_and(|saved| saved.is_awaited());
         let void = known.doubted && !saved_anew && view.round() == known.round_id;
-        assert!(!void, "a set is still there that is doubtful, or comes from other upstreams");
+        assert!(!void, "a void set is still in the table");
         judge_place(view);
         if view.version() == known.version {
             if let Some((_, ordered)) = applied {
@@ -31,10 +31,10 @@ impl Oracle {
             let same = addresses == known.addresses
                 && view.expire_ms() == known.expire_ms
                 && view.sorted() == known.sorted;
-            assert!(same, "one version, two contents");
+            assert!(same, "a set changed without a new version");
             return;
         }
-        assert!(view.version() > known.version, "the version went back");
+        assert!(view.version() > known.version, "the version decreased");
         if known.sees_saved(view, &addresses, applied.as_ref().map(|(_, ordered)| ordered)) {
             return known.remember(view, addresses);
         }
@@ -42,7 +42,7 @@ impl Oracle {
             assert_eq!(
                 view.set_version() == known.set_version,
                 set == known.set(),
-                "the set version changes exactly with the set"
+                "the set version changes if and only if the addresses do"
             );
         }
         let latest = known.rounds.len() - 1;
@@ -57,7 +57,7 @@ impl Oracle {
             assert!(known.round_of_set == latest || ended, "a round published after a newer one had begun");
         }
         let round = &known.rounds[known.round_of_set];
-        assert!(applied.is_some() || !round.void, "a round goes on after a flush or other upstreams");
+        assert!(applied.is_some() || !round.void, "a round publishes after a flush or a change of upstreams");
         judge_set(&self.settings, (&question.name, round), (view, &set), now);
         match applied {
             Some((_, ordered)) => {

@@ -9,7 +9,7 @@ use hither_table::Monotonic;
 use hither_wire::codes::Rcode;
 
 impl Oracle {
-    /// Judges a reply: each client gets one, in time, that the responses so far give.
+    /// Judges a reply: each client gets one before its deadline, and the responses so far justify it.
     pub fn reply(&mut self, now: Monotonic, client: ClientId, answer: &Answer) {
         assert!(self.clients.asked.contains(&client), "a reply to a client that has not asked");
         assert!(self.clients.replied.insert(client), "a reply to {client:?}, which has one or has left");
@@ -54,7 +54,7 @@ impl Oracle {
                     remembered || hopeless || now >= round.deadline || exhausted,
                     "SERVFAIL while an upstream may still answer"
                 );
-                assert!(remembered || round.good.is_empty(), "SERVFAIL although there was a good answer");
+                assert!(remembered || round.good.is_empty(), "SERVFAIL although an upstream answered");
                 if !remembered {
                     known.failed_until = Some(now.plus(self.settings.failure_ttl));
                 }

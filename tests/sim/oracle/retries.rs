@@ -1,5 +1,5 @@
-//! What has to be asked again: responses that may be forged, denials of names in mixed letter case, and
-//! connections that ended without a readable message.
+//! Queries that must be repeated: after responses that may be forged, denials of names in mixed letter case,
+//! and connections that ended without a readable message.
 
 use super::Oracle;
 use super::attempts::Response;
@@ -12,70 +12,70 @@ use std::time::Duration;
 /// How long TCP may take to confirm a response by UDP.
 pub(super) const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
 
-/// Attempts that have to be repeated, or whose responses are not believed yet.
+/// Attempts that have to be repeated, or whose responses do not count yet.
 #[derive(Default)]
 pub(super) struct Retries {
     pub doubted: BTreeMap<AttemptId, Doubted>,
     /// Attempts in mixed letter case.
     pub mixed: BTreeSet<AttemptId>,
-    /// Those of them to which the upstream gives a false denial.
+    /// Attempts in mixed letter case to which the upstream gives a false denial.
     pub lies: BTreeSet<AttemptId>,
-    /// Attempts in lower case, and the denials that they are to confirm.
+    /// Attempts in lower case, and the denials that they are to check.
     pub unconfirmed: BTreeMap<AttemptId, Unconfirmed>,
-    /// Denials of attempts that are over, until it is known whether another attempt takes them along.
+    /// Denials of attempts that have ended, until it is known whether another attempt is to check them.
     pub handed_on: Vec<(Question, UpstreamId, Unconfirmed)>,
     /// A denial of a name in mixed letter case, in this call.
     pub just_denied: Option<(Question, UpstreamId, Unconfirmed)>,
     pub owed: Option<Owed>,
-    /// Connections that are the second of their kind.
+    /// Second connections after one that ended without a message.
     pub second: BTreeSet<AttemptId>,
-    /// Two connections ended without a message: the next one is without EDNS, and the last.
+    /// Two connections ended without a message. The next connection is without EDNS, and is the last.
     pub ended_twice: Option<(Question, UpstreamId)>,
 }
 
-/// An attempt by UDP for which a datagram came that may be forged.
+/// A UDP attempt for which a datagram was received that may be forged.
 #[derive(Debug, Default)]
 pub(super) struct Doubted {
-    /// The attempt by TCP beside it.
+    /// The TCP attempt that is to confirm it.
     pub tcp: Option<AttemptId>,
-    /// Until when TCP is waited for.
+    /// Until when the datagram waits for TCP.
     pub until: Option<Monotonic>,
-    /// TCP came to nothing.
+    /// Whether TCP has failed, so that datagrams count alone.
     pub alone: bool,
-    /// The response that counts as soon as TCP comes to nothing.
+    /// The response that counts if TCP fails.
     pub kept: Option<Response>,
-    /// The kept response lacks nothing of what a right one has.
+    /// Whether nothing of the kept response is unusual.
     pub sure: bool,
-    /// A response came that can be read, and that anybody may have sent.
+    /// Whether a response was received that can be read and is unusual.
     pub unusual: bool,
 }
 
-/// A denial that is asked about once more in lower case.
+/// A denial that a query in lower case is to check.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unconfirmed {
     /// `None`: the denial is false, and must not count.
     pub denial: Option<Denial>,
-    /// When it was asked about last.
+    /// When the last query that is to check it was sent.
     pub asked: Monotonic,
 }
 
-/// Another connection that has to follow at once one that ended without a readable message.
+/// A connection that has to be opened at once after one that ended without a readable message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owed {
     pub question: Question,
     pub upstream: UpstreamId,
     pub doubted: Option<AttemptId>,
-    /// The connection ended without a message, which is repeated only once.
+    /// Whether the connection ended without any message, after which it is repeated only once.
     pub closed: bool,
 }
 
 impl Oracle {
-    /// The attempt is answered with a false denial.
+    /// Notes that the response to an attempt is a false denial.
     pub fn lies(&mut self, attempt: AttemptId) {
         self.retries.lies.insert(attempt);
     }
 
-    /// Whether an attempt to this upstream is doubted, so that one by TCP is to confirm it.
+    /// Whether an attempt to this upstream is in doubt, so that a TCP attempt is to confirm it.
     pub fn sends_to_confirm(&self, question: &Question, upstream: UpstreamId) -> bool {
         let Some(round) = self.questions.get(question).and_then(|known| known.rounds.last()) else {
             return false;
@@ -89,7 +89,7 @@ impl Oracle {
         owed || self.retries.doubted.iter().any(doubted)
     }
 
-    /// A connection is opened: owed for one that ended, or to confirm a response, or both.
+    /// Notes that a connection is opened: after one that ended, or to confirm a response, or both.
     pub(super) fn connects(
         &mut self,
         now: Monotonic,
@@ -124,7 +124,7 @@ impl Oracle {
         }
     }
 
-    /// A query in lower case: a denial that it is to confirm does not count until then.
+    /// Notes a query in lower case. A denial that it is to check does not count before its response.
     pub(super) fn asks_in_lower_case(
         &mut self,
         now: Monotonic,
@@ -149,7 +149,7 @@ impl Oracle {
         self.retries.unconfirmed.insert(attempt, unconfirmed);
     }
 
-    /// The denial that an attempt was to confirm counts.
+    /// Notes that the denial counts that an attempt was to check.
     pub(super) fn stands(&mut self, attempt: AttemptId) {
         let question = self.open.get(&attempt).copied();
         let unconfirmed = self.retries.unconfirmed.remove(&attempt);
@@ -165,7 +165,7 @@ impl Oracle {
         }
     }
 
-    /// Denials that attempts which are over were to confirm, and that no other attempt takes along, count.
+    /// Notes that denials count whose checking attempts have ended, and which no other attempt is to check.
     pub(super) fn believe_handed_on(&mut self) {
         for (question, _, unconfirmed) in std::mem::take(&mut self.retries.handed_on) {
             self.believe(&question, unconfirmed);
@@ -178,7 +178,7 @@ impl Oracle {
         doubted.find(|(_, doubted)| doubted.tcp == Some(attempt)).map(|(id, _)| *id)
     }
 
-    /// Another connection has to follow at once, while there is time.
+    /// Notes that another connection has to be opened at once, while time is left.
     pub(super) fn owes(&mut self, now: Monotonic, attempt: AttemptId, closed: bool) {
         let doubted = self.confirms(attempt);
         let Some(question) = self.open.get(&attempt).copied() else { return };
@@ -187,7 +187,7 @@ impl Oracle {
         self.retries.owed = Some(Owed { question, upstream, doubted, closed });
     }
 
-    /// A message came that cannot be read whole.
+    /// Notes a message of which a part cannot be read.
     pub(super) fn unreadable(&mut self, now: Monotonic, attempt: AttemptId, (udp, edns): (bool, bool)) {
         match self.confirms(attempt) {
             _ if udp => self.doubt(attempt),
@@ -197,26 +197,26 @@ impl Oracle {
         }
     }
 
-    /// TCP came to nothing: a response by UDP that was kept counts after all.
+    /// Notes that TCP has failed: a UDP response that was kept counts.
     pub(super) fn unconfirmed(&mut self, now: Monotonic, id: AttemptId) {
         let Some(doubted) = self.retries.doubted.get_mut(&id) else { return };
         doubted.alone = true;
-        // A host that slept meanwhile has nothing to go by but what comes now.
+        // If the host slept meanwhile, the kept response does not count.
         let kept = doubted.kept.take().filter(|kept| now.since(kept.came) < 2 * CONFIRM_WITHIN);
         if let Some(kept) = kept {
             self.counts(now, id, kept);
         }
     }
 
-    /// A datagram came that may be forged.
+    /// Notes that a datagram was received that may be forged.
     pub(super) fn doubt(&mut self, attempt: AttemptId) {
         if self.open.contains_key(&attempt) {
             self.retries.doubted.entry(attempt).or_default();
         }
     }
 
-    /// Whether the response that waits for a connection is an answer: an error over that connection is then
-    /// no better than silence.
+    /// Whether the response that waits for a connection is an answer. An error over that connection then
+    /// counts as no response.
     pub(super) fn has_answered(&self, id: AttemptId) -> bool {
         let kept = self.retries.doubted.get(&id).and_then(|doubted| doubted.kept.as_ref());
         kept.is_some_and(|kept| !matches!(kept.content, Content::Error | Content::Truncated))

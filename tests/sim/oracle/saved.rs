@@ -1,5 +1,5 @@
-//! Sets that were saved before the host was started: they are restored unchanged, and only where
-//! nothing newer is known.
+//! Sets that were saved before the host was started: they are restored unchanged, and only where there
+//! is no newer data.
 
 use super::Oracle;
 use super::known::Known;
@@ -18,18 +18,18 @@ pub(super) struct Saved {
     expire_ms: u64,
     sorted: bool,
     trusted: BTreeSet<IpAddr>,
-    /// The round that the table gives for it, once it has been seen there.
+    /// The round id of the set in the table, once it has been seen there.
     round: Option<u64>,
 }
 
 impl Saved {
-    /// Whether it has not been seen in the table yet.
+    /// Whether the set has not been seen in the table yet.
     pub fn is_awaited(&self) -> bool {
         self.round.is_none()
     }
 }
 
-/// Names that were flushed since the restore began.
+/// Whether a restore is under way, and the names that were flushed since it began.
 #[derive(Default)]
 pub(super) struct Restoring {
     goes_on: bool,
@@ -46,21 +46,21 @@ impl Restoring {
 }
 
 impl Known {
-    /// The set is gone from the table; the next one is new, whatever its addresses.
+    /// Notes that the set is removed from the table. The next set is new, whatever its addresses.
     pub fn forget_set(&mut self) {
         self.set_version = 0;
         self.saved = None;
     }
 
-    /// The set that was seen must not be seen again.
+    /// Notes that the set that was in the table is void.
     pub fn forget_seen(&mut self) {
         let waits = self.saved.take().filter(Saved::is_awaited);
         self.forget_set();
         (self.saved, self.doubted) = (waits, true);
     }
 
-    /// Whether a version that is seen for the first time is the saved set: as it was saved, or in
-    /// an order that was applied to it.
+    /// Whether a version that is seen for the first time is the saved set: unchanged, or in an order
+    /// that was applied to it.
     pub fn sees_saved(
         &mut self,
         view: &FamilyView<'_>,
@@ -70,14 +70,14 @@ impl Known {
         let Some(saved) = &mut self.saved else { return false };
         let ordered = ordered.map(|ordered| in_force(ordered, &saved.trusted));
         if saved.round.is_none_or(|round| round == view.round()) {
-            assert_eq!(trusted(view), saved.trusted, "trust is not as it was saved");
+            assert_eq!(trusted(view), saved.trusted, "the trusted addresses are not the saved ones");
         }
         match saved.round {
             None => {
                 assert_eq!(
                     (addresses, view.sorted()),
                     (&saved.addresses[..], saved.sorted),
-                    "not as it was saved"
+                    "a restored set differs from the saved one"
                 );
                 saved.round = Some(view.round());
                 (self.round_id, self.doubted) = (view.round(), false);
@@ -90,7 +90,7 @@ impl Known {
             }
             Some(_) => return false,
         }
-        assert_eq!(view.expire_ms(), saved.expire_ms, "a restored set lives as long as it had left");
+        assert_eq!(view.expire_ms(), saved.expire_ms, "a restored set keeps its expiry");
         true
     }
 }
@@ -124,7 +124,7 @@ impl Oracle {
         }
     }
 
-    /// Restored sets may be too old, and have to leave the table.
+    /// Notes that restored sets may be too old, and have to be removed from the table.
     pub fn doubt_saved_sets(&mut self) {
         self.restoring.goes_on = false;
         for known in self.questions.values_mut() {
@@ -134,7 +134,7 @@ impl Oracle {
         }
     }
 
-    /// The table has no set for a question.
+    /// Judges that the table has no set for a question.
     pub(super) fn misses(&self, question: &Question) {
         let saved = self.questions.get(question).and_then(|known| known.saved.as_ref());
         assert!(saved.is_none_or(|saved| saved.round.is_some()), "a saved set is not restored");

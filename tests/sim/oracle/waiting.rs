@@ -1,4 +1,4 @@
-//! What must have happened by the end of a call: retries that were due, and queries that clients wait for.
+//! Duties of the core by the end of a call: retries that were due, and queries that clients wait for.
 
 use super::Oracle;
 use super::known::Known;
@@ -7,18 +7,18 @@ use hither_table::Monotonic;
 use std::collections::BTreeSet;
 
 impl Oracle {
-    /// Judges what is left undone after a call. `quiet`: nothing more is due in this instant.
+    /// Judges that all duties are done after a call. `quiet`: no further event is due at this time.
     pub fn after_call(&mut self, now: Monotonic, quiet: bool) {
         self.retries.just_denied = None;
         self.retries.ended_twice = None;
         self.newcomer = Default::default();
         self.believe_handed_on();
         let owed = self.retries.owed.take();
-        assert!(owed.is_none(), "a connection ended without a message, and no other is opened");
+        assert!(owed.is_none(), "a connection ended without a readable message, and no other is opened");
         self.judge_doubted(now);
         self.judge_cut_off(now);
         for known in self.questions.values_mut() {
-            // A round begins in the call that makes it begin.
+            // A round begins in the call of its question, or never.
             known.fresh = false;
             known.inherits = None;
             known.began = false;
@@ -28,28 +28,31 @@ impl Oracle {
         }
     }
 
-    /// TCP is asked about each response that may be forged.
+    /// Judges that the question of each response that may be forged is sent over TCP.
     fn judge_doubted(&self, now: Monotonic) {
         for (attempt, doubted) in &self.retries.doubted {
-            // In the last instant of a round nothing is asked any more.
+            // At the deadline of a round, no query is sent.
             let question = self.open.get(attempt).and_then(|question| self.questions.get(question));
             let round = question.and_then(|known| known.rounds.last());
             let late = round.is_some_and(|round| now >= round.deadline);
-            assert!(late || doubted.tcp.is_some(), "{attempt:?} may be forged, and TCP is not asked");
+            assert!(
+                late || doubted.tcp.is_some(),
+                "the response to {attempt:?} may be forged, and no query is sent over TCP"
+            );
         }
     }
 
-    /// Upstreams that were waited for when the network changed are asked again.
+    /// Judges that upstreams with outstanding queries at a change of the network are queried again.
     fn judge_cut_off(&mut self, now: Monotonic) {
         for (question, waited) in std::mem::take(&mut self.cut_off) {
             let round = self.questions[&question].rounds.last().expect("there was one");
             let open: BTreeSet<UpstreamId> = round.open.values().copied().collect();
-            // In the instant in which its set or its time expires a round may end all the same.
+            // At the expiry of its set or at its deadline, a round may end instead.
             let until_ms = round.until_ms(&question.name);
             let over = now >= round.deadline || until_ms.is_some_and(|at| now.as_ms() >= at);
             assert!(
                 over || waited.is_subset(&open),
-                "a change of the network cut off what is not asked again"
+                "a change of the network cut off a query that is not sent again"
             );
         }
     }
@@ -58,7 +61,7 @@ impl Oracle {
 /// Judges a question that clients wait for.
 fn judge_waiting(settings: &Settings, now: Monotonic, quiet: bool, known: &Known) {
     let Some(round) = known.rounds.last() else { return };
-    assert!(round.good.is_empty(), "a client waits although a good answer has come");
+    assert!(round.good.is_empty(), "a client waits although an upstream has answered");
     if !quiet {
         return;
     }
@@ -71,7 +74,7 @@ fn judge_waiting(settings: &Settings, now: Monotonic, quiet: bool, known: &Known
     if round.dangling_until_ms.is_some() {
         return;
     }
-    // Each failed upstream starts the next one at once, and after the fallback all are asked.
+    // After each failure, the next upstream is queried at once. After the fallback, all are, in waves.
     let all = round.upstreams - round.excused.iter().filter(|n| **n < round.upstreams).count();
     let mut due = settings.first + round.failed.len();
     let since = now.since(round.started).saturating_sub(round.slept);
@@ -82,7 +85,7 @@ fn judge_waiting(settings: &Settings, now: Monotonic, quiet: bool, known: &Known
     if round.denials.is_empty() {
         assert!(
             round.asked.len() >= due.min(all),
-            "{} of {all} upstreams are asked, {due} are due",
+            "{} of {all} upstreams are queried, {due} are due",
             round.asked.len()
         );
     }

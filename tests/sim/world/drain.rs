@@ -1,17 +1,17 @@
-//! Executing the core's actions, some of which fail.
+//! Execution of the core's actions, some of which fail.
 //!
-//! As in the daemon, what fails is collected while actions are executed, and handed in when all of them have
-//! been: a query that cannot be sent is the failure of its attempt, and a connection that ends while a reply
-//! is written takes all its clients with it, those that have their reply included.
+//! As in the daemon, failures are collected while actions are executed, and reported when all actions have
+//! been. A query that cannot be sent is a failure of its attempt. A connection that ends while a reply is
+//! written ends for all of its clients, those that have their reply included.
 
 use super::{Drain, Event, World};
 use hither_rounds::{Action, AttemptId, ClientId, Failure, OrderResult};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a query can fail to be sent; to the core the last is like the first.
+/// The ways in which a query can fail to be sent. The core treats the last like the first.
 const WAYS: [Failure; 3] = [Failure::Unreachable, Failure::NoSocket, Failure::Refused];
 
-/// How many actions have failed.
+/// The numbers of failed actions.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Failures {
     /// Queries that were not sent.
@@ -33,14 +33,14 @@ impl Failures {
     }
 }
 
-/// Which clients are there, and who shares a connection with whom. A client without one comes by UDP.
+/// Clients and the connections that they share. A client without a connection asks by UDP.
 #[derive(Default)]
 pub(super) struct Connections {
     of: BTreeMap<ClientId, usize>,
     count: usize,
     /// Clients that have asked and wait for their reply.
     waiting: BTreeSet<ClientId>,
-    /// Clients that have left; their queries are not read any more.
+    /// Clients that have left. Their later queries are not read.
     gone: BTreeSet<ClientId>,
 }
 
@@ -63,7 +63,7 @@ impl Connections {
         self.gone.insert(client);
     }
 
-    /// The clients of a client's connection, itself included.
+    /// All clients of the connection of `client`, itself included.
     fn beside(&self, client: ClientId) -> Vec<ClientId> {
         let Some(connection) = self.of.get(&client) else { return Vec::new() };
         self.of.iter().filter(|(_, of)| *of == connection).map(|(client, _)| *client).collect()
@@ -71,7 +71,7 @@ impl Connections {
 }
 
 impl World<'_> {
-    /// Executes what the core wants done, in order.
+    /// Executes the core's actions in order.
     pub(super) fn drain(&mut self) {
         while let Some(action) = self.core().poll_action() {
             self.note(|| match &action {
@@ -116,7 +116,7 @@ impl World<'_> {
         }
     }
 
-    /// In which of some ways an action fails, if it does.
+    /// The failure of an action, one of `ways`, if it fails.
     fn fails(&mut self, ways: &[Failure]) -> Option<Failure> {
         let count = ways.len() as u64;
         let pick = match self.plan.drain {
@@ -132,7 +132,7 @@ impl World<'_> {
         self.failed.push(Event::Failed(attempt, failure));
     }
 
-    /// Writes a reply, which may be the last of its connection.
+    /// Writes a reply. Its connection may end meanwhile.
     fn reply(&mut self, client: ClientId) {
         self.connections.waiting.remove(&client);
         let clients = self.connections.beside(client);

@@ -1,4 +1,4 @@
-//! Queries to upstreams: what each asks, what becomes of it, and how its responses compare with it.
+//! Queries to upstreams: their questions, their fates, and the comparison of responses with them.
 
 use super::{Event, Ttls, World, question};
 use crate::sim::oracle::{Plausible, Sent};
@@ -9,13 +9,13 @@ use hither_wire::name::Name;
 
 /// The query of an attempt.
 pub(super) struct Query {
-    /// The question that a client asked, of which this is a part.
+    /// The question of the client for which this query is sent.
     pub question: Question,
     upstream: UpstreamId,
     /// The name that is asked for: the question's, or an alias of it.
     name: Name,
     pub tcp: bool,
-    /// It is to confirm a response by UDP that may be forged.
+    /// Whether the query is to confirm a response by UDP that may be forged.
     confirms: bool,
     pub octets: Vec<u8>,
 }
@@ -50,19 +50,19 @@ impl World<'_> {
     /// Reads a query that is to be sent.
     pub(super) fn query(&self, upstream: UpstreamId, transport: Transport, octets: &[u8]) -> Query {
         let name = hither_wire::query::Query::read(octets).expect("the core's own query").name_lower();
-        // A query for an alias belongs to the question whose alias that is.
+        // A query for an alias belongs to the question of the name that has the alias.
         let question = (0..self.plan.names as u64)
             .map(question)
             .find(|q| [q.name, upstreams::alias(&q.name), upstreams::moved(&q.name)].contains(&name))
-            .expect("nothing is asked that no client asks");
+            .expect("each query belongs to a question of a client");
         let tcp = transport == Transport::Tcp;
         let confirms = tcp && self.oracle.sends_to_confirm(&question, upstream);
         Query { question, upstream, name, tcp, confirms, octets: octets.to_vec() }
     }
 
-    /// Tells the oracle of a query.
+    /// Reports a query to the oracle.
     pub(super) fn oracle_sees(&mut self, attempt: AttemptId, query: &Query) {
-        // Upstreams that are down when a round begins, or while it follows a chain, need not be asked.
+        // Upstreams that are down when a round begins, or while it chases a CNAME, need not be queried.
         let down = self.down();
         self.oracle.leaves_alone(&down);
         let mixed = upstreams::is_mixed(&query.octets);
@@ -70,7 +70,7 @@ impl World<'_> {
         self.oracle.sent(self.now, attempt, (query.question, query.upstream), way);
     }
 
-    /// Draws what becomes of a query, and lets its upstream respond accordingly.
+    /// Draws the fate of a query, and schedules the events that follow from it.
     pub(super) fn answer(&mut self, attempt: AttemptId, query: Query) {
         let (upstream, asked, tcp) = (query.upstream, query.name, query.tcp);
         let mixed = upstreams::is_mixed(&query.octets);
@@ -115,7 +115,7 @@ impl World<'_> {
         self.attempts.insert(attempt, query);
     }
 
-    /// What an upstream knows this time: other addresses with every query, and a TTL.
+    /// The set that an upstream gives this time: other addresses with every query, and a TTL.
     fn knowledge(&mut self, query: &Query) -> Knowledge {
         let upstream = usize::from(query.upstream.0);
         let count = self.queries.entry((query.question.name, query.upstream.0)).or_default();

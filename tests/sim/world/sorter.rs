@@ -1,4 +1,4 @@
-//! The sorter: orders for sets that it has seen, some of them late, some of them nonsense.
+//! The sorter: orders for sets that it has seen, some of them late, some of them wrong.
 
 use super::World;
 use hither_rounds::{Input, Order, SenderId};
@@ -7,7 +7,7 @@ use hither_wire::name::Name;
 use std::net::IpAddr;
 
 impl World<'_> {
-    /// Sends an order for the set of `name`, or for the set that was seen last, which may have changed since.
+    /// Sends an order for the set of `name`, or for the set that the sorter saw last, which may have changed.
     pub(super) fn order(&mut self, name: Name, honest: bool) {
         let mut snapshot = Snapshot::new();
         let reader = self.core().reader();
