@@ -1,5 +1,5 @@
-//! Instructions per query, counted by callgrind, so that a regression shows without a clock: `cargo
-//! bench --bench instructions`
+//! Instructions per query, counted by callgrind, which shows a regression independent of the machine's
+//! speed: `cargo bench --bench instructions`
 //!
 //! Each path is run N and 3 N times in separate processes; the difference is divided by 2 N, so that
 //! start and warm-up cancel out. `-- PATH` counts one path; `-- PATH N` only runs it, for a profiler.

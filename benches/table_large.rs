@@ -1,5 +1,5 @@
-//! A table of a million names: its size, lookups without cached memory, and how long a new writer takes
-//! to adopt it: `cargo bench --bench table_large [-- NAMES LOOKUPS ABSENT]`. Under cachegrind, two runs
+//! A table of a million names: its size, lookups outside the processor's caches, and the time that a new
+//! writer needs to adopt it: `cargo bench --bench table_large [-- NAMES LOOKUPS ABSENT]`. Under cachegrind, two runs
 //! with different numbers of lookups give the cache misses of a lookup.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -84,8 +84,8 @@ fn main() {
         (scattered(&reader, &keys, looks), scattered(&reader, &absent, absent_looks));
     println!("scattered lookups {hit:.0} ns ({hits} of {looks} there), of absent names {miss:.0} ns");
     drop((writer, lock));
-    // A reader continues meanwhile; its longest pause between two lookups is what readers notice of the
-    // restart.
+    // A reader goes on during the takeover. Its longest pause between two lookups is the effect of a restart
+    // on readers.
     let (done, longest, missed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -36,7 +36,7 @@ fn median_of(batches: usize, mut run: impl FnMut(usize)) -> f64 {
     all[all.len() / 2]
 }
 
-/// The least that a seqlock reader does: read the version, copy, read the version again.
+/// Does the least that a seqlock reader must do: read the version, copy, read the version again.
 fn plain_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
     let before = from[0].load(Ordering::Relaxed);
     fence(Ordering::Acquire);
@@ -47,7 +47,8 @@ fn plain_copy(from: &[AtomicU64], to: &mut [u64]) -> bool {
     from[0].load(Ordering::Relaxed) == before
 }
 
-/// A query and its reply over loopback between two threads: the least that asking a daemon costs.
+/// The time of a query and its reply over loopback between two threads, which is the least that a query
+/// to a daemon costs.
 fn udp_exchange_ns() -> f64 {
     let socket = || UdpSocket::bind("127.0.0.1:0").expect("a port");
     let (here, there) = (socket(), socket());
@@ -70,8 +71,8 @@ fn udp_exchange_ns() -> f64 {
     })
 }
 
-/// Reads one key for a second while another thread publishes it over and over. Returns the reads, how
-/// many took more than one try, and how many gave up.
+/// Reads one key for a second while another thread publishes it without pause. Returns the number of
+/// reads, of those that took more than one try, and of those that gave up.
 fn beside_a_busy_writer(
     reader: &Reader,
     key: &Key,
@@ -134,7 +135,7 @@ fn main() {
         let version = writer.next_version();
         writer.put(&draft(n, version), Monotonic(0)).expect("room");
     }
-    // Through another mapping of the file, as another process would.
+    // The reader has a mapping of its own, as another process would.
     let reader = Reader::open(&dir).expect("readable");
     let (present, absent) = (Key::of(&name(7)), Key::of(&name(77_777)));
     let mut snapshot = Snapshot::new();

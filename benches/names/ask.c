@@ -1,4 +1,4 @@
-/* ask gai|ghbn NAME BATCHES CALLS: nanoseconds of one call, the median of so many batches; and how many addresses came. */
+/* ask gai|ghbn NAME BATCHES CALLS: prints the nanoseconds of one call, as the median of BATCHES batches of CALLS calls, and the number of addresses. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netdb.h>

@@ -1,5 +1,5 @@
-//! Names through the C library, each way beside the others on one core: libnss_hither, the stub
-//! resolver to hitherd, unbound and dnsmasq, nscd, and a module that does nothing but copy. `cargo
+//! Lookups through the C library, by each configuration in turn on one core: libnss_hither, the stub
+//! resolver with hitherd, unbound and dnsmasq, nscd, and a module that only copies a record. `cargo
 //! bench --bench names` (as root; in namespaces of its own).
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 7;
 const UPSTREAM: &str = "127.0.0.9:5300";
 
-/// A way to ask: its name, the sources of nsswitch.conf, the server of resolv.conf.
+/// A configuration of the C library: its name, the sources in nsswitch.conf, the server in resolv.conf.
 struct Way {
     name: &'static str,
     hosts: &'static str,
@@ -41,7 +41,7 @@ fn is_there(program: &str) -> bool {
         .is_ok_and(|s| s.success())
 }
 
-/// Answers A queries: `one.example` with one address, others with sixteen; everything else with no data.
+/// Answers A queries, `one.example` with one address and other names with sixteen. Other types get NODATA.
 fn upstream() {
     let socket = UdpSocket::bind(UPSTREAM).expect("a port");
     std::thread::spawn(move || {
@@ -82,7 +82,7 @@ fn server(program: &str, args: &[&str]) -> Child {
     Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started")
 }
 
-/// Waits until a server answers for a name.
+/// Waits until a server answers.
 fn await_server(server: &str) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let to: SocketAddr = format!("{server}:53").parse().expect("an address");
@@ -100,7 +100,7 @@ fn await_server(server: &str) {
     }
 }
 
-/// Starts every server that is installed; returns when each answers.
+/// Starts every installed server and waits until it answers.
 fn servers(dir: &Path) -> Servers {
     let d = dir.display();
     run(&format!(
@@ -267,7 +267,7 @@ fn main() {
         target = target.display(),
         dir = dir.display()
     ));
-    // On one core, with names, servers and files of its own.
+    // One core, with mount and network namespaces of its own.
     let done = Command::new("taskset")
         .args(["-c", "0", "unshare", "--mount", "--net", "--propagation", "private"])
         .arg(std::env::current_exe().expect("known"))

@@ -1,5 +1,5 @@
-//! How fast a server works off what is queued, while the load sleeps: with it on the same cores
-//! there is no other way to see what two of them do together.
+//! The rate at which a server answers a backlog: queries that were queued while it was stopped. The
+//! load sleeps meanwhile, so that the server has both cores of a small machine.
 
 use super::servers::Server;
 use hither_wire::codes::Rtype;
@@ -12,11 +12,12 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 const CLIENTS: usize = 64;
-/// More would not fit into the queue of a single worker's socket.
+/// Queries of each client in a backlog. More would not fit into the receive queue of a single worker's socket.
 const EACH: usize = 80;
 
-/// Replies a second, by the kernel's own time stamps, while all of its threads have something to
-/// do: from the 5th to the 65th of a hundred replies, since clients are not spread evenly.
+/// Replies a second, by the kernel's time stamps. Only the 5th to the 65th percent of the replies are
+/// counted: clients are not spread evenly over the server's threads, and the last replies come from
+/// fewer threads.
 pub fn rate(server: &Server) -> f64 {
     let clients: Vec<UdpSocket> = (0..CLIENTS).map(|_| client(server)).collect();
     let id = nix::unistd::Pid::from_raw(server.id() as i32);
@@ -48,7 +49,7 @@ fn client(server: &Server) -> UdpSocket {
     socket
 }
 
-/// When each reply came.
+/// The time at which each reply was received, by the kernel.
 fn stamps(socket: &UdpSocket) -> Vec<u128> {
     let mut all = Vec::new();
     loop {

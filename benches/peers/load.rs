@@ -1,4 +1,5 @@
-//! The load: one socket, batches both ways, a window of outstanding queries or a fixed rate.
+//! The load generator: one socket, batched sends and receives, and either a window of outstanding
+//! queries or a fixed rate.
 
 use hither_net::batch::{Batch, Outgoing, Route, SIZE};
 use hither_wire::codes::Rtype;
@@ -9,16 +10,16 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-/// Which names are asked for.
+/// The names that are asked for.
 #[derive(Clone, Copy)]
 pub enum Names {
-    /// From this one on, each once.
+    /// Names from this number on, each once.
     Fresh(u64),
-    /// So many, drawn evenly.
+    /// As many different names, drawn at random with equal probability.
     Of(u64),
 }
 
-/// When to stop.
+/// The end of a load.
 #[derive(Clone, Copy)]
 pub enum Until {
     Time(Duration),
@@ -29,21 +30,22 @@ pub enum Until {
 pub struct Load {
     pub names: Names,
     pub rtype: Rtype,
-    /// Queries outstanding at most, up to 4096.
+    /// Outstanding queries at most, up to 4096.
     pub window: usize,
-    /// Queries a second, whatever the server does; latency then counts from when a query was due.
+    /// Queries a second, independent of the server's speed. Latency then counts from the time at which a
+    /// query was due.
     pub rate: Option<f64>,
     pub until: Until,
     pub timeout: Duration,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Default)]
 pub struct Outcome {
     pub sent: u64,
     pub received: u64,
     pub lost: u64,
-    /// Replies with another RCODE than NOERROR, or without a record.
+    /// Replies with an RCODE other than NOERROR, or without a record.
     pub bad: u64,
     pub seconds: f64,
     /// Round-trip times in nanoseconds, sorted.
@@ -70,7 +72,8 @@ impl Outcome {
 const DIGITS: usize = 8;
 const SLOT_BITS: u16 = 12;
 
-/// An outstanding query: when it was due, and how often its place was used before, which its id says too.
+/// An outstanding query: when it was due, and how often its slot was used before. The id of the query
+/// contains that number, so that a reply to an earlier query is recognized.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     due: Option<u64>,
@@ -88,7 +91,7 @@ struct Run {
     outcome: Outcome,
 }
 
-/// Asks `server`; the thread should have a core to itself.
+/// Sends a load to `server`. The calling thread should have a core of its own.
 pub fn run(server: SocketAddr, load: Load) -> Outcome {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &(8 << 20));
@@ -114,10 +117,10 @@ pub fn run(server: SocketAddr, load: Load) -> Outcome {
     run.outcome
 }
 
-/// Asks for a while, and says what came of it.
+/// Runs a load as `--role load` and prints its result.
 #[allow(clippy::print_stdout)]
 pub fn alone(server: SocketAddr, names: u64, window: u64, ms: u64) {
-    // Other ones each tenth of a second.
+    // Other names in each tenth of a second.
     let began = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis() as u64 / 100);
     let names = if names > 0 { Names::Of(names) } else { Names::Fresh(began % 1000 * 100_000) };
     let (window, timeout) = (window.clamp(1, 4096) as usize, Duration::from_secs(2));
@@ -167,7 +170,7 @@ impl Run {
         self.began.elapsed().as_nanos() as u64
     }
 
-    /// Waits for a datagram, not at all where the next query is due in a moment.
+    /// Waits for a datagram, but not if the next query is due at once.
     fn wait(&self, time: Duration) {
         if time > Duration::from_micros(60) {
             let time = TimeSpec::from_duration(time - Duration::from_micros(20));
@@ -175,7 +178,7 @@ impl Run {
         }
     }
 
-    /// Queues what is due; says when the next is.
+    /// Queues the queries that are due. Returns when the next one is due.
     fn fill(&mut self, now: u64, out: &mut Outgoing) -> Option<u64> {
         let most = if let Until::Count(count) = self.load.until { count } else { u64::MAX };
         while out.len() < SIZE && self.outcome.sent < most {

@@ -1,13 +1,16 @@
-//! hither beside every other cache that is installed, doing the same work in turns: `cargo bench
+//! Compares hither with every other installed cache. All do the same work in turns: `cargo bench
 //! --bench peers -- [RIGS] [OPTIONS]`
 //!
-//! Rigs: `hits workers misses race memory start`; all of them without one. Options: `--rounds N`
-//! (7), `--only NAME,NAME`. Figures go to `target/bench-peers.tsv`, a line each: rig, server,
-//! metric, value, unit, round; tables with medians, and ratios to a reference of the same round, to
-//! standard output. With two cores or more servers run on core 0, load and upstreams on core 1; as
-//! root in the class SCHED_RR, in slices short enough that the kernel does not step in, with pauses
-//! between. `--role load ADDRESS NAMES WINDOW MS` is the load alone, for a profiler at some server
-//! of your own; 0 names: each is asked for once.
+//! Rigs: `hits workers misses race memory start`; without one, all of them. Options: `--rounds N`
+//! (7), `--only NAME,NAME`. Figures go to `target/bench-peers.tsv`, one a line: rig, server, metric,
+//! value, unit, round. Tables with medians, and with ratios to a reference of the same round, go to
+//! standard output.
+//!
+//! With two cores or more, servers run on core 0, load and upstreams on core 1. As root, all run in
+//! the class SCHED_RR, in slices so short that the kernel does not throttle them, with pauses between.
+//!
+//! `--role load ADDRESS NAMES WINDOW MS` runs the load alone, for instance to profile a server of your
+//! own; with 0 as NAMES each name is asked for once.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod backlog;

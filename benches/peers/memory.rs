@@ -1,4 +1,4 @@
-//! What a name takes, an idle daemon takes, and whether the configured bound holds.
+//! The memory of a cached name and of an idle daemon, and a check that the configured bound holds.
 
 use super::load::{self, Load, Names, Until};
 use super::rigs::{Bench, closed};
@@ -7,16 +7,16 @@ use hither_wire::codes::Rtype;
 use std::net::SocketAddr;
 
 const NAMES: u64 = 1_000_000;
-/// Names that the bound is measured with.
+/// The configured bound, in names, of the measurement of the bound.
 const BOUND: u64 = 200_000;
-/// Names that a table and a cache hold where nothing is configured.
+/// Names that table and answer cache hold by default.
 const DEFAULT: usize = 65_536;
 
 fn mib(octets: u64) -> f64 {
     octets as f64 / f64::from(1 << 20)
 }
 
-/// Octets that the process occupies beside the pages of the table, wherever that file is.
+/// Octets that the process occupies beside the pages of the table file.
 fn beside_the_table(server: &Server) -> u64 {
     let maps = std::fs::read_to_string(format!("/proc/{}/smaps", server.id())).unwrap_or_default();
     let mut lines = maps.lines().skip_while(|line| !line.ends_with("/hosts"));
@@ -115,7 +115,7 @@ impl Bench {
         server.stop();
     }
 
-    /// As many names as configured, then three times as many.
+    /// Asks for as many names as are configured, then for three times as many.
     fn beyond_the_bound(
         &mut self,
         kind: &Kind,

@@ -1,4 +1,4 @@
-//! Figures: a line each in a file, and a table of medians and of ratios within a round.
+//! The figures: one a line in a file, and tables of medians and of ratios within a round.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 pub struct Report {
     file: File,
-    /// Per rig, metric and peer: the round and its value.
+    /// For each rig, metric and peer, the values with their rounds.
     all: Vec<(String, String, String, usize, f64)>,
 }
 
@@ -25,7 +25,7 @@ impl Report {
         }
     }
 
-    /// One row a peer: the median of each metric, and in brackets the median of its ratio to
+    /// Prints one row a peer: the median of each metric, and in brackets the median of its ratio to
     /// `reference` in the same round.
     pub fn table(&self, rig: &str, reference: &str) {
         let mut metrics: Vec<&str> = Vec::new();

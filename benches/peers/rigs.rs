@@ -1,4 +1,4 @@
-//! What is measured: hits, misses, several upstreams, start and stop; memory is in `memory.rs`.
+//! The measurements: hits, misses, several upstreams, start and stop. Memory is in `memory.rs`.
 
 use super::backlog;
 use super::load::{self, Load, Names, Outcome, Until};
@@ -20,7 +20,7 @@ pub struct Bench {
     dir: PathBuf,
     priority: Option<u8>,
     cores: usize,
-    /// For the names of misses: none is asked for twice.
+    /// The number of the next name for a miss. No name is asked for twice.
     fresh: u64,
     port: u16,
 }
@@ -64,12 +64,12 @@ impl Bench {
             );
         }
         let _ = nix::sys::prctl::set_timerslack(1);
-        // A runtime directory is in memory; on a disk, pages of the table would be written back to it.
+        // A real runtime directory is in memory. On a disk, pages of the table would be written back.
         let memory = PathBuf::from("/dev/shm");
         let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
         let dir = place.join(format!("hither-peers-{own}"));
         std::fs::create_dir_all(&dir).expect("a directory");
-        // Ports that nobody takes for an outgoing query.
+        // Below the range of ephemeral ports, so that no outgoing query takes one.
         let port = if root { 600 } else { 20_600 };
         Bench { rounds, only, report, dir, priority, cores, fresh: 0, port }
     }
@@ -79,7 +79,7 @@ impl Bench {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// An upstream on the load's core, ahead of it.
+    /// Starts an upstream on the load's core, with a higher priority.
     pub(super) fn upstream(&mut self, delay_ms: u64, loss: u64, addresses: u32) -> Upstream {
         let address = self.address();
         let exe = std::env::current_exe().expect("known");
@@ -109,7 +109,7 @@ impl Bench {
         started.map_err(|why| println!("MISSING {}: {why}", kind.name)).ok()
     }
 
-    /// The directory of a server.
+    /// The directory for the files of a server.
     pub(super) fn dir_of(&self, server: &Server) -> PathBuf {
         self.dir.join(server.address.port().to_string())
     }
@@ -124,7 +124,7 @@ impl Bench {
         Names::Fresh(self.fresh)
     }
 
-    /// One slice of load, and the processor time a reply that the server took for it.
+    /// Runs one slice of load. Also returns the server's processor time per reply, in microseconds.
     fn slice(server: &Server, load: Load) -> (Outcome, f64) {
         let before = server.time();
         let outcome = load::run(server.address, load);
@@ -175,7 +175,7 @@ impl Bench {
         self.report.table("hits", FLIP);
     }
 
-    /// What two cores do together that one does alone: see `backlog.rs`.
+    /// Compares two workers on two cores with one event loop: see `backlog.rs`.
     pub fn workers(&mut self) {
         let upstream = self.upstream(0, 0, 1);
         let cores = format!("0-{}", (self.cores - 1).min(1));
@@ -259,7 +259,7 @@ impl Bench {
     pub fn race(&mut self) {
         let [quick, middle, slow] = [5, 20, 80].map(|ms| self.upstream(ms, 0, 1));
         let (lossy, dead) = (self.upstream(5, 10, 1), self.upstream(5, 100, 1));
-        // The best one comes last, so that taking them in order shows.
+        // The best upstream is last in the configuration, so that a server that uses them in order is seen.
         let sets = [
             ("5, 20, 80 ms", vec![slow.1, middle.1, quick.1]),
             ("5 ms with loss, 20, 80 ms", vec![slow.1, middle.1, lossy.1]),
@@ -303,7 +303,7 @@ impl Bench {
         }
     }
 
-    /// Asks for each name once, in slices.
+    /// Asks for each name once, in slices, so that all of them are cached.
     pub(super) fn fill(server: &Server, names: std::ops::Range<u64>, rtype: Rtype) {
         let mut at = names.start;
         while at < names.end {

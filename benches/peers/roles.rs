@@ -1,4 +1,5 @@
-//! What this benchmark starts of itself: the least responder, and upstreams with delay and loss.
+//! The processes that this benchmark starts of itself: the minimal responder, and upstreams with delay
+//! and loss.
 
 use hither_net::batch::{Batch, Outgoing, Route};
 use hither_wire::codes::Rtype;
@@ -12,7 +13,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-/// Flips QR and sends the query back: what any server must do at the least.
+/// Sets QR and sends the query back, which is the least that any server must do.
 pub fn flip(address: SocketAddr, batched: bool) {
     let socket = hither_net::listen::udp(address, false).expect("bound");
     if !batched {
@@ -52,16 +53,16 @@ fn wait(socket: &UdpSocket, time: Option<Duration>) {
     let _ = ppoll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], time, None);
 }
 
-/// How an upstream answers.
+/// The behaviour of an upstream.
 #[derive(Clone, Copy)]
 pub struct Manner {
     pub delay: Duration,
-    /// Of a hundred queries so many are not answered.
+    /// The percentage of queries that get no response.
     pub loss: u64,
     pub addresses: u32,
 }
 
-/// Answers every name with addresses; `stats` with how many queries came before.
+/// Answers every name with addresses, and the name `stats` with the number of queries before it.
 pub fn upstream(address: SocketAddr, manner: Manner) {
     let socket = hither_net::listen::udp(address, false).expect("bound");
     let (mut batch, mut out) = (Batch::new(), Outgoing::new());

@@ -1,4 +1,5 @@
-//! The servers that are compared: how each is started, so that all do the same work, and what it has used.
+//! The servers that are compared. Each is started so that all do the same work, and its processor time
+//! and memory can be read.
 
 use super::load::{self, Load, Names, Until};
 use hither_wire::codes::Rtype;
@@ -9,18 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What one is to do.
+/// The work of a server.
 pub struct Task<'a> {
     pub dir: &'a Path,
     pub address: SocketAddr,
     pub upstreams: &'a [SocketAddr],
-    /// Names that its cache is to hold.
+    /// Names that the cache must hold.
     pub names: usize,
 }
 
-/// A server's name, the program it needs, and how its configuration is written and its command line
-/// made. No DNSSEC, no log of queries, one worker, minimal replies; sizes so that it holds the
-/// names.
+/// A kind of server: its name, the program it needs, and a function that writes its configuration and
+/// returns its command line. All run without DNSSEC and query log, with one worker and minimal replies,
+/// and with caches large enough for the names.
 pub struct Kind {
     pub name: &'static str,
     pub program: &'static str,
@@ -187,7 +188,8 @@ fn smartdns(task: &Task<'_>, mut command: Command) -> Command {
     command
 }
 
-/// In a mount namespace of its own: it writes below /run/systemd and has a user of its own.
+/// systemd-resolved runs in a mount namespace of its own, since it writes below /run/systemd and has a
+/// user of its own.
 fn resolved(task: &Task<'_>, command: Command) -> Command {
     let upstreams = task.upstreams.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let text = format!(
@@ -209,7 +211,7 @@ fn resolved(task: &Task<'_>, command: Command) -> Command {
     own
 }
 
-/// Where a program is, if it is installed.
+/// The path of a program, if it is installed.
 pub fn find(program: &str) -> Option<PathBuf> {
     if program.is_empty() {
         return std::env::current_exe().ok();
@@ -225,8 +227,8 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The command on a core of its own, with a priority that keeps other users of the machine out,
-/// where that may be had.
+/// The command on the cores given, if possible with a real-time priority, so that other work on the
+/// machine does not disturb it.
 pub fn pinned(program: &Path, cores: &str, priority: Option<u8>) -> Command {
     let mut command = Command::new(if priority.is_some() { "chrt" } else { "taskset" });
     if let Some(priority) = priority {
@@ -242,12 +244,12 @@ pub struct Server {
     process: Child,
 }
 
-/// What was said of a server that does not start.
+/// The output of a server that does not start.
 fn log_of(task: &Task<'_>) -> PathBuf {
     task.dir.join("stderr")
 }
 
-/// `manager`: where the server is to say that it is ready.
+/// Spawns the server. `manager` is the socket at which it is to report that it is ready.
 fn spawn(
     kind: &Kind,
     task: &Task<'_>,
@@ -265,7 +267,7 @@ fn spawn(
 }
 
 impl Server {
-    /// Starts one that tells a service manager when it is ready; says how long that took.
+    /// Starts a server that reports readiness to a service manager. Returns also the time that took.
     pub fn start_notifying(
         kind: &Kind,
         task: &Task<'_>,
@@ -286,7 +288,7 @@ impl Server {
         }
     }
 
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it answers.
     pub fn start(kind: &Kind, task: &Task<'_>, place: (&str, Option<u8>)) -> Result<Server, String> {
         let mut server = spawn(kind, task, place, None)?;
         let began = Instant::now();
@@ -320,7 +322,7 @@ impl Server {
         self.process.id()
     }
 
-    /// Nanoseconds of processor time so far, of all its threads.
+    /// Processor time of all threads so far, in nanoseconds.
     pub fn time(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten();
         tasks
@@ -330,14 +332,14 @@ impl Server {
             .sum()
     }
 
-    /// Octets of memory that it occupies, files it maps from memory included.
+    /// Octets of memory that the server occupies, mapped files on a tmpfs included.
     pub fn memory(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         line.and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
-    /// Asks it to end; says how long that took.
+    /// Asks the server to end. Returns how long that took.
     pub fn stop(mut self) -> Duration {
         let began = Instant::now();
         let id = nix::unistd::Pid::from_raw(self.process.id() as i32);
@@ -358,7 +360,7 @@ impl Drop for Server {
     }
 }
 
-/// How many queries an upstream of ours has had.
+/// The number of queries that an upstream of ours has received.
 pub fn queries_of(upstream: SocketAddr) -> u64 {
     use hither_wire::compose::{Asked, QueryBits, query};
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");

@@ -1,4 +1,4 @@
-//! The attacks, each a process of its own.
+//! The attacks. Each runs in a process of its own.
 
 use super::{Ended, again};
 use hither_client::Table;
@@ -15,14 +15,14 @@ use std::path::Path;
 use std::time::Duration;
 
 const NOBODY: u32 = 65_534;
-/// Connections of one who asks for the status.
+/// Connections of the process that asks for the status.
 const CONNECTIONS: usize = 64;
 
 pub struct Attack {
     pub name: &'static str,
-    /// Any server can be attacked so, not ours alone.
+    /// Whether the attack works against any DNS server, so that unbound is compared.
     pub is_for_all: bool,
-    /// Another user would not be let in.
+    /// Whether the socket in question refuses other users, so that the attack needs this one.
     privileged: bool,
     role: Option<fn(SocketAddr, &Path)>,
 }
@@ -52,7 +52,7 @@ impl Attack {
     }
 }
 
-/// Attacks until it is ended.
+/// Runs an attack until the process is ended.
 pub fn play(name: &str, args: &[String]) {
     let role = ATTACKS.iter().find(|attack| attack.name == name).and_then(|attack| attack.role);
     if let (Some(role), [server, dir]) = (role, args) {
@@ -60,7 +60,7 @@ pub fn play(name: &str, args: &[String]) {
     }
 }
 
-/// Takes many connections and descriptors.
+/// Raises the limit of descriptors to the hard limit.
 fn raise_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
@@ -68,8 +68,8 @@ fn raise_limit() {
     }
 }
 
-/// Many connections ask for the status without end, as often on each as the kernel takes it, and
-/// read what is said; whenever one is closed there is another.
+/// Asks for the status on many connections without end, on each as often as the kernel accepts, and
+/// reads the replies. A connection that is closed is opened again.
 fn control(_: SocketAddr, dir: &Path) {
     let mut all: Vec<Option<Connection>> = (0..CONNECTIONS).map(|_| None).collect();
     let mut buffer = vec![0; 65_536];
@@ -100,6 +100,7 @@ fn control(_: SocketAddr, dir: &Path) {
     }
 }
 
+/// Sends hints without end.
 fn hints(_: SocketAddr, dir: &Path) {
     let socket = UnixDatagram::unbound().expect("a socket");
     loop {
@@ -107,7 +108,7 @@ fn hints(_: SocketAddr, dir: &Path) {
     }
 }
 
-/// A sorter that sends orders for what is not there.
+/// Acts as a sorter that sends orders for address sets that do not exist.
 fn orders(_: SocketAddr, dir: &Path) {
     let encoded = |message: &SorterMessage| serde_json::to_vec(message).expect("it can be written");
     let hello = encoded(&SorterMessage::Hello { version: VERSION, lacks: Vec::new() });
@@ -139,7 +140,7 @@ fn asked(name: &str, rtype: Rtype) -> Vec<u8> {
     [&u16::try_from(len).expect("short").to_be_bytes()[..], &out[..len]].concat()
 }
 
-/// 900 connections, each with a few queries under way for what fills a message.
+/// Holds 900 connections with a few queries each, whose responses are as large as a message can be.
 fn tcp(server: SocketAddr, _: &Path) {
     raise_limit();
     let query = asked("large.siege.example", Rtype::TXT);
@@ -167,7 +168,7 @@ fn tcp(server: SocketAddr, _: &Path) {
     threads.into_iter().for_each(|thread| drop(thread.join()));
 }
 
-/// 8000 threads that wait for changes of the table.
+/// Has 8000 threads wait for changes of the table.
 fn sleepers(_: SocketAddr, dir: &Path) {
     let table = Table::open(Some(dir)).expect("a table");
     let reader = table.reader();
@@ -182,13 +183,13 @@ fn sleepers(_: SocketAddr, dir: &Path) {
         };
         let thread = std::thread::Builder::new().stack_size(128 * 1024).spawn(sleep);
         if let Err(error) = thread {
-            return println!("not as many sleepers as there should be: {error}");
+            return println!("cannot start all 8000 threads: {error}");
         }
     }
     std::thread::park();
 }
 
-/// A list of a million names is put in place and read, again and again.
+/// Writes a block list of a million names and has it reloaded, again and again.
 fn reload(_: SocketAddr, dir: &Path) {
     let exe = std::env::current_exe().expect("known");
     let ctl = exe.parent().and_then(|deps| deps.parent()).expect("its directory").join("hitherctl");
@@ -202,22 +203,23 @@ fn reload(_: SocketAddr, dir: &Path) {
     }
 }
 
-/// 60 000 names a second that nobody has asked for, from one socket.
+/// Asks for 60 000 new names a second from one socket.
 fn unique(server: SocketAddr, _: &Path) {
     fresh(server, b'u', (60_000.0, 1));
 }
 
-/// The same from 1000 sockets.
+/// Asks for 60 000 new names a second from 1000 sockets.
 fn ports(server: SocketAddr, _: &Path) {
     raise_limit();
     fresh(server, b'u', (60_000.0, 1000));
 }
 
-/// 2000 names a second that no upstream answers.
+/// Asks for 2000 names a second that no upstream answers.
 fn silent(server: SocketAddr, _: &Path) {
     fresh(server, b's', (2000.0, 1));
 }
 
+/// Asks for new names that begin with `first`, at `rate` queries a second.
 fn fresh(server: SocketAddr, first: u8, (rate, sockets): (f64, usize)) {
     let sockets: Vec<_> = (0..sockets)
         .map(|_| {
@@ -241,7 +243,7 @@ fn fresh(server: SocketAddr, first: u8, (rate, sockets): (f64, usize)) {
         }
         let socket = &sockets[sent as usize % sockets.len()];
         let _ = socket.send(&octets);
-        // A client that does not read has the kernel drop what comes, which costs others nothing either.
+        // The replies are read and discarded, as a real client would.
         while socket.recv(&mut replies).is_ok() {}
     }
 }

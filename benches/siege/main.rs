@@ -1,9 +1,9 @@
-//! What clients notice while somebody else attacks: round-trip times of hits and of misses beside
-//! each attack, and without one, of hither and of unbound in the same run. `cargo build --release
-//! && cargo bench --bench siege -- [ATTACKS] [--seconds N]`
+//! The effect of attacks on other clients: round-trip times of hits and misses during each attack and
+//! without one, of hither and of unbound in the same run. `cargo build --release && cargo bench --bench
+//! siege -- [ATTACKS] [--seconds N]`
 //!
-//! Attacks: `none control hints orders tcp sleepers reload unique ports silent`; all of them
-//! without one. Each is made by processes of their own, as the user nobody where this one is root.
+//! Attacks: `none control hints orders tcp sleepers reload unique ports silent`; without one, all of
+//! them. Each is a process of its own, which runs as the user nobody if this one is root.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod attacks;
@@ -27,15 +27,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// Names that are asked for all the time.
+/// Names that are hit.
 const POPULAR: u64 = 1000;
 /// Hits and misses a second.
 const HITS: f64 = 2000.0;
 const MISSES: f64 = 20.0;
-/// How long an attack lasts before it is looked at what clients notice.
+/// The time between the beginning of an attack and the measurement.
 const BEFORE: Duration = Duration::from_secs(1);
 
-/// A process that is ended with its value.
+/// A process that is killed when the value is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -45,7 +45,7 @@ impl Drop for Ended {
     }
 }
 
-/// This program again, in another role.
+/// The command that runs this program in another role.
 fn again(role: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("known"));
     command.arg("--role").args(role);
@@ -66,7 +66,7 @@ struct Siege {
     dir: PathBuf,
     upstream: SocketAddr,
     seconds: u64,
-    /// Where servers may run.
+    /// The cores on which servers may run, as taskset(1) takes them.
     cores: String,
     port: u16,
     fresh: u64,
@@ -102,7 +102,7 @@ impl Siege {
         }
     }
 
-    /// Hits and misses at the same time.
+    /// Measures hits and misses at the same time.
     fn look(&mut self, server: SocketAddr) -> [Outcome; 2] {
         let until = Until::Time(Duration::from_secs(self.seconds));
         self.fresh += 100_000;
@@ -136,9 +136,9 @@ impl Siege {
     }
 }
 
-/// Goes to the second core, ahead of the attackers there; says where servers may run: anywhere, as
-/// on a host that serves itself. They have no real-time priority, since the kernel stops for a
-/// while whoever has it and is never idle.
+/// Moves this process to the second core, with a higher priority than the attackers there. Returns the
+/// cores for servers, which are all, as on a host that serves itself. Servers get no real-time priority,
+/// since the kernel throttles a process that has one and is never idle.
 fn place(root: bool) -> String {
     let own = std::process::id().to_string();
     let quiet = |command: &mut Command| {
@@ -147,9 +147,9 @@ fn place(root: bool) -> String {
     let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
     quiet(Command::new("taskset").args(["-pc", &last.min(1).to_string(), &own]));
     let _ = nix::sys::prctl::set_timerslack(1);
-    // Children of this process are not of its class: -R resets it when they begin.
+    // -R resets the class in children, so that attackers do not have it.
     if !root || !quiet(Command::new("chrt").args(["-R", "-r", "-p", "5", &own])) {
-        println!("Without real-time priority (not root): what delays this process shows in the figures.");
+        println!("Without real-time priority (not root): delays of this process show in the figures.");
     }
     format!("0-{last}")
 }

@@ -1,4 +1,5 @@
-//! An upstream: an address for every name but those that begin with `silent`, and a large TXT over TCP.
+//! An upstream that answers every name with an address, except names that begin with `silent`, and
+//! serves a large TXT record over TCP.
 
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Composer, Owner, flags};
@@ -7,7 +8,7 @@ use hither_wire::query::Query;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-/// Octets of TXT data, with lengths.
+/// Octets of the TXT data, length octets included.
 const LARGE: usize = 60 * 1024;
 
 pub fn run(address: SocketAddr) {
