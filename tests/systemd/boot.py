@@ -1,6 +1,5 @@
-"""Boots of the host, each a real one of this container: what looks names up before there is a network, and while the host goes down, is answered or
-told so at once, as it was without hither; a wrong configuration and a full /run are no reason to wait either. Each part ends with a reboot, and
-the next begins where the last one wrote that it should."""
+"""Boots of the container. A lookup before there is a network, or during the shutdown, is answered or fails at once, as it would without hither. The
+same holds with a wrong configuration and with a full /run. Each part ends with a reboot; the number of the next part is kept in a file."""
 import json, os, pathlib, re, signal, subprocess, sys, time
 
 import common
@@ -8,19 +7,19 @@ from common import UNITS, check, configure, ctl, dig, drop_in, journal, main, pr
 
 STATE = pathlib.Path("/var/lib/boot-check")
 UNIT = pathlib.Path("/etc/systemd/system")
-# Before any network, as ifupdown's hooks, nftables and cloud-init do it; each waits for its own lookups, and the boot for it.
+# Services that look names up before there is a network, like nftables, cloud-init and hooks of ifupdown. The boot waits for them.
 EARLY = {
     "network": "Wants=network.target\nBefore=network.target\n",
     "network-pre": "DefaultDependencies=no\nWants=network-pre.target\nBefore=network-pre.target\nAfter=boot-upstream.service\n",
     "basic": "DefaultDependencies=no\nAfter=sockets.target\nBefore=basic.target\n",
     "sysinit": "DefaultDependencies=no\nAfter=boot-upstream.service\nBefore=sysinit.target\n",
 }
-# A lookup that is not answered takes glibc 10 s, and the old fault 25; an answered one some milliseconds.
+# glibc takes 10 s for a lookup without an answer, and some milliseconds for an answered one.
 QUICK = 1.5
 
 
 def lookup(name):
-    """In seconds, with what came of it: as programs look names up, by glibc."""
+    """Looks a name up through glibc, as programs do. Returns the seconds that it took, and the result."""
     import socket
     began = time.monotonic()
     try:
@@ -31,7 +30,7 @@ def lookup(name):
 
 
 def probe(name):
-    # Another name in each boot: the cache outlives them.
+    # Each boot looks up another name, since the saved cache outlives a boot.
     boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     (STATE / f"{name}.json").write_text(json.dumps(lookup(f"{name}-{boot}.load.test")))
 
@@ -45,7 +44,7 @@ def units():
     me = "/usr/bin/python3 -B /src/systemd/boot.py"
     for name, ordering in EARLY.items():
         (UNIT / f"early-{name}.service").write_text(f"[Unit]\n{ordering}[Service]\nType=oneshot\nExecStart={me} probe {name}\n[Install]\nWantedBy=multi-user.target\n")
-    # The name server, there before anybody asks; a service that looks a name up when it is stopped, ordered after nothing of ours.
+    # A name server that runs before the first lookup, and a service that looks a name up when it is stopped, without an ordering after hither.
     (UNIT / "boot-upstream.service").write_text(f"[Unit]\nDefaultDependencies=no\n[Service]\nType=notify\nNotifyAccess=all\nExecStart={me} upstream\n[Install]\nWantedBy=multi-user.target\n")
     (UNIT / "late-stop.service").write_text(f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStop={me} probe stop\n[Install]\nWantedBy=multi-user.target\n")
     run("systemctl", "daemon-reload")
@@ -61,7 +60,7 @@ def upstream():
 
 
 def boot_time():
-    """From the first process to multi-user.target, in seconds."""
+    """Seconds from the start of the first process to multi-user.target."""
     stamp = lambda unit, name: int(prop(unit, name) or 0)
     value = run("systemctl", "show", "-p", "UserspaceTimestampMonotonic", "--value").stdout.strip()
     return (stamp("multi-user.target", "ActiveEnterTimestampMonotonic") - int(value)) / 1e6
@@ -80,7 +79,7 @@ def early(answered, names=tuple(EARLY)):
         one = seen(name)
         print(f"        a lookup before {name}: {one['took']:.3f} s, {one['found']}")
         check(f"a lookup before {name} does not wait", one["took"] < QUICK, one)
-        check(f"and {'is answered' if answered else 'is told so'}", isinstance(one["found"], list) == answered, one)
+        check(f"the lookup before {name} {'is answered' if answered else 'fails at once'}", isinstance(one["found"], list) == answered, one)
 
 
 def remember(**values):
@@ -92,7 +91,7 @@ def remember(**values):
 
 
 def install():
-    """Nothing of hither is enabled yet."""
+    """Prepares the first boot, which is measured without hither."""
     units()
     resolve_by("nameserver 127.0.0.1\n")
 
@@ -111,17 +110,17 @@ def answered():
     slowest = max(seen(name)["took"] for name in EARLY)
     print(f"        boot with hither: {took:.3f} s, without {before['without']:.3f} s; slowest early lookup {slowest:.3f} s, without {before['without_lookup']:.3f} s")
     early(True)
-    check("the boot takes no longer than without it, but for the load of the machine", took < before["without"] + QUICK, (took, before))
+    check("the boot takes no longer than without hither, within the noise of the machine", took < before["without"] + QUICK, (took, before))
     sane()
-    check("it runs", prop("hitherd.service", "ActiveState") == "active")
-    # Whom nobody can reach: there is no link but lo.
+    check("hitherd runs", prop("hitherd.service", "ActiveState") == "active")
+    # An upstream that cannot be reached, since lo is the only link.
     configure("10", '[[upstream]]\naddress = "192.0.2.53:5300"\n')
 
 
 def no_network():
     one = seen("stop")
     print(f"        a lookup while the host went down: {one['took']:.3f} s, {one['found']}")
-    check("a lookup while the host goes down is answered", one["took"] < QUICK and isinstance(one["found"], list), one)
+    check("a lookup during the shutdown is answered", one["took"] < QUICK and isinstance(one["found"], list), one)
     early(False)
     sane()
     from upstream import serve
@@ -129,15 +128,15 @@ def no_network():
         run(*command.split())
     serve(5300, "192.0.2.53")
     began = time.monotonic()
-    check("when the network comes names are found", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", "network.load.test").stdout, 5))
+    check("names are found as soon as there is a network", until(lambda: "198.51.100." in dig("@127.0.0.1", "+short", "network.load.test").stdout, 5))
     print(f"        {time.monotonic() - began:.3f} s after the network had come")
     configure("10", "")
 
 
 def no_upstream():
-    """None is configured, and the system names none but us."""
+    """No upstream is configured, and the system names only hitherd."""
     early(False)
-    check("it runs", prop("hitherd.service", "ActiveState") == "active")
+    check("hitherd runs", prop("hitherd.service", "ActiveState") == "active")
 
 
     configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
@@ -147,16 +146,16 @@ def no_upstream():
 def wrong_configuration():
     early(False)
     sane()
-    check("it serves without", prop("hitherd.service", "ActiveState") == "active" and "invalid" in ctl("status").stdout, ctl("status").stdout)
+    check("hitherd answers although its configuration is invalid", prop("hitherd.service", "ActiveState") == "active" and "invalid" in ctl("status").stdout, ctl("status").stdout)
     pathlib.Path("/etc/hither/hither.toml.d/30.toml").unlink()
     found = lambda: "198.51.100." in dig("@127.0.0.1", "+short", "mended.load.test").stdout
-    check("and with the configuration when it is right", until(found), ctl("status").stdout)
+    check("hitherd uses the configuration once it is valid", until(found), ctl("status").stdout)
 
 
 def renamed():
-    """Whoever names the host, and whether or not /etc/hostname says so."""
+    """The host name is changed, by hostname and by hostnamectl, with and without /etc/hostname."""
     run("ip", "address", "add", "192.0.2.10/24", "dev", "lo")
-    check("the address is seen", until(lambda: "192.0.2.10" in own(run("hostname").stdout.strip())))
+    check("the host name has the host's address", until(lambda: "192.0.2.10" in own(run("hostname").stdout.strip())))
     before = run("hostname").stdout.strip()
     for name in ("alpha", "Beta.Example.NET", "gamma-2"):
         began = time.monotonic()
@@ -164,11 +163,11 @@ def renamed():
         seen = until(lambda: "192.0.2.10" in own(name), 5)
         took = time.monotonic() - began
         print(f"        the host is called {name}: in force after {took:.3f} s")
-        check(f"a host that is called {name} is found", seen and took < 2, (seen, took))
-        check("by its first label too, in any case", "192.0.2.10" in own(name.split(".")[0].upper()))
-        check("and not by the name it had", "192.0.2.10" not in own(before), own(before))
+        check(f"the new host name {name} is found", seen and took < 2, (seen, took))
+        check("its first label is found too, in any letter case", "192.0.2.10" in own(name.split(".")[0].upper()))
+        check("the previous host name is not found any more", "192.0.2.10" not in own(before), own(before))
         pointer = dig("@127.0.0.1", "+short", "-x", "192.0.2.10").stdout.strip()
-        check("its address leads to its name", pointer == name.lower() + ".", pointer)
+        check("the PTR of the address is the new name", pointer == name.lower() + ".", pointer)
         before = name
     pathlib.Path("/etc/hostname").write_text("delta\n")
     done = run("systemctl", "restart", "systemd-hostnamed.service")
@@ -176,10 +175,10 @@ def renamed():
     if done.returncode:
         skip("hostnamectl", done.stderr.strip())
     else:
-        check("also by hostnamectl", until(lambda: "192.0.2.10" in own("epsilon"), 5), own("epsilon"))
-    # What is no name that others could ask for is nobody's.
+        check("a name set by hostnamectl is found", until(lambda: "192.0.2.10" in own("epsilon"), 5), own("epsilon"))
+    # A host name that cannot be queried for gets no address.
     run("hostname", "localhost")
-    check("a host without a name leaves localhost alone", until(lambda: "192.0.2.10" not in own("epsilon")) and own("localhost") == "127.0.0.1", own("localhost"))
+    check("without a host name, localhost keeps its address", until(lambda: "192.0.2.10" not in own("epsilon")) and own("localhost") == "127.0.0.1", own("localhost"))
 
 
 def own(name):
@@ -199,7 +198,7 @@ def parts():
         PARTS[at]()
     except Exception as error:
         check(PARTS[at].__name__, False, repr(error))
-    # The last ones need no boot between them.
+    # The last parts need no boot between them.
     if PARTS[at] is wrong_configuration:
         at += 1
         print(f"    {PARTS[at].__name__}", flush=True)
@@ -211,7 +210,7 @@ def parts():
     progress.write_text(json.dumps((at + 1, common.failed)))
     sys.stdout.flush()
     run("systemctl", "reboot")
-    # Until it ends with everything else.
+    # Runs until the container ends.
     signal.pause()
 
 

@@ -1,4 +1,4 @@
-"""What the checks inside the container share: saying how they went, waiting, asking."""
+"""Shared by the checks inside the container: reporting, waiting, queries, configuration."""
 import json, os, pathlib, re, signal, subprocess, sys, threading, time
 
 sys.path.insert(0, "/src/support")
@@ -23,7 +23,7 @@ def run(*command, **kw):
 
 
 def until(probe, seconds=15):
-    """Waits for an event that nobody announces; the last value is returned."""
+    """Polls until the value is true or the time is over. Returns the last value."""
     end = time.monotonic() + seconds
     while True:
         value = probe()
@@ -37,7 +37,7 @@ def prop(unit, name):
 
 
 def version():
-    """Of systemd."""
+    """The version of systemd."""
     return int(run("systemctl", "--version").stdout.split()[1])
 
 
@@ -64,7 +64,7 @@ def dig(*args):
 
 
 def configure(name, text):
-    """A drop-in of hither.toml."""
+    """Writes a drop-in of hither.toml."""
     path = pathlib.Path(f"/etc/hither/hither.toml.d/{name}.toml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -72,14 +72,14 @@ def configure(name, text):
 
 
 def resolve_by(text):
-    """An /etc/resolv.conf of its own, in place of a link if need be."""
+    """Writes /etc/resolv.conf, and replaces a link by a file."""
     path = pathlib.Path("/etc/resolv.conf")
     path.unlink(missing_ok=True)
     path.write_text(text)
 
 
 def drop_in(unit, text, name="90-check"):
-    """A drop-in of a unit, in force at once."""
+    """Writes a drop-in of a unit and has systemd read it."""
     path = pathlib.Path(f"/etc/systemd/system/{unit}.d/{name}.conf")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -88,7 +88,7 @@ def drop_in(unit, text, name="90-check"):
 
 
 def prepare():
-    """What the package does after unpacking."""
+    """Does what a package does after unpacking."""
     run("ip", "link", "set", "lo", "up")
     for command in (["systemd-sysusers"], ["sysctl", "-q", "-p", "/usr/lib/sysctl.d/50-hither.conf"], ["systemctl", "daemon-reload"],
                     ["systemctl", "preset", *UNITS], ["systemctl", "start", "hitherd.socket", "hitherd-control.socket", "hitherd-sorter.socket"]):
@@ -100,7 +100,7 @@ def main(*parts):
     for part in parts:
         try:
             part()
-        except Exception as error:  # One broken part is a failed check, and the others still run.
+        except Exception as error:  # A part that raises is a failed check. The others still run.
             check(part.__name__, False, repr(error))
     print(f"{len(failed)} checks failed" if failed else "all checks hold", flush=True)
     sys.exit(1 if failed else 0)

@@ -1,5 +1,5 @@
-"""A name server in a network of its own: every A question gets one address, and a line in a file says that it was asked. Names that begin with
-"big" are answered over TCP alone."""
+"""A name server in a network namespace: answers each A question with one address and notes each question in a file. Names that begin with "big"
+are answered over TCP only."""
 import socket, struct, sys, threading
 
 address, answer_with, path = sys.argv[1:4]

@@ -1,5 +1,5 @@
-"""Files that are followed from inside the sandbox, on the overlay that this container has as its root: whatever changes on the way to them; the
-system's own upstreams that come after us; and what hitherd and doctor do for containers."""
+"""Followed files, from inside the sandbox and on an overlay file system: changes of the files and of their paths, upstreams of the system that
+appear after hitherd started, and the file and the commands for containers."""
 import json, os, pathlib, shutil, socket, struct, time
 
 from common import check, configure, ctl, journal, main, prepare, resolve_by, run, until
@@ -58,33 +58,33 @@ def followed():
     run("systemctl", "start", "hitherd.service")
     check("a name without a line is asked upstream", until(lambda: ask("f.test") == [9]))
     HOSTS.write_text(line(1))
-    in_force("a hosts file where there was none", "f.test", [1])
+    in_force("a new hosts file", "f.test", [1])
     with HOSTS.open("a") as file:
         file.write("# a line more\n" + line(2, "g.test"))
-    in_force("a line more in it", "g.test", [2])
+    in_force("an added line", "g.test", [2])
     (ETC / "new").write_text(line(3))
     os.rename(ETC / "new", HOSTS)
-    in_force("another in its place", "f.test", [3])
+    in_force("a hosts file replaced by rename", "f.test", [3])
     pathlib.Path("/srv/other").write_text(line(4))
-    check("a file is mounted over it", run("mount", "--bind", "/srv/other", "/etc/hosts").returncode == 0)
-    in_force("and that counts", "f.test", [4])
-    check("and taken away", run("umount", "/etc/hosts").returncode == 0)
-    in_force("and the old one counts", "f.test", [3])
+    check("a file is mounted over the hosts file", run("mount", "--bind", "/srv/other", "/etc/hosts").returncode == 0)
+    in_force("the mounted file", "f.test", [4])
+    check("the mount is removed", run("umount", "/etc/hosts").returncode == 0)
+    in_force("the file below the mount", "f.test", [3])
     (ETC / "one").mkdir(), (ETC / "one/hosts").write_text(line(5))
     (ETC / "two").mkdir(), (ETC / "two/hosts").write_text(line(6))
     os.symlink("one", ETC / "static"), os.symlink("/etc/static/hosts", ETC / "new")
     os.rename(ETC / "new", HOSTS)
     in_force("a link through a link", "f.test", [5])
     os.symlink("two", ETC / "new"), os.rename(ETC / "new", ETC / "static")
-    in_force("the one in the middle exchanged", "f.test", [6])
+    in_force("the middle link replaced", "f.test", [6])
     (ETC / "two/hosts").chmod(0)
     (ETC / "two/hosts").write_text(line(8))
     (ETC / "two/hosts").chmod(0o644)
-    in_force("what hither may not read for a while", "f.test", [8])
+    in_force("a file that hitherd could not read for a while", "f.test", [8])
     pathlib.Path("/srv/x/y").mkdir(parents=True)
     pathlib.Path("/srv/x/y/hosts").write_text(line(7, "h.test"))
-    in_force("a file in directories that were not there", "h.test", [7])
-    check("nothing is left unwatched", "cannot be watched" not in journal("hitherd") and "cannot be followed" not in journal("hitherd"), journal("hitherd"))
+    in_force("a file in new directories", "h.test", [7])
+    check("the journal reports no file that cannot be followed", "cannot be watched" not in journal("hitherd") and "cannot be followed" not in journal("hitherd"), journal("hitherd"))
 
 
 def upstreams():
@@ -94,20 +94,20 @@ def upstreams():
     path.unlink(missing_ok=True)
     path.symlink_to("../run/systemd/resolve/stub-resolv.conf")
     configure("10", "")
-    check("a reload", ctl("reload").returncode == 0)
+    check("the reload succeeds", ctl("reload").returncode == 0)
     resolve = pathlib.Path("/run/systemd/resolve")
     resolve.mkdir()
     (resolve / "stub-resolv.conf").write_text("nameserver 127.0.0.53\nsearch lan.test\n")
     (resolve / "resolv.conf").write_text("nameserver 127.0.0.8\nsearch lan.test\n")
-    in_force("/run/systemd/resolve comes after us", "a.example", [8])
+    in_force("/run/systemd/resolve is created after hitherd started", "a.example", [8])
     ours = pathlib.Path("/run/hither/resolv.conf")
-    check("the file for containers says so", until(lambda: "\nnameserver 127.0.0.8\nsearch lan.test\n" in ours.read_text()), ours.read_text())
-    check("and everybody may read it", ours.stat().st_mode & 0o777 == 0o644, oct(ours.stat().st_mode))
+    check("the file for containers names the new upstream", until(lambda: "\nnameserver 127.0.0.8\nsearch lan.test\n" in ours.read_text()), ours.read_text())
+    check("the file for containers has mode 0644", ours.stat().st_mode & 0o777 == 0o644, oct(ours.stat().st_mode))
     configure("10", '[[upstream]]\naddress = "127.0.0.9"\n[[upstream]]\naddress = "192.0.2.53"\n')
     ctl("reload")
-    check("configured upstreams are there after a reload", "\nnameserver 192.0.2.53\n" in ours.read_text() and "nameserver 127" not in ours.read_text(), ours.read_text())
+    check("after a reload the file names the configured upstreams", "\nnameserver 192.0.2.53\n" in ours.read_text() and "nameserver 127" not in ours.read_text(), ours.read_text())
     run("systemctl", "restart", "hitherd.service")
-    check("and after a restart", ours.exists() and "192.0.2.53" in ours.read_text())
+    check("and after a restart too", ours.exists() and "192.0.2.53" in ours.read_text())
 
 
 def containers():
@@ -124,18 +124,18 @@ def containers():
         found = {one["check"]: one for one in map(json.loads, ctl("doctor", "--json").stdout.splitlines())}
         return found["docker"]
     one = said()
-    check("doctor sees that containers go astray", one["state"] == "warning" and one["fix"], one)
+    check("doctor warns that containers do not reach hitherd", one["state"] == "warning" and one["fix"], one)
     done = run("sh", "-c", one["fix"])
-    check(f"and its command works: {one['fix']}", done.returncode == 0, done.stderr)
-    check("Docker's configuration says that beside the rest", json.loads(docker.read_text()) == {"dns": ["172.17.0.1"], "log-driver": "json-file"}, docker.read_text())
+    check(f"its command works: {one['fix']}", done.returncode == 0, done.stderr)
+    check("Docker's configuration names the bridge and keeps its other settings", json.loads(docker.read_text()) == {"dns": ["172.17.0.1"], "log-driver": "json-file"}, docker.read_text())
     check("Docker is restarted", run("systemctl", "is-active", "docker.service").stdout.strip() == "active")
-    check("and all is well, before there is a bridge", until(lambda: ask("b.example") == [9]) and said()["state"] == "ok", said())
-    # A container, as far as addresses go.
+    check("hitherd answers, and doctor is content, before there is a bridge", until(lambda: ask("b.example") == [9]) and said()["state"] == "ok", said())
+    # The addresses of a bridge and of a container behind it.
     for words in ("link add br0 type bridge", "address add 172.17.0.1/16 dev br0", "link set br0 up", "address add 172.17.0.2/32 dev br0",
                   "address add 203.0.113.7/32 dev br0"):
         run("ip", *words.split())
-    check("what is behind the bridge is answered", until(lambda: ask("c.example", "172.17.0.1", "172.17.0.2") == [9]), ask("c.example", "172.17.0.1", "172.17.0.2"))
-    check("and others are refused", ask("c.example", "172.17.0.1", "203.0.113.7") == 5, ask("c.example", "172.17.0.1", "203.0.113.7"))
+    check("a query from behind the bridge is answered", until(lambda: ask("c.example", "172.17.0.1", "172.17.0.2") == [9]), ask("c.example", "172.17.0.1", "172.17.0.2"))
+    check("a query from elsewhere is refused", ask("c.example", "172.17.0.1", "203.0.113.7") == 5, ask("c.example", "172.17.0.1", "203.0.113.7"))
     print(f"        {len(times)} changes, {max(times) * 1000:.0f} ms at most")
 
 

@@ -1,19 +1,19 @@
-"""Split DNS: whom the links of a host are asked for what, as systemd-resolved, systemd-networkd and NetworkManager know it. Each network is a
-namespace with a responder that notes what it is asked; two of them have the same address."""
+"""Split DNS: which link's servers are asked for which names, with systemd-resolved, systemd-networkd and NetworkManager. Each network is a
+namespace with a name server that notes the questions. Two of these servers have the same address."""
 import json, os, pathlib, signal, socket, statistics, time
 
 from common import check, ctl, dig, journal, main, prepare, prop, resolve_by, run, until
 
-# Link: the address of its server, the host's own address there, and what the server answers with.
+# For each link: the address of its server, the host's address, and the address in the server's answers.
 NETWORKS = {"home0": ("10.0.0.1", "10.0.0.2/24", "198.51.100.1"), "vpn0": ("10.0.0.1", "10.0.0.3/24", "198.51.100.2"),
             "lab0": ("10.3.0.1", "10.3.0.2/24", "198.51.100.3")}
 counted = iter(range(10**6))
-# How long changes took to be in force, in milliseconds.
+# Times until changes were in force, in milliseconds.
 TOOK = []
 
 
 def network(link):
-    """The namespace behind a link, with its server."""
+    """Creates the namespace behind a link, and its server."""
     server, host, answer = NETWORKS[link]
     ns = link + "-ns"
     commands = [f"ip netns add {ns}", f"ip link add {link} type veth peer name inner netns {ns}", f"ip address add {host} dev {link}",
@@ -30,7 +30,7 @@ def network(link):
 
 
 def asked(link):
-    """What a server was asked, in lower case."""
+    """The questions that a server received, in lower case."""
     try:
         return [line.split() for line in pathlib.Path(f"/run/asked-{link}").read_text().splitlines()]
     except FileNotFoundError:
@@ -62,12 +62,12 @@ def upstreams():
 
 
 def in_force(what, domain, wanted, seconds=10):
-    """Waits until names of a domain are asked of the servers that are wanted, and says how long it took."""
+    """Waits until names of a domain are asked of the wanted servers, and notes how long it took."""
     start = time.monotonic()
     seen = until(lambda: (lambda got: got if got and got <= wanted else None)(answer(fresh(domain))), seconds)
     took = (time.monotonic() - start) * 1000
     TOOK.append(took)
-    # The manager's own time, and the machine's, is in it: one may take long, and most of them do not (`soon`).
+    # This includes the time of the manager, so that a single change may take long. `soon` checks the median.
     check(f"{what}: in force after {took:.0f} ms", bool(seen) and took < 5000, f"{upstreams()} {answer(fresh(domain))}")
 
 
@@ -93,7 +93,7 @@ def networks():
 def nobody(what, domain):
     name = fresh(domain)
     got = answer(name)
-    check(f"{what}: {domain} is asked of nobody", got == {"SERVFAIL"} and not askers(name), f"{got}, {askers(name)}; {upstreams()}")
+    check(f"{what}: {domain} is asked of no server", got == {"SERVFAIL"} and not askers(name), f"{got}, {askers(name)}; {upstreams()}")
 
 
 def origins(service):
@@ -104,7 +104,7 @@ def origins(service):
 
 
 def split():
-    """A VPN that wants a domain gets it and nothing else."""
+    """A VPN with a domain gets the names of that domain and no others."""
     for _ in range(10):
         goes_to("split", "corp.example", "vpn0")
         goes_to("split", "public.test", "home0")
@@ -114,20 +114,20 @@ def split():
 
 
 def full(come, go):
-    """A VPN that wants everything: what the provider said is forgotten, and the other way round."""
+    """A VPN with the domain `~.`: answers of the provider are forgotten, and later those of the VPN."""
     answer("kept.public.test")
-    check("a name is known from the provider", answer("kept.public.test") == of("home0"))
+    check("a name is answered by the provider", answer("kept.public.test") == of("home0"))
     come()
-    in_force("a VPN wants everything", "public.test", of("vpn0"))
-    check("what the provider said is forgotten", answer("kept.public.test") == of("vpn0"))
+    in_force("a VPN with the domain ~.", "public.test", of("vpn0"))
+    check("answers of the provider are forgotten", answer("kept.public.test") == of("vpn0"))
     before = len(asked("home0"))
     for _ in range(10):
         goes_to("everything", "public.test", "vpn0")
         goes_to("everything", "corp.example", "vpn0")
-    check("the provider is asked nothing", len(asked("home0")) == before, asked("home0")[before:])
+    check("the provider gets no query", len(asked("home0")) == before, asked("home0")[before:])
     go()
-    in_force("it does not any more", "public.test", of("home0"))
-    check("what the VPN said is forgotten", answer("kept.public.test") == of("home0"))
+    in_force("the VPN without that domain", "public.test", of("home0"))
+    check("answers of the VPN are forgotten", answer("kept.public.test") == of("home0"))
 
 
 def resolved():
@@ -135,11 +135,11 @@ def resolved():
     check("systemd-resolved starts", run("systemctl", "start", "systemd-resolved").returncode == 0)
     run("systemctl", "start", "hitherd")
     resolvectl("dns", "home0", "10.0.0.1")
-    in_force("a link has a server", "public.test", of("home0"))
-    # In this order, since resolved itself would ask a link without a domain everything.
+    in_force("a link with a server", "public.test", of("home0"))
+    # In this order, since resolved would send all names to a link without a domain.
     resolvectl("domain", "vpn0", "~corp.example")
     resolvectl("dns", "vpn0", "10.0.0.1")
-    in_force("a VPN comes that wants a domain", "corp.example", of("vpn0"))
+    in_force("a new VPN with a domain", "corp.example", of("vpn0"))
     origins("systemd-resolved")
     split()
     full(lambda: resolvectl("domain", "vpn0", "~."), lambda: resolvectl("domain", "vpn0", "~corp.example"))
@@ -150,9 +150,9 @@ def resolved():
     goes_to("the longest suffix", "x.corp.example", "lab0")
     goes_to("the longest suffix", "corp.example", "vpn0")
     name = fresh("public.test")
-    check("a link that searches a domain volunteers for the rest", answer(name) <= of("home0", "lab0") and "vpn0" not in askers(name))
+    check("a link with a search domain is a default route too", answer(name) <= of("home0", "lab0") and "vpn0" not in askers(name))
     resolvectl("default-route", "lab0", "no")
-    in_force("unless it is no default route", "x.corp.example", of("lab0"))
+    in_force("the link is no default route any more", "x.corp.example", of("lab0"))
     until(lambda: upstreams().get(("10.3.0.1:53", "link lab0 (systemd-resolved)")) == ["x.corp.example."])
     for _ in range(5):
         goes_to("no default route", "public.test", "home0")
@@ -161,7 +161,7 @@ def resolved():
     nobody("without a default route", "public.test")
     goes_to("without a default route", "corp.example", "vpn0")
     resolvectl("default-route", "home0", "yes")
-    in_force("it is one again", "public.test", of("home0"))
+    in_force("the link is a default route again", "public.test", of("home0"))
 
 
 def services_go_and_come():
@@ -171,18 +171,18 @@ def services_go_and_come():
     goes_to("resolved was restarted", "corp.example", "vpn0")
     before = [line for line in asked("home0") if line[0] == "stays.public.test"]
     answer("stays.public.test")
-    check("and nothing is forgotten", [line for line in asked("home0") if line[0] == "stays.public.test"] == before)
+    check("answers are kept meanwhile", [line for line in asked("home0") if line[0] == "stays.public.test"] == before)
     run("systemctl", "restart", "hitherd")
     goes_to("hitherd was restarted", "corp.example", "vpn0")
     goes_to("hitherd was restarted", "public.test", "home0")
     pid = int(prop("systemd-resolved", "MainPID"))
     os.kill(pid, signal.SIGSTOP)
     start = time.monotonic()
-    check("a resolved that hangs keeps no reload", run("systemctl", "reload", "hitherd").returncode == 0 and time.monotonic() - start < 2)
+    check("a resolved that hangs delays no reload", run("systemctl", "reload", "hitherd").returncode == 0 and time.monotonic() - start < 2)
     goes_to("resolved hangs", "corp.example", "vpn0")
     start = time.monotonic()
     run("systemctl", "restart", "hitherd")
-    check("nor a start for long", time.monotonic() - start < 4, time.monotonic() - start)
+    check("and delays a start by less than 4 s", time.monotonic() - start < 4, time.monotonic() - start)
     os.kill(pid, signal.SIGCONT)
     run("systemctl", "restart", "hitherd")
     goes_to("it goes on", "corp.example", "vpn0")
@@ -190,15 +190,15 @@ def services_go_and_come():
 
 def a_link_goes():
     resolvectl("domain", "vpn0", "~.")
-    in_force("the VPN wants everything", "public.test", of("vpn0"))
+    in_force("the VPN with the domain ~.", "public.test", of("vpn0"))
     answer("last.public.test")
     run("ip", "link", "del", "vpn0")
     in_force("the VPN is gone", "public.test", of("home0"))
-    check("with it what it said", answer("last.public.test") == of("home0"))
+    check("answers of a VPN that is gone are forgotten", answer("last.public.test") == of("home0"))
     goes_to("the VPN is gone", "corp.example", "home0")
     run("ip", "netns", "del", "vpn0-ns")
     run("systemctl", "stop", "server-vpn0")
-    check("it comes back", network("vpn0"))
+    check("the network behind the VPN is created again", network("vpn0"))
     for words in (("revert", "home0"), ("revert", "lab0")):
         resolvectl(*words)
     run("systemctl", "mask", "--now", "systemd-resolved")
@@ -226,26 +226,26 @@ def networkd():
             return lines_of("ROUTE_DOMAINS") == [domains]
 
         def again():
-            """On 252 a reload is lost now and then while a link is being configured; a restart is not."""
+            """systemd 252 sometimes loses a reload while a link is being configured. A restart is not lost."""
             if done():
                 return True
             run("networkctl", "reload")
             run("networkctl", "reconfigure", "vpn0")
             return until(done, 2) or (run("systemctl", "restart", "systemd-networkd") and until(done, 5))
-        # A link that is not yet configured takes what is said next the worse.
+        # While a link is being configured, networkd may ignore the next change.
         until(lambda: lines_of("ADMIN_STATE") == [["configured"]], 5)
         check("networkd takes " + " ".join(lines), until(again))
         until(lambda: lines_of("ADMIN_STATE") == [["configured"]], 5)
     link("home0", "DNSDefaultRoute=yes")
     link("vpn0", "Domains=~corp.example")
     check("networkd starts", run("systemctl", "start", "systemd-networkd").returncode == 0)
-    in_force("networkd has servers", "public.test", of("home0"))
-    in_force("networkd has a VPN", "corp.example", of("vpn0"))
+    in_force("networkd with servers", "public.test", of("home0"))
+    in_force("networkd with a VPN", "corp.example", of("vpn0"))
     origins("systemd-networkd")
     split()
     full(lambda: change("Domains=~."), lambda: change("Domains=~corp.example"))
     change("Domains=corp.example", "DNSDefaultRoute=no")
-    in_force("what is searched is routed", "corp.example", of("vpn0"))
+    in_force("a search domain of networkd", "corp.example", of("vpn0"))
     split()
     run("systemctl", "stop", "systemd-networkd.socket", "systemd-networkd")
     for file in files.iterdir():
@@ -272,8 +272,8 @@ def network_manager():
     def change(*words):
         done = [run("nmcli", "connection", "modify", "check-vpn0", *words), run("nmcli", "device", "reapply", "vpn0")]
         check("NetworkManager takes " + " ".join(words), not any(d.returncode for d in done), [d.stderr for d in done])
-    in_force("NetworkManager has servers", "public.test", of("home0"))
-    in_force("NetworkManager has a VPN", "corp.example", of("vpn0"))
+    in_force("NetworkManager with servers", "public.test", of("home0"))
+    in_force("NetworkManager with a VPN", "corp.example", of("vpn0"))
     origins("NetworkManager")
     split()
     full(lambda: change("ipv4.dns-search", "~."), lambda: change("ipv4.dns-search", "~corp.example"))
@@ -283,7 +283,7 @@ def network_manager():
     resolve_by("nameserver 10.3.0.1\n")
     conf.write_text(conf.read_text().replace("dns=default", "dns=none"))
     run("systemctl", "reload", "NetworkManager")
-    in_force("resolv.conf is the administrator's", "public.test", of("lab0"))
+    in_force("a resolv.conf of the operator", "public.test", of("lab0"))
     goes_to("and a VPN's domain stays its own", "corp.example", "vpn0")
 
 

@@ -1,5 +1,5 @@
-"""Steady load on 127.0.0.1:53: load.py RATE SECONDS [FRESH] sends RATE queries a second, FRESH of each thousand, spread evenly, for names never asked before.
-Prints what became of them as one JSON object once all are answered, or five seconds after the last: lost are those without a reply by then."""
+"""A steady load on 127.0.0.1:53. load.py RATE SECONDS [FRESH] sends RATE queries a second; FRESH of each thousand, spread evenly, are for new names.
+When all are answered, or five seconds after the last query, it prints the counts as a JSON object. Queries without a reply by then are lost."""
 import json, selectors, socket, struct, sys, time
 
 RATE, SECONDS = int(sys.argv[1]), float(sys.argv[2])
@@ -28,7 +28,7 @@ while True:
     while sent < due:
         try:
             sockets[sent % 32].send(query(sent))
-        except ConnectionRefusedError:  # Of an earlier one: the port was closed.
+        except ConnectionRefusedError:  # The error of an earlier query: the port was closed.
             refused += 1
             sockets[sent % 32].send(query(sent))
         waiting[sent % 32, sent % 65536] = now

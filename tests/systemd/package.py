@@ -1,6 +1,6 @@
-"""The Debian packages: installed, upgraded under load, removed, purged, and installed where another server holds port 53.
+"""The Debian packages: installed, upgraded under load, removed, purged, and installed where another server has port 53.
 
-/debs has the packages that `make deb` makes, and /debs/next the same under a higher version. Nothing of hither is in the container before.
+/debs has the packages that `make deb` builds, /debs/next the same with a higher version. The container begins without hither.
 """
 import ctypes, json, os, pathlib, re, socket, subprocess, sys, time
 
@@ -24,12 +24,12 @@ def dpkg(*args):
 
 
 def files():
-    """What dpkg knows of the package and is there; documentation may be left out."""
+    """The files of the package that exist. dpkg may be configured to leave out documentation."""
     return [path for path in run("dpkg", "-L", "hither").stdout.splitlines() if os.path.isfile(path)]
 
 
 def leftovers():
-    """Everything in the container that has the name."""
+    """All files in the container with hither in their names."""
     found = run("find", "/", "/run", "-xdev", "(", "-path", "/run/systemd", "-o", "-path", "/src", "-o", "-path", "/debs", "-o", "-path", "/out", ")",
                 "-prune", "-o", "-name", "*hither*", "-print").stdout.split()
     return sorted(set(found))
@@ -48,7 +48,7 @@ def sockets():
 def start():
     from upstream import serve
     run("ip", "link", "set", "lo", "up")
-    check("nothing of it is there", leftovers() == [], leftovers())
+    check("the container has no file of hither", leftovers() == [], leftovers())
     serve(5300)
     configure("10", '[[upstream]]\naddress = "127.0.0.1:5300"\n')
 
@@ -61,17 +61,17 @@ def install():
     check("the first query is answered", answered())
     end = time.monotonic()
     print(f"        {done - begin:.2f} s to install, then {end - done:.3f} s to the first answer")
-    check("within two seconds", end - done < 2)
+    check("the first answer takes less than two seconds", end - done < 2)
     brought = [os.path.basename(path) for path in files() if "/systemd/system/" in path]
-    check("it brings the units", sorted(brought) == sorted(UNITS), brought)
+    check("the package contains the units", sorted(brought) == sorted(UNITS), brought)
     for unit in UNITS:
         state = (prop(unit, "UnitFileState"), prop(unit, "ActiveState"))
         check(f"{unit} is enabled and active", state == ("enabled", "active"), state)
     failed = run("systemctl", "--failed", "--no-legend", "--plain").stdout
     check("no unit has failed", "hither" not in failed, failed)
-    check("both users are there", run("id", "hither").returncode == 0 and run("id", "hither-sorter").returncode == 0)
+    check("both users exist", run("id", "hither").returncode == 0 and run("id", "hither-sorter").returncode == 0)
     check("ICMP is allowed", pathlib.Path("/proc/sys/net/ipv4/ping_group_range").read_text().split() != ["1", "0"])
-    check("nsswitch.conf is as it was", NSSWITCH.read_bytes() == before)
+    check("the installation leaves nsswitch.conf alone", NSSWITCH.read_bytes() == before)
     check("journald has the catalogue", "hither" in run("journalctl", "--list-catalog").stdout)
     connected = until(lambda: json.loads(ctl("status", "--json").stdout or "{}").get("sorter", {}).get("connected"))
     check("the sorter is connected", connected, ctl("status").stdout + ctl("status").stderr)
@@ -86,7 +86,7 @@ def library():
 
 
 def upgrade():
-    """A higher version, amid a thousand queries a second."""
+    """Installs a higher version during a thousand queries a second."""
     CONFIG.write_text(CONFIG.read_text() + "\n# the operator's own line\n")
     held = sockets()
     before = {unit: prop(unit, "MainPID") for unit in UNITS if unit.endswith(".service")}
@@ -94,26 +94,26 @@ def upgrade():
     load = subprocess.Popen([sys.executable, "/src/systemd/load.py", str(RATE), str(SECONDS), "100"], stdout=subprocess.PIPE, text=True)
     until(lambda: stats()["queries"] > queries + RATE)
     dpkg("-i", deb("hither", DEBS / "next"))
-    check("the load is still on", load.poll() is None)
+    check("the load still runs", load.poll() is None)
     for unit, old in before.items():
-        check(f"{unit} is another process", until(lambda unit=unit, old=old: prop(unit, "MainPID") not in ("0", old)))
+        check(f"{unit} has a new process", until(lambda unit=unit, old=old: prop(unit, "MainPID") not in ("0", old)))
     found = json.loads(load.communicate(timeout=60)[0])
     print(f"        {json.dumps(found)}")
     check("no query is lost", found["lost"] == 0 and found["refused"] == 0 and found["answered"] >= RATE * (SECONDS - 1), found)
-    check("none fails", found["failed"] == 0, found)
+    check("no query fails", found["failed"] == 0, found)
     check("the port was never closed", len(held) == 1 and sockets() == held, (held, sockets()))
-    check("the new version is there", run("dpkg-query", "-f", "${Version}", "-W", "hither").stdout.endswith("+next"))
+    check("dpkg reports the new version", run("dpkg-query", "-f", "${Version}", "-W", "hither").stdout.endswith("+next"))
     check("the operator's configuration stays", CONFIG.read_text().endswith("# the operator's own line\n"))
 
 
 def remove():
-    """Nothing of it runs or is installed; the configuration stays."""
+    """After a removal nothing runs or is installed, except the configuration."""
     gone = [path for path in files() if not path.startswith("/etc/")]
-    check("it has files", "/usr/sbin/hitherd" in gone, gone)
+    check("the package has files", "/usr/sbin/hitherd" in gone, gone)
     before = NSSWITCH.read_bytes()
-    check("the module is named on request", ctl("enable-nss").returncode == 0 and b"hither" in NSSWITCH.read_bytes())
+    check("enable-nss adds the module", ctl("enable-nss").returncode == 0 and b"hither" in NSSWITCH.read_bytes())
     dpkg("-r", "hither")
-    check("nsswitch.conf is as it was", NSSWITCH.read_bytes() == before, NSSWITCH.read_text())
+    check("a removal restores nsswitch.conf", NSSWITCH.read_bytes() == before, NSSWITCH.read_text())
     left = [path for path in gone if os.path.lexists(path)]
     check("its files are gone", not left, left)
     for unit in UNITS:
@@ -121,21 +121,21 @@ def remove():
     check("its port is free", sockets() == [])
     left = [path for path in leftovers() if path.startswith("/run/")]
     check("nothing is left in /run", not left, left)
-    check("its configuration stays", CONFIG.exists())
+    check("the configuration stays", CONFIG.exists())
 
 
 def purge():
-    """Installed again first; a drop-in of the operator's own is not the package's."""
+    """A purge removes everything but a drop-in of the operator."""
     dpkg("-i", deb("hither"))
-    check("it answers after it was installed again", answered())
+    check("hitherd answers after a new installation", answered())
     dpkg("-P", "hither")
-    check("nothing is left but the operator's own", leftovers() == ["/etc/hither", "/etc/hither/hither.toml.d"], leftovers())
+    check("only the operator's drop-in is left", leftovers() == ["/etc/hither", "/etc/hither/hither.toml.d"], leftovers())
     known = run("systemctl", "list-units", "--all", "--no-legend", "hither*").stdout + run("systemctl", "list-unit-files", "--no-legend", "hither*").stdout
-    check("no unit is known", known == "", known)
+    check("systemd knows no unit of hither", known == "", known)
 
 
 def advice():
-    """What doctor's commands made goes with the package, and the host finds names as before."""
+    """A removal undoes the changes of enable-nss and enable-resolv, so that the host finds names as before."""
     dpkg("-i", deb("hither"))
     resolv, nsswitch = pathlib.Path("/etc/resolv.conf"), NSSWITCH.read_bytes()
     manager, resolved = pathlib.Path("/etc/NetworkManager/conf.d/hither.conf"), pathlib.Path("/etc/systemd/resolved.conf.d/hither.conf")
@@ -150,7 +150,7 @@ def advice():
         resolv.symlink_to("/run/NetworkManager/resolv.conf")
         done = ctl("enable-resolv")
         check("enable-resolv tells NetworkManager to leave resolv.conf alone", done.returncode == 0 and manager.exists() and not resolv.is_symlink() and "nameserver 127.0.0.1" in resolv.read_text(), done.stdout + done.stderr)
-        check("and says beforehand what that takes away", "takes away: NetworkManager no longer writes resolv.conf" in done.stdout and "the link to /run/Net" in done.stdout, done.stdout)
+        check("enable-resolv announces its effects", "takes away: NetworkManager no longer writes resolv.conf" in done.stdout and "the link to /run/Net" in done.stdout, done.stdout)
 
     def by_resolved():
         run("systemctl", "unmask", "systemd-resolved.service")
@@ -169,11 +169,11 @@ def advice():
     by_resolved()
     sysctl.write_text("net.ipv4.ping_group_range = 0 2147483647\n")
     dpkg("-P", "hither")
-    check("a purged one has systemd-resolved ask whom it asked before", not resolved.exists() and "127.0.0.1" not in pathlib.Path("/run/systemd/resolve/resolv.conf").read_text(), resolved)
-    check("nsswitch.conf is as it was", NSSWITCH.read_bytes() == nsswitch)
-    check("nothing is left of the advice", leftovers() == ["/etc/hither", "/etc/hither/hither.toml.d"], leftovers())
+    check("after a purge systemd-resolved asks its previous servers", not resolved.exists() and "127.0.0.1" not in pathlib.Path("/run/systemd/resolve/resolv.conf").read_text(), resolved)
+    check("a purge restores nsswitch.conf", NSSWITCH.read_bytes() == nsswitch)
+    check("nothing is left of these changes", leftovers() == ["/etc/hither", "/etc/hither/hither.toml.d"], leftovers())
     run("systemctl", "stop", "systemd-resolved.service")
-    # A hand that was in the way: the files of that name are still ours.
+    # The operator replaced resolv.conf meanwhile. The other files are still removed.
     dpkg("-i", deb("hither"))
     by_manager()
     resolv.unlink()
@@ -181,24 +181,24 @@ def advice():
     pathlib.Path("/usr/bin/hitherctl").rename("/usr/bin/hitherctl.away")
     done = run("dpkg", "-P", "hither", stdin=subprocess.DEVNULL, timeout=120)
     pathlib.Path("/usr/bin/hitherctl.away").unlink(missing_ok=True)
-    check("without hitherctl a purge does the same", done.returncode == 0 and not manager.exists() and not os.path.lexists("/etc/resolv.conf.hither-backup"), done.stdout + done.stderr)
+    check("a purge without hitherctl does the same", done.returncode == 0 and not manager.exists() and not os.path.lexists("/etc/resolv.conf.hither-backup"), done.stdout + done.stderr)
     dpkg("-i", deb("hither"))
     resolv.write_text("nameserver 192.0.2.1\n")
     ctl("enable-resolv")
-    check("a plain file leads here", resolv.read_text().startswith("nameserver 127.0.0.1\n"), resolv.read_text())
+    check("enable-resolv puts hitherd first in a plain resolv.conf", resolv.read_text().startswith("nameserver 127.0.0.1\n"), resolv.read_text())
     resolv.write_text("nameserver 127.0.0.1\n")
     pathlib.Path("/usr/bin/hitherctl").rename("/usr/bin/hitherctl.away")
     run("dpkg", "-r", "hither", stdin=subprocess.DEVNULL, timeout=120)
     pathlib.Path("/usr/bin/hitherctl.away").unlink(missing_ok=True)
-    check("and a removal leaves no resolv.conf that leads nowhere", resolv.read_text() == "nameserver 192.0.2.1\n", resolv.read_text())
+    check("a removal restores a resolv.conf that names only hitherd", resolv.read_text() == "nameserver 192.0.2.1\n", resolv.read_text())
     done = run("dpkg", "-P", "hither", stdin=subprocess.DEVNULL, timeout=120)
-    check("and names what it leaves", "/etc/hither/hither.toml.d/10.toml stays" in done.stderr, done.stderr)
+    check("a purge names the files that it leaves", "/etc/hither/hither.toml.d/10.toml stays" in done.stderr, done.stderr)
     run("systemctl", "stop", "NetworkManager.service")
     resolv.unlink()
 
 
 def private():
-    """What user hither cannot read is said by --check."""
+    """`hitherd --check` reports files that user hither cannot read."""
     dpkg("-i", deb("hither"))
     folder = pathlib.Path("/etc/hither/private")
     folder.mkdir(mode=0o700)
@@ -208,29 +208,29 @@ def private():
     check("--check by root names the directory that keeps user hither out", done.returncode == 0 and "'/etc/hither/private/list'" in done.stderr and "'/etc/hither/private'" in done.stderr, done.stderr)
     extra.chmod(0o600)
     done = run("hitherd", "--check")
-    check("and fails where hitherd would not start", done.returncode == 78 and "20.toml" in done.stderr and "would not start" in done.stderr, done.stderr)
+    check("--check fails if hitherd would not start", done.returncode == 78 and "20.toml" in done.stderr and "would not start" in done.stderr, done.stderr)
     extra.unlink()
     run("rm", "-r", str(folder))
     done = run("hitherd", "--check")
-    check("and has nothing to say else", done.returncode == 0 and done.stderr == "", done.stderr)
+    check("--check prints nothing if all is well", done.returncode == 0 and done.stderr == "", done.stderr)
     dpkg("-P", "hither")
 
 
 def taken():
-    """Another server holds the port: the installation succeeds, and says what to do."""
+    """Another server has the port: the installation succeeds and says what to do."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 53))
         done = dpkg("-i", deb("hither"))
-        check("it is said, with where to look", "port 53" in done.stderr and "hitherctl doctor" in done.stderr, done.stderr)
+        check("the installation names port 53 and hitherctl doctor", "port 53" in done.stderr and "hitherctl doctor" in done.stderr, done.stderr)
         check("the socket has failed", prop("hitherd.socket", "ActiveState") == "failed")
         check("the package is installed", run("dpkg-query", "-f", "${db:Status-Status}", "-W", "hither").stdout == "installed")
-    # Ours: systemd names others where it has been told to start them too often.
+    # The last such line is from our script. systemd prints others if a start limit is reached.
     told = (re.findall(r"systemctl start (hither[^\n]*)", done.stderr) or [""])[-1].split()
     done = run("systemctl", "start", *told)
-    check("what was said starts it: " + " ".join(told), done.returncode == 0 and answered(), done.stderr)
+    check("the printed command starts it: " + " ".join(told), done.returncode == 0 and answered(), done.stderr)
     configure("10", "").unlink()
     dpkg("-P", "hither")
-    check("nothing is left at all", leftovers() == [], leftovers())
+    check("no file of hither is left", leftovers() == [], leftovers())
 
 
 main(start, install, library, upgrade, remove, purge, advice, private, taken)

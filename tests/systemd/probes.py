@@ -1,4 +1,4 @@
-"""Run inside a service: tries what a sandbox is to forbid, and prints for each deed "allowed" or the error it met, as one JSON object."""
+"""Runs inside a service and tries what its sandbox must forbid. Prints, as a JSON object, "allowed" or the error of each probe."""
 import ctypes, errno, json, mmap, os, pathlib, platform, resource, socket, subprocess
 
 NUMBERS = {"x86_64": {"keyctl": 250, "personality": 135, "unshare": 272}, "aarch64": {"keyctl": 219, "personality": 92, "unshare": 97}}

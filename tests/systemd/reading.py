@@ -1,5 +1,5 @@
-"""Reads the table through libhither without pause: reading.py COUNT looks up c0.load.test and so on until standard input ends, then prints as
-JSON how often, what went wrong, and how often a version was lower than one seen before."""
+"""Reads the table through libhither. reading.py COUNT looks up c0.load.test, c1.load.test and so on until standard input ends, then prints as JSON
+the number of reads, the errors, and how often a version was lower than an earlier one."""
 import ctypes, json, select, sys, time
 
 COUNT = int(sys.argv[1])
@@ -29,5 +29,5 @@ while not select.select([sys.stdin], [], [], 0)[0]:
             lower += 1
         else:
             seen[at] = entry.version
-    time.sleep(0.002)  # Some 50 000 reads a second leave the machine to the others.
+    time.sleep(0.002)  # Some 50 000 reads a second, which leaves processor time to the other processes.
 print(json.dumps({"reads": reads, "errors": errors, "lower": lower}))

@@ -1,10 +1,10 @@
-"""The sandbox: every line of hardening of both services, tried from inside; the same deed is done without the sandbox first, so that a denial
-is the line's and not the machine's. What cannot be tried here is named with its reason."""
+"""The sandbox: each hardening directive of both services, probed from inside. Each probe also runs without the sandbox, to show that a denial is
+the effect of the directive and not of the container. Directives without a probe are listed with the reason."""
 import json, os, pathlib, re, shutil, struct
 
 from common import UNITS, check, main, prepare, prop, run, skip, version
 
-# Directives of the units that no probe below tries, and why.
+# Directives without a probe, and why.
 UNTRIED = {
     "AmbientCapabilities": "the same probe as CapabilityBoundingSet=",
     "DevicePolicy": "PrivateDevices= leaves nothing else to open",
@@ -20,7 +20,7 @@ UNTRIED = {
     "ExecPaths": "the exceptions of NoExecPaths=, without which nothing would run",
     "OOMPolicy": "no memory controller", "OOMScoreAdjust": "read from the process itself", "Nice": "lowers the process's own standing",
 }
-# No hardening.
+# Directives that are not hardening.
 OTHER = set("""Type NotifyAccess ExecStart ExecReload Sockets Restart RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec TimeoutStopSec
 WatchdogSec User Group RuntimeDirectory RuntimeDirectoryMode RuntimeDirectoryPreserve ReadWritePaths LoadCredential
 Environment""".split())
@@ -32,14 +32,14 @@ def directives(unit):
     return [line.split("=")[0] for line in body.splitlines() if re.match("[A-Za-z]+=", line)], body
 
 
-# getpid by int 0x80, then exit 0: a program of 32 bits.
+# A 32-bit program: getpid by int 0x80, then exit 0.
 CODE = bytes.fromhex("b814000000cd8031dbb801000000cd80")
 ELF = b"\x7fELF\1\1\1" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0) + \
     struct.pack("<8I", 1, 0, 0x8048000, 0x8048000, 84 + len(CODE), 84 + len(CODE), 5, 4096) + CODE
 
 
 def scene():
-    """What the probes want to reach."""
+    """Creates the files and addresses that the probes try to reach."""
     for path in ("/home/probe", "/var/lib/probe"):
         os.makedirs(path, exist_ok=True)
     for path in ("/home/probe/file", "/tmp/probe-file", "/dev/probe-file", "/etc/probe-owned"):
@@ -56,7 +56,7 @@ def scene():
 
 
 def probe(unit, sandboxed):
-    """What the probes say inside a service like `unit`, with its hardening or without."""
+    """Runs the probes in a service like `unit`, with or without its hardening, and returns their results."""
     _, body = directives(unit)
     kept = [line for line in body.splitlines() if re.match("[A-Za-z]+=", line) and line.split("=")[0] not in OTHER - {"User", "Group"}]
     if not sandboxed:
@@ -91,7 +91,7 @@ def hardening(unit):
         else:
             check(f"{unit}, {what}: denied", found != "allowed", found)
     left = set(listed) - tried - OTHER - set(UNTRIED)
-    check(f"{unit}: every line of hardening is tried or explained", not left, sorted(left))
+    check(f"{unit}: every hardening directive has a probe or a reason", not left, sorted(left))
 
 
 def daemon():
@@ -122,12 +122,12 @@ def process():
         wanted = re.search(r"^OOMScoreAdjust=(.*)$", directives(unit)[1], re.M)[1]
         adjusted = pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text().strip()
         if run("sh", "-c", f"echo {wanted} > /proc/self/oom_score_adj").returncode == 0:
-            check(f"{unit}: its place among those who are killed first", adjusted == wanted, (adjusted, wanted))
+            check(f"{unit}: it has its OOM score adjustment", adjusted == wanted, (adjusted, wanted))
         else:
-            skip(f"{unit}: its place among those who are killed first", "nobody may be put there on this machine")
-        check(f"{unit}: no core", re.search(r"^Max core file size\s+0\s+0", limits, re.M) is not None, limits)
+            skip(f"{unit}: it has its OOM score adjustment", "this machine does not permit the value")
+        check(f"{unit}: no core dump", re.search(r"^Max core file size\s+0\s+0", limits, re.M) is not None, limits)
         text = run("journalctl", "-b", "-u", unit, "-o", "cat").stdout
-        check(f"{unit}: nothing was refused to it", "Operation not permitted" not in text and "Permission denied" not in text, text)
+        check(f"{unit}: the journal has no refused operation", "Operation not permitted" not in text and "Permission denied" not in text, text)
 
 
 main(prepare, verify, process, scene, daemon, sorter)

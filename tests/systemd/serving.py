@@ -1,4 +1,4 @@
-"""Serving: the first query, three real name servers of different make, the sorter, clients of every kind, and what restarts keep."""
+"""Queries and replies: the first query, three name servers of different makers, the sorter, clients of all kinds, and restarts."""
 import json, os, pathlib, re, signal, socket, subprocess, threading, time
 
 from common import check, configure, ctl, dig, journal, lookup, main, prepare, prop, resolve_by, run, stats, until
@@ -7,7 +7,7 @@ NAME = "www.example.test"
 
 
 def relay(port, server, delay_ms):
-    """Delays what a real name server says: UDP from 127.0.0.1:port to the server and back."""
+    """Relays UDP from 127.0.0.1:port to a name server, and delays its responses."""
     here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     here.bind(("127.0.0.1", port))
 
@@ -26,7 +26,7 @@ def relay(port, server, delay_ms):
 
 
 def name_servers():
-    """unbound at once, nsd with a CNAME after 150 ms, dnsmasq after 400 ms: one zone, different addresses."""
+    """Starts unbound without delay, nsd with a CNAME after 150 ms, and dnsmasq after 400 ms. Each has other addresses for the same name."""
     etc = pathlib.Path("/etc/check"); etc.mkdir()
     (etc / "unbound.conf").write_text(f"""server:
   interface: 127.0.0.1@5301
@@ -95,21 +95,21 @@ def activation():
     watcher, seen = watching()
     answer = dig("@127.0.0.1", "+short", NAME)
     check("the first query starts the daemon and is answered", "198.18.0.1" in answer.stdout, answer.stdout + answer.stderr)
-    check("the service is ready by its own word", until(lambda: prop("hitherd.service", "ActiveState") == "active"))
-    check("its status is a useful line", " up, " in prop("hitherd.service", "StatusText"), prop("hitherd.service", "StatusText"))
-    check("the sorter came up with it", until(lambda: prop("hither-sorter.service", "ActiveState") == "active"))
-    check("the set is complete and sorted", until(lambda: lookup(NAME).get("state") == "complete" and lookup(NAME).get("sorted")), lookup(NAME))
+    check("the service reports that it is ready", until(lambda: prop("hitherd.service", "ActiveState") == "active"))
+    check("its status line has the uptime", " up, " in prop("hitherd.service", "StatusText"), prop("hitherd.service", "StatusText"))
+    check("the sorter is started with it", until(lambda: prop("hither-sorter.service", "ActiveState") == "active"))
+    check("the address set is complete and sorted", until(lambda: lookup(NAME).get("state") == "complete" and lookup(NAME).get("sorted")), lookup(NAME))
     entry = lookup(NAME)
     order = [a["address"] for a in entry["addresses"]]
     expected = [f"198.18.0.{n}" for n in (2, 1, 5, 3, 4)]
-    check("all three servers' addresses are there: those of the first answer, then those that one server alone added, each by latency", order == expected, entry)
+    check("the addresses of all three servers are there: those of the first answer, then extra addresses, both by latency", order == expected, entry)
     micros = [a["rtt_us"] for a in entry["addresses"]]
-    check("their round-trip times are those of the device", all(low * 1000 <= us < low * 1000 + 45000 for us, low in zip(micros, (20, 50, 5, 25, 80))), micros)
+    check("the measured round-trip times are those of the TUN device", all(low * 1000 <= us < low * 1000 + 45000 for us, low in zip(micros, (20, 50, 5, 25, 80))), micros)
     watcher.send_signal(signal.SIGTERM); watcher.wait()
     steps = [(e["state"], e["sorted"], len(e["addresses"])) for e in seen]
-    check("another process saw first, complete, sorted", steps[:1] == [("first", False, 2)] and steps[-1] == ("complete", True, 5), steps)
+    check("another process saw the states first, complete and sorted", steps[:1] == [("first", False, 2)] and steps[-1] == ("complete", True, 5), steps)
     versions = [e["version"] for e in seen]
-    check("with growing versions", versions == sorted(set(versions)), versions)
+    check("another process saw growing versions", versions == sorted(set(versions)), versions)
 
 
 def clients():
@@ -118,7 +118,7 @@ def clients():
             answer = dig(f"@{server}", *flags, NAME)
             check(f"dig @{server} {' '.join(flags)}", "198.18.0.5" in answer.stdout and "NOERROR" in answer.stdout, answer.stdout)
     full = dig("@127.0.0.1", "+noall", "+answer", NAME).stdout
-    check("a reply is one chain with its own addresses", "CNAME" not in full and "198.18.0.3" not in full, full)
+    check("a reply has the addresses of one chain", "CNAME" not in full and "198.18.0.3" not in full, full)
     resolve_by("nameserver 127.0.0.1\n")
     answer = run("getent", "ahostsv4", NAME)
     check("getent", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
@@ -126,13 +126,13 @@ def clients():
     queries = stats()["queries"]
     answer = run("getent", "ahostsv4", NAME)
     check("getent through libnss_hither", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
-    check("in hither's order", answer.stdout.split()[0] == lookup(NAME)["addresses"][0]["address"], answer.stdout)
-    check("without a query", stats()["queries"] == queries, stats())
+    check("getent has hither's order", answer.stdout.split()[0] == lookup(NAME)["addresses"][0]["address"], answer.stdout)
+    check("getent causes no query", stats()["queries"] == queries, stats())
     answer = run("setpriv", "--reuid=nobody", "--clear-groups", "getent", "ahostsv4", NAME)
-    check("as nobody", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
+    check("getent works for the user nobody", "198.18.0.5" in answer.stdout, answer.stdout + answer.stderr)
     missing = dig("@127.0.0.1", "none.example.test")
-    check("a name that does not exist", "NXDOMAIN" in missing.stdout and "SOA" in missing.stdout, missing.stdout)
-    check("lookup says so too", ctl("lookup", "none.example.test").returncode == 4)
+    check("a name that does not exist gets NXDOMAIN with SOA", "NXDOMAIN" in missing.stdout and "SOA" in missing.stdout, missing.stdout)
+    check("hitherctl lookup reports that it does not exist", ctl("lookup", "none.example.test").returncode == 4)
     check("verify", ctl("verify").returncode == 0, ctl("verify").stderr)
 
 
@@ -142,7 +142,7 @@ def life():
     check("the filter of system calls is on", "Seccomp:\t2" in pathlib.Path(f"/proc/{pid}/status").read_text())
     check("restart", run("systemctl", "restart", "hitherd.service").returncode == 0)
     check("the table is taken over", lookup(NAME).get("version") == before["version"], lookup(NAME))
-    check("the journal says so", until(lambda: "taken over" in journal("hitherd")))
+    check("the journal says that the table is taken over", until(lambda: "taken over" in journal("hitherd")))
     pid = prop("hitherd.service", "MainPID")
     os.kill(int(pid), signal.SIGKILL)
     answer = dig("@127.0.0.1", "+short", NAME)
@@ -161,24 +161,24 @@ def life():
     check("a wrong configuration is reported and the old one stays", until(lambda: "nearest known key is 'first'" in journal("hitherd")))
     pathlib.Path("/etc/hither/hither.toml.d/90.toml").write_text("[cache]\nmax_ttl = \"77s\"\n")
     os.kill(pid, signal.SIGHUP)
-    check("a right one is taken", until(lambda: "is reloaded" in journal("hitherd")))
+    check("a valid configuration is reloaded", until(lambda: "is reloaded" in journal("hitherd")))
     ctl("flush"); dig("@127.0.0.1", NAME)
-    check("and does something", 0 < lookup(NAME).get("ttl", 0) <= 77, lookup(NAME))
+    check("the new configuration is in force", 0 < lookup(NAME).get("ttl", 0) <= 77, lookup(NAME))
     check("links and files are followed inside the sandbox", "cannot be followed" not in journal("hitherd") and "cannot be watched" not in journal("hitherd"))
     pathlib.Path("/etc/hosts").write_text("203.0.113.9 created.example.test\n")
-    check("a hosts file is noticed when it comes", until(lambda: "203.0.113.9" in dig("@127.0.0.1", "+short", "created.example.test").stdout))
-    check("a reserved name stays here", "NXDOMAIN" in dig("@127.0.0.1", "printer.local").stdout)
+    check("a changed hosts file is noticed", until(lambda: "203.0.113.9" in dig("@127.0.0.1", "+short", "created.example.test").stdout))
+    check("a reserved name gets NXDOMAIN", "NXDOMAIN" in dig("@127.0.0.1", "printer.local").stdout)
     sorter = prop("hither-sorter.service", "MainPID")
     check("the sorter runs as its own user", pathlib.Path(f"/proc/{sorter}").stat().st_uid not in (0, pathlib.Path(f"/proc/{pid}").stat().st_uid))
-    check("watchdog is on for both", prop("hitherd.service", "WatchdogUSec") == "10s" and prop("hither-sorter.service", "WatchdogUSec") == "30s")
+    check("both services have a watchdog", prop("hitherd.service", "WatchdogUSec") == "10s" and prop("hither-sorter.service", "WatchdogUSec") == "30s")
     os.kill(int(sorter), signal.SIGKILL)
     check("answers go on without the sorter", "198.18.0." in dig("@127.0.0.1", "+short", NAME).stdout)
-    check("it comes back", until(lambda: prop("hither-sorter.service", "MainPID") not in ("0", sorter)))
+    check("systemd restarts the sorter", until(lambda: prop("hither-sorter.service", "MainPID") not in ("0", sorter)))
     ctl("flush", NAME); dig("@127.0.0.1", NAME)
-    check("and orders again", until(lambda: lookup(NAME).get("sorted")), lookup(NAME))
+    check("the new sorter orders addresses", until(lambda: lookup(NAME).get("sorted")), lookup(NAME))
     start = time.monotonic()
     check("stop", run("systemctl", "stop", "hitherd.socket", "hitherd.service").returncode == 0 and time.monotonic() - start < 3)
-    check("it ends with success", prop("hitherd.service", "Result") == "success", prop("hitherd.service", "Result"))
+    check("the service ends with success", prop("hitherd.service", "Result") == "success", prop("hitherd.service", "Result"))
     check("the sorter is stopped with it", until(lambda: prop("hither-sorter.service", "ActiveState") == "inactive"))
 
 

@@ -1,4 +1,4 @@
-"""A name server on loopback for load: every A question is answered with one address that follows from the name."""
+"""A name server on loopback: answers each A question with one address, which is derived from the name."""
 import socket, struct, threading, zlib
 
 
