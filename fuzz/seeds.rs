@@ -1,4 +1,4 @@
-//! Writes seeds for every target below `target/fuzz`, so that a short run begins with real messages.
+//! Writes seeds for each target below `target/fuzz`, so that a short run begins with genuine messages.
 
 #[allow(dead_code)]
 #[path = "../tests/hostile/messages.rs"]
@@ -44,7 +44,7 @@ fn response(n: usize) -> Vec<u8> {
     out
 }
 
-/// Saved sets with their lengths before them, as the target reads them, and a file of them.
+/// Saved sets, each preceded by its length, as the target reads them, and a file of them.
 fn saved() {
     use hither_saved::{Header, Link, Set, Writer};
     use hither_table::{Address, Family, Rtt};

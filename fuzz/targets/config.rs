@@ -1,4 +1,4 @@
-//! Any text as a configuration: values, or an error that says where.
+//! Parses any text as a configuration. The result is values, or an error with its line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

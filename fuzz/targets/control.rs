@@ -1,5 +1,5 @@
-//! Any octets as a message of hitherctl, of the sorter or of the daemon: one that can be written
-//! and read again, or an error.
+//! Parses any octets as a message of hitherctl, of the sorter or of the daemon. The result is an error, or
+//! a message that can be written and read again.
 #![no_main]
 
 use hither_control::{Request, Response, SorterMessage, SorterReply, decode, encode};

@@ -1,5 +1,5 @@
-//! Any octets as a TCP stream: in pieces of whatever size, it has the same messages. The first
-//! octet is the size.
+//! Reads any octets as a TCP stream. The messages are the same for pieces of any size. The first octet is
+//! that size.
 #![no_main]
 
 use hither_net::frame::{Framer, Outbox};

@@ -1,5 +1,5 @@
-//! Any octets as an ICMP message, with and without an IPv4 header: an echo reply with a nonce, or
-//! none. A reply to our own request has its nonce.
+//! Parses any octets as an ICMP message, with and without an IPv4 header. The result is an echo reply with
+//! a nonce, or none. The reply to our own request has its nonce.
 #![no_main]
 
 use hither::sorter::echo::{ECHO, reply, request};

@@ -1,5 +1,5 @@
-//! Any octets as a hosts file or a block list: entries, and not more bad lines than lines. Any name
-//! can be looked up afterwards.
+//! Parses any octets as a hosts file or a block list: there are not more bad lines than lines, and any
+//! name can be looked up afterwards.
 #![no_main]
 
 use hither_local::{Block, Hosts, Local, Match, Verdict};

@@ -1,13 +1,13 @@
-//! Any octets as a datagram of rtnetlink: it has a change of the network or not, whatever stands
-//! before and behind it.
+//! Parses any octets as a datagram of rtnetlink. A message of a change is found, whatever precedes or
+//! follows it.
 #![no_main]
 
 use hither_net::netlink::is_news;
 use libfuzzer_sys::fuzz_target;
 
-/// RTM_NEWADDR, a change.
+/// RTM_NEWADDR, which is a change.
 const CHANGE: u16 = 20;
-/// NLMSG_NOOP, which is none.
+/// NLMSG_NOOP, which is no change.
 const NOOP: u16 = 1;
 
 fn message(kind: u16) -> Vec<u8> {

@@ -1,5 +1,5 @@
-//! Any octets as a client's query: a refusal, or a question whose essence says the same. No reply
-//! is too long.
+//! Parses any octets as a client's query. The result is a refusal, or a query that keeps its meaning when
+//! it is shortened for waiting. No reply is too long.
 #![no_main]
 
 use hither_wire::query::{Query, Refusal, cut_to_question, refuse};

@@ -1,8 +1,8 @@
-//! Any octets as an upstream's response: the core keeps its invariants, and the client gets at most
-//! one reply, which can be read.
+//! Hands any octets to the core as an upstream's response. The core keeps its invariants, and the client
+//! gets at most one reply, which can be read.
 //!
-//! The first octet chooses the question. The id is made right, and the question too unless the top
-//! bit of the first octet is set, so that the core goes on behind them.
+//! The first octet chooses the question. The id is set to that of the query, and so is the question unless
+//! the top bit of the first octet is set. So the fuzzer also reaches the code behind these checks.
 #![no_main]
 
 use hither_rounds::{Action, ClientId, Input, Question, Rounds, Routes, Settings, reply};

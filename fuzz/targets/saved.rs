@@ -1,5 +1,5 @@
-//! Any octets as a file of saved sets: sets that are written as they were read, or an error. A file
-//! of any sets is read as it was written, and the core restores it into a table without a bad
+//! Parses any octets as a file of saved sets. The result is an error, or sets that are written as they were
+//! read. A file of any sets is read as it was written, and the core restores it into a table without a bad
 //! record.
 #![no_main]
 
@@ -29,7 +29,7 @@ fuzz_target!(|octets: &[u8]| {
     if let Ok((_, mut reader)) = Reader::open(octets) {
         while let Ok(Some(_)) = reader.next_set() {}
     }
-    // Sets with their lengths before them: a header would be hard to guess.
+    // Sets with their lengths, without the file's header, which a fuzzer hardly guesses.
     let (mut sets, mut rest) = (Vec::new(), octets);
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let Some((own, next)) = after.split_at_checked(usize::from(u16::from_le_bytes(*length))) else { break };

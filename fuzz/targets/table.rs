@@ -1,9 +1,9 @@
-//! Any octets as a table: readers do not panic, do not read out of bounds, and give up after a
-//! bounded number of tries.
+//! Reads any octets as a table. Readers do not panic, do not read out of bounds, and give up after a bounded
+//! number of tries.
 //!
 //! The input is a list of changes to a genuine table: the offset of a word in three octets, its new
-//! value in eight. If the lowest bit of the first octet is set, the header's checksum is made right
-//! afterwards, so that readers go on behind it.
+//! value in eight. If the lowest bit of the first octet is set, the header's checksum is corrected
+//! afterwards, so that readers accept the header.
 #![no_main]
 
 use hither_table::{
@@ -91,7 +91,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = follower.step(&mut out);
     }
     let _ = (reader.verify(), reader.counters(), reader.dns_address(), reader.writer_lives(), reader.version());
-    // A daemon adopts it, or refuses to.
+    // A daemon takes the table over or refuses it.
     if let Ok(mut writer) = Writer::adopt(Memory::of(&words), &GEOMETRY) {
         while writer.has_work() {
             let _ = writer.work(64, Monotonic(0));

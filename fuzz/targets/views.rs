@@ -1,4 +1,4 @@
-//! Any octets as a DNS message, for three implementations: when ours and another can read it, they
+//! Parses any octets as a DNS message with three implementations. If ours and another one can read it, both
 //! read the same.
 #![no_main]
 
