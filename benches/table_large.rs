@@ -1,6 +1,7 @@
 //! A table of a million names: its size, lookups outside the processor's caches, and the time that a new
-//! writer needs to adopt it: `cargo bench --bench table_large [-- NAMES LOOKUPS ABSENT]`. Under cachegrind, two runs
-//! with different numbers of lookups give the cache misses of a lookup.
+//! writer needs to adopt it: `cargo bench --bench table_large [-- NAMES LOOKUPS ABSENT]`.
+//!
+//! Under cachegrind, two runs with different numbers of lookups give the cache misses of a lookup.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use hither_table::{

@@ -204,7 +204,7 @@ fn every_verb_is_described_and_every_described_one_exists() {
 /// The statuses that a page names: a number at the beginning of each part of its sentence.
 fn statuses(page: &str) -> BTreeSet<i32> {
     section(page, "EXIT STATUS")
-        .split([',', '\n'])
+        .split([';', '\n'])
         .filter_map(|part| part.trim().split(' ').next()?.parse().ok())
         .collect()
 }

@@ -1,5 +1,5 @@
-//! Rules for documents and comments: every cited file exists, the map of files is complete, and
-//! comments fit on a line and say something.
+//! Rules for documents and comments: cited files and tests exist, the map of files and the table of units
+//! agree with the sources, and comments fit on a line and say something.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -332,4 +332,56 @@ fn every_planted_fault_and_fate_that_a_document_cites_exists() {
         assert!(missing.is_empty(), "{document} cites planted faults that do not exist: {missing:?}");
         assert!(cited.len() > 20, "only {} are found in {document}", cited.len());
     }
+}
+
+/// Units that have no crate of their own: modules of the root package.
+const MODULES: [&str; 3] = ["config", "logging", "host"];
+
+/// The table of units in ARCHITECTURE.md: each unit with those that it may use.
+fn units() -> Vec<(String, BTreeSet<String>)> {
+    let document = text("ARCHITECTURE.md");
+    let rows = document.lines().skip_while(|line| *line != "| unit | what it is | may use |").skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|') && !line.contains("the rows above"));
+    rows.flat_map(|row| {
+        let uses = row.rsplit('|').nth(1).expect("a last cell").split(',');
+        let uses: BTreeSet<String> = uses
+            .map(|unit| unit.split('(').next().unwrap_or_default().trim().to_owned())
+            .filter(|unit| unit != "nothing")
+            .collect();
+        let names = row.split('|').nth(1).expect("a first cell");
+        quoted(names).map(|name| (name.to_owned(), uses.clone())).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+/// The units that a crate depends on by its manifest, or that the sources of a module name.
+fn used(unit: &str) -> BTreeSet<String> {
+    let until =
+        |rest: &str| rest.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default().to_owned();
+    if !MODULES.contains(&unit) {
+        let manifest = text(&format!("src/{unit}/Cargo.toml"));
+        let list = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+        let list = list.split("\n[").next().unwrap_or_default();
+        return list.lines().filter_map(|line| line.strip_prefix("hither-")).map(until).collect();
+    }
+    let code: String = sources()
+        .iter()
+        .filter(|path| path.starts_with(&format!("src/{unit}/")))
+        .map(|path| text(path))
+        .collect();
+    let mut used: BTreeSet<String> =
+        ["hither_", "crate::"].iter().flat_map(|prefix| code.split(prefix).skip(1)).map(until).collect();
+    let is_unit = |name: &str| top().join("src").join(name).is_dir();
+    used.retain(|name| name != unit && is_unit(name));
+    used
+}
+
+#[test]
+fn units_use_those_that_architecture_says() {
+    let units = units();
+    for (unit, may_use) in &units {
+        assert_eq!(&used(unit), may_use, "what {unit} uses (left) is not what ARCHITECTURE.md says (right)");
+    }
+    let crates = files("src").into_iter().filter(|path| path.ends_with("/Cargo.toml")).count();
+    assert_eq!(units.len(), crates + MODULES.len(), "ARCHITECTURE.md has a row for each crate and module");
 }

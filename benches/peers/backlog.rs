@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 const CLIENTS: usize = 64;
-/// Queries of each client in a backlog. More would not fit into the receive queue of a single worker's socket.
+/// Queries of each client in a backlog. More would not fit into the receive queue of one worker's socket.
 const EACH: usize = 80;
 
 /// Replies a second, by the kernel's time stamps. Only the 5th to the 65th percent of the replies are

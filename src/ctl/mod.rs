@@ -22,15 +22,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Once;
 
-/// Reads hither's table, and speaks with its daemon.
+/// Read hither's table, and query and manage its daemon.
 #[derive(Parser, Debug)]
 #[command(
     name = "hitherctl",
     version,
-    after_help = "Exit status: 0 found or done, 1 failure or a problem found, 2 usage, 3 not in the table, 4 the name or type does not exist."
+    after_help = "Exit status: 0 if the verb succeeded; 1 if it failed or found a problem; 2 for a wrong command line; 3 if the table has no entry for the name; 4 if the name or type does not exist."
 )]
 struct Args {
-    /// Where the table and the daemon's sockets are [default: $HITHER_RUNTIME_DIR, else /run/hither].
+    /// The directory of the table and the daemon's sockets [default: $HITHER_RUNTIME_DIR or /run/hither].
     #[arg(long, value_name = "DIR", global = true)]
     runtime_dir: Option<PathBuf>,
     /// Print JSON, one object per line.
@@ -44,33 +44,33 @@ struct Args {
 enum Verb {
     /// Show the entry of a name in the table, without asking the daemon.
     Lookup {
-        /// The name.
+        /// The name to look up.
         name: Name,
         /// A or AAAA; without it, both if the table has them.
         #[arg(value_name = "A|AAAA", value_parser = family)]
         rtype: Option<Family>,
     },
-    /// Ask the daemon a question as a client does, and show the response and times of each upstream.
+    /// Ask the daemon for a name, as a client does, and show the response and times of each upstream.
     Query {
-        /// The name.
+        /// The name to ask for.
         name: Name,
-        /// The type.
+        /// The type to ask for.
         #[arg(default_value = "A", value_parser = rtype)]
         rtype: String,
     },
-    /// Print a line for every version of an entry, until Ctrl-C.
+    /// Print a line for each new version of an entry, until Ctrl-C.
     Watch {
-        /// The name.
+        /// The name to watch.
         name: Name,
         /// A or AAAA.
         #[arg(value_name = "A|AAAA", value_parser = family, default_value = "A")]
         rtype: Family,
     },
-    /// Show all entries.
+    /// Show all entries of the table.
     Dump,
-    /// Check every entry of the table.
+    /// Check the whole table for damaged entries.
     Verify,
-    /// Show the daemon's counters.
+    /// Show the daemon's counters, which are in the table.
     Stats,
     /// Show the state of the daemon, the sorter and the upstreams.
     Status,
@@ -80,21 +80,21 @@ enum Verb {
         #[arg(long, hide = true)]
         begun: bool,
     },
-    /// Remove names, or all names, from the daemon's caches.
+    /// Remove names from the daemon's caches.
     Flush {
-        /// The names; without any, all names.
+        /// The names to remove; without any, all names.
         names: Vec<Name>,
     },
-    /// Show which process holds port 53 and which servers get this host's queries, with a fix for
-    /// each problem.
+    /// Show which process has port 53 and which servers get this host's queries, with a command that
+    /// solves each problem.
     Doctor {
-        /// Another host's files, below this directory.
+        /// The directory with the files of another host.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
     },
-    /// Name hither in nsswitch.conf, before the sources that ask the DNS.
+    /// Add hither to nsswitch.conf, before the sources that ask the DNS.
     EnableNss {
-        /// The file.
+        /// The file to change.
         #[arg(long, default_value = nss::FILE)]
         file: PathBuf,
         /// Print the changes and what they take away, without making them.
@@ -106,13 +106,13 @@ enum Verb {
     },
     /// Remove hither from nsswitch.conf.
     DisableNss {
-        /// The file.
+        /// The file to change.
         #[arg(long, default_value = nss::FILE)]
         file: PathBuf,
     },
-    /// Make resolv.conf, and the program that writes it, name hitherd.
+    /// Have resolv.conf, and the program that writes it, name hitherd as the name server.
     EnableResolv {
-        /// Another host's files, below this directory. Commands are run on this host: the caller
+        /// The directory with the files of another host. Commands are run on this host: the caller
         /// makes sure that they concern those files.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
@@ -125,7 +125,7 @@ enum Verb {
     },
     /// Undo the changes of enable-resolv.
     DisableResolv {
-        /// Another host's files, below this directory.
+        /// The directory with the files of another host.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
         /// Print the steps without making them.

@@ -31,24 +31,24 @@ use std::process::ExitCode;
 /// that name.
 const CONFIGURATION: u8 = 78;
 
-/// A DNS forwarder for this host, whose cache every process reads from shared memory.
+/// DNS forwarder for this host, whose cache every process reads from shared memory.
 #[derive(Parser, Debug)]
 #[command(
     name = "hitherd",
     version,
-    after_help = "Exit status: 0 after SIGTERM or SIGINT, or if the checked configuration is right, 1 if it cannot start or continue; the log has the reason, 2 for a wrong command line, 78 if the configuration is wrong."
+    after_help = "Exit status: 0 after SIGTERM or SIGINT, or if --check finds a valid configuration; 1 if hitherd cannot start or continue, with the reason in the log; 2 for a wrong command line; 78 if the configuration is invalid."
 )]
 struct Args {
-    /// The configuration file, instead of /etc/hither/hither.toml; drop-ins are read from FILE.d.
+    /// Read FILE instead of /etc/hither/hither.toml, and the drop-ins in FILE.d.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Check the configuration and exit: 0 if it is right.
+    /// Check the configuration and exit, with status 0 if it is valid.
     #[arg(long)]
     check: bool,
-    /// Start the sorter as a child, where no service manager does.
+    /// Start hither-sorter as a child process, where no service manager starts it.
     #[arg(long)]
     with_sorter: bool,
-    /// Show the life of one name, without network, root or configuration, then serve until Ctrl-C.
+    /// Show how one name is resolved, without network, root or configuration, then serve until Ctrl-C.
     #[arg(long)]
     demo: bool,
 }

@@ -24,18 +24,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Measures the addresses that hitherd publishes, and sends it orders.
+/// Measure the addresses that hitherd publishes, and send their order to it.
 #[derive(Parser, Debug)]
 #[command(
     name = "hither-sorter",
     version,
-    after_help = "Exit status: 0 after SIGTERM or SIGINT, 1 if it cannot start or continue; the log has the reason, 2 for a wrong command line."
+    after_help = "Exit status: 0 after SIGTERM or SIGINT; 1 if hither-sorter cannot start or continue, with the reason in the log; 2 for a wrong command line."
 )]
 struct Args {
-    /// The configuration file, instead of /etc/hither/hither.toml.
+    /// Read FILE instead of /etc/hither/hither.toml, and the drop-ins in FILE.d.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// End when standard input is closed: hitherd --with-sorter starts the sorter like this.
+    /// End when standard input is closed. `hitherd --with-sorter` uses this.
     #[arg(long, hide = true)]
     with_parent: bool,
 }
