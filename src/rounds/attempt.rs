@@ -1,4 +1,4 @@
-//! One query to one upstream within a round.
+//! Attempts: each is one query to one upstream within a round, with its retransmissions.
 
 mod doubtful;
 mod outstanding;
@@ -234,8 +234,9 @@ impl Attempt {
         }
     }
 
-    /// How to repeat an attempt that ended in an error when no other upstream is left: without the
-    /// features that may be the reason. `None`: there are none, or they were left out before.
+    /// The mode in which to repeat an attempt that ended in an error, when no other upstream is left:
+    /// without the features that may be the reason. `None`: there are none, or they were left out
+    /// before.
     pub fn plainly(&self) -> Option<QueryMode> {
         let suspected =
             Suspected { letters: self.is_mixed(), cookie: self.cookie, edns: self.edns && !self.dnssec_ok };

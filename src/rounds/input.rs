@@ -23,7 +23,7 @@ pub enum Input<'a> {
         /// RD: without it only the cache may answer (RFC 1035 section 4.1.1).
         recursion: bool,
     },
-    /// One complete message arrived on the attempt's own socket or connection.
+    /// A complete message was received on the attempt's own socket or connection.
     Message {
         /// The attempt whose socket it was.
         attempt: AttemptId,

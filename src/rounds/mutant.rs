@@ -3,9 +3,9 @@
 //! Only tests can plant a fault. In every other build, `Mutants::has` is a constant `false`, so that
 //! the compiler removes the faults.
 
-/// A planted fault, named after what goes wrong.
+/// A planted fault, named after its effect.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[allow(missing_docs)] // The names are the documentation: each is the sentence of what goes wrong.
+#[allow(missing_docs)] // The names are the documentation: each says the effect of the fault.
 pub enum Mutant {
     DuplicateReply,
     LostFallback,

@@ -93,7 +93,7 @@ impl Racing {
         other
     }
 
-    /// How long a round may race before it may be evicted.
+    /// The time that a round may race before it may be evicted.
     pub fn longest(&self) -> Duration {
         self.usual.longest()
     }

@@ -59,7 +59,7 @@ pub struct Rounds {
     /// The memory of ended rounds.
     pool: MemoryPool,
     rounds: Ascending<u64, Box<Round>>,
-    /// The one live round of each question (I3).
+    /// The live round of each question: at most one (I3).
     live: BTreeMap<Rc<Question>, u64>,
     /// The timer of each round.
     timers: BTreeSet<(Monotonic, u64)>,
@@ -200,7 +200,7 @@ impl Rounds {
         !self.joined.is_empty() && (is_crowded(question) || checks && is_crowded(&question.validated()))
     }
 
-    /// How long a round may race before it may be evicted.
+    /// The time that a round may race before it may be evicted.
     #[must_use]
     pub fn longest_race(&self) -> Duration {
         self.racing.longest()

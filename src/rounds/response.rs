@@ -16,7 +16,7 @@ use hither_wire::message::{Message, Record, Section};
 use hither_wire::name::Name;
 use std::net::IpAddr;
 
-/// What a response must match to be accepted (RFC 5452 section 9.1).
+/// The values that a response must match to be accepted (RFC 5452 section 9.1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
     pub id: u16,

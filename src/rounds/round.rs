@@ -99,7 +99,8 @@ pub(crate) struct Round {
     pub down_check_at: Option<Monotonic>,
     /// The name that the next queries ask for: the question's, or the end of a chased chain.
     pub target: Target,
-    /// How to repeat queries that upstreams answered with an error, when no other upstream is left.
+    /// The modes in which to repeat queries that upstreams answered with an error, when no other
+    /// upstream is left.
     pub plain: Vec<QueryMode>,
     /// Whether an upstream has responded with SERVFAIL, as validating upstreams do when validation
     /// fails.

@@ -26,7 +26,7 @@ impl From<&[SocketAddr]> for Routes {
     }
 }
 
-/// What happens to the cached data of a name when the name gets other upstreams.
+/// The effect of other upstreams of a name on its cached data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
     /// All data stays: the name has the same upstreams.
@@ -75,7 +75,7 @@ impl Routes {
                 .all(|((name, own), (other_name, others))| name == other_name && marks(own) == marks(others))
     }
 
-    /// What happens to the cached data of `name` when these routes replace `before`. A name that had no
+    /// The effect on the cached data of `name` when these routes replace `before`. A name that had no
     /// upstream keeps its data.
     pub(crate) fn fate(&self, name: &Name, before: &Routes) -> Fate {
         let (now, then) = (self.asked(name), before.asked(name));

@@ -6,19 +6,19 @@ use std::time::Duration;
 /// The configuration of the core; the defaults are those of hither.toml(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How many upstreams a round queries when it begins; at least 1.
+    /// Number of upstreams that a round queries when it begins; at least 1.
     pub first: usize,
-    /// How long a round without an accepted answer waits before it queries the next upstreams.
+    /// Time that a round without an accepted answer waits before it queries the next upstreams.
     pub fallback: Duration,
-    /// How many upstreams each later wave queries; at least 1.
+    /// Number of upstreams that each later wave queries; at least 1.
     pub batch: usize,
     /// Time between two later waves.
     pub stagger: Duration,
     /// Whether the remaining upstreams are queried after an answer too, to complete a set of addresses.
     pub complete: bool,
-    /// How long a round may take.
+    /// Time that a round may take.
     pub deadline: Duration,
-    /// How long a denial waits for a second upstream.
+    /// Time that a denial waits for a second upstream.
     pub negative_grace: Duration,
     /// Which negative responses count (`round.deny`).
     pub deny: Deny,
@@ -30,11 +30,11 @@ pub struct Settings {
     pub max_ttl: Duration,
     /// Upper bound of the TTL of negative answers (RFC 2308 section 5).
     pub max_negative_ttl: Duration,
-    /// How long a failure is cached (RFC 9520 section 3.2: 1 second to 5 minutes).
+    /// Time for which a failure is cached (RFC 9520 section 3.2: 1 second to 5 minutes).
     pub failure_ttl: Duration,
-    /// How long after its expiry a set may still be served (RFC 8767); zero means never.
+    /// Time after its expiry in which a set may still be served (RFC 8767); zero means never.
     pub stale: Duration,
-    /// How long a client waits for a fresh answer before it gets a stale one.
+    /// Time that a client waits for a fresh answer before it gets a stale one.
     pub stale_wait: Duration,
     /// TTL of stale records.
     pub stale_ttl: Duration,
@@ -42,7 +42,7 @@ pub struct Settings {
     pub prefetch: bool,
     /// Whether queries are sent in mixed letter case (0x20), which a forger has to guess too.
     pub mix_case: bool,
-    /// How many answers the answer cache holds.
+    /// Number of answers that the answer cache holds.
     pub answers: usize,
     /// Bounds of the work in progress.
     pub limits: Limits,
@@ -174,13 +174,13 @@ pub const EARLY_PRICE: u8 = 5;
 pub const EARLY_SAVED: u8 = 50;
 /// Time that an attempt must have had before its round ended to count as a failure of its upstream.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a doubtful datagram waits for a confirmation over TCP; afterwards the datagram counts.
+/// Time that a doubtful datagram waits for a confirmation over TCP; afterwards the datagram counts.
 pub const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
 /// Doubtful datagrams of one attempt. With more, no datagram counts: another host is guessing.
 pub const DOUBTS_MAX: u16 = 64;
 /// Retransmissions after which EDNS is left out, to an upstream that never sent an OPT record.
 pub const RESENDS_WITH_EDNS: u8 = 2;
-/// How long clients wait while every upstream is down: stub resolvers give up after a few seconds.
+/// Time that clients wait while every upstream is down: stub resolvers give up after a few seconds.
 pub const DOWN_DEADLINE: Duration = Duration::from_millis(1_800);
 /// Pause between two questions that are sent to upstreams although their failure is cached, to learn
 /// whether an upstream is back.

@@ -18,13 +18,13 @@ impl<'w> Upkeep<'w> {
         Upkeep(writer)
     }
 
-    /// How many names the table holds; flushed ones count until their space is reused.
+    /// The number of names in the table. Flushed names count until their space is reused.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.0.entries()
     }
 
-    /// How many names the table can hold.
+    /// The number of names that the table can hold.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.0.capacity()
@@ -36,7 +36,7 @@ impl<'w> Upkeep<'w> {
         self.0.is_shared()
     }
 
-    /// How many changes the table has announced so far.
+    /// The number of changes that the table has announced so far.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.0.changes()

@@ -39,7 +39,7 @@ pub(crate) enum Health {
     Trial { pause: Duration },
 }
 
-/// One upstream, and what is known about it.
+/// One upstream, with its learned round-trip time, health and habits.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
     pub server: Server,

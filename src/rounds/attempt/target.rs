@@ -56,7 +56,7 @@ impl Target {
         self.chase.as_ref().map_or(u64::MAX, |chase| chase.expire_ms)
     }
 
-    /// How many chases led to the name; 0 for the round's own name.
+    /// The number of chases that led to the name; 0 for the round's own name.
     pub fn leg(&self) -> u8 {
         self.chase.as_ref().map_or(0, |chase| chase.leg)
     }

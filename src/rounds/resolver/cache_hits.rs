@@ -141,7 +141,7 @@ impl Rounds {
     }
 
     /// Answers `query` from the cache into `out`, in at most `limit` octets. Returns the reply's
-    /// length, or 0 when the cache has no answer: then hand the query in as `Input::Ask`.
+    /// length, or 0 when the cache has no answer: then report the query as `Input::Ask`.
     pub fn answer_hit(&mut self, now: Monotonic, query: &Query<'_>, limit: usize, out: &mut [u8]) -> usize {
         self.answer_hit_at(now, PlacedQuery { query, place: None }, limit, out)
     }

@@ -38,7 +38,7 @@ impl Rounds {
         let attempts: usize = self.rounds.values().map(|r| r.attempts.len()).sum();
         assert_eq!(attempts, self.shared.attempts.len(), "an attempt outlived its round");
         let clients: usize = self.rounds.values().map(|r| r.clients.len()).sum();
-        assert_eq!(clients, self.shared.clients.len(), "a client waits for a round that is gone");
+        assert_eq!(clients, self.shared.clients.len(), "a client waits for a round that has ended");
         self.shared.clients.check();
         assert!(self.rounds.len() <= self.shared.settings.limits.rounds.max(1), "more rounds than allowed");
         for round in self.rounds.values() {

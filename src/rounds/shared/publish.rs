@@ -17,7 +17,7 @@ impl Shared {
     ///
     /// A set with unchanged addresses keeps its set version and, unless it brings an order, their
     /// order: a refresh does not void a measurement (I5). `set.set_version` is 0 for a new set. Extra
-    /// addresses stand behind the others, whatever the order is (I10).
+    /// addresses come after the others in every order (I10).
     pub fn publish(
         &mut self,
         name: &Name,

@@ -27,7 +27,7 @@ struct Alike {
 }
 
 impl Letters {
-    /// Whether a name is to be asked for in lower case.
+    /// Whether queries for a name must be in lower case.
     pub fn tells_apart(&self, now: Monotonic, name: &Name) -> bool {
         self.apart.iter().any(|(domain, until)| now < *until && name.ends_with(domain))
     }
@@ -98,7 +98,7 @@ pub(crate) fn denied_domain(name: &Name, message: &Message<'_>) -> Name {
     domain
 }
 
-/// How long an upstream's treatment of letter case is remembered.
+/// Time for which an upstream's treatment of letter case is remembered.
 const LEARNED_FOR: Duration = Duration::from_secs(3_600);
 
 /// Upper bound of the domains in [`Letters::apart`].

@@ -13,8 +13,8 @@ pub(crate) const OPTION_MAX: usize = 4 + 8 + SERVER_MAX;
 /// Answers with a wrong or missing cookie that TCP confirmed, after which this counts as a habit of the
 /// upstream. A forger may have guessed one alone.
 const STRANGE_MAX: u8 = 2;
-/// How long such answers are counted, and how long the cookies of an upstream with this habit are
-/// ignored.
+/// Time for which such answers are counted, and for which the cookies of an upstream with this habit
+/// are ignored.
 const STRANGE_FOR: Duration = Duration::from_secs(3_600);
 
 /// The DNS cookies of one upstream (RFC 7873): our client cookie and its server cookie.
@@ -95,7 +95,8 @@ impl Cookie {
     }
 }
 
-/// Answers that did not fit and were right all the same: their number, and when the first came.
+/// Answers with an unexpected cookie or letter case that were right: their number, and the time of the
+/// first.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Strange(Option<(u8, Monotonic)>);
 

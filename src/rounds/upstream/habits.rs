@@ -95,12 +95,12 @@ impl Upstream {
     }
 }
 
-/// How long an upstream without EDNS gets queries without it (RFC 6891 section 7 leaves it open;
+/// Time for which an upstream without EDNS gets queries without it (RFC 6891 section 7 leaves it open;
 /// unbound: minutes).
 const NO_EDNS_FOR: Duration = Duration::from_secs(300);
 
 /// Names that show a habit before it counts.
 const LEARN_AFTER: u8 = 3;
 
-/// How long an upstream that changes the letter case gets queries in lower case.
+/// Time for which an upstream that changes the letter case gets queries in lower case.
 const FOLDS_CASE_FOR: Duration = Duration::from_secs(3_600);
