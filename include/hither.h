@@ -1,11 +1,12 @@
 /* libhither: hither's answers for C programs, read from shared memory without a system call. See libhither(3).
  *
- * What a program can rely on:
- * - One publish: an entry is a copy of what the daemon published together, never a mix of two versions.
- * - Versions grow: a later lookup of the same name never returns a lower version.
- * - Nothing here allocates, keeps a file descriptor open, takes a lock, or waits; only hither_wait waits, for the daemon.
- * - All functions may be called from any thread and after fork. Threads may share a table, but not during hither_open and hither_close.
- * - A result is stored in the caller's buffer and does not change.
+ * Guarantees:
+ * - An entry is a copy of one publish of the daemon, never a mix of two.
+ * - A later lookup of the same name never returns a lower version.
+ * - No function allocates, keeps a file descriptor open, or takes a lock. Only hither_wait waits, for the daemon.
+ * - All functions may be called from any thread and after fork. Threads may use one table at the same time, except while one of
+ *   them is in hither_open or hither_close with it.
+ * - A result is stored in memory of the caller, and the library does not change it later.
  * - hither_open, hither_lookup and hither_wait do not change errno.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef HITHER_H
@@ -21,89 +22,116 @@ extern "C" {
 /* The version of the interface in this file; hither_abi() returns that of the library. */
 #define HITHER_ABI 1
 
-/* Results. Only the first three fill the entry. */
+/* Results of functions. hither_lookup fills the entry only with one of the first three. */
 enum {
-  HITHER_FRESH = 0,        /* every family that was asked for: addresses, or a denial */
-  HITHER_STALE = 1,        /* every family that was asked for, but some of it has expired */
-  HITHER_PARTIAL = 2,      /* a family that was asked for is not in the table */
+  HITHER_FRESH = 0,        /* every requested family is known: addresses, or a denial; for other functions, success */
+  HITHER_STALE = 1,        /* every requested family is known, but at least one has expired */
+  HITHER_PARTIAL = 2,      /* a requested family is not in the table */
   HITHER_MISSING = 3,      /* the name is not in the table: ask the daemon by a DNS query */
-  HITHER_BUSY = 4,         /* the daemon changed the entry during every try: ask the daemon, or look again */
+  HITHER_BUSY = 4,         /* the daemon changed the entry during every try, or its record is too large: ask the daemon, or try again */
   HITHER_NO_TABLE = 5,     /* there is no table, or this process may not read it */
   HITHER_NOT_TRUSTED = 6,  /* a user other than root and the owner of the directory could have written the table */
-  HITHER_NOT_A_TABLE = 7,  /* it is not a table of this version, or it is damaged */
+  HITHER_NOT_A_TABLE = 7,  /* the file is not a table of this version, or is damaged */
   HITHER_OTHER_CLOCK = 8,  /* this process is in another time namespace, where expiry times mean nothing */
   HITHER_BAD_NAME = 9,     /* not a domain name: a label is empty or has over 63 octets, or the name has over 255 octets */
   HITHER_RANGE = 10,       /* the buffer is too small; *needed is a size that is enough */
-  HITHER_BAD_ARGUMENT = 11,  /* a null pointer, or no family */
-  HITHER_OTHER_NETWORK = 12 /* this thread is in another network namespace, where other answers hold: ask the resolver there */
+  HITHER_BAD_ARGUMENT = 11,  /* a pointer is null, families is not one of the three, or dir is empty or has over 95 octets */
+  HITHER_OTHER_NETWORK = 12 /* this thread is in another network namespace, where other answers hold, or cannot determine its
+                               namespace: ask the resolver there */
 };
 
-/* The families of a lookup. */
+/* The families of a lookup: IPv4, IPv6, both. */
 enum { HITHER_A = 1, HITHER_AAAA = 2, HITHER_BOTH = 3 };
-/* hither_set.state: at least one upstream has answered; the deadline came first; every upstream has answered or failed. */
-enum { HITHER_FIRST = 0, HITHER_SOME = 1, HITHER_COMPLETE = 2 };
-/* hither_set.negative: no denial; the name has no addresses of this family; the name does not exist. */
-enum { HITHER_EXISTS = 0, HITHER_NODATA = 1, HITHER_NXDOMAIN = 2 };
 
-/* hither_address.rtt_us of an address that was not measured, and of one that did not answer. */
+/* Values of hither_set.state. */
+enum {
+  HITHER_FIRST = 0,   /* at least one upstream has answered, and others may still answer */
+  HITHER_SOME = 1,    /* the deadline came before all upstreams had answered */
+  HITHER_COMPLETE = 2 /* every upstream has answered or failed */
+};
+
+/* Values of hither_set.negative. */
+enum {
+  HITHER_EXISTS = 0,  /* no denial */
+  HITHER_NODATA = 1,  /* the name has no addresses of this family */
+  HITHER_NXDOMAIN = 2 /* the name does not exist */
+};
+
+/* Values of hither_address.rtt_us: the address was not measured; the address did not answer. */
 #define HITHER_RTT_UNMEASURED 0xfffffffeu
 #define HITHER_RTT_UNREACHABLE 0xffffffffu
 
-/* The table of a runtime directory. The caller provides it, and hither_open or zeros fill it. */
+/* The table of a runtime directory, in memory of the caller. It must be filled by hither_open or with zeros, which stand for an open
+ * with NULL. It must not be copied. */
 typedef struct hither {
   uint64_t opaque[256];
 } hither;
 
+/* One address of a set. */
 typedef struct hither_address {
   uint32_t family;    /* AF_INET or AF_INET6 */
   uint32_t rtt_us;    /* round-trip time in microseconds, or one of the two values above */
-  uint32_t upstreams; /* a bit for each of the first 22 configured upstreams that gave it, and one for all others */
-  uint8_t octets[16]; /* 4 or 16 of them, in network order */
+  uint32_t upstreams; /* a bit for each of the first 22 configured upstreams that gave it, from bit 0 on, and bit 22 for all others */
+  uint8_t octets[16]; /* the address in network order: 4 octets and 12 zeros, or 16 octets */
 } hither_address;
 
-/* One family of a name. */
+/* One family of a name. Its pointers lead into the buffer of the lookup. */
 typedef struct hither_set {
   uint64_t version;                /* grows with every publish */
   uint64_t set_version;            /* the version at which the addresses last changed */
   uint64_t round;                  /* the number of the round that gathered them */
-  uint64_t expire_ms;              /* when it expires, in milliseconds of CLOCK_BOOTTIME */
+  uint64_t expire_ms;              /* the time at which it expires, in milliseconds of CLOCK_BOOTTIME */
   const hither_address *addresses; /* best first; NULL if there are none */
   const char *canonical;           /* the canonical name without a final dot; NULL if it is not a host name */
-  uint32_t ttl_s;                  /* the TTL that is left, in seconds */
+  uint32_t ttl_s;                  /* the TTL that is left, in seconds, rounded down */
   uint32_t count;                  /* the number of addresses */
-  uint8_t known;                   /* 0: the table does not have this family, and all other fields are 0 */
-  uint8_t state;
-  uint8_t negative;
-  uint8_t sorted; /* 1: the addresses are in the order of measured latency */
-  uint32_t reserved;
+  uint8_t known;                   /* 1, or 0 if the table does not have this family: then all other fields are 0 */
+  uint8_t state;                   /* HITHER_FIRST, HITHER_SOME or HITHER_COMPLETE */
+  uint8_t negative;                /* HITHER_EXISTS, HITHER_NODATA or HITHER_NXDOMAIN */
+  uint8_t sorted;                  /* 1 if the addresses are in the order of measured latency, else 0 */
+  uint32_t reserved;               /* 0 */
 } hither_set;
 
 /* Both families of a name. */
 typedef struct hither_entry {
-  uint64_t version; /* the higher version of the two */
+  uint64_t version; /* the higher version of the two families */
   hither_set a, aaaa;
 } hither_entry;
 
-/* The version of the library's interface, to be compared with HITHER_ABI. */
+/* Returns the version of the library's interface. The program works only if it equals HITHER_ABI. */
 uint32_t hither_abi(void);
 
-/* Initialises `table` for the runtime directory `dir` and opens the table there. NULL: the directory in the environment variable
- * HITHER_RUNTIME_DIR, unless the program runs with more rights than its caller, else /run/hither. If the table cannot be opened yet, each
- * lookup tries again. */
+/* Initialises `table` for the runtime directory `dir`, of 1 to 95 octets, and opens the table there. NULL stands for the directory in
+ * the environment variable HITHER_RUNTIME_DIR, unless that is not set or the program runs with raised privileges (setuid); then for
+ * /run/hither.
+ *
+ * Returns HITHER_FRESH, or HITHER_BAD_ARGUMENT and leaves `table` as it was, or the reason why there is no table now: then each lookup
+ * tries again. No other thread may use `table` during the call. A table that is in use must be closed before. */
 int hither_open(hither *table, const char *dir);
 
-/* Unmaps the table. No other thread may use it, now or later. */
+/* Unmaps the table. NULL is ignored. No other thread may use `table` during the call, and none at all after it without a new
+ * hither_open. May change errno. */
 void hither_close(hither *table);
 
-/* Looks up `name` in any letter case, with or without a final dot; \DDD and \X are escapes. If `needed` is not NULL, *needed becomes a
- * size of `buffer` that is enough for the entry. 1024 octets are enough for 32 addresses. */
+/* Looks up `name` in any letter case, with or without a final dot; \DDD and \X are escapes. `families` is HITHER_A, HITHER_AAAA or
+ * HITHER_BOTH. The entry is stored in `*entry`, and its addresses and names in the `size` octets of `buffer`, which may have any
+ * alignment. The entry may have a family that was not requested.
+ *
+ * If the name is in the table and `needed` is not NULL, *needed becomes a size in octets that is enough for the entry, also with
+ * HITHER_RANGE; the next lookup may need more. 1024 octets are enough for 32 addresses and canonical names of 50 octets.
+ *
+ * Any number of threads may look up in one table at the same time, each with an entry and a buffer of its own. */
 int hither_lookup(hither *table, const char *name, int families, hither_entry *entry, void *buffer, size_t size, size_t *needed);
 
-/* Waits until the table has seen more than *changes changes, at most timeout_ms; *changes becomes the number that it has seen. With
- * timeout_ms 0 it only reads that number. */
+/* Waits until the table has seen more than *changes changes, at most `timeout_ms` milliseconds, and stores their number in *changes.
+ * May return earlier with the number unchanged, for instance after a signal. With a timeout of 0 it only reads the number. Another
+ * number, even a lower one, means that the table has changed or was replaced.
+ *
+ * Returns HITHER_FRESH, also after the timeout, or the reason why there is no table. Any number of threads may wait at the same
+ * time. */
 int hither_wait(hither *table, uint64_t *changes, uint32_t timeout_ms);
 
-/* The meaning of a result, in a few English words. */
+/* Returns the meaning of a result in a few English words. The string is constant and must not be freed; no result is invalid. */
 const char *hither_strerror(int result);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-//! The functions of `include/hither.h`.
+//! The functions of `include/hither.h`, which describes them for their callers.
 #![allow(unsafe_code)]
 
 use crate::types::{
@@ -24,14 +24,16 @@ unsafe fn handle_of<'h>(handle: *mut Hither) -> Option<&'h Handle> {
     unsafe { handle.cast::<Handle>().as_ref() }
 }
 
-/// The number of this interface. A program that was built for another number does not work.
+/// The version of this interface, `HITHER_ABI` of the header. A program that was built for another
+/// version does not work.
 #[unsafe(no_mangle)]
 pub extern "C" fn hither_abi() -> u32 {
     1
 }
 
-/// Initialises `handle` and opens the table in `dir`; null: in the environment's or the default
-/// directory. The result says whether the table could be opened; each lookup tries again.
+/// Initialises `handle` for the runtime directory `dir` and opens the table there. A null `dir` stands
+/// for the directory in the environment, or else the default one. The result says whether the table
+/// could be opened; each lookup tries again.
 ///
 /// # Safety
 /// `handle` may be written and is not used by another thread; `dir` is null or a C string.
@@ -61,7 +63,7 @@ pub unsafe extern "C" fn hither_open(handle: *mut Hither, dir: *const c_char) ->
     }
 }
 
-/// Unmaps the table.
+/// Unmaps the table and its replaced predecessors.
 ///
 /// # Safety
 /// `handle` is null, or was filled by `hither_open` or with zeros, and no other thread uses it now
@@ -76,7 +78,8 @@ pub unsafe extern "C" fn hither_close(handle: *mut Hither) {
     }
 }
 
-/// Looks up `name`: `families` is 1 for A, 2 for AAAA, 3 for both.
+/// Looks up `name` in any letter case and stores its entry in `out` and `buffer`. `families` is 1 for
+/// A, 2 for AAAA, 3 for both. `needed` gets the sufficient size of the buffer, in octets.
 ///
 /// # Safety
 /// `handle` is as for `hither_close`; `name` is null or a C string; `out` is null or may be
@@ -133,14 +136,17 @@ pub unsafe extern "C" fn hither_lookup(
     }
 }
 
+/// Stores a found entry for the caller, and returns the result of the lookup.
 type Fill<'f> = dyn FnMut(&hither_table::Entry<'_>, Freshness, Monotonic) -> c_int + 'f;
 
+/// [`look`] with room for the largest record. Not inlined: a program may have a small stack, and few
+/// records need so much of it.
 #[inline(never)]
 fn look_large(handle: &Handle, name: &Name, wanted: Wanted, fill: &mut Fill<'_>) -> c_int {
     look(handle, name, wanted, &mut [0; RECORD_MAX], fill).unwrap_or(BUSY)
 }
 
-/// Looks up a name with `room` for the record. `None`: it is too small.
+/// Looks up a name and copies its record into `room`. `None`: `room` is too small.
 fn look(
     handle: &Handle,
     name: &Name,
@@ -157,7 +163,7 @@ fn look(
     })
 }
 
-/// The size of a buffer that is enough for an entry with any alignment of the buffer.
+/// The size in octets of a buffer that is enough for an entry, whatever the alignment of the buffer.
 fn size_of_parts(entry: &hither_table::Entry<'_>) -> usize {
     let mut size = 0;
     for family in [Family::A, Family::Aaaa] {
@@ -169,6 +175,7 @@ fn size_of_parts(entry: &hither_table::Entry<'_>) -> usize {
     size
 }
 
+/// The structure for one family of an entry; its addresses and text are stored in `arena`.
 fn set_of(
     entry: &hither_table::Entry<'_>,
     family: Family,
@@ -230,8 +237,8 @@ fn address_of(address: &hither_table::Address) -> Address {
     Address { family, rtt_us, upstreams: address.given_by(), octets }
 }
 
-/// Waits until the table has seen more than `*changes` changes, at most `timeout_ms`; sets
-/// `*changes` to the number that it has seen.
+/// Waits until the table has seen more than `*changes` changes, at most `timeout_ms` milliseconds, and
+/// sets `*changes` to their number. May return earlier, with the number unchanged.
 ///
 /// # Safety
 /// `handle` is as for `hither_close`; `changes` is null or may be read and written.

@@ -1,8 +1,8 @@
 //! libhither: lookups in the table for C programs, and for other languages that can call C.
 //! Described in `include/hither.h` and libhither(3).
 //!
-//! It does not allocate, keeps no file descriptor, and never waits for another thread; results are
-//! stored in the caller's buffer. Like the NSS module it does not link if a panic can be reached.
+//! The library does not allocate, keeps no file descriptor, and never waits for another thread; results
+//! are stored in the caller's buffer. Like the NSS module it does not link if a panic can be reached.
 
 #![cfg_attr(panic = "abort", no_std)]
 #![deny(unsafe_code)]

@@ -23,10 +23,10 @@ pub(crate) const BAD_ARGUMENT: c_int = 11;
 pub(crate) const OTHER_NETWORK: c_int = 12;
 /// `rtt_us` of an address that has not been measured.
 pub(crate) const RTT_UNMEASURED: u32 = 0xffff_fffe;
-/// `rtt_us` of an address that does not answer.
+/// `rtt_us` of an address that did not answer.
 pub(crate) const RTT_UNREACHABLE: u32 = 0xffff_ffff;
 
-/// `hither`: the table of a runtime directory; a [`Handle`].
+/// `hither` in C: the table of a runtime directory, as a [`Handle`].
 #[repr(C)]
 pub struct Hither {
     opaque: [u64; 256],
@@ -35,23 +35,23 @@ pub struct Hither {
 const _: () =
     assert!(size_of::<Handle>() <= size_of::<Hither>() && align_of::<Handle>() <= align_of::<Hither>());
 
-/// One address of a set, `hither_address` in C.
+/// `hither_address` in C: one address of a set.
 #[repr(C)]
 pub struct Address {
     /// AF_INET or AF_INET6, which are 2 and 10 on Linux.
     pub family: u32,
-    /// The round-trip time in microseconds, or one of the two constants.
+    /// The round-trip time in microseconds, [`RTT_UNMEASURED`] or [`RTT_UNREACHABLE`].
     pub rtt_us: u32,
-    /// The upstreams that gave it, a bit for each.
+    /// A bit for each of the first 22 upstreams that gave the address, and bit 22 for all others.
     pub upstreams: u32,
-    /// 4 or 16 octets in network order.
+    /// The address in network order: 4 octets and 12 zeros, or 16 octets.
     pub octets: [u8; 16],
 }
 
 // SAFETY: numbers, for which zero is a value.
 unsafe impl Plain for Address {}
 
-/// `hither_set`: one family of a name.
+/// `hither_set` in C: one family of a name.
 #[repr(C)]
 pub struct Set {
     /// The version under which this family was published.
@@ -60,9 +60,9 @@ pub struct Set {
     pub set_version: u64,
     /// The round that gathered the addresses.
     pub round: u64,
-    /// When it expires, in milliseconds of CLOCK_BOOTTIME.
+    /// The time at which the set expires, in milliseconds of CLOCK_BOOTTIME.
     pub expire_ms: u64,
-    /// The addresses, best first; null if there are none.
+    /// The addresses in the caller's buffer, best first; null if there are none.
     pub addresses: *const Address,
     /// The canonical name without a final dot; null if it is not a host name.
     pub canonical: *const c_char,
@@ -72,20 +72,20 @@ pub struct Set {
     pub count: u32,
     /// 1 if the table has this family, else 0.
     pub known: u8,
-    /// How far the round got: 0 first, 1 partial, 2 complete.
+    /// State of the round: 0 an upstream has answered, 1 ended at its deadline, 2 complete.
     pub state: u8,
-    /// The denial: 0 none, 1 NODATA, 2 NXDOMAIN.
+    /// The kind of denial: 0 none, 1 NODATA, 2 NXDOMAIN.
     pub negative: u8,
-    /// 1 if the order is that of measured latency, else 0.
+    /// 1 if the addresses are in the order of measured latency, else 0.
     pub sorted: u8,
     /// Always zero, for later versions of the ABI.
     pub reserved: u32,
 }
 
-/// `hither_entry`: both families of a name, all of one publish.
+/// `hither_entry` in C: both families of a name, all of one publish.
 #[repr(C)]
 pub struct Entry {
-    /// The newer version of the two.
+    /// The higher version of the two families.
     pub version: u64,
     /// The set of IPv4 addresses.
     pub a: Set,
@@ -129,9 +129,9 @@ mod tests {
     use std::mem::offset_of;
     use std::process::Command;
 
-    /// Compiles static assertions about `include/hither.h`.
+    /// The C compiler checks static assertions about `include/hither.h`.
     #[test]
-    fn the_header_describes_these_structures() {
+    fn the_c_header_has_the_same_sizes_offsets_and_values() {
         let mut program = "#include <hither.h>\n".to_owned();
         let mut same = |what: &str, ours: usize| {
             let _ = writeln!(program, "_Static_assert({what} == {ours}, \"{what}\");");

@@ -1,9 +1,9 @@
-//! The caller's buffer, given out in pieces. Everything that a C function returns must be in it.
+//! The caller's buffer, given out in pieces. All memory that a C function returns must be in it.
 #![allow(unsafe_code)]
 
 use core::marker::PhantomData;
 
-/// The rest of a caller's buffer that has not been given out.
+/// The part of a caller's buffer that has not been given out.
 pub struct Arena<'b> {
     at: *mut u8,
     left: usize,
@@ -15,7 +15,7 @@ pub struct Arena<'b> {
 pub struct Full;
 
 impl<'b> Arena<'b> {
-    /// Begins with a whole buffer of `left` octets at `at`.
+    /// A buffer of `left` octets at `at`, of which nothing has been given out.
     ///
     /// # Safety
     /// The caller may write these octets for as long as `'b`.
@@ -23,7 +23,7 @@ impl<'b> Arena<'b> {
         Arena { at, left, buffer: PhantomData }
     }
 
-    /// Gives out aligned, zeroed memory for `count` values.
+    /// Gives out memory for `count` values, aligned and filled with zeros.
     ///
     /// # Errors
     /// [`Full`] if they do not fit.
@@ -42,7 +42,7 @@ impl<'b> Arena<'b> {
         }
     }
 
-    /// Writes these octets and a NUL, and gives out their address.
+    /// Gives out memory for a C string, and writes these octets and a NUL into it.
     ///
     /// # Errors
     /// [`Full`] if they do not fit.

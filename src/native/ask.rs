@@ -1,5 +1,5 @@
-//! Asking the daemon over its DNS socket. The answer itself is read from the table: the daemon
-//! publishes before it replies.
+//! Asking the daemon over its DNS socket. The answer itself is then read from the table, since the
+//! daemon publishes it before it replies.
 
 use crate::sys;
 use core::net::SocketAddr;
@@ -8,26 +8,26 @@ use hither_table::{Family, Monotonic, Wanted};
 use hither_wire::header::HEADER_LEN;
 use hither_wire::name::{NAME_MAX, Name};
 
-/// How long to wait for the daemon's reply about one name. The daemon waits longer for its
+/// How long a thread waits for the daemon's reply about one name. The daemon waits longer for its
 /// upstreams, but the caller has other NSS modules to try.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
-/// How long one call of a program waits for all the names that it looks up together.
-pub(crate) const CALL: Duration = Duration::from_millis(2500);
-/// How long a daemon that hangs is not asked.
-pub(crate) const SILENCE: Duration = Duration::from_secs(10);
+pub(crate) const REPLY_WAIT_MAX: Duration = Duration::from_millis(1500);
+/// How long one call of a program waits for the daemon, for all names that it looks up together.
+pub(crate) const CALL_WAIT_MAX: Duration = Duration::from_millis(2500);
+/// How long a process does not ask a daemon that hangs.
+pub(crate) const HANG_PAUSE: Duration = Duration::from_secs(10);
 /// Octets of the largest query: header, name, type and class.
 const QUERY_MAX: usize = HEADER_LEN + NAME_MAX + 4;
 
 /// Why the daemon gave no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Unanswered {
-    /// It replied with an error, or its socket is closed.
+    /// The daemon replied with an error, or its socket is closed.
     Refused,
-    /// It did not reply in time.
+    /// The daemon did not reply in time.
     Silent,
 }
 
-/// From when and until when to wait.
+/// The time at which a wait began, and the time at which it ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Wait {
     pub began: Monotonic,
@@ -43,19 +43,20 @@ pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) 
     // forged reply only makes us read the table. The lowest bit stands for the family.
     let began = wait.began.0;
     let id = (began ^ began >> 16 ^ u64::from(sys::process_id())) as u16 & !1;
-    let mut open = 0;
+    // A bit for each query that waits for its reply, by the lowest bit of its id.
+    let mut waiting = 0;
     for (family, id) in [(Family::A, id), (Family::Aaaa, id | 1)] {
         if wanted.includes(family) {
             let mut query = [0; QUERY_MAX];
             let len = write_query(&mut query, id, name, family);
             let sent = query.get(..len).and_then(|query| sys::send(&socket, query));
             sent.ok_or(Unanswered::Refused)?;
-            open |= 1 << (id & 1);
+            waiting |= 1 << (id & 1);
         }
     }
     // The header is enough; the kernel drops the rest of a longer datagram.
     let mut reply = [0; HEADER_LEN];
-    while open != 0 {
+    while waiting != 0 {
         let len = sys::receive(&socket, &mut reply, wait.until)?;
         let [i0, i1, flags, codes, ..] = reply;
         let (got, rcode) = (u16::from_be_bytes([i0, i1]), codes & 0xf);
@@ -66,12 +67,12 @@ pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) 
         if rcode != 0 && rcode != 3 {
             return Err(Unanswered::Refused);
         }
-        open &= !(1 << (got & 1));
+        waiting &= !(1 << (got & 1));
     }
     Ok(())
 }
 
-/// Writes a query with RD set; returns its length.
+/// Writes a query with RD set, and returns its length in octets.
 fn write_query(out: &mut [u8; QUERY_MAX], id: u16, name: &Name, family: Family) -> usize {
     let [i0, i1] = id.to_be_bytes();
     let rtype = match family {

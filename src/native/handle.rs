@@ -17,54 +17,56 @@ use hither_table::network::Network;
 use hither_table::paths::RUNTIME_DIR;
 use hither_table::{Monotonic, Plan, Recheck, View};
 
-/// Mappings at most: the current one and replaced ones that are still read.
+/// Slots for mappings: the current one, and replaced ones that are still read.
 const SLOTS: usize = 4;
-/// Versions that are remembered so that each is hinted once; each has one place, by its lowest
-/// bits.
-const HINTED: usize = 64;
-/// How often a thread yields to another one that is opening the table (about ten microseconds in
-/// all) before it goes on without.
-const YIELDS: usize = 200;
-/// Octets of the longest runtime directory, one more for the NUL.
-const DIR_LEN: usize = 96;
+/// Slots for the versions for which hints were sent, so that each gets one hint. The lowest bits of a
+/// version choose its slot, in which it replaces another.
+const HINT_SLOTS: usize = 64;
+/// How often a thread yields to another one that is opening the table before it does without the
+/// table: about ten microseconds in all.
+const YIELDS_MAX: usize = 200;
+/// Octets of the longest runtime directory, including its NUL.
+const DIR_MAX: usize = 96;
 
 /// Why there is no table to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unusable {
-    /// There is no file, or this process may not read it.
+    /// The directory has no table, or this process may not read it.
     NoTable,
-    /// A user other than root and the daemon's could have written it.
+    /// A user other than root and the daemon's could have written the table.
     NotTrusted,
-    /// It is not a table, or one of another ABI.
+    /// The file is not a table, or is a table of another ABI.
     NotATable,
     /// This process is in another time namespace, where the table's expiry times mean nothing.
     OtherClock,
-    /// This thread is in another network namespace, where other answers hold, or cannot find out in
-    /// which one it is.
+    /// This thread is in another network namespace, where other answers hold, or cannot determine its
+    /// namespace.
     OtherNetwork,
 }
 
-/// Reads the tables of one runtime directory, one after the other. All zeros is a valid handle that
-/// has nothing open yet.
+/// Reads the table of one runtime directory and those that replace it. All zeros is a valid handle
+/// that has nothing open yet.
 #[repr(C)]
 pub struct Handle {
-    /// The runtime directory, ended by a NUL; empty: the environment's, else the default.
-    dir: [u8; DIR_LEN],
-    /// The current slot's number plus one; 0: none.
+    /// The runtime directory, ended by a NUL; empty: that of the environment, else the default one.
+    dir: [u8; DIR_MAX],
+    /// The number of the current slot plus one; 0 if no table is open.
     current: AtomicU32,
     /// The id of the process in which a thread is exchanging mappings at this moment, or 0.
     exchanging: AtomicU32,
     recheck: Recheck,
     network: Network,
-    /// The daemon hangs, so it is not asked before this time, in nanoseconds of the table's clock.
+    /// The time before which the daemon is not asked since it hangs, in nanoseconds of the table's
+    /// clock.
     silent_until: AtomicU64,
-    hinted: [AtomicU64; HINTED],
+    /// The versions for which hints were sent, see [`HINT_SLOTS`].
+    hinted: [AtomicU64; HINT_SLOTS],
     slots: [Slot; SLOTS],
 }
 
 #[repr(C)]
 struct Slot {
-    /// Threads that read this slot, or are about to find that it is not current.
+    /// How many threads read this slot, or are about to find that it is not current.
     users: AtomicU32,
     /// Written only by the thread that exchanges, while the slot is not current and has no user.
     held: UnsafeCell<MaybeUninit<Held>>,
@@ -100,13 +102,13 @@ impl Handle {
     #[must_use]
     pub const fn new() -> Handle {
         Handle {
-            dir: [0; DIR_LEN],
+            dir: [0; DIR_MAX],
             current: AtomicU32::new(0),
             exchanging: AtomicU32::new(0),
             recheck: Recheck::new(),
             network: Network::new(),
             silent_until: AtomicU64::new(0),
-            hinted: [const { AtomicU64::new(0) }; HINTED],
+            hinted: [const { AtomicU64::new(0) }; HINT_SLOTS],
             slots: [const { Slot::new() }; SLOTS],
         }
     }
@@ -115,7 +117,7 @@ impl Handle {
     /// or has over 95 octets.
     pub fn set_dir(&mut self, dir: &[u8]) -> Option<()> {
         let room = self.dir.get_mut(..dir.len())?;
-        if dir.is_empty() || dir.contains(&0) || dir.len() == DIR_LEN {
+        if dir.is_empty() || dir.contains(&0) || dir.len() == DIR_MAX {
             return None;
         }
         for (to, from) in room.iter_mut().zip(dir) {
@@ -140,7 +142,7 @@ impl Handle {
         Some(path)
     }
 
-    /// Gives the current table to `look`, opening it where none is open yet.
+    /// Gives the current table to `look`, and opens it first if none is open yet.
     ///
     /// # Errors
     /// Why there is no table.
@@ -201,38 +203,38 @@ impl Handle {
         network == self.network.of_thread(now, sys::network)
     }
 
-    /// What identifies the current table, for [`Handle::exchange`].
+    /// The number of the current slot plus one, for [`Handle::exchange`]; 0 if no table is open.
     pub(crate) fn current(&self) -> u32 {
         self.current.load(SeqCst)
     }
 
-    /// Opens the file that is there now in place of the table `before`, unless another thread has
-    /// done so.
+    /// Opens the file that the directory has now in place of the table `before`, unless another thread
+    /// has done so.
     #[cold]
     pub(crate) fn exchange(&self, before: u32) -> Result<(), Unusable> {
         let me = sys::process_id();
         let mut holder = self.exchanging.load(SeqCst);
-        for _ in 0..YIELDS {
+        for _ in 0..YIELDS_MAX {
             if holder != me {
                 break;
             }
             sys::yield_now();
             holder = self.exchanging.load(SeqCst);
         }
-        // Another process's id is that of the parent of a forked child, whose thread does not exist
-        // here: it is taken over.
+        // The id of another process is that of the parent of this forked child. The parent's thread
+        // does not exist here, so its turn is taken over.
         if holder == me || self.exchanging.compare_exchange(holder, me, SeqCst, SeqCst).is_err() {
             return Err(Unusable::NoTable);
         }
-        let result = if self.current.load(SeqCst) == before { self.fill(before) } else { Ok(()) };
+        let result = if self.current.load(SeqCst) == before { self.map_current(before) } else { Ok(()) };
         self.exchanging.store(0, SeqCst);
         result
     }
 
-    /// Maps the file that is there into a free slot and makes that slot current. Only for the
+    /// Maps the file that the directory has into a free slot and makes that slot current. Only for the
     /// thread that has `exchanging`.
     #[cold]
-    fn fill(&self, before: u32) -> Result<(), Unusable> {
+    fn map_current(&self, before: u32) -> Result<(), Unusable> {
         let dir = self.dir().ok_or(Unusable::NoTable)?;
         let is_free = |(n, slot): &(usize, &Slot)| *n as u32 + 1 != before && slot.users.load(SeqCst) == 0;
         let (n, slot) = self.slots.iter().enumerate().find(is_free).ok_or(Unusable::NoTable)?;
@@ -258,34 +260,34 @@ impl Handle {
                 return Err(why);
             }
         };
-        Self::empty(slot);
+        Self::unmap_slot(slot);
         // SAFETY: the slot is not current and had no user, and this is the one thread that
         // exchanges. A reader that counts itself now finds that the slot is not current and does
         // not look.
         unsafe { *slot.held.get() = MaybeUninit::new(Held { memory, plan }) };
         slot.mapped.store(1, SeqCst);
         self.current.store(n as u32 + 1, SeqCst);
-        self.unmap(before);
+        self.unmap_replaced(before);
         Ok(())
     }
 
-    /// Leaves no table current, instead of `before`. Only for the thread that has `exchanging`.
+    /// Makes no table current in place of `before`. Only for the thread that has `exchanging`.
     fn clear_current(&self, before: u32) {
         self.current.store(0, SeqCst);
-        self.unmap(before);
+        self.unmap_replaced(before);
     }
 
-    /// Unmaps the table `before`, which was the current one, if it has no reader.
-    fn unmap(&self, before: u32) {
+    /// Unmaps the table `before`, which was current until now, if it has no reader.
+    fn unmap_replaced(&self, before: u32) {
         if let Some(old) = self.slots.get((before as usize).wrapping_sub(1))
             && old.users.load(SeqCst) == 0
         {
-            Self::empty(old);
+            Self::unmap_slot(old);
         }
     }
 
     /// Unmaps the table of a slot that is not current and has no user.
-    fn empty(slot: &Slot) {
+    fn unmap_slot(slot: &Slot) {
         if slot.mapped.swap(0, SeqCst) == 1 {
             // SAFETY: `mapped` was 1, so the slot is filled; it is not current, and a reader that
             // counts itself now sees that.
@@ -296,9 +298,9 @@ impl Handle {
         }
     }
 
-    /// Whether another file is there than the one that is read. Asks the kernel at most once a
-    /// second, see [`Recheck`].
-    pub(crate) fn is_outdated(&self, now: Monotonic) -> bool {
+    /// Checks whether the directory has another file than the one that is read, at most once a second;
+    /// `false` in between. See [`Recheck`].
+    pub(crate) fn check_outdated(&self, now: Monotonic) -> bool {
         if !self.recheck.is_due(now) {
             return false;
         }
@@ -315,7 +317,7 @@ impl Handle {
         found.is_some() && found != held
     }
 
-    /// Whether the daemon hung when it was last asked, and it is too soon to ask again.
+    /// Whether the daemon hung when it was last asked, and must not be asked again yet.
     pub(crate) fn is_silent(&self, now: Monotonic) -> bool {
         now.0 < self.silent_until.load(SeqCst)
     }
@@ -325,10 +327,10 @@ impl Handle {
         self.silent_until.store(until.0, SeqCst);
     }
 
-    /// Whether no hint has been sent for this version yet, as far as is remembered; it counts as
-    /// sent from now on.
-    pub(crate) fn is_first_hint(&self, version: u64) -> bool {
-        let at = (version as usize) % HINTED;
+    /// Notes that a hint is sent for this version. `false`: one was sent before, as far as is
+    /// remembered.
+    pub(crate) fn note_hint(&self, version: u64) -> bool {
+        let at = (version as usize) % HINT_SLOTS;
         self.hinted.get(at).is_some_and(|last| last.swap(version, SeqCst) != version)
     }
 
@@ -338,12 +340,12 @@ impl Handle {
     /// No other thread uses the handle, now or later.
     pub unsafe fn close(&self) {
         self.current.store(0, SeqCst);
-        self.slots.iter().for_each(Self::empty);
+        self.slots.iter().for_each(Self::unmap_slot);
     }
 }
 
-/// Whether the table's times mean something to this process, by the clocks' difference that the
-/// daemon wrote.
+/// Checks that this process is in the daemon's time namespace, by the wall clock minus the table's
+/// clock, which the daemon wrote.
 pub(crate) fn check_clock(offset_ms: u64) -> Result<(), Unusable> {
     let apart = sys::clock_offset_ms().abs_diff(offset_ms);
     if apart > CLOCK_SLACK_MS { Err(Unusable::OtherClock) } else { Ok(()) }

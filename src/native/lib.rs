@@ -1,5 +1,5 @@
-//! Reads the table from inside the processes of other programs: what the C library and the NSS
-//! module share.
+//! Reads the table from within the processes of other programs: the common part of the C library and
+//! the NSS module.
 //!
 //! Such a process may fork, run in a chroot, close descriptors that it does not know, have small
 //! stacks, or be root. So this crate does not allocate and has no thread-local storage, no open

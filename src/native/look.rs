@@ -1,7 +1,7 @@
-//! One lookup and what belongs to it: opening a replaced table again, sending a hint, asking the
-//! daemon.
+//! Lookups, and what they may need: opening the table that replaced another, sending a hint, asking
+//! the daemon.
 
-use crate::ask::{CALL, PATIENCE, SILENCE, Unanswered, Wait, ask};
+use crate::ask::{CALL_WAIT_MAX, HANG_PAUSE, REPLY_WAIT_MAX, Unanswered, Wait, ask};
 use crate::handle::{Handle, Unusable};
 use crate::sys;
 use crate::unmapped::Unmapped;
@@ -11,24 +11,24 @@ use hither_table::paths::HINT_SOCKET;
 use hither_table::{Entry, Family, Freshness, Key, Monotonic, NoEntry, Shape, Wanted};
 use hither_wire::name::{NAME_MAX, Name};
 
-/// An entry that was found, and how far it answers the lookup at `now`.
+/// An entry that was found, and how fresh it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'r> {
-    /// The entry, which stands in the caller's buffer.
+    /// The entry, whose words are in the caller's buffer.
     pub entry: Entry<'r>,
-    /// How far it answers.
+    /// How fresh the wanted families of the entry are at `now`.
     pub freshness: Freshness,
-    /// When it was looked up.
+    /// The time of the lookup.
     pub now: Monotonic,
 }
 
 impl Handle {
-    /// Looks up `name`, which must be in lower case, and copies its entry into `out`. Makes no
-    /// system call but the first time and after a replacement. Sends the daemon a hint if the entry
-    /// is about to expire.
+    /// Looks up `name`, which must be in lower case, and copies its entry into `out`. A fresh entry of a
+    /// mapped table takes no system call, except now and then to determine the network namespace. Sends
+    /// the daemon a hint if the entry is about to expire.
     ///
     /// # Errors
-    /// An [`Unusable`]: there is no table to look in. In a table: a [`NoEntry`].
+    /// Outer: an [`Unusable`] if there is no table. Inner: a [`NoEntry`] if the table has no entry.
     pub fn look<'r>(
         &self,
         name: &Name,
@@ -49,8 +49,8 @@ impl Handle {
         }))
     }
 
-    /// Finds an entry in the mapped table, and opens the table again where another has taken its
-    /// place.
+    /// Finds an entry in the mapped table. If that table was replaced, its successor is opened and
+    /// searched.
     fn find_mapped(
         &self,
         key: &Key,
@@ -62,7 +62,7 @@ impl Handle {
         for _ in 0..2 {
             let before = self.current();
             match self.with_here(now, |view| view.find(key, out).map(|entry| entry.shape())) {
-                Err(Unusable::OtherNetwork) if self.is_outdated(now) => {
+                Err(Unusable::OtherNetwork) if self.check_outdated(now) => {
                     let _ = self.exchange(before);
                 }
                 Err(why) => return Err(why),
@@ -76,7 +76,7 @@ impl Handle {
                     found = other;
                     // The daemon may have put another file there without marking this one, see
                     // `hither_table::Recheck`.
-                    if is_final || !self.is_outdated(now) {
+                    if is_final || !self.check_outdated(now) {
                         break;
                     }
                     let _ = self.exchange(before);
@@ -96,7 +96,7 @@ impl Handle {
         out: &mut [u64],
     ) -> Result<Result<Shape, NoEntry>, Unusable> {
         match unmapped?.find(key, out) {
-            // Replaced since it was opened.
+            // The table was replaced since it was opened.
             Err(NoEntry::Replaced) => match self.unmapped(now) {
                 Some(unmapped) => Ok(unmapped?.find(key, out)),
                 None => Ok(Err(NoEntry::Busy)),
@@ -113,7 +113,7 @@ impl Handle {
                 && entry.family(family).is_some_and(|set| !set.expired(now) && set.is_ending(now))
         };
         let families = u8::from(is_ending(Family::A)) | u8::from(is_ending(Family::Aaaa)) << 1;
-        if families == 0 || !self.is_first_hint(entry.version()) {
+        if families == 0 || !self.note_hint(entry.version()) {
             return;
         }
         let mut hint = [0; 2 + NAME_MAX];
@@ -129,34 +129,34 @@ impl Handle {
         }
     }
 
-    /// Asks the daemon for `name`. `true`: the daemon has answered, so the table has the answer or
-    /// cannot hold it. `until` ends the program's call, which may ask for several names; `None`
-    /// before the first of them.
+    /// Asks the daemon for `name`. `true`: the daemon has answered, so that the table has the answer
+    /// unless it is too large. `until` is the time at which the program's call ends, which may ask for
+    /// several names; `None` before the first of them.
     ///
-    /// A daemon that does not reply while nothing in its table changes hangs: it is not asked for a
-    /// while. One that waits for its upstreams has counted the query meanwhile, so it is asked
-    /// again.
+    /// A daemon hangs if it does not reply and its table shows no activity meanwhile. It is then not
+    /// asked for a while. A daemon that waits for its upstreams shows activity, since it counts the
+    /// query, so it is asked again.
     #[must_use]
     #[cold]
     pub fn ask(&self, name: &Name, wanted: Wanted, until: &mut Option<Monotonic>) -> bool {
         let now = sys::now();
-        let end = *until.get_or_insert(now.plus(CALL));
+        let end = *until.get_or_insert(now.plus(CALL_WAIT_MAX));
         if self.is_silent(now) || end <= now {
             return false;
         }
         let Some((Some(daemon), before)) = self.daemon(now) else { return false };
-        let patience = now.plus(PATIENCE);
-        let asked = ask(&daemon, name, wanted, Wait { began: now, until: end.min(patience) });
+        let reply_end = now.plus(REPLY_WAIT_MAX);
+        let asked = ask(&daemon, name, wanted, Wait { began: now, until: end.min(reply_end) });
         if asked == Err(Unanswered::Silent)
-            && patience <= end
+            && reply_end <= end
             && self.daemon(now).is_none_or(|(_, after)| after == before)
         {
-            self.note_silence(sys::now().plus(SILENCE));
+            self.note_silence(sys::now().plus(HANG_PAUSE));
         }
         asked.is_ok()
     }
 
-    /// Where the daemon answers queries, and the table's pulse.
+    /// The address at which the daemon answers queries, and its activity ([`hither_table::View::pulse`]).
     #[cold]
     fn daemon(&self, now: Monotonic) -> Option<(Option<SocketAddr>, u64)> {
         match self.unmapped(now) {
@@ -168,8 +168,8 @@ impl Handle {
         }
     }
 
-    /// Waits until the table has seen more than `seen` changes, at most `timeout_ms`; returns how
-    /// many it has seen.
+    /// Waits until the table has seen more than `seen` changes, at most `timeout_ms` milliseconds, and
+    /// returns their number. May return earlier, with the number unchanged.
     ///
     /// # Errors
     /// Why there is no table.
@@ -183,7 +183,7 @@ impl Handle {
                 }
                 unmapped.wait(seen, timeout_ms);
             }
-            // The table may be another one by now.
+            // The table may have been replaced meanwhile.
             return match self.unmapped(sys::now()) {
                 Some(unmapped) => unmapped.map(|unmapped| unmapped.head.changes()),
                 None => self.with(|view| view.changes().0),

@@ -1,7 +1,7 @@
 //! Calls of the kernel and of the C library, behind safe functions.
 //!
-//! This file and those below `sys/`, with `handle.rs`, which exchanges mappings, and `arena.rs`,
-//! which fills the caller's buffer, are the files of this crate that may contain `unsafe`.
+//! Only this file, those below `sys/`, `handle.rs`, which exchanges mappings, and `arena.rs`, which
+//! fills the caller's buffer, may contain `unsafe` in this crate.
 #![allow(unsafe_code)]
 
 mod libc_state;
@@ -29,7 +29,7 @@ impl Drop for Descriptor {
 }
 
 impl Descriptor {
-    /// Of what a system call returned; `None` for an error.
+    /// The descriptor that a system call returned; `None` if it returned an error.
     fn of(number: c_int) -> Option<Descriptor> {
         (number >= 0).then_some(Descriptor(number))
     }
@@ -37,24 +37,24 @@ impl Descriptor {
 
 /// A path in the runtime directory, with its final NUL.
 pub(crate) struct Path {
-    octets: [u8; Path::MAX + 1],
+    octets: [u8; Path::LEN_MAX + 1],
     len: usize,
 }
 
 impl Path {
     /// Octets of the longest path, without the final NUL: that of a local socket's address
     /// (`sun_path`, unix(7)).
-    pub const MAX: usize = 107;
+    pub const LEN_MAX: usize = 107;
 
     pub fn new() -> Path {
-        Path { octets: [0; Path::MAX + 1], len: 0 }
+        Path { octets: [0; Path::LEN_MAX + 1], len: 0 }
     }
 
-    /// Appends `more`; `None` if the path would be too long or `more` contains a NUL. The path is
-    /// then not to be used.
+    /// Appends `more`; `None` if the path would be too long or `more` contains a NUL. The path must not
+    /// be used then.
     pub fn push(&mut self, more: &[u8]) -> Option<()> {
         for octet in more {
-            if *octet == 0 || self.len >= Path::MAX {
+            if *octet == 0 || self.len >= Path::LEN_MAX {
                 return None;
             }
             *self.octets.get_mut(self.len)? = *octet;
@@ -63,7 +63,7 @@ impl Path {
         Some(())
     }
 
-    /// Appends the name of a file in the directory that the path is.
+    /// Appends `/` and the name of a file.
     pub fn push_file(&mut self, name: &str) -> Option<()> {
         self.push(b"/")?;
         self.push(name.as_bytes())
@@ -74,7 +74,7 @@ impl Path {
     }
 }
 
-/// The users this process runs as, by which [`hither_table::trust`] decides whether it may map a
+/// The users that this process runs as, by which [`hither_table::trust`] decides whether it may map a
 /// table.
 pub(crate) fn rights() -> Rights {
     let (mut real, mut effective, mut saved) = (0, 0, 0);
@@ -106,7 +106,7 @@ pub(crate) fn clock_offset_ms() -> u64 {
     clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_BOOTTIME)) / 1_000_000
 }
 
-/// The number of this thread's network namespace; 0 if the kernel does not tell it.
+/// The number of this thread's network namespace; 0 if it cannot be read.
 pub(crate) fn network() -> u32 {
     let mut link = [0_u8; 32];
     // SAFETY: a C string, and a place of that many octets.
@@ -114,7 +114,7 @@ pub(crate) fn network() -> u32 {
     usize::try_from(len).ok().and_then(|len| link.get(..len)).map_or(0, network::number)
 }
 
-/// The id of this process, which tells a forked child from its parent.
+/// The id of this process, by which a forked child differs from its parent.
 pub(crate) fn process_id() -> u32 {
     // SAFETY: getpid has no preconditions.
     unsafe { libc::getpid() as u32 }
@@ -126,7 +126,8 @@ pub(crate) fn yield_now() {
     unsafe { libc::sched_yield() };
 }
 
-/// Waits until the lower half of `word` is no longer `seen`; may return early.
+/// Waits until the lower half of `word` is no longer `seen`, at most `timeout_ms` milliseconds; may
+/// return early.
 pub(crate) fn wait(word: &AtomicU64, seen: u32, timeout_ms: u32) {
     futex_wait(word.as_ptr().cast::<u32>(), seen, timeout_ms);
 }

@@ -1,5 +1,5 @@
-//! The table of a process that must not map it (see [`hither_table::trust`]): opened for each
-//! lookup, and read by system calls.
+//! The table for a process that must not map it (see [`hither_table::trust`]): opened for each lookup,
+//! and read by system calls.
 //!
 //! No descriptor stays open: the process may close descriptors that it does not know, and reuse
 //! their numbers.
@@ -17,7 +17,7 @@ pub(crate) struct Unmapped {
 }
 
 impl Handle {
-    /// Opens the table if this process must not map it; `None` if it may, or has.
+    /// Opens the table if this process must not map it; `None` if it may map the table or has mapped it.
     #[inline]
     pub(crate) fn unmapped(&self, now: Monotonic) -> Option<Result<Unmapped, Unusable>> {
         if self.current() != 0 { None } else { self.open_unmapped(now) }
@@ -65,7 +65,8 @@ impl Unmapped {
         hither_table::pulse(|at| words.get(at).copied())
     }
 
-    /// Waits until the table has seen more than `seen` changes; may return early.
+    /// Waits until the table has seen more than `seen` changes, at most `timeout_ms` milliseconds; may
+    /// return early.
     pub fn wait(self, seen: u64, timeout_ms: u32) {
         sys::wait_at_header(self.table, seen as u32, timeout_ms);
     }

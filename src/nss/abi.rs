@@ -1,6 +1,6 @@
 //! The functions that glibc calls, and the structures that it passes.
 #![allow(unsafe_code)]
-#![allow(clippy::missing_safety_doc)] // Alike for all: glibc calls them with the arguments that its manual describes.
+#![allow(clippy::missing_safety_doc)] // The same for all: glibc calls them with the arguments that its manual describes.
 
 use crate::answer::{FAMILIES, Verdict, resolve, set};
 use core::ffi::{CStr, c_char, c_int};
@@ -33,7 +33,7 @@ pub struct Tuple {
 // SAFETY: numbers and pointers, for which zero is a value.
 unsafe impl Plain for Tuple {}
 
-/// What a function returns to glibc: a status and the reasons of a failure.
+/// The result of a function for glibc: a status and the reasons of a failure.
 struct Outcome {
     status: c_int,
     errno: c_int,
@@ -45,7 +45,7 @@ impl Outcome {
         Outcome { status, errno, h_errno }
     }
 
-    const fn misuse(errno: c_int) -> Outcome {
+    const fn invalid(errno: c_int) -> Outcome {
         Outcome::new(UNAVAIL, errno, NETDB_INTERNAL)
     }
 
@@ -78,7 +78,7 @@ impl Outcome {
     }
 }
 
-/// For `getaddrinfo` without a family: both, as a list in the order of the table.
+/// Answers `getaddrinfo` without a family: the addresses of both, as a list in the order of the table.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_hither_gethostbyname4_r(
     name: *const c_char,
@@ -105,7 +105,7 @@ unsafe fn find_tuples(
 ) -> Outcome {
     let _errno = Errno::save();
     if name.is_null() || list.is_null() {
-        return Outcome::misuse(libc::EINVAL);
+        return Outcome::invalid(libc::EINVAL);
     }
     // SAFETY: as the caller promises.
     unsafe {
@@ -118,7 +118,7 @@ unsafe fn find_tuples(
     }
 }
 
-/// Fills the list. glibc may provide its first tuple; others are allocated in the buffer.
+/// Fills the list. glibc may provide its first tuple; the others are allocated in the buffer.
 ///
 /// # Safety
 /// `list` may be read and written; it contains null or points to a tuple.
@@ -127,7 +127,7 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
     let mut name: *mut c_char = null_mut();
     for set in FAMILIES.into_iter().filter_map(|family| set(entry, family, Wanted::Both)) {
         if name.is_null() {
-            name = text_of(shown(entry, &set).last().unwrap_or_default(), arena)?;
+            name = text_of(host_names_to_first_address(entry, &set).last().unwrap_or_default(), arena)?;
         }
         for address in set.addresses() {
             let (family, octets) = octets_of(address.address);
@@ -149,13 +149,16 @@ unsafe fn tuples(entry: &Entry<'_>, arena: &mut Arena<'_>, list: *mut *mut Tuple
 
 /// The names that lead to the first address, from the requested one to the canonical one. Names
 /// that are neither host names nor the root are left out, as in glibc's own DNS module.
-fn shown<'e>(entry: &Entry<'e>, set: &FamilyView<'e>) -> impl Iterator<Item = &'e [u8]> + use<'e> {
+fn host_names_to_first_address<'e>(
+    entry: &Entry<'e>,
+    set: &FamilyView<'e>,
+) -> impl Iterator<Item = &'e [u8]> + use<'e> {
     let chain = set.addresses().next().map_or(0, |first| first.chain);
     let names = core::iter::once(entry.name()).chain(set.chain(chain).map(|(target, _)| target));
     names.filter(|name| **name == [0] || host_name(name).is_some())
 }
 
-/// The text of a name that [`shown`] gives.
+/// The text of a name that [`host_names_to_first_address`] gives.
 #[inline(never)]
 fn text_of(name: &[u8], arena: &mut Arena<'_>) -> Result<*mut c_char, Full> {
     match host_name(name) {
@@ -187,7 +190,7 @@ unsafe fn store_ttl(ttl: *mut i32, entry: &Entry<'_>, wanted: Wanted, now: Monot
     }
 }
 
-/// For `gethostbyname2` and `getaddrinfo` with one family.
+/// Answers `gethostbyname2` and `getaddrinfo` for one family.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
     name: *const c_char,
@@ -205,7 +208,7 @@ pub unsafe extern "C" fn _nss_hither_gethostbyname3_r(
     unsafe { find_host(name, family, results, buffer, len).store(errno, h_errno) }
 }
 
-/// Where glibc wants the results about a host. All but `host` may be null.
+/// The places in which glibc wants the results about a host. All but `host` may be null.
 #[derive(Clone, Copy)]
 struct HostResults {
     host: *mut hostent,
@@ -227,10 +230,10 @@ unsafe fn find_host(
     let family = match family {
         AF_INET => Family::A,
         AF_INET6 => Family::Aaaa,
-        _ => return Outcome::misuse(libc::EAFNOSUPPORT),
+        _ => return Outcome::invalid(libc::EAFNOSUPPORT),
     };
     if name.is_null() || host.is_null() {
-        return Outcome::misuse(libc::EINVAL);
+        return Outcome::invalid(libc::EINVAL);
     }
     let wanted = Wanted::One(family);
     // SAFETY: as the caller promises.
@@ -249,15 +252,15 @@ unsafe fn find_host(
     }
 }
 
-/// The structure of `gethostbyname`: the canonical name, the names that lead to it as aliases, and
-/// the addresses, best first.
+/// The structure that `gethostbyname` returns: the canonical name, the names that lead to it as
+/// aliases, and the addresses, best first.
 fn host_of(entry: &Entry<'_>, family: Family, arena: &mut Arena<'_>) -> Result<hostent, Full> {
     // `resolve` has checked that there are addresses.
     let set = entry.family(family).ok_or(Full)?;
-    let count = shown(entry, &set).count();
-    let h_name = text_of(shown(entry, &set).last().unwrap_or_default(), arena)?;
+    let count = host_names_to_first_address(entry, &set).count();
+    let h_name = text_of(host_names_to_first_address(entry, &set).last().unwrap_or_default(), arena)?;
     let aliases: *mut *mut c_char = arena.take(count + 1)?;
-    for (n, alias) in shown(entry, &set).take(count.saturating_sub(1)).enumerate() {
+    for (n, alias) in host_names_to_first_address(entry, &set).take(count.saturating_sub(1)).enumerate() {
         let text = text_of(alias, arena)?;
         // SAFETY: `count` places and one for the final null were given out, and there are fewer
         // aliases.

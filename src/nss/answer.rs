@@ -9,32 +9,32 @@ use hither_wire::name::Name;
 /// The one handle of the process.
 pub static HANDLE: Handle = Handle::new();
 
-/// The result for a name. Unlike [`NoEntry`] it is what the program gets: one name may take several
-/// lookups.
+/// The result that the program gets for a name. It may take several lookups in the table, each of
+/// which may end with a [`NoEntry`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Its addresses were found and stored in the caller's buffer.
+    /// The addresses were found and stored in the caller's buffer.
     Found,
-    /// Its addresses were found and do not fit in the caller's buffer.
+    /// The addresses were found and do not fit in the caller's buffer.
     Full,
     /// The name does not exist.
     NoName,
-    /// The name exists without such addresses.
+    /// The name exists without addresses of the wanted families.
     NoData,
-    /// The name is an alias of a name without such addresses.
+    /// The name is an alias of a name without addresses of the wanted families.
     Alias,
-    /// No result: the next NSS module has to look.
+    /// No result: the next NSS module has to look up the name.
     Pass,
 }
 
 impl Verdict {
     /// Whether the search continues with the next name of the search list.
-    pub fn lets_search_go_on(&self) -> bool {
+    pub fn may_continue_search(&self) -> bool {
         matches!(self, Verdict::NoName | Verdict::NoData)
     }
 }
 
-/// Names that other NSS modules answer, or that must not leave the host (RFC 6761, RFC 6762):
+/// Whether other NSS modules answer the name, or it must not leave the host (RFC 6761, RFC 6762):
 /// `localhost`, multicast DNS, addresses.
 pub fn is_special(name: &Name) -> bool {
     let last = name.labels().last().unwrap_or_default();
@@ -72,7 +72,8 @@ pub fn resolve(text: &[u8], wanted: Wanted, fill: &mut Fill<'_>) -> Verdict {
     walk(&asked, &rules, &mut |name| find(name, wanted, fill, &mut until))
 }
 
-/// Looks up one name, without the search list.
+/// Looks up one name, without the search list. `until` is the time at which the program's call stops
+/// waiting for the daemon; `None` before its first query.
 fn find(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Option<Monotonic>) -> Verdict {
     // A small buffer first: stacks may be small, and few entries are large.
     match search(name, wanted, &mut [0; 128], fill, until) {
@@ -81,12 +82,14 @@ fn find(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Option<Mon
     }
 }
 
+/// [`search`] with room for the largest record.
 #[inline(never)]
 fn search_large(name: &Name, wanted: Wanted, fill: &mut Fill<'_>, until: &mut Option<Monotonic>) -> Verdict {
     search(name, wanted, &mut [0; hither_table::layout::RECORD_MAX], fill, until).unwrap_or(Verdict::Pass)
 }
 
-/// Looks up one name in a buffer of that size. `None`: it is too small.
+/// Looks up one name, and asks the daemon once if the table has no fresh entry. `None`: `room` is too
+/// small for the record.
 #[inline(never)]
 fn search(
     name: &Name,
@@ -95,12 +98,13 @@ fn search(
     fill: &mut Fill<'_>,
     until: &mut Option<Monotonic>,
 ) -> Option<Verdict> {
-    for asked in [false, true] {
+    for has_asked in [false, true] {
         match HANDLE.look(name, wanted, room) {
             Ok(Ok(Found { entry, freshness, now })) => {
-                // Still expired although the daemon has answered: it serves stale data (RFC 8767).
-                let good = freshness == Freshness::Fresh || (asked && freshness == Freshness::Stale);
-                if good {
+                // An entry that is expired after the daemon has answered is stale data that it serves
+                // (RFC 8767).
+                let is_usable = freshness == Freshness::Fresh || (has_asked && freshness == Freshness::Stale);
+                if is_usable {
                     return Some(verdict(&entry, wanted, now, fill));
                 }
             }
@@ -108,18 +112,19 @@ fn search(
             Ok(Err(NoEntry::Missing | NoEntry::Replaced | NoEntry::Busy)) => {}
             Err(_) => return Some(Verdict::Pass),
         }
-        if asked || !HANDLE.ask(name, wanted, until) {
+        if has_asked || !HANDLE.ask(name, wanted, until) {
             break;
         }
     }
     Some(Verdict::Pass)
 }
 
+/// The verdict for an entry. Addresses are stored by `fill`.
 fn verdict(entry: &Entry<'_>, wanted: Wanted, now: Monotonic, fill: &mut Fill<'_>) -> Verdict {
     let (mut found, mut denied, mut alias) = (false, false, false);
     for family in FAMILIES {
         let Some(set) = entry.family(family) else { continue };
-        // A denial of a wanted family counts even if it has expired: the daemon has just given it.
+        // A denial of a wanted family counts even if it has expired, since the daemon has just given it.
         denied |=
             set.negative() == Some(Negative::NxDomain) && (wanted.includes(family) || !set.expired(now));
         if !wanted.includes(family) {
@@ -163,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_host_names_have_a_text() {
+    fn only_names_of_hosts_are_converted_to_text() {
         let text = |name: &Name| {
             host_name(name.as_wire()).map(|octets| String::from_utf8(octets.collect()).expect("ASCII"))
         };

@@ -1,9 +1,9 @@
 //! libnss_hither.so.2, an NSS module: gives hither's addresses in hither's order to `getaddrinfo`
 //! and `gethostbyname`, from shared memory.
 //!
-//! It is loaded into every process that looks up a name, including root's. So it is small, keeps
-//! only one mapping, and cannot panic: the panic handler calls a function that does not exist, so
-//! that the module does not link if the handler can be reached.
+//! The module is loaded into every process that looks up a name, including root's. Therefore it is
+//! small, keeps only one mapping, and cannot panic: the panic handler calls a function that does not
+//! exist, so that the module does not link if the handler can be reached.
 //!
 //! The manual of the GNU C library describes the interface under "Adding another Service to NSS".
 

@@ -1,5 +1,5 @@
-//! What the C library keeps for a process or a thread: the environment, the resolver's search list,
-//! errno.
+//! State that the C library keeps for a process or a thread: the environment, the resolver's search
+//! list, errno.
 #![allow(unsafe_code)]
 
 use super::Path;
@@ -34,9 +34,9 @@ pub fn is_in_environment(name: &CStr) -> bool {
     unsafe { !secure_getenv(name.as_ptr()).is_null() }
 }
 
-/// The beginning of `struct __res_state` (`<resolv.h>`): what the C library made of resolv.conf,
-/// the environment and the host's name for this thread. The C library reads resolv.conf again
-/// before it calls an NSS module.
+/// The beginning of `struct __res_state` (`<resolv.h>`): this thread's settings, which the C library
+/// derives from resolv.conf, the environment and the host's name. The C library reads resolv.conf
+/// again before it calls an NSS module.
 #[repr(C)]
 struct ResolverState {
     retrans: c_int,
@@ -45,7 +45,7 @@ struct ResolverState {
     nscount: c_int,
     servers: [libc::sockaddr_in; 3],
     id: u16,
-    dnsrch: [*const c_char; DOMAINS + 1],
+    dnsrch: [*const c_char; DOMAINS_MAX + 1],
     defdname: [c_char; 256],
     pfcode: c_ulong,
     /// Bit fields, of which `ndots` is the first, four bits wide.
@@ -54,8 +54,8 @@ struct ResolverState {
 
 /// Domains of a search list in [`ResolverState`] (`MAXDNSRCH`); glibc keeps further ones where
 /// programs cannot see them.
-const DOMAINS: usize = 6;
-/// The state has been initialised (`<resolv.h>`).
+const DOMAINS_MAX: usize = 6;
+/// Option bit of a state that has been initialised (`<resolv.h>`).
 const RES_INIT: c_ulong = 1;
 
 /// How this thread's resolver completes names: `search` and `options` of resolv.conf(5). Valid
@@ -63,13 +63,13 @@ const RES_INIT: c_ulong = 1;
 pub struct Resolver {
     /// `RES_` options of `<resolv.h>`.
     pub options: u64,
-    /// A name with fewer dots is looked up with the search list first.
+    /// A name with fewer dots than this is completed by the search list before it is looked up as it is.
     pub ndots: usize,
-    dnsrch: [*const c_char; DOMAINS + 1],
+    dnsrch: [*const c_char; DOMAINS_MAX + 1],
 }
 
 impl Resolver {
-    /// That of the calling thread; `None` if it has none yet.
+    /// The resolver of the calling thread; `None` if the C library has not initialised it yet.
     #[must_use]
     pub fn of_thread() -> Option<Resolver> {
         // SAFETY: the C library gives the address of this thread's state, which stays valid; only
@@ -84,10 +84,10 @@ impl Resolver {
         })
     }
 
-    /// Domain `n` of the search list.
+    /// Domain `n` of the search list, counted from 0.
     #[must_use]
     pub fn domain(&self, n: usize) -> Option<&[u8]> {
-        let domain = *self.dnsrch.get(..DOMAINS)?.get(n)?;
+        let domain = *self.dnsrch.get(..DOMAINS_MAX)?.get(n)?;
         // SAFETY: not null, hence a C string of the thread's resolver, which does not change while
         // `self` is used.
         (!domain.is_null()).then(|| unsafe { CStr::from_ptr(domain) }.to_bytes())

@@ -74,7 +74,7 @@ pub(crate) fn receive(socket: &Descriptor, out: &mut [u8], until: Monotonic) -> 
 /// Sends one datagram to a local socket without waiting. A failure is ignored: a hint may be lost.
 pub(crate) fn send_to_path(path: &Path, octets: &[u8]) {
     // SAFETY: a plain C structure for which zero is valid; the path fits with its NUL, since
-    // `Path::MAX` is one less.
+    // `Path::LEN_MAX` is one less.
     unsafe {
         let mut address: libc::sockaddr_un = mem::zeroed();
         address.sun_family = libc::AF_UNIX as libc::sa_family_t;

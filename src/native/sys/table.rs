@@ -11,7 +11,7 @@ use hither_table::paths::{TABLE_FILE, TABLE_FILE_C};
 use hither_table::trust::{self, Facts, judge};
 use hither_table::{FileId, Source};
 
-/// The words of a table, mapped read-only until [`unmap`]; the daemon may write them at any time.
+/// The words of a table, mapped read-only until [`unmap`]. The daemon may write them at any time.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapped {
     pub words: *const AtomicU64,
@@ -29,7 +29,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// How many words it has.
+    /// How many words the table has.
     pub fn words(&self) -> usize {
         self.words
     }
@@ -42,7 +42,7 @@ impl Source for Opened {
         // SAFETY: the octets of a slice of numbers, which are ours to write and for which all
         // values are valid.
         let got = unsafe { libc::pread(self.file.0, out.as_mut_ptr().cast(), octets, from) };
-        // Fewer octets than asked for: the file has been cut.
+        // Fewer octets than requested: the file has been cut.
         (usize::try_from(got) == Ok(octets)).then_some(())
     }
 }
@@ -96,9 +96,9 @@ pub(crate) fn map_table(table: &Opened) -> Result<Mapped, Unusable> {
     Ok(Mapped { words: at.cast(), count: table.words, file: table.id })
 }
 
-/// Waits, without holding a descriptor, until the table has seen more than `seen` changes, for a
-/// process that must not map the table. It maps the header alone, and only the kernel looks at it:
-/// where the file has been cut, the wait ends with an error.
+/// Waits, without holding a descriptor, until the table has seen more than `seen` changes, at most
+/// `timeout_ms` milliseconds. For a process that must not map the table: only the header is mapped,
+/// and only the kernel reads it. If the file has been cut, the wait ends with an error.
 pub(crate) fn wait_at_header(table: Opened, seen: u32, timeout_ms: u32) {
     let Ok(at) = map(&table, HEADER) else { return };
     drop(table);
