@@ -1,6 +1,6 @@
-//! The cache: which answers are kept, and which are evicted.
+//! The cache: storing, finding and evicting answers.
 
-use crate::index::{BITS, Index, IndexWriter, Node, OVERHEAD, allocated};
+use crate::index::{FLAG_BITS, Index, IndexWriter, Node, OVERHEAD, allocated};
 use crate::{Asked, Stored};
 use crossbeam_epoch as epoch;
 use hither_table::Monotonic;
@@ -11,20 +11,20 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// How many octets an entry may take on average, overhead included; most take a third of that.
-const OCTETS_PER_ENTRY: usize = 1024;
-/// Octets of an entry beside its node: in the queue, whose memory doubles as it grows, and in the
+/// Octets that an entry may take on average, overhead included. Most entries take a third of that.
+const OCTETS_PER_ENTRY_MAX: usize = 1024;
+/// Octets of an entry beside its node: in the queue, whose memory doubles when it grows, and in the
 /// index, which has at least half as many buckets as entries.
-const PLACE_OCTETS: usize = size_of::<Place>() * 3 / 2 + 6;
-/// How many entries that have been read are passed over before one of them is evicted.
-const PASSED_MAX: usize = 16;
-/// How many places are checked with each new answer, while many are out of date.
-const TIDIED: usize = 8;
-/// How many failures are remembered at most.
+const QUEUE_AND_INDEX_OCTETS: usize = size_of::<QueuePlace>() * 3 / 2 + 6;
+/// Entries that eviction passes over because they were read, before it evicts one nevertheless.
+const PASSED_OVER_MAX: usize = 16;
+/// Places of the queue that are checked with each new answer, while many are out of date.
+const TIDIED_MAX: usize = 8;
+/// Failures that are remembered.
 const FAILURES_MAX: usize = 16_384;
 
-/// An entry in the queue: its hash and its number.
-type Place = (u32, u32);
+/// The place of an entry in the queue: its hash and its number.
+type QueuePlace = (u32, u32);
 
 /// The number of an entry: a later entry has a higher one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ impl Number {
     /// for entries that are less than 2^28 apart.
     #[must_use]
     pub fn is_up_to(self, other: Number) -> bool {
-        (other.0.wrapping_sub(self.0) << BITS).cast_signed() >= 0
+        (other.0.wrapping_sub(self.0) << FLAG_BITS).cast_signed() >= 0
     }
 }
 
@@ -57,8 +57,8 @@ impl Reader {
         rapidhash_v3_micro_inline::<true, true>(name, &self.secrets) as u32
     }
 
-    /// Gives the answer to a question to `take`, unless it has expired or `is_void`. Neither
-    /// allocates nor waits.
+    /// Gives the answer to a question to `take`, unless the answer has expired or `is_void` says so of
+    /// its number. Neither allocates nor waits.
     #[inline]
     pub fn with<R>(
         &self,
@@ -77,6 +77,7 @@ impl Reader {
     }
 }
 
+/// Whether a node has the answer to this question.
 fn fits(node: &Node, asked: &Asked<'_>) -> bool {
     let question = node.stored.question();
     let Some((name, rest)) = question.split_at_checked(asked.name.len()) else { return false };
@@ -91,20 +92,23 @@ pub struct Answers {
     index: IndexWriter,
     reader: Reader,
     /// Oldest first. A place is out of date if the index has no entry of its number.
-    queue: VecDeque<Place>,
-    /// See [`Answers::tidy`].
+    queue: VecDeque<QueuePlace>,
+    /// Places at the head of the queue that [`Answers::tidy`] has found to be up to date.
     kept: usize,
+    /// Places at the head of the queue that [`Answers::tidy`] has checked.
     checked: usize,
-    next: u32,
+    /// The number of the latest entry.
+    latest: u32,
     entries: usize,
     octets: usize,
     capacity: usize,
     /// How often the index was rebuilt.
     rebuilt: u64,
-    /// Questions that every upstream failed to answer, and until when that is remembered (RFC 9520).
+    /// The questions that every upstream failed to answer, as [`key`]s, and until when each failure is
+    /// remembered (RFC 9520).
     failures: BTreeMap<Box<[u8]>, Monotonic>,
-    /// Their keys, oldest first, and keys of failures that are no longer remembered.
-    failed: VecDeque<Box<[u8]>>,
+    /// The keys of `failures`, oldest first, and keys of failures that are no longer remembered.
+    failure_keys: VecDeque<Box<[u8]>>,
 }
 
 impl fmt::Debug for Answers {
@@ -113,7 +117,8 @@ impl fmt::Debug for Answers {
     }
 }
 
-/// The key of a failure, with its length: the name first, so that failures of one name are side by side.
+/// The key of a failure, and its length in octets. It begins with the name, so that failures of one
+/// name are side by side.
 fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
     let mut key = [0; 258];
     let len = asked.name.len().min(255);
@@ -124,13 +129,14 @@ fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
     (key, 3 + len)
 }
 
+/// The octets of memory that an entry takes.
 fn cost(stored: &Stored) -> usize {
-    allocated(stored.len()) + OVERHEAD + PLACE_OCTETS
+    allocated(stored.len()) + OVERHEAD + QUEUE_AND_INDEX_OCTETS
 }
 
 impl Answers {
-    /// A cache of at most `capacity` answers. The seed keys its hash: programs that choose names
-    /// should not know it.
+    /// A cache of at most `capacity` answers. `seed` keys the hash of names: programs that choose names
+    /// must not know it.
     #[must_use]
     pub fn new(capacity: usize, seed: u64) -> Answers {
         let index = IndexWriter::new(capacity.max(2) / 2);
@@ -142,17 +148,17 @@ impl Answers {
             queue: VecDeque::new(),
             kept: 0,
             checked: 0,
-            next: 0,
+            latest: 0,
             entries: 0,
             octets: 0,
             capacity,
             rebuilt: 0,
             failures: BTreeMap::new(),
-            failed: VecDeque::new(),
+            failure_keys: VecDeque::new(),
         }
     }
 
-    /// A reader, which other threads may have.
+    /// A reader; clones of it can be used in other threads.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
@@ -189,15 +195,15 @@ impl Answers {
         self.failures.get(&key[..len]).is_some_and(|until| now < *until)
     }
 
-    /// Remembers a failure. An answer that there is stays.
-    pub fn fail(&mut self, asked: &Asked<'_>, until: Monotonic) {
+    /// Remembers a failure until a time. A stored answer to the question stays.
+    pub fn remember_failure(&mut self, asked: &Asked<'_>, until: Monotonic) {
         let (key, len) = key(asked);
         let key: Box<[u8]> = key[..len].into();
         if self.failures.insert(key.clone(), until).is_none() {
-            self.failed.push_back(key);
+            self.failure_keys.push_back(key);
         }
-        if self.failed.len() > FAILURES_MAX.min(self.capacity.max(1))
-            && let Some(oldest) = self.failed.pop_front()
+        if self.failure_keys.len() > FAILURES_MAX.min(self.capacity.max(1))
+            && let Some(oldest) = self.failure_keys.pop_front()
         {
             self.failures.remove(&oldest);
         }
@@ -206,7 +212,7 @@ impl Answers {
     /// Removes the cached failure of a question that has an answer now.
     pub fn forget_failure(&mut self, asked: &Asked<'_>) {
         if !self.failures.is_empty() {
-            // Its key stays in `failed` until it is the oldest.
+            // The key stays in `failure_keys` until it is the oldest.
             let (key, len) = key(asked);
             self.failures.remove(&key[..len]);
         }
@@ -215,27 +221,29 @@ impl Answers {
     /// Removes every cached failure, so that its question is asked again.
     pub fn forget_failures(&mut self) {
         self.failures.clear();
-        self.failed.clear();
+        self.failure_keys.clear();
     }
 
-    /// Stores an answer in place of the one before.
+    /// Stores the answer to a question, in place of an earlier one.
     pub fn put(&mut self, asked: &Asked<'_>, stored: Arc<Stored>) {
         self.forget_failure(asked);
         self.remove(asked);
         let hash = self.reader.hash(asked.name);
-        self.next = self.next.wrapping_add(1);
+        self.latest = self.latest.wrapping_add(1);
         self.octets += cost(&stored);
         self.entries += 1;
-        self.queue.push_back((hash, self.next));
-        self.index.insert(Node::new(hash, asked.dnssec_ok, asked.checking_disabled, self.next, stored));
+        self.queue.push_back((hash, self.latest));
+        self.index.insert(Node::new(hash, asked.dnssec_ok, asked.checking_disabled, self.latest, stored));
         self.make_room();
     }
 
+    /// Evicts answers while there are too many or they take too much memory, the oldest first. Those
+    /// that were read go to the end of the queue.
     fn make_room(&mut self) {
         let (mut passed, most) = (0, self.capacity.max(1));
-        while self.entries > most || self.octets > most * OCTETS_PER_ENTRY {
+        while self.entries > most || self.octets > most * OCTETS_PER_ENTRY_MAX {
             let Some(place) = self.take_oldest() else { break };
-            if passed < PASSED_MAX && self.was_read(place) {
+            if passed < PASSED_OVER_MAX && self.take_use(place) {
                 passed += 1;
                 self.queue.push_back(place);
             } else {
@@ -245,14 +253,14 @@ impl Answers {
         self.tidy();
     }
 
-    /// Removes places that are out of date from the queue, some at a time, if there are many. Those
+    /// Removes places that are out of date from the queue, some at a time, if there are many. The places
     /// before `kept` are up to date, those from `kept` to `checked` are not.
     fn tidy(&mut self) {
         if self.checked == 0 && self.queue.len() <= self.entries + self.entries / 2 + 64 {
             return;
         }
         let (index, guard) = (self.index.index(), &epoch::pin());
-        for _ in 0..TIDIED {
+        for _ in 0..TIDIED_MAX {
             let Some((hash, number)) = self.queue.get(self.checked).copied() else {
                 self.queue.truncate(self.kept);
                 (self.kept, self.checked) = (0, 0);
@@ -267,19 +275,19 @@ impl Answers {
     }
 
     /// Takes the oldest place out of the queue.
-    fn take_oldest(&mut self) -> Option<Place> {
+    fn take_oldest(&mut self) -> Option<QueuePlace> {
         (self.kept, self.checked) = (self.kept.saturating_sub(1), self.checked.saturating_sub(1));
         self.queue.pop_front()
     }
 
-    /// Whether an entry has been read since this was last asked.
-    fn was_read(&self, (hash, number): Place) -> bool {
+    /// Clears the mark that an entry was read, and returns whether it was set.
+    fn take_use(&self, (hash, number): QueuePlace) -> bool {
         let guard = &epoch::pin();
         let node = self.index.index().find(hash, guard, |node| node.is_number(number));
-        node.is_some_and(Node::forget_use)
+        node.is_some_and(Node::take_use)
     }
 
-    fn evict(&mut self, (hash, number): Place) {
+    fn evict(&mut self, (hash, number): QueuePlace) {
         self.unlink(hash, |node| node.is_number(number));
     }
 
@@ -288,6 +296,7 @@ impl Answers {
         self.unlink(self.reader.hash(asked.name), |node| fits(node, asked));
     }
 
+    /// Removes the entries of the hash's chain for which `which` holds.
     fn unlink(&mut self, hash: u32, which: impl Fn(&Node) -> bool) {
         let (entries, octets) = (&mut self.entries, &mut self.octets);
         self.index.remove(hash, which, |node| {
@@ -296,21 +305,21 @@ impl Answers {
         });
     }
 
-    /// Removes all answers about a name, and its failures.
+    /// Removes all answers about a name, and its cached failures.
     pub fn remove_name(&mut self, name: &Name) {
-        self.remove_of(name, |_| true);
+        self.remove_void(name, |_| true);
         let wire = name.as_wire();
         // Names end with the root label, so no name is the beginning of another.
         let of_name = self.failures.range::<[u8], _>((Bound::Included(wire), Bound::Unbounded));
-        let failed: Vec<_> =
+        let keys: Vec<_> =
             of_name.map(|(key, _)| key).take_while(|key| key.starts_with(wire)).cloned().collect();
-        for key in failed {
+        for key in keys {
             self.failures.remove(&key);
         }
     }
 
-    /// Removes those answers about a name whose number `is_void`.
-    pub fn remove_of(&mut self, name: &Name, is_void: impl Fn(Number) -> bool) {
+    /// Removes the answers about a name for whose number `is_void` holds.
+    pub fn remove_void(&mut self, name: &Name, is_void: impl Fn(Number) -> bool) {
         let hash = self.reader.hash(name.as_wire());
         self.unlink(hash, |node| {
             let question = node.stored.question();
@@ -323,20 +332,25 @@ impl Answers {
     /// The number of the latest entry.
     #[must_use]
     pub fn latest(&self) -> Number {
-        Number(self.next)
+        Number(self.latest)
     }
 
-    /// How many buckets the index has, and how often it was rebuilt: each entry may be in another
-    /// bucket then.
+    /// How many buckets the index has, and how often it was rebuilt, after which each entry may be in
+    /// another bucket.
     #[must_use]
-    pub fn places(&self) -> (usize, u64) {
+    pub fn buckets(&self) -> (usize, u64) {
         (self.index.index().len(), self.rebuilt)
     }
 
-    /// Removes those answers in so many buckets from `at` on that are void.
-    pub fn remove_at(&mut self, at: usize, places: usize, mut is_void: impl FnMut(&Name, Number) -> bool) {
+    /// Removes the answers for whose name and number `is_void` holds, in `count` buckets from `at` on.
+    pub fn remove_void_in_buckets(
+        &mut self,
+        at: usize,
+        count: usize,
+        mut is_void: impl FnMut(&Name, Number) -> bool,
+    ) {
         let mut void = Vec::new();
-        self.index.index().each(at, places, |node| {
+        self.index.index().each(at, count, |node| {
             let question = node.stored.question();
             let name = Name::from_wire(&question[..question.len().saturating_sub(4)]);
             if name.is_ok_and(|name| is_void(&name.to_lower(), node.number())) {
@@ -382,8 +396,14 @@ impl Answers {
                 places.remove(&std::ptr::from_ref(node).addr());
             }
         }
-        assert!(places.is_empty(), "an answer that is in no place of the queue");
-        assert!(self.kept <= self.checked && self.checked <= self.queue.len(), "beyond the queue");
-        assert!(self.failures.len() <= self.failed.len(), "a failure that is remembered for ever");
+        assert!(places.is_empty(), "an answer has no place in the queue");
+        assert!(
+            self.kept <= self.checked && self.checked <= self.queue.len(),
+            "more places are checked than the queue has"
+        );
+        assert!(
+            self.failures.len() <= self.failure_keys.len(),
+            "a failure without a key would be remembered for ever"
+        );
     }
 }

@@ -14,19 +14,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug)]
 pub(crate) struct Node {
     pub hash: u32,
-    /// The number, which tells it from an earlier or later answer to the same question; `DO`, `CD`
-    /// and `USED`.
+    /// The number, by which the entry differs from earlier and later answers to the same question, and
+    /// the flags `DO`, `CD` and `USED`.
     mark: AtomicU32,
     pub stored: Arc<Stored>,
     next: Atomic<Node>,
 }
 
-/// It has been read since eviction last looked.
+/// Flag: the entry was read since eviction last checked it.
 const USED: u32 = 1;
+/// Flag: the DO bit of the question.
 const DO: u32 = 2;
+/// Flag: the CD bit of the question.
 const CD: u32 = 4;
-/// Bits of a mark below the number.
-pub(crate) const BITS: u32 = 3;
+/// How many bits of a mark are flags. They are below the number.
+pub(crate) const FLAG_BITS: u32 = 3;
 
 /// Octets that a node and an answer take beside the answer's message.
 pub(crate) const OVERHEAD: usize =
@@ -40,8 +42,8 @@ pub(crate) const fn allocated(octets: usize) -> usize {
 const _: () = assert!(OVERHEAD == 32 + 64, "one octet more would cost sixteen");
 
 impl Node {
-    /// Numbers count modulo 2^29. Two nodes of one hash and one number, which chance does not bring
-    /// about, could be evicted in each other's place.
+    /// Numbers count modulo 2^29. Of two nodes with the same hash and number the wrong one could be
+    /// evicted; that is too improbable to matter.
     pub fn new(
         hash: u32,
         dnssec_ok: bool,
@@ -50,7 +52,7 @@ impl Node {
         stored: Arc<Stored>,
     ) -> Node {
         let dnssec = if dnssec_ok { DO } else { 0 } | if checking_disabled { CD } else { 0 };
-        let mark = number << BITS | dnssec;
+        let mark = number << FLAG_BITS | dnssec;
         Node { hash, mark: AtomicU32::new(mark), stored, next: Atomic::null() }
     }
 
@@ -61,22 +63,22 @@ impl Node {
     }
 
     pub fn number(&self) -> Number {
-        Number(self.mark.load(Ordering::Relaxed) >> BITS)
+        Number(self.mark.load(Ordering::Relaxed) >> FLAG_BITS)
     }
 
     pub fn is_number(&self, number: u32) -> bool {
-        (self.mark.load(Ordering::Relaxed) ^ number << BITS) >> BITS == 0
+        (self.mark.load(Ordering::Relaxed) ^ number << FLAG_BITS) >> FLAG_BITS == 0
     }
 
-    /// Notes that it was read.
+    /// Sets the flag `USED`.
     pub fn note_use(&self) {
         if self.mark.load(Ordering::Relaxed) & USED == 0 {
             self.mark.fetch_or(USED, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was read since this was last asked.
-    pub fn forget_use(&self) -> bool {
+    /// Clears the flag `USED`, and returns whether it was set.
+    pub fn take_use(&self) -> bool {
         self.mark.fetch_and(!USED, Ordering::Relaxed) & USED != 0
     }
 }
@@ -88,8 +90,7 @@ impl Drop for Buckets {
     fn drop(&mut self) {
         // SAFETY:
         // - unshared: buckets are dropped by the index when it is dropped, or by the epoch when no
-        //   thread reads them
-        //   any more, so no other thread has their nodes;
+        //   thread reads them any more, so no other thread has their nodes;
         // - once: a node is in one chain of one set of buckets.
         unsafe {
             let guard = epoch::unprotected();
@@ -151,7 +152,7 @@ impl Index {
         self.buckets(&epoch::pin()).0.len()
     }
 
-    /// Calls `visit` with every node of so many chains from `at` on.
+    /// Calls `visit` with every node of `chains` chains from chain `at` on.
     pub fn each(&self, at: usize, chains: usize, mut visit: impl FnMut(&Node)) {
         let guard = &epoch::pin();
         for bucket in self.buckets(guard).0.iter().skip(at).take(chains) {
@@ -183,7 +184,7 @@ impl Drop for Index {
     }
 }
 
-/// The only way to change an index.
+/// The right to change an index, of which there is one.
 #[derive(Debug)]
 pub(crate) struct IndexWriter(Arc<Index>);
 
@@ -215,15 +216,14 @@ impl IndexWriter {
             let at = link.load(Ordering::Relaxed, guard);
             link.store(node.next.load(Ordering::Relaxed, guard), Ordering::Release);
             // SAFETY:
-            // - unreachable: no link leads to the node any more; a thread that is on it still finds
-            //   the next one, since
-            //   its own link stays;
+            // - unreachable: no link leads to the node any more; a thread that is on it still finds the
+            //   next one, since its own link stays;
             // - once: only this writer unlinks.
             unsafe { guard.defer_destroy(at) };
         }
     }
 
-    /// Puts all entries into so many buckets, rounded up to a power of two.
+    /// Moves all entries into `count` buckets, rounded up to a power of two.
     pub fn rebuild(&mut self, count: usize) {
         let guard = &epoch::pin();
         let fresh = buckets(count);

@@ -7,18 +7,18 @@ use hither_wire::copy::Copier;
 use hither_wire::message::{Message, Record, Section};
 use std::time::Duration;
 
-/// Octets of a note behind the message: the offset of a TTL, and the TTL as received.
-const NOTE: usize = 6;
+/// Octets of a note after the message: the offset of a TTL (2), and the TTL as received (4).
+const NOTE_LEN: usize = 6;
 
 /// The bits of an RCODE in a header (RFC 1035 section 4.1.1).
-const RCODE: u8 = 0xf;
-/// There are records that only queries with DO get (RFC 4035 section 3.2.1).
+const RCODE_BITS: u8 = 0xf;
+/// Set in `marks` if the answer has records that only queries with DO get (RFC 4035 section 3.2.1).
 const SIGNED: u8 = 0x80;
 
-/// Whether only queries with DO get a record, because its type was not asked for.
+/// Whether only queries with DO get a record: it is of a DNSSEC type that was not asked for.
 fn is_for_dnssec(record: &Record<'_>, asked: Rtype) -> bool {
-    let is_one = matches!(record.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3);
-    is_one && record.rtype != asked && asked != Rtype::ANY
+    let is_dnssec_type = matches!(record.rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3);
+    is_dnssec_type && record.rtype != asked && asked != Rtype::ANY
 }
 
 /// One upstream's answer, without its additional section.
@@ -26,23 +26,23 @@ fn is_for_dnssec(record: &Record<'_>, asked: Rtype) -> bool {
 pub struct Stored {
     /// The message from its question to the end of its authority section; then a note of each TTL.
     octets: Box<[u8]>,
-    /// Where the notes begin.
+    /// The offset of the notes in `octets`.
     notes_at: u16,
-    /// Length of the question's name.
+    /// The length of QNAME in octets.
     name_len: u8,
-    /// The RCODE, in its four bits; `SIGNED`.
+    /// The RCODE, in four bits, and [`SIGNED`].
     marks: u8,
-    /// Records in the answer and in the authority section.
+    /// How many records the answer and the authority section have.
     counts: [u16; 2],
     received: Monotonic,
     expires: Monotonic,
 }
 
 impl Stored {
-    /// Stores `message` up to the end of section `last`, for `lifetime_s`. Each record has the TTL
-    /// that `ttl_s` gives it, but not more than `lifetime_s`: clients must not keep a record for
-    /// longer than it is kept here (RFC 2308 section 5). `None` if the message has no question, or
-    /// is broken or too large.
+    /// Stores `message` up to the end of section `last`, for `lifetime_s`. Each record gets the TTL that
+    /// `ttl_s` returns, at most `lifetime_s`: clients must not keep a record for longer than it is kept
+    /// here (RFC 2308 section 5). `None` if the message has no question, has a fault in its answer
+    /// section, or is too large.
     #[must_use]
     pub fn new(
         message: &Message<'_>,
@@ -52,7 +52,7 @@ impl Stored {
         ttl_s: impl Fn(&Record<'_>) -> u32,
     ) -> Option<Self> {
         let question = message.question()?;
-        // A fault behind the answer section only ends the records.
+        // A fault after the answer section only ends the records.
         if message.fault().is_some_and(|fault| fault.section == Section::Answer) {
             return None;
         }
@@ -75,27 +75,28 @@ impl Stored {
             octets: [kept, &notes].concat().into(),
             notes_at: u16::try_from(kept.len()).ok()?,
             name_len: u8::try_from(question.name.as_wire().len()).ok()?,
-            marks: (message.header().rcode().0 & RCODE) | if is_signed { SIGNED } else { 0 },
+            marks: (message.header().rcode().0 & RCODE_BITS) | if is_signed { SIGNED } else { 0 },
             counts,
             received: now,
             expires: now.plus(Duration::from_secs(u64::from(lifetime_s))),
         })
     }
 
-    /// Whether it stands for an answer that is withheld from clients. Only that has a TTL without
-    /// any record: an upstream's denial has its TTL from the SOA record.
+    /// Whether this stands for an answer that is withheld from clients. No other answer has a lifetime
+    /// without any record: an upstream's denial has it from its SOA record.
     #[must_use]
     pub fn is_withheld(&self) -> bool {
         self.rcode() == Rcode::NOERROR && self.counts == [0, 0] && self.expires > self.received
     }
 
-    /// Whether there are records that only queries with DO get.
+    /// Whether the answer has records that only queries with DO get.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         self.marks & SIGNED != 0
     }
 
-    /// The answer to queries without DO; `None` if it does not fit into a message.
+    /// The answer without the records that only queries with DO get; `None` if it does not fit into a
+    /// message.
     #[must_use]
     pub fn without_signatures(&self) -> Option<Stored> {
         let mut octets = vec![0; 12];
@@ -106,7 +107,7 @@ impl Stored {
         let message = Message::read(&octets).ok()?;
         let question = message.question()?;
         let mut out = vec![0; usize::from(u16::MAX)];
-        let flags = flags::QR | u16::from(self.marks & RCODE);
+        let flags = flags::QR | u16::from(self.marks & RCODE_BITS);
         let mut copier = Copier::new(&mut out, flags, &question.name, question.rtype)?;
         for (record, (_, ttl)) in message.records().zip(self.ttls(self.received)) {
             if !is_for_dnssec(&record, question.rtype) {
@@ -120,13 +121,13 @@ impl Stored {
         Stored::new(&message, self.received, lifetime_s, Section::Authority, |record| record.ttl)
     }
 
-    /// The answer about a name that exists whatever the upstream says: NXDOMAIN without a chain
+    /// The answer for a name that exists although the upstream may deny it: NXDOMAIN without a CNAME
     /// becomes NODATA.
     #[must_use]
-    pub fn of_existing(&self) -> Stored {
+    pub fn for_existing_name(&self) -> Stored {
         let is_denied = self.counts[0] == 0 && self.rcode() == Rcode::NXDOMAIN;
         let rcode = if is_denied { Rcode::NOERROR } else { self.rcode() };
-        Stored { marks: self.marks & !RCODE | rcode.0 & RCODE, ..self.clone() }
+        Stored { marks: self.marks & !RCODE_BITS | rcode.0 & RCODE_BITS, ..self.clone() }
     }
 
     /// The question, as the upstream wrote it.
@@ -134,7 +135,7 @@ impl Stored {
         self.octets.get(..self.question_len()).unwrap_or_default()
     }
 
-    /// The octets behind the question, with TTLs as received.
+    /// The octets after the question, with TTLs as received.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         self.octets.get(self.question_len()..usize::from(self.notes_at)).unwrap_or_default()
@@ -146,12 +147,12 @@ impl Stored {
         let age_ns = now.0.saturating_sub(self.received.0);
         let age_s = u32::try_from(age_ns.div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
         let notes = self.octets.get(usize::from(self.notes_at)..).unwrap_or_default();
-        notes.as_chunks::<NOTE>().0.iter().map(move |[low, high, ttl @ ..]| {
+        notes.as_chunks::<NOTE_LEN>().0.iter().map(move |[low, high, ttl @ ..]| {
             (usize::from(u16::from_le_bytes([*low, *high])), u32::from_le_bytes(*ttl).saturating_sub(age_s))
         })
     }
 
-    /// The length of the question, in octets; a client's question has the same.
+    /// The length of the question in octets, which is also that of a client's question.
     #[must_use]
     pub fn question_len(&self) -> usize {
         usize::from(self.name_len) + 4
@@ -166,10 +167,10 @@ impl Stored {
     /// The RCODE of the upstream's response.
     #[must_use]
     pub fn rcode(&self) -> Rcode {
-        Rcode(self.marks & RCODE)
+        Rcode(self.marks & RCODE_BITS)
     }
 
-    /// Whether it is a negative response, or an error.
+    /// Whether this is a negative response or an error.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         self.counts[0] == 0 || self.rcode() != Rcode::NOERROR
@@ -181,7 +182,7 @@ impl Stored {
         self.expires
     }
 
-    /// Whether it has expired.
+    /// Whether the answer has expired at `now`.
     #[must_use]
     pub fn expired(&self, now: Monotonic) -> bool {
         now >= self.expires

@@ -4,8 +4,7 @@
 //! [`RUNTIME_DIR`]. A lookup here reads that table: it needs no system call, does not ask the
 //! daemon, and takes less than a microsecond. The table has only names that some program on this
 //! host has asked for lately. A program that needs an answer in any case asks the resolver, for
-//! instance with getaddrinfo(3), unless the answer here is
-//! [`Answer::Fresh`].
+//! instance with getaddrinfo(3), unless the answer here is [`Answer::Fresh`].
 //!
 //! ```no_run
 //! use hither_client::{Answer, Family, Monotonic, Snapshot, Table, Wanted};
@@ -52,7 +51,7 @@ use std::path::{Path, PathBuf};
 #[must_use]
 pub fn runtime_dir() -> PathBuf {
     let chosen = std::env::var_os(hither_table::paths::RUNTIME_DIR_VARIABLE)
-        .filter(|dir| !raw::is_secure() && !dir.is_empty());
+        .filter(|dir| !raw::has_raised_rights() && !dir.is_empty());
     chosen.map_or_else(|| PathBuf::from(RUNTIME_DIR), PathBuf::from)
 }
 
@@ -67,7 +66,7 @@ pub fn runtime_dir() -> PathBuf {
 pub struct Table {
     dir: PathBuf,
     current: Latest<Reader>,
-    /// Whether answers are wanted that hold in another network namespace.
+    /// Whether answers are given that hold in another network namespace.
     any_network: bool,
     network: Network,
     recheck: Recheck,
@@ -88,8 +87,8 @@ impl Table {
         Ok(Table { any_network: false, ..table })
     }
 
-    /// Opens the table whatever network namespace its answers hold in, to show what the daemon has;
-    /// [`Table::is_same_network`] says whether that is the calling thread's.
+    /// Opens the table whatever network namespace its answers hold in, to show the daemon's entries.
+    /// [`Table::is_same_network`] says whether they hold in the calling thread's.
     ///
     /// # Errors
     /// As [`Table::open`], except for the network namespace.
@@ -110,11 +109,12 @@ impl Table {
     /// Letter case does not matter.
     ///
     /// After [`Answer::Fresh`] and [`Answer::Stale`] the entry is in `out`, all of it from one
-    /// publish. Makes no system call while the answer is fresh and the table is mapped.
+    /// publish. A fresh answer of a mapped table takes no system call, except now and then to determine
+    /// the network namespace.
     pub fn answer(&self, name: &Name, wanted: Wanted, now: Monotonic, out: &mut Snapshot) -> Answer {
         let answer = self.answer_of_current(name, wanted, now, out);
-        let outdated =
-            matches!(answer, Answer::Missing | Answer::Stale | Answer::OtherNetwork) && self.is_outdated(now);
+        let outdated = matches!(answer, Answer::Missing | Answer::Stale | Answer::OtherNetwork)
+            && self.check_outdated(now);
         if outdated && self.reopen() { self.answer_of_current(name, wanted, now, out) } else { answer }
     }
 
@@ -133,8 +133,8 @@ impl Table {
         }
     }
 
-    /// Copies the entry of `name`, expired or not, and whatever network namespace it holds in.
-    /// Letter case does not matter. A replaced table is opened anew.
+    /// Copies the entry of `name` into `out`, expired or not, and whatever network namespace it holds in.
+    /// Letter case does not matter. If the table was replaced, its successor is opened first.
     ///
     /// # Errors
     /// If the table has no entry of that name, or its entry could not be read.
@@ -153,9 +153,9 @@ impl Table {
         !self.any_network && stated != 0 && stated != self.network.of_thread(now, network::here)
     }
 
-    /// Whether the directory has another table than the current one, or that could be mapped by now. Makes
-    /// system calls at most once a second.
-    fn is_outdated(&self, now: Monotonic) -> bool {
+    /// Checks whether the directory has another table than the current one, or whether the current one
+    /// may be mapped by now. Makes system calls at most once a second; `false` in between.
+    fn check_outdated(&self, now: Monotonic) -> bool {
         self.recheck.is_due(now)
             && self.current.with(|reader| !reader.is_current(&self.dir) || reader.could_be_mapped())
     }
@@ -167,13 +167,14 @@ impl Table {
         self.reader().follow()
     }
 
-    /// The current table, which stays readable as long as the reader is held, even if the daemon replaces it.
+    /// A reader of the current table, which it can read as long as it exists, even if the daemon
+    /// replaces the table.
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.current.with(Reader::clone)
     }
 
-    /// Opens the table that the directory has by now; `false` if there is none that can be read.
+    /// Opens the table that the directory has now; `false` if there is none that can be read.
     pub fn reopen(&self) -> bool {
         let Ok(reader) = open(&self.dir) else { return false };
         self.current.set(reader);
@@ -188,7 +189,7 @@ pub enum Answer {
     Fresh,
     /// The snapshot has every family that is wanted, but some of it has expired.
     Stale,
-    /// A family that is wanted is not known.
+    /// The table has the name, but not every family that is wanted.
     Partial,
     /// The table does not have the name.
     Missing,
@@ -198,6 +199,7 @@ pub enum Answer {
     OtherNetwork,
 }
 
+/// Opens the table in `dir`, if its times mean something here.
 fn open(dir: &Path) -> Result<Reader, OpenError> {
     let reader = Reader::open(dir)?;
     if reader.same_clock() { Ok(reader) } else { Err(OpenError::OtherClock) }

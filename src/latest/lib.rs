@@ -1,5 +1,5 @@
-//! A value that one thread replaces while others read it: the table that a client has mapped, the
-//! settings of the daemon's hit workers.
+//! A value that one thread replaces while others read it, such as the table that a client has mapped or
+//! the settings of the daemon's hit workers.
 //!
 //! A reader neither waits nor allocates. A replaced value is dropped when the last thread that
 //! could be reading it has left it (epoch-based reclamation, by crossbeam-epoch).
@@ -9,7 +9,7 @@ use crossbeam_epoch::{self as epoch, Atomic, Owned};
 use std::fmt;
 use std::sync::atomic::Ordering;
 
-/// The latest value of several, each in the place of the one before.
+/// Holds the latest value of several that replace each other.
 pub struct Latest<T: Send + Sync + 'static>(Atomic<T>);
 
 impl<T: Send + Sync> Latest<T> {
@@ -19,7 +19,7 @@ impl<T: Send + Sync> Latest<T> {
         Latest(Atomic::new(value))
     }
 
-    /// Replaces the value. Readers of the old one may go on with it.
+    /// Replaces the value. Threads that read the old value at this moment go on with it.
     pub fn set(&self, value: T) {
         let guard = &epoch::pin();
         let old = self.0.swap(Owned::new(value), Ordering::AcqRel, guard);
@@ -29,7 +29,7 @@ impl<T: Send + Sync> Latest<T> {
         unsafe { guard.defer_destroy(old) };
     }
 
-    /// Lets `read` use the value of this moment.
+    /// Calls `read` with the latest value.
     pub fn with<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         let guard = &epoch::pin();
         let current = self.0.load(Ordering::Acquire, guard);
@@ -44,9 +44,8 @@ impl<T: Send + Sync> Latest<T> {
 impl<T: Send + Sync> Drop for Latest<T> {
     fn drop(&mut self) {
         let last = std::mem::replace(&mut self.0, Atomic::null());
-        // SAFETY: `self` is borrowed mutably, so no other thread reads; the pointer is not null,
-        // and no one else
-        // owns what it points to.
+        // SAFETY: `self` is borrowed mutably, so no other thread reads; the pointer is not null, and
+        // nothing else owns its value.
         drop(unsafe { last.into_owned() });
     }
 }

@@ -1,14 +1,14 @@
-//! How long saved sets still last: by the wall clock, the only one that runs while the host is off,
-//! and which may be wrong.
+//! The time that saved sets have left, by the wall clock: no other clock runs while the host is off,
+//! although this one may be wrong.
 
 use crate::Header;
 use core::fmt;
 use core::time::Duration;
 
-/// An older file is not restored, whatever the TTLs of its sets.
+/// The age of the oldest file that is restored, whatever the TTLs of its sets.
 pub const AGE_MAX: Duration = Duration::from_secs(86_400);
-/// Sets count as older by this. A host that has just started may set its clock forward when it
-/// learns the time; if that is by less than this, no set has lasted too long.
+/// Added to the age of every set. A host that has just started may set its clock forward when it
+/// learns the time; if by less than this, no set lasts longer than its TTL.
 pub const MARGIN: Duration = Duration::from_secs(5);
 
 /// The two clocks, read at the same moment, in milliseconds.
@@ -29,15 +29,15 @@ impl Clocks {
     }
 }
 
-/// Why a file's sets cannot be restored, by its time.
+/// Why the age of a file forbids to restore its sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unusable {
     /// The file was written later than the clock shows, so its age is unknown.
     Ahead {
-        /// How much later.
+        /// How much later, by the wall clock.
         by: Duration,
     },
-    /// It is older than [`AGE_MAX`].
+    /// The file is older than [`AGE_MAX`].
     Old {
         /// The file's age.
         age: Duration,
@@ -90,8 +90,8 @@ impl Age {
         Duration::from_millis(self.elapsed_ms)
     }
 
-    /// When a set that had `left_ms` left expires by the table's clock, in milliseconds; now if it
-    /// has expired.
+    /// The time by the table's clock, in milliseconds, at which a set expires that had `left_ms` left;
+    /// now if it has expired.
     #[must_use]
     pub fn expire_ms(&self, left_ms: u64) -> u64 {
         let margin_ms = u64::try_from(MARGIN.as_millis()).unwrap_or(u64::MAX);

@@ -13,9 +13,9 @@
 //! * The end: a length of 0 (2), the number of sets (8), CRC-32 of everything before it (4).
 //!   Nothing follows.
 //!
-//! A second file has a version that no table has reached (`mark.rs`).
+//! A second file contains a version that no table has reached (`mark.rs`).
 //!
-//! Not here: the files and their permissions (the daemon), and what becomes of a restored set
+//! Not here: the files and their permissions (the daemon), and the decision which sets are restored
 //! (`hither-rounds`).
 
 #![forbid(unsafe_code)]
@@ -27,7 +27,7 @@ mod set;
 mod write;
 
 pub use age::{AGE_MAX, Age, Clocks, MARGIN, Unusable};
-pub use mark::{MARK_LEN, mark, marked};
+pub use mark::{MARK_LEN, decode_mark, encode_mark};
 pub use read::{ReadError, Reader};
 pub use set::{CHAINS_MAX, Fault, LINKS_MAX, Link, Set};
 pub use write::Writer;
@@ -36,9 +36,9 @@ pub use write::Writer;
 pub const MAGIC: [u8; 8] = *b"HITHSAVE";
 /// The version of the format; a reader accepts no other.
 pub const VERSION: u32 = 2;
-/// Marks of upstreams in a header at most.
+/// Marks of upstreams in a header; further upstreams have none.
 pub const USUAL_MAX: usize = 8;
-/// Has another value when it is read on a machine of the other byte order.
+/// The octets after the version. A file that was written in big-endian order has them reversed.
 pub const ENDIAN: u32 = 0x0102_0304;
 /// Octets of the largest file that is written or read.
 pub const OCTETS_MAX: u64 = 1 << 30;
@@ -46,10 +46,11 @@ pub const OCTETS_MAX: u64 = 1 << 30;
 /// The header of the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// The wall clock when it was written, in milliseconds since 1970.
+    /// The time by the wall clock at which the file was written, in milliseconds since 1970.
     pub saved_ms: u64,
     /// The last version that the table had published.
     pub version: u64,
-    /// Marks of the upstreams for names without a route of their own; 0 stands for none.
+    /// Marks of the upstreams for names without a route of their own, by which a later start
+    /// recognises them; 0 stands for none.
     pub usual: [u64; USUAL_MAX],
 }

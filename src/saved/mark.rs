@@ -1,19 +1,19 @@
-//! A version that no table has reached yet, as octets of a file. If the table is lost, the versions
-//! of the next one begin there.
+//! The mark: a version that no table has reached yet, as octets of a file. If the table is lost, the
+//! versions of the next one begin there.
 //!
-//! Magic (8 octets), the version (8), CRC-32 of these 16 octets (4). It is written ahead, in steps,
-//! so that a daemon that is killed has not passed it.
+//! Format: magic (8 octets), the version (8), CRC-32 of these 16 octets (4). The daemon writes the mark
+//! ahead of the table's version, in steps, so that a daemon that is killed has not passed it.
 
 use crate::Fault;
 
 /// The first octets of the file.
 const MAGIC: [u8; 8] = *b"HITHVERS";
-/// The number of octets.
+/// The length of a mark in octets.
 pub const MARK_LEN: usize = 20;
 
-/// The octets of a version.
+/// Encodes the version as a mark.
 #[must_use]
-pub fn mark(version: u64) -> [u8; MARK_LEN] {
+pub fn encode_mark(version: u64) -> [u8; MARK_LEN] {
     let mut octets = [0; MARK_LEN];
     octets[..8].copy_from_slice(&MAGIC);
     octets[8..16].copy_from_slice(&version.to_le_bytes());
@@ -22,11 +22,11 @@ pub fn mark(version: u64) -> [u8; MARK_LEN] {
     octets
 }
 
-/// The version in such octets.
+/// Decodes the version of a mark.
 ///
 /// # Errors
-/// A [`Fault`] if [`mark`] did not write them.
-pub fn marked(octets: &[u8]) -> Result<u64, Fault> {
+/// A [`Fault`] if [`encode_mark`] did not write these octets.
+pub fn decode_mark(octets: &[u8]) -> Result<u64, Fault> {
     let octets: &[u8; MARK_LEN] =
         octets.try_into().map_err(|_| Fault("it has another length than 20 octets"))?;
     if octets[..8] != MAGIC {
@@ -35,7 +35,7 @@ pub fn marked(octets: &[u8]) -> Result<u64, Fault> {
     let mut version = [0; 8];
     version.copy_from_slice(&octets[8..16]);
     let version = u64::from_le_bytes(version);
-    if mark(version) == *octets { Ok(version) } else { Err(Fault("its checksum is wrong")) }
+    if encode_mark(version) == *octets { Ok(version) } else { Err(Fault("its checksum is wrong")) }
 }
 
 #[cfg(test)]
@@ -45,15 +45,15 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_was_written_and_other_octets_are_refused() {
         for version in [0, 1, 1 << 51, u64::MAX] {
-            let octets = mark(version);
-            assert_eq!(marked(&octets), Ok(version));
+            let octets = encode_mark(version);
+            assert_eq!(decode_mark(&octets), Ok(version));
             for n in 0..MARK_LEN {
-                assert!(marked(&octets[..n]).is_err());
+                assert!(decode_mark(&octets[..n]).is_err());
                 let mut other = octets;
                 other[n] ^= 1;
-                assert!(marked(&other).is_err(), "octet {n}");
+                assert!(decode_mark(&other).is_err(), "octet {n}");
             }
-            assert!(marked(&[&octets[..], &[0]].concat()).is_err());
+            assert!(decode_mark(&[&octets[..], &[0]].concat()).is_err());
         }
     }
 }

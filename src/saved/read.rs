@@ -1,5 +1,5 @@
-//! Reading a file, one set after the other. Only at the end is it known whether the file is
-//! complete and intact.
+//! Reading a file, one set after the other. Whether the file is complete and intact is known only when
+//! its end has been read.
 
 use crate::{ENDIAN, Fault, Header, MAGIC, Set, USUAL_MAX, VERSION};
 use core::fmt;
@@ -12,19 +12,19 @@ pub enum ReadError {
     Io(io::Error),
     /// The first octets are not [`MAGIC`].
     Magic,
-    /// It was written on a machine of the other byte order.
+    /// The file was written on a machine of the other byte order.
     ByteOrder,
-    /// It has another version of the format.
+    /// The file has this other version of the format.
     Version(u32),
     /// The header is damaged.
     Header,
-    /// It ends too early.
+    /// The file ends before its end mark.
     Cut,
     /// A set cannot be decoded.
     Set {
         /// The number of the set, counted from 0.
         n: u64,
-        /// What is wrong with it.
+        /// Why it cannot be decoded.
         fault: Fault,
     },
     /// The number of sets differs from the one at the end.
@@ -63,12 +63,13 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Reads sets from `from`, which should be buffered. Needs memory for one set.
+/// Reads sets from `from`, which should be buffered. Holds one set in memory.
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
     sum: crc32fast::Hasher,
     sets: u64,
+    /// Memory for the octets of a set, which is reused.
     set: Vec<u8>,
     ended: bool,
 }
@@ -115,7 +116,7 @@ impl<R: Read> Reader<R> {
     /// The next set; `None` at the end, if the file is complete and intact.
     ///
     /// # Errors
-    /// A [`ReadError`]; then nothing more can be read.
+    /// A [`ReadError`]; nothing more can be read after it.
     pub fn next_set(&mut self) -> Result<Option<Set>, ReadError> {
         if self.ended {
             return Ok(None);

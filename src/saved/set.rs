@@ -14,16 +14,16 @@ use core::net::IpAddr;
 use hither_table::{Address, Family, Rtt};
 use hither_wire::name::Name;
 
-/// Chains of one set at most.
+/// CNAME chains of one set.
 pub const CHAINS_MAX: usize = 8;
-/// Links of one chain at most: those of a response, and those found by following its last CNAME.
+/// Links of one chain: those of a response, and those that were found by following its last CNAME.
 pub const LINKS_MAX: usize = 32;
 
 const IPV6: u8 = 1;
 const COMPLETE: u8 = 2;
 const SORTED: u8 = 4;
-/// Added to the number of a chain, which is below [`CHAINS_MAX`], if the address is not trusted.
-const ALONE: u8 = 128;
+/// Bit beside the number of a chain, which is below [`CHAINS_MAX`]: the address is not trusted.
+const UNTRUSTED: u8 = 128;
 const UNREACHABLE: u32 = u32::MAX;
 const UNMEASURED: u32 = u32::MAX - 1;
 
@@ -36,16 +36,15 @@ pub struct Set {
     pub family: Family,
     /// A hash of the upstreams that were asked.
     pub route: u64,
-    /// Whether every upstream had answered or failed when it was published.
+    /// Whether every upstream had answered or failed when the set was published.
     pub complete: bool,
-    /// Whether the order is that of measured latency.
+    /// Whether the addresses are in the order of measured latency.
     pub sorted: bool,
-    /// How long it had left when it was saved, in milliseconds.
+    /// The time that the set had left when it was saved, in milliseconds.
     pub left_ms: u64,
-    /// The TTL with which it was published, in seconds.
+    /// The TTL with which the set was published, in seconds.
     pub lifetime_s: u32,
-    /// The addresses in order: 1 to 255, each once. Of their upstreams only [`Address::TRUSTED`] is
-    /// saved.
+    /// The addresses, best first: 1 to 255, each once. Of `upstreams` only [`Address::TRUSTED`] is saved.
     pub addresses: Vec<Address>,
     /// The CNAME chains that led to them, at least one. A chain without links is the name itself.
     pub chains: Vec<Vec<Link>>,
@@ -54,9 +53,9 @@ pub struct Set {
 /// One CNAME of a chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    /// The name to which it points.
+    /// The name that the CNAME points to.
     pub target: Name,
-    /// How long it had left when it was saved, in milliseconds.
+    /// The time that the CNAME had left when it was saved, in milliseconds.
     pub left_ms: u64,
 }
 
@@ -76,7 +75,7 @@ impl Set {
     /// Reads a set with nothing after it.
     ///
     /// # Errors
-    /// A [`Fault`]. A set without one is encoded to the same octets again.
+    /// A [`Fault`] if the octets are not those of [`Set::encode`].
     pub fn decode(octets: &[u8]) -> Result<Set, Fault> {
         let mut from = Cursor { rest: octets };
         let flags = from.octet()?;
@@ -101,7 +100,7 @@ impl Set {
     /// Appends the set to `out`.
     ///
     /// # Errors
-    /// A [`Fault`] if it could not be decoded again; then `out` is unchanged.
+    /// A [`Fault`] if the set could not be decoded again; `out` is unchanged then.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         self.check()?;
         let flag = |bit, set: bool| if set { bit } else { 0 };
@@ -126,7 +125,7 @@ impl Set {
                 IpAddr::V6(v6) => out.extend(v6.octets()),
             }
             out.extend(rtt_word(address.rtt).to_le_bytes());
-            out.push(address.chain | if address.is_trusted() { 0 } else { ALONE });
+            out.push(address.chain | if address.is_trusted() { 0 } else { UNTRUSTED });
         }
         Ok(())
     }
@@ -250,8 +249,8 @@ impl<'a> Cursor<'a> {
                     Family::Aaaa => IpAddr::from(self.array::<16>()?),
                 };
                 let (rtt, chain) = (rtt_of(self.u32()?), self.octet()?);
-                let upstreams = if chain & ALONE == 0 { Address::TRUSTED } else { 0 };
-                Ok(Address { address, rtt, chain: chain & !ALONE, upstreams })
+                let upstreams = if chain & UNTRUSTED == 0 { Address::TRUSTED } else { 0 };
+                Ok(Address { address, rtt, chain: chain & !UNTRUSTED, upstreams })
             })
             .collect()
     }

@@ -10,6 +10,7 @@ pub struct Writer<W> {
     sum: crc32fast::Hasher,
     sets: u64,
     octets: u64,
+    /// Memory for the octets of a set, which is reused.
     set: Vec<u8>,
 }
 
@@ -37,7 +38,7 @@ impl<W: Write> Writer<W> {
         self.to.write_all(octets)
     }
 
-    /// Adds a set. `false`: it could not be decoded again, so it was left out.
+    /// Adds a set. `false`: the set could not be decoded again, so it was left out.
     ///
     /// # Errors
     /// That of `to`.

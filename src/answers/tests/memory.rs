@@ -26,7 +26,7 @@ fn fill(answers: &mut Answers, names: std::ops::Range<u32>, octets: impl Fn(u32)
 }
 
 #[test]
-fn counted_octets_are_those_of_the_process_also_beyond_the_capacity() {
+fn counted_octets_match_the_memory_of_the_process_also_beyond_the_capacity() {
     const ENTRIES: u32 = 100_000;
     let before = occupied();
     let mut answers = Answers::new(ENTRIES as usize, 7);

@@ -16,7 +16,8 @@ fn asked(name: &Name) -> Asked<'_> {
     Asked { name: name.as_wire(), rtype: Rtype::TXT, dnssec_ok: false, checking_disabled: false }
 }
 
-/// Whether a text is as it was stored: all octets are the same, and as many as they say.
+/// Whether a text is as [`stored`] made it: all octets are the same, and their value is their number
+/// minus one.
 fn is_complete(stored: &Stored) -> bool {
     let body = stored.body();
     let text = &body[12..];
@@ -50,7 +51,7 @@ fn readers_see_complete_answers_while_they_are_replaced_removed_and_moved() {
                 57 => answers.resize(names as usize / 2 + turn as usize % 20),
                 96 => {
                     let until = answers.latest();
-                    answers.remove_at(0, usize::MAX, |_, number| number.is_up_to(until));
+                    answers.remove_void_in_buckets(0, usize::MAX, |_, number| number.is_up_to(until));
                     assert!(answers.is_empty());
                 }
                 _ => {}
@@ -96,7 +97,7 @@ fn an_answer_that_is_read_stays_and_the_capacity_holds() {
 fn failures_are_remembered_in_bounded_number_until_an_answer_comes() {
     let mut answers = Answers::new(10, 7);
     for n in 0..100 {
-        answers.fail(&asked(&name(n)), Monotonic(1000));
+        answers.remember_failure(&asked(&name(n)), Monotonic(1000));
     }
     assert!(!answers.has_failed(NOW, &asked(&name(0))) && answers.has_failed(NOW, &asked(&name(99))));
     assert!(!answers.has_failed(Monotonic(1000), &asked(&name(99))));
@@ -116,24 +117,24 @@ fn answers_up_to_a_number_are_removed_in_slices_and_later_ones_stay() {
     let until = answers.latest();
     (500..700).for_each(|n| answers.put(&asked(&name(n)), stored(n, 20, 300)));
     let is_even = |of: &Name| (0..700).step_by(2).any(|n| name(n) == *of);
-    let (places, rebuilt) = answers.places();
+    let (places, rebuilt) = answers.buckets();
     for at in (0..places).step_by(64) {
-        answers.remove_at(at, 64, |name, number| number.is_up_to(until) && is_even(name));
+        answers.remove_void_in_buckets(at, 64, |name, number| number.is_up_to(until) && is_even(name));
     }
-    assert_eq!(answers.places(), (places, rebuilt));
+    assert_eq!(answers.buckets(), (places, rebuilt));
     for n in 0..700 {
         let stays = n % 2 == 1 || n >= 500;
         assert_eq!(answers.get(&asked(&name(n))).is_some(), stays, "{n}");
-        let told = answers.reader().with(NOW, &asked(&name(n)), |number| number.is_up_to(until), |_| ());
-        assert_eq!(told.is_some(), n >= 500, "{n}");
+        let found = answers.reader().with(NOW, &asked(&name(n)), |number| number.is_up_to(until), |_| ());
+        assert_eq!(found.is_some(), n >= 500, "{n}");
     }
-    answers.remove_of(&name(1), |number| !number.is_up_to(until));
+    answers.remove_void(&name(1), |number| !number.is_up_to(until));
     assert!(answers.get(&asked(&name(1))).is_some());
-    answers.remove_of(&name(1), |number| number.is_up_to(until));
+    answers.remove_void(&name(1), |number| number.is_up_to(until));
     assert!(answers.get(&asked(&name(1))).is_none());
     answers.check_invariants();
     answers.resize(100);
-    assert_ne!(answers.places().1, rebuilt);
+    assert_ne!(answers.buckets().1, rebuilt);
 }
 
 proptest! {

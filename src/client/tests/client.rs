@@ -1,4 +1,4 @@
-//! The client beside a table that comes, changes and is replaced.
+//! The client with a table that is created, changed and replaced.
 
 use hither_client::{Answer, Family, Name, Snapshot, Step, Table, Wanted};
 use hither_table::{Address, Draft, FamilyDraft, Geometry, Monotonic, Writer, open_or_create};
@@ -12,7 +12,7 @@ fn dir(what: &str) -> PathBuf {
     dir
 }
 
-/// A table of so many entries, each opening of another size replaces the one before.
+/// A table of so many entries. Opening one of another size replaces the table before it.
 fn table(dir: &Path, entries: usize) -> (Writer, impl Sized + use<>) {
     let (writer, _, lock) =
         open_or_create(dir, &Geometry { entries }, 0o644, [1, 2, entries as u64], 1).expect("a table");
@@ -61,12 +61,12 @@ fn lookups_go_on_in_many_threads_while_the_table_is_replaced() {
         assert!(looks.into_iter().all(|thread| thread.join().expect("no panic") > 0));
     });
     let mut entry = Snapshot::new();
-    assert_eq!(client.lookup(&name, &mut entry), Ok(()), "after all that the last table is read");
+    assert_eq!(client.lookup(&name, &mut entry), Ok(()), "the last table is read after all replacements");
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
 #[test]
-fn no_table_is_an_error_that_says_so() {
+fn opening_without_a_table_names_the_cause() {
     let dir = dir("none");
     assert!(Table::open(Some(&dir)).expect_err("nothing there").to_string().contains("No such file"));
     std::fs::write(dir.join("hosts"), [7; 8192]).expect("writable");
@@ -75,7 +75,7 @@ fn no_table_is_an_error_that_says_so() {
 }
 
 #[test]
-fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
+fn missing_partial_stale_and_fresh_answers_are_distinguished() {
     let dir = dir("answers");
     let name: Name = "www.example.com".parse().expect("a name");
     let (mut writer, _lock) = table(&dir, 64);
@@ -103,7 +103,7 @@ fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
     };
     writer.put(&Draft { name, a: Some(denial), aaaa: None }, Monotonic(0)).expect("room");
     assert_eq!(answer(Wanted::Both, early), Answer::Fresh);
-    // But not for addresses of the other one whose time is over.
+    // But not if the other family has addresses that have expired.
     put(&mut writer, &name);
     let mut over = Snapshot::new();
     assert!(writer.get(&hither_client::Key::of(&name), &mut over));
@@ -126,9 +126,9 @@ fn what_is_missing_partial_stale_and_fresh_is_told_apart() {
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
-/// A daemon that is killed between renaming the new file and telling the readers of the old one.
+/// As if a daemon was killed after it renamed the new file and before it marked the old one as replaced.
 #[test]
-fn a_file_that_was_replaced_without_a_word_is_noticed() {
+fn a_file_that_was_replaced_without_a_mark_is_noticed() {
     let dir = dir("silent");
     let name: Name = "www.example.com".parse().expect("a name");
     let (writer, lock) = table(&dir, 64);

@@ -11,7 +11,7 @@
 use crate::config::Config;
 use crate::daemon::persist::restore;
 use hither_rounds::Upkeep;
-use hither_saved::{MARK_LEN, mark, marked};
+use hither_saved::{MARK_LEN, decode_mark, encode_mark};
 use hither_table::Monotonic;
 use hither_table::layout::VERSION_MAX;
 use std::fs::{DirBuilder, OpenOptions};
@@ -157,7 +157,7 @@ fn read(path: &Path) -> Result<Option<u64>, String> {
     let Some(file) = restore::open(path)? else { return Ok(None) };
     let mut octets = Vec::new();
     file.take(MARK_LEN as u64 + 1).read_to_end(&mut octets).map_err(|error| error.to_string())?;
-    let version = marked(&octets).map_err(|fault| fault.to_string())?;
+    let version = decode_mark(&octets).map_err(|fault| fault.to_string())?;
     if version < VERSION_MAX / 2 { Ok(Some(version)) } else { Err("its version is out of range".to_owned()) }
 }
 
@@ -173,7 +173,8 @@ fn write(dir: &Path, version: u64, sync: bool) -> io::Result<()> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC;
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&new)?;
-    let written = file.write_all(&mark(version)).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
+    let written =
+        file.write_all(&encode_mark(version)).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
     let renamed = written.and_then(|()| std::fs::rename(&new, dir.join(FILE)));
     if renamed.is_err() {
         let _ = std::fs::remove_file(&new);

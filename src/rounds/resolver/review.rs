@@ -132,7 +132,7 @@ impl Rounds {
         table.is_over = matches!(of, Of::Answers(_));
         answers.is_over = matches!(of, Of::Round(_)) || self.shared.answers.is_empty();
         let mut review = Review { change: Change { fate: Arc::new(fate), of }, table, answers };
-        if self.shared.answers.len() <= AT_ONCE && self.shared.answers.places().0 <= 64 * AT_ONCE {
+        if self.shared.answers.len() <= AT_ONCE && self.shared.answers.buckets().0 <= 64 * AT_ONCE {
             self.look_at_answers(&mut review, usize::MAX);
         }
         self.look_at_table(&mut review, AT_ONCE);
@@ -197,9 +197,9 @@ impl Rounds {
             return;
         }
         let answers = &mut self.shared.answers;
-        let (slots, generation) = answers.places();
+        let (slots, generation) = answers.buckets();
         let at = review.answers.step(slots, generation, places);
-        answers.remove_at(at, places, |name, number| review.change.voids_answer(name, number));
+        answers.remove_void_in_buckets(at, places, |name, number| review.change.voids_answer(name, number));
     }
 
     /// The changes under review.
@@ -228,7 +228,7 @@ impl Rounds {
         let changes = self.reviews.iter().map(|review| &review.change);
         self.shared
             .answers
-            .remove_of(name, |number| changes.clone().any(|change| change.voids_answer(name, number)));
+            .remove_void(name, |number| changes.clone().any(|change| change.voids_answer(name, number)));
     }
 }
 

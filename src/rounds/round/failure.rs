@@ -34,10 +34,10 @@ impl Round {
             Answer::Failure { .. } => shared.settings.failure_ttl,
             _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
         };
-        shared.answers.fail(&self.question.asked(), now.plus(pause));
+        shared.answers.remember_failure(&self.question.asked(), now.plus(pause));
         // If no upstream responds, the question without validation has failed too.
         if self.question.dnssec_ok && !self.has_servfail {
-            shared.answers.fail(&self.question.unvalidated().asked(), now.plus(pause));
+            shared.answers.remember_failure(&self.question.unvalidated().asked(), now.plus(pause));
         }
     }
 

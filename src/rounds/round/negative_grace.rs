@@ -57,7 +57,7 @@ impl Round {
             }
             WeakAnswer::Withheld { until } => self.deny_withheld(shared, until),
             WeakAnswer::CompleteDenial { stored, .. } => {
-                let stored = if exists { Arc::new(stored.of_existing()) } else { stored };
+                let stored = if exists { Arc::new(stored.for_existing_name()) } else { stored };
                 self.clear_unasked(shared);
                 if !stored.expired(now) {
                     shared.answers.put(&self.question.asked(), Arc::clone(&stored));

@@ -1,5 +1,5 @@
-//! Written sets are read unchanged; other octets give an error, never a panic; no set lasts longer
-//! than it would have.
+//! Written sets are read unchanged; other octets give an error, never a panic; no restored set lasts
+//! longer than it would have without a restart.
 
 use hither_saved::{
     AGE_MAX, Age, CHAINS_MAX, Clocks, Header, LINKS_MAX, Link, MARGIN, ReadError, Reader, Set, Unusable,
@@ -107,7 +107,7 @@ fn plain() -> Set {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_as_it_was(sets in prop::collection::vec(any_set(), 0..6)) {
+    fn written_sets_are_read_unchanged(sets in prop::collection::vec(any_set(), 0..6)) {
         prop_assert_eq!(read(&written(&sets)).expect("own octets"), sets);
     }
 
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_lasts_longer_than_it_would_have(left_ms in any::<u64>(), saved_ms in any::<u64>(), wall_ms in any::<u64>(), boot_ms in 0..1_u64 << 48) {
+    fn no_restored_set_lasts_longer_than_it_would_have(left_ms in any::<u64>(), saved_ms in any::<u64>(), wall_ms in any::<u64>(), boot_ms in 0..1_u64 << 48) {
         let now = Clocks { wall_ms, boot_ms };
         match Age::of(&Header { saved_ms, version: 0, usual: [0; 8] }, now) {
             Ok(age) => {
@@ -228,7 +228,7 @@ fn an_age_is_the_difference_of_clocks_and_a_margin() {
     let age = Age::of(&header, now(1_060_000)).expect("a minute");
     let margin_ms = u64::try_from(MARGIN.as_millis()).expect("small");
     assert_eq!(age.expire_ms(300_000), 500 + 240_000 - margin_ms);
-    assert_eq!(age.expire_ms(60_000 + margin_ms), 500, "its time is just over");
+    assert_eq!(age.expire_ms(60_000 + margin_ms), 500, "it has just expired");
     assert_eq!(age.expire_ms(0), 500);
     let ahead = Age::of(&header, now(999_999)).expect_err("the clock is behind").to_string();
     assert_eq!(ahead, "by the clock it will be written in 1 s, so that its age cannot be told");
@@ -239,7 +239,7 @@ fn an_age_is_the_difference_of_clocks_and_a_margin() {
 }
 
 #[test]
-fn a_clock_that_is_set_forward_is_distinguished_from_elapsed_time() {
+fn a_clock_that_is_set_forward_is_distinguished_from_time_that_passed() {
     let before = Clocks { wall_ms: 10_000, boot_ms: 1_000 };
     let forward = |wall_ms, boot_ms| Clocks { wall_ms, boot_ms }.set_forward_since(&before).as_millis();
     assert_eq!(forward(70_000, 61_000), 0, "a minute passed");
