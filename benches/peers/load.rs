@@ -1,7 +1,7 @@
 //! The load generator: one socket, batched sends and receives, and either a window of outstanding
 //! queries or a fixed rate.
 
-use hither_net::batch::{Batch, Outgoing, Route, SIZE};
+use hither_net::batch::{BATCH_MAX, Batch, Outgoing, Route};
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -181,7 +181,7 @@ impl Run {
     /// Queues the queries that are due. Returns when the next one is due.
     fn fill(&mut self, now: u64, out: &mut Outgoing) -> Option<u64> {
         let most = if let Until::Count(count) = self.load.until { count } else { u64::MAX };
-        while out.len() < SIZE && self.outcome.sent < most {
+        while out.len() < BATCH_MAX && self.outcome.sent < most {
             let due = self.load.rate.map_or(now, |rate| (self.outcome.sent as f64 * 1e9 / rate) as u64);
             if due > now {
                 return Some(due);

@@ -115,7 +115,7 @@ fn send_due(
             buffer[..octets.len()].copy_from_slice(&octets);
             octets.len()
         });
-        if out.len() == hither_net::batch::SIZE {
+        if out.len() == hither_net::batch::BATCH_MAX {
             out.send(socket);
         }
     }

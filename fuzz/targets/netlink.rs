@@ -2,7 +2,7 @@
 //! follows it.
 #![no_main]
 
-use hither_net::netlink::is_news;
+use hither_net::netlink::reports_change;
 use libfuzzer_sys::fuzz_target;
 
 /// RTM_NEWADDR, which is a change.
@@ -15,14 +15,14 @@ fn message(kind: u16) -> Vec<u8> {
 }
 
 fuzz_target!(|octets: &[u8]| {
-    let news = is_news(octets);
-    assert_eq!(is_news(&[&message(NOOP)[..], octets].concat()), news, "behind another message");
-    assert!(is_news(&[&message(CHANGE)[..], octets].concat()));
+    let news = reports_change(octets);
+    assert_eq!(reports_change(&[&message(NOOP)[..], octets].concat()), news, "behind another message");
+    assert!(reports_change(&[&message(CHANGE)[..], octets].concat()));
     // Without a change the datagram is read to its end, so that a change behind it is found.
     if !news {
         let len = octets.len().next_multiple_of(4);
         let mut padded = octets.to_vec();
         padded.resize(len, 0);
-        assert!(is_news(&[padded, message(CHANGE)].concat()));
+        assert!(reports_change(&[padded, message(CHANGE)].concat()));
     }
 });

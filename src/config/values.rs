@@ -159,7 +159,7 @@ pub(super) struct Blocked(pub Suffix);
 impl<'de> Deserialize<'de> for Blocked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match Suffix::read(&text).map_err(NotAName::below_the_root) {
+        match Suffix::read(&text).map_err(NotAName::without_suggested_root) {
             Ok(all) if all.parsed.name.is_root() => {
                 Err(D::Error::custom(format!("'{text}' stands for all names, which a list cannot block")))
             }

@@ -12,8 +12,8 @@ pub(crate) fn read_address(word: &[u8]) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// `0`, `127.1`, `0x7f.1`: the last number fills the octets that are left. `None` where reading a
-/// number as octal and as decimal gives different values, since files mean either.
+/// Reads `0`, `127.1` or `0x7f.1`: the last number fills the octets that are left. `None` if a number
+/// has one value as octal and another as decimal, since files mean either.
 fn short_form(text: &str) -> Option<Ipv4Addr> {
     let numbers: Vec<u32> = text.split('.').map(number).collect::<Option<_>>()?;
     let (last, first) = numbers.split_last()?;

@@ -23,14 +23,14 @@ pub enum Verdict {
     Addresses(Vec<IpAddr>),
 }
 
-/// Which names a plain name in a list covers. In lists of another format the format decides: a line of
-/// hosts(5) covers its names alone, `*.name` the name and everything below it.
+/// Which names a plain name in a list covers. In other formats the format decides: a line of hosts(5)
+/// covers only its names, `*.name` covers the name and all names below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Match {
-    /// The name and everything below it.
+    /// The name and all names below it.
     #[default]
     Subtree,
-    /// Nothing but the name itself.
+    /// Only the name itself.
     Exact,
 }
 
@@ -38,8 +38,7 @@ pub enum Match {
 #[derive(Debug, Default)]
 pub struct List {
     names: Layered,
-    /// Exceptions: these names and all below them are not blocked, whichever list of the same block
-    /// contains them.
+    /// Exceptions: these names and all names below them are not blocked by any list of the same block.
     allowed: Layered,
 }
 
@@ -56,7 +55,9 @@ pub struct Block {
     verdict: Verdict,
 }
 
+/// The number of a name that is blocked alone.
 const EXACT: u32 = 0;
+/// The number of a name that is blocked with all names below it.
 const SUBTREE: u32 = 1;
 
 /// Names that stand at the top of many published hosts files and must not be blocked.
@@ -71,8 +72,8 @@ impl List {
         List::read_from(text, covers, None).unwrap_or_default()
     }
 
-    /// Reads a list line by line. Memory is shared with `before`, the previous edition of the list: as
-    /// long as most names are in both, both take little more memory than one.
+    /// Reads a list line by line. Memory is shared with `before`, the previous edition of the list: if
+    /// most names are in both, the two take little more memory than one.
     ///
     /// # Errors
     /// If the file cannot be read, or has more names than the memory layout allows.
@@ -87,13 +88,13 @@ impl List {
             allowed: Edition::after(before.map(|before| &before.allowed)),
         };
         each_line(file, &mut passed, |passed, number, line| {
-            let mut mapped = false;
+            let mut is_idn = false;
             let add = |name: &[u8], scope| {
-                mapped |= !name.is_ascii();
+                is_idn |= !name.is_ascii();
                 list.add(name, scope, covers)
             };
             match read(line, add) {
-                Ok(Line::Empty | Line::Rule) => passed.idn += usize::from(mapped),
+                Ok(Line::Empty | Line::Rule) => passed.idn += usize::from(is_idn),
                 Ok(Line::Remark) => passed.remarks += 1,
                 Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
             }
@@ -101,12 +102,12 @@ impl List {
         Ok((list.finish().map_err(std::io::Error::other)?, passed))
     }
 
-    /// A list of the names in the configuration, each with what it covers.
+    /// A list of the names in the configuration, each with the names that it covers.
     #[must_use]
     pub fn of(names: &[(Name, Match)]) -> List {
         let mut list = Reading { names: Edition::after(None), allowed: Edition::after(None) };
         for (name, covers) in names {
-            // It cannot fail: the names are few, and the configuration refuses the root.
+            // This cannot fail: the names are few, and the configuration refuses the root.
             let _ = list.block(name, if *covers == Match::Subtree { SUBTREE } else { EXACT });
         }
         list.finish().unwrap_or_default()
@@ -124,7 +125,7 @@ impl List {
         self.names.is_empty() && self.allowed.is_empty()
     }
 
-    /// Octets of memory in use.
+    /// How many octets of memory the list takes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.names.memory() + self.allowed.memory()
@@ -222,7 +223,7 @@ impl Block {
         self.len() == 0
     }
 
-    /// Octets of memory in use.
+    /// How many octets of memory the lists take together.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.lists.iter().map(|list| list.memory()).sum()

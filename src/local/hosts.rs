@@ -29,7 +29,7 @@ pub struct Hosts {
 
 /// Addresses of one name; further ones are ignored.
 const ADDRESSES_MAX: usize = 255;
-/// In place of an index: the name has no entry itself, but a name below it has.
+/// Stands for an index: the name has no entry itself, but a name below it has.
 const ANCESTOR: u32 = u32::MAX;
 
 impl HostsFile {
@@ -47,7 +47,7 @@ impl HostsFile {
     pub fn read_from(text: impl BufRead) -> std::io::Result<(HostsFile, PassedOver)> {
         let (mut file, mut passed) = (HostsFile::default(), PassedOver::default());
         each_line(text, &mut passed, |passed, number, line| match file.add_line(line) {
-            Ok(mapped) => passed.idn += usize::from(mapped),
+            Ok(is_idn) => passed.idn += usize::from(is_idn),
             Err(why) => passed.add(number, || format!("{}: {why}", shown(line.trim_ascii()))),
         })?;
         file.names.shrink();
@@ -63,12 +63,12 @@ impl HostsFile {
         if words.peek().is_none() {
             return Err("a name is missing after the address".to_owned());
         }
-        let (mut mapped, mut wrong) = (false, None);
+        let (mut is_idn, mut wrong) = (false, None);
         for word in words {
-            mapped |= !word.is_ascii();
+            is_idn |= !word.is_ascii();
             wrong = wrong.or(self.add_word(address, word).err());
         }
-        wrong.map_or(Ok(mapped), Err)
+        wrong.map_or(Ok(is_idn), Err)
     }
 
     fn add_word(&mut self, address: IpAddr, word: &[u8]) -> Result<(), String> {
@@ -98,7 +98,7 @@ impl HostsFile {
         if !addresses.contains(&address) && addresses.len() < ADDRESSES_MAX {
             addresses.push(address);
         }
-        // Lines with 0.0.0.0 or :: block names: they are no names of that address.
+        // A line with 0.0.0.0 or :: blocks its names. They are not names of that address.
         if !address.is_unspecified() {
             self.pointers.entry(address).or_insert_with(|| name.as_wire().into());
         }
@@ -110,7 +110,7 @@ impl HostsFile {
         while let Some(name) = above.filter(|name| !name.is_root()) {
             let before = self.names.len();
             self.names.insert(&name, ANCESTOR)?;
-            // The ancestors of an ancestor that was known before are known too.
+            // The ancestors of a name that was known before are known too.
             above = (self.names.len() > before).then(|| name.parent()).flatten();
         }
         Some(())
@@ -220,9 +220,9 @@ pub struct OwnName {
 }
 
 impl OwnName {
-    /// The own name of a host whose name is set to `text`. `None` if clients cannot ask for it: it is
-    /// not set, an address, no host name (RFC 952, with underscores allowed because they are common),
-    /// or `localhost`.
+    /// The own name of a host whose name is set to `text`. `None` if clients cannot ask for it: the text
+    /// is empty, an address, `localhost`, or not a host name (RFC 952, but with underscores, which are
+    /// common).
     #[must_use]
     pub fn of(text: &str, addresses: Vec<IpAddr>) -> Option<OwnName> {
         let text = text.strip_suffix('.').unwrap_or(text);

@@ -16,16 +16,17 @@ const PARTS: usize = 16;
 /// A part is rebuilt when more than one of this many of its names differ from the base, removed and
 /// added names together.
 const OVERLAY_SHARE: usize = 8;
-/// Parts rebuilt in one edition, those that differ most first: while a part is rebuilt it is in memory
-/// twice.
+/// Parts that are rebuilt in one edition, those that differ most first. A part is in memory twice while
+/// it is rebuilt.
 const REBUILT_MAX: usize = 3;
-/// Whether a part is rebuilt regardless of [`REBUILT_MAX`]: more than three quarters of its names
-/// differ, or more names were removed than kept, so that sharing the base would save little.
-const fn is_mostly_new(differ: usize, kept: usize, of: usize) -> bool {
-    differ * 4 > of * 3 || of > kept * 2
+/// Whether a part is rebuilt regardless of [`REBUILT_MAX`], since sharing its base would save little:
+/// the names that differ are more than three quarters of the base, or more names were removed than kept.
+const fn is_mostly_new(differing: usize, kept: usize, base_len: usize) -> bool {
+    differing * 4 > base_len * 3 || base_len > kept * 2
 }
 
-/// The largest number that a name may have. [`Edition`] relies on it: a name whose number shrank has 0.
+/// The largest number that a name may have. [`Reading::compare`] relies on it: a name whose number
+/// became smaller has 0.
 const NUMBER_MAX: u32 = 1;
 
 /// Names with a number of 0 or 1 each. A name that was added with both has 1.
@@ -55,7 +56,7 @@ impl Layered {
     }
 }
 
-/// Uses bits of the hash that the hash table of the part does not use.
+/// The index of the part for a hash, from bits that the hash table of a part does not use.
 fn part_of(hash: u64) -> usize {
     hash.to_le_bytes().last().map_or(0, |octet| usize::from(*octet) % PARTS)
 }
@@ -116,9 +117,11 @@ struct Part {
     overlay: Names,
 }
 
+/// The names of a base that belong to an edition: those whose mark is [`Mark::Same`].
 #[derive(Debug)]
 struct Kept {
     marks: Marks,
+    /// How many names those are.
     len: usize,
 }
 
@@ -146,7 +149,8 @@ impl Part {
 #[derive(Debug)]
 struct Marks(Vec<u8>);
 
-/// How a name of the base was read in this edition. If it was read several times, the largest counts.
+/// How a name of the base was read in this edition. If it was read several times, the greatest mark
+/// counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Mark {
     /// The name was not read.
@@ -173,6 +177,7 @@ impl Marks {
         }
     }
 
+    /// Sets the mark of a slot, unless it has a greater one.
     fn raise(&mut self, slot: usize, mark: Mark) {
         if mark > self.get(slot)
             && let Some(four) = self.0.get_mut(slot / 4)
@@ -224,14 +229,15 @@ impl Reading {
         Some(())
     }
 
-    /// Counts, after everything was read: how many names differ from the base, and how many the base has.
+    /// Compares the names with the base, after all of them were read. Returns how many differ, and how
+    /// many the base has.
     fn compare(&mut self) -> Option<(usize, usize)> {
         let Some((base, marks)) = &self.base else { return Some((0, 0)) };
         for slot in 0..base.slots() {
             match marks.get(slot) {
                 Mark::Unread | Mark::Larger => {}
                 Mark::Same => self.same += 1,
-                // The name is no longer there with the larger number that the base has.
+                // The name no longer has the larger number that the base has.
                 Mark::Smaller => add(&mut self.overlay, base.at(slot), 0)?,
             }
         }
@@ -261,6 +267,7 @@ impl Reading {
     }
 }
 
+/// Adds the name of a slot, if the slot is in use.
 fn add(names: &mut Names, wire: Option<&[u8]>, number: u32) -> Option<()> {
     match wire {
         Some(wire) => names.insert_wire(wire, number).map(drop),
@@ -296,7 +303,10 @@ mod tests {
     #[test]
     fn editions_share_unchanged_names() {
         let first = edition(None, &says(0, 10_000));
-        assert!(first.parts.iter().all(|part| (400..900).contains(&part.len())), "none is much larger");
+        assert!(
+            first.parts.iter().all(|part| (400..900).contains(&part.len())),
+            "no part is much larger than the others"
+        );
         let second = edition(Some(&first), &says(100, 10_100));
         assert_eq!((shared(&first, &second), second.len()), (PARTS, 10_000));
         assert_eq!((second.get(name(99).as_wire()), second.get(name(10_099).as_wire())), (None, Some(1)));

@@ -42,8 +42,8 @@ pub struct Local {
     pub own: Option<OwnName>,
     /// Block lists; the first that contains a name decides.
     pub blocks: Vec<Block>,
-    /// A value that is dropped after the lists. The caller can use it to keep shared lists alive and
-    /// free them on another thread, since freeing millions of names takes time.
+    /// A value that is dropped after the lists. With it the caller can keep shared lists alive and free
+    /// them on another thread, since freeing millions of names takes time.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -132,8 +132,8 @@ impl Local {
         special::answer(name, rtype, route).map(|answer| self.not_denied(name, Presence::Ancestor, answer))
     }
 
-    /// Turns NXDOMAIN into NODATA for a name that is present here at least as `least`: NXDOMAIN would
-    /// deny all names below it too (RFC 8020).
+    /// Turns NXDOMAIN into NODATA for a name whose presence here is at least `least`: NXDOMAIN would deny
+    /// all names below it too (RFC 8020).
     fn not_denied(&self, name: &Name, least: Presence, mut answer: LocalAnswer) -> LocalAnswer {
         if !answer.exists && self.presence(name) >= least {
             (answer.exists, answer.ttl_s) = (true, FILE_TTL_S);
@@ -154,7 +154,8 @@ impl Local {
         self.blocks.iter().position(|block| block.answer(name, Rtype::A).is_some())
     }
 
-    /// Whether a hosts file or block list has the name, so that its cached answers are void.
+    /// Whether a hosts file or block list has the name, or it is the host's own, so that its cached
+    /// answers are void.
     #[must_use]
     pub fn covers(&self, name: &Name) -> bool {
         self.presence(name) == Presence::Listed
@@ -163,7 +164,7 @@ impl Local {
 }
 
 impl Data {
-    /// Those of `addresses` that a question of this type asks for.
+    /// The `addresses` that a question of this type asks for.
     fn of_type(addresses: &[IpAddr], rtype: Rtype) -> Vec<Data> {
         let is_of_type = |address: &&IpAddr| match rtype {
             Rtype::A => address.is_ipv4(),

@@ -4,7 +4,7 @@ use hither_wire::name::Name;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::OnceLock;
 
-/// Names with a number each. A name takes about 30 octets of memory, most of them its wire form.
+/// Names with a number each. A name takes about 30 octets of memory, mostly for its wire form.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// The entries, each the number in four octets, then the name in wire form.
@@ -15,8 +15,8 @@ pub struct Names {
     len: usize,
 }
 
-/// Octets of an entry before the name.
-const NUMBER: usize = 4;
+/// Octets of the number in an entry, which is before the name.
+const NUMBER_LEN: usize = 4;
 
 impl Names {
     /// How many names there are.
@@ -37,8 +37,8 @@ impl Names {
         self.octets.capacity() + self.slots.capacity() * size_of::<u32>()
     }
 
-    /// Adds a name in lower case; a name that is there keeps its number. Returns the number it has now,
-    /// or `None` when 4 GiB of entries are full.
+    /// Adds a name in lower case. A name that is there already keeps its number. Returns the number that
+    /// the name has now; `None` if the entries would take more than 4 GiB.
     pub fn insert(&mut self, name: &Name, number: u32) -> Option<u32> {
         self.insert_wire(name.as_wire(), number)
     }
@@ -73,7 +73,7 @@ impl Names {
             && let at @ 1.. = self.slots[self.find(name.as_wire(), hash(name.as_wire()))]
         {
             let at = at as usize - 1;
-            self.octets[at..at + NUMBER].copy_from_slice(&number.to_le_bytes());
+            self.octets[at..at + NUMBER_LEN].copy_from_slice(&number.to_le_bytes());
         }
     }
 
@@ -108,7 +108,7 @@ impl Names {
     /// The wire form of the name in a slot; `None` if the slot is free.
     pub(crate) fn at(&self, slot: usize) -> Option<&[u8]> {
         let at = self.slots.get(slot).copied().filter(|at| *at != 0)?;
-        Some(wire_at(&self.octets, at as usize - 1 + NUMBER))
+        Some(wire_at(&self.octets, at as usize - 1 + NUMBER_LEN))
     }
 
     /// The number of the name in a slot; `None` if the slot is free.
@@ -116,14 +116,17 @@ impl Names {
         self.slots.get(slot).copied().filter(|at| *at != 0).map(|at| self.number(at))
     }
 
-    /// Frees memory that was reserved for more names.
+    /// Frees memory that is reserved for further names.
     pub fn shrink(&mut self) {
         self.octets.shrink_to_fit();
     }
 
     fn number(&self, at: u32) -> u32 {
         let at = at as usize - 1;
-        self.octets.get(at..at + NUMBER).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
+        self.octets
+            .get(at..at + NUMBER_LEN)
+            .and_then(|four| four.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
     }
 
     /// The slot of a name, or the free slot where it belongs. An entry ends with the root label, so
@@ -135,7 +138,7 @@ impl Names {
             match self.slots[slot] {
                 0 => return slot,
                 at => {
-                    let at = at as usize - 1 + NUMBER;
+                    let at = at as usize - 1 + NUMBER_LEN;
                     if self.octets.get(at..at + wire.len()) == Some(wire) {
                         return slot;
                     }
@@ -149,7 +152,7 @@ impl Names {
         let size = (self.slots.len() * 2).max(16);
         let entries: Vec<u32> = std::mem::replace(&mut self.slots, vec![0; size]);
         for at in entries.into_iter().filter(|at| *at != 0) {
-            let start = at as usize - 1 + NUMBER;
+            let start = at as usize - 1 + NUMBER_LEN;
             let wire = wire_at(&self.octets, start);
             let mask = size - 1;
             let mut slot = hash(wire) as usize & mask;
@@ -161,6 +164,7 @@ impl Names {
     }
 }
 
+/// The wire form that begins at `start`.
 fn wire_at(octets: &[u8], start: usize) -> &[u8] {
     let mut end = start;
     while let Some(length @ 1..) = octets.get(end) {
@@ -170,7 +174,7 @@ fn wire_at(octets: &[u8], start: usize) -> &[u8] {
 }
 
 /// The hash of a wire form. Its key is random, so that the author of a list cannot choose names that
-/// collide, and drawn once for the process, since editions of a list share names.
+/// collide. There is one key in a process, since editions of a list share names.
 pub(crate) fn hash(wire: &[u8]) -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();

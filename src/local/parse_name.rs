@@ -10,9 +10,9 @@ use std::net::IpAddr;
 pub struct ParsedName {
     /// The name in lower case.
     pub name: Name,
-    /// `*.` stood in front of it: the name and everything below it is meant.
+    /// Whether `*.` stood in front of the name, so that the name and all names below it are meant.
     pub wildcard: bool,
-    /// It was an internationalized name, which was converted to A-labels (RFC 5890).
+    /// Whether the name was an internationalized one, which was converted to A-labels (RFC 5890).
     pub idn: bool,
 }
 
@@ -20,12 +20,13 @@ pub struct ParsedName {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotAName {
     why: String,
-    nearest: Option<String>,
+    /// The name that was probably meant, or several joined by `", "`.
+    suggestion: Option<String>,
 }
 
 impl std::fmt::Display for NotAName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.nearest {
+        match &self.suggestion {
             Some(meant) => write!(f, "{}; write \"{meant}\"", self.why),
             None => write!(f, "{}; expected a name such as \"example.com\"", self.why),
         }
@@ -33,10 +34,11 @@ impl std::fmt::Display for NotAName {
 }
 
 impl NotAName {
-    /// The same error where the root is not allowed either: the suggestion to write `.` is left out.
+    /// The same error without the suggestion to write `.`, for places where the root is not allowed
+    /// either.
     #[must_use]
-    pub fn below_the_root(self) -> NotAName {
-        NotAName { nearest: self.nearest.filter(|meant| meant != "."), ..self }
+    pub fn without_suggested_root(self) -> NotAName {
+        NotAName { suggestion: self.suggestion.filter(|meant| meant != "."), ..self }
     }
 }
 
@@ -51,20 +53,20 @@ pub fn parse_name(text: &str) -> Result<ParsedName, NotAName> {
         return Ok(ParsedName { name: Name::ROOT, wildcard: false, idn: false });
     }
     if let Some(zones) = reverse_zones(text) {
-        return Err(NotAName { why: "it is an address, not a name".to_owned(), nearest: zones });
+        return Err(NotAName { why: "it is an address, not a name".to_owned(), suggestion: zones });
     }
     let (wildcard, rest) = text.strip_prefix("*.").map_or((false, text), |rest| (true, rest));
     match name_of(rest) {
         Ok(name) => Ok(ParsedName { name, wildcard, idn: !rest.is_ascii() }),
         Err(_) if rest.split('.').skip(1).any(|label| label == "*") && !rest.contains("*.*.") => {
-            Err(NotAName { why: "a '*' is allowed only in front of a name".to_owned(), nearest: None })
+            Err(NotAName { why: "a '*' is allowed only in front of a name".to_owned(), suggestion: None })
         }
-        Err(why) => Err(NotAName { why, nearest: nearest(text) }),
+        Err(why) => Err(NotAName { why, suggestion: suggestion(text) }),
     }
 }
 
-/// If the text is an address or a network: the reverse zones of its addresses, unless they are more
-/// than 16.
+/// The reverse zones of an address or a network. Outer `None`: the text is neither. Inner `None`: the
+/// network is malformed, or has more than 16 zones.
 #[expect(
     clippy::option_option,
     reason = "not an address, and an address with too many zones, are different results"
@@ -133,8 +135,8 @@ pub(crate) fn plain(text: &[u8]) -> Result<Name, String> {
     }
 }
 
-/// Reads a name of a file, which may be internationalized. Then `as_octets` gets the UTF-8 octets as a
-/// name too, since programs without IDNA ask for those.
+/// Reads a name of a file, which may be internationalized. If so, `as_octets` also gets the name that
+/// the UTF-8 octets form, since programs without IDNA ask for that.
 pub(crate) fn maybe_idn(text: &[u8], mut as_octets: impl FnMut(Name)) -> Result<Name, String> {
     if text.is_ascii() {
         return plain(text);
@@ -175,7 +177,7 @@ fn read(text: &[u8]) -> Result<Name, String> {
     }
 }
 
-/// The prefixes that other programs write in front of a name.
+/// Prefixes that other programs write in front of a name, in lower case.
 const PREFIXES: [&str; 16] = [
     "address=/",
     "local=/",
@@ -195,34 +197,35 @@ const PREFIXES: [&str; 16] = [
     ".",
 ];
 
-/// The text that was probably meant: a name, or several joined by `", "`. [`parse_name`] takes each of them.
-fn nearest(text: &str) -> Option<String> {
+/// The text that was probably meant: a name, or several joined by `", "`. [`parse_name`]
+/// accepts each of them.
+fn suggestion(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let parts = text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
     let words: Vec<&str> = parts
         .filter(|word| !word.is_empty() && crate::address::read_address(word.as_bytes()).is_none())
         .collect();
-    let is_name = |word: &&str| word.contains('.') && is_right(word);
+    let is_name = |word: &&str| word.contains('.') && is_accepted(word);
     if words.len() > 1 && words.iter().all(is_name) {
         return Some(words.join("\", \""));
     }
-    let unwrapped = match words.as_slice() {
+    let name_within = match words.as_slice() {
         [_, _, ..] if !words.iter().any(|word| word.starts_with('.') || word.ends_with('.')) => {
-            words.iter().filter_map(|word| unwrapped(word)).find(|name| name.contains('.'))
+            words.iter().filter_map(|word| name_within(word)).find(|name| name.contains('.'))
         }
-        _ => unwrapped(&words.concat()),
+        _ => name_within(&words.concat()),
     };
-    unwrapped.filter(|name| is_right(name))
+    name_within.filter(|name| is_accepted(name))
 }
 
-/// Whether [`parse_name`] takes a text.
-fn is_right(text: &str) -> bool {
+/// Whether [`parse_name`] accepts a text.
+fn is_accepted(text: &str) -> bool {
     let rest = text.strip_prefix("*.").unwrap_or(text);
     text == "." || reverse_zones(text).is_none() && name_of(rest).is_ok()
 }
 
 /// The name within a text in the syntax of another program or of a URL.
-fn unwrapped(text: &str) -> Option<String> {
+fn name_within(text: &str) -> Option<String> {
     let mut rest = match text.split_once("://") {
         Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or(rest),
         None => text,
@@ -345,7 +348,7 @@ mod tests {
             let said = parse_name(text).expect_err(text).to_string();
             assert!(said.contains(why) && said.contains("; expected a name such as"), "{text:?}: {said}");
         }
-        let root = parse_name("*").expect_err("no name").below_the_root().to_string();
+        let root = parse_name("*").expect_err("no name").without_suggested_root().to_string();
         assert!(!root.contains("write"), "{root}");
         let long = format!("{}.example", "x".repeat(64));
         assert!(shown_name(&long).contains("more than 63 octets"));
@@ -355,7 +358,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_suggestion_is_a_name(text in "[|~*./@:a-cü1\" ,;^=\\\\-]{0,14}") {
-            if let Err(NotAName { nearest: Some(meant), .. }) = parse_name(&text) {
+            if let Err(NotAName { suggestion: Some(meant), .. }) = parse_name(&text) {
                 for name in meant.split("\", \"") {
                     prop_assert!(parse_name(name).is_ok(), "{text:?} gave {meant:?}");
                 }

@@ -71,7 +71,7 @@ pub(crate) fn read(
     Ok(Line::Rule)
 }
 
-/// Whether it is an adblock rule for elements of web pages, such as `example.com##.banner`.
+/// Whether the line is an adblock rule for elements of web pages, such as `example.com##.banner`.
 fn is_element_rule(line: &[u8]) -> bool {
     let Some(at) = line.iter().position(|octet| *octet == b'#') else { return false };
     let follows_text = at > 0 && !line[at - 1].is_ascii_whitespace();

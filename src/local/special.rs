@@ -13,7 +13,7 @@ pub const NON_DNS_TLDS: [&[u8]; 4] = [b"invalid", b"local", b"onion", b"alt"];
 /// Empty zones that are always served here: reverse zones of addresses without global meaning (RFC
 /// 6303, section 4, and RFC 7793). The zones of `172.16.0.0/12` and `100.64.0.0/10` are matched by
 /// number instead.
-const EMPTY: [&str; 12] = [
+const ALWAYS_EMPTY: [&str; 12] = [
     "0.in-addr.arpa.",
     "127.in-addr.arpa.",
     "2.0.192.in-addr.arpa.",
@@ -75,7 +75,7 @@ pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<
         .labels()
         .fold((0, None), |(below, top), label| (below + usize::from(top.is_some()), Some(label)));
     let top = top?;
-    // Fast way out for almost all names.
+    // Almost all names are decided here, without memory for their labels.
     if below > 0 && top != b"localhost" && top != b"arpa" && !NON_DNS_TLDS.contains(&top) {
         return None;
     }
@@ -83,7 +83,7 @@ pub(crate) fn answer(name: &Name, rtype: Rtype, route: Option<&Name>) -> Option<
     if top == b"localhost" {
         return Some(localhost(rtype));
     }
-    if let Some(pointer) = pointer(name, rtype) {
+    if let Some(pointer) = well_known_pointer(name, rtype) {
         return Some(pointer);
     }
     if name.as_wire() == b"\x08ipv4only\x04arpa\0" && rtype != Rtype::DS {
@@ -118,7 +118,8 @@ fn ipv4only(rtype: Rtype) -> LocalAnswer {
     LocalAnswer::positive(Reason::Special, Data::of_type(&both, rtype), SPECIAL_TTL_S)
 }
 
-fn pointer(name: &Name, rtype: Rtype) -> Option<LocalAnswer> {
+/// The PTR record of an address that a standard names.
+fn well_known_pointer(name: &Name, rtype: Rtype) -> Option<LocalAnswer> {
     if rtype != Rtype::PTR && rtype != Rtype::ANY {
         return None;
     }
@@ -152,11 +153,11 @@ fn zone(name: &Name, labels: &[&[u8]], top: &[u8]) -> Option<Name> {
             _ => {}
         }
     }
-    let mut zones = EMPTY.iter().chain(&LOCALLY_SERVED).filter_map(|zone| zone.parse::<Name>().ok());
+    let mut zones = ALWAYS_EMPTY.iter().chain(&LOCALLY_SERVED).filter_map(|zone| zone.parse::<Name>().ok());
     zones.find(|zone| name.ends_with(zone))
 }
 
-/// The last `count` labels.
+/// The name that the last `count` labels form.
 fn last(name: &Name, count: usize) -> Option<Name> {
     let mut suffix = *name;
     for _ in count..name.label_count() {
@@ -165,7 +166,7 @@ fn last(name: &Name, count: usize) -> Option<Name> {
     Some(suffix)
 }
 
-/// An answer from a zone with nothing but its apex. Names below resolver.arpa have NODATA (RFC 9462,
+/// The answer from a zone that has only its apex. Names below resolver.arpa have NODATA (RFC 9462,
 /// section 6.4).
 fn empty_zone(name: &Name, rtype: Rtype, zone: Name) -> LocalAnswer {
     let apex = *name == zone;

@@ -3,12 +3,13 @@
 
 use std::io::{BufRead, Read as _};
 
-/// Characters of a text that are shown in a message.
+/// Characters of a text that a message shows.
 const SHOWN_MAX: usize = 48;
-/// Octets of a line. Longer ones are passed over, so that a file without line ends is not held in memory.
+/// Octets of a line. Longer lines are passed over, so that a file without line ends is not held in
+/// memory.
 pub const LINE_MAX: usize = 64 << 10;
 /// Octets at the start of a text by which UTF-16 is recognized.
-const UTF_16_START: usize = 4;
+const UTF_16_START_LEN: usize = 4;
 /// Problems that are described; further ones are only counted.
 const PROBLEMS_MAX: usize = 3;
 
@@ -36,7 +37,7 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 /// The result of [`read_line`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LineRead {
-    /// Nothing: the end of the text was reached.
+    /// The end of the text, and no line.
     End,
     /// A complete line.
     Complete,
@@ -92,8 +93,8 @@ pub(crate) fn each_line(
     mut take: impl FnMut(&mut PassedOver, usize, &[u8]),
 ) -> std::io::Result<()> {
     let mut file = file;
-    let mut start = Vec::with_capacity(UTF_16_START);
-    (&mut file).take(UTF_16_START as u64).read_to_end(&mut start)?;
+    let mut start = Vec::with_capacity(UTF_16_START_LEN);
+    (&mut file).take(UTF_16_START_LEN as u64).read_to_end(&mut start)?;
     if is_utf16(&start) {
         passed.add(0, || "it is in UTF-16; save it as UTF-8".to_owned());
         return Ok(());
@@ -175,7 +176,7 @@ pub struct PassedOver {
 }
 
 impl PassedOver {
-    /// Counts a line that was not understood, and describes the first few.
+    /// Counts a line that was not understood, and describes it if it is one of the first few.
     pub fn add(&mut self, line: usize, why: impl FnOnce() -> String) {
         self.lines += 1;
         if self.first.len() < PROBLEMS_MAX {

@@ -37,7 +37,7 @@ pub enum ActivationError {
     Kind {
         /// The name of the socket.
         name: String,
-        /// The kind that it is.
+        /// The kind that the socket is of.
         what: String,
     },
     /// The options of the socket cannot be read or set.
@@ -80,9 +80,9 @@ pub fn inherited() -> Result<Vec<Result<Inherited, ActivationError>>, Activation
 fn classify(fd: OwnedFd, name: String) -> Result<Inherited, ActivationError> {
     let failed = |error: io::Error| ActivationError::Socket { name: name.clone(), error };
     let kind = |what: &str| ActivationError::Kind { name: name.clone(), what: what.to_owned() };
-    let sort = getsockopt(&fd, sockopt::SockType).map_err(|_| kind("no socket"))?;
+    let socket_type = getsockopt(&fd, sockopt::SockType).map_err(|_| kind("no socket"))?;
     let listens = || getsockopt(&fd, sockopt::AcceptConn).map_err(|error| failed(error.into()));
-    let socket = match sort {
+    let socket = match socket_type {
         SockType::Datagram => {
             let socket = UdpSocket::from(fd);
             let address = socket.local_addr().map_err(|_| kind("a local datagram socket"))?;

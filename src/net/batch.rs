@@ -15,39 +15,39 @@ mod route;
 pub use parts::{Received, Replies};
 pub use route::Route;
 
-use route::{CONTROL, Control, forget_interface};
+use route::{CONTROL_LEN, Control, forget_interface};
 use std::io;
 use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
-/// Datagrams of a batch. With more of them the first one would wait longer for its reply.
-pub const SIZE: usize = 64;
-/// Octets of a query; the kernel cuts longer ones, which are then malformed. It is an odd number of
-/// cache lines: with a power of two the first lines of all buffers would fall into the same few sets of
-/// the cache.
+/// Datagrams of a batch. In a larger batch the first datagram would wait longer for its reply.
+pub const BATCH_MAX: usize = 64;
+/// Octets of a query. The kernel cuts longer ones, which are then malformed. The number is an odd
+/// multiple of a cache line: with a power of two the first lines of all buffers would share the same
+/// few sets of the cache.
 pub const QUERY_MAX: usize = 65 * 64;
-/// Octets of a reply: more than a datagram to a client has (RFC 9715), and an odd number of cache lines.
+/// Octets of a reply buffer: more than a datagram to a client has (RFC 9715), and an odd multiple of a
+/// cache line.
 pub const REPLY_MAX: usize = 21 * 64;
 /// Octets of the address of a peer, IPv4 or IPv6.
-const NAME: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+const NAME_LEN: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
 
-/// [`SIZE`] values on the heap, to which the kernel has pointers while we use them as values. In a box
-/// or behind a reference that would be undefined behaviour: each use through one pointer would
-/// invalidate the other.
+/// [`BATCH_MAX`] values on the heap, to which the kernel has pointers while we use them as values. With
+/// a box or a reference that would be undefined behaviour: each use of the values would invalidate the
+/// kernel's pointers.
 struct PinnedArray<T> {
     start: NonNull<T>,
     owned: PhantomData<T>,
 }
 
-// SAFETY: it owns the values, as a vector would; the exclusive owner has all pointers to them that are
-// used.
+// SAFETY: the array owns its values, as a vector would, and only its owner uses pointers to them.
 unsafe impl<T: Send> Send for PinnedArray<T> {}
 
 impl<T: Copy> PinnedArray<T> {
     fn new(value: T) -> PinnedArray<T> {
-        let values = Box::leak(vec![value; SIZE].into_boxed_slice());
+        let values = Box::leak(vec![value; BATCH_MAX].into_boxed_slice());
         PinnedArray { start: NonNull::from(values).cast(), owned: PhantomData }
     }
 
@@ -55,18 +55,18 @@ impl<T: Copy> PinnedArray<T> {
     /// reference to the value does.
     ///
     /// # Panics
-    /// If `n` is not below [`SIZE`].
+    /// If `n` is not below [`BATCH_MAX`].
     fn at(&self, n: usize) -> *mut T {
-        assert!(n < SIZE, "{n} of {SIZE}");
+        assert!(n < BATCH_MAX, "{n} of {BATCH_MAX}");
         // SAFETY: within the allocation, by the line above.
         unsafe { self.start.as_ptr().add(n) }
     }
 }
 
 impl<T> std::ops::Deref for PinnedArray<T> {
-    type Target = [T; SIZE];
+    type Target = [T; BATCH_MAX];
 
-    fn deref(&self) -> &[T; SIZE] {
+    fn deref(&self) -> &[T; BATCH_MAX] {
         // SAFETY: that many values exist from `new` to `drop`; nothing writes to them while `self` is
         // borrowed, since the kernel and `DerefMut` get access only through an exclusive borrow of
         // `self`.
@@ -75,7 +75,7 @@ impl<T> std::ops::Deref for PinnedArray<T> {
 }
 
 impl<T> std::ops::DerefMut for PinnedArray<T> {
-    fn deref_mut(&mut self) -> &mut [T; SIZE] {
+    fn deref_mut(&mut self) -> &mut [T; BATCH_MAX] {
         // SAFETY: as above, and nothing reads them while `self` is borrowed exclusively.
         unsafe { self.start.cast().as_mut() }
     }
@@ -83,7 +83,7 @@ impl<T> std::ops::DerefMut for PinnedArray<T> {
 
 impl<T> Drop for PinnedArray<T> {
     fn drop(&mut self) {
-        let values = NonNull::slice_from_raw_parts(self.start, SIZE);
+        let values = NonNull::slice_from_raw_parts(self.start, BATCH_MAX);
         // SAFETY: leaked from a box of exactly this length in `new`, and freed once.
         drop(unsafe { Box::from_raw(values.as_ptr()) });
     }
@@ -98,9 +98,10 @@ pub struct Batch {
     controls: PinnedArray<Control>,
     queries: PinnedArray<[u8; QUERY_MAX]>,
     replies: PinnedArray<[u8; REPLY_MAX]>,
-    reply_len: [usize; SIZE],
+    reply_len: [usize; BATCH_MAX],
+    /// How many datagrams the last call received.
     count: usize,
-    /// How many headers the kernel has written to since they were prepared, counted from the first.
+    /// How many headers, from the first on, the kernel has written to since they were prepared.
     used: usize,
 }
 
@@ -134,16 +135,16 @@ impl Batch {
             sent: PinnedArray::new(zeroed()),
             vectors: PinnedArray::new([zeroed(); 2]),
             names: PinnedArray::new(zeroed()),
-            controls: PinnedArray::new(Control([0; CONTROL])),
+            controls: PinnedArray::new(Control([0; CONTROL_LEN])),
             queries: PinnedArray::new([0; QUERY_MAX]),
             replies: PinnedArray::new([0; REPLY_MAX]),
-            reply_len: [0; SIZE],
+            reply_len: [0; BATCH_MAX],
             count: 0,
-            used: SIZE,
+            used: BATCH_MAX,
         }
     }
 
-    /// Receives up to [`SIZE`] datagrams without blocking, and returns how many.
+    /// Receives up to [`BATCH_MAX`] datagrams without blocking, and returns how many.
     ///
     /// # Errors
     /// Those of recvmmsg(2); `WouldBlock` if there is none.
@@ -156,8 +157,8 @@ impl Batch {
         })
     }
 
-    /// Has `call` fill the buffers, as recvmmsg(2) does. It gets the given number of headers, each with
-    /// a name, vector, control and query buffer of its own and their correct lengths. Nothing else
+    /// Has `call` fill the buffers, as recvmmsg(2) does. `call` gets pointers to so many headers, each
+    /// with a name, vector, control and query buffer of its own and their correct lengths. Nothing else
     /// accesses them during the call.
     fn receive_by(
         &mut self,
@@ -171,12 +172,12 @@ impl Batch {
             let vector = self.vectors.at(n).cast();
             let (name, control) = (self.names.at(n).cast(), self.controls.at(n).cast());
             let header = &mut self.received[n].msg_hdr;
-            (header.msg_name, header.msg_namelen) = (name, NAME);
+            (header.msg_name, header.msg_namelen) = (name, NAME_LEN);
             (header.msg_iov, header.msg_iovlen) = (vector, 1);
-            (header.msg_control, header.msg_controllen) = (control, CONTROL as _);
+            (header.msg_control, header.msg_controllen) = (control, CONTROL_LEN as _);
         }
-        let count = call(self.received.at(0), SIZE as libc::c_uint);
-        self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(SIZE);
+        let count = call(self.received.at(0), BATCH_MAX as libc::c_uint);
+        self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(BATCH_MAX);
         self.used = self.count;
         Ok(self.count)
     }
@@ -196,18 +197,18 @@ impl Batch {
     /// The received datagrams, and the buffers for the replies to them.
     pub fn parts(&mut self) -> (Received<'_>, Replies<'_>) {
         let Batch { received, names, controls, queries, replies, reply_len, .. } = self;
-        let came = Received { headers: received, names, controls, octets: &**queries };
-        (came, Replies { octets: &mut **replies, len: reply_len })
+        let datagrams = Received { headers: received, names, controls, octets: &**queries };
+        (datagrams, Replies { octets: &mut **replies, len: reply_len })
     }
 
-    /// The way back to the sender of the n-th datagram, for a reply that is sent later.
+    /// The route of a reply to the n-th datagram that is sent later.
     #[must_use]
     pub fn route(&self, n: usize) -> Route {
         route(&self.received, &self.names, &self.controls, n)
     }
 
-    /// Sends the replies, and returns how many the kernel took. One that it refuses is skipped, as if
-    /// lost in the network.
+    /// Sends the replies without blocking, and returns how many the kernel took. A reply that it refuses
+    /// is skipped, as if lost in the network.
     pub fn send(&mut self, socket: &impl AsRawFd) -> usize {
         self.send_by(send_to(socket))
     }
@@ -235,15 +236,15 @@ impl Batch {
     }
 }
 
-fn octets<'b>(headers: &[libc::mmsghdr; SIZE], octets: &'b [[u8; QUERY_MAX]], n: usize) -> &'b [u8] {
+fn octets<'b>(headers: &[libc::mmsghdr; BATCH_MAX], octets: &'b [[u8; QUERY_MAX]], n: usize) -> &'b [u8] {
     let len = (headers[n].msg_len as usize).min(QUERY_MAX);
     &octets[n][..len]
 }
 
 fn route(
-    headers: &[libc::mmsghdr; SIZE],
-    names: &[libc::sockaddr_in6; SIZE],
-    controls: &[Control; SIZE],
+    headers: &[libc::mmsghdr; BATCH_MAX],
+    names: &[libc::sockaddr_in6; BATCH_MAX],
+    controls: &[Control; BATCH_MAX],
     n: usize,
 ) -> Route {
     let header = &headers[n].msg_hdr;
@@ -251,7 +252,7 @@ fn route(
         name: names[n],
         name_len: header.msg_namelen,
         control: controls[n],
-        control_len: header.msg_controllen.min(CONTROL),
+        control_len: header.msg_controllen.min(CONTROL_LEN),
     }
 }
 
@@ -281,8 +282,8 @@ fn send_to(socket: &impl AsRawFd) -> impl FnMut(*mut libc::mmsghdr, libc::c_uint
     }
 }
 
-/// Has `call` send the first `count` datagrams, as sendmmsg(2) does, and returns how many it took. One
-/// that it refuses is skipped. The caller has filled the headers with pointers into its own
+/// Has `call` send the first `count` datagrams, as sendmmsg(2) does, and returns how many it took. A
+/// datagram that it refuses is skipped. The caller has filled the headers with pointers into its own
 /// [`PinnedArray`]s and their correct lengths.
 fn send_all(
     headers: &PinnedArray<libc::mmsghdr>,
@@ -304,7 +305,7 @@ fn send_all(
     taken
 }
 
-/// Datagrams that are collected and then sent by one system call, such as replies after a round.
+/// Datagrams that are collected and then sent by one system call, such as the replies of a round.
 pub struct Outgoing {
     headers: PinnedArray<libc::mmsghdr>,
     vectors: PinnedArray<libc::iovec>,
@@ -338,7 +339,7 @@ impl Outgoing {
         }
     }
 
-    /// How many datagrams are collected, at most [`SIZE`].
+    /// How many datagrams are collected, at most [`BATCH_MAX`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
@@ -350,8 +351,8 @@ impl Outgoing {
         self.count == 0
     }
 
-    /// Adds a datagram that `write` puts into its buffer, and returns whether it was added. It is not
-    /// if there are [`SIZE`] already, or if its length is 0.
+    /// Adds a datagram that `write` puts into its buffer. `false`: it was not added, since there are
+    /// [`BATCH_MAX`] already or its length is 0.
     pub fn push(&mut self, route: &Route, write: impl FnOnce(&mut [u8; REPLY_MAX]) -> usize) -> bool {
         let n = self.count;
         let Some(octets) = self.octets.get_mut(n) else { return false };

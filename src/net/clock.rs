@@ -1,6 +1,6 @@
-//! The monotonic clock and an alarm by it: `CLOCK_BOOTTIME`, which goes on while the host is suspended
-//! and cannot be set. The wall clock, for data that outlives a reboot, and a notification when it is
-//! set.
+//! The monotonic clock `CLOCK_BOOTTIME`, which goes on while the host is suspended and cannot be set,
+//! and an alarm by it; the wall clock, for data that outlives a reboot, and a watch that reports when it
+//! is set.
 
 use hither_table::Monotonic;
 use mio::{Interest, Registry, Token, event::Source, unix::SourceFd};
@@ -28,18 +28,18 @@ pub fn wall_ms() -> u64 {
 
 /// Becomes readable when the wall clock is set.
 #[derive(Debug)]
-pub struct Setting(TimerFd);
+pub struct WallClockWatch(TimerFd);
 
-impl Setting {
-    /// Reports when the clock is set from now on.
+impl WallClockWatch {
+    /// A watch that reports each setting of the clock from now on.
     ///
     /// # Errors
     /// If the timer cannot be created.
-    pub fn new() -> io::Result<Setting> {
+    pub fn new() -> io::Result<WallClockWatch> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let setting = Setting(TimerFd::new(ClockId::CLOCK_REALTIME, flags)?);
-        setting.arm()?;
-        Ok(setting)
+        let watch = WallClockWatch(TimerFd::new(ClockId::CLOCK_REALTIME, flags)?);
+        watch.arm()?;
+        Ok(watch)
     }
 
     /// Sets a timer to a time in the far future, which the kernel cancels when the clock is set.
@@ -53,10 +53,10 @@ impl Setting {
         }
     }
 
-    /// Whether the clock was set since the last call.
+    /// Takes the report that the clock was set since the last call; `false` if it was not.
     ///
     /// # Errors
-    /// If it cannot report anything from now on.
+    /// If the watch cannot report anything from now on.
     pub fn take(&self) -> io::Result<bool> {
         match nix::unistd::read(self.0.as_fd(), &mut [0; 8]) {
             Err(nix::errno::Errno::EAGAIN) => Ok(false),
@@ -66,7 +66,7 @@ impl Setting {
     }
 }
 
-impl AsRawFd for Setting {
+impl AsRawFd for WallClockWatch {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
@@ -76,6 +76,7 @@ impl AsRawFd for Setting {
 #[derive(Debug)]
 pub struct Alarm {
     timer: TimerFd,
+    /// The time for which the timer is set, until it has rung.
     set: Option<Monotonic>,
 }
 
@@ -89,8 +90,9 @@ impl Alarm {
         Ok(Alarm { timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?, set: None })
     }
 
-    /// Makes the alarm ring at `at` or earlier. An earlier time that is already set stays: one wake-up
-    /// in vain costs less than a system call each time that a deadline is replaced by a later one.
+    /// Makes the alarm ring at `at` or earlier; `None` changes nothing. An earlier time that is set
+    /// already stays: one wake-up in vain costs less than a system call each time that a deadline is
+    /// replaced by a later one.
     ///
     /// # Errors
     /// If the kernel refuses to set the timer.
@@ -132,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_set_is_not_reported() {
-        let setting = Setting::new().expect("a descriptor");
-        assert!(!setting.take().expect("it can be read"));
+        let watch = WallClockWatch::new().expect("a descriptor");
+        assert!(!watch.take().expect("it can be read"));
         // This is a time in 2001.
         assert!(wall_ms() > 1_000_000_000_000);
     }

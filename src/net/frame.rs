@@ -4,15 +4,16 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 
-/// Octets read by one call.
-const READ: usize = 16 * 1024;
-/// Octets of capacity that an empty buffer keeps for the next message.
-const KEPT: usize = 1024;
+/// Octets that one call reads.
+const READ_MAX: usize = 16 * 1024;
+/// Octets of capacity that a buffer without a message keeps for the next one.
+const EMPTY_CAPACITY_MAX: usize = 1024;
 
 /// Splits a stream into messages.
 #[derive(Debug, Default)]
 pub struct Framer {
     octets: Vec<u8>,
+    /// The offset after the messages that have been taken out.
     at: usize,
 }
 
@@ -23,7 +24,7 @@ impl Framer {
     /// Those of `stream`; `WouldBlock` if it has no data.
     pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
         self.free_taken();
-        let mut octets = [0; READ];
+        let mut octets = [0; READ_MAX];
         let count = stream.read(&mut octets)?;
         self.push(&octets[..count]);
         Ok(count)
@@ -39,19 +40,19 @@ impl Framer {
     fn free_taken(&mut self) {
         self.octets.drain(..self.at);
         self.at = 0;
-        if self.octets.is_empty() && self.octets.capacity() > KEPT {
+        if self.octets.is_empty() && self.octets.capacity() > EMPTY_CAPACITY_MAX {
             self.octets = Vec::new();
         }
     }
 
-    /// Octets of memory that the buffer takes.
+    /// How many octets of memory the buffer takes.
     #[must_use]
     pub fn held(&self) -> usize {
         self.octets.capacity()
     }
 
-    /// The next complete message. The caller bounds the buffer by taking out all messages between two
-    /// reads.
+    /// Takes out the next complete message. The caller bounds the buffer by taking out all complete
+    /// messages between two reads.
     pub fn message(&mut self) -> Option<&[u8]> {
         let rest = self.octets.get(self.at..)?;
         let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
@@ -72,20 +73,21 @@ impl Framer {
 #[derive(Debug)]
 pub struct Outbox {
     octets: VecDeque<u8>,
-    bound: usize,
+    octets_max: usize,
 }
 
 impl Outbox {
-    /// An empty queue of at most `bound` octets.
+    /// An empty outbox for at most `octets_max` octets.
     #[must_use]
-    pub fn new(bound: usize) -> Outbox {
-        Outbox { octets: VecDeque::new(), bound }
+    pub fn new(octets_max: usize) -> Outbox {
+        Outbox { octets: VecDeque::new(), octets_max }
     }
 
-    /// Queues a message; `false` when the bound is reached or it is longer than 65535 octets.
+    /// Queues a message. `false`: there would be more than `octets_max` octets, or the message has more
+    /// than 65535.
     pub fn queue(&mut self, message: &[u8]) -> bool {
         let Ok(length) = u16::try_from(message.len()) else { return false };
-        if self.octets.len() + message.len() + 2 > self.bound {
+        if self.octets.len() + message.len() + 2 > self.octets_max {
             return false;
         }
         self.octets.extend(length.to_be_bytes());
@@ -93,8 +95,9 @@ impl Outbox {
         true
     }
 
-    /// Writes a message, and queues only the octets that the stream does not take at once. `Ok(false)` as for
-    /// [`Outbox::queue`].
+    /// Writes a message, and queues only the octets that the stream does not take at once. `Ok(false)`:
+    /// more than `octets_max` octets would be queued, or the message has more than 65535; part of the
+    /// message may have been written.
     ///
     /// # Errors
     /// Those of `stream` except `WouldBlock`.
@@ -117,7 +120,7 @@ impl Outbox {
             }
         };
         let left = message.len() + 2 - taken;
-        if left > self.bound {
+        if left > self.octets_max {
             return Ok(false);
         }
         self.octets.reserve_exact(left);
@@ -145,13 +148,13 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        if self.octets.capacity() > KEPT {
+        if self.octets.capacity() > EMPTY_CAPACITY_MAX {
             self.octets = VecDeque::new();
         }
         Ok(taken)
     }
 
-    /// Octets of memory that the buffer takes.
+    /// How many octets of memory the buffer takes.
     #[must_use]
     pub fn held(&self) -> usize {
         self.octets.capacity()
@@ -204,7 +207,7 @@ mod tests {
         framer.push(&[&u16::MAX.to_be_bytes()[..], &[0; 65_535]].concat());
         assert!(framer.message().is_some_and(|message| message.len() == 65_535));
         assert!(framer.fill(&mut Silent).is_err());
-        assert!(framer.held() <= KEPT, "{} octets", framer.held());
+        assert!(framer.held() <= EMPTY_CAPACITY_MAX, "{} octets", framer.held());
     }
 
     /// A stream that takes a number of octets and then blocks.
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_stream_does_not_take_is_queued_in_order() {
+    fn only_octets_that_a_stream_does_not_take_are_queued() {
         let messages = [vec![1; 300], vec![], vec![2; 65_535], vec![3; 7]];
         let whole: Vec<u8> =
             messages.iter().flat_map(|m| [&(m.len() as u16).to_be_bytes()[..], m].concat()).collect();
@@ -244,10 +247,17 @@ mod tests {
             assert!(outbox.held() <= 2 * (whole.len() - takes), "{}", outbox.held());
             stream.1 = usize::MAX;
             assert_eq!(outbox.write_to(&mut stream).expect("no error"), whole.len() - takes);
-            assert_eq!((stream.0 == whole, outbox.held() <= KEPT), (true, true), "{takes} at once");
+            assert_eq!(
+                (stream.0 == whole, outbox.held() <= EMPTY_CAPACITY_MAX),
+                (true, true),
+                "{takes} at once"
+            );
         }
         let (mut outbox, mut stream) = (Outbox::new(100), Slow(Vec::new(), 50));
-        assert!(outbox.send(&[0; 148], &mut stream).expect("no error"), "50 octets went, 100 are left");
+        assert!(
+            outbox.send(&[0; 148], &mut stream).expect("no error"),
+            "50 octets are written, 100 are queued"
+        );
         assert!(!outbox.send(&[], &mut stream).expect("no error"));
     }
 

@@ -1,7 +1,7 @@
 //! The interface to the kernel: sockets, clocks, signals, and sockets passed by systemd.
 //!
-//! Thin on purpose: nothing here knows DNS. Unsafe code is only in `batch` (recvmmsg, sendmmsg) and in
-//! `raw` (descriptors that others opened, one socket option).
+//! The crate is thin on purpose, and nothing in it knows DNS. Unsafe code is only in `batch` (recvmmsg,
+//! sendmmsg) and in `raw` (descriptors that were opened elsewhere, socket options).
 
 #![deny(unsafe_code)]
 

@@ -5,20 +5,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-/// Octets that the kernel queues while we are busy or restart. Its default is enough for about 250
-/// queries.
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// Octets that the kernel queues for a UDP socket while we are busy or restart. Its default is enough
+/// for about 250 queries.
+const UDP_QUEUED_MAX: usize = 4 << 20;
 /// Connections that wait to be accepted.
-const BACKLOG: libc::c_int = 1024;
+const BACKLOG_MAX: libc::c_int = 1024;
 /// Octets that the kernel queues for a TCP client that does not read; it allocates twice as much.
-/// Without this limit each client could make the kernel hold megabytes. The price is that a reply of 64
+/// Without this limit each client could make the kernel hold megabytes. The cost is that a reply of 64
 /// KiB is sent in several pieces.
-const TCP_SEND: libc::c_int = 32 * 1024;
+const TCP_UNSENT_MAX: libc::c_int = 32 * 1024;
 /// Octets that the kernel queues from a TCP client whose queries are not read.
-const TCP_RECEIVE: libc::c_int = 16 * 1024;
-/// How long a TCP client may leave data unread or unacknowledged, in milliseconds (TCP_USER_TIMEOUT).
-/// It also applies after we have closed the connection.
-const TCP_UNREAD_MS: libc::c_int = 10_000;
+const TCP_UNREAD_MAX: libc::c_int = 16 * 1024;
+/// How long a TCP client may leave data unacknowledged or its window closed, in milliseconds
+/// (TCP_USER_TIMEOUT, tcp(7)). The timeout also applies after we have closed the connection.
+const TCP_UNACKNOWLEDGED_MS_MAX: libc::c_int = 10_000;
 
 /// A UDP socket for queries to `address`. If it is `shared`, other sockets of the same user can be
 /// bound to the same address, and the kernel distributes clients over them (SO_REUSEPORT).
@@ -29,8 +29,8 @@ pub fn udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = open(address, Type::DGRAM, Protocol::UDP)?;
     socket.set_reuse_port(shared)?;
     // With CAP_NET_ADMIN the limit rmem_max does not apply; without it the size is cut to that limit.
-    if set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER as libc::c_int).is_err() {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    if set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, UDP_QUEUED_MAX as libc::c_int).is_err() {
+        socket.set_recv_buffer_size(UDP_QUEUED_MAX)?;
     }
     socket.bind(&address.into())?;
     let socket = UdpSocket::from(socket);
@@ -62,7 +62,7 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = open(address, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG_MAX)?;
     let listener = TcpListener::from(socket);
     prepare_tcp(&listener)?;
     Ok(listener)
@@ -74,9 +74,9 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// If the kernel refuses an option.
 pub fn prepare_tcp(listener: &TcpListener) -> io::Result<()> {
     // Accepted connections inherit these options.
-    set_option(listener, libc::SOL_SOCKET, libc::SO_SNDBUF, TCP_SEND)?;
-    set_option(listener, libc::SOL_SOCKET, libc::SO_RCVBUF, TCP_RECEIVE)?;
-    set_option(listener, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, TCP_UNREAD_MS)?;
+    set_option(listener, libc::SOL_SOCKET, libc::SO_SNDBUF, TCP_UNSENT_MAX)?;
+    set_option(listener, libc::SOL_SOCKET, libc::SO_RCVBUF, TCP_UNREAD_MAX)?;
+    set_option(listener, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, TCP_UNACKNOWLEDGED_MS_MAX)?;
     listener.set_nonblocking(true)
 }
 

@@ -1,5 +1,5 @@
-//! Notices changes of links, addresses and routes (rtnetlink(7)). It reports only that something
-//! changed; the caller reads the state itself.
+//! Notices changes of links, addresses and routes (rtnetlink(7)). Reports only that there was a change;
+//! the caller reads the new state itself.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -10,10 +10,10 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
-/// Messages taken by one call, more than the socket's default buffer holds.
-const TAKEN_MAX: usize = 1024;
+/// Datagrams that one call takes, more than the socket's default buffer holds.
+const DATAGRAMS_MAX: usize = 1024;
 /// Octets of a message's header (struct nlmsghdr). Messages are aligned to four octets.
-const HEADER: usize = 16;
+const HEADER_LEN: usize = 16;
 /// NLMSG_OVERRUN: messages were lost.
 const OVERRUN: u16 = 4;
 /// RTM_NEWLINK and RTM_DELLINK, RTM_NEWADDR and RTM_DELADDR, RTM_NEWROUTE and RTM_DELROUTE.
@@ -26,9 +26,9 @@ pub struct Netlink(OwnedFd);
 /// The result of [`Netlink::take`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Changes {
-    /// Whether something changed. Lost messages count as changes.
-    pub news: bool,
-    /// Whether there may be more messages. Then call [`Netlink::take`] again soon without waiting for
+    /// Whether there was any change. Lost messages count as changes.
+    pub any: bool,
+    /// Whether there may be more messages. If so, call [`Netlink::take`] again soon, without waiting for
     /// an event: after an overrun the kernel queues no new messages until all queued ones have been
     /// taken.
     pub more: bool,
@@ -46,18 +46,18 @@ impl Netlink {
         Ok(Netlink(fd))
     }
 
-    /// Takes the queued messages, up to a bound.
+    /// Takes the queued messages, at most those of [`DATAGRAMS_MAX`] datagrams.
     pub fn take(&mut self) -> Changes {
         let mut buffer = [0; 8192];
         let mut changes = Changes::default();
-        for _ in 0..TAKEN_MAX {
+        for _ in 0..DATAGRAMS_MAX {
             match recvfrom::<NetlinkAddr>(self.0.as_raw_fd(), &mut buffer) {
                 // Other processes can send to the socket too; only the kernel's messages count.
                 Ok((len, from)) => {
                     let is_kernel = from.is_none_or(|from| from.pid() == 0);
-                    changes.news |= is_kernel && is_news(buffer.get(..len).unwrap_or(&buffer));
+                    changes.any |= is_kernel && reports_change(buffer.get(..len).unwrap_or(&buffer));
                 }
-                Err(Errno::ENOBUFS) => changes.news = true,
+                Err(Errno::ENOBUFS) => changes.any = true,
                 Err(Errno::EINTR) => {}
                 Err(_) => return changes,
             }
@@ -72,14 +72,14 @@ impl AsRawFd for Netlink {
     }
 }
 
-/// Whether a datagram of rtnetlink reports a change. One that is malformed counts as a change.
+/// Whether a datagram of rtnetlink reports a change. A malformed datagram counts as a change.
 #[must_use]
-pub fn is_news(mut octets: &[u8]) -> bool {
+pub fn reports_change(mut octets: &[u8]) -> bool {
     while !octets.is_empty() {
         let [a, b, c, d, kind_low, kind_high, ..] = *octets else { return true };
         let len = usize::try_from(u32::from_ne_bytes([a, b, c, d])).unwrap_or(usize::MAX);
         let kind = u16::from_ne_bytes([kind_low, kind_high]);
-        if len < HEADER || len > octets.len() || kind == OVERRUN || CHANGES.contains(&kind) {
+        if len < HEADER_LEN || len > octets.len() || kind == OVERRUN || CHANGES.contains(&kind) {
             return true;
         }
         octets = octets.get(len.next_multiple_of(4)..).unwrap_or_default();
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn message(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let len = (HEADER + payload.len()) as u32;
+        let len = (HEADER_LEN + payload.len()) as u32;
         let mut octets = [&len.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], payload].concat();
         octets.resize(octets.len().next_multiple_of(4), 0);
         octets
@@ -101,24 +101,27 @@ mod tests {
     #[test]
     fn messages_of_changes_count_and_others_do_not() {
         for kind in CHANGES.into_iter().chain([OVERRUN]) {
-            assert!(is_news(&message(kind, &[1; 13])));
-            assert!(is_news(&[message(2, &[0; 20]), message(kind, &[])].concat()), "{kind} after another");
+            assert!(reports_change(&message(kind, &[1; 13])));
+            assert!(
+                reports_change(&[message(2, &[0; 20]), message(kind, &[])].concat()),
+                "{kind} after another"
+            );
         }
         // NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, RTM_NEWNEIGH.
         for kind in [1, 2, 3, 28] {
-            assert!(!is_news(&message(kind, &[0; 7])), "{kind}");
+            assert!(!reports_change(&message(kind, &[0; 7])), "{kind}");
         }
-        assert!(!is_news(&[]));
+        assert!(!reports_change(&[]));
     }
 
     #[test]
     fn a_malformed_datagram_counts_as_a_change() {
         let complete = message(28, &[7; 8]);
-        (1..complete.len()).for_each(|cut| assert!(is_news(&complete[..cut]), "cut at {cut}"));
+        (1..complete.len()).for_each(|cut| assert!(reports_change(&complete[..cut]), "cut at {cut}"));
         for len in [0, 1, 15, 25, u32::MAX] {
             let mut lying = complete.clone();
             lying[..4].copy_from_slice(&len.to_ne_bytes());
-            assert!(is_news(&lying), "a length of {len}");
+            assert!(reports_change(&lying), "a length of {len}");
         }
     }
 }

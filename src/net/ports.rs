@@ -7,11 +7,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Random ports that are tried before the kernel chooses one.
-const TRIES: usize = 16;
+const TRIES_MAX: usize = 16;
 
 /// A UDP socket that is connected to `upstream`, and its port. The port is chosen by `random` from 1024
 /// to 65535: the kernel's own range is smaller, and another process could occupy most of it. With a
-/// `link` other than 0 the socket uses that link alone.
+/// `link` other than 0, the index of an interface, the socket uses that link only.
 ///
 /// # Errors
 /// If the socket cannot be created or connected, for instance for lack of descriptors or of a route.
@@ -26,7 +26,7 @@ pub fn udp(upstream: SocketAddr, link: u32, mut random: impl FnMut() -> u64) -> 
     }
     bind_to_link(&socket, link)?;
     let bind = |port: u16| socket.bind(&SocketAddr::new(any, port).into());
-    let mut ports = (0..TRIES).map(|_| 1024 + (random() % (65536 - 1024)) as u16);
+    let mut ports = (0..TRIES_MAX).map(|_| 1024 + (random() % (65536 - 1024)) as u16);
     let port = match ports.find(|port| bind(*port).is_ok()) {
         Some(port) => port,
         None => {
@@ -38,7 +38,8 @@ pub fn udp(upstream: SocketAddr, link: u32, mut random: impl FnMut() -> u64) -> 
     Ok((UdpSocket::from_std(socket.into()), port))
 }
 
-/// Starts a TCP connection to `upstream`. With a `link` other than 0 it uses that link alone.
+/// Starts a TCP connection to `upstream`. With a `link` other than 0, the index of an interface, the
+/// connection uses that link only.
 ///
 /// # Errors
 /// If the socket cannot be created, or the connection fails at once.
@@ -55,7 +56,7 @@ pub fn tcp(upstream: SocketAddr, link: u32) -> io::Result<TcpStream> {
 }
 
 /// Binds a socket to a link (SO_BINDTOIFINDEX), which any user may do since Linux 5.7. IP_UNICAST_IF
-/// instead would not limit which packets are received, and TCP connections ignore it before Linux 6.0.
+/// would not restrict the packets that are received, and TCP connections ignore it before Linux 6.0.
 fn bind_to_link(socket: &Socket, link: u32) -> io::Result<()> {
     let Ok(link) = libc::c_int::try_from(link) else { return Ok(()) };
     if link != 0 { set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, link) } else { Ok(()) }

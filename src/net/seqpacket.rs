@@ -77,8 +77,8 @@ impl Connection {
     /// # Errors
     /// If the connection cannot be made.
     pub fn connect(path: &Path, timeout: Option<Duration>) -> io::Result<Connection> {
-        let waits = if timeout.is_some() { SockFlag::empty() } else { SockFlag::SOCK_NONBLOCK };
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | waits, None)?;
+        let blocking = if timeout.is_some() { SockFlag::empty() } else { SockFlag::SOCK_NONBLOCK };
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | blocking, None)?;
         if let Some(timeout) = timeout {
             let time = TimeVal::new(
                 i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
@@ -100,7 +100,7 @@ impl Connection {
         Ok(Peer { pid: peer.pid(), uid: peer.uid(), gid: peer.gid() })
     }
 
-    /// Receives one message into `buffer`; an empty one is the end of the connection.
+    /// Receives one message into `buffer`. An empty message is the end of the connection.
     ///
     /// # Errors
     /// `InvalidData` for a message longer than `buffer`, `WouldBlock` if there is none, else those of

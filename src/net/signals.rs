@@ -18,8 +18,9 @@ pub enum Signal {
     Child,
 }
 
-/// The signals of this process, as events. They are blocked, so it has to be created before any thread.
-/// Children inherit that and have to [`unblock`] them.
+/// The signals of this process, as events. They are blocked in the calling thread and in those that it
+/// starts later, so this has to be created before any thread. Child processes inherit the blocking and
+/// have to [`unblock`] the signals.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 

@@ -38,7 +38,7 @@ impl NetworkChanges {
     /// Reads the kernel's messages about links, addresses and routes.
     pub fn receive(&mut self, now: Monotonic) {
         let received = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
-        if received.news || received.more {
+        if received.any || received.more {
             self.pace.schedule(now);
         }
     }

@@ -9,7 +9,7 @@ use crate::daemon::clients::waiting_queries::Miss;
 use crate::daemon::clients::{Clients, Effects};
 use crate::daemon::core::Core;
 use crate::daemon::sources::Slot;
-use hither_net::batch::SIZE;
+use hither_net::batch::BATCH_MAX;
 use hither_net::clock;
 use hither_rounds::{ClientId, Question};
 use hither_table::{Counter, Monotonic};
@@ -43,7 +43,7 @@ impl Clients {
             // For instance an ICMP error for an earlier reply. The next call returns the next
             // datagram.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                return Some((SIZE, Effects::default()));
+                return Some((BATCH_MAX, Effects::default()));
             }
             Err(_) => return None,
         };

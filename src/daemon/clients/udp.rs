@@ -4,7 +4,7 @@
 use crate::config::{Limits, Network};
 use crate::daemon::clients::rate_limit::{RateLimit, Ruling};
 use crate::daemon::core::Core;
-use hither_net::batch::{Batch, Received, SIZE};
+use hither_net::batch::{BATCH_MAX, Batch, Received};
 use hither_rounds::{PlacedQuery, reply};
 use hither_table::{Counter, Monotonic, Place};
 use hither_wire::codes::Rcode;
@@ -136,7 +136,7 @@ pub(crate) fn answer_batch<C: Cache>(
     mut miss: impl FnMut(&C, Received<'_>, usize, &Query<'_>) -> Taking,
 ) {
     let (received, mut replies) = batch.parts();
-    let mut all = [const { None }; SIZE];
+    let mut all = [const { None }; BATCH_MAX];
     for (n, one) in all.iter_mut().enumerate().take(count) {
         let asked = one.insert(Asked::read(received.query(n)));
         asked.place = asked.read.as_ref().ok().and_then(|query| responder.cache.place(query));

@@ -7,7 +7,7 @@ use crate::daemon::clients::udp::{Cache, Responder, Taking, answer_batch};
 use crate::daemon::clients::waiting_clients::Taken;
 use crate::daemon::thread_results::wake;
 use hither_latest::Latest;
-use hither_net::batch::{Batch, SIZE};
+use hither_net::batch::{BATCH_MAX, Batch};
 use hither_net::clock::now;
 use hither_rounds::{Hits, PlacedQuery, Question};
 use hither_table::{Counter, Counters, Monotonic, Place};
@@ -305,7 +305,7 @@ impl Worker {
     fn answer_some(&mut self, n: usize, batch: &mut Batch, now: Monotonic) -> bool {
         for _ in 0..BATCHES_PER_TURN_MAX {
             match self.take_batch(n, batch, now) {
-                Some(SIZE) => {}
+                Some(BATCH_MAX) => {}
                 Some(_) | None => return false,
             }
         }
@@ -318,7 +318,7 @@ impl Worker {
             Ok(count) => count,
             // For instance an ICMP error for an earlier reply. The next call returns the next
             // datagram.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(SIZE),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Some(BATCH_MAX),
             Err(_) => return None,
         };
         // A client that has seen a change, such as a reload, gets answers that follow from it.

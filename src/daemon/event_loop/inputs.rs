@@ -8,7 +8,7 @@ use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use crate::daemon::upstreams::{Conversation, MESSAGES_PER_TURN_MAX, Received};
 use crate::logging::Event;
-use hither_net::batch::SIZE;
+use hither_net::batch::BATCH_MAX;
 use hither_net::clock;
 use hither_rounds::Input;
 use hither_table::Monotonic;
@@ -23,7 +23,7 @@ impl Daemon {
         for _ in 0..BATCHES_PER_TURN_MAX {
             let Some((count, effects)) = self.clients.take_batch(n, &mut self.core, now) else { return };
             self.apply(effects, now);
-            if count < SIZE {
+            if count < BATCH_MAX {
                 return;
             }
             budget.use_up(0);

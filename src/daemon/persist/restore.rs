@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::daemon::persist::save::FILE;
 use crate::daemon::sources::Source;
 use crate::logging::Event;
-use hither_net::clock::{self, Setting};
+use hither_net::clock::{self, WallClockWatch};
 use hither_rounds::{Restore, SavedSet, Upkeep};
 use hither_saved::{Age, Clocks, Header, MARGIN, OCTETS_MAX, ReadError, Reader, Set};
 use hither_table::{Chain, Link};
@@ -54,7 +54,7 @@ pub(super) struct Restorer {
     /// The clocks by which the age of the file was computed.
     began: Clocks,
     /// Reports when the wall clock is set. If None, the clocks are compared once a second.
-    setting: Option<Setting>,
+    watch: Option<WallClockWatch>,
 }
 
 impl std::fmt::Debug for Slice {
@@ -150,14 +150,14 @@ impl Restorer {
             return None;
         }
         log::info!("'{}', saved {ago} s ago, is being restored", path.display());
-        let setting = Setting::new().and_then(|setting| {
-            let descriptor = setting.as_raw_fd();
+        let watch = WallClockWatch::new().and_then(|watch| {
+            let descriptor = watch.as_raw_fd();
             let token = Source::WallClock.token();
             registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-            Ok(setting)
+            Ok(watch)
         });
-        let setting = setting.map_err(|error| log::warn!("{UNWATCHED}: {error}")).ok();
-        let restorer = Restorer { slices: Some(slices), path, may_have_more: false, began, setting };
+        let watch = watch.map_err(|error| log::warn!("{UNWATCHED}: {error}")).ok();
+        let restorer = Restorer { slices: Some(slices), path, may_have_more: false, began, watch };
         Some((restorer, Restore::Begin { usual }))
     }
 
@@ -192,11 +192,11 @@ impl Restorer {
 
     /// The kernel reports that the wall clock was set.
     pub fn on_clock_set(&mut self) {
-        if let Some(setting) = &self.setting
-            && let Err(error) = setting.take()
+        if let Some(watch) = &self.watch
+            && let Err(error) = watch.take()
         {
             log::warn!("{UNWATCHED}: {error}");
-            self.setting = None;
+            self.watch = None;
         }
     }
 

@@ -1,15 +1,15 @@
-//! The two halves of a batch: the received datagrams and the buffers for replies, which are borrowed at
-//! the same time.
+//! The received datagrams of a batch and its buffers for replies, which can be borrowed at the same
+//! time.
 
-use super::{Control, QUERY_MAX, REPLY_MAX, Route, SIZE, octets, peer, route};
+use super::{BATCH_MAX, Control, QUERY_MAX, REPLY_MAX, Route, octets, peer, route};
 use std::net::SocketAddr;
 
 /// The received datagrams of a batch.
 #[derive(Clone, Copy)]
 pub struct Received<'b> {
-    pub(super) headers: &'b [libc::mmsghdr; SIZE],
-    pub(super) names: &'b [libc::sockaddr_in6; SIZE],
-    pub(super) controls: &'b [Control; SIZE],
+    pub(super) headers: &'b [libc::mmsghdr; BATCH_MAX],
+    pub(super) names: &'b [libc::sockaddr_in6; BATCH_MAX],
+    pub(super) controls: &'b [Control; BATCH_MAX],
     pub(super) octets: &'b [[u8; QUERY_MAX]],
 }
 
@@ -32,7 +32,7 @@ impl<'b> Received<'b> {
         peer(&self.names[n])
     }
 
-    /// The way back for the n-th datagram; see [`super::Batch::route`].
+    /// The route of a reply to the n-th datagram; see [`super::Batch::route`].
     #[must_use]
     pub fn route(self, n: usize) -> Route {
         route(self.headers, self.names, self.controls, n)
@@ -43,7 +43,7 @@ impl<'b> Received<'b> {
 #[derive(Debug)]
 pub struct Replies<'b> {
     pub(super) octets: &'b mut [[u8; REPLY_MAX]],
-    pub(super) len: &'b mut [usize; SIZE],
+    pub(super) len: &'b mut [usize; BATCH_MAX],
 }
 
 impl Replies<'_> {

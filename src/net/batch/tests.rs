@@ -5,9 +5,9 @@ use super::*;
 
 type Call<'a> = Box<dyn FnMut(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int + 'a>;
 
-const HEADER: usize = size_of::<libc::cmsghdr>();
+const HEADER_LEN: usize = size_of::<libc::cmsghdr>();
 /// Octets of the IP_PKTINFO message with its header.
-const PKTINFO: usize = HEADER + 12;
+const PKTINFO_LEN: usize = HEADER_LEN + 12;
 
 fn peer_of(n: usize) -> SocketAddr {
     SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, n as u8), 1000 + n as u16).into()
@@ -24,7 +24,7 @@ fn receives(count: usize) -> Call<'static> {
                 let header = &mut (*headers.add(n)).msg_hdr;
                 assert_eq!(
                     (header.msg_iovlen, header.msg_namelen, header.msg_controllen),
-                    (1, NAME, CONTROL)
+                    (1, NAME_LEN, CONTROL_LEN)
                 );
                 let vector = *header.msg_iov;
                 assert_eq!(vector.iov_len, QUERY_MAX);
@@ -37,13 +37,13 @@ fn receives(count: usize) -> Call<'static> {
                 name.sin_addr.s_addr = u32::from(*peer.ip()).to_be();
                 header.msg_name.cast::<libc::sockaddr_in>().write(name);
                 header.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-                let mut control = [0; PKTINFO];
+                let mut control = [0; PKTINFO_LEN];
                 control[8..12].copy_from_slice(&libc::IPPROTO_IP.to_ne_bytes());
                 control[12..16].copy_from_slice(&libc::IP_PKTINFO.to_ne_bytes());
-                control[HEADER..HEADER + 4].copy_from_slice(&7_i32.to_ne_bytes());
-                control[HEADER + 4..].fill(n as u8);
-                header.msg_control.cast::<[u8; PKTINFO]>().write(control);
-                header.msg_controllen = PKTINFO as _;
+                control[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&7_i32.to_ne_bytes());
+                control[HEADER_LEN + 4..].fill(n as u8);
+                header.msg_control.cast::<[u8; PKTINFO_LEN]>().write(control);
+                header.msg_controllen = PKTINFO_LEN as _;
                 (*headers.add(n)).msg_len = n as u32 + 1;
             }
         }
@@ -79,15 +79,15 @@ fn sends(sent: &mut Vec<Sent>, at_once: usize) -> Call<'_> {
 }
 
 fn is_from(control: &[u8], n: usize) -> bool {
-    control.len() == PKTINFO
-        && control[HEADER..HEADER + 4] == [0; 4]
-        && control[HEADER + 4..].iter().all(|octet| usize::from(*octet) == n)
+    control.len() == PKTINFO_LEN
+        && control[HEADER_LEN..HEADER_LEN + 4] == [0; 4]
+        && control[HEADER_LEN + 4..].iter().all(|octet| usize::from(*octet) == n)
 }
 
 #[test]
 fn a_reused_batch_is_read_and_answered() {
     let mut batch = Batch::new();
-    for count in [3, 1, SIZE, 2, 2] {
+    for count in [3, 1, BATCH_MAX, 2, 2] {
         assert_eq!(batch.receive_by(receives(count)).expect("no error"), count);
         let (received, mut replies) = batch.parts();
         for n in 0..count {
@@ -98,7 +98,7 @@ fn a_reused_batch_is_read_and_answered() {
                 out[0] = n as u8;
                 usize::from(n % 3 != 2)
             });
-            assert_eq!(received.query(n)[n], n as u8, "the query is still there");
+            assert_eq!(received.query(n)[n], n as u8, "the reply does not overwrite the query");
         }
         assert_eq!(batch.query(0), [0]);
         let later = batch.route(count - 1);
@@ -108,7 +108,7 @@ fn a_reused_batch_is_read_and_answered() {
         assert_eq!(moved.send_by(sends(&mut sent, 2)), count - count / 3);
         for (n, (octets, port, control)) in (0..count).filter(|n| n % 3 != 2).zip(&sent) {
             assert_eq!((&octets[..], *port), (&[n as u8][..], peer_of(n).port()));
-            assert!(is_from(control, n), "from the queried address, by any interface");
+            assert!(is_from(control, n), "sent from the queried address, by any interface");
         }
         batch = *moved;
         let mut outgoing = Outgoing::new();
@@ -133,10 +133,10 @@ fn a_reused_batch_is_read_and_answered() {
 fn a_batch_is_bounded() {
     let mut outgoing = Outgoing::new();
     let route = Route::connected();
-    let pushed = (0..SIZE + 3).filter(|_| outgoing.push(&route, |out| out.len())).count();
-    assert_eq!(pushed, SIZE);
+    let pushed = (0..BATCH_MAX + 3).filter(|_| outgoing.push(&route, |out| out.len())).count();
+    assert_eq!(pushed, BATCH_MAX);
     let mut sent = Vec::new();
-    assert_eq!(outgoing.send_by(sends(&mut sent, SIZE)), SIZE);
+    assert_eq!(outgoing.send_by(sends(&mut sent, BATCH_MAX)), BATCH_MAX);
     assert!(sent.iter().all(|(octets, ..)| octets.len() == REPLY_MAX));
 }
 

@@ -122,11 +122,11 @@ fn ports_of_upstream_sockets_are_spread_over_the_range() {
         (0..500).map(|_| ports::udp(upstream, 0, || random.draw()).expect("a socket").1).collect();
     assert!(ports.len() >= 480, "{}", ports.len());
     let (low, high) = (ports.first().expect("some"), ports.last().expect("some"));
-    assert!(*low < 5_000 && *high > 61_000, "drawn from the whole range, not {low} to {high}");
+    assert!(*low < 5_000 && *high > 61_000, "chosen from the whole range, not {low} to {high}");
     let taken = ports.len();
     assert!(
         taken > 0 && ports::udp(upstream, 0, || 0).is_ok() && ports::udp(upstream, 0, || 0).is_ok(),
-        "one taken port is no end"
+        "a port in use is not an error"
     );
 }
 
@@ -165,8 +165,8 @@ fn local_messages_stay_separate_and_the_sender_is_known() {
     std::fs::remove_file(&path).expect("removable");
 }
 
-/// Runs itself as a child with descriptors where systemd puts them; the child prints the sockets
-/// that it finds.
+/// Runs this test as a child process with descriptors where systemd puts them. The child prints the
+/// sockets that it finds.
 #[test]
 fn sockets_passed_by_systemd_are_distinguished_by_name_and_type() {
     if std::env::var_os("HITHER_TEST_CHILD").is_some() {
@@ -254,17 +254,17 @@ fn changes_are_noticed_after_an_overrun_of_netlink() {
     poll.registry()
         .register(&mut mio::unix::SourceFd(&fd), Token(0), Interest::READABLE)
         .expect("registered");
-    let mut has_changes = |netlink: &mut hither_net::netlink::Netlink| {
+    let mut take_changes = |netlink: &mut hither_net::netlink::Netlink| {
         retried(|| poll.poll(&mut events, Some(PATIENCE))).expect("polled");
-        !events.is_empty() && netlink.take().news
+        !events.is_empty() && netlink.take().any
     };
-    assert!(!netlink.take().news, "nothing has happened");
+    assert!(!netlink.take().any, "nothing has happened");
     let storm: String =
         (0..3000).map(|n| format!("address add 10.{}.{}.1/32 dev lo\n", n / 250, n % 250)).collect();
     assert!(ip(&storm));
     // One call per event, and more only if it reports that there may be more.
-    assert!(has_changes(&mut netlink));
+    assert!(take_changes(&mut netlink));
     while netlink.take().more {}
     assert!(ip("address add 10.99.0.1/32 dev lo\n"));
-    assert!(has_changes(&mut netlink), "a change after the storm");
+    assert!(take_changes(&mut netlink), "a change after the storm");
 }
