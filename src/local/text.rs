@@ -146,7 +146,7 @@ pub fn is_utf16(text: &[u8]) -> bool {
 /// A line that was not understood.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// The number of the line; 0: the problem is with the whole text.
+    /// The number of the line; 0: the problem is with the text, not with one line.
     pub line: usize,
     /// Why it was not understood.
     pub why: String,

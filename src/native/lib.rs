@@ -1,8 +1,8 @@
 //! Reads the table from within the processes of other programs: the common part of the C library and
 //! the NSS module.
 //!
-//! Such a process may fork, run in a chroot, close descriptors that it does not know, have small
-//! stacks, or be root. So this crate does not allocate and has no thread-local storage, no open
+//! These processes may fork, run in a chroot, close descriptors that they do not know, have small
+//! stacks, or be root. Therefore this crate does not allocate and has no thread-local storage, no open
 //! descriptor between calls, no signal handler, no lock that a thread waits for, and no panic (the
 //! NSS module does not link if a panic can be reached).
 //!

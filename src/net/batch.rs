@@ -127,7 +127,7 @@ fn zeroed<T>() -> T {
 }
 
 impl Batch {
-    /// Allocates the buffers of a whole batch.
+    /// Allocates the buffers of a batch.
     #[must_use]
     pub fn new() -> Batch {
         Batch {
@@ -147,7 +147,7 @@ impl Batch {
     /// Receives up to [`BATCH_MAX`] datagrams without blocking, and returns how many.
     ///
     /// # Errors
-    /// Those of recvmmsg(2); `WouldBlock` if there is none.
+    /// The errors of recvmmsg(2); `WouldBlock` if there is none.
     pub fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         let socket = socket.as_raw_fd();
         let flags = libc::MSG_DONTWAIT;
@@ -327,7 +327,7 @@ impl Default for Outgoing {
 }
 
 impl Outgoing {
-    /// Allocates the buffers of a whole batch.
+    /// Allocates the buffers of a batch.
     #[must_use]
     pub fn new() -> Outgoing {
         Outgoing {

@@ -21,7 +21,7 @@ impl Framer {
     /// Reads once from `stream`, and returns how many octets were read; 0 is the end of the stream.
     ///
     /// # Errors
-    /// Those of `stream`; `WouldBlock` if it has no data.
+    /// The errors of `stream`; `WouldBlock` if it has no data.
     pub fn fill(&mut self, stream: &mut impl Read) -> io::Result<usize> {
         self.free_taken();
         let mut octets = [0; READ_MAX];
@@ -100,7 +100,7 @@ impl Outbox {
     /// message may have been written.
     ///
     /// # Errors
-    /// Those of `stream` except `WouldBlock`.
+    /// The errors of `stream` except `WouldBlock`.
     pub fn send(&mut self, message: &[u8], stream: &mut impl Write) -> io::Result<bool> {
         let Ok(length) = u16::try_from(message.len()) else { return Ok(false) };
         if !self.octets.is_empty() {
@@ -132,7 +132,7 @@ impl Outbox {
     /// Writes until the stream takes no more; returns how many octets it took.
     ///
     /// # Errors
-    /// Those of `stream` except `WouldBlock`.
+    /// The errors of `stream` except `WouldBlock`.
     pub fn write_to(&mut self, stream: &mut impl Write) -> io::Result<usize> {
         let mut taken = 0;
         while !self.octets.is_empty() {

@@ -36,7 +36,7 @@ impl Hints {
     /// sender. `None` if there is none.
     ///
     /// # Errors
-    /// Those of recvmsg(2), except that there is none.
+    /// The errors of recvmsg(2), but not that there is no datagram.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Option<Peer>)>> {
         let mut space = nix::cmsg_space!(nix::libc::ucred);
         let mut slices = [IoSliceMut::new(buffer)];

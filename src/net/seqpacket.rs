@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
 
-/// A local connection that carries whole messages.
+/// A local connection that carries complete messages.
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
 
@@ -60,7 +60,7 @@ impl Listener {
     /// Accepts the next connection; `None` if there is none.
     ///
     /// # Errors
-    /// Those of accept4(2), for instance for lack of descriptors.
+    /// The errors of accept4(2), for instance for lack of descriptors.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
         match accept4(self.0.as_raw_fd(), SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC) {
             Ok(fd) => Ok(Some(Connection(crate::raw::accepted(fd)))),

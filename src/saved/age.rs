@@ -9,7 +9,7 @@ use core::time::Duration;
 pub const AGE_MAX: Duration = Duration::from_secs(86_400);
 /// Added to the age of every set. A host that has just started may set its clock forward when it
 /// learns the time; if by less than this, no set lasts longer than its TTL.
-pub const MARGIN: Duration = Duration::from_secs(5);
+pub const AGE_MARGIN: Duration = Duration::from_secs(5);
 
 /// The two clocks, read at the same moment, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +94,7 @@ impl Age {
     /// now if it has expired.
     #[must_use]
     pub fn expire_ms(&self, left_ms: u64) -> u64 {
-        let margin_ms = u64::try_from(MARGIN.as_millis()).unwrap_or(u64::MAX);
+        let margin_ms = u64::try_from(AGE_MARGIN.as_millis()).unwrap_or(u64::MAX);
         let left_ms = left_ms.saturating_sub(self.elapsed_ms).saturating_sub(margin_ms);
         self.now_ms.saturating_add(left_ms)
     }

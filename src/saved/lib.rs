@@ -26,7 +26,7 @@ mod read;
 mod set;
 mod write;
 
-pub use age::{AGE_MAX, Age, Clocks, MARGIN, Unusable};
+pub use age::{AGE_MARGIN, AGE_MAX, Age, Clocks, Unusable};
 pub use mark::{MARK_LEN, decode_mark, encode_mark};
 pub use read::{ReadError, Reader};
 pub use set::{CHAINS_MAX, Fault, LINKS_MAX, Link, Set};

@@ -18,7 +18,7 @@ impl<W: Write> Writer<W> {
     /// Begins a file with its header.
     ///
     /// # Errors
-    /// That of `to`.
+    /// The error of `to`.
     pub fn begin(to: W, header: &Header) -> io::Result<Writer<W>> {
         let mut octets = MAGIC.to_vec();
         octets.extend(VERSION.to_le_bytes());
@@ -41,7 +41,7 @@ impl<W: Write> Writer<W> {
     /// Adds a set. `false`: the set could not be decoded again, so it was left out.
     ///
     /// # Errors
-    /// That of `to`.
+    /// The error of `to`.
     pub fn add(&mut self, set: &Set) -> io::Result<bool> {
         let mut octets = std::mem::take(&mut self.set);
         octets.clear();
@@ -74,7 +74,7 @@ impl<W: Write> Writer<W> {
     /// Ends the file and returns `to`, which the caller must flush.
     ///
     /// # Errors
-    /// That of `to`.
+    /// The error of `to`.
     pub fn finish(mut self) -> io::Result<W> {
         let mut octets = vec![0, 0];
         octets.extend(self.sets.to_le_bytes());

@@ -179,8 +179,8 @@ impl<'b> Composer<'b> {
     }
 
     /// Appends encoded records; `counts` says how many of them are in the answer and in the authority
-    /// section. Compression pointers in them stay valid if the question is as long as the one that
-    /// they were encoded behind.
+    /// section. Compression pointers in them stay valid if the question is as long as the one after
+    /// which they were encoded.
     pub fn body(&mut self, octets: &[u8], counts: [u16; 2]) -> bool {
         if !self.fits(octets.len()) {
             return false;

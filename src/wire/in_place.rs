@@ -133,7 +133,7 @@ impl Name {
     /// Checks the name at `at` as [`Name::read`] does. Returns the offset after it.
     ///
     /// # Errors
-    /// Those of [`Name::read`].
+    /// The errors of [`Name::read`].
     pub fn skip(message: &[u8], at: usize) -> Result<usize, NameError> {
         let mut budget = STEPS_MAX;
         skip_within(message, at, &mut budget)

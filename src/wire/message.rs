@@ -54,7 +54,7 @@ impl<'a> Message<'a> {
     /// Reads a message that must not have a fault. Octets after the last record are ignored.
     ///
     /// # Errors
-    /// That of [`Message::open`], or the first fault.
+    /// The error of [`Message::open`], or the first fault.
     pub fn read(octets: &'a [u8]) -> Result<Message<'a>, WireError> {
         let message = Message::open(octets)?;
         message.fault.map_or(Ok(message), |fault| Err(fault.error))

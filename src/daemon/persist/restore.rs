@@ -7,7 +7,7 @@ use crate::daemon::sources::Source;
 use crate::logging::Event;
 use hither_net::clock::{self, WallClockWatch};
 use hither_rounds::{Restore, SavedSet, Upkeep};
-use hither_saved::{Age, Clocks, Header, MARGIN, OCTETS_MAX, ReadError, Reader, Set};
+use hither_saved::{AGE_MARGIN, Age, Clocks, Header, OCTETS_MAX, ReadError, Reader, Set};
 use hither_table::{Chain, Link};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Waker};
@@ -204,13 +204,13 @@ impl Restorer {
     /// sets are older than computed.
     pub fn was_clock_behind(&self) -> bool {
         let forward = clocks().set_forward_since(&self.began);
-        if forward > MARGIN {
+        if forward > AGE_MARGIN {
             log::warn!(
                 "the clock was set forward by {} s: the restored addresses are older than computed and are removed",
                 forward.as_secs()
             );
         }
-        forward > MARGIN
+        forward > AGE_MARGIN
     }
 }
 

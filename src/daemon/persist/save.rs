@@ -3,7 +3,7 @@
 
 use crate::daemon::thread_results::send_result;
 use hither_rounds::Routes;
-use hither_saved::{Clocks, Header, Link, MARGIN, OCTETS_MAX, Set, USUAL_MAX, Writer};
+use hither_saved::{AGE_MARGIN, Clocks, Header, Link, OCTETS_MAX, Set, USUAL_MAX, Writer};
 use hither_table::{Family, FamilyView, Monotonic, Reader, Snapshot, State};
 use hither_wire::name::Name;
 use mio::Waker;
@@ -141,7 +141,7 @@ fn write(job: &Job, file: &File) -> io::Result<Done> {
 fn set(name: Name, family: Family, view: &FamilyView<'_>, now: Monotonic) -> Option<Set> {
     let left = |expire_ms: u64| expire_ms.saturating_sub(now.as_ms());
     let left_ms = left(view.expire_ms());
-    if view.negative().is_some() || view.is_empty() || u128::from(left_ms) <= MARGIN.as_millis() {
+    if view.negative().is_some() || view.is_empty() || u128::from(left_ms) <= AGE_MARGIN.as_millis() {
         return None;
     }
     let link = |(target, expire_ms): (&[u8], u64)| {

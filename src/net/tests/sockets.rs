@@ -191,8 +191,8 @@ fn sockets_passed_by_systemd_are_distinguished_by_name_and_type() {
         std::fs::remove_file(&path).expect("removable");
         let (one, _other) = std::os::unix::net::UnixDatagram::pair().expect("two");
         let mut command = Command::new("/bin/bash");
-        // From descriptor 3: a datagram socket, a listening one, a local one with whole messages, one
-        // of no use.
+        // From descriptor 3: a datagram socket, a listening one, a local one with complete messages,
+        // one that cannot be used.
         let copies = [udp.as_fd(), tcp.as_fd(), local.as_fd(), one.as_fd()]
             .map(|fd| nix::unistd::dup(fd).expect("a descriptor"));
         let moves = copies

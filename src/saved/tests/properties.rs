@@ -2,7 +2,7 @@
 //! longer than it would have without a restart.
 
 use hither_saved::{
-    AGE_MAX, Age, CHAINS_MAX, Clocks, Header, LINKS_MAX, Link, MARGIN, ReadError, Reader, Set, Unusable,
+    AGE_MARGIN, AGE_MAX, Age, CHAINS_MAX, Clocks, Header, LINKS_MAX, Link, ReadError, Reader, Set, Unusable,
     Writer,
 };
 use hither_table::{Address, Family, Rtt};
@@ -226,7 +226,7 @@ fn an_age_is_the_difference_of_clocks_and_a_margin() {
     let header = Header { saved_ms: 1_000_000, version: 0, usual: [0; 8] };
     let now = |wall_ms| Clocks { wall_ms, boot_ms: 500 };
     let age = Age::of(&header, now(1_060_000)).expect("a minute");
-    let margin_ms = u64::try_from(MARGIN.as_millis()).expect("small");
+    let margin_ms = u64::try_from(AGE_MARGIN.as_millis()).expect("small");
     assert_eq!(age.expire_ms(300_000), 500 + 240_000 - margin_ms);
     assert_eq!(age.expire_ms(60_000 + margin_ms), 500, "it has just expired");
     assert_eq!(age.expire_ms(0), 500);
