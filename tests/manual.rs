@@ -119,7 +119,7 @@ fn the_table_stands_where_its_page_says() {
         ("words.\nWords 0 to 15", layout::HEADER),
         ("Ta slots of the change ring, ", layout::RING),
         ("which must be at most ", layout::RECORD_MAX),
-        (" beginnings give up", layout::TRIES_MAX),
+        (" tries, give up", layout::TRIES_MAX),
         ("two clocks is more than ", layout::CLOCK_SLACK_MS as usize),
     ] {
         let near = page.split_once(what).map(|(before, after)| {
