@@ -1,4 +1,4 @@
-//! A map with ascending ids as keys: a new id goes to the end, and the oldest usually leaves first.
+//! A map with ascending ids as keys: a new id is added at the end, and the oldest is usually removed first.
 
 use std::collections::VecDeque;
 

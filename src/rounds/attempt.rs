@@ -34,7 +34,7 @@ pub(crate) struct QueryMode {
     /// Whether the query repeats an attempt that ended without any response. It is then not repeated
     /// again.
     pub again: bool,
-    /// Whether no further way of asking is tried if this response cannot be read either.
+    /// Whether no further query follows if this response cannot be read either.
     pub last: bool,
     /// For a query that repeats one that ended in an error: the features that it leaves out, since the
     /// server may not support them.
@@ -103,7 +103,7 @@ pub(crate) struct Attempt {
     pub trace: usize,
 }
 
-/// Everything that a new attempt needs.
+/// The parameters of a new attempt.
 pub(crate) struct Plan<'a> {
     pub round: u64,
     pub question: &'a Question,

@@ -28,8 +28,8 @@ pub(crate) struct Expected<'a> {
     pub udp: bool,
     /// Whether the letter case must match exactly, since it was random.
     pub exact: bool,
-    /// Whether no further way of asking is tried if this response cannot be read. Then an NXDOMAIN
-    /// counts although the message is damaged.
+    /// Whether no further query follows if this response cannot be read. Then an NXDOMAIN counts
+    /// although the message is damaged.
     pub last: bool,
     /// The cookie that the response must have.
     pub cookie: Option<&'a Cookie>,

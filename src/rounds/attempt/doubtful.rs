@@ -6,7 +6,7 @@ use crate::response::{Doubt, full_rcode, is_error};
 use hither_table::Monotonic;
 use hither_wire::message::Message;
 
-/// The doubt about a UDP attempt, and the TCP attempt beside it.
+/// The doubt about a UDP attempt's datagrams, and the state of the TCP attempt that is to confirm one.
 #[derive(Debug, Default)]
 pub(crate) struct Doubtful {
     /// Doubtful datagrams so far.

@@ -6,7 +6,7 @@ use crate::upstream::Upstream;
 
 impl Rounds {
     /// Handles a change of the network. Upstreams may have become reachable or unreachable, so
-    /// outstanding queries are sent from sockets of the new network.
+    /// outstanding queries are sent from new sockets, which use the new network.
     pub(crate) fn network_changed(&mut self) {
         self.shared.upstreams.iter_mut().for_each(Upstream::forget_reach);
         self.shared.answers.forget_failures();

@@ -76,7 +76,7 @@ impl Round {
     }
 }
 
-/// The stored answer that all addresses were withheld.
+/// The stored answer for a question whose addresses were all withheld: NOERROR without records.
 fn withheld_answer(question: &Question, now: Monotonic, ttl_s: u32) -> Option<Stored> {
     let mut out = [0; 300];
     let mut composer = Composer::new(&mut out, 300)?;
