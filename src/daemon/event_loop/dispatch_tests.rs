@@ -4,7 +4,8 @@
 use crate::config::Config;
 use crate::daemon::clients::due_replies::JOINED_MAX;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::turn::Kind;
+use crate::daemon::sources::Source;
+use crate::daemon::turn::{Budget, Kind, Share};
 use hither_control::{CONTROL_SOCKET, Request, SORTER_SOCKET, SorterMessage, encode};
 use hither_net::clock::now;
 use hither_net::seqpacket::Connection;
@@ -313,8 +314,48 @@ fn queries_to_upstreams_that_cannot_be_reached_fail_after_all_actions_have_been_
     std::fs::remove_dir_all(&dir).expect("removable");
 }
 
+/// A response with NXDOMAIN to a query.
+fn nxdomain(query: &[u8]) -> Vec<u8> {
+    let mut response = query.to_vec();
+    (response[2], response[3]) = (response[2] | 0x80, 3);
+    response
+}
+
 #[test]
-fn clients_that_are_gone_when_a_reply_is_due_are_told_to_the_core_after_all_actions() {
+fn queries_that_the_kernel_refuses_when_they_are_sent_together_fail_one_by_one() {
+    const QUERIES: u16 = 8;
+    let dir = std::env::temp_dir().join(format!("hither-refused-{}", std::process::id()));
+    let (mut daemon, upstream) = daemon(&dir);
+    let other = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    other.set_nonblocking(true).expect("an option");
+    reroute(&mut daemon, &[&upstream, &other].map(|socket| socket.local_addr().expect("bound")));
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    client.set_nonblocking(true).expect("an option");
+    let server = daemon.clients.addresses()[0];
+    (0..QUERIES).for_each(|n| drop(client.send_to(&ask(&format!("n{n}.example"), n), server)));
+    daemon.on_udp(0, now(), &mut Budget::new(Share::ALL, now));
+    daemon.begin_all_rounds(now());
+    let refused = daemon.upstreams.lengthen_queries();
+    assert!(refused >= usize::from(QUERIES), "only {refused} queries are sent");
+    // The core must not get the second failure before the actions that follow from the first one are
+    // executed: it asserts that. The queries that follow are sent, too.
+    daemon.send_queries(now());
+    let (mut buffer, mut replies) = ([0; 512], 0);
+    until(&mut daemon, "a reply to each query", |_| {
+        for socket in [&upstream, &other] {
+            while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                socket.send_to(&nxdomain(&buffer[..len]), from).expect("sent");
+            }
+        }
+        replies += std::iter::from_fn(|| client.recv(&mut buffer).ok()).count();
+        replies == usize::from(QUERIES)
+    });
+    drop(daemon);
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+#[test]
+fn a_reply_that_ends_its_connection_reports_the_other_clients_on_it_after_all_actions() {
     let dir = std::env::temp_dir().join(format!("hither-gone-{}", std::process::id()));
     let (mut daemon, upstream) = daemon(&dir);
     let mut client = TcpStream::connect(daemon.clients.addresses()[0]).expect("connected");
@@ -330,13 +371,26 @@ fn clients_that_are_gone_when_a_reply_is_due_are_told_to_the_core_after_all_acti
         }
         asked.len() == 2
     });
-    // The connection is reset, and the response comes: the turn that sees both begins with the response.
+    // The client resets the connection. The daemon notices that when it sends the reply to one query,
+    // and the client of the other query is gone with the connection.
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
     drop(client);
-    let (mut response, from) = asked.swap_remove(0);
-    (response[2], response[3]) = (response[2] | 0x80, 3);
-    upstream.send_to(&response, from).expect("sent");
-    until(&mut daemon, "no client waits", |daemon| daemon.clients.is_empty());
+    let (query, from) = asked.swap_remove(0);
+    upstream.send_to(&nxdomain(&query), from).expect("sent");
+    // No connection is read here: only the reply can end it.
+    let mut events = Events::with_capacity(256);
+    let has_ended = (0..TURNS).any(|_| {
+        daemon.poll.poll(&mut events, Some(Duration::from_millis(5))).expect("polled");
+        for event in &events {
+            if let Source::Upstream(slot) = Source::of(event.token()) {
+                daemon.on_upstream(slot, now(), &mut Budget::new(Share::ALL, now));
+            }
+        }
+        let (core, mut executor) = daemon.executor();
+        core.on_time(now(), &mut executor);
+        daemon.clients.is_empty()
+    });
+    assert!(has_ended, "a client still waits");
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
 }

@@ -303,4 +303,14 @@ impl Upstreams {
 }
 
 #[cfg(test)]
+impl Upstreams {
+    /// Makes the queries that are sent next longer than a datagram may be, so that the kernel refuses
+    /// them. Returns their number.
+    pub fn lengthen_queries(&mut self) -> usize {
+        self.outgoing.iter_mut().for_each(|(_, _, octets)| *octets = vec![0; 70_000].into());
+        self.outgoing.len()
+    }
+}
+
+#[cfg(test)]
 mod tests;
