@@ -53,7 +53,7 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// The directory of the saved cache, and how often the cache is saved.
     pub state: State,
-    /// Where clients reach the daemon, and which of them may.
+    /// The addresses to listen at, and the clients that may send queries.
     pub listen: Listen,
     /// The upstreams that the configuration names.
     pub upstreams: Upstreams,
@@ -75,7 +75,7 @@ pub struct Config {
     pub findings: Findings,
 }
 
-/// Where the cache is saved, and how often: `state_dir`, and `save` of section `[cache]`.
+/// The directory and interval of saves of the cache: `state_dir`, and `save` of section `[cache]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     /// The directory of the saved cache; `None`: the cache is not saved.
@@ -84,7 +84,7 @@ pub struct State {
     pub save_every: Duration,
 }
 
-/// Where clients reach the daemon, section `[listen]`.
+/// The addresses to listen at and the clients that may send queries, section `[listen]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The addresses to listen at, unless systemd passes sockets.
@@ -145,7 +145,7 @@ pub struct Block {
     pub files: Vec<PathBuf>,
     /// Names in the configuration itself, each with the names that it covers.
     pub names: Vec<(Name, Match)>,
-    /// Which names a plain name in the lists covers.
+    /// The names that a plain name in the lists covers.
     pub covers: Match,
     /// The answer for blocked names.
     pub verdict: Verdict,
@@ -164,7 +164,7 @@ pub struct Limits {
     pub replies_per_second: u32,
 }
 
-/// How addresses are measured, section `[sort]`.
+/// The measurements of addresses, section `[sort]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sort {
     /// Whether addresses are measured.

@@ -14,7 +14,7 @@ pub(super) struct Place {
     pub of: Of,
 }
 
-/// Which occurrence of a key an error is about.
+/// The occurrence of a key that an error is about.
 pub(super) enum Of {
     /// The last one.
     Last,

@@ -184,7 +184,7 @@ impl<'de> Deserialize<'de> for LocalFile {
     }
 }
 
-/// Which names the plain names of a block list cover.
+/// The names that a plain name of a block list covers.
 #[derive(Default)]
 pub(super) struct Covers(pub Match);
 
@@ -200,7 +200,7 @@ impl<'de> Deserialize<'de> for Covers {
     }
 }
 
-/// Which negative responses count (`round.deny`).
+/// The negative responses that count (`round.deny`).
 #[derive(Clone, Copy)]
 pub(super) struct DenyWord(Deny);
 

@@ -1,4 +1,4 @@
-//! Where the daemon's sockets and files are.
+//! The paths of the daemon's sockets and files.
 
 use hither_table::paths::RUNTIME_DIR;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// The socket to which the sorter connects, in the runtime directory.
 pub const SORTER_SOCKET: &str = "sorter.sock";
-/// Where systemd creates both sockets: not in the runtime directory, which it removes when the
+/// The directory in which systemd creates both sockets: not in the runtime directory, which it removes when the
 /// daemon is stopped.
 pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
 

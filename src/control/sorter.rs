@@ -48,9 +48,9 @@ pub struct Order {
 pub struct OrderedAddress {
     /// The address that was measured.
     pub address: IpAddr,
-    /// Its round-trip time, if it answered.
+    /// The round-trip time in microseconds, if the address answered.
     pub rtt_us: Option<u32>,
-    /// Whether it answered; `None` if it was not measured.
+    /// Whether the address answered; `None` if it was not measured.
     pub reachable: Option<bool>,
 }
 

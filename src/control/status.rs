@@ -20,7 +20,7 @@ pub struct Status {
     pub entries: u64,
     /// Queries that were looked up in the cache.
     pub looked_up: u64,
-    /// Those of them that the cache answered.
+    /// Queries that the cache answered, of those that were looked up.
     pub hits: u64,
     /// The upstreams, as many as fit.
     pub upstreams: Vec<UpstreamStatus>,

@@ -66,21 +66,21 @@ macro_rules! words {
 words! {
     /// Whether an upstream answers.
     UpstreamState {
-        /// It answers.
+        /// The upstream responds.
         Up = "up",
-        /// It has failed and is not used until its next trial.
+        /// The upstream has failed and is not used until its next trial.
         Down = "down",
-        /// One query tries whether it answers again.
+        /// One query tries whether the upstream responds again.
         Trial = "trial",
-        /// It is used, but has not answered lately.
+        /// The upstream is used, but has not responded lately.
         Silent = "silent",
-        /// It has not answered yet since the daemon's start.
+        /// The upstream has not responded yet since the daemon's start.
         Unknown = "unknown",
     }
 }
 
 words! {
-    /// How a query is sent to an upstream.
+    /// The transport of queries to an upstream.
     Transport {
         /// By UDP; in an upstream's status, with TCP for truncated responses.
         Udp = "udp",
@@ -92,11 +92,11 @@ words! {
 words! {
     /// Whether the sorter is connected.
     SorterState {
-        /// It is connected to the daemon.
+        /// The sorter is connected to the daemon.
         Connected = "connected",
-        /// It is not connected yet, and the daemon has just been started.
+        /// The sorter is not connected yet, and the daemon has just been started.
         Starting = "starting",
-        /// It is not connected, though it should be.
+        /// The sorter is not connected, though it should be.
         Missing = "missing",
         /// `sort.enabled` is false.
         Off = "off",
@@ -104,21 +104,21 @@ words! {
 }
 
 words! {
-    /// Where an answer comes from.
+    /// The source of an answer.
     SourceKind {
-        /// The cache has it from an earlier response.
+        /// The cache has the answer from an earlier response.
         Cache = "cache",
-        /// An upstream gave it, or no upstream gave a usable one.
+        /// An upstream gave the answer, or no upstream gave a usable one.
         Upstream = "upstream",
-        /// The cache has it, expired, and no upstream answered (RFC 8767).
+        /// The cache has the answer, expired, and no upstream responded (RFC 8767).
         Stale = "stale",
-        /// The cache has it as it was saved before the daemon's start.
+        /// The cache has the answer as it was saved before the daemon's start.
         Restored = "restored",
         /// A hosts file has the name.
         Hosts = "hosts",
         /// A block list has the name.
         Block = "block",
-        /// It is a special-use name.
+        /// The name is a special-use name (RFC 6761).
         Special = "special",
         /// An earlier failure is remembered, or there is no upstream for the name.
         Failure = "failure",

@@ -23,7 +23,7 @@ const DNS: [&[u8]; 2] = [b"resolve", b"dns"];
 /// The line, as positions in the text.
 #[derive(Debug)]
 struct HostsLine {
-    /// Its number, from 1.
+    /// The number of the line, from 1.
     line: usize,
     sources: Vec<Source>,
 }
@@ -32,7 +32,7 @@ struct HostsLine {
 #[derive(Debug)]
 struct Source {
     name: Range<usize>,
-    /// The end of its actions, or of its name if it has none.
+    /// The end of the source's actions, or of its name if it has none.
     end: usize,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum LineError {
     Missing,
     /// There are two; glibc uses the last one.
     Twice(usize, usize),
-    /// It cannot be read; the line and the reason.
+    /// The line with this number cannot be parsed, for this reason.
     Unreadable(usize, &'static str),
     /// hither is named after a source that asks the DNS, so that it is asked too late.
     Late(usize, String),

@@ -24,7 +24,7 @@ const RESERVE_MAX: usize = 256;
 const IDLE_MAX: usize = 1024;
 const LINGERING_MAX: usize = 1024;
 
-/// How the descriptors of the process are divided.
+/// The shares of the process's descriptors.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Shares {
     /// Outstanding queries to upstreams.
@@ -33,8 +33,9 @@ pub(crate) struct Shares {
     pub tcp: usize,
     /// All sockets to upstreams.
     pub sockets: usize,
-    /// Those of them that are idle or wait for late responses.
+    /// Sockets to upstreams that are idle, part of `sockets`.
     pub idle: usize,
+    /// Sockets to upstreams that wait for late responses, part of `sockets`.
     pub lingering: usize,
 }
 

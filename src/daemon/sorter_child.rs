@@ -49,7 +49,7 @@ impl Sorter {
             if let Some(config) = &self.config {
                 command.arg("--config").arg(config);
             }
-            // Its standard input ends when the daemon does, so that it ends, too.
+            // The sorter's standard input ends when the daemon does, and the sorter ends then.
             command
                 .arg("--with-parent")
                 .stdin(std::process::Stdio::piped())

@@ -95,7 +95,7 @@ impl ResolverFiles {
     }
 }
 
-/// Which servers the system asks for which names, by its files and the links on the message bus.
+/// The servers that the system uses for each name, by its files and the links on the message bus.
 /// Servers for which `is_ours` holds lead back to us and are left out.
 pub(crate) fn plan(files: &ResolverFiles, bus: &BusLinks, is_ours: &dyn Fn(&SocketAddr) -> bool) -> Plan {
     let host_of = |file: &ResolvConfFile| {

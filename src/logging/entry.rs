@@ -47,7 +47,7 @@ impl Entry {
             spot: (record.file_static().unwrap_or_default(), record.line().unwrap_or(0)),
             fields: Vec::new(),
         };
-        // It cannot fail, since the visitor does not.
+        // The visit cannot fail, since the visitor does not.
         let _ = record.key_values().visit(&mut entry);
         entry
     }

@@ -32,7 +32,7 @@ pub fn start(level: LevelFilter) {
             journal.then(|| Path::new(journal::SOCKET)),
             program_name(),
         );
-        // It fails only if there is a logger, and nothing else installs one.
+        // This fails only if there is a logger already, and nothing else installs one.
         let _ =
             log::set_boxed_logger(Box::new(Logger(Mutex::new(State { places: Places::default(), outputs }))));
     });

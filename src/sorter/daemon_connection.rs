@@ -31,7 +31,7 @@ pub(super) enum Sent {
 
 #[derive(Debug)]
 pub(super) struct DaemonConnection {
-    /// Where the daemon's socket may be.
+    /// The paths at which the daemon's socket may be.
     paths: Vec<PathBuf>,
     connection: Option<Connection>,
     /// The socket's buffer is full until the daemon reads.
@@ -167,7 +167,7 @@ impl DaemonConnection {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 
-    /// The socket's buffer has free space again.
+    /// Notes that the socket's buffer has free space again.
     pub fn note_writable(&mut self) {
         self.is_full = false;
     }

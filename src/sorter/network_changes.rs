@@ -1,4 +1,4 @@
-//! Notices that the host has moved to another network, where earlier measurements say nothing.
+//! Notices that the host has moved to another network: then earlier measurements are void.
 
 use crate::host::interfaces::fingerprint;
 use crate::logging::Event;
@@ -7,16 +7,16 @@ use hither_table::Monotonic;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
-/// The time from a burst's first change to the look at addresses and routes.
+/// The time from a burst's first change to the comparison of addresses and routes.
 const SETTLE: Duration = Duration::from_millis(100);
-/// The least time between two looks: if routes change all the time, measurements would never end.
+/// The least time between two comparisons: if routes change all the time, measurements would never end.
 const PAUSE_MIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct NetworkChanges {
     netlink: Option<Netlink>,
     pace: Pace,
-    /// The fingerprint of addresses and routes at the last look.
+    /// The fingerprint of addresses and routes at the last comparison.
     seen: Option<u64>,
 }
 
@@ -47,12 +47,13 @@ impl NetworkChanges {
         self.pace.due
     }
 
-    /// Whether addresses or routes differ from those at the last look. Looks only when one is due.
+    /// Returns whether addresses or routes have changed since the last call. Compares them only when that
+    /// is due.
     pub fn take_change(&mut self, now: Monotonic) -> bool {
         if !self.pace.take_due(now) {
             return false;
         }
-        // This look covers the messages so far. A socket that has overflowed gets no further ones
+        // This comparison covers the messages so far. A socket that has overflowed gets no further ones
         // until it is empty.
         if self.netlink.as_mut().is_some_and(|netlink| netlink.take().more) {
             self.pace.schedule(now);
@@ -63,11 +64,11 @@ impl NetworkChanges {
     }
 }
 
-/// When to look: soon after the first message, and not too often.
+/// The times of comparisons: soon after the first message, and not too often.
 #[derive(Debug, Default)]
 struct Pace {
     due: Option<Monotonic>,
-    /// The last look.
+    /// The time of the last comparison.
     last: Option<Monotonic>,
 }
 

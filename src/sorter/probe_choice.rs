@@ -30,13 +30,13 @@ const TOKEN: u64 = 1_000_000;
 /// The result of one probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ProbeResult {
-    /// It was answered after this time.
+    /// The address answered after this time.
     Answered(Duration),
     /// The connection was refused.
     Refused,
-    /// It was not answered in time.
+    /// The address did not answer in time.
     Silent,
-    /// It could not be sent, which says nothing about the address.
+    /// The probe could not be sent, which says nothing about the address.
     NotSent,
 }
 
@@ -121,8 +121,8 @@ impl ProbeChoice {
         self.remeasure
     }
 
-    /// Whether an address need not be probed now: its measurement is fresh, or there is no method
-    /// to measure it.
+    /// Whether an address need not be probed now: its measurement is fresh, or there is no method to
+    /// measure it. Marks the measurement as used.
     pub fn check_settled(&mut self, address: &IpAddr, now: Monotonic) -> bool {
         if self.methods.is_empty() {
             return true;

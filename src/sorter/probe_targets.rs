@@ -1,4 +1,4 @@
-//! Which addresses are probed. A hostile DNS answer could name addresses in our own network, and
+//! Chooses the addresses that are probed. A hostile DNS answer could name addresses in our own network, and
 //! make us scan it.
 
 use hither_wire::reach::Reach;

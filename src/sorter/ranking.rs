@@ -7,13 +7,13 @@ use std::time::Duration;
 /// The outcome of an address's measurement. A lesser one ranks before a greater one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Outcome {
-    /// It answered, with this round-trip time.
+    /// The address answered, with this round-trip time.
     Answered(Duration),
-    /// It was not measured, and may be as good as any.
+    /// The address was not measured, and may be as good as any.
     Unmeasured,
     /// A host is there and refuses the connection.
     Refused,
-    /// It did not answer in time.
+    /// The address did not answer in time.
     Silent,
 }
 

@@ -46,12 +46,12 @@ struct NewSet<'a> {
     unmeasured: Vec<IpAddr>,
 }
 
-/// How a set was found. One found by a walk ranks behind all that were published.
+/// The way in which a set was found. A set that a walk found ranks behind all that were published.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FoundBy {
-    /// It has just been published.
+    /// The set has just been published.
     Change,
-    /// It was met by a walk over the table.
+    /// A walk over the table found the set.
     Walk,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Sets {
     numbers: BTreeMap<Rc<[u8]>, [Option<usize>; 2]>,
     /// Sets with unmeasured addresses; the first one is displaced first.
     queue: BTreeSet<(Priority, usize)>,
-    /// Which sets wait for which address.
+    /// Addresses that sets wait for, each with the number of the set.
     waiting: BTreeSet<(IpAddr, usize)>,
     /// Sets whose orders can be sent, the oldest first.
     ready: BTreeSet<(i64, usize)>,

@@ -110,7 +110,8 @@ impl TableWalk {
 
     /// Begins a new walk at once: changes were missed, or all sets are to be measured again.
     pub fn restart(&mut self, now: Monotonic) {
-        // It continues at the same slot, so that it comes round however often it is restarted.
+        // The walk continues at the same slot, so that it reaches every slot however often it is
+        // restarted.
         self.passed_over_at = None;
         self.left = 0;
         self.due = now;

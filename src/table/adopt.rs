@@ -17,15 +17,15 @@ use std::sync::Arc;
 /// Why a predecessor's table is not taken over.
 #[derive(Debug)]
 pub enum Doubt {
-    /// It cannot be read as a table.
+    /// The file cannot be read as a table.
     Unreadable(OpenError),
-    /// It has another size than configured.
+    /// The table has another size than configured.
     OtherSize,
-    /// It was written in an earlier boot, so its times mean nothing.
+    /// The table was written before the host's last boot, so its times mean nothing.
     OtherBoot,
-    /// Its answers are valid in another network namespace than the daemon's.
+    /// The table's answers are valid in another network namespace than the daemon's.
     OtherNetwork,
-    /// Its last version is out of range.
+    /// The table's last version is out of range.
     Version,
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Alloc {
     given: Vec<u32>,
     /// For each line: `IN_USE`, `LISTED`, `GENERATIONS`, `USES`.
     lines: Uses,
-    /// Where the search for a chunk to empty continues.
+    /// The chunk at which the search for one to empty continues.
     search: usize,
     /// The chunk that is being emptied, whose freed records are not given out again.
     sealed: Option<u32>,
@@ -244,7 +244,7 @@ impl Alloc {
     }
 
     /// A chunk of another class to be emptied for `class`, one of those with the fewest records.
-    /// Its records have free places in other chunks, unless `may_evict`.
+    /// Unless `may_evict`, other chunks have space for its records.
     pub fn emptiest(&mut self, class: usize, may_evict: bool) -> Option<u32> {
         // A class with at least as many free records as a chunk has can take in all records of any
         // of its chunks.

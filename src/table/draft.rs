@@ -34,7 +34,7 @@ pub struct SoaRecord {
     pub owner: Name,
     /// When the denial expires, in milliseconds of [`crate::Monotonic`].
     pub expire_ms: u64,
-    /// Its RDATA with uncompressed names.
+    /// The RDATA of the SOA, with uncompressed names.
     pub rdata: Vec<u8>,
 }
 
@@ -96,9 +96,9 @@ pub struct Draft {
 /// The reason why an entry cannot be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PutError {
-    /// It has more addresses or longer chains than fit in a record.
+    /// The entry has more addresses or longer chains than fit in a record.
     TooLarge,
-    /// It has no family, an address of the other family, or a version that is not below 2^53.
+    /// The entry has no family, an address of the other family, or a version that is not below 2^53.
     Malformed,
     /// No entry could be evicted for it.
     Full,

@@ -55,7 +55,7 @@ impl Key {
         bytemuck::cast_slice::<u64, u8>(&self.words).get(..self.len).unwrap_or_default()
     }
 
-    /// Its words, the last one padded with zeros.
+    /// The words of the name, the last one padded with zeros.
     pub(crate) fn padded(&self) -> &[u64] {
         self.words.get(..self.len.div_ceil(8)).unwrap_or(&self.words)
     }

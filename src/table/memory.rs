@@ -92,9 +92,9 @@ impl fmt::Debug for Memory {
 pub enum OpenError {
     /// The file cannot be opened or mapped.
     Io(std::io::Error),
-    /// It is not to be trusted: by its type, owner or mode, or those of its directory.
+    /// The file is not trusted because of its type, owner or mode, or those of its directory.
     Foreign(&'static str),
-    /// It is not a table, has another ABI, or is damaged.
+    /// The file is no table, has another ABI, or is damaged.
     Invalid(&'static str),
     /// This process is in another time namespace than the daemon, where expiry times mean nothing.
     OtherClock,

@@ -35,9 +35,9 @@ pub enum Distrust {
     DirectoryWritable,
     /// The directory is a link or another file.
     NotADirectory,
-    /// It is not a regular file, but for instance a FIFO.
+    /// The file is not a regular one, but for instance a FIFO.
     NotRegular,
-    /// It belongs neither to root nor to the directory's owner.
+    /// The file belongs neither to root nor to the directory's owner.
     Owner,
     /// Other users may write the file, by its mode.
     Writable,

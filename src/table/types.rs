@@ -81,11 +81,11 @@ impl Negative {
 /// The round-trip time of an address, as the sorter measured it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rtt {
-    /// It has not been measured.
+    /// The address has not been measured.
     Unmeasured,
-    /// It did not answer, or refused the connection.
+    /// The address did not answer, or refused the connection.
     Unreachable,
-    /// It answered after this time, in microseconds.
+    /// The address answered after this time, in microseconds.
     Micros(u32),
 }
 

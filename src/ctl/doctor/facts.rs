@@ -40,9 +40,9 @@ pub(super) enum Configuration {
 /// The daemon's answer to a request for its status.
 #[derive(Debug)]
 pub(super) enum Daemon {
-    /// It does not run, and was not asked, since that would start it.
+    /// The daemon does not run. No request was sent, since that would start it.
     Stopped,
-    /// It did not answer; the reason.
+    /// The daemon did not answer, for this reason.
     Silent(String),
     Answers(Answering),
 }
@@ -108,13 +108,13 @@ pub(super) struct Resolv {
     pub link: Option<PathBuf>,
     /// The file at the end of all links, if it exists.
     pub real: Option<PathBuf>,
-    /// It is a link without a readable file at its end.
+    /// Whether it is a link without a readable file at its end.
     pub is_broken: bool,
-    /// It is a link to the file that hitherd writes for containers.
+    /// Whether it is a link to the file that hitherd writes for containers.
     pub is_ours: bool,
-    /// It is not a file but, for instance, a directory.
+    /// Whether it is no file but, for instance, a directory.
     pub is_no_file: bool,
-    /// Its text; `None` if it does not exist.
+    /// The text of the file; `None` if there is no file.
     pub text: Option<String>,
     /// Why it cannot be read.
     pub error: Option<String>,
@@ -135,13 +135,13 @@ pub(super) struct Lookups {
 /// The file of the NSS module.
 #[derive(Debug)]
 pub(super) struct Module {
-    /// Its path, if it was found.
+    /// The path of the module, if it was found.
     pub path: Option<PathBuf>,
     /// Whether the dynamic loader finds it there.
     pub loadable: bool,
 }
 
-/// Which groups may send ICMP echo without a capability.
+/// The groups that may send ICMP echo without a capability.
 #[derive(Debug)]
 pub(super) struct Ping {
     /// The first and last group; `None` if that cannot be read.

@@ -8,9 +8,9 @@ use std::fmt;
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
     Ok,
-    /// It could not be read or asked.
+    /// The state could not be read.
     Unknown,
-    /// It works, but not as well as it could.
+    /// The thing works, but not as well as it could.
     Warning,
     Problem,
 }

@@ -107,7 +107,7 @@ pub(super) fn plan(facts: &Facts) -> Option<Plan> {
     if resolved_runs(facts) && !forwards && (through || among_others) {
         plan.forward(facts, own);
     } else if resolved_runs(facts) && through && !among_others {
-        // It is configured, and has not read that yet.
+        // systemd-resolved is configured, and has not read that yet.
         plan.steps.push(Step::Run(RESTART_RESOLVED));
     }
     Some(plan)

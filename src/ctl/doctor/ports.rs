@@ -57,7 +57,7 @@ fn judge_address(facts: &Facts, check: &str, address: SocketAddr, protocol: Prot
 fn covers(held: SocketAddr, wanted: SocketAddr) -> bool {
     let any = match (held.ip(), wanted.ip()) {
         (IpAddr::V4(held), IpAddr::V4(_)) => held.is_unspecified(),
-        // It may serve IPv4 too: the kernel's table does not show it.
+        // The socket may receive IPv4 too: the kernel's table does not show that.
         (IpAddr::V6(held), _) => held.is_unspecified(),
         (IpAddr::V4(_), IpAddr::V6(_)) => false,
     };

@@ -1,4 +1,4 @@
-//! Which processes hold a port: by the kernel's tables of sockets and the descriptors of processes.
+//! Finds the processes that hold a port: by the kernel's tables of sockets and the descriptors of processes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read as _};

@@ -11,9 +11,9 @@ use std::time::Duration;
 /// The systemd of this host.
 #[derive(Debug)]
 pub(super) enum Systemd {
-    /// It is not process 1.
+    /// systemd is not process 1.
     Absent,
-    /// It cannot be asked; the reason.
+    /// systemctl(1) fails, for this reason.
     Silent(String),
     Running(Units),
 }
@@ -29,11 +29,11 @@ pub(super) struct Units {
 /// The state of one unit.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Unit {
-    /// Its `LoadState`, such as `loaded` or `not-found`.
+    /// The property `LoadState`, such as `loaded` or `not-found`.
     pub load: String,
-    /// Its `ActiveState`, such as `active` or `failed`.
+    /// The property `ActiveState`, such as `active` or `failed`.
     pub active: String,
-    /// Its `UnitFileState`, such as `enabled`.
+    /// The property `UnitFileState`, such as `enabled`.
     pub file: String,
     /// The addresses of a socket unit.
     pub listen: Vec<SocketAddr>,
@@ -120,7 +120,7 @@ fn output(program: &Path, words: &[&str]) -> Result<String, String> {
     }
     let received = receiver.recv_timeout(TIMEOUT);
     if received.is_err() {
-        // It fails if the program has just ended.
+        // This fails if the program has just ended.
         let _ = child.kill();
     }
     let status = child.wait().map_err(|error| error.to_string())?;

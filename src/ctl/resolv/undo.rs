@@ -72,7 +72,8 @@ impl Host<'_> {
                     Restoration::RemoveBackup,
                 ));
             }
-            // It has no server, or is gone: the C library would ask this host, where hitherd will not answer.
+            // The file has no server, or is gone: the C library would send queries to this host, where
+            // hitherd will not reply.
             None => return Some((format!("{name} is as it was"), Restoration::FromBackup)),
         }
         let before = files::read(&backup).ok();
@@ -125,15 +126,15 @@ impl Host<'_> {
 
 /// How resolv.conf is restored.
 enum Restoration {
-    /// The backup replaces it.
+    /// The backup replaces resolv.conf.
     FromBackup,
     /// Our line is removed.
     RemoveOurLine,
-    /// It is left alone, and the backup is removed.
+    /// resolv.conf is left alone, and the backup is removed.
     RemoveBackup,
-    /// It gets this text, which names hitherd's upstreams.
+    /// resolv.conf gets this text, which names hitherd's upstreams.
     Upstreams(Vec<u8>),
-    /// There is no server to name: it is left as it is.
+    /// There is no server to name: resolv.conf is left as it is.
     Keep,
 }
 
@@ -154,7 +155,7 @@ fn is_marked(path: &Path) -> bool {
 /// Removes a file, and its directory if that is empty then.
 fn remove(path: &Path) -> Result<(), String> {
     std::fs::remove_file(path).map_err(|error| error.to_string())?;
-    // It may have been created for the file.
+    // The directory may have been created for the file.
     let _ = path.parent().map(std::fs::remove_dir);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Where an answer comes from, for `hitherctl query`: the cache, an upstream, a standard, or a line
+//! The source of an answer, for `hitherctl query`: the cache, an upstream, a standard, or a line
 //! of a file.
 //!
 //! To save memory, names from hosts files and lists are stored without the line that they were read

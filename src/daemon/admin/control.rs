@@ -114,7 +114,7 @@ impl Control {
         [&self.operator, &self.sorter].into_iter().filter_map(|at| at.problem().map(ToOwned::to_owned))
     }
 
-    /// What the sorter has reported.
+    /// The latest report of the sorter.
     pub fn sorter_status(&self) -> &SorterStatus {
         &self.sorter_status
     }

@@ -1,15 +1,14 @@
 //! Administration from this host: operators and the sorter at the local sockets, hints of readers,
 //! and log lines about upstreams.
 //!
-//! [`Admin`] owns the local sockets with all their connections, the requests of operators that have
-//! no reply yet, the socket for
-//! hints with the limit for each sender, and the limits for log lines about upstreams.
+//! [`Admin`] owns the local sockets with all their connections, the requests of operators that have no
+//! reply yet, the socket for hints with the limit for each sender, and the limits for log lines about
+//! upstreams.
 //!
 //! The event loop drives it. When a socket is readable the loop calls [`Admin::accept`],
-//! [`Admin::next_message`] or
-//! [`Admin::next_hint`], carries out what they return, and gives the result to [`Admin::reply`].
-//! [`Admin::timeout`] says when a report
-//! is due, and [`Admin::on_time`] sends those that are.
+//! [`Admin::next_message`] or [`Admin::next_hint`], carries out the returned request, order or hint, and
+//! gives the result to [`Admin::reply`]. [`Admin::timeout`] says when a report is due, and
+//! [`Admin::on_time`] sends those that are.
 //!
 //! It promises that each operator's request gets one reply, that no user can keep root, the
 //! daemon's own user or the sorter out, and that the memory for connections, requests and senders
@@ -110,7 +109,7 @@ impl Admin {
         self.control.problems()
     }
 
-    /// What the sorter has reported.
+    /// The latest report of the sorter.
     pub fn sorter_status(&self) -> &SorterStatus {
         self.control.sorter_status()
     }

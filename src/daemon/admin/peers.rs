@@ -49,7 +49,7 @@ impl Rank {
 pub(crate) struct Standing {
     rank: Rank,
     uid: u32,
-    /// Its request has no reply yet. No other request is read until then.
+    /// Whether the request of this connection has no reply yet. No other request is read until then.
     awaits_reply: bool,
     last_message: Option<Monotonic>,
     accepted: Monotonic,
@@ -64,7 +64,7 @@ impl Standing {
     }
 }
 
-/// Which connection of `all` must be closed before another one of `rank` can be accepted.
+/// The connection of `all` that must be closed before another one of `rank` can be accepted, if any.
 fn to_close<'s>(
     all: impl Iterator<Item = (usize, &'s Standing)>,
     rank: Rank,

@@ -27,7 +27,7 @@ impl ClientNetwork {
         }
     }
 
-    /// Its address family and the octets of its prefix.
+    /// The address family and the octets of the network's prefix.
     pub fn octets(self) -> [u8; 8] {
         self.0
     }

@@ -44,7 +44,7 @@ use tcp::Accepted;
 
 /// Everything between clients and the core.
 ///
-/// It owns the sockets for clients, their TCP connections, the hit workers, the queries that wait
+/// The part owns the sockets for clients, their TCP connections, the hit workers, the queries that wait
 /// for a round, the clients that wait for a reply, and the limits on them. The event loop drives
 /// it: it calls `take_batch`, `accept` and `on_connection` when a socket is ready, `take_handed`
 /// when a worker has handed something over, `next_miss` when rounds may be begun, and `deliver`
@@ -277,7 +277,7 @@ impl Clients {
     }
 }
 
-/// What is counted here.
+/// The counters of this part.
 const COUNTED: [Counter; 4] = [Counter::Replies, Counter::RateLimited, Counter::ShedQueries, Counter::Loops];
 
 impl Rules {

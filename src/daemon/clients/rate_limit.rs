@@ -9,12 +9,12 @@ use std::net::IpAddr;
 /// Whether a reply is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ruling {
-    /// It is sent as it is.
+    /// The reply is sent as it is.
     Send,
-    /// It is cut to its question with TC: a real client retries over TCP; the victim of a forged
-    /// address gets no more octets than the forger sent.
+    /// The reply is cut to its question with TC: a real client retries over TCP; the victim of a
+    /// forged address gets no more octets than the forger sent.
     Truncate,
-    /// It is not sent.
+    /// The reply is not sent.
     Drop,
 }
 

@@ -12,8 +12,8 @@ use hither_wire::codes::Rcode;
 use hither_wire::query::{Query, cut_to_question};
 use std::net::IpAddr;
 
-/// Replies that are sent by one system call. The first of them waits for the others, at most until the
-/// end of the turn.
+/// Replies that one system call sends. The first of them waits for the others, at most until the end of
+/// the turn.
 const BATCH_MAX: usize = 16;
 
 /// The answer to queries that a limit refuses.

@@ -25,11 +25,11 @@ pub(crate) trait Cache {
 /// The outcome of a miss.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taking {
-    /// It waits for its round.
+    /// The query waits for its round.
     Waits,
-    /// It is a retransmission of a query that already waits.
+    /// The query is a retransmission of one that already waits.
     Repeated,
-    /// A limit is reached: it gets SERVFAIL.
+    /// A limit is reached: the query gets SERVFAIL.
     Refused,
 }
 
@@ -56,7 +56,7 @@ impl Cache for Core {
 pub(crate) enum Verdict<'q> {
     /// The reply is in the buffer and has this length; at 0 none is sent.
     Reply(usize),
-    /// It needs a round.
+    /// The query needs a round.
     Ask(&'q Query<'q>),
 }
 

@@ -82,7 +82,7 @@ impl VersionFile {
         let mut file = VersionFile { dir, step, shared: Arc::default(), tried: None, is_unsynced: false };
         let last = table.last_version();
         match there.filter(|there| *there > last) {
-            // It is far enough ahead. The thread writes it when that is due, and syncs it, which a
+            // The next value is far enough ahead. The thread writes it when that is due, and syncs it, which a
             // write here does not.
             Some(there) => file.shared.written.store(there, SeqCst),
             None => {

@@ -28,7 +28,7 @@ use std::sync::{Arc, mpsc};
 /// Data with more names than this is freed in a thread, since that takes some milliseconds.
 const FREED_HERE_MAX: usize = 10_000;
 
-/// Which files to read, and how.
+/// The files to read, and the way in which they are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     hosts: config::Hosts,

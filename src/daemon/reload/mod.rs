@@ -1,13 +1,12 @@
 //! Everything that may change while the daemon runs: the configuration, hosts files and lists, the
 //! network, and the system's resolvers.
 //!
-//! [`Reload`] owns the configuration in force with its path, the requests to reload it, the loader
-//! of hosts files and lists, the
-//! follower of their files, the watch of the network and of the host's name, and the system's
-//! resolvers with the routes that come from them.
+//! [`Reload`] owns the configuration in force with its path, the requests to reload it, the loader of
+//! hosts files and lists, the follower of their files, the watch of the network and of the host's name,
+//! and the system's resolvers with the routes that come from them.
 //!
-//! The event loop drives it. It reports signals, requests and ready descriptors, learns of changes
-//! by the `take_` and `have_` methods, and applies them to the core and the other parts.
+//! The event loop drives it. The loop reports signals, requests and ready descriptors, gets changes by
+//! the `take_` methods, and applies them to the core and the other parts.
 //! [`Reload::timeout`] says when something is due.
 //!
 //! It promises that one set of files is read at a time, in a thread; that a configuration which is
@@ -336,12 +335,12 @@ impl Reload {
         Some(self.requests.end().unwrap_or_default())
     }
 
-    /// Whether followed files have changed since the last call.
+    /// Returns whether followed files have changed since the last call.
     pub fn take_files_changed(&self) -> bool {
         self.follower.as_ref().is_some_and(Follower::take)
     }
 
-    /// Whether the system's programs have reported something new about links since the last call.
+    /// Returns whether the system's programs have reported a change of links since the last call.
     pub fn take_links_changed(&mut self) -> bool {
         self.resolvers.take_news()
     }

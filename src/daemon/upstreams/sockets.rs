@@ -47,7 +47,7 @@ struct Socket {
 
 /// Everything between the core and its upstreams.
 ///
-/// It owns the sockets of attempts, those that wait for late responses, and the pool of idle ones.
+/// The part owns the sockets of attempts, those that wait for late responses, and the pool of idle ones.
 /// The event loop drives it: `send`, `resend` and `close` execute actions of the core,
 /// `send_queries` sends the datagrams of a turn together, `receive` and `converse` read a socket
 /// that is ready, `tidy` opens and closes sockets when no client waits for that.
@@ -80,7 +80,7 @@ pub(crate) struct Upstreams {
 
 /// Sockets closed in one turn.
 const CLOSED_PER_TURN_MAX: usize = 32;
-/// How long after a shortage of descriptors no socket is opened ahead.
+/// The time after a shortage of descriptors in which no socket is opened ahead.
 const SHORTAGE_LASTS: Duration = Duration::from_secs(1);
 
 fn failure(error: &io::Error) -> Failure {

@@ -133,7 +133,7 @@ struct Thread {
 /// The event loop has dropped its [`BusFollower`], and the thread ends.
 struct Ended;
 
-/// Which descriptors are readable.
+/// The descriptors that are readable.
 struct Readable {
     bus: bool,
     woken: bool,

@@ -47,7 +47,7 @@ impl Link {
         if given > DOMAINS_MAX {
             self.domains_given = Some(given);
             let mut kept: BTreeSet<Name> = domains.into_iter().collect();
-            // It ends: each pass shortens the longest names by a label, and there is only one name
+            // The loop ends: each pass shortens the longest names by a label, and there is only one name
             // without labels.
             while kept.len() > DOMAINS_MAX {
                 let longest = kept.iter().map(Name::label_count).max().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which servers are asked for which names, from the links that the sources describe. Pure: no
+//! Plans the servers for each name from the links that the sources describe. Pure: no
 //! I/O, no clock.
 //!
 //! The rules are those of systemd-resolved and NetworkManager. The longest domain that a name ends with
@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Unusable addresses that are described; further ones are ignored.
 const REFUSED_MAX: usize = 32;
 
-/// Which servers are asked for which names, with remarks for the operator.
+/// The servers for each name, with remarks for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Plan {
     pub routes: Routes,

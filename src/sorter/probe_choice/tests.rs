@@ -1,4 +1,4 @@
-//! Which probes are chosen, with time and results as the test gives them.
+//! Tests of the choice of probes, with the times and results that a test gives.
 
 use super::*;
 use crate::config::Config;

@@ -18,7 +18,7 @@ const NAMES: u64 = 64;
 const ROLE: &str = "HITHER_TORTURE_ROLE";
 const MAPPED: &str = "reader";
 const UNMAPPED: &str = "unmapped reader";
-/// What a reader prints when it has the file open.
+/// The line that a reader prints when it has the file open.
 const READING: &str = "reading";
 
 fn name(n: u64) -> Name {
@@ -226,7 +226,7 @@ fn no_entry_is_torn_while_writers_are_killed() {
         n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let way = (n >> 40) % 3;
         kills[way as usize] += 1;
-        // It kills itself at a step during the takeover or later; or this process kills it.
+        // The writer kills itself at a step during the takeover or later; or this process kills it.
         let steps =
             if way == 0 { [(n >> 20) % 300, (n >> 20) % 200_000][(n >> 50) as usize % 2] } else { u64::MAX };
         let mut writer = writer(&dir, steps);

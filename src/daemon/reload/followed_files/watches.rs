@@ -186,7 +186,7 @@ fn watch(
                 place.all_entries |= what.all_entries;
                 place.is_file |= what.is_file;
             }
-            // It was removed meanwhile: the watch on its parent directory reports that.
+            // The entry was removed meanwhile: the watch on its parent directory reports that.
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
             // We may not read it: the watch on its parent directory reports when that changes.
             Err(Errno::EACCES) if what.is_file || what.all_entries => {}

@@ -69,7 +69,7 @@ pub(super) struct ListFile<'a> {
     pub expected: &'a str,
     /// Whether a text without names and without invalid lines is valid.
     pub may_be_empty: fn(&Seen) -> bool,
-    /// Its last status, which has been logged.
+    /// The last status of the file, which has been logged.
     pub logged: Option<&'a FileStatus>,
     /// Whether it is read even if it has not changed.
     pub rereads: bool,

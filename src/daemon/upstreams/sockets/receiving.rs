@@ -11,7 +11,8 @@ use std::io::ErrorKind;
 pub(crate) const MESSAGES_PER_TURN_MAX: usize = 16;
 /// Octets taken from one connection in one turn: two messages of the greatest length.
 const OCTETS_PER_TURN_MAX: usize = 2 * 65_537;
-/// What a UDP socket has received.
+
+/// A message or an error that a UDP socket has received.
 #[derive(Debug)]
 pub(crate) enum Received {
     /// A message of this length, for this attempt or an earlier one on the same socket.
@@ -20,7 +21,7 @@ pub(crate) enum Received {
     Failed(AttemptId, Failure),
 }
 
-/// What a TCP connection has received.
+/// The messages or the failure that a TCP connection has received.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     pub attempt: AttemptId,

@@ -1,4 +1,4 @@
-//! What is stored is read: entries, flushes, versions.
+//! Tests that readers find the stored entries: flushes and versions.
 
 use super::{NOW, both, heap, name, read, set};
 use hither_table::{
