@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 pub const CONTROL_SOCKET: &str = "control.sock";
 /// The socket to which the sorter connects, in the runtime directory.
 pub const SORTER_SOCKET: &str = "sorter.sock";
-/// The directory in which systemd creates both sockets: not in the runtime directory, which it removes when the
-/// daemon is stopped.
+/// The directory in which systemd creates both sockets. The runtime directory would be unfit, since
+/// systemd removes it when the daemon is stopped.
 pub const SYSTEM_SOCKETS: &str = "/run/hitherd";
 
 /// The paths at which a socket of a daemon with this runtime directory may be, the likelier one first.

@@ -274,7 +274,7 @@ impl Daemon {
         if now >= self.housekeeping.clocks_at {
             self.housekeeping.clocks_at = now.plus(COMPARE_CLOCKS_EVERY);
             self.core.table().note_clocks();
-            self.reload.look_at_clocks(now);
+            self.reload.network.look_at_clocks(now);
             self.look_at_wall_clock(now);
         }
         let table = self.core.table();

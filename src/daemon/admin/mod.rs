@@ -39,14 +39,12 @@ use control::Control;
 use flushes::Flushes;
 use hints::Hints;
 use hither_control::{SorterReply, SorterStatus};
-use hither_rounds::{ClientId, Note, OrderResult, Question, Trace, UpstreamReport};
+use hither_rounds::{ClientId, OrderResult, Question, Trace};
 use hither_table::Monotonic;
-use hither_wire::name::Name;
 use mio::Registry;
 use notices::Notices;
 use operator_query::OperatorQueries;
 use status::StatusCache;
-use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::mpsc;
@@ -56,10 +54,12 @@ use std::sync::mpsc;
 pub(crate) struct Admin {
     control: Control,
     queries: OperatorQueries,
-    flushes: Flushes,
+    /// Names that operators remove from the cache.
+    pub flushes: Flushes,
     status: StatusCache,
     hints: Hints,
-    notices: Notices,
+    /// Log lines about upstreams.
+    pub notices: Notices,
 }
 
 /// How many messages of local processes were followed or refused, since the start.
@@ -160,16 +160,6 @@ impl Admin {
         self.control.take_replied()
     }
 
-    /// Logs a note of the core. `upstreams` are its reports about all upstreams.
-    pub fn log(&mut self, note: &Note, upstreams: impl FnOnce() -> Vec<UpstreamReport>, now: Monotonic) {
-        self.notices.log(note, upstreams, now);
-    }
-
-    /// Notes that the upstreams or the network have changed: the next outage is logged again.
-    pub fn forget_outage(&mut self) {
-        self.notices.forget_outage();
-    }
-
     /// The next hint. `Some(None)`: one was dropped. `None`: there are no more.
     pub fn next_hint(&mut self, now: Monotonic) -> Option<Option<Hint>> {
         self.hints.next(now)
@@ -204,21 +194,6 @@ impl Admin {
     #[cfg(test)]
     pub fn has_status(&self) -> bool {
         self.status.is_filled()
-    }
-
-    /// Adds names to remove from the cache. `entries` is the number of entries in the table.
-    pub fn add_flush(&mut self, slot: Slot, names: VecDeque<Name>, entries: u64) {
-        self.flushes.add(slot, names, entries);
-    }
-
-    /// Whether there are names to remove.
-    pub fn is_flushing(&self) -> bool {
-        !self.flushes.is_empty()
-    }
-
-    /// Takes the next names to remove.
-    pub fn next_flush(&mut self) -> Option<FlushSlice> {
-        self.flushes.next()
     }
 
     /// Frees a slot for another query of an operator.

@@ -23,8 +23,8 @@ impl Daemon {
         self.clients.has_more()
             || work
             || !self.ready.is_empty()
-            || self.persist.may_have_more()
-            || self.admin.is_flushing()
+            || self.persist.cache.may_have_more()
+            || !self.admin.flushes.is_empty()
             || self.upstreams.has_over()
     }
 
@@ -122,7 +122,7 @@ impl Daemon {
             Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
             Source::Peer(slot) => self.on_peer(slot, now, budget),
             Source::Hints => self.on_hints(now, budget),
-            Source::Network => self.reload.on_network(now),
+            Source::Network => self.reload.network.ready(now),
             Source::WallClock => self.on_wall_clock(now),
             Source::Woken => self.on_woken(now, budget),
         }

@@ -87,7 +87,7 @@ impl Daemon {
             Request::Flush { names } => {
                 may_change(peer, "flush").and_then(|()| self.flush(slot, &names, now))
             }
-            Request::Reload => may_change(peer, "reload").map(|()| self.reload.request(slot)),
+            Request::Reload => may_change(peer, "reload").map(|()| self.reload.requests.request(slot)),
             Request::ReloadBegun => may_change(peer, "reload").map(|()| self.reload_begun(slot, now)),
             Request::Query { name, rtype } => self.query_for_operator(slot, &name, &rtype, now),
         };
@@ -137,20 +137,20 @@ impl Daemon {
         let names: VecDeque<Name> = names.iter().map(parse).collect::<Result<_, String>>()?;
         if names.is_empty() {
             self.tell(now, Input::Flush { names: None });
-            self.persist.note_flush();
+            self.persist.cache.note_flush();
             self.admin.note_change();
             self.admin.reply(slot, &Response::Flushed { entries });
         } else {
-            self.admin.add_flush(slot, names, entries);
+            self.admin.flushes.add(slot, names, entries);
         }
         Ok(())
     }
 
     /// Removes some of the names to flush. `false` if there were none.
     pub(super) fn flush_some(&mut self, now: Monotonic) -> bool {
-        let Some(FlushSlice { names, done }) = self.admin.next_flush() else { return false };
+        let Some(FlushSlice { names, done }) = self.admin.flushes.next() else { return false };
         self.tell(now, Input::Flush { names: Some(names) });
-        self.persist.note_flush();
+        self.persist.cache.note_flush();
         if let Some((slot, entries)) = done {
             self.admin.note_change();
             self.admin.reply(slot, &Response::Flushed { entries });

@@ -111,7 +111,7 @@ impl Outputs for Executor<'_> {
     }
 
     fn note(&mut self, now: Monotonic, rounds: &Rounds, note: &Note) {
-        self.admin.log(note, || rounds.upstreams(now), now);
+        self.admin.notices.log(note, || rounds.upstreams(now), now);
     }
 
     fn drained(&mut self, rounds: &Rounds) {

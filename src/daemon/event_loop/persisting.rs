@@ -18,7 +18,7 @@ impl Daemon {
     pub(super) fn begin_with_saved(&mut self, found: Option<Found>, now: Monotonic) {
         let mark = self.mark();
         self.persist.begin(self.reload.config(), self.core.table(), mark);
-        let restore = found.and_then(|found| self.persist.begin_restore(found, self.poll.registry()));
+        let restore = found.and_then(|found| self.persist.cache.begin_restore(found, self.poll.registry()));
         if let Some(restore) = restore {
             self.tell(now, Input::Restore(restore));
         }
@@ -45,16 +45,16 @@ impl Daemon {
         // Changes while the daemon ends are not worth another save.
         while self.ending.draining.is_none() {
             let table = self.table_state();
-            match self.persist.on_time(self.reload.config(), table, now) {
+            match self.persist.cache.on_time(self.reload.config(), table, now) {
                 Some(Due::Save) => self.save(table.mark, now),
                 Some(Due::End) => self.drain(now),
                 None => break,
             }
         }
         self.persist.write_version(self.core.table(), now);
-        if self.persist.take_check(now) {
+        if self.persist.table.take_check(now) {
             self.mend_runtime_dir();
-            if self.persist.grow(self.core.table(), self.reload.config()) {
+            if self.persist.table.grow(self.core.table(), self.reload.config()) {
                 self.bind_hints_again();
                 self.clients.update_workers(self.core.rounds());
             }
@@ -79,23 +79,23 @@ impl Daemon {
 
     /// Hands the core a slice to restore, if one is ready.
     pub(super) fn restore_some(&mut self, now: Monotonic) -> bool {
-        let Some(restore) = self.persist.next_slice() else { return false };
+        let Some(restore) = self.persist.cache.next_slice() else { return false };
         self.tell(now, Input::Restore(restore));
         if !self.core.rounds().is_restoring() {
-            self.persist.end_restore();
+            self.persist.cache.end_restore();
         }
         true
     }
 
     /// The kernel reports that the wall clock was set.
     pub(super) fn on_wall_clock(&mut self, now: Monotonic) {
-        self.persist.on_clock_set();
+        self.persist.cache.on_clock_set();
         self.look_at_wall_clock(now);
     }
 
     /// Voids what was restored if the wall clock was wrong at the start.
     pub(super) fn look_at_wall_clock(&mut self, now: Monotonic) {
-        if self.persist.drop_void_restore() {
+        if self.persist.cache.drop_void_restore() {
             self.tell(now, Input::Restore(Restore::Void));
         }
     }
@@ -103,7 +103,7 @@ impl Daemon {
     /// Creates another table if the new configuration has another size or mode.
     pub(super) fn resize_table(&mut self, new: &Config) {
         self.mend_runtime_dir();
-        if self.persist.resize(self.core.table(), new, self.reload.config()) {
+        if self.persist.table.resize(self.core.table(), new, self.reload.config()) {
             self.bind_hints_again();
         }
     }
@@ -111,7 +111,7 @@ impl Daemon {
     /// Creates those files in the runtime directory again that were removed, or that could not be
     /// created before.
     pub(super) fn mend_runtime_dir(&mut self) {
-        if self.persist.mend_table(self.core.table(), self.reload.config()) {
+        if self.persist.table.mend(self.core.table(), self.reload.config()) {
             self.bind_hints_again();
             self.reload.offer_to_containers(&self.core.rounds().routes().usual);
             self.clients.update_workers(self.core.rounds());
@@ -127,7 +127,7 @@ impl Daemon {
 
     /// The deviations from the configuration, with their reasons, for the operator.
     pub(super) fn problems(&mut self) -> Vec<String> {
-        let table = self.persist.problem(&self.core.table());
+        let table = self.persist.table.problem(&self.core.table());
         let config = self.reload.config_problems();
         config.chain(table).chain(self.admin.problems()).chain(self.reload.upstream_problems()).collect()
     }

@@ -21,7 +21,7 @@ impl Daemon {
         let Some(signal) = self.supervision.signals.take() else { return };
         match signal {
             Signal::Terminate => self.begin_stop(now),
-            Signal::Reload => self.reload.on_signal(now),
+            Signal::Reload => self.reload.requests.signal(now),
             Signal::Child => {
                 if let Some(sorter) = &mut self.supervision.sorter {
                     sorter.reap(now);
@@ -33,19 +33,19 @@ impl Daemon {
 
     /// Notes an operator's request that belongs to a signal.
     pub(super) fn reload_begun(&mut self, slot: Slot, now: Monotonic) {
-        if let Some(response) = self.reload.request_of_signal(slot, now) {
+        if let Some(response) = self.reload.requests.request_of_signal(slot, now) {
             self.admin.reply(slot, &response);
         }
     }
 
     /// Reads the configuration again if that was requested.
     pub(super) fn reload_on_time(&mut self, now: Monotonic) {
-        if self.core.rounds().is_behind() || !self.reload.take_request(now) {
+        if self.core.rounds().is_behind() || !self.reload.requests.take(now) {
             return;
         }
         let began = clock();
         let result = self.reload_configuration(now);
-        let requesters = self.reload.end_request(&result, began, clock());
+        let requesters = self.reload.requests.note_read(&result, began, clock());
         match result {
             Ok(()) if !self.reload.is_reading() => self.end_reload(),
             Ok(()) => {}
@@ -109,7 +109,7 @@ impl Daemon {
 
     /// Ends the running reload, if there is one.
     fn end_reload(&mut self) {
-        if let Some(waiting) = self.reload.end() {
+        if let Some(waiting) = self.reload.requests.end() {
             log::info!(event = Event::ConfigurationReloaded; "the configuration is reloaded");
             self.admin.note_change();
             self.reply_to_all(&waiting, &Response::Reloaded);
@@ -173,7 +173,7 @@ impl Daemon {
         self.tell(now, Input::Reload { settings, routes });
         let servers = self.servers(now);
         if servers != before {
-            self.admin.forget_outage();
+            self.admin.notices.forget_outage();
             let shown: Vec<String> = servers.iter().map(ToString::to_string).collect();
             let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
             log::info!(
@@ -214,7 +214,7 @@ impl Daemon {
                 "the network has changed: outstanding queries are sent again, and every upstream is tried"
             );
             self.core.counters().add(Counter::NetworkChanges, 1);
-            self.admin.forget_outage();
+            self.admin.notices.forget_outage();
             self.upstreams.renew();
             self.tell(now, Input::NetworkChanged);
         }

@@ -17,7 +17,7 @@ impl Daemon {
     /// Begins to stop: the daemon ends when the table has been saved and no client waits any more. A
     /// second request ends it at once.
     pub(super) fn begin_stop(&mut self, now: Monotonic) {
-        if !self.persist.begin_stop(now) {
+        if !self.persist.cache.begin_stop(now) {
             self.ending.stop = true;
             return;
         }

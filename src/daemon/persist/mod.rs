@@ -5,13 +5,13 @@
 //! saves, the restore of a saved cache, and the file `versions`. `save.rs` writes the saved cache,
 //! `restore.rs` reads it after a reboot.
 //!
-//! The event loop drives it: [`Persist::timeout`] says when, and [`Persist::on_time`] returns
-//! whether to save or to end. The loop passes in the configuration in force and the table's state,
-//! takes slices to restore with [`Persist::next_slice`] and hands them to the core.
+//! The event loop drives it: [`Persist::timeout`] says when work is due, and [`SavedCache::on_time`]
+//! returns whether to save or to end. The loop passes in the configuration in force and the table's
+//! state, takes slices to restore with [`SavedCache::next_slice`] and hands them to the core.
 //!
-//! It promises that no two daemons use one runtime directory; that the versions of a name grow,
-//! whatever is lost; that a flushed name does not come back after a reboot; and that the end of the
-//! daemon waits two seconds for the last save at most. An incomplete or foreign file is never
+//! The part promises that no two daemons use one runtime directory; that the versions of a name grow,
+//! even if files are lost; that a flushed name does not come back after a reboot; and that the end of
+//! the daemon waits two seconds for the last save at most. An incomplete or foreign file is never
 //! restored.
 
 mod restore;
@@ -22,9 +22,9 @@ mod versions;
 
 use crate::config::Config;
 use hither_net::random::Random;
-use hither_rounds::{Restore, Upkeep};
+use hither_rounds::Upkeep;
 use hither_table::{Monotonic, Writer};
-use mio::{Registry, Waker};
+use mio::Waker;
 pub(crate) use restore::Found;
 use saved_cache::SavedCache;
 pub(crate) use saved_cache::{Contents, Due, Mark, TableState};
@@ -36,8 +36,10 @@ use versions::VersionFile;
 /// The daemon's files for its next start. See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Persist {
-    table: TableFile,
-    cache: SavedCache,
+    /// The file of the table.
+    pub table: TableFile,
+    /// Restores and saves the cache.
+    pub cache: SavedCache,
     /// None until [`Persist::begin`] is called.
     versions: Option<VersionFile>,
 }
@@ -69,47 +71,6 @@ impl Persist {
         self.cache.begin(is_new, mark);
     }
 
-    /// Starts to restore a saved cache. Returns the input for the core.
-    pub fn begin_restore(&mut self, found: Found, registry: &Registry) -> Option<Restore> {
-        self.cache.begin_restore(found, registry)
-    }
-
-    /// Whether another slice to restore may be ready.
-    pub fn may_have_more(&self) -> bool {
-        self.cache.may_have_more()
-    }
-
-    /// The next slice to restore, if one is ready.
-    pub fn next_slice(&mut self) -> Option<Restore> {
-        self.cache.next_slice()
-    }
-
-    /// Notes that the core has restored everything.
-    pub fn end_restore(&mut self) {
-        self.cache.end_restore();
-    }
-
-    /// Handles a report of the kernel that the wall clock was set.
-    pub fn on_clock_set(&mut self) {
-        self.cache.on_clock_set();
-    }
-
-    /// Whether the restored sets are void because the wall clock was wrong at the start. To be
-    /// called about once a second.
-    pub fn drop_void_restore(&mut self) -> bool {
-        self.cache.drop_void_restore()
-    }
-
-    /// Notes that names were flushed.
-    pub fn note_flush(&mut self) {
-        self.cache.note_flush();
-    }
-
-    /// Prepares the end of the daemon. `false` if that was done before.
-    pub fn begin_stop(&mut self, now: Monotonic) -> bool {
-        self.cache.begin_stop(now)
-    }
-
     /// Starts to save the table.
     pub fn save(&mut self, contents: Contents, config: &Config, now: Monotonic) {
         if let Some(dir) = config.saved_in() {
@@ -122,16 +83,11 @@ impl Persist {
         self.cache.on_saved(config.saved_in().unwrap_or(Path::new("")));
     }
 
-    /// When [`Persist::on_time`] is to be called. `has_problems`: other parts could not create
-    /// files in the runtime directory.
+    /// When [`SavedCache::on_time`] or [`TableFile::take_check`] is to be called. `has_problems`: other parts
+    /// could not create files in the runtime directory.
     pub fn timeout(&self, config: &Config, table: TableState, has_problems: bool) -> Option<Monotonic> {
         let times = [self.cache.timeout(config, table), self.table.timeout(has_problems)];
         times.into_iter().flatten().min()
-    }
-
-    /// The work that is due. To be called again after a save.
-    pub fn on_time(&mut self, config: &Config, table: TableState, now: Monotonic) -> Option<Due> {
-        self.cache.on_time(config, table, now)
     }
 
     /// Starts to write the file `versions`, if that is due.
@@ -139,34 +95,6 @@ impl Persist {
         if let Some(versions) = &mut self.versions {
             versions.on_time(table, now);
         }
-    }
-
-    /// Why the table is not the configured one, for the operator.
-    pub fn problem(&self, table: &Upkeep<'_>) -> Option<String> {
-        self.table.problem(table)
-    }
-
-    /// Creates another table if `new` has another size or mode than `old`, the configuration in
-    /// force. Returns whether it tried.
-    pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
-        self.table.resize(table, new, old)
-    }
-
-    /// Whether the files in the runtime directory must be checked now. Then the next check is
-    /// scheduled.
-    pub fn take_check(&mut self, now: Monotonic) -> bool {
-        self.table.take_check(now)
-    }
-
-    /// Creates the configured table if there is space for it by now. Returns whether it tried.
-    pub fn grow(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
-        self.table.grow(table, config)
-    }
-
-    /// Creates another table if the file of this one was removed or replaced. Returns whether it
-    /// was.
-    pub fn mend_table(&mut self, table: Upkeep<'_>, config: &Config) -> bool {
-        self.table.mend(table, config)
     }
 
     /// Writes the file `versions` again if it was removed. Returns whether the runtime directory is

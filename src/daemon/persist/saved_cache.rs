@@ -52,7 +52,7 @@ pub(crate) struct Contents {
 
 /// The saved cache: its restore at the start, and its saves.
 #[derive(Debug)]
-pub(super) struct SavedCache {
+pub(crate) struct SavedCache {
     waker: Arc<Waker>,
     saver: Saver,
     restorer: Option<Restorer>,
@@ -129,7 +129,8 @@ impl SavedCache {
         }
     }
 
-    /// Whether the restored sets are void because the wall clock was wrong at the start.
+    /// Returns whether the restored sets are void because the wall clock was wrong at the start; then
+    /// the restore ends. To be called about once a second.
     pub fn drop_void_restore(&mut self) -> bool {
         let is_void = self.restorer.as_ref().is_some_and(Restorer::was_clock_behind);
         if is_void {

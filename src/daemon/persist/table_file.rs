@@ -19,7 +19,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// The file of the table, and how the table differs from the configured one.
 #[derive(Debug)]
-pub(super) struct TableFile {
+pub(crate) struct TableFile {
     lock: Option<Held>,
     configured: Geometry,
     /// Whether no table was taken over at the start.
@@ -74,7 +74,7 @@ impl TableFile {
         (self.problem.is_some() || has_problems).then_some(self.due)
     }
 
-    /// Whether a check is due; then the next one is scheduled.
+    /// Returns whether a check of the files in the runtime directory is due, and schedules the next one.
     pub fn take_check(&mut self, now: Monotonic) -> bool {
         let is_due = self.due <= now;
         if is_due {
@@ -83,8 +83,8 @@ impl TableFile {
         is_due
     }
 
-    /// Creates another table if the new configuration has another size or mode than `old`, the one
-    /// in force.
+    /// Creates another table if `new` has another size or mode than `old`, the configuration in force.
+    /// Returns whether it tried.
     pub fn resize(&mut self, table: Upkeep<'_>, new: &Config, old: &Config) -> bool {
         let configured = configured(new.table.entries, &old.runtime_dir);
         let is_same = configured.words() == self.configured.words() && new.table.mode == old.table.mode;

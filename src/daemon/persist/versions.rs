@@ -82,8 +82,8 @@ impl VersionFile {
         let mut file = VersionFile { dir, step, shared: Arc::default(), tried: None, is_unsynced: false };
         let last = table.last_version();
         match there.filter(|there| *there > last) {
-            // The next value is far enough ahead. The thread writes it when that is due, and syncs it, which a
-            // write here does not.
+            // The version in the file is far enough ahead. The thread writes the next one when that is due,
+            // and syncs it, which a write here does not.
             Some(there) => file.shared.written.store(there, SeqCst),
             None => {
                 if let Err(error) = file.write(last) {

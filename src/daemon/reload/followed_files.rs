@@ -185,7 +185,7 @@ impl Looker {
         self.prints = self.walk();
     }
 
-    /// Watches the present ways to all files. Returns fingerprints of the files.
+    /// Watches the entries that the paths of all files go through now. Returns fingerprints of the files.
     fn walk(&mut self) -> Vec<u64> {
         let is_polled = self.watches.install(&self.paths);
         self.polled = is_polled.then(|| clock::now().plus(POLL_EVERY));

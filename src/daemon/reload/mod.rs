@@ -27,7 +27,7 @@ use crate::daemon::sources::{Slot, Source};
 use crate::host::resolvers::PlanReport;
 use crate::logging::Event;
 use followed_files::Follower;
-use hither_control::{FileStatus, Response};
+use hither_control::FileStatus;
 use hither_local::{Hosts, Local};
 use hither_rounds::{Routes, Server};
 use hither_table::Monotonic;
@@ -55,11 +55,13 @@ pub(crate) struct Reload {
     /// The file that the operator named.
     path: Option<PathBuf>,
     waker: Arc<Waker>,
-    requests: ReloadRequests,
+    /// Requests to reload the configuration.
+    pub requests: ReloadRequests,
     lists: ListLoader,
     /// None if files cannot be followed, which has been logged.
     follower: Option<Follower>,
-    network: Network,
+    /// Changes of the network and of the host's name.
+    pub network: Network,
     resolvers: Resolvers,
     /// A configuration that was invalid at the start and is valid now. It comes into force when its
     /// lists have been read.
@@ -166,43 +168,12 @@ impl Reload {
         origins.problems.iter().chain(&origins.refused).cloned()
     }
 
-    /// Notes the signal that requests a reload.
-    pub fn on_signal(&mut self, now: Monotonic) {
-        self.requests.signal(now);
-    }
-
-    /// Notes an operator's request for a reload.
-    pub fn request(&mut self, slot: Slot) {
-        self.requests.request(slot);
-    }
-
-    /// Notes an operator's request that belongs to a signal. Returns the reply if the reload has ended.
-    pub fn request_of_signal(&mut self, slot: Slot, now: Monotonic) -> Option<Response> {
-        self.requests.request_of_signal(slot, now)
-    }
-
-    /// Takes the requested reload, if it may begin. `true`: the caller reads the configuration now.
-    pub fn take_request(&mut self, now: Monotonic) -> bool {
-        self.requests.take(now)
-    }
-
     /// Reads the configuration.
     ///
     /// # Errors
     /// The daemon cannot run with it, for this reason.
     pub fn read_configuration(&self) -> Result<Config, String> {
         unusable_config::load(self.path.as_deref()).map_err(|unusable| unusable.reason)
-    }
-
-    /// Notes the result of the requested reload, which ran from `began` to `ended`. Returns the
-    /// operators to reply to if it failed.
-    pub fn end_request(
-        &mut self,
-        result: &Result<(), String>,
-        began: Monotonic,
-        ended: Monotonic,
-    ) -> Vec<Slot> {
-        self.requests.note_read(result, began, ended)
     }
 
     /// Notes why the configuration that was read last is not in force. Returns whether an earlier
@@ -281,11 +252,6 @@ impl Reload {
         Some(ListsRead { local, mended: self.mended.take() })
     }
 
-    /// Ends the running reload. Returns the operators to reply to, or `None` if none was running.
-    pub fn end(&mut self) -> Option<Vec<Slot>> {
-        self.requests.end()
-    }
-
     /// Reads a configuration again that was invalid at the start, if it is due or has `changed`.
     pub fn retry(&mut self, changed: bool, now: Monotonic) -> Option<Result<Config, String>> {
         let known = self.config.findings.error.as_ref()?;
@@ -348,16 +314,6 @@ impl Reload {
     /// Queries the system's programs about links again.
     pub fn ask_for_links(&self) {
         self.resolvers.ask_again();
-    }
-
-    /// Handles a descriptor of the network that is ready.
-    pub fn on_network(&mut self, now: Monotonic) {
-        self.network.ready(now);
-    }
-
-    /// Checks whether the host was suspended. To be called about once a second.
-    pub fn look_at_clocks(&mut self, now: Monotonic) {
-        self.network.look_at_clocks(now);
     }
 
     /// The changes of the network, once they have settled.

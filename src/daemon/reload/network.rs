@@ -22,7 +22,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The watch of the network and of the host's name.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(crate) struct Network {
     /// None if changes cannot be followed, which has been logged.
     netlink: Option<Netlink>,
     name: HostName,
@@ -111,7 +111,7 @@ impl Network {
         true
     }
 
-    /// Notes whether the host was suspended since the last call.
+    /// Notes whether the host was suspended since the last call. To be called about once a second.
     pub fn look_at_clocks(&mut self, now: Monotonic) {
         let suspended = suspended();
         if suspended > self.suspended + SUSPEND_MIN {

@@ -16,7 +16,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The requested reload, the running one, and the operators that wait for them.
 #[derive(Debug, Default)]
-pub(super) struct ReloadRequests {
+pub(crate) struct ReloadRequests {
     pairs: Pairs,
     /// Whether a reload is requested. It does not begin before `next`.
     is_requested: bool,
@@ -117,7 +117,7 @@ impl ReloadRequests {
         None
     }
 
-    /// Takes the requested reload, if it may begin.
+    /// Takes the requested reload, if it may begin. `true`: the caller reads the configuration now.
     pub fn take(&mut self, now: Monotonic) -> bool {
         let is_due = self.is_requested && now >= self.next;
         if is_due {

@@ -1,16 +1,16 @@
-//! Resolves a path as the kernel does, and lists each directory entry on the way: a change of any
-//! of them may lead to another file.
+//! Resolves a path as the kernel does, and lists each directory entry that the path goes through: after
+//! a change of any of them the path may lead to another file.
 //!
-//! Pure: the caller reads the file system. The directories on a way are resolved and have no links,
+//! Pure: the caller reads the file system. The listed directories are resolved and have no links,
 //! so `..` is the parent directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links on one way, as many as the kernel follows.
+/// Symbolic links that one path may go through, as many as the kernel follows.
 const LINKS_MAX: usize = 40;
-/// Names on one way. Links to links could make it very long.
+/// Directory entries that one path may go through. Links to links could make them very many.
 const NAMES_MAX: usize = 1024;
 
 /// The kind of directory entry at a path.
@@ -26,7 +26,7 @@ pub(super) enum Entry {
     Special,
 }
 
-/// The end of a way.
+/// The end of a resolved path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum End {
     File(PathBuf),
@@ -35,11 +35,11 @@ pub(super) enum End {
     Nowhere,
 }
 
-/// The way of one path.
+/// The directory entries that a path goes through, and its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Way {
-    /// Each directory on the way, with the entry that the way goes through.
-    pub places: Vec<(PathBuf, OsString)>,
+pub(super) struct ResolvedPath {
+    /// Each directory, with the entry in it that the path goes through.
+    pub entries: Vec<(PathBuf, OsString)>,
     pub end: End,
 }
 
@@ -50,10 +50,10 @@ enum Step {
 }
 
 /// Follows an absolute path as the kernel would.
-pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> Way {
-    let mut way = Way { places: Vec::new(), end: End::Nowhere };
+pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> ResolvedPath {
+    let mut resolved = ResolvedPath { entries: Vec::new(), end: End::Nowhere };
     let (mut at, mut ahead, mut links) = (PathBuf::from("/"), steps(path), 0);
-    way.end = loop {
+    resolved.end = loop {
         let name = match ahead.pop_front() {
             None => break End::Directory(at),
             Some(Step::Root) => {
@@ -69,10 +69,10 @@ pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> Way {
         let next = at.join(&name);
         let entry = look(&next);
         // When the directory becomes searchable, its entry in the parent directory changes.
-        if entry == Entry::Hidden || way.places.len() == NAMES_MAX {
+        if entry == Entry::Hidden || resolved.entries.len() == NAMES_MAX {
             break End::Nowhere;
         }
-        way.places.push((at.clone(), name));
+        resolved.entries.push((at.clone(), name));
         match entry {
             Entry::Directory => at = next,
             Entry::Link(target) if links < LINKS_MAX => {
@@ -87,7 +87,7 @@ pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> Way {
             }
         }
     };
-    way
+    resolved
 }
 
 fn steps(path: &Path) -> VecDeque<Step> {
@@ -129,10 +129,11 @@ mod tests {
         }
     }
 
-    fn way(tree: &str, path: &str) -> (Vec<String>, String) {
-        let way = walk(Path::new(path), look_in(tree));
-        let places = way.places.iter().map(|(dir, name)| dir.join(name).display().to_string()).collect();
-        let end = match way.end {
+    fn resolve(tree: &str, path: &str) -> (Vec<String>, String) {
+        let resolved = walk(Path::new(path), look_in(tree));
+        let places =
+            resolved.entries.iter().map(|(dir, name)| dir.join(name).display().to_string()).collect();
+        let end = match resolved.end {
             End::File(path) => path.display().to_string(),
             End::Directory(path) => format!("{}/", path.display()),
             End::Nowhere => String::new(),
@@ -142,7 +143,7 @@ mod tests {
 
     #[track_caller]
     fn leads(tree: &str, path: &str, places: &[&str], end: &str) {
-        let (found, at) = way(tree, path);
+        let (found, at) = resolve(tree, path);
         assert_eq!(
             (found.iter().map(String::as_str).collect::<Vec<_>>(), at.as_str()),
             (places.to_vec(), end)
@@ -162,7 +163,7 @@ mod tests {
     fn a_link_in_the_middle_is_an_entry_and_so_is_where_it_leads() {
         // NixOS: /etc/hosts -> /etc/static/hosts, /etc/static -> the store.
         let nix = "/etc/\n/etc/hosts -> /etc/static/hosts\n/etc/static -> /nix/store/x-etc/etc\n/nix/\n/nix/store/\n/nix/store/x-etc/\n/nix/store/x-etc/etc/\n/nix/store/x-etc/etc/hosts -> /nix/store/y-hosts\n/nix/store/y-hosts";
-        let (places, end) = way(nix, "/etc/hosts");
+        let (places, end) = resolve(nix, "/etc/hosts");
         assert_eq!(end, "/nix/store/y-hosts");
         for place in ["/etc", "/etc/hosts", "/etc/static", "/nix/store/x-etc", "/nix/store/y-hosts"] {
             assert!(places.iter().any(|found| found == place), "{place} in {places:?}");
@@ -201,20 +202,20 @@ mod tests {
 
     #[test]
     fn loops_and_endless_links_end() {
-        let (places, end) = way("/a -> /b\n/b -> /a", "/a");
+        let (places, end) = resolve("/a -> /b\n/b -> /a", "/a");
         assert_eq!((places.len(), end.as_str()), (LINKS_MAX + 1, ""));
-        assert_eq!(way("/a -> a", "/a").1, "");
+        assert_eq!(resolve("/a -> a", "/a").1, "");
         let wide = format!("/d/\n/l -> {}l", "d/../".repeat(500));
-        assert!(way(&wide, "/l").0.len() <= NAMES_MAX);
+        assert!(resolve(&wide, "/l").0.len() <= NAMES_MAX);
     }
 
     proptest! {
         #[test]
         fn any_tree_is_walked_to_its_end(links in prop::collection::vec(("(/[ab]){1,3}", "(/|\\.\\./)?([ab](/|/\\.\\./)?){1,4}"), 0..12), path in "(/[ab]){1,4}") {
             let tree: String = links.iter().map(|(link, target)| format!("{link} -> {target}\n")).collect();
-            let way = walk(Path::new(&path), look_in(&(tree + "/a/\n/b/\n/a/b")));
-            prop_assert!(way.places.len() <= NAMES_MAX);
-            prop_assert!(way.places.iter().all(|(dir, _)| dir.is_absolute() && !dir.display().to_string().contains("..")));
+            let resolved = walk(Path::new(&path), look_in(&(tree + "/a/\n/b/\n/a/b")));
+            prop_assert!(resolved.entries.len() <= NAMES_MAX);
+            prop_assert!(resolved.entries.iter().all(|(dir, _)| dir.is_absolute() && !dir.display().to_string().contains("..")));
         }
     }
 }

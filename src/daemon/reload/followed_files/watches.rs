@@ -1,8 +1,8 @@
-//! The inotify watches for all followed paths: on each directory of a way, for the entries that the
-//! way goes through, and on the file at its end, which may be written by another hard link.
+//! The inotify watches for all followed paths: on each directory that a path goes through, for the
+//! entries in it, and on the file at the end of the path, which may be written by another hard link.
 
 use super::POLL_EVERY;
-use super::walk::{End, Entry, Way, walk};
+use super::walk::{End, Entry, ResolvedPath, walk};
 use crate::logging::Event;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
@@ -79,8 +79,8 @@ impl Watches {
         self.inotify.as_ref().map(Inotify::as_fd)
     }
 
-    /// Watches the present ways to `paths`, and nothing else. Returns whether some of them must be
-    /// checked regularly instead.
+    /// Watches the entries that `paths` go through now, and nothing else. Returns whether some of them
+    /// must be checked regularly instead.
     pub fn install(&mut self, paths: &[PathBuf]) -> bool {
         let mut failed = BTreeMap::new();
         if self.inotify.is_none() {
@@ -88,28 +88,28 @@ impl Watches {
             self.inotify =
                 Inotify::init(flags).map_err(|error| failed.insert(PathBuf::from("/"), error)).ok();
         }
-        let mut ways: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
+        let mut resolved: Vec<ResolvedPath> = paths.iter().map(|path| walk(path, look)).collect();
         // Paths that resolve differently each time are resolved again later.
         let mut is_settled = false;
         if let Some(inotify) = &self.inotify {
             for _ in 0..WALKS_MAX {
                 failed.clear();
-                let watched = watch(inotify, &ways, &mut failed);
+                let watched = watch(inotify, &resolved, &mut failed);
                 for gone in self.watched.keys().filter(|watch| !watched.contains_key(watch)) {
                     // If the watched file was removed, the kernel has already removed the watch.
                     let _ = inotify.rm_watch(*gone);
                 }
                 self.watched = watched;
-                let again: Vec<Way> = paths.iter().map(|path| walk(path, look)).collect();
-                is_settled = again == ways;
-                ways = again;
+                let again: Vec<ResolvedPath> = paths.iter().map(|path| walk(path, look)).collect();
+                is_settled = again == resolved;
+                resolved = again;
                 if is_settled {
                     break;
                 }
             }
         }
         self.log(&failed);
-        !is_settled || !failed.is_empty() || ways.iter().any(is_remote)
+        !is_settled || !failed.is_empty() || resolved.iter().any(is_remote)
     }
 
     fn log(&mut self, failed: &BTreeMap<PathBuf, Errno>) {
@@ -160,15 +160,15 @@ impl Watches {
 
 fn watch(
     inotify: &Inotify,
-    ways: &[Way],
+    paths: &[ResolvedPath],
     failed: &mut BTreeMap<PathBuf, Errno>,
 ) -> BTreeMap<WatchDescriptor, Watched> {
     let mut wanted: BTreeMap<&Path, Watched> = BTreeMap::new();
-    for way in ways {
-        for (dir, name) in &way.places {
+    for resolved in paths {
+        for (dir, name) in &resolved.entries {
             wanted.entry(dir).or_default().entries.insert(name.clone());
         }
-        match &way.end {
+        match &resolved.end {
             End::File(file) => wanted.entry(file).or_default().is_file = true,
             End::Directory(dir) => wanted.entry(dir).or_default().all_entries = true,
             End::Nowhere => {}
@@ -234,10 +234,10 @@ fn look(path: &Path) -> Entry {
     }
 }
 
-fn is_remote(way: &Way) -> bool {
-    let at = match &way.end {
+fn is_remote(resolved: &ResolvedPath) -> bool {
+    let at = match &resolved.end {
         End::File(path) | End::Directory(path) => Some(path.as_path()),
-        End::Nowhere => way.places.last().map(|(dir, _)| dir.as_path()),
+        End::Nowhere => resolved.entries.last().map(|(dir, _)| dir.as_path()),
     };
     let kind = at.and_then(|path| statfs(path).ok()).map(|found| found.filesystem_type().0);
     kind.is_some_and(|kind| REMOTE.contains(&u64::from(kind.cast_unsigned() as u32)))

@@ -1,4 +1,4 @@
-//! Opens a socket to an upstream, and closes others for it if there is no descriptor.
+//! Opens sockets to upstreams, and closes unused ones for them if the kernel has no descriptor.
 
 use super::{Line, Upstreams};
 use hither_net::frame::{Framer, Outbox};
@@ -21,36 +21,19 @@ impl Upstreams {
         upstream: Server,
         id: u16,
     ) -> io::Result<usize> {
-        self.make_room();
-        let error = match self.open_new(registry, now, upstream, id) {
-            Err(error) if is_shortage(&error) => error,
-            done => return done,
+        let open = |own: &mut Upstreams| {
+            let line = own.pool.open(upstream, id, now, &mut own.random)?;
+            let port = line.port;
+            let key = own.enter(registry, Line::Udp(line))?;
+            own.pool.opened(port, key);
+            Ok(key)
         };
-        self.short = Some(now);
-        let sockets = &self.sockets;
-        let fits = |key: usize| matches!(&sockets[key].line, Line::Udp(line) if line.may_still_send(id));
-        if let Some(key) = self.pool.draw_any(upstream, &mut self.random, fits) {
-            return Ok(key);
-        }
-        if self.give_up(CLOSED_AT_SHORTAGE_MAX) == 0 {
-            Err(error)
-        } else {
-            self.open_new(registry, now, upstream, id)
-        }
-    }
-
-    fn open_new(
-        &mut self,
-        registry: &Registry,
-        now: Monotonic,
-        upstream: Server,
-        id: u16,
-    ) -> io::Result<usize> {
-        let line = self.pool.open(upstream, id, now, &mut self.random)?;
-        let port = line.port;
-        let key = self.enter(registry, Line::Udp(line))?;
-        self.pool.opened(port, key);
-        Ok(key)
+        let reuse = |own: &mut Upstreams| {
+            let sockets = &own.sockets;
+            let fits = |key: usize| matches!(&sockets[key].line, Line::Udp(line) if line.may_still_send(id));
+            own.pool.draw_any(upstream, &mut own.random, fits)
+        };
+        self.open_or_reuse(now, open, reuse)
     }
 
     /// A connection for this query. If the kernel has no descriptor, idle sockets are closed for
@@ -62,21 +45,32 @@ impl Upstreams {
         server: Server,
         query: &[u8],
     ) -> io::Result<usize> {
-        self.make_room();
-        let connect = || ports::tcp(server.address, server.link);
-        let stream = match connect() {
-            Err(error) if is_shortage(&error) => {
-                self.short = Some(now);
-                if self.give_up(CLOSED_AT_SHORTAGE_MAX) == 0 {
-                    return Err(error);
-                }
-                connect()?
-            }
-            done => done?,
-        };
+        let connect = |_: &mut Upstreams| ports::tcp(server.address, server.link);
+        let stream = self.open_or_reuse(now, connect, |_| None)?;
         let mut outbox = Outbox::new(1024);
         outbox.queue(query);
         self.enter(registry, Line::Tcp { stream, framer: Framer::default(), outbox, connected: false })
+    }
+
+    /// Opens a socket. If the kernel has no descriptor, returns the socket that `reuse` finds; if it
+    /// finds none, closes unused sockets and tries again.
+    fn open_or_reuse<T>(
+        &mut self,
+        now: Monotonic,
+        open: impl Fn(&mut Upstreams) -> io::Result<T>,
+        reuse: impl Fn(&mut Upstreams) -> Option<T>,
+    ) -> io::Result<T> {
+        self.make_room();
+        let error = match open(self) {
+            Err(error) if is_shortage(&error) => error,
+            done => return done,
+        };
+        self.short = Some(now);
+        match reuse(self) {
+            Some(found) => Ok(found),
+            None if self.give_up(CLOSED_AT_SHORTAGE_MAX) == 0 => Err(error),
+            None => open(self),
+        }
     }
 
     /// Closes an unused socket if the bound on sockets is reached.
