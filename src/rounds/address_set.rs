@@ -1,7 +1,6 @@
 //! The set of addresses that a round gathers from several responses, and which upstream gave each address.
 
 use crate::ids::UpstreamId;
-use crate::mutant::Mutant;
 use crate::provenance::{bit_of, confirm, put_in_place, would_confirm};
 use crate::rebinding::is_sinkhole;
 use crate::reply::OPT_WITH_EDE;
@@ -29,7 +28,15 @@ impl Contribution {
     fn lasts(&self, shared: &Shared, set: &FamilyDraft) -> bool {
         let now = shared.now;
         self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
-            || shared.mutants.has(Mutant::ShortAnswersJoin)
+            || shared.faults.may_join_too_short()
+    }
+
+    /// Whether it expires before the set, whose life it then shortens.
+    fn ends_sooner(&self, shared: &Shared, set: &FamilyDraft) -> bool {
+        if shared.faults.may_prefer_longer() && set.expire_ms != u64::MAX {
+            return self.expire_ms > set.expire_ms;
+        }
+        self.expire_ms < set.expire_ms
     }
 }
 
@@ -46,11 +53,8 @@ pub(crate) fn restates(shared: &Shared, set: &mut FamilyDraft, more: &Contributi
         let own = set.addresses.iter().find(|own| own.address == *address);
         own.is_some_and(|own| !is_confirmed(shared, own, bit))
     };
-    let shorter = more.expire_ms < set.expire_ms && more.lasts(shared, set);
-    if shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl)
-        || shorter
-        || !more.addresses.iter().all(known)
-    {
+    let shorter = more.ends_sooner(shared, set) && more.lasts(shared, set);
+    if shorter || !more.addresses.iter().all(known) {
         return false;
     }
     for own in set.addresses.iter_mut().filter(|own| more.addresses.contains(&own.address)) {
@@ -105,9 +109,7 @@ pub(crate) fn merge(
     if !merged.addresses.iter().any(Address::is_trusted) {
         merged.addresses.iter_mut().for_each(confirm);
     }
-    let longest = shared.mutants.has(Mutant::SetLivesAsLongAsItsLongestTtl) && merged.expire_ms != u64::MAX;
-    let sooner = if longest { more.expire_ms > merged.expire_ms } else { more.expire_ms < merged.expire_ms };
-    let shorter = sooner && lasts && (added || stated);
+    let shorter = more.ends_sooner(shared, &merged) && lasts && (added || stated);
     if added {
         merged.set_version = 0;
         merged.sorted = false;
@@ -148,7 +150,7 @@ fn gives(shared: &Shared, set: &mut FamilyDraft, at: usize, chain: usize, bit: u
 
 /// Whether this upstream's response makes an address trusted.
 fn is_confirmed(shared: &Shared, address: &Address, bit: u32) -> bool {
-    would_confirm(address, bit) && !shared.mutants.has(Mutant::ConfirmationChangesNothing)
+    would_confirm(address, bit) && !shared.faults.may_ignore_confirmation()
 }
 
 /// The number of addresses that a set may have once `more` joins: as many as fit into a reply of
@@ -157,7 +159,7 @@ fn most(shared: &Shared, name: &Name, set: &FamilyDraft, more: &Contribution) ->
     const HEAD: usize = HEADER_LEN + 4 + OPT_WITH_EDE;
     /// Octets of a record without its data: compressed owner, type, class, TTL, length.
     const RECORD: usize = 12;
-    if shared.mutants.has(Mutant::AdditionsAreUncapped) {
+    if shared.faults.may_exceed_reply() {
         return ADDRESSES_MAX;
     }
     let octets = |links: &[Link]| links.iter().map(|l| RECORD + l.target.as_wire().len()).sum::<usize>();

@@ -5,9 +5,10 @@
 //! 5452 section 6). A message from which nothing is left out is stored as the upstream wrote it. A chain
 //! that was chased is composed from several messages; each RRset comes from one upstream (I6).
 
-use crate::mutant::{Mutant, Mutants};
+use crate::faults::Faults;
 use crate::question::Question;
 use crate::response::cname_chain::{Owners, answers};
+use crate::response::may_deny;
 use crate::settings::{ABOVE_MAX, Bounds};
 use hither_answers::Stored;
 use hither_table::{Link, Monotonic};
@@ -44,7 +45,7 @@ pub(crate) struct AnswerBuilder<'a> {
     pub chain: &'a [Link],
     pub rcode: Rcode,
     pub bounds: Bounds,
-    pub mutants: Mutants,
+    pub faults: Faults,
 }
 
 /// The kind of records that are taken from a message.
@@ -98,7 +99,7 @@ impl AnswerBuilder<'_> {
         if as_it_is {
             // Names in the answer section never point to a later section.
             let last = if own == 0 { Section::Answer } else { Section::Authority };
-            let lowest = Lowest::of(message, self.mutants);
+            let lowest = Lowest::of(message, self.faults);
             return kept_for(message, now, denied_s, last, |record| self.ttl(&lowest, record, selection));
         }
         let octets = self.written(message, &kept, selection, now)?;
@@ -126,7 +127,7 @@ impl AnswerBuilder<'_> {
     /// the proofs that a name or type does not exist.
     fn is_beside(&self, record: &Record<'_>, selection: Selection) -> bool {
         let signs = record.rtype != Rtype::RRSIG || self.question.dnssec_ok;
-        if self.mutants.has(Mutant::StrangersGoAlong) {
+        if self.faults.may_keep_strangers() {
             return selection != Selection::Chain || self.is_proof(record);
         }
         let denies =
@@ -136,8 +137,7 @@ impl AnswerBuilder<'_> {
 
     /// Whether an SOA record, or its signature, is of a zone that contains the last name of the chain.
     fn denies(&self, record: &Record<'_>) -> bool {
-        self.mutants.has(Mutant::SoaOfAnotherZoneDenies)
-            || self.name(self.chain.len()).ends_with(&record.owner())
+        may_deny(&record.owner(), self.name(self.chain.len()), self.faults)
     }
 
     pub fn name(&self, hop: usize) -> &Name {
@@ -223,7 +223,7 @@ impl AnswerBuilder<'_> {
         let mut copier = Copier::new(&mut out, flags, &self.question.name, self.question.rtype)?;
         let before = self.before.and_then(|before| Message::read(&before.octets).ok());
         let led: Vec<Record<'_>> = before.iter().flat_map(Message::records).collect();
-        let lowest = Lowest::of(message, self.mutants);
+        let lowest = Lowest::of(message, self.faults);
         let (led_ago_s, later_s) = self.ages_s(selection, now);
         let led_ttl = |record: &Record<'_>| record.ttl.saturating_sub(led_ago_s);
         let ttl = |record: &Record<'_>| self.ttl(&lowest, record, selection).saturating_add(later_s);
@@ -278,7 +278,7 @@ impl AnswerBuilder<'_> {
         let ms = now.since(before.at).as_millis();
         match selection {
             Selection::Chain => (0, seconds(ms)),
-            _ if self.mutants.has(Mutant::ChasedLinksDoNotAge) => (0, 0),
+            _ if self.faults.may_stop_ageing() => (0, 0),
             Selection::Denial | Selection::Data => (seconds(ms + 999), 0),
         }
     }
@@ -317,8 +317,8 @@ fn set_key(owner: u64, record: &Record<'_>) -> u64 {
 struct Lowest(Vec<(usize, u32)>);
 
 impl Lowest {
-    pub fn of(message: &Message<'_>, mutants: Mutants) -> Self {
-        if mutants.has(Mutant::RecordsKeepTheirOwnTtl) {
+    pub fn of(message: &Message<'_>, faults: Faults) -> Self {
+        if faults.may_keep_own_ttls() {
             return Self(Vec::new());
         }
         let mut owners = Owners::default();

@@ -56,6 +56,7 @@ mod address_set;
 mod ascending;
 mod attempt;
 mod complete_answer;
+mod faults;
 mod ids;
 mod input;
 pub mod mutant;

@@ -1,7 +1,5 @@
-//! Planted faults: each breaks one promise of the core, and the tests must notice every one.
-//!
-//! Only tests can plant a fault. In every other build, `Mutants::has` is a constant `false`, so that
-//! the compiler removes the faults.
+//! The names of the planted faults: each breaks one promise of the core, and the tests must notice
+//! every one. The files `faults.rs` plant them.
 
 /// A planted fault, named after its effect.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -123,28 +121,4 @@ impl Mutant {
         Mutant::PrivateAddressesJoin,
         Mutant::FailureWhileSendingIsLost,
     ];
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mutants {
-    #[cfg(any(test, feature = "mutants"))]
-    planted: Option<Mutant>,
-}
-
-impl Mutants {
-    #[cfg(any(test, feature = "mutants"))]
-    pub fn plant(&mut self, mutant: Mutant) {
-        self.planted = Some(mutant);
-    }
-
-    #[cfg(any(test, feature = "mutants"))]
-    pub fn has(self, mutant: Mutant) -> bool {
-        self.planted == Some(mutant)
-    }
-
-    #[cfg(not(any(test, feature = "mutants")))]
-    #[allow(clippy::unused_self)]
-    pub const fn has(self, _: Mutant) -> bool {
-        false
-    }
 }

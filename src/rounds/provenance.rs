@@ -4,6 +4,7 @@
 //! later upstream adds comes after them, however short its round-trip time is, until another upstream
 //! confirms it. [`crate::shared::Shared::publish`] applies this rule to every set.
 
+use crate::faults::Faults;
 use crate::ids::UpstreamId;
 use hither_table::{Address, Rtt};
 
@@ -24,8 +25,8 @@ pub(crate) fn confirm(address: &mut Address) {
 }
 
 /// Moves trusted addresses to the front; each part keeps its order.
-pub(crate) fn trusted_first(addresses: &mut [Address]) {
-    if !addresses.is_sorted_by_key(|address| !address.is_trusted()) {
+pub(crate) fn trusted_first(addresses: &mut [Address], faults: Faults) {
+    if !faults.may_mix_trust() && !addresses.is_sorted_by_key(|address| !address.is_trusted()) {
         addresses.sort_by_key(|address| !address.is_trusted());
     }
 }
@@ -71,7 +72,7 @@ mod tests {
     fn trusted_addresses_come_first_and_both_groups_keep_their_order() {
         let ms = Rtt::Micros;
         let mut all = of(&[(4, ms(4), false), (1, ms(9), true), (3, ms(2), false), (2, ms(5), true)]);
-        trusted_first(&mut all);
+        trusted_first(&mut all, Faults::default());
         assert_eq!(ends(&all), ["1", "2", "4", "3"]);
     }
 

@@ -3,10 +3,9 @@
 mod ask;
 mod cache_hits;
 mod eviction;
+mod faults;
 mod flush;
 mod invariants;
-#[cfg(any(test, feature = "mutants"))]
-mod late_merge_fault;
 mod late_responses;
 mod live_rounds;
 mod memory_pool;
@@ -23,10 +22,8 @@ pub use cache_hits::{Hits, PlacedQuery};
 
 use crate::action::Action;
 use crate::ascending::Ascending;
+use crate::faults::Faults;
 use crate::input::Input;
-#[cfg(any(test, feature = "mutants"))]
-use crate::mutant::Mutant;
-use crate::mutant::Mutants;
 use crate::question::Question;
 use crate::racing::Racing;
 use crate::resolver::cache_hits::EXPIRING_MAX;
@@ -111,7 +108,7 @@ impl Rounds {
             next_attempt: 0,
             scratch: Box::new(Snapshot::new()),
             plain: Vec::new(),
-            mutants: Mutants::default(),
+            faults: Faults::default(),
         };
         Self {
             shared,
@@ -133,12 +130,6 @@ impl Rounds {
         }
     }
 
-    /// Plants a fault that tests must notice.
-    #[cfg(any(test, feature = "mutants"))]
-    pub fn plant(&mut self, mutant: Mutant) {
-        self.shared.mutants.plant(mutant);
-    }
-
     /// Handles an event. Timers before `now` fire first: those of the event's own round, and a bounded
     /// number of others.
     ///
@@ -150,13 +141,22 @@ impl Rounds {
         let before = Monotonic(now.0.saturating_sub(1));
         self.fire_timers(before);
         self.fire_timers_of(before, &input);
+        match self.shared.faults.planted() {
+            Some(fault) => self.act_with(fault, input),
+            None => self.act(input),
+        }
+        self.end_call();
+    }
+
+    /// Handles an event once the timers before it have fired.
+    fn act(&mut self, input: Input<'_>) {
         match input {
             Input::Ask { client, question, recursion } => self.ask(client, question, recursion),
             Input::Message { attempt, octets } => match self.shared.attempts.get(&attempt).copied() {
                 Some(id) => {
                     self.with(id, |round, shared| round.on_message(shared, attempt, octets));
                 }
-                None => self.count_late_response(octets),
+                None => self.count_late_response(),
             },
             Input::Failed { attempt, failure } => {
                 if let Some(id) = self.shared.attempts.get(&attempt).copied() {
@@ -173,7 +173,14 @@ impl Rounds {
             Input::Restore(restore) => self.restore(restore),
             Input::Shutdown => self.shutdown(),
         }
+    }
+
+    /// Ends a call of [`Rounds::handle`] or [`Rounds::handle_timeout`].
+    fn end_call(&mut self) {
         self.gauges();
+        if let Some(fault) = self.shared.faults.planted() {
+            self.spoil_actions(fault);
+        }
         self.is_drained = self.shared.actions.is_empty();
     }
 

@@ -7,7 +7,7 @@
 pub(crate) mod cname_chain;
 mod meaning;
 
-use crate::mutant::{Mutant, Mutants};
+use crate::faults::Faults;
 use crate::settings::Bounds;
 use crate::upstream::cookie::Cookie;
 use hither_table::{Link, Monotonic, Negative, SoaRecord};
@@ -37,7 +37,7 @@ pub(crate) struct Expected<'a> {
     /// Whether the question is A or AAAA without DNSSEC: chains and addresses are then read into a set.
     pub addresses: bool,
     pub bounds: Bounds,
-    pub mutants: Mutants,
+    pub faults: Faults,
 }
 
 /// Why a response is not accepted, or not yet.
@@ -81,7 +81,7 @@ pub(crate) enum Meaning {
 /// still arrive.
 pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Message<'m>, Doubt> {
     let id = octets.first_chunk().map(|id| u16::from_be_bytes(*id));
-    if id != Some(expected.id) && !expected.mutants.has(Mutant::MismatchIsAccepted) {
+    if id != Some(expected.id) {
         return Err(Doubt::Forged);
     }
     let message = Message::open(octets).map_err(|_| Doubt::Unreadable)?;
@@ -110,13 +110,12 @@ pub(crate) fn check<'m>(octets: &'m [u8], expected: &Expected<'_>) -> Result<Mes
 
 /// The first value that a UDP response does not have and a forger would have to guess.
 fn unusual(message: &Message<'_>, expected: &Expected<'_>, exactly: bool) -> Option<Doubt> {
-    let believed = expected.mutants.has(Mutant::BareErrorIsBelieved) && is_error(full_rcode(message));
     if expected.cookie.is_some_and(|known| !known.fits(cookie_of(message))) {
         return Some(Doubt::Cookie);
     }
     match message.asked() {
         Some(_) => (expected.exact && !exactly).then_some(Doubt::Letters),
-        None => (expected.udp && !believed).then_some(Doubt::Unasked),
+        None => expected.udp.then_some(Doubt::Unasked),
     }
 }
 
@@ -152,7 +151,7 @@ pub(crate) fn read(
     memory: Vec<IpAddr>,
 ) -> Meaning {
     let rcode = full_rcode(message);
-    if message.header().tc() && !expected.mutants.has(Mutant::TruncatedIsAnAnswer) {
+    if message.header().tc() {
         return Meaning::Truncated;
     }
     if is_error(rcode) && rcode != Rcode::YXDOMAIN {
@@ -163,6 +162,11 @@ pub(crate) fn read(
 
 pub(crate) fn is_error(rcode: Rcode) -> bool {
     rcode != Rcode::NOERROR && rcode != Rcode::NXDOMAIN
+}
+
+/// Whether the SOA record of `owner` can deny `name`: only that of a zone that contains the name.
+pub(crate) fn may_deny(owner: &Name, name: &Name, faults: Faults) -> bool {
+    name.ends_with(owner) || faults.may_believe_any_soa()
 }
 
 /// The RCODE with its upper bits from OPT (RFC 6891 section 6.1.3). RCODEs of more than 8 bits count as

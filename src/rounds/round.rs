@@ -14,6 +14,7 @@ mod deadlines;
 mod denial;
 mod failed_attempts;
 mod failure;
+mod faults;
 mod learning;
 mod messages;
 mod negative_grace;
@@ -22,7 +23,6 @@ mod tcp_confirmation;
 
 use crate::attempt::{Attempts, QueryMode, Target};
 use crate::ids::{ClientId, Source, UpstreamId};
-use crate::mutant::Mutant;
 use crate::question::Question;
 use crate::round::deadlines::Deadline;
 use crate::settings::DOWN_DEADLINE;
@@ -138,10 +138,6 @@ impl Round {
         for client in &clients {
             shared.clients.insert(*client, id);
         }
-        let wait = match shared.mutants.has(Mutant::StaleIsServedAtOnce) {
-            true => std::time::Duration::ZERO,
-            false => shared.settings.stale_wait,
-        };
         let mut spare = reused;
         let lent = spare.as_mut().map(|old| {
             let Self { attempts, unasked, trace, lists, .. } = &mut **old;
@@ -168,7 +164,7 @@ impl Round {
             is_cut_short: false,
             has_no_socket: true,
             next_wave_at: None,
-            stale_at: stale.then(|| now.plus(wait)),
+            stale_at: stale.then(|| now.plus(shared.settings.stale_wait)),
             down_check_at: Some(now.plus(DOWN_DEADLINE)),
             target: Target::of(Rc::clone(&question)),
             plain: Vec::new(),
@@ -196,10 +192,10 @@ impl Round {
         // have passed too.
         self.end_overdue_confirmations(shared);
         self.accept_overdue_denials(shared);
-        if self.is_due(shared, Deadline::StaleReply) {
+        if self.is_due(now, Deadline::StaleReply) {
             self.serve_stale(shared);
         }
-        if self.is_due(shared, Deadline::AllDown) {
+        if self.is_due(now, Deadline::AllDown) {
             self.down_check_at = None;
         }
         if matches!(self.phase, Phase::Racing { .. }) {
@@ -207,7 +203,7 @@ impl Round {
                 attempt.resend(shared);
             }
         }
-        if self.is_due(shared, Deadline::NextWave) {
+        if self.is_due(now, Deadline::NextWave) {
             let batch = shared.settings.batch.max(1);
             self.ask_next(shared, batch);
             self.next_wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.stagger));
@@ -220,9 +216,9 @@ impl Round {
     pub fn conclude(&mut self, shared: &mut Shared) -> Option<End> {
         let now = shared.now;
         loop {
-            let is_due = self.is_due(shared, Deadline::End);
-            let is_denial_due = self.is_due(shared, Deadline::NegativeGrace);
-            let is_chase_due = self.is_due(shared, Deadline::CnameChase);
+            let is_due = self.is_due(now, Deadline::End);
+            let is_denial_due = self.is_due(now, Deadline::NegativeGrace);
+            let is_chase_due = self.is_due(now, Deadline::CnameChase);
             let idle = self.attempts.is_empty() && self.unasked.is_empty();
             let end_if_idle = if self.is_cut_short { End::Partial } else { End::Complete };
             // Whether a response of an upstream that usually responds may still arrive.

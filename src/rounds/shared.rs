@@ -7,8 +7,8 @@ mod publish;
 
 use crate::action::Action;
 use crate::ascending::Ascending;
+use crate::faults::Faults;
 use crate::ids::{AttemptId, ClientId, UpstreamId};
-use crate::mutant::{Mutant, Mutants};
 use crate::reply::Answer;
 use crate::routes::Groups;
 use crate::settings::Settings;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub scratch: Box<Snapshot>,
     /// Memory for a message in another letter case.
     pub plain: Vec<u8>,
-    pub mutants: Mutants,
+    pub faults: Faults,
 }
 
 impl Shared {
@@ -74,9 +74,6 @@ impl Shared {
     /// Replies to a client, once: the client is removed.
     pub fn reply(&mut self, client: ClientId, answer: Answer) {
         self.clients.remove(client);
-        if self.mutants.has(Mutant::DuplicateReply) {
-            self.actions.push_back(Action::Reply { client, answer: answer.clone() });
-        }
         self.actions.push_back(Action::Reply { client, answer });
     }
 }

@@ -2,7 +2,6 @@
 //! from a new round.
 
 use crate::ids::ClientId;
-use crate::mutant::Mutant;
 use crate::question::Question;
 use crate::reply::{Answer, ede};
 use crate::resolver::Rounds;
@@ -47,16 +46,17 @@ impl Rounds {
         if !recursion {
             return self.refuse(client, Rcode::REFUSED, ede::NOT_READY);
         }
-        let early = self.shared.mutants.has(Mutant::TwoGiveWayForOne);
-        if early && !self.evict_for_client(client, question) {
+        if let Some(fault) = self.shared.faults.planted()
+            && self.spoil_client(fault, client, question)
+        {
             return self.shed(client);
         }
         if checks && !question.checking_disabled {
             self.shared.clients.note_validating(client);
         }
         match self.live.get(question).copied() {
-            Some(id) if !self.shared.mutants.has(Mutant::NoCoalescing) => self.join(id, client),
-            Some(_) | None => {
+            Some(id) => self.join(id, client),
+            None => {
                 let question = self.pool.question(question);
                 let clients = self.pool.client(client);
                 self.begin(question, clients, stale);
@@ -87,10 +87,7 @@ impl Rounds {
     /// for is evicted for it.
     pub(crate) fn refresh(&mut self, question: Question) {
         let now = self.shared.now;
-        let has_capacity = self.rounds.len() < self.shared.settings.limits.rounds / 2;
-        let unknown =
-            self.shared.group(&question.name).is_empty() || self.shared.local_answer(&question).is_some();
-        if self.stopping || unknown || !has_capacity || self.live.contains_key(&question) {
+        if !self.may_refresh(&question) {
             return;
         }
         let Some(family) = question.family() else { return };
@@ -98,13 +95,20 @@ impl Rounds {
         if !self.shared.writer.get(&Key::of(&question.name), &mut self.shared.scratch) {
             return;
         }
-        let any = self.shared.mutants.has(Mutant::RefreshesWhatIsFresh);
-        let due = |set: &FamilyView<'_>| (set.is_ending(now) || any) && !set.expired(now);
+        let due = |set: &FamilyView<'_>| set.is_ending(now) && !set.expired(now);
         if self.shared.scratch.family(family).is_some_and(|set| due(&set)) {
             self.shared.count(Counter::Prefetches);
             let question = self.pool.question(&question);
             self.begin(question, Vec::new(), false);
         }
+    }
+
+    /// Whether a refresh of an entry may begin now.
+    pub(crate) fn may_refresh(&self, question: &Question) -> bool {
+        let has_capacity = self.rounds.len() < self.shared.settings.limits.rounds / 2;
+        let unknown =
+            self.shared.group(&question.name).is_empty() || self.shared.local_answer(question).is_some();
+        !(self.stopping || unknown || !has_capacity || self.live.contains_key(question))
     }
 
     /// Lets a client join the live round. A round that has answered is superseded instead: its set has
@@ -126,9 +130,6 @@ impl Rounds {
             self.shared.count(Counter::StaleServed);
             return self.shared.reply(client, answer);
         }
-        if self.shared.mutants.has(Mutant::SharedRoundIsBounded) && !round.clients.is_empty() {
-            return self.shed(client);
-        }
         if !self.evict_for_client(client, &question) {
             return self.shed(client);
         }
@@ -142,7 +143,7 @@ impl Rounds {
         });
     }
 
-    fn begin(&mut self, question: Rc<Question>, clients: Vec<ClientId>, stale: bool) {
+    pub(crate) fn begin(&mut self, question: Rc<Question>, clients: Vec<ClientId>, stale: bool) {
         let now = self.shared.now;
         if !self.admit(clients.first().copied(), &question) {
             return clients.into_iter().for_each(|client| self.shed(client));

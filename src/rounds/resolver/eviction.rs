@@ -1,7 +1,6 @@
 //! Eviction: the choice of a round or client that ends early when a limit is reached.
 
 use crate::ids::{ClientId, Source};
-use crate::mutant::Mutant;
 use crate::question::Question;
 use crate::resolver::Rounds;
 use crate::round::End;
@@ -80,11 +79,8 @@ impl Rounds {
     /// The racing round to evict for one of `source`.
     fn round_to_evict(&self, source: Source) -> Option<u64> {
         let now = self.shared.now;
-        let mutants = self.shared.mutants;
-        let fullest =
-            self.racing.of_the_fullest(now, source).filter(|_| !mutants.has(Mutant::TheNewestGivesWay));
-        let slowest = || self.racing.slowest(now, source);
-        fullest.or_else(|| slowest().filter(|_| !mutants.has(Mutant::NewcomerIsRefusedBeforeTheSlow)))
+        let candidates = [self.racing.of_the_fullest(now, source), self.racing.slowest(now, source)];
+        self.shared.faults.candidates(candidates).into_iter().flatten().next()
     }
 
     /// Evicts a round. Its clients get a held denial or stale data, else SERVFAIL.

@@ -31,7 +31,7 @@ impl Rounds {
             }
             return;
         }
-        let timer = round.wake(&self.shared);
+        let timer = round.wake();
         if timer != round.timer {
             self.timers.remove(&(round.timer, id));
             self.timers.insert((timer, id));
@@ -43,7 +43,7 @@ impl Rounds {
     }
 
     pub(crate) fn index(&mut self, mut round: Box<Round>) {
-        round.timer = round.wake(&self.shared);
+        round.timer = round.wake();
         self.timers.insert((round.timer, round.id));
         match round.phase {
             Phase::Racing { .. } => {

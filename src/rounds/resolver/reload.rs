@@ -1,7 +1,6 @@
 //! Reloads: other settings, upstreams or local names. Cached data that may have become wrong is removed,
 //! and the rounds of such names begin again.
 
-use crate::mutant::Mutant;
 use crate::rebinding::Rebinding;
 use crate::resolver::Rounds;
 use crate::round::Start;
@@ -24,8 +23,7 @@ impl Rounds {
             return affected.into_iter().for_each(|id| self.restart(id));
         }
         // Attempts refer to upstreams by index, so rounds end before the list changes.
-        let keeps = self.shared.mutants.has(Mutant::ReloadKeepsTheRounds);
-        let ended = if keeps { Vec::new() } else { self.live.values().copied().collect() };
+        let ended: Vec<u64> = self.live.values().copied().collect();
         let halted: Vec<Start> = ended.into_iter().filter_map(|id| self.stop_for_restart(id)).collect();
         let Groups { routes: mut before, latest, .. } = std::mem::take(&mut self.shared.groups);
         let known = std::mem::take(&mut self.shared.upstreams);
@@ -43,7 +41,7 @@ impl Rounds {
             self.shared.groups.latest.clone_from(&latest);
         }
         before.usual = latest;
-        if !after.leads_as(&before) && !self.shared.mutants.has(Mutant::ReloadKeepsWhatOthersSaid) {
+        if !after.leads_as(&before) {
             self.void_names(move |name| after.fate(name, &before));
         }
         self.shared.answers.forget_failures();
@@ -87,7 +85,7 @@ impl Rounds {
 
     fn reindex(&mut self) {
         for round in self.rounds.values_mut() {
-            round.timer = round.wake(&self.shared);
+            round.timer = round.wake();
         }
         self.timers = self.rounds.values().map(|round| (round.timer, round.id)).collect();
     }

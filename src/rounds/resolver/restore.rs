@@ -6,7 +6,6 @@
 //! under a new version (I2).
 
 use crate::action::{Action, Note};
-use crate::mutant::Mutant;
 use crate::question::Question;
 use crate::rebinding::is_private;
 use crate::resolver::Rounds;
@@ -102,9 +101,7 @@ impl Rounds {
             Restore::End => self.end_restore(None),
             Restore::Void => {
                 self.stop_restore("the clock was set");
-                if let Some(FromBefore { round, .. }) = self.restored.take()
-                    && !self.shared.mutants.has(Mutant::RestoredSetsOutliveTheirDoubt)
-                {
+                if let Some(FromBefore { round, .. }) = self.restored.take() {
                     self.review_round(round, |_| true);
                 }
             }
@@ -149,9 +146,7 @@ impl Rounds {
 
     /// Ends the restore; no more sets are restored.
     pub(crate) fn stop_restore(&mut self, why: &'static str) {
-        if !self.shared.mutants.has(Mutant::FlushKeepsWhatIsSaved) {
-            self.end_restore(Some(why));
-        }
+        self.end_restore(Some(why));
     }
 
     fn end_restore(&mut self, cut: Option<&'static str>) {
@@ -172,9 +167,7 @@ impl Rounds {
 
     /// Notes that a name is flushed, so that no saved set is restored for it.
     pub(crate) fn flush_saved(&mut self, name: &Name) {
-        if let Some(restoring) = &mut self.restoring
-            && !self.shared.mutants.has(Mutant::FlushKeepsWhatIsSaved)
-        {
+        if let Some(restoring) = &mut self.restoring {
             [Family::A, Family::Aaaa].into_iter().for_each(|family| restoring.known.note(name, family));
         }
     }
@@ -207,10 +200,7 @@ impl Rounds {
             return Fate::LeftOut;
         }
         let (name, family) = (set.name, set.family);
-        let mut draft = draft(set, round, now.plus(self.shared.settings.max_ttl));
-        if self.shared.mutants.has(Mutant::RestoreTrustsEverybody) {
-            draft.addresses.iter_mut().for_each(crate::provenance::confirm);
-        }
+        let draft = draft(set, round, now.plus(self.shared.settings.max_ttl));
         match self.shared.publish(&name, family, draft) {
             Ok(_) => Fate::Taken,
             Err(_) => Fate::LeftOut,
@@ -232,7 +222,7 @@ impl Rounds {
             dnssec_ok: false,
             checking_disabled: false,
         };
-        (newer && !shared.mutants.has(Mutant::RestoresOverWhatIsNewer))
+        (newer && !shared.faults.may_restore_over_newer())
             || shared.groups.routes.mark(&set.name) != set.route
             || (set.route == 0 && !fits)
             || shared.local_answer(&question).is_some()

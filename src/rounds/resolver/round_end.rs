@@ -3,7 +3,6 @@
 
 use crate::action::Action;
 use crate::attempt::Attempt;
-use crate::mutant::Mutant;
 use crate::reply::ede;
 use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round, Start};
@@ -78,7 +77,7 @@ impl Rounds {
             self.note_timeouts(&mut round);
         }
         round.cancel(&mut self.shared, Some(round.deadline));
-        if end != End::Superseded || self.shared.mutants.has(Mutant::PublishesAfterSupersede) {
+        if end != End::Superseded || self.shared.faults.may_publish_superseded() {
             self.publish_end(&mut round, end);
         }
         let (validating, question, deadline) =

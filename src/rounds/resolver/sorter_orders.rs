@@ -3,7 +3,6 @@
 use crate::action::{Action, OrderResult};
 use crate::ids::SenderId;
 use crate::input::Order;
-use crate::mutant::Mutant;
 use crate::provenance::trusted_first;
 use crate::question::Question;
 use crate::resolver::Rounds;
@@ -49,30 +48,24 @@ impl Rounds {
             hither_table::Family::Aaaa => draft.aaaa,
         });
         let Some(mut set) = set else { return Err(("not in the table", None)) };
+        shared.faults.on_order(order, &mut set);
         let refused = |reason| Err((reason, Some(set.set_version)));
-        if set.set_version != order.set_version && !shared.mutants.has(Mutant::OrderWithoutSetCheck) {
+        if set.set_version != order.set_version {
             return refused("outdated set");
         }
         let mut addresses: Vec<Address> = Vec::with_capacity(set.addresses.len());
         for (address, rtt) in &order.addresses {
             match set.addresses.iter().find(|known| known.address == *address) {
                 Some(known) if addresses.iter().all(|a| a.address != *address) => {
-                    let forgets = shared.mutants.has(Mutant::OrderForgetsWhoSaidIt);
-                    let upstreams = if forgets { Address::TRUSTED } else { known.upstreams };
-                    addresses.push(Address { rtt: *rtt, upstreams, ..*known });
+                    addresses.push(Address { rtt: *rtt, ..*known });
                 }
-                _ if shared.mutants.has(Mutant::OrderNeedNotBeAPermutation)
-                    || shared.mutants.has(Mutant::OrderWithoutSetCheck) => {}
                 _ => return refused("not a permutation of the set"),
             }
         }
-        let whole = addresses.len() == set.addresses.len();
-        if addresses.is_empty() || !(whole || shared.mutants.has(Mutant::OrderNeedNotBeAPermutation)) {
+        if addresses.is_empty() || addresses.len() != set.addresses.len() {
             return refused("not a permutation of the set");
         }
-        if !shared.mutants.has(Mutant::LoneAddressesStandFirst) {
-            trusted_first(&mut addresses);
-        }
+        trusted_first(&mut addresses, shared.faults);
         let changes = !set.sorted || set.addresses != addresses;
         set.addresses = addresses;
         set.sorted = true;

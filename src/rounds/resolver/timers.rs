@@ -18,8 +18,7 @@ impl Rounds {
         debug_assert!(self.is_drained, "actions of the call before have not been executed");
         self.shared.now = now;
         self.fire_timers(now);
-        self.gauges();
-        self.is_drained = self.shared.actions.is_empty();
+        self.end_call();
     }
 
     /// Wakes rounds whose timers are not after `until`, the earliest timer first.

@@ -1,7 +1,6 @@
 //! The CNAME chain of a response, followed from QNAME to its end, with the CNAMEs that DNAME records
 //! imply (RFC 6672).
 
-use crate::mutant::Mutant;
 use crate::response::Expected;
 use crate::settings::{ABOVE_MAX, Bounds, LINKS_MAX};
 use hither_table::{Link, Monotonic};
@@ -55,9 +54,7 @@ pub(crate) fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monoto
             return None;
         }
         end.ttl_s = end.ttl_s.min(ttl_s);
-        let spared = expected.mutants.has(Mutant::BoundsSpareTheChain);
-        let lives_s = if spared { ttl_s } else { expected.bounds.data(ttl_s) };
-        let lives = Duration::from_secs(u64::from(lives_s));
+        let lives = Duration::from_secs(u64::from(expected.bounds.data(ttl_s)));
         end.chain.push(Link { target, expire_ms: now.plus(lives).as_ms() });
         if is_asked_itself(expected) {
             return Some(end);

@@ -1,9 +1,8 @@
 //! The meaning of a response without an error: addresses, a denial, a dangling CNAME, or a complete
 //! answer.
 
-use crate::mutant::Mutant;
 use crate::response::cname_chain::{End, answers, follow, is_asked_itself};
-use crate::response::{Expected, Meaning, is_error};
+use crate::response::{Expected, Meaning, is_error, may_deny};
 use crate::settings::ADDRESSES_MAX;
 use hither_table::{Monotonic, Negative, SoaRecord};
 use hither_wire::codes::{Class, Rcode, Rtype};
@@ -99,11 +98,10 @@ fn soa_of(
     name: &Name,
     now: Monotonic,
 ) -> Option<(SoaRecord, u32)> {
-    let any = expected.mutants.has(Mutant::SoaOfAnotherZoneDenies);
     let authority = message.records().filter(|r| r.section == Section::Authority && r.class == Class::IN);
     let (record, soa) = authority
         .filter_map(|record| record.soa().map(|soa| (record, soa)))
-        .find(|(record, _)| any || name.ends_with(&record.owner()))?;
+        .find(|(record, _)| may_deny(&record.owner(), name, expected.faults))?;
     let ttl_s = expected.bounds.denial(record.ttl.min(soa.minimum));
     let expire_ms = now.plus(Duration::from_secs(u64::from(ttl_s))).as_ms();
     Some((SoaRecord { owner: record.owner(), expire_ms, rdata: soa_octets(&soa) }, ttl_s))

@@ -1,7 +1,6 @@
 //! Addresses of responses: the first addresses answer the clients, further ones join the set.
 
 use crate::address_set::{Contribution, merge, restates};
-use crate::mutant::Mutant;
 use crate::reply::Answer;
 use crate::round::{Phase, Round};
 use crate::shared::Shared;
@@ -21,11 +20,6 @@ impl Round {
         let (mut set, changed) = match &self.phase {
             Phase::Completing { set } => merge(shared, &name, set.clone(), contribution),
             Phase::Racing { .. } | Phase::Denied { .. } => {
-                if matches!(self.phase, Phase::Denied { .. })
-                    && shared.mutants.has(Mutant::NegativeIsNeverCorrected)
-                {
-                    return;
-                }
                 let set = merge(shared, &name, self.empty_set(), contribution);
                 self.ask_the_others(shared);
                 set

@@ -5,10 +5,10 @@ use crate::address_set::{Contribution, all_sinkholes};
 use crate::attempt::{Attempt, Target};
 use crate::complete_answer::AnswerBuilder;
 use crate::ids::AttemptId;
-use crate::mutant::Mutant;
 use crate::rebinding::WITHHELD_S;
 use crate::reply::Answer;
 use crate::response::Meaning;
+use crate::round::faults::Answered;
 use crate::round::{Phase, Round};
 use crate::settings::{Bounds, Deny, LINKS_MAX};
 use crate::shared::Shared;
@@ -48,26 +48,23 @@ impl Round {
         }
     }
 
-    /// The planted fault `NegativeBeatsPositive`: a negative response voids the answer before it.
-    fn forget_answer_if_planted(&mut self, shared: &Shared) {
-        let is_planted = shared.mutants.has(Mutant::NegativeBeatsPositive);
-        if is_planted && matches!(self.phase, Phase::Completing { .. }) {
-            self.phase = Phase::Racing { held: None, dangling: None };
-        }
-    }
-
     /// Applies the meaning of a response. `false`: the response is unusable, since its CNAMEs are too
     /// many or loop, or the answer is too long.
     pub fn apply_answer(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        mut came: Monotonic,
         attempt: &Attempt,
-        meaning: Meaning,
+        mut meaning: Meaning,
         message: &Message<'_>,
     ) -> bool {
         let now = shared.now;
-        let came = if shared.mutants.has(Mutant::HeldAnswersAreNew) { now } else { came };
+        if let Some(fault) = shared.faults.planted() {
+            let answered = Answered { attempt, message, received_at: &mut came, meaning: &mut meaning };
+            if self.spoil_answer(fault, now, answered) {
+                return true;
+            }
+        }
         let (upstream, target) = (attempt.upstream, &attempt.target);
         let until =
             |ttl_s: u32| came.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
@@ -94,7 +91,6 @@ impl Round {
             }
             Meaning::Negative { kind, chain, soa, ttl_s } => {
                 let Some(chain) = joined(chain) else { return false };
-                self.forget_answer_if_planted(shared);
                 self.hold(shared, came, WeakAnswer::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
             }
             Meaning::Dangling { chain } => {
@@ -179,7 +175,7 @@ impl Round {
             chain,
             rcode,
             bounds: Bounds::of(&shared.settings),
-            mutants: shared.mutants,
+            faults: shared.faults,
         }
     }
 

@@ -2,7 +2,6 @@
 //! end.
 
 use crate::attempt::{Plan, QueryMode, Target, send};
-use crate::mutant::Mutant;
 use crate::round::Round;
 use crate::shared::Shared;
 use crate::trace::{ATTEMPTS_KEPT, AttemptTrace};
@@ -18,8 +17,7 @@ impl Round {
         let choice = choose(&mut shared.upstreams, &group, now, first, take(&mut self.unasked));
         self.unasked = choice.order;
         self.ask_next(shared, choice.first);
-        let lost = shared.mutants.has(Mutant::LostFallback);
-        self.next_wave_at = (!self.unasked.is_empty() && !lost).then(|| now.plus(shared.settings.fallback));
+        self.next_wave_at = (!self.unasked.is_empty()).then(|| now.plus(shared.settings.fallback));
     }
 
     /// Queries the next `count` upstreams.
@@ -83,7 +81,7 @@ impl Round {
             // Of a doubted UDP attempt and the TCP attempt that confirms it, only the first is
             // repeated.
             let twice = old.doubt.confirms.is_some_and(|doubted| ids.contains(&doubted));
-            if !twice && !shared.mutants.has(Mutant::ForgetsWhatAChangeCutOff) {
+            if !twice {
                 // In another network, a connection that ended may be retried once more.
                 let mode = crate::attempt::QueryMode { again: false, ..old.mode };
                 if !self.retry(shared, &mut old, mode) {

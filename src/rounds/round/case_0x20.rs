@@ -5,7 +5,6 @@
 
 use crate::attempt::{Attempt, Denied, QueryMode};
 use crate::ids::AttemptId;
-use crate::mutant::Mutant;
 use crate::response::{Meaning, read};
 use crate::round::{Phase, Round};
 use crate::settings::CONFIRM_WITHIN;
@@ -32,7 +31,7 @@ impl Round {
             return false;
         }
         let attempt = &self.attempts[id];
-        if !attempt.is_mixed() || shared.mutants.has(Mutant::MixedDenialIsBelieved) {
+        if !attempt.is_mixed() {
             return false;
         }
         let (name, mode) = (attempt.target.name(), attempt.mode);

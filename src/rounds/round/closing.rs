@@ -2,7 +2,6 @@
 
 use crate::attempt::Attempt;
 use crate::ids::AttemptId;
-use crate::mutant::Mutant;
 use crate::round::Round;
 use crate::shared::Shared;
 use hither_table::Monotonic;
@@ -30,7 +29,7 @@ impl Round {
     /// Ends all outstanding attempts. This is no failure of their upstreams.
     pub fn cancel(&mut self, shared: &mut Shared, linger: Option<Monotonic>) {
         let now = shared.now;
-        if shared.mutants.has(Mutant::KeepsAttemptsAfterTheEnd) {
+        if shared.faults.may_keep_attempts() {
             return;
         }
         let mut attempts = std::mem::take(&mut self.attempts);

@@ -1,9 +1,7 @@
 //! Deadlines of a round: all times at which it is woken, in one table.
 
 use crate::attempt::Attempt;
-use crate::mutant::Mutant;
 use crate::round::{Phase, Round};
-use crate::shared::Shared;
 use hither_table::Monotonic;
 
 /// A reason for which a round is woken.
@@ -34,27 +32,13 @@ pub(crate) enum Deadline {
     SetExpiry,
 }
 
-impl Deadline {
-    const ALL: [Deadline; 10] = [
-        Deadline::End,
-        Deadline::NextWave,
-        Deadline::StaleReply,
-        Deadline::AllDown,
-        Deadline::NegativeGrace,
-        Deadline::CnameChase,
-        Deadline::Retransmission,
-        Deadline::TcpConfirmation,
-        Deadline::LowerCase,
-        Deadline::SetExpiry,
-    ];
-}
-
 impl Round {
-    /// The time of a deadline, if it is set.
-    pub fn at(&self, shared: &Shared, deadline: Deadline) -> Option<Monotonic> {
+    /// The time of a deadline, if it is set. Inlined, so that [`Round::wake`] costs a few comparisons.
+    #[inline(always)]
+    pub fn at(&self, deadline: Deadline) -> Option<Monotonic> {
         let soonest = |of: fn(&Attempt) -> Option<Monotonic>| self.attempts.iter().filter_map(of).min();
         match (deadline, &self.phase) {
-            (Deadline::End, _) => Some(self.end(shared)),
+            (Deadline::End, _) => Some(self.deadline),
             (Deadline::NextWave, _) => self.next_wave_at,
             (Deadline::StaleReply, _) => self.stale_at,
             (Deadline::TcpConfirmation, _) => soonest(|attempt| attempt.doubt.until),
@@ -78,19 +62,23 @@ impl Round {
     }
 
     /// Whether a deadline has passed.
-    pub fn is_due(&self, shared: &Shared, deadline: Deadline) -> bool {
-        self.at(shared, deadline).is_some_and(|at| shared.now >= at)
+    pub fn is_due(&self, now: Monotonic, deadline: Deadline) -> bool {
+        self.at(deadline).is_some_and(|at| now >= at)
     }
 
     /// When [`Round::on_time`] is to be called: the first of all deadlines.
-    pub fn wake(&self, shared: &Shared) -> Monotonic {
-        let wakes = |deadline: &Deadline| *deadline != Deadline::StaleReply || !self.clients.is_empty();
-        let all = Deadline::ALL.into_iter().filter(wakes);
-        all.filter_map(|deadline| self.at(shared, deadline)).min().unwrap_or(self.deadline)
-    }
-
-    pub fn end(&self, shared: &Shared) -> Monotonic {
-        let late = u64::from(shared.mutants.has(Mutant::DeadlineOffByOne)) * 1_000_000_000;
-        Monotonic(self.deadline.0 + late)
+    pub fn wake(&self) -> Monotonic {
+        let others = [
+            self.at(Deadline::NextWave),
+            self.at(Deadline::StaleReply).filter(|_| !self.clients.is_empty()),
+            self.at(Deadline::AllDown),
+            self.at(Deadline::NegativeGrace),
+            self.at(Deadline::CnameChase),
+            self.at(Deadline::Retransmission),
+            self.at(Deadline::TcpConfirmation),
+            self.at(Deadline::LowerCase),
+            self.at(Deadline::SetExpiry),
+        ];
+        others.into_iter().flatten().fold(self.deadline, Monotonic::min)
     }
 }

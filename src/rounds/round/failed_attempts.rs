@@ -4,7 +4,6 @@ use crate::action::Action;
 use crate::attempt::{Attempt, QueryMode};
 use crate::ids::AttemptId;
 use crate::input::Failure;
-use crate::mutant::Mutant;
 use crate::reply::ede;
 use crate::response::Doubt;
 use crate::round::{End, Phase, Round};
@@ -18,10 +17,7 @@ impl Round {
     /// Handles a socket failure of an attempt.
     pub fn on_failure(&mut self, shared: &mut Shared, id: AttemptId, failure: Failure) -> Option<End> {
         let now = shared.now;
-        let at_once = self.attempts.get(id)?.sent == now && failure != Failure::NoSocket;
-        if at_once && shared.mutants.has(Mutant::FailureWhileSendingIsLost) {
-            return None;
-        }
+        self.attempts.get(id)?;
         let outcome = match failure {
             Failure::Unreachable => "unreachable",
             Failure::Refused => "refused",
@@ -32,11 +28,7 @@ impl Round {
         let mut attempt = self.close(shared, id, outcome);
         // A server may close a connection that it has just accepted, so another is tried at once.
         let once_more = QueryMode { again: true, ..attempt.mode };
-        if failure == Failure::Closed
-            && !attempt.mode.again
-            && !shared.mutants.has(Mutant::ClosedConnectionIsFinal)
-            && self.retry(shared, &mut attempt, once_more)
-        {
+        if failure == Failure::Closed && !attempt.mode.again && self.retry(shared, &mut attempt, once_more) {
             self.mark_confirming(attempt.doubt.confirms);
             return self.conclude(shared);
         }
@@ -127,13 +119,12 @@ impl Round {
 
     /// Queries the next upstream at once after a failed attempt, while the round has no answer.
     pub fn next_after_failure(&mut self, shared: &mut Shared) {
-        if shared.mutants.has(Mutant::FailureStartsNobody) {
+        if let Some(fault) = shared.faults.planted()
+            && self.spoil_failure(shared, fault)
+        {
             return;
         }
         if matches!(self.phase, Phase::Racing { .. }) {
-            if shared.mutants.has(Mutant::ServfailBeforeTheLastAttempt) {
-                self.fail(shared);
-            }
             self.ask_next(shared, 1);
         }
     }

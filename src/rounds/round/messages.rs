@@ -23,7 +23,7 @@ impl Round {
                 shared.count(Counter::MismatchedResponsesDropped);
                 self.on_doubtful_message(shared, id, doubt, octets);
             }
-            Ok(_) if self.waits_for_tcp(shared, id) => {
+            Ok(_) if self.waits_for_tcp(id) => {
                 self.attempts[id].doubt.keep(now, octets, None);
                 return None;
             }
@@ -60,7 +60,7 @@ impl Round {
             rtype: self.question.rtype,
             addresses: self.question.family().is_some(),
             bounds: Bounds::of(&shared.settings),
-            mutants: shared.mutants,
+            faults: shared.faults,
         }
     }
 

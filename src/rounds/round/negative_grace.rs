@@ -1,6 +1,5 @@
 //! Negative grace: a denial waits for a second upstream, whose answer would replace it.
 
-use crate::mutant::Mutant;
 use crate::reply::Answer;
 use crate::round::{Phase, Round};
 use crate::settings::Deny;
@@ -12,16 +11,12 @@ use std::sync::Arc;
 impl Round {
     /// Holds a weak answer, or accepts it when it is the second of its kind.
     pub fn hold(&mut self, shared: &mut Shared, came: Monotonic, weak: WeakAnswer) {
-        let now = shared.now;
         if shared.settings.deny == Deny::Any && !matches!(weak, WeakAnswer::Withheld { .. }) {
             return self.deny_at_once(shared, weak);
         }
         let Phase::Racing { held, .. } = &mut self.phase else { return };
         let grace = shared.settings.negative_grace;
         match held {
-            None if shared.mutants.has(Mutant::NoNegativeGrace) => {
-                self.accept(shared, Held { until: now, weak })
-            }
             None => *held = Some(Held { until: came.plus(grace), weak }),
             Some(first) if first.weak.agrees(&weak) => {
                 if let Some(first) = held.take() {

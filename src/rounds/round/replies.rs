@@ -1,6 +1,5 @@
 //! Replies to the clients that wait for a round, with stale data too.
 
-use crate::mutant::Mutant;
 use crate::reply::{Answer, ede};
 use crate::round::{Phase, Round};
 use crate::shared::Shared;
@@ -10,9 +9,6 @@ impl Round {
     /// Replies to every waiting client.
     pub fn reply_to_all(&mut self, shared: &mut Shared, answer: &Answer) {
         let mut clients = std::mem::take(&mut self.clients);
-        if shared.mutants.has(Mutant::ForgetsAClient) && clients.len() > 1 {
-            clients.pop();
-        }
         for client in clients.drain(..) {
             shared.reply(client, answer.clone());
         }

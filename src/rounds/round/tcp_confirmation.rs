@@ -7,7 +7,6 @@
 
 use crate::attempt::{Attempt, Kept, QueryMode};
 use crate::ids::{AttemptId, UpstreamId};
-use crate::mutant::Mutant;
 use crate::reply::ede;
 use crate::response::Doubt;
 use crate::round::{Phase, Round};
@@ -20,9 +19,7 @@ impl Round {
     /// Handles a message for attempt `id` that is not accepted, or not yet.
     pub fn on_doubtful_message(&mut self, shared: &mut Shared, id: AttemptId, doubt: Doubt, octets: &[u8]) {
         let now = shared.now;
-        if now >= self.deadline
-            || (doubt == Doubt::Unreadable && shared.mutants.has(Mutant::UnreadableIsJunk))
-        {
+        if now >= self.deadline {
             return;
         }
         let attempt = &mut self.attempts[id];
@@ -41,7 +38,7 @@ impl Round {
         }
         let attempt = &mut self.attempts[id];
         attempt.doubt.other |= doubt == Doubt::Other;
-        if attempt.doubt.count == 1 && !shared.mutants.has(Mutant::ForgeryIsOnlyCounted) {
+        if attempt.doubt.count == 1 {
             if doubt != Doubt::Unreadable {
                 shared.count(Counter::ForgeriesSuspected);
             }
@@ -109,8 +106,8 @@ impl Round {
     }
 
     /// Whether a good UDP response has to wait for the TCP attempt.
-    pub fn waits_for_tcp(&self, shared: &Shared, id: AttemptId) -> bool {
-        self.attempts[id].doubt.until.is_some() && !shared.mutants.has(Mutant::DoubtIsForgotten)
+    pub fn waits_for_tcp(&self, id: AttemptId) -> bool {
+        self.attempts[id].doubt.until.is_some()
     }
 
     /// Ends the doubted attempt that attempt `id`, which now has an answer, confirms over TCP.
@@ -132,9 +129,6 @@ impl Round {
         let Some(doubted) = self.attempts[id].doubt.confirms else { return false };
         let kept = self.attempts.get_mut(doubted).and_then(|a| a.doubt.kept.as_mut());
         let Some(kept) = kept.filter(|kept| kept.answers()) else { return false };
-        if shared.mutants.has(Mutant::ErrorOverTcpOutweighsAnAnswer) {
-            return false;
-        }
         kept.strange = None;
         let tcp = self.close(shared, id, "not confirmed");
         self.note_response(shared, tcp.upstream, None, false);

@@ -1,7 +1,6 @@
 //! Withholds private addresses from public names (DNS rebinding, see [`crate::rebinding`]).
 
 use crate::complete_answer::AnswerBuilder;
-use crate::mutant::Mutant;
 use crate::rebinding::{is_private, is_sinkhole};
 use crate::shared::Shared;
 use hither_wire::codes::Rtype;
@@ -20,7 +19,7 @@ impl Shared {
     /// stay: filtering resolvers give them on purpose, and any other address replaces them.
     pub fn withhold(&self, name: &Name, addresses: &mut Vec<IpAddr>) -> Option<IpAddr> {
         let first = addresses.iter().copied().find(is_private)?;
-        if !self.is_public(name) || self.mutants.has(Mutant::PrivateAddressesJoin) {
+        if !self.is_public(name) {
             return None;
         }
         addresses.retain(|address| !is_private(address));
@@ -38,7 +37,6 @@ impl Shared {
         let withheld =
             |address: &IpAddr| Reach::of(*address) != Reach::Public && (mixed || is_private(address));
         let first = all.into_iter().find(withheld)?;
-        (self.is_public(&builder.question.name) && !self.mutants.has(Mutant::PrivateAddressesJoin))
-            .then_some(first)
+        self.is_public(&builder.question.name).then_some(first)
     }
 }

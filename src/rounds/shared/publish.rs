@@ -1,6 +1,5 @@
 //! Publishes address sets in the table. No other code does (I7).
 
-use crate::mutant::{Mutant, Mutants};
 use crate::provenance::{put_in_place, trusted_first};
 use crate::shared::Shared;
 use hither_table::{Address, Counter, Draft, Family, FamilyDraft, Key, PutError, Record};
@@ -38,24 +37,19 @@ impl Shared {
         let left_s = set.expire_ms.saturating_sub(now.as_ms()) / 1000;
         set.lifetime_s = set.lifetime_s.max(u32::try_from(left_s).unwrap_or(u32::MAX));
         if let Some(before) = place.as_ref() {
-            if self.mutants.has(Mutant::VersionDoesNotGrow) {
-                set.version = before.version;
-            }
-            if same_set(&before.addresses, &set.addresses) {
+            let is_same = same_set(&before.addresses, &set.addresses);
+            self.faults.on_publish(before, is_same, &mut set);
+            if is_same {
                 set.set_version = before.set_version;
                 if before.sorted && !set.sorted {
-                    keep_order(&before.addresses, &mut set, self.mutants);
+                    keep_order(&before.addresses, &mut set);
                 }
-            } else if self.mutants.has(Mutant::SetVersionSticks) {
-                set.set_version = before.set_version;
             }
         }
         if set.set_version == 0 {
             set.set_version = version;
         }
-        if !self.mutants.has(Mutant::LoneAddressesStandFirst) {
-            trusted_first(&mut set.addresses);
-        }
+        trusted_first(&mut set.addresses, self.faults);
         *place = Some(set);
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
             // The new set has priority. The other family is resolved again when a client asks for it.
@@ -99,16 +93,13 @@ pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
 }
 
 /// Gives `set` the order and the measurements that the same addresses had before.
-fn keep_order(before: &[Address], set: &mut FamilyDraft, mutants: Mutants) {
+fn keep_order(before: &[Address], set: &mut FamilyDraft) {
     let place = |a: &Address| before.iter().position(|b| b.address == a.address).unwrap_or(usize::MAX);
     let mut placed: Vec<(usize, Address)> = set.addresses.drain(..).map(|a| (place(&a), a)).collect();
     placed.sort_by_key(|(place, _)| *place);
     for (place, address) in &mut placed {
         if let Some(known) = before.get(*place) {
             address.rtt = known.rtt;
-            if mutants.has(Mutant::RefreshKeepsWhoSaidIt) {
-                address.upstreams = known.upstreams;
-            }
         }
     }
     set.addresses.extend(placed.iter().map(|(_, address)| *address));

@@ -1,0 +1,141 @@
+//! Planted faults: the hooks by which a test breaks one promise of the core.
+//!
+//! Most faults spoil an input, an action or a setting, which `resolver/faults.rs` does, or an answer,
+//! which `round/faults.rs` does. The methods here are for rules that cannot be broken from outside:
+//! each is asked by the one function that has the rule. Only tests can plant a fault; in every other
+//! build [`Faults::planted`] is a constant `None`, and all of this vanishes.
+
+use crate::input::Order;
+use crate::mutant::Mutant;
+use hither_table::{Address, FamilyDraft};
+
+/// The fault that is planted, if one is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    #[cfg(any(test, feature = "mutants"))]
+    planted: Option<Mutant>,
+}
+
+impl Faults {
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn of(planted: Mutant) -> Faults {
+        Faults { planted: Some(planted) }
+    }
+
+    #[cfg(any(test, feature = "mutants"))]
+    pub fn planted(self) -> Option<Mutant> {
+        self.planted
+    }
+
+    #[cfg(not(any(test, feature = "mutants")))]
+    #[allow(clippy::unused_self)]
+    pub const fn planted(self) -> Option<Mutant> {
+        None
+    }
+
+    fn has(self, fault: Mutant) -> bool {
+        self.planted() == Some(fault)
+    }
+
+    /// Spoils a set that is about to replace `before`; `is_same`: it has the same addresses.
+    pub fn on_publish(self, before: &FamilyDraft, is_same: bool, set: &mut FamilyDraft) {
+        match self.planted() {
+            Some(Mutant::VersionDoesNotGrow) => set.version = before.version,
+            Some(Mutant::SetVersionSticks) => set.set_version = before.set_version,
+            Some(Mutant::RefreshKeepsWhoSaidIt) if is_same && before.sorted && !set.sorted => {
+                for own in &mut set.addresses {
+                    let known = before.addresses.iter().find(|known| known.address == own.address);
+                    own.upstreams = known.map_or(own.upstreams, |known| known.upstreams);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Spoils the set that an order is for.
+    pub fn on_order(self, order: &Order, set: &mut FamilyDraft) {
+        match self.planted() {
+            Some(Mutant::OrderNeedNotBeAPermutation)
+                if order.set_version == set.set_version && !order.addresses.is_empty() =>
+            {
+                let before = set.addresses.len();
+                set.addresses.retain(|known| order.addresses.iter().any(|(own, _)| *own == known.address));
+                set.sorted &= set.addresses.len() == before;
+            }
+            Some(Mutant::OrderForgetsWhoSaidIt) => {
+                set.sorted &= set.addresses.iter().all(|own| own.upstreams == Address::TRUSTED);
+                set.addresses.iter_mut().for_each(|own| own.upstreams = Address::TRUSTED);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether extra addresses may stand before trusted ones.
+    pub fn may_mix_trust(self) -> bool {
+        self.has(Mutant::LoneAddressesStandFirst)
+    }
+
+    /// Whether a set lives as long as the longest of its responses.
+    pub fn may_prefer_longer(self) -> bool {
+        self.has(Mutant::SetLivesAsLongAsItsLongestTtl)
+    }
+
+    /// Whether an answer joins a set although it expires too soon.
+    pub fn may_join_too_short(self) -> bool {
+        self.has(Mutant::ShortAnswersJoin)
+    }
+
+    /// Whether an address stays extra although a second upstream gives it.
+    pub fn may_ignore_confirmation(self) -> bool {
+        self.has(Mutant::ConfirmationChangesNothing)
+    }
+
+    /// Whether extra addresses may make a reply too large.
+    pub fn may_exceed_reply(self) -> bool {
+        self.has(Mutant::AdditionsAreUncapped)
+    }
+
+    /// Whether the SOA record of any zone denies a name.
+    pub fn may_believe_any_soa(self) -> bool {
+        self.has(Mutant::SoaOfAnotherZoneDenies)
+    }
+
+    /// Whether records of the authority section stay in an answer that has no use for them.
+    pub fn may_keep_strangers(self) -> bool {
+        self.has(Mutant::StrangersGoAlong)
+    }
+
+    /// Whether the records of an RRset keep different TTLs.
+    pub fn may_keep_own_ttls(self) -> bool {
+        self.has(Mutant::RecordsKeepTheirOwnTtl)
+    }
+
+    /// Whether the links of a chased chain are as new as its end.
+    pub fn may_stop_ageing(self) -> bool {
+        self.has(Mutant::ChasedLinksDoNotAge)
+    }
+
+    /// Whether attempts stay open when their round no longer needs them.
+    pub fn may_keep_attempts(self) -> bool {
+        self.has(Mutant::KeepsAttemptsAfterTheEnd)
+    }
+
+    /// Whether a superseded round publishes its set.
+    pub fn may_publish_superseded(self) -> bool {
+        self.has(Mutant::PublishesAfterSupersede)
+    }
+
+    /// Whether a saved set replaces newer knowledge.
+    pub fn may_restore_over_newer(self) -> bool {
+        self.has(Mutant::RestoresOverWhatIsNewer)
+    }
+
+    /// The candidates for eviction that are left: the round of the fullest source, and the slowest.
+    pub fn candidates(self, [fullest, slowest]: [Option<u64>; 2]) -> [Option<u64>; 2] {
+        match self.planted() {
+            Some(Mutant::TheNewestGivesWay) => [None, slowest],
+            Some(Mutant::NewcomerIsRefusedBeforeTheSlow) => [fullest, None],
+            _ => [fullest, slowest],
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Planted faults of one round: in what it makes of an answer, and of a failure.
+
+use crate::attempt::Attempt;
+use crate::mutant::Mutant;
+use crate::response::Meaning;
+use crate::response::cname_chain::answers;
+use crate::round::{Phase, Round};
+use crate::shared::Shared;
+use hither_table::{Link, Monotonic};
+use hither_wire::codes::Rtype;
+use hither_wire::message::Message;
+use std::time::Duration;
+
+/// An answer, before it is applied to the round.
+pub(crate) struct Answered<'a> {
+    pub attempt: &'a Attempt,
+    pub message: &'a Message<'a>,
+    pub received_at: &'a mut Monotonic,
+    pub meaning: &'a mut Meaning,
+}
+
+impl Round {
+    /// Spoils an answer. `true`: it is lost.
+    pub fn spoil_answer(&mut self, fault: Mutant, now: Monotonic, answered: Answered<'_>) -> bool {
+        let Answered { attempt, message, received_at, meaning } = answered;
+        let is_completing = matches!(self.phase, Phase::Completing { .. });
+        match (fault, meaning) {
+            (Mutant::HeldAnswersAreNew, _) => *received_at = now,
+            (Mutant::NegativeBeatsPositive, Meaning::Negative { .. }) if is_completing => {
+                self.phase = Phase::Racing { held: None, dangling: None };
+            }
+            (Mutant::NegativeIsNeverCorrected, Meaning::Addresses { .. }) => {
+                return matches!(self.phase, Phase::Denied { .. });
+            }
+            (
+                Mutant::BoundsSpareTheChain,
+                Meaning::Addresses { chain, .. }
+                | Meaning::Negative { chain, .. }
+                | Meaning::Dangling { chain }
+                | Meaning::Complete { chain, .. }
+                | Meaning::CompleteDenial { chain, .. },
+            ) => unbound(chain, attempt, message, *received_at),
+            _ => {}
+        }
+        false
+    }
+
+    /// Spoils the reaction to a failed attempt. `true`: no other upstream is asked.
+    pub fn spoil_failure(&mut self, shared: &mut Shared, fault: Mutant) -> bool {
+        if fault == Mutant::ServfailBeforeTheLastAttempt && self.is_racing() {
+            self.fail(shared);
+        }
+        fault == Mutant::FailureStartsNobody
+    }
+}
+
+/// Gives each CNAME the TTL of its record, whatever the bounds are.
+fn unbound(chain: &mut [Link], attempt: &Attempt, message: &Message<'_>, received_at: Monotonic) {
+    let mut owner = *attempt.target.name();
+    for link in chain {
+        let own =
+            answers(message).filter(|record| record.rtype == Rtype::CNAME && record.is_owned_by(&owner));
+        if let Some(ttl_s) = own.map(|record| record.ttl).min() {
+            link.expire_ms = received_at.plus(Duration::from_secs(u64::from(ttl_s))).as_ms();
+        }
+        owner = link.target;
+    }
+}
