@@ -4,7 +4,7 @@ use crate::ids::UpstreamId;
 use crate::provenance::{bit_of, confirm, put_in_place, would_confirm};
 use crate::rebinding::is_sinkhole;
 use crate::reply::OPT_WITH_EDE;
-use crate::settings::{ADDRESSES_MAX, CHAINS_MAX, LEAST_LEFT, REPLY_MAX};
+use crate::settings::{ADDRESSES_MAX, CHAINS_MAX, LIFE_LEFT_MIN, REPLY_MAX};
 use crate::shared::Shared;
 use hither_table::{Address, Chain, Counter, FamilyDraft, Link, Rtt};
 use hither_wire::header::HEADER_LEN;
@@ -24,10 +24,10 @@ pub(crate) struct Contribution {
 
 impl Contribution {
     /// Whether the addresses are valid long enough to join a set and to shorten its lifetime: as long
-    /// as the set, or [`LEAST_LEFT`].
+    /// as the set, or [`LIFE_LEFT_MIN`].
     fn lasts(&self, shared: &Shared, set: &FamilyDraft) -> bool {
         let now = shared.now;
-        self.expire_ms >= set.expire_ms.min(now.plus(LEAST_LEFT).as_ms())
+        self.expire_ms >= set.expire_ms.min(now.plus(LIFE_LEFT_MIN).as_ms())
             || shared.faults.may_join_too_short()
     }
 

@@ -123,7 +123,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     let Shared { upstreams, random, settings, .. } = shared;
     let mode = plan.mode;
     let upstream = upstreams.get_mut(usize::from(mode.upstream.0))?;
-    upstream.asked(now, mode.transport);
+    upstream.note_query(now, mode.transport);
     let (server, wait, early) = (upstream.server, upstream.resend_after(), upstream.early_after());
     let edns = !mode.without_edns && upstream.edns(now);
     let mut out = [0; query::QUERY_MAX];
@@ -132,7 +132,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     let option = if with_cookie { upstream.cookie.option(&mut *random, &mut option_octets) } else { &[] };
     let len = query::query(dns_id, plan, edns.then_some(option), &mut out);
     let mixed = settings.mix_case && !mode.lower && upstream.keeps_case(now);
-    if mixed && !upstream.letters.tells_apart(now, plan.target.name()) {
+    if mixed && !upstream.letters.distinguishes_case(now, plan.target.name()) {
         query::mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
     }
     let octets: Rc<[u8]> = Rc::from(&out[..len]);
@@ -249,7 +249,7 @@ impl Attempt {
     fn repeat_early(&mut self, shared: &mut Shared) {
         let Some(upstream) = shared.upstream(self.upstream) else { return };
         self.resend_at = Some(self.sent.plus(upstream.resend_after()));
-        if upstream.may_repeat_early() {
+        if upstream.pay_for_early_retransmission() {
             self.repeated = true;
             let octets = Rc::clone(&self.octets);
             shared.actions.push_back(Action::Resend { attempt: self.id, octets });
@@ -268,7 +268,7 @@ impl Attempt {
 pub(crate) struct Denied {
     pub kind: Negative,
     pub domain: Name,
-    pub came: Monotonic,
+    pub received_at: Monotonic,
     pub octets: Vec<u8>,
     /// When the denial counts unless the query in lower case has contradicted it.
     pub until: Monotonic,
@@ -292,12 +292,12 @@ mod tests {
         let rtype = hither_wire::codes::Rtype::TXT;
         let question = Question { name, rtype, dnssec_ok: false, checking_disabled: false };
         // The upstream is known to be fast, and has no early retransmission left.
-        rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
+        rounds.shared.upstreams[0].note_response(Some(Duration::from_millis(5)), true);
         for _ in 0..40 {
-            rounds.shared.upstreams[0].answered(Some(Duration::from_millis(5)), true);
-            rounds.shared.upstreams[0].may_repeat_early();
+            rounds.shared.upstreams[0].note_response(Some(Duration::from_millis(5)), true);
+            rounds.shared.upstreams[0].pay_for_early_retransmission();
         }
-        while rounds.shared.upstreams[0].may_repeat_early() {}
+        while rounds.shared.upstreams[0].pay_for_early_retransmission() {}
         let start = Monotonic::from_ms(1_000);
         rounds.handle(start, Input::Ask { client: crate::ClientId(1), question: &question, recursion: true });
         let mut sent = Vec::new();

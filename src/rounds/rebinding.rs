@@ -31,7 +31,7 @@ impl Default for Rebinding {
 
 /// Upper bound of the seconds for which the withholding of all addresses is cached. The TTL of the
 /// answer and the limit of negative TTLs bound it too.
-pub(crate) const WITHHELD_S: u32 = 60;
+pub(crate) const WITHHELD_MAX_S: u32 = 60;
 
 /// Further top-level names that cannot be registered: RFC 6761, those that ICANN reserved or will not
 /// delegate, those that RFC 6762 appendix G lists as seen in networks, and `localdomain`, which hosts

@@ -131,15 +131,14 @@ impl Round {
     }
 
     /// Begins a round and sends its first wave. `reused`: memory of an ended round.
-    pub fn start(shared: &mut Shared, start: Start, reused: Option<Box<Self>>) -> Box<Self> {
+    pub fn start(shared: &mut Shared, start: Start, mut reused: Option<Box<Self>>) -> Box<Self> {
         let now = shared.now;
         let Start { question, clients, deadline, stale } = start;
         let id = shared.writer.next_version();
         for client in &clients {
             shared.clients.insert(*client, id);
         }
-        let mut spare = reused;
-        let lent = spare.as_mut().map(|old| {
+        let lent = reused.as_mut().map(|old| {
             let Self { attempts, unasked, trace, lists, .. } = &mut **old;
             (take(attempts), take(unasked), take(&mut trace.attempts), take(lists))
         });
@@ -173,7 +172,7 @@ impl Round {
             timer: deadline,
             question,
         };
-        let mut round = match spare {
+        let mut round = match reused {
             Some(mut old) => {
                 *old = begun;
                 old

@@ -149,7 +149,7 @@ pub const ADDRESSES_MAX: usize = 255;
 pub const REPLY_MAX: usize = 1232;
 /// The time that a further answer must have left to join a set and to shorten the set's lifetime. So an
 /// answer with TTL 0 does not void the answers of other upstreams, while answers of different age join.
-pub const LEAST_LEFT: Duration = Duration::from_secs(1);
+pub const LIFE_LEFT_MIN: Duration = Duration::from_secs(1);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
 /// Retransmissions of one attempt while its round has no answer. With them, one name in 200 gets no
@@ -171,11 +171,11 @@ pub const EARLY_MARGIN: Duration = Duration::from_millis(3);
 /// not get every query twice.
 pub const EARLY_PRICE: u8 = 5;
 /// Upper bound of the responses that are counted for later early retransmissions.
-pub const EARLY_SAVED: u8 = 50;
+pub const EARLY_SAVED_MAX: u8 = 50;
 /// Time that an attempt must have had before its round ended to count as a failure of its upstream.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Time that a doubtful datagram waits for a confirmation over TCP; afterwards the datagram counts.
-pub const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
+pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Doubtful datagrams of one attempt. With more, no datagram counts: another host is guessing.
 pub const DOUBTS_MAX: u16 = 64;
 /// Retransmissions after which EDNS is left out, to an upstream that never sent an OPT record.

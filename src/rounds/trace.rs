@@ -43,9 +43,9 @@ pub struct Trace {
 }
 
 /// Upper bound of the ended rounds that are kept.
-const ROUNDS_KEPT: usize = 64;
+const ROUNDS_KEPT_MAX: usize = 64;
 /// Attempts kept of one round; a long chase may have more.
-pub(crate) const ATTEMPTS_KEPT: usize = 64;
+pub(crate) const ATTEMPTS_KEPT_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Traces(VecDeque<Trace>);
@@ -59,7 +59,7 @@ impl Traces {
 
     /// Makes space for one more trace. Returns the oldest, if there are as many as are kept.
     pub fn make_space(&mut self) -> Option<Trace> {
-        if self.0.len() < ROUNDS_KEPT { None } else { self.0.pop_front() }
+        if self.0.len() < ROUNDS_KEPT_MAX { None } else { self.0.pop_front() }
     }
 
     pub fn latest(&self, question: &Question) -> Option<&Trace> {

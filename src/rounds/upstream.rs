@@ -7,7 +7,7 @@ pub(crate) mod habits;
 
 use crate::action::{Note, Transport};
 use crate::server::Server;
-use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
+use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED_MAX, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
 use crate::upstream::case_0x20::Letters;
 use crate::upstream::cookie::{Cookie, Strange};
 use hither_table::Monotonic;
@@ -20,7 +20,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Longest pause, so that a revived upstream is used again within seconds.
 const PAUSE_MAX: Duration = Duration::from_secs(4);
 /// Responses with errors such as SERVFAIL or REFUSED in a row after which an upstream is queried last.
-pub(crate) const LAME: u32 = 4;
+pub(crate) const LAME_AFTER: u32 = 4;
 /// Queries without any response, and the time since the first of them, after which an upstream counts
 /// as down.
 const UNANSWERED_DOWN: u32 = 5;
@@ -51,7 +51,7 @@ pub(crate) struct Upstream {
     lame: u32,
     no_edns_until: Option<Monotonic>,
     /// Whether the upstream has sent an OPT record, so that its silence is not for want of EDNS.
-    edns_seen: bool,
+    has_sent_opt: bool,
     /// Names that the upstream answered only without EDNS, although it has sent an OPT record.
     unread_with_edns: u8,
     /// Names in a row for which no response came until the cookie or EDNS was left out.
@@ -68,7 +68,7 @@ pub(crate) struct Upstream {
     silent_since: Option<Monotonic>,
     /// Queries over UDP since then.
     unanswered: u32,
-    /// Responses that are counted for early retransmissions, at most [`EARLY_SAVED`].
+    /// Responses that are counted for early retransmissions, at most [`EARLY_SAVED_MAX`].
     saved: u8,
     pub cookie: Cookie,
     pub queries: u64,
@@ -117,7 +117,7 @@ impl Upstream {
             last_failure: None,
             lame: 0,
             no_edns_until: None,
-            edns_seen: false,
+            has_sent_opt: false,
             unread_with_edns: 0,
             silent_to: 0,
             fails_edns: 0,
@@ -127,7 +127,7 @@ impl Upstream {
             letters: Letters::default(),
             silent_since: None,
             unanswered: 0,
-            saved: EARLY_SAVED,
+            saved: EARLY_SAVED_MAX,
             cookie: Cookie::default(),
             queries: 0,
             answers: 0,
@@ -140,7 +140,7 @@ impl Upstream {
     }
 
     /// Notes a query. One over TCP is not counted as unanswered: it follows a response by UDP.
-    pub fn asked(&mut self, now: Monotonic, transport: Transport) {
+    pub fn note_query(&mut self, now: Monotonic, transport: Transport) {
         self.queries += 1;
         if transport == Transport::Tcp {
             return;
@@ -158,16 +158,16 @@ impl Upstream {
     /// Whether the upstream is down: it failed repeatedly, or did not respond to several queries for a
     /// second. One slow name does not suffice: its authoritative servers may be far away.
     pub fn is_down(&self, now: Monotonic) -> bool {
-        let long = |since: Monotonic| now.since(since) >= self.patience().max(SILENT_DOWN);
+        let long = |since: Monotonic| now.since(since) >= self.response_time_max().max(SILENT_DOWN);
         let silent = self.unanswered >= UNANSWERED_DOWN && self.silent_since.is_some_and(long);
         silent || matches!(self.health, Health::Down { .. })
     }
 
     pub fn is_silent(&self, now: Monotonic) -> bool {
-        self.silent_since.is_some_and(|since| now.since(since) > self.patience())
+        self.silent_since.is_some_and(|since| now.since(since) > self.response_time_max())
     }
 
-    fn patience(&self) -> Duration {
+    fn response_time_max(&self) -> Duration {
         let usual = self
             .rtt
             .map_or(Duration::ZERO, |(smoothed, variation)| Duration::from_micros(smoothed + 4 * variation));
@@ -185,7 +185,7 @@ impl Upstream {
     }
 
     /// Notes a response. `useful`: its RCODE is no error.
-    pub fn answered(&mut self, rtt: Option<Duration>, useful: bool) -> Option<Note> {
+    pub fn note_response(&mut self, rtt: Option<Duration>, useful: bool) -> Option<Note> {
         if let Some(sample) = rtt.map(micros) {
             self.rtt = Some(match self.rtt {
                 None => (sample, sample / 2),
@@ -195,7 +195,7 @@ impl Upstream {
             });
         }
         self.answers += 1;
-        self.saved = (self.saved + 1).min(EARLY_SAVED);
+        self.saved = (self.saved + 1).min(EARLY_SAVED_MAX);
         self.lame = if useful { 0 } else { self.lame.saturating_add(1) };
         self.failures = 0;
         self.last_failure = None;
@@ -207,8 +207,8 @@ impl Upstream {
 
     /// Notes an attempt that was ended after `waited` without a failure: the upstream's round-trip time
     /// is longer than that.
-    pub fn not_awaited(&mut self, waited: Duration) {
-        if waited <= self.patience() {
+    pub fn note_not_awaited(&mut self, waited: Duration) {
+        if waited <= self.response_time_max() {
             // The upstream had no time to respond.
             self.silent_since = None;
         }
@@ -216,12 +216,12 @@ impl Upstream {
         if self.rtt.is_none_or(|(smoothed, _)| smoothed < waited) {
             self.rtt = Some((waited, self.rtt.map_or(waited / 2, |(_, variation)| variation)));
         }
-        self.trial_over();
+        self.end_trial();
     }
 
     /// Notes an attempt, sent at `sent`, that failed or timed out. An attempt sent before the last
     /// failure was noted does not count again.
-    pub fn failed(&mut self, now: Monotonic, sent: Monotonic) -> Option<Note> {
+    pub fn note_failure(&mut self, now: Monotonic, sent: Monotonic) -> Option<Note> {
         if self.last_failure.is_some_and(|last| sent < last) {
             return None;
         }
@@ -242,7 +242,7 @@ impl Upstream {
     }
 
     /// Ends a trial without a result: the next question may begin another.
-    pub fn trial_over(&mut self) {
+    pub fn end_trial(&mut self) {
         if let Health::Trial { pause } = self.health {
             self.health = Health::Down { until: Monotonic(0), pause };
         }
@@ -264,7 +264,7 @@ impl Upstream {
 
     /// Whether an early retransmission may be sent. If so, its responses are subtracted
     /// ([`EARLY_PRICE`]).
-    pub fn may_repeat_early(&mut self) -> bool {
+    pub fn pay_for_early_retransmission(&mut self) -> bool {
         let may = self.saved >= EARLY_PRICE;
         self.saved -= if may { EARLY_PRICE } else { 0 };
         may
@@ -328,7 +328,7 @@ mod tests {
     fn upstreams_are_queried_in_the_order_of_their_round_trip_times() {
         let mut all = three();
         for (upstream, ms) in all.iter_mut().zip([30, 10, 20]) {
-            upstream.answered(Some(Duration::from_millis(ms)), true);
+            upstream.note_response(Some(Duration::from_millis(ms)), true);
         }
         assert_eq!(ids(&choose(&mut all, at(0), 2)), [1, 2, 0]);
     }
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn one_lost_datagram_does_not_make_an_upstream_down() {
         let mut all = three();
-        assert_eq!(all[0].failed(at(0), at(0)), None);
+        assert_eq!(all[0].note_failure(at(0), at(0)), None);
         assert_eq!(ids(&choose(&mut all, at(1), 2)), [0, 1, 2]);
     }
 
@@ -344,7 +344,7 @@ mod tests {
     fn attempts_that_time_out_together_count_once() {
         let mut all = three();
         for _ in 0..5 {
-            all[0].failed(at(3000), at(0));
+            all[0].note_failure(at(3000), at(0));
         }
         assert_eq!(all[0].report(at(3000)).failures, 1);
     }
@@ -352,13 +352,13 @@ mod tests {
     #[test]
     fn a_dead_upstream_gets_no_queries_then_one_trial_beside_the_first_wave() {
         let mut all = three();
-        all[0].failed(at(0), at(0));
-        assert!(matches!(all[0].failed(at(10), at(5)), Some(Note::UpstreamDown { failures: 2, .. })));
+        all[0].note_failure(at(0), at(0));
+        assert!(matches!(all[0].note_failure(at(10), at(5)), Some(Note::UpstreamDown { failures: 2, .. })));
         assert_eq!(ids(&choose(&mut all, at(20), 2)), [1, 2]);
         let trial = choose(&mut all, at(10 + 500), 1);
         assert_eq!((ids(&trial), trial.first), (vec![0, 1, 2], 2));
         assert_eq!(ids(&choose(&mut all, at(600), 1)), [1, 2], "one trial at a time");
-        all[0].failed(at(700), at(510));
+        all[0].note_failure(at(700), at(510));
         assert_eq!(
             all[0].report(at(700)).retry_in,
             Some(Duration::from_secs(1)),
@@ -366,7 +366,7 @@ mod tests {
         );
         assert_eq!(choose(&mut all, at(1700), 1).order[0], UpstreamId(0));
         assert!(matches!(
-            all[0].answered(Some(Duration::from_millis(1)), true),
+            all[0].note_response(Some(Duration::from_millis(1)), true),
             Some(Note::UpstreamUp { .. })
         ));
     }
@@ -375,7 +375,7 @@ mod tests {
     fn the_pause_never_exceeds_its_bound() {
         let mut upstream = three().remove(0);
         for n in 0..40 {
-            upstream.failed(at(n * 10_000), at(n * 10_000));
+            upstream.note_failure(at(n * 10_000), at(n * 10_000));
         }
         assert!(upstream.report(at(390_000)).retry_in.is_some_and(|left| left <= PAUSE_MAX));
     }
@@ -385,18 +385,18 @@ mod tests {
         let mut upstream = three().remove(0);
         assert_eq!(upstream.early_after(), None, "its round-trip time is unknown");
         for _ in 0..40 {
-            upstream.answered(Some(Duration::from_millis(5)), true);
+            upstream.note_response(Some(Duration::from_millis(5)), true);
         }
         let early = upstream.early_after().expect("it is quick");
         assert!((Duration::from_millis(8)..Duration::from_millis(9)).contains(&early), "{early:?}");
-        let saved = (0..1000).filter(|_| upstream.may_repeat_early()).count();
-        assert_eq!(saved, usize::from(EARLY_SAVED / EARLY_PRICE));
+        let saved = (0..1000).filter(|_| upstream.pay_for_early_retransmission()).count();
+        assert_eq!(saved, usize::from(EARLY_SAVED_MAX / EARLY_PRICE));
         for _ in 0..EARLY_PRICE {
-            upstream.answered(None, true);
+            upstream.note_response(None, true);
         }
-        assert!(upstream.may_repeat_early() && !upstream.may_repeat_early());
+        assert!(upstream.pay_for_early_retransmission() && !upstream.pay_for_early_retransmission());
         for _ in 0..40 {
-            upstream.answered(Some(Duration::from_millis(80)), true);
+            upstream.note_response(Some(Duration::from_millis(80)), true);
         }
         assert_eq!(upstream.early_after(), None, "the usual time is no later");
     }
@@ -405,8 +405,8 @@ mod tests {
     fn when_no_upstream_answers_all_are_asked_at_once() {
         let mut all = three();
         for upstream in &mut all {
-            upstream.failed(at(0), at(0));
-            upstream.failed(at(1), at(1));
+            upstream.note_failure(at(0), at(0));
+            upstream.note_failure(at(1), at(1));
         }
         let choice = choose(&mut all, at(2), 2);
         assert_eq!((ids(&choice), choice.first), (vec![0, 1, 2], 3));
@@ -416,20 +416,20 @@ mod tests {
     fn facts_about_an_upstream_are_forgotten_in_another_network() {
         let mut upstream = three().remove(0);
         let name = "a.test".parse().expect("a name");
-        upstream.answered(Some(Duration::from_millis(5)), false);
+        upstream.note_response(Some(Duration::from_millis(5)), false);
         for _ in 0..9 {
-            upstream.cannot_edns(at(0));
-            upstream.was_in_strange_letters(at(0));
-            upstream.answers_without_edns();
-            upstream.drops_letters(at(0), &name);
-            upstream.answered(None, false);
+            upstream.note_no_edns(at(0));
+            upstream.note_strange_case(at(0));
+            upstream.note_read_without_edns();
+            upstream.note_dropped_mixed_case(at(0), &name);
+            upstream.note_response(None, false);
         }
-        assert!(!upstream.edns(at(1)) && !upstream.keeps_case(at(1)) && upstream.lame >= LAME);
+        assert!(!upstream.edns(at(1)) && !upstream.keeps_case(at(1)) && upstream.lame >= LAME_AFTER);
         upstream.forget_reach();
         assert!(upstream.edns(at(1)) && upstream.keeps_case(at(1)), "that was another middlebox");
-        assert!(!upstream.letters.tells_apart(at(1), &name));
+        assert!(!upstream.letters.distinguishes_case(at(1), &name));
         assert_eq!((upstream.lame, upstream.unread_with_edns, upstream.fails_letters), (0, 0, 0));
-        upstream.was_in_strange_letters(at(1));
+        upstream.note_strange_case(at(1));
         assert!(upstream.keeps_case(at(1)), "one answer alone is no habit");
         let report = upstream.report(at(1));
         assert_eq!(
@@ -442,10 +442,10 @@ mod tests {
     #[test]
     fn a_tcp_connection_without_an_answer_does_not_make_its_upstream_silent() {
         let mut upstream = three().remove(0);
-        upstream.asked(at(0), Transport::Udp);
-        upstream.answered(Some(Duration::from_millis(5)), false);
+        upstream.note_query(at(0), Transport::Udp);
+        upstream.note_response(Some(Duration::from_millis(5)), false);
         for n in 1..9 {
-            upstream.asked(at(n), Transport::Tcp);
+            upstream.note_query(at(n), Transport::Tcp);
         }
         assert_eq!(upstream.report(at(5_000)).state, "up");
         assert!(!upstream.is_down(at(5_000)));
@@ -454,12 +454,12 @@ mod tests {
     #[test]
     fn an_upstream_that_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
         let mut all = three();
-        all.iter_mut().for_each(|upstream| upstream.asked(at(0), Transport::Udp));
-        all[2].answered(Some(Duration::from_millis(30)), true);
+        all.iter_mut().for_each(|upstream| upstream.note_query(at(0), Transport::Udp));
+        all[2].note_response(Some(Duration::from_millis(30)), true);
         assert_eq!(ids(&choose(&mut all, at(101), 2)), [2, 0, 1]);
         assert!(all[2].is_trusted(at(101)) && !all[0].is_trusted(at(101)));
-        all[2].asked(at(200), Transport::Udp);
-        all[2].not_awaited(Duration::from_millis(10));
+        all[2].note_query(at(200), Transport::Udp);
+        all[2].note_not_awaited(Duration::from_millis(10));
         assert!(all[2].is_trusted(at(9_000)), "it had no time to respond");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Doubtful {
 /// A datagram that counts once TCP confirms it, or once TCP has failed.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub came: Monotonic,
+    pub received_at: Monotonic,
     pub octets: Vec<u8>,
     /// The reason to doubt the datagram, if its question or cookie was not as expected.
     pub strange: Option<Doubt>,
@@ -46,7 +46,7 @@ impl Doubtful {
     pub fn keep(&mut self, now: Monotonic, octets: &[u8], strange: Option<Doubt>) {
         let better = |kept: &Kept| kept.strange.is_some() && strange.is_none();
         if self.kept.as_ref().is_none_or(better) {
-            self.kept = Some(Kept { came: now, octets: octets.to_vec(), strange });
+            self.kept = Some(Kept { received_at: now, octets: octets.to_vec(), strange });
         }
     }
 }

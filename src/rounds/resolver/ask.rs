@@ -24,11 +24,11 @@ impl Rounds {
         }
         if let Some(answer) = self.shared.cached(question) {
             self.shared.count(Counter::Hits);
-            let flight = self.shared.coalesced_question(question);
-            let failed = self.shared.answers.has_failed(now, &flight.asked());
+            let coalesced = self.shared.coalesced_question(question);
+            let failed = self.shared.answers.has_failed(now, &coalesced.asked());
             self.shared.reply(client, answer);
             if failed {
-                self.retry_while_down(&flight);
+                self.retry_while_down(&coalesced);
             }
             return;
         }
@@ -148,11 +148,11 @@ impl Rounds {
         if !self.admit(clients.first().copied(), &question) {
             return clients.into_iter().for_each(|client| self.shed(client));
         }
-        let mut patience = self.shared.settings.deadline;
+        let mut time_limit = self.shared.settings.deadline;
         if self.shared.all_down(&question.name) {
-            patience = patience.min(DOWN_DEADLINE);
+            time_limit = time_limit.min(DOWN_DEADLINE);
         }
-        let deadline = now.plus(patience);
+        let deadline = now.plus(time_limit);
         self.start_round(Start { question, clients, deadline, stale });
     }
 

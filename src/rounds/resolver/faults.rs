@@ -151,7 +151,7 @@ impl Rounds {
                 let (name, upstream) = (*round.attempts[id].target.name(), round.attempts[id].upstream);
                 let now = shared.now;
                 if let Some(upstream) = shared.upstream(upstream) {
-                    upstream.letters.agree(now, above(&name), ALIKE_AFTER);
+                    upstream.letters.note_ignored_case(now, above(&name), ALIKE_AFTER);
                 }
             }
             _ => {}

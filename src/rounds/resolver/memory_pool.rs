@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 /// Upper bound of the ended rounds whose memory is kept. So many rounds can begin in a burst without an
 /// allocation.
-const SPARE_MAX: usize = 64;
+const POOLED_MAX: usize = 64;
 
 /// The memory of ended rounds. Rounds are boxed, as live rounds are, so that reuse needs no copy.
 #[allow(clippy::vec_box)]
@@ -56,7 +56,7 @@ impl MemoryPool {
         trace.attempts.clear();
         std::mem::swap(&mut trace, &mut round.trace);
         traces.keep(trace);
-        if self.0.len() < SPARE_MAX {
+        if self.0.len() < POOLED_MAX {
             round.empty();
             self.0.push(round);
         }

@@ -121,7 +121,7 @@ impl Rounds {
 
     /// Begins a review; a small cache is reviewed at once.
     fn begin_review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static, of: Of) {
-        const AT_ONCE: usize = 1024;
+        const AT_ONCE_MAX: usize = 1024;
         if let Of::Answers(_) = of {
             // The new change voids all answers that the older one would.
             let before = self.reviews.len();
@@ -132,10 +132,10 @@ impl Rounds {
         table.is_over = matches!(of, Of::Answers(_));
         answers.is_over = matches!(of, Of::Round(_)) || self.shared.answers.is_empty();
         let mut review = Review { change: Change { fate: Arc::new(fate), of }, table, answers };
-        if self.shared.answers.len() <= AT_ONCE && self.shared.answers.buckets().0 <= 64 * AT_ONCE {
+        if self.shared.answers.len() <= AT_ONCE_MAX && self.shared.answers.buckets().0 <= 64 * AT_ONCE_MAX {
             self.look_at_answers(&mut review, usize::MAX);
         }
-        self.look_at_table(&mut review, AT_ONCE);
+        self.look_at_table(&mut review, AT_ONCE_MAX);
         if !review.is_over() {
             self.reviews.push_back(review);
             self.changed += 1;

@@ -6,7 +6,7 @@ use crate::attempt::Attempt;
 use crate::reply::ede;
 use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round, Start};
-use crate::settings::PATIENCE;
+use crate::settings::TIMEOUT_MIN;
 use hither_table::{Counter, State};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
@@ -89,14 +89,14 @@ impl Rounds {
     /// Counts attempts that had enough time and no response as failures of their upstreams.
     fn note_timeouts(&mut self, round: &mut Round) {
         let now = self.shared.now;
-        let patience = PATIENCE.min(self.shared.settings.deadline);
-        let timed_out = |a: &&Attempt| now.since(a.sent) >= patience;
+        let timeout = TIMEOUT_MIN.min(self.shared.settings.deadline);
+        let timed_out = |a: &&Attempt| now.since(a.sent) >= timeout;
         while let Some(id) = round.attempts.iter().find(timed_out).map(|a| a.id) {
             let attempt = round.close(&mut self.shared, id, "timeout");
             // A TCP attempt follows a response by UDP, so its timeout is no failure of the upstream.
             if attempt.is_udp()
                 && let Some(upstream) = self.shared.upstream(attempt.upstream)
-                && let Some(note) = upstream.failed(now, attempt.sent)
+                && let Some(note) = upstream.note_failure(now, attempt.sent)
             {
                 self.shared.actions.push_back(Action::Note(note));
             }

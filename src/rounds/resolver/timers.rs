@@ -6,7 +6,7 @@ use hither_table::Monotonic;
 
 /// Upper bound of the rounds woken per call. Each may send a few queries, so a call takes about half a
 /// millisecond.
-const TIMERS: usize = 64;
+const TIMERS_MAX: usize = 64;
 
 impl Rounds {
     /// Wakes the rounds whose timers have passed at `now`, up to a limit per call. Afterwards
@@ -23,7 +23,7 @@ impl Rounds {
 
     /// Wakes rounds whose timers are not after `until`, the earliest timer first.
     pub(crate) fn fire_timers(&mut self, until: Monotonic) {
-        for _ in 0..TIMERS {
+        for _ in 0..TIMERS_MAX {
             match self.timers.first().copied() {
                 Some((at, id)) if at <= until => self.on_time(id),
                 Some(_) | None => break,
@@ -36,7 +36,7 @@ impl Rounds {
     pub(crate) fn fire_timers_of(&mut self, until: Monotonic, input: &Input<'_>) {
         let late =
             |rounds: &Rounds, id: u64| rounds.rounds.get(&id).is_some_and(|round| round.timer <= until);
-        for _ in 0..TIMERS {
+        for _ in 0..TIMERS_MAX {
             let id = match input {
                 Input::Message { attempt, .. } | Input::Failed { attempt, .. } => {
                     self.shared.attempts.get(attempt)
@@ -120,10 +120,10 @@ mod tests {
         while rounds.poll_timeout().is_some_and(|at| at <= late) {
             rounds.handle_timeout(late);
             let told = told(&mut rounds);
-            assert!((1..=TIMERS).contains(&told.len()), "{} at once", told.len());
+            assert!((1..=TIMERS_MAX).contains(&told.len()), "{} at once", told.len());
             times += 1;
         }
-        assert_eq!(times, ROUNDS.div_ceil(TIMERS as u64));
+        assert_eq!(times, ROUNDS.div_ceil(TIMERS_MAX as u64));
         rounds.check_invariants();
     }
 
@@ -144,7 +144,7 @@ mod tests {
         for client in [ROUNDS - 1, ROUNDS - 2, ROUNDS] {
             assert!(told.contains(&(ClientId(client), Some(Rcode::SERVFAIL))), "{client} of {told:?}");
         }
-        assert!(told.len() <= 2 * TIMERS + 3);
+        assert!(told.len() <= 2 * TIMERS_MAX + 3);
         rounds.check_invariants();
     }
 }

@@ -5,10 +5,9 @@ use crate::address_set::{Contribution, all_sinkholes};
 use crate::attempt::{Attempt, Target};
 use crate::complete_answer::AnswerBuilder;
 use crate::ids::AttemptId;
-use crate::rebinding::WITHHELD_S;
+use crate::rebinding::WITHHELD_MAX_S;
 use crate::reply::Answer;
 use crate::response::Meaning;
-use crate::round::faults::Answered;
 use crate::round::{Phase, Round};
 use crate::settings::{Bounds, Deny, LINKS_MAX};
 use crate::shared::Shared;
@@ -31,19 +30,36 @@ struct PrivateAddress {
     is_only: bool,
 }
 
+/// A response with an answer, and the attempt that it has ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Answered<'a> {
+    pub attempt: &'a Attempt,
+    pub message: &'a Message<'a>,
+    pub received_at: Monotonic,
+}
+
+impl Answered<'_> {
+    /// When data with a TTL expires, in milliseconds: no later than the CNAMEs before it.
+    fn expire_ms(&self, ttl_s: u32) -> u64 {
+        let expires = self.received_at.plus(Duration::from_secs(u64::from(ttl_s)));
+        expires.as_ms().min(self.attempt.target.expire_ms())
+    }
+}
+
 impl Round {
     pub fn on_answer(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        received_at: Monotonic,
         id: AttemptId,
         meaning: Meaning,
         message: &Message<'_>,
     ) {
         let attempt = self.close(shared, id, outcome(&meaning));
-        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
         self.learn_from_plain_retry(shared, &attempt, message);
-        if !self.apply_answer(shared, came, &attempt, meaning, message) {
+        let answered = Answered { attempt: &attempt, message, received_at };
+        if !self.apply_answer(shared, answered, meaning) {
             self.next_after_failure(shared);
         }
     }
@@ -53,85 +69,92 @@ impl Round {
     pub fn apply_answer(
         &mut self,
         shared: &mut Shared,
-        mut came: Monotonic,
-        attempt: &Attempt,
+        mut answered: Answered<'_>,
         mut meaning: Meaning,
-        message: &Message<'_>,
     ) -> bool {
-        let now = shared.now;
-        if let Some(fault) = shared.faults.planted() {
-            let answered = Answered { attempt, message, received_at: &mut came, meaning: &mut meaning };
-            if self.spoil_answer(fault, now, answered) {
-                return true;
-            }
+        if let Some(fault) = shared.faults.planted()
+            && self.spoil_answer(fault, shared.now, &mut answered, &mut meaning)
+        {
+            return true;
         }
-        let (upstream, target) = (attempt.upstream, &attempt.target);
-        let until =
-            |ttl_s: u32| came.plus(Duration::from_secs(u64::from(ttl_s))).as_ms().min(target.expire_ms());
+        let Answered { attempt, message, received_at } = answered;
+        let target = &attempt.target;
         let joined = |chain: Vec<Link>| join(&self.question.name, target.prefix(), chain);
         match meaning {
-            Meaning::Addresses { chain, mut addresses, ttl_s } => {
+            Meaning::Addresses { chain, addresses, ttl_s } => {
                 let Some(chain) = joined(chain) else { return false };
-                if let Some(private) = shared.withhold(&self.question.name, &mut addresses) {
-                    let private = PrivateAddress { address: private, ttl_s, is_only: addresses.is_empty() };
-                    self.on_private_address(shared, came, attempt, private);
-                    if addresses.is_empty() {
-                        return true;
-                    }
-                }
-                let contribution = Contribution { from: upstream, chain, addresses, expire_ms: until(ttl_s) };
-                let counts = shared.settings.deny == Deny::Any || matches!(self.phase, Phase::Racing { .. });
-                if all_sinkholes(&contribution) && counts {
-                    self.trace_addresses(attempt.trace, contribution.addresses.clone());
-                    self.hold(shared, came, WeakAnswer::Sinkhole(contribution));
-                } else {
-                    self.add_addresses(shared, &contribution);
-                    self.trace_addresses(attempt.trace, contribution.addresses);
-                }
+                let expire_ms = answered.expire_ms(ttl_s);
+                let contribution = Contribution { from: attempt.upstream, chain, addresses, expire_ms };
+                self.apply_addresses(shared, &answered, contribution, ttl_s);
             }
             Meaning::Negative { kind, chain, soa, ttl_s } => {
                 let Some(chain) = joined(chain) else { return false };
-                self.hold(shared, came, WeakAnswer::Denial { kind, chain, soa, expire_ms: until(ttl_s) });
+                let expire_ms = answered.expire_ms(ttl_s);
+                self.hold(shared, received_at, WeakAnswer::Denial { kind, chain, soa, expire_ms });
             }
             Meaning::Dangling { chain } => {
-                let before =
-                    self.answer_builder(shared, target, &chain, Rcode::NOERROR).chain_so_far(message, came);
+                let builder = self.answer_builder(shared, target, &chain, Rcode::NOERROR);
+                let before = builder.chain_so_far(message, received_at);
                 let (Some(before), Some(links)) = (before, joined(chain)) else { return false };
-                let until = came.plus(shared.settings.negative_grace);
+                let until = received_at.plus(shared.settings.negative_grace);
                 let current = target.leg() == self.target.leg();
                 if let Phase::Racing { dangling: dangling @ None, .. } = &mut self.phase
                     && current
                 {
-                    *dangling = Some(DanglingCname { until, from: upstream, links, before });
+                    *dangling = Some(DanglingCname { until, from: attempt.upstream, links, before });
                 }
             }
             Meaning::Complete { chain, rcode } => {
                 let builder = self.answer_builder(shared, target, &chain, rcode);
-                let (stored, withheld) =
-                    (builder.stored(message, came, None), shared.withheld_of(&builder, message));
+                let stored = builder.stored(message, received_at, None);
+                let withheld = shared.withheld_of(&builder, message);
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
                 if let Some(private) = withheld {
-                    let left_s = stored.expires().since(now).as_secs();
+                    let left_s = stored.expires().since(shared.now).as_secs();
                     let ttl_s = u32::try_from(left_s).unwrap_or(u32::MAX);
                     let private = PrivateAddress { address: private, ttl_s, is_only: true };
-                    self.on_private_address(shared, came, attempt, private);
-                    return true;
-                }
-                if !matches!(self.phase, Phase::Completing { .. }) {
+                    self.on_private_address(shared, received_at, attempt, private);
+                } else if !matches!(self.phase, Phase::Completing { .. }) {
                     self.store_complete(shared, Arc::new(stored));
                 }
             }
             Meaning::CompleteDenial { kind, chain, ttl_s } => {
-                let rcode = message.header().rcode();
-                let stored =
-                    self.answer_builder(shared, target, &chain, rcode).stored(message, came, Some(ttl_s));
+                let builder = self.answer_builder(shared, target, &chain, message.header().rcode());
+                let stored = builder.stored(message, received_at, Some(ttl_s));
                 let (Some(stored), Some(_)) = (stored, joined(chain)) else { return false };
                 debug_assert!(!stored.is_withheld(), "an upstream's denial looks like withheld addresses");
-                self.hold(shared, came, WeakAnswer::CompleteDenial { kind, stored: Arc::new(stored) });
+                self.hold(shared, received_at, WeakAnswer::CompleteDenial { kind, stored: Arc::new(stored) });
             }
             Meaning::Truncated | Meaning::Failed(_) => {}
         }
         true
+    }
+
+    /// Applies the addresses of a response, except private addresses of a public name.
+    fn apply_addresses(
+        &mut self,
+        shared: &mut Shared,
+        answered: &Answered<'_>,
+        mut contribution: Contribution,
+        ttl_s: u32,
+    ) {
+        let Answered { attempt, received_at, .. } = *answered;
+        if let Some(address) = shared.withhold(&self.question.name, &mut contribution.addresses) {
+            let is_only = contribution.addresses.is_empty();
+            let private = PrivateAddress { address, ttl_s, is_only };
+            self.on_private_address(shared, received_at, attempt, private);
+            if is_only {
+                return;
+            }
+        }
+        let counts = shared.settings.deny == Deny::Any || matches!(self.phase, Phase::Racing { .. });
+        if all_sinkholes(&contribution) && counts {
+            self.trace_addresses(attempt.trace, contribution.addresses.clone());
+            self.hold(shared, received_at, WeakAnswer::Sinkhole(contribution));
+        } else {
+            self.add_addresses(shared, &contribution);
+            self.trace_addresses(attempt.trace, contribution.addresses);
+        }
     }
 
     /// Notes that a response has private addresses for a public name. If it has no others, this is held
@@ -139,7 +162,7 @@ impl Round {
     fn on_private_address(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        received_at: Monotonic,
         attempt: &Attempt,
         private: PrivateAddress,
     ) {
@@ -154,9 +177,9 @@ impl Round {
             if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
                 trace.outcome = "withheld".into();
             }
-            let ttl_s = Bounds::of(&shared.settings).denial(ttl_s.min(WITHHELD_S));
-            let until = came.plus(Duration::from_secs(u64::from(ttl_s)));
-            self.hold(shared, came, WeakAnswer::Withheld { until });
+            let ttl_s = Bounds::of(&shared.settings).denial(ttl_s.min(WITHHELD_MAX_S));
+            let until = received_at.plus(Duration::from_secs(u64::from(ttl_s)));
+            self.hold(shared, received_at, WeakAnswer::Withheld { until });
         }
     }
 

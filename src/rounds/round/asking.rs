@@ -4,7 +4,7 @@
 use crate::attempt::{Plan, QueryMode, Target, send};
 use crate::round::Round;
 use crate::shared::Shared;
-use crate::trace::{ATTEMPTS_KEPT, AttemptTrace};
+use crate::trace::{ATTEMPTS_KEPT_MAX, AttemptTrace};
 use crate::upstream::choice::choose;
 use std::mem::take;
 
@@ -27,7 +27,7 @@ impl Round {
             let target = self.target.clone();
             if !self.send(shared, &target, QueryMode::to(upstream)) {
                 if let Some(upstream) = shared.upstream(upstream) {
-                    upstream.trial_over();
+                    upstream.end_trial();
                 }
                 self.unasked.clear();
                 self.is_cut_short = true;
@@ -54,7 +54,7 @@ impl Round {
             return false;
         }
         let Some(attempt) = send(shared, &plan) else { return false };
-        if trace < ATTEMPTS_KEPT
+        if trace < ATTEMPTS_KEPT_MAX
             && let Some(upstream) = shared.upstream(mode.upstream)
         {
             self.trace.attempts.push(AttemptTrace {
@@ -94,7 +94,7 @@ impl Round {
     pub fn clear_unasked(&mut self, shared: &mut Shared) {
         while let Some(id) = self.unasked.pop_front() {
             if let Some(upstream) = shared.upstream(id) {
-                upstream.trial_over();
+                upstream.end_trial();
             }
         }
         self.next_wave_at = None;

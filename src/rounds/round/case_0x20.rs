@@ -6,8 +6,9 @@
 use crate::attempt::{Attempt, Denied, QueryMode};
 use crate::ids::AttemptId;
 use crate::response::{Meaning, read};
+use crate::round::answers::Answered;
 use crate::round::{Phase, Round};
-use crate::settings::CONFIRM_WITHIN;
+use crate::settings::CONFIRM_WAIT_MAX;
 use crate::shared::Shared;
 use crate::upstream::case_0x20::{ALIKE_AFTER, above, denied_domain};
 use hither_table::{Monotonic, Negative};
@@ -16,10 +17,10 @@ use hither_wire::message::Message;
 impl Round {
     /// Learns from the response to attempt `id` whether its upstream ignores letter case. `true`: the
     /// response denies a name in mixed case, and a query in lower case was sent to check it.
-    pub fn retries_in_lower_case(
+    pub fn retry_in_lower_case(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        received_at: Monotonic,
         id: AttemptId,
         meaning: &Meaning,
         message: &Message<'_>,
@@ -37,21 +38,21 @@ impl Round {
         let (name, mode) = (attempt.target.name(), attempt.mode);
         let domain = above(name);
         let Some(upstream) = shared.upstream(mode.upstream) else { return false };
-        let known = upstream.letters.are_alike(now, domain);
+        let known = upstream.letters.ignores_case(now, domain);
         let kind = match verdict {
             Verdict::Denial(kind) if !known && matches!(self.phase, Phase::Racing { .. }) => kind,
             Verdict::Answer if !known => {
-                upstream.letters.agree(now, domain, ALIKE_AFTER);
+                upstream.letters.note_ignored_case(now, domain, ALIKE_AFTER);
                 return false;
             }
             Verdict::Denial(_) | Verdict::Answer | Verdict::Neither => return false,
         };
         let domain = denied_domain(name, message);
-        if upstream.letters.are_alike(now, domain.as_wire()) {
+        if upstream.letters.ignores_case(now, domain.as_wire()) {
             return false;
         }
-        let until = now.plus(CONFIRM_WITHIN).min(self.deadline);
-        let denied = Denied { kind, domain, came, octets: message.octets().to_vec(), until };
+        let until = now.plus(CONFIRM_WAIT_MAX).min(self.deadline);
+        let denied = Denied { kind, domain, received_at, octets: message.octets().to_vec(), until };
         let target = attempt.target.clone();
         // The transport is the same: a response that was too long for UDP will be so again.
         if !self.send(shared, &target, QueryMode { lower: true, again: false, ..mode }) {
@@ -61,7 +62,7 @@ impl Round {
             attempt.denied = Some(Box::new(denied));
         }
         let attempt = self.close(shared, id, kind.as_str());
-        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
         true
     }
 
@@ -78,10 +79,10 @@ impl Round {
         let Some(denied) = attempt.denied.take() else { return };
         match verdict {
             Verdict::Denial(kind) if *kind == denied.kind => {
-                upstream.letters.agree(now, denied.domain.as_wire(), 1)
+                upstream.letters.note_ignored_case(now, denied.domain.as_wire(), 1)
             }
             Verdict::Answer | Verdict::Denial(_) | Verdict::Neither => {
-                upstream.letters.differ(now, denied.domain)
+                upstream.letters.note_distinguished_case(now, denied.domain)
             }
         }
     }
@@ -102,9 +103,9 @@ impl Round {
     pub fn accept_denied(&mut self, shared: &mut Shared, attempt: &mut Attempt) -> bool {
         let Some(denied) = attempt.denied.take() else { return false };
         let Ok(message) = Message::open(&denied.octets) else { return false };
-        let came = denied.came;
-        let meaning = read(&message, &self.expected(shared, attempt), came, Vec::new());
-        self.apply_answer(shared, came, attempt, meaning, &message)
+        let received_at = denied.received_at;
+        let meaning = read(&message, &self.expected(shared, attempt), received_at, Vec::new());
+        self.apply_answer(shared, Answered { attempt, message: &message, received_at }, meaning)
     }
 }
 

@@ -40,7 +40,7 @@ impl Round {
                 linger: linger.filter(|at| *at > now),
             });
             if let Some(upstream) = shared.upstream(attempt.upstream) {
-                upstream.not_awaited(now.since(attempt.sent));
+                upstream.note_not_awaited(now.since(attempt.sent));
             }
             if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
                 trace.ended = Some(now);

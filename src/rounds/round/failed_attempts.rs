@@ -7,7 +7,7 @@ use crate::input::Failure;
 use crate::reply::ede;
 use crate::response::Doubt;
 use crate::round::{End, Phase, Round};
-use crate::settings::CONFIRM_WITHIN;
+use crate::settings::CONFIRM_WAIT_MAX;
 use crate::shared::Shared;
 use hither_table::Monotonic;
 use hither_wire::codes::Rcode;
@@ -39,9 +39,9 @@ impl Round {
         }
         if let Some(upstream) = shared.upstream(attempt.upstream) {
             if failure == Failure::NoSocket {
-                upstream.trial_over();
+                upstream.end_trial();
             } else if attempt.is_udp()
-                && let Some(note) = upstream.failed(now, attempt.sent)
+                && let Some(note) = upstream.note_failure(now, attempt.sent)
             {
                 shared.actions.push_back(Action::Note(note));
             }
@@ -64,9 +64,9 @@ impl Round {
     }
 
     /// Handles a response with an error, which shows that the upstream is up.
-    pub fn on_error(&mut self, shared: &mut Shared, came: Monotonic, id: AttemptId, rcode: Rcode) {
+    pub fn on_error(&mut self, shared: &mut Shared, received_at: Monotonic, id: AttemptId, rcode: Rcode) {
         let mut attempt = self.close(shared, id, rcode.to_string().to_ascii_lowercase());
-        self.note_response(shared, attempt.upstream, attempt.rtt(came), false);
+        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), false);
         self.ede = ede::NETWORK_ERROR;
         self.has_servfail |= rcode == Rcode::SERVFAIL;
         let wants_none = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS | Rcode::BADCOOKIE);
@@ -88,9 +88,9 @@ impl Round {
         }
     }
 
-    pub fn over_tcp(&mut self, shared: &mut Shared, came: Monotonic, id: AttemptId) {
+    pub fn over_tcp(&mut self, shared: &mut Shared, received_at: Monotonic, id: AttemptId) {
         let mut attempt = self.close(shared, id, "truncated");
-        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
         let mode = attempt.mode.over_tcp();
         if !self.retry(shared, &mut attempt, mode) {
             self.ask_instead(shared, &mut attempt);
@@ -102,7 +102,7 @@ impl Round {
     pub fn with_new_cookie(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        received_at: Monotonic,
         id: AttemptId,
         message: &Message<'_>,
     ) {
@@ -110,7 +110,7 @@ impl Round {
             return self.on_doubtful_message(shared, id, Doubt::Unreadable, message.octets());
         }
         let mut attempt = self.close(shared, id, "badcookie");
-        self.note_response(shared, attempt.upstream, attempt.rtt(came), true);
+        self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
         let mode = QueryMode { again: true, ..attempt.mode };
         if !self.retry(shared, &mut attempt, mode) {
             self.ask_instead(shared, &mut attempt);
@@ -137,7 +137,7 @@ impl Round {
             return false;
         }
         if let (Some(mut denied), Some(next)) = (attempt.denied.take(), self.attempts.last_mut()) {
-            denied.until = now.plus(CONFIRM_WITHIN).min(self.deadline);
+            denied.until = now.plus(CONFIRM_WAIT_MAX).min(self.deadline);
             next.denied = Some(denied);
         }
         true

@@ -1,31 +1,27 @@
 //! Planted faults of one round: in what it makes of an answer, and of a failure.
 
-use crate::attempt::Attempt;
 use crate::mutant::Mutant;
 use crate::response::Meaning;
 use crate::response::cname_chain::answers;
+use crate::round::answers::Answered;
 use crate::round::{Phase, Round};
 use crate::shared::Shared;
 use hither_table::{Link, Monotonic};
 use hither_wire::codes::Rtype;
-use hither_wire::message::Message;
 use std::time::Duration;
-
-/// An answer, before it is applied to the round.
-pub(crate) struct Answered<'a> {
-    pub attempt: &'a Attempt,
-    pub message: &'a Message<'a>,
-    pub received_at: &'a mut Monotonic,
-    pub meaning: &'a mut Meaning,
-}
 
 impl Round {
     /// Spoils an answer. `true`: it is lost.
-    pub fn spoil_answer(&mut self, fault: Mutant, now: Monotonic, answered: Answered<'_>) -> bool {
-        let Answered { attempt, message, received_at, meaning } = answered;
+    pub fn spoil_answer(
+        &mut self,
+        fault: Mutant,
+        now: Monotonic,
+        answered: &mut Answered<'_>,
+        meaning: &mut Meaning,
+    ) -> bool {
         let is_completing = matches!(self.phase, Phase::Completing { .. });
         match (fault, meaning) {
-            (Mutant::HeldAnswersAreNew, _) => *received_at = now,
+            (Mutant::HeldAnswersAreNew, _) => answered.received_at = now,
             (Mutant::NegativeBeatsPositive, Meaning::Negative { .. }) if is_completing => {
                 self.phase = Phase::Racing { held: None, dangling: None };
             }
@@ -39,7 +35,7 @@ impl Round {
                 | Meaning::Dangling { chain }
                 | Meaning::Complete { chain, .. }
                 | Meaning::CompleteDenial { chain, .. },
-            ) => unbound(chain, attempt, message, *received_at),
+            ) => unbound(chain, answered),
             _ => {}
         }
         false
@@ -55,7 +51,8 @@ impl Round {
 }
 
 /// Gives each CNAME the TTL of its record, whatever the bounds are.
-fn unbound(chain: &mut [Link], attempt: &Attempt, message: &Message<'_>, received_at: Monotonic) {
+fn unbound(chain: &mut [Link], answered: &Answered<'_>) {
+    let Answered { attempt, message, received_at } = *answered;
     let mut owner = *attempt.target.name();
     for link in chain {
         let own =

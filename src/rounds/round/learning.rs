@@ -18,22 +18,22 @@ impl Round {
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
         if message.edns().is_some() {
             let own = attempt.without_cookie && cookie_of(message).is_none();
-            if own && upstream.is_silent_to_it() {
-                upstream.cookie.is_dropped(now);
+            if own && upstream.note_dropped_query() {
+                upstream.cookie.note_dropped(now);
             }
-            upstream.edns_seen();
+            upstream.note_edns();
             if attempt.edns && !attempt.without_cookie && !is_error(full_rcode(message)) {
-                upstream.takes_everything(attempt.is_mixed());
+                upstream.note_answer_to_full_query(attempt.is_mixed());
             }
         }
         if attempt.relettered && message.asks_exactly(attempt.asked()) {
-            upstream.drops_letters(now, attempt.target.name());
+            upstream.note_dropped_mixed_case(now, attempt.target.name());
         }
         if attempt.cookie {
             upstream.cookie.learn(cookie_of(message));
         }
         if attempt.is_mixed() && message.asked().is_some() && !message.asks_exactly(attempt.asked()) {
-            upstream.folds_case(now);
+            upstream.note_folded_case(now);
         }
     }
 
@@ -43,15 +43,15 @@ impl Round {
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
         let note = if let Some(suspected) = attempt.mode.plain {
             if suspected.letters {
-                upstream.drops_letters(now, attempt.target.name());
+                upstream.note_dropped_mixed_case(now, attempt.target.name());
             }
-            upstream.answers_plain(now, suspected)
+            upstream.note_plain_answer(now, suspected)
         } else {
             let lacks = attempt.mode.without_edns
                 && upstream.edns(now)
-                && !(attempt.dropped_edns && (message.edns().is_some() || !upstream.is_silent_to_it()))
-                && (!attempt.mode.last || upstream.answers_without_edns());
-            lacks.then(|| upstream.cannot_edns(now))
+                && !(attempt.dropped_edns && (message.edns().is_some() || !upstream.note_dropped_query()))
+                && (!attempt.mode.last || upstream.note_read_without_edns());
+            lacks.then(|| upstream.note_no_edns(now))
         };
         shared.actions.extend(note.map(Action::Note));
     }
@@ -60,7 +60,7 @@ impl Round {
         let now = shared.now;
         let Some(upstream) = shared.upstream(id) else { return };
         let was_down = upstream.is_down(now);
-        let note = upstream.answered(rtt, useful);
+        let note = upstream.note_response(rtt, useful);
         shared.actions.extend(note.map(Action::Note));
         if was_down {
             // Questions that failed while the upstream was down may have an answer now.

@@ -23,7 +23,7 @@ impl Round {
                 shared.count(Counter::MismatchedResponsesDropped);
                 self.on_doubtful_message(shared, id, doubt, octets);
             }
-            Ok(_) if self.waits_for_tcp(id) => {
+            Ok(_) if self.is_waiting_for_tcp(id) => {
                 self.attempts[id].doubt.keep(now, octets, None);
                 return None;
             }
@@ -68,7 +68,7 @@ impl Round {
     pub fn on_accepted_message(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        received_at: Monotonic,
         id: AttemptId,
         message: &Message<'_>,
     ) {
@@ -77,8 +77,8 @@ impl Round {
         let message = self.questioned(message, &self.attempts[id], &mut asked);
         let message = unmixed(&message, &self.attempts[id], &mut plain);
         let memory = std::mem::take(&mut self.lists.response_addresses);
-        let meaning = read(&message, &self.expected(shared, &self.attempts[id]), came, memory);
-        self.act_on_meaning(shared, came, id, meaning, &message);
+        let meaning = read(&message, &self.expected(shared, &self.attempts[id]), received_at, memory);
+        self.act_on_meaning(shared, received_at, id, meaning, &message);
         shared.plain = plain;
     }
 
@@ -102,35 +102,35 @@ impl Round {
     pub fn act_on_meaning(
         &mut self,
         shared: &mut Shared,
-        came: Monotonic,
+        received_at: Monotonic,
         id: AttemptId,
         meaning: Meaning,
         message: &Message<'_>,
     ) {
         let failed = matches!(meaning, Meaning::Failed(_));
-        if failed && self.prefers_udp_answer(shared, id) {
+        if failed && self.fall_back_to_udp_answer(shared, id) {
             return;
         }
         self.end_doubted_attempt(shared, id);
-        if self.retries_in_lower_case(shared, came, id, &meaning, message) {
+        if self.retry_in_lower_case(shared, received_at, id, &meaning, message) {
             return;
         }
         match &meaning {
             Meaning::Truncated if !self.attempts[id].is_udp() => self.on_unreadable_over_tcp(shared, id),
-            Meaning::Truncated if !self.attempts[id].mode.last => self.over_tcp(shared, came, id),
+            Meaning::Truncated if !self.attempts[id].mode.last => self.over_tcp(shared, received_at, id),
             Meaning::Failed(Rcode::BADCOOKIE) if self.attempts[id].is_udp() => {
-                self.with_new_cookie(shared, came, id, message)
+                self.with_new_cookie(shared, received_at, id, message)
             }
-            Meaning::Truncated => self.on_error(shared, came, id, Rcode::SERVFAIL),
+            Meaning::Truncated => self.on_error(shared, received_at, id, Rcode::SERVFAIL),
             Meaning::Failed(rcode) => {
                 self.note_plain_retry(id, full_rcode(message));
-                self.on_error(shared, came, id, *rcode);
+                self.on_error(shared, received_at, id, *rcode);
             }
             Meaning::Addresses { .. }
             | Meaning::Negative { .. }
             | Meaning::Dangling { .. }
             | Meaning::Complete { .. }
-            | Meaning::CompleteDenial { .. } => self.on_answer(shared, came, id, meaning, message),
+            | Meaning::CompleteDenial { .. } => self.on_answer(shared, received_at, id, meaning, message),
         }
     }
 }

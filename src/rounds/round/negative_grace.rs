@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 impl Round {
     /// Holds a weak answer, or accepts it when it is the second of its kind.
-    pub fn hold(&mut self, shared: &mut Shared, came: Monotonic, weak: WeakAnswer) {
+    pub fn hold(&mut self, shared: &mut Shared, received_at: Monotonic, weak: WeakAnswer) {
         if shared.settings.deny == Deny::Any && !matches!(weak, WeakAnswer::Withheld { .. }) {
             return self.deny_at_once(shared, weak);
         }
         let Phase::Racing { held, .. } = &mut self.phase else { return };
         let grace = shared.settings.negative_grace;
         match held {
-            None => *held = Some(Held { until: came.plus(grace), weak }),
+            None => *held = Some(Held { until: received_at.plus(grace), weak }),
             Some(first) if first.weak.agrees(&weak) => {
                 if let Some(first) = held.take() {
                     self.accept(shared, first);

@@ -10,7 +10,7 @@ use crate::ids::{AttemptId, UpstreamId};
 use crate::reply::ede;
 use crate::response::Doubt;
 use crate::round::{Phase, Round};
-use crate::settings::{CONFIRM_WITHIN, DOUBTS_MAX};
+use crate::settings::{CONFIRM_WAIT_MAX, DOUBTS_MAX};
 use crate::shared::Shared;
 use hither_table::{Counter, Monotonic};
 use hither_wire::message::Message;
@@ -45,7 +45,7 @@ impl Round {
             let target = attempt.target.clone();
             if self.send(shared, &target, mode.over_tcp()) {
                 self.mark_confirming(Some(id));
-                let (attempt, until) = (&mut self.attempts[id], now.plus(CONFIRM_WITHIN));
+                let (attempt, until) = (&mut self.attempts[id], now.plus(CONFIRM_WAIT_MAX));
                 attempt.doubt.until = Some(until);
                 attempt.denied.iter_mut().for_each(|denied| denied.until = until.min(self.deadline));
             }
@@ -106,7 +106,7 @@ impl Round {
     }
 
     /// Whether a good UDP response has to wait for the TCP attempt.
-    pub fn waits_for_tcp(&self, id: AttemptId) -> bool {
+    pub fn is_waiting_for_tcp(&self, id: AttemptId) -> bool {
         self.attempts[id].doubt.until.is_some()
     }
 
@@ -125,7 +125,7 @@ impl Round {
     /// Accepts the UDP answer if the TCP attempt `id` that was to confirm it has an error. `false`:
     /// there is no such answer. The error is due to the transport, and shows nothing else about the
     /// upstream.
-    pub fn prefers_udp_answer(&mut self, shared: &mut Shared, id: AttemptId) -> bool {
+    pub fn fall_back_to_udp_answer(&mut self, shared: &mut Shared, id: AttemptId) -> bool {
         let Some(doubted) = self.attempts[id].doubt.confirms else { return false };
         let kept = self.attempts.get_mut(doubted).and_then(|a| a.doubt.kept.as_mut());
         let Some(kept) = kept.filter(|kept| kept.answers()) else { return false };
@@ -141,8 +141,8 @@ impl Round {
         let now = shared.now;
         let Some(upstream) = shared.upstream(upstream) else { return };
         match strange {
-            Some(Doubt::Cookie) => upstream.cookie.was_strange(now),
-            Some(Doubt::Letters) => upstream.was_in_strange_letters(now),
+            Some(Doubt::Cookie) => upstream.cookie.note_strange(now),
+            Some(Doubt::Letters) => upstream.note_strange_case(now),
             Some(_) | None => {}
         }
     }
@@ -160,22 +160,24 @@ impl Round {
         // The kept datagram does not count if the round or its set has ended, or if the host has slept
         // since.
         let over = matches!(&self.phase, Phase::Completing { set } if now.as_ms() >= set.expire_ms);
-        let fresh = |came: Monotonic| !over && now < self.deadline && now.since(came) < 2 * CONFIRM_WITHIN;
-        if let Some(Kept { came, octets, strange }) =
-            attempt.doubt.kept.take().filter(|kept| fresh(kept.came))
+        let fresh = |received_at: Monotonic| {
+            !over && now < self.deadline && now.since(received_at) < 2 * CONFIRM_WAIT_MAX
+        };
+        if let Some(Kept { received_at, octets, strange }) =
+            attempt.doubt.kept.take().filter(|kept| fresh(kept.received_at))
         {
             let upstream = attempt.upstream;
             // The TTLs count from the time of receipt.
             if let Ok(message) = Message::open(&octets) {
                 self.learn_strange_answer(shared, upstream, strange);
-                self.on_accepted_message(shared, came, doubted, &message);
+                self.on_accepted_message(shared, received_at, doubted, &message);
             }
         } else if self.attempts[doubted].doubt.unreadable {
             self.retry_unreadable(shared, doubted);
         }
     }
 
-    /// Ends the waits for TCP that have reached [`CONFIRM_WITHIN`].
+    /// Ends the waits for TCP that have reached [`CONFIRM_WAIT_MAX`].
     pub fn end_overdue_confirmations(&mut self, shared: &mut Shared) {
         let now = shared.now;
         let due = |a: &&Attempt| a.doubt.until.is_some_and(|at| now >= at);

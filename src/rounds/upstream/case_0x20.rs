@@ -28,11 +28,11 @@ struct Alike {
 
 impl Letters {
     /// Whether queries for a name must be in lower case.
-    pub fn tells_apart(&self, now: Monotonic, name: &Name) -> bool {
+    pub fn distinguishes_case(&self, now: Monotonic, name: &Name) -> bool {
         self.apart.iter().any(|(domain, until)| now < *until && name.ends_with(domain))
     }
 
-    pub fn differ(&mut self, now: Monotonic, domain: Name) {
+    pub fn note_distinguished_case(&mut self, now: Monotonic, domain: Name) {
         self.apart.retain(|(known, until)| now < *until && *known != domain);
         if self.apart.len() == APART_MAX {
             self.apart.remove(0);
@@ -41,18 +41,18 @@ impl Letters {
     }
 
     /// Notes that the upstream answered a name in its own letter case and not in mixed case.
-    pub fn are_dropped(&mut self, now: Monotonic, name: &Name) {
+    pub fn note_dropped(&mut self, now: Monotonic, name: &Name) {
         if let Ok(domain) = Name::from_wire(above(name)) {
-            self.differ(now, domain);
+            self.note_distinguished_case(now, domain);
         }
     }
 
-    pub fn are_alike(&self, now: Monotonic, domain: &[u8]) -> bool {
+    pub fn ignores_case(&self, now: Monotonic, domain: &[u8]) -> bool {
         let (hash, at) = place(domain);
         self.alike.get(at).is_some_and(|a| a.hash == hash && a.count >= ALIKE_AFTER && now < a.until)
     }
 
-    pub fn agree(&mut self, now: Monotonic, domain: &[u8], weight: u8) {
+    pub fn note_ignored_case(&mut self, now: Monotonic, domain: &[u8], weight: u8) {
         if self.alike.is_empty() {
             self.alike.resize(ALIKE_MAX, Alike { hash: 0, count: 0, until: Monotonic(0) });
         }
@@ -122,19 +122,20 @@ mod tests {
     #[test]
     fn how_a_domain_treats_letter_case_is_known_for_that_domain_for_an_hour() {
         let (mut letters, at) = (Letters::default(), |s: u64| Monotonic::from_ms(s * 1000));
-        letters.differ(at(0), name("lan.test"));
+        letters.note_distinguished_case(at(0), name("lan.test"));
         assert!(
-            letters.tells_apart(at(1), &name("me.lan.test")) && !letters.tells_apart(at(1), &name("me.test"))
+            letters.distinguishes_case(at(1), &name("me.lan.test"))
+                && !letters.distinguishes_case(at(1), &name("me.test"))
         );
-        assert!(!letters.tells_apart(at(3600), &name("me.lan.test")));
+        assert!(!letters.distinguishes_case(at(3600), &name("me.lan.test")));
         for n in 1..=ALIKE_AFTER {
-            assert!(!letters.are_alike(at(1), name("a.test").as_wire()));
-            letters.agree(at(1), name("a.test").as_wire(), 1);
-            assert_eq!(letters.are_alike(at(1), name("a.test").as_wire()), n == ALIKE_AFTER);
+            assert!(!letters.ignores_case(at(1), name("a.test").as_wire()));
+            letters.note_ignored_case(at(1), name("a.test").as_wire(), 1);
+            assert_eq!(letters.ignores_case(at(1), name("a.test").as_wire()), n == ALIKE_AFTER);
         }
         assert!(
-            !letters.are_alike(at(1), name("b.test").as_wire())
-                && !letters.are_alike(at(3602), name("a.test").as_wire())
+            !letters.ignores_case(at(1), name("b.test").as_wire())
+                && !letters.ignores_case(at(3602), name("a.test").as_wire())
         );
     }
 
@@ -142,11 +143,11 @@ mod tests {
     fn the_number_of_remembered_domains_is_bounded() {
         let mut letters = Letters::default();
         for n in 0..1000 {
-            letters.differ(Monotonic(1), name(&format!("d{n}.test")));
-            letters.agree(Monotonic(1), name(&format!("d{n}.test")).as_wire(), 1);
+            letters.note_distinguished_case(Monotonic(1), name(&format!("d{n}.test")));
+            letters.note_ignored_case(Monotonic(1), name(&format!("d{n}.test")).as_wire(), 1);
         }
         assert_eq!((letters.apart.len(), letters.alike.len()), (APART_MAX, ALIKE_MAX));
-        assert!(letters.tells_apart(Monotonic(2), &name("d999.test")), "the latest are kept");
+        assert!(letters.distinguishes_case(Monotonic(2), &name("d999.test")), "the latest are kept");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The choice of upstreams for a round: which ones, in which order, and how many at once.
 
 use crate::ids::UpstreamId;
-use crate::upstream::{Health, LAME, Upstream};
+use crate::upstream::{Health, LAME_AFTER, Upstream};
 use hither_table::Monotonic;
 use std::collections::VecDeque;
 
@@ -42,7 +42,8 @@ pub(crate) fn choose(
     }
     let rank = |id: &UpstreamId| {
         let upstream = upstreams.get(usize::from(id.0));
-        upstream.map(|u| (u.lame >= LAME, u.is_silent(now), u.rtt.map_or(0, |(smoothed, _)| smoothed), *id))
+        upstream
+            .map(|u| (u.lame >= LAME_AFTER, u.is_silent(now), u.rtt.map_or(0, |(smoothed, _)| smoothed), *id))
     };
     order.make_contiguous().sort_unstable_by_key(rank);
     let first = first.max(1).min(order.len()) + trials.len();

@@ -50,13 +50,13 @@ impl Cookie {
     }
 
     /// Notes that queries with a cookie seem to be dropped.
-    pub fn is_dropped(&mut self, now: Monotonic) {
+    pub fn note_dropped(&mut self, now: Monotonic) {
         self.unsent_until = Some(now.plus(STRANGE_FOR));
     }
 
     /// Whether the option of a response, or its absence, fits the upstream that we queried.
-    pub fn fits(&self, came: Option<&[u8]>) -> bool {
-        match (came, self.client) {
+    pub fn fits(&self, received: Option<&[u8]>) -> bool {
+        match (received, self.client) {
             (Some(cookie), Some(client)) => cookie.starts_with(&client),
             (Some(_), None) => false,
             // A server that has sent a cookie sends one again.
@@ -75,8 +75,8 @@ impl Cookie {
     }
 
     /// Notes the server cookie, or that there is none. One for another client cookie is ignored.
-    pub fn learn(&mut self, came: Option<&[u8]>) {
-        let halves = came.and_then(|cookie| cookie.split_at_checked(8));
+    pub fn learn(&mut self, received: Option<&[u8]>) {
+        let halves = received.and_then(|cookie| cookie.split_at_checked(8));
         let server = match (halves, self.client) {
             (Some((client, server)), Some(own)) if client == own => server,
             (Some(_), _) => return,
@@ -88,8 +88,8 @@ impl Cookie {
     }
 
     /// Notes that an answer with a wrong cookie was most likely the upstream's own.
-    pub fn was_strange(&mut self, now: Monotonic) {
-        if self.strange.is_habit(now) {
+    pub fn note_strange(&mut self, now: Monotonic) {
+        if self.strange.note_another(now) {
             self.ignored_until = Some(now.plus(STRANGE_FOR));
         }
     }
@@ -102,7 +102,7 @@ pub(crate) struct Strange(Option<(u8, Monotonic)>);
 
 impl Strange {
     /// Counts one more such answer. `true`: they are a habit of the upstream.
-    pub fn is_habit(&mut self, now: Monotonic) -> bool {
+    pub fn note_another(&mut self, now: Monotonic) -> bool {
         let before = self.0.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
         let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
         self.0 = (count < STRANGE_MAX).then_some((count, since));
@@ -134,11 +134,11 @@ mod tests {
         cookie.learn(Some(b"otherone12345678"));
         assert!(!cookie.is_known(), "that is another client's cookie");
         let at = |s: u64| Monotonic::from_ms(s * 1000);
-        cookie.was_strange(at(0));
+        cookie.note_strange(at(0));
         assert!(cookie.counts(at(0)), "a forger may have guessed once");
-        cookie.was_strange(at(4000));
+        cookie.note_strange(at(4000));
         assert!(cookie.counts(at(4000)), "or once an hour");
-        cookie.was_strange(at(4001));
+        cookie.note_strange(at(4001));
         assert!(!cookie.counts(at(4002)) && !cookie.counts(at(7600)) && cookie.counts(at(7602)));
     }
 }

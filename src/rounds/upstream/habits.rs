@@ -20,7 +20,7 @@ impl Upstream {
         self.no_edns_until.is_none_or(|until| now >= until)
     }
 
-    pub fn cannot_edns(&mut self, now: Monotonic) -> Note {
+    pub fn note_no_edns(&mut self, now: Monotonic) -> Note {
         self.no_edns_until = Some(now.plus(NO_EDNS_FOR));
         self.unread_with_edns = 0;
         Note::NoEdns { server: self.server }
@@ -28,69 +28,69 @@ impl Upstream {
 
     /// Notes that a response could be read without EDNS and not with it. `true`: this is a habit of the
     /// upstream, and not due to one broken name.
-    pub fn answers_without_edns(&mut self) -> bool {
+    pub fn note_read_without_edns(&mut self) -> bool {
         self.unread_with_edns = self.unread_with_edns.saturating_add(1);
-        !self.edns_seen || self.unread_with_edns >= LEARN_AFTER
+        !self.has_sent_opt || self.unread_with_edns >= LEARN_AFTER
     }
 
-    pub fn edns_seen(&mut self) {
-        self.edns_seen = true;
+    pub fn note_edns(&mut self) {
+        self.has_sent_opt = true;
     }
 
     /// Notes that a response came only after the cookie or EDNS was left out. `true`: this is a habit of
     /// the upstream, and not due to lost datagrams.
-    pub fn is_silent_to_it(&mut self) -> bool {
+    pub fn note_dropped_query(&mut self) -> bool {
         self.silent_to = self.silent_to.saturating_add(1);
-        !self.edns_seen || self.silent_to >= LEARN_AFTER
+        !self.has_sent_opt || self.silent_to >= LEARN_AFTER
     }
 
     /// Notes an answer to a query with cookie and EDNS; `mixed`: and in mixed case.
-    pub fn takes_everything(&mut self, mixed: bool) {
+    pub fn note_answer_to_full_query(&mut self, mixed: bool) {
         (self.silent_to, self.fails_edns) = (0, 0);
         self.fails_letters *= u8::from(!mixed);
     }
 
     /// Notes that the upstream answered a name in its own letter case and not in mixed case.
-    pub fn drops_letters(&mut self, now: Monotonic, name: &Name) {
-        self.letters.are_dropped(now, name);
+    pub fn note_dropped_mixed_case(&mut self, now: Monotonic, name: &Name) {
+        self.letters.note_dropped(now, name);
         self.fails_letters = self.fails_letters.saturating_add(1);
         if self.fails_letters >= LEARN_AFTER {
-            self.folds_case(now);
+            self.note_folded_case(now);
         }
     }
 
     /// Notes an answer to a query without the suspected features, after an error with them. An upstream
     /// that has errors for other reasons shows this by its other answers
-    /// ([`Self::takes_everything`]).
-    pub fn answers_plain(&mut self, now: Monotonic, suspected: Suspected) -> Option<Note> {
+    /// ([`Self::note_answer_to_full_query`]).
+    pub fn note_plain_answer(&mut self, now: Monotonic, suspected: Suspected) -> Option<Note> {
         if !suspected.cookie && !suspected.edns {
             return None;
         }
         self.fails_edns = self.fails_edns.saturating_add(1);
         if suspected.cookie && self.fails_edns >= LEARN_AFTER - 1 {
-            self.cookie.is_dropped(now);
+            self.cookie.note_dropped(now);
         }
-        (suspected.edns && self.fails_edns > LEARN_AFTER).then(|| self.cannot_edns(now))
+        (suspected.edns && self.fails_edns > LEARN_AFTER).then(|| self.note_no_edns(now))
     }
 
     /// Notes that TCP confirmed an answer in a wrong letter case.
-    pub fn was_in_strange_letters(&mut self, now: Monotonic) {
-        if self.strange_letters.is_habit(now) {
-            self.folds_case(now);
+    pub fn note_strange_case(&mut self, now: Monotonic) {
+        if self.strange_letters.note_another(now) {
+            self.note_folded_case(now);
         }
     }
 
     /// Whether the upstream may be silent for want of EDNS support: some servers and middleboxes drop
     /// queries with EDNS.
     pub fn may_lack_edns(&self) -> bool {
-        !self.edns_seen
+        !self.has_sent_opt
     }
 
     pub fn keeps_case(&self, now: Monotonic) -> bool {
         self.folds_case_until.is_none_or(|until| now >= until)
     }
 
-    pub fn folds_case(&mut self, now: Monotonic) {
+    pub fn note_folded_case(&mut self, now: Monotonic) {
         self.folds_case_until = Some(now.plus(FOLDS_CASE_FOR));
     }
 }
