@@ -4,10 +4,14 @@ pub(crate) mod case_0x20;
 pub(crate) mod choice;
 pub(crate) mod cookie;
 pub(crate) mod habits;
+mod report;
+mod retransmission;
+
+pub use report::UpstreamReport;
 
 use crate::action::{Note, Transport};
 use crate::server::Server;
-use crate::settings::{EARLY_MARGIN, EARLY_PRICE, EARLY_SAVED_MAX, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
+use crate::settings::EARLY_SAVED_MAX;
 use crate::upstream::case_0x20::Letters;
 use crate::upstream::cookie::{Cookie, Strange};
 use hither_table::Monotonic;
@@ -73,38 +77,6 @@ pub(crate) struct Upstream {
     pub cookie: Cookie,
     pub queries: u64,
     pub answers: u64,
-}
-
-/// The state of an upstream, for `hitherctl status`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UpstreamReport {
-    /// The address and link of the upstream.
-    pub server: Server,
-    /// `"up"`, `"down"`, `"trial"`, `"silent"` when the upstream has not responded lately, or
-    /// `"unknown"` before its first response.
-    pub state: &'static str,
-    /// Smoothed round-trip time, microseconds.
-    pub srtt_us: Option<u64>,
-    /// Variation of the round-trip time, microseconds.
-    pub rttvar_us: Option<u64>,
-    /// Whether no response is expected: the upstream is down, or has not responded to several queries
-    /// for a second.
-    pub unresponsive: bool,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Time until the next trial.
-    pub retry_in: Option<Duration>,
-    /// Queries sent to the upstream.
-    pub queries: u64,
-    /// Responses received, errors included.
-    pub answers: u64,
-    /// Whether queries to the upstream have EDNS.
-    pub edns: bool,
-    /// Whether the upstream preserves the letter case of questions, so that mixed case can be used
-    /// (0x20).
-    pub keeps_case: bool,
-    /// Whether the upstream sends DNS cookies (RFC 7873).
-    pub cookies: bool,
 }
 
 impl Upstream {
@@ -247,52 +219,6 @@ impl Upstream {
             self.health = Health::Down { until: Monotonic(0), pause };
         }
     }
-
-    /// The pause before the first retransmission.
-    pub fn resend_after(&self) -> Duration {
-        self.rtt.map_or(RESEND_UNKNOWN, |(smoothed, variation)| {
-            Duration::from_micros(smoothed + 4 * variation).clamp(RESEND_MIN, RESEND_MAX)
-        })
-    }
-
-    /// The pause before an early retransmission; `None` where that is no earlier than usual.
-    pub fn early_after(&self) -> Option<Duration> {
-        let (smoothed, variation) = self.rtt?;
-        let late = Duration::from_micros(smoothed) + Duration::from_micros(4 * variation).max(EARLY_MARGIN);
-        (late < RESEND_MIN).then_some(late)
-    }
-
-    /// Whether an early retransmission may be sent. If so, its responses are subtracted
-    /// ([`EARLY_PRICE`]).
-    pub fn pay_for_early_retransmission(&mut self) -> bool {
-        let may = self.saved >= EARLY_PRICE;
-        self.saved -= if may { EARLY_PRICE } else { 0 };
-        may
-    }
-
-    pub fn report(&self, now: Monotonic) -> UpstreamReport {
-        let (state, retry_in) = match self.health {
-            Health::Up if self.is_silent(now) => ("silent", None),
-            Health::Up if self.answers == 0 => ("unknown", None),
-            Health::Up => ("up", None),
-            Health::Down { until, .. } => ("down", Some(until.since(now))),
-            Health::Trial { .. } => ("trial", None),
-        };
-        UpstreamReport {
-            server: self.server,
-            state,
-            srtt_us: self.rtt.map(|(smoothed, _)| smoothed),
-            rttvar_us: self.rtt.map(|(_, variation)| variation),
-            unresponsive: self.is_down(now),
-            failures: self.failures,
-            retry_in,
-            queries: self.queries,
-            answers: self.answers,
-            edns: self.edns(now),
-            keeps_case: self.keeps_case(now),
-            cookies: self.cookie.is_known(),
-        }
-    }
 }
 
 fn micros(time: Duration) -> u64 {
@@ -378,27 +304,6 @@ mod tests {
             upstream.note_failure(at(n * 10_000), at(n * 10_000));
         }
         assert!(upstream.report(at(390_000)).retry_in.is_some_and(|left| left <= PAUSE_MAX));
-    }
-
-    #[test]
-    fn early_retransmissions_go_to_quick_upstreams_at_a_bounded_share_of_responses() {
-        let mut upstream = three().remove(0);
-        assert_eq!(upstream.early_after(), None, "its round-trip time is unknown");
-        for _ in 0..40 {
-            upstream.note_response(Some(Duration::from_millis(5)), true);
-        }
-        let early = upstream.early_after().expect("it is quick");
-        assert!((Duration::from_millis(8)..Duration::from_millis(9)).contains(&early), "{early:?}");
-        let saved = (0..1000).filter(|_| upstream.pay_for_early_retransmission()).count();
-        assert_eq!(saved, usize::from(EARLY_SAVED_MAX / EARLY_PRICE));
-        for _ in 0..EARLY_PRICE {
-            upstream.note_response(None, true);
-        }
-        assert!(upstream.pay_for_early_retransmission() && !upstream.pay_for_early_retransmission());
-        for _ in 0..40 {
-            upstream.note_response(Some(Duration::from_millis(80)), true);
-        }
-        assert_eq!(upstream.early_after(), None, "the usual time is no later");
     }
 
     #[test]
