@@ -28,13 +28,13 @@ impl From<&[SocketAddr]> for Routes {
 
 /// The effect of other upstreams of a name on its cached data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
+pub(crate) enum Validity {
     /// All data stays: the name has the same upstreams.
-    Stays,
+    Valid,
     /// Denials are removed: the name has more upstreams, which may have an answer.
-    DenialsGo,
+    DenialsVoid,
     /// All data is removed: an upstream of the name is no longer one.
-    Goes,
+    Void,
 }
 
 impl Routes {
@@ -77,14 +77,14 @@ impl Routes {
 
     /// The effect on the cached data of `name` when these routes replace `before`. A name that had no
     /// upstream keeps its data.
-    pub(crate) fn fate(&self, name: &Name, before: &Routes) -> Fate {
+    pub(crate) fn validity(&self, name: &Name, before: &Routes) -> Validity {
         let (now, then) = (self.asked(name), before.asked(name));
         if then.iter().any(|server| !now.contains(server)) {
-            Fate::Goes
+            Validity::Void
         } else if !then.is_empty() && now.iter().any(|server| !then.contains(server)) {
-            Fate::DenialsGo
+            Validity::DenialsVoid
         } else {
-            Fate::Stays
+            Validity::Valid
         }
     }
 
@@ -169,9 +169,9 @@ mod tests {
         let mut other = routes.clone();
         other.domains.remove(&name("corp.example"));
         assert_eq!(other.mark(&name("x.corp.example")), 0);
-        let fate = |text: &str| other.fate(&name(text), &routes);
-        assert_eq!(fate("x.corp.example"), Fate::Goes);
-        assert_eq!(["x.lab.corp.example", "example", "www.com"].map(fate), [Fate::Stays; 3]);
+        let validity = |text: &str| other.validity(&name(text), &routes);
+        assert_eq!(validity("x.corp.example"), Validity::Void);
+        assert_eq!(["x.lab.corp.example", "example", "www.com"].map(validity), [Validity::Valid; 3]);
     }
 
     #[test]
@@ -179,13 +179,17 @@ mod tests {
         let on = |n: u8, link: u32| Server { address: SocketAddr::from(([192, 0, 2, n], 53)), link };
         let usual = |usual: &[Server]| Routes { usual: usual.to_vec(), ..Routes::default() };
         let name = "www.example".parse().expect("a name");
-        let fate = |before: &[Server], after: &[Server]| usual(after).fate(&name, &usual(before));
+        let validity = |before: &[Server], after: &[Server]| usual(after).validity(&name, &usual(before));
         let [a, b, vpn] = [on(1, 2), on(2, 2), on(1, 7)];
-        assert_eq!(fate(&[a, b], &[b, a]), Fate::Stays);
-        assert_eq!(fate(&[], &[a]), Fate::Stays, "nobody was asked");
-        assert_eq!(fate(&[a], &[a, b]), Fate::DenialsGo);
-        assert_eq!(fate(&[a, b], &[a]), Fate::Goes);
-        assert_eq!(fate(&[a], &[vpn]), Fate::Goes, "the same address on another link is another server");
+        assert_eq!(validity(&[a, b], &[b, a]), Validity::Valid);
+        assert_eq!(validity(&[], &[a]), Validity::Valid, "nobody was asked");
+        assert_eq!(validity(&[a], &[a, b]), Validity::DenialsVoid);
+        assert_eq!(validity(&[a, b], &[a]), Validity::Void);
+        assert_eq!(
+            validity(&[a], &[vpn]),
+            Validity::Void,
+            "the same address on another link is another server"
+        );
         assert!(usual(&[a, b]).leads_as(&usual(&[b, a])) && !usual(&[a]).leads_as(&usual(&[vpn])));
         assert_ne!(a.mark(), vpn.mark());
         let mapped = Server::from(SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x201], 53)));

@@ -42,7 +42,7 @@ pub(crate) enum Message {
 
 /// The result of accepting connections from one local socket.
 #[derive(Debug, Default)]
-pub(crate) struct Newcomers {
+pub(crate) struct NewConnections {
     pub slots: Vec<Slot>,
     /// More connections may wait to be accepted.
     pub may_be_more: bool,
@@ -131,18 +131,18 @@ impl Control {
         from_sorter: bool,
         now: Monotonic,
         budget: &mut Budget,
-    ) -> Newcomers {
-        let mut newcomers = Newcomers::default();
+    ) -> NewConnections {
+        let mut accepted = NewConnections::default();
         for _ in 0..ACCEPTED_PER_TURN_MAX {
             let listener = if from_sorter { &self.sorter } else { &self.operator };
             match listener.accept() {
                 Accepted::Connection(connection) => {
-                    newcomers.slots.extend(self.add(registry, connection, from_sorter, now));
+                    accepted.slots.extend(self.add(registry, connection, from_sorter, now));
                 }
-                Accepted::Nothing => return newcomers,
+                Accepted::Nothing => return accepted,
                 Accepted::Failed(error) => {
-                    newcomers.failure = Some(error);
-                    return newcomers;
+                    accepted.failure = Some(error);
+                    return accepted;
                 }
             }
             budget.use_up(0);
@@ -150,8 +150,8 @@ impl Control {
                 break;
             }
         }
-        newcomers.may_be_more = true;
-        newcomers
+        accepted.may_be_more = true;
+        accepted
     }
 
     fn add(

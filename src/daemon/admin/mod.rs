@@ -26,10 +26,10 @@ mod sorter_order;
 mod status;
 
 pub(crate) use answer_source::{AnswerSource, Search, has_record, source_of};
-pub(crate) use control::{Message, Newcomers};
+pub(crate) use control::{Message, NewConnections};
 pub(crate) use flushes::FlushSlice;
 pub(crate) use hints::{Hint, Sender};
-pub(crate) use operator_query::{Asker, Composed};
+pub(crate) use operator_query::{Composed, FoundQuery};
 pub(crate) use status::{StatusFacts, status_line};
 
 use crate::daemon::socket_activation::Inherited;
@@ -130,7 +130,7 @@ impl Admin {
         registry: &Registry,
         now: Monotonic,
         budget: &mut Budget,
-    ) -> Newcomers {
+    ) -> NewConnections {
         self.control.accept(registry, source == Source::SorterListener, now, budget)
     }
 
@@ -221,20 +221,20 @@ impl Admin {
     }
 
     /// The operator's query that the core answers as `client`.
-    pub fn find_query(&self, slot: Slot, client: ClientId) -> Option<Asker> {
+    pub fn find_query(&self, slot: Slot, client: ClientId) -> Option<FoundQuery> {
         self.queries.find(slot, client)
     }
 
     /// Notes the reply of a query that [`Admin::find_query`] has just found.
     pub fn note_reply(
         &mut self,
-        asker: &Asker,
+        found: &FoundQuery,
         reply: &[u8],
         source: &AnswerSource,
         search: Option<mpsc::Receiver<String>>,
         now: Monotonic,
     ) {
-        self.queries.note_reply(asker, reply, source, search, now);
+        self.queries.note_reply(found, reply, source, search, now);
     }
 
     /// The latest time at which the first report of a query is due.

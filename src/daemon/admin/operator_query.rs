@@ -64,7 +64,7 @@ struct OperatorQuery {
 
 /// An operator's query that has its answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asker {
+pub(crate) struct FoundQuery {
     pub question: Question,
     pub began: Monotonic,
     at: usize,
@@ -122,24 +122,24 @@ impl OperatorQueries {
     }
 
     /// The query whose id in the core is `client`.
-    pub fn find(&self, slot: Slot, client: ClientId) -> Option<Asker> {
+    pub fn find(&self, slot: Slot, client: ClientId) -> Option<FoundQuery> {
         let at = self.queries.iter().position(|query| query.slot == slot && query.client == Some(client))?;
         let query = &self.queries[at];
-        Some(Asker { question: query.question, began: query.began, at })
+        Some(FoundQuery { question: query.question, began: query.began, at })
     }
 
     /// Notes the reply of a query that [`OperatorQueries::find`] has just found. `search` receives
     /// the line of a file.
     pub fn note_reply(
         &mut self,
-        asker: &Asker,
+        found: &FoundQuery,
         reply: &[u8],
         source: &AnswerSource,
         search: Option<mpsc::Receiver<String>>,
         now: Monotonic,
     ) {
-        if let Some(query) = self.queries.get_mut(asker.at) {
-            query.report = Some(report(reply, now.since(asker.began), source));
+        if let Some(query) = self.queries.get_mut(found.at) {
+            query.report = Some(report(reply, now.since(found.began), source));
             query.search = search;
         }
     }

@@ -57,7 +57,7 @@ impl Clients {
         let admission = &mut self.admission;
         let (misses, waiting, due) = (&mut self.misses, &mut self.waiting, &self.due);
         let most = self.rules.limits.clients_per_network;
-        let (mut gave_way, mut shared) = (Vec::new(), Vec::new());
+        let (mut evicted, mut joining) = (Vec::new(), Vec::new());
         answer_batch(responder, &mut self.udp.batch, count, |core, received, at, query| {
             let Some(taken) = Taken::of(received, at, query, n) else { return Taking::Refused };
             if waiting.has(&taken.pending) {
@@ -70,10 +70,10 @@ impl Clients {
             }
             if misses.has_room_for(source) {
                 let client = waiting.add(source, pending);
-                gave_way.extend(misses.push(Miss { client, peer, question, recursion }));
-            } else if core.rounds().is_shared(&question) && due.lets_join(shared.len() + 1) {
+                evicted.extend(misses.push(Miss { client, peer, question, recursion }));
+            } else if core.rounds().is_shared(&question) && due.lets_join(joining.len() + 1) {
                 let client = waiting.add(source, pending);
-                shared.push(Miss { client, peer, question, recursion });
+                joining.push(Miss { client, peer, question, recursion });
             } else {
                 admission.release(network);
                 return Taking::Refused;
@@ -82,8 +82,8 @@ impl Clients {
         });
         let sent = self.udp.batch.send(socket);
         self.counted.add(Counter::Replies, sent as u64);
-        let mut effects = Effects { gone: Vec::new(), asks: shared };
-        gave_way.into_iter().for_each(|client| self.shed(client, now, &mut effects));
+        let mut effects = Effects { gone: Vec::new(), asks: joining };
+        evicted.into_iter().for_each(|client| self.shed(client, now, &mut effects));
         Some((count, effects))
     }
 

@@ -79,10 +79,10 @@ struct Feeders {
     clients: Vec<(TcpStream, usize)>,
     /// How far each client is in the octets that it sends again and again.
     sent: Vec<usize>,
-    comers: Vec<TcpStream>,
+    new_connections: Vec<TcpStream>,
     upstream: UdpSocket,
     /// The socket of the daemon to the upstream.
-    asker: Option<SocketAddr>,
+    daemon_socket: Option<SocketAddr>,
 }
 
 impl Feeders {
@@ -104,9 +104,9 @@ impl Feeders {
             hints,
             clients: (0..CLIENTS).map(client).collect(),
             sent: vec![0; CLIENTS],
-            comers: Vec::new(),
+            new_connections: Vec::new(),
             upstream,
-            asker: None,
+            daemon_socket: None,
         }
     }
 
@@ -114,9 +114,9 @@ impl Feeders {
     fn feed(&mut self) -> usize {
         let (mut buffer, mut replies) = (vec![0; 65_536], 0);
         let status = encode(&Request::Status).expect("short");
-        for (peer, heard) in &mut self.peers {
+        for (peer, received) in &mut self.peers {
             while peer.receive(&mut buffer).is_ok_and(|octets| !octets.is_empty()) {
-                *heard += 1;
+                *received += 1;
                 replies += 1;
             }
             while peer.send(&status).is_ok() {}
@@ -129,30 +129,31 @@ impl Feeders {
         while self.hints.send_to(&hint, self.dir.join("run/hint")).is_ok() {}
         let octets = ask(NAME, 1);
         let framed = [&(octets.len() as u16).to_be_bytes()[..], &octets].concat().repeat(100);
-        for ((client, heard), at) in self.clients.iter_mut().zip(&mut self.sent) {
+        for ((client, received), at) in self.clients.iter_mut().zip(&mut self.sent) {
             while let Ok(len @ 1..) = client.read(&mut buffer) {
-                *heard += len;
+                *received += len;
             }
             while let Ok(len) = client.write(&framed[*at..]) {
                 *at = (*at + len) % framed.len();
             }
         }
-        self.comers.clear();
-        self.comers.extend((0..20).filter_map(|_| TcpStream::connect(self.server).ok()));
+        self.new_connections.clear();
+        self.new_connections.extend((0..20).filter_map(|_| TcpStream::connect(self.server).ok()));
         let _ = (0..20)
             .filter_map(|_| Connection::connect(&self.dir.join("run").join(CONTROL_SOCKET), None).ok())
             .count();
-        while let Ok((_, asker)) = self.upstream.recv_from(&mut buffer) {
-            self.asker.get_or_insert(asker);
+        while let Ok((_, daemon_socket)) = self.upstream.recv_from(&mut buffer) {
+            self.daemon_socket.get_or_insert(daemon_socket);
         }
-        if let Some(asker) = self.asker {
-            (0..500).for_each(|_| drop(self.upstream.send_to(&[0x80; 512], asker)));
+        if let Some(daemon_socket) = self.daemon_socket {
+            (0..500).for_each(|_| drop(self.upstream.send_to(&[0x80; 512], daemon_socket)));
         }
         replies
     }
 
-    fn all_are_heard(&self) -> bool {
-        self.peers.iter().all(|(_, heard)| *heard > 0) && self.clients.iter().all(|(_, heard)| *heard > 0)
+    fn all_have_replies(&self) -> bool {
+        self.peers.iter().all(|(_, received)| *received > 0)
+            && self.clients.iter().all(|(_, received)| *received > 0)
     }
 }
 
@@ -168,15 +169,15 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
     socket.send(&ask("miss.example", 7)).expect("sent");
     let (mut events, mut buffer) = (Events::with_capacity(256), [0; 512]);
     let local = Kind::Local.share().messages;
-    let (mut heard_from_upstream, mut hints, mut turns) = (0, 0, 0);
-    while turns < TURNS && !(feeders.all_are_heard() && heard_from_upstream > 0 && hints > 0) {
+    let (mut upstream_messages, mut hints, mut turns) = (0, 0, 0);
+    while turns < TURNS && !(feeders.all_have_replies() && upstream_messages > 0 && hints > 0) {
         turns += 1;
         let statuses = feeders.feed();
         assert!(statuses <= local, "{statuses} statuses in the turn before");
         daemon.reload.waker().wake().expect("it can be woken");
         let (queries, probes) =
             (daemon.counters().get(Counter::Queries), daemon.admin.sorter_status().probes);
-        let heard = hints_of(&daemon);
+        let received = hints_of(&daemon);
         socket.send(&ask(NAME, 8)).expect("sent");
         daemon.poll.poll(&mut events, Some(Duration::ZERO)).expect("polled");
         daemon.ready.used.clear();
@@ -187,7 +188,7 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
         assert!(replied, "a hit is answered in the turn that it comes in, the {turns}th");
         let queries = (daemon.counters().get(Counter::Queries) - queries) as usize;
         assert!(queries <= Kind::Connections.share().messages + 2, "{queries} queries by TCP");
-        let hints_now = (hints_of(&daemon) - heard) as usize;
+        let hints_now = (hints_of(&daemon) - received) as usize;
         assert!(hints_now <= local, "{hints_now} hints");
         let reports = (daemon.admin.sorter_status().probes - probes) as usize;
         assert!(reports <= local, "{reports} messages of the sorter");
@@ -203,13 +204,13 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
             }
             assert!(!seen.contains(kind), "{kind:?} has two shares between two looks at queries");
             seen.push(*kind);
-            heard_from_upstream += if *kind == Kind::Upstreams { budget.messages } else { 0 };
+            upstream_messages += if *kind == Kind::Upstreams { budget.messages } else { 0 };
         }
     }
-    let heard: Vec<usize> = feeders.peers.iter().map(|(_, heard)| *heard).collect();
-    let read: Vec<usize> = feeders.clients.iter().map(|(_, heard)| *heard).collect();
-    assert!(feeders.all_are_heard(), "a source is left out: {heard:?} {read:?} after {turns}");
-    assert!(heard_from_upstream > 0 && hints > 0, "{heard_from_upstream} of the upstream, {hints} hints");
+    let received: Vec<usize> = feeders.peers.iter().map(|(_, received)| *received).collect();
+    let read: Vec<usize> = feeders.clients.iter().map(|(_, received)| *received).collect();
+    assert!(feeders.all_have_replies(), "a source is left out: {received:?} {read:?} after {turns}");
+    assert!(upstream_messages > 0 && hints > 0, "{upstream_messages} of the upstream, {hints} hints");
     assert!(daemon.admin.sorter_status().connected, "the sorter has its place");
     drop(daemon);
     std::fs::remove_dir_all(&dir).expect("removable");
@@ -217,7 +218,7 @@ fn under_load_on_every_source_each_kind_stays_within_its_budget_and_a_hit_gets_i
 
 #[test]
 fn a_status_is_composed_anew_after_a_change_and_not_for_other_requests() {
-    let dir = std::env::temp_dir().join(format!("hither-told-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("hither-status-{}", std::process::id()));
     let (mut daemon, _upstream) = daemon(&dir);
     let peer = Connection::connect(&dir.join("run").join(CONTROL_SOCKET), None).expect("connected");
     let (mut events, mut buffer) = (Events::with_capacity(256), vec![0; 65_536]);

@@ -26,13 +26,13 @@ const MESSAGES_PER_TURN_MAX: usize = 4;
 impl Daemon {
     /// Accepts connections at a local socket.
     pub(super) fn on_local_listener(&mut self, source: Source, now: Monotonic, budget: &mut Budget) {
-        let newcomers = self.admin.accept(source, self.poll.registry(), now, budget);
+        let accepted = self.admin.accept(source, self.poll.registry(), now, budget);
         // A new connection is read before another one is accepted, which may close it.
-        newcomers.slots.into_iter().for_each(|slot| self.ready.push_back(Source::Peer(slot)));
-        if newcomers.may_be_more {
+        accepted.slots.into_iter().for_each(|slot| self.ready.push_back(Source::Peer(slot)));
+        if accepted.may_be_more {
             self.ready.push_back(source);
         }
-        if let Some(error) = newcomers.failure {
+        if let Some(error) = accepted.failure {
             self.note_shortage(source, &error, now);
         }
     }

@@ -1,6 +1,6 @@
 //! Executes the actions of the core on the parts of the daemon.
 
-use crate::daemon::admin::{Admin, Asker, Search, has_record, source_of};
+use crate::daemon::admin::{Admin, FoundQuery, Search, has_record, source_of};
 use crate::daemon::clients::{Clients, OperatorReply};
 use crate::daemon::core::{Core, Outputs, Sending};
 use crate::daemon::event_loop::Daemon;
@@ -69,20 +69,25 @@ impl Executor<'_> {
         rounds: &Rounds,
         now: Monotonic,
     ) {
-        let Some(asker) = self.admin.find_query(reply.slot, reply.client) else { return };
-        let trace = rounds.trace(&asker.question);
-        let source = source_of(answer, &asker.question.name, trace, asker.began);
-        let search = self.search_for(answer, &asker, rounds);
-        self.admin.note_reply(&asker, &reply.octets, &source, search, now);
+        let Some(found) = self.admin.find_query(reply.slot, reply.client) else { return };
+        let trace = rounds.trace(&found.question);
+        let source = source_of(answer, &found.question.name, trace, found.began);
+        let search = self.search_for(answer, &found, rounds);
+        self.admin.note_reply(&found, &reply.octets, &source, search, now);
     }
 
     /// Starts the search for the line of a file that an answer comes from, if it comes from a file.
-    fn search_for(&self, answer: &Answer, asker: &Asker, rounds: &Rounds) -> Option<mpsc::Receiver<String>> {
+    fn search_for(
+        &self,
+        answer: &Answer,
+        found: &FoundQuery,
+        rounds: &Rounds,
+    ) -> Option<mpsc::Receiver<String>> {
         let Answer::Local(local) = answer else { return None };
-        let (name, rtype, is_nodata) = (&asker.question.name, asker.question.rtype, local.data.is_empty());
+        let (name, rtype, is_nodata) = (&found.question.name, found.question.rtype, local.data.is_empty());
         let block = rounds.blocked_by(name).and_then(|position| self.reload.block(position));
         let hosts = self.reload.hosts_file(|hosts| has_record(hosts, name, rtype, is_nodata));
-        Search::of(local, &asker.question, hosts, block)?.begin(self.reload.waker())
+        Search::of(local, &found.question, hosts, block)?.begin(self.reload.waker())
     }
 }
 

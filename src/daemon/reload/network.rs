@@ -86,8 +86,8 @@ impl Network {
 
     /// Notes that a descriptor is ready.
     pub fn ready(&mut self, now: Monotonic) {
-        let heard = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
-        let news = heard.any || heard.more;
+        let received = self.netlink.as_mut().map(Netlink::take).unwrap_or_default();
+        let news = received.any || received.more;
         // The first look is at the start of a burst: an address that is removed and added again
         // within it has cut off queries, too.
         if news && self.due.is_none() {

@@ -1,7 +1,7 @@
 //! Flushes: names, or everything, are removed from the cache, and their live rounds begin again.
 
 use crate::resolver::Rounds;
-use crate::routes::Fate;
+use crate::routes::Validity;
 use hither_table::Key;
 use hither_wire::name::Name;
 
@@ -29,9 +29,9 @@ impl Rounds {
         }
     }
 
-    /// Voids the cached data of every name as `fate` says. Cached failures of all names are removed.
-    pub(crate) fn void_names(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
+    /// Voids the cached data of every name as `validity` says. Cached failures of all names are removed.
+    pub(crate) fn void_names(&mut self, validity: impl Fn(&Name) -> Validity + Send + Sync + 'static) {
         self.shared.answers.forget_failures();
-        self.review(fate);
+        self.review(validity);
     }
 }

@@ -4,7 +4,7 @@
 use crate::rebinding::Rebinding;
 use crate::resolver::Rounds;
 use crate::round::Start;
-use crate::routes::{Fate, Groups, Routes};
+use crate::routes::{Groups, Routes, Validity};
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
@@ -42,7 +42,7 @@ impl Rounds {
         }
         before.usual = latest;
         if !after.leads_as(&before) {
-            self.void_names(move |name| after.fate(name, &before));
+            self.void_names(move |name| after.validity(name, &before));
         }
         self.shared.answers.forget_failures();
         halted.into_iter().for_each(|start| self.begin_again(start));
@@ -63,7 +63,7 @@ impl Rounds {
         };
         let affected: Vec<u64> =
             self.live.iter().filter(|(q, _)| moves(&q.name)).map(|(_, id)| *id).collect();
-        self.void_names(move |name| if moves(name) { Fate::Goes } else { Fate::Stays });
+        self.void_names(move |name| if moves(name) { Validity::Void } else { Validity::Valid });
         affected
     }
 
@@ -71,13 +71,13 @@ impl Rounds {
     /// files has changed, cached data is void, and rounds begin again.
     pub(crate) fn replace_local(&mut self, local: Arc<Local>) {
         let before = std::mem::replace(&mut self.shared.local, Arc::clone(&local));
-        let fate = move |name: &Name| {
+        let validity = move |name: &Name| {
             let moves = local.covers(name) || local.presence(name) != before.presence(name);
-            if moves { Fate::Goes } else { Fate::Stays }
+            if moves { Validity::Void } else { Validity::Valid }
         };
-        let affected = self.live.iter().filter(|(question, _)| fate(&question.name) != Fate::Stays);
+        let affected = self.live.iter().filter(|(question, _)| validity(&question.name) != Validity::Valid);
         let ended: Vec<u64> = affected.map(|(_, id)| *id).collect();
-        self.void_names(fate);
+        self.void_names(validity);
         for id in ended {
             self.restart(id);
         }

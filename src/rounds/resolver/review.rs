@@ -5,7 +5,7 @@
 //! that no void entry reaches a client or the sorter.
 
 use crate::resolver::Rounds;
-use crate::routes::Fate;
+use crate::routes::Validity;
 use hither_answers::Number;
 use hither_table::{Family, FamilyView, Key, Snapshot};
 use hither_wire::name::Name;
@@ -18,7 +18,7 @@ const REVIEWS_MAX: usize = 4;
 /// A change, in the form that readers of the cache check entries against.
 #[derive(Clone)]
 pub(crate) struct Change {
-    fate: Arc<dyn Fn(&Name) -> Fate + Send + Sync>,
+    validity: Arc<dyn Fn(&Name) -> Validity + Send + Sync>,
     of: Of,
 }
 
@@ -48,10 +48,10 @@ impl Change {
             Of::Round(round) => set.round() == round,
             Of::Answers(_) => false,
         };
-        match (self.fate)(name) {
-            Fate::Stays => false,
-            Fate::DenialsGo => sets.any(|set| is_of(&set) && set.negative().is_some()),
-            Fate::Goes => sets.any(|set| is_of(&set)),
+        match (self.validity)(name) {
+            Validity::Valid => false,
+            Validity::DenialsVoid => sets.any(|set| is_of(&set) && set.negative().is_some()),
+            Validity::Void => sets.any(|set| is_of(&set)),
         }
     }
 
@@ -59,7 +59,7 @@ impl Change {
     pub fn voids_answer(&self, name: &Name, number: Number) -> bool {
         match self.of {
             Of::Before(_, until) | Of::Answers(until) => {
-                number.is_up_to(until) && (self.fate)(name) != Fate::Stays
+                number.is_up_to(until) && (self.validity)(name) != Validity::Valid
             }
             Of::Round(_) => false,
         }
@@ -103,24 +103,27 @@ impl Review {
 }
 
 impl Rounds {
-    /// Voids the cached data of names by their fate. Data that is stored later stays.
-    pub(crate) fn review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static) {
+    /// Voids the cached data of names by their validity. Data that is stored later stays.
+    pub(crate) fn review(&mut self, validity: impl Fn(&Name) -> Validity + Send + Sync + 'static) {
         let of = Of::Before(self.shared.writer.next_version(), self.shared.answers.latest());
-        self.begin_review(fate, of);
+        self.begin_review(validity, of);
     }
 
     /// Voids the sets of one round that are still in the table, for names that `of` accepts.
     pub(crate) fn review_round(&mut self, round: u64, of: impl Fn(&Name) -> bool + Send + Sync + 'static) {
-        self.begin_review(move |name| if of(name) { Fate::Goes } else { Fate::Stays }, Of::Round(round));
+        self.begin_review(
+            move |name| if of(name) { Validity::Void } else { Validity::Valid },
+            Of::Round(round),
+        );
     }
 
     /// Voids all stored answers. They are freed in slices, since freeing all at once takes long.
     pub(crate) fn review_answers(&mut self) {
-        self.begin_review(|_| Fate::Goes, Of::Answers(self.shared.answers.latest()));
+        self.begin_review(|_| Validity::Void, Of::Answers(self.shared.answers.latest()));
     }
 
     /// Begins a review; a small cache is reviewed at once.
-    fn begin_review(&mut self, fate: impl Fn(&Name) -> Fate + Send + Sync + 'static, of: Of) {
+    fn begin_review(&mut self, validity: impl Fn(&Name) -> Validity + Send + Sync + 'static, of: Of) {
         const AT_ONCE_MAX: usize = 1024;
         if let Of::Answers(_) = of {
             // The new change voids all answers that the older one would.
@@ -131,7 +134,7 @@ impl Rounds {
         let (mut table, mut answers) = (Walk::default(), Walk::default());
         table.is_over = matches!(of, Of::Answers(_));
         answers.is_over = matches!(of, Of::Round(_)) || self.shared.answers.is_empty();
-        let mut review = Review { change: Change { fate: Arc::new(fate), of }, table, answers };
+        let mut review = Review { change: Change { validity: Arc::new(validity), of }, table, answers };
         if self.shared.answers.len() <= AT_ONCE_MAX && self.shared.answers.buckets().0 <= 64 * AT_ONCE_MAX {
             self.look_at_answers(&mut review, usize::MAX);
         }

@@ -56,14 +56,14 @@ fn only_a_query_that_we_sent_is_recognized_as_our_own() {
     let octets: Rc<[u8]> = Rc::from(query(7));
     upstreams.send(poll.registry(), now, by_udp(AttemptId(7), server, octets)).expect("a socket");
     assert!(upstreams.send_queries(poll.registry(), now).is_empty());
-    let mut heard = [0; 64];
-    let (len, peer) = listening.recv_from(&mut heard).expect("it came");
-    let read = hither_wire::query::Query::read(&heard[..len]).expect("a query");
+    let mut received = [0; 64];
+    let (len, peer) = listening.recv_from(&mut received).expect("it came");
+    let read = hither_wire::query::Query::read(&received[..len]).expect("a query");
     let question = Question::of(&read);
     assert!(upstreams.is_own(peer, 7, &question));
     assert!(!upstreams.is_own(peer, 8, &question), "another id");
-    let elsewhere = SocketAddr::new([192, 0, 2, 1].into(), peer.port());
-    assert!(!upstreams.is_own(elsewhere, 7, &question), "another address");
+    let other_address = SocketAddr::new([192, 0, 2, 1].into(), peer.port());
+    assert!(!upstreams.is_own(other_address, 7, &question), "another address");
     let other = Question { rtype: hither_wire::codes::Rtype::AAAA, ..question };
     assert!(!upstreams.is_own(peer, 7, &other), "another question");
 }
@@ -90,10 +90,10 @@ fn a_query_that_a_socket_does_not_take_is_sent_from_a_new_one() {
     }
     ask(&mut upstreams, 2);
     assert!(upstreams.send_queries(poll.registry(), now).is_empty(), "no failure");
-    let mut heard = [0; 2];
+    let mut received = [0; 2];
     for id in [1, 2] {
-        listening.recv(&mut heard).expect("both came");
-        assert_eq!(u16::from_be_bytes(heard), id);
+        listening.recv(&mut received).expect("both came");
+        assert_eq!(u16::from_be_bytes(received), id);
     }
     upstreams.tidy(poll.registry(), now);
     assert!(upstreams.attempts.contains_key(&AttemptId(2)));
