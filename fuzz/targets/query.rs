@@ -9,14 +9,14 @@ fuzz_target!(|octets: &[u8]| {
     let mut out = [0; 1232];
     match Query::read(octets) {
         Ok(query) => {
-            let mut essence = [0; 282];
-            let len = query.essence(&mut essence);
-            let same = Query::read(&essence[..len]).expect("the essence of a query is a query");
+            let mut stripped = [0; 282];
+            let len = query.write_without_options(&mut stripped);
+            let same = Query::read(&stripped[..len]).expect("a query without its options is a query");
             assert_eq!((query.id(), query.flags(), query.question()), (same.id(), same.flags(), same.question()));
             assert_eq!((query.udp_limit(), query.dnssec_ok()), (same.udp_limit(), same.dnssec_ok()));
             assert!((512..=1232).contains(&query.udp_limit()));
         }
-        Err(Refusal::Answer { rcode, .. }) => {
+        Err(Refusal::Reply { rcode, .. }) => {
             let len = refuse(octets, rcode, &mut out);
             assert!((12..=512).contains(&len) && out[..2] == octets[..2] && out[2] & 0x80 != 0);
         }

@@ -1,4 +1,4 @@
-//! The cache: storing, finding and evicting answers.
+//! The cache: storing, finding and evicting answers, and remembering failures (RFC 9520).
 
 use crate::index::{FLAG_BITS, Index, IndexWriter, Node, OVERHEAD, allocated};
 use crate::{Asked, Stored};

@@ -82,7 +82,7 @@ pub(crate) struct Attempt {
     pub resent: u8,
     pub resend_at: Option<Monotonic>,
     /// Whether the next retransmission is an early one, if the upstream has enough responses for it
-    /// ([`crate::settings::EARLY_PRICE`]).
+    /// ([`crate::settings::RESPONSES_PER_EARLY_RESEND`]).
     pub early: bool,
     /// Whether the query was retransmitted early.
     pub repeated: bool,
@@ -270,7 +270,7 @@ pub(crate) struct Denied {
     pub domain: Name,
     pub received_at: Monotonic,
     pub octets: Vec<u8>,
-    /// When the denial counts unless the query in lower case has contradicted it.
+    /// When the denial is accepted unless the query in lower case has contradicted it.
     pub until: Monotonic,
 }
 

@@ -9,7 +9,7 @@ use crate::faults::Faults;
 use crate::question::Question;
 use crate::response::cname_chain::{Owners, answers};
 use crate::response::may_deny;
-use crate::settings::{ABOVE_MAX, Bounds};
+use crate::settings::{Bounds, DNAMES_MAX};
 use hither_answers::Stored;
 use hither_table::{Link, Monotonic};
 use hither_wire::codes::{Class, Rcode, Rtype};
@@ -144,14 +144,19 @@ impl AnswerBuilder<'_> {
         hop.checked_sub(1).and_then(|n| self.chain.get(n)).map_or(self.asked, |link| &link.target)
     }
 
+    /// The type of QNAME's first record, for a question of type ANY: one RRset of any type is enough
+    /// (RFC 8482 section 4.1).
+    fn first_type_for_any(&self, message: &Message<'_>) -> Rtype {
+        let first = answers(message).find(|record| record.is_owned_by(self.asked));
+        first.map_or(Rtype::ANY, |record| record.rtype)
+    }
+
     /// The records of the answer section that belong to the answer.
     fn belonging<'m>(&self, message: &Message<'m>, selection: Selection) -> OwnRecords<'m> {
-        let mut wanted = self.question.rtype;
-        if wanted == Rtype::ANY {
-            // One RRset of any type is enough (RFC 8482 section 4.1).
-            let first = answers(message).find(|record| record.is_owned_by(self.asked));
-            wanted = first.map_or(wanted, |record| record.rtype);
-        }
+        let wanted = match self.question.rtype {
+            Rtype::ANY => self.first_type_for_any(message),
+            rtype => rtype,
+        };
         let hashes: Vec<u64> = (0..=self.chain.len()).map(|hop| self.name(hop).folded_hash()).collect();
         let (mut owners, mut above) = (Owners::default(), 0);
         let mut kept = OwnRecords { records: Vec::new(), led: 0 };
@@ -159,12 +164,12 @@ impl AnswerBuilder<'_> {
             let mut hop = self.hop(&record, selection, wanted, |record, hop| {
                 hashes.get(hop) == Some(&owners.hash(record)) && record.is_owned_by(self.name(hop))
             });
-            if hop.is_none() && record.set_type() == Rtype::DNAME && above < ABOVE_MAX {
+            if hop.is_none() && record.set_type() == Rtype::DNAME && above < DNAMES_MAX {
                 above += 1;
                 hop = self.above(&record, wanted);
             }
             let Some(hop) = hop else { continue };
-            // A name has one CNAME (RFC 1034 section 3.6.2). Of several, the first counts, which was
+            // A name has one CNAME (RFC 1034 section 3.6.2). Of several, the first is used, which was
             // followed.
             if record.rtype == Rtype::CNAME && hop < self.chain.len() && kept.is_led(hop) {
                 continue;

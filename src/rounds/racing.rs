@@ -1,10 +1,10 @@
 //! Rounds that have not answered yet: their sources, their ages, and which of them is evicted for a new
 //! one.
 //!
-//! This follows unbound's jostle list (unbound.conf(5), num-queries-per-thread, jostle-timeout): half
-//! of all rounds may run to their end, the other half may be evicted once they have taken longer than
-//! rounds usually do. So names that no upstream answers do not block other names, and a flood of quick
-//! names does not keep slow names from an answer.
+//! This follows unbound's jostle list (unbound.conf(5), num-queries-per-thread, jostle-timeout). Among the
+//! rounds that have taken longer than usual, those of the later half are evicted first, then those of the
+//! first half. So names that no upstream answers do not block other names, and a flood of quick names does
+//! not keep slow names from an answer.
 
 use crate::ascending::Ascending;
 use crate::ids::Source;
@@ -33,7 +33,7 @@ impl Usual {
         self.smoothed_us = Some(self.smoothed_us.map_or(took_us, |smoothed| (7 * smoothed + took_us) / 8));
     }
 
-    pub fn longest(&self) -> Duration {
+    pub fn evictable_after(&self) -> Duration {
         let usual = Duration::from_micros(self.smoothed_us.unwrap_or(0).saturating_mul(USUAL_TIMES));
         usual.clamp(USUAL_MIN, USUAL_MAX)
     }
@@ -44,10 +44,11 @@ impl Usual {
 pub(crate) struct Racing {
     tally: Tally,
     of_source: BTreeSet<(Source, u64)>,
-    /// The start of each round in the half that may run to its end.
-    patient: Ascending<u64, Monotonic>,
-    /// The start of each round in the half that is evicted first.
-    quick: Ascending<u64, Monotonic>,
+    /// The start of each round of the first half, which is evicted last. Rounds join it while it has
+    /// fewer than half of the limit of rounds.
+    first_half: Ascending<u64, Monotonic>,
+    /// The start of each other round.
+    later_half: Ascending<u64, Monotonic>,
     usual: Usual,
 }
 
@@ -56,15 +57,15 @@ impl Racing {
         Racing {
             tally: Tally::new(),
             of_source: BTreeSet::new(),
-            patient: Ascending::new(),
-            quick: Ascending::new(),
+            first_half: Ascending::new(),
+            later_half: Ascending::new(),
             usual: Usual::default(),
         }
     }
 
     /// Adds a round that begins. `most` is the limit of live rounds.
     pub fn enter(&mut self, id: u64, source: Source, began: Monotonic, most: usize) {
-        let half = if self.patient.len() < most / 2 { &mut self.patient } else { &mut self.quick };
+        let half = if self.first_half.len() < most / 2 { &mut self.first_half } else { &mut self.later_half };
         half.insert(id, began);
         self.of_source.insert((source, id));
         self.tally.add(source);
@@ -72,7 +73,7 @@ impl Racing {
 
     /// Removes a round: it has answered its clients at `answered`, or it has ended.
     pub fn leave(&mut self, id: u64, source: Source, answered: Option<Monotonic>) {
-        let Some(began) = self.patient.remove(&id).or_else(|| self.quick.remove(&id)) else { return };
+        let Some(began) = self.first_half.remove(&id).or_else(|| self.later_half.remove(&id)) else { return };
         self.of_source.remove(&(source, id));
         self.tally.take(source);
         if let Some(now) = answered {
@@ -82,7 +83,7 @@ impl Racing {
 
     /// Notes that a client of the source `other` joins a round of `own`. The round then counts for the
     /// source with fewer rounds, never for [`Source::NOBODY`]. Returns that source.
-    pub fn recharge(&mut self, id: u64, own: Source, other: Source) -> Source {
+    pub fn move_to_smaller_source(&mut self, id: u64, own: Source, other: Source) -> Source {
         let stays = own != Source::NOBODY && self.tally.of(other) + 1 >= self.tally.of(own);
         if stays || !self.of_source.remove(&(own, id)) {
             return own;
@@ -94,13 +95,13 @@ impl Racing {
     }
 
     /// The time that a round may race before it may be evicted.
-    pub fn longest(&self) -> Duration {
-        self.usual.longest()
+    pub fn evictable_after(&self) -> Duration {
+        self.usual.evictable_after()
     }
 
     fn is_slow(&self, id: u64, now: Monotonic) -> bool {
-        let began = self.patient.get(&id).or_else(|| self.quick.get(&id));
-        began.is_some_and(|began| now.since(*began) > self.longest())
+        let began = self.first_half.get(&id).or_else(|| self.later_half.get(&id));
+        began.is_some_and(|began| now.since(*began) > self.evictable_after())
     }
 
     pub fn of(&self, source: Source) -> impl DoubleEndedIterator<Item = u64> {
@@ -116,10 +117,10 @@ impl Racing {
     }
 
     /// The round to evict for `source` because it has raced longer than usual: the oldest round of
-    /// `source` itself, or else of the half that is evicted first, or else of all.
+    /// `source` itself, or else of the later half, or else of the first half.
     pub fn slowest(&self, now: Monotonic, source: Source) -> Option<u64> {
         let oldest = |half: &Ascending<u64, Monotonic>| half.keys().next().copied();
-        let slow = [self.of(source).next(), oldest(&self.quick), oldest(&self.patient)];
+        let slow = [self.of(source).next(), oldest(&self.later_half), oldest(&self.first_half)];
         slow.into_iter().flatten().find(|id| self.is_slow(*id, now))
     }
 
@@ -131,14 +132,14 @@ impl Racing {
     pub fn check(&self) {
         assert_eq!(
             self.of_source.len(),
-            self.patient.len() + self.quick.len(),
+            self.first_half.len() + self.later_half.len(),
             "every racing round is in exactly one half"
         );
         assert_eq!(self.of_source.len(), self.tally.len(), "every racing round counts for one source");
         for (source, id) in &self.of_source {
             assert!(self.tally.of(*source) > 0, "a racing round does not count for its source");
             assert!(
-                self.patient.get(id).or_else(|| self.quick.get(id)).is_some(),
+                self.first_half.get(id).or_else(|| self.later_half.get(id)).is_some(),
                 "a racing round is in neither half"
             );
         }
@@ -190,13 +191,13 @@ mod tests {
     #[test]
     fn the_usual_time_of_a_round_is_learned_within_bounds() {
         let mut racing = racing(A, 0..1, 2);
-        assert_eq!(racing.longest(), USUAL_MIN);
+        assert_eq!(racing.evictable_after(), USUAL_MIN);
         racing.leave(0, A, Some(ms(150)));
-        assert_eq!(racing.longest(), Duration::from_millis(600));
+        assert_eq!(racing.evictable_after(), Duration::from_millis(600));
         racing.enter(1, A, ms(1000), 2);
         racing.leave(1, A, None);
         assert_eq!(
-            racing.longest(),
+            racing.evictable_after(),
             Duration::from_millis(600),
             "a round without an answer is not learned from"
         );
@@ -204,15 +205,15 @@ mod tests {
             racing.enter(id, A, ms(2000), 2);
             racing.leave(id, A, Some(ms(5000)));
         }
-        assert_eq!(racing.longest(), USUAL_MAX);
+        assert_eq!(racing.evictable_after(), USUAL_MAX);
         assert!(racing.all().is_empty());
     }
 
     #[test]
     fn a_round_with_clients_of_two_sources_counts_for_the_one_with_fewer_rounds() {
         let mut racing = racing(A, 0..3, 4);
-        assert_eq!(racing.recharge(0, A, B), B);
-        assert_eq!(racing.recharge(1, A, B), A, "no source would have fewer");
+        assert_eq!(racing.move_to_smaller_source(0, A, B), B);
+        assert_eq!(racing.move_to_smaller_source(1, A, B), A, "no source would have fewer");
         assert_eq!(racing.of_the_fullest(ms(10), Source::of(3)), Some(2));
         racing.check();
     }
@@ -221,7 +222,11 @@ mod tests {
     fn a_refresh_counts_for_the_source_whose_client_joins_it() {
         let mut racing = racing(A, 0..3, 8);
         racing.enter(3, Source::NOBODY, ms(3), 8);
-        assert_eq!(racing.recharge(3, Source::NOBODY, A), A, "A has more, but only A waits for the round");
+        assert_eq!(
+            racing.move_to_smaller_source(3, Source::NOBODY, A),
+            A,
+            "A has more, but only A waits for the round"
+        );
         assert!((0..=u64::from(Source::PLACES)).all(|n| Source::of(n) != Source::NOBODY));
         racing.check();
     }

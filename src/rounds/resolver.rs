@@ -210,7 +210,7 @@ impl Rounds {
     /// The time that a round may race before it may be evicted.
     #[must_use]
     pub fn longest_race(&self) -> Duration {
-        self.racing.longest()
+        self.racing.evictable_after()
     }
 
     pub(crate) fn gauges(&mut self) {

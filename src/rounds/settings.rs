@@ -20,7 +20,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// Time that a denial waits for a second upstream.
     pub negative_grace: Duration,
-    /// Which negative responses count (`round.deny`).
+    /// Which negative responses are accepted (`round.deny`).
     pub deny: Deny,
     /// Which names may have private addresses.
     pub rebinding: Rebinding,
@@ -75,12 +75,12 @@ impl Default for Settings {
     }
 }
 
-/// Which denials count, sinkholes included.
+/// Which denials are accepted, sinkholes included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deny {
     /// A denial waits for a second upstream, and loses against an answer.
     Agreed,
-    /// Any upstream's denial counts at once. This is for networks in which one upstream filters, and
+    /// Any upstream's denial is accepted at once. This is for networks in which one upstream filters, and
     /// the others are for the time when it does not respond.
     Any,
 }
@@ -137,9 +137,9 @@ impl Default for Limits {
 
 /// CNAMEs followed for one question, in one message or by chasing. Longer chains are loops or abuse;
 /// unbound and BIND stop at 11 and 16.
-pub const LINKS_MAX: usize = 16;
+pub const CNAMES_MAX: usize = 16;
 /// DNAME records of one message that are used; a real chain needs fewer.
-pub const ABOVE_MAX: usize = 64;
+pub const DNAMES_MAX: usize = 64;
 /// Different CNAME chains kept for one set of addresses. No client needs more.
 pub const CHAINS_MAX: usize = 8;
 /// Addresses of one family kept for one name (the table's own bound).
@@ -169,14 +169,14 @@ pub const RESEND_MAX: Duration = Duration::from_millis(800);
 pub const EARLY_MARGIN: Duration = Duration::from_millis(3);
 /// Responses that an upstream must send for each early retransmission to it. So a slow upstream does
 /// not get every query twice.
-pub const EARLY_PRICE: u8 = 5;
+pub const RESPONSES_PER_EARLY_RESEND: u8 = 5;
 /// Upper bound of the responses that are counted for later early retransmissions.
-pub const EARLY_SAVED_MAX: u8 = 50;
+pub const RESPONSES_COUNTED_MAX: u8 = 50;
 /// Time that an attempt must have had before its round ended to count as a failure of its upstream.
 pub const TIMEOUT_MIN: Duration = Duration::from_secs(1);
-/// Time that a doubtful datagram waits for a confirmation over TCP; afterwards the datagram counts.
+/// Time that a doubtful datagram waits for a confirmation over TCP; afterwards it is accepted.
 pub const CONFIRM_WAIT_MAX: Duration = Duration::from_millis(500);
-/// Doubtful datagrams of one attempt. With more, no datagram counts: another host is guessing.
+/// Doubtful datagrams of one attempt. With more, no datagram is accepted: another host is guessing.
 pub const DOUBTS_MAX: u16 = 64;
 /// Retransmissions after which EDNS is left out, to an upstream that never sent an OPT record.
 pub const RESENDS_WITH_EDNS: u8 = 2;

@@ -11,7 +11,7 @@ pub use report::UpstreamReport;
 
 use crate::action::{Note, Transport};
 use crate::server::Server;
-use crate::settings::EARLY_SAVED_MAX;
+use crate::settings::RESPONSES_COUNTED_MAX;
 use crate::upstream::case_0x20::Letters;
 use crate::upstream::cookie::{Cookie, Strange};
 use hither_table::Monotonic;
@@ -72,7 +72,7 @@ pub(crate) struct Upstream {
     silent_since: Option<Monotonic>,
     /// Queries over UDP since then.
     unanswered: u32,
-    /// Responses that are counted for early retransmissions, at most [`EARLY_SAVED_MAX`].
+    /// Responses that are counted for early retransmissions, at most [`RESPONSES_COUNTED_MAX`].
     saved: u8,
     pub cookie: Cookie,
     pub queries: u64,
@@ -99,7 +99,7 @@ impl Upstream {
             letters: Letters::default(),
             silent_since: None,
             unanswered: 0,
-            saved: EARLY_SAVED_MAX,
+            saved: RESPONSES_COUNTED_MAX,
             cookie: Cookie::default(),
             queries: 0,
             answers: 0,
@@ -167,7 +167,7 @@ impl Upstream {
             });
         }
         self.answers += 1;
-        self.saved = (self.saved + 1).min(EARLY_SAVED_MAX);
+        self.saved = (self.saved + 1).min(RESPONSES_COUNTED_MAX);
         self.lame = if useful { 0 } else { self.lame.saturating_add(1) };
         self.failures = 0;
         self.last_failure = None;

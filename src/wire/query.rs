@@ -1,4 +1,4 @@
-//! Reading a client's query in one pass, and the replies that need no answer: errors and refusals
+//! Reading a client's query in one pass, and the replies without data: errors and refusals
 //! (RFC 8906).
 
 use crate::codes::{Class, Opcode, Rcode, Rtype};
@@ -31,7 +31,7 @@ pub enum Refusal {
     /// a header.
     Silent,
     /// A reply with this response code and no records.
-    Answer {
+    Reply {
         /// The response code, with its extension; 16 is BADVERS.
         rcode: u16,
         /// Whether the message is malformed. Otherwise the query asks for a service that hither does
@@ -71,7 +71,7 @@ impl<'a> Query<'a> {
         };
         let query = Query { octets, header, question_end, edns };
         if edns.is_some_and(|edns| edns.version > 0) {
-            return Err(Refusal::Answer { rcode: BADVERS, malformed: false });
+            return Err(Refusal::Reply { rcode: BADVERS, malformed: false });
         }
         if query.qclass() != Class::IN {
             return Err(refuse_with(Rcode::REFUSED));
@@ -166,7 +166,7 @@ impl<'a> Query<'a> {
 impl Query<'_> {
     /// Writes the query without the parts that do not affect its reply: options, and records other
     /// than OPT. Returns its length, at most 282 octets; 0 if `out` is too small.
-    pub fn essence(&self, out: &mut [u8]) -> usize {
+    pub fn write_without_options(&self, out: &mut [u8]) -> usize {
         let Some(mut composer) = Composer::new(out, usize::from(u16::MAX)) else { return 0 };
         composer.set_header(self.header.id, self.header.flags);
         let fits = composer.question_octets(self.question())
@@ -192,10 +192,10 @@ pub fn cut_to_question(reply: &mut [u8]) -> usize {
     end
 }
 
-const MALFORMED: Refusal = Refusal::Answer { rcode: Rcode::FORMERR.0 as u16, malformed: true };
+const MALFORMED: Refusal = Refusal::Reply { rcode: Rcode::FORMERR.0 as u16, malformed: true };
 
 fn refuse_with(rcode: Rcode) -> Refusal {
-    Refusal::Answer { rcode: u16::from(rcode.0), malformed: false }
+    Refusal::Reply { rcode: u16::from(rcode.0), malformed: false }
 }
 
 fn qtype_of(octets: &[u8]) -> Option<Rtype> {

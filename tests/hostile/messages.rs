@@ -293,7 +293,7 @@ impl List {
                 octets[at] = draw(256) as u8;
             }
             let read = Query::read(&octets);
-            let malformed = matches!(read, Err(Refusal::Silent | Refusal::Answer { malformed: true, .. }));
+            let malformed = matches!(read, Err(Refusal::Silent | Refusal::Reply { malformed: true, .. }));
             let asks_upstream = read.is_ok();
             self.0.push(Message {
                 name: format!("mutant {n}"),

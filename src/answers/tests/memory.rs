@@ -1,5 +1,5 @@
-//! The octets that the cache counts, compared with those that the process takes. A process of its own, since
-//! other tests would be counted too.
+//! The octets that the cache counts are compared with those that the process takes. The test has a process
+//! of its own, since other tests would be counted too.
 #![allow(clippy::print_stdout)]
 #![cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
 

@@ -111,7 +111,7 @@ pub(crate) fn answer<'q>(
             cache.count(Counter::MalformedQueries, 1);
             Verdict::Reply(0)
         }
-        Err(Refusal::Answer { rcode, malformed }) => {
+        Err(Refusal::Reply { rcode, malformed }) => {
             cache.count(Counter::MalformedQueries, u64::from(*malformed));
             Verdict::Reply(refuse(asked.octets, *rcode, out))
         }

@@ -37,9 +37,9 @@ impl Pending {
     /// Keeps only the needed parts of the query: a long one would take memory as long as its client
     /// waits.
     pub fn new(query: &Query<'_>, reply_to: ReplyTo, peer: SocketAddr) -> Pending {
-        let mut essence = [0; 12 + 255 + 4 + 11];
-        let len = query.essence(&mut essence);
-        Pending { query: essence[..len].to_vec(), reply_to, peer, network: ClientNetwork::of(peer.ip()) }
+        let mut stripped = [0; 12 + 255 + 4 + 11];
+        let len = query.write_without_options(&mut stripped);
+        Pending { query: stripped[..len].to_vec(), reply_to, peer, network: ClientNetwork::of(peer.ip()) }
     }
 
     /// Whether another query is a retransmission of this one: from the same client to the same

@@ -15,7 +15,7 @@ pub(crate) struct Doubtful {
     pub unreadable: bool,
     /// Whether a datagram had our id and another question.
     pub other: bool,
-    /// When the kept datagram counts although TCP has not confirmed it. `None`: nothing is in doubt, or
+    /// When the kept datagram is accepted although TCP has not confirmed it. `None`: nothing is in doubt, or
     /// TCP has failed.
     pub until: Option<Monotonic>,
     /// The datagram that waits for TCP.
@@ -24,7 +24,7 @@ pub(crate) struct Doubtful {
     pub confirms: Option<AttemptId>,
 }
 
-/// A datagram that counts once TCP confirms it, or once TCP has failed.
+/// A datagram that is accepted once TCP confirms it, or once TCP has failed.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub received_at: Monotonic,

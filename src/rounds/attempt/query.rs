@@ -1,5 +1,5 @@
-//! The octets of a query: composed, put into mixed case (0x20), and stripped of features that a server
-//! may not support.
+//! The octets of a query: composed with the letter case (0x20) and the features that `attempt::send`
+//! chose.
 
 use crate::attempt::Plan;
 use crate::settings::UDP_SIZE_UPSTREAM;

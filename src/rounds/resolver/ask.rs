@@ -135,7 +135,7 @@ impl Rounds {
         }
         self.shared.clients.insert(client, id);
         if let Some(round) = self.rounds.get_mut(&id) {
-            round.source = self.racing.recharge(id, round.source, client.source());
+            round.source = self.racing.move_to_smaller_source(id, round.source, client.source());
         }
         self.with(id, |round, _| {
             round.clients.push(client);
@@ -179,7 +179,7 @@ impl Rounds {
     pub(crate) fn client_gone(&mut self, client: ClientId) {
         let Some(id) = self.shared.clients.remove(client) else { return };
         // No other round may begin here, since the client may be evicted for a new one.
-        self.with_round(id, |round, _| {
+        self.with_round_only(id, |round, _| {
             // The client is usually one of the latest.
             if let Some(at) = round.clients.iter().rposition(|waiting| *waiting == client) {
                 round.clients.remove(at);

@@ -91,7 +91,7 @@ impl Rounds {
         }
     }
 
-    /// Acts on an input that ends rounds, which none does if `all_stay`.
+    /// Acts on an input. If `all_stay`, it ends no live round.
     fn act_on_rounds(&mut self, all_stay: bool, input: Input<'_>) {
         if !all_stay {
             return self.act(input);
@@ -132,7 +132,7 @@ impl Rounds {
                 shared.count(Counter::MismatchedResponsesDropped);
                 return None;
             }
-            // The first doubtful datagram counts as the second, for which nothing is asked by TCP.
+            // Only the first doubtful datagram starts a TCP query: pretend that it has been.
             Mutant::ForgeryIsOnlyCounted if doubt.is_some() => {
                 let count = &mut round.attempts[id].doubt.count;
                 *count = (*count).max(1);

@@ -9,13 +9,18 @@ use std::collections::BTreeSet;
 impl Rounds {
     /// Lets a round act, then sets its timer, or ends it.
     pub(crate) fn with(&mut self, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
-        self.with_round(id, act);
+        self.with_round_only(id, act);
         if self.shared.clients.has_validating() {
             self.separate_validating_clients(id);
         }
     }
 
-    pub(crate) fn with_round(&mut self, id: u64, act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>) {
+    /// As [`Rounds::with`], but does not move validating clients to a round of their own.
+    pub(crate) fn with_round_only(
+        &mut self,
+        id: u64,
+        act: impl FnOnce(&mut Round, &mut Shared) -> Option<End>,
+    ) {
         let now = self.shared.now;
         let Some(round) = self.rounds.get_mut(&id) else { return };
         let raced = round.is_racing();

@@ -17,7 +17,7 @@ impl Rounds {
         let (question, deadline) = (Rc::clone(&round.question), round.deadline);
         if self.has_capacity() || self.live.contains_key(&question.unvalidated()) {
             let mut validating = Vec::new();
-            self.with_round(id, |round, shared| {
+            self.with_round_only(id, |round, shared| {
                 validating = round.take_validating_clients(shared);
                 None
             });
@@ -37,7 +37,7 @@ impl Rounds {
             for client in &clients {
                 self.shared.clients.insert(*client, id);
                 if let Some(round) = self.rounds.get_mut(&id) {
-                    round.source = self.racing.recharge(id, round.source, client.source());
+                    round.source = self.racing.move_to_smaller_source(id, round.source, client.source());
                 }
             }
             return self.with(id, |round, _| {

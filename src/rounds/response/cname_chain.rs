@@ -2,7 +2,7 @@
 //! imply (RFC 6672).
 
 use crate::response::Expected;
-use crate::settings::{ABOVE_MAX, Bounds, LINKS_MAX};
+use crate::settings::{Bounds, CNAMES_MAX, DNAMES_MAX};
 use hither_table::{Link, Monotonic};
 use hither_wire::codes::{Class, Rtype};
 use hither_wire::message::{Message, Record, Section};
@@ -38,7 +38,7 @@ pub(crate) fn is_asked_itself(expected: &Expected<'_>) -> bool {
     expected.rtype == Rtype::CNAME || expected.rtype == Rtype::ANY
 }
 
-/// Follows the CNAMEs from QNAME on. `None`: they form a loop, or are more than [`LINKS_MAX`].
+/// Follows the CNAMEs from QNAME on. `None`: they form a loop, or are more than [`CNAMES_MAX`].
 pub(crate) fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monotonic) -> Option<End> {
     let mut end = End { chain: Vec::new(), ttl_s: u32::MAX, too_long: false };
     let leads = Leads::of(message, expected);
@@ -50,7 +50,7 @@ pub(crate) fn follow(message: &Message<'_>, expected: &Expected<'_>, now: Monoto
         };
         let back = target.eq_ignore_case(expected.name)
             || end.chain.iter().any(|l| l.target.eq_ignore_case(&target));
-        if back || end.chain.len() == LINKS_MAX {
+        if back || end.chain.len() == CNAMES_MAX {
             return None;
         }
         end.ttl_s = end.ttl_s.min(ttl_s);
@@ -99,7 +99,7 @@ impl<'m> Leads<'m> {
         for record in answers(message) {
             match record.rtype {
                 Rtype::CNAME if !asked_itself => leads.cnames.push((owners.hash(&record), record)),
-                Rtype::DNAME if leads.above.len() < ABOVE_MAX => {
+                Rtype::DNAME if leads.above.len() < DNAMES_MAX => {
                     leads.above.extend(record.target().map(|target| (record.owner(), target, record.ttl)));
                 }
                 _ => {}

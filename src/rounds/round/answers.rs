@@ -9,7 +9,7 @@ use crate::rebinding::WITHHELD_MAX_S;
 use crate::reply::Answer;
 use crate::response::Meaning;
 use crate::round::{Phase, Round};
-use crate::settings::{Bounds, Deny, LINKS_MAX};
+use crate::settings::{Bounds, CNAMES_MAX, Deny};
 use crate::shared::Shared;
 use crate::weak_answer::{DanglingCname, WeakAnswer};
 use hither_answers::Stored;
@@ -233,7 +233,7 @@ fn join(name: &Name, prefix: &[Link], chain: Vec<Link>) -> Option<Vec<Link>> {
         link.target.eq_ignore_case(name)
             || prefix.iter().any(|known| known.target.eq_ignore_case(&link.target))
     };
-    (prefix.len() + chain.len() <= LINKS_MAX && !chain.iter().any(seen))
+    (prefix.len() + chain.len() <= CNAMES_MAX && !chain.iter().any(seen))
         .then(|| prefix.iter().cloned().chain(chain).collect())
 }
 

@@ -3,7 +3,7 @@
 use crate::ids::UpstreamId;
 use crate::reply::ede;
 use crate::round::Round;
-use crate::settings::LINKS_MAX;
+use crate::settings::CNAMES_MAX;
 use crate::shared::Shared;
 use crate::weak_answer::DanglingCname;
 
@@ -14,7 +14,7 @@ impl Round {
         let name = last.target.to_lower();
         let loops = name == self.question.name
             || dangling.links.iter().rev().skip(1).any(|link| link.target.eq_ignore_case(&name));
-        if loops || dangling.links.len() > LINKS_MAX {
+        if loops || dangling.links.len() > CNAMES_MAX {
             self.ede = ede::OTHER;
             return;
         }

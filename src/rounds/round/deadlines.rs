@@ -24,9 +24,9 @@ pub(crate) enum Deadline {
     CnameChase,
     /// A query is retransmitted.
     Retransmission,
-    /// A doubtful datagram counts, since TCP has not confirmed it in time.
+    /// A doubtful datagram is accepted, since TCP has not confirmed it in time.
     TcpConfirmation,
-    /// A denial in mixed case counts, since the query in lower case has not contradicted it in time.
+    /// A denial in mixed case is accepted, since the query in lower case has not contradicted it in time.
     LowerCase,
     /// The published set expires: no address may join it any more.
     SetExpiry,

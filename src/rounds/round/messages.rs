@@ -43,7 +43,7 @@ impl Round {
         let attempt = &self.attempts[id];
         let udp = attempt.is_udp();
         let upstream = shared.upstreams.get(usize::from(attempt.upstream.0));
-        let cookie = upstream.map(|u| &u.cookie).filter(|c| udp && attempt.cookie && c.counts(now));
+        let cookie = upstream.map(|u| &u.cookie).filter(|c| udp && attempt.cookie && c.must_match(now));
         let exact = udp && attempt.is_mixed();
         check(octets, &Expected { exact, cookie, ..self.expected(shared, attempt) })
     }

@@ -1,4 +1,5 @@
-//! Negative grace: a denial waits for a second upstream, whose answer would replace it.
+//! Negative grace: a weak answer (a denial, a sinkhole, withheld addresses) waits for a better answer or
+//! for a second weak answer that agrees with it. `Round::conclude` ends the wait.
 
 use crate::reply::Answer;
 use crate::round::{Phase, Round};
@@ -23,6 +24,7 @@ impl Round {
                     self.accept(shared, first);
                 }
             }
+            // The first of two weak answers that disagree goes on waiting; the second is dropped.
             Some(_) => {}
         }
     }

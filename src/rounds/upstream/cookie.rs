@@ -1,5 +1,5 @@
 //! DNS cookies with upstreams (RFC 7873, 9018): a response with our cookie is from the upstream that we
-//! queried.
+//! queried, or from a host that sees our queries.
 
 use hither_table::Monotonic;
 use hither_wire::edns::COOKIE;
@@ -70,7 +70,7 @@ impl Cookie {
     }
 
     /// Whether a response must have our cookie.
-    pub fn counts(&self, now: Monotonic) -> bool {
+    pub fn must_match(&self, now: Monotonic) -> bool {
         self.ignored_until.is_none_or(|until| now >= until)
     }
 
@@ -135,10 +135,10 @@ mod tests {
         assert!(!cookie.is_known(), "that is another client's cookie");
         let at = |s: u64| Monotonic::from_ms(s * 1000);
         cookie.note_strange(at(0));
-        assert!(cookie.counts(at(0)), "a forger may have guessed once");
+        assert!(cookie.must_match(at(0)), "a forger may have guessed once");
         cookie.note_strange(at(4000));
-        assert!(cookie.counts(at(4000)), "or once an hour");
+        assert!(cookie.must_match(at(4000)), "or once an hour");
         cookie.note_strange(at(4001));
-        assert!(!cookie.counts(at(4002)) && !cookie.counts(at(7600)) && cookie.counts(at(7602)));
+        assert!(!cookie.must_match(at(4002)) && !cookie.must_match(at(7600)) && cookie.must_match(at(7602)));
     }
 }

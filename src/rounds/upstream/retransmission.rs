@@ -1,6 +1,6 @@
 //! The pauses before retransmissions, from the round-trip time of the upstream.
 
-use crate::settings::{EARLY_MARGIN, EARLY_PRICE, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN};
+use crate::settings::{EARLY_MARGIN, RESEND_MAX, RESEND_MIN, RESEND_UNKNOWN, RESPONSES_PER_EARLY_RESEND};
 use crate::upstream::Upstream;
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ impl Upstream {
     }
 
     /// Whether an early retransmission may be sent. If so, its responses are subtracted
-    /// ([`EARLY_PRICE`]).
+    /// ([`RESPONSES_PER_EARLY_RESEND`]).
     pub fn pay_for_early_retransmission(&mut self) -> bool {
-        let may = self.saved >= EARLY_PRICE;
-        self.saved -= if may { EARLY_PRICE } else { 0 };
+        let may = self.saved >= RESPONSES_PER_EARLY_RESEND;
+        self.saved -= if may { RESPONSES_PER_EARLY_RESEND } else { 0 };
         may
     }
 }
@@ -31,7 +31,7 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::EARLY_SAVED_MAX;
+    use crate::settings::RESPONSES_COUNTED_MAX;
 
     #[test]
     fn early_retransmissions_go_to_quick_upstreams_at_a_bounded_share_of_responses() {
@@ -43,8 +43,8 @@ mod tests {
         let early = upstream.early_after().expect("it is quick");
         assert!((Duration::from_millis(8)..Duration::from_millis(9)).contains(&early), "{early:?}");
         let saved = (0..1000).filter(|_| upstream.pay_for_early_retransmission()).count();
-        assert_eq!(saved, usize::from(EARLY_SAVED_MAX / EARLY_PRICE));
-        for _ in 0..EARLY_PRICE {
+        assert_eq!(saved, usize::from(RESPONSES_COUNTED_MAX / RESPONSES_PER_EARLY_RESEND));
+        for _ in 0..RESPONSES_PER_EARLY_RESEND {
             upstream.note_response(None, true);
         }
         assert!(upstream.pay_for_early_retransmission() && !upstream.pay_for_early_retransmission());

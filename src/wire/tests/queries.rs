@@ -152,7 +152,7 @@ fn every_odd_query_gets_the_reply_that_the_standards_ask_for() {
         let got = match Query::read(&octets) {
             Ok(_) => Expect::Answered,
             Err(Refusal::Silent) => Expect::Silent,
-            Err(Refusal::Answer { rcode, malformed }) => {
+            Err(Refusal::Reply { rcode, malformed }) => {
                 assert_eq!(malformed, rcode == 1, "{name}");
                 Expect::Rcode(rcode)
             }
