@@ -1,14 +1,14 @@
-//! The cache: storing, finding and evicting answers, and remembering failures (RFC 9520).
+//! The cache: storing, finding and evicting answers. Failures are in `failures.rs`.
 
+use crate::failures::Failures;
 use crate::index::{FLAG_BITS, Index, IndexWriter, Node, OVERHEAD, allocated};
 use crate::{Asked, Stored};
 use crossbeam_epoch as epoch;
 use hither_table::Monotonic;
 use hither_wire::name::Name;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// Octets that an entry may take on average, overhead included. Most entries take a third of that.
@@ -20,9 +20,6 @@ const QUEUE_AND_INDEX_OCTETS: usize = size_of::<QueuePlace>() * 3 / 2 + 6;
 const PASSED_OVER_MAX: usize = 16;
 /// Places of the queue that are checked with each new answer, while many are out of date.
 const TIDIED_MAX: usize = 8;
-/// Failures that are remembered.
-const FAILURES_MAX: usize = 16_384;
-
 /// The place of an entry in the queue: its hash and its number.
 type QueuePlace = (u32, u32);
 
@@ -104,29 +101,13 @@ pub struct Answers {
     capacity: usize,
     /// How often the index was rebuilt.
     rebuilt: u64,
-    /// The questions that every upstream failed to answer, as [`key`]s, and until when each failure is
-    /// remembered (RFC 9520).
-    failures: BTreeMap<Box<[u8]>, Monotonic>,
-    /// The keys of `failures`, oldest first, and keys of failures that are no longer remembered.
-    failure_keys: VecDeque<Box<[u8]>>,
+    failures: Failures,
 }
 
 impl fmt::Debug for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answers").field("entries", &self.entries).finish_non_exhaustive()
     }
-}
-
-/// The key of a failure, and its length in octets. It begins with the name, so that failures of one
-/// name are side by side.
-fn key(asked: &Asked<'_>) -> ([u8; 258], usize) {
-    let mut key = [0; 258];
-    let len = asked.name.len().min(255);
-    let bits = u8::from(asked.dnssec_ok) | u8::from(asked.checking_disabled) << 1;
-    let [high, low] = asked.rtype.0.to_be_bytes();
-    key[..len].copy_from_slice(&asked.name[..len]);
-    key[len..len + 3].copy_from_slice(&[bits, high, low]);
-    (key, 3 + len)
 }
 
 /// The octets of memory that an entry takes.
@@ -153,8 +134,7 @@ impl Answers {
             octets: 0,
             capacity,
             rebuilt: 0,
-            failures: BTreeMap::new(),
-            failure_keys: VecDeque::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -188,40 +168,22 @@ impl Answers {
     /// Whether a failure is remembered for the question.
     #[must_use]
     pub fn has_failed(&self, now: Monotonic, asked: &Asked<'_>) -> bool {
-        if self.failures.is_empty() {
-            return false;
-        }
-        let (key, len) = key(asked);
-        self.failures.get(&key[..len]).is_some_and(|until| now < *until)
+        self.failures.has(now, asked)
     }
 
     /// Remembers a failure until a time. A stored answer to the question stays.
     pub fn remember_failure(&mut self, asked: &Asked<'_>, until: Monotonic) {
-        let (key, len) = key(asked);
-        let key: Box<[u8]> = key[..len].into();
-        if self.failures.insert(key.clone(), until).is_none() {
-            self.failure_keys.push_back(key);
-        }
-        if self.failure_keys.len() > FAILURES_MAX.min(self.capacity.max(1))
-            && let Some(oldest) = self.failure_keys.pop_front()
-        {
-            self.failures.remove(&oldest);
-        }
+        self.failures.remember(asked, until, self.capacity);
     }
 
     /// Removes the cached failure of a question that has an answer now.
     pub fn forget_failure(&mut self, asked: &Asked<'_>) {
-        if !self.failures.is_empty() {
-            // The key stays in `failure_keys` until it is the oldest.
-            let (key, len) = key(asked);
-            self.failures.remove(&key[..len]);
-        }
+        self.failures.forget(asked);
     }
 
     /// Removes every cached failure, so that its question is asked again.
     pub fn forget_failures(&mut self) {
         self.failures.clear();
-        self.failure_keys.clear();
     }
 
     /// Stores the answer to a question, in place of an earlier one.
@@ -308,14 +270,7 @@ impl Answers {
     /// Removes all answers about a name, and its cached failures.
     pub fn remove_name(&mut self, name: &Name) {
         self.remove_void(name, |_| true);
-        let wire = name.as_wire();
-        // Names end with the root label, so no name is the beginning of another.
-        let of_name = self.failures.range::<[u8], _>((Bound::Included(wire), Bound::Unbounded));
-        let keys: Vec<_> =
-            of_name.map(|(key, _)| key).take_while(|key| key.starts_with(wire)).cloned().collect();
-        for key in keys {
-            self.failures.remove(&key);
-        }
+        self.failures.forget_name(name);
     }
 
     /// Removes the answers about a name for whose number `is_void` holds.
@@ -401,9 +356,6 @@ impl Answers {
             self.kept <= self.checked && self.checked <= self.queue.len(),
             "more places are checked than the queue has"
         );
-        assert!(
-            self.failures.len() <= self.failure_keys.len(),
-            "a failure without a key would be remembered for ever"
-        );
+        self.failures.check_invariants();
     }
 }

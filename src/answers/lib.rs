@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 mod cache;
+mod failures;
 mod index;
 mod stored;
 

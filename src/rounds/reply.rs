@@ -44,7 +44,7 @@ pub enum Answer {
     /// An answer for a local name.
     Local(Rc<LocalAnswer>),
     /// An RCODE without records.
-    Failure {
+    Empty {
         /// The RCODE of the reply.
         rcode: Rcode,
         /// The extended error (RFC 8914), for clients that use EDNS.
@@ -116,7 +116,7 @@ pub fn compose(now: Monotonic, query: &Query<'_>, answer: &Answer, limit: usize,
             stored.map_or(0, |stored| self::stored(now, query, stored, *stale_ttl_s, buffer))
         }
         Answer::Local(local) => local_names::compose(query, local, limit, out),
-        Answer::Failure { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
+        Answer::Empty { rcode, ede } => return failure(query, *rcode, *ede, limit, out),
     };
     if written == 0 { failure(query, Rcode::SERVFAIL, None, limit, out) } else { written }
 }

@@ -13,7 +13,8 @@ use crate::action::{Note, Transport};
 use crate::server::Server;
 use crate::settings::RESPONSES_COUNTED_MAX;
 use crate::upstream::case_0x20::Letters;
-use crate::upstream::cookie::{Cookie, Strange};
+use crate::upstream::cookie::Cookie;
+use crate::upstream::habits::Strange;
 use hither_table::Monotonic;
 use std::time::Duration;
 

@@ -113,7 +113,7 @@ impl World {
         self.core.handle(self.now, Input::Ask { client, question: &self.question, recursion: true });
         let answer = self.run();
         let len = reply::compose(self.now, &read, &answer, 65_535, &mut out);
-        let failed = matches!(answer, Answer::Failure { .. });
+        let failed = matches!(answer, Answer::Empty { .. });
         ((!failed).then(|| reply_of(&out[..len])), self.sent - before)
     }
 

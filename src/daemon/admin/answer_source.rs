@@ -75,13 +75,13 @@ pub(crate) fn source_of(
             Reason::Hosts => AnswerSource::new(SourceKind::Hosts, None),
             Reason::Blocked => AnswerSource::new(SourceKind::Block, None),
         },
-        Answer::Failure { ede: Some(ede::CACHED_ERROR), .. } => {
+        Answer::Empty { ede: Some(ede::CACHED_ERROR), .. } => {
             AnswerSource::new(SourceKind::Failure, Some("it is cached for some seconds".to_owned()))
         }
-        Answer::Failure { ede: Some(ede::NOT_READY), .. } => {
+        Answer::Empty { ede: Some(ede::NOT_READY), .. } => {
             AnswerSource::new(SourceKind::Failure, Some("no upstream is configured for it".to_owned()))
         }
-        Answer::Failure { .. } => AnswerSource::new(SourceKind::Upstream, None),
+        Answer::Empty { .. } => AnswerSource::new(SourceKind::Upstream, None),
     }
 }
 

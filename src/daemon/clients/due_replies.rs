@@ -63,7 +63,7 @@ mod tests {
     use hither_wire::codes::Rcode;
 
     pub fn put(due: &mut DueReplies, source: u64, number: u64) -> bool {
-        let answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: None };
+        let answer = Answer::Empty { rcode: Rcode::SERVFAIL, ede: None };
         due.put(ClientId::of(Source::of(source), number), answer).is_some()
     }
 

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 const BATCH_MAX: usize = 16;
 
 /// The answer to queries that a limit refuses.
-const SHED_ANSWER: Answer = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
+const SHED_ANSWER: Answer = Answer::Empty { rcode: Rcode::SERVFAIL, ede: Some(reply::ede::OTHER) };
 
 /// The outcome of a reply.
 #[must_use]

@@ -173,7 +173,7 @@ impl Rounds {
     }
 
     pub(crate) fn refuse(&mut self, client: ClientId, rcode: Rcode, ede: u16) {
-        self.shared.reply(client, Answer::Failure { rcode, ede: Some(ede) });
+        self.shared.reply(client, Answer::Empty { rcode, ede: Some(ede) });
     }
 
     pub(crate) fn client_gone(&mut self, client: ClientId) {

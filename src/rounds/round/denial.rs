@@ -63,7 +63,7 @@ impl Round {
         if let Some(stored) = withheld_answer(&self.question, now, left_s).filter(Stored::is_withheld) {
             shared.answers.put(&self.question.asked(), Arc::new(stored));
         }
-        self.reply_to_all(shared, &Answer::Failure { rcode: Rcode::NOERROR, ede: Some(ede::BLOCKED) });
+        self.reply_to_all(shared, &Answer::Empty { rcode: Rcode::NOERROR, ede: Some(ede::BLOCKED) });
         self.phase = Phase::Denied { set: None };
     }
 
@@ -71,7 +71,7 @@ impl Round {
     pub fn reply_not_stored(&mut self, shared: &mut Shared, error: hither_table::PutError) {
         let reason = error.reason();
         shared.actions.push_back(crate::Action::Note(crate::Note::NotStored { reason }));
-        self.reply_to_all(shared, &Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
+        self.reply_to_all(shared, &Answer::Empty { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
         self.phase = Phase::Denied { set: None };
     }
 }

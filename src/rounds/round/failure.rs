@@ -15,13 +15,12 @@ impl Round {
         let now = shared.now;
         let is_ours = self.has_no_socket && self.attempts.is_empty();
         let ede = self.ede;
-        let answer = shared
-            .stale(&self.question)
-            .unwrap_or(Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede) });
-        if !matches!(answer, Answer::Failure { .. }) {
+        let answer =
+            shared.stale(&self.question).unwrap_or(Answer::Empty { rcode: Rcode::SERVFAIL, ede: Some(ede) });
+        if !matches!(answer, Answer::Empty { .. }) {
             shared.counters.add(hither_table::Counter::StaleServed, self.clients.len() as u64);
         }
-        let stay = matches!(answer, Answer::Failure { .. });
+        let stay = matches!(answer, Answer::Empty { .. });
         let validating = if stay { self.take_validating_clients(shared) } else { Vec::new() };
         self.reply_to_all(shared, &answer);
         self.clients = validating;
@@ -31,7 +30,7 @@ impl Round {
         // A question with stale data is not resolved again before the stale TTL is over (RFC 8767
         // section 5: not within 30 seconds).
         let pause = match answer {
-            Answer::Failure { .. } => shared.settings.failure_ttl,
+            Answer::Empty { .. } => shared.settings.failure_ttl,
             _ => shared.settings.failure_ttl.max(shared.settings.stale_ttl),
         };
         shared.answers.remember_failure(&self.question.asked(), now.plus(pause));

@@ -38,6 +38,6 @@ impl Round {
             self.serve_stale(shared);
         }
         shared.counters.add(hither_table::Counter::ShedQueries, self.clients.len() as u64);
-        self.reply_to_all(shared, &Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
+        self.reply_to_all(shared, &Answer::Empty { rcode: Rcode::SERVFAIL, ede: Some(ede::OTHER) });
     }
 }

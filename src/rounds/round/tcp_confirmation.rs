@@ -260,7 +260,7 @@ mod tests {
                         actions.extend(rounds.drain());
                     }
                     Action::Reply { answer, .. } => {
-                        answered += usize::from(!matches!(answer, crate::Answer::Failure { .. }));
+                        answered += usize::from(!matches!(answer, crate::Answer::Empty { .. }));
                     }
                     Action::Resend { .. }
                     | Action::Close { .. }

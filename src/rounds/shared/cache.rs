@@ -26,7 +26,7 @@ impl Shared {
         if let Some(stored) = stored {
             return Some(Answer::of(stored, None));
         }
-        let failure = Answer::Failure { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) };
+        let failure = Answer::Empty { rcode: Rcode::SERVFAIL, ede: Some(ede::CACHED_ERROR) };
         self.answers.has_failed(now, &failed.asked()).then(|| self.stale(&failed).unwrap_or(failure))
     }
 

@@ -1,21 +1,14 @@
 //! DNS cookies with upstreams (RFC 7873, 9018): a response with our cookie is from the upstream that we
 //! queried, or from a host that sees our queries.
 
+use crate::upstream::habits::{STRANGE_FOR, Strange};
 use hither_table::Monotonic;
 use hither_wire::edns::COOKIE;
-use std::time::Duration;
 
 /// Longest server cookie in octets (RFC 7873 section 4).
 const SERVER_MAX: usize = 32;
 /// Longest option in octets: code, length, both cookies.
 pub(crate) const OPTION_MAX: usize = 4 + 8 + SERVER_MAX;
-
-/// Answers with a wrong or missing cookie that TCP confirmed, after which this counts as a habit of the
-/// upstream. A forger may have guessed one alone.
-const STRANGE_MAX: u8 = 2;
-/// Time for which such answers are counted, and for which the cookies of an upstream with this habit
-/// are ignored.
-const STRANGE_FOR: Duration = Duration::from_secs(3_600);
 
 /// The DNS cookies of one upstream (RFC 7873): our client cookie and its server cookie.
 #[derive(Clone, Debug, Default)]
@@ -92,21 +85,6 @@ impl Cookie {
         if self.strange.note_another(now) {
             self.ignored_until = Some(now.plus(STRANGE_FOR));
         }
-    }
-}
-
-/// Answers with an unexpected cookie or letter case that were right: their number, and the time of the
-/// first.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Strange(Option<(u8, Monotonic)>);
-
-impl Strange {
-    /// Counts one more such answer. `true`: they are a habit of the upstream.
-    pub fn note_another(&mut self, now: Monotonic) -> bool {
-        let before = self.0.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
-        let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
-        self.0 = (count < STRANGE_MAX).then_some((count, since));
-        count >= STRANGE_MAX
     }
 }
 

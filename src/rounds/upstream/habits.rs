@@ -7,6 +7,13 @@ use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::time::Duration;
 
+/// Answers with an unexpected cookie or letter case that TCP confirmed, after which this is treated as a
+/// habit of the upstream. A forger may have guessed one alone.
+const STRANGE_MAX: u8 = 2;
+/// Time for which such answers are counted, and for which the cookies of an upstream with this habit
+/// are ignored.
+pub(crate) const STRANGE_FOR: Duration = Duration::from_secs(3_600);
+
 /// The features of a query that may be the reason of an error.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suspected {
@@ -104,3 +111,18 @@ const LEARN_AFTER: u8 = 3;
 
 /// Time for which an upstream that changes the letter case gets queries in lower case.
 const FOLDS_CASE_FOR: Duration = Duration::from_secs(3_600);
+
+/// Answers with an unexpected cookie or letter case that were right: their number, and the time of the
+/// first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Strange(Option<(u8, Monotonic)>);
+
+impl Strange {
+    /// Counts one more such answer. `true`: they are a habit of the upstream.
+    pub fn note_another(&mut self, now: Monotonic) -> bool {
+        let before = self.0.filter(|(_, since)| now.since(*since) < STRANGE_FOR);
+        let (count, since) = before.map_or((1, now), |(count, since)| (count + 1, since));
+        self.0 = (count < STRANGE_MAX).then_some((count, since));
+        count >= STRANGE_MAX
+    }
+}

@@ -14,7 +14,7 @@ impl Oracle {
         assert!(self.clients.asked.contains(&client), "a reply to a client that has not asked");
         assert!(self.clients.replied.insert(client), "a reply to {client:?}, which has one or has left");
         self.believe_handed_on();
-        if matches!(answer, Answer::Failure { ede: Some(ede::OTHER), .. }) {
+        if matches!(answer, Answer::Empty { ede: Some(ede::OTHER), .. }) {
             return self.is_evicted(now, client);
         }
         let found = self.questions.iter().find(|(_, known)| known.clients.contains_key(&client));
@@ -43,7 +43,7 @@ impl Oracle {
                 }
             }
             Answer::Stored { .. } | Answer::Local(_) => panic!("addresses are answered from the table"),
-            Answer::Failure { rcode, .. } => {
+            Answer::Empty { rcode, .. } => {
                 assert_eq!(*rcode, Rcode::SERVFAIL);
                 let round = round.expect("there was a round");
                 let exhausted = round.open.is_empty()
