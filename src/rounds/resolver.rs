@@ -6,7 +6,6 @@ mod eviction;
 mod faults;
 mod flush;
 mod invariants;
-mod late_responses;
 mod live_rounds;
 mod memory_pool;
 mod network_change;
@@ -156,7 +155,8 @@ impl Rounds {
                 Some(id) => {
                     self.with(id, |round, shared| round.on_message(shared, attempt, octets));
                 }
-                None => self.count_late_response(),
+                // A late response: its attempt has ended. It changes no round and no cache.
+                None => self.shared.count(Counter::LateResponsesDropped),
             },
             Input::Failed { attempt, failure } => {
                 if let Some(id) = self.shared.attempts.get(&attempt).copied() {
