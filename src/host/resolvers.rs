@@ -21,7 +21,7 @@ pub(crate) use plan::{Plan, PlanReport};
 use crate::host::resolv_conf::{ResolvConfFile, is_own, is_stub};
 use crate::host::{files, interfaces};
 use hither_wire::name::Name;
-use link::{LINKS_MAX, Link};
+use link::{INTERFACES_MAX, Link};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ pub(crate) fn followed_paths(root: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = files.map(|path| root.join(path)).collect();
     let dir = root.join(NETWORKD);
     // If there are more, they are not read either, and `networkd::links` reports it.
-    let links = files::entries(&dir, LINKS_MAX).map(|entries| entries.names).unwrap_or_default();
+    let links = files::entries(&dir, INTERFACES_MAX).map(|entries| entries.names).unwrap_or_default();
     paths.extend(links.into_iter().map(|name| dir.join(name)));
     paths.push(dir);
     paths
@@ -235,7 +235,7 @@ mod tests {
         let problems = |root: &Path| {
             plan(&ResolverFiles::read(root, root), &BusLinks::default(), &|_| false).report.problems
         };
-        for n in 2..=LINKS_MAX {
+        for n in 2..=INTERFACES_MAX {
             std::fs::write(root.join(NETWORKD).join(n.to_string()), "").expect("written");
         }
         assert_eq!(problems(&root), Vec::<String>::new());

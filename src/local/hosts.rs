@@ -29,7 +29,7 @@ pub struct Hosts {
 
 /// Addresses of one name; further ones are ignored.
 const ADDRESSES_MAX: usize = 255;
-/// Stands for an index: the name has no entry itself, but a name below it has.
+/// In place of an index: the name has no entry itself, but a name below it has.
 const ANCESTOR: u32 = u32::MAX;
 
 impl HostsFile {

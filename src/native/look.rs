@@ -156,15 +156,15 @@ impl Handle {
         asked.is_ok()
     }
 
-    /// The address at which the daemon answers queries, and its activity ([`hither_table::View::pulse`]).
+    /// The address at which the daemon answers queries, and its activity ([`hither_table::View::activity`]).
     #[cold]
     fn daemon(&self, now: Monotonic) -> Option<(Option<SocketAddr>, u64)> {
         match self.unmapped(now) {
             Some(unmapped) => {
                 let unmapped = unmapped.ok()?;
-                Some((unmapped.head.dns_address(), unmapped.pulse()?))
+                Some((unmapped.head.dns_address(), unmapped.activity()?))
             }
-            None => self.with_here(now, |view| (view.dns_address(), view.pulse())).ok(),
+            None => self.with_here(now, |view| (view.dns_address(), view.activity())).ok(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::handle::{Handle, Unusable, check_clock};
 use crate::sys::{self, Opened};
-use hither_table::layout::PULSE;
+use hither_table::layout::ACTIVITY_WORDS;
 use hither_table::{Head, Key, Monotonic, NoEntry, Plan, Shape, Source, UnmappedTable};
 
 /// An open table whose header has been read.
@@ -57,12 +57,12 @@ impl Unmapped {
         UnmappedTable::new(&self.table, &self.plan).find(key, None, out)
     }
 
-    /// See [`hither_table::View::pulse`]; `None` if the file has been cut.
+    /// See [`hither_table::View::activity`]; `None` if the file has been truncated.
     #[cold]
-    pub fn pulse(&self) -> Option<u64> {
-        let mut words = [0; PULSE];
+    pub fn activity(&self) -> Option<u64> {
+        let mut words = [0; ACTIVITY_WORDS];
         self.table.read(0, &mut words)?;
-        hither_table::pulse(|at| words.get(at).copied())
+        hither_table::activity(|at| words.get(at).copied())
     }
 
     /// Waits until the table has seen more than `seen` changes, at most `timeout_ms` milliseconds; may

@@ -94,7 +94,7 @@ pub struct Batch {
     received: PinnedArray<libc::mmsghdr>,
     sent: PinnedArray<libc::mmsghdr>,
     vectors: PinnedArray<[libc::iovec; 2]>,
-    names: PinnedArray<libc::sockaddr_in6>,
+    senders: PinnedArray<libc::sockaddr_in6>,
     controls: PinnedArray<Control>,
     queries: PinnedArray<[u8; QUERY_MAX]>,
     replies: PinnedArray<[u8; REPLY_MAX]>,
@@ -134,7 +134,7 @@ impl Batch {
             received: PinnedArray::new(zeroed()),
             sent: PinnedArray::new(zeroed()),
             vectors: PinnedArray::new([zeroed(); 2]),
-            names: PinnedArray::new(zeroed()),
+            senders: PinnedArray::new(zeroed()),
             controls: PinnedArray::new(Control([0; CONTROL_LEN])),
             queries: PinnedArray::new([0; QUERY_MAX]),
             replies: PinnedArray::new([0; REPLY_MAX]),
@@ -170,7 +170,7 @@ impl Batch {
             self.reply_len[n] = 0;
             self.vectors[n][0] = libc::iovec { iov_base: self.queries.at(n).cast(), iov_len: QUERY_MAX };
             let vector = self.vectors.at(n).cast();
-            let (name, control) = (self.names.at(n).cast(), self.controls.at(n).cast());
+            let (name, control) = (self.senders.at(n).cast(), self.controls.at(n).cast());
             let header = &mut self.received[n].msg_hdr;
             (header.msg_name, header.msg_namelen) = (name, NAME_LEN);
             (header.msg_iov, header.msg_iovlen) = (vector, 1);
@@ -191,20 +191,20 @@ impl Batch {
     /// The sender of the n-th datagram.
     #[must_use]
     pub fn peer(&self, n: usize) -> Option<SocketAddr> {
-        peer(&self.names[n])
+        peer(&self.senders[n])
     }
 
     /// The received datagrams, and the buffers for the replies to them.
     pub fn parts(&mut self) -> (Received<'_>, Replies<'_>) {
-        let Batch { received, names, controls, queries, replies, reply_len, .. } = self;
-        let datagrams = Received { headers: received, names, controls, octets: &**queries };
+        let Batch { received, senders, controls, queries, replies, reply_len, .. } = self;
+        let datagrams = Received { headers: received, senders, controls, octets: &**queries };
         (datagrams, Replies { octets: &mut **replies, len: reply_len })
     }
 
     /// The route of a reply to the n-th datagram that is sent later.
     #[must_use]
     pub fn route(&self, n: usize) -> Route {
-        route(&self.received, &self.names, &self.controls, n)
+        route(&self.received, &self.senders, &self.controls, n)
     }
 
     /// Sends the replies without blocking, and returns how many the kernel took. A reply that it refuses
@@ -243,13 +243,13 @@ fn octets<'b>(headers: &[libc::mmsghdr; BATCH_MAX], octets: &'b [[u8; QUERY_MAX]
 
 fn route(
     headers: &[libc::mmsghdr; BATCH_MAX],
-    names: &[libc::sockaddr_in6; BATCH_MAX],
+    senders: &[libc::sockaddr_in6; BATCH_MAX],
     controls: &[Control; BATCH_MAX],
     n: usize,
 ) -> Route {
     let header = &headers[n].msg_hdr;
     Route {
-        name: names[n],
+        name: senders[n],
         name_len: header.msg_namelen,
         control: controls[n],
         control_len: header.msg_controllen.min(CONTROL_LEN),

@@ -29,7 +29,7 @@ mod write;
 pub use age::{AGE_MARGIN, AGE_MAX, Age, Clocks, Unusable};
 pub use mark::{MARK_LEN, decode_mark, encode_mark};
 pub use read::{ReadError, Reader};
-pub use set::{CHAINS_MAX, Fault, LINKS_MAX, Link, Set};
+pub use set::{CHAINS_MAX, CNAMES_MAX, Fault, Link, Set};
 pub use write::Writer;
 
 /// The first octets of the file.

@@ -16,8 +16,8 @@ use hither_wire::name::Name;
 
 /// CNAME chains of one set.
 pub const CHAINS_MAX: usize = 8;
-/// Links of one chain: those of a response, and those that were found by following its last CNAME.
-pub const LINKS_MAX: usize = 32;
+/// CNAMEs of one chain: those of a response, and those that were found by following its last CNAME.
+pub const CNAMES_MAX: usize = 32;
 
 const IPV6: u8 = 1;
 const COMPLETE: u8 = 2;
@@ -89,7 +89,7 @@ impl Set {
         let chains = from.chains()?;
         let addresses = from.addresses(family)?;
         if !from.rest.is_empty() {
-            return Err(Fault("there are octets after it"));
+            return Err(Fault("octets follow the set"));
         }
         let (complete, sorted) = (flags & COMPLETE != 0, flags & SORTED != 0);
         let set = Set { name, family, route, complete, sorted, left_ms, lifetime_s, addresses, chains };
@@ -138,7 +138,7 @@ impl Set {
         if self.chains.is_empty() || self.chains.len() > CHAINS_MAX {
             return Err(Fault("it has no chain, or too many"));
         }
-        if self.chains.iter().any(|chain| chain.len() > LINKS_MAX) {
+        if self.chains.iter().any(|chain| chain.len() > CNAMES_MAX) {
             return Err(Fault("a chain is too long"));
         }
         if self.addresses.is_empty() || self.addresses.len() > usize::from(u8::MAX) {
@@ -216,7 +216,7 @@ impl<'a> Cursor<'a> {
     fn name(&mut self) -> Result<Name, Fault> {
         let length = self.octet()?;
         let octets = self.take(usize::from(length))?;
-        Name::from_wire(octets).map_err(|_| Fault("a name in it is none"))
+        Name::from_wire(octets).map_err(|_| Fault("a name is malformed"))
     }
 
     fn chains(&mut self) -> Result<Vec<Vec<Link>>, Fault> {
@@ -229,7 +229,7 @@ impl<'a> Cursor<'a> {
 
     fn chain(&mut self) -> Result<Vec<Link>, Fault> {
         let count = usize::from(self.octet()?);
-        if count > LINKS_MAX {
+        if count > CNAMES_MAX {
             return Err(Fault("a chain is too long"));
         }
         (0..count)

@@ -47,7 +47,8 @@ impl Writer {
         set(&self.words()[head::NETWORK], u64::from(number));
     }
 
-    /// Copies what another writer published in this way.
+    /// Copies the counters, the DNS address and the clock offset of the predecessor, but not its owner and
+    /// network.
     pub(crate) fn announce_like(&self, before: &Writer) {
         let (words, from) = (self.words(), before.words());
         let counters = head::COUNTERS..head::COUNTERS + crate::counters::COUNT;

@@ -42,14 +42,14 @@ fn free_and_all(dir: &Path) -> nix::Result<(u64, u64)> {
 /// The number of names if none is configured: at most `most`, and at most as many as fit into a
 /// quarter of the file system, which other programs use too.
 #[must_use]
-pub fn usual(dir: &Path, most: usize) -> usize {
+pub fn entries_that_fit(dir: &Path, most: usize) -> usize {
     let Ok((_, all)) = free_and_all(dir) else { return most };
     halves(most).find(|geometry| geometry.octets() <= all / 4).map_or(ENTRIES_MIN.min(most), |g| g.entries)
 }
 
 /// The number of names of the existing table, if it can be taken over.
 #[must_use]
-pub fn names_of(dir: &Path) -> Option<usize> {
+pub fn entries_of_existing(dir: &Path) -> Option<usize> {
     let there = predecessor(dir).ok()??;
     Geometry::of(&there).map(|geometry| geometry.entries)
 }

@@ -108,8 +108,8 @@ pub mod head {
     }
 }
 
-/// The words of the header that [`crate::pulse`] reads: those below this one.
-pub const PULSE: usize = head::COUNTERS + crate::counters::COUNT;
+/// The words of the header that [`crate::activity`] reads: those below this one.
+pub const ACTIVITY_WORDS: usize = head::COUNTERS + crate::counters::COUNT;
 
 /// The first octet of a hint: a reader still uses an entry that is about to expire. The second
 /// octet has its families (1: A, 2: AAAA, 3: both), then comes the name in wire form.
@@ -132,7 +132,7 @@ pub const BLOCK: usize = 4;
 
 const _: () = {
     assert!(RING.is_power_of_two());
-    assert!(PULSE <= HEADER);
+    assert!(ACTIVITY_WORDS <= HEADER);
     let mut class = 0;
     while class < CLASSES.len() {
         assert!(CHUNK.is_multiple_of(CLASSES[class]));

@@ -107,7 +107,7 @@ pub use successor::{FileId, Recheck};
 pub use time::Monotonic;
 pub use types::{Address, Family, Negative, Rtt, State};
 pub use unmapped::{Head, Source, UnmappedTable};
-pub use view::{NoEntry, View, pulse};
+pub use view::{NoEntry, View, activity};
 
 #[cfg(feature = "std")]
 pub use memory::{Memory, OpenError};
@@ -130,7 +130,7 @@ pub use alloc::Uses;
 #[cfg(feature = "writer")]
 pub use draft::{Chain, Draft, FamilyDraft, Link, PutError, SoaRecord};
 #[cfg(all(feature = "writer", not(loom)))]
-pub use fit::{Opened, is_there_more_room, names_of, open_as_it_fits, usual};
+pub use fit::{Opened, entries_of_existing, entries_that_fit, is_there_more_room, open_as_it_fits};
 #[cfg(feature = "writer")]
 pub use owned::Record;
 #[cfg(feature = "writer")]

@@ -45,7 +45,7 @@ pub struct UnmappedFile {
     file: File,
     words: usize,
     /// The mapped header, whose address only the kernel uses, for waiting: it returns an error if
-    /// the file has been cut. This process never loads from it.
+    /// the file has been truncated. This process never loads from it.
     header: MmapRaw,
 }
 
@@ -66,7 +66,7 @@ impl UnmappedFile {
 
     /// Marks the file as superseded, when the other file is already in place, and with `wakes` also
     /// wakes readers that wait for a change. The word is written by a system call, so this process
-    /// is not killed if the file is cut meanwhile.
+    /// is not killed if the file is truncated meanwhile.
     ///
     /// # Errors
     /// The word cannot be written.
@@ -83,7 +83,7 @@ impl UnmappedFile {
 impl Source for UnmappedFile {
     fn read(&self, at: usize, out: &mut [u64]) -> Option<()> {
         at.checked_add(out.len()).filter(|end| *end <= self.words)?;
-        // An error if the file has been cut.
+        // An error if the file has been truncated.
         self.file.read_exact_at(bytemuck::cast_slice_mut(out), at as u64 * 8).ok()
     }
 }

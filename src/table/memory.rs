@@ -51,7 +51,7 @@ impl Memory {
     }
 
     /// Loads one word without ordering other loads. `None` if it is outside the table, or if the
-    /// file has been cut.
+    /// file has been truncated.
     #[inline]
     pub(crate) fn peek(&self, at: usize) -> Option<u64> {
         #[cfg(not(loom))]

@@ -83,7 +83,7 @@ impl Reader {
         self.memory.words()
     }
 
-    /// Loads one word without ordering other loads; 0 if the file has been cut.
+    /// Loads one word without ordering other loads; 0 if the file has been truncated.
     pub(crate) fn peek(&self, at: usize) -> u64 {
         self.memory.peek(at).unwrap_or(0)
     }
@@ -221,7 +221,7 @@ impl Reader {
         self.network() == 0 || self.network() == crate::network::here()
     }
 
-    /// Whether another file has replaced this one, or this one has been cut.
+    /// Whether another file has replaced this one, or this one has been truncated.
     #[must_use]
     pub fn replaced(&self) -> bool {
         // `observe`, since a reader that sees the mark opens the file by its name and must find the

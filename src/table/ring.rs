@@ -44,7 +44,7 @@ impl Follower {
 
     /// Reads the next change; copies its entry into `out`.
     pub fn step(&mut self, out: &mut Snapshot) -> Step {
-        // The file has been cut.
+        // The file has been truncated.
         let Some(head) = self.reader.observe(head::CHANGES) else { return Step::Replaced };
         if head == self.next {
             return if self.reader.replaced() { Step::Replaced } else { Step::Nothing };

@@ -292,7 +292,7 @@ fn supersede(path: &Path, dir: &Path, wakes: bool) -> Result<(), ShareError> {
 
 /// Marks a replaced file as superseded, if it is a table.
 fn mark(old: Result<File, OpenError>, wakes: bool) {
-    // Not mapped, since another user may be able to cut it.
+    // Not mapped, since another user may be able to truncate it.
     if let Ok(memory) = old.and_then(|file| Memory::of_file(file, false))
         && memory.plan().is_ok()
         && let Some(file) = memory.unmapped()
@@ -321,7 +321,7 @@ fn boot_id() -> [u64; 2] {
 mod tests {
     use super::*;
 
-    /// A user that may write the file may cut it at any moment.
+    /// A user that may write the file may truncate it at any moment.
     #[test]
     fn a_file_that_is_cut_while_it_is_marked_kills_no_process() {
         let dir = std::env::temp_dir().join(format!("hither-mark-{}", std::process::id()));

@@ -13,7 +13,7 @@
 use crate::time::Monotonic;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Device and inode of an open file. A file that is renamed into its place has others.
+/// Device and inode of an open file. A file that replaces it by rename(2) has another inode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileId {
     /// The device of the file, `st_dev`.

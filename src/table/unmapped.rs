@@ -1,5 +1,5 @@
 //! The lookup for processes that must not map the table: each part is read by a system call, which
-//! fails if the file has been cut.
+//! fails if the file has been truncated.
 //!
 //! The steps are those of `view.rs`, with the same fences: pread(2) loads in this thread, so a
 //! fence between two reads orders their loads. Within one read no order is assumed, only that the
@@ -108,7 +108,7 @@ impl<'s, S: Source> UnmappedTable<'s, S> {
     }
 
     /// Copies the entry of `key` into `out`, all of one publish. An entry in a part of the file
-    /// that has been cut is missing. Ends after a bounded number of reads.
+    /// that has been truncated is missing. Ends after a bounded number of reads.
     ///
     /// # Errors
     /// A [`NoEntry`].
@@ -132,7 +132,7 @@ impl<'s, S: Source> UnmappedTable<'s, S> {
     }
 
     /// One try. [`NoEntry::Busy`]: the entry moved meanwhile, so another try may succeed.
-    /// [`NoEntry::Missing`] also if the file has been cut.
+    /// [`NoEntry::Missing`] also if the file has been truncated.
     fn attempt(&self, key: &Key, place: &Place, flushed: u64, out: &mut [u64]) -> Result<Shape, NoEntry> {
         for bucket in place.buckets {
             let first = bucket.checked_mul(LINE).and_then(|at| self.plan.index.checked_add(at));
@@ -165,7 +165,7 @@ impl<'s, S: Source> UnmappedTable<'s, S> {
     /// part of the version that is in the index word.
     ///
     /// # Errors
-    /// Missing: the file has been cut. Busy: the record moved, or is not one. Too large for `out`.
+    /// Missing: the file has been truncated. Busy: the record moved, or is not one. Too large for `out`.
     pub(crate) fn copy(&self, line: u32, nonce: Option<u64>, out: &mut [u64]) -> Result<Shape, NoEntry> {
         let (from, most) = self.plan.place_of(line).ok_or(NoEntry::Busy)?;
         let mut start = [0; 2];

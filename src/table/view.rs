@@ -192,8 +192,8 @@ impl<'m> View<'m> {
 
     /// A number that changes with every activity of the daemon, such as taking a query.
     #[must_use]
-    pub fn pulse(&self) -> u64 {
-        pulse(|at| Some(self.word(at))).unwrap_or(0)
+    pub fn activity(&self) -> u64 {
+        activity(|at| Some(self.word(at))).unwrap_or(0)
     }
 
     /// The address at which the daemon answers DNS queries.
@@ -203,8 +203,8 @@ impl<'m> View<'m> {
     }
 }
 
-/// [`View::pulse`] of words that `word` loads; `None` if it cannot load one.
-pub fn pulse(mut word: impl FnMut(usize) -> Option<u64>) -> Option<u64> {
+/// [`View::activity`] of words that `word` loads; `None` if it cannot load one.
+pub fn activity(mut word: impl FnMut(usize) -> Option<u64>) -> Option<u64> {
     let counters = head::COUNTERS..head::COUNTERS + COUNT;
     // Each counter has its own factor in the sum, so that a counter that falls does not offset one
     // that grows.

@@ -15,8 +15,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Directories that the dynamic loader searches, and one that it searches only if its cache has it.
+/// Directories that the dynamic loader searches.
 const LIBRARIES: [&str; 4] = ["lib", "usr/lib", "lib64", "usr/lib64"];
+/// A directory that the dynamic loader searches only if its cache has it.
 const LIBRARIES_LOCAL: &str = "usr/local/lib";
 const MODULE: &str = "libnss_hither.so.2";
 

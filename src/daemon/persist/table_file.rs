@@ -9,7 +9,8 @@ use hither_net::random::Random;
 use hither_rounds::Upkeep;
 use hither_table::paths::{LOCK_FILE, TABLE_FILE};
 use hither_table::{
-    Geometry, Held, Monotonic, Opened, Origin, Writer, first_version, names_of, open_as_it_fits, usual,
+    Geometry, Held, Monotonic, Opened, Origin, Writer, entries_of_existing, entries_that_fit, first_version,
+    open_as_it_fits,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl TableFile {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let dir = &config.runtime_dir;
         // Without a valid configuration the table keeps its size.
-        let as_it_is = || config.findings.error.as_ref().and_then(|_| names_of(dir));
+        let as_it_is = || config.findings.error.as_ref().and_then(|_| entries_of_existing(dir));
         let configured = configured(config.table.entries.or_else(as_it_is), dir);
         let opened = open_as_it_fits(dir, &configured, config.table.mode, seeds(random), first_version(wall));
         let opened = opened.map_err(|error| format!("cannot open or create the table: {error}"))?;
@@ -172,7 +173,7 @@ fn identities(is_shared: bool, dir: &Path) -> [Option<(u64, u64)>; 2] {
 }
 
 fn configured(entries: Option<usize>, dir: &Path) -> Geometry {
-    Geometry { entries: entries.unwrap_or_else(|| usual(dir, ENTRIES_DEFAULT)) }
+    Geometry { entries: entries.unwrap_or_else(|| entries_that_fit(dir, ENTRIES_DEFAULT)) }
 }
 
 fn seeds(random: &mut Random) -> [u64; 3] {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 /// Links that are read of one source.
-pub(super) const LINKS_MAX: usize = 4096;
+pub(super) const INTERFACES_MAX: usize = 4096;
 /// Servers of one link, as many as systemd-resolved allows; further ones are ignored.
 pub(super) const SERVERS_MAX: usize = 256;
 /// Domains of one link; systemd-resolved allows 1024.

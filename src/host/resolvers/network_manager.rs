@@ -1,7 +1,7 @@
 //! The links that NetworkManager publishes on the message bus (its D-Bus interface DnsManager).
 
 use super::dbus::{Connection, Destination, Value};
-use super::link::{Domain, LINKS_MAX, Link, SERVERS_MAX};
+use super::link::{Domain, INTERFACES_MAX, Link, SERVERS_MAX};
 use crate::host::files;
 use crate::host::resolv_conf::parse_server;
 use hither_wire::name::Name;
@@ -58,7 +58,7 @@ fn links_of(
 ) -> Vec<Link> {
     let mut links = Vec::new();
     let mut vpns = Vec::new();
-    for entry in answers.configuration.list().iter().take(LINKS_MAX) {
+    for entry in answers.configuration.list().iter().take(INTERFACES_MAX) {
         let texts = |key: &str| entry.get(key).map(Value::list).unwrap_or_default().iter();
         let interface = entry.get("interface").and_then(Value::text);
         let servers: Vec<SocketAddr> =

@@ -1,6 +1,6 @@
 //! The links that systemd-networkd describes in files below `/run`, one file for each link.
 
-use super::link::{Domain, LINKS_MAX, Link, SERVERS_MAX, is_default_route_by_domains, link_name};
+use super::link::{Domain, INTERFACES_MAX, Link, SERVERS_MAX, is_default_route_by_domains, link_name};
 use crate::host::files::{self, Entries};
 use crate::host::resolv_conf::parse_server;
 use std::ffi::OsString;
@@ -12,10 +12,12 @@ const FILE_MAX: u64 = 4 << 20;
 /// Reads the files of a directory, whose names are the indexes of the links. Also returns a problem
 /// for the operator if there are too many.
 pub(super) fn links(dir: &Path) -> (Vec<Link>, Option<String>) {
-    let Ok(Entries { names, is_cut }) = files::entries(dir, LINKS_MAX) else { return Default::default() };
+    let Ok(Entries { names, is_cut }) = files::entries(dir, INTERFACES_MAX) else {
+        return Default::default();
+    };
     let shown = dir.display();
     let problem = is_cut.then(|| {
-        format!("'{shown}' has more than {LINKS_MAX} entries: the links of the others are not known")
+        format!("'{shown}' has more than {INTERFACES_MAX} entries: the links of the others are not known")
     });
     let with_index = |name: OsString| Some((name.to_str()?.parse().ok()?, dir.join(name)));
     let mut files: Vec<(u32, PathBuf)> = names.into_iter().filter_map(with_index).collect();

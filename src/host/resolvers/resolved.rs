@@ -1,7 +1,7 @@
 //! The links that systemd-resolved publishes on the message bus (org.freedesktop.resolve1(5)).
 
 use super::dbus::{Connection, Destination, Value};
-use super::link::{Domain, LINKS_MAX, Link, SERVERS_MAX, is_default_route_by_domains, link_name};
+use super::link::{Domain, INTERFACES_MAX, Link, SERVERS_MAX, is_default_route_by_domains, link_name};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -49,7 +49,7 @@ fn links_of(servers: &Value, domains: &Value) -> Vec<Link> {
         let address = SocketAddr::new(ip, port.unwrap_or(53));
         match links.iter().position(|(link, _)| link.index == index) {
             Some(at) if links[at].0.servers.len() < SERVERS_MAX => links[at].0.servers.push(address),
-            None if links.len() < LINKS_MAX => {
+            None if links.len() < INTERFACES_MAX => {
                 let origin = match index {
                     0 => "systemd-resolved".to_owned(),
                     _ => format!("{} (systemd-resolved)", link_name(index)),

@@ -42,7 +42,7 @@ impl Source for Opened {
         // SAFETY: the octets of a slice of numbers, which are ours to write and for which all
         // values are valid.
         let got = unsafe { libc::pread(self.file.0, out.as_mut_ptr().cast(), octets, from) };
-        // Fewer octets than requested: the file has been cut.
+        // Fewer octets than requested: the file has been truncated.
         (usize::try_from(got) == Ok(octets)).then_some(())
     }
 }
@@ -98,7 +98,7 @@ pub(crate) fn map_table(table: &Opened) -> Result<Mapped, Unusable> {
 
 /// Waits, without holding a descriptor, until the table has seen more than `seen` changes, at most
 /// `timeout_ms` milliseconds. For a process that must not map the table: only the header is mapped,
-/// and only the kernel reads it. If the file has been cut, the wait ends with an error.
+/// and only the kernel reads it. If the file has been truncated, the wait ends with an error.
 pub(crate) fn wait_at_header(table: Opened, seen: u32, timeout_ms: u32) {
     let Ok(at) = map(&table, HEADER) else { return };
     drop(table);

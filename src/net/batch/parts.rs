@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Copy)]
 pub struct Received<'b> {
     pub(super) headers: &'b [libc::mmsghdr; BATCH_MAX],
-    pub(super) names: &'b [libc::sockaddr_in6; BATCH_MAX],
+    pub(super) senders: &'b [libc::sockaddr_in6; BATCH_MAX],
     pub(super) controls: &'b [Control; BATCH_MAX],
     pub(super) octets: &'b [[u8; QUERY_MAX]],
 }
@@ -29,13 +29,13 @@ impl<'b> Received<'b> {
     /// The sender of the n-th datagram; see [`super::Batch::peer`].
     #[must_use]
     pub fn peer(self, n: usize) -> Option<SocketAddr> {
-        peer(&self.names[n])
+        peer(&self.senders[n])
     }
 
     /// The route of a reply to the n-th datagram; see [`super::Batch::route`].
     #[must_use]
     pub fn route(self, n: usize) -> Route {
-        route(self.headers, self.names, self.controls, n)
+        route(self.headers, self.senders, self.controls, n)
     }
 }
 

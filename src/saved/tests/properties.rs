@@ -2,7 +2,7 @@
 //! longer than it would have without a restart.
 
 use hither_saved::{
-    AGE_MARGIN, AGE_MAX, Age, CHAINS_MAX, Clocks, Header, LINKS_MAX, Link, ReadError, Reader, Set, Unusable,
+    AGE_MARGIN, AGE_MAX, Age, CHAINS_MAX, CNAMES_MAX, Clocks, Header, Link, ReadError, Reader, Set, Unusable,
     Writer,
 };
 use hither_table::{Address, Family, Rtt};
@@ -212,7 +212,7 @@ fn a_set_that_could_not_be_decoded_is_left_out() {
         Set { addresses: vec![Address { chain: 1, ..address }], ..plain() },
         Set { chains: Vec::new(), ..plain() },
         Set { chains: vec![Vec::new(); CHAINS_MAX + 1], ..plain() },
-        Set { chains: vec![vec![link; LINKS_MAX + 1]], ..plain() },
+        Set { chains: vec![vec![link; CNAMES_MAX + 1]], ..plain() },
     ] {
         let mut writer = Writer::begin(Vec::new(), &HEADER).expect("memory");
         assert!(!writer.add(&bad).expect("memory"), "{bad:?}");

@@ -7,7 +7,7 @@ mod skip;
 use hither_table::layout::head;
 use hither_table::{
     Draft, FamilyDraft, Geometry, Key, Monotonic, NoEntry, Opened, Origin, Reader, Snapshot, Writer,
-    is_there_more_room, open_as_it_fits, usual,
+    entries_that_fit, is_there_more_room, open_as_it_fits,
 };
 use hither_wire::name::Name;
 use std::io::Write as _;
@@ -207,19 +207,19 @@ fn without_a_free_inode_the_table_is_on_the_heap() {
 #[test]
 fn the_usual_table_takes_a_quarter_at_most() {
     in_a_tmpfs("the_usual_table_takes_a_quarter_at_most", "size=13m", |dir| {
-        let entries = usual(dir, 65_536);
+        let entries = entries_that_fit(dir, 65_536);
         let octets = Geometry { entries }.words() * 8;
         assert!((4096..16_384).contains(&entries) && octets <= (13 << 20) / 4, "{entries}");
         assert!(open(dir, entries).short.is_none());
         grow(dir, "400m");
-        assert_eq!(usual(dir, 65_536), 65_536);
+        assert_eq!(entries_that_fit(dir, 65_536), 65_536);
     });
 }
 
 #[test]
 fn on_a_file_system_without_a_limit_the_usual_table_has_full_size() {
     in_a_tmpfs("on_a_file_system_without_a_limit_the_usual_table_has_full_size", "size=0", |dir| {
-        assert_eq!((usual(dir, 65_536), open(dir, 65_536).short.is_none()), (65_536, true));
+        assert_eq!((entries_that_fit(dir, 65_536), open(dir, 65_536).short.is_none()), (65_536, true));
     });
 }
 

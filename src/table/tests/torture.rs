@@ -138,7 +138,7 @@ fn read(dir: &Path, is_mapped: bool) {
         let _ = stop.send(());
     });
     loop {
-        // Once more after the end, so that what was replaced is followed whoever ran first.
+        // One more pass after the stop, so that a file replaced since the previous pass is opened too.
         let is_last = stopped.try_recv().is_ok();
         let mut replaced = !reader.is_current(dir);
         for n in 0..NAMES {
@@ -217,7 +217,7 @@ fn no_entry_is_torn_while_writers_are_killed() {
     drop(open(&dir));
     let readers = [MAPPED, MAPPED, UNMAPPED].map(|role| start_reader(role, &dir));
     let (end, mut kills, mut n) = (Instant::now() + Duration::from_secs(seconds), [0; 3], 7_u64);
-    // Longer on a busy machine: until each way has been taken, and the file has been replaced under
+    // Longer on a busy machine: until each way of killing was used, and the file has been replaced under
     // readers that had it open.
     let first = Reader::open(&dir).expect("readable");
     let latest = end + Duration::from_secs(60);

@@ -38,7 +38,8 @@ impl Kubelet {
         }
     }
 
-    /// The command that names the file of hitherd, in the options or in the configuration.
+    /// The command that makes the kubelet give pods hitherd's resolv.conf, in its options or its
+    /// configuration.
     fn fix(&self) -> Option<String> {
         let edit = "sed -i.before-hither --follow-symlinks";
         let real = self.upstreams_file.display();
