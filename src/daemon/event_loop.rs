@@ -11,6 +11,7 @@ mod outputs;
 mod persisting;
 mod reloading;
 mod shortages;
+mod signals;
 mod stopping;
 
 use crate::config::Config;

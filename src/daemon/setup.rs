@@ -46,12 +46,12 @@ impl Shares {
     fn of(descriptors: usize, held: usize, attempts: usize, tcp: usize) -> Shares {
         let reserve = (descriptors / 4).min(RESERVE_MAX).max(held + RESERVE_MIN);
         // Even if there are too few, the daemon tries to work with some.
-        let room = descriptors.saturating_sub(reserve).max(8);
+        let rest = descriptors.saturating_sub(reserve).max(8);
         // At most a third for clients: their replies need attempts.
-        let tcp = if attempts.saturating_add(tcp) <= room { tcp } else { tcp.min(room / 3) };
-        let attempts = attempts.min(room - tcp);
+        let tcp = if attempts.saturating_add(tcp) <= rest { tcp } else { tcp.min(rest / 3) };
+        let attempts = attempts.min(rest - tcp);
         let (idle, lingering) = (IDLE_MAX.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
-        let sockets = (attempts + idle + lingering).min(room - tcp);
+        let sockets = (attempts + idle + lingering).min(rest - tcp);
         Shares { attempts, tcp, sockets, idle, lingering }
     }
 }

@@ -63,7 +63,7 @@ impl Shortage {
 
 /// Whether a connection waits to be accepted. accept(2) cannot show it: without a descriptor it
 /// fails in any case.
-pub(crate) fn is_waited_at(listener: &impl AsFd) -> bool {
+pub(crate) fn has_waiting_connection(listener: &impl AsFd) -> bool {
     let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

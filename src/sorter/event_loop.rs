@@ -279,7 +279,7 @@ impl Sorter {
         }
         let ended = self.walk.portion_done(portion, self.sets.passed_over, now, self.choice.remeasure());
         if let Some(passed_over) = ended
-            && self.walk.shortage_changed(passed_over)
+            && self.walk.passed_over_changed(passed_over)
         {
             log_shortage(passed_over, self.sets.passed_over);
         }

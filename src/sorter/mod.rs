@@ -10,7 +10,7 @@ mod followed_table;
 mod measurements;
 mod network_changes;
 mod probe_choice;
-mod probe_targets;
+mod probe_permission;
 mod prober;
 mod ranking;
 mod sets;

@@ -8,7 +8,7 @@
 //! again by the next walk over the table.
 
 use super::probe_choice::{Priority, ProbeChoice, SetSize, WAITING_MAX};
-use super::probe_targets::may_be_probed;
+use super::probe_permission::may_be_probed;
 use super::ranking::{Outcome, improves, ranked};
 use crate::config::Sort;
 use hither_client::{Family, FamilyView, Monotonic, Name, Snapshot};

@@ -5,8 +5,9 @@
 use hither_table::Monotonic;
 use std::time::Duration;
 
-/// Index slots of the table that are read in one turn. Each may hold two sets, and a quarter of the
-/// capacity is free then: see [`super::sets::Sets::is_backed_up`].
+/// Index slots of the table that are read in one turn. A slot holds two sets at most, so a portion adds
+/// `READY_MAX / 2` orders at most. A portion is read only if as many are free: see
+/// [`super::sets::Sets::is_backed_up`].
 const PORTION_SLOTS: usize = super::sets::READY_MAX / 4;
 /// The least time between a walk that passed sets over and the next walk.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
@@ -23,11 +24,11 @@ pub(super) struct TableWalk {
     passed_over_at: Option<usize>,
     /// The count of sets passed over when the walk began, or when the last one ended.
     passed_over_before: u64,
-    /// When all sets are to be measured again. Then the walk is due with or without free capacity;
-    /// earlier, for sets that were passed over, only with it.
+    /// When all sets are to be measured again. Before this time a walk, for sets that were passed over,
+    /// begins only if there is capacity. From this time on a walk begins in any case.
     remeasure_at: Monotonic,
     /// Whether the last walk passed sets over.
-    is_short: bool,
+    last_passed_over: bool,
 }
 
 /// Neighbouring index slots of the table.
@@ -46,7 +47,7 @@ impl TableWalk {
             passed_over_at: None,
             passed_over_before: 0,
             remeasure_at: now,
-            is_short: false,
+            last_passed_over: false,
         }
     }
 
@@ -103,9 +104,9 @@ impl TableWalk {
     }
 
     /// Whether this walk passed sets over and the last one did not, or the other way round.
-    pub fn shortage_changed(&mut self, passed_over: u64) -> bool {
-        let is_short = passed_over > 0;
-        std::mem::replace(&mut self.is_short, is_short) != is_short
+    pub fn passed_over_changed(&mut self, passed_over: u64) -> bool {
+        let passes_over = passed_over > 0;
+        std::mem::replace(&mut self.last_passed_over, passes_over) != passes_over
     }
 
     /// Begins a new walk at once: changes were missed, or all sets are to be measured again.

@@ -37,7 +37,7 @@ fn constants(out: &mut String) {
         ("ADDRESSES_MAX", layout::ADDRESSES_MAX as u64),
         ("CLOCK_SLACK_MS", layout::CLOCK_SLACK_MS),
         ("VERSION_MAX", layout::VERSION_MAX),
-        ("PULSE", layout::PULSE as u64),
+        ("ACTIVITY_WORDS", layout::ACTIVITY_WORDS as u64),
         ("HINT", layout::HINT.into()),
         ("OWNER_DIED", layout::OWNER_DIED.into()),
         ("LIVE", layout::LIVE),

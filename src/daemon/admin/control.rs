@@ -3,7 +3,7 @@
 //! The kernel reports the process at the other end, so the daemon need not trust a message about
 //! its sender.
 
-use crate::daemon::admin::local_listener::{Accepted, LocalListener, is_storage_full};
+use crate::daemon::admin::local_listener::{Accepted, LocalListener, cannot_create_files};
 use crate::daemon::admin::peers::{Peers, Rank};
 use crate::daemon::admin::sorter_order::parse_order;
 use crate::daemon::socket_activation::Inherited;
@@ -80,7 +80,7 @@ impl Control {
         let mut sorter = LocalListener::new(sorter, SORTER_SOCKET, Source::SorterListener, registry)?;
         for listener in [&mut operator, &mut sorter] {
             if let Err(error) = listener.bind(dir, registry)
-                && !is_storage_full(&error)
+                && !cannot_create_files(&error)
             {
                 return Err(listener.problem().unwrap_or_default().to_owned());
             }

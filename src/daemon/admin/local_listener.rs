@@ -1,7 +1,7 @@
 //! A listening socket in the runtime directory. It is bound again if it could not be bound, or if
 //! its file was removed.
 
-use crate::daemon::shortage::is_waited_at;
+use crate::daemon::shortage::has_waiting_connection;
 use crate::daemon::sources::Source;
 use crate::host::files;
 use crate::logging::Event;
@@ -108,7 +108,7 @@ impl LocalListener {
             Ok(Some(connection)) => Accepted::Connection(connection),
             Ok(None) => Accepted::Nothing,
             // Without a free descriptor accept(2) fails even if no connection is waiting.
-            Err(error) if is_waited_at(listener) => Accepted::Failed(error),
+            Err(error) if has_waiting_connection(listener) => Accepted::Failed(error),
             Err(_) => Accepted::Nothing,
         }
     }
@@ -118,9 +118,9 @@ fn poll(listener: &Listener, source: Source, registry: &Registry) -> io::Result<
     registry.register(&mut SourceFd(&listener.as_raw_fd()), source.token(), Interest::READABLE)
 }
 
-/// Whether the file system is full or read-only. In that case the daemon answers queries without
-/// its local sockets.
-pub(crate) fn is_storage_full(error: &io::Error) -> bool {
+/// Whether an error says that no file can be created: the file system is full or read-only, a quota is
+/// used up, or the kernel has no memory.
+pub(crate) fn cannot_create_files(error: &io::Error) -> bool {
     use nix::libc::{EDQUOT, ENOMEM, ENOSPC, EROFS};
     error.raw_os_error().is_some_and(|number| [ENOSPC, EDQUOT, EROFS, ENOMEM].contains(&number))
 }

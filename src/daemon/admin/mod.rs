@@ -62,7 +62,7 @@ pub(crate) struct Admin {
     pub notices: Notices,
 }
 
-/// How many messages of local processes were followed or refused, since the start.
+/// Malformed requests, hints accepted, and hints dropped, since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AdminCounts {
     pub control_errors: u64,

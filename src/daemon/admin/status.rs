@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// One part in so many of the time may be spent on composing a status. Requests that come sooner
-/// get the last one.
+/// Composing takes at most 1/20 of the time. Requests that come sooner get the last status.
 const TIME_PART: u32 = 20;
 /// Files in a status.
 const FILES_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! A queue for each source, served in turn.
 //!
-//! This is fair queueing with priority for sparse sources (RFC 8290 section 4): a source that had
-//! no item waiting is served in alternation with those that have more. So a flood delays its own
+//! This is fair queueing with priority for sparse sources (RFC 8290 section 4): new
+//! sources and sources already served take turns. So a flood delays its own
 //! items, not those of others.
 
 use hither_rounds::{Source, Tally};
@@ -19,7 +19,7 @@ struct Queue {
 #[derive(Debug)]
 pub(crate) struct Queues<T> {
     /// Each item with the slot of the next one of its source.
-    places: Slab<(T, usize)>,
+    slots: Slab<(T, usize)>,
     queues: HashMap<Source, Queue>,
     tally: Tally,
     /// Sources that had no item waiting before, and sources that were served and have more. Both
@@ -38,7 +38,7 @@ impl<T> Default for Queues<T> {
 impl<T> Queues<T> {
     pub fn with_capacity(most: usize) -> Queues<T> {
         Queues {
-            places: Slab::with_capacity(most),
+            slots: Slab::with_capacity(most),
             queues: HashMap::with_capacity(most),
             tally: Tally::new(),
             fresh: VecDeque::with_capacity(most),
@@ -48,11 +48,11 @@ impl<T> Queues<T> {
     }
 
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.slots.is_empty()
     }
 
     /// The number of items of each source.
@@ -62,15 +62,15 @@ impl<T> Queues<T> {
 
     /// Appends an item to the queue of its source.
     pub fn push(&mut self, source: Source, one: T) {
-        let place = self.places.insert((one, usize::MAX));
+        let slot = self.slots.insert((one, usize::MAX));
         self.tally.add(source);
         if let Some(queue) = self.queues.get_mut(&source) {
-            if let Some((_, next)) = self.places.get_mut(queue.last) {
-                *next = place;
+            if let Some((_, next)) = self.slots.get_mut(queue.last) {
+                *next = slot;
             }
-            queue.last = place;
+            queue.last = slot;
         } else {
-            self.queues.insert(source, Queue { first: place, last: place });
+            self.queues.insert(source, Queue { first: slot, last: slot });
             self.fresh.push_back(source);
         }
     }
@@ -90,8 +90,8 @@ impl<T> Queues<T> {
         oldest
     }
 
-    /// Takes the oldest item of the source with most items, of two at least, so that no source keeps a
-    /// turn without an item.
+    /// Takes the oldest item of the source with most items. Only a source with two or more items loses one,
+    /// so each listed source still has one.
     pub fn take_of_fullest(&mut self) -> Option<T> {
         let (fullest, most) = self.tally.fullest()?;
         debug_assert!(most > 1, "a source with one item keeps it");
@@ -101,7 +101,7 @@ impl<T> Queues<T> {
     /// Takes the oldest item of a source.
     fn take(&mut self, source: Source) -> Option<T> {
         let queue = self.queues.get_mut(&source)?;
-        let (oldest, next) = self.places.try_remove(queue.first)?;
+        let (oldest, next) = self.slots.try_remove(queue.first)?;
         queue.first = next;
         if next == usize::MAX {
             self.queues.remove(&source);

@@ -1,6 +1,6 @@
 //! Queues by which workers hand queries over to the event loop.
 //!
-//! No count is kept beside a queue: it would be wrong after each item that the queue refused. The
+//! No counter stands beside a queue: it would also count the items that the queue refused. The
 //! sender handles a refused item itself. `tests/tidy.rs` checks both.
 
 use crate::daemon::clients::waiting_clients::Taken;
@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Capacity of the queue of entries to refresh. It is separate, so that they take no slot of a
 /// client's query.
-const ENDINGS_MAX: usize = 256;
+const REFRESHES_MAX: usize = 256;
 /// Items that both queues together can hold.
-pub(crate) const HANDED_MAX: usize = MISSES_MAX + ENDINGS_MAX;
+pub(crate) const HANDED_MAX: usize = MISSES_MAX + REFRESHES_MAX;
 
 /// An item that a worker hands over.
 #[derive(Debug)]
@@ -20,28 +20,28 @@ pub(crate) enum Handed {
     /// A query that needs a round.
     Miss(Box<Taken>),
     /// The question of an entry that is to be refreshed.
-    Ending(Box<Question>),
+    Refresh(Box<Question>),
 }
 
 /// The workers' side of the queues.
 #[derive(Clone, Debug)]
 pub(crate) struct HandoverSender {
     misses: SyncSender<Box<Taken>>,
-    endings: SyncSender<Box<Question>>,
+    refreshes: SyncSender<Box<Question>>,
 }
 
 /// The event loop's side of the queues.
 #[derive(Debug)]
 pub(crate) struct HandoverReceiver {
     misses: Receiver<Box<Taken>>,
-    endings: Receiver<Box<Question>>,
+    refreshes: Receiver<Box<Question>>,
 }
 
 pub(crate) fn handover() -> (HandoverSender, HandoverReceiver) {
-    let (misses, endings) = (sync_channel(MISSES_MAX), sync_channel(ENDINGS_MAX));
+    let (misses, refreshes) = (sync_channel(MISSES_MAX), sync_channel(REFRESHES_MAX));
     (
-        HandoverSender { misses: misses.0, endings: endings.0 },
-        HandoverReceiver { misses: misses.1, endings: endings.1 },
+        HandoverSender { misses: misses.0, refreshes: refreshes.0 },
+        HandoverReceiver { misses: misses.1, refreshes: refreshes.1 },
     )
 }
 
@@ -49,7 +49,7 @@ impl HandoverReceiver {
     /// The next item; queries of clients first.
     pub fn take(&self) -> Option<Handed> {
         let miss = self.misses.try_recv().ok().map(Handed::Miss);
-        miss.or_else(|| self.endings.try_recv().ok().map(Handed::Ending))
+        miss.or_else(|| self.refreshes.try_recv().ok().map(Handed::Refresh))
     }
 }
 
@@ -85,7 +85,7 @@ impl BatchHandover<'_> {
 
     /// Hands over an entry that is to be refreshed. If the queue is full, the next query for the entry
     /// tries again.
-    pub fn ending(&mut self, question: Question) {
-        self.has_handed |= self.sender.endings.try_send(Box::new(question)).is_ok();
+    pub fn refresh(&mut self, question: Question) {
+        self.has_handed |= self.sender.refreshes.try_send(Box::new(question)).is_ok();
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::daemon::clients::admission::ClientNetwork;
 use crate::daemon::clients::tcp_eviction::{Standing, first_by_idleness, first_by_memory};
-use crate::daemon::shortage::is_waited_at;
+use crate::daemon::shortage::has_waiting_connection;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use hither_net::frame::{Framer, Outbox};
@@ -194,7 +194,7 @@ impl Connections {
                 // The error concerns this connection only (accept(2)).
                 Err(error) if !is_shortage(&error) => {}
                 Err(error) => {
-                    accepted.short = is_waited_at(listener).then_some(error);
+                    accepted.short = has_waiting_connection(listener).then_some(error);
                     return accepted;
                 }
             }
@@ -354,6 +354,9 @@ impl Connections {
             match self.slab.get_mut(key) {
                 Some(client) if !client.waiting.is_empty() && client.outbox.is_empty() => {
                     self.deadlines.remove(&(at, key));
+                    // The longer timeout, however many are open: a shorter one could end before the client
+                    // has read a reply that comes late, and reset the connection. If all are open, the
+                    // one that is idle longest is evicted anyway.
                     client.deadline = now.plus(IDLE_TIME_MAX);
                     self.deadlines.insert((client.deadline, key));
                 }

@@ -341,7 +341,7 @@ impl Worker {
         let sent = batch.send(socket);
         own.count(Counter::Replies, sent as u64);
         if let Some(question) = own.ending.take() {
-            handing.ending(question);
+            handing.refresh(question);
         }
         let has_handed = handing.has_handed;
         *self.published.lock_write() = own.counts;

@@ -45,7 +45,7 @@ impl Daemon {
                     let effects = self.clients.take_handed(*taken, &self.core, now);
                     self.apply(effects, now);
                 }
-                Handed::Ending(question) => self.core.want(*question),
+                Handed::Refresh(question) => self.core.want(*question),
             }
         }
         self.ready.push_back(Source::Woken);

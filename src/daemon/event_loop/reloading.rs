@@ -1,36 +1,21 @@
 //! Reloads: passes changes of the configuration, of followed files and of the network to the core and the
-//! parts, and handles signals.
+//! parts.
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::{ListsRead, unusable_config};
 use crate::daemon::setup::fit_to_descriptors;
-use crate::daemon::sources::{Slot, Source};
+use crate::daemon::sources::Slot;
 use crate::logging::Event;
 use hither_control::Response;
 use hither_local::Local;
 use hither_net::clock::now as clock;
-use hither_net::signals::Signal;
 use hither_rounds::{Input, Server};
 use hither_table::{Counter, Monotonic};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Daemon {
-    pub(super) fn on_signals(&mut self, now: Monotonic) {
-        let Some(signal) = self.supervision.signals.take() else { return };
-        match signal {
-            Signal::Terminate => self.begin_stop(now),
-            Signal::Reload => self.reload.requests.signal(now),
-            Signal::Child => {
-                if let Some(sorter) = &mut self.supervision.sorter {
-                    sorter.reap(now);
-                }
-            }
-        }
-        self.ready.push_back(Source::Signals);
-    }
-
     /// Notes an operator's request that belongs to a signal.
     pub(super) fn reload_begun(&mut self, slot: Slot, now: Monotonic) {
         if let Some(response) = self.reload.requests.request_of_signal(slot, now) {

@@ -19,11 +19,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// New sockets per second, and the largest burst of them.
+/// New sockets per second.
 const FRESH_PER_SECOND_MAX: u64 = 1024;
+/// The largest burst of new sockets.
 const FRESH_BURST_MAX: u64 = 2048;
-/// New sockets of one upstream that wait for their first query, and how many are opened together.
+/// New sockets of one upstream that wait for their first query.
 const AHEAD_MAX: usize = 16;
+/// New sockets of one upstream that are opened together.
 const AHEAD_PER_TURN_MAX: usize = 8;
 /// Idle sockets of one upstream above which they are reused.
 const IDLE_MIN: usize = 64;
@@ -33,8 +35,9 @@ const IDLE_MAX: usize = 512 - AHEAD_MAX;
 const USES_MAX: usize = 256;
 /// How long a socket is used, if another one is available.
 const AGE_MAX: Duration = Duration::from_secs(60);
-/// How long an idle socket is kept, and the least time between two sweeps.
+/// How long an idle socket is kept.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// The least time between two sweeps.
 const SWEEP_EVERY_MIN: Duration = Duration::from_secs(5);
 /// Closed sockets whose ports and ids are remembered, in case a port is drawn again.
 const CLOSED_REMEMBERED_MAX: usize = 1024;
@@ -48,9 +51,11 @@ pub(crate) struct UdpLine {
     pub port: u16,
     pub upstream: Server,
     opened: Monotonic,
-    /// Ids, oldest first; then the latest query and its attempt.
+    /// The ids sent, oldest first.
     sent: Vec<u16>,
+    /// The latest query.
     query: Option<Rc<[u8]>>,
+    /// The attempt of the latest query.
     latest: AttemptId,
     /// Ids sent from the same port by earlier sockets.
     spent: Vec<u16>,
@@ -84,7 +89,7 @@ impl UdpLine {
 
     /// The attempt that a message is for, by its id. A message with an unknown id counts for the latest
     /// attempt.
-    pub fn whose(&self, message: &[u8]) -> Option<AttemptId> {
+    pub fn attempt_of(&self, message: &[u8]) -> Option<AttemptId> {
         let id = id_of(message);
         let (last, earlier) = self.sent.split_last()?;
         let late = id.is_some_and(|id| id != *last && earlier.contains(&id));
@@ -136,7 +141,7 @@ pub(crate) struct Pool {
     /// The bound on idle sockets of all upstreams.
     most: usize,
     /// The idle sockets by upstream, for upstreams that have any.
-    shelves: BTreeMap<Server, IdleSockets>,
+    idle_by_upstream: BTreeMap<Server, IdleSockets>,
     /// When idle sockets are next checked for their age.
     look_at: Option<Monotonic>,
     /// Upstreams that got queries since sockets were last opened ahead.
@@ -153,7 +158,7 @@ impl Pool {
     pub fn new(most: usize) -> Pool {
         Pool {
             most,
-            shelves: BTreeMap::new(),
+            idle_by_upstream: BTreeMap::new(),
             look_at: None,
             ports: HashMap::new(),
             spent: VecDeque::new(),
@@ -169,13 +174,15 @@ impl Pool {
         if !self.asked.contains(&upstream) {
             self.asked.push(upstream);
         }
-        if let Some(kept) = self.shelves.get_mut(&upstream).and_then(|shelf| shelf.ahead.pop_back()) {
+        if let Some(kept) =
+            self.idle_by_upstream.get_mut(&upstream).and_then(|sockets| sockets.ahead.pop_back())
+        {
             return Some(self.taken(upstream, kept));
         }
         if self.take_permit(now) {
             return None;
         }
-        let idle = &mut self.shelves.get_mut(&upstream)?.idle;
+        let idle = &mut self.idle_by_upstream.get_mut(&upstream)?.idle;
         let at = (idle.len() > IDLE_MIN).then(|| below(idle.len(), random))?;
         let kept = idle.remove(at)?;
         Some(self.taken(upstream, kept))
@@ -188,16 +195,16 @@ impl Pool {
         random: &mut Random,
         fits: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let shelf = self.shelves.get_mut(&upstream)?;
-        let fitting: Vec<Kept> = shelf.all().filter(|kept| fits(kept.key)).copied().collect();
+        let sockets = self.idle_by_upstream.get_mut(&upstream)?;
+        let fitting: Vec<Kept> = sockets.all().filter(|kept| fits(kept.key)).copied().collect();
         let kept = *fitting.get(below(fitting.len(), random))?;
-        shelf.remove(kept.key);
+        sockets.remove(kept.key);
         Some(self.taken(upstream, kept))
     }
 
     fn taken(&mut self, upstream: Server, kept: Kept) -> usize {
-        if self.shelves.get(&upstream).is_some_and(|shelf| shelf.len() == 0) {
-            self.shelves.remove(&upstream);
+        if self.idle_by_upstream.get(&upstream).is_some_and(|sockets| sockets.len() == 0) {
+            self.idle_by_upstream.remove(&upstream);
         }
         kept.key
     }
@@ -214,22 +221,22 @@ impl Pool {
         may
     }
 
-    /// Opens up to `room` sockets for the next queries to the upstreams that were used lately. The
-    /// caller hands each to [`Pool::ready`].
+    /// Opens up to `most` sockets for the next queries to the upstreams that were used lately. The
+    /// caller hands each to [`Pool::add_ahead`].
     ///
     /// # Errors
     /// The error of the first socket that cannot be opened. No further ones are tried then.
     pub fn open_ahead(
         &mut self,
-        room: usize,
+        most: usize,
         now: Monotonic,
         random: &mut Random,
     ) -> (Vec<UdpLine>, io::Result<()>) {
         let mut lines = Vec::new();
         for upstream in std::mem::take(&mut self.asked) {
-            let there = self.shelves.get(&upstream).map_or(0, |shelf| shelf.ahead.len());
+            let there = self.idle_by_upstream.get(&upstream).map_or(0, |sockets| sockets.ahead.len());
             for _ in there..AHEAD_MAX.min(there + AHEAD_PER_TURN_MAX) {
-                if self.len() + lines.len() >= self.most || lines.len() >= room || !self.take_permit(now) {
+                if self.len() + lines.len() >= self.most || lines.len() >= most || !self.take_permit(now) {
                     break;
                 }
                 match self.open_any(upstream, now, random) {
@@ -248,13 +255,13 @@ impl Pool {
 
     /// The number of idle sockets.
     pub fn len(&self) -> usize {
-        self.shelves.values().map(IdleSockets::len).sum()
+        self.idle_by_upstream.values().map(IdleSockets::len).sum()
     }
 
     /// Adds a new socket, which waits for its first query.
-    pub fn ready(&mut self, upstream: Server, key: usize, now: Monotonic) {
+    pub fn add_ahead(&mut self, upstream: Server, key: usize, now: Monotonic) {
         self.look_at.get_or_insert(now.plus(IDLE_TIME_MAX));
-        self.shelves.entry(upstream).or_default().ahead.push_back(Kept { key, since: now });
+        self.idle_by_upstream.entry(upstream).or_default().ahead.push_back(Kept { key, since: now });
     }
 
     /// Opens a socket on a port from which `id` was not sent lately.
@@ -283,7 +290,7 @@ impl Pool {
         Ok(UdpLine { socket, port, upstream, opened: now, sent, query, latest: ENDED, spent })
     }
 
-    pub fn opened(&mut self, port: u16, key: usize) {
+    pub fn note_opened(&mut self, port: u16, key: usize) {
         self.ports.insert(port, key);
     }
 
@@ -298,9 +305,9 @@ impl Pool {
             return Some(key);
         }
         self.look_at.get_or_insert(now.plus(IDLE_TIME_MAX));
-        self.shelves.entry(line.upstream).or_default().idle.push_back(Kept { key, since: now });
+        self.idle_by_upstream.entry(line.upstream).or_default().idle.push_back(Kept { key, since: now });
         let len = self.len();
-        let idle = &mut self.shelves.get_mut(&line.upstream)?.idle;
+        let idle = &mut self.idle_by_upstream.get_mut(&line.upstream)?.idle;
         if idle.len() <= IDLE_MAX && len <= self.most {
             return None;
         }
@@ -309,7 +316,7 @@ impl Pool {
     }
 
     /// Remembers the ids that were sent from a socket that is closed now.
-    pub fn closed(&mut self, line: UdpLine, key: usize) {
+    pub fn note_closed(&mut self, line: UdpLine, key: usize) {
         // Sockets that are bound to different interfaces may have the same port.
         if self.ports.get(&line.port) == Some(&key) {
             self.ports.remove(&line.port);
@@ -321,13 +328,16 @@ impl Pool {
     }
 
     /// Removes idle sockets of any upstream, those that are idle longest first. The caller closes them.
-    pub fn give_up(&mut self, count: usize) -> Vec<usize> {
+    pub fn remove_oldest(&mut self, count: usize) -> Vec<usize> {
         let mut given = Vec::new();
         while given.len() < count {
-            let oldest = self.shelves.iter().filter_map(|(server, shelf)| Some((shelf.oldest()?, *server)));
+            let oldest = self
+                .idle_by_upstream
+                .iter()
+                .filter_map(|(server, sockets)| Some((sockets.oldest()?, *server)));
             let Some((kept, server)) = oldest.min_by_key(|(kept, _)| kept.since) else { break };
-            if let Some(shelf) = self.shelves.get_mut(&server) {
-                shelf.remove(kept.key);
+            if let Some(sockets) = self.idle_by_upstream.get_mut(&server) {
+                sockets.remove(kept.key);
             }
             given.push(self.taken(server, kept));
         }
@@ -345,14 +355,15 @@ impl Pool {
         if self.look_at.is_none_or(|at| now < at) {
             return over;
         }
-        self.shelves.retain(|_, shelf| {
-            for shelf in [&mut shelf.idle, &mut shelf.ahead] {
-                let done = shelf.iter().take_while(|kept| kept.since.plus(IDLE_TIME_MAX) <= now).count();
-                over.extend(shelf.drain(..done).map(|kept| kept.key));
+        self.idle_by_upstream.retain(|_, sockets| {
+            for sockets in [&mut sockets.idle, &mut sockets.ahead] {
+                let done = sockets.iter().take_while(|kept| kept.since.plus(IDLE_TIME_MAX) <= now).count();
+                over.extend(sockets.drain(..done).map(|kept| kept.key));
             }
-            shelf.len() > 0
+            sockets.len() > 0
         });
-        let oldest = self.shelves.values().filter_map(IdleSockets::oldest).map(|kept| kept.since).min();
+        let oldest =
+            self.idle_by_upstream.values().filter_map(IdleSockets::oldest).map(|kept| kept.since).min();
         self.look_at = oldest.map(|since| since.plus(IDLE_TIME_MAX).max(now.plus(SWEEP_EVERY_MIN)));
         over
     }
@@ -360,8 +371,8 @@ impl Pool {
     /// Removes all idle sockets. The caller closes them.
     pub fn empty(&mut self) -> Vec<usize> {
         self.look_at = None;
-        let all = std::mem::take(&mut self.shelves).into_values();
-        all.flat_map(|shelf| shelf.idle.into_iter().chain(shelf.ahead)).map(|kept| kept.key).collect()
+        let all = std::mem::take(&mut self.idle_by_upstream).into_values();
+        all.flat_map(|sockets| sockets.idle.into_iter().chain(sockets.ahead)).map(|kept| kept.key).collect()
     }
 }
 

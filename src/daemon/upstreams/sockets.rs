@@ -265,8 +265,8 @@ impl Upstreams {
         for line in lines {
             let (upstream, port) = (line.upstream, line.port);
             if let Ok(key) = self.enter(registry, Line::Udp(line)) {
-                self.pool.opened(port, key);
-                self.pool.ready(upstream, key, now);
+                self.pool.note_opened(port, key);
+                self.pool.add_ahead(upstream, key, now);
             }
         }
     }
@@ -283,7 +283,7 @@ impl Upstreams {
             self.lingering.remove(&(until, key));
         }
         if let Line::Udp(line) = socket.line {
-            self.pool.closed(line, key);
+            self.pool.note_closed(line, key);
         }
     }
 

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Symbolic links that one path may go through, as many as the kernel follows.
-const LINKS_MAX: usize = 40;
+const SYMLINKS_MAX: usize = 40;
 /// Directory entries that one path may go through. Links to links could make them very many.
 const NAMES_MAX: usize = 1024;
 
@@ -75,7 +75,7 @@ pub(super) fn walk(path: &Path, look: impl Fn(&Path) -> Entry) -> ResolvedPath {
         resolved.entries.push((at.clone(), name));
         match entry {
             Entry::Directory => at = next,
-            Entry::Link(target) if links < LINKS_MAX => {
+            Entry::Link(target) if links < SYMLINKS_MAX => {
                 links += 1;
                 let mut target = steps(&target);
                 target.append(&mut ahead);
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn loops_and_endless_links_end() {
         let (places, end) = resolve("/a -> /b\n/b -> /a", "/a");
-        assert_eq!((places.len(), end.as_str()), (LINKS_MAX + 1, ""));
+        assert_eq!((places.len(), end.as_str()), (SYMLINKS_MAX + 1, ""));
         assert_eq!(resolve("/a -> a", "/a").1, "");
         let wide = format!("/d/\n/l -> {}l", "d/../".repeat(500));
         assert!(resolve(&wide, "/l").0.len() <= NAMES_MAX);

@@ -35,8 +35,11 @@ fn ports_and_ids_are_not_used_again_together() {
     assert!(!line.may_send(7, now) && !line.may_send(8, now) && line.may_send(9, now));
     assert!(!line.may_send(9, now.plus(AGE_MAX)), "it is too old");
     assert!(line.may_still_send(9) && !line.may_still_send(8), "where no other can be had");
-    let whose = |id: u16| line.whose(&id.to_be_bytes());
-    assert_eq!([whose(7), whose(8), whose(9), line.whose(b"")], [0, 2, 2, 2].map(|n| Some(AttemptId(n))));
+    let whose = |id: u16| line.attempt_of(&id.to_be_bytes());
+    assert_eq!(
+        [whose(7), whose(8), whose(9), line.attempt_of(b"")],
+        [0, 2, 2, 2].map(|n| Some(AttemptId(n)))
+    );
     let question = |name: &str, rtype| Question {
         name: name.parse::<hither_wire::name::Name>().expect("a name").to_lower(),
         rtype,
@@ -48,8 +51,8 @@ fn ports_and_ids_are_not_used_again_together() {
     assert!(!line.has_asked(8, &question("b.example", Rtype::AAAA)), "another type");
     assert!(!line.has_asked(9, &question("b.example", Rtype::A)), "another id");
     let port = line.port;
-    pool.opened(port, 5);
-    pool.closed(line, 6);
+    pool.note_opened(port, 5);
+    pool.note_closed(line, 6);
     assert_eq!(pool.key_of(port), Some(5), "another socket has the port");
     let (socket, again) =
         ports::udp(upstream.address, upstream.link, || u64::from(port) - 1024).expect("a socket");
@@ -93,7 +96,7 @@ fn new_sockets_are_opened_ahead_of_their_first_query() {
     for _ in 0..3 {
         let (lines, outcome) = pool.open_ahead(99, now, &mut random);
         outcome.expect("there are descriptors");
-        (0..lines.len()).for_each(|key| pool.ready(upstream, key, now));
+        (0..lines.len()).for_each(|key| pool.add_ahead(upstream, key, now));
         assert!(pool.draw(upstream, now, &mut random).is_some());
     }
     assert!(pool.open_ahead(99, now, &mut random).0.len() <= AHEAD_PER_TURN_MAX);
@@ -117,7 +120,7 @@ fn sockets_that_are_idle_for_a_minute_are_closed_and_then_there_is_nothing_to_do
     for (key, at) in [(1, 0), (2, 3), (3, 30)] {
         assert_eq!(pool.take_back(&line, key, after(at)), None);
     }
-    pool.ready(upstream, 4, after(31));
+    pool.add_ahead(upstream, 4, after(31));
     assert_eq!(pool.timeout(), Some(after(60)));
     assert_eq!(pool.sweep(after(59)), [0; 0]);
     assert_eq!(pool.sweep(after(60)), [1]);
@@ -128,7 +131,7 @@ fn sockets_that_are_idle_for_a_minute_are_closed_and_then_there_is_nothing_to_do
     assert_eq!(pool.draw(upstream, after(89), &mut random), Some(4), "it is needed after all");
     assert_eq!(pool.sweep(after(90)), [3]);
     assert_eq!((pool.timeout(), pool.len()), (None, 0));
-    assert!(pool.shelves.is_empty(), "nothing is kept of an upstream without sockets");
+    assert!(pool.idle_by_upstream.is_empty(), "nothing is kept of an upstream without sockets");
 }
 
 #[test]
@@ -139,12 +142,12 @@ fn the_sockets_that_are_idle_longest_are_given_up_first_whichever_upstream_they_
         let line = pool_line(servers[key % 3]);
         assert_eq!(pool.take_back(&line, key, START.plus(Duration::from_millis(key as u64))), None);
     }
-    pool.ready(servers[0], 9, START);
-    let mut given = pool.give_up(3);
+    pool.add_ahead(servers[0], 9, START);
+    let mut given = pool.remove_oldest(3);
     given.sort_unstable();
     assert_eq!(given, [0, 1, 9]);
-    assert_eq!(pool.give_up(99), [2, 3, 4, 5, 6, 7, 8]);
-    assert!(pool.give_up(1).is_empty() && pool.len() == 0);
+    assert_eq!(pool.remove_oldest(99), [2, 3, 4, 5, 6, 7, 8]);
+    assert!(pool.remove_oldest(1).is_empty() && pool.len() == 0);
 }
 
 #[test]
@@ -153,7 +156,7 @@ fn any_idle_socket_that_fits_is_used_where_no_other_can_be_had() {
     let (_other_bound, other) = bound();
     let (mut pool, mut random) = (Pool::new(IDLE_ALL), random());
     assert_eq!(pool.take_back(&pool_line(upstream), 1, START), None);
-    pool.ready(upstream, 2, START);
+    pool.add_ahead(upstream, 2, START);
     assert_eq!(pool.take_back(&pool_line(other), 3, START), None);
     assert_eq!(pool.draw_any(upstream, &mut random, |key| key == 2), Some(2));
     assert_eq!(pool.draw_any(upstream, &mut random, |key| key == 2), None);

@@ -25,7 +25,7 @@ impl Upstreams {
             let line = own.pool.open(upstream, id, now, &mut own.random)?;
             let port = line.port;
             let key = own.enter(registry, Line::Udp(line))?;
-            own.pool.opened(port, key);
+            own.pool.note_opened(port, key);
             Ok(key)
         };
         let reuse = |own: &mut Upstreams| {
@@ -90,7 +90,7 @@ impl Upstreams {
         {
             self.drop_socket(key);
         }
-        for key in self.pool.give_up(count.saturating_sub(closed(self))) {
+        for key in self.pool.remove_oldest(count.saturating_sub(closed(self))) {
             self.drop_socket(key);
         }
         while closed(self) < count

@@ -38,7 +38,9 @@ impl Upstreams {
         let Line::Udp(line) = &mut socket.line else { return None };
         loop {
             return match line.socket.recv(buffer) {
-                Ok(len) => line.whose(&buffer[..len]).or(socket.attempt).map(|id| Received::Message(id, len)),
+                Ok(len) => {
+                    line.attempt_of(&buffer[..len]).or(socket.attempt).map(|id| Received::Message(id, len))
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => None,
                 Err(error) => {
                     // The attempt has ended, so the error is ignored.

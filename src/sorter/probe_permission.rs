@@ -1,4 +1,4 @@
-//! Chooses the addresses that are probed. A hostile DNS answer could name addresses in our own network, and
+//! Which addresses may be probed. A hostile DNS answer could name addresses in our own network, and
 //! make us scan it.
 
 use hither_wire::reach::Reach;
