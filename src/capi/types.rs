@@ -40,7 +40,7 @@ const _: () =
 pub struct Address {
     /// AF_INET or AF_INET6, which are 2 and 10 on Linux.
     pub family: u32,
-    /// The round-trip time in microseconds, [`RTT_UNMEASURED`] or [`RTT_UNREACHABLE`].
+    /// The round-trip time in microseconds, `HITHER_RTT_UNMEASURED` or `HITHER_RTT_UNREACHABLE`.
     pub rtt_us: u32,
     /// A bit for each of the first 22 upstreams that gave the address, and bit 22 for all others.
     pub upstreams: u32,

@@ -46,7 +46,7 @@ impl Netlink {
         Ok(Netlink(fd))
     }
 
-    /// Takes the queued messages, at most those of [`DATAGRAMS_MAX`] datagrams.
+    /// Takes the queued messages, at most those of 1024 datagrams.
     pub fn take(&mut self) -> Changes {
         let mut buffer = [0; 8192];
         let mut changes = Changes::default();
