@@ -104,8 +104,36 @@ fn kernel() {
     }
 }
 
+/// Octets of HTTP/2 servers with the two octets before them that the target reads, and header sections.
+fn http2() {
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let length = (payload.len() as u32).to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    let literal = |name: &[u8], value: &[u8]| [&[0x40, name.len() as u8], name, &[value.len() as u8], value].concat();
+    let head = [&[0x88][..], &literal(b"content-type", b"application/dns-message"), &literal(b"age", b"7")].concat();
+    let huffman = [0x48, 0x82, 0x64, 0x02, 0x58, 0x85, 0xae, 0xc3, 0x77, 0x1a, 0x4b];
+    let frames = [
+        [frame(1, 4, 1, &head), frame(0, 1, 1, &[7; 60]), frame(1, 5, 3, &[0x88, 0xbf, 0xbe])].concat(),
+        [frame(1, 0, 1, &head[..9]), frame(9, 4, 1, &head[9..]), frame(0, 9, 1, b"\x02body\0\0")].concat(),
+        [frame(1, 4, 1, &[8, 3, b'1', b'0', b'3']), frame(1, 0x2c, 1, &[&[0; 6][..], &huffman].concat())].concat(),
+        [frame(4, 0, 0, &[0, 4, 0, 0, 0, 9, 0, 3, 0, 0, 0, 2]), frame(8, 0, 0, &[0, 0, 0, 9]), frame(8, 0, 5, &[0, 0, 0, 90])].concat(),
+        [frame(6, 0, 0, &[1; 8]), frame(3, 0, 1, &[0, 0, 0, 7]), frame(7, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])].concat(),
+        [frame(4, 1, 0, &[]), frame(2, 0, 1, &[0; 5]), frame(5, 4, 1, &[0, 0, 0, 2, 0x88]), frame(0xfe, 0, 0, &[])].concat(),
+    ];
+    for (n, octets) in frames.iter().enumerate() {
+        write("http2", n, &[&[n as u8 * 7, 0x83 + n as u8][..], octets].concat());
+        write("http2", 10 + n, &[&[1, 5][..], &frame(4, 0, 0, &[]), octets].concat());
+    }
+    let sections = [&head[..], &[0x88, 0xbf, 0xbe], &huffman, &[0x3f, 0xe1, 0x1f, 0x88], &[0x20, 0x0f, 0x10, 1, b'x']];
+    let framed: Vec<Vec<u8>> = sections.iter().map(|section| [&[0, section.len() as u8], *section].concat()).collect();
+    framed.iter().enumerate().for_each(|(n, octets)| write("hpack", n, octets));
+    write("hpack", 10, &framed.concat());
+}
+
 fn main() {
     kernel();
+    http2();
     let all = messages::all();
     for (n, message) in all.iter().enumerate() {
         write("query", n, &message.octets);
