@@ -80,6 +80,26 @@ fn saved() {
     write("saved", 100, &file.finish().expect("memory"));
 }
 
+/// Events of connections, three octets each: a race that is won, queries, and what ends them.
+fn connections() {
+    let begin = [0, 0, 1, 0, 0, 2, 5, 0, 0, 6, 0, 255];
+    let ends: [&[u8]; 8] = [
+        &[8, 0, 1, 8, 1, 1],
+        &[2, 0, 1, 8, 1, 1, 8, 1, 1],
+        &[10, 0, 0, 6, 0, 255, 8, 0, 1],
+        &[11, 0, 0, 6, 0, 255, 8, 0, 1],
+        &[13, 0, 2, 6, 0, 255, 13, 0, 2],
+        &[14, 0, 0, 6, 0, 255, 8, 0, 1],
+        &[15, 0, 0, 15, 0, 0, 15, 0, 0, 15, 0, 0],
+        &[12, 0, 1, 0, 0, 3, 6, 0, 255, 13, 0, 3, 15, 0, 0],
+    ];
+    for (n, end) in ends.iter().enumerate() {
+        for numbering in 0..2 {
+            write("connections", n * 2 + usize::from(numbering), &[&[numbering][..], &begin, end].concat());
+        }
+    }
+}
+
 /// Messages of rtnetlink (a link, an address, a route, a neighbour, an error), and ICMP echoes.
 fn kernel() {
     let message = |kind: u16, payload: &[u8]| {
@@ -161,5 +181,6 @@ fn main() {
         r#"{"order":{"generation":1,"name":"a.example.","family":"a","set_version":1,"addresses":[]}}"#,
     ];
     saved();
+    connections();
     control.iter().enumerate().for_each(|(n, text)| write("control", n, text.as_bytes()));
 }
