@@ -1,0 +1,159 @@
+//! A real server: unbound with a certificate of an authority made here.
+#![allow(clippy::disallowed_types, reason = "a real server has sockets")]
+
+use crate::skip::skip;
+use crate::support::{Authority, Leaf, policy, shared};
+use hither_secure::{DotSession, Error, Event, Fault, Policy, Scheme, ServerName, Shared};
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that answers names of `example.` over TLS.
+struct Unbound {
+    process: Child,
+    directory: PathBuf,
+    address: SocketAddr,
+}
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Unbound {
+    /// `None` if unbound is not installed.
+    fn start(authority: &Authority, name: &str) -> Option<Unbound> {
+        let identity = authority.issue(&Leaf { names: &["dns.example", "127.0.0.1"], ..Leaf::default() });
+        let directory = std::env::temp_dir().join(format!("hither-secure-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let path = |file: &str| directory.join(file).display().to_string();
+        fs::write(path("chain.pem"), &identity.chain_pem).expect("written");
+        fs::write(path("key.pem"), &identity.key_pem).expect("written");
+        let port = free_port();
+        let text = format!(
+            "server:\n directory: \"{0}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n \
+             interface: 127.0.0.1@{port}\n tls-port: {port}\n tls-service-key: \"{1}\"\n tls-service-pem: \"{2}\"\n \
+             module-config: \"iterator\"\n local-zone: example. redirect\n local-data: \"example. A 192.0.2.7\"\n \
+             edns-tcp-keepalive: yes\nremote-control:\n control-enable: no\n",
+            directory.display(),
+            path("key.pem"),
+            path("chain.pem"),
+        );
+        fs::write(path("unbound.conf"), text).expect("written");
+        let started = Command::new("unbound")
+            .args(["-d", "-c", &path("unbound.conf")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(process) = started else {
+            skip("DNS over TLS with unbound", "unbound is not installed");
+            return None;
+        };
+        Some(Unbound { process, directory, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
+    }
+
+    /// A connection, as soon as the server listens.
+    #[expect(clippy::disallowed_methods, reason = "the server is a process with a clock of its own")]
+    fn connect(&self) -> TcpStream {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match TcpStream::connect(self.address) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+                    return stream;
+                }
+                Err(error) => assert!(Instant::now() < deadline, "unbound does not listen: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends queries on one connection, and returns all events up to the last response or the end.
+    fn ask(&self, shared: &Shared, queries: u16) -> Vec<Event> {
+        let mut stream = self.connect();
+        let mut session = DotSession::new(shared).expect("a session");
+        for channel in 0..queries {
+            session.query(u64::from(channel) + 100, &query(channel)).expect("taken");
+        }
+        let (mut events, mut left) = (Vec::new(), queries);
+        while left > 0 && !matches!(events.last(), Some(Event::Closed(_))) {
+            let mut octets = Vec::new();
+            session.transmit(&mut octets).expect("memory takes everything");
+            stream.write_all(&octets).expect("a server that reads");
+            // A blocking stream gives what there is; one read is enough for a turn.
+            let mut buffer = [0; 16_384];
+            let count = std::io::Read::read(&mut stream, &mut buffer).expect("a server that writes");
+            if count == 0 {
+                session.end();
+            }
+            session.receive_octets(&buffer[..count]);
+            for event in std::iter::from_fn(|| session.poll_event()) {
+                left -= u16::from(matches!(event, Event::Response { .. }));
+                events.push(event);
+            }
+        }
+        events
+    }
+}
+
+/// A query for the address of `nN.example.`, with EDNS.
+fn query(number: u16) -> Vec<u8> {
+    let label = format!("n{number}");
+    let mut octets = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, label.len() as u8];
+    octets.extend(label.as_bytes());
+    octets.extend(b"\x07example\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0");
+    octets
+}
+
+#[test]
+fn unbound_answers_many_queries_on_one_connection_and_resumes_it() {
+    let authority = Authority::new();
+    let Some(unbound) = Unbound::start(&authority, "many") else { return };
+    let shared = shared(policy(Scheme::Dot), &authority.trust());
+    for is_resumed in [false, true] {
+        let events = unbound.ask(&shared, 200);
+        let Some(Event::Ready(ready)) = events.first() else { panic!("{events:?}") };
+        assert_eq!((ready.version, ready.is_resumed), ("1.3", is_resumed));
+        let mut answered: Vec<u64> = Vec::new();
+        for event in &events {
+            if let Event::Response { channel, octets, .. } = event {
+                assert!(octets.windows(4).any(|window| window == [192, 0, 2, 7]), "the address is in it");
+                answered.push(*channel);
+            }
+        }
+        answered.sort_unstable();
+        assert_eq!(answered, (100..300).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn unbound_is_accepted_by_its_address_and_refused_by_another_name() {
+    let authority = Authority::new();
+    let Some(unbound) = Unbound::start(&authority, "names") else { return };
+    let named = |name: &'static str| {
+        let server_name = ServerName::try_from(name).expect("a name");
+        shared(Policy { server_name, ..policy(Scheme::Dot) }, &authority.trust())
+    };
+    let events = unbound.ask(&named("127.0.0.1"), 1);
+    assert!(matches!(events.last(), Some(Event::Response { .. } | Event::Limits(_))), "{events:?}");
+    let events = unbound.ask(&named("other.example"), 1);
+    assert!(
+        matches!(events.as_slice(), [Event::Closed(Error::Certificate(Fault::OtherName { .. }))]),
+        "{events:?}"
+    );
+}
