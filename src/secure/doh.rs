@@ -32,6 +32,8 @@ pub struct DohSession<H> {
     channels: BTreeMap<u32, u64>,
     events: Events,
     is_draining: bool,
+    /// Whether HTTP/2 may have octets to send.
+    may_have_octets: bool,
 }
 
 impl<H: Http2> DohSession<H> {
@@ -43,7 +45,7 @@ impl<H: Http2> DohSession<H> {
     pub fn new(shared: &Shared, http: H) -> Result<DohSession<H>, Error> {
         let tls = Tls::new(shared)?;
         let (channels, events) = (BTreeMap::new(), Events::default());
-        Ok(DohSession { tls, http, channels, events, is_draining: false })
+        Ok(DohSession { tls, http, channels, events, is_draining: false, may_have_octets: true })
     }
 
     /// Reads from the upstream's stream, at most 64 KiB.
@@ -63,6 +65,7 @@ impl<H: Http2> DohSession<H> {
         if self.events.is_closed() {
             return false;
         }
+        self.may_have_octets = true;
         let (http, mut broken) = (&mut self.http, None);
         let received = self.tls.receive(octets, &mut |plain| {
             if broken.is_none() {
@@ -80,6 +83,7 @@ impl<H: Http2> DohSession<H> {
         if let Some(detail) = broken {
             // The last octets of HTTP/2 say why.
             self.http.transmit(self.tls.waiting());
+            self.tls.close();
             self.events.push(Event::Closed(Error::Http(shortened(&detail))));
         } else if let Err(error) = received {
             self.events.push(Event::Closed(error));
@@ -135,6 +139,7 @@ impl<H: Http2> DohSession<H> {
             HttpRequest { authority: &policy.authority, path: &policy.path, body: &body, accept: MEDIA_TYPE };
         let stream = self.http.request(&request)?;
         self.channels.insert(stream, channel);
+        self.may_have_octets = true;
         Ok(())
     }
 
@@ -145,13 +150,14 @@ impl<H: Http2> DohSession<H> {
         if let Some(stream) = found {
             self.channels.remove(&stream);
             self.http.cancel(stream);
+            self.may_have_octets = true;
         }
     }
 
     /// Whether [`DohSession::transmit`] has something to write.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        self.tls.wants_write() || (self.tls.is_ready() && !self.events.is_closed() && self.http.wants_write())
+        self.tls.wants_write() || (self.may_transmit_http() && self.may_have_octets)
     }
 
     /// Writes until the stream takes no more; returns how many octets it took. Queries are sent only after
@@ -161,14 +167,23 @@ impl<H: Http2> DohSession<H> {
     /// Those of `stream` except `WouldBlock`. The connection is then lost.
     pub fn transmit(&mut self, stream: &mut dyn Write) -> io::Result<usize> {
         // What the stream does not take keeps HTTP/2 from producing more.
-        if self.tls.is_ready() && !self.events.is_closed() && self.tls.capacity() >= MESSAGE_OCTETS_MAX {
+        if self.may_transmit_http() && self.tls.capacity() >= MESSAGE_OCTETS_MAX {
             self.http.transmit(self.tls.waiting());
+            self.may_have_octets = false;
         }
         self.tls.transmit(stream)
     }
 
+    fn may_transmit_http(&self) -> bool {
+        self.tls.is_ready() && !self.events.is_closed()
+    }
+
     /// Closes the connection in order; [`DohSession::transmit`] sends the last octets.
     pub fn close(&mut self) {
+        if self.may_transmit_http() {
+            self.http.close();
+            self.http.transmit(self.tls.waiting());
+        }
         self.tls.close();
         self.events.push(Event::Closed(Error::Closed));
     }

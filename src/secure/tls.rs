@@ -27,6 +27,8 @@ pub(crate) struct Tls {
     at: usize,
     is_ready: bool,
     has_peer_closed: bool,
+    /// Whether `close_notify` follows what waits.
+    is_closing: bool,
 }
 
 impl Tls {
@@ -43,6 +45,7 @@ impl Tls {
             at: 0,
             is_ready: false,
             has_peer_closed: false,
+            is_closing: false,
         })
     }
 
@@ -137,7 +140,7 @@ impl Tls {
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        self.connection.wants_write() || (self.is_ready && self.at < self.waiting.len())
+        self.connection.wants_write() || self.is_closing || (self.is_ready && self.at < self.waiting.len())
     }
 
     /// Encrypts what waits, and writes it until the stream takes no more.
@@ -156,7 +159,12 @@ impl Tls {
                     Err(error) => return Err(error),
                 }
             }
-            if !self.is_ready || self.at == self.waiting.len() {
+            let has_waiting = self.is_ready && self.at < self.waiting.len();
+            if !has_waiting && std::mem::take(&mut self.is_closing) {
+                self.connection.send_close_notify();
+                continue;
+            }
+            if !has_waiting {
                 return Ok(written);
             }
             let end = self.waiting.len().min(self.at + RECORD_OCTETS_MAX);
@@ -172,11 +180,14 @@ impl Tls {
         }
     }
 
-    /// Queues `close_notify`, which [`Tls::transmit`] sends. What waits is dropped.
+    /// Lets [`Tls::transmit`] send what waits and then `close_notify`. Before the handshake is done, nothing
+    /// that waits is sent.
     pub(crate) fn close(&mut self) {
-        self.waiting.clear();
-        self.at = 0;
-        self.connection.send_close_notify();
+        if self.is_ready {
+            self.is_closing = true;
+        } else {
+            self.connection.send_close_notify();
+        }
     }
 }
 

@@ -19,14 +19,14 @@ pub trait Http2 {
     /// The next event.
     fn poll_event(&mut self) -> Option<HttpEvent>;
 
-    /// Whether [`Http2::transmit`] has octets.
-    fn wants_write(&self) -> bool;
-
     /// Appends the octets that are to be sent, beginning with the connection preface.
     fn transmit(&mut self, octets: &mut Vec<u8>);
 
     /// Gives up a request.
     fn cancel(&mut self, stream: u32);
+
+    /// Ends the connection in order; [`Http2::transmit`] then has the last octets.
+    fn close(&mut self);
 }
 
 /// A POST request with its body.
@@ -84,15 +84,15 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
 }
 
-/// The values of headers as the server sent them. `None`: the response does not have the header.
+/// The headers that a session reads. `None`: the response does not have the header.
 #[derive(Clone, Debug, Default)]
 pub struct HttpHeaders {
     /// The header `content-type` (RFC 9110, section 8.3).
-    pub content_type: Option<Vec<u8>>,
-    /// The header `cache-control` (RFC 9111, section 5.2).
-    pub cache_control: Option<Vec<u8>>,
-    /// The header `age` (RFC 9111, section 5.1).
-    pub age: Option<Vec<u8>>,
-    /// The header `retry-after` (RFC 9110, section 10.2.3).
-    pub retry_after: Option<Vec<u8>>,
+    pub content_type: Option<String>,
+    /// The headers `cache-control`, joined by commas (RFC 9111, section 5.2).
+    pub cache_control: Option<String>,
+    /// The header `age`, in seconds (RFC 9111, section 5.1).
+    pub age_s: Option<u32>,
+    /// The header `retry-after`: seconds, or a date (RFC 9110, section 10.2.3).
+    pub retry_after: Option<String>,
 }

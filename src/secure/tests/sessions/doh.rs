@@ -45,16 +45,16 @@ impl Http2 for Fake {
         self.0.borrow_mut().events.pop_front()
     }
 
-    fn wants_write(&self) -> bool {
-        !self.0.borrow().unsent.is_empty()
-    }
-
     fn transmit(&mut self, octets: &mut Vec<u8>) {
         octets.append(&mut self.0.borrow_mut().unsent);
     }
 
     fn cancel(&mut self, stream: u32) {
         self.0.borrow_mut().cancelled.push(stream);
+    }
+
+    fn close(&mut self) {
+        self.0.borrow_mut().unsent.extend(b"GOAWAY");
     }
 }
 
@@ -111,7 +111,7 @@ impl Pair {
 }
 
 fn headers(content_type: &str) -> HttpHeaders {
-    HttpHeaders { content_type: Some(content_type.as_bytes().to_vec()), ..HttpHeaders::default() }
+    HttpHeaders { content_type: Some(content_type.to_owned()), ..HttpHeaders::default() }
 }
 
 fn good(body: Vec<u8>) -> HttpResponse {
@@ -128,8 +128,8 @@ fn queries_are_posts_with_the_id_0() {
     assert_eq!(pair.fake.0.borrow().requests[0].0, "dns.example/dns-query application/dns-message");
     assert!(!pair.session.wants_write());
     let mut response = good(message(0, 50));
-    response.headers.age = Some(b"7".to_vec());
-    response.headers.cache_control = Some(b"max-age=60".to_vec());
+    response.headers.age_s = Some(7);
+    response.headers.cache_control = Some("max-age=60".to_owned());
     let freshness = Freshness { age_s: 7, lifetime_s: Some(60) };
     let events = pair.report(HttpEvent::Response { stream: 1, response: response.clone() });
     assert_eq!(events, [Event::Response { channel: 40, octets: message(0, 50), freshness }]);
@@ -140,10 +140,7 @@ fn queries_are_posts_with_the_id_0() {
 fn what_is_no_dns_message_fails_its_query_alone() {
     let status = |status, retry_after: Option<&str>| HttpResponse {
         status,
-        headers: HttpHeaders {
-            retry_after: retry_after.map(|text| text.as_bytes().to_vec()),
-            ..headers("text/html")
-        },
+        headers: HttpHeaders { retry_after: retry_after.map(str::to_owned), ..headers("text/html") },
         body: Vec::new(),
     };
     let bad = [
@@ -185,6 +182,15 @@ fn resets_limits_and_goaway_name_channels() {
     let late = HttpEvent::Response { stream: 9, response: good(message(0, 12)) };
     assert_eq!(pair.report(late), [], "its query is sent again elsewhere");
     assert_eq!(pair.report(HttpEvent::GoAway { last: 0 }), [Event::Drain { last: None }]);
+}
+
+#[test]
+fn an_orderly_close_says_so_in_http_too() {
+    let mut pair = Pair::new(&[b"h2"]);
+    pair.run();
+    pair.session.close();
+    assert_eq!(pair.run(), [Event::Closed(Error::Closed)]);
+    assert_eq!(pair.heard, b"GOAWAY");
 }
 
 #[test]
