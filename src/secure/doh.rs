@@ -1,5 +1,6 @@
 //! DNS over HTTPS (RFC 8484): each query is a POST on a stream of its own, by HTTP/2 over TLS.
 
+mod connection;
 mod headers;
 mod http2;
 
@@ -8,6 +9,7 @@ use crate::error::{Error, Phase, shortened};
 use crate::event::{Event, Events, Limits, Reason, Received, Refused};
 use crate::shared::Shared;
 use crate::tls::{self, Tls};
+use hither_http2::Connection;
 pub use http2::{Http2, HttpEvent, HttpHeaders, HttpRequest, HttpResponse};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -25,7 +27,7 @@ const MESSAGE_OCTETS_MAX: usize = 65_535;
 /// The caller takes all events after each call of `receive` or `end`, and then calls `transmit`, also
 /// when the session has closed: an alert may have to be sent.
 #[derive(Debug)]
-pub struct DohSession<H> {
+pub struct DohSession<H = Connection> {
     tls: Tls,
     http: H,
     /// The channel of each outstanding stream.
@@ -36,13 +38,22 @@ pub struct DohSession<H> {
     may_have_octets: bool,
 }
 
-impl<H: Http2> DohSession<H> {
-    /// Begins a connection; [`DohSession::transmit`] has the first octets. `http` is a new connection of
-    /// HTTP/2.
+impl DohSession {
+    /// Begins a connection; [`DohSession::transmit`] has the first octets.
     ///
     /// # Errors
     /// [`Error::Internal`] if the TLS library cannot begin.
-    pub fn new(shared: &Shared, http: H) -> Result<DohSession<H>, Error> {
+    pub fn new(shared: &Shared) -> Result<DohSession, Error> {
+        DohSession::with_http(shared, Connection::new(hither_http2::Config::default()))
+    }
+}
+
+impl<H: Http2> DohSession<H> {
+    /// As [`DohSession::new`], with another implementation of HTTP/2. `http` is a new connection.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the TLS library cannot begin.
+    pub fn with_http(shared: &Shared, http: H) -> Result<DohSession<H>, Error> {
         let tls = Tls::new(shared)?;
         let (channels, events) = (BTreeMap::new(), Events::default());
         Ok(DohSession { tls, http, channels, events, is_draining: false, may_have_octets: true })

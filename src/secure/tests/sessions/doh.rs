@@ -72,7 +72,7 @@ impl Pair {
         let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let config = Server { alpn, ..Server::default() }.config(&authority.issue(&Leaf::default()));
         let fake = Fake::default();
-        let session = DohSession::new(&shared, fake.clone()).expect("a session");
+        let session = DohSession::with_http(&shared, fake.clone()).expect("a session");
         let server = ServerConnection::new(Arc::clone(&config)).expect("a server");
         Pair { session, server, fake, heard: Vec::new() }
     }

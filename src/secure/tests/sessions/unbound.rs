@@ -3,7 +3,9 @@
 
 use crate::skip::skip;
 use crate::support::{Authority, Leaf, policy, shared};
-use hither_secure::{DotSession, Error, Event, Fault, Policy, Scheme, ServerName, Shared};
+use hither_secure::{
+    DohSession, DotSession, Error, Event, Fault, Policy, Refused, Scheme, ServerName, Shared,
+};
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +15,41 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that answers names of `example.` over TLS.
+/// What the sessions of both protocols have in common.
+trait Session {
+    fn query(&mut self, channel: u64, octets: &[u8]) -> Result<(), Refused>;
+    fn transmit(&mut self, octets: &mut Vec<u8>);
+    fn receive_octets(&mut self, octets: &[u8]);
+    fn end(&mut self);
+    fn poll_event(&mut self) -> Option<Event>;
+}
+
+macro_rules! session {
+    ($session:ty) => {
+        impl Session for $session {
+            fn query(&mut self, channel: u64, octets: &[u8]) -> Result<(), Refused> {
+                <$session>::query(self, channel, octets)
+            }
+            fn transmit(&mut self, octets: &mut Vec<u8>) {
+                <$session>::transmit(self, octets).expect("memory takes everything");
+            }
+            fn receive_octets(&mut self, octets: &[u8]) {
+                <$session>::receive_octets(self, octets);
+            }
+            fn end(&mut self) {
+                <$session>::end(self);
+            }
+            fn poll_event(&mut self) -> Option<Event> {
+                <$session>::poll_event(self)
+            }
+        }
+    };
+}
+
+session!(DotSession);
+session!(DohSession);
+
+/// A server that answers names of `example.` over TLS and HTTPS.
 struct Unbound {
     process: Child,
     directory: PathBuf,
@@ -36,7 +72,7 @@ fn free_port() -> u16 {
 
 impl Unbound {
     /// `None` if unbound is not installed.
-    fn start(authority: &Authority, name: &str) -> Option<Unbound> {
+    fn start(authority: &Authority, name: &str, scheme: Scheme) -> Option<Unbound> {
         let identity = authority.issue(&Leaf { names: &["dns.example", "127.0.0.1"], ..Leaf::default() });
         let directory = std::env::temp_dir().join(format!("hither-secure-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
@@ -44,9 +80,10 @@ impl Unbound {
         fs::write(path("chain.pem"), &identity.chain_pem).expect("written");
         fs::write(path("key.pem"), &identity.key_pem).expect("written");
         let port = free_port();
+        let kind = if scheme == Scheme::Doh { "https" } else { "tls" };
         let text = format!(
             "server:\n directory: \"{0}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n \
-             interface: 127.0.0.1@{port}\n tls-port: {port}\n tls-service-key: \"{1}\"\n tls-service-pem: \"{2}\"\n \
+             interface: 127.0.0.1@{port}\n {kind}-port: {port}\n tls-service-key: \"{1}\"\n tls-service-pem: \"{2}\"\n \
              module-config: \"iterator\"\n local-zone: example. redirect\n local-data: \"example. A 192.0.2.7\"\n \
              edns-tcp-keepalive: yes\nremote-control:\n control-enable: no\n",
             directory.display(),
@@ -61,7 +98,7 @@ impl Unbound {
             .stderr(Stdio::null())
             .spawn();
         let Ok(process) = started else {
-            skip("DNS over TLS with unbound", "unbound is not installed");
+            skip("DNS over TLS and HTTPS with unbound", "unbound is not installed");
             return None;
         };
         Some(Unbound { process, directory, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
@@ -84,16 +121,15 @@ impl Unbound {
     }
 
     /// Sends queries on one connection, and returns all events up to the last response or the end.
-    fn ask(&self, shared: &Shared, queries: u16) -> Vec<Event> {
+    fn ask(&self, mut session: impl Session, queries: u16) -> Vec<Event> {
         let mut stream = self.connect();
-        let mut session = DotSession::new(shared).expect("a session");
         for channel in 0..queries {
             session.query(u64::from(channel) + 100, &query(channel)).expect("taken");
         }
         let (mut events, mut left) = (Vec::new(), queries);
         while left > 0 && !matches!(events.last(), Some(Event::Closed(_))) {
             let mut octets = Vec::new();
-            session.transmit(&mut octets).expect("memory takes everything");
+            session.transmit(&mut octets);
             stream.write_all(&octets).expect("a server that reads");
             // A blocking stream gives what there is; one read is enough for a turn.
             let mut buffer = [0; 16_384];
@@ -120,40 +156,61 @@ fn query(number: u16) -> Vec<u8> {
     octets
 }
 
+/// The channels of the responses, each of which has the address of `example.`.
+fn answered(events: &[Event]) -> Vec<u64> {
+    let mut channels = Vec::new();
+    for event in events {
+        if let Event::Response { channel, octets, .. } = event {
+            assert!(octets.windows(4).any(|window| window == [192, 0, 2, 7]), "the address is in it");
+            channels.push(*channel);
+        }
+    }
+    channels.sort_unstable();
+    channels
+}
+
+fn dot(shared: &Shared) -> DotSession {
+    DotSession::new(shared).expect("a session")
+}
+
 #[test]
-fn unbound_answers_many_queries_on_one_connection_and_resumes_it() {
+fn unbound_answers_many_queries_over_tls_and_resumes_the_connection() {
     let authority = Authority::new();
-    let Some(unbound) = Unbound::start(&authority, "many") else { return };
+    let Some(unbound) = Unbound::start(&authority, "dot", Scheme::Dot) else { return };
     let shared = shared(policy(Scheme::Dot), &authority.trust());
     for is_resumed in [false, true] {
-        let events = unbound.ask(&shared, 200);
+        let events = unbound.ask(dot(&shared), 200);
         let Some(Event::Ready(ready)) = events.first() else { panic!("{events:?}") };
         assert_eq!((ready.version, ready.is_resumed), ("1.3", is_resumed));
-        let mut answered: Vec<u64> = Vec::new();
-        for event in &events {
-            if let Event::Response { channel, octets, .. } = event {
-                assert!(octets.windows(4).any(|window| window == [192, 0, 2, 7]), "the address is in it");
-                answered.push(*channel);
-            }
-        }
-        answered.sort_unstable();
-        assert_eq!(answered, (100..300).collect::<Vec<_>>());
+        assert_eq!(answered(&events), (100..300).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn unbound_answers_many_queries_over_https_and_resumes_the_connection() {
+    let authority = Authority::new();
+    let Some(unbound) = Unbound::start(&authority, "doh", Scheme::Doh) else { return };
+    let shared = shared(policy(Scheme::Doh), &authority.trust());
+    for is_resumed in [false, true] {
+        let events = unbound.ask(DohSession::new(&shared).expect("a session"), 50);
+        let Some(Event::Ready(ready)) = events.first() else { panic!("{events:?}") };
+        assert_eq!((ready.version, ready.has_alpn, ready.is_resumed), ("1.3", true, is_resumed));
+        assert_eq!(answered(&events), (100..150).collect::<Vec<_>>());
     }
 }
 
 #[test]
 fn unbound_is_accepted_by_its_address_and_refused_by_another_name() {
     let authority = Authority::new();
-    let Some(unbound) = Unbound::start(&authority, "names") else { return };
+    let Some(unbound) = Unbound::start(&authority, "names", Scheme::Dot) else { return };
     let named = |name: &'static str| {
         let server_name = ServerName::try_from(name).expect("a name");
         shared(Policy { server_name, ..policy(Scheme::Dot) }, &authority.trust())
     };
-    let events = unbound.ask(&named("127.0.0.1"), 1);
-    assert!(matches!(events.last(), Some(Event::Response { .. } | Event::Limits(_))), "{events:?}");
-    let events = unbound.ask(&named("other.example"), 1);
-    assert!(
-        matches!(events.as_slice(), [Event::Closed(Error::Certificate(Fault::OtherName { .. }))]),
-        "{events:?}"
-    );
+    let events = unbound.ask(dot(&named("127.0.0.1")), 1);
+    assert_eq!(answered(&events), [100], "{events:?}");
+    let events = unbound.ask(dot(&named("other.example")), 1);
+    let is_refused =
+        matches!(events.as_slice(), [Event::Closed(Error::Certificate(Fault::OtherName { .. }))]);
+    assert!(is_refused, "{events:?}");
 }
