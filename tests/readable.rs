@@ -356,8 +356,8 @@ fn units() -> Vec<(String, BTreeSet<String>)> {
 
 /// The units that a crate depends on by its manifest, or that the sources of a module name.
 fn used(unit: &str) -> BTreeSet<String> {
-    let until =
-        |rest: &str| rest.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default().to_owned();
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let until = |rest: &str| rest.split(|c| !is_of_name(c)).next().unwrap_or_default().to_owned();
     if !MODULES.contains(&unit) {
         let manifest = text(&format!("src/{unit}/Cargo.toml"));
         let list = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
