@@ -25,7 +25,22 @@ fn strict(leaf: &Leaf<'_>) -> Option<Error> {
 #[test]
 fn a_good_certificate_is_accepted() {
     assert_eq!(strict(&Leaf::default()), None);
-    assert_eq!(strict(&Leaf { names: &["other.example", "*.example"], ..Leaf::default() }), None);
+}
+
+#[test]
+fn a_wildcard_stands_for_one_label_and_needs_two_behind_it() {
+    let authority = Authority::new();
+    for (host, presented, is_accepted) in [
+        ("one.dns.example", "*.dns.example", true),
+        ("dns.example", "*.dns.example", false),
+        ("two.one.dns.example", "*.dns.example", false),
+        ("dns.example", "*.example", false),
+    ] {
+        let identity = authority.issue(&Leaf { names: &["other.example", presented], ..Leaf::default() });
+        let server_name = ServerName::try_from(host).expect("a name");
+        let error = refused(Policy { server_name, ..policy(Scheme::Dot) }, &authority.trust(), &identity);
+        assert_eq!(error.is_none(), is_accepted, "{host}, {presented}: {error:?}");
+    }
 }
 
 #[test]
