@@ -1,5 +1,8 @@
 //! Sessions against servers in memory, honest and hostile ones, and against real servers.
 
+#[cfg(feature = "doq")]
+#[path = "sessions/quic.rs"]
+mod quic;
 #[path = "../../../tests/support/skip.rs"]
 mod skip;
 #[path = "sessions/support.rs"]
