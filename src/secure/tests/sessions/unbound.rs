@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_types, reason = "a real server has sockets")]
 
 use crate::skip::skip;
-use crate::support::{Authority, Leaf, policy, shared};
+use crate::support::{Authority, Leaf, NAME, policy, shared};
 use hither_secure::{
     DohSession, DotSession, Error, Event, Fault, Policy, Refused, Scheme, ServerName, Shared,
 };
@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout for events that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the sessions of both protocols have in common.
 trait Session {
@@ -64,26 +65,30 @@ impl Drop for Unbound {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+/// An address of the loopback network that no other test uses, and a free port of it. The server that is
+/// to listen there finds the port still free, and no other server is taken for it.
+fn own_address(test: u32) -> SocketAddr {
+    let [_, host @ ..] = (std::process::id() << 2 | test).to_be_bytes();
+    let address = Ipv4Addr::new(127, host[0], host[1], host[2]);
+    TcpListener::bind((address, 0)).and_then(|listener| listener.local_addr()).expect("a port")
 }
 
 impl Unbound {
-    /// `None` if unbound is not installed.
-    fn start(authority: &Authority, name: &str, scheme: Scheme) -> Option<Unbound> {
-        let identity = authority.issue(&Leaf { names: &["dns.example", "127.0.0.1"], ..Leaf::default() });
-        let directory = std::env::temp_dir().join(format!("hither-secure-{}-{name}", std::process::id()));
+    /// `None` if unbound is not installed. `test` is 0, 1 or 2, and another one in each test.
+    fn start(authority: &Authority, test: u32, scheme: Scheme) -> Option<Unbound> {
+        let address = own_address(test);
+        let ip = address.ip().to_string();
+        let identity = authority.issue(&Leaf { names: &[NAME, &ip], ..Leaf::default() });
+        let directory = std::env::temp_dir().join(format!("hither-secure-{}-{test}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
         let path = |file: &str| directory.join(file).display().to_string();
         fs::write(path("chain.pem"), &identity.chain_pem).expect("written");
         fs::write(path("key.pem"), &identity.key_pem).expect("written");
-        let port = free_port();
+        let port = address.port();
         let kind = if scheme == Scheme::Doh { "https" } else { "tls" };
         let text = format!(
             "server:\n directory: \"{0}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n \
-             interface: 127.0.0.1@{port}\n {kind}-port: {port}\n tls-service-key: \"{1}\"\n tls-service-pem: \"{2}\"\n \
+             interface: {ip}@{port}\n {kind}-port: {port}\n tls-service-key: \"{1}\"\n tls-service-pem: \"{2}\"\n \
              module-config: \"iterator\"\n local-zone: example. redirect\n local-data: \"example. A 192.0.2.7\"\n \
              edns-tcp-keepalive: yes\nremote-control:\n control-enable: no\n",
             directory.display(),
@@ -101,7 +106,7 @@ impl Unbound {
             skip("DNS over TLS and HTTPS with unbound", "unbound is not installed");
             return None;
         };
-        Some(Unbound { process, directory, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
+        Some(Unbound { process, directory, address })
     }
 
     /// A connection, as soon as the server listens.
@@ -176,7 +181,7 @@ fn dot(shared: &Shared) -> DotSession {
 #[test]
 fn unbound_answers_many_queries_over_tls_and_resumes_the_connection() {
     let authority = Authority::new();
-    let Some(unbound) = Unbound::start(&authority, "dot", Scheme::Dot) else { return };
+    let Some(unbound) = Unbound::start(&authority, 0, Scheme::Dot) else { return };
     let shared = shared(policy(Scheme::Dot), &authority.trust());
     for is_resumed in [false, true] {
         let events = unbound.ask(dot(&shared), 200);
@@ -189,7 +194,7 @@ fn unbound_answers_many_queries_over_tls_and_resumes_the_connection() {
 #[test]
 fn unbound_answers_many_queries_over_https_and_resumes_the_connection() {
     let authority = Authority::new();
-    let Some(unbound) = Unbound::start(&authority, "doh", Scheme::Doh) else { return };
+    let Some(unbound) = Unbound::start(&authority, 1, Scheme::Doh) else { return };
     let shared = shared(policy(Scheme::Doh), &authority.trust());
     for is_resumed in [false, true] {
         let events = unbound.ask(DohSession::new(&shared).expect("a session"), 50);
@@ -202,12 +207,12 @@ fn unbound_answers_many_queries_over_https_and_resumes_the_connection() {
 #[test]
 fn unbound_is_accepted_by_its_address_and_refused_by_another_name() {
     let authority = Authority::new();
-    let Some(unbound) = Unbound::start(&authority, "names", Scheme::Dot) else { return };
-    let named = |name: &'static str| {
-        let server_name = ServerName::try_from(name).expect("a name");
+    let Some(unbound) = Unbound::start(&authority, 2, Scheme::Dot) else { return };
+    let named = |name: &str| {
+        let server_name = ServerName::try_from(name.to_owned()).expect("a name");
         shared(Policy { server_name, ..policy(Scheme::Dot) }, &authority.trust())
     };
-    let events = unbound.ask(dot(&named("127.0.0.1")), 1);
+    let events = unbound.ask(dot(&named(&unbound.address.ip().to_string())), 1);
     assert_eq!(answered(&events), [100], "{events:?}");
     let events = unbound.ask(dot(&named("other.example")), 1);
     let is_refused =
