@@ -1,10 +1,10 @@
 //! Encrypted connections to upstreams, sans-IO: octets, datagrams and time in; octets, datagrams and
 //! events out.
 //!
-//! A session is one connection: [`DotSession`], [`DohSession`], [`DoqSession`]. [`Shared`] is what all
-//! connections to one upstream have in common: its [`Policy`], its tickets, and the verdict on its
-//! certificate. A query is sent only after the upstream has shown what the policy demands, and never in
-//! clear text or as early data.
+//! A session is one connection: [`DotSession`], [`DohSession`], or with the feature `doq` a `DoqSession`.
+//! [`Shared`] is what all connections to one upstream have in common: its [`Policy`], its tickets, and the
+//! verdict on its certificate. A query is sent only after the upstream has shown what the policy demands,
+//! and never in clear text or as early data.
 //!
 //! Not here: sockets, the choice of connections and their retries (`connections`), which query goes
 //! where (`rounds`).

@@ -28,6 +28,7 @@ pub(crate) struct Verdicts {
     /// How many certificates were judged. A resumed handshake judges none.
     pub(crate) count: u64,
     /// Why the last one was refused.
+    #[cfg_attr(not(feature = "doq"), expect(dead_code, reason = "rustls alone returns the verdict itself"))]
     pub(crate) refused: Option<Error>,
 }
 
