@@ -152,9 +152,9 @@ pub const REPLY_MAX: usize = 1232;
 pub const LIFE_LEFT_MIN: Duration = Duration::from_secs(1);
 /// UDP payload offered to upstreams (RFC 9715: fits every path without fragments).
 pub const UDP_SIZE_UPSTREAM: u16 = 1232;
-/// Retransmissions of one attempt while its round has no answer. With them, one name in 200 gets no
-/// answer where half of all datagrams are lost and the upstream responds within milliseconds. A slow
-/// upstream gets fewer retransmissions before the round ends.
+/// Retransmissions of one attempt while its round has no answer. Where half of all datagrams are lost,
+/// three of four exchanges fail: all eight of an attempt in one of ten, those of two upstreams in one
+/// of a hundred. A slow upstream gets fewer retransmissions before the round ends.
 pub const RESENDS_MAX: u8 = 7;
 /// Longest pause between two retransmissions, so that all of them are sent before a round's deadline.
 pub const RESEND_PAUSE_MAX: Duration = Duration::from_millis(800);
