@@ -86,6 +86,12 @@ words! {
         Udp = "udp",
         /// By TCP alone.
         Tcp = "tcp",
+        /// DNS over TLS.
+        Tls = "tls",
+        /// DNS over HTTPS.
+        Https = "https",
+        /// DNS over QUIC.
+        Quic = "quic",
     }
 }
 

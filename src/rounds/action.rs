@@ -3,20 +3,11 @@
 use crate::ids::{AttemptId, ClientId, SenderId, UpstreamId};
 use crate::reply::Answer;
 use crate::saved_set::Restored;
-use crate::server::Server;
+use crate::server::{Server, Transport};
 use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::rc::Rc;
-
-/// The transport of an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Transport {
-    /// One datagram each way.
-    Udp,
-    /// A connection of its own (RFC 7766), for instance after a truncated response.
-    Tcp,
-}
 
 /// An action that the shell executes.
 #[derive(Clone, Debug)]

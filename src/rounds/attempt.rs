@@ -9,9 +9,10 @@ pub(crate) use doubtful::{Doubtful, Kept};
 pub(crate) use outstanding::Attempts;
 pub(crate) use target::Target;
 
-use crate::action::{Action, Transport};
+use crate::action::Action;
 use crate::ids::{AttemptId, UpstreamId};
 use crate::question::Question;
+use crate::server::Transport;
 use crate::settings::{RESEND_PAUSE_MAX, RESENDS_MAX, RESENDS_WITH_EDNS};
 use crate::shared::Shared;
 use crate::upstream::cookie::OPTION_MAX;

@@ -80,7 +80,7 @@ mod upstream;
 mod waiting_clients;
 mod weak_answer;
 
-pub use action::{Action, Note, OrderResult, Transport};
+pub use action::{Action, Note, OrderResult};
 pub use hither_answers::Stored;
 pub use ids::{AttemptId, ClientId, SenderId, Source, UpstreamId};
 pub use input::{Failure, Input, Order};
@@ -90,7 +90,7 @@ pub use reply::Answer;
 pub use resolver::{Hits, PlacedQuery, Rounds};
 pub use routes::Routes;
 pub use saved_set::{Restore, Restored, SavedSet};
-pub use server::Server;
+pub use server::{Server, Transport};
 pub use settings::{Deny, Limits, Settings};
 pub use table_upkeep::Upkeep;
 pub use tally::Tally;

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn answers_are_voided_when_an_upstream_that_gave_them_is_removed() {
-        let on = |n: u8, link: u32| Server { address: SocketAddr::from(([192, 0, 2, n], 53)), link };
+        let on = |n: u8, link: u32| Server::plain(SocketAddr::from(([192, 0, 2, n], 53)), link);
         let usual = |usual: &[Server]| Routes { usual: usual.to_vec(), ..Routes::default() };
         let name = "www.example".parse().expect("a name");
         let validity = |before: &[Server], after: &[Server]| usual(after).validity(&name, &usual(before));

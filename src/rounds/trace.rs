@@ -1,8 +1,7 @@
 //! Traces of the latest rounds and their attempts, for `hitherctl query`. Their number is bounded.
 
-use crate::action::Transport;
 use crate::question::Question;
-use crate::server::Server;
+use crate::server::{Server, Transport};
 use hither_table::Monotonic;
 use std::borrow::Cow;
 use std::collections::VecDeque;

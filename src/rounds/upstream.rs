@@ -9,8 +9,8 @@ mod retransmission;
 
 pub use report::UpstreamReport;
 
-use crate::action::{Note, Transport};
-use crate::server::Server;
+use crate::action::Note;
+use crate::server::{Server, Transport};
 use crate::settings::RESPONSES_COUNTED_MAX;
 use crate::upstream::case_0x20::Letters;
 use crate::upstream::cookie::Cookie;

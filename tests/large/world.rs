@@ -59,7 +59,7 @@ impl World {
                             let header = [&octets[..2], &[0x83, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
                             [&header[..], &octets[12..end]].concat()
                         }
-                        Transport::Tcp => {
+                        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
                             self.messages += 1;
                             message(kind, &octets)
                         }

@@ -198,14 +198,22 @@ fn report(reply: &[u8], elapsed: Duration, source: &AnswerSource) -> QueryReport
     }
 }
 
+/// The word of a transport in reports.
+pub(super) fn transport_word(transport: Transport) -> hither_control::Transport {
+    match transport {
+        Transport::Udp => hither_control::Transport::Udp,
+        Transport::Tcp => hither_control::Transport::Tcp,
+        Transport::Tls => hither_control::Transport::Tls,
+        Transport::Https => hither_control::Transport::Https,
+        Transport::Quic => hither_control::Transport::Quic,
+    }
+}
+
 fn attempts(trace: &Trace) -> Vec<AttemptReport> {
     let after = |at: Monotonic| at.since(trace.started).as_micros() as u64;
     let attempt = |a: &AttemptTrace| AttemptReport {
         upstream: a.upstream.to_string(),
-        transport: match a.transport {
-            Transport::Udp => hither_control::Transport::Udp,
-            Transport::Tcp => hither_control::Transport::Tcp,
-        },
+        transport: transport_word(a.transport),
         sent_us: after(a.sent),
         ended_us: a.ended.map(after),
         outcome: a.outcome.to_string(),

@@ -1,7 +1,8 @@
 //! The status: what `hitherctl status` prints, and the line that the service manager shows.
 
+use crate::daemon::admin::operator_query::transport_word;
 use hither_control::{
-    FileStatus, Response, SorterState, SorterStatus, Status, Transport, UpstreamStatus, counted, encode,
+    FileStatus, Response, SorterState, SorterStatus, Status, UpstreamStatus, counted, encode,
 };
 use hither_rounds::{Routes, Server, UpstreamReport};
 use hither_table::{Counter, Counters, Monotonic};
@@ -117,7 +118,7 @@ impl StatusFacts<'_> {
         let (domains, domains_more) = domains_of(&report.server, self.routes, reserved);
         UpstreamStatus {
             address: report.server.address.to_string(),
-            transport: Transport::Udp,
+            transport: transport_word(report.server.transport),
             origin: self.origins.get(&report.server).cloned().unwrap_or_default(),
             domains,
             domains_more,

@@ -139,6 +139,8 @@ impl Upstreams {
                 self.outgoing.push((key, attempt, octets));
                 Ok(())
             }
+            // The configuration names no encrypted upstream in this version.
+            Transport::Tls | Transport::Https | Transport::Quic => Err(Failure::NoSocket),
             Transport::Tcp => {
                 let key = self.tcp_socket(registry, now, server, &octets).map_err(|error| failure(&error))?;
                 self.sockets[key].attempt = Some(attempt);

@@ -88,7 +88,7 @@ impl Link {
     /// leads to. `host_addresses` are those of this host.
     pub fn server(&self, address: SocketAddr, host_addresses: &[IpAddr]) -> Server {
         let is_on_this_host = address.ip().is_loopback() || host_addresses.contains(&address.ip());
-        Server { address, link: if is_on_this_host { 0 } else { self.index } }
+        Server::plain(address, if is_on_this_host { 0 } else { self.index })
     }
 }
 
