@@ -90,7 +90,8 @@ impl Driver {
                 let address = |n: u8| ([192, 0, 2, n * 4 + choice % 3], 853).into();
                 let addresses = (more % 5..more % 5 + more / 13).map(address).collect();
                 let limits = Limits { streams_max: u32::from(more / 32), idle: Duration::from_secs(1) };
-                self.tell(Input::Endpoint { id: endpoint, addresses, numbering, limits });
+                let is_looking_up = choice % 2 == 0;
+                self.tell(Input::Endpoint { id: endpoint, addresses, is_looking_up, numbering, limits });
             }
             4 if more == 0 => self.tell(Input::Forget { id: endpoint }),
             4 | 5 => self.tell(Input::Connected { connection }),

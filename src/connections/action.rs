@@ -90,7 +90,7 @@ pub enum Failure {
     Backoff,
     /// More queries waited for a connection than [`crate::Settings::waiting_max`].
     TooMany,
-    /// No address of the endpoint is known.
+    /// No address of the endpoint is known, and none is being looked up.
     NoAddress,
     /// The endpoint is not configured, or no longer.
     Forgotten,

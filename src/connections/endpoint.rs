@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     addresses: Vec<SocketAddr>,
+    /// Whether queries wait for addresses while none is known.
+    pub is_looking_up: bool,
     /// The address of the latest connection that became ready.
     pub best: Option<SocketAddr>,
     pub numbering: Numbering,
@@ -45,6 +47,7 @@ impl Endpoint {
     pub fn new(numbering: Numbering, limits: Limits) -> Endpoint {
         Endpoint {
             addresses: Vec::new(),
+            is_looking_up: false,
             best: None,
             numbering,
             limits,

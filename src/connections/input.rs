@@ -20,6 +20,9 @@ pub enum Input<'a> {
         id: EndpointId,
         /// Where to connect; may be empty while the host's name is not resolved.
         addresses: Vec<SocketAddr>,
+        /// Whether addresses are being looked up: while none is known, queries wait for them instead of
+        /// failing.
+        is_looking_up: bool,
         /// How channels are numbered. A later change has no effect.
         numbering: Numbering,
         /// Bounds for its connections: new ones, and old ones whose server changes its limits.

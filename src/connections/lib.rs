@@ -19,7 +19,8 @@
 //! let limits = Limits { streams_max: 100, idle: Duration::from_secs(30) };
 //! let mut now = Monotonic::from_ms(1_000);
 //! let numbering = Numbering::Random;
-//! machine.handle(now, Input::Endpoint { id: endpoint, addresses: vec![address], numbering, limits });
+//! let (addresses, is_looking_up) = (vec![address], false);
+//! machine.handle(now, Input::Endpoint { id: endpoint, addresses, is_looking_up, numbering, limits });
 //! machine.handle(now, Input::Query { token: Token(7), endpoint, octets: b"a query".as_slice().into() });
 //! let Some(Action::Open { connection, .. }) = machine.poll_action() else { panic!("a connection") };
 //! assert_eq!(machine.poll_action(), None);

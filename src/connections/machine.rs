@@ -79,8 +79,9 @@ impl Machine {
         self.now = self.now.max(now);
         self.fire_timers(Monotonic(self.now.0.saturating_sub(1)));
         match input {
-            Input::Endpoint { id, addresses, numbering, limits } => {
-                self.set_endpoint(id, &addresses, numbering, limits);
+            Input::Endpoint { id, addresses, is_looking_up, numbering, limits } => {
+                self.set_endpoint(id, numbering, limits);
+                self.set_addresses(id, &addresses, is_looking_up);
             }
             Input::Forget { id } => self.forget(id),
             Input::Query { token, endpoint, octets } => self.accept(token, endpoint, octets),
@@ -130,18 +131,16 @@ impl Machine {
         self.actions.push_back(action);
     }
 
-    fn set_endpoint(
-        &mut self,
-        id: EndpointId,
-        addresses: &[SocketAddr],
-        numbering: Numbering,
-        limits: Limits,
-    ) {
-        if self.is_stopping {
-            return;
+    fn set_endpoint(&mut self, id: EndpointId, numbering: Numbering, limits: Limits) {
+        if !self.is_stopping {
+            let endpoint = self.endpoints.entry(id).or_insert_with(|| Endpoint::new(numbering, limits));
+            endpoint.limits = limits;
         }
-        let endpoint = self.endpoints.entry(id).or_insert_with(|| Endpoint::new(numbering, limits));
-        endpoint.limits = limits;
+    }
+
+    fn set_addresses(&mut self, id: EndpointId, addresses: &[SocketAddr], is_looking_up: bool) {
+        let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
+        endpoint.is_looking_up = is_looking_up;
         endpoint.set_addresses(addresses);
         // The addresses before may all have been tried for long enough.
         if endpoint.race.as_ref().and_then(Race::next_at).is_some_and(|at| at <= self.now) {

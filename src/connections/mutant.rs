@@ -37,11 +37,12 @@ pub enum Mutant {
     TransmissionIsNotReported,
     ClosedConnectionIsNotReopened,
     BestAddressIsForgotten,
+    LookUpIsNotAwaited,
 }
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 30] = [
+    pub const ALL: [Mutant; 31] = [
         Mutant::AnotherChannelIsDelivered,
         Mutant::RetryIsLost,
         Mutant::RetriesTwice,
@@ -72,6 +73,7 @@ impl Mutant {
         Mutant::TransmissionIsNotReported,
         Mutant::ClosedConnectionIsNotReopened,
         Mutant::BestAddressIsForgotten,
+        Mutant::LookUpIsNotAwaited,
     ];
 }
 

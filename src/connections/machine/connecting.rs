@@ -20,7 +20,10 @@ impl Machine {
             return;
         }
         if endpoint.has_no_address() {
-            return self.fail_unservable(id, Failure::NoAddress);
+            if !endpoint.is_looking_up || self.mutants.has(Mutant::LookUpIsNotAwaited) {
+                self.fail_unservable(id, Failure::NoAddress);
+            }
+            return;
         }
         let never_ends = self.mutants.has(Mutant::BackOffNeverEnds) && endpoint.backoff.until().is_some();
         let is_pausing = endpoint.backoff.is_pausing(now) || never_ends;

@@ -15,10 +15,14 @@ fn at(ms: u64) -> Monotonic {
 
 fn machine(addresses: usize, numbering: Numbering, streams_max: u32) -> Machine {
     let mut machine = Machine::new(Settings::default(), Box::new(|| 7));
+    machine.handle(at(0), endpoint(addresses, false, numbering, streams_max));
+    machine
+}
+
+fn endpoint(addresses: usize, is_looking_up: bool, numbering: Numbering, streams_max: u32) -> Input<'static> {
     let addresses = (0..addresses).map(|n| ([192, 0, 2, n as u8], 853).into()).collect();
     let limits = Limits { streams_max, idle: Duration::from_secs(30) };
-    machine.handle(at(0), Input::Endpoint { id: ENDPOINT, addresses, numbering, limits });
-    machine
+    Input::Endpoint { id: ENDPOINT, addresses, is_looking_up, numbering, limits }
 }
 
 fn drain(machine: &mut Machine) -> Vec<Action> {
@@ -157,6 +161,25 @@ fn connections_that_drain_are_bounded() {
         closed.extend(drained.into_iter().filter(|action| matches!(action, Action::Close { .. })));
     }
     assert_eq!(closed, [Action::Close { connection: ConnectionId(0), politely: true }]);
+}
+
+#[test]
+fn a_query_waits_while_the_address_is_looked_up() {
+    let mut machine = machine(0, Numbering::Random, 10);
+    tell(&mut machine, 0, endpoint(0, true, Numbering::Random, 10));
+    assert_eq!(ask(&mut machine, 1, 1), []);
+    let opened = tell(&mut machine, 20, endpoint(1, false, Numbering::Random, 10));
+    assert!(matches!(opened[..], [Action::Open { .. }]), "{opened:?}");
+    assert_eq!(channels(&ready(&mut machine, 30, 0)), [(0, 7)]);
+}
+
+#[test]
+fn a_query_fails_when_no_address_was_found() {
+    let mut machine = machine(0, Numbering::Random, 10);
+    tell(&mut machine, 0, endpoint(0, true, Numbering::Random, 10));
+    assert_eq!(ask(&mut machine, 1, 1), []);
+    let failed = [Action::Fail { token: Token(1), failure: Failure::NoAddress }];
+    assert_eq!(tell(&mut machine, 20, endpoint(0, false, Numbering::Random, 10)), failed);
 }
 
 #[test]

@@ -180,6 +180,9 @@ fn run_large(seed: u64, plan: &Plan) -> Seen {
     for _ in 0..draw.below(3) {
         let addresses = draw.below(4) as usize;
         world.at(draw.below(60) * 100, Event::Endpoint(endpoint(draw.below(2) as u32), addresses));
+        if draw.below(4) == 0 {
+            world.at(draw.below(60) * 100, Event::LookUp(endpoint(draw.below(2) as u32)));
+        }
     }
     for _ in 0..draw.below(3) {
         let ms = [5, 150, 700, 3_000, 4_000_000];

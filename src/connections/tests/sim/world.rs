@@ -65,6 +65,8 @@ pub enum Event {
     Ask(Token, EndpointId),
     Cancel(Token),
     Endpoint(EndpointId, usize),
+    /// The endpoint has no address yet, and one is being looked up.
+    LookUp(EndpointId),
     Forget(EndpointId),
     Network,
     Shutdown,
@@ -193,18 +195,14 @@ impl<'p> World<'p> {
 
     fn happen(&mut self, event: Event) {
         self.say(|| format!("{event:?}"));
-        let limits = self.plan.limits;
         match event {
             Event::Ask(token, endpoint) => {
                 let octets = [&token.0.to_be_bytes()[..], b" asks"].concat();
                 self.tell(Input::Query { token, endpoint, octets: octets.into() });
             }
             Event::Cancel(token) => self.tell(Input::Cancel { token }),
-            Event::Endpoint(id, addresses) => {
-                let addresses = addresses_of(id, addresses);
-                let numbering = self.plan.numbering;
-                self.tell(Input::Endpoint { id, addresses, numbering, limits });
-            }
+            Event::Endpoint(id, addresses) => self.set_endpoint(id, addresses, false),
+            Event::LookUp(id) => self.set_endpoint(id, 0, true),
             Event::Forget(id) => self.tell(Input::Forget { id }),
             Event::Network => self.tell(Input::NetworkChanged),
             Event::Shutdown => self.tell(Input::Shutdown),
@@ -229,6 +227,12 @@ impl<'p> World<'p> {
                 self.tell(Input::Limits { connection, streams_max, idle });
             }
         }
+    }
+
+    fn set_endpoint(&mut self, id: EndpointId, addresses: usize, is_looking_up: bool) {
+        let addresses = addresses_of(id, addresses);
+        let (numbering, limits) = (self.plan.numbering, self.plan.limits);
+        self.tell(Input::Endpoint { id, addresses, is_looking_up, numbering, limits });
     }
 
     fn tell(&mut self, input: Input<'_>) {

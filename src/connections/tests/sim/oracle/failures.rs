@@ -14,7 +14,9 @@ impl Oracle {
         let is_right = match failure {
             Failure::Stopped => self.is_stopping,
             Failure::Forgotten => endpoint.is_none() && !self.is_stopping,
-            Failure::NoAddress => endpoint.is_some_and(|e| e.addresses.is_empty()) && !has_way,
+            Failure::NoAddress => {
+                endpoint.is_some_and(|e| e.addresses.is_empty() && !e.is_looking_up) && !has_way
+            }
             Failure::TooMany => self.waiting(of).count() >= self.settings.waiting_max.max(1),
             Failure::Silent => self.now >= query.accepted_at.plus(self.settings.query_max),
             Failure::Backoff => has_failed && !has_way && !is_racing && query.on.is_none(),

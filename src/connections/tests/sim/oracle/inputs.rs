@@ -14,8 +14,9 @@ impl Oracle {
     pub fn input(&mut self, now: Monotonic, input: &Input<'_>) {
         self.begin(now, false);
         match input {
-            Input::Endpoint { id, addresses, numbering, limits } if !self.is_stopping => {
+            Input::Endpoint { id, addresses, is_looking_up, numbering, limits } if !self.is_stopping => {
                 self.endpoint(*id, addresses, *numbering, *limits);
+                self.endpoints.entry(*id).and_modify(|endpoint| endpoint.is_looking_up = *is_looking_up);
             }
             Input::Endpoint { .. } => {}
             Input::Forget { id } => {
@@ -64,6 +65,7 @@ impl Oracle {
         let is_racing = self.count(id, State::Contending) > 0;
         let endpoint = self.endpoints.entry(id).or_insert_with(|| Endpoint {
             addresses: Vec::new(),
+            is_looking_up: false,
             numbering,
             limits,
             best: None,

@@ -69,6 +69,7 @@ struct Step {
 
 struct Endpoint {
     addresses: Vec<SocketAddr>,
+    is_looking_up: bool,
     numbering: Numbering,
     limits: Limits,
     best: Option<SocketAddr>,
