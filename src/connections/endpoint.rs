@@ -13,11 +13,7 @@ use std::time::Duration;
 /// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    addresses: Vec<SocketAddr>,
-    /// Whether queries wait for addresses while none is known.
-    pub is_looking_up: bool,
-    /// The address of the latest connection that became ready.
-    pub best: Option<SocketAddr>,
+    pub addresses: Addresses,
     pub numbering: Numbering,
     pub limits: Limits,
     /// Connections that take queries, oldest first; at most [`READY_MAX`].
@@ -34,6 +30,16 @@ pub(crate) struct Endpoint {
     pub handshakes: Handshakes,
 }
 
+/// The addresses of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    known: Vec<SocketAddr>,
+    /// Whether queries wait for addresses while none is known.
+    pub is_looking_up: bool,
+    /// The address of the latest connection that became ready.
+    pub best: Option<SocketAddr>,
+}
+
 /// How many handshakes of an endpoint were completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Handshakes {
@@ -46,9 +52,7 @@ pub struct Handshakes {
 impl Endpoint {
     pub fn new(numbering: Numbering, limits: Limits) -> Endpoint {
         Endpoint {
-            addresses: Vec::new(),
-            is_looking_up: false,
-            best: None,
+            addresses: Addresses::default(),
             numbering,
             limits,
             ready: Vec::new(),
@@ -70,7 +74,7 @@ impl Endpoint {
                 addresses.push(*address);
             }
         }
-        let is_new = |address: &SocketAddr| !self.addresses.contains(address);
+        let is_new = |address: &SocketAddr| !self.addresses.known.contains(address);
         let added: Vec<SocketAddr> = addresses.iter().copied().filter(is_new).collect();
         if !added.is_empty() {
             self.backoff.reset();
@@ -79,17 +83,17 @@ impl Endpoint {
             race.retain(&addresses);
             race.add(added.into_iter());
         }
-        self.addresses = addresses;
+        self.addresses.known = addresses;
     }
 
     /// Whether no address is known.
     pub fn has_no_address(&self) -> bool {
-        self.addresses.is_empty()
+        self.addresses.known.is_empty()
     }
 
     /// The addresses in the order in which a race tries them.
     pub fn addresses_in_order(&self) -> VecDeque<SocketAddr> {
-        in_order(&self.addresses, self.best)
+        in_order(&self.addresses.known, self.addresses.best)
     }
 
     /// Whether a query that waits needs a further connection, and one is allowed.

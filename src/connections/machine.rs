@@ -140,7 +140,7 @@ impl Machine {
 
     fn set_addresses(&mut self, id: EndpointId, addresses: &[SocketAddr], is_looking_up: bool) {
         let Some(endpoint) = self.endpoints.get_mut(&id) else { return };
-        endpoint.is_looking_up = is_looking_up;
+        endpoint.addresses.is_looking_up = is_looking_up;
         endpoint.set_addresses(addresses);
         // The addresses before may all have been tried for long enough.
         if endpoint.race.as_ref().and_then(Race::next_at).is_some_and(|at| at <= self.now) {
@@ -183,7 +183,7 @@ impl Machine {
         self.close_all();
         for id in &ids {
             let Some(endpoint) = self.endpoints.get_mut(id) else { continue };
-            endpoint.best = None;
+            endpoint.addresses.best = None;
             endpoint.backoff.reset();
             endpoint.reopening = Default::default();
         }

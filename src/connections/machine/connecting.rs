@@ -20,7 +20,7 @@ impl Machine {
             return;
         }
         if endpoint.has_no_address() {
-            if !endpoint.is_looking_up || self.mutants.has(Mutant::LookUpIsNotAwaited) {
+            if !endpoint.addresses.is_looking_up || self.mutants.has(Mutant::LookUpIsNotAwaited) {
                 self.fail_unservable(id, Failure::NoAddress);
             }
             return;
@@ -81,7 +81,7 @@ impl Machine {
         connection.make_ready(self.now);
         connection.limit(endpoint.limits, Some(streams_max), Some(server_idle.unwrap_or(self.settings.idle)));
         if !self.mutants.has(Mutant::BestAddressIsForgotten) {
-            endpoint.best = Some(connection.address);
+            endpoint.addresses.best = Some(connection.address);
         }
         endpoint.ready.push(id);
         endpoint.handshakes.all += 1;
