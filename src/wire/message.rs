@@ -215,7 +215,25 @@ pub struct Records<'a> {
     left: [u16; 3],
 }
 
+/// A place between two records, which holds no borrow of the message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position {
+    at: usize,
+    left: [u16; 3],
+}
+
+impl Position {
+    /// The records that follow in `octets`, the message of the position.
+    pub(crate) fn records(self, octets: &[u8]) -> Records<'_> {
+        Records { octets, at: self.at, left: self.left }
+    }
+}
+
 impl<'a> Records<'a> {
+    pub(crate) fn position(&self) -> Position {
+        Position { at: self.at, left: self.left }
+    }
+
     /// The section of the next record.
     fn section(&self) -> Section {
         match self.left {
