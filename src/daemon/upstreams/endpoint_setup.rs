@@ -1,0 +1,22 @@
+//! The settings of an encrypted upstream, from which its connections are made.
+
+use hither_rounds::Server;
+use hither_secure::Policy;
+use hither_wire::name::Name;
+use std::net::SocketAddr;
+
+/// One encrypted upstream.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "the connections to encrypted upstreams follow")]
+pub(crate) struct EndpointSetup {
+    /// The upstream as the core knows it: its hash covers everything below.
+    pub server: Server,
+    /// The upstream as it is written in the configuration, for operators.
+    pub label: String,
+    /// The protocol, and how the upstream is authenticated.
+    pub policy: Policy,
+    /// Where to connect. Empty if the addresses of `lookup` are not known yet.
+    pub addresses: Vec<SocketAddr>,
+    /// The host whose addresses are looked up, each with the port of `server`.
+    pub lookup: Option<Name>,
+}
