@@ -261,7 +261,8 @@ impl Round {
     /// Whether clients have waited long enough although every upstream is down.
     fn is_hopeless(&self, shared: &Shared) -> bool {
         let now = shared.now;
-        now.since(self.trace.started) >= DOWN_DEADLINE && shared.all_down(self.target.name())
+        let is_long = now.since(self.trace.started) >= DOWN_DEADLINE;
+        is_long && shared.all_down(&shared.groups.of_target(&self.question.name, self.target.name()))
     }
 }
 

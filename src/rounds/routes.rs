@@ -1,4 +1,4 @@
-//! Routes: the default upstreams, and upstreams of single domains (split DNS).
+//! Routes: the default upstreams, and upstreams of single domains (split DNS) or single names.
 
 use crate::ids::UpstreamId;
 use crate::server::Server;
@@ -13,6 +13,10 @@ use std::rc::Rc;
 pub struct Routes {
     /// The default upstreams, for names without a domain here.
     pub usual: Vec<Server>,
+    /// Upstreams of single names, in lower case; not of the names below them. They have priority over
+    /// `domains`. The names of encrypted upstreams are here, so that no upstream is asked for a name
+    /// that it needs itself.
+    pub names: BTreeMap<Name, Vec<Server>>,
     /// Upstreams by domain, in lower case.
     pub domains: BTreeMap<Name, Vec<Server>>,
     /// Domains of the network itself, in lower case. Their names may have private addresses, whichever
@@ -38,17 +42,18 @@ pub(crate) enum Validity {
 }
 
 impl Routes {
-    /// The domain whose upstreams are queried for `name`, in lower case.
+    /// The domain whose upstreams are queried for `name`, in lower case: `name` itself where it has
+    /// upstreams of its own.
     #[must_use]
     pub fn domain(&self, name: &Name) -> Option<&Name> {
-        suffix(&self.domains, name).map(|(domain, _)| domain)
+        route(&self.names, &self.domains, name).map(|(domain, _)| domain)
     }
 
     /// A number for the upstreams of `name`: 0 for the default ones, else a hash of them. The number is
     /// the same in every process.
     #[must_use]
     pub fn mark(&self, name: &Name) -> u64 {
-        let Some((_, upstreams)) = suffix(&self.domains, name) else { return 0 };
+        let Some((_, upstreams)) = route(&self.names, &self.domains, name) else { return 0 };
         checksum(marks(upstreams).into_iter()).max(1)
     }
 
@@ -56,7 +61,8 @@ impl Routes {
     #[must_use]
     pub fn all(&self) -> Vec<Server> {
         let mut all: Vec<Server> = Vec::new();
-        for server in self.usual.iter().chain(self.domains.values().flatten()) {
+        let others = self.domains.values().chain(self.names.values());
+        for server in self.usual.iter().chain(others.flatten()) {
             if !all.contains(server) {
                 all.push(*server);
             }
@@ -67,12 +73,8 @@ impl Routes {
     /// Whether every name has the same upstreams in both. Their order does not matter.
     pub(crate) fn leads_as(&self, other: &Routes) -> bool {
         marks(&self.usual) == marks(&other.usual)
-            && self.domains.len() == other.domains.len()
-            && self
-                .domains
-                .iter()
-                .zip(&other.domains)
-                .all(|((name, own), (other_name, others))| name == other_name && marks(own) == marks(others))
+            && lead_as(&self.domains, &other.domains)
+            && lead_as(&self.names, &other.names)
     }
 
     /// The effect on the cached data of `name` when these routes replace `before`. A name that had no
@@ -89,8 +91,16 @@ impl Routes {
     }
 
     fn asked(&self, name: &Name) -> &[Server] {
-        suffix(&self.domains, name).map_or(&self.usual, |(_, upstreams)| upstreams)
+        route(&self.names, &self.domains, name).map_or(&self.usual, |(_, upstreams)| upstreams)
     }
+}
+
+/// Whether the same names have the same upstreams in both.
+fn lead_as(own: &BTreeMap<Name, Vec<Server>>, other: &BTreeMap<Name, Vec<Server>>) -> bool {
+    let same = |((name, own), (other_name, others)): ((&Name, &Vec<Server>), (&Name, &Vec<Server>))| {
+        name == other_name && marks(own) == marks(others)
+    };
+    own.len() == other.len() && own.iter().zip(other).all(same)
 }
 
 /// Upstreams as numbers, each once.
@@ -98,9 +108,15 @@ pub(crate) fn marks(upstreams: &[Server]) -> BTreeSet<u64> {
     upstreams.iter().map(Server::mark).collect()
 }
 
-fn suffix<'a, T>(domains: &'a BTreeMap<Name, T>, name: &Name) -> Option<(&'a Name, &'a T)> {
-    if domains.is_empty() {
-        return None;
+/// The entry of `names` for a name, or else that of the longest suffix in `domains`.
+fn route<'a, T>(
+    names: &'a BTreeMap<Name, T>,
+    domains: &'a BTreeMap<Name, T>,
+    name: &Name,
+) -> Option<(&'a Name, &'a T)> {
+    let own = if names.is_empty() { None } else { names.get_key_value(name) };
+    if own.is_some() || domains.is_empty() {
+        return own;
     }
     nearest(name, |at| domains.get_key_value(at))
 }
@@ -118,6 +134,7 @@ pub(crate) struct Groups {
     /// while counts as the same network when they return.
     pub latest: Vec<Server>,
     usual: Rc<[UpstreamId]>,
+    names: BTreeMap<Name, Rc<[UpstreamId]>>,
     domains: BTreeMap<Name, Rc<[UpstreamId]>>,
 }
 
@@ -128,16 +145,27 @@ impl Groups {
         let ids = |servers: &[Server]| -> Rc<[UpstreamId]> {
             servers.iter().filter_map(place).filter_map(|at| u16::try_from(at).ok()).map(UpstreamId).collect()
         };
+        let groups = |of: &BTreeMap<Name, Vec<Server>>| {
+            of.iter().map(|(name, servers)| (*name, ids(servers))).collect()
+        };
         Groups {
             usual: ids(&routes.usual),
-            domains: routes.domains.iter().map(|(name, servers)| (*name, ids(servers))).collect(),
+            names: groups(&routes.names),
+            domains: groups(&routes.domains),
             latest: routes.usual.clone(),
             routes,
         }
     }
 
     pub fn of(&self, name: &Name) -> Rc<[UpstreamId]> {
-        Rc::clone(suffix(&self.domains, name).map_or(&self.usual, |(_, group)| group))
+        Rc::clone(route(&self.names, &self.domains, name).map_or(&self.usual, |(_, group)| group))
+    }
+
+    /// The upstreams for `target`, the end of a chain that begins at `name`. A single name with
+    /// upstreams of its own is resolved by these alone.
+    pub fn of_target(&self, name: &Name, target: &Name) -> Rc<[UpstreamId]> {
+        let own = if self.names.is_empty() { None } else { self.names.get(name) };
+        own.map_or_else(|| self.of(target), Rc::clone)
     }
 }
 
@@ -172,6 +200,44 @@ mod tests {
         let validity = |text: &str| other.validity(&name(text), &routes);
         assert_eq!(validity("x.corp.example"), Validity::Void);
         assert_eq!(["x.lab.corp.example", "example", "www.com"].map(validity), [Validity::Valid; 3]);
+    }
+
+    #[test]
+    fn a_single_name_has_upstreams_of_its_own_before_those_of_its_domain() {
+        let server = |n: u8| Server::from(SocketAddr::from(([192, 0, 2, n], 53)));
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let before = Routes {
+            usual: vec![server(1)],
+            domains: [(name("corp.example"), vec![server(2)])].into(),
+            ..Routes::default()
+        };
+        let named = ["dns.example", "dns.corp.example"].map(|text| (name(text), vec![server(3)]));
+        let routes = Routes { names: named.into(), ..before.clone() };
+        let groups = Groups::new(routes.clone());
+        let server_of = |group: Rc<[UpstreamId]>| routes.all()[usize::from(group[0].0)];
+        let asked = |text: &str| server_of(groups.of(&name(text)));
+        assert_eq!(["dns.example", "dns.corp.example"].map(asked), [server(3); 2]);
+        let others = ["example", "www.dns.example", "x.dns.corp.example"].map(asked);
+        assert_eq!(others, [server(1), server(1), server(2)], "only the name itself, not those below it");
+        let chased = |from: &str, to: &str| server_of(groups.of_target(&name(from), &name(to)));
+        assert_eq!(chased("dns.example", "www.example"), server(3), "its CNAME leads nowhere else");
+        assert_eq!(chased("www.example", "dns.example"), server(3));
+        assert_eq!(chased("www.example", "a.corp.example"), server(2));
+        assert_eq!(routes.domain(&name("dns.example")), Some(&name("dns.example")));
+        assert_eq!(routes.domain(&name("www.dns.example")), None);
+        let mark = |text: &str| routes.mark(&name(text));
+        assert_eq!((mark("dns.example"), mark("x.dns.example")), (mark("dns.corp.example"), 0));
+        assert!(mark("dns.example") != 0 && mark("dns.example") != mark("www.corp.example"));
+
+        assert!(!routes.leads_as(&before) && !before.leads_as(&routes) && routes.leads_as(&routes.clone()));
+        let validity = |text: &str| routes.validity(&name(text), &before);
+        assert_eq!(["dns.example", "dns.corp.example"].map(validity), [Validity::Void; 2]);
+        let others = ["example", "x.dns.example", "x.dns.corp.example"].map(validity);
+        assert_eq!(others, [Validity::Valid; 3]);
+        let more = [(name("dns.example"), vec![server(3), server(4)])];
+        let more = Routes { names: more.into(), ..before.clone() };
+        assert_eq!(more.validity(&name("dns.example"), &routes), Validity::DenialsVoid);
+        assert_eq!(before.validity(&name("dns.example"), &routes), Validity::Void);
     }
 
     #[test]

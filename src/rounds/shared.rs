@@ -61,10 +61,9 @@ impl Shared {
         self.groups.of(name)
     }
 
-    /// Whether every upstream of a name is down.
-    pub fn all_down(&self, name: &Name) -> bool {
+    /// Whether every upstream of a group is down.
+    pub fn all_down(&self, group: &[UpstreamId]) -> bool {
         let now = self.now;
-        let group = self.group(name);
         group
             .iter()
             .filter_map(|id| self.upstreams.get(usize::from(id.0)))

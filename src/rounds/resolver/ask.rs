@@ -74,7 +74,10 @@ impl Rounds {
     /// passed, to learn when an upstream is back.
     fn retry_while_down(&mut self, question: &Question) {
         let now = self.shared.now;
-        if now < self.trial_at || self.live.contains_key(question) || !self.shared.all_down(&question.name) {
+        if now < self.trial_at
+            || self.live.contains_key(question)
+            || !self.shared.all_down(&self.shared.group(&question.name))
+        {
             return;
         }
         self.trial_at = now.plus(DOWN_TRIAL);
@@ -149,7 +152,7 @@ impl Rounds {
             return clients.into_iter().for_each(|client| self.shed(client));
         }
         let mut time_limit = self.shared.settings.deadline;
-        if self.shared.all_down(&question.name) {
+        if self.shared.all_down(&self.shared.group(&question.name)) {
             time_limit = time_limit.min(DOWN_DEADLINE);
         }
         let deadline = now.plus(time_limit);

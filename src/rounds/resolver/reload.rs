@@ -53,7 +53,9 @@ impl Rounds {
     /// Returns their live rounds, which the caller restarts after the other changes.
     fn void_where_exposure_changed(&mut self, before: Rebinding, routes: &Routes) -> Vec<u64> {
         let (after, then) = (&self.shared.settings.rebinding, &self.shared.groups.routes);
-        if *after == before && then.own == routes.own && then.domains.keys().eq(routes.domains.keys()) {
+        let same_domains = then.domains.keys().eq(routes.domains.keys());
+        let same_names = then.names.keys().eq(routes.names.keys());
+        if *after == before && then.own == routes.own && same_domains && same_names {
             return Vec::new();
         }
         let (after, then, routes) = (after.clone(), then.clone(), routes.clone());

@@ -13,7 +13,7 @@ impl Round {
     pub fn ask_all(&mut self, shared: &mut Shared, first: usize) {
         let now = shared.now;
         self.plain.clear();
-        let group = shared.group(self.target.name());
+        let group = shared.groups.of_target(&self.question.name, self.target.name());
         let choice = choose(&mut shared.upstreams, &group, now, first, take(&mut self.unasked));
         self.unasked = choice.order;
         self.ask_next(shared, choice.first);
