@@ -27,6 +27,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueryMode {
     pub upstream: UpstreamId,
+    /// The transport of the upstream.
+    pub own: Transport,
+    /// The transport of this query: `own`, or TCP for an upstream that is queried by UDP (I11).
     pub transport: Transport,
     /// Whether the query repeats, without EDNS, one that failed with EDNS.
     pub without_edns: bool,
@@ -43,26 +46,21 @@ pub(crate) struct QueryMode {
 }
 
 impl QueryMode {
-    /// The default: UDP, EDNS, mixed case.
-    pub fn to(upstream: UpstreamId) -> QueryMode {
+    /// The default: the transport of the upstream, EDNS, mixed case.
+    pub fn to(upstream: UpstreamId, own: Transport) -> QueryMode {
         let (lower, again, last) = (false, false, false);
-        QueryMode {
-            upstream,
-            transport: Transport::Udp,
-            without_edns: false,
-            lower,
-            again,
-            last,
-            plain: None,
-        }
+        QueryMode { upstream, own, transport: own, without_edns: false, lower, again, last, plain: None }
     }
 
+    /// Over TCP, if the upstream is queried by UDP.
     pub fn over_tcp(self) -> QueryMode {
-        QueryMode { transport: Transport::Tcp, again: false, ..self }
+        let transport = if self.own == Transport::Udp { Transport::Tcp } else { self.own };
+        QueryMode { transport, again: false, ..self }
     }
 
-    pub fn by_udp(self) -> QueryMode {
-        QueryMode { transport: Transport::Udp, again: false, ..self }
+    /// By the transport of the upstream.
+    pub fn by_own_transport(self) -> QueryMode {
+        QueryMode { transport: self.own, again: false, ..self }
     }
 
     pub fn plain_dns(self) -> QueryMode {
@@ -76,9 +74,12 @@ pub(crate) struct Attempt {
     pub upstream: UpstreamId,
     pub target: Target,
     pub mode: QueryMode,
+    /// Whether the query has EDNS, and may be repeated without it. Over an encrypted transport it always
+    /// has EDNS, for the padding.
     pub edns: bool,
     pub dnssec_ok: bool,
     pub dns_id: u16,
+    /// When the query was sent. If it waited for a connection, the time that it left.
     pub sent: Monotonic,
     pub resent: u8,
     pub resend_at: Option<Monotonic>,
@@ -121,22 +122,17 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     }
     let dns_id = (shared.random)().to_be_bytes();
     let dns_id = u16::from_be_bytes([dns_id[3], dns_id[4]]);
-    let Shared { upstreams, random, settings, .. } = shared;
     let mode = plan.mode;
-    let upstream = upstreams.get_mut(usize::from(mode.upstream.0))?;
-    upstream.note_query(now, mode.transport);
+    let upstream = shared.upstreams.get_mut(usize::from(mode.upstream.0))?;
+    upstream.note_query(now, mode.transport == mode.own);
     let (server, wait, early) = (upstream.server, upstream.resend_after(), upstream.early_after());
-    let edns = !mode.without_edns && upstream.edns(now);
-    let mut out = [0; query::QUERY_MAX];
-    let mut option_octets = [0; OPTION_MAX];
-    let with_cookie = edns && mode.plain.is_none() && upstream.cookie.is_sent(now);
-    let option = if with_cookie { upstream.cookie.option(&mut *random, &mut option_octets) } else { &[] };
-    let len = query::query(dns_id, plan, edns.then_some(option), &mut out);
-    let mixed = settings.mix_case && !mode.lower && upstream.keeps_case(now);
-    if mixed && !upstream.letters.distinguishes_case(now, plan.target.name()) {
-        query::mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
-    }
-    let octets: Rc<[u8]> = Rc::from(&out[..len]);
+    debug_assert_eq!(server.transport, mode.own, "the mode is that of another upstream");
+    let Composed { octets, edns, with_cookie } = match mode.transport {
+        Transport::Udp | Transport::Tcp => compose(shared, plan, dns_id)?,
+        Transport::Tls | Transport::Https | Transport::Quic => {
+            Composed { octets: query::padded(dns_id, plan), edns: false, with_cookie: false }
+        }
+    };
     shared.next_attempt += 1;
     let id = AttemptId(shared.next_attempt);
     shared.attempts.insert(id, plan.round);
@@ -172,10 +168,48 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     })
 }
 
+/// The octets of a query without encryption, and the features that it has.
+struct Composed {
+    octets: Rc<[u8]>,
+    edns: bool,
+    with_cookie: bool,
+}
+
+/// Composes a query without encryption, with the features that its upstream supports.
+#[inline]
+fn compose(shared: &mut Shared, plan: &Plan<'_>, dns_id: u16) -> Option<Composed> {
+    let now = shared.now;
+    let Shared { upstreams, random, settings, .. } = shared;
+    let mode = plan.mode;
+    let upstream = upstreams.get_mut(usize::from(mode.upstream.0))?;
+    let edns = !mode.without_edns && upstream.edns(now);
+    let mut out = [0; query::QUERY_MAX];
+    let mut option_octets = [0; OPTION_MAX];
+    let with_cookie = edns && mode.plain.is_none() && upstream.cookie.is_sent(now);
+    let option = if with_cookie { upstream.cookie.option(&mut *random, &mut option_octets) } else { &[] };
+    let len = query::query(dns_id, plan, edns.then_some(option), &mut out);
+    let mixed = settings.mix_case && !mode.lower && upstream.keeps_case(now);
+    if mixed && !upstream.letters.distinguishes_case(now, plan.target.name()) {
+        query::mix(&mut out[HEADER_LEN..HEADER_LEN + plan.target.name().as_wire().len()], random);
+    }
+    Some(Composed { octets: Rc::from(&out[..len]), edns, with_cookie })
+}
+
 impl Attempt {
     /// Whether the response comes by UDP, so that another host may forge it.
     pub fn is_udp(&self) -> bool {
         self.mode.transport == Transport::Udp
+    }
+
+    /// Whether the connection is encrypted, so that only its server can have sent what arrives on it.
+    pub fn is_encrypted(&self) -> bool {
+        self.mode.transport.is_encrypted()
+    }
+
+    /// Whether the attempt uses the transport of its upstream, so that its outcome shows whether the
+    /// upstream can be reached. An attempt over TCP to another upstream follows a response by UDP.
+    pub fn is_by_own_transport(&self) -> bool {
+        self.mode.transport == self.mode.own
     }
 
     /// QNAME as sent, in wire form: in mixed case where the upstream preserves case.
@@ -258,9 +292,10 @@ impl Attempt {
     }
 
     /// The round-trip time that a response at `now` shows. `None` where it is unclear which datagram it
-    /// responds to (Karn's rule, RFC 6298 section 3), or where a handshake is part of the time.
+    /// responds to (Karn's rule, RFC 6298 section 3), or where a handshake is part of the time that
+    /// other queries to the upstream do not have.
     pub fn rtt(&self, now: Monotonic) -> Option<Duration> {
-        (self.resent == 0 && !self.repeated && self.is_udp()).then(|| now.since(self.sent))
+        (self.resent == 0 && !self.repeated && self.is_by_own_transport()).then(|| now.since(self.sent))
     }
 }
 

@@ -30,6 +30,13 @@ pub enum Input<'a> {
         /// The message in wire form.
         octets: &'a [u8],
     },
+    /// The query of an attempt to an encrypted upstream is sent only now, since it waited for a
+    /// connection. Not reported of a query that was sent at once. An attempt that moves to another
+    /// connection is sent again.
+    Transmitted {
+        /// The attempt whose query it is. An attempt that has ended is ignored.
+        attempt: AttemptId,
+    },
     /// The attempt's socket failed.
     Failed {
         /// The attempt whose socket it was.
@@ -89,11 +96,18 @@ pub enum Failure {
     Unreachable,
     /// ICMP port unreachable, or a TCP reset while connecting.
     Refused,
-    /// The TCP connection ended before the complete message had arrived.
+    /// The connection ended before the complete message had arrived. Over an encrypted transport the
+    /// shell has tried a second connection, or the server may have processed the query.
     Closed,
     /// The host had no socket for the attempt (descriptors, ports). This says nothing about the
     /// upstream.
     NoSocket,
+    /// The handshake of an encrypted transport failed, or the server could not be authenticated. The
+    /// query was not sent.
+    Handshake,
+    /// Connecting to an encrypted upstream has just failed, and the next try is not due yet. The query
+    /// was not sent. This says nothing new about the upstream.
+    Backoff,
 }
 
 /// A measured order of one address set.

@@ -132,6 +132,7 @@ mod tests {
         let mut routes = Routes::default();
         routes.domains.insert(name("corp.example.com"), vec![server]);
         routes.own.insert(name("fritz.box"));
+        routes.names.insert(name("dns.example.com"), vec![server]);
         let mut rebinding = Rebinding { protect: true, allow: [name("plex.direct")].into() };
         let all = [
             "www.corp.example.com",

@@ -158,6 +158,11 @@ impl Rounds {
                 // A late response: its attempt has ended. It changes no round and no cache.
                 None => self.shared.count(Counter::LateResponsesDropped),
             },
+            Input::Transmitted { attempt } => {
+                if let Some(id) = self.shared.attempts.get(&attempt).copied() {
+                    self.with(id, |round, shared| round.on_transmitted(shared, attempt));
+                }
+            }
             Input::Failed { attempt, failure } => {
                 if let Some(id) = self.shared.attempts.get(&attempt).copied() {
                     self.with(id, |round, shared| round.on_failure(shared, attempt, failure));

@@ -88,9 +88,9 @@ pub(crate) struct Round {
     /// Whether some upstreams were not queried, for want of time or sockets. Such a round is never
     /// complete.
     pub is_cut_short: bool,
-    /// Whether every attempt so far has failed for want of a socket. Such attempts are no failures of
-    /// their upstreams.
-    pub has_no_socket: bool,
+    /// Whether no attempt has sent its query so far: each failed for want of a socket, or since its
+    /// upstream could not be connected to just before. Such attempts are no failures of their upstreams.
+    pub has_sent_nothing: bool,
     /// When the next upstreams are queried.
     pub next_wave_at: Option<Monotonic>,
     /// When waiting clients get stale data, if there is any.
@@ -161,7 +161,7 @@ impl Round {
             attempts,
             unasked,
             is_cut_short: false,
-            has_no_socket: true,
+            has_sent_nothing: true,
             next_wave_at: None,
             stale_at: stale.then(|| now.plus(shared.settings.stale_wait)),
             down_check_at: Some(now.plus(DOWN_DEADLINE)),

@@ -15,8 +15,10 @@ pub struct AttemptTrace {
     pub upstream: Server,
     /// The transport of the attempt.
     pub transport: Transport,
-    /// When the query was sent.
+    /// When the attempt began.
     pub sent: Monotonic,
+    /// When the query left, if it had waited for a connection; `None` if it left when the attempt began.
+    pub transmitted: Option<Monotonic>,
     /// When the attempt ended; `None` while it is outstanding.
     pub ended: Option<Monotonic>,
     /// How the attempt ended: `"waiting"`, `"answer"`, `"nodata"`, `"nxdomain"`, an RCODE in lower

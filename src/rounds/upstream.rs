@@ -2,6 +2,7 @@
 
 pub(crate) mod case_0x20;
 pub(crate) mod choice;
+mod connecting;
 pub(crate) mod cookie;
 pub(crate) mod habits;
 mod report;
@@ -10,7 +11,7 @@ mod retransmission;
 pub use report::UpstreamReport;
 
 use crate::action::Note;
-use crate::server::{Server, Transport};
+use crate::server::Server;
 use crate::settings::RESPONSES_COUNTED_MAX;
 use crate::upstream::case_0x20::Letters;
 use crate::upstream::cookie::Cookie;
@@ -71,7 +72,7 @@ pub(crate) struct Upstream {
     pub letters: Letters,
     /// When the first query was sent that has had no response; later queries have had none either.
     silent_since: Option<Monotonic>,
-    /// Queries over UDP since then.
+    /// Queries since then, without those that follow a response to the same question.
     unanswered: u32,
     /// Responses that are counted for early retransmissions, at most [`RESPONSES_COUNTED_MAX`].
     saved: u8,
@@ -112,10 +113,11 @@ impl Upstream {
         self.silent_since.is_some_and(|since| since <= sent)
     }
 
-    /// Notes a query. One over TCP is not counted as unanswered: it follows a response by UDP.
-    pub fn note_query(&mut self, now: Monotonic, transport: Transport) {
+    /// Notes a query; `is_first`: it does not follow a response to the same question, as a query over TCP
+    /// follows one by UDP. Only such a query counts as unanswered.
+    pub fn note_query(&mut self, now: Monotonic, is_first: bool) {
         self.queries += 1;
-        if transport == Transport::Tcp {
+        if !is_first {
             return;
         }
         self.unanswered = self.unanswered.saturating_add(1);
@@ -348,10 +350,10 @@ mod tests {
     #[test]
     fn a_tcp_connection_without_an_answer_does_not_make_its_upstream_silent() {
         let mut upstream = three().remove(0);
-        upstream.note_query(at(0), Transport::Udp);
+        upstream.note_query(at(0), true);
         upstream.note_response(Some(Duration::from_millis(5)), false);
         for n in 1..9 {
-            upstream.note_query(at(n), Transport::Tcp);
+            upstream.note_query(at(n), false);
         }
         assert_eq!(upstream.report(at(5_000)).state, "up");
         assert!(!upstream.is_down(at(5_000)));
@@ -360,11 +362,11 @@ mod tests {
     #[test]
     fn an_upstream_that_is_silent_for_longer_than_usual_is_asked_last_and_not_waited_for() {
         let mut all = three();
-        all.iter_mut().for_each(|upstream| upstream.note_query(at(0), Transport::Udp));
+        all.iter_mut().for_each(|upstream| upstream.note_query(at(0), true));
         all[2].note_response(Some(Duration::from_millis(30)), true);
         assert_eq!(ids(&choose(&mut all, at(101), 2)), [2, 0, 1]);
         assert!(all[2].is_trusted(at(101)) && !all[0].is_trusted(at(101)));
-        all[2].note_query(at(200), Transport::Udp);
+        all[2].note_query(at(200), true);
         all[2].note_not_awaited(Duration::from_millis(10));
         assert!(all[2].is_trusted(at(9_000)), "it had no time to respond");
     }

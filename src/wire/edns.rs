@@ -4,6 +4,8 @@ use crate::u16_at;
 
 /// Option code of DNS cookies (RFC 7873).
 pub const COOKIE: u16 = 10;
+/// Option code of padding (RFC 7830).
+pub const PADDING: u16 = 12;
 /// Option code of extended errors (RFC 8914).
 pub const EDE: u16 = 15;
 /// The smallest UDP payload size in octets. A smaller value in OPT counts as this one (RFC 6891,

@@ -6,6 +6,7 @@ use crate::settings::UDP_SIZE_UPSTREAM;
 use crate::upstream::cookie::OPTION_MAX;
 use hither_wire::codes::Class;
 use hither_wire::compose::{Composer, flags};
+use hither_wire::edns::PADDING;
 use hither_wire::header::HEADER_LEN;
 use hither_wire::name::Name;
 use std::rc::Rc;
@@ -46,15 +47,40 @@ pub(crate) const QUERY_MAX: usize = HEADER_LEN + 255 + 4 + OPT_LEN + OPTION_MAX;
 
 /// Writes the query and returns its length. `cookie`: the option for EDNS, `None` without EDNS.
 pub(crate) fn query(id: u16, plan: &Plan<'_>, cookie: Option<&[u8]>, out: &mut [u8; QUERY_MAX]) -> usize {
+    write(id, plan, cookie, out)
+}
+
+/// Writes a query, with an OPT record if `option` is given, and returns its length.
+#[inline(always)]
+fn write<const MAX: usize>(id: u16, plan: &Plan<'_>, option: Option<&[u8]>, out: &mut [u8; MAX]) -> usize {
     let question = plan.question;
     let cd = if question.checking_disabled { flags::CD } else { 0 };
-    let Some(mut composer) = Composer::new(out, QUERY_MAX) else { return 0 };
+    let Some(mut composer) = Composer::new(out, MAX) else { return 0 };
     composer.set_header(id, flags::RD | cd);
     composer.question(plan.target.name(), question.rtype, Class::IN);
-    if let Some(cookie) = cookie {
-        composer.opt(UDP_SIZE_UPSTREAM, 0, question.dnssec_ok, cookie);
+    if let Some(option) = option {
+        composer.opt(UDP_SIZE_UPSTREAM, 0, question.dnssec_ok, option);
     }
     composer.finish()
+}
+
+/// The size to a multiple of which queries are padded (RFC 8467 section 4.1).
+const PADDED_TO: usize = 128;
+
+/// The longest padded query. Its name is 255 octets.
+const PADDED_MAX: usize = (HEADER_LEN + 255 + 4 + OPT_LEN + 4).next_multiple_of(PADDED_TO);
+
+/// A query for an encrypted transport, in the letter case of the question. It has an OPT record whose only
+/// option is a padding of zeros (RFC 7830), so that an observer learns little from its length.
+pub(crate) fn padded(id: u16, plan: &Plan<'_>) -> Rc<[u8]> {
+    let mut option = [0; 4 + PADDED_TO];
+    let bare = question_end(plan.target.name()) + OPT_LEN + 4;
+    let length = bare.next_multiple_of(PADDED_TO) - bare;
+    option[..2].copy_from_slice(&PADDING.to_be_bytes());
+    option[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+    let mut out = [0; PADDED_MAX];
+    let len = write(id, plan, Some(&option[..4 + length]), &mut out);
+    Rc::from(&out[..len])
 }
 
 /// One of our queries with an OPT record without options.
@@ -100,6 +126,35 @@ mod tests {
                 assert_eq!(mixed(u64::from_le_bytes(others), bits).to_le_bytes(), one_by_one);
             }
         }
+    }
+
+    #[test]
+    fn queries_of_every_length_are_padded_to_a_multiple_of_128_octets() {
+        use crate::attempt::{QueryMode, Target};
+        use crate::{Question, Transport, UpstreamId};
+        let mut sizes = std::collections::BTreeSet::new();
+        for length in 1..=253_usize {
+            let labels = "a".repeat(length).into_bytes();
+            let labels = labels.chunks(50).map(|label| String::from_utf8_lossy(label).into_owned());
+            let Ok(name) = labels.collect::<Vec<_>>().join(".").parse::<Name>() else { continue };
+            let question = Question {
+                name,
+                rtype: hither_wire::codes::Rtype::A,
+                dnssec_ok: true,
+                checking_disabled: true,
+            };
+            let target = Target::of(Rc::new(question));
+            let mode = QueryMode::to(UpstreamId(0), Transport::Tls);
+            let plan = Plan { round: 1, question: &question, target: &target, mode, trace: 0 };
+            let octets = padded(7, &plan);
+            let read = hither_wire::query::Query::read(&octets).expect("a query");
+            assert_eq!((read.id(), read.qname(), read.dnssec_ok()), (7, name.as_wire(), true));
+            assert_eq!(octets.len() % 128, 0, "{length}");
+            assert!(octets.len() < question_end(&name) + OPT_LEN + 4 + 128, "no more than needed");
+            assert!(hither_wire::message::Message::read(&octets).is_ok());
+            sizes.insert(octets.len());
+        }
+        assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [128, 256, 384]);
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Rounds {
                 }
             }
             Mutant::UnreadableIsJunk if doubt == Some(Doubt::Unreadable) => {
-                round.has_no_socket = false;
+                round.has_sent_nothing = false;
                 shared.count(Counter::MismatchedResponsesDropped);
                 return None;
             }

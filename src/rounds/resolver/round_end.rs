@@ -93,13 +93,7 @@ impl Rounds {
         let timed_out = |a: &&Attempt| now.since(a.sent) >= timeout;
         while let Some(id) = round.attempts.iter().find(timed_out).map(|a| a.id) {
             let attempt = round.close(&mut self.shared, id, "timeout");
-            // A TCP attempt follows a response by UDP, so its timeout is no failure of the upstream.
-            if attempt.is_udp()
-                && let Some(upstream) = self.shared.upstream(attempt.upstream)
-                && let Some(note) = upstream.note_failure(now, attempt.sent)
-            {
-                self.shared.actions.push_back(Action::Note(note));
-            }
+            round.note_failure(&mut self.shared, &attempt);
         }
     }
 

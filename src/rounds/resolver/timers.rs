@@ -38,9 +38,9 @@ impl Rounds {
             |rounds: &Rounds, id: u64| rounds.rounds.get(&id).is_some_and(|round| round.timer <= until);
         for _ in 0..TIMERS_MAX {
             let id = match input {
-                Input::Message { attempt, .. } | Input::Failed { attempt, .. } => {
-                    self.shared.attempts.get(attempt)
-                }
+                Input::Message { attempt, .. }
+                | Input::Transmitted { attempt }
+                | Input::Failed { attempt, .. } => self.shared.attempts.get(attempt),
                 Input::Ask { question, .. } => self.live.get(&self.shared.coalesced_question(question)),
                 _ => None,
             };

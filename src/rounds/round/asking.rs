@@ -23,10 +23,11 @@ impl Round {
     /// Queries the next `count` upstreams.
     pub fn ask_next(&mut self, shared: &mut Shared, count: usize) {
         for _ in 0..count {
-            let Some(upstream) = self.unasked.pop_front() else { break };
+            let Some(id) = self.unasked.pop_front() else { break };
+            let Some(own) = shared.upstream(id).map(|upstream| upstream.server.transport) else { continue };
             let target = self.target.clone();
-            if !self.send(shared, &target, QueryMode::to(upstream)) {
-                if let Some(upstream) = shared.upstream(upstream) {
+            if !self.send(shared, &target, QueryMode::to(id, own)) {
+                if let Some(upstream) = shared.upstream(id) {
                     upstream.end_trial();
                 }
                 self.unasked.clear();
@@ -61,6 +62,7 @@ impl Round {
                 upstream: upstream.server,
                 transport: mode.transport,
                 sent: now,
+                transmitted: None,
                 ended: None,
                 outcome: "waiting".into(),
                 addresses: Vec::new(),

@@ -9,6 +9,7 @@ use crate::response::Doubt;
 use crate::round::{End, Phase, Round};
 use crate::settings::CONFIRM_WAIT_MAX;
 use crate::shared::Shared;
+use crate::upstream::Upstream;
 use hither_table::Monotonic;
 use hither_wire::codes::Rcode;
 use hither_wire::message::Message;
@@ -23,12 +24,16 @@ impl Round {
             Failure::Refused => "refused",
             Failure::Closed => "closed",
             Failure::NoSocket => "no socket",
+            Failure::Handshake => "no handshake",
+            Failure::Backoff => "not connected",
         };
-        self.has_no_socket &= failure == Failure::NoSocket;
+        self.has_sent_nothing &= matches!(failure, Failure::NoSocket | Failure::Backoff);
         let mut attempt = self.close(shared, id, outcome);
-        // A server may close a connection that it has just accepted, so another is tried at once.
+        let is_closed = failure == Failure::Closed && !attempt.is_encrypted();
+        // A server may close a connection that it has just accepted, so another is tried at once. The
+        // shell does that itself for encrypted connections.
         let once_more = QueryMode { again: true, ..attempt.mode };
-        if failure == Failure::Closed && !attempt.mode.again && self.retry(shared, &mut attempt, once_more) {
+        if is_closed && !attempt.mode.again && self.retry(shared, &mut attempt, once_more) {
             self.mark_confirming(attempt.doubt.confirms);
             return self.conclude(shared);
         }
@@ -37,30 +42,43 @@ impl Round {
             self.end_confirmation(shared, doubted);
             return self.conclude(shared);
         }
-        if let Some(upstream) = shared.upstream(attempt.upstream) {
-            if failure == Failure::NoSocket {
-                upstream.end_trial();
-            } else if attempt.is_udp()
-                && let Some(note) = upstream.note_failure(now, attempt.sent)
-            {
-                shared.actions.push_back(Action::Note(note));
-            }
-        }
         // Some servers close every connection on which they receive EDNS.
         let plain_dns = QueryMode { again: true, last: true, ..attempt.mode.plain_dns() };
-        if failure == Failure::Closed && attempt.edns && self.retry(shared, &mut attempt, plain_dns) {
+        if is_closed && attempt.edns && self.retry(shared, &mut attempt, plain_dns) {
             return self.conclude(shared);
+        }
+        match failure {
+            Failure::NoSocket => shared.upstream(attempt.upstream).into_iter().for_each(Upstream::end_trial),
+            Failure::Backoff => {
+                let upstream = shared.upstream(attempt.upstream);
+                upstream.into_iter().for_each(|upstream| upstream.note_unsent(now, attempt.sent));
+            }
+            Failure::Unreachable | Failure::Refused | Failure::Closed | Failure::Handshake => {
+                self.note_failure(shared, &attempt);
+            }
         }
         // A response that was truncated over UDP and is unavailable over TCP may be short enough
         // without EDNS.
         let alone = self.attempts.is_empty() && self.unasked.is_empty();
-        let plain = QueryMode { last: true, ..attempt.mode.plain_dns().by_udp() };
+        let plain = QueryMode { last: true, ..attempt.mode.plain_dns().by_own_transport() };
         let again = attempt.edns || attempt.mode.again;
-        let cut = !attempt.is_udp() && again && alone && matches!(self.phase, Phase::Racing { .. });
+        let cut =
+            !attempt.is_by_own_transport() && again && alone && matches!(self.phase, Phase::Racing { .. });
         if !(cut && self.retry(shared, &mut attempt, plain)) {
             self.ask_instead(shared, &mut attempt);
         }
         self.conclude(shared)
+    }
+
+    /// Notes that an attempt has failed, if it shows that the upstream cannot be reached.
+    pub fn note_failure(&self, shared: &mut Shared, attempt: &Attempt) {
+        let now = shared.now;
+        if attempt.is_by_own_transport()
+            && let Some(upstream) = shared.upstream(attempt.upstream)
+            && let Some(note) = upstream.note_failure(now, attempt.sent)
+        {
+            shared.actions.push_back(Action::Note(note));
+        }
     }
 
     /// Handles a response with an error, which shows that the upstream is up.

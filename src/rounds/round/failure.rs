@@ -10,10 +10,10 @@ use hither_wire::codes::Rcode;
 impl Round {
     /// Replies at the end of a round without an answer: every attempt failed, or the deadline is
     /// reached. Clients get stale data or SERVFAIL, and the failure is cached (RFC 9520). A failure
-    /// for want of sockets is not cached: the next round may get one.
+    /// before any query was sent is not cached: the next round may get a socket or a connection.
     pub fn fail(&mut self, shared: &mut Shared) {
         let now = shared.now;
-        let is_ours = self.has_no_socket && self.attempts.is_empty();
+        let is_ours = self.has_sent_nothing && self.attempts.is_empty();
         let ede = self.ede;
         let answer =
             shared.stale(&self.question).unwrap_or(Answer::Empty { rcode: Rcode::SERVFAIL, ede: Some(ede) });

@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::attempt::Attempt;
 use crate::ids::{AttemptId, UpstreamId};
 use crate::response::{cookie_of, full_rcode, is_error};
-use crate::round::Round;
+use crate::round::{End, Round};
 use crate::shared::Shared;
 use hither_wire::message::Message;
 use std::time::Duration;
@@ -15,6 +15,10 @@ impl Round {
     pub fn learn(&self, shared: &mut Shared, id: AttemptId, message: &Message<'_>) {
         let now = shared.now;
         let attempt = &self.attempts[id];
+        if attempt.is_encrypted() {
+            // Its queries always have the same features.
+            return;
+        }
         let Some(upstream) = shared.upstream(attempt.upstream) else { return };
         if message.edns().is_some() {
             let own = attempt.without_cookie && cookie_of(message).is_none();
@@ -54,6 +58,21 @@ impl Round {
             lacks.then(|| upstream.note_no_edns(now))
         };
         shared.actions.extend(note.map(Action::Note));
+    }
+
+    /// Notes that the query of an attempt is sent only now, since it waited for a connection. The time
+    /// that connecting took is no part of the round-trip time.
+    pub fn on_transmitted(&mut self, shared: &mut Shared, id: AttemptId) -> Option<End> {
+        let now = shared.now;
+        let attempt = self.attempts.get_mut(id).filter(|attempt| attempt.is_encrypted())?;
+        let began = std::mem::replace(&mut attempt.sent, now);
+        if let Some(upstream) = shared.upstream(attempt.upstream) {
+            upstream.note_transmitted(now, began);
+        }
+        if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
+            trace.transmitted = Some(now);
+        }
+        None
     }
 
     pub fn note_response(&self, shared: &mut Shared, id: UpstreamId, rtt: Option<Duration>, useful: bool) {

@@ -17,7 +17,7 @@ impl Round {
     pub fn on_message(&mut self, shared: &mut Shared, id: AttemptId, octets: &[u8]) -> Option<End> {
         let now = shared.now;
         self.attempts.get(id)?;
-        self.has_no_socket = false;
+        self.has_sent_nothing = false;
         match self.check_message(shared, id, octets) {
             Err(doubt) => {
                 shared.count(Counter::MismatchedResponsesDropped);

@@ -23,6 +23,9 @@ impl Round {
             return;
         }
         let attempt = &mut self.attempts[id];
+        if attempt.is_encrypted() && doubt != Doubt::Unreadable {
+            return self.on_foreign_response(shared, id);
+        }
         if !attempt.is_udp() {
             // Over TCP, no other host can have sent the message.
             return self.on_unreadable_over_tcp(shared, id);
@@ -59,6 +62,14 @@ impl Round {
         }
     }
 
+    /// Fails an attempt whose encrypted connection gave the response to another query. The server, or the
+    /// connection, mixes queries up, so nothing of it is believed.
+    fn on_foreign_response(&mut self, shared: &mut Shared, id: AttemptId) {
+        let mut attempt = self.close(shared, id, "mismatched");
+        self.note_failure(shared, &attempt);
+        self.end_unreadable(shared, &mut attempt);
+    }
+
     /// Marks the latest attempt as the one that confirms `doubted`.
     pub fn mark_confirming(&mut self, doubted: Option<AttemptId>) {
         if let Some(tcp) = self.attempts.last_mut() {
@@ -66,8 +77,8 @@ impl Round {
         }
     }
 
-    /// Handles a TCP response that cannot be read: repeats the query once without EDNS, which some
-    /// servers do not support.
+    /// Handles a response over a connection that cannot be read: repeats the query once without EDNS,
+    /// which some servers do not support, unless the connection is encrypted.
     pub fn on_unreadable_over_tcp(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
         self.note_response(shared, attempt.upstream, None, false);
@@ -94,7 +105,7 @@ impl Round {
     /// Repeats a query without EDNS, for the last time: its UDP response cannot be read, and TCP failed.
     fn retry_unreadable(&mut self, shared: &mut Shared, id: AttemptId) {
         let mut attempt = self.close(shared, id, "unusable");
-        let plain_dns = QueryMode { last: true, ..attempt.mode.plain_dns().by_udp() };
+        let plain_dns = QueryMode { last: true, ..attempt.mode.plain_dns().by_own_transport() };
         if attempt.mode.last || !attempt.edns || !self.retry(shared, &mut attempt, plain_dns) {
             self.end_unreadable(shared, &mut attempt);
         }
