@@ -97,10 +97,7 @@ impl Routes {
 
 /// Whether the same names have the same upstreams in both.
 fn lead_as(own: &BTreeMap<Name, Vec<Server>>, other: &BTreeMap<Name, Vec<Server>>) -> bool {
-    let same = |((name, own), (other_name, others)): ((&Name, &Vec<Server>), (&Name, &Vec<Server>))| {
-        name == other_name && marks(own) == marks(others)
-    };
-    own.len() == other.len() && own.iter().zip(other).all(same)
+    own.keys().eq(other.keys()) && own.values().zip(other.values()).all(|(a, b)| marks(a) == marks(b))
 }
 
 /// Upstreams as numbers, each once.
