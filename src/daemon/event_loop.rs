@@ -5,6 +5,7 @@ mod deadlines;
 mod dispatch;
 #[cfg(test)]
 mod dispatch_tests;
+mod encrypted;
 mod inputs;
 mod local_requests;
 mod outputs;
@@ -27,7 +28,7 @@ use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sorter_child::Sorter;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Ready;
-use crate::daemon::upstreams::Upstreams;
+use crate::daemon::upstreams::{Encrypted, Upstreams};
 use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_net::clock::{Alarm, now};
@@ -144,6 +145,8 @@ impl Daemon {
         let signals = Signals::new().map_err(because("cannot create the signalfd"))?;
         let dir = config.runtime_dir.clone();
         let mut random = Random::new().map_err(because("cannot get random numbers from the kernel"))?;
+        let ids = Random::new().map_err(because("cannot get random numbers from the kernel"))?;
+        let encrypted = Encrypted::new(ids, shares.encrypted, now());
         let (poll, waker) = poll()?;
         let (persist, mut writer) = Persist::open(&config, &mut random, Arc::clone(&waker))?;
         let found = persist.find_saved(&config, Upkeep::of(&mut writer));
@@ -169,7 +172,7 @@ impl Daemon {
             ready: Ready::default(),
             core: core(config, routes, writer)?,
             clients: Clients::new(listeners, config, waker, random.draw()),
-            upstreams: Upstreams::new(random, &shares),
+            upstreams: Upstreams::new(random, &shares, encrypted),
             shortage: Shortage::default(),
             persist,
             reload,
@@ -237,6 +240,7 @@ impl Daemon {
         let (core, mut executor) = self.executor();
         core.on_time(now, &mut executor);
         self.upstreams.on_time(now);
+        self.upstreams.encrypted().on_time(now);
         self.on_shortage(now);
         let effects = self.clients.on_time(now);
         self.apply(effects, now);

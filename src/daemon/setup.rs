@@ -23,6 +23,9 @@ const RESERVE_MAX: usize = 256;
 /// descriptors.
 const IDLE_MAX: usize = 1024;
 const LINGERING_MAX: usize = 1024;
+/// Connections to encrypted upstreams, if there are enough descriptors: each upstream has seldom more than
+/// two, and at most six beside those of a race.
+const ENCRYPTED_MAX: usize = 256;
 
 /// The shares of the process's descriptors.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +40,8 @@ pub(crate) struct Shares {
     pub idle: usize,
     /// Sockets to upstreams that wait for late responses, part of `sockets`.
     pub lingering: usize,
+    /// Connections to encrypted upstreams, part of `sockets`.
+    pub encrypted: usize,
 }
 
 impl Shares {
@@ -52,7 +57,8 @@ impl Shares {
         let attempts = attempts.min(rest - tcp);
         let (idle, lingering) = (IDLE_MAX.min(descriptors / 8), LINGERING_MAX.min(descriptors / 8));
         let sockets = (attempts + idle + lingering).min(rest - tcp);
-        Shares { attempts, tcp, sockets, idle, lingering }
+        let encrypted = ENCRYPTED_MAX.min(sockets / 4);
+        Shares { attempts, tcp, sockets, idle, lingering, encrypted }
     }
 }
 
@@ -148,6 +154,7 @@ mod tests {
             let shares = of(descriptors);
             assert!(shares.attempts > 0 && shares.tcp > 0, "{descriptors}: {shares:?}");
             assert!(shares.attempts <= shares.sockets, "{descriptors}: {shares:?}");
+            assert!(shares.encrypted > 0 && shares.encrypted < shares.sockets, "{descriptors}: {shares:?}");
             let all = shares.sockets + shares.tcp + HELD_DESCRIPTORS + 2 + RESERVE_MIN;
             assert!(descriptors < 50 || all <= descriptors, "{descriptors}: {shares:?}");
         }

@@ -15,6 +15,11 @@ pub(crate) enum Source {
     Client(Slot),
     /// A socket towards an upstream.
     Upstream(Slot),
+    /// A connection to an encrypted upstream.
+    Secure(Slot),
+    /// A step of the handshake of such a connection. No event of the kernel has this source: the loop queues
+    /// it.
+    Handshake(Slot),
     /// A local connection of an operator or the sorter.
     Peer(Slot),
     Hints,
@@ -68,6 +73,8 @@ impl Source {
             Self::Network => 10 << KIND,
             Self::Woken => 11 << KIND,
             Self::WallClock => 12 << KIND,
+            Self::Secure(s) => slot(13, s),
+            Self::Handshake(s) => slot(14, s),
         })
     }
 
@@ -87,6 +94,8 @@ impl Source {
             9 => Self::Hints,
             10 => Self::Network,
             11 => Self::Woken,
+            13 => Self::Secure(slot),
+            14 => Self::Handshake(slot),
             _ => Self::WallClock,
         }
     }
@@ -108,6 +117,8 @@ mod tests {
             Source::SorterListener,
             Source::Client(slot),
             Source::Upstream(slot),
+            Source::Secure(slot),
+            Source::Handshake(slot),
             Source::Peer(Slot { key: 0, generation: 0 }),
             Source::Hints,
             Source::Network,

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Own,
     /// Responses of upstreams.
     Upstreams,
+    /// Steps of handshakes with encrypted upstreams.
+    Handshakes,
     /// Clients by TCP: new connections and queries.
     Connections,
     /// Processes of this host: operators, the sorter, hints of readers.
@@ -25,7 +27,8 @@ pub(crate) enum Kind {
 }
 
 /// All kinds but queries by UDP, in the order of their turns.
-pub(crate) const OTHERS: [Kind; 4] = [Kind::Own, Kind::Upstreams, Kind::Connections, Kind::Local];
+pub(crate) const OTHERS: [Kind; 5] =
+    [Kind::Own, Kind::Upstreams, Kind::Handshakes, Kind::Connections, Kind::Local];
 const KINDS: usize = OTHERS.len() + 1;
 
 /// The budget of a kind between two reads of queries by UDP. The last message may exceed it.
@@ -51,7 +54,8 @@ impl Kind {
             Source::Alarm | Source::Signals | Source::Network | Source::Woken | Source::WallClock => {
                 Self::Own
             }
-            Source::Upstream(_) => Self::Upstreams,
+            Source::Upstream(_) | Source::Secure(_) => Self::Upstreams,
+            Source::Handshake(_) => Self::Handshakes,
             Source::TcpListener(_) | Source::Client(_) => Self::Connections,
             Source::ControlListener | Source::SorterListener | Source::Peer(_) | Source::Hints => Self::Local,
         }
@@ -64,6 +68,8 @@ impl Kind {
             Self::Datagrams => (16, 1024 * KIB, 2_000, 8),
             Self::Own => (2_048, 1024 * KIB, 500, 8),
             Self::Upstreams => (256, 512 * KIB, 1_000, 4),
+            // The signatures of one chain of certificates may take a millisecond.
+            Self::Handshakes => (1, 64 * KIB, 1_000, 1),
             // A reply of 64 KiB takes some 15 microseconds to compose, and more to send.
             Self::Connections => (256, 512 * KIB, 1_000, 8),
             // One status may take a millisecond.

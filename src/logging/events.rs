@@ -80,6 +80,10 @@ events! {
     UpstreamRefused = "upstream-refused" 0x5d1c6a0e_7f43_4b8e_9c57_3a0e8b21d964,
     /// An upstream does not accept EDNS.
     UpstreamWithoutEdns = "upstream-without-edns" 0xc1bf6f3e_57cc_44da_8772_9c69fb164f64,
+    /// An encrypted upstream cannot be connected to, or cannot be trusted.
+    UpstreamUnusable = "upstream-unusable" 0x20fe1078_9182_4e69_a756_399373f3c492,
+    /// An encrypted upstream that could not be used answers again.
+    UpstreamUsable = "upstream-usable" 0xe7e3180e_5e5c_4f01_b0dd_33dd3b62c4af,
     /// Addresses, links or routes have changed, or the host was suspended.
     NetworkChanged = "network-changed" 0x11985d4e_4101_4b53_bf02_f186cd35ac35,
     /// Private addresses of a public name are withheld.

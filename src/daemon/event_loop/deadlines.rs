@@ -12,6 +12,8 @@ pub(super) enum Deadline {
     Rounds,
     /// Sockets to upstreams have waited long enough for late responses, or for their next query.
     UpstreamSockets,
+    /// Connections to encrypted upstreams: a handshake or silence takes too long, or nothing needs one.
+    Encrypted,
     /// Accepting is tried again at listeners that had no descriptor for a connection.
     Accept,
     /// TCP connections have been idle for too long, or the next queries may begin their rounds.
@@ -34,13 +36,14 @@ pub(super) enum Deadline {
 
 impl Daemon {
     /// All deadlines, each with its time if it is set.
-    fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 11] {
+    fn deadlines(&mut self) -> [(Deadline, Option<Monotonic>); 12] {
         let supervision = &self.supervision;
         let sorter = supervision.sorter.as_ref().and_then(Sorter::timeout);
         let (watchdog, manager) = (supervision.watchdog.map(|(_, at)| at), supervision.manager.timeout());
         [
             (Deadline::Rounds, self.core.timeout()),
             (Deadline::UpstreamSockets, self.upstreams.timeout()),
+            (Deadline::Encrypted, self.upstreams.encrypted().timeout()),
             (Deadline::Accept, self.shortage.timeout()),
             (Deadline::Clients, self.clients.timeout()),
             (Deadline::SorterStart, sorter),

@@ -119,6 +119,8 @@ impl Daemon {
             Source::TcpListener(n) => self.on_listener(n, now, budget),
             Source::Client(slot) => self.on_connection(slot, now, budget),
             Source::Upstream(slot) => self.on_upstream(slot, now, budget),
+            Source::Secure(slot) => self.on_encrypted(slot, now, budget),
+            Source::Handshake(slot) => self.on_handshake(slot, now),
             Source::ControlListener | Source::SorterListener => self.on_local_listener(source, now, budget),
             Source::Peer(slot) => self.on_peer(slot, now, budget),
             Source::Hints => self.on_hints(now, budget),

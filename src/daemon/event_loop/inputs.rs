@@ -202,7 +202,8 @@ impl Daemon {
     pub(super) fn send_queries(&mut self, now: Monotonic) {
         loop {
             let failed = self.upstreams.send_queries(self.poll.registry(), now);
-            if failed.is_empty() {
+            let has_outcomes = self.flush_encrypted(now);
+            if failed.is_empty() && !has_outcomes {
                 return;
             }
             for (attempt, failure) in failed {

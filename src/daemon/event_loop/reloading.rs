@@ -201,6 +201,7 @@ impl Daemon {
             self.core.counters().add(Counter::NetworkChanges, 1);
             self.admin.notices.forget_outage();
             self.upstreams.renew();
+            self.upstreams.encrypted().change_network(now);
             self.tell(now, Input::NetworkChanged);
         }
     }

@@ -51,6 +51,7 @@ impl Daemon {
         self.begin_all_rounds(now);
         self.deliver_all(now);
         self.clients.send_replies();
+        self.upstreams.encrypted().shut_down(now);
         self.publish_counters(now);
         self.core.table().close();
         unusable_config::forget_failed_start(&self.reload.config().runtime_dir);

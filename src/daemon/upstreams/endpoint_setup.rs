@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 
 /// One encrypted upstream.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "the connections to encrypted upstreams follow")]
 pub(crate) struct EndpointSetup {
     /// The upstream as the core knows it: its hash covers everything below.
     pub server: Server,

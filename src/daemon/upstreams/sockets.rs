@@ -14,6 +14,7 @@ pub(crate) use receiving::{Conversation, MESSAGES_PER_TURN_MAX, Received};
 use crate::daemon::core::Sending;
 use crate::daemon::setup::Shares;
 use crate::daemon::sources::{Slot, Source};
+use crate::daemon::upstreams::encrypted::Encrypted;
 use crate::daemon::upstreams::pool::{Pool, UdpLine, id_of};
 use hither_net::frame::{Framer, Outbox};
 use hither_net::random::Random;
@@ -66,16 +67,16 @@ pub(crate) struct Upstreams {
     over: Vec<usize>,
     generation: u32,
     pool: Pool,
-    /// The bound on all sockets.
-    most: usize,
-    /// The bound on sockets that only wait for late responses. Beyond it they become idle, or are
+    /// The bounds on sockets. Those beyond the bound on waiting for late responses become idle, or are
     /// closed, at once.
-    lingering_most: usize,
+    shares: Shares,
     /// When the kernel last had no descriptor.
     short: Option<Monotonic>,
     random: Random,
     /// Buffer for one message, lent to the event loop.
     buffer: Vec<u8>,
+    /// The connections to encrypted upstreams, which count as sockets.
+    encrypted: Encrypted,
 }
 
 /// Sockets closed in one turn.
@@ -96,7 +97,7 @@ fn failure(error: &io::Error) -> Failure {
 }
 
 impl Upstreams {
-    pub fn new(random: Random, shares: &Shares) -> Self {
+    pub fn new(random: Random, shares: &Shares, encrypted: Encrypted) -> Self {
         Self {
             sockets: Slab::new(),
             attempts: BTreeMap::new(),
@@ -105,11 +106,11 @@ impl Upstreams {
             over: Vec::new(),
             generation: 0,
             pool: Pool::new(shares.idle),
-            most: shares.sockets,
-            lingering_most: shares.lingering,
+            shares: shares.clone(),
             short: None,
             random,
             buffer: vec![0; 65_535],
+            encrypted,
         }
     }
 
@@ -124,7 +125,13 @@ impl Upstreams {
 
     /// Takes over the bounds of another configuration.
     pub fn set_shares(&mut self, shares: &Shares) {
-        (self.most, self.lingering_most) = (shares.sockets, shares.lingering);
+        self.shares = shares.clone();
+        self.encrypted.set_most(shares.encrypted);
+    }
+
+    /// The connections to encrypted upstreams.
+    pub fn encrypted(&mut self) -> &mut Encrypted {
+        &mut self.encrypted
     }
 
     /// Gives a query a socket of its own. A datagram leaves with the next [`Upstreams::send_queries`].
@@ -139,8 +146,10 @@ impl Upstreams {
                 self.outgoing.push((key, attempt, octets));
                 Ok(())
             }
-            // The configuration names no encrypted upstream in this version.
-            Transport::Tls | Transport::Https | Transport::Quic => Err(Failure::NoSocket),
+            Transport::Tls | Transport::Https | Transport::Quic => {
+                self.encrypted.send(Sending { attempt, server, transport, octets });
+                Ok(())
+            }
             Transport::Tcp => {
                 let key = self.tcp_socket(registry, now, server, &octets).map_err(|error| failure(&error))?;
                 self.sockets[key].attempt = Some(attempt);
@@ -256,7 +265,7 @@ impl Upstreams {
             let Some(key) = self.over.pop() else { break };
             self.drop_socket(key);
         }
-        let room = self.most.saturating_sub(self.sockets.len());
+        let room = self.shares.sockets.saturating_sub(self.len());
         if room == 0 || self.short.is_some_and(|at| now < at.plus(SHORTAGE_LASTS)) {
             return self.pool.open_none_ahead();
         }
@@ -300,7 +309,7 @@ impl Upstreams {
 
     /// The number of open sockets.
     pub fn len(&self) -> usize {
-        self.sockets.len()
+        self.sockets.len() + self.encrypted.len()
     }
 }
 

@@ -8,12 +8,12 @@ use hither_table::Monotonic;
 impl Upstreams {
     /// Ends an attempt. Its UDP socket stays open until `linger` if that is given and the bound allows it.
     pub fn close(&mut self, attempt: AttemptId, linger: Option<Monotonic>, now: Monotonic) {
-        let Some(key) = self.attempts.remove(&attempt) else { return };
+        let Some(key) = self.attempts.remove(&attempt) else { return self.encrypted.cancel(attempt) };
         let socket = &mut self.sockets[key];
         socket.attempt = None;
         match linger {
             Some(until)
-                if self.lingering.len() < self.lingering_most && matches!(socket.line, Line::Udp(_)) =>
+                if self.lingering.len() < self.shares.lingering && matches!(socket.line, Line::Udp(_)) =>
             {
                 socket.lingers = Some(until);
                 self.lingering.insert((until, key));

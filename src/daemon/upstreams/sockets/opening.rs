@@ -1,6 +1,7 @@
 //! Opens sockets to upstreams, and closes unused ones for them if the kernel has no descriptor.
 
 use super::{Line, Upstreams};
+use crate::daemon::sources::Slot;
 use hither_net::frame::{Framer, Outbox};
 use hither_net::ports;
 use hither_net::shortage::is_shortage;
@@ -73,9 +74,25 @@ impl Upstreams {
         }
     }
 
+    /// Takes one step of the handshake of a connection to an encrypted upstream: opens its socket, or goes
+    /// on with what the socket has received.
+    pub fn step_handshake(&mut self, registry: &Registry, slot: Slot, now: Monotonic) {
+        if !self.encrypted.is_planned(slot) {
+            return self.encrypted.shake(slot, now);
+        }
+        let open = |own: &mut Upstreams| own.encrypted.open(registry, slot, &mut own.random);
+        let opened = match self.encrypted.is_full() {
+            true => Err(io::Error::from_raw_os_error(nix::libc::EMFILE)),
+            false => self.open_or_reuse(now, open, |_| None),
+        };
+        if let Err(error) = opened {
+            self.encrypted.give_up(slot, &error, now);
+        }
+    }
+
     /// Closes an unused socket if the bound on sockets is reached.
     fn make_room(&mut self) {
-        if self.sockets.len() >= self.most {
+        if self.len() >= self.shares.sockets {
             self.give_up(1);
         }
     }

@@ -10,8 +10,9 @@ fn upstream() -> (std::net::UdpSocket, Server) {
 }
 
 fn upstreams(sockets: usize) -> Upstreams {
-    let shares = Shares { attempts: 64, tcp: 1, sockets, idle: 64, lingering: 8 };
-    Upstreams::new(Random::new().expect("random numbers"), &shares)
+    let shares = Shares { attempts: 64, tcp: 1, sockets, idle: 64, lingering: 8, encrypted: 8 };
+    let random = || Random::new().expect("random numbers");
+    Upstreams::new(random(), &shares, Encrypted::new(random(), shares.encrypted, Monotonic(0)))
 }
 
 fn by_udp(attempt: AttemptId, server: Server, octets: Rc<[u8]>) -> Sending {

@@ -1,0 +1,295 @@
+//! Connections to encrypted upstreams: the shell around `connections` and `secure`.
+//!
+//! The machine of `connections` decides when a connection is opened and which query it carries; a session
+//! of `secure` speaks the protocol. [`Encrypted`] owns both and the sockets, executes the actions of the
+//! machine, and reports to it what sessions and sockets say. An action that fails is reported when all
+//! others have been executed, as for the core (`daemon/core.rs`).
+//!
+//! The event loop drives it: `send` and `cancel` execute actions of the core and only queue; `flush` hands
+//! the queries of a turn to the machine and writes each socket once; `advance` takes one event of a
+//! connection; `open` and `shake` take one step of a handshake, which is expensive. What the core has to
+//! know waits in `poll_outcome`.
+
+mod attempts;
+mod endpoints;
+mod events;
+mod handshakes;
+mod health;
+mod lines;
+mod report;
+mod session;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod why;
+
+pub(crate) use events::Readiness;
+pub(crate) use report::EncryptedReport;
+
+use super::EndpointSetup;
+use crate::daemon::core::Sending;
+use crate::daemon::sources::{Slot, Source};
+use attempts::Attempts;
+use endpoints::Endpoints;
+use hither_connections::{Action, Channel, ConnectionId, Input, Machine, Note, Settings, Token, Why};
+use hither_net::random::Random;
+use hither_rounds::{AttemptId, Failure, Server};
+use hither_secure::{Anchor, Refused};
+use hither_table::Monotonic;
+use hither_wire::name::Name;
+use lines::Lines;
+use session::Bench;
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long a connection without queries is kept if its server does not say how long it keeps one. Common
+/// servers close such connections after 30 seconds.
+const IDLE: Duration = Duration::from_secs(25);
+/// Octets of the largest datagram.
+const DATAGRAM_OCTETS_MAX: usize = 65_535;
+
+/// What the core has to know of a query.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A response, with the message id of the query.
+    Message(AttemptId, Box<[u8]>),
+    /// The query has ended without a response.
+    Failed(AttemptId, Failure),
+}
+
+/// An action that failed. The machine gets it as an input when all other actions have been executed.
+#[derive(Debug)]
+enum Undone {
+    Closed(ConnectionId, Why),
+    Reset { connection: ConnectionId, channel: Channel, may_retry: bool },
+}
+
+/// Everything between the core and its encrypted upstreams. See the module.
+pub(crate) struct Encrypted {
+    machine: Machine,
+    endpoints: Endpoints,
+    lines: Lines,
+    attempts: Attempts,
+    /// Empty between two calls.
+    undone: VecDeque<Undone>,
+    bench: Bench,
+    /// The bound on connections.
+    most: usize,
+}
+
+impl fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encrypted").field("lines", &self.lines).finish_non_exhaustive()
+    }
+}
+
+impl Encrypted {
+    /// `random` gives the ids of queries over TLS. There are never more than `most` connections.
+    pub fn new(mut random: Random, most: usize, now: Monotonic) -> Encrypted {
+        let settings = Settings { idle: IDLE, ..Settings::default() };
+        let anchor = Anchor::new(Instant::now(), now);
+        let (received, sent) = (vec![0; DATAGRAM_OCTETS_MAX], Vec::new());
+        Encrypted {
+            machine: Machine::new(settings, Box::new(move || random.draw())),
+            endpoints: Endpoints::new(),
+            lines: Lines::default(),
+            attempts: Attempts::default(),
+            undone: VecDeque::new(),
+            bench: Bench { anchor, now, received, sent },
+            most,
+        }
+    }
+
+    /// Takes over the bound of another configuration.
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// Notes a time that the host has stored, in seconds since 1970: certificates are not judged by an
+    /// earlier one.
+    pub fn note_stored_time(&mut self, stored_s: u64) {
+        self.endpoints.clock.note_stored(stored_s);
+    }
+
+    /// Replaces the upstreams: new ones are added, and missing ones forgotten with their connections. The
+    /// others keep theirs.
+    pub fn set_endpoints(&mut self, setups: Vec<EndpointSetup>, now: Monotonic) {
+        for input in self.endpoints.set(setups) {
+            self.tell(now, input);
+        }
+    }
+
+    /// Sets the addresses of the upstreams whose host is looked up. While none is known, queries wait if
+    /// one `is_looking_up`, else they fail.
+    pub fn set_addresses(&mut self, host: &Name, addresses: &[IpAddr], is_looking_up: bool, now: Monotonic) {
+        for input in self.endpoints.set_addresses(host, addresses, is_looking_up) {
+            self.tell(now, input);
+        }
+    }
+
+    /// Queues a query. It leaves with the next [`Encrypted::flush`].
+    pub fn send(&mut self, query: Sending) {
+        self.attempts.queue(query);
+    }
+
+    /// Ends an attempt: nothing more is reported of it.
+    pub fn cancel(&mut self, attempt: AttemptId) {
+        self.attempts.cancel(attempt);
+    }
+
+    /// Hands the queued queries to the machine, and writes what the connections have to send, each once.
+    pub fn flush(&mut self, now: Monotonic) {
+        if self.endpoints.is_empty() && self.attempts.is_empty() {
+            return;
+        }
+        while let Some(attempt) = self.attempts.next_cancelled() {
+            self.tell(now, Input::Cancel { token: Token(attempt.0) });
+        }
+        while let Some(Sending { attempt, server, octets, .. }) = self.attempts.next_query() {
+            match self.endpoints.id_of(&server) {
+                Some(endpoint) => self.tell(now, Input::Query { token: Token(attempt.0), endpoint, octets }),
+                None => self.attempts.fail(attempt, why::of_machine(hither_connections::Failure::Forgotten)),
+            }
+        }
+        self.bench.now = now;
+        self.lines.transmit(&mut self.bench);
+    }
+
+    /// The next outcome of a query that has not been cancelled.
+    pub fn poll_outcome(&mut self) -> Option<Outcome> {
+        self.attempts.poll_outcome()
+    }
+
+    /// Connections that the event loop has to look at although no event names them.
+    pub fn take_woken(&mut self) -> Vec<Source> {
+        self.lines.take_woken()
+    }
+
+    /// When [`Encrypted::on_time`] is to be called.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        if self.endpoints.is_empty() {
+            return None;
+        }
+        self.machine.poll_timeout().into_iter().chain(self.lines.timeout()).min()
+    }
+
+    /// Does what is due.
+    pub fn on_time(&mut self, now: Monotonic) {
+        if self.timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        self.lines.on_time(now);
+        self.machine.handle_timeout(now);
+        self.settle(now);
+    }
+
+    /// The host is in another network: every connection and ticket is given up.
+    pub fn change_network(&mut self, now: Monotonic) {
+        self.tell(now, Input::NetworkChanged);
+    }
+
+    /// Ends all queries and connections. Servers are told so by what their sockets take at once.
+    pub fn shut_down(&mut self, now: Monotonic) {
+        self.tell(now, Input::Shutdown);
+    }
+
+    /// The number of sockets.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Hands an input to the machine, and executes all resulting actions.
+    fn tell(&mut self, now: Monotonic, input: Input<'_>) {
+        self.machine.handle(now, input);
+        self.settle(now);
+    }
+
+    /// Executes all actions, then reports those that failed one by one, until neither is left.
+    fn settle(&mut self, now: Monotonic) {
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.execute(action, now);
+            }
+            let input = match self.undone.pop_front() {
+                Some(Undone::Closed(connection, why)) => Input::Closed { connection, why },
+                Some(Undone::Reset { connection, channel, may_retry }) => {
+                    Input::Reset { connection, channel, may_retry }
+                }
+                None => return,
+            };
+            self.machine.handle(now, input);
+        }
+    }
+
+    fn execute(&mut self, action: Action, now: Monotonic) {
+        match action {
+            Action::Open { connection, endpoint, address } => self.lines.plan(connection, endpoint, address),
+            Action::Send { connection, channel, octets } => self.send_on(connection, channel, &octets),
+            Action::CancelChannel { connection, channel } => {
+                let found = self.lines.find(connection);
+                if let Some(key) = found
+                    && let Some(session) = self.lines.get_mut(key).and_then(|line| line.session())
+                {
+                    session.cancel(channel.0);
+                    self.lines.mark(key);
+                }
+            }
+            Action::Close { connection, politely } => self.close(connection, politely, now),
+            Action::Deliver { token, octets } => self.attempts.deliver(AttemptId(token.0), octets),
+            // The core does not yet know that a query waited.
+            Action::Transmitted { .. } => {}
+            Action::Fail { token, failure } => {
+                self.attempts.fail(AttemptId(token.0), why::of_machine(failure));
+            }
+            Action::VoidTickets { endpoint } => self.endpoints.void_tickets(endpoint),
+            Action::Note(note) => self.note(note, now),
+        }
+    }
+
+    fn send_on(&mut self, connection: ConnectionId, channel: Channel, octets: &[u8]) {
+        let Some(key) = self.lines.find(connection) else { return };
+        let session = self.lines.get_mut(key).and_then(|line| line.session());
+        match session.map_or(Err(Refused::NotReady), |session| session.query(channel.0, octets)) {
+            Ok(()) => self.lines.mark(key),
+            Err(refused) => {
+                let may_retry = refused != Refused::Unfit;
+                self.undone.push_back(Undone::Reset { connection, channel, may_retry });
+            }
+        }
+    }
+
+    /// Closes a connection. What the socket does not take at once is not sent.
+    fn close(&mut self, connection: ConnectionId, politely: bool, now: Monotonic) {
+        let Some(mut line) = self.lines.find(connection).and_then(|key| self.lines.remove(key)) else {
+            return;
+        };
+        self.bench.now = now;
+        if let Some(session) = line.session().filter(|_| politely) {
+            session.close(now);
+            // The connection is over either way.
+            let _ = session.transmit(&mut self.bench);
+        }
+    }
+
+    fn note(&mut self, note: Note, now: Monotonic) {
+        let (Note::Down { endpoint: id, .. } | Note::Up { endpoint: id }) = note;
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        match note {
+            Note::Down { failure, .. } => endpoint.health.note_down(failure, endpoint.setup.named(), now),
+            Note::Up { .. } => endpoint.health.note_up(endpoint.setup.named()),
+        }
+    }
+
+    /// The state of an upstream; `None` if it is not encrypted.
+    pub fn report(&self, server: &Server, now: Monotonic) -> Option<EncryptedReport> {
+        let id = self.endpoints.id_of(server)?;
+        Some(EncryptedReport::of(self.endpoints.get(id)?, &self.machine.report(id)?, now))
+    }
+
+    /// The key of a slot, unless its connection is gone.
+    fn key_of(&self, slot: Slot) -> Option<usize> {
+        self.lines.key_of(slot)
+    }
+}
