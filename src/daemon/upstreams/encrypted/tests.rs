@@ -1,6 +1,8 @@
 //! Connections over the loopback interface, to servers in threads.
 
 mod quic_server;
+#[path = "../../../../tests/support/retry.rs"]
+mod retry;
 #[path = "../../../secure/tests/sessions/support.rs"]
 #[allow(dead_code, reason = "the tests of the crate need more of it")]
 mod support;

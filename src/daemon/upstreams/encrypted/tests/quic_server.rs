@@ -1,6 +1,7 @@
 //! A server of DNS over QUIC, in a thread of its own. It answers each query by itself, with the bit for
 //! responses.
 
+use super::retry::retried;
 use bytes::BytesMut;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, StreamId};
@@ -41,7 +42,7 @@ impl Server {
             let wait = due.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()));
             let wait = wait.max(Duration::from_millis(1));
             self.socket.set_read_timeout(Some(wait)).expect("an option");
-            if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            if let Ok((length, from)) = retried(|| self.socket.recv_from(&mut buffer)) {
                 self.take(from, &buffer[..length]);
             }
             self.work();

@@ -100,6 +100,5 @@ fn serve(
 }
 
 fn drain(stream: &mut TcpStream) -> std::io::Result<()> {
-    while stream.read(&mut [0; 1024])? > 0 {}
-    Ok(())
+    std::io::copy(stream, &mut std::io::sink()).map(drop)
 }
