@@ -6,6 +6,8 @@
 mod language;
 #[path = "scenarios/messages.rs"]
 mod messages;
+#[path = "scenarios/records.rs"]
+mod records;
 #[path = "scenarios/stage.rs"]
 mod stage;
 

@@ -130,7 +130,7 @@ pub(crate) fn send(shared: &mut Shared, plan: &Plan<'_>) -> Option<Attempt> {
     let Composed { octets, edns, with_cookie } = match mode.transport {
         Transport::Udp | Transport::Tcp => compose(shared, plan, dns_id)?,
         Transport::Tls | Transport::Https | Transport::Quic => {
-            Composed { octets: query::padded(dns_id, plan), edns: false, with_cookie: false }
+            Composed { octets: query::padded(dns_id, plan, shared.faults), edns: false, with_cookie: false }
         }
     };
     shared.next_attempt += 1;

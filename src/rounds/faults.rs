@@ -120,6 +120,11 @@ impl Faults {
         self.has(Mutant::KeepsAttemptsAfterTheEnd)
     }
 
+    /// Whether a query over an encrypted transport shows its length.
+    pub fn may_leave_out_padding(self) -> bool {
+        self.has(Mutant::PaddingIsLeftOut)
+    }
+
     /// Whether a superseded round publishes its set.
     pub fn may_publish_superseded(self) -> bool {
         self.has(Mutant::PublishesAfterSupersede)

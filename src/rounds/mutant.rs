@@ -60,11 +60,16 @@ pub enum Mutant {
     ShortAnswersJoin,
     PrivateAddressesJoin,
     FailureWhileSendingIsLost,
+    EncryptedFallsToClearText,
+    ForeignResponseIsBelieved,
+    PaddingIsLeftOut,
+    BackoffCountsAsFailure,
+    WaitForAConnectionCounts,
 }
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 55] = [
+    pub const ALL: [Mutant; 60] = [
         Mutant::DuplicateReply,
         Mutant::LostFallback,
         Mutant::DeadlineOffByOne,
@@ -120,5 +125,10 @@ impl Mutant {
         Mutant::ShortAnswersJoin,
         Mutant::PrivateAddressesJoin,
         Mutant::FailureWhileSendingIsLost,
+        Mutant::EncryptedFallsToClearText,
+        Mutant::ForeignResponseIsBelieved,
+        Mutant::PaddingIsLeftOut,
+        Mutant::BackoffCountsAsFailure,
+        Mutant::WaitForAConnectionCounts,
     ];
 }

@@ -1,6 +1,7 @@
 //! The language of scenarios: reads lines of text as a script.
 
-use hither_rounds::{Deny, Settings};
+use super::records::{Record, records};
+use hither_rounds::{Deny, Settings, Transport};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::name::Name;
 use std::net::IpAddr;
@@ -10,6 +11,10 @@ use std::time::Duration;
 pub struct Script {
     pub settings: Settings,
     pub upstreams: usize,
+    /// Upstreams with an encrypted transport.
+    pub encrypted: Vec<(usize, Transport)>,
+    /// Names that only one upstream is queried for, which gets no other queries.
+    pub names: Vec<(Name, usize)>,
     pub responses: Vec<Upstream>,
     pub steps: Vec<Step>,
 }
@@ -53,29 +58,10 @@ pub enum Act {
     Unreachable,
     NoSocket,
     Closed,
-}
-
-/// A record. The owner of a record without one is the question's name, or the target of the CNAME before it.
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub owner: Option<Name>,
-    /// Whether the record is in the authority section, where SOA records always are.
-    pub authority: bool,
-    pub data: Data,
-}
-
-#[derive(Clone, Debug)]
-pub enum Data {
-    Address(IpAddr, u32),
-    Cname(Name, u32),
-    Dname(Name, u32),
-    Text(String, u32),
-    Soa(Name, u32, u32),
-    /// A signature of the record before it, with this TTL.
-    Rrsig(u32),
-    /// An NSEC record with the next name and this TTL.
-    Nsec(Name, u32),
-    Ns(Name, u32),
+    Handshake,
+    Backoff,
+    /// The query leaves only now: it had waited for a connection.
+    Transmitted,
 }
 
 pub struct Step {
@@ -140,8 +126,14 @@ pub enum What {
 }
 
 pub fn read(text: &str) -> Result<Script, String> {
-    let mut script =
-        Script { settings: Settings::default(), upstreams: 0, responses: Vec::new(), steps: Vec::new() };
+    let mut script = Script {
+        settings: Settings::default(),
+        upstreams: 0,
+        encrypted: Vec::new(),
+        names: Vec::new(),
+        responses: Vec::new(),
+        steps: Vec::new(),
+    };
     let mut at = Duration::ZERO;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split(" ;").next().unwrap_or_default().trim();
@@ -160,7 +152,11 @@ fn one(script: &mut Script, at: &mut Duration, line: usize, words: &[&str]) -> R
         [upstream, rest @ ..] if number_of(upstream, 'u').is_some() => {
             let upstream = number_of(upstream, 'u').unwrap_or(0);
             script.upstreams = script.upstreams.max(upstream + 1);
-            script.responses.push(self::response(upstream, rest)?);
+            match rest {
+                ["over", transport] => script.encrypted.push((upstream, self::transport(transport)?)),
+                ["only", own] => script.names.push((name(own)?.to_lower(), upstream)),
+                rest => script.responses.push(self::response(upstream, rest)?),
+            }
             Ok(())
         }
         [first, rest @ ..] => {
@@ -237,7 +233,13 @@ fn duration(word: &str) -> Result<Duration, String> {
         .map_err(|_| format!("'{word}' is no time"))
 }
 
-fn name(word: &str) -> Result<Name, String> {
+fn transport(word: &str) -> Result<Transport, String> {
+    let transports = [Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic];
+    let found = transports.into_iter().find(|t| format!("{t:?}").to_lowercase() == word);
+    found.ok_or(format!("'{word}' is no transport"))
+}
+
+pub fn name(word: &str) -> Result<Name, String> {
     word.parse().map_err(|error| format!("'{word}': {error}"))
 }
 
@@ -285,6 +287,9 @@ fn act(words: &[&str]) -> Result<Act, String> {
             Act::Unasked(code.parse().map_err(|error| format!("'{code}' is {error}"))?, records(rest)?)
         }
         ["closed"] => Act::Closed,
+        ["handshake"] => Act::Handshake,
+        ["backoff"] => Act::Backoff,
+        ["sent"] => Act::Transmitted,
         ["garbage"] => Act::Garbage,
         ["refused"] => Act::Refused,
         ["unreachable"] => Act::Unreachable,
@@ -294,42 +299,6 @@ fn act(words: &[&str]) -> Result<Act, String> {
             Act::Answer { rcode: code.parse().unwrap_or_default(), truncated: false, records: records(rest)? }
         }
         rest => Act::Answer { rcode: Rcode::NOERROR, truncated: false, records: records(rest)? },
-    })
-}
-
-fn records(words: &[&str]) -> Result<Vec<Record>, String> {
-    let text = words.join(" ");
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(record).collect()
-}
-
-fn record(text: &str) -> Result<Record, String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let (authority, words) = match words[..] {
-        ["authority", ref rest @ ..] => (true, rest),
-        ref rest => (false, rest),
-    };
-    let (owner, data) = match words {
-        ["of", owner, data @ ..] => (Some(name(owner)?), data),
-        data => (None, data),
-    };
-    let data = self::data(data, text)?;
-    Ok(Record { owner, authority: authority || matches!(data, Data::Soa(..)), data })
-}
-
-fn data(words: &[&str], text: &str) -> Result<Data, String> {
-    let ttl = |word: &str| word.parse().map_err(|_| format!("'{word}' is no TTL"));
-    Ok(match *words {
-        ["A" | "AAAA", address, "ttl", t] => {
-            Data::Address(address.parse().map_err(|_| format!("'{address}' is no address"))?, ttl(t)?)
-        }
-        ["CNAME", target, "ttl", t] => Data::Cname(name(target)?, ttl(t)?),
-        ["DNAME", target, "ttl", t] => Data::Dname(name(target)?, ttl(t)?),
-        ["TXT", word, "ttl", t] => Data::Text(word.to_owned(), ttl(t)?),
-        ["SOA", zone, "ttl", t, "minimum", m] => Data::Soa(name(zone)?, ttl(t)?, ttl(m)?),
-        ["RRSIG", "ttl", t] => Data::Rrsig(ttl(t)?),
-        ["NSEC", next, "ttl", t] => Data::Nsec(name(next)?, ttl(t)?),
-        ["NS", server, "ttl", t] => Data::Ns(name(server)?, ttl(t)?),
-        _ => return Err(format!("'{text}' is no record")),
     })
 }
 

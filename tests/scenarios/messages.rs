@@ -1,6 +1,7 @@
 //! Messages of a scenario: an upstream's response to a query, and a reply as scenarios write it.
 
-use super::language::{Act, Data, Record};
+use super::language::Act;
+use super::records::{Data, Record};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::{Composer, Owner, flags};
 use hither_wire::message::{Message, Section};

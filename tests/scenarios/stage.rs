@@ -5,7 +5,7 @@ use super::language::{Act, Script, Upstream, What};
 use super::messages::{response, shown};
 use hither_rounds::{
     Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
-    SenderId, Settings, Transport, reply,
+    SenderId, Server, Settings, Transport, reply,
 };
 use hither_table::{
     Counter, Family, Geometry, Key, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
@@ -23,6 +23,7 @@ const START: Monotonic = Monotonic::from_ms(1_000_000);
 enum Arrival {
     Message(Vec<u8>),
     Failed(Failure),
+    Transmitted,
 }
 
 struct Client {
@@ -55,8 +56,36 @@ pub fn play(script: &Script) -> Result<(), String> {
     Ok(())
 }
 
-fn upstream(n: usize) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, n as u8 + 1], 53))
+/// The routes to the first `count` upstreams.
+fn routes(script: &Script, count: usize) -> Routes {
+    let server = |n: usize| {
+        let plain = Server::plain(SocketAddr::from(([192, 0, 2, n as u8 + 1], 53)), 0);
+        let of_its_own = script.encrypted.iter().find(|(own, _)| *own == n);
+        of_its_own.map_or(plain, |(_, transport)| Server { transport: *transport, settings: 1, ..plain })
+    };
+    let is_usual = |n: &usize| script.names.iter().all(|(_, own)| own != n);
+    Routes {
+        usual: (0..count).filter(is_usual).map(server).collect(),
+        names: script.names.iter().map(|(name, n)| (*name, vec![server(*n)])).collect(),
+        ..Routes::default()
+    }
+}
+
+/// Judges that a query to an encrypted upstream shows no more than it must: its transport, a padded length,
+/// and none of the features against forgery that need random octets.
+fn judge(server: Server, transport: Transport, octets: &[u8]) -> Result<(), String> {
+    if !server.transport.is_encrypted() {
+        return if transport.is_encrypted() { Err("a plain query is encrypted".to_owned()) } else { Ok(()) };
+    }
+    let read = Query::read(octets).map_err(|_| "the core sends an unreadable query")?;
+    let options = read.edns().map(|edns| edns.options().map(|(code, _)| code).collect::<Vec<_>>());
+    if transport != server.transport || !octets.len().is_multiple_of(128) || options != Some(vec![12]) {
+        return Err(format!("over {transport:?}: {} octets, options {options:?}", octets.len()));
+    }
+    if read.qname() != read.name_lower().as_wire() {
+        return Err("the letter case over an encrypted transport is not the question's".to_owned());
+    }
+    Ok(())
 }
 
 impl<'s> Stage<'s> {
@@ -64,13 +93,12 @@ impl<'s> Stage<'s> {
         let geometry = Geometry { entries: 64 };
         let writer =
             Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
-        let addresses: Vec<SocketAddr> = (0..script.upstreams).map(upstream).collect();
         let mut seed = 0x1234_u64;
         let random = Box::new(move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             seed
         });
-        let core = Rounds::new(script.settings.clone(), Routes::from(&addresses[..]), writer, random);
+        let core = Rounds::new(script.settings.clone(), routes(script, script.upstreams), writer, random);
         Stage {
             script,
             settings: script.settings.clone(),
@@ -104,6 +132,7 @@ impl<'s> Stage<'s> {
                         Arrival::Failed(failure) => {
                             self.core.handle(self.now, Input::Failed { attempt, failure })
                         }
+                        Arrival::Transmitted => self.core.handle(self.now, Input::Transmitted { attempt }),
                     }
                 }
                 (_, Some(timer)) if timer <= until => {
@@ -123,7 +152,8 @@ impl<'s> Stage<'s> {
         self.core.check_invariants();
         while let Some(action) = self.core.poll_action() {
             match action {
-                Action::Send { attempt, upstream, transport, octets, .. } => {
+                Action::Send { attempt, upstream, server, transport, octets } => {
+                    judge(server, transport, &octets)?;
                     self.open.insert(attempt);
                     self.send(attempt, upstream.0.into(), transport == Transport::Tcp, &octets)?;
                 }
@@ -174,6 +204,9 @@ impl<'s> Stage<'s> {
                 Act::Unreachable => Arrival::Failed(Failure::Unreachable),
                 Act::NoSocket => Arrival::Failed(Failure::NoSocket),
                 Act::Closed => Arrival::Failed(Failure::Closed),
+                Act::Handshake => Arrival::Failed(Failure::Handshake),
+                Act::Backoff => Arrival::Failed(Failure::Backoff),
+                Act::Transmitted => Arrival::Transmitted,
                 act => Arrival::Message(response(act, octets)),
             };
             self.arrivals.push((self.now.plus(*after), attempt, arrival));
@@ -243,9 +276,8 @@ impl<'s> Stage<'s> {
                 self.core.handle(self.now, Input::Flush { names });
             }
             What::Reload { upstreams } => {
-                let addresses: Vec<SocketAddr> = (0..*upstreams).map(upstream).collect();
-                let settings = self.settings.clone();
-                self.core.handle(self.now, Input::Reload { settings, routes: Routes::from(&addresses[..]) });
+                let (settings, routes) = (self.settings.clone(), routes(self.script, *upstreams));
+                self.core.handle(self.now, Input::Reload { settings, routes });
             }
             What::Allow { name } => self.allow(*name),
             What::Network => self.core.handle(self.now, Input::NetworkChanged),

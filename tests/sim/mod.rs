@@ -6,3 +6,4 @@ pub mod picks;
 pub mod saved;
 pub mod upstreams;
 pub mod world;
+pub mod worlds;

@@ -12,6 +12,7 @@ mod published;
 mod replies;
 mod retries;
 mod saved;
+mod transports;
 mod waiting;
 
 use hither_rounds::{AttemptId, ClientId, Order, Question, Rounds, Settings, UpstreamId};
@@ -40,6 +41,7 @@ pub struct Oracle {
     orders: Orders,
     restoring: saved::Restoring,
     newcomer: Newcomer,
+    transports: transports::Transports,
 }
 
 /// How the core rates upstreams and rounds. The core's own tests check these ratings.
@@ -87,6 +89,7 @@ impl Oracle {
             orders: Orders::default(),
             restoring: saved::Restoring::default(),
             newcomer: Newcomer::default(),
+            transports: transports::Transports::default(),
         }
     }
 

@@ -63,6 +63,16 @@ pub enum Fate {
     One,
     /// The address of `One` and another, every time.
     OneAndMore,
+    /// The query waits for a connection, then the right response.
+    Waits,
+    /// The query waits for a connection, which ends; it is sent again on another.
+    WaitsTwice,
+    /// The query waits for a connection, and no other can be had when that one ends.
+    Dies,
+    /// The handshake of the connection fails.
+    Handshake,
+    /// Connecting failed just before, so the query is not sent.
+    Backoff,
 }
 
 pub const FATES: [Fate; 26] = [
@@ -115,6 +125,26 @@ pub const FATES_ODD: &[Fate] = &[
 /// Fates for small worlds, few enough that every combination can be run.
 pub const FATES_SMALL: &[Fate] = FATES.split_at(15).0;
 
+/// Fates of queries over encrypted transports.
+pub const FATES_ENCRYPTED: &[Fate] = &[
+    Fate::Good,
+    Fate::Waits,
+    Fate::WaitsTwice,
+    Fate::Dies,
+    Fate::Handshake,
+    Fate::Backoff,
+    Fate::WrongId,
+    Fate::WrongQuestion,
+    Fate::Truncated,
+    Fate::Lost,
+    Fate::Late,
+    Fate::ServFail,
+    Fate::NxDomain,
+    Fate::NoQuestion,
+    Fate::Broken,
+    Fate::Dangling,
+];
+
 /// Fates for worlds in which actions fail, with queries by UDP and over TCP.
 pub const FATES_DRAIN: &[Fate] = &[Fate::Good, Fate::Truncated];
 
@@ -122,6 +152,7 @@ pub const FATES_DRAIN: &[Fate] = &[Fate::Good, Fate::Truncated];
 pub enum Echo {
     Message(Vec<u8>),
     Failed(Failure),
+    Transmitted,
 }
 
 /// The set that an upstream knows: the last octets of its addresses, and their TTL.
@@ -199,6 +230,13 @@ pub fn script(fate: Fate, query: &[u8], tcp: bool, known: &Knowledge, after_ms: 
             vec![(after_ms, Echo::Message(header(query, Rcode::REFUSED))), (after_ms + 5, good())]
         }
         Fate::Moved => vec![(after_ms, Echo::Message(dname(query, known.ttl_s)))],
+        Fate::Waits => vec![(after_ms, Echo::Transmitted), (after_ms + 20, good())],
+        Fate::WaitsTwice => {
+            vec![(after_ms, Echo::Transmitted), (after_ms + 30, Echo::Transmitted), (after_ms + 50, good())]
+        }
+        Fate::Dies => vec![(after_ms, Echo::Transmitted), (after_ms + 20, Echo::Failed(Failure::Closed))],
+        Fate::Handshake => vec![(after_ms, Echo::Failed(Failure::Handshake))],
+        Fate::Backoff => vec![(0, Echo::Failed(Failure::Backoff))],
     }
 }
 

@@ -4,7 +4,9 @@
 //! the picks give. After each call, all actions are executed in order before the next call, as the core
 //! requires. Failures meanwhile (`world/drain.rs`) are reported afterwards, in every order too.
 
+mod connecting;
 mod drain;
+mod plan;
 mod send;
 mod sorter;
 
@@ -13,14 +15,13 @@ use super::picks::Picks;
 use super::upstreams::{self, Fate};
 use drain::Connections;
 pub use drain::Failures;
-use hither_rounds::mutant::Mutant;
 use hither_rounds::{
-    AttemptId, ClientId, Failure, Input, Order, Question, Restore, Rounds, Routes, SavedSet, Settings,
-    UpstreamReport,
+    AttemptId, ClientId, Failure, Input, Order, Question, Restore, Rounds, SavedSet, UpstreamReport,
 };
 use hither_table::{Counter, Family, Geometry, Key, Memory, Monotonic, Snapshot, Writer};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
+pub use plan::{Drain, Plan, Ttls};
 use send::Query;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -31,46 +32,6 @@ const STEPS_MAX: usize = 2_000;
 /// The time at which every world begins.
 pub const START: Monotonic = Monotonic::from_ms(1_000_000);
 
-/// The settings of a world.
-pub struct Plan {
-    pub upstreams: usize,
-    /// The number of names that clients ask for.
-    pub names: usize,
-    /// The fates that queries may have.
-    pub fates: &'static [Fate],
-    /// The times that a response may take, in milliseconds.
-    pub delays_ms: &'static [u64],
-    /// Whether a fate is drawn for every query. Otherwise it is drawn only for the first query about a name
-    /// to an upstream, so that all worlds can be run.
-    pub every_fate: bool,
-    /// The TTLs that upstreams give.
-    pub ttls_s: Ttls,
-    pub settings: Settings,
-    pub mutant: Option<Mutant>,
-    /// Which actions fail while they are executed.
-    pub drain: Drain,
-    /// Whether a line is kept for each event and action.
-    pub trace: bool,
-}
-
-/// How the TTL of an upstream's answer is chosen: drawn from three for each query, or one for each upstream.
-#[derive(Clone, Copy)]
-pub enum Ttls {
-    Drawn([u32; 3]),
-    OfUpstream([u32; 3]),
-}
-
-/// Which actions fail while the core's actions are executed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Drain {
-    /// No action fails. Attempts fail and clients leave only by events of their own.
-    Smooth,
-    /// Each action that can fail fails in every way that the core distinguishes.
-    EveryWay,
-    /// One action in so many fails, in a way that is drawn.
-    OneIn(u64),
-}
-
 /// An event for the core.
 #[derive(Debug)]
 pub enum Event {
@@ -78,6 +39,8 @@ pub enum Event {
     /// A datagram, or a message over TCP, arrives for an attempt.
     Message(AttemptId, Vec<u8>),
     Failed(AttemptId, Failure),
+    /// The query of an encrypted attempt leaves only now.
+    Transmitted(AttemptId),
     /// The host sleeps for so many milliseconds.
     Sleep(u64),
     /// A client leaves, or its connection ends.
@@ -156,13 +119,13 @@ pub fn table() -> Writer {
 impl<'p> World<'p> {
     pub fn new(picks: &'p mut dyn Picks, plan: &'p Plan, mut writer: Writer) -> Self {
         writer.flush_all();
-        let upstreams: Vec<SocketAddr> = (0..plan.upstreams).map(upstream).collect();
         let mut id = 0x1234_u64;
         let random = Box::new(move || {
             id = id.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             id
         });
-        let mut core = Rounds::new(plan.settings.clone(), Routes::from(&upstreams[..]), writer, random);
+        let routes = plan.routes(plan.upstreams);
+        let mut core = Rounds::new(plan.settings.clone(), routes, writer, random);
         if let Some(mutant) = plan.mutant {
             core.plant(mutant);
         }
@@ -270,6 +233,7 @@ impl<'p> World<'p> {
     fn before_call(&mut self) {
         let now = self.now;
         let reports = self.core().upstreams(now);
+        self.oracle.judge_times(&reports);
         let untrusted = |u: &&UpstreamReport| matches!(u.state, "down" | "trial" | "silent");
         let places = (0..).zip(&reports).filter(|(_, u)| untrusted(u)).map(|(n, _)| n).collect();
         let longest = self.core().longest_race();
@@ -318,10 +282,10 @@ impl<'p> World<'p> {
                 self.oracle.message(now, attempt, &query.question, &octets, query.rate(&octets));
                 self.core().handle(now, Input::Message { attempt, octets: &octets });
             }
-            Event::Failed(attempt, failure) => {
-                let tcp = self.attempts.get(&attempt).is_some_and(|query| query.tcp);
-                self.oracle.failed(now, attempt, tcp && failure == Failure::Closed);
-                self.core().handle(now, Input::Failed { attempt, failure });
+            Event::Failed(attempt, failure) => self.fail_attempt(attempt, failure),
+            Event::Transmitted(attempt) => {
+                self.oracle.transmitted(now, attempt);
+                self.core().handle(now, Input::Transmitted { attempt });
             }
             Event::Sleep(ms) => {
                 self.now = upstreams::arrival(now, ms);
@@ -354,10 +318,9 @@ impl<'p> World<'p> {
                 self.core().handle(now, Input::Flush { names });
             }
             Event::Reload(count) => {
-                let upstreams: Vec<SocketAddr> = (0..count).map(upstream).collect();
                 self.oracle.reload(count);
-                let settings = self.plan.settings.clone();
-                self.core().handle(now, Input::Reload { settings, routes: Routes::from(&upstreams[..]) });
+                let (settings, routes) = (self.plan.settings.clone(), self.plan.routes(count));
+                self.core().handle(now, Input::Reload { settings, routes });
             }
             Event::Order(name, honest) => self.order(name, honest),
         }

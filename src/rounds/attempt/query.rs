@@ -2,6 +2,7 @@
 //! chose.
 
 use crate::attempt::Plan;
+use crate::faults::Faults;
 use crate::settings::UDP_SIZE_UPSTREAM;
 use crate::upstream::cookie::OPTION_MAX;
 use hither_wire::codes::Class;
@@ -72,10 +73,10 @@ const PADDED_MAX: usize = (HEADER_LEN + 255 + 4 + OPT_LEN + 4).next_multiple_of(
 
 /// A query for an encrypted transport, in the letter case of the question. It has an OPT record whose only
 /// option is a padding of zeros (RFC 7830), so that an observer learns little from its length.
-pub(crate) fn padded(id: u16, plan: &Plan<'_>) -> Rc<[u8]> {
+pub(crate) fn padded(id: u16, plan: &Plan<'_>, faults: Faults) -> Rc<[u8]> {
     let mut option = [0; 4 + PADDED_TO];
     let bare = question_end(plan.target.name()) + OPT_LEN + 4;
-    let length = bare.next_multiple_of(PADDED_TO) - bare;
+    let length = if faults.may_leave_out_padding() { 0 } else { bare.next_multiple_of(PADDED_TO) - bare };
     option[..2].copy_from_slice(&PADDING.to_be_bytes());
     option[2..4].copy_from_slice(&(length as u16).to_be_bytes());
     let mut out = [0; PADDED_MAX];
@@ -146,7 +147,7 @@ mod tests {
             let target = Target::of(Rc::new(question));
             let mode = QueryMode::to(UpstreamId(0), Transport::Tls);
             let plan = Plan { round: 1, question: &question, target: &target, mode, trace: 0 };
-            let octets = padded(7, &plan);
+            let octets = padded(7, &plan, Faults::default());
             let read = hither_wire::query::Query::read(&octets).expect("a query");
             assert_eq!((read.id(), read.qname(), read.dnssec_ok()), (7, name.as_wire(), true));
             assert_eq!(octets.len() % 128, 0, "{length}");

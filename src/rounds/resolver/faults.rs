@@ -2,6 +2,7 @@
 
 use crate::action::Action;
 use crate::address_set::Contribution;
+use crate::attempt::QueryMode;
 use crate::ids::{AttemptId, ClientId, UpstreamId};
 use crate::input::{Failure, Input, Order};
 use crate::mutant::Mutant;
@@ -10,6 +11,7 @@ use crate::question::Question;
 use crate::resolver::Rounds;
 use crate::response::{Doubt, Expected, Meaning, full_rcode, is_error, read};
 use crate::saved_set::Restore;
+use crate::server::Transport;
 use crate::settings::{Bounds, Settings};
 use crate::upstream::case_0x20::{ALIKE_AFTER, above};
 use hither_table::{Counter, Family, Key};
@@ -41,6 +43,11 @@ impl Rounds {
                 }
             }
             (_, Input::Failed { attempt, failure }) => {
+                let is_backoff = failure == Failure::Backoff && fault == Mutant::BackoffCountsAsFailure;
+                let failure = if is_backoff { Failure::Handshake } else { failure };
+                if fault == Mutant::EncryptedFallsToClearText {
+                    self.send_in_clear_text(attempt);
+                }
                 if !self.loses_failure(fault, attempt, failure) {
                     self.act(Input::Failed { attempt, failure });
                 }
@@ -53,6 +60,7 @@ impl Rounds {
                 }
                 self.act_on_rounds(fault == Mutant::ReloadKeepsTheRounds, Input::Reload { settings, routes });
             }
+            (Mutant::WaitForAConnectionCounts, Input::Transmitted { .. }) => {}
             (Mutant::FlushKeepsTheRound, input @ Input::Flush { .. }) => self.act_on_rounds(true, input),
             (
                 Mutant::FlushKeepsWhatIsSaved,
@@ -117,6 +125,13 @@ impl Rounds {
             Mutant::MismatchIsAccepted if octets.len() >= 2 => {
                 octets[..2].copy_from_slice(&round.attempts[id].dns_id.to_be_bytes());
             }
+            Mutant::ForeignResponseIsBelieved if round.attempts[id].is_encrypted() => {
+                let (id, asked) = (round.attempts[id].dns_id.to_be_bytes(), round.attempts[id].asked());
+                if let Some(question) = octets.get_mut(HEADER_LEN..HEADER_LEN + asked.len()) {
+                    question.copy_from_slice(asked);
+                    octets[..2].copy_from_slice(&id);
+                }
+            }
             Mutant::TruncatedIsAnAnswer if octets.len() >= HEADER_LEN => octets[2] &= !2,
             Mutant::BareErrorIsBelieved if doubt == Some(Doubt::Unasked) => {
                 let (header, rest) = octets.split_at(HEADER_LEN);
@@ -157,6 +172,16 @@ impl Rounds {
             _ => {}
         }
         Some(octets)
+    }
+
+    /// Sends the query of an encrypted attempt over TCP.
+    fn send_in_clear_text(&mut self, id: AttemptId) {
+        let Rounds { shared, rounds, .. } = self;
+        let Some(round) = shared.attempts.get(&id).and_then(|round| rounds.get_mut(round)) else { return };
+        let Some(attempt) = round.attempts.get(id).filter(|attempt| attempt.is_encrypted()) else { return };
+        let mode = QueryMode { transport: Transport::Tcp, ..attempt.mode };
+        let target = attempt.target.clone();
+        round.send(shared, &target, mode);
     }
 
     /// Whether the failure of an attempt is lost.

@@ -142,7 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_is_added_or_removed_voids_entries_below_it_even_if_its_upstreams_are_the_usual_ones() {
+    fn a_domain_or_name_that_is_added_or_removed_voids_its_entries_even_if_its_upstreams_are_the_usual_ones()
+    {
         let mut rounds = asking();
         let now = Monotonic::from_ms(1_300);
         let names: [Name; 2] = ["a.example.com", "a.example.net"].map(|name| name.parse().expect("a name"));
@@ -159,7 +160,10 @@ mod tests {
         };
         let usual = routes(&[1]);
         let domains = [("example.com".parse().expect("a name"), usual.usual.clone())].into();
-        for routes in [Routes { domains, ..usual.clone() }, usual] {
+        let own = [(names[0], usual.usual.clone())].into();
+        let with_domain = Routes { domains, ..usual.clone() };
+        let with_name = Routes { names: own, ..usual.clone() };
+        for routes in [with_domain, usual.clone(), with_name, usual] {
             put(&mut rounds);
             assert_eq!(known(&mut rounds), [true, true]);
             let settings = rounds.shared.settings.clone();

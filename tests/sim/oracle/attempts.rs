@@ -77,9 +77,11 @@ impl Oracle {
 
     pub fn resent(&mut self, attempt: AttemptId) {
         assert!(self.open.contains_key(&attempt), "an attempt that has ended is retransmitted");
+        self.judge_resent(attempt);
     }
 
     pub fn closed(&mut self, now: Monotonic, attempt: AttemptId) {
+        self.has_ended(now, attempt);
         let late = self.round_of(attempt).is_none_or(|round| now >= round.deadline);
         let question = self.open.remove(&attempt).expect("an attempt is closed twice, or was never open");
         let doubted = self.retries.doubted.remove(&attempt);
@@ -138,8 +140,10 @@ impl Oracle {
         octets: &[u8],
         plausible: Plausible,
     ) {
+        self.took(now, attempt);
         match plausible {
             Plausible::Forged => return self.doubt(attempt),
+            Plausible::Useless => return self.failed(now, attempt, false),
             Plausible::Unreadable { udp, edns } => return self.unreadable(now, attempt, (udp, edns)),
             Plausible::Right | Plausible::Unusual => {}
         }

@@ -28,6 +28,9 @@ pub enum Plausible {
     Forged,
     /// The response has another letter case, or no question.
     Unusual,
+    /// The response came over an encrypted connection, and is one to another query, truncated, or cannot be
+    /// read: its attempt has failed.
+    Useless,
     /// A part of the response cannot be read. `edns`: the query had EDNS.
     Unreadable {
         udp: bool,

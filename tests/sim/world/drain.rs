@@ -82,8 +82,9 @@ impl World<'_> {
                 other => format!("    {other:?}").chars().take(120).collect(),
             });
             match action {
-                Action::Send { attempt, upstream, transport, octets, .. } => {
+                Action::Send { attempt, upstream, server, transport, octets } => {
                     let query = self.query(upstream, transport, &octets);
+                    self.oracle.leaves(self.now, attempt, (server, transport), &octets);
                     self.oracle_sees(attempt, &query);
                     match self.fails(&WAYS) {
                         None => self.answer(attempt, query),

@@ -11,10 +11,11 @@ use hither_wire::name::Name;
 pub(super) struct Query {
     /// The question of the client for which this query is sent.
     pub question: Question,
-    upstream: UpstreamId,
+    pub upstream: UpstreamId,
     /// The name that is asked for: the question's, or an alias of it.
     name: Name,
     pub tcp: bool,
+    pub encrypted: bool,
     /// Whether the query is to confirm a response by UDP that may be forged.
     confirms: bool,
     pub octets: Vec<u8>,
@@ -23,12 +24,15 @@ pub(super) struct Query {
 impl Query {
     /// How a response compares with the query.
     pub fn rate(&self, response: &[u8]) -> Plausible {
-        let (sent, udp) = (&self.octets, !self.tcp);
+        let (sent, udp) = (&self.octets, !self.tcp && !self.encrypted);
         let (edns, truncated) = (upstreams::has_edns(sent), response[2] & 2 != 0);
         let no_question = response[5] == 0;
         let asked = name_of(sent);
         let came = if no_question { asked } else { name_of(response) };
-        if response[..2] != sent[..2] || !asked.eq_ignore_case(&came) {
+        let forged = response[..2] != sent[..2] || !asked.eq_ignore_case(&came);
+        if self.encrypted && (forged || truncated || Message::read(response).is_err()) {
+            Plausible::Useless
+        } else if forged {
             Plausible::Forged
         } else if truncated && udp {
             Plausible::Right
@@ -57,7 +61,8 @@ impl World<'_> {
             .expect("each query belongs to a question of a client");
         let tcp = transport == Transport::Tcp;
         let confirms = tcp && self.oracle.sends_to_confirm(&question, upstream);
-        Query { question, upstream, name, tcp, confirms, octets: octets.to_vec() }
+        let encrypted = transport.is_encrypted();
+        Query { question, upstream, name, tcp, encrypted, confirms, octets: octets.to_vec() }
     }
 
     /// Reports a query to the oracle.
@@ -77,7 +82,8 @@ impl World<'_> {
         let known = self.knowledge(&query);
         let first = self.queries[&(query.question.name, upstream.0)] == 1 || tcp;
         let (fate, after_ms) = if (first && !query.confirms) || self.plan.every_fate {
-            upstreams::draw(self.picks, self.plan.fates, self.plan.delays_ms)
+            let fates = if query.encrypted { upstreams::FATES_ENCRYPTED } else { self.plan.fates };
+            upstreams::draw(self.picks, fates, self.plan.delays_ms)
         } else {
             (Fate::Good, 10)
         };
@@ -109,6 +115,7 @@ impl World<'_> {
             let event = match echo {
                 Echo::Message(octets) => Event::Message(attempt, octets),
                 Echo::Failed(failure) => Event::Failed(attempt, failure),
+                Echo::Transmitted => Event::Transmitted(attempt),
             };
             self.events.push((upstreams::arrival(self.now, after_ms), event));
         }
