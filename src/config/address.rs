@@ -24,6 +24,16 @@ impl std::fmt::Display for Endpoint {
 }
 
 impl Endpoint {
+    /// The address itself, without a zone.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// The port.
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// The interface that the address names, if it does.
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
@@ -42,9 +52,11 @@ impl Endpoint {
     }
 
     /// Reads `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1`, `[2001:db8::1]:53`, `fe80::1%eth0`,
-    /// `[fe80::1%eth0]:53`. An IPv4-mapped IPv6 address becomes the IPv4 address.
-    fn read(text: &str) -> Result<Endpoint, String> {
-        let (host, port) = split(text)?;
+    /// `[fe80::1%eth0]:53`. An IPv4-mapped IPv6 address becomes the IPv4 address. `port` is that of
+    /// addresses without one.
+    fn read(text: &str, port: u16) -> Result<Endpoint, String> {
+        let (host, own) = split(text)?;
+        let port = own.unwrap_or(port);
         let (host, zone) = host.split_once('%').map_or((host, None), |(host, zone)| (host, Some(zone)));
         let ip: IpAddr = host.parse().map_err(|_| not_an_address(text))?;
         let ip = ip.to_canonical();
@@ -68,10 +80,11 @@ impl Endpoint {
         })
     }
 
-    /// Reads the address of an upstream; an address that no upstream can have is an error.
-    pub(super) fn upstream(text: &str) -> Result<Endpoint, String> {
-        Endpoint::read_upstream(text)
-            .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_upstream(text).is_ok()))
+    /// Reads an address to connect to, with the error and the suggestion of [`Endpoint::listener`]. An
+    /// address that no upstream can have is an error. `port` is that of addresses without one.
+    pub(super) fn upstream(text: &str, port: u16) -> Result<Endpoint, String> {
+        Endpoint::read_upstream(text, port)
+            .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_upstream(text, port).is_ok()))
     }
 
     /// Reads the address of a listener; the interface that it names must exist.
@@ -80,10 +93,13 @@ impl Endpoint {
             .map_err(|why| with_suggestion(why, text, |text| Endpoint::read_listener(text).is_ok()))
     }
 
-    fn read_upstream(text: &str) -> Result<Endpoint, String> {
-        let endpoint = Endpoint::read(text)?;
+    /// [`Endpoint::upstream`] without a suggestion.
+    pub(super) fn read_upstream(text: &str, port: u16) -> Result<Endpoint, String> {
+        let endpoint = Endpoint::read(text, port)?;
         match why_unusable_on_any_link(&endpoint.address) {
-            Some(why) if endpoint.address.port() == 0 => Err(format!("'{text}' {why}; leave it out for 53")),
+            Some(why) if endpoint.address.port() == 0 => {
+                Err(format!("'{text}' {why}; leave it out for {port}"))
+            }
             Some(why) => Err(format!("'{text}' {why}")),
             None => Ok(endpoint),
         }
@@ -97,7 +113,7 @@ impl Endpoint {
                 "'{text}' has no address; write \"0.0.0.0:{port}\" and \"[::]:{port}\" for all addresses of this host"
             ));
         }
-        let endpoint = Endpoint::read(text)?;
+        let endpoint = Endpoint::read(text, PORT)?;
         if endpoint.address.ip().is_multicast() {
             return Err(format!(
                 "'{text}' is a multicast or broadcast address; write an address of this host"
@@ -111,7 +127,7 @@ impl Endpoint {
 }
 
 /// Splits a text into host and port.
-fn split(text: &str) -> Result<(&str, u16), String> {
+fn split(text: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or_else(|| format!("'{text}': a ']' is missing"))?;
         (
@@ -130,9 +146,9 @@ fn split(text: &str) -> Result<(&str, u16), String> {
     };
     // If the host is wrong too, that is reported instead.
     match port {
-        None => Ok((host, PORT)),
+        None => Ok((host, None)),
         Some(port) => match port.parse() {
-            Ok(port) => Ok((host, port)),
+            Ok(port) => Ok((host, Some(port))),
             Err(_) if host.parse::<IpAddr>().is_ok() => {
                 Err(format!("'{text}': '{port}' is not a port; expected a number up to 65535"))
             }
@@ -177,21 +193,16 @@ fn with_suggestion(why: String, text: &str, is_accepted: impl Fn(&str) -> bool) 
         host.split_once(']').map(|(host, port)| format!("[{}]:{port}", host.trim_start_matches('['))),
     ];
     let right = |form: &String| !has_port_zero(form) && is_accepted(form);
-    let tls = if of_tls || ["tls:", "https:", "quic:", "h3:"].iter().any(|scheme| text.starts_with(scheme)) {
-        ": DNS over TLS, HTTPS or QUIC, and a server name after #, are not in this version"
-    } else {
-        ""
-    };
     match forms.into_iter().flatten().find(right) {
         // With a suggestion the list of all forms is left out.
-        Some(form) => format!("{}{tls}; write \"{form}\"", why.split("; expected").next().unwrap_or(&why)),
-        None => why + tls,
+        Some(form) => format!("{}; write \"{form}\"", why.split("; expected").next().unwrap_or(&why)),
+        None => why,
     }
 }
 
 /// Whether the port is 0, which lets the kernel choose and is never suggested.
 fn has_port_zero(text: &str) -> bool {
-    split(text).is_ok_and(|(_, port)| port == 0)
+    split(text).is_ok_and(|(_, port)| port == Some(0))
 }
 
 fn not_an_address(text: &str) -> String {
@@ -226,12 +237,12 @@ mod tests {
             ("fe80::1%lo", "[fe80::1%1]:53"),
             ("[fe80::1%lo]:54", "[fe80::1%1]:54"),
         ] {
-            let read = Endpoint::upstream(text).unwrap_or_else(|error| panic!("{error}"));
+            let read = Endpoint::upstream(text, 53).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(read.address().expect("there").to_string(), expected, "{text}");
             assert_eq!(Endpoint::listener(text).expect("there").to_string(), expected, "{text}");
         }
-        let later = Endpoint::upstream("fe80::1%not-there0").expect("it may come");
-        assert_eq!((later.address(), later.to_string().as_str()), (None, "[fe80::1%not-there0]:53"));
+        let later = Endpoint::upstream("fe80::1%not-there0", 853).expect("it may come");
+        assert_eq!((later.address(), later.to_string().as_str()), (None, "[fe80::1%not-there0]:853"));
         assert!(
             Endpoint::listener("fe80::1%not-there0")
                 .expect_err("nowhere")
@@ -240,57 +251,25 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_address_is_refused_with_a_reason() {
+    fn a_listener_or_a_place_to_connect_to_has_neither_name_nor_scheme() {
         for (text, reason) in [
-            ("192.0.2.1#5353", "write \"192.0.2.1:5353\""),
-            ("2001:db8::1@5353", "write \"[2001:db8::1]:5353\""),
-            ("udp://192.0.2.1", "udp is not supported"),
-            ("https://dns.example/dns-query", "https is not supported"),
-            ("dns.example", "is a name"),
-            ("localhost:53", "is a name"),
-            ("0.0.0.0", "this host itself"),
-            ("::", "this host itself"),
-            ("::ffff:0.0.0.0", "this host itself"),
-            ("192.0.2.1:0", "port 0"),
-            ("192.0.2.1:99999", "'99999' is not a port"),
-            ("192.0.2", "is not an address; expected"),
-            ("192.0.2.1 ", "write \"192.0.2.1\""),
-            ("", "is not an address; expected"),
-            ("255.255.255.255", "multicast or broadcast"),
-            ("224.0.0.1", "multicast or broadcast"),
-            ("ff02::1", "multicast or broadcast"),
-            ("0.1.2.3", "that no host has"),
-            ("240.0.0.1", "that no host has"),
-            ("fe80::1", "name its interface, as in fe80::1%eth0"),
-            ("[fe80::1]:53", "name its interface"),
-            ("fe80::1%", "'' is not an interface"),
-            ("2001:db8::1%eth0", "begins with fe80:"),
-            ("[2001:db8::1", "']' is missing"),
-            ("[2001:db8::1", "write \"2001:db8::1\""),
-            ("[2001:db8::1]54", "write \"[2001:db8::1]:54\""),
-            ("192.0.2.1#dns.example", "are not in this version; write \"192.0.2.1\""),
-            ("192.0.2.1@853#dns.example", "are not in this version; write \"192.0.2.1\""),
-            ("2001:db8::1#dns.example", "are not in this version; write \"2001:db8::1\""),
-            ("tls://192.0.2.1", "are not in this version; write \"192.0.2.1\""),
-            ("udp://192.0.2.1:54", "write \"192.0.2.1:54\""),
-            ("fe80::1@lo", "write \"fe80::1%lo\""),
-            ("fe80::1%lo:54", "write \"[fe80::1%lo]:54\""),
-            ("192.0.2.1@54", "write \"192.0.2.1:54\""),
-            ("[2001:db8::1]53", "is not an address"),
+            ("0.0.0.0#0", "expected"),
+            ("0.0.0.0#53", "write \"0.0.0.0:53\""),
+            ("dns.example", "is a name, not an address"),
+            ("tls://127.0.0.1", "tls is not supported; write \"127.0.0.1\""),
         ] {
-            let said = Endpoint::upstream(text).expect_err(text);
-            assert!(said.contains(reason), "{text:?}: {said}");
-            if let Some(right) = said.split("write \"").nth(1) {
-                let right = right.trim_end_matches('"');
-                assert!(Endpoint::upstream(right).is_ok(), "{text:?}: {said}");
-            }
-        }
-        for (text, reason) in [("0.0.0.0#0", "expected"), ("0.0.0.0#53", "write \"0.0.0.0:53\"")] {
             let said = Endpoint::listener(text).expect_err(text);
             assert!(said.contains(reason), "{text:?}: {said}");
         }
-        for none in ["0.0.0.0#53", "224.0.0.1@53", "192.0.2.1@0", "fe80::1@54", "2001:db8::1@lo"] {
-            assert!(!Endpoint::upstream(none).expect_err(none).contains("write"), "{none}");
+        for (text, reason) in [
+            ("dns.example", "is a name, not an address"),
+            ("tls://192.0.2.1", "tls is not supported; write \"192.0.2.1\""),
+            ("192.0.2.1@853", "write \"192.0.2.1:853\""),
+            ("192.0.2.1#dns.example", "write \"192.0.2.1\""),
+            ("0.0.0.0", "this host itself"),
+        ] {
+            let said = Endpoint::upstream(text, 853).expect_err(text);
+            assert!(said.contains(reason), "{text:?}: {said}");
         }
         assert!(Endpoint::listener("*:54").expect_err("none").contains("\"0.0.0.0:54\" and \"[::]:54\""));
         assert!(Endpoint::listener("0.0.0.0:0").is_ok(), "the kernel chooses");
@@ -298,10 +277,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_suggestion_is_accepted(text in "(udp://|\\[)?(192.0.2.1|0.0.0.0|::|fe80::1|2001:db8::1|x)[\\]\\[@#:%/ a0-9]{0,6}") {
+        fn every_suggestion_is_accepted(text in "(udp://|tls://|\\[)?(192.0.2.1|0.0.0.0|::|fe80::1|2001:db8::1|x)[\\]\\[@#:%/ a0-9]{0,6}") {
             let right = |said: String| said.split("write \"").nth(1).map(|right| right.trim_end_matches('"').to_owned());
-            if let Some(right) = Endpoint::upstream(&text).err().and_then(right) {
-                prop_assert!(Endpoint::upstream(&right).is_ok(), "{text:?}: {right:?}");
+            if let Some(right) = Endpoint::upstream(&text, 853).err().and_then(right) {
+                prop_assert!(Endpoint::upstream(&right, 853).is_ok(), "{text:?}: {right:?}");
             }
             if let Some(right) = Endpoint::listener(&text).err().and_then(right) {
                 prop_assert!(Endpoint::listener(&right).is_ok(), "{text:?}: {right:?}");

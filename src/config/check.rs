@@ -1,7 +1,7 @@
 //! Checks that concern several keys: values that are valid by themselves but not together.
 
 use super::place::{Of, Place};
-use super::{Config, Endpoint};
+use super::{Config, Upstream};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ impl Config {
             return fail("table", "entries", "is larger than 16777216");
         }
         // An upstream of several domains counts once.
-        let mut distinct: Vec<&Endpoint> = Vec::new();
-        self.upstreams.all().for_each(|upstream| {
-            if !distinct.contains(&upstream) {
+        let mut distinct: Vec<&Upstream> = Vec::new();
+        self.upstreams.all().chain(&self.upstreams.tls.bootstrap).for_each(|upstream| {
+            if !distinct.iter().any(|known| known.is_same(upstream)) {
                 distinct.push(upstream)
             }
         });
@@ -49,14 +49,16 @@ impl Config {
             let place = Place { section: "domain", key: "upstreams", of: Of::Domain(Box::new(*name)) };
             return Err((place, format!("the domain {name} has no upstreams")));
         }
-        let all = self.upstreams.all().filter_map(|upstream| Some((upstream, upstream.address()?)));
+        let all = self.upstreams.all().chain(&self.upstreams.tls.bootstrap);
+        let all = all.flat_map(|upstream| upstream.addresses().into_iter().map(move |at| (upstream, at)));
         for (upstream, address) in all.filter(|(_, address)| address.port() != 0) {
             let is_own = |own: &SocketAddr| {
                 let everywhere = own.ip().is_unspecified() && address.ip().is_loopback();
                 own.port() == address.port() && (own.ip() == address.ip() || everywhere)
             };
             if self.listen.addresses.iter().any(is_own) {
-                let place = Place { section: "upstream", key: "address", of: Of::Upstream(upstream.clone()) };
+                let place =
+                    Place { section: "upstream", key: "address", of: Of::Upstream(upstream.id.clone()) };
                 let message = format!(
                     "the upstream {upstream} is an address of listen.dns: hitherd would query itself"
                 );

@@ -1,9 +1,10 @@
 //! The sections and keys of hither.toml as they are written. Each struct has a field for each key of
 //! its section.
 
+use super::upstream::{CaFile, CertificateName, ConnectAddress, PinText, UpstreamAddress, VerifyWord};
 use super::values::{
     AtLeastOne, BlockAnswer, Blocked, Covers, DenyWord, Level, ListenAddress, LocalFile, Mode, Network,
-    Probe, Suffix, Suffixes, Time, UpstreamAddress,
+    Probe, Suffix, Suffixes, Time,
 };
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub(super) struct File {
     pub upstream: Vec<Upstream>,
     #[serde(default)]
     pub domain: Vec<Domain>,
+    #[serde(default)]
+    pub tls: TlsFile,
     #[serde(default)]
     pub hosts: HostsFile,
     #[serde(default)]
@@ -51,6 +54,20 @@ pub(super) struct Listen {
 #[serde(deny_unknown_fields)]
 pub(super) struct Upstream {
     pub address: UpstreamAddress,
+    #[serde(default)]
+    pub addresses: Vec<ConnectAddress>,
+    pub name: Option<CertificateName>,
+    #[serde(default)]
+    pub pins: Vec<PinText>,
+    pub ca_file: Option<CaFile>,
+    pub verify: Option<VerifyWord>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsFile {
+    pub ca_file: Option<CaFile>,
+    pub bootstrap: Option<Vec<UpstreamAddress>>,
 }
 
 #[derive(Deserialize, Default)]

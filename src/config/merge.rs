@@ -1,13 +1,14 @@
 //! Merging the sections of a file into a [`Config`]: later files win key by key, blocks are added.
 
 use super::file::{self, File};
+use super::upstream::Gathered;
 use super::values::Blocked;
-use super::{Block, Config, Endpoint};
+use super::{Block, Config};
 use hither_local::Match;
 
 impl Config {
     /// Sets the keys that `file` has; other keys stay as they are.
-    pub(super) fn merge(&mut self, file: File) {
+    pub(super) fn merge(&mut self, file: File, upstreams: &mut Gathered) {
         fn set<T, F: Into<T>>(place: &mut T, value: Option<F>) {
             if let Some(value) = value {
                 *place = value.into();
@@ -19,6 +20,7 @@ impl Config {
             listen,
             upstream,
             domain,
+            tls,
             hosts,
             block,
             limits,
@@ -36,8 +38,10 @@ impl Config {
         set(&mut self.listen.addresses, dns);
         set(&mut self.listen.allow, listen.allow);
         set(&mut self.listen.workers, listen.workers);
-        extend(&mut self.upstreams.usual, upstream.into_iter().map(|upstream| upstream.address.0));
-        self.merge_local(domain, hosts, block);
+        upstreams.add_upstreams(upstream);
+        upstreams.set_tls(tls);
+        self.merge_domains(domain, upstreams);
+        self.merge_local(hosts, block);
         self.merge_rebinding(rebinding);
         set(&mut self.limits.clients_per_network, limits.clients_per_network);
         set(&mut self.limits.tcp, limits.tcp);
@@ -86,20 +90,17 @@ impl Config {
         }
     }
 
-    fn merge_local(
-        &mut self,
-        domains: Vec<file::Domain>,
-        hosts: file::HostsFile,
-        blocks: Vec<file::BlockFile>,
-    ) {
+    fn merge_domains(&mut self, domains: Vec<file::Domain>, all: &mut Gathered) {
         for block in domains {
-            let upstreams: Vec<Endpoint> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
+            let upstreams: Vec<_> = block.upstreams.into_iter().map(|upstream| upstream.0).collect();
             for name in block.names.0 {
-                let place = self.upstreams.domains.entry(name.parsed.name).or_default();
-                extend(place, upstreams.iter().cloned());
+                all.add_domain(name.parsed.name, &upstreams);
                 self.findings.hints.extend(name.hint);
             }
         }
+    }
+
+    fn merge_local(&mut self, hosts: file::HostsFile, blocks: Vec<file::BlockFile>) {
         if let Some(files) = hosts.files {
             self.hosts.files = files.into_iter().map(|file| file.0).collect();
         }
@@ -113,15 +114,6 @@ impl Config {
             let names = names.collect();
             let files = block.files.into_iter().map(|file| file.0).collect();
             self.blocks.push(Block { files, names, covers, verdict: block.answer.0 });
-        }
-    }
-}
-
-/// Adds the upstreams that are not in the list yet.
-fn extend(place: &mut Vec<Endpoint>, more: impl Iterator<Item = Endpoint>) {
-    for one in more {
-        if !place.contains(&one) {
-            place.push(one);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! by key, their `[[upstream]]`, `[[domain]]` and `[[block]]` tables add to those of earlier files.
 
 mod address;
+mod base64;
 mod check;
 mod defaults;
 mod error;
@@ -12,10 +13,12 @@ mod merge;
 mod place;
 mod shape;
 mod slips;
+mod upstream;
 mod values;
 
 pub use address::Endpoint;
 pub use error::ConfigError;
+pub use upstream::{Tls, Upstream};
 pub use values::{Level, Network, Probe};
 
 use crate::host::files;
@@ -28,6 +31,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use upstream::Gathered;
 
 /// The main file, unless the command line names another.
 pub const FILE: &str = "/etc/hither/hither.toml";
@@ -95,13 +99,15 @@ pub struct Listen {
     pub workers: usize,
 }
 
-/// The upstreams of the `[[upstream]]` and `[[domain]]` sections.
+/// The upstreams of the `[[upstream]]`, `[[domain]]` and `[tls]` sections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upstreams {
     /// The upstreams of all names that belong to none of the domains; empty: the system's resolvers.
-    pub usual: Vec<Endpoint>,
+    pub usual: Vec<Upstream>,
     /// The upstreams of some domains.
-    pub domains: BTreeMap<Name, Vec<Endpoint>>,
+    pub domains: BTreeMap<Name, Vec<Upstream>>,
+    /// The settings of all encrypted upstreams, section `[tls]`.
+    pub tls: Tls,
 }
 
 /// The size and permissions of the table, section `[table]`.
@@ -123,8 +129,8 @@ pub struct Findings {
 }
 
 impl Upstreams {
-    /// All upstreams. One that several domains name is there several times.
-    pub fn all(&self) -> impl Iterator<Item = &Endpoint> {
+    /// All upstreams, without those of `bootstrap`. One that several domains name is there several times.
+    pub fn all(&self) -> impl Iterator<Item = &Upstream> {
         self.usual.iter().chain(self.domains.values().flatten())
     }
 }
@@ -190,6 +196,15 @@ impl Config {
         self.state.dir.as_deref().filter(|_| !self.state.save_every.is_zero())
     }
 
+    /// Whether the system's resolvers are used: for all names, or for the names of upstreams.
+    #[must_use]
+    pub fn uses_system(&self) -> bool {
+        let is_address = |upstream: &Upstream| upstream.lookup.is_none();
+        let usual = &self.upstreams.usual;
+        let has_own = !self.upstreams.tls.bootstrap.is_empty() || usual.iter().any(is_address);
+        usual.is_empty() || !has_own && !self.upstreams.all().all(is_address)
+    }
+
     /// Reads `path` and the files in `path.d`. Without a path it reads [`FILE`], which may be missing,
     /// and last the credential `hither.toml` of the service manager.
     ///
@@ -221,11 +236,17 @@ impl Config {
     /// The configuration of several files, later ones last.
     fn of(main: &Path, files: &[(PathBuf, String)]) -> Result<Config, ConfigError> {
         let mut config = Config::default();
+        let mut upstreams = Gathered::default();
         for (path, text) in files {
-            config.merge(parse(path, text)?);
+            config.merge(parse(path, text)?, &mut upstreams);
             config.findings.hints.extend(place::empty_blocks(path, text));
         }
-        config.check().map_err(|(place, message)| place.error(main, files, message))?;
+        let checked = upstreams.finish().and_then(|all| {
+            config.upstreams = all;
+            config.check()
+        });
+        checked.map_err(|(place, message)| place.error(main, files, message))?;
+        config.findings.hints.append(&mut upstreams.hints);
         Ok(config)
     }
 
@@ -240,8 +261,8 @@ impl Config {
     /// they were written, and interfaces and files that do not exist yet.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
-        let later = self.upstreams.all().filter(|upstream| upstream.address().is_none()).map(|upstream| {
-            let interface = upstream.interface().unwrap_or_default();
+        let later = self.upstreams.all().filter(|upstream| upstream.server().is_none()).map(|upstream| {
+            let interface = upstream.interfaces().next().unwrap_or_default();
             format!("{upstream} is used once the interface '{interface}' exists")
         });
         let lists = self.blocks.iter().flat_map(|block| &block.files).chain(&self.hosts.files);

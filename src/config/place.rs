@@ -1,7 +1,7 @@
 //! The place in the files of an error that is found only when all files have been merged.
 
-use super::address::Endpoint;
 use super::error::ConfigError;
+use super::upstream::Written;
 use hither_wire::name::Name;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -18,8 +18,10 @@ pub(super) struct Place {
 pub(super) enum Of {
     /// The last one.
     Last,
-    /// The one that names this upstream.
-    Upstream(Endpoint),
+    /// The one that names the upstream with this address.
+    Upstream(String),
+    /// The last one that names it.
+    Repeated(String),
     /// The one in the `[[domain]]` with this name.
     Domain(Box<Name>),
 }
@@ -45,11 +47,22 @@ impl Place {
         };
         match of {
             Of::Last => values(section, key).last().map(|value| value.span().start),
-            Of::Upstream(upstream) => {
-                let all = values("upstream", "address").into_iter().chain(values("domain", "upstreams"));
-                let mut each = all.flat_map(|value| texts(&value));
-                let found = each.find(|(text, _)| Endpoint::upstream(text).as_ref() == Ok(upstream));
-                found.map(|(_, at)| at)
+            Of::Upstream(id) if matches!(*key, "address" | "bootstrap") => {
+                let all = ["upstream.address", "domain.upstreams", "tls.bootstrap"].into_iter();
+                let all = all.filter(|name| *section != "tls" || name.starts_with(section));
+                let mut all = all.filter_map(|name| name.split_once('.')).flat_map(|(s, k)| values(s, k));
+                all.find_map(|value| texts(&value).into_iter().find(|(text, _)| is_address(text, id)))
+                    .map(|(_, at)| at)
+            }
+            Of::Upstream(id) | Of::Repeated(id) => {
+                let is_it = |block: &&DeTable<'_>| {
+                    block
+                        .get("address")
+                        .is_some_and(|a| texts(a).iter().any(|(text, _)| is_address(text, id)))
+                };
+                let mut all = blocks(parsed.get_ref(), section).into_iter();
+                let block = if matches!(of, Of::Repeated(_)) { all.rfind(is_it) } else { all.find(is_it) }?;
+                block.get(*key).map(|value| value.span().start)
             }
             Of::Domain(domain) => {
                 let is_it = |(text, _): &(String, usize)| {
@@ -62,6 +75,11 @@ impl Place {
             }
         }
     }
+}
+
+/// Whether a text is the address with this id, in whatever form.
+fn is_address(text: &str, id: &str) -> bool {
+    Written::read(text).is_ok_and(|written| written.id() == id)
 }
 
 /// The tables of a section.

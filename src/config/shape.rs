@@ -67,8 +67,20 @@ pub(super) const SECTIONS: &[Section] = &[
         is_repeated: false,
         keys: &[("dns", Texts), ("allow", Texts), ("workers", Number)],
     },
-    Section { name: "upstream", is_repeated: true, keys: &[("address", Text)] },
+    Section {
+        name: "upstream",
+        is_repeated: true,
+        keys: &[
+            ("address", Text),
+            ("addresses", Texts),
+            ("name", Text),
+            ("pins", Texts),
+            ("ca_file", Text),
+            ("verify", Text),
+        ],
+    },
     Section { name: "domain", is_repeated: true, keys: &[("names", Texts), ("upstreams", Texts)] },
+    Section { name: "tls", is_repeated: false, keys: &[("ca_file", Text), ("bootstrap", Texts)] },
     Section { name: "hosts", is_repeated: false, keys: &[("files", Texts), ("own_name", Switch)] },
     Section {
         name: "block",

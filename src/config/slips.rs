@@ -157,7 +157,7 @@ fn of_value(key: &Key<'_>, value: &str, message: &str) -> String {
     if message.contains("comma") {
         return comma();
     }
-    if *section == Some("upstream") && value.contains(',') {
+    if (*section, *name) == (Some("upstream"), "address") && value.contains(',') {
         return format!("{name} takes one address; write [[upstream]] and {name} again for each further one");
     }
     format!("nothing may follow the value of {name} on its line, except for a comment that begins with #")

@@ -91,16 +91,6 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-/// The address of an upstream.
-pub(super) struct UpstreamAddress(pub Endpoint);
-
-impl<'de> Deserialize<'de> for UpstreamAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Endpoint::upstream(&text).map(UpstreamAddress).map_err(D::Error::custom)
-    }
-}
-
 /// The address of a listener.
 pub(super) struct ListenAddress(pub SocketAddr);
 

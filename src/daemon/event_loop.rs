@@ -152,7 +152,7 @@ impl Daemon {
         let found = persist.find_saved(&config, Upkeep::of(&mut writer));
         let (mut inherited, listeners) = sockets(&config)?;
         let addresses = listeners.addresses.clone();
-        let (reload, routes) = Reload::start(config, path.clone(), addresses, Arc::clone(&waker));
+        let (reload, planned) = Reload::start(config, path.clone(), addresses, Arc::clone(&waker));
         let config = reload.config();
         let admin = Admin::open(&mut inherited, &dir, poll.registry())?;
         let supervision = Supervision {
@@ -170,7 +170,7 @@ impl Daemon {
         let mut daemon = Daemon {
             poll,
             ready: Ready::default(),
-            core: core(config, routes, writer)?,
+            core: core(config, planned.routes, writer)?,
             clients: Clients::new(listeners, config, waker, random.draw()),
             upstreams: Upstreams::new(random, &shares, encrypted),
             shortage: Shortage::default(),

@@ -63,7 +63,7 @@ pub enum Roots {
 pub type Pin = [u8; 32];
 
 /// How to reach and authenticate one upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
     /// The protocol to speak.
     pub scheme: Scheme,

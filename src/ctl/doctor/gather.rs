@@ -48,7 +48,7 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
     facts.upstreams = match (&facts.daemon, &facts.config) {
         (Daemon::Answers(daemon), _) => daemon.upstreams.clone(),
         (_, Configuration::Good(config)) if !config.upstreams.usual.is_empty() => {
-            config.upstreams.usual.iter().filter_map(crate::config::Endpoint::address).collect()
+            config.upstreams.usual.iter().flat_map(crate::config::Upstream::addresses).collect()
         }
         _ => resolvers::plan(
             &resolvers::ResolverFiles::read(root, &context.dir),

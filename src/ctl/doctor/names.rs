@@ -7,7 +7,7 @@ use super::plan::{
     Writer, is_own, is_stub, joined, keeps, names_hitherd, nameservers, plan, resolved_runs, writer,
 };
 use super::ports;
-use crate::config::Endpoint;
+use crate::config::Upstream;
 use crate::ctl::nsswitch;
 use std::net::{IpAddr, SocketAddr};
 
@@ -161,7 +161,7 @@ fn resolved(facts: &Facts) -> Finding {
 fn upstreams(facts: &Facts) -> Finding {
     let check = "upstreams";
     let configured: Vec<SocketAddr> = match &facts.config {
-        Configuration::Good(config) => config.upstreams.usual.iter().filter_map(Endpoint::address).collect(),
+        Configuration::Good(config) => config.upstreams.usual.iter().flat_map(Upstream::addresses).collect(),
         Configuration::Bad(_) | Configuration::Hidden(_) => Vec::new(),
     };
     let loops = configured.iter().find(|upstream| {

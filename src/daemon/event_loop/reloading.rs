@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::daemon::event_loop::Daemon;
-use crate::daemon::reload::{ListsRead, unusable_config};
+use crate::daemon::reload::{ListsRead, Planned, unusable_config};
 use crate::daemon::setup::fit_to_descriptors;
 use crate::daemon::sources::Slot;
 use crate::logging::Event;
@@ -152,14 +152,18 @@ impl Daemon {
 
     /// Switches to the upstreams that the configuration, or the system, names now.
     fn reroute(&mut self, now: Monotonic) {
-        let routes = self.reload.plan_routes();
+        let Planned { routes, encrypted } = self.reload.plan_routes();
         let before = self.servers(now);
         let settings = self.reload.config().settings.clone();
         self.tell(now, Input::Reload { settings, routes });
         let servers = self.servers(now);
         if servers != before {
             self.admin.notices.forget_outage();
-            let shown: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            let label = |server: &Server| {
+                let known = encrypted.iter().find(|setup| setup.server == *server);
+                known.map_or_else(|| server.to_string(), |setup| setup.label.clone())
+            };
+            let shown: Vec<String> = servers.iter().map(label).collect();
             let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
             log::info!(
                 event = Event::UpstreamsChanged, upstreams:% = shown;

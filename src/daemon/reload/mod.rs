@@ -13,6 +13,7 @@
 //! invalid, or whose files cannot be read, leaves the one before in force; and that each operator
 //! who requests a reload gets one reply, when the reload has ended.
 
+mod bootstrap;
 pub(crate) mod containers_file;
 mod followed_files;
 pub(crate) mod lists;
@@ -29,7 +30,7 @@ use crate::logging::Event;
 use followed_files::Follower;
 use hither_control::FileStatus;
 use hither_local::{Hosts, Local};
-use hither_rounds::{Routes, Server};
+use hither_rounds::Server;
 use hither_table::Monotonic;
 use lists::{ListLoader, Loaded, Plan};
 use mio::unix::SourceFd;
@@ -37,6 +38,7 @@ use mio::{Interest, Registry, Waker};
 use network::Network;
 pub(crate) use network::News;
 use requests::ReloadRequests;
+pub(crate) use routes::Planned;
 use routes::{Resolvers, followed_files as files_to_follow};
 use std::io;
 use std::net::SocketAddr;
@@ -80,15 +82,15 @@ pub(crate) struct ListsRead {
 }
 
 impl Reload {
-    /// Starts with a configuration. Also returns the routes for the core. `listening`: the
+    /// Starts with a configuration. Also returns what is planned for it. `listening`: the
     /// addresses that the daemon listens at.
     pub fn start(
         config: Config,
         path: Option<PathBuf>,
         listening: Vec<SocketAddr>,
         waker: Arc<Waker>,
-    ) -> (Reload, Routes) {
-        let (resolvers, routes) = Resolvers::start(&config, path.as_deref(), listening, &waker);
+    ) -> (Reload, Planned) {
+        let (resolvers, planned) = Resolvers::start(&config, path.as_deref(), listening, &waker);
         let follower = Follower::begin(files_to_follow(&config, path.as_deref()), &waker);
         let reload = Reload {
             lists: ListLoader::new(Arc::clone(&waker)),
@@ -102,7 +104,7 @@ impl Reload {
             mended: None,
             retry_at: Monotonic(0),
         };
-        (reload, routes)
+        (reload, planned)
     }
 
     /// Adds the network's descriptors to the epoll instance.
@@ -206,7 +208,7 @@ impl Reload {
     }
 
     /// Plans the routes for the configuration in force, and follows its files.
-    pub fn plan_routes(&mut self) -> Routes {
+    pub fn plan_routes(&mut self) -> Planned {
         let path = self.path.as_deref();
         if let Some(follower) = &mut self.follower {
             follower.follow(files_to_follow(&self.config, path));

@@ -1,7 +1,8 @@
 //! The upstreams and their domains: from the configuration, or from the system's own resolvers.
 
-use crate::config::{Config, Endpoint, FILE};
-use crate::daemon::reload::{containers_file, reserved_zones, unusable_config};
+use crate::config::{Config, FILE, Upstream};
+use crate::daemon::reload::{bootstrap, containers_file, reserved_zones, unusable_config};
+use crate::daemon::upstreams::EndpointSetup;
 use crate::host::interfaces;
 use crate::host::resolvers::{self, BusFollower, BusLinks, Plan, PlanReport, ResolverFiles};
 use crate::logging::Event;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 /// The source of the upstreams.
 #[derive(Debug)]
 pub(super) struct Resolvers {
-    /// Follows the resolvers of links as the system's programs report them. None if upstreams are
-    /// configured.
+    /// Follows the resolvers of links as the system's programs report them. None if none of the system's
+    /// resolvers is used.
     links: Option<BusFollower>,
     /// The system's own files, as they were read last.
     files: Arc<ResolverFiles>,
@@ -24,6 +25,14 @@ pub(super) struct Resolvers {
     report: PlanReport,
     /// The addresses that the daemon listens at, which are no upstreams.
     listening: Vec<SocketAddr>,
+}
+
+/// The routes for the core, and the setups of the encrypted upstreams in them.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub routes: Routes,
+    /// Each encrypted upstream once, those that resolve the names of others included.
+    pub encrypted: Vec<EndpointSetup>,
 }
 
 /// The system's knowledge of resolvers.
@@ -40,21 +49,31 @@ impl Resolvers {
         path: Option<&Path>,
         listening: Vec<SocketAddr>,
         waker: &Arc<Waker>,
-    ) -> (Resolvers, Routes) {
+    ) -> (Resolvers, Planned) {
         let links = bus_follower(config, waker);
-        let (routes, report, files) = route(config, path, links.as_ref(), &listening, None);
-        (Resolvers { links, files, report, listening }, routes)
+        let files = read_files(config);
+        let mut resolvers = Resolvers { links, files, report: PlanReport::default(), listening };
+        let planned = resolvers.route(config, path);
+        (resolvers, planned)
     }
 
     /// Plans the routes again. Problems that were logged before are not logged again.
-    pub fn plan(&mut self, config: &Config, path: Option<&Path>, waker: &Arc<Waker>) -> Routes {
-        if config.upstreams.usual.is_empty() != self.links.is_some() {
+    pub fn plan(&mut self, config: &Config, path: Option<&Path>, waker: &Arc<Waker>) -> Planned {
+        if config.uses_system() != self.links.is_some() {
             self.links = bus_follower(config, waker);
         }
-        let (routes, report, files) =
-            route(config, path, self.links.as_ref(), &self.listening, Some(&self.report));
-        (self.report, self.files) = (report, files);
-        routes
+        self.files = read_files(config);
+        self.route(config, path)
+    }
+
+    /// Plans the routes with the files that were read last. Also writes the file for containers.
+    fn route(&mut self, config: &Config, path: Option<&Path>) -> Planned {
+        let system = System { files: &self.files, bus_links: self.links.as_ref().map(BusFollower::links) };
+        let Drawn { plan, encrypted } = plan(config, path, &self.listening, system);
+        log_changes(&plan.report, &self.report);
+        containers_file::offer(config, &plan.routes.usual, &self.files);
+        self.report = plan.report;
+        Planned { routes: plan.routes, encrypted }
     }
 
     /// Whether the system's programs have reported something new about links.
@@ -80,39 +99,24 @@ impl Resolvers {
     }
 }
 
-/// The routes, their origins, and the system's files that were read for them. Also writes the file
-/// for containers. Problems that are also in `before` are not logged again.
-fn route(
-    config: &Config,
-    path: Option<&Path>,
-    links: Option<&BusFollower>,
-    listening: &[SocketAddr],
-    before: Option<&PlanReport>,
-) -> (Routes, PlanReport, Arc<ResolverFiles>) {
-    let files = ResolverFiles::read(Path::new("/"), &config.runtime_dir);
-    let system = System { files: &files, bus_links: links.map(BusFollower::links) };
-    let Plan { routes, report } = plan(config, path, listening, system);
-    log_changes(&report, before);
-    containers_file::offer(config, &routes.usual, &files);
-    (routes, report, Arc::new(files))
+/// The system's own files, as they are now.
+fn read_files(config: &Config) -> Arc<ResolverFiles> {
+    Arc::new(ResolverFiles::read(Path::new("/"), &config.runtime_dir))
 }
 
 /// Logs the entries of `report` that `before` does not have.
-fn log_changes(report: &PlanReport, before: Option<&PlanReport>) {
-    let known = before.map(|before| &before.problems[..]).unwrap_or_default();
-    for problem in report.problems.iter().filter(|problem| !known.contains(problem)) {
+fn log_changes(report: &PlanReport, before: &PlanReport) {
+    for problem in report.problems.iter().filter(|problem| !before.problems.contains(problem)) {
         log::warn!(event = Event::NotFollowed, what = "links", reason:% = problem; "{problem}");
     }
-    let known = before.map(|before| &before.refused[..]).unwrap_or_default();
-    for refused in report.refused.iter().filter(|refused| !known.contains(refused)) {
+    for refused in report.refused.iter().filter(|refused| !before.refused.contains(refused)) {
         log::warn!(event = Event::UpstreamRefused, reason:% = refused; "{refused}");
     }
 }
 
-/// Starts to follow the links on the message bus, if the configuration names no upstream.
+/// Starts to follow the links on the message bus, if the system's resolvers are used.
 fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
-    let started =
-        config.upstreams.usual.is_empty().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
+    let started = config.uses_system().then(|| BusFollower::start(Path::new("/"), Arc::clone(waker)))?;
     let failed = |error: std::io::Error| {
         log::warn!(
             event = Event::NotFollowed, what = "the message bus", reason:% = error;
@@ -122,58 +126,83 @@ fn bus_follower(config: &Config, waker: &Arc<Waker>) -> Option<BusFollower> {
     started.map_err(failed).ok()
 }
 
+/// A plan, and the setups of its encrypted upstreams.
+#[derive(Default)]
+struct Drawn {
+    plan: Plan,
+    encrypted: Vec<EndpointSetup>,
+}
+
 /// The upstreams: those of the configuration, or else the system's own resolvers. The daemon's own
 /// addresses are left out.
-fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: System<'_>) -> Plan {
+fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: System<'_>) -> Drawn {
+    if config.findings.error.is_some() {
+        return Drawn::default();
+    }
     let host = interfaces::addresses();
     let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, listening, &host);
     let System { files, bus_links } = system;
-    let mut plan = Plan::default();
-    if config.findings.error.is_some() {
-        return plan;
-    }
-    if config.upstreams.usual.is_empty() {
-        plan = resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &is_ours);
-        if plan.routes.usual.is_empty() {
-            let why = files.resolv_conf().why_no_upstream();
-            log::warn!(
-                event = Event::NoUpstream;
-                "no upstream is configured and {why}: queries get SERVFAIL until there is one"
-            );
-        }
-    }
-    let others = |upstreams: &[Endpoint]| -> Vec<Server> {
-        let there = upstreams.iter().filter_map(|upstream| {
-            let address = upstream.address();
-            if address.is_none() {
-                log::info!("the upstream {upstream} is used once its interface exists");
-            }
-            address
-        });
-        let (ours, others): (Vec<_>, Vec<_>) = there.partition(is_ours);
-        for upstream in ours {
-            log::error!(
-                event = Event::UpstreamIsOurselves, upstream:% = upstream;
-                "the upstream {upstream} is this daemon itself; going on without it"
-            );
-        }
-        others.into_iter().map(Server::from).collect()
+    let of_system = match config.uses_system() {
+        true => resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &is_ours),
+        false => Plan::default(),
     };
-    if !config.upstreams.usual.is_empty() {
-        plan.routes.usual = others(&config.upstreams.usual);
+    let is_system = config.upstreams.usual.is_empty();
+    let mut plan = if is_system { of_system.clone() } else { Plan::default() };
+    if is_system && plan.routes.usual.is_empty() {
+        let why = files.resolv_conf().why_no_upstream();
+        log::warn!(
+            event = Event::NoUpstream;
+            "no upstream is configured and {why}: queries get SERVFAIL until there is one"
+        );
     }
-    plan.routes
-        .domains
-        .extend(config.upstreams.domains.iter().map(|(name, upstreams)| (*name, others(upstreams))));
-    let search: Option<Vec<Name>> =
-        config.upstreams.usual.is_empty().then(|| files.search_lists().flatten().copied().collect());
+    let mut encrypted = Vec::new();
+    let mut servers = |upstreams: &[Upstream]| -> Vec<Server> {
+        upstreams.iter().filter_map(|upstream| server(upstream, &is_ours, &mut encrypted)).collect()
+    };
+    if !is_system {
+        plan.routes.usual = servers(&config.upstreams.usual);
+    }
+    let domains = config.upstreams.domains.iter().map(|(name, upstreams)| (*name, servers(upstreams)));
+    plan.routes.domains.extend(domains);
+    let bootstrap = servers(&config.upstreams.tls.bootstrap);
+    let _names = bootstrap::names(config, &bootstrap, &plan.routes, &of_system.routes);
+    let search: Option<Vec<Name>> = is_system.then(|| files.search_lists().flatten().copied().collect());
     // A search list comes from the network or from the operator: names in its domains are their own.
     plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
     reserved_zones::add(&mut plan.routes, search.as_deref());
     for server in plan.routes.all() {
         plan.add_origin(server, &path.unwrap_or(Path::new(FILE)).display().to_string());
     }
-    plan
+    Drawn { plan, encrypted }
+}
+
+/// A configured upstream as the core knows it, unless it has no address now. If it is encrypted, its
+/// setup is added to `encrypted`.
+fn server(
+    upstream: &Upstream,
+    is_ours: &dyn Fn(&SocketAddr) -> bool,
+    encrypted: &mut Vec<EndpointSetup>,
+) -> Option<Server> {
+    let Some(server) = upstream.server() else {
+        log::info!("the upstream {upstream} is used once its interface exists");
+        return None;
+    };
+    let all = upstream.addresses();
+    let addresses: Vec<SocketAddr> = all.iter().filter(|address| !is_ours(address)).copied().collect();
+    if addresses.is_empty() && !all.is_empty() {
+        log::error!(
+            event = Event::UpstreamIsOurselves, upstream:% = upstream;
+            "the upstream {upstream} is this daemon itself; going on without it"
+        );
+        return None;
+    }
+    if let Some(policy) = &upstream.policy
+        && !encrypted.iter().any(|known: &EndpointSetup| known.server == server)
+    {
+        let (label, policy) = (upstream.label.clone(), policy.clone());
+        encrypted.push(EndpointSetup { server, label, policy, addresses, lookup: upstream.lookup });
+    }
+    Some(server)
 }
 
 /// The files that are followed.
@@ -187,7 +216,7 @@ pub(super) fn followed_files(config: &Config, path: Option<&Path>) -> Vec<PathBu
         paths.push(PathBuf::from("/etc/hostname"));
     }
     paths.extend(containers_file::paths(Path::new("/")));
-    if config.upstreams.usual.is_empty() {
+    if config.uses_system() {
         paths.extend(resolvers::followed_paths(Path::new("/")));
     }
     paths
