@@ -12,7 +12,7 @@ use hither_local::Local;
 use hither_net::clock::now as clock;
 use hither_rounds::{Input, Server};
 use hither_table::{Counter, Monotonic};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Daemon {
@@ -153,16 +153,17 @@ impl Daemon {
     /// Switches to the upstreams that the configuration, or the system, names now.
     fn reroute(&mut self, now: Monotonic) {
         let Planned { routes, encrypted } = self.reload.plan_routes();
+        let labels: BTreeMap<Server, String> =
+            encrypted.iter().map(|setup| (setup.server, setup.label.clone())).collect();
         let before = self.servers(now);
         let settings = self.reload.config().settings.clone();
         self.tell(now, Input::Reload { settings, routes });
+        // The core has ended the attempts to upstreams that are gone.
+        self.upstreams.encrypted().set_endpoints(encrypted, now);
         let servers = self.servers(now);
         if servers != before {
             self.admin.notices.forget_outage();
-            let label = |server: &Server| {
-                let known = encrypted.iter().find(|setup| setup.server == *server);
-                known.map_or_else(|| server.to_string(), |setup| setup.label.clone())
-            };
+            let label = |server: &Server| labels.get(server).cloned().unwrap_or_else(|| server.to_string());
             let shown: Vec<String> = servers.iter().map(label).collect();
             let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
             log::info!(

@@ -68,16 +68,16 @@ mod tests {
         let none = routes(&["0.0.0.0:853"], &[("corp.example", "0.0.0.0:853")]);
         let system = routes(&["198.51.100.1:53"], &[("example", "198.51.100.2:53")]);
         let cases = [
-            (&["203.0.113.1:53"][..], &own, "dns.example. 203.0.113.1:53 dns.corp.example. 203.0.113.1:53 "),
-            (&[], &own, "dns.example. 192.0.2.1:53 dns.corp.example. 10.0.0.1:53 "),
-            (&[], &none, "dns.example. 198.51.100.2:53 dns.corp.example. 198.51.100.2:53 "),
+            (&["203.0.113.1:53"][..], &own, "dns.corp.example. 203.0.113.1:53 dns.example. 203.0.113.1:53 "),
+            (&[], &own, "dns.corp.example. 10.0.0.1:53 dns.example. 192.0.2.1:53 "),
+            (&[], &none, "dns.corp.example. 198.51.100.2:53 dns.example. 198.51.100.2:53 "),
         ];
         for (bootstrap, own, expected) in cases {
             assert_eq!(shown(bootstrap, own, &system), expected);
         }
         assert_eq!(
             shown(&[], &none, &Routes::default()),
-            "dns.example. dns.corp.example. ",
+            "dns.corp.example. dns.example. ",
             "status says so"
         );
     }

@@ -6,7 +6,7 @@ use crate::host::files;
 use crate::host::resolv_conf::OWN_FILE;
 use crate::host::resolvers::{ResolverFiles, SEARCH_LIST_FILES};
 use crate::logging::Event;
-use hither_rounds::Server;
+use hither_rounds::{Server, Transport};
 use hither_wire::name::Name;
 use nix::fcntl::OFlag;
 use std::fmt::Write as _;
@@ -35,12 +35,11 @@ pub(crate) fn paths(root: &Path) -> impl Iterator<Item = PathBuf> {
 pub(crate) fn offer(config: &Config, upstreams: &[Server], files: &ResolverFiles) {
     // With an invalid configuration the upstreams are not known. Those in the file may still be right.
     if config.findings.error.is_none() {
-        let addresses: Vec<SocketAddr> = upstreams.iter().map(|server| server.address).collect();
-        offer_in(&config.runtime_dir, &addresses, files);
+        offer_in(&config.runtime_dir, upstreams, files);
     }
 }
 
-fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &ResolverFiles) {
+fn offer_in(runtime_dir: &Path, upstreams: &[Server], files: &ResolverFiles) {
     let new = text(upstreams, search(files));
     let path = runtime_dir.join(OWN_FILE);
     if files::read_up_to(&path, LENGTH_MAX).is_ok_and(|old| old == new.as_bytes()) {
@@ -56,14 +55,17 @@ fn offer_in(runtime_dir: &Path, upstreams: &[SocketAddr], files: &ResolverFiles)
 }
 
 /// The text of the file.
-fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
+fn text(upstreams: &[Server], search: &[Name]) -> String {
     let mut text = HEAD.to_owned();
     let mut left_out = |upstream: &SocketAddr, why: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "# {upstream} is left out: {why}");
     };
     let mut servers = Vec::new();
-    for upstream in upstreams {
+    // Programs would ask these in clear text, or by UDP.
+    let (by_udp, others): (Vec<&Server>, Vec<&Server>) =
+        upstreams.iter().partition(|server| server.transport == Transport::Udp);
+    for upstream in by_udp.iter().map(|server| &server.address) {
         match upstream {
             _ if upstream.port() != 53 => left_out(upstream, "resolv.conf(5) has no ports"),
             SocketAddr::V6(address) if address.ip().is_unicast_link_local() => {
@@ -73,6 +75,10 @@ fn text(upstreams: &[SocketAddr], search: &[Name]) -> String {
             }
             _ => servers.push(upstream.ip().to_canonical()),
         }
+    }
+    if !others.is_empty() {
+        let _ =
+            writeln!(text, "# {} more are left out: resolv.conf(5) has no transport but UDP", others.len());
     }
     let (near, far): (Vec<IpAddr>, Vec<IpAddr>) = servers.into_iter().partition(IpAddr::is_loopback);
     // A container has a loopback interface of its own, so upstreams on this host are named only if
@@ -123,7 +129,14 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     fn written(upstreams: &[&str], search: &[&str]) -> (Vec<String>, usize) {
-        let upstreams: Vec<SocketAddr> = upstreams.iter().map(|text| text.parse().expect("one")).collect();
+        let server = |text: &&str| {
+            let (transport, text) = match text.strip_prefix("tls://") {
+                Some(rest) => (Transport::Tls, rest),
+                None => (Transport::Udp, *text),
+            };
+            Server { transport, ..Server::from(text.parse::<SocketAddr>().expect("an address")) }
+        };
+        let upstreams: Vec<Server> = upstreams.iter().map(server).collect();
         let search: Vec<Name> = search.iter().map(|text| text.parse().expect("a name")).collect();
         let text = text(&upstreams, &search);
         let lines = text.strip_prefix(HEAD).expect("the head").lines();
@@ -150,6 +163,12 @@ mod tests {
         assert_eq!(written(&["127.0.0.2:53"], &[]), (vec!["nameserver 127.0.0.2".to_owned()], 1));
         assert_eq!(written(&[], &[]), (vec![], 1));
         assert_eq!(written(&["192.0.2.2:5353"], &[]), (vec![], 2));
+        let private = ["tls://192.0.2.2:53", "tls://0.0.0.0:853", "192.0.2.1:53"];
+        assert_eq!(
+            written(&private, &[]),
+            (vec!["nameserver 192.0.2.1".to_owned()], 1),
+            "never in clear text"
+        );
     }
 
     #[test]
@@ -161,7 +180,7 @@ mod tests {
         let etc = root.join("etc/resolv.conf");
         std::fs::write(&etc, "domain a.example\nsearch b.example c.example .\nnameserver 127.0.0.1\n")
             .expect("written");
-        let upstreams: [SocketAddr; 1] = ["192.0.2.1:53".parse().expect("an address")];
+        let upstreams = [Server::from("192.0.2.1:53".parse::<SocketAddr>().expect("an address"))];
         let files = || ResolverFiles::read(&root, &run);
         offer_in(&run, &upstreams, &files());
         let path = run.join(OWN_FILE);

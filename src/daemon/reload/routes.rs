@@ -165,7 +165,7 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
     let domains = config.upstreams.domains.iter().map(|(name, upstreams)| (*name, servers(upstreams)));
     plan.routes.domains.extend(domains);
     let bootstrap = servers(&config.upstreams.tls.bootstrap);
-    let _names = bootstrap::names(config, &bootstrap, &plan.routes, &of_system.routes);
+    plan.routes.names = bootstrap::names(config, &bootstrap, &plan.routes, &of_system.routes);
     let search: Option<Vec<Name>> = is_system.then(|| files.search_lists().flatten().copied().collect());
     // A search list comes from the network or from the operator: names in its domains are their own.
     plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
