@@ -6,6 +6,7 @@ mod dispatch;
 #[cfg(test)]
 mod dispatch_tests;
 mod encrypted;
+mod host_names;
 mod inputs;
 mod local_requests;
 mod outputs;
@@ -242,6 +243,7 @@ impl Daemon {
         core.on_time(now, &mut executor);
         self.upstreams.on_time(now);
         self.upstreams.encrypted().on_time(now);
+        self.look_up_hosts(now);
         self.on_shortage(now);
         let effects = self.clients.on_time(now);
         self.apply(effects, now);

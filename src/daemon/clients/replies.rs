@@ -27,6 +27,8 @@ pub(crate) struct Delivered {
     pub gone: Vec<ClientId>,
     /// The reply, if it is for a query of an operator.
     pub operator: Option<OperatorReply>,
+    /// The reply, if it is about the host name of an upstream.
+    pub host_name: Option<Vec<u8>>,
 }
 
 /// A reply to a query that was made for the operator.
@@ -71,6 +73,14 @@ impl UdpReplies {
     }
 }
 
+/// The reply to a query, of any size.
+fn whole_reply(query: &Query<'_>, answer: &Answer, now: Monotonic) -> Vec<u8> {
+    let mut octets = vec![0; 65_535];
+    let len = reply::compose(now, query, answer, usize::from(u16::MAX), &mut octets);
+    octets.truncate(len);
+    octets
+}
+
 impl Clients {
     /// Returns the reply to a client if it may be sent at once. Otherwise it is queued for
     /// [`Clients::next_due`].
@@ -108,11 +118,10 @@ impl Clients {
                 self.replies.give_back(reply);
             }
             ReplyTo::Control(slot) => {
-                let mut octets = vec![0; 65_535];
-                let len = reply::compose(now, &read, answer, usize::from(u16::MAX), &mut octets);
-                octets.truncate(len);
+                let octets = whole_reply(&read, answer, now);
                 delivered.operator = Some(OperatorReply { slot, client, octets });
             }
+            ReplyTo::HostName => delivered.host_name = Some(whole_reply(&read, answer, now)),
         }
         delivered
     }
@@ -136,7 +145,7 @@ impl Clients {
     /// asked last.
     pub fn refuse_loop(&mut self, client: ClientId, now: Monotonic) -> Effects {
         self.counted.add(Counter::Loops, 1);
-        let Delivered { gone, operator: _ } = self.deliver(client, &SHED_ANSWER, now);
+        let Delivered { gone, .. } = self.deliver(client, &SHED_ANSWER, now);
         Effects { gone, asks: Vec::new() }
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum ReplyTo {
     Tcp(Slot),
     /// To a local connection of `hitherctl`.
     Control(Slot),
+    /// To the daemon itself, which looks up the host name of an upstream.
+    HostName,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +51,7 @@ impl Pending {
             (ReplyTo::Udp { socket, route }, ReplyTo::Udp { socket: other, route: back }) => {
                 socket == other && route.leaves_as(back)
             }
-            (ReplyTo::Udp { .. } | ReplyTo::Tcp(_) | ReplyTo::Control(_), _) => false,
+            (ReplyTo::Udp { .. } | ReplyTo::Tcp(_) | ReplyTo::Control(_) | ReplyTo::HostName, _) => false,
         };
         same_route && self.peer == other.peer && self.query == other.query
     }
@@ -139,7 +141,7 @@ impl Waiting {
     fn print(&self, pending: &Pending) -> u64 {
         match pending.reply_to {
             ReplyTo::Udp { .. } => self.secret.hash_one((pending.peer, &pending.query)).max(1),
-            ReplyTo::Tcp(_) | ReplyTo::Control(_) => 0,
+            ReplyTo::Tcp(_) | ReplyTo::Control(_) | ReplyTo::HostName => 0,
         }
     }
 

@@ -57,6 +57,9 @@ impl Executor<'_> {
         if let Some(reply) = delivered.operator {
             self.note_operator_reply(&reply, answer, rounds, now);
         }
+        if let Some(reply) = delivered.host_name {
+            self.upstreams.encrypted().note_host_reply(&reply, now);
+        }
         self.clients.resumed().for_each(|source| self.ready.push_back(source));
         delivered.gone
     }

@@ -15,6 +15,7 @@ mod endpoints;
 mod events;
 mod handshakes;
 mod health;
+mod host_names;
 mod lines;
 mod report;
 mod session;
@@ -24,6 +25,7 @@ mod trust;
 mod why;
 
 pub(crate) use events::Readiness;
+pub(crate) use host_names::LookUp;
 pub(crate) use report::EncryptedReport;
 
 use super::EndpointSetup;
@@ -31,17 +33,16 @@ use crate::daemon::core::Sending;
 use crate::daemon::sources::{Slot, Source};
 use attempts::Attempts;
 use endpoints::Endpoints;
+use host_names::HostNames;
 use hither_connections::{Action, Channel, ConnectionId, Input, Machine, Note, Settings, Token, Why};
 use hither_net::random::Random;
 use hither_rounds::{AttemptId, Failure, Server};
 use hither_secure::{Anchor, Refused};
 use hither_table::Monotonic;
-use hither_wire::name::Name;
 use lines::Lines;
 use session::Bench;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long a connection without queries is kept if its server does not say how long it keeps one. Common
@@ -70,6 +71,7 @@ enum Undone {
 pub(crate) struct Encrypted {
     machine: Machine,
     endpoints: Endpoints,
+    host_names: HostNames,
     lines: Lines,
     attempts: Attempts,
     /// Empty between two calls.
@@ -94,6 +96,7 @@ impl Encrypted {
         Encrypted {
             machine: Machine::new(settings, Box::new(move || random.draw())),
             endpoints: Endpoints::new(),
+            host_names: HostNames::default(),
             lines: Lines::default(),
             attempts: Attempts::default(),
             undone: VecDeque::new(),
@@ -116,16 +119,34 @@ impl Encrypted {
     /// Replaces the upstreams: new ones are added, and missing ones forgotten with their connections. The
     /// others keep theirs.
     pub fn set_endpoints(&mut self, setups: Vec<EndpointSetup>, now: Monotonic) {
+        let hosts: BTreeSet<_> = setups.iter().filter_map(|setup| setup.lookup).collect();
         for input in self.endpoints.set(setups) {
             self.tell(now, input);
         }
+        self.host_names.set_hosts(&hosts, now);
+        self.pass_on_addresses(now);
     }
 
-    /// Sets the addresses of the upstreams whose host is looked up. While none is known, queries wait if
-    /// one `is_looking_up`, else they fail.
-    pub fn set_addresses(&mut self, host: &Name, addresses: &[IpAddr], is_looking_up: bool, now: Monotonic) {
-        for input in self.endpoints.set_addresses(host, addresses, is_looking_up) {
-            self.tell(now, input);
+    /// The next look-up of a host name that is due. Its reply goes to [`Encrypted::note_host_reply`].
+    pub fn next_look_up(&mut self, now: Monotonic) -> Option<LookUp> {
+        let look_up = self.host_names.next_look_up(now)?;
+        self.pass_on_addresses(now);
+        Some(look_up)
+    }
+
+    /// Notes the reply to such a look-up.
+    pub fn note_host_reply(&mut self, reply: &[u8], now: Monotonic) {
+        self.host_names.note_reply(reply, now);
+        self.pass_on_addresses(now);
+    }
+
+    /// Tells the machine the addresses of hosts that have changed.
+    fn pass_on_addresses(&mut self, now: Monotonic) {
+        while let Some(host) = self.host_names.take_changed() {
+            let (addresses, is_looking_up) = self.host_names.addresses(&host);
+            for input in self.endpoints.set_addresses(&host, &addresses, is_looking_up) {
+                self.tell(now, input);
+            }
         }
     }
 
@@ -149,7 +170,12 @@ impl Encrypted {
         }
         while let Some(Sending { attempt, server, octets, .. }) = self.attempts.next_query() {
             match self.endpoints.id_of(&server) {
-                Some(endpoint) => self.tell(now, Input::Query { token: Token(attempt.0), endpoint, octets }),
+                Some(endpoint) => {
+                    if let Some(host) = self.endpoints.get(endpoint).and_then(|found| found.setup.lookup) {
+                        self.host_names.note_used(&host, now);
+                    }
+                    self.tell(now, Input::Query { token: Token(attempt.0), endpoint, octets });
+                }
                 None => self.attempts.fail(attempt, why::of_machine(hither_connections::Failure::Forgotten)),
             }
         }
@@ -172,7 +198,8 @@ impl Encrypted {
         if self.endpoints.is_empty() {
             return None;
         }
-        self.machine.poll_timeout().into_iter().chain(self.lines.timeout()).min()
+        let look_up = self.host_names.timeout();
+        self.machine.poll_timeout().into_iter().chain(self.lines.timeout()).chain(look_up).min()
     }
 
     /// Does what is due.
@@ -188,6 +215,7 @@ impl Encrypted {
     /// The host is in another network: every connection and ticket is given up.
     pub fn change_network(&mut self, now: Monotonic) {
         self.tell(now, Input::NetworkChanged);
+        self.host_names.change_network(now);
     }
 
     /// Ends all queries and connections. Servers are told so by what their sockets take at once.
@@ -276,16 +304,24 @@ impl Encrypted {
     fn note(&mut self, note: Note, now: Monotonic) {
         let (Note::Down { endpoint: id, .. } | Note::Up { endpoint: id }) = note;
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        let host = endpoint.setup.lookup;
         match note {
             Note::Down { failure, .. } => endpoint.health.note_down(failure, endpoint.setup.named(), now),
             Note::Up { .. } => endpoint.health.note_up(endpoint.setup.named()),
+        }
+        if let Some(host) = host {
+            self.host_names.suspect(&host, matches!(note, Note::Down { .. }), now);
         }
     }
 
     /// The state of an upstream; `None` if it is not encrypted.
     pub fn report(&self, server: &Server, now: Monotonic) -> Option<EncryptedReport> {
         let id = self.endpoints.id_of(server)?;
-        Some(EncryptedReport::of(self.endpoints.get(id)?, &self.machine.report(id)?, now))
+        let endpoint = self.endpoints.get(id)?;
+        let mut report = EncryptedReport::of(endpoint, &self.machine.report(id)?, now);
+        let of_host = endpoint.setup.lookup.and_then(|host| self.host_names.problem(&host));
+        report.problem = of_host.map(str::to_owned).or(report.problem);
+        Some(report)
     }
 
     /// The key of a slot, unless its connection is gone.

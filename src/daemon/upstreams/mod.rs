@@ -7,6 +7,6 @@ mod endpoint_setup;
 mod pool;
 mod sockets;
 
-pub(crate) use encrypted::{Encrypted, Outcome, Readiness};
+pub(crate) use encrypted::{Encrypted, LookUp, Outcome, Readiness};
 pub(crate) use endpoint_setup::EndpointSetup;
 pub(crate) use sockets::{Conversation, MESSAGES_PER_TURN_MAX, Received, Upstreams};
