@@ -3,8 +3,8 @@
 //!
 //! Such addresses are withheld: they never join a set, and an answer without any other address is held
 //! like a denial, so that another upstream's answer replaces it. A name is not public if standards
-//! reserve it, if it cannot be registered, if it belongs to the network or has upstreams of its own, or
-//! if the operator allows it. The question's name decides, not the target of its CNAMEs, which the owner
+//! reserve it, if it cannot be registered, if it belongs to the network or has upstreams of its own, if it
+//! is the host name of an upstream, or if the operator allows it. The question's name decides, not the target of its CNAMEs, which the owner
 //! of the name can choose.
 
 use crate::routes::{Routes, nearest};
@@ -64,6 +64,7 @@ impl Rebinding {
                 .last()
                 .is_some_and(|top| !NON_DNS_TLDS.contains(&top) && !UNREGISTERED.contains(&top))
             && !has_upstreams()
+            && !routes.names.contains_key(name)
             && !is_below(&routes.own, name)
             && !is_below(&self.allow, name)
     }
@@ -124,6 +125,15 @@ mod tests {
         ] {
             assert!(!public(text), "{text}");
         }
+    }
+
+    #[test]
+    fn the_host_name_of_an_upstream_may_have_a_private_address_and_names_below_it_may_not() {
+        let mut routes = Routes::default();
+        routes.names.insert(name("dns.example.com"), Vec::new());
+        let public = |text: &str| Rebinding::default().is_public(&name(text), &routes);
+        assert!(!public("dns.example.com"));
+        assert!(public("x.dns.example.com") && public("example.com"));
     }
 
     #[test]
