@@ -11,7 +11,7 @@ const LARGER: [(&str, &str, usize, &str); 13] = [
     ("src/capi/types.rs", "Set", 13, "the layout of struct hither_set in hither.h"),
     ("src/config/file.rs", "File", 15, "the sections and keys at the top of hither.toml"),
     ("src/control/status.rs", "Status", 13, "the JSON object that hitherctl status --json prints"),
-    ("src/control/status.rs", "UpstreamStatus", 13, "a JSON object in that one"),
+    ("src/control/status.rs", "UpstreamStatus", 14, "a JSON object in that one"),
     ("src/rounds/attempt.rs", "Attempt", 20, "the core: one state machine, which the simulator drives"),
     ("src/rounds/resolver.rs", "Rounds", 16, "the core"),
     ("src/rounds/round.rs", "Round", 21, "the core"),

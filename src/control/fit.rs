@@ -48,7 +48,10 @@ impl Status {
     }
 
     fn cut_texts(&mut self) {
-        let upstreams = self.upstreams.iter_mut().map(|upstream| &mut upstream.origin);
+        let upstreams = self.upstreams.iter_mut().flat_map(|upstream| {
+            let problem = upstream.tls.as_mut().and_then(|tls| tls.problem.as_mut());
+            [Some(&mut upstream.address), Some(&mut upstream.origin), problem].into_iter().flatten()
+        });
         let files = self.files.iter_mut().flat_map(|file| [Some(&mut file.path), file.problem.as_mut()]);
         let lists = [&mut self.problems, &mut self.listen, &mut self.sorter.lacks];
         let texts = upstreams.chain(files.flatten()).chain(lists.into_iter().flatten());

@@ -16,7 +16,7 @@ mod words;
 
 pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
 pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION};
-pub use status::{FileStatus, SorterStatus, Status, UpstreamStatus};
+pub use status::{FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

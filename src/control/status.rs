@@ -63,7 +63,7 @@ pub struct FileStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamStatus {
-    /// Address and port of the upstream.
+    /// Address and port of the upstream; for an encrypted one, its address as it is configured.
     pub address: String,
     /// The transport of its first query.
     pub transport: Transport,
@@ -90,6 +90,34 @@ pub struct UpstreamStatus {
     pub answers: u64,
     /// Whether queries to it have EDNS.
     pub edns: bool,
+    /// Its encrypted connections; `None` for one without encryption.
+    pub tls: Option<TlsStatus>,
+}
+
+/// The encrypted connections to one upstream.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TlsStatus {
+    /// The version of TLS of the latest handshake: `1.2` or `1.3`; `None` before the first one.
+    pub version: Option<String>,
+    /// Address and port of the connection that is in use, or is being made.
+    pub peer: Option<String>,
+    /// `connecting`, `handshake`, `ready` or `draining`; `None` without a connection.
+    pub connection: Option<String>,
+    /// How long ago that connection was begun, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// Queries that were sent on that connection.
+    pub queries: u64,
+    /// Those of them that have no answer yet.
+    pub outstanding: u64,
+    /// Handshakes that were completed.
+    pub handshakes: u64,
+    /// Those that resumed an earlier session by a ticket.
+    pub resumptions: u64,
+    /// When the certificate expires, as a date and time of UTC.
+    pub expires: Option<String>,
+    /// What is wrong, and what puts it right.
+    pub problem: Option<String>,
 }
 
 /// The state of the sorter.

@@ -3,7 +3,7 @@
 use super::{Context, End, present};
 use hither_client::Name;
 use hither_control::{
-    CONTROL_SOCKET, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind, Status,
+    CONTROL_SOCKET, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind, Status, TlsStatus,
     UpstreamStatus, counted, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
@@ -110,14 +110,12 @@ pub(super) fn status(context: &Context, out: &mut impl Write) -> Result<End, End
     Ok(End::Done)
 }
 
-/// The status as JSON, with derived fields: the hit rate, for each upstream that of the whole
-/// daemon, and `tls`, which is null.
+/// The status as JSON, with derived fields: the hit rate, for each upstream that of the whole daemon.
 fn with_derived(status: &Status) -> Result<Value, End> {
     let mut value = serde_json::to_value(status).map_err(|error| End::Failed(error.to_string()))?;
     let rate = Value::from(status.hit_rate());
     for upstream in value["upstreams"].as_array_mut().into_iter().flatten() {
         upstream["hit_rate"] = rate.clone();
-        upstream["tls"] = Value::Null;
     }
     value["hit_rate"] = rate;
     Ok(value)
@@ -205,6 +203,9 @@ fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(),
         write!(out, ", tried again in {left} ms")?;
     }
     writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
+    if let Some(tls) = &upstream.tls {
+        print_tls(out, tls)?;
+    }
     // A daemon of another version may not report it.
     if !upstream.origin.is_empty() {
         let domains = upstream.domains.iter().fold(String::new(), |all, domain| all + " " + domain);
@@ -215,6 +216,26 @@ fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(),
             format!(", for{domains}{more}")
         };
         writeln!(out, "           from {}{scope}", upstream.origin)?;
+    }
+    Ok(())
+}
+
+fn print_tls(out: &mut impl Write, tls: &TlsStatus) -> Result<(), End> {
+    let mut parts = Vec::new();
+    parts.extend(tls.version.as_ref().map(|version| format!("TLS {version}")));
+    if let (Some(state), Some(peer)) = (&tls.connection, &tls.peer) {
+        let age = tls.age_ms.map(|ms| format!(" for {:.1} s", ms as f64 / 1e3)).unwrap_or_default();
+        parts.push(format!("{state} with {peer}{age}"));
+        parts.push(counted(tls.queries, "query on it", "queries on it"));
+    } else {
+        parts.push("no connection".to_owned());
+    }
+    let handshakes = counted(tls.handshakes, "handshake", "handshakes");
+    parts.push(format!("{handshakes}, {} resumed", tls.resumptions));
+    parts.extend(tls.expires.as_ref().map(|at| format!("certificate until {at}")));
+    writeln!(out, "           {}", parts.join(", "))?;
+    if let Some(problem) = &tls.problem {
+        writeln!(out, "           problem: {problem}")?;
     }
     Ok(())
 }

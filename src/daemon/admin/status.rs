@@ -130,6 +130,7 @@ impl StatusFacts<'_> {
             queries: report.queries,
             answers: report.answers,
             edns: report.edns,
+            tls: None,
         }
     }
 }
