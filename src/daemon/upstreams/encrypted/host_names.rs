@@ -65,6 +65,7 @@ struct Found {
     addresses: Vec<IpAddr>,
     /// When the next look-up is due; while one is under way, when it counts as lost.
     due: Monotonic,
+    /// Whether a look-up is under way, or is the first one and about to begin.
     is_asked: bool,
     pause: Duration,
 }
@@ -77,7 +78,7 @@ enum Outcome {
 
 impl Found {
     fn new(now: Monotonic) -> Found {
-        Found { addresses: Vec::new(), due: now, is_asked: false, pause: PAUSE_MIN }
+        Found { addresses: Vec::new(), due: now, is_asked: true, pause: PAUSE_MIN }
     }
 
     /// Notes a reply without an address. The addresses are kept, unless the other family has some.
@@ -178,7 +179,8 @@ impl HostNames {
         found.is_asked = false;
         let problem = match outcome(&message, &name, question.rtype) {
             Outcome::Addresses(addresses, ttl) => {
-                *found = Found { addresses, due: now.plus(ttl.min(ttl_max)), is_asked: false, pause: PAUSE_MIN };
+                *found =
+                    Found { addresses, due: now.plus(ttl.min(ttl_max)), is_asked: false, pause: PAUSE_MIN };
                 None
             }
             Outcome::None(why) => {
@@ -254,7 +256,7 @@ fn outcome(message: &Message<'_>, name: &Name, rtype: Rtype) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use hither_wire::compose::{Asked, QueryBits, query};
 
@@ -272,8 +274,8 @@ mod tests {
         hosts
     }
 
-    /// A reply to the question with these addresses and this TTL.
-    fn reply(rtype: Rtype, rcode: u8, addresses: &[&str], ttl_s: u32) -> Vec<u8> {
+    /// A reply to a question about `dns.example` with these addresses and this TTL.
+    pub fn reply(rtype: Rtype, rcode: u8, addresses: &[&str], ttl_s: u32) -> Vec<u8> {
         let mut octets = [0; 300];
         let bits = QueryBits { rd: true, cd: false, edns: None };
         let len = query(&mut octets, 0, &Asked { name: &name(), rtype }, bits);

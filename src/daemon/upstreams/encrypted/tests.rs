@@ -8,10 +8,12 @@ mod retry;
 mod support;
 mod tls_server;
 
+use super::host_names::tests::reply as host_reply;
 use super::*;
 use hither_net::clock::now;
 use hither_rounds::Transport;
 use hither_secure::{Policy, Roots, Scheme};
+use hither_wire::codes::Rtype;
 use mio::{Events, Poll};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -398,13 +400,30 @@ fn queries_wait_for_the_address_of_a_host_that_is_looked_up() {
     one.world.send(1, server);
     one.world.encrypted.flush(now());
     assert!(one.world.encrypted.poll_outcome().is_none(), "it waits");
-    one.world.encrypted.set_addresses(&host, &[one.server.address.ip()], false, now());
+    one.world.encrypted.next_look_up(now()).expect("A");
+    one.world.encrypted.next_look_up(now()).expect("AAAA");
+    let found = one.server.address.ip().to_string();
+    one.world.encrypted.note_host_reply(&host_reply(Rtype::A, 0, &[&found], 60), now());
     assert_eq!(one.world.outcomes(1), BTreeMap::from([(1, Ok(answer(1)))]));
     one.world.encrypted.set_endpoints(vec![setup], now());
     assert_eq!(one.world.ask(2, server), Ok(answer(2)));
-    one.world.encrypted.change_network(now());
-    one.world.encrypted.set_addresses(&host, &[], false, now());
-    assert_eq!(one.world.ask(3, server), Err(Failure::Unreachable), "nobody looks for an address");
+}
+
+#[test]
+fn queries_fail_when_the_host_has_no_address() {
+    let mut one = One::new(&Leaf::default(), |_| Script::Answer);
+    let (port, host) = (one.server.address.port(), "dns.example".parse().expect("a name"));
+    let server = Server { address: SocketAddr::from(([0, 0, 0, 0], port)), ..one.setup.server };
+    let setup = EndpointSetup { server, addresses: Vec::new(), lookup: Some(host), ..one.setup.clone() };
+    one.world.encrypted.set_endpoints(vec![setup], now());
+    one.world.send(1, server);
+    one.world.encrypted.flush(now());
+    while let Some(look_up) = one.world.encrypted.next_look_up(now()) {
+        let none = host_reply(look_up.question.rtype, 3, &[], 0);
+        one.world.encrypted.note_host_reply(&none, now());
+    }
+    assert!(one.world.outcomes(1)[&1].is_err());
+    assert!(one.world.problem(server).contains("NXDOMAIN"), "{}", one.world.problem(server));
 }
 
 #[test]
