@@ -284,6 +284,7 @@ impl Daemon {
             self.core.table().note_clocks();
             self.reload.network.look_at_clocks(now);
             self.look_at_wall_clock(now);
+            self.look_for_captive_portal(now);
         }
         let table = self.core.table();
         if table.changes() != self.housekeeping.changes {

@@ -84,6 +84,8 @@ events! {
     UpstreamUnusable = "upstream-unusable" 0x20fe1078_9182_4e69_a756_399373f3c492,
     /// An encrypted upstream that could not be used answers again.
     UpstreamUsable = "upstream-usable" 0xe7e3180e_5e5c_4f01_b0dd_33dd3b62c4af,
+    /// No encrypted upstream can be authenticated, while plain servers answer.
+    CaptivePortal = "captive-portal" 0x5b0f7c1e_93d2_4c6a_8a41_6f2d9be07c35,
     /// Addresses, links or routes have changed, or the host was suspended.
     NetworkChanged = "network-changed" 0x11985d4e_4101_4b53_bf02_f186cd35ac35,
     /// Private addresses of a public name are withheld.

@@ -7,6 +7,7 @@
 
 use crate::config::Block as BlockConfig;
 use crate::daemon::thread_results::send_result;
+use crate::daemon::upstreams::Labels;
 use crate::host::files;
 use hither_control::SourceKind;
 use hither_local::text::{LineRead, read_line};
@@ -57,6 +58,7 @@ pub(crate) fn source_of(
     name: &Name,
     trace: Option<&Trace>,
     began: Monotonic,
+    labels: &Labels,
 ) -> AnswerSource {
     match answer {
         Answer::Record { stale_ttl_s: Some(_), .. } | Answer::Stored { stale_ttl_s: Some(_), .. } => {
@@ -64,7 +66,7 @@ pub(crate) fn source_of(
         }
         Answer::Record { .. } | Answer::Stored { .. } => match trace {
             Some(trace) if has_ended_since(trace, began) => {
-                AnswerSource::new(SourceKind::Upstream, upstream(trace))
+                AnswerSource::new(SourceKind::Upstream, upstream(trace, labels))
             }
             Some(_) | None => AnswerSource::new(SourceKind::Cache, None),
         },
@@ -91,10 +93,10 @@ fn has_ended_since(trace: &Trace, began: Monotonic) -> bool {
 }
 
 /// The upstream whose response gave the answer: the last one of the round.
-fn upstream(trace: &Trace) -> Option<String> {
+fn upstream(trace: &Trace, labels: &Labels) -> Option<String> {
     let has_one = |outcome: &str| matches!(outcome, "answer" | "nodata" | "nxdomain");
     let answered = trace.attempts.iter().filter(|attempt| has_one(&attempt.outcome));
-    answered.max_by_key(|attempt| attempt.ended).map(|attempt| attempt.upstream.to_string())
+    answered.max_by_key(|attempt| attempt.ended).map(|attempt| labels.of(&attempt.upstream))
 }
 
 /// A search for the line of a file that an answer comes from.

@@ -35,6 +35,7 @@ pub(crate) use status::{StatusFacts, status_line};
 use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
+use crate::daemon::upstreams::Labels;
 use control::Control;
 use flushes::Flushes;
 use hints::Hints;
@@ -60,6 +61,7 @@ pub(crate) struct Admin {
     hints: Hints,
     /// Log lines about upstreams.
     pub notices: Notices,
+    labels: Labels,
 }
 
 /// Malformed requests, hints accepted, and hints dropped, since the start.
@@ -84,7 +86,19 @@ impl Admin {
             status: StatusCache::default(),
             hints: Hints::bind(dir),
             notices: Notices::default(),
+            labels: Labels::default(),
         })
+    }
+
+    /// Takes over how upstreams are shown.
+    pub fn set_labels(&mut self, labels: Labels) {
+        self.notices.set_labels(labels.clone());
+        self.labels = labels;
+    }
+
+    /// How upstreams are shown.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     /// Binds the sockets that could not be bound before, or whose files in `dir` have been removed
@@ -245,7 +259,7 @@ impl Admin {
     /// Sends the reports of queries whose round has ended, or that have waited long enough. `trace`
     /// is the latest round of a question.
     pub fn on_time<'t>(&mut self, now: Monotonic, trace: impl Fn(&Question) -> Option<&'t Trace>) {
-        for (slot, response) in self.queries.take_finished(now, trace) {
+        for (slot, response) in self.queries.take_finished(now, &self.labels, trace) {
             self.control.reply(slot, &response);
         }
     }

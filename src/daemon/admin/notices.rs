@@ -1,6 +1,7 @@
 //! Log lines for the operator about what the core has noticed: upstreams that fail, withheld
 //! addresses, a restored cache.
 
+use crate::daemon::upstreams::Labels;
 use crate::logging::Event;
 use hither_rounds::{Note, Restored, Server, UpstreamReport};
 use hither_table::Monotonic;
@@ -13,6 +14,9 @@ use std::time::Duration;
 pub(crate) struct Notices {
     /// Whether no upstream answers, which has been logged.
     are_all_down: bool,
+    /// Whether the network seems to want a login, which has been logged.
+    is_caught: bool,
+    labels: Labels,
     rebinding: RebindingLimit,
 }
 
@@ -22,10 +26,24 @@ impl Notices {
         self.are_all_down = false;
     }
 
+    /// Takes over how upstreams are shown.
+    pub fn set_labels(&mut self, labels: Labels) {
+        self.labels = labels;
+    }
+
+    /// Logs that the network seems to want a login, once until it does not.
+    pub fn log_captive_portal(&mut self, problem: Option<&str>) {
+        let was_caught = std::mem::replace(&mut self.is_caught, problem.is_some());
+        if let Some(problem) = problem.filter(|_| !was_caught) {
+            log::warn!(event = Event::CaptivePortal, reason:% = problem; "{problem}");
+        }
+    }
+
     /// Logs one note. `upstreams` are the core's reports about all of them.
     pub fn log(&mut self, note: &Note, upstreams: impl FnOnce() -> Vec<UpstreamReport>, now: Monotonic) {
         match note {
             Note::UpstreamDown { server, failures, .. } => {
+                let server = self.labels.of(server);
                 log::warn!(
                     event = Event::UpstreamDown, upstream:% = server, failures = *failures;
                     "upstream {server} has failed {failures} times in a row; using the others, and trying it again from time to time"
@@ -33,13 +51,17 @@ impl Notices {
                 self.look_for_outage(upstreams());
             }
             Note::UpstreamUp { server } => {
+                let server = self.labels.of(server);
                 self.are_all_down = false;
                 log::info!(event = Event::UpstreamUp, upstream:% = server; "upstream {server} answers again");
             }
-            Note::NoEdns { server } => log::info!(
-                event = Event::UpstreamWithoutEdns, upstream:% = server;
-                "upstream {server} does not support EDNS; sending it queries without EDNS for a while"
-            ),
+            Note::NoEdns { server } => {
+                let server = self.labels.of(server);
+                log::info!(
+                    event = Event::UpstreamWithoutEdns, upstream:% = server;
+                    "upstream {server} does not support EDNS; sending it queries without EDNS for a while"
+                );
+            }
             Note::NotStored { reason } => log::warn!(
                 event = Event::AnswerNotStored, reason = *reason;
                 "an answer could not be stored in the table: {reason}; its clients got SERVFAIL"
@@ -61,7 +83,7 @@ impl Notices {
         let is_down = upstreams.iter().all(is_down);
         let was_down = std::mem::replace(&mut self.are_all_down, is_down);
         if is_down && !was_down {
-            let shown: Vec<String> = upstreams.iter().map(|u| u.server.to_string()).collect();
+            let shown: Vec<String> = upstreams.iter().map(|u| self.labels.of(&u.server)).collect();
             let shown = shown.join(", ");
             log::error!(
                 event = Event::AllUpstreamsDown, upstreams:% = shown;
@@ -78,7 +100,7 @@ impl Notices {
             0 => String::new(),
             n => format!("; {n} more answers since the last such line"),
         };
-        let shown = name.to_string();
+        let (shown, server) = (name.to_string(), self.labels.of(server));
         let name = shown.strip_suffix('.').unwrap_or(&shown);
         log::warn!(
             event = Event::RebindingBlocked, upstream:% = server, name:% = name, address:% = address;

@@ -4,6 +4,7 @@
 use crate::daemon::admin::answer_source::AnswerSource;
 use crate::daemon::admin::peers::{OTHERS_MAX, OURS_MAX};
 use crate::daemon::sources::Slot;
+use crate::daemon::upstreams::Labels;
 use hither_control::{AttemptReport, QueryReport, Response, SourceKind};
 use hither_rounds::{AttemptTrace, ClientId, Question, Trace, Transport};
 use hither_table::Monotonic;
@@ -154,6 +155,7 @@ impl OperatorQueries {
     pub fn take_finished<'t>(
         &mut self,
         now: Monotonic,
+        labels: &Labels,
         trace: impl Fn(&Question) -> Option<&'t Trace>,
     ) -> Vec<(Slot, Response)> {
         let mut finished = Vec::new();
@@ -172,7 +174,7 @@ impl OperatorQueries {
             let response = match query.report.take() {
                 None => Response::Error { message: "the reply did not come in time".to_owned() },
                 Some(mut report) => {
-                    report.attempts = trace.map(attempts).unwrap_or_default();
+                    report.attempts = trace.map(|trace| attempts(trace, labels)).unwrap_or_default();
                     report.source_detail = report.source_detail.or(line.and_then(Result::ok));
                     Response::Query(report)
                 }
@@ -209,10 +211,10 @@ pub(super) fn transport_word(transport: Transport) -> hither_control::Transport 
     }
 }
 
-fn attempts(trace: &Trace) -> Vec<AttemptReport> {
+fn attempts(trace: &Trace, labels: &Labels) -> Vec<AttemptReport> {
     let after = |at: Monotonic| at.since(trace.started).as_micros() as u64;
     let attempt = |a: &AttemptTrace| AttemptReport {
-        upstream: a.upstream.to_string(),
+        upstream: labels.of(&a.upstream),
         transport: transport_word(a.transport),
         sent_us: after(a.sent),
         ended_us: a.ended.map(after),

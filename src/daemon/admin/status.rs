@@ -1,10 +1,12 @@
 //! The status: what `hitherctl status` prints, and the line that the service manager shows.
 
 use crate::daemon::admin::operator_query::transport_word;
+use crate::daemon::upstreams::EncryptedReport;
 use hither_control::{
-    FileStatus, Response, SorterState, SorterStatus, Status, UpstreamStatus, counted, encode,
+    FileStatus, Response, SorterState, SorterStatus, Status, TlsStatus, UpstreamStatus, counted, encode,
 };
 use hither_rounds::{Routes, Server, UpstreamReport};
+use hither_secure::Date;
 use hither_table::{Counter, Counters, Monotonic};
 use hither_wire::name::Name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +74,8 @@ pub(crate) struct StatusFacts<'f> {
     pub table_generation: u64,
     pub entries: u64,
     pub counters: Counters,
-    pub upstreams: Vec<UpstreamReport>,
+    /// All upstreams, with what is known of the connections to encrypted ones.
+    pub upstreams: Vec<(UpstreamReport, Option<EncryptedReport>)>,
     pub routes: &'f Routes,
     /// The file or program that named each upstream.
     pub origins: &'f BTreeMap<Server, String>,
@@ -87,14 +90,17 @@ impl StatusFacts<'_> {
     pub fn compose(self) -> Status {
         let (hits, looked_up) = looked_up(&self.counters);
         let reserved: BTreeSet<Name> = hither_local::locally_served_zones().collect();
-        let upstreams = self.upstreams.iter().map(|report| self.upstream(report, &reserved)).collect();
+        let upstreams = self
+            .upstreams
+            .iter()
+            .map(|(report, connections)| self.upstream(report, connections.as_ref(), &reserved));
         Status {
             pid: std::process::id(),
             uptime_s: self.uptime.as_secs(),
             listen: self.listen.iter().map(ToString::to_string).collect(),
             table_generation: self.table_generation,
             entries: self.entries,
-            upstreams,
+            upstreams: upstreams.collect(),
             upstreams_more: 0,
             files: self.files.iter().take(FILES_MAX).cloned().collect(),
             files_more: self.files.len().saturating_sub(FILES_MAX) as u64,
@@ -114,10 +120,16 @@ impl StatusFacts<'_> {
         }
     }
 
-    fn upstream(&self, report: &UpstreamReport, reserved: &BTreeSet<Name>) -> UpstreamStatus {
+    fn upstream(
+        &self,
+        report: &UpstreamReport,
+        connections: Option<&EncryptedReport>,
+        reserved: &BTreeSet<Name>,
+    ) -> UpstreamStatus {
         let (domains, domains_more) = domains_of(&report.server, self.routes, reserved);
         UpstreamStatus {
-            address: report.server.address.to_string(),
+            address: connections
+                .map_or_else(|| report.server.address.to_string(), |found| found.label.clone()),
             transport: transport_word(report.server.transport),
             origin: self.origins.get(&report.server).cloned().unwrap_or_default(),
             domains,
@@ -130,8 +142,25 @@ impl StatusFacts<'_> {
             queries: report.queries,
             answers: report.answers,
             edns: report.edns,
-            tls: None,
+            tls: connections.map(tls_status),
         }
+    }
+}
+
+/// The encrypted connections to an upstream.
+fn tls_status(report: &EncryptedReport) -> TlsStatus {
+    let shown = report.connection;
+    TlsStatus {
+        version: report.version.map(str::to_owned),
+        peer: shown.map(|connection| connection.peer.to_string()),
+        connection: shown.map(|connection| connection.state.to_owned()),
+        age_ms: shown.map(|connection| connection.age.as_millis() as u64),
+        queries: shown.map_or(0, |connection| connection.queries),
+        outstanding: shown.map_or(0, |connection| connection.outstanding as u64),
+        handshakes: report.handshakes,
+        resumptions: report.resumptions,
+        expires: report.expires_s.map(|at| Date(at).to_string()),
+        problem: report.problem.clone(),
     }
 }
 

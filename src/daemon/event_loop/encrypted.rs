@@ -4,8 +4,11 @@ use crate::daemon::event_loop::Daemon;
 use crate::daemon::sources::{Slot, Source};
 use crate::daemon::turn::Budget;
 use crate::daemon::upstreams::{Outcome, Readiness};
-use hither_rounds::Input;
+use hither_rounds::{Input, UpstreamReport};
 use hither_table::Monotonic;
+
+/// What operators read in such a network.
+const CAPTIVE_PORTAL: &str = "no encrypted upstream can be authenticated, while this network's own servers answer: the network may want a login first (captive portal); nothing is asked without encryption; verify = \"opportunistic\" in hither.toml(5) would accept its certificates";
 
 impl Daemon {
     /// Handles the events of a connection, or queues a step of its handshake.
@@ -61,5 +64,20 @@ impl Daemon {
         for source in self.upstreams.encrypted().take_woken() {
             self.ready.push_back(source);
         }
+    }
+
+    /// The sentence about a network that lets plain servers answer and no encrypted upstream.
+    pub(super) fn captive_portal(&mut self, now: Monotonic) -> Option<String> {
+        let are_refused = self.upstreams.encrypted().are_all_refused();
+        let answers =
+            |report: &UpstreamReport| !report.server.transport.is_encrypted() && report.state == "up";
+        let is_caught = are_refused && self.core.rounds().upstreams(now).iter().any(answers);
+        is_caught.then(|| CAPTIVE_PORTAL.to_owned())
+    }
+
+    /// Logs once that the network seems to want a login.
+    pub(super) fn look_for_captive_portal(&mut self, now: Monotonic) {
+        let problem = self.captive_portal(now);
+        self.admin.notices.log_captive_portal(problem.as_deref());
     }
 }

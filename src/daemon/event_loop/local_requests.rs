@@ -102,13 +102,18 @@ impl Daemon {
             let (counters, problems) = (self.counters(), self.problems());
             let entries = self.core.table().entries() as u64;
             let rounds = self.core.rounds();
+            let encrypted = self.upstreams.encrypted();
+            let upstreams = rounds.upstreams(at).into_iter().map(|report| {
+                let connections = encrypted.report(&report.server, at);
+                (report, connections)
+            });
             let facts = StatusFacts {
                 uptime: at.since(self.housekeeping.started),
                 listen: self.clients.addresses(),
                 table_generation: rounds.reader().generation(),
                 entries,
                 counters,
-                upstreams: rounds.upstreams(at),
+                upstreams: upstreams.collect(),
                 routes: rounds.routes(),
                 origins: &self.reload.origins().origins,
                 files: self.reload.files(),

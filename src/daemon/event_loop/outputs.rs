@@ -74,7 +74,7 @@ impl Executor<'_> {
     ) {
         let Some(found) = self.admin.find_query(reply.slot, reply.client) else { return };
         let trace = rounds.trace(&found.question);
-        let source = source_of(answer, &found.question.name, trace, found.began);
+        let source = source_of(answer, &found.question.name, trace, found.began, self.admin.labels());
         let search = self.search_for(answer, &found, rounds);
         self.admin.note_reply(&found, &reply.octets, &source, search, now);
     }

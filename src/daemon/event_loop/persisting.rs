@@ -128,7 +128,13 @@ impl Daemon {
     /// The deviations from the configuration, with their reasons, for the operator.
     pub(super) fn problems(&mut self) -> Vec<String> {
         let table = self.persist.table.problem(&self.core.table());
+        let portal = self.captive_portal(hither_net::clock::now());
         let config = self.reload.config_problems();
-        config.chain(table).chain(self.admin.problems()).chain(self.reload.upstream_problems()).collect()
+        config
+            .chain(table)
+            .chain(portal)
+            .chain(self.admin.problems())
+            .chain(self.reload.upstream_problems())
+            .collect()
     }
 }

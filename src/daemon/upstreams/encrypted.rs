@@ -324,6 +324,11 @@ impl Encrypted {
         Some(report)
     }
 
+    /// Whether there are encrypted upstreams, and none of them could be authenticated.
+    pub fn are_all_refused(&self) -> bool {
+        !self.endpoints.is_empty() && self.endpoints.all(|endpoint| endpoint.health.is_refused())
+    }
+
     /// The key of a slot, unless its connection is gone.
     fn key_of(&self, slot: Slot) -> Option<usize> {
         self.lines.key_of(slot)

@@ -4,9 +4,11 @@
 #[allow(dead_code, reason = "looked-up addresses and the report for operators are used by later parts")]
 mod encrypted;
 mod endpoint_setup;
+mod labels;
 mod pool;
 mod sockets;
 
-pub(crate) use encrypted::{Encrypted, LookUp, Outcome, Readiness};
+pub(crate) use encrypted::{Encrypted, EncryptedReport, LookUp, Outcome, Readiness};
 pub(crate) use endpoint_setup::EndpointSetup;
+pub(crate) use labels::Labels;
 pub(crate) use sockets::{Conversation, MESSAGES_PER_TURN_MAX, Received, Upstreams};

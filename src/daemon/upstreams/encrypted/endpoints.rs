@@ -151,6 +151,10 @@ impl Endpoints {
         self.endpoints.get_mut(&id)
     }
 
+    pub fn all(&self, is_it: impl Fn(&Endpoint) -> bool) -> bool {
+        self.endpoints.values().all(is_it)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }

@@ -21,8 +21,8 @@ pub(super) struct Health {
     logged: Option<String>,
     /// Before this time, nothing more is logged.
     quiet_until: Monotonic,
-    /// Whether no connection can be made.
-    is_down: bool,
+    /// Why no connection can be made.
+    down: Option<Failure>,
     /// Whether the upstream answers queries with something that is no response.
     is_refusing: bool,
 }
@@ -39,6 +39,11 @@ impl Health {
         self.problem.as_deref()
     }
 
+    /// Whether a server is reached that cannot be authenticated.
+    pub fn is_refused(&self) -> bool {
+        self.down == Some(Failure::Handshake)
+    }
+
     /// Notes why a connection could not be made, or what made a connection useless.
     pub fn note_problem(&mut self, sentence: String, upstream: Named<'_>, now: Monotonic) {
         self.problem = Some(sentence);
@@ -47,7 +52,7 @@ impl Health {
 
     /// Notes that a connection could not be made: a line that came too early before is logged now.
     pub fn note_failed(&mut self, upstream: Named<'_>, now: Monotonic) {
-        if self.is_down {
+        if self.down.is_some() {
             self.log(upstream, now);
         }
     }
@@ -73,7 +78,7 @@ impl Health {
 
     /// Notes that the upstream cannot be used.
     pub fn note_down(&mut self, failure: Failure, upstream: Named<'_>, now: Monotonic) {
-        self.is_down = true;
+        self.down = Some(failure);
         let is_known = matches!(failure, Failure::Handshake | Failure::Closed) && self.problem.is_some();
         if !is_known {
             self.problem = Some(sentence_of_failure(failure, upstream.addresses));
@@ -83,7 +88,7 @@ impl Health {
 
     /// Notes that the upstream has answered, after it could not be used.
     pub fn note_up(&mut self, upstream: Named<'_>) {
-        self.is_down = false;
+        self.down = None;
         if self.logged.take().is_some() {
             let label = upstream.label;
             log::info!(
