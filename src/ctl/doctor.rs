@@ -3,7 +3,8 @@
 //!
 //! `gather` and the modules that it uses read the host and do not judge. `ports`, `service`,
 //! `names`, `lookups` and `containers` judge: pure functions from facts to findings. Nothing is
-//! changed or started: a daemon that waits for its first query is not asked.
+//! changed or started: a daemon that waits for its first query is not asked. `upstream_trials` asks each
+//! upstream one question.
 
 mod containers;
 mod facts;
@@ -16,7 +17,9 @@ pub(super) mod plan;
 mod ports;
 mod service;
 mod sockets;
+mod trial;
 mod units;
+mod upstream_trials;
 
 use super::{Context, End};
 
@@ -33,7 +36,11 @@ pub(super) fn doctor(context: &Context, out: &mut impl Write, root: &Path) -> Re
         return Err(End::Failed(format!("'{}' is no directory", root.display())));
     }
     let facts = gather::facts(context, root);
-    let findings = judge(&facts);
+    let mut findings = judge(&facts);
+    // The upstreams of another root are not those of this host.
+    if root == Path::new("/") {
+        findings.extend(upstream_trials::judge(&upstream_trials::run(&facts), trial::now_s()));
+    }
     for finding in &findings {
         if context.json {
             let object = serde_json::to_string(finding).map_err(|error| End::Failed(error.to_string()))?;

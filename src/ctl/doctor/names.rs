@@ -9,7 +9,7 @@ use super::plan::{
 use super::ports;
 use crate::config::Upstream;
 use crate::ctl::nsswitch;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// The command that fixes resolv.conf.
 const FIX: &str = "hitherctl enable-resolv";
@@ -160,11 +160,11 @@ fn resolved(facts: &Facts) -> Finding {
 
 fn upstreams(facts: &Facts) -> Finding {
     let check = "upstreams";
-    let configured: Vec<SocketAddr> = match &facts.config {
-        Configuration::Good(config) => config.upstreams.usual.iter().flat_map(Upstream::addresses).collect(),
-        Configuration::Bad(_) | Configuration::Hidden(_) => Vec::new(),
+    let configured: &[Upstream] = match &facts.config {
+        Configuration::Good(config) => &config.upstreams.usual,
+        Configuration::Bad(_) | Configuration::Hidden(_) => &[],
     };
-    let loops = configured.iter().find(|upstream| {
+    let loops = configured.iter().flat_map(Upstream::addresses).find(|upstream| {
         facts.is_own(upstream.ip()) && upstream.port() == 53
             || is_stub(upstream.ip()) && facts.names.resolved.dns.iter().any(is_own(facts))
     });
@@ -175,6 +175,10 @@ fn upstreams(facts: &Facts) -> Finding {
                 "a loop: {upstream} in hither.toml leads back to hitherd; remove it there, or name the network's own servers"
             ),
         );
+    }
+    if configured.iter().any(|upstream| upstream.policy.is_some()) {
+        let labels: Vec<String> = configured.iter().map(ToString::to_string).collect();
+        return Finding::ok(check, format!("{} (by hither.toml)", labels.join(", ")));
     }
     let from = if configured.is_empty() { "the system's" } else { "by hither.toml" };
     if facts.upstreams.is_empty() {
