@@ -19,6 +19,7 @@ mod host_names;
 mod lines;
 mod report;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod trust;

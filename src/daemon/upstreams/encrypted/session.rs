@@ -1,5 +1,6 @@
 //! One session and its socket, whichever of the three protocols it speaks.
 
+use super::stream::Stream;
 use hither_net::shortage::is_shortage;
 use hither_secure::{Anchor, DohSession, DoqSession, DotSession, Error, Event, Received, Refused, Shared};
 use hither_table::Monotonic;
@@ -20,8 +21,8 @@ pub(super) enum Socket {
 /// A session and its socket.
 #[derive(Debug)]
 pub(super) enum Session {
-    Tls { stream: TcpStream, session: Box<DotSession> },
-    Https { stream: TcpStream, session: Box<DohSession> },
+    Tls { stream: Stream, session: Box<DotSession> },
+    Https { stream: Stream, session: Box<DohSession> },
     Quic { socket: UdpSocket, session: Box<DoqSession>, peer: SocketAddr, is_heard: bool },
 }
 
@@ -45,9 +46,11 @@ impl Session {
     pub fn begin(socket: Socket, shared: &Shared, peer: SocketAddr, bench: &Bench) -> Result<Self, Error> {
         Ok(match socket {
             Socket::Stream(stream) if shared.policy().scheme.needs_alpn() => {
-                Self::Https { stream, session: Box::new(DohSession::new(shared)?) }
+                Self::Https { stream: stream.into(), session: Box::new(DohSession::new(shared)?) }
             }
-            Socket::Stream(stream) => Self::Tls { stream, session: Box::new(DotSession::new(shared)?) },
+            Socket::Stream(stream) => {
+                Self::Tls { stream: stream.into(), session: Box::new(DotSession::new(shared)?) }
+            }
             Socket::Datagrams(socket) => {
                 let session = Box::new(DoqSession::new(shared, peer, bench.anchor, bench.now)?);
                 Self::Quic { socket, session, peer, is_heard: false }
