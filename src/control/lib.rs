@@ -94,12 +94,14 @@ pub struct QueryReport {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptReport {
-    /// Address and port of the upstream.
+    /// Address and port of the upstream; of an encrypted one, its address as it is configured.
     pub upstream: String,
-    /// The transport of the attempt, UDP or TCP.
+    /// The transport of the attempt.
     pub transport: Transport,
-    /// When it was sent, after the round's start.
+    /// When it began, after the round's start.
     pub sent_us: u64,
+    /// When its query left, after the round's start, if it had to wait for an encrypted connection.
+    pub connected_us: Option<u64>,
     /// When it ended, after the round's start; `None` while it waits.
     pub ended_us: Option<u64>,
     /// The response's kind or RCODE, or the failure. Text for the operator, not one of a fixed list.

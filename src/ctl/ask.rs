@@ -329,6 +329,9 @@ fn print_query(
             attempt.transport,
             ms(attempt.sent_us)
         )?;
+        if let Some(connected) = attempt.connected_us {
+            write!(out, "connected at {:>9.3} ms, ", ms(connected))?;
+        }
         match attempt.ended_us {
             Some(ended) => write!(out, "{} at {:>9.3} ms", attempt.outcome, ms(ended))?,
             None => write!(out, "{}", attempt.outcome)?,

@@ -217,6 +217,7 @@ fn attempts(trace: &Trace, labels: &Labels) -> Vec<AttemptReport> {
         upstream: labels.of(&a.upstream),
         transport: transport_word(a.transport),
         sent_us: after(a.sent),
+        connected_us: a.transmitted.map(after),
         ended_us: a.ended.map(after),
         outcome: a.outcome.to_string(),
         addresses: a.addresses.clone(),
