@@ -182,7 +182,7 @@ impl Daemon {
             housekeeping,
             ending: Ending::default(),
         };
-        daemon.upstreams.encrypted().set_endpoints(planned.encrypted, now());
+        daemon.set_encrypted(planned.encrypted, now());
         daemon.register().map_err(because("cannot add a descriptor to the epoll instance"))?;
         daemon.begin();
         daemon.begin_with_saved(found, now());

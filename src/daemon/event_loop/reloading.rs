@@ -6,13 +6,14 @@ use crate::daemon::event_loop::Daemon;
 use crate::daemon::reload::{ListsRead, Planned, unusable_config};
 use crate::daemon::setup::fit_to_descriptors;
 use crate::daemon::sources::Slot;
+use crate::daemon::upstreams::{EndpointSetup, Labels};
 use crate::logging::Event;
 use hither_control::Response;
 use hither_local::Local;
 use hither_net::clock::now as clock;
 use hither_rounds::{Input, Server};
 use hither_table::{Counter, Monotonic};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Daemon {
@@ -153,24 +154,27 @@ impl Daemon {
     /// Switches to the upstreams that the configuration, or the system, names now.
     fn reroute(&mut self, now: Monotonic) {
         let Planned { routes, encrypted } = self.reload.plan_routes();
-        let labels: BTreeMap<Server, String> =
-            encrypted.iter().map(|setup| (setup.server, setup.label.clone())).collect();
         let before = self.servers(now);
         let settings = self.reload.config().settings.clone();
         self.tell(now, Input::Reload { settings, routes });
         // The core has ended the attempts to upstreams that are gone.
-        self.upstreams.encrypted().set_endpoints(encrypted, now);
+        self.set_encrypted(encrypted, now);
         let servers = self.servers(now);
         if servers != before {
             self.admin.notices.forget_outage();
-            let label = |server: &Server| labels.get(server).cloned().unwrap_or_else(|| server.to_string());
-            let shown: Vec<String> = servers.iter().map(label).collect();
+            let shown: Vec<String> = servers.iter().map(|server| self.admin.labels().of(server)).collect();
             let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
             log::info!(
                 event = Event::UpstreamsChanged, upstreams:% = shown;
                 "the upstreams have changed: {shown}"
             );
         }
+    }
+
+    /// Takes over the encrypted upstreams.
+    pub(super) fn set_encrypted(&mut self, setups: Vec<EndpointSetup>, now: Monotonic) {
+        self.admin.set_labels(Labels::new(&setups));
+        self.upstreams.encrypted().set_endpoints(setups, now);
     }
 
     fn servers(&self, now: Monotonic) -> BTreeSet<Server> {
