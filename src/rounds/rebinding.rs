@@ -3,9 +3,9 @@
 //!
 //! Such addresses are withheld: they never join a set, and an answer without any other address is held
 //! like a denial, so that another upstream's answer replaces it. A name is not public if standards
-//! reserve it, if it cannot be registered, if it belongs to the network or has upstreams of its own, if it
-//! is the host name of an upstream, or if the operator allows it. The question's name decides, not the target of its CNAMEs, which the owner
-//! of the name can choose.
+//! reserve it, if it cannot be registered, if it belongs to the network or has upstreams of its own, if
+//! it is the host name of an upstream, or if the operator allows it. The question's name decides, not the
+//! target of its CNAMEs, which the owner of the name can choose.
 
 use crate::routes::{Routes, nearest};
 use hither_local::NON_DNS_TLDS;

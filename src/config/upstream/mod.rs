@@ -87,7 +87,7 @@ impl Upstream {
             let _ = write!(text, "\nconnect {endpoint}");
         }
         let _ = write!(text, "\nname {}", shown(&policy.server_name));
-        let mut pins: Vec<String> = policy.pins.iter().map(|pin| pin::written(pin)).collect();
+        let mut pins: Vec<String> = policy.pins.iter().map(pin::written).collect();
         pins.sort();
         pins.iter().for_each(|pin| text += &format!("\npin {pin}"));
         let mut octets = text.into_bytes();

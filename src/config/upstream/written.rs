@@ -248,3 +248,6 @@ fn path(text: &str, path: &str) -> Result<String, String> {
     }
     Ok(path.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,14 +42,14 @@ pub(super) fn run(facts: &Facts) -> Vec<Tried> {
         let (sender, at) = (sender.clone(), tried.len());
         tried.push(Tried { label, is_encrypted, trial: late });
         // A thread that takes longer ends with the process.
-        thread::spawn(move || sender.send((at, attempt(&upstream))));
+        thread::spawn(move || drop(sender.send((at, attempt(&upstream)))));
     }
     if tried.is_empty() {
         for address in facts.upstreams.iter().take(UPSTREAMS_MAX) {
             let (sender, at, address) = (sender.clone(), tried.len(), *address);
             let late = Trial::Fails { why: "no result in time".to_owned(), remedy: None };
             tried.push(Tried { label: address.to_string(), is_encrypted: false, trial: late });
-            thread::spawn(move || sender.send((at, trial::plain(address))));
+            thread::spawn(move || drop(sender.send((at, trial::plain(address)))));
         }
     }
     drop(sender);
