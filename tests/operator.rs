@@ -292,6 +292,40 @@ fn a_check_by_root_reports_files_that_the_daemons_user_cannot_read_and_why() {
 }
 
 #[test]
+fn a_check_names_what_cannot_work_of_an_encrypted_upstream() {
+    let dir = directory();
+    let config = dir.join("hither.toml");
+    let missing = dir.join("site.pem").display().to_string();
+    let tls = "[[upstream]]\naddress = \"tls://dns.example@192.0.2.1\"\n";
+    let checked = |text: &str| {
+        std::fs::write(&config, text).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hitherd"));
+        let done = command.arg("--check").arg("--config").arg(&config).output().expect("started");
+        (done.status.code(), String::from_utf8(done.stderr).expect("text"))
+    };
+    for (text, place, expected) in [
+        (
+            "[[upstream]]\naddress = \"192.0.2.1@853#dns.example\"\n",
+            "2:11",
+            "write \"tls://dns.example@192.0.2.1\"",
+        ),
+        ("[[upstream]]\naddress = \"ftp://dns.example\"\n", "2:11", "there is no scheme ftp://"),
+        (&format!("{tls}pins = [\"sha256/AAAA\"]\n"), "3:9", "'sha256/AAAA' is not a pin"),
+        (&format!("{tls}verify = \"pin\"\n"), "3:10", "needs at least one pin"),
+        (&format!("{tls}ca_file = \"{missing}\"\n"), "3:11", "cannot read the certificate authorities"),
+        ("[tls]\nbootstrap = [\"tls://dns.example\"]\n", "2:14", "is itself a name"),
+        (&format!("{tls}pinns = []\n"), "3:1", "the nearest known key is 'pins'"),
+    ] {
+        let (code, said) = checked(text);
+        assert_eq!(code, Some(78), "{text}: {said}");
+        let place = format!("{}:{place}: ", config.display());
+        assert!(said.contains(&place) && said.contains(expected), "{text}: {said}");
+    }
+    assert_eq!(checked(tls), (Some(0), String::new()));
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+#[test]
 fn no_verb_panics_when_its_output_is_closed() {
     let upstream = good();
     let daemon = Daemon::start(&[&upstream], "");

@@ -4,6 +4,7 @@
 //! by key, their `[[upstream]]`, `[[domain]]` and `[[block]]` tables add to those of earlier files.
 
 mod address;
+mod authorities;
 mod base64;
 mod check;
 mod defaults;
@@ -212,25 +213,19 @@ impl Config {
     /// A [`ConfigError`] with file, line, column, what was expected and, for an unknown key, the
     /// nearest known one.
     pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
-        let main = path.unwrap_or(Path::new(FILE));
-        let mut left = FILES_MAX;
-        let read = |file: PathBuf| {
-            let octets =
-                files::read_all(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
-            left = left.checked_sub(octets.len() as u64).ok_or_else(|| {
-                let most = FILES_MAX >> 20;
-                ConfigError::of_file(
-                    &file,
-                    format!("with this file the configuration is larger than {most} MiB"),
-                )
-            })?;
-            let text = error::text(&file, octets)?;
-            Ok((file, text))
-        };
-        let is_there = path.is_some() || main.try_exists().unwrap_or(true);
-        let credential = path.is_none().then(credential).flatten();
-        let all = is_there.then(|| main.to_owned()).into_iter().chain(drop_ins(main)?).chain(credential);
-        Config::of(main, &all.map(read).collect::<Result<Vec<_>, _>>()?)
+        Config::of(path.unwrap_or(Path::new(FILE)), &texts(path)?)
+    }
+
+    /// [`Config::load`], which also reads the files of certificate authorities.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and with the place of the key whose file is missing or has no certificate.
+    pub fn load_with_authorities(path: Option<&Path>) -> Result<Config, ConfigError> {
+        let (main, files) = (path.unwrap_or(Path::new(FILE)), texts(path)?);
+        let config = Config::of(main, &files)?;
+        let checked = config.check_authorities();
+        checked.map_err(|(place, message)| place.error(main, &files, message))?;
+        Ok(config)
     }
 
     /// The configuration of several files, later ones last.
@@ -279,8 +274,29 @@ impl Config {
                 Ok(_) | Err(_) => None,
             }
         });
-        self.findings.hints.iter().cloned().chain(later).chain(files).collect()
+        let encryption = self.hints_on_encryption();
+        self.findings.hints.iter().cloned().chain(later).chain(encryption).chain(files).collect()
     }
+}
+
+/// The files of a configuration with their texts, later ones last.
+fn texts(path: Option<&Path>) -> Result<Vec<(PathBuf, String)>, ConfigError> {
+    let main = path.unwrap_or(Path::new(FILE));
+    let mut left = FILES_MAX;
+    let read = |file: PathBuf| {
+        let octets =
+            files::read_all(&file, FILE_MAX).map_err(|error| ConfigError::unreadable(&file, &error))?;
+        left = left.checked_sub(octets.len() as u64).ok_or_else(|| {
+            let most = FILES_MAX >> 20;
+            ConfigError::of_file(&file, format!("with this file the configuration is larger than {most} MiB"))
+        })?;
+        let text = error::text(&file, octets)?;
+        Ok((file, text))
+    };
+    let is_there = path.is_some() || main.try_exists().unwrap_or(true);
+    let credential = path.is_none().then(credential).flatten();
+    let all = is_there.then(|| main.to_owned()).into_iter().chain(drop_ins(main)?).chain(credential);
+    all.map(read).collect()
 }
 
 /// Reads a text as if it were a configuration file.

@@ -29,7 +29,7 @@ const HIDDEN: [(&str, &str); 7] = [
 
 /// Checks the configuration at `path`, or at its usual place.
 pub(crate) fn check(path: Option<&Path>) -> ExitCode {
-    let config = match Config::load(path) {
+    let config = match Config::load_with_authorities(path) {
         Ok(config) => config,
         Err(error) => return fail(&error.to_string()),
     };
@@ -91,7 +91,8 @@ fn sources(config: &Config, path: Option<&Path>) -> Vec<Source> {
     let lists = config.blocks.iter().flat_map(|block| &block.files).chain(&config.hosts.files).cloned();
     let system = config.upstreams.usual.is_empty().then(|| PathBuf::from("/etc/resolv.conf"));
     let configuration = Config::files(path).into_iter().map(|file| (file, true));
-    let all = configuration.chain(lists.chain(system).map(|file| (file, false)));
+    let others = lists.chain(system).chain(config.authorities());
+    let all = configuration.chain(others.map(|file| (file, false)));
     // A missing file may be created later.
     all.filter_map(|(file, is_configuration)| {
         let real = std::fs::canonicalize(&file).ok()?;

@@ -95,12 +95,15 @@ impl Gathered {
     /// The key at fault, and the reason.
     pub fn finish(&mut self) -> Result<Upstreams, (Place, String)> {
         let mut upstreams = Upstreams::default();
+        let mut repeated = Vec::new();
         for (written, keys) in &self.usual {
             check_keys(written, keys)?;
             let upstream = self.upstream(written, keys);
             match upstreams.usual.iter().find(|known| known.id == upstream.id) {
                 None => upstreams.usual.push(upstream),
-                Some(known) if known.is_same(&upstream) => {}
+                Some(known) if known.is_same(&upstream) => {
+                    repeated.push(format!("the upstream {upstream} is there twice, and asked once"));
+                }
                 Some(_) => {
                     let place = Place { section: "upstream", key: "address", of: Of::Repeated(upstream.id) };
                     let message = format!(
@@ -133,6 +136,7 @@ impl Gathered {
                 bootstrap.push(upstream);
             }
         }
+        self.hints.append(&mut repeated);
         upstreams.tls = Tls { ca_file: self.ca_file.clone(), bootstrap };
         Ok(upstreams)
     }

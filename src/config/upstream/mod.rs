@@ -30,7 +30,7 @@ pub struct Upstream {
     pub label: String,
     /// The transport of its queries.
     pub transport: Transport,
-    /// Its port, if its addresses are looked up.
+    /// The port of its address; that of all addresses that are looked up.
     pub port: u16,
     /// Where to connect. Empty: its addresses are looked up.
     pub endpoints: Vec<Endpoint>,
