@@ -50,6 +50,7 @@ impl Daemon {
         while let Some(outcome) = self.upstreams.encrypted().poll_outcome() {
             has_any = true;
             match outcome {
+                Outcome::Transmitted(attempt) => self.tell(now, Input::Transmitted { attempt }),
                 Outcome::Message(attempt, octets) => {
                     self.tell(now, Input::Message { attempt, octets: &octets });
                 }

@@ -55,6 +55,8 @@ const DATAGRAM_OCTETS_MAX: usize = 65_535;
 /// What the core has to know of a query.
 #[derive(Debug)]
 pub(crate) enum Outcome {
+    /// The query, which had waited for a connection, leaves now.
+    Transmitted(AttemptId),
     /// A response, with the message id of the query.
     Message(AttemptId, Box<[u8]>),
     /// The query has ended without a response.
@@ -267,8 +269,7 @@ impl Encrypted {
             }
             Action::Close { connection, politely } => self.close(connection, politely, now),
             Action::Deliver { token, octets } => self.attempts.deliver(AttemptId(token.0), octets),
-            // The core does not yet know that a query waited.
-            Action::Transmitted { .. } => {}
+            Action::Transmitted { token } => self.attempts.note_transmitted(AttemptId(token.0)),
             Action::Fail { token, failure } => {
                 self.attempts.fail(AttemptId(token.0), why::of_machine(failure));
             }

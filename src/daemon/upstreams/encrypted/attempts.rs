@@ -53,6 +53,11 @@ impl Attempts {
         None
     }
 
+    /// A query that had waited leaves now.
+    pub fn note_transmitted(&mut self, attempt: AttemptId) {
+        self.outcomes.push_back(Outcome::Transmitted(attempt));
+    }
+
     /// A response has come. It gets the message id of its query.
     pub fn deliver(&mut self, attempt: AttemptId, mut octets: Box<[u8]>) {
         let Some(found) = self.live.get_mut(&attempt) else { return };
@@ -73,8 +78,13 @@ impl Attempts {
     /// The next outcome of an attempt that has not been cancelled.
     pub fn poll_outcome(&mut self) -> Option<Outcome> {
         while let Some(outcome) = self.outcomes.pop_front() {
-            let (Outcome::Message(attempt, _) | Outcome::Failed(attempt, _)) = &outcome;
-            if self.live.remove(attempt).is_some() {
+            let is_live = match &outcome {
+                Outcome::Transmitted(attempt) => self.live.contains_key(attempt),
+                Outcome::Message(attempt, _) | Outcome::Failed(attempt, _) => {
+                    self.live.remove(attempt).is_some()
+                }
+            };
+            if is_live {
                 return Some(outcome);
             }
         }

@@ -32,6 +32,8 @@ struct World {
     encrypted: Encrypted,
     /// Steps of handshakes so far.
     steps: usize,
+    /// Attempts whose query waited before it left.
+    transmitted: Vec<u64>,
 }
 
 impl World {
@@ -39,7 +41,7 @@ impl World {
         let random = || Random::new().expect("random numbers");
         let encrypted = Encrypted::new(random(), 64, now());
         let (poll, ready) = (Poll::new().expect("a poll"), VecDeque::new());
-        World { poll, random: random(), ready, encrypted, steps: 0 }
+        World { poll, random: random(), ready, encrypted, steps: 0, transmitted: Vec::new() }
     }
 
     fn with(setups: Vec<EndpointSetup>) -> World {
@@ -104,6 +106,10 @@ impl World {
         loop {
             while let Some(outcome) = self.encrypted.poll_outcome() {
                 let (attempt, result) = match outcome {
+                    Outcome::Transmitted(attempt) => {
+                        self.transmitted.push(attempt.0);
+                        continue;
+                    }
                     Outcome::Message(attempt, octets) => (attempt, Ok(octets.into_vec())),
                     Outcome::Failed(attempt, failure) => (attempt, Err(failure)),
                 };
@@ -234,20 +240,22 @@ fn many_queries_share_one_connection() {
     let outcomes = one.world.outcomes(500);
     assert!(outcomes.iter().all(|(number, outcome)| *outcome == Ok(answer(*number))));
     assert_eq!(one.server.connections(), 1);
+    assert_eq!(one.world.transmitted, (0..500).collect::<Vec<_>>(), "each waited for the connection, once");
+    assert!(one.ask(500).is_ok() && one.world.transmitted.len() == 500, "this one did not wait");
     assert!(one.world.steps <= 6, "{} steps of a handshake", one.world.steps);
 }
 
 #[test]
 fn a_server_that_cannot_be_trusted_gets_no_query_and_the_operator_learns_why() {
     let mut one = One::new(&Leaf { names: &["other.example"], ..Leaf::default() }, |_| Script::Answer);
-    assert_eq!(one.ask(1), Err(Failure::Unreachable));
+    assert_eq!(one.ask(1), Err(Failure::Handshake));
     let problem = one.world.problem(one.setup.server);
     assert!(problem.contains("'other.example'; expected 'dns.example'; set 'name'"), "{problem}");
     assert_eq!(one.server.queries(), 0);
     let report = one.world.report(one.setup.server);
     assert!(report.pause.is_some() && report.connection.is_none(), "{report:?}");
     // The next one fails at once: it is too early to connect again.
-    assert_eq!((one.ask(2), one.server.connections()), (Err(Failure::Unreachable), 1));
+    assert_eq!((one.ask(2), one.server.connections()), (Err(Failure::Backoff), 1));
 }
 
 #[test]
@@ -258,7 +266,7 @@ fn what_is_no_tls_or_hangs_up_fails_the_handshake() {
     ];
     for (script, expected) in cases {
         let mut one = One::new(&Leaf::default(), script);
-        assert_eq!(one.ask(1), Err(Failure::Unreachable));
+        assert_eq!(one.ask(1), Err(Failure::Handshake));
         let problem = one.world.problem(one.setup.server);
         assert!(problem.contains(expected), "{problem}");
         assert_eq!(one.world.encrypted.len(), 0, "no socket is left");
@@ -333,7 +341,7 @@ fn settings_that_stay_keep_their_connection_and_others_are_forgotten() {
     assert_eq!((one.world.ask(3, other.server), one.server.connections()), (Ok(answer(3)), 2));
     one.world.encrypted.set_endpoints(vec![other.clone()], now());
     assert_eq!(one.world.encrypted.len(), 1);
-    assert_eq!(one.ask(4), Err(Failure::NoSocket), "no longer configured");
+    assert_eq!(one.ask(4), Err(Failure::Backoff), "no longer configured");
     assert!(one.world.encrypted.report(&one.setup.server, now()).is_none());
     assert_eq!((one.world.ask(5, other.server), one.server.connections()), (Ok(answer(5)), 2));
 }
@@ -356,7 +364,7 @@ fn authorities_that_cannot_be_read_stop_one_upstream_until_they_can() {
     let lacking = setup(one.server.address, Scheme::Dot, Roots::File(missing.clone()));
     let lacking = EndpointSetup { server: Server { settings: 2, ..lacking.server }, ..lacking };
     one.world.encrypted.set_endpoints(vec![lacking.clone(), one.setup.clone()], now());
-    assert_eq!(one.world.ask(1, lacking.server), Err(Failure::Unreachable));
+    assert_eq!(one.world.ask(1, lacking.server), Err(Failure::Handshake));
     let problem = one.world.problem(lacking.server);
     assert!(
         problem.contains("cannot read the certificate authorities in") && problem.contains("missing.pem")
@@ -385,7 +393,7 @@ fn authorities_are_read_again_once_their_file_has_changed() {
     one.world.encrypted.set_endpoints(vec![one.setup.clone()], now());
     assert_eq!((one.ask(2), one.server.connections()), (Ok(answer(2)), 1), "the connection stays");
     one.world.encrypted.change_network(now());
-    assert_eq!(one.ask(3), Err(Failure::Unreachable));
+    assert_eq!(one.ask(3), Err(Failure::Handshake));
     let problem = one.world.problem(one.setup.server);
     assert!(problem.contains("a signature of the certificate"), "{problem}");
 }
@@ -468,7 +476,7 @@ fn events_of_a_connection_that_is_gone_change_nothing() {
 fn a_silent_server_ends_its_handshake_in_time() {
     let mut one = One::new(&Leaf::default(), |_| Script::Silence);
     let began = now();
-    assert_eq!(one.ask(1), Err(Failure::Unreachable));
+    assert_eq!(one.ask(1), Err(Failure::Handshake));
     assert!(now().since(began) < Duration::from_secs(8));
     let problem = one.world.problem(one.setup.server);
     assert!(problem.contains("did not complete the handshake in time"), "{problem}");

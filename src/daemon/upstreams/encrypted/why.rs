@@ -45,13 +45,14 @@ fn refuses_client(alert: u8) -> bool {
 /// What the core learns when the machine gives up a query.
 pub(super) fn of_machine(failure: Failure) -> hither_rounds::Failure {
     match failure {
-        Failure::NoSocket | Failure::TooMany | Failure::Forgotten | Failure::Stopped => {
-            hither_rounds::Failure::NoSocket
-        }
+        Failure::NoSocket => hither_rounds::Failure::NoSocket,
+        Failure::Unreachable => hither_rounds::Failure::Unreachable,
         Failure::Refused => hither_rounds::Failure::Refused,
+        Failure::Handshake => hither_rounds::Failure::Handshake,
         Failure::Closed | Failure::Silent => hither_rounds::Failure::Closed,
-        Failure::Unreachable | Failure::Handshake | Failure::Backoff | Failure::NoAddress => {
-            hither_rounds::Failure::Unreachable
+        // Nothing was sent, and nothing is learned of the upstream.
+        Failure::Backoff | Failure::NoAddress | Failure::TooMany | Failure::Forgotten | Failure::Stopped => {
+            hither_rounds::Failure::Backoff
         }
     }
 }
