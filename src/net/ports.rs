@@ -15,14 +15,32 @@ const TRIES_MAX: usize = 16;
 ///
 /// # Errors
 /// If the socket cannot be created or connected, for instance for lack of descriptors or of a route.
-pub fn udp(upstream: SocketAddr, link: u32, mut random: impl FnMut() -> u64) -> io::Result<(UdpSocket, u16)> {
+pub fn udp(upstream: SocketAddr, link: u32, random: impl FnMut() -> u64) -> io::Result<(UdpSocket, u16)> {
+    // Forged ICMP messages about the path must not cause fragmentation of replies (RFC 9715).
+    datagrams(upstream, link, libc::IP_PMTUDISC_OMIT, random)
+}
+
+/// A socket as [`udp`] makes it, for QUIC: its datagrams are not fragmented on their way (RFC 9000,
+/// section 14).
+///
+/// # Errors
+/// Those of [`udp`].
+pub fn quic(upstream: SocketAddr, link: u32, random: impl FnMut() -> u64) -> io::Result<UdpSocket> {
+    datagrams(upstream, link, libc::IP_PMTUDISC_PROBE, random).map(|(socket, _)| socket)
+}
+
+fn datagrams(
+    upstream: SocketAddr,
+    link: u32,
+    path_mtu: libc::c_int,
+    mut random: impl FnMut() -> u64,
+) -> io::Result<(UdpSocket, u16)> {
     let socket =
         Socket::new(Domain::for_address(upstream), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     let any: IpAddr =
         if upstream.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // Forged ICMP messages about the path must not cause fragmentation of replies (RFC 9715).
     if upstream.is_ipv4() {
-        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)?;
+        set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, path_mtu)?;
     }
     bind_to_link(&socket, link)?;
     let bind = |port: u16| socket.bind(&SocketAddr::new(any, port).into());

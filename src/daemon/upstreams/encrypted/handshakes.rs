@@ -25,12 +25,25 @@ impl Encrypted {
         self.lines.len() > self.most
     }
 
-    /// Opens the socket of a planned connection, and adds it to the epoll instance.
+    /// Opens the socket of a planned connection, and adds it to the epoll instance. Without authorities the
+    /// connection is given up before.
     ///
     /// # Errors
     /// Those of the socket; the connection is still planned then.
-    pub fn open(&mut self, registry: &Registry, slot: Slot, random: &mut Random) -> io::Result<()> {
-        let Some(line) = self.key_of(slot).and_then(|key| self.lines.get_mut(key)) else { return Ok(()) };
+    pub fn open(
+        &mut self,
+        registry: &Registry,
+        slot: Slot,
+        now: Monotonic,
+        random: &mut Random,
+    ) -> io::Result<()> {
+        let Some(key) = self.key_of(slot) else { return Ok(()) };
+        let Some(line) = self.lines.get_mut(key) else { return Ok(()) };
+        if let Err(sentence) = self.endpoints.shared(line.endpoint) {
+            self.note_problem(key, sentence, now);
+            self.lose(key, Why::Handshake, now);
+            return Ok(());
+        }
         let Some(endpoint) = self.endpoints.get(line.endpoint) else { return Ok(()) };
         let (link, token) = (endpoint.setup.server.link, Source::Secure(slot).token());
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -41,7 +54,7 @@ impl Encrypted {
                 Socket::Stream(stream)
             }
             Scheme::Doq => {
-                let (mut socket, _) = ports::udp(line.address, link, || random.draw())?;
+                let mut socket = ports::quic(line.address, link, || random.draw())?;
                 registry.register(&mut socket, token, interest)?;
                 Socket::Datagrams(socket)
             }
