@@ -21,7 +21,7 @@ use crate::daemon::admin::Admin;
 use crate::daemon::clients::Clients;
 use crate::daemon::clients::listeners::Listeners;
 use crate::daemon::core::Core;
-use crate::daemon::persist::Persist;
+use crate::daemon::persist::{self, Persist};
 use crate::daemon::reload::{Reload, unusable_config};
 use crate::daemon::setup::{fit_to_descriptors, make_room_for_descriptors};
 use crate::daemon::shortage::Shortage;
@@ -29,7 +29,7 @@ use crate::daemon::socket_activation::Inherited;
 use crate::daemon::sorter_child::Sorter;
 use crate::daemon::sources::Source;
 use crate::daemon::turn::Ready;
-use crate::daemon::upstreams::{Encrypted, Upstreams};
+use crate::daemon::upstreams::{Encrypted, EndpointSetup, Upstreams};
 use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
 use hither_net::clock::{Alarm, now};
@@ -182,17 +182,19 @@ impl Daemon {
             housekeeping,
             ending: Ending::default(),
         };
-        daemon.set_encrypted(planned.encrypted, now());
         daemon.register().map_err(because("cannot add a descriptor to the epoll instance"))?;
-        daemon.begin();
+        daemon.begin(planned.encrypted);
         daemon.begin_with_saved(found, now());
         daemon.clients.start_workers(daemon.core.rounds()).map_err(because("cannot start the workers"))?;
         Ok(daemon)
     }
 
-    /// Writes the daemon's DNS address into the table, and reads hosts files and lists before the
-    /// first query is taken.
-    fn begin(&mut self) {
+    /// Writes the daemon's DNS address into the table, and reads hosts files, lists and the certificate
+    /// authorities of encrypted upstreams before the first query is taken.
+    fn begin(&mut self, encrypted: Vec<EndpointSetup>) {
+        let stored_s = persist::newest_time_s(self.reload.config());
+        self.upstreams.encrypted().note_stored_time(stored_s);
+        self.set_encrypted(encrypted, now());
         let shown = self.clients.addresses().iter().find(|a| a.port() != 0).copied();
         self.core.table().set_dns_address(shown);
         let local = Arc::new(self.reload.read_lists_now());

@@ -28,10 +28,24 @@ use mio::Waker;
 pub(crate) use restore::Found;
 use saved_cache::SavedCache;
 pub(crate) use saved_cache::{Contents, Due, Mark, TableState};
+use std::fs::DirEntry;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use table_file::TableFile;
 use versions::VersionFile;
+
+/// Files of the state directory whose times are read.
+const STATE_FILES_MAX: usize = 16;
+
+/// The newest time at which this host wrote into the state directory, in seconds since 1970; 0 if it has
+/// none. A clock that is behind it is wrong.
+pub(crate) fn newest_time_s(config: &Config) -> u64 {
+    let entries = config.state.dir.as_deref().and_then(|dir| dir.read_dir().ok());
+    let written = |entry: DirEntry| entry.metadata().ok().map(|found| found.mtime());
+    let times = entries.into_iter().flatten().take(STATE_FILES_MAX).flatten().filter_map(written);
+    times.max().and_then(|time_s| u64::try_from(time_s).ok()).unwrap_or(0)
+}
 
 /// The daemon's files for its next start. See the module's documentation.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ use crate::daemon::core::Sending;
 use crate::daemon::sources::{Slot, Source};
 use attempts::Attempts;
 use endpoints::Endpoints;
-use hither_connections::{Action, Channel, ConnectionId, Input, Machine, Note, Settings, Token, Why};
+use hither_connections::{Action, Channel, ConnectionId, Input, Machine, Note, Settings, Token};
 use hither_net::random::Random;
 use hither_rounds::{AttemptId, Failure, Server};
 use hither_secure::{Anchor, Refused};
@@ -63,11 +63,12 @@ pub(crate) enum Outcome {
     Failed(AttemptId, Failure),
 }
 
-/// An action that failed. The machine gets it as an input when all other actions have been executed.
+/// A query that a session did not take. The machine learns of it when all other actions have been executed.
 #[derive(Debug)]
-enum Undone {
-    Closed(ConnectionId, Why),
-    Reset { connection: ConnectionId, channel: Channel, may_retry: bool },
+struct Undone {
+    connection: ConnectionId,
+    channel: Channel,
+    may_retry: bool,
 }
 
 /// Everything between the core and its encrypted upstreams. See the module.
@@ -128,6 +129,7 @@ impl Encrypted {
         }
         self.host_names.set_hosts(&hosts, now);
         self.pass_on_addresses(now);
+        self.endpoints.prepare(now);
     }
 
     /// The next look-up of a host name that is due. Its reply goes to [`Encrypted::note_host_reply`].
@@ -243,14 +245,8 @@ impl Encrypted {
             while let Some(action) = self.machine.poll_action() {
                 self.execute(action, now);
             }
-            let input = match self.undone.pop_front() {
-                Some(Undone::Closed(connection, why)) => Input::Closed { connection, why },
-                Some(Undone::Reset { connection, channel, may_retry }) => {
-                    Input::Reset { connection, channel, may_retry }
-                }
-                None => return,
-            };
-            self.machine.handle(now, input);
+            let Some(Undone { connection, channel, may_retry }) = self.undone.pop_front() else { return };
+            self.machine.handle(now, Input::Reset { connection, channel, may_retry });
         }
     }
 
@@ -285,7 +281,7 @@ impl Encrypted {
             Ok(()) => self.lines.mark(key),
             Err(refused) => {
                 let may_retry = refused != Refused::Unfit;
-                self.undone.push_back(Undone::Reset { connection, channel, may_retry });
+                self.undone.push_back(Undone { connection, channel, may_retry });
             }
         }
     }

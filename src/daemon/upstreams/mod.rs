@@ -1,7 +1,6 @@
 //! Queries to upstreams out, responses in: the sockets of attempts, the pool of idle ones, and connections
 //! to encrypted upstreams.
 
-#[allow(dead_code, reason = "looked-up addresses and the report for operators are used by later parts")]
 mod encrypted;
 mod endpoint_setup;
 mod labels;

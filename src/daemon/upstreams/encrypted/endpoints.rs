@@ -3,9 +3,10 @@
 use super::health::Health;
 use super::trust::Authorities;
 use crate::daemon::upstreams::EndpointSetup;
-use hither_connections::{EndpointId, Input, Limits, Numbering};
+use hither_connections::{EndpointId, Failure, Input, Limits, Numbering};
 use hither_rounds::Server;
 use hither_secure::{Clock, Scheme, Shared};
+use hither_table::Monotonic;
 use hither_wire::name::Name;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -172,6 +173,19 @@ impl Endpoints {
             endpoint.shared = Some(shared.map_err(|error| error.to_string())?);
         }
         endpoint.shared.as_ref().ok_or_else(String::new)
+    }
+
+    /// Makes what connections share, where that has not been done: authorities are best read before a query
+    /// needs them. What fails is tried again with each connection.
+    pub fn prepare(&mut self, now: Monotonic) {
+        for id in self.endpoints.keys().copied().collect::<Vec<_>>() {
+            let Err(sentence) = self.shared(id).map(drop) else { continue };
+            if let Some(endpoint) = self.endpoints.get_mut(&id) {
+                let named = endpoint.setup.named();
+                endpoint.health.note_problem(sentence, named, now);
+                endpoint.health.note_down(Failure::Handshake, named, now);
+            }
+        }
     }
 
     /// Forgets the tickets of an upstream.

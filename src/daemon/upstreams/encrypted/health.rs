@@ -73,6 +73,8 @@ impl Health {
         if std::mem::take(&mut self.is_refusing) {
             self.problem = None;
             self.note_up(upstream);
+        } else if self.down.is_some() {
+            self.note_up(upstream);
         }
     }
 

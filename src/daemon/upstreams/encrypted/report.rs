@@ -23,8 +23,6 @@ pub(crate) struct EncryptedReport {
     pub resumptions: u64,
     /// The connection that the next query is sent on; else the latest one that is being made.
     pub connection: Option<ConnectionShown>,
-    /// The time until connecting is tried again after a failure.
-    pub pause: Option<Duration>,
 }
 
 /// A connection, for operators.
@@ -74,7 +72,6 @@ impl EncryptedReport {
             handshakes: machine.handshakes.all,
             resumptions: machine.handshakes.resumed,
             connection,
-            pause: machine.pauses_until.map(|until| until.since(now)),
         }
     }
 }

@@ -16,11 +16,12 @@ use hither_secure::{Policy, Roots, Scheme};
 use hither_wire::codes::Rtype;
 use mio::{Events, Poll};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use support::{Authority, Identity, Leaf, TLS13_ALONE};
 use tls_server::{Choose, Script, TlsServer};
 
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long an event may take that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,7 +78,7 @@ impl World {
                 Readiness::Events => while self.encrypted.advance(slot, now()).is_some() {},
             },
             Source::Handshake(slot) if self.encrypted.is_planned(slot) => {
-                if let Err(error) = self.encrypted.open(self.poll.registry(), slot, &mut self.random) {
+                if let Err(error) = self.encrypted.open(self.poll.registry(), slot, now(), &mut self.random) {
                     self.encrypted.give_up(slot, &error, now());
                 }
             }
@@ -133,6 +134,13 @@ impl World {
         self.encrypted.report(&server, now()).expect("an encrypted upstream")
     }
 
+    /// The time until the next try after a failure.
+    fn pause(&self, server: Server) -> Option<Duration> {
+        let id = self.encrypted.endpoints.id_of(&server).expect("an encrypted upstream");
+        let report = self.encrypted.machine.report(id).expect("an endpoint");
+        report.pauses_until.map(|until| until.since(now()))
+    }
+
     fn problem(&self, server: Server) -> String {
         self.report(server).problem.expect("a problem")
     }
@@ -149,6 +157,13 @@ fn query(number: u64) -> Vec<u8> {
 fn answer(number: u64) -> Vec<u8> {
     let mut octets = query(number);
     octets[2] = 0x80;
+    octets
+}
+
+/// The response of the servers to a query.
+fn echo(query: &[u8]) -> Vec<u8> {
+    let mut octets = query.to_vec();
+    octets[2] |= 0x80;
     octets
 }
 
@@ -203,7 +218,7 @@ impl One {
     fn new(leaf: &Leaf<'_>, script: Choose) -> One {
         let authority = Authority::new();
         let directory = Directory::with(&authority);
-        let server = TlsServer::start(config(&authority.issue(leaf)), script);
+        let server = TlsServer::start(LOOPBACK, config(&authority.issue(leaf)), script, echo);
         let setup = setup(server.address, Scheme::Dot, directory.roots());
         let world = World::with(vec![setup.clone()]);
         One { _directory: directory, server, setup, world }
@@ -253,7 +268,7 @@ fn a_server_that_cannot_be_trusted_gets_no_query_and_the_operator_learns_why() {
     assert!(problem.contains("'other.example'; expected 'dns.example'; set 'name'"), "{problem}");
     assert_eq!(one.server.queries(), 0);
     let report = one.world.report(one.setup.server);
-    assert!(report.pause.is_some() && report.connection.is_none(), "{report:?}");
+    assert!(report.connection.is_none() && one.world.pause(one.setup.server).is_some(), "{report:?}");
     // The next one fails at once: it is too early to connect again.
     assert_eq!((one.ask(2), one.server.connections()), (Err(Failure::Backoff), 1));
 }
@@ -271,6 +286,25 @@ fn what_is_no_tls_or_hangs_up_fails_the_handshake() {
         assert!(problem.contains(expected), "{problem}");
         assert_eq!(one.world.encrypted.len(), 0, "no socket is left");
     }
+}
+
+#[test]
+fn a_server_that_demands_a_client_certificate_is_left_alone() {
+    let authority = Authority::new();
+    let directory = Directory::with(&authority);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.issue(&Leaf::default()).chain[0].clone()).expect("a certificate");
+    let roots = support::ClientRoots(std::sync::Arc::new(roots));
+    let server = support::Server { asks_for_client_certificate: Some(roots), ..Default::default() };
+    let config = server.config(&authority.issue(&Leaf::default()));
+    let server = TlsServer::start(LOOPBACK, config, |_| Script::Answer, echo);
+    let setup = setup(server.address, Scheme::Dot, directory.roots());
+    let mut world = World::with(vec![setup.clone()]);
+    // With TLS 1.3, the server refuses the client when that takes the handshake for complete.
+    assert_eq!(world.ask(1, setup.server), Err(Failure::Handshake));
+    let problem = world.problem(setup.server);
+    assert!(problem.contains("the upstream demands a client certificate"), "{problem}");
+    assert_eq!((world.ask(2, setup.server), server.connections()), (Err(Failure::Backoff), 1));
 }
 
 #[test]
@@ -321,7 +355,7 @@ fn an_outcome_that_waits_is_dropped_when_its_attempt_is_cancelled() {
     one.world.send(1, one.setup.server);
     one.world.send(2, one.setup.server);
     let until = now().plus(PATIENCE);
-    while one.world.report(one.setup.server).pause.is_none() {
+    while one.world.pause(one.setup.server).is_none() {
         assert!(now() < until);
         one.world.turn(until);
     }
@@ -377,7 +411,7 @@ fn authorities_that_cannot_be_read_stop_one_upstream_until_they_can() {
         assert!(now() < until, "{}", one.world.problem(lacking.server));
         number += 1;
         // The pause after the failure ends.
-        let pause = one.world.report(lacking.server).pause.unwrap_or_default();
+        let pause = one.world.pause(lacking.server).unwrap_or_default();
         let end = now().plus(pause);
         while now() < end {
             one.world.turn(end);
@@ -439,7 +473,7 @@ fn queries_over_quic_are_answered_with_their_own_ids() {
     let authority = Authority::new();
     let directory = Directory::with(&authority);
     let tls = support::Server { versions: &TLS13_ALONE, alpn: vec![b"doq".to_vec()], ..Default::default() };
-    let address = quic_server::start(tls.config(&authority.issue(&Leaf::default())));
+    let address = quic_server::start(tls.config(&authority.issue(&Leaf::default())), echo);
     let setup = setup(address, Scheme::Doq, directory.roots());
     let mut world = World::with(vec![setup.clone()]);
     (0..200).for_each(|number| world.send(number, setup.server));

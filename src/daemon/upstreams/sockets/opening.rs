@@ -80,7 +80,7 @@ impl Upstreams {
         if !self.encrypted.is_planned(slot) {
             return self.encrypted.shake(slot, now);
         }
-        let open = |own: &mut Upstreams| own.encrypted.open(registry, slot, &mut own.random);
+        let open = |own: &mut Upstreams| own.encrypted.open(registry, slot, now, &mut own.random);
         let opened = match self.encrypted.is_full() {
             true => Err(io::Error::from_raw_os_error(nix::libc::EMFILE)),
             false => self.open_or_reuse(now, open, |_| None),

@@ -1,5 +1,4 @@
-//! A server of DNS over QUIC, in a thread of its own. It answers each query by itself, with the bit for
-//! responses.
+//! A server of DNS over QUIC, in a thread of its own.
 
 use super::retry::retried;
 use bytes::BytesMut;
@@ -11,13 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Starts a server, and returns its address. It ends with the process.
-pub fn start(config: Arc<rustls::ServerConfig>) -> SocketAddr {
+pub fn start(config: Arc<rustls::ServerConfig>, respond: fn(&[u8]) -> Vec<u8>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("bound");
     let crypto = QuicServerConfig::try_from(config).expect("TLS 1.3");
     let config = quinn_proto::ServerConfig::with_crypto(Arc::new(crypto));
     let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), Some(Arc::new(config)), false, None);
-    let mut server = Server { socket, endpoint, connections: BTreeMap::new() };
+    let mut server = Server { socket, endpoint, connections: BTreeMap::new(), respond };
     std::thread::spawn(move || server.run());
     address
 }
@@ -26,6 +25,7 @@ struct Server {
     socket: UdpSocket,
     endpoint: Endpoint,
     connections: BTreeMap<ConnectionHandle, Served>,
+    respond: fn(&[u8]) -> Vec<u8>,
 }
 
 struct Served {
@@ -79,7 +79,7 @@ impl Server {
                 }
             }
             while served.connection.poll().is_some() {}
-            served.answer();
+            served.answer(self.respond);
             let mut datagram = Vec::new();
             while let Some(transmit) = served.connection.poll_transmit(now, 1, &mut datagram) {
                 let _ = self.socket.send_to(&datagram, transmit.destination);
@@ -91,7 +91,7 @@ impl Server {
 }
 
 impl Served {
-    fn answer(&mut self) {
+    fn answer(&mut self, respond: fn(&[u8]) -> Vec<u8>) {
         while let Some(id) = self.connection.streams().accept(Dir::Bi) {
             self.queries.insert(id, Vec::new());
         }
@@ -109,12 +109,13 @@ impl Served {
             let _ = chunks.finalize();
         }
         for id in ended {
-            let Some(mut answer) = self.queries.remove(&id).filter(|query| query.len() >= 14) else {
+            let Some(query) = self.queries.remove(&id).filter(|query| query.len() >= 14) else {
                 continue;
             };
-            answer[4] |= 0x80;
+            let response = respond(&query[2..]);
+            let length = u16::try_from(response.len()).expect("a DNS message").to_be_bytes();
             let mut stream = self.connection.send_stream(id);
-            let _ = stream.write(&answer);
+            let _ = stream.write(&[&length[..], &response].concat());
             let _ = stream.finish();
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What the server does with a connection.
 #[derive(Clone, Copy)]
 pub enum Script {
-    /// Each query is answered by itself, with the bit for responses.
+    /// Each query is answered.
     Answer,
     /// So many queries are answered, and the next one ends the connection.
     AnswerUntil(usize),
@@ -26,6 +26,9 @@ pub enum Script {
 /// Chooses what is done with the connection of each number, from 0 on.
 pub type Choose = fn(usize) -> Script;
 
+/// Makes the response to a query.
+pub type Respond = fn(&[u8]) -> Vec<u8>;
+
 /// A server that is running.
 pub struct TlsServer {
     pub address: SocketAddr,
@@ -34,9 +37,14 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
-    /// Starts a server.
-    pub fn start(config: Arc<ServerConfig>, script: Choose) -> TlsServer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    /// Starts a server at this address; with port 0, at a free one.
+    pub fn start(
+        address: SocketAddr,
+        config: Arc<ServerConfig>,
+        script: Choose,
+        respond: Respond,
+    ) -> TlsServer {
+        let listener = TcpListener::bind(address).expect("a port");
         let server = TlsServer {
             address: listener.local_addr().expect("bound"),
             connections: Arc::default(),
@@ -47,7 +55,7 @@ impl TlsServer {
             while let Ok((stream, _)) = listener.accept() {
                 let script = script(connections.fetch_add(1, Ordering::SeqCst));
                 let (config, queries) = (Arc::clone(&config), Arc::clone(&queries));
-                std::thread::spawn(move || drop(serve(stream, config, script, &queries)));
+                std::thread::spawn(move || drop(serve(stream, config, (script, respond), &queries)));
             }
         });
         server
@@ -65,7 +73,7 @@ impl TlsServer {
 fn serve(
     mut stream: TcpStream,
     config: Arc<ServerConfig>,
-    script: Script,
+    (script, respond): (Script, Respond),
     queries: &AtomicUsize,
 ) -> std::io::Result<()> {
     let most = match script {
@@ -86,8 +94,9 @@ fn serve(
         if nth == most {
             break;
         }
-        octets[2] |= 0x80;
-        tls.write_all(&[&length[..], &octets].concat())?;
+        let response = respond(&octets);
+        let length = u16::try_from(response.len()).expect("a DNS message").to_be_bytes();
+        tls.write_all(&[&length[..], &response].concat())?;
         tls.flush()?;
     }
     if matches!(script, Script::AnswerUntilReset(_)) {
