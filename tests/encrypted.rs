@@ -3,6 +3,8 @@
 #[path = "../src/secure/tests/sessions/support.rs"]
 #[allow(dead_code)] // Sessions in memory are for the tests of their crate.
 mod certificates;
+#[path = "encrypted/host_names.rs"]
+mod host_names;
 #[path = "../src/daemon/upstreams/encrypted/tests/quic_server.rs"]
 mod quic_server;
 mod retry {
