@@ -96,6 +96,16 @@ fn a_stopped_event_loop_loses_no_reply_and_leaves_nothing_behind() {
     skip(TEST, "this machine is too busy to fill the queues within a second");
 }
 
+/// How many datagrams the kernel has dropped because the socket's receive buffer was full.
+fn dropped(socket: &UdpSocket) -> usize {
+    let port = format!(":{:04X}", socket.local_addr().expect("bound").port());
+    let table = std::fs::read_to_string("/proc/net/udp").expect("the kernel's table");
+    let is_own = |fields: &Vec<&str>| fields.get(1).is_some_and(|local| local.ends_with(&port));
+    let mut sockets = table.lines().map(|line| line.split_whitespace().collect()).filter(is_own);
+    let own = sockets.next().expect("the socket is in the table");
+    own.last().and_then(|count| count.parse().ok()).expect("a number of drops")
+}
+
 fn misses_are_answered(daemon: &Daemon, stopped: Stopped) {
     const MISSES: u16 = 4096;
     let misses = daemon.client();
@@ -124,8 +134,10 @@ fn misses_are_answered(daemon: &Daemon, stopped: Stopped) {
     assert!(told > 0 && replies.values().all(|(_, rcode)| *rcode == Rcode::SERVFAIL), "{told} replies");
     drop(stopped);
     misses.set_read_timeout(Some(PATIENCE)).expect("an option");
-    while replies.len() < usize::from(MISSES) {
-        assert!(take(&mut replies), "{} of {MISSES} queries are answered, {told} at once", replies.len());
+    // The kernel drops replies that this test, on a busy machine, does not read in time.
+    while replies.len() + dropped(&misses) < usize::from(MISSES) {
+        let count = replies.len();
+        assert!(take(&mut replies), "{count} of {MISSES} queries are answered, {told} at once");
     }
     assert!(replies.values().all(|(count, _)| *count == 1), "one reply each");
     let shed = daemon.json(&["stats"])["shed_queries"].as_u64();
