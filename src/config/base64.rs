@@ -1,33 +1,16 @@
 //! Base64 (RFC 4648, section 4), for the few octets of pins.
 
-const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+use data_encoding::BASE64;
 
 /// Octets as text, padded.
 pub(super) fn encode(octets: &[u8]) -> String {
-    let mut text = String::new();
-    for three in octets.chunks(3) {
-        let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
-        for at in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
-            text.push(if at > three.len() { '=' } else { char::from(letter) });
-        }
-    }
-    text
+    BASE64.encode(octets)
 }
 
 /// The octets of a text, which must be padded and have no odd bits at its end; `None` if it is none.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut octets = Vec::new();
-    for four in text.as_bytes().chunks(4) {
-        let padding = four.iter().rev().take_while(|letter| **letter == b'=').count();
-        let mut bits = 0_u32;
-        for letter in four.get(..four.len() - padding)? {
-            bits = bits << 6 | u32::try_from(LETTERS.iter().position(|known| known == letter)?).ok()?;
-        }
-        let [_, three @ ..] = (bits << (6 * padding)).to_be_bytes();
-        octets.extend_from_slice(three.get(..3_usize.checked_sub(padding)?)?);
-    }
-    // Every text that is not the usual one for its octets is refused here.
+    let octets = BASE64.decode(text.as_bytes()).ok()?;
+    // The crate accepts several padded texts in a row.
     (encode(&octets) == text).then_some(octets)
 }
 
