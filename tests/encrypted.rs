@@ -1,5 +1,7 @@
 //! The real daemon with encrypted upstreams: real servers, and scripted ones that misbehave.
 
+#[path = "encrypted/backend.rs"]
+mod backend;
 #[path = "../src/secure/tests/sessions/support.rs"]
 #[allow(dead_code)] // Sessions in memory are for the tests of their crate.
 mod certificates;
@@ -61,33 +63,55 @@ fn scripted(authority: &Authority, address: SocketAddr, name: &str) -> TlsServer
     TlsServer::start(address, config, |_| Script::Answer, seven)
 }
 
+fn https(address: SocketAddr) -> String {
+    format!("https://{NAME}@{address}/dns-query")
+}
+
+fn quic(address: SocketAddr) -> String {
+    format!("quic://{NAME}@{address}")
+}
+
 #[test]
-fn real_servers_are_asked_over_tls_and_https() {
-    for program in [Program::Unbound, Program::Dnsdist] {
-        for protocol in [Protocol::Tls, Protocol::Https] {
-            let authority = Authority::new();
-            let Some(server) = Server::start(program, protocol, &authority) else {
-                skip(&format!("{protocol:?} with {program:?}"), "it is not installed");
-                continue;
-            };
-            let (upstream, word) = match protocol {
-                Protocol::Tls => (tls(server.address), "tls"),
-                Protocol::Https => (format!("https://{NAME}@{}/dns-query", server.address), "https"),
-            };
-            let daemon = daemon(&authority, &[upstream]);
-            for number in 0..20 {
-                let reply = daemon.ask(&format!("n{number}.example"));
-                assert_eq!(
-                    (rcode(&reply), ends(&reply)),
-                    (Rcode::NOERROR, vec![7]),
-                    "{program:?} {protocol:?}"
-                );
-            }
-            let entry = daemon.json(&["lookup", "n3.example"]);
-            assert!(entry.to_string().contains("198.18.0.7"), "{entry}");
-            let status = daemon.json(&["status"]);
-            assert_eq!(status["upstreams"][0]["transport"], word, "{status}");
+fn real_servers_are_asked_over_tls_https_and_quic() {
+    for (program, protocol) in [
+        (Program::Unbound, Protocol::Tls),
+        (Program::Unbound, Protocol::Https),
+        (Program::Dnsdist, Protocol::Tls),
+        (Program::Dnsdist, Protocol::Https),
+        (Program::Kresd, Protocol::Tls),
+        (Program::Kresd, Protocol::Https),
+        (Program::Nginx, Protocol::Https),
+        (Program::Aioquic, Protocol::Quic),
+    ] {
+        let authority = Authority::new();
+        let Some(server) = Server::start(program, protocol, &authority) else {
+            skip(&format!("{protocol:?} with {program:?}"), "it is not installed");
+            continue;
+        };
+        let (upstream, word) = match protocol {
+            Protocol::Tls => (tls(server.address), "tls"),
+            Protocol::Https => (https(server.address), "https"),
+            Protocol::Quic => (quic(server.address), "quic"),
+        };
+        let daemon = daemon(&authority, &[upstream]);
+        for number in 0..20 {
+            let reply = daemon.ask(&format!("n{number}.example"));
+            let log = daemon.log();
+            assert_eq!(
+                (rcode(&reply), ends(&reply)),
+                (Rcode::NOERROR, vec![7]),
+                "{program:?} {protocol:?} {log}"
+            );
         }
+        let entry = daemon.json(&["lookup", "n3.example"]);
+        assert!(entry.to_string().contains("198.18.0.7"), "{entry}");
+        let status = daemon.json(&["status"]);
+        let tls = &status["upstreams"][0]["tls"];
+        assert_eq!(
+            (&status["upstreams"][0]["transport"], &tls["handshakes"]),
+            (&word.into(), &1.into()),
+            "{status}"
+        );
     }
 }
 
@@ -97,7 +121,7 @@ fn an_upstream_over_quic_is_asked() {
     let server =
         certificates::Server { versions: &TLS13_ALONE, alpn: vec![b"doq".to_vec()], ..Default::default() };
     let address = quic_server::start(server.config(&authority.issue(&Leaf::default())), seven);
-    let daemon = daemon(&authority, &[format!("quic://{NAME}@{address}")]);
+    let daemon = daemon(&authority, &[quic(address)]);
     for number in 0..20 {
         assert_eq!(ends(&daemon.ask(&format!("n{number}.example"))), [7], "{}", daemon.log());
     }

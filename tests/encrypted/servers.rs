@@ -1,7 +1,11 @@
-//! Real servers of DNS over TLS and HTTPS, each a process with a certificate of its own.
+//! Real servers of DNS over TLS, HTTPS and QUIC, each a process with a certificate of its own. Some answer by
+//! themselves, and some ask a backend, which the test scripts.
 
+use crate::backend::{self, page};
 use crate::certificates::{Authority, Leaf};
-use crate::support::{PATIENCE, directory, until};
+use crate::seven;
+use crate::support::{PATIENCE, Upstream, directory, until};
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,26 +14,42 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// The address that the servers give for each name.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
 
-/// A protocol that both programs speak.
+/// A protocol of encrypted upstreams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     Tls,
     Https,
+    Quic,
 }
 
 /// A program that serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Program {
     Unbound,
+    /// Answers by itself, or asks a backend over UDP.
     Dnsdist,
+    Kresd,
+    /// Asks a backend over HTTP/1.1.
+    Nginx,
+    /// Asks a backend over UDP.
+    Aioquic,
 }
 
 /// A server that ends with its test, and its directory.
 pub struct Server {
     pub address: SocketAddr,
+    protocol: Protocol,
     process: Child,
     command: Vec<String>,
     directory: PathBuf,
+}
+
+/// The files and addresses of a server that is about to start.
+struct Site<'a> {
+    protocol: Protocol,
+    address: SocketAddr,
+    directory: &'a Path,
+    backend: Option<SocketAddr>,
 }
 
 /// An address of the loopback network that no other test uses, with a free port of it. Nothing else binds
@@ -42,33 +62,37 @@ pub fn own_address() -> SocketAddr {
 }
 
 impl Server {
-    /// Starts a server. `None` if the program is not installed.
+    /// Starts a server that gives [`ADDRESS`] for each name. `None` if the program is not installed.
     pub fn start(program: Program, protocol: Protocol, authority: &Authority) -> Option<Server> {
+        let backend = match program {
+            Program::Unbound | Program::Dnsdist | Program::Kresd => None,
+            Program::Nginx => Some(backend::start(|query| page("200 OK", backend::DNS, &seven(query)))),
+            Program::Aioquic => Some(Upstream::start(|query, _| vec![(0, seven(query))]).address),
+        };
         let (address, directory) = (own_address(), directory());
         let identity = authority.issue(&Leaf::default());
         std::fs::write(directory.join("chain.pem"), &identity.chain_pem).expect("written");
         std::fs::write(directory.join("key.pem"), &identity.key_pem).expect("written");
-        let file = directory.join("conf");
-        let text = match program {
-            Program::Unbound => unbound(protocol, address, &directory),
-            Program::Dnsdist => dnsdist(protocol, address, &directory),
-        };
-        std::fs::write(&file, text).expect("written");
-        let arguments: &[&str] = match program {
-            Program::Unbound => &["unbound", "-d", "-c"],
-            Program::Dnsdist => &["dnsdist", "--supervised", "--disable-syslog", "-C"],
-        };
-        let mut command: Vec<String> = arguments.iter().map(|part| (*part).to_owned()).collect();
-        command.push(file.display().to_string());
+        let command = command(program, &Site { protocol, address, directory: &directory, backend })?;
         let process = spawn(&command, &directory)?;
-        let server = Server { address, process, command, directory };
+        let mut server = Server { address, protocol, process, command, directory };
         server.wait();
         Some(server)
     }
 
-    /// Waits until the server listens.
-    fn wait(&self) {
-        until("the server listens", || TcpStream::connect_timeout(&self.address, PATIENCE).is_ok());
+    /// Waits until the server listens. One of QUIC says so.
+    fn wait(&mut self) {
+        let log = self.directory.join("log");
+        let text = || std::fs::read_to_string(&log).unwrap_or_default();
+        let (address, protocol, process) = (self.address, self.protocol, RefCell::new(&mut self.process));
+        until("the server listens", || {
+            let has_ended = process.borrow_mut().try_wait().expect("a child").is_some();
+            assert!(!has_ended, "the server has ended: {}", text());
+            match protocol {
+                Protocol::Tls | Protocol::Https => TcpStream::connect_timeout(&address, PATIENCE).is_ok(),
+                Protocol::Quic => text().contains("ready"),
+            }
+        });
     }
 
     /// Kills the server and starts it again.
@@ -103,9 +127,25 @@ fn spawn(command: &[String], directory: &Path) -> Option<Child> {
         .ok()
 }
 
-fn unbound(protocol: Protocol, address: SocketAddr, directory: &Path) -> String {
-    let (ip, port, directory) = (address.ip(), address.port(), directory.display());
-    let kind = if protocol == Protocol::Https { "https" } else { "tls" };
+/// The command line of a server, whose configuration is written before. `None` without a part that is not
+/// in every installation.
+fn command(program: Program, site: &Site<'_>) -> Option<Vec<String>> {
+    let (words, text): (&[&str], String) = match program {
+        Program::Unbound => (&["unbound", "-d", "-c"], unbound(site)),
+        Program::Dnsdist => (&["dnsdist", "--supervised", "--disable-syslog", "-C"], dnsdist(site)),
+        Program::Kresd => (&["kresd", "-n", "-q", "-c"], kresd(site)),
+        Program::Nginx => (&["nginx", "-e", "stderr", "-p", ".", "-c"], nginx(site)),
+        Program::Aioquic => return aioquic(site),
+    };
+    let file = site.directory.join("conf");
+    std::fs::write(&file, text).expect("written");
+    let words = words.iter().map(|word| (*word).to_owned());
+    Some(words.chain([file.display().to_string()]).collect())
+}
+
+fn unbound(site: &Site<'_>) -> String {
+    let (ip, port, directory) = (site.address.ip(), site.address.port(), site.directory.display());
+    let kind = if site.protocol == Protocol::Https { "https" } else { "tls" };
     format!(
         "server:\n directory: \"{directory}\"\n chroot: \"\"\n username: \"\"\n pidfile: \"\"\n use-syslog: no\n \
          interface: {ip}@{port}\n {kind}-port: {port}\n tls-service-key: \"{directory}/key.pem\"\n \
@@ -115,16 +155,63 @@ fn unbound(protocol: Protocol, address: SocketAddr, directory: &Path) -> String 
     )
 }
 
-fn dnsdist(protocol: Protocol, address: SocketAddr, directory: &Path) -> String {
-    let files = format!("'{0}/chain.pem', '{0}/key.pem'", directory.display());
-    let local = match protocol {
-        Protocol::Tls => format!("addTLSLocal('{address}', {files})"),
+fn dnsdist(site: &Site<'_>) -> String {
+    let address = site.address;
+    let files = format!("'{0}/chain.pem', '{0}/key.pem'", site.directory.display());
+    let local = match site.protocol {
         Protocol::Https => format!("addDOHLocal('{address}', {files}, '/dns-query')"),
+        // Answers may leave in another order than their queries came.
+        Protocol::Tls | Protocol::Quic => format!("addTLSLocal('{address}', {files}, {{maxInFlight=100}})"),
+    };
+    let source = match site.backend {
+        Some(backend) => format!("newServer({{address='{backend}', healthCheckMode='up'}})"),
+        None => format!("addAction(AllRule(), SpoofAction('{ADDRESS}', {{ttl=300}}))"),
     };
     // Plain DNS is served too, somewhere.
     let plain = SocketAddr::new(address.ip(), 0);
+    format!("setLocal('{plain}') setACL('127.0.0.0/8') setSecurityPollSuffix('')\n{local}\n{source}\n")
+}
+
+fn kresd(site: &Site<'_>) -> String {
+    let (ip, port, directory) = (site.address.ip(), site.address.port(), site.directory.display());
+    let kind = if site.protocol == Protocol::Https { "doh2" } else { "tls" };
+    // The modules would ask the servers of the root.
     format!(
-        "setLocal('{plain}') setACL('127.0.0.0/8') setSecurityPollSuffix('')\n{local}\n\
-         addAction(AllRule(), SpoofAction('{ADDRESS}', {{ttl=300}}))\n"
+        "net.listen('{ip}', {port}, {{ kind = '{kind}' }}) net.tls('{directory}/chain.pem', '{directory}/key.pem')\n\
+         cache.size = 1 * MB modules.unload('priming') modules.unload('detect_time_skew')\n\
+         modules.unload('ta_update') trust_anchors.remove('.')\n\
+         policy.add(policy.all(policy.ANSWER({{ [kres.type.A] = {{ rdata = kres.str2ip('{ADDRESS}'), ttl = 300 }} }})))\n"
     )
+}
+
+fn nginx(site: &Site<'_>) -> String {
+    let (address, directory) = (site.address, site.directory.display());
+    let backend = site.backend.expect("nginx answers no query by itself");
+    // One process: it leaves no other behind when it is killed.
+    let temporary =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {directory};"));
+    format!(
+        "daemon off; master_process off; pid {directory}/pid; error_log stderr;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{ access_log off; {}\n\
+         server {{ listen {address} ssl http2;\n\
+         ssl_certificate {directory}/chain.pem; ssl_certificate_key {directory}/key.pem;\n\
+         location /dns-query {{ proxy_pass http://{backend}; }} }} }}\n",
+        temporary.concat()
+    )
+}
+
+/// The library is in a Python environment that `.ci/run` makes, or in that of the host.
+fn aioquic(site: &Site<'_>) -> Option<Vec<String>> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = top.join("target/ci/python/bin/python3").display().to_string();
+    let has_it = |python: &String| {
+        let mut command = Command::new(python);
+        command.args(["-c", "import aioquic"]).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let python = [made, "python3".to_owned()].into_iter().find(has_it)?;
+    let script = top.join("tests/encrypted/doq.py").display().to_string();
+    let backend = site.backend.expect("the script answers no query by itself");
+    Some(vec![python, script, site.address.to_string(), backend.to_string()])
 }
