@@ -147,8 +147,8 @@ impl Daemon {
         let dir = config.runtime_dir.clone();
         let mut random = Random::new().map_err(because("cannot get random numbers from the kernel"))?;
         let ids = Random::new().map_err(because("cannot get random numbers from the kernel"))?;
-        let encrypted = Encrypted::new(ids, shares.encrypted, now());
         let (poll, waker) = poll()?;
+        let encrypted = Encrypted::new(ids, shares.encrypted, Arc::clone(&waker), now());
         let (persist, mut writer) = Persist::open(&config, &mut random, Arc::clone(&waker))?;
         let found = persist.find_saved(&config, Upkeep::of(&mut writer));
         let (mut inherited, listeners) = sockets(&config)?;

@@ -68,8 +68,8 @@ impl Kind {
             Self::Datagrams => (16, 1024 * KIB, 2_000, 8),
             Self::Own => (2_048, 1024 * KIB, 500, 8),
             Self::Upstreams => (256, 512 * KIB, 1_000, 4),
-            // The signatures of one chain of certificates may take a millisecond.
-            Self::Handshakes => (1, 64 * KIB, 1_000, 1),
+            // A thread does what is expensive. Where it cannot be started, one step may take a millisecond.
+            Self::Handshakes => (64, 64 * KIB, 500, 1),
             // A reply of 64 KiB takes some 15 microseconds to compose, and more to send.
             Self::Connections => (256, 512 * KIB, 1_000, 8),
             // One status may take a millisecond.

@@ -136,6 +136,7 @@ impl Daemon {
         self.on_lists_read(now);
         self.on_links(now);
         self.on_saved();
+        self.on_handshakes(now);
         self.on_handed(now, budget);
         if self.clients.has_failed() {
             self.ending.failure = Some("a worker has ended unexpectedly");

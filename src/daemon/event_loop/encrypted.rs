@@ -29,6 +29,13 @@ impl Daemon {
         self.wake_encrypted();
     }
 
+    /// Takes over what the thread of handshakes has done.
+    pub(super) fn on_handshakes(&mut self, now: Monotonic) {
+        self.upstreams.encrypted().take_back(now);
+        self.tell_outcomes(now);
+        self.wake_encrypted();
+    }
+
     /// Takes one step of a handshake.
     pub(super) fn on_handshake(&mut self, slot: Slot, now: Monotonic) {
         self.upstreams.step_handshake(self.poll.registry(), slot, now);

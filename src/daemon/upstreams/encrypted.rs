@@ -7,12 +7,13 @@
 //!
 //! The event loop drives it: `send` and `cancel` execute actions of the core and only queue; `flush` hands
 //! the queries of a turn to the machine and writes each socket once; `advance` takes one event of a
-//! connection; `open` and `shake` take one step of a handshake, which is expensive. What the core has to
-//! know waits in `poll_outcome`.
+//! connection; `open` and `shake` take one step of a handshake, the expensive part of it in a thread that
+//! wakes the loop, which calls `take_back` then. What the core has to know waits in `poll_outcome`.
 
 mod attempts;
 mod endpoints;
 mod events;
+mod handshake_thread;
 mod handshakes;
 mod health;
 mod host_names;
@@ -34,6 +35,7 @@ use crate::daemon::core::Sending;
 use crate::daemon::sources::{Slot, Source};
 use attempts::Attempts;
 use endpoints::Endpoints;
+use handshake_thread::HandshakeThread;
 use hither_connections::{Action, Channel, ConnectionId, Input, Machine, Note, Settings, Token};
 use hither_net::random::Random;
 use hither_rounds::{AttemptId, Failure, Server};
@@ -41,16 +43,16 @@ use hither_secure::{Anchor, Refused};
 use hither_table::Monotonic;
 use host_names::HostNames;
 use lines::Lines;
+use mio::Waker;
 use session::Bench;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a connection without queries is kept if its server does not say how long it keeps one. Common
 /// servers close such connections after 30 seconds.
 const IDLE: Duration = Duration::from_secs(25);
-/// Octets of the largest datagram.
-const DATAGRAM_OCTETS_MAX: usize = 65_535;
 
 /// What the core has to know of a query.
 #[derive(Debug)]
@@ -78,6 +80,7 @@ pub(crate) struct Encrypted {
     host_names: HostNames,
     lines: Lines,
     attempts: Attempts,
+    handshakes: HandshakeThread,
     /// Empty between two calls.
     undone: VecDeque<Undone>,
     bench: Bench,
@@ -92,19 +95,20 @@ impl fmt::Debug for Encrypted {
 }
 
 impl Encrypted {
-    /// `random` gives the ids of queries over TLS. There are never more than `most` connections.
-    pub fn new(mut random: Random, most: usize, now: Monotonic) -> Encrypted {
+    /// `random` gives the ids of queries over TLS. There are never more than `most` connections. The thread
+    /// of handshakes wakes the event loop by `waker`.
+    pub fn new(mut random: Random, most: usize, waker: Arc<Waker>, now: Monotonic) -> Encrypted {
         let settings = Settings { idle: IDLE, ..Settings::default() };
         let anchor = Anchor::new(Instant::now(), now);
-        let (received, sent) = (vec![0; DATAGRAM_OCTETS_MAX], Vec::new());
         Encrypted {
             machine: Machine::new(settings, Box::new(move || random.draw())),
             endpoints: Endpoints::new(),
             host_names: HostNames::default(),
             lines: Lines::default(),
             attempts: Attempts::default(),
+            handshakes: HandshakeThread::new(waker, Bench::new(anchor)),
             undone: VecDeque::new(),
-            bench: Bench { anchor, now, received, sent },
+            bench: Bench::new(anchor),
             most,
         }
     }

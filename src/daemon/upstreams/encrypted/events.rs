@@ -6,7 +6,7 @@ use super::{Encrypted, endpoints, why};
 use crate::daemon::sources::Slot;
 use crate::daemon::upstreams::EndpointSetup;
 use hither_connections::{Channel, Input, Why};
-use hither_secure::{Error, Event, Freshness, Limits, Phase, Ready, Reason, Received, Scheme};
+use hither_secure::{Error, Event, Freshness, Limits, Phase, Ready, Reason, Scheme};
 use hither_table::Monotonic;
 use hither_wire::ttl;
 
@@ -54,7 +54,7 @@ impl Encrypted {
     }
 
     /// Handles the next event of a session, and returns its octets.
-    pub(super) fn next_event(&mut self, slot: Slot, now: Monotonic) -> Option<usize> {
+    fn next_event(&mut self, slot: Slot, now: Monotonic) -> Option<usize> {
         let key = self.key_of(slot)?;
         self.bench.now = now;
         let event = self.lines.get_mut(key)?.session()?.poll_event()?;
@@ -63,7 +63,7 @@ impl Encrypted {
 
     /// Reads from the socket of a connection whose events have been handled. Returns whether it may have
     /// brought any.
-    pub(super) fn read(&mut self, slot: Slot, now: Monotonic) -> bool {
+    fn read(&mut self, slot: Slot, now: Monotonic) -> bool {
         let Some(key) = self.key_of(slot) else { return false };
         let Some(line) = self.lines.get_mut(key) else { return false };
         if !std::mem::take(&mut line.may_read) {
@@ -72,25 +72,15 @@ impl Encrypted {
             }
             return false;
         }
-        let is_ready = line.is_ready;
         let Some(session) = line.session() else { return false };
-        let (received, is_heard) = (session.receive(&mut self.bench), !is_ready && session.is_heard());
-        match received {
-            Ok(Received::Part) => line.may_read = true,
-            Ok(Received::All | Received::End) => {}
-            // What came before the error is handled first.
-            Err(error) => line.broken = Some(why::of_socket(&error)),
-        }
-        let connection = line.connection;
+        let received = session.receive(&mut self.bench);
+        line.note_received(received);
         self.lines.mark(key);
-        if is_heard {
-            self.tell(now, Input::Connected { connection });
-        }
         true
     }
 
     /// Handles an event of a session. Returns its octets.
-    fn handle_event(&mut self, key: usize, event: Event, now: Monotonic) -> usize {
+    pub(super) fn handle_event(&mut self, key: usize, event: Event, now: Monotonic) -> usize {
         let Some(line) = self.lines.get(key) else { return 0 };
         let connection = line.connection;
         match event {

@@ -1,11 +1,14 @@
 //! The connections as the shell has them: each with its socket, and what is to be done with it.
 
+use super::handshake_thread::Taken;
 use super::session::{Bench, Session, Socket};
 use crate::daemon::sources::{Slot, Source};
 use hither_connections::{ConnectionId, EndpointId, Why};
+use hither_secure::Received;
 use hither_table::Monotonic;
 use slab::Slab;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 
 /// One connection.
@@ -36,6 +39,10 @@ pub(super) enum Stage {
     Connecting(Socket),
     /// The session has begun.
     Begun(Session),
+    /// A thread has the session, for a step of the handshake.
+    Away,
+    /// The session is back after a step.
+    Back(Box<Taken>),
     /// Between two of these, or after the last.
     Ended,
 }
@@ -44,7 +51,16 @@ impl Line {
     pub fn session(&mut self) -> Option<&mut Session> {
         match &mut self.stage {
             Stage::Begun(session) => Some(session),
-            Stage::Planned | Stage::Connecting(_) | Stage::Ended => None,
+            Stage::Planned | Stage::Connecting(_) | Stage::Away | Stage::Back(_) | Stage::Ended => None,
+        }
+    }
+
+    /// Notes how a read of the socket has ended. What came before an error is handled first.
+    pub fn note_received(&mut self, received: io::Result<Received>) {
+        match received {
+            Ok(Received::Part) => self.may_read = true,
+            Ok(Received::All | Received::End) => {}
+            Err(error) => self.broken = Some(super::why::of_socket(&error)),
         }
     }
 }
@@ -55,6 +71,8 @@ pub(super) struct Lines {
     lines: Slab<Line>,
     by_connection: BTreeMap<ConnectionId, usize>,
     generation: u32,
+    /// Sockets of forgotten connections that the thread still has.
+    leaving: usize,
     /// Connections that may have octets to send.
     dirty: Vec<usize>,
     /// Sources that the event loop has to look at although no event names them.
@@ -98,15 +116,27 @@ impl Lines {
         self.by_connection.get(&connection).copied()
     }
 
-    /// Forgets a connection. With the line, its socket is closed.
+    /// Forgets a connection. With the line, its socket is closed, unless the thread has it.
     pub fn remove(&mut self, key: usize) -> Option<Line> {
         let line = self.lines.try_remove(key)?;
+        self.leaving += usize::from(matches!(line.stage, Stage::Away));
         self.by_connection.remove(&line.connection);
         Some(line)
     }
 
+    /// Notes that the thread has given back a session. Returns the key of its connection, unless that is
+    /// gone.
+    pub fn take_back(&mut self, slot: Slot) -> Option<usize> {
+        let key = self.key_of(slot);
+        if key.is_none() {
+            self.leaving -= 1;
+        }
+        key
+    }
+
+    /// The number of sockets.
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.lines.len() + self.leaving
     }
 
     /// Notes that a connection may have octets to send.
@@ -158,6 +188,8 @@ impl Lines {
         for key in due {
             let Some(line) = self.lines.get_mut(key) else { continue };
             line.timeout = None;
+            // The next step of a handshake tells what follows from it.
+            line.may_read |= !line.is_ready;
             if let Some(session) = line.session() {
                 session.handle_timeout(now);
             }

@@ -8,6 +8,8 @@ use mio::net::{TcpStream, UdpSocket};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+/// Octets of the largest datagram.
+const DATAGRAM_OCTETS_MAX: usize = 65_535;
 /// Datagrams that are received together.
 const DATAGRAMS_MAX: usize = 32;
 
@@ -35,6 +37,12 @@ pub(super) struct Bench {
     pub received: Vec<u8>,
     /// For one datagram that is sent.
     pub sent: Vec<u8>,
+}
+
+impl Bench {
+    pub fn new(anchor: Anchor) -> Bench {
+        Bench { anchor, now: Monotonic(0), received: vec![0; DATAGRAM_OCTETS_MAX], sent: Vec::new() }
+    }
 }
 
 impl Session {

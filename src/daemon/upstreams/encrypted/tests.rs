@@ -7,231 +7,19 @@ mod retry;
 #[allow(dead_code, reason = "the tests of the crate need more of it")]
 mod support;
 mod tls_server;
+mod world;
 
 use super::host_names::tests::reply as host_reply;
+use super::lines::Stage;
 use super::*;
 use hither_net::clock::now;
-use hither_rounds::Transport;
-use hither_secure::{Policy, Roots, Scheme};
+use hither_secure::{Roots, Scheme};
 use hither_wire::codes::Rtype;
-use mio::{Events, Poll};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::rc::Rc;
-use support::{Authority, Identity, Leaf, TLS13_ALONE};
+use std::net::SocketAddr;
+use support::{Authority, Leaf, TLS13_ALONE};
 use tls_server::{Choose, Script, TlsServer};
-
-const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// How long an event may take that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The part of the event loop that drives connections.
-struct World {
-    poll: Poll,
-    random: Random,
-    ready: VecDeque<Source>,
-    encrypted: Encrypted,
-    /// Steps of handshakes so far.
-    steps: usize,
-    /// Attempts whose query waited before it left.
-    transmitted: Vec<u64>,
-}
-
-impl World {
-    fn new() -> World {
-        let random = || Random::new().expect("random numbers");
-        let encrypted = Encrypted::new(random(), 64, now());
-        let (poll, ready) = (Poll::new().expect("a poll"), VecDeque::new());
-        World { poll, random: random(), ready, encrypted, steps: 0, transmitted: Vec::new() }
-    }
-
-    fn with(setups: Vec<EndpointSetup>) -> World {
-        let mut world = World::new();
-        world.encrypted.set_endpoints(setups, now());
-        world
-    }
-
-    /// One turn, which waits at most until `until`.
-    fn turn(&mut self, until: Monotonic) {
-        self.encrypted.flush(now());
-        self.ready.extend(self.encrypted.take_woken());
-        let until = self.encrypted.timeout().map_or(until, |at| at.min(until));
-        let wait = if self.ready.is_empty() { until.since(now()) } else { Duration::ZERO };
-        // The poll waits for whole milliseconds.
-        let wait = wait + Duration::from_micros(999) * u32::from(!wait.is_zero());
-        let mut events = Events::with_capacity(64);
-        self.poll.poll(&mut events, Some(wait)).expect("events");
-        self.ready.extend(events.iter().map(|event| Source::of(event.token())));
-        for source in std::mem::take(&mut self.ready) {
-            self.look_at(source);
-        }
-        self.encrypted.on_time(now());
-        self.encrypted.flush(now());
-        self.ready.extend(self.encrypted.take_woken());
-    }
-
-    fn look_at(&mut self, source: Source) {
-        match source {
-            Source::Secure(slot) => match self.encrypted.note_readiness(slot) {
-                Readiness::Gone => {}
-                Readiness::Handshake => self.ready.push_back(Source::Handshake(slot)),
-                Readiness::Events => while self.encrypted.advance(slot, now()).is_some() {},
-            },
-            Source::Handshake(slot) if self.encrypted.is_planned(slot) => {
-                if let Err(error) = self.encrypted.open(self.poll.registry(), slot, now(), &mut self.random) {
-                    self.encrypted.give_up(slot, &error, now());
-                }
-            }
-            Source::Handshake(slot) => {
-                self.steps += 1;
-                self.encrypted.shake(slot, now());
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn send(&mut self, attempt: u64, server: Server) {
-        let octets = Rc::from(query(attempt));
-        self.encrypted.send(Sending {
-            attempt: AttemptId(attempt),
-            server,
-            transport: server.transport,
-            octets,
-        });
-    }
-
-    /// The outcomes of so many attempts, by their numbers.
-    fn outcomes(&mut self, count: usize) -> BTreeMap<u64, Result<Vec<u8>, Failure>> {
-        let (mut outcomes, until) = (BTreeMap::new(), now().plus(PATIENCE));
-        self.encrypted.flush(now());
-        loop {
-            while let Some(outcome) = self.encrypted.poll_outcome() {
-                let (attempt, result) = match outcome {
-                    Outcome::Transmitted(attempt) => {
-                        self.transmitted.push(attempt.0);
-                        continue;
-                    }
-                    Outcome::Message(attempt, octets) => (attempt, Ok(octets.into_vec())),
-                    Outcome::Failed(attempt, failure) => (attempt, Err(failure)),
-                };
-                assert!(outcomes.insert(attempt.0, result).is_none(), "{attempt:?} ends twice");
-            }
-            if outcomes.len() >= count {
-                return outcomes;
-            }
-            assert!(now() < until, "only {outcomes:?}");
-            self.turn(until);
-        }
-    }
-
-    /// Asks one query, and returns its outcome.
-    fn ask(&mut self, attempt: u64, server: Server) -> Result<Vec<u8>, Failure> {
-        self.send(attempt, server);
-        self.outcomes(1).remove(&attempt).expect("the outcome of this attempt")
-    }
-
-    fn report(&self, server: Server) -> EncryptedReport {
-        self.encrypted.report(&server, now()).expect("an encrypted upstream")
-    }
-
-    /// The time until the next try after a failure.
-    fn pause(&self, server: Server) -> Option<Duration> {
-        let id = self.encrypted.endpoints.id_of(&server).expect("an encrypted upstream");
-        let report = self.encrypted.machine.report(id).expect("an endpoint");
-        report.pauses_until.map(|until| until.since(now()))
-    }
-
-    fn problem(&self, server: Server) -> String {
-        self.report(server).problem.expect("a problem")
-    }
-}
-
-/// A query with this number as its message id and in its question.
-fn query(number: u64) -> Vec<u8> {
-    let mut octets = vec![0; 20];
-    octets[..2].copy_from_slice(&(number as u16).to_be_bytes());
-    octets[12..].copy_from_slice(&number.to_be_bytes());
-    octets
-}
-
-fn answer(number: u64) -> Vec<u8> {
-    let mut octets = query(number);
-    octets[2] = 0x80;
-    octets
-}
-
-/// The response of the servers to a query.
-fn echo(query: &[u8]) -> Vec<u8> {
-    let mut octets = query.to_vec();
-    octets[2] |= 0x80;
-    octets
-}
-
-/// A directory with the file of an authority.
-struct Directory(std::path::PathBuf);
-
-impl Directory {
-    fn with(authority: &Authority) -> Directory {
-        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let path = std::env::temp_dir().join(format!("hither-encrypted-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        std::fs::write(path.join("ca.pem"), &authority.pem).expect("written");
-        Directory(path)
-    }
-
-    fn roots(&self) -> Roots {
-        Roots::File(self.0.join("ca.pem"))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn setup(address: SocketAddr, scheme: Scheme, roots: Roots) -> EndpointSetup {
-    let transport = match scheme {
-        Scheme::Dot => Transport::Tls,
-        Scheme::Doh => Transport::Https,
-        Scheme::Doq => Transport::Quic,
-    };
-    EndpointSetup {
-        server: Server { address, link: 0, transport, settings: 1 },
-        label: "tls://dns.example".to_owned(),
-        policy: Policy { roots, ..support::policy(scheme) },
-        addresses: vec![address],
-        lookup: None,
-    }
-}
-
-/// An authority with its file, a server of DNS over TLS, and the world with that one upstream.
-struct One {
-    _directory: Directory,
-    server: TlsServer,
-    setup: EndpointSetup,
-    world: World,
-}
-
-impl One {
-    fn new(leaf: &Leaf<'_>, script: Choose) -> One {
-        let authority = Authority::new();
-        let directory = Directory::with(&authority);
-        let server = TlsServer::start(LOOPBACK, config(&authority.issue(leaf)), script, echo);
-        let setup = setup(server.address, Scheme::Dot, directory.roots());
-        let world = World::with(vec![setup.clone()]);
-        One { _directory: directory, server, setup, world }
-    }
-
-    fn ask(&mut self, number: u64) -> Result<Vec<u8>, Failure> {
-        self.world.ask(number, self.setup.server)
-    }
-}
-
-fn config(identity: &Identity) -> std::sync::Arc<rustls::ServerConfig> {
-    support::Server::default().config(identity)
-}
+use world::{Directory, LOOPBACK, One, PATIENCE, World, answer, echo, setup};
 
 #[test]
 fn a_query_over_tls_is_answered_with_its_own_id() {
@@ -514,4 +302,28 @@ fn a_silent_server_ends_its_handshake_in_time() {
     assert!(now().since(began) < Duration::from_secs(8));
     let problem = one.world.problem(one.setup.server);
     assert!(problem.contains("did not complete the handshake in time"), "{problem}");
+}
+
+#[test]
+fn a_connection_that_is_given_up_during_a_step_counts_until_the_thread_gives_it_back() {
+    let mut one = One::new(&Leaf::default(), |nth| if nth == 0 { Script::Silence } else { Script::Answer });
+    one.world.send(1, one.setup.server);
+    let until = now().plus(PATIENCE);
+    let is_away =
+        |world: &World| world.encrypted.lines.get(0).is_some_and(|line| matches!(line.stage, Stage::Away));
+    while !is_away(&one.world) {
+        assert!(now() < until);
+        one.world.turn(until);
+    }
+    one.world.encrypted.change_network(now());
+    assert_eq!(one.world.encrypted.len(), 2, "this one, and the next that the query waits for");
+    assert_eq!(one.world.outcomes(1), BTreeMap::from([(1, Ok(answer(1)))]));
+    assert_eq!((one.world.encrypted.len(), one.server.connections()), (1, 2));
+}
+
+#[test]
+fn a_step_is_taken_where_the_thread_has_ended_and_another_thread_is_started() {
+    let mut one = One::new(&Leaf::default(), |_| Script::Answer);
+    one.world.encrypted.handshakes.end_thread();
+    assert_eq!(one.ask(1), Ok(answer(1)));
 }

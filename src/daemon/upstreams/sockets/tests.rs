@@ -1,6 +1,7 @@
 use super::*;
 use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 
 fn upstream() -> (std::net::UdpSocket, Server) {
     let listening = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
@@ -12,7 +13,10 @@ fn upstream() -> (std::net::UdpSocket, Server) {
 fn upstreams(sockets: usize) -> Upstreams {
     let shares = Shares { attempts: 64, tcp: 1, sockets, idle: 64, lingering: 8, encrypted: 8 };
     let random = || Random::new().expect("random numbers");
-    Upstreams::new(random(), &shares, Encrypted::new(random(), shares.encrypted, Monotonic(0)))
+    let poll = mio::Poll::new().expect("a poll");
+    let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
+    let encrypted = Encrypted::new(random(), shares.encrypted, Arc::new(waker), Monotonic(0));
+    Upstreams::new(random(), &shares, encrypted)
 }
 
 fn by_udp(attempt: AttemptId, server: Server, octets: Rc<[u8]>) -> Sending {
