@@ -9,6 +9,8 @@ mod certificates;
 mod host_names;
 #[path = "../src/daemon/upstreams/encrypted/tests/quic_server.rs"]
 mod quic_server;
+#[path = "encrypted/race.rs"]
+mod race;
 mod retry {
     pub use crate::support::retried;
 }

@@ -26,7 +26,7 @@ pub enum Protocol {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Program {
     Unbound,
-    /// Answers by itself, or asks a backend over UDP.
+    /// Answers by itself, or asks a backend: over TCP what it was asked over TLS.
     Dnsdist,
     Kresd,
     /// Asks a backend over HTTP/1.1.
@@ -69,6 +69,25 @@ impl Server {
             Program::Nginx => Some(backend::start(|query| page("200 OK", backend::DNS, &seven(query)))),
             Program::Aioquic => Some(Upstream::start(|query, _| vec![(0, seven(query))]).address),
         };
+        Server::begin(program, protocol, authority, backend)
+    }
+
+    /// Starts a server that asks this backend. `None` if the program is not installed.
+    pub fn before(
+        backend: SocketAddr,
+        program: Program,
+        protocol: Protocol,
+        authority: &Authority,
+    ) -> Option<Server> {
+        Server::begin(program, protocol, authority, Some(backend))
+    }
+
+    fn begin(
+        program: Program,
+        protocol: Protocol,
+        authority: &Authority,
+        backend: Option<SocketAddr>,
+    ) -> Option<Server> {
         let (address, directory) = (own_address(), directory());
         let identity = authority.issue(&Leaf::default());
         std::fs::write(directory.join("chain.pem"), &identity.chain_pem).expect("written");
@@ -164,7 +183,7 @@ fn dnsdist(site: &Site<'_>) -> String {
         Protocol::Tls | Protocol::Quic => format!("addTLSLocal('{address}', {files}, {{maxInFlight=100}})"),
     };
     let source = match site.backend {
-        Some(backend) => format!("newServer({{address='{backend}', healthCheckMode='up'}})"),
+        Some(backend) => format!("newServer({{address='{backend}', healthCheckMode='up', maxInFlight=100}})"),
         None => format!("addAction(AllRule(), SpoofAction('{ADDRESS}', {{ttl=300}}))"),
     };
     // Plain DNS is served too, somewhere.
