@@ -7,6 +7,10 @@ mod backend;
 mod certificates;
 #[path = "encrypted/host_names.rs"]
 mod host_names;
+#[path = "encrypted/hostile.rs"]
+mod hostile;
+#[path = "encrypted/manners.rs"]
+mod manners;
 #[path = "../src/daemon/upstreams/encrypted/tests/quic_server.rs"]
 mod quic_server;
 #[path = "encrypted/race.rs"]

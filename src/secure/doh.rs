@@ -114,9 +114,9 @@ impl<H: Http2> DohSession<H> {
                     self.events.push(event_of(channel, response));
                 }
             }
-            HttpEvent::Reset { stream, code, may_retry } => {
+            HttpEvent::Reset { stream, code, may_retry, is_too_large } => {
                 if let Some(channel) = self.channels.remove(&stream) {
-                    let reason = Reason::Stream(u64::from(code));
+                    let reason = if is_too_large { Reason::Size } else { Reason::Stream(u64::from(code)) };
                     self.events.push(Event::Reset { channel, may_retry, reason });
                 }
             }

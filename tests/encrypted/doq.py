@@ -1,10 +1,11 @@
-"""A server of DNS over QUIC (aioquic), which asks a server of plain DNS: doq.py ADDRESS:PORT BACKEND:PORT
+"""A server of DNS over QUIC (aioquic), which asks a server of plain DNS: doq.py ADDRESS:PORT BACKEND:PORT [reset]
 
-It proves the address of each client by a Retry packet, and resumes sessions. It prints "ready" when it listens. Its
+With "reset" it loses the state of a connection with its first query, and says so by a stateless reset. It proves the address of each client by a Retry packet, and resumes sessions. It prints "ready" when it listens. Its
 certificate and key are chain.pem and key.pem in its working directory.
 """
 
 import asyncio
+import os
 import sys
 
 from aioquic.asyncio import QuicConnectionProtocol, serve
@@ -40,13 +41,28 @@ class Doq(QuicConnectionProtocol):
         super().__init__(*arguments, **options)
         self.backend = backend
         self.queries = {}
+        self.is_lost = False
+
+    def datagram_received(self, datagram, address):
+        if not self.is_lost:
+            super().datagram_received(datagram, address)
+
+    def lose(self):
+        """Ends as after a restart (RFC 9000, section 10.3): the client knows a token for each id of the connection."""
+        self.is_lost = True
+        address = self._quic._network_paths[0].addr
+        for connection_id in self._quic._host_cids:
+            head = bytes([0x40 | os.urandom(1)[0] & 0x3F]) + os.urandom(40)
+            self._transport.sendto(head + connection_id.stateless_reset_token, address)
 
     def quic_event_received(self, event):
         if not isinstance(event, StreamDataReceived):
             return
         stream = event.stream_id
         query = self.queries.pop(stream, b"") + event.data
-        if event.end_stream:
+        if event.end_stream and "reset" in sys.argv:
+            self.lose()
+        elif event.end_stream:
             self.backend.ask(query[2:], lambda response: self.answer(stream, response))
         else:
             self.queries[stream] = query

@@ -33,6 +33,7 @@ pub enum Program {
     Nginx,
     /// Asks a backend over UDP.
     Aioquic,
+    AioquicThatResets,
 }
 
 /// A server that ends with its test, and its directory.
@@ -67,7 +68,9 @@ impl Server {
         let backend = match program {
             Program::Unbound | Program::Dnsdist | Program::Kresd => None,
             Program::Nginx => Some(backend::start(|query| page("200 OK", backend::DNS, &seven(query)))),
-            Program::Aioquic => Some(Upstream::start(|query, _| vec![(0, seven(query))]).address),
+            Program::Aioquic | Program::AioquicThatResets => {
+                Some(Upstream::start(|query, _| vec![(0, seven(query))]).address)
+            }
         };
         Server::begin(program, protocol, authority, backend)
     }
@@ -80,6 +83,12 @@ impl Server {
         authority: &Authority,
     ) -> Option<Server> {
         Server::begin(program, protocol, authority, Some(backend))
+    }
+
+    /// Starts a server of DNS over QUIC that loses its state with each query, and says so by a stateless
+    /// reset (RFC 9000, section 10.3). `None` if aioquic is not installed.
+    pub fn that_resets(backend: SocketAddr, authority: &Authority) -> Option<Server> {
+        Server::begin(Program::AioquicThatResets, Protocol::Quic, authority, Some(backend))
     }
 
     fn begin(
@@ -154,7 +163,8 @@ fn command(program: Program, site: &Site<'_>) -> Option<Vec<String>> {
         Program::Dnsdist => (&["dnsdist", "--supervised", "--disable-syslog", "-C"], dnsdist(site)),
         Program::Kresd => (&["kresd", "-n", "-q", "-c"], kresd(site)),
         Program::Nginx => (&["nginx", "-e", "stderr", "-p", ".", "-c"], nginx(site)),
-        Program::Aioquic => return aioquic(site),
+        Program::Aioquic => return aioquic(site, &[]),
+        Program::AioquicThatResets => return aioquic(site, &["reset"]),
     };
     let file = site.directory.join("conf");
     std::fs::write(&file, text).expect("written");
@@ -221,7 +231,7 @@ fn nginx(site: &Site<'_>) -> String {
 }
 
 /// The library is in a Python environment that `.ci/run` makes, or in that of the host.
-fn aioquic(site: &Site<'_>) -> Option<Vec<String>> {
+fn aioquic(site: &Site<'_>, more: &[&str]) -> Option<Vec<String>> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = top.join("target/ci/python/bin/python3").display().to_string();
     let has_it = |python: &String| {
@@ -232,5 +242,6 @@ fn aioquic(site: &Site<'_>) -> Option<Vec<String>> {
     let python = [made, "python3".to_owned()].into_iter().find(has_it)?;
     let script = top.join("tests/encrypted/doq.py").display().to_string();
     let backend = site.backend.expect("the script answers no query by itself");
-    Some(vec![python, script, site.address.to_string(), backend.to_string()])
+    let words = [python, script, site.address.to_string(), backend.to_string()];
+    Some(words.into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect())
 }

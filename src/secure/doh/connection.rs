@@ -2,7 +2,7 @@
 
 use super::http2::{Http2, HttpEvent, HttpHeaders, HttpRequest, HttpResponse};
 use crate::event::Refused;
-use hither_http2::{Connection, Event, Request, StreamId};
+use hither_http2::{Connection, Event, Fault, Request, StreamId};
 
 impl Http2 for Connection {
     fn request(&mut self, request: &HttpRequest<'_>) -> Result<u32, Refused> {
@@ -35,9 +35,12 @@ impl Http2 for Connection {
                     body: response.body,
                 },
             },
-            Event::Reset { stream, code, may_retry, .. } => {
-                HttpEvent::Reset { stream: stream.0, code: code.0, may_retry }
-            }
+            Event::Reset { stream, code, may_retry, fault } => HttpEvent::Reset {
+                stream: stream.0,
+                code: code.0,
+                may_retry,
+                is_too_large: fault == Some(Fault::BodyTooLarge),
+            },
             Event::GoAway { last, .. } => HttpEvent::GoAway { last },
         })
     }

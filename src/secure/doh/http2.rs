@@ -57,7 +57,7 @@ pub enum HttpEvent {
         /// The response.
         response: HttpResponse,
     },
-    /// The server reset the stream.
+    /// The server reset the stream, or its response was broken.
     Reset {
         /// The stream of the request.
         stream: u32,
@@ -65,6 +65,8 @@ pub enum HttpEvent {
         code: u32,
         /// Whether the server did not process the request.
         may_retry: bool,
+        /// Whether the response was longer than a DNS message can be.
+        is_too_large: bool,
     },
     /// The server takes no more requests.
     GoAway {

@@ -158,6 +158,9 @@ fn what_is_no_dns_message_fails_its_query_alone() {
         let events = pair.report(HttpEvent::Response { stream: at as u32 * 2 + 1, response });
         assert_eq!(events, [Event::Reset { channel: at, may_retry: false, reason }]);
     }
+    pair.session.query(6, &message(0, 12)).expect("taken");
+    let cut = HttpEvent::Reset { stream: 13, code: 8, may_retry: false, is_too_large: true };
+    assert_eq!(pair.report(cut), [Event::Reset { channel: 6, may_retry: false, reason: Reason::Size }]);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn resets_limits_and_goaway_name_channels() {
     }
     let limits = Limits { streams_max: Some(3), idle: None };
     assert_eq!(pair.report(HttpEvent::Limits { streams_max: 3 }), [Event::Limits(limits)]);
-    let reset = HttpEvent::Reset { stream: 3, code: 7, may_retry: true };
+    let reset = HttpEvent::Reset { stream: 3, code: 7, may_retry: true, is_too_large: false };
     assert_eq!(
         pair.report(reset),
         [Event::Reset { channel: 11, may_retry: true, reason: Reason::Stream(7) }]
