@@ -99,6 +99,10 @@ impl Driver {
                 self.tell(Input::Ready { connection, resumed: more % 2 == 0, streams_max, idle });
             }
             8 | 9 => self.tell(Input::Response { connection: on, channel, octets: &[more; 3] }),
+            10 if more > 200 => {
+                let time = Duration::from_millis(100 << (more % 14));
+                self.tell(Input::LeaveAlone { connection: on, time });
+            }
             10 => self.tell(Input::Reset { connection: on, channel, may_retry: more % 2 == 0 }),
             11 => {
                 let last = [None, Some(channel), Some(Channel::MAX)][usize::from(more % 3)];

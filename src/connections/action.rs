@@ -86,7 +86,8 @@ pub enum Failure {
     Closed,
     /// No response within [`crate::Settings::query_max`].
     Silent,
-    /// Connecting failed just now; the next try is not due yet. Nothing was sent.
+    /// Connecting failed just now and the next try is not due yet, or the server asks to be left alone.
+    /// Nothing was sent.
     Backoff,
     /// More queries waited for a connection than [`crate::Settings::waiting_max`].
     TooMany,

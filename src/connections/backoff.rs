@@ -11,6 +11,8 @@ pub(crate) struct Backoff {
     failures: u32,
     /// When the next race may begin; `None`: at once.
     until: Option<Monotonic>,
+    /// Until when the server asks to be left alone, although connections may be ready.
+    left_alone_until: Option<Monotonic>,
     /// Whether a query came during the pause, so that a race begins at its end.
     pub is_wanted: bool,
     /// Connections in a row that ended without an answer to any query.
@@ -22,17 +24,32 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Whether no race may begin now.
     pub fn is_pausing(&self, now: Monotonic) -> bool {
-        self.until.is_some_and(|until| now < until)
+        self.until().is_some_and(|until| now < until)
+    }
+
+    /// Whether no query may be sent, on whichever connection.
+    pub fn is_left_alone(&self, now: Monotonic) -> bool {
+        self.left_alone_until.is_some_and(|until| now < until)
     }
 
     /// When the pause ends.
     pub fn until(&self) -> Option<Monotonic> {
-        self.until
+        self.until.max(self.left_alone_until)
     }
 
     /// Ends a pause whose time has come.
     pub fn end(&mut self) {
+        (self.until, self.left_alone_until, self.is_wanted) = (None, None, false);
+    }
+
+    /// Ends a pause early, since a connection is ready after all. The server is left alone all the same.
+    pub fn note_ready(&mut self) {
         (self.until, self.is_wanted) = (None, false);
+    }
+
+    /// Begins a pause that the server asks for, or extends it.
+    pub fn leave_alone(&mut self, until: Monotonic) {
+        self.left_alone_until = self.left_alone_until.max(Some(until));
     }
 
     /// Notes a failure and begins a pause. Returns whether the endpoint was up until now.
@@ -107,6 +124,21 @@ fn doubled(times: u32, settings: &Settings) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_left_alone_until_the_latest_time_that_it_asked_for() {
+        let (settings, mut backoff, at) = (Settings::default(), Backoff::default(), Monotonic::from_ms);
+        backoff.note_failure(at(0), &settings);
+        backoff.leave_alone(at(9_000));
+        backoff.leave_alone(at(7_000));
+        backoff.note_ready();
+        assert_eq!(backoff.until(), Some(at(9_000)));
+        assert!(backoff.is_left_alone(at(8_999)) && backoff.is_pausing(at(8_999)));
+        assert!(!backoff.is_left_alone(at(9_000)) && !backoff.is_pausing(at(9_000)));
+        backoff.leave_alone(at(20_000));
+        backoff.reset();
+        assert_eq!(backoff.until(), None);
+    }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_an_answer_ends_that() {

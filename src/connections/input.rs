@@ -101,6 +101,15 @@ pub enum Input<'a> {
         /// a close after the last answer (RFC 7828 section 3.2.2); `None`: as before.
         idle: Option<Duration>,
     },
+    /// The server asks for no queries for a while (`retry-after`, RFC 9110 section 10.2.3). Until then
+    /// queries to its endpoint fail with [`crate::Failure::Backoff`] at once; those that were sent may still
+    /// be answered. A shorter time than before changes nothing.
+    LeaveAlone {
+        /// The connection.
+        connection: ConnectionId,
+        /// For how long; at most [`crate::LEFT_ALONE_MAX`] of it counts.
+        time: Duration,
+    },
     /// The connection is gone. The shell has released its socket.
     Closed {
         /// The connection.

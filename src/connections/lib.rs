@@ -49,6 +49,7 @@
 //!   connection ended or did not process it. Connections that a change of network ended do not count.
 //! * A response reaches the query that was sent on its channel, or none.
 //! * A connection serves one endpoint, and at most so many queries at the same time as its server allows.
+//! * A server that asks to be left alone gets no query for so long, within [`LEFT_ALONE_MAX`].
 //! * Of the connections of a race one stays open; without queries, every connection is closed in the end.
 
 #![forbid(unsafe_code)]
@@ -73,5 +74,5 @@ pub use ids::{Channel, ConnectionId, EndpointId, Token};
 pub use input::{Input, Limits, Numbering, Why};
 pub use machine::{ConnectionReport, Counters, EndpointReport, Machine};
 pub use settings::{
-    ADDRESSES_MAX, DRAINING_MAX, QUERIES_MAX, READY_MAX, RESERVED_MAX, STREAMS_MAX, Settings,
+    ADDRESSES_MAX, DRAINING_MAX, LEFT_ALONE_MAX, QUERIES_MAX, READY_MAX, RESERVED_MAX, STREAMS_MAX, Settings,
 };

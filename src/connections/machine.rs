@@ -98,6 +98,7 @@ impl Machine {
             Input::Limits { connection, streams_max, idle } => {
                 self.change_limits(connection, streams_max, idle);
             }
+            Input::LeaveAlone { connection, time } => self.leave_alone(connection, time),
             Input::Closed { connection, why } => self.note_closed(connection, why),
             Input::NetworkChanged => self.change_network(),
             Input::Shutdown => self.shut_down(),

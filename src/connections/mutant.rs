@@ -38,11 +38,13 @@ pub enum Mutant {
     ClosedConnectionIsNotReopened,
     BestAddressIsForgotten,
     LookUpIsNotAwaited,
+    ServerIsNotLeftAlone,
+    ServerIsLeftAloneForEver,
 }
 
 impl Mutant {
     /// Every planted fault, for tests that try them all.
-    pub const ALL: [Mutant; 31] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::AnotherChannelIsDelivered,
         Mutant::RetryIsLost,
         Mutant::RetriesTwice,
@@ -74,6 +76,8 @@ impl Mutant {
         Mutant::ClosedConnectionIsNotReopened,
         Mutant::BestAddressIsForgotten,
         Mutant::LookUpIsNotAwaited,
+        Mutant::ServerIsNotLeftAlone,
+        Mutant::ServerIsLeftAloneForEver,
     ];
 }
 

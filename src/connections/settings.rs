@@ -45,6 +45,9 @@ impl Default for Settings {
 
 /// Addresses of one endpoint that are tried.
 pub const ADDRESSES_MAX: usize = 16;
+/// How long an endpoint is left alone at most because its server asks for that. A server that errs, or one
+/// that means harm, does not switch itself off for longer.
+pub const LEFT_ALONE_MAX: Duration = Duration::from_secs(300);
 /// Connections of one endpoint that take queries. One that the server slows down by its limit of streams,
 /// or by a lost segment, has a second beside it; more would only multiply handshakes.
 pub const READY_MAX: usize = 2;

@@ -141,6 +141,18 @@ impl Events {
     }
 }
 
+impl Reason {
+    /// How long the upstream wants no query, which only 429 and 503 say (RFC 6585, section 4; RFC 9110,
+    /// section 15.6.4).
+    #[must_use]
+    pub fn left_alone(&self) -> Option<Duration> {
+        match self {
+            Self::Status(429 | 503, Some(after_s)) => Some(Duration::from_secs(u64::from(*after_s))),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -268,6 +268,30 @@ fn no_response_of_a_web_server_harms_clients() {
     run(&authority, cases);
 }
 
+#[test]
+fn a_web_server_that_asks_for_time_is_left_alone() {
+    let authority = Authority::new();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let backend = backend::start(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        page("503 Service Unavailable", "retry-after: 3600", b"")
+    });
+    let Some(server) = Server::before(backend, Program::Nginx, Protocol::Https, &authority) else {
+        return skip("a web server that asks for time", "nginx is not installed");
+    };
+    let good = Upstream::start(|query, _| vec![(0, seven(query))]);
+    let daemon = super::daemon(&authority, &[https(server.address), good.address.to_string()]);
+    let case = case("503", https(server.address), Works);
+    ask(&daemon, &case, 1);
+    daemon.wait_for("HTTP status 503 and wants no query for 3600 s");
+    let before = requests.load(Ordering::SeqCst);
+    (0..50).for_each(|_| ask(&daemon, &case, 1));
+    let report = daemon.json(&["query", "left-alone.example"]).to_string();
+    assert!(report.contains("not connected"), "{report}");
+    assert_eq!(requests.load(Ordering::SeqCst), before, "it is asked although it wants no query");
+}
+
 /// A server that answers each datagram of QUIC with the one version that it has, which nobody else has.
 fn other_version() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");

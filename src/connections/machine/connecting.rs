@@ -86,7 +86,7 @@ impl Machine {
         endpoint.ready.push(id);
         endpoint.handshakes.all += 1;
         endpoint.handshakes.resumed += u64::from(resumed);
-        endpoint.backoff.end();
+        endpoint.backoff.note_ready();
         let contenders = endpoint.race.take().map(|race| race.contenders).unwrap_or_default();
         for loser in contenders.into_iter().filter(|contender| *contender != id) {
             if !self.mutants.has(Mutant::LosersStayOpen) {

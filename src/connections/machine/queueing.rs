@@ -67,8 +67,16 @@ impl Machine {
         }
     }
 
-    /// Puts waiting queries on connections, and begins a race for those that need a further one.
+    /// Puts waiting queries on connections, and begins a race for those that need a further one. While the
+    /// server is to be left alone, they fail.
     pub(super) fn serve_waiting(&mut self, id: EndpointId) {
+        let now = self.now;
+        if let Some(endpoint) = self.endpoints.get_mut(&id).filter(|found| found.backoff.is_left_alone(now)) {
+            for token in std::mem::take(&mut endpoint.waiting) {
+                self.fail(token, Failure::Backoff);
+            }
+            return;
+        }
         let mut at = 0;
         while let Some(endpoint) = self.endpoints.get(&id) {
             let Some(token) = endpoint.waiting.get(at).copied() else { break };

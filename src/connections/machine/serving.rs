@@ -5,7 +5,7 @@ use crate::action::{Action, Failure, Note};
 use crate::connection::State;
 use crate::ids::{Channel, ConnectionId, EndpointId};
 use crate::mutant::Mutant;
-use crate::settings::DRAINING_MAX;
+use crate::settings::{DRAINING_MAX, LEFT_ALONE_MAX};
 use std::time::Duration;
 
 impl Machine {
@@ -73,6 +73,22 @@ impl Machine {
         connection.limit(endpoint.limits, streams_max, idle);
         if idle == Some(Duration::ZERO) {
             self.retire(id, Some(Channel::MAX));
+        }
+        self.serve_waiting(of);
+    }
+
+    /// The server asks for no queries for a while. Those that wait fail at once.
+    pub(super) fn leave_alone(&mut self, id: ConnectionId, time: Duration) {
+        let Some(connection) = self.connections.get(&id).filter(|found| !found.is_contending()) else {
+            return;
+        };
+        let of = connection.endpoint;
+        let is_bounded = !self.mutants.has(Mutant::ServerIsLeftAloneForEver);
+        let until = self.now.plus(if is_bounded { time.min(LEFT_ALONE_MAX) } else { time });
+        if let Some(endpoint) = self.endpoints.get_mut(&of)
+            && !self.mutants.has(Mutant::ServerIsNotLeftAlone)
+        {
+            endpoint.backoff.leave_alone(until);
         }
         self.serve_waiting(of);
     }

@@ -1,8 +1,8 @@
 //! Single promises of the machine, by the example.
 
 use hither_connections::{
-    Action, Channel, ConnectionId, Counters, DRAINING_MAX, EndpointId, Failure, Input, Limits, Machine,
-    Numbering, Settings, State, Token, Why,
+    Action, Channel, ConnectionId, Counters, DRAINING_MAX, EndpointId, Failure, Input, LEFT_ALONE_MAX,
+    Limits, Machine, Numbering, Settings, State, Token, Why,
 };
 use hither_table::Monotonic;
 use std::time::Duration;
@@ -147,6 +147,31 @@ fn a_query_that_two_connections_lost_fails() {
         matches!(drain(&mut machine)[..], [Action::Open { .. }]),
         "the query had shown that it is needed"
     );
+}
+
+#[test]
+fn a_server_is_left_alone_as_long_as_it_asks_but_for_five_minutes_at_most() {
+    let mut machine = machine(1, Numbering::Ascending, 1);
+    ask(&mut machine, 0, 1);
+    ready(&mut machine, 20, 0);
+    // One query is on its way, and one waits for its channel.
+    ask(&mut machine, 30, 2);
+    let connection = ConnectionId(0);
+    let failed = |token| Action::Fail { token: Token(token), failure: Failure::Backoff };
+    let day = Duration::from_secs(86_400);
+    let busy = tell(&mut machine, 40, Input::LeaveAlone { connection, time: day });
+    assert!(busy.contains(&failed(2)), "{busy:?}");
+    tell(&mut machine, 45, Input::Closed { connection: ConnectionId(1), why: Why::Refused });
+    let response = Input::Response { connection, channel: Channel(0), octets: b"in time" };
+    let delivered = tell(&mut machine, 50, response);
+    assert!(matches!(delivered[0], Action::Deliver { token: Token(1), .. }), "{delivered:?}");
+    let end = 40 + LEFT_ALONE_MAX.as_millis() as u64;
+    for at in [60, 1_000, end - 1] {
+        assert_eq!(ask(&mut machine, at, at).last(), Some(&failed(at)));
+    }
+    assert_eq!(machine.report(ENDPOINT).expect("configured").pauses_until, Some(at(end)));
+    let again = ask(&mut machine, end, end);
+    assert!(matches!(again[..], [Action::Open { .. }]), "the connection was idle meanwhile: {again:?}");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn narrow(mutant: Option<Mutant>) -> Plan {
     Plan {
         addresses: 1,
         fates: &[Fate::Ready, Fate::Refused],
-        answers: &[Answer::Good, Answer::DrainsBefore, Answer::DrainsAfter, Answer::Ends],
+        answers: &[Answer::Good, Answer::DrainsBefore, Answer::DrainsAfter, Answer::Ends, Answer::Busy],
         numbering: Numbering::Ascending,
         streams_max: &[1],
         ..small(mutant)
@@ -130,6 +130,7 @@ const ANSWERS: &[Answer] = &[
     Answer::OnAnotherChannel,
     Answer::Limits,
     Answer::LastOne,
+    Answer::Busy,
 ];
 
 fn large(mutant: Option<Mutant>, numbering: Numbering) -> Plan {
@@ -151,7 +152,15 @@ fn large(mutant: Option<Mutant>, numbering: Numbering) -> Plan {
 fn steady(mutant: Option<Mutant>, numbering: Numbering) -> Plan {
     Plan {
         fates: &[Fate::Ready, Fate::Ready, Fate::ReadyForAWhile],
-        answers: &[Answer::Good, Answer::Good, Answer::Good, Answer::Lost, Answer::DrainsAfter, Answer::Ends],
+        answers: &[
+            Answer::Good,
+            Answer::Good,
+            Answer::Good,
+            Answer::Lost,
+            Answer::DrainsAfter,
+            Answer::Ends,
+            Answer::Busy,
+        ],
         streams_max: &[u32::MAX, 2, 1],
         ..large(mutant, numbering)
     }
@@ -235,10 +244,11 @@ fn every_seed(test: &str, usual: u64, plan: &dyn Fn() -> Plan) {
         all.opened += seen.opened;
         all.reopened += seen.reopened;
         all.network_changes += seen.network_changes;
+        all.left_alone += seen.left_alone;
     }
     println!("{all:?}");
-    let Seen { delivered, failed, retried, transmitted, reopened, network_changes, .. } = all;
-    let each = [delivered, failed, retried, transmitted, reopened, network_changes];
+    let Seen { delivered, failed, retried, transmitted, reopened, network_changes, left_alone, .. } = all;
+    let each = [delivered, failed, retried, transmitted, reopened, network_changes, left_alone];
     assert!(each.iter().all(|count| *count > 0), "{all:?}");
 }
 

@@ -57,6 +57,8 @@ pub enum Answer {
     Limits,
     /// The answer asks for no further queries (RFC 7828).
     LastOne,
+    /// The server refuses the query, and asks for none for a while.
+    Busy,
 }
 
 /// What happens in a world.
@@ -79,6 +81,7 @@ pub enum Event {
     Reset(ConnectionId, Channel, bool),
     Drain(ConnectionId, Option<Channel>),
     Limits(ConnectionId, Option<u32>, Option<Duration>),
+    LeaveAlone(ConnectionId, Duration),
 }
 
 /// The kind of a world.
@@ -226,6 +229,7 @@ impl<'p> World<'p> {
             Event::Limits(connection, streams_max, idle) => {
                 self.tell(Input::Limits { connection, streams_max, idle });
             }
+            Event::LeaveAlone(connection, time) => self.tell(Input::LeaveAlone { connection, time }),
         }
     }
 
@@ -324,6 +328,11 @@ impl<'p> World<'p> {
             Answer::LastOne => {
                 self.after(delay, response);
                 self.after(delay, Event::Limits(id, None, Some(Duration::ZERO)));
+            }
+            Answer::Busy => {
+                let time = Duration::from_millis(self.pick(&[0, 200, 200, 1_500, 9_000_000]));
+                self.after(delay, Event::LeaveAlone(id, time));
+                self.after(delay, Event::Reset(id, channel, false));
             }
         }
     }

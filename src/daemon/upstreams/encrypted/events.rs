@@ -98,6 +98,9 @@ impl Encrypted {
             }
             Event::Reset { channel, may_retry, reason } => {
                 self.note_refusal(key, &reason, now);
+                if let Some(time) = reason.left_alone() {
+                    self.tell(now, Input::LeaveAlone { connection, time });
+                }
                 self.tell(now, Input::Reset { connection, channel: Channel(channel), may_retry });
             }
             Event::Drain { last } => self.tell(now, Input::Drain { connection, last: last.map(Channel) }),

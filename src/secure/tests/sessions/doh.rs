@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// HTTP/2 that sends each body as it is, and reports what the test queues.
 #[derive(Clone, Debug, Default)]
@@ -156,6 +157,8 @@ fn what_is_no_dns_message_fails_its_query_alone() {
     for (at, (response, reason)) in (0..).zip(bad) {
         pair.session.query(at, &message(0, 12)).expect("taken");
         let events = pair.report(HttpEvent::Response { stream: at as u32 * 2 + 1, response });
+        let left_alone = matches!(reason, Reason::Status(429, _)).then(|| Duration::from_secs(30));
+        assert_eq!(reason.left_alone(), left_alone);
         assert_eq!(events, [Event::Reset { channel: at, may_retry: false, reason }]);
     }
     pair.session.query(6, &message(0, 12)).expect("taken");

@@ -77,6 +77,8 @@ impl Oracle {
     fn send(&mut self, id: ConnectionId, channel: Channel, octets: &[u8]) {
         let number = octets.first_chunk().map(|token| u64::from_be_bytes(*token));
         let token = Token(number.expect("a query begins with its token"));
+        let of = self.connections.get(&id).expect("the connection is open").endpoint;
+        assert!(!self.is_left_alone(of), "{of:?} wants to be left alone");
         let query = self.queries.get_mut(&token).expect("a query that has not ended is sent");
         let connection = self.connections.get_mut(&id).expect("the connection is open");
         assert_eq!(connection.state, State::Ready, "{id:?} takes no queries");

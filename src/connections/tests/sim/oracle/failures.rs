@@ -19,6 +19,7 @@ impl Oracle {
             }
             Failure::TooMany => self.waiting(of).count() >= self.settings.waiting_max.max(1),
             Failure::Silent => self.now >= query.accepted_at.plus(self.settings.query_max),
+            Failure::Backoff if self.is_left_alone(of) => query.on.is_none(),
             Failure::Backoff => has_failed && !has_way && !is_racing && query.on.is_none(),
             Failure::Closed if was_due => true,
             Failure::Closed

@@ -2,7 +2,7 @@
 
 use super::{Connection, Endpoint, Health, Oracle, Query, State, used};
 use hither_connections::{
-    Channel, ConnectionId, EndpointId, Input, Limits, Numbering, STREAMS_MAX, Token, Why,
+    Channel, ConnectionId, EndpointId, Input, LEFT_ALONE_MAX, Limits, Numbering, STREAMS_MAX, Token, Why,
 };
 use hither_table::Monotonic;
 use std::collections::BTreeSet;
@@ -50,6 +50,7 @@ impl Oracle {
             Input::Limits { connection, streams_max, idle } => {
                 self.limits(*connection, *streams_max, *idle);
             }
+            Input::LeaveAlone { connection, time } => self.left_alone(*connection, *time),
             Input::Closed { connection, why } => self.closed(*connection, *why),
             Input::NetworkChanged => self.network_changed(),
             Input::Shutdown => {
@@ -201,6 +202,18 @@ impl Oracle {
         if connection.state == State::Ready && idle == Some(Duration::ZERO) {
             connection.state = State::Draining;
         }
+    }
+
+    fn left_alone(&mut self, id: ConnectionId, time: Duration) {
+        let Some(connection) = self.connections.get(&id).filter(|c| c.state != State::Contending) else {
+            return;
+        };
+        let until = self.now.plus(time.min(LEFT_ALONE_MAX));
+        if let Some(endpoint) = self.endpoints.get_mut(&connection.endpoint) {
+            endpoint.health.left_alone_until = endpoint.health.left_alone_until.max(Some(until));
+            endpoint.health.reopen_by = None;
+        }
+        self.seen.left_alone += 1;
     }
 
     fn closed(&mut self, id: ConnectionId, why: Why) {

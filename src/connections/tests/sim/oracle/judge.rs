@@ -35,6 +35,10 @@ impl Oracle {
         assert!(ready <= READY_MAX && draining <= DRAINING_MAX, "{id:?}: {ready} and {draining}");
         let waiting = self.waiting(id).count();
         assert!(waiting <= self.settings.waiting_max.max(1), "{waiting} queries wait");
+        assert!(
+            waiting == 0 || !self.is_left_alone(id),
+            "{waiting} queries wait for a server that wants none"
+        );
         for (token, query) in self.waiting(id) {
             let free = self.of(id, State::Ready).find(|id| {
                 let connection = &self.connections[id];

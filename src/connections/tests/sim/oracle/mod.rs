@@ -40,6 +40,7 @@ pub struct Seen {
     pub opened: u64,
     pub reopened: u64,
     pub network_changes: u64,
+    pub left_alone: u64,
 }
 
 /// What the current call has to bring about, or has brought about.
@@ -87,6 +88,8 @@ struct Health {
     failures: u32,
     barren: u32,
     pause_until: Option<Monotonic>,
+    /// Until when the server gets no query, since it asks for that.
+    left_alone_until: Option<Monotonic>,
     /// Whether the log says that the endpoint is down.
     is_down: bool,
     /// Whether a connection of the race failed for other reasons than a lack of sockets.
@@ -169,6 +172,11 @@ impl Oracle {
 
     fn is_pausing(&self, id: EndpointId) -> bool {
         let until = self.endpoints.get(&id).and_then(|endpoint| endpoint.health.pause_until);
+        until.is_some_and(|until| self.now < until) || self.is_left_alone(id)
+    }
+
+    fn is_left_alone(&self, id: EndpointId) -> bool {
+        let until = self.endpoints.get(&id).and_then(|endpoint| endpoint.health.left_alone_until);
         until.is_some_and(|until| self.now < until)
     }
 
