@@ -1,19 +1,24 @@
 //! Compares hither with every other installed cache. All do the same work in turns: `cargo bench
 //! --bench peers -- [RIGS] [OPTIONS]`
 //!
-//! Rigs: `hits workers misses race memory start`; without one, all of them. Options: `--rounds N`
-//! (7), `--only NAME,NAME`. Figures go to `target/bench-peers.tsv`, one a line: rig, server, metric,
-//! value, unit, round. Tables with medians, and with ratios to a reference of the same round, go to
-//! standard output.
+//! Rigs: `hits workers misses race memory start`, and with encrypted upstreams `encrypted` (processor
+//! time and latency of a miss), `unsteady` (upstreams with faults), `trips` (round trips of the first
+//! name), `idle` (memory, wake-ups); without one, all of them. Options: `--rounds N` (7), `--only
+//! NAME,NAME`. Figures go to `target/bench-peers.tsv`, one a line: rig, server, metric, value, unit,
+//! round. Tables with medians, and with ratios to a reference of the same round, go to standard output.
 //!
 //! With two cores or more, servers run on core 0, load and upstreams on core 1. As root, all run in
 //! the class SCHED_RR, in slices so short that the kernel does not throttle them, with pauses between.
+//!
+//! `unsteady` and `trips` have a network namespace of their own, which needs root, Python and
+//! /dev/net/tun.
 //!
 //! `--role load ADDRESS NAMES WINDOW MS` runs the load alone, for instance to profile a server of your
 //! own; with 0 as NAMES each name is asked for once.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod backlog;
+mod encrypted;
 mod load;
 mod memory;
 mod report;
@@ -24,9 +29,9 @@ mod servers;
 use report::Report;
 use rigs::Bench;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-const RIGS: [&str; 6] = ["hits", "workers", "misses", "race", "memory", "start"];
+const RIGS: [&str; 10] =
+    ["hits", "workers", "misses", "race", "memory", "start", "encrypted", "unsteady", "trips", "idle"];
 
 fn play(args: &[String]) -> Option<()> {
     let at = args.iter().position(|arg| arg == "--role")?;
@@ -36,10 +41,13 @@ fn play(args: &[String]) -> Option<()> {
         "flip" => roles::flip(address, true),
         "flip-singly" => roles::flip(address, false),
         "load" => load::alone(address, number(3), number(4), number(5)),
-        _ => {
-            let delay = Duration::from_millis(number(3));
-            let manner = roles::Manner { delay, loss: number(4), addresses: number(5) as u32 };
-            roles::upstream(address, manner);
+        role => {
+            let manner = roles::Manner::read(args.get(at + 3..)?);
+            let dir = std::path::PathBuf::from(args.get(at + 8)?);
+            match role {
+                "upstream" => roles::upstream(address, manner),
+                _ => encrypted::serve(role, address, manner, &dir),
+            }
         }
     }
     Some(())
@@ -84,6 +92,10 @@ fn main() {
                 "misses" => bench.misses(),
                 "race" => bench.race(),
                 "memory" => bench.memory(),
+                "encrypted" => bench.encrypted(),
+                "unsteady" => bench.unsteady(),
+                "trips" => bench.trips(),
+                "idle" => bench.idle(),
                 _ => bench.start(),
             }
         }

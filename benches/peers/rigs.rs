@@ -3,6 +3,7 @@
 use super::backlog;
 use super::load::{self, Load, Names, Outcome, Until};
 use super::report::Report;
+use super::roles::Manner;
 use super::servers::{self, FLIP, HITHER, KINDS, Kind, Server, Task, queries_of};
 use hither_wire::codes::Rtype;
 use std::net::SocketAddr;
@@ -14,18 +15,18 @@ const SLICE: Duration = Duration::from_millis(800);
 const PAUSE: Duration = Duration::from_millis(300);
 
 pub struct Bench {
-    rounds: usize,
+    pub(crate) rounds: usize,
     only: Option<Vec<String>>,
-    pub(super) report: Report,
-    dir: PathBuf,
-    priority: Option<u8>,
+    pub(crate) report: Report,
+    pub(crate) dir: PathBuf,
+    pub(crate) priority: Option<u8>,
     cores: usize,
     /// The number of the next name for a miss. No name is asked for twice.
     fresh: u64,
     port: u16,
 }
 
-pub(super) struct Upstream(Child, pub(super) SocketAddr);
+pub(crate) struct Upstream(Child, pub(crate) SocketAddr);
 
 impl Drop for Upstream {
     fn drop(&mut self) {
@@ -34,12 +35,12 @@ impl Drop for Upstream {
     }
 }
 
-pub(super) fn closed(names: Names, window: usize) -> Load {
+pub(crate) fn closed(names: Names, window: usize) -> Load {
     let timeout = Duration::from_secs(2);
     Load { names, rtype: Rtype::A, window, rate: None, until: Until::Time(SLICE), timeout }
 }
 
-fn open(names: Names, rate: f64) -> Load {
+pub(crate) fn open(names: Names, rate: f64) -> Load {
     Load { rate: Some(rate), ..closed(names, 4000) }
 }
 
@@ -74,28 +75,40 @@ impl Bench {
         Bench { rounds, only, report, dir, priority, cores, fresh: 0, port }
     }
 
-    fn address(&mut self) -> SocketAddr {
+    pub(crate) fn address(&mut self) -> SocketAddr {
         self.port += 1;
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// Starts an upstream of UDP.
+    pub(crate) fn upstream(&mut self, delay_ms: u64, loss: u64, addresses: u32) -> Upstream {
+        self.upstream_as("upstream", Manner { loss, addresses, ..Manner::delayed(delay_ms) })
+    }
+
     /// Starts an upstream on the load's core, with a higher priority.
-    pub(super) fn upstream(&mut self, delay_ms: u64, loss: u64, addresses: u32) -> Upstream {
+    pub(crate) fn upstream_as(&mut self, role: &str, manner: Manner) -> Upstream {
         let address = self.address();
+        self.upstream_at(role, address, manner)
+    }
+
+    pub(crate) fn upstream_at(&self, role: &str, address: SocketAddr, manner: Manner) -> Upstream {
         let exe = std::env::current_exe().expect("known");
         let core = (self.cores - 1).min(1).to_string();
         let mut command = servers::pinned(&exe, &core, self.priority.map(|p| p + 1));
-        command.args(["--role", "upstream", &address.to_string()]);
-        command.args([delay_ms, loss, u64::from(addresses)].map(|n| n.to_string()));
+        command.args(["--role", role, &address.to_string()]);
+        command.args(manner.arguments()).arg(&self.dir);
         Upstream(command.spawn().expect("started"), address)
     }
 
-    pub(super) fn wanted(&self, names: &[&str]) -> Vec<&'static Kind> {
-        let asked = |kind: &&Kind| self.only.as_ref().is_none_or(|only| only.iter().any(|o| o == kind.name));
-        KINDS.iter().filter(|kind| names.contains(&kind.name)).filter(asked).collect()
+    pub(crate) fn wanted(&self, names: &[&str]) -> Vec<&'static Kind> {
+        KINDS.iter().filter(|kind| names.contains(&kind.name)).filter(|kind| self.is_wanted(kind)).collect()
     }
 
-    pub(super) fn start_one(
+    pub(crate) fn is_wanted(&self, kind: &Kind) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == kind.name))
+    }
+
+    pub(crate) fn start_one(
         &mut self,
         kind: &Kind,
         upstreams: &[SocketAddr],
@@ -110,7 +123,7 @@ impl Bench {
     }
 
     /// The directory for the files of a server.
-    pub(super) fn dir_of(&self, server: &Server) -> PathBuf {
+    pub(crate) fn dir_of(&self, server: &Server) -> PathBuf {
         self.dir.join(server.address.port().to_string())
     }
 
@@ -119,13 +132,13 @@ impl Bench {
         kinds.into_iter().filter_map(|kind| self.start_one(kind, upstreams, entries, "0")).collect()
     }
 
-    fn next_names(&mut self, count: u64) -> Names {
+    pub(crate) fn next_names(&mut self, count: u64) -> Names {
         self.fresh += count;
         Names::Fresh(self.fresh)
     }
 
     /// Runs one slice of load. Also returns the server's processor time per reply, in microseconds.
-    fn slice(server: &Server, load: Load) -> (Outcome, f64) {
+    pub(crate) fn slice(server: &Server, load: Load) -> (Outcome, f64) {
         let before = server.time();
         let outcome = load::run(server.address, load);
         let spent = server.time() - before;
@@ -304,7 +317,7 @@ impl Bench {
     }
 
     /// Asks for each name once, in slices, so that all of them are cached.
-    pub(super) fn fill(server: &Server, names: std::ops::Range<u64>, rtype: Rtype) {
+    pub(crate) fn fill(server: &Server, names: std::ops::Range<u64>, rtype: Rtype) {
         let mut at = names.start;
         while at < names.end {
             let count = (names.end - at).min(10_000);

@@ -25,7 +25,7 @@ pub struct Task<'a> {
 pub struct Kind {
     pub name: &'static str,
     pub program: &'static str,
-    command: fn(&Task<'_>, Command) -> Command,
+    pub(crate) command: fn(&Task<'_>, Command) -> Command,
 }
 
 pub const FLIP: &str = "header flip";
@@ -60,7 +60,7 @@ pub const KINDS: [Kind; 14] = [
     Kind { name: "systemd-resolved", program: "systemd-resolved", command: resolved },
 ];
 
-fn write(task: &Task<'_>, text: &str) -> PathBuf {
+pub(crate) fn write(task: &Task<'_>, text: &str) -> PathBuf {
     let path = task.dir.join("conf");
     std::fs::write(&path, text).expect("writable");
     path
