@@ -57,15 +57,10 @@ impl Machine {
                 self.after_channel(connection);
             }
         }
-        let due: Vec<(ConnectionId, Due)> = self
-            .connections
-            .iter()
-            .filter_map(|(id, connection)| Some((*id, self.next_due(connection)?)))
-            .filter(|(_, (at, _))| *at <= until)
-            .map(|(id, (_, due))| (id, due))
-            .collect();
-        for (id, due) in due {
-            self.fire_connection(id, due, until);
+        let is_due = |connection: &Connection| self.next_due(connection).is_some_and(|(at, _)| at <= until);
+        let due = self.connections.iter().filter(|(_, connection)| is_due(connection));
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.fire_connection(id, until);
         }
         let ids: Vec<EndpointId> = self.endpoints.keys().copied().collect();
         for id in ids {
@@ -73,12 +68,10 @@ impl Machine {
         }
     }
 
-    fn fire_connection(&mut self, id: ConnectionId, due: Due, until: Monotonic) {
-        // What fired before may have closed it or given it a query.
+    fn fire_connection(&mut self, id: ConnectionId, until: Monotonic) {
+        // What fired before may have closed it, or given it a query, so that another timer of it is next.
         let Some(connection) = self.connections.get(&id) else { return };
-        if self.next_due(connection).is_none_or(|(at, is_due)| at > until || is_due != due) {
-            return;
-        }
+        let Some((_, due)) = self.next_due(connection).filter(|(at, _)| *at <= until) else { return };
         match due {
             Due::Handshake | Due::Silence => self.give_up(id, false),
             Due::Idle => {

@@ -66,6 +66,22 @@ fn timers_fire_before_an_event_that_comes_after_them() {
 }
 
 #[test]
+fn timers_of_a_host_that_slept_leave_nothing_due() {
+    let mut machine = machine(1, Numbering::Random, 1);
+    for number in 0..2 {
+        ask(&mut machine, number * 20, number);
+        let (connection, idle) = (ConnectionId(number), Some(Duration::from_secs(1)));
+        let ready = Input::Ready { connection, resumed: false, streams_max: u32::MAX, idle };
+        assert_eq!(channels(&tell(&mut machine, number * 20 + 10, ready)), [(number, 7)]);
+    }
+    // The second connection is idle, and its server is silent.
+    tell(&mut machine, 50, Input::Cancel { token: Token(1) });
+    machine.handle_timeout(at(6_000));
+    let actions = drain(&mut machine);
+    assert!(machine.poll_timeout().is_none_or(|next| next > at(6_000)), "{actions:?}");
+}
+
+#[test]
 fn time_that_goes_back_changes_nothing() {
     let mut machine = machine(1, Numbering::Random, 10);
     ask(&mut machine, 1_000, 1);
