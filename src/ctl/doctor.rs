@@ -25,7 +25,7 @@ use super::{Context, End};
 
 pub(super) use plan::{Plan, Step, is_stub, written};
 
-use facts::Facts;
+use facts::{Facts, KnownUpstream};
 use finding::{Finding, State};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -69,7 +69,7 @@ pub(super) struct Outlook {
     pub unreadable: Option<String>,
     /// The address that resolv.conf would name.
     pub own: Option<IpAddr>,
-    /// The upstreams of hitherd.
+    /// The upstreams of hitherd that are asked in clear text: resolv.conf(5) can name no others.
     pub upstreams: Vec<SocketAddr>,
     /// Whether a request to hitherd would start it.
     pub would_start: bool,
@@ -82,7 +82,7 @@ pub(super) fn outlook(context: &Context, root: &Path) -> Outlook {
         is_served: ports::is_served(&facts),
         own: facts.own_nameserver(),
         would_start: matches!(facts.daemon, facts::Daemon::Stopped),
-        upstreams: facts.upstreams,
+        upstreams: facts.upstreams.iter().filter_map(KnownUpstream::plain).collect(),
         unreadable: facts.names.resolv.error.filter(|_| !facts.names.resolv.is_broken),
     }
 }

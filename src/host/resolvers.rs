@@ -11,17 +11,22 @@ mod link;
 mod managers;
 mod network_manager;
 mod networkd;
+mod over_tls;
 mod plan;
 mod resolved;
 
 pub(crate) use bus_follower::BusFollower;
 pub(crate) use managers::BusLinks;
+pub(crate) use over_tls::EncryptedServer;
 pub(crate) use plan::{Plan, PlanReport};
 
 use crate::host::resolv_conf::{ResolvConfFile, is_own, is_stub};
 use crate::host::{files, interfaces};
+use hither_secure::Roots;
 use hither_wire::name::Name;
 use link::{INTERFACES_MAX, Link};
+use over_tls::LinkServer;
+use plan::Surroundings;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -96,11 +101,18 @@ impl ResolverFiles {
 }
 
 /// The servers that the system uses for each name, by its files and the links on the message bus.
-/// Servers for which `is_ours` holds lead back to us and are left out.
-pub(crate) fn plan(files: &ResolverFiles, bus: &BusLinks, is_ours: &dyn Fn(&SocketAddr) -> bool) -> Plan {
+/// Servers for which `is_ours` holds lead back to us and are left out. `roots` are the authorities of
+/// servers that are asked over TLS.
+pub(crate) fn plan(
+    files: &ResolverFiles,
+    bus: &BusLinks,
+    roots: &Roots,
+    is_ours: &dyn Fn(&SocketAddr) -> bool,
+) -> Plan {
     let host_of = |file: &ResolvConfFile| {
         let servers = file.foreign_contents().map(|contents| &contents.nameservers[..]).unwrap_or_default();
-        let servers = servers.iter().filter(|server| !is_stub(server)).copied().collect();
+        let servers =
+            servers.iter().filter(|server| !is_stub(server)).copied().map(LinkServer::from).collect();
         let origin = file.path.display().to_string();
         vec![Link { servers, is_default_route: true, origin, ..Link::default() }]
     };
@@ -115,7 +127,8 @@ pub(crate) fn plan(files: &ResolverFiles, bus: &BusLinks, is_ours: &dyn Fn(&Sock
     let (links, problem) = networkd::links(&files.root.join(NETWORKD));
     sources.push(links);
     sources.extend(files.of_managers.iter().map(host_of));
-    let mut plan = plan::plan(&sources, is_ours, &interfaces::addresses());
+    let around = Surroundings { is_ours, host_addresses: &interfaces::addresses(), roots };
+    let mut plan = plan::plan(&sources, &around);
     plan.report.problems.extend(problem);
     plan
 }
@@ -167,6 +180,7 @@ mod tests {
             plan(
                 &ResolverFiles::read(Path::new("/nonexistent"), Path::new("/nonexistent")),
                 &BusLinks::default(),
+                &Roots::System,
                 &|_| false
             ),
             Plan::default()
@@ -185,7 +199,7 @@ mod tests {
         let searched: Vec<String> = files.search_lists().flatten().map(ToString::to_string).collect();
         assert_eq!(searched, ["new.home.arpa."]);
         assert_eq!(files.search_list_of_programs(), ["new.home.arpa".parse().expect("a name")]);
-        let asked = plan(&files, &BusLinks::default(), &|_| false).routes.usual;
+        let asked = plan(&files, &BusLinks::default(), &Roots::System, &|_| false).routes.usual;
         assert_eq!(asked, [Server::from("192.0.2.1:53".parse::<SocketAddr>().expect("an address"))]);
         std::fs::remove_dir_all(root).expect("removable");
     }
@@ -218,7 +232,8 @@ mod tests {
         let (sender, asked) = std::sync::mpsc::channel();
         let dir = root.clone();
         std::thread::spawn(move || {
-            let plan = plan(&ResolverFiles::read(&dir, &dir), &BusLinks::default(), &|_| false);
+            let plan =
+                plan(&ResolverFiles::read(&dir, &dir), &BusLinks::default(), &Roots::System, &|_| false);
             sender.send((followed_paths(&dir).len(), plan.routes.usual)).expect("sent");
         });
         let (followed, usual) =
@@ -233,7 +248,9 @@ mod tests {
     fn a_directory_with_too_many_links_is_reported() {
         let root = root(&[("run/systemd/netif/links/1", "OPER_STATE=routable\nDNS=192.0.2.1\n")]);
         let problems = |root: &Path| {
-            plan(&ResolverFiles::read(root, root), &BusLinks::default(), &|_| false).report.problems
+            plan(&ResolverFiles::read(root, root), &BusLinks::default(), &Roots::System, &|_| false)
+                .report
+                .problems
         };
         for n in 2..=INTERFACES_MAX {
             std::fs::write(root.join(NETWORKD).join(n.to_string()), "").expect("written");
@@ -255,7 +272,7 @@ mod tests {
             ("run/systemd/netif/links/.#x", "DNS=192.0.2.9\n"),
         ]);
         let of = |bus: &BusLinks| {
-            let plan = plan(&ResolverFiles::read(&root, &root), bus, &|_| false);
+            let plan = plan(&ResolverFiles::read(&root, &root), bus, &Roots::System, &|_| false);
             let shown = |servers: &[Server]| -> String {
                 servers.iter().map(|s| format!("{}%{} ", s.address.ip(), s.link)).collect()
             };
@@ -269,7 +286,7 @@ mod tests {
         );
         let link = |index: u32, address: &str, is_default_route: bool| Link {
             index,
-            servers: vec![address.parse().expect("an address")],
+            servers: vec![LinkServer::read(address).expect("an address")],
             is_default_route,
             ..Link::default()
         };

@@ -2,11 +2,14 @@
 namespace with a name server that notes the questions. Two of these servers have the same address."""
 import json, os, pathlib, signal, socket, statistics, time
 
-from common import check, ctl, dig, journal, main, prepare, prop, resolve_by, run, until
+import over_tls
+from common import check, configure, ctl, dig, journal, main, prepare, prop, resolve_by, run, until
 
 # For each link: the address of its server, the host's address, and the address in the server's answers.
 NETWORKS = {"home0": ("10.0.0.1", "10.0.0.2/24", "198.51.100.1"), "vpn0": ("10.0.0.1", "10.0.0.3/24", "198.51.100.2"),
-            "lab0": ("10.3.0.1", "10.3.0.2/24", "198.51.100.3")}
+            "lab0": ("10.3.0.1", "10.3.0.2/24", "198.51.100.3"), "tls0": ("10.4.0.1", "10.4.0.2/24", "198.51.100.4")}
+# What the server of tls0 answers to questions in clear text.
+CLEAR = "198.51.100.5"
 counted = iter(range(10**6))
 # Times until changes were in force, in milliseconds.
 TOOK = []
@@ -23,6 +26,8 @@ def network(link):
         done = run(*command.split())
         if done.returncode:
             raise RuntimeError(f"{command}: {done.stderr}")
+    if link == "tls0":
+        return over_tls.serve(ns, server, answer, f"/run/asked-{link}", CLEAR, "/run/asked-clear")
     unit = f"server-{link}"
     run("systemd-run", "-q", "--unit", unit, f"--property=NetworkNamespacePath=/run/netns/{ns}", "python3", "/src/systemd/counting.py",
         server, answer, f"/run/asked-{link}")
@@ -88,6 +93,7 @@ def networks():
     for link in NETWORKS:
         check(f"there is a network behind {link}", network(link))
     resolve_by("nameserver 127.0.0.1\n")
+    configure("20", f'[tls]\nca_file = "{over_tls.AUTHORITY}"\n')
 
 
 def nobody(what, domain):
@@ -164,6 +170,65 @@ def resolved():
     in_force("the link is a default route again", "public.test", of("home0"))
 
 
+def tls_of(label):
+    """What status says of the connections to an upstream."""
+    out = ctl("status", "--json").stdout
+    return next((u["tls"] for u in json.loads(out)["upstreams"] if u["address"] == label), None) if out else None
+
+
+def stays_plain():
+    """The other links."""
+    goes_to("another link stays plain", "public.test", "home0")
+    goes_to("another link stays plain", "corp.example", "vpn0")
+
+
+def goes_over_tls(what, label, service):
+    before = asked("clear")
+    in_force(what, "secure.example", of("tls0"))
+    name = fresh("secure.example")
+    got, tls = answer(name), tls_of(label)
+    check(f"{what}: names of its domain are asked of {label} over TLS", got == of("tls0") and askers(name) == {"tls0"}, f"{got}, {upstreams()}")
+    check(f"{what}: none is asked in clear text", asked("clear") == before, asked("clear")[len(before):])
+    check(f"{what}: status names the link, its domain, and the version of TLS", tls and tls["version"] == "1.3" and tls["peer"] == "10.4.0.1:853"
+          and upstreams().get((label, f"link tls0 ({service})")) == ["secure.example."], f"{tls} {upstreams()}")
+    stays_plain()
+
+
+def is_refused(what, label, why):
+    check(f"{what}: status says why it is refused",
+          until(lambda: (answer(fresh("secure.example")), (tls_of(label) or {}).get("problem") or "")[1].count(why)), f"{tls_of(label)}, {upstreams()}")
+    before, name = asked("clear"), fresh("secure.example")
+    got = answer(name)
+    check(f"{what}: its domain is asked of no server", got == {"SERVFAIL"} and not askers(name) and asked("clear") == before, f"{got}, {asked('clear')}")
+    check(f"{what}: the log says so", until(lambda: f"{label} cannot be used: " in journal("hitherd")), journal("hitherd")[-2000:])
+    stays_plain()
+
+
+def resolved_over_tls():
+    label = f"tls://10.4.0.1#{over_tls.NAME}"
+    resolvectl("domain", "tls0", "~secure.example")
+    resolvectl("dnsovertls", "tls0", "yes")
+    resolvectl("dns", "tls0", f"10.4.0.1#{over_tls.NAME}")
+    goes_over_tls("DNSOverTLS=yes", label, "systemd-resolved")
+    resolvectl("dns", "tls0", "10.4.0.1#wrong.secure.example")
+    is_refused("a wrong name", "tls://10.4.0.1#wrong.secure.example", "wrong.secure.example")
+    resolvectl("dns", "tls0", "10.4.0.1")
+    is_refused("no name, and a certificate without the address", "tls://10.4.0.1", "10.4.0.1")
+    resolvectl("dnsovertls", "tls0", "opportunistic")
+    in_force("opportunistic without a name is clear text", "secure.example", {CLEAR})
+    resolvectl("dns", "tls0", "10.4.0.1#wrong.secure.example")
+    goes_over_tls("opportunistic, with any certificate", "tls://10.4.0.1#wrong.secure.example", "systemd-resolved")
+    resolvectl("dnsovertls", "tls0", "no")
+    in_force("DNSOverTLS=no is clear text", "secure.example", {CLEAR})
+    resolvectl("dns", "tls0", f"10.4.0.1#{over_tls.NAME}")
+    resolvectl("dnsovertls", "tls0", "yes")
+    goes_over_tls("DNSOverTLS=yes again", label, "systemd-resolved")
+    run("systemctl", "restart", "hitherd")
+    goes_over_tls("hitherd was restarted", label, "systemd-resolved")
+    resolvectl("revert", "tls0")
+    in_force("the link has no server any more", "secure.example", of("home0"))
+
+
 def services_go_and_come():
     answer("stays.public.test")
     run("systemctl", "restart", "systemd-resolved")
@@ -209,8 +274,8 @@ def networkd():
     files = pathlib.Path("/run/systemd/network")
     files.mkdir(parents=True, exist_ok=True)
 
-    def link(name, *lines):
-        text = ["[Match]", f"Name={name}", "[Network]", f"Address={NETWORKS[name][1]}", f"DNS={NETWORKS[name][0]}", "LinkLocalAddressing=no", *lines]
+    def link(name, *lines, dns=None):
+        text = ["[Match]", f"Name={name}", "[Network]", f"Address={NETWORKS[name][1]}", f"DNS={dns or NETWORKS[name][0]}", "LinkLocalAddressing=no", *lines]
         (files / f"50-{name}.network").write_text("\n".join(text) + "\n")
 
     def change(*lines):
@@ -247,6 +312,9 @@ def networkd():
     change("Domains=corp.example", "DNSDefaultRoute=no")
     in_force("a search domain of networkd", "corp.example", of("vpn0"))
     split()
+    link("tls0", "Domains=~secure.example", "DNSOverTLS=yes", dns=f"10.4.0.1#{over_tls.NAME}")
+    run("networkctl", "reload")
+    goes_over_tls("DNSOverTLS=yes of networkd", f"tls://10.4.0.1#{over_tls.NAME}", "systemd-networkd")
     run("systemctl", "stop", "systemd-networkd.socket", "systemd-networkd")
     for file in files.iterdir():
         file.unlink()
@@ -292,4 +360,4 @@ def soon():
     check(f"half of {len(TOOK)} changes are in force within {median:.0f} ms", len(TOOK) > 10 and median < 200, sorted(map(round, TOOK)))
 
 
-main(prepare, networks, resolved, services_go_and_come, a_link_goes, networkd, network_manager, soon)
+main(prepare, networks, resolved, resolved_over_tls, services_go_and_come, a_link_goes, networkd, network_manager, soon)

@@ -50,6 +50,14 @@ pub struct Tls {
     pub bootstrap: Vec<Upstream>,
 }
 
+impl Tls {
+    /// The authorities of certificates.
+    #[must_use]
+    pub fn roots(&self) -> Roots {
+        self.ca_file.clone().map_or(Roots::System, Roots::File)
+    }
+}
+
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)

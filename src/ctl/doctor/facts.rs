@@ -6,6 +6,7 @@ use super::sockets::Held;
 use super::units::{Systemd, Unit};
 use crate::config::Config;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ pub(super) struct Facts {
     pub daemon: Daemon,
     pub table: Table,
     /// The upstreams of hitherd: those of its configuration, or of the system.
-    pub upstreams: Vec<SocketAddr>,
+    pub upstreams: Vec<KnownUpstream>,
     pub names: Names,
     pub lookups: Lookups,
     pub containers: Containers,
@@ -62,7 +63,35 @@ pub(super) struct Answering {
     /// The problems that the daemon reports.
     pub problems: Vec<String>,
     /// The upstreams for all names without another upstream.
-    pub upstreams: Vec<SocketAddr>,
+    pub upstreams: Vec<KnownUpstream>,
+}
+
+/// An upstream of hitherd, whoever has named it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum KnownUpstream {
+    Plain(SocketAddr),
+    /// One that is asked over an encrypted connection, as operators know it.
+    Encrypted {
+        label: String,
+        /// What hitherd says is wrong with it.
+        problem: Option<String>,
+    },
+}
+
+impl KnownUpstream {
+    /// Its address, if it is asked in clear text.
+    pub fn plain(&self) -> Option<SocketAddr> {
+        if let KnownUpstream::Plain(address) = self { Some(*address) } else { None }
+    }
+}
+
+impl fmt::Display for KnownUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KnownUpstream::Plain(address) => address.fmt(f),
+            KnownUpstream::Encrypted { label, .. } => f.write_str(label),
+        }
+    }
 }
 
 /// The shared table.
@@ -236,10 +265,10 @@ pub(super) mod tests {
                 sorter_starts: false,
                 lacks: Vec::new(),
                 problems: Vec::new(),
-                upstreams: vec![address("192.0.2.1:53")],
+                upstreams: vec![KnownUpstream::Plain(address("192.0.2.1:53"))],
             }),
             table: Table::Open { entries: 12, damaged: 0, owner: "hither".to_owned(), live: true },
-            upstreams: vec![address("192.0.2.1:53")],
+            upstreams: vec![KnownUpstream::Plain(address("192.0.2.1:53"))],
             names: Names {
                 resolv: Resolv { text: Some(text.to_owned()), ..Resolv::default() },
                 resolved: Resolved::default(),

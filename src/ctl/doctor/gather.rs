@@ -1,7 +1,9 @@
 //! Reads the facts about a host below one root directory. Nothing is judged, and every wait is
 //! bounded by seconds.
 
-use super::facts::{Answering, Configuration, Daemon, Facts, Lookups, Module, Names, Ping, Resolv, Table};
+use super::facts::{
+    Answering, Configuration, Daemon, Facts, KnownUpstream, Lookups, Module, Names, Ping, Resolv, Table,
+};
 use super::units::{Systemd, Unit};
 use super::{containers, ini, plan, sockets, units};
 use crate::config::Config;
@@ -9,6 +11,8 @@ use crate::ctl::{Context, ask, files};
 use crate::host::resolvers;
 use hither_client::OpenError;
 use hither_control::{SorterState, UpstreamStatus};
+use hither_rounds::Server;
+use hither_secure::Roots;
 use hither_table::paths::TABLE_FILE;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -48,20 +52,23 @@ pub(super) fn facts(context: &Context, root: &Path) -> Facts {
     facts.upstreams = match (&facts.daemon, &facts.config) {
         (Daemon::Answers(daemon), _) => daemon.upstreams.clone(),
         (_, Configuration::Good(config)) if !config.upstreams.usual.is_empty() => {
-            config.upstreams.usual.iter().flat_map(crate::config::Upstream::addresses).collect()
+            let addresses = config.upstreams.usual.iter().flat_map(crate::config::Upstream::addresses);
+            addresses.map(KnownUpstream::Plain).collect()
         }
-        _ => resolvers::plan(
-            &resolvers::ResolverFiles::read(root, &context.dir),
-            &resolvers::BusLinks::default(),
-            &|server| facts.is_own(server.ip()) && server.port() == 53,
-        )
-        .routes
-        .usual
-        .iter()
-        .map(|server| server.address)
-        .collect(),
+        _ => of_system(root, &context.dir, &|server| facts.is_own(server.ip()) && server.port() == 53),
     };
     facts
+}
+
+/// The upstreams of the system for all names without another upstream, by its files alone.
+fn of_system(root: &Path, dir: &Path, is_ours: &dyn Fn(&SocketAddr) -> bool) -> Vec<KnownUpstream> {
+    let files = resolvers::ResolverFiles::read(root, dir);
+    let plan = resolvers::plan(&files, &resolvers::BusLinks::default(), &Roots::System, is_ours);
+    let known = |server: &Server| match plan.encrypted.iter().find(|one| one.server == *server) {
+        Some(one) => KnownUpstream::Encrypted { label: one.label.clone(), problem: None },
+        None => KnownUpstream::Plain(server.address),
+    };
+    plan.routes.usual.iter().map(known).collect()
 }
 
 /// The text of a file; empty if it cannot be read.
@@ -117,12 +124,19 @@ fn daemon(context: &Context, systemd: &Systemd) -> Daemon {
 }
 
 /// The upstreams for all names without another upstream, each once.
-fn usual(all: &[UpstreamStatus]) -> Vec<SocketAddr> {
+fn usual(all: &[UpstreamStatus]) -> Vec<KnownUpstream> {
     let usual = all.iter().filter(|one| one.domains.is_empty() || one.domains.iter().any(|at| at == "."));
     let mut found = Vec::new();
-    for address in usual.filter_map(|one| one.address.parse().ok()) {
-        if !found.contains(&address) {
-            found.push(address);
+    for one in usual {
+        let known = match (&one.tls, one.address.parse()) {
+            (Some(tls), _) => {
+                KnownUpstream::Encrypted { label: one.address.clone(), problem: tls.problem.clone() }
+            }
+            (None, Ok(address)) => KnownUpstream::Plain(address),
+            (None, Err(_)) => continue,
+        };
+        if !found.contains(&known) {
+            found.push(known);
         }
     }
     found
@@ -302,7 +316,8 @@ mod tests {
         let facts = root.facts();
         assert!(matches!(facts.systemd, Systemd::Absent) && matches!(facts.table, Table::Missing));
         assert!(matches!(&facts.daemon, Daemon::Silent(why) if why.contains("run/hither/control.sock")));
-        assert_eq!(facts.upstreams, ["192.0.2.1:53".parse().expect("an address")], "without ourselves");
+        let first = KnownUpstream::Plain("192.0.2.1:53".parse().expect("an address"));
+        assert_eq!(facts.upstreams, [first], "without ourselves");
         assert_eq!(facts.lookups.module.path.as_deref(), Some(Path::new("/opt/lib/libnss_hither.so.2")));
         assert!(facts.lookups.module.loadable && facts.lookups.nscd);
         assert_eq!((facts.ping.groups, facts.ping.sorter), (Some((1, 0)), Some(991)));

@@ -29,6 +29,8 @@ pub(super) enum Trial {
         why: String,
         remedy: Option<String>,
     },
+    /// hitherd asks it over a connection that it keeps; with what it says is wrong with that.
+    OfDaemon(Option<String>),
 }
 
 /// An upstream that answered.

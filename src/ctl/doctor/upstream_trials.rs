@@ -1,6 +1,6 @@
 //! Findings about each upstream: whether it answers, how, and for how long its certificate is valid.
 
-use super::facts::{Configuration, Facts};
+use super::facts::{Configuration, Facts, KnownUpstream};
 use super::finding::Finding;
 use super::trial::{self, Trial, Works};
 use crate::config::{Config, Upstream};
@@ -45,10 +45,17 @@ pub(super) fn run(facts: &Facts) -> Vec<Tried> {
         thread::spawn(move || drop(sender.send((at, attempt(&upstream)))));
     }
     if tried.is_empty() {
-        for address in facts.upstreams.iter().take(UPSTREAMS_MAX) {
-            let (sender, at, address) = (sender.clone(), tried.len(), *address);
+        for upstream in facts.upstreams.iter().take(UPSTREAMS_MAX) {
+            let (sender, at, label) = (sender.clone(), tried.len(), upstream.to_string());
+            let address = match upstream {
+                KnownUpstream::Plain(address) => *address,
+                KnownUpstream::Encrypted { problem, .. } => {
+                    tried.push(Tried { label, is_encrypted: true, trial: Trial::OfDaemon(problem.clone()) });
+                    continue;
+                }
+            };
             let late = Trial::Fails { why: "no result in time".to_owned(), remedy: None };
-            tried.push(Tried { label: address.to_string(), is_encrypted: false, trial: late });
+            tried.push(Tried { label, is_encrypted: false, trial: late });
             thread::spawn(move || drop(sender.send((at, trial::plain(address)))));
         }
     }
@@ -113,6 +120,11 @@ fn upstream(one: &Tried, now_s: u64) -> Finding {
             let remedy = remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
             Finding::problem(check, format!("{label}: {why}{remedy}"))
         }
+        Trial::OfDaemon(Some(problem)) => Finding::problem(check, format!("{label}: {problem}")),
+        Trial::OfDaemon(None) => Finding::ok(
+            check,
+            format!("{label}: not tried here; hitherctl status shows the connections of hitherd"),
+        ),
         Trial::Works(works) => match &works.secure {
             None => Finding::ok(check, format!("{label}: answers in {}", shown(works.answering))),
             Some(ready) => secure(label, works, ready, now_s),
@@ -142,7 +154,7 @@ fn secure(label: &str, works: &Works, ready: &Ready, now_s: u64) -> Finding {
 
 /// All encrypted upstreams fail while a plain one answers.
 fn captive_portal(tried: &[Tried]) -> Option<Finding> {
-    let works = |one: &&Tried| matches!(one.trial, Trial::Works(_));
+    let works = |one: &&Tried| matches!(one.trial, Trial::Works(_) | Trial::OfDaemon(None));
     let (encrypted, plain): (Vec<_>, Vec<_>) = tried.iter().partition(|one| one.is_encrypted);
     let is_caught = !encrypted.is_empty() && !encrypted.iter().any(works) && plain.iter().any(works);
     is_caught.then(|| {
@@ -221,5 +233,18 @@ mod tests {
             of("tls://b.example", fails()),
         ];
         assert_eq!(judge(&fine, 0).len(), 3, "one of two");
+    }
+
+    #[test]
+    fn of_encrypted_upstreams_of_the_system_what_hitherd_says_is_reported() {
+        let of_daemon = |problem: Option<&str>| Trial::OfDaemon(problem.map(str::to_owned));
+        let both = [of("192.0.2.53:53", works(None)), of("tls://192.0.2.1#dns.example", of_daemon(None))];
+        let findings = judge(&both, 0);
+        assert_eq!((findings.len(), findings[1].state), (2, State::Ok));
+        let wrong =
+            [of("tls://192.0.2.1#dns.example", of_daemon(Some("the certificate is for other names")))];
+        let findings = judge(&wrong, 0);
+        let expected = "tls://192.0.2.1#dns.example: the certificate is for other names";
+        assert_eq!((findings[0].state, findings[0].found.as_str()), (State::Problem, expected));
     }
 }

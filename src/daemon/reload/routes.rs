@@ -143,7 +143,10 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
     let is_ours = |upstream: &SocketAddr| resolvers::is_ours(upstream, listening, &host);
     let System { files, bus_links } = system;
     let of_system = match config.uses_system() {
-        true => resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &is_ours),
+        true => {
+            let roots = config.upstreams.tls.roots();
+            resolvers::plan(files, bus_links.unwrap_or(&BusLinks::default()), &roots, &is_ours)
+        }
         false => Plan::default(),
     };
     let is_system = config.upstreams.usual.is_empty();
@@ -170,7 +173,11 @@ fn plan(config: &Config, path: Option<&Path>, listening: &[SocketAddr], system: 
     // A search list comes from the network or from the operator: names in its domains are their own.
     plan.routes.own = search.iter().flatten().filter(|name| name.label_count() > 1).copied().collect();
     reserved_zones::add(&mut plan.routes, search.as_deref());
-    for server in plan.routes.all() {
+    let all = plan.routes.all();
+    // Those that only resolve the names of configured upstreams are among them.
+    let of_system = of_system.encrypted.into_iter().filter(|one| all.contains(&one.server));
+    encrypted.extend(of_system.map(EndpointSetup::from));
+    for server in all {
         plan.add_origin(server, &path.unwrap_or(Path::new(FILE)).display().to_string());
     }
     Drawn { plan, encrypted }

@@ -1,7 +1,7 @@
 //! One link of this host, as a manager of links describes it: its servers, and the names that they are
 //! asked for.
 
-use hither_rounds::Server;
+use super::over_tls::LinkServer;
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -18,18 +18,18 @@ pub(super) const DOMAINS_MAX: usize = 4096;
 pub(crate) struct Link {
     /// The interface index; 0 for the whole host.
     pub index: u32,
-    pub servers: Vec<SocketAddr>,
+    pub servers: Vec<LinkServer>,
     /// The domains whose names the servers are asked for, in lower case, search domains and
     /// routing-only domains alike.
     pub domains: Vec<Name>,
-    /// How many domains the source gave, if `domains` has been shortened.
-    pub domains_given: Option<usize>,
     /// Whether the servers are asked for names that no link has a domain for.
     pub is_default_route: bool,
     /// Lower is better. A link below 0 also takes the names below its domains from other links.
     pub priority: i32,
     /// The source and the link, for the operator.
     pub origin: String,
+    /// Settings of the link that are not followed to the letter, in sentences for the operator.
+    pub problems: Vec<String>,
 }
 
 impl Link {
@@ -45,7 +45,10 @@ impl Link {
         let mut domains: Vec<Name> = domains.into_iter().collect();
         let given = domains.iter().collect::<BTreeSet<_>>().len();
         if given > DOMAINS_MAX {
-            self.domains_given = Some(given);
+            self.problems.push(format!(
+                "{} has {given} domains, more than {DOMAINS_MAX}: its servers are asked for the domains above the longest of them, too",
+                self.origin
+            ));
             let mut kept: BTreeSet<Name> = domains.into_iter().collect();
             // The loop ends: each pass shortens the longest names by a label, and there is only one name
             // without labels.
@@ -58,15 +61,6 @@ impl Link {
             domains = kept.into_iter().collect();
         }
         self.domains = domains;
-    }
-
-    /// The problem that the link has, for the operator.
-    pub fn problem(&self) -> Option<String> {
-        let given = self.domains_given?;
-        Some(format!(
-            "{} has {given} domains, more than {DOMAINS_MAX}: its servers are asked for the domains above the longest of them, too",
-            self.origin
-        ))
     }
 
     /// A server's address in its usual form: IPv4-mapped IPv6 as IPv4, link-local IPv6 with the index
@@ -84,11 +78,11 @@ impl Link {
         address
     }
 
-    /// The server at an address: reached through this link, unless it is on this host, which no link
-    /// leads to. `host_addresses` are those of this host.
-    pub fn server(&self, address: SocketAddr, host_addresses: &[IpAddr]) -> Server {
-        let is_on_this_host = address.ip().is_loopback() || host_addresses.contains(&address.ip());
-        Server::plain(address, if is_on_this_host { 0 } else { self.index })
+    /// The link by which an address is reached: this one, unless the address is on this host, which no
+    /// link leads to. `host_addresses` are those of this host.
+    pub fn leads_to(&self, address: IpAddr, host_addresses: &[IpAddr]) -> u32 {
+        let is_on_this_host = address.is_loopback() || host_addresses.contains(&address);
+        if is_on_this_host { 0 } else { self.index }
     }
 }
 
@@ -128,7 +122,16 @@ pub(super) fn link_name(index: u32) -> String {
 /// A link as tests compare it.
 #[cfg(test)]
 pub(super) fn shown(link: &Link) -> String {
-    let servers: Vec<String> = link.servers.iter().map(ToString::to_string).collect();
+    use super::over_tls::OverTls;
+    let shown = |server: &LinkServer| {
+        let name = server.name.as_ref().map(|name| format!("#{name}")).unwrap_or_default();
+        let over_tls = match server.over_tls {
+            OverTls::No => String::new(),
+            other => format!(" {other:?}"),
+        };
+        format!("{}{name}{over_tls}", server.address)
+    };
+    let servers: Vec<String> = link.servers.iter().map(shown).collect();
     let domains: Vec<String> = link.domains.iter().map(ToString::to_string).collect();
     format!(
         "{} {} [{}] {}{}",

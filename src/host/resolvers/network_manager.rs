@@ -2,12 +2,12 @@
 
 use super::dbus::{Connection, Destination, Value};
 use super::link::{Domain, INTERFACES_MAX, Link, SERVERS_MAX};
+use super::over_tls::LinkServer;
 use crate::host::files;
-use crate::host::resolv_conf::parse_server;
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -61,8 +61,8 @@ fn links_of(
     for entry in answers.configuration.list().iter().take(INTERFACES_MAX) {
         let texts = |key: &str| entry.get(key).map(Value::list).unwrap_or_default().iter();
         let interface = entry.get("interface").and_then(Value::text);
-        let servers: Vec<SocketAddr> =
-            texts("nameservers").filter_map(|text| parse_server(text.text()?)).take(SERVERS_MAX).collect();
+        let servers = texts("nameservers").filter_map(|text| LinkServer::read(text.text()?));
+        let servers: Vec<LinkServer> = servers.take(SERVERS_MAX).collect();
         let mut domains: Vec<Name> = texts("domains")
             .filter_map(|text| Domain::read(text.text()?))
             .map(|domain| domain.name)
@@ -113,7 +113,7 @@ fn links_of(
 
 /// Whether the IP configuration of a link has the root among its domains. It is recognized by its
 /// servers, and belongs to the link or to no device at all, as those of VPNs.
-fn has_root_domain(objects: &Value, link: &str, servers: &[SocketAddr]) -> bool {
+fn has_root_domain(objects: &Value, link: &str, servers: &[LinkServer]) -> bool {
     let all = || objects.list().iter().filter_map(|entry| <&[Value; 2]>::try_from(entry.list()).ok());
     let is_of_other_device = |path: &Value| {
         all().filter_map(|[_, object]| object.get("org.freedesktop.NetworkManager.Device")).any(|device| {
@@ -122,11 +122,11 @@ fn has_root_domain(objects: &Value, link: &str, servers: &[SocketAddr]) -> bool 
             (has("Ip4Config") || has("Ip6Config")) && !is_named("Interface") && !is_named("IpInterface")
         })
     };
-    let servers: BTreeSet<IpAddr> = servers.iter().map(SocketAddr::ip).collect();
+    let servers: BTreeSet<IpAddr> = servers.iter().map(|server| server.address.ip()).collect();
     let has = |properties: &Value| {
         let list = |key: &str| properties.get(key).map(Value::list).unwrap_or_default();
-        let v4 =
-            list("NameserverData").iter().filter_map(|server| server.get("address")?.text()?.parse().ok());
+        let of_text = |server: &Value| Some(LinkServer::read(server.get("address")?.text()?)?.address.ip());
+        let v4 = list("NameserverData").iter().filter_map(of_text);
         let v6 = list("Nameservers").iter().filter_map(Value::ip);
         let own: BTreeSet<IpAddr> = v4.chain(v6).collect();
         own == servers

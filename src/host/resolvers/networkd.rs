@@ -1,8 +1,8 @@
 //! The links that systemd-networkd describes in files below `/run`, one file for each link.
 
 use super::link::{Domain, INTERFACES_MAX, Link, SERVERS_MAX, is_default_route_by_domains, link_name};
+use super::over_tls::{LinkServer, OverTls};
 use crate::host::files::{self, Entries};
-use crate::host::resolv_conf::parse_server;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -34,21 +34,23 @@ fn link_of(index: u32, text: &str) -> Option<Link> {
     let origin = format!("{} (systemd-networkd)", link_name(index));
     let mut link = Link { index, origin, ..Link::default() };
     let mut domains: Vec<Domain> = Vec::new();
-    let mut default_route = None;
+    let (mut default_route, mut over_tls) = (None, OverTls::No);
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         let words = value.split_whitespace();
         match key {
             "OPER_STATE" if matches!(value, "missing" | "off" | "no-carrier") => return None,
-            "DNS" => link.servers = words.filter_map(parse_server).take(SERVERS_MAX).collect(),
+            "DNS" => link.servers = words.filter_map(LinkServer::read).take(SERVERS_MAX).collect(),
             "DOMAINS" => domains.extend(words.filter_map(Domain::read)),
             "ROUTE_DOMAINS" => {
                 let of_word = |word| Some(Domain { is_routing_only: true, ..Domain::read(word)? });
                 domains.extend(words.filter_map(of_word));
             }
+            "DNS_OVER_TLS" => over_tls = OverTls::read(value, &link.origin, &mut link.problems),
             "DNS_DEFAULT_ROUTE" => default_route = Some(value == "yes"),
             _ => {}
         }
     }
+    link.servers = link.servers.into_iter().map(|server| server.with(over_tls)).collect();
     link.is_default_route = default_route.unwrap_or_else(|| is_default_route_by_domains(&domains));
     link.set_domains(domains.into_iter().map(|domain| domain.name));
     Some(link)
@@ -66,12 +68,18 @@ mod tests {
         assert_eq!(
             shown(text).as_deref(),
             Some(
-                "4 192.0.2.1:53 [fe80::1%4]:53 [fe80::2%4]:5353 [fe80::3%4]:53 192.0.2.2:54 [home.example. corp.example.] own"
+                "4 192.0.2.1:53 [fe80::1%4]:53 [fe80::2%4]:5353#dns.example [fe80::3%4]:53 192.0.2.2:54#x [home.example. corp.example.] own"
             )
         );
         assert_eq!(shown("DNS=192.0.2.1\nROUTE_DOMAINS=.\n").as_deref(), Some("4 192.0.2.1:53 [.] default"));
         assert_eq!(shown("DNS=192.0.2.1\nDNS_DEFAULT_ROUTE=no\n").as_deref(), Some("4 192.0.2.1:53 [] own"));
         assert_eq!(shown("DNS_DEFAULT_ROUTE=yes\nROUTE_DOMAINS=a\n").as_deref(), Some("4  [a.] default"));
+        assert_eq!(
+            shown("DNS_OVER_TLS=yes\nDNS=192.0.2.1#dns.example 192.0.2.2\n").as_deref(),
+            Some("4 192.0.2.1:53#dns.example Yes 192.0.2.2:53 Yes [] default")
+        );
+        let odd = link_of(4, "DNS=192.0.2.1\nDNS_OVER_TLS=maybe\n").expect("a link");
+        assert_eq!((odd.servers[0].over_tls, odd.problems.len()), (OverTls::Yes, 1));
         assert_eq!(shown("OPER_STATE=no-carrier\nDNS=192.0.2.1\n"), None);
     }
 

@@ -85,6 +85,18 @@ fn properties_of_network_manager_become_links() {
 }
 
 #[test]
+fn a_server_with_the_scheme_of_tls_is_asked_over_tls() {
+    let servers = ["dns+tls://10.7.7.1:8853#dns.example", "dns+udp://10.7.7.2", "10.7.7.3#dns.example"];
+    let servers = Value::List(servers.iter().map(|server| text(server)).collect());
+    let entry = Value::List(vec![pair("nameservers", servers), pair("interface", text("wlan0"))]);
+    let answers = Answers { configuration: &Value::List(vec![entry]), objects: &Value::List(Vec::new()) };
+    assert_eq!(
+        shown(&links_of(answers, |_| Some(2), &[])[0]),
+        "2 10.7.7.1:8853#dns.example Yes 10.7.7.2:53 10.7.7.3:53#dns.example [] default 100"
+    );
+}
+
+#[test]
 fn every_domain_of_a_link_is_taken() {
     let names: Vec<String> = (0..1024).map(|n| format!("d{n}.corp.example")).collect();
     let entry = Value::List(vec![

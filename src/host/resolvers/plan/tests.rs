@@ -1,14 +1,17 @@
 use super::*;
 use crate::host::resolvers::link::{DOMAINS_MAX, Domain};
+use crate::host::resolvers::over_tls::OverTls;
 
 fn link(index: u32, servers: &[&str], domains: &[&str], is_default_route: bool) -> Link {
     let domains = domains.iter().map(|text| Domain::read(text).expect("a domain").name).collect();
-    let servers = servers.iter().map(|text| text.parse().expect("an address")).collect();
+    let servers = servers.iter().map(|text| LinkServer::read(text).expect("an address")).collect();
     Link { index, servers, domains, is_default_route, origin: format!("link {index}"), ..Link::default() }
 }
 
 fn plan_of(sources: &[Vec<Link>]) -> Plan {
-    plan(sources, &|server| server.port() == 1053, &["198.51.100.9".parse().expect("an address")])
+    let host_addresses = ["198.51.100.9".parse().expect("an address")];
+    let is_ours = |server: &SocketAddr| server.port() == 1053;
+    plan(sources, &Surroundings { is_ours: &is_ours, host_addresses: &host_addresses, roots: &Roots::System })
 }
 
 fn shown(servers: &[Server]) -> String {
@@ -153,4 +156,68 @@ fn an_address_that_cannot_be_an_upstream_is_refused_and_the_others_are_asked() {
     // A source with unusable addresses alone leaves the decision to the next.
     let plan = plan_of(&[vec![link(0, &unusable, &[], true)], vec![link(0, &HOME, &[], true)]]);
     assert_eq!(asked(&plan, "www.test"), "192.0.2.1%0");
+}
+
+/// A link whose servers are asked over TLS.
+fn secured(over_tls: OverTls, link: Link) -> Link {
+    Link { servers: link.servers.into_iter().map(|server| server.with(over_tls)).collect(), ..link }
+}
+
+/// The servers of a name as operators see them, with their links.
+fn labels(plan: &Plan, name: &str) -> String {
+    let name = name.parse().expect("a name");
+    let domain = plan.routes.domain(&name);
+    let servers = domain.map_or(&plan.routes.usual, |domain| &plan.routes.domains[domain]);
+    let label = |server: &Server| match plan.encrypted.iter().find(|one| one.server == *server) {
+        Some(one) => format!("{}%{}", one.label, server.link),
+        None => format!("{}%{}", server.address, server.link),
+    };
+    servers.iter().map(label).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn each_link_says_whether_its_servers_are_asked_over_tls() {
+    let home = link(2, &HOME, &[], true);
+    let vpn = link(7, &["10.8.0.1#dns.corp.example", "10.8.0.2"], &["~corp.example"], false);
+    let plan = plan_of(&[vec![home.clone(), secured(OverTls::Yes, vpn.clone())]]);
+    assert_eq!(labels(&plan, "www.test"), "192.0.2.1:53%2");
+    assert_eq!(labels(&plan, "a.corp.example"), "tls://10.8.0.1#dns.corp.example%7 tls://10.8.0.2%7");
+    assert_eq!(plan.encrypted.len(), 2);
+    assert_eq!(plan.report.origins[&plan.encrypted[0].server], "link 7");
+    let plan = plan_of(&[vec![home, secured(OverTls::Opportunistic, vpn.clone())]]);
+    assert_eq!(labels(&plan, "a.corp.example"), "tls://10.8.0.1#dns.corp.example%7 10.8.0.2:53%7");
+    // The same server twice is there once; one on this host has no link; ourselves we do not ask.
+    let own = link(3, &["198.51.100.9#a.example", "192.0.2.1:1053#b.example"], &["~corp.example"], false);
+    let plan = plan_of(&[vec![secured(OverTls::Yes, vpn.clone()), vpn, secured(OverTls::Yes, own)]]);
+    assert_eq!(
+        labels(&plan, "corp.example"),
+        "tls://10.8.0.1#dns.corp.example%7 tls://10.8.0.2%7 10.8.0.1:53%7 10.8.0.2:53%7 tls://198.51.100.9#a.example%0"
+    );
+    assert_eq!(plan.encrypted.len(), 3);
+}
+
+#[test]
+fn a_server_that_a_manager_has_asked_over_tls_only_is_not_asked_in_clear_text_for_a_file() {
+    let file = link(0, &["192.0.2.1:53", "192.0.2.7:53"], &[], true);
+    let named = link(2, &["192.0.2.1#dns.example"], &[], true);
+    let usual = |over_tls, servers: &Link| {
+        labels(&plan_of(&[vec![servers.clone()], vec![secured(over_tls, named.clone())]]), "www.test")
+    };
+    assert_eq!(usual(OverTls::No, &file), "192.0.2.1:53%0 192.0.2.7:53%0");
+    assert_eq!(usual(OverTls::Yes, &file), "192.0.2.7:53%0");
+    let alone = link(0, &HOME, &[], true);
+    assert_eq!(usual(OverTls::Yes, &alone), "tls://192.0.2.1#dns.example%2", "the link's own way counts");
+    // The host's own servers may have the setting, too.
+    let host = secured(OverTls::Yes, link(0, &["192.0.2.1#dns.example"], &[], true));
+    assert_eq!(labels(&plan_of(&[vec![host], vec![file]]), "www.test"), "tls://192.0.2.1#dns.example%0");
+}
+
+#[test]
+fn a_server_with_a_name_that_no_certificate_states_is_refused() {
+    let named = secured(OverTls::Yes, link(2, &["192.0.2.1#a..b", "192.0.2.2"], &[], true));
+    let plan = plan_of(&[vec![named]]);
+    assert_eq!(labels(&plan, "www.test"), "tls://192.0.2.2%2");
+    let expected =
+        "192.0.2.1:53, named by link 2, has the name 'a..b', which no certificate can state: it is not used";
+    assert_eq!(plan.report.refused, [expected]);
 }
