@@ -6,8 +6,10 @@
 //! of each link.
 
 pub(crate) mod files;
+pub(crate) mod ini;
 pub(crate) mod interfaces;
 pub(crate) mod resolv_conf;
+pub(crate) mod resolved_conf;
 pub(crate) mod resolvers;
 pub(crate) mod service_manager;
 pub(crate) mod upstream_address;

@@ -130,8 +130,13 @@ impl ResolvConfFile {
 
 /// Whether `path` leads to the [`OWN_FILE`] that the daemon wrote, for instance by a symbolic link.
 pub(crate) fn is_own(path: &Path, runtime_dir: &Path) -> bool {
+    lead_to_one(path, &runtime_dir.join(OWN_FILE))
+}
+
+/// Whether both paths lead to the same file.
+pub(crate) fn lead_to_one(path: &Path, other: &Path) -> bool {
     let target = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    target(path).is_some_and(|found| target(&runtime_dir.join(OWN_FILE)) == Some(found))
+    target(path).is_some_and(|found| target(other) == Some(found))
 }
 
 /// Whether a server is a stub listener of systemd-resolved.

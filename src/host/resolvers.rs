@@ -14,19 +14,20 @@ mod networkd;
 mod over_tls;
 mod plan;
 mod resolved;
+mod resolved_file;
 
 pub(crate) use bus_follower::BusFollower;
 pub(crate) use managers::BusLinks;
-pub(crate) use over_tls::EncryptedServer;
+pub(crate) use over_tls::{EncryptedServer, LinkServer};
 pub(crate) use plan::{Plan, PlanReport};
 
-use crate::host::resolv_conf::{ResolvConfFile, is_own, is_stub};
+use crate::host::resolv_conf::{ResolvConfFile, is_own, is_stub, lead_to_one};
 use crate::host::{files, interfaces};
 use hither_secure::Roots;
 use hither_wire::name::Name;
 use link::{INTERFACES_MAX, Link};
-use over_tls::LinkServer;
 use plan::Surroundings;
+use resolved_file::ResolvedFile;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,8 @@ pub(crate) fn followed_paths(root: &Path) -> Vec<PathBuf> {
 #[derive(Debug)]
 pub(crate) struct ResolverFiles {
     resolv_conf: ResolvConfFile,
+    /// Whether that is the file of systemd-resolved, by a symbolic link.
+    is_of_resolved: bool,
     of_managers: [ResolvConfFile; MANAGER_FILES.len()],
     root: PathBuf,
 }
@@ -76,6 +79,7 @@ impl ResolverFiles {
         };
         ResolverFiles {
             resolv_conf: read(RESOLV_CONF),
+            is_of_resolved: lead_to_one(&root.join(RESOLV_CONF), &root.join(RESOLVED_FILE)),
             of_managers: MANAGER_FILES.map(read),
             root: root.to_owned(),
         }
@@ -109,14 +113,15 @@ pub(crate) fn plan(
     roots: &Roots,
     is_ours: &dyn Fn(&SocketAddr) -> bool,
 ) -> Plan {
-    let host_of = |file: &ResolvConfFile| {
+    let resolved_file = ResolvedFile::new(&files.root, bus);
+    let host_of = |file: &ResolvConfFile, is_of_resolved: bool| {
         let servers = file.foreign_contents().map(|contents| &contents.nameservers[..]).unwrap_or_default();
-        let servers =
-            servers.iter().filter(|server| !is_stub(server)).copied().map(LinkServer::from).collect();
-        let origin = file.path.display().to_string();
+        let servers = servers.iter().copied().filter(|server| !is_stub(server));
+        let named = |server| if is_of_resolved { resolved_file.server(server) } else { server.into() };
+        let (servers, origin) = (servers.map(named).collect(), file.path.display().to_string());
         vec![Link { servers, is_default_route: true, origin, ..Link::default() }]
     };
-    let own = host_of(&files.resolv_conf);
+    let own = host_of(&files.resolv_conf, files.is_of_resolved);
     let mut sources: Vec<Vec<Link>> = bus.resolved.iter().cloned().collect();
     match &bus.network_manager {
         // If NetworkManager writes resolv.conf, that file is an excerpt of its links.
@@ -126,10 +131,12 @@ pub(crate) fn plan(
     }
     let (links, problem) = networkd::links(&files.root.join(NETWORKD));
     sources.push(links);
-    sources.extend(files.of_managers.iter().map(host_of));
+    let [resolved, others @ ..] = &files.of_managers;
+    sources.push(host_of(resolved, true));
+    sources.extend(others.iter().map(|file| host_of(file, false)));
     let around = Surroundings { is_ours, host_addresses: &interfaces::addresses(), roots };
     let mut plan = plan::plan(&sources, &around);
-    plan.report.problems.extend(problem);
+    plan.report.problems.extend(problem.into_iter().chain(resolved_file.problems));
     plan
 }
 
@@ -201,6 +208,30 @@ mod tests {
         assert_eq!(files.search_list_of_programs(), ["new.home.arpa".parse().expect("a name")]);
         let asked = plan(&files, &BusLinks::default(), &Roots::System, &|_| false).routes.usual;
         assert_eq!(asked, [Server::from("192.0.2.1:53".parse::<SocketAddr>().expect("an address"))]);
+        std::fs::remove_dir_all(root).expect("removable");
+    }
+
+    #[test]
+    fn the_file_of_resolved_is_asked_as_its_configuration_says_until_the_bus_is_there() {
+        let root = root(&[
+            ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\nnameserver 192.0.2.2\n"),
+            ("etc/systemd/resolved.conf", "[Resolve]\nDNS=192.0.2.1#dns.example\nDNSOverTLS=yes\n"),
+        ]);
+        let asked = || {
+            let plan =
+                plan(&ResolverFiles::read(&root, &root), &BusLinks::default(), &Roots::System, &|_| false);
+            let labels = plan.encrypted.iter().map(|one| one.label.clone()).collect::<Vec<_>>();
+            (plan.routes.usual.len(), labels.join(" "))
+        };
+        let both = "tls://192.0.2.1#dns.example tls://192.0.2.2".to_owned();
+        assert_eq!(asked(), (2, both.clone()));
+        let conf = root.join(RESOLV_CONF);
+        std::os::unix::fs::symlink("../run/systemd/resolve/resolv.conf", &conf).expect("a link");
+        assert_eq!(asked(), (2, both));
+        // A file of the operator, who asks for no encryption of its servers.
+        std::fs::remove_file(&conf).expect("removable");
+        std::fs::write(&conf, "nameserver 192.0.2.3\n").expect("written");
+        assert_eq!(asked(), (1, String::new()));
         std::fs::remove_dir_all(root).expect("removable");
     }
 
@@ -291,12 +322,12 @@ mod tests {
             ..Link::default()
         };
         let resolved = Some(vec![link(2, "192.0.2.3:53", true), link(7, "10.8.0.3:53", false)]);
-        let bus = BusLinks { resolved: resolved.clone(), network_manager: None };
+        let bus = BusLinks { resolved: resolved.clone(), ..BusLinks::default() };
         assert_eq!(of(&bus), "192.0.2.3%2 ; ", "a source with a default route is asked alone");
         let resolved = Some(vec![link(7, "10.8.0.3:53", false)]);
         let links = vec![link(2, "192.0.2.4:53", true)];
         let network_manager = Some(NetworkManagerLinks { links, writes_resolv_conf: false });
-        let bus = BusLinks { resolved, network_manager };
+        let bus = BusLinks { resolved, network_manager, ..BusLinks::default() };
         assert_eq!(
             of(&bus),
             "192.0.2.4%2 ; ",

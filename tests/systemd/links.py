@@ -225,6 +225,21 @@ def resolved_over_tls():
     goes_over_tls("DNSOverTLS=yes again", label, "systemd-resolved")
     run("systemctl", "restart", "hitherd")
     goes_over_tls("hitherd was restarted", label, "systemd-resolved")
+    # The file that resolved writes lists only servers of default routes.
+    resolvectl("default-route", "tls0", "yes")
+    check("the link is a default route too", until(lambda: "." in (upstreams().get((label, "link tls0 (systemd-resolved)")) or [])), upstreams())
+    before = asked("clear")
+    run("systemctl", "stop", "systemd-resolved")
+    check("without resolved, the servers of its file are known for longer than its links",
+          until(lambda: not any("systemd-resolved" in origin for _, origin in upstreams()) and (label, "/run/systemd/resolve/resolv.conf") in upstreams()),
+          upstreams())
+    for _ in range(5):
+        answer(fresh("secure.example"))
+    check("without resolved, none of its servers is asked in clear text that it asked over TLS", asked("clear") == before, asked("clear")[len(before):])
+    run("systemctl", "start", "systemd-resolved")
+    resolvectl("default-route", "tls0", "no")
+    until(lambda: upstreams().get((label, "link tls0 (systemd-resolved)")) == ["secure.example."])
+    goes_over_tls("resolved is back", label, "systemd-resolved")
     resolvectl("revert", "tls0")
     in_force("the link has no server any more", "secure.example", of("home0"))
 

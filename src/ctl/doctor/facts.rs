@@ -1,10 +1,11 @@
 //! The facts about a host, as they were read and not yet judged.
 
 use super::containers::found::Containers;
-use super::ini::{Manager, Resolved};
+use super::ini::Manager;
 use super::sockets::Held;
 use super::units::{Systemd, Unit};
 use crate::config::Config;
+use crate::host::resolved_conf::Resolved;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

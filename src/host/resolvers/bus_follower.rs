@@ -104,7 +104,11 @@ impl BusFollower {
     pub fn take_changes(&mut self) -> bool {
         let mut changed = false;
         while let Ok(report) = self.reports.try_recv() {
-            if let Report::Links(links) = report {
+            if let Report::Links(mut links) = report {
+                if links.resolved.is_none() {
+                    let before = self.links.resolved.take().or_else(|| self.links.resolved_before.take());
+                    links.resolved_before = before;
+                }
                 changed |= links != self.links;
                 self.links = links;
             }

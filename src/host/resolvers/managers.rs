@@ -22,6 +22,8 @@ pub(super) const MATCH_RULES: [&str; 6] = [
 pub(crate) struct BusLinks {
     /// The links of systemd-resolved, if it runs.
     pub resolved: Option<Vec<Link>>,
+    /// The links that it named last, if it has stopped since.
+    pub resolved_before: Option<Vec<Link>>,
     /// The links of NetworkManager, if it runs.
     pub network_manager: Option<NetworkManagerLinks>,
 }
@@ -37,6 +39,7 @@ impl BusLinks {
 pub(super) fn ask(bus: &mut Connection, until: Instant) -> io::Result<BusLinks> {
     Ok(BusLinks {
         resolved: resolved::links(bus, until)?,
+        resolved_before: None,
         network_manager: network_manager::links(bus, until)?,
     })
 }
