@@ -94,7 +94,7 @@ pub struct QueryReport {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptReport {
-    /// Address and port of the upstream; of an encrypted one, its address as it is configured.
+    /// Address and port of the upstream; of an encrypted one, as the configuration or the system names it.
     pub upstream: String,
     /// The transport of the attempt.
     pub transport: Transport,

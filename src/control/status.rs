@@ -63,7 +63,7 @@ pub struct FileStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamStatus {
-    /// Address and port of the upstream; for an encrypted one, its address as it is configured.
+    /// Address and port of the upstream; for an encrypted one, as the configuration or the system names it.
     pub address: String,
     /// The transport of its first query.
     pub transport: Transport,

@@ -22,7 +22,7 @@ const TRIALS_MAX: Duration = Duration::from_secs(10);
 /// One upstream that was tried.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Tried {
-    /// The upstream as it is configured.
+    /// The upstream as the configuration or the system names it.
     pub label: String,
     pub is_encrypted: bool,
     pub trial: Trial,

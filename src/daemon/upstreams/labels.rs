@@ -1,11 +1,11 @@
-//! How operators know an upstream: by its address, or as the configuration writes it.
+//! How operators know an upstream: by its address, or as the configuration or the system names it.
 
 use crate::daemon::upstreams::EndpointSetup;
 use hither_rounds::Server;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// The names of encrypted upstreams as the configuration writes them. Others are shown by their address.
+/// Encrypted upstreams as the configuration or the system names them. Others are shown by their address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels(Rc<BTreeMap<Server, String>>);
 

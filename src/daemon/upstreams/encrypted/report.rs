@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The state of an encrypted upstream.
 #[derive(Clone, Debug)]
 pub(crate) struct EncryptedReport {
-    /// The upstream as it is configured.
+    /// The upstream as the configuration or the system names it.
     pub label: String,
     /// The version of TLS of the latest connection: `1.2` or `1.3`.
     pub version: Option<&'static str>,
