@@ -21,6 +21,8 @@ mod retry {
 #[path = "encrypted/servers.rs"]
 mod servers;
 mod support;
+#[path = "encrypted/system.rs"]
+mod system;
 #[path = "../src/daemon/upstreams/encrypted/tests/tls_server.rs"]
 #[allow(dead_code)] // The unit tests of the daemon need more of its scripts.
 mod tls_server;

@@ -183,9 +183,8 @@ def stays_plain():
 
 
 def goes_over_tls(what, label, service):
-    before = asked("clear")
     in_force(what, "secure.example", of("tls0"))
-    name = fresh("secure.example")
+    before, name = asked("clear"), fresh("secure.example")
     got, tls = answer(name), tls_of(label)
     check(f"{what}: names of its domain are asked of {label} over TLS", got == of("tls0") and askers(name) == {"tls0"}, f"{got}, {upstreams()}")
     check(f"{what}: none is asked in clear text", asked("clear") == before, asked("clear")[len(before):])
