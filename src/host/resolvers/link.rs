@@ -114,8 +114,9 @@ pub(super) fn is_default_route_by_domains(domains: &[Domain]) -> bool {
 /// The name of a link for the operator, such as `link eth0`.
 pub(super) fn link_name(index: u32) -> String {
     match nix::net::if_::if_indextoname(index) {
-        Ok(name) => format!("link {}", name.to_string_lossy()),
-        Err(_) => format!("link {index}"),
+        // nix has an empty name for an index that no link has.
+        Ok(name) if !name.is_empty() => format!("link {}", name.to_string_lossy()),
+        Ok(_) | Err(_) => format!("link {index}"),
     }
 }
 
@@ -146,6 +147,11 @@ pub(super) fn shown(link: &Link) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_is_gone_is_shown_by_its_index() {
+        assert_eq!((link_name(1).as_str(), link_name(0x7fff_fff0).as_str()), ("link lo", "link 2147483632"));
+    }
 
     #[test]
     fn routing_only_domains_decide_whether_a_link_is_a_default_route() {

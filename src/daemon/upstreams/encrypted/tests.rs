@@ -53,7 +53,7 @@ fn a_server_that_cannot_be_trusted_gets_no_query_and_the_operator_learns_why() {
     let mut one = One::new(&Leaf { names: &["other.example"], ..Leaf::default() }, |_| Script::Answer);
     assert_eq!(one.ask(1), Err(Failure::Handshake));
     let problem = one.world.problem(one.setup.server);
-    assert!(problem.contains("'other.example'; expected 'dns.example'; set 'name'"), "{problem}");
+    assert!(problem.contains("'other.example'; expected 'dns.example'; set its name"), "{problem}");
     assert_eq!(one.server.queries(), 0);
     let report = one.world.report(one.setup.server);
     assert!(report.connection.is_none() && one.world.pause(one.setup.server).is_some(), "{report:?}");
