@@ -18,3 +18,4 @@ mod raw;
 pub mod seqpacket;
 pub mod shortage;
 pub mod signals;
+pub mod timing;

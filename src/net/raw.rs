@@ -56,6 +56,25 @@ pub(crate) fn set_option(
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The round-trip time of a TCP connection in microseconds, as the kernel knows it (tcpi_rtt of TCP_INFO).
+pub(crate) fn tcp_rtt_us(socket: &impl AsRawFd) -> io::Result<u32> {
+    // SAFETY: a structure of integers, for which zeros are a value. An older kernel fills in less of it.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; pointer and length are those of a
+    // live structure, and the kernel writes no more than the length.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(info.tcpi_rtt) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes ownership of a descriptor that accept4 has just returned.
 pub(crate) fn accepted(fd: RawFd) -> OwnedFd {
     // SAFETY: accept4 has just opened it for us, and nothing else uses its number.

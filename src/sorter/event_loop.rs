@@ -3,25 +3,25 @@
 //! A turn reads changes of the table, sends the probes that are due, and sends the orders that they
 //! have made possible.
 
-use super::daemon_connection::{DaemonConnection, Sent};
+use super::daemon_connection::{DaemonConnection, Sent as Sending};
 use super::followed_table::{Change, FollowedTable};
 use super::network_changes::NetworkChanges;
-use super::probe_choice::{ProbeChoice, ProbeResult};
+use super::probe_choice::{ProbeChoice, ProbeResult, Sent};
 use super::prober::Prober;
+use super::sampling::Sampling;
 use super::sets::{FoundBy, Sets};
 use super::table_walk::TableWalk;
 use crate::config::{Config, Probe};
 use crate::host::service_manager::{self, ServiceManager};
 use crate::logging::Event;
-use hither_client::{Family, Monotonic};
-use hither_control::{Order, SorterMessage};
+use hither_client::Monotonic;
+use hither_control::SorterMessage;
 use hither_net::clock::{Alarm, now};
 use hither_net::random::Random;
 use hither_net::signals::{Signal, Signals};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::time::Duration;
 
 const ALARM: Token = Token(0);
@@ -44,12 +44,12 @@ struct Sorter {
     table: FollowedTable,
     walk: TableWalk,
     sets: Sets,
+    sampling: Sampling,
     choice: ProbeChoice,
     prober: Prober,
     daemon: DaemonConnection,
     network: NetworkChanges,
     supervision: Supervision,
-    is_stopping: bool,
 }
 
 /// Measures until it is stopped.
@@ -89,12 +89,12 @@ impl Sorter {
             table: FollowedTable::new(&config.runtime_dir, sort.enabled),
             walk: TableWalk::new(now),
             sets: Sets::new(sort),
+            sampling: Sampling::default(),
             choice,
             prober,
             daemon: DaemonConnection::new(&config.runtime_dir, lacks, now),
             network: NetworkChanges::new(),
             supervision: Supervision::new(now),
-            is_stopping: false,
             poll,
         })
     }
@@ -117,7 +117,7 @@ impl Sorter {
         let mut events = Events::with_capacity(256);
         // Work that is there at the start does not wait for the first event.
         self.take_turn(now());
-        while !self.is_stopping {
+        while !self.supervision.is_stopping {
             let timeout = self.has_work().then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -138,10 +138,10 @@ impl Sorter {
                         self.daemon.receive(now);
                     }
                     NETWORK => self.network.receive(now),
-                    PARENT => self.is_stopping = true,
+                    PARENT => self.supervision.is_stopping = true,
                     token if token.0 >= PROBES => {
-                        for (address, result) in self.prober.receive(token, now) {
-                            self.probe_ended(address, result, now);
+                        for (probe, result) in self.prober.receive(token) {
+                            self.probe_ended(probe, result, now);
                         }
                     }
                     _ => {}
@@ -162,15 +162,15 @@ impl Sorter {
     fn on_signals(&mut self) {
         while let Some(signal) = self.signals.take() {
             match signal {
-                Signal::Terminate => self.is_stopping = true,
+                Signal::Terminate => self.supervision.is_stopping = true,
                 Signal::Reload | Signal::Child => {}
             }
         }
     }
 
     fn take_turn(&mut self, now: Monotonic) {
-        for (address, result) in self.prober.time_out(now) {
-            self.probe_ended(address, result, now);
+        for (probe, result) in self.prober.time_out(now) {
+            self.probe_ended(probe, result, now);
         }
         if self.daemon.has_more() {
             self.daemon.receive(now);
@@ -187,11 +187,13 @@ impl Sorter {
         }
         self.read_changes(now);
         self.walk_table(now);
-        while let Some((address, probe)) = self.choice.next_probe(now) {
-            if let Some(result) = self.prober.send(self.poll.registry(), address, probe, now) {
-                self.probe_ended(address, result, now);
+        self.measure_again(now);
+        while let Some(probe) = self.choice.next_probe(now) {
+            if let Some(result) = self.prober.send(self.poll.registry(), probe) {
+                self.probe_ended(probe, result, now);
             }
         }
+        self.sets.on_time(now);
         self.send_orders(now);
         self.supervision.take_turn(now);
         self.daemon.report_probes(self.prober.sent, now);
@@ -202,6 +204,8 @@ impl Sorter {
         let times = [
             self.prober.timeout(),
             self.choice.timeout(),
+            self.sets.timeout(),
+            self.sampling.timeout().filter(|_| self.table.is_open()),
             self.daemon.timeout(),
             self.network.timeout(),
             self.table.timeout(now),
@@ -213,9 +217,18 @@ impl Sorter {
         }
     }
 
-    fn probe_ended(&mut self, address: IpAddr, result: ProbeResult, now: Monotonic) {
-        if self.choice.probe_ended(address, result, now) {
-            self.sets.measured(address);
+    fn probe_ended(&mut self, probe: Sent, result: ProbeResult, now: Monotonic) {
+        if self.choice.probe_ended(probe, result, now) {
+            self.sets.measured(probe.address, now);
+        }
+    }
+
+    /// Adds the sets of which further samples are due.
+    fn measure_again(&mut self, now: Monotonic) {
+        while let Some(name) = self.sampling.next_due(now) {
+            if self.table.look_up(&name).is_some() {
+                self.update_sets(FoundBy::Walk, now);
+            }
         }
     }
 
@@ -224,19 +237,22 @@ impl Sorter {
         while self.daemon.accepts()
             && let Some((number, name, family)) = self.sets.next_ready()
         {
-            if let Some(order) = self.order(&name, family, now)
-                && self.daemon.send(&SorterMessage::Order(order), now) != Sent::Yes
+            let found = self.table.look_up(&name);
+            let record = self.table.snapshot();
+            let order = found.and_then(|at| self.sets.order(number, record, at, &self.choice, now));
+            let is_sent = order.is_some();
+            if let Some(order) = order
+                && self.daemon.send(&SorterMessage::Order(order), now) != Sending::Yes
             {
                 return;
             }
-            self.sets.remove_ready(number);
+            if let Some(set) = found.and_then(|_| record.family(family))
+                && let Some(due) = self.sets.next_sample(&set, &self.choice)
+            {
+                self.sampling.plan(&name, due);
+            }
+            self.sets.note_ordered(number, is_sent, now);
         }
-    }
-
-    /// The order of a name's set as the table has it now.
-    fn order(&mut self, name: &[u8], family: Family, now: Monotonic) -> Option<Order> {
-        let generation = self.table.look_up(name)?;
-        self.sets.order(self.table.snapshot(), family, generation, &self.choice, now)
     }
 
     /// Adds the sets that were published since the last turn.
@@ -296,8 +312,10 @@ fn log_shortage(passed_over: u64, in_all: u64) {
     }
 }
 
-/// The service manager that started the sorter, if any, and its watchdog.
+/// What others demand of the sorter: its end, signs of life. The service manager that started it, if any,
+/// and its watchdog.
 struct Supervision {
+    is_stopping: bool,
     manager: ServiceManager,
     watchdog: Option<Watchdog>,
 }
@@ -310,7 +328,7 @@ struct Watchdog {
 impl Supervision {
     fn new(now: Monotonic) -> Supervision {
         let watchdog = service_manager::watchdog().map(|every| Watchdog { every, due: now });
-        Supervision { manager: ServiceManager::new(), watchdog }
+        Supervision { is_stopping: false, manager: ServiceManager::new(), watchdog }
     }
 
     fn timeout(&self) -> Option<Monotonic> {

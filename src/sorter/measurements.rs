@@ -5,17 +5,53 @@ use super::ranking::Outcome;
 use hither_table::Monotonic;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Measurements that are kept; with both indexes some 10 MiB.
 pub(super) const MEASUREMENTS_MAX: usize = 65_536;
 
-/// One measurement of an address.
+/// Samples of an address that count.
+const SAMPLES_MAX: usize = 5;
+
+/// The latest measurement of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Measurement {
     pub at: Monotonic,
     /// The number of network changes until then.
     pub network: u64,
+    /// An answer has the median of the samples.
     pub outcome: Outcome,
+    pub samples: Samples,
+}
+
+/// The latest round-trip times of an address in one network, in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Samples {
+    latest: [u32; SAMPLES_MAX],
+    next: u8,
+    count: u8,
+}
+
+impl Samples {
+    /// How many there are; never more than five.
+    pub fn count(&self) -> u8 {
+        self.count
+    }
+
+    fn add(&mut self, rtt: Duration) {
+        self.latest[usize::from(self.next)] = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        self.next = (self.next + 1) % SAMPLES_MAX as u8;
+        self.count = (self.count + 1).min(SAMPLES_MAX as u8);
+    }
+
+    /// Of an even number, the lower one of the two in the middle: what delays a reply only adds to it.
+    fn median(&self) -> Duration {
+        let mut sorted = self.latest;
+        let sorted = &mut sorted[..usize::from(self.count)];
+        sorted.sort_unstable();
+        let middle = sorted.len().saturating_sub(1) / 2;
+        Duration::from_micros(sorted.get(middle).copied().map_or(0, u64::from))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +77,25 @@ impl Measurements {
         self.by_use.insert(self.uses, *address);
     }
 
-    pub fn insert(&mut self, address: IpAddr, measurement: Measurement) {
+    /// Notes a measurement. What could not be measured does not replace a measurement in the same network.
+    pub fn note(&mut self, address: IpAddr, outcome: Outcome, network: u64, now: Monotonic) {
+        let known = self.get(&address).filter(|known| known.network == network);
+        let mut samples = known.map_or_else(Samples::default, |known| known.samples);
+        let outcome = match (outcome, known) {
+            (Outcome::Answered(rtt), _) => {
+                samples.add(rtt);
+                Outcome::Answered(samples.median())
+            }
+            (Outcome::Unmeasured, Some(known)) => known.outcome,
+            (outcome, _) => {
+                samples = Samples::default();
+                outcome
+            }
+        };
+        self.insert(address, Measurement { at: now, network, outcome, samples });
+    }
+
+    fn insert(&mut self, address: IpAddr, measurement: Measurement) {
         self.uses += 1;
         if let Some((_, used)) = self.by_address.insert(address, (measurement, self.uses)) {
             self.by_use.remove(&used);
@@ -62,7 +116,12 @@ mod tests {
     #[test]
     fn the_least_recently_used_measurement_is_evicted_first() {
         let ip = |n: usize| IpAddr::from((n as u32).to_be_bytes());
-        let of = |at, network, outcome| Measurement { at: Monotonic(at), network, outcome };
+        let of = |at, network, outcome| Measurement {
+            at: Monotonic(at),
+            network,
+            outcome,
+            samples: Samples::default(),
+        };
         let mut kept = Measurements::default();
         (0..MEASUREMENTS_MAX).for_each(|n| kept.insert(ip(n), of(1, 0, Outcome::Silent)));
         kept.touch(&ip(0));
@@ -73,5 +132,30 @@ mod tests {
         kept.insert(ip(0), of(3, 4, Outcome::Unmeasured));
         assert_eq!(kept.get(&ip(0)), Some(of(3, 4, Outcome::Unmeasured)));
         assert_eq!((kept.by_address.len(), kept.by_use.len()), (MEASUREMENTS_MAX, MEASUREMENTS_MAX));
+    }
+
+    #[test]
+    fn an_answer_counts_as_the_median_of_the_latest_five_in_this_network() {
+        let (mut kept, ip) = (Measurements::default(), IpAddr::from([192, 0, 2, 1]));
+        let mut note = |ms: &[u64], network| {
+            for ms in ms {
+                kept.note(ip, Outcome::Answered(Duration::from_millis(*ms)), network, Monotonic(1));
+            }
+            match kept.get(&ip).map(|found| found.outcome) {
+                Some(Outcome::Answered(rtt)) => rtt.as_millis(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(note(&[90], 0), 90);
+        assert_eq!(note(&[20], 0), 20, "of two the lower one");
+        assert_eq!(note(&[21], 0), 21);
+        assert_eq!(note(&[22, 19], 0), 21);
+        assert_eq!(note(&[18, 18, 18], 0), 18, "the first three are gone");
+        assert_eq!(note(&[300], 1), 300, "another network");
+        kept.note(ip, Outcome::Unmeasured, 1, Monotonic(2));
+        assert_eq!(kept.get(&ip).map(|found| found.samples.count()), Some(1));
+        kept.note(ip, Outcome::Silent, 1, Monotonic(3));
+        let silent = kept.get(&ip).expect("measured");
+        assert_eq!((silent.outcome, silent.samples.count()), (Outcome::Silent, 0));
     }
 }

@@ -8,11 +8,14 @@ pub mod echo;
 mod event_loop;
 mod followed_table;
 mod measurements;
+mod methods;
 mod network_changes;
+mod pace;
 mod probe_choice;
 mod probe_permission;
 mod prober;
 mod ranking;
+mod sampling;
 mod sets;
 mod table_walk;
 

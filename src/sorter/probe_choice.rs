@@ -2,9 +2,11 @@
 //!
 //! Pure: time is an argument. Probes are bounded in rate, in number on their way, and in memory. An
 //! address is probed once for all names that have it, by each method of `sort.probes` in turn until
-//! one is answered.
+//! one is answered. The next method is tried when one fails, and beside it when it takes long.
 
-use super::measurements::{Measurement, Measurements};
+use super::measurements::Measurements;
+use super::methods::{Methods, Tried};
+use super::pace::Pace;
 use super::ranking::Outcome;
 use crate::config::{Probe, Sort};
 use hither_table::Monotonic;
@@ -22,10 +24,9 @@ const LARGE_IN_FLIGHT_MAX: usize = 96;
 pub(super) const WAITING_MAX: usize = 16_384;
 /// While large sets wait, one in this many probes is for one of them.
 const LARGE_SHARE: u32 = 4;
-/// The probes that may be sent in a burst, unless the rate is lower.
-const BURST_MAX: u32 = 20;
-/// One probe in the unit of [`ProbeChoice::tokens`].
-const TOKEN: u64 = 1_000_000;
+/// The times between the first samples of an address; later ones follow after `sort.remeasure`.
+const SAMPLES_AFTER: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_secs(60)];
 
 /// The result of one probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,58 +63,75 @@ pub(super) struct Priority {
 const BELOW_SMALL: (Priority, IpAddr) =
     (Priority { size: SetSize::Small, recency: i64::MIN, address: 0 }, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
+/// A probe to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sent {
+    pub address: IpAddr,
+    pub probe: Probe,
+    /// The measurement that it is part of, see [`Waiting::serial`].
+    pub serial: u64,
+}
+
 /// An address that waits for probes or is being probed.
 #[derive(Debug)]
 struct Waiting {
-    /// The index of the next method.
-    method: usize,
+    priority: Priority,
+    /// Grows with each measurement that begins, so that results of earlier probes are recognised.
+    serial: u64,
+    tried: Tried,
+    /// Whether its methods are tried as they are configured.
+    is_trial: bool,
+    /// Its probes on their way.
+    in_flight: u8,
     /// The best outcome of the methods that were tried.
     outcome: Option<Outcome>,
-    priority: Priority,
-    is_in_flight: bool,
+    /// When the latest method was tried.
+    tried_at: Monotonic,
+    /// When the next method is tried although no probe has ended.
+    impatient_at: Option<Monotonic>,
     /// The number of network changes when the first method was tried.
     network: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct ProbeChoice {
-    methods: Vec<Probe>,
-    rate: u32,
+    methods: Methods,
+    pace: Pace,
     remeasure: Duration,
     measurements: Measurements,
     /// The number of network changes; measurements in an earlier network no longer count.
     network: u64,
     waiting: BTreeMap<IpAddr, Waiting>,
-    /// The addresses of `waiting` that are not in flight.
+    /// The addresses of `waiting` whose next method may be tried.
     queue: BTreeSet<(Priority, IpAddr)>,
+    /// Those whose next method is tried at this time, unless a probe is answered before.
+    impatient: BTreeSet<(Monotonic, IpAddr)>,
+    last_serial: u64,
     in_flight: usize,
     /// Probes for small sets since the last one for a large set.
     small_in_a_row: u32,
-    /// Probes that may be sent now, in millionths. Grows with time.
-    tokens: u64,
-    refilled: Monotonic,
 }
 
 impl ProbeChoice {
     pub fn new(sort: &Sort, now: Monotonic) -> Self {
         Self {
-            methods: sort.probes.clone(),
-            rate: sort.rate.max(1),
+            methods: Methods::new(&sort.probes),
+            pace: Pace::new(sort.rate, now),
             remeasure: sort.remeasure,
             measurements: Measurements::default(),
             network: 0,
             waiting: BTreeMap::new(),
             queue: BTreeSet::new(),
+            impatient: BTreeSet::new(),
+            last_serial: 0,
             in_flight: 0,
             small_in_a_row: 0,
-            tokens: TOKEN * u64::from(sort.rate.clamp(1, BURST_MAX)),
-            refilled: now,
         }
     }
 
     /// Leaves out a method that cannot be used on this host.
     pub fn leave_out(&mut self, probe: Probe) {
-        self.methods.retain(|method| *method != probe);
+        self.methods.leave_out(probe);
     }
 
     /// How long a measurement counts.
@@ -127,9 +145,24 @@ impl ProbeChoice {
         if self.methods.is_empty() {
             return true;
         }
-        let Some(measurement) = self.measurements.get(address) else { return false };
+        let due = self.due(address);
         self.measurements.touch(address);
-        measurement.network == self.network && now.since(measurement.at) < self.remeasure
+        due.is_some_and(|due| now < due)
+    }
+
+    /// When a measurement of this network is no longer fresh.
+    fn due(&self, address: &IpAddr) -> Option<Monotonic> {
+        let measurement = self.measurements.get(address).filter(|found| found.network == self.network)?;
+        let regular = measurement.at.plus(self.remeasure);
+        Some(self.next_sample(address).map_or(regular, |soon| soon.min(regular)))
+    }
+
+    /// When one of the first samples of an address is due. They follow each other soon, since one alone
+    /// carries the whole jitter of its moment.
+    pub fn next_sample(&self, address: &IpAddr) -> Option<Monotonic> {
+        let measurement = self.measurements.get(address).filter(|found| found.network == self.network)?;
+        let nth = usize::from(measurement.samples.count()).checked_sub(1)?;
+        Some(measurement.at.plus(*SAMPLES_AFTER.get(nth)?))
     }
 
     /// The latest outcome of an address, however old.
@@ -159,16 +192,30 @@ impl ProbeChoice {
             return;
         }
         debug_assert!(self.waiting.len() < WAITING_MAX, "the queue is full");
-        let network = self.network;
-        let first = Waiting { method: 0, outcome: None, priority, is_in_flight: false, network };
-        self.waiting.insert(address, first);
+        let waiting = self.begin(priority);
+        self.waiting.insert(address, waiting);
         self.queue.insert((priority, address));
     }
 
-    /// Removes an address that no set waits for. A probe in flight ends as usual.
+    fn begin(&mut self, priority: Priority) -> Waiting {
+        self.last_serial += 1;
+        Waiting {
+            priority,
+            serial: self.last_serial,
+            tried: Tried::default(),
+            is_trial: self.methods.begin(),
+            in_flight: 0,
+            outcome: None,
+            tried_at: Monotonic(0),
+            impatient_at: None,
+            network: self.network,
+        }
+    }
+
+    /// Removes an address that no set waits for. Probes in flight end as usual.
     pub fn dequeue(&mut self, address: &IpAddr) {
         if let Some(waiting) = self.waiting.get(address)
-            && !waiting.is_in_flight
+            && waiting.in_flight == 0
         {
             self.queue.remove(&(waiting.priority, *address));
             self.waiting.remove(address);
@@ -178,27 +225,67 @@ impl ProbeChoice {
     /// The host is in another network: neither earlier measurements nor probes in flight count.
     pub fn network_changed(&mut self) {
         self.network += 1;
+        self.methods.forget();
     }
 
     /// The next probe to send, if the rate and the number in flight allow one.
-    pub fn next_probe(&mut self, now: Monotonic) -> Option<(IpAddr, Probe)> {
-        self.refill(now);
-        while self.tokens >= TOKEN {
+    pub fn next_probe(&mut self, now: Monotonic) -> Option<Sent> {
+        self.pace.advance(now);
+        self.queue_impatient(now);
+        while self.pace.allows() {
             let (priority, address) = self.first_in_queue()?;
             self.queue.remove(&(priority, address));
-            let Some(waiting) = self.waiting.get_mut(&address) else { continue };
-            if waiting.network != self.network {
-                *waiting = Waiting { method: 0, outcome: None, network: self.network, ..*waiting };
+            if self.waiting.get(&address).is_some_and(|waiting| waiting.network != self.network) {
+                let again = self.begin(priority);
+                self.forget_patience(address);
+                self.waiting.insert(address, again);
             }
-            let Some(probe) = self.methods.get(waiting.method).copied() else { continue };
-            waiting.is_in_flight = true;
+            let Some(waiting) = self.waiting.get_mut(&address) else { continue };
+            let Some(probe) = self.methods.next(&mut waiting.tried, waiting.is_trial) else { continue };
+            waiting.in_flight += 1;
+            waiting.tried_at = now;
+            let sent = Sent { address, probe, serial: waiting.serial };
+            self.plan_next_method(address);
             self.small_in_a_row =
                 if priority.size == SetSize::Large { 0 } else { self.small_in_a_row.saturating_add(1) };
-            self.tokens -= TOKEN;
+            self.pace.take();
             self.in_flight += 1;
-            return Some((address, probe));
+            return Some(sent);
         }
         None
+    }
+
+    /// Plans to try the next method of an address beside those that were tried.
+    fn plan_next_method(&mut self, address: IpAddr) {
+        let Some(waiting) = self.waiting.get_mut(&address) else { return };
+        if self.methods.has_more(waiting.tried) {
+            let at = waiting.tried_at.plus(self.methods.patience(waiting.tried));
+            waiting.impatient_at = Some(at);
+            self.impatient.insert((at, address));
+        }
+    }
+
+    /// Queues the addresses whose probes have taken long, for the next method. By what was learned
+    /// meanwhile, some of them may be waited for longer.
+    fn queue_impatient(&mut self, now: Monotonic) {
+        while let Some((at, address)) = self.impatient.first().copied()
+            && at <= now
+        {
+            self.forget_patience(address);
+            let Some(waiting) = self.waiting.get(&address) else { continue };
+            if waiting.tried_at.plus(self.methods.patience(waiting.tried)) > now {
+                self.plan_next_method(address);
+            } else {
+                self.queue.insert((waiting.priority, address));
+            }
+        }
+    }
+
+    fn forget_patience(&mut self, address: IpAddr) {
+        let waiting = self.waiting.get_mut(&address);
+        if let Some(at) = waiting.and_then(|waiting| waiting.impatient_at.take()) {
+            self.impatient.remove(&(at, address));
+        }
     }
 
     /// The address to probe next, if the number in flight allows a probe.
@@ -211,50 +298,46 @@ impl ProbeChoice {
         (if is_turn_of_large { large.or(small) } else { small.or(large) }).copied()
     }
 
-    fn refill(&mut self, now: Monotonic) {
-        let micros = u64::try_from(now.since(self.refilled).as_micros()).unwrap_or(u64::MAX);
-        let more = micros.saturating_mul(u64::from(self.rate));
-        if more > 0 {
-            let most = TOKEN * u64::from(self.rate.clamp(1, BURST_MAX));
-            self.tokens = self.tokens.saturating_add(more).min(most);
-            self.refilled = now;
-        }
-    }
-
     /// When [`ProbeChoice::next_probe`] may give another one, if that depends on time alone.
     pub fn timeout(&self) -> Option<Monotonic> {
-        self.first_in_queue()?;
-        let missing = TOKEN.saturating_sub(self.tokens);
-        Some(self.refilled.plus(Duration::from_micros(missing.div_ceil(u64::from(self.rate)).max(1))))
+        let queued = self.first_in_queue().map(|_| self.pace.next());
+        queued.into_iter().chain(self.impatient.first().map(|(at, _)| *at)).min()
     }
 
-    /// Takes the result of a probe; `true` if the address is measured now, `false` if another method follows.
-    pub fn probe_ended(&mut self, address: IpAddr, result: ProbeResult, now: Monotonic) -> bool {
+    /// Takes the result of a probe; `true` if the address is measured now, `false` if another probe follows
+    /// or is on its way.
+    pub fn probe_ended(&mut self, sent: Sent, result: ProbeResult, now: Monotonic) -> bool {
+        let address = sent.address;
         self.in_flight = self.in_flight.saturating_sub(1);
-        let Some(waiting) = self.waiting.get_mut(&address) else { return false };
-        waiting.is_in_flight = false;
+        let waiting = self.waiting.get_mut(&address).filter(|waiting| waiting.serial == sent.serial);
+        let Some(waiting) = waiting else { return false };
+        waiting.in_flight = waiting.in_flight.saturating_sub(1);
         let best = |outcome: Outcome| waiting.outcome.map_or(outcome, |before| before.min(outcome));
         let outcome = match result {
-            ProbeResult::Answered(rtt) => Outcome::Answered(rtt),
+            ProbeResult::Answered(rtt) => {
+                self.methods.note_answer(sent.probe, waiting.tried);
+                Outcome::Answered(rtt)
+            }
             ProbeResult::Refused => best(Outcome::Refused),
             ProbeResult::Silent => best(Outcome::Silent),
             ProbeResult::NotSent => waiting.outcome.unwrap_or(Outcome::Unmeasured),
         };
-        waiting.method += 1;
         waiting.outcome = (outcome != Outcome::Unmeasured).then_some(outcome);
-        let goes_on = !matches!(result, ProbeResult::Answered(_)) && waiting.method < self.methods.len();
-        if goes_on || waiting.network != self.network {
-            self.queue.insert((waiting.priority, address));
+        let (priority, is_answered) = (waiting.priority, matches!(result, ProbeResult::Answered(_)));
+        let (has_more, is_waited_for) = (self.methods.has_more(waiting.tried), waiting.in_flight > 0);
+        let is_elsewhere = waiting.network != self.network;
+        if is_elsewhere || !is_answered && has_more {
+            self.forget_patience(address);
+            self.queue.insert((priority, address));
             return false;
         }
+        if !is_answered && is_waited_for {
+            return false;
+        }
+        self.forget_patience(address);
+        self.queue.remove(&(priority, address));
         self.waiting.remove(&address);
-        // A failure to measure does not replace a measurement in this network.
-        let known = self.measurements.get(&address).filter(|known| known.network == self.network);
-        let outcome = match known {
-            Some(known) if outcome == Outcome::Unmeasured => known.outcome,
-            _ => outcome,
-        };
-        self.measurements.insert(address, Measurement { at: now, network: self.network, outcome });
+        self.measurements.note(address, outcome, self.network, now);
         true
     }
 }

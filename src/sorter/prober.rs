@@ -1,10 +1,15 @@
 //! Sends probes and receives their results: ICMP echo by one socket for each family, TCP by one
 //! connection for each probe.
+//!
+//! Round-trip times are those of the path, however long this process waits for its turn: the kernel notes
+//! when an echo reply arrives and how long a TCP handshake takes.
 
 use super::echo;
-use super::probe_choice::ProbeResult;
+use super::probe_choice::{ProbeResult, Sent};
 use crate::config::Probe;
+use hither_net::clock::now;
 use hither_net::random::Random;
+use hither_net::timing;
 use hither_table::Monotonic;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
@@ -38,7 +43,7 @@ enum Method {
 
 #[derive(Debug)]
 struct InFlight {
-    address: IpAddr,
+    probe: Sent,
     sent: Monotonic,
     deadline: Monotonic,
     method: Method,
@@ -93,25 +98,19 @@ impl Prober {
     }
 
     /// Sends a probe. Returns its result if that is known at once.
-    pub fn send(
-        &mut self,
-        registry: &Registry,
-        address: IpAddr,
-        probe: Probe,
-        now: Monotonic,
-    ) -> Option<ProbeResult> {
+    pub fn send(&mut self, registry: &Registry, probe: Sent) -> Option<ProbeResult> {
         self.last_id += 1;
-        let id = self.last_id;
-        let method = match probe {
-            Probe::Icmp => self.send_echo(address, id),
-            Probe::Tcp(port) => connect(registry, SocketAddr::new(address, port), id),
+        let (id, sent) = (self.last_id, now());
+        let method = match probe.probe {
+            Probe::Icmp => self.send_echo(probe.address, id),
+            Probe::Tcp(port) => connect(registry, SocketAddr::new(probe.address, port), id),
         };
         match method {
             Ok(method) => {
                 self.sent += 1;
-                let deadline = now.plus(self.timeout);
+                let deadline = sent.plus(self.timeout);
                 self.deadlines.insert((deadline, id));
-                self.in_flight.insert(id, InFlight { address, sent: now, deadline, method });
+                self.in_flight.insert(id, InFlight { probe, sent, deadline, method });
                 None
             }
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -138,14 +137,14 @@ impl Prober {
     }
 
     /// Receives the results at a socket.
-    pub fn receive(&mut self, token: Token, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
+    pub fn receive(&mut self, token: Token) -> Vec<(Sent, ProbeResult)> {
         match token.0 {
-            ECHO_V4 | ECHO_V6 => self.receive_echoes(token.0 == ECHO_V4, now),
-            id => self.connection_result(id, now).into_iter().collect(),
+            ECHO_V4 | ECHO_V6 => self.receive_echoes(token.0 == ECHO_V4),
+            id => self.connection_result(id).into_iter().collect(),
         }
     }
 
-    fn receive_echoes(&mut self, v4: bool, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
+    fn receive_echoes(&mut self, v4: bool) -> Vec<(Sent, ProbeResult)> {
         let mut results = Vec::new();
         let mut buffer = [0; 1024];
         // The socket's buffer is bounded, so a flood displaces real replies, but does not cost more
@@ -154,10 +153,10 @@ impl Prober {
             let echo = if v4 { &self.v4 } else { &self.v6 };
             let Some(echo) = echo else { break };
             let has_header = echo.is_raw && v4;
-            match io::Read::read(&mut &echo.socket, &mut buffer) {
-                Ok(len) => {
+            match timing::receive(&echo.socket, &mut buffer) {
+                Ok((len, waited)) => {
                     if let Some(nonce) = echo::reply(buffer.get(..len).unwrap_or_default(), v4, has_header) {
-                        results.extend(self.echo_answered(nonce, now));
+                        results.extend(self.echo_answered(nonce, waited));
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -169,14 +168,15 @@ impl Prober {
     }
 
     /// Finds the probe of a reply by its nonce: 64 bits that only the target and the path to it have seen.
-    fn echo_answered(&mut self, nonce: u64, now: Monotonic) -> Option<(IpAddr, ProbeResult)> {
+    fn echo_answered(&mut self, nonce: u64, waited: Duration) -> Option<(Sent, ProbeResult)> {
         let of = |probe: &InFlight| matches!(probe.method, Method::Echo { nonce: own } if own == nonce);
         let id = self.in_flight.iter().find(|(_, probe)| of(probe)).map(|(id, _)| *id)?;
-        let probe = self.remove(id)?;
-        Some((probe.address, ProbeResult::Answered(now.since(probe.sent))))
+        let found = self.remove(id)?;
+        let rtt = now().since(found.sent).saturating_sub(waited);
+        Some((found.probe, ProbeResult::Answered(rtt)))
     }
 
-    fn connection_result(&mut self, id: usize, now: Monotonic) -> Option<(IpAddr, ProbeResult)> {
+    fn connection_result(&mut self, id: usize) -> Option<(Sent, ProbeResult)> {
         let Method::Connection(stream) = &self.in_flight.get(&id)?.method else { return None };
         let failure = match stream.take_error() {
             Ok(None) if stream.peer_addr().is_err() => return None,
@@ -186,9 +186,11 @@ impl Prober {
             }
             Ok(Some(_)) | Err(_) => Some(ProbeResult::Silent),
         };
-        let probe = self.remove(id)?;
-        let result = failure.unwrap_or_else(|| ProbeResult::Answered(now.since(probe.sent)));
-        Some((probe.address, result))
+        let rtt = timing::handshake_rtt(stream);
+        let found = self.remove(id)?;
+        let result =
+            failure.unwrap_or_else(|| ProbeResult::Answered(rtt.unwrap_or_else(|| now().since(found.sent))));
+        Some((found.probe, result))
     }
 
     fn remove(&mut self, id: usize) -> Option<InFlight> {
@@ -202,13 +204,13 @@ impl Prober {
     }
 
     /// Ends the probes whose time is over, as silent.
-    pub fn time_out(&mut self, now: Monotonic) -> Vec<(IpAddr, ProbeResult)> {
+    pub fn time_out(&mut self, now: Monotonic) -> Vec<(Sent, ProbeResult)> {
         let mut silent = Vec::new();
         while let Some((at, id)) = self.deadlines.first().copied()
             && at <= now
         {
-            if let Some(probe) = self.remove(id) {
-                silent.push((probe.address, ProbeResult::Silent));
+            if let Some(found) = self.remove(id) {
+                silent.push((found.probe, ProbeResult::Silent));
             }
         }
         silent
@@ -227,8 +229,10 @@ fn connect(registry: &Registry, target: SocketAddr, id: usize) -> io::Result<Met
 /// capability allows it.
 fn echo_socket(domain: Domain, protocol: Protocol) -> io::Result<EchoSocket> {
     let open = |kind: Type| Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol));
-    match open(Type::DGRAM) {
-        Ok(socket) => Ok(EchoSocket { socket, is_raw: false }),
-        Err(_) => Ok(EchoSocket { socket: open(Type::RAW)?, is_raw: true }),
-    }
+    let echo = match open(Type::DGRAM) {
+        Ok(socket) => EchoSocket { socket, is_raw: false },
+        Err(_) => EchoSocket { socket: open(Type::RAW)?, is_raw: true },
+    };
+    timing::note_arrivals(&echo.socket)?;
+    Ok(echo)
 }

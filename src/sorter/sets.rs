@@ -1,18 +1,21 @@
 //! The sets that wait for measurements, and those whose orders wait to be sent. Pure: fed with the
 //! records of the table.
 //!
-//! A waiting set is its name and the addresses that are still to be measured; the set itself is
+//! A set is ordered as soon as two of its addresses are known, again while more become known, and once
+//! all are. A waiting set is its name and the addresses that are still to be measured; the set itself is
 //! read from the table again when it is ordered. So memory is bounded: [`SETS_MAX`] sets of at most
 //! [`PROBED_MAX`] addresses each. At the bound later published sets displace earlier ones, and
 //! small sets large ones. A set that is displaced or refused is counted as passed over, and found
 //! again by the next walk over the table.
 
+mod measured;
+
 use super::probe_choice::{Priority, ProbeChoice, SetSize, WAITING_MAX};
 use super::probe_permission::may_be_probed;
-use super::ranking::{Outcome, improves, ranked};
 use crate::config::Sort;
 use hither_client::{Family, FamilyView, Monotonic, Name, Snapshot};
-use hither_control::{Order, OrderedAddress};
+use hither_control::Order;
+use measured::Measured;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,6 +32,19 @@ pub(super) const READY_MAX: usize = 1024;
 /// The most addresses that a small set has to be measured.
 const SMALL_MAX: usize = 4;
 
+/// The time after the first order of a set before the next one, while addresses are missing. It doubles
+/// with each.
+const INTERIM_GAP: Duration = Duration::from_millis(50);
+
+/// When a set may be ordered although addresses are missing.
+#[derive(Clone, Copy, Debug)]
+struct Interim {
+    from: Monotonic,
+    gap: Duration,
+    /// The time for which it is planned.
+    planned: Option<Monotonic>,
+}
+
 /// A set that waits: for measurements as long as addresses are missing, then for being sent.
 #[derive(Debug)]
 struct Set {
@@ -36,6 +52,7 @@ struct Set {
     family: Family,
     priority: Priority,
     unmeasured: Vec<IpAddr>,
+    interim: Interim,
 }
 
 /// A set that is to be added.
@@ -44,6 +61,7 @@ struct NewSet<'a> {
     family: Family,
     priority: Priority,
     unmeasured: Vec<IpAddr>,
+    interim: Interim,
 }
 
 /// The way in which a set was found. A set that a walk found ranks behind all that were published.
@@ -70,6 +88,8 @@ pub(super) struct Sets {
     waiting: BTreeSet<(IpAddr, usize)>,
     /// Sets whose orders can be sent, the oldest first.
     ready: BTreeSet<(i64, usize)>,
+    /// Sets that are ordered at this time although addresses are missing.
+    interim: BTreeSet<(Monotonic, usize)>,
     /// The greatest and the least recency that were given out.
     newest: i64,
     oldest: i64,
@@ -94,6 +114,7 @@ impl Sets {
             queue: BTreeSet::new(),
             waiting: BTreeSet::new(),
             ready: BTreeSet::new(),
+            interim: BTreeSet::new(),
             newest: 0,
             oldest: 0,
             passed_over: 0,
@@ -112,10 +133,12 @@ impl Sets {
                 let recency = kept.map(|set| set.priority.recency).unwrap_or_else(|| self.recency(found_by));
                 let priority = Priority { size, recency, address: 0 };
                 let is_measured = unmeasured.is_empty();
-                let set = NewSet { name: record.name(), family, priority, unmeasured };
+                let first = Interim { from: now, gap: INTERIM_GAP, planned: None };
+                let interim = before.as_ref().map_or(first, |set| Interim { planned: None, ..set.interim });
+                let set = NewSet { name: record.name(), family, priority, unmeasured, interim };
                 if !is_measured {
                     self.wait(set, choice);
-                } else if self.is_worth_sending(&view, choice)
+                } else if Measured::of(&view, choice).is_worth_sending(&view, self.hysteresis, true)
                     && let Some(number) = self.add(set, choice)
                 {
                     self.make_ready(number);
@@ -167,22 +190,21 @@ impl Sets {
         }
         let known = self.numbers.get_key_value(set.name).map(|(name, _)| Rc::clone(name));
         let name = known.unwrap_or_else(|| Rc::from(set.name));
-        let NewSet { family, priority, unmeasured, .. } = set;
-        let number = self.sets.insert(Set { name: Rc::clone(&name), family, priority, unmeasured });
+        let NewSet { family, priority, unmeasured, interim, .. } = set;
+        let number = self.sets.insert(Set { name: Rc::clone(&name), family, priority, unmeasured, interim });
         self.numbers.entry(name).or_default()[index_of(family)] = Some(number);
         Some(number)
     }
 
     fn make_ready(&mut self, number: usize) {
+        let key = self.sets.get(number).map(|set| (set.priority.recency, number));
+        let Some(key) = key.filter(|key| !self.ready.contains(key)) else { return };
         if self.ready.len() >= READY_MAX
             && let Some((_, oldest)) = self.ready.first().copied()
         {
-            self.remove(oldest);
-            self.passed_over += 1;
+            self.passed_over += u64::from(self.unready(oldest));
         }
-        if let Some(set) = self.sets.get(number) {
-            self.ready.insert((set.priority.recency, number));
-        }
+        self.ready.insert(key);
     }
 
     fn take(&mut self, name: &[u8], family: Family) -> Option<Set> {
@@ -194,6 +216,9 @@ impl Sets {
         let set = self.sets.try_remove(number)?;
         self.queue.remove(&(set.priority, number));
         self.ready.remove(&(set.priority.recency, number));
+        if let Some(at) = set.interim.planned {
+            self.interim.remove(&(at, number));
+        }
         for address in &set.unmeasured {
             self.waiting.remove(&(*address, number));
         }
@@ -215,8 +240,9 @@ impl Sets {
         }
     }
 
-    /// An address has been measured. Sets that waited for no other address become ready.
-    pub fn measured(&mut self, address: IpAddr) {
+    /// An address has been measured. Sets that waited for no other address become ready; the others are
+    /// ordered with what is known when the time since their last order allows it.
+    pub fn measured(&mut self, address: IpAddr, now: Monotonic) {
         while let Some((_, number)) = self.waiting.range((address, 0)..=(address, usize::MAX)).next().copied()
         {
             self.waiting.remove(&(address, number));
@@ -225,7 +251,30 @@ impl Sets {
             if set.unmeasured.is_empty() {
                 self.queue.remove(&(set.priority, number));
                 self.make_ready(number);
+            } else if set.interim.from <= now {
+                self.make_ready(number);
+            } else if set.interim.planned.is_none() {
+                set.interim.planned = Some(set.interim.from);
+                self.interim.insert((set.interim.from, number));
             }
+        }
+    }
+
+    /// When [`Sets::on_time`] is to be called.
+    pub fn timeout(&self) -> Option<Monotonic> {
+        self.interim.first().map(|(at, _)| *at)
+    }
+
+    /// Makes ready the sets whose time has come although addresses are missing.
+    pub fn on_time(&mut self, now: Monotonic) {
+        while let Some((at, number)) = self.interim.first().copied()
+            && at <= now
+        {
+            self.interim.pop_first();
+            if let Some(set) = self.sets.get_mut(number) {
+                set.interim.planned = None;
+            }
+            self.make_ready(number);
         }
     }
 
@@ -235,15 +284,30 @@ impl Sets {
         self.sets.get(*number).map(|set| (*number, Rc::clone(&set.name), set.family))
     }
 
-    /// Removes a ready set: its order was sent, or is not needed.
-    pub fn remove_ready(&mut self, number: usize) {
-        self.remove(number);
+    /// The order of a ready set was sent, or is not needed. A set that still waits for addresses stays.
+    pub fn note_ordered(&mut self, number: usize, was_sent: bool, now: Monotonic) {
+        self.unready(number);
+        if let Some(set) = self.sets.get_mut(number).filter(|_| was_sent) {
+            set.interim.from = now.plus(set.interim.gap);
+            set.interim.gap *= 2;
+        }
     }
 
-    /// Removes all ready sets: the daemon that was to get their orders is gone.
+    /// Takes back that a set is ready. Returns whether it waited for nothing else, so that it is gone.
+    fn unready(&mut self, number: usize) -> bool {
+        let Some(set) = self.sets.get(number) else { return false };
+        let is_measured = set.unmeasured.is_empty();
+        self.ready.remove(&(set.priority.recency, number));
+        if is_measured {
+            self.remove(number);
+        }
+        is_measured
+    }
+
+    /// Takes back that sets are ready: the daemon that was to get their orders is gone.
     pub fn drop_ready(&mut self) {
         while let Some((_, number)) = self.ready.first().copied() {
-            self.remove(number);
+            self.unready(number);
         }
     }
 
@@ -278,37 +342,34 @@ impl Sets {
         unmeasured
     }
 
-    fn is_worth_sending(&self, view: &FamilyView<'_>, choice: &ProbeChoice) -> bool {
-        let outcomes = outcomes(view, choice);
-        // The daemon puts extra addresses behind the others, regardless of the order.
-        let (trusted, extra) = outcomes.split_at(view.trusted().count());
-        outcomes.iter().any(|(_, outcome)| *outcome != Outcome::Unmeasured)
-            && (!view.sorted() || [trusted, extra].iter().any(|part| improves(part, self.hysteresis)))
+    /// When further samples of a set's addresses are due.
+    pub fn next_sample(&self, view: &FamilyView<'_>, choice: &ProbeChoice) -> Option<Monotonic> {
+        let probed = view.addresses().map(|a| a.address).filter(|a| may_be_probed(*a, self.private));
+        probed.take(PROBED_MAX).filter_map(|address| choice.next_sample(&address)).min()
     }
 
-    /// The order of a set as a record of the table has it; `None` if it is not worth sending.
+    /// The order of a ready set as a record of the table has it; `None` if it is not worth sending.
     pub fn order(
         &self,
+        number: usize,
         record: &Snapshot,
-        family: Family,
         generation: u64,
         choice: &ProbeChoice,
         now: Monotonic,
     ) -> Option<Order> {
+        let set = self.sets.get(number)?;
         let name = Name::from_wire(record.name()).ok()?;
-        let view = record.family(family).filter(|view| self.may_be_ordered(view, now))?;
-        if !self.is_worth_sending(&view, choice) {
+        let view = record.family(set.family).filter(|view| self.may_be_ordered(view, now))?;
+        let measured = Measured::of(&view, choice);
+        if !measured.is_worth_sending(&view, self.hysteresis, set.unmeasured.is_empty()) {
             return None;
         }
-        let outcomes = outcomes(&view, choice);
-        let (trusted, extra) = outcomes.split_at(view.trusted().count());
-        let addresses = ranked(trusted).into_iter().chain(ranked(extra));
         Some(Order {
             generation,
             name: name.to_string(),
-            rtype: if family == Family::A { "A" } else { "AAAA" }.to_owned(),
+            rtype: if set.family == Family::A { "A" } else { "AAAA" }.to_owned(),
             set_version: view.set_version(),
-            addresses: addresses.map(|(address, outcome)| ordered_address(address, outcome)).collect(),
+            addresses: measured.ranked(),
         })
     }
 
@@ -316,20 +377,6 @@ impl Sets {
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.numbers.is_empty() && self.queue.is_empty() && self.waiting.is_empty()
     }
-}
-
-fn outcomes(view: &FamilyView<'_>, choice: &ProbeChoice) -> Vec<(IpAddr, Outcome)> {
-    view.addresses().map(|a| (a.address, choice.outcome(&a.address))).collect()
-}
-
-fn ordered_address(address: IpAddr, outcome: Outcome) -> OrderedAddress {
-    let (rtt_us, reachable) = match outcome {
-        // The two greatest numbers have other meanings in the table.
-        Outcome::Answered(rtt) => (Some(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX - 2)), Some(true)),
-        Outcome::Unmeasured => (None, None),
-        Outcome::Refused | Outcome::Silent => (None, Some(false)),
-    };
-    OrderedAddress { address, rtt_us, reachable }
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
     responder = TunResponder("198.18.0.0/24", {"198.18.0.1": 50, ...})       # milliseconds; addresses not named stay silent
 
-Answers ICMP echo, and TCP SYN to any port with SYN-ACK. Needs CAP_NET_ADMIN and /dev/net/tun; to be used in a network namespace.
+Answers ICMP echo, and TCP SYN to any port with SYN-ACK. `jitter` and `loss` are shares (0.05: up to 5 % later; one of 20 packets lost),
+`blocked` are protocols that are never answered (1: ICMP). Needs CAP_NET_ADMIN and /dev/net/tun; to be used in a network namespace.
 """
-import fcntl, os, struct, subprocess, threading
+import fcntl, os, random, struct, subprocess, threading
 
 
 def _sum(data):
@@ -15,7 +16,8 @@ def _sum(data):
 
 
 class TunResponder:
-    def __init__(self, network, delays_ms, name="tun0"):
+    def __init__(self, network, delays_ms, name="tun0", jitter=0, loss=0, blocked=(), seed=1):
+        self.jitter, self.loss, self.blocked, self.random = jitter, loss, blocked, random.Random(seed)
         self.delays = {tuple(int(o) for o in a.split(".")): ms for a, ms in delays_ms.items()}
         self.fd = os.open("/dev/net/tun", os.O_RDWR)
         fcntl.ioctl(self.fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1001))  # TUNSETIFF: IFF_TUN | IFF_NO_PI
@@ -32,9 +34,11 @@ class TunResponder:
             header = (packet[0] & 15) * 4
             source, target, protocol, body = packet[12:16], packet[16:20], packet[9], packet[header:]
             delay = self.delays.get(tuple(target))
-            self.seen.append((".".join(map(str, target)), protocol))
-            if delay is None:
+            if protocol != 6 or body[13] & 0x12 == 2:
+                self.seen.append((".".join(map(str, target)), protocol))
+            if delay is None or protocol in self.blocked or self.random.random() < self.loss:
                 continue
+            delay *= 1 + self.jitter * self.random.random()
             if protocol == 1 and body[0] == 8:
                 answer = b"\0" + body[1:2] + b"\0\0" + body[4:]
                 answer = answer[:2] + struct.pack("!H", _sum(answer)) + answer[4:]

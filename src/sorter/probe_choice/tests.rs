@@ -19,6 +19,11 @@ const fn at(ms: u64) -> Monotonic {
 const SMALL: Priority = Priority { size: SetSize::Small, recency: 0, address: 0 };
 
 impl ProbeChoice {
+    /// The next probe, which there must be.
+    fn next(&mut self, now: Monotonic) -> Sent {
+        self.next_probe(now).expect("a probe")
+    }
+
     /// The outcome of an address if it is settled; otherwise the address is enqueued, as a set does it.
     fn settled_or_enqueued(&mut self, address: IpAddr, now: Monotonic) -> Option<Outcome> {
         if self.check_settled(&address, now) {
@@ -38,9 +43,9 @@ fn a_silent_address_costs_one_probe_a_method_and_period_however_many_sets_have_i
         for n in 0..8 {
             choice.settled_or_enqueued(ip(n), at(round));
         }
-        while let Some((address, probe)) = choice.next_probe(at(round)) {
-            sent.push((address, probe));
-            choice.probe_ended(address, ProbeResult::Silent, at(round));
+        while let Some(probe) = choice.next_probe(at(round)) {
+            sent.push(probe);
+            choice.probe_ended(probe, ProbeResult::Silent, at(round));
         }
     }
     assert_eq!(sent.len(), 8 * 3);
@@ -53,10 +58,12 @@ fn a_silent_address_costs_one_probe_a_method_and_period_however_many_sets_have_i
 fn no_method_is_tried_after_one_that_was_answered() {
     let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp, Probe::Tcp(443), Probe::Tcp(80)], 100), at(0));
     choice.settled_or_enqueued(ip(1), at(0));
-    assert_eq!(choice.next_probe(at(0)), Some((ip(1), Probe::Icmp)));
-    assert!(!choice.probe_ended(ip(1), ProbeResult::Refused, at(1)));
-    assert_eq!(choice.next_probe(at(1)), Some((ip(1), Probe::Tcp(443))));
-    assert!(choice.probe_ended(ip(1), ProbeResult::Answered(Duration::from_millis(7)), at(8)));
+    let first = choice.next(at(0));
+    assert_eq!((first.address, first.probe), (ip(1), Probe::Icmp));
+    assert!(!choice.probe_ended(first, ProbeResult::Refused, at(1)));
+    let second = choice.next(at(1));
+    assert_eq!((second.address, second.probe), (ip(1), Probe::Tcp(443)));
+    assert!(choice.probe_ended(second, ProbeResult::Answered(Duration::from_millis(7)), at(8)));
     assert_eq!(choice.next_probe(at(9)), None);
     assert_eq!(choice.outcome(&ip(1)), Outcome::Answered(Duration::from_millis(7)));
 }
@@ -66,8 +73,8 @@ fn a_refusal_counts_more_than_a_later_silence() {
     let mut choice = ProbeChoice::new(&sort(&[Probe::Tcp(443), Probe::Tcp(80)], 100), at(0));
     choice.settled_or_enqueued(ip(1), at(0));
     for result in [ProbeResult::Refused, ProbeResult::Silent] {
-        choice.next_probe(at(0));
-        choice.probe_ended(ip(1), result, at(0));
+        let sent = choice.next(at(0));
+        choice.probe_ended(sent, result, at(0));
     }
     assert_eq!(choice.outcome(&ip(1)), Outcome::Refused);
 }
@@ -78,8 +85,8 @@ fn a_probe_that_could_not_be_sent_replaces_no_measurement() {
     let probe = |choice: &mut ProbeChoice, results: [ProbeResult; 2], ms: u64| {
         assert_eq!(choice.settled_or_enqueued(ip(1), at(ms)), None);
         for result in results {
-            choice.next_probe(at(ms));
-            if choice.probe_ended(ip(1), result, at(ms)) {
+            let sent = choice.next(at(ms));
+            if choice.probe_ended(sent, result, at(ms)) {
                 return;
             }
         }
@@ -96,13 +103,13 @@ fn a_probe_that_could_not_be_sent_replaces_no_measurement() {
 fn a_measurement_does_not_count_in_another_network() {
     let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100), at(0));
     choice.settled_or_enqueued(ip(1), at(0));
-    choice.next_probe(at(0));
-    assert!(choice.probe_ended(ip(1), ProbeResult::Silent, at(1)));
+    let sent = choice.next(at(0));
+    assert!(choice.probe_ended(sent, ProbeResult::Silent, at(1)));
     // Noticed in the same turn, at the same time.
     choice.network_changed();
     assert_eq!(choice.settled_or_enqueued(ip(1), at(1)), None, "measured in the network before");
-    choice.next_probe(at(1));
-    assert!(choice.probe_ended(ip(1), ProbeResult::Silent, at(1)));
+    let sent = choice.next(at(1));
+    assert!(choice.probe_ended(sent, ProbeResult::Silent, at(1)));
     assert_eq!(choice.settled_or_enqueued(ip(1), at(1)), Some(Outcome::Silent));
 }
 
@@ -112,9 +119,9 @@ fn probes_are_bounded_in_rate_and_in_flight() {
     (0..2000).for_each(|n| assert_eq!(choice.settled_or_enqueued(ip(n), at(0)), None));
     let mut sent = 0;
     for ms in 0..2000 {
-        while let Some((address, _)) = choice.next_probe(at(ms)) {
+        while let Some(probe) = choice.next_probe(at(ms)) {
             sent += 1;
-            choice.probe_ended(address, ProbeResult::Silent, at(ms));
+            choice.probe_ended(probe, ProbeResult::Silent, at(ms));
         }
     }
     assert!((100..=125).contains(&sent), "{sent} in two seconds at 50 a second");
@@ -141,7 +148,7 @@ fn silent_addresses_of_large_sets_do_not_hold_up_those_of_small_sets() {
     }
     assert_eq!((in_flight, choice.timeout()), (LARGE_IN_FLIGHT_MAX, None));
     choice.enqueue(ip(3000), SMALL);
-    assert_eq!(choice.next_probe(at(100)), Some((ip(3000), Probe::Icmp)));
+    assert_eq!(choice.next(at(100)).address, ip(3000));
 }
 
 #[test]
@@ -151,7 +158,7 @@ fn a_full_queue_still_raises_the_priority_of_a_waiting_address() {
     (0..WAITING_MAX).for_each(|n| choice.enqueue(ip(n as u16), large));
     // The queue is full, and this address is in it.
     choice.enqueue(ip(7), SMALL);
-    assert_eq!(choice.next_probe(at(0)), Some((ip(7), Probe::Icmp)));
+    assert_eq!(choice.next(at(0)).address, ip(7));
     choice.dequeue(&ip(7));
     assert_eq!(choice.waiting(), WAITING_MAX, "its probe is in flight");
     choice.dequeue(&ip(8));
@@ -164,4 +171,60 @@ fn without_a_method_no_address_is_measured_or_waits() {
     choice.leave_out(Probe::Icmp);
     assert_eq!(choice.settled_or_enqueued(ip(1), at(0)), Some(Outcome::Unmeasured));
     assert_eq!((choice.next_probe(at(0)), choice.timeout()), (None, None));
+}
+
+#[test]
+fn the_next_method_is_tried_beside_one_that_takes_long() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp, Probe::Tcp(443)], 100), at(0));
+    choice.settled_or_enqueued(ip(1), at(0));
+    let echo = choice.next(at(0));
+    let impatient_at = choice.timeout().expect("a time");
+    assert!(impatient_at > at(20) && impatient_at < at(200), "{impatient_at:?}");
+    assert_eq!(choice.next_probe(at(10)), None);
+    let connection = choice.next(impatient_at);
+    assert_eq!((connection.address, connection.probe), (ip(1), Probe::Tcp(443)));
+    assert_eq!((choice.next_probe(at(400)), choice.timeout()), (None, None), "all methods are tried");
+    assert!(choice.probe_ended(connection, ProbeResult::Answered(Duration::from_millis(9)), at(400)));
+    assert!(!choice.probe_ended(echo, ProbeResult::Silent, at(1000)), "it ends later, and counts no more");
+    assert_eq!(choice.outcome(&ip(1)), Outcome::Answered(Duration::from_millis(9)));
+    assert_eq!((choice.in_flight, choice.waiting()), (0, 0));
+}
+
+#[test]
+fn an_address_is_silent_once_all_of_its_methods_are() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp, Probe::Tcp(443)], 100), at(0));
+    choice.settled_or_enqueued(ip(1), at(0));
+    let (echo, connection) = (choice.next(at(0)), choice.next(at(250)));
+    assert!(!choice.probe_ended(echo, ProbeResult::Silent, at(1000)));
+    assert_eq!((choice.outcome(&ip(1)), choice.waiting()), (Outcome::Unmeasured, 1));
+    assert!(choice.probe_ended(connection, ProbeResult::Silent, at(1250)));
+    assert_eq!((choice.outcome(&ip(1)), choice.waiting()), (Outcome::Silent, 0));
+}
+
+#[test]
+fn results_of_an_earlier_measurement_do_not_count_for_the_next() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp, Probe::Tcp(443)], 100), at(0));
+    choice.settled_or_enqueued(ip(1), at(0));
+    let (echo, connection) = (choice.next(at(0)), choice.next(at(250)));
+    assert!(choice.probe_ended(connection, ProbeResult::Answered(Duration::from_millis(9)), at(260)));
+    choice.enqueue(ip(1), SMALL);
+    let again = choice.next(at(300));
+    assert!(!choice.probe_ended(echo, ProbeResult::Refused, at(310)));
+    assert!(choice.probe_ended(again, ProbeResult::Answered(Duration::from_millis(8)), at(320)));
+    assert_eq!(choice.in_flight, 0);
+}
+
+#[test]
+fn the_first_samples_follow_each_other_soon_and_later_ones_do_not() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100), at(0));
+    let mut sampled = Vec::new();
+    for second in 0..700 {
+        let now = at(second * 1000);
+        if choice.settled_or_enqueued(ip(1), now).is_none() {
+            let sent = choice.next(now);
+            choice.probe_ended(sent, ProbeResult::Answered(Duration::from_millis(20)), now);
+            sampled.push(second);
+        }
+    }
+    assert_eq!(sampled, [0, 1, 5, 20, 80, 680]);
 }
