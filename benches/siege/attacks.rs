@@ -1,6 +1,6 @@
 //! The attacks. Each runs in a process of its own.
 
-use super::{Ended, again};
+use super::{Ended, again, handshakes};
 use hither_client::Table;
 use hither_control::{Order, OrderedAddress, SorterMessage, VERSION};
 use hither_net::seqpacket::Connection;
@@ -27,7 +27,7 @@ pub struct Attack {
     role: Option<fn(SocketAddr, &Path)>,
 }
 
-pub const ATTACKS: [Attack; 10] = [
+pub const ATTACKS: [Attack; 11] = [
     Attack { name: "none", is_for_all: true, privileged: false, role: None },
     Attack { name: "control", is_for_all: false, privileged: false, role: Some(control) },
     Attack { name: "hints", is_for_all: false, privileged: false, role: Some(hints) },
@@ -38,6 +38,7 @@ pub const ATTACKS: [Attack; 10] = [
     Attack { name: "unique", is_for_all: true, privileged: false, role: Some(unique) },
     Attack { name: "ports", is_for_all: true, privileged: false, role: Some(ports) },
     Attack { name: "silent", is_for_all: true, privileged: false, role: Some(silent) },
+    Attack { name: "handshakes", is_for_all: false, privileged: true, role: Some(handshakes::attack) },
 ];
 
 impl Attack {
@@ -133,7 +134,7 @@ fn orders(_: SocketAddr, dir: &Path) {
     }
 }
 
-fn asked(name: &str, rtype: Rtype) -> Vec<u8> {
+pub fn asked(name: &str, rtype: Rtype) -> Vec<u8> {
     let mut out = [0; 300];
     let bits = QueryBits { rd: true, cd: false, edns: None };
     let len = query(&mut out, 7, &Asked { name: &name.parse().expect("a name"), rtype }, bits);

@@ -2,11 +2,12 @@
 //! without one, of hither and of unbound in the same run. `cargo build --release && cargo bench --bench
 //! siege -- [ATTACKS] [--seconds N]`
 //!
-//! Attacks: `none control hints orders tcp sleepers reload unique ports silent`; without one, all of
-//! them. Each is a process of its own, which runs as the user nobody if this one is root.
+//! Attacks: `none control hints orders tcp sleepers reload unique ports silent handshakes`; without one, all
+//! of them. Each is a process of its own, which runs as the user nobody if this one is root.
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 mod attacks;
+mod handshakes;
 #[path = "../peers/load.rs"]
 #[allow(dead_code)] // Another benchmark uses the rest.
 mod load;

@@ -43,7 +43,7 @@ fn converse(mut stream: TcpStream) -> Option<()> {
     }
 }
 
-fn answer(query: &[u8], out: &mut [u8], tcp: bool) -> Option<usize> {
+pub fn answer(query: &[u8], out: &mut [u8], tcp: bool) -> Option<usize> {
     let read = Query::read(query).ok()?;
     if query.get(13..19).is_some_and(|label| label.eq_ignore_ascii_case(b"silent")) {
         return None;
