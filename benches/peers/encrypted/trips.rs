@@ -6,7 +6,7 @@ use super::kinds::{TRANSPORTS, WITH_A_DEAD_ADDRESS};
 use crate::load::{self, Load, Until};
 use crate::rigs::{Bench, closed};
 use crate::roles::Manner;
-use crate::servers::{Kind, Server, Task};
+use crate::servers::{self, Kind, Server, Task};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use std::time::Duration;
 
 /// The delay of the path in each direction.
 const DELAY_MS: u64 = 20;
-const NEAR: [u8; 4] = [10, 9, 0, 1];
+pub const NEAR: [u8; 4] = [10, 9, 0, 1];
 /// Leads to [`NEAR`] by the path.
-const FAR: [u8; 4] = [10, 9, 0, 2];
+pub const FAR: [u8; 4] = [10, 9, 0, 2];
 /// Nobody is here.
 pub const NOWHERE: [u8; 4] = [10, 9, 0, 9];
 const PORT: u16 = 853;
@@ -29,11 +29,12 @@ const UNUSED: Duration = Duration::from_secs(32);
 pub struct Path(Child);
 
 impl Path {
-    pub fn make(delay_ms: u64) -> Result<Path, String> {
+    /// A delay in milliseconds and the percentage of packets that are lost, in each direction.
+    pub fn make(delay_ms: u64, loss: u64) -> Result<Path, String> {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(|error| error.to_string())?;
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers/encrypted/long_path.py");
         let mut command = Command::new("python3");
-        command.arg(script).arg(delay_ms.to_string()).stdout(Stdio::piped());
+        command.arg(script).args([delay_ms, loss].map(|n| n.to_string())).stdout(Stdio::piped());
         let mut relay = command.spawn().map_err(|error| format!("python3: {error}"))?;
         let mut line = String::new();
         let read = relay.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
@@ -62,7 +63,7 @@ impl Bench {
     }
 
     fn trips_in_own_network(&mut self) -> Result<(), String> {
-        let _path = Path::make(DELAY_MS)?;
+        let _path = Path::make(DELAY_MS, 0)?;
         self.prepare();
         for round in 0..self.rounds.min(3) {
             let mut live = Vec::new();
@@ -79,7 +80,9 @@ impl Bench {
             std::thread::sleep(UNUSED);
             for (server, _) in &live {
                 let later = self.trips_of_one(server);
-                self.report.add("round trips", server.name, round, &[("with a ticket", later, "trips")]);
+                let figures =
+                    [("later", later, "trips"), ("by a ticket", self.resumptions(server), "handshakes")];
+                self.report.add("round trips", server.name, round, &figures);
             }
             for (transport, kind) in &WITH_A_DEAD_ADDRESS {
                 let port = PORT + *transport as u16;
@@ -101,6 +104,16 @@ impl Bench {
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let task = Task { dir: &dir, address, upstreams, names: 1000 };
         Server::start_notifying(kind, &task, ("0", self.priority)).map(|(server, _)| server)
+    }
+
+    /// How many handshakes of a server resumed an earlier session, by its own account.
+    fn resumptions(&self, server: &Server) -> f64 {
+        let Some(program) = servers::find("hitherctl") else { return f64::NAN };
+        let mut command = Command::new(program);
+        command.arg("--runtime-dir").arg(self.dir_of(server)).args(["status", "--json"]);
+        let output = command.output().map(|output| output.stdout).unwrap_or_default();
+        let status: serde_json::Value = serde_json::from_slice(&output).unwrap_or_default();
+        status["upstreams"][0]["tls"]["resumptions"].as_f64().unwrap_or(f64::NAN)
     }
 
     /// The time of one query in round trips of the path.

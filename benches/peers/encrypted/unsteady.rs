@@ -1,8 +1,9 @@
 //! Upstreams that lose answers, are dead, or reset connections: the time to the first answer, by each
 //! transport, compared with UDP. And the longest wait of one query behind others on the same connection.
 
+use super::await_upstream;
 use super::kinds::{TRANSPORTS, Transport};
-use super::trips::{NOWHERE, Path};
+use super::trips::{FAR, NEAR, NOWHERE, Path};
 use crate::load::{self, Load, Until};
 use crate::rigs::{Bench, Upstream, open};
 use crate::roles::Manner;
@@ -12,21 +13,32 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(6);
 const RESET_EVERY: u64 = 50;
 
-/// A set of upstreams: its name, their manners, and whether one more is dead.
+/// The percentage of packets, or of answers, that are lost.
+const LOSS: u64 = 10;
+
+/// A set of upstreams.
 struct Set {
     name: &'static str,
     manners: Vec<Manner>,
+    /// Whether there is one more, which is dead.
     has_dead: bool,
+    /// Whether the last one is reached by a path that loses packets.
+    has_lossy_path: bool,
 }
 
 /// The quickest upstream is the last one.
 fn sets() -> Vec<Set> {
     let [quick, middle, slow] = [5, 20, 80].map(Manner::delayed);
-    let (lossy, resetting) = (Manner { loss: 10, ..quick }, Manner { reset_every: RESET_EVERY, ..quick });
-    let set = |name, manners: &[Manner], has_dead| Set { name, manners: manners.to_vec(), has_dead };
+    let (lossy, resetting) = (Manner { loss: LOSS, ..quick }, Manner { reset_every: RESET_EVERY, ..quick });
+    let set = |name, manners: &[Manner], has_dead| {
+        let (manners, has_lossy_path) = (manners.to_vec(), false);
+        Set { name, manners, has_dead, has_lossy_path }
+    };
+    let lossy_path = set("the path to 5 ms loses 10 %", &[slow, middle, quick], false);
     vec![
         set("80, 20 and 5 ms", &[slow, middle, quick], false),
         set("5 ms loses 10 %", &[slow, middle, lossy], false),
+        Set { has_lossy_path: true, ..lossy_path },
         set("one is dead", &[slow, middle, quick], true),
         set("5 ms resets connections", &[slow, middle, resetting], false),
         set("all of these", &[slow, middle, lossy, resetting], true),
@@ -43,7 +55,7 @@ impl Bench {
     }
 
     fn unsteady_in_own_network(&mut self) -> Result<(), String> {
-        let _path = Path::make(0)?;
+        let _path = Path::make(0, LOSS)?;
         for set in sets() {
             for round in 0..self.rounds {
                 for transport in TRANSPORTS {
@@ -63,6 +75,15 @@ impl Bench {
         let upstreams: Vec<Upstream> =
             set.manners.iter().map(|manner| self.upstream_by(transport, *manner)).collect();
         let mut addresses: Vec<SocketAddr> = upstreams.iter().map(|upstream| upstream.1).collect();
+        let mut by_path = None;
+        if let (true, Some(last), Some(manner)) =
+            (set.has_lossy_path, addresses.last_mut(), set.manners.last())
+        {
+            let near = SocketAddr::from((NEAR, last.port()));
+            by_path = Some(self.upstream_at(transport.role(), near, *manner));
+            await_upstream(transport, near);
+            last.set_ip(FAR.into());
+        }
         if set.has_dead {
             addresses.insert(0, SocketAddr::from((NOWHERE, 853)));
         }
@@ -83,6 +104,7 @@ impl Bench {
         ];
         self.report.add(set.name, server.name, round, &figures);
         server.stop();
+        drop(by_path);
     }
 
     /// Asks two upstreams, each by one connection, of which one answer in a hundred takes 20 ms and the
