@@ -151,6 +151,23 @@ fn http2() {
     write("hpack", 10, &framed.concat());
 }
 
+/// Streams of DNS over QUIC, and frames in first packets: PADDING, PING, ACK, CRYPTO, CONNECTION_CLOSE.
+fn doq() {
+    let message = response(1);
+    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    for (n, octets) in [&framed[..], &framed[1..], &[0, 0]].iter().enumerate() {
+        write("doq", n, &[&[0, n as u8 * 9 + 1], *octets].concat());
+    }
+    let hello = [&[6, 0, 40, 2, 0, 0, 36, 3, 3][..], &[9; 32], &[0, 0x13, 0x01]].concat();
+    let frames: [&[u8]; 5] = [&[0; 30], &[1], &[2, 0, 0, 0, 0], &hello, &[0x1c, 0x01, 0x28, 0, 0]];
+    for (n, frame) in frames.iter().enumerate() {
+        let packet = |kind: u8| [&[kind, frame.len() as u8], *frame].concat();
+        write("doq", 10 + n, &[&[1][..], &packet(3), &[0xfe, 0, 7, 0], &packet(3)].concat());
+        write("doq", 20 + n, &[&[1][..], &packet(n as u8 % 3), &packet(4)].concat());
+    }
+    write("doq", 30, &[1, 1, 8, 0x1a, 0x2a, 0x3a, 0x4a, 0, 0, 0, 2]);
+}
+
 fn main() {
     kernel();
     http2();
@@ -182,5 +199,6 @@ fn main() {
     ];
     saved();
     connections();
+    doq();
     control.iter().enumerate().for_each(|(n, text)| write("control", n, text.as_bytes()));
 }

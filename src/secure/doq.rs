@@ -1,5 +1,6 @@
 //! DNS over QUIC (RFC 9250): each query on a stream of its own, over one UDP socket per connection.
 
+mod framing;
 mod stream;
 
 use crate::certificate::Validity;
@@ -367,7 +368,7 @@ fn transport() -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
-        .stream_receive_window(VarInt::from_u32(stream::OCTETS_MAX as u32))
+        .stream_receive_window(VarInt::from_u32(framing::OCTETS_MAX as u32))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None)

@@ -1,11 +1,9 @@
-//! One stream of DNS over QUIC: a query out, a response in, each with two octets of length.
+//! One stream of DNS over QUIC: a query out, a response in.
 
+use super::framing::{Framing, OCTETS_MAX};
 use crate::dot::HEADER_OCTETS;
 use crate::event::Reason;
 use quinn_proto::{ReadError, RecvStream, SendStream, WriteError};
-
-/// Octets of the largest message with its length.
-pub(super) const OCTETS_MAX: usize = 2 + 65535;
 
 /// A query that has a stream.
 #[derive(Debug)]
@@ -14,7 +12,7 @@ pub(super) struct Stream {
     /// Octets of the query that are not yet handed to QUIC.
     unsent: Vec<u8>,
     is_finished: bool,
-    received: Vec<u8>,
+    received: Framing,
 }
 
 /// What reading a stream has brought.
@@ -29,7 +27,7 @@ pub(super) enum Outcome {
 
 impl Stream {
     pub(super) fn new(channel: u64, query: Vec<u8>) -> Stream {
-        Stream { channel, unsent: query, is_finished: false, received: Vec::new() }
+        Stream { channel, unsent: query, is_finished: false, received: Framing::default() }
     }
 
     pub(super) fn channel(&self) -> u64 {
@@ -57,10 +55,8 @@ impl Stream {
         let Ok(mut chunks) = stream.read(true) else { return Outcome::Failed(Reason::Incomplete) };
         let outcome = loop {
             match chunks.next(OCTETS_MAX + 1) {
-                Ok(Some(chunk)) if self.received.len() + chunk.bytes.len() > OCTETS_MAX => {
-                    break Outcome::Failed(Reason::Size);
-                }
-                Ok(Some(chunk)) => self.received.extend_from_slice(&chunk.bytes),
+                Ok(Some(chunk)) if self.received.push(&chunk.bytes) => {}
+                Ok(Some(_)) => break Outcome::Failed(Reason::Size),
                 Ok(None) => break self.complete(),
                 Err(ReadError::Blocked) => break Outcome::Partial,
                 Err(ReadError::Reset(code)) => break Outcome::Failed(Reason::Stream(code.into_inner())),
@@ -73,15 +69,10 @@ impl Stream {
 
     /// The message of a stream that has ended.
     fn complete(&mut self) -> Outcome {
-        let received = std::mem::take(&mut self.received);
-        match received.split_first_chunk::<2>() {
-            Some((length, message)) if usize::from(u16::from_be_bytes(*length)) == message.len() => {
-                if message.len() < HEADER_OCTETS {
-                    return Outcome::Failed(Reason::Size);
-                }
-                Outcome::Message(message.to_vec())
-            }
-            _ => Outcome::Failed(Reason::Incomplete),
+        match self.received.take_message() {
+            Some(message) if message.len() < HEADER_OCTETS => Outcome::Failed(Reason::Size),
+            Some(message) => Outcome::Message(message),
+            None => Outcome::Failed(Reason::Incomplete),
         }
     }
 }
