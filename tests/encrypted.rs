@@ -136,6 +136,22 @@ fn an_upstream_over_quic_is_asked() {
     assert_eq!(daemon.json(&["status"])["upstreams"][0]["transport"], "quic");
 }
 
+/// RFC 8484, section 5.1.
+#[test]
+fn what_a_web_server_says_of_the_age_of_a_response_shortens_its_ttl() {
+    let authority = Authority::new();
+    let fields = format!("{}\r\ncache-control: max-age=60\r\nage: 20", backend::DNS);
+    let backend = backend::start(move |query| backend::page("200 OK", &fields, &seven(query)));
+    let Some(server) = Server::before(backend, Program::Nginx, Protocol::Https, &authority) else {
+        return skip("the age of a response", "nginx is not installed");
+    };
+    let daemon = daemon(&authority, &[https(server.address)]);
+    let reply = daemon.ask("aged.example");
+    let ttl = Message::read(&reply).expect("a readable reply").records().next().map(|record| record.ttl);
+    assert_eq!(ends(&reply), [7]);
+    assert!(ttl.is_some_and(|ttl| ttl <= 40 && ttl > 10), "{ttl:?}");
+}
+
 #[test]
 fn a_server_that_cannot_be_trusted_is_never_asked_in_clear_text() {
     let (authority, address) = (Authority::new(), own_address());
