@@ -30,6 +30,8 @@ pub(crate) const NAME: &str = "dns.example";
 /// The file of the authority, in the directory of the bench.
 const CA_FILE: &str = "ca.pem";
 const CHAIN_FILE: &str = "chain.pem";
+/// Queries of a burst: fewer than hither has rounds by default.
+const BURST: u64 = 1900;
 const KEY_FILE: &str = "key.pem";
 
 /// Serves as an upstream of this transport. Its certificate is in `dir`.
@@ -141,6 +143,9 @@ impl Bench {
                 let (steady, _) = Self::slice(server, open(names, 1000.0));
                 let names = self.next_names(50_000);
                 let (window, _) = Self::slice(server, closed(names, 200));
+                let names = self.next_names(10_000);
+                let burst = Load { until: Until::Count(BURST), ..closed(names, BURST as usize) };
+                let (burst, _) = Self::slice(server, burst);
                 let lost = steady.lost + steady.bad + window.lost + window.bad;
                 let added = |q| (steady.quantile(q) - direct.quantile(q)) * 1000.0;
                 let figures = [
@@ -148,6 +153,7 @@ impl Bench {
                     ("added p99", added(0.99), "us"),
                     ("rate, 200 at once", window.rate() / 1000.0, "k/s"),
                     ("lost or bad", lost as f64, "queries"),
+                    ("lost of 1900 at once", (burst.lost + burst.bad) as f64, "queries"),
                 ];
                 self.report.add("encrypted, 10 ms away", server.name, round, &figures);
             }

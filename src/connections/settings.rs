@@ -23,7 +23,8 @@ pub struct Settings {
     /// How long after its latest query an endpoint gets a new connection when the server closes one.
     pub reopen_within: Duration,
     /// How many queries of one endpoint may wait for a connection; at least 1. At the limit, the oldest
-    /// fails.
+    /// fails. By default they are more than the core has rounds by default, so that a burst of questions
+    /// waits for a server that takes few queries at a time.
     pub waiting_max: usize,
 }
 
@@ -38,7 +39,7 @@ impl Default for Settings {
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             reopen_within: Duration::from_secs(60),
-            waiting_max: 1_024,
+            waiting_max: 2_048,
         }
     }
 }
