@@ -22,6 +22,8 @@ pub(super) struct Measurement {
     /// An answer has the median of the samples.
     pub outcome: Outcome,
     pub samples: Samples,
+    /// Whether the latest probes could be sent.
+    pub was_tried: bool,
 }
 
 /// The latest round-trip times of an address in one network, in microseconds.
@@ -81,6 +83,7 @@ impl Measurements {
     pub fn note(&mut self, address: IpAddr, outcome: Outcome, network: u64, now: Monotonic) {
         let known = self.get(&address).filter(|known| known.network == network);
         let mut samples = known.map_or_else(Samples::default, |known| known.samples);
+        let was_tried = outcome != Outcome::Unmeasured;
         let outcome = match (outcome, known) {
             (Outcome::Answered(rtt), _) => {
                 samples.add(rtt);
@@ -92,7 +95,7 @@ impl Measurements {
                 outcome
             }
         };
-        self.insert(address, Measurement { at: now, network, outcome, samples });
+        self.insert(address, Measurement { at: now, network, outcome, samples, was_tried });
     }
 
     fn insert(&mut self, address: IpAddr, measurement: Measurement) {
@@ -121,6 +124,7 @@ mod tests {
             network,
             outcome,
             samples: Samples::default(),
+            was_tried: true,
         };
         let mut kept = Measurements::default();
         (0..MEASUREMENTS_MAX).for_each(|n| kept.insert(ip(n), of(1, 0, Outcome::Silent)));
@@ -153,7 +157,8 @@ mod tests {
         assert_eq!(note(&[18, 18, 18], 0), 18, "the first three are gone");
         assert_eq!(note(&[300], 1), 300, "another network");
         kept.note(ip, Outcome::Unmeasured, 1, Monotonic(2));
-        assert_eq!(kept.get(&ip).map(|found| found.samples.count()), Some(1));
+        let same = kept.get(&ip).expect("measured");
+        assert_eq!((same.samples.count(), same.was_tried), (1, false));
         kept.note(ip, Outcome::Silent, 1, Monotonic(3));
         let silent = kept.get(&ip).expect("measured");
         assert_eq!((silent.outcome, silent.samples.count()), (Outcome::Silent, 0));

@@ -4,7 +4,7 @@
 //! address is probed once for all names that have it, by each method of `sort.probes` in turn until
 //! one is answered. The next method is tried when one fails, and beside it when it takes long.
 
-use super::measurements::Measurements;
+use super::measurements::{Measurement, Measurements};
 use super::methods::{Methods, Tried};
 use super::pace::Pace;
 use super::ranking::Outcome;
@@ -158,9 +158,10 @@ impl ProbeChoice {
     }
 
     /// When one of the first samples of an address is due. They follow each other soon, since one alone
-    /// carries the whole jitter of its moment.
+    /// carries the whole jitter of its moment, unless probes cannot be sent.
     pub fn next_sample(&self, address: &IpAddr) -> Option<Monotonic> {
-        let measurement = self.measurements.get(address).filter(|found| found.network == self.network)?;
+        let is_of_network = |found: &Measurement| found.network == self.network && found.was_tried;
+        let measurement = self.measurements.get(address).filter(is_of_network)?;
         let nth = usize::from(measurement.samples.count()).checked_sub(1)?;
         Some(measurement.at.plus(*SAMPLES_AFTER.get(nth)?))
     }

@@ -228,3 +228,19 @@ fn the_first_samples_follow_each_other_soon_and_later_ones_do_not() {
     }
     assert_eq!(sampled, [0, 1, 5, 20, 80, 680]);
 }
+
+#[test]
+fn no_sample_follows_soon_where_probes_cannot_be_sent() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100), at(0));
+    let mut probes = 0;
+    for second in 0..500 {
+        let now = at(second * 1000);
+        if choice.settled_or_enqueued(ip(1), now).is_none() {
+            let sent = choice.next(now);
+            let first = ProbeResult::Answered(Duration::from_millis(20));
+            choice.probe_ended(sent, if probes == 0 { first } else { ProbeResult::NotSent }, now);
+            probes += 1;
+        }
+    }
+    assert_eq!(probes, 2);
+}
