@@ -82,6 +82,10 @@ pub enum Fault {
     Signature,
     /// It is not for servers.
     Purpose,
+    /// It is one of an authority, as self-signed ones mostly are.
+    Authority,
+    /// It is of version 1, which states no names for servers.
+    Version,
     /// It cannot be read, or uses what is not supported; with detail.
     Unusable(String),
 }
@@ -144,6 +148,12 @@ impl Error {
             Self::Certificate(Fault::OtherKey(_)) => {
                 Some("add this pin to 'pins' if the upstream has changed its key")
             }
+            Self::Certificate(Fault::Authority) => Some(
+                "give its pin in 'pins' with verify = \"pin\", or use a certificate that the authority issued",
+            ),
+            Self::Certificate(Fault::Version) => {
+                Some("the upstream needs a certificate of version 3 with a subjectAltName")
+            }
             Self::Alert(116, _) => Some("use an upstream that needs no client certificate"),
             Self::Alert(120, _) => Some("check scheme and port of the upstream"),
             Self::NotTls => Some("check address and port of the upstream"),
@@ -174,7 +184,11 @@ impl Fault {
             }
             CertificateError::Other(other) => match other.0.downcast_ref::<Fault>() {
                 Some(fault) => fault.clone(),
-                None => Fault::Unusable(shortened(&other.0.to_string())),
+                None => match other.0.to_string().as_str() {
+                    "CaUsedAsEndEntity" => Fault::Authority,
+                    "UnsupportedCertVersion" => Fault::Version,
+                    detail => Fault::Unusable(shortened(detail)),
+                },
             },
             error => Fault::Unusable(shortened(&format!("{error:?}"))),
         }
@@ -260,6 +274,10 @@ impl fmt::Display for Fault {
             }
             Self::Signature => f.write_str("a signature of the certificate or its key is wrong"),
             Self::Purpose => f.write_str("the certificate is not one for servers"),
+            Self::Authority => f.write_str(
+                "the certificate is that of an authority, as self-signed ones mostly are, not of a server",
+            ),
+            Self::Version => f.write_str("the certificate is of version 1, which states no name of a server"),
             Self::Unusable(detail) => write!(f, "the certificate cannot be used ({detail})"),
         }
     }
@@ -286,6 +304,9 @@ fn base64(pin: &Pin) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::server::ParsedCertificate;
 
     #[test]
     fn a_pin_is_shown_as_it_is_written_in_the_configuration() {
@@ -298,6 +319,26 @@ mod tests {
         assert_eq!(stated("DnsName(\"*.dns.example\")").as_deref(), Some("*.dns.example"));
         assert_eq!(stated("IpAddress(2001:db8::1)").as_deref(), Some("2001:db8::1"));
         assert_eq!(stated("DirectoryName"), None);
+    }
+
+    /// What `openssl x509 -req` makes without extensions.
+    const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBEjCBuQIUGvucPAtJa9ft+5Hih5Op6Z1jaPwwCgYIKoZIzj0EAwIwDDEKMAgG\n\
+A1UEAwwBYTAeFw0yNjExMjkyMTA2MjVaFw0yNjEyMDIyMTA2MjVaMAwxCjAIBgNV\n\
+BAMMAWEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASvapW3I2MZX1V7QRLDrqR4\n\
+5lNBq8RdwKK+TwE+Bn4AZiL/ZsdAJVrzbKeQa/IhpyVmuS8hI6N057x+DP1sIdl4\n\
+MAoGCCqGSM49BAMCA0gAMEUCIQCMmnKyA71goGaG9MUXoRBsz5xuur60WlZW2Ty4\n\
+v4/NPAIgWhUACfzSzClyvbYD7WwFLYYX4M3VpdC4Wm7Rlcrc/Ek=\n\
+-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_certificate_of_version_1_is_named_so() {
+        let certificate = CertificateDer::from_pem_slice(OF_VERSION_1.as_bytes()).expect("a certificate");
+        let error = ParsedCertificate::try_from(&certificate).map(drop).expect_err("no version 3");
+        let error = Error::from_tls(error, Phase::Handshake);
+        assert_eq!(error, Error::Certificate(Fault::Version));
+        assert!(error.remedy().is_some_and(|remedy| remedy.contains("subjectAltName")));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use crate::policy::Roots;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fmt};
@@ -28,6 +28,8 @@ const SYSTEM: [&str; 6] = [
 const VARIABLE: &str = "SSL_CERT_FILE";
 /// Octets of a file of authorities; those of distributions have about 220 000.
 const FILE_OCTETS_MAX: u64 = 8 << 20;
+/// What editors of other systems write in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The authorities that upstreams' certificates may be issued by. A copy is cheap.
 #[derive(Clone, Debug)]
@@ -63,13 +65,10 @@ impl Trust {
             Roots::File(file) => file.clone(),
             Roots::System => system_file().ok_or(TrustError::NoSystemFile)?,
         };
-        let mut octets = Vec::new();
-        let opened =
-            File::open(&file).and_then(|open| open.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets));
-        match opened {
+        match octets_of(&file) {
             Err(error) => Err(TrustError::Unreadable(file, error)),
-            Ok(count) if count as u64 > FILE_OCTETS_MAX => Err(TrustError::TooLarge(file)),
-            Ok(_) => Trust::read(&octets, &file),
+            Ok(octets) if octets.len() as u64 > FILE_OCTETS_MAX => Err(TrustError::TooLarge(file)),
+            Ok(octets) => Trust::read(&octets, &file),
         }
     }
 
@@ -78,6 +77,7 @@ impl Trust {
     /// # Errors
     /// [`TrustError::Empty`] if no certificate in it can be used.
     pub fn read(octets: &[u8], file: &Path) -> Result<Trust, TrustError> {
+        let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets);
         let (mut roots, mut skipped) = (RootCertStore::empty(), 0);
         for certificate in CertificateDer::pem_slice_iter(octets) {
             let is_added = certificate.is_ok_and(|certificate| roots.add(certificate).is_ok());
@@ -112,6 +112,24 @@ impl Trust {
     pub fn file(&self) -> &Path {
         &self.file
     }
+}
+
+/// The first octets of a file, one more than a file of authorities may have. Opening a FIFO would wait for
+/// its writer, so anything but a file is an error.
+fn octets_of(file: &Path) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(file)?;
+    if found.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if !found.is_file() {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "it is a FIFO, a socket or a device, not a file",
+        ));
+    }
+    let mut octets = Vec::new();
+    File::open(file)?.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets)?;
+    Ok(octets)
 }
 
 fn system_file() -> Option<PathBuf> {

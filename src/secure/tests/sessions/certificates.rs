@@ -2,8 +2,9 @@
 
 use crate::support::{Authority, Identity, Leaf, NAME, Pair, Server, policy, shared};
 use hither_secure::{
-    Clock, Date, Error, Fault, Policy, Scheme, ServerName, Shared, SharedError, Trust, Verify,
+    Clock, Date, Error, Fault, Policy, Roots, Scheme, ServerName, Shared, SharedError, Trust, Verify,
 };
+use std::path::Path;
 use std::sync::Arc;
 
 /// Connects to a server with this certificate, and returns why it was refused.
@@ -76,7 +77,7 @@ fn another_name_is_refused_and_both_are_shown() {
     let Error::Certificate(Fault::OtherName { expected, presented }) = &error else { panic!("{error:?}") };
     assert_eq!(expected, NAME);
     assert_eq!(presented, &["dns.other", "192.0.2.1"]);
-    assert!(error.remedy().is_some_and(|remedy| remedy.contains("'name'")));
+    assert!(error.remedy().is_some_and(|remedy| remedy.contains("its name")));
 }
 
 #[test]
@@ -90,6 +91,17 @@ fn an_unknown_authority_is_refused() {
 fn a_certificate_of_clients_is_refused() {
     let error = strict(&Leaf { is_for_servers: false, ..Leaf::default() });
     assert_eq!(error, Some(Error::Certificate(Fault::Purpose)));
+}
+
+#[test]
+fn a_self_signed_certificate_of_an_authority_needs_a_pin() {
+    let identity = Identity::self_signed();
+    let trust = Trust::read(identity.chain_pem.as_bytes(), Path::new("self.pem")).expect("one authority");
+    let error = refused(policy(Scheme::Dot), &trust, &identity).expect("no server");
+    assert_eq!(error, Error::Certificate(Fault::Authority));
+    assert!(error.remedy().is_some_and(|remedy| remedy.contains("verify = \"pin\"")));
+    let pinned = Policy { pins: vec![identity.pin], verify: Verify::Pin, ..policy(Scheme::Dot) };
+    assert_eq!(refused(pinned, &Trust::none(), &identity), None, "the remedy helps");
 }
 
 #[test]
@@ -171,16 +183,25 @@ fn a_policy_that_nothing_meets_is_refused_at_once() {
 
 #[test]
 fn files_without_authorities_are_refused() {
-    let read =
-        |text: &str| Trust::read(text.as_bytes(), std::path::Path::new("x.pem")).map(|trust| trust.count());
+    let read = |text: &str| Trust::read(text.as_bytes(), Path::new("x.pem")).map(|trust| trust.count());
     assert!(read("").is_err() && read("no certificate").is_err());
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(read(broken).is_err());
     let both = format!("{broken}{}", Authority::new().pem);
     assert_eq!(read(&both).expect("one authority"), 1);
-    let missing = hither_secure::Roots::File("/nonexistent/ca.pem".into());
-    let error = Trust::load(&missing).expect_err("no file").to_string();
+    let marked = format!("\u{feff}{}", Authority::new().pem);
+    assert_eq!(read(&marked).expect("one authority behind a byte order mark"), 1);
+    let why = |file: &Path| Trust::load(&Roots::File(file.into())).expect_err("no file").to_string();
+    let error = why(Path::new("/nonexistent/ca.pem"));
     assert!(error.contains("cannot read the certificate authorities in /nonexistent/ca.pem"), "{error}");
+    assert!(why(Path::new("/")).ends_with("in /: is a directory"), "{}", why(Path::new("/")));
+    // A FIFO without a writer would stop the reader for ever.
+    let fifo = std::env::temp_dir().join(format!("hither-authorities-{}.fifo", std::process::id()));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let error = why(&fifo);
+    std::fs::remove_file(&fifo).expect("removable");
+    assert!(error.ends_with("it is a FIFO, a socket or a device, not a file"), "{error}");
 }
 
 #[test]

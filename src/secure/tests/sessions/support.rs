@@ -2,7 +2,7 @@
 
 use hither_secure::{Clock, DotSession, Error, Event, Policy, Ready, Roots, Scheme, Shared, Trust, Verify};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     PublicKeyData, date_time_ymd,
 };
 use rustls::crypto::ring::default_provider;
@@ -76,8 +76,21 @@ impl Authority {
         }];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let spki = key.subject_public_key_info();
-        let hash = ring::digest::digest(&ring::digest::SHA256, &spki);
+        Identity::of(&certificate, &key)
+    }
+}
+
+impl Identity {
+    /// A certificate as `openssl req -x509` makes it: its own authority.
+    pub fn self_signed() -> Identity {
+        let mut params = CertificateParams::new([NAME.to_owned()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Identity::of(&params.self_signed(&key).expect("a certificate"), &key)
+    }
+
+    fn of(certificate: &Certificate, key: &KeyPair) -> Identity {
+        let hash = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
         Identity {
             chain: vec![certificate.der().clone()],
             pin: hash.as_ref().try_into().expect("32 octets"),
@@ -86,9 +99,7 @@ impl Authority {
             key_pem: key.serialize_pem(),
         }
     }
-}
 
-impl Identity {
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::try_from(self.key.clone()).expect("PKCS #8")
     }
