@@ -149,10 +149,13 @@ impl Encrypted {
         self.pass_on_addresses(now);
     }
 
-    /// Tells the machine the addresses of hosts that have changed.
+    /// Tells the machine the addresses of hosts that have changed, and the operator that there are none.
     fn pass_on_addresses(&mut self, now: Monotonic) {
         while let Some(host) = self.host_names.take_changed() {
             let (addresses, is_looking_up) = self.host_names.addresses(&host);
+            if let Some(why) = self.host_names.problem(&host).filter(|_| !is_looking_up) {
+                self.endpoints.note_no_address(&host, why, now);
+            }
             for input in self.endpoints.set_addresses(&host, &addresses, is_looking_up) {
                 self.tell(now, input);
             }

@@ -118,6 +118,15 @@ impl Endpoints {
         ids.into_iter().filter_map(|id| self.input(id)).collect()
     }
 
+    /// Notes why no address of a host is known.
+    pub fn note_no_address(&mut self, host: &Name, why: &str, now: Monotonic) {
+        for endpoint in self.endpoints.values_mut() {
+            if endpoint.setup.lookup.as_ref() == Some(host) {
+                endpoint.health.note_no_address(why.to_owned(), endpoint.setup.named(), now);
+            }
+        }
+    }
+
     fn new_id(&mut self) -> EndpointId {
         self.next_id = self.next_id.wrapping_add(1);
         EndpointId(self.next_id)

@@ -88,6 +88,12 @@ impl Health {
         self.log(upstream, now);
     }
 
+    /// Notes that no address of the upstream's name is known.
+    pub fn note_no_address(&mut self, why: String, upstream: Named<'_>, now: Monotonic) {
+        (self.down, self.problem) = (Some(Failure::NoAddress), Some(why));
+        self.log(upstream, now);
+    }
+
     /// Notes that the upstream has answered, after it could not be used.
     pub fn note_up(&mut self, upstream: Named<'_>) {
         self.down = None;
@@ -137,7 +143,7 @@ fn sentence_of_failure(failure: Failure, addresses: &[SocketAddr]) -> String {
     match failure {
         Failure::Refused => format!("{shown} refuses connections; check address and port of the upstream"),
         Failure::Handshake => format!("{shown} did not complete the handshake in time"),
-        Failure::Closed => format!("{shown} ends each connection without an answer"),
+        Failure::Closed => format!("{shown} accepts connections and answers no query on them"),
         Failure::NoAddress => "its name has no address".to_owned(),
         Failure::NoSocket => "there is no file descriptor left for a connection".to_owned(),
         _ => format!("{shown} cannot be reached"),
