@@ -4,7 +4,7 @@ use super::{Context, End, present};
 use hither_client::Name;
 use hither_control::{
     CONTROL_SOCKET, MESSAGE_MAX, QueryReport, Request, Response, SorterState, SourceKind, Status, TlsStatus,
-    UpstreamStatus, counted, decode, encode, socket_paths,
+    Transport, UpstreamStatus, counted, decode, encode, socket_paths,
 };
 use hither_net::seqpacket::Connection;
 use hither_wire::edns::EDE;
@@ -200,7 +200,10 @@ fn print_upstream(out: &mut impl Write, upstream: &UpstreamStatus) -> Result<(),
         write!(out, ", {} in a row", counted(upstream.failures.into(), "failure", "failures"))?;
     }
     if let Some(left) = upstream.retry_in_ms {
-        write!(out, ", tried again in {left} ms")?;
+        match left {
+            0 => write!(out, ", tried again with the next query that needs it")?,
+            left => write!(out, ", tried again in {left} ms")?,
+        }
     }
     writeln!(out, "{}", if upstream.edns { "" } else { ", without EDNS" })?;
     if let Some(tls) = &upstream.tls {
@@ -322,9 +325,12 @@ fn print_query(
         writeln!(out, "    {record}")?;
     }
     for attempt in &report.attempts {
+        // The query may wait for a connection.
+        let is_plain = matches!(attempt.transport, Transport::Udp | Transport::Tcp);
+        let begun = if is_plain { "sent" } else { "begun" };
         write!(
             out,
-            "{:<24} {} sent at {:>9.3} ms, ",
+            "{:<24} {} {begun} at {:>9.3} ms, ",
             attempt.upstream,
             attempt.transport,
             ms(attempt.sent_us)

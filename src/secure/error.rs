@@ -139,9 +139,9 @@ impl Error {
             Self::Certificate(Fault::Expired { .. } | Fault::NotYetValid { .. }) => {
                 Some("check the clock of this host; if it is right, the upstream needs another certificate")
             }
-            Self::Certificate(Fault::OtherName { .. }) => {
-                Some("set its name to one of these if the upstream is meant, or correct its address")
-            }
+            Self::Certificate(Fault::OtherName { .. }) => Some(
+                "set its name ('name', or what follows '#') to one of these if the upstream is meant, or correct its address",
+            ),
             Self::Certificate(Fault::UnknownIssuer) => Some(
                 "set 'ca_file' to the authority of the upstream; a network that intercepts TLS looks like this too",
             ),

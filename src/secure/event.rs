@@ -158,6 +158,9 @@ impl fmt::Display for Reason {
         match self {
             Self::Stream(code) => write!(f, "the upstream reset the stream with the code {code}"),
             Self::Incomplete => f.write_str("the upstream ended the stream without one complete message"),
+            Self::Status(404, None) => f.write_str(
+                "the upstream responded with HTTP status 404; expected 200; is the path of the URL right?",
+            ),
             Self::Status(status, None) => {
                 write!(f, "the upstream responded with HTTP status {status}; expected 200")
             }

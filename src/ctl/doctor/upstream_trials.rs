@@ -160,7 +160,7 @@ fn captive_portal(tried: &[Tried]) -> Option<Finding> {
     is_caught.then(|| {
         Finding::warning(
             "network",
-            "no encrypted upstream can be used, while a plain one answers: this network may want a login first (captive portal), or block encrypted DNS; verify = \"opportunistic\" would accept its certificates",
+            "no encrypted upstream can be used, while a plain one answers: this network may want a login first (captive portal), or block encrypted DNS; the lines above say what failed; verify = \"opportunistic\" would accept any certificate",
         )
     })
 }

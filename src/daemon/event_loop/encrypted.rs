@@ -8,7 +8,7 @@ use hither_rounds::{Input, UpstreamReport};
 use hither_table::Monotonic;
 
 /// What operators read in such a network.
-const CAPTIVE_PORTAL: &str = "no encrypted upstream can be authenticated, while this network's own servers answer: the network may want a login first (captive portal); nothing is asked without encryption; verify = \"opportunistic\" in hither.toml(5) would accept its certificates";
+const CAPTIVE_PORTAL: &str = "no encrypted upstream can be authenticated, while this network's own servers answer: the network may want a login first (captive portal), or tls.ca_file lacks their authority; nothing is asked without encryption; verify = \"opportunistic\" in hither.toml(5) would accept any certificate";
 
 impl Daemon {
     /// Handles the events of a connection, or queues a step of its handshake.

@@ -191,7 +191,7 @@ impl Endpoints {
             let Err(sentence) = self.shared(id).map(drop) else { continue };
             if let Some(endpoint) = self.endpoints.get_mut(&id) {
                 let named = endpoint.setup.named();
-                endpoint.health.note_problem(sentence, named, now);
+                endpoint.health.note_own_problem(sentence, named, now);
                 endpoint.health.note_down(Failure::Handshake, named, now);
             }
         }

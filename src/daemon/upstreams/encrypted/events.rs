@@ -178,11 +178,19 @@ impl Encrypted {
         }
     }
 
-    pub(super) fn note_problem(&mut self, key: usize, sentence: String, now: Monotonic) {
+    fn note_problem(&mut self, key: usize, sentence: String, now: Monotonic) {
         let Some(endpoint) = self.lines.get(key).and_then(|line| self.endpoints.get_mut(line.endpoint))
         else {
             return;
         };
         endpoint.health.note_problem(sentence, endpoint.setup.named(), now);
+    }
+
+    /// Notes why this host can make no connection.
+    pub(super) fn note_own_problem(&mut self, key: usize, sentence: String, now: Monotonic) {
+        let endpoint = self.lines.get(key).and_then(|line| self.endpoints.get_mut(line.endpoint));
+        if let Some(endpoint) = endpoint {
+            endpoint.health.note_own_problem(sentence, endpoint.setup.named(), now);
+        }
     }
 }

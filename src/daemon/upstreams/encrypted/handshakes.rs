@@ -41,7 +41,7 @@ impl Encrypted {
         let Some(key) = self.key_of(slot) else { return Ok(()) };
         let Some(line) = self.lines.get_mut(key) else { return Ok(()) };
         if let Err(sentence) = self.endpoints.shared(line.endpoint) {
-            self.note_problem(key, sentence, now);
+            self.note_own_problem(key, sentence, now);
             self.lose(key, Why::Handshake, now);
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl Encrypted {
         let shared = match self.endpoints.shared(line.endpoint) {
             Ok(shared) => shared.clone(),
             Err(sentence) => {
-                self.note_problem(key, sentence, now);
+                self.note_own_problem(key, sentence, now);
                 return self.lose(key, Why::Handshake, now);
             }
         };
@@ -146,7 +146,7 @@ impl Encrypted {
                 }
             }
             Err(error) => {
-                self.note_problem(key, error.to_string(), now);
+                self.note_own_problem(key, error.to_string(), now);
                 self.lose(key, Why::Handshake, now);
             }
         }

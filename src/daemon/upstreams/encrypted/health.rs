@@ -23,6 +23,8 @@ pub(super) struct Health {
     quiet_until: Monotonic,
     /// Why no connection can be made.
     down: Option<Failure>,
+    /// Whether the problem is one of this host, such as a file of authorities that is missing.
+    is_own: bool,
     /// Whether the upstream answers queries with something that is no response.
     is_refusing: bool,
 }
@@ -41,12 +43,18 @@ impl Health {
 
     /// Whether a server is reached that cannot be authenticated.
     pub fn is_refused(&self) -> bool {
-        self.down == Some(Failure::Handshake)
+        self.down == Some(Failure::Handshake) && !self.is_own
+    }
+
+    /// Notes why this host can make no connection.
+    pub fn note_own_problem(&mut self, sentence: String, upstream: Named<'_>, now: Monotonic) {
+        self.note_problem(sentence, upstream, now);
+        self.is_own = true;
     }
 
     /// Notes why a connection could not be made, or what made a connection useless.
     pub fn note_problem(&mut self, sentence: String, upstream: Named<'_>, now: Monotonic) {
-        self.problem = Some(sentence);
+        (self.problem, self.is_own) = (Some(sentence), false);
         self.note_failed(upstream, now);
     }
 
@@ -59,7 +67,8 @@ impl Health {
 
     /// Notes that a connection is ready, and what strict checks would have found wrong with it.
     pub fn note_ready(&mut self, finding: Option<&Error>) {
-        self.problem = finding.map(sentence_of);
+        let accepted = "the upstream is used all the same, as verify = \"opportunistic\" says";
+        self.problem = finding.map(|finding| format!("{}; {accepted}", sentence_of(finding)));
     }
 
     /// Notes that a query was answered with something that is no response, such as an error of HTTP.
@@ -142,7 +151,9 @@ fn sentence_of_failure(failure: Failure, addresses: &[SocketAddr]) -> String {
     let shown = shown.join(", ");
     match failure {
         Failure::Refused => format!("{shown} refuses connections; check address and port of the upstream"),
-        Failure::Handshake => format!("{shown} did not complete the handshake in time"),
+        Failure::Handshake => {
+            format!("{shown} did not complete the handshake in time; does it speak TLS at this port?")
+        }
         Failure::Closed => format!("{shown} accepts connections and answers no query on them"),
         Failure::NoAddress => "its name has no address".to_owned(),
         Failure::NoSocket => "there is no file descriptor left for a connection".to_owned(),
