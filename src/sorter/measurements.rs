@@ -24,6 +24,9 @@ pub(super) struct Measurement {
     pub samples: Samples,
     /// Whether the latest probes could be sent.
     pub was_tried: bool,
+    /// Whether an address that had answered did not answer the latest probes. That may be one lost
+    /// packet, so only the second time counts.
+    pub is_doubted: bool,
 }
 
 /// The latest round-trip times of an address in one network, in microseconds.
@@ -84,18 +87,22 @@ impl Measurements {
         let known = self.get(&address).filter(|known| known.network == network);
         let mut samples = known.map_or_else(Samples::default, |known| known.samples);
         let was_tried = outcome != Outcome::Unmeasured;
+        let is_believed =
+            |known: &Measurement| matches!(known.outcome, Outcome::Answered(_)) && !known.is_doubted;
+        let is_doubted = outcome == Outcome::Silent && known.as_ref().is_some_and(is_believed);
         let outcome = match (outcome, known) {
             (Outcome::Answered(rtt), _) => {
                 samples.add(rtt);
                 Outcome::Answered(samples.median())
             }
             (Outcome::Unmeasured, Some(known)) => known.outcome,
+            (Outcome::Silent, Some(known)) if is_doubted => known.outcome,
             (outcome, _) => {
                 samples = Samples::default();
                 outcome
             }
         };
-        self.insert(address, Measurement { at: now, network, outcome, samples, was_tried });
+        self.insert(address, Measurement { at: now, network, outcome, samples, was_tried, is_doubted });
     }
 
     fn insert(&mut self, address: IpAddr, measurement: Measurement) {
@@ -125,6 +132,7 @@ mod tests {
             outcome,
             samples: Samples::default(),
             was_tried: true,
+            is_doubted: false,
         };
         let mut kept = Measurements::default();
         (0..MEASUREMENTS_MAX).for_each(|n| kept.insert(ip(n), of(1, 0, Outcome::Silent)));
@@ -160,6 +168,14 @@ mod tests {
         let same = kept.get(&ip).expect("measured");
         assert_eq!((same.samples.count(), same.was_tried), (1, false));
         kept.note(ip, Outcome::Silent, 1, Monotonic(3));
+        let doubted = kept.get(&ip).expect("measured");
+        assert_eq!(
+            (doubted.outcome, doubted.is_doubted),
+            (Outcome::Answered(Duration::from_millis(300)), true)
+        );
+        kept.note(ip, Outcome::Answered(Duration::from_millis(310)), 1, Monotonic(3));
+        kept.note(ip, Outcome::Silent, 1, Monotonic(4));
+        kept.note(ip, Outcome::Silent, 1, Monotonic(5));
         let silent = kept.get(&ip).expect("measured");
         assert_eq!((silent.outcome, silent.samples.count()), (Outcome::Silent, 0));
     }

@@ -162,6 +162,9 @@ impl ProbeChoice {
     pub fn next_sample(&self, address: &IpAddr) -> Option<Monotonic> {
         let is_of_network = |found: &Measurement| found.network == self.network && found.was_tried;
         let measurement = self.measurements.get(address).filter(is_of_network)?;
+        if measurement.is_doubted {
+            return Some(measurement.at.plus(SAMPLES_AFTER[0]));
+        }
         let nth = usize::from(measurement.samples.count()).checked_sub(1)?;
         Some(measurement.at.plus(*SAMPLES_AFTER.get(nth)?))
     }

@@ -244,3 +244,20 @@ fn no_sample_follows_soon_where_probes_cannot_be_sent() {
     }
     assert_eq!(probes, 2);
 }
+
+/// One lost packet does not put a live address last for ten minutes.
+#[test]
+fn an_address_that_had_answered_is_silent_after_the_second_time() {
+    let mut choice = ProbeChoice::new(&sort(&[Probe::Icmp], 100), at(0));
+    let mut probe = |ms: u64, result: ProbeResult| {
+        assert_eq!(choice.settled_or_enqueued(ip(1), at(ms)), None);
+        let sent = choice.next(at(ms));
+        choice.probe_ended(sent, result, at(ms));
+        choice.outcome(&ip(1))
+    };
+    let answered = Outcome::Answered(Duration::from_millis(20));
+    assert_eq!(probe(0, ProbeResult::Answered(Duration::from_millis(20))), answered);
+    assert_eq!(probe(1_000, ProbeResult::Silent), answered);
+    assert_eq!(probe(2_000, ProbeResult::Silent), Outcome::Silent, "it is asked again soon");
+    assert_eq!(choice.settled_or_enqueued(ip(1), at(3_000)), Some(Outcome::Silent));
+}
