@@ -68,6 +68,7 @@ impl Health {
     /// Notes that a connection is ready, and what strict checks would have found wrong with it.
     pub fn note_ready(&mut self, finding: Option<&Error>) {
         let accepted = "the upstream is used all the same, as verify = \"opportunistic\" says";
+        self.is_own = false;
         self.problem = finding.map(|finding| format!("{}; {accepted}", sentence_of(finding)));
     }
 
@@ -93,6 +94,7 @@ impl Health {
         let is_known = matches!(failure, Failure::Handshake | Failure::Closed) && self.problem.is_some();
         if !is_known {
             self.problem = Some(sentence_of_failure(failure, upstream.addresses));
+            self.is_own = false;
         }
         self.log(upstream, now);
     }
