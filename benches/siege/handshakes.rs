@@ -3,14 +3,14 @@
 //! handshake.
 
 use super::attacks::asked;
-use super::upstream::answer;
+use super::upstream::respond;
 use hither_wire::codes::Rtype;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,13 +94,7 @@ fn serve(config: Arc<ServerConfig>) -> SocketAddr {
 
 fn converse(stream: TcpStream, config: Arc<ServerConfig>) -> Option<()> {
     let mut stream = StreamOwned::new(ServerConnection::new(config).ok()?, stream);
-    let (mut length, mut reply) = ([0; 2], vec![0; 1232]);
-    stream.read_exact(&mut length).ok()?;
-    let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut query).ok()?;
-    let len = answer(&query, &mut reply, true)?;
-    let framed = [&u16::try_from(len).ok()?.to_be_bytes()[..], &reply[..len]].concat();
-    stream.write_all(&framed).ok()?;
+    respond(&mut stream, &mut [0; 1232])?;
     stream.conn.send_close_notify();
     stream.flush().ok()
 }

@@ -5,7 +5,7 @@ use hither_wire::codes::Rtype;
 use hither_wire::compose::{Composer, Owner, flags};
 use hither_wire::message::Section;
 use hither_wire::query::Query;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 /// Octets of the TXT data, length octets included.
@@ -33,17 +33,22 @@ pub fn run(address: SocketAddr) {
 fn converse(mut stream: TcpStream) -> Option<()> {
     let mut reply = vec![0; 65_535];
     loop {
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).ok()?;
-        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut query).ok()?;
-        let len = answer(&query, &mut reply, true)?;
-        let framed = [&u16::try_from(len).ok()?.to_be_bytes()[..], &reply[..len]].concat();
-        stream.write_all(&framed).ok()?;
+        respond(&mut stream, &mut reply)?;
     }
 }
 
-pub fn answer(query: &[u8], out: &mut [u8], tcp: bool) -> Option<usize> {
+/// Reads one query of a connection and answers it.
+pub fn respond(stream: &mut (impl Read + Write), reply: &mut [u8]) -> Option<()> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).ok()?;
+    let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut query).ok()?;
+    let len = answer(&query, reply, true)?;
+    let framed = [&u16::try_from(len).ok()?.to_be_bytes()[..], &reply[..len]].concat();
+    stream.write_all(&framed).ok()
+}
+
+fn answer(query: &[u8], out: &mut [u8], tcp: bool) -> Option<usize> {
     let read = Query::read(query).ok()?;
     if query.get(13..19).is_some_and(|label| label.eq_ignore_ascii_case(b"silent")) {
         return None;

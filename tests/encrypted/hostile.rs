@@ -86,7 +86,7 @@ fn try_case(pem: &str, case: &Case) {
     });
     let (descriptors, kib) = (daemon.descriptors(), private_kib(&daemon));
     (0..BURSTS).for_each(|_| ask(&daemon, case, BURST));
-    // A connection that is given up in its handshake is closed by the thread that handshakes have.
+    // The thread of handshakes may still have the socket of a connection that is given up.
     daemon.until(&format!("{}: few connections", case.what), |_| connections(case) <= CONNECTIONS_MAX);
     let grown = private_kib(&daemon).saturating_sub(kib);
     assert!(grown < KIB_MORE, "{}: {grown} KiB more", case.what);

@@ -4,6 +4,7 @@
 
 Runs hitherd and its sorter before a TUN device that answers each address after a known time, and prints a JSON object: every order that
 was published, with its time after the first answer (milliseconds), the true order, the measured times, and the number of probes.
+The environment variable SEED chooses another jitter and other losses.
 """
 import json, os, pathlib, random, signal, socket, struct, subprocess, sys, tempfile, threading, time
 
@@ -91,7 +92,9 @@ address = "127.0.0.1:{port}"
             time.sleep(0.02)
         for name in before:
             ask(own, name)
-        time.sleep(2 if before else 0)
+        lookup = lambda name: subprocess.run([*ctl, "lookup", name], capture_output=True, text=True).stdout
+        while not all('"sorted":true' in lookup(name).replace(" ", "") for name in before):
+            time.sleep(0.05)
         probes, watched = len(responder.seen), []
         watch = subprocess.Popen([*ctl, "watch", NAME, "A"], stdout=subprocess.PIPE, text=True)
         threading.Thread(target=lambda: [watched.append((time.monotonic(), json.loads(line))) for line in watch.stdout], daemon=True).start()

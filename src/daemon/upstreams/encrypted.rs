@@ -106,7 +106,7 @@ impl Encrypted {
             host_names: HostNames::default(),
             lines: Lines::default(),
             attempts: Attempts::default(),
-            handshakes: HandshakeThread::new(waker, Bench::new(anchor)),
+            handshakes: HandshakeThread::new(waker, anchor),
             undone: VecDeque::new(),
             bench: Bench::new(anchor),
             most,

@@ -9,7 +9,7 @@ use super::session::{Bench, Session, Socket};
 use crate::daemon::sources::Slot;
 use crate::daemon::thread_results::send_result;
 use hither_net::clock;
-use hither_secure::{Error, Event, Received, Shared};
+use hither_secure::{Anchor, Error, Event, Received, Shared};
 use mio::Waker;
 use std::io;
 use std::net::SocketAddr;
@@ -62,9 +62,9 @@ pub(super) struct HandshakeThread {
 }
 
 impl HandshakeThread {
-    /// The thread wakes the event loop by `waker`, and works with clocks and buffers like those of `bench`.
-    pub fn new(waker: Arc<Waker>, bench: Bench) -> HandshakeThread {
-        HandshakeThread { waker, jobs: None, done: mpsc::channel(), bench }
+    /// The thread wakes the event loop by `waker`.
+    pub fn new(waker: Arc<Waker>, anchor: Anchor) -> HandshakeThread {
+        HandshakeThread { waker, jobs: None, done: mpsc::channel(), bench: Bench::new(anchor) }
     }
 
     /// Has the thread take a step; [`HandshakeThread::next_done`] returns its result later. The result is
