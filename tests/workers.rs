@@ -99,11 +99,14 @@ fn a_stopped_event_loop_loses_no_reply_and_leaves_nothing_behind() {
 /// How many datagrams the kernel has dropped because the socket's receive buffer was full.
 fn dropped(socket: &UdpSocket) -> usize {
     let port = format!(":{:04X}", socket.local_addr().expect("bound").port());
-    let table = std::fs::read_to_string("/proc/net/udp").expect("the kernel's table");
-    let is_own = |fields: &Vec<&str>| fields.get(1).is_some_and(|local| local.ends_with(&port));
-    let mut sockets = table.lines().map(|line| line.split_whitespace().collect()).filter(is_own);
-    let own = sockets.next().expect("the socket is in the table");
-    own.last().and_then(|count| count.parse().ok()).expect("a number of drops")
+    // The kernel writes the table in parts, and may leave out a socket while others are closed.
+    let own = (0..100).find_map(|_| {
+        let table = std::fs::read_to_string("/proc/net/udp").expect("the kernel's table");
+        let is_own = |line: &&str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&port));
+        table.lines().find(is_own).map(str::to_owned)
+    });
+    let own = own.expect("the socket is in the table");
+    own.split_whitespace().last().and_then(|count| count.parse().ok()).expect("a number of drops")
 }
 
 fn misses_are_answered(daemon: &Daemon, stopped: Stopped) {
