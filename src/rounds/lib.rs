@@ -94,5 +94,5 @@ pub use server::{Server, Transport};
 pub use settings::{Deny, Limits, Settings};
 pub use table_upkeep::Upkeep;
 pub use tally::Tally;
-pub use trace::{AttemptTrace, Trace};
+pub use trace::{AttemptTrace, Cause, Earlier, Refusal, Refused, RoundEnd, Trace, VersionTrace};
 pub use upstream::UpstreamReport;

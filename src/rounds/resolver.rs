@@ -22,6 +22,7 @@ pub use cache_hits::{Hits, PlacedQuery};
 use crate::action::Action;
 use crate::ascending::Ascending;
 use crate::faults::Faults;
+use crate::ids::AttemptId;
 use crate::input::Input;
 use crate::question::Question;
 use crate::racing::Racing;
@@ -34,7 +35,7 @@ use crate::routes::{Groups, Routes};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::table_upkeep::Upkeep;
-use crate::trace::{Trace, Traces};
+use crate::trace::{Refused, Trace, Traces};
 use crate::upstream::{Upstream, UpstreamReport};
 use crate::waiting_clients::Waiting;
 use hither_answers::Answers;
@@ -90,6 +91,7 @@ impl Rounds {
         mut random: Box<dyn FnMut() -> u64>,
     ) -> Self {
         let (capacity, seed) = (settings.answers, random());
+        let traces = Traces::new(seed, writer.last_version());
         let shared = Shared {
             now: Monotonic(0),
             settings,
@@ -101,7 +103,7 @@ impl Rounds {
             counters: Counters::default(),
             actions: VecDeque::new(),
             random,
-            traces: Traces::default(),
+            traces,
             attempts: Ascending::new(),
             clients: Waiting::default(),
             next_attempt: 0,
@@ -156,7 +158,7 @@ impl Rounds {
                     self.with(id, |round, shared| round.on_message(shared, attempt, octets));
                 }
                 // A late response: its attempt has ended. It changes no round and no cache.
-                None => self.shared.count(Counter::LateResponsesDropped),
+                None => self.on_late_response(attempt),
             },
             Input::Transmitted { attempt } => {
                 if let Some(id) = self.shared.attempts.get(&attempt).copied() {
@@ -177,6 +179,18 @@ impl Rounds {
             Input::NetworkChanged => self.network_changed(),
             Input::Restore(restore) => self.restore(restore),
             Input::Shutdown => self.shutdown(),
+        }
+    }
+
+    /// Counts a late response, and notes it in the trace of its attempt.
+    fn on_late_response(&mut self, attempt: AttemptId) {
+        self.shared.count(Counter::LateResponsesDropped);
+        let Some(id) = self.shared.traces.ended.round_of(attempt) else { return };
+        let live = self.rounds.get_mut(&id).map(|round| &mut round.trace);
+        if let Some(trace) = live.or_else(|| self.shared.traces.of_round(id))
+            && let Some(trace) = trace.attempt(attempt)
+        {
+            trace.refuse(Refused::Late, 1, self.shared.now);
         }
     }
 

@@ -149,7 +149,7 @@ impl Round {
                 round: id,
                 question: Rc::clone(&question),
                 started: now,
-                ended: false,
+                ended: None,
                 attempts: traced,
             },
             lists,

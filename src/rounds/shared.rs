@@ -12,12 +12,12 @@ use crate::ids::{AttemptId, ClientId, UpstreamId};
 use crate::reply::Answer;
 use crate::routes::Groups;
 use crate::settings::Settings;
-use crate::trace::Traces;
+use crate::trace::{Cause, Traces};
 use crate::upstream::Upstream;
 use crate::waiting_clients::Waiting;
 use hither_answers::Answers;
 use hither_local::Local;
-use hither_table::{Counter, Counters, Monotonic, Snapshot, Writer};
+use hither_table::{Counter, Counters, Family, Monotonic, Snapshot, Writer};
 use hither_wire::name::Name;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -50,6 +50,13 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn count(&mut self, counter: Counter) {
         self.counters.add(counter, 1);
+    }
+
+    /// Notes that both sets of a name were removed from the table.
+    pub fn note_removed(&mut self, name: &Name, cause: Cause) {
+        for family in [Family::A, Family::Aaaa] {
+            self.traces.versions.note_removal(name, family, cause, self.now);
+        }
     }
 
     pub fn upstream(&mut self, id: UpstreamId) -> Option<&mut Upstream> {

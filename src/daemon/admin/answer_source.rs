@@ -89,7 +89,7 @@ pub(crate) fn source_of(
 
 /// Whether an attempt of the round is outstanding or has ended since `began`.
 fn has_ended_since(trace: &Trace, began: Monotonic) -> bool {
-    !trace.ended || trace.attempts.iter().any(|attempt| attempt.ended.is_some_and(|at| at >= began))
+    trace.ended.is_none() || trace.attempts.iter().any(|attempt| attempt.ended.is_some_and(|at| at >= began))
 }
 
 /// The upstream whose response gave the answer: the last one of the round.

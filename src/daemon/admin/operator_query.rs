@@ -162,7 +162,7 @@ impl OperatorQueries {
         for at in (0..self.queries.len()).rev() {
             let query = &self.queries[at];
             let trace = trace(&query.question);
-            let has_ended = trace.is_none_or(|trace| trace.ended) || now >= query.until;
+            let has_ended = trace.is_none_or(|trace| trace.ended.is_some()) || now >= query.until;
             if query.report.is_none() && now < query.until || !has_ended {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use crate::resolver::Rounds;
 use crate::routes::Validity;
+use crate::trace::Cause;
 use hither_table::Key;
 use hither_wire::name::Name;
 
@@ -10,6 +11,7 @@ impl Rounds {
         match names {
             None => {
                 self.shared.writer.flush_all();
+                self.shared.traces.versions.note_flush(self.shared.now);
                 self.shared.answers.forget_failures();
                 self.review_answers();
                 self.stop_restore("everything was flushed");
@@ -18,6 +20,7 @@ impl Rounds {
                 for name in names {
                     self.flush_saved(name);
                     self.shared.writer.remove(&Key::of(name));
+                    self.shared.note_removed(name, Cause::Flushed);
                     self.shared.answers.remove_name(name);
                 }
             }

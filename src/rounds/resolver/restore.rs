@@ -11,6 +11,7 @@ use crate::rebinding::is_private;
 use crate::resolver::Rounds;
 use crate::routes::marks;
 use crate::saved_set::{Restore, Restored, SavedSet};
+use crate::trace::Cause;
 use hither_table::{Family, FamilyDraft, Key, Monotonic, State};
 use hither_wire::name::Name;
 use std::collections::BTreeSet;
@@ -201,7 +202,7 @@ impl Rounds {
         }
         let (name, family) = (set.name, set.family);
         let draft = draft(set, round, now.plus(self.shared.settings.max_ttl));
-        match self.shared.publish(&name, family, draft) {
+        match self.shared.publish(&name, family, draft, Cause::Restored) {
             Ok(_) => Fate::Taken,
             Err(_) => Fate::LeftOut,
         }

@@ -6,6 +6,7 @@
 
 use crate::resolver::Rounds;
 use crate::routes::Validity;
+use crate::trace::Cause;
 use hither_answers::Number;
 use hither_table::{Family, FamilyView, Key, Snapshot};
 use hither_wire::name::Name;
@@ -192,6 +193,7 @@ impl Rounds {
         }
         for name in void {
             self.shared.writer.remove(&Key::of(&name));
+            self.shared.note_removed(&name, Cause::Voided);
         }
     }
 
@@ -227,6 +229,7 @@ impl Rounds {
             && self.changes().any(|change| change.voids_entry(name, &self.shared.scratch))
         {
             self.shared.writer.remove(&key);
+            self.shared.note_removed(name, Cause::Voided);
         }
         let changes = self.reviews.iter().map(|review| &review.change);
         self.shared

@@ -7,6 +7,7 @@ use crate::reply::ede;
 use crate::resolver::Rounds;
 use crate::round::{End, Phase, Round, Start};
 use crate::settings::TIMEOUT_MIN;
+use crate::trace::{Cause, RoundEnd};
 use hither_table::{Counter, State};
 use hither_wire::codes::Rcode;
 use std::rc::Rc;
@@ -80,6 +81,12 @@ impl Rounds {
         if end != End::Superseded || self.shared.faults.may_publish_superseded() {
             self.publish_end(&mut round, end);
         }
+        let how = match end {
+            End::Complete => "complete",
+            End::Partial => "partial",
+            End::Superseded => "superseded",
+        };
+        round.trace.ended = Some(RoundEnd { at: now, how });
         let (validating, question, deadline) =
             (std::mem::take(&mut round.clients), Rc::clone(&round.question), round.deadline);
         self.pool.keep(round, &mut self.shared.traces);
@@ -107,7 +114,7 @@ impl Rounds {
         let Some(family) = round.question.family() else { return };
         if set.state != state {
             set.state = state;
-            match self.shared.publish(&round.question.name, family, set) {
+            match self.shared.publish(&round.question.name, family, set, Cause::Ended) {
                 Ok(published) => set = published.set,
                 Err(error) => {
                     let reason = error.reason();

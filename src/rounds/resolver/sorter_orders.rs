@@ -7,6 +7,7 @@ use crate::provenance::trusted_first;
 use crate::question::Question;
 use crate::resolver::Rounds;
 use crate::round::Phase;
+use crate::trace::Cause;
 use hither_table::{Address, Counter, FamilyDraft, Key};
 
 impl Rounds {
@@ -15,7 +16,7 @@ impl Rounds {
             // An order that changes nothing is accepted without a new version. If it were rejected, the
             // sorter would repeat it: it may rank an extra address first, which provenance keeps last.
             Ok((set, false)) => OrderResult::Applied { version: set.version },
-            Ok((set, true)) => match self.shared.publish(&order.name, order.family, set) {
+            Ok((set, true)) => match self.shared.publish(&order.name, order.family, set, Cause::Ordered) {
                 Ok(published) => {
                     self.adopt_order(order, published.set.clone());
                     OrderResult::Applied { version: published.set.version }

@@ -1,9 +1,11 @@
 //! Addresses of responses: the first addresses answer the clients, further ones join the set.
 
 use crate::address_set::{Contribution, merge, restates};
+use crate::ids::Source;
 use crate::reply::Answer;
 use crate::round::{Phase, Round};
 use crate::shared::Shared;
+use crate::trace::Cause;
 use hither_table::{FamilyDraft, State};
 
 impl Round {
@@ -37,7 +39,8 @@ impl Round {
         } else {
             State::First
         };
-        match shared.publish(&self.question.name, family, set) {
+        let cause = self.cause_of(&set);
+        match shared.publish(&self.question.name, family, set, cause) {
             Ok(published) => {
                 shared.answers.forget_failure(&self.question.asked());
                 self.reply_to_all(
@@ -49,6 +52,17 @@ impl Round {
             // A set that has become too large stays as it was last published.
             Err(_) if matches!(self.phase, Phase::Completing { .. }) => {}
             Err(error) => self.reply_not_stored(shared, error),
+        }
+    }
+
+    /// Why the next version of the round's set is published.
+    fn cause_of(&self, set: &FamilyDraft) -> Cause {
+        match &self.phase {
+            Phase::Completing { .. } if set.set_version == 0 => Cause::Merged,
+            Phase::Completing { .. } => Cause::Confirmed,
+            Phase::Denied { .. } => Cause::Corrected,
+            Phase::Racing { .. } if self.source == Source::NOBODY => Cause::Refreshed,
+            Phase::Racing { .. } => Cause::First,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::response::Meaning;
 use crate::round::{Phase, Round};
 use crate::settings::{Bounds, CNAMES_MAX, Deny};
 use crate::shared::Shared;
+use crate::trace::Refused;
 use crate::weak_answer::{DanglingCname, WeakAnswer};
 use hither_answers::Stored;
 use hither_table::{Counter, Link, Monotonic};
@@ -26,6 +27,8 @@ use std::time::Duration;
 struct PrivateAddress {
     address: IpAddr,
     ttl_s: u32,
+    /// How many private addresses the response has.
+    count: u32,
     /// Whether the response has no other addresses.
     is_only: bool,
 }
@@ -59,8 +62,23 @@ impl Round {
         self.note_response(shared, attempt.upstream, attempt.rtt(received_at), true);
         self.learn_from_plain_retry(shared, &attempt, message);
         let answered = Answered { attempt: &attempt, message, received_at };
+        let before = self.published();
         if !self.apply_answer(shared, answered, meaning) {
             self.next_after_failure(shared);
+        }
+        let after = self.published();
+        if after != before
+            && let Some(trace) = self.trace.attempts.get_mut(attempt.trace)
+        {
+            trace.published = after;
+        }
+    }
+
+    /// The version that the round has published last.
+    fn published(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Completing { set } | Phase::Denied { set: Some(set) } => Some(set.version),
+            Phase::Racing { .. } | Phase::Denied { set: None } => None,
         }
     }
 
@@ -112,7 +130,7 @@ impl Round {
                 if let Some(private) = withheld {
                     let left_s = stored.expires().since(shared.now).as_secs();
                     let ttl_s = u32::try_from(left_s).unwrap_or(u32::MAX);
-                    let private = PrivateAddress { address: private, ttl_s, is_only: true };
+                    let private = PrivateAddress { address: private, ttl_s, count: 1, is_only: true };
                     self.on_private_address(shared, received_at, attempt, private);
                 } else if !matches!(self.phase, Phase::Completing { .. }) {
                     self.store_complete(shared, Arc::new(stored));
@@ -139,9 +157,11 @@ impl Round {
         ttl_s: u32,
     ) {
         let Answered { attempt, received_at, .. } = *answered;
+        let given = contribution.addresses.len();
         if let Some(address) = shared.withhold(&self.question.name, &mut contribution.addresses) {
+            let count = (given - contribution.addresses.len()) as u32;
             let is_only = contribution.addresses.is_empty();
-            let private = PrivateAddress { address, ttl_s, is_only };
+            let private = PrivateAddress { address, ttl_s, count, is_only };
             self.on_private_address(shared, received_at, attempt, private);
             if is_only {
                 return;
@@ -152,7 +172,12 @@ impl Round {
             self.trace_addresses(attempt.trace, contribution.addresses.clone());
             self.hold(shared, received_at, WeakAnswer::Sinkhole(contribution));
         } else {
+            let left_out = shared.counters.get(Counter::AdditionsLeftOut);
             self.add_addresses(shared, &contribution);
+            let left_out = shared.counters.get(Counter::AdditionsLeftOut) - left_out;
+            if left_out > 0 {
+                self.trace_refusal(attempt.trace, Refused::LeftOut, left_out as u32, shared.now);
+            }
             self.trace_addresses(attempt.trace, contribution.addresses);
         }
     }
@@ -166,8 +191,9 @@ impl Round {
         attempt: &Attempt,
         private: PrivateAddress,
     ) {
-        let PrivateAddress { address, ttl_s, is_only } = private;
+        let PrivateAddress { address, ttl_s, count, is_only } = private;
         shared.count(Counter::RebindingBlocked);
+        self.trace_refusal(attempt.trace, Refused::Private(address), count, shared.now);
         let name = Box::new(self.question.name);
         if let Some(server) = shared.upstream(attempt.upstream).map(|upstream| upstream.server) {
             shared.actions.push_back(Action::Note(Note::Rebinding { name, address, server }));

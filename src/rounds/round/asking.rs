@@ -59,6 +59,7 @@ impl Round {
             && let Some(upstream) = shared.upstream(mode.upstream)
         {
             self.trace.attempts.push(AttemptTrace {
+                id: attempt.id,
                 upstream: upstream.server,
                 transport: mode.transport,
                 sent: now,
@@ -66,6 +67,8 @@ impl Round {
                 ended: None,
                 outcome: "waiting".into(),
                 addresses: Vec::new(),
+                published: None,
+                refused: Vec::new(),
             });
         }
         self.attempts.push(attempt);

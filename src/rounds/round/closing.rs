@@ -18,6 +18,7 @@ impl Round {
         let now = shared.now;
         let attempt = self.attempts.remove(id);
         shared.attempts.remove(&attempt.id);
+        shared.traces.ended.note(attempt.id, self.id);
         shared.actions.push_back(crate::Action::Close { attempt: attempt.id, linger: None });
         if let Some(trace) = self.trace.attempts.get_mut(attempt.trace) {
             trace.ended = Some(now);
@@ -35,6 +36,7 @@ impl Round {
         let mut attempts = std::mem::take(&mut self.attempts);
         for attempt in attempts.drain() {
             shared.attempts.remove(&attempt.id);
+            shared.traces.ended.note(attempt.id, self.id);
             shared.actions.push_back(crate::Action::Close {
                 attempt: attempt.id,
                 linger: linger.filter(|at| *at > now),

@@ -4,6 +4,7 @@ use crate::question::Question;
 use crate::reply::{Answer, ede};
 use crate::round::{Phase, Round};
 use crate::shared::Shared;
+use crate::trace::Cause;
 use hither_answers::Stored;
 use hither_table::{Chain, FamilyDraft, Monotonic, Negative, SoaRecord, State};
 use hither_wire::codes::{Class, Rcode};
@@ -40,7 +41,8 @@ impl Round {
             chains,
             soa,
         };
-        match shared.publish(&self.question.name, family, set) {
+        let cause = if kind == Negative::Withheld { Cause::Withheld } else { Cause::Denied };
+        match shared.publish(&self.question.name, family, set, cause) {
             Ok(published) => {
                 shared.answers.forget_failure(&self.question.asked());
                 self.reply_to_all(

@@ -6,6 +6,7 @@ use crate::response::{Doubt, Expected, Meaning, check, full_rcode, is_error, rea
 use crate::round::{End, Round};
 use crate::settings::Bounds;
 use crate::shared::Shared;
+use crate::trace::Refused;
 use hither_table::{Counter, Monotonic};
 use hither_wire::codes::{Class, Rcode};
 use hither_wire::header::HEADER_LEN;
@@ -21,6 +22,7 @@ impl Round {
         match self.check_message(shared, id, octets) {
             Err(doubt) => {
                 shared.count(Counter::MismatchedResponsesDropped);
+                self.trace_refusal(self.attempts[id].trace, refused(doubt), 1, now);
                 self.on_doubtful_message(shared, id, doubt, octets);
             }
             Ok(_) if self.is_waiting_for_tcp(id) => {
@@ -30,6 +32,13 @@ impl Round {
             Ok(message) => self.on_accepted_message(shared, now, id, &message),
         }
         self.conclude(shared)
+    }
+
+    /// Notes in the trace of an attempt what was refused.
+    pub fn trace_refusal(&mut self, trace: usize, why: Refused, count: u32, now: Monotonic) {
+        if let Some(trace) = self.trace.attempts.get_mut(trace) {
+            trace.refuse(why, count, now);
+        }
     }
 
     /// Accepts the message if it responds to the attempt. Over UDP, any host may have sent it.
@@ -132,6 +141,18 @@ impl Round {
             | Meaning::Complete { .. }
             | Meaning::CompleteDenial { .. } => self.on_answer(shared, received_at, id, meaning, message),
         }
+    }
+}
+
+/// Why a message is refused that is not the expected response.
+fn refused(doubt: Doubt) -> Refused {
+    match doubt {
+        Doubt::Forged => Refused::OtherId,
+        Doubt::Other => Refused::OtherQuestion,
+        Doubt::Unreadable => Refused::Unreadable,
+        Doubt::Letters => Refused::LetterCase,
+        Doubt::Unasked => Refused::NoQuestion,
+        Doubt::Cookie => Refused::Cookie,
     }
 }
 

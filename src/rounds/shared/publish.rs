@@ -2,6 +2,7 @@
 
 use crate::provenance::{put_in_place, trusted_first};
 use crate::shared::Shared;
+use crate::trace::{Cause, Whose};
 use hither_table::{Address, Counter, Draft, Family, FamilyDraft, Key, PutError, Record};
 use hither_wire::name::Name;
 
@@ -22,6 +23,7 @@ impl Shared {
         name: &Name,
         family: Family,
         mut set: FamilyDraft,
+        cause: Cause,
     ) -> Result<Published, PutError> {
         let now = self.now;
         let key = Key::of(name);
@@ -32,6 +34,7 @@ impl Shared {
             Family::A => &mut draft.a,
             Family::Aaaa => &mut draft.aaaa,
         };
+        let had_before = place.is_some();
         let version = self.writer.next_version();
         set.version = version;
         let left_s = set.expire_ms.saturating_sub(now.as_ms()) / 1000;
@@ -54,11 +57,15 @@ impl Shared {
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
             // The new set has priority. The other family is resolved again when a client asks for it.
             Err(PutError::TooLarge) => {
-                match family {
-                    Family::A => draft.aaaa = None,
-                    Family::Aaaa => draft.a = None,
+                let displaced = match family {
+                    Family::A => draft.aaaa.take().map(|_| Family::Aaaa),
+                    Family::Aaaa => draft.a.take().map(|_| Family::A),
+                };
+                let record = self.writer.put_at(&key, &slot, &draft, now)?;
+                if let Some(displaced) = displaced {
+                    self.traces.versions.note_removal(name, displaced, Cause::Displaced, now);
                 }
-                self.writer.put_at(&key, &slot, &draft, now)?
+                record
             }
             put => put?,
         };
@@ -67,7 +74,9 @@ impl Shared {
             Family::A => draft.a,
             Family::Aaaa => draft.aaaa,
         };
-        Ok(Published { set: set.ok_or(PutError::Malformed)?, record })
+        let set = set.ok_or(PutError::Malformed)?;
+        self.traces.versions.note(Whose { name, family, had_before }, &set, cause, now);
+        Ok(Published { set, record })
     }
 
     /// Removes a family from the table, when its answer is stored elsewhere.
@@ -85,6 +94,7 @@ impl Shared {
         if (draft.a.is_none() && draft.aaaa.is_none()) || self.writer.put(&draft, now).is_err() {
             self.writer.remove(&key);
         }
+        self.traces.versions.note_removal(name, family, Cause::Replaced, now);
     }
 }
 
@@ -159,7 +169,7 @@ mod tests {
                 Family::A => [192, 0, 2, n].into(),
                 Family::Aaaa => [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)].into(),
             });
-            let published = rounds.shared.publish(&name, family, set).expect("it is published");
+            let published = rounds.shared.publish(&name, family, set, Cause::First).expect("it is published");
             let view = published.record.family(family).expect("it is there");
             assert_eq!(view.addresses().count(), 255);
             let other = if family == Family::A { Family::Aaaa } else { Family::A };
