@@ -24,11 +24,74 @@ pub(crate) fn confirm(address: &mut Address) {
     address.upstreams |= Address::TRUSTED;
 }
 
+/// The parts of a set, in the order in which they stand in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Part {
+    /// The first answer had the address, or a second upstream confirmed it.
+    Confirmed,
+    /// One later upstream alone gave the address.
+    Unconfirmed,
+}
+
+impl Part {
+    /// The part of its set to which an address belongs.
+    fn of(address: &Address) -> Part {
+        if address.is_trusted() { Part::Confirmed } else { Part::Unconfirmed }
+    }
+}
+
 /// Moves trusted addresses to the front; each part keeps its order.
 pub(crate) fn trusted_first(addresses: &mut [Address], faults: Faults) {
-    if !faults.may_mix_trust() && !addresses.is_sorted_by_key(|address| !address.is_trusted()) {
-        addresses.sort_by_key(|address| !address.is_trusted());
+    if !faults.may_mix_trust() && !addresses.is_sorted_by_key(Part::of) {
+        addresses.sort_by_key(Part::of);
     }
+}
+
+/// Why an address stands where it stands: its part of the set, and its place in the part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// The part of the set.
+    pub part: Part,
+    /// Its place among the addresses of the part, from 0.
+    pub place: usize,
+    /// How many addresses the part has.
+    pub of: usize,
+    /// Why it has that place.
+    pub within: Within,
+}
+
+/// Why an address has its place among those of its part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Within {
+    /// No order was applied: the addresses stand as they arrived.
+    Arrived,
+    /// By its round-trip time.
+    Latency,
+    /// Behind those that answer, since it is not measured.
+    Unmeasured,
+    /// Last, since it does not answer.
+    Unreachable,
+    /// Where it stood before: it is slower than one behind it, by less than an order has to gain.
+    Kept,
+}
+
+/// Why each address of a set stands where it stands, in the order of the set.
+pub(crate) fn standings(addresses: &[Address], is_sorted: bool) -> Vec<Standing> {
+    let mut standings = Vec::with_capacity(addresses.len());
+    for part in addresses.chunk_by(|a, b| Part::of(a) == Part::of(b)) {
+        for (place, own) in part.iter().enumerate() {
+            let is_slower = part.iter().skip(place + 1).any(|behind| rank(behind.rtt) < rank(own.rtt));
+            let within = match own.rtt {
+                _ if !is_sorted => Within::Arrived,
+                _ if is_slower => Within::Kept,
+                Rtt::Micros(_) => Within::Latency,
+                Rtt::Unmeasured => Within::Unmeasured,
+                Rtt::Unreachable => Within::Unreachable,
+            };
+            standings.push(Standing { part: Part::of(own), place, of: part.len(), within });
+        }
+    }
+    standings
 }
 
 /// Moves an address that has just become trusted within a measured order: before the first trusted one
@@ -74,6 +137,22 @@ mod tests {
         let mut all = of(&[(4, ms(4), false), (1, ms(9), true), (3, ms(2), false), (2, ms(5), true)]);
         trusted_first(&mut all, Faults::default());
         assert_eq!(ends(&all), ["1", "2", "4", "3"]);
+    }
+
+    #[test]
+    fn each_address_stands_where_it_stands_for_a_reason() {
+        let ms = Rtt::Micros;
+        let all = of(&[(1, ms(9), true), (2, ms(5), true), (3, Rtt::Unmeasured, true), (4, ms(4), false)]);
+        let reasons = |sorted| standings(&all, sorted).into_iter().map(|s| (s.part, s.place, s.of, s.within));
+        let (yes, no) = (Part::Confirmed, Part::Unconfirmed);
+        let expected = [
+            (yes, 0, 3, Within::Kept),
+            (yes, 1, 3, Within::Latency),
+            (yes, 2, 3, Within::Unmeasured),
+            (no, 0, 1, Within::Latency),
+        ];
+        assert_eq!(reasons(true).collect::<Vec<_>>(), expected);
+        assert!(reasons(false).all(|(_, _, _, within)| within == Within::Arrived));
     }
 
     #[test]

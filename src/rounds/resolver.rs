@@ -3,6 +3,7 @@
 mod ask;
 mod cache_hits;
 mod eviction;
+mod explain;
 mod faults;
 mod flush;
 mod invariants;
@@ -18,6 +19,7 @@ mod timers;
 mod validating_clients;
 
 pub use cache_hits::{Hits, PlacedQuery};
+pub use explain::{Explained, Origin};
 
 use crate::action::Action;
 use crate::ascending::Ascending;

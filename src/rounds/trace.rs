@@ -4,8 +4,8 @@
 mod ended_attempts;
 mod versions;
 
-pub use versions::{Cause, Earlier, VersionTrace};
 pub(crate) use versions::Whose;
+pub use versions::{Cause, Earlier, VersionTrace};
 
 use crate::ids::AttemptId;
 use crate::question::Question;
@@ -114,7 +114,7 @@ impl Refused {
 /// When and how a round ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoundEnd {
-    /// When it ended.
+    /// The time of its end.
     pub at: Monotonic,
     /// `"complete"`, `"partial"` or `"superseded"`.
     pub how: &'static str,

@@ -27,6 +27,11 @@ pub(crate) struct FromBefore {
 }
 
 impl FromBefore {
+    /// Whether a round is that of the restored sets.
+    pub(crate) fn is_of(&self, round: u64) -> bool {
+        self.round == round
+    }
+
     /// Whether the default upstreams `usual` may be those of the saved sets: one list contains the
     /// other. A network comes up in steps, so that one list may be incomplete.
     pub(crate) fn fits(&self, usual: &BTreeSet<u64>) -> bool {

@@ -93,7 +93,7 @@ impl Cause {
 pub struct VersionTrace {
     /// When it was published or removed.
     pub at: Monotonic,
-    /// Why.
+    /// Why it was published or removed.
     pub cause: Cause,
     /// The version; for a removal the latest one before it.
     pub version: u64,
@@ -143,7 +143,7 @@ impl VersionTrace {
 /// How many versions of a name came before those that are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Earlier {
-    /// Their number.
+    /// The number of these versions.
     pub count: u64,
     /// Whether there may have been more.
     pub or_more: bool,
