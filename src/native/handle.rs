@@ -6,25 +6,25 @@
 //! current. A thread that exchanges mappings first makes another slot current and then unmaps slots
 //! that have no reader. A child that is forked while another thread reads inherits a count that
 //! never falls; that mapping stays, and the other slots are used.
+//!
+//! The kernel may stop the thread that exchanges at any moment, for long. A thread that needs the
+//! table meanwhile does not wait: it maps the table for its own lookup and unmaps it again.
 #![allow(unsafe_code)]
 
-use crate::sys::{self, Mapped, Path};
+use crate::sys::{self, Held, Path};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use hither_table::layout::CLOCK_SLACK_MS;
 use hither_table::network::Network;
 use hither_table::paths::RUNTIME_DIR;
-use hither_table::{Monotonic, Plan, Recheck, View};
+use hither_table::{Monotonic, Recheck, View};
 
 /// Slots for mappings: the current one, and replaced ones that are still read.
 const SLOTS: usize = 4;
 /// Slots for the versions for which hints were sent, so that each gets one hint. The lowest bits of a
 /// version choose its slot, in which it replaces another.
 const HINT_SLOTS: usize = 64;
-/// How often a thread yields to another one that is opening the table before it does without the
-/// table: about ten microseconds in all.
-const YIELDS_MAX: usize = 200;
 /// Octets of the longest runtime directory, including its NUL.
 const DIR_MAX: usize = 96;
 
@@ -84,10 +84,13 @@ impl Slot {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Held {
-    memory: Mapped,
-    plan: Plan,
+/// What became of an exchange of mappings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exchanged {
+    /// The table that the directory has is current.
+    Done,
+    /// Another thread is exchanging at this moment, or no slot is free.
+    Busy,
 }
 
 // SAFETY: `held` is written only by the one thread that has `exchanging`, in a slot that is not
@@ -150,25 +153,34 @@ impl Handle {
         for _ in 0..SLOTS {
             let current = self.current.load(SeqCst);
             let Some(slot) = self.slots.get((current as usize).wrapping_sub(1)) else {
-                self.exchange(0)?;
+                if self.exchange(0)? == Exchanged::Busy {
+                    break;
+                }
                 continue;
             };
             slot.users.fetch_add(1, SeqCst);
             if self.current.load(SeqCst) == current {
                 // SAFETY: counted as a user of the current slot: it is filled, and neither written
-                // nor unmapped before the count falls. The words are those of a mapping, aligned to
-                // a page, and that many; all accesses are atomic.
-                let result = unsafe {
-                    let held = (*slot.held.get()).assume_init_ref();
-                    let words = core::slice::from_raw_parts(held.memory.words, held.memory.count);
-                    look(View::new(words, &held.plan))
-                };
+                // nor unmapped before the count falls.
+                let result = unsafe { (*slot.held.get()).assume_init_ref().with(look) };
                 slot.users.fetch_sub(1, SeqCst);
                 return Ok(result);
             }
             slot.users.fetch_sub(1, SeqCst);
         }
-        Err(Unusable::NoTable)
+        self.with_own(look)
+    }
+
+    /// Maps the table for one `look`, beside the slots.
+    #[cold]
+    fn with_own<T>(&self, look: impl FnOnce(View<'_>) -> T) -> Result<T, Unusable> {
+        let held = Held::open(&self.dir().ok_or(Unusable::NoTable)?)?.ok_or(Unusable::NoTable)?;
+        // SAFETY: mapped just now, and unmapped after the look; no other code has its address.
+        unsafe {
+            let result = held.with(look);
+            held.unmap();
+            Ok(result)
+        }
     }
 
     /// Opens the table, if none is open yet.
@@ -189,13 +201,24 @@ impl Handle {
     /// # Errors
     /// Why there is no table here.
     pub fn with_here<T>(&self, now: Monotonic, look: impl FnOnce(View<'_>) -> T) -> Result<T, Unusable> {
-        let looked = self.with(|view| {
-            // A replaced table is only asked whether it was replaced, wherever the thread is.
-            let has_network = view.network() != 0 && !view.replaced();
-            let is_here = !has_network || self.is_here(view.network(), now);
-            is_here.then(|| look(view))
-        });
-        looked?.ok_or(Unusable::OtherNetwork)
+        self.with(|view| self.look_here(view, now, look))?.ok_or(Unusable::OtherNetwork)
+    }
+
+    /// Like [`Handle::with_here`] for a thread whose [`Handle::exchange`] was busy.
+    #[cold]
+    pub(crate) fn with_own_here<T>(
+        &self,
+        now: Monotonic,
+        look: impl FnOnce(View<'_>) -> T,
+    ) -> Result<T, Unusable> {
+        self.with_own(|view| self.look_here(view, now, look))?.ok_or(Unusable::OtherNetwork)
+    }
+
+    fn look_here<T>(&self, view: View<'_>, now: Monotonic, look: impl FnOnce(View<'_>) -> T) -> Option<T> {
+        // A replaced table is only asked whether it was replaced, wherever the thread is.
+        let has_network = view.network() != 0 && !view.replaced();
+        let is_here = !has_network || self.is_here(view.network(), now);
+        is_here.then(|| look(view))
     }
 
     /// Whether this thread is in the network namespace with that number.
@@ -211,22 +234,16 @@ impl Handle {
     /// Opens the file that the directory has now in place of the table `before`, unless another thread
     /// has done so.
     #[cold]
-    pub(crate) fn exchange(&self, before: u32) -> Result<(), Unusable> {
+    pub(crate) fn exchange(&self, before: u32) -> Result<Exchanged, Unusable> {
         let me = sys::process_id();
-        let mut holder = self.exchanging.load(SeqCst);
-        for _ in 0..YIELDS_MAX {
-            if holder != me {
-                break;
-            }
-            sys::yield_now();
-            holder = self.exchanging.load(SeqCst);
-        }
+        let holder = self.exchanging.load(SeqCst);
         // The id of another process is that of the parent of this forked child. The parent's thread
         // does not exist here, so its turn is taken over.
         if holder == me || self.exchanging.compare_exchange(holder, me, SeqCst, SeqCst).is_err() {
-            return Err(Unusable::NoTable);
+            return Ok(Exchanged::Busy);
         }
-        let result = if self.current.load(SeqCst) == before { self.map_current(before) } else { Ok(()) };
+        let is_open = self.current.load(SeqCst) != before;
+        let result = if is_open { Ok(Exchanged::Done) } else { self.map_current(before) };
         self.exchanging.store(0, SeqCst);
         result
     }
@@ -234,41 +251,27 @@ impl Handle {
     /// Maps the file that the directory has into a free slot and makes that slot current. Only for the
     /// thread that has `exchanging`.
     #[cold]
-    fn map_current(&self, before: u32) -> Result<(), Unusable> {
+    fn map_current(&self, before: u32) -> Result<Exchanged, Unusable> {
         let dir = self.dir().ok_or(Unusable::NoTable)?;
         let is_free = |(n, slot): &(usize, &Slot)| *n as u32 + 1 != before && slot.users.load(SeqCst) == 0;
-        let (n, slot) = self.slots.iter().enumerate().find(is_free).ok_or(Unusable::NoTable)?;
-        let table = sys::open_table(&dir)?;
-        if !sys::rights().may_map(table.owner) {
+        let Some((n, slot)) = self.slots.iter().enumerate().find(is_free) else {
+            return Ok(Exchanged::Busy);
+        };
+        let Some(held) = Held::open(&dir)? else {
             // Root's own table was mapped, and the one that replaced it is not root's: from now on
             // it is read unmapped.
             self.clear_current(before);
             return Err(Unusable::NoTable);
-        }
-        let memory = sys::map_table(&table)?;
-        drop(table);
-        // SAFETY: just mapped, and unmapped only below or after it is in a slot.
-        let words = unsafe { core::slice::from_raw_parts(memory.words, memory.count) };
-        let plan = Plan::read(words)
-            .map_err(|_| Unusable::NotATable)
-            .and_then(|plan| check_clock(View::new(words, &plan).clock_offset_ms()).map(|()| plan));
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(why) => {
-                // SAFETY: mapped above, and no other code has its address.
-                unsafe { sys::unmap(memory.words, memory.count) };
-                return Err(why);
-            }
         };
         Self::unmap_slot(slot);
         // SAFETY: the slot is not current and had no user, and this is the one thread that
         // exchanges. A reader that counts itself now finds that the slot is not current and does
         // not look.
-        unsafe { *slot.held.get() = MaybeUninit::new(Held { memory, plan }) };
+        unsafe { *slot.held.get() = MaybeUninit::new(held) };
         slot.mapped.store(1, SeqCst);
         self.current.store(n as u32 + 1, SeqCst);
         self.unmap_replaced(before);
-        Ok(())
+        Ok(Exchanged::Done)
     }
 
     /// Makes no table current in place of `before`. Only for the thread that has `exchanging`.
@@ -292,8 +295,7 @@ impl Handle {
             // SAFETY: `mapped` was 1, so the slot is filled; it is not current, and a reader that
             // counts itself now sees that.
             unsafe {
-                let held = (*slot.held.get()).assume_init_ref();
-                sys::unmap(held.memory.words, held.memory.count);
+                (*slot.held.get()).assume_init_ref().unmap();
             }
         }
     }
@@ -310,7 +312,7 @@ impl Handle {
         let mut held = None;
         if self.current.load(SeqCst) == current {
             // SAFETY: counted as a user of the current slot, as in `with`.
-            held = Some(unsafe { (*slot.held.get()).assume_init_ref().memory.file });
+            held = Some(unsafe { (*slot.held.get()).assume_init_ref().file() });
         }
         slot.users.fetch_sub(1, SeqCst);
         let found = self.dir().and_then(sys::table_file);

@@ -2,7 +2,7 @@
 //! the daemon.
 
 use crate::ask::{CALL_WAIT_MAX, HANG_PAUSE, REPLY_WAIT_MAX, Unanswered, Wait, ask};
-use crate::handle::{Handle, Unusable};
+use crate::handle::{Exchanged, Handle, Unusable};
 use crate::sys;
 use crate::unmapped::Unmapped;
 use core::net::SocketAddr;
@@ -67,7 +67,10 @@ impl Handle {
                 }
                 Err(why) => return Err(why),
                 Ok(Err(NoEntry::Replaced)) => {
-                    let _ = self.exchange(before);
+                    if self.exchange(before) == Ok(Exchanged::Busy) {
+                        return self
+                            .with_own_here(now, |view| view.find(key, out).map(|entry| entry.shape()));
+                    }
                 }
                 Ok(other) => {
                     let is_fresh = other

@@ -4,14 +4,17 @@
 //! fills the caller's buffer, may contain `unsafe` in this crate.
 #![allow(unsafe_code)]
 
+mod held;
 mod libc_state;
 mod socket;
 mod table;
 
+pub(crate) use held::Held;
 pub(crate) use libc_state::environment_dir;
 pub use libc_state::{Errno, Resolver, is_in_environment};
 pub(crate) use socket::{connect, receive, send, send_to_path};
-pub(crate) use table::{Mapped, Opened, map_table, open_table, table_file, unmap, wait_at_header};
+pub(crate) use table::{Opened, open_table, table_file, wait_at_header};
+use table::{map_table, unmap};
 
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::AtomicU64;
@@ -118,12 +121,6 @@ pub(crate) fn network() -> u32 {
 pub(crate) fn process_id() -> u32 {
     // SAFETY: getpid has no preconditions.
     unsafe { libc::getpid() as u32 }
-}
-
-/// Lets other threads run.
-pub(crate) fn yield_now() {
-    // SAFETY: sched_yield has no preconditions.
-    unsafe { libc::sched_yield() };
 }
 
 /// Waits until the lower half of `word` is no longer `seen`, at most `timeout_ms` milliseconds; may

@@ -56,6 +56,23 @@ fn programs_get_the_reason_of_a_failure_for_answers_of_every_size() {
     }
 }
 
+/// The kernel may stop a thread anywhere. If it does so to the one that opens the table, the others
+/// get their answers all the same.
+#[test]
+fn a_thread_that_is_stopped_while_it_opens_the_table_keeps_no_other_one_from_its_answer() {
+    let test = "a_thread_that_is_stopped_while_it_opens_the_table_keeps_no_other_one_from_its_answer";
+    if !has("gcc", test) {
+        return;
+    }
+    let upstream = upstream();
+    let daemon = Daemon::start(&[&upstream], "[sort]\nenabled = false\n");
+    daemon.ask("www.example");
+    let program = compile(&daemon.dir, "tests/native/stopped.c", &["-rdynamic", "-Wno-pedantic"]);
+    let run = command(&daemon, program.to_str().expect("UTF-8")).args(["www.example", "198.18.0.3"]).output();
+    let output = run.expect("runs");
+    assert!(output.status.success(), "{output:?}");
+}
+
 #[test]
 fn the_c_library_works_under_sanitizers_and_valgrind_and_the_examples_run() {
     let test = "the_c_library_works_under_sanitizers_and_valgrind_and_the_examples_run";
