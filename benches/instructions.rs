@@ -149,15 +149,11 @@ impl Bench {
 }
 
 fn put(count: u64) {
-    use hither_table::{Address, Chain, Draft, FamilyDraft, Rtt, State};
+    use hither_table::{Address, Agreement, Chain, Draft, FamilyDraft, Rtt, State};
     let geometry = Geometry { entries: 4096 };
     let mut writer = Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 1, 0).expect("room");
-    let addresses = vec![Address {
-        address: std::net::Ipv4Addr::new(198, 18, 0, 1).into(),
-        rtt: Rtt::Micros(20),
-        chain: 0,
-        upstreams: 1,
-    }];
+    let address = std::net::Ipv4Addr::new(198, 18, 0, 1).into();
+    let addresses = vec![Address { rtt: Rtt::Micros(20), ..Address::new(address, 0, 1) }];
     let set = FamilyDraft {
         version: 0,
         set_version: 1,
@@ -167,6 +163,7 @@ fn put(count: u64) {
         sorted: false,
         expire_ms: 2_000_000,
         lifetime_s: 1000,
+        agreement: Agreement::default(),
         addresses,
         chains: vec![Chain::default()],
         soa: None,

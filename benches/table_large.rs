@@ -5,8 +5,8 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Monotonic, Reader, Rtt, Snapshot, State,
-    open_or_create,
+    Address, Agreement, Chain, Draft, Family, FamilyDraft, Geometry, Key, Monotonic, Reader, Rtt, Snapshot,
+    State, open_or_create,
 };
 use hither_wire::name::Name;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -27,15 +27,14 @@ fn draft(n: usize, version: u64) -> Draft {
         sorted: true,
         expire_ms: 1 << 40,
         lifetime_s: 300,
+        agreement: Agreement::default(),
         addresses: (0..2)
-            .map(|m| Address {
-                address: match family {
+            .map(|m| {
+                let address = match family {
                     Family::A => Ipv4Addr::from((n * 2 + m) as u32).into(),
                     Family::Aaaa => Ipv6Addr::from((n * 2 + m) as u128).into(),
-                },
-                rtt: Rtt::Micros(m as u32),
-                chain: 0,
-                upstreams: 1,
+                };
+                Address { rtt: Rtt::Micros(m as u32), ..Address::new(address, 0, 1) }
             })
             .collect(),
         chains: vec![Chain::default()],

@@ -4,8 +4,8 @@
 
 use hither_table::layout::TRIES_MAX;
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Monotonic, NoEntry, Reader, Rtt,
-    Snapshot, State, Wanted, Writer, open_or_create,
+    Address, Agreement, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Monotonic, NoEntry,
+    Reader, Rtt, Snapshot, State, Wanted, Writer, open_or_create,
 };
 use hither_wire::name::Name;
 use std::hint::black_box;
@@ -109,10 +109,8 @@ fn main() {
     let opened = open_or_create(&dir, &Geometry { entries: 65_536 }, 0o644, [1, 2, 3], 1);
     let mut writer = opened.expect("a table").0;
     let address = |n: u128| Address {
-        address: Ipv6Addr::from(n << 64).into(),
         rtt: Rtt::Micros(n as u32),
-        chain: 0,
-        upstreams: 1,
+        ..Address::new(Ipv6Addr::from(n << 64).into(), 0, 1)
     };
     let draft = |n: usize, version: u64| Draft {
         name: name(n),
@@ -126,6 +124,7 @@ fn main() {
             sorted: true,
             expire_ms: 1 << 40,
             lifetime_s: 60,
+            agreement: Agreement::default(),
             addresses: (1..=16).map(address).collect(),
             chains: vec![Chain::default()],
             soa: None,

@@ -22,7 +22,10 @@ fn response(n: usize) -> Vec<u8> {
     let mut out = vec![0; 4096];
     let mut composer = Composer::new(&mut out, 4096).expect("room");
     let rcode = [Rcode::NOERROR, Rcode::NXDOMAIN, Rcode::SERVFAIL][n % 3];
-    composer.set_header(1, flags::QR | flags::RD | flags::RA | u16::from(rcode.0) | if n % 7 == 6 { flags::TC } else { 0 });
+    composer.set_header(
+        1,
+        flags::QR | flags::RD | flags::RA | u16::from(rcode.0) | if n % 7 == 6 { flags::TC } else { 0 },
+    );
     composer.question(&name, [Rtype::A, Rtype::AAAA, Rtype::TXT][n % 3], Class::IN);
     let mut owner = Owner::At(12);
     if n % 2 == 1 {
@@ -48,7 +51,8 @@ fn response(n: usize) -> Vec<u8> {
 fn saved() {
     use hither_saved::{Header, Link, Set, Writer};
     use hither_table::{Address, Family, Rtt};
-    let mut file = Writer::begin(Vec::new(), &Header { saved_ms: 1, version: 2, usual: [0; 8] }).expect("memory");
+    let mut file =
+        Writer::begin(Vec::new(), &Header { saved_ms: 1, version: 2, usual: [0; 8] }).expect("memory");
     let mut sets = Vec::new();
     for n in 0..8_u8 {
         let v6 = n % 2 == 1;
@@ -110,7 +114,14 @@ fn kernel() {
     };
     let address = [2, 32, 0x80, 0, 1, 0, 0, 0, 8, 0, 1, 0, 198, 18, 0, 1];
     let route = [2, 24, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0, 8, 0, 1, 0, 198, 18, 0, 0, 8, 0, 4, 0, 1, 0, 0, 0];
-    let all = [message(16, &[0; 32]), message(20, &address), message(24, &route), message(28, &[0; 12]), message(2, &[0; 20]), message(3, &[])];
+    let all = [
+        message(16, &[0; 32]),
+        message(20, &address),
+        message(24, &route),
+        message(28, &[0; 12]),
+        message(2, &[0; 20]),
+        message(3, &[]),
+    ];
     all.iter().enumerate().for_each(|(n, octets)| write("netlink", n, octets));
     write("netlink", 100, &all[3..].concat());
     write("netlink", 101, &[&all[4][..], &all[1]].concat());
@@ -130,23 +141,40 @@ fn http2() {
         let length = (payload.len() as u32).to_be_bytes();
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     };
-    let literal = |name: &[u8], value: &[u8]| [&[0x40, name.len() as u8], name, &[value.len() as u8], value].concat();
-    let head = [&[0x88][..], &literal(b"content-type", b"application/dns-message"), &literal(b"age", b"7")].concat();
+    let literal =
+        |name: &[u8], value: &[u8]| [&[0x40, name.len() as u8], name, &[value.len() as u8], value].concat();
+    let head =
+        [&[0x88][..], &literal(b"content-type", b"application/dns-message"), &literal(b"age", b"7")].concat();
     let huffman = [0x48, 0x82, 0x64, 0x02, 0x58, 0x85, 0xae, 0xc3, 0x77, 0x1a, 0x4b];
     let frames = [
         [frame(1, 4, 1, &head), frame(0, 1, 1, &[7; 60]), frame(1, 5, 3, &[0x88, 0xbf, 0xbe])].concat(),
         [frame(1, 0, 1, &head[..9]), frame(9, 4, 1, &head[9..]), frame(0, 9, 1, b"\x02body\0\0")].concat(),
-        [frame(1, 4, 1, &[8, 3, b'1', b'0', b'3']), frame(1, 0x2c, 1, &[&[0; 6][..], &huffman].concat())].concat(),
-        [frame(4, 0, 0, &[0, 4, 0, 0, 0, 9, 0, 3, 0, 0, 0, 2]), frame(8, 0, 0, &[0, 0, 0, 9]), frame(8, 0, 5, &[0, 0, 0, 90])].concat(),
-        [frame(6, 0, 0, &[1; 8]), frame(3, 0, 1, &[0, 0, 0, 7]), frame(7, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])].concat(),
-        [frame(4, 1, 0, &[]), frame(2, 0, 1, &[0; 5]), frame(5, 4, 1, &[0, 0, 0, 2, 0x88]), frame(0xfe, 0, 0, &[])].concat(),
+        [frame(1, 4, 1, &[8, 3, b'1', b'0', b'3']), frame(1, 0x2c, 1, &[&[0; 6][..], &huffman].concat())]
+            .concat(),
+        [
+            frame(4, 0, 0, &[0, 4, 0, 0, 0, 9, 0, 3, 0, 0, 0, 2]),
+            frame(8, 0, 0, &[0, 0, 0, 9]),
+            frame(8, 0, 5, &[0, 0, 0, 90]),
+        ]
+        .concat(),
+        [frame(6, 0, 0, &[1; 8]), frame(3, 0, 1, &[0, 0, 0, 7]), frame(7, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])]
+            .concat(),
+        [
+            frame(4, 1, 0, &[]),
+            frame(2, 0, 1, &[0; 5]),
+            frame(5, 4, 1, &[0, 0, 0, 2, 0x88]),
+            frame(0xfe, 0, 0, &[]),
+        ]
+        .concat(),
     ];
     for (n, octets) in frames.iter().enumerate() {
         write("http2", n, &[&[n as u8 * 7, 0x83 + n as u8][..], octets].concat());
         write("http2", 10 + n, &[&[1, 5][..], &frame(4, 0, 0, &[]), octets].concat());
     }
-    let sections = [&head[..], &[0x88, 0xbf, 0xbe], &huffman, &[0x3f, 0xe1, 0x1f, 0x88], &[0x20, 0x0f, 0x10, 1, b'x']];
-    let framed: Vec<Vec<u8>> = sections.iter().map(|section| [&[0, section.len() as u8], *section].concat()).collect();
+    let sections =
+        [&head[..], &[0x88, 0xbf, 0xbe], &huffman, &[0x3f, 0xe1, 0x1f, 0x88], &[0x20, 0x0f, 0x10, 1, b'x']];
+    let framed: Vec<Vec<u8>> =
+        sections.iter().map(|section| [&[0, section.len() as u8], *section].concat()).collect();
     framed.iter().enumerate().for_each(|(n, octets)| write("hpack", n, octets));
     write("hpack", 10, &framed.concat());
 }
@@ -184,7 +212,8 @@ fn main() {
         write("framing", n, &[&[n as u8][..], &frame, &frame].concat());
     }
     let config = include_str!("../systemd/hither.toml");
-    for (n, text) in [config.to_owned(), config.replace("\n##", "\n").replace("\n#", "\n")].iter().enumerate() {
+    for (n, text) in [config.to_owned(), config.replace("\n##", "\n").replace("\n#", "\n")].iter().enumerate()
+    {
         write("config", n, text.as_bytes());
     }
     let hosts = "127.0.0.1 localhost\n::1 ip6-localhost # here\n192.0.2.1\tnas.home nas\n";

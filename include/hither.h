@@ -57,6 +57,24 @@ enum {
   HITHER_NXDOMAIN = 2 /* the name does not exist */
 };
 
+/* Verdicts of hither_trust on the certificate that the server at an address shows for the name. */
+enum {
+  HITHER_TRUST_UNKNOWN = 0,    /* it was not judged */
+  HITHER_TRUST_VERIFIED = 1,   /* an authority vouches for it, and it is for the name */
+  HITHER_TRUST_OTHER_NAME = 2, /* an authority vouches for it, and it is for other names */
+  HITHER_TRUST_EXPIRED = 3,    /* it is for the name, and its last day is over */
+  HITHER_TRUST_NOT_YET = 4,    /* it is for the name, and its first day has not come */
+  HITHER_TRUST_UNTRUSTED = 5,  /* no authority vouches for it */
+  HITHER_TRUST_NO_TLS = 6      /* the server refuses connections, or does not speak TLS */
+};
+
+/* Bits of hither_disputes. */
+enum {
+  HITHER_DISPUTED_CERTIFICATES = 1, /* upstreams gave sets without a common address, and servers of one have certificates for other names */
+  HITHER_DISPUTED_PRIVATE = 2,      /* an upstream gave private addresses for the public name */
+  HITHER_DISPUTED_DENIED = 4        /* an upstream denied the name or the type, while others gave addresses */
+};
+
 /* Values of hither_address.rtt_us: the address was not measured; the address did not answer. */
 #define HITHER_RTT_UNMEASURED 0xfffffffeu
 #define HITHER_RTT_UNREACHABLE 0xffffffffu
@@ -89,7 +107,7 @@ typedef struct hither_set {
   uint8_t state;                   /* HITHER_FIRST, HITHER_SOME or HITHER_COMPLETE */
   uint8_t negative;                /* HITHER_EXISTS, HITHER_NODATA or HITHER_NXDOMAIN */
   uint8_t sorted;                  /* 1 if the addresses are in the order of measured latency, else 0 */
-  uint32_t reserved;               /* 0 */
+  uint32_t judgements;             /* for hither_trust and its like, which alone read it */
 } hither_set;
 
 /* Both families of a name. */
@@ -122,6 +140,20 @@ void hither_close(hither *table);
  *
  * Any number of threads may look up in one table at the same time, each with an entry and a buffer of its own. */
 int hither_lookup(hither *table, const char *name, int families, hither_entry *entry, void *buffer, size_t size, size_t *needed);
+
+/* Returns the verdict on address number `index` of a set that hither_lookup filled, counted from 0; HITHER_TRUST_UNKNOWN if there is
+ * no such address, and if the buffer of the lookup was smaller than *needed. The set's addresses must still be in the buffer. */
+int hither_trust(const hither_set *set, uint32_t index);
+
+/* Returns how many upstreams gave address number `index`, at most 23: those after the first 22 count as one. Otherwise as hither_trust,
+ * with 0 for what is unknown. */
+int hither_sources(const hither_set *set, uint32_t index);
+
+/* Returns how many upstreams had answered when the set was published, at most 255; 0 if that is unknown. */
+int hither_answered(const hither_set *set);
+
+/* Returns why upstreams disagree about the set, as bits; 0 if they do not. */
+int hither_disputes(const hither_set *set);
 
 /* Waits until the table has seen more than *changes changes, at most `timeout_ms` milliseconds, and stores their number in *changes.
  * May return earlier with the number unchanged, for instance after a signal. With a timeout of 0 it only reads the number. Another

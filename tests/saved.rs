@@ -11,7 +11,7 @@ mod support;
 mod versions;
 
 use hither_saved::{Header, Reader, Set, Writer};
-use hither_table::{Address, Family, Key, Rtt, Snapshot};
+use hither_table::{Address, Agreement, Family, Key, Rtt, Snapshot};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::{Message, Section};
@@ -108,7 +108,8 @@ fn set(name: &str, end: u8) -> Set {
         sorted: false,
         left_ms: 3_600_000,
         lifetime_s: 3_600,
-        addresses: vec![Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 0 }],
+        agreement: Agreement::default(),
+        addresses: vec![Address::new(address, 0, 0)],
         chains: vec![Vec::new()],
     }
 }

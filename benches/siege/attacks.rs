@@ -2,7 +2,7 @@
 
 use super::{Ended, again, handshakes};
 use hither_client::Table;
-use hither_control::{Order, OrderedAddress, SorterMessage, VERSION};
+use hither_control::{Order, OrderedAddress, SorterMessage, VERSION, Verdict};
 use hither_net::seqpacket::Connection;
 use hither_wire::codes::Rtype;
 use hither_wire::compose::{Asked, QueryBits, query};
@@ -113,7 +113,12 @@ fn hints(_: SocketAddr, dir: &Path) {
 fn orders(_: SocketAddr, dir: &Path) {
     let encoded = |message: &SorterMessage| serde_json::to_vec(message).expect("it can be written");
     let hello = encoded(&SorterMessage::Hello { version: VERSION, lacks: Vec::new() });
-    let address = OrderedAddress { address: [192, 0, 2, 1].into(), rtt_us: Some(1), reachable: Some(true) };
+    let address = OrderedAddress {
+        address: [192, 0, 2, 1].into(),
+        rtt_us: Some(1),
+        reachable: Some(true),
+        verdict: Verdict::Unknown,
+    };
     let order = encoded(&SorterMessage::Order(Order {
         generation: 1,
         name: "h00000001.bench.example.".to_owned(),

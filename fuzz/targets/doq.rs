@@ -45,7 +45,9 @@ static CHECK: LazyLock<()> = LazyLock::new(|| {
 /// What the octets are worth, by the text of the RFC.
 fn expected(octets: &[u8]) -> Option<Vec<u8>> {
     match octets {
-        [high, low, message @ ..] if message.len() == usize::from(*high) * 256 + usize::from(*low) => Some(message.to_vec()),
+        [high, low, message @ ..] if message.len() == usize::from(*high) * 256 + usize::from(*low) => {
+            Some(message.to_vec())
+        }
         _ => None,
     }
 }
@@ -97,7 +99,8 @@ impl Driver {
     /// A valid Initial packet of the server with these frames (RFC 9001, section 5).
     fn initial(&mut self, frames: &[u8]) -> Vec<u8> {
         let suite = TLS13_AES_128_GCM_SHA256.tls13().expect("of TLS 1.3");
-        let keys = Keys::initial(Version::V1, suite, suite.quic.expect("for QUIC"), &self.theirs, Side::Server);
+        let keys =
+            Keys::initial(Version::V1, suite, suite.quic.expect("for QUIC"), &self.theirs, Side::Server);
         let number = self.packets;
         self.packets += 1;
         let length = (4 + frames.len() + keys.local.packet.tag_len()) as u16 | 0x4000;

@@ -23,8 +23,12 @@ fn outcome(octets: &[u8], requests: u8, size: usize) -> Outcome {
     }
     for n in 0..requests & 7 {
         let body = vec![n; 40 << n];
-        let request =
-            Request { authority: "dns.example", path: "/dns-query", body: &body, accept: "application/dns-message" };
+        let request = Request {
+            authority: "dns.example",
+            path: "/dns-query",
+            body: &body,
+            accept: "application/dns-message",
+        };
         let stream = connection.request(&request).expect("a stream");
         if requests & 8 != 0 && n == 1 {
             connection.cancel(stream);
@@ -58,5 +62,10 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     assert!(ended.len() <= usize::from(requests & 7));
-    assert!(all.sent.len() <= 20_000 + 3 * octets.len(), "{} octets sent for {}", all.sent.len(), octets.len());
+    assert!(
+        all.sent.len() <= 20_000 + 3 * octets.len(),
+        "{} octets sent for {}",
+        all.sent.len(),
+        octets.len()
+    );
 });

@@ -8,8 +8,14 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|octets: &[u8]| {
     for (v4, header) in [(true, false), (true, true), (false, false)] {
         if let Some(nonce) = reply(octets, v4, header) {
-            assert!(octets[8..].windows(8).any(|eight| eight == nonce.to_be_bytes()), "the nonce stands behind a header");
-            assert!((0..ECHO).all(|cut| reply(&octets[..cut], v4, header).is_none()), "less than an echo is no reply");
+            assert!(
+                octets[8..].windows(8).any(|eight| eight == nonce.to_be_bytes()),
+                "the nonce stands behind a header"
+            );
+            assert!(
+                (0..ECHO).all(|cut| reply(&octets[..cut], v4, header).is_none()),
+                "less than an echo is no reply"
+            );
         }
     }
     let Some((eight, rest)) = octets.split_first_chunk::<8>() else { return };

@@ -22,7 +22,11 @@ fuzz_target!(|octets: &[u8]| {
     for word in octets.split(|octet| octet.is_ascii_whitespace()).take(8) {
         if let Ok(name) = Name::from_text(word) {
             let name = name.to_lower();
-            let _ = (local.answer(&name, Rtype::A, None), local.answer(&name, Rtype::PTR, None), local.covers(&name));
+            let _ = (
+                local.answer(&name, Rtype::A, None),
+                local.answer(&name, Rtype::PTR, None),
+                local.covers(&name),
+            );
             let _ = (local.presence(&name), hither_local::may_be_locally_served(&name));
         }
     }

@@ -12,7 +12,10 @@ fuzz_target!(|octets: &[u8]| {
             let mut stripped = [0; 282];
             let len = query.write_without_options(&mut stripped);
             let same = Query::read(&stripped[..len]).expect("a query without its options is a query");
-            assert_eq!((query.id(), query.flags(), query.question()), (same.id(), same.flags(), same.question()));
+            assert_eq!(
+                (query.id(), query.flags(), query.question()),
+                (same.id(), same.flags(), same.question())
+            );
             assert_eq!((query.udp_limit(), query.dnssec_ok()), (same.udp_limit(), same.dnssec_ok()));
             assert!((512..=1232).contains(&query.udp_limit()));
         }

@@ -11,7 +11,8 @@ use libfuzzer_sys::fuzz_target;
 const NOW: Monotonic = Monotonic::from_ms(1_000_000);
 
 fn dated(set: Set, age: &Age) -> SavedSet {
-    let link = |link: hither_saved::Link| Link { target: link.target, expire_ms: age.expire_ms(link.left_ms) };
+    let link =
+        |link: hither_saved::Link| Link { target: link.target, expire_ms: age.expire_ms(link.left_ms) };
     SavedSet {
         name: set.name,
         family: set.family,
@@ -21,7 +22,11 @@ fn dated(set: Set, age: &Age) -> SavedSet {
         expire_ms: age.expire_ms(set.left_ms),
         lifetime_s: set.lifetime_s,
         addresses: set.addresses,
-        chains: set.chains.into_iter().map(|links| Chain { links: links.into_iter().map(link).collect() }).collect(),
+        chains: set
+            .chains
+            .into_iter()
+            .map(|links| Chain { links: links.into_iter().map(link).collect() })
+            .collect(),
     }
 }
 
@@ -32,7 +37,9 @@ fuzz_target!(|octets: &[u8]| {
     // Sets with their lengths, without the file's header, which a fuzzer hardly guesses.
     let (mut sets, mut rest) = (Vec::new(), octets);
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
-        let Some((own, next)) = after.split_at_checked(usize::from(u16::from_le_bytes(*length))) else { break };
+        let Some((own, next)) = after.split_at_checked(usize::from(u16::from_le_bytes(*length))) else {
+            break;
+        };
         rest = next;
         let Ok(set) = Set::decode(own) else { continue };
         let mut again = Vec::new();
@@ -48,8 +55,10 @@ fuzz_target!(|octets: &[u8]| {
     assert_eq!(read, header);
     let age = Age::of(&header, Clocks { wall_ms: 65_000, boot_ms: NOW.as_ms() }).expect("a minute");
     let geometry = Geometry { entries: 64 };
-    let table = hither_table::Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10).expect("a table");
-    let mut rounds = Rounds::new(Settings { answers: 8, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
+    let table = hither_table::Writer::create(Memory::heap(geometry.words()), &geometry, [1, 2], 3, 10)
+        .expect("a table");
+    let mut rounds =
+        Rounds::new(Settings { answers: 8, ..Settings::default() }, Routes::default(), table, Box::new(|| 7));
     let restore = |rounds: &mut Rounds, step: Restore| {
         rounds.handle(NOW, Input::Restore(step));
         while rounds.poll_action().is_some() {}

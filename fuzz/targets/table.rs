@@ -7,8 +7,8 @@
 #![no_main]
 
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Link, Memory, Monotonic, Negative,
-    Reader, Rtt, Snapshot, SoaRecord, State, Wanted, Writer, layout,
+    Address, Agreement, Chain, Draft, Family, FamilyDraft, Freshness, Geometry, Key, Link, Memory, Monotonic,
+    Negative, Reader, Rtt, Snapshot, SoaRecord, State, Wanted, Writer, layout,
 };
 use hither_wire::name::Name;
 use libfuzzer_sys::fuzz_target;
@@ -36,8 +36,9 @@ fn family(version: u64, family: Family, count: u32) -> FamilyDraft {
         sorted: false,
         expire_ms: 1 << 30,
         lifetime_s: 300,
+        agreement: Agreement::default(),
         addresses: (0..count)
-            .map(|n| Address { address: address(n), rtt: Rtt::Micros(n), chain: (n % 2) as u8, upstreams: 1 })
+            .map(|n| Address { rtt: Rtt::Micros(n), ..Address::new(address(n), (n % 2) as u8, 1) })
             .collect(),
         chains: vec![Chain { links: vec![link.clone(), link] }, Chain::default()],
         soa: (count == 0)
@@ -90,7 +91,8 @@ fuzz_target!(|input: &[u8]| {
     for _ in 0..4 {
         let _ = follower.step(&mut out);
     }
-    let _ = (reader.verify(), reader.counters(), reader.dns_address(), reader.writer_lives(), reader.version());
+    let _ =
+        (reader.verify(), reader.counters(), reader.dns_address(), reader.writer_lives(), reader.version());
     // A daemon takes the table over or refuses it.
     if let Ok(mut writer) = Writer::adopt(Memory::of(&words), &GEOMETRY) {
         while writer.has_work() {
@@ -110,7 +112,13 @@ fn read(entry: &Snapshot) {
         if let Some(set) = entry.family(which) {
             assert!(set.addresses().count() == set.len());
             let chains: usize = (0..set.chain_count()).map(|chain| set.chain(chain).count()).sum();
-            let _ = (chains, set.canonical().len(), set.soa(), set.ttl(Monotonic(0)), set.is_ending(Monotonic(0)));
+            let _ = (
+                chains,
+                set.canonical().len(),
+                set.soa(),
+                set.ttl(Monotonic(0)),
+                set.is_ending(Monotonic(0)),
+            );
         }
     }
     let _ = entry.freshness(Wanted::Both, Monotonic(0)) == Freshness::Fresh;

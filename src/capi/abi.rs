@@ -113,7 +113,7 @@ pub unsafe extern "C" fn hither_lookup(
         // SAFETY: the caller allows writing `out`, `buffer`, and `needed` if it is not null.
         unsafe {
             if !needed.is_null() {
-                *needed = need;
+                *needed = need + size_of_judgements(entry);
             }
             if need > size || buffer.is_null() {
                 return RANGE;
@@ -121,7 +121,9 @@ pub unsafe extern "C" fn hither_lookup(
             let mut arena = Arena::new(buffer, size);
             let a = set_of(entry, Family::A, now, &mut arena);
             let aaaa = set_of(entry, Family::Aaaa, now, &mut arena);
-            let (Ok(a), Ok(aaaa)) = (a, aaaa) else { return RANGE };
+            let (Ok(mut a), Ok(mut aaaa)) = (a, aaaa) else { return RANGE };
+            judge(entry, Family::A, &mut a, &mut arena);
+            judge(entry, Family::Aaaa, &mut aaaa, &mut arena);
             out.write(Entry { version: entry.version(), a, aaaa });
         }
         match freshness {
@@ -175,6 +177,29 @@ fn size_of_parts(entry: &hither_table::Entry<'_>) -> usize {
     size
 }
 
+/// The size in octets of what [`judge`] stores.
+fn size_of_judgements(entry: &hither_table::Entry<'_>) -> usize {
+    let of = |family| entry.family(family).filter(|set| !set.is_empty()).map_or(0, |set| set.len() + 2);
+    of(Family::A) + of(Family::Aaaa)
+}
+
+/// Stores how far upstreams agree, and the verdict on each address. A buffer that is only large enough
+/// for the rest, as programs of earlier versions may have it, goes without.
+fn judge(entry: &hither_table::Entry<'_>, family: Family, into: &mut Set, arena: &mut Arena<'_>) {
+    let Some(set) = entry.family(family).filter(|set| !set.is_empty()) else { return };
+    let agreement = set.agreement();
+    let judgements = set.addresses().map(|own| own.trust as u8 | own.sources << 3);
+    let octets = [agreement.answered, agreement.disputes].into_iter().chain(judgements);
+    let Ok(place) = arena.take::<u8>(set.len() + 2) else { return };
+    for (n, octet) in octets.enumerate().take(set.len() + 2) {
+        // SAFETY: memory for that many octets was just given out.
+        unsafe { place.add(n).write(octet) };
+    }
+    // The arena gives out memory in ascending order.
+    let offset = (place as usize).wrapping_sub(into.addresses as usize);
+    into.judgements = u32::try_from(offset).unwrap_or(0);
+}
+
 /// The structure for one family of an entry; its addresses and text are stored in `arena`.
 fn set_of(
     entry: &hither_table::Entry<'_>,
@@ -209,7 +234,7 @@ fn set_of(
             Some(Negative::NxDomain) => 2,
         },
         sorted: u8::from(set.sorted()),
-        reserved: 0,
+        judgements: 0,
     })
 }
 
@@ -235,6 +260,61 @@ fn address_of(address: &hither_table::Address) -> Address {
         Rtt::Micros(micros) => micros,
     };
     Address { family, rtt_us, upstreams: address.given_by(), octets }
+}
+
+/// The octet number `at` of a set's judgements; 0 if it has none.
+///
+/// # Safety
+/// `set` is null, or was filled by `hither_lookup` with a buffer that is still there.
+unsafe fn judgement(set: *const Set, at: usize) -> u8 {
+    // SAFETY: as the caller promises. The offset leads to `count + 2` octets in the buffer.
+    unsafe {
+        let Some(set) = set.as_ref() else { return 0 };
+        if set.judgements == 0 || at >= set.count as usize + 2 {
+            return 0;
+        }
+        *set.addresses.cast::<u8>().add(set.judgements as usize + at)
+    }
+}
+
+/// The verdict on the certificate that the server at address number `index` shows for the name.
+///
+/// # Safety
+/// `set` is null, or was filled by `hither_lookup` with a buffer that is still there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hither_trust(set: *const Set, index: u32) -> c_int {
+    // SAFETY: as the caller promises.
+    c_int::from(unsafe { judgement(set, (index as usize).saturating_add(2)) } & 7)
+}
+
+/// How many upstreams gave address number `index`.
+///
+/// # Safety
+/// `set` is null, or was filled by `hither_lookup` with a buffer that is still there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hither_sources(set: *const Set, index: u32) -> c_int {
+    // SAFETY: as the caller promises.
+    c_int::from(unsafe { judgement(set, (index as usize).saturating_add(2)) } >> 3)
+}
+
+/// How many upstreams had answered when the set was published.
+///
+/// # Safety
+/// `set` is null, or was filled by `hither_lookup` with a buffer that is still there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hither_answered(set: *const Set) -> c_int {
+    // SAFETY: as the caller promises.
+    c_int::from(unsafe { judgement(set, 0) })
+}
+
+/// Why upstreams disagree about the set, as bits.
+///
+/// # Safety
+/// `set` is null, or was filled by `hither_lookup` with a buffer that is still there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hither_disputes(set: *const Set) -> c_int {
+    // SAFETY: as the caller promises.
+    c_int::from(unsafe { judgement(set, 1) })
 }
 
 /// Waits until the table has seen more than `*changes` changes, at most `timeout_ms` milliseconds, and

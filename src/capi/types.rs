@@ -78,8 +78,9 @@ pub struct Set {
     pub negative: u8,
     /// 1 if the addresses are in the order of measured latency, else 0.
     pub sorted: u8,
-    /// Always zero, for later versions of the ABI.
-    pub reserved: u32,
+    /// The octets from `addresses` to what `hither_trust` and its like read, or 0. Zero in programs of
+    /// earlier versions, which do not read it.
+    pub judgements: u32,
 }
 
 /// `hither_entry` in C: both families of a name, all of one publish.
@@ -107,7 +108,7 @@ pub(crate) const EMPTY: Set = Set {
     state: 0,
     negative: 0,
     sorted: 0,
-    reserved: 0,
+    judgements: 0,
 };
 
 /// The result for a table that cannot be read.
@@ -125,6 +126,7 @@ pub(crate) fn code(why: Unusable) -> c_int {
 mod tests {
     use super::*;
     use crate::abi::hither_abi;
+    use hither_table::Agreement;
     use std::fmt::Write as _;
     use std::mem::offset_of;
     use std::process::Command;
@@ -156,7 +158,7 @@ mod tests {
             ttl_s,
             count
         );
-        fields!(Set, "hither_set", known, state, negative, sorted, reserved);
+        fields!(Set, "hither_set", known, state, negative, sorted, judgements);
         fields!(Entry, "hither_entry", version, a, aaaa);
         let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
         let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK";
@@ -166,6 +168,12 @@ mod tests {
         }
         same("HITHER_RTT_UNMEASURED", RTT_UNMEASURED as usize);
         same("HITHER_RTT_UNREACHABLE", RTT_UNREACHABLE as usize);
+        for trust in hither_table::Trust::ALL {
+            same(&format!("HITHER_TRUST_{}", trust.as_str().to_uppercase()), trust as usize);
+        }
+        for (bit, word) in (0..3).zip(Agreement { disputes: 7, ..Agreement::default() }.reasons()) {
+            same(&format!("HITHER_DISPUTED_{}", word.to_uppercase()), 1 << bit);
+        }
         same("HITHER_ABI", hither_abi() as usize);
         let file = std::env::temp_dir().join(format!("hither-header-{}.c", std::process::id()));
         std::fs::write(&file, program).expect("writable");

@@ -40,8 +40,8 @@ use hither_table::Recheck;
 use hither_table::network::{self, Network};
 pub use hither_table::paths::RUNTIME_DIR;
 pub use hither_table::{
-    Address, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Monotonic, Negative, NoEntry,
-    OpenError, Reader, Rtt, Scan, Snapshot, State, Step, VerifyReport, Wanted,
+    Address, Agreement, Counter, Counters, Family, FamilyView, Follower, Freshness, Key, Monotonic, Negative,
+    NoEntry, OpenError, Reader, Rtt, Scan, Snapshot, State, Step, Trust, VerifyReport, Wanted,
 };
 pub use hither_wire::name::Name;
 use std::path::{Path, PathBuf};

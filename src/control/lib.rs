@@ -15,7 +15,7 @@ mod status;
 mod words;
 
 pub use paths::{CONTROL_SOCKET, SORTER_SOCKET, SYSTEM_SOCKETS, socket_paths};
-pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION};
+pub use sorter::{Order, OrderedAddress, SorterMessage, SorterReply, VERSION, Verdict};
 pub use status::{FileStatus, SorterStatus, Status, TlsStatus, UpstreamStatus};
 pub use words::{SorterState, SourceKind, Transport, UpstreamState};
 
@@ -171,7 +171,7 @@ mod tests {
 
         #[test]
         fn an_order_survives_its_octets(generation: u64, set_version: u64, octets: Vec<[u8; 16]>, rtt_us: Option<u32>, reachable: Option<bool>) {
-            let addresses = octets.into_iter().take(255).map(|o| OrderedAddress { address: IpAddr::from(o), rtt_us, reachable }).collect();
+            let addresses = octets.into_iter().take(255).map(|o| OrderedAddress { address: IpAddr::from(o), rtt_us, reachable, verdict: Verdict::Verified }).collect();
             let order = SorterMessage::Order(Order { generation, name: "www.example.com.".into(), rtype: "AAAA".into(), set_version, addresses });
             prop_assert_eq!(decode::<SorterMessage>(&encode(&order).expect("short")).expect("our own"), order);
         }
@@ -208,6 +208,7 @@ mod tests {
             ),
             rtt_us: Some(u32::MAX),
             reachable: Some(false),
+            verdict: Verdict::OtherName,
         };
         let order = Order {
             generation: u64::MAX,

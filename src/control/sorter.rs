@@ -1,10 +1,11 @@
 //! Messages between the sorter and the daemon. Both are strict: the two are always of one version.
 
+use hither_table::Trust;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The version of these messages; a sorter of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A message from the sorter.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,6 +53,45 @@ pub struct OrderedAddress {
     pub rtt_us: Option<u32>,
     /// Whether the address answered; `None` if it was not measured.
     pub reachable: Option<bool>,
+    /// The verdict on the certificate that the server there shows for the name.
+    pub verdict: Verdict,
+}
+
+/// A verdict on a certificate, as in [`hither_table::Trust`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Verdict {
+    #[default]
+    Unknown,
+    Verified,
+    OtherName,
+    Expired,
+    NotYet,
+    Untrusted,
+    NoTls,
+}
+
+impl Verdict {
+    /// The verdict for the table.
+    #[must_use]
+    pub fn trust(self) -> Trust {
+        Trust::from_number(self as u8)
+    }
+}
+
+impl From<Trust> for Verdict {
+    fn from(trust: Trust) -> Verdict {
+        match trust {
+            Trust::Unknown => Self::Unknown,
+            Trust::Verified => Self::Verified,
+            Trust::OtherName => Self::OtherName,
+            Trust::Expired => Self::Expired,
+            Trust::NotYet => Self::NotYet,
+            Trust::Untrusted => Self::Untrusted,
+            Trust::NoTls => Self::NoTls,
+        }
+    }
 }
 
 /// The daemon's reply to an order.
@@ -75,4 +115,18 @@ pub enum SorterReply {
         /// Both versions, for the log.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_those_of_the_table_and_have_its_words() {
+        for trust in Trust::ALL {
+            let verdict = Verdict::from(trust);
+            let word = serde_json::to_value(verdict).expect("a word");
+            assert_eq!((verdict.trust(), word), (trust, trust.as_str().into()));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! An entry as `hitherctl` prints it: as JSON, whose fields do not change, and as text.
 
-use hither_client::{Family, FamilyView, Monotonic, Name, Rtt, Snapshot};
+use hither_client::{Agreement, Family, FamilyView, Monotonic, Name, Rtt, Snapshot, Trust};
 use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
@@ -19,7 +19,32 @@ pub(super) struct Entry {
     pub negative: Option<&'static str>,
     ttl: u32,
     canonical: String,
+    #[serde(flatten)]
+    set: ShownSet,
+}
+
+/// The addresses of a set, and how far the upstreams of the round agree about them.
+#[derive(Serialize, Debug)]
+struct ShownSet {
+    answered: u8,
+    disputed: bool,
+    disputes: Vec<&'static str>,
+    /// The upstreams that disagree, by their places in the configuration, from 1 on. 23 stands for all
+    /// after the first 22.
+    dissenters: Vec<u32>,
     addresses: Vec<ShownAddress>,
+}
+
+impl ShownSet {
+    fn of(agreement: &Agreement, addresses: Vec<ShownAddress>) -> ShownSet {
+        ShownSet {
+            answered: agreement.answered,
+            disputed: agreement.is_disputed(),
+            disputes: agreement.reasons().collect(),
+            dissenters: (0..32).filter(|n| agreement.dissenters >> n & 1 != 0).map(|n| n + 1).collect(),
+            addresses,
+        }
+    }
 }
 
 #[derive(Serialize, Debug)]
@@ -27,6 +52,8 @@ struct ShownAddress {
     address: IpAddr,
     rtt_us: Option<u32>,
     reachable: Option<bool>,
+    trust: &'static str,
+    sources: u8,
 }
 
 pub(super) fn rtype(family: Family) -> &'static str {
@@ -54,7 +81,8 @@ impl Entry {
                 Rtt::Unreachable => (None, Some(false)),
                 Rtt::Micros(micros) => (Some(micros), Some(true)),
             };
-            ShownAddress { address: a.address, rtt_us, reachable }
+            let (trust, sources) = (a.trust.as_str(), a.sources);
+            ShownAddress { address: a.address, rtt_us, reachable, trust, sources }
         });
         Entry {
             name,
@@ -68,7 +96,7 @@ impl Entry {
             negative: view.negative().map(hither_client::Negative::as_str),
             ttl: view.ttl(now),
             canonical: text(view.canonical()),
-            addresses: addresses.collect(),
+            set: ShownSet::of(&view.agreement(), addresses.collect()),
         }
     }
 }
@@ -90,12 +118,19 @@ impl fmt::Display for Entry {
         if self.canonical != self.name {
             write!(f, ", leads to {}", self.canonical)?;
         }
-        for shown in &self.addresses {
+        if !self.set.disputes.is_empty() {
+            write!(f, ", disputed ({})", self.set.disputes.join(", "))?;
+        }
+        for shown in &self.set.addresses {
             write!(f, "\n    {:<39}", shown.address.to_string())?;
             match (shown.reachable, shown.rtt_us) {
                 (Some(true), Some(micros)) => write!(f, "  {:>9.3} ms", f64::from(micros) / 1000.0)?,
                 (Some(false), _) => f.write_str("  not reachable")?,
-                _ => f.write_str("  not measured")?,
+                _ => f.write_str("  not measured ")?,
+            }
+            write!(f, "  {} of {}", shown.sources, self.set.answered)?;
+            if shown.trust != Trust::Unknown.as_str() {
+                write!(f, "  {}", shown.trust)?;
             }
         }
         Ok(())

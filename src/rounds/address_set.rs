@@ -6,7 +6,7 @@ use crate::rebinding::is_sinkhole;
 use crate::reply::OPT_WITH_EDE;
 use crate::settings::{ADDRESSES_MAX, CHAINS_MAX, LIFE_LEFT_MIN, REPLY_MAX};
 use crate::shared::Shared;
-use hither_table::{Address, Chain, Counter, FamilyDraft, Link, Rtt};
+use hither_table::{Address, Chain, Counter, FamilyDraft, Link, Trust};
 use hither_wire::header::HEADER_LEN;
 use hither_wire::name::Name;
 use std::net::IpAddr;
@@ -98,7 +98,7 @@ pub(crate) fn merge(
             && chain < CHAINS_MAX
             && let Ok(chain) = u8::try_from(chain)
         {
-            merged.addresses.push(Address { address, rtt: Rtt::Unmeasured, chain, upstreams: bit });
+            merged.addresses.push(Address::new(address, chain, bit));
             added = true;
         } else {
             left_out += 1;
@@ -113,6 +113,8 @@ pub(crate) fn merge(
     if added {
         merged.set_version = 0;
         merged.sorted = false;
+        // Verdicts are for the set that was judged, as orders are (I5).
+        merged.addresses.iter_mut().for_each(|own| own.trust = Trust::Unknown);
         if chain == merged.chains.len() {
             merged.chains.push(Chain { links: more.chain.clone() });
         }

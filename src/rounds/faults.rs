@@ -59,7 +59,7 @@ impl Faults {
                 if order.set_version == set.set_version && !order.addresses.is_empty() =>
             {
                 let before = set.addresses.len();
-                set.addresses.retain(|known| order.addresses.iter().any(|(own, _)| *own == known.address));
+                set.addresses.retain(|known| order.addresses.iter().any(|own| own.address == known.address));
                 set.sorted &= set.addresses.len() == before;
             }
             Some(Mutant::OrderForgetsWhoSaidIt) => {

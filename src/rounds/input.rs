@@ -6,7 +6,7 @@ use crate::routes::Routes;
 use crate::saved_set::Restore;
 use crate::settings::Settings;
 use hither_local::Local;
-use hither_table::{Family, Rtt};
+use hither_table::{Family, Rtt, Trust};
 use hither_wire::name::Name;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -122,5 +122,24 @@ pub struct Order {
     /// The set version of the measured set.
     pub set_version: u64,
     /// All addresses of the set in their new order.
-    pub addresses: Vec<(IpAddr, Rtt)>,
+    pub addresses: Vec<OrderedAddress>,
+}
+
+/// One address of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderedAddress {
+    /// The address that was measured.
+    pub address: IpAddr,
+    /// Its round-trip time.
+    pub rtt: Rtt,
+    /// The verdict on the certificate that its server shows for the name.
+    pub trust: Trust,
+}
+
+impl OrderedAddress {
+    /// An address that was measured and not judged.
+    #[must_use]
+    pub const fn measured(address: IpAddr, rtt: Rtt) -> Self {
+        Self { address, rtt, trust: Trust::Unknown }
+    }
 }

@@ -83,7 +83,7 @@ mod weak_answer;
 pub use action::{Action, Note, OrderResult};
 pub use hither_answers::Stored;
 pub use ids::{AttemptId, ClientId, SenderId, Source, UpstreamId};
-pub use input::{Failure, Input, Order};
+pub use input::{Failure, Input, Order, OrderedAddress};
 pub use provenance::{Part, Standing, Within};
 pub use question::Question;
 pub use rebinding::Rebinding;

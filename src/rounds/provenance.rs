@@ -119,10 +119,8 @@ mod tests {
 
     fn of(all: &[(u8, Rtt, bool)]) -> Vec<Address> {
         let address = |(end, rtt, trusted): &(u8, Rtt, bool)| Address {
-            address: [192, 0, 2, *end].into(),
             rtt: *rtt,
-            chain: 0,
-            upstreams: if *trusted { 1 | Address::TRUSTED } else { 2 },
+            ..Address::new([192, 0, 2, *end].into(), 0, if *trusted { 1 | Address::TRUSTED } else { 2 })
         };
         all.iter().map(address).collect()
     }

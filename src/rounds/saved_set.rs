@@ -1,6 +1,6 @@
 //! Saved address sets, which the shell hands to the core after the host has started.
 
-use hither_table::{Address, Chain, Family};
+use hither_table::{Address, Agreement, Chain, Family};
 use hither_wire::name::Name;
 
 /// A saved address set. Its times are those of the table's clock.
@@ -20,6 +20,8 @@ pub struct SavedSet {
     pub expire_ms: u64,
     /// The TTL in seconds with which the set was published.
     pub lifetime_s: u32,
+    /// How far the upstreams agreed; which of them did not is forgotten.
+    pub agreement: Agreement,
     /// The addresses in order, each with the index of its chain.
     pub addresses: Vec<Address>,
     /// The CNAME chains that lead to the addresses: at least one, which may be empty.

@@ -35,7 +35,7 @@ pub use write::Writer;
 /// The first octets of the file.
 pub const MAGIC: [u8; 8] = *b"HITHSAVE";
 /// The version of the format; a reader accepts no other.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Marks of upstreams in a header; further upstreams have none.
 pub const USUAL_MAX: usize = 8;
 /// The octets after the version. A file that was written in big-endian order has them reversed.

@@ -2,16 +2,18 @@
 //!
 //! * Flags (1): 1 the addresses are IPv6, 2 the set is complete, 4 it is sorted.
 //! * Route (8), time left in milliseconds (8), the TTL with which it was published in seconds (4).
+//! * How many upstreams had answered (1), why the set is disputed (1).
 //! * Name: length (1), wire form.
 //! * Chains: their number (1); for each chain the number of links (1); for each link the time left
 //!   in milliseconds (8), and length (1) and wire form of its target.
 //! * Addresses: their number (1); for each address its octets (4 or 16), the round-trip time in
-//!   microseconds (4; 2^32-1 unreachable, 2^32-2 unmeasured), and the number of its chain (1), plus
-//!   128 if the address is not trusted.
+//!   microseconds (4; 2^32-1 unreachable, 2^32-2 unmeasured), the number of its chain (1), plus 128 if
+//!   the address is not trusted, and the verdict on its certificate plus 8 times the number of
+//!   upstreams that gave it (1).
 
 use core::fmt;
 use core::net::IpAddr;
-use hither_table::{Address, Family, Rtt};
+use hither_table::{Address, Agreement, Family, Rtt, Trust};
 use hither_wire::name::Name;
 
 /// CNAME chains of one set.
@@ -44,6 +46,8 @@ pub struct Set {
     pub left_ms: u64,
     /// The TTL with which the set was published, in seconds.
     pub lifetime_s: u32,
+    /// How far the upstreams agreed. `dissenters` is not saved.
+    pub agreement: Agreement,
     /// The addresses, best first: 1 to 255, each once. Of `upstreams` only [`Address::TRUSTED`] is saved.
     pub addresses: Vec<Address>,
     /// The CNAME chains that led to them, at least one. A chain without links is the name itself.
@@ -85,6 +89,7 @@ impl Set {
         let family = if flags & IPV6 == 0 { Family::A } else { Family::Aaaa };
         let (route, left_ms) = (from.u64()?, from.u64()?);
         let lifetime_s = from.u32()?;
+        let agreement = Agreement { answered: from.octet()?, disputes: from.octet()?, dissenters: 0 };
         let name = from.name()?;
         let chains = from.chains()?;
         let addresses = from.addresses(family)?;
@@ -92,7 +97,8 @@ impl Set {
             return Err(Fault("octets follow the set"));
         }
         let (complete, sorted) = (flags & COMPLETE != 0, flags & SORTED != 0);
-        let set = Set { name, family, route, complete, sorted, left_ms, lifetime_s, addresses, chains };
+        let set =
+            Set { name, family, route, complete, sorted, left_ms, lifetime_s, agreement, addresses, chains };
         set.check()?;
         Ok(set)
     }
@@ -109,6 +115,7 @@ impl Set {
         out.extend(self.route.to_le_bytes());
         out.extend(self.left_ms.to_le_bytes());
         out.extend(self.lifetime_s.to_le_bytes());
+        out.extend([self.agreement.answered, self.agreement.disputes]);
         push_name(out, &self.name);
         out.push(self.chains.len() as u8);
         for chain in &self.chains {
@@ -126,6 +133,7 @@ impl Set {
             }
             out.extend(rtt_word(address.rtt).to_le_bytes());
             out.push(address.chain | if address.is_trusted() { 0 } else { UNTRUSTED });
+            out.push(address.trust as u8 | address.sources.min(Address::SOURCES_MAX) << 3);
         }
         Ok(())
     }
@@ -250,7 +258,12 @@ impl<'a> Cursor<'a> {
                 };
                 let (rtt, chain) = (rtt_of(self.u32()?), self.octet()?);
                 let upstreams = if chain & UNTRUSTED == 0 { Address::TRUSTED } else { 0 };
-                Ok(Address { address, rtt, chain: chain & !UNTRUSTED, upstreams })
+                let verdict = self.octet()?;
+                let Some(trust) = Trust::ALL.get(usize::from(verdict & 7)).copied() else {
+                    return Err(Fault("a verdict is unknown"));
+                };
+                let sources = verdict >> 3;
+                Ok(Address { address, rtt, chain: chain & !UNTRUSTED, upstreams, sources, trust })
             })
             .collect()
     }

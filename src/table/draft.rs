@@ -5,7 +5,7 @@ use crate::key::Key;
 use crate::layout::{ADDRESSES_MAX, BLOCK, RECORD_MAX, VERSION_MAX};
 use crate::record::{Snapshot, lifetime_code, sum};
 use crate::shape::Shape;
-use crate::types::{Address, Family, Negative, Rtt, State};
+use crate::types::{Address, Agreement, Family, Negative, State};
 use core::fmt;
 use core::net::IpAddr;
 use hither_wire::name::Name;
@@ -50,6 +50,7 @@ pub struct FamilyDraft {
     pub sorted: bool,
     pub expire_ms: u64,
     pub lifetime_s: u32,
+    pub agreement: Agreement,
     pub addresses: Vec<Address>,
     pub chains: Vec<Chain>,
     /// Boxed, since few sets have it.
@@ -65,7 +66,6 @@ impl FamilyDraft {
         expire_ms: u64,
         lifetime_s: u32,
     ) -> Self {
-        let address = |address| Address { address, rtt: Rtt::Unmeasured, chain: 0, upstreams: 1 };
         Self {
             version,
             set_version: version,
@@ -75,7 +75,8 @@ impl FamilyDraft {
             sorted: false,
             expire_ms,
             lifetime_s,
-            addresses: addresses.into_iter().map(address).collect(),
+            agreement: Agreement { answered: 1, ..Agreement::default() },
+            addresses: addresses.into_iter().map(|address| Address::new(address, 0, 1)).collect(),
             chains: vec![Chain::default()],
             soa: None,
         }
@@ -140,7 +141,9 @@ impl Draft {
             return Err(PutError::TooLarge);
         }
         let shape = Shape::new(key.len, [n4, n6], [self.a.is_some(), self.aaaa.is_some()]);
-        let words = shape.tail() + (tail_a.len() + tail_aaaa.len()).div_ceil(8);
+        let trust_at = shape.tail() + (tail_a.len() + tail_aaaa.len()).div_ceil(8);
+        let trust: Vec<u8> = [&self.a, &self.aaaa].into_iter().flatten().flat_map(trust).collect();
+        let words = trust_at + trust.len().div_ceil(8);
         let shape = shape.with_words(words);
         if words > RECORD_MAX {
             return Err(PutError::TooLarge);
@@ -157,6 +160,9 @@ impl Draft {
         out[shape.key()..shape.v4()].copy_from_slice(key.padded());
         for (at, octet) in tail_a.iter().chain(&tail_aaaa).enumerate() {
             out[shape.tail() + at / 8] |= u64::from(*octet) << (at % 8 * 8);
+        }
+        for (at, octet) in trust.iter().enumerate() {
+            out[trust_at + at / 8] |= u64::from(*octet) << (at % 8 * 8);
         }
         out[2] = sum(out);
         Ok(())
@@ -205,6 +211,18 @@ fn addresses(out: &mut [u64], shape: &Shape, family: Family, addresses: &[Addres
         }
     }
     Ok(())
+}
+
+/// Agreement, and sources and verdict of each address, as octets.
+fn trust(family: &FamilyDraft) -> Vec<u8> {
+    let Agreement { answered, disputes, dissenters } = family.agreement;
+    let mut out = vec![answered, disputes];
+    if disputes != 0 {
+        out.extend_from_slice(&dissenters.to_le_bytes()[..3]);
+    }
+    let verdict = |a: &Address| a.trust as u8 | a.sources.min(Address::SOURCES_MAX) << 3;
+    out.extend(family.addresses.iter().map(verdict));
+    out
 }
 
 /// Chains and SOA record as octets; empty if there are only addresses of the name itself.
@@ -285,6 +303,7 @@ fn owned(view: &FamilyView<'_>) -> Option<FamilyDraft> {
         sorted: view.sorted(),
         expire_ms: view.expire_ms(),
         lifetime_s: view.lifetime_s(),
+        agreement: view.agreement(),
         addresses: view.addresses().collect(),
         chains,
         soa,

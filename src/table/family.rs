@@ -3,7 +3,7 @@
 use crate::layout::{BLOCK, VERSION_MAX};
 use crate::record::Entry;
 use crate::time::Monotonic;
-use crate::types::{Address, Family, Negative, Rtt, State};
+use crate::types::{Address, Agreement, Family, Negative, Rtt, State, Trust};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Set in the code of a denial, together with NODATA: the daemon withholds addresses. The bit
@@ -117,9 +117,22 @@ impl<'s> FamilyView<'s> {
         self.len() == 0
     }
 
+    /// How far the upstreams agree. Tables before ABI 1.3 do not say it.
+    #[must_use]
+    pub fn agreement(&self) -> Agreement {
+        let own = self.entry.trust_octets(self.family);
+        let octet = |at: usize| own.get(at).copied().unwrap_or(0);
+        let (answered, disputes) = (octet(0), octet(1));
+        let dissenters =
+            if disputes == 0 { 0 } else { u32::from_le_bytes([octet(2), octet(3), octet(4), 0]) };
+        Agreement { answered, disputes, dissenters }
+    }
+
     /// The addresses, best first.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = Address> + use<'s> {
         let (entry, family) = (self.entry, self.family);
+        let own = entry.trust_octets(family);
+        let verdicts = own.get(trust_head(own)..).unwrap_or_default();
         let word = move |at: usize| entry.word(at);
         let shape = entry.shape;
         (0..self.len()).map(move |n| {
@@ -137,7 +150,15 @@ impl<'s> FamilyView<'s> {
                     (Ipv6Addr::from(octets).into(), own as u32, (own >> 32) as u32)
                 }
             };
-            Address { address, rtt: Rtt::from_word(rtt), chain: meta as u8, upstreams: meta >> 8 }
+            let verdict = verdicts.get(n).copied().unwrap_or(0);
+            Address {
+                address,
+                rtt: Rtt::from_word(rtt),
+                chain: meta as u8,
+                upstreams: meta >> 8,
+                sources: verdict >> 3,
+                trust: Trust::from_number(verdict & 7),
+            }
         })
     }
 
@@ -228,6 +249,12 @@ impl<'s> FamilyView<'s> {
         let chain = self.addresses().next().map_or(0, |first| first.chain);
         self.chain(chain).last().map_or(self.entry.name(), |(target, _)| target)
     }
+}
+
+/// The octets before the verdicts of a family: how many upstreams answered, why the set is disputed, and,
+/// if it is, three octets with the upstreams that disagree.
+pub(crate) fn trust_head(own: &[u8]) -> usize {
+    if own.get(1).is_some_and(|disputes| *disputes != 0) { 5 } else { 2 }
 }
 
 /// Reads the octets after a record's words. Unexpected octets end the reading.

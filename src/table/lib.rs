@@ -105,7 +105,7 @@ pub use record::{Entry, Freshness, Snapshot, Wanted};
 pub use shape::Shape;
 pub use successor::{FileId, Recheck};
 pub use time::Monotonic;
-pub use types::{Address, Family, Negative, Rtt, State};
+pub use types::{Address, Agreement, Family, Negative, Rtt, State, Trust};
 pub use unmapped::{Head, Source, UnmappedTable};
 pub use view::{NoEntry, View, activity};
 

@@ -1,6 +1,6 @@
 //! A record that has been copied out of the table, and the entry that it holds.
 
-use crate::family::FamilyView;
+use crate::family::{FamilyView, trust_head};
 use crate::key::Key;
 use crate::layout::{BLOCK, RECORD_HEAD, RECORD_MAX, checksum};
 use crate::shape::Shape;
@@ -175,6 +175,20 @@ impl<'s> Entry<'s> {
     fn octets(&self, at: usize, len: usize) -> &'s [u8] {
         let words = self.words.get(at..self.shape.words()).unwrap_or_default();
         bytemuck::cast_slice::<u64, u8>(words).get(..len).unwrap_or_default()
+    }
+
+    /// What is said of a family's agreement and addresses, from its first octet on, since ABI 1.3. It
+    /// comes after the tails, A first.
+    pub(crate) fn trust_octets(&self, family: Family) -> &'s [u8] {
+        let tail = |family| self.shape.block(family).map_or(0, |at| (self.word(at + 3) & 0xffff) as usize);
+        let at = self.shape.tail() + (tail(Family::A) + tail(Family::Aaaa)).div_ceil(8);
+        let words = self.words.get(at..self.shape.words()).unwrap_or_default();
+        let octets = bytemuck::cast_slice::<u64, u8>(words);
+        let of_a = if self.shape.has(0) { trust_head(octets) + self.shape.n4() } else { 0 };
+        match family {
+            Family::A => octets.get(..of_a).unwrap_or_default(),
+            Family::Aaaa => octets.get(of_a..).unwrap_or_default(),
+        }
     }
 
     /// Whether the checksum is right. A lookup need not ask, since the seqlock guarantees it; an

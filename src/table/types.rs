@@ -108,6 +108,104 @@ impl Rtt {
     }
 }
 
+/// The verdict on the certificate that a server at an address shows for the name, as the sorter judged
+/// it. It is for one name, one address and one address set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum Trust {
+    /// The certificate was not judged.
+    #[default]
+    Unknown = 0,
+    /// An authority vouches for the certificate, and it is for the name.
+    Verified = 1,
+    /// An authority vouches for the certificate, and it is for other names.
+    OtherName = 2,
+    /// The certificate is for the name, and its last day is over.
+    Expired = 3,
+    /// The certificate is for the name, and its first day has not come.
+    NotYet = 4,
+    /// No authority vouches for the certificate.
+    Untrusted = 5,
+    /// The server refuses connections, or does not speak TLS.
+    NoTls = 6,
+}
+
+impl Trust {
+    /// Each verdict, at the position of its number.
+    pub const ALL: [Trust; 7] = [
+        Self::Unknown,
+        Self::Verified,
+        Self::OtherName,
+        Self::Expired,
+        Self::NotYet,
+        Self::Untrusted,
+        Self::NoTls,
+    ];
+
+    /// The word for people and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Verified => "verified",
+            Self::OtherName => "other_name",
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+            Self::Untrusted => "untrusted",
+            Self::NoTls => "no_tls",
+        }
+    }
+
+    /// The verdict with a number; [`Trust::Unknown`] for numbers of later versions.
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or_default()
+    }
+
+    /// Whether an address with this verdict ranks behind those that are verified: the server is not the
+    /// name's.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        matches!(self, Self::OtherName | Self::Untrusted)
+    }
+}
+
+/// How far the upstreams of a round agree about a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Agreement {
+    /// How many upstreams have answered; at most 255.
+    pub answered: u8,
+    /// Why the set is disputed: [`Agreement::CERTIFICATES`], [`Agreement::PRIVATE`],
+    /// [`Agreement::DENIED`]; 0 if it is not.
+    pub disputes: u8,
+    /// A bit for each upstream that disagrees with the others, as in [`Address::given_by`]; 0 if the set
+    /// is not disputed.
+    pub dissenters: u32,
+}
+
+impl Agreement {
+    /// Upstreams gave sets without a common address, and servers of one show certificates for other names.
+    pub const CERTIFICATES: u8 = 1;
+    /// An upstream gave private addresses for the public name.
+    pub const PRIVATE: u8 = 2;
+    /// An upstream denied the name or the type, while others gave addresses.
+    pub const DENIED: u8 = 4;
+
+    /// Whether upstreams disagree about the set.
+    #[must_use]
+    pub const fn is_disputed(&self) -> bool {
+        self.disputes != 0
+    }
+
+    /// The words for people and JSON, one for each reason.
+    pub fn reasons(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let disputes = self.disputes;
+        let words =
+            [(Self::CERTIFICATES, "certificates"), (Self::PRIVATE, "private"), (Self::DENIED, "denied")];
+        words.into_iter().filter(move |(bit, _)| disputes & bit != 0).map(|(_, word)| word)
+    }
+}
+
 /// One address of a set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Address {
@@ -119,6 +217,11 @@ pub struct Address {
     pub chain: u8,
     /// The upstreams that gave it, see [`Address::given_by`], and [`Address::TRUSTED`].
     pub upstreams: u32,
+    /// How many upstreams gave it, at most [`Address::SOURCES_MAX`]: those without a bit of their own in
+    /// `upstreams` count as one. It keeps its meaning over a restart.
+    pub sources: u8,
+    /// The verdict on its server's certificate.
+    pub trust: Trust,
 }
 
 impl Address {
@@ -126,6 +229,16 @@ impl Address {
     /// answer had it. Unlike the other bits it keeps its meaning over a restart, when upstreams may
     /// get other numbers.
     pub const TRUSTED: u32 = 1 << 23;
+
+    /// The greatest number of `sources`.
+    pub const SOURCES_MAX: u8 = 31;
+
+    /// An address that one upstream gave or none, neither measured nor judged.
+    #[must_use]
+    pub const fn new(address: IpAddr, chain: u8, upstreams: u32) -> Self {
+        let sources = (upstreams & (Self::TRUSTED - 1)).count_ones() as u8;
+        Self { address, rtt: Rtt::Unmeasured, chain, upstreams, sources, trust: Trust::Unknown }
+    }
 
     /// A bit for each upstream that gave it: for each of the first 22 in the configuration of that
     /// time, and one for all others.

@@ -3,8 +3,8 @@
 
 use hither_table::layout::{self, head};
 use hither_table::{
-    Address, Chain, Counter, Draft, FamilyDraft, Geometry, Link, Memory, Monotonic, Negative, Rtt, SoaRecord,
-    State, Writer, paths,
+    Address, Agreement, Chain, Counter, Draft, FamilyDraft, Geometry, Link, Memory, Monotonic, Negative, Rtt,
+    SoaRecord, State, Trust, Writer, paths,
 };
 use hither_wire::name::Name;
 use std::fmt::Write as _;
@@ -90,6 +90,8 @@ fn drafts() -> [Draft; 2] {
         rtt,
         chain,
         upstreams,
+        sources: chain + 2,
+        trust: if chain == 0 { Trust::Verified } else { Trust::OtherName },
     };
     let link = |target, expire_ms| Link { target: name(target), expire_ms };
     let a = FamilyDraft {
@@ -101,6 +103,7 @@ fn drafts() -> [Draft; 2] {
         sorted: true,
         expire_ms: 0x1234_5678_9abc,
         lifetime_s: 300,
+        agreement: Agreement { answered: 3, disputes: Agreement::PRIVATE, dissenters: 4 },
         addresses: vec![
             address("192.0.2.1", Rtt::Micros(0x0102_0304), 0, 5 | Address::TRUSTED),
             address("192.0.2.2", Rtt::Unmeasured, 1, 1 << 22),
@@ -116,6 +119,7 @@ fn drafts() -> [Draft; 2] {
         version: 0x21,
         state: State::Complete,
         sorted: false,
+        agreement: Agreement { answered: 2, ..Agreement::default() },
         addresses: vec![address("2001:db8::1:2", Rtt::Micros(9), 0, 3)],
         chains: vec![Chain::default()],
         ..a.clone()

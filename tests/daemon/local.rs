@@ -134,6 +134,7 @@ fn an_order_for_an_outdated_set_is_refused_and_counted() {
             address: [198, 18, 0, *n].into(),
             rtt_us: Some(u32::from(*n)),
             reachable: Some(true),
+            verdict: hither_control::Verdict::Unknown,
         };
         let addresses = last.iter().map(address).collect();
         let order =

@@ -4,8 +4,8 @@
 use super::language::{Act, Script, Upstream, What};
 use super::messages::{response, shown};
 use hither_rounds::{
-    Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, Question, Rounds, Routes,
-    SenderId, Server, Settings, Transport, reply,
+    Action, Answer, AttemptId, ClientId, Failure, Input, Order, OrderResult, OrderedAddress, Question,
+    Rounds, Routes, SenderId, Server, Settings, Transport, reply,
 };
 use hither_table::{
     Counter, Family, Geometry, Key, Memory, Monotonic, Negative, Rtt, Snapshot, State, Writer,
@@ -317,7 +317,7 @@ impl<'s> Stage<'s> {
             addresses: addresses
                 .iter()
                 .zip(1..)
-                .map(|(address, n)| (*address, Rtt::Micros(n * 1000)))
+                .map(|(address, n)| OrderedAddress::measured(*address, Rtt::Micros(n * 1000)))
                 .collect(),
         };
         self.core.handle(self.now, Input::Order { sender: SenderId(0), order });

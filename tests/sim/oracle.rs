@@ -175,7 +175,7 @@ impl Oracle {
 
     /// Notes an order of the sorter, for a set that is in the table as `current`.
     pub fn order(&mut self, order: &Order, current: Option<&FamilyView<'_>>) {
-        let mut sent: Vec<IpAddr> = order.addresses.iter().map(|(address, _)| *address).collect();
+        let mut sent: Vec<IpAddr> = order.addresses.iter().map(|own| own.address).collect();
         let ordered = sent.clone();
         sent.sort();
         let fits = current.is_some_and(|view| {

@@ -3,16 +3,15 @@
 use super::upstreams::address;
 use super::world::{START, name};
 use hither_rounds::SavedSet;
-use hither_table::{Address, Chain, Family, Rtt};
+use hither_table::{Address, Agreement, Chain, Family, Rtt};
 
 /// The saved set of the n-th name. It has addresses that no upstream of a world gives, and expires `left_ms`
 /// after the world begins.
 pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
     let own = |end: u8, upstreams: u32| Address {
-        address: address(end + n as u8).into(),
         rtt: if sorted { Rtt::Micros(u32::from(end)) } else { Rtt::Unmeasured },
-        chain: 0,
-        upstreams,
+        sources: 1,
+        ..Address::new(address(end + n as u8).into(), 0, upstreams)
     };
     SavedSet {
         name: name(n),
@@ -22,6 +21,7 @@ pub fn set(n: u64, sorted: bool, left_ms: u64) -> SavedSet {
         sorted,
         expire_ms: START.as_ms() + left_ms,
         lifetime_s: 300,
+        agreement: Agreement::default(),
         addresses: vec![own(221, Address::TRUSTED), own(201, 0)],
         chains: vec![Chain::default()],
     }

@@ -24,7 +24,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Rtt::Unmeasured => "not measured".to_owned(),
                 Rtt::Unreachable => "unreachable".to_owned(),
             };
-            println!("  {} for {} s, {measured}", address.address, set.ttl(now));
+            let (trust, sources) = (address.trust.as_str(), address.sources);
+            println!(
+                "  {} for {} s, {measured}, certificate {trust}, from {sources} upstreams",
+                address.address,
+                set.ttl(now)
+            );
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! An order of the sorter, as it is written in the control protocol, turned into the core's own type.
 
 use hither_control::Order as OrderMessage;
-use hither_rounds::Order;
+use hither_rounds::{Order, OrderedAddress};
 use hither_table::{Family, Rtt};
 use hither_wire::codes::Rtype;
 use hither_wire::name::Name;
@@ -20,7 +20,12 @@ pub(crate) fn parse_order(message: &OrderMessage) -> Option<Order> {
         (Some(false), _) => Rtt::Unreachable,
         (None, _) => Rtt::Unmeasured,
     };
-    let addresses = message.addresses.iter().map(|a| (a.address, rtt(a.reachable, a.rtt_us))).collect();
+    let measured = |own: &hither_control::OrderedAddress| OrderedAddress {
+        address: own.address,
+        rtt: rtt(own.reachable, own.rtt_us),
+        trust: own.verdict.trust(),
+    };
+    let addresses = message.addresses.iter().map(measured).collect();
     Some(Order {
         generation: message.generation,
         name: name.to_lower(),

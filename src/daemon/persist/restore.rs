@@ -270,6 +270,7 @@ fn dated(set: Set, age: &Age) -> SavedSet {
         sorted: set.sorted,
         expire_ms: age.expire_ms(set.left_ms),
         lifetime_s: set.lifetime_s,
+        agreement: set.agreement,
         addresses: set.addresses,
         chains: set.chains.into_iter().map(chain).collect(),
     }

@@ -156,6 +156,7 @@ fn set(name: Name, family: Family, view: &FamilyView<'_>, now: Monotonic) -> Opt
         sorted: view.sorted(),
         left_ms,
         lifetime_s: view.lifetime_s(),
+        agreement: view.agreement(),
         addresses: view.addresses().collect(),
         chains: (0..view.chain_count()).map(chain).collect::<Option<Vec<_>>>()?,
     })

@@ -207,7 +207,7 @@ impl Rounds {
         let Some(set) = set else { return order };
         let mut seen = BTreeSet::new();
         let is_of_set = |address: &IpAddr| set.addresses.iter().any(|known| known.address == *address);
-        order.addresses.retain(|(address, _)| is_of_set(address) && seen.insert(*address));
+        order.addresses.retain(|own| is_of_set(&own.address) && seen.insert(own.address));
         if fault == Mutant::OrderWithoutSetCheck {
             order.set_version = set.set_version;
         }

@@ -250,6 +250,7 @@ fn draft(mut set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
         sorted: set.sorted,
         expire_ms: set.expire_ms.min(latest.as_ms()),
         lifetime_s: set.lifetime_s,
+        agreement: set.agreement,
         addresses: set.addresses,
         chains: set.chains,
         soa: None,
@@ -259,8 +260,7 @@ fn draft(mut set: SavedSet, round: u64, latest: Monotonic) -> FamilyDraft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hither_table::Chain;
-    use hither_table::Link;
+    use hither_table::{Agreement, Chain, Link};
 
     #[test]
     fn restored_lifetimes_are_cut_to_max_ttl_and_so_are_those_of_cnames() {
@@ -273,6 +273,7 @@ mod tests {
             sorted: false,
             expire_ms: 90_000,
             lifetime_s: 90,
+            agreement: Agreement::default(),
             addresses: Vec::new(),
             chains: vec![Chain { links: vec![Link { target, expire_ms: 95_000 }] }],
         };

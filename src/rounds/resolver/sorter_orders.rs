@@ -2,7 +2,7 @@
 
 use crate::action::{Action, OrderResult};
 use crate::ids::SenderId;
-use crate::input::Order;
+use crate::input::{Order, OrderedAddress};
 use crate::provenance::trusted_first;
 use crate::question::Question;
 use crate::resolver::Rounds;
@@ -55,10 +55,10 @@ impl Rounds {
             return refused("outdated set");
         }
         let mut addresses: Vec<Address> = Vec::with_capacity(set.addresses.len());
-        for (address, rtt) in &order.addresses {
-            match set.addresses.iter().find(|known| known.address == *address) {
-                Some(known) if addresses.iter().all(|a| a.address != *address) => {
-                    addresses.push(Address { rtt: *rtt, ..*known });
+        for OrderedAddress { address, rtt, trust } in order.addresses.iter().copied() {
+            match set.addresses.iter().find(|known| known.address == address) {
+                Some(known) if addresses.iter().all(|a| a.address != address) => {
+                    addresses.push(Address { rtt, trust, ..*known });
                 }
                 _ => return refused("not a permutation of the set"),
             }

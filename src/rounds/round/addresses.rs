@@ -6,7 +6,7 @@ use crate::reply::Answer;
 use crate::round::{Phase, Round};
 use crate::shared::Shared;
 use crate::trace::Cause;
-use hither_table::{FamilyDraft, State};
+use hither_table::{Agreement, FamilyDraft, State};
 
 impl Round {
     /// Adds the addresses of a response: the first ones answer the clients, further ones join the set
@@ -78,6 +78,7 @@ impl Round {
             sorted: false,
             expire_ms: u64::MAX,
             lifetime_s: 0,
+            agreement: Agreement::default(),
             addresses,
             chains,
             soa: None,

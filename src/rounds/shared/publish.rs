@@ -52,6 +52,7 @@ impl Shared {
         if set.set_version == 0 {
             set.set_version = version;
         }
+        set.addresses.iter_mut().for_each(count_sources);
         trusted_first(&mut set.addresses, self.faults);
         *place = Some(set);
         let record = match self.writer.put_at(&key, &slot, &draft, now) {
@@ -98,6 +99,14 @@ impl Shared {
     }
 }
 
+/// Counts the upstreams that gave an address. Of a restored one the count is what is left of them.
+fn count_sources(address: &mut Address) {
+    let bits = address.given_by().count_ones();
+    if bits > 0 {
+        address.sources = bits as u8;
+    }
+}
+
 pub(crate) fn same_set(a: &[Address], b: &[Address]) -> bool {
     a.len() == b.len() && a.iter().all(|x| b.iter().any(|y| y.address == x.address))
 }
@@ -109,7 +118,7 @@ fn keep_order(before: &[Address], set: &mut FamilyDraft) {
     placed.sort_by_key(|(place, _)| *place);
     for (place, address) in &mut placed {
         if let Some(known) = before.get(*place) {
-            address.rtt = known.rtt;
+            (address.rtt, address.trust) = (known.rtt, known.trust);
         }
     }
     set.addresses.extend(placed.iter().map(|(_, address)| *address));
@@ -127,7 +136,7 @@ mod tests {
     use super::*;
     use crate::settings::Settings;
     use crate::{Rounds, Routes};
-    use hither_table::{Chain, Geometry, Link, Memory, Rtt, State};
+    use hither_table::{Agreement, Chain, Geometry, Link, Memory, State};
     use hither_table::{Monotonic, Writer};
     use std::net::IpAddr;
 
@@ -135,12 +144,7 @@ mod tests {
     fn large(address: impl Fn(u8) -> IpAddr) -> FamilyDraft {
         let long = [["a".repeat(62).as_str(); 3].join("."), "b".repeat(60)].join(".");
         let target: Name = long.parse().expect("a name");
-        let addresses = (0..255).map(address).map(|address| Address {
-            address,
-            rtt: Rtt::Unmeasured,
-            chain: 0,
-            upstreams: 1,
-        });
+        let addresses = (0..255).map(address).map(|address| Address::new(address, 0, 1));
         FamilyDraft {
             version: 0,
             set_version: 0,
@@ -148,6 +152,7 @@ mod tests {
             state: State::First,
             negative: None,
             sorted: false,
+            agreement: Agreement::default(),
             expire_ms: 60_000,
             lifetime_s: 60,
             addresses: addresses.collect(),

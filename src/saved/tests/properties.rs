@@ -5,7 +5,7 @@ use hither_saved::{
     AGE_MARGIN, AGE_MAX, Age, CHAINS_MAX, CNAMES_MAX, Clocks, Header, Link, ReadError, Reader, Set, Unusable,
     Writer,
 };
-use hither_table::{Address, Family, Rtt};
+use hither_table::{Address, Agreement, Family, Rtt, Trust};
 use hither_wire::name::Name;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,12 +35,17 @@ fn any_address(family: Family, chains: usize) -> impl Strategy<Value = Address> 
         Family::A => IpAddr::from(Ipv4Addr::from(bits as u32)),
         Family::Aaaa => IpAddr::from(Ipv6Addr::from(bits)),
     });
-    (address, any_rtt(), 0..chains, any::<bool>()).prop_map(|(address, rtt, chain, trusted)| Address {
-        address,
-        rtt,
-        chain: u8::try_from(chain).expect("few"),
-        upstreams: if trusted { Address::TRUSTED } else { 0 },
-    })
+    let trust = prop::sample::select(&Trust::ALL[..]);
+    (address, any_rtt(), 0..chains, any::<bool>(), 0..=Address::SOURCES_MAX, trust).prop_map(
+        |(address, rtt, chain, trusted, sources, trust)| Address {
+            address,
+            rtt,
+            chain: u8::try_from(chain).expect("few"),
+            upstreams: if trusted { Address::TRUSTED } else { 0 },
+            sources,
+            trust,
+        },
+    )
 }
 
 fn any_chain() -> impl Strategy<Value = Vec<Link>> {
@@ -54,13 +59,26 @@ fn any_set() -> impl Strategy<Value = Set> {
     (family, chains).prop_flat_map(|(family, chains)| {
         let addresses = prop::collection::vec(any_address(family, chains.len()), 1..20);
         let flags = (any::<bool>(), any::<bool>());
-        let numbers = (any::<u64>(), any::<u64>(), any::<u32>());
+        let numbers = (any::<u64>(), any::<u64>(), any::<u32>(), any::<[u8; 2]>());
         (any_name(), Just(chains), addresses, flags, numbers).prop_map(
-            move |(name, chains, mut addresses, (complete, sorted), (route, left_ms, lifetime_s))| {
+            move |(name, chains, mut addresses, (complete, sorted), numbers)| {
+                let (route, left_ms, lifetime_s, [answered, disputes]) = numbers;
+                let agreement = Agreement { answered, disputes, dissenters: 0 };
                 addresses.sort_by_key(|a| a.address);
                 addresses.dedup_by_key(|a| a.address);
                 let name = name.to_lower();
-                Set { name, family, route, complete, sorted, left_ms, lifetime_s, addresses, chains }
+                Set {
+                    name,
+                    family,
+                    route,
+                    complete,
+                    sorted,
+                    left_ms,
+                    lifetime_s,
+                    agreement,
+                    addresses,
+                    chains,
+                }
             },
         )
     })
@@ -95,12 +113,8 @@ fn plain() -> Set {
         sorted: false,
         left_ms: 300_000,
         lifetime_s: 300,
-        addresses: vec![Address {
-            address: Ipv4Addr::new(192, 0, 2, 1).into(),
-            rtt: Rtt::Unmeasured,
-            chain: 0,
-            upstreams: 0,
-        }],
+        agreement: Agreement::default(),
+        addresses: vec![Address::new(Ipv4Addr::new(192, 0, 2, 1).into(), 0, 0)],
         chains: vec![Vec::new()],
     }
 }

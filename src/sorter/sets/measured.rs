@@ -3,7 +3,7 @@
 use crate::sorter::probe_choice::ProbeChoice;
 use crate::sorter::ranking::{Outcome, improves, ranked};
 use hither_client::{FamilyView, Rtt};
-use hither_control::OrderedAddress;
+use hither_control::{OrderedAddress, Verdict};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -65,5 +65,5 @@ fn ordered_address(address: IpAddr, outcome: Outcome) -> OrderedAddress {
         Outcome::Unmeasured => (None, None),
         Outcome::Refused | Outcome::Silent => (None, Some(false)),
     };
-    OrderedAddress { address, rtt_us, reachable }
+    OrderedAddress { address, rtt_us, reachable, verdict: Verdict::Unknown }
 }

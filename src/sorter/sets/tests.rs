@@ -3,7 +3,7 @@
 use super::super::probe_choice::{ProbeResult, Sent};
 use super::*;
 use crate::config::{Config, Probe};
-use hither_table::{Address, Draft, FamilyDraft, Geometry, Key, Memory, Rtt, Writer};
+use hither_table::{Address, Draft, FamilyDraft, Geometry, Key, Memory, Rtt, Trust, Writer};
 use std::time::Duration;
 
 const NOW: Monotonic = Monotonic::from_ms(1_000_000);
@@ -23,6 +23,8 @@ fn snapshot_with(name: &str, addresses: &[IpAddr], extra: &[IpAddr], sorted: boo
         rtt: if sorted { Rtt::Micros(1000) } else { Rtt::Unmeasured },
         chain: 0,
         upstreams: if extra.contains(address) { 1 } else { 1 | Address::TRUSTED },
+        sources: 1,
+        trust: Trust::Unknown,
     };
     let set = FamilyDraft {
         sorted,

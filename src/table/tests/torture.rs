@@ -45,12 +45,11 @@ fn set(version: u64, family: Family) -> FamilyDraft {
         sorted: version.is_multiple_of(2),
         expire_ms: version % (1 << 40),
         lifetime_s: (version % 64) as u32,
+        agreement: hither_table::Agreement::default(),
         addresses: (0..count)
             .map(|n| Address {
-                address: address(n),
                 rtt: Rtt::Micros((version ^ n) as u32 & 0x7fff_ffff),
-                chain: 0,
-                upstreams: 1,
+                ..Address::new(address(n), 0, 1)
             })
             .collect(),
         chains: vec![hither_table::Chain::default()],

@@ -1,7 +1,7 @@
 //! The sorter: orders for sets that it has seen, some of them late, some of them wrong.
 
 use super::World;
-use hither_rounds::{Input, Order, SenderId};
+use hither_rounds::{Input, Order, OrderedAddress, SenderId};
 use hither_table::{Address, Family, Key, Rtt, Snapshot};
 use hither_wire::name::Name;
 use std::net::IpAddr;
@@ -33,8 +33,10 @@ impl World<'_> {
         if !honest {
             match self.picks.below(3) {
                 0 => drop(order.addresses.pop()),
-                1 => order.addresses.push((IpAddr::from([203, 0, 113, 1]), Rtt::Micros(1))),
-                _ => order.addresses.iter_mut().for_each(|(_, rtt)| *rtt = Rtt::Unreachable),
+                1 => order
+                    .addresses
+                    .push(OrderedAddress::measured(IpAddr::from([203, 0, 113, 1]), Rtt::Micros(1))),
+                _ => order.addresses.iter_mut().for_each(|own| own.rtt = Rtt::Unreachable),
             }
         }
         let found = reader.lookup(&Key::of(&order.name), &mut snapshot).is_ok();
@@ -46,8 +48,8 @@ impl World<'_> {
 }
 
 /// The addresses of a set in reverse, each with its measurement.
-fn reversed(addresses: impl Iterator<Item = Address>) -> Vec<(IpAddr, Rtt)> {
-    let mut all: Vec<_> = addresses.map(|a| (a.address, rtt(a.address))).collect();
+fn reversed(addresses: impl Iterator<Item = Address>) -> Vec<OrderedAddress> {
+    let mut all: Vec<_> = addresses.map(|a| OrderedAddress::measured(a.address, rtt(a.address))).collect();
     all.reverse();
     all
 }

@@ -11,8 +11,8 @@ mod model;
 mod skip;
 
 use hither_table::{
-    Address, Chain, Draft, Family, FamilyDraft, Geometry, Key, Memory, Monotonic, NoEntry, Origin, Reader,
-    Rtt, Snapshot, State, Writer, open_or_create,
+    Address, Agreement, Chain, Draft, Family, FamilyDraft, Geometry, Key, Memory, Monotonic, NoEntry, Origin,
+    Reader, Rtt, Snapshot, State, Trust, Writer, open_or_create,
 };
 use hither_wire::name::Name;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -41,8 +41,20 @@ fn set(version: u64, family: Family, count: usize) -> FamilyDraft {
         sorted: version.is_multiple_of(2),
         expire_ms: NOW.as_ms() + 1000 * (version % 1000),
         lifetime_s: (version % 64) as u32,
+        agreement: Agreement {
+            answered: version as u8,
+            disputes: (version % 8) as u8,
+            dissenters: if version.is_multiple_of(8) { 0 } else { version as u32 & 0x7f_ffff },
+        },
         addresses: (0..count)
-            .map(|n| Address { address: address(n), rtt: rtt(n), chain: (n % 2) as u8, upstreams: n as u32 })
+            .map(|n| Address {
+                address: address(n),
+                rtt: rtt(n),
+                chain: (n % 2) as u8,
+                upstreams: n as u32,
+                sources: (n % 32) as u8,
+                trust: Trust::ALL[n % 7],
+            })
             .collect(),
         chains: vec![Chain::default()],
         soa: None,
