@@ -192,7 +192,7 @@ fn each_fault_of_a_file_has_its_error() {
         read(&octets).expect_err("changed").to_string()
     };
     assert_eq!(with(&|o| o[0] = b'h'), "its first octets are others");
-    assert_eq!(with(&|o| o[8] = 1), "it has version 1, known is 2");
+    assert_eq!(with(&|o| o[8] = 1), "it has version 1, known is 3");
     let swapped = with(&|o| o[8..16].chunks_exact_mut(4).for_each(<[u8]>::reverse));
     assert_eq!(swapped, "it is from a machine of the other byte order");
     assert_eq!(with(&|o| o[16] ^= 1), "the checksum of its header is wrong");
