@@ -11,7 +11,7 @@ mod support;
 mod versions;
 
 use hither_saved::{Header, Reader, Set, Writer};
-use hither_table::{Address, Agreement, Family, Key, Rtt, Snapshot};
+use hither_table::{Address, Agreement, Family, Key, Snapshot};
 use hither_wire::codes::{Rcode, Rtype};
 use hither_wire::compose::Owner;
 use hither_wire::message::{Message, Section};
@@ -227,7 +227,7 @@ fn an_unusable_cache_file_is_ignored_and_logged() {
         ("it is cut off", &|| with(&|o| o.truncate(50))),
         ("it is cut off", &|| with(&|o| o.clear())),
         ("its first octets are others", &|| with(&|o| o[0] ^= 1)),
-        ("it has version 1, known is 2", &|| with(&|o| o[8] = 1)),
+        ("it has version 1, known is 3", &|| with(&|o| o[8] = 1)),
         ("of the other byte order", &|| with(&|o| o[8..16].chunks_exact_mut(4).for_each(<[u8]>::reverse))),
         ("the checksum of its header is wrong", &|| with(&|o| o[20] ^= 1)),
         ("its checksum is wrong", &|| with(&|o| o[105] ^= 1)),
