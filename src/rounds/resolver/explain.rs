@@ -93,7 +93,9 @@ impl Rounds {
 mod tests {
     use super::*;
     use crate::trace::Refused;
-    use crate::{Action, AttemptId, ClientId, Input, Order, Part, Routes, SenderId, Settings, Within};
+    use crate::{
+        Action, AttemptId, ClientId, Input, Order, OrderedAddress, Part, Routes, SenderId, Settings, Within,
+    };
     use hither_table::{Geometry, Memory, Rtt, Writer};
     use hither_wire::codes::Rtype;
     use hither_wire::compose::{Composer, Owner, flags};
@@ -183,7 +185,8 @@ mod tests {
         assert_eq!(published[1], Some(explained.versions[1].version));
         assert!(explained.standings.iter().all(|standing| standing.within == Within::Arrived));
         let generation = world.rounds.reader().generation();
-        let address = |n| (IpAddr::from([198, 18, 0, n]), Rtt::Micros(10 - u32::from(n)));
+        let rtt = |n| Rtt::Micros(10 - u32::from(n));
+        let address = |n| OrderedAddress::measured(IpAddr::from([198, 18, 0, n]), rtt(n));
         let addresses = [address(3), address(2), address(1)];
         let order = Order {
             generation,
