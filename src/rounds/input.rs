@@ -130,7 +130,7 @@ pub struct Order {
 pub struct OrderedAddress {
     /// The address that was measured.
     pub address: IpAddr,
-    /// Its round-trip time.
+    /// The round-trip time to the address.
     pub rtt: Rtt,
     /// The verdict on the certificate that its server shows for the name.
     pub trust: Trust,
