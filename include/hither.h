@@ -1,13 +1,14 @@
-/* libhither: hither's answers for C programs, read from shared memory without a system call. See libhither(3).
+/* libhither: hither's answers for C programs, read from shared memory without a system call, and connections to the address that
+ * answers first. See libhither(3).
  *
  * Guarantees:
  * - An entry is a copy of one publish of the daemon, never a mix of two.
  * - A later lookup of the same name never returns a lower version.
- * - No function allocates, keeps a file descriptor open, or takes a lock. Only hither_wait waits, for the daemon.
+ * - No function allocates, keeps a file descriptor open, or takes a lock. Only hither_wait and hither_connect wait.
  * - All functions may be called from any thread and after fork. Threads may use one table at the same time, except while one of
  *   them is in hither_open or hither_close with it.
  * - A result is stored in memory of the caller, and the library does not change it later.
- * - hither_open, hither_lookup and hither_wait do not change errno.
+ * - hither_open, hither_lookup and hither_wait do not change errno; hither_connect sets it with HITHER_NOT_CONNECTED alone.
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef HITHER_H
 #define HITHER_H
@@ -36,8 +37,10 @@ enum {
   HITHER_BAD_NAME = 9,     /* not a domain name: a label is empty or has over 63 octets, or the name has over 255 octets */
   HITHER_RANGE = 10,       /* the buffer is too small; *needed is a size that is enough */
   HITHER_BAD_ARGUMENT = 11,  /* a pointer is null, families is not one of the three, or dir is empty or has over 95 octets */
-  HITHER_OTHER_NETWORK = 12 /* this thread is in another network namespace, where other answers hold, or cannot determine its
+  HITHER_OTHER_NETWORK = 12, /* this thread is in another network namespace, where other answers hold, or cannot determine its
                                namespace: ask the resolver there */
+  HITHER_NO_ADDRESS = 13,    /* hither_connect: the name does not exist, or has no addresses that a host can have */
+  HITHER_NOT_CONNECTED = 14  /* hither_connect: no address could be connected to, or not in time; errno says why */
 };
 
 /* The families of a lookup: IPv4, IPv6, both. */
@@ -162,6 +165,23 @@ int hither_disputes(const hither_set *set);
  * Returns HITHER_FRESH, also after the timeout, or the reason why there is no table. Any number of threads may wait at the same
  * time. */
 int hither_wait(hither *table, uint64_t *changes, uint32_t timeout_ms);
+
+/* Connects over TCP to `name`, in any letter case, at `port`, from 1 to 65535 in the byte order of this host, and stores the descriptor in
+ * *descriptor, -1 if there is no connection. The whole call takes at most `timeout_ms` milliseconds.
+ *
+ * The addresses are those of the table; if it lacks a family of the name, or one has expired, the daemon is asked first, for at most 2.5
+ * seconds, and only until one family has addresses and 50 milliseconds more. Up to 16 addresses are tried as in RFC 8305: the nearest one
+ * first, then the families in turn, each in the order of the table; the next one as soon as one has failed, or after twice the round-trip
+ * time of the one before it, at least 10 and at most 250 milliseconds, 250 if it is unknown. The first connection wins, and all others are
+ * closed.
+ *
+ * Calls on the socket wait (no O_NONBLOCK), and execve closes it (FD_CLOEXEC). The caller closes it.
+ *
+ * Returns HITHER_FRESH; HITHER_NO_ADDRESS; HITHER_NOT_CONNECTED and errno, which is ETIMEDOUT if the time was over, else the error of the best
+ * address that this host has a way to; HITHER_BAD_NAME or HITHER_BAD_ARGUMENT; or HITHER_MISSING or the reason why there is no table, if
+ * neither the table nor the daemon has an answer: then use getaddrinfo. That is also the result for an address in place of a name, and for
+ * localhost and .local, which hither does not resolve. The search list of resolv.conf is not used. */
+int hither_connect(hither *table, const char *name, uint16_t port, uint32_t timeout_ms, int *descriptor);
 
 /* Returns the meaning of a result in a few English words. The string is constant and must not be freed; no result is invalid. */
 const char *hither_strerror(int result);

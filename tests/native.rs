@@ -5,6 +5,8 @@
 //! tool prints SKIPPED and why.
 #![allow(clippy::print_stdout)]
 
+#[path = "native/connecting.rs"]
+mod connecting;
 #[path = "native/getent.rs"]
 mod getent;
 #[path = "native/library.rs"]

@@ -2,14 +2,15 @@
 #![allow(unsafe_code)]
 
 use crate::types::{
-    Address, BAD_ARGUMENT, BAD_NAME, BUSY, EMPTY, Entry, FRESH, Hither, MISSING, NO_TABLE, NOT_A_TABLE,
-    NOT_TRUSTED, OTHER_CLOCK, OTHER_NETWORK, PARTIAL, RANGE, RTT_UNMEASURED, RTT_UNREACHABLE, STALE, Set,
-    code,
+    Address, BAD_ARGUMENT, BAD_NAME, BUSY, EMPTY, Entry, FRESH, Hither, MISSING, NO_ADDRESS, NO_TABLE,
+    NOT_A_TABLE, NOT_CONNECTED, NOT_TRUSTED, OTHER_CLOCK, OTHER_NETWORK, PARTIAL, RANGE, RTT_UNMEASURED,
+    RTT_UNREACHABLE, STALE, Set, code,
 };
 use core::ffi::{CStr, c_char, c_int};
 use core::net::IpAddr;
 use core::ptr::null_mut;
-use hither_native::{Arena, Errno, Found, Full, Handle, host_name};
+use core::time::Duration;
+use hither_native::{Arena, Errno, Found, Full, Handle, NotConnected, Stream, host_name};
 use hither_table::layout::RECORD_MAX;
 use hither_table::{Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Rtt, State, Wanted};
 use hither_wire::name::Name;
@@ -340,6 +341,47 @@ pub unsafe extern "C" fn hither_wait(handle: *mut Hither, changes: *mut u64, tim
     }
 }
 
+/// Connects over TCP to the best address of `name` that answers, within `timeout_ms` milliseconds, and
+/// stores the descriptor in `*descriptor`; -1 if there is no connection. Sets errno if the result is
+/// `HITHER_NOT_CONNECTED`.
+///
+/// # Safety
+/// `handle` is as for `hither_close`; `name` is null or a C string; `descriptor` is null or may be
+/// written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hither_connect(
+    handle: *mut Hither,
+    name: *const c_char,
+    port: u16,
+    timeout_ms: u32,
+    descriptor: *mut c_int,
+) -> c_int {
+    let mut errno = Errno::save();
+    // SAFETY: as the caller promises.
+    let (handle, descriptor) = unsafe { (handle_of(handle), descriptor.as_mut()) };
+    let (Some(handle), Some(descriptor)) = (handle, descriptor) else { return BAD_ARGUMENT };
+    *descriptor = -1;
+    if name.is_null() || port == 0 {
+        return BAD_ARGUMENT;
+    }
+    // SAFETY: a C string.
+    let Ok(name) = Name::from_text(unsafe { CStr::from_ptr(name) }.to_bytes()) else { return BAD_NAME };
+    let timeout = Duration::from_millis(u64::from(timeout_ms));
+    match handle.connect(&name.to_lower(), port, timeout) {
+        Ok(Stream(number)) => {
+            *descriptor = number;
+            FRESH
+        }
+        Err(NotConnected::Unusable(why)) => code(why),
+        Err(NotConnected::Unanswered) => MISSING,
+        Err(NotConnected::NoAddress) => NO_ADDRESS,
+        Err(NotConnected::Failed(why)) => {
+            errno.set(why);
+            NOT_CONNECTED
+        }
+    }
+}
+
 /// The meaning of a result in a few words.
 #[unsafe(no_mangle)]
 pub extern "C" fn hither_strerror(code: c_int) -> *const c_char {
@@ -356,6 +398,8 @@ pub extern "C" fn hither_strerror(code: c_int) -> *const c_char {
         BAD_NAME => c"not a domain name",
         RANGE => c"the buffer is too small",
         BAD_ARGUMENT => c"an argument is not valid",
+        NO_ADDRESS => c"the name does not exist, or has no addresses",
+        NOT_CONNECTED => c"no address could be connected to",
         OTHER_NETWORK => c"this thread is in another network namespace, where other answers hold",
         _ => c"unknown result",
     };

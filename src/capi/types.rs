@@ -21,6 +21,8 @@ pub(crate) const BAD_NAME: c_int = 9;
 pub(crate) const RANGE: c_int = 10;
 pub(crate) const BAD_ARGUMENT: c_int = 11;
 pub(crate) const OTHER_NETWORK: c_int = 12;
+pub(crate) const NO_ADDRESS: c_int = 13;
+pub(crate) const NOT_CONNECTED: c_int = 14;
 /// `rtt_us` of an address that has not been measured.
 pub(crate) const RTT_UNMEASURED: u32 = 0xffff_fffe;
 /// `rtt_us` of an address that did not answer.
@@ -161,8 +163,9 @@ mod tests {
         fields!(Set, "hither_set", known, state, negative, sorted, judgements);
         fields!(Entry, "hither_entry", version, a, aaaa);
         let results = [FRESH, STALE, PARTIAL, MISSING, BUSY, NO_TABLE, NOT_TRUSTED, NOT_A_TABLE, OTHER_CLOCK];
-        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK";
+        let names = "FRESH STALE PARTIAL MISSING BUSY NO_TABLE NOT_TRUSTED NOT_A_TABLE OTHER_CLOCK BAD_NAME RANGE BAD_ARGUMENT OTHER_NETWORK NO_ADDRESS NOT_CONNECTED";
         let results = results.into_iter().chain([BAD_NAME, RANGE, BAD_ARGUMENT, OTHER_NETWORK]);
+        let results = results.chain([NO_ADDRESS, NOT_CONNECTED]);
         for (name, result) in names.split(' ').zip(results) {
             same(&format!("HITHER_{name}"), result as usize);
         }

@@ -28,13 +28,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/lookup.rs` prints an entry with its TTLs and measurements, `examples/watch.rs` follows
-//! every change of the table.
+//! [`Table::connect`] connects to the address that answers first. `examples/lookup.rs` prints an entry
+//! with its TTLs and measurements, `examples/connect.rs` connects, and `examples/watch.rs` follows every
+//! change of the table.
 
 #![deny(unsafe_code)]
 
+mod connect;
 mod raw;
 
+pub use connect::ConnectError;
 use hither_latest::Latest;
 use hither_table::Recheck;
 use hither_table::network::{self, Network};

@@ -15,29 +15,52 @@ pub(crate) const REPLY_WAIT_MAX: Duration = Duration::from_millis(1500);
 pub(crate) const CALL_WAIT_MAX: Duration = Duration::from_millis(2500);
 /// How long a process does not ask a daemon that hangs.
 pub(crate) const HANG_PAUSE: Duration = Duration::from_secs(10);
+/// How long the other family is waited for once one has records, if a connection is to be made
+/// (RFC 8305 section 3, Resolution Delay).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// Octets of the largest query: header, name, type and class.
 const QUERY_MAX: usize = HEADER_LEN + NAME_MAX + 4;
 
 /// Why the daemon gave no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unanswered {
+pub enum Unanswered {
     /// The daemon replied with an error, or its socket is closed.
     Refused,
     /// The daemon did not reply in time.
     Silent,
 }
 
-/// The time at which a wait began, and the time at which it ends.
-#[derive(Clone, Copy)]
-pub(crate) struct Wait {
+/// What the daemon has answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answered {
+    /// Each wanted family.
+    All,
+    /// One of the families, which has records.
+    One,
+}
+
+/// How long the daemon's replies are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// The time at which the wait began.
     pub began: Monotonic,
+    /// The time at which it ends.
     pub until: Monotonic,
 }
 
-/// Asks for the wanted families of `name`. `Ok`: the daemon has answered each of them, with
-/// addresses or a denial.
+/// Asks for the wanted families of `name`. `Ok`: the daemon has answered, with addresses or a denial. If
+/// `HASTY`, the second reply is waited for only for [`RESOLUTION_DELAY`] after a first one with records.
+/// (A constant, so that the NSS module has no code for it.)
+///
+/// # Errors
+/// Why there is no answer.
 #[cold]
-pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) -> Result<(), Unanswered> {
+pub fn ask<const HASTY: bool>(
+    daemon: &SocketAddr,
+    name: &Name,
+    wanted: Wanted,
+    wait: Wait,
+) -> Result<Answered, Unanswered> {
     let socket = sys::connect(daemon).ok_or(Unanswered::Refused)?;
     // The id need not be secret: a forger would have to send from the daemon's own address, and a
     // forged reply only makes us read the table. The lowest bit stands for the family.
@@ -45,6 +68,7 @@ pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) 
     let id = (began ^ began >> 16 ^ u64::from(sys::process_id())) as u16 & !1;
     // A bit for each query that waits for its reply, by the lowest bit of its id.
     let mut waiting = 0;
+    let mut until = wait.until;
     for (family, id) in [(Family::A, id), (Family::Aaaa, id | 1)] {
         if wanted.includes(family) {
             let mut query = [0; QUERY_MAX];
@@ -56,9 +80,13 @@ pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) 
     }
     // The header is enough; the kernel drops the rest of a longer datagram.
     let mut reply = [0; HEADER_LEN];
+    let mut is_enough = false;
     while waiting != 0 {
-        let len = sys::receive(&socket, &mut reply, wait.until)?;
-        let [i0, i1, flags, codes, ..] = reply;
+        let len = match sys::receive(&socket, &mut reply, until) {
+            Err(Unanswered::Silent) if HASTY && is_enough => return Ok(Answered::One),
+            received => received?,
+        };
+        let [i0, i1, flags, codes, _, _, r0, r1, ..] = reply;
         let (got, rcode) = (u16::from_be_bytes([i0, i1]), codes & 0xf);
         if len < HEADER_LEN || got & !1 != id || flags & 0x80 == 0 {
             continue;
@@ -68,8 +96,12 @@ pub(crate) fn ask(daemon: &SocketAddr, name: &Name, wanted: Wanted, wait: Wait) 
             return Err(Unanswered::Refused);
         }
         waiting &= !(1 << (got & 1));
+        if HASTY && !is_enough && [r0, r1] != [0, 0] {
+            is_enough = true;
+            until = until.min(sys::now().plus(RESOLUTION_DELAY));
+        }
     }
-    Ok(())
+    Ok(Answered::All)
 }
 
 /// Writes a query with RD set, and returns its length in octets.

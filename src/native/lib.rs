@@ -12,16 +12,25 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod arena;
 mod ask;
+mod candidates;
+mod connect;
 mod handle;
 mod look;
+mod race;
 mod sys;
 mod text;
 mod unmapped;
 
 pub use arena::{Arena, Full, Plain};
+pub use ask::{Answered, Unanswered, Wait, ask};
+pub use candidates::{Candidate, Candidates};
+pub use connect::{NotConnected, Seen, Source, Stream, find, race};
 pub use handle::{Handle, Unusable};
 pub use look::Found;
 pub use sys::{Errno, Resolver, is_in_environment};
-pub use text::host_name;
+pub use text::{host_name, is_special};

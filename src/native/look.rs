@@ -1,7 +1,7 @@
 //! Lookups, and what they may need: opening the table that replaced another, sending a hint, asking
 //! the daemon.
 
-use crate::ask::{CALL_WAIT_MAX, HANG_PAUSE, REPLY_WAIT_MAX, Unanswered, Wait, ask};
+use crate::ask::{Answered, CALL_WAIT_MAX, HANG_PAUSE, REPLY_WAIT_MAX, Unanswered, Wait, ask};
 use crate::handle::{Exchanged, Handle, Unusable};
 use crate::sys;
 use crate::unmapped::Unmapped;
@@ -142,21 +142,32 @@ impl Handle {
     #[must_use]
     #[cold]
     pub fn ask(&self, name: &Name, wanted: Wanted, until: &mut Option<Monotonic>) -> bool {
+        self.ask_once::<false>(name, wanted, until).is_some()
+    }
+
+    /// [`Handle::ask`], in haste or not, see [`ask`].
+    #[cold]
+    pub(crate) fn ask_once<const HASTY: bool>(
+        &self,
+        name: &Name,
+        wanted: Wanted,
+        until: &mut Option<Monotonic>,
+    ) -> Option<Answered> {
         let now = sys::now();
         let end = *until.get_or_insert(now.plus(CALL_WAIT_MAX));
         if self.is_silent(now) || end <= now {
-            return false;
+            return None;
         }
-        let Some((Some(daemon), before)) = self.daemon(now) else { return false };
+        let (Some(daemon), before) = self.daemon(now)? else { return None };
         let reply_end = now.plus(REPLY_WAIT_MAX);
-        let asked = ask(&daemon, name, wanted, Wait { began: now, until: end.min(reply_end) });
+        let asked = ask::<HASTY>(&daemon, name, wanted, Wait { began: now, until: end.min(reply_end) });
         if asked == Err(Unanswered::Silent)
             && reply_end <= end
             && self.daemon(now).is_none_or(|(_, after)| after == before)
         {
             self.note_silence(sys::now().plus(HANG_PAUSE));
         }
-        asked.is_ok()
+        asked.ok()
     }
 
     /// The address at which the daemon answers queries, and its activity ([`hither_table::View::activity`]).

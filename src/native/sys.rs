@@ -7,12 +7,14 @@
 mod held;
 mod libc_state;
 mod socket;
+mod stream;
 mod table;
 
 pub(crate) use held::Held;
 pub(crate) use libc_state::environment_dir;
 pub use libc_state::{Errno, Resolver, is_in_environment};
 pub(crate) use socket::{connect, receive, send, send_to_path};
+pub(crate) use stream::{begin_stream, has_connected, into_blocking, wait_for_any};
 pub(crate) use table::{Opened, open_table, table_file, wait_at_header};
 use table::{map_table, unmap};
 

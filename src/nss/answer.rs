@@ -2,7 +2,7 @@
 //! NSS module.
 
 use crate::search::{Asked, NOALIASES, Rules, walk};
-use hither_native::{Found, Full, Handle, Resolver, host_name, is_in_environment};
+use hither_native::{Found, Full, Handle, Resolver, host_name, is_in_environment, is_special};
 use hither_table::{Entry, Family, FamilyView, Freshness, Monotonic, Negative, NoEntry, Wanted};
 use hither_wire::name::Name;
 
@@ -32,19 +32,6 @@ impl Verdict {
     pub fn may_continue_search(&self) -> bool {
         matches!(self, Verdict::NoName | Verdict::NoData)
     }
-}
-
-/// Whether other NSS modules answer the name, or it must not leave the host (RFC 6761, RFC 6762):
-/// `localhost`, multicast DNS, addresses.
-pub fn is_special(name: &Name) -> bool {
-    let last = name.labels().last().unwrap_or_default();
-    last.eq_ignore_ascii_case(b"localhost") || last.eq_ignore_ascii_case(b"local") || is_numeric(name)
-}
-
-/// Whether the text of the name is an IPv4 address, such as `192.0.2.1`. getaddrinfo does not look
-/// these up, other functions may.
-fn is_numeric(name: &Name) -> bool {
-    name.label_count() <= 4 && name.labels().all(|label| label.iter().all(u8::is_ascii_digit))
 }
 
 /// Stores a found entry in the caller's buffer.
@@ -155,16 +142,6 @@ mod tests {
 
     fn name(text: &str) -> Name {
         text.parse().expect("a name")
-    }
-
-    #[test]
-    fn names_that_other_modules_answer_are_left_to_them() {
-        for text in ["localhost", "foo.localhost", "printer.local", "PRINTER.Local", "192.0.2.1", "10"] {
-            assert!(is_special(&name(text)), "{text}");
-        }
-        for text in ["www.example.com", "local.example", "1.2.3.4.example", "1.2.3.4.5", "mail"] {
-            assert!(!is_special(&name(text)), "{text}");
-        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The search list: the names that are looked up for a requested name, one after the other, as in
 //! glibc's own DNS module (`res_nsearch`), so that both modules give the same result.
 
-use crate::answer::{Verdict, is_special};
-use hither_native::{Resolver, host_name};
+use crate::answer::Verdict;
+use hither_native::{Resolver, host_name, is_special};
 use hither_wire::name::{NAME_MAX, Name};
 
 /// Option of `<resolv.h>`: names without a dot are completed by the first domain.

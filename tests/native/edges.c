@@ -21,16 +21,22 @@ static unsigned total;
     } \
   } while (0)
 
+/* The buffers in use, so that valgrind finds them also in a forked child, where the other threads are gone. */
+static char *volatile held[64];
+
 static void look(void) {
+  static unsigned next;
   hither_entry entry;
   size_t needed = 0;
+  char *volatile *place = &held[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % 64];
   CHECK(hither_lookup(&table, name, HITHER_A, &entry, NULL, 0, &needed) == HITHER_RANGE && needed > 0);
-  char *buffer = malloc(needed);
+  char *buffer = *place = malloc(needed);
   CHECK(hither_lookup(&table, name, HITHER_A, &entry, buffer, needed, NULL) == HITHER_FRESH);
   CHECK(entry.a.count + entry.aaaa.count == total && entry.version && entry.a.known);
   for (unsigned n = 0; n < entry.a.count; n++) CHECK(entry.a.addresses[n].family == 2 && entry.a.addresses[n].octets[0]);
   CHECK(!entry.a.canonical || strlen(entry.a.canonical) > 0);
   free(buffer);
+  *place = NULL;
 }
 
 static void *thread(void *nothing) {
@@ -50,9 +56,13 @@ int main(int argc, char **argv) {
   CHECK(hither_open(&table, argv[1]) == HITHER_FRESH);
   look();
   CHECK(hither_lookup(&table, name, HITHER_A, &entry, NULL, 0, &needed) == HITHER_RANGE);
+  int is_enough = 0; /* Some octets fewer are enough for the addresses, without what hither_trust and its like read. */
   for (size_t size = 0; size < needed; size++) { /* allocated in this size, so that a sanitizer notices access beyond it */
     char *buffer = malloc(size ? size : 1);
-    CHECK(hither_lookup(&table, name, HITHER_A, &entry, buffer, size, NULL) == HITHER_RANGE);
+    int result = hither_lookup(&table, name, HITHER_A, &entry, buffer, size, NULL);
+    CHECK(result == HITHER_RANGE || (result == HITHER_FRESH && hither_trust(&entry.a, 0) == 0));
+    CHECK(result == HITHER_FRESH || !is_enough);
+    is_enough = result == HITHER_FRESH;
     free(buffer);
   }
   for (int shift = 0; shift < 8; shift++) {

@@ -117,7 +117,7 @@ fn the_c_library_works_under_sanitizers_and_valgrind_and_the_examples_run() {
             .replace("@LIBDIR@", libraries().to_str().expect("UTF-8"))
             .replace("@VERSION@", env!("CARGO_PKG_VERSION"));
         std::fs::write(daemon.dir.join("hither.pc"), pc).expect("writable");
-        let script = "cp \"$1\"/src/capi/examples/lookup.c \"$1\"/src/capi/examples/Makefile \"$2\" && cd \"$2\" \
+        let script = "cp \"$1\"/src/capi/examples/*.c \"$1\"/src/capi/examples/Makefile \"$2\" && cd \"$2\" \
                       && make -s && ./lookup www.example";
         let output = command(&daemon, "sh")
             .env("PKG_CONFIG_PATH", &daemon.dir)

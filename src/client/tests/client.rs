@@ -1,9 +1,15 @@
 //! The client with a table that is created, changed and replaced.
 
-use hither_client::{Answer, Family, Name, Snapshot, Step, Table, Wanted};
+use hither_client::{Answer, ConnectError, Family, Name, Snapshot, Step, Table, Wanted};
 use hither_table::{Address, Draft, FamilyDraft, Geometry, Monotonic, Writer, open_or_create};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Timeout for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn dir(what: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("hither-client-{what}-{}", std::process::id()));
@@ -142,5 +148,45 @@ fn a_file_that_was_replaced_without_a_mark_is_noticed() {
         client.answer(&name, Wanted::One(Family::A), Monotonic::from_ms(7000), &mut entry),
         Answer::Fresh
     );
+    std::fs::remove_dir_all(&dir).expect("removable");
+}
+
+/// A set of addresses of this host that has not expired.
+fn put_local(writer: &mut Writer, name: &Name, a: &[&str], aaaa: &[&str]) {
+    let version = writer.next_version();
+    let set = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| address.parse().expect("an address"));
+        Some(FamilyDraft::of(version, addresses.collect::<Vec<_>>(), 1 << 40, 60))
+    };
+    writer.put(&Draft { name: *name, a: set(a), aaaa: set(aaaa) }, Monotonic(0)).expect("room");
+}
+
+#[test]
+fn a_connection_is_made_to_the_first_address_that_answers() {
+    let dir = dir("connect");
+    let name: Name = "www.example.com".parse().expect("a name");
+    let (mut writer, _lock) = table(&dir, 64);
+    let client = Table::open(Some(&dir)).expect("readable");
+    let server = TcpListener::bind("127.0.0.3:0").expect("an address of this host");
+    let port = server.local_addr().expect("bound").port();
+    let connect = || client.connect(&name, port, PATIENCE);
+    let asks = |result| matches!(result, Err(ConnectError::AskTheResolver));
+    assert!(asks(connect()), "the name is missing, and there is no daemon");
+    put(&mut writer, &name);
+    assert!(asks(client.connect(&"localhost".parse().expect("a name"), port, PATIENCE)));
+    // Nothing listens at the first two; addresses that no host has are not tried.
+    put_local(&mut writer, &name, &["0.0.0.0", "127.0.0.2", "127.0.0.3"], &["::1"]);
+    let mut ours = connect().expect("the third address");
+    assert_eq!(ours.peer_addr().expect("connected"), server.local_addr().expect("bound"));
+    let (mut theirs, _) = server.accept().expect("a connection");
+    theirs.write_all(b"x").expect("sent");
+    let mut octet = [0];
+    ours.read_exact(&mut octet).expect("reading waits");
+    put_local(&mut writer, &name, &["127.0.0.2"], &[]);
+    let Err(ConnectError::Failed(refused)) = connect() else { panic!("nothing listens there") };
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    put_local(&mut writer, &name, &["0.0.0.0"], &["::"]);
+    assert!(matches!(connect(), Err(ConnectError::NoAddress)));
+    assert_eq!(std::io::Error::from(ConnectError::NoAddress).kind(), ErrorKind::NotFound);
     std::fs::remove_dir_all(&dir).expect("removable");
 }

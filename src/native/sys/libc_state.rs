@@ -105,6 +105,11 @@ impl Errno {
         // SAFETY: the address of this thread's errno.
         Errno(unsafe { *libc::__errno_location() })
     }
+
+    /// Gives errno this value, in place of the saved one, when this is dropped.
+    pub fn set(&mut self, errno: c_int) {
+        self.0 = errno;
+    }
 }
 
 impl Drop for Errno {

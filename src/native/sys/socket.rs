@@ -11,33 +11,52 @@ use hither_table::Monotonic;
 const KIND: c_int = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 const FLAGS: c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 
+/// The address of a socket in the kernel's form: an IPv4 or IPv6 one.
+pub(super) struct SocketAddress {
+    octets: libc::sockaddr_in6,
+    len: usize,
+    pub family: c_int,
+}
+
+impl SocketAddress {
+    pub fn of(to: &SocketAddr) -> SocketAddress {
+        // SAFETY: plain C structures for which zero is valid, of which the one for IPv6 is larger.
+        unsafe {
+            let mut octets: libc::sockaddr_in6 = mem::zeroed();
+            let (family, len) = match to {
+                SocketAddr::V4(v4) => {
+                    let address = (&raw mut octets).cast::<libc::sockaddr_in>();
+                    (*address).sin_family = libc::AF_INET as libc::sa_family_t;
+                    (*address).sin_port = v4.port().to_be();
+                    (*address).sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+                    (libc::AF_INET, size_of::<libc::sockaddr_in>())
+                }
+                SocketAddr::V6(v6) => {
+                    octets.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                    octets.sin6_port = v6.port().to_be();
+                    octets.sin6_addr.s6_addr = v6.ip().octets();
+                    (libc::AF_INET6, size_of::<libc::sockaddr_in6>())
+                }
+            };
+            SocketAddress { octets, len, family }
+        }
+    }
+
+    /// connect(2) with this address; `None` if it succeeded, else errno.
+    pub fn connect(&self, socket: &Descriptor) -> Option<c_int> {
+        // SAFETY: the structure is readable for its size, which is not less than `len`.
+        let done =
+            unsafe { libc::connect(socket.0, (&raw const self.octets).cast(), self.len as libc::socklen_t) };
+        (done != 0).then(super::stream::errno)
+    }
+}
+
 /// A non-blocking UDP socket that is connected to the daemon.
 pub(crate) fn connect(to: &SocketAddr) -> Option<Descriptor> {
-    let (family, len) = match to {
-        SocketAddr::V4(_) => (libc::AF_INET, size_of::<libc::sockaddr_in>()),
-        SocketAddr::V6(_) => (libc::AF_INET6, size_of::<libc::sockaddr_in6>()),
-    };
-    // SAFETY: plain C structures for which zero is valid; the length is that of the one that is
-    // filled; the socket is ours.
-    unsafe {
-        let mut address: libc::sockaddr_in6 = mem::zeroed();
-        match to {
-            SocketAddr::V4(v4) => {
-                let address = (&raw mut address).cast::<libc::sockaddr_in>();
-                (*address).sin_family = libc::AF_INET as libc::sa_family_t;
-                (*address).sin_port = v4.port().to_be();
-                (*address).sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-            }
-            SocketAddr::V6(v6) => {
-                address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-                address.sin6_port = v6.port().to_be();
-                address.sin6_addr.s6_addr = v6.ip().octets();
-            }
-        }
-        let socket = Descriptor::of(libc::socket(family, KIND, 0))?;
-        let done = libc::connect(socket.0, (&raw const address).cast(), len as libc::socklen_t) == 0;
-        done.then_some(socket)
-    }
+    let address = SocketAddress::of(to);
+    // SAFETY: socket has no preconditions.
+    let socket = Descriptor::of(unsafe { libc::socket(address.family, KIND, 0) })?;
+    address.connect(&socket).is_none().then_some(socket)
 }
 
 /// Sends one datagram without waiting; `None` if it could not be sent.

@@ -1,0 +1,204 @@
+//! The addresses of a name that a race tries, in their order: families in turn (RFC 8305 section 4),
+//! beginning with that of the nearest address, and each in the order of the table.
+
+use crate::race::CANDIDATES_MAX;
+use core::net::IpAddr;
+use hither_table::{Address, Entry, Family, Monotonic, Rtt, Trust};
+
+/// An address, and its round-trip time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// The address to connect to.
+    pub address: IpAddr,
+    /// The round-trip time that was measured last.
+    pub rtt: Rtt,
+}
+
+/// The addresses that one race tries, at most sixteen, best first.
+#[derive(Clone, Debug)]
+pub struct Candidates {
+    all: [Option<Candidate>; CANDIDATES_MAX],
+    len: usize,
+}
+
+impl Candidates {
+    /// The addresses of an entry that may be tried: those of sets that have not expired at `now`, or of
+    /// all sets if the daemon `serves_expired` ones. Left out are addresses that no host can have, such
+    /// as 0.0.0.0: the kernel would connect to this host in place of them.
+    #[must_use]
+    pub fn of(entry: &Entry<'_>, now: Monotonic, serves_expired: bool) -> Candidates {
+        let set = |family| entry.family(family).filter(|set| serves_expired || !set.expired(now));
+        let [a, aaaa] = [Family::A, Family::Aaaa].map(|family| {
+            let set = set(family);
+            move || set.into_iter().flat_map(|set| set.addresses()).filter(|one| is_of_a_host(one.address))
+        });
+        Candidates::in_order(a, aaaa)
+    }
+
+    /// Two families, each best first, in the order in which they are tried. Last come addresses that did
+    /// not answer the sorter, and before these, if a certificate of another address is verified, those
+    /// whose certificates are for other names or not to be trusted.
+    fn in_order<I: Iterator<Item = Address>>(a: impl Fn() -> I, aaaa: impl Fn() -> I) -> Candidates {
+        let mut all = Candidates { all: [None; CANDIDATES_MAX], len: 0 };
+        let is_any_verified = a().chain(aaaa()).any(|one| one.trust == Trust::Verified);
+        for class in [Class::Good, Class::Distrusted, Class::Unreachable] {
+            let is_part = move |one: &Address| Class::of(one, is_any_verified) == class;
+            let (mut v4, mut v6) = (a().filter(is_part), aaaa().filter(is_part));
+            let mut is_turn_of_v6 = match (a().find(is_part), aaaa().find(is_part)) {
+                (Some(v4), Some(v6)) => distance(&v6) <= distance(&v4),
+                (v4, _) => v4.is_none(),
+            };
+            loop {
+                let next = if is_turn_of_v6 { v6.next() } else { v4.next() };
+                let Some(one) = next.or_else(|| if is_turn_of_v6 { v4.next() } else { v6.next() }) else {
+                    break;
+                };
+                all.push(&one);
+                is_turn_of_v6 = !is_turn_of_v6;
+            }
+        }
+        all
+    }
+
+    fn push(&mut self, one: &Address) {
+        if let Some(place) = self.all.get_mut(self.len) {
+            *place = Some(Candidate { address: one.address, rtt: one.rtt });
+            self.len += 1;
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Each of them, best first.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate> + '_ {
+        self.all.iter().flatten().copied()
+    }
+
+    /// Number `n`, counted from 0.
+    pub(crate) fn get(&self, n: usize) -> Option<Candidate> {
+        *self.all.get(n)?
+    }
+}
+
+/// A part of the order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Good,
+    Distrusted,
+    Unreachable,
+}
+
+impl Class {
+    fn of(one: &Address, is_any_verified: bool) -> Class {
+        match (one.rtt, one.trust) {
+            (Rtt::Unreachable, _) => Class::Unreachable,
+            (_, Trust::OtherName | Trust::Untrusted) if is_any_verified => Class::Distrusted,
+            _ => Class::Good,
+        }
+    }
+}
+
+/// How far away an address is, for the choice of the first family. Of two that are equally far the one
+/// of IPv6 is first.
+fn distance(address: &Address) -> u32 {
+    match address.rtt {
+        Rtt::Micros(micros) => micros,
+        Rtt::Unmeasured | Rtt::Unreachable => u32::MAX,
+    }
+}
+
+fn is_of_a_host(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    !address.is_unspecified() && !address.is_multicast() && !is_broadcast
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::string::{String, ToString as _};
+    use std::vec::Vec;
+
+    /// Addresses as `ADDRESS RTT_MS [VERDICT]`; `-` unmeasured, `x` unreachable.
+    fn set(lines: &[&str]) -> Vec<Address> {
+        let address = |line: &&str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let rtt = match words[1] {
+                "-" => Rtt::Unmeasured,
+                "x" => Rtt::Unreachable,
+                ms => Rtt::Micros(ms.parse::<u32>().expect("a number") * 1000),
+            };
+            let trust =
+                words.get(2).and_then(|word| Trust::ALL.into_iter().find(|one| one.as_str() == *word));
+            let trust = trust.unwrap_or_default();
+            let address = words[0].parse().expect("an address");
+            Address { address, rtt, chain: 0, upstreams: 0, sources: 1, trust }
+        };
+        lines.iter().map(address).collect()
+    }
+
+    fn order(a: &[&str], aaaa: &[&str]) -> Vec<String> {
+        let (a, aaaa) = (set(a), set(aaaa));
+        let all = Candidates::in_order(|| a.iter().copied(), || aaaa.iter().copied());
+        all.iter().map(|one| one.address.to_string()).collect()
+    }
+
+    /// So many candidates.
+    pub(crate) fn candidates(count: usize) -> Candidates {
+        let lines: Vec<String> = (0..count).map(|n| std::format!("192.0.2.{n} 5")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let a = set(&lines);
+        Candidates::in_order(|| a.iter().copied(), || [].iter().copied())
+    }
+
+    #[test]
+    fn families_take_turns_and_the_nearest_address_is_first() {
+        assert_eq!(
+            order(&["192.0.2.1 9", "192.0.2.2 20"], &["::1 8", "::2 90"]),
+            ["::1", "192.0.2.1", "::2", "192.0.2.2"]
+        );
+        assert_eq!(order(&["192.0.2.1 7", "192.0.2.2 8"], &["::1 8"]), ["192.0.2.1", "::1", "192.0.2.2"]);
+        assert_eq!(order(&["192.0.2.1 8"], &["::1 8"]), ["::1", "192.0.2.1"], "IPv6, if equally far");
+        assert_eq!(order(&["192.0.2.1 -"], &["::1 -"]), ["::1", "192.0.2.1"]);
+        assert_eq!(order(&["192.0.2.1 50"], &["::1 -"]), ["192.0.2.1", "::1"], "the one that is known");
+        assert_eq!(order(&["192.0.2.1 1", "192.0.2.2 2"], &[]), ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(order(&[], &["::1 1"]), ["::1"]);
+        assert!(order(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn an_address_that_did_not_answer_is_last() {
+        assert_eq!(order(&["192.0.2.1 9", "192.0.2.2 x"], &["::1 x"]), ["192.0.2.1", "::1", "192.0.2.2"]);
+        assert_eq!(order(&["192.0.2.1 x"], &["::1 -"]), ["::1", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn certificates_for_other_names_are_behind_a_verified_one_of_either_family() {
+        let wrong = ["192.0.2.1 1 other_name", "192.0.2.2 9 untrusted"];
+        assert_eq!(order(&wrong, &["::1 90 verified"]), ["::1", "192.0.2.1", "192.0.2.2"]);
+        assert_eq!(order(&wrong, &["::1 90 expired"]), ["192.0.2.1", "::1", "192.0.2.2"], "none is verified");
+        assert_eq!(order(&wrong, &["::1 90 verified", "::2 x"]), ["::1", "192.0.2.1", "192.0.2.2", "::2"]);
+    }
+
+    #[test]
+    fn there_are_sixteen_at_most_of_both_families() {
+        let a: Vec<String> = (0..40).map(|n| std::format!("192.0.2.{n} 5")).collect();
+        let a: Vec<&str> = a.iter().map(String::as_str).collect();
+        let all = order(&a, &["2001:db8::1 900"]);
+        assert_eq!((all.len(), all[1].as_str()), (CANDIDATES_MAX, "2001:db8::1"));
+    }
+
+    #[test]
+    fn addresses_that_no_host_has_are_left_out() {
+        for text in ["0.0.0.0", "::", "::ffff:0.0.0.0", "255.255.255.255", "224.0.0.1", "ff02::1"] {
+            assert!(!is_of_a_host(text.parse().expect("an address")), "{text}");
+        }
+        for text in ["127.0.0.1", "::1", "192.0.2.1", "fe80::1", "2001:db8::1"] {
+            assert!(is_of_a_host(text.parse().expect("an address")), "{text}");
+        }
+    }
+}
